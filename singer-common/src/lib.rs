@@ -1,0 +1,3 @@
+//! What `tap-ldap` and `target-ldap` share: Singer messages, settings, directories and their schema.
+
+pub mod entry;
