@@ -71,5 +71,6 @@ apt-get -q install -y --no-install-recommends $missing
 case " $missing " in
   *" slapd "*)
     # It was not there before, so nobody asked for it at boot.
-    if command -v update-rc.d >/dev/null; then update-rc.d slapd disable; fi ;;
+    update-rc.d slapd disable >/dev/null 2>&1 ||
+      echo "install-servers: slapd may start at boot; 'update-rc.d slapd disable' prevents it" ;;
 esac
