@@ -1,0 +1,3 @@
+//! The one interface to a directory, and its kinds.
+
+pub mod ldif;
