@@ -1,3 +1,5 @@
 //! What `tap-ldap` and `target-ldap` share: Singer messages, settings, directories and their schema.
 
+pub mod change;
+pub mod directory;
 pub mod entry;
