@@ -112,8 +112,8 @@ pub enum Directory {
 pub enum Access {
     /// Reading. A file has to be there.
     Read,
-    /// Writing too. A file that is not there begins empty.
-    Write,
+    /// Writing too. A file that is not there begins empty, and is written in this format.
+    Write(ldif::LdifFormat),
 }
 
 impl Directory {
