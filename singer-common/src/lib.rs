@@ -1,3 +1,5 @@
 //! What `tap-ldap` and `target-ldap` share: Singer messages, settings, directories and their schema.
 
+pub mod dn;
 pub mod entry;
+pub mod schema;
