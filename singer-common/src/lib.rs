@@ -2,4 +2,5 @@
 
 pub mod dn;
 pub mod entry;
+pub mod filter;
 pub mod schema;
