@@ -2,4 +2,7 @@
 
 pub mod change;
 pub mod directory;
+pub mod dn;
 pub mod entry;
+pub mod filter;
+pub mod schema;
