@@ -1,1 +1,3 @@
-//! placeholder
+//! The target: makes a directory match a Singer stream.
+
+pub mod template;
