@@ -18,7 +18,7 @@ const NAMED_BAD_VALUES: u64 = 10;
 #[derive(Debug)]
 struct Column {
     name: String,
-    /// `,"name":`, ready to be written.
+    /// `"name":`, ready to be written.
     prefix: Vec<u8>,
     kind: ValueKind,
     array: bool,
@@ -56,7 +56,7 @@ impl<'a> Converter<'a> {
                 has_dn = true;
                 continue;
             }
-            let mut prefix = b",".to_vec();
+            let mut prefix = Vec::new();
             write_text(name, &mut prefix);
             prefix.push(b':');
             index.insert(name.to_ascii_lowercase(), Some(columns.len()));
@@ -122,19 +122,18 @@ impl<'a> Converter<'a> {
         out.extend_from_slice(&self.head);
         let start = out.len();
         if self.has_dn {
-            out.extend_from_slice(b",\"dn\":");
+            out.extend_from_slice(b"\"dn\":");
             write_text(&entry.dn, out);
         }
         for (column, found) in self.columns.iter_mut().zip(&self.found) {
+            if out.len() > start {
+                out.push(b',');
+            }
             out.extend_from_slice(&column.prefix);
             match found.and_then(|p| entry.attributes.get(p)) {
                 Some(attribute) if !attribute.values.is_empty() => column.write(attribute, &entry.dn, self.schema, out),
                 _ => out.extend_from_slice(b"null"),
             }
-        }
-        // Every property begins with a comma; the first one's goes.
-        if out.len() > start {
-            out.remove(start);
         }
         out.push(b'}');
         if let Some(version) = version {

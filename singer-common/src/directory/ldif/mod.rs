@@ -13,7 +13,7 @@ use crate::change::Change;
 use crate::dn::DnKey;
 use crate::entry::{Attribute, Entry, base_type};
 use crate::filter::Filter;
-use crate::schema::Schema;
+use crate::schema::{AttributeType, Schema};
 
 pub mod reader;
 mod store;
@@ -223,7 +223,9 @@ fn complete_schema(store: &Store) -> Schema {
     for (name, _) in unknown.into_iter().filter(|(_, text)| !text) {
         // RFC 4517 section 3.3.25, Octet String.
         let definition = format!("( {name}-oid NAME '{name}' SYNTAX 1.3.6.1.4.1.1466.115.121.1.40 )");
-        schema.add_attribute_types([definition.as_str()]);
+        if let Ok(attribute) = AttributeType::parse(&definition) {
+            schema.add_attribute_type(attribute);
+        }
     }
     schema
 }

@@ -1,4 +1,5 @@
-//! The LDIF writer: content and change records (RFC 2849) that `ldapadd`, `ldapmodify` and `slapadd` accept.
+//! The LDIF writer: content and change records (RFC 2849) that `ldapadd` and `ldapmodify` accept, and `slapadd`
+//! where there is no header.
 //!
 //! The same records always give the same octets: ASCII, LF line ends, lines of at most 76 octets, anything
 //! that is not a plain SAFE-STRING in base64.
@@ -46,7 +47,7 @@ impl<W: Write> LdifWriter<W> {
 
     /// The first line of a file, `version: 1`. Optional; once, and before all else.
     ///
-    /// No empty line follows: OpenLDAP's `slapadd` would take the version for a record without a name.
+    /// OpenLDAP's `slapadd` (2.5) refuses a file that has it; `ldapadd` and `ldapmodify` accept it.
     pub fn header(&mut self) -> Result<(), LdifWriteError> {
         Ok(self.out.write_all(b"version: 1\n")?)
     }
