@@ -2,8 +2,8 @@
 //! ACTIVATE_VERSION and BATCH that taps and targets of today add).
 
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 /// One message.
 #[derive(Debug)]
@@ -45,8 +45,8 @@ pub struct SchemaMessage {
 pub struct RecordMessage {
     /// The stream.
     pub stream: String,
-    /// The record's properties, in the order they were written.
-    pub record: Map<String, Value>,
+    /// The record: an object, its properties in the order they were written.
+    pub record: Value,
     /// The version of the stream that the record belongs to.
     #[serde(default)]
     pub version: Option<i64>,
@@ -107,7 +107,13 @@ impl Message {
         let kind = envelope.r#type.ok_or(MessageError::NoType)?;
         match kind.as_str() {
             "SCHEMA" => typed(&kind, line).map(Message::Schema),
-            "RECORD" => typed(&kind, line).map(Message::Record),
+            "RECORD" => {
+                let message: RecordMessage = typed(&kind, line)?;
+                if !message.record.is_object() {
+                    return Err(MessageError::Malformed { kind, reason: "`record` is not an object".into() });
+                }
+                Ok(Message::Record(message))
+            }
             "STATE" => typed::<StateMessage>(&kind, line).map(|m| Message::State(m.value)),
             "ACTIVATE_VERSION" => {
                 let Named { stream, version } = typed(&kind, line)?;

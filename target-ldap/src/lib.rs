@@ -1,3 +1,15 @@
 //! `target-ldap`: makes a directory match a Singer stream.
+//!
+//! read → validate → map → plan → write → ack. Data walks one way, and `ack` alone releases STATE.
 
+pub mod ack;
+pub mod config;
+pub mod load;
+pub mod map;
+pub mod order;
+pub mod plan;
+pub mod run;
+pub mod settings;
 pub mod template;
+pub mod validate;
+pub mod write;

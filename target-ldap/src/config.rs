@@ -1,0 +1,279 @@
+//! The target's configuration, resolved: every template parsed, every name checked, before a record is read.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use singer_common::directory::ldif::LdifFormat;
+use singer_common::directory::{DirectoryConfig, ServerUrl};
+use singer_common::dn::{Dn, SuffixRewrite};
+use singer_common::settings::{SettingsError, typed, unknown_key};
+
+use crate::template::{DnTemplate, Template};
+
+/// What a record with `_sdc_deleted_at` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDelete {
+    /// Its entry is deleted.
+    #[default]
+    Delete,
+    /// Nothing.
+    Ignore,
+}
+
+/// A mapping rule.
+#[derive(Debug, Clone, Default)]
+pub struct Rule {
+    /// The DN of a record's entry.
+    pub dn_template: Option<DnTemplate>,
+    /// The classes an entry is given, and keeps.
+    pub object_classes: Vec<String>,
+    /// From record property to attributes; `None`: properties that are attributes pass through.
+    pub attribute_mapping: Option<Vec<(String, Vec<String>)>>,
+    /// Attributes made by template.
+    pub values: Vec<(String, Template)>,
+    /// Values of attributes that neither the record nor the entry has.
+    pub defaults: Vec<(String, Value)>,
+    /// What a deletion does.
+    pub on_delete: OnDelete,
+}
+
+const RULE_KEYS: &[&str] =
+    &["dn_template", "object_classes", "attribute_mapping", "values", "defaults", "on_delete"];
+/// Parts of a rule that belong to the contract but not to this version: refused, never ignored.
+const PLANNED_RULE_KEYS: &[&str] = &[
+    "match",
+    "policies",
+    "operations",
+    "password",
+    "delete_old_rdn",
+    "empty_group",
+    "scope_base",
+    "scope_filter",
+];
+
+/// The target's settings.
+#[derive(Debug, Clone)]
+pub struct TargetConfig {
+    /// The directory.
+    pub directory: DirectoryConfig,
+    /// Where records go whose rule gives no full DN.
+    pub default_base_dn: Option<String>,
+    /// The rules by stream; `*` for the others.
+    pub rules: BTreeMap<String, Rule>,
+    /// Suffixes to rewrite.
+    pub dn_rewrite: Vec<SuffixRewrite>,
+    /// Whether records are checked against their SCHEMA.
+    pub validate_records: bool,
+    /// Whether missing parents are created.
+    pub create_parents: bool,
+    /// Writes outstanding at once.
+    pub max_in_flight: usize,
+    /// What a file holds.
+    pub ldif_format: LdifFormat,
+    /// Whether METRIC lines are written.
+    pub metrics: bool,
+}
+
+impl TargetConfig {
+    /// Resolves the settings. Warnings are for the log.
+    pub fn from_settings(
+        values: &Map<String, Value>,
+        warnings: &mut Vec<String>,
+    ) -> Result<TargetConfig, SettingsError> {
+        #[derive(Deserialize)]
+        struct Rewrite {
+            from: String,
+            to: String,
+        }
+        #[derive(Deserialize)]
+        struct Raw {
+            default_base_dn: Option<String>,
+            mapping_rules: Map<String, Value>,
+            dn_rewrite: Vec<Rewrite>,
+            validate_records: bool,
+            create_parents: bool,
+            max_in_flight: usize,
+            ldif_format: LdifFormat,
+            ldif_export_path: Option<PathBuf>,
+            enable_metrics: bool,
+        }
+        let export =
+            values.get("ldif_export_path").and_then(Value::as_str).map(PathBuf::from).map(ServerUrl::Ldif);
+        let directory = DirectoryConfig::from_settings(values, export, warnings)?;
+        let raw: Raw = typed("(target)", Value::Object(values.clone()))?;
+        if raw.ldif_export_path.is_some()
+            && !directory.servers.iter().any(|s| matches!(s, ServerUrl::Ldif(_)))
+        {
+            warnings.push("ldif_export_path is not used: a server is given".to_owned());
+        }
+        let dn_rewrite = raw
+            .dn_rewrite
+            .iter()
+            .enumerate()
+            .map(|(n, r)| {
+                SuffixRewrite::new(&r.from, &r.to).map_err(|e| {
+                    SettingsError::value(
+                        format!("dn_rewrite[{n}]"),
+                        e.to_string(),
+                        "two DNs, `from` and `to`",
+                    )
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        if let Some(base) = &raw.default_base_dn {
+            Dn::parse(base).map_err(|e| {
+                SettingsError::value(
+                    "default_base_dn",
+                    e.to_string(),
+                    "a DN, for example ou=imported,dc=example,dc=com",
+                )
+            })?;
+        }
+        let mut rules = BTreeMap::new();
+        for (stream, value) in raw.mapping_rules {
+            let path = format!("mapping_rules.{stream}");
+            rules.insert(stream, rule(&path, value, raw.default_base_dn.as_deref(), warnings)?);
+        }
+        Ok(TargetConfig {
+            directory,
+            default_base_dn: raw.default_base_dn,
+            rules,
+            dn_rewrite,
+            validate_records: raw.validate_records,
+            create_parents: raw.create_parents,
+            max_in_flight: raw.max_in_flight,
+            ldif_format: raw.ldif_format,
+            metrics: raw.enable_metrics,
+        })
+    }
+
+    /// The rule of a stream: its own, or `*`.
+    pub fn rule(&self, stream: &str) -> Option<&Rule> {
+        self.rules.get(stream).or_else(|| self.rules.get("*"))
+    }
+}
+
+fn rule(
+    path: &str,
+    value: Value,
+    default_base: Option<&str>,
+    warnings: &mut Vec<String>,
+) -> Result<Rule, SettingsError> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Names {
+        One(String),
+        Many(Vec<String>),
+    }
+    #[derive(Deserialize)]
+    struct Raw {
+        dn_template: Option<String>,
+        #[serde(default)]
+        object_classes: Vec<String>,
+        attribute_mapping: Option<Map<String, Value>>,
+        #[serde(default)]
+        values: Map<String, Value>,
+        #[serde(default)]
+        defaults: Map<String, Value>,
+        #[serde(default)]
+        on_delete: OnDelete,
+    }
+    for key in value.as_object().into_iter().flat_map(Map::keys) {
+        if PLANNED_RULE_KEYS.contains(&key.as_str()) {
+            return Err(SettingsError::value(
+                format!("{path}.{key}"),
+                "this version cannot do that yet, and leaving it out silently could do harm",
+                "the setting to be removed",
+            ));
+        }
+        if !RULE_KEYS.contains(&key.as_str()) {
+            warnings.push(unknown_key(&format!("{path}."), key, RULE_KEYS.iter().copied()));
+        }
+    }
+    let raw: Raw = typed(path, value)?;
+    let dn_template = raw.dn_template.map(|text| dn_template(path, &text, default_base)).transpose()?;
+    let attribute_mapping = raw
+        .attribute_mapping
+        .map(|mapping| {
+            mapping
+                .into_iter()
+                .map(|(property, names)| {
+                    let at = format!("{path}.attribute_mapping.{property}");
+                    let names = match typed(&at, names)? {
+                        Names::One(name) => vec![name],
+                        Names::Many(names) => names,
+                    };
+                    names.iter().try_for_each(|n| check_attribute(&at, n))?;
+                    Ok((property, names))
+                })
+                .collect::<Result<Vec<_>, SettingsError>>()
+        })
+        .transpose()?;
+    let mut values = Vec::new();
+    for (attribute, text) in raw.values {
+        let at = format!("{path}.values.{attribute}");
+        check_attribute(&at, &attribute)?;
+        let text: String = typed(&at, text)?;
+        let template = Template::parse(&text)
+            .map_err(|e| SettingsError::value(&at, e.to_string(), "a text with {placeholders}"))?;
+        values.push((attribute, template));
+    }
+    for attribute in raw.defaults.keys() {
+        check_attribute(&format!("{path}.defaults.{attribute}"), attribute)?;
+    }
+    Ok(Rule {
+        dn_template,
+        object_classes: raw.object_classes,
+        attribute_mapping,
+        values,
+        defaults: raw.defaults.into_iter().collect(),
+        on_delete: raw.on_delete,
+    })
+}
+
+/// A template of one RDN is relative to `default_base_dn`: an entry right below the root is never meant.
+fn dn_template(path: &str, text: &str, default_base: Option<&str>) -> Result<DnTemplate, SettingsError> {
+    let at = format!("{path}.dn_template");
+    let parse = |text: &str| {
+        DnTemplate::parse(text).map_err(|e| {
+            SettingsError::value(
+                &at,
+                e.to_string(),
+                "a DN with {placeholders}, for example uid={uid},ou=users,dc=example,dc=com",
+            )
+        })
+    };
+    let template = parse(text)?;
+    let filled = template.render(&|_| Some(vec!["x".to_owned()]));
+    let relative = filled.ok().and_then(|dn| Dn::parse(&dn).ok()).is_some_and(|dn| dn.depth() == 1);
+    match default_base {
+        Some(base) if relative => parse(&format!("{text},{}", base.replace('{', "{{").replace('}', "}}"))),
+        _ => Ok(template),
+    }
+}
+
+/// An attribute description: a name or OID, with options (RFC 4512 section 2.5).
+fn check_attribute(setting: &str, name: &str) -> Result<(), SettingsError> {
+    if is_attribute_description(name) {
+        return Ok(());
+    }
+    Err(SettingsError::value(
+        setting,
+        format!("`{name}` is no attribute"),
+        "the name of an LDAP attribute, for example mail",
+    ))
+}
+
+/// Whether a text can be an attribute description at all.
+pub fn is_attribute_description(text: &str) -> bool {
+    let mut parts = text.split(';');
+    let name = parts.next().unwrap_or_default();
+    let word = |w: &str| {
+        !w.is_empty() && w.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '='))
+    };
+    let oid = name.split('.').all(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()));
+    (oid || word(name) && name.starts_with(|c: char| c.is_ascii_alphabetic())) && parts.all(word)
+}

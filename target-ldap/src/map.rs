@@ -1,0 +1,545 @@
+//! From a record to the entry it asks for. Pure: the same record gives the same entry.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde_json::{Map, Value};
+use singer_common::dn::{Dn, SuffixRewrite, escape_value};
+use singer_common::message::SchemaMessage;
+use singer_common::schema::Schema;
+use singer_common::schema::syntax::ValueKind;
+use singer_common::settings::SettingsError;
+
+use crate::config::{OnDelete, Rule, TargetConfig, is_attribute_description};
+use crate::plan::{Policy, Wanted, WantedEntry};
+use crate::template::{DnTemplate, RenderError};
+
+/// The property that marks a record as a deletion.
+const DELETED_AT: &str = "_sdc_deleted_at";
+
+/// What a record asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// The entry is to be there, like this.
+    Upsert(WantedEntry),
+    /// The entry is not to be there.
+    Delete {
+        /// Its name.
+        dn: String,
+    },
+    /// Nothing.
+    Nothing,
+}
+
+/// Why a record makes no entry. Never shows a value.
+#[derive(Debug, thiserror::Error)]
+pub enum MapError {
+    /// A value cannot be brought into the attribute's syntax.
+    #[error("property `{property}` cannot become a value of `{attribute}`: {reason}")]
+    Value {
+        /// The record's property.
+        property: String,
+        /// The attribute.
+        attribute: String,
+        /// What would be right.
+        reason: String,
+    },
+    /// A template cannot be filled in.
+    #[error("{part}: {error}")]
+    Template {
+        /// Which template.
+        part: String,
+        /// Why.
+        error: RenderError,
+    },
+    /// No name can be made.
+    #[error("{0}")]
+    Name(String),
+}
+
+/// Where an entry's name comes from.
+#[derive(Debug)]
+enum Naming {
+    /// The rule's template.
+    Template(DnTemplate),
+    /// The record's `dn`.
+    Record,
+    /// The stream's key below a base.
+    Key { attribute: String, property: String, base: String },
+}
+
+/// A property and the attributes it becomes.
+#[derive(Debug)]
+struct Column {
+    property: String,
+    /// The SCHEMA says that its texts are base64.
+    base64: bool,
+    attributes: Vec<Target>,
+}
+
+#[derive(Debug)]
+struct Target {
+    description: String,
+    kind: ValueKind,
+}
+
+/// A stream's mapping, planned once per SCHEMA.
+#[derive(Debug)]
+pub struct Mapping {
+    naming: Naming,
+    columns: Vec<Column>,
+    rule: Rule,
+    values: Vec<Target>,
+    defaults: Vec<Wanted>,
+    rewrites: Vec<SuffixRewrite>,
+}
+
+impl Mapping {
+    /// Plans a stream. `takes_unknown`: the destination stores attributes its schema does not know. Warnings are for
+    /// the log.
+    pub fn new(
+        message: &SchemaMessage,
+        config: &TargetConfig,
+        schema: &Schema,
+        takes_unknown: bool,
+        warnings: &mut Vec<String>,
+    ) -> Result<Mapping, SettingsError> {
+        let stream = &message.stream;
+        let empty = Map::new();
+        let properties = message.schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+        let has = |name: &str| properties.keys().any(|p| p.eq_ignore_ascii_case(name));
+        let rule = match config.rule(stream) {
+            Some(rule) => rule.clone(),
+            None if has("dn") && has("objectClass") => Rule::default(),
+            None => {
+                return Err(SettingsError::value(
+                    format!("mapping_rules.{stream}"),
+                    "not set, and the stream's records have no `dn` and `objectClass` to be mirrored by",
+                    format!("a rule for `{stream}` (or for \"*\") with dn_template and object_classes"),
+                ));
+            }
+        };
+        let columns = match &rule.attribute_mapping {
+            Some(mapping) => mapping
+                .iter()
+                .map(|(property, names)| Column {
+                    property: property.clone(),
+                    base64: is_base64(properties.get(property)),
+                    attributes: names.iter().map(|n| target(schema, n)).collect(),
+                })
+                .collect(),
+            None => pass_through(properties, stream, &rule, schema, takes_unknown, warnings),
+        };
+        let naming = naming(stream, &rule, config, &columns, &message.key_properties, has("dn"))?;
+        let values = rule.values.iter().map(|(name, _)| target(schema, name)).collect();
+        let mut defaults = Vec::new();
+        for (name, value) in &rule.defaults {
+            let target = target(schema, name);
+            let octets = texts(value)
+                .and_then(|values| {
+                    values.into_iter().map(|v| target.kind.parse_json(v).ok()).collect::<Option<Vec<_>>>()
+                })
+                .ok_or_else(|| {
+                    SettingsError::value(
+                        format!("mapping_rules.{stream}.defaults.{name}"),
+                        "not a value of the attribute's syntax",
+                        "a text, a number, true or false, or a list of them",
+                    )
+                })?;
+            let values = octets.into_iter().flatten().collect();
+            defaults.push(Wanted { description: target.description, values, policy: Policy::Keep });
+        }
+        Ok(Mapping { naming, columns, rule, values, defaults, rewrites: config.dn_rewrite.clone() })
+    }
+
+    /// The task of one record, which is an object.
+    pub fn map(&self, record: &Value, schema: &Schema) -> Result<Task, MapError> {
+        let empty = Map::new();
+        let record = record.as_object().unwrap_or(&empty);
+        let deleted = record.get(DELETED_AT).is_some_and(|v| !v.is_null());
+        if deleted && self.rule.on_delete == OnDelete::Ignore {
+            return Ok(Task::Nothing);
+        }
+        let mapped = self.mapped_texts(record);
+        let lookup = |name: &str| -> Option<Vec<String>> {
+            mapped
+                .get(&schema.spell(name).to_ascii_lowercase())
+                .cloned()
+                .or_else(|| record.get(name).and_then(display_texts))
+        };
+        let mut attributes = Attributes { schema, list: Vec::new(), index: BTreeMap::new() };
+        if !deleted {
+            for column in &self.columns {
+                let Some(value) = record.get(&column.property) else { continue };
+                for target in &column.attributes {
+                    attributes.force(target.wanted(value, column, &self.rewrites, schema)?);
+                }
+            }
+        }
+        let mut made: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for ((name, template), target) in self.rule.values.iter().zip(&self.values) {
+            let text = template
+                .render(&lookup)
+                .map_err(|error| MapError::Template { part: format!("values.{name}"), error })?;
+            if let Some(text) = text {
+                let column = Column { property: format!("values.{name}"), base64: false, attributes: vec![] };
+                let value = Value::String(text.clone());
+                attributes.force(target.wanted(&value, &column, &self.rewrites, schema)?);
+                made.insert(target.description.to_ascii_lowercase(), vec![text]);
+            }
+        }
+        let named_lookup = |name: &str| -> Option<Vec<String>> {
+            let key = schema.spell(name).to_ascii_lowercase();
+            made.get(&key)
+                .cloned()
+                .or_else(|| lookup(name).filter(|v| v.iter().any(|t| !t.is_empty())))
+                .or_else(|| {
+                    let default = self.defaults.iter().find(|d| d.description.eq_ignore_ascii_case(&key))?;
+                    default.values.iter().map(|v| String::from_utf8(v.clone()).ok()).collect()
+                })
+        };
+        let written = self.name(record, &named_lookup)?;
+        let dn = rewritten(&written, &self.rewrites, schema).unwrap_or_else(|| written.clone());
+        let name = Dn::parse(&dn).map_err(|e| MapError::Name(format!("`{dn}` is no DN: {e}")))?;
+        let rdn = name.rdn().ok_or_else(|| MapError::Name("the DN is empty".into()))?.clone();
+        if deleted {
+            return Ok(Task::Delete { dn });
+        }
+        for default in &self.defaults {
+            attributes.keep(default.clone());
+        }
+        if !self.rule.object_classes.is_empty() {
+            let values = self.rule.object_classes.iter().map(|c| c.clone().into_bytes()).collect();
+            attributes.replace(Wanted { description: "objectClass".into(), values, policy: Policy::Merge });
+        }
+        if dn != written {
+            attributes.rename(&written, &name);
+        }
+        for ava in rdn.avas {
+            attributes.contain(&ava.attribute, ava.value);
+        }
+        Ok(Task::Upsert(WantedEntry { dn, attributes: attributes.list }))
+    }
+
+    /// The record's values by the attributes they become, as templates see them.
+    fn mapped_texts(&self, record: &Map<String, Value>) -> BTreeMap<String, Vec<String>> {
+        let needed = !self.rule.values.is_empty() || matches!(self.naming, Naming::Template(_));
+        let mut mapped = BTreeMap::new();
+        for column in self.columns.iter().filter(|_| needed) {
+            if let Some(texts) = record.get(&column.property).and_then(display_texts) {
+                for target in &column.attributes {
+                    mapped.insert(target.description.to_ascii_lowercase(), texts.clone());
+                }
+            }
+        }
+        mapped
+    }
+
+    fn name(
+        &self,
+        record: &Map<String, Value>,
+        lookup: &dyn Fn(&str) -> Option<Vec<String>>,
+    ) -> Result<String, MapError> {
+        match &self.naming {
+            Naming::Template(template) => template
+                .render(lookup)
+                .map_err(|error| MapError::Template { part: "dn_template".into(), error }),
+            Naming::Record => {
+                let dn = record.iter().find(|(name, _)| name.eq_ignore_ascii_case("dn")).map(|(_, v)| v);
+                match dn {
+                    Some(Value::String(dn)) if !dn.trim().is_empty() => Ok(dn.clone()),
+                    _ => Err(MapError::Name("the record has no `dn` (a text)".into())),
+                }
+            }
+            Naming::Key { attribute, property, base } => {
+                let texts = record.get(property).and_then(display_texts).unwrap_or_default();
+                match texts.as_slice() {
+                    [only] if !only.trim().is_empty() => {
+                        Ok(format!("{attribute}={},{base}", escape_value(only.as_bytes())))
+                    }
+                    _ => Err(MapError::Name(format!(
+                        "the key `{property}` has not exactly one value that is not empty"
+                    ))),
+                }
+            }
+        }
+    }
+}
+
+impl Target {
+    /// The values of a property in the attribute's syntax.
+    fn wanted(
+        &self,
+        value: &Value,
+        column: &Column,
+        rewrites: &[SuffixRewrite],
+        schema: &Schema,
+    ) -> Result<Wanted, MapError> {
+        let fail = |reason: &str| MapError::Value {
+            property: column.property.clone(),
+            attribute: self.description.clone(),
+            reason: reason.to_owned(),
+        };
+        let elements = texts(value)
+            .ok_or_else(|| fail("an object is no value; expected a scalar or a list of scalars"))?;
+        let rule = schema.equality(&self.description);
+        let mut seen = HashSet::new();
+        let mut values = Vec::with_capacity(elements.len());
+        for element in elements {
+            // What is binary at its source stays so, whatever the destination calls it.
+            let kind = match (column.base64, self.kind) {
+                (true, ValueKind::Guid | ValueKind::Sid) | (false, _) => self.kind,
+                (true, _) => ValueKind::Binary,
+            };
+            if kind == ValueKind::Binary && !column.base64 && is_password(&self.description) {
+                return Err(fail(
+                    "its property is plain text; passwords are taken only as base64 (contentEncoding) of a value already hashed",
+                ));
+            }
+            let octets = kind.parse_json(element).map_err(|_| fail(expectation(kind)))?;
+            let Some(octets) = octets else { continue };
+            let octets =
+                if kind.is_name() { rewritten_value(octets, kind, rewrites, schema) } else { octets };
+            if seen.insert(rule.normalize(&octets, schema).into_owned()) {
+                values.push(octets);
+            }
+        }
+        Ok(Wanted { description: self.description.clone(), values, policy: Policy::Force })
+    }
+}
+
+/// Attributes in order, each description once.
+struct Attributes<'a> {
+    schema: &'a Schema,
+    list: Vec<Wanted>,
+    index: BTreeMap<String, usize>,
+}
+
+impl Attributes<'_> {
+    fn position(&self, description: &str) -> Option<usize> {
+        self.index.get(&description.to_ascii_lowercase()).copied()
+    }
+
+    fn push(&mut self, wanted: Wanted) {
+        self.index.insert(wanted.description.to_ascii_lowercase(), self.list.len());
+        self.list.push(wanted);
+    }
+
+    /// Takes a value from the record. Two properties of one attribute are put together.
+    fn force(&mut self, wanted: Wanted) {
+        match self.position(&wanted.description).and_then(|p| self.list.get_mut(p)) {
+            Some(there) => {
+                for value in wanted.values {
+                    if !there.values.iter().any(|v| self.schema.values_match(&wanted.description, v, &value))
+                    {
+                        there.values.push(value);
+                    }
+                }
+            }
+            None => self.push(wanted),
+        }
+    }
+
+    /// Takes a default: it counts where the record has nothing.
+    fn keep(&mut self, default: Wanted) {
+        match self.position(&default.description).and_then(|p| self.list.get_mut(p)) {
+            Some(there) if there.values.is_empty() => *there = default,
+            Some(_) => {}
+            None => self.push(default),
+        }
+    }
+
+    fn replace(&mut self, wanted: Wanted) {
+        match self.position(&wanted.description).and_then(|p| self.list.get_mut(p)) {
+            Some(there) => *there = wanted,
+            None => self.push(wanted),
+        }
+    }
+
+    /// The naming values follow a name that `dn_rewrite` changed.
+    fn rename(&mut self, old: &str, new: &Dn) {
+        let Ok(old) = Dn::parse(old) else { return };
+        let (Some(old), Some(new)) = (old.rdn(), new.rdn()) else { return };
+        for ava in &old.avas {
+            let name = self.schema.spell(&ava.attribute);
+            let same = |v: &Vec<u8>| self.schema.values_match(&name, v, &ava.value);
+            if new.avas.iter().any(|n| self.schema.spell(&n.attribute) == name && same(&n.value)) {
+                continue;
+            }
+            if let Some(there) = self.position(&name).and_then(|p| self.list.get_mut(p)) {
+                there.values.retain(|v| !same(v));
+            }
+        }
+    }
+
+    /// An entry has the values of its name.
+    fn contain(&mut self, attribute: &str, value: Vec<u8>) {
+        let description = self.schema.spell(attribute);
+        match self.position(&description).and_then(|p| self.list.get_mut(p)) {
+            Some(there) => {
+                if !there.values.iter().any(|v| self.schema.values_match(&description, v, &value)) {
+                    there.values.push(value);
+                }
+            }
+            None => self.push(Wanted { description, values: vec![value], policy: Policy::Merge }),
+        }
+    }
+}
+
+fn target(schema: &Schema, name: &str) -> Target {
+    let description = schema.spell(name);
+    let kind = ValueKind::of(schema, &description);
+    Target { description, kind }
+}
+
+fn is_base64(property: Option<&Value>) -> bool {
+    let direct = |p: &Value| p.get("contentEncoding").and_then(Value::as_str) == Some("base64");
+    property.is_some_and(|p| direct(p) || p.get("items").is_some_and(direct))
+}
+
+fn is_password(description: &str) -> bool {
+    ["userPassword", "unicodePwd"].iter().any(|p| description.eq_ignore_ascii_case(p))
+}
+
+/// Properties that are attributes of the destination. What the server keeps itself is left out.
+fn pass_through(
+    properties: &Map<String, Value>,
+    stream: &str,
+    rule: &Rule,
+    schema: &Schema,
+    takes_unknown: bool,
+    warnings: &mut Vec<String>,
+) -> Vec<Column> {
+    let mut columns = Vec::new();
+    for (property, property_schema) in properties {
+        if property.eq_ignore_ascii_case("dn") || property.starts_with("_sdc_") {
+            continue;
+        }
+        match schema.attribute_type(property) {
+            Some(attribute) if attribute.no_user_modification => continue,
+            Some(_) => {}
+            None if takes_unknown && is_attribute_description(property) => {}
+            // With templates, properties that are no attributes may be their material.
+            None if rule.dn_template.is_some() || !rule.values.is_empty() => continue,
+            None => {
+                warnings.push(format!("stream `{stream}`: the destination's schema has no attribute `{property}`; it is left out"));
+                continue;
+            }
+        }
+        columns.push(Column {
+            property: property.clone(),
+            base64: is_base64(Some(property_schema)),
+            attributes: vec![target(schema, property)],
+        });
+    }
+    columns
+}
+
+fn naming(
+    stream: &str,
+    rule: &Rule,
+    config: &TargetConfig,
+    columns: &[Column],
+    key_properties: &[String],
+    has_dn: bool,
+) -> Result<Naming, SettingsError> {
+    if let Some(template) = &rule.dn_template {
+        return Ok(Naming::Template(template.clone()));
+    }
+    if has_dn {
+        return Ok(Naming::Record);
+    }
+    let missing = |problem: &str| {
+        SettingsError::value(
+            format!("mapping_rules.{stream}.dn_template"),
+            problem,
+            "a DN with {placeholders}, for example uid={uid},ou=users,dc=example,dc=com",
+        )
+    };
+    let Some(base) = &config.default_base_dn else {
+        return Err(missing("not set, the records have no `dn`, and default_base_dn is not set either"));
+    };
+    let [property] = key_properties else {
+        return Err(missing("not set, and the stream has not exactly one key property to name entries by"));
+    };
+    if rule.object_classes.is_empty() {
+        return Err(SettingsError::value(
+            format!("mapping_rules.{stream}.object_classes"),
+            "not set",
+            "the classes of the entries to be made",
+        ));
+    }
+    let attribute = columns
+        .iter()
+        .find(|c| c.property == *property)
+        .and_then(|c| c.attributes.first())
+        .map_or("cn", |t| t.description.as_str());
+    Ok(Naming::Key { attribute: attribute.to_owned(), property: property.clone(), base: base.clone() })
+}
+
+/// The elements of a property: a scalar is one, a list its elements, null none.
+fn texts(value: &Value) -> Option<Vec<&Value>> {
+    match value {
+        Value::Null => Some(vec![value]),
+        Value::Array(elements) => {
+            let scalar = |v: &&Value| !v.is_array() && !v.is_object();
+            elements.iter().all(|v| scalar(&v)).then(|| elements.iter().filter(|v| !v.is_null()).collect())
+        }
+        Value::Object(_) => None,
+        scalar => Some(vec![scalar]),
+    }
+}
+
+/// A property's values as text, for templates.
+fn display_texts(value: &Value) -> Option<Vec<String>> {
+    let text = |v: &Value| match v {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(n) => Some(n.to_string()),
+        Value::Bool(b) => Some(b.to_string()),
+        _ => None,
+    };
+    let values: Vec<String> = match value {
+        Value::Array(elements) => elements.iter().filter_map(text).collect(),
+        scalar => text(scalar).into_iter().collect(),
+    };
+    (!values.is_empty()).then_some(values)
+}
+
+fn rewritten(dn: &str, rewrites: &[SuffixRewrite], schema: &Schema) -> Option<String> {
+    rewrites.iter().find_map(|r| r.apply(dn, schema))
+}
+
+/// A DN-valued attribute's value, moved; a NameAndOptionalUID keeps its `#'0101'B` (RFC 4517 section 3.3.21).
+fn rewritten_value(value: Vec<u8>, kind: ValueKind, rewrites: &[SuffixRewrite], schema: &Schema) -> Vec<u8> {
+    if rewrites.is_empty() {
+        return value;
+    }
+    let Ok(text) = std::str::from_utf8(&value) else { return value };
+    if let Some(moved) = rewritten(text, rewrites, schema) {
+        return moved.into_bytes();
+    }
+    match text.rsplit_once('#').filter(|(_, uid)| kind == ValueKind::NameAndOptionalUid && uid.ends_with('B'))
+    {
+        Some((name, uid)) => match rewritten(name, rewrites, schema) {
+            Some(moved) => format!("{moved}#{uid}").into_bytes(),
+            None => value,
+        },
+        None => value,
+    }
+}
+
+fn expectation(kind: ValueKind) -> &'static str {
+    match kind {
+        ValueKind::Boolean => "expected true or false",
+        ValueKind::Integer => "expected a whole number",
+        ValueKind::GeneralizedTime | ValueKind::UtcTime | ValueKind::FileTime => {
+            "expected a time (RFC 3339, for example 2026-01-31T08:00:00Z)"
+        }
+        ValueKind::Uuid | ValueKind::Guid => "expected a UUID",
+        ValueKind::Sid => "expected a security identifier (S-1-…)",
+        ValueKind::Binary => "expected base64",
+        ValueKind::DistinguishedName
+        | ValueKind::NameAndOptionalUid
+        | ValueKind::PossiblyEmptyText
+        | ValueKind::Text => "expected a text",
+    }
+}

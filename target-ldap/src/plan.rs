@@ -1,0 +1,232 @@
+//! What has to change: from the entry that is there and the one that is wanted to the least modifications. Pure.
+
+use std::collections::HashSet;
+
+use singer_common::change::{Modification, ModificationKind};
+use singer_common::entry::{Attribute, Entry};
+use singer_common::schema::Schema;
+
+/// How wanted values go together with those that are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// They replace them.
+    Force,
+    /// They count only where there are none.
+    Keep,
+    /// They are added; none is removed.
+    Merge,
+}
+
+/// An attribute as it is wanted. No values: it is not to be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The attribute description, as the destination's schema spells it.
+    pub description: String,
+    /// The values, none twice.
+    pub values: Vec<Vec<u8>>,
+    /// How they go together with those that are there.
+    pub policy: Policy,
+}
+
+/// An entry as it is wanted. Attributes not named are left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedEntry {
+    /// Its name.
+    pub dn: String,
+    /// Its attributes, each description once.
+    pub attributes: Vec<Wanted>,
+}
+
+impl WantedEntry {
+    /// The entry to add when there is none.
+    pub fn to_entry(&self) -> Entry {
+        let attributes = self
+            .attributes
+            .iter()
+            .filter(|a| !a.values.is_empty())
+            .map(|a| Attribute::new(a.description.clone(), a.values.clone()))
+            .collect();
+        Entry { dn: self.dn.clone(), attributes }
+    }
+
+    /// The modifications that make `current` what is wanted; none when it is already.
+    ///
+    /// Values compare by the attribute's EQUALITY rule. They are added and deleted singly where that is less than
+    /// replacing them all, and where the server can compare them at all.
+    pub fn changes(&self, current: &Entry, schema: &Schema) -> Vec<Modification> {
+        self.attributes.iter().flat_map(|wanted| steps(wanted, current, schema)).collect()
+    }
+}
+
+/// The steps for one attribute: none, one, or a deletion and an addition.
+fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification> {
+    let name = &wanted.description;
+    let step = |kind, values| Modification::new(kind, name.clone(), values);
+    let present = current.values(name);
+    if present.is_empty() {
+        return if wanted.values.is_empty() {
+            vec![]
+        } else {
+            vec![step(ModificationKind::Add, wanted.values.clone())]
+        };
+    }
+    if wanted.policy == Policy::Keep {
+        return vec![];
+    }
+    let rule = schema.equality(name);
+    let normal = |v: &Vec<u8>| rule.normalize(v, schema).into_owned();
+    let there: HashSet<Vec<u8>> = present.iter().map(normal).collect();
+    let missing: Vec<Vec<u8>> =
+        wanted.values.iter().filter(|v| !there.contains(&normal(v))).cloned().collect();
+    let surplus: Vec<Vec<u8>> = if wanted.policy == Policy::Merge {
+        vec![]
+    } else {
+        let kept: HashSet<Vec<u8>> = wanted.values.iter().map(normal).collect();
+        present.iter().filter(|v| !kept.contains(&normal(v))).cloned().collect()
+    };
+    if missing.is_empty() && surplus.is_empty() {
+        return vec![];
+    }
+    if wanted.policy == Policy::Force {
+        if wanted.values.is_empty() {
+            return vec![step(ModificationKind::Delete, vec![])];
+        }
+        // Without an EQUALITY rule single values cannot be named (RFC 4511 section 4.6).
+        if !schema.has_equality(name) || missing.len() + surplus.len() >= wanted.values.len() {
+            return vec![step(ModificationKind::Replace, wanted.values.clone())];
+        }
+    }
+    let mut steps = Vec::new();
+    if !surplus.is_empty() {
+        steps.push(step(ModificationKind::Delete, surplus));
+    }
+    if !missing.is_empty() {
+        steps.push(step(ModificationKind::Add, missing));
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn attribute(name: &str, values: &[&str]) -> Attribute {
+        Attribute::new(name, values.iter().map(|v| v.as_bytes().to_vec()).collect())
+    }
+
+    fn wanted(name: &str, values: &[&str], policy: Policy) -> Wanted {
+        let values = values.iter().map(|v| v.as_bytes().to_vec()).collect();
+        Wanted { description: name.into(), values, policy }
+    }
+
+    fn plan(there: Attribute, want: Wanted) -> Vec<(ModificationKind, Vec<String>)> {
+        let current = Entry { dn: "cn=x".into(), attributes: vec![there] };
+        let entry = WantedEntry { dn: "cn=x".into(), attributes: vec![want] };
+        let text = |v: &Vec<u8>| String::from_utf8(v.clone()).unwrap();
+        entry
+            .changes(&current, Schema::standard())
+            .iter()
+            .map(|m| (m.kind, m.values.iter().map(text).collect()))
+            .collect()
+    }
+
+    #[test]
+    fn values_compare_by_the_attributes_rule() {
+        // caseIgnoreMatch, telephoneNumberMatch, distinguishedNameMatch: nothing differs.
+        assert_eq!(plan(attribute("sn", &["Van  Dyke"]), wanted("sn", &["van dyke "], Policy::Force)), []);
+        assert_eq!(
+            plan(
+                attribute("telephoneNumber", &["+1 555-0100"]),
+                wanted("telephoneNumber", &["+15550100"], Policy::Force)
+            ),
+            []
+        );
+        assert_eq!(
+            plan(attribute("member", &["cn=A B, dc=x"]), wanted("member", &["CN=a b,DC=X"], Policy::Force)),
+            []
+        );
+        // caseExactMatch: they differ.
+        assert_eq!(
+            plan(
+                attribute("homeDirectory", &["/home/A"]),
+                wanted("homeDirectory", &["/home/a"], Policy::Force)
+            ),
+            [(ModificationKind::Replace, vec!["/home/a".to_owned()])]
+        );
+    }
+
+    #[test]
+    fn policies_decide_what_counts() {
+        let there = || attribute("mail", &["a@x", "b@x", "c@x"]);
+        let singly = plan(there(), wanted("mail", &["a@x", "b@x", "c@x", "d@x"], Policy::Force));
+        assert_eq!(singly, [(ModificationKind::Add, vec!["d@x".to_owned()])]);
+        let replaced = plan(there(), wanted("mail", &["d@x"], Policy::Force));
+        assert_eq!(replaced, [(ModificationKind::Replace, vec!["d@x".to_owned()])]);
+        assert_eq!(plan(there(), wanted("mail", &[], Policy::Force)), [(ModificationKind::Delete, vec![])]);
+        assert_eq!(plan(there(), wanted("mail", &["d@x"], Policy::Keep)), []);
+        let merged = plan(there(), wanted("mail", &["d@x", "A@X"], Policy::Merge));
+        assert_eq!(merged, [(ModificationKind::Add, vec!["d@x".to_owned()])]);
+    }
+
+    #[test]
+    fn an_attribute_without_equality_is_replaced_whole() {
+        let steps = plan(
+            attribute("jpegPhoto", &["a", "b", "c"]),
+            wanted("jpegPhoto", &["a", "b", "c", "d"], Policy::Force),
+        );
+        assert_eq!(steps.len(), 1);
+        assert_eq!(steps[0].0, ModificationKind::Replace);
+    }
+
+    fn carry_out(current: &mut Entry, steps: &[Modification], schema: &Schema) {
+        for step in steps {
+            let same = |a: &Vec<u8>, b: &Vec<u8>| schema.values_match(&step.description, a, b);
+            let mut values = current.values(&step.description).to_vec();
+            match step.kind {
+                ModificationKind::Add => {
+                    assert!(step.values.iter().all(|v| !values.iter().any(|w| same(v, w))), "added twice");
+                    values.extend(step.values.iter().cloned());
+                }
+                ModificationKind::Delete => {
+                    assert!(step.values.iter().all(|v| values.iter().any(|w| same(v, w))), "not there");
+                    values.retain(|v| !step.values.is_empty() && !step.values.iter().any(|w| same(v, w)));
+                }
+                ModificationKind::Replace => values.clone_from(&step.values),
+                ModificationKind::Increment => panic!("never planned"),
+            }
+            current.attributes.retain(|a| a.description != step.description);
+            current.attributes.push(Attribute::new(step.description.clone(), values));
+        }
+    }
+
+    fn values() -> impl Strategy<Value = Vec<String>> {
+        proptest::collection::btree_set("[a-dA-D]{1,2}", 0..6).prop_map(|set| {
+            // No two the same by caseIgnoreMatch.
+            let mut seen = HashSet::new();
+            set.into_iter().filter(|v| seen.insert(v.to_lowercase())).collect()
+        })
+    }
+
+    proptest! {
+        /// Carrying the plan out gives what was wanted, and a second plan is empty.
+        #[test]
+        fn a_plan_reaches_its_aim_and_then_rests(there in values(), want in values(), exact in any::<bool>()) {
+            let schema = Schema::standard();
+            let name = if exact { "homeDirectory" } else { "mail" };
+            let as_ref = |v: &Vec<String>| v.iter().map(|s| s.as_bytes().to_vec()).collect::<Vec<_>>();
+            let mut current = Entry { dn: "cn=x".into(), attributes: vec![Attribute::new(name, as_ref(&there))] };
+            let entry = WantedEntry {
+                dn: "cn=x".into(),
+                attributes: vec![Wanted { description: name.into(), values: as_ref(&want), policy: Policy::Force }],
+            };
+            let steps = entry.changes(&current, schema);
+            carry_out(&mut current, &steps, schema);
+            let normal = |vs: &[Vec<u8>]| -> HashSet<Vec<u8>> {
+                vs.iter().map(|v| schema.equality(name).normalize(v, schema).into_owned()).collect()
+            };
+            prop_assert_eq!(normal(current.values(name)), normal(&as_ref(&want)));
+            prop_assert!(entry.changes(&current, schema).is_empty());
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The target's own settings, and what `--about` says.
+
+use singer_common::about::About;
+use singer_common::settings::{Kind, Setting, Table};
+
+/// The settings of `target-ldap`.
+pub const TABLE: Table = Table { prefix: "TARGET_LDAP", own: OWN };
+
+/// What `target-ldap --about` prints.
+pub const ABOUT: About = About {
+    name: "target-ldap",
+    description: "Reads Singer messages and makes a directory (OpenLDAP, 389 Directory Server, Active Directory, any LDAP server, or an LDIF file) match them.",
+    version: env!("CARGO_PKG_VERSION"),
+    capabilities: &["about", "validate-records"],
+    table: TABLE,
+};
+
+const OWN: &[Setting] = &[
+    Setting::new(
+        "default_base_dn",
+        Kind::Text,
+        "Where records go whose rule gives no full DN: a `dn_template` of one RDN is put below it, and without a template the entry is named by the stream's key.",
+    ),
+    Setting::new(
+        "mapping_rules",
+        Kind::Object,
+        "How records become entries, by stream; `\"*\"` is the rule of streams without one of their own. A stream without any rule, whose records have `dn` and `objectClass`, is mirrored as it is.",
+    )
+    .or("{}"),
+    Setting::new(
+        "dn_rewrite",
+        Kind::ObjectList,
+        "`[{\"from\": …, \"to\": …}]`: moves `dn` and every DN-valued attribute from below one name to below another. The first that fits is used.",
+    )
+    .or("[]"),
+    Setting::new(
+        "on_error",
+        Kind::Choice(&["fail"]),
+        "What a bad record does: `fail` ends the run at it; what came before it is written.",
+    )
+    .or("\"fail\""),
+    Setting::new(
+        "validate_records",
+        Kind::Boolean,
+        "Check each record against its stream's SCHEMA (JSON Schema, formats included).",
+    )
+    .or("true"),
+    Setting::new(
+        "create_parents",
+        Kind::Boolean,
+        "Create missing parents of an entry: `ou`, `dc`, `o`, `c`, `l` and `st`, and on Active Directory `cn`.",
+    )
+    .or("true"),
+    Setting::new("max_in_flight", Kind::Integer { min: 1, max: 1024 }, "Writes outstanding at once, in all.").or("32"),
+    Setting::new(
+        "ldif_format",
+        Kind::Choice(&["content", "changes"]),
+        "What a `ldif:` destination holds: the entries, or the change records that lead to them.",
+    )
+    .or("\"content\""),
+    Setting::new(
+        "ldif_export_path",
+        Kind::Text,
+        "The LDIF file to write when no server is given.",
+    )
+    .flext("FLEXT_LDIF_EXPORT_PATH"),
+];
