@@ -190,9 +190,9 @@ impl Slapd {
         self.dir.path().join(name)
     }
 
-    /// All entries below the suffix, user attributes only.
+    /// All entries below the suffix, user attributes only. `ref` is asked for by name: to slapd it is operational.
     pub fn dump(&self) -> Tree {
-        self.dump_attributes(&["*"])
+        self.dump_attributes(&["*", "ref"])
     }
 
     /// All entries below the suffix with these attributes; an empty tree when there is no suffix entry.

@@ -1,6 +1,7 @@
 //! The harness itself: a test that uses it can only be trusted when it is right.
 
-use ldap_tests::ldif::{assert_same, parse};
+use ldap_tests::hostile;
+use ldap_tests::ldif::{assert_same, normalize_dn, parse, records};
 use ldap_tests::slapd::{ADMIN_PASSWORD, Slapd, SlapdOptions, tool};
 use std::process::Command;
 
@@ -77,4 +78,55 @@ fn slapd_has_every_option() {
     );
     assert_eq!(slapd.dump().len(), 2);
     assert!(slapd.dump_attributes(&["memberOf"]).values().any(|e| e.contains_key("memberof")));
+}
+
+#[test]
+fn slapd_takes_all_of_the_hostile_directory() {
+    let slapd = hostile::start();
+    let online = slapd.dump();
+    let file = parse(format!("{}\n\n{}", hostile::ldif(), hostile::generated()).as_bytes());
+    assert_eq!(online.len(), file.len());
+    assert_eq!(online["cn=everyone,ou=hostile,dc=example,dc=test"]["member"].len(), hostile::MEMBERS);
+
+    // A child comes before its parent, both for a plain entry and for a container.
+    let output = Command::new(tool("ldapsearch"))
+        .args(["-x", "-LLL", "-o", "ldif-wrap=no", "-M", "-H", &slapd.ldap_uri(), "-b", slapd.suffix()])
+        .args(["-D", &slapd.admin_dn(), "-w", ADMIN_PASSWORD, "(objectClass=*)", "1.1"])
+        .output()
+        .unwrap();
+    let order: Vec<String> = parse_in_order(&output.stdout);
+    let position = |dn: &str| order.iter().position(|d| d == dn).unwrap_or_else(|| panic!("no {dn}"));
+    let suffix = slapd.suffix();
+    assert!(
+        position(&format!("cn=early child,uid=late parent,ou=people,{suffix}"))
+            < position(&format!("uid=late parent,ou=people,{suffix}"))
+    );
+    assert!(position(&format!("ou=early,ou=zzz,{suffix}")) < position(&format!("ou=zzz,{suffix}")));
+
+    // And what slapd took is what the file says, value by value.
+    let mut expected = file;
+    for (from, to) in [
+        ("cn=early child,dc=example,dc=test", "cn=early child,uid=late parent,ou=people,dc=example,dc=test"),
+        ("ou=early,dc=example,dc=test", "ou=early,ou=zzz,dc=example,dc=test"),
+        ("uid=in early,ou=early,dc=example,dc=test", "uid=in early,ou=early,ou=zzz,dc=example,dc=test"),
+    ] {
+        let entry = expected.remove(from).unwrap();
+        expected.insert(to.to_owned(), entry);
+    }
+    // slapd keeps the schema's own name of an attribute.
+    let respelled = expected.get_mut("uid=typed3,ou=hostile,dc=example,dc=test").unwrap();
+    for (from, to) in
+        [("commonname", "cn"), ("2.5.4.4", "sn"), ("userid", "uid"), ("testtextalias", "testtext")]
+    {
+        let values = respelled.remove(from).unwrap();
+        respelled.insert(to.to_owned(), values);
+    }
+    assert_same("the file", &expected, "slapd", &online);
+}
+
+fn parse_in_order(ldif: &[u8]) -> Vec<String> {
+    records(ldif)
+        .into_iter()
+        .map(|r| normalize_dn(std::str::from_utf8(&r.first().unwrap().1).unwrap()))
+        .collect()
 }
