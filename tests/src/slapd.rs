@@ -41,7 +41,7 @@ pub struct SlapdOptions {
     pub accesslog: bool,
     /// memberof and refint overlays. Off by default: they write on their own, and a mirror would not be exact.
     pub memberof: bool,
-    /// More lines for the database's part of slapd.conf (overlays, access, limits).
+    /// More lines for the database's part of slapd.conf (limits, overlays), ahead of the overlays.
     pub database_conf: String,
     /// More lines for the global part of slapd.conf.
     pub global_conf: String,
@@ -448,10 +448,12 @@ lastmod on
 access to attrs=userPassword by self write by anonymous auth by dn.exact="{root}" write by * none
 access to * by dn.exact="uid=reader,ou=people,{suffix}" read by self write by users read by anonymous read
 limits dn.exact="uid=replica,ou=people,{suffix}" size=unlimited time=unlimited
+{database}
 overlay syncprov
 syncprov-checkpoint 100 1
 syncprov-sessionlog 10000
-"#
+"#,
+            database = self.options.database_conf,
         )
         .unwrap();
         if self.options.accesslog {
@@ -467,8 +469,6 @@ syncprov-sessionlog 10000
             .unwrap();
         }
         conf.push_str("overlay sssvlv\nsssvlv-max 8\nsssvlv-maxkeys 5\noverlay deref\n");
-        conf.push_str(&self.options.database_conf);
-        conf.push('\n');
         conf
     }
 }
