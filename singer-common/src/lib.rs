@@ -1,3 +1,21 @@
 //! What `tap-ldap` and `target-ldap` share: Singer messages, settings, directories and their schema.
 
+pub mod about;
+pub mod catalog;
+pub mod change;
+pub mod cli;
+pub mod directory;
+pub mod dn;
 pub mod entry;
+pub mod error;
+pub mod filter;
+pub mod logging;
+pub mod message;
+pub mod metrics;
+pub mod reader;
+pub mod schema;
+pub mod secret;
+pub mod settings;
+pub mod signals;
+pub mod state;
+pub mod writer;

@@ -1,1 +1,12 @@
-//! placeholder
+//! `tap-ldap`: reads any directory and prints Singer messages.
+//!
+//! config → connect → discover/select → search → convert → emit. Data walks one way.
+
+pub mod config;
+pub mod container;
+pub mod convert;
+pub mod discover;
+pub mod run;
+pub mod settings;
+pub mod source;
+pub mod sync;

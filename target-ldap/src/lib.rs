@@ -1,1 +1,3 @@
-//! placeholder
+//! `target-ldap`: makes a directory match a Singer stream.
+
+pub mod template;

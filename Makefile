@@ -1,0 +1,34 @@
+# Everything a newcomer or CI runs. `make` alone lists it.
+
+# What the demo is built with: `make demo PROFILE=release`.
+PROFILE ?= dev
+CARGO ?= cargo
+
+.PHONY: help build demo demo-openldap demo-data deps test lint
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+
+build: ## build both executables, optimised: target/release/tap-ldap and target-ldap
+	$(CARGO) build --locked --release -p tap-ldap -p target-ldap
+
+demo: ## an invented company, provisioned and mirrored from LDIF to LDIF; needs only the Rust toolchain
+	@PROFILE=$(PROFILE) catalogs/demo/run.sh
+
+demo-openldap: deps ## the same between two real OpenLDAP servers, started on loopback and stopped again
+	$(CARGO) build --locked -p tap-ldap -p target-ldap
+	$(CARGO) run --locked -p ldap-tests --bin demo_openldap
+
+demo-data: ## write catalogs/demo/company.ldif anew from its generator (python3)
+	python3 catalogs/demo/generate.py > catalogs/demo/company.ldif
+
+deps: ## install the servers that the tests start, where missing (Debian, Ubuntu; as root or with sudo)
+	@scripts/install-servers.sh
+
+test: deps ## the whole suite, against real servers
+	$(CARGO) build --locked -p tap-ldap -p target-ldap
+	$(CARGO) test --locked --workspace
+
+lint: ## formatting and clippy, as CI runs them
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings

@@ -1,0 +1,76 @@
+#!/bin/sh
+# Installs what the tests start: OpenLDAP's server and client tools, from Debian's packages (Ubuntu's too).
+# Does nothing when all is there. What it installs is not left running and does not start at boot: the tests start
+# servers of their own, on loopback and in temporary directories, and leave the machine's alone.
+set -eu
+
+PATH=$PATH:/usr/sbin:/sbin
+policy=/usr/sbin/policy-rc.d
+
+# One a line: package, and a file or command that shows it is there.
+wanted='slapd slapd
+slapd slapadd
+slapd-contrib /usr/lib/ldap/pw-sha2.so
+ldap-utils ldapsearch'
+
+missing=$(echo "$wanted" | while read -r package sign; do
+  case $sign in
+    /*) [ -e "$sign" ] || echo "$package" ;;
+    *) command -v "$sign" >/dev/null || echo "$package" ;;
+  esac
+done | sort -u | tr '\n' ' ')
+missing=${missing% }
+
+if [ -z "$missing" ]; then
+  echo "install-servers: slapd, slapd-contrib and ldap-utils are there"
+  exit 0
+fi
+
+if ! command -v apt-get >/dev/null; then
+  cat >&2 <<END
+install-servers: missing: $missing
+This script installs with apt-get, which is not on this machine. Install OpenLDAP's server (slapd, slapadd, with
+the contributed module pw-sha2 in /usr/lib/ldap) and client tools (ldapsearch) with your system's package manager,
+or run the tests in a Debian 12 container. \`make demo\` needs no server.
+END
+  exit 1
+fi
+
+if [ "$(id -u)" -ne 0 ]; then
+  if ! command -v sudo >/dev/null; then
+    echo "install-servers: missing: $missing. Run this as root: apt-get install $missing" >&2
+    exit 1
+  fi
+  echo "install-servers: missing: $missing; installing with sudo"
+  exec sudo sh "$0"
+fi
+
+echo "install-servers: installing $missing"
+# Debian asks this file whether a package's service may start: 101 is no.
+# https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt
+if [ ! -e "$policy" ]; then
+  trap 'rm -f "$policy"' EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+case " $missing " in
+  *" slapd "*)
+    # No directory of the machine's own is wanted either.
+    if command -v debconf-set-selections >/dev/null; then
+      echo 'slapd slapd/no_configuration boolean true' | debconf-set-selections
+    fi ;;
+esac
+apt-get -q update
+# Without quotes: a list of packages.
+# shellcheck disable=SC2086
+apt-get -q install -y --no-install-recommends $missing
+case " $missing " in
+  *" slapd "*)
+    # It was not there before, so nobody asked for it at boot.
+    update-rc.d slapd disable >/dev/null 2>&1 ||
+      echo "install-servers: slapd may start at boot; 'update-rc.d slapd disable' prevents it" ;;
+esac

@@ -1,0 +1,98 @@
+//! The command line both executables share, and the frame of a run: configuration in, exit code out.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use crate::error::{Class, Classified};
+use crate::logging::{LogFormat, LogLevel};
+
+/// Flags both executables have.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CommonArgs {
+    /// A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key
+    #[arg(long, value_name = "PATH|ENV")]
+    pub config: Vec<String>,
+    /// Print what this executable is, can do and takes, then stop
+    #[arg(long)]
+    pub about: bool,
+    /// The form of --about
+    #[arg(long, value_enum, default_value_t)]
+    pub format: crate::about::AboutFormat,
+    /// Connect, bind and read a little, then print a health report as JSON
+    #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "all")]
+    pub test: Option<TestKind>,
+    /// How much is logged on stderr
+    #[arg(long, value_enum, default_value_t)]
+    pub log_level: LogLevel,
+    /// The form of the log on stderr
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
+    /// Progress on stderr: counts now and then, when it is a terminal (auto), always, or never
+    #[arg(long, value_enum, default_value_t)]
+    pub progress: Progress,
+}
+
+/// What `--test` tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum TestKind {
+    /// Everything.
+    All,
+    /// One record of each selected stream.
+    Records,
+    /// The schema only.
+    Schema,
+}
+
+/// When progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Progress {
+    /// When stderr is a terminal.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Progress {
+    /// Whether to show progress on this process's stderr.
+    pub fn wanted(self) -> bool {
+        match self {
+            Progress::Auto => std::io::IsTerminal::is_terminal(&std::io::stderr()),
+            Progress::Always => true,
+            Progress::Never => false,
+        }
+    }
+}
+
+/// The process's environment. Variables that are not UTF-8 are none of ours.
+pub fn variables() -> BTreeMap<String, String> {
+    std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect()
+}
+
+/// Logs an error, unless nobody is there to read our output any more, and gives its exit code.
+pub fn report(error: &(dyn std::error::Error + 'static), class: Class) -> ExitCode {
+    if class != Class::OutputClosed {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            // thiserror's `#[error(transparent)]` and `{0}` messages already hold their cause.
+            if !text.contains(&cause_text) {
+                text.push_str(": ");
+                text.push_str(&cause_text);
+            }
+            source = cause.source();
+        }
+        tracing::error!("{text}");
+    }
+    ExitCode::from(class.exit_code())
+}
+
+/// The class of the first error in the chain that has one among `T`.
+pub fn class_in<'a, T: Classified + 'static>(
+    chain: impl Iterator<Item = &'a (dyn std::error::Error + 'static)>,
+) -> Option<Class> {
+    chain.filter_map(|e| e.downcast_ref::<T>()).map(Classified::class).next()
+}

@@ -1,0 +1,367 @@
+//! The settings of a directory, resolved from the settings' values and checked against each other.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::secret::Secret;
+use crate::settings::{SettingsError, typed};
+
+/// Where a directory is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerUrl {
+    /// `ldap://host:port`.
+    Ldap {
+        /// Name or address, IPv6 without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+        /// TLS from the first byte: `ldaps://`.
+        tls: bool,
+    },
+    /// `ldapi://` and the path of a socket, decoded.
+    Ldapi(String),
+    /// `ldif:PATH`.
+    Ldif(PathBuf),
+}
+
+impl ServerUrl {
+    /// Reads a URL as the setting `server_url` takes it.
+    pub fn parse(text: &str) -> Result<ServerUrl, SettingsError> {
+        let fail = |problem: String| {
+            SettingsError::value(
+                "server_url",
+                problem,
+                "ldap://host:port, ldaps://host:port, ldapi://%2Fpath%2Fto%2Fsocket or ldif:PATH",
+            )
+        };
+        if let Some(path) = text.strip_prefix("ldif:") {
+            if path.is_empty() {
+                return Err(fail("`ldif:` without a path".into()));
+            }
+            return Ok(ServerUrl::Ldif(PathBuf::from(path)));
+        }
+        let (scheme, rest) =
+            text.split_once("://").ok_or_else(|| fail(format!("`{text}` is not a URL of a directory")))?;
+        let authority = rest.trim_end_matches('/');
+        match scheme.to_ascii_lowercase().as_str() {
+            "ldapi" => {
+                let path = percent_encoding::percent_decode_str(authority)
+                    .decode_utf8()
+                    .map_err(|_| fail(format!("the path in `{text}` is not UTF-8")))?;
+                if path.is_empty() {
+                    return Err(fail("`ldapi://` without the path of a socket".into()));
+                }
+                Ok(ServerUrl::Ldapi(path.into_owned()))
+            }
+            scheme @ ("ldap" | "ldaps") => {
+                if authority.contains('@') {
+                    return Err(fail("credentials do not belong into the URL (use bind_dn and bind_password)".into()));
+                }
+                if authority.contains(['/', '?', '#']) {
+                    return Err(fail(format!("`{text}` has a path (the base DN is the setting base_dn)")));
+                }
+                let tls = scheme == "ldaps";
+                let (host, port) = host_and_port(authority)
+                    .ok_or_else(|| fail(format!("`{text}` has no valid host and port")))?;
+                Ok(ServerUrl::Ldap { host, port: port.unwrap_or(if tls { 636 } else { 389 }), tls })
+            }
+            other => Err(fail(format!("unknown scheme `{other}`"))),
+        }
+    }
+
+    /// The URL as text.
+    pub fn to_text(&self) -> String {
+        match self {
+            ServerUrl::Ldap { host, port, tls } => {
+                let scheme = if *tls { "ldaps" } else { "ldap" };
+                if host.contains(':') {
+                    format!("{scheme}://[{host}]:{port}")
+                } else {
+                    format!("{scheme}://{host}:{port}")
+                }
+            }
+            ServerUrl::Ldapi(path) => {
+                format!("ldapi://{}", percent_encoding::utf8_percent_encode(path, percent_encoding::NON_ALPHANUMERIC))
+            }
+            ServerUrl::Ldif(path) => format!("ldif:{}", path.display()),
+        }
+    }
+
+    /// Whether what is sent there leaves this machine.
+    pub fn leaves_this_machine(&self) -> bool {
+        match self {
+            ServerUrl::Ldap { host, .. } => {
+                host != "localhost" && !host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+            }
+            ServerUrl::Ldapi(_) | ServerUrl::Ldif(_) => false,
+        }
+    }
+}
+
+fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+        let (host, after) = rest.split_once(']')?;
+        host.parse::<std::net::Ipv6Addr>().ok()?;
+        (host, after.strip_prefix(':').or(if after.is_empty() { Some("") } else { None })?)
+    } else {
+        authority.split_once(':').unwrap_or((authority, ""))
+    };
+    if host.is_empty() || host.contains(char::is_whitespace) {
+        return None;
+    }
+    let port = if port.is_empty() { None } else { Some(port.parse().ok().filter(|p| *p != 0)?) };
+    Some((host.to_owned(), port))
+}
+
+/// How to bind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// A DN and a password.
+    Simple {
+        /// Who.
+        dn: String,
+        /// The proof.
+        password: Secret,
+    },
+    /// Nobody in particular.
+    Anonymous,
+    /// SASL EXTERNAL: the client certificate, or the peer of an `ldapi` socket.
+    External,
+}
+
+/// What to do with a referral.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Referrals {
+    /// Count it and warn once.
+    Ignore,
+    /// End with an error.
+    Fail,
+}
+
+/// TLS settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// StartTLS on `ldap://`.
+    pub start_tls: bool,
+    /// Authorities to trust in place of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Client certificate and key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Check the server's certificate.
+    pub verify: bool,
+}
+
+/// Everything needed to open a directory.
+#[derive(Debug, Clone)]
+pub struct DirectoryConfig {
+    /// At least one; tried in order. An LDIF file stands alone.
+    pub servers: Vec<ServerUrl>,
+    /// How to bind.
+    pub auth: AuthMethod,
+    /// TLS.
+    pub tls: TlsConfig,
+    /// Per connection.
+    pub connect_timeout: Duration,
+    /// Per operation.
+    pub operation_timeout: Duration,
+    /// How often connecting is tried again.
+    pub retry_attempts: u32,
+    /// The longest pause between attempts.
+    pub retry_max_wait: Duration,
+    /// Entries per page, 0 for unpaged.
+    pub page_size: u32,
+    /// What to do with referrals.
+    pub referrals: Referrals,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    server_url: Option<OneOrMany>,
+    host: Option<String>,
+    port: Option<u16>,
+    use_ssl: bool,
+    auth_method: Option<String>,
+    bind_dn: Option<String>,
+    bind_password: Option<Secret>,
+    bind_password_file: Option<PathBuf>,
+    start_tls: bool,
+    tls_ca_file: Option<PathBuf>,
+    tls_cert_file: Option<PathBuf>,
+    tls_key_file: Option<PathBuf>,
+    tls_verify: bool,
+    require_tls: bool,
+    connect_timeout_seconds: u64,
+    operation_timeout_seconds: u64,
+    retry_attempts: u32,
+    retry_max_wait_seconds: u64,
+    page_size: u32,
+    follow_referrals: Referrals,
+}
+
+impl DirectoryConfig {
+    /// Resolves the settings. `fallback` is the destination when no server is given at all. Warnings are for the log.
+    pub fn from_settings(
+        values: &Map<String, Value>,
+        fallback: Option<ServerUrl>,
+        warnings: &mut Vec<String>,
+    ) -> Result<DirectoryConfig, SettingsError> {
+        let raw: Raw = typed("(directory)", Value::Object(values.clone()))?;
+        let servers = servers(&raw, fallback)?;
+        let auth = auth(&raw)?;
+        let identity = match (raw.tls_cert_file, raw.tls_key_file) {
+            (Some(cert), Some(key)) => Some((cert, key)),
+            (None, None) => None,
+            (Some(_), None) => {
+                return Err(SettingsError::value("tls_key_file", "not set", "the key of tls_cert_file"));
+            }
+            (None, Some(_)) => {
+                return Err(SettingsError::value("tls_cert_file", "not set", "the certificate of tls_key_file"));
+            }
+        };
+        if matches!(auth, AuthMethod::Simple { .. }) {
+            let bare = |s: &&ServerUrl| {
+                matches!(s, ServerUrl::Ldap { tls: false, .. }) && s.leaves_this_machine() && !raw.start_tls
+            };
+            if let Some(server) = servers.iter().find(bare) {
+                let server = server.to_text();
+                if raw.require_tls {
+                    return Err(SettingsError::value(
+                        "require_tls",
+                        format!("the password would go to {server} in clear text"),
+                        "an ldaps:// URL, or start_tls: true",
+                    ));
+                }
+                warnings.push(format!(
+                    "the password goes to {server} in clear text; use ldaps:// or start_tls, and set require_tls to make sure"
+                ));
+            }
+        }
+        Ok(DirectoryConfig {
+            servers,
+            auth,
+            tls: TlsConfig {
+                start_tls: raw.start_tls,
+                ca_file: raw.tls_ca_file,
+                identity,
+                verify: raw.tls_verify,
+            },
+            connect_timeout: Duration::from_secs(raw.connect_timeout_seconds),
+            operation_timeout: Duration::from_secs(raw.operation_timeout_seconds),
+            retry_attempts: raw.retry_attempts,
+            retry_max_wait: Duration::from_secs(raw.retry_max_wait_seconds),
+            page_size: raw.page_size,
+            referrals: raw.follow_referrals,
+        })
+    }
+}
+
+fn servers(raw: &Raw, fallback: Option<ServerUrl>) -> Result<Vec<ServerUrl>, SettingsError> {
+    let urls: Vec<&str> = match &raw.server_url {
+        Some(OneOrMany::One(url)) => vec![url.as_str()],
+        Some(OneOrMany::Many(urls)) => urls.iter().map(String::as_str).collect(),
+        None => vec![],
+    };
+    if let (Some(host), true) = (&raw.host, urls.is_empty()) {
+        let port = raw.port.unwrap_or(if raw.use_ssl { 636 } else { 389 });
+        return Ok(vec![ServerUrl::Ldap { host: host.clone(), port, tls: raw.use_ssl }]);
+    }
+    if urls.is_empty() {
+        return fallback.map(|f| vec![f]).ok_or_else(|| {
+            SettingsError::value(
+                "server_url",
+                "not set",
+                "where the directory is, for example ldap://ldap.example.com or ldif:people.ldif (or the setting host)",
+            )
+        });
+    }
+    let servers = urls.into_iter().map(ServerUrl::parse).collect::<Result<Vec<_>, _>>()?;
+    if servers.len() > 1 && servers.iter().any(|s| matches!(s, ServerUrl::Ldif(_))) {
+        return Err(SettingsError::value("server_url", "a list with an LDIF file", "one LDIF file, alone"));
+    }
+    Ok(servers)
+}
+
+fn auth(raw: &Raw) -> Result<AuthMethod, SettingsError> {
+    let simple = || -> Result<AuthMethod, SettingsError> {
+        let dn = raw.bind_dn.clone().filter(|d| !d.is_empty()).ok_or_else(|| {
+            SettingsError::value("bind_dn", "not set", "the DN to bind as (auth_method is simple)")
+        })?;
+        let password = match (&raw.bind_password, &raw.bind_password_file) {
+            (Some(password), _) => password.clone(),
+            (None, Some(path)) => {
+                let text = std::fs::read_to_string(path).map_err(|e| {
+                    SettingsError::value(
+                        "bind_password_file",
+                        format!("{}: {e}", path.display()),
+                        "a readable file with the password",
+                    )
+                })?;
+                Secret::new(text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t)))
+            }
+            (None, None) => Secret::new(""),
+        };
+        // RFC 4513 section 5.1.2: a DN with an empty password succeeds on many servers, as nobody.
+        if password.reveal().is_empty() {
+            return Err(SettingsError::value(
+                "bind_password",
+                "empty or not set, though bind_dn is",
+                "the password (or bind_password_file, or auth_method anonymous)",
+            ));
+        }
+        Ok(AuthMethod::Simple { dn, password })
+    };
+    match raw.auth_method.as_deref() {
+        Some("anonymous") => Ok(AuthMethod::Anonymous),
+        Some("external") => Ok(AuthMethod::External),
+        Some("simple") => simple(),
+        _ if raw.bind_dn.as_deref().is_some_and(|d| !d.is_empty()) => simple(),
+        _ => Ok(AuthMethod::Anonymous),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_and_written() {
+        for (text, again) in [
+            ("ldap://a.example", "ldap://a.example:389"),
+            ("LDAPS://a.example/", "ldaps://a.example:636"),
+            ("ldap://[::1]:1389", "ldap://[::1]:1389"),
+            ("ldapi://%2Frun%2Fldapi", "ldapi://%2Frun%2Fldapi"),
+            ("ldif:out/people.ldif", "ldif:out/people.ldif"),
+        ] {
+            assert_eq!(ServerUrl::parse(text).unwrap().to_text(), again);
+        }
+        for text in ["a.example", "http://a", "ldap://", "ldap://a:0", "ldap://a:x", "ldap://u:p@a", "ldap://a/dc=x", "ldif:", "ldapi://"] {
+            let error = ServerUrl::parse(text).unwrap_err().to_string();
+            assert!(error.contains("server_url"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn loopback_stays_here() {
+        for (text, leaves) in [
+            ("ldap://localhost", false),
+            ("ldap://127.0.0.9:3", false),
+            ("ldap://[::1]", false),
+            ("ldap://192.0.2.1", true),
+            ("ldap://localhost.example", true),
+        ] {
+            assert_eq!(ServerUrl::parse(text).unwrap().leaves_this_machine(), leaves, "{text}");
+        }
+    }
+}

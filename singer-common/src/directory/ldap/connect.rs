@@ -1,0 +1,156 @@
+//! Connecting and binding, with failover over the list of servers.
+
+use std::time::Duration;
+
+use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, LdapResult};
+
+use super::{result_code, tls};
+use crate::directory::config::{AuthMethod, DirectoryConfig, ServerUrl};
+use crate::directory::error::DirectoryError;
+
+/// The first pause between two attempts; it doubles from there.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+
+/// Connects to the first server that answers and binds. Gives the handle and the URL in use.
+///
+/// All servers are tried in order; when none could be reached or all were busy, the list is gone through again after
+/// a pause. A refused bind, a certificate error and the like end at once: a retry cannot cure them.
+pub(super) async fn connect(config: &DirectoryConfig) -> Result<(Ldap, String), DirectoryError> {
+    let mut wait = FIRST_WAIT;
+    let mut attempt = 0;
+    loop {
+        let mut last = None;
+        for server in &config.servers {
+            match open(config, server).await {
+                Ok(ldap) => return Ok((ldap, server.to_text())),
+                Err(failure) => {
+                    if config.servers.len() > 1 {
+                        tracing::warn!("{}", failure.error);
+                    }
+                    last = Some(failure);
+                }
+            }
+        }
+        let Some(failure) = last else {
+            return Err(DirectoryError::Connect {
+                server: "(no server)".into(),
+                reason: "server_url is empty".into(),
+            });
+        };
+        if !failure.curable || attempt >= config.retry_attempts {
+            return Err(failure.error);
+        }
+        attempt += 1;
+        let pause = jittered(wait.min(config.retry_max_wait));
+        tracing::warn!("{}; attempt {attempt} of {} in {} ms", failure.error, config.retry_attempts, pause.as_millis());
+        tokio::time::sleep(pause).await;
+        wait = wait.saturating_mul(2);
+    }
+}
+
+/// Between half and the whole of a pause, so that many clients do not come back at once.
+fn jittered(pause: Duration) -> Duration {
+    let noise = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.subsec_nanos() % 1000);
+    pause / 2 + pause.mul_f64(f64::from(noise) / 2000.0)
+}
+
+struct Failure {
+    error: DirectoryError,
+    curable: bool,
+}
+
+async fn open(config: &DirectoryConfig, server: &ServerUrl) -> Result<Ldap, Failure> {
+    let url = server.to_text();
+    let fail = |reason: String, curable: bool| Failure {
+        error: DirectoryError::Connect { server: url.clone(), reason },
+        curable,
+    };
+    let mut settings = LdapConnSettings::new()
+        .set_conn_timeout(config.connect_timeout)
+        .set_starttls(config.tls.start_tls && matches!(server, ServerUrl::Ldap { tls: false, .. }));
+    if config.tls.start_tls || matches!(server, ServerUrl::Ldap { tls: true, .. }) {
+        let client = tls::client_config(&config.tls).map_err(|reason| fail(reason, false))?;
+        // ldap3 looks at `no_tls_verify` again for addresses that are no certificate name.
+        settings = settings.set_config(client).set_no_tls_verify(!config.tls.verify);
+    }
+    let (connection, mut ldap) = LdapConnAsync::with_settings(settings, &url).await.map_err(|e| {
+        let (reason, curable) = explain(&e, config);
+        fail(reason, curable)
+    })?;
+    tokio::spawn(async move {
+        if let Err(e) = connection.drive().await {
+            tracing::debug!("the connection ended: {e}");
+        }
+    });
+    bind(config, &mut ldap, &url).await?;
+    Ok(ldap)
+}
+
+async fn bind(config: &DirectoryConfig, ldap: &mut Ldap, url: &str) -> Result<(), Failure> {
+    ldap.with_timeout(config.operation_timeout);
+    let (method, identity, result): (_, _, Result<LdapResult, LdapError>) = match &config.auth {
+        AuthMethod::Simple { dn, password } => {
+            ("simple", dn.as_str(), ldap.simple_bind(dn, password.reveal()).await)
+        }
+        AuthMethod::Anonymous => ("anonymous", "", ldap.simple_bind("", "").await),
+        AuthMethod::External => ("EXTERNAL", "", ldap.sasl_external_bind().await),
+    };
+    match result {
+        Ok(result) if result.rc == result_code::SUCCESS => Ok(()),
+        Ok(result) => Err(Failure {
+            curable: result_code::may_be_retried(result.rc),
+            error: DirectoryError::Bind {
+                server: url.to_owned(),
+                method,
+                identity: identity.to_owned(),
+                code: result.rc,
+                text: result.text,
+            },
+        }),
+        Err(e) => {
+            let (reason, curable) = explain(&e, config);
+            Err(Failure {
+                error: DirectoryError::Connect { server: url.to_owned(), reason: format!("during the bind: {reason}") },
+                curable,
+            })
+        }
+    }
+}
+
+/// Why a connection did not come about, in words, and whether trying again may help.
+fn explain(error: &LdapError, config: &DirectoryConfig) -> (String, bool) {
+    match error {
+        LdapError::Timeout { .. } => {
+            (format!("no answer within {} s (connect_timeout_seconds)", config.connect_timeout.as_secs()), true)
+        }
+        LdapError::Rustls { source } => (tls::explain(source), false),
+        LdapError::LdapResult { result } => {
+            (format!("StartTLS: {}", result_code::describe(result.rc, &result.text)), false)
+        }
+        LdapError::Io { source } => {
+            if let Some(tls_error) = source.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
+                return (tls::explain(tls_error), false);
+            }
+            let text = source.to_string();
+            if text.contains("lookup") {
+                return (format!("the host name cannot be resolved ({text})"), false);
+            }
+            match source.kind() {
+                std::io::ErrorKind::ConnectionRefused => {
+                    ("connection refused: nothing listens there; check host and port".into(), true)
+                }
+                std::io::ErrorKind::NotFound => ("there is no such socket".into(), false),
+                std::io::ErrorKind::UnexpectedEof => {
+                    ("the server closed the connection; does it speak TLS on this port?".into(), true)
+                }
+                _ => (text, true),
+            }
+        }
+        LdapError::ResultRecv { .. } | LdapError::OpSend { .. } | LdapError::EndOfStream => {
+            ("the server closed the connection; does it speak TLS on this port?".into(), true)
+        }
+        other => (other.to_string(), false),
+    }
+}

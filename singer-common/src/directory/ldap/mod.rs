@@ -1,0 +1,227 @@
+//! A directory server, over the ldap3 crate.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ldap3::controls::{ManageDsaIt, RawControl};
+use ldap3::{Ldap, LdapError, LdapResult, Mod};
+
+use super::config::{DirectoryConfig, Referrals};
+use super::error::DirectoryError;
+use super::root_dse::RootDse;
+use super::{Scope, SearchItem, SearchRequest};
+use crate::change::{Change, ModificationKind};
+use crate::entry::Entry;
+use crate::schema::Schema;
+
+mod connect;
+pub mod result_code;
+mod search;
+mod tls;
+
+pub use search::LdapSearch;
+
+/// OID of the ManageDsaIT control (RFC 3296): referral entries are entries like others.
+const MANAGE_DSA_IT: &str = "2.16.840.1.113730.3.4.2";
+
+/// A connected, bound server. Clones share the connection; operations are multiplexed on it.
+#[derive(Clone)]
+pub struct LdapDirectory {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    ldap: Ldap,
+    config: DirectoryConfig,
+    location: String,
+    root_dse: RootDse,
+    schema: Arc<Schema>,
+    manages_dsa_it: AtomicBool,
+}
+
+impl std::fmt::Debug for LdapDirectory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LdapDirectory").field("location", &self.shared.location).finish_non_exhaustive()
+    }
+}
+
+impl LdapDirectory {
+    /// Connects, binds, and reads root DSE and subschema.
+    pub async fn open(config: &DirectoryConfig) -> Result<Self, DirectoryError> {
+        let (ldap, location) = connect::connect(config).await?;
+        let bare = |root_dse, schema| Self {
+            shared: Arc::new(Shared {
+                ldap: ldap.clone(),
+                config: config.clone(),
+                location: location.clone(),
+                root_dse,
+                schema,
+                manages_dsa_it: AtomicBool::new(false),
+            }),
+        };
+        // A directory that knows nothing yet, to read what it has to know.
+        let blank = bare(RootDse::default(), Arc::new(Schema::default()));
+        let root_dse = match blank.read("", RootDse::ATTRIBUTES).await {
+            Ok(entry) => entry.as_ref().map(RootDse::from_entry).unwrap_or_default(),
+            Err(e) if e.code().is_some() => {
+                tracing::warn!("the root DSE cannot be read ({e}); the server's features are not known");
+                RootDse::default()
+            }
+            Err(e) => return Err(e),
+        };
+        let schema = blank.load_schema(&root_dse).await?;
+        let manages = root_dse.supports_control(MANAGE_DSA_IT) && config.referrals == Referrals::Ignore;
+        let directory = bare(root_dse, schema);
+        directory.shared.manages_dsa_it.store(manages, Ordering::Relaxed);
+        tracing::debug!("connected to {} ({})", location, directory.root_dse().vendor.name());
+        Ok(directory)
+    }
+
+    async fn load_schema(&self, root_dse: &RootDse) -> Result<Arc<Schema>, DirectoryError> {
+        let dn = root_dse.subschema.as_deref().unwrap_or("cn=subschema");
+        let entry = match self.read(dn, &["attributeTypes", "objectClasses"]).await {
+            Ok(entry) => entry,
+            Err(e) if e.code().is_some() => None,
+            Err(e) => return Err(e),
+        };
+        let Some(entry) = entry.filter(|e| !e.values("attributeTypes").is_empty()) else {
+            tracing::warn!(
+                "the server's schema (`{dn}`) cannot be read; types come from the built-in standard schema. Let the bound user read it to have the server's own"
+            );
+            return Ok(Arc::new(Schema::standard().clone()));
+        };
+        let texts = |name| entry.values(name).iter().filter_map(|v| std::str::from_utf8(v).ok());
+        let (schema, errors) = Schema::parse(texts("attributeTypes"), texts("objectClasses"));
+        for error in errors {
+            tracing::debug!("a definition of the schema is left out: {error}");
+        }
+        Ok(Arc::new(schema))
+    }
+
+    /// What the server says of itself.
+    pub fn root_dse(&self) -> &RootDse {
+        &self.shared.root_dse
+    }
+
+    /// The server's schema.
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.shared.schema
+    }
+
+    /// The URL in use.
+    pub fn location(&self) -> &str {
+        &self.shared.location
+    }
+
+    fn config(&self) -> &DirectoryConfig {
+        &self.shared.config
+    }
+
+    fn manages_dsa_it(&self) -> bool {
+        self.shared.manages_dsa_it.load(Ordering::Relaxed)
+    }
+
+    /// A handle for one operation, with the operation's timeout set.
+    fn handle(&self) -> Ldap {
+        let mut ldap = self.shared.ldap.clone();
+        ldap.with_timeout(self.config().operation_timeout);
+        ldap
+    }
+
+    /// Begins a search.
+    #[allow(clippy::unused_async, reason = "the interface is async: a bulk reader will connect here")]
+    pub async fn search(&self, request: SearchRequest) -> Result<LdapSearch, DirectoryError> {
+        Ok(LdapSearch::new(self.clone(), request))
+    }
+
+    /// Reads one entry; `None` when there is none of that name.
+    pub async fn read(&self, dn: &str, attributes: &[&str]) -> Result<Option<Entry>, DirectoryError> {
+        let mut search =
+            self.search(SearchRequest::new(dn, Scope::Base, "(objectClass=*)", attributes)).await?;
+        let mut found = None;
+        loop {
+            match search.next().await {
+                Ok(Some(SearchItem::Entry(entry))) => found = Some(entry),
+                Ok(Some(SearchItem::Reference(_))) => {}
+                Ok(None) => return Ok(found),
+                Err(e) if e.is_no_such_object() => return Ok(None),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Carries out one change.
+    pub async fn apply(&self, change: &Change) -> Result<(), DirectoryError> {
+        let mut ldap = self.handle();
+        if self.manages_dsa_it() {
+            ldap.with_controls(Vec::<RawControl>::from([ManageDsaIt.into()]));
+        }
+        // ldap3 takes sets: the order of values within an attribute, which LDAP does not define (RFC 4511
+        // section 4.1.7), is lost here.
+        let set = |values: &[Vec<u8>]| values.iter().cloned().collect::<HashSet<_>>();
+        let (operation, dn, result) = match change {
+            Change::Add(entry) => {
+                let attributes = entry
+                    .attributes
+                    .iter()
+                    .filter(|a| !a.values.is_empty())
+                    .map(|a| (a.description.clone().into_bytes(), set(&a.values)))
+                    .collect();
+                ("add", &entry.dn, ldap.add(&entry.dn, attributes).await)
+            }
+            Change::Modify { dn, changes } => {
+                let mods = changes
+                    .iter()
+                    .map(|m| {
+                        let name = m.description.clone().into_bytes();
+                        match m.kind {
+                            ModificationKind::Add => Mod::Add(name, set(&m.values)),
+                            ModificationKind::Delete => Mod::Delete(name, set(&m.values)),
+                            ModificationKind::Replace => Mod::Replace(name, set(&m.values)),
+                            ModificationKind::Increment => {
+                                Mod::Increment(name, m.values.first().cloned().unwrap_or_default())
+                            }
+                        }
+                    })
+                    .collect();
+                ("modify", dn, ldap.modify(dn, mods).await)
+            }
+            Change::Delete { dn } => ("delete", dn, ldap.delete(dn).await),
+            Change::Rename { dn, new_rdn, delete_old_rdn, new_superior } => {
+                let result = ldap.modifydn(dn, new_rdn, *delete_old_rdn, new_superior.as_deref()).await;
+                ("rename", dn, result)
+            }
+        };
+        let LdapResult { rc, matched, text, .. } = result.map_err(|e| self.lost(operation, dn, &e))?;
+        if rc == result_code::SUCCESS {
+            return Ok(());
+        }
+        Err(DirectoryError::Operation { operation, dn: dn.clone(), code: rc, matched, text })
+    }
+
+    /// Unbinds.
+    pub async fn close(self) {
+        // The server closes the connection: whether it still could say so does not matter.
+        let _ = self.handle().unbind().await;
+    }
+
+    /// An error of the ldap3 crate, which is one of the connection: LDAP's own come as results.
+    fn lost(&self, operation: &'static str, dn: &str, error: &LdapError) -> DirectoryError {
+        let dn = dn.to_owned();
+        match error {
+            LdapError::Timeout { .. } => DirectoryError::Timeout {
+                operation,
+                dn,
+                seconds: self.config().operation_timeout.as_secs(),
+            },
+            LdapError::ResultRecv { .. }
+            | LdapError::OpSend { .. }
+            | LdapError::IdScrubSend { .. }
+            | LdapError::EndOfStream => {
+                DirectoryError::Lost { operation, dn, reason: "it was closed".into() }
+            }
+            other => DirectoryError::Lost { operation, dn, reason: other.to_string() },
+        }
+    }
+}

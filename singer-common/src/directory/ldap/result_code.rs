@@ -1,0 +1,119 @@
+//! LDAP result codes: their names, what may be tried again, and what to do about them (RFC 4511 appendix A).
+
+/// The codes the code asks about by name.
+pub const SUCCESS: u32 = 0;
+#[allow(missing_docs, reason = "the names are RFC 4511's")]
+mod named {
+    pub const SIZE_LIMIT_EXCEEDED: u32 = 4;
+    pub const REFERRAL: u32 = 10;
+    pub const ADMIN_LIMIT_EXCEEDED: u32 = 11;
+    pub const UNAVAILABLE_CRITICAL_EXTENSION: u32 = 12;
+    pub const NO_SUCH_ATTRIBUTE: u32 = 16;
+    pub const ATTRIBUTE_OR_VALUE_EXISTS: u32 = 20;
+    pub const NO_SUCH_OBJECT: u32 = 32;
+    pub const BUSY: u32 = 51;
+    pub const UNAVAILABLE: u32 = 52;
+    pub const NAMING_VIOLATION: u32 = 64;
+    pub const OBJECT_CLASS_VIOLATION: u32 = 65;
+    pub const NOT_ALLOWED_ON_NON_LEAF: u32 = 66;
+    pub const ENTRY_ALREADY_EXISTS: u32 = 68;
+}
+pub use named::*;
+
+struct Row {
+    code: u32,
+    name: &'static str,
+    /// What to do next; empty where the server's own text has to do.
+    advice: &'static str,
+}
+
+const fn row(code: u32, name: &'static str, advice: &'static str) -> Row {
+    Row { code, name, advice }
+}
+
+const ROWS: &[Row] = &[
+    row(0, "success", ""),
+    row(1, "operationsError", "Active Directory says this to who has not bound: set bind_dn and bind_password"),
+    row(2, "protocolError", ""),
+    row(3, "timeLimitExceeded", "narrow the filter, or ask the administrator for a longer time limit"),
+    row(4, "sizeLimitExceeded", "set page_size to a number the server allows, or ask the administrator for a higher limit"),
+    row(5, "compareFalse", ""),
+    row(6, "compareTrue", ""),
+    row(7, "authMethodNotSupported", "choose another auth_method"),
+    row(8, "strongerAuthRequired", "use ldaps://, start_tls, or another auth_method"),
+    row(10, "referral", "the entry is kept by another server: use that one as server_url"),
+    row(11, "adminLimitExceeded", "set a smaller page_size, or ask the administrator for a higher limit"),
+    row(12, "unavailableCriticalExtension", ""),
+    row(13, "confidentialityRequired", "use ldaps:// or start_tls"),
+    row(14, "saslBindInProgress", ""),
+    row(16, "noSuchAttribute", ""),
+    row(17, "undefinedAttributeType", "the server's schema does not know the attribute"),
+    row(18, "inappropriateMatching", "the attribute has no such matching rule"),
+    row(19, "constraintViolation", ""),
+    row(20, "attributeOrValueExists", ""),
+    row(21, "invalidAttributeSyntax", "the value does not follow the attribute's syntax"),
+    row(32, "noSuchObject", "check the DN, and that the bound user may see it"),
+    row(33, "aliasProblem", ""),
+    row(34, "invalidDNSyntax", "check the DN's spelling (RFC 4514)"),
+    row(36, "aliasDereferencingProblem", ""),
+    row(48, "inappropriateAuthentication", "the entry of bind_dn has no password, or anonymous access is off"),
+    row(49, "invalidCredentials", "check bind_dn and bind_password"),
+    row(50, "insufficientAccessRights", "the bound user needs more rights: ask the administrator"),
+    row(51, "busy", "try again later"),
+    row(52, "unavailable", "try again later"),
+    row(53, "unwillingToPerform", ""),
+    row(54, "loopDetect", ""),
+    row(64, "namingViolation", "the DN does not go with the entry's object classes or values"),
+    row(65, "objectClassViolation", "an attribute is missing or not allowed for the entry's object classes"),
+    row(66, "notAllowedOnNonLeaf", "the entry has entries below it"),
+    row(67, "notAllowedOnRDN", "the value is part of the entry's name"),
+    row(68, "entryAlreadyExists", ""),
+    row(69, "objectClassModsProhibited", ""),
+    row(71, "affectsMultipleDSAs", ""),
+    row(80, "other", ""),
+    // RFC 3909, RFC 4533, RFC 4528.
+    row(118, "canceled", ""),
+    row(121, "cannotCancel", ""),
+    row(122, "assertionFailed", ""),
+    row(123, "authorizationDenied", ""),
+    row(4096, "e-syncRefreshRequired", ""),
+];
+
+/// The code's name in RFC 4511, and its number: `invalidCredentials (49)`.
+pub fn name(code: u32) -> String {
+    let name = ROWS.iter().find(|r| r.code == code).map_or("unknown result code", |r| r.name);
+    format!("{name} ({code})")
+}
+
+/// The code's name and number, the server's text, and what to do next.
+pub fn describe(code: u32, text: &str) -> String {
+    let mut out = name(code);
+    let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
+    if !text.is_empty() {
+        out.push_str(": ");
+        out.push_str(&text.replace(['\n', '\r'], " "));
+    }
+    if let Some(row) = ROWS.iter().find(|r| r.code == code).filter(|r| !r.advice.is_empty()) {
+        out.push_str("; ");
+        out.push_str(row.advice);
+    }
+    out
+}
+
+/// Whether the same request may succeed a little later (RFC 4511 appendix A: the server says it cannot *now*).
+pub fn may_be_retried(code: u32) -> bool {
+    matches!(code, BUSY | UNAVAILABLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_have_name_text_and_advice() {
+        assert_eq!(describe(49, ""), "invalidCredentials (49); check bind_dn and bind_password");
+        assert_eq!(describe(80, "internal\nerror"), "other (80): internal error");
+        assert_eq!(name(4711), "unknown result code (4711)");
+        assert!(ROWS.is_sorted_by(|a, b| a.code < b.code), "a code twice, or out of order");
+    }
+}

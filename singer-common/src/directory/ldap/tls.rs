@@ -1,0 +1,126 @@
+//! TLS: rustls with the ring provider, TLS 1.2 and 1.3. It is memory-safe, needs no system library in a wheel, and
+//! tells one certificate error from another.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use crate::directory::config::TlsConfig;
+
+/// Builds the client's side of TLS. An error is a sentence for the user.
+pub(super) fn client_config(config: &TlsConfig) -> Result<Arc<ClientConfig>, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let roots = Arc::new(roots(config)?);
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?;
+    let builder = if config.verify {
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider)
+            .build()
+            .map_err(|e| format!("the trusted certificates cannot be used: {e}"))?;
+        builder.with_webpki_verifier(verifier)
+    } else {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider)))
+    };
+    let client = match &config.identity {
+        None => builder.with_no_client_auth(),
+        Some((cert, key)) => {
+            let chain = certificates(cert, "tls_cert_file")?;
+            let key = PrivateKeyDer::from_pem_file(key)
+                .map_err(|e| format!("tls_key_file {}: {e}", key.display()))?;
+            builder.with_client_auth_cert(chain, key).map_err(|e| format!("tls_cert_file: {e}"))?
+        }
+    };
+    Ok(Arc::new(client))
+}
+
+fn certificates(path: &Path, setting: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let fail = |e: rustls::pki_types::pem::Error| format!("{setting} {}: {e}", path.display());
+    let found =
+        CertificateDer::pem_file_iter(path).map_err(fail)?.collect::<Result<Vec<_>, _>>().map_err(fail)?;
+    if found.is_empty() {
+        return Err(format!("{setting} {}: no certificate in PEM form", path.display()));
+    }
+    Ok(found)
+}
+
+fn roots(config: &TlsConfig) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    match &config.ca_file {
+        Some(path) => {
+            for certificate in certificates(path, "tls_ca_file")? {
+                roots.add(certificate).map_err(|e| format!("tls_ca_file {}: {e}", path.display()))?;
+            }
+        }
+        None if config.verify => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                return Err("this system has no trusted certificates; set tls_ca_file".into());
+            }
+        }
+        None => {}
+    }
+    Ok(roots)
+}
+
+/// What is wrong with a certificate, in words.
+pub(super) fn explain(error: &rustls::Error) -> String {
+    let rustls::Error::InvalidCertificate(reason) = error else { return format!("TLS: {error}") };
+    let why = match reason {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "it is not valid yet",
+        CertificateError::UnknownIssuer => {
+            "it is signed by an authority that is not trusted, or by itself; set tls_ca_file to that authority's certificate"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "it is for another host name; use the name in the certificate as server_url"
+        }
+        CertificateError::Revoked => "it has been revoked",
+        other => return format!("the server's certificate is not accepted: {other:?}"),
+    };
+    format!("the server's certificate is not accepted: {why}")
+}
+
+/// `tls_verify: false`: any certificate will do, but the handshake's signatures are checked all the same.
+#[derive(Debug)]
+struct Unverified(Arc<rustls::crypto::CryptoProvider>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

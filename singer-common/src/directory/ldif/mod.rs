@@ -1,0 +1,298 @@
+//! A directory kept in an LDIF file (RFC 2849): read whole, searched and changed in memory, written back in one rename.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::error::DirectoryError;
+use super::root_dse::{RootDse, Vendor};
+use super::{Access, Scope, SearchItem, SearchRequest};
+use crate::change::Change;
+use crate::dn::DnKey;
+use crate::entry::{Attribute, Entry, base_type};
+use crate::filter::Filter;
+use crate::schema::{AttributeType, Schema};
+
+pub mod reader;
+mod store;
+pub mod writer;
+
+use reader::{LdifReader, Record};
+use store::Store;
+use writer::LdifWriter;
+
+/// What a file holds that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LdifFormat {
+    /// Every entry, parents first.
+    #[default]
+    Content,
+    /// The change records that lead there from an empty directory; a run's changes are appended.
+    Changes,
+}
+
+/// A file, read. Clones share it.
+#[derive(Debug, Clone)]
+pub struct LdifDirectory {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    location: String,
+    root_dse: RootDse,
+    schema: Arc<Schema>,
+    format: LdifFormat,
+    store: Mutex<Store>,
+}
+
+impl LdifDirectory {
+    /// Reads the file. Content records are entries, change records are carried out.
+    pub fn open(path: &Path, access: Access) -> Result<Self, DirectoryError> {
+        let fail = |reason: String, unreachable| DirectoryError::File {
+            path: path.display().to_string(),
+            reason,
+            unreachable,
+        };
+        let (format, must_exist) = match access {
+            Access::Read => (LdifFormat::Content, true),
+            Access::Write(format) => (format, false),
+        };
+        let mut store = Store::default();
+        match File::open(path) {
+            Ok(file) => {
+                let mut reader = LdifReader::new(BufReader::new(file));
+                while let Some(record) = reader.next() {
+                    let record = record.map_err(|e| fail(e.to_string(), false))?;
+                    let line = reader.record_line();
+                    let change = match record {
+                        Record::Entry(entry) => {
+                            store.load(entry).map_err(|e| fail(format!("line {line}: {e}"), false))?;
+                            continue;
+                        }
+                        Record::Change(change) => change,
+                    };
+                    store.apply(&change, Schema::standard()).map_err(|e| fail(format!("line {line}: {e}"), false))?;
+                }
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => store.mark_changed(),
+            Err(e) => return Err(fail(e.to_string(), true)),
+        }
+        store.loaded();
+        let schema = Arc::new(complete_schema(&store));
+        let root_dse = RootDse {
+            vendor: Vendor::Ldif,
+            naming_contexts: store.naming_contexts(),
+            ..RootDse::default()
+        };
+        let location = format!("ldif:{}", path.display());
+        let store = Mutex::new(store);
+        Ok(Self { shared: Arc::new(Shared { path: path.to_owned(), location, root_dse, schema, format, store }) })
+    }
+
+    /// What follows from the entries.
+    pub fn root_dse(&self) -> &RootDse {
+        &self.shared.root_dse
+    }
+
+    /// The built-in standard schema, completed by the data.
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.shared.schema
+    }
+
+    /// `ldif:PATH`.
+    pub fn location(&self) -> &str {
+        &self.shared.location
+    }
+
+    fn store(&self) -> MutexGuard<'_, Store> {
+        // A panic elsewhere cannot leave the map half changed: every change is checked before it is made.
+        self.shared.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a search.
+    pub fn search(&self, request: &SearchRequest) -> Result<LdifSearch, DirectoryError> {
+        let protocol = |reason: String| DirectoryError::Protocol {
+            operation: "search",
+            dn: request.base.clone(),
+            reason,
+        };
+        let filter = Filter::parse(&request.filter)
+            .map_err(|e| protocol(format!("`{}` is not a search filter: {e}", request.filter)))?;
+        let base = DnKey::parse(&request.base, self.schema()).map_err(|e| protocol(format!("not a DN: {e}")))?;
+        if !base.is_root() && !self.store().contains(&base) {
+            return Err(no_such_object("search", &request.base));
+        }
+        Ok(LdifSearch {
+            directory: self.clone(),
+            next: Bound::Included(base.clone()),
+            base,
+            scope: request.scope,
+            filter,
+            attributes: request.attributes.clone(),
+        })
+    }
+
+    /// Reads one entry; `None` when there is none of that name.
+    pub fn read(&self, dn: &str, attributes: &[&str]) -> Result<Option<Entry>, DirectoryError> {
+        match self.search(&SearchRequest::new(dn, Scope::Base, "(objectClass=*)", attributes)) {
+            Ok(mut search) => Ok(search.next().and_then(|item| match item {
+                SearchItem::Entry(entry) => Some(entry),
+                SearchItem::Reference(_) => None,
+            })),
+            Err(e) if e.is_no_such_object() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Carries out one change, in memory.
+    pub fn apply(&self, change: &Change) -> Result<(), DirectoryError> {
+        self.store().apply(change, self.schema())
+    }
+
+    /// Writes the file, when anything changed: next to it first, then in its place in one rename.
+    pub fn commit(&self) -> Result<(), DirectoryError> {
+        let mut store = self.store();
+        if !store.changed() {
+            return Ok(());
+        }
+        let path = &self.shared.path;
+        let fail = |reason: String| DirectoryError::File {
+            path: path.display().to_string(),
+            reason: format!("could not be written ({reason}); what was there before is untouched"),
+            unreachable: false,
+        };
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let file = tempfile::Builder::new().prefix(".target-ldap-").tempfile_in(folder).map_err(|e| fail(e.to_string()))?;
+        // No `version: 1` line: slapadd refuses it, and everybody reads LDIF without it.
+        let mut writer = LdifWriter::new(BufWriter::new(file));
+        match self.shared.format {
+            LdifFormat::Content => {
+                for entry in store.entries() {
+                    writer.entry(entry).map_err(|e| fail(e.to_string()))?;
+                }
+            }
+            LdifFormat::Changes => {
+                for change in store.log() {
+                    writer.change(change).map_err(|e| fail(e.to_string()))?;
+                }
+            }
+        }
+        let file = writer.into_inner().into_inner().map_err(|e| fail(e.to_string()))?;
+        file.as_file().sync_all().map_err(|e| fail(e.to_string()))?;
+        keep_permissions(path, file.as_file());
+        file.persist(path).map_err(|e| fail(e.to_string()))?;
+        store.committed();
+        Ok(())
+    }
+}
+
+/// A temporary file is private; the file it replaces keeps its mode, a new one gets the usual.
+fn keep_permissions(path: &Path, file: &File) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // Without a file to follow, readable by the group at most: a directory holds password hashes.
+        let permissions =
+            std::fs::metadata(path).map_or_else(|_| std::fs::Permissions::from_mode(0o640), |m| m.permissions());
+        let _ = file.set_permissions(permissions);
+    }
+    #[cfg(not(unix))]
+    let _ = (path, file);
+}
+
+pub(super) fn no_such_object(operation: &'static str, dn: &str) -> DirectoryError {
+    store::failure(operation, dn, super::ldap::result_code::NO_SUCH_OBJECT, "there is no such entry in the file")
+}
+
+/// The standard schema, and for each attribute it does not know whose values are not all text: octets.
+fn complete_schema(store: &Store) -> Schema {
+    let mut schema = Schema::standard().clone();
+    let mut unknown = std::collections::BTreeMap::<String, bool>::new();
+    for attribute in store.entries().flat_map(|e| &e.attributes) {
+        let name = base_type(&attribute.description);
+        if Schema::standard().attribute_type(name).is_none() {
+            let text = attribute.values.iter().all(|v| std::str::from_utf8(v).is_ok());
+            *unknown.entry(name.to_ascii_lowercase()).or_insert(true) &= text;
+        }
+    }
+    for (name, _) in unknown.into_iter().filter(|(_, text)| !text) {
+        // RFC 4517 section 3.3.25, Octet String.
+        let definition = format!("( {name}-oid NAME '{name}' SYNTAX 1.3.6.1.4.1.1466.115.121.1.40 )");
+        if let Ok(attribute) = AttributeType::parse(&definition) {
+            schema.add_attribute_type(attribute);
+        }
+    }
+    schema
+}
+
+/// A search under way. It sees each entry as it is when its turn comes.
+#[derive(Debug)]
+pub struct LdifSearch {
+    directory: LdifDirectory,
+    base: DnKey,
+    next: Bound<DnKey>,
+    scope: Scope,
+    filter: Filter,
+    attributes: Vec<String>,
+}
+
+impl LdifSearch {
+    /// The next item; `None` at the end.
+    pub fn next(&mut self) -> Option<SearchItem> {
+        let schema = self.directory.schema().clone();
+        loop {
+            let store = self.directory.store();
+            let (key, entry) = store.first_from(&self.next)?;
+            if !key.is_within(&self.base) {
+                return None;
+            }
+            self.next = Bound::Excluded(key.clone());
+            let in_scope = match self.scope {
+                Scope::Base if *key != self.base => return None,
+                Scope::One => key.depth() == self.base.depth() + 1,
+                Scope::Base | Scope::Sub => true,
+            };
+            if in_scope && self.filter.matches(entry, &schema) == Some(true) {
+                let has_subordinates = store.has_children(key);
+                return Some(SearchItem::Entry(select(entry, &self.attributes, &schema, has_subordinates)));
+            }
+        }
+    }
+}
+
+/// The attributes asked for (RFC 4511 section 4.5.1.8): names with their subtypes and options, `*`, `+` (RFC 3673).
+fn select(entry: &Entry, wanted: &[String], schema: &Schema, has_subordinates: bool) -> Entry {
+    let all_user = wanted.is_empty() || wanted.iter().any(|w| w == "*");
+    let all_operational = wanted.iter().any(|w| w == "+");
+    let named = |description: &str| {
+        let base = schema.canonical_name(base_type(description));
+        wanted.iter().any(|w| {
+            if w.contains(';') {
+                w.eq_ignore_ascii_case(description)
+            } else {
+                schema.canonical_name(w).eq_ignore_ascii_case(base)
+            }
+        })
+    };
+    let mut attributes: Vec<Attribute> = entry
+        .attributes
+        .iter()
+        .filter(|a| {
+            let operational = schema.is_operational(&a.description);
+            (if operational { all_operational } else { all_user }) || named(&a.description)
+        })
+        .cloned()
+        .collect();
+    if wanted.iter().any(|w| w.eq_ignore_ascii_case("hasSubordinates"))
+        && entry.attribute("hasSubordinates").is_none()
+    {
+        let value: &[u8] = if has_subordinates { b"TRUE" } else { b"FALSE" };
+        attributes.push(Attribute::new("hasSubordinates", vec![value.to_vec()]));
+    }
+    Entry { dn: entry.dn.clone(), attributes }
+}

@@ -1,0 +1,200 @@
+//! The one interface to a directory, and its two kinds: a server (LDAP) and a file (LDIF).
+
+use std::sync::Arc;
+
+use crate::change::Change;
+use crate::entry::Entry;
+use crate::schema::Schema;
+
+mod config;
+mod error;
+pub mod ldap;
+pub mod ldif;
+mod root_dse;
+
+pub use config::{AuthMethod, DirectoryConfig, Referrals, ServerUrl};
+pub use error::DirectoryError;
+pub use root_dse::{RootDse, Vendor};
+
+/// The scope of a search (RFC 4511 section 4.5.1.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+pub enum Scope {
+    /// The base entry only.
+    #[serde(rename = "base")]
+    Base,
+    /// The entries right below the base.
+    #[serde(rename = "one")]
+    One,
+    /// The base and all below it.
+    #[default]
+    #[serde(rename = "sub")]
+    Sub,
+}
+
+/// A search. Aliases are never dereferenced: they are entries like others.
+#[derive(Debug, Clone)]
+pub struct SearchRequest {
+    /// Where to begin.
+    pub base: String,
+    /// How far to go.
+    pub scope: Scope,
+    /// RFC 4515 text.
+    pub filter: String,
+    /// The attributes wanted: names, `*` for all user attributes, `1.1` for none.
+    pub attributes: Vec<String>,
+    /// The most entries per page, where fewer than `page_size` are wanted.
+    pub page_limit: Option<u32>,
+}
+
+impl SearchRequest {
+    /// A search for everything below a base.
+    pub fn new(base: impl Into<String>, scope: Scope, filter: impl Into<String>, attributes: &[&str]) -> Self {
+        Self {
+            base: base.into(),
+            scope,
+            filter: filter.into(),
+            attributes: attributes.iter().map(|a| (*a).to_owned()).collect(),
+            page_limit: None,
+        }
+    }
+}
+
+/// One item of a search's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SearchItem {
+    /// An entry.
+    Entry(Entry),
+    /// Continuation references: URLs where the answer goes on (RFC 4511 section 4.5.3).
+    Reference(Vec<String>),
+}
+
+/// The answer to a search, item by item. Dropping it early abandons the rest.
+#[derive(Debug)]
+pub enum SearchStream {
+    /// From a server.
+    Ldap(Box<ldap::LdapSearch>),
+    /// From a file.
+    Ldif(ldif::LdifSearch),
+}
+
+impl SearchStream {
+    /// The next item; `None` once the answer is complete. After an error the answer is *not* complete.
+    pub async fn next(&mut self) -> Result<Option<SearchItem>, DirectoryError> {
+        match self {
+            SearchStream::Ldap(search) => search.next().await,
+            SearchStream::Ldif(search) => Ok(search.next()),
+        }
+    }
+
+    /// The next entry, references left out.
+    pub async fn next_entry(&mut self) -> Result<Option<Entry>, DirectoryError> {
+        loop {
+            match self.next().await? {
+                Some(SearchItem::Entry(entry)) => return Ok(Some(entry)),
+                Some(SearchItem::Reference(_)) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+/// A directory, opened. Cheap to clone: clones share the connection or the file.
+#[derive(Debug, Clone)]
+pub enum Directory {
+    /// A server.
+    Ldap(ldap::LdapDirectory),
+    /// A file.
+    Ldif(ldif::LdifDirectory),
+}
+
+/// What a directory is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reading. A file has to be there.
+    Read,
+    /// Writing too. A file that is not there begins empty, and is written in this format.
+    Write(ldif::LdifFormat),
+}
+
+impl Directory {
+    /// Connects and binds (a server), or reads (a file), and loads the schema.
+    pub async fn open(config: &DirectoryConfig, access: Access) -> Result<Directory, DirectoryError> {
+        match config.servers.first() {
+            Some(ServerUrl::Ldif(path)) => ldif::LdifDirectory::open(path, access).map(Directory::Ldif),
+            _ => ldap::LdapDirectory::open(config).await.map(Directory::Ldap),
+        }
+    }
+
+    /// What the server says of itself; for a file, what follows from its entries.
+    pub fn root_dse(&self) -> &RootDse {
+        match self {
+            Directory::Ldap(d) => d.root_dse(),
+            Directory::Ldif(d) => d.root_dse(),
+        }
+    }
+
+    /// The schema in force.
+    pub fn schema(&self) -> &Arc<Schema> {
+        match self {
+            Directory::Ldap(d) => d.schema(),
+            Directory::Ldif(d) => d.schema(),
+        }
+    }
+
+    /// Where this directory is, for messages: the URL in use.
+    pub fn location(&self) -> &str {
+        match self {
+            Directory::Ldap(d) => d.location(),
+            Directory::Ldif(d) => d.location(),
+        }
+    }
+
+    /// Whether attributes that the schema does not know can be stored all the same: in a file they can.
+    pub fn takes_unknown_attributes(&self) -> bool {
+        matches!(self, Directory::Ldif(_))
+    }
+
+    /// Begins a search.
+    pub async fn search(&self, request: SearchRequest) -> Result<SearchStream, DirectoryError> {
+        match self {
+            Directory::Ldap(d) => d.search(request).await.map(|s| SearchStream::Ldap(Box::new(s))),
+            Directory::Ldif(d) => d.search(&request).map(SearchStream::Ldif),
+        }
+    }
+
+    /// Reads one entry; `None` when there is none of that name.
+    pub async fn read(&self, dn: &str, attributes: &[&str]) -> Result<Option<Entry>, DirectoryError> {
+        match self {
+            Directory::Ldap(d) => d.read(dn, attributes).await,
+            Directory::Ldif(d) => d.read(dn, attributes),
+        }
+    }
+
+    /// Carries out one change.
+    pub async fn apply(&self, change: &Change) -> Result<(), DirectoryError> {
+        match self {
+            Directory::Ldap(d) => d.apply(change).await,
+            Directory::Ldif(d) => d.apply(change),
+        }
+    }
+
+    /// Makes what was applied last: writes the file in one rename. A server's writes are there already.
+    pub fn commit(&self) -> Result<(), DirectoryError> {
+        match self {
+            Directory::Ldap(_) => Ok(()),
+            Directory::Ldif(d) => d.commit(),
+        }
+    }
+
+    /// Whether a change stays once [`Self::apply`] has returned; otherwise it does after [`Self::commit`].
+    pub fn applies_at_once(&self) -> bool {
+        matches!(self, Directory::Ldap(_))
+    }
+
+    /// Says goodbye. A server would notice anyway.
+    pub async fn close(self) {
+        if let Directory::Ldap(d) = self {
+            d.close().await;
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What a server says of itself in its root DSE (RFC 4512 section 5.1).
+
+use crate::entry::Entry;
+
+/// Servers with ways of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Vendor {
+    /// OpenLDAP's slapd.
+    OpenLdap,
+    /// 389 Directory Server and its kin.
+    Ds389,
+    /// Active Directory, Samba's included.
+    ActiveDirectory,
+    /// An LDIF file.
+    Ldif,
+    /// Any other RFC 4511 server.
+    #[default]
+    Other,
+}
+
+impl Vendor {
+    /// A name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Vendor::OpenLdap => "OpenLDAP",
+            Vendor::Ds389 => "389 Directory Server",
+            Vendor::ActiveDirectory => "Active Directory",
+            Vendor::Ldif => "LDIF file",
+            Vendor::Other => "LDAP server",
+        }
+    }
+
+    /// The attributes that name an entry for ever, whatever happens to its DN; the best first.
+    pub fn immutable_ids(self) -> &'static [&'static str] {
+        match self {
+            Vendor::Ds389 => &["nsUniqueId", "entryUUID"],
+            Vendor::ActiveDirectory => &["objectGUID"],
+            Vendor::OpenLdap | Vendor::Ldif | Vendor::Other => &["entryUUID", "nsUniqueId", "objectGUID"],
+        }
+    }
+
+    /// The attributes that tell what changed, the server's own key first.
+    pub fn change_keys(self) -> &'static [&'static str] {
+        match self {
+            Vendor::OpenLdap => &["entryCSN", "modifyTimestamp", "createTimestamp"],
+            Vendor::Ds389 => &["entryusn", "modifyTimestamp", "createTimestamp"],
+            Vendor::ActiveDirectory => {
+                &["uSNChanged", "whenChanged", "whenCreated", "modifyTimestamp", "createTimestamp"]
+            }
+            Vendor::Ldif | Vendor::Other => &["modifyTimestamp", "createTimestamp"],
+        }
+    }
+}
+
+/// The parts of the root DSE the pair uses.
+#[derive(Debug, Clone, Default)]
+pub struct RootDse {
+    /// The kind of server.
+    pub vendor: Vendor,
+    /// `vendorName` and `vendorVersion`, where the server tells.
+    pub version: String,
+    /// `namingContexts`.
+    pub naming_contexts: Vec<String>,
+    /// `defaultNamingContext` (Active Directory, and others that copied it).
+    pub default_naming_context: Option<String>,
+    /// `supportedControl`.
+    pub controls: Vec<String>,
+    /// `subschemaSubentry`.
+    pub subschema: Option<String>,
+}
+
+impl RootDse {
+    /// The attributes to ask for.
+    pub const ATTRIBUTES: &'static [&'static str] = &[
+        "objectClass",
+        "structuralObjectClass",
+        "vendorName",
+        "vendorVersion",
+        "namingContexts",
+        "defaultNamingContext",
+        "supportedControl",
+        "supportedCapabilities",
+        "subschemaSubentry",
+    ];
+
+    /// Reads the entry with the empty DN.
+    pub fn from_entry(entry: &Entry) -> RootDse {
+        let texts = |name: &str| -> Vec<String> {
+            entry.values(name).iter().map(|v| String::from_utf8_lossy(v).into_owned()).collect()
+        };
+        let first = |name: &str| entry.first_text(name).map(str::to_owned);
+        // [MS-ADTS] 3.1.1.3.4.3: LDAP_CAP_ACTIVE_DIRECTORY_OID.
+        let is_ad = texts("supportedCapabilities").iter().any(|c| c == "1.2.840.113556.1.4.800");
+        let is_openldap = texts("objectClass")
+            .iter()
+            .chain(&texts("structuralObjectClass"))
+            .any(|c| c.eq_ignore_ascii_case("OpenLDAProotDSE"));
+        let vendor_name = first("vendorName").unwrap_or_default();
+        let vendor = if is_ad {
+            Vendor::ActiveDirectory
+        } else if is_openldap {
+            Vendor::OpenLdap
+        } else if vendor_name.contains("389") || vendor_name.contains("Red Hat") {
+            Vendor::Ds389
+        } else {
+            Vendor::Other
+        };
+        RootDse {
+            vendor,
+            version: [vendor_name, first("vendorVersion").unwrap_or_default()].join(" ").trim().to_owned(),
+            naming_contexts: texts("namingContexts"),
+            default_naming_context: first("defaultNamingContext"),
+            controls: texts("supportedControl"),
+            subschema: first("subschemaSubentry"),
+        }
+    }
+
+    /// Whether the server offers a control.
+    pub fn supports_control(&self, oid: &str) -> bool {
+        self.controls.iter().any(|c| c == oid)
+    }
+
+    /// The base to use when the user names none: the default naming context, or the only one that holds data.
+    /// `None` when there are several to choose from.
+    pub fn default_base(&self) -> Option<&str> {
+        // 389 DS offers `cn=changelog` as its default naming context: nobody means that.
+        let is_data = |dn: &str| !dn.to_ascii_lowercase().starts_with("cn=");
+        if let Some(dn) = self.default_naming_context.as_deref().filter(|dn| is_data(dn)) {
+            return Some(dn);
+        }
+        let mut candidates = self.naming_contexts.iter().filter(|dn| is_data(dn));
+        match (candidates.next(), candidates.next()) {
+            (Some(only), None) => Some(only),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Distinguished names as text (RFC 4514): parsing, escaping, comparing.
+//!
+//! Out of scope: whether a name exists, or whether its attribute types do. What is kept of the source text is
+//! [`split`]'s business; [`Dn`] holds decoded values.
+
+mod key;
+mod parse;
+
+use std::fmt;
+
+pub(crate) use key::normal_name;
+pub use key::{DnKey, SuffixRewrite};
+
+use crate::schema::Schema;
+
+/// Why a text is not a distinguished name (RFC 4514 section 3). Offsets are bytes into the text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DnError {
+    /// No attribute type where one must be.
+    #[error("DN, byte {0}: an attribute type (as in `cn=`) is missing")]
+    MissingType(usize),
+    /// No `=` after an attribute type.
+    #[error("DN, byte {0}: `=` expected after the attribute type")]
+    MissingEquals(usize),
+    /// A backslash that is followed by neither a special character nor two hex digits.
+    #[error("DN, byte {0}: `\\` must be followed by a special character or two hex digits")]
+    BadEscape(usize),
+    /// `#` that is not followed by pairs of hex digits.
+    #[error(
+        "DN, byte {0}: `#` must be followed by pairs of hex digits; a value that starts with # is written `\\#`"
+    )]
+    BadHex(usize),
+    /// A quoted value that does not end.
+    #[error("DN, byte {0}: the quoted value does not end")]
+    UnclosedQuote(usize),
+    /// A character that must be escaped, or one where a separator is expected.
+    #[error("DN, byte {at}: unexpected {found:?}")]
+    Unexpected {
+        /// Where.
+        at: usize,
+        /// The byte found there.
+        found: char,
+    },
+}
+
+/// An attribute type and value assertion (RFC 4514 section 2.3).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Ava {
+    /// The attribute type as spelt, without an `OID.` prefix.
+    pub attribute: String,
+    /// The decoded value. Of the `#hex` form: the contents of an octet, UTF-8, printable or IA5 string;
+    /// for every other BER type the encoding as it is.
+    pub value: Vec<u8>,
+}
+
+/// A relative distinguished name: one assertion, or several joined by `+` (RFC 4514 section 2.2).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Rdn {
+    /// The assertions in the order they are written; at least one when it comes from [`Dn::parse`].
+    pub avas: Vec<Ava>,
+}
+
+impl Rdn {
+    /// A relative name of one assertion.
+    pub fn single(attribute: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        Self { avas: vec![Ava { attribute: attribute.into(), value: value.into() }] }
+    }
+}
+
+/// A distinguished name (RFC 4514). Equality is of the spelling after decoding; to compare names use [`Dn::key`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Dn {
+    /// The relative names, most specific first; none is the root.
+    pub rdns: Vec<Rdn>,
+}
+
+impl Dn {
+    /// Reads a name (RFC 4514 section 3). Beyond the RFC: spaces around separators, quoted values and `;`
+    /// (RFC 2253 section 4), the `OID.` prefix, and unescaped `<`, `>` and inner `=`.
+    pub fn parse(text: &str) -> Result<Self, DnError> {
+        Ok(Self { rdns: parse::parse(text)?.into_iter().map(|r| Rdn { avas: r.avas }).collect() })
+    }
+
+    /// The name above; `None` for the root.
+    pub fn parent(&self) -> Option<Self> {
+        self.rdns.split_first().map(|(_, above)| Self { rdns: above.to_vec() })
+    }
+
+    /// The most specific relative name; `None` for the root.
+    pub fn rdn(&self) -> Option<&Rdn> {
+        self.rdns.first()
+    }
+
+    /// Whether this is the root.
+    pub fn is_empty(&self) -> bool {
+        self.rdns.is_empty()
+    }
+
+    /// The number of relative names.
+    pub fn depth(&self) -> usize {
+        self.rdns.len()
+    }
+
+    /// The name of a child of this one.
+    #[must_use]
+    pub fn child(&self, rdn: Rdn) -> Self {
+        let mut rdns = Vec::with_capacity(self.rdns.len() + 1);
+        rdns.push(rdn);
+        rdns.extend(self.rdns.iter().cloned());
+        Self { rdns }
+    }
+
+    /// The form in which names compare (distinguishedNameMatch, RFC 4517 section 4.2.15).
+    pub fn key(&self, schema: &Schema) -> DnKey {
+        DnKey::new(self, schema)
+    }
+}
+
+impl fmt::Display for Ava {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.attribute, escape_value(&self.value))
+    }
+}
+
+impl fmt::Display for Rdn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        join(f, &self.avas, "+")
+    }
+}
+
+impl fmt::Display for Dn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        join(f, &self.rdns, ",")
+    }
+}
+
+fn join<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[T], separator: &str) -> fmt::Result {
+    for (i, item) in items.iter().enumerate() {
+        if i > 0 {
+            f.write_str(separator)?;
+        }
+        item.fmt(f)?;
+    }
+    Ok(())
+}
+
+/// A value as it is written in a name (RFC 4514 section 2.4). Beyond what the RFC demands, `=` is escaped too,
+/// and control characters and bytes that are not UTF-8 become `\XX`.
+pub fn escape_value(value: &[u8]) -> String {
+    let mut out = String::with_capacity(value.len());
+    let mut at = 0;
+    for chunk in value.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let (first, last) = (at == 0, at + 1 == value.len());
+            at += c.len_utf8();
+            match c {
+                ' ' if first || last => out.push_str("\\ "),
+                '#' if first => out.push_str("\\#"),
+                ',' | '+' | '"' | '\\' | ';' | '<' | '>' | '=' => {
+                    out.push('\\');
+                    out.push(c);
+                }
+                c if c.is_control() => c.encode_utf8(&mut [0; 4]).bytes().for_each(|b| push_hex(&mut out, b)),
+                c => out.push(c),
+            }
+        }
+        at += chunk.invalid().len();
+        chunk.invalid().iter().for_each(|b| push_hex(&mut out, *b));
+    }
+    out
+}
+
+/// `\XX`, the escape that RFC 4514 (names) and RFC 4515 (filters) share.
+pub(crate) fn push_hex(out: &mut String, byte: u8) {
+    out.push('\\');
+    for digit in [byte >> 4, byte & 15] {
+        out.push(char::from_digit(u32::from(digit), 16).unwrap_or('0').to_ascii_uppercase());
+    }
+}
+
+/// The value of a hex digit.
+pub(crate) fn hex_digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok())
+}
+
+/// The relative names of a name as the text spells them, most specific first, so that a name can be put together
+/// anew without escaping anything again. Accepts exactly what [`Dn::parse`] accepts; spaces around are left out.
+pub fn split(dn: &str) -> Result<Vec<&str>, DnError> {
+    Ok(parse::parse(dn)?.into_iter().map(|r| r.text).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn values(text: &str) -> Vec<(String, Vec<u8>)> {
+        let dn = Dn::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        dn.rdns.into_iter().flat_map(|r| r.avas).map(|a| (a.attribute, a.value)).collect()
+    }
+
+    fn one(text: &str) -> Vec<u8> {
+        values(text).remove(0).1
+    }
+
+    #[test]
+    fn the_examples_of_rfc_4514_section_4() {
+        assert_eq!(Dn::parse("UID=jsmith,DC=example,DC=net").unwrap().depth(), 3);
+        let dn = Dn::parse("OU=Sales+CN=J.  Smith,DC=example,DC=net").unwrap();
+        assert_eq!(dn.rdn().unwrap().avas.len(), 2);
+        assert_eq!(dn.rdn().unwrap().avas[1].value, b"J.  Smith");
+        assert_eq!(one(r#"CN=James \"Jim\" Smith\, III,DC=example,DC=net"#), br#"James "Jim" Smith, III"#);
+        assert_eq!(one(r"CN=Before\0dAfter,DC=example,DC=net"), b"Before\rAfter");
+        assert_eq!(one("1.3.6.1.4.1.1466.0=#04024869"), b"Hi");
+        assert_eq!(one(r"CN=Lu\C4\8Di\C4\87"), "Lučić".as_bytes());
+    }
+
+    #[test]
+    fn accepts_what_older_rfcs_allow() {
+        assert_eq!(one(r#"cn="a,b;c=\"d\"" , dc=x"#), br#"a,b;c="d""#);
+        assert_eq!(values("OID.2.5.4.3=a ; oid.2.5.4.10 = b"), values("2.5.4.3=a,2.5.4.10=b"));
+        assert_eq!(values("  cn = a b  +  sn = c , dc = d "), values("cn=a b+sn=c,dc=d"));
+        assert_eq!(one(r"cn=a\20"), b"a ");
+        assert_eq!(one(r"cn=a\   ,dc=x"), b"a ");
+        assert_eq!(one(r"cn=\ a\2Cb\,c"), b" a,b,c");
+        assert_eq!(one("cn="), b"");
+        assert_eq!(one("cn=,dc=x"), b"");
+        assert_eq!(one("cn=a=b"), b"a=b");
+        assert_eq!(one("cn=#0C03414243"), b"ABC");
+        assert_eq!(one("cn=#020105"), [2, 1, 5]);
+        assert!(Dn::parse("").unwrap().is_empty());
+        assert!(Dn::parse("  ").unwrap().is_empty());
+    }
+
+    #[test]
+    fn refuses_what_is_no_name() {
+        for (text, error) in [
+            ("cn", DnError::MissingEquals(2)),
+            ("=x", DnError::MissingType(0)),
+            ("cn=a,", DnError::MissingType(5)),
+            ("cn=a,,dc=b", DnError::MissingType(5)),
+            (r"cn=a\", DnError::BadEscape(4)),
+            (r"cn=a\zz", DnError::BadEscape(4)),
+            (r"cn=a\4", DnError::BadEscape(4)),
+            ("cn=#", DnError::BadHex(3)),
+            ("cn=#4", DnError::BadHex(3)),
+            ("cn=#nohex", DnError::BadHex(3)),
+            ("cn=\"a", DnError::UnclosedQuote(3)),
+            ("cn=\"a\"b", DnError::Unexpected { at: 6, found: 'b' }),
+            ("cn=a\"b", DnError::Unexpected { at: 4, found: '"' }),
+            ("cn=a\0", DnError::Unexpected { at: 4, found: '\0' }),
+        ] {
+            assert_eq!(Dn::parse(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn escapes() {
+        assert_eq!(escape_value(b" a,b+c\"d\\e;f<g>h=i "), r#"\ a\,b\+c\"d\\e\;f\<g\>h\=i\ "#);
+        assert_eq!(escape_value(b"#a#"), r"\#a#");
+        assert_eq!(escape_value(b" "), r"\ ");
+        assert_eq!(escape_value(b"a\0\n\xffb"), r"a\00\0A\FFb");
+        assert_eq!(escape_value("Lučić".as_bytes()), "Lučić");
+        assert_eq!(escape_value(b"\xff "), r"\FF\ ");
+    }
+
+    #[test]
+    fn splits_as_spelt() {
+        assert_eq!(
+            split(r#" cn=A\2CB + sn=c , ou="x,y" ;dc=z\  "#).unwrap(),
+            [r"cn=A\2CB + sn=c", r#"ou="x,y""#, r"dc=z\ "]
+        );
+        assert!(split("").unwrap().is_empty());
+    }
+
+    pub(crate) fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..8),
+            "[ #,+\"\\\\;<>=a\0é]{0,6}".prop_map(String::into_bytes),
+        ]
+    }
+
+    fn any_dn() -> impl Strategy<Value = Dn> {
+        let ava = ("[a-zA-Z][a-zA-Z0-9-]{0,5}|[0-9](\\.[0-9]{1,3}){1,3}", bytes())
+            .prop_map(|(attribute, value)| Ava { attribute, value });
+        let rdn = proptest::collection::vec(ava, 1..4).prop_map(|avas| Rdn { avas });
+        proptest::collection::vec(rdn, 0..5).prop_map(|rdns| Dn { rdns })
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_survives_its_text(dn in any_dn()) {
+            prop_assert_eq!(Dn::parse(&dn.to_string()).unwrap(), dn);
+        }
+
+        #[test]
+        fn a_value_never_leaves_its_rdn(value in bytes()) {
+            let text = format!("cn={},dc=x", escape_value(&value));
+            let dn = Dn::parse(&text).unwrap();
+            prop_assert_eq!(dn.depth(), 2);
+            prop_assert_eq!(dn.rdn().unwrap(), &Rdn::single("cn", value));
+        }
+
+        #[test]
+        fn never_panics_and_split_agrees_with_parse(
+            text in prop_oneof![any::<String>(), "[a-c1.=,;+ #\"\\\\]{0,24}"],
+        ) {
+            match (Dn::parse(&text), split(&text)) {
+                (Ok(dn), Ok(parts)) => {
+                    prop_assert_eq!(Dn::parse(&parts.join(",")).unwrap(), dn.clone());
+                    for (part, rdn) in parts.iter().zip(&dn.rdns) {
+                        prop_assert_eq!(&Dn::parse(part).unwrap().rdns, std::slice::from_ref(rdn));
+                    }
+                }
+                (parsed, parts) => prop_assert_eq!(parsed.err(), parts.err()),
+            }
+        }
+    }
+}

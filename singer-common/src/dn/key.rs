@@ -1,0 +1,247 @@
+//! Names in the form in which they compare and sort, and the rewriting of their suffixes.
+
+use std::fmt;
+
+use super::{Ava, Dn, DnError, escape_value, parse};
+use crate::schema::Schema;
+
+/// Ends every relative name in a key. Sorts below every other byte, and [`escape_value`] lets no value contain it.
+const END: char = '\0';
+
+/// A name normalised for comparison (distinguishedNameMatch, RFC 4517 section 4.2.15), root first: a parent's key is
+/// a strict prefix of its children's, so that keys sort parents before children and each subtree is one run.
+///
+/// Attribute types become the schema's OID, values what the type's EQUALITY rule makes of them (caseIgnoreMatch
+/// where the type is unknown), and the parts of a multi-valued relative name are sorted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct DnKey(String);
+
+impl DnKey {
+    /// The key of a name.
+    pub fn new(dn: &Dn, schema: &Schema) -> Self {
+        let mut key = String::new();
+        for rdn in dn.rdns.iter().rev() {
+            key.push_str(&normal_rdn(&rdn.avas, schema, 0));
+            key.push(END);
+        }
+        Self(key)
+    }
+
+    /// The key of a name given as text.
+    pub fn parse(dn: &str, schema: &Schema) -> Result<Self, DnError> {
+        Ok(Self::new(&Dn::parse(dn)?, schema))
+    }
+
+    /// The key of the root, which is above all.
+    pub fn root() -> Self {
+        Self::default()
+    }
+
+    /// Whether this is the root.
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The key of the name above; `None` for the root.
+    pub fn parent(&self) -> Option<Self> {
+        let inner = self.0.strip_suffix(END)?;
+        Some(Self(inner.rsplit_once(END).map_or_else(String::new, |(above, _)| format!("{above}{END}"))))
+    }
+
+    /// Whether `other` lies strictly below this.
+    pub fn is_ancestor_of(&self, other: &Self) -> bool {
+        other.0.len() > self.0.len() && other.is_within(self)
+    }
+
+    /// Whether this is `base` or lies below it.
+    pub fn is_within(&self, base: &Self) -> bool {
+        self.0.starts_with(&base.0)
+    }
+
+    /// The number of relative names.
+    pub fn depth(&self) -> usize {
+        self.0.matches(END).count()
+    }
+
+    /// The first key behind this one's subtree, for range scans; `None` for the root, whose subtree is everything.
+    pub fn subtree_end(&self) -> Option<Self> {
+        self.0.strip_suffix(END).map(|inner| Self(format!("{inner}\u{1}")))
+    }
+
+    /// The range of this key and all below it, as [`std::collections::BTreeMap::range`] takes it.
+    pub fn subtree(&self) -> (std::ops::Bound<Self>, std::ops::Bound<Self>) {
+        let end = self.subtree_end().map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        (std::ops::Bound::Included(self.clone()), end)
+    }
+}
+
+/// The key as a name of normalised parts, most specific first: to look at, not to send.
+impl fmt::Display for DnKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<&str> = self.0.split_terminator(END).rev().collect();
+        f.write_str(&parts.join(","))
+    }
+}
+
+/// Deeper than this, a name inside a value of a name (`member=member\=…`) is compared as it is written.
+const MAX_NESTING: u8 = 4;
+
+/// A name in its normal form as text, most specific first; `None` when the text is no name.
+pub(crate) fn normal_name(text: &str, schema: &Schema, nesting: u8) -> Option<String> {
+    if nesting > MAX_NESTING {
+        return None;
+    }
+    let rdns = parse::parse(text).ok()?;
+    let parts: Vec<String> = rdns.iter().map(|r| normal_rdn(&r.avas, schema, nesting)).collect();
+    Some(parts.join(","))
+}
+
+fn normal_rdn(avas: &[Ava], schema: &Schema, nesting: u8) -> String {
+    let mut parts: Vec<String> = avas
+        .iter()
+        .map(|ava| {
+            let known = schema.attribute_type(&ava.attribute);
+            let name = known.map_or(&*ava.attribute, |a| &*a.oid).to_ascii_lowercase();
+            let value = schema.naming_rule(&ava.attribute).normalize_nested(&ava.value, schema, nesting + 1);
+            format!("{name}={}", escape_value(&value))
+        })
+        .collect();
+    parts.sort_unstable();
+    parts.join("+")
+}
+
+/// Moves names from below one name to below another, leaving the rest of the text byte for byte as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SuffixRewrite {
+    from: Dn,
+    to_text: String,
+}
+
+impl SuffixRewrite {
+    /// A rewrite of names at or below `from`. Both must be names; the root is one.
+    pub fn new(from: &str, to: &str) -> Result<Self, DnError> {
+        Dn::parse(to)?;
+        Ok(Self { from: Dn::parse(from)?, to_text: to.trim_start_matches(' ').to_owned() })
+    }
+
+    /// The name with its suffix replaced; `None` when it is no name, or not at or below `from`.
+    pub fn apply(&self, dn: &str, schema: &Schema) -> Option<String> {
+        let rdns = parse::parse(dn).ok()?;
+        let kept = rdns.len().checked_sub(self.from.depth())?;
+        let (kept, suffix) = rdns.split_at_checked(kept)?;
+        let same = suffix
+            .iter()
+            .zip(&self.from.rdns)
+            .all(|(a, b)| normal_rdn(&a.avas, schema, 0) == normal_rdn(&b.avas, schema, 0));
+        if !same {
+            return None;
+        }
+        let (Some(first), Some(last)) = (kept.first(), kept.last()) else {
+            return Some(self.to_text.clone());
+        };
+        let head = dn.get(first.start..last.end)?;
+        Some(if self.to_text.is_empty() { head.to_owned() } else { format!("{head},{}", self.to_text) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::dn::{Rdn, split};
+
+    fn key(dn: &str) -> DnKey {
+        DnKey::parse(dn, Schema::standard()).unwrap()
+    }
+
+    #[test]
+    fn names_compare_by_schema() {
+        assert_eq!(
+            key("CN=Ada  Lovelace,OU=People, DC=Example"),
+            key("2.5.4.3=ada lovelace;ou=people,dc=EXAMPLE")
+        );
+        assert_eq!(key("commonName=a+sn=b"), key("surname=B+cn=A"));
+        assert_eq!(key("uid=a,dc=x"), key("userid=A,domainComponent=X"));
+        assert_ne!(key("cn=a+sn=b"), key(r"cn=a\+sn\=b"));
+        assert_ne!(key("cn=a,dc=x"), key(r"cn=a\,dc\=x"));
+        assert_ne!(key("cn=a"), key("sn=a"));
+        assert_eq!(key("foo=A"), key("FOO=a"), "caseIgnore for what the schema does not know");
+        assert_ne!(key("uidNumber=1"), key("uidNumber=2"));
+        assert_eq!(key("uidNumber=01"), key("uidNumber=1"));
+    }
+
+    #[test]
+    fn a_name_in_a_name_in_a_name_does_not_recurse() {
+        let deep = "member=".repeat(100_000) + "cn=x";
+        assert_eq!(key(&deep).depth(), 1);
+    }
+
+    #[test]
+    fn keys_know_the_tree() {
+        let (base, child) = (key("dc=x"), key("cn=a,dc=x"));
+        assert_eq!(child.parent(), Some(base.clone()));
+        assert_eq!(base.parent(), Some(DnKey::root()));
+        assert_eq!(DnKey::root().parent(), None);
+        assert!(base.is_ancestor_of(&child) && !base.is_ancestor_of(&base) && base.is_within(&base));
+        assert!(!key("cn=a,dc=xy").is_within(&base));
+        assert!(DnKey::root().is_ancestor_of(&base));
+        assert_eq!(child.depth(), 2);
+        assert_eq!(child.to_string(), "2.5.4.3=a,0.9.2342.19200300.100.1.25=x");
+    }
+
+    #[test]
+    fn rewrites_suffixes() {
+        let schema = Schema::standard();
+        let rewrite = SuffixRewrite::new("dc=a,dc=com", "dc=b,dc=org").unwrap();
+        let apply = |dn| rewrite.apply(dn, schema);
+        assert_eq!(apply(r"cn=A\2CB , OU=X,DC=A, dc=com").unwrap(), r"cn=A\2CB , OU=X,dc=b,dc=org");
+        assert_eq!(apply("dc=a,dc=com").unwrap(), "dc=b,dc=org");
+        assert_eq!(apply("dc=com"), None);
+        assert_eq!(apply("cn=x,dc=aa,dc=com"), None);
+        assert_eq!(apply("not a name"), None);
+        assert_eq!(SuffixRewrite::new("", "o=x").unwrap().apply("cn=a", schema).unwrap(), "cn=a,o=x");
+        assert_eq!(SuffixRewrite::new("o=x", "").unwrap().apply("cn=a,o=x", schema).unwrap(), "cn=a");
+    }
+
+    fn small_dn() -> impl Strategy<Value = String> {
+        let value = prop_oneof!["[a-c!,\\\\+= #\0]{0,3}", "[a-b]"];
+        let rdn = ("cn|sn|foo|2\\.5\\.4\\.3|member", value).prop_map(|(t, v)| Rdn::single(t, v));
+        proptest::collection::vec(rdn, 0..4).prop_map(|rdns| Dn { rdns }.to_string())
+    }
+
+    proptest! {
+        #[test]
+        fn parents_and_ancestors_agree_with_names(a in small_dn(), b in small_dn()) {
+            let (dn, schema) = (Dn::parse(&a).unwrap(), Schema::standard());
+            let (ka, kb) = (key(&a), key(&b));
+            prop_assert_eq!(ka.parent(), dn.parent().map(|p| p.key(schema)));
+            prop_assert_eq!(ka.depth(), dn.depth());
+            let mut above = std::iter::successors(ka.parent(), DnKey::parent);
+            prop_assert_eq!(kb.is_ancestor_of(&ka), above.any(|k| k == kb));
+            prop_assert_eq!(ka.is_within(&kb), ka == kb || kb.is_ancestor_of(&ka));
+            prop_assert!(ka.parent().is_none_or(|p| p < ka));
+        }
+
+        #[test]
+        fn a_subtree_is_one_run(dns in proptest::collection::vec(small_dn(), 1..12), base in small_dn()) {
+            let base = key(&base);
+            let all: BTreeSet<DnKey> = dns.iter().map(|d| key(d)).collect();
+            let run: Vec<&DnKey> = all.range(base.subtree()).collect();
+            let within: Vec<&DnKey> = all.iter().filter(|k| k.is_within(&base)).collect();
+            prop_assert_eq!(run, within);
+        }
+
+        #[test]
+        fn a_rewrite_keeps_the_head_and_comes_back(dn in small_dn(), base in small_dn(), to in small_dn()) {
+            let schema = Schema::standard();
+            let full = [&*dn, &*base].into_iter().filter(|p| !p.is_empty()).collect::<Vec<_>>().join(",");
+            let there = SuffixRewrite::new(&base, &to).unwrap().apply(&full, schema).unwrap();
+            prop_assert_eq!(split(&there).unwrap(), [split(&dn).unwrap(), split(&to).unwrap()].concat());
+            let back = SuffixRewrite::new(&to, &base).unwrap().apply(&there, schema).unwrap();
+            prop_assert_eq!(back, full);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! How a failure ends a run: every error of the pair belongs to one class, and a class is an exit code.
+
+/// What kind of failure an error is. Decides the exit code (the table in the README) and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Usage or configuration: the caller has to change something before the next run can succeed.
+    Config,
+    /// The server could not be reached, or did not accept who we are.
+    Connection,
+    /// Failed while running: server, network or stream. Printed STATE is safe to resume from.
+    Run,
+    /// Nobody reads stdout any more. Ends the run without a message.
+    OutputClosed,
+}
+
+impl Class {
+    /// The process exit code of the class.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Class::Run | Class::OutputClosed => 1,
+            Class::Config => 2,
+            Class::Connection => 3,
+        }
+    }
+}
+
+/// An error that knows its class.
+pub trait Classified: std::error::Error {
+    /// The class of this error.
+    fn class(&self) -> Class;
+}

@@ -1,0 +1,327 @@
+//! Search filters (RFC 4515) as text and as data, and what they say of an entry (RFC 4511 section 4.5.1.7).
+
+mod matching;
+mod parse;
+
+use std::fmt;
+
+use crate::dn::push_hex;
+
+/// Filters nested deeper than this are refused.
+pub const MAX_DEPTH: usize = 100;
+
+/// A search filter (RFC 4511 section 4.5.1.7). Attributes are descriptions, options included; values are decoded.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Filter {
+    /// `(&…)`; of nothing: true (RFC 4526).
+    And(Vec<Filter>),
+    /// `(|…)`; of nothing: false (RFC 4526).
+    Or(Vec<Filter>),
+    /// `(!…)`
+    Not(Box<Filter>),
+    /// `(cn=x)`
+    Equality {
+        /// The attribute description.
+        attribute: String,
+        /// The value asserted.
+        value: Vec<u8>,
+    },
+    /// `(cn=a*b*c)`; at least one part is there when it comes from [`Filter::parse`], and none is empty.
+    Substring {
+        /// The attribute description.
+        attribute: String,
+        /// What values begin with.
+        initial: Option<Vec<u8>>,
+        /// What follows, in this order.
+        any: Vec<Vec<u8>>,
+        /// What values end with.
+        last: Option<Vec<u8>>,
+    },
+    /// `(cn>=x)`
+    GreaterOrEqual {
+        /// The attribute description.
+        attribute: String,
+        /// The value asserted.
+        value: Vec<u8>,
+    },
+    /// `(cn<=x)`
+    LessOrEqual {
+        /// The attribute description.
+        attribute: String,
+        /// The value asserted.
+        value: Vec<u8>,
+    },
+    /// `(cn=*)`
+    Present(String),
+    /// `(cn~=x)`
+    Approx {
+        /// The attribute description.
+        attribute: String,
+        /// The value asserted.
+        value: Vec<u8>,
+    },
+    /// `(cn:dn:2.5.13.5:=x)`; a rule, an attribute or both.
+    Extensible {
+        /// The matching rule, by name or OID.
+        rule: Option<String>,
+        /// The attribute description; none: all attributes.
+        attribute: Option<String>,
+        /// Whether the parts of the entry's name are looked at too.
+        dn: bool,
+        /// The value asserted.
+        value: Vec<u8>,
+    },
+}
+
+/// Why a text is not a filter (RFC 4515 section 3). Offsets are bytes into the text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FilterError {
+    /// Something else was expected.
+    #[error("filter, byte {at}: {expected} expected")]
+    Expected {
+        /// Where.
+        at: usize,
+        /// What.
+        expected: &'static str,
+    },
+    /// An attribute description or matching rule with characters that it cannot have.
+    #[error("filter, byte {0}: an attribute (letters, digits, `-`, `;`) expected before the operator")]
+    BadAttribute(usize),
+    /// A backslash without two hex digits.
+    #[error("filter, byte {0}: `\\` must be followed by two hex digits; a backslash itself is `\\5c`")]
+    BadEscape(usize),
+    /// A character that a value has to escape.
+    #[error("filter, byte {at}: {found:?} in a value must be written `\\{code:02x}`", code = u32::from(*found))]
+    Unescaped {
+        /// Where.
+        at: usize,
+        /// Which.
+        found: char,
+    },
+    /// Nested deeper than [`MAX_DEPTH`].
+    #[error("filter, byte {0}: nested deeper than {MAX_DEPTH}")]
+    TooDeep(usize),
+}
+
+impl Filter {
+    /// Reads a filter (RFC 4515 section 3). Beyond the RFC: spaces and line breaks between parentheses, and a single
+    /// comparison without any.
+    pub fn parse(text: &str) -> Result<Self, FilterError> {
+        parse::parse(text)
+    }
+
+    /// `(attribute=value)`
+    pub fn equality(attribute: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        Self::Equality { attribute: attribute.into(), value: value.into() }
+    }
+}
+
+/// A value as it is written in a filter (RFC 4515 section 3): `*`, parentheses, `\`, control characters and bytes
+/// that are not UTF-8 become `\XX`.
+pub fn escape_value(value: &[u8]) -> String {
+    let mut out = String::with_capacity(value.len());
+    for chunk in value.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if matches!(c, '*' | '(' | ')' | '\\') || c.is_control() {
+                c.encode_utf8(&mut [0; 4]).bytes().for_each(|b| push_hex(&mut out, b));
+            } else {
+                out.push(c);
+            }
+        }
+        chunk.invalid().iter().for_each(|b| push_hex(&mut out, *b));
+    }
+    out
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let set = |f: &mut fmt::Formatter<'_>, operator: char, filters: &[Self]| {
+            write!(f, "({operator}")?;
+            filters.iter().try_for_each(|inner| inner.fmt(f))?;
+            f.write_str(")")
+        };
+        let simple = |f: &mut fmt::Formatter<'_>, attribute: &str, operator: &str, value: &[u8]| {
+            write!(f, "({attribute}{operator}{})", escape_value(value))
+        };
+        match self {
+            Self::And(filters) => set(f, '&', filters),
+            Self::Or(filters) => set(f, '|', filters),
+            Self::Not(inner) => write!(f, "(!{inner})"),
+            Self::Equality { attribute, value } => simple(f, attribute, "=", value),
+            Self::GreaterOrEqual { attribute, value } => simple(f, attribute, ">=", value),
+            Self::LessOrEqual { attribute, value } => simple(f, attribute, "<=", value),
+            Self::Approx { attribute, value } => simple(f, attribute, "~=", value),
+            Self::Present(attribute) => write!(f, "({attribute}=*)"),
+            Self::Substring { attribute, initial, any, last } => {
+                let end = |part: &Option<Vec<u8>>| part.as_deref().map(escape_value).unwrap_or_default();
+                write!(f, "({attribute}={}*", end(initial))?;
+                any.iter().try_for_each(|part| write!(f, "{}*", escape_value(part)))?;
+                write!(f, "{})", end(last))
+            }
+            Self::Extensible { rule, attribute, dn, value } => {
+                write!(f, "({}", attribute.as_deref().unwrap_or_default())?;
+                f.write_str(if *dn { ":dn" } else { "" })?;
+                rule.iter().try_for_each(|rule| write!(f, ":{rule}"))?;
+                write!(f, ":={})", escape_value(value))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &str) -> Filter {
+        Filter::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"))
+    }
+
+    #[test]
+    fn the_examples_of_rfc_4515_section_4() {
+        for text in [
+            "(cn=Babs Jensen)",
+            "(!(cn=Tim Howes))",
+            "(&(objectClass=Person)(|(sn=Jensen)(cn=Babs J*)))",
+            "(o=univ*of*mich*)",
+            "(seeAlso=)",
+            "(cn:caseExactMatch:=Fred Flintstone)",
+            "(cn:=Betty Rubble)",
+            "(sn:dn:2.4.6.8.10:=Barney Rubble)",
+            "(o:dn:=Ace Industry)",
+            "(:1.2.3:=Wilma Flintstone)",
+            "(:dn:2.4.6.8.10:=Dino)",
+            r"(o=Parens R Us \28for all your parenthetical needs\29)",
+            r"(cn=*\2A*)",
+            r"(bin=\00\00\00\04)",
+            "(sn=Lučić)",
+            "(&)",
+            "(|)",
+            "(cn;lang-de=*)",
+            "(a>=1)",
+            "(a<=1)",
+            "(a~=1)",
+        ] {
+            assert_eq!(parse(text).to_string(), text);
+        }
+        assert_eq!(parse(r"(sn=Lu\c4\8di\c4\87)").to_string(), "(sn=Lučić)");
+    }
+
+    #[test]
+    fn beyond_the_rfc() {
+        assert_eq!(parse("uid=a"), parse("(uid=a)"));
+        assert_eq!(parse(" ( & (a=b)\n  ( ! (c=d) ) ) "), parse("(&(a=b)(!(c=d)))"));
+        assert_eq!(parse("(a=**)"), parse("(a=*)"));
+        assert_eq!(parse("(a= x )"), Filter::equality("a", " x "), "spaces in a value count");
+    }
+
+    #[test]
+    fn errors_say_where() {
+        for (text, error) in [
+            ("", FilterError::Expected { at: 0, expected: "a filter" }),
+            ("(", FilterError::Expected { at: 1, expected: "a filter" }),
+            ("()", FilterError::Expected { at: 1, expected: "a filter" }),
+            ("(cn)", FilterError::Expected { at: 3, expected: "`=`, `>=`, `<=`, `~=` or `:=`" }),
+            ("(cn>a)", FilterError::Expected { at: 4, expected: "`=`" }),
+            ("(cn=a", FilterError::Expected { at: 5, expected: "`)`" }),
+            ("(&(cn=a)", FilterError::Expected { at: 8, expected: "`)`" }),
+            ("(!(a=b)(c=d))", FilterError::Expected { at: 7, expected: "`)`" }),
+            ("(cn=a))", FilterError::Expected { at: 6, expected: "the end" }),
+            ("(cn=a)(sn=b)", FilterError::Expected { at: 6, expected: "the end" }),
+            ("(cn=(a)", FilterError::Unescaped { at: 4, found: '(' }),
+            ("(cn>=a*)", FilterError::Unescaped { at: 6, found: '*' }),
+            (r"(cn=\zz)", FilterError::BadEscape(4)),
+            (r"(cn=\4", FilterError::BadEscape(4)),
+            ("(=a)", FilterError::BadAttribute(1)),
+            ("(c n=a)", FilterError::BadAttribute(1)),
+            ("(:=a)", FilterError::BadAttribute(1)),
+            ("(a:b:c:=a)", FilterError::BadAttribute(1)),
+        ] {
+            assert_eq!(Filter::parse(text), Err(error), "{text}");
+        }
+        assert_eq!(
+            Filter::parse("(cn=(a)").unwrap_err().to_string(),
+            r"filter, byte 4: '(' in a value must be written `\28`"
+        );
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let deep = |n: usize| format!("{}(a=b){}", "(!".repeat(n), ")".repeat(n));
+        assert!(Filter::parse(&deep(MAX_DEPTH - 1)).is_ok());
+        assert!(matches!(Filter::parse(&deep(MAX_DEPTH)), Err(FilterError::TooDeep(_))));
+        assert!(matches!(Filter::parse(&"(&".repeat(1_000_000)), Err(FilterError::TooDeep(_))));
+    }
+
+    fn any_filter() -> impl Strategy<Value = Filter> {
+        let value = || {
+            prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..6),
+                "[a*()\\\\ \0=é]{0,5}".prop_map(String::into_bytes),
+            ]
+        };
+        let part = || value().prop_filter("empty", |v| !v.is_empty());
+        let attribute = || "[a-zA-Z][a-zA-Z0-9-]{0,4}(;x-[a-z]{1,2})?";
+        let leaf = prop_oneof![
+            (attribute(), value()).prop_map(|(attribute, value)| Filter::Equality { attribute, value }),
+            (attribute(), value()).prop_map(|(attribute, value)| Filter::GreaterOrEqual { attribute, value }),
+            (attribute(), value()).prop_map(|(attribute, value)| Filter::LessOrEqual { attribute, value }),
+            (attribute(), value()).prop_map(|(attribute, value)| Filter::Approx { attribute, value }),
+            attribute().prop_map(Filter::Present),
+            (
+                attribute(),
+                proptest::option::of(part()),
+                proptest::collection::vec(part(), 0..3),
+                proptest::option::of(part()),
+            )
+                .prop_filter("no part", |(_, i, any, l)| i.is_some() || l.is_some() || !any.is_empty())
+                .prop_map(|(attribute, initial, any, last)| Filter::Substring {
+                    attribute,
+                    initial,
+                    any,
+                    last
+                }),
+            (
+                proptest::option::of("[e-z][a-z]{0,3}|[0-2]\\.[0-9]"),
+                proptest::option::of(attribute()),
+                any::<bool>(),
+                value()
+            )
+                .prop_filter("neither", |(rule, attribute, ..)| rule.is_some() || attribute.is_some())
+                .prop_map(|(rule, attribute, dn, value)| Filter::Extensible {
+                    rule,
+                    attribute,
+                    dn,
+                    value
+                }),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Filter::And),
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Filter::Or),
+                inner.prop_map(|f| Filter::Not(Box::new(f))),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_filter_survives_its_text(filter in any_filter()) {
+            prop_assert_eq!(Filter::parse(&filter.to_string()).unwrap(), filter);
+        }
+
+        #[test]
+        fn a_value_never_leaves_its_comparison(value in proptest::collection::vec(any::<u8>(), 0..12)) {
+            let filter = Filter::parse(&format!("(&(cn={})(a=b))", escape_value(&value))).unwrap();
+            prop_assert_eq!(filter, Filter::And(vec![Filter::equality("cn", value), Filter::equality("a", "b")]));
+        }
+
+        #[test]
+        fn never_panics(text in prop_oneof![any::<String>(), "[()&|!a=*:<>~\\\\ é1]{0,24}"]) {
+            if let Ok(filter) = Filter::parse(&text) {
+                prop_assert_eq!(Filter::parse(&filter.to_string()).unwrap(), filter);
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Singer messages as a target reads them (the Singer specification's SCHEMA, RECORD, STATE, and the
+//! ACTIVATE_VERSION and BATCH that taps and targets of today add).
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+/// One message.
+#[derive(Debug)]
+pub enum Message {
+    /// What the records of a stream look like.
+    Schema(SchemaMessage),
+    /// One record.
+    Record(RecordMessage),
+    /// The tap's position: to be printed once all before it is safe. Kept as it was written.
+    State(Box<RawValue>),
+    /// The stream is whole as of this version.
+    ActivateVersion {
+        /// The stream.
+        stream: String,
+        /// The version, by convention milliseconds since 1970.
+        version: i64,
+    },
+    /// Records in files of their own.
+    Batch {
+        /// The stream.
+        stream: String,
+    },
+}
+
+/// A SCHEMA message.
+#[derive(Debug, Deserialize)]
+pub struct SchemaMessage {
+    /// The stream.
+    pub stream: String,
+    /// The JSON schema of its records.
+    pub schema: Value,
+    /// The properties that identify a record; may be empty.
+    #[serde(default)]
+    pub key_properties: Vec<String>,
+}
+
+/// A RECORD message.
+#[derive(Debug, Deserialize)]
+pub struct RecordMessage {
+    /// The stream.
+    pub stream: String,
+    /// The record's properties, in the order they were written.
+    pub record: Map<String, Value>,
+    /// The version of the stream that the record belongs to.
+    #[serde(default)]
+    pub version: Option<i64>,
+}
+
+/// Why a line is not a message.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    /// Not JSON, or not an object.
+    #[error("not a JSON object: {0}")]
+    NotJson(String),
+    /// An object without `type`.
+    #[error("the message has no `type`; expected SCHEMA, RECORD, STATE, ACTIVATE_VERSION or BATCH")]
+    NoType,
+    /// A `type` that Singer does not know.
+    #[error("unknown message type `{0}`; expected SCHEMA, RECORD, STATE, ACTIVATE_VERSION or BATCH")]
+    UnknownType(String),
+    /// A message of a known type that lacks something.
+    #[error("not a {kind} message: {reason}")]
+    Malformed {
+        /// The message's type.
+        kind: String,
+        /// What serde says is missing or wrong.
+        reason: String,
+    },
+    /// An empty line.
+    #[error("the line is empty")]
+    Blank,
+}
+
+impl Message {
+    /// Parses one line.
+    pub fn parse(line: &[u8]) -> Result<Message, MessageError> {
+        #[derive(Deserialize)]
+        struct Envelope {
+            r#type: Option<String>,
+        }
+        #[derive(Deserialize)]
+        struct StateMessage {
+            value: Box<RawValue>,
+        }
+        #[derive(Deserialize)]
+        struct Named {
+            stream: String,
+            #[serde(default)]
+            version: Option<i64>,
+        }
+        fn typed<'a, T: Deserialize<'a>>(kind: &str, line: &'a [u8]) -> Result<T, MessageError> {
+            serde_json::from_slice(line)
+                .map_err(|e| MessageError::Malformed { kind: kind.to_owned(), reason: e.to_string() })
+        }
+
+        if line.iter().all(u8::is_ascii_whitespace) {
+            return Err(MessageError::Blank);
+        }
+        let envelope: Envelope =
+            serde_json::from_slice(line).map_err(|e| MessageError::NotJson(e.to_string()))?;
+        let kind = envelope.r#type.ok_or(MessageError::NoType)?;
+        match kind.as_str() {
+            "SCHEMA" => typed(&kind, line).map(Message::Schema),
+            "RECORD" => typed(&kind, line).map(Message::Record),
+            "STATE" => typed::<StateMessage>(&kind, line).map(|m| Message::State(m.value)),
+            "ACTIVATE_VERSION" => {
+                let Named { stream, version } = typed(&kind, line)?;
+                let version = version.ok_or_else(|| MessageError::Malformed {
+                    kind: kind.clone(),
+                    reason: "missing field `version`".into(),
+                })?;
+                Ok(Message::ActivateVersion { stream, version })
+            }
+            "BATCH" => typed::<Named>(&kind, line).map(|m| Message::Batch { stream: m.stream }),
+            _ => Err(MessageError::UnknownType(kind)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_kept_as_it_was_written() {
+        let Message::State(raw) = Message::parse(br#"{"type":"STATE","value":{"b": 1.50,"a":[ ]}}"#).unwrap()
+        else {
+            panic!("not a state")
+        };
+        assert_eq!(raw.get(), r#"{"b": 1.50,"a":[ ]}"#);
+    }
+
+    #[test]
+    fn what_is_not_a_message_says_why() {
+        for (line, expected) in [
+            ("", "empty"),
+            ("{", "not a JSON object"),
+            ("[1]", "not a JSON object"),
+            ("{}", "no `type`"),
+            (r#"{"type":"NONSENSE"}"#, "unknown message type `NONSENSE`"),
+            (r#"{"type":"RECORD","record":{}}"#, "missing field `stream`"),
+            (r#"{"type":"RECORD","stream":"s","record":3}"#, "RECORD"),
+            (r#"{"type":"ACTIVATE_VERSION","stream":"s"}"#, "version"),
+        ] {
+            let error = Message::parse(line.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_any_length_pass_through() {
+        let line = br#"{"type":"RECORD","stream":"s","record":{"n":123456789012345678901234567890}}"#;
+        let Message::Record(record) = Message::parse(line).unwrap() else { panic!("not a record") };
+        assert_eq!(record.record["n"].to_string(), "123456789012345678901234567890");
+    }
+}

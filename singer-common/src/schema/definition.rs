@@ -1,0 +1,436 @@
+//! Definitions of attribute types and object classes (RFC 4512 section 4.1), read as leniently as servers write them.
+//!
+//! Allowed beyond the RFC, as real servers publish it: names for OIDs (`foo-oid`, 389 DS), quoted SYNTAX and SUP
+//! (Active Directory), no NAME, lists of X- values, keywords nobody knows, and an apostrophe inside DESC.
+
+/// Why a definition was not understood. `definition` is its beginning.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DefinitionError {
+    /// It does not start with `(`.
+    #[error("schema definition does not start with `(`: {definition}")]
+    NotParenthesised {
+        /// The beginning of the definition.
+        definition: String,
+    },
+    /// No OID after `(`.
+    #[error("schema definition has no OID: {definition}")]
+    MissingOid {
+        /// The beginning of the definition.
+        definition: String,
+    },
+    /// A `(` or a quote is not closed.
+    #[error("schema definition does not end: {definition}")]
+    Unclosed {
+        /// The beginning of the definition.
+        definition: String,
+    },
+    /// A keyword that needs a value has none.
+    #[error("schema definition has no value for {keyword}: {definition}")]
+    MissingValue {
+        /// The keyword.
+        keyword: String,
+        /// The beginning of the definition.
+        definition: String,
+    },
+}
+
+/// Who an attribute is for (USAGE, RFC 4512 section 4.1.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Usage {
+    /// User data.
+    #[default]
+    UserApplications,
+    /// Operational, of the directory.
+    DirectoryOperation,
+    /// Operational, shared by servers.
+    DistributedOperation,
+    /// Operational, of one server.
+    DsaOperation,
+}
+
+/// An attribute type (RFC 4512 section 4.1.2).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(clippy::struct_excessive_bools)] // The RFC's own flags.
+pub struct AttributeType {
+    /// The numeric OID, or what the server gives in its place.
+    pub oid: String,
+    /// Its short names, the first being the usual one.
+    pub names: Vec<String>,
+    /// DESC.
+    pub description: Option<String>,
+    /// OBSOLETE.
+    pub obsolete: bool,
+    /// SUP: the type this is a subtype of.
+    pub superior: Option<String>,
+    /// EQUALITY, a rule's name or OID.
+    pub equality: Option<String>,
+    /// ORDERING, a rule's name or OID.
+    pub ordering: Option<String>,
+    /// SUBSTR, a rule's name or OID.
+    pub substring: Option<String>,
+    /// SYNTAX: the OID, without a `{length}`.
+    pub syntax: Option<String>,
+    /// SINGLE-VALUE.
+    pub single_value: bool,
+    /// COLLECTIVE (RFC 3671).
+    pub collective: bool,
+    /// NO-USER-MODIFICATION: the server keeps it itself.
+    pub no_user_modification: bool,
+    /// USAGE.
+    pub usage: Usage,
+}
+
+/// The kind of an object class (RFC 4512 section 2.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClassKind {
+    /// Only to derive others from.
+    Abstract,
+    /// What an entry is.
+    #[default]
+    Structural,
+    /// What an entry is besides.
+    Auxiliary,
+}
+
+/// An object class (RFC 4512 section 4.1.1).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ObjectClass {
+    /// The numeric OID, or what the server gives in its place.
+    pub oid: String,
+    /// Its short names, the first being the usual one.
+    pub names: Vec<String>,
+    /// DESC.
+    pub description: Option<String>,
+    /// OBSOLETE.
+    pub obsolete: bool,
+    /// SUP: the classes this one is derived from.
+    pub superiors: Vec<String>,
+    /// ABSTRACT, STRUCTURAL or AUXILIARY.
+    pub kind: ClassKind,
+    /// MUST: the attributes an entry has to have, as spelt.
+    pub must: Vec<String>,
+    /// MAY: the attributes an entry may have, as spelt.
+    pub may: Vec<String>,
+}
+
+impl AttributeType {
+    /// Reads an attribute type description (RFC 4512 section 4.1.2).
+    pub fn parse(definition: &str) -> Result<Self, DefinitionError> {
+        let mut reader = Reader::new(definition)?;
+        let mut out = Self { oid: reader.oid()?, ..Self::default() };
+        while let Some(keyword) = reader.keyword()? {
+            match keyword.to_ascii_uppercase().as_str() {
+                "NAME" => out.names = reader.values(&keyword)?,
+                "DESC" => out.description = reader.first(&keyword)?,
+                "OBSOLETE" => out.obsolete = true,
+                "SUP" => out.superior = reader.first(&keyword)?,
+                "EQUALITY" => out.equality = reader.first(&keyword)?,
+                "ORDERING" => out.ordering = reader.first(&keyword)?,
+                "SUBSTR" => out.substring = reader.first(&keyword)?,
+                "SYNTAX" => out.syntax = reader.first(&keyword)?.and_then(|s| without_length(&s)),
+                "SINGLE-VALUE" => out.single_value = true,
+                "COLLECTIVE" => out.collective = true,
+                "NO-USER-MODIFICATION" => out.no_user_modification = true,
+                "USAGE" => out.usage = usage(reader.first(&keyword)?.as_deref()),
+                _ => reader.skip_unknown()?,
+            }
+        }
+        Ok(out)
+    }
+
+    /// The usual name, or the OID where there is none.
+    pub fn name(&self) -> &str {
+        self.names.first().unwrap_or(&self.oid)
+    }
+}
+
+impl ObjectClass {
+    /// Reads an object class description (RFC 4512 section 4.1.1).
+    pub fn parse(definition: &str) -> Result<Self, DefinitionError> {
+        let mut reader = Reader::new(definition)?;
+        let mut out = Self { oid: reader.oid()?, ..Self::default() };
+        while let Some(keyword) = reader.keyword()? {
+            match keyword.to_ascii_uppercase().as_str() {
+                "NAME" => out.names = reader.values(&keyword)?,
+                "DESC" => out.description = reader.first(&keyword)?,
+                "OBSOLETE" => out.obsolete = true,
+                "SUP" => out.superiors = reader.values(&keyword)?,
+                "ABSTRACT" => out.kind = ClassKind::Abstract,
+                "STRUCTURAL" => out.kind = ClassKind::Structural,
+                "AUXILIARY" => out.kind = ClassKind::Auxiliary,
+                "MUST" => out.must = reader.values(&keyword)?,
+                "MAY" => out.may = reader.values(&keyword)?,
+                _ => reader.skip_unknown()?,
+            }
+        }
+        Ok(out)
+    }
+
+    /// The usual name, or the OID where there is none.
+    pub fn name(&self) -> &str {
+        self.names.first().unwrap_or(&self.oid)
+    }
+}
+
+fn usage(word: Option<&str>) -> Usage {
+    match word.unwrap_or_default().to_ascii_lowercase().as_str() {
+        "directoryoperation" => Usage::DirectoryOperation,
+        "distributedoperation" => Usage::DistributedOperation,
+        "dsaoperation" => Usage::DsaOperation,
+        _ => Usage::UserApplications,
+    }
+}
+
+/// The OID of a `noidlen` (RFC 4512 section 4.1.2): `1.2.3{64}`.
+fn without_length(syntax: &str) -> Option<String> {
+    let oid = syntax.split('{').next().unwrap_or(syntax).trim();
+    (!oid.is_empty()).then(|| oid.to_owned())
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Token {
+    Open,
+    Close,
+    Dollar,
+    Word(String),
+    Quoted(String),
+}
+
+struct Reader<'a> {
+    definition: &'a str,
+    rest: &'a str,
+    peeked: Option<Token>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(definition: &'a str) -> Result<Self, DefinitionError> {
+        let mut reader = Self { definition, rest: definition, peeked: None };
+        match reader.next()? {
+            Some(Token::Open) => Ok(reader),
+            _ => Err(DefinitionError::NotParenthesised { definition: reader.beginning() }),
+        }
+    }
+
+    fn beginning(&self) -> String {
+        self.definition.chars().take(80).collect()
+    }
+
+    fn unclosed(&self) -> DefinitionError {
+        DefinitionError::Unclosed { definition: self.beginning() }
+    }
+
+    fn next(&mut self) -> Result<Option<Token>, DefinitionError> {
+        if let Some(token) = self.peeked.take() {
+            return Ok(Some(token));
+        }
+        let text = self.rest.trim_start();
+        let mut chars = text.chars();
+        let token = match chars.next() {
+            None => return Ok(None),
+            Some('(') => Token::Open,
+            Some(')') => Token::Close,
+            Some('$') => Token::Dollar,
+            Some('\'') => {
+                let inner = chars.as_str();
+                let end = closing_quote(inner).ok_or_else(|| self.unclosed())?;
+                let (inner, after) = inner.split_at_checked(end).unwrap_or((inner, ""));
+                self.rest = after.strip_prefix('\'').unwrap_or(after);
+                return Ok(Some(Token::Quoted(unescape(inner))));
+            }
+            Some(_) => {
+                let ends = |c: char| c.is_whitespace() || matches!(c, '(' | ')' | '$' | '\'');
+                let (word, after) =
+                    text.find(ends).and_then(|at| text.split_at_checked(at)).unwrap_or((text, ""));
+                self.rest = after;
+                return Ok(Some(Token::Word(word.to_owned())));
+            }
+        };
+        self.rest = chars.as_str();
+        Ok(Some(token))
+    }
+
+    fn oid(&mut self) -> Result<String, DefinitionError> {
+        match self.next()? {
+            Some(Token::Word(oid) | Token::Quoted(oid)) if !oid.is_empty() => Ok(oid),
+            _ => Err(DefinitionError::MissingOid { definition: self.beginning() }),
+        }
+    }
+
+    /// The next word, past what belongs to no keyword; `None` behind the closing parenthesis.
+    fn keyword(&mut self) -> Result<Option<String>, DefinitionError> {
+        loop {
+            match self.next()? {
+                None => return Err(self.unclosed()),
+                Some(Token::Close) => return Ok(None),
+                Some(Token::Word(word)) => return Ok(Some(word)),
+                Some(Token::Open) => self.skip_list()?,
+                Some(Token::Quoted(_) | Token::Dollar) => {}
+            }
+        }
+    }
+
+    /// A value, or the values of a list in parentheses.
+    fn values(&mut self, keyword: &str) -> Result<Vec<String>, DefinitionError> {
+        match self.next()? {
+            Some(Token::Word(value) | Token::Quoted(value)) => {
+                let mut values = vec![value];
+                // `a $ b` without parentheses.
+                while self.take(&Token::Dollar)? {
+                    if let Some(Token::Word(value) | Token::Quoted(value)) = self.next()? {
+                        values.push(value);
+                    }
+                }
+                Ok(values)
+            }
+            Some(Token::Open) => {
+                let mut values = Vec::new();
+                loop {
+                    match self.next()? {
+                        None => return Err(self.unclosed()),
+                        Some(Token::Close) => return Ok(values),
+                        Some(Token::Word(value) | Token::Quoted(value)) => values.push(value),
+                        Some(Token::Open) => self.skip_list()?,
+                        Some(Token::Dollar) => {}
+                    }
+                }
+            }
+            None => Err(self.unclosed()),
+            Some(Token::Close | Token::Dollar) => Err(DefinitionError::MissingValue {
+                keyword: keyword.to_owned(),
+                definition: self.beginning(),
+            }),
+        }
+    }
+
+    fn first(&mut self, keyword: &str) -> Result<Option<String>, DefinitionError> {
+        Ok(self.values(keyword)?.into_iter().next())
+    }
+
+    fn take(&mut self, wanted: &Token) -> Result<bool, DefinitionError> {
+        match self.next()? {
+            Some(token) if token == *wanted => Ok(true),
+            other => {
+                self.peeked = other;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Passes over the value of a keyword this reader does not know, if it has one.
+    fn skip_unknown(&mut self) -> Result<(), DefinitionError> {
+        match self.next()? {
+            Some(Token::Open) => self.skip_list(),
+            Some(Token::Quoted(_)) => Ok(()),
+            other => {
+                self.peeked = other;
+                Ok(())
+            }
+        }
+    }
+
+    /// To behind the parenthesis that closes the one just read.
+    fn skip_list(&mut self) -> Result<(), DefinitionError> {
+        let mut depth = 1usize;
+        while depth > 0 {
+            match self.next()? {
+                None => return Err(self.unclosed()),
+                Some(Token::Open) => depth += 1,
+                Some(Token::Close) => depth -= 1,
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a quoted string ends. An apostrophe inside should be `\27` (RFC 4512 section 4.1), and on some servers is
+/// not: only one before a space, a parenthesis, `$` or the end closes.
+fn closing_quote(inner: &str) -> Option<usize> {
+    let ends =
+        |after: &str| after.chars().next().is_none_or(|c| c.is_whitespace() || matches!(c, '(' | ')' | '$'));
+    inner.match_indices('\'').map(|(at, _)| at).find(|at| inner.get(at + 1..).is_none_or(ends))
+}
+
+/// `\27` is an apostrophe and `\5C` a backslash (RFC 4512 section 4.1); every other backslash is itself.
+fn unescape(quoted: &str) -> String {
+    quoted.replace("\\27", "'").replace("\\5C", "\\").replace("\\5c", "\\")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_attribute_type_in_full() {
+        let a = AttributeType::parse(
+            r"( 1.2.3 NAME ( 'a' 'b' ) DESC 'it\27s a \5C' OBSOLETE SUP name EQUALITY caseIgnoreMatch
+               ORDERING o SUBSTR s SYNTAX 1.3.6.1{64} SINGLE-VALUE COLLECTIVE NO-USER-MODIFICATION
+               USAGE directoryOperation X-ORIGIN ( 'RFC 1' 'user (x' ) )",
+        )
+        .unwrap();
+        assert_eq!(a.oid, "1.2.3");
+        assert_eq!(a.names, ["a", "b"]);
+        assert_eq!(a.description.as_deref(), Some(r"it's a \"));
+        assert_eq!(a.superior.as_deref(), Some("name"));
+        assert_eq!(a.syntax.as_deref(), Some("1.3.6.1"));
+        assert_eq!(a.substring.as_deref(), Some("s"));
+        assert!(a.obsolete && a.single_value && a.collective && a.no_user_modification);
+        assert_eq!(a.usage, Usage::DirectoryOperation);
+    }
+
+    #[test]
+    fn what_servers_really_publish() {
+        // Active Directory quotes the syntax; 389 DS has names for OIDs; both leave things out.
+        let ad =
+            AttributeType::parse("( 1.2 NAME 'sn' SYNTAX '1.3.6.1.4.1.1466.115.121.1.15' SINGLE-VALUE )")
+                .unwrap();
+        assert_eq!(ad.syntax.as_deref(), Some("1.3.6.1.4.1.1466.115.121.1.15"));
+        let ds = AttributeType::parse(
+            "( nsFoo-oid NAME 'nsFoo' DESC '' SUP 'x' X-NEW 'a' X-ORDERED ('b') FUTURE )",
+        )
+        .unwrap();
+        assert_eq!((ds.oid.as_str(), ds.superior.as_deref()), ("nsFoo-oid", Some("x")));
+        assert_eq!(AttributeType::parse("(1.2)").unwrap().name(), "1.2");
+        let tight = ObjectClass::parse("(1.2 NAME'x' SUP(a$b)AUXILIARY MUST(c$ d)MAY e)").unwrap();
+        assert_eq!(tight.superiors, ["a", "b"]);
+        assert_eq!((tight.must, tight.may), (vec!["c".into(), "d".into()], vec!["e".into()]));
+        let apostrophe = AttributeType::parse("( 1.2 DESC 'the user's name' NAME 'x' )").unwrap();
+        assert_eq!(apostrophe.description.as_deref(), Some("the user's name"));
+        assert_eq!(apostrophe.name(), "x");
+    }
+
+    #[test]
+    fn an_object_class() {
+        let c =
+            ObjectClass::parse("( 2.5.6.6 NAME 'person' SUP top STRUCTURAL MUST ( sn $ cn ) MAY seeAlso )")
+                .unwrap();
+        assert_eq!((c.name(), c.kind), ("person", ClassKind::Structural));
+        assert_eq!((c.must.len(), c.may.len()), (2, 1));
+    }
+
+    #[test]
+    fn errors_are_typed() {
+        let error = |d: &str| AttributeType::parse(d).unwrap_err();
+        assert!(matches!(error("1.2"), DefinitionError::NotParenthesised { .. }));
+        assert!(matches!(error(""), DefinitionError::NotParenthesised { .. }));
+        assert!(matches!(error("( )"), DefinitionError::MissingOid { .. }));
+        assert!(matches!(error("( 1.2 NAME 'x'"), DefinitionError::Unclosed { .. }));
+        assert!(matches!(error("( 1.2 NAME 'x )"), DefinitionError::Unclosed { .. }));
+        assert!(matches!(error("( 1.2 NAME )"), DefinitionError::MissingValue { .. }));
+        assert!(matches!(error(&"(".repeat(100_000)), DefinitionError::MissingOid { .. }));
+        assert!(matches!(
+            error(&("( 1 X-A ".to_owned() + &"(".repeat(100_000))),
+            DefinitionError::Unclosed { .. }
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in prop_oneof![any::<String>(), "\\( ?1?(NAME|SUP|X-A|SYNTAX|[a-zé'$(){}\\\\ ]){0,20}\\)?"]) {
+            let _ = AttributeType::parse(&text);
+            let _ = ObjectClass::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! String preparation (RFC 4518), with the departures that the module above names.
+
+use std::borrow::Cow;
+
+use unicode_normalization::UnicodeNormalization;
+
+/// Text with its ends trimmed, runs of spaces made one, compatibility forms resolved (NFKC) and, if asked for, in
+/// small letters.
+pub(super) fn prepared(text: &str, fold_case: bool) -> Cow<'_, [u8]> {
+    let normal = |b: &u8| b.is_ascii() && !(fold_case && b.is_ascii_uppercase());
+    let plain = text.bytes().all(|b| normal(&b)) && !text.starts_with(' ') && !text.ends_with(' ');
+    if plain && !text.contains("  ") {
+        return Cow::Borrowed(text.as_bytes());
+    }
+    Cow::Owned(collapsed(&folded(text, fold_case), true, true).into_bytes())
+}
+
+/// Postal addresses: each line by itself (RFC 4517 section 4.2.12). The lines stay apart by `$`.
+pub(super) fn list(text: &str) -> String {
+    let lines: Vec<String> = text.split('$').map(|l| collapsed(&folded(l, true), true, true)).collect();
+    lines.join("$")
+}
+
+/// Text in small letters, without characters that do not count.
+pub(super) fn without(text: &str, ignored: fn(char) -> bool) -> String {
+    let kept: String = folded(text, true).chars().filter(|c| !ignored(*c)).collect();
+    folded(&kept, true).chars().filter(|c| !ignored(*c)).collect()
+}
+
+/// Spaces and hyphens (RFC 4518 section 2.6.3).
+pub(super) fn is_space_or_hyphen(c: char) -> bool {
+    matches!(c, ' ' | '-' | '\u{58a}' | '\u{2010}' | '\u{2011}' | '\u{2212}' | '\u{fe63}' | '\u{ff0d}')
+}
+
+/// A part of a substring assertion: spaces at its ends count, but where it is bound to the end of the value.
+pub(super) fn part(text: &str, fold_case: bool, at_start: bool, at_end: bool) -> Vec<u8> {
+    collapsed(&folded(text, fold_case), at_start, at_end).into_bytes()
+}
+
+fn folded(text: &str, fold_case: bool) -> String {
+    if text.is_ascii() {
+        return if fold_case { text.to_ascii_lowercase() } else { text.to_owned() };
+    }
+    // Small letters can have compatibility forms and the other way round; a few rounds settle every text.
+    let mut now = round(text, fold_case);
+    for _ in 0..3 {
+        let next = round(&now, fold_case);
+        if next == now {
+            break;
+        }
+        now = next;
+    }
+    now
+}
+
+fn round(text: &str, fold_case: bool) -> String {
+    if fold_case { text.nfkc().flat_map(char::to_lowercase).nfkc().collect() } else { text.nfkc().collect() }
+}
+
+/// One space for each run of them (NFKC has made the other kinds of space plain).
+fn collapsed(text: &str, trim_start: bool, trim_end: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let double = c == ' ' && (out.ends_with(' ') || (trim_start && out.is_empty()));
+        if !double {
+            out.push(c);
+        }
+    }
+    if trim_end && out.ends_with(' ') {
+        out.pop();
+    }
+    out
+}

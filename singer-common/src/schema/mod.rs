@@ -1,0 +1,318 @@
+//! The schema of a directory: attribute types and object classes (RFC 4512 section 4), and how values compare.
+
+mod definition;
+mod matching;
+pub mod syntax;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::OnceLock;
+
+pub use definition::{AttributeType, ClassKind, DefinitionError, ObjectClass, Usage};
+pub use matching::Equality;
+
+use crate::entry::base_type;
+
+/// Attribute types and object classes, found by name, alias or OID without regard to case.
+#[derive(Debug, Clone, Default)]
+pub struct Schema {
+    types: Vec<AttributeType>,
+    classes: Vec<ObjectClass>,
+    type_index: HashMap<String, usize>,
+    class_index: HashMap<String, usize>,
+    /// Active Directory publishes no EQUALITY at all, which says nothing about what its attributes can do.
+    publishes_equality: bool,
+}
+
+/// The built-in definitions, one a line: `attribute ( … )` or `class ( … )`.
+const STANDARD: [&str; 3] = [
+    include_str!("standard-types.schema"),
+    include_str!("standard-classes.schema"),
+    include_str!("vendors.schema"),
+];
+
+impl Schema {
+    /// A schema of the definitions that can be read (RFC 4512 section 4.1), and what was wrong with the rest.
+    /// Where a name is defined twice, the first definition has it.
+    pub fn parse<'a>(
+        attribute_types: impl IntoIterator<Item = &'a str>,
+        object_classes: impl IntoIterator<Item = &'a str>,
+    ) -> (Self, Vec<DefinitionError>) {
+        let mut schema = Self::default();
+        let mut errors = Vec::new();
+        for definition in attribute_types {
+            AttributeType::parse(definition).map_or_else(|e| errors.push(e), |a| schema.add_type(a));
+        }
+        for definition in object_classes {
+            ObjectClass::parse(definition).map_or_else(|e| errors.push(e), |c| schema.add_class(c));
+        }
+        (schema, errors)
+    }
+
+    fn add_type(&mut self, attribute: AttributeType) {
+        self.publishes_equality |= attribute.equality.is_some();
+        index(&mut self.type_index, &attribute.oid, &attribute.names, self.types.len());
+        self.types.push(attribute);
+    }
+
+    /// Adds an attribute type that the schema lacks. One that it has stays as it is.
+    pub fn add_attribute_type(&mut self, attribute: AttributeType) {
+        self.add_type(attribute);
+    }
+
+    fn add_class(&mut self, class: ObjectClass) {
+        index(&mut self.class_index, &class.oid, &class.names, self.classes.len());
+        self.classes.push(class);
+    }
+
+    /// The built-in schema: what the RFCs define for everyone, and the attributes of OpenLDAP, 389 DS and Active
+    /// Directory that are met most.
+    pub fn standard() -> &'static Self {
+        static STANDARD_SCHEMA: OnceLock<Schema> = OnceLock::new();
+        STANDARD_SCHEMA.get_or_init(|| standard_with_errors().0)
+    }
+
+    /// Whether nothing is defined.
+    pub fn is_empty(&self) -> bool {
+        self.types.is_empty() && self.classes.is_empty()
+    }
+
+    /// All attribute types, in the order they were given.
+    pub fn attribute_types(&self) -> &[AttributeType] {
+        &self.types
+    }
+
+    /// All object classes, in the order they were given.
+    pub fn object_classes(&self) -> &[ObjectClass] {
+        &self.classes
+    }
+
+    /// An attribute type by name, alias or OID; options (`;lang-de`) are left out of account.
+    pub fn attribute_type(&self, name_or_oid: &str) -> Option<&AttributeType> {
+        let at = lookup(&self.type_index, base_type(name_or_oid))?;
+        self.types.get(at)
+    }
+
+    /// An object class by name, alias or OID.
+    pub fn object_class(&self, name_or_oid: &str) -> Option<&ObjectClass> {
+        self.classes.get(lookup(&self.class_index, name_or_oid)?)
+    }
+
+    /// The usual name of an attribute type; of one that is not defined, what was given. Options are left out.
+    pub fn canonical_name<'a>(&'a self, name: &'a str) -> &'a str {
+        self.attribute_type(name).map_or_else(|| base_type(name), AttributeType::name)
+    }
+
+    /// A type and those it is derived from by SUP (RFC 4512 section 2.5.1). Ends where SUP goes round in a circle.
+    pub fn type_chain(&self, name_or_oid: &str) -> impl Iterator<Item = &AttributeType> {
+        let up = |a: &&AttributeType| a.superior.as_deref().and_then(|s| self.attribute_type(s));
+        std::iter::successors(self.attribute_type(name_or_oid), up).take(self.types.len().min(32))
+    }
+
+    /// Whether `name` is the type `of` or derived from it. Types not defined are compared by their spelling.
+    pub fn is_subtype(&self, name: &str, of: &str) -> bool {
+        match self.attribute_type(of) {
+            Some(wanted) => self.type_chain(name).any(|a| std::ptr::eq(a, wanted)),
+            None => base_type(name).eq_ignore_ascii_case(base_type(of)),
+        }
+    }
+
+    /// The OID of an attribute's syntax (RFC 4512 section 4.1.2), its own or inherited.
+    pub fn syntax(&self, attribute: &str) -> Option<&str> {
+        self.type_chain(attribute).find_map(|a| a.syntax.as_deref())
+    }
+
+    /// How values of an attribute compare: by its own or inherited EQUALITY, or else as its syntax suggests (Active
+    /// Directory names no rules). Octets for an attribute that is not defined.
+    pub fn equality(&self, attribute: &str) -> Equality {
+        self.type_chain(attribute)
+            .find_map(|a| Equality::from_rule(a.equality.as_deref()?))
+            .or_else(|| self.syntax(attribute).map(Equality::of_syntax))
+            .unwrap_or(Equality::OctetString)
+    }
+
+    /// The EQUALITY rule an attribute names, its own or inherited.
+    pub fn equality_name(&self, attribute: &str) -> Option<&str> {
+        self.type_chain(attribute).find_map(|a| a.equality.as_deref())
+    }
+
+    /// Whether two values of an attribute are the same by its equality rule.
+    pub fn values_match(&self, attribute: &str, a: &[u8], b: &[u8]) -> bool {
+        let rule = self.equality(attribute);
+        a == b || rule.normalize(a, self) == rule.normalize(b, self)
+    }
+
+    /// Whether an attribute has one value at most (SINGLE-VALUE). One with options has a value for each of them.
+    pub fn is_single_valued(&self, attribute: &str) -> bool {
+        self.attribute_type(attribute).is_some_and(|a| a.single_value)
+    }
+
+    /// Whether an attribute is operational: kept for the server's own purposes (RFC 4512 section 3.4).
+    pub fn is_operational(&self, attribute: &str) -> bool {
+        self.attribute_type(attribute).is_some_and(|a| a.usage != Usage::UserApplications)
+    }
+
+    /// How values of an attribute compare in a name: as anywhere, but without regard to case when it is not defined.
+    pub(crate) fn naming_rule(&self, attribute: &str) -> Equality {
+        self.attribute_type(attribute).map_or(Equality::CaseIgnore, |_| self.equality(attribute))
+    }
+
+    /// How values of an attribute order, if they do: by its ORDERING, or else as its equality suggests.
+    pub(crate) fn ordering(&self, attribute: &str) -> Equality {
+        self.type_chain(attribute)
+            .find_map(|a| Equality::from_rule(a.ordering.as_deref()?))
+            .unwrap_or_else(|| self.equality(attribute))
+    }
+
+    /// Whether the server can compare single values of an attribute. Where not (jpegPhoto on OpenLDAP), values can
+    /// only be replaced all at once (RFC 4511 section 4.6). True for attributes that are not defined, and for all of
+    /// a schema that publishes no EQUALITY anywhere (Active Directory).
+    pub fn has_equality(&self, attribute: &str) -> bool {
+        !self.publishes_equality
+            || self.attribute_type(attribute).is_none()
+            || self.type_chain(attribute).any(|a| a.equality.is_some())
+    }
+
+    /// The classes and all those they are derived from by SUP, superiors first, each once. Unknown ones are left out.
+    pub fn class_closure<'n>(&self, classes: impl IntoIterator<Item = &'n str>) -> Vec<&ObjectClass> {
+        let mut seen = HashSet::new();
+        let mut out = Vec::new();
+        for class in classes {
+            // Depth first with a stack of its own: a class is taken once those above it are.
+            let mut stack: Vec<(usize, bool)> =
+                self.class_at(class).map(|at| (at, false)).into_iter().collect();
+            while let Some((at, superiors_taken)) = stack.pop() {
+                let Some(class) = self.classes.get(at) else { continue };
+                if superiors_taken {
+                    out.push(class);
+                } else if seen.insert(at) {
+                    stack.push((at, true));
+                    let above = class.superiors.iter().rev().filter_map(|s| self.class_at(s));
+                    stack.extend(above.map(|at| (at, false)));
+                }
+            }
+        }
+        out
+    }
+
+    fn class_at(&self, name: &str) -> Option<usize> {
+        lookup(&self.class_index, name)
+    }
+
+    /// The attributes that entries of these classes must and may have (RFC 4512 section 2.4), inherited ones first,
+    /// under their usual names, each once however spelt; what is a MUST anywhere is no MAY.
+    pub fn must_may<'n>(&self, classes: impl IntoIterator<Item = &'n str>) -> (Vec<&str>, Vec<&str>) {
+        let closure = self.class_closure(classes);
+        let mut seen = HashSet::new();
+        let mut collect = |pick: fn(&ObjectClass) -> &Vec<String>| -> Vec<&str> {
+            let names = closure.iter().flat_map(|c| pick(c)).map(|name| self.canonical_name(name));
+            names.filter(|name| seen.insert(name.to_ascii_lowercase())).collect()
+        };
+        (collect(|c| &c.must), collect(|c| &c.may))
+    }
+}
+
+fn index(map: &mut HashMap<String, usize>, oid: &str, names: &[String], at: usize) {
+    for name in std::iter::once(oid).chain(names.iter().map(String::as_str)) {
+        map.entry(name.to_ascii_lowercase()).or_insert(at);
+    }
+}
+
+fn lookup(map: &HashMap<String, usize>, name: &str) -> Option<usize> {
+    map.get(name).or_else(|| map.get(&name.trim().to_ascii_lowercase())).copied()
+}
+
+fn standard_with_errors() -> (Schema, Vec<DefinitionError>) {
+    let lines = |prefix: &'static str| {
+        STANDARD.iter().flat_map(|s| s.lines()).filter_map(move |l| l.strip_prefix(prefix))
+    };
+    Schema::parse(lines("attribute "), lines("class "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_definition_does_not_spoil_the_rest() {
+        let (schema, errors) = Schema::parse(["( 1.1 NAME 'a' )", "oops"], ["( 1.2 NAME 'b' )", "("]);
+        assert_eq!(errors.len(), 2);
+        assert!(schema.attribute_type("A").is_some() && schema.object_class("1.2").is_some());
+        assert!(!schema.is_empty() && Schema::default().is_empty());
+    }
+
+    #[test]
+    fn circles_end() {
+        let (schema, _) = Schema::parse(
+            ["( 1.1 NAME 'a' SUP b )", "( 1.2 NAME 'b' SUP a )"],
+            ["( 2.1 NAME 'x' SUP y MUST a )", "( 2.2 NAME 'y' SUP x MAY b )"],
+        );
+        assert_eq!(schema.syntax("a"), None);
+        assert_eq!(schema.equality("a"), Equality::OctetString);
+        assert_eq!(schema.class_closure(["x"]).len(), 2);
+        assert!(schema.is_subtype("a", "b") && schema.is_subtype("b", "a"));
+    }
+
+    #[test]
+    fn attributes_by_any_name() {
+        let s = Schema::standard();
+        for name in ["cn", "CN", "commonName", "2.5.4.3", "cn;lang-de"] {
+            assert_eq!(s.canonical_name(name), "cn", "{name}");
+        }
+        assert_eq!(s.canonical_name("noSuch;x"), "noSuch");
+        assert_eq!(s.syntax("cn"), Some("1.3.6.1.4.1.1466.115.121.1.15"), "inherited from name");
+        assert_eq!(s.equality("givenName"), Equality::CaseIgnore);
+        assert_eq!(s.equality("member"), Equality::DistinguishedName);
+        assert_eq!(s.equality("noSuch"), Equality::OctetString);
+        assert!(s.has_equality("cn") && !s.has_equality("jpegPhoto") && s.has_equality("noSuch"));
+        assert!(s.is_subtype("cn;lang-de", "name") && !s.is_subtype("name", "cn"));
+    }
+
+    #[test]
+    fn active_directory_names_no_rules() {
+        let (ad, errors) =
+            Schema::parse(["( 2.5.4.31 NAME 'member' SYNTAX '1.3.6.1.4.1.1466.115.121.1.12' )"], []);
+        assert!(errors.is_empty() && ad.has_equality("member"));
+        assert_eq!(ad.equality("member"), Equality::DistinguishedName);
+    }
+
+    #[test]
+    fn classes_inherit() {
+        let s = Schema::standard();
+        let names: Vec<_> = s.class_closure(["inetOrgPerson", "person"]).iter().map(|c| c.name()).collect();
+        assert_eq!(names, ["top", "person", "organizationalPerson", "inetOrgPerson"]);
+        let (must, may) = s.must_may(["posixAccount", "INETORGPERSON", "noSuch"]);
+        assert_eq!(must, ["objectClass", "cn", "uid", "uidNumber", "gidNumber", "homeDirectory", "sn"]);
+        assert!(may.contains(&"mail") && may.contains(&"userPassword") && !may.contains(&"uid"));
+        let unique: HashSet<_> = may.iter().collect();
+        assert_eq!(unique.len(), may.len());
+    }
+
+    #[test]
+    fn the_built_in_schema_is_whole() {
+        let (s, errors) = standard_with_errors();
+        assert_eq!(errors, []);
+        assert!(s.types.len() > 200 && s.classes.len() > 50, "{} {}", s.types.len(), s.classes.len());
+        let mut oids = HashSet::new();
+        for a in &s.types {
+            assert!(oids.insert(&a.oid), "{} is there twice", a.oid);
+            assert!(a.superior.iter().all(|sup| s.attribute_type(sup).is_some()), "SUP of {}", a.name());
+            assert!(s.syntax(a.name()).is_some(), "no syntax: {}", a.name());
+            let rules = [&a.equality, &a.ordering];
+            for rule in rules.into_iter().flatten() {
+                assert!(Equality::from_rule(rule).is_some(), "{rule} of {}", a.name());
+            }
+        }
+        for c in &s.classes {
+            assert!(oids.insert(&c.oid), "{} is there twice", c.oid);
+            assert!(c.superiors.iter().all(|sup| s.object_class(sup).is_some()), "SUP of {}", c.name());
+            for name in c.must.iter().chain(&c.may) {
+                assert!(s.attribute_type(name).is_some(), "{name} of {}", c.name());
+            }
+        }
+        assert_eq!(
+            s.type_index.len(),
+            s.types.iter().map(|a| a.names.len() + 1).sum::<usize>(),
+            "names clash"
+        );
+    }
+}

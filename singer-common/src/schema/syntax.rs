@@ -1,0 +1,393 @@
+//! The one table from LDAP syntaxes to JSON and back.
+//!
+//! The tap writes values with [`ValueKind::write_json`], the target reads them with [`ValueKind::parse_json`]; what
+//! one writes the other takes back to the same octets (times: to the same instant and fraction).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+
+use super::Schema;
+use crate::entry::base_type;
+
+mod time;
+pub use time::{generalized_to_rfc3339, now, rfc3339_to_generalized};
+
+/// How values of an attribute look in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ValueKind {
+    /// `TRUE` and `FALSE` (RFC 4517 section 3.3.3).
+    Boolean,
+    /// Integer (3.3.16) and Active Directory's LargeInteger: any length, written exactly.
+    Integer,
+    /// GeneralizedTime (3.3.13) as RFC 3339 in UTC.
+    GeneralizedTime,
+    /// UTCTime (3.3.34) as RFC 3339 in UTC.
+    UtcTime,
+    /// Active Directory's count of 100 ns since 1601; 0 and 2^63-1 mean "never", in JSON null.
+    FileTime,
+    /// A UUID in text (RFC 4530).
+    Uuid,
+    /// Active Directory's objectGUID: 16 octets, the first three groups little-endian ([MS-DTYP] 2.3.4).
+    Guid,
+    /// A security identifier in octets ([MS-DTYP] 2.4.2), `S-1-5-…`.
+    Sid,
+    /// Octets, in base64.
+    Binary,
+    /// A distinguished name (3.3.9), as the server spells it.
+    DistinguishedName,
+    /// A distinguished name with an optional unique id (3.3.21).
+    NameAndOptionalUid,
+    /// Text that may be empty (IA5String, 3.3.15).
+    PossiblyEmptyText,
+    /// Any other text.
+    Text,
+}
+
+/// A syntax and what its values look like. Syntaxes that are not here are text.
+struct Row {
+    oid: &'static str,
+    kind: ValueKind,
+}
+
+const fn row(oid: &'static str, kind: ValueKind) -> Row {
+    Row { oid, kind }
+}
+
+/// RFC 4517 section 3.3 and RFC 4523 section 2 (1.3.6.1.4.1.1466.115.121.1.x), RFC 4530, [MS-ADTS] 3.1.1.2.2.2.
+const SYNTAXES: &[Row] = &[
+    row("1.3.6.1.4.1.1466.115.121.1.4", ValueKind::Binary), // Audio
+    row("1.3.6.1.4.1.1466.115.121.1.5", ValueKind::Binary), // Binary
+    row("1.3.6.1.4.1.1466.115.121.1.7", ValueKind::Boolean),
+    row("1.3.6.1.4.1.1466.115.121.1.8", ValueKind::Binary), // Certificate
+    row("1.3.6.1.4.1.1466.115.121.1.9", ValueKind::Binary), // Certificate List
+    row("1.3.6.1.4.1.1466.115.121.1.10", ValueKind::Binary), // Certificate Pair
+    row("1.3.6.1.4.1.1466.115.121.1.12", ValueKind::DistinguishedName),
+    row("1.3.6.1.4.1.1466.115.121.1.23", ValueKind::Binary), // Fax
+    row("1.3.6.1.4.1.1466.115.121.1.24", ValueKind::GeneralizedTime),
+    row("1.3.6.1.4.1.1466.115.121.1.26", ValueKind::PossiblyEmptyText), // IA5 String
+    row("1.3.6.1.4.1.1466.115.121.1.27", ValueKind::Integer),
+    row("1.3.6.1.4.1.1466.115.121.1.28", ValueKind::Binary), // JPEG
+    row("1.3.6.1.4.1.1466.115.121.1.34", ValueKind::NameAndOptionalUid),
+    row("1.3.6.1.4.1.1466.115.121.1.40", ValueKind::Binary), // Octet String
+    row("1.3.6.1.4.1.1466.115.121.1.49", ValueKind::Binary), // Supported Algorithm
+    row("1.3.6.1.4.1.1466.115.121.1.51", ValueKind::Binary), // Teletex Terminal Identifier
+    row("1.3.6.1.4.1.1466.115.121.1.53", ValueKind::UtcTime),
+    row("1.3.6.1.1.16.1", ValueKind::Uuid),
+    row("1.3.6.1.4.1.4203.666.11.10.2.1", ValueKind::Binary), // attribute certificate
+    row("1.3.6.1.4.1.4203.1.1.2", ValueKind::Binary),         // authPassword kept as octets
+    row("1.2.840.113556.1.4.906", ValueKind::Integer),        // LargeInteger
+    row("1.2.840.113556.1.4.907", ValueKind::Binary),         // NT Security Descriptor
+    row("2.5.5.1", ValueKind::DistinguishedName),
+    row("2.5.5.8", ValueKind::Boolean),
+    row("2.5.5.9", ValueKind::Integer),
+    row("2.5.5.10", ValueKind::Binary),
+    row("2.5.5.11", ValueKind::GeneralizedTime),
+    row("2.5.5.15", ValueKind::Binary),
+    row("2.5.5.16", ValueKind::Integer),
+    row("2.5.5.17", ValueKind::Sid),
+];
+
+/// Attributes of Active Directory whose meaning their syntax does not tell, in lower case ([MS-ADA1] to [MS-ADA3]).
+const FILETIMES: &[&str] = &[
+    "accountexpires",
+    "badpasswordtime",
+    "creationtime",
+    "lastlogoff",
+    "lastlogon",
+    "lastlogontimestamp",
+    "lockouttime",
+    "ms-ds-lastfailedinteractivelogontime",
+    "ms-ds-lastsuccessfulinteractivelogontime",
+    "msds-lastfailedinteractivelogontime",
+    "msds-lastsuccessfulinteractivelogontime",
+    "msds-userpasswordexpirytimecomputed",
+    "priorsettime",
+    "lastsettime",
+    "pwdlastset",
+];
+const GUIDS: &[&str] = &["objectguid", "attributesecurityguid", "schemaidguid", "invocationid", "netbootguid"];
+const SIDS: &[&str] = &["objectsid", "sidhistory", "securityidentifier", "tokengroups", "ms-ds-creatorsid"];
+
+/// A value its own syntax forbids. Does not hold the value: it may be a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the value does not follow its syntax")]
+pub struct InvalidValue;
+
+impl ValueKind {
+    /// The kind of an attribute's values: by option (`;binary`), by name where the syntax does not tell, by syntax.
+    /// Text when the schema does not know the attribute.
+    pub fn of(schema: &Schema, description: &str) -> ValueKind {
+        let mut options = description.split(';').skip(1);
+        if options.any(|o| o.eq_ignore_ascii_case("binary")) {
+            return ValueKind::Binary;
+        }
+        let kind = schema.syntax(description).map_or(ValueKind::Text, ValueKind::of_syntax);
+        let name = schema.canonical_name(base_type(description)).to_ascii_lowercase();
+        match kind {
+            ValueKind::Integer if FILETIMES.contains(&name.as_str()) => ValueKind::FileTime,
+            ValueKind::Binary if GUIDS.contains(&name.as_str()) => ValueKind::Guid,
+            ValueKind::Binary if SIDS.contains(&name.as_str()) => ValueKind::Sid,
+            other => other,
+        }
+    }
+
+    /// The kind of a syntax, by its OID.
+    pub fn of_syntax(oid: &str) -> ValueKind {
+        SYNTAXES.iter().find(|r| r.oid == oid).map_or(ValueKind::Text, |r| r.kind)
+    }
+
+    /// Whether the value names another entry, so that it moves with it.
+    pub fn is_name(self) -> bool {
+        matches!(self, ValueKind::DistinguishedName | ValueKind::NameAndOptionalUid)
+    }
+
+    /// The JSON schema of one value; values and properties are nullable.
+    pub fn json_schema(self) -> Value {
+        match self {
+            ValueKind::Boolean => json!({"type": ["null", "boolean"]}),
+            ValueKind::Integer => json!({"type": ["null", "integer"]}),
+            ValueKind::GeneralizedTime | ValueKind::UtcTime | ValueKind::FileTime => {
+                json!({"type": ["null", "string"], "format": "date-time"})
+            }
+            ValueKind::Uuid | ValueKind::Guid => json!({"type": ["null", "string"], "format": "uuid"}),
+            ValueKind::Binary => json!({"type": ["null", "string"], "contentEncoding": "base64"}),
+            ValueKind::Sid
+            | ValueKind::DistinguishedName
+            | ValueKind::NameAndOptionalUid
+            | ValueKind::PossiblyEmptyText
+            | ValueKind::Text => json!({"type": ["null", "string"]}),
+        }
+    }
+
+    /// Appends a value as JSON. Nothing is appended when the value does not follow its syntax.
+    pub fn write_json(self, value: &[u8], out: &mut Vec<u8>) -> Result<(), InvalidValue> {
+        match self {
+            ValueKind::Boolean => match value {
+                b"TRUE" => out.extend_from_slice(b"true"),
+                b"FALSE" => out.extend_from_slice(b"false"),
+                _ => return Err(InvalidValue),
+            },
+            ValueKind::Integer => {
+                if !is_integer(value) {
+                    return Err(InvalidValue);
+                }
+                out.extend_from_slice(value);
+            }
+            ValueKind::GeneralizedTime => write_text(&time::generalized_to_rfc3339(text(value)?)?, out),
+            ValueKind::UtcTime => write_text(&time::utc_time_to_rfc3339(text(value)?)?, out),
+            ValueKind::FileTime => match time::filetime_to_rfc3339(text(value)?)? {
+                Some(time) => write_text(&time, out),
+                None => out.extend_from_slice(b"null"),
+            },
+            ValueKind::Uuid => {
+                let text = text(value)?;
+                uuid::Uuid::try_parse(text).map_err(|_| InvalidValue)?;
+                write_text(text, out);
+            }
+            ValueKind::Guid => {
+                let octets: [u8; 16] = value.try_into().map_err(|_| InvalidValue)?;
+                write_text(&uuid::Uuid::from_bytes_le(octets).to_string(), out);
+            }
+            ValueKind::Sid => write_text(&sid_to_text(value)?, out),
+            ValueKind::Binary => write_text(&BASE64.encode(value), out),
+            ValueKind::DistinguishedName
+            | ValueKind::NameAndOptionalUid
+            | ValueKind::PossiblyEmptyText
+            | ValueKind::Text => write_text(text(value)?, out),
+        }
+        Ok(())
+    }
+
+    /// The octets of a JSON value, the way back of [`Self::write_json`]. `None` where the value says "no value": null,
+    /// and an empty text where the syntax has no empty value.
+    pub fn parse_json(self, value: &Value) -> Result<Option<Vec<u8>>, InvalidValue> {
+        let text = match value {
+            Value::Null => {
+                // Active Directory keeps the attribute and writes "never" as 0.
+                return Ok((self == ValueKind::FileTime).then(|| b"0".to_vec()));
+            }
+            Value::String(text) => text.clone(),
+            Value::Bool(true) => "TRUE".to_owned(),
+            Value::Bool(false) => "FALSE".to_owned(),
+            Value::Number(number) => number.to_string(),
+            Value::Array(_) | Value::Object(_) => return Err(InvalidValue),
+        };
+        if text.is_empty() && !matches!(self, ValueKind::Binary | ValueKind::PossiblyEmptyText | ValueKind::DistinguishedName)
+        {
+            return Ok(None);
+        }
+        let octets = match self {
+            ValueKind::Boolean => match text.to_ascii_lowercase().as_str() {
+                "true" => b"TRUE".to_vec(),
+                "false" => b"FALSE".to_vec(),
+                _ => return Err(InvalidValue),
+            },
+            ValueKind::Integer => {
+                let digits = integral(&text);
+                if !is_integer(digits.as_bytes()) {
+                    return Err(InvalidValue);
+                }
+                digits.as_bytes().to_vec()
+            }
+            ValueKind::GeneralizedTime => time::rfc3339_to_generalized(&text)?.into_bytes(),
+            ValueKind::UtcTime => time::rfc3339_to_utc_time(&text)?.into_bytes(),
+            ValueKind::FileTime => time::rfc3339_to_filetime(&text)?.into_bytes(),
+            ValueKind::Uuid => {
+                uuid::Uuid::try_parse(&text).map_err(|_| InvalidValue)?;
+                text.into_bytes()
+            }
+            ValueKind::Guid => {
+                uuid::Uuid::try_parse(&text).map_err(|_| InvalidValue)?.to_bytes_le().to_vec()
+            }
+            ValueKind::Sid => sid_from_text(&text)?,
+            ValueKind::Binary => BASE64.decode(text.as_bytes()).map_err(|_| InvalidValue)?,
+            ValueKind::DistinguishedName
+            | ValueKind::NameAndOptionalUid
+            | ValueKind::PossiblyEmptyText
+            | ValueKind::Text => text.into_bytes(),
+        };
+        Ok(Some(octets))
+    }
+}
+
+fn text(value: &[u8]) -> Result<&str, InvalidValue> {
+    std::str::from_utf8(value).map_err(|_| InvalidValue)
+}
+
+/// Appends a JSON string.
+pub fn write_text(text: &str, out: &mut Vec<u8>) {
+    // Writing into a Vec cannot fail, and a str is always serialisable.
+    let _ = serde_json::to_writer(out, text);
+}
+
+/// RFC 4517 section 3.3.16: no leading zeros, no plus, no minus zero. Such digits are JSON numbers too.
+fn is_integer(value: &[u8]) -> bool {
+    match value {
+        b"0" => true,
+        [b'-', rest @ ..] | rest => {
+            matches!(rest, [b'1'..=b'9', ..]) && rest.iter().all(u8::is_ascii_digit)
+        }
+    }
+}
+
+/// `3.0`, as warehouses write whole numbers, is 3.
+fn integral(text: &str) -> &str {
+    match text.split_once('.') {
+        Some((whole, fraction)) if !fraction.is_empty() && fraction.bytes().all(|b| b == b'0') => whole,
+        _ => text,
+    }
+}
+
+fn sid_to_text(value: &[u8]) -> Result<String, InvalidValue> {
+    use std::fmt::Write as _;
+    let [revision, count, a, b, c, d, e, f, sub @ ..] = value else { return Err(InvalidValue) };
+    if sub.len() != usize::from(*count) * 4 {
+        return Err(InvalidValue);
+    }
+    let authority = u64::from_be_bytes([0, 0, *a, *b, *c, *d, *e, *f]);
+    let mut out = format!("S-{revision}-{authority}");
+    for part in sub.chunks_exact(4) {
+        let part: [u8; 4] = part.try_into().map_err(|_| InvalidValue)?;
+        let _ = write!(out, "-{}", u32::from_le_bytes(part));
+    }
+    Ok(out)
+}
+
+fn sid_from_text(text: &str) -> Result<Vec<u8>, InvalidValue> {
+    let mut parts = text.strip_prefix("S-").ok_or(InvalidValue)?.split('-');
+    let mut number = || parts.next().map(|p| p.parse::<u64>().map_err(|_| InvalidValue)).transpose();
+    let revision = number()?.and_then(|n| u8::try_from(n).ok()).ok_or(InvalidValue)?;
+    let authority = number()?.filter(|a| *a < 1 << 48).ok_or(InvalidValue)?;
+    let mut sub = Vec::new();
+    while let Some(part) = number()? {
+        sub.push(u32::try_from(part).map_err(|_| InvalidValue)?);
+    }
+    let count = u8::try_from(sub.len()).ok().filter(|c| *c <= 15).ok_or(InvalidValue)?;
+    let [_, _, authority @ ..] = authority.to_be_bytes();
+    let mut out = vec![revision, count];
+    out.extend_from_slice(&authority);
+    for part in sub {
+        out.extend_from_slice(&part.to_le_bytes());
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to_json(kind: ValueKind, value: &[u8]) -> Result<String, InvalidValue> {
+        let mut out = Vec::new();
+        kind.write_json(value, &mut out).map(|()| String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_to_the_same_octets() {
+        let guid: Vec<u8> = (0..16).collect();
+        let sid = b"\x01\x05\0\0\0\0\0\x05\x15\0\0\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\xf4\x01\0\0";
+        let cases: &[(ValueKind, &[u8], &str)] = &[
+            (ValueKind::Boolean, b"TRUE", "true"),
+            (ValueKind::Integer, b"-12", "-12"),
+            (ValueKind::Integer, b"123456789012345678901234567890", "123456789012345678901234567890"),
+            (ValueKind::GeneralizedTime, b"20200229235959Z", "\"2020-02-29T23:59:59Z\""),
+            (ValueKind::GeneralizedTime, b"20200229235959.0Z", "\"2020-02-29T23:59:59.0Z\""),
+            (ValueKind::GeneralizedTime, b"20200229235959.123456Z", "\"2020-02-29T23:59:59.123456Z\""),
+            (ValueKind::UtcTime, b"490102030405Z", "\"2049-01-02T03:04:05Z\""),
+            (ValueKind::FileTime, b"132514560000000000", "\"2020-12-02T16:00:00Z\""),
+            (ValueKind::FileTime, b"132514560000000001", "\"2020-12-02T16:00:00.0000001Z\""),
+            (ValueKind::Uuid, b"A0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "\"A0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11\""),
+            (ValueKind::Guid, &guid, "\"03020100-0504-0706-0809-0a0b0c0d0e0f\""),
+            (ValueKind::Sid, sid, "\"S-1-5-21-1-2-3-500\""),
+            (ValueKind::Binary, b"plain text", "\"cGxhaW4gdGV4dA==\""),
+            (ValueKind::Binary, b"\xff\0", "\"/wA=\""),
+            (ValueKind::Text, "a \"quoted\"\nline \u{1F600}".as_bytes(), "\"a \\\"quoted\\\"\\nline \u{1F600}\""),
+            (ValueKind::PossiblyEmptyText, b"", "\"\""),
+        ];
+        for (kind, octets, json) in cases {
+            assert_eq!(to_json(*kind, octets).as_deref(), Ok(*json), "{kind:?}");
+            let value: Value = serde_json::from_str(json).unwrap();
+            assert_eq!(kind.parse_json(&value), Ok(Some(octets.to_vec())), "{kind:?} {json}");
+        }
+    }
+
+    #[test]
+    fn what_a_syntax_forbids_is_invalid() {
+        let cases: &[(ValueKind, &[u8])] = &[
+            (ValueKind::Boolean, b"true"),
+            (ValueKind::Integer, b"007"),
+            (ValueKind::Integer, b"-0"),
+            (ValueKind::Integer, b""),
+            (ValueKind::Integer, b"1e3"),
+            (ValueKind::GeneralizedTime, b"2020"),
+            (ValueKind::GeneralizedTime, b"20201301000000Z"),
+            (ValueKind::GeneralizedTime, b"20200101000000"),
+            (ValueKind::GeneralizedTime, b"20200101000000.Z"),
+            (ValueKind::UtcTime, b"20200101000000Z"),
+            (ValueKind::FileTime, b"soon"),
+            (ValueKind::Uuid, b"not-a-uuid"),
+            (ValueKind::Guid, b"short"),
+            (ValueKind::Sid, b"\x01\x05\0\0\0\0\0\x05\x15\0\0\0"),
+            (ValueKind::Text, b"\xff"),
+        ];
+        for (kind, octets) in cases {
+            assert_eq!(to_json(*kind, octets), Err(InvalidValue), "{kind:?} {octets:?}");
+        }
+    }
+
+    #[test]
+    fn never_is_null() {
+        assert_eq!(to_json(ValueKind::FileTime, b"0").as_deref(), Ok("null"));
+        assert_eq!(to_json(ValueKind::FileTime, b"9223372036854775807").as_deref(), Ok("null"));
+    }
+
+    #[test]
+    fn no_value_is_told_from_an_empty_one() {
+        assert_eq!(ValueKind::Text.parse_json(&json!("")), Ok(None));
+        assert_eq!(ValueKind::Text.parse_json(&json!(null)), Ok(None));
+        assert_eq!(ValueKind::PossiblyEmptyText.parse_json(&json!("")), Ok(Some(vec![])));
+        assert_eq!(ValueKind::Binary.parse_json(&json!("")), Ok(Some(vec![])));
+        assert_eq!(ValueKind::Integer.parse_json(&json!(3.0)), Ok(Some(b"3".to_vec())));
+        assert_eq!(ValueKind::Binary.parse_json(&json!("not base64!")), Err(InvalidValue));
+    }
+}

@@ -1,0 +1,447 @@
+//! One table of settings, and everything that follows from it: parsing, warnings, `--about`, the README.
+//!
+//! Sources, weakest first: defaults, `FLEXT_*` variables, then each `--config` in the order given (a JSON file, or
+//! `ENV` for the variables of the executable's own prefix). Later ones win key by key.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::error::{Class, Classified};
+
+mod shared;
+pub use shared::{SHARED, planned};
+
+/// What a setting's value may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A text.
+    Text,
+    /// A text, or a list of texts.
+    TextOrList,
+    /// A list of texts.
+    TextList,
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number within bounds, both included.
+    Integer {
+        /// The least value.
+        min: i64,
+        /// The greatest value.
+        max: i64,
+    },
+    /// One of the named texts.
+    Choice(&'static [&'static str]),
+    /// A list of objects.
+    ObjectList,
+    /// An object.
+    Object,
+}
+
+impl Kind {
+    /// What would be right, for a message to the user.
+    fn expectation(self) -> String {
+        match self {
+            Kind::Text => "a text".into(),
+            Kind::TextOrList => "a text or a list of texts".into(),
+            Kind::TextList => "a list of texts".into(),
+            Kind::Boolean => "true or false".into(),
+            Kind::Integer { min, max: i64::MAX } => format!("a whole number of at least {min}"),
+            Kind::Integer { min, max } => format!("a whole number from {min} to {max}"),
+            Kind::Choice(names) => format!("one of {}", names.join(", ")),
+            Kind::ObjectList => "a list of objects".into(),
+            Kind::Object => "an object".into(),
+        }
+    }
+
+    fn accepts(self, value: &Value) -> bool {
+        let texts = |v: &Value| v.as_array().is_some_and(|a| a.iter().all(Value::is_string));
+        match self {
+            Kind::Text => value.is_string(),
+            Kind::TextOrList => value.is_string() || texts(value),
+            Kind::TextList => texts(value),
+            Kind::Boolean => value.is_boolean(),
+            Kind::Integer { min, max } => value.as_i64().is_some_and(|n| (min..=max).contains(&n)),
+            Kind::Choice(names) => value.as_str().is_some_and(|s| names.contains(&s)),
+            Kind::ObjectList => value.as_array().is_some_and(|a| a.iter().all(Value::is_object)),
+            Kind::Object => value.is_object(),
+        }
+    }
+
+    /// A variable's text as a value of this kind: texts as they are, the rest as JSON (what Meltano exports).
+    fn value_of_variable(self, text: &str) -> Value {
+        let parsed = || serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+        match self {
+            Kind::Text | Kind::Choice(_) => Value::String(text.to_owned()),
+            Kind::Boolean => match text.to_ascii_lowercase().as_str() {
+                "true" | "1" | "yes" | "on" => Value::Bool(true),
+                "false" | "0" | "no" | "off" => Value::Bool(false),
+                _ => Value::String(text.to_owned()),
+            },
+            Kind::TextOrList if !text.trim_start().starts_with('[') => Value::String(text.to_owned()),
+            Kind::TextList if !text.trim_start().starts_with('[') => {
+                Value::Array(text.split(',').map(|t| Value::String(t.trim().to_owned())).collect())
+            }
+            _ => parsed(),
+        }
+    }
+
+    /// The JSON schema of the kind, as `--about` prints it; null is the same as not set.
+    pub fn json_schema(self) -> Value {
+        use serde_json::json;
+        match self {
+            Kind::Text => json!({"type": ["string", "null"]}),
+            Kind::TextOrList => json!({"type": ["string", "array", "null"], "items": {"type": "string"}}),
+            Kind::TextList => json!({"type": ["array", "null"], "items": {"type": "string"}}),
+            Kind::Boolean => json!({"type": ["boolean", "null"]}),
+            Kind::Integer { min, max: i64::MAX } => json!({"type": ["integer", "null"], "minimum": min}),
+            Kind::Integer { min, max } => json!({"type": ["integer", "null"], "minimum": min, "maximum": max}),
+            Kind::Choice(names) => json!({"type": ["string", "null"], "enum": names}),
+            Kind::ObjectList => json!({"type": ["array", "null"], "items": {"type": "object"}}),
+            Kind::Object => json!({"type": ["object", "null"]}),
+        }
+    }
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// The key in a config file; upper-cased behind the prefix, the variable of `--config ENV`.
+    pub name: &'static str,
+    /// Other keys that mean the same.
+    pub aliases: &'static [&'static str],
+    /// What it may be.
+    pub kind: Kind,
+    /// The default as JSON, empty for none.
+    pub default: &'static str,
+    /// Never shown, neither by `--about` nor in a message.
+    pub secret: bool,
+    /// The `FLEXT_*` variable that sets it, empty for none.
+    pub flext: &'static str,
+    /// One or two sentences: meaning, unit, scope.
+    pub description: &'static str,
+}
+
+impl Setting {
+    /// A row with neither default nor aliases, not secret.
+    pub const fn new(name: &'static str, kind: Kind, description: &'static str) -> Self {
+        Self { name, aliases: &[], kind, default: "", secret: false, flext: "", description }
+    }
+
+    /// The row with a default, given as JSON.
+    #[must_use]
+    pub const fn or(mut self, default: &'static str) -> Self {
+        self.default = default;
+        self
+    }
+
+    /// The row with a `FLEXT_*` variable.
+    #[must_use]
+    pub const fn flext(mut self, variable: &'static str) -> Self {
+        self.flext = variable;
+        self
+    }
+
+    /// The row with other names.
+    #[must_use]
+    pub const fn alias(mut self, aliases: &'static [&'static str]) -> Self {
+        self.aliases = aliases;
+        self
+    }
+
+    /// The row, marked as a secret.
+    #[must_use]
+    pub const fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+}
+
+/// A configuration that cannot be used. Every message names the setting, what is wrong, and what would be right.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A config file could not be read.
+    #[error("--config {path}: {reason}; expected a JSON file, or ENV for environment variables")]
+    File {
+        /// The path as given.
+        path: String,
+        /// The system's or the JSON parser's words.
+        reason: String,
+    },
+    /// A value of the wrong kind, or settings that do not go together.
+    #[error("setting `{setting}`: {problem}; expected {expected}")]
+    Value {
+        /// The setting's name, with a path into it where it has parts.
+        setting: String,
+        /// What is wrong.
+        problem: String,
+        /// What would be right.
+        expected: String,
+    },
+}
+
+impl Classified for SettingsError {
+    fn class(&self) -> Class {
+        Class::Config
+    }
+}
+
+impl SettingsError {
+    /// An error about one setting.
+    pub fn value(
+        setting: impl Into<String>,
+        problem: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> Self {
+        SettingsError::Value { setting: setting.into(), problem: problem.into(), expected: expected.into() }
+    }
+}
+
+/// The settings of an executable: the shared ones and its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Table {
+    /// The prefix of the variables that `--config ENV` reads: `TAP_LDAP`.
+    pub prefix: &'static str,
+    /// The settings only this executable has.
+    pub own: &'static [Setting],
+}
+
+/// The outcome of reading a configuration: the values, defaults filled in, and what the user should be told.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The values by setting name. Settings that are neither given nor have a default are missing.
+    pub values: Map<String, Value>,
+    /// Sentences to be logged as warnings.
+    pub warnings: Vec<String>,
+}
+
+impl Table {
+    /// All rows, the shared ones first.
+    pub fn settings(&self) -> impl Iterator<Item = &'static Setting> + '_ {
+        SHARED.iter().chain(self.own.iter())
+    }
+
+    fn find(&self, key: &str) -> Option<&'static Setting> {
+        self.settings().find(|s| s.name == key || s.aliases.contains(&key))
+    }
+
+    /// Reads the configuration from `sources` (paths, or `ENV`) and the environment's `variables`.
+    pub fn resolve(
+        &self,
+        sources: &[String],
+        variables: &BTreeMap<String, String>,
+    ) -> Result<Resolved, SettingsError> {
+        let mut values = Map::new();
+        let mut warnings = Vec::new();
+        for setting in self.settings() {
+            if let Ok(default) = serde_json::from_str(setting.default) {
+                values.insert(setting.name.to_owned(), default);
+            }
+        }
+        for setting in self.settings().filter(|s| !s.flext.is_empty()) {
+            if let Some(text) = variables.get(setting.flext).filter(|t| !t.is_empty()) {
+                let value = setting.kind.value_of_variable(text);
+                Self::check(setting, setting.flext, &value)?;
+                values.insert(setting.name.to_owned(), value);
+            }
+        }
+        for source in sources {
+            let layer = if source == "ENV" {
+                self.layer_of_variables(variables, &mut warnings)
+            } else {
+                read_object(Path::new(source))?
+            };
+            self.apply(layer, &mut values, &mut warnings)?;
+        }
+        Ok(Resolved { values, warnings })
+    }
+
+    fn layer_of_variables(
+        &self,
+        variables: &BTreeMap<String, String>,
+        warnings: &mut Vec<String>,
+    ) -> Map<String, Value> {
+        let mut layer = Map::new();
+        let prefix = format!("{}_", self.prefix);
+        for (variable, text) in variables {
+            let Some(key) = variable.strip_prefix(&prefix) else { continue };
+            let key = key.to_ascii_lowercase();
+            match self.find(&key) {
+                Some(setting) => {
+                    layer.insert(key, setting.kind.value_of_variable(text));
+                }
+                // Meltano exports variables of its own with this prefix; they are no mistake of the user's.
+                None if key.starts_with('_') => {}
+                None => {
+                    layer.insert(key, Value::String(text.clone()));
+                }
+            }
+        }
+        if layer.is_empty() {
+            warnings.push(format!("--config ENV: no variable begins with {prefix}"));
+        }
+        layer
+    }
+
+    fn apply(
+        &self,
+        layer: Map<String, Value>,
+        values: &mut Map<String, Value>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), SettingsError> {
+        for (key, value) in layer {
+            // Meltano drops unset keys, other callers send null: both mean "not set".
+            if value.is_null() {
+                continue;
+            }
+            if let Some(setting) = self.find(&key) {
+                Self::check(setting, &key, &value)?;
+                values.insert(setting.name.to_owned(), value);
+            } else if planned(&key) {
+                return Err(SettingsError::value(
+                    key,
+                    "this version cannot do that yet, and leaving it out silently could do harm",
+                    "the setting to be removed",
+                ));
+            } else {
+                let known = self.settings().flat_map(|s| [s.name].into_iter().chain(s.aliases.iter().copied()));
+                warnings.push(unknown_key("", &key, known));
+            }
+        }
+        Ok(())
+    }
+
+    fn check(setting: &Setting, key: &str, value: &Value) -> Result<(), SettingsError> {
+        if setting.kind.accepts(value) {
+            return Ok(());
+        }
+        let problem = if setting.secret { type_name(value).to_owned() } else { describe(value) };
+        Err(SettingsError::value(key, format!("got {problem}"), setting.kind.expectation()))
+    }
+}
+
+/// The warning about a key that nobody knows, with the nearest known name where one is near.
+pub fn unknown_key<'a>(path: &str, key: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let nearest = known
+        .map(|name| (strsim::damerau_levenshtein(name, key), name))
+        .min()
+        .filter(|(distance, name)| *distance <= 3.max(name.len() / 3));
+    let mut text = format!("unknown setting `{path}{key}` is ignored");
+    if let Some((_, name)) = nearest {
+        let _ = write!(text, "; did you mean `{path}{name}`?");
+    }
+    text
+}
+
+/// A value in a message: short, and never more than a line.
+fn describe(value: &Value) -> String {
+    let text = value.to_string();
+    if text.chars().count() <= 60 {
+        format!("{} {text}", type_name(value))
+    } else {
+        type_name(value).to_owned()
+    }
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "the boolean",
+        Value::Number(_) => "the number",
+        Value::String(_) => "the text",
+        Value::Array(_) => "the list",
+        Value::Object(_) => "the object",
+    }
+}
+
+fn read_object(path: &Path) -> Result<Map<String, Value>, SettingsError> {
+    let fail = |reason: String| SettingsError::File { path: path.display().to_string(), reason };
+    let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
+    match serde_json::from_str(&text) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(fail("the file holds no JSON object".into())),
+        // serde_json's messages give line and column, and never quote the text.
+        Err(e) => Err(fail(format!("not JSON: {e}"))),
+    }
+}
+
+/// Turns resolved values (or a part of them) into a typed configuration. An error names the path.
+pub fn typed<T: serde::de::DeserializeOwned>(setting: &str, value: Value) -> Result<T, SettingsError> {
+    serde_json::from_value(value)
+        .map_err(|e| SettingsError::value(setting, e.to_string(), "what the README's table of settings says"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const TABLE: Table =
+        Table { prefix: "TAP_LDAP", own: &[Setting::new("schemas", Kind::ObjectList, "d").alias(&["streams"])] };
+
+    fn file(value: &Value) -> (tempfile::TempDir, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.json");
+        std::fs::write(&path, value.to_string()).unwrap();
+        (dir, path.display().to_string())
+    }
+
+    #[test]
+    fn later_sources_win_key_by_key() {
+        let variables: BTreeMap<String, String> = [
+            ("FLEXT_LDAP_HOST", "flext.example"),
+            ("FLEXT_LDAP_PORT", "1389"),
+            ("TAP_LDAP_PAGE_SIZE", "7"),
+            ("TAP_LDAP_START_TLS", "true"),
+            ("TAP_LDAP_SERVER_URL", r#"["ldap://a", "ldap://b"]"#),
+        ]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .into();
+        let (_dir, path) = file(&json!({"host": "file.example", "page_size": 5, "bind_dn": null, "streams": []}));
+        let resolved = TABLE.resolve(&[path, "ENV".into()], &variables).unwrap().values;
+        assert_eq!(resolved["host"], "file.example");
+        assert_eq!(resolved["port"], 1389);
+        assert_eq!(resolved["page_size"], 7);
+        assert_eq!(resolved["start_tls"], true);
+        assert_eq!(resolved["server_url"], json!(["ldap://a", "ldap://b"]));
+        assert_eq!(resolved["schemas"], json!([]));
+        assert_eq!(resolved["connect_timeout_seconds"], 10);
+        assert!(!resolved.contains_key("bind_dn"));
+    }
+
+    #[test]
+    fn a_misspelt_key_is_named_with_the_nearest_known_one() {
+        let (_dir, path) = file(&json!({"bind_pasword": "x"}));
+        let warnings = TABLE.resolve(&[path], &BTreeMap::new()).unwrap().warnings;
+        assert_eq!(warnings, ["unknown setting `bind_pasword` is ignored; did you mean `bind_password`?"]);
+    }
+
+    #[test]
+    fn a_wrong_value_names_the_setting_and_what_would_be_right_but_no_secret() {
+        let (_dir, path) = file(&json!({"page_size": "many"}));
+        let error = TABLE.resolve(&[path], &BTreeMap::new()).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "setting `page_size`: got the text \"many\"; expected a whole number from 0 to 2147483647"
+        );
+        let (_dir, path) = file(&json!({"bind_password": 4711}));
+        let error = TABLE.resolve(&[path], &BTreeMap::new()).unwrap_err().to_string();
+        assert!(!error.contains("4711") && error.contains("bind_password"), "{error}");
+    }
+
+    #[test]
+    fn every_row_of_the_table_is_sound() {
+        let mut names = std::collections::BTreeSet::new();
+        for setting in TABLE.settings() {
+            assert!(names.insert(setting.name), "{} twice", setting.name);
+            assert!(!setting.description.is_empty());
+            if !setting.default.is_empty() {
+                let default: Value = serde_json::from_str(setting.default).unwrap();
+                assert!(setting.kind.accepts(&default), "{}: its default is not of its kind", setting.name);
+            }
+            assert!(!planned(setting.name), "{} is both there and planned", setting.name);
+        }
+    }
+}

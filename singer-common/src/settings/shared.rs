@@ -1,0 +1,125 @@
+//! The settings both executables have.
+
+use super::{Kind, Setting};
+
+/// Settings of the contract that this version does not have yet. They are refused, not ignored: who sets
+/// `max_deletes` relies on it.
+const PLANNED: &[&str] = &[
+    "dry_run",
+    "follow",
+    "ignore_modifiers",
+    "max_changes",
+    "max_deletes",
+    "max_rejects",
+    "membership_streams",
+    "metrics_file",
+    "metrics_listen",
+    "otlp_endpoint",
+    "partitions",
+    "process_activate_version",
+    "referral_hosts",
+    "reject_file",
+    "track_deletions",
+    "undo_file",
+];
+
+/// Whether a key belongs to the contract but not to this version.
+pub fn planned(key: &str) -> bool {
+    PLANNED.contains(&key)
+}
+
+const SECONDS: Kind = Kind::Integer { min: 1, max: 86_400 };
+
+/// The settings both executables have, in the order they are documented.
+pub const SHARED: &[Setting] = &[
+    Setting::new(
+        "server_url",
+        Kind::TextOrList,
+        "The directory: `ldap://host:port`, `ldaps://…`, `ldapi://%2Fpath%2Fto%2Fsocket`, or `ldif:PATH` for a file. A list is tried in order.",
+    ),
+    Setting::new("host", Kind::Text, "The server's name or address, where `server_url` is not given.")
+        .flext("FLEXT_LDAP_HOST"),
+    Setting::new(
+        "port",
+        Kind::Integer { min: 1, max: 65_535 },
+        "The port that goes with `host`; 389, or 636 with `use_ssl`.",
+    )
+    .flext("FLEXT_LDAP_PORT"),
+    Setting::new("use_ssl", Kind::Boolean, "With `host`: TLS from the first byte (`ldaps://`).")
+        .or("false")
+        .flext("FLEXT_LDAP_USE_SSL"),
+    Setting::new(
+        "auth_method",
+        Kind::Choice(&["simple", "anonymous", "external"]),
+        "How to bind (RFC 4513). `simple` when `bind_dn` is set, else `anonymous`; `external` takes the identity of the client certificate or of the `ldapi` peer.",
+    ),
+    Setting::new("bind_dn", Kind::Text, "The DN (on Active Directory also user@domain) to bind as.")
+        .flext("FLEXT_LDAP_BIND_DN"),
+    Setting::new("bind_password", Kind::Text, "The password of `bind_dn`. Never logged.")
+        .secret()
+        .flext("FLEXT_LDAP_BIND_PASSWORD"),
+    Setting::new(
+        "bind_password_file",
+        Kind::Text,
+        "A file that holds the password; one line feed at its end is dropped.",
+    ),
+    Setting::new("start_tls", Kind::Boolean, "Upgrade an `ldap://` connection to TLS before the bind (RFC 4511 section 4.14).")
+        .or("false"),
+    Setting::new("tls_ca_file", Kind::Text, "PEM file of the authorities to trust, in place of the system's."),
+    Setting::new("tls_cert_file", Kind::Text, "PEM file of the client certificate (chain)."),
+    Setting::new("tls_key_file", Kind::Text, "PEM file of the client certificate's key."),
+    Setting::new(
+        "tls_verify",
+        Kind::Boolean,
+        "Check the server's certificate and name. `false` is for tests: anybody in between can read the password.",
+    )
+    .or("true"),
+    Setting::new(
+        "require_tls",
+        Kind::Boolean,
+        "Refuse to send a password in clear text to a host that is not loopback; `false` warns.",
+    )
+    .or("false"),
+    Setting::new("connect_timeout_seconds", SECONDS, "Per connection: name lookup, TCP and TLS together.").or("10"),
+    Setting::new(
+        "operation_timeout_seconds",
+        SECONDS,
+        "The longest wait for the next answer of the server, per operation, not per run.",
+    )
+    .or("300"),
+    Setting::new(
+        "retry_attempts",
+        Kind::Integer { min: 0, max: 100 },
+        "How often connecting is tried again when all servers are busy, unavailable or unreachable.",
+    )
+    .or("3")
+    .flext("FLEXT_LDAP_RETRY_ATTEMPTS"),
+    Setting::new(
+        "retry_max_wait_seconds",
+        SECONDS,
+        "The longest pause between two attempts; pauses double from a quarter of a second, with jitter.",
+    )
+    .or("30"),
+    Setting::new(
+        "connection_pool_size",
+        Kind::Integer { min: 1, max: 64 },
+        "The most connections open at once. This version needs only one.",
+    )
+    .or("4")
+    .flext("FLEXT_LDAP_CONNECTION_POOL_SIZE"),
+    Setting::new(
+        "follow_referrals",
+        Kind::Choice(&["ignore", "fail"]),
+        "What to do with a referral to another server: count it and warn once, or fail. Referral entries of this server are read as entries (RFC 3296).",
+    )
+    .or("\"ignore\""),
+    Setting::new(
+        "page_size",
+        Kind::Integer { min: 0, max: 2_147_483_647 },
+        "Entries per page of a search (RFC 2696). A page the server finds too large is asked for again, smaller. 0 reads unpaged.",
+    )
+    .or("1000"),
+    Setting::new("enable_metrics", Kind::Boolean, "Singer's METRIC lines on stderr.")
+        .or("true")
+        .flext("FLEXT_LDAP_ENABLE_METRICS"),
+];

@@ -1,0 +1,148 @@
+//! The one owner of stdout.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::error::{Class, Classified};
+
+/// Bytes collected before they are handed to the system: one `write` a line is what makes a tap slow.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Writing to stdout failed.
+#[derive(Debug, thiserror::Error)]
+#[error("writing to stdout: {0}")]
+pub struct WriteError(#[from] io::Error);
+
+impl Classified for WriteError {
+    fn class(&self) -> Class {
+        if self.0.kind() == io::ErrorKind::BrokenPipe { Class::OutputClosed } else { Class::Run }
+    }
+}
+
+/// Writes lines to stdout (or, in tests, anywhere).
+///
+/// STATE and ACTIVATE_VERSION are followed by a flush, RECORD is not: records wait for the buffer to fill.
+#[derive(Debug)]
+pub struct SingerWriter<W: Write = io::Stdout> {
+    output: W,
+    buffer: Vec<u8>,
+}
+
+impl SingerWriter {
+    /// The writer of this process's stdout. There should be one.
+    pub fn stdout() -> Self {
+        Self::new(io::stdout())
+    }
+}
+
+impl<W: Write> SingerWriter<W> {
+    /// A writer to `output`.
+    pub fn new(output: W) -> Self {
+        Self { output, buffer: Vec::with_capacity(BUFFER_BYTES * 2) }
+    }
+
+    /// Prints a SCHEMA message.
+    pub fn schema(
+        &mut self,
+        stream: &str,
+        schema: &Value,
+        key_properties: &[String],
+        bookmark_properties: &[String],
+    ) -> Result<(), WriteError> {
+        #[derive(Serialize)]
+        struct Schema<'a> {
+            r#type: &'static str,
+            stream: &'a str,
+            schema: &'a Value,
+            key_properties: &'a [String],
+            bookmark_properties: &'a [String],
+        }
+        self.json(&Schema { r#type: "SCHEMA", stream, schema, key_properties, bookmark_properties })?;
+        self.flush()
+    }
+
+    /// The buffer a RECORD line is written into by its converter, which ends it with a line feed;
+    /// [`Self::record_done`] must follow.
+    pub fn record_buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Hands the buffer on when it has become large enough.
+    pub fn record_done(&mut self) -> Result<(), WriteError> {
+        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Prints an ACTIVATE_VERSION message.
+    pub fn activate_version(&mut self, stream: &str, version: i64) -> Result<(), WriteError> {
+        #[derive(Serialize)]
+        struct ActivateVersion<'a> {
+            r#type: &'static str,
+            stream: &'a str,
+            version: i64,
+        }
+        self.json(&ActivateVersion { r#type: "ACTIVATE_VERSION", stream, version })?;
+        self.flush()
+    }
+
+    /// Prints a STATE message, as taps do.
+    pub fn state(&mut self, value: &Value) -> Result<(), WriteError> {
+        #[derive(Serialize)]
+        struct State<'a> {
+            r#type: &'static str,
+            value: &'a Value,
+        }
+        self.json(&State { r#type: "STATE", value })?;
+        self.flush()
+    }
+
+    /// Prints one line as it is: a target's bare STATE value, a health report.
+    pub fn line(&mut self, text: &str) -> Result<(), WriteError> {
+        self.buffer.extend_from_slice(text.as_bytes());
+        self.buffer.push(b'\n');
+        self.flush()
+    }
+
+    /// Hands everything to the system.
+    pub fn flush(&mut self) -> Result<(), WriteError> {
+        let result = self.output.write_all(&self.buffer).and_then(|()| self.output.flush());
+        self.buffer.clear();
+        result.map_err(WriteError)
+    }
+
+    fn json<T: Serialize>(&mut self, message: &T) -> Result<(), WriteError> {
+        serde_json::to_writer(&mut self.buffer, message).map_err(io::Error::from)?;
+        self.buffer.push(b'\n');
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn messages_have_singers_shape() {
+        let mut out = Vec::new();
+        let mut writer = SingerWriter::new(&mut out);
+        writer.schema("s", &json!({"type": "object"}), &["dn".into()], &[]).unwrap();
+        writer.record_buffer().extend_from_slice(b"{}\n");
+        writer.record_done().unwrap();
+        writer.activate_version("s", 7).unwrap();
+        writer.state(&json!({"bookmarks": {}})).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(
+            text,
+            concat!(
+                r#"{"type":"SCHEMA","stream":"s","schema":{"type":"object"},"key_properties":["dn"],"bookmark_properties":[]}"#,
+                "\n{}\n",
+                r#"{"type":"ACTIVATE_VERSION","stream":"s","version":7}"#,
+                "\n",
+                r#"{"type":"STATE","value":{"bookmarks":{}}}"#,
+                "\n"
+            )
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! The tap's configuration, resolved.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use singer_common::directory::{DirectoryConfig, Scope};
+use singer_common::dn::Dn;
+use singer_common::filter::Filter;
+use singer_common::settings::{SettingsError, typed, unknown_key};
+
+/// A stream the user wrote.
+#[derive(Debug, Clone, Deserialize)]
+pub struct StreamConfig {
+    /// The stream's name and id.
+    pub name: String,
+    /// Where to search; the tap's base when not given.
+    #[serde(default)]
+    pub base_dn: Option<String>,
+    /// RFC 4515 filter.
+    #[serde(default = "everything")]
+    pub filter: String,
+    /// How far to search.
+    #[serde(default)]
+    pub scope: Scope,
+    /// The attributes to have; all that occur when empty.
+    #[serde(default)]
+    pub attributes: Vec<String>,
+    /// Attributes not to have.
+    #[serde(default)]
+    pub exclude_attributes: Vec<String>,
+    /// The properties that identify a record; the server's immutable id, or `dn`, when not given.
+    #[serde(default)]
+    pub key_properties: Option<Vec<String>>,
+    /// `FULL_TABLE`.
+    #[serde(default)]
+    pub replication_method: Option<String>,
+    /// Attributes to emit as one value.
+    #[serde(default)]
+    pub single_valued: Vec<String>,
+}
+
+const STREAM_KEYS: &[&str] = &[
+    "name",
+    "base_dn",
+    "filter",
+    "scope",
+    "attributes",
+    "exclude_attributes",
+    "key_properties",
+    "replication_method",
+    "replication_key",
+    "single_valued",
+];
+
+fn everything() -> String {
+    "(objectClass=*)".to_owned()
+}
+
+/// The tap's settings.
+#[derive(Debug, Clone)]
+pub struct TapConfig {
+    /// The directory.
+    pub directory: DirectoryConfig,
+    /// Where the directory begins.
+    pub base_dn: Option<String>,
+    /// The streams the user wrote; empty: discover.
+    pub schemas: Vec<StreamConfig>,
+    /// Entries read per stream at discovery; `None` is all.
+    pub sample_size: Option<u64>,
+    /// Attributes to emit as one value, in every stream.
+    pub single_valued: Vec<String>,
+    /// Operational attributes of every stream, when the user chose them.
+    pub operational_attributes: Option<Vec<String>>,
+    /// The catalog to use when the command line names none.
+    pub catalog_path: Option<String>,
+    /// Whether METRIC lines are written.
+    pub metrics: bool,
+}
+
+impl TapConfig {
+    /// Resolves the settings. Warnings are for the log.
+    pub fn from_settings(
+        values: &Map<String, Value>,
+        warnings: &mut Vec<String>,
+    ) -> Result<TapConfig, SettingsError> {
+        #[derive(Deserialize)]
+        struct Raw {
+            base_dn: Option<String>,
+            #[serde(default)]
+            schemas: Vec<Value>,
+            discovery_sample_size: u64,
+            single_valued: Vec<String>,
+            operational_attributes: Option<Vec<String>>,
+            catalog_path: Option<String>,
+            enable_metrics: bool,
+        }
+        let directory = DirectoryConfig::from_settings(values, None, warnings)?;
+        let raw: Raw = typed("(tap)", Value::Object(values.clone()))?;
+        if let Some(base) = &raw.base_dn {
+            check_dn("base_dn", base)?;
+        }
+        let mut schemas = Vec::new();
+        for (n, value) in raw.schemas.into_iter().enumerate() {
+            schemas.push(stream(n, value, warnings)?);
+        }
+        let mut names: Vec<&str> = schemas.iter().map(|s| s.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some([name, _]) = names.array_windows().find(|[a, b]| a == b) {
+            return Err(SettingsError::value("schemas", format!("two streams are called `{name}`"), "names that differ"));
+        }
+        Ok(TapConfig {
+            directory,
+            base_dn: raw.base_dn,
+            schemas,
+            sample_size: Some(raw.discovery_sample_size).filter(|n| *n > 0),
+            single_valued: raw.single_valued,
+            operational_attributes: raw.operational_attributes,
+            catalog_path: raw.catalog_path,
+            metrics: raw.enable_metrics,
+        })
+    }
+}
+
+fn stream(n: usize, value: Value, warnings: &mut Vec<String>) -> Result<StreamConfig, SettingsError> {
+    let path = format!("schemas[{n}]");
+    for key in value.as_object().into_iter().flat_map(Map::keys) {
+        if !STREAM_KEYS.contains(&key.as_str()) {
+            warnings.push(unknown_key(&format!("{path}."), key, STREAM_KEYS.iter().copied()));
+        }
+    }
+    let stream: StreamConfig = typed(&path, value)?;
+    if stream.name.trim().is_empty() {
+        return Err(SettingsError::value(format!("{path}.name"), "empty", "the name of the stream"));
+    }
+    if let Some(base) = &stream.base_dn {
+        check_dn(&format!("{path}.base_dn"), base)?;
+    }
+    Filter::parse(&stream.filter).map_err(|e| {
+        SettingsError::value(
+            format!("{path}.filter"),
+            e.to_string(),
+            "an RFC 4515 filter, for example (objectClass=person)",
+        )
+    })?;
+    Ok(stream)
+}
+
+fn check_dn(setting: &str, dn: &str) -> Result<(), SettingsError> {
+    Dn::parse(dn)
+        .map(|_| ())
+        .map_err(|e| SettingsError::value(setting, e.to_string(), "a DN, for example ou=people,dc=example,dc=com"))
+}

@@ -1,0 +1,230 @@
+//! The containers of a directory, the streams they make, and which entry belongs to which.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use singer_common::directory::{Directory, DirectoryError, Scope, SearchRequest, Vendor};
+use singer_common::dn::{Dn, DnKey};
+use singer_common::entry::Entry;
+use singer_common::schema::Schema;
+
+/// The stream of the container entries themselves.
+pub const CONTAINERS_STREAM: &str = "organizational_units";
+
+/// A container: an organizationalUnit (on Active Directory also container and builtinDomain), or the base.
+#[derive(Debug, Clone)]
+pub struct Container {
+    /// Its DN as the server spells it.
+    pub dn: String,
+    /// The name of its stream, unique among the containers.
+    pub stream: String,
+}
+
+/// All containers at and below a base, parents first.
+#[derive(Debug, Clone, Default)]
+pub struct Containers {
+    by_key: BTreeMap<DnKey, Container>,
+}
+
+/// The filter that finds containers.
+fn filter(vendor: Vendor) -> &'static str {
+    match vendor {
+        Vendor::ActiveDirectory => {
+            "(|(objectClass=organizationalUnit)(objectClass=container)(objectClass=builtinDomain))"
+        }
+        _ => "(objectClass=organizationalUnit)",
+    }
+}
+
+/// Reads the entries that are containers, the base first, parents before children.
+pub async fn read_entries(
+    directory: &Directory,
+    base: &str,
+    attributes: &[&str],
+) -> Result<Vec<Entry>, DirectoryError> {
+    let schema = directory.schema();
+    let mut found = BTreeMap::new();
+    let base_entry = directory.read(base, attributes).await?.ok_or_else(|| DirectoryError::Operation {
+        operation: "search",
+        dn: base.to_owned(),
+        code: singer_common::directory::ldap::result_code::NO_SUCH_OBJECT,
+        matched: String::new(),
+        text: "the base (base_dn) is not there".to_owned(),
+    })?;
+    let mut search = directory
+        .search(SearchRequest::new(base, Scope::Sub, filter(directory.root_dse().vendor), attributes))
+        .await?;
+    while let Some(entry) = search.next_entry().await? {
+        found.insert(key(&entry.dn, schema)?, entry);
+    }
+    found.insert(key(&base_entry.dn, schema)?, base_entry);
+    Ok(found.into_values().collect())
+}
+
+/// The key of a DN that a server sent.
+pub fn key(dn: &str, schema: &Schema) -> Result<DnKey, DirectoryError> {
+    DnKey::parse(dn, schema).map_err(|e| DirectoryError::Protocol {
+        operation: "search",
+        dn: dn.to_owned(),
+        reason: format!("the server sent a name that is no DN: {e}"),
+    })
+}
+
+impl Containers {
+    /// Finds the containers at and below a base.
+    pub async fn find(directory: &Directory, base: &str) -> Result<Containers, DirectoryError> {
+        let schema = directory.schema();
+        let mut by_key = BTreeMap::new();
+        for entry in read_entries(directory, base, &["1.1"]).await? {
+            let container = Container { dn: entry.dn.clone(), stream: String::new() };
+            by_key.insert(key(&entry.dn, schema)?, container);
+        }
+        let keys: Vec<DnKey> = by_key.keys().cloned().collect();
+        let dns: Vec<&str> = by_key.values().map(|c| c.dn.as_str()).collect();
+        for (key, name) in keys.iter().zip(stream_names(&dns)) {
+            if let Some(container) = by_key.get_mut(key) {
+                container.stream = name;
+            }
+        }
+        Ok(Containers { by_key })
+    }
+
+    /// The containers, parents first.
+    pub fn iter(&self) -> impl Iterator<Item = &Container> {
+        self.by_key.values()
+    }
+
+    /// Whether an entry is a container itself.
+    pub fn contains(&self, key: &DnKey) -> bool {
+        self.by_key.contains_key(key)
+    }
+
+    /// Whether containers lie below a container.
+    pub fn has_nested(&self, key: &DnKey) -> bool {
+        self.by_key.range(key.subtree()).nth(1).is_some()
+    }
+
+    /// The container nearest above an entry.
+    pub fn nearest(&self, key: &DnKey) -> Option<DnKey> {
+        let mut above = key.parent();
+        while let Some(candidate) = above {
+            if self.contains(&candidate) {
+                return Some(candidate);
+            }
+            above = candidate.parent();
+        }
+        None
+    }
+}
+
+/// A text in snake case: `Emea People` and `emeaPeople` become `emea_people`.
+fn snake_case(text: &str) -> String {
+    let mut out = String::new();
+    let mut previous_lower = false;
+    for c in text.chars() {
+        if c.is_alphanumeric() {
+            if c.is_uppercase() && previous_lower {
+                out.push('_');
+            }
+            previous_lower = c.is_lowercase() || c.is_numeric();
+            out.extend(c.to_lowercase());
+        } else {
+            previous_lower = false;
+            if !out.is_empty() && !out.ends_with('_') {
+                out.push('_');
+            }
+        }
+    }
+    while out.ends_with('_') {
+        out.pop();
+    }
+    if out.is_empty() { "unnamed".to_owned() } else { out }
+}
+
+/// A name for each container: its RDN's value, with ancestors in front until all names differ.
+fn stream_names(dns: &[&str]) -> Vec<String> {
+    // For each container, the names of itself and of what is above it, nearest first.
+    let paths: Vec<Vec<String>> = dns
+        .iter()
+        .map(|dn| {
+            let name = Dn::parse(dn).unwrap_or_default();
+            name.rdns
+                .iter()
+                .map(|rdn| {
+                    let values: Vec<String> =
+                        rdn.avas.iter().map(|a| String::from_utf8_lossy(&a.value).into_owned()).collect();
+                    snake_case(&values.join(" "))
+                })
+                .collect()
+        })
+        .collect();
+    let mut taken: Vec<usize> = vec![1; paths.len()];
+    let name = |path: &[String], parts: usize| {
+        let mut parts: Vec<&str> = path.iter().take(parts).map(String::as_str).collect();
+        parts.reverse();
+        if parts.is_empty() { "root".to_owned() } else { parts.join("_") }
+    };
+    loop {
+        let names: Vec<String> = paths.iter().zip(&taken).map(|(p, n)| name(p, *n)).collect();
+        let mut grew = false;
+        for (n, own) in names.iter().enumerate() {
+            let clash = own == CONTAINERS_STREAM || names.iter().enumerate().any(|(m, other)| m != n && own == other);
+            if let (true, Some(path), Some(count)) = (clash, paths.get(n), taken.get_mut(n)) {
+                if *count < path.len() {
+                    *count += 1;
+                    grew = true;
+                }
+            }
+        }
+        if !grew {
+            return numbered(names);
+        }
+    }
+}
+
+/// Names that differ at last: what is still the same gets a number.
+fn numbered(names: Vec<String>) -> Vec<String> {
+    let mut used: BTreeSet<String> = BTreeSet::from([CONTAINERS_STREAM.to_owned()]);
+    names
+        .into_iter()
+        .map(|name| {
+            let mut candidate = name.clone();
+            let mut n = 2;
+            while !used.insert(candidate.clone()) {
+                candidate = format!("{name}_{n}");
+                n += 1;
+            }
+            candidate
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_snake_case_and_differ() {
+        assert_eq!(
+            stream_names(&[
+                "dc=example,dc=test",
+                "ou=people,ou=EMEA,dc=example,dc=test",
+                "ou=People,ou=Asia Pacific,dc=example,dc=test",
+                "ou=serviceAccounts,dc=example,dc=test",
+                "ou=Organizational-Units,dc=example,dc=test",
+                "ou=###,dc=example,dc=test",
+                "ou=a b,dc=example,dc=test",
+                "ou=a-b,dc=example,dc=test",
+            ]),
+            [
+                "example",
+                "emea_people",
+                "asia_pacific_people",
+                "service_accounts",
+                "example_organizational_units",
+                "unnamed",
+                "test_example_a_b",
+                "test_example_a_b_2",
+            ]
+        );
+    }
+}

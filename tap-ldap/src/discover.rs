@@ -1,0 +1,300 @@
+//! Discovery: which streams a directory makes, and what their records look like.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+use singer_common::catalog::{Catalog, CatalogEntry, MetadataEntry};
+use singer_common::directory::{Directory, DirectoryError};
+use singer_common::entry::{Entry, base_type};
+use singer_common::schema::Schema;
+use singer_common::schema::syntax::ValueKind;
+
+use crate::config::{StreamConfig, TapConfig};
+use crate::container::CONTAINERS_STREAM;
+use crate::source::{Entries, Source, Tree};
+
+/// The one method this version has.
+pub const FULL_TABLE: &str = "FULL_TABLE";
+
+/// A stream before its schema is known.
+#[derive(Debug, Clone)]
+pub struct StreamSource {
+    /// `tap_stream_id`.
+    pub id: String,
+    /// The name its messages carry.
+    pub name: String,
+    /// Where its entries come from.
+    pub source: Source,
+}
+
+/// The streams of a directory, in the order they are synced: containers first, parents before children.
+pub fn sources(config: &TapConfig, tree: &Tree) -> Vec<StreamSource> {
+    if !config.schemas.is_empty() {
+        return config
+            .schemas
+            .iter()
+            .map(|s| StreamSource {
+                id: s.name.clone(),
+                name: s.name.clone(),
+                source: Source::Search(Box::new(s.clone())),
+            })
+            .collect();
+    }
+    let containers = StreamSource {
+        id: CONTAINERS_STREAM.to_owned(),
+        name: CONTAINERS_STREAM.to_owned(),
+        source: Source::Containers,
+    };
+    let each = tree.containers.iter().map(|c| StreamSource {
+        id: c.dn.clone(),
+        name: c.stream.clone(),
+        source: Source::Container { dn: c.dn.clone() },
+    });
+    std::iter::once(containers).chain(each).collect()
+}
+
+/// Reads a sample of each stream and describes it.
+pub async fn discover(config: &TapConfig, tree: &Tree) -> Result<Catalog, DirectoryError> {
+    let ids = IdentityAttributes::find(config, &tree.directory, &tree.base).await?;
+    let mut streams = Vec::new();
+    for stream in sources(config, tree) {
+        let sample = Sample::read(config, tree, &stream.source, &ids).await?;
+        streams.push(describe(config, tree.directory.schema(), &stream, &sample, &ids));
+    }
+    Ok(Catalog { streams })
+}
+
+/// The operational attributes that every stream gets.
+struct IdentityAttributes {
+    /// The immutable id, where the server has one.
+    key: Option<String>,
+    /// All of them, the id first.
+    operational: Vec<String>,
+}
+
+impl IdentityAttributes {
+    async fn find(config: &TapConfig, directory: &Directory, base: &str) -> Result<Self, DirectoryError> {
+        let vendor = directory.root_dse().vendor;
+        let schema = directory.schema();
+        let wanted: Vec<&str> = vendor.immutable_ids().iter().chain(vendor.change_keys()).copied().collect();
+        // An attribute that the base entry shows is one that this server keeps and this user may read.
+        let base_entry = directory.read(base, &wanted).await?.unwrap_or_default();
+        let there = |name: &&str| base_entry.attribute(name).is_some();
+        let key = vendor.immutable_ids().iter().copied().find(there).map(str::to_owned);
+        let operational = match &config.operational_attributes {
+            Some(names) => names.iter().map(|n| schema.canonical_name(n).to_owned()).collect(),
+            None => key.iter().cloned().chain(vendor.change_keys().iter().copied().filter(there).map(str::to_owned)).collect(),
+        };
+        Ok(Self { key, operational })
+    }
+}
+
+/// What occurs in the entries read.
+#[derive(Default)]
+struct Sample {
+    classes: Vec<String>,
+    /// Attribute descriptions, options included, as the server spells them.
+    descriptions: Vec<String>,
+    known: BTreeSet<String>,
+    entries: u64,
+    /// Whether an entry came without the immutable id.
+    lacks_key: bool,
+}
+
+impl Sample {
+    async fn read(
+        config: &TapConfig,
+        tree: &Tree,
+        source: &Source,
+        ids: &IdentityAttributes,
+    ) -> Result<Self, DirectoryError> {
+        let mut attributes = vec!["objectClass".to_owned()];
+        match source {
+            Source::Search(stream) if !stream.attributes.is_empty() => attributes.extend(stream.attributes.clone()),
+            _ => attributes.push("*".to_owned()),
+        }
+        attributes.extend(ids.operational.iter().cloned());
+        let mut sample = Sample::default();
+        let limit = config.sample_size.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        let mut entries = Entries::open(tree, source, &attributes, limit).await?;
+        while config.sample_size.is_none_or(|n| sample.entries < n) {
+            let Some(entry) = entries.next().await? else { break };
+            sample.take(&entry, ids, tree.directory.schema());
+        }
+        Ok(sample)
+    }
+
+    fn take(&mut self, entry: &Entry, ids: &IdentityAttributes, schema: &Schema) {
+        self.entries += 1;
+        self.lacks_key |= ids.key.as_ref().is_some_and(|k| entry.attribute(k).is_none());
+        for class in entry.values("objectClass") {
+            let class = String::from_utf8_lossy(class);
+            if self.known.insert(format!("class {}", class.to_ascii_lowercase())) {
+                self.classes.push(class.into_owned());
+            }
+        }
+        for attribute in &entry.attributes {
+            let name = spelling(schema, &attribute.description);
+            if self.known.insert(name.to_ascii_lowercase()) {
+                self.descriptions.push(name);
+            }
+        }
+    }
+
+    fn has(&self, description: &str) -> bool {
+        self.known.contains(&description.to_ascii_lowercase())
+    }
+}
+
+/// A description as the schema spells its type, with the options as they are.
+pub fn spelling(schema: &Schema, description: &str) -> String {
+    let name = base_type(description);
+    match description.strip_prefix(name) {
+        Some(options) => format!("{}{options}", schema.canonical_name(name)),
+        None => description.to_owned(),
+    }
+}
+
+/// The properties of a stream, in order, and which of them the schema demands.
+struct Properties {
+    names: Vec<String>,
+    seen: BTreeSet<String>,
+}
+
+impl Properties {
+    fn add(&mut self, name: &str) {
+        if self.seen.insert(name.to_ascii_lowercase()) {
+            self.names.push(name.to_owned());
+        }
+    }
+}
+
+fn describe(
+    config: &TapConfig,
+    schema: &Schema,
+    stream: &StreamSource,
+    sample: &Sample,
+    ids: &IdentityAttributes,
+) -> CatalogEntry {
+    let user = match &stream.source {
+        Source::Search(stream) => Some(stream.as_ref()),
+        _ => None,
+    };
+    let key_properties = match user.and_then(|s| s.key_properties.clone()) {
+        Some(names) => names.iter().map(|n| if n == "dn" { n.clone() } else { spelling(schema, n) }).collect(),
+        None => vec![ids.key.clone().filter(|_| !sample.lacks_key).unwrap_or_else(|| "dn".to_owned())],
+    };
+    let classes = sample.classes.iter().map(String::as_str);
+    let (must, may) = schema.must_may(classes);
+    let mut properties = Properties { names: Vec::new(), seen: BTreeSet::from(["dn".to_owned()]) };
+    for name in key_properties.iter().filter(|k| *k != "dn").chain(&ids.operational) {
+        properties.add(name);
+    }
+    let listed = user.map(|s| s.attributes.as_slice()).unwrap_or_default();
+    if listed.is_empty() || listed.iter().any(|a| a == "*") {
+        properties.add("objectClass");
+        must.iter().chain(&may).for_each(|name| properties.add(name));
+        sample.descriptions.iter().for_each(|name| properties.add(name));
+    }
+    for name in listed.iter().filter(|a| *a != "*" && *a != "+") {
+        let name = spelling(schema, name);
+        properties.add(&name);
+        // `cn;lang-de` comes with `cn`.
+        let with_options = |d: &&String| d.contains(';') && base_type(d).eq_ignore_ascii_case(&name);
+        sample.descriptions.iter().filter(with_options).for_each(|d| properties.add(d));
+    }
+    let excluded: Vec<String> = user
+        .map(|s| s.exclude_attributes.iter().map(|a| schema.canonical_name(a).to_ascii_lowercase()).collect())
+        .unwrap_or_default();
+    properties.names.retain(|name| {
+        key_properties.contains(name) || !excluded.contains(&base_type(name).to_ascii_lowercase())
+    });
+
+    let single = SingleValued::new(config, user, schema);
+    let mut json_properties = Map::new();
+    json_properties.insert("dn".into(), json!({"type": ["null", "string"], "description": "The entry's distinguished name (RFC 4514)"}));
+    let mut metadata = vec![stream_metadata(&key_properties)];
+    metadata.push(MetadataEntry {
+        breadcrumb: vec!["properties".into(), "dn".into()],
+        metadata: Map::from_iter([("inclusion".to_owned(), json!("automatic")), ("selected-by-default".to_owned(), json!(true))]),
+    });
+    for name in &properties.names {
+        json_properties.insert(name.clone(), property_schema(schema, name, single.contains(schema, name)));
+        let automatic = key_properties.contains(name);
+        let required = must.iter().any(|m| m.eq_ignore_ascii_case(name));
+        let by_default = automatic || required || sample.has(name) || listed.iter().any(|a| spelling(schema, a) == *name);
+        metadata.push(property_metadata(schema, name, automatic, by_default));
+    }
+    CatalogEntry {
+        tap_stream_id: stream.id.clone(),
+        stream: stream.name.clone(),
+        key_properties,
+        schema: json!({"type": "object", "properties": json_properties}),
+        metadata,
+        replication_method: Some(FULL_TABLE.to_owned()),
+        replication_key: None,
+    }
+}
+
+fn stream_metadata(key_properties: &[String]) -> MetadataEntry {
+    let metadata = json!({
+        "inclusion": "available",
+        "selected": true,
+        "selected-by-default": true,
+        "table-key-properties": key_properties,
+    });
+    MetadataEntry { breadcrumb: vec![], metadata: metadata.as_object().cloned().unwrap_or_default() }
+}
+
+/// The JSON schema of a property: SINGLE-VALUE decides scalar or array, never the data.
+fn property_schema(schema: &Schema, name: &str, single: bool) -> Value {
+    let mut value = ValueKind::of(schema, name).json_schema();
+    if !single {
+        value = json!({"type": ["null", "array"], "items": value});
+    }
+    let description = schema.attribute_type(name).and_then(|a| a.description.clone());
+    if let (Some(description), Value::Object(object)) = (description, &mut value) {
+        object.insert("description".into(), description.into());
+    }
+    value
+}
+
+fn property_metadata(schema: &Schema, name: &str, automatic: bool, by_default: bool) -> MetadataEntry {
+    let mut metadata = Map::new();
+    metadata.insert("inclusion".into(), if automatic { "automatic" } else { "available" }.into());
+    metadata.insert("selected-by-default".into(), by_default.into());
+    if let Some(syntax) = schema.syntax(name) {
+        metadata.insert("ldap.syntax".into(), syntax.into());
+    }
+    metadata.insert("ldap.single-value".into(), schema.is_single_valued(name).into());
+    if let Some(rule) = schema.equality_name(name) {
+        metadata.insert("ldap.equality".into(), rule.into());
+    }
+    if let Some(attribute) = schema.attribute_type(name) {
+        metadata.insert("ldap.usage".into(), attribute.usage.keyword().into());
+    }
+    MetadataEntry { breadcrumb: vec!["properties".into(), name.to_owned()], metadata }
+}
+
+/// The attributes to emit as one value: by schema, and by the user's word.
+pub struct SingleValued {
+    names: BTreeSet<String>,
+}
+
+impl SingleValued {
+    /// What the configuration says, for all streams and for one.
+    pub fn new(config: &TapConfig, stream: Option<&StreamConfig>, schema: &Schema) -> Self {
+        let names = config
+            .single_valued
+            .iter()
+            .chain(stream.map(|s| s.single_valued.as_slice()).unwrap_or_default())
+            .map(|n| spelling(schema, n).to_ascii_lowercase())
+            .collect();
+        Self { names }
+    }
+
+    /// Whether an attribute is one value.
+    pub fn contains(&self, schema: &Schema, name: &str) -> bool {
+        schema.is_single_valued(name) || self.names.contains(&name.to_ascii_lowercase())
+    }
+}

@@ -1,0 +1,217 @@
+//! What the command line asks for.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use serde_json::json;
+use singer_common::catalog::{Catalog, CatalogError};
+use singer_common::cli::{CommonArgs, TestKind, class_in, report, variables};
+use singer_common::directory::{Access, Directory, DirectoryError};
+use singer_common::error::{Class, Classified as _};
+use singer_common::logging;
+use singer_common::metrics::Metrics;
+use singer_common::settings::SettingsError;
+use singer_common::signals::Stop;
+use singer_common::state::{State, StateError};
+use singer_common::writer::{SingerWriter, WriteError};
+
+use crate::config::TapConfig;
+use crate::discover::discover;
+use crate::settings::{ABOUT, TABLE};
+use crate::source::Tree;
+use crate::sync::{Outcome, Sync, check_json, first_records};
+
+/// Reads any LDAP directory, or an LDIF file, and prints Singer messages.
+#[derive(Debug, Parser)]
+#[command(name = "tap-ldap", version, about, after_help = AFTER_HELP)]
+pub struct Args {
+    /// Flags both executables have
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Print the catalog: which streams there are and what their records look like
+    #[arg(long)]
+    pub discover: bool,
+    /// The catalog with the selection; without it: discover, then sync what is selected by default
+    #[arg(long, alias = "properties", value_name = "PATH")]
+    pub catalog: Option<String>,
+    /// STATE of an earlier run
+    #[arg(long, value_name = "PATH")]
+    pub state: Option<String>,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  tap-ldap --config tap.json --discover > catalog.json
+  tap-ldap --config tap.json --catalog catalog.json --state state.json | target-jsonl
+  tap-ldap --config tap.json --test
+  TAP_LDAP_SERVER_URL=ldif:people.ldif tap-ldap --config ENV
+
+Exit codes: 0 done; 1 failed while running; 2 usage or configuration; 3 could not connect or bind;
+130/143 stopped by a signal. `tap-ldap --about` lists all settings.";
+
+/// Runs the tap and gives the process's exit code.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(e) => {
+            // --help and --version are answers, anything else is a usage error; clap prints both.
+            let _ = e.print();
+            return ExitCode::from(u8::from(e.use_stderr()) * Class::Config.exit_code());
+        }
+    };
+    logging::init("tap-ldap", args.common.log_level, args.common.log_format);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return report(&e, Class::Run),
+    };
+    match runtime.block_on(run(&args)) {
+        Ok(code) => code,
+        Err(e) => {
+            let class = class_in::<SettingsError>(e.chain())
+                .or_else(|| class_in::<CatalogError>(e.chain()))
+                .or_else(|| class_in::<StateError>(e.chain()))
+                .or_else(|| class_in::<DirectoryError>(e.chain()))
+                .or_else(|| class_in::<WriteError>(e.chain()))
+                .unwrap_or(Class::Run);
+            report(e.as_ref(), class)
+        }
+    }
+}
+
+async fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let mut writer = SingerWriter::stdout();
+    if args.common.about {
+        writer.line(&ABOUT.render(args.common.format))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let resolved = TABLE.resolve(&args.common.config, &variables())?;
+    let mut warnings = resolved.warnings;
+    let config = TapConfig::from_settings(&resolved.values, &mut warnings);
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    let config = config?;
+    // Everything the command line names is looked at before the directory is.
+    let state = match &args.state {
+        Some(path) => State::parse(&std::fs::read_to_string(path).map_err(|e| {
+            SettingsError::value("--state", format!("{path}: {e}"), "a file with the last STATE the tap printed")
+        })?)?,
+        None => State::default(),
+    };
+    let catalog_path = args.catalog.as_ref().or(config.catalog_path.as_ref()).filter(|_| !args.discover);
+    let catalog = catalog_path.map(|path| Catalog::read(path)).transpose()?;
+    if let Some(kind) = args.common.test {
+        return health(&config, catalog, kind, &mut writer).await;
+    }
+    let stop = Stop::listen();
+    let (directory, tree) = open(&config).await?;
+    if args.discover {
+        let catalog = discover(&config, &tree).await?;
+        writer.line(&catalog.to_pretty_json()?)?;
+        directory.close().await;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let catalog = match catalog {
+        Some(catalog) => catalog,
+        None => discover(&config, &tree).await?,
+    };
+    let mut sync = Sync {
+        config: &config,
+        tree: &tree,
+        writer: &mut writer,
+        metrics: Metrics::new(config.metrics),
+        stop,
+        progress: args.common.progress.wanted(),
+    };
+    let outcome = sync.run(&catalog, state).await?;
+    directory.close().await;
+    Ok(match outcome {
+        Outcome::Complete => ExitCode::SUCCESS,
+        Outcome::Stopped(signal) => ExitCode::from(signal.exit_code()),
+    })
+}
+
+async fn open(config: &TapConfig) -> anyhow::Result<(Directory, Tree)> {
+    let directory = Directory::open(&config.directory, Access::Read).await?;
+    let base = base(config, &directory)?;
+    let tree = Tree::find(&directory, &base, config.schemas.is_empty()).await?;
+    Ok((directory, tree))
+}
+
+/// The base: the user's, or the server's only one.
+fn base(config: &TapConfig, directory: &Directory) -> Result<String, SettingsError> {
+    if let Some(base) = &config.base_dn {
+        return Ok(base.clone());
+    }
+    let root = directory.root_dse();
+    if let Some(base) = root.default_base() {
+        return Ok(base.to_owned());
+    }
+    // Streams with bases of their own need no common one.
+    if !config.schemas.is_empty() && config.schemas.iter().all(|s| s.base_dn.is_some()) {
+        return Ok(String::new());
+    }
+    Err(SettingsError::value(
+        "base_dn",
+        "not set, and the server does not say which it is",
+        if root.naming_contexts.is_empty() {
+            "the DN to begin at".to_owned()
+        } else {
+            format!("one of {}", root.naming_contexts.join("; "))
+        },
+    ))
+}
+
+async fn health(
+    config: &TapConfig,
+    catalog: Option<Catalog>,
+    kind: TestKind,
+    writer: &mut SingerWriter,
+) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let mut checks = Vec::new();
+    let attempt = async {
+        let (directory, tree) = open(config).await?;
+        checks.push(json!({"name": "connect", "ok": true}));
+        checks.push(json!({"name": "bind", "ok": true}));
+        let catalog = match catalog {
+            Some(catalog) => catalog,
+            None => discover(config, &tree).await?,
+        };
+        checks.push(json!({"name": "schema", "ok": true, "detail": format!("{} streams", catalog.streams.len())}));
+        let mut failure = None;
+        if kind != TestKind::Schema {
+            for (name, result) in first_records(config, &tree, &catalog).await {
+                checks.push(check_json(&format!("records of {name}"), &result));
+                failure = failure.or(result.err());
+            }
+        }
+        let about = (directory.location().to_owned(), directory.root_dse().vendor.name());
+        directory.close().await;
+        match failure {
+            Some(e) => Err(anyhow::Error::from(e)),
+            None => Ok(about),
+        }
+    };
+    let result = attempt.await;
+    let response_time_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    match result {
+        Ok((server, vendor)) => {
+            writer.line(
+                &json!({"status": "healthy", "response_time_ms": response_time_ms, "server": server, "vendor": vendor, "checks": checks})
+                    .to_string(),
+            )?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(e) => {
+            let code = class_in::<DirectoryError>(e.chain()).unwrap_or(Class::Run).exit_code();
+            let server = config.directory.servers.first().map(singer_common::directory::ServerUrl::to_text);
+            writer.line(
+                &json!({"status": "unhealthy", "error": format!("{e:#}"), "response_time_ms": response_time_ms, "server": server, "checks": checks})
+                    .to_string(),
+            )?;
+            Ok(ExitCode::from(code))
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The tap's own settings, and what `--about` says.
+
+use singer_common::about::About;
+use singer_common::settings::{Kind, Setting, Table};
+
+/// The settings of `tap-ldap`.
+pub const TABLE: Table = Table { prefix: "TAP_LDAP", own: OWN };
+
+/// What `tap-ldap --about` prints.
+pub const ABOUT: About = About {
+    name: "tap-ldap",
+    description: "Reads any directory (OpenLDAP, 389 Directory Server, Active Directory, any LDAP server, or an LDIF file) and prints Singer messages.",
+    version: env!("CARGO_PKG_VERSION"),
+    capabilities: &["catalog", "properties", "discover", "state", "about", "test", "activate-version"],
+    table: TABLE,
+};
+
+const OWN: &[Setting] = &[
+    Setting::new(
+        "base_dn",
+        Kind::Text,
+        "Where the directory begins for this tap. Default: the server's default naming context, or its only one.",
+    ),
+    Setting::new(
+        "schemas",
+        Kind::ObjectList,
+        "The streams, in place of those found by discovery: a list of objects with `name`, `base_dn`, `filter`, `scope` (`base`, `one`, `sub`), `attributes`, `exclude_attributes`, `key_properties`, `replication_method`, `single_valued`.",
+    )
+    .alias(&["streams"]),
+    Setting::new(
+        "discover_by",
+        Kind::Choice(&["ou"]),
+        "What becomes a stream: `ou`, every container of entries.",
+    )
+    .or("\"ou\""),
+    Setting::new(
+        "discovery_sample_size",
+        Kind::Integer { min: 0, max: i64::MAX },
+        "Entries read per stream to see which classes and attributes occur; 0 reads all. Attributes that do not occur in the sample are not selected by default: use 0 for mirrors.",
+    )
+    .or("1000"),
+    Setting::new(
+        "single_valued",
+        Kind::TextList,
+        "Attributes to emit as one value though the schema allows several. The value of the entry's own name comes first; entries that had more are counted in one warning.",
+    )
+    .or("[]"),
+    Setting::new(
+        "operational_attributes",
+        Kind::TextList,
+        "Operational attributes to add to every stream. Default: the immutable id, `createTimestamp`, `modifyTimestamp`, and the server's own change key.",
+    ),
+    Setting::new(
+        "catalog_path",
+        Kind::Text,
+        "The catalog to use when there is no `--catalog`.",
+    )
+    .flext("FLEXT_SINGER_LDAP_CATALOG_PATH"),
+];

@@ -1,0 +1,209 @@
+//! Where the entries of a stream come from: one iterator for every kind of stream.
+
+use std::collections::VecDeque;
+
+use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, SearchStream};
+use singer_common::dn::DnKey;
+use singer_common::entry::Entry;
+
+use crate::config::StreamConfig;
+use crate::container::{self, Containers};
+
+/// The operational attribute that tells whether entries lie below (X.501; OpenLDAP and 389 DS have it).
+const HAS_SUBORDINATES: &str = "hasSubordinates";
+
+/// What a stream is made of.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// The container entries.
+    Containers,
+    /// The entries whose nearest container this is.
+    Container {
+        /// The container.
+        dn: String,
+    },
+    /// A search the user wrote.
+    Search(Box<StreamConfig>),
+}
+
+/// What all sources of a run have in common.
+#[derive(Debug)]
+pub struct Tree {
+    /// The directory.
+    pub directory: Directory,
+    /// Where it begins.
+    pub base: String,
+    /// Its containers; none when the user wrote the streams.
+    pub containers: Containers,
+    /// Whether the server tells if an entry has entries below it.
+    tells_subordinates: bool,
+}
+
+impl Tree {
+    /// Looks the containers up, unless they are not needed.
+    pub async fn find(directory: &Directory, base: &str, by_container: bool) -> Result<Tree, DirectoryError> {
+        let (containers, tells_subordinates) = if by_container {
+            let base_entry = directory.read(base, &[HAS_SUBORDINATES]).await?;
+            let tells = base_entry.is_some_and(|e| e.attribute(HAS_SUBORDINATES).is_some());
+            (Containers::find(directory, base).await?, tells)
+        } else {
+            (Containers::default(), false)
+        };
+        Ok(Tree { directory: directory.clone(), base: base.to_owned(), containers, tells_subordinates })
+    }
+}
+
+/// The entries of a stream, one by one.
+#[derive(Debug)]
+pub struct Entries<'a> {
+    tree: &'a Tree,
+    attributes: Vec<String>,
+    page_limit: Option<u32>,
+    steps: VecDeque<Step>,
+    current: Option<(SearchStream, Keep)>,
+    /// Continuation references that were left out.
+    pub references: u64,
+}
+
+#[derive(Debug)]
+enum Step {
+    /// Entries read at once: containers, which are few and have to be sorted.
+    Ready(VecDeque<Entry>),
+    /// A search, and which of its entries to keep.
+    Search(SearchRequest, Keep),
+}
+
+/// Which entries of a search belong to the stream.
+#[derive(Debug, Clone)]
+enum Keep {
+    /// All of them.
+    All,
+    /// All but the base of the search.
+    Below(DnKey),
+    /// Those right below a container that are no containers. What lies below them is read next.
+    Children,
+    /// Those whose nearest container this is, but not the base of the search.
+    Nearest {
+        container: DnKey,
+        base: DnKey,
+    },
+}
+
+impl<'a> Entries<'a> {
+    /// Begins to read a stream. `attributes` are those to ask the server for; `page_limit` is for short samples.
+    pub async fn open(
+        tree: &'a Tree,
+        source: &Source,
+        attributes: &[String],
+        page_limit: Option<u32>,
+    ) -> Result<Entries<'a>, DirectoryError> {
+        let schema = tree.directory.schema();
+        let mut entries = Entries {
+            tree,
+            attributes: attributes.to_vec(),
+            page_limit,
+            steps: VecDeque::new(),
+            current: None,
+            references: 0,
+        };
+        let step = match source {
+            Source::Containers => {
+                let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
+                Step::Ready(container::read_entries(&tree.directory, &tree.base, &names).await?.into())
+            }
+            Source::Container { dn } => {
+                let key = container::key(dn, schema)?;
+                if !tree.containers.has_nested(&key) {
+                    entries.step(dn, Scope::Sub, Keep::Below(key))
+                } else if tree.tells_subordinates {
+                    entries.attributes.push(HAS_SUBORDINATES.to_owned());
+                    entries.step(dn, Scope::One, Keep::Children)
+                } else {
+                    // This server does not say where to look: read all, keep ours.
+                    entries.step(dn, Scope::Sub, Keep::Nearest { container: key.clone(), base: key })
+                }
+            }
+            Source::Search(stream) => {
+                let base = stream.base_dn.as_deref().unwrap_or(&tree.base);
+                let mut request = entries.request(base, stream.scope);
+                request.filter.clone_from(&stream.filter);
+                Step::Search(request, Keep::All)
+            }
+        };
+        entries.steps.push_back(step);
+        Ok(entries)
+    }
+
+    fn request(&self, base: &str, scope: Scope) -> SearchRequest {
+        SearchRequest {
+            base: base.to_owned(),
+            scope,
+            filter: "(objectClass=*)".to_owned(),
+            attributes: self.attributes.clone(),
+            page_limit: self.page_limit,
+        }
+    }
+
+    fn step(&self, base: &str, scope: Scope, keep: Keep) -> Step {
+        Step::Search(self.request(base, scope), keep)
+    }
+
+    /// The next entry; `None` once the answer is complete.
+    pub async fn next(&mut self) -> Result<Option<Entry>, DirectoryError> {
+        loop {
+            let Some((search, keep)) = &mut self.current else {
+                match self.steps.front_mut() {
+                    None => return Ok(None),
+                    Some(Step::Ready(ready)) => {
+                        if let Some(entry) = ready.pop_front() {
+                            return Ok(Some(entry));
+                        }
+                        self.steps.pop_front();
+                    }
+                    Some(Step::Search(..)) => {
+                        if let Some(Step::Search(request, keep)) = self.steps.pop_front() {
+                            self.current = Some((self.tree.directory.search(request).await?, keep));
+                        }
+                    }
+                }
+                continue;
+            };
+            match search.next().await? {
+                None => self.current = None,
+                Some(SearchItem::Reference(_)) => self.references += 1,
+                Some(SearchItem::Entry(entry)) => {
+                    let keep = keep.clone();
+                    if self.keeps(&keep, &entry)? {
+                        return Ok(Some(entry));
+                    }
+                }
+            }
+        }
+    }
+
+    fn keeps(&mut self, keep: &Keep, entry: &Entry) -> Result<bool, DirectoryError> {
+        if matches!(keep, Keep::All) {
+            return Ok(true);
+        }
+        let containers = &self.tree.containers;
+        let key = container::key(&entry.dn, self.tree.directory.schema())?;
+        match keep {
+            Keep::All => Ok(true),
+            Keep::Below(base) => Ok(key != *base),
+            Keep::Nearest { container, base } => {
+                Ok(key != *base && !containers.contains(&key) && containers.nearest(&key).as_ref() == Some(container))
+            }
+            Keep::Children => {
+                if containers.contains(&key) {
+                    return Ok(false);
+                }
+                if entry.first_text(HAS_SUBORDINATES) != Some("FALSE") {
+                    let Some(container) = containers.nearest(&key) else { return Ok(true) };
+                    let step = self.step(&entry.dn, Scope::Sub, Keep::Nearest { container, base: key });
+                    self.steps.push_back(step);
+                }
+                Ok(true)
+            }
+        }
+    }
+}
