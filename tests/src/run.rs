@@ -37,15 +37,18 @@ impl Program {
 
     /// The path of the executable, built before the first use in this process.
     pub fn path(self) -> PathBuf {
-        build().join(self.name())
+        let path = build().join(self.name());
+        assert!(path.is_file(), "cargo build made no {}", path.display());
+        path
     }
 }
 
 /// Builds both executables once per process, in this test's own target directory and profile, and says where they
 /// are. Cargo does not do it for us: the tests of one member do not build the executables of another.
 pub fn build() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
+    // A failure is kept as well: the tests that follow must not build what cannot be built again and again.
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
         let exe = std::env::current_exe().unwrap();
         // TARGET/PROFILE/deps/it-HASH for a test, TARGET/PROFILE/NAME for an executable.
         let mut profile_dir = exe.parent().unwrap();
@@ -73,13 +76,16 @@ pub fn build() -> &'static Path {
             .arg(profile_dir.parent().unwrap())
             .output()
             .expect("cargo");
-        assert!(output.status.success(), "cargo build: {}", String::from_utf8_lossy(&output.stderr));
-        for program in [Program::Tap, Program::Target] {
-            let path = profile_dir.join(program.name());
-            assert!(path.is_file(), "cargo build made no {}", path.display());
+        if output.status.success() {
+            Ok(profile_dir.to_owned())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
         }
-        profile_dir.to_owned()
-    })
+    });
+    match built {
+        Ok(dir) => dir,
+        Err(why) => panic!("the executables cannot be built:\n{why}"),
+    }
 }
 
 /// What a run left behind.
