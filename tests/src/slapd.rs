@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -476,12 +475,27 @@ syncprov-sessionlog 10000
 impl Drop for Slapd {
     fn drop(&mut self) {
         self.stop();
-        if std::thread::panicking() {
-            // In the test's captured output, where whoever reads the failure looks.
-            let _ = writeln!(std::io::stderr(), "slapd on {}: {}", self.ldap_uri(), self.log());
+        let log = self.log();
+        let news: Vec<&str> = log.lines().filter(|l| !ROUTINE.iter().any(|r| l.contains(r))).collect();
+        if std::thread::panicking() && !news.is_empty() {
+            // eprintln is what the test runner keeps with the failed test, where whoever reads the failure looks.
+            #[allow(clippy::print_stderr)]
+            {
+                eprintln!("slapd on {} said:\n{}", self.ldap_uri(), news.join("\n"));
+            }
         }
     }
 }
+
+/// What slapd says whenever it starts and stops.
+const ROUTINE: [&str; 6] = [
+    "OpenLDAP: slapd",
+    "Maintainers",
+    "rootdn is always granted",
+    "slapd starting",
+    "shutdown",
+    "slapd stopped",
+];
 
 /// SIGTERM, then SIGKILL after `patience`; always waits, so that no zombie stays.
 pub fn terminate(child: &mut Child, patience: Duration) {
