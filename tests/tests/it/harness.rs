@@ -2,8 +2,10 @@
 
 use ldap_tests::hostile;
 use ldap_tests::ldif::{assert_same, normalize_dn, parse, records};
+use ldap_tests::memory::peak_kib;
 use ldap_tests::slapd::{ADMIN_PASSWORD, Slapd, SlapdOptions, tool};
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 #[test]
 fn slapd_starts_answers_restarts_dies_and_stops() {
@@ -129,4 +131,25 @@ fn parse_in_order(ldif: &[u8]) -> Vec<String> {
         .into_iter()
         .map(|r| normalize_dn(std::str::from_utf8(&r.first().unwrap().1).unwrap()))
         .collect()
+}
+
+#[test]
+fn the_peak_of_a_process_is_seen() {
+    const KEPT: usize = 60_000_000;
+    // tail keeps what it may have to print, and prints nothing before its input ends.
+    let mut child = Command::new("tail")
+        .args(["-c", &KEPT.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let before = peak_kib(child.id()).unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&vec![b'x'; KEPT]).unwrap();
+    let after = peak_kib(child.id()).unwrap();
+    drop(stdin);
+    child.wait().unwrap();
+    assert!(before < 20_000, "{before} KiB");
+    assert!(after > 55_000, "{after} KiB");
+    assert!(peak_kib(child.id()).is_none(), "a process that ended has no peak");
 }
