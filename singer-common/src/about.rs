@@ -103,8 +103,7 @@ pub fn settings_table<'a>(settings: impl Iterator<Item = &'a Setting>) -> String
     let mut out = String::from("| setting | default | meaning |\n|---|---|---|");
     for s in settings {
         let default = if s.default.is_empty() { "–".to_owned() } else { format!("`{}`", s.default) };
-        let names: Vec<String> =
-            [s.name].iter().chain(s.aliases).map(|n| format!("`{n}`")).collect();
+        let names: Vec<String> = [s.name].iter().chain(s.aliases).map(|n| format!("`{n}`")).collect();
         let _ = write!(out, "\n| {} | {default} | {} |", names.join(", "), s.description.replace('|', "\\|"));
     }
     out

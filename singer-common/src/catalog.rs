@@ -93,7 +93,7 @@ impl CatalogEntry {
 
     /// Whether the stream is selected: `selected`, else `selected-by-default`, else no.
     pub fn is_selected(&self) -> bool {
-        self.node(None).and_then(|m| decide(m)).unwrap_or(false)
+        self.node(None).and_then(decide).unwrap_or(false)
     }
 
     /// Whether a property is selected, by the Singer SDK's precedence: `unsupported` is no, `automatic` is yes,

@@ -114,7 +114,10 @@ where
             }
             LogFormat::Json => {
                 let mut object = Map::new();
-                object.insert("timestamp".into(), now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true).into());
+                object.insert(
+                    "timestamp".into(),
+                    now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true).into(),
+                );
                 object.insert("level".into(), level_name(level).to_ascii_lowercase().into());
                 object.insert("logger".into(), self.name.into());
                 object.insert("message".into(), fields.message.into());

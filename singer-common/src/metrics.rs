@@ -17,27 +17,27 @@ impl Metrics {
     }
 
     /// How many records of a stream went by.
-    pub fn record_count(&self, stream: &str, records: u64) {
+    pub fn record_count(self, stream: &str, records: u64) {
         self.emit(&json!({"type": "counter", "metric": "record_count", "value": records, "tags": {"stream": stream}}));
     }
 
     /// How long a stream took, in seconds, and whether it succeeded.
-    pub fn sync_duration(&self, stream: &str, duration: Duration, succeeded: bool) {
+    pub fn sync_duration(self, stream: &str, duration: Duration, succeeded: bool) {
         let status = if succeeded { "succeeded" } else { "failed" };
         self.timer("sync_duration", duration, &json!({"stream": stream, "status": status}));
     }
 
     /// How long the whole run took, in seconds, and whether it succeeded.
-    pub fn job_duration(&self, duration: Duration, succeeded: bool) {
+    pub fn job_duration(self, duration: Duration, succeeded: bool) {
         let status = if succeeded { "succeeded" } else { "failed" };
         self.timer("job_duration", duration, &json!({"status": status}));
     }
 
-    fn timer(&self, metric: &str, duration: Duration, tags: &Value) {
+    fn timer(self, metric: &str, duration: Duration, tags: &Value) {
         self.emit(&json!({"type": "timer", "metric": metric, "value": duration.as_secs_f64(), "tags": tags}));
     }
 
-    fn emit(&self, point: &Value) {
+    fn emit(self, point: &Value) {
         if self.enabled {
             tracing::info!("METRIC: {point}");
         }

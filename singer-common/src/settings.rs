@@ -97,7 +97,9 @@ impl Kind {
             Kind::TextList => json!({"type": ["array", "null"], "items": {"type": "string"}}),
             Kind::Boolean => json!({"type": ["boolean", "null"]}),
             Kind::Integer { min, max: i64::MAX } => json!({"type": ["integer", "null"], "minimum": min}),
-            Kind::Integer { min, max } => json!({"type": ["integer", "null"], "minimum": min, "maximum": max}),
+            Kind::Integer { min, max } => {
+                json!({"type": ["integer", "null"], "minimum": min, "maximum": max})
+            }
             Kind::Choice(names) => json!({"type": ["string", "null"], "enum": names}),
             Kind::ObjectList => json!({"type": ["array", "null"], "items": {"type": "object"}}),
             Kind::Object => json!({"type": ["object", "null"]}),
@@ -306,7 +308,8 @@ impl Table {
                     "the setting to be removed",
                 ));
             } else {
-                let known = self.settings().flat_map(|s| [s.name].into_iter().chain(s.aliases.iter().copied()));
+                let known =
+                    self.settings().flat_map(|s| [s.name].into_iter().chain(s.aliases.iter().copied()));
                 warnings.push(unknown_key("", &key, known));
             }
         }
@@ -378,8 +381,10 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    const TABLE: Table =
-        Table { prefix: "TAP_LDAP", own: &[Setting::new("schemas", Kind::ObjectList, "d").alias(&["streams"])] };
+    const TABLE: Table = Table {
+        prefix: "TAP_LDAP",
+        own: &[Setting::new("schemas", Kind::ObjectList, "d").alias(&["streams"])],
+    };
 
     fn file(value: &Value) -> (tempfile::TempDir, String) {
         let dir = tempfile::tempdir().unwrap();
@@ -399,7 +404,8 @@ mod tests {
         ]
         .map(|(k, v)| (k.to_owned(), v.to_owned()))
         .into();
-        let (_dir, path) = file(&json!({"host": "file.example", "page_size": 5, "bind_dn": null, "streams": []}));
+        let (_dir, path) =
+            file(&json!({"host": "file.example", "page_size": 5, "bind_dn": null, "streams": []}));
         let resolved = TABLE.resolve(&[path, "ENV".into()], &variables).unwrap().values;
         assert_eq!(resolved["host"], "file.example");
         assert_eq!(resolved["port"], 1389);

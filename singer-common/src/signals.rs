@@ -37,7 +37,9 @@ impl Stop {
     pub fn listen() -> Self {
         let (sender, seen) = watch::channel(None);
         std::thread::spawn(move || {
-            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+                return;
+            };
             runtime.block_on(async move {
                 let Some(signal) = next_signal().await else { return };
                 sender.send_replace(Some(signal));

@@ -17,10 +17,14 @@ pub struct State {
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// Not JSON at all.
-    #[error("the state is not JSON ({0}); pass the last STATE value the tap printed, or leave --state out for a full run")]
+    #[error(
+        "the state is not JSON ({0}); pass the last STATE value the tap printed, or leave --state out for a full run"
+    )]
     NotJson(#[from] serde_json::Error),
     /// JSON, but not of the shape of a state.
-    #[error("the state's {0}; pass the last STATE value the tap printed, or leave --state out for a full run")]
+    #[error(
+        "the state's {0}; pass the last STATE value the tap printed, or leave --state out for a full run"
+    )]
     Shape(&'static str),
 }
 

@@ -52,6 +52,7 @@ impl<W: Write> SingerWriter<W> {
         bookmark_properties: &[String],
     ) -> Result<(), WriteError> {
         #[derive(Serialize)]
+        #[allow(clippy::struct_field_names, reason = "the names are Singer's")]
         struct Schema<'a> {
             r#type: &'static str,
             stream: &'a str,

@@ -104,8 +104,13 @@ impl TapConfig {
         }
         let mut names: Vec<&str> = schemas.iter().map(|s| s.name.as_str()).collect();
         names.sort_unstable();
-        if let Some([name, _]) = names.array_windows().find(|[a, b]| a == b) {
-            return Err(SettingsError::value("schemas", format!("two streams are called `{name}`"), "names that differ"));
+        let twice = names.iter().zip(names.iter().skip(1)).find(|(a, b)| a == b);
+        if let Some((name, _)) = twice {
+            return Err(SettingsError::value(
+                "schemas",
+                format!("two streams are called `{name}`"),
+                "names that differ",
+            ));
         }
         Ok(TapConfig {
             directory,
@@ -145,7 +150,7 @@ fn stream(n: usize, value: Value, warnings: &mut Vec<String>) -> Result<StreamCo
 }
 
 fn check_dn(setting: &str, dn: &str) -> Result<(), SettingsError> {
-    Dn::parse(dn)
-        .map(|_| ())
-        .map_err(|e| SettingsError::value(setting, e.to_string(), "a DN, for example ou=people,dc=example,dc=com"))
+    Dn::parse(dn).map(|_| ()).map_err(|e| {
+        SettingsError::value(setting, e.to_string(), "a DN, for example ou=people,dc=example,dc=com")
+    })
 }

@@ -167,12 +167,13 @@ fn stream_names(dns: &[&str]) -> Vec<String> {
         let names: Vec<String> = paths.iter().zip(&taken).map(|(p, n)| name(p, *n)).collect();
         let mut grew = false;
         for (n, own) in names.iter().enumerate() {
-            let clash = own == CONTAINERS_STREAM || names.iter().enumerate().any(|(m, other)| m != n && own == other);
-            if let (true, Some(path), Some(count)) = (clash, paths.get(n), taken.get_mut(n)) {
-                if *count < path.len() {
-                    *count += 1;
-                    grew = true;
-                }
+            let clash =
+                own == CONTAINERS_STREAM || names.iter().enumerate().any(|(m, other)| m != n && own == other);
+            if let (true, Some(path), Some(count)) = (clash, paths.get(n), taken.get_mut(n))
+                && *count < path.len()
+            {
+                *count += 1;
+                grew = true;
             }
         }
         if !grew {

@@ -9,8 +9,6 @@ use singer_common::entry::{Attribute, Entry, base_type};
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::{ValueKind, write_text};
 
-use crate::discover::spelling;
-
 /// So many bad values of an attribute are named in the log; the rest is only counted.
 const NAMED_BAD_VALUES: u64 = 10;
 
@@ -97,7 +95,7 @@ impl<'a> Converter<'a> {
             return *known;
         }
         // An alias or an OID of a name we know (`surname`, `2.5.4.4`).
-        let name = spelling(self.schema, description);
+        let name = self.schema.spell(description);
         let column = self.index.get(&name.to_ascii_lowercase()).copied().flatten();
         if column.is_none() {
             let base = base_type(&name);
@@ -113,10 +111,10 @@ impl<'a> Converter<'a> {
     pub fn write(&mut self, entry: &Entry, version: Option<i64>, time_extracted: &str, out: &mut Vec<u8>) {
         self.found.fill(None);
         for (position, attribute) in entry.attributes.iter().enumerate() {
-            if let Some(column) = self.column_of(&attribute.description) {
-                if let Some(slot) = self.found.get_mut(column) {
-                    *slot = Some(position);
-                }
+            if let Some(column) = self.column_of(&attribute.description)
+                && let Some(slot) = self.found.get_mut(column)
+            {
+                *slot = Some(position);
             }
         }
         out.extend_from_slice(&self.head);
@@ -131,7 +129,9 @@ impl<'a> Converter<'a> {
             }
             out.extend_from_slice(&column.prefix);
             match found.and_then(|p| entry.attributes.get(p)) {
-                Some(attribute) if !attribute.values.is_empty() => column.write(attribute, &entry.dn, self.schema, out),
+                Some(attribute) if !attribute.values.is_empty() => {
+                    column.write(attribute, &entry.dn, self.schema, out);
+                }
                 _ => out.extend_from_slice(b"null"),
             }
         }
@@ -211,7 +211,8 @@ impl Column {
 /// The value that is part of the entry's own name.
 fn naming_value<'v>(values: &'v [Vec<u8>], name: &str, dn: &str, schema: &Schema) -> Option<&'v Vec<u8>> {
     let dn = Dn::parse(dn).ok()?;
-    let ava = dn.rdn()?.avas.iter().find(|a| schema.canonical_name(&a.attribute).eq_ignore_ascii_case(name))?;
+    let ava =
+        dn.rdn()?.avas.iter().find(|a| schema.canonical_name(&a.attribute).eq_ignore_ascii_case(name))?;
     values.iter().find(|v| schema.values_match(name, v, &ava.value))
 }
 

@@ -83,7 +83,11 @@ impl IdentityAttributes {
         let key = vendor.immutable_ids().iter().copied().find(there).map(str::to_owned);
         let operational = match &config.operational_attributes {
             Some(names) => names.iter().map(|n| schema.canonical_name(n).to_owned()).collect(),
-            None => key.iter().cloned().chain(vendor.change_keys().iter().copied().filter(there).map(str::to_owned)).collect(),
+            None => key
+                .iter()
+                .cloned()
+                .chain(vendor.change_keys().iter().copied().filter(there).map(str::to_owned))
+                .collect(),
         };
         Ok(Self { key, operational })
     }
@@ -110,7 +114,9 @@ impl Sample {
     ) -> Result<Self, DirectoryError> {
         let mut attributes = vec!["objectClass".to_owned()];
         match source {
-            Source::Search(stream) if !stream.attributes.is_empty() => attributes.extend(stream.attributes.clone()),
+            Source::Search(stream) if !stream.attributes.is_empty() => {
+                attributes.extend(stream.attributes.clone());
+            }
             _ => attributes.push("*".to_owned()),
         }
         attributes.extend(ids.operational.iter().cloned());
@@ -121,6 +127,7 @@ impl Sample {
             let Some(entry) = entries.next().await? else { break };
             sample.take(&entry, ids, tree.directory.schema());
         }
+        entries.close().await?;
         Ok(sample)
     }
 
@@ -134,7 +141,7 @@ impl Sample {
             }
         }
         for attribute in &entry.attributes {
-            let name = spelling(schema, &attribute.description);
+            let name = schema.spell(&attribute.description);
             if self.known.insert(name.to_ascii_lowercase()) {
                 self.descriptions.push(name);
             }
@@ -143,15 +150,6 @@ impl Sample {
 
     fn has(&self, description: &str) -> bool {
         self.known.contains(&description.to_ascii_lowercase())
-    }
-}
-
-/// A description as the schema spells its type, with the options as they are.
-pub fn spelling(schema: &Schema, description: &str) -> String {
-    let name = base_type(description);
-    match description.strip_prefix(name) {
-        Some(options) => format!("{}{options}", schema.canonical_name(name)),
-        None => description.to_owned(),
     }
 }
 
@@ -181,7 +179,7 @@ fn describe(
         _ => None,
     };
     let key_properties = match user.and_then(|s| s.key_properties.clone()) {
-        Some(names) => names.iter().map(|n| if n == "dn" { n.clone() } else { spelling(schema, n) }).collect(),
+        Some(names) => names.iter().map(|n| if n == "dn" { n.clone() } else { schema.spell(n) }).collect(),
         None => vec![ids.key.clone().filter(|_| !sample.lacks_key).unwrap_or_else(|| "dn".to_owned())],
     };
     let classes = sample.classes.iter().map(String::as_str);
@@ -197,7 +195,7 @@ fn describe(
         sample.descriptions.iter().for_each(|name| properties.add(name));
     }
     for name in listed.iter().filter(|a| *a != "*" && *a != "+") {
-        let name = spelling(schema, name);
+        let name = schema.spell(name);
         properties.add(&name);
         // `cn;lang-de` comes with `cn`.
         let with_options = |d: &&String| d.contains(';') && base_type(d).eq_ignore_ascii_case(&name);
@@ -212,17 +210,24 @@ fn describe(
 
     let single = SingleValued::new(config, user, schema);
     let mut json_properties = Map::new();
-    json_properties.insert("dn".into(), json!({"type": ["null", "string"], "description": "The entry's distinguished name (RFC 4514)"}));
+    json_properties.insert(
+        "dn".into(),
+        json!({"type": ["null", "string"], "description": "The entry's distinguished name (RFC 4514)"}),
+    );
     let mut metadata = vec![stream_metadata(&key_properties)];
     metadata.push(MetadataEntry {
         breadcrumb: vec!["properties".into(), "dn".into()],
-        metadata: Map::from_iter([("inclusion".to_owned(), json!("automatic")), ("selected-by-default".to_owned(), json!(true))]),
+        metadata: Map::from_iter([
+            ("inclusion".to_owned(), json!("automatic")),
+            ("selected-by-default".to_owned(), json!(true)),
+        ]),
     });
     for name in &properties.names {
         json_properties.insert(name.clone(), property_schema(schema, name, single.contains(schema, name)));
         let automatic = key_properties.contains(name);
         let required = must.iter().any(|m| m.eq_ignore_ascii_case(name));
-        let by_default = automatic || required || sample.has(name) || listed.iter().any(|a| spelling(schema, a) == *name);
+        let by_default =
+            automatic || required || sample.has(name) || listed.iter().any(|a| schema.spell(a) == *name);
         metadata.push(property_metadata(schema, name, automatic, by_default));
     }
     CatalogEntry {
@@ -288,7 +293,7 @@ impl SingleValued {
             .single_valued
             .iter()
             .chain(stream.map(|s| s.single_valued.as_slice()).unwrap_or_default())
-            .map(|n| spelling(schema, n).to_ascii_lowercase())
+            .map(|n| schema.spell(n).to_ascii_lowercase())
             .collect();
         Self { names }
     }

@@ -8,7 +8,7 @@ use serde_json::json;
 use singer_common::catalog::{Catalog, CatalogError};
 use singer_common::cli::{CommonArgs, TestKind, class_in, report, variables};
 use singer_common::directory::{Access, Directory, DirectoryError};
-use singer_common::error::{Class, Classified as _};
+use singer_common::error::Class;
 use singer_common::logging;
 use singer_common::metrics::Metrics;
 use singer_common::settings::SettingsError;
@@ -95,7 +95,11 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // Everything the command line names is looked at before the directory is.
     let state = match &args.state {
         Some(path) => State::parse(&std::fs::read_to_string(path).map_err(|e| {
-            SettingsError::value("--state", format!("{path}: {e}"), "a file with the last STATE the tap printed")
+            SettingsError::value(
+                "--state",
+                format!("{path}: {e}"),
+                "a file with the last STATE the tap printed",
+            )
         })?)?,
         None => State::default(),
     };
@@ -179,7 +183,9 @@ async fn health(
             Some(catalog) => catalog,
             None => discover(config, &tree).await?,
         };
-        checks.push(json!({"name": "schema", "ok": true, "detail": format!("{} streams", catalog.streams.len())}));
+        checks.push(
+            json!({"name": "schema", "ok": true, "detail": format!("{} streams", catalog.streams.len())}),
+        );
         let mut failure = None;
         if kind != TestKind::Schema {
             for (name, result) in first_records(config, &tree, &catalog).await {

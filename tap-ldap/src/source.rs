@@ -83,10 +83,7 @@ enum Keep {
     /// Those right below a container that are no containers. What lies below them is read next.
     Children,
     /// Those whose nearest container this is, but not the base of the search.
-    Nearest {
-        container: DnKey,
-        base: DnKey,
-    },
+    Nearest { container: DnKey, base: DnKey },
 }
 
 impl<'a> Entries<'a> {
@@ -181,6 +178,14 @@ impl<'a> Entries<'a> {
         }
     }
 
+    /// Ends reading before its end.
+    pub async fn close(self) -> Result<(), DirectoryError> {
+        match self.current {
+            Some((search, _)) => search.abandon().await,
+            None => Ok(()),
+        }
+    }
+
     fn keeps(&mut self, keep: &Keep, entry: &Entry) -> Result<bool, DirectoryError> {
         if matches!(keep, Keep::All) {
             return Ok(true);
@@ -190,9 +195,9 @@ impl<'a> Entries<'a> {
         match keep {
             Keep::All => Ok(true),
             Keep::Below(base) => Ok(key != *base),
-            Keep::Nearest { container, base } => {
-                Ok(key != *base && !containers.contains(&key) && containers.nearest(&key).as_ref() == Some(container))
-            }
+            Keep::Nearest { container, base } => Ok(key != *base
+                && !containers.contains(&key)
+                && containers.nearest(&key).as_ref() == Some(container)),
             Keep::Children => {
                 if containers.contains(&key) {
                     return Ok(false);

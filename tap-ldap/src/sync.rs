@@ -85,7 +85,10 @@ impl<W: Write> Sync<'_, W> {
             let source = known.get(&stream.tap_stream_id).ok_or_else(|| {
                 SettingsError::value(
                     "--catalog",
-                    format!("it selects `{}`, which the directory does not have (or no longer)", stream.tap_stream_id),
+                    format!(
+                        "it selects `{}`, which the directory does not have (or no longer)",
+                        stream.tap_stream_id
+                    ),
                     "a catalog of this directory: run --discover again, or deselect the stream",
                 )
             })?;
@@ -93,7 +96,8 @@ impl<W: Write> Sync<'_, W> {
             let result = self.stream(stream, source).await;
             let complete = matches!(result, Ok((_, None)));
             self.metrics.sync_duration(&stream.stream, started.elapsed(), complete);
-            let (records, interrupted) = result.with_context(|| format!("stream `{}`", stream.tap_stream_id))?;
+            let (records, interrupted) =
+                result.with_context(|| format!("stream `{}`", stream.tap_stream_id))?;
             total += records;
             if let Some(signal) = interrupted {
                 state.currently_syncing = Some(stream.tap_stream_id.clone());
@@ -215,14 +219,21 @@ fn version() -> i64 {
 }
 
 /// Reads one entry of each selected stream, for `--test`.
-pub async fn first_records(config: &TapConfig, tree: &Tree, catalog: &Catalog) -> Vec<(String, Result<bool, DirectoryError>)> {
+pub async fn first_records(
+    config: &TapConfig,
+    tree: &Tree,
+    catalog: &Catalog,
+) -> Vec<(String, Result<bool, DirectoryError>)> {
     let mut checks = Vec::new();
     for source in sources(config, tree) {
         if !catalog.streams.iter().any(|s| s.tap_stream_id == source.id && s.is_selected()) {
             continue;
         }
         let result = match Entries::open(tree, &source.source, &["1.1".to_owned()], Some(1)).await {
-            Ok(mut entries) => entries.next().await.map(|e| e.is_some()),
+            Ok(mut entries) => match entries.next().await {
+                Ok(entry) => entries.close().await.map(|()| entry.is_some()),
+                Err(e) => Err(e),
+            },
             Err(e) => Err(e),
         };
         checks.push((source.name, result));

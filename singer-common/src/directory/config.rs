@@ -59,7 +59,9 @@ impl ServerUrl {
             }
             scheme @ ("ldap" | "ldaps") => {
                 if authority.contains('@') {
-                    return Err(fail("credentials do not belong into the URL (use bind_dn and bind_password)".into()));
+                    return Err(fail(
+                        "credentials do not belong into the URL (use bind_dn and bind_password)".into(),
+                    ));
                 }
                 if authority.contains(['/', '?', '#']) {
                     return Err(fail(format!("`{text}` has a path (the base DN is the setting base_dn)")));
@@ -85,7 +87,10 @@ impl ServerUrl {
                 }
             }
             ServerUrl::Ldapi(path) => {
-                format!("ldapi://{}", percent_encoding::utf8_percent_encode(path, percent_encoding::NON_ALPHANUMERIC))
+                format!(
+                    "ldapi://{}",
+                    percent_encoding::utf8_percent_encode(path, percent_encoding::NON_ALPHANUMERIC)
+                )
             }
             ServerUrl::Ldif(path) => format!("ldif:{}", path.display()),
         }
@@ -187,6 +192,7 @@ enum OneOrMany {
 }
 
 #[derive(Deserialize)]
+#[allow(clippy::struct_excessive_bools, reason = "they are the settings, as they are")]
 struct Raw {
     server_url: Option<OneOrMany>,
     host: Option<String>,
@@ -227,7 +233,11 @@ impl DirectoryConfig {
                 return Err(SettingsError::value("tls_key_file", "not set", "the key of tls_cert_file"));
             }
             (None, Some(_)) => {
-                return Err(SettingsError::value("tls_cert_file", "not set", "the certificate of tls_key_file"));
+                return Err(SettingsError::value(
+                    "tls_cert_file",
+                    "not set",
+                    "the certificate of tls_key_file",
+                ));
             }
         };
         if matches!(auth, AuthMethod::Simple { .. }) {
@@ -308,7 +318,9 @@ fn auth(raw: &Raw) -> Result<AuthMethod, SettingsError> {
                         "a readable file with the password",
                     )
                 })?;
-                Secret::new(text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t)))
+                Secret::new(
+                    text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t)),
+                )
             }
             (None, None) => Secret::new(""),
         };
@@ -346,7 +358,17 @@ mod tests {
         ] {
             assert_eq!(ServerUrl::parse(text).unwrap().to_text(), again);
         }
-        for text in ["a.example", "http://a", "ldap://", "ldap://a:0", "ldap://a:x", "ldap://u:p@a", "ldap://a/dc=x", "ldif:", "ldapi://"] {
+        for text in [
+            "a.example",
+            "http://a",
+            "ldap://",
+            "ldap://a:0",
+            "ldap://a:x",
+            "ldap://u:p@a",
+            "ldap://a/dc=x",
+            "ldif:",
+            "ldapi://",
+        ] {
             let error = ServerUrl::parse(text).unwrap_err().to_string();
             assert!(error.contains("server_url"), "{text}: {error}");
         }

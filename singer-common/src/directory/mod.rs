@@ -48,7 +48,12 @@ pub struct SearchRequest {
 
 impl SearchRequest {
     /// A search for everything below a base.
-    pub fn new(base: impl Into<String>, scope: Scope, filter: impl Into<String>, attributes: &[&str]) -> Self {
+    pub fn new(
+        base: impl Into<String>,
+        scope: Scope,
+        filter: impl Into<String>,
+        attributes: &[&str],
+    ) -> Self {
         Self {
             base: base.into(),
             scope,
@@ -68,7 +73,7 @@ pub enum SearchItem {
     Reference(Vec<String>),
 }
 
-/// The answer to a search, item by item. Dropping it early abandons the rest.
+/// The answer to a search, item by item.
 #[derive(Debug)]
 pub enum SearchStream {
     /// From a server.
@@ -82,7 +87,15 @@ impl SearchStream {
     pub async fn next(&mut self) -> Result<Option<SearchItem>, DirectoryError> {
         match self {
             SearchStream::Ldap(search) => search.next().await,
-            SearchStream::Ldif(search) => Ok(search.next()),
+            SearchStream::Ldif(search) => Ok(search.advance()),
+        }
+    }
+
+    /// Ends a search before its end, in a way that another search can follow at once.
+    pub async fn abandon(self) -> Result<(), DirectoryError> {
+        match self {
+            SearchStream::Ldap(search) => search.abandon().await,
+            SearchStream::Ldif(_) => Ok(()),
         }
     }
 

@@ -48,6 +48,18 @@ pub enum Usage {
     DsaOperation,
 }
 
+impl Usage {
+    /// The keyword of the definition (RFC 4512 section 4.1.2).
+    pub fn keyword(self) -> &'static str {
+        match self {
+            Self::UserApplications => "userApplications",
+            Self::DirectoryOperation => "directoryOperation",
+            Self::DistributedOperation => "distributedOperation",
+            Self::DsaOperation => "dSAOperation",
+        }
+    }
+}
+
 /// An attribute type (RFC 4512 section 4.1.2).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[allow(clippy::struct_excessive_bools)] // The RFC's own flags.

@@ -276,6 +276,7 @@ mod tests {
             (CaseIgnoreList, "1 Main St. $ Town", "1 main  st.$town", true),
             (CaseIgnoreList, "a$b", "a b", false),
             (CaseIgnoreList, "a\\24b", "a$b", false),
+            (CaseIgnoreList, "a＄b", "a$b", false),
             (Numeric, "12 34", "1234", true),
             (Telephone, "+1 555-0100", "+15550100", true),
             (Telephone, "555 0100 EXT", "5550100ext", true),

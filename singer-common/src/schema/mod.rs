@@ -102,6 +102,13 @@ impl Schema {
         self.attribute_type(name).map_or_else(|| base_type(name), AttributeType::name)
     }
 
+    /// An attribute description as the schema spells its type, with the options as they are.
+    pub fn spell(&self, description: &str) -> String {
+        let name = base_type(description);
+        let options = description.strip_prefix(name).unwrap_or_default();
+        format!("{}{options}", self.canonical_name(name))
+    }
+
     /// A type and those it is derived from by SUP (RFC 4512 section 2.5.1). Ends where SUP goes round in a circle.
     pub fn type_chain(&self, name_or_oid: &str) -> impl Iterator<Item = &AttributeType> {
         let up = |a: &&AttributeType| a.superior.as_deref().and_then(|s| self.attribute_type(s));

@@ -106,7 +106,8 @@ const FILETIMES: &[&str] = &[
     "lastsettime",
     "pwdlastset",
 ];
-const GUIDS: &[&str] = &["objectguid", "attributesecurityguid", "schemaidguid", "invocationid", "netbootguid"];
+const GUIDS: &[&str] =
+    &["objectguid", "attributesecurityguid", "schemaidguid", "invocationid", "netbootguid"];
 const SIDS: &[&str] = &["objectsid", "sidhistory", "securityidentifier", "tokengroups", "ms-ds-creatorsid"];
 
 /// A value its own syntax forbids. Does not hold the value: it may be a secret.
@@ -213,7 +214,11 @@ impl ValueKind {
             Value::Number(number) => number.to_string(),
             Value::Array(_) | Value::Object(_) => return Err(InvalidValue),
         };
-        if text.is_empty() && !matches!(self, ValueKind::Binary | ValueKind::PossiblyEmptyText | ValueKind::DistinguishedName)
+        if text.is_empty()
+            && !matches!(
+                self,
+                ValueKind::Binary | ValueKind::PossiblyEmptyText | ValueKind::DistinguishedName
+            )
         {
             return Ok(None);
         }
@@ -237,9 +242,7 @@ impl ValueKind {
                 uuid::Uuid::try_parse(&text).map_err(|_| InvalidValue)?;
                 text.into_bytes()
             }
-            ValueKind::Guid => {
-                uuid::Uuid::try_parse(&text).map_err(|_| InvalidValue)?.to_bytes_le().to_vec()
-            }
+            ValueKind::Guid => uuid::Uuid::try_parse(&text).map_err(|_| InvalidValue)?.to_bytes_le().to_vec(),
             ValueKind::Sid => sid_from_text(&text)?,
             ValueKind::Binary => BASE64.decode(text.as_bytes()).map_err(|_| InvalidValue)?,
             ValueKind::DistinguishedName
@@ -265,9 +268,7 @@ pub fn write_text(text: &str, out: &mut Vec<u8>) {
 fn is_integer(value: &[u8]) -> bool {
     match value {
         b"0" => true,
-        [b'-', rest @ ..] | rest => {
-            matches!(rest, [b'1'..=b'9', ..]) && rest.iter().all(u8::is_ascii_digit)
-        }
+        [b'-', rest @ ..] | rest => matches!(rest, [b'1'..=b'9', ..]) && rest.iter().all(u8::is_ascii_digit),
     }
 }
 
@@ -281,11 +282,12 @@ fn integral(text: &str) -> &str {
 
 fn sid_to_text(value: &[u8]) -> Result<String, InvalidValue> {
     use std::fmt::Write as _;
-    let [revision, count, a, b, c, d, e, f, sub @ ..] = value else { return Err(InvalidValue) };
+    let ([revision, count], rest) = value.split_first_chunk::<2>().ok_or(InvalidValue)?;
+    let (authority, sub) = rest.split_first_chunk::<6>().ok_or(InvalidValue)?;
     if sub.len() != usize::from(*count) * 4 {
         return Err(InvalidValue);
     }
-    let authority = u64::from_be_bytes([0, 0, *a, *b, *c, *d, *e, *f]);
+    let authority = authority.iter().fold(0_u64, |n, octet| n << 8 | u64::from(*octet));
     let mut out = format!("S-{revision}-{authority}");
     for part in sub.chunks_exact(4) {
         let part: [u8; 4] = part.try_into().map_err(|_| InvalidValue)?;
@@ -334,14 +336,22 @@ mod tests {
             (ValueKind::GeneralizedTime, b"20200229235959.0Z", "\"2020-02-29T23:59:59.0Z\""),
             (ValueKind::GeneralizedTime, b"20200229235959.123456Z", "\"2020-02-29T23:59:59.123456Z\""),
             (ValueKind::UtcTime, b"490102030405Z", "\"2049-01-02T03:04:05Z\""),
-            (ValueKind::FileTime, b"132514560000000000", "\"2020-12-02T16:00:00Z\""),
-            (ValueKind::FileTime, b"132514560000000001", "\"2020-12-02T16:00:00.0000001Z\""),
-            (ValueKind::Uuid, b"A0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "\"A0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11\""),
+            (ValueKind::FileTime, b"132514560000000000", "\"2020-12-03T08:00:00Z\""),
+            (ValueKind::FileTime, b"132514560000000001", "\"2020-12-03T08:00:00.0000001Z\""),
+            (
+                ValueKind::Uuid,
+                b"A0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+                "\"A0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11\"",
+            ),
             (ValueKind::Guid, &guid, "\"03020100-0504-0706-0809-0a0b0c0d0e0f\""),
             (ValueKind::Sid, sid, "\"S-1-5-21-1-2-3-500\""),
             (ValueKind::Binary, b"plain text", "\"cGxhaW4gdGV4dA==\""),
             (ValueKind::Binary, b"\xff\0", "\"/wA=\""),
-            (ValueKind::Text, "a \"quoted\"\nline \u{1F600}".as_bytes(), "\"a \\\"quoted\\\"\\nline \u{1F600}\""),
+            (
+                ValueKind::Text,
+                "a \"quoted\"\nline \u{1F600}".as_bytes(),
+                "\"a \\\"quoted\\\"\\nline \u{1F600}\"",
+            ),
             (ValueKind::PossiblyEmptyText, b"", "\"\""),
         ];
         for (kind, octets, json) in cases {

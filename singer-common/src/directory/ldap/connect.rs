@@ -42,7 +42,12 @@ pub(super) async fn connect(config: &DirectoryConfig) -> Result<(Ldap, String), 
         }
         attempt += 1;
         let pause = jittered(wait.min(config.retry_max_wait));
-        tracing::warn!("{}; attempt {attempt} of {} in {} ms", failure.error, config.retry_attempts, pause.as_millis());
+        tracing::warn!(
+            "{}; attempt {attempt} of {} in {} ms",
+            failure.error,
+            config.retry_attempts,
+            pause.as_millis()
+        );
         tokio::time::sleep(pause).await;
         wait = wait.saturating_mul(2);
     }
@@ -112,7 +117,10 @@ async fn bind(config: &DirectoryConfig, ldap: &mut Ldap, url: &str) -> Result<()
         Err(e) => {
             let (reason, curable) = explain(&e, config);
             Err(Failure {
-                error: DirectoryError::Connect { server: url.to_owned(), reason: format!("during the bind: {reason}") },
+                error: DirectoryError::Connect {
+                    server: url.to_owned(),
+                    reason: format!("during the bind: {reason}"),
+                },
                 curable,
             })
         }
@@ -122,9 +130,10 @@ async fn bind(config: &DirectoryConfig, ldap: &mut Ldap, url: &str) -> Result<()
 /// Why a connection did not come about, in words, and whether trying again may help.
 fn explain(error: &LdapError, config: &DirectoryConfig) -> (String, bool) {
     match error {
-        LdapError::Timeout { .. } => {
-            (format!("no answer within {} s (connect_timeout_seconds)", config.connect_timeout.as_secs()), true)
-        }
+        LdapError::Timeout { .. } => (
+            format!("no answer within {} s (connect_timeout_seconds)", config.connect_timeout.as_secs()),
+            true,
+        ),
         LdapError::Rustls { source } => (tls::explain(source), false),
         LdapError::LdapResult { result } => {
             (format!("StartTLS: {}", result_code::describe(result.rc, &result.text)), false)

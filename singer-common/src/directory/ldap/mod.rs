@@ -210,11 +210,9 @@ impl LdapDirectory {
     fn lost(&self, operation: &'static str, dn: &str, error: &LdapError) -> DirectoryError {
         let dn = dn.to_owned();
         match error {
-            LdapError::Timeout { .. } => DirectoryError::Timeout {
-                operation,
-                dn,
-                seconds: self.config().operation_timeout.as_secs(),
-            },
+            LdapError::Timeout { .. } => {
+                DirectoryError::Timeout { operation, dn, seconds: self.config().operation_timeout.as_secs() }
+            }
             LdapError::ResultRecv { .. }
             | LdapError::OpSend { .. }
             | LdapError::IdScrubSend { .. }

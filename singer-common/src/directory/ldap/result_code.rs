@@ -33,10 +33,18 @@ const fn row(code: u32, name: &'static str, advice: &'static str) -> Row {
 
 const ROWS: &[Row] = &[
     row(0, "success", ""),
-    row(1, "operationsError", "Active Directory says this to who has not bound: set bind_dn and bind_password"),
+    row(
+        1,
+        "operationsError",
+        "Active Directory says this to who has not bound: set bind_dn and bind_password",
+    ),
     row(2, "protocolError", ""),
     row(3, "timeLimitExceeded", "narrow the filter, or ask the administrator for a longer time limit"),
-    row(4, "sizeLimitExceeded", "set page_size to a number the server allows, or ask the administrator for a higher limit"),
+    row(
+        4,
+        "sizeLimitExceeded",
+        "set page_size to a number the server allows, or ask the administrator for a higher limit",
+    ),
     row(5, "compareFalse", ""),
     row(6, "compareTrue", ""),
     row(7, "authMethodNotSupported", "choose another auth_method"),
@@ -56,7 +64,11 @@ const ROWS: &[Row] = &[
     row(33, "aliasProblem", ""),
     row(34, "invalidDNSyntax", "check the DN's spelling (RFC 4514)"),
     row(36, "aliasDereferencingProblem", ""),
-    row(48, "inappropriateAuthentication", "the entry of bind_dn has no password, or anonymous access is off"),
+    row(
+        48,
+        "inappropriateAuthentication",
+        "the entry of bind_dn has no password, or anonymous access is off",
+    ),
     row(49, "invalidCredentials", "check bind_dn and bind_password"),
     row(50, "insufficientAccessRights", "the bound user needs more rights: ask the administrator"),
     row(51, "busy", "try again later"),

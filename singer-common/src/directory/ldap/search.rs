@@ -39,7 +39,10 @@ enum Progress {
 
 impl std::fmt::Debug for LdapSearch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LdapSearch").field("request", &self.request).field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("LdapSearch")
+            .field("request", &self.request)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }
 
@@ -76,6 +79,18 @@ impl LdapSearch {
             self.page = None;
         }
         result
+    }
+
+    /// Reads the page in hand to its end, and asks for no other. OpenLDAP keeps one paging state per connection: a
+    /// paged search that begins while another's page is still under way is refused ("cookie is invalid or old").
+    pub(in crate::directory) async fn abandon(mut self) -> Result<(), DirectoryError> {
+        if let Some(page) = &mut self.page {
+            while let Some(_unwanted) =
+                page.next().await.map_err(|e| self.directory.lost(OPERATION, &self.request.base, &e))?
+            {
+            }
+        }
+        Ok(())
     }
 
     async fn advance(&mut self) -> Result<Option<SearchItem>, DirectoryError> {
@@ -127,16 +142,14 @@ impl LdapSearch {
             Scope::One => ldap3::Scope::OneLevel,
             Scope::Sub => ldap3::Scope::Subtree,
         };
-        ldap.streaming_search(&base, scope, &filter, attributes)
-            .await
-            .map_err(|e| match e {
-                LdapError::FilterParsing => DirectoryError::Protocol {
-                    operation: OPERATION,
-                    dn: base.clone(),
-                    reason: format!("`{filter}` is not a search filter (RFC 4515)"),
-                },
-                e => self.directory.lost(OPERATION, &base, &e),
-            })
+        ldap.streaming_search(&base, scope, &filter, attributes).await.map_err(|e| match e {
+            LdapError::FilterParsing => DirectoryError::Protocol {
+                operation: OPERATION,
+                dn: base.clone(),
+                reason: format!("`{filter}` is not a search filter (RFC 4515)"),
+            },
+            e => self.directory.lost(OPERATION, &base, &e),
+        })
     }
 
     /// Looks at the end of a page. Whether there is another one.
@@ -157,12 +170,17 @@ impl LdapSearch {
             }
             result_code::ADMIN_LIMIT_EXCEEDED if self.page_size > 1 && self.entries_of_page == 0 => {
                 let smaller = self.page_size / 2;
-                tracing::debug!("the server refuses pages of {} entries; asking for {smaller}", self.page_size);
+                tracing::debug!(
+                    "the server refuses pages of {} entries; asking for {smaller}",
+                    self.page_size
+                );
                 self.page_size = smaller;
                 Ok(true)
             }
             result_code::UNAVAILABLE_CRITICAL_EXTENSION if first && self.page_size > 0 => {
-                tracing::warn!("the server has no paged results (RFC 2696); reading unpaged, which may end at its size limit");
+                tracing::warn!(
+                    "the server has no paged results (RFC 2696); reading unpaged, which may end at its size limit"
+                );
                 self.page_size = 0;
                 Ok(true)
             }
@@ -217,8 +235,12 @@ fn entry(tag: StructureTag) -> Option<Entry> {
 fn attribute(tag: StructureTag) -> Option<Attribute> {
     let mut parts = tag.expect_constructed()?.into_iter();
     let description = String::from_utf8(parts.next()?.expect_primitive()?).ok()?;
-    let values =
-        parts.next()?.expect_constructed()?.into_iter().map(StructureTag::expect_primitive).collect::<Option<_>>()?;
+    let values = parts
+        .next()?
+        .expect_constructed()?
+        .into_iter()
+        .map(StructureTag::expect_primitive)
+        .collect::<Option<_>>()?;
     Some(Attribute { description, values })
 }
 

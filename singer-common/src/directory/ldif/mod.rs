@@ -76,7 +76,9 @@ impl LdifDirectory {
                         }
                         Record::Change(change) => change,
                     };
-                    store.apply(&change, Schema::standard()).map_err(|e| fail(format!("line {line}: {e}"), false))?;
+                    store
+                        .apply(&change, Schema::standard())
+                        .map_err(|e| fail(format!("line {line}: {e}"), false))?;
                 }
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => store.mark_changed(),
@@ -84,14 +86,13 @@ impl LdifDirectory {
         }
         store.loaded();
         let schema = Arc::new(complete_schema(&store));
-        let root_dse = RootDse {
-            vendor: Vendor::Ldif,
-            naming_contexts: store.naming_contexts(),
-            ..RootDse::default()
-        };
+        let root_dse =
+            RootDse { vendor: Vendor::Ldif, naming_contexts: store.naming_contexts(), ..RootDse::default() };
         let location = format!("ldif:{}", path.display());
         let store = Mutex::new(store);
-        Ok(Self { shared: Arc::new(Shared { path: path.to_owned(), location, root_dse, schema, format, store }) })
+        Ok(Self {
+            shared: Arc::new(Shared { path: path.to_owned(), location, root_dse, schema, format, store }),
+        })
     }
 
     /// What follows from the entries.
@@ -123,7 +124,8 @@ impl LdifDirectory {
         };
         let filter = Filter::parse(&request.filter)
             .map_err(|e| protocol(format!("`{}` is not a search filter: {e}", request.filter)))?;
-        let base = DnKey::parse(&request.base, self.schema()).map_err(|e| protocol(format!("not a DN: {e}")))?;
+        let base =
+            DnKey::parse(&request.base, self.schema()).map_err(|e| protocol(format!("not a DN: {e}")))?;
         if !base.is_root() && !self.store().contains(&base) {
             return Err(no_such_object("search", &request.base));
         }
@@ -140,7 +142,7 @@ impl LdifDirectory {
     /// Reads one entry; `None` when there is none of that name.
     pub fn read(&self, dn: &str, attributes: &[&str]) -> Result<Option<Entry>, DirectoryError> {
         match self.search(&SearchRequest::new(dn, Scope::Base, "(objectClass=*)", attributes)) {
-            Ok(mut search) => Ok(search.next().and_then(|item| match item {
+            Ok(mut search) => Ok(search.advance().and_then(|item| match item {
                 SearchItem::Entry(entry) => Some(entry),
                 SearchItem::Reference(_) => None,
             })),
@@ -167,7 +169,10 @@ impl LdifDirectory {
             unreachable: false,
         };
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = tempfile::Builder::new().prefix(".target-ldap-").tempfile_in(folder).map_err(|e| fail(e.to_string()))?;
+        let file = tempfile::Builder::new()
+            .prefix(".target-ldap-")
+            .tempfile_in(folder)
+            .map_err(|e| fail(e.to_string()))?;
         // No `version: 1` line: slapadd refuses it, and everybody reads LDIF without it.
         let mut writer = LdifWriter::new(BufWriter::new(file));
         match self.shared.format {
@@ -197,8 +202,8 @@ fn keep_permissions(path: &Path, file: &File) {
     {
         use std::os::unix::fs::PermissionsExt as _;
         // Without a file to follow, readable by the group at most: a directory holds password hashes.
-        let permissions =
-            std::fs::metadata(path).map_or_else(|_| std::fs::Permissions::from_mode(0o640), |m| m.permissions());
+        let permissions = std::fs::metadata(path)
+            .map_or_else(|_| std::fs::Permissions::from_mode(0o640), |m| m.permissions());
         let _ = file.set_permissions(permissions);
     }
     #[cfg(not(unix))]
@@ -206,7 +211,12 @@ fn keep_permissions(path: &Path, file: &File) {
 }
 
 pub(super) fn no_such_object(operation: &'static str, dn: &str) -> DirectoryError {
-    store::failure(operation, dn, super::ldap::result_code::NO_SUCH_OBJECT, "there is no such entry in the file")
+    store::failure(
+        operation,
+        dn,
+        super::ldap::result_code::NO_SUCH_OBJECT,
+        "there is no such entry in the file",
+    )
 }
 
 /// The standard schema, and for each attribute it does not know whose values are not all text: octets.
@@ -243,7 +253,7 @@ pub struct LdifSearch {
 
 impl LdifSearch {
     /// The next item; `None` at the end.
-    pub fn next(&mut self) -> Option<SearchItem> {
+    pub fn advance(&mut self) -> Option<SearchItem> {
         let schema = self.directory.schema().clone();
         loop {
             let store = self.directory.store();

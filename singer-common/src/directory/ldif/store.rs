@@ -21,7 +21,13 @@ pub(super) struct Store {
 
 /// The error a server would answer with.
 pub(super) fn failure(operation: &'static str, dn: &str, code: u32, text: &str) -> DirectoryError {
-    DirectoryError::Operation { operation, dn: dn.to_owned(), code, matched: String::new(), text: text.to_owned() }
+    DirectoryError::Operation {
+        operation,
+        dn: dn.to_owned(),
+        code,
+        matched: String::new(),
+        text: text.to_owned(),
+    }
 }
 
 impl Store {
@@ -77,7 +83,12 @@ impl Store {
     pub(super) fn load(&mut self, entry: Entry) -> Result<(), DirectoryError> {
         let key = key("add", &entry.dn, Schema::standard())?;
         if self.contains(&key) {
-            return Err(failure("add", &entry.dn, result_code::ENTRY_ALREADY_EXISTS, "the entry is in the file twice"));
+            return Err(failure(
+                "add",
+                &entry.dn,
+                result_code::ENTRY_ALREADY_EXISTS,
+                "the entry is in the file twice",
+            ));
         }
         self.log.push(Change::Add(entry.clone()));
         self.entries.insert(key, entry);
@@ -179,13 +190,18 @@ impl Store {
             }
             None => parts("rename", dn)?.get(1..).unwrap_or_default().join(","),
         };
-        let new_dn = join(new_rdn, &parent);
-        let new_key = key("rename", &new_dn, schema)?;
+        let destination = join(new_rdn, &parent);
+        let new_key = key("rename", &destination, schema)?;
         if new_key != old_key && self.contains(&new_key) {
             return Err(failure("rename", dn, result_code::ENTRY_ALREADY_EXISTS, "the new name is taken"));
         }
         if old_key.is_ancestor_of(&new_key) {
-            return Err(failure("rename", dn, result_code::NAMING_VIOLATION, "an entry cannot move below itself"));
+            return Err(failure(
+                "rename",
+                dn,
+                result_code::NAMING_VIOLATION,
+                "an entry cannot move below itself",
+            ));
         }
         let mut renamed = entry.clone();
         rename_values(&mut renamed, old_name.rdn(), rdn, delete_old_rdn, schema);
@@ -193,13 +209,16 @@ impl Store {
         let mut moved = Vec::new();
         for (key, below) in self.entries.range(old_key.subtree()) {
             if *key == old_key {
-                renamed.dn.clone_from(&new_dn);
+                renamed.dn.clone_from(&destination);
                 moved.push((key.clone(), renamed.clone()));
                 continue;
             }
             let names = parts("rename", &below.dn)?;
             let kept = names.get(..names.len().saturating_sub(depth)).unwrap_or_default().join(",");
-            moved.push((key.clone(), Entry { dn: join(&kept, &new_dn), attributes: below.attributes.clone() }));
+            moved.push((
+                key.clone(),
+                Entry { dn: join(&kept, &destination), attributes: below.attributes.clone() },
+            ));
         }
         for (key, _) in &moved {
             self.entries.remove(key);
@@ -249,7 +268,8 @@ fn rename_values(entry: &mut Entry, old: Option<&Rdn>, new: &Rdn, delete_old: bo
         }
     }
     for ava in &new.avas {
-        let modification = Modification::new(ModificationKind::Add, ava.attribute.clone(), vec![ava.value.clone()]);
+        let modification =
+            Modification::new(ModificationKind::Add, ava.attribute.clone(), vec![ava.value.clone()]);
         // The value may be there already.
         let _ = modify(entry, &modification, schema);
     }
@@ -260,8 +280,7 @@ fn modify(entry: &mut Entry, change: &Modification, schema: &Schema) -> Result<(
     let name = &change.description;
     let rule = schema.equality(name);
     let normal = |value: &[u8]| rule.normalize(value, schema).into_owned();
-    let same_name =
-        |a: &Attribute| same_description(schema, &a.description, name);
+    let same_name = |a: &Attribute| same_description(schema, &a.description, name);
     let position = entry.attributes.iter().position(same_name);
     let present: HashSet<Vec<u8>> = position
         .and_then(|p| entry.attributes.get(p))
@@ -271,7 +290,10 @@ fn modify(entry: &mut Entry, change: &Modification, schema: &Schema) -> Result<(
     match change.kind {
         ModificationKind::Add => {
             if change.values.iter().any(|v| present.contains(&normal(v))) {
-                return Err((result_code::ATTRIBUTE_OR_VALUE_EXISTS, format!("`{name}` has the value already")));
+                return Err((
+                    result_code::ATTRIBUTE_OR_VALUE_EXISTS,
+                    format!("`{name}` has the value already"),
+                ));
             }
             match position.and_then(|p| entry.attributes.get_mut(p)) {
                 Some(attribute) => attribute.values.extend(change.values.iter().cloned()),
@@ -299,7 +321,8 @@ fn modify(entry: &mut Entry, change: &Modification, schema: &Schema) -> Result<(
             for value in &mut attribute.values {
                 let sum = step.zip(number(value)).and_then(|(s, n)| n.checked_add(s));
                 // RFC 4525 section 3: a value that is no number is a constraint violation.
-                *value = sum.ok_or_else(|| (19, format!("`{name}` is not a number")))?.to_string().into_bytes();
+                *value =
+                    sum.ok_or_else(|| (19, format!("`{name}` is not a number")))?.to_string().into_bytes();
             }
         }
     }
@@ -375,7 +398,12 @@ mod tests {
         let dns: Vec<&str> = s.entries().map(|e| e.dn.as_str()).collect();
         assert_eq!(
             dns,
-            ["dc=x,dc=test", "ou=b,dc=x,dc=test", "ou=c,ou=b,dc=x,dc=test", "cn=One\\, Two,ou=c,ou=b,dc=x,dc=test"]
+            [
+                "dc=x,dc=test",
+                "ou=b,dc=x,dc=test",
+                "ou=c,ou=b,dc=x,dc=test",
+                "cn=One\\, Two,ou=c,ou=b,dc=x,dc=test"
+            ]
         );
         let moved = s.entries().find(|e| e.dn.starts_with("ou=c")).unwrap();
         assert_eq!(moved.values("ou"), [b"c".to_vec()]);

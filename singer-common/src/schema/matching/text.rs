@@ -15,10 +15,11 @@ pub(super) fn prepared(text: &str, fold_case: bool) -> Cow<'_, [u8]> {
     Cow::Owned(collapsed(&folded(text, fold_case), true, true).into_bytes())
 }
 
-/// Postal addresses: each line by itself (RFC 4517 section 4.2.12). The lines stay apart by `$`.
+/// Postal addresses: each line by itself (RFC 4517 section 4.2.12). The lines stay apart by `$`; a dollar sign that
+/// only folding brings forth (`＄`) is written as one inside a line is (RFC 4517 section 3.3.28).
 pub(super) fn list(text: &str) -> String {
-    let lines: Vec<String> = text.split('$').map(|l| collapsed(&folded(l, true), true, true)).collect();
-    lines.join("$")
+    let line = |l| collapsed(&folded(l, true), true, true).replace('$', "\\24");
+    text.split('$').map(line).collect::<Vec<_>>().join("$")
 }
 
 /// Text in small letters, without characters that do not count.
@@ -41,19 +42,7 @@ fn folded(text: &str, fold_case: bool) -> String {
     if text.is_ascii() {
         return if fold_case { text.to_ascii_lowercase() } else { text.to_owned() };
     }
-    // Small letters can have compatibility forms and the other way round; a few rounds settle every text.
-    let mut now = round(text, fold_case);
-    for _ in 0..3 {
-        let next = round(&now, fold_case);
-        if next == now {
-            break;
-        }
-        now = next;
-    }
-    now
-}
-
-fn round(text: &str, fold_case: bool) -> String {
+    // NFKC first: some compatibility forms (`ℌ`) stand for capitals.
     if fold_case { text.nfkc().flat_map(char::to_lowercase).nfkc().collect() } else { text.nfkc().collect() }
 }
 

@@ -1,6 +1,8 @@
 //! LDAP's times and RFC 3339. Fractions are kept as they are written: they are text, never a float.
 
-use chrono::{DateTime, Duration, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeZone, Utc};
+use chrono::{
+    DateTime, Duration, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeZone, Utc,
+};
 
 use super::InvalidValue;
 
@@ -41,7 +43,8 @@ fn generalized(text: &[u8]) -> Option<String> {
     };
     // RFC 4517 allows the leap second; chrono keeps it as the second before, so it is put back below.
     let leap = second == Some(60);
-    let time = NaiveTime::from_hms_opt(hour, minute.unwrap_or(0), if leap { 59 } else { second.unwrap_or(0) })?;
+    let time =
+        NaiveTime::from_hms_opt(hour, minute.unwrap_or(0), if leap { 59 } else { second.unwrap_or(0) })?;
     let mut utc = NaiveDateTime::new(date, time).checked_sub_signed(offset)?;
     let mut kept = fraction;
     if !keep && !fraction.is_empty() {
