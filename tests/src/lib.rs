@@ -1,1 +1,14 @@
-//! The harness of the integration tests.
+//! The harness of the integration tests: real servers, the freshly built executables, and independent eyes.
+//!
+//! Nothing here uses `singer-common`: what a test compares with must not share a mistake with what it tests.
+
+// A harness that cannot do its work must say so and stop the test at once: a panic here is a failed test.
+// `exits` and its kin are assertions that may be chained, and need not be.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, clippy::return_self_not_must_use)]
+
+pub mod certificates;
+pub mod hostile;
+pub mod ldif;
+pub mod memory;
+pub mod run;
+pub mod slapd;

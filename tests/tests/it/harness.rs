@@ -1,0 +1,155 @@
+//! The harness itself: a test that uses it can only be trusted when it is right.
+
+use ldap_tests::hostile;
+use ldap_tests::ldif::{assert_same, normalize_dn, parse, records};
+use ldap_tests::memory::peak_kib;
+use ldap_tests::slapd::{ADMIN_PASSWORD, Slapd, SlapdOptions, tool};
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+#[test]
+fn slapd_starts_answers_restarts_dies_and_stops() {
+    let mut slapd = Slapd::start(SlapdOptions::with_users());
+    let before = slapd.dump();
+    assert_eq!(before.len(), 6);
+    slapd.restart();
+    assert_same("before", &before, "after a restart", &slapd.dump());
+    slapd.kill();
+    slapd.restart();
+    assert_same("before", &before, "after a crash", &slapd.dump());
+    assert_same(
+        "ldapsearch",
+        &slapd.dump_attributes(&["*", "+"]),
+        "slapcat",
+        &without_operational_noise(&slapd),
+    );
+    let port = slapd.ldap_port();
+    drop(slapd);
+    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "slapd is gone");
+}
+
+/// slapcat has all that is stored; ldapsearch adds what the server computes.
+fn without_operational_noise(slapd: &Slapd) -> ldap_tests::ldif::Tree {
+    let mut tree = parse(&slapd.slapcat());
+    let online = slapd.dump_attributes(&["*", "+"]);
+    for (dn, attributes) in &mut tree {
+        for name in ["entrydn", "subschemasubentry", "hassubordinates", "contextcsn"] {
+            attributes.remove(name);
+            if let Some(values) = online.get(dn).and_then(|a| a.get(name)) {
+                attributes.insert(name.to_owned(), values.clone());
+            }
+        }
+    }
+    tree
+}
+
+#[test]
+fn slapd_answers_over_tls_and_its_socket() {
+    let slapd = Slapd::start(SlapdOptions::with_users());
+    let ca = slapd.certificates().ca.clone();
+    let whoami = |args: &[&str]| {
+        let output = Command::new(tool("ldapwhoami"))
+            .args(args)
+            .env("LDAPTLS_CACERT", &ca)
+            .env("LDAPTLS_CERT", &slapd.certificates().client_cert)
+            .env("LDAPTLS_KEY", &slapd.certificates().client_key)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let admin = format!("dn:{}", slapd.admin_dn());
+    let simple = ["-x", "-D", &slapd.admin_dn(), "-w", ADMIN_PASSWORD];
+    assert_eq!(whoami(&[&simple[..], &["-H", &slapd.ldaps_uri()]].concat()), admin);
+    assert_eq!(whoami(&[&simple[..], &["-ZZ", "-H", &slapd.ldap_uri()]].concat()), admin);
+    assert_eq!(whoami(&["-Q", "-Y", "EXTERNAL", "-H", &slapd.ldapi_uri()]), admin);
+    let alice = "dn:uid=alice,ou=people,dc=example,dc=test";
+    assert_eq!(whoami(&["-Q", "-Y", "EXTERNAL", "-H", &slapd.ldaps_uri()]), alice);
+}
+
+#[test]
+fn slapd_has_every_option() {
+    let mut options = SlapdOptions::empty().suffix("dc=other,dc=test");
+    options.accesslog = true;
+    options.memberof = true;
+    let slapd = Slapd::start(options);
+    assert!(slapd.dump().is_empty());
+    slapd.ldapadd(
+        b"dn: dc=other,dc=test\nobjectClass: domain\ndc: other\n\n\
+        dn: cn=g,dc=other,dc=test\nobjectClass: groupOfNames\ncn: g\nmember: dc=other,dc=test\n",
+    );
+    assert_eq!(slapd.dump().len(), 2);
+    assert!(slapd.dump_attributes(&["memberOf"]).values().any(|e| e.contains_key("memberof")));
+}
+
+#[test]
+fn slapd_takes_all_of_the_hostile_directory() {
+    let slapd = hostile::start();
+    let online = slapd.dump();
+    let file = parse(format!("{}\n\n{}", hostile::ldif(), hostile::generated()).as_bytes());
+    assert_eq!(online.len(), file.len());
+    assert_eq!(online["cn=everyone,ou=hostile,dc=example,dc=test"]["member"].len(), hostile::MEMBERS);
+
+    // A child comes before its parent, both for a plain entry and for a container.
+    let output = Command::new(tool("ldapsearch"))
+        .args(["-x", "-LLL", "-o", "ldif-wrap=no", "-M", "-H", &slapd.ldap_uri(), "-b", slapd.suffix()])
+        .args(["-D", &slapd.admin_dn(), "-w", ADMIN_PASSWORD, "(objectClass=*)", "1.1"])
+        .output()
+        .unwrap();
+    let order: Vec<String> = parse_in_order(&output.stdout);
+    let position = |dn: &str| order.iter().position(|d| d == dn).unwrap_or_else(|| panic!("no {dn}"));
+    let suffix = slapd.suffix();
+    assert!(
+        position(&format!("cn=early child,uid=late parent,ou=people,{suffix}"))
+            < position(&format!("uid=late parent,ou=people,{suffix}"))
+    );
+    assert!(position(&format!("ou=early,ou=zzz,{suffix}")) < position(&format!("ou=zzz,{suffix}")));
+
+    // And what slapd took is what the file says, value by value.
+    let mut expected = file;
+    for (from, to) in [
+        ("cn=early child,dc=example,dc=test", "cn=early child,uid=late parent,ou=people,dc=example,dc=test"),
+        ("ou=early,dc=example,dc=test", "ou=early,ou=zzz,dc=example,dc=test"),
+        ("uid=in early,ou=early,dc=example,dc=test", "uid=in early,ou=early,ou=zzz,dc=example,dc=test"),
+    ] {
+        let entry = expected.remove(from).unwrap();
+        expected.insert(to.to_owned(), entry);
+    }
+    // slapd keeps the schema's own name of an attribute.
+    let respelled = expected.get_mut("uid=typed3,ou=hostile,dc=example,dc=test").unwrap();
+    for (from, to) in
+        [("commonname", "cn"), ("2.5.4.4", "sn"), ("userid", "uid"), ("testtextalias", "testtext")]
+    {
+        let values = respelled.remove(from).unwrap();
+        respelled.insert(to.to_owned(), values);
+    }
+    assert_same("the file", &expected, "slapd", &online);
+}
+
+fn parse_in_order(ldif: &[u8]) -> Vec<String> {
+    records(ldif)
+        .into_iter()
+        .map(|r| normalize_dn(std::str::from_utf8(&r.first().unwrap().1).unwrap()))
+        .collect()
+}
+
+#[test]
+fn the_peak_of_a_process_is_seen() {
+    const KEPT: usize = 60_000_000;
+    // tail keeps what it may have to print, and prints nothing before its input ends.
+    let mut child = Command::new("tail")
+        .args(["-c", &KEPT.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let before = peak_kib(child.id()).unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&vec![b'x'; KEPT]).unwrap();
+    let after = peak_kib(child.id()).unwrap();
+    drop(stdin);
+    child.wait().unwrap();
+    assert!(before < 20_000, "{before} KiB");
+    assert!(after > 55_000, "{after} KiB");
+    assert!(peak_kib(child.id()).is_none(), "a process that ended has no peak");
+}

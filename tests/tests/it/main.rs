@@ -1,0 +1,14 @@
+//! The pair against real servers: one binary, so that the executables are built once.
+
+// A panic here is a failed test; and what a test is for is in its name.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod discover;
+mod exit_codes;
+mod harness;
+mod ldif;
+mod mapping;
+mod memory;
+mod mirror;
+mod support;
+mod sync;
