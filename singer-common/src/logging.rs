@@ -105,7 +105,8 @@ where
             LogFormat::Text => {
                 // A value from a directory must not be able to start a line of its own.
                 let mut text = fields.message.replace(['\n', '\r'], " ");
-                for (key, value) in &fields.others {
+                // For people, the message itself says which stream it is about.
+                for (key, value) in fields.others.iter().filter(|(key, _)| **key != "stream") {
                     let _ = write!(text, " {key}={value}");
                 }
                 let time = now.format("%Y-%m-%d %H:%M:%S,%3f");

@@ -212,7 +212,7 @@ mod tests {
                 "ou=People,ou=Asia Pacific,dc=example,dc=test",
                 "ou=serviceAccounts,dc=example,dc=test",
                 "ou=Organizational-Units,dc=example,dc=test",
-                "ou=###,dc=example,dc=test",
+                "ou=\\#\\#,dc=example,dc=test",
                 "ou=a b,dc=example,dc=test",
                 "ou=a-b,dc=example,dc=test",
             ]),

@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(
             message,
             json!({"type": "RECORD", "stream": "s \"1\"", "version": 7, "time_extracted": "2026-01-01T00:00:00Z",
-                "record": {"dn": "cn=B\\, b,dc=x", "cn": "a", "sn": ["x", null], "cn;lang-de": null}})
+                "record": {"dn": "cn=B\\, b,dc=x", "cn": "b, B", "sn": ["x", null], "cn;lang-de": null}})
         );
         assert_eq!(warnings.len(), 3, "{warnings:?}");
     }

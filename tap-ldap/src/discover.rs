@@ -225,7 +225,8 @@ fn describe(
     for name in &properties.names {
         json_properties.insert(name.clone(), property_schema(schema, name, single.contains(schema, name)));
         let automatic = key_properties.contains(name);
-        let required = must.iter().any(|m| m.eq_ignore_ascii_case(name));
+        // Every entry has an objectClass (RFC 4512 section 2.4.1), also where no entry was seen.
+        let required = name == "objectClass" || must.iter().any(|m| m.eq_ignore_ascii_case(name));
         let by_default =
             automatic || required || sample.has(name) || listed.iter().any(|a| schema.spell(a) == *name);
         metadata.push(property_metadata(schema, name, automatic, by_default));
