@@ -255,6 +255,13 @@ fn stream_metadata(key_properties: &[String]) -> MetadataEntry {
 /// The JSON schema of a property: SINGLE-VALUE decides scalar or array, never the data.
 fn property_schema(schema: &Schema, name: &str, single: bool) -> Value {
     let mut value = ValueKind::of(schema, name).json_schema();
+    // No schema says what this is: the text is the octets themselves (RFC 2045 section 2.8), whatever a target knows.
+    if schema.attribute_type(name).is_none()
+        && ValueKind::of(schema, name) == ValueKind::Text
+        && let Value::Object(object) = &mut value
+    {
+        object.insert("contentEncoding".into(), "8bit".into());
+    }
     if !single {
         value = json!({"type": ["null", "array"], "items": value});
     }

@@ -220,7 +220,7 @@ impl<'a, W: Write> Load<'a, W> {
             }
             self.print_state(false)?;
         }
-        if stopped.is_none() {
+        if stopped.is_none() && self.failure.is_none() {
             self.refuse_orphans();
         }
         // What was done is kept, even when something else failed.

@@ -71,9 +71,19 @@ enum Naming {
 #[derive(Debug)]
 struct Column {
     property: String,
-    /// The SCHEMA says that its texts are base64.
-    base64: bool,
+    encoding: Encoding,
     attributes: Vec<Target>,
+}
+
+/// What the SCHEMA says of a property's texts (`contentEncoding`, RFC 2045 section 6.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    /// Nothing: the attribute's syntax decides.
+    Unsaid,
+    /// They are base64 of the octets.
+    Base64,
+    /// They are the octets themselves.
+    Plain,
 }
 
 #[derive(Debug)]
@@ -123,7 +133,7 @@ impl Mapping {
                 .iter()
                 .map(|(property, names)| Column {
                     property: property.clone(),
-                    base64: is_base64(properties.get(property)),
+                    encoding: encoding(properties.get(property)),
                     attributes: names.iter().map(|n| target(schema, n)).collect(),
                 })
                 .collect(),
@@ -181,7 +191,11 @@ impl Mapping {
                 .render(&lookup)
                 .map_err(|error| MapError::Template { part: format!("values.{name}"), error })?;
             if let Some(text) = text {
-                let column = Column { property: format!("values.{name}"), base64: false, attributes: vec![] };
+                let column = Column {
+                    property: format!("values.{name}"),
+                    encoding: Encoding::Unsaid,
+                    attributes: vec![],
+                };
                 let value = Value::String(text.clone());
                 attributes.force(target.wanted(&value, &column, &self.rewrites, schema)?);
                 made.insert(target.description.to_ascii_lowercase(), vec![text]);
@@ -285,12 +299,16 @@ impl Target {
         let mut seen = HashSet::new();
         let mut values = Vec::with_capacity(elements.len());
         for element in elements {
-            // What is binary at its source stays so, whatever the destination calls it.
-            let kind = match (column.base64, self.kind) {
-                (true, ValueKind::Guid | ValueKind::Sid) | (false, _) => self.kind,
-                (true, _) => ValueKind::Binary,
+            let kind = match (column.encoding, self.kind) {
+                // What is binary at its source stays so, whatever the destination calls it.
+                (Encoding::Base64, _) => ValueKind::Binary,
+                (Encoding::Plain, ValueKind::Binary) => ValueKind::PossiblyEmptyText,
+                (_, kind) => kind,
             };
-            if kind == ValueKind::Binary && !column.base64 && is_password(&self.description) {
+            if kind == ValueKind::Binary
+                && column.encoding == Encoding::Unsaid
+                && is_password(&self.description)
+            {
                 return Err(fail(
                     "its property is plain text; passwords are taken only as base64 (contentEncoding) of a value already hashed",
                 ));
@@ -391,9 +409,34 @@ fn target(schema: &Schema, name: &str) -> Target {
     Target { description, kind }
 }
 
-fn is_base64(property: Option<&Value>) -> bool {
-    let direct = |p: &Value| p.get("contentEncoding").and_then(Value::as_str) == Some("base64");
-    property.is_some_and(|p| direct(p) || p.get("items").is_some_and(direct))
+/// A keyword of a property, or of its items.
+fn keyword<'p>(property: &'p Value, name: &str) -> Option<&'p str> {
+    property.get(name).or_else(|| property.get("items")?.get(name)).and_then(Value::as_str)
+}
+
+fn encoding(property: Option<&Value>) -> Encoding {
+    match property.and_then(|p| keyword(p, "contentEncoding")) {
+        None => Encoding::Unsaid,
+        Some(name) if name.eq_ignore_ascii_case("base64") => Encoding::Base64,
+        Some(_) => Encoding::Plain,
+    }
+}
+
+/// The kind of an attribute that the destination's schema does not know: what the SCHEMA tells.
+fn unknown_kind(property: &Value) -> ValueKind {
+    let is = |kind: &str| {
+        let types = property.get("items").unwrap_or(property).get("type");
+        types.is_some_and(|t| t == kind || t.as_array().is_some_and(|all| all.iter().any(|t| t == kind)))
+    };
+    if keyword(property, "format") == Some("date-time") {
+        ValueKind::GeneralizedTime
+    } else if is("boolean") {
+        ValueKind::Boolean
+    } else if is("integer") {
+        ValueKind::Integer
+    } else {
+        ValueKind::PossiblyEmptyText
+    }
 }
 
 fn is_password(description: &str) -> bool {
@@ -414,21 +457,23 @@ fn pass_through(
         if property.eq_ignore_ascii_case("dn") || property.starts_with("_sdc_") {
             continue;
         }
-        match schema.attribute_type(property) {
+        let target = match schema.attribute_type(property) {
             Some(attribute) if attribute.no_user_modification => continue,
-            Some(_) => {}
-            None if takes_unknown && is_attribute_description(property) => {}
+            Some(_) => target(schema, property),
+            None if takes_unknown && is_attribute_description(property) => {
+                Target { description: property.clone(), kind: unknown_kind(property_schema) }
+            }
             // With templates, properties that are no attributes may be their material.
             None if rule.dn_template.is_some() || !rule.values.is_empty() => continue,
             None => {
                 warnings.push(format!("stream `{stream}`: the destination's schema has no attribute `{property}`; it is left out"));
                 continue;
             }
-        }
+        };
         columns.push(Column {
             property: property.clone(),
-            base64: is_base64(Some(property_schema)),
-            attributes: vec![target(schema, property)],
+            encoding: encoding(Some(property_schema)),
+            attributes: vec![target],
         });
     }
     columns

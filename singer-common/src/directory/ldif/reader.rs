@@ -223,6 +223,8 @@ impl<R: BufRead> LdifReader<R> {
                     continue;
                 }
                 Some((b' ', _)) if in_comment => continue,
+                // OpenLDAP's ldapsearch writes each entry's name into a comment above it as it is, line feeds included.
+                Some(_) if in_comment && self.raw.lines.is_empty() && !text.contains(&b':') => continue,
                 Some((b' ', rest)) => (false, rest),
                 Some(_) => (true, text),
             };

@@ -210,3 +210,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_name_with_a_line_feed_in_ldapsearchs_comment_is_passed_over() {
+    let text = "# new\nline, hostile, example.test\ndn: cn=x\ncn: x\n";
+    let records: Vec<Record> = LdifReader::new(text.as_bytes()).map(Result::unwrap).collect();
+    assert_eq!(records.len(), 1);
+    // Anywhere else it is a mistake.
+    let text = "dn: cn=x\n# comment\ncn x\n";
+    assert!(LdifReader::new(text.as_bytes()).next().unwrap().is_err());
+}
