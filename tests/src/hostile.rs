@@ -20,6 +20,14 @@ pub fn start() -> Slapd {
     slapd
 }
 
+/// The same, loaded offline: values stay as the files spell them.
+pub fn start_offline() -> Slapd {
+    let options = SlapdOptions { base: Base::Empty, ..SlapdOptions::default() };
+    let slapd = Slapd::start(options.seed(ldif()).seed(generated()));
+    move_early_entries(&slapd);
+    slapd
+}
+
 /// The fixture file's text.
 pub fn ldif() -> String {
     std::fs::read_to_string(fixture("hostile.ldif")).unwrap()
