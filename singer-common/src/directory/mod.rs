@@ -79,7 +79,7 @@ pub enum SearchStream {
     /// From a server.
     Ldap(Box<ldap::LdapSearch>),
     /// From a file.
-    Ldif(ldif::LdifSearch),
+    Ldif(Box<ldif::LdifSearch>),
 }
 
 impl SearchStream {
@@ -171,7 +171,7 @@ impl Directory {
     pub async fn search(&self, request: SearchRequest) -> Result<SearchStream, DirectoryError> {
         match self {
             Directory::Ldap(d) => d.search(request).await.map(|s| SearchStream::Ldap(Box::new(s))),
-            Directory::Ldif(d) => d.search(&request).map(SearchStream::Ldif),
+            Directory::Ldif(d) => d.search(&request).map(|s| SearchStream::Ldif(Box::new(s))),
         }
     }
 
