@@ -7,6 +7,7 @@ pub mod container;
 pub mod convert;
 pub mod discover;
 pub mod run;
+pub mod sample;
 pub mod settings;
 pub mod source;
 pub mod sync;

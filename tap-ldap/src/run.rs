@@ -111,14 +111,14 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let stop = Stop::listen();
     let (directory, tree) = open(&config).await?;
     if args.discover {
-        let catalog = discover(&config, &tree).await?;
+        let catalog = discover(&config, &tree).await?.catalog;
         writer.line(&catalog.to_pretty_json()?)?;
         directory.close().await;
         return Ok(ExitCode::SUCCESS);
     }
     let catalog = match catalog {
         Some(catalog) => catalog,
-        None => discover(&config, &tree).await?,
+        None => discover(&config, &tree).await?.catalog,
     };
     let mut sync = Sync {
         config: &config,
@@ -181,7 +181,7 @@ async fn health(
         checks.push(json!({"name": "bind", "ok": true}));
         let catalog = match catalog {
             Some(catalog) => catalog,
-            None => discover(config, &tree).await?,
+            None => discover(config, &tree).await?.catalog,
         };
         checks.push(
             json!({"name": "schema", "ok": true, "detail": format!("{} streams", catalog.streams.len())}),
