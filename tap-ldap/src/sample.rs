@@ -84,13 +84,11 @@ impl Sample {
         let limit = config.sample_size.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
         let mut entries = Entries::open(tree, source, &attributes, limit).await?;
         while config.sample_size.is_none_or(|n| sample.entries < n) {
-            match entries.next().await? {
-                Some(entry) => sample.take(&entry, ids, tree.directory.schema()),
-                None => {
-                    sample.complete = true;
-                    break;
-                }
-            }
+            let Some(entry) = entries.next().await? else {
+                sample.complete = true;
+                break;
+            };
+            sample.take(&entry, ids, tree.directory.schema());
         }
         entries.close().await?;
         Ok(sample)
