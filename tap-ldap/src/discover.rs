@@ -9,8 +9,8 @@ use singer_common::entry::base_type;
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
 
-use crate::config::{StreamConfig, TapConfig};
-use crate::container::CONTAINERS_STREAM;
+use crate::config::{DiscoverBy, StreamConfig, TapConfig};
+use crate::container::{CONTAINERS_STREAM, snake_case};
 use crate::sample::{IdentityAttributes, Sample};
 use crate::source::{Source, Tree};
 
@@ -41,6 +41,25 @@ pub fn sources(config: &TapConfig, tree: &Tree) -> Vec<StreamSource> {
             })
             .collect();
     }
+    let mut streams = Vec::new();
+    if config.discover_by.containers() {
+        streams.extend(container_streams(tree));
+    }
+    for class in &tree.classes {
+        let mut name = snake_case(&class.class);
+        if streams.iter().any(|s: &StreamSource| s.name == name) {
+            name.push_str("_class");
+        }
+        streams.push(StreamSource {
+            id: class.class.clone(),
+            name,
+            source: Source::Class { filter: class.filter.clone() },
+        });
+    }
+    streams
+}
+
+fn container_streams(tree: &Tree) -> impl Iterator<Item = StreamSource> + '_ {
     let containers = StreamSource {
         id: CONTAINERS_STREAM.to_owned(),
         name: CONTAINERS_STREAM.to_owned(),
@@ -51,7 +70,7 @@ pub fn sources(config: &TapConfig, tree: &Tree) -> Vec<StreamSource> {
         name: c.stream.clone(),
         source: Source::Container { dn: c.dn.clone() },
     });
-    std::iter::once(containers).chain(each).collect()
+    std::iter::once(containers).chain(each)
 }
 
 /// A directory, described.
@@ -138,7 +157,9 @@ fn describe(
         "dn".into(),
         json!({"type": ["null", "string"], "description": "The entry's distinguished name (RFC 4514)"}),
     );
-    let mut metadata = vec![stream_metadata(&key_properties)];
+    // Of two ways to read the same entries, one is selected.
+    let selected = !(config.discover_by == DiscoverBy::Both && matches!(stream.source, Source::Class { .. }));
+    let mut metadata = vec![stream_metadata(&key_properties, selected)];
     metadata.push(MetadataEntry {
         breadcrumb: vec!["properties".into(), "dn".into()],
         metadata: Map::from_iter([
@@ -168,11 +189,11 @@ fn describe(
     }
 }
 
-fn stream_metadata(key_properties: &[String]) -> MetadataEntry {
+fn stream_metadata(key_properties: &[String], selected: bool) -> MetadataEntry {
     let metadata = json!({
         "inclusion": "available",
-        "selected": true,
-        "selected-by-default": true,
+        "selected": selected,
+        "selected-by-default": selected,
         "table-key-properties": key_properties,
     });
     MetadataEntry { breadcrumb: vec![], metadata: metadata.as_object().cloned().unwrap_or_default() }

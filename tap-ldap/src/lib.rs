@@ -2,6 +2,7 @@
 //!
 //! config → connect → discover/select → search → convert → emit. Data walks one way.
 
+pub mod classes;
 pub mod config;
 pub mod container;
 pub mod convert;

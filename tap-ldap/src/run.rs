@@ -139,7 +139,7 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
 async fn open(config: &TapConfig) -> anyhow::Result<(Directory, Tree)> {
     let directory = Directory::open(&config.directory, Access::Read).await?;
     let base = base(config, &directory)?;
-    let tree = Tree::find(&directory, &base, config.schemas.is_empty()).await?;
+    let tree = Tree::find(config, &directory, &base).await?;
     Ok((directory, tree))
 }
 

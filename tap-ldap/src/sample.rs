@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use singer_common::directory::{Directory, DirectoryError};
+use singer_common::directory::{Directory, DirectoryError, Paging};
 use singer_common::entry::Entry;
 use singer_common::schema::Schema;
 
@@ -82,7 +82,8 @@ impl Sample {
         attributes.extend(ids.operational.iter().cloned());
         let mut sample = Sample::default();
         let limit = config.sample_size.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-        let mut entries = Entries::open(tree, source, &attributes, limit).await?;
+        let paging = limit.map_or(Paging::Configured, Paging::AtMost);
+        let mut entries = Entries::open(tree, source, &attributes, paging).await?;
         while config.sample_size.is_none_or(|n| sample.entries < n) {
             let Some(entry) = entries.next().await? else {
                 sample.complete = true;

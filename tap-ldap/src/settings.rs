@@ -29,8 +29,8 @@ const OWN: &[Setting] = &[
     .alias(&["streams"]),
     Setting::new(
         "discover_by",
-        Kind::Choice(&["ou"]),
-        "What becomes a stream: `ou`, every container of entries.",
+        Kind::Choice(&["ou", "object_class", "both"]),
+        "What becomes a stream: every container of entries (`ou`), every structural class that occurs (`object_class`), or `both`; of both, the containers are selected by default.",
     )
     .or("\"ou\""),
     Setting::new(

@@ -2,11 +2,14 @@
 
 use std::collections::VecDeque;
 
-use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, SearchStream};
+use singer_common::directory::{
+    Directory, DirectoryError, Paging, Scope, SearchItem, SearchRequest, SearchStream,
+};
 use singer_common::dn::DnKey;
 use singer_common::entry::Entry;
 
-use crate::config::StreamConfig;
+use crate::classes::{self, ClassStream};
+use crate::config::{StreamConfig, TapConfig};
 use crate::container::{self, Containers};
 
 /// The operational attribute that tells whether entries lie below (X.501; OpenLDAP and 389 DS have it).
@@ -22,6 +25,11 @@ pub enum Source {
         /// The container.
         dn: String,
     },
+    /// The entries of a structural class.
+    Class {
+        /// The filter that only they pass.
+        filter: String,
+    },
     /// A search the user wrote.
     Search(Box<StreamConfig>),
 }
@@ -33,23 +41,37 @@ pub struct Tree {
     pub directory: Directory,
     /// Where it begins.
     pub base: String,
-    /// Its containers; none when the user wrote the streams.
+    /// Its containers; none when they are no streams.
     pub containers: Containers,
+    /// Its structural classes; none when they are no streams.
+    pub classes: Vec<ClassStream>,
     /// Whether the server tells if an entry has entries below it.
     tells_subordinates: bool,
 }
 
 impl Tree {
-    /// Looks the containers up, unless they are not needed.
-    pub async fn find(directory: &Directory, base: &str, by_container: bool) -> Result<Tree, DirectoryError> {
-        let (containers, tells_subordinates) = if by_container {
+    /// Looks up what the streams are made of.
+    pub async fn find(config: &TapConfig, directory: &Directory, base: &str) -> Result<Tree, DirectoryError> {
+        let discovers = config.schemas.is_empty();
+        let (containers, tells_subordinates) = if discovers && config.discover_by.containers() {
             let base_entry = directory.read(base, &[HAS_SUBORDINATES]).await?;
             let tells = base_entry.is_some_and(|e| e.attribute(HAS_SUBORDINATES).is_some());
             (Containers::find(directory, base).await?, tells)
         } else {
             (Containers::default(), false)
         };
-        Ok(Tree { directory: directory.clone(), base: base.to_owned(), containers, tells_subordinates })
+        let classes = if discovers && config.discover_by.classes() {
+            classes::find(directory, base).await?
+        } else {
+            Vec::new()
+        };
+        Ok(Tree {
+            directory: directory.clone(),
+            base: base.to_owned(),
+            containers,
+            classes,
+            tells_subordinates,
+        })
     }
 }
 
@@ -58,7 +80,7 @@ impl Tree {
 pub struct Entries<'a> {
     tree: &'a Tree,
     attributes: Vec<String>,
-    page_limit: Option<u32>,
+    paging: Paging,
     steps: VecDeque<Step>,
     current: Option<(SearchStream, Keep)>,
     /// Continuation references that were left out.
@@ -87,18 +109,18 @@ enum Keep {
 }
 
 impl<'a> Entries<'a> {
-    /// Begins to read a stream. `attributes` are those to ask the server for; `page_limit` is for short samples.
+    /// Begins to read a stream. `attributes` are those to ask the server for; `paging` is for short samples.
     pub async fn open(
         tree: &'a Tree,
         source: &Source,
         attributes: &[String],
-        page_limit: Option<u32>,
+        paging: Paging,
     ) -> Result<Entries<'a>, DirectoryError> {
         let schema = tree.directory.schema();
         let mut entries = Entries {
             tree,
             attributes: attributes.to_vec(),
-            page_limit,
+            paging,
             steps: VecDeque::new(),
             current: None,
             references: 0,
@@ -120,6 +142,11 @@ impl<'a> Entries<'a> {
                     entries.step(dn, Scope::Sub, Keep::Nearest { container: key.clone(), base: key })
                 }
             }
+            Source::Class { filter } => {
+                let mut request = entries.request(&tree.base, Scope::Sub);
+                request.filter.clone_from(filter);
+                Step::Search(request, Keep::All)
+            }
             Source::Search(stream) => {
                 let base = stream.base_dn.as_deref().unwrap_or(&tree.base);
                 let mut request = entries.request(base, stream.scope);
@@ -137,7 +164,7 @@ impl<'a> Entries<'a> {
             scope,
             filter: "(objectClass=*)".to_owned(),
             attributes: self.attributes.clone(),
-            page_limit: self.page_limit,
+            paging: self.paging,
         }
     }
 
@@ -168,9 +195,10 @@ impl<'a> Entries<'a> {
             match search.next().await? {
                 None => self.current = None,
                 Some(SearchItem::Reference(_)) => self.references += 1,
-                Some(SearchItem::Entry(entry)) => {
+                Some(SearchItem::Entry(mut entry)) => {
                     let keep = keep.clone();
                     if self.keeps(&keep, &entry)? {
+                        self.tree.directory.complete_ranges(&mut entry).await?;
                         return Ok(Some(entry));
                     }
                 }

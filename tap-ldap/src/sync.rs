@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use serde_json::json;
 use singer_common::catalog::{Catalog, CatalogEntry};
-use singer_common::directory::DirectoryError;
+use singer_common::directory::{DirectoryError, Paging};
 use singer_common::metrics::Metrics;
 use singer_common::schema::syntax::now;
 use singer_common::settings::SettingsError;
@@ -140,7 +140,8 @@ impl<W: Write> Sync<'_, W> {
         let mut converter = Converter::new(stream, self.tree.directory.schema());
         self.writer.schema(&stream.stream, &stream.selected_schema(), &stream.key_properties, &[])?;
         let mut records = 0;
-        let mut entries = Entries::open(self.tree, &source.source, &converter.attributes(), None).await?;
+        let mut entries =
+            Entries::open(self.tree, &source.source, &converter.attributes(), Paging::Configured).await?;
         loop {
             let next = tokio::select! {
                 biased;
@@ -229,7 +230,7 @@ pub async fn first_records(
         if !catalog.streams.iter().any(|s| s.tap_stream_id == source.id && s.is_selected()) {
             continue;
         }
-        let result = match Entries::open(tree, &source.source, &["1.1".to_owned()], Some(1)).await {
+        let result = match Entries::open(tree, &source.source, &["1.1".to_owned()], Paging::AtMost(1)).await {
             Ok(mut entries) => match entries.next().await {
                 Ok(entry) => entries.close().await.map(|()| entry.is_some()),
                 Err(e) => Err(e),
