@@ -96,6 +96,8 @@ pub struct TapConfig {
     pub single_valued: Vec<String>,
     /// Operational attributes of every stream, when the user chose them.
     pub operational_attributes: Option<Vec<String>>,
+    /// Whether streams with groups get a stream of memberships.
+    pub membership_streams: bool,
     /// The catalog to use when the command line names none.
     pub catalog_path: Option<String>,
     /// Whether METRIC lines are written.
@@ -117,6 +119,7 @@ impl TapConfig {
             discovery_sample_size: u64,
             single_valued: Vec<String>,
             operational_attributes: Option<Vec<String>>,
+            membership_streams: bool,
             catalog_path: Option<String>,
             enable_metrics: bool,
         }
@@ -147,6 +150,7 @@ impl TapConfig {
             sample_size: Some(raw.discovery_sample_size).filter(|n| *n > 0),
             single_valued: raw.single_valued,
             operational_attributes: raw.operational_attributes,
+            membership_streams: raw.membership_streams,
             catalog_path: raw.catalog_path,
             metrics: raw.enable_metrics,
         })

@@ -11,6 +11,7 @@ use singer_common::schema::syntax::ValueKind;
 
 use crate::config::{DiscoverBy, StreamConfig, TapConfig};
 use crate::container::{CONTAINERS_STREAM, snake_case};
+use crate::members;
 use crate::sample::{IdentityAttributes, Sample};
 use crate::source::{Source, Tree};
 
@@ -30,6 +31,22 @@ pub struct StreamSource {
 
 /// The streams of a directory, in the order they are synced: containers first, parents before children.
 pub fn sources(config: &TapConfig, tree: &Tree) -> Vec<StreamSource> {
+    let mut streams = entry_sources(config, tree);
+    if config.membership_streams {
+        let members: Vec<StreamSource> = streams
+            .iter()
+            .map(|s| StreamSource {
+                id: format!("{}{}", s.id, members::SUFFIX),
+                name: format!("{}{}", s.name, members::SUFFIX),
+                source: Source::Members(Box::new(s.source.clone())),
+            })
+            .collect();
+        streams.extend(members);
+    }
+    streams
+}
+
+fn entry_sources(config: &TapConfig, tree: &Tree) -> Vec<StreamSource> {
     if !config.schemas.is_empty() {
         return config
             .schemas
@@ -78,20 +95,28 @@ fn container_streams(tree: &Tree) -> impl Iterator<Item = StreamSource> + '_ {
 pub struct Discovery {
     /// Its streams, for Singer.
     pub catalog: Catalog,
-    /// What was seen in each of them, in the same order.
+    /// What was seen in each of them, in the same order; membership streams, which come last, have none.
     pub samples: Vec<Sample>,
 }
 
 /// Reads a sample of each stream and describes it.
 pub async fn discover(config: &TapConfig, tree: &Tree) -> Result<Discovery, DirectoryError> {
     let ids = IdentityAttributes::find(config, &tree.directory, &tree.base).await?;
+    let vendor = tree.directory.root_dse().vendor;
     let mut streams = Vec::new();
     let mut samples = Vec::new();
-    for stream in sources(config, tree) {
+    let mut members = Vec::new();
+    for stream in entry_sources(config, tree) {
         let sample = Sample::read(config, tree, &stream.source, &ids).await?;
-        streams.push(describe(config, tree.directory.schema(), &stream, &sample, &ids));
+        let entry = describe(config, tree.directory.schema(), &stream, &sample, &ids);
+        if config.membership_streams && members::has_groups(&sample, vendor) {
+            let [id, name] = [&stream.id, &stream.name].map(|n| format!("{n}{}", members::SUFFIX));
+            members.push(members::describe(&id, &name, entry.is_selected()));
+        }
+        streams.push(entry);
         samples.push(sample);
     }
+    streams.extend(members);
     Ok(Discovery { catalog: Catalog { streams }, samples })
 }
 
@@ -189,7 +214,8 @@ fn describe(
     }
 }
 
-fn stream_metadata(key_properties: &[String], selected: bool) -> MetadataEntry {
+/// The metadata of a stream itself.
+pub(crate) fn stream_metadata(key_properties: &[String], selected: bool) -> MetadataEntry {
     let metadata = json!({
         "inclusion": "available",
         "selected": selected,

@@ -51,6 +51,12 @@ const OWN: &[Setting] = &[
         "Operational attributes to add to every stream. Default: the immutable id, `createTimestamp`, `modifyTimestamp`, and the server's own change key.",
     ),
     Setting::new(
+        "membership_streams",
+        Kind::Boolean,
+        "For each stream with groups add one, `<name>_members`, with a record for each member of each group, from `member`, `uniqueMember`, `memberUid` and Active Directory's `primaryGroupID`.",
+    )
+    .or("false"),
+    Setting::new(
         "catalog_path",
         Kind::Text,
         "The catalog to use when there is no `--catalog`.",

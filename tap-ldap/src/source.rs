@@ -32,6 +32,8 @@ pub enum Source {
     },
     /// A search the user wrote.
     Search(Box<StreamConfig>),
+    /// The members of the groups of another source.
+    Members(Box<Source>),
 }
 
 /// What all sources of a run have in common.
@@ -79,6 +81,7 @@ impl Tree {
 #[derive(Debug)]
 pub struct Entries<'a> {
     tree: &'a Tree,
+    filter: &'static str,
     attributes: Vec<String>,
     paging: Paging,
     steps: VecDeque<Step>,
@@ -116,9 +119,25 @@ impl<'a> Entries<'a> {
         attributes: &[String],
         paging: Paging,
     ) -> Result<Entries<'a>, DirectoryError> {
+        Self::open_filtered(tree, source, attributes, paging, "(objectClass=*)").await
+    }
+
+    /// The same, but only entries that pass a filter are needed: others may come all the same.
+    pub async fn open_filtered(
+        tree: &'a Tree,
+        source: &Source,
+        attributes: &[String],
+        paging: Paging,
+        filter: &'static str,
+    ) -> Result<Entries<'a>, DirectoryError> {
         let schema = tree.directory.schema();
+        let source = match source {
+            Source::Members(of) => of,
+            other => other,
+        };
         let mut entries = Entries {
             tree,
+            filter,
             attributes: attributes.to_vec(),
             paging,
             steps: VecDeque::new(),
@@ -126,7 +145,7 @@ impl<'a> Entries<'a> {
             references: 0,
         };
         let step = match source {
-            Source::Containers => {
+            Source::Containers | Source::Members(_) => {
                 let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
                 Step::Ready(container::read_entries(&tree.directory, &tree.base, &names).await?.into())
             }
@@ -144,13 +163,13 @@ impl<'a> Entries<'a> {
             }
             Source::Class { filter } => {
                 let mut request = entries.request(&tree.base, Scope::Sub);
-                request.filter.clone_from(filter);
+                request.filter = both(filter, &request.filter);
                 Step::Search(request, Keep::All)
             }
             Source::Search(stream) => {
                 let base = stream.base_dn.as_deref().unwrap_or(&tree.base);
                 let mut request = entries.request(base, stream.scope);
-                request.filter.clone_from(&stream.filter);
+                request.filter = both(&stream.filter, &request.filter);
                 Step::Search(request, Keep::All)
             }
         };
@@ -162,14 +181,19 @@ impl<'a> Entries<'a> {
         SearchRequest {
             base: base.to_owned(),
             scope,
-            filter: "(objectClass=*)".to_owned(),
+            filter: self.filter.to_owned(),
             attributes: self.attributes.clone(),
             paging: self.paging,
         }
     }
 
     fn step(&self, base: &str, scope: Scope, keep: Keep) -> Step {
-        Step::Search(self.request(base, scope), keep)
+        let mut request = self.request(base, scope);
+        // Entries that would not pass may have entries below them that do.
+        if matches!(keep, Keep::Children) {
+            "(objectClass=*)".clone_into(&mut request.filter);
+        }
+        Step::Search(request, keep)
     }
 
     /// The next entry; `None` once the answer is complete.
@@ -239,4 +263,9 @@ impl<'a> Entries<'a> {
             }
         }
     }
+}
+
+/// A stream's own filter and another one. The user's filter stays as it is where nothing is added.
+fn both(own: &str, other: &str) -> String {
+    if other == "(objectClass=*)" { own.to_owned() } else { format!("(&{own}{other})") }
 }

@@ -244,8 +244,7 @@ fn join(head: &str, tail: &str) -> String {
 }
 
 fn invalid_dn(operation: &'static str, dn: &str, reason: &str) -> DirectoryError {
-    // RFC 4511 appendix A.2: invalidDNSyntax.
-    failure(operation, dn, 34, reason)
+    failure(operation, dn, result_code::INVALID_DN_SYNTAX, reason)
 }
 
 fn key(operation: &'static str, dn: &str, schema: &Schema) -> Result<DnKey, DirectoryError> {
