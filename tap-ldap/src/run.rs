@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Parser;
 use serde_json::json;
 use singer_common::catalog::{Catalog, CatalogError};
-use singer_common::cli::{CommonArgs, TestKind, class_in, report, variables};
+use singer_common::cli::{CommonArgs, TestKind, block_on, class_in, report, variables};
 use singer_common::directory::{Access, Directory, DirectoryError};
 use singer_common::error::Class;
 use singer_common::logging;
@@ -61,13 +61,15 @@ pub fn main() -> ExitCode {
         }
     };
     logging::init("tap-ldap", args.common.log_level, args.common.log_format);
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(e) => return report(&e, Class::Run),
-    };
-    match runtime.block_on(run(&args)) {
-        Ok(code) => code,
-        Err(e) => {
+    block_on(async {
+        // A signal counts from the first moment: a server that does not answer must not hold the process up.
+        let mut stop = Stop::listen();
+        let result = tokio::select! {
+            biased;
+            result = run(&args, stop.clone()) => result,
+            signal = stop.wait_unless_handled() => return ExitCode::from(signal.exit_code()),
+        };
+        result.unwrap_or_else(|e| {
             let class = class_in::<SettingsError>(e.chain())
                 .or_else(|| class_in::<CatalogError>(e.chain()))
                 .or_else(|| class_in::<StateError>(e.chain()))
@@ -75,11 +77,11 @@ pub fn main() -> ExitCode {
                 .or_else(|| class_in::<WriteError>(e.chain()))
                 .unwrap_or(Class::Run);
             report(e.as_ref(), class)
-        }
-    }
+        })
+    })
 }
 
-async fn run(args: &Args) -> anyhow::Result<ExitCode> {
+async fn run(args: &Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let mut writer = SingerWriter::stdout();
     if args.common.about {
         writer.line(&ABOUT.render(args.common.format))?;
@@ -108,7 +110,6 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(kind) = args.common.test {
         return health(&config, catalog, kind, &mut writer).await;
     }
-    let stop = Stop::listen();
     let (directory, tree) = open(&config).await?;
     if args.discover {
         let catalog = discover(&config, &tree).await?.catalog;
@@ -120,6 +121,8 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Some(catalog) => catalog,
         None => discover(&config, &tree).await?.catalog,
     };
+    // From here on a signal is taken up between records.
+    stop.handle();
     let mut sync = Sync {
         config: &config,
         tree: &tree,

@@ -224,7 +224,7 @@ impl DirectoryConfig {
         warnings: &mut Vec<String>,
     ) -> Result<DirectoryConfig, SettingsError> {
         let raw: Raw = typed("(directory)", Value::Object(values.clone()))?;
-        let servers = servers(&raw, fallback)?;
+        let servers = servers(&raw, fallback, warnings)?;
         let auth = auth(&raw)?;
         let identity = match (raw.tls_cert_file, raw.tls_key_file) {
             (Some(cert), Some(key)) => Some((cert, key)),
@@ -277,7 +277,11 @@ impl DirectoryConfig {
     }
 }
 
-fn servers(raw: &Raw, fallback: Option<ServerUrl>) -> Result<Vec<ServerUrl>, SettingsError> {
+fn servers(
+    raw: &Raw,
+    fallback: Option<ServerUrl>,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<ServerUrl>, SettingsError> {
     let urls: Vec<&str> = match &raw.server_url {
         Some(OneOrMany::One(url)) => vec![url.as_str()],
         Some(OneOrMany::Many(urls)) => urls.iter().map(String::as_str).collect(),
@@ -285,7 +289,29 @@ fn servers(raw: &Raw, fallback: Option<ServerUrl>) -> Result<Vec<ServerUrl>, Set
     };
     if let (Some(host), true) = (&raw.host, urls.is_empty()) {
         let port = raw.port.unwrap_or(if raw.use_ssl { 636 } else { 389 });
-        return Ok(vec![ServerUrl::Ldap { host: host.clone(), port, tls: raw.use_ssl }]);
+        // An address of IPv6 is given without brackets here.
+        let bare: Result<std::net::Ipv6Addr, _> = host.parse();
+        let bracketed = if bare.is_ok() { format!("[{host}]") } else { host.clone() };
+        return match host_and_port(&bracketed) {
+            Some((host, None)) if !bracketed.contains('/') => {
+                Ok(vec![ServerUrl::Ldap { host, port, tls: raw.use_ssl }])
+            }
+            _ => Err(SettingsError::value(
+                "host",
+                format!("`{host}` is no host name"),
+                "a name or an address alone; the port is the setting `port`, a URL is the setting `server_url`",
+            )),
+        };
+    }
+    if raw.use_ssl && urls.iter().any(|u| u.to_ascii_lowercase().starts_with("ldap:")) && !raw.start_tls {
+        return Err(SettingsError::value(
+            "use_ssl",
+            "true, and server_url says ldap:// (clear text)",
+            "an ldaps:// URL, or start_tls: true (use_ssl goes with `host`)",
+        ));
+    }
+    if raw.host.is_some() || raw.port.is_some() {
+        warnings.push("`host` and `port` are not used: server_url is set".to_owned());
     }
     if urls.is_empty() {
         return fallback.map(|f| vec![f]).ok_or_else(|| {
