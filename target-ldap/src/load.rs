@@ -270,9 +270,11 @@ impl<'a, W: Write> Load<'a, W> {
         self.ack.done(work.number);
     }
 
-    /// A parent has come: its children can be tried again.
-    fn adopt(&mut self, parent: &DnKey) {
-        for work in self.orphans.remove(parent).unwrap_or_default() {
+    /// An entry has come: what waits for it can be tried again, and what waits for one below it that can be made now.
+    fn adopt(&mut self, entry: &DnKey) {
+        let parents: Vec<DnKey> =
+            self.orphans.range(entry.subtree()).map(|(parent, _)| parent.clone()).collect();
+        for work in parents.iter().filter_map(|p| self.orphans.remove(p)).flatten().collect::<Vec<_>>() {
             self.order.submit(work.number, work.key.clone(), work);
         }
     }
