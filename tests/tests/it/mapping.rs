@@ -535,3 +535,19 @@ fn a_parent_that_can_be_made_once_the_one_above_it_has_come_is_made() {
     assert_eq!(states(&output), [state(1)["value"].clone()]);
     assert!(slapd.dump().contains_key(&deep));
 }
+
+#[test]
+fn defaults_are_for_what_neither_the_record_nor_the_entry_has() {
+    let slapd = company();
+    let mut silent = record("jdoe");
+    silent["record"].as_object_mut().unwrap().shift_remove("last_name");
+    Run::target(&config(&slapd)).messages(&[schema(), record("jdoe")]).run().succeeds();
+    let before = slapd.change_marks();
+    Run::target(&config(&slapd)).messages(&[schema(), silent]).run().succeeds();
+    assert_untouched(&slapd, &before);
+
+    let mut null = record("jdoe");
+    null["record"]["last_name"] = Value::Null;
+    Run::target(&config(&slapd)).messages(&[schema(), null]).run().succeeds();
+    assert_eq!(user(&slapd.dump(), "jdoe")["sn"], values(&["unknown"]), "null takes the old value away");
+}
