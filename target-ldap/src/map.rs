@@ -375,10 +375,10 @@ impl Attributes<'_> {
         }
     }
 
-    /// Takes a default: it counts where the record has nothing.
+    /// Takes a default: it counts where the record has nothing. A null takes away what the entry has.
     fn keep(&mut self, default: Wanted) {
         match self.position(&default.description).and_then(|p| self.list.get_mut(p)) {
-            Some(there) if there.values.is_empty() => *there = default,
+            Some(there) if there.values.is_empty() => there.values = default.values,
             Some(_) => {}
             None => self.push(default),
         }
