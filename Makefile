@@ -4,7 +4,7 @@
 PROFILE ?= dev
 CARGO ?= cargo
 
-.PHONY: help build demo demo-openldap demo-data deps test lint
+.PHONY: help build demo demo-openldap demo-data docs deps test lint
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -21,6 +21,11 @@ demo-openldap: deps ## the same between two real OpenLDAP servers, started on lo
 
 demo-data: ## write catalogs/demo/company.ldif anew from its generator (python3)
 	python3 catalogs/demo/generate.py > catalogs/demo/company.ldif
+
+docs: ## write the tables of settings in docs/ anew from the executables
+	$(CARGO) build --locked -p tap-ldap -p target-ldap
+	$(CARGO) run --quiet --locked -p tap-ldap -- --about --format markdown > docs/tap-ldap.md
+	$(CARGO) run --quiet --locked -p target-ldap -- --about --format markdown > docs/target-ldap.md
 
 deps: ## install the servers that the tests start, where missing (Debian, Ubuntu; as root or with sudo)
 	@scripts/install-servers.sh

@@ -55,6 +55,30 @@ fn everything() -> String {
     "(objectClass=*)".to_owned()
 }
 
+/// What becomes a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiscoverBy {
+    /// Containers.
+    Ou,
+    /// Structural classes.
+    ObjectClass,
+    /// Containers and structural classes.
+    Both,
+}
+
+impl DiscoverBy {
+    /// Whether containers are streams.
+    pub fn containers(self) -> bool {
+        self != DiscoverBy::ObjectClass
+    }
+
+    /// Whether structural classes are streams.
+    pub fn classes(self) -> bool {
+        self != DiscoverBy::Ou
+    }
+}
+
 /// The tap's settings.
 #[derive(Debug, Clone)]
 pub struct TapConfig {
@@ -64,12 +88,16 @@ pub struct TapConfig {
     pub base_dn: Option<String>,
     /// The streams the user wrote; empty: discover.
     pub schemas: Vec<StreamConfig>,
+    /// What becomes a stream, where the user wrote none.
+    pub discover_by: DiscoverBy,
     /// Entries read per stream at discovery; `None` is all.
     pub sample_size: Option<u64>,
     /// Attributes to emit as one value, in every stream.
     pub single_valued: Vec<String>,
     /// Operational attributes of every stream, when the user chose them.
     pub operational_attributes: Option<Vec<String>>,
+    /// Whether streams with groups get a stream of memberships.
+    pub membership_streams: bool,
     /// The catalog to use when the command line names none.
     pub catalog_path: Option<String>,
     /// Whether METRIC lines are written.
@@ -87,9 +115,11 @@ impl TapConfig {
             base_dn: Option<String>,
             #[serde(default)]
             schemas: Vec<Value>,
+            discover_by: DiscoverBy,
             discovery_sample_size: u64,
             single_valued: Vec<String>,
             operational_attributes: Option<Vec<String>>,
+            membership_streams: bool,
             catalog_path: Option<String>,
             enable_metrics: bool,
         }
@@ -116,9 +146,11 @@ impl TapConfig {
             directory,
             base_dn: raw.base_dn,
             schemas,
+            discover_by: raw.discover_by,
             sample_size: Some(raw.discovery_sample_size).filter(|n| *n > 0),
             single_valued: raw.single_valued,
             operational_attributes: raw.operational_attributes,
+            membership_streams: raw.membership_streams,
             catalog_path: raw.catalog_path,
             metrics: raw.enable_metrics,
         })

@@ -117,7 +117,7 @@ impl Containers {
 }
 
 /// A text in snake case: `Emea People` and `emeaPeople` become `emea_people`.
-fn snake_case(text: &str) -> String {
+pub fn snake_case(text: &str) -> String {
     let mut out = String::new();
     let mut previous_lower = false;
     for c in text.chars() {

@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 use singer_common::catalog::{Catalog, CatalogEntry, MetadataEntry};
-use singer_common::directory::{Directory, DirectoryError};
-use singer_common::entry::{Entry, base_type};
+use singer_common::directory::DirectoryError;
+use singer_common::entry::base_type;
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
 
-use crate::config::{StreamConfig, TapConfig};
-use crate::container::CONTAINERS_STREAM;
-use crate::source::{Entries, Source, Tree};
+use crate::config::{DiscoverBy, StreamConfig, TapConfig};
+use crate::container::{CONTAINERS_STREAM, snake_case};
+use crate::members;
+use crate::sample::{IdentityAttributes, Sample};
+use crate::source::{Source, Tree};
 
 /// The one method this version has.
 pub const FULL_TABLE: &str = "FULL_TABLE";
@@ -29,6 +31,22 @@ pub struct StreamSource {
 
 /// The streams of a directory, in the order they are synced: containers first, parents before children.
 pub fn sources(config: &TapConfig, tree: &Tree) -> Vec<StreamSource> {
+    let mut streams = entry_sources(config, tree);
+    if config.membership_streams {
+        let members: Vec<StreamSource> = streams
+            .iter()
+            .map(|s| StreamSource {
+                id: format!("{}{}", s.id, members::SUFFIX),
+                name: format!("{}{}", s.name, members::SUFFIX),
+                source: Source::Members(Box::new(s.source.clone())),
+            })
+            .collect();
+        streams.extend(members);
+    }
+    streams
+}
+
+fn entry_sources(config: &TapConfig, tree: &Tree) -> Vec<StreamSource> {
     if !config.schemas.is_empty() {
         return config
             .schemas
@@ -40,6 +58,25 @@ pub fn sources(config: &TapConfig, tree: &Tree) -> Vec<StreamSource> {
             })
             .collect();
     }
+    let mut streams = Vec::new();
+    if config.discover_by.containers() {
+        streams.extend(container_streams(tree));
+    }
+    for class in &tree.classes {
+        let mut name = snake_case(&class.class);
+        if streams.iter().any(|s: &StreamSource| s.name == name) {
+            name.push_str("_class");
+        }
+        streams.push(StreamSource {
+            id: class.class.clone(),
+            name,
+            source: Source::Class { filter: class.filter.clone() },
+        });
+    }
+    streams
+}
+
+fn container_streams(tree: &Tree) -> impl Iterator<Item = StreamSource> + '_ {
     let containers = StreamSource {
         id: CONTAINERS_STREAM.to_owned(),
         name: CONTAINERS_STREAM.to_owned(),
@@ -50,107 +87,37 @@ pub fn sources(config: &TapConfig, tree: &Tree) -> Vec<StreamSource> {
         name: c.stream.clone(),
         source: Source::Container { dn: c.dn.clone() },
     });
-    std::iter::once(containers).chain(each).collect()
+    std::iter::once(containers).chain(each)
+}
+
+/// A directory, described.
+#[derive(Debug)]
+pub struct Discovery {
+    /// Its streams, for Singer.
+    pub catalog: Catalog,
+    /// What was seen in each of them, in the same order; membership streams, which come last, have none.
+    pub samples: Vec<Sample>,
 }
 
 /// Reads a sample of each stream and describes it.
-pub async fn discover(config: &TapConfig, tree: &Tree) -> Result<Catalog, DirectoryError> {
+pub async fn discover(config: &TapConfig, tree: &Tree) -> Result<Discovery, DirectoryError> {
     let ids = IdentityAttributes::find(config, &tree.directory, &tree.base).await?;
+    let vendor = tree.directory.root_dse().vendor;
     let mut streams = Vec::new();
-    for stream in sources(config, tree) {
+    let mut samples = Vec::new();
+    let mut members = Vec::new();
+    for stream in entry_sources(config, tree) {
         let sample = Sample::read(config, tree, &stream.source, &ids).await?;
-        streams.push(describe(config, tree.directory.schema(), &stream, &sample, &ids));
-    }
-    Ok(Catalog { streams })
-}
-
-/// The operational attributes that every stream gets.
-struct IdentityAttributes {
-    /// The immutable id, where the server has one.
-    key: Option<String>,
-    /// All of them, the id first.
-    operational: Vec<String>,
-}
-
-impl IdentityAttributes {
-    async fn find(config: &TapConfig, directory: &Directory, base: &str) -> Result<Self, DirectoryError> {
-        let vendor = directory.root_dse().vendor;
-        let schema = directory.schema();
-        let wanted: Vec<&str> = vendor.immutable_ids().iter().chain(vendor.change_keys()).copied().collect();
-        // An attribute that the base entry shows is one that this server keeps and this user may read.
-        let base_entry = directory.read(base, &wanted).await?.unwrap_or_default();
-        let there = |name: &&str| base_entry.attribute(name).is_some();
-        let key = vendor.immutable_ids().iter().copied().find(there).map(str::to_owned);
-        let operational = match &config.operational_attributes {
-            Some(names) => names.iter().map(|n| schema.canonical_name(n).to_owned()).collect(),
-            None => key
-                .iter()
-                .cloned()
-                .chain(vendor.change_keys().iter().copied().filter(there).map(str::to_owned))
-                .collect(),
-        };
-        Ok(Self { key, operational })
-    }
-}
-
-/// What occurs in the entries read.
-#[derive(Default)]
-struct Sample {
-    classes: Vec<String>,
-    /// Attribute descriptions, options included, as the server spells them.
-    descriptions: Vec<String>,
-    known: BTreeSet<String>,
-    entries: u64,
-    /// Whether an entry came without the immutable id.
-    lacks_key: bool,
-}
-
-impl Sample {
-    async fn read(
-        config: &TapConfig,
-        tree: &Tree,
-        source: &Source,
-        ids: &IdentityAttributes,
-    ) -> Result<Self, DirectoryError> {
-        let mut attributes = vec!["objectClass".to_owned()];
-        match source {
-            Source::Search(stream) if !stream.attributes.is_empty() => {
-                attributes.extend(stream.attributes.clone());
-            }
-            _ => attributes.push("*".to_owned()),
+        let entry = describe(config, tree.directory.schema(), &stream, &sample, &ids);
+        if config.membership_streams && members::has_groups(&sample, vendor) {
+            let [id, name] = [&stream.id, &stream.name].map(|n| format!("{n}{}", members::SUFFIX));
+            members.push(members::describe(&id, &name, entry.is_selected()));
         }
-        attributes.extend(ids.operational.iter().cloned());
-        let mut sample = Sample::default();
-        let limit = config.sample_size.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-        let mut entries = Entries::open(tree, source, &attributes, limit).await?;
-        while config.sample_size.is_none_or(|n| sample.entries < n) {
-            let Some(entry) = entries.next().await? else { break };
-            sample.take(&entry, ids, tree.directory.schema());
-        }
-        entries.close().await?;
-        Ok(sample)
+        streams.push(entry);
+        samples.push(sample);
     }
-
-    fn take(&mut self, entry: &Entry, ids: &IdentityAttributes, schema: &Schema) {
-        self.entries += 1;
-        self.lacks_key |= ids.key.as_ref().is_some_and(|k| entry.attribute(k).is_none());
-        for class in entry.values("objectClass") {
-            let class = String::from_utf8_lossy(class);
-            if self.known.insert(format!("class {}", class.to_ascii_lowercase())) {
-                self.classes.push(class.into_owned());
-            }
-        }
-        for attribute in &entry.attributes {
-            let name = schema.spell(&attribute.description);
-            if self.known.insert(name.to_ascii_lowercase()) {
-                self.descriptions.push(name);
-            }
-        }
-    }
-
-    fn has(&self, description: &str) -> bool {
-        self.known.contains(&description.to_ascii_lowercase())
-    }
+    streams.extend(members);
+    Ok(Discovery { catalog: Catalog { streams }, samples })
 }
 
 /// The properties of a stream, in order, and which of them the schema demands.
@@ -182,7 +149,7 @@ fn describe(
         Some(names) => names.iter().map(|n| if n == "dn" { n.clone() } else { schema.spell(n) }).collect(),
         None => vec![ids.key.clone().filter(|_| !sample.lacks_key).unwrap_or_else(|| "dn".to_owned())],
     };
-    let classes = sample.classes.iter().map(String::as_str);
+    let classes = sample.classes.iter().map(|(name, _)| name.as_str());
     let (must, may) = schema.must_may(classes);
     let mut properties = Properties { names: Vec::new(), seen: BTreeSet::from(["dn".to_owned()]) };
     for name in key_properties.iter().filter(|k| *k != "dn").chain(&ids.operational) {
@@ -192,14 +159,15 @@ fn describe(
     if listed.is_empty() || listed.iter().any(|a| a == "*") {
         properties.add("objectClass");
         must.iter().chain(&may).for_each(|name| properties.add(name));
-        sample.descriptions.iter().for_each(|name| properties.add(name));
+        sample.attributes.iter().for_each(|a| properties.add(&a.description));
     }
     for name in listed.iter().filter(|a| *a != "*" && *a != "+") {
         let name = schema.spell(name);
         properties.add(&name);
         // `cn;lang-de` comes with `cn`.
-        let with_options = |d: &&String| d.contains(';') && base_type(d).eq_ignore_ascii_case(&name);
-        sample.descriptions.iter().filter(with_options).for_each(|d| properties.add(d));
+        let with_options = |d: &&str| d.contains(';') && base_type(d).eq_ignore_ascii_case(&name);
+        let seen = sample.attributes.iter().map(|a| a.description.as_str());
+        seen.filter(with_options).for_each(|d| properties.add(d));
     }
     let excluded: Vec<String> = user
         .map(|s| s.exclude_attributes.iter().map(|a| schema.canonical_name(a).to_ascii_lowercase()).collect())
@@ -214,7 +182,9 @@ fn describe(
         "dn".into(),
         json!({"type": ["null", "string"], "description": "The entry's distinguished name (RFC 4514)"}),
     );
-    let mut metadata = vec![stream_metadata(&key_properties)];
+    // Of two ways to read the same entries, one is selected.
+    let selected = !(config.discover_by == DiscoverBy::Both && matches!(stream.source, Source::Class { .. }));
+    let mut metadata = vec![stream_metadata(&key_properties, selected)];
     metadata.push(MetadataEntry {
         breadcrumb: vec!["properties".into(), "dn".into()],
         metadata: Map::from_iter([
@@ -227,8 +197,10 @@ fn describe(
         let automatic = key_properties.contains(name);
         // Every entry has an objectClass (RFC 4512 section 2.4.1), also where no entry was seen.
         let required = name == "objectClass" || must.iter().any(|m| m.eq_ignore_ascii_case(name));
-        let by_default =
-            automatic || required || sample.has(name) || listed.iter().any(|a| schema.spell(a) == *name);
+        let by_default = automatic
+            || required
+            || sample.occurrence(name).is_some()
+            || listed.iter().any(|a| schema.spell(a) == *name);
         metadata.push(property_metadata(schema, name, automatic, by_default));
     }
     CatalogEntry {
@@ -242,11 +214,12 @@ fn describe(
     }
 }
 
-fn stream_metadata(key_properties: &[String]) -> MetadataEntry {
+/// The metadata of a stream itself.
+pub(crate) fn stream_metadata(key_properties: &[String], selected: bool) -> MetadataEntry {
     let metadata = json!({
         "inclusion": "available",
-        "selected": true,
-        "selected-by-default": true,
+        "selected": selected,
+        "selected-by-default": selected,
         "table-key-properties": key_properties,
     });
     MetadataEntry { breadcrumb: vec![], metadata: metadata.as_object().cloned().unwrap_or_default() }

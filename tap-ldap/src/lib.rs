@@ -2,11 +2,14 @@
 //!
 //! config → connect → discover/select → search → convert → emit. Data walks one way.
 
+pub mod classes;
 pub mod config;
 pub mod container;
 pub mod convert;
 pub mod discover;
+pub mod members;
 pub mod run;
+pub mod sample;
 pub mod settings;
 pub mod source;
 pub mod sync;

@@ -111,14 +111,14 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let stop = Stop::listen();
     let (directory, tree) = open(&config).await?;
     if args.discover {
-        let catalog = discover(&config, &tree).await?;
+        let catalog = discover(&config, &tree).await?.catalog;
         writer.line(&catalog.to_pretty_json()?)?;
         directory.close().await;
         return Ok(ExitCode::SUCCESS);
     }
     let catalog = match catalog {
         Some(catalog) => catalog,
-        None => discover(&config, &tree).await?,
+        None => discover(&config, &tree).await?.catalog,
     };
     let mut sync = Sync {
         config: &config,
@@ -139,7 +139,7 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
 async fn open(config: &TapConfig) -> anyhow::Result<(Directory, Tree)> {
     let directory = Directory::open(&config.directory, Access::Read).await?;
     let base = base(config, &directory)?;
-    let tree = Tree::find(&directory, &base, config.schemas.is_empty()).await?;
+    let tree = Tree::find(config, &directory, &base).await?;
     Ok((directory, tree))
 }
 
@@ -181,7 +181,7 @@ async fn health(
         checks.push(json!({"name": "bind", "ok": true}));
         let catalog = match catalog {
             Some(catalog) => catalog,
-            None => discover(config, &tree).await?,
+            None => discover(config, &tree).await?.catalog,
         };
         checks.push(
             json!({"name": "schema", "ok": true, "detail": format!("{} streams", catalog.streams.len())}),

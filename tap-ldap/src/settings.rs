@@ -29,8 +29,8 @@ const OWN: &[Setting] = &[
     .alias(&["streams"]),
     Setting::new(
         "discover_by",
-        Kind::Choice(&["ou"]),
-        "What becomes a stream: `ou`, every container of entries.",
+        Kind::Choice(&["ou", "object_class", "both"]),
+        "What becomes a stream: every container of entries (`ou`), every structural class that occurs (`object_class`), or `both`; of both, the containers are selected by default.",
     )
     .or("\"ou\""),
     Setting::new(
@@ -50,6 +50,12 @@ const OWN: &[Setting] = &[
         Kind::TextList,
         "Operational attributes to add to every stream. Default: the immutable id, `createTimestamp`, `modifyTimestamp`, and the server's own change key.",
     ),
+    Setting::new(
+        "membership_streams",
+        Kind::Boolean,
+        "For each stream with groups add one, `<name>_members`, with a record for each member of each group, from `member`, `uniqueMember`, `memberUid` and Active Directory's `primaryGroupID`.",
+    )
+    .or("false"),
     Setting::new(
         "catalog_path",
         Kind::Text,

@@ -2,11 +2,14 @@
 
 use std::collections::VecDeque;
 
-use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, SearchStream};
+use singer_common::directory::{
+    Directory, DirectoryError, Paging, Scope, SearchItem, SearchRequest, SearchStream,
+};
 use singer_common::dn::DnKey;
 use singer_common::entry::Entry;
 
-use crate::config::StreamConfig;
+use crate::classes::{self, ClassStream};
+use crate::config::{StreamConfig, TapConfig};
 use crate::container::{self, Containers};
 
 /// The operational attribute that tells whether entries lie below (X.501; OpenLDAP and 389 DS have it).
@@ -22,8 +25,15 @@ pub enum Source {
         /// The container.
         dn: String,
     },
+    /// The entries of a structural class.
+    Class {
+        /// The filter that only they pass.
+        filter: String,
+    },
     /// A search the user wrote.
     Search(Box<StreamConfig>),
+    /// The members of the groups of another source.
+    Members(Box<Source>),
 }
 
 /// What all sources of a run have in common.
@@ -33,23 +43,37 @@ pub struct Tree {
     pub directory: Directory,
     /// Where it begins.
     pub base: String,
-    /// Its containers; none when the user wrote the streams.
+    /// Its containers; none when they are no streams.
     pub containers: Containers,
+    /// Its structural classes; none when they are no streams.
+    pub classes: Vec<ClassStream>,
     /// Whether the server tells if an entry has entries below it.
     tells_subordinates: bool,
 }
 
 impl Tree {
-    /// Looks the containers up, unless they are not needed.
-    pub async fn find(directory: &Directory, base: &str, by_container: bool) -> Result<Tree, DirectoryError> {
-        let (containers, tells_subordinates) = if by_container {
+    /// Looks up what the streams are made of.
+    pub async fn find(config: &TapConfig, directory: &Directory, base: &str) -> Result<Tree, DirectoryError> {
+        let discovers = config.schemas.is_empty();
+        let (containers, tells_subordinates) = if discovers && config.discover_by.containers() {
             let base_entry = directory.read(base, &[HAS_SUBORDINATES]).await?;
             let tells = base_entry.is_some_and(|e| e.attribute(HAS_SUBORDINATES).is_some());
             (Containers::find(directory, base).await?, tells)
         } else {
             (Containers::default(), false)
         };
-        Ok(Tree { directory: directory.clone(), base: base.to_owned(), containers, tells_subordinates })
+        let classes = if discovers && config.discover_by.classes() {
+            classes::find(directory, base).await?
+        } else {
+            Vec::new()
+        };
+        Ok(Tree {
+            directory: directory.clone(),
+            base: base.to_owned(),
+            containers,
+            classes,
+            tells_subordinates,
+        })
     }
 }
 
@@ -57,8 +81,9 @@ impl Tree {
 #[derive(Debug)]
 pub struct Entries<'a> {
     tree: &'a Tree,
+    filter: &'static str,
     attributes: Vec<String>,
-    page_limit: Option<u32>,
+    paging: Paging,
     steps: VecDeque<Step>,
     current: Option<(SearchStream, Keep)>,
     /// Continuation references that were left out.
@@ -87,24 +112,40 @@ enum Keep {
 }
 
 impl<'a> Entries<'a> {
-    /// Begins to read a stream. `attributes` are those to ask the server for; `page_limit` is for short samples.
+    /// Begins to read a stream. `attributes` are those to ask the server for; `paging` is for short samples.
     pub async fn open(
         tree: &'a Tree,
         source: &Source,
         attributes: &[String],
-        page_limit: Option<u32>,
+        paging: Paging,
+    ) -> Result<Entries<'a>, DirectoryError> {
+        Self::open_filtered(tree, source, attributes, paging, "(objectClass=*)").await
+    }
+
+    /// The same, but only entries that pass a filter are needed: others may come all the same.
+    pub async fn open_filtered(
+        tree: &'a Tree,
+        source: &Source,
+        attributes: &[String],
+        paging: Paging,
+        filter: &'static str,
     ) -> Result<Entries<'a>, DirectoryError> {
         let schema = tree.directory.schema();
+        let source = match source {
+            Source::Members(of) => of,
+            other => other,
+        };
         let mut entries = Entries {
             tree,
+            filter,
             attributes: attributes.to_vec(),
-            page_limit,
+            paging,
             steps: VecDeque::new(),
             current: None,
             references: 0,
         };
         let step = match source {
-            Source::Containers => {
+            Source::Containers | Source::Members(_) => {
                 let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
                 Step::Ready(container::read_entries(&tree.directory, &tree.base, &names).await?.into())
             }
@@ -120,10 +161,15 @@ impl<'a> Entries<'a> {
                     entries.step(dn, Scope::Sub, Keep::Nearest { container: key.clone(), base: key })
                 }
             }
+            Source::Class { filter } => {
+                let mut request = entries.request(&tree.base, Scope::Sub);
+                request.filter = both(filter, &request.filter);
+                Step::Search(request, Keep::All)
+            }
             Source::Search(stream) => {
                 let base = stream.base_dn.as_deref().unwrap_or(&tree.base);
                 let mut request = entries.request(base, stream.scope);
-                request.filter.clone_from(&stream.filter);
+                request.filter = both(&stream.filter, &request.filter);
                 Step::Search(request, Keep::All)
             }
         };
@@ -135,14 +181,19 @@ impl<'a> Entries<'a> {
         SearchRequest {
             base: base.to_owned(),
             scope,
-            filter: "(objectClass=*)".to_owned(),
+            filter: self.filter.to_owned(),
             attributes: self.attributes.clone(),
-            page_limit: self.page_limit,
+            paging: self.paging,
         }
     }
 
     fn step(&self, base: &str, scope: Scope, keep: Keep) -> Step {
-        Step::Search(self.request(base, scope), keep)
+        let mut request = self.request(base, scope);
+        // Entries that would not pass may have entries below them that do.
+        if matches!(keep, Keep::Children) {
+            "(objectClass=*)".clone_into(&mut request.filter);
+        }
+        Step::Search(request, keep)
     }
 
     /// The next entry; `None` once the answer is complete.
@@ -168,9 +219,10 @@ impl<'a> Entries<'a> {
             match search.next().await? {
                 None => self.current = None,
                 Some(SearchItem::Reference(_)) => self.references += 1,
-                Some(SearchItem::Entry(entry)) => {
+                Some(SearchItem::Entry(mut entry)) => {
                     let keep = keep.clone();
                     if self.keeps(&keep, &entry)? {
+                        self.tree.directory.complete_ranges(&mut entry).await?;
                         return Ok(Some(entry));
                     }
                 }
@@ -211,4 +263,9 @@ impl<'a> Entries<'a> {
             }
         }
     }
+}
+
+/// A stream's own filter and another one. The user's filter stays as it is where nothing is added.
+fn both(own: &str, other: &str) -> String {
+    if other == "(objectClass=*)" { own.to_owned() } else { format!("(&{own}{other})") }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use serde_json::json;
 use singer_common::catalog::{Catalog, CatalogEntry};
-use singer_common::directory::DirectoryError;
+use singer_common::directory::{DirectoryError, Paging};
 use singer_common::metrics::Metrics;
 use singer_common::schema::syntax::now;
 use singer_common::settings::SettingsError;
@@ -18,7 +18,9 @@ use singer_common::writer::SingerWriter;
 use crate::config::TapConfig;
 use crate::convert::Converter;
 use crate::discover::{FULL_TABLE, StreamSource, sources};
-use crate::source::{Entries, Tree};
+use crate::members::Memberships;
+use crate::sample::IdentityAttributes;
+use crate::source::{Entries, Source, Tree};
 
 /// How a sync ended, when it did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,10 +139,9 @@ impl<W: Write> Sync<'_, W> {
         source: &StreamSource,
     ) -> anyhow::Result<(u64, Option<Signal>)> {
         let version = version();
-        let mut converter = Converter::new(stream, self.tree.directory.schema());
         self.writer.schema(&stream.stream, &stream.selected_schema(), &stream.key_properties, &[])?;
         let mut records = 0;
-        let mut entries = Entries::open(self.tree, &source.source, &converter.attributes(), None).await?;
+        let mut reader = Reader::open(self.config, self.tree, stream, source).await?;
         loop {
             let next = tokio::select! {
                 biased;
@@ -149,29 +150,28 @@ impl<W: Write> Sync<'_, W> {
                     self.metrics.record_count(&stream.stream, records);
                     return Ok((records, Some(signal)));
                 }
-                next = entries.next() => next,
+                next = reader.write_next(version, self.writer.record_buffer()) => next,
             };
-            let entry = match next {
-                Ok(Some(entry)) => entry,
-                Ok(None) => break,
+            match next {
+                Ok(true) => {}
+                Ok(false) => break,
                 Err(e) => return self.failed(stream, records, e),
-            };
-            converter.write(&entry, Some(version), &now(), self.writer.record_buffer());
+            }
             self.writer.record_done()?;
             records += 1;
             if self.progress && records.is_multiple_of(PROGRESS_RECORDS) {
                 tracing::info!("{}: {records} records", stream.stream);
             }
         }
-        for warning in converter.warnings() {
-            tracing::warn!(stream = stream.stream.as_str(), "{warning}");
+        for warning in reader.warnings() {
+            tracing::warn!(stream = stream.stream.as_str(), "{}: {warning}", stream.stream);
         }
         self.metrics.record_count(&stream.stream, records);
-        if entries.references > 0 {
+        if reader.references() > 0 {
             // What the other servers hold is missing: this is no complete answer, and nothing may be deleted by it.
             tracing::warn!(
                 "{} referral(s) to other servers were ignored (follow_referrals): the stream is not complete, so no ACTIVATE_VERSION is sent and nothing is deleted downstream",
-                entries.references
+                reader.references()
             );
         } else {
             self.writer.activate_version(&stream.stream, version)?;
@@ -189,6 +189,58 @@ impl<W: Write> Sync<'_, W> {
         self.writer.flush()?;
         self.metrics.record_count(&stream.stream, records);
         Err(error.into())
+    }
+}
+
+/// What a stream's records are made of.
+enum Reader<'a> {
+    /// Entries, converted.
+    Entries { entries: Entries<'a>, converter: Box<Converter<'a>> },
+    /// Members of groups.
+    Members(Box<Memberships<'a>>),
+}
+
+impl<'a> Reader<'a> {
+    async fn open(
+        config: &TapConfig,
+        tree: &'a Tree,
+        stream: &CatalogEntry,
+        source: &StreamSource,
+    ) -> Result<Reader<'a>, DirectoryError> {
+        if let Source::Members(of) = &source.source {
+            let ids = IdentityAttributes::find(config, &tree.directory, &tree.base).await?;
+            return Ok(Reader::Members(Box::new(Memberships::open(tree, of, stream, ids.key).await?)));
+        }
+        let converter = Box::new(Converter::new(stream, tree.directory.schema()));
+        let entries =
+            Entries::open(tree, &source.source, &converter.attributes(), Paging::Configured).await?;
+        Ok(Reader::Entries { entries, converter })
+    }
+
+    /// Appends the next RECORD line; `false` once there is none. May be dropped while it waits.
+    async fn write_next(&mut self, version: i64, out: &mut Vec<u8>) -> Result<bool, DirectoryError> {
+        match self {
+            Reader::Entries { entries, converter } => {
+                let Some(entry) = entries.next().await? else { return Ok(false) };
+                converter.write(&entry, Some(version), &now(), out);
+                Ok(true)
+            }
+            Reader::Members(members) => members.write_next(version, &now(), out).await,
+        }
+    }
+
+    fn references(&self) -> u64 {
+        match self {
+            Reader::Entries { entries, .. } => entries.references,
+            Reader::Members(members) => members.references(),
+        }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        match self {
+            Reader::Entries { converter, .. } => converter.warnings(),
+            Reader::Members(_) => Vec::new(),
+        }
     }
 }
 
@@ -229,7 +281,7 @@ pub async fn first_records(
         if !catalog.streams.iter().any(|s| s.tap_stream_id == source.id && s.is_selected()) {
             continue;
         }
-        let result = match Entries::open(tree, &source.source, &["1.1".to_owned()], Some(1)).await {
+        let result = match Entries::open(tree, &source.source, &["1.1".to_owned()], Paging::AtMost(1)).await {
             Ok(mut entries) => match entries.next().await {
                 Ok(entry) => entries.close().await.map(|()| entry.is_some()),
                 Err(e) => Err(e),

@@ -10,6 +10,7 @@ mod config;
 mod error;
 pub mod ldap;
 pub mod ldif;
+mod range;
 mod root_dse;
 
 pub use config::{AuthMethod, DirectoryConfig, Referrals, ServerUrl};
@@ -31,6 +32,18 @@ pub enum Scope {
     Sub,
 }
 
+/// How many entries of an answer come at a time (RFC 2696).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Paging {
+    /// `page_size`, as configured.
+    #[default]
+    Configured,
+    /// `page_size`, but no more than this: for samples.
+    AtMost(u32),
+    /// All at once: for answers known to be small, while a paged search is under way.
+    Off,
+}
+
 /// A search. Aliases are never dereferenced: they are entries like others.
 #[derive(Debug, Clone)]
 pub struct SearchRequest {
@@ -42,8 +55,8 @@ pub struct SearchRequest {
     pub filter: String,
     /// The attributes wanted: names, `*` for all user attributes, `1.1` for none.
     pub attributes: Vec<String>,
-    /// The most entries per page, where fewer than `page_size` are wanted.
-    pub page_limit: Option<u32>,
+    /// How many entries come at a time.
+    pub paging: Paging,
 }
 
 impl SearchRequest {
@@ -59,7 +72,7 @@ impl SearchRequest {
             scope,
             filter: filter.into(),
             attributes: attributes.iter().map(|a| (*a).to_owned()).collect(),
-            page_limit: None,
+            paging: Paging::default(),
         }
     }
 }
@@ -79,7 +92,7 @@ pub enum SearchStream {
     /// From a server.
     Ldap(Box<ldap::LdapSearch>),
     /// From a file.
-    Ldif(ldif::LdifSearch),
+    Ldif(Box<ldif::LdifSearch>),
 }
 
 impl SearchStream {
@@ -171,7 +184,7 @@ impl Directory {
     pub async fn search(&self, request: SearchRequest) -> Result<SearchStream, DirectoryError> {
         match self {
             Directory::Ldap(d) => d.search(request).await.map(|s| SearchStream::Ldap(Box::new(s))),
-            Directory::Ldif(d) => d.search(&request).map(SearchStream::Ldif),
+            Directory::Ldif(d) => d.search(&request).map(|s| SearchStream::Ldif(Box::new(s))),
         }
     }
 

@@ -125,6 +125,21 @@ pub struct ObjectClass {
     pub may: Vec<String>,
 }
 
+/// What entries of a structural class may hold beyond what their classes say (RFC 4512 section 4.1.6).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ContentRule {
+    /// The OID of the structural class.
+    pub class: String,
+    /// Auxiliary classes that entries may have.
+    pub auxiliary: Vec<String>,
+    /// Attributes they must have.
+    pub must: Vec<String>,
+    /// Attributes they may have.
+    pub may: Vec<String>,
+    /// Attributes of their classes that they must not have.
+    pub not: Vec<String>,
+}
+
 impl AttributeType {
     /// Reads an attribute type description (RFC 4512 section 4.1.2).
     pub fn parse(definition: &str) -> Result<Self, DefinitionError> {
@@ -181,6 +196,25 @@ impl ObjectClass {
     /// The usual name, or the OID where there is none.
     pub fn name(&self) -> &str {
         self.names.first().unwrap_or(&self.oid)
+    }
+}
+
+impl ContentRule {
+    /// Reads a DIT content rule description (RFC 4512 section 4.1.6).
+    pub fn parse(definition: &str) -> Result<Self, DefinitionError> {
+        let mut reader = Reader::new(definition)?;
+        let mut out = Self { class: reader.oid()?, ..Self::default() };
+        while let Some(keyword) = reader.keyword()? {
+            match keyword.to_ascii_uppercase().as_str() {
+                "AUX" => out.auxiliary = reader.values(&keyword)?,
+                "MUST" => out.must = reader.values(&keyword)?,
+                "MAY" => out.may = reader.values(&keyword)?,
+                "NOT" => out.not = reader.values(&keyword)?,
+                "OBSOLETE" => {}
+                _ => reader.skip_unknown()?,
+            }
+        }
+        Ok(out)
     }
 }
 

@@ -7,7 +7,7 @@ pub mod syntax;
 use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 
-pub use definition::{AttributeType, ClassKind, DefinitionError, ObjectClass, Usage};
+pub use definition::{AttributeType, ClassKind, ContentRule, DefinitionError, ObjectClass, Usage};
 pub use matching::Equality;
 
 use crate::entry::base_type;
@@ -19,6 +19,8 @@ pub struct Schema {
     classes: Vec<ObjectClass>,
     type_index: HashMap<String, usize>,
     class_index: HashMap<String, usize>,
+    /// By the position of their structural class.
+    content_rules: HashMap<usize, ContentRule>,
     /// Active Directory publishes no EQUALITY at all, which says nothing about what its attributes can do.
     publishes_equality: bool,
 }
@@ -52,6 +54,25 @@ impl Schema {
         self.publishes_equality |= attribute.equality.is_some();
         index(&mut self.type_index, &attribute.oid, &attribute.names, self.types.len());
         self.types.push(attribute);
+    }
+
+    /// Adds DIT content rules (Active Directory lists its attributes in them). Gives what was wrong with the rest.
+    pub fn add_content_rules<'a>(
+        &mut self,
+        rules: impl IntoIterator<Item = &'a str>,
+    ) -> Vec<DefinitionError> {
+        let mut errors = Vec::new();
+        for definition in rules {
+            match ContentRule::parse(definition) {
+                Ok(rule) => {
+                    if let Some(at) = self.class_at(&rule.class) {
+                        self.content_rules.insert(at, rule);
+                    }
+                }
+                Err(e) => errors.push(e),
+            }
+        }
+        errors
     }
 
     /// Adds an attribute type that the schema lacks. One that it has stays as it is.
@@ -206,15 +227,30 @@ impl Schema {
     }
 
     /// The attributes that entries of these classes must and may have (RFC 4512 section 2.4), inherited ones first,
-    /// under their usual names, each once however spelt; what is a MUST anywhere is no MAY.
+    /// under their usual names, each once however spelt; what is a MUST anywhere is no MAY. What DIT content rules add
+    /// comes last; what an auxiliary class demands that entries only may have is a MAY.
     pub fn must_may<'n>(&self, classes: impl IntoIterator<Item = &'n str>) -> (Vec<&str>, Vec<&str>) {
-        let closure = self.class_closure(classes);
-        let mut seen = HashSet::new();
-        let mut collect = |pick: fn(&ObjectClass) -> &Vec<String>| -> Vec<&str> {
-            let names = closure.iter().flat_map(|c| pick(c)).map(|name| self.canonical_name(name));
-            names.filter(|name| seen.insert(name.to_ascii_lowercase())).collect()
+        let classes: Vec<&str> = classes.into_iter().collect();
+        let closure = self.class_closure(classes.iter().copied());
+        let rules: Vec<&ContentRule> =
+            classes.iter().filter_map(|c| self.content_rules.get(&self.class_at(c)?)).collect();
+        let allowed = self.class_closure(rules.iter().flat_map(|r| &r.auxiliary).map(String::as_str));
+        let must = closure.iter().flat_map(|c| &c.must).chain(rules.iter().flat_map(|r| &r.must));
+        let may = closure.iter().flat_map(|c| &c.may).chain(rules.iter().flat_map(|r| &r.may));
+        let may = may.chain(allowed.iter().flat_map(|c| c.must.iter().chain(&c.may)));
+        let refused = |name: &str| {
+            rules.iter().any(|r| {
+                !r.not.is_empty() && r.not.iter().any(|n| self.canonical_name(n).eq_ignore_ascii_case(name))
+            })
         };
-        (collect(|c| &c.must), collect(|c| &c.may))
+        let mut seen = HashSet::new();
+        let must: Vec<&str> =
+            must.map(|n| self.canonical_name(n)).filter(|n| seen.insert(n.to_ascii_lowercase())).collect();
+        let may = may
+            .map(|n| self.canonical_name(n))
+            .filter(|n| !refused(n) && seen.insert(n.to_ascii_lowercase()))
+            .collect();
+        (must, may)
     }
 }
 
@@ -257,6 +293,25 @@ mod tests {
         assert_eq!(schema.equality("a"), Equality::OctetString);
         assert_eq!(schema.class_closure(["x"]).len(), 2);
         assert!(schema.is_subtype("a", "b") && schema.is_subtype("b", "a"));
+    }
+
+    #[test]
+    fn content_rules_add_what_entries_may_hold() {
+        let (mut s, _) = Schema::parse(
+            [
+                "( 1.1 NAME 'a' )",
+                "( 1.2 NAME 'b' )",
+                "( 1.3 NAME 'c' )",
+                "( 1.4 NAME 'd' )",
+                "( 1.5 NAME 'e' )",
+            ],
+            ["( 2.1 NAME 'x' STRUCTURAL MUST a MAY d )", "( 2.2 NAME 'y' AUXILIARY MUST b )"],
+        );
+        assert!(
+            s.add_content_rules(["( 2.1 NAME 'x' AUX ( y ) MUST ( c ) MAY ( e ) NOT ( d ) )"]).is_empty()
+        );
+        assert_eq!(s.must_may(["X"]), (vec!["a", "c"], vec!["e", "b"]));
+        assert_eq!(s.must_may(["x", "y"]), (vec!["a", "b", "c"], vec!["e"]));
     }
 
     #[test]

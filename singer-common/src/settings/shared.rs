@@ -11,7 +11,6 @@ const PLANNED: &[&str] = &[
     "max_changes",
     "max_deletes",
     "max_rejects",
-    "membership_streams",
     "metrics_file",
     "metrics_listen",
     "otlp_endpoint",

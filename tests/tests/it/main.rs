@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod discover;
+mod docs;
 mod exit_codes;
 mod harness;
 mod ldif;

@@ -80,7 +80,7 @@ impl LdapDirectory {
 
     async fn load_schema(&self, root_dse: &RootDse) -> Result<Arc<Schema>, DirectoryError> {
         let dn = root_dse.subschema.as_deref().unwrap_or("cn=subschema");
-        let entry = match self.read(dn, &["attributeTypes", "objectClasses"]).await {
+        let entry = match self.read(dn, &["attributeTypes", "objectClasses", "dITContentRules"]).await {
             Ok(entry) => entry,
             Err(e) if e.code().is_some() => None,
             Err(e) => return Err(e),
@@ -92,7 +92,8 @@ impl LdapDirectory {
             return Ok(Arc::new(Schema::standard().clone()));
         };
         let texts = |name| entry.values(name).iter().filter_map(|v| std::str::from_utf8(v).ok());
-        let (schema, errors) = Schema::parse(texts("attributeTypes"), texts("objectClasses"));
+        let (mut schema, mut errors) = Schema::parse(texts("attributeTypes"), texts("objectClasses"));
+        errors.extend(schema.add_content_rules(texts("dITContentRules")));
         for error in errors {
             tracing::debug!("a definition of the schema is left out: {error}");
         }

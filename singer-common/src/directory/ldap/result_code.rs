@@ -11,6 +11,7 @@ mod named {
     pub const NO_SUCH_ATTRIBUTE: u32 = 16;
     pub const ATTRIBUTE_OR_VALUE_EXISTS: u32 = 20;
     pub const NO_SUCH_OBJECT: u32 = 32;
+    pub const INVALID_DN_SYNTAX: u32 = 34;
     pub const BUSY: u32 = 51;
     pub const UNAVAILABLE: u32 = 52;
     pub const NAMING_VIOLATION: u32 = 64;

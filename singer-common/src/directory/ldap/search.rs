@@ -7,7 +7,7 @@ use ldap3::{Ldap, LdapError, LdapResult, ResultEntry, SearchStream};
 use super::{LdapDirectory, result_code};
 use crate::directory::config::Referrals;
 use crate::directory::error::DirectoryError;
-use crate::directory::{Scope, SearchItem, SearchRequest};
+use crate::directory::{Paging, Scope, SearchItem, SearchRequest};
 use crate::entry::{Attribute, Entry};
 
 /// OID of the paged results control.
@@ -48,14 +48,14 @@ impl std::fmt::Debug for LdapSearch {
 
 impl LdapSearch {
     pub(super) fn new(directory: LdapDirectory, request: SearchRequest) -> Self {
-        let mut page_size = directory.config().page_size;
-        if let Some(limit) = request.page_limit.filter(|l| *l > 0 && page_size > 0) {
-            page_size = page_size.min(limit);
-        }
-        // A base search has one entry: a page would only cost.
-        if request.scope == Scope::Base {
-            page_size = 0;
-        }
+        let configured = directory.config().page_size;
+        let page_size = match request.paging {
+            // A base search has one entry: a page would only cost.
+            _ if request.scope == Scope::Base => 0,
+            Paging::Configured => configured,
+            Paging::AtMost(limit) => configured.min(limit.max(1)),
+            Paging::Off => 0,
+        };
         Self {
             directory,
             request,

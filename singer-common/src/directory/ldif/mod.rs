@@ -1,5 +1,6 @@
 //! A directory kept in an LDIF file (RFC 2849): read whole, searched and changed in memory, written back in one rename.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::ops::Bound;
@@ -62,7 +63,7 @@ impl LdifDirectory {
             Access::Read => (LdifFormat::Content, true),
             Access::Write(format) => (format, false),
         };
-        let mut store = Store::default();
+        let mut store = Store::new(format == LdifFormat::Changes);
         match File::open(path) {
             Ok(file) => {
                 let mut reader = LdifReader::new(BufReader::new(file));
@@ -135,7 +136,7 @@ impl LdifDirectory {
             base,
             scope: request.scope,
             filter,
-            attributes: request.attributes.clone(),
+            selection: Selection::new(&request.attributes, self.schema()),
         })
     }
 
@@ -248,7 +249,7 @@ pub struct LdifSearch {
     next: Bound<DnKey>,
     scope: Scope,
     filter: Filter,
-    attributes: Vec<String>,
+    selection: Selection,
 }
 
 impl LdifSearch {
@@ -268,41 +269,53 @@ impl LdifSearch {
                 Scope::Base | Scope::Sub => true,
             };
             if in_scope && self.filter.matches(entry, &schema) == Some(true) {
-                let has_subordinates = store.has_children(key);
-                return Some(SearchItem::Entry(select(entry, &self.attributes, &schema, has_subordinates)));
+                let selected = self.selection.apply(entry, &schema, || store.has_children(key));
+                return Some(SearchItem::Entry(selected));
             }
         }
     }
 }
 
 /// The attributes asked for (RFC 4511 section 4.5.1.8): names with their subtypes and options, `*`, `+` (RFC 3673).
-fn select(entry: &Entry, wanted: &[String], schema: &Schema, has_subordinates: bool) -> Entry {
-    let all_user = wanted.is_empty() || wanted.iter().any(|w| w == "*");
-    let all_operational = wanted.iter().any(|w| w == "+");
-    let named = |description: &str| {
-        let base = schema.canonical_name(base_type(description));
-        wanted.iter().any(|w| {
-            if w.contains(';') {
-                w.eq_ignore_ascii_case(description)
-            } else {
-                schema.canonical_name(w).eq_ignore_ascii_case(base)
-            }
-        })
-    };
-    let mut attributes: Vec<Attribute> = entry
-        .attributes
-        .iter()
-        .filter(|a| {
-            let operational = schema.is_operational(&a.description);
-            (if operational { all_operational } else { all_user }) || named(&a.description)
-        })
-        .cloned()
-        .collect();
-    if wanted.iter().any(|w| w.eq_ignore_ascii_case("hasSubordinates"))
-        && entry.attribute("hasSubordinates").is_none()
-    {
-        let value: &[u8] = if has_subordinates { b"TRUE" } else { b"FALSE" };
-        attributes.push(Attribute::new("hasSubordinates", vec![value.to_vec()]));
+#[derive(Debug)]
+struct Selection {
+    user: bool,
+    operational: bool,
+    /// The operational attribute that follows from the tree, only when it is asked for by name.
+    has_subordinates: bool,
+    /// Types, by their usual names in lower case.
+    types: HashSet<String>,
+    /// Descriptions with options, in lower case.
+    descriptions: HashSet<String>,
+}
+
+impl Selection {
+    fn new(wanted: &[String], schema: &Schema) -> Self {
+        let (descriptions, types): (Vec<&String>, Vec<&String>) =
+            wanted.iter().partition(|w| w.contains(';'));
+        Self {
+            user: wanted.is_empty() || wanted.iter().any(|w| w == "*"),
+            operational: wanted.iter().any(|w| w == "+"),
+            has_subordinates: wanted.iter().any(|w| w.eq_ignore_ascii_case("hasSubordinates")),
+            types: types.into_iter().map(|w| schema.canonical_name(w).to_ascii_lowercase()).collect(),
+            descriptions: descriptions.into_iter().map(|w| w.to_ascii_lowercase()).collect(),
+        }
     }
-    Entry { dn: entry.dn.clone(), attributes }
+
+    fn takes(&self, description: &str, schema: &Schema) -> bool {
+        let by_kind = if schema.is_operational(description) { self.operational } else { self.user };
+        by_kind
+            || self.types.contains(&schema.canonical_name(description).to_ascii_lowercase())
+            || description.contains(';') && self.descriptions.contains(&description.to_ascii_lowercase())
+    }
+
+    fn apply(&self, entry: &Entry, schema: &Schema, has_children: impl FnOnce() -> bool) -> Entry {
+        let mut attributes: Vec<Attribute> =
+            entry.attributes.iter().filter(|a| self.takes(&a.description, schema)).cloned().collect();
+        if self.has_subordinates && entry.attribute("hasSubordinates").is_none() {
+            let value: &[u8] = if has_children() { b"TRUE" } else { b"FALSE" };
+            attributes.push(Attribute::new("hasSubordinates", vec![value.to_vec()]));
+        }
+        Entry { dn: entry.dn.clone(), attributes }
+    }
 }

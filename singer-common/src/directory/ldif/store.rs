@@ -14,8 +14,8 @@ use crate::schema::Schema;
 #[derive(Debug, Default)]
 pub(super) struct Store {
     entries: BTreeMap<DnKey, Entry>,
-    /// Every change since the directory was empty, entries of content included.
-    log: Vec<Change>,
+    /// Every change since the directory was empty, entries of content included; kept only where it is written.
+    log: Option<Vec<Change>>,
     changed: bool,
 }
 
@@ -31,12 +31,17 @@ pub(super) fn failure(operation: &'static str, dn: &str, code: u32, text: &str) 
 }
 
 impl Store {
+    /// An empty store, which remembers its changes when `keeps_log`.
+    pub(super) fn new(keeps_log: bool) -> Self {
+        Self { log: keeps_log.then(Vec::new), ..Self::default() }
+    }
+
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()
     }
 
     pub(super) fn log(&self) -> &[Change] {
-        &self.log
+        self.log.as_deref().unwrap_or_default()
     }
 
     pub(super) fn changed(&self) -> bool {
@@ -90,7 +95,9 @@ impl Store {
                 "the entry is in the file twice",
             ));
         }
-        self.log.push(Change::Add(entry.clone()));
+        if let Some(log) = &mut self.log {
+            log.push(Change::Add(entry.clone()));
+        }
         self.entries.insert(key, entry);
         Ok(())
     }
@@ -105,7 +112,9 @@ impl Store {
                 self.rename(dn, new_rdn, *delete_old_rdn, new_superior.as_deref(), schema)?;
             }
         }
-        self.log.push(change.clone());
+        if let Some(log) = &mut self.log {
+            log.push(change.clone());
+        }
         self.changed = true;
         Ok(())
     }
@@ -235,8 +244,7 @@ fn join(head: &str, tail: &str) -> String {
 }
 
 fn invalid_dn(operation: &'static str, dn: &str, reason: &str) -> DirectoryError {
-    // RFC 4511 appendix A.2: invalidDNSyntax.
-    failure(operation, dn, 34, reason)
+    failure(operation, dn, result_code::INVALID_DN_SYNTAX, reason)
 }
 
 fn key(operation: &'static str, dn: &str, schema: &Schema) -> Result<DnKey, DirectoryError> {

@@ -1,0 +1,89 @@
+//! The structural classes of a directory, and the streams they make (`discover_by: object_class`).
+
+use std::collections::BTreeSet;
+
+use singer_common::directory::{Directory, DirectoryError, Paging, Scope, SearchRequest};
+use singer_common::filter::escape_value;
+use singer_common::schema::{ClassKind, ObjectClass, Schema};
+
+/// The stream of entries that have no structural class the schema knows.
+pub const UNCLASSIFIED_STREAM: &str = "unclassified";
+
+/// A class that occurs as the structural class of entries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClassStream {
+    /// The class, as the schema spells it.
+    pub class: String,
+    /// The filter of the entries whose structural class it is: each entry passes one such filter.
+    pub filter: String,
+}
+
+/// Finds the classes that occur below a base. A class without entries is not looked at any deeper: entries of a
+/// subclass are entries of the class, too (RFC 4512 section 2.4).
+pub async fn find(directory: &Directory, base: &str) -> Result<Vec<ClassStream>, DirectoryError> {
+    let schema = directory.schema();
+    let structural: Vec<&ObjectClass> =
+        schema.object_classes().iter().filter(|c| c.kind == ClassKind::Structural).collect();
+    let roots = structural.iter().filter(|c| superior(c, schema).is_none()).copied();
+    let mut found = Vec::new();
+    let mut top = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut queue: Vec<&ObjectClass> = roots.collect();
+    // Whether a class occurs is known when its superior's turn comes: children first would ask for too much.
+    let mut index = 0;
+    let mut occurring: Vec<(&ObjectClass, Vec<&ObjectClass>)> = Vec::new();
+    while let Some(class) = queue.get(index).copied() {
+        index += 1;
+        if !seen.insert(class.oid.as_str()) || !occurs(directory, base, &is(class)).await? {
+            continue;
+        }
+        occurring.push((class, Vec::new()));
+        match superior(class, schema) {
+            Some(above) => {
+                if let Some((_, below)) = occurring.iter_mut().find(|(c, _)| c.oid == above.oid) {
+                    below.push(class);
+                }
+            }
+            None => top.push(class),
+        }
+        let children = structural.iter().filter(|c| superior(c, schema).is_some_and(|s| s.oid == class.oid));
+        queue.extend(children.copied());
+    }
+    for (class, below) in &occurring {
+        let filter = without(&is(class), below);
+        if below.is_empty() || occurs(directory, base, &filter).await? {
+            found.push(ClassStream { class: class.name().to_owned(), filter });
+        }
+    }
+    let rest = without("(objectClass=*)", &top);
+    if occurs(directory, base, &rest).await? {
+        found.push(ClassStream { class: UNCLASSIFIED_STREAM.to_owned(), filter: rest });
+    }
+    Ok(found)
+}
+
+/// The structural class right above one, if any.
+fn superior<'s>(class: &ObjectClass, schema: &'s Schema) -> Option<&'s ObjectClass> {
+    class.superiors.iter().filter_map(|s| schema.object_class(s)).find(|c| c.kind == ClassKind::Structural)
+}
+
+fn is(class: &ObjectClass) -> String {
+    format!("(objectClass={})", escape_value(class.name().as_bytes()))
+}
+
+fn without(filter: &str, below: &[&ObjectClass]) -> String {
+    if below.is_empty() {
+        return filter.to_owned();
+    }
+    let not: Vec<String> = below.iter().map(|c| format!("(!{})", is(c))).collect();
+    format!("(&{filter}{})", not.concat())
+}
+
+async fn occurs(directory: &Directory, base: &str, filter: &str) -> Result<bool, DirectoryError> {
+    let mut request = SearchRequest::new(base, Scope::Sub, filter, &["1.1"]);
+    request.paging = Paging::AtMost(1);
+    let mut search = directory.search(request).await?;
+    let found = search.next_entry().await?.is_some();
+    search.abandon().await?;
+    Ok(found)
+}
