@@ -10,7 +10,6 @@ use ldap_tests::slapd::{ADMIN_PASSWORD, Slapd, SlapdOptions, tool};
 use std::io::Write as _;
 use std::ops::DerefMut;
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 #[test]
 fn slapd_starts_answers_restarts_dies_and_stops() {
@@ -161,19 +160,14 @@ fn the_peak_of_a_process_is_seen() {
 
 #[test]
 fn ds389_starts_answers_restarts_dies_and_stops() {
-    let started = Instant::now();
     let mut server = Ds389::start(&Ds389Options::default());
-    note("389 DS", started);
     starts_answers_restarts_dies(&mut server, Ds389::restart, 2);
     assert!(server.log().contains("slapd started"), "{}", server.log());
 }
 
 #[test]
 fn samba_starts_answers_restarts_dies_and_stops() {
-    drop(Samba::start(""));
-    let started = Instant::now();
     let mut server = Samba::start("");
-    note("Samba", started);
     starts_answers_restarts_dies(&mut server, Samba::restart, 200);
 }
 
@@ -214,8 +208,4 @@ fn starts_answers_restarts_dies<S: DerefMut<Target = Server>>(
     let port = server.ldap_port();
     server.kill();
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "it is gone");
-}
-
-fn note(what: &str, started: Instant) {
-    println!("{what}: started in {:.2} s", started.elapsed().as_secs_f64());
 }

@@ -6,6 +6,7 @@
 mod discover;
 mod docs;
 mod exit_codes;
+mod golden;
 mod harness;
 mod ldif;
 mod mapping;
@@ -13,3 +14,5 @@ mod memory;
 mod mirror;
 mod support;
 mod sync;
+mod syntaxes;
+mod vendors;

@@ -221,3 +221,29 @@ pub(crate) fn no_panic(output: &Output) {
         assert!(!output.stderr.contains(sign), "{sign} on stderr:\n{}", output.stderr);
     }
 }
+
+/// Panics unless every record fits its SCHEMA, formats included, and has no property besides. How many there were.
+#[track_caller]
+pub(crate) fn assert_records_fit(output: &Output) -> usize {
+    let mut schemas = BTreeMap::new();
+    for message in output.of_type("SCHEMA") {
+        let validator = jsonschema::options()
+            .should_validate_formats(true)
+            .build(&message["schema"])
+            .unwrap_or_else(|e| panic!("{}: {e}", message["stream"]));
+        let known = message["schema"]["properties"].as_object().unwrap();
+        schemas.insert(message["stream"].as_str().unwrap(), (validator, known));
+    }
+    let records = output.of_type("RECORD");
+    for message in &records {
+        let (validator, known) = &schemas[message["stream"].as_str().unwrap()];
+        let record = &message["record"];
+        let faults: Vec<String> =
+            validator.iter_errors(record).map(|e| format!("{} at {}", e, e.instance_path())).collect();
+        assert!(faults.is_empty(), "{}: {faults:?}", record["dn"]);
+        for name in record.as_object().unwrap().keys() {
+            assert!(known.contains_key(name), "{name} of {} is not in the SCHEMA", record["dn"]);
+        }
+    }
+    records.len()
+}
