@@ -139,6 +139,11 @@ pub struct Load<'a, W: Write> {
     running: JoinSet<Finished>,
     /// Tasks whose parent is still to come, by that parent.
     orphans: BTreeMap<DnKey, Vec<Work>>,
+    /// Deletions of entries that have others below them, which may be deleted later in the input; and what comes
+    /// after them for the same entries.
+    postponed: HashMap<DnKey, Vec<Work>>,
+    /// Whether the input has ended, so that nothing is worth waiting for.
+    ended: bool,
     failure: Option<(u64, LoadError)>,
     printed: Instant,
 }
@@ -164,6 +169,8 @@ impl<'a, W: Write> Load<'a, W> {
             order: Order::default(),
             running: JoinSet::new(),
             orphans: BTreeMap::new(),
+            postponed: HashMap::new(),
+            ended: false,
             failure: None,
             printed: Instant::now(),
         }
@@ -218,6 +225,9 @@ impl<'a, W: Write> Load<'a, W> {
             if self.failure.is_some() {
                 open = false;
             }
+            if !open && self.order.is_empty() && stopped.is_none() && self.failure.is_none() {
+                self.take_up_postponed();
+            }
             self.print_state(false)?;
         }
         if stopped.is_none() && self.failure.is_none() {
@@ -236,6 +246,11 @@ impl<'a, W: Write> Load<'a, W> {
     fn start_ready(&mut self) {
         while self.running.len() < self.config.max_in_flight {
             let Some((_, work)) = self.order.next_ready() else { return };
+            if let Some(earlier) = self.postponed.get_mut(&work.key) {
+                self.order.ended(work.number);
+                earlier.push(work);
+                continue;
+            }
             let applier = self.applier.clone();
             self.running.spawn(async move {
                 let result = applier.apply(&work.task).await;
@@ -256,6 +271,17 @@ impl<'a, W: Write> Load<'a, W> {
             Ok(Effect::Deleted) => counts.deleted += 1,
             Ok(Effect::Unchanged) => counts.unchanged += 1,
             Ok(Effect::Ignored) => {}
+            Ok(Effect::HasChildren) if !self.ended => {
+                self.postponed.entry(work.key.clone()).or_default().push(work);
+                return;
+            }
+            Ok(Effect::HasChildren) => {
+                let Work { number, line, stream, .. } = work;
+                let reason =
+                    "the entry cannot be deleted: entries that no record deletes lie below it".to_owned();
+                self.fail(number, LoadError::Record { line, stream, reason });
+                return;
+            }
             Ok(Effect::NoParent) => {
                 let parent = work.key.parent().unwrap_or_default();
                 self.orphans.entry(parent).or_default().push(work);
@@ -268,6 +294,16 @@ impl<'a, W: Write> Load<'a, W> {
             }
         }
         self.ack.done(work.number);
+    }
+
+    /// The input has ended: deletions that waited for others are tried again, children before parents.
+    fn take_up_postponed(&mut self) {
+        self.ended = true;
+        let mut works: Vec<(DnKey, Vec<Work>)> = std::mem::take(&mut self.postponed).into_iter().collect();
+        works.sort_by_key(|(key, _)| std::cmp::Reverse(key.depth()));
+        for work in works.into_iter().flat_map(|(_, works)| works) {
+            self.order.submit(work.number, work.key.clone(), work);
+        }
     }
 
     /// A parent has come: its children can be tried again.
@@ -395,7 +431,7 @@ impl<'a, W: Write> Load<'a, W> {
             return Ok(());
         }
         let work = Work { number, line, stream: message.stream.clone(), task, key: key.clone() };
-        // Behind a record that waits for its parent, others of the same entry wait too, to stay in order.
+        // Behind a record that waits, others of the same entry wait too, to stay in order.
         match key.parent().and_then(|p| self.orphans.get_mut(&p)).filter(|o| o.iter().any(|w| w.key == key)) {
             Some(orphans) => orphans.push(work),
             None => self.order.submit(number, key, work),

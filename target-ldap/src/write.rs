@@ -26,6 +26,8 @@ pub enum Effect {
     Ignored,
     /// The entry above it is not there, and is none that could be made. Not done.
     NoParent,
+    /// Entries lie below the one to be deleted. Not done.
+    HasChildren,
 }
 
 /// Carries tasks out. Cheap to clone.
@@ -53,6 +55,7 @@ impl Applier {
             Task::Delete { dn } => match self.directory.apply(&Change::Delete { dn: dn.clone() }).await {
                 Ok(()) => Ok(Effect::Deleted),
                 Err(e) if e.is_no_such_object() => Ok(Effect::Unchanged),
+                Err(e) if e.code() == Some(result_code::NOT_ALLOWED_ON_NON_LEAF) => Ok(Effect::HasChildren),
                 Err(e) => Err(e),
             },
             Task::Upsert(wanted) => self.upsert(wanted).await,

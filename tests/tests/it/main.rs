@@ -3,6 +3,7 @@
 // A panic here is a failed test; and what a test is for is in its name.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod deletions;
 mod discover;
 mod docs;
 mod exit_codes;
@@ -12,6 +13,7 @@ mod ldif;
 mod mapping;
 mod memory;
 mod mirror;
+mod streams;
 mod support;
 mod sync;
 mod syntaxes;
