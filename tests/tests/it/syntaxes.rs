@@ -237,7 +237,7 @@ fn every_attribute_has_its_type(server: &Server, at_least: usize) {
         let special = BY_NAME.iter().find(|(name, _)| *name == attribute.name).map(|(_, kind)| *kind);
         match special.or_else(|| expected(syntax)) {
             None => {
-                faults.push(format!("{}: nobody decided what syntax {syntax} looks like", attribute.name))
+                faults.push(format!("{}: nobody decided what syntax {syntax} looks like", attribute.name));
             }
             Some(wanted) if wanted != kind(property) => {
                 faults.push(format!("{} ({syntax}) is {}, not {wanted}", attribute.name, kind(property)));
