@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what the tests start: OpenLDAP's server and client tools, from Debian's packages (Ubuntu's too).
+# Installs what the tests start: OpenLDAP's server and client tools, 389 Directory Server, and Samba as an Active
+# Directory domain controller, from Debian's packages (Ubuntu's too).
 # Does nothing when all is there. What it installs is not left running and does not start at boot: the tests start
 # servers of their own, on loopback and in temporary directories, and leave the machine's alone.
 set -eu
@@ -7,22 +8,40 @@ set -eu
 PATH=$PATH:/usr/sbin:/sbin
 policy=/usr/sbin/policy-rc.d
 
-# One a line: package, and a file or command that shows it is there.
+# One a line: package, and a file (a pattern where the directory is the architecture's) or command that shows it is
+# there.
 wanted='slapd slapd
 slapd slapadd
 slapd-contrib /usr/lib/ldap/pw-sha2.so
-ldap-utils ldapsearch'
+ldap-utils ldapsearch
+389-ds-base ns-slapd
+389-ds-base pwdhash
+389-ds-base /usr/share/dirsrv/data/template-dse.ldif
+samba samba
+samba samba-tool
+samba-ad-provision /usr/share/samba/setup/provision.ldif
+samba-dsdb-modules /usr/lib/*/samba/ldb/dsdb_notification.so
+samba-vfs-modules /usr/lib/*/samba/vfs/acl_xattr.so
+ldb-tools ldbadd'
+
+# One a line: package, and a service of its own that would otherwise start with the machine.
+services='slapd slapd
+samba smbd
+samba nmbd
+samba samba-ad-dc'
 
 missing=$(echo "$wanted" | while read -r package sign; do
   case $sign in
-    /*) [ -e "$sign" ] || echo "$package" ;;
+    # Without quotes: a pattern; of the files it finds, the first will do.
+    # shellcheck disable=SC2086
+    /*) set -- $sign; [ -e "$1" ] || echo "$package" ;;
     *) command -v "$sign" >/dev/null || echo "$package" ;;
   esac
 done | sort -u | tr '\n' ' ')
 missing=${missing% }
 
 if [ -z "$missing" ]; then
-  echo "install-servers: slapd, slapd-contrib and ldap-utils are there"
+  echo "install-servers: OpenLDAP, 389 Directory Server and Samba are there"
   exit 0
 fi
 
@@ -30,8 +49,9 @@ if ! command -v apt-get >/dev/null; then
   cat >&2 <<END
 install-servers: missing: $missing
 This script installs with apt-get, which is not on this machine. Install OpenLDAP's server (slapd, slapadd, with
-the contributed module pw-sha2 in /usr/lib/ldap) and client tools (ldapsearch) with your system's package manager,
-or run the tests in a Debian 12 container. \`make demo\` needs no server.
+the contributed module pw-sha2 in /usr/lib/ldap) and client tools (ldapsearch), 389 Directory Server (ns-slapd) and
+Samba's domain controller (samba, samba-tool, ldbadd) with your system's package manager, or run the tests in a
+Debian 12 container. \`make demo\` needs no server.
 END
   exit 1
 fi
@@ -68,9 +88,11 @@ apt-get -q update
 # Without quotes: a list of packages.
 # shellcheck disable=SC2086
 apt-get -q install -y --no-install-recommends $missing
-case " $missing " in
-  *" slapd "*)
-    # It was not there before, so nobody asked for it at boot.
-    update-rc.d slapd disable >/dev/null 2>&1 ||
-      echo "install-servers: slapd may start at boot; 'update-rc.d slapd disable' prevents it" ;;
-esac
+# Those packages were not there before, so nobody asked for their services at boot.
+echo "$services" | while read -r package service; do
+  case " $missing " in
+    *" $package "*)
+      [ ! -e "/etc/init.d/$service" ] || update-rc.d "$service" disable >/dev/null 2>&1 ||
+        echo "install-servers: $service may start at boot; 'update-rc.d $service disable' prevents it" ;;
+  esac
+done

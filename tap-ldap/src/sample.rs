@@ -26,8 +26,10 @@ impl IdentityAttributes {
         let wanted: Vec<&str> = vendor.immutable_ids().iter().chain(vendor.change_keys()).copied().collect();
         let base_entry = directory.read(base, &wanted).await?.unwrap_or_default();
         let there = |name: &&str| base_entry.attribute(name).is_some();
-        let key = vendor.immutable_ids().iter().copied().find(there).map(str::to_owned);
-        let change_keys = vendor.change_keys().iter().copied().filter(there).map(str::to_owned);
+        // Active Directory spells it `modifyTimeStamp`.
+        let spelled = |name: &str| schema.canonical_name(name).to_owned();
+        let key = vendor.immutable_ids().iter().copied().find(there).map(spelled);
+        let change_keys = vendor.change_keys().iter().copied().filter(there).map(spelled);
         let operational = match &config.operational_attributes {
             Some(names) => names.iter().map(|n| schema.canonical_name(n).to_owned()).collect(),
             None => key.iter().cloned().chain(change_keys).collect(),

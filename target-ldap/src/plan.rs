@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use singer_common::change::{Modification, ModificationKind};
 use singer_common::entry::{Attribute, Entry};
-use singer_common::schema::Schema;
+use singer_common::schema::{ObjectClass, Schema};
 
 /// How wanted values go together with those that are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,9 @@ fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification>
         vec![]
     } else {
         let kept: HashSet<Vec<u8>> = wanted.values.iter().map(normal).collect();
-        present.iter().filter(|v| !kept.contains(&normal(v))).cloned().collect()
+        let implied = implied_classes(wanted, schema);
+        let is_implied = |v: &[u8]| class_name(v, schema).is_some_and(|c| implied.contains(c));
+        present.iter().filter(|v| !kept.contains(&normal(v)) && !is_implied(v)).cloned().collect()
     };
     if missing.is_empty() && surplus.is_empty() {
         return vec![];
@@ -105,6 +107,20 @@ fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification>
         steps.push(step(ModificationKind::Add, missing));
     }
     steps
+}
+
+/// The superclasses of wanted object classes, which a server adds by itself (RFC 4512 section 3.3: 389 DS and Active
+/// Directory do): no surplus where they are.
+fn implied_classes<'s>(wanted: &Wanted, schema: &'s Schema) -> HashSet<&'s str> {
+    if schema.canonical_name(&wanted.description) != "objectClass" {
+        return HashSet::new();
+    }
+    let classes = wanted.values.iter().filter_map(|v| std::str::from_utf8(v).ok());
+    schema.class_closure(classes).into_iter().map(ObjectClass::name).collect()
+}
+
+fn class_name<'s>(value: &[u8], schema: &'s Schema) -> Option<&'s str> {
+    schema.object_class(std::str::from_utf8(value).ok()?).map(ObjectClass::name)
 }
 
 #[cfg(test)]
@@ -154,6 +170,23 @@ mod tests {
                 wanted("homeDirectory", &["/home/a"], Policy::Force)
             ),
             [(ModificationKind::Replace, vec!["/home/a".to_owned()])]
+        );
+    }
+
+    #[test]
+    fn superclasses_that_the_server_added_stay() {
+        let there = || attribute("objectClass", &["top", "person", "organizationalPerson", "inetOrgPerson"]);
+        let want = |classes: &[&str]| wanted("objectClass", classes, Policy::Force);
+        assert_eq!(plan(there(), want(&["inetOrgPerson"])), []);
+        assert_eq!(plan(there(), want(&["INETORGPERSON", "2.5.6.6"])), []);
+        assert_eq!(
+            plan(there(), want(&["person"])),
+            [(ModificationKind::Replace, vec!["person".to_owned()])],
+            "what is no superclass goes"
+        );
+        assert_eq!(
+            plan(there(), want(&["inetOrgPerson", "posixAccount", "shadowAccount"])),
+            [(ModificationKind::Add, vec!["posixAccount".to_owned(), "shadowAccount".to_owned()])]
         );
     }
 

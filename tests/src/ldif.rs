@@ -10,7 +10,7 @@ use std::process::Command;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::slapd::tool;
+use crate::server::tool;
 
 /// One entry: attribute description in lower case, and its values as a set of octet strings.
 pub type Attributes = BTreeMap<String, BTreeSet<Vec<u8>>>;

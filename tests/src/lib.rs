@@ -7,8 +7,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, clippy::return_self_not_must_use)]
 
 pub mod certificates;
+pub mod ds389;
 pub mod hostile;
 pub mod ldif;
 pub mod memory;
 pub mod run;
+pub mod samba;
+pub mod server;
 pub mod slapd;

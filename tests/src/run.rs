@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::slapd::scratch;
+use crate::server::scratch;
 
 /// How long a run may take before the test gives up on it.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
@@ -49,12 +49,7 @@ pub fn build() -> &'static Path {
     // A failure is kept as well: the tests that follow must not build what cannot be built again and again.
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
-        let exe = std::env::current_exe().unwrap();
-        // TARGET/PROFILE/deps/it-HASH for a test, TARGET/PROFILE/NAME for an executable.
-        let mut profile_dir = exe.parent().unwrap();
-        if profile_dir.file_name().is_some_and(|n| n == "deps") {
-            profile_dir = profile_dir.parent().unwrap();
-        }
+        let profile_dir = profile_dir();
         let profile = match profile_dir.file_name().and_then(|n| n.to_str()).unwrap() {
             "debug" => "dev",
             other => other,
@@ -81,11 +76,11 @@ pub fn build() -> &'static Path {
                 profile,
                 "--target-dir",
             ])
-            .arg(profile_dir.parent().unwrap())
+            .arg(target_dir())
             .output()
             .expect("cargo");
         if output.status.success() {
-            Ok(profile_dir.to_owned())
+            Ok(profile_dir)
         } else {
             Err(String::from_utf8_lossy(&output.stderr).into_owned())
         }
@@ -94,6 +89,23 @@ pub fn build() -> &'static Path {
         Ok(dir) => dir,
         Err(why) => panic!("the executables cannot be built:\n{why}"),
     }
+}
+
+/// The directory of the running executable's profile: TARGET/PROFILE/deps/it-HASH for a test, TARGET/PROFILE/NAME for
+/// an executable.
+fn profile_dir() -> PathBuf {
+    let exe = std::env::current_exe().unwrap();
+    let dir = exe.parent().unwrap();
+    if dir.file_name().is_some_and(|n| n == "deps") {
+        dir.parent().unwrap().to_owned()
+    } else {
+        dir.to_owned()
+    }
+}
+
+/// Cargo's target directory, where this was built.
+pub(crate) fn target_dir() -> PathBuf {
+    profile_dir().parent().unwrap().to_owned()
 }
 
 /// What a run left behind.

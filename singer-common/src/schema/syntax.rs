@@ -76,6 +76,7 @@ const SYNTAXES: &[Row] = &[
     row("1.3.6.1.1.16.1", ValueKind::Uuid),
     row("1.3.6.1.4.1.4203.666.11.10.2.1", ValueKind::Binary), // attribute certificate
     row("1.3.6.1.4.1.4203.1.1.2", ValueKind::Binary),         // authPassword kept as octets
+    row("1.2.840.113549.1.8.1.1", ValueKind::Binary),         // PKCS #8 private key (OpenLDAP)
     row("1.2.840.113556.1.4.906", ValueKind::Integer),        // LargeInteger
     row("1.2.840.113556.1.4.907", ValueKind::Binary),         // NT Security Descriptor
     row("2.5.5.1", ValueKind::DistinguishedName),
@@ -92,18 +93,24 @@ const SYNTAXES: &[Row] = &[
 const FILETIMES: &[&str] = &[
     "accountexpires",
     "badpasswordtime",
+    "builtincreationtime",
     "creationtime",
     "lastlogoff",
     "lastlogon",
     "lastlogontimestamp",
+    "lastsettime",
     "lockouttime",
-    "ms-ds-lastfailedinteractivelogontime",
-    "ms-ds-lastsuccessfulinteractivelogontime",
+    "lsacreationtime",
+    "ms-mcs-admpwdexpirationtime",
+    "msds-approximatelastlogontimestamp",
+    "msds-cached-membership-time-stamp",
     "msds-lastfailedinteractivelogontime",
     "msds-lastsuccessfulinteractivelogontime",
     "msds-userpasswordexpirytimecomputed",
+    "mskds-createtime",
+    "mskds-usestarttime",
+    "mslaps-passwordexpirationtime",
     "priorsettime",
-    "lastsettime",
     "pwdlastset",
 ];
 const GUIDS: &[&str] =

@@ -1,10 +1,14 @@
 //! The harness itself: a test that uses it can only be trusted when it is right.
 
+use ldap_tests::ds389::{Ds389, Ds389Options};
 use ldap_tests::hostile;
 use ldap_tests::ldif::{assert_same, normalize_dn, parse, records};
 use ldap_tests::memory::peak_kib;
+use ldap_tests::samba::Samba;
+use ldap_tests::server::Server;
 use ldap_tests::slapd::{ADMIN_PASSWORD, Slapd, SlapdOptions, tool};
 use std::io::Write as _;
+use std::ops::DerefMut;
 use std::process::{Command, Stdio};
 
 #[test]
@@ -152,4 +156,56 @@ fn the_peak_of_a_process_is_seen() {
     assert!(before < 20_000, "{before} KiB");
     assert!(after > 55_000, "{after} KiB");
     assert!(peak_kib(child.id()).is_none(), "a process that ended has no peak");
+}
+
+#[test]
+fn ds389_starts_answers_restarts_dies_and_stops() {
+    let mut server = Ds389::start(&Ds389Options::default());
+    starts_answers_restarts_dies(&mut server, Ds389::restart, 2);
+    assert!(server.log().contains("slapd started"), "{}", server.log());
+}
+
+#[test]
+fn samba_starts_answers_restarts_dies_and_stops() {
+    let mut server = Samba::start("");
+    starts_answers_restarts_dies(&mut server, Samba::restart, 200);
+}
+
+fn starts_answers_restarts_dies<S: DerefMut<Target = Server>>(
+    server: &mut S,
+    restart: fn(&mut S),
+    at_least: usize,
+) {
+    let before = server.dump();
+    assert!(before.len() >= at_least, "{}", before.len());
+    restart(server);
+    assert_same("before", &before, "after a restart", &server.dump());
+    server.kill();
+    restart(server);
+    assert_same("before", &before, "after a crash", &server.dump());
+    let suffix = server.suffix().to_owned();
+    server.ldapadd(format!("dn: ou=new,{suffix}\nobjectClass: organizationalUnit\nou: new\n"));
+    assert_eq!(server.dump().len(), before.len() + 1);
+    for way in [&["-H", &server.ldaps_uri()][..], &["-ZZ", "-H", &server.ldap_uri()]] {
+        let output = Command::new(tool("ldapsearch"))
+            .args([
+                "-x",
+                "-D",
+                &server.admin_dn(),
+                "-w",
+                server.admin_password(),
+                "-s",
+                "base",
+                "-b",
+                &suffix,
+            ])
+            .args(way)
+            .env("LDAPTLS_CACERT", &server.certificates().ca)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{way:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let port = server.ldap_port();
+    server.kill();
+    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "it is gone");
 }

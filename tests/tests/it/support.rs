@@ -5,16 +5,17 @@ use std::fmt::Write as _;
 
 use ldap_tests::ldif::{Tree, normalize_dn};
 use ldap_tests::run::{Output, Run};
-use ldap_tests::slapd::{ADMIN_PASSWORD, Slapd};
+use ldap_tests::server::Server;
+use ldap_tests::slapd::Slapd;
 use serde_json::{Value, json};
 
 /// The tap's configuration for all of a server, as its administrator.
-pub(crate) fn tap_config(slapd: &Slapd) -> Value {
+pub(crate) fn tap_config(server: &Server) -> Value {
     json!({
-        "server_url": slapd.ldap_uri(),
-        "bind_dn": slapd.admin_dn(),
-        "bind_password": ADMIN_PASSWORD,
-        "base_dn": slapd.suffix(),
+        "server_url": server.ldap_uri(),
+        "bind_dn": server.admin_dn(),
+        "bind_password": server.admin_password(),
+        "base_dn": server.suffix(),
         "discovery_sample_size": 0,
     })
 }
@@ -25,8 +26,12 @@ pub(crate) fn reader_config(slapd: &Slapd) -> Value {
 }
 
 /// The target's configuration for a mirror: no rule.
-pub(crate) fn target_config(slapd: &Slapd) -> Value {
-    json!({"server_url": slapd.ldap_uri(), "bind_dn": slapd.admin_dn(), "bind_password": ADMIN_PASSWORD})
+pub(crate) fn target_config(server: &Server) -> Value {
+    json!({
+        "server_url": server.ldap_uri(),
+        "bind_dn": server.admin_dn(),
+        "bind_password": server.admin_password(),
+    })
 }
 
 /// A configuration with other keys set; null takes a key away.
@@ -180,9 +185,9 @@ pub(crate) fn written(before: &Tree, after: &Tree) -> BTreeSet<String> {
 
 /// Panics when anything was written to the server since `before`.
 #[track_caller]
-pub(crate) fn assert_untouched(slapd: &Slapd, before: &Tree) {
+pub(crate) fn assert_untouched(server: &Server, before: &Tree) {
     assert!(!before.is_empty());
-    let touched = written(before, &slapd.change_marks());
+    let touched = written(before, &server.change_marks());
     assert!(touched.is_empty(), "{} entries were written: {touched:?}", touched.len());
 }
 
@@ -215,4 +220,30 @@ pub(crate) fn no_panic(output: &Output) {
     for sign in ["panicked", "RUST_BACKTRACE", "stack backtrace", "called `", "Custom {", "Os {"] {
         assert!(!output.stderr.contains(sign), "{sign} on stderr:\n{}", output.stderr);
     }
+}
+
+/// Panics unless every record fits its SCHEMA, formats included, and has no property besides. How many there were.
+#[track_caller]
+pub(crate) fn assert_records_fit(output: &Output) -> usize {
+    let mut schemas = BTreeMap::new();
+    for message in output.of_type("SCHEMA") {
+        let validator = jsonschema::options()
+            .should_validate_formats(true)
+            .build(&message["schema"])
+            .unwrap_or_else(|e| panic!("{}: {e}", message["stream"]));
+        let known = message["schema"]["properties"].as_object().unwrap();
+        schemas.insert(message["stream"].as_str().unwrap(), (validator, known));
+    }
+    let records = output.of_type("RECORD");
+    for message in &records {
+        let (validator, known) = &schemas[message["stream"].as_str().unwrap()];
+        let record = &message["record"];
+        let faults: Vec<String> =
+            validator.iter_errors(record).map(|e| format!("{} at {}", e, e.instance_path())).collect();
+        assert!(faults.is_empty(), "{}: {faults:?}", record["dn"]);
+        for name in record.as_object().unwrap().keys() {
+            assert!(known.contains_key(name), "{name} of {} is not in the SCHEMA", record["dn"]);
+        }
+    }
+    records.len()
 }

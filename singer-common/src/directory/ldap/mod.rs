@@ -24,6 +24,10 @@ pub use search::LdapSearch;
 
 /// OID of the ManageDsaIT control (RFC 3296): referral entries are entries like others.
 const MANAGE_DSA_IT: &str = "2.16.840.1.113730.3.4.2";
+/// OID of LDAP_SERVER_DOMAIN_SCOPE ([MS-ADTS] 3.1.1.3.4.1.4): no references to the other naming contexts, of which
+/// Active Directory adds three to every search of a domain. They are directories of their own, and nothing is missing
+/// without them.
+const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
 
 /// Whether a filter that we understand is one that the ldap3 crate can send.
 pub fn can_send_filter(filter: &str) -> bool {
@@ -126,6 +130,12 @@ impl LdapDirectory {
 
     fn manages_dsa_it(&self) -> bool {
         self.shared.manages_dsa_it.load(Ordering::Relaxed)
+    }
+
+    /// Whether to ask for this naming context only: where references would be ignored, and the server can leave them
+    /// out.
+    fn stays_in_domain(&self) -> bool {
+        self.config().referrals == Referrals::Ignore && self.root_dse().supports_control(DOMAIN_SCOPE)
     }
 
     /// A handle for one operation, with the operation's timeout set.

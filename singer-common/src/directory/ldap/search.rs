@@ -4,7 +4,7 @@ use ldap3::asn1::{PL, StructureTag, TagClass, parse_tag, parse_uint};
 use ldap3::controls::{Control, ManageDsaIt, PagedResults, RawControl};
 use ldap3::{Ldap, LdapError, LdapResult, ResultEntry, SearchStream};
 
-use super::{LdapDirectory, result_code};
+use super::{DOMAIN_SCOPE, LdapDirectory, result_code};
 use crate::directory::config::Referrals;
 use crate::directory::error::DirectoryError;
 use crate::directory::{Paging, Scope, SearchItem, SearchRequest};
@@ -130,6 +130,9 @@ impl LdapSearch {
         }
         if self.directory.manages_dsa_it() {
             controls.push(ManageDsaIt.into());
+        }
+        if self.directory.stays_in_domain() {
+            controls.push(RawControl { ctype: DOMAIN_SCOPE.to_owned(), crit: false, val: None });
         }
         self.entries_of_page = 0;
         let mut ldap: Ldap = self.directory.handle();

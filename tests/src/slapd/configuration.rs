@@ -1,0 +1,120 @@
+//! slapd.conf.
+
+use std::fmt::Write as _;
+
+use rustix::process::{getgid, getuid};
+
+use super::{ADMIN_PASSWORD, Slapd};
+
+impl Slapd {
+    pub(super) fn configuration(&self) -> String {
+        let dir = self.path("");
+        let dir = dir.to_str().unwrap().trim_end_matches('/');
+        let suffix = self.suffix();
+        let root = self.admin_dn();
+        let tls = self.certificates();
+        let (uid, gid) = (getuid().as_raw(), getgid().as_raw());
+        let mut conf = String::new();
+        for schema in ["core", "cosine", "inetorgperson", "nis", "dyngroup"] {
+            writeln!(conf, "include /etc/ldap/schema/{schema}.schema").unwrap();
+        }
+        write!(
+            conf,
+            r#"include {dir}/test.schema
+pidfile {dir}/slapd.pid
+argsfile {dir}/slapd.args
+modulepath /usr/lib/ldap
+moduleload back_mdb
+moduleload syncprov
+moduleload accesslog
+moduleload memberof
+moduleload refint
+moduleload sssvlv
+moduleload ppolicy
+moduleload dynlist
+moduleload deref
+moduleload pw-sha2
+
+TLSCACertificateFile {ca}
+TLSCertificateFile {cert}
+TLSCertificateKeyFile {key}
+TLSVerifyClient try
+
+# SASL EXTERNAL: the subject of a client certificate, and this user over ldapi.
+authz-regexp "^cn=([^,]+),ou=people,o=test$" "uid=$1,ou=people,{suffix}"
+authz-regexp "^gidNumber={gid}\\+uidNumber={uid},cn=peercred,cn=external,cn=auth$" "{root}"
+sasl-host localhost
+password-hash {{SSHA}}
+
+# 500 entries for an unpaged search; a paged one may have all, 500 a page. The root DN bypasses both.
+sizelimit size.soft=500 size.hard=500 size.pr=500 size.prtotal=unlimited size.unchecked=unlimited
+{global}
+
+database config
+rootdn "{root}"
+database monitor
+rootdn "{root}"
+"#,
+            ca = tls.ca.display(),
+            cert = tls.server_cert.display(),
+            key = tls.server_key.display(),
+            global = self.options.global_conf,
+        )
+        .unwrap();
+        if self.options.accesslog {
+            write!(
+                conf,
+                r#"
+database mdb
+suffix cn=accesslog
+rootdn "{root}"
+directory {dir}/log
+maxsize 1073741824
+index objectClass,reqStart,reqEnd,reqResult,reqDN,entryCSN eq
+overlay syncprov
+syncprov-nopresent TRUE
+syncprov-reloadhint TRUE
+limits dn.exact="{root}" time=unlimited size=unlimited
+"#
+            )
+            .unwrap();
+        }
+        write!(
+            conf,
+            r#"
+database mdb
+suffix "{suffix}"
+rootdn "{root}"
+rootpw {ADMIN_PASSWORD}
+directory {dir}/db
+maxsize 4294967296
+dbnosync
+index objectClass,uid,cn,mail,member,memberUid,entryCSN,entryUUID,modifyTimestamp eq
+lastmod on
+access to attrs=userPassword by self write by anonymous auth by dn.exact="{root}" write by * none
+access to * by dn.exact="uid=reader,ou=people,{suffix}" read by self write by users read by anonymous read
+limits dn.exact="uid=replica,ou=people,{suffix}" size=unlimited time=unlimited
+{database}
+overlay syncprov
+syncprov-checkpoint 100 1
+syncprov-sessionlog 10000
+"#,
+            database = self.options.database_conf,
+        )
+        .unwrap();
+        if self.options.accesslog {
+            conf.push_str("overlay accesslog\nlogdb cn=accesslog\nlogops writes\nlogsuccess TRUE\nlogold (objectClass=*)\n");
+        }
+        if self.options.memberof {
+            write!(
+                conf,
+                "overlay memberof\nmemberof-group-oc groupOfNames\nmemberof-member-ad member\n\
+                 memberof-memberof-ad memberOf\nmemberof-refint TRUE\noverlay refint\n\
+                 refint_attributes member uniqueMember manager owner\nrefint_nothing \"{root}\"\n"
+            )
+            .unwrap();
+        }
+        conf.push_str("overlay sssvlv\nsssvlv-max 8\nsssvlv-maxkeys 5\noverlay deref\n");
+        conf
+    }
+}

@@ -1,0 +1,413 @@
+//! The same on every kind of directory: OpenLDAP, 389 Directory Server, Active Directory (Samba), and an LDIF file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use ldap_tests::ds389::{Ds389, Ds389Options};
+use ldap_tests::ldif::{assert_same, normalize_dn, parent, parse_file};
+use ldap_tests::run::{Output, Run, pipe};
+use ldap_tests::samba::Samba;
+use ldap_tests::server::{Server, fixture, scratch};
+use ldap_tests::slapd::{Slapd, SlapdOptions};
+use serde_json::{Value, json};
+
+use crate::golden::assert_golden;
+use crate::support::{
+    assert_records_fit, discover, is_array_of, is_scalar, metadata, normalized, people, stream, tap_config,
+    target_config, with,
+};
+
+const SUFFIX: &str = "dc=example,dc=test";
+const STAFF: &str = "OU=Staff,DC=ad,DC=example,DC=test";
+
+fn tree_ldif() -> String {
+    std::fs::read_to_string(fixture("tree.ldif")).unwrap()
+}
+
+fn slapd() -> Slapd {
+    Slapd::start(SlapdOptions::default().seed(tree_ldif()))
+}
+
+fn ds389() -> Ds389 {
+    Ds389::start(&Ds389Options::default().seed(tree_ldif()))
+}
+
+fn samba() -> Samba {
+    Samba::start(&std::fs::read_to_string(fixture("active-directory.ldif")).unwrap())
+}
+
+/// Entries by their normalised DN; one that comes twice is a panic.
+#[track_caller]
+fn records(output: &Output) -> BTreeMap<String, (String, Value)> {
+    let mut all = BTreeMap::new();
+    for message in output.of_type("RECORD") {
+        let record = message["record"].clone();
+        let dn = normalize_dn(record["dn"].as_str().unwrap());
+        let stream = message["stream"].as_str().unwrap().to_owned();
+        if let Some((other, _)) = all.insert(dn.clone(), (stream.clone(), record)) {
+            panic!("{dn} is in {other} and in {stream}");
+        }
+    }
+    all
+}
+
+/// A full read by container: every entry that ldapsearch sees once and no other, each in the stream of its nearest
+/// container, each fitting its SCHEMA.
+#[track_caller]
+fn reads_everything_once(server: &Server, key: &str) -> Output {
+    let config = tap_config(server);
+    let output = Run::tap(&config).run().succeeds();
+    let emitted = records(&output);
+    let there = server.dump_attributes(&["1.1"]);
+    assert!(there.len() > 10, "{}", there.len());
+    let lost: Vec<&String> = there.keys().filter(|dn| !emitted.contains_key(*dn)).collect();
+    let invented: Vec<&String> = emitted.keys().filter(|dn| !there.contains_key(*dn)).collect();
+    assert!(lost.is_empty() && invented.is_empty(), "lost {lost:?}, invented {invented:?}");
+    assert_eq!(assert_records_fit(&output), there.len());
+
+    let catalog = discover(&config);
+    let streams: BTreeMap<&str, String> = catalog["streams"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| (s["stream"].as_str().unwrap(), normalize_dn_or_name(s["tap_stream_id"].as_str().unwrap())))
+        .collect();
+    let containers: BTreeSet<&String> = streams.values().filter(|id| id.contains('=')).collect();
+    for (dn, (stream, record)) in &emitted {
+        let home = if containers.contains(dn) {
+            "organizational_units".to_owned()
+        } else {
+            std::iter::successors(Some(parent(dn)), |d| Some(parent(d)))
+                .find(|d| containers.contains(d))
+                .unwrap()
+        };
+        assert_eq!(streams[stream.as_str()], home, "{dn}");
+        assert!(record[key].is_string(), "{dn} has no {key}");
+    }
+    for message in output.of_type("SCHEMA") {
+        assert_eq!(message["key_properties"], json!([key]), "{}", message["stream"]);
+    }
+    for stream in streams.keys() {
+        let complete = output.of_type("ACTIVATE_VERSION").iter().any(|m| m["stream"] == *stream);
+        assert!(complete, "{stream} has no ACTIVATE_VERSION:\n{}", output.stderr);
+    }
+    // The same through small pages.
+    let paged = Run::tap(&with(&config, &json!({"page_size": 3}))).run().succeeds();
+    assert_eq!(records(&paged).len(), there.len());
+    output
+}
+
+fn normalize_dn_or_name(id: &str) -> String {
+    if id.contains('=') { normalize_dn(id) } else { id.to_owned() }
+}
+
+#[test]
+fn openldap_is_read_whole_by_container() {
+    let slapd = slapd();
+    let output = reads_everything_once(&slapd, "entryUUID");
+    let home = |dn: &str| records(&output)[&format!("{dn},{SUFFIX}")].0.clone();
+    assert_eq!(home("cn=notebook,uid=grace,ou=people"), home("uid=ada,ou=people"), "below a person");
+}
+
+#[test]
+fn ds389_is_read_whole_by_container() {
+    let server = ds389();
+    let output = reads_everything_once(&server, "nsUniqueId");
+    let catalog = discover(&tap_config(&server));
+    let people = stream(&catalog, &format!("ou=people,{SUFFIX}"));
+    let names = people["schema"]["properties"].as_object().unwrap();
+    for name in ["nsUniqueId", "entryusn", "modifyTimestamp", "createTimestamp"] {
+        assert!(names.contains_key(name), "{name} among {:?}", names.keys());
+    }
+    is_scalar(&names["entryusn"], "integer");
+    assert_eq!(names["modifyTimestamp"]["format"], "date-time");
+    assert_eq!(metadata(people, &["properties", "nsUniqueId"])["inclusion"], "automatic");
+    let ada = &records(&output)[&format!("uid=ada,ou=people,{SUFFIX}")].1;
+    assert_eq!(ada["description;lang-de"], json!(["Erste Programmiererin"]));
+    assert_eq!(ada["jpegPhoto"], json!(["/9j/4AAQSkZJRgABAQ=="]));
+    assert_eq!(ada["mail"].as_array().unwrap().len(), 2);
+
+    // Its default naming context is cn=changelog, which nobody means.
+    let without_base = with(&tap_config(&server), &json!({"base_dn": null}));
+    let default = discover(&without_base);
+    assert!(default == catalog, "the base is the one naming context that holds data");
+}
+
+#[test]
+fn active_directory_is_read_whole_by_container() {
+    let server = samba();
+    let output = reads_everything_once(&server, "objectGUID");
+    let catalog = discover(&tap_config(&server));
+    for id in [
+        "DC=ad,DC=example,DC=test",
+        "CN=Users,DC=ad,DC=example,DC=test",
+        "CN=Builtin,DC=ad,DC=example,DC=test",
+        "OU=Domain Controllers,DC=ad,DC=example,DC=test",
+        STAFF,
+        &format!("CN=Printers,{STAFF}"),
+    ] {
+        stream(&catalog, id);
+    }
+    let service = &records(&output)[&normalize_dn(&format!("CN=Service,CN=PC1,OU=Engineering,{STAFF}"))];
+    assert_eq!(service.0, "engineering", "below a computer, in the stream of the container above");
+    let default = discover(&with(&tap_config(&server), &json!({"base_dn": null})));
+    assert!(default == catalog, "the default naming context is the base");
+}
+
+#[test]
+fn active_directory_types_are_what_they_mean() {
+    let server = samba();
+    let output = Run::tap(&tap_config(&server)).run().succeeds();
+    let records = records(&output);
+    let bytes =
+        server.dump_attributes(&["objectGUID", "objectSid", "whenChanged", "uSNChanged", "pwdLastSet"]);
+    let mut sids = 0;
+    for (dn, (_, record)) in &records {
+        let raw = &bytes[dn];
+        let one = |name: &str| raw.get(name).and_then(|v| v.first());
+        assert_eq!(record["objectGUID"], guid_text(one("objectguid").unwrap()), "{dn}");
+        if let Some(sid) = one("objectsid") {
+            assert_eq!(record["objectSid"], sid_text(sid), "{dn}");
+            sids += 1;
+        }
+        let changed = std::str::from_utf8(one("whenchanged").unwrap()).unwrap();
+        assert_eq!(changed.get(14..), Some(".0Z"), "{changed}");
+        assert_eq!(record["whenChanged"], rfc3339(changed), "{dn}");
+        let usn = std::str::from_utf8(one("usnchanged").unwrap()).unwrap();
+        assert_eq!(record["uSNChanged"].to_string(), usn, "{dn}");
+        if let Some(b"0" | b"9223372036854775807") = one("pwdlastset").map(Vec::as_slice) {
+            assert_eq!(record["pwdLastSet"], Value::Null, "{dn}");
+        }
+    }
+    assert!(sids > 20, "{sids}");
+
+    let record = |dn: &str| &records[&normalize_dn(&format!("{dn},{STAFF}"))].1;
+    let ada = record("CN=Ada Lovelace");
+    assert_eq!(ada["accountExpires"], "2020-12-03T08:00:00Z");
+    assert_eq!(ada["msDS-cloudExtensionAttribute1"], "a hyphen in the name");
+    assert_eq!(ada["jpegPhoto"], json!(["/9j/4AAQSkZJRgABAQ=="]));
+    let grace = record("CN=Grace Hopper,OU=Engineering");
+    assert_eq!(grace["accountExpires"], Value::Null, "2^63-1 is never");
+    assert_eq!(grace["uidNumber"], 10001);
+    assert_eq!(
+        grace["manager"].as_str().map(normalize_dn),
+        Some(normalize_dn(&format!("CN=Ada Lovelace,{STAFF}")))
+    );
+    let sid = ada["objectSid"].as_str().unwrap();
+    assert!(sid.starts_with("S-1-5-21-"), "{sid}");
+
+    let catalog = discover(&tap_config(&server));
+    let properties = &stream(&catalog, STAFF)["schema"]["properties"];
+    for name in ["accountExpires", "pwdLastSet", "lastLogonTimestamp", "whenChanged", "whenCreated"] {
+        is_scalar(&properties[name], "string");
+        assert_eq!(properties[name]["format"], "date-time", "{name}");
+    }
+    assert_eq!(properties["objectGUID"]["format"], "uuid");
+    is_scalar(&properties["objectSid"], "string");
+    is_scalar(&properties["uSNChanged"], "integer");
+    is_scalar(&properties["userAccountControl"], "integer");
+    is_scalar(&properties["sAMAccountName"], "string");
+    is_scalar(&properties["givenName"], "string");
+    is_array_of(&properties["objectClass"], "string");
+    is_array_of(&properties["memberOf"], "string");
+    is_scalar(&properties["msDS-cloudExtensionAttribute1"], "string");
+    // DIT content rules or not: an attribute of a class is never missing, and there is no property without a syntax.
+    for (name, _) in properties.as_object().unwrap() {
+        if name != "dn" {
+            assert!(
+                metadata(stream(&catalog, STAFF), &["properties", name])["ldap.syntax"].is_string(),
+                "{name}"
+            );
+        }
+    }
+}
+
+/// [MS-DTYP] 2.3.4: three little-endian groups, then octets as they are.
+fn guid_text(octets: &[u8]) -> String {
+    let order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
+    assert_eq!(octets.len(), 16);
+    let mut text = String::new();
+    for (n, at) in order.into_iter().enumerate() {
+        if [4, 6, 8, 10].contains(&n) {
+            text.push('-');
+        }
+        write!(text, "{:02x}", octets[at]).unwrap();
+    }
+    text
+}
+
+/// [MS-DTYP] 2.4.2.
+fn sid_text(octets: &[u8]) -> String {
+    let authority = octets[2..8].iter().fold(0_u64, |n, o| n * 256 + u64::from(*o));
+    let mut text = format!("S-{}-{authority}", octets[0]);
+    for part in octets[8..].chunks(4) {
+        write!(text, "-{}", part.iter().rev().fold(0_u64, |n, o| n * 256 + u64::from(*o))).unwrap();
+    }
+    assert_eq!(octets.len(), 8 + 4 * usize::from(octets[1]));
+    text
+}
+
+fn rfc3339(generalized: &str) -> String {
+    let part = |from: usize, to: usize| generalized.get(from..to).unwrap();
+    format!(
+        "{}-{}-{}T{}:{}:{}{}",
+        part(0, 4),
+        part(4, 6),
+        part(6, 8),
+        part(8, 10),
+        part(10, 12),
+        part(12, 14),
+        generalized.get(14..).unwrap()
+    )
+}
+
+/// The seed's configuration (SPEC, appendix A) with the names that each kind of directory has.
+#[track_caller]
+fn the_seeds_streams(server: &Server, users: &str, groups: &str, group_class: &str) {
+    let config = with(
+        &tap_config(server),
+        &json!({
+            "schemas": [
+                {"name": "users", "base_dn": users, "filter": "(objectClass=person)",
+                 "attributes": ["uid", "cn", "sn", "mail", "departmentNumber"]},
+                {"name": "groups", "base_dn": groups, "filter": format!("(objectClass={group_class})"),
+                 "attributes": ["cn", "member", "description"]},
+            ],
+            "single_valued": ["uid", "cn", "sn", "mail", "departmentNumber"],
+        }),
+    );
+    let catalog = discover(&config);
+    assert_eq!(catalog["streams"].as_array().unwrap().len(), 2);
+    for name in ["uid", "cn", "sn", "mail", "departmentNumber"] {
+        is_scalar(&stream(&catalog, "users")["schema"]["properties"][name], "string");
+    }
+    is_array_of(&stream(&catalog, "groups")["schema"]["properties"]["member"], "string");
+    let output = Run::tap(&config).run().succeeds();
+    assert_records_fit(&output);
+    let people = output.records(Some("users"));
+    let ada = people.iter().find(|r| r["cn"] == "Ada Lovelace").unwrap_or_else(|| panic!("{people:?}"));
+    assert_eq!((&ada["sn"], &ada["departmentNumber"]), (&json!("Lovelace"), &json!("7")));
+    assert!(["ada@example.test", "countess@example.test"].contains(&ada["mail"].as_str().unwrap()));
+    let makers = output.records(Some("groups"));
+    assert_eq!(makers.len(), 1, "{makers:?}");
+    assert_eq!(makers[0]["cn"], json!(makers[0]["cn"].as_str().unwrap()));
+    assert_eq!(makers[0]["member"].as_array().unwrap().len(), 2);
+    let there: BTreeSet<String> = server.dump_attributes(&["1.1"]).into_keys().collect();
+    for member in makers[0]["member"].as_array().unwrap() {
+        assert!(there.contains(&normalize_dn(member.as_str().unwrap())), "{member}");
+    }
+}
+
+#[test]
+fn the_seeds_configuration_runs_on_openldap() {
+    let server = slapd();
+    the_seeds_streams(
+        &server,
+        &format!("ou=people,{SUFFIX}"),
+        &format!("ou=groups,{SUFFIX}"),
+        "groupOfNames",
+    );
+}
+
+#[test]
+fn the_seeds_configuration_runs_on_ds389() {
+    let server = ds389();
+    the_seeds_streams(
+        &server,
+        &format!("ou=people,{SUFFIX}"),
+        &format!("ou=groups,{SUFFIX}"),
+        "groupOfNames",
+    );
+}
+
+#[test]
+fn the_seeds_configuration_runs_on_active_directory() {
+    let server = samba();
+    the_seeds_streams(&server, STAFF, &format!("OU=Groups,{STAFF}"), "group");
+}
+
+#[test]
+fn limits_of_ds389_are_read_through_pages_and_never_cut_short() {
+    const COUNT: usize = 620;
+    let server = Ds389::start(
+        &Ds389Options::default()
+            .seed(format!("dn: ou=people,{SUFFIX}\nobjectClass: organizationalUnit\nou: people\n"))
+            .seed(people(COUNT, &format!("ou=people,{SUFFIX}"))),
+    );
+    let reader = with(
+        &tap_config(&server),
+        &json!({"bind_dn": server.reader_dn(), "bind_password": ldap_tests::ds389::READER_PASSWORD}),
+    );
+    let output = Run::tap(&with(&reader, &json!({"page_size": 100}))).run().succeeds();
+    assert_eq!(output.records(Some("people")).len(), COUNT);
+    let output = Run::tap(&reader).run().succeeds();
+    assert_eq!(output.records(Some("people")).len(), COUNT);
+
+    let short =
+        Run::tap(&with(&reader, &json!({"page_size": 0, "discovery_sample_size": 10}))).run().exits(1);
+    assert!(short.stderr.contains("sizeLimitExceeded (4)"), "{}", short.stderr);
+    assert!(short.of_type("ACTIVATE_VERSION").iter().all(|m| m["stream"] != "people"));
+}
+
+#[test]
+fn ds389_is_mirrored_into_a_file() {
+    let server = ds389();
+    let dir = scratch();
+    let file = dir.path().join("mirror.ldif");
+    let (tap, target) =
+        pipe(&tap_config(&server), &json!({"server_url": format!("ldif:{}", file.display())}));
+    assert_eq!((tap.code, target.code), (0, 0), "{}\n{}", tap.stderr, target.stderr);
+    let copy = parse_file(&file);
+    assert_same("389 DS", &normalized(&server.dump()), "the file", &normalized(&copy));
+}
+
+#[test]
+fn openldap_is_mirrored_into_ds389() {
+    let source = slapd();
+    let copy = Ds389::start(&Ds389Options::default());
+    let (tap, target) = pipe(&tap_config(&source), &target_config(&copy));
+    assert_eq!((tap.code, target.code), (0, 0), "{}\n{}", tap.stderr, target.stderr);
+    let mut there = copy.dump();
+    assert!(there.remove(&format!("uid=reader,{SUFFIX}")).is_some(), "what was there before stays");
+    let root = there.get_mut(SUFFIX).unwrap();
+    root.remove("aci");
+    assert!(
+        root.get_mut("objectclass").unwrap().remove(b"top".as_slice()),
+        "389 DS adds superclasses by itself"
+    );
+    assert_same("OpenLDAP", &normalized(&source.dump()), "389 DS", &normalized(&there));
+
+    let marks = copy.change_marks();
+    let (_, again) = pipe(&tap_config(&source), &target_config(&copy));
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    crate::support::assert_untouched(&copy, &marks);
+}
+
+#[test]
+fn the_catalog_of_openldap_is_as_expected() {
+    assert_golden("openldap", &discover(&tap_config(&slapd())));
+}
+
+#[test]
+fn the_catalog_of_ds389_is_as_expected() {
+    assert_golden("389ds", &discover(&tap_config(&ds389())));
+}
+
+#[test]
+fn the_catalog_of_active_directory_is_as_expected() {
+    let server = samba();
+    assert_golden("active-directory", &discover(&with(&tap_config(&server), &json!({"base_dn": STAFF}))));
+}
+
+#[test]
+fn the_catalog_of_a_file_is_as_expected() {
+    let dir = scratch();
+    let file = dir.path().join("tree.ldif");
+    let root = format!("dn: {SUFFIX}\nobjectClass: top\nobjectClass: domain\ndc: example\n\n");
+    std::fs::write(&file, root + &tree_ldif()).unwrap();
+    let config = json!({"server_url": format!("ldif:{}", file.display()), "base_dn": SUFFIX, "discovery_sample_size": 0});
+    assert_golden("ldif", &discover(&config));
+    let output = Run::tap(&config).run().succeeds();
+    assert_eq!(assert_records_fit(&output), parse_file(&file).len());
+    assert_eq!(records(&output).len(), parse_file(&file).len());
+}
