@@ -6,6 +6,7 @@ pub mod config;
 pub mod container;
 pub mod convert;
 pub mod discover;
+pub mod report;
 pub mod run;
 pub mod sample;
 pub mod settings;
