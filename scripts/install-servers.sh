@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what the tests start: OpenLDAP's server and client tools, from Debian's packages (Ubuntu's too).
+# Installs what the tests start: OpenLDAP's server and client tools, and a browser, from Debian's packages (Ubuntu's
+# too, but for the browser).
 # Does nothing when all is there. What it installs is not left running and does not start at boot: the tests start
 # servers of their own, on loopback and in temporary directories, and leave the machine's alone.
 set -eu
@@ -13,7 +14,11 @@ slapd slapadd
 slapd-contrib /usr/lib/ldap/pw-sha2.so
 ldap-utils ldapsearch'
 
-missing=$(echo "$wanted" | while read -r package sign; do
+# The browser that looks at what `tap-ldap --discover --report` writes. Ubuntu's package is only a pointer to a snap:
+# there, put any Chromium or Chrome in PATH as `chromium`.
+browser='chromium chromium'
+
+missing=$(printf '%s\n' "$wanted" "$browser" | while read -r package sign; do
   case $sign in
     /*) [ -e "$sign" ] || echo "$package" ;;
     *) command -v "$sign" >/dev/null || echo "$package" ;;
@@ -22,7 +27,7 @@ done | sort -u | tr '\n' ' ')
 missing=${missing% }
 
 if [ -z "$missing" ]; then
-  echo "install-servers: slapd, slapd-contrib and ldap-utils are there"
+  echo "install-servers: slapd, slapd-contrib, ldap-utils and chromium are there"
   exit 0
 fi
 
@@ -30,8 +35,8 @@ if ! command -v apt-get >/dev/null; then
   cat >&2 <<END
 install-servers: missing: $missing
 This script installs with apt-get, which is not on this machine. Install OpenLDAP's server (slapd, slapadd, with
-the contributed module pw-sha2 in /usr/lib/ldap) and client tools (ldapsearch) with your system's package manager,
-or run the tests in a Debian 12 container. \`make demo\` needs no server.
+the contributed module pw-sha2 in /usr/lib/ldap), its client tools (ldapsearch) and Chromium with your system's package
+manager, or run the tests in a Debian 12 container. \`make demo\` needs no server.
 END
   exit 1
 fi

@@ -46,6 +46,8 @@ struct Stream<'a> {
     /// How many containers are above it; 0 for a stream that is no container.
     depth: usize,
     label: Label,
+    /// The entries read in all containers below, and whether these are all there are.
+    below: Option<(u64, bool)>,
     /// The structural classes that are no other's superclass here: what a reader would call the entries.
     kinds: Vec<&'a str>,
     /// Attributes that occur, the most frequent first.
@@ -114,9 +116,25 @@ fn arrange<'a>(streams: &[(&'a CatalogEntry, &'a Sample)], schema: &Schema) -> V
             }
         };
         let (seen, unseen) = attributes(entry, sample);
-        arranged.push(Stream { entry, sample, depth, label, kinds: kinds(sample, schema), seen, unseen });
+        let kinds = kinds(sample, schema);
+        arranged.push(Stream { entry, sample, depth, label, below: None, kinds, seen, unseen });
+    }
+    for (at, below) in below(&arranged).into_iter().enumerate() {
+        if let Some(stream) = arranged.get_mut(at) {
+            stream.below = below;
+        }
     }
     arranged
+}
+
+/// For each stream what its subtree holds: the streams that follow it and are deeper.
+fn below(streams: &[Stream]) -> Vec<Option<(u64, bool)>> {
+    let subtree = |at: usize, depth: usize| streams.iter().skip(at + 1).take_while(move |s| s.depth > depth);
+    let add = |sum: Option<(u64, bool)>, s: &Stream| {
+        let (entries, complete) = sum.unwrap_or((0, true));
+        Some((entries + s.sample.entries, complete && s.sample.complete))
+    };
+    streams.iter().enumerate().map(|(at, s)| subtree(at, s.depth).fold(None, add)).collect()
 }
 
 impl Label {

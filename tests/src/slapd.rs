@@ -519,7 +519,7 @@ pub fn tool(name: &str) -> PathBuf {
         .map(|dir| dir.join(name))
         .find(|candidate| candidate.is_file())
         .unwrap_or_else(|| {
-            panic!("{name} is not installed: run `make deps` (slapd, slapd-contrib and ldap-utils), then the tests again")
+            panic!("{name} is not installed: run `make deps` (slapd, slapd-contrib, ldap-utils and chromium), then the tests again")
         })
 }
 

@@ -32,9 +32,9 @@ pub(super) fn page(place: &Place, streams: &[Stream], overview: &[Overall]) -> M
             body {
                 header {
                     p.eyebrow { "Directory report" }
-                    h1 { (visible(title)) }
+                    h1 { (breakable(title)) }
                     dl.facts {
-                        div { dt { "Server" } dd { (visible(place.server)) } }
+                        div { dt { "Server" } dd { (breakable(place.server)) } }
                         div { dt { "Kind" } dd { (visible(place.vendor)) } }
                         div { dt { "Read" } dd { (visible(place.date)) } }
                     }
@@ -61,7 +61,7 @@ pub(super) fn page(place: &Place, streams: &[Stream], overview: &[Overall]) -> M
 
 fn figures(streams: &[Stream], overview: &[Overall]) -> Markup {
     let entries = streams.iter().map(|s| s.sample.entries).sum();
-    let more = if streams.iter().all(|s| s.sample.complete) { "" } else { "+" };
+    let complete = streams.iter().all(|s| s.sample.complete);
     let mut classes: Vec<String> =
         streams.iter().flat_map(|s| &s.sample.classes).map(|(name, _)| name.to_ascii_lowercase()).collect();
     classes.sort_unstable();
@@ -71,7 +71,7 @@ fn figures(streams: &[Stream], overview: &[Overall]) -> Markup {
     html! {
         ul.figures {
             (figure(count(streams.len()), "streams"))
-            (figure(thousands(entries) + more, "entries read"))
+            (figure(number(entries, complete), "entries read"))
             (figure(count(classes.len()), "object classes"))
             (figure(count(in_use), "attributes in use"))
         }
@@ -89,8 +89,8 @@ fn tree(streams: &[Stream]) -> Markup {
             }
             @if sampled {
                 p.note {
-                    "Where a count ends in “+ (sample)”, not all entries were read: the stream has more, and its figures are "
-                    "those of the sample."
+                    "A count with “+ (sample)” is of the entries read: the stream has more, and all its figures are those of "
+                    "the sample."
                 }
             }
             (level(streams, 0))
@@ -128,22 +128,27 @@ fn stream(stream: &Stream, at: usize) -> Markup {
                     h3 { (label(&stream.label)) }
                     span.also {
                         @if !matches!(&stream.label, Label::Whole(label) if *label == entry.stream) {
-                            code.stream-name { (visible(&entry.stream)) }
+                            code.stream-name { (breakable(&entry.stream)) }
                         }
                         @if !stream.kinds.is_empty() { span.kinds { (kinds(&stream.kinds)) } }
                     }
                 }
                 span.count {
-                    strong { (thousands(whole)) @if !stream.sample.complete { "+" } }
-                    " " @if whole == 1 && stream.sample.complete { "entry" } @else { "entries" }
-                    @if !stream.sample.complete { " (sample)" }
+                    span.own {
+                        strong class=[(whole == 0).then_some("none")] { (number(whole, stream.sample.complete)) }
+                        " " @if whole == 1 && stream.sample.complete { "entry" } @else { "entries" }
+                    }
+                    @if !stream.sample.complete { " " span.also-count { "(sample)" } }
+                    @if let Some((entries, complete)) = stream.below {
+                        " " span.also-count { (number(entries, complete)) " below" }
+                    }
                 }
             }
             div.body {
                 // A link to something inside opens what it is inside of.
                 dl.facts id={ "stream-" (at) } {
-                    div { dt { "Stream" } dd { code { (visible(&entry.stream)) } } }
-                    div { dt { "Identifier" } dd { code { (visible(&entry.tap_stream_id)) } } }
+                    div { dt { "Stream" } dd { code { (breakable(&entry.stream)) } } }
+                    div { dt { "Identifier" } dd { code { (breakable(&entry.tap_stream_id)) } } }
                     div {
                         dt { "Key" }
                         dd {
@@ -186,10 +191,10 @@ fn stream(stream: &Stream, at: usize) -> Markup {
 fn label(label: &Label) -> Markup {
     html! {
         @match label {
-            Label::Whole(text) => bdi { (visible(text)) },
+            Label::Whole(text) => bdi { (breakable(text)) },
             Label::Relative { kind, value, between } => {
-                bdi { span.quiet { (visible(kind)) "=" } (visible(value)) }
-                @if !between.is_empty() { " " bdi.quiet { "in " (visible(between)) } }
+                bdi { span.quiet { (visible(kind)) "=" } (breakable(value)) }
+                @if !between.is_empty() { " " bdi.quiet { "in " (breakable(between)) } }
             }
         }
     }
@@ -262,7 +267,7 @@ fn syntax(oid: Option<&str>) -> Markup {
             None => span.quiet { "not in the schema" },
             Some(oid) => {
                 @if let Some(name) = syntaxes::name(oid) { (name) " " }
-                small { (visible(oid)) }
+                small { (breakable(oid)) }
             }
         }
     }
@@ -342,6 +347,16 @@ fn by_count(classes: &[(String, u64)]) -> Vec<(&str, u64)> {
     classes
 }
 
+/// A name, with places where a line may break.
+fn breakable(text: &str) -> Markup {
+    html! {
+        @for (n, part) in visible(text).split_inclusive([',', '/', '_', '.']).enumerate() {
+            @if n > 0 { wbr; }
+            (part)
+        }
+    }
+}
+
 /// A text whose control characters can be seen: NUL is not allowed in HTML, a line break would vanish, and those that
 /// turn the direction of writing would turn what follows.
 pub(super) fn visible(text: &str) -> Cow<'_, str> {
@@ -374,6 +389,11 @@ pub(super) fn thousands(number: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+/// A number of entries: `1,000+` where there are more than were read.
+fn number(entries: u64, complete: bool) -> String {
+    thousands(entries) + if complete { "" } else { "+" }
 }
 
 fn count(number: usize) -> String {

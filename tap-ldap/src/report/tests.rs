@@ -63,7 +63,10 @@ fn hostile_names_are_text() {
     let html = rendered(&[(&entry, &sample)]);
     assert!(!html.contains("<script"), "{html}");
     assert!(!html.contains("\" onclick=\""), "{html}");
-    assert!(html.contains("ou=&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;'&amp;,dc=test"), "{html}");
+    assert!(
+        html.contains("ou=&lt;script&gt;alert(&quot;x&quot;)&lt;/<wbr>script&gt;'&amp;,<wbr>dc=test"),
+        "{html}"
+    );
     assert!(!html.contains('\0') && rendered(&[]).contains("0</strong>"));
 }
 
@@ -87,6 +90,8 @@ fn the_tree_follows_the_names_and_the_figures_the_sample() {
         Label::Relative { kind: "ou".into(), value: "x".into(), between: "uid=a".into() }
     );
     assert_eq!(arranged[1].label, Label::Whole("dc=test".into()));
+    let below: Vec<_> = arranged.iter().map(|s| s.below).collect();
+    assert_eq!(below, [None, Some((3000, false)), Some((1000, false)), None, None]);
     assert_eq!(arranged[0].kinds, ["person"]);
     let first = &arranged[0];
     let counts = |a: &Attribute| (a.name.to_owned(), a.entries, a.several);
@@ -97,7 +102,10 @@ fn the_tree_follows_the_names_and_the_figures_the_sample() {
     assert_eq!(first.unseen.iter().map(|a| a.name).collect::<Vec<_>>(), ["mail"]);
 
     let html = rendered(&streams);
-    assert!(html.contains("<strong>1,000+</strong> entries (sample)"), "{html}");
+    assert!(
+        html.contains("<strong>1,000+</strong> entries</span> <span class=\"also-count\">(sample)</span>"),
+        "{html}"
+    );
     assert!(html.contains("<strong>5,000+</strong> <span>entries read</span>"), "{html}");
     assert!(html.contains("999 <span class=\"quiet\">99%</span>"), "{html}");
     assert_eq!(html.matches("<ul class=\"tree\">").count(), 3);

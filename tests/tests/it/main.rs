@@ -11,5 +11,6 @@ mod ldif;
 mod mapping;
 mod memory;
 mod mirror;
+mod report;
 mod support;
 mod sync;
