@@ -93,6 +93,8 @@ pub struct Entries<'a> {
     current: Option<(SearchStream, Keep)>,
     /// Whether the base of the search in hand was seen in this very run, and may be gone by now.
     base_may_be_gone: bool,
+    /// Whether [`HAS_SUBORDINATES`] is asked for here only, not by the stream.
+    asked_subordinates: bool,
     /// Continuation references that were left out.
     pub references: u64,
 }
@@ -151,6 +153,7 @@ impl<'a> Entries<'a> {
             steps: VecDeque::new(),
             current: None,
             base_may_be_gone: false,
+            asked_subordinates: false,
             references: 0,
         };
         let step = match source {
@@ -167,7 +170,10 @@ impl<'a> Entries<'a> {
                 if !tree.containers.has_nested(&key) {
                     entries.step(dn, Scope::Sub, Keep::Below(key))
                 } else if tree.tells_subordinates {
-                    entries.attributes.push(HAS_SUBORDINATES.to_owned());
+                    if !entries.attributes.iter().any(|a| a.eq_ignore_ascii_case(HAS_SUBORDINATES)) {
+                        entries.attributes.push(HAS_SUBORDINATES.to_owned());
+                        entries.asked_subordinates = true;
+                    }
                     entries.step(dn, Scope::One, Keep::Children)
                 } else {
                     // This server does not say where to look: read all, keep ours.
@@ -240,7 +246,7 @@ impl<'a> Entries<'a> {
                 Some(SearchItem::Reference(_)) => self.references += 1,
                 Some(SearchItem::Entry(mut entry)) => {
                     let keep = keep.clone();
-                    if self.keeps(&keep, &entry)? {
+                    if self.keeps(&keep, &mut entry)? {
                         self.tree.directory.complete_ranges(&mut entry).await?;
                         return Ok(Some(entry));
                     }
@@ -278,7 +284,7 @@ impl<'a> Entries<'a> {
         }
     }
 
-    fn keeps(&mut self, keep: &Keep, entry: &Entry) -> Result<bool, DirectoryError> {
+    fn keeps(&mut self, keep: &Keep, entry: &mut Entry) -> Result<bool, DirectoryError> {
         if matches!(keep, Keep::All) {
             return Ok(true);
         }
@@ -296,6 +302,10 @@ impl<'a> Entries<'a> {
                 }
                 if entry.first_text(HAS_SUBORDINATES) != Some("FALSE") {
                     self.read_below(&entry.dn, &key);
+                }
+                // Asked for here, not by the stream.
+                if self.asked_subordinates {
+                    entry.attributes.retain(|a| !a.description.eq_ignore_ascii_case(HAS_SUBORDINATES));
                 }
                 Ok(true)
             }
