@@ -271,22 +271,17 @@ impl<'a> Entries<'a> {
     /// Reads what lies below an entry that is no container: a search each, or one for all when they are many.
     fn read_below(&mut self, dn: &str, key: &DnKey) {
         let Some(container) = self.tree.containers.nearest(key) else { return };
-        if self.steps.len() < SEARCHES_BELOW {
-            let depth = key.depth() + 1;
-            self.steps.push_back(self.step(dn, Scope::Sub, Keep::Nearest { container, depth }));
+        // Once the whole container is going to be read for it, there is nothing to add.
+        if self.steps.iter().any(|step| matches!(step, Step::Search(r, _) if r.base == self.container)) {
             return;
         }
-        // Once the whole container is read for it, there is nothing more to add.
-        let whole = |step: &Step| matches!(step, Step::Search(r, _) if r.base == self.container);
-        if !self.steps.iter().any(whole) {
-            let depth = container.depth() + 2;
+        let (base, depth) = if self.steps.len() < SEARCHES_BELOW {
+            (dn.to_owned(), key.depth() + 1)
+        } else {
             self.steps.clear();
-            self.steps.push_back(self.step(
-                &self.container.clone(),
-                Scope::Sub,
-                Keep::Nearest { container, depth },
-            ));
-        }
+            (self.container.clone(), container.depth() + 2)
+        };
+        self.steps.push_back(self.step(&base, Scope::Sub, Keep::Nearest { container, depth }));
     }
 
     fn keeps(&mut self, keep: &Keep, entry: &Entry) -> Result<bool, DirectoryError> {

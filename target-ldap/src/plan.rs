@@ -204,6 +204,15 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_seen_is_replaced_and_not_joined() {
+        let hidden = || Attribute::new("userPassword", vec![]);
+        let forced = plan(hidden(), wanted("userPassword", &["new"], Policy::Force));
+        assert_eq!(forced, [(ModificationKind::Replace, vec!["new".to_owned()])]);
+        let merged = plan(hidden(), wanted("member", &["cn=x"], Policy::Merge));
+        assert_eq!(merged, [(ModificationKind::Add, vec!["cn=x".to_owned()])]);
+    }
+
+    #[test]
     fn an_attribute_without_equality_is_replaced_whole() {
         let steps = plan(
             attribute("jpegPhoto", &["a", "b", "c"]),
