@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the tests start: OpenLDAP's server and client tools, 389 Directory Server, and Samba as an Active
-# Directory domain controller, from Debian's packages (Ubuntu's too).
+# Installs what the tests start: OpenLDAP's server and client tools, 389 Directory Server, Samba as an Active Directory
+# domain controller, and a browser, from Debian's packages (Ubuntu's too, but for the browser).
 # Does nothing when all is there. What it installs is not left running and does not start at boot: the tests start
 # servers of their own, on loopback and in temporary directories, and leave the machine's alone.
 set -eu
@@ -30,7 +30,11 @@ samba smbd
 samba nmbd
 samba samba-ad-dc'
 
-missing=$(echo "$wanted" | while read -r package sign; do
+# The browser that looks at what `tap-ldap --discover --report` writes. Ubuntu's package is only a pointer to a snap:
+# there, put any Chromium or Chrome in PATH as `chromium`.
+browser='chromium chromium'
+
+missing=$(printf '%s\n' "$wanted" "$browser" | while read -r package sign; do
   case $sign in
     # Without quotes: a pattern; of the files it finds, the first will do.
     # shellcheck disable=SC2086
@@ -41,7 +45,7 @@ done | sort -u | tr '\n' ' ')
 missing=${missing% }
 
 if [ -z "$missing" ]; then
-  echo "install-servers: OpenLDAP, 389 Directory Server and Samba are there"
+  echo "install-servers: OpenLDAP, 389 Directory Server, Samba and Chromium are there"
   exit 0
 fi
 
@@ -49,8 +53,8 @@ if ! command -v apt-get >/dev/null; then
   cat >&2 <<END
 install-servers: missing: $missing
 This script installs with apt-get, which is not on this machine. Install OpenLDAP's server (slapd, slapadd, with
-the contributed module pw-sha2 in /usr/lib/ldap) and client tools (ldapsearch), 389 Directory Server (ns-slapd) and
-Samba's domain controller (samba, samba-tool, ldbadd) with your system's package manager, or run the tests in a
+the contributed module pw-sha2 in /usr/lib/ldap) and client tools (ldapsearch), 389 Directory Server (ns-slapd), Samba's
+domain controller (samba, samba-tool, ldbadd) and Chromium with your system's package manager, or run the tests in a
 Debian 12 container. \`make demo\` needs no server.
 END
   exit 1

@@ -71,6 +71,26 @@ pub fn variables() -> BTreeMap<String, String> {
     std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect()
 }
 
+/// Runs the executable's future to its end. A panic (ldap3 can, on answers it does not understand) is a failed run that
+/// says so in one line: neither a backtrace nor the panic's own words, which may hold what the server sent.
+pub fn block_on<F: Future<Output = ExitCode>>(run: F) -> ExitCode {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info
+            .location()
+            .map(|l| format!("{}:{}", l.file().rsplit('/').next().unwrap_or_default(), l.line()));
+        tracing::error!(
+            "an answer or a record could not be dealt with; please report this ({})",
+            place.unwrap_or_default()
+        );
+    }));
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => return report(&e, Class::Run),
+    };
+    let run = std::panic::AssertUnwindSafe(|| runtime.block_on(run));
+    std::panic::catch_unwind(run).unwrap_or_else(|_| ExitCode::from(Class::Run.exit_code()))
+}
+
 /// Logs an error, unless nobody is there to read our output any more, and gives its exit code.
 pub fn report(error: &(dyn std::error::Error + 'static), class: Class) -> ExitCode {
     if class != Class::OutputClosed {

@@ -8,6 +8,7 @@ pub mod directory;
 pub mod dn;
 pub mod entry;
 pub mod error;
+pub mod file;
 pub mod filter;
 pub mod logging;
 pub mod message;

@@ -1,5 +1,7 @@
 //! SIGTERM and SIGINT: a request to stop at the next record, not a blow.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -30,6 +32,7 @@ impl Signal {
 #[derive(Debug, Clone)]
 pub struct Stop {
     seen: watch::Receiver<Option<Signal>>,
+    handled: Arc<AtomicBool>,
 }
 
 impl Stop {
@@ -49,7 +52,7 @@ impl Stop {
                 std::process::exit(i32::from(signal.exit_code()));
             });
         });
-        Self { seen }
+        Self { seen, handled: Arc::default() }
     }
 
     /// A stop that nobody ever asks for.
@@ -57,12 +60,26 @@ impl Stop {
         let (sender, seen) = watch::channel(None);
         // A closed channel would look like news.
         std::mem::forget(sender);
-        Self { seen }
+        Self { seen, handled: Arc::default() }
     }
 
     /// The signal, once it has come.
     pub fn requested(&self) -> Option<Signal> {
         *self.seen.borrow()
+    }
+
+    /// Says that from now on somebody looks at signals at the right moments.
+    pub fn handle(&self) {
+        self.handled.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for a signal that comes before anybody handles them.
+    pub async fn wait_unless_handled(&mut self) -> Signal {
+        let signal = self.wait().await;
+        if self.handled.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        signal
     }
 
     /// Waits for the signal.

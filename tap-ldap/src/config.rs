@@ -164,20 +164,32 @@ fn stream(n: usize, value: Value, warnings: &mut Vec<String>) -> Result<StreamCo
             warnings.push(unknown_key(&format!("{path}."), key, STREAM_KEYS.iter().copied()));
         }
     }
-    let stream: StreamConfig = typed(&path, value)?;
+    if value.get("replication_key").is_some_and(|k| !k.is_null()) {
+        return Err(SettingsError::value(
+            format!("{path}.replication_key"),
+            "this version has no incremental replication",
+            "the setting to be removed",
+        ));
+    }
+    let mut stream: StreamConfig = typed(&path, value)?;
     if stream.name.trim().is_empty() {
         return Err(SettingsError::value(format!("{path}.name"), "empty", "the name of the stream"));
     }
     if let Some(base) = &stream.base_dn {
         check_dn(&format!("{path}.base_dn"), base)?;
     }
-    Filter::parse(&stream.filter).map_err(|e| {
+    let bad_filter = |problem: String| {
         SettingsError::value(
             format!("{path}.filter"),
-            e.to_string(),
+            problem,
             "an RFC 4515 filter, for example (objectClass=person)",
         )
-    })?;
+    };
+    // Written anew: we understand more spellings (spaces between parts) than what sends it.
+    stream.filter = Filter::parse(&stream.filter).map_err(|e| bad_filter(e.to_string()))?.to_string();
+    if !singer_common::directory::ldap::can_send_filter(&stream.filter) {
+        return Err(bad_filter(format!("`{}` cannot be sent", stream.filter)));
+    }
     Ok(stream)
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use singer_common::directory::{Directory, DirectoryError, Scope, SearchRequest, Vendor};
+use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
 use singer_common::dn::{Dn, DnKey};
 use singer_common::entry::Entry;
 use singer_common::schema::Schema;
@@ -35,12 +35,13 @@ fn filter(vendor: Vendor) -> &'static str {
     }
 }
 
-/// Reads the entries that are containers, the base first, parents before children.
+/// Reads the entries that are containers, the base first, parents before children; and counts the continuation
+/// references that were left out.
 pub async fn read_entries(
     directory: &Directory,
     base: &str,
     attributes: &[&str],
-) -> Result<Vec<Entry>, DirectoryError> {
+) -> Result<(Vec<Entry>, u64), DirectoryError> {
     let schema = directory.schema();
     let mut found = BTreeMap::new();
     let base_entry = directory.read(base, attributes).await?.ok_or_else(|| DirectoryError::Operation {
@@ -53,11 +54,17 @@ pub async fn read_entries(
     let mut search = directory
         .search(SearchRequest::new(base, Scope::Sub, filter(directory.root_dse().vendor), attributes))
         .await?;
-    while let Some(entry) = search.next_entry().await? {
-        found.insert(key(&entry.dn, schema)?, entry);
+    let mut references = 0;
+    while let Some(item) = search.next().await? {
+        match item {
+            SearchItem::Entry(entry) => {
+                found.insert(key(&entry.dn, schema)?, entry);
+            }
+            SearchItem::Reference(_) => references += 1,
+        }
     }
     found.insert(key(&base_entry.dn, schema)?, base_entry);
-    Ok(found.into_values().collect())
+    Ok((found.into_values().collect(), references))
 }
 
 /// The key of a DN that a server sent.
@@ -74,7 +81,7 @@ impl Containers {
     pub async fn find(directory: &Directory, base: &str) -> Result<Containers, DirectoryError> {
         let schema = directory.schema();
         let mut by_key = BTreeMap::new();
-        for entry in read_entries(directory, base, &["1.1"]).await? {
+        for entry in read_entries(directory, base, &["1.1"]).await?.0 {
             let container = Container { dn: entry.dn.clone(), stream: String::new() };
             by_key.insert(key(&entry.dn, schema)?, container);
         }

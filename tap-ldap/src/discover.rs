@@ -169,12 +169,14 @@ fn describe(
         let seen = sample.attributes.iter().map(|a| a.description.as_str());
         seen.filter(with_options).for_each(|d| properties.add(d));
     }
-    let excluded: Vec<String> = user
-        .map(|s| s.exclude_attributes.iter().map(|a| schema.canonical_name(a).to_ascii_lowercase()).collect())
-        .unwrap_or_default();
-    properties.names.retain(|name| {
-        key_properties.contains(name) || !excluded.contains(&base_type(name).to_ascii_lowercase())
-    });
+    // A type is left out with its options, a description with options alone.
+    let excluded: Vec<String> =
+        user.map(|s| s.exclude_attributes.iter().map(|a| schema.spell(a)).collect()).unwrap_or_default();
+    let is_excluded = |name: &str| {
+        let same = |e: &String| e.eq_ignore_ascii_case(name) || e.eq_ignore_ascii_case(base_type(name));
+        excluded.iter().any(same)
+    };
+    properties.names.retain(|name| key_properties.contains(name) || !is_excluded(name));
 
     let single = SingleValued::new(config, user, schema);
     let mut json_properties = Map::new();

@@ -8,6 +8,7 @@ pub mod container;
 pub mod convert;
 pub mod discover;
 pub mod members;
+pub mod report;
 pub mod run;
 pub mod sample;
 pub mod settings;

@@ -1,14 +1,17 @@
 //! What the command line asks for.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use anyhow::Context as _;
 use clap::Parser;
 use serde_json::json;
 use singer_common::catalog::{Catalog, CatalogError};
-use singer_common::cli::{CommonArgs, TestKind, class_in, report, variables};
+use singer_common::cli::{self, CommonArgs, TestKind, block_on, class_in, variables};
 use singer_common::directory::{Access, Directory, DirectoryError};
 use singer_common::error::Class;
+use singer_common::file;
 use singer_common::logging;
 use singer_common::metrics::Metrics;
 use singer_common::settings::SettingsError;
@@ -17,7 +20,8 @@ use singer_common::state::{State, StateError};
 use singer_common::writer::{SingerWriter, WriteError};
 
 use crate::config::TapConfig;
-use crate::discover::discover;
+use crate::discover::{Discovery, discover};
+use crate::report::{self, Place};
 use crate::settings::{ABOUT, TABLE};
 use crate::source::Tree;
 use crate::sync::{Outcome, Sync, check_json, first_records};
@@ -32,6 +36,9 @@ pub struct Args {
     /// Print the catalog: which streams there are and what their records look like
     #[arg(long)]
     pub discover: bool,
+    /// With --discover: write a page about the directory too, for people; HTML in one file
+    #[arg(long, value_name = "FILE.html", requires = "discover", conflicts_with = "test")]
+    pub report: Option<PathBuf>,
     /// The catalog with the selection; without it: discover, then sync what is selected by default
     #[arg(long, alias = "properties", value_name = "PATH")]
     pub catalog: Option<String>,
@@ -43,6 +50,7 @@ pub struct Args {
 const AFTER_HELP: &str = "\
 Examples:
   tap-ldap --config tap.json --discover > catalog.json
+  tap-ldap --config tap.json --discover --report directory.html > catalog.json
   tap-ldap --config tap.json --catalog catalog.json --state state.json | target-jsonl
   tap-ldap --config tap.json --test
   TAP_LDAP_SERVER_URL=ldif:people.ldif tap-ldap --config ENV
@@ -61,25 +69,27 @@ pub fn main() -> ExitCode {
         }
     };
     logging::init("tap-ldap", args.common.log_level, args.common.log_format);
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(e) => return report(&e, Class::Run),
-    };
-    match runtime.block_on(run(&args)) {
-        Ok(code) => code,
-        Err(e) => {
+    block_on(async {
+        // A signal counts from the first moment: a server that does not answer must not hold the process up.
+        let mut stop = Stop::listen();
+        let result = tokio::select! {
+            biased;
+            result = run(&args, stop.clone()) => result,
+            signal = stop.wait_unless_handled() => return ExitCode::from(signal.exit_code()),
+        };
+        result.unwrap_or_else(|e| {
             let class = class_in::<SettingsError>(e.chain())
                 .or_else(|| class_in::<CatalogError>(e.chain()))
                 .or_else(|| class_in::<StateError>(e.chain()))
                 .or_else(|| class_in::<DirectoryError>(e.chain()))
                 .or_else(|| class_in::<WriteError>(e.chain()))
                 .unwrap_or(Class::Run);
-            report(e.as_ref(), class)
-        }
-    }
+            cli::report(e.as_ref(), class)
+        })
+    })
 }
 
-async fn run(args: &Args) -> anyhow::Result<ExitCode> {
+async fn run(args: &Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let mut writer = SingerWriter::stdout();
     if args.common.about {
         writer.line(&ABOUT.render(args.common.format))?;
@@ -108,11 +118,19 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(kind) = args.common.test {
         return health(&config, catalog, kind, &mut writer).await;
     }
-    let stop = Stop::listen();
+    if let Some(path) = &args.report {
+        // Found out now, not after an hour of reading.
+        let folder = file::folder(path);
+        std::fs::read_dir(folder)
+            .with_context(|| format!("--report {}: the folder cannot be used", path.display()))?;
+    }
     let (directory, tree) = open(&config).await?;
     if args.discover {
-        let catalog = discover(&config, &tree).await?.catalog;
-        writer.line(&catalog.to_pretty_json()?)?;
+        let discovery = discover(&config, &tree).await?;
+        writer.line(&discovery.catalog.to_pretty_json()?)?;
+        if let Some(path) = &args.report {
+            write_report(path, &discovery, &tree)?;
+        }
         directory.close().await;
         return Ok(ExitCode::SUCCESS);
     }
@@ -120,6 +138,8 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Some(catalog) => catalog,
         None => discover(&config, &tree).await?.catalog,
     };
+    // From here on a signal is taken up between records.
+    stop.handle();
     let mut sync = Sync {
         config: &config,
         tree: &tree,
@@ -134,6 +154,19 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Outcome::Complete => ExitCode::SUCCESS,
         Outcome::Stopped(signal) => ExitCode::from(signal.exit_code()),
     })
+}
+
+/// The page about what was discovered.
+fn write_report(path: &Path, discovery: &Discovery, tree: &Tree) -> anyhow::Result<()> {
+    let root = tree.directory.root_dse();
+    let vendor = [root.vendor.name(), &root.version].join(" ");
+    let date = chrono::Utc::now().format("%Y-%m-%d %H:%M UTC").to_string();
+    let place =
+        Place { server: tree.directory.location(), vendor: vendor.trim(), base: &tree.base, date: &date };
+    let streams: Vec<_> = discovery.catalog.streams.iter().zip(&discovery.samples).collect();
+    let page = report::render(&place, &streams, tree.directory.schema());
+    file::replace(path, |out| out.write_all(page.as_bytes()))
+        .with_context(|| format!("--report {}: the page could not be written", path.display()))
 }
 
 async fn open(config: &TapConfig) -> anyhow::Result<(Directory, Tree)> {

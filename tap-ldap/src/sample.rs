@@ -79,7 +79,8 @@ impl Sample {
             Source::Search(stream) if !stream.attributes.is_empty() => {
                 attributes.extend(stream.attributes.clone());
             }
-            _ => attributes.push("*".to_owned()),
+            // `ref` is operational on OpenLDAP, and what referral entries are about (RFC 3296).
+            _ => attributes.extend(["*".to_owned(), "ref".to_owned()]),
         }
         attributes.extend(ids.operational.iter().cloned());
         let mut sample = Sample::default();

@@ -15,6 +15,9 @@ use crate::container::{self, Containers};
 /// The operational attribute that tells whether entries lie below (X.501; OpenLDAP and 389 DS have it).
 const HAS_SUBORDINATES: &str = "hasSubordinates";
 
+/// Entries of a container with others below them, up to which these are searched one by one.
+const SEARCHES_BELOW: usize = 32;
+
 /// What a stream is made of.
 #[derive(Debug, Clone)]
 pub enum Source {
@@ -81,11 +84,17 @@ impl Tree {
 #[derive(Debug)]
 pub struct Entries<'a> {
     tree: &'a Tree,
+    /// The container that is read, empty where it is none.
+    container: String,
     filter: &'static str,
     attributes: Vec<String>,
     paging: Paging,
     steps: VecDeque<Step>,
     current: Option<(SearchStream, Keep)>,
+    /// Whether the base of the search in hand was seen in this very run, and may be gone by now.
+    base_may_be_gone: bool,
+    /// Whether [`HAS_SUBORDINATES`] is asked for here only, not by the stream.
+    asked_subordinates: bool,
     /// Continuation references that were left out.
     pub references: u64,
 }
@@ -107,8 +116,8 @@ enum Keep {
     Below(DnKey),
     /// Those right below a container that are no containers. What lies below them is read next.
     Children,
-    /// Those whose nearest container this is, but not the base of the search.
-    Nearest { container: DnKey, base: DnKey },
+    /// Those whose nearest container this is, and that lie at least so deep.
+    Nearest { container: DnKey, depth: usize },
 }
 
 impl<'a> Entries<'a> {
@@ -137,28 +146,38 @@ impl<'a> Entries<'a> {
         };
         let mut entries = Entries {
             tree,
+            container: String::new(),
             filter,
             attributes: attributes.to_vec(),
             paging,
             steps: VecDeque::new(),
             current: None,
+            base_may_be_gone: false,
+            asked_subordinates: false,
             references: 0,
         };
         let step = match source {
             Source::Containers | Source::Members(_) => {
                 let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
-                Step::Ready(container::read_entries(&tree.directory, &tree.base, &names).await?.into())
+                let (found, references) =
+                    container::read_entries(&tree.directory, &tree.base, &names).await?;
+                entries.references = references;
+                Step::Ready(found.into())
             }
             Source::Container { dn } => {
+                entries.container.clone_from(dn);
                 let key = container::key(dn, schema)?;
                 if !tree.containers.has_nested(&key) {
                     entries.step(dn, Scope::Sub, Keep::Below(key))
                 } else if tree.tells_subordinates {
-                    entries.attributes.push(HAS_SUBORDINATES.to_owned());
+                    if !entries.attributes.iter().any(|a| a.eq_ignore_ascii_case(HAS_SUBORDINATES)) {
+                        entries.attributes.push(HAS_SUBORDINATES.to_owned());
+                        entries.asked_subordinates = true;
+                    }
                     entries.step(dn, Scope::One, Keep::Children)
                 } else {
                     // This server does not say where to look: read all, keep ours.
-                    entries.step(dn, Scope::Sub, Keep::Nearest { container: key.clone(), base: key })
+                    entries.step(dn, Scope::Sub, Keep::Nearest { depth: key.depth() + 1, container: key })
                 }
             }
             Source::Class { filter } => {
@@ -210,18 +229,24 @@ impl<'a> Entries<'a> {
                     }
                     Some(Step::Search(..)) => {
                         if let Some(Step::Search(request, keep)) = self.steps.pop_front() {
+                            self.base_may_be_gone =
+                                matches!(&keep, Keep::Nearest { .. }) && request.base != self.container;
                             self.current = Some((self.tree.directory.search(request).await?, keep));
                         }
                     }
                 }
                 continue;
             };
-            match search.next().await? {
+            let next = match search.next().await {
+                Err(e) if self.base_may_be_gone && e.is_no_such_object() => None,
+                next => next?,
+            };
+            match next {
                 None => self.current = None,
                 Some(SearchItem::Reference(_)) => self.references += 1,
                 Some(SearchItem::Entry(mut entry)) => {
                     let keep = keep.clone();
-                    if self.keeps(&keep, &entry)? {
+                    if self.keeps(&keep, &mut entry)? {
                         self.tree.directory.complete_ranges(&mut entry).await?;
                         return Ok(Some(entry));
                     }
@@ -238,7 +263,28 @@ impl<'a> Entries<'a> {
         }
     }
 
-    fn keeps(&mut self, keep: &Keep, entry: &Entry) -> Result<bool, DirectoryError> {
+    /// Reads what lies below an entry that is no container: a search each, or one for all when they are many.
+    fn read_below(&mut self, dn: &str, key: &DnKey) {
+        let Some(container) = self.tree.containers.nearest(key) else { return };
+        if self.steps.len() < SEARCHES_BELOW {
+            let depth = key.depth() + 1;
+            self.steps.push_back(self.step(dn, Scope::Sub, Keep::Nearest { container, depth }));
+            return;
+        }
+        // Once the whole container is read for it, there is nothing more to add.
+        let whole = |step: &Step| matches!(step, Step::Search(r, _) if r.base == self.container);
+        if !self.steps.iter().any(whole) {
+            let depth = container.depth() + 2;
+            self.steps.clear();
+            self.steps.push_back(self.step(
+                &self.container.clone(),
+                Scope::Sub,
+                Keep::Nearest { container, depth },
+            ));
+        }
+    }
+
+    fn keeps(&mut self, keep: &Keep, entry: &mut Entry) -> Result<bool, DirectoryError> {
         if matches!(keep, Keep::All) {
             return Ok(true);
         }
@@ -247,7 +293,7 @@ impl<'a> Entries<'a> {
         match keep {
             Keep::All => Ok(true),
             Keep::Below(base) => Ok(key != *base),
-            Keep::Nearest { container, base } => Ok(key != *base
+            Keep::Nearest { container, depth } => Ok(key.depth() >= *depth
                 && !containers.contains(&key)
                 && containers.nearest(&key).as_ref() == Some(container)),
             Keep::Children => {
@@ -255,9 +301,11 @@ impl<'a> Entries<'a> {
                     return Ok(false);
                 }
                 if entry.first_text(HAS_SUBORDINATES) != Some("FALSE") {
-                    let Some(container) = containers.nearest(&key) else { return Ok(true) };
-                    let step = self.step(&entry.dn, Scope::Sub, Keep::Nearest { container, base: key });
-                    self.steps.push_back(step);
+                    self.read_below(&entry.dn, &key);
+                }
+                // Asked for here, not by the stream.
+                if self.asked_subordinates {
+                    entry.attributes.retain(|a| !a.description.eq_ignore_ascii_case(HAS_SUBORDINATES));
                 }
                 Ok(true)
             }

@@ -7,13 +7,15 @@ use std::time::Instant;
 use anyhow::Context as _;
 use serde_json::json;
 use singer_common::catalog::{Catalog, CatalogEntry};
+use singer_common::cli::class_in;
 use singer_common::directory::{DirectoryError, Paging};
+use singer_common::error::Class;
 use singer_common::metrics::Metrics;
 use singer_common::schema::syntax::now;
 use singer_common::settings::SettingsError;
 use singer_common::signals::{Signal, Stop};
 use singer_common::state::State;
-use singer_common::writer::SingerWriter;
+use singer_common::writer::{SingerWriter, WriteError};
 
 use crate::config::TapConfig;
 use crate::convert::Converter;
@@ -55,7 +57,9 @@ impl<W: Write> Sync<'_, W> {
     pub async fn run(&mut self, catalog: &Catalog, state: State) -> anyhow::Result<Outcome> {
         let started = Instant::now();
         let result = self.streams(catalog, state).await;
-        self.metrics.job_duration(started.elapsed(), matches!(result, Ok((Outcome::Complete, _))));
+        if !result.as_ref().is_err_and(output_closed) {
+            self.metrics.job_duration(started.elapsed(), matches!(result, Ok((Outcome::Complete, _))));
+        }
         let (outcome, records) = result?;
         let seconds = started.elapsed().as_secs_f64();
         match outcome {
@@ -81,8 +85,9 @@ impl<W: Write> Sync<'_, W> {
         {
             selected.rotate_left(position);
         }
-        let mut total = 0;
-        for (n, stream) in selected.iter().enumerate() {
+        // Everything is looked at before the first message: a mistake in the last stream is no reason to read the others.
+        let mut planned = Vec::new();
+        for stream in selected {
             check_method(self.config, stream)?;
             let source = known.get(&stream.tap_stream_id).ok_or_else(|| {
                 SettingsError::value(
@@ -94,10 +99,16 @@ impl<W: Write> Sync<'_, W> {
                     "a catalog of this directory: run --discover again, or deselect the stream",
                 )
             })?;
+            planned.push((stream, source));
+        }
+        let mut total = 0;
+        for (n, (stream, source)) in planned.iter().enumerate() {
             let started = Instant::now();
             let result = self.stream(stream, source).await;
             let complete = matches!(result, Ok((_, None)));
-            self.metrics.sync_duration(&stream.stream, started.elapsed(), complete);
+            if !result.as_ref().is_err_and(output_closed) {
+                self.metrics.sync_duration(&stream.stream, started.elapsed(), complete);
+            }
             let (records, interrupted) =
                 result.with_context(|| format!("stream `{}`", stream.tap_stream_id))?;
             total += records;
@@ -106,7 +117,7 @@ impl<W: Write> Sync<'_, W> {
                 self.writer.state(&state.to_value())?;
                 return Ok((Outcome::Stopped(signal), total));
             }
-            state.currently_syncing = selected.get(n + 1).map(|next| next.tap_stream_id.clone());
+            state.currently_syncing = planned.get(n + 1).map(|(next, _)| next.tap_stream_id.clone());
             self.writer.state(&state.to_value())?;
         }
         Ok((Outcome::Complete, total))
@@ -259,6 +270,11 @@ fn check_method(config: &TapConfig, stream: &CatalogEntry) -> Result<(), Setting
             "FULL_TABLE, the one method this version has",
         )),
     }
+}
+
+/// Whether an error only means that nobody reads stdout any more, which is nobody's fault and no news.
+fn output_closed(error: &anyhow::Error) -> bool {
+    class_in::<WriteError>(error.chain()) == Some(Class::OutputClosed)
 }
 
 /// Milliseconds since 1970: what taps take for a version, and always larger than the last one's.

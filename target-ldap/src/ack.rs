@@ -39,7 +39,11 @@ impl Ack {
     /// Takes a STATE; it covers every record begun so far.
     pub fn state(&mut self, value: Box<RawValue>) {
         // An empty state says nothing, and printed it would clear the bookmarks.
-        if value.get().bytes().filter(|b| !b.is_ascii_whitespace()).eq(*b"{}") {
+        let empty: bool = match serde_json::from_str(value.get()) {
+            Ok(serde_json::Value::Object(object)) => object.is_empty(),
+            _ => true,
+        };
+        if empty {
             return;
         }
         // Only the newest of those that wait for the same record matters: what waits stays bounded by the records.
@@ -80,6 +84,7 @@ mod tests {
     fn an_empty_state_is_never_printed() {
         let mut ack = Ack::default();
         ack.state(raw("{ }"));
+        ack.state(raw("null"));
         assert!(ack.take_safe().is_none());
     }
 

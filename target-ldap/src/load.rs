@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::ack::Ack;
 use crate::config::TargetConfig;
 use crate::map::{MapError, Mapping, Task};
-use crate::order::Order;
+use crate::order::{Kind, Order};
 use crate::validate::RecordValidator;
 use crate::write::{Applier, Effect};
 
@@ -26,6 +26,8 @@ use crate::write::{Applier, Effect};
 const LINES_AHEAD: usize = 64;
 /// Tasks taken in for each that may be outstanding: related ones have to wait without stopping the others.
 const TASKS_AHEAD: usize = 4;
+/// Records that may wait, for parents to come and for children to go, before the input is taken for wrong.
+const MAX_WAITING: usize = 100_000;
 /// STATE is printed at most this often; what is safe in between is printed with the next one.
 const STATE_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -84,10 +86,10 @@ pub enum LoadError {
     #[error("reading the input: {0}")]
     Input(#[from] std::io::Error),
     /// The directory could not be completed.
-    #[error(transparent)]
+    #[error("{0}")]
     Directory(#[from] DirectoryError),
     /// Printing STATE failed.
-    #[error(transparent)]
+    #[error("{0}")]
     Output(#[from] WriteError),
 }
 
@@ -137,13 +139,11 @@ pub struct Load<'a, W: Write> {
     ack: Ack,
     order: Order<Work>,
     running: JoinSet<Finished>,
-    /// Tasks whose parent is still to come, by that parent.
-    orphans: BTreeMap<DnKey, Vec<Work>>,
-    /// Deletions of entries that have others below them, which may be deleted later in the input; and what comes
-    /// after them for the same entries.
-    postponed: HashMap<DnKey, Vec<Work>>,
-    /// Whether the input has ended, so that nothing is worth waiting for.
-    ended: bool,
+    /// What each running task is about, should it end without a result.
+    running_works: HashMap<tokio::task::Id, (u64, u64, String)>,
+    /// Tasks that have ended, ever: whether another try of those that came too early can make sense.
+    progress: u64,
+    progress_at_last_try: Option<u64>,
     failure: Option<(u64, LoadError)>,
     printed: Instant,
 }
@@ -168,9 +168,9 @@ impl<'a, W: Write> Load<'a, W> {
             ack: Ack::default(),
             order: Order::default(),
             running: JoinSet::new(),
-            orphans: BTreeMap::new(),
-            postponed: HashMap::new(),
-            ended: false,
+            running_works: HashMap::new(),
+            progress: 0,
+            progress_at_last_try: None,
             failure: None,
             printed: Instant::now(),
         }
@@ -200,38 +200,29 @@ impl<'a, W: Write> Load<'a, W> {
         let mut lines = read_lines(input);
         let mut stopped = None;
         let mut open = true;
-        let window = self.config.max_in_flight * TASKS_AHEAD;
         let mut tick = tokio::time::interval(STATE_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while open || !self.order.is_empty() {
+        loop {
             self.start_ready();
+            let given_up = stopped.is_some() || self.failure.is_some();
+            let idle = self.running.is_empty() && !self.order.has_ready();
+            open &= !given_up;
+            if !open && idle && (given_up || self.order.is_empty() || !self.try_again()) {
+                break;
+            }
             tokio::select! {
-                line = lines.recv(), if open && self.order.len() < window => match line {
+                line = lines.recv(), if open && self.wants_more(idle) => match line {
                     Some(Ok((number, line))) => self.take(number, &line),
                     Some(Err(e)) => self.fail(u64::MAX, LoadError::Input(e)),
                     None => open = false,
                 },
-                Some(finished) = self.running.join_next(), if !self.running.is_empty() => {
-                    if let Ok(finished) = finished {
-                        self.finished(finished);
-                    }
+                Some(finished) = self.running.join_next_with_id(), if !self.running.is_empty() => {
+                    self.joined(finished);
                 }
-                signal = self.stop.wait(), if stopped.is_none() => {
-                    stopped = Some(signal);
-                    open = false;
-                }
+                signal = self.stop.wait(), if stopped.is_none() => stopped = Some(signal),
                 _ = tick.tick() => {}
             }
-            if self.failure.is_some() {
-                open = false;
-            }
-            if !open && self.order.is_empty() && stopped.is_none() && self.failure.is_none() {
-                self.take_up_postponed();
-            }
             self.print_state(false)?;
-        }
-        if stopped.is_none() && self.failure.is_none() {
-            self.refuse_orphans();
         }
         // What was done is kept, even when something else failed.
         self.directory.commit()?;
@@ -242,93 +233,111 @@ impl<'a, W: Write> Load<'a, W> {
         }
     }
 
+    /// Whether another line can be taken in: memory stays bounded, and what waits for a line gets it.
+    fn wants_more(&mut self, idle: bool) -> bool {
+        if self.order.len() >= MAX_WAITING {
+            self.refuse_parked();
+            return false;
+        }
+        idle || self.order.len() - self.order.parked() < self.config.max_in_flight * TASKS_AHEAD
+    }
+
+    /// The input has ended: what came too early is tried again, as long as that leads anywhere. `false` when all is
+    /// said and done.
+    fn try_again(&mut self) -> bool {
+        if self.progress_at_last_try == Some(self.progress) {
+            self.refuse_parked();
+            return false;
+        }
+        self.progress_at_last_try = Some(self.progress);
+        self.order.unpark_all();
+        true
+    }
+
     /// Begins what may begin, as far as writes may be outstanding.
     fn start_ready(&mut self) {
         while self.running.len() < self.config.max_in_flight {
             let Some((_, work)) = self.order.next_ready() else { return };
-            if let Some(earlier) = self.postponed.get_mut(&work.key) {
-                self.order.ended(work.number);
-                earlier.push(work);
-                continue;
-            }
             let applier = self.applier.clone();
-            self.running.spawn(async move {
+            let about = (work.number, work.line, work.stream.clone());
+            let handle = self.running.spawn(async move {
                 let result = applier.apply(&work.task).await;
                 (work, result)
             });
+            self.running_works.insert(handle.id(), about);
+        }
+    }
+
+    fn joined(&mut self, joined: Result<(tokio::task::Id, Finished), tokio::task::JoinError>) {
+        match joined {
+            Ok((id, finished)) => {
+                self.running_works.remove(&id);
+                self.finished(finished);
+            }
+            // ldap3 can panic on an answer it does not understand; the task is gone then, and the answer with it.
+            Err(e) => {
+                if let Some((number, line, stream)) = self.running_works.remove(&e.id()) {
+                    self.order.ended(number);
+                    let reason = "the server's answer could not be understood; whether the change was made is not known".into();
+                    self.fail(number, LoadError::Record { line, stream, reason });
+                }
+            }
         }
     }
 
     fn finished(&mut self, (work, result): Finished) {
-        self.order.ended(work.number);
         let counts = self.counts.entry(work.stream.clone()).or_default();
-        match result {
+        let added = match result {
             Ok(Effect::Added) => {
                 counts.added += 1;
-                self.adopt(&work.key);
+                true
             }
-            Ok(Effect::Modified) => counts.modified += 1,
-            Ok(Effect::Deleted) => counts.deleted += 1,
-            Ok(Effect::Unchanged) => counts.unchanged += 1,
-            Ok(Effect::Ignored) => {}
-            Ok(Effect::HasChildren) if !self.ended => {
-                self.postponed.entry(work.key.clone()).or_default().push(work);
-                return;
+            Ok(Effect::Modified) => {
+                counts.modified += 1;
+                false
             }
-            Ok(Effect::HasChildren) => {
-                let Work { number, line, stream, .. } = work;
-                let reason =
-                    "the entry cannot be deleted: entries that no record deletes lie below it".to_owned();
-                self.fail(number, LoadError::Record { line, stream, reason });
-                return;
+            Ok(Effect::Deleted) => {
+                counts.deleted += 1;
+                false
             }
-            Ok(Effect::NoParent) => {
-                let parent = work.key.parent().unwrap_or_default();
-                self.orphans.entry(parent).or_default().push(work);
+            Ok(Effect::Unchanged) => {
+                counts.unchanged += 1;
+                false
+            }
+            Ok(Effect::Ignored) => false,
+            Ok(Effect::NoParent | Effect::HasChildren) => {
+                self.order.park(work.number, work);
                 return;
             }
             Err(error) => {
                 let Work { number, line, stream, .. } = work;
+                self.order.ended(number);
                 self.fail(number, LoadError::Write { line, stream, error });
                 return;
             }
+        };
+        if added {
+            // Before what waited for this entry: its children that came too early come first.
+            self.order.unpark_below(&work.key);
         }
+        self.order.ended(work.number);
+        self.progress += 1;
         self.ack.done(work.number);
     }
 
-    /// The input has ended: deletions that waited for others are tried again, children before parents.
-    fn take_up_postponed(&mut self) {
-        self.ended = true;
-        let mut works: Vec<(DnKey, Vec<Work>)> = std::mem::take(&mut self.postponed).into_iter().collect();
-        works.sort_by_key(|(key, _)| std::cmp::Reverse(key.depth()));
-        for work in works.into_iter().flat_map(|(_, works)| works) {
-            self.order.submit(work.number, work.key.clone(), work);
-        }
-    }
-
-    /// A parent has come: its children can be tried again.
-    fn adopt(&mut self, parent: &DnKey) {
-        for work in self.orphans.remove(parent).unwrap_or_default() {
-            self.order.submit(work.number, work.key.clone(), work);
-        }
-    }
-
-    /// Children whose parents never came.
-    fn refuse_orphans(&mut self) {
-        let mut orphans: Vec<Work> = std::mem::take(&mut self.orphans).into_values().flatten().collect();
-        orphans.sort_by_key(|w| w.number);
-        let count = orphans.len();
-        if let Some(Work { number, line, stream, task, .. }) = orphans.into_iter().next() {
-            let dn = match task {
-                Task::Upsert(wanted) => wanted.dn,
-                Task::Delete { dn } => dn,
-                Task::Nothing => String::new(),
-            };
-            let reason = format!(
-                "`{dn}` cannot be added: the entry above it is not there, no record made it, and it cannot be made from its name alone (create_parents); {count} record(s) wait for a parent"
-            );
-            self.fail(number, LoadError::Record { line, stream, reason });
-        }
+    /// What came too early, and whose time never came.
+    fn refuse_parked(&mut self) {
+        let count = self.order.parked();
+        let Some((kind, work)) = self.order.first_parked() else { return };
+        let Work { number, line, stream, task, .. } = work.clone();
+        let dn = task.dn().unwrap_or_default();
+        let reason = match kind {
+            Kind::Upsert => format!(
+                "`{dn}` cannot be added: an entry above it is not there, no record made it, and it cannot be made from its name alone (create_parents); {count} record(s) wait like this one"
+            ),
+            Kind::Delete => format!("`{dn}` cannot be deleted: entries that no record deletes lie below it"),
+        };
+        self.fail(number, LoadError::Record { line, stream, reason });
     }
 
     /// Keeps the failure of the earliest record. What comes after it is not begun; what came before goes on.
@@ -418,24 +427,16 @@ impl<'a, W: Write> Load<'a, W> {
             .mapping
             .map(&message.record, self.directory.schema())
             .map_err(|error| LoadError::Map { line, stream: message.stream.clone(), error })?;
-        let key = match &task {
-            Task::Upsert(wanted) => self.applier.key(&wanted.dn),
-            Task::Delete { dn } => self.applier.key(dn),
-            Task::Nothing => Ok(DnKey::root()),
-        }
-        .map_err(|e| bad(e.to_string()))?;
+        let key = task.dn().map(|dn| self.applier.key(dn)).transpose().map_err(|e| bad(e.to_string()))?;
         let number = self.ack.begin();
         self.counts.entry(message.stream.clone()).or_default().records += 1;
-        if task == Task::Nothing {
+        let Some(key) = key else {
             self.ack.done(number);
             return Ok(());
-        }
+        };
+        let kind = if matches!(task, Task::Delete { .. }) { Kind::Delete } else { Kind::Upsert };
         let work = Work { number, line, stream: message.stream.clone(), task, key: key.clone() };
-        // Behind a record that waits, others of the same entry wait too, to stay in order.
-        match key.parent().and_then(|p| self.orphans.get_mut(&p)).filter(|o| o.iter().any(|w| w.key == key)) {
-            Some(orphans) => orphans.push(work),
-            None => self.order.submit(number, key, work),
-        }
+        self.order.submit(number, key, kind, work);
         Ok(())
     }
 }

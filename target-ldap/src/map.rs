@@ -30,6 +30,17 @@ pub enum Task {
     Nothing,
 }
 
+impl Task {
+    /// The entry it is about.
+    pub fn dn(&self) -> Option<&str> {
+        match self {
+            Task::Upsert(wanted) => Some(&wanted.dn),
+            Task::Delete { dn } => Some(dn),
+            Task::Nothing => None,
+        }
+    }
+}
+
 /// Why a record makes no entry. Never shows a value.
 #[derive(Debug, thiserror::Error)]
 pub enum MapError {
@@ -144,6 +155,13 @@ impl Mapping {
         let mut defaults = Vec::new();
         for (name, value) in &rule.defaults {
             let target = target(schema, name);
+            if target.kind == ValueKind::Binary && is_password(&target.description) {
+                return Err(SettingsError::value(
+                    format!("mapping_rules.{stream}.defaults.{name}"),
+                    "a password for everybody",
+                    "no default for passwords",
+                ));
+            }
             let octets = texts(value)
                 .and_then(|values| {
                     values.into_iter().map(|v| target.kind.parse_json(v).ok()).collect::<Option<Vec<_>>>()
@@ -152,7 +170,7 @@ impl Mapping {
                     SettingsError::value(
                         format!("mapping_rules.{stream}.defaults.{name}"),
                         "not a value of the attribute's syntax",
-                        "a text, a number, true or false, or a list of them",
+                        expectation(target.kind).trim_start_matches("expected "),
                     )
                 })?;
             let values = octets.into_iter().flatten().collect();
@@ -334,11 +352,11 @@ struct Attributes<'a> {
 
 impl Attributes<'_> {
     fn position(&self, description: &str) -> Option<usize> {
-        self.index.get(&description.to_ascii_lowercase()).copied()
+        self.index.get(&self.schema.normal_description(description)).copied()
     }
 
     fn push(&mut self, wanted: Wanted) {
-        self.index.insert(wanted.description.to_ascii_lowercase(), self.list.len());
+        self.index.insert(self.schema.normal_description(&wanted.description), self.list.len());
         self.list.push(wanted);
     }
 
@@ -357,10 +375,10 @@ impl Attributes<'_> {
         }
     }
 
-    /// Takes a default: it counts where the record has nothing.
+    /// Takes a default: it counts where the record has nothing. A null takes away what the entry has.
     fn keep(&mut self, default: Wanted) {
         match self.position(&default.description).and_then(|p| self.list.get_mut(p)) {
-            Some(there) if there.values.is_empty() => *there = default,
+            Some(there) if there.values.is_empty() => there.values = default.values,
             Some(_) => {}
             None => self.push(default),
         }

@@ -62,12 +62,13 @@ impl WantedEntry {
 fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification> {
     let name = &wanted.description;
     let step = |kind, values| Modification::new(kind, name.clone(), values);
-    let present = current.values(name);
+    let present = schema.values_of(current, name);
     if present.is_empty() {
-        return if wanted.values.is_empty() {
-            vec![]
-        } else {
-            vec![step(ModificationKind::Add, wanted.values.clone())]
+        return match wanted.policy {
+            _ if wanted.values.is_empty() => vec![],
+            // None that we may see: an attribute that can be written but not read (userPassword) may have some.
+            Policy::Force => vec![step(ModificationKind::Replace, wanted.values.clone())],
+            Policy::Keep | Policy::Merge => vec![step(ModificationKind::Add, wanted.values.clone())],
         };
     }
     if wanted.policy == Policy::Keep {

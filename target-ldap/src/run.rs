@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use serde_json::json;
-use singer_common::cli::{CommonArgs, class_in, report, variables};
+use singer_common::cli::{CommonArgs, block_on, class_in, report, variables};
 use singer_common::directory::{Access, Directory, DirectoryError, ServerUrl};
 use singer_common::error::Class;
 use singer_common::logging;
@@ -51,23 +51,25 @@ pub fn main() -> ExitCode {
         }
     };
     logging::init("target-ldap", args.common.log_level, args.common.log_format);
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(e) => return report(&e, Class::Run),
-    };
-    match runtime.block_on(run(&args)) {
-        Ok(code) => code,
-        Err(e) => {
+    block_on(async {
+        // A signal counts from the first moment: a server that does not answer must not hold the process up.
+        let mut stop = Stop::listen();
+        let result = tokio::select! {
+            biased;
+            result = run(&args, stop.clone()) => result,
+            signal = stop.wait_unless_handled() => return ExitCode::from(signal.exit_code()),
+        };
+        result.unwrap_or_else(|e| {
             let class = class_in::<SettingsError>(e.chain())
                 .or_else(|| class_in::<DirectoryError>(e.chain()))
                 .or_else(|| class_in::<WriteError>(e.chain()))
                 .unwrap_or(Class::Run);
             report(e.as_ref(), class)
-        }
-    }
+        })
+    })
 }
 
-async fn run(args: &Args) -> anyhow::Result<ExitCode> {
+async fn run(args: &Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let mut writer = SingerWriter::stdout();
     if args.common.about {
         writer.line(&ABOUT.render(args.common.format))?;
@@ -89,8 +91,9 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
         })?)),
         None => Box::new(BufReader::with_capacity(64 * 1024, std::io::stdin())),
     };
-    let stop = Stop::listen();
     let directory = Directory::open(&config.directory, Access::Write(config.ldif_format)).await?;
+    // From here on a signal is taken up between records.
+    stop.handle();
     let stopped = Load::new(&config, directory.clone(), &mut writer, stop).run(input).await?;
     directory.close().await;
     Ok(stopped.map_or(ExitCode::SUCCESS, |signal| ExitCode::from(signal.exit_code())))

@@ -224,7 +224,7 @@ impl DirectoryConfig {
         warnings: &mut Vec<String>,
     ) -> Result<DirectoryConfig, SettingsError> {
         let raw: Raw = typed("(directory)", Value::Object(values.clone()))?;
-        let servers = servers(&raw, fallback)?;
+        let servers = servers(&raw, fallback, warnings)?;
         let auth = auth(&raw)?;
         let identity = match (raw.tls_cert_file, raw.tls_key_file) {
             (Some(cert), Some(key)) => Some((cert, key)),
@@ -277,7 +277,11 @@ impl DirectoryConfig {
     }
 }
 
-fn servers(raw: &Raw, fallback: Option<ServerUrl>) -> Result<Vec<ServerUrl>, SettingsError> {
+fn servers(
+    raw: &Raw,
+    fallback: Option<ServerUrl>,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<ServerUrl>, SettingsError> {
     let urls: Vec<&str> = match &raw.server_url {
         Some(OneOrMany::One(url)) => vec![url.as_str()],
         Some(OneOrMany::Many(urls)) => urls.iter().map(String::as_str).collect(),
@@ -285,7 +289,29 @@ fn servers(raw: &Raw, fallback: Option<ServerUrl>) -> Result<Vec<ServerUrl>, Set
     };
     if let (Some(host), true) = (&raw.host, urls.is_empty()) {
         let port = raw.port.unwrap_or(if raw.use_ssl { 636 } else { 389 });
-        return Ok(vec![ServerUrl::Ldap { host: host.clone(), port, tls: raw.use_ssl }]);
+        // An address of IPv6 is given without brackets here.
+        let bare: Result<std::net::Ipv6Addr, _> = host.parse();
+        let bracketed = if bare.is_ok() { format!("[{host}]") } else { host.clone() };
+        return match host_and_port(&bracketed) {
+            Some((host, None)) if !bracketed.contains('/') => {
+                Ok(vec![ServerUrl::Ldap { host, port, tls: raw.use_ssl }])
+            }
+            _ => Err(SettingsError::value(
+                "host",
+                format!("`{host}` is no host name"),
+                "a name or an address alone; the port is the setting `port`, a URL is the setting `server_url`",
+            )),
+        };
+    }
+    if raw.use_ssl && urls.iter().any(|u| u.to_ascii_lowercase().starts_with("ldap:")) && !raw.start_tls {
+        return Err(SettingsError::value(
+            "use_ssl",
+            "true, and server_url says ldap:// (clear text)",
+            "an ldaps:// URL, or start_tls: true (use_ssl goes with `host`)",
+        ));
+    }
+    if raw.host.is_some() || raw.port.is_some() {
+        warnings.push("`host` and `port` are not used: server_url is set".to_owned());
     }
     if urls.is_empty() {
         return fallback.map(|f| vec![f]).ok_or_else(|| {
@@ -346,6 +372,7 @@ fn auth(raw: &Raw) -> Result<AuthMethod, SettingsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn urls_are_read_and_written() {
@@ -371,6 +398,68 @@ mod tests {
         ] {
             let error = ServerUrl::parse(text).unwrap_err().to_string();
             assert!(error.contains("server_url"), "{text}: {error}");
+        }
+    }
+
+    fn resolved(settings: &Value) -> Result<(DirectoryConfig, Vec<String>), SettingsError> {
+        const TABLE: crate::settings::Table = crate::settings::Table { prefix: "TAP_LDAP", own: &[] };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), settings.to_string()).unwrap();
+        let mut resolved = TABLE.resolve(&[file.path().display().to_string()], &[].into())?;
+        DirectoryConfig::from_settings(&resolved.values, None, &mut resolved.warnings)
+            .map(|config| (config, resolved.warnings))
+    }
+
+    fn with_password(more: &Value) -> Value {
+        let mut settings = json!({"bind_dn": "cn=etl,dc=example,dc=com", "bind_password": "hunter2"});
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        settings
+    }
+
+    #[test]
+    fn a_password_in_clear_text_is_warned_of_and_with_require_tls_refused() {
+        for (more, clear) in [
+            (json!({"server_url": "ldap://ldap.example.com"}), true),
+            (json!({"host": "ldap.example.com"}), true),
+            (json!({"server_url": ["ldaps://a.example.com", "ldap://b.example.com"]}), true),
+            (json!({"server_url": "ldap://ldap.example.com", "start_tls": true}), false),
+            (json!({"server_url": "ldaps://ldap.example.com"}), false),
+            (json!({"host": "ldap.example.com", "use_ssl": true}), false),
+            (json!({"server_url": "ldap://127.0.0.1"}), false),
+            (json!({"server_url": "ldapi://%2Frun%2Fldapi"}), false),
+            (json!({"server_url": "ldap://ldap.example.com", "auth_method": "anonymous"}), false),
+        ] {
+            let mut settings = with_password(&more);
+            let (config, warnings) = resolved(&settings).unwrap();
+            assert_eq!(warnings.len(), usize::from(clear), "{more}: {warnings:?}");
+            assert!(
+                warnings.iter().all(|w| w.contains("require_tls") && !w.contains("hunter2")),
+                "{warnings:?}"
+            );
+            assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+            settings["require_tls"] = json!(true);
+            match resolved(&settings) {
+                Ok((_, warnings)) => assert!(!clear && warnings.is_empty(), "{more}: {warnings:?}"),
+                Err(e) => assert!(clear && e.to_string().contains("setting `require_tls`"), "{more}: {e}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_dn_without_a_password_is_refused_before_it_becomes_nobody() {
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(empty.path(), "\n").unwrap();
+        for more in [
+            json!({"bind_password": null}),
+            json!({"bind_password": ""}),
+            json!({"bind_password": null, "bind_password_file": empty.path()}),
+        ] {
+            let mut settings = with_password(&more);
+            settings["server_url"] = json!("ldaps://ldap.example.com");
+            let error = resolved(&settings).unwrap_err().to_string();
+            assert!(error.contains("setting `bind_password`"), "{error}");
+            settings["auth_method"] = json!("anonymous");
+            assert_eq!(resolved(&settings).unwrap().0.auth, AuthMethod::Anonymous);
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 pub use definition::{AttributeType, ClassKind, ContentRule, DefinitionError, ObjectClass, Usage};
 pub use matching::Equality;
 
-use crate::entry::base_type;
+use crate::entry::{Entry, base_type};
 
 /// Attribute types and object classes, found by name, alias or OID without regard to case.
 #[derive(Debug, Clone, Default)]
@@ -128,6 +128,28 @@ impl Schema {
         let name = base_type(description);
         let options = description.strip_prefix(name).unwrap_or_default();
         format!("{}{options}", self.canonical_name(name))
+    }
+
+    /// Whether two descriptions name the same attribute: type by alias or OID, options in any order (RFC 4512
+    /// section 2.5).
+    pub fn same_description(&self, a: &str, b: &str) -> bool {
+        a.eq_ignore_ascii_case(b) || self.normal_description(a) == self.normal_description(b)
+    }
+
+    /// A description in the one form that all its spellings have.
+    pub fn normal_description(&self, description: &str) -> String {
+        let mut options: Vec<String> = description.split(';').skip(1).map(str::to_ascii_lowercase).collect();
+        options.sort_unstable();
+        options.insert(0, self.canonical_name(description).to_ascii_lowercase());
+        options.join(";")
+    }
+
+    /// The values an entry has of an attribute, however its description is spelt.
+    pub fn values_of<'e>(&self, entry: &'e Entry, description: &str) -> &'e [Vec<u8>] {
+        let found = entry
+            .attribute(description)
+            .or_else(|| entry.attributes.iter().find(|a| self.same_description(&a.description, description)));
+        found.map_or(&[], |a| a.values.as_slice())
     }
 
     /// A type and those it is derived from by SUP (RFC 4512 section 2.5.1). Ends where SUP goes round in a circle.

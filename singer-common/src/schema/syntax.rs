@@ -211,10 +211,7 @@ impl ValueKind {
     /// and an empty text where the syntax has no empty value.
     pub fn parse_json(self, value: &Value) -> Result<Option<Vec<u8>>, InvalidValue> {
         let text = match value {
-            Value::Null => {
-                // Active Directory keeps the attribute and writes "never" as 0.
-                return Ok((self == ValueKind::FileTime).then(|| b"0".to_vec()));
-            }
+            Value::Null => return Ok(None),
             Value::String(text) => text.clone(),
             Value::Bool(true) => "TRUE".to_owned(),
             Value::Bool(false) => "FALSE".to_owned(),

@@ -440,3 +440,50 @@ fn a_sample_of_one_still_finds_every_container() {
 fn normalize_dn_or_name(id: &str) -> String {
     if id.contains('=') { normalize_dn(id) } else { id.to_owned() }
 }
+
+#[test]
+fn attributes_that_are_excluded_are_neither_in_the_catalog_nor_in_a_record() {
+    let slapd = small();
+    let stream_config = json!({"name": "people", "base_dn": format!("ou=people,{SUFFIX}"), "exclude_attributes": ["MAIL", "surname"]});
+    let config = with(&tap_config(&slapd), &json!({"schemas": [stream_config]}));
+    let catalog = discover(&config);
+    let properties = stream(&catalog, "people")["schema"]["properties"].as_object().unwrap();
+    let output = Run::tap(&config).run().succeeds();
+    assert_eq!(output.records(None).len(), 8);
+    for gone in ["mail", "sn"] {
+        assert!(!properties.contains_key(gone), "{gone}");
+        assert!(output.records(None).iter().all(|r| r.get(gone).is_none()), "{gone}");
+    }
+    assert!(properties.contains_key("cn"));
+}
+
+#[test]
+fn a_misspelt_key_inside_a_stream_is_a_warning_with_the_nearest_name() {
+    let slapd = small();
+    let people = json!({"name": "people", "base_dn": format!("ou=people,{SUFFIX}"), "atributes": ["cn"]});
+    let config = with(&tap_config(&slapd), &json!({"schemas": [people]}));
+    Run::tap(&config)
+        .arg("--discover")
+        .run()
+        .succeeds()
+        .says("schemas[0].atributes")
+        .says("schemas[0].attributes");
+}
+
+#[test]
+fn the_catalog_may_come_by_the_environment() {
+    let slapd = small();
+    let mut catalog = discover(&tap_config(&slapd));
+    catalog["streams"].as_array_mut().unwrap().retain(|s| s["tap_stream_id"] == CONTAINERS);
+    let file = slapd.path("catalog.json");
+    std::fs::write(&file, catalog.to_string()).unwrap();
+    let from_environment = |run: Run| run.env("FLEXT_SINGER_LDAP_CATALOG_PATH", file.to_str().unwrap());
+    let output = from_environment(Run::tap(&tap_config(&slapd))).run().succeeds();
+    let streams: BTreeSet<&str> = output.messages.iter().filter_map(|m| m["stream"].as_str()).collect();
+    assert_eq!(streams, BTreeSet::from([CONTAINERS]), "only what that catalog has");
+    // The command line's own wins, and discovery takes none.
+    let all = discover(&tap_config(&slapd));
+    let output = from_environment(Run::tap(&tap_config(&slapd))).file("--catalog", &all).run().succeeds();
+    assert_eq!(output.records(None).len(), slapd.dump().len());
+    assert!(from_environment(Run::tap(&tap_config(&slapd))).arg("--discover").run().succeeds().json() == all);
+}

@@ -311,3 +311,23 @@ fn an_empty_input_is_no_fault() {
     let output = Run::target(&target_config(&slapd)).run().succeeds();
     assert!(output.stdout.is_empty());
 }
+
+#[test]
+fn the_targets_environment_is_a_configuration() {
+    let slapd = Slapd::start(SlapdOptions::default());
+    let run = |password: &str| {
+        Run::bare(Program::Target)
+            .arg("--config")
+            .arg("ENV")
+            .env("TARGET_LDAP_SERVER_URL", &slapd.ldap_uri())
+            .env("TARGET_LDAP_BIND_DN", &slapd.admin_dn())
+            .env("TARGET_LDAP_BIND_PASSWORD", password)
+            // The tap's own are none of the target's.
+            .env("TAP_LDAP_SERVER_URL", "ldap://no-such-host.invalid")
+            .messages(&units(1))
+            .run()
+    };
+    run("Wr0ng-Passw0rd").exits(3);
+    run(ldap_tests::slapd::ADMIN_PASSWORD).succeeds();
+    assert_eq!(slapd.dump().len(), 2);
+}

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use ldap_tests::hostile;
 use ldap_tests::ldif::{assert_same, normalize_dn, parse_file, records};
-use ldap_tests::run::{Run, pipe};
+use ldap_tests::run::{Program, Run, pipe};
 use ldap_tests::slapd::{ADMIN_PASSWORD, Slapd, SlapdOptions, fixture, scratch, tool};
 use serde_json::{Value, json};
 
@@ -167,4 +167,120 @@ fn a_broken_file_is_an_error_with_its_line() {
         assert!(output.stderr.contains("line 3"), "{}", output.stderr);
         assert!(output.of_type("ACTIVATE_VERSION").is_empty());
     }
+}
+
+/// The messages that make a suffix with some units, and a STATE.
+fn units(names: &[&str]) -> Vec<Value> {
+    let texts = json!({"type": "array", "items": {"type": "string"}});
+    let mut messages = vec![
+        json!({"type": "SCHEMA", "stream": "units", "key_properties": ["dn"], "schema": {"properties": {
+        "dn": {"type": "string"}, "objectClass": texts, "description": texts}}}),
+        json!({"type": "RECORD", "stream": "units",
+            "record": {"dn": "dc=example,dc=test", "objectClass": ["domain"]}}),
+    ];
+    for name in names {
+        messages.push(json!({"type": "RECORD", "stream": "units", "record": {
+            "dn": format!("ou={name},dc=example,dc=test"), "objectClass": ["organizationalUnit"],
+            "description": [format!("the unit {name}")]}}));
+    }
+    messages.push(json!({"type": "STATE", "value": {"bookmarks": {"units": {"position": names.len()}}}}));
+    messages
+}
+
+#[test]
+fn the_file_is_replaced_in_one_rename() {
+    let dir = scratch();
+    let file = dir.path().join("export.ldif");
+    let config = json!({"server_url": format!("ldif:{}", file.display())});
+    Run::target(&config).messages(&units(&["a"])).run().succeeds();
+    // Who has the old file open keeps it whole: another name for it does, too.
+    let (before, other_name) = (std::fs::read(&file).unwrap(), dir.path().join("old.ldif"));
+    std::fs::hard_link(&file, &other_name).unwrap();
+    Run::target(&config).messages(&units(&["a", "b"])).run().succeeds();
+    assert!(std::fs::read(&other_name).unwrap() == before, "the old file was written into");
+    assert_eq!(parse_file(&file).len(), 3);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_1_and_no_state_is_printed() {
+    let dir = scratch();
+    let config = json!({"server_url": format!("ldif:{}", dir.path().join("none/export.ldif").display())});
+    let output = Run::target(&config).messages(&units(&["a"])).run().exits(1).says("none/export.ldif");
+    crate::support::no_panic(&output);
+    assert!(output.stdout.is_empty(), "nothing is written, so no STATE is safe: {}", output.stdout_text());
+}
+
+#[test]
+fn state_of_a_file_comes_when_the_file_is_there_also_after_a_signal() {
+    for signal in
+        [None, Some((rustix::process::Signal::TERM, 143)), Some((rustix::process::Signal::INT, 130))]
+    {
+        let dir = scratch();
+        let file = dir.path().join("export.ldif");
+        let run = Run::target(&json!({"server_url": format!("ldif:{}", file.display())}));
+        let mut running = run.spawn();
+        let mut stdout = std::io::BufReader::new(running.take_stdout());
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            while std::io::BufRead::read_line(&mut stdout, &mut line).is_ok_and(|n| n > 0) {
+                let _ = sender.send(std::mem::take(&mut line));
+            }
+        });
+        let messages = units(&["a", "b"]);
+        running.write_stdin(crate::support::lines(&messages).as_bytes());
+        let early = receiver.recv_timeout(std::time::Duration::from_secs(2));
+        assert!(early.is_err(), "STATE came before the file: {early:?}");
+        assert!(!file.exists());
+        let expected = if let Some((signal, code)) = signal {
+            running.signal(signal);
+            code
+        } else {
+            running.close_stdin_with(&[]);
+            0
+        };
+        let (code, stderr, _) = running.wait(std::time::Duration::from_secs(30));
+        assert_eq!(code, expected, "{stderr}");
+        let line = receiver.recv_timeout(std::time::Duration::from_secs(5)).expect("the last safe STATE");
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), messages.last().unwrap()["value"]);
+        assert_eq!(parse_file(&file).len(), 3, "what STATE says is in the file");
+    }
+}
+
+#[test]
+fn change_records_lead_to_the_same_directory() {
+    let dir = scratch();
+    let file = dir.path().join("changes.ldif");
+    let config = json!({"server_url": format!("ldif:{}", file.display()), "ldif_format": "changes"});
+    Run::target(&config).messages(&units(&["a", "b"])).run().succeeds();
+    let mut changed = units(&["a", "b"]);
+    changed[2]["record"]["description"] = json!(["another"]);
+    changed[3]["record"]["_sdc_deleted_at"] = json!("2026-01-31T08:00:00Z");
+    Run::target(&config).messages(&changed).run().succeeds();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let kinds: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("changetype: ")).collect();
+    assert_eq!(kinds, ["add", "add", "add", "modify", "delete"], "a run's changes are appended:\n{text}");
+
+    let copy = Slapd::start(SlapdOptions::empty());
+    copy.ldapmodify(&text);
+    let tree = copy.dump();
+    assert_eq!(tree.keys().collect::<Vec<_>>(), ["dc=example,dc=test", "ou=a,dc=example,dc=test"]);
+    assert!(tree["ou=a,dc=example,dc=test"]["description"].contains(b"another".as_slice()));
+}
+
+#[test]
+fn without_a_server_the_environment_says_which_file() {
+    let dir = scratch();
+    let file = dir.path().join("export.ldif");
+    let run = |run: Run| {
+        run.env("FLEXT_LDIF_EXPORT_PATH", file.to_str().unwrap()).messages(&units(&["a"])).run().succeeds()
+    };
+    run(Run::bare(Program::Target));
+    assert_eq!(parse_file(&file).len(), 2);
+    std::fs::remove_file(&file).unwrap();
+    // A server that is given wins, and that is said.
+    let copy = Slapd::start(SlapdOptions::empty());
+    run(Run::target(&target_config(&copy))).says("ldif_export_path");
+    assert!(!file.exists());
+    assert_eq!(copy.dump().len(), 2);
 }

@@ -13,6 +13,7 @@ mod ldif;
 mod mapping;
 mod memory;
 mod mirror;
+mod report;
 mod streams;
 mod support;
 mod sync;

@@ -490,3 +490,194 @@ fn input_from_a_file_and_a_schema_that_changes() {
     user(&tree, "one");
     assert_eq!(user(&tree, "two")["title"], values(&["Dr."]));
 }
+
+fn deleted(user_id: &str, at: &Value) -> Value {
+    json!({"type": "RECORD", "stream": "users", "record": {"user_id": user_id, "_sdc_deleted_at": at}})
+}
+
+#[test]
+fn a_record_marked_as_deleted_deletes_its_entry_and_no_other() {
+    let slapd = company();
+    Run::target(&config(&slapd)).messages(&[schema(), record("gone"), record("kept")]).run().succeeds();
+    let mut kept = record("kept");
+    kept["record"]["_sdc_deleted_at"] = Value::Null;
+    let at = json!("2026-01-31T08:00:00Z");
+    let messages = [schema(), deleted("gone", &at), deleted("never was", &at), kept, state(1)];
+    let output = Run::target(&config(&slapd)).messages(&messages).run().succeeds();
+    assert_eq!(states(&output), [state(1)["value"].clone()], "what is gone already is no fault");
+    let tree = slapd.dump();
+    let names: Vec<&String> = tree.keys().collect();
+    assert_eq!(names, [SUFFIX, USERS, &format!("uid=kept,{USERS}")], "and nothing was made either");
+
+    let before = slapd.change_marks();
+    Run::target(&config(&slapd)).messages(&messages).run().succeeds();
+    assert_untouched(&slapd, &before);
+}
+
+#[test]
+fn a_deletion_and_a_return_of_one_entry_are_applied_in_their_order() {
+    let slapd = company();
+    let at = json!("2026-01-31T08:00:00Z");
+    let mut messages = vec![schema()];
+    for round in 0..10 {
+        messages.extend([record("back"), deleted("back", &at), record("back"), record("gone")]);
+        messages.push(deleted("gone", &at));
+        messages.push(state(round));
+    }
+    Run::target(&config(&slapd)).messages(&messages).run().succeeds();
+    let tree = slapd.dump();
+    assert!(tree.contains_key(&format!("uid=back,{USERS}")));
+    assert!(!tree.contains_key(&format!("uid=gone,{USERS}")));
+}
+
+#[test]
+fn on_delete_ignore_leaves_the_entry_alone() {
+    let slapd = company();
+    let mut rule = rule();
+    rule["on_delete"] = json!("ignore");
+    let config = with(&target_config(&slapd), &json!({"mapping_rules": {"users": rule}}));
+    Run::target(&config).messages(&[schema(), record("stays")]).run().succeeds();
+    let before = slapd.change_marks();
+    let messages = [schema(), deleted("stays", &json!("2026-01-31T08:00:00Z")), state(1)];
+    let output = Run::target(&config).messages(&messages).run().succeeds();
+    assert_eq!(
+        states(&output),
+        [state(1)["value"].clone()],
+        "a deletion left out by policy holds no STATE back"
+    );
+    assert_untouched(&slapd, &before);
+}
+
+#[test]
+fn without_create_parents_a_missing_parent_is_a_fault_and_nothing_is_made() {
+    let slapd = company();
+    let config = with(&config(&slapd), &json!({"create_parents": false}));
+    let before = slapd.change_marks();
+    let messages = [schema(), record("jdoe"), state(1)];
+    let output = Run::target(&config).messages(&messages).run().exits(1);
+    no_panic(&output);
+    let output = output.says("line 2").says("create_parents").says(&format!("uid=jdoe,{USERS}"));
+    assert!(output.stdout.is_empty(), "{}", output.stdout_text());
+    assert_untouched(&slapd, &before);
+
+    slapd.ldapadd(crate::support::unit(USERS).as_bytes());
+    let output = Run::target(&config).messages(&messages).run().succeeds();
+    assert_eq!(states(&output), [state(1)["value"].clone()]);
+    user(&slapd.dump(), "jdoe");
+}
+
+/// SCHEMA and RECORDs of a mirror: a person, or a unit, for each name.
+fn mirrored(names: &[&str]) -> Vec<Value> {
+    let texts = json!({"type": "array", "items": {"type": "string"}});
+    let mut messages =
+        vec![json!({"type": "SCHEMA", "stream": "all", "key_properties": ["dn"], "schema": {"properties": {
+        "dn": {"type": "string"}, "objectClass": texts, "sn": texts, "cn": texts}}})];
+    for name in names {
+        let person = json!({"dn": name, "objectClass": ["inetOrgPerson"], "sn": ["x"], "cn": ["x"]});
+        let unit = json!({"dn": name, "objectClass": ["organizationalUnit"]});
+        let record = if name.starts_with("ou=") { unit } else { person };
+        messages.push(json!({"type": "RECORD", "stream": "all", "record": record}));
+    }
+    messages
+}
+
+#[test]
+fn a_child_that_comes_before_its_parent_waits_and_holds_state_back() {
+    let slapd = company();
+    let config = target_config(&slapd);
+    let (child, parent) = (format!("uid=child,uid=parent,{SUFFIX}"), format!("uid=parent,{SUFFIX}"));
+    let mut messages = mirrored(&[&child]);
+    messages.push(state(1));
+    let output = Run::target(&config).messages(&messages).run().exits(1).says("line 2").says(&child);
+    no_panic(&output);
+    assert!(output.stdout.is_empty(), "a record that waits is not written: {}", output.stdout_text());
+
+    messages.push(mirrored(&[&parent]).remove(1));
+    messages.push(state(2));
+    let output = Run::target(&config).messages(&messages).run().succeeds();
+    assert_eq!(states(&output), [state(2)["value"].clone()]);
+    assert!(slapd.dump().contains_key(&child) && slapd.dump().contains_key(&parent));
+}
+
+#[test]
+fn a_parent_that_can_be_made_once_the_one_above_it_has_come_is_made() {
+    let slapd = company();
+    let top = format!("uid=top,{SUFFIX}");
+    let deep = format!("uid=deep,ou=made,ou=made too,{top}");
+    let mut messages = mirrored(&[&deep, &top]);
+    messages.push(state(1));
+    let output = Run::target(&target_config(&slapd)).messages(&messages).run().succeeds();
+    assert_eq!(states(&output), [state(1)["value"].clone()]);
+    assert!(slapd.dump().contains_key(&deep));
+}
+
+#[test]
+fn defaults_are_for_what_neither_the_record_nor_the_entry_has() {
+    let slapd = company();
+    let mut silent = record("jdoe");
+    silent["record"].as_object_mut().unwrap().shift_remove("last_name");
+    Run::target(&config(&slapd)).messages(&[schema(), record("jdoe")]).run().succeeds();
+    let before = slapd.change_marks();
+    Run::target(&config(&slapd)).messages(&[schema(), silent]).run().succeeds();
+    assert_untouched(&slapd, &before);
+
+    let mut null = record("jdoe");
+    null["record"]["last_name"] = Value::Null;
+    Run::target(&config(&slapd)).messages(&[schema(), null]).run().succeeds();
+    assert_eq!(user(&slapd.dump(), "jdoe")["sn"], values(&["unknown"]), "null takes the old value away");
+}
+
+#[test]
+fn classes_that_others_gave_an_entry_stay() {
+    let slapd =
+        Slapd::start(SlapdOptions::default().suffix(SUFFIX).seed(crate::support::unit(USERS)).seed(format!(
+            "dn: uid=jdoe,{USERS}\nobjectClass: account\nobjectClass: testThing\nuid: jdoe\ntestFlag: TRUE\n"
+        )));
+    let rule = json!({"dn_template": "uid={user_id},ou=users,dc=company,dc=com",
+        "object_classes": ["account", "extensibleObject"], "attribute_mapping": {"user_id": "uid"}});
+    let config = with(&target_config(&slapd), &json!({"mapping_rules": {"users": rule}}));
+    Run::target(&config).messages(&[schema(), record("jdoe")]).run().succeeds();
+    let tree = slapd.dump();
+    let entry = user(&tree, "jdoe");
+    assert_eq!(entry["objectclass"], values(&["account", "testThing", "extensibleObject"]));
+    assert_eq!(entry["testflag"], values(&["TRUE"]), "what is not mapped is left alone");
+}
+
+#[test]
+fn a_record_without_its_key_is_refused_even_when_its_name_does_not_need_it() {
+    let slapd = company();
+    let mut keyed = schema();
+    keyed["key_properties"] = json!(["badge"]);
+    let before = slapd.change_marks();
+    let output = Run::target(&config(&slapd)).messages(&[keyed, record("jdoe"), state(1)]).run().exits(1);
+    no_panic(&output);
+    let output = output.says("line 2").says("badge");
+    assert!(output.stdout.is_empty(), "{}", output.stdout_text());
+    assert_untouched(&slapd, &before);
+}
+
+#[test]
+fn validate_records_false_takes_what_the_schema_forbids() {
+    let slapd = company();
+    let mut odd = record("odd");
+    odd["record"]["email"] = json!("no address");
+    let messages = [schema(), odd, state(1)];
+    Run::target(&config(&slapd)).messages(&messages).run().exits(1).says("email");
+    let careless = with(&config(&slapd), &json!({"validate_records": false}));
+    Run::target(&careless).messages(&messages).run().succeeds();
+    assert_eq!(user(&slapd.dump(), "odd")["mail"], values(&["no address"]));
+}
+
+#[test]
+fn a_misspelt_key_inside_a_rule_is_a_warning_with_the_nearest_name() {
+    let slapd = company();
+    let mut rule = rule();
+    rule["deafults"] = json!({"title": "x"});
+    let config = with(&target_config(&slapd), &json!({"mapping_rules": {"users": rule}}));
+    Run::target(&config)
+        .messages(&[schema(), record("jdoe")])
+        .run()
+        .succeeds()
+        .says("mapping_rules.users.deafults")
+        .says("mapping_rules.users.defaults");
+}

@@ -290,3 +290,74 @@ fn a_server_that_dies_in_the_middle_is_1_and_activates_nothing() {
     assert!(output.of_type("ACTIVATE_VERSION").iter().all(|m| m["stream"] != "people"));
     output.lines();
 }
+
+#[test]
+fn a_stream_cut_by_a_size_limit_keeps_its_records_and_activates_nothing() {
+    let slapd = Slapd::start(SlapdOptions::with_users().seed(people(900, PEOPLE)));
+    let catalog = discover(&reader_config(&slapd));
+    let config = with(&reader_config(&slapd), &json!({"page_size": 0}));
+    let output = Run::tap(&config)
+        .file("--catalog", &catalog)
+        .run()
+        .exits(1)
+        .says("sizeLimitExceeded (4)")
+        .says(PEOPLE);
+    crate::support::no_panic(&output);
+    let records = output.records(Some("people")).len();
+    assert!(records > 0 && records < 904, "the limit came in the middle of the stream: {records}");
+    let versions = output.of_type("ACTIVATE_VERSION");
+    assert!(
+        versions.iter().any(|m| m["stream"] == "organizational_units"),
+        "a complete stream has its version"
+    );
+    assert!(versions.iter().all(|m| m["stream"] != "people"), "half an answer has none");
+}
+
+#[test]
+fn an_interrupted_run_goes_on_with_the_stream_it_was_in() {
+    let slapd = Slapd::start(SlapdOptions::with_users().seed(unit("ou=other,dc=example,dc=test")));
+    let state = json!({"bookmarks": {}, "currently_syncing": PEOPLE});
+    let output = Run::tap(&tap_config(&slapd)).file("--state", &state).run().succeeds();
+    let order: Vec<&Value> = output.of_type("SCHEMA").into_iter().map(|m| &m["stream"]).collect();
+    assert_eq!(order.first().and_then(|s| s.as_str()), Some("people"), "{order:?}");
+    assert_eq!(output.records(None).len(), slapd.dump().len(), "and then reads the others");
+    assert_eq!(order.len(), 4, "each once: {order:?}");
+
+    let gone = json!({"bookmarks": {}, "currently_syncing": "ou=gone,dc=example,dc=test"});
+    let output = Run::tap(&tap_config(&slapd)).file("--state", &gone).run().succeeds();
+    assert_eq!(output.records(None).len(), slapd.dump().len());
+}
+
+#[test]
+fn a_replication_method_that_there_is_not_is_2_and_says_which_there_is() {
+    let slapd = Slapd::start(SlapdOptions::with_users());
+    let configured =
+        json!({"schemas": [{"name": "users", "base_dn": PEOPLE, "replication_method": "SOMETIMES"}]});
+    let mut catalog = discover(&tap_config(&slapd));
+    catalog["streams"][0]["metadata"][0]["metadata"]["replication-method"] = json!("SOMETIMES");
+    let runs = [
+        Run::tap(&with(&tap_config(&slapd), &configured)),
+        Run::tap(&tap_config(&slapd)).file("--catalog", &catalog),
+    ];
+    for run in runs {
+        let output = run.run().exits(2).says("SOMETIMES").says("FULL_TABLE");
+        crate::support::no_panic(&output);
+        assert!(output.records(None).is_empty());
+    }
+}
+
+#[test]
+fn follow_referrals_fail_ends_the_run_and_activates_nothing() {
+    let slapd = Slapd::start(SlapdOptions::with_users().seed(format!(
+        "dn: cn=elsewhere,{PEOPLE}\nobjectClass: referral\nobjectClass: extensibleObject\ncn: elsewhere\n\
+         ref: ldap://192.0.2.1/ou=people,dc=example,dc=com\n"
+    )));
+    let catalog = discover(&tap_config(&slapd));
+    let config = with(&tap_config(&slapd), &json!({"follow_referrals": "fail"}));
+    for run in [Run::tap(&config).file("--catalog", &catalog), Run::tap(&config).arg("--discover")] {
+        let output = run.run().exits(1).says("follow_referrals").says("192.0.2.1");
+        crate::support::no_panic(&output);
+        assert!(output.of_type("ACTIVATE_VERSION").iter().all(|m| m["stream"] != "people"));
+    }
+    Run::tap(&with(&config, &json!({"follow_referrals": "ignore"}))).run().succeeds();
+}

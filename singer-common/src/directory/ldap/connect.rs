@@ -13,41 +13,42 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 
 /// Connects to the first server that answers and binds. Gives the handle and the URL in use.
 ///
-/// All servers are tried in order; when none could be reached or all were busy, the list is gone through again after
-/// a pause. A refused bind, a certificate error and the like end at once: a retry cannot cure them.
+/// All servers are tried in order; when none could be reached and one of them may be back soon, the list is gone
+/// through again after a pause. A refused bind ends it at once: the next server would only count it against the account.
 pub(super) async fn connect(config: &DirectoryConfig) -> Result<(Ldap, String), DirectoryError> {
     let mut wait = FIRST_WAIT;
     let mut attempt = 0;
     loop {
-        let mut last = None;
+        let mut failures: Vec<Failure> = Vec::new();
         for server in &config.servers {
             match open(config, server).await {
                 Ok(ldap) => return Ok((ldap, server.to_text())),
+                Err(Failure { error: error @ DirectoryError::Bind { .. }, curable: false }) => {
+                    return Err(error);
+                }
                 Err(failure) => {
                     if config.servers.len() > 1 {
                         tracing::warn!("{}", failure.error);
                     }
-                    last = Some(failure);
+                    failures.push(failure);
                 }
             }
         }
-        let Some(failure) = last else {
+        let curable = failures.iter().any(|f| f.curable);
+        // What no retry cures says more than what might pass by itself.
+        failures.sort_by_key(|f| f.curable);
+        let Some(Failure { error, .. }) = failures.into_iter().next() else {
             return Err(DirectoryError::Connect {
                 server: "(no server)".into(),
                 reason: "server_url is empty".into(),
             });
         };
-        if !failure.curable || attempt >= config.retry_attempts {
-            return Err(failure.error);
+        if !curable || attempt >= config.retry_attempts {
+            return Err(error);
         }
         attempt += 1;
         let pause = jittered(wait.min(config.retry_max_wait));
-        tracing::warn!(
-            "{}; attempt {attempt} of {} in {} ms",
-            failure.error,
-            config.retry_attempts,
-            pause.as_millis()
-        );
+        tracing::warn!("{error}; attempt {attempt} of {} in {} ms", config.retry_attempts, pause.as_millis());
         tokio::time::sleep(pause).await;
         wait = wait.saturating_mul(2);
     }
@@ -94,7 +95,8 @@ async fn open(config: &DirectoryConfig, server: &ServerUrl) -> Result<Ldap, Fail
 }
 
 async fn bind(config: &DirectoryConfig, ldap: &mut Ldap, url: &str) -> Result<(), Failure> {
-    ldap.with_timeout(config.operation_timeout);
+    // The bind is part of getting connected: whoever does not answer it is not there.
+    ldap.with_timeout(config.connect_timeout);
     let (method, identity, result): (_, _, Result<LdapResult, LdapError>) = match &config.auth {
         AuthMethod::Simple { dn, password } => {
             ("simple", dn.as_str(), ldap.simple_bind(dn, password.reveal()).await)

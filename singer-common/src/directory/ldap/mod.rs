@@ -29,6 +29,11 @@ const MANAGE_DSA_IT: &str = "2.16.840.1.113730.3.4.2";
 /// without them.
 const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
 
+/// Whether a filter that we understand is one that the ldap3 crate can send.
+pub fn can_send_filter(filter: &str) -> bool {
+    ldap3::parse_filter(filter).is_ok()
+}
+
 /// A connected, bound server. Clones share the connection; operations are multiplexed on it.
 #[derive(Clone)]
 pub struct LdapDirectory {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufReader, BufWriter};
+use std::io::BufReader;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ pub mod writer;
 
 use reader::{LdifReader, Record};
 use store::Store;
-use writer::LdifWriter;
+use writer::{LdifWriteError, LdifWriter};
 
 /// What a file holds that is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -169,46 +169,18 @@ impl LdifDirectory {
             reason: format!("could not be written ({reason}); what was there before is untouched"),
             unreachable: false,
         };
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = tempfile::Builder::new()
-            .prefix(".target-ldap-")
-            .tempfile_in(folder)
-            .map_err(|e| fail(e.to_string()))?;
         // No `version: 1` line: slapadd refuses it, and everybody reads LDIF without it.
-        let mut writer = LdifWriter::new(BufWriter::new(file));
-        match self.shared.format {
-            LdifFormat::Content => {
-                for entry in store.entries() {
-                    writer.entry(entry).map_err(|e| fail(e.to_string()))?;
-                }
+        let written: Result<(), LdifWriteError> = crate::file::replace(path, |out| {
+            let mut writer = LdifWriter::new(out);
+            match self.shared.format {
+                LdifFormat::Content => store.entries().try_for_each(|entry| writer.entry(entry)),
+                LdifFormat::Changes => store.log().iter().try_for_each(|change| writer.change(change)),
             }
-            LdifFormat::Changes => {
-                for change in store.log() {
-                    writer.change(change).map_err(|e| fail(e.to_string()))?;
-                }
-            }
-        }
-        let file = writer.into_inner().into_inner().map_err(|e| fail(e.to_string()))?;
-        file.as_file().sync_all().map_err(|e| fail(e.to_string()))?;
-        keep_permissions(path, file.as_file());
-        file.persist(path).map_err(|e| fail(e.to_string()))?;
+        });
+        written.map_err(|e| fail(e.to_string()))?;
         store.committed();
         Ok(())
     }
-}
-
-/// A temporary file is private; the file it replaces keeps its mode, a new one gets the usual.
-fn keep_permissions(path: &Path, file: &File) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        // Without a file to follow, readable by the group at most: a directory holds password hashes.
-        let permissions = std::fs::metadata(path)
-            .map_or_else(|_| std::fs::Permissions::from_mode(0o640), |m| m.permissions());
-        let _ = file.set_permissions(permissions);
-    }
-    #[cfg(not(unix))]
-    let _ = (path, file);
 }
 
 pub(super) fn no_such_object(operation: &'static str, dn: &str) -> DirectoryError {

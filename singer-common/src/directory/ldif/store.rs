@@ -288,7 +288,7 @@ fn modify(entry: &mut Entry, change: &Modification, schema: &Schema) -> Result<(
     let name = &change.description;
     let rule = schema.equality(name);
     let normal = |value: &[u8]| rule.normalize(value, schema).into_owned();
-    let same_name = |a: &Attribute| same_description(schema, &a.description, name);
+    let same_name = |a: &Attribute| schema.same_description(&a.description, name);
     let position = entry.attributes.iter().position(same_name);
     let present: HashSet<Vec<u8>> = position
         .and_then(|p| entry.attributes.get(p))
@@ -336,21 +336,6 @@ fn modify(entry: &mut Entry, change: &Modification, schema: &Schema) -> Result<(
     }
     entry.attributes.retain(|a| !a.values.is_empty());
     Ok(())
-}
-
-/// Whether two descriptions name the same attribute: type by alias or OID, options in any order (RFC 4512 section 2.5).
-fn same_description(schema: &Schema, a: &str, b: &str) -> bool {
-    if a.eq_ignore_ascii_case(b) {
-        return true;
-    }
-    let parts = |d: &str| {
-        let mut parts = d.split(';');
-        let name = schema.canonical_name(parts.next().unwrap_or_default()).to_ascii_lowercase();
-        let mut options: Vec<String> = parts.map(str::to_ascii_lowercase).collect();
-        options.sort_unstable();
-        (name, options)
-    };
-    parts(a) == parts(b)
 }
 
 #[cfg(test)]

@@ -194,13 +194,17 @@ fn is_reserved(attribute: &Attribute) -> bool {
     ["control", "changetype"].iter().any(|name| attribute.description.eq_ignore_ascii_case(name))
 }
 
-/// A description with, say, a line break in it would be more than one line.
+/// A description with, say, a line break in it would be more than one line; `dn` would begin another record.
 fn check_descriptions<'a>(
     dn: &str,
     mut descriptions: impl Iterator<Item = &'a str>,
 ) -> Result<(), LdifWriteError> {
-    match descriptions.find(|d| !is_description(d)) {
+    match descriptions.find(|d| !is_description(d) || d.eq_ignore_ascii_case("dn")) {
         None => Ok(()),
+        Some(bad) if is_description(bad) => Err(LdifWriteError::Unwritable {
+            dn: dn.into(),
+            reason: format!("{bad:?} is the keyword that begins a record (RFC 2849)"),
+        }),
         Some(bad) => Err(LdifWriteError::Unwritable {
             dn: dn.into(),
             reason: format!("{bad:?} is not an attribute description (RFC 4512 section 2.5)"),
@@ -268,8 +272,8 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_more_than_one_line_is_refused() {
-        for bad in ["", "a\nb", "a:", "a b", "ä", "#a"] {
+    fn what_would_be_more_than_one_line_or_another_record_is_refused() {
+        for bad in ["", "a\nb", "a:", "a b", "ä", "#a", "dn", "DN"] {
             let mut writer = LdifWriter::new(Vec::new());
             let attributes = vec![Attribute::new("ok", vec![b"1".into()]), Attribute::new(bad, vec![])];
             let entry = Entry { dn: "a=1".into(), attributes };
@@ -293,6 +297,7 @@ mod tests {
 
     fn description() -> impl Strategy<Value = String> {
         "[a-zA-Z][a-zA-Z0-9-]{0,8}(;[a-z0-9-]{1,90})?"
+            .prop_filter("`dn` begins a record", |d| !d.eq_ignore_ascii_case("dn"))
     }
 
     /// Entries as the reader gives them back: no attribute twice, none empty, no reserved name in front.

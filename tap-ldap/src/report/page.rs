@@ -1,0 +1,417 @@
+//! The markup. `maud` escapes every `( )` in text and attributes; [`visible`] makes control characters harmless too.
+
+use std::borrow::Cow;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::{Attribute, Label, Overall, Place, Stream, syntaxes};
+
+const STYLE: &str = include_str!("../../assets/report.css");
+/// Nothing is loaded and nothing runs, whatever got into the page.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+/// How many streams are named for an attribute.
+const MOST_LINKS: usize = 5;
+/// How many classes a row of the tree names.
+const MOST_KINDS: usize = 3;
+
+pub(super) fn page(place: &Place, streams: &[Stream], overview: &[Overall]) -> Markup {
+    let title = if place.base.is_empty() { place.server } else { place.base };
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="referrer" content="no-referrer";
+                meta name="robots" content="noindex";
+                title { "Directory report: " (visible(title)) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header {
+                    p.eyebrow { "Directory report" }
+                    h1 { (breakable(title)) }
+                    dl.facts {
+                        div { dt { "Server" } dd { (breakable(place.server)) } }
+                        div { dt { "Kind" } dd { (visible(place.vendor)) } }
+                        div { dt { "Read" } dd { (visible(place.date)) } }
+                    }
+                    (figures(streams, overview))
+                    nav aria-label="On this page" {
+                        a href="#streams" { "Streams" }
+                        a href="#attributes" { "All attributes" }
+                    }
+                }
+                main {
+                    (tree(streams))
+                    (index(streams, overview))
+                }
+                footer {
+                    p {
+                        "Written by tap-ldap " (env!("CARGO_PKG_VERSION"))
+                        ". This page holds names and counts, never the value of an attribute."
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn figures(streams: &[Stream], overview: &[Overall]) -> Markup {
+    let entries = streams.iter().map(|s| s.sample.entries).sum();
+    let complete = streams.iter().all(|s| s.sample.complete);
+    let mut classes: Vec<String> =
+        streams.iter().flat_map(|s| &s.sample.classes).map(|(name, _)| name.to_ascii_lowercase()).collect();
+    classes.sort_unstable();
+    classes.dedup();
+    let in_use = overview.iter().filter(|o| !o.streams.is_empty()).count();
+    let figure = |number: String, name: &str| html! { li { strong { (number) } " " span { (name) } } };
+    html! {
+        ul.figures {
+            (figure(count(streams.len()), "streams"))
+            (figure(number(entries, complete), "entries read"))
+            (figure(count(classes.len()), "object classes"))
+            (figure(count(in_use), "attributes in use"))
+        }
+    }
+}
+
+fn tree(streams: &[Stream]) -> Markup {
+    let sampled = streams.iter().any(|s| !s.sample.complete);
+    html! {
+        section aria-labelledby="streams" {
+            h2 #streams { "Streams" }
+            p {
+                "Each row is a stream of the tap. A container holds the entries below it down to the next container. "
+                "Open a row for its classes and attributes."
+            }
+            @if sampled {
+                p.note {
+                    "A count with “+ (sample)” is of the entries read: the stream has more, and all its figures are those of "
+                    "the sample."
+                }
+            }
+            (level(streams, 0))
+        }
+    }
+}
+
+/// Streams of one depth, each with the deeper ones that follow it.
+fn level(streams: &[Stream], first: usize) -> Markup {
+    let depth = streams.first().map_or(0, |s| s.depth);
+    let starts: Vec<usize> =
+        streams.iter().enumerate().filter(|(_, s)| s.depth <= depth).map(|(at, _)| at).collect();
+    let ends = starts.iter().skip(1).copied().chain([streams.len()]);
+    html! {
+        ul.tree {
+            @for (start, end) in starts.iter().copied().zip(ends) {
+                @if let Some([head, below @ ..]) = streams.get(start..end) {
+                    li {
+                        (stream(head, first + start))
+                        @if !below.is_empty() { (level(below, first + start + 1)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn stream(stream: &Stream, at: usize) -> Markup {
+    let whole = stream.sample.entries;
+    let entry = stream.entry;
+    html! {
+        details.stream {
+            summary {
+                span.what {
+                    h3 { (label(&stream.label)) }
+                    span.also {
+                        @if !matches!(&stream.label, Label::Whole(label) if *label == entry.stream) {
+                            code.stream-name { (breakable(&entry.stream)) }
+                        }
+                        @if !stream.kinds.is_empty() { span.kinds { (kinds(&stream.kinds)) } }
+                    }
+                }
+                span.count {
+                    span.own {
+                        strong class=[(whole == 0).then_some("none")] { (number(whole, stream.sample.complete)) }
+                        " " @if whole == 1 && stream.sample.complete { "entry" } @else { "entries" }
+                    }
+                    @if !stream.sample.complete { " " span.also-count { "(sample)" } }
+                    @if let Some((entries, complete)) = stream.below {
+                        " " span.also-count { (number(entries, complete)) " below" }
+                    }
+                }
+            }
+            div.body {
+                // A link to something inside opens what it is inside of.
+                dl.facts id={ "stream-" (at) } {
+                    div { dt { "Stream" } dd { code { (breakable(&entry.stream)) } } }
+                    div { dt { "Identifier" } dd { code { (breakable(&entry.tap_stream_id)) } } }
+                    div {
+                        dt { "Key" }
+                        dd {
+                            @for (n, key) in entry.key_properties.iter().enumerate() {
+                                @if n > 0 { ", " }
+                                code { (visible(key)) }
+                            }
+                        }
+                    }
+                }
+                @if whole == 0 {
+                    p.note { "No entries." }
+                } @else {
+                    h4 { "Classes" }
+                    ul.classes {
+                        @for (name, number) in by_count(&stream.sample.classes) {
+                            li { (visible(name)) " " strong { (thousands(number)) } }
+                        }
+                    }
+                    h4 { "Attributes" }
+                    (attributes(&stream.seen, whole, &entry.stream))
+                }
+                @if !stream.unseen.is_empty() {
+                    details.unseen {
+                        summary { (plural(stream.unseen.len(), "attribute")) " more, in no entry read" }
+                        p.names {
+                            @for (n, attribute) in stream.unseen.iter().enumerate() {
+                                @if n > 0 { ", " }
+                                code { (visible(attribute.name)) }
+                                @if attribute.by_default { " (selected)" }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn label(label: &Label) -> Markup {
+    html! {
+        @match label {
+            Label::Whole(text) => bdi { (breakable(text)) },
+            Label::Relative { kind, value, between } => {
+                bdi { span.quiet { (visible(kind)) "=" } (breakable(value)) }
+                @if !between.is_empty() { " " bdi.quiet { "in " (breakable(between)) } }
+            }
+        }
+    }
+}
+
+fn kinds(kinds: &[&str]) -> Markup {
+    html! {
+        @for (n, kind) in kinds.iter().take(MOST_KINDS).enumerate() {
+            @if n > 0 { ", " }
+            (visible(kind))
+        }
+        @if let Some(more) = kinds.len().checked_sub(MOST_KINDS).filter(|more| *more > 0) {
+            " and " (count(more)) " more"
+        }
+    }
+}
+
+// The roles say what the elements are anyway: styled as blocks on a narrow screen, they would lose them.
+// https://www.w3.org/TR/html-aam-1.0/#el-table
+fn attributes(attributes: &[Attribute], whole: u64, stream: &str) -> Markup {
+    html! {
+        table role="table" {
+            caption.unseeable { "Attributes of " (visible(stream)) }
+            thead role="rowgroup" {
+                tr role="row" {
+                    th scope="col" role="columnheader" { "Attribute" }
+                    th scope="col" role="columnheader" { "Type" }
+                    th scope="col" role="columnheader" { "Syntax" }
+                    th.number scope="col" role="columnheader" { "In entries" }
+                    th.number scope="col" role="columnheader" { "Several values" }
+                    th scope="col" role="columnheader" { "Selected" }
+                }
+            }
+            tbody role="rowgroup" {
+                @for attribute in attributes {
+                    tr role="row" {
+                        (name(attribute))
+                        td.type role="cell" { (attribute.json_type) }
+                        td.syntax role="cell" { (syntax(attribute.syntax)) }
+                        td.number.share role="cell" data-label="In entries" {
+                            span { (thousands(attribute.entries)) " " span.quiet { (percent(attribute.entries, whole)) } }
+                            span.bar aria-hidden="true" { span style={ "width:" (width(attribute.entries, whole)) "%" } {} }
+                        }
+                        td.number role="cell" data-label="Several values" {
+                            @if attribute.several > 0 { (thousands(attribute.several)) } @else { span.quiet { "0" } }
+                        }
+                        td role="cell" data-label="Selected by default" {
+                            @if attribute.by_default { "yes" } @else { span.quiet { "no" } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn name(attribute: &Attribute) -> Markup {
+    html! {
+        th scope="row" role="rowheader" {
+            code { (visible(attribute.name)) }
+            @if attribute.key { " " span.tag { "key" } }
+            @if let Some(description) = attribute.description { p { (visible(description)) } }
+        }
+    }
+}
+
+fn syntax(oid: Option<&str>) -> Markup {
+    html! {
+        @match oid {
+            None => span.quiet { "not in the schema" },
+            Some(oid) => {
+                @if let Some(name) = syntaxes::name(oid) { (name) " " }
+                small { (breakable(oid)) }
+            }
+        }
+    }
+}
+
+/// Every attribute once: where is what I look for?
+fn index(streams: &[Stream], overview: &[Overall]) -> Markup {
+    let (used, unused): (Vec<&Overall>, Vec<&Overall>) = overview.iter().partition(|o| !o.streams.is_empty());
+    html! {
+        section aria-labelledby="attributes" {
+            h2 #attributes { "All attributes" }
+            p { "By name, with the streams that have most of them." }
+            (index_table("Attributes in use", streams, &used, true))
+            @if !unused.is_empty() {
+                details.unseen {
+                    summary { (plural(unused.len(), "attribute")) " more that the schema allows, in no entry read" }
+                    (index_table("Attributes not in use", streams, &unused, false))
+                }
+            }
+        }
+    }
+}
+
+fn index_table(caption: &str, streams: &[Stream], rows: &[&Overall], used: bool) -> Markup {
+    html! {
+        table role="table" {
+            caption.unseeable { (caption) }
+            thead role="rowgroup" {
+                tr role="row" {
+                    th scope="col" role="columnheader" { "Attribute" }
+                    th scope="col" role="columnheader" { "Type" }
+                    th scope="col" role="columnheader" { "Syntax" }
+                    @if used {
+                        th.number scope="col" role="columnheader" { "In entries" }
+                        th.number scope="col" role="columnheader" { "Several values" }
+                        th scope="col" role="columnheader" { "Streams" }
+                    }
+                }
+            }
+            tbody role="rowgroup" {
+                @for Overall { attribute, json_types, streams: found } in rows {
+                    tr role="row" {
+                        (name(&Attribute { key: false, ..attribute.clone() }))
+                        td.type role="cell" { (json_types.join(", ")) }
+                        td.syntax role="cell" { (syntax(attribute.syntax)) }
+                        @if used {
+                            td.number role="cell" data-label="In entries" { (thousands(attribute.entries)) }
+                            td.number role="cell" data-label="Several values" {
+                                @if attribute.several > 0 { (thousands(attribute.several)) } @else { span.quiet { "0" } }
+                            }
+                            td.links role="cell" data-label="Streams" { (links(streams, found)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn links(streams: &[Stream], found: &[(usize, u64)]) -> Markup {
+    html! {
+        @for (n, (at, _)) in found.iter().take(MOST_LINKS).enumerate() {
+            @if n > 0 { ", " }
+            @if let Some(stream) = streams.get(*at) {
+                a href={ "#stream-" (at) } { (visible(&stream.entry.stream)) }
+            }
+        }
+        @if let Some(more) = found.len().checked_sub(MOST_LINKS).filter(|more| *more > 0) {
+            " and " (count(more)) " more"
+        }
+    }
+}
+
+fn by_count(classes: &[(String, u64)]) -> Vec<(&str, u64)> {
+    let mut classes: Vec<(&str, u64)> = classes.iter().map(|(name, n)| (name.as_str(), *n)).collect();
+    classes.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    classes
+}
+
+/// A name, with places where a line may break.
+fn breakable(text: &str) -> Markup {
+    html! {
+        @for (n, part) in visible(text).split_inclusive([',', '/', '_', '.']).enumerate() {
+            @if n > 0 { wbr; }
+            (part)
+        }
+    }
+}
+
+/// A text whose control characters can be seen: NUL is not allowed in HTML, a line break would vanish, and those that
+/// turn the direction of writing would turn what follows.
+pub(super) fn visible(text: &str) -> Cow<'_, str> {
+    let odd = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(odd) {
+        return Cow::Borrowed(text);
+    }
+    text.chars()
+        .map(|c| match u32::from(c) {
+            // The pictures of the C0 controls.
+            n @ 0..=0x1f => char::from_u32(0x2400 + n).unwrap_or('\u{fffd}'),
+            0x7f => '\u{2421}',
+            _ if odd(c) => '\u{fffd}',
+            _ => c,
+        })
+        .collect::<String>()
+        .into()
+}
+
+pub(super) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A number of entries: `1,000+` where there are more than were read.
+fn number(entries: u64, complete: bool) -> String {
+    thousands(entries) + if complete { "" } else { "+" }
+}
+
+fn count(number: usize) -> String {
+    thousands(u64::try_from(number).unwrap_or(u64::MAX))
+}
+
+fn plural(number: usize, noun: &str) -> String {
+    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// A share in whole percent; "all" and "none" are said only where it is so.
+pub(super) fn percent(part: u64, whole: u64) -> String {
+    match width(part, whole) {
+        0 if part > 0 => "<1%".to_owned(),
+        n => format!("{n}%"),
+    }
+}
+
+fn width(part: u64, whole: u64) -> u64 {
+    u64::try_from(u128::from(part) * 100 / u128::from(whole.max(1))).unwrap_or(100).min(100)
+}
