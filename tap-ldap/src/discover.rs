@@ -149,7 +149,11 @@ fn describe(
         Some(names) => names.iter().map(|n| if n == "dn" { n.clone() } else { schema.spell(n) }).collect(),
         None => vec![ids.key.clone().filter(|_| !sample.lacks_key).unwrap_or_else(|| "dn".to_owned())],
     };
-    let classes = sample.classes.iter().map(|(name, _)| name.as_str());
+    // In the order of their names, not in that of the entries: a catalog is the same however a server sorts.
+    let mut classes: Vec<&str> = sample.classes.iter().map(|(name, _)| name.as_str()).collect();
+    classes.sort_unstable_by_key(|c| c.to_ascii_lowercase());
+    let mut seen: Vec<&str> = sample.attributes.iter().map(|a| a.description.as_str()).collect();
+    seen.sort_unstable_by_key(|a| a.to_ascii_lowercase());
     let (must, may) = schema.must_may(classes);
     let mut properties = Properties { names: Vec::new(), seen: BTreeSet::from(["dn".to_owned()]) };
     for name in key_properties.iter().filter(|k| *k != "dn").chain(&ids.operational) {
@@ -159,15 +163,14 @@ fn describe(
     if listed.is_empty() || listed.iter().any(|a| a == "*") {
         properties.add("objectClass");
         must.iter().chain(&may).for_each(|name| properties.add(name));
-        sample.attributes.iter().for_each(|a| properties.add(&a.description));
+        seen.iter().for_each(|name| properties.add(name));
     }
     for name in listed.iter().filter(|a| *a != "*" && *a != "+") {
         let name = schema.spell(name);
         properties.add(&name);
         // `cn;lang-de` comes with `cn`.
         let with_options = |d: &&str| d.contains(';') && base_type(d).eq_ignore_ascii_case(&name);
-        let seen = sample.attributes.iter().map(|a| a.description.as_str());
-        seen.filter(with_options).for_each(|d| properties.add(d));
+        seen.iter().filter(|d| with_options(d)).for_each(|d| properties.add(d));
     }
     // A type is left out with its options, a description with options alone.
     let excluded: Vec<String> =
