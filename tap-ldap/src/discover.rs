@@ -163,7 +163,9 @@ fn describe(
     if listed.is_empty() || listed.iter().any(|a| a == "*") {
         properties.add("objectClass");
         must.iter().chain(&may).for_each(|name| properties.add(name));
-        seen.iter().for_each(|name| properties.add(name));
+        for name in &seen {
+            properties.add(name);
+        }
     }
     for name in listed.iter().filter(|a| *a != "*" && *a != "+") {
         let name = schema.spell(name);

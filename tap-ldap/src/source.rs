@@ -246,7 +246,12 @@ impl<'a> Entries<'a> {
                 Some(SearchItem::Reference(_)) => self.references += 1,
                 Some(SearchItem::Entry(mut entry)) => {
                     let keep = keep.clone();
-                    if self.keeps(&keep, &mut entry)? {
+                    if self.keeps(&keep, &entry)? {
+                        if self.asked_subordinates {
+                            entry
+                                .attributes
+                                .retain(|a| !a.description.eq_ignore_ascii_case(HAS_SUBORDINATES));
+                        }
                         self.tree.directory.complete_ranges(&mut entry).await?;
                         return Ok(Some(entry));
                     }
@@ -284,7 +289,7 @@ impl<'a> Entries<'a> {
         }
     }
 
-    fn keeps(&mut self, keep: &Keep, entry: &mut Entry) -> Result<bool, DirectoryError> {
+    fn keeps(&mut self, keep: &Keep, entry: &Entry) -> Result<bool, DirectoryError> {
         if matches!(keep, Keep::All) {
             return Ok(true);
         }
@@ -302,10 +307,6 @@ impl<'a> Entries<'a> {
                 }
                 if entry.first_text(HAS_SUBORDINATES) != Some("FALSE") {
                     self.read_below(&entry.dn, &key);
-                }
-                // Asked for here, not by the stream.
-                if self.asked_subordinates {
-                    entry.attributes.retain(|a| !a.description.eq_ignore_ascii_case(HAS_SUBORDINATES));
                 }
                 Ok(true)
             }
