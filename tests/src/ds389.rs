@@ -3,9 +3,10 @@
 
 use std::fs;
 use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
 use std::process::Command;
 
-use crate::server::{Identity, Server, packaged, succeed, tool};
+use crate::server::{Identity, Server, succeed, tool};
 
 mod dse;
 
@@ -79,7 +80,6 @@ impl Ds389 {
     /// it is not installed or refuses the seed.
     pub fn start(options: &Ds389Options) -> Ds389 {
         let mut server = Server::new(Identity {
-            // Not "ns-slapd": it takes what follows "slapd-" in its directory's path for its instance's name.
             program: "ds389",
             suffix: options.suffix.clone(),
             admin_dn: "cn=Directory Manager".to_owned(),
@@ -87,19 +87,26 @@ impl Ds389 {
             orderly: false,
             routine: ROUTINE,
         });
-        for sub in ["config/schema", "lock", "tmp", "ldif", "bak", "run", "inst", "log", "db"] {
+        for sub in ["lock", "tmp", "ldif", "bak", "run", "inst", "log", "db"] {
             fs::create_dir_all(server.path(sub)).unwrap();
         }
-        let config = packaged("/etc/dirsrv/config");
-        for file in ["slapd-collations.conf", "certmap.conf"] {
-            fs::copy(config.join(file), server.path("config").join(file)).unwrap();
+        let config = config_dir(&server);
+        fs::create_dir_all(config.join("schema")).unwrap();
+        // The package's own lie in /etc/dirsrv, where only its user may look.
+        for (file, text) in [
+            ("slapd-collations.conf", ""),
+            ("certmap.conf", "certmap default default\n"),
+            (
+                "schema/99user.ldif",
+                "dn: cn=schema\nobjectClass: top\nobjectClass: ldapSubentry\nobjectClass: subschema\ncn: schema\n",
+            ),
+        ] {
+            fs::write(config.join(file), text).unwrap();
         }
-        fs::copy(packaged("/etc/dirsrv/schema/99user.ldif"), server.path("config/schema/99user.ldif"))
-            .unwrap();
         certificates(&server);
-        fs::write(server.path("config/dse.ldif"), dse::dse(&server, options)).unwrap();
+        fs::write(config.join("dse.ldif"), dse::dse(&server, options)).unwrap();
         server.start_on_free_ports("PR_Bind()", |server| {
-            dse::set_ports(&server.path("config/dse.ldif"), server.ldap_port(), server.ldaps_port());
+            dse::set_ports(&config_dir(server).join("dse.ldif"), server.ldap_port(), server.ldaps_port());
             command(server)
         });
         server.ldapadd(seed(options));
@@ -119,13 +126,31 @@ impl Ds389 {
     }
 }
 
+impl Drop for Ds389 {
+    fn drop(&mut self) {
+        // An orderly stop would remove it.
+        let _ = fs::remove_file(format!("/dev/shm/sem.{}.stats", instance(&self.server)));
+    }
+}
+
+/// The instance's name, of which ns-slapd also makes the name of a semaphore, one for the whole machine: two servers
+/// must not have the same.
+fn instance(server: &Server) -> String {
+    format!("slapd-{}", server.path("").file_name().unwrap().to_string_lossy())
+}
+
+/// ns-slapd takes the last part of this path, from "slapd-" on, for its instance's name.
+fn config_dir(server: &Server) -> PathBuf {
+    server.path(&instance(server))
+}
+
 /// -d keeps ns-slapd in the foreground, so that the child is the server. This number, of which its container image
 /// makes use too, is the usual log level; 0 would be silence.
 fn command(server: &Server) -> Command {
     let mut command = Command::new(tool("ns-slapd"));
     command
         .arg("-D")
-        .arg(server.path("config"))
+        .arg(config_dir(server))
         .arg("-i")
         .arg(server.path("run/ns.pid"))
         .args(["-d", "266354688"]);
@@ -135,7 +160,7 @@ fn command(server: &Server) -> Command {
 /// Puts CA, certificate and key into an NSS database without a password. The CA may vouch for clients too (T).
 fn certificates(server: &Server) {
     let tls = server.certificates();
-    let (config, p12) = (server.path("config"), server.path("tls/server.p12"));
+    let (config, p12) = (config_dir(server), server.path("tls/server.p12"));
     succeed(Command::new(tool("certutil")).args(["-N", "--empty-password", "-d"]).arg(&config));
     let mut trust = Command::new(tool("certutil"));
     succeed(

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::{ADMIN_PASSWORD, Ds389Options};
+use super::{ADMIN_PASSWORD, Ds389Options, config_dir};
 use crate::server::{Server, packaged, succeed, tool};
 
 const TEMPLATE: &str = "/usr/share/dirsrv/data/template-dse.ldif";
@@ -28,7 +28,7 @@ pub(super) fn dse(server: &Server, options: &Ds389Options) -> String {
     ] {
         dse.set("cn=config", name, &[value]);
     }
-    let ca = server.path("config/ca.pem");
+    let ca = config_dir(server).join("ca.pem");
     dse.set("cn=encryption,cn=config", "CACertExtractFile", &[ca.to_str().unwrap()]);
 
     let enable = |dse: &mut Dse, plugin: &str| {
@@ -90,15 +90,16 @@ impl Dse {
 
     fn from_template(server: &Server, options: &Ds389Options) -> Dse {
         let path = |name: &str| server.path(name).to_str().unwrap().to_owned();
+        let config = config_dir(server).to_str().unwrap().to_owned();
         let user = succeed(Command::new(tool("id")).arg("-un")).stdout;
         let user = String::from_utf8(user).unwrap();
         let mut text = fs::read_to_string(packaged(TEMPLATE)).unwrap();
         for (name, value) in [
-            ("schema_dir", path("config/schema")),
+            ("schema_dir", format!("{config}/schema")),
             ("lock_dir", path("lock")),
             ("tmp_dir", path("tmp")),
-            ("cert_dir", path("config")),
-            ("config_dir", path("config")),
+            ("cert_dir", config.clone()),
+            ("config_dir", config),
             ("ldif_dir", path("ldif")),
             ("bak_dir", path("bak")),
             ("run_dir", path("run")),
