@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use serde_json::{Value, json};
+
 use crate::error::{Class, Classified};
-use crate::logging::{LogFormat, LogLevel};
+use crate::logging::{self, LogFormat, LogLevel};
+use crate::signals::Stop;
 
 /// Flags both executables have.
 #[derive(Debug, Clone, clap::Args)]
@@ -71,9 +74,30 @@ pub fn variables() -> BTreeMap<String, String> {
     std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect()
 }
 
-/// Runs the executable's future to its end. A panic (ldap3 can, on answers it does not understand) is a failed run that
-/// says so in one line: neither a backtrace nor the panic's own words, which may hold what the server sent.
-pub fn block_on<F: Future<Output = ExitCode>>(run: F) -> ExitCode {
+/// The frame of an executable: the command line, the log, signals, and an exit code whatever happens.
+///
+/// `run` gets the arguments and a [`Stop`]; what it fails with is given to `report`. A panic (ldap3 can, on answers it
+/// does not understand) is a failed run that says so in one line: neither a backtrace nor the panic's own words, which
+/// may hold what the server sent.
+pub fn run<A, F, E>(
+    name: &'static str,
+    common: impl Fn(&A) -> &CommonArgs,
+    run: impl FnOnce(A, Stop) -> F,
+    report_failure: impl Fn(E) -> ExitCode,
+) -> ExitCode
+where
+    A: clap::Parser,
+    F: Future<Output = Result<ExitCode, E>>,
+{
+    let args = match A::try_parse() {
+        Ok(args) => args,
+        Err(e) => {
+            // --help and --version are answers, anything else is a usage error; clap prints both.
+            let _ = e.print();
+            return ExitCode::from(u8::from(e.use_stderr()) * Class::Config.exit_code());
+        }
+    };
+    logging::init(name, common(&args).log_level, common(&args).log_format);
     std::panic::set_hook(Box::new(|info| {
         let place = info
             .location()
@@ -87,8 +111,39 @@ pub fn block_on<F: Future<Output = ExitCode>>(run: F) -> ExitCode {
         Ok(runtime) => runtime,
         Err(e) => return report(&e, Class::Run),
     };
-    let run = std::panic::AssertUnwindSafe(|| runtime.block_on(run));
-    std::panic::catch_unwind(run).unwrap_or_else(|_| ExitCode::from(Class::Run.exit_code()))
+    // A signal counts from the first moment: a server that does not answer must not hold the process up.
+    let mut stop = Stop::listen();
+    let body = run(args, stop.clone());
+    let guarded = async {
+        tokio::select! {
+            biased;
+            result = body => result.unwrap_or_else(report_failure),
+            signal = stop.wait_unless_handled() => ExitCode::from(signal.exit_code()),
+        }
+    };
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(guarded)));
+    outcome.unwrap_or_else(|_| ExitCode::from(Class::Run.exit_code()))
+}
+
+/// What `--test` prints: `healthy` with server and vendor, or `unhealthy` with the reason, and each check made.
+pub fn health_report(
+    outcome: &Result<(String, &str), String>,
+    server: Option<&str>,
+    took: std::time::Duration,
+    checks: &[Value],
+) -> String {
+    let response_time_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    match outcome {
+        Ok((server, vendor)) => json!({
+            "status": "healthy", "response_time_ms": response_time_ms, "server": server, "vendor": vendor,
+            "checks": checks,
+        }),
+        Err(reason) => json!({
+            "status": "unhealthy", "error": reason, "response_time_ms": response_time_ms, "server": server,
+            "checks": checks,
+        }),
+    }
+    .to_string()
 }
 
 /// Logs an error, unless nobody is there to read our output any more, and gives its exit code.

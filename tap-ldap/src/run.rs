@@ -8,11 +8,10 @@ use anyhow::Context as _;
 use clap::Parser;
 use serde_json::json;
 use singer_common::catalog::{Catalog, CatalogError};
-use singer_common::cli::{self, CommonArgs, TestKind, block_on, class_in, variables};
+use singer_common::cli::{self, CommonArgs, TestKind, class_in, variables};
 use singer_common::directory::{Access, Directory, DirectoryError};
 use singer_common::error::Class;
 use singer_common::file;
-use singer_common::logging;
 use singer_common::metrics::Metrics;
 use singer_common::settings::SettingsError;
 use singer_common::signals::Stop;
@@ -60,36 +59,24 @@ Exit codes: 0 done; 1 failed while running; 2 usage or configuration; 3 could no
 
 /// Runs the tap and gives the process's exit code.
 pub fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(e) => {
-            // --help and --version are answers, anything else is a usage error; clap prints both.
-            let _ = e.print();
-            return ExitCode::from(u8::from(e.use_stderr()) * Class::Config.exit_code());
-        }
-    };
-    logging::init("tap-ldap", args.common.log_level, args.common.log_format);
-    block_on(async {
-        // A signal counts from the first moment: a server that does not answer must not hold the process up.
-        let mut stop = Stop::listen();
-        let result = tokio::select! {
-            biased;
-            result = run(&args, stop.clone()) => result,
-            signal = stop.wait_unless_handled() => return ExitCode::from(signal.exit_code()),
-        };
-        result.unwrap_or_else(|e| {
-            let class = class_in::<SettingsError>(e.chain())
-                .or_else(|| class_in::<CatalogError>(e.chain()))
-                .or_else(|| class_in::<StateError>(e.chain()))
-                .or_else(|| class_in::<DirectoryError>(e.chain()))
-                .or_else(|| class_in::<WriteError>(e.chain()))
-                .unwrap_or(Class::Run);
-            cli::report(e.as_ref(), class)
-        })
-    })
+    cli::run(
+        "tap-ldap",
+        |args: &Args| &args.common,
+        run,
+        |e: anyhow::Error| cli::report(e.as_ref(), class(&e)),
+    )
 }
 
-async fn run(args: &Args, stop: Stop) -> anyhow::Result<ExitCode> {
+fn class(error: &anyhow::Error) -> Class {
+    class_in::<SettingsError>(error.chain())
+        .or_else(|| class_in::<CatalogError>(error.chain()))
+        .or_else(|| class_in::<StateError>(error.chain()))
+        .or_else(|| class_in::<DirectoryError>(error.chain()))
+        .or_else(|| class_in::<WriteError>(error.chain()))
+        .unwrap_or(Class::Run)
+}
+
+async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let mut writer = SingerWriter::stdout();
     if args.common.about {
         writer.line(&ABOUT.render(args.common.format))?;
@@ -234,23 +221,12 @@ async fn health(
         }
     };
     let result = attempt.await;
-    let response_time_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    match result {
-        Ok((server, vendor)) => {
-            writer.line(
-                &json!({"status": "healthy", "response_time_ms": response_time_ms, "server": server, "vendor": vendor, "checks": checks})
-                    .to_string(),
-            )?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(e) => {
-            let code = class_in::<DirectoryError>(e.chain()).unwrap_or(Class::Run).exit_code();
-            let server = config.directory.servers.first().map(singer_common::directory::ServerUrl::to_text);
-            writer.line(
-                &json!({"status": "unhealthy", "error": format!("{e:#}"), "response_time_ms": response_time_ms, "server": server, "checks": checks})
-                    .to_string(),
-            )?;
-            Ok(ExitCode::from(code))
-        }
-    }
+    let code = match &result {
+        Ok(_) => 0,
+        Err(e) => class_in::<DirectoryError>(e.chain()).unwrap_or(Class::Run).exit_code(),
+    };
+    let server = config.directory.servers.first().map(singer_common::directory::ServerUrl::to_text);
+    let outcome = result.map_err(|e| format!("{e:#}"));
+    writer.line(&cli::health_report(&outcome, server.as_deref(), started.elapsed(), &checks))?;
+    Ok(ExitCode::from(code))
 }

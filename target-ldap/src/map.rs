@@ -13,6 +13,10 @@ use crate::config::{OnDelete, Rule, TargetConfig, is_attribute_description};
 use crate::plan::{Policy, Wanted, WantedEntry};
 use crate::template::{DnTemplate, RenderError};
 
+mod attributes;
+
+use attributes::Attributes;
+
 /// The property that marks a record as a deletion.
 const DELETED_AT: &str = "_sdc_deleted_at";
 
@@ -194,7 +198,7 @@ impl Mapping {
                 .cloned()
                 .or_else(|| record.get(name).and_then(display_texts))
         };
-        let mut attributes = Attributes { schema, list: Vec::new(), index: BTreeMap::new() };
+        let mut attributes = Attributes::new(schema);
         if !deleted {
             for column in &self.columns {
                 let Some(value) = record.get(&column.property) else { continue };
@@ -249,7 +253,7 @@ impl Mapping {
         for ava in rdn.avas {
             attributes.contain(&ava.attribute, ava.value);
         }
-        Ok(Task::Upsert(WantedEntry { dn, attributes: attributes.list }))
+        Ok(Task::Upsert(WantedEntry { dn, attributes: attributes.into_list() }))
     }
 
     /// The record's values by the attributes they become, as templates see them.
@@ -340,84 +344,6 @@ impl Target {
             }
         }
         Ok(Wanted { description: self.description.clone(), values, policy: Policy::Force })
-    }
-}
-
-/// Attributes in order, each description once.
-struct Attributes<'a> {
-    schema: &'a Schema,
-    list: Vec<Wanted>,
-    index: BTreeMap<String, usize>,
-}
-
-impl Attributes<'_> {
-    fn position(&self, description: &str) -> Option<usize> {
-        self.index.get(&self.schema.normal_description(description)).copied()
-    }
-
-    fn push(&mut self, wanted: Wanted) {
-        self.index.insert(self.schema.normal_description(&wanted.description), self.list.len());
-        self.list.push(wanted);
-    }
-
-    /// Takes a value from the record. Two properties of one attribute are put together.
-    fn force(&mut self, wanted: Wanted) {
-        match self.position(&wanted.description).and_then(|p| self.list.get_mut(p)) {
-            Some(there) => {
-                for value in wanted.values {
-                    if !there.values.iter().any(|v| self.schema.values_match(&wanted.description, v, &value))
-                    {
-                        there.values.push(value);
-                    }
-                }
-            }
-            None => self.push(wanted),
-        }
-    }
-
-    /// Takes a default: it counts where the record has nothing. A null takes away what the entry has.
-    fn keep(&mut self, default: Wanted) {
-        match self.position(&default.description).and_then(|p| self.list.get_mut(p)) {
-            Some(there) if there.values.is_empty() => there.values = default.values,
-            Some(_) => {}
-            None => self.push(default),
-        }
-    }
-
-    fn replace(&mut self, wanted: Wanted) {
-        match self.position(&wanted.description).and_then(|p| self.list.get_mut(p)) {
-            Some(there) => *there = wanted,
-            None => self.push(wanted),
-        }
-    }
-
-    /// The naming values follow a name that `dn_rewrite` changed.
-    fn rename(&mut self, old: &str, new: &Dn) {
-        let Ok(old) = Dn::parse(old) else { return };
-        let (Some(old), Some(new)) = (old.rdn(), new.rdn()) else { return };
-        for ava in &old.avas {
-            let name = self.schema.spell(&ava.attribute);
-            let same = |v: &Vec<u8>| self.schema.values_match(&name, v, &ava.value);
-            if new.avas.iter().any(|n| self.schema.spell(&n.attribute) == name && same(&n.value)) {
-                continue;
-            }
-            if let Some(there) = self.position(&name).and_then(|p| self.list.get_mut(p)) {
-                there.values.retain(|v| !same(v));
-            }
-        }
-    }
-
-    /// An entry has the values of its name.
-    fn contain(&mut self, attribute: &str, value: Vec<u8>) {
-        let description = self.schema.spell(attribute);
-        match self.position(&description).and_then(|p| self.list.get_mut(p)) {
-            Some(there) => {
-                if !there.values.iter().any(|v| self.schema.values_match(&description, v, &value)) {
-                    there.values.push(value);
-                }
-            }
-            None => self.push(Wanted { description, values: vec![value], policy: Policy::Merge }),
-        }
     }
 }
 

@@ -6,10 +6,9 @@ use std::time::Instant;
 
 use clap::Parser;
 use serde_json::json;
-use singer_common::cli::{CommonArgs, block_on, class_in, report, variables};
+use singer_common::cli::{self, CommonArgs, class_in, variables};
 use singer_common::directory::{Access, Directory, DirectoryError, ServerUrl};
-use singer_common::error::Class;
-use singer_common::logging;
+use singer_common::error::{Class, Classified as _};
 use singer_common::settings::SettingsError;
 use singer_common::signals::Stop;
 use singer_common::writer::{SingerWriter, WriteError};
@@ -42,34 +41,22 @@ Exit codes: 0 done; 1 failed while running; 2 usage or configuration; 3 could no
 
 /// Runs the target and gives the process's exit code.
 pub fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(e) => {
-            // --help and --version are answers, anything else is a usage error; clap prints both.
-            let _ = e.print();
-            return ExitCode::from(u8::from(e.use_stderr()) * Class::Config.exit_code());
-        }
-    };
-    logging::init("target-ldap", args.common.log_level, args.common.log_format);
-    block_on(async {
-        // A signal counts from the first moment: a server that does not answer must not hold the process up.
-        let mut stop = Stop::listen();
-        let result = tokio::select! {
-            biased;
-            result = run(&args, stop.clone()) => result,
-            signal = stop.wait_unless_handled() => return ExitCode::from(signal.exit_code()),
-        };
-        result.unwrap_or_else(|e| {
-            let class = class_in::<SettingsError>(e.chain())
-                .or_else(|| class_in::<DirectoryError>(e.chain()))
-                .or_else(|| class_in::<WriteError>(e.chain()))
-                .unwrap_or(Class::Run);
-            report(e.as_ref(), class)
-        })
-    })
+    cli::run(
+        "target-ldap",
+        |args: &Args| &args.common,
+        run,
+        |e: anyhow::Error| cli::report(e.as_ref(), class(&e)),
+    )
 }
 
-async fn run(args: &Args, stop: Stop) -> anyhow::Result<ExitCode> {
+fn class(error: &anyhow::Error) -> Class {
+    class_in::<SettingsError>(error.chain())
+        .or_else(|| class_in::<DirectoryError>(error.chain()))
+        .or_else(|| class_in::<WriteError>(error.chain()))
+        .unwrap_or(Class::Run)
+}
+
+async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let mut writer = SingerWriter::stdout();
     if args.common.about {
         writer.line(&ABOUT.render(args.common.format))?;
@@ -116,22 +103,9 @@ async fn health(config: &TargetConfig, writer: &mut SingerWriter) -> anyhow::Res
         Ok::<_, DirectoryError>(about)
     };
     let result = attempt.await;
-    let response_time_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    match result {
-        Ok((server, vendor)) => {
-            writer.line(
-                &json!({"status": "healthy", "response_time_ms": response_time_ms, "server": server, "vendor": vendor, "checks": checks})
-                    .to_string(),
-            )?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(e) => {
-            let server = config.directory.servers.first().map(ServerUrl::to_text);
-            writer.line(
-                &json!({"status": "unhealthy", "error": e.to_string(), "response_time_ms": response_time_ms, "server": server, "checks": checks})
-                    .to_string(),
-            )?;
-            Ok(ExitCode::from(singer_common::error::Classified::class(&e).exit_code()))
-        }
-    }
+    let code = result.as_ref().map_or_else(|e| e.class().exit_code(), |_| 0);
+    let server = config.directory.servers.first().map(ServerUrl::to_text);
+    let outcome = result.map_err(|e| e.to_string());
+    writer.line(&cli::health_report(&outcome, server.as_deref(), started.elapsed(), &checks))?;
+    Ok(ExitCode::from(code))
 }

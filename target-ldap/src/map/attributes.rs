@@ -1,0 +1,97 @@
+//! The attributes of a wanted entry, put together from the record, the rule and the name.
+
+use std::collections::{BTreeMap, HashSet};
+
+use singer_common::dn::Dn;
+use singer_common::schema::Schema;
+
+use crate::plan::{Policy, Wanted};
+
+/// Attributes in order, each description once.
+pub(super) struct Attributes<'a> {
+    schema: &'a Schema,
+    list: Vec<Wanted>,
+    index: BTreeMap<String, usize>,
+}
+
+impl<'a> Attributes<'a> {
+    pub(super) fn new(schema: &'a Schema) -> Self {
+        Self { schema, list: Vec::new(), index: BTreeMap::new() }
+    }
+
+    /// The attributes, in the order they came.
+    pub(super) fn into_list(self) -> Vec<Wanted> {
+        self.list
+    }
+}
+
+impl Attributes<'_> {
+    fn position(&self, description: &str) -> Option<usize> {
+        self.index.get(&self.schema.normal_description(description)).copied()
+    }
+
+    fn push(&mut self, wanted: Wanted) {
+        self.index.insert(self.schema.normal_description(&wanted.description), self.list.len());
+        self.list.push(wanted);
+    }
+
+    /// Takes a value from the record. Two properties of one attribute are put together.
+    pub(super) fn force(&mut self, wanted: Wanted) {
+        match self.position(&wanted.description).and_then(|p| self.list.get_mut(p)) {
+            Some(there) => {
+                for value in wanted.values {
+                    if !there.values.iter().any(|v| self.schema.values_match(&wanted.description, v, &value))
+                    {
+                        there.values.push(value);
+                    }
+                }
+            }
+            None => self.push(wanted),
+        }
+    }
+
+    /// Takes a default: it counts where the record has nothing. A null takes away what the entry has.
+    pub(super) fn keep(&mut self, default: Wanted) {
+        match self.position(&default.description).and_then(|p| self.list.get_mut(p)) {
+            Some(there) if there.values.is_empty() => there.values = default.values,
+            Some(_) => {}
+            None => self.push(default),
+        }
+    }
+
+    pub(super) fn replace(&mut self, wanted: Wanted) {
+        match self.position(&wanted.description).and_then(|p| self.list.get_mut(p)) {
+            Some(there) => *there = wanted,
+            None => self.push(wanted),
+        }
+    }
+
+    /// The naming values follow a name that `dn_rewrite` changed.
+    pub(super) fn rename(&mut self, old: &str, new: &Dn) {
+        let Ok(old) = Dn::parse(old) else { return };
+        let (Some(old), Some(new)) = (old.rdn(), new.rdn()) else { return };
+        for ava in &old.avas {
+            let name = self.schema.spell(&ava.attribute);
+            let same = |v: &Vec<u8>| self.schema.values_match(&name, v, &ava.value);
+            if new.avas.iter().any(|n| self.schema.spell(&n.attribute) == name && same(&n.value)) {
+                continue;
+            }
+            if let Some(there) = self.position(&name).and_then(|p| self.list.get_mut(p)) {
+                there.values.retain(|v| !same(v));
+            }
+        }
+    }
+
+    /// An entry has the values of its name.
+    pub(super) fn contain(&mut self, attribute: &str, value: Vec<u8>) {
+        let description = self.schema.spell(attribute);
+        match self.position(&description).and_then(|p| self.list.get_mut(p)) {
+            Some(there) => {
+                if !there.values.iter().any(|v| self.schema.values_match(&description, v, &value)) {
+                    there.values.push(value);
+                }
+            }
+            None => self.push(Wanted { description, values: vec![value], policy: Policy::Merge }),
+        }
+    }
+}
