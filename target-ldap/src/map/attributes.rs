@@ -39,12 +39,10 @@ impl Attributes<'_> {
     pub(super) fn force(&mut self, wanted: Wanted) {
         match self.position(&wanted.description).and_then(|p| self.list.get_mut(p)) {
             Some(there) => {
-                for value in wanted.values {
-                    if !there.values.iter().any(|v| self.schema.values_match(&wanted.description, v, &value))
-                    {
-                        there.values.push(value);
-                    }
-                }
+                let rule = self.schema.equality(&wanted.description);
+                let normal = |v: &Vec<u8>| rule.normalize(v, self.schema).into_owned();
+                let mut seen: HashSet<Vec<u8>> = there.values.iter().map(normal).collect();
+                there.values.extend(wanted.values.into_iter().filter(|v| seen.insert(normal(v))));
             }
             None => self.push(wanted),
         }
