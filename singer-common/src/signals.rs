@@ -55,14 +55,6 @@ impl Stop {
         Self { seen, handled: Arc::default() }
     }
 
-    /// A stop that nobody ever asks for.
-    pub fn never() -> Self {
-        let (sender, seen) = watch::channel(None);
-        // A closed channel would look like news.
-        std::mem::forget(sender);
-        Self { seen, handled: Arc::default() }
-    }
-
     /// The signal, once it has come.
     pub fn requested(&self) -> Option<Signal> {
         *self.seen.borrow()

@@ -112,8 +112,9 @@ enum Step {
 enum Keep {
     /// All of them.
     All,
-    /// All but the base of the search.
-    Below(DnKey),
+    /// All but the base of the search, given as the server spells it: most streams are read so, and comparing texts
+    /// spares them a key for every entry.
+    Below(String),
     /// Those right below a container that are no containers. What lies below them is read next.
     Children,
     /// Those whose nearest container this is, and that lie at least so deep.
@@ -168,7 +169,7 @@ impl<'a> Entries<'a> {
                 entries.container.clone_from(dn);
                 let key = container::key(dn, schema)?;
                 if !tree.containers.has_nested(&key) {
-                    entries.step(dn, Scope::Sub, Keep::Below(key))
+                    entries.step(dn, Scope::Sub, Keep::Below(dn.clone()))
                 } else if tree.tells_subordinates {
                     if !entries.attributes.iter().any(|a| a.eq_ignore_ascii_case(HAS_SUBORDINATES)) {
                         entries.attributes.push(HAS_SUBORDINATES.to_owned());
@@ -285,14 +286,15 @@ impl<'a> Entries<'a> {
     }
 
     fn keeps(&mut self, keep: &Keep, entry: &Entry) -> Result<bool, DirectoryError> {
-        if matches!(keep, Keep::All) {
-            return Ok(true);
+        match keep {
+            Keep::All => return Ok(true),
+            Keep::Below(base) => return Ok(entry.dn != *base),
+            Keep::Children | Keep::Nearest { .. } => {}
         }
         let containers = &self.tree.containers;
         let key = container::key(&entry.dn, self.tree.directory.schema())?;
         match keep {
-            Keep::All => Ok(true),
-            Keep::Below(base) => Ok(key != *base),
+            Keep::All | Keep::Below(_) => Ok(true),
             Keep::Nearest { container, depth } => Ok(key.depth() >= *depth
                 && !containers.contains(&key)
                 && containers.nearest(&key).as_ref() == Some(container)),

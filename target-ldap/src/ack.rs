@@ -64,11 +64,6 @@ impl Ack {
     pub fn take_safe(&mut self) -> Option<Box<RawValue>> {
         self.safe.take()
     }
-
-    /// Whether there is a safe STATE to print.
-    pub fn has_safe(&self) -> bool {
-        self.safe.is_some()
-    }
 }
 
 #[cfg(test)]

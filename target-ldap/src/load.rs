@@ -287,24 +287,16 @@ impl<'a, W: Write> Load<'a, W> {
 
     fn finished(&mut self, (work, result): Finished) {
         let counts = self.counts.entry(work.stream.clone()).or_default();
-        let added = match result {
+        match result {
             Ok(Effect::Added) => {
                 counts.added += 1;
-                true
+                // Before what waited for this entry: its children that came too early come first.
+                self.order.unpark_below(&work.key);
             }
-            Ok(Effect::Modified) => {
-                counts.modified += 1;
-                false
-            }
-            Ok(Effect::Deleted) => {
-                counts.deleted += 1;
-                false
-            }
-            Ok(Effect::Unchanged) => {
-                counts.unchanged += 1;
-                false
-            }
-            Ok(Effect::Ignored) => false,
+            Ok(Effect::Modified) => counts.modified += 1,
+            Ok(Effect::Deleted) => counts.deleted += 1,
+            Ok(Effect::Unchanged) => counts.unchanged += 1,
+            Ok(Effect::Ignored) => {}
             Ok(Effect::NoParent | Effect::HasChildren) => {
                 self.order.park(work.number, work);
                 return;
@@ -315,10 +307,6 @@ impl<'a, W: Write> Load<'a, W> {
                 self.fail(number, LoadError::Write { line, stream, error });
                 return;
             }
-        };
-        if added {
-            // Before what waited for this entry: its children that came too early come first.
-            self.order.unpark_below(&work.key);
         }
         self.order.ended(work.number);
         self.progress += 1;

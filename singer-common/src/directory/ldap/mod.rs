@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use ldap3::controls::{ManageDsaIt, RawControl};
 use ldap3::{Ldap, LdapError, LdapResult, Mod};
@@ -46,7 +45,6 @@ struct Shared {
     location: String,
     root_dse: RootDse,
     schema: Arc<Schema>,
-    manages_dsa_it: AtomicBool,
 }
 
 impl std::fmt::Debug for LdapDirectory {
@@ -66,7 +64,6 @@ impl LdapDirectory {
                 location: location.clone(),
                 root_dse,
                 schema,
-                manages_dsa_it: AtomicBool::new(false),
             }),
         };
         // A directory that knows nothing yet, to read what it has to know.
@@ -80,9 +77,7 @@ impl LdapDirectory {
             Err(e) => return Err(e),
         };
         let schema = blank.load_schema(&root_dse).await?;
-        let manages = root_dse.supports_control(MANAGE_DSA_IT) && config.referrals == Referrals::Ignore;
         let directory = bare(root_dse, schema);
-        directory.shared.manages_dsa_it.store(manages, Ordering::Relaxed);
         tracing::debug!("connected to {} ({})", location, directory.root_dse().vendor.name());
         Ok(directory)
     }
@@ -129,7 +124,7 @@ impl LdapDirectory {
     }
 
     fn manages_dsa_it(&self) -> bool {
-        self.shared.manages_dsa_it.load(Ordering::Relaxed)
+        self.config().referrals == Referrals::Ignore && self.root_dse().supports_control(MANAGE_DSA_IT)
     }
 
     /// Whether to ask for this naming context only: where references would be ignored, and the server can leave them
