@@ -15,9 +15,12 @@ use crate::entry::Entry;
 use crate::schema::Schema;
 
 mod connect;
+pub mod content_sync;
+pub mod controls;
 pub mod result_code;
 mod search;
 mod tls;
+mod wire;
 
 pub use search::LdapSearch;
 
