@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use singer_common::directory::ldap::result_code;
 use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
 use singer_common::dn::{Dn, DnKey};
 use singer_common::entry::Entry;
 use singer_common::schema::Schema;
 
+use crate::source::EVERYTHING;
+
 /// The stream of the container entries themselves.
 pub const CONTAINERS_STREAM: &str = "organizational_units";
 
-const CLASS: &str = "objectClass";
+pub(crate) const CLASS: &str = "objectClass";
 
 /// The classes of entries that are there to hold others (RFC 4519 section 3, RFC 4524 section 3), 389 DS's nsContainer
 /// included, which FreeIPA makes its tree of.
@@ -55,13 +58,23 @@ pub struct Containers {
     pub references: u64,
 }
 
-/// The filter that finds containers.
-fn filter(vendor: Vendor) -> String {
-    let classes = match vendor {
+fn classes(vendor: Vendor) -> &'static [&'static str] {
+    match vendor {
         Vendor::ActiveDirectory => CLASSES_OF_ACTIVE_DIRECTORY,
         Vendor::Ldif => CLASSES_OF_FILES,
         Vendor::OpenLdap | Vendor::Ds389 | Vendor::Other => CLASSES,
-    };
+    }
+}
+
+/// Whether an entry that came with its classes is a container by these.
+pub fn is_container(vendor: Vendor, entry: &Entry) -> bool {
+    let is = |class: &Vec<u8>| classes(vendor).iter().any(|n| n.as_bytes().eq_ignore_ascii_case(class));
+    entry.values(CLASS).iter().any(is) && !is_never(entry)
+}
+
+/// The filter that finds containers.
+pub fn filter(vendor: Vendor) -> String {
+    let classes = classes(vendor);
     // A class that the server does not know makes its part of the `|` Undefined, which is as good as false (RFC 4511
     // section 4.5.1.7). In a `!` it would make everything Undefined: what is never a container is left out here, later.
     let any: Vec<String> = classes.iter().map(|c| format!("(objectClass={c})")).collect();
@@ -83,26 +96,37 @@ pub struct Found {
     pub references: u64,
 }
 
-/// Reads the entries that are containers. They come with their classes, asked for or not.
+/// Reads the entries that are containers and pass a filter. They come with their classes, asked for or not.
 pub async fn read_entries(
     directory: &Directory,
     base: &str,
     attributes: &[&str],
+    only: &str,
 ) -> Result<Found, DirectoryError> {
     let schema = directory.schema();
     let mut found = BTreeMap::new();
-    let base_entry = directory.read(base, attributes).await?.ok_or_else(|| DirectoryError::Operation {
-        operation: "search",
-        dn: base.to_owned(),
-        code: singer_common::directory::ldap::result_code::NO_SUCH_OBJECT,
-        matched: String::new(),
-        text: "the base (base_dn) is not there".to_owned(),
+    let mut base_search = directory.search(SearchRequest::new(base, Scope::Base, only, attributes)).await?;
+    let base_entry = base_search.next_entry().await.map_err(|e| match e {
+        DirectoryError::Operation {
+            operation,
+            dn,
+            code: code @ result_code::NO_SUCH_OBJECT,
+            matched,
+            ..
+        } => {
+            let text = "the base (base_dn) is not there".to_owned();
+            DirectoryError::Operation { operation, dn, code, matched, text }
+        }
+        e => e,
     })?;
     let mut wanted = attributes.to_vec();
     if !wanted.iter().any(|a| *a == "*" || a.eq_ignore_ascii_case(CLASS)) {
         wanted.push(CLASS);
     }
-    let filter = filter(directory.root_dse().vendor);
+    let mut filter = filter(directory.root_dse().vendor);
+    if only != EVERYTHING {
+        filter = format!("(&{filter}{only})");
+    }
     let mut search = directory.search(SearchRequest::new(base, Scope::Sub, filter, &wanted)).await?;
     let mut references = 0;
     while let Some(item) = search.next().await? {
@@ -114,7 +138,9 @@ pub async fn read_entries(
             SearchItem::Reference(_) => references += 1,
         }
     }
-    found.insert(key(&base_entry.dn, schema)?, base_entry);
+    if let Some(entry) = base_entry {
+        found.insert(key(&entry.dn, schema)?, entry);
+    }
     Ok(Found { entries: found.into_iter().collect(), references })
 }
 
@@ -130,7 +156,7 @@ pub fn key(dn: &str, schema: &Schema) -> Result<DnKey, DirectoryError> {
 impl Containers {
     /// Finds the containers at and below a base.
     pub async fn find(directory: &Directory, base: &str) -> Result<Containers, DirectoryError> {
-        let Found { entries, references } = read_entries(directory, base, &[CLASS]).await?;
+        let Found { entries, references } = read_entries(directory, base, &[CLASS], EVERYTHING).await?;
         let mut by_key: BTreeMap<DnKey, Container> = entries
             .into_iter()
             .map(|(key, entry)| (key, Container { dn: entry.dn, stream: String::new() }))

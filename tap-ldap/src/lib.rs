@@ -9,6 +9,8 @@ pub mod convert;
 pub mod discover;
 pub mod inner;
 pub mod members;
+pub mod output;
+pub mod replication;
 pub mod report;
 pub mod run;
 pub mod sample;

@@ -3,16 +3,21 @@
 use std::collections::VecDeque;
 
 use singer_common::directory::{
-    Directory, DirectoryError, Paging, Scope, SearchItem, SearchRequest, SearchStream,
+    Directory, DirectoryError, Paging, Scope, SearchControl, SearchItem, SearchRequest, SearchStream, Vendor,
 };
 use singer_common::dn::DnKey;
 use singer_common::entry::Entry;
+use singer_common::schema::syntax::ValueKind;
 use tokio::sync::OnceCell;
 
 use crate::classes::{self, ClassStream};
 use crate::config::{StreamConfig, TapConfig};
 use crate::container::{self, Containers};
 use crate::inner::{self, Inner};
+use crate::sample::IdentityAttributes;
+
+/// The filter that every entry passes.
+pub const EVERYTHING: &str = "(objectClass=*)";
 
 /// The operational attribute that tells whether entries lie below (X.501; OpenLDAP and 389 DS have it, Active Directory
 /// has not).
@@ -50,6 +55,8 @@ pub struct Tree {
     pub containers: Containers,
     /// Its structural classes; none when they are no streams.
     pub classes: Vec<ClassStream>,
+    /// What names entries, and tells what changed.
+    pub ids: IdentityAttributes,
     /// Whether the server tells if an entry has entries below it.
     tells_subordinates: bool,
     /// The entries that have, once somebody had to know; `None` when they are too many.
@@ -60,6 +67,7 @@ impl Tree {
     /// Looks up what the streams are made of.
     pub async fn find(config: &TapConfig, directory: &Directory, base: &str) -> Result<Tree, DirectoryError> {
         let discovers = config.schemas.is_empty();
+        let ids = IdentityAttributes::find(config, directory, base).await?;
         let (containers, tells_subordinates) = if discovers && config.discover_by.containers() {
             let base_entry = directory.read(base, &[HAS_SUBORDINATES]).await?;
             let tells = base_entry.is_some_and(|e| e.attribute(HAS_SUBORDINATES).is_some());
@@ -77,9 +85,29 @@ impl Tree {
             base: base.to_owned(),
             containers,
             classes,
+            ids,
             tells_subordinates,
             inner: OnceCell::new(),
         })
+    }
+
+    /// What tells this server from others that hold the same directory: what it counts, it counts alone.
+    pub async fn local_identity(&self) -> Result<String, DirectoryError> {
+        if self.directory.root_dse().vendor != Vendor::ActiveDirectory {
+            return Ok(self.directory.location().to_owned());
+        }
+        // [MS-ADTS] 3.1.1.1.9: the invocation id of its database, which a restored one changes.
+        let root = self.directory.read("", &["dsServiceName"]).await?.unwrap_or_default();
+        let service = root.first_text("dsServiceName").unwrap_or_default().to_owned();
+        let settings = match self.directory.read(&service, &["invocationId"]).await {
+            Ok(entry) => entry.unwrap_or_default(),
+            // Not everybody may read it: then the server's name has to do.
+            Err(e) if e.code().is_some() => return Ok(service),
+            Err(e) => return Err(e),
+        };
+        let mut id = Vec::new();
+        let written = settings.values("invocationId").first().map(|v| ValueKind::Guid.write_json(v, &mut id));
+        Ok(if matches!(written, Some(Ok(()))) { String::from_utf8_lossy(&id).into_owned() } else { service })
     }
 
     /// The entries below containers that are none themselves and have entries below them. Looked up once in a run;
@@ -101,7 +129,8 @@ impl Tree {
 #[derive(Debug)]
 pub struct Entries<'a> {
     tree: &'a Tree,
-    filter: &'static str,
+    filter: String,
+    controls: Vec<SearchControl>,
     attributes: Vec<String>,
     paging: Paging,
     steps: VecDeque<Step>,
@@ -169,38 +198,30 @@ impl<'a> Entries<'a> {
         attributes: &[String],
         paging: Paging,
     ) -> Result<Entries<'a>, DirectoryError> {
-        Self::open_filtered(tree, source, attributes, paging, "(objectClass=*)").await
+        Self::open_filtered(tree, source, attributes, paging, EVERYTHING, Vec::new()).await
     }
 
-    /// The same, but only entries that pass a filter are needed: others may come all the same.
+    /// The same for the entries that pass a filter, with more controls.
     pub async fn open_filtered(
         tree: &'a Tree,
         source: &Source,
         attributes: &[String],
         paging: Paging,
-        filter: &'static str,
+        filter: &str,
+        controls: Vec<SearchControl>,
     ) -> Result<Entries<'a>, DirectoryError> {
         let schema = tree.directory.schema();
         let source = match source {
             Source::Members(of) => of,
             other => other,
         };
-        let mut entries = Entries {
-            tree,
-            filter,
-            attributes: attributes.to_vec(),
-            paging,
-            steps: VecDeque::new(),
-            current: None,
-            asked_subordinates: false,
-            inner: None,
-            received: 0,
-            references: 0,
-        };
+        let mut entries = Entries::new(tree, attributes, paging);
+        filter.clone_into(&mut entries.filter);
+        entries.controls = controls;
         let step = match source {
             Source::Containers | Source::Members(_) => {
                 let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
-                let found = container::read_entries(&tree.directory, &tree.base, &names).await?;
+                let found = container::read_entries(&tree.directory, &tree.base, &names, filter).await?;
                 entries.references = found.references;
                 Step::Ready(found.entries.into_iter().map(|(_, entry)| entry).collect())
             }
@@ -210,6 +231,9 @@ impl<'a> Entries<'a> {
                 let key = container::key(dn, schema)?;
                 if !tree.containers.has_nested(&key) {
                     entries.step(dn, Scope::Sub, Keep::Below(dn.clone()))
+                } else if filter != EVERYTHING {
+                    // Entries that do not pass may have entries below them that do: no way but down to the bottom.
+                    entries.step(dn, Scope::Sub, Keep::Nearest { depth: key.depth() + 1, container: key })
                 } else if tree.tells_subordinates {
                     if !entries.attributes.iter().any(|a| a.eq_ignore_ascii_case(HAS_SUBORDINATES)) {
                         entries.attributes.push(HAS_SUBORDINATES.to_owned());
@@ -242,28 +266,71 @@ impl<'a> Entries<'a> {
         Ok(entries)
     }
 
+    fn new(tree: &'a Tree, attributes: &[String], paging: Paging) -> Entries<'a> {
+        Entries {
+            tree,
+            filter: EVERYTHING.to_owned(),
+            controls: Vec::new(),
+            attributes: attributes.to_vec(),
+            paging,
+            steps: VecDeque::new(),
+            current: None,
+            asked_subordinates: false,
+            inner: None,
+            received: 0,
+            references: 0,
+        }
+    }
+
+    /// Begins to read what a stream has below an entry.
+    pub fn open_below(
+        tree: &'a Tree,
+        source: &Source,
+        attributes: &[String],
+        dn: &str,
+    ) -> Result<Entries<'a>, DirectoryError> {
+        // All at once: a paged search may be under way, and below one entry there is not much.
+        let mut entries = Entries::new(tree, attributes, Paging::Off);
+        let mut keep = Keep::Below(dn.to_owned());
+        match source {
+            Source::Search(stream) => entries.filter.clone_from(&stream.filter),
+            Source::Class { filter } => entries.filter.clone_from(filter),
+            Source::Containers => entries.filter = container::filter(tree.directory.root_dse().vendor),
+            Source::Container { dn: container } => {
+                let schema = tree.directory.schema();
+                let depth = container::key(dn, schema)?.depth() + 1;
+                keep = Keep::Nearest { container: container::key(container, schema)?, depth };
+            }
+            Source::Members(_) => return Ok(entries),
+        }
+        let step = entries.step(dn, Scope::Sub, keep);
+        entries.steps.push_back(step);
+        Ok(entries)
+    }
+
+    /// Whether all entries come from one search, which a server can sort.
+    pub fn is_one_search(&self) -> bool {
+        self.current.is_none()
+            && self.steps.len() == 1
+            && matches!(self.steps.front(), Some(Step::Search(..)))
+    }
+
     fn request(&self, base: &str, scope: Scope) -> SearchRequest {
         SearchRequest {
             base: base.to_owned(),
             scope,
-            filter: self.filter.to_owned(),
+            filter: self.filter.clone(),
             attributes: self.attributes.clone(),
             paging: self.paging,
+            controls: self.controls.clone(),
         }
     }
 
     fn step(&self, base: &str, scope: Scope, keep: Keep) -> Step {
         let mut request = self.request(base, scope);
-        match &keep {
-            // Entries that would not pass may have entries below them that do.
-            Keep::Children { .. } => "(objectClass=*)".clone_into(&mut request.filter),
-            // The base comes too: without room for it a sample would need a second page for its last entry.
-            Keep::Below(_) => {
-                if let Paging::AtMost(limit) = &mut request.paging {
-                    *limit = limit.saturating_add(1);
-                }
-            }
-            Keep::All | Keep::Nearest { .. } => {}
+        // The base comes too: without room for it a sample would need a second page for its last entry.
+        if let (Keep::Below(_), Paging::AtMost(limit)) = (&keep, &mut request.paging) {
+            *limit = limit.saturating_add(1);
         }
         Step::Search(Search { request, keep, base_may_be_gone: false })
     }
@@ -396,5 +463,5 @@ impl<'a> Entries<'a> {
 
 /// A stream's own filter and another one. The user's filter stays as it is where nothing is added.
 fn both(own: &str, other: &str) -> String {
-    if other == "(objectClass=*)" { own.to_owned() } else { format!("(&{own}{other})") }
+    if other == EVERYTHING { own.to_owned() } else { format!("(&{own}{other})") }
 }

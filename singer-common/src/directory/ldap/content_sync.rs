@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use super::wire::ber::{BOOLEAN, ENUMERATED, OCTET_STRING, Reader, SEQUENCE, SET, Writer};
-use super::wire::{Answer, Connection, Control, Message};
-use super::{MANAGE_DSA_IT, LdapDirectory, result_code};
+use super::wire::{Answer, Connection, Control, LdapResult, Message};
+use super::{LdapDirectory, MANAGE_DSA_IT, result_code};
+use crate::directory::Scope;
 use crate::directory::config::Referrals;
 use crate::directory::error::DirectoryError;
-use crate::directory::{Scope, ServerUrl};
 use crate::entry::Entry;
 use crate::filter::Filter;
 
@@ -105,6 +105,12 @@ pub struct EndCode {
     pub text: String,
 }
 
+impl From<LdapResult> for EndCode {
+    fn from(LdapResult { code, matched, text }: LdapResult) -> Self {
+        Self { code, matched, text }
+    }
+}
+
 /// Synchronisations that share a connection of their own. Nothing is read before somebody asks for it.
 #[derive(Debug)]
 pub struct SyncConnection {
@@ -119,11 +125,7 @@ pub struct SyncConnection {
 impl LdapDirectory {
     /// Opens a connection for synchronisations, to the server in use.
     pub async fn sync_connection(&self) -> Result<SyncConnection, DirectoryError> {
-        let server = ServerUrl::parse(self.location()).map_err(|e| DirectoryError::Connect {
-            server: self.location().to_owned(),
-            reason: e.to_string(),
-        })?;
-        let connection = Connection::open(self.config(), &server).await?;
+        let connection = self.open_connection().await?;
         Ok(SyncConnection {
             connection,
             manages_dsa_it: self.manages_dsa_it(),
@@ -207,12 +209,12 @@ impl SyncConnection {
 
 /// What a message says, in order: what it is about first, the cookie that covers it after.
 fn items(message: Message) -> Option<Vec<SyncItem>> {
-    let control = |oid: &str| {
-        message.controls.iter().find(|c| c.oid == oid).map(|c| c.value.as_deref().unwrap_or_default())
-    };
+    let Message { answer, controls, .. } = message;
+    let control =
+        |oid: &str| controls.iter().find(|c| c.oid == oid).map(|c| c.value.as_deref().unwrap_or_default());
     let mut items = Vec::new();
-    match message.answer {
-        Answer::Entry(ref entry) => {
+    match answer {
+        Answer::Entry(entry) => {
             let mut state = Reader::new(control(SYNC_STATE)?).constructed(SEQUENCE)?;
             let what = match state.integer(ENUMERATED)? {
                 0 => SyncState::Present,
@@ -221,14 +223,13 @@ fn items(message: Message) -> Option<Vec<SyncItem>> {
                 _ => return None,
             };
             let uuid = Uuid::from_slice(state.take(OCTET_STRING)?).ok()?;
-            items.push(SyncItem::Entry { state: what, uuid, entry: entry.clone() });
+            items.push(SyncItem::Entry { state: what, uuid, entry });
             items.extend(cookie(state.take(OCTET_STRING)));
         }
-        Answer::Reference(ref urls) => items.push(SyncItem::Reference(urls.clone())),
-        Answer::Done(ref result) => {
+        Answer::Reference(urls) => items.push(SyncItem::Reference(urls)),
+        Answer::Done(result) => {
             if result.code != result_code::SUCCESS {
-                let (code, matched, text) = (result.code, result.matched.clone(), result.text.clone());
-                return Some(vec![SyncItem::End(Err(EndCode { code, matched, text }))]);
+                return Some(vec![SyncItem::End(Err(result.into()))]);
             }
             let mut names_deleted = false;
             if let Some(value) = control(SYNC_DONE) {
@@ -240,7 +241,7 @@ fn items(message: Message) -> Option<Vec<SyncItem>> {
             items.insert(0, SyncItem::PhaseEnd { names_deleted, complete: true });
             items.push(SyncItem::End(Ok(())));
         }
-        Answer::Intermediate { ref name, ref value } if name.as_deref() == Some(SYNC_INFO) => {
+        Answer::Intermediate { name, value } if name.as_deref() == Some(SYNC_INFO) => {
             let mut info = Reader::new(value.as_deref()?);
             let (tag, content) = info.element()?;
             let mut content_reader = Reader::new(content);
@@ -272,10 +273,7 @@ fn items(message: Message) -> Option<Vec<SyncItem>> {
         // Another extension's message is nothing to synchronisation.
         Answer::Intermediate { .. } => {}
         // In place of the search's end: a server that does not know the control may say so in an extended response.
-        Answer::Extended { ref result, .. } => {
-            let (code, matched, text) = (result.code, result.matched.clone(), result.text.clone());
-            items.push(SyncItem::End(Err(EndCode { code, matched, text })));
-        }
+        Answer::Extended { result, .. } => items.push(SyncItem::End(Err(result.into()))),
         Answer::Bind(_) | Answer::Other(_) => return None,
     }
     Some(items)
@@ -309,10 +307,7 @@ mod tests {
                 w.boolean(true);
                 w.constructed(SET, |w| w.octets(uuid.as_bytes()));
             }),
-            Some(vec![
-                SyncItem::Set { deleted: true, uuids: vec![uuid] },
-                SyncItem::Cookie(b"c".to_vec())
-            ])
+            Some(vec![SyncItem::Set { deleted: true, uuids: vec![uuid] }, SyncItem::Cookie(b"c".to_vec())])
         );
         // Defaults: refreshDeletes is FALSE, refreshDone is TRUE.
         assert_eq!(
@@ -332,14 +327,11 @@ mod tests {
 
     #[test]
     fn a_search_that_ends_without_the_control_named_nothing_as_deleted() {
-        let result = crate::directory::ldap::wire::LdapResult { code: 0, matched: String::new(), text: String::new() };
+        let result = LdapResult { code: 0, matched: String::new(), text: String::new() };
         let message = Message { id: 1, answer: Answer::Done(result), controls: vec![] };
         assert_eq!(
             items(message),
-            Some(vec![
-                SyncItem::PhaseEnd { names_deleted: false, complete: true },
-                SyncItem::End(Ok(()))
-            ])
+            Some(vec![SyncItem::PhaseEnd { names_deleted: false, complete: true }, SyncItem::End(Ok(()))])
         );
     }
 }

@@ -21,9 +21,7 @@ pub(super) mod ber;
 mod filter;
 mod message;
 
-#[cfg(test)]
-pub(super) use message::LdapResult;
-pub(super) use message::{Answer, Control, Message};
+pub(super) use message::{Answer, Control, LdapResult, Message};
 
 /// OID of the StartTLS request (RFC 4511 section 4.14).
 const START_TLS: &str = "1.3.6.1.4.1.1466.20037";

@@ -29,14 +29,24 @@ pub(super) fn write(filter: &Filter, out: &mut Writer) {
         Filter::Substring { attribute, initial, any, last } => out.constructed(SUBSTRINGS, |w| {
             w.octets(attribute);
             w.constructed(SEQUENCE, |w| {
-                initial.iter().for_each(|v| w.primitive(0x80, v));
-                any.iter().for_each(|v| w.primitive(0x81, v));
-                last.iter().for_each(|v| w.primitive(0x82, v));
+                if let Some(v) = initial {
+                    w.primitive(0x80, v);
+                }
+                for v in any {
+                    w.primitive(0x81, v);
+                }
+                if let Some(v) = last {
+                    w.primitive(0x82, v);
+                }
             });
         }),
         Filter::Extensible { rule, attribute, dn, value } => out.constructed(EXTENSIBLE, |w| {
-            rule.iter().for_each(|v| w.primitive(0x81, v.as_bytes()));
-            attribute.iter().for_each(|v| w.primitive(0x82, v.as_bytes()));
+            if let Some(v) = rule {
+                w.primitive(0x81, v.as_bytes());
+            }
+            if let Some(v) = attribute {
+                w.primitive(0x82, v.as_bytes());
+            }
             w.primitive(0x83, value);
             if *dn {
                 // dnAttributes [4] BOOLEAN DEFAULT FALSE.
