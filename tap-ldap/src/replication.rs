@@ -129,7 +129,9 @@ pub fn method(
             let Some(key) = key else {
                 return refuse("replication_key", "not set".into(), "an attribute that grows".into());
             };
-            if !schema.has_ordering(&key) {
+            // 389 DS compares its entryusn, whatever its schema leaves out.
+            let is_change_key = tree.ids.change_keys.iter().any(|k| k.eq_ignore_ascii_case(&key));
+            if !is_change_key && !schema.has_ordering(&key) {
                 let problem =
                     format!("`{key}` has no ORDERING rule: the server cannot tell which values are larger");
                 return refuse("replication_key", problem, tree.ids.change_keys.join(" or "));
