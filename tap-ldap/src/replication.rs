@@ -24,6 +24,7 @@ pub mod dirsync;
 pub mod follow;
 pub mod full;
 pub mod incremental;
+mod index;
 pub mod order;
 mod stream;
 
@@ -53,6 +54,12 @@ pub enum Log {
 }
 
 impl Method {
+    /// Whether an index of keys tells what was deleted (`track_deletions`): a log does it better, and the rows of a group are
+    /// no entries.
+    fn may_be_tracked(&self, source: &Source) -> bool {
+        !matches!(self, Method::LogBased(_)) && !matches!(source, Source::Members(_))
+    }
+
     /// The word of the catalog.
     pub fn name(&self) -> &'static str {
         match self {
