@@ -9,6 +9,7 @@
 pub mod browser;
 pub mod certificates;
 pub mod ds389;
+pub mod fake;
 pub mod hostile;
 pub mod ldif;
 pub mod memory;

@@ -10,6 +10,7 @@ mod exit_codes;
 mod golden;
 mod harness;
 mod ldif;
+mod limits;
 mod mapping;
 mod memory;
 mod mirror;
