@@ -12,6 +12,7 @@ pub mod ds389;
 pub mod fake;
 pub mod hostile;
 pub mod ldif;
+pub mod meltano;
 pub mod memory;
 pub mod run;
 pub mod samba;

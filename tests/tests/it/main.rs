@@ -12,6 +12,7 @@ mod harness;
 mod ldif;
 mod limits;
 mod mapping;
+mod meltano;
 mod memory;
 mod mirror;
 mod regressions;
