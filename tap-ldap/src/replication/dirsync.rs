@@ -167,11 +167,12 @@ impl<'a> DirSynced<'a> {
     async fn usn_now(&self) -> anyhow::Result<Position> {
         let directory = &self.run.tree.directory;
         let tombstones = format!("{DELETED_OBJECTS},{}", self.context);
-        let mut request = SearchRequest::new(tombstones, Scope::Base, EVERYTHING, &["1.1"]);
+        // Who may not read what lies there may all the same be shown that there is a container: bare of attributes.
+        let mut request = SearchRequest::new(tombstones, Scope::Base, EVERYTHING, &["objectClass"]);
         request.controls = vec![SearchControl::ShowDeleted];
         let mut search = directory.search(request).await?;
         let sees = match search.next_entry().await {
-            Ok(found) => found.is_some(),
+            Ok(found) => found.is_some_and(|e| e.attribute("objectClass").is_some()),
             Err(e) if e.code().is_some() => false,
             Err(e) => return Err(e.into()),
         };
