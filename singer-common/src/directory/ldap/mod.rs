@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use ldap3::controls::{ManageDsaIt, RawControl};
 use ldap3::{Ldap, LdapError, LdapResult, Mod};
@@ -45,6 +46,8 @@ struct Shared {
     location: String,
     root_dse: RootDse,
     schema: Arc<Schema>,
+    /// Entries that the server is known to give without pages.
+    size_limit: AtomicU32,
 }
 
 impl std::fmt::Debug for LdapDirectory {
@@ -64,6 +67,7 @@ impl LdapDirectory {
                 location: location.clone(),
                 root_dse,
                 schema,
+                size_limit: AtomicU32::new(u32::MAX),
             }),
         };
         // A directory that knows nothing yet, to read what it has to know.
@@ -121,6 +125,11 @@ impl LdapDirectory {
 
     fn config(&self) -> &DirectoryConfig {
         &self.shared.config
+    }
+
+    /// The most entries that an unpaged search may ask for, as far as is known.
+    fn size_limit(&self) -> &AtomicU32 {
+        &self.shared.size_limit
     }
 
     fn manages_dsa_it(&self) -> bool {
