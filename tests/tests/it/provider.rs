@@ -1,15 +1,18 @@
 //! Content synchronisation with a server that says what the RFC allows and no server here ever says, or what no server may
 //! say at all.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ldap_tests::fake::ber::{Tag, octets, tagged};
 use ldap_tests::fake::provider::{
     Answer, Provider, SUFFIX, boolean, changed, done, id_set, info, sync_done, uuid,
 };
 use ldap_tests::fake::{Fake, message, reference, result};
 use ldap_tests::run::{Output, Run};
+use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
-use crate::support::no_panic;
+use crate::support::{no_panic, tap_config, with};
 
 /// A first read of two entries.
 fn first() -> Answer {
@@ -177,4 +180,30 @@ fn an_error_at_the_end_of_a_first_read_concludes_nothing() {
         assert!(output.of_type("ACTIVATE_VERSION").is_empty());
         assert!(output.of_type("STATE").is_empty());
     }
+}
+
+#[test]
+fn a_position_in_the_changes_of_several_providers_is_kept_as_it_is() {
+    let entry = |n: u8| {
+        format!(
+            "dn: ou=of{n},dc=example,dc=test\nobjectClass: organizationalUnit\nou: of{n}\n\
+             entryCSN: 2026010100000{n}.000000Z#000000#00{n}#000000\n\n"
+        )
+    };
+    let slapd = Slapd::start(SlapdOptions::default().seed(entry(1) + &entry(2)));
+    let streams = json!({"schemas": [{"name": "all", "replication_method": "LOG_BASED", "attributes": ["ou", "description"]}]});
+    let run = || Run::tap(&with(&tap_config(&slapd), &streams));
+    let first = run().run().succeeds();
+    let state = first.of_type("STATE").last().unwrap()["value"].clone();
+    let cookie = |state: &Value| {
+        let text = state["bookmarks"]["all"]["cookie"].as_str().unwrap();
+        String::from_utf8(STANDARD.decode(text).unwrap()).unwrap()
+    };
+    assert!(cookie(&state).contains("#001#") && cookie(&state).contains("#002#"), "{}", cookie(&state));
+    slapd.ldapmodify("dn: ou=of1,dc=example,dc=test\nchangetype: modify\nadd: description\ndescription: x\n");
+    let second = run().file("--state", &state).run().succeeds();
+    assert_eq!(second.records(None).len(), 1);
+    let state = second.of_type("STATE").last().unwrap()["value"].clone();
+    assert!(cookie(&state).contains("#002#"), "the other provider's part stays: {}", cookie(&state));
+    assert!(run().file("--state", &state).run().succeeds().records(None).is_empty());
 }
