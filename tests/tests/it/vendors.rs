@@ -348,9 +348,9 @@ fn servers_know_which_entries_have_others_below_them() {
 
 #[test]
 fn nothing_is_lost_where_the_server_does_not_let_one_see_what_has_entries_below() {
-    let seed =
+    let ldif =
         nested(20, ["device"; 2], &format!("ou=outer,{SUFFIX}"), &format!("ou=inner,ou=outer,{SUFFIX}"));
-    let server = Ds389::start(&Ds389Options::default().seed(seed));
+    let server = Ds389::start(&Ds389Options::default().seed(ldif));
     server.ldapmodify(format!(
         "dn: {SUFFIX}\nchangetype: modify\nreplace: aci\naci: (targetattr != \"numSubordinates || hasSubordinates\")\
          (version 3.0; acl \"read\"; allow (read,search,compare) userdn=\"ldap:///all\";)\n"
