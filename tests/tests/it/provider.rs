@@ -1,6 +1,8 @@
 //! Content synchronisation with a server that says what the RFC allows and no server here ever says, or what no server may
 //! say at all.
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ldap_tests::fake::ber::{Tag, octets, tagged};
@@ -9,10 +11,13 @@ use ldap_tests::fake::provider::{
 };
 use ldap_tests::fake::{Fake, message, reference, result};
 use ldap_tests::run::{Output, Run};
+use ldap_tests::server::scratch;
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
-use crate::support::{no_panic, tap_config, with};
+use crate::support::{discover, no_panic, people, tap_config, unit, with};
+
+type Script = fn(i64) -> Vec<Vec<u8>>;
 
 /// A first read of two entries.
 fn first() -> Answer {
@@ -78,7 +83,7 @@ fn deletions_come_in_every_form() {
 
 #[test]
 fn what_only_says_who_is_still_there_is_a_resync() {
-    let present: [fn(i64) -> Vec<Vec<u8>>; 4] = [
+    let present: [Script; 4] = [
         |id| vec![id_set(id, false, &[1]), sync_done(id, "c2", false)],
         |id| vec![changed(id, 0, 1, "one"), sync_done(id, "c2", false)],
         |id| vec![info(id, 2, &[octets(b"c2"), boolean(false)]), info(id, 1, &[]), sync_done(id, "c2", true)],
@@ -99,7 +104,7 @@ fn what_only_says_who_is_still_there_is_a_resync() {
 #[test]
 fn a_server_that_always_asks_for_a_refresh_is_a_failure_and_no_loop() {
     // e-syncRefreshRequired is 4096: an ENUMERATED of two octets.
-    let required: fn(i64) -> Vec<Vec<u8>> = |id| {
+    let required: Script = |id| {
         let parts = [tagged(Tag::ENUMERATED, &[0x10, 0]), octets(b""), octets(b"again")].concat();
         vec![message(id, tagged(Tag::application(5).constructed(), &parts), &[])]
     };
@@ -206,4 +211,46 @@ fn a_position_in_the_changes_of_several_providers_is_kept_as_it_is() {
     let state = second.of_type("STATE").last().unwrap()["value"].clone();
     assert!(cookie(&state).contains("#002#"), "the other provider's part stays: {}", cookie(&state));
     assert!(run().file("--state", &state).run().succeeds().records(None).is_empty());
+}
+
+#[test]
+fn with_an_index_of_keys_a_container_tells_of_its_own_deletions_only() {
+    let unit = |name: &str| unit(&format!("ou={name},dc=example,dc=test"));
+    let of = |name: &str| {
+        people(2, &format!("ou={name},dc=example,dc=test"))
+            .replace("uid=person", &format!("uid={name}"))
+            .replace("uid: person", &format!("uid: {name}"))
+    };
+    let slapd = Slapd::start(SlapdOptions::default().seed(unit("a") + &unit("b") + &of("a") + &of("b")));
+    let mut catalog = discover(&tap_config(&slapd));
+    for stream in catalog["streams"].as_array_mut().unwrap() {
+        stream["metadata"][0]["metadata"]["replication-method"] = json!("LOG_BASED");
+    }
+    let state_dir = scratch();
+    let settings = json!({"track_deletions": true, "state_dir": state_dir.path()});
+    let run = || Run::tap(&with(&tap_config(&slapd), &settings)).file("--catalog", &catalog);
+    let first = run().run().succeeds();
+    let state = first.of_type("STATE").last().unwrap()["value"].clone();
+    slapd.ldapmodify(
+        "dn: uid=a0,ou=a,dc=example,dc=test\nchangetype: delete\n\n\
+         dn: uid=b0,ou=b,dc=example,dc=test\nchangetype: modify\nreplace: sn\nsn: other\n\n\
+         dn: uid=b1,ou=b,dc=example,dc=test\nchangetype: modrdn\nnewrdn: uid=b1\ndeleteoldrdn: 1\n\
+         newsuperior: ou=a,dc=example,dc=test\n",
+    );
+    let second = run().file("--state", &state).run().succeeds();
+    let told: BTreeSet<String> = second
+        .of_type("RECORD")
+        .iter()
+        .map(|m| {
+            let gone = if m["record"]["_sdc_deleted_at"].is_null() { "" } else { "-" };
+            format!("{} {gone}{}", m["stream"].as_str().unwrap(), m["record"]["dn"].as_str().unwrap())
+        })
+        .collect();
+    let expected = [
+        "a -uid=a0,ou=a,dc=example,dc=test",
+        "a uid=b1,ou=a,dc=example,dc=test",
+        "b -uid=b1,ou=b,dc=example,dc=test",
+        "b uid=b0,ou=b,dc=example,dc=test",
+    ];
+    assert_eq!(told, expected.map(str::to_owned).into());
 }
