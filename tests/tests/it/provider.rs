@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::support::{discover, no_panic, people, tap_config, unit, with};
 
 type Script = fn(i64) -> Vec<Vec<u8>>;
+type Octets = fn(i64) -> Vec<u8>;
 
 /// A first read of two entries.
 fn first() -> Answer {
@@ -131,7 +132,7 @@ fn what_is_no_ldap_ends_the_run_with_what_came_before_and_the_old_position() {
         let parts = [tagged(Tag::ENUMERATED, &[52]), octets(b""), octets(b"maintenance"), name].concat();
         message(0, tagged(Tag::application(24).constructed(), &parts), &[])
     };
-    let cases: [(&str, fn(i64) -> Vec<u8>); 6] = [
+    let cases: [(&str, Octets); 6] = [
         ("maintenance", goodbye),
         ("not LDAP", |_| b"GET / HTTP/1.1\r\n\r\n".to_vec()),
         // An indefinite length, a length of almost 4 GiB, and a message that ends within itself.
