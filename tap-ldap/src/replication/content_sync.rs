@@ -452,7 +452,7 @@ async fn refresh<W: Write>(
     output: &mut Output<'_, W>,
 ) -> anyhow::Result<Option<String>> {
     loop {
-        let (of, item) = output.or_stop(connection.next()).await??;
+        let (of, item) = output.or_stop(connection.next_in_time()).await??;
         if of != id {
             continue;
         }
