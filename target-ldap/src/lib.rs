@@ -4,6 +4,7 @@
 
 pub mod ack;
 pub mod config;
+pub mod inverse;
 pub mod load;
 pub mod map;
 pub mod order;
