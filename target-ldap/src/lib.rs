@@ -12,5 +12,6 @@ pub mod plan;
 pub mod run;
 pub mod settings;
 pub mod template;
+pub mod undo;
 pub mod validate;
 pub mod write;
