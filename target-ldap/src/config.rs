@@ -23,6 +23,21 @@ pub enum OnDelete {
     Ignore,
 }
 
+/// What a bad record does.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// It ends the run.
+    #[default]
+    Fail,
+    /// It is left out.
+    Skip {
+        /// Where it is put.
+        file: PathBuf,
+        /// How many may be; `None`: any number.
+        max: Option<u64>,
+    },
+}
+
 /// A mapping rule.
 #[derive(Debug, Clone, Default)]
 pub struct Rule {
@@ -65,6 +80,8 @@ pub struct TargetConfig {
     pub rules: BTreeMap<String, Rule>,
     /// Suffixes to rewrite.
     pub dn_rewrite: Vec<SuffixRewrite>,
+    /// What a bad record does.
+    pub on_error: OnError,
     /// Whether records are checked against their SCHEMA.
     pub validate_records: bool,
     /// Whether missing parents are created.
@@ -93,6 +110,9 @@ impl TargetConfig {
             default_base_dn: Option<String>,
             mapping_rules: Map<String, Value>,
             dn_rewrite: Vec<Rewrite>,
+            on_error: String,
+            reject_file: Option<PathBuf>,
+            max_rejects: Option<u64>,
             validate_records: bool,
             create_parents: bool,
             max_in_flight: usize,
@@ -132,6 +152,25 @@ impl TargetConfig {
                 )
             })?;
         }
+        let on_error = match (raw.on_error.as_str(), raw.reject_file) {
+            ("skip", Some(file)) if !file.as_os_str().is_empty() => {
+                OnError::Skip { file, max: raw.max_rejects }
+            }
+            ("skip", _) => {
+                return Err(SettingsError::value(
+                    "reject_file",
+                    "not set, though on_error is skip: rejected records would be lost",
+                    "a path, for example rejects.jsonl",
+                ));
+            }
+            (_, file) => {
+                if file.is_some() || raw.max_rejects.is_some() {
+                    warnings
+                        .push("reject_file and max_rejects are not used: on_error is not skip".to_owned());
+                }
+                OnError::Fail
+            }
+        };
         let mut rules = BTreeMap::new();
         for (stream, value) in raw.mapping_rules {
             let path = format!("mapping_rules.{stream}");
@@ -142,6 +181,7 @@ impl TargetConfig {
             default_base_dn: raw.default_base_dn,
             rules,
             dn_rewrite,
+            on_error,
             validate_records: raw.validate_records,
             create_parents: raw.create_parents,
             max_in_flight: raw.max_in_flight,

@@ -9,6 +9,7 @@ pub mod load;
 pub mod map;
 pub mod order;
 pub mod plan;
+pub mod rejects;
 pub mod run;
 pub mod settings;
 pub mod template;

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use singer_common::directory::{Directory, DirectoryError};
 use singer_common::dn::DnKey;
 use singer_common::message::{Message, MessageError, RecordMessage, SchemaMessage};
@@ -16,9 +18,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::ack::Ack;
-use crate::config::TargetConfig;
+use crate::config::{OnError, TargetConfig};
 use crate::map::{MapError, Mapping, Task};
 use crate::order::{Kind, Order};
+use crate::rejects::{self, Answer, Origin, Reject, RejectFile, RejectFileError, is_records_fault};
 use crate::validate::RecordValidator;
 use crate::write::{Applier, Effect};
 
@@ -88,9 +91,58 @@ pub enum LoadError {
     /// The directory could not be completed.
     #[error("{0}")]
     Directory(#[from] DirectoryError),
+    /// More records were rejected than may be.
+    #[error("{error} (and max_rejects: {max} record(s) are rejected already)")]
+    TooManyRejects {
+        /// The limit.
+        max: u64,
+        /// What is wrong with the record that is one too many.
+        error: Box<LoadError>,
+    },
+    /// A rejected record could not be kept.
+    #[error("{0}")]
+    RejectFile(#[from] RejectFileError),
     /// Printing STATE failed.
     #[error("{0}")]
     Output(#[from] WriteError),
+}
+
+impl LoadError {
+    /// The directory's error, when it is one record's.
+    fn of_directory(&self) -> Option<&DirectoryError> {
+        match self {
+            LoadError::Write { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+
+    /// What is wrong, without the line and the stream.
+    fn reason(&self) -> String {
+        match self {
+            LoadError::Record { reason, .. } => reason.clone(),
+            LoadError::Map { error, .. } => error.to_string(),
+            LoadError::Write { error, .. } => error.to_string(),
+            other => other.to_string(),
+        }
+    }
+
+    /// Whether the record alone is to blame, and others may well be written.
+    fn is_records_fault(&self) -> bool {
+        match self {
+            LoadError::Record { .. } | LoadError::Map { .. } => true,
+            LoadError::Write { error, .. } => is_records_fault(error),
+            _ => false,
+        }
+    }
+}
+
+/// How a run ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ending {
+    /// The signal that stopped it.
+    pub stopped: Option<Signal>,
+    /// Records that were rejected.
+    pub rejected: u64,
 }
 
 /// What was done to a stream's entries.
@@ -106,6 +158,16 @@ pub struct Counts {
     pub deleted: u64,
     /// Entries that were right already.
     pub unchanged: u64,
+    /// Records that were rejected.
+    pub rejected: u64,
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Counts { added, modified, deleted, unchanged, rejected, records: _ } = self;
+        write!(f, "{added} added, {modified} modified, {deleted} deleted, {unchanged} unchanged")?;
+        if *rejected > 0 { write!(f, ", {rejected} rejected") } else { Ok(()) }
+    }
 }
 
 /// A stream, once its SCHEMA is known.
@@ -113,6 +175,14 @@ struct Stream {
     mapping: Mapping,
     validator: Option<RecordValidator>,
     key_properties: Vec<String>,
+    origin: Arc<Origin>,
+}
+
+/// What is kept of a record while it is on its way, should it be rejected.
+#[derive(Debug, Clone)]
+struct Kept {
+    record: Arc<Value>,
+    origin: Arc<Origin>,
 }
 
 /// A task on its way.
@@ -123,6 +193,10 @@ struct Work {
     stream: String,
     task: Task,
     key: DnKey,
+    /// Only under `on_error: skip`.
+    kept: Option<Kept>,
+    /// Why it was too early at its last try.
+    answer: Option<Answer>,
 }
 
 type Finished = (Work, Result<Effect, DirectoryError>);
@@ -146,15 +220,22 @@ pub struct Load<'a, W: Write> {
     progress_at_last_try: Option<u64>,
     failure: Option<(u64, LoadError)>,
     printed: Instant,
+    /// Under `on_error: skip`.
+    rejects: Option<RejectFile>,
+    rejected: u64,
+    retry_rejects: bool,
 }
 
 impl<'a, W: Write> Load<'a, W> {
-    /// A run into an open directory.
+    /// A run into an open directory. `rejects` is where records go under `on_error: skip`; with `retry_rejects` such
+    /// a file is the input.
     pub fn new(
         config: &'a TargetConfig,
         directory: Directory,
         writer: &'a mut SingerWriter<W>,
         stop: Stop,
+        rejects: Option<RejectFile>,
+        retry_rejects: bool,
     ) -> Self {
         let applier = Applier::new(directory.clone(), config.create_parents);
         Self {
@@ -173,27 +254,26 @@ impl<'a, W: Write> Load<'a, W> {
             progress_at_last_try: None,
             failure: None,
             printed: Instant::now(),
+            rejects,
+            rejected: 0,
+            retry_rejects,
         }
     }
 
     /// Reads the input to its end (or to a failure, or a signal), and leaves everything taken in written or refused.
-    pub async fn run(mut self, input: Box<dyn BufRead + Send>) -> Result<Option<Signal>, LoadError> {
+    pub async fn run(mut self, input: Box<dyn BufRead + Send>) -> Result<Ending, LoadError> {
         let started = Instant::now();
         let metrics = Metrics::new(self.config.metrics);
         let result = self.consume(input).await;
         for (stream, counts) in &self.counts {
             metrics.record_count(stream, counts.records);
-            tracing::info!(
-                stream = stream.as_str(),
-                "{stream}: {} added, {} modified, {} deleted, {} unchanged",
-                counts.added,
-                counts.modified,
-                counts.deleted,
-                counts.unchanged
-            );
+            tracing::info!(stream = stream.as_str(), "{stream}: {counts}");
         }
         metrics.job_duration(started.elapsed(), matches!(result, Ok(None)));
-        result
+        if let (OnError::Skip { file, .. }, true) = (&self.config.on_error, self.rejected > 0) {
+            tracing::warn!("{} record(s) were rejected: see {}", self.rejected, file.display());
+        }
+        result.map(|stopped| Ending { stopped, rejected: self.rejected })
     }
 
     async fn consume(&mut self, input: Box<dyn BufRead + Send>) -> Result<Option<Signal>, LoadError> {
@@ -236,7 +316,10 @@ impl<'a, W: Write> Load<'a, W> {
     /// Whether another line can be taken in: memory stays bounded, and what waits for a line gets it.
     fn wants_more(&mut self, idle: bool) -> bool {
         if self.order.len() >= MAX_WAITING {
-            self.refuse_parked();
+            // Under `on_error: skip`, too: parents may be still to come, and only the memory for waiting is used up.
+            if let Some((work, error)) = self.first_refused() {
+                self.fail(work.number, error);
+            }
             return false;
         }
         idle || self.order.len() - self.order.parked() < self.config.max_in_flight * TASKS_AHEAD
@@ -247,7 +330,8 @@ impl<'a, W: Write> Load<'a, W> {
     fn try_again(&mut self) -> bool {
         if self.progress_at_last_try == Some(self.progress) {
             self.refuse_parked();
-            return false;
+            // What waited behind what was left out can begin.
+            return self.order.has_ready();
         }
         self.progress_at_last_try = Some(self.progress);
         self.order.unpark_all();
@@ -297,14 +381,15 @@ impl<'a, W: Write> Load<'a, W> {
             Ok(Effect::Deleted) => counts.deleted += 1,
             Ok(Effect::Unchanged) => counts.unchanged += 1,
             Ok(Effect::Ignored) => {}
-            Ok(Effect::NoParent | Effect::HasChildren) => {
-                self.order.park(work.number, work);
+            Ok(Effect::TooEarly(answer)) => {
+                self.order.park(work.number, Work { answer: Some(answer), ..work });
                 return;
             }
             Err(error) => {
-                let Work { number, line, stream, .. } = work;
-                self.order.ended(number);
-                self.fail(number, LoadError::Write { line, stream, error });
+                self.order.ended(work.number);
+                self.progress += 1;
+                let (line, stream) = (work.line, work.stream.clone());
+                self.refused(&work, LoadError::Write { line, stream, error });
                 return;
             }
         }
@@ -313,19 +398,69 @@ impl<'a, W: Write> Load<'a, W> {
         self.ack.done(work.number);
     }
 
-    /// What came too early, and whose time never came.
+    /// What came too early, and whose time never came: the oldest of it ends the run, or all of it is left out.
     fn refuse_parked(&mut self) {
+        while let Some((work, error)) = self.first_refused() {
+            self.order.ended(work.number);
+            self.refused(&work, error);
+        }
+    }
+
+    /// The oldest of what came too early, and what is wrong with it.
+    fn first_refused(&self) -> Option<(Work, LoadError)> {
+        let (kind, work) = self.order.first_parked()?;
         let count = self.order.parked();
-        let Some((kind, work)) = self.order.first_parked() else { return };
-        let Work { number, line, stream, task, .. } = work.clone();
-        let dn = task.dn().unwrap_or_default();
+        let dn = work.task.dn().unwrap_or_default();
         let reason = match kind {
             Kind::Upsert => format!(
                 "`{dn}` cannot be added: an entry above it is not there, no record made it, and it cannot be made from its name alone (create_parents); {count} record(s) wait like this one"
             ),
             Kind::Delete => format!("`{dn}` cannot be deleted: entries that no record deletes lie below it"),
         };
-        self.fail(number, LoadError::Record { line, stream, reason });
+        let error = LoadError::Record { line: work.line, stream: work.stream.clone(), reason };
+        Some((work.clone(), error))
+    }
+
+    /// A record that the directory did not take.
+    fn refused(&mut self, work: &Work, error: LoadError) {
+        let Some(Kept { record, origin }) = &work.kept else { return self.fail(work.number, error) };
+        let answer = error.of_directory().and_then(Answer::of).or_else(|| work.answer.clone());
+        let reason = error.reason();
+        let reject = Reject {
+            stream: &work.stream,
+            line: work.line,
+            dn: work.task.dn(),
+            answer: answer.as_ref(),
+            reason: &reason,
+            record,
+        };
+        self.reject(work.number, &reject, origin, error);
+    }
+
+    /// Leaves a record out, or ends the run when that is not the record's own fault, or one too many.
+    fn reject(&mut self, number: u64, reject: &Reject<'_>, origin: &Arc<Origin>, error: LoadError) {
+        let OnError::Skip { max, .. } = self.config.on_error else { return self.fail(number, error) };
+        let Some(file) = &mut self.rejects else { return self.fail(number, error) };
+        if !error.is_records_fault() {
+            return self.fail(number, error);
+        }
+        if let Some(max) = max.filter(|max| self.rejected >= *max) {
+            return self.fail(number, LoadError::TooManyRejects { max, error: Box::new(error) });
+        }
+        let line = reject.to_line(origin, self.directory.schema());
+        if let Err(e) = file.write(reject.stream, origin, &line) {
+            return self.fail(number, e.into());
+        }
+        tracing::warn!(
+            stream = reject.stream,
+            "line {}, stream `{}`: rejected: {}",
+            reject.line,
+            reject.stream,
+            reject.safe_reason(origin)
+        );
+        self.rejected += 1;
+        self.counts.entry(reject.stream.to_owned()).or_default().rejected += 1;
+        self.ack.done(number);
     }
 
     /// Keeps the failure of the earliest record. What comes after it is not begun; what came before goes on.
@@ -339,6 +474,10 @@ impl<'a, W: Write> Load<'a, W> {
     fn print_state(&mut self, last: bool) -> Result<(), LoadError> {
         let due = last || self.directory.applies_at_once() && self.printed.elapsed() >= STATE_INTERVAL;
         if due && let Some(state) = self.ack.take_safe() {
+            // A STATE says that what it covers is kept somewhere.
+            if let Some(file) = &mut self.rejects {
+                file.sync()?;
+            }
             self.writer.line(state.get())?;
             self.printed = Instant::now();
         }
@@ -349,9 +488,24 @@ impl<'a, W: Write> Load<'a, W> {
     fn take(&mut self, line: u64, text: &[u8]) {
         // A failure of this line comes after every record begun so far.
         let here = u64::MAX - 1;
-        let result = match Message::parse(text) {
+        let retried = if self.retry_rejects { rejects::read_line(text) } else { None };
+        let message = match retried {
+            Some(Ok(retried)) => {
+                let stream = retried.message.stream.as_str();
+                for property in &retried.still_masked {
+                    tracing::warn!(
+                        stream,
+                        "line {line}, stream `{stream}`: `{property}` is masked, and is left out: put the value in for it to be written"
+                    );
+                }
+                Ok(Message::Record(retried.message))
+            }
+            Some(Err(error)) => Err(error),
+            None => Message::parse(text),
+        };
+        let result = match message {
             Ok(Message::Schema(schema)) => self.schema(line, &schema),
-            Ok(Message::Record(record)) => self.record(line, &record),
+            Ok(Message::Record(record)) => self.record(line, record),
             Ok(Message::State(state)) => {
                 self.ack.state(state);
                 Ok(())
@@ -365,6 +519,11 @@ impl<'a, W: Write> Load<'a, W> {
                 stream,
                 reason: "BATCH messages cannot be read by this version; let the tap send RECORD messages"
                     .into(),
+            }),
+            Err(MessageError::UnknownType(kind)) if kind == rejects::KIND => Err(LoadError::Record {
+                line,
+                stream: String::new(),
+                reason: "a line of a reject file; give --retry-rejects to have it tried again".into(),
             }),
             Err(error) => Err(LoadError::Message { line, error }),
         };
@@ -394,38 +553,66 @@ impl<'a, W: Write> Load<'a, W> {
         for warning in warnings {
             tracing::warn!(stream = message.stream.as_str(), "{warning}");
         }
-        let stream = Stream { mapping, validator, key_properties: message.key_properties.clone() };
+        let origin = Arc::new(Origin::new(message, mapping.secret_properties()));
+        let stream = Stream { mapping, validator, key_properties: message.key_properties.clone(), origin };
         self.streams.insert(message.stream.clone(), stream);
         self.counts.entry(message.stream.clone()).or_default();
         Ok(())
     }
 
-    fn record(&mut self, line: u64, message: &RecordMessage) -> Result<(), LoadError> {
-        let bad = |reason| LoadError::Record { line, stream: message.stream.clone(), reason };
-        let Some(stream) = self.streams.get(&message.stream) else {
-            return Err(bad("a RECORD came before the stream's SCHEMA".into()));
+    fn record(&mut self, line: u64, message: RecordMessage) -> Result<(), LoadError> {
+        let RecordMessage { stream: name, record, .. } = message;
+        let Some(stream) = self.streams.get(&name) else {
+            let reason = "a RECORD came before the stream's SCHEMA".into();
+            return Err(LoadError::Record { line, stream: name, reason });
         };
-        if let Some(key) = stream.key_properties.iter().find(|k| message.record.get(k.as_str()).is_none()) {
-            return Err(bad(format!("the record lacks its key property `{key}`")));
-        }
-        if let Some(validator) = &stream.validator {
-            validator.check(&message.record).map_err(bad)?;
-        }
-        let task = stream
-            .mapping
-            .map(&message.record, self.directory.schema())
-            .map_err(|error| LoadError::Map { line, stream: message.stream.clone(), error })?;
-        let key = task.dn().map(|dn| self.applier.key(dn)).transpose().map_err(|e| bad(e.to_string()))?;
+        let planned = self.plan(line, &name, stream, &record);
+        let origin = stream.origin.clone();
         let number = self.ack.begin();
-        self.counts.entry(message.stream.clone()).or_default().records += 1;
+        let (task, key) = match planned {
+            Ok(planned) => planned,
+            Err(error) => {
+                let reason = error.reason();
+                let reject =
+                    Reject { stream: &name, line, dn: None, answer: None, reason: &reason, record: &record };
+                self.reject(number, &reject, &origin, error);
+                return Ok(());
+            }
+        };
+        self.counts.entry(name.clone()).or_default().records += 1;
         let Some(key) = key else {
             self.ack.done(number);
             return Ok(());
         };
         let kind = if matches!(task, Task::Delete { .. }) { Kind::Delete } else { Kind::Upsert };
-        let work = Work { number, line, stream: message.stream.clone(), task, key: key.clone() };
+        let kept = self.rejects.is_some().then(|| Kept { record: Arc::new(record), origin });
+        let work = Work { number, line, stream: name, task, key: key.clone(), kept, answer: None };
         self.order.submit(number, key, kind, work);
         Ok(())
+    }
+
+    /// What a record asks for, and the entry it is about.
+    fn plan(
+        &self,
+        line: u64,
+        name: &str,
+        stream: &Stream,
+        record: &Value,
+    ) -> Result<(Task, Option<DnKey>), LoadError> {
+        let bad = |reason| LoadError::Record { line, stream: name.to_owned(), reason };
+        if let Some(key) = stream.key_properties.iter().find(|k| record.get(k.as_str()).is_none()) {
+            return Err(bad(format!("the record lacks its key property `{key}`")));
+        }
+        if let Some(validator) = &stream.validator {
+            validator.check(record).map_err(bad)?;
+        }
+        let task = stream.mapping.map(record, self.directory.schema()).map_err(|error| LoadError::Map {
+            line,
+            stream: name.to_owned(),
+            error,
+        })?;
+        let key = task.dn().map(|dn| self.applier.key(dn)).transpose().map_err(|e| bad(e.to_string()))?;
+        Ok((task, key))
     }
 }
 

@@ -1,6 +1,6 @@
 //! From a record to the entry it asks for. Pure: the same record gives the same entry.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::{Map, Value};
 use singer_common::dn::{Dn, SuffixRewrite, escape_value};
@@ -11,6 +11,7 @@ use singer_common::settings::SettingsError;
 
 use crate::config::{OnDelete, Rule, TargetConfig, is_attribute_description};
 use crate::plan::{Policy, Wanted, WantedEntry};
+use crate::rejects::is_secret_attribute;
 use crate::template::{DnTemplate, RenderError};
 
 mod attributes;
@@ -181,6 +182,21 @@ impl Mapping {
             defaults.push(Wanted { description: target.description, values, policy: Policy::Keep });
         }
         Ok(Mapping { naming, columns, rule, values, defaults, rewrites: config.dn_rewrite.clone() })
+    }
+
+    /// The properties whose values become those of secret attributes, directly or by a template.
+    pub fn secret_properties(&self) -> BTreeSet<String> {
+        let is_secret = |target: &Target| is_secret_attribute(&target.description);
+        let mapped = self.columns.iter().filter(|c| c.attributes.iter().any(is_secret));
+        let mut names: BTreeSet<String> = mapped.map(|c| c.property.clone()).collect();
+        let made = self.rule.values.iter().filter(|(name, _)| is_secret_attribute(name));
+        for name in made.flat_map(|(_, template)| template.names()) {
+            // A template's name is an attribute's or a property's.
+            let becomes = |c: &&Column| c.attributes.iter().any(|t| t.description.eq_ignore_ascii_case(name));
+            names.extend(self.columns.iter().filter(becomes).map(|c| c.property.clone()));
+            names.insert(name.to_owned());
+        }
+        names
     }
 
     /// The task of one record, which is an object.

@@ -13,8 +13,9 @@ use singer_common::settings::SettingsError;
 use singer_common::signals::Stop;
 use singer_common::writer::{SingerWriter, WriteError};
 
-use crate::config::TargetConfig;
-use crate::load::Load;
+use crate::config::{OnError, TargetConfig};
+use crate::load::{Ending, Load};
+use crate::rejects::RejectFile;
 use crate::settings::{ABOUT, TABLE};
 
 /// Reads Singer messages and makes an LDAP directory, or an LDIF file, match them.
@@ -27,6 +28,9 @@ pub struct Args {
     /// Read messages from a file instead of stdin
     #[arg(long, value_name = "PATH")]
     pub input: Option<String>,
+    /// The input is a reject file (setting reject_file): its records are tried again
+    #[arg(long)]
+    pub retry_rejects: bool,
 }
 
 const AFTER_HELP: &str = "\
@@ -34,10 +38,14 @@ Examples:
   tap-csv --config csv.json | target-ldap --config target.json > state.json
   tap-ldap --config a.json | target-ldap --config b.json     (mirrors one directory into another)
   target-ldap --config target.json --input records.singer
+  target-ldap --config target.json --input rejects.jsonl --retry-rejects
   target-ldap --config target.json --test
 
 Exit codes: 0 done; 1 failed while running; 2 usage or configuration; 3 could not connect or bind;
-130/143 stopped by a signal. `target-ldap --about` lists all settings.";
+4 done, but records were rejected (on_error: skip); 130/143 stopped by a signal. `target-ldap --about` lists all settings.";
+
+/// All done, but some records were rejected.
+const REJECTED: u8 = 4;
 
 /// Runs the target and gives the process's exit code.
 pub fn main() -> ExitCode {
@@ -78,12 +86,28 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         })?)),
         None => Box::new(BufReader::with_capacity(64 * 1024, std::io::stdin())),
     };
+    let rejects = match &config.on_error {
+        OnError::Skip { file, .. } => {
+            let rejects = RejectFile::open(file)?;
+            if args.input.as_ref().is_some_and(|input| rejects.is_same_as(input.as_ref())) {
+                let problem = "the same file as --input, which would be read while it grows";
+                return Err(SettingsError::value("reject_file", problem, "another file").into());
+            }
+            Some(rejects)
+        }
+        OnError::Fail => None,
+    };
     let directory = Directory::open(&config.directory, Access::Write(config.ldif_format)).await?;
     // From here on a signal is taken up between records.
     stop.handle();
-    let stopped = Load::new(&config, directory.clone(), &mut writer, stop).run(input).await?;
+    let load = Load::new(&config, directory.clone(), &mut writer, stop, rejects, args.retry_rejects);
+    let ending = load.run(input).await?;
     directory.close().await;
-    Ok(stopped.map_or(ExitCode::SUCCESS, |signal| ExitCode::from(signal.exit_code())))
+    Ok(match ending {
+        Ending { stopped: Some(signal), .. } => ExitCode::from(signal.exit_code()),
+        Ending { rejected: 0, .. } => ExitCode::SUCCESS,
+        Ending { .. } => ExitCode::from(REJECTED),
+    })
 }
 
 async fn health(config: &TargetConfig, writer: &mut SingerWriter) -> anyhow::Result<ExitCode> {

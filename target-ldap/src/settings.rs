@@ -35,10 +35,20 @@ const OWN: &[Setting] = &[
     .or("[]"),
     Setting::new(
         "on_error",
-        Kind::Choice(&["fail"]),
-        "What a bad record does: `fail` ends the run at it; what came before it is written.",
+        Kind::Choice(&["fail", "skip"]),
+        "What a bad record does. `fail` ends the run at it; what came before it is written. `skip` puts it into `reject_file` and goes on; the run ends with exit code 4. Only what is the record's own fault is skipped, not what is the connection's or the server's.",
     )
     .or("\"fail\""),
+    Setting::new(
+        "reject_file",
+        Kind::Text,
+        "With `on_error: skip`: the file that rejected records are appended to, one JSON object a line, as `--retry-rejects` reads it. Passwords in it are masked.",
+    ),
+    Setting::new(
+        "max_rejects",
+        Kind::Integer { min: 0, max: i64::MAX },
+        "With `on_error: skip`: the most records of one run that may be rejected. One more ends the run with exit code 1, STATE staying before it.",
+    ),
     Setting::new(
         "validate_records",
         Kind::Boolean,

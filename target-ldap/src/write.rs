@@ -10,6 +10,7 @@ use singer_common::entry::{Attribute, Entry, base_type};
 
 use crate::map::Task;
 use crate::plan::WantedEntry;
+use crate::rejects::Answer;
 
 /// What became of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,10 +25,9 @@ pub enum Effect {
     Unchanged,
     /// The rule says to do nothing.
     Ignored,
-    /// The entry above it is not there, and is none that could be made. Not done.
-    NoParent,
-    /// Entries lie below the one to be deleted. Not done.
-    HasChildren,
+    /// Not done, and may be later: the entry above it is not there, and is none that could be made; or entries lie
+    /// below the one to be deleted.
+    TooEarly(Answer),
 }
 
 /// Carries tasks out. Cheap to clone.
@@ -55,7 +55,9 @@ impl Applier {
             Task::Delete { dn } => match self.directory.apply(&Change::Delete { dn: dn.clone() }).await {
                 Ok(()) => Ok(Effect::Deleted),
                 Err(e) if e.is_no_such_object() => Ok(Effect::Unchanged),
-                Err(e) if e.code() == Some(result_code::NOT_ALLOWED_ON_NON_LEAF) => Ok(Effect::HasChildren),
+                Err(e) if e.code() == Some(result_code::NOT_ALLOWED_ON_NON_LEAF) => {
+                    Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()))
+                }
                 Err(e) => Err(e),
             },
             Task::Upsert(wanted) => self.upsert(wanted).await,
@@ -110,7 +112,7 @@ impl Applier {
                 if self.create_parents(&wanted.dn).await? {
                     self.directory.apply(&change).await.map(|()| Effect::Added)
                 } else {
-                    Ok(Effect::NoParent)
+                    Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()))
                 }
             }
             Err(e) => Err(e),

@@ -8,14 +8,12 @@ const PLANNED: &[&str] = &[
     "dry_run",
     "max_changes",
     "max_deletes",
-    "max_rejects",
     "metrics_file",
     "metrics_listen",
     "otlp_endpoint",
     "partitions",
     "process_activate_version",
     "referral_hosts",
-    "reject_file",
     "undo_file",
 ];
 

@@ -17,6 +17,7 @@ mod memory;
 mod mirror;
 mod provider;
 mod regressions;
+mod rejects;
 mod report;
 mod streams;
 mod support;

@@ -123,6 +123,36 @@ pub fn may_be_retried(code: u32) -> bool {
     matches!(code, BUSY | UNAVAILABLE)
 }
 
+/// Whether the answer is about the entry or the values of one update, and says nothing of the next one (RFC 4511
+/// appendix A.2: the attribute, name and update problems, and insufficientAccessRights, which access control
+/// decides entry by entry).
+pub fn concerns_entry(code: u32) -> bool {
+    concerns_attribute(code)
+        || matches!(
+            code,
+            NO_SUCH_OBJECT
+                | 33 // aliasProblem
+                | INVALID_DN_SYNTAX
+                | 36 // aliasDereferencingProblem
+                | INSUFFICIENT_ACCESS_RIGHTS
+                | UNWILLING_TO_PERFORM
+                | NOT_ALLOWED_ON_NON_LEAF
+                | ENTRY_ALREADY_EXISTS
+                | 71 // affectsMultipleDSAs
+        )
+}
+
+/// Whether the answer is about an attribute of an entry: its type, its values, or how it goes with the object classes.
+pub fn concerns_attribute(code: u32) -> bool {
+    // 17 to 19: undefinedAttributeType, inappropriateMatching, constraintViolation; 21: invalidAttributeSyntax;
+    // 67: notAllowedOnRDN; 69: objectClassModsProhibited.
+    matches!(
+        code,
+        NO_SUCH_ATTRIBUTE | 17
+            ..=19 | ATTRIBUTE_OR_VALUE_EXISTS | 21 | NAMING_VIOLATION | OBJECT_CLASS_VIOLATION | 67 | 69
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,454 @@
+//! Records that are left out under `on_error: skip`: which failures are a record's own, and the file that keeps them.
+//!
+//! The file is JSONL. Each rejected record is a line of type REJECT; ahead of a stream's first one, and again when the
+//! stream's SCHEMA changed, goes that SCHEMA as its own line: so the file is a complete input for `--retry-rejects`.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use singer_common::directory::DirectoryError;
+use singer_common::directory::ldap::result_code;
+use singer_common::message::{MessageError, RecordMessage, SchemaMessage};
+use singer_common::schema::Schema;
+
+/// What stands in the file for a value that nobody is to read there.
+const MASK: &str = "***";
+/// The `type` of a rejected record's line.
+pub const KIND: &str = "REJECT";
+
+/// Attributes whose values are passwords or keys (RFC 4519 section 2.41, RFC 2798 section 2.10, RFC 3112; those of
+/// Active Directory, Samba, FreeIPA and MIT Kerberos).
+const SECRET_ATTRIBUTES: &[&str] = &[
+    "userPassword",
+    "unicodePwd",
+    "authPassword",
+    "clearTextPassword",
+    "nsSLAPD-RootPW",
+    "olcRootPW",
+    "sambaNTPassword",
+    "sambaLMPassword",
+    "sambaPasswordHistory",
+    "krbPrincipalKey",
+    "ipaNTHash",
+    "userPKCS12",
+];
+
+/// Whether an attribute's values are never to be shown.
+pub fn is_secret_attribute(description: &str) -> bool {
+    let name = singer_common::entry::base_type(description);
+    SECRET_ATTRIBUTES.iter().any(|s| s.eq_ignore_ascii_case(name))
+}
+
+/// Whether a property's name says that it holds a password, whatever it is mapped to.
+fn is_secret_name(property: &str) -> bool {
+    let name: String =
+        property.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    ["password", "passwd", "pwd", "passwordhash", "secret"].iter().any(|end| name.ends_with(end))
+        || is_secret_attribute(property)
+}
+
+/// What the directory said when it refused.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Answer {
+    /// LDAP's result code.
+    pub code: u32,
+    /// The diagnostic message.
+    pub text: String,
+    /// The matchedDN.
+    pub matched: String,
+}
+
+impl Answer {
+    /// The answer in an error, when the directory gave one.
+    pub fn of(error: &DirectoryError) -> Option<Answer> {
+        match error {
+            DirectoryError::Operation { code, matched, text, .. } => {
+                Some(Answer { code: *code, text: text.clone(), matched: matched.clone() })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether a failure is the record's own: the next record may well succeed. What is the connection's or the server's
+/// is not, nor what only may be the record's.
+pub fn is_records_fault(error: &DirectoryError) -> bool {
+    let Some(Answer { code, text, .. }) = Answer::of(error) else { return false };
+    if code == result_code::UNWILLING_TO_PERFORM {
+        // Active Directory says so to a password against its policy, slapd to a name outside its naming contexts: the
+        // record's. But also the server's, to every write: slapd's `readonly on` ("operation restricted") and its
+        // replicas without updateref ("shadow context"), 389 DS while it imports or is set read-only.
+        let text = text.to_ascii_lowercase();
+        let locked = ["operation restricted", "shadow context", "read-only", "readonly", "read only"];
+        return !locked.iter().any(|words| text.contains(words));
+    }
+    result_code::concerns_entry(code)
+}
+
+/// The attribute that a server's diagnostic message names, in the three ways that servers have:
+/// `attribute 'sn'` (slapd, Samba) or `attribute "sn"` (389 DS), `sn: value #0 invalid per syntax` (slapd, 389 DS),
+/// and `Att 4 (sn)` (Active Directory).
+pub fn attribute_named(answer: &Answer, schema: &Schema) -> Option<String> {
+    if !result_code::concerns_attribute(answer.code) {
+        return None;
+    }
+    let known = |name: &str| schema.attribute_type(name).is_some();
+    let quoted = |text: &str| -> Option<String> {
+        let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"' | '`'))?;
+        let end = if quote == '`' { '\'' } else { quote };
+        let name = text.strip_prefix(quote)?.split(end).next()?;
+        crate::config::is_attribute_description(name).then(|| name.to_owned())
+    };
+    let text = answer.text.as_str();
+    let mut after_word = text.split("ttribute ").skip(1);
+    if let Some(name) = after_word.find_map(quoted) {
+        return Some(name);
+    }
+    for part in text.split("Att ").skip(1) {
+        let name = part.split_once('(').and_then(|(_, rest)| rest.split(')').next());
+        if let Some(name) = name.filter(|n| crate::config::is_attribute_description(n)) {
+            return Some(name.to_owned());
+        }
+    }
+    let mut parts = text.split(": ").flat_map(|p| p.rsplit(['\n', ' ']).next());
+    // The last part has no colon behind it.
+    let count = text.matches(": ").count();
+    parts
+        .by_ref()
+        .take(count)
+        .find(|p| crate::config::is_attribute_description(p) && known(p))
+        .map(str::to_owned)
+}
+
+/// What a rejected record's line needs to know of its stream. Shared by the stream's records under way: a SCHEMA that
+/// changes meanwhile is not theirs.
+#[derive(Debug)]
+pub struct Origin {
+    schema: String,
+    secrets: BTreeSet<String>,
+}
+
+impl Origin {
+    /// Of a SCHEMA, and the properties that become secret attributes.
+    pub fn new(message: &SchemaMessage, secrets: BTreeSet<String>) -> Origin {
+        let schema = json!({"type": "SCHEMA", "stream": message.stream, "schema": message.schema,
+            "key_properties": message.key_properties});
+        Origin { schema: schema.to_string(), secrets }
+    }
+
+    fn is_secret(&self, property: &str) -> bool {
+        self.secrets.contains(property) || is_secret_name(property)
+    }
+}
+
+/// A rejected record.
+#[derive(Debug)]
+pub struct Reject<'a> {
+    /// Its stream.
+    pub stream: &'a str,
+    /// Its line in the input, from 1.
+    pub line: u64,
+    /// Its entry, where that is known.
+    pub dn: Option<&'a str>,
+    /// What the directory said, if it was asked.
+    pub answer: Option<&'a Answer>,
+    /// What is wrong, for people.
+    pub reason: &'a str,
+    /// The record.
+    pub record: &'a Value,
+}
+
+impl Reject<'_> {
+    /// The reason, without the record's secrets, should a server have repeated one.
+    pub fn safe_reason(&self, origin: &Origin) -> String {
+        scrubbed(self.reason, self.record, origin)
+    }
+
+    /// The line, without a line feed.
+    pub fn to_line(&self, origin: &Origin, schema: &Schema) -> String {
+        let empty = Map::new();
+        let mut masked = Vec::new();
+        let mut record = Map::new();
+        for (property, value) in self.record.as_object().unwrap_or(&empty) {
+            let hide = !value.is_null() && origin.is_secret(property);
+            if hide {
+                masked.push(property.clone());
+            }
+            record.insert(property.clone(), if hide { Value::String(MASK.into()) } else { value.clone() });
+        }
+        let text = self.answer.map(|a| scrubbed(&a.text, self.record, origin));
+        json!({
+            "type": KIND,
+            "stream": self.stream,
+            "line": self.line,
+            "dn": self.dn,
+            "code": self.answer.map(|a| a.code),
+            "message": text.filter(|t| !t.is_empty()),
+            "matched_dn": self.answer.map(|a| &a.matched).filter(|m| !m.is_empty()),
+            "attribute": self.answer.and_then(|a| attribute_named(a, schema)),
+            "reason": self.safe_reason(origin),
+            "record": record,
+            "masked": masked,
+        })
+        .to_string()
+    }
+}
+
+/// Shorter secrets are found in every text.
+const SHORTEST_SECRET: usize = 4;
+
+fn scrubbed(text: &str, record: &Value, origin: &Origin) -> String {
+    let mut text = text.to_owned();
+    for (property, value) in record.as_object().into_iter().flatten() {
+        if !origin.is_secret(property) {
+            continue;
+        }
+        let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        for secret in values.iter().filter_map(Value::as_str).filter(|s| s.len() >= SHORTEST_SECRET) {
+            text = text.replace(secret, MASK);
+        }
+    }
+    text
+}
+
+/// A rejected record, read again.
+#[derive(Debug)]
+pub struct Retried {
+    /// The record as it is to be tried. Values that are still masked are not in it.
+    pub message: RecordMessage,
+    /// The properties left out because they are still masked.
+    pub still_masked: Vec<String>,
+}
+
+/// Reads a line of a reject file; `None` when it is a message of another type.
+pub fn read_line(line: &[u8]) -> Option<Result<Retried, MessageError>> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        r#type: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct Line {
+        stream: String,
+        record: Map<String, Value>,
+        #[serde(default)]
+        masked: Vec<String>,
+    }
+    let envelope: Envelope = serde_json::from_slice(line).ok()?;
+    if envelope.r#type.as_deref() != Some(KIND) {
+        return None;
+    }
+    let read: Result<Line, _> = serde_json::from_slice(line);
+    Some(read.map_err(|e| MessageError::Malformed { kind: KIND.into(), reason: e.to_string() }).map(
+        |mut read| {
+            let still_masked: Vec<String> = read
+                .masked
+                .into_iter()
+                .filter(|property| read.record.get(property).is_some_and(|v| v == MASK))
+                .collect();
+            for property in &still_masked {
+                read.record.shift_remove(property);
+            }
+            let record = Value::Object(read.record);
+            Retried { message: RecordMessage { stream: read.stream, record, version: None }, still_masked }
+        },
+    ))
+}
+
+/// The reject file could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("reject_file {path}: {error}; the record is not left out, and STATE stays before it")]
+pub struct RejectFileError {
+    path: String,
+    error: io::Error,
+}
+
+/// The file, open for the run. Lines are appended: what an earlier run left there, its STATE no longer brings.
+#[derive(Debug)]
+pub struct RejectFile {
+    path: PathBuf,
+    file: File,
+    /// The SCHEMA that stands above a stream's next line.
+    written: HashMap<String, Arc<Origin>>,
+    dirty: bool,
+}
+
+impl RejectFile {
+    /// Opens or creates the file, readable by the group at most: it holds records.
+    pub fn open(path: &Path) -> Result<RejectFile, RejectFileError> {
+        let fail = |error| RejectFileError { path: path.display().to_string(), error };
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
+        let mut file = options.open(path).map_err(fail)?;
+        end_broken_line(&mut file).map_err(fail)?;
+        Ok(RejectFile { path: path.to_owned(), file, written: HashMap::new(), dirty: false })
+    }
+
+    /// Whether this is the file of that name, too: it must not be read while it grows.
+    pub fn is_same_as(&self, other: &Path) -> bool {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt as _;
+            let (ours, theirs) = (self.file.metadata(), std::fs::metadata(other));
+            matches!((ours, theirs), (Ok(a), Ok(b)) if a.is_file() && a.dev() == b.dev() && a.ino() == b.ino())
+        }
+        #[cfg(not(unix))]
+        {
+            matches!((self.path.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b)
+        }
+    }
+
+    /// Appends a line, with the stream's SCHEMA ahead of it where it does not stand there yet.
+    pub fn write(&mut self, stream: &str, origin: &Arc<Origin>, line: &str) -> Result<(), RejectFileError> {
+        let mut text = String::new();
+        let known = self.written.get(stream).is_some_and(|w| w.schema == origin.schema);
+        if !known {
+            text.push_str(&origin.schema);
+            text.push('\n');
+        }
+        text.push_str(line);
+        text.push('\n');
+        // In one call, and with no buffer of ours: what this returned from survives the process.
+        self.file.write_all(text.as_bytes()).map_err(|error| self.failure(error))?;
+        self.dirty = true;
+        if !known {
+            self.written.insert(stream.to_owned(), origin.clone());
+        }
+        Ok(())
+    }
+
+    /// Puts what was written on the disk. Before a STATE that covers it is printed.
+    pub fn sync(&mut self) -> Result<(), RejectFileError> {
+        if self.dirty {
+            match self.file.sync_data() {
+                // A pipe or a device has no disk behind it.
+                Err(e) if e.kind() != io::ErrorKind::InvalidInput => return Err(self.failure(e)),
+                _ => self.dirty = false,
+            }
+        }
+        Ok(())
+    }
+
+    fn failure(&self, error: io::Error) -> RejectFileError {
+        RejectFileError { path: self.path.display().to_string(), error }
+    }
+}
+
+/// A crash may have left half a line: what follows must not become part of it.
+fn end_broken_line(file: &mut File) -> io::Result<()> {
+    if !file.metadata()?.is_file() || file.metadata()?.len() == 0 {
+        return Ok(());
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    if last == *b"\n" { Ok(()) } else { file.write_all(b"\n") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn answer(code: u32, text: &str) -> Answer {
+        Answer { code, text: text.into(), matched: String::new() }
+    }
+
+    fn error(code: u32, text: &str) -> DirectoryError {
+        let matched = String::new();
+        DirectoryError::Operation { operation: "add", dn: "cn=x".into(), code, matched, text: text.into() }
+    }
+
+    #[test]
+    fn only_what_is_the_records_own_is_left_out() {
+        for code in [16, 17, 19, 20, 21, 32, 34, 50, 53, 64, 65, 66, 67, 68, 69, 71] {
+            assert!(is_records_fault(&error(code, "")), "{code}");
+        }
+        for code in [1, 2, 3, 8, 10, 11, 12, 13, 49, 51, 52, 54, 80, 118, 123, 4711] {
+            assert!(!is_records_fault(&error(code, "")), "{code}");
+        }
+        // slapd with `readonly on`, a replica of slapd, 389 DS with nsslapd-readonly.
+        for text in ["operation restricted", "shadow context; no update referral", "Server is read-only"] {
+            assert!(!is_records_fault(&error(53, text)), "{text}");
+        }
+        let lost = DirectoryError::Lost { operation: "add", dn: "cn=x".into(), reason: "reset".into() };
+        assert!(!is_records_fault(&lost));
+    }
+
+    #[test]
+    fn the_attribute_is_named_as_each_server_names_it() {
+        for (code, text, expected) in [
+            (65, "object class 'inetOrgPerson' requires attribute 'sn'", Some("sn")),
+            (65, "attribute 'uid' not allowed", Some("uid")),
+            (65, "missing attribute \"sn\" required by object class \"person\"\n", Some("sn")),
+            (65, "attribute \"carLicense\" not allowed\n", Some("carLicense")),
+            (19, "attribute 'testCount' cannot have multiple values", Some("testCount")),
+            (21, "mail: value #0 invalid per syntax", Some("mail")),
+            (21, "modify/add: telephoneNumber: value #1 invalid per syntax", Some("telephoneNumber")),
+            (17, "nonsense: attribute type undefined", None),
+            (
+                19,
+                "0000052D: AtrErr: DSID-03190F00, #1:\n\t0: 0000052D: problem 1005 (CONSTRAINT_ATT_TYPE), data 0, Att 9005a (unicodePwd)",
+                Some("unicodePwd"),
+            ),
+            (
+                65,
+                "objectclass_attrs: attribute 'mail' on entry 'cn=x' does not exist in the specified objectclasses!",
+                Some("mail"),
+            ),
+            (65, "no structural object class provided", None),
+            (19, "some attributes not unique", None),
+            (50, "no write access to attribute 'mail'", None),
+        ] {
+            let named = attribute_named(&answer(code, text), Schema::standard());
+            assert_eq!(named.as_deref(), expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_of_a_server_is_too_strange(text in "\\PC{0,40}|(attribute |Att |'|\"|`|: |\\(|sn){0,12}") {
+            let _ = attribute_named(&answer(65, &text), Schema::standard());
+        }
+
+        /// A line that was not corrected gives the record again, without what was hidden.
+        #[test]
+        fn a_line_read_again_is_the_record_without_its_secrets(
+            plain in "\\PC{0,12}", secret in "[a-zA-Z0-9]{4,12}", mapped in any::<bool>(),
+        ) {
+            let message = SchemaMessage { stream: "s".into(), schema: json!({}), key_properties: vec![] };
+            let property = if mapped { "geheim" } else { "user_password" };
+            let origin = Origin::new(&message, BTreeSet::from(["geheim".to_owned()]));
+            let record = json!({"id": 1, "plain": plain, property: secret});
+            let said = answer(19, &format!("<{secret}> is too weak"));
+            let reason = format!("constraintViolation (19): <{secret}> is too weak");
+            let reject = Reject {
+                stream: "s", line: 3, dn: Some("cn=x"), answer: Some(&said), reason: &reason, record: &record,
+            };
+            let line = reject.to_line(&origin, Schema::standard());
+            prop_assert!(!line.contains(&format!("<{secret}>")), "{line}");
+            let again = read_line(line.as_bytes()).unwrap().unwrap();
+            prop_assert_eq!(&again.message.record, &json!({"id": 1, "plain": plain}));
+            prop_assert_eq!(again.still_masked, vec![property.to_owned()]);
+            // Corrected, it is taken as it is.
+            let mut corrected: Value = serde_json::from_str(&line).unwrap();
+            corrected["record"][property] = json!("new");
+            let again = read_line(corrected.to_string().as_bytes()).unwrap().unwrap();
+            prop_assert_eq!(&again.message.record[property], "new");
+            prop_assert!(again.still_masked.is_empty());
+        }
+    }
+
+    #[test]
+    fn other_messages_are_none_of_its_lines() {
+        assert!(read_line(br#"{"type":"RECORD","stream":"s","record":{}}"#).is_none());
+        assert!(read_line(b"{").is_none());
+        assert!(read_line(br#"{"type":"REJECT","stream":"s","record":3}"#).unwrap().is_err());
+    }
+}
