@@ -414,6 +414,20 @@ pub fn pipe(tap_config: &Value, target_config: &Value) -> (Output, Output) {
 /// [`pipe`] for two prepared runs.
 #[track_caller]
 pub fn pipe_runs(tap: &Run, target: &Run) -> (Output, Output) {
+    let (tap_running, mut target_running) = spawn_pipe(tap, target);
+    let stdout = target_running.take_stdout();
+    let reader = thread::spawn(move || read_all(stdout));
+    let (target_code, target_stderr, target_took) = target_running.wait(target.timeout);
+    let (tap_code, tap_stderr, tap_took) = tap_running.wait(tap.timeout);
+    (
+        output(tap_code, Vec::new(), tap_stderr, tap_took),
+        output(target_code, reader.join().unwrap(), target_stderr, target_took),
+    )
+}
+
+/// Starts `tap | target`, for a test that has something to do while they run. Somebody must read what the target
+/// prints.
+pub fn spawn_pipe(tap: &Run, target: &Run) -> (Running, Running) {
     let mut first =
         tap.command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let between = first.stdout.take().unwrap();
@@ -425,15 +439,8 @@ pub fn pipe_runs(tap: &Run, target: &Run) -> (Output, Output) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let stdout = second.stdout.take().unwrap();
-    let reader = thread::spawn(move || read_all(stdout));
     let target_running = Running::new(Program::Target, &mut second).with(second);
-    let (target_code, target_stderr, target_took) = target_running.wait(target.timeout);
-    let (tap_code, tap_stderr, tap_took) = tap_running.wait(tap.timeout);
-    (
-        output(tap_code, Vec::new(), tap_stderr, tap_took),
-        output(target_code, reader.join().unwrap(), target_stderr, target_took),
-    )
+    (tap_running, target_running)
 }
 
 /// An output of which stdout was read by the test itself.
