@@ -14,6 +14,7 @@ mod mapping;
 mod memory;
 mod mirror;
 mod regressions;
+mod replication;
 mod report;
 mod streams;
 mod support;

@@ -1,0 +1,16 @@
+//! Replication: what changed and what is gone, from every kind of server, by every method it offers.
+
+mod follow;
+mod kill;
+mod kind;
+mod live;
+mod loops;
+mod mirror;
+mod model;
+mod quiet;
+mod refused;
+mod rng;
+mod states;
+mod table;
+mod upsets;
+mod world;

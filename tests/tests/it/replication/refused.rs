@@ -1,0 +1,48 @@
+//! Methods a server does not have.
+
+use ldap_tests::slapd::{Slapd, SlapdOptions};
+use serde_json::json;
+
+use super::kind::{Directory, Kind};
+use super::mirror::{Method, Mirror};
+use crate::support::{discover, no_panic, tap_config};
+
+#[track_caller]
+fn is_refused(directory: &Directory, method: Method, instead: &[&str]) {
+    let mirror = Mirror::new(directory, directory.suffix(), method);
+    let output = mirror.next_run().run().exits(2);
+    no_panic(&output);
+    assert!(output.of_type("RECORD").is_empty());
+    for word in instead {
+        assert!(output.stderr.contains(word), "{method:?}: no {word} in: {}", output.stderr);
+    }
+}
+
+#[test]
+fn the_keys_of_other_servers() {
+    let openldap = Directory::start(Kind::OpenLdap);
+    for key in ["uSNChanged", "entryusn", "noSuchAttribute"] {
+        is_refused(&openldap, Method::By(key), &[key, "modifyTimestamp", "entryCSN"]);
+    }
+    // There is no order among photographs.
+    is_refused(&openldap, Method::By("jpegPhoto"), &["jpegPhoto", "modifyTimestamp"]);
+    let ds389 = Directory::start(Kind::Ds389);
+    for key in ["uSNChanged", "entryCSN"] {
+        is_refused(&ds389, Method::By(key), &[key, "modifyTimestamp", "entryusn"]);
+    }
+}
+
+#[test]
+fn log_based_where_there_is_no_log() {
+    let options = SlapdOptions { syncprov: String::new(), ..SlapdOptions::default() };
+    let directory = Directory::OpenLdap(Slapd::start(options));
+    is_refused(&directory, Method::Log, &["LOG_BASED", "FULL_TABLE", "INCREMENTAL"]);
+    // In the catalog as well.
+    let config = tap_config(&directory);
+    let mut catalog = discover(&config);
+    catalog["streams"][0]["metadata"][0]["metadata"]["replication-method"] = json!("LOG_BASED");
+    let run = ldap_tests::run::Run::tap(&config).file("--catalog", &catalog);
+    let output = run.run().exits(2).says("LOG_BASED").says("INCREMENTAL");
+    no_panic(&output);
+    assert!(output.of_type("RECORD").is_empty());
+}

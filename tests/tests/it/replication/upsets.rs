@@ -1,0 +1,180 @@
+//! What goes wrong with a server between two runs: each time the table ends up right, and where that took a full read,
+//! it was announced, once.
+
+use ldap_tests::run::Output;
+use ldap_tests::slapd::{Slapd, SlapdOptions};
+
+use super::kind::{Directory, Kind};
+use super::mirror::{Method, resyncs};
+use super::model::Model;
+use super::world::Habits;
+
+/// What an upset may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cost {
+    Nothing,
+    Resync,
+    /// The server may be able to go on, or not; either is right when it is said.
+    Either,
+}
+
+/// After a run that saw everything, and some changes it has not seen, `upset` happens, and more changes.
+fn is_survived(mut model: Model, cost: Cost, upset: impl FnOnce(&mut Model)) {
+    model.look();
+    model.change(30);
+    model.look();
+    model.change(20);
+    upset(&mut model);
+    model.change(20);
+    let output = model.look();
+    assert_cost(&output, cost);
+    // And on it goes.
+    model.change(10);
+    assert_cost(&model.look(), Cost::Nothing);
+}
+
+#[track_caller]
+fn assert_cost(output: &Output, cost: Cost) {
+    let announced = resyncs(output);
+    let activated = output.of_type("ACTIVATE_VERSION").len();
+    assert_eq!(announced, activated, "a full read is announced, once: {}", output.stderr);
+    match cost {
+        Cost::Nothing => assert_eq!(announced, 0, "{}", output.stderr),
+        Cost::Resync => assert_eq!(announced, 1, "{}", output.stderr),
+        Cost::Either => assert!(announced <= 1, "{}", output.stderr),
+    }
+}
+
+fn openldap(options: SlapdOptions, own_seed: u64) -> Model {
+    let directory = Directory::OpenLdap(Slapd::start(options));
+    Model::on(directory, Method::Log, Habits::UnitsMove, own_seed)
+}
+
+fn session_log(lines: &str) -> SlapdOptions {
+    SlapdOptions { syncprov: format!("overlay syncprov\n{lines}\n"), ..SlapdOptions::default() }
+}
+
+/// The session log is read from the accesslog, and so survives a restart.
+pub(crate) fn log_that_stays() -> SlapdOptions {
+    SlapdOptions { accesslog: true, ..session_log("syncprov-sessionlog-source cn=accesslog") }
+}
+
+fn slapd(model: &mut Model) -> &mut Slapd {
+    match &mut model.directory {
+        Directory::OpenLdap(slapd) => slapd,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn openldap_restarted_has_lost_its_session_log() {
+    let model = openldap(SlapdOptions::default(), 71);
+    is_survived(model, Cost::Resync, |model| model.directory.restart());
+}
+
+#[test]
+fn openldap_restarted_when_nothing_was_missed() {
+    let mut model = openldap(SlapdOptions::default(), 72);
+    model.look();
+    model.change(30);
+    model.look();
+    model.directory.restart();
+    let output = model.look();
+    assert!(output.of_type("RECORD").is_empty() || resyncs(&output) == 1, "{}", output.stdout_text());
+    model.change(20);
+    assert_cost(&model.look(), Cost::Either);
+}
+
+#[test]
+fn openldap_crashed() {
+    let model = openldap(SlapdOptions::default(), 73);
+    is_survived(model, Cost::Resync, |model| {
+        slapd(model).kill();
+        model.directory.restart();
+    });
+}
+
+#[test]
+fn openldap_restarted_with_its_session_log_in_the_accesslog() {
+    is_survived(openldap(log_that_stays(), 74), Cost::Nothing, |model| model.directory.restart());
+}
+
+#[test]
+fn openldap_with_a_session_log_that_is_too_short() {
+    let options = session_log("syncprov-sessionlog 3");
+    is_survived(openldap(options, 75), Cost::Resync, |model| {
+        for _ in 0..10 {
+            let ldif = model.world.deletion();
+            model.directory.ldapmodify(ldif);
+        }
+    });
+}
+
+#[test]
+fn openldap_that_asks_for_a_refresh() {
+    let options = session_log("syncprov-sessionlog 3\nsyncprov-reloadhint TRUE");
+    is_survived(openldap(options, 76), Cost::Resync, |model| {
+        for _ in 0..10 {
+            let ldif = model.world.deletion();
+            model.directory.ldapmodify(ldif);
+        }
+    });
+}
+
+#[test]
+fn openldap_without_a_session_log() {
+    let options = session_log("");
+    let mut model = openldap(options, 77);
+    model.look();
+    for _ in 0..5 {
+        model.change(20);
+        assert_cost(&model.look(), Cost::Resync);
+    }
+}
+
+#[test]
+fn openldap_restored_from_an_older_backup() {
+    let mut model = openldap(SlapdOptions::default(), 78);
+    model.look();
+    let backup = slapd(&mut model).slapcat();
+    model.change(40);
+    model.look();
+    // The cookie is now newer than anything the server has.
+    slapd(&mut model).reload(&backup);
+    let output = model.look();
+    assert_cost(&output, Cost::Resync);
+    let output = model.look();
+    assert_cost(&output, Cost::Nothing);
+    assert!(output.of_type("RECORD").is_empty(), "{}", output.stdout_text());
+}
+
+#[test]
+fn another_openldap_at_the_same_address() {
+    let mut model = openldap(SlapdOptions::default(), 79);
+    model.look();
+    let mut other = openldap(SlapdOptions::default(), 80);
+    other.change(30);
+    let theirs = slapd(&mut other).slapcat();
+    slapd(&mut model).reload(&theirs);
+    assert_cost(&model.look(), Cost::Resync);
+}
+
+#[test]
+fn ds389_restarted() {
+    let model = Model::start(Kind::Ds389, Method::Log, Habits::UnitsMove, 81);
+    is_survived(model, Cost::Nothing, |model| model.directory.restart());
+}
+
+#[test]
+fn samba_restarted() {
+    let model = Model::start(Kind::ActiveDirectory, Method::Log, Habits::UnitsMove, 82);
+    is_survived(model, Cost::Nothing, |model| model.directory.restart());
+}
+
+#[test]
+fn openldap_restarted_is_nothing_to_a_key() {
+    for (method, seed) in [(Method::Tracked("entryCSN"), 83), (Method::Tracked("modifyTimestamp"), 84)] {
+        let model = Model::start(Kind::OpenLdap, method, Habits::UnitsMove, seed);
+        is_survived(model, Cost::Nothing, |model| model.directory.restart());
+    }
+}
