@@ -73,13 +73,22 @@ impl Follower {
         self.printed.take(mirror)
     }
 
+    fn has_ended(&mut self) -> bool {
+        self.running.child().try_wait().unwrap().is_some()
+    }
+
+    /// How it ended, or is made to end here.
+    fn said(&mut self) -> String {
+        let (code, stderr) = self.running.end();
+        format!("exit code {code}, stderr:\n{stderr}")
+    }
+
     /// Waits for a message, taking in all that come before it.
     #[track_caller]
     fn wait_for(&mut self, mirror: &mut Mirror, what: &str, wanted: impl Fn(&Value) -> bool) {
         let deadline = Instant::now() + SOON;
         while !self.take(mirror).iter().any(&wanted) {
-            assert!(Instant::now() < deadline, "{what} did not come");
-            assert!(self.running.child().try_wait().unwrap().is_none(), "it ended before {what} came");
+            assert!(Instant::now() < deadline && !self.has_ended(), "{what} did not come; {}", self.said());
             sleep(Duration::from_millis(10));
         }
     }
@@ -93,9 +102,10 @@ impl Follower {
             if model.mirror.differences(&model.directory).is_empty() {
                 return;
             }
-            if Instant::now() > deadline {
-                let nothing = output(0, Vec::new(), "(it still runs)".to_owned(), Duration::ZERO);
-                model.compare(&nothing);
+            if Instant::now() > deadline || self.has_ended() {
+                let said = self.said();
+                model.compare(&output(0, Vec::new(), said, Duration::ZERO));
+                panic!("it ended");
             }
             sleep(Duration::from_millis(100));
         }

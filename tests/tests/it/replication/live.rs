@@ -42,10 +42,11 @@ fn live(options: SlapdOptions, own_seed: u64) -> Live {
     let mut world = World::new(Kind::OpenLdap, source.suffix(), Habits::NamesStay, seed);
     source.ldapmodify(world.populate(30));
     let (tap, target) = spawn_pipe(&tap_run(&source, None), &Run::target(&target_config(&copy)));
-    let live = Live { source, copy, world, tap, target, seed };
+    let mut live = Live { source, copy, world, tap, target, seed };
     let deadline = Instant::now() + Duration::from_secs(20);
     while !differences("source", &live.source.dump(), "copy", &live.copy.dump()).is_empty() {
-        assert!(Instant::now() < deadline, "the first copy is not made");
+        let ended = live.tap.child().try_wait().unwrap().is_some();
+        assert!(!ended && Instant::now() < deadline, "the first copy is not made: {:?}", live.tap.end());
         sleep(Duration::from_millis(50));
     }
     live
