@@ -99,6 +99,10 @@ impl CatalogEntry {
     /// Whether a property is selected, by the Singer SDK's precedence: `unsupported` is no, `automatic` is yes,
     /// then `selected`, then `selected-by-default`, then what the stream says.
     pub fn is_property_selected(&self, property: &str) -> bool {
+        // Automatic, even where the user chose it after the catalog was made.
+        if self.metadata_replication_key() == Some(property) {
+            return true;
+        }
         let Some(node) = self.node(Some(property)) else {
             return self.key_properties.iter().any(|k| k == property) || self.is_selected();
         };
@@ -109,12 +113,16 @@ impl CatalogEntry {
         }
     }
 
-    /// The replication method the catalog asks for, if any.
-    pub fn wanted_replication_method(&self) -> Option<&str> {
+    /// The replication method that the stream's metadata asks for: a forced one, or the user's.
+    pub fn metadata_replication_method(&self) -> Option<&str> {
         self.stream_metadata("forced-replication-method")
             .or_else(|| self.stream_metadata("replication-method"))
             .and_then(Value::as_str)
-            .or(self.replication_method.as_deref())
+    }
+
+    /// The replication key that the stream's metadata asks for.
+    pub fn metadata_replication_key(&self) -> Option<&str> {
+        self.stream_metadata("replication-key").and_then(Value::as_str)
     }
 
     /// The schema's properties.

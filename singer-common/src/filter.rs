@@ -110,6 +110,21 @@ impl Filter {
         parse::parse(text)
     }
 
+    /// The attributes it looks at, in order; one may come twice.
+    pub fn attributes(&self) -> Vec<&str> {
+        match self {
+            Self::And(filters) | Self::Or(filters) => filters.iter().flat_map(Self::attributes).collect(),
+            Self::Not(inner) => inner.attributes(),
+            Self::Equality { attribute, .. }
+            | Self::Substring { attribute, .. }
+            | Self::GreaterOrEqual { attribute, .. }
+            | Self::LessOrEqual { attribute, .. }
+            | Self::Present(attribute)
+            | Self::Approx { attribute, .. } => vec![attribute],
+            Self::Extensible { attribute, .. } => attribute.iter().map(String::as_str).collect(),
+        }
+    }
+
     /// `(attribute=value)`
     pub fn equality(attribute: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         Self::Equality { attribute: attribute.into(), value: value.into() }

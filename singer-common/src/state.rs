@@ -26,6 +26,21 @@ pub enum StateError {
         "the state's {0}; pass the last STATE value the tap printed, or leave --state out for a full run"
     )]
     Shape(&'static str),
+    /// A bookmark that cannot be used.
+    #[error(
+        "the state's bookmark of `{stream}` {problem}; pass the last STATE value this tap printed, or take the bookmark out to read the stream anew"
+    )]
+    Bookmark {
+        /// The stream's id.
+        stream: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A state with nothing in it for any stream of the catalog.
+    #[error(
+        "the state knows none of the catalog's streams (it has `{0}`): it is another tap's or another directory's; pass the last STATE value this tap printed, or leave --state out for a full run"
+    )]
+    Foreign(String),
 }
 
 impl Classified for StateError {

@@ -30,9 +30,12 @@ pub struct StreamConfig {
     /// The properties that identify a record; the server's immutable id, or `dn`, when not given.
     #[serde(default)]
     pub key_properties: Option<Vec<String>>,
-    /// `FULL_TABLE`.
+    /// `FULL_TABLE`, `INCREMENTAL` or `LOG_BASED`.
     #[serde(default)]
     pub replication_method: Option<String>,
+    /// The attribute that `INCREMENTAL` goes by; the server's own change key when not given.
+    #[serde(default)]
+    pub replication_key: Option<String>,
     /// Attributes to emit as one value.
     #[serde(default)]
     pub single_valued: Vec<String>,
@@ -98,6 +101,12 @@ pub struct TapConfig {
     pub operational_attributes: Option<Vec<String>>,
     /// Whether streams with groups get a stream of memberships.
     pub membership_streams: bool,
+    /// Records after which a STATE is due, where the position can be resumed.
+    pub state_interval: u64,
+    /// Whether the tap stays and prints changes as they happen.
+    pub follow: bool,
+    /// Whose changes are left out.
+    pub ignore_modifiers: Vec<String>,
     /// The catalog to use when the command line names none.
     pub catalog_path: Option<String>,
     /// Whether METRIC lines are written.
@@ -120,6 +129,9 @@ impl TapConfig {
             single_valued: Vec<String>,
             operational_attributes: Option<Vec<String>>,
             membership_streams: bool,
+            state_interval_records: u64,
+            follow: bool,
+            ignore_modifiers: Vec<String>,
             catalog_path: Option<String>,
             enable_metrics: bool,
         }
@@ -127,6 +139,9 @@ impl TapConfig {
         let raw: Raw = typed("(tap)", Value::Object(values.clone()))?;
         if let Some(base) = &raw.base_dn {
             check_dn("base_dn", base)?;
+        }
+        for dn in &raw.ignore_modifiers {
+            check_dn("ignore_modifiers", dn)?;
         }
         let mut schemas = Vec::new();
         for (n, value) in raw.schemas.into_iter().enumerate() {
@@ -151,6 +166,9 @@ impl TapConfig {
             single_valued: raw.single_valued,
             operational_attributes: raw.operational_attributes,
             membership_streams: raw.membership_streams,
+            state_interval: raw.state_interval_records,
+            follow: raw.follow,
+            ignore_modifiers: raw.ignore_modifiers,
             catalog_path: raw.catalog_path,
             metrics: raw.enable_metrics,
         })
@@ -163,13 +181,6 @@ fn stream(n: usize, value: Value, warnings: &mut Vec<String>) -> Result<StreamCo
         if !STREAM_KEYS.contains(&key.as_str()) {
             warnings.push(unknown_key(&format!("{path}."), key, STREAM_KEYS.iter().copied()));
         }
-    }
-    if value.get("replication_key").is_some_and(|k| !k.is_null()) {
-        return Err(SettingsError::value(
-            format!("{path}.replication_key"),
-            "this version has no incremental replication",
-            "the setting to be removed",
-        ));
     }
     let mut stream: StreamConfig = typed(&path, value)?;
     if stream.name.trim().is_empty() {

@@ -2,15 +2,45 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use singer_common::directory::ldap::result_code;
 use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
 use singer_common::dn::{Dn, DnKey};
 use singer_common::entry::Entry;
 use singer_common::schema::Schema;
 
+use crate::source::EVERYTHING;
+
 /// The stream of the container entries themselves.
 pub const CONTAINERS_STREAM: &str = "organizational_units";
 
-/// A container: an organizationalUnit (on Active Directory also container and builtinDomain), or the base.
+pub(crate) const CLASS: &str = "objectClass";
+
+/// The classes of entries that are there to hold others (RFC 4519 section 3, RFC 4524 section 3), 389 DS's nsContainer
+/// included, which FreeIPA makes its tree of.
+const CLASSES: &[&str] =
+    &["organizationalUnit", "organization", "domain", "locality", "country", "nsContainer"];
+
+/// The same on Active Directory ([MS-ADSC]): a domain's class, domainDNS, is a domain too.
+const CLASSES_OF_ACTIVE_DIRECTORY: &[&str] = &["organizationalUnit", "container", "builtinDomain", "domain"];
+
+/// A file may have come from any of them.
+const CLASSES_OF_FILES: &[&str] = &[
+    "organizationalUnit",
+    "organization",
+    "domain",
+    "locality",
+    "country",
+    "nsContainer",
+    "container",
+    "builtinDomain",
+];
+
+/// Classes of people, accounts and hosts: what has one of them is no container, whatever else it is. A mailbox
+/// (rFC822localPart) and a host in DNS (dNSDomain, one for each in the directories that serve zones) are subclasses of
+/// domain (RFC 4524 section 3.10, RFC 1274 section 8.3.12); 389 DS and files allow several structural classes at once.
+const NEVER: &[&str] = &["person", "account", "posixAccount", "rFC822localPart", "dNSDomain"];
+
+/// A container: an entry of one of the classes above, or the base.
 #[derive(Debug, Clone)]
 pub struct Container {
     /// Its DN as the server spells it.
@@ -23,48 +53,95 @@ pub struct Container {
 #[derive(Debug, Clone, Default)]
 pub struct Containers {
     by_key: BTreeMap<DnKey, Container>,
+    /// Continuation references that were left out while they were looked up: entries taken for a container's own may
+    /// be those of another one.
+    pub references: u64,
 }
 
-/// The filter that finds containers.
-fn filter(vendor: Vendor) -> &'static str {
+fn classes(vendor: Vendor) -> &'static [&'static str] {
     match vendor {
-        Vendor::ActiveDirectory => {
-            "(|(objectClass=organizationalUnit)(objectClass=container)(objectClass=builtinDomain))"
-        }
-        _ => "(objectClass=organizationalUnit)",
+        Vendor::ActiveDirectory => CLASSES_OF_ACTIVE_DIRECTORY,
+        Vendor::Ldif => CLASSES_OF_FILES,
+        Vendor::OpenLdap | Vendor::Ds389 | Vendor::Other => CLASSES,
     }
 }
 
-/// Reads the entries that are containers, the base first, parents before children; and counts the continuation
-/// references that were left out.
+/// Whether an entry that came with its classes is a container by these.
+pub fn is_container(vendor: Vendor, entry: &Entry) -> bool {
+    let is = |class: &Vec<u8>| classes(vendor).iter().any(|n| n.as_bytes().eq_ignore_ascii_case(class));
+    entry.values(CLASS).iter().any(is) && !is_never(entry)
+}
+
+/// The filter that finds containers.
+pub fn filter(vendor: Vendor) -> String {
+    let classes = classes(vendor);
+    // A class that the server does not know makes its part of the `|` Undefined, which is as good as false (RFC 4511
+    // section 4.5.1.7). In a `!` it would make everything Undefined: what is never a container is left out here, later.
+    let any: Vec<String> = classes.iter().map(|c| format!("(objectClass={c})")).collect();
+    format!("(|{})", any.concat())
+}
+
+/// Whether an entry is of a class that is never a container.
+fn is_never(entry: &Entry) -> bool {
+    let is = |class: &Vec<u8>| NEVER.iter().any(|n| n.as_bytes().eq_ignore_ascii_case(class));
+    entry.values(CLASS).iter().any(is)
+}
+
+/// The container entries of a directory.
+#[derive(Debug)]
+pub struct Found {
+    /// The base first, parents before children.
+    pub entries: Vec<(DnKey, Entry)>,
+    /// Continuation references that were left out: there may be containers behind them.
+    pub references: u64,
+}
+
+/// Reads the entries that are containers and pass a filter. They come with their classes, asked for or not.
 pub async fn read_entries(
     directory: &Directory,
     base: &str,
     attributes: &[&str],
-) -> Result<(Vec<Entry>, u64), DirectoryError> {
+    only: &str,
+) -> Result<Found, DirectoryError> {
     let schema = directory.schema();
     let mut found = BTreeMap::new();
-    let base_entry = directory.read(base, attributes).await?.ok_or_else(|| DirectoryError::Operation {
-        operation: "search",
-        dn: base.to_owned(),
-        code: singer_common::directory::ldap::result_code::NO_SUCH_OBJECT,
-        matched: String::new(),
-        text: "the base (base_dn) is not there".to_owned(),
+    let mut base_search = directory.search(SearchRequest::new(base, Scope::Base, only, attributes)).await?;
+    let base_entry = base_search.next_entry().await.map_err(|e| match e {
+        DirectoryError::Operation {
+            operation,
+            dn,
+            code: code @ result_code::NO_SUCH_OBJECT,
+            matched,
+            ..
+        } => {
+            let text = "the base (base_dn) is not there".to_owned();
+            DirectoryError::Operation { operation, dn, code, matched, text }
+        }
+        e => e,
     })?;
-    let mut search = directory
-        .search(SearchRequest::new(base, Scope::Sub, filter(directory.root_dse().vendor), attributes))
-        .await?;
+    let mut wanted = attributes.to_vec();
+    if !wanted.iter().any(|a| *a == "*" || a.eq_ignore_ascii_case(CLASS)) {
+        wanted.push(CLASS);
+    }
+    let mut filter = filter(directory.root_dse().vendor);
+    if only != EVERYTHING {
+        filter = format!("(&{filter}{only})");
+    }
+    let mut search = directory.search(SearchRequest::new(base, Scope::Sub, filter, &wanted)).await?;
     let mut references = 0;
     while let Some(item) = search.next().await? {
         match item {
+            SearchItem::Entry(entry) if is_never(&entry) => {}
             SearchItem::Entry(entry) => {
                 found.insert(key(&entry.dn, schema)?, entry);
             }
             SearchItem::Reference(_) => references += 1,
         }
     }
-    found.insert(key(&base_entry.dn, schema)?, base_entry);
-    Ok((found.into_values().collect(), references))
+    if let Some(entry) = base_entry {
+        found.insert(key(&entry.dn, schema)?, entry);
+    }
+    Ok(Found { entries: found.into_iter().collect(), references })
 }
 
 /// The key of a DN that a server sent.
@@ -79,12 +156,11 @@ pub fn key(dn: &str, schema: &Schema) -> Result<DnKey, DirectoryError> {
 impl Containers {
     /// Finds the containers at and below a base.
     pub async fn find(directory: &Directory, base: &str) -> Result<Containers, DirectoryError> {
-        let schema = directory.schema();
-        let mut by_key = BTreeMap::new();
-        for entry in read_entries(directory, base, &["1.1"]).await?.0 {
-            let container = Container { dn: entry.dn.clone(), stream: String::new() };
-            by_key.insert(key(&entry.dn, schema)?, container);
-        }
+        let Found { entries, references } = read_entries(directory, base, &[CLASS], EVERYTHING).await?;
+        let mut by_key: BTreeMap<DnKey, Container> = entries
+            .into_iter()
+            .map(|(key, entry)| (key, Container { dn: entry.dn, stream: String::new() }))
+            .collect();
         let keys: Vec<DnKey> = by_key.keys().cloned().collect();
         let dns: Vec<&str> = by_key.values().map(|c| c.dn.as_str()).collect();
         for (key, name) in keys.iter().zip(stream_names(&dns)) {
@@ -92,7 +168,7 @@ impl Containers {
                 container.stream = name;
             }
         }
-        Ok(Containers { by_key })
+        Ok(Containers { by_key, references })
     }
 
     /// The containers, parents first.
@@ -108,6 +184,11 @@ impl Containers {
     /// Whether containers lie below a container.
     pub fn has_nested(&self, key: &DnKey) -> bool {
         self.by_key.range(key.subtree()).nth(1).is_some()
+    }
+
+    /// Whether containers lie below an entry that is none.
+    pub fn has_below(&self, key: &DnKey) -> bool {
+        self.by_key.range(key.subtree()).next().is_some()
     }
 
     /// The container nearest above an entry.

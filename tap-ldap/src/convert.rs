@@ -1,6 +1,7 @@
 //! From an entry to a RECORD line. Planned once per stream; no clock, no network.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use serde_json::Value;
 use singer_common::catalog::CatalogEntry;
@@ -8,6 +9,8 @@ use singer_common::dn::Dn;
 use singer_common::entry::{Attribute, Entry, base_type};
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::{ValueKind, write_text};
+
+use crate::replication::DELETED_AT;
 
 /// So many bad values of an attribute are named in the log; the rest is only counted.
 const NAMED_BAD_VALUES: u64 = 10;
@@ -31,6 +34,8 @@ pub struct Converter<'a> {
     /// `{"type":"RECORD","stream":…,"record":{`.
     head: Vec<u8>,
     has_dn: bool,
+    /// Whether records have a property that says when they were deleted.
+    marks_deletions: bool,
     columns: Vec<Column>,
     /// Attribute descriptions in lower case, as the server sends them, to columns; `None` is known to have none.
     index: HashMap<String, Option<usize>>,
@@ -68,7 +73,28 @@ impl<'a> Converter<'a> {
             });
         }
         let found = vec![None; columns.len()];
-        Self { schema, head, has_dn, columns, index, found, unforeseen: Vec::new() }
+        Self { schema, head, has_dn, marks_deletions: false, columns, index, found, unforeseen: Vec::new() }
+    }
+
+    /// Gives every record the property that says when it was deleted: null, for what is there.
+    pub fn mark_deletions(&mut self) {
+        self.marks_deletions = true;
+    }
+
+    /// Whether records have that property.
+    pub fn marks_deletions(&self) -> bool {
+        self.marks_deletions
+    }
+
+    /// A property's value as an entry's record has it.
+    pub fn value_of(&self, entry: &Entry, property: &str) -> Value {
+        let mut json = Vec::new();
+        let kind = ValueKind::of(self.schema, property);
+        let written = self.schema.values_of(entry, property).first().map(|v| kind.write_json(v, &mut json));
+        match written {
+            Some(Ok(())) => serde_json::from_slice(&json).unwrap_or_default(),
+            _ => Value::Null,
+        }
     }
 
     /// The attributes to ask the server for.
@@ -107,8 +133,14 @@ impl<'a> Converter<'a> {
         column
     }
 
-    /// Appends an entry's RECORD line.
-    pub fn write(&mut self, entry: &Entry, version: Option<i64>, time_extracted: &str, out: &mut Vec<u8>) {
+    /// Appends an entry's RECORD line. Gives where in it the record itself is.
+    pub fn write(
+        &mut self,
+        entry: &Entry,
+        version: Option<i64>,
+        time_extracted: &str,
+        out: &mut Vec<u8>,
+    ) -> Range<usize> {
         self.found.fill(None);
         for (position, attribute) in entry.attributes.iter().enumerate() {
             if let Some(column) = self.column_of(&attribute.description)
@@ -135,6 +167,13 @@ impl<'a> Converter<'a> {
                 _ => out.extend_from_slice(b"null"),
             }
         }
+        if self.marks_deletions {
+            if out.len() > start {
+                out.push(b',');
+            }
+            out.extend_from_slice(format!("\"{DELETED_AT}\":null").as_bytes());
+        }
+        let record = start..out.len();
         out.push(b'}');
         if let Some(version) = version {
             out.extend_from_slice(format!(",\"version\":{version}").as_bytes());
@@ -142,6 +181,7 @@ impl<'a> Converter<'a> {
         out.extend_from_slice(b",\"time_extracted\":\"");
         out.extend_from_slice(time_extracted.as_bytes());
         out.extend_from_slice(b"\"}\n");
+        record
     }
 
     /// What the user should know at the end of the stream.

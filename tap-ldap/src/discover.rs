@@ -12,11 +12,9 @@ use singer_common::schema::syntax::ValueKind;
 use crate::config::{DiscoverBy, StreamConfig, TapConfig};
 use crate::container::{CONTAINERS_STREAM, snake_case};
 use crate::members;
+use crate::replication::{FULL_TABLE, INCREMENTAL};
 use crate::sample::{IdentityAttributes, Sample};
 use crate::source::{Source, Tree};
-
-/// The one method this version has.
-pub const FULL_TABLE: &str = "FULL_TABLE";
 
 /// A stream before its schema is known.
 #[derive(Debug, Clone)]
@@ -101,14 +99,13 @@ pub struct Discovery {
 
 /// Reads a sample of each stream and describes it.
 pub async fn discover(config: &TapConfig, tree: &Tree) -> Result<Discovery, DirectoryError> {
-    let ids = IdentityAttributes::find(config, &tree.directory, &tree.base).await?;
     let vendor = tree.directory.root_dse().vendor;
     let mut streams = Vec::new();
     let mut samples = Vec::new();
     let mut members = Vec::new();
     for stream in entry_sources(config, tree) {
-        let sample = Sample::read(config, tree, &stream.source, &ids).await?;
-        let entry = describe(config, tree.directory.schema(), &stream, &sample, &ids);
+        let sample = Sample::read(config, tree, &stream.source, &tree.ids).await?;
+        let entry = describe(config, tree.directory.schema(), &stream, &sample, &tree.ids);
         if config.membership_streams && members::has_groups(&sample, vendor) {
             let [id, name] = [&stream.id, &stream.name].map(|n| format!("{n}{}", members::SUFFIX));
             members.push(members::describe(&id, &name, entry.is_selected()));
@@ -181,6 +178,14 @@ fn describe(
         let same = |e: &String| e.eq_ignore_ascii_case(name) || e.eq_ignore_ascii_case(base_type(name));
         excluded.iter().any(same)
     };
+    let incremental = user.and_then(|s| s.replication_method.as_deref()).is_some_and(|m| m == INCREMENTAL);
+    let replication_key = match user.and_then(|s| s.replication_key.as_deref()) {
+        Some(name) => Some(schema.spell(name)),
+        None => ids.change_keys.first().filter(|_| incremental).cloned(),
+    };
+    if let Some(name) = &replication_key {
+        properties.add(name);
+    }
     properties.names.retain(|name| key_properties.contains(name) || !is_excluded(name));
 
     let single = SingleValued::new(config, user, schema);
@@ -192,6 +197,9 @@ fn describe(
     // Of two ways to read the same entries, one is selected.
     let selected = !(config.discover_by == DiscoverBy::Both && matches!(stream.source, Source::Class { .. }));
     let mut metadata = vec![stream_metadata(&key_properties, selected)];
+    if let Some(node) = metadata.first_mut().filter(|_| !ids.change_keys.is_empty()) {
+        node.metadata.insert("valid-replication-keys".into(), json!(ids.change_keys));
+    }
     metadata.push(MetadataEntry {
         breadcrumb: vec!["properties".into(), "dn".into()],
         metadata: Map::from_iter([
@@ -201,7 +209,7 @@ fn describe(
     });
     for name in &properties.names {
         json_properties.insert(name.clone(), property_schema(schema, name, single.contains(schema, name)));
-        let automatic = key_properties.contains(name);
+        let automatic = key_properties.contains(name) || replication_key.as_ref() == Some(name);
         // Every entry has an objectClass (RFC 4512 section 2.4.1), also where no entry was seen.
         let required = name == "objectClass" || must.iter().any(|m| m.eq_ignore_ascii_case(name));
         let by_default = automatic
@@ -216,8 +224,10 @@ fn describe(
         key_properties,
         schema: json!({"type": "object", "properties": json_properties}),
         metadata,
-        replication_method: Some(FULL_TABLE.to_owned()),
-        replication_key: None,
+        replication_method: Some(
+            user.and_then(|s| s.replication_method.clone()).unwrap_or_else(|| FULL_TABLE.to_owned()),
+        ),
+        replication_key,
     }
 }
 

@@ -79,7 +79,7 @@ pub fn describe(id: &str, name: &str, selected: bool) -> CatalogEntry {
         key_properties: KEYS.map(str::to_owned).to_vec(),
         schema: json!({"type": "object", "properties": properties}),
         metadata,
-        replication_method: Some(crate::discover::FULL_TABLE.to_owned()),
+        replication_method: Some(crate::replication::FULL_TABLE.to_owned()),
         replication_key: None,
     }
 }
@@ -142,7 +142,7 @@ impl<'a> Memberships<'a> {
             attributes.push("objectSid".to_owned());
         }
         let entries =
-            Entries::open_filtered(tree, of, &attributes, Paging::Configured, filter(vendor)).await?;
+            Entries::open_filtered(tree, of, &attributes, Paging::Configured, filter(vendor), vec![]).await?;
         let selected =
             PROPERTIES.iter().map(|(name, _)| *name).filter(|n| stream.is_property_selected(n)).collect();
         Ok(Memberships {

@@ -20,6 +20,7 @@ use singer_common::writer::{SingerWriter, WriteError};
 
 use crate::config::TapConfig;
 use crate::discover::{Discovery, discover};
+use crate::output::Output;
 use crate::report::{self, Place};
 use crate::settings::{ABOUT, TABLE};
 use crate::source::Tree;
@@ -127,15 +128,10 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     };
     // From here on a signal is taken up between records.
     stop.handle();
-    let mut sync = Sync {
-        config: &config,
-        tree: &tree,
-        writer: &mut writer,
-        metrics: Metrics::new(config.metrics),
-        stop,
-        progress: args.common.progress.wanted(),
-    };
-    let outcome = sync.run(&catalog, state).await?;
+    let metrics = Metrics::new(config.metrics);
+    let progress = args.common.progress.wanted();
+    let mut output = Output::new(&mut writer, metrics, stop, progress, state, config.state_interval);
+    let outcome = Sync { config: &config, tree: &tree }.run(&catalog, &mut output).await?;
     directory.close().await;
     Ok(match outcome {
         Outcome::Complete => ExitCode::SUCCESS,

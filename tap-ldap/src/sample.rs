@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use singer_common::directory::{Directory, DirectoryError, Paging};
 use singer_common::entry::Entry;
 use singer_common::schema::Schema;
@@ -16,6 +18,10 @@ pub struct IdentityAttributes {
     pub key: Option<String>,
     /// All of them, the id first.
     pub operational: Vec<String>,
+    /// Those that tell what changed, the server's own first.
+    pub change_keys: Vec<String>,
+    /// The base entry's id, as text: another directory has another one.
+    pub base: String,
 }
 
 impl IdentityAttributes {
@@ -29,12 +35,15 @@ impl IdentityAttributes {
         // Active Directory spells it `modifyTimeStamp`.
         let spelled = |name: &str| schema.canonical_name(name).to_owned();
         let key = vendor.immutable_ids().iter().copied().find(there).map(spelled);
-        let change_keys = vendor.change_keys().iter().copied().filter(there).map(spelled);
+        let change_keys: Vec<String> =
+            vendor.change_keys().iter().copied().filter(there).map(spelled).collect();
         let operational = match &config.operational_attributes {
             Some(names) => names.iter().map(|n| schema.canonical_name(n).to_owned()).collect(),
-            None => key.iter().cloned().chain(change_keys).collect(),
+            None => key.iter().cloned().chain(change_keys.iter().cloned()).collect(),
         };
-        Ok(Self { key, operational })
+        let id = key.as_ref().and_then(|k| base_entry.values(k).first());
+        let base = id.map(|v| BASE64.encode(v)).unwrap_or_default();
+        Ok(Self { key, operational, change_keys, base })
     }
 }
 

@@ -11,7 +11,16 @@ pub const ABOUT: About = About {
     name: "tap-ldap",
     description: "Reads any directory (OpenLDAP, 389 Directory Server, Active Directory, any LDAP server, or an LDIF file) and prints Singer messages.",
     version: env!("CARGO_PKG_VERSION"),
-    capabilities: &["catalog", "properties", "discover", "state", "about", "test", "activate-version"],
+    capabilities: &[
+        "catalog",
+        "properties",
+        "discover",
+        "state",
+        "about",
+        "test",
+        "activate-version",
+        "log-based",
+    ],
     table: TABLE,
 };
 
@@ -24,7 +33,7 @@ const OWN: &[Setting] = &[
     Setting::new(
         "schemas",
         Kind::ObjectList,
-        "The streams, in place of those found by discovery: a list of objects with `name`, `base_dn`, `filter`, `scope` (`base`, `one`, `sub`), `attributes`, `exclude_attributes`, `key_properties`, `replication_method`, `single_valued`.",
+        "The streams, in place of those found by discovery: a list of objects with `name`, `base_dn`, `filter`, `scope` (`base`, `one`, `sub`), `attributes`, `exclude_attributes`, `key_properties`, `replication_method`, `replication_key`, `single_valued`.",
     )
     .alias(&["streams"]),
     Setting::new(
@@ -56,6 +65,24 @@ const OWN: &[Setting] = &[
         "For each stream with groups add one, `<name>_members`, with a record for each member of each group, from `member`, `uniqueMember`, `memberUid` and Active Directory's `primaryGroupID`.",
     )
     .or("false"),
+    Setting::new(
+        "state_interval_records",
+        Kind::Integer { min: 1, max: i64::MAX },
+        "Records after which STATE is printed, where the position can be resumed (INCREMENTAL, and changes by LOG_BASED). Where the server cannot sort, INCREMENTAL reads windows of about so many entries.",
+    )
+    .or("10000"),
+    Setting::new(
+        "follow",
+        Kind::Boolean,
+        "Stay after the first sync and print changes as they happen, with STATE within a second, until a signal comes. For LOG_BASED streams; others are read once.",
+    )
+    .or("false"),
+    Setting::new(
+        "ignore_modifiers",
+        Kind::TextList,
+        "DNs (`modifiersName`) whose changes are left out of INCREMENTAL and LOG_BASED deltas: those of your own loader, so that they do not come back. Full reads have all entries; deletions are told whoever made them. Not on Active Directory, which does not say who changed an entry.",
+    )
+    .or("[]"),
     Setting::new(
         "catalog_path",
         Kind::Text,

@@ -3,20 +3,25 @@
 use std::collections::VecDeque;
 
 use singer_common::directory::{
-    Directory, DirectoryError, Paging, Scope, SearchItem, SearchRequest, SearchStream,
+    Directory, DirectoryError, Paging, Scope, SearchControl, SearchItem, SearchRequest, SearchStream, Vendor,
 };
 use singer_common::dn::DnKey;
 use singer_common::entry::Entry;
+use singer_common::schema::syntax::ValueKind;
+use tokio::sync::OnceCell;
 
 use crate::classes::{self, ClassStream};
 use crate::config::{StreamConfig, TapConfig};
 use crate::container::{self, Containers};
+use crate::inner::{self, Inner};
+use crate::sample::IdentityAttributes;
 
-/// The operational attribute that tells whether entries lie below (X.501; OpenLDAP and 389 DS have it).
+/// The filter that every entry passes.
+pub const EVERYTHING: &str = "(objectClass=*)";
+
+/// The operational attribute that tells whether entries lie below (X.501; OpenLDAP and 389 DS have it, Active Directory
+/// has not).
 const HAS_SUBORDINATES: &str = "hasSubordinates";
-
-/// Entries of a container with others below them, up to which these are searched one by one.
-const SEARCHES_BELOW: usize = 32;
 
 /// What a stream is made of.
 #[derive(Debug, Clone)]
@@ -50,14 +55,19 @@ pub struct Tree {
     pub containers: Containers,
     /// Its structural classes; none when they are no streams.
     pub classes: Vec<ClassStream>,
+    /// What names entries, and tells what changed.
+    pub ids: IdentityAttributes,
     /// Whether the server tells if an entry has entries below it.
     tells_subordinates: bool,
+    /// The entries that have, once somebody had to know; `None` when they are too many.
+    inner: OnceCell<Option<Inner>>,
 }
 
 impl Tree {
     /// Looks up what the streams are made of.
     pub async fn find(config: &TapConfig, directory: &Directory, base: &str) -> Result<Tree, DirectoryError> {
         let discovers = config.schemas.is_empty();
+        let ids = IdentityAttributes::find(config, directory, base).await?;
         let (containers, tells_subordinates) = if discovers && config.discover_by.containers() {
             let base_entry = directory.read(base, &[HAS_SUBORDINATES]).await?;
             let tells = base_entry.is_some_and(|e| e.attribute(HAS_SUBORDINATES).is_some());
@@ -75,8 +85,43 @@ impl Tree {
             base: base.to_owned(),
             containers,
             classes,
+            ids,
             tells_subordinates,
+            inner: OnceCell::new(),
         })
+    }
+
+    /// What tells this server from others that hold the same directory: what it counts, it counts alone.
+    pub async fn local_identity(&self) -> Result<String, DirectoryError> {
+        if self.directory.root_dse().vendor != Vendor::ActiveDirectory {
+            return Ok(self.directory.location().to_owned());
+        }
+        // [MS-ADTS] 3.1.1.1.9: the invocation id of its database, which a restored one changes.
+        let root = self.directory.read("", &["dsServiceName"]).await?.unwrap_or_default();
+        let service = root.first_text("dsServiceName").unwrap_or_default().to_owned();
+        let settings = match self.directory.read(&service, &["invocationId"]).await {
+            Ok(entry) => entry.unwrap_or_default(),
+            // Not everybody may read it: then the server's name has to do.
+            Err(e) if e.code().is_some() => return Ok(service),
+            Err(e) => return Err(e),
+        };
+        let mut id = Vec::new();
+        let written = settings.values("invocationId").first().map(|v| ValueKind::Guid.write_json(v, &mut id));
+        Ok(if matches!(written, Some(Ok(()))) { String::from_utf8_lossy(&id).into_owned() } else { service })
+    }
+
+    /// The entries below containers that are none themselves and have entries below them. Looked up once in a run;
+    /// `None` when they are too many to keep in mind.
+    pub async fn inner(&self) -> Result<Option<&Inner>, DirectoryError> {
+        let find = || Inner::find(&self.directory, &self.base, &self.containers, inner::MOST);
+        Ok(self.inner.get_or_try_init(find).await?.as_ref())
+    }
+
+    /// Of these, those whose nearest container this is, which has others nested in it: with searches of one level, the
+    /// container's own and one for each of them, all of its entries are seen and no others. `None` when they are too
+    /// many.
+    pub async fn inner_below(&self, container: &DnKey) -> Result<Option<Vec<&str>>, DirectoryError> {
+        Ok(self.inner().await?.map(|inner| inner.below(container, &self.containers)))
     }
 }
 
@@ -84,17 +129,18 @@ impl Tree {
 #[derive(Debug)]
 pub struct Entries<'a> {
     tree: &'a Tree,
-    /// The container that is read, empty where it is none.
-    container: String,
-    filter: &'static str,
+    filter: String,
+    controls: Vec<SearchControl>,
     attributes: Vec<String>,
     paging: Paging,
     steps: VecDeque<Step>,
-    current: Option<(SearchStream, Keep)>,
-    /// Whether the base of the search in hand was seen in this very run, and may be gone by now.
-    base_may_be_gone: bool,
+    current: Option<Box<Current>>,
     /// Whether [`HAS_SUBORDINATES`] is asked for here only, not by the stream.
     asked_subordinates: bool,
+    /// Where the server does not tell: the entries with others below them.
+    inner: Option<&'a Inner>,
+    /// Entries that searches gave, those that are not of the stream included.
+    received: u64,
     /// Continuation references that were left out.
     pub references: u64,
 }
@@ -103,8 +149,28 @@ pub struct Entries<'a> {
 enum Step {
     /// Entries read at once: containers, which are few and have to be sorted.
     Ready(VecDeque<Entry>),
-    /// A search, and which of its entries to keep.
-    Search(SearchRequest, Keep),
+    /// A search.
+    Search(Search),
+}
+
+/// A search, and which of its entries to keep.
+#[derive(Debug)]
+struct Search {
+    request: SearchRequest,
+    keep: Keep,
+    /// Whether the base was seen in this very run, and may be gone by now.
+    base_may_be_gone: bool,
+}
+
+/// The search in hand.
+#[derive(Debug)]
+struct Current {
+    search: SearchStream,
+    base: String,
+    keep: Keep,
+    base_may_be_gone: bool,
+    /// The steps there were before this one added its own.
+    steps_before: usize,
 }
 
 /// Which entries of a search belong to the stream.
@@ -115,8 +181,11 @@ enum Keep {
     /// All but the base of the search, given as the server spells it: most streams are read so, and comparing texts
     /// spares them a key for every entry.
     Below(String),
-    /// Those right below a container that are no containers. What lies below them is read next.
-    Children,
+    /// Those right below the base that are no containers. What lies below them is read next.
+    Children {
+        /// The container they belong to.
+        container: DnKey,
+    },
     /// Those whose nearest container this is, and that lie at least so deep.
     Nearest { container: DnKey, depth: usize },
 }
@@ -129,125 +198,188 @@ impl<'a> Entries<'a> {
         attributes: &[String],
         paging: Paging,
     ) -> Result<Entries<'a>, DirectoryError> {
-        Self::open_filtered(tree, source, attributes, paging, "(objectClass=*)").await
+        Self::open_filtered(tree, source, attributes, paging, EVERYTHING, Vec::new()).await
     }
 
-    /// The same, but only entries that pass a filter are needed: others may come all the same.
+    /// The same for the entries that pass a filter, with more controls.
     pub async fn open_filtered(
         tree: &'a Tree,
         source: &Source,
         attributes: &[String],
         paging: Paging,
-        filter: &'static str,
+        filter: &str,
+        controls: Vec<SearchControl>,
     ) -> Result<Entries<'a>, DirectoryError> {
         let schema = tree.directory.schema();
         let source = match source {
             Source::Members(of) => of,
             other => other,
         };
-        let mut entries = Entries {
-            tree,
-            container: String::new(),
-            filter,
-            attributes: attributes.to_vec(),
-            paging,
-            steps: VecDeque::new(),
-            current: None,
-            base_may_be_gone: false,
-            asked_subordinates: false,
-            references: 0,
-        };
+        let mut entries = Entries::new(tree, attributes, paging);
+        filter.clone_into(&mut entries.filter);
+        entries.controls = controls;
         let step = match source {
             Source::Containers | Source::Members(_) => {
                 let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
-                let (found, references) =
-                    container::read_entries(&tree.directory, &tree.base, &names).await?;
-                entries.references = references;
-                Step::Ready(found.into())
+                let found = container::read_entries(&tree.directory, &tree.base, &names, filter).await?;
+                entries.references = found.references;
+                Step::Ready(found.entries.into_iter().map(|(_, entry)| entry).collect())
             }
             Source::Container { dn } => {
-                entries.container.clone_from(dn);
+                // What was not seen of the containers may be missing here, or be here in their place.
+                entries.references = tree.containers.references;
                 let key = container::key(dn, schema)?;
                 if !tree.containers.has_nested(&key) {
                     entries.step(dn, Scope::Sub, Keep::Below(dn.clone()))
+                } else if filter != EVERYTHING {
+                    // Entries that do not pass may have entries below them that do: no way but down to the bottom.
+                    entries.step(dn, Scope::Sub, Keep::Nearest { depth: key.depth() + 1, container: key })
                 } else if tree.tells_subordinates {
                     if !entries.attributes.iter().any(|a| a.eq_ignore_ascii_case(HAS_SUBORDINATES)) {
                         entries.attributes.push(HAS_SUBORDINATES.to_owned());
                         entries.asked_subordinates = true;
                     }
-                    entries.step(dn, Scope::One, Keep::Children)
+                    entries.step(dn, Scope::One, Keep::Children { container: key })
+                } else if let Some(inner) = tree.inner().await? {
+                    entries.inner = Some(inner);
+                    entries.references += inner.references;
+                    entries.step(dn, Scope::One, Keep::Children { container: key })
                 } else {
-                    // This server does not say where to look: read all, keep ours.
+                    // This server does not say where to look, and there is too much to keep in mind: read all that
+                    // lies below, keep ours.
                     entries.step(dn, Scope::Sub, Keep::Nearest { depth: key.depth() + 1, container: key })
                 }
             }
             Source::Class { filter } => {
                 let mut request = entries.request(&tree.base, Scope::Sub);
                 request.filter = both(filter, &request.filter);
-                Step::Search(request, Keep::All)
+                Step::Search(Search { request, keep: Keep::All, base_may_be_gone: false })
             }
             Source::Search(stream) => {
                 let base = stream.base_dn.as_deref().unwrap_or(&tree.base);
                 let mut request = entries.request(base, stream.scope);
                 request.filter = both(&stream.filter, &request.filter);
-                Step::Search(request, Keep::All)
+                Step::Search(Search { request, keep: Keep::All, base_may_be_gone: false })
             }
         };
         entries.steps.push_back(step);
         Ok(entries)
     }
 
+    fn new(tree: &'a Tree, attributes: &[String], paging: Paging) -> Entries<'a> {
+        Entries {
+            tree,
+            filter: EVERYTHING.to_owned(),
+            controls: Vec::new(),
+            attributes: attributes.to_vec(),
+            paging,
+            steps: VecDeque::new(),
+            current: None,
+            asked_subordinates: false,
+            inner: None,
+            received: 0,
+            references: 0,
+        }
+    }
+
+    /// Begins to read what a stream has below an entry.
+    pub fn open_below(
+        tree: &'a Tree,
+        source: &Source,
+        attributes: &[String],
+        dn: &str,
+    ) -> Result<Entries<'a>, DirectoryError> {
+        // All at once: a paged search may be under way, and below one entry there is not much.
+        let mut entries = Entries::new(tree, attributes, Paging::Off);
+        let mut keep = Keep::Below(dn.to_owned());
+        match source {
+            Source::Search(stream) => entries.filter.clone_from(&stream.filter),
+            Source::Class { filter } => entries.filter.clone_from(filter),
+            Source::Containers => entries.filter = container::filter(tree.directory.root_dse().vendor),
+            Source::Container { dn: container } => {
+                let schema = tree.directory.schema();
+                let depth = container::key(dn, schema)?.depth() + 1;
+                keep = Keep::Nearest { container: container::key(container, schema)?, depth };
+            }
+            Source::Members(_) => return Ok(entries),
+        }
+        let step = entries.step(dn, Scope::Sub, keep);
+        entries.steps.push_back(step);
+        Ok(entries)
+    }
+
+    /// Whether all entries come from one search, which a server can sort.
+    pub fn is_one_search(&self) -> bool {
+        self.current.is_none()
+            && self.steps.len() == 1
+            && matches!(self.steps.front(), Some(Step::Search(..)))
+    }
+
     fn request(&self, base: &str, scope: Scope) -> SearchRequest {
         SearchRequest {
             base: base.to_owned(),
             scope,
-            filter: self.filter.to_owned(),
+            filter: self.filter.clone(),
             attributes: self.attributes.clone(),
             paging: self.paging,
+            controls: self.controls.clone(),
         }
     }
 
     fn step(&self, base: &str, scope: Scope, keep: Keep) -> Step {
         let mut request = self.request(base, scope);
-        // Entries that would not pass may have entries below them that do.
-        if matches!(keep, Keep::Children) {
-            "(objectClass=*)".clone_into(&mut request.filter);
+        // The base comes too: without room for it a sample would need a second page for its last entry.
+        if let (Keep::Below(_), Paging::AtMost(limit)) = (&keep, &mut request.paging) {
+            *limit = limit.saturating_add(1);
         }
-        Step::Search(request, keep)
+        Step::Search(Search { request, keep, base_may_be_gone: false })
     }
 
     /// The next entry; `None` once the answer is complete.
     pub async fn next(&mut self) -> Result<Option<Entry>, DirectoryError> {
         loop {
-            let Some((search, keep)) = &mut self.current else {
+            let Some(current) = &mut self.current else {
                 match self.steps.front_mut() {
-                    None => return Ok(None),
+                    None => {
+                        tracing::debug!("{} entries were received", self.received);
+                        return Ok(None);
+                    }
                     Some(Step::Ready(ready)) => {
                         if let Some(entry) = ready.pop_front() {
+                            self.received += 1;
                             return Ok(Some(entry));
                         }
                         self.steps.pop_front();
                     }
                     Some(Step::Search(..)) => {
-                        if let Some(Step::Search(request, keep)) = self.steps.pop_front() {
-                            self.base_may_be_gone =
-                                matches!(&keep, Keep::Nearest { .. }) && request.base != self.container;
-                            self.current = Some((self.tree.directory.search(request).await?, keep));
+                        if let Some(Step::Search(Search { request, keep, base_may_be_gone })) =
+                            self.steps.pop_front()
+                        {
+                            let base = request.base.clone();
+                            let search = self.tree.directory.search(request).await?;
+                            let steps_before = self.steps.len();
+                            self.current = Some(Box::new(Current {
+                                search,
+                                base,
+                                keep,
+                                base_may_be_gone,
+                                steps_before,
+                            }));
                         }
                     }
                 }
                 continue;
             };
-            let next = match search.next().await {
-                Err(e) if self.base_may_be_gone && e.is_no_such_object() => None,
+            let next = match current.search.next().await {
+                Err(e) if current.base_may_be_gone && e.is_no_such_object() => None,
                 next => next?,
             };
             match next {
                 None => self.current = None,
                 Some(SearchItem::Reference(_)) => self.references += 1,
                 Some(SearchItem::Entry(mut entry)) => {
-                    let keep = keep.clone();
-                    if self.keeps(&keep, &entry)? {
+                    self.received += 1;
+                    if self.keeps(&entry)? {
                         if self.asked_subordinates {
                             entry
                                 .attributes
@@ -264,54 +396,72 @@ impl<'a> Entries<'a> {
     /// Ends reading before its end.
     pub async fn close(self) -> Result<(), DirectoryError> {
         match self.current {
-            Some((search, _)) => search.abandon().await,
+            Some(current) => current.search.abandon().await,
             None => Ok(()),
         }
     }
 
-    /// Reads what lies below an entry that is no container: a search each, or one for all when they are many.
-    fn read_below(&mut self, dn: &str, key: &DnKey) {
-        let Some(container) = self.tree.containers.nearest(key) else { return };
-        // Once the whole container is going to be read for it, there is nothing to add.
-        if self.steps.iter().any(|step| matches!(step, Step::Search(r, _) if r.base == self.container)) {
-            return;
-        }
-        let (base, depth) = if self.steps.len() < SEARCHES_BELOW {
-            (dn.to_owned(), key.depth() + 1)
-        } else {
-            self.steps.clear();
-            (self.container.clone(), container.depth() + 2)
-        };
-        self.steps.push_back(self.step(&base, Scope::Sub, Keep::Nearest { container, depth }));
-    }
-
-    fn keeps(&mut self, keep: &Keep, entry: &Entry) -> Result<bool, DirectoryError> {
-        match keep {
+    /// Whether an entry of the search in hand is one of the stream.
+    fn keeps(&mut self, entry: &Entry) -> Result<bool, DirectoryError> {
+        let Some(current) = &self.current else { return Ok(false) };
+        match &current.keep {
             Keep::All => return Ok(true),
             Keep::Below(base) => return Ok(entry.dn != *base),
-            Keep::Children | Keep::Nearest { .. } => {}
+            Keep::Children { .. } | Keep::Nearest { .. } => {}
         }
         let containers = &self.tree.containers;
         let key = container::key(&entry.dn, self.tree.directory.schema())?;
-        match keep {
+        if containers.contains(&key) {
+            return Ok(false);
+        }
+        match &current.keep {
             Keep::All | Keep::Below(_) => Ok(true),
-            Keep::Nearest { container, depth } => Ok(key.depth() >= *depth
-                && !containers.contains(&key)
-                && containers.nearest(&key).as_ref() == Some(container)),
-            Keep::Children => {
-                if containers.contains(&key) {
-                    return Ok(false);
-                }
-                if entry.first_text(HAS_SUBORDINATES) != Some("FALSE") {
-                    self.read_below(&entry.dn, &key);
+            Keep::Nearest { container, depth } => {
+                Ok(key.depth() >= *depth && containers.nearest(&key).as_ref() == Some(container))
+            }
+            Keep::Children { container } => {
+                let has_below = match self.inner {
+                    Some(inner) => inner.contains(&key),
+                    // Who may not see it may all the same see what lies below.
+                    None => entry.first_text(HAS_SUBORDINATES) != Some("FALSE"),
+                };
+                if has_below {
+                    let container = container.clone();
+                    self.read_below(&entry.dn, &key, container);
                 }
                 Ok(true)
             }
         }
     }
+
+    /// Reads what lies below an entry of the search in hand, later: in a search of its own, or in one for all entries
+    /// below the base of that search when they are many. Containers nested in it are read elsewhere.
+    fn read_below(&mut self, dn: &str, key: &DnKey, container: DnKey) {
+        let Some(current) = &self.current else { return };
+        let (added, base) = (self.steps.len().saturating_sub(current.steps_before), current.base.clone());
+        let is_read_whole = |step: &Step| matches!(step, Step::Search(s) if s.request.base == base && s.request.scope == Scope::Sub);
+        // Once all is going to be read, there is nothing to add.
+        if added == 1 && self.steps.back().is_some_and(is_read_whole) {
+            return;
+        }
+        let (mut step, was_seen) = if added >= inner::MOST {
+            let was_seen = current.base_may_be_gone;
+            self.steps.truncate(current.steps_before);
+            let keep = Keep::Nearest { container, depth: key.depth() + 1 };
+            (self.step(&base, Scope::Sub, keep), was_seen)
+        } else if self.tree.containers.has_below(key) {
+            (self.step(dn, Scope::One, Keep::Children { container }), true)
+        } else {
+            (self.step(dn, Scope::Sub, Keep::Below(dn.to_owned())), true)
+        };
+        if let Step::Search(search) = &mut step {
+            search.base_may_be_gone = was_seen;
+        }
+        self.steps.push_back(step);
+    }
 }
 
 /// A stream's own filter and another one. The user's filter stays as it is where nothing is added.
 fn both(own: &str, other: &str) -> String {
-    if other == "(objectClass=*)" { own.to_owned() } else { format!("(&{own}{other})") }
+    if other == EVERYTHING { own.to_owned() } else { format!("(&{own}{other})") }
 }

@@ -101,6 +101,14 @@ impl DirectoryError {
         }
     }
 
+    /// Whether there is no connection, or no longer.
+    pub fn is_connection(&self) -> bool {
+        matches!(
+            self,
+            DirectoryError::Connect { .. } | DirectoryError::Lost { .. } | DirectoryError::Timeout { .. }
+        )
+    }
+
     /// Whether the entry named in the operation, or one above it, is not there.
     pub fn is_no_such_object(&self) -> bool {
         self.code() == Some(result_code::NO_SUCH_OBJECT)

@@ -15,6 +15,7 @@ mod root_dse;
 
 pub use config::{AuthMethod, DirectoryConfig, Referrals, ServerUrl};
 pub use error::DirectoryError;
+pub use ldap::controls::SearchControl;
 pub use root_dse::{RootDse, Vendor};
 
 /// The scope of a search (RFC 4511 section 4.5.1.2).
@@ -57,6 +58,8 @@ pub struct SearchRequest {
     pub attributes: Vec<String>,
     /// How many entries come at a time.
     pub paging: Paging,
+    /// What a server is asked for besides; a file knows none of it.
+    pub controls: Vec<SearchControl>,
 }
 
 impl SearchRequest {
@@ -73,6 +76,7 @@ impl SearchRequest {
             filter: filter.into(),
             attributes: attributes.iter().map(|a| (*a).to_owned()).collect(),
             paging: Paging::default(),
+            controls: Vec::new(),
         }
     }
 }

@@ -83,6 +83,9 @@ impl RootDse {
         "subschemaSubentry",
     ];
 
+    /// The highest update sequence number of a domain controller ([MS-ADTS] 3.1.1.3.2.10): read anew when it is needed.
+    pub const HIGHEST_USN: &'static str = "highestCommittedUSN";
+
     /// Reads the entry with the empty DN.
     pub fn from_entry(entry: &Entry) -> RootDse {
         let texts = |name: &str| -> Vec<String> {

@@ -207,10 +207,16 @@ impl Schema {
     }
 
     /// How values of an attribute order, if they do: by its ORDERING, or else as its equality suggests.
-    pub(crate) fn ordering(&self, attribute: &str) -> Equality {
+    pub fn ordering(&self, attribute: &str) -> Equality {
         self.type_chain(attribute)
             .find_map(|a| Equality::from_rule(a.ordering.as_deref()?))
             .unwrap_or_else(|| self.equality(attribute))
+    }
+
+    /// Whether the server can tell which of two values is larger. True for all of a schema that publishes no rules
+    /// (Active Directory).
+    pub fn has_ordering(&self, attribute: &str) -> bool {
+        !self.publishes_equality || self.type_chain(attribute).any(|a| a.ordering.is_some())
     }
 
     /// Whether the server can compare single values of an attribute. Where not (jpegPhoto on OpenLDAP), values can

@@ -6,8 +6,6 @@ use super::{Kind, Setting};
 /// `max_deletes` relies on it.
 const PLANNED: &[&str] = &[
     "dry_run",
-    "follow",
-    "ignore_modifiers",
     "max_changes",
     "max_deletes",
     "max_rejects",

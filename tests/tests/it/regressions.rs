@@ -68,9 +68,17 @@ fn options_in_another_order_are_the_same_attribute() {
 
 #[test]
 fn entries_below_many_entries_of_a_container_are_each_read_once() {
+    // More than 5,000 have others below them: then everything below is read in one search.
+    for count in [100, 5_005] {
+        below_many_entries(count);
+    }
+}
+
+#[track_caller]
+fn below_many_entries(count: usize) {
     let mut ldif = unit("ou=big,dc=example,dc=test");
     ldif.push_str(&unit("ou=nested,ou=big,dc=example,dc=test"));
-    for i in 0..100 {
+    for i in 0..count {
         write!(
             ldif,
             "dn: cn=p{i},ou=big,dc=example,dc=test\nobjectClass: inetOrgPerson\ncn: p{i}\nsn: s\n\n\

@@ -101,6 +101,163 @@ fn normalize_dn_or_name(id: &str) -> String {
     if id.contains('=') { normalize_dn(id) } else { id.to_owned() }
 }
 
+/// The streams with a DN for an id are the entries of these classes, the base, and no others.
+#[track_caller]
+fn containers_are(catalog: &Value, there: &ldap_tests::ldif::Tree, base: &str, classes: &[&str]) {
+    let has = |dn: &str, names: &[&str]| {
+        let values = &there[dn]["objectclass"];
+        values.iter().any(|v| names.iter().any(|n| n.as_bytes().eq_ignore_ascii_case(v)))
+    };
+    // People, accounts and mailboxes hold no others, whatever else they are.
+    let expected: BTreeSet<String> = there
+        .keys()
+        .filter(|dn| {
+            **dn == normalize_dn(base)
+                || has(dn, classes) && !has(dn, &["person", "account", "rfc822localpart"])
+        })
+        .cloned()
+        .collect();
+    let streams: BTreeSet<String> = catalog["streams"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s["tap_stream_id"].as_str().unwrap())
+        .filter(|id| id.contains('='))
+        .map(normalize_dn)
+        .collect();
+    assert_eq!(streams, expected);
+    for class in classes {
+        assert!(streams.iter().any(|dn| has(dn, &[class])), "no {class} was there to be found");
+    }
+}
+
+const CONTAINERS: [&str; 5] = ["organizationalUnit", "organization", "domain", "locality", "country"];
+
+/// Of one class that holds others and of one that does not: 389 DS and files take it.
+const MIXED: &str = "dn: cn=mixed,ou=people,dc=example,dc=test\nobjectClass: person\nobjectClass: locality\ncn: mixed\nsn: mixed\n\n\
+    dn: cn=etc,dc=example,dc=test\nobjectClass: nsContainer\ncn: etc\n\n\
+    dn: cn=held,cn=etc,dc=example,dc=test\nobjectClass: device\ncn: held\n";
+
+#[test]
+fn containers_of_openldap_are_of_every_class_that_holds_others() {
+    let server = slapd();
+    let there = server.dump_attributes(&["objectClass"]);
+    let base = &there[SUFFIX]["objectclass"];
+    assert!(base.contains(b"dcObject".as_slice()) && base.contains(b"organization".as_slice()));
+    containers_are(&discover(&tap_config(&server)), &there, SUFFIX, &CONTAINERS);
+    let catalog = discover(&tap_config(&server));
+    assert_eq!(stream(&catalog, &format!("l=Lyon,c=FR,{SUFFIX}"))["stream"], "lyon");
+    let letter = format!("cn=letter,cn=mailbox,dc=lab,{SUFFIX}");
+    let output = Run::tap(&tap_config(&server)).run().succeeds();
+    assert_eq!(records(&output)[&letter].0, "lab", "below a mailbox");
+}
+
+#[test]
+fn containers_of_ds389_are_of_every_class_that_holds_others() {
+    let server = Ds389::start(&Ds389Options::default().seed(tree_ldif()).seed(MIXED));
+    let there = server.dump_attributes(&["objectClass"]);
+    let classes = [&CONTAINERS[..], &["nsContainer"]].concat();
+    containers_are(&discover(&tap_config(&server)), &there, SUFFIX, &classes);
+    let output = Run::tap(&tap_config(&server)).run().succeeds();
+    assert_eq!(records(&output)[&format!("cn=mixed,ou=people,{SUFFIX}")].0, "example_people");
+    assert_eq!(records(&output)[&format!("cn=held,cn=etc,{SUFFIX}")].0, "etc");
+}
+
+#[test]
+fn containers_of_a_file_are_of_every_class_that_holds_others() {
+    let dir = scratch();
+    let file = dir.path().join("tree.ldif");
+    let root =
+        format!("dn: {SUFFIX}\nobjectClass: dcObject\nobjectClass: organization\ndc: example\no: x\n\n");
+    let printers = format!("\ndn: cn=Printers,{SUFFIX}\nobjectClass: container\ncn: Printers\n");
+    std::fs::write(&file, root + &tree_ldif() + "\n" + MIXED + &printers).unwrap();
+    let config = json!({"server_url": format!("ldif:{}", file.display()), "base_dn": SUFFIX});
+    let classes = [&CONTAINERS[..], &["nsContainer", "container"]].concat();
+    containers_are(&discover(&config), &parse_file(&file), SUFFIX, &classes);
+}
+
+#[test]
+fn containers_of_active_directory_are_units_containers_and_domains() {
+    let server = samba();
+    let classes = ["organizationalUnit", "container", "builtinDomain", "domain"];
+    let there = server.dump_attributes(&["objectClass"]);
+    containers_are(&discover(&tap_config(&server)), &there, server.suffix(), &classes);
+}
+
+/// The most entries that a read by container may be sent, had it to be told each entry once: a container comes in its own
+/// stream, beside its siblings, and as the base of its own search; an entry with others below it a second time as the
+/// base of theirs.
+fn at_most(there: &ldap_tests::ldif::Tree, containers: usize) -> usize {
+    let above: BTreeSet<String> = there.keys().map(|dn| parent(dn)).collect();
+    there.keys().filter(|dn| above.contains(*dn)).count() + there.len() + 2 * containers
+}
+
+/// LDIF of `count` devices and one below each, in a container with another one nested in it, twice over.
+fn nested(count: usize, [class, below]: [&str; 2], outer: &str, inner: &str) -> String {
+    let mut text = String::new();
+    let name = |dn: &str| dn.split(',').next().unwrap().split_once('=').unwrap().1.to_owned();
+    for unit in [outer, inner] {
+        write!(text, "dn: {unit}\nobjectClass: organizationalUnit\nou: {}\n\n", name(unit)).unwrap();
+        for i in 0..count {
+            let dn = format!("cn=d{i},{unit}");
+            write!(text, "dn: {dn}\nobjectClass: {class}\ncn: d{i}\n\n").unwrap();
+            write!(text, "dn: cn=e,{dn}\nobjectClass: {below}\ncn: e\n\n").unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn openldap_sends_each_entry_once() {
+    let seed =
+        nested(100, ["device"; 2], &format!("ou=outer,{SUFFIX}"), &format!("ou=inner,ou=outer,{SUFFIX}"));
+    let server = Slapd::start(SlapdOptions::default().seed(tree_ldif()).seed(seed));
+    let config = tap_config(&server);
+    let catalog = discover(&config);
+    // What slapd itself counts (slapd-monitor(5)).
+    let sent = || -> usize {
+        let base = "cn=Entries,cn=Statistics,cn=Monitor";
+        let counter = server.dump_below(base, &["monitorCounter"]);
+        let value = counter.values().next().unwrap()["monitorcounter"].first().unwrap().clone();
+        String::from_utf8(value).unwrap().parse().unwrap()
+    };
+    let before = sent();
+    let output = Run::tap(&config).file("--catalog", &catalog).run().succeeds();
+    let sent = sent() - before;
+    let there = server.dump_attributes(&["1.1"]);
+    assert_eq!(records(&output).len(), there.len());
+    let containers = output.records(Some("organizational_units")).len();
+    // Root DSE, subschema, the base for its id, the counter itself; and the containers, to know them.
+    let more = 10 + containers;
+    let most = at_most(&there, containers) + more;
+    assert!(sent <= most, "{sent} entries for {} records; {most} would do", there.len());
+}
+
+#[test]
+fn active_directory_sends_each_entry_once() {
+    let server = samba();
+    let outer = format!("OU=Outer,{STAFF}");
+    let classes = ["computer", "serviceConnectionPoint"];
+    server.ldapadd(nested(30, classes, &outer, &format!("OU=Inner,{outer}")));
+    let config = tap_config(&server);
+    let catalog = discover(&config);
+    let output =
+        Run::tap(&config).file("--catalog", &catalog).arg("--log-level").arg("debug").run().succeeds();
+    let received: usize = output
+        .stderr
+        .lines()
+        .filter_map(|l| l.strip_suffix(" entries were received")?.rsplit(' ').next()?.parse::<usize>().ok())
+        .sum();
+    let there = server.dump_attributes(&["1.1"]);
+    assert_eq!(records(&output).len(), there.len());
+    let most = at_most(&there, output.records(Some("organizational_units")).len());
+    assert!(
+        received >= there.len() && received <= most,
+        "{received} entries for {}; {most} would do",
+        there.len()
+    );
+}
+
 #[test]
 fn openldap_is_read_whole_by_container() {
     let slapd = slapd();

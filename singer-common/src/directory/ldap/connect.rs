@@ -141,27 +141,44 @@ fn explain(error: &LdapError, config: &DirectoryConfig) -> (String, bool) {
             (format!("StartTLS: {}", result_code::describe(result.rc, &result.text)), false)
         }
         LdapError::Io { source } => {
-            if let Some(tls_error) = source.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
-                return (tls::explain(tls_error), false);
-            }
-            let text = source.to_string();
-            if text.contains("lookup") {
-                return (format!("the host name cannot be resolved ({text})"), false);
-            }
-            match source.kind() {
-                std::io::ErrorKind::ConnectionRefused => {
-                    ("connection refused: nothing listens there; check host and port".into(), true)
-                }
-                std::io::ErrorKind::NotFound => ("there is no such socket".into(), false),
-                std::io::ErrorKind::UnexpectedEof => {
-                    ("the server closed the connection; does it speak TLS on this port?".into(), true)
-                }
-                _ => (text, true),
-            }
+            let curable = !matches!(source.kind(), std::io::ErrorKind::NotFound)
+                && tls_error(source).is_none()
+                && !is_lookup(source);
+            (explain_io(source), curable)
         }
         LdapError::ResultRecv { .. } | LdapError::OpSend { .. } | LdapError::EndOfStream => {
             ("the server closed the connection; does it speak TLS on this port?".into(), true)
         }
         other => (other.to_string(), false),
+    }
+}
+
+fn tls_error(error: &std::io::Error) -> Option<&rustls::Error> {
+    error.get_ref().and_then(|e| e.downcast_ref())
+}
+
+/// tokio and the C library say so in words only.
+fn is_lookup(error: &std::io::Error) -> bool {
+    error.to_string().contains("lookup")
+}
+
+/// Why the network or TLS refused a connection, in words.
+pub(super) fn explain_io(error: &std::io::Error) -> String {
+    if let Some(tls_error) = tls_error(error) {
+        return tls::explain(tls_error);
+    }
+    let text = error.to_string();
+    if is_lookup(error) {
+        return format!("the host name cannot be resolved ({text})");
+    }
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => {
+            "connection refused: nothing listens there; check host and port".into()
+        }
+        std::io::ErrorKind::NotFound => "there is no such socket".into(),
+        std::io::ErrorKind::UnexpectedEof => {
+            "the server closed the connection; does it speak TLS on this port?".into()
+        }
+        _ => text,
     }
 }

@@ -1,12 +1,12 @@
 //! A directory server, over the ldap3 crate.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ldap3::controls::{ManageDsaIt, RawControl};
 use ldap3::{Ldap, LdapError, LdapResult, Mod};
 
-use super::config::{DirectoryConfig, Referrals};
+use super::config::{DirectoryConfig, Referrals, ServerUrl};
 use super::error::DirectoryError;
 use super::root_dse::RootDse;
 use super::{Scope, SearchItem, SearchRequest};
@@ -14,10 +14,14 @@ use crate::change::{Change, ModificationKind};
 use crate::entry::Entry;
 use crate::schema::Schema;
 
+pub mod change_notices;
 mod connect;
+pub mod content_sync;
+pub mod controls;
 pub mod result_code;
 mod search;
 mod tls;
+mod wire;
 
 pub use search::LdapSearch;
 
@@ -40,7 +44,8 @@ pub struct LdapDirectory {
 }
 
 struct Shared {
-    ldap: Ldap,
+    /// Replaced when the connection was lost and opened anew.
+    ldap: RwLock<Ldap>,
     config: DirectoryConfig,
     location: String,
     root_dse: RootDse,
@@ -59,7 +64,7 @@ impl LdapDirectory {
         let (ldap, location) = connect::connect(config).await?;
         let bare = |root_dse, schema| Self {
             shared: Arc::new(Shared {
-                ldap: ldap.clone(),
+                ldap: RwLock::new(ldap.clone()),
                 config: config.clone(),
                 location: location.clone(),
                 root_dse,
@@ -80,6 +85,28 @@ impl LdapDirectory {
         let directory = bare(root_dse, schema);
         tracing::debug!("connected to {} ({})", location, directory.root_dse().vendor.name());
         Ok(directory)
+    }
+
+    /// Connects and binds anew, to the same server: positions in its log are good there only.
+    pub async fn reconnect(&self) -> Result<(), DirectoryError> {
+        let server = self.server()?;
+        let config = DirectoryConfig { servers: vec![server], retry_attempts: 0, ..self.config().clone() };
+        let (ldap, _) = connect::connect(&config).await?;
+        *self.shared.ldap.write().unwrap_or_else(PoisonError::into_inner) = ldap;
+        Ok(())
+    }
+
+    /// The server in use.
+    fn server(&self) -> Result<ServerUrl, DirectoryError> {
+        ServerUrl::parse(self.location()).map_err(|e| DirectoryError::Connect {
+            server: self.location().to_owned(),
+            reason: e.to_string(),
+        })
+    }
+
+    /// Opens a connection of our own to the server in use.
+    async fn open_connection(&self) -> Result<wire::Connection, DirectoryError> {
+        wire::Connection::open(self.config(), &self.server()?).await
     }
 
     async fn load_schema(&self, root_dse: &RootDse) -> Result<Arc<Schema>, DirectoryError> {
@@ -135,7 +162,7 @@ impl LdapDirectory {
 
     /// A handle for one operation, with the operation's timeout set.
     fn handle(&self) -> Ldap {
-        let mut ldap = self.shared.ldap.clone();
+        let mut ldap = self.shared.ldap.read().unwrap_or_else(PoisonError::into_inner).clone();
         ldap.with_timeout(self.config().operation_timeout);
         ldap
     }

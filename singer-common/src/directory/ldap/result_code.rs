@@ -4,6 +4,7 @@
 pub const SUCCESS: u32 = 0;
 #[allow(missing_docs, reason = "the names are RFC 4511's")]
 mod named {
+    pub const PROTOCOL_ERROR: u32 = 2;
     pub const SIZE_LIMIT_EXCEEDED: u32 = 4;
     pub const REFERRAL: u32 = 10;
     pub const ADMIN_LIMIT_EXCEEDED: u32 = 11;
@@ -12,12 +13,16 @@ mod named {
     pub const ATTRIBUTE_OR_VALUE_EXISTS: u32 = 20;
     pub const NO_SUCH_OBJECT: u32 = 32;
     pub const INVALID_DN_SYNTAX: u32 = 34;
+    pub const INSUFFICIENT_ACCESS_RIGHTS: u32 = 50;
     pub const BUSY: u32 = 51;
     pub const UNAVAILABLE: u32 = 52;
+    pub const UNWILLING_TO_PERFORM: u32 = 53;
     pub const NAMING_VIOLATION: u32 = 64;
     pub const OBJECT_CLASS_VIOLATION: u32 = 65;
     pub const NOT_ALLOWED_ON_NON_LEAF: u32 = 66;
     pub const ENTRY_ALREADY_EXISTS: u32 = 68;
+    /// RFC 4533 section 2.6.
+    pub const SYNC_REFRESH_REQUIRED: u32 = 4096;
 }
 pub use named::*;
 

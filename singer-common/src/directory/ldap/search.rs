@@ -4,6 +4,7 @@ use ldap3::asn1::{PL, StructureTag, TagClass, parse_tag, parse_uint};
 use ldap3::controls::{Control, ManageDsaIt, PagedResults, RawControl};
 use ldap3::{Ldap, LdapError, LdapResult, ResultEntry, SearchStream};
 
+use super::controls::{self, DIRSYNC, DirSyncEnd, SearchControl};
 use super::{DOMAIN_SCOPE, LdapDirectory, result_code};
 use crate::directory::config::Referrals;
 use crate::directory::error::DirectoryError;
@@ -29,6 +30,7 @@ pub struct LdapSearch {
     state: Progress,
     empty_pages: u32,
     entries_of_page: u32,
+    dirsync: Option<DirSyncEnd>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +52,9 @@ impl LdapSearch {
     pub(super) fn new(directory: LdapDirectory, request: SearchRequest) -> Self {
         let configured = directory.config().page_size;
         let page_size = match request.paging {
-            // A base search has one entry: a page would only cost.
+            // A base search has one entry: a page would only cost. DirSync has pages of its own.
             _ if request.scope == Scope::Base => 0,
+            _ if request.controls.iter().any(|c| matches!(c, SearchControl::DirSync { .. })) => 0,
             Paging::Configured => configured,
             Paging::AtMost(limit) => configured.min(limit.max(1)),
             Paging::Off => 0,
@@ -65,7 +68,13 @@ impl LdapSearch {
             state: Progress::Running,
             empty_pages: 0,
             entries_of_page: 0,
+            dirsync: None,
         }
+    }
+
+    /// What the answer to [`SearchControl::DirSync`] said at its end, once that was reached.
+    pub fn dirsync_end(&self) -> Option<&DirSyncEnd> {
+        self.dirsync.as_ref()
     }
 
     /// The next item; `None` at the end of a complete answer, and ever after.
@@ -134,6 +143,11 @@ impl LdapSearch {
         if self.directory.stays_in_domain() {
             controls.push(RawControl { ctype: DOMAIN_SCOPE.to_owned(), crit: false, val: None });
         }
+        controls.extend(self.request.controls.iter().map(|c| RawControl {
+            ctype: c.oid().to_owned(),
+            crit: true,
+            val: c.value(),
+        }));
         self.entries_of_page = 0;
         let mut ldap: Ldap = self.directory.handle();
         if !controls.is_empty() {
@@ -160,6 +174,8 @@ impl LdapSearch {
         let first = self.cookie.is_empty() && self.entries_of_page == 0;
         match result.rc {
             result_code::SUCCESS => {
+                let dirsync = result.ctrls.iter().find(|c| c.1.ctype == DIRSYNC);
+                self.dirsync = dirsync.and_then(|c| controls::dirsync_end(c.1.val.as_deref()?));
                 let cookie = cookie(&result.ctrls).unwrap_or_default();
                 if self.page_size == 0 || cookie.is_empty() {
                     return Ok(false);

@@ -1,0 +1,64 @@
+//! Change notification ([MS-ADTS] 3.1.1.3.4.1.9): Active Directory tells that something changed, as it happens.
+
+use super::LdapDirectory;
+use super::wire::{Answer, Connection, Control};
+use crate::directory::Scope;
+use crate::directory::error::DirectoryError;
+use crate::filter::Filter;
+
+/// LDAP_SERVER_NOTIFICATION.
+pub const NOTIFICATION: &str = "1.2.840.113556.1.4.528";
+
+/// A connection on which the server tells of changes.
+#[derive(Debug)]
+pub struct ChangeNotices {
+    connection: Connection,
+    id: i64,
+    base: String,
+}
+
+impl LdapDirectory {
+    /// Asks to be told of every change at and below an entry, from now on.
+    pub async fn change_notices(&self, base: &str) -> Result<ChangeNotices, DirectoryError> {
+        let mut connection = self.open_connection().await?;
+        let controls = [Control { oid: NOTIFICATION.into(), critical: true, value: None }];
+        // The one filter that the control goes with.
+        let filter = Filter::Present("objectClass".into());
+        let attributes = ["1.1".to_owned()];
+        let id = connection.search(base, Scope::Sub, &filter, &attributes, &controls).await?;
+        Ok(ChangeNotices { connection, id, base: base.to_owned() })
+    }
+}
+
+impl ChangeNotices {
+    /// Waits until something changed. May be dropped while it waits.
+    pub async fn next(&mut self) -> Result<(), DirectoryError> {
+        loop {
+            let message = self.connection.receive().await?;
+            if message.id != self.id {
+                continue;
+            }
+            match message.answer {
+                Answer::Entry(_) => return Ok(()),
+                Answer::Done(end) | Answer::Extended { result: end, .. } => {
+                    return Err(DirectoryError::Operation {
+                        operation: "change notification",
+                        dn: self.base.clone(),
+                        code: end.code,
+                        matched: end.matched,
+                        text: end.text,
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Passes over what has arrived already.
+    pub async fn skip_ready(&mut self) -> Result<(), DirectoryError> {
+        while self.connection.has_message() {
+            self.next().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,250 @@
+//! A connection of our own, for answers that have no end or cannot be paged: content synchronisation (RFC 4533) and
+//! change notification.
+//!
+//! The ldap3 crate puts every answer into a queue without bound as fast as the server sends it. Here nothing is read
+//! before somebody asks for it, so that a slow reader of stdout slows the server down (TCP's own backpressure) and memory
+//! stays what one message takes. Several searches may run at once; their answers come as the server interleaves them.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::{result_code, tls};
+use crate::directory::Scope;
+use crate::directory::config::{AuthMethod, DirectoryConfig, ServerUrl};
+use crate::directory::error::DirectoryError;
+use crate::filter::Filter;
+
+pub(super) mod ber;
+mod filter;
+mod message;
+
+pub(super) use message::{Answer, Control, LdapResult, Message};
+
+/// OID of the StartTLS request (RFC 4511 section 4.14).
+const START_TLS: &str = "1.3.6.1.4.1.1466.20037";
+/// OID of the Notice of Disconnection (RFC 4511 section 4.4.1).
+const NOTICE_OF_DISCONNECTION: &str = "1.3.6.1.4.1.1466.20036";
+/// The largest message taken: larger than any entry a server allows (slapd's sockbuf_max_incoming_auth is 4 MiB), small
+/// enough that a length made up by an attacker does not fill the memory.
+const MAX_MESSAGE: usize = 256 * 1024 * 1024;
+/// What one read from the socket takes at least.
+const READ: usize = 64 * 1024;
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// A connection, bound.
+pub(super) struct Connection {
+    stream: Box<dyn Stream>,
+    /// Octets read and not yet taken, from `taken` on.
+    inbox: Vec<u8>,
+    taken: usize,
+    last_id: i32,
+    url: String,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// Connects to one server and binds as configured, within `connect_timeout`.
+    pub(super) async fn open(config: &DirectoryConfig, server: &ServerUrl) -> Result<Self, DirectoryError> {
+        let url = server.to_text();
+        match tokio::time::timeout(config.connect_timeout, Self::open_bound(config, server)).await {
+            Ok(result) => result,
+            Err(_) => Err(DirectoryError::Connect {
+                server: url,
+                reason: format!(
+                    "no answer within {} s (connect_timeout_seconds)",
+                    config.connect_timeout.as_secs()
+                ),
+            }),
+        }
+    }
+
+    async fn open_bound(config: &DirectoryConfig, server: &ServerUrl) -> Result<Self, DirectoryError> {
+        let url = server.to_text();
+        let refused = |reason: String| DirectoryError::Connect { server: url.clone(), reason };
+        let io = |e: std::io::Error| refused(super::connect::explain_io(&e));
+        let mut connection = match server {
+            ServerUrl::Ldap { host, port, tls } => {
+                let tcp = TcpStream::connect((host.as_str(), *port)).await.map_err(io)?;
+                tcp.set_nodelay(true).map_err(io)?;
+                if *tls {
+                    Self::new(Box::new(handshake(config, host, tcp).await.map_err(&refused)?), &url)
+                } else if config.tls.start_tls {
+                    Self::new(Box::new(tcp), &url).start_tls(config, host).await?
+                } else {
+                    Self::new(Box::new(tcp), &url)
+                }
+            }
+            #[cfg(unix)]
+            ServerUrl::Ldapi(path) => {
+                Self::new(Box::new(tokio::net::UnixStream::connect(path).await.map_err(io)?), &url)
+            }
+            #[cfg(not(unix))]
+            ServerUrl::Ldapi(_) => return Err(refused("this system has no sockets in files".into())),
+            ServerUrl::Ldif(_) => return Err(refused("a file is no server".into())),
+        };
+        connection.bind(&config.auth).await?;
+        Ok(connection)
+    }
+
+    fn new(stream: Box<dyn Stream>, url: &str) -> Self {
+        Self { stream, inbox: Vec::new(), taken: 0, last_id: 0, url: url.to_owned() }
+    }
+
+    async fn start_tls(mut self, config: &DirectoryConfig, host: &str) -> Result<Self, DirectoryError> {
+        self.send(&message::extended(START_TLS), &[]).await?;
+        let answer = self.receive().await?.answer;
+        let refused = |reason: String| DirectoryError::Connect { server: self.url.clone(), reason };
+        let Answer::Extended { result, .. } = answer else {
+            return Err(refused("the server did not answer StartTLS".into()));
+        };
+        if result.code != result_code::SUCCESS {
+            let why = result_code::describe(result.code, &result.text);
+            return Err(refused(format!("StartTLS: {why}")));
+        }
+        // RFC 4511 section 4.14.1: nothing may follow the answer in clear text. What does was put there by somebody
+        // else.
+        if self.taken < self.inbox.len() {
+            return Err(refused("the server went on in clear text after StartTLS".into()));
+        }
+        match handshake(config, host, self.stream).await {
+            Ok(secured) => Ok(Self::new(Box::new(secured), &self.url)),
+            Err(reason) => Err(DirectoryError::Connect { server: self.url, reason }),
+        }
+    }
+
+    async fn bind(&mut self, auth: &AuthMethod) -> Result<(), DirectoryError> {
+        let (method, identity, request) = match auth {
+            AuthMethod::Simple { dn, password } => {
+                ("simple", dn.as_str(), message::simple_bind(dn, password.reveal().as_bytes()))
+            }
+            AuthMethod::Anonymous => ("anonymous", "", message::simple_bind("", b"")),
+            AuthMethod::External => ("EXTERNAL", "", message::external_bind()),
+        };
+        self.send(&request, &[]).await?;
+        match self.receive().await?.answer {
+            Answer::Bind(result) if result.code == result_code::SUCCESS => Ok(()),
+            Answer::Bind(result) => Err(DirectoryError::Bind {
+                server: self.url.clone(),
+                method,
+                identity: identity.to_owned(),
+                code: result.code,
+                text: result.text,
+            }),
+            _ => Err(DirectoryError::Connect {
+                server: self.url.clone(),
+                reason: "the server answered the bind with something else".into(),
+            }),
+        }
+    }
+
+    /// Begins a search. Gives the id that its answers carry.
+    pub(super) async fn search(
+        &mut self,
+        base: &str,
+        scope: Scope,
+        filter: &Filter,
+        attributes: &[String],
+        controls: &[Control],
+    ) -> Result<i64, DirectoryError> {
+        self.send(&message::search(base, scope, filter, attributes), controls).await
+    }
+
+    /// Ends a search: the server sends nothing more for it, sooner or later.
+    pub(super) async fn abandon(&mut self, id: i64) -> Result<(), DirectoryError> {
+        let id = i32::try_from(id).unwrap_or_default();
+        self.send(&message::abandon(id), &[]).await.map(|_| ())
+    }
+
+    async fn send(&mut self, operation: &[u8], controls: &[Control]) -> Result<i64, DirectoryError> {
+        // RFC 4511 section 4.1.1.1: 0 is the server's. Nobody starts two milliards of operations here.
+        self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+        let octets = message::envelope(self.last_id, operation, controls);
+        let result = async {
+            self.stream.write_all(&octets).await?;
+            self.stream.flush().await
+        };
+        result.await.map_err(|e| self.lost(&e.to_string()))?;
+        Ok(i64::from(self.last_id))
+    }
+
+    /// The next message, whatever search it belongs to. May be dropped while it waits: nothing is lost.
+    pub(super) async fn receive(&mut self) -> Result<Message, DirectoryError> {
+        loop {
+            let unread = self.inbox.get(self.taken..).unwrap_or_default();
+            match message::frame(unread) {
+                Ok(content) if content.end <= unread.len() => {
+                    let message = unread.get(content.clone()).and_then(message::parse);
+                    self.taken += content.end;
+                    let message = message.ok_or_else(|| self.nonsense())?;
+                    if let (0, Answer::Extended { result, name }) = (message.id, &message.answer) {
+                        if name.as_deref() == Some(NOTICE_OF_DISCONNECTION) {
+                            let why = result_code::describe(result.code, &result.text);
+                            return Err(self.lost(&format!("the server said goodbye: {why}")));
+                        }
+                        // RFC 4511 section 4.4: an unsolicited notification nobody knows is to be ignored.
+                        continue;
+                    }
+                    return Ok(message);
+                }
+                Ok(content) if content.end > MAX_MESSAGE => {
+                    return Err(self.lost(&format!("a message of {} octets is too large", content.end)));
+                }
+                Err(ber::Incomplete::Malformed) => return Err(self.nonsense()),
+                Ok(_) | Err(ber::Incomplete::More) => {}
+            }
+            self.inbox.drain(..self.taken);
+            self.taken = 0;
+            self.inbox.reserve(READ);
+            match self.stream.read_buf(&mut self.inbox).await {
+                Ok(0) => return Err(self.lost("the server closed it")),
+                Ok(_) => {}
+                Err(e) => return Err(self.lost(&e.to_string())),
+            }
+        }
+    }
+
+    /// Whether a whole message is here already, so that [`Self::receive`] would not wait.
+    pub(super) fn has_message(&self) -> bool {
+        let unread = self.inbox.get(self.taken..).unwrap_or_default();
+        message::frame(unread).is_ok_and(|content| content.end <= unread.len())
+    }
+
+    /// Unbinds and closes.
+    pub(super) async fn close(mut self) {
+        // The server would notice anyway: whether it still could be told does not matter.
+        let goodbye = async {
+            let _ = self.send(&message::unbind(), &[]).await;
+            let _ = self.stream.shutdown().await;
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(1), goodbye).await;
+    }
+
+    fn nonsense(&self) -> DirectoryError {
+        self.lost("what came over it is not LDAP")
+    }
+
+    fn lost(&self, reason: &str) -> DirectoryError {
+        DirectoryError::Lost { operation: "search", dn: self.url.clone(), reason: reason.to_owned() }
+    }
+}
+
+async fn handshake<S: Stream>(
+    config: &DirectoryConfig,
+    host: &str,
+    stream: S,
+) -> Result<tokio_rustls::client::TlsStream<S>, String> {
+    let connector = TlsConnector::from(tls::client_config(&config.tls)?);
+    let name = rustls::pki_types::ServerName::try_from(host.to_owned())
+        .map_err(|_| format!("`{host}` cannot be the name in a certificate"))?;
+    connector.connect(name, stream).await.map_err(|e| super::connect::explain_io(&e))
+}

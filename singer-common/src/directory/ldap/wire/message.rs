@@ -1,0 +1,311 @@
+//! LDAP messages (RFC 4511 section 4.1.1): the requests this connection sends, the answers it understands.
+
+use super::ber::{self, BOOLEAN, ENUMERATED, INTEGER, OCTET_STRING, Reader, SEQUENCE, SET, Writer};
+use super::filter;
+use crate::directory::Scope;
+use crate::entry::{Attribute, Entry};
+use crate::filter::Filter;
+
+/// Application tags of the protocol operations (RFC 4511 section 4.2 and on).
+const BIND_REQUEST: u8 = 0x60;
+const BIND_RESPONSE: u8 = 0x61;
+const UNBIND_REQUEST: u8 = 0x42;
+const SEARCH_REQUEST: u8 = 0x63;
+const SEARCH_ENTRY: u8 = 0x64;
+const SEARCH_DONE: u8 = 0x65;
+const SEARCH_REFERENCE: u8 = 0x73;
+const ABANDON_REQUEST: u8 = 0x50;
+const EXTENDED_REQUEST: u8 = 0x77;
+const EXTENDED_RESPONSE: u8 = 0x78;
+const INTERMEDIATE_RESPONSE: u8 = 0x79;
+const CONTROLS: u8 = 0xa0;
+
+/// A control (RFC 4511 section 4.1.11).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Control {
+    /// `controlType`.
+    pub(crate) oid: String,
+    /// `criticality`.
+    pub(crate) critical: bool,
+    /// `controlValue`.
+    pub(crate) value: Option<Vec<u8>>,
+}
+
+/// An LDAPResult (RFC 4511 section 4.1.9).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LdapResult {
+    pub(crate) code: u32,
+    pub(crate) matched: String,
+    pub(crate) text: String,
+}
+
+/// What a message says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Bind(LdapResult),
+    Entry(Entry),
+    Reference(Vec<String>),
+    Done(LdapResult),
+    /// An extended response, a Notice of Disconnection (section 4.4.1) among them.
+    Extended {
+        result: LdapResult,
+        name: Option<String>,
+    },
+    /// An intermediate response (section 4.13).
+    Intermediate {
+        name: Option<String>,
+        value: Option<Vec<u8>>,
+    },
+    /// An operation that answers nothing this connection asks.
+    Other(u8),
+}
+
+/// A message from the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Message {
+    /// `messageID`; 0 is unsolicited.
+    pub(crate) id: i64,
+    pub(crate) answer: Answer,
+    pub(crate) controls: Vec<Control>,
+}
+
+/// Reads the content of an LDAPMessage. `None` when it is not well-formed.
+pub(super) fn parse(content: &[u8]) -> Option<Message> {
+    let mut message = Reader::new(content);
+    let id = message.integer(INTEGER)?;
+    let (tag, operation) = message.element()?;
+    let mut operation = Reader::new(operation);
+    let answer = match tag {
+        BIND_RESPONSE => Answer::Bind(result(&mut operation)?),
+        SEARCH_ENTRY => Answer::Entry(entry(operation)?),
+        SEARCH_REFERENCE => {
+            let mut urls = Vec::new();
+            while !operation.is_empty() {
+                urls.push(operation.text(OCTET_STRING)?.to_owned());
+            }
+            Answer::Reference(urls)
+        }
+        SEARCH_DONE => Answer::Done(result(&mut operation)?),
+        EXTENDED_RESPONSE => {
+            let result = result(&mut operation)?;
+            let name = operation.take(0x8a).map(text);
+            Answer::Extended { result, name }
+        }
+        INTERMEDIATE_RESPONSE => Answer::Intermediate {
+            name: operation.take(0x80).map(text),
+            value: operation.take(0x81).map(<[u8]>::to_vec),
+        },
+        other => Answer::Other(other),
+    };
+    let mut controls = Vec::new();
+    if let Some(mut list) = message.constructed(CONTROLS) {
+        while !list.is_empty() {
+            let mut one = list.constructed(SEQUENCE)?;
+            controls.push(Control {
+                oid: one.text(OCTET_STRING)?.to_owned(),
+                critical: one.take(BOOLEAN).is_some_and(|b| b != [0]),
+                value: one.take(OCTET_STRING).map(<[u8]>::to_vec),
+            });
+        }
+    }
+    Some(Message { id, answer, controls })
+}
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8_lossy(octets).into_owned()
+}
+
+fn result(operation: &mut Reader<'_>) -> Option<LdapResult> {
+    let code = u32::try_from(operation.integer(ENUMERATED)?).ok()?;
+    let matched = text(operation.take(OCTET_STRING)?);
+    let diagnostic = text(operation.take(OCTET_STRING)?);
+    // referral [3]: the URLs are in nobody's way, and this connection follows none.
+    operation.take(0xa3);
+    Some(LdapResult { code, matched, text: diagnostic })
+}
+
+/// SearchResultEntry (section 4.5.2). A `vals` without values is an attribute asked for by name only.
+fn entry(mut operation: Reader<'_>) -> Option<Entry> {
+    let dn = operation.text(OCTET_STRING)?.to_owned();
+    let mut list = operation.constructed(SEQUENCE)?;
+    let mut attributes = Vec::new();
+    while !list.is_empty() {
+        let mut one = list.constructed(SEQUENCE)?;
+        let description = one.text(OCTET_STRING)?.to_owned();
+        let mut set = one.constructed(SET)?;
+        let mut values = Vec::new();
+        while !set.is_empty() {
+            values.push(set.take(OCTET_STRING)?.to_vec());
+        }
+        attributes.push(Attribute { description, values });
+    }
+    Some(Entry { dn, attributes })
+}
+
+/// A whole message: id, operation, controls.
+pub(super) fn envelope(id: i32, operation: &[u8], controls: &[Control]) -> Vec<u8> {
+    Writer::build(|w| {
+        w.constructed(SEQUENCE, |w| {
+            w.integer(INTEGER, i64::from(id));
+            w.raw(operation);
+            if !controls.is_empty() {
+                w.constructed(CONTROLS, |w| controls.iter().for_each(|c| control(c, w)));
+            }
+        });
+    })
+}
+
+fn control(control: &Control, out: &mut Writer) {
+    out.constructed(SEQUENCE, |w| {
+        w.octets(&control.oid);
+        if control.critical {
+            w.boolean(true);
+        }
+        control.value.iter().for_each(|v| w.octets(v));
+    });
+}
+
+/// A simple bind (section 4.2).
+pub(super) fn simple_bind(dn: &str, password: &[u8]) -> Vec<u8> {
+    bind(dn, |w| w.primitive(0x80, password))
+}
+
+/// A SASL EXTERNAL bind (RFC 4422 appendix A) without an authorisation identity.
+pub(super) fn external_bind() -> Vec<u8> {
+    bind("", |w| w.constructed(0xa3, |w| w.octets("EXTERNAL")))
+}
+
+fn bind(dn: &str, credentials: impl FnOnce(&mut Writer)) -> Vec<u8> {
+    Writer::build(|w| {
+        w.constructed(BIND_REQUEST, |w| {
+            w.integer(INTEGER, 3);
+            w.octets(dn);
+            credentials(w);
+        });
+    })
+}
+
+/// UnbindRequest (section 4.3).
+pub(super) fn unbind() -> Vec<u8> {
+    Writer::build(|w| w.primitive(UNBIND_REQUEST, &[]))
+}
+
+/// AbandonRequest (section 4.11).
+pub(super) fn abandon(id: i32) -> Vec<u8> {
+    Writer::build(|w| w.integer(ABANDON_REQUEST, i64::from(id)))
+}
+
+/// ExtendedRequest (section 4.12) without a value.
+pub(super) fn extended(oid: &str) -> Vec<u8> {
+    Writer::build(|w| w.constructed(EXTENDED_REQUEST, |w| w.primitive(0x80, oid.as_bytes())))
+}
+
+/// SearchRequest (section 4.5.1): no limits of our own, aliases are entries like others.
+pub(super) fn search(base: &str, scope: Scope, filter: &Filter, attributes: &[String]) -> Vec<u8> {
+    let scope = match scope {
+        Scope::Base => 0,
+        Scope::One => 1,
+        Scope::Sub => 2,
+    };
+    Writer::build(|w| {
+        w.constructed(SEARCH_REQUEST, |w| {
+            w.octets(base);
+            w.integer(ENUMERATED, scope);
+            w.integer(ENUMERATED, 0);
+            w.integer(INTEGER, 0);
+            w.integer(INTEGER, 0);
+            w.boolean(false);
+            filter::write(filter, w);
+            w.constructed(SEQUENCE, |w| attributes.iter().for_each(|a| w.octets(a)));
+        });
+    })
+}
+
+/// How far a message at the beginning of `octets` goes: its content, and where the next one begins.
+pub(super) fn frame(octets: &[u8]) -> Result<std::ops::Range<usize>, ber::Incomplete> {
+    let header = ber::header(octets)?;
+    if header.tag != SEQUENCE {
+        return Err(ber::Incomplete::Malformed);
+    }
+    Ok(header.start..header.end)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_search_request_is_what_ldapsearch_sends() {
+        // ldapsearch -b dc=x -s one '(&(cn=a*)(!(o>=b)))' cn, as message 2.
+        let filter = Filter::parse("(&(cn=a*)(!(o>=b)))").unwrap();
+        let message = envelope(2, &search("dc=x", Scope::One, &filter, &["cn".to_owned()]), &[]);
+        let expected: &[u8] = &[
+            0x30, 0x39, 0x02, 0x01, 0x02, 0x63, 0x34, 0x04, 0x04, b'd', b'c', b'=', b'x', 0x0a, 0x01, 0x01,
+            0x0a, 0x01, 0x00, 0x02, 0x01, 0x00, 0x02, 0x01, 0x00, 0x01, 0x01, 0x00, 0xa0, 0x17, 0xa4, 0x09,
+            0x04, 0x02, b'c', b'n', 0x30, 0x03, 0x80, 0x01, b'a', 0xa2, 0x0a, 0xa5, 0x08, 0x04, 0x01, b'o',
+            0x04, 0x03,
+        ];
+        assert_eq!(message.get(..30), expected.get(..30), "{message:02x?}");
+        assert!(message.ends_with(&[
+            0xa5, 0x06, 0x04, 0x01, b'o', 0x04, 0x01, b'b', 0x30, 0x04, 0x04, 0x02, b'c', b'n'
+        ]));
+    }
+
+    #[test]
+    fn an_entry_keeps_its_values_and_their_order() {
+        let operation = Writer::build(|w| {
+            w.constructed(SEARCH_ENTRY, |w| {
+                w.octets("cn=a");
+                w.constructed(SEQUENCE, |w| {
+                    w.constructed(SEQUENCE, |w| {
+                        w.octets("cn;x-b");
+                        w.constructed(SET, |w| {
+                            w.octets(b"\xff\0");
+                            w.octets("a");
+                        });
+                    });
+                    w.constructed(SEQUENCE, |w| {
+                        w.octets("sn");
+                        w.constructed(SET, |_| {});
+                    });
+                });
+            });
+        });
+        let controls = [Control { oid: "1.2".into(), critical: false, value: Some(vec![1]) }];
+        let octets = envelope(7, &operation, &controls);
+        let content = octets.get(frame(&octets).unwrap()).unwrap();
+        let message = parse(content).unwrap();
+        let entry = Entry {
+            dn: "cn=a".into(),
+            attributes: vec![
+                Attribute::new("cn;x-b", vec![b"\xff\0".to_vec(), b"a".to_vec()]),
+                Attribute::new("sn", vec![]),
+            ],
+        };
+        assert_eq!(message, Message { id: 7, answer: Answer::Entry(entry), controls: controls.to_vec() });
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_read_without_a_panic(octets: Vec<u8>) {
+            let _ = parse(&octets);
+            let _ = frame(&octets);
+        }
+
+        #[test]
+        fn a_truncated_message_is_no_message(cut in 0_usize..40) {
+            let operation = Writer::build(|w| w.constructed(SEARCH_DONE, |w| {
+                w.integer(ENUMERATED, 4096);
+                w.octets("dc=x");
+                w.octets("text");
+            }));
+            let octets = envelope(1, &operation, &[]);
+            let content = &octets[frame(&octets).unwrap()];
+            let cut = cut.min(content.len() - 1);
+            prop_assert_eq!(parse(&content[..cut]), None);
+            prop_assert!(parse(content).is_some());
+        }
+    }
+}

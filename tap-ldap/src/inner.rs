@@ -1,0 +1,131 @@
+//! The entries that are no containers and have entries below them: where a container with others nested in it has to be
+//! looked into, beyond what lies right below it.
+
+use std::collections::BTreeMap;
+
+use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
+use singer_common::dn::{DnKey, split};
+
+use crate::container::{self, Containers};
+
+/// So many of them are kept in mind. Where there are more, one look at everything costs less than a search for each.
+pub const MOST: usize = 5_000;
+
+/// The entries below containers with others nested in them that have entries below them and are no containers.
+/// Containers without others nested in them are read as one subtree, and nobody asks what is inner there.
+#[derive(Debug, Default)]
+pub struct Inner {
+    /// Their DNs, parents first.
+    by_key: BTreeMap<DnKey, String>,
+    /// Continuation references that were left out while they were looked up.
+    pub references: u64,
+}
+
+/// The filter of entries that have entries below them, where the server has one that is cheap: slapd's `hasSubordinates`
+/// is not stored, but looks a name up; of 389's `numSubordinates` the presence is indexed.
+fn filter(vendor: Vendor) -> Option<&'static str> {
+    match vendor {
+        Vendor::OpenLdap => Some("(hasSubordinates=TRUE)"),
+        Vendor::Ds389 => Some("(&(numSubordinates=*)(numSubordinates>=1))"),
+        Vendor::ActiveDirectory | Vendor::Ldif | Vendor::Other => None,
+    }
+}
+
+impl Inner {
+    /// Looks them up in one pass over names: of entries that have entries below them, where the server tells, else of
+    /// all entries, whose parents they are. `None` when they are more than `most`.
+    pub async fn find(
+        directory: &Directory,
+        base: &str,
+        containers: &Containers,
+        most: usize,
+    ) -> Result<Option<Inner>, DirectoryError> {
+        let schema = directory.schema();
+        let filter = filter(directory.root_dse().vendor);
+        let request = SearchRequest::new(base, Scope::Sub, filter.unwrap_or("(objectClass=*)"), &["1.1"]);
+        let mut search = directory.search(request).await?;
+        let mut inner = Inner::default();
+        while let Some(item) = search.next().await? {
+            let SearchItem::Entry(entry) = item else {
+                inner.references += 1;
+                continue;
+            };
+            let key = container::key(&entry.dn, schema)?;
+            let (key, dn) = match (filter, key.parent()) {
+                (Some(_), _) => (key, entry.dn),
+                (None, Some(parent)) => (parent, parent_text(&entry.dn)),
+                (None, None) => continue,
+            };
+            let is_of_interest = !inner.by_key.contains_key(&key)
+                && !containers.contains(&key)
+                && containers.nearest(&key).is_some_and(|c| containers.has_nested(&c));
+            if is_of_interest {
+                inner.by_key.insert(key, dn);
+                if inner.by_key.len() > most {
+                    search.abandon().await?;
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(inner))
+    }
+
+    /// Whether an entry is one.
+    pub fn contains(&self, key: &DnKey) -> bool {
+        self.by_key.contains_key(key)
+    }
+
+    /// Those whose nearest container this is, parents first.
+    pub fn below<'a>(&'a self, container: &DnKey, containers: &Containers) -> Vec<&'a str> {
+        self.by_key
+            .range(container.subtree())
+            .filter(|(key, _)| containers.nearest(key).as_ref() == Some(container))
+            .map(|(_, dn)| dn.as_str())
+            .collect()
+    }
+}
+
+/// A name without its first part, spelled as it was.
+fn parent_text(dn: &str) -> String {
+    split(dn).ok().and_then(|parts| parts.get(1..).map(|above| above.join(","))).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use singer_common::directory::Access;
+    use singer_common::directory::ldif::LdifDirectory;
+
+    use super::*;
+
+    const TREE: &str = "dn: dc=x\nobjectClass: domain\ndc: x\n\n\
+        dn: ou=a,dc=x\nobjectClass: organizationalUnit\nou: a\n\n\
+        dn: ou=b,ou=a,dc=x\nobjectClass: organizationalUnit\nou: b\n\n\
+        dn: cn=one,ou=a,dc=x\nobjectClass: device\ncn: one\n\n\
+        dn: cn=two\\, too,cn=one,ou=a,dc=x\nobjectClass: device\ncn: two, too\n\n\
+        dn: cn=three,cn=two\\, too,cn=one,ou=a,dc=x\nobjectClass: device\ncn: three\n\n\
+        dn: ou=deep,cn=one,ou=a,dc=x\nobjectClass: organizationalUnit\nou: deep\n\n\
+        dn: cn=four,ou=b,ou=a,dc=x\nobjectClass: device\ncn: four\n\n\
+        dn: cn=five,cn=four,ou=b,ou=a,dc=x\nobjectClass: device\ncn: five\n";
+
+    #[tokio::test]
+    async fn they_are_what_lies_between_containers_and_leaves() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(TREE.as_bytes()).unwrap();
+        let directory = Directory::Ldif(LdifDirectory::open(file.path(), Access::Read).unwrap());
+        let containers = Containers::find(&directory, "dc=x").await.unwrap();
+        let inner = Inner::find(&directory, "dc=x", &containers, 2).await.unwrap().unwrap();
+        let key = |dn: &str| container::key(dn, directory.schema()).unwrap();
+        assert_eq!(
+            inner.below(&key("ou=a,dc=x"), &containers),
+            ["cn=one,ou=a,dc=x", "cn=two\\, too,cn=one,ou=a,dc=x"]
+        );
+        assert!(inner.below(&key("dc=x"), &containers).is_empty());
+        assert!(
+            !inner.contains(&key("cn=four,ou=b,ou=a,dc=x")),
+            "ou=b has no container in it: nobody asks what lies below what there"
+        );
+        assert!(Inner::find(&directory, "dc=x", &containers, 1).await.unwrap().is_none(), "one too many");
+    }
+}

@@ -1,0 +1,207 @@
+//! How a stream is read: everything, what changed since a key's value, or what a server's own log says.
+
+use std::io::Write;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use singer_common::catalog::CatalogEntry;
+use singer_common::directory::Vendor;
+use singer_common::directory::ldap::content_sync::SYNC_REQUEST;
+use singer_common::directory::ldap::controls::DIRSYNC;
+use singer_common::settings::SettingsError;
+use singer_common::state::StateError;
+
+use crate::config::TapConfig;
+use crate::output::Output;
+use crate::source::{Source, Tree};
+
+mod containers;
+pub mod content_sync;
+pub mod dirsync;
+pub mod follow;
+pub mod full;
+pub mod incremental;
+pub mod order;
+mod stream;
+
+pub(crate) use stream::StreamRun;
+
+/// How a stream is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Method {
+    /// Every entry.
+    FullTable,
+    /// Entries whose key is at or above the bookmark's.
+    Incremental {
+        /// The attribute, as the schema spells it.
+        key: String,
+    },
+    /// Changes and deletions from the server's log.
+    LogBased(Log),
+}
+
+/// Which log a server has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Log {
+    /// RFC 4533.
+    ContentSync,
+    /// Active Directory's DirSync, or its update sequence numbers.
+    DirSync,
+}
+
+impl Method {
+    /// The word of the catalog.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Method::FullTable => FULL_TABLE,
+            Method::Incremental { .. } => INCREMENTAL,
+            Method::LogBased(_) => LOG_BASED,
+        }
+    }
+}
+
+/// Singer's words for the methods.
+pub const FULL_TABLE: &str = "FULL_TABLE";
+/// See [`FULL_TABLE`].
+pub const INCREMENTAL: &str = "INCREMENTAL";
+/// See [`FULL_TABLE`].
+pub const LOG_BASED: &str = "LOG_BASED";
+
+/// The property that says when an entry was deleted.
+pub const DELETED_AT: &str = "_sdc_deleted_at";
+
+/// The log the server offers, if any.
+pub fn log_of(tree: &Tree) -> Option<Log> {
+    let root = tree.directory.root_dse();
+    if root.vendor == Vendor::ActiveDirectory || root.supports_control(DIRSYNC) {
+        return Some(Log::DirSync);
+    }
+    root.supports_control(SYNC_REQUEST).then_some(Log::ContentSync)
+}
+
+/// The methods that a stream of this directory can be read by.
+fn possible(tree: &Tree, source: &Source) -> Vec<&'static str> {
+    if matches!(source, Source::Members(_)) {
+        return vec![FULL_TABLE];
+    }
+    let mut methods = vec![FULL_TABLE];
+    if !tree.ids.change_keys.is_empty() {
+        methods.push(INCREMENTAL);
+    }
+    if log_of(tree).is_some() && tree.ids.key.is_some() {
+        methods.push(LOG_BASED);
+    }
+    methods
+}
+
+/// How a stream is to be read: as the catalog or the configuration says.
+pub fn method(
+    config: &TapConfig,
+    tree: &Tree,
+    stream: &CatalogEntry,
+    source: &Source,
+) -> Result<Method, SettingsError> {
+    let of_user = config.schemas.iter().find(|s| s.name == stream.tap_stream_id);
+    let wanted = stream
+        .metadata_replication_method()
+        .or_else(|| of_user.and_then(|s| s.replication_method.as_deref()))
+        .or(stream.replication_method.as_deref())
+        .unwrap_or(FULL_TABLE);
+    let possible = possible(tree, source);
+    let refuse = |setting: &str, problem: String, expected: String| {
+        Err(SettingsError::value(setting, format!("{problem} (stream `{}`)", stream.tap_stream_id), expected))
+    };
+    let Some(wanted) = possible.iter().find(|m| m.eq_ignore_ascii_case(wanted)).copied() else {
+        let problem = format!("`{wanted}`, which this server cannot do for this stream");
+        return refuse("replication_method", problem, possible.join(" or "));
+    };
+    let schema = tree.directory.schema();
+    match wanted {
+        INCREMENTAL => {
+            let key = stream
+                .metadata_replication_key()
+                .or_else(|| of_user.and_then(|s| s.replication_key.as_deref()))
+                .or(stream.replication_key.as_deref());
+            let key = key.map_or_else(|| tree.ids.change_keys.first().cloned(), |k| Some(schema.spell(k)));
+            let Some(key) = key else {
+                return refuse("replication_key", "not set".into(), "an attribute that grows".into());
+            };
+            if !schema.has_ordering(&key) {
+                let problem =
+                    format!("`{key}` has no ORDERING rule: the server cannot tell which values are larger");
+                return refuse("replication_key", problem, tree.ids.change_keys.join(" or "));
+            }
+            Ok(Method::Incremental { key })
+        }
+        LOG_BASED => {
+            let Some(log) = log_of(tree) else { return Ok(Method::FullTable) };
+            let key = tree.ids.key.as_deref().unwrap_or_default();
+            if stream.key_properties.as_slice() != [key] {
+                let problem = format!(
+                    "{:?}, but the server's log names what was deleted by `{key}`",
+                    stream.key_properties
+                );
+                return refuse("key_properties", problem, format!("[\"{key}\"] for LOG_BASED"));
+            }
+            Ok(Method::LogBased(log))
+        }
+        _ => Ok(Method::FullTable),
+    }
+}
+
+/// What a bookmark is only good for: another server, base, scope, filter or selection, and what it says is about
+/// something else. In text so short that it can be in every bookmark.
+pub(crate) fn fingerprint(
+    tree: &Tree,
+    source: &Source,
+    attributes: &[String],
+    mechanism: &str,
+    server: &str,
+) -> String {
+    let place = match source {
+        Source::Search(s) => {
+            json!([s.base_dn.as_deref().unwrap_or(&tree.base), format!("{:?}", s.scope), s.filter])
+        }
+        Source::Class { filter } => json!([tree.base, "class", filter]),
+        Source::Container { dn } => json!([dn, "container"]),
+        Source::Containers => json!([tree.base, "containers"]),
+        Source::Members(_) => json!(["members"]),
+    };
+    let mut attributes: Vec<String> = attributes.iter().map(|a| a.to_ascii_lowercase()).collect();
+    attributes.sort_unstable();
+    let all = json!([mechanism, server, tree.ids.base, place, attributes]);
+    BASE64.encode(Sha256::digest(all.to_string()).get(..12).unwrap_or_default())
+}
+
+/// Reads the bookmark of a stream, if it has one of this method: `mark` is a key that only such bookmarks have.
+pub(crate) fn bookmark<T: DeserializeOwned, W: Write>(
+    output: &Output<'_, W>,
+    stream: &str,
+    mark: &str,
+) -> Result<Option<T>, StateError> {
+    let damaged = |problem: String| StateError::Bookmark { stream: stream.to_owned(), problem };
+    match output.state.bookmarks.get(stream) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value @ Value::Object(object)) => {
+            if let Some(format) = object.get("format").and_then(Value::as_u64).filter(|f| *f > FORMAT) {
+                return Err(damaged(format!("is of format {format}, which a newer version wrote")));
+            }
+            if !object.contains_key(mark) {
+                return Ok(None);
+            }
+            serde_json::from_value(value.clone()).map(Some).map_err(|e| damaged(format!("is damaged ({e})")))
+        }
+        Some(_) => Err(damaged("is not an object".into())),
+    }
+}
+
+/// The format of the bookmarks this version writes. Bookmarks without it are those of other taps, or written by hand.
+pub(crate) const FORMAT: u64 = 1;
+
+/// Announces that a stream is read anew, whole: never a silent gap.
+pub(crate) fn announce_resync(stream: &str, why: &str) {
+    tracing::warn!(stream, "{stream}: full resync with a new version: {why}");
+}

@@ -1,0 +1,440 @@
+//! `LOG_BASED` by content synchronisation (RFC 4533): OpenLDAP, 389 Directory Server, and others that have it.
+
+use std::io::Write;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use singer_common::directory::ldap::content_sync::{
+    EndCode, SyncConnection, SyncItem, SyncMode, SyncRequest, SyncState,
+};
+use singer_common::directory::ldap::{LdapDirectory, result_code};
+use singer_common::directory::{Directory, DirectoryError, Scope, Vendor};
+use singer_common::entry::Entry;
+use singer_common::filter::{Filter, escape_value};
+use singer_common::settings::SettingsError;
+use singer_common::state::StateError;
+use uuid::Uuid;
+
+use super::containers::{self, Names};
+use super::stream::new_version;
+use super::{FORMAT, LOG_BASED, StreamRun, announce_resync, bookmark, fingerprint, full};
+use crate::container;
+use crate::output::Output;
+use crate::source::{EVERYTHING, Source};
+
+/// Where a log was left, of either kind of log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogBookmark {
+    #[serde(default)]
+    pub format: u64,
+    #[serde(default)]
+    pub replication_method: String,
+    /// The server's words, in base64.
+    pub cookie: String,
+    pub fingerprint: String,
+    /// What the rows of the last full read are marked with.
+    pub version: i64,
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    pub containers: Names,
+}
+
+impl LogBookmark {
+    /// The bookmark of a stream, if it has one that fits; else what it was told, and why it is read anew.
+    pub(crate) fn load<W: Write>(
+        output: &Output<'_, W>,
+        stream: &str,
+        print: &str,
+    ) -> Result<(Option<LogBookmark>, Option<i64>), StateError> {
+        let found: Option<LogBookmark> = bookmark(output, stream, "cookie")?;
+        let version = found.as_ref().map(|b| b.version);
+        let fits = found.filter(|b| {
+            let fits = b.fingerprint == print;
+            if !fits {
+                announce_resync(
+                    stream,
+                    "the server, base, scope, filter, key or attributes are not those of the bookmark",
+                );
+            }
+            fits
+        });
+        Ok((fits, version))
+    }
+
+    pub(crate) fn cookie(&self, stream: &str) -> Result<Vec<u8>, StateError> {
+        BASE64.decode(&self.cookie).map_err(|_| StateError::Bookmark {
+            stream: stream.to_owned(),
+            problem: "has a cookie that is not base64".into(),
+        })
+    }
+
+    pub(crate) fn note<W: Write>(&self, stream: &str, output: &mut Output<'_, W>) {
+        output.note(stream, serde_json::to_value(self).unwrap_or_default());
+    }
+
+    pub(crate) fn new(cookie: &[u8], print: &str, version: i64, containers: &Names) -> Self {
+        Self {
+            format: FORMAT,
+            replication_method: LOG_BASED.to_owned(),
+            cookie: BASE64.encode(cookie),
+            fingerprint: print.to_owned(),
+            version,
+            containers: containers.clone(),
+        }
+    }
+}
+
+/// A stream that follows the server's log.
+pub(crate) struct Synced<'a> {
+    pub run: StreamRun<'a>,
+    print: String,
+    cookie: Option<Vec<u8>>,
+    /// Whether this is a full read, which ends with ACTIVATE_VERSION.
+    full: bool,
+    names: Names,
+    references: u64,
+    /// On 389 DS: the stream's own filter, which is asked here.
+    own_filter: Option<Filter>,
+    /// What entries are asked for.
+    attributes: Vec<String>,
+}
+
+/// What an item led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// On to the next.
+    Go,
+    /// The refresh is over: everything is as the server has it.
+    Fresh,
+    /// The search is over.
+    Ended,
+    /// The server does not remember enough: everything has to be read anew.
+    Resync(String),
+}
+
+impl<'a> Synced<'a> {
+    /// Takes up the stream's position, and prints its SCHEMA.
+    pub(crate) fn begin<W: Write>(
+        mut run: StreamRun<'a>,
+        output: &mut Output<'_, W>,
+    ) -> anyhow::Result<Self> {
+        let id = run.stream.tap_stream_id.as_str();
+        let print = fingerprint(run.tree, run.source, &run.attributes(&[]), "RFC 4533", "");
+        let (old, version) = LogBookmark::load(output, id, &print)?;
+        let cookie = old.as_ref().map(|b| b.cookie(id)).transpose()?;
+        run.version = Some(if cookie.is_some() { version.unwrap_or_default() } else { new_version(version) });
+        run.start(output, &[])?;
+        Ok(Self {
+            run,
+            print,
+            full: cookie.is_none(),
+            cookie,
+            names: old.map(|o| o.containers).unwrap_or_default(),
+            references: 0,
+            own_filter: None,
+            attributes: Vec::new(),
+        })
+    }
+
+    /// The search that goes on from the stream's position.
+    pub(crate) async fn request(&mut self, mode: SyncMode) -> anyhow::Result<SyncRequest> {
+        let tree = self.run.tree;
+        let vendor = tree.directory.root_dse().vendor;
+        let (base, scope, filter) = match self.run.source {
+            Source::Search(s) => (s.base_dn.as_deref().unwrap_or(&tree.base), s.scope, s.filter.clone()),
+            Source::Class { filter } => (tree.base.as_str(), Scope::Sub, filter.clone()),
+            // The base is one of them whatever it is.
+            Source::Containers => {
+                let base = self.base_filter();
+                (tree.base.as_str(), Scope::Sub, format!("(|{}{base})", container::filter(vendor)))
+            }
+            Source::Container { dn } => {
+                let key = container::key(dn, self.run.schema())?;
+                // Down to its bottom, unless all that lies deeper is known to be other containers'.
+                let flat = tree.containers.has_nested(&key)
+                    && tree.inner_below(&key).await?.is_some_and(|inner| inner.is_empty());
+                let scope = if flat { Scope::One } else { Scope::Sub };
+                (dn.as_str(), scope, EVERYTHING.to_owned())
+            }
+            Source::Members(_) => {
+                return Err(SettingsError::value("replication_method", LOG_BASED, "FULL_TABLE").into());
+            }
+        };
+        let mut filter = Filter::parse(&filter)
+            .map_err(|e| SettingsError::value("filter", e.to_string(), "an RFC 4515 filter"))?;
+        let mut attributes = self.run.attributes(&containers::BELOW);
+        if self.is_389() {
+            // 389 DS does not tell of an entry that no longer passes the filter: it is asked for everything, and the
+            // filter is looked at here.
+            for name in filter.attributes() {
+                if !attributes.iter().any(|a| a.eq_ignore_ascii_case(name)) {
+                    attributes.push(name.to_owned());
+                }
+            }
+            let everything = Filter::Present("objectClass".into());
+            self.own_filter = Some(std::mem::replace(&mut filter, everything));
+        }
+        self.attributes.clone_from(&attributes);
+        Ok(SyncRequest {
+            base: base.to_owned(),
+            scope,
+            filter,
+            attributes,
+            mode,
+            cookie: self.cookie.clone(),
+        })
+    }
+
+    /// The filter that the base alone passes, by its immutable id.
+    fn base_filter(&self) -> String {
+        let ids = &self.run.tree.ids;
+        let value = BASE64.decode(&ids.base).unwrap_or_default();
+        match &ids.key {
+            Some(key) if !value.is_empty() => format!("({key}={})", escape_value(&value)),
+            _ => String::new(),
+        }
+    }
+
+    /// Forgets the position: everything is read anew, as a new version.
+    pub(crate) fn start_over(&mut self, why: &str) {
+        announce_resync(&self.run.stream.tap_stream_id, why);
+        self.run.version = Some(new_version(self.run.version));
+        self.cookie = None;
+        self.full = true;
+        self.names = Names::new();
+    }
+
+    /// Carries out what an item says.
+    pub(crate) async fn take<W: Write>(
+        &mut self,
+        item: SyncItem,
+        output: &mut Output<'_, W>,
+    ) -> anyhow::Result<Verdict> {
+        match item {
+            SyncItem::Entry { state: SyncState::Present, .. } | SyncItem::Set { deleted: false, .. }
+                if !self.full =>
+            {
+                return Ok(Verdict::Resync("the server's log no longer reaches back to the bookmark".into()));
+            }
+            SyncItem::Entry { state: SyncState::Present, .. } | SyncItem::Set { deleted: false, .. } => {}
+            SyncItem::Entry { state: SyncState::Changed, uuid, entry } => {
+                self.changed(uuid, entry, output).await?;
+            }
+            SyncItem::Entry { state: SyncState::Deleted, uuid, entry } => {
+                let dn = Some(entry.dn.as_str()).filter(|dn| !dn.is_empty());
+                self.deleted(uuid, dn, output)?;
+            }
+            SyncItem::Set { deleted: true, uuids } => {
+                for uuid in uuids {
+                    self.deleted(uuid, None, output)?;
+                }
+            }
+            SyncItem::Cookie(cookie) => {
+                self.cookie = Some(cookie);
+                // Within a full read the server's cookie may already be that of the end.
+                if !self.full && output.is_due() {
+                    self.note(output);
+                    output.save()?;
+                }
+            }
+            // 389 DS always names what was deleted, and asks for a refresh where it cannot; it only never says so.
+            SyncItem::PhaseEnd { names_deleted: false, .. } if !self.full && !self.is_389() => {
+                return Ok(Verdict::Resync("the server's log no longer reaches back to the bookmark".into()));
+            }
+            SyncItem::PhaseEnd { complete, .. } => {
+                return Ok(if complete { Verdict::Fresh } else { Verdict::Go });
+            }
+            SyncItem::Reference(_) => self.references += 1,
+            SyncItem::End(Ok(())) => return Ok(Verdict::Ended),
+            SyncItem::End(Err(end)) => return self.failed(end),
+        }
+        Ok(Verdict::Go)
+    }
+
+    fn is_389(&self) -> bool {
+        self.run.tree.directory.root_dse().vendor == Vendor::Ds389
+    }
+
+    /// A changed entry as a search of the stream would give it. 389 DS tells of a change with the user attributes only,
+    /// whatever was asked for; `None` where the entry is gone by now or another one has its name, which the log tells, too.
+    async fn whole(&self, uuid: Uuid, entry: Entry) -> anyhow::Result<Option<Entry>> {
+        if self.full || !self.is_389() {
+            return Ok(Some(entry));
+        }
+        let names: Vec<&str> = self.attributes.iter().map(String::as_str).collect();
+        let read = self.run.tree.directory.read(&entry.dn, &names).await?;
+        Ok(read.filter(|read| self.run.key_of(read) == self.key(uuid)))
+    }
+
+    async fn changed<W: Write>(
+        &mut self,
+        uuid: Uuid,
+        entry: Entry,
+        output: &mut Output<'_, W>,
+    ) -> anyhow::Result<()> {
+        let Some(entry) = self.whole(uuid, entry).await? else { return Ok(()) };
+        let of_stream = self.run.keeps(&entry)?
+            && self.own_filter.as_ref().is_none_or(|f| f.matches(&entry, self.run.schema()) == Some(true));
+        if !of_stream {
+            // It may have been one of the stream's before. In a full read there is no before.
+            if !self.full && !self.is_container(&entry)? {
+                let key = self.run.key_of(&entry);
+                self.run.emit_deletion(output, &key, Some(&entry.dn))?;
+            }
+            return Ok(());
+        }
+        if self.full {
+            return self.run.emit(output, &entry);
+        }
+        if self.run.emit_change(output, &entry)? && containers::has_below(&self.run, &entry).await? {
+            // At once: the cookie that follows covers it.
+            containers::emit_below(&mut self.run, output, &entry.dn).await?;
+        }
+        Ok(())
+    }
+
+    /// A container is in no container's stream, now or ever.
+    fn is_container(&self, entry: &Entry) -> anyhow::Result<bool> {
+        let tree = self.run.tree;
+        Ok(matches!(self.run.source, Source::Container { .. })
+            && tree.containers.contains(&container::key(&entry.dn, self.run.schema())?))
+    }
+
+    fn deleted<W: Write>(
+        &mut self,
+        uuid: Uuid,
+        dn: Option<&str>,
+        output: &mut Output<'_, W>,
+    ) -> anyhow::Result<()> {
+        if self.full {
+            return Ok(());
+        }
+        self.run.emit_deletion(output, &self.key(uuid), dn)
+    }
+
+    /// The key of the entry that a sync UUID is about.
+    fn key(&self, uuid: Uuid) -> Value {
+        // Those of 389 DS are those of nsUniqueId, which it writes in four groups.
+        let text = if self.is_389() {
+            let hex = uuid.simple().to_string();
+            let groups: Vec<&str> = (0..4).filter_map(|n| hex.get(n * 8..n * 8 + 8)).collect();
+            groups.join("-")
+        } else {
+            uuid.hyphenated().to_string()
+        };
+        Value::String(text)
+    }
+
+    fn failed(&self, end: EndCode) -> anyhow::Result<Verdict> {
+        let stream = &self.run.stream.tap_stream_id;
+        let has_cookie = self.cookie.is_some();
+        match end.code {
+            result_code::SYNC_REFRESH_REQUIRED => {
+                Ok(Verdict::Resync("the server asks for it (e-syncRefreshRequired)".into()))
+            }
+            // OpenLDAP on a cookie that is newer than what it holds (it was restored from an older copy), and servers
+            // that make nothing of the cookie.
+            result_code::UNWILLING_TO_PERFORM | result_code::PROTOCOL_ERROR if has_cookie => {
+                Ok(Verdict::Resync(format!(
+                    "the server does not accept the bookmark's cookie ({})",
+                    result_code::describe(end.code, &end.text)
+                )))
+            }
+            code => {
+                if code == result_code::SIZE_LIMIT_EXCEEDED || code == result_code::ADMIN_LIMIT_EXCEEDED {
+                    tracing::warn!(
+                        stream,
+                        "{stream}: content synchronisation is not paged: let the administrator lift the size limit for the bound user, or choose INCREMENTAL"
+                    );
+                }
+                Err(DirectoryError::Operation {
+                    operation: "synchronisation",
+                    dn: stream.clone(),
+                    code,
+                    matched: end.matched,
+                    text: end.text,
+                }
+                .into())
+            }
+        }
+    }
+
+    /// What is due once everything is as the server has it: entries whose name changed by what is above them, and the
+    /// end of a full read.
+    pub(crate) async fn settle<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+        let (names, moved) = containers::look(&self.run, &self.names).await?;
+        if !self.full {
+            for dn in &moved {
+                containers::emit_below(&mut self.run, output, dn).await?;
+            }
+        }
+        self.names = names;
+        if std::mem::take(&mut self.full) {
+            full::activate(&self.run, self.references, output)?;
+        }
+        self.note(output);
+        Ok(())
+    }
+
+    /// Notes the position, if there is one.
+    pub(crate) fn note<W: Write>(&self, output: &mut Output<'_, W>) {
+        if let (Some(cookie), Some(version), false) = (&self.cookie, self.run.version, self.full) {
+            let id = &self.run.stream.tap_stream_id;
+            LogBookmark::new(cookie, &self.print, version, &self.names).note(id, output);
+        }
+    }
+}
+
+/// Reads what changed since the bookmark, or everything where there is none or it is of no use.
+pub(crate) async fn run<'a, W: Write>(
+    run: StreamRun<'a>,
+    output: &mut Output<'_, W>,
+) -> anyhow::Result<Synced<'a>> {
+    let mut synced = Synced::begin(run, output)?;
+    let directory = server(&synced.run.tree.directory)?.clone();
+    let mut connection = output.or_stop(directory.sync_connection()).await??;
+    loop {
+        let id = connection.start(&synced.request(SyncMode::RefreshOnly).await?).await?;
+        match refresh(&mut connection, id, &mut synced, output).await? {
+            None => break,
+            Some(why) => {
+                connection.abandon(id).await?;
+                synced.start_over(&why);
+            }
+        }
+    }
+    connection.close().await;
+    synced.settle(output).await?;
+    Ok(synced)
+}
+
+/// Goes through one refresh. Gives why everything has to be read anew, if it has.
+async fn refresh<W: Write>(
+    connection: &mut SyncConnection,
+    id: i64,
+    synced: &mut Synced<'_>,
+    output: &mut Output<'_, W>,
+) -> anyhow::Result<Option<String>> {
+    loop {
+        let (of, item) = output.or_stop(connection.next()).await??;
+        if of != id {
+            continue;
+        }
+        match synced.take(item, output).await? {
+            Verdict::Go | Verdict::Fresh => {}
+            Verdict::Ended => return Ok(None),
+            Verdict::Resync(why) => return Ok(Some(why)),
+        }
+    }
+}
+
+/// The server behind a directory: a file has no log.
+pub(crate) fn server(directory: &Directory) -> Result<&LdapDirectory, SettingsError> {
+    match directory {
+        Directory::Ldap(server) => Ok(server),
+        Directory::Ldif(_) => {
+            Err(SettingsError::value("replication_method", LOG_BASED, "FULL_TABLE or INCREMENTAL for a file"))
+        }
+    }
+}

@@ -1,0 +1,492 @@
+//! `LOG_BASED` on Active Directory: by DirSync ([MS-ADTS] 3.1.1.3.4.1.3), or by `uSNChanged` and tombstones where the
+//! account may not use DirSync.
+//!
+//! Both tell *which* objects changed. DirSync tells only the attributes that did, and what is asked of it has to be asked of
+//! the whole naming context: so every changed object is read whole, as a search of the stream would give it.
+
+use std::io::Write;
+
+use serde_json::Value;
+use singer_common::directory::ldap::result_code;
+use singer_common::directory::{
+    Directory, DirectoryError, Paging, RootDse, Scope, SearchControl, SearchRequest, SearchStream,
+};
+use singer_common::dn::DnKey;
+use singer_common::entry::Entry;
+use singer_common::schema::syntax::ValueKind;
+use singer_common::settings::SettingsError;
+
+use super::containers::{self, Names};
+use super::content_sync::LogBookmark;
+use super::stream::new_version;
+use super::{StreamRun, announce_resync, fingerprint, full};
+use crate::container;
+use crate::output::Output;
+use crate::source::{EVERYTHING, Source};
+
+/// The immutable id.
+const GUID: &str = "objectGUID";
+/// What every changed object is asked for, beside the stream's own attributes: whether it is gone, and, if its name or its
+/// place changed, these two.
+const ALWAYS: [&str; 5] = [GUID, "isDeleted", "lastKnownParent", "name", "parentGUID"];
+/// Where tombstones lie ([MS-ADTS] 6.1.1.4.2), below the naming context.
+const DELETED_OBJECTS: &str = "CN=Deleted Objects";
+/// A filter that no object passes.
+const NOTHING: &str = "(objectGUID=\\00\\00\\00\\00\\00\\00\\00\\00\\00\\00\\00\\00\\00\\00\\00\\00)";
+
+/// Where reading goes on: the two mechanisms' cookies are told apart by their first octet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Position {
+    DirSync(Vec<u8>),
+    /// The highest update sequence number that was seen.
+    Usn(u64),
+}
+
+impl Position {
+    fn to_octets(&self) -> Vec<u8> {
+        match self {
+            Position::DirSync(cookie) => std::iter::once(b'D').chain(cookie.iter().copied()).collect(),
+            Position::Usn(usn) => format!("U{usn}").into_bytes(),
+        }
+    }
+
+    fn from_octets(octets: &[u8]) -> Option<Position> {
+        match octets.split_first()? {
+            (b'D', cookie) => Some(Position::DirSync(cookie.to_vec())),
+            (b'U', usn) => Some(Position::Usn(std::str::from_utf8(usn).ok()?.parse().ok()?)),
+            _ => None,
+        }
+    }
+}
+
+/// An object that changed.
+#[derive(Debug)]
+struct Candidate {
+    guid: Vec<u8>,
+    dn: String,
+    fate: Fate,
+}
+
+#[derive(Debug)]
+enum Fate {
+    /// Its name or its place may have changed, or they did not.
+    There { may_have_moved: bool },
+    /// What it was called before, where that is known.
+    Deleted { last_name: Option<String> },
+}
+
+/// A stream that follows Active Directory's changes.
+pub(crate) struct DirSynced<'a> {
+    pub run: StreamRun<'a>,
+    print: String,
+    position: Option<Position>,
+    names: Names,
+    /// The naming context that the stream lies in: changes are told for all of it.
+    context: String,
+}
+
+impl<'a> DirSynced<'a> {
+    /// Takes up the stream's position, and prints its SCHEMA.
+    pub(crate) async fn begin<W: Write>(
+        mut run: StreamRun<'a>,
+        output: &mut Output<'_, W>,
+    ) -> anyhow::Result<Self> {
+        let id = run.stream.tap_stream_id.as_str();
+        // A cookie is good for the domain controller that gave it, and for its database as it was then.
+        let server = run.tree.local_identity().await?;
+        let print = fingerprint(run.tree, run.source, &run.attributes(&[]), "DirSync", &server);
+        let (old, version) = LogBookmark::load(output, id, &print)?;
+        let position =
+            old.as_ref().map(|b| b.cookie(id)).transpose()?.and_then(|c| Position::from_octets(&c));
+        run.version =
+            Some(if position.is_some() { version.unwrap_or_default() } else { new_version(version) });
+        run.start(output, &[])?;
+        let context = naming_context(&run)?;
+        Ok(Self { run, print, position, names: old.map(|o| o.containers).unwrap_or_default(), context })
+    }
+
+    /// The naming context that its changes are told for.
+    pub(crate) fn context(&self) -> &str {
+        &self.context
+    }
+
+    /// Brings the stream up to date: what changed since its position, or everything where it has none.
+    pub(crate) async fn catch_up<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+        if let Some(position) = self.position.clone() {
+            let result = match position {
+                Position::DirSync(cookie) => self.dirsync(cookie, output).await,
+                Position::Usn(usn) => self.changed_since(usn, output).await,
+            };
+            match result {
+                Ok(()) => return self.settle(output).await,
+                Err(e) => match refused_cookie(&e) {
+                    Some(why) => announce_resync(&self.run.stream.tap_stream_id, &why),
+                    None => return Err(e),
+                },
+            }
+            self.run.version = Some(new_version(self.run.version));
+            self.names = Names::new();
+        }
+        self.full(output).await
+    }
+
+    /// Reads everything. The position is taken first: what changes meanwhile is told once more by the next run.
+    async fn full<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+        self.position = Some(self.position_now(output).await?);
+        let references = full::entries(&mut self.run, output).await?;
+        full::activate(&self.run, references, output)?;
+        self.names = containers::look(&self.run, &Names::new()).await?.0;
+        self.note(output);
+        Ok(())
+    }
+
+    async fn position_now<W: Write>(&self, output: &mut Output<'_, W>) -> anyhow::Result<Position> {
+        let mut cookie = Vec::new();
+        loop {
+            let request = self.dirsync_request(NOTHING, cookie.clone());
+            let mut search = self.run.tree.directory.search(request).await?;
+            loop {
+                match output.or_stop(search.next_entry()).await? {
+                    Ok(Some(_)) => {}
+                    Ok(None) => break,
+                    Err(e) if cookie.is_empty() && may_not_dirsync(&e) => return self.usn_now().await,
+                    Err(e) => return Err(e.into()),
+                }
+            }
+            let end = dirsync_end(&search, &self.context)?;
+            if !end.0 {
+                return Ok(Position::DirSync(end.1));
+            }
+            cookie = end.1;
+        }
+    }
+
+    /// The position of an account that may not use DirSync. It must see tombstones, or deletions would be missed without a
+    /// word.
+    async fn usn_now(&self) -> anyhow::Result<Position> {
+        let directory = &self.run.tree.directory;
+        let tombstones = format!("{DELETED_OBJECTS},{}", self.context);
+        let mut request = SearchRequest::new(tombstones, Scope::Base, EVERYTHING, &["1.1"]);
+        request.controls = vec![SearchControl::ShowDeleted];
+        let mut search = directory.search(request).await?;
+        let sees = match search.next_entry().await {
+            Ok(found) => found.is_some(),
+            Err(e) if e.code().is_some() => false,
+            Err(e) => return Err(e.into()),
+        };
+        if !sees {
+            return Err(SettingsError::value(
+                "replication_method",
+                "LOG_BASED, but the bound user may neither use DirSync (the right \"Replicating Directory Changes\") nor see deleted objects",
+                "FULL_TABLE, INCREMENTAL with track_deletions, or one of these rights from the administrator",
+            )
+            .into());
+        }
+        tracing::info!(
+            "{}: the bound user may not use DirSync; changes are found by uSNChanged, and deletions by tombstones",
+            self.run.stream.tap_stream_id
+        );
+        Ok(Position::Usn(highest_usn(directory).await?))
+    }
+
+    fn dirsync_request(&self, filter: &str, cookie: Vec<u8>) -> SearchRequest {
+        let mut attributes = self.run.attributes(&ALWAYS);
+        // What a filter looks at decides whether an object belongs to the stream.
+        if let Source::Search(s) = self.run.source
+            && let Ok(filter) = singer_common::filter::Filter::parse(&s.filter)
+        {
+            attributes.extend(filter.attributes().into_iter().map(str::to_owned));
+        }
+        SearchRequest {
+            base: self.context.clone(),
+            scope: Scope::Sub,
+            filter: filter.to_owned(),
+            attributes,
+            paging: Paging::Off,
+            controls: vec![SearchControl::DirSync { cookie }],
+        }
+    }
+
+    async fn dirsync<W: Write>(
+        &mut self,
+        mut cookie: Vec<u8>,
+        output: &mut Output<'_, W>,
+    ) -> anyhow::Result<()> {
+        loop {
+            let request = self.dirsync_request(EVERYTHING, cookie.clone());
+            let mut search = self.run.tree.directory.search(request).await?;
+            let mut candidates = Vec::new();
+            while let Some(entry) = output.or_stop(search.next_entry()).await?? {
+                // Only what changed is there: a place that did not change is not.
+                let moved = entry.attribute("name").is_some() || entry.attribute("parentGUID").is_some();
+                candidates.extend(candidate(&entry, moved));
+            }
+            let (more, next) = dirsync_end(&search, &self.context)?;
+            for candidate in candidates {
+                self.resolve(candidate, output).await?;
+            }
+            self.position = Some(Position::DirSync(next.clone()));
+            if output.is_due() {
+                self.note(output);
+                output.save()?;
+            }
+            if !more {
+                return Ok(());
+            }
+            cookie = next;
+        }
+    }
+
+    async fn changed_since<W: Write>(&mut self, usn: u64, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+        let directory = self.run.tree.directory.clone();
+        // Read first: what changes while this runs is above it, and is told again next time.
+        let highest = highest_usn(&directory).await?;
+        if highest == usn {
+            return Ok(());
+        }
+        let filter = format!("(uSNChanged>={})", usn.saturating_add(1));
+        let mut request = SearchRequest::new(self.context.as_str(), Scope::Sub, filter, &ALWAYS);
+        request.controls = vec![SearchControl::ShowDeleted];
+        let mut search = directory.search(request).await?;
+        while let Some(entry) = output.or_stop(search.next_entry()).await?? {
+            if let Some(candidate) = candidate(&entry, true) {
+                self.resolve(candidate, output).await?;
+            }
+        }
+        self.position = Some(Position::Usn(highest));
+        Ok(())
+    }
+
+    /// Reads a changed object whole, and prints what became of it for this stream.
+    async fn resolve<W: Write>(
+        &mut self,
+        found: Candidate,
+        output: &mut Output<'_, W>,
+    ) -> anyhow::Result<()> {
+        let key = key(&found.guid);
+        let may_have_moved = match found.fate {
+            Fate::There { may_have_moved } => may_have_moved,
+            Fate::Deleted { last_name } => {
+                // Objects of other streams are deleted, too; where it was is not always known.
+                if let Some(dn) = &last_name
+                    && !self.is_in_scope(dn)?
+                {
+                    return Ok(());
+                }
+                return self.run.emit_deletion(output, &key, last_name.as_deref());
+            }
+        };
+        if !may_have_moved && !self.is_in_scope(&found.dn)? {
+            return Ok(());
+        }
+        match self.read(&found.guid).await? {
+            Some(entry) => {
+                if self.run.emit_change(output, &entry)?
+                    && may_have_moved
+                    && containers::has_below(&self.run, &entry).await?
+                {
+                    containers::emit_below(&mut self.run, output, &entry.dn).await?;
+                }
+                Ok(())
+            }
+            // A container is in no container's stream, now or ever.
+            None if self.is_other_container(&found.dn)? => Ok(()),
+            // Not the stream's, or not any more.
+            None => self.run.emit_deletion(output, &key, Some(&found.dn)),
+        }
+    }
+
+    fn is_other_container(&self, dn: &str) -> anyhow::Result<bool> {
+        let key = container::key(dn, self.run.schema())?;
+        Ok(matches!(self.run.source, Source::Container { .. }) && self.run.tree.containers.contains(&key))
+    }
+
+    /// The object as a search of the stream gives it; `None` where it would not.
+    async fn read(&self, guid: &[u8]) -> anyhow::Result<Option<Entry>> {
+        let tree = self.run.tree;
+        let filter = match self.run.source {
+            Source::Search(s) => s.filter.as_str(),
+            Source::Class { filter } => filter.as_str(),
+            Source::Containers | Source::Container { .. } | Source::Members(_) => EVERYTHING,
+        };
+        // [MS-ADTS] 3.1.1.3.1.2.4: a DN of this form names the object wherever it is.
+        let key = key(guid);
+        let text = key.as_str().unwrap_or_default();
+        let attributes = self.run.attributes(&[]);
+        let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
+        let request = SearchRequest::new(format!("<GUID={text}>"), Scope::Base, filter, &names);
+        let mut search = tree.directory.search(request).await?;
+        let found = match search.next_entry().await {
+            Err(e) if e.is_no_such_object() => None,
+            found => found?,
+        };
+        let Some(mut entry) = found else { return Ok(None) };
+        if !self.is_in_scope(&entry.dn)? || !self.run.keeps(&entry)? {
+            return Ok(None);
+        }
+        tree.directory.complete_ranges(&mut entry).await?;
+        Ok(Some(entry))
+    }
+
+    /// Whether an entry of this name is where the stream is.
+    fn is_in_scope(&self, dn: &str) -> anyhow::Result<bool> {
+        let (tree, schema) = (self.run.tree, self.run.schema());
+        let key = container::key(dn, schema)?;
+        let below = |base: &str, scope: Scope| -> anyhow::Result<bool> {
+            let base = container::key(base, schema)?;
+            Ok(match scope {
+                Scope::Base => key == base,
+                Scope::One => key.parent().as_ref() == Some(&base),
+                Scope::Sub => key.is_within(&base),
+            })
+        };
+        match self.run.source {
+            Source::Search(s) => below(s.base_dn.as_deref().unwrap_or(&tree.base), s.scope),
+            Source::Container { .. } => self.run.keeps(&Entry { dn: dn.to_owned(), attributes: Vec::new() }),
+            Source::Class { .. } | Source::Containers | Source::Members(_) => below(&tree.base, Scope::Sub),
+        }
+    }
+
+    async fn settle<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+        let (names, moved) = containers::look(&self.run, &self.names).await?;
+        for dn in &moved {
+            containers::emit_below(&mut self.run, output, dn).await?;
+        }
+        self.names = names;
+        self.note(output);
+        Ok(())
+    }
+
+    fn note<W: Write>(&self, output: &mut Output<'_, W>) {
+        if let (Some(position), Some(version)) = (&self.position, self.run.version) {
+            let id = &self.run.stream.tap_stream_id;
+            LogBookmark::new(&position.to_octets(), &self.print, version, &self.names).note(id, output);
+        }
+    }
+}
+
+/// The key that a GUID makes.
+fn key(guid: &[u8]) -> Value {
+    let mut value = Vec::new();
+    match ValueKind::Guid.write_json(guid, &mut value) {
+        Ok(()) => serde_json::from_slice(&value).unwrap_or_default(),
+        Err(_) => Value::Null,
+    }
+}
+
+fn candidate(entry: &Entry, may_have_moved: bool) -> Option<Candidate> {
+    let guid = entry.values(GUID).first()?.clone();
+    let fate = match entry.first_text("isDeleted") {
+        Some("TRUE") => Fate::Deleted { last_name: last_name(entry) },
+        _ => Fate::There { may_have_moved },
+    };
+    Some(Candidate { guid, dn: extended_name(&entry.dn).to_owned(), fate })
+}
+
+/// What a deleted object was called: its own RDN without what deletion put behind it ("\0ADEL:" and its GUID, [MS-ADTS]
+/// 3.1.1.5.5), below its last parent.
+fn last_name(entry: &Entry) -> Option<String> {
+    let parent = extended_name(entry.first_text("lastKnownParent")?);
+    let rdn = singer_common::dn::split(extended_name(&entry.dn)).ok()?.first().copied()?;
+    let own = rdn.split_once("\\0ADEL:").map_or(rdn, |(own, _)| own);
+    Some(format!("{own},{parent}"))
+}
+
+/// A DN without the `<GUID=…>;<SID=…>;` that DirSync puts in front of it.
+fn extended_name(dn: &str) -> &str {
+    if dn.starts_with('<') { dn.rsplit_once(">;").map_or(dn, |(_, name)| name) } else { dn }
+}
+
+/// The naming context that holds the stream.
+fn naming_context(run: &StreamRun<'_>) -> anyhow::Result<String> {
+    let tree = run.tree;
+    let base = match run.source {
+        Source::Search(s) => s.base_dn.as_deref().unwrap_or(&tree.base),
+        Source::Container { dn } => dn,
+        _ => &tree.base,
+    };
+    let key = container::key(base, run.schema())?;
+    let contexts = &tree.directory.root_dse().naming_contexts;
+    let above = contexts.iter().filter_map(|dn| Some((DnKey::parse(dn, run.schema()).ok()?, dn)));
+    let deepest =
+        above.filter(|(context, _)| key.is_within(context)).max_by_key(|(context, _)| context.depth());
+    deepest.map(|(_, dn)| dn.clone()).ok_or_else(|| {
+        SettingsError::value(
+            "base_dn",
+            format!("`{base}` is in none of the server's naming contexts"),
+            contexts.join(" or "),
+        )
+        .into()
+    })
+}
+
+async fn highest_usn(directory: &Directory) -> anyhow::Result<u64> {
+    let entry = directory.read("", &[RootDse::HIGHEST_USN]).await?.unwrap_or_default();
+    let usn = entry.first_text(RootDse::HIGHEST_USN).and_then(|t| t.parse().ok());
+    usn.ok_or_else(|| {
+        DirectoryError::Protocol {
+            operation: "search",
+            dn: String::new(),
+            reason: format!("the root DSE has no {}", RootDse::HIGHEST_USN),
+        }
+        .into()
+    })
+}
+
+fn dirsync_end(search: &SearchStream, context: &str) -> Result<(bool, Vec<u8>), DirectoryError> {
+    let SearchStream::Ldap(search) = search else { return Ok((false, Vec::new())) };
+    search.dirsync_end().map(|end| (end.more, end.cookie.clone())).ok_or_else(|| DirectoryError::Protocol {
+        operation: "search",
+        dn: context.to_owned(),
+        reason: "the server's answer has no DirSync control".into(),
+    })
+}
+
+/// [MS-ADTS] 3.1.1.3.4.1.3: insufficientAccessRights without the right; Samba says operationsError, too.
+fn may_not_dirsync(error: &DirectoryError) -> bool {
+    matches!(
+        error.code(),
+        Some(
+            result_code::INSUFFICIENT_ACCESS_RIGHTS
+                | result_code::UNAVAILABLE_CRITICAL_EXTENSION
+                | result_code::UNWILLING_TO_PERFORM
+        )
+    )
+}
+
+/// Why the server refused to go on from a cookie, if that is what an error is about.
+fn refused_cookie(error: &anyhow::Error) -> Option<String> {
+    let error = error.downcast_ref::<DirectoryError>()?;
+    matches!(
+        error.code(),
+        Some(
+            result_code::PROTOCOL_ERROR
+                | result_code::UNWILLING_TO_PERFORM
+                | result_code::INSUFFICIENT_ACCESS_RIGHTS
+        )
+    )
+    .then(|| format!("the server does not accept the bookmark's cookie ({error})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use singer_common::entry::Attribute;
+
+    #[test]
+    fn a_tombstone_tells_what_the_object_was_called() {
+        let entry = Entry {
+            dn: "<GUID=1>;CN=Doe\\, Jane\\0ADEL:0f2b,CN=Deleted Objects,DC=x".into(),
+            attributes: vec![Attribute::new("lastKnownParent", vec![b"<GUID=2>;<SID=3>;OU=a,DC=x".to_vec()])],
+        };
+        assert_eq!(last_name(&entry).as_deref(), Some("CN=Doe\\, Jane,OU=a,DC=x"));
+    }
+
+    #[test]
+    fn positions_come_back() {
+        for position in [Position::DirSync(vec![0, 255]), Position::Usn(u64::MAX)] {
+            assert_eq!(Position::from_octets(&position.to_octets()), Some(position));
+        }
+        assert_eq!(Position::from_octets(b"Ux"), None);
+    }
+}

@@ -1,0 +1,172 @@
+//! `follow: true`: after the first sync the tap stays, and prints what changes as it happens.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::time::Duration;
+
+use singer_common::directory::ldap::LdapDirectory;
+use singer_common::directory::ldap::content_sync::{SyncConnection, SyncMode};
+use singer_common::directory::{Directory, DirectoryError};
+
+use super::content_sync::{Synced, Verdict, server};
+use super::dirsync::DirSynced;
+use crate::output::{Interrupted, Output};
+
+/// STATE follows the records it covers within this time.
+const STATE_WITHIN: Duration = Duration::from_secs(1);
+/// How long to wait for more before what is there is handed on.
+const QUIET: Duration = Duration::from_millis(50);
+/// The first pause before a lost connection is opened anew; it doubles from there up to `retry_max_wait_seconds`.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// Follows streams by content synchronisation until a signal or an error ends it.
+pub(crate) async fn content_sync<W: Write>(
+    mut streams: Vec<Synced<'_>>,
+    output: &mut Output<'_, W>,
+    longest_pause: Duration,
+) -> anyhow::Result<()> {
+    let Some(first) = streams.first() else { return Ok(()) };
+    let directory = server(&first.run.tree.directory)?.clone();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let connected = output.or_stop(directory.sync_connection()).await?;
+        let result = match connected {
+            Ok(mut connection) => {
+                let result = persist(&mut streams, &mut connection, output, &mut pause).await;
+                if result.is_err() {
+                    // What was printed is right: its position may be kept.
+                    note_all(&streams, output);
+                }
+                result
+            }
+            Err(e) => Err(e.into()),
+        };
+        let Err(error) = result else { return Ok(()) };
+        wait_for(error, &directory, output, &mut pause, longest_pause).await?;
+    }
+}
+
+/// After a lost connection: waits and connects anew. Any other error ends it.
+async fn wait_for<W: Write>(
+    error: anyhow::Error,
+    directory: &LdapDirectory,
+    output: &mut Output<'_, W>,
+    pause: &mut Duration,
+    longest_pause: Duration,
+) -> anyhow::Result<()> {
+    if error.is::<Interrupted>() {
+        output.save()?;
+        return Err(error);
+    }
+    let mut error = error;
+    loop {
+        let Some(lost) = error.downcast_ref::<DirectoryError>().filter(|e| e.is_connection()) else {
+            return Err(error);
+        };
+        tracing::warn!("{lost}; connecting again in {} ms", pause.as_millis());
+        output.save()?;
+        output.or_stop(tokio::time::sleep(*pause)).await?;
+        *pause = (*pause * 2).min(longest_pause);
+        match output.or_stop(directory.reconnect()).await? {
+            Ok(()) => return Ok(()),
+            Err(e) => error = e.into(),
+        }
+    }
+}
+
+fn note_all<W: Write>(streams: &[Synced<'_>], output: &mut Output<'_, W>) {
+    for stream in streams {
+        stream.note(output);
+    }
+}
+
+/// One connection's time.
+async fn persist<W: Write>(
+    streams: &mut [Synced<'_>],
+    connection: &mut SyncConnection,
+    output: &mut Output<'_, W>,
+    pause: &mut Duration,
+) -> anyhow::Result<()> {
+    let mut of = HashMap::new();
+    for (n, stream) in streams.iter_mut().enumerate() {
+        of.insert(connection.start(&stream.request(SyncMode::RefreshAndPersist).await?).await?, n);
+    }
+    let mut unsaved = false;
+    loop {
+        if unsaved && output.is_older_than(STATE_WITHIN) {
+            note_all(streams, output);
+            output.save()?;
+            unsaved = false;
+        }
+        let next = if connection.has_item() || !unsaved {
+            Some(output.or_stop(connection.next()).await??)
+        } else {
+            match output.or_stop(tokio::time::timeout(QUIET, connection.next())).await? {
+                Ok(item) => Some(item?),
+                Err(_) => None,
+            }
+        };
+        let Some((id, item)) = next else {
+            output.writer.flush()?;
+            continue;
+        };
+        *pause = FIRST_PAUSE;
+        let Some(n) = of.get(&id).copied() else { continue };
+        let Some(stream) = streams.get_mut(n) else { continue };
+        let before = stream.run.records;
+        match stream.take(item, output).await? {
+            Verdict::Go => {}
+            Verdict::Fresh => stream.settle(output).await?,
+            // A server ends a search that was to have no end when it goes down.
+            Verdict::Ended => {
+                return Err(DirectoryError::Lost {
+                    operation: "synchronisation",
+                    dn: stream.run.stream.tap_stream_id.clone(),
+                    reason: "the server ended it".into(),
+                }
+                .into());
+            }
+            Verdict::Resync(why) => {
+                connection.abandon(id).await?;
+                of.remove(&id);
+                stream.start_over(&why);
+                of.insert(connection.start(&stream.request(SyncMode::RefreshAndPersist).await?).await?, n);
+            }
+        }
+        unsaved |= stream.run.records > before;
+    }
+}
+
+/// Follows streams of Active Directory: whenever the server tells of any change, what changed is looked up.
+pub(crate) async fn dirsync<W: Write>(
+    mut streams: Vec<DirSynced<'_>>,
+    output: &mut Output<'_, W>,
+    longest_pause: Duration,
+) -> anyhow::Result<()> {
+    let Some(first) = streams.first() else { return Ok(()) };
+    let Directory::Ldap(directory) = first.run.tree.directory.clone() else { return Ok(()) };
+    let context = first.context().to_owned();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let result = async {
+            let mut notices = output.or_stop(directory.change_notices(&context)).await??;
+            loop {
+                let before = output.records;
+                for stream in &mut streams {
+                    stream.catch_up(output).await?;
+                }
+                if output.records > before {
+                    output.save()?;
+                }
+                pause = FIRST_PAUSE;
+                output.or_stop(notices.next()).await??;
+                // Changes come in crowds: one look for all of them.
+                output.or_stop(tokio::time::sleep(QUIET)).await?;
+                notices.skip_ready().await?;
+            }
+        };
+        let result: anyhow::Result<()> = result.await;
+        let Err(error) = result else { return Ok(()) };
+        wait_for(error, &directory, output, &mut pause, longest_pause).await?;
+    }
+}

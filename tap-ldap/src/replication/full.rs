@@ -1,0 +1,78 @@
+//! `FULL_TABLE`: every entry, then ACTIVATE_VERSION, so that a target can delete what is gone.
+
+use std::io::Write;
+
+use singer_common::directory::Paging;
+use singer_common::schema::syntax::now;
+
+use super::stream::{StreamRun, new_version};
+use crate::members::Memberships;
+use crate::output::Output;
+use crate::source::{Entries, Source};
+
+/// Reads a stream whole.
+pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+    run.version = Some(new_version(None));
+    run.start(output, &[])?;
+    // A position of another method is of no use to this one, nor to itself later on.
+    output.state.bookmarks.remove(&run.stream.tap_stream_id);
+    let references = if let Source::Members(of) = run.source {
+        members(run, of, output).await?
+    } else {
+        entries(run, output).await?
+    };
+    activate(run, references, output)
+}
+
+/// Prints every entry of the stream. Gives the number of references that were ignored.
+pub(crate) async fn entries<W: Write>(
+    run: &mut StreamRun<'_>,
+    output: &mut Output<'_, W>,
+) -> anyhow::Result<u64> {
+    let attributes = run.attributes(&[]);
+    let mut entries = Entries::open(run.tree, run.source, &attributes, Paging::Configured).await?;
+    while let Some(entry) = output.or_stop(entries.next()).await?? {
+        run.emit(output, &entry)?;
+    }
+    Ok(entries.references)
+}
+
+/// Says that the version is complete, unless parts of the answer are kept by other servers.
+pub(crate) fn activate<W: Write>(
+    run: &StreamRun<'_>,
+    references: u64,
+    output: &mut Output<'_, W>,
+) -> anyhow::Result<()> {
+    if references > 0 {
+        // What the other servers hold is missing: this is no complete answer, and nothing may be deleted by it.
+        tracing::warn!(
+            "{references} referral(s) to other servers were ignored (follow_referrals): the stream is not complete, so no ACTIVATE_VERSION is sent and nothing is deleted downstream"
+        );
+    } else if let Some(version) = run.version {
+        output.writer.activate_version(&run.stream.stream, version)?;
+    }
+    Ok(())
+}
+
+async fn members<W: Write>(
+    run: &mut StreamRun<'_>,
+    of: &Source,
+    output: &mut Output<'_, W>,
+) -> anyhow::Result<u64> {
+    let mut members = Memberships::open(run.tree, of, run.stream, run.tree.ids.key.clone()).await?;
+    let version = run.version.unwrap_or_default();
+    loop {
+        let Output { writer, stop, .. } = output;
+        let time = now();
+        let more = tokio::select! {
+            biased;
+            signal = stop.wait() => return Err(crate::output::Interrupted(signal).into()),
+            more = members.write_next(version, &time, writer.record_buffer()) => more?,
+        };
+        if !more {
+            return Ok(members.references());
+        }
+        run.records += 1;
+        output.record_done(&run.stream.stream, run.records)?;
+    }
+}

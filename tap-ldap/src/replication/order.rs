@@ -1,0 +1,201 @@
+//! The values of a replication key: which is larger, where to begin again, what counts as one moment.
+
+use chrono::{DateTime, Duration, Utc};
+use serde_json::Value;
+use singer_common::directory::Vendor;
+use singer_common::entry::Entry;
+use singer_common::schema::syntax::ValueKind;
+use singer_common::schema::{Equality, Schema};
+
+/// How far behind the largest value seen reading begins again. A server stamps a change before it waits for its turn to
+/// write it, so that a change can become visible after one that is stamped later. Seconds; for keys that are times only.
+const OVERLAP_SECONDS: i64 = 5;
+
+/// A value in a form whose octets sort as the server sorts the values.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct OrderKey(Vec<u8>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// GeneralizedTime and UTCTime.
+    Time,
+    /// OpenLDAP's change sequence number: a time, then who made the change.
+    Csn,
+    /// Whole numbers.
+    Number,
+    /// Anything else with an ordering rule.
+    Text,
+}
+
+/// A replication key.
+#[derive(Debug, Clone)]
+pub(crate) struct KeyOrder<'a> {
+    pub name: &'a str,
+    /// What filters and sort controls name.
+    pub searched: &'a str,
+    pub kind: ValueKind,
+    style: Style,
+    order: Equality,
+    vendor: Vendor,
+}
+
+impl<'a> KeyOrder<'a> {
+    pub(crate) fn new(name: &'a str, schema: &Schema, vendor: Vendor) -> Self {
+        let kind = ValueKind::of(schema, name);
+        let style = match kind {
+            ValueKind::GeneralizedTime | ValueKind::UtcTime => Style::Time,
+            ValueKind::Integer | ValueKind::FileTime => Style::Number,
+            _ if name.eq_ignore_ascii_case("entryCSN") => Style::Csn,
+            _ => Style::Text,
+        };
+        // [MS-ADTS] 3.1.1.4.5: Active Directory makes up these two from what it stores, and finds no entry by them.
+        let searched = match (vendor, name) {
+            (Vendor::ActiveDirectory, n) if n.eq_ignore_ascii_case("modifyTimeStamp") => "whenChanged",
+            (Vendor::ActiveDirectory, n) if n.eq_ignore_ascii_case("createTimeStamp") => "whenCreated",
+            _ => name,
+        };
+        Self { name, searched, kind, style, order: schema.ordering(name), vendor }
+    }
+
+    /// The largest value of the key that an entry has.
+    pub(crate) fn of(&self, entry: &Entry, schema: &Schema) -> Option<(OrderKey, Vec<u8>)> {
+        let values = entry.values(self.name);
+        values.iter().filter_map(|v| Some((self.sortable(v, schema)?, v.clone()))).max()
+    }
+
+    /// A value in sortable form; `None` if it does not follow its syntax.
+    pub(crate) fn sortable(&self, value: &[u8], schema: &Schema) -> Option<OrderKey> {
+        let octets = match self.style {
+            Style::Time => self.rfc3339(value)?.trim_end_matches('Z').as_bytes().to_vec(),
+            Style::Csn => value.to_vec(),
+            Style::Number => number(std::str::from_utf8(value).ok()?)?,
+            Style::Text => self.order.normalize(value, schema).into_owned(),
+        };
+        Some(OrderKey(octets))
+    }
+
+    fn rfc3339(&self, value: &[u8]) -> Option<String> {
+        let mut json = Vec::new();
+        self.kind.write_json(value, &mut json).ok()?;
+        serde_json::from_slice(&json).ok()
+    }
+
+    /// The value as a bookmark has it.
+    pub(crate) fn to_json(&self, value: &[u8]) -> Value {
+        let mut json = Vec::new();
+        self.kind
+            .write_json(value, &mut json)
+            .ok()
+            .and_then(|()| serde_json::from_slice(&json).ok())
+            .unwrap_or_default()
+    }
+
+    /// A bookmark's value as the server has it; `None` if it is no value of the key.
+    pub(crate) fn parse(&self, value: &Value) -> Option<Vec<u8>> {
+        let octets = self.kind.parse_json(value).ok().flatten()?;
+        // What a time looks like to the server in hand is decided when it is asked for.
+        Some(octets)
+    }
+
+    /// From which value on to read again, after this one was the largest.
+    pub(crate) fn again_from(&self, largest: &[u8]) -> Vec<u8> {
+        let earlier = |text: &str| {
+            let time = DateTime::parse_from_rfc3339(text).ok()?.with_timezone(&Utc);
+            time.checked_sub_signed(Duration::seconds(OVERLAP_SECONDS))
+        };
+        let again = match self.style {
+            Style::Time => self.rfc3339(largest).and_then(|t| Some(self.time(earlier(&t)?))),
+            Style::Csn => csn_time(largest).and_then(|t| {
+                Some(earlier(&t)?.format("%Y%m%d%H%M%S.000000Z#000000#000#000000").to_string().into_bytes())
+            }),
+            Style::Number | Style::Text => None,
+        };
+        again.unwrap_or_else(|| largest.to_vec())
+    }
+
+    fn time(&self, time: DateTime<Utc>) -> Vec<u8> {
+        let format = match (self.kind, self.vendor) {
+            (ValueKind::UtcTime, _) => "%y%m%d%H%M%SZ",
+            // [MS-ADTS] 3.1.1.3.1.3: it does not take a time without a fraction in a filter.
+            (_, Vendor::ActiveDirectory) => "%Y%m%d%H%M%S.0Z",
+            _ => "%Y%m%d%H%M%SZ",
+        };
+        time.format(format).to_string().into_bytes()
+    }
+
+    /// The moment a value belongs to: its second where it is a time, else itself.
+    pub(crate) fn moment(&self, key: &OrderKey) -> String {
+        let length = match self.style {
+            Style::Time => "2026-11-24T16:40:12".len(),
+            Style::Csn => "20261124164012".len(),
+            Style::Number | Style::Text => key.0.len(),
+        };
+        String::from_utf8_lossy(key.0.get(..length).unwrap_or(&key.0)).into_owned()
+    }
+}
+
+/// The time of a change sequence number, as RFC 3339.
+fn csn_time(value: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(value).ok()?;
+    singer_common::schema::syntax::generalized_to_rfc3339(text.split('#').next()?).ok()
+}
+
+/// A whole number so that the octets of larger ones sort behind: sign, count of digits, digits.
+fn number(text: &str) -> Option<Vec<u8>> {
+    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |d| (true, d));
+    let digits = digits.trim_start_matches('0');
+    if text.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let length = u32::try_from(digits.len()).ok()?.to_be_bytes();
+    let magnitude = length.iter().copied().chain(digits.bytes());
+    Some(if negative && !digits.is_empty() {
+        std::iter::once(0).chain(magnitude.map(|b| 0xff - b)).collect()
+    } else {
+        std::iter::once(1).chain(magnitude).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn order(name: &'static str) -> KeyOrder<'static> {
+        KeyOrder::new(name, Schema::standard(), Vendor::OpenLdap)
+    }
+
+    #[test]
+    fn times_sort_and_begin_again_a_little_earlier() {
+        let time = order("modifyTimestamp");
+        let key = |v: &str| time.sortable(v.as_bytes(), Schema::standard()).unwrap();
+        assert!(key("20261124164012Z") < key("20261124164012.5Z"));
+        assert!(key("20261124164012.5Z") < key("20261124164013Z"));
+        assert_eq!(key("20261124164012Z"), key("20261124174012+0100"));
+        assert_eq!(time.again_from(b"20261124000003.25Z"), b"20261123235958Z");
+        assert_eq!(time.moment(&key("20261124164012.5Z")), "2026-11-24T16:40:12");
+        assert_eq!(time.parse(&time.to_json(b"20261124164012Z")).unwrap(), b"20261124164012Z");
+        assert_eq!(time.parse(&Value::Bool(true)), None);
+        let ad = KeyOrder::new("modifyTimeStamp", Schema::standard(), Vendor::ActiveDirectory);
+        assert_eq!(ad.searched, "whenChanged");
+        assert_eq!(ad.again_from(b"20261124000003.0Z"), b"20261123235958.0Z");
+    }
+
+    #[test]
+    fn change_sequence_numbers_too() {
+        let csn = order("entryCSN");
+        let value = b"20261124164012.123456Z#000000#001#000000";
+        let key = csn.sortable(value, Schema::standard()).unwrap();
+        assert_eq!(csn.again_from(value), b"20261124164007.000000Z#000000#000#000000");
+        assert_eq!(csn.moment(&key), "20261124164012");
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_sort_as_numbers(a: i64, b: i64) {
+            let key = |n: i64| OrderKey(number(&n.to_string()).unwrap());
+            prop_assert_eq!(a.cmp(&b), key(a).cmp(&key(b)));
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! One stream under way: what it is read from, what its records are made of, how many there were.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+
+use serde_json::{Map, Value, json};
+use singer_common::catalog::CatalogEntry;
+use singer_common::dn::DnKey;
+use singer_common::entry::Entry;
+use singer_common::schema::Schema;
+use singer_common::schema::syntax::{now, write_text};
+
+use super::DELETED_AT;
+use crate::config::TapConfig;
+use crate::container;
+use crate::convert::Converter;
+use crate::output::Output;
+use crate::source::{Source, Tree};
+
+/// The operational attribute that names who changed an entry last (RFC 4512 section 3.4.2).
+const MODIFIERS_NAME: &str = "modifiersName";
+
+/// A stream that is read.
+pub(crate) struct StreamRun<'a> {
+    pub tree: &'a Tree,
+    pub stream: &'a CatalogEntry,
+    pub source: &'a Source,
+    pub converter: Converter<'a>,
+    /// The version its records carry; none where no version is ever activated.
+    pub version: Option<i64>,
+    /// Records printed.
+    pub records: u64,
+    /// Deletions among them.
+    pub deletions: u64,
+    /// Whose changes are left out (`ignore_modifiers`).
+    ignored: BTreeSet<DnKey>,
+    /// How many were.
+    pub left_out: u64,
+}
+
+impl<'a> StreamRun<'a> {
+    pub(crate) fn new(
+        config: &TapConfig,
+        tree: &'a Tree,
+        stream: &'a CatalogEntry,
+        source: &'a Source,
+        deletions: bool,
+    ) -> Self {
+        let schema = tree.directory.schema();
+        let mut converter = Converter::new(stream, schema);
+        if deletions {
+            converter.mark_deletions();
+        }
+        let ignored = config.ignore_modifiers.iter().filter_map(|dn| DnKey::parse(dn, schema).ok()).collect();
+        Self {
+            tree,
+            stream,
+            source,
+            converter,
+            version: None,
+            records: 0,
+            deletions: 0,
+            ignored,
+            left_out: 0,
+        }
+    }
+
+    pub(crate) fn schema(&self) -> &'a Schema {
+        self.tree.directory.schema()
+    }
+
+    /// The attributes to ask for: those of the records, and the others that reading needs.
+    pub(crate) fn attributes(&self, more: &[&str]) -> Vec<String> {
+        let mut names = self.converter.attributes();
+        names.retain(|n| n != "1.1");
+        let modifiers = (!self.ignored.is_empty()).then_some(MODIFIERS_NAME);
+        // What the containers are told by.
+        let class = matches!(self.source, Source::Containers).then_some(container::CLASS);
+        for name in more.iter().copied().chain(modifiers).chain(class) {
+            if !names.iter().any(|n| n.eq_ignore_ascii_case(name)) {
+                names.push(name.to_owned());
+            }
+        }
+        // RFC 4511 section 4.5.1.8: an empty list would mean all attributes.
+        if names.is_empty() { vec!["1.1".to_owned()] } else { names }
+    }
+
+    /// Prints SCHEMA. A stream whose deletions are told has a property for them.
+    pub(crate) fn start<W: Write>(
+        &self,
+        output: &mut Output<'_, W>,
+        bookmark_properties: &[String],
+    ) -> anyhow::Result<()> {
+        let mut schema = self.stream.selected_schema();
+        if self.converter.marks_deletions()
+            && let Some(Value::Object(properties)) = schema.get_mut("properties")
+        {
+            properties.insert(
+                DELETED_AT.into(),
+                json!({"type": ["null", "string"], "format": "date-time", "description": "When the entry was found to be deleted"}),
+            );
+        }
+        let keys = &self.stream.key_properties;
+        Ok(output.writer.schema(&self.stream.stream, &schema, keys, bookmark_properties)?)
+    }
+
+    /// Prints an entry's RECORD.
+    pub(crate) fn emit<W: Write>(&mut self, output: &mut Output<'_, W>, entry: &Entry) -> anyhow::Result<()> {
+        self.converter.write(entry, self.version, &now(), output.writer.record_buffer());
+        self.records += 1;
+        output.record_done(&self.stream.stream, self.records)?;
+        Ok(())
+    }
+
+    /// The same for an entry that changed, unless it was changed by whom nobody wants to hear of. Whether it was printed.
+    pub(crate) fn emit_change<W: Write>(
+        &mut self,
+        output: &mut Output<'_, W>,
+        entry: &Entry,
+    ) -> anyhow::Result<bool> {
+        if self.is_ignored(entry) {
+            self.left_out += 1;
+            return Ok(false);
+        }
+        self.emit(output, entry)?;
+        Ok(true)
+    }
+
+    /// Whether the last change of an entry was made by one of `ignore_modifiers`.
+    pub(crate) fn is_ignored(&self, entry: &Entry) -> bool {
+        !self.ignored.is_empty()
+            && entry
+                .first_text(MODIFIERS_NAME)
+                .and_then(|dn| DnKey::parse(dn, self.schema()).ok())
+                .is_some_and(|dn| self.ignored.contains(&dn))
+    }
+
+    /// Prints the RECORD of a deletion: the key, the name where it is known, and when it was noticed.
+    pub(crate) fn emit_deletion<W: Write>(
+        &mut self,
+        output: &mut Output<'_, W>,
+        key: &Value,
+        dn: Option<&str>,
+    ) -> anyhow::Result<()> {
+        let mut record = Map::new();
+        if let Some(dn) = dn {
+            record.insert("dn".into(), dn.into());
+        }
+        for name in &self.stream.key_properties {
+            record.insert(name.clone(), key.clone());
+        }
+        let time = now();
+        record.insert(DELETED_AT.into(), time.clone().into());
+        let out = output.writer.record_buffer();
+        out.extend_from_slice(b"{\"type\":\"RECORD\",\"stream\":");
+        write_text(&self.stream.stream, out);
+        out.extend_from_slice(format!(",\"record\":{}", Value::Object(record)).as_bytes());
+        if let Some(version) = self.version {
+            out.extend_from_slice(format!(",\"version\":{version}").as_bytes());
+        }
+        out.extend_from_slice(format!(",\"time_extracted\":\"{time}\"}}\n").as_bytes());
+        self.records += 1;
+        self.deletions += 1;
+        output.record_done(&self.stream.stream, self.records)?;
+        Ok(())
+    }
+
+    /// An entry's key as its records have it.
+    pub(crate) fn key_of(&self, entry: &Entry) -> Value {
+        match self.stream.key_properties.as_slice() {
+            [key] if key != "dn" => self.converter.value_of(entry, key),
+            _ => Value::String(entry.dn.clone()),
+        }
+    }
+
+    /// Whether an entry that a search of the whole scope gave belongs to this stream.
+    pub(crate) fn keeps(&self, entry: &Entry) -> anyhow::Result<bool> {
+        let tree = self.tree;
+        match self.source {
+            Source::Container { dn } => {
+                let (key, own) =
+                    (container::key(&entry.dn, self.schema())?, container::key(dn, self.schema())?);
+                Ok(!tree.containers.contains(&key) && tree.containers.nearest(&key) == Some(own))
+            }
+            Source::Containers => Ok(container::is_container(tree.directory.root_dse().vendor, entry)
+                || container::key(&entry.dn, self.schema())? == container::key(&tree.base, self.schema())?),
+            _ => Ok(true),
+        }
+    }
+
+    /// What the user should know at the end of the stream.
+    pub(crate) fn warn(&self) {
+        let stream = self.stream.stream.as_str();
+        for warning in self.converter.warnings() {
+            tracing::warn!(stream, "{stream}: {warning}");
+        }
+        if self.left_out > 0 {
+            tracing::info!(stream, "{stream}: {} changes left out (ignore_modifiers)", self.left_out);
+        }
+    }
+}
+
+/// Milliseconds since 1970: what taps take for a version, and larger than the one before, whatever the clock does.
+pub(crate) fn new_version(last: Option<i64>) -> i64 {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .ok()
+        .and_then(|d| i64::try_from(d.as_millis()).ok())
+        .unwrap_or_default();
+    last.map_or(now, |last| now.max(last.saturating_add(1)))
+}
