@@ -1,5 +1,7 @@
 //! The tap's configuration, resolved.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use singer_common::directory::{DirectoryConfig, Scope};
@@ -107,6 +109,8 @@ pub struct TapConfig {
     pub follow: bool,
     /// Whose changes are left out.
     pub ignore_modifiers: Vec<String>,
+    /// Where the indexes of keys are, which tell what was deleted; `None` where nobody wants to know.
+    pub track_deletions: Option<PathBuf>,
     /// The catalog to use when the command line names none.
     pub catalog_path: Option<String>,
     /// Whether METRIC lines are written.
@@ -120,6 +124,7 @@ impl TapConfig {
         warnings: &mut Vec<String>,
     ) -> Result<TapConfig, SettingsError> {
         #[derive(Deserialize)]
+        #[allow(clippy::struct_excessive_bools, reason = "they are the settings, as they are")]
         struct Raw {
             base_dn: Option<String>,
             #[serde(default)]
@@ -132,6 +137,8 @@ impl TapConfig {
             state_interval_records: u64,
             follow: bool,
             ignore_modifiers: Vec<String>,
+            track_deletions: bool,
+            state_dir: Option<PathBuf>,
             catalog_path: Option<String>,
             enable_metrics: bool,
         }
@@ -143,6 +150,14 @@ impl TapConfig {
         for dn in &raw.ignore_modifiers {
             check_dn("ignore_modifiers", dn)?;
         }
+        if raw.track_deletions && raw.state_dir.is_none() {
+            return Err(SettingsError::value(
+                "state_dir",
+                "not set, and track_deletions has to keep its indexes somewhere",
+                "a folder that stays from run to run, for this tap alone",
+            ));
+        }
+        let track_deletions = raw.state_dir.filter(|_| raw.track_deletions);
         let mut schemas = Vec::new();
         for (n, value) in raw.schemas.into_iter().enumerate() {
             schemas.push(stream(n, value, warnings)?);
@@ -169,6 +184,7 @@ impl TapConfig {
             state_interval: raw.state_interval_records,
             follow: raw.follow,
             ignore_modifiers: raw.ignore_modifiers,
+            track_deletions,
             catalog_path: raw.catalog_path,
             metrics: raw.enable_metrics,
         })

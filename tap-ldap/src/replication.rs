@@ -24,6 +24,7 @@ pub mod dirsync;
 pub mod follow;
 pub mod full;
 pub mod incremental;
+mod index;
 pub mod order;
 mod stream;
 
@@ -53,6 +54,12 @@ pub enum Log {
 }
 
 impl Method {
+    /// Whether an index of keys tells what was deleted (`track_deletions`): a log does it better, and the rows of a group are
+    /// no entries.
+    fn may_be_tracked(&self, source: &Source) -> bool {
+        !matches!(self, Method::LogBased(_)) && !matches!(source, Source::Members(_))
+    }
+
     /// The word of the catalog.
     pub fn name(&self) -> &'static str {
         match self {
@@ -129,7 +136,9 @@ pub fn method(
             let Some(key) = key else {
                 return refuse("replication_key", "not set".into(), "an attribute that grows".into());
             };
-            if !schema.has_ordering(&key) {
+            // 389 DS compares its entryusn, whatever its schema leaves out.
+            let is_change_key = tree.ids.change_keys.iter().any(|k| k.eq_ignore_ascii_case(&key));
+            if !is_change_key && !schema.has_ordering(&key) {
                 let problem =
                     format!("`{key}` has no ORDERING rule: the server cannot tell which values are larger");
                 return refuse("replication_key", problem, tree.ids.change_keys.join(" or "));

@@ -84,6 +84,17 @@ const OWN: &[Setting] = &[
     )
     .or("[]"),
     Setting::new(
+        "track_deletions",
+        Kind::Boolean,
+        "Without any log: keep the keys of FULL_TABLE and INCREMENTAL streams in `state_dir`, and after each complete read print a deletion (`_sdc_deleted_at`) for each that is gone. INCREMENTAL then reads the keys of all entries in every run.",
+    )
+    .or("false"),
+    Setting::new(
+        "state_dir",
+        Kind::Text,
+        "With `track_deletions`: the folder of the indexes of keys, one file for each stream. It belongs to one tap and its STATE, and has to stay from run to run.",
+    ),
+    Setting::new(
         "catalog_path",
         Kind::Text,
         "The catalog to use when there is no `--catalog`.",

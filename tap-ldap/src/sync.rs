@@ -177,8 +177,7 @@ impl<'a> Sync<'a> {
     where
         'a: 's,
     {
-        let deletions = matches!(method, Method::LogBased(_));
-        let mut run = StreamRun::new(self.config, self.tree, stream, &source.source, deletions);
+        let mut run = StreamRun::new(self.config, self.tree, stream, &source.source, method)?;
         match method {
             Method::FullTable => full::run(&mut run, output).await?,
             Method::Incremental { key } => incremental::run(&mut run, key, output).await?,

@@ -16,7 +16,6 @@ const PLANNED: &[&str] = &[
     "process_activate_version",
     "referral_hosts",
     "reject_file",
-    "track_deletions",
     "undo_file",
 ];
 

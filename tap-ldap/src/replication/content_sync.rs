@@ -264,7 +264,7 @@ impl<'a> Synced<'a> {
         }
         let names: Vec<&str> = self.attributes.iter().map(String::as_str).collect();
         let read = self.run.tree.directory.read(&entry.dn, &names).await?;
-        Ok(read.filter(|read| self.run.key_of(read) == self.key(uuid)))
+        Ok(read.filter(|read| self.run.key_of(read) == [self.key(uuid)]))
     }
 
     async fn changed<W: Write>(
@@ -310,7 +310,7 @@ impl<'a> Synced<'a> {
         if self.full {
             return Ok(());
         }
-        self.run.emit_deletion(output, &self.key(uuid), dn)
+        self.run.emit_deletion(output, &[self.key(uuid)], dn)
     }
 
     /// The key of the entry that a sync UUID is about.

@@ -273,7 +273,7 @@ impl<'a> DirSynced<'a> {
                 {
                     return Ok(());
                 }
-                return self.run.emit_deletion(output, &key, last_name.as_deref());
+                return self.run.emit_deletion(output, &[key], last_name.as_deref());
             }
         };
         if !may_have_moved && !self.is_in_scope(&found.dn)? {
@@ -292,7 +292,7 @@ impl<'a> DirSynced<'a> {
             // A container is in no container's stream, now or ever.
             None if self.is_other_container(&found.dn)? => Ok(()),
             // Not the stream's, or not any more.
-            None => self.run.emit_deletion(output, &key, Some(&found.dn)),
+            None => self.run.emit_deletion(output, &[key], Some(&found.dn)),
         }
     }
 

@@ -2,26 +2,52 @@
 
 use std::io::Write;
 
+use serde::{Deserialize, Serialize};
 use singer_common::directory::Paging;
 use singer_common::schema::syntax::now;
 
+use super::index::Mark;
 use super::stream::{StreamRun, new_version};
+use super::{FORMAT, FULL_TABLE, bookmark};
 use crate::members::Memberships;
 use crate::output::Output;
 use crate::source::{Entries, Source};
 
 /// Reads a stream whole.
 pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+    let id = run.stream.tap_stream_id.clone();
+    let old: Option<Bookmark> = bookmark(output, &id, "index")?;
+    if let (Some(index), Some(old)) = (&mut run.index, &old) {
+        index.confirm(&old.index)?;
+    }
     run.version = Some(new_version(None));
     run.start(output, &[])?;
     // A position of another method is of no use to this one, nor to itself later on.
-    output.state.bookmarks.remove(&run.stream.tap_stream_id);
+    output.state.bookmarks.remove(&id);
+    if let Some(old) = old.filter(|_| run.index.is_some()) {
+        output.note(&id, serde_json::to_value(old).unwrap_or_default());
+    }
     let references = if let Source::Members(of) = run.source {
         members(run, of, output).await?
     } else {
         entries(run, output).await?
     };
-    activate(run, references, output)
+    activate(run, references, output)?;
+    if references == 0
+        && let Some(index) = run.emit_gone(output)?
+    {
+        let bookmark = Bookmark { format: FORMAT, replication_method: FULL_TABLE.to_owned(), index };
+        output.note(&id, serde_json::to_value(bookmark).unwrap_or_default());
+    }
+    Ok(())
+}
+
+/// What `track_deletions` has to remember.
+#[derive(Debug, Serialize, Deserialize)]
+struct Bookmark {
+    format: u64,
+    replication_method: String,
+    index: Mark,
 }
 
 /// Prints every entry of the stream. Gives the number of references that were ignored.
@@ -33,6 +59,7 @@ pub(crate) async fn entries<W: Write>(
     let mut entries = Entries::open(run.tree, run.source, &attributes, Paging::Configured).await?;
     while let Some(entry) = output.or_stop(entries.next()).await?? {
         run.emit(output, &entry)?;
+        run.seen(&entry)?;
     }
     Ok(entries.references)
 }

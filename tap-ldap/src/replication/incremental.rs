@@ -18,8 +18,10 @@ use singer_common::state::StateError;
 use self::boundary::Boundary;
 use self::windows::Sketch;
 use super::containers::{self, Names};
+use super::index::{KeyIndex, Mark};
 use super::order::{KeyOrder, OrderKey};
-use super::{FORMAT, INCREMENTAL, StreamRun, announce_resync, bookmark, fingerprint};
+use super::stream::new_version;
+use super::{FORMAT, INCREMENTAL, StreamRun, announce_resync, bookmark, fingerprint, full};
 use crate::output::Output;
 use crate::source::{Entries, Source};
 
@@ -40,6 +42,14 @@ struct Bookmark {
     replication_key_value: Value,
     #[serde(default)]
     fingerprint: Option<String>,
+    /// With `track_deletions`: what the rows of the last full read are marked with, and what the index told so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version: Option<i64>,
+    /// Whether that read is not complete yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    incomplete: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    index: Option<Mark>,
     #[serde(default, skip_serializing_if = "Boundary::is_empty")]
     boundary: Boundary,
     #[serde(default, skip_serializing_if = "Names::is_empty")]
@@ -70,6 +80,24 @@ pub(crate) async fn run<W: Write>(
         None => old.replication_key.as_deref().is_none_or(|k| k.eq_ignore_ascii_case(key)),
         Some(_) => true,
     });
+    let last_version = old.as_ref().and_then(|old| old.version);
+    let old = match (&mut run.index, old) {
+        (Some(index), Some(old)) => match &old.index {
+            Some(mark) if index.confirm(mark)? => Some(old),
+            _ => {
+                announce_resync(
+                    id,
+                    "the index of keys (state_dir) does not go back to the bookmark: what was deleted meanwhile nobody knows",
+                );
+                None
+            }
+        },
+        (_, old) => old,
+    };
+    run.version = run.index.is_some().then(|| match &old {
+        Some(old) => old.version.unwrap_or_default(),
+        None => new_version(last_version),
+    });
     let largest = old
         .as_ref()
         .map(|old| {
@@ -87,6 +115,9 @@ pub(crate) async fn run<W: Write>(
     }
     let old_names = old.as_ref().map(|o| o.containers.clone()).unwrap_or_default();
     let (names, moved) = containers::look(run, &old_names).await?;
+    let mark = run.index.as_ref().map(KeyIndex::mark);
+    let mark = old.as_ref().and_then(|o| o.index.clone()).or(mark);
+    let incomplete = run.index.is_some() && old.as_ref().is_none_or(|o| o.incomplete);
     let from = largest.as_deref().map(|l| order.again_from(l));
     let mut reading = Reading {
         order,
@@ -98,6 +129,8 @@ pub(crate) async fn run<W: Write>(
         keep: String::new(),
         largest: largest.and_then(|l| Some((order_key(run, key, &l)?, l))),
         names: old_names,
+        mark,
+        incomplete,
         below: Vec::new(),
         delta,
     };
@@ -108,6 +141,7 @@ pub(crate) async fn run<W: Write>(
     }
     reading.emit_below(run, output).await?;
     reading.names = names;
+    reading.look_for_gone(run, output).await?;
     reading.note(run, output);
     Ok(())
 }
@@ -141,6 +175,10 @@ struct Reading<'a> {
     /// Entries that changed and have others below them.
     below: Vec<String>,
     delta: bool,
+    /// What the index of keys told so far.
+    mark: Option<Mark>,
+    /// Whether the version was not activated yet.
+    incomplete: bool,
 }
 
 /// A part of the key's range: from a value on, up to another, which is not in it.
@@ -373,6 +411,33 @@ impl Reading<'_> {
         Ok(())
     }
 
+    /// With `track_deletions`: looks at the names of everything that is there, and prints the deletions of what is not.
+    async fn look_for_gone<W: Write>(
+        &mut self,
+        run: &mut StreamRun<'_>,
+        output: &mut Output<'_, W>,
+    ) -> anyhow::Result<()> {
+        if run.index.is_none() {
+            return Ok(());
+        }
+        let mut keys = run.stream.key_properties.clone();
+        keys.retain(|k| k != "dn");
+        if keys.is_empty() {
+            keys.push("1.1".to_owned());
+        }
+        let mut entries = self.open(run, Window::default(), &keys, vec![]).await?;
+        while let Some(entry) = output.or_stop(entries.next()).await?? {
+            run.seen(&entry)?;
+        }
+        if std::mem::take(&mut self.incomplete) {
+            full::activate(run, entries.references, output)?;
+        }
+        if entries.references == 0 {
+            self.mark = run.emit_gone(output)?;
+        }
+        Ok(())
+    }
+
     fn keep_from(&self, run: &StreamRun<'_>) -> Option<String> {
         let (_, largest) = self.largest.as_ref()?;
         let again = self.order.again_from(largest);
@@ -387,6 +452,9 @@ impl Reading<'_> {
             replication_key: Some(self.order.name.to_owned()),
             replication_key_value: self.order.to_json(largest),
             fingerprint: Some(self.print.clone()),
+            version: run.version,
+            incomplete: self.incomplete,
+            index: self.mark.clone(),
             boundary: self.now.clone(),
             containers: self.names.clone(),
         };

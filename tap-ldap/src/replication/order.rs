@@ -125,12 +125,14 @@ impl<'a> KeyOrder<'a> {
 
     /// The moment a value belongs to: its second where it is a time, else itself.
     pub(crate) fn moment(&self, key: &OrderKey) -> String {
-        let length = match self.style {
-            Style::Time => "2026-11-24T16:40:12".len(),
-            Style::Csn => "20261124164012".len(),
-            Style::Number | Style::Text => key.0.len(),
-        };
-        String::from_utf8_lossy(key.0.get(..length).unwrap_or(&key.0)).into_owned()
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        match self.style {
+            Style::Time => text(key.0.get(.."2026-11-24T16:40:12".len()).unwrap_or(&key.0)),
+            Style::Csn => text(key.0.get(.."20261124164012".len()).unwrap_or(&key.0)),
+            // In 20 digits, so that moments sort as texts.
+            Style::Number => format!("{:0>20}", text(key.0.get(NUMBER_HEAD..).unwrap_or_default())),
+            Style::Text => text(&key.0),
+        }
     }
 }
 
@@ -139,6 +141,9 @@ fn csn_time(value: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(value).ok()?;
     singer_common::schema::syntax::generalized_to_rfc3339(text.split('#').next()?).ok()
 }
+
+/// Octets before the digits in [`number`]'s form.
+const NUMBER_HEAD: usize = 5;
 
 /// A whole number so that the octets of larger ones sort behind: sign, count of digits, digits.
 fn number(text: &str) -> Option<Vec<u8>> {
@@ -189,6 +194,13 @@ mod tests {
         let key = csn.sortable(value, Schema::standard()).unwrap();
         assert_eq!(csn.again_from(value), b"20261124164007.000000Z#000000#000#000000");
         assert_eq!(csn.moment(&key), "20261124164012");
+    }
+
+    #[test]
+    fn the_moment_of_a_number_is_the_number() {
+        let number = order("uidNumber");
+        let key = number.sortable(b"4078", Schema::standard()).unwrap();
+        assert_eq!(number.moment(&key), "00000000000000004078");
     }
 
     proptest! {

@@ -10,7 +10,8 @@ use singer_common::entry::Entry;
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::{now, write_text};
 
-use super::DELETED_AT;
+use super::index::{KeyIndex, Mark};
+use super::{DELETED_AT, Method};
 use crate::config::TapConfig;
 use crate::container;
 use crate::convert::Converter;
@@ -19,6 +20,9 @@ use crate::source::{Source, Tree};
 
 /// The operational attribute that names who changed an entry last (RFC 4512 section 3.4.2).
 const MODIFIERS_NAME: &str = "modifiersName";
+
+/// Deletions taken from the index at once.
+const GONE_AT_ONCE: usize = 1_000;
 
 /// A stream that is read.
 pub(crate) struct StreamRun<'a> {
@@ -36,6 +40,8 @@ pub(crate) struct StreamRun<'a> {
     ignored: BTreeSet<DnKey>,
     /// How many were.
     pub left_out: u64,
+    /// The keys of the stream (`track_deletions`).
+    pub index: Option<KeyIndex>,
 }
 
 impl<'a> StreamRun<'a> {
@@ -44,15 +50,17 @@ impl<'a> StreamRun<'a> {
         tree: &'a Tree,
         stream: &'a CatalogEntry,
         source: &'a Source,
-        deletions: bool,
-    ) -> Self {
+        method: &Method,
+    ) -> anyhow::Result<Self> {
         let schema = tree.directory.schema();
         let mut converter = Converter::new(stream, schema);
-        if deletions {
+        let tracked = config.track_deletions.as_deref().filter(|_| method.may_be_tracked(source));
+        let index = tracked.map(|folder| KeyIndex::open(folder, &stream.tap_stream_id)).transpose()?;
+        if index.is_some() || matches!(method, Method::LogBased(_)) {
             converter.mark_deletions();
         }
         let ignored = config.ignore_modifiers.iter().filter_map(|dn| DnKey::parse(dn, schema).ok()).collect();
-        Self {
+        Ok(Self {
             tree,
             stream,
             source,
@@ -62,7 +70,8 @@ impl<'a> StreamRun<'a> {
             deletions: 0,
             ignored,
             left_out: 0,
-        }
+            index,
+        })
     }
 
     pub(crate) fn schema(&self) -> &'a Schema {
@@ -139,15 +148,15 @@ impl<'a> StreamRun<'a> {
     pub(crate) fn emit_deletion<W: Write>(
         &mut self,
         output: &mut Output<'_, W>,
-        key: &Value,
+        key: &[Value],
         dn: Option<&str>,
     ) -> anyhow::Result<()> {
         let mut record = Map::new();
         if let Some(dn) = dn {
             record.insert("dn".into(), dn.into());
         }
-        for name in &self.stream.key_properties {
-            record.insert(name.clone(), key.clone());
+        for (name, value) in self.stream.key_properties.iter().zip(key) {
+            record.insert(name.clone(), value.clone());
         }
         let time = now();
         record.insert(DELETED_AT.into(), time.clone().into());
@@ -165,12 +174,40 @@ impl<'a> StreamRun<'a> {
         Ok(())
     }
 
-    /// An entry's key as its records have it.
-    pub(crate) fn key_of(&self, entry: &Entry) -> Value {
-        match self.stream.key_properties.as_slice() {
-            [key] if key != "dn" => self.converter.value_of(entry, key),
-            _ => Value::String(entry.dn.clone()),
+    /// An entry's key as its records have it: a value for each of the key properties.
+    pub(crate) fn key_of(&self, entry: &Entry) -> Vec<Value> {
+        let value = |name: &String| match name.as_str() {
+            "dn" => Value::String(entry.dn.clone()),
+            name => self.converter.value_of(entry, name),
+        };
+        self.stream.key_properties.iter().map(value).collect()
+    }
+
+    /// Takes note of an entry that is there (`track_deletions`).
+    pub(crate) fn seen(&mut self, entry: &Entry) -> anyhow::Result<()> {
+        let key = self.index.is_some().then(|| Value::Array(self.key_of(entry)).to_string());
+        if let (Some(index), Some(key)) = (&mut self.index, key) {
+            index.seen(key, &entry.dn)?;
         }
+        Ok(())
+    }
+
+    /// After a complete read: prints the deletions of what was not seen in it. Gives what the bookmark has to say.
+    pub(crate) fn emit_gone<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<Option<Mark>> {
+        let Some(mut index) = self.index.take() else { return Ok(None) };
+        let mark = index.complete()?;
+        let mut last: Option<String> = None;
+        loop {
+            let gone = index.gone_after(last.as_deref(), GONE_AT_ONCE)?;
+            let Some((key, _)) = gone.last() else { break };
+            last = Some(key.clone());
+            for (key, dn) in gone {
+                let key: Vec<Value> = serde_json::from_str(&key).unwrap_or_default();
+                self.emit_deletion(output, &key, Some(&dn))?;
+            }
+        }
+        self.index = Some(index);
+        Ok(Some(mark))
     }
 
     /// Whether an entry that a search of the whole scope gave belongs to this stream.
