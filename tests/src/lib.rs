@@ -9,8 +9,10 @@
 pub mod browser;
 pub mod certificates;
 pub mod ds389;
+pub mod fake;
 pub mod hostile;
 pub mod ldif;
+pub mod meltano;
 pub mod memory;
 pub mod run;
 pub mod samba;

@@ -113,6 +113,8 @@ const FILETIMES: &[&str] = &[
     "priorsettime",
     "pwdlastset",
 ];
+/// 389 DS declares it a Directory String, and knows no UUID syntax.
+const UUIDS: &[&str] = &["entryuuid"];
 const GUIDS: &[&str] =
     &["objectguid", "attributesecurityguid", "schemaidguid", "invocationid", "netbootguid"];
 const SIDS: &[&str] = &["objectsid", "sidhistory", "securityidentifier", "tokengroups", "ms-ds-creatorsid"];
@@ -134,6 +136,7 @@ impl ValueKind {
         let name = schema.canonical_name(base_type(description)).to_ascii_lowercase();
         match kind {
             ValueKind::Integer if FILETIMES.contains(&name.as_str()) => ValueKind::FileTime,
+            ValueKind::Text if UUIDS.contains(&name.as_str()) => ValueKind::Uuid,
             ValueKind::Binary if GUIDS.contains(&name.as_str()) => ValueKind::Guid,
             ValueKind::Binary if SIDS.contains(&name.as_str()) => ValueKind::Sid,
             other => other,
@@ -190,7 +193,7 @@ impl ValueKind {
             },
             ValueKind::Uuid => {
                 let text = text(value)?;
-                uuid::Uuid::try_parse(text).map_err(|_| InvalidValue)?;
+                hyphenated_uuid(text)?;
                 write_text(text, out);
             }
             ValueKind::Guid => {
@@ -243,7 +246,7 @@ impl ValueKind {
             ValueKind::UtcTime => time::rfc3339_to_utc_time(&text)?.into_bytes(),
             ValueKind::FileTime => time::rfc3339_to_filetime(&text)?.into_bytes(),
             ValueKind::Uuid => {
-                uuid::Uuid::try_parse(&text).map_err(|_| InvalidValue)?;
+                hyphenated_uuid(&text)?;
                 text.into_bytes()
             }
             ValueKind::Guid => uuid::Uuid::try_parse(&text).map_err(|_| InvalidValue)?.to_bytes_le().to_vec(),
@@ -319,6 +322,12 @@ fn sid_from_text(text: &str) -> Result<Vec<u8>, InvalidValue> {
     Ok(out)
 }
 
+/// A UUID in the one form that RFC 4122 section 3 gives it and `format: uuid` takes; the crate takes others too.
+fn hyphenated_uuid(text: &str) -> Result<(), InvalidValue> {
+    const LENGTH: usize = 36;
+    uuid::Uuid::try_parse(text).ok().filter(|_| text.len() == LENGTH).map(|_| ()).ok_or(InvalidValue)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -380,6 +389,8 @@ mod tests {
             (ValueKind::UtcTime, b"20200101000000Z"),
             (ValueKind::FileTime, b"soon"),
             (ValueKind::Uuid, b"not-a-uuid"),
+            (ValueKind::Uuid, b"a0eebc999c0b4ef8bb6d6bb9bd380a11"),
+            (ValueKind::Uuid, b"{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}"),
             (ValueKind::Guid, b"short"),
             (ValueKind::Sid, b"\x01\x05\0\0\0\0\0\x05\x15\0\0\0"),
             (ValueKind::Text, b"\xff"),

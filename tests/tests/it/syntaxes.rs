@@ -78,9 +78,10 @@ const VENDORS: &[(&str, &str)] = &[
     ("1.2.840.113556.1.4.907", "base64"),         // NT security descriptor (AD)
 ];
 
-/// Attributes of Active Directory whose meaning their syntax does not tell: times as LargeInteger, GUIDs and SIDs as
-/// octets.
+/// Attributes whose meaning their syntax does not tell. Of 389 DS: a UUID as Directory String. Of Active Directory: times as
+/// LargeInteger, GUIDs and SIDs as octets.
 const BY_NAME: &[(&str, &str)] = &[
+    ("entryUUID", "uuid"),
     ("accountExpires", "date-time"),
     ("badPasswordTime", "date-time"),
     ("builtinCreationTime", "date-time"),

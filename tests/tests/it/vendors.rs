@@ -184,6 +184,78 @@ fn containers_of_active_directory_are_units_containers_and_domains() {
     containers_are(&discover(&tap_config(&server)), &there, server.suffix(), &classes);
 }
 
+#[test]
+fn a_group_of_1600_members_is_read_whole_from_active_directory() {
+    // More than Windows gives at once. Samba gives all of them, and takes half a minute to be given 5,000; what Windows
+    // does with so many is in limits.rs.
+    const COUNT: usize = 1_600;
+    let server = samba();
+    let mut ldif = String::new();
+    for i in 0..COUNT {
+        write!(ldif, "dn: CN=c{i},{STAFF}\nobjectClass: contact\n\n").unwrap();
+    }
+    write!(ldif, "dn: CN=Everyone,OU=Groups,{STAFF}\nobjectClass: group\nsAMAccountName: Everyone5000\n")
+        .unwrap();
+    for i in 0..COUNT {
+        writeln!(ldif, "member: CN=c{i},{STAFF}").unwrap();
+    }
+    server.ldbadd(&ldif);
+    let config = with(&tap_config(&server), &json!({"base_dn": STAFF}));
+    let output = Run::tap(&config).run().succeeds();
+    let all: BTreeSet<String> = (0..COUNT).map(|i| normalize_dn(&format!("CN=c{i},{STAFF}"))).collect();
+    let everyone = &records(&output)[&normalize_dn(&format!("CN=Everyone,OU=Groups,{STAFF}"))].1;
+    let members = everyone["member"].as_array().unwrap();
+    assert_eq!(members.len(), COUNT);
+    assert!(members.iter().map(|m| normalize_dn(m.as_str().unwrap())).collect::<BTreeSet<_>>() == all);
+}
+
+#[test]
+fn members_by_primary_group_are_rows_on_active_directory() {
+    let server = samba();
+    let config = with(&tap_config(&server), &json!({"membership_streams": true}));
+    let output = Run::tap(&config).run().succeeds();
+    // A user's primary group is in no `member`: 513 is Domain Users ([MS-DTYP] 2.4.2.4).
+    let there = server.dump_attributes(&["primaryGroupID", "objectGUID", "member", "objectClass"]);
+    let guid = |dn: &str| guid_text(there[dn]["objectguid"].first().unwrap());
+    let primary: BTreeMap<String, String> = there
+        .iter()
+        .filter(|(_, e)| e.get("primarygroupid").is_some_and(|v| v.contains(b"513".as_slice())))
+        .map(|(dn, _)| (dn.clone(), guid(dn)))
+        .collect();
+    assert!(primary.contains_key(&normalize_dn(&format!("CN=Ada Lovelace,{STAFF}"))), "{primary:?}");
+    let group = normalize_dn(&format!("CN=Domain Users,CN=Users,{}", server.suffix()));
+    let rows: Vec<&Value> = output
+        .of_type("RECORD")
+        .into_iter()
+        .filter(|m| m["stream"].as_str().unwrap().ends_with("_members"))
+        .map(|m| &m["record"])
+        .collect();
+    let found: Vec<(String, String)> = rows
+        .iter()
+        .filter(|r| r["attribute"] == "primaryGroupID" && r["group_key"] == guid(&group).as_str())
+        .map(|r| {
+            assert_eq!(normalize_dn(r["group_dn"].as_str().unwrap()), group);
+            assert_eq!(r["member"], r["member_dn"]);
+            let key = r["member_key"].as_str().unwrap().to_owned();
+            (normalize_dn(r["member_dn"].as_str().unwrap()), key)
+        })
+        .collect();
+    assert_eq!(found.len(), primary.len(), "{found:?}");
+    assert_eq!(found.into_iter().collect::<BTreeMap<_, _>>(), primary);
+    // And the others, by `member`: all of them, each with the key of an entry that is there.
+    let by_member: Vec<&&Value> = rows.iter().filter(|r| r["attribute"] == "member").collect();
+    assert_eq!(
+        by_member.len(),
+        there.values().filter_map(|e| e.get("member")).map(BTreeSet::len).sum::<usize>()
+    );
+    for row in by_member {
+        assert_eq!(row["member_key"], guid(&normalize_dn(row["member"].as_str().unwrap())).as_str(), "{row}");
+    }
+    // Every entry with a primary group is a member of it, once.
+    let with_primary = there.values().filter(|e| e.contains_key("primarygroupid")).count();
+    assert_eq!(rows.iter().filter(|r| r["attribute"] == "primaryGroupID").count(), with_primary);
+}
+
 /// The most entries that a read by container may be sent, had it to be told each entry once: a container comes in its own
 /// stream, beside its siblings, and as the base of its own search; an entry with others below it a second time as the
 /// base of theirs.

@@ -1,0 +1,134 @@
+//! The limits of Active Directory, which a domain controller of Windows keeps and Samba does not: played by a fake server.
+
+use ldap_tests::fake::active_directory::{ActiveDirectory, FakeEntry, SUFFIX, Which, object};
+use ldap_tests::fake::{Fake, Filter, Scope};
+use ldap_tests::run::Run;
+use serde_json::{Value, json};
+
+use crate::support::{discover, with};
+
+const MEMBERS: usize = 5_000;
+
+fn config(server: &Fake) -> Value {
+    json!({
+        "server_url": server.uri(),
+        "bind_dn": "CN=etl,CN=Users,DC=ad,DC=example,DC=test",
+        "bind_password": "secret",
+        "discovery_sample_size": 10,
+    })
+}
+
+fn contact(n: usize) -> FakeEntry {
+    let name = format!("c{n}");
+    let dn = format!("CN={name},OU=Contacts,{SUFFIX}");
+    object(&dn, "contact", u32::try_from(n).unwrap() + 10, &[("cn", vec![name.into_bytes()])])
+}
+
+fn unit(id: u32, name: &str) -> FakeEntry {
+    object(&format!("OU={name},{SUFFIX}"), "organizationalUnit", id, &[("ou", vec![name.into()])])
+}
+
+fn contacts(count: usize) -> ActiveDirectory {
+    let mut entries = vec![unit(1, "Contacts")];
+    entries.extend((0..count).map(contact));
+    ActiveDirectory::new(entries)
+}
+
+/// A group of 5,000 that nobody else is asked about.
+fn everyone() -> ActiveDirectory {
+    let members = (0..MEMBERS).map(|n| format!("CN=c{n},OU=Contacts,{SUFFIX}").into_bytes()).collect();
+    let group = object(
+        &format!("CN=Everyone,OU=Groups,{SUFFIX}"),
+        "group",
+        3,
+        &[("cn", vec![b"Everyone".to_vec()]), ("member", members)],
+    );
+    ActiveDirectory::new(vec![unit(1, "Groups"), group])
+}
+
+fn all_members() -> Vec<String> {
+    (0..MEMBERS).map(|n| format!("CN=c{n},OU=Contacts,{SUFFIX}")).collect()
+}
+
+#[test]
+fn a_group_of_5000_members_arrives_whole_in_order_and_once() {
+    let server = Fake::start(everyone());
+    let output = Run::tap(&config(&server)).run().succeeds();
+    let groups = output.records(Some("groups"));
+    let members: Vec<&str> =
+        groups[0]["member"].as_array().unwrap().iter().map(|m| m.as_str().unwrap()).collect();
+    assert_eq!(members, all_members());
+    // It was asked for range by range, as [MS-ADTS] has it.
+    let ranges: Vec<String> = server
+        .searches()
+        .into_iter()
+        .filter(|s| s.scope == Scope::Base)
+        .flat_map(|s| s.attributes)
+        .filter(|a| a.contains("range"))
+        .collect();
+    for range in ["member;range=1500-*", "member;range=3000-*", "member;range=4500-*"] {
+        assert!(ranges.iter().any(|r| r == range), "{range} among {ranges:?}");
+    }
+}
+
+#[test]
+fn the_members_of_a_group_of_5000_are_5000_rows() {
+    let server = Fake::start(everyone());
+    let output = Run::tap(&with(&config(&server), &json!({"membership_streams": true}))).run().succeeds();
+    let rows = output.records(Some("groups_members"));
+    let members: Vec<&str> = rows.iter().map(|r| r["member"].as_str().unwrap()).collect();
+    assert_eq!(members, all_members());
+}
+
+#[test]
+fn pages_of_1000_are_read_to_the_end_however_large_a_page_was_asked_for() {
+    const COUNT: usize = 2_500;
+    for page_size in [5_000, 1_000, 300] {
+        let server = Fake::start(contacts(COUNT));
+        let output = Run::tap(&with(&config(&server), &json!({"page_size": page_size}))).run().succeeds();
+        let names: Vec<&str> =
+            output.records(Some("contacts")).iter().map(|r| r["cn"].as_str().unwrap()).collect();
+        assert_eq!(names, (0..COUNT).map(|n| format!("c{n}")).collect::<Vec<_>>());
+        assert!(output.of_type("ACTIVATE_VERSION").iter().any(|m| m["stream"] == "contacts"));
+    }
+}
+
+#[test]
+fn without_pages_the_limit_of_1000_is_1_and_activates_nothing() {
+    let server = Fake::start(contacts(2_500));
+    let catalog = discover(&config(&server));
+    let unpaged = with(&config(&server), &json!({"page_size": 0}));
+    // The limit is met as early as when the inner entries are looked for.
+    for run in [
+        Run::tap(&unpaged).file("--catalog", &catalog),
+        Run::tap(&with(
+            &unpaged,
+            &json!({"schemas": [{"name": "contacts", "base_dn": format!("OU=Contacts,{SUFFIX}"),
+                "filter": "(objectClass=contact)"}], "discovery_sample_size": 10}),
+        )),
+    ] {
+        let output = run.run().exits(1).says("sizeLimitExceeded (4)");
+        assert!(output.of_type("ACTIVATE_VERSION").iter().all(|m| m["stream"] != "contacts"));
+        crate::support::no_panic(&output);
+    }
+}
+
+#[test]
+fn references_met_while_containers_are_looked_up_are_counted() {
+    let looks_up_containers: Which = |s| matches!(s.filter, Filter::Or(_));
+    let looks_up_inner: Which = |s| s.scope == Scope::Sub && s.attributes == ["1.1"];
+    // What lies between containers concerns the base alone, in which another one is nested.
+    let cases: [(Which, &[&str]); 2] =
+        [(looks_up_containers, &[]), (looks_up_inner, &["organizational_units", "contacts"])];
+    for (is_met, complete) in cases {
+        let mut directory = contacts(5);
+        directory.reference = Some(("ldap://192.0.2.1/DC=other,DC=example,DC=test".to_owned(), is_met));
+        let server = Fake::start(directory);
+        let output =
+            Run::tap(&config(&server)).run().succeeds().says("referral(s) to other servers were ignored");
+        assert_eq!(output.records(Some("contacts")).len(), 5);
+        let activated: Vec<&str> =
+            output.of_type("ACTIVATE_VERSION").iter().map(|m| m["stream"].as_str().unwrap()).collect();
+        assert_eq!(activated, complete);
+    }
+}
