@@ -5,7 +5,7 @@ use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use ldap_tests::ldif::{assert_same, differences};
+use ldap_tests::ldif::differences;
 use ldap_tests::run::{Run, Running, output, spawn_pipe};
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use rustix::process::Signal;
@@ -41,7 +41,7 @@ fn live(options: SlapdOptions, own_seed: u64) -> Live {
     let copy = Slapd::start(SlapdOptions::default());
     let mut world = World::new(Kind::OpenLdap, source.suffix(), Habits::NamesStay, seed);
     source.ldapmodify(world.populate(30));
-    let (tap, target) = spawn_pipe(&tap_run(&source, None), &Run::target(&target_config(&copy)));
+    let (tap, target) = pair(&source, &copy, None);
     let mut live = Live { source, copy, world, tap, target, seed };
     let deadline = Instant::now() + Duration::from_secs(20);
     while !differences("source", &live.source.dump(), "copy", &live.copy.dump()).is_empty() {
@@ -52,17 +52,17 @@ fn live(options: SlapdOptions, own_seed: u64) -> Live {
     live
 }
 
-fn tap_run(source: &Slapd, state: Option<&Value>) -> Run {
+fn pair(source: &Slapd, copy: &Slapd, state: Option<&Value>) -> (Running, Running) {
     let follow = json!({
         "schemas": [{"name": "all", "base_dn": source.suffix(), "replication_method": "LOG_BASED"}],
         "follow": true,
         "retry_max_wait_seconds": 1,
     });
-    let run = Run::tap(&with(&tap_config(source), &follow));
-    match state {
-        Some(state) => run.file("--state", state),
-        None => run,
+    let mut tap = Run::tap(&with(&tap_config(source), &follow));
+    if let Some(state) = state {
+        tap = tap.file("--state", state);
     }
+    spawn_pipe(&tap, &Run::target(&target_config(copy)))
 }
 
 impl Live {
@@ -81,10 +81,23 @@ impl Live {
     }
 
     #[track_caller]
-    fn assert_equal_in_time(&self) {
+    fn assert_equal_in_time(&mut self) {
         sleep(LAG);
-        let (there, copied) = (self.source.dump(), self.copy.dump());
-        assert_same(&format!("source (MODEL_SEED={})", self.seed), &there, "copy", &copied);
+        let lines = differences("source", &self.source.dump(), "copy", &self.copy.dump());
+        if lines.is_empty() {
+            return;
+        }
+        sleep(LAG * 4);
+        let later = differences("source", &self.source.dump(), "copy", &self.copy.dump());
+        panic!(
+            "MODEL_SEED={}: {} differences after {LAG:?}, {} some seconds later; the first of them:\n{}\ntap: {:?}\ntarget: {:?}",
+            self.seed,
+            lines.len(),
+            later.len(),
+            lines.iter().take(10).cloned().collect::<Vec<_>>().join("\n"),
+            self.tap.end(),
+            self.target.end(),
+        );
     }
 }
 
@@ -111,18 +124,17 @@ fn a_live_mirror_is_two_seconds_behind_at_most() {
     live.tap.signal(Signal::TERM);
     live.target.signal(Signal::TERM);
     let (code, stderr, _) = live.tap.wait(Duration::from_secs(10));
-    assert_eq!(code, 143, "{stderr}");
+    // 1 where the target was faster, and the tap's last STATE had no reader.
+    assert!([143, 1].contains(&code), "{code}: {stderr}");
     assert_eq!(stderr.to_lowercase().matches("resync").count(), 0, "{stderr}");
     let printed = ended(live.target, 143);
     let state = printed.last().expect("a live mirror prints STATE").clone();
 
     // While nobody followed, there was a change; the next pair goes on from the STATE of the last.
-    live.source.ldapmodify(live.world.operations(30));
+    live.source.ldapmodify(live.world.growth(15));
     let before = live.copy.change_marks();
-    (live.tap, live.target) =
-        spawn_pipe(&tap_run(&live.source, Some(&state)), &Run::target(&target_config(&live.copy)));
-    sleep(Duration::from_secs(1));
-    assert_same("source", &live.source.dump(), "copy", &live.copy.dump());
+    (live.tap, live.target) = pair(&live.source, &live.copy, Some(&state));
+    live.assert_equal_in_time();
     let written = crate::support::written(&before, &live.copy.change_marks());
     assert!(written.len() < 35, "only what changed is written: {written:?}");
     // When the tap ends, the target has all there is.
@@ -130,6 +142,18 @@ fn a_live_mirror_is_two_seconds_behind_at_most() {
     let (code, stderr, _) = live.tap.wait(Duration::from_secs(10));
     assert_eq!(code, 143, "{stderr}");
     ended(live.target, 0);
+}
+
+#[test]
+fn a_mirror_that_was_away_hears_of_deletions() {
+    let mut live = live(log_that_stays(), 133);
+    live.tap.signal(Signal::TERM);
+    assert_eq!(live.tap.wait(Duration::from_secs(10)).0, 143);
+    let state = ended(live.target, 0).pop().unwrap();
+    // The server names what was deleted by its id alone; a target needs more than that.
+    live.source.ldapmodify(live.world.operations(60));
+    (live.tap, live.target) = pair(&live.source, &live.copy, Some(&state));
+    live.assert_equal_in_time();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Replication: what changed and what is gone, from every kind of server, by every method it offers.
 
+mod busy;
 mod follow;
 mod kill;
 mod kind;

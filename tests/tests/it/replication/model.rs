@@ -4,12 +4,14 @@
 use std::thread::sleep;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ldap_tests::ldif::Attributes;
 use ldap_tests::run::Output;
 use serde_json::json;
 
 use super::kind::{Directory, Kind};
-use super::mirror::{Method, Mirror, resyncs};
+use super::mirror::{Method, Mirror, STREAM, resyncs};
 use super::rng;
 use super::world::{Habits, World};
 use crate::support::{discover, tap_config};
@@ -177,6 +179,19 @@ fn log_based_with_a_filter_on_ds389() {
 #[test]
 fn log_based_on_active_directory() {
     play(Kind::ActiveDirectory, Method::Log, 31);
+}
+
+#[test]
+fn log_based_by_usn_and_tombstones_on_active_directory() {
+    let mut model = Model::start(Kind::ActiveDirectory, Method::Log, Habits::UnitsMove, 35);
+    model.look();
+    // The way of accounts that may not DirSync. Samba has none that see tombstones nevertheless, but the bookmark says
+    // which way it is, by its first letter.
+    let highest = model.directory.dump_below("", &["highestCommittedUSN"]);
+    let usn = String::from_utf8(highest[""]["highestcommittedusn"].first().unwrap().clone()).unwrap();
+    let bookmark = &mut model.mirror.state.as_mut().unwrap()["bookmarks"][STREAM];
+    bookmark["cookie"] = json!(STANDARD.encode(format!("U{usn}")));
+    model.play(OPERATIONS);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::json;
 
-use super::kind::{Directory, Kind};
+use super::kind::{Directory, Kind, line};
 use super::mirror::{Method, Mirror};
 use crate::support::{discover, no_panic, tap_config};
 
@@ -43,6 +43,23 @@ fn log_based_where_there_is_no_log() {
     catalog["streams"][0]["metadata"][0]["metadata"]["replication-method"] = json!("LOG_BASED");
     let run = ldap_tests::run::Run::tap(&config).file("--catalog", &catalog);
     let output = run.run().exits(2).says("LOG_BASED").says("INCREMENTAL");
+    no_panic(&output);
+    assert!(output.of_type("RECORD").is_empty());
+}
+
+#[test]
+fn log_based_for_an_account_that_sees_no_deletions() {
+    let directory = Directory::start(Kind::ActiveDirectory);
+    let dn = format!("CN=reader,CN=Users,{}", directory.suffix());
+    let quoted: Vec<u8> = "\"Reader-pw-1\"".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    directory.ldapadd(
+        line("dn", &dn)
+            + "objectClass: user\nsAMAccountName: reader\nuserAccountControl: 512\n"
+            + &line("unicodePwd", quoted),
+    );
+    let mirror = Mirror::new(&directory, directory.suffix(), Method::Log)
+        .configured(&json!({"bind_dn": dn, "bind_password": "Reader-pw-1"}));
+    let output = mirror.next_run().run().exits(2).says("LOG_BASED").says("INCREMENTAL");
     no_panic(&output);
     assert!(output.of_type("RECORD").is_empty());
 }

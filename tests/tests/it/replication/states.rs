@@ -1,5 +1,7 @@
 //! STATE that does not fit: from another server, for another question, older, or damaged.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::kind::{Directory, Kind};
@@ -53,7 +55,8 @@ fn a_bookmark_has_what_it_needs_and_no_more() {
 
 #[test]
 fn the_state_of_another_server() {
-    for kind in [Kind::OpenLdap, Kind::Ds389, Kind::ActiveDirectory] {
+    // Two domain controllers here are copies of one, ids and all: see `active_directory_restored_from_an_older_backup`.
+    for kind in [Kind::OpenLdap, Kind::Ds389] {
         let mut model = seen(kind, Method::Log, 103);
         let other = Directory::start(kind);
         let mut world = World::new(kind, other.suffix(), Habits::UnitsMove, 104);
@@ -101,16 +104,16 @@ fn the_state_of_other_attributes() {
 
 #[test]
 fn a_cookie_that_is_none() {
-    for kind in [Kind::OpenLdap, Kind::Ds389, Kind::ActiveDirectory] {
-        // Text, base64 of nothing in particular, and the shape of OpenLDAP's own with times that never were.
-        for cookie in ["garbage", "Z2FyYmFnZQ==", "rid=000,csn=99990101000000.000000Z#000000#000#000000", ""]
-        {
-            let mut model = seen(kind, Method::Log, 108);
-            bookmark(&mut model.mirror)["cookie"] = json!(cookie);
+    // Nothing at all, nothing in particular, and the shape of OpenLDAP's own with a time that never was.
+    let cookies = ["", "garbage", "rid=000,csn=99990101000000.000000Z#000000#000#000000"];
+    for (kind, cookies) in
+        [(Kind::OpenLdap, &cookies[..]), (Kind::Ds389, &cookies[..2]), (Kind::ActiveDirectory, &cookies[..2])]
+    {
+        let mut model = seen(kind, Method::Log, 108);
+        for cookie in cookies {
+            println!("{kind:?}: cookie {cookie:?}");
+            bookmark(&mut model.mirror)["cookie"] = json!(STANDARD.encode(cookie));
             is_read_anew(&mut model);
-            if kind != Kind::OpenLdap {
-                break;
-            }
         }
     }
 }
@@ -129,7 +132,9 @@ fn a_state_of_an_older_version_or_of_another_method() {
         model.change(10);
         assert!(model.look().of_type("ACTIVATE_VERSION").is_empty(), "{bookmark}");
     }
-    for state in [json!({}), json!({"bookmarks": {}}), json!({"bookmarks": {"gone": {"version": 7}}})] {
+    for state in
+        [json!({}), json!({"bookmarks": {}}), json!({"bookmarks": {"gone": {"version": 7}, STREAM: {}}})]
+    {
         model.mirror.state = Some(state);
         assert_eq!(model.look().of_type("ACTIVATE_VERSION").len(), 1);
     }
@@ -182,6 +187,8 @@ fn a_damaged_state_is_2_and_says_what_to_do() {
         json!({"bookmarks": []}),
         json!({"bookmarks": {STREAM: "text"}}),
         json!({"bookmarks": {STREAM: [1]}}),
+        json!({"bookmarks": {"of-another-tap": {"version": 7}}}),
+        with(&|b| b["cookie"] = json!("not base64")),
         with(&|b| b["cookie"] = json!(17)),
         with(&|b| b["cookie"] = json!({"a": 1})),
         with(&|b| b["fingerprint"] = json!(3)),
@@ -189,7 +196,7 @@ fn a_damaged_state_is_2_and_says_what_to_do() {
     for state in states {
         let mut mirror = Mirror::new(&log.directory, "dc=example,dc=test", Method::Log);
         mirror.state = Some(state.clone());
-        let output = mirror.next_run().run().exits(2).says("--state");
+        let output = mirror.next_run().run().exits(2).says("pass the last STATE value");
         no_panic(&output);
         assert!(output.of_type("RECORD").is_empty() && output.of_type("STATE").is_empty(), "{state}");
     }
@@ -197,7 +204,7 @@ fn a_damaged_state_is_2_and_says_what_to_do() {
         let mut mirror = Mirror::new(&log.directory, "dc=example,dc=test", Method::By("modifyTimestamp"));
         mirror.state = Some(json!({"bookmarks": {STREAM:
             {"replication_key": "modifyTimestamp", "replication_key_value": value}}}));
-        let output = mirror.next_run().run().exits(2).says("--state");
+        let output = mirror.next_run().run().exits(2).says("pass the last STATE value");
         no_panic(&output);
         assert!(output.of_type("RECORD").is_empty(), "{value}");
     }

@@ -72,6 +72,11 @@ impl Table {
         }
     }
 
+    /// The keys of all rows.
+    pub(crate) fn keys(&self) -> BTreeSet<String> {
+        self.streams.values().flat_map(|stream| stream.rows.keys().cloned()).collect()
+    }
+
     /// Where the rows of all streams and the entries of a directory differ, a line each. An entry that is in two
     /// tables is a difference as well.
     pub(crate) fn differences(&self, kind: Kind, there: &Tree, names: &[&str]) -> Vec<String> {

@@ -110,6 +110,17 @@ impl World {
         ldif
     }
 
+    /// People who come, and changes: nothing that is gone afterwards.
+    pub(crate) fn growth(&mut self, count: usize) -> String {
+        let mut ldif = String::new();
+        for _ in 0..count {
+            let unit = self.any_unit();
+            self.add_person(unit, false, &mut ldif);
+            self.modify_person(&mut ldif);
+        }
+        ldif
+    }
+
     fn operation(&mut self, ldif: &mut String) {
         let what = self.rng.below(100);
         if self.people.len() < 5 {
