@@ -34,7 +34,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// A populated directory and a mirror of `base` (all of it, when not given), which has not run yet.
+    /// A populated directory and a mirror of all of it, which has not run yet.
     pub(crate) fn start(kind: Kind, method: Method, habits: Habits, own_seed: u64) -> Model {
         let directory = Directory::start(kind);
         Model::on(directory, method, habits, own_seed)
@@ -185,10 +185,11 @@ fn log_based_on_active_directory() {
 fn log_based_by_usn_and_tombstones_on_active_directory() {
     let mut model = Model::start(Kind::ActiveDirectory, Method::Log, Habits::UnitsMove, 35);
     model.look();
-    // The way of accounts that may not DirSync. Samba has none that see tombstones nevertheless, but the bookmark says
-    // which way it is, by its first letter.
-    let highest = model.directory.dump_below("", &["highestCommittedUSN"]);
-    let usn = String::from_utf8(highest[""]["highestcommittedusn"].first().unwrap().clone()).unwrap();
+    // The way of accounts that see tombstones and may not DirSync. Samba has none, but the bookmark says by its first
+    // letter which way it is.
+    let tree = model.directory.dump_attributes(&["uSNChanged"]);
+    let numbers = tree.values().filter_map(|e| e.get("usnchanged")?.first());
+    let usn: u64 = numbers.map(|n| std::str::from_utf8(n).unwrap().parse().unwrap()).max().unwrap();
     let bookmark = &mut model.mirror.state.as_mut().unwrap()["bookmarks"][STREAM];
     bookmark["cookie"] = json!(STANDARD.encode(format!("U{usn}")));
     model.play(OPERATIONS);

@@ -104,8 +104,8 @@ fn the_state_of_other_attributes() {
 
 #[test]
 fn a_cookie_that_is_none() {
-    // Nothing at all, nothing in particular, and the shape of OpenLDAP's own with a time that never was.
-    let cookies = ["", "garbage", "rid=000,csn=99990101000000.000000Z#000000#000#000000"];
+    // Nothing in particular, nothing at all, and the shape of OpenLDAP's own with a time that never was.
+    let cookies = ["garbage", "", "rid=000,csn=99990101000000.000000Z#000000#000#000000"];
     for (kind, cookies) in
         [(Kind::OpenLdap, &cookies[..]), (Kind::Ds389, &cookies[..2]), (Kind::ActiveDirectory, &cookies[..2])]
     {
