@@ -8,6 +8,7 @@ mod live;
 mod loops;
 mod mirror;
 mod model;
+mod names;
 mod quiet;
 mod refused;
 mod rng;
