@@ -54,12 +54,6 @@ pub enum Log {
 }
 
 impl Method {
-    /// Whether an index of keys tells what was deleted (`track_deletions`): a log does it better, and the rows of a group are
-    /// no entries.
-    fn may_be_tracked(&self, source: &Source) -> bool {
-        !matches!(self, Method::LogBased(_)) && !matches!(source, Source::Members(_))
-    }
-
     /// The word of the catalog.
     pub fn name(&self) -> &'static str {
         match self {
@@ -209,6 +203,13 @@ pub(crate) fn bookmark<T: DeserializeOwned, W: Write>(
 
 /// The format of the bookmarks this version writes. Bookmarks without it are those of other taps, or written by hand.
 pub(crate) const FORMAT: u64 = 1;
+
+/// Why a bookmark is of no use.
+pub(crate) const NOT_THE_SAME: &str =
+    "the server, base, scope, filter, key or attributes are not those of the bookmark";
+/// See [`NOT_THE_SAME`].
+pub(crate) const OTHER_INDEX: &str =
+    "the index of keys (state_dir) does not go back to the bookmark: what was deleted meanwhile nobody knows";
 
 /// Announces that a stream is read anew, whole: never a silent gap.
 pub(crate) fn announce_resync(stream: &str, why: &str) {

@@ -86,7 +86,7 @@ const OWN: &[Setting] = &[
     Setting::new(
         "track_deletions",
         Kind::Boolean,
-        "Without any log: keep the keys of FULL_TABLE and INCREMENTAL streams in `state_dir`, and after each complete read print a deletion (`_sdc_deleted_at`) for each that is gone. INCREMENTAL then reads the keys of all entries in every run.",
+        "Keep the keys and names of entries in `state_dir`. FULL_TABLE and INCREMENTAL: after each complete read print a deletion (`_sdc_deleted_at`) for each that is gone; INCREMENTAL then reads the keys of all entries in every run. LOG_BASED: a deletion has its `dn`, and a renamed entry comes as the deletion of its old name and a record with the new one, for mirrors.",
     )
     .or("false"),
     Setting::new(

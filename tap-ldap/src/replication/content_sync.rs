@@ -18,8 +18,11 @@ use singer_common::state::StateError;
 use uuid::Uuid;
 
 use super::containers::{self, Names};
+use super::index::Mark;
 use super::stream::new_version;
-use super::{FORMAT, LOG_BASED, StreamRun, announce_resync, bookmark, fingerprint, full};
+use super::{
+    FORMAT, LOG_BASED, NOT_THE_SAME, OTHER_INDEX, StreamRun, announce_resync, bookmark, fingerprint, full,
+};
 use crate::container;
 use crate::output::Output;
 use crate::source::{EVERYTHING, Source};
@@ -36,30 +39,58 @@ pub(crate) struct LogBookmark {
     pub fingerprint: String,
     /// What the rows of the last full read are marked with.
     pub version: i64,
+    /// What the index of keys told so far (`track_deletions`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<Mark>,
     #[serde(default, skip_serializing_if = "Names::is_empty")]
     pub containers: Names,
 }
 
 impl LogBookmark {
-    /// The bookmark of a stream, if it has one that fits; else what it was told, and why it is read anew.
-    pub(crate) fn load<W: Write>(
-        output: &Output<'_, W>,
-        stream: &str,
+    /// Takes up the bookmark of a stream, if it has one that fits, and prints the stream's SCHEMA. Its version is the
+    /// bookmark's, or a new one where everything is to be read.
+    pub(crate) fn begin<W: Write>(
+        run: &mut StreamRun<'_>,
+        output: &mut Output<'_, W>,
         print: &str,
-    ) -> Result<(Option<LogBookmark>, Option<i64>), StateError> {
+    ) -> anyhow::Result<Option<LogBookmark>> {
+        let stream = run.stream.tap_stream_id.as_str();
         let found: Option<LogBookmark> = bookmark(output, stream, "cookie")?;
-        let version = found.as_ref().map(|b| b.version);
-        let fits = found.filter(|b| {
-            let fits = b.fingerprint == print;
-            if !fits {
-                announce_resync(
-                    stream,
-                    "the server, base, scope, filter, key or attributes are not those of the bookmark",
-                );
-            }
-            fits
-        });
-        Ok((fits, version))
+        let last_version = found.as_ref().map(|b| b.version);
+        let fits = found.as_ref().is_some_and(|b| b.fingerprint == print);
+        if found.is_some() && !fits {
+            announce_resync(stream, NOT_THE_SAME);
+        }
+        let has_index = run.resume_index(found.as_ref().and_then(|b| b.index.as_ref()))?;
+        if fits && !has_index {
+            announce_resync(stream, OTHER_INDEX);
+        }
+        let found = found.filter(|_| fits && has_index);
+        run.version = Some(found.as_ref().map_or_else(|| new_version(last_version), |b| b.version));
+        run.start(output, &[])?;
+        run.tell_again(output)?;
+        Ok(found)
+    }
+
+    /// Notes a stream's position, with what the index of keys has told by then.
+    pub(crate) fn note<W: Write>(
+        run: &mut StreamRun<'_>,
+        output: &mut Output<'_, W>,
+        cookie: &[u8],
+        print: &str,
+        containers: &Names,
+    ) -> anyhow::Result<()> {
+        let bookmark = LogBookmark {
+            format: FORMAT,
+            replication_method: LOG_BASED.to_owned(),
+            cookie: BASE64.encode(cookie),
+            fingerprint: print.to_owned(),
+            version: run.version.unwrap_or_default(),
+            index: run.save_index()?,
+            containers: containers.clone(),
+        };
+        output.note(&run.stream.tap_stream_id, serde_json::to_value(bookmark)?);
+        Ok(())
     }
 
     pub(crate) fn cookie(&self, stream: &str) -> Result<Vec<u8>, StateError> {
@@ -67,21 +98,6 @@ impl LogBookmark {
             stream: stream.to_owned(),
             problem: "has a cookie that is not base64".into(),
         })
-    }
-
-    pub(crate) fn note<W: Write>(&self, stream: &str, output: &mut Output<'_, W>) {
-        output.note(stream, serde_json::to_value(self).unwrap_or_default());
-    }
-
-    pub(crate) fn new(cookie: &[u8], print: &str, version: i64, containers: &Names) -> Self {
-        Self {
-            format: FORMAT,
-            replication_method: LOG_BASED.to_owned(),
-            cookie: BASE64.encode(cookie),
-            fingerprint: print.to_owned(),
-            version,
-            containers: containers.clone(),
-        }
     }
 }
 
@@ -119,12 +135,9 @@ impl<'a> Synced<'a> {
         mut run: StreamRun<'a>,
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<Self> {
-        let id = run.stream.tap_stream_id.as_str();
         let print = fingerprint(run.tree, run.source, &run.attributes(&[]), "RFC 4533", "");
-        let (old, version) = LogBookmark::load(output, id, &print)?;
-        let cookie = old.as_ref().map(|b| b.cookie(id)).transpose()?;
-        run.version = Some(if cookie.is_some() { version.unwrap_or_default() } else { new_version(version) });
-        run.start(output, &[])?;
+        let old = LogBookmark::begin(&mut run, output, &print)?;
+        let cookie = old.as_ref().map(|b| b.cookie(&run.stream.tap_stream_id)).transpose()?;
         Ok(Self {
             run,
             print,
@@ -234,7 +247,7 @@ impl<'a> Synced<'a> {
                 self.cookie = Some(cookie);
                 // Within a full read the server's cookie may already be that of the end.
                 if !self.full && output.is_due() {
-                    self.note(output);
+                    self.note(output)?;
                     output.save()?;
                 }
             }
@@ -372,16 +385,20 @@ impl<'a> Synced<'a> {
         self.names = names;
         if std::mem::take(&mut self.full) {
             full::activate(&self.run, self.references, output)?;
+            if self.references == 0 {
+                self.run.emit_gone(output)?;
+            }
         }
-        self.note(output);
-        Ok(())
+        self.note(output)
     }
 
     /// Notes the position, if there is one.
-    pub(crate) fn note<W: Write>(&self, output: &mut Output<'_, W>) {
-        if let (Some(cookie), Some(version), false) = (&self.cookie, self.run.version, self.full) {
-            let id = &self.run.stream.tap_stream_id;
-            LogBookmark::new(cookie, &self.print, version, &self.names).note(id, output);
+    pub(crate) fn note<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+        match &self.cookie {
+            Some(cookie) if !self.full => {
+                LogBookmark::note(&mut self.run, output, cookie, &self.print, &self.names)
+            }
+            _ => Ok(()),
         }
     }
 }

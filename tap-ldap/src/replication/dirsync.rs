@@ -7,6 +7,7 @@
 use std::io::Write;
 
 use serde_json::Value;
+use singer_common::catalog::CatalogEntry;
 use singer_common::directory::ldap::result_code;
 use singer_common::directory::{
     Directory, DirectoryError, Paging, RootDse, Scope, SearchControl, SearchRequest, SearchStream,
@@ -15,6 +16,7 @@ use singer_common::dn::DnKey;
 use singer_common::entry::Entry;
 use singer_common::schema::syntax::ValueKind;
 use singer_common::settings::SettingsError;
+use singer_common::state::StateError;
 
 use super::containers::{self, Names};
 use super::content_sync::LogBookmark;
@@ -91,16 +93,13 @@ impl<'a> DirSynced<'a> {
         mut run: StreamRun<'a>,
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<Self> {
-        let id = run.stream.tap_stream_id.as_str();
         // A cookie is good for the domain controller that gave it, and for its database as it was then.
         let server = run.tree.local_identity().await?;
         let print = fingerprint(run.tree, run.source, &run.attributes(&[]), "DirSync", &server);
-        let (old, version) = LogBookmark::load(output, id, &print)?;
+        let old = LogBookmark::begin(&mut run, output, &print)?;
+        let cookie = old.as_ref().map(|b| b.cookie(&run.stream.tap_stream_id)).transpose()?;
         let position =
-            old.as_ref().map(|b| b.cookie(id)).transpose()?.and_then(|c| Position::from_octets(&c));
-        run.version =
-            Some(if position.is_some() { version.unwrap_or_default() } else { new_version(version) });
-        run.start(output, &[])?;
+            cookie.map(|c| Position::from_octets(&c).ok_or_else(|| damaged(run.stream))).transpose()?;
         let context = naming_context(&run)?;
         Ok(Self { run, print, position, names: old.map(|o| o.containers).unwrap_or_default(), context })
     }
@@ -135,9 +134,11 @@ impl<'a> DirSynced<'a> {
         self.position = Some(self.position_now(output).await?);
         let references = full::entries(&mut self.run, output).await?;
         full::activate(&self.run, references, output)?;
+        if references == 0 {
+            self.run.emit_gone(output)?;
+        }
         self.names = containers::look(&self.run, &Names::new()).await?.0;
-        self.note(output);
-        Ok(())
+        self.note(output)
     }
 
     async fn position_now<W: Write>(&self, output: &mut Output<'_, W>) -> anyhow::Result<Position> {
@@ -166,11 +167,12 @@ impl<'a> DirSynced<'a> {
     async fn usn_now(&self) -> anyhow::Result<Position> {
         let directory = &self.run.tree.directory;
         let tombstones = format!("{DELETED_OBJECTS},{}", self.context);
-        let mut request = SearchRequest::new(tombstones, Scope::Base, EVERYTHING, &["1.1"]);
+        // Who may not read what lies there may all the same be shown that there is a container: bare of attributes.
+        let mut request = SearchRequest::new(tombstones, Scope::Base, EVERYTHING, &["objectClass"]);
         request.controls = vec![SearchControl::ShowDeleted];
         let mut search = directory.search(request).await?;
         let sees = match search.next_entry().await {
-            Ok(found) => found.is_some(),
+            Ok(found) => found.is_some_and(|e| e.attribute("objectClass").is_some()),
             Err(e) if e.code().is_some() => false,
             Err(e) => return Err(e.into()),
         };
@@ -227,7 +229,7 @@ impl<'a> DirSynced<'a> {
             }
             self.position = Some(Position::DirSync(next.clone()));
             if output.is_due() {
-                self.note(output);
+                self.note(output)?;
                 output.save()?;
             }
             if !more {
@@ -353,15 +355,23 @@ impl<'a> DirSynced<'a> {
             containers::emit_below(&mut self.run, output, dn).await?;
         }
         self.names = names;
-        self.note(output);
-        Ok(())
+        self.note(output)
     }
 
-    fn note<W: Write>(&self, output: &mut Output<'_, W>) {
-        if let (Some(position), Some(version)) = (&self.position, self.run.version) {
-            let id = &self.run.stream.tap_stream_id;
-            LogBookmark::new(&position.to_octets(), &self.print, version, &self.names).note(id, output);
+    fn note<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+        match &self.position {
+            Some(position) => {
+                LogBookmark::note(&mut self.run, output, &position.to_octets(), &self.print, &self.names)
+            }
+            None => Ok(()),
         }
+    }
+}
+
+fn damaged(stream: &CatalogEntry) -> StateError {
+    StateError::Bookmark {
+        stream: stream.tap_stream_id.clone(),
+        problem: "has a cookie that is not one of Active Directory's".into(),
     }
 }
 

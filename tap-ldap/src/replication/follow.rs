@@ -35,7 +35,7 @@ pub(crate) async fn content_sync<W: Write>(
                 let result = persist(&mut streams, &mut connection, output, &mut pause).await;
                 if result.is_err() {
                     // What was printed is right: its position may be kept.
-                    note_all(&streams, output);
+                    note_all(&mut streams, output)?;
                 }
                 result
             }
@@ -74,10 +74,8 @@ async fn wait_for<W: Write>(
     }
 }
 
-fn note_all<W: Write>(streams: &[Synced<'_>], output: &mut Output<'_, W>) {
-    for stream in streams {
-        stream.note(output);
-    }
+fn note_all<W: Write>(streams: &mut [Synced<'_>], output: &mut Output<'_, W>) -> anyhow::Result<()> {
+    streams.iter_mut().try_for_each(|stream| stream.note(output))
 }
 
 /// One connection's time.
@@ -94,7 +92,7 @@ async fn persist<W: Write>(
     let mut unsaved = false;
     loop {
         if unsaved && output.is_older_than(STATE_WITHIN) {
-            note_all(streams, output);
+            note_all(streams, output)?;
             output.save()?;
             unsaved = false;
         }

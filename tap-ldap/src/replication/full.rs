@@ -17,9 +17,8 @@ use crate::source::{Entries, Source};
 pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'_, W>) -> anyhow::Result<()> {
     let id = run.stream.tap_stream_id.clone();
     let old: Option<Bookmark> = bookmark(output, &id, "index")?;
-    if let (Some(index), Some(old)) = (&mut run.index, &old) {
-        index.confirm(&old.index)?;
-    }
+    // Everything is read in any case: an index that is not the bookmark's does no harm.
+    run.resume_index(old.as_ref().map(|old| &old.index))?;
     run.version = Some(new_version(None));
     run.start(output, &[])?;
     // A position of another method is of no use to this one, nor to itself later on.

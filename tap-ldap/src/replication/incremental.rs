@@ -21,7 +21,9 @@ use super::containers::{self, Names};
 use super::index::{KeyIndex, Mark};
 use super::order::{KeyOrder, OrderKey};
 use super::stream::new_version;
-use super::{FORMAT, INCREMENTAL, StreamRun, announce_resync, bookmark, fingerprint, full};
+use super::{
+    FORMAT, INCREMENTAL, NOT_THE_SAME, OTHER_INDEX, StreamRun, announce_resync, bookmark, fingerprint, full,
+};
 use crate::output::Output;
 use crate::source::{Entries, Source};
 
@@ -70,30 +72,19 @@ pub(crate) async fn run<W: Write>(
     let old: Option<Bookmark> = bookmark(output, id, "replication_key_value")?;
     let old = old.filter(|old| match &old.fingerprint {
         Some(other) if *other != print => {
-            announce_resync(
-                id,
-                "the server, base, scope, filter, key or attributes are not those of the bookmark",
-            );
+            announce_resync(id, NOT_THE_SAME);
             false
         }
         // Of another tap, or written by hand: the value is taken at its word if it is about the same key.
         None => old.replication_key.as_deref().is_none_or(|k| k.eq_ignore_ascii_case(key)),
         Some(_) => true,
     });
+    let has_index = run.resume_index(old.as_ref().and_then(|old| old.index.as_ref()))?;
+    if old.is_some() && !has_index {
+        announce_resync(id, OTHER_INDEX);
+    }
     let last_version = old.as_ref().and_then(|old| old.version);
-    let old = match (&mut run.index, old) {
-        (Some(index), Some(old)) => match &old.index {
-            Some(mark) if index.confirm(mark)? => Some(old),
-            _ => {
-                announce_resync(
-                    id,
-                    "the index of keys (state_dir) does not go back to the bookmark: what was deleted meanwhile nobody knows",
-                );
-                None
-            }
-        },
-        (_, old) => old,
-    };
+    let old = old.filter(|_| has_index);
     run.version = run.index.is_some().then(|| match &old {
         Some(old) => old.version.unwrap_or_default(),
         None => new_version(last_version),

@@ -1,8 +1,12 @@
-//! `track_deletions`: the keys of a stream, kept in a file, so that what is gone is noticed without any log.
+//! `track_deletions`: the keys and names of a stream, kept in a file.
 //!
-//! After each complete read, keys that were not seen in it are gone. They stay in the file as *gone* until a STATE that was
-//! printed after them comes back with a later run: a run that was killed, or whose output was lost, tells of them again.
+//! Where there is no log, keys that a complete read did not show are gone. Where there is one, the file knows what an entry
+//! was called that the log names by its id alone, or calls by another name than before.
+//!
+//! What is gone stays in the file until a STATE that was printed after it comes back with a later run: a run that was
+//! killed, or whose output was lost, tells of it again.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -16,8 +20,8 @@ use uuid::Uuid;
 
 /// A key in JSON, in which pass over the directory it was seen last, and the entry's name then.
 const KEYS: TableDefinition<'_, &str, (u128, &str)> = TableDefinition::new("keys");
-/// A key in JSON, in which run it was found to be gone, and the entry's name before.
-const GONE: TableDefinition<'_, &str, (u64, &str)> = TableDefinition::new("gone");
+/// A key in JSON and a name that its entry had, and in which run it was found to be gone.
+const GONE: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("gone");
 /// The number of the last run that found anything gone.
 const RUN: TableDefinition<'_, (), u64> = TableDefinition::new("run");
 /// What tells this file from one that was made anew.
@@ -45,6 +49,17 @@ pub(crate) struct Mark {
     run: u64,
 }
 
+/// A change of the file that is to be made.
+#[derive(Debug)]
+enum Change {
+    /// The entry is there, under this name.
+    There(String),
+    /// The entry is gone; it had this name.
+    Gone(String),
+    /// The entry is there, but no longer has this name.
+    Renamed(String),
+}
+
 /// The keys of one stream.
 pub(crate) struct KeyIndex {
     database: Database,
@@ -53,8 +68,12 @@ pub(crate) struct KeyIndex {
     run: u64,
     /// This pass over the directory.
     pass: u128,
-    /// Keys and names that are to be put into the file.
-    waiting: Vec<(String, String)>,
+    /// What is to be put into the file, by key in JSON.
+    waiting: Vec<(String, Change)>,
+    /// The names these changes lead to.
+    names: HashMap<String, Option<String>>,
+    /// Whether anything was found to be gone since the run was counted.
+    found: bool,
 }
 
 impl KeyIndex {
@@ -81,7 +100,16 @@ impl KeyIndex {
             Ok((database, id, run))
         };
         let (database, id, run) = open().map_err(|e| fail(&path, &e))?;
-        Ok(KeyIndex { database, path, id, run, pass: Uuid::new_v4().as_u128(), waiting: Vec::new() })
+        Ok(KeyIndex {
+            database,
+            path,
+            id,
+            run,
+            pass: Uuid::new_v4().as_u128(),
+            waiting: Vec::new(),
+            names: HashMap::new(),
+            found: false,
+        })
     }
 
     /// What a bookmark has to say before anything new was found to be gone.
@@ -97,33 +125,97 @@ impl KeyIndex {
             return Ok(false);
         }
         self.change(|change| {
-            change.open_table(GONE)?.retain(|_, (run, _)| run > mark.run)?;
+            change.open_table(GONE)?.retain(|_, run| run > mark.run)?;
             Ok(())
         })?;
         Ok(true)
     }
 
-    /// An entry is there.
+    /// An entry is there, under this name.
     pub(crate) fn seen(&mut self, key: String, dn: &str) -> Result<(), IndexError> {
-        self.waiting.push((key, dn.to_owned()));
+        self.put(key, Change::There(dn.to_owned()))
+    }
+
+    /// An entry is gone; it had this name.
+    pub(crate) fn forget(&mut self, key: String, dn: &str) -> Result<(), IndexError> {
+        self.found = true;
+        self.put(key, Change::Gone(dn.to_owned()))
+    }
+
+    /// An entry no longer has this name.
+    pub(crate) fn renamed(&mut self, key: String, dn: &str) -> Result<(), IndexError> {
+        self.found = true;
+        self.put(key, Change::Renamed(dn.to_owned()))
+    }
+
+    /// The name an entry had when it was seen last; `None` for one that never was, or is known to be gone.
+    pub(crate) fn name_of(&self, key: &str) -> Result<Option<String>, IndexError> {
+        if let Some(name) = self.names.get(key) {
+            return Ok(name.clone());
+        }
+        let read = || -> Result<_, redb::Error> {
+            let keys = self.database.begin_read()?.open_table(KEYS)?;
+            Ok(keys.get(key)?.map(|row| row.value().1.to_owned()))
+        };
+        read().map_err(|e| fail(&self.path, &e))
+    }
+
+    fn put(&mut self, key: String, change: Change) -> Result<(), IndexError> {
+        match &change {
+            Change::There(dn) => drop(self.names.insert(key.clone(), Some(dn.clone()))),
+            Change::Gone(_) => drop(self.names.insert(key.clone(), None)),
+            Change::Renamed(_) => {}
+        }
+        self.waiting.push((key, change));
         if self.waiting.len() >= BATCH { self.write_waiting(Durability::None) } else { Ok(()) }
     }
 
     fn write_waiting(&mut self, durability: Durability) -> Result<(), IndexError> {
         let waiting = std::mem::take(&mut self.waiting);
-        let pass = self.pass;
+        self.names.clear();
+        let (pass, run) = (self.pass, self.run + 1);
         self.change_with(durability, |change| {
             let mut keys = change.open_table(KEYS)?;
             let mut gone = change.open_table(GONE)?;
-            let any_gone = !gone.is_empty()?;
-            for (key, dn) in &waiting {
-                keys.insert(key.as_str(), (pass, dn.as_str()))?;
-                if any_gone {
-                    gone.remove(key.as_str())?;
+            let mut any_gone = !gone.is_empty()?;
+            for (key, change) in &waiting {
+                let key = key.as_str();
+                match change {
+                    Change::There(dn) => {
+                        keys.insert(key, (pass, dn.as_str()))?;
+                        if any_gone {
+                            gone.remove((key, dn.as_str()))?;
+                        }
+                    }
+                    Change::Gone(dn) => {
+                        keys.remove(key)?;
+                        gone.insert((key, dn.as_str()), run)?;
+                        any_gone = true;
+                    }
+                    Change::Renamed(dn) => {
+                        gone.insert((key, dn.as_str()), run)?;
+                        any_gone = true;
+                    }
                 }
             }
             Ok(())
         })
+    }
+
+    /// Makes what was told last. Gives what the bookmark has to say.
+    pub(crate) fn save(&mut self) -> Result<Mark, IndexError> {
+        if self.waiting.is_empty() && !self.found {
+            return Ok(self.mark());
+        }
+        self.write_waiting(Durability::None)?;
+        let run = if self.found { self.run + 1 } else { self.run };
+        self.change(|change| {
+            change.open_table(RUN)?.insert((), run)?;
+            Ok(())
+        })?;
+        self.run = run;
+        self.found = false;
+        Ok(self.mark())
     }
 
     /// The read was complete: what was not seen in it is gone. Gives what the bookmark has to say.
@@ -131,48 +223,50 @@ impl KeyIndex {
         self.write_waiting(Durability::None)?;
         let (pass, run) = (self.pass, self.run + 1);
         let mut found = false;
-        self.change(|change| {
+        self.change_with(Durability::None, |change| {
             let mut gone = change.open_table(GONE)?;
             let mut failed = None;
             change.open_table(KEYS)?.retain(|key, (seen, dn)| {
                 if seen != pass && failed.is_none() {
                     found = true;
-                    failed = gone.insert(key, (run, dn)).err();
+                    failed = gone.insert((key, dn), run).err();
                 }
                 seen == pass || failed.is_some()
             })?;
-            if let Some(error) = failed {
-                return Err(error.into());
-            }
-            if found {
-                change.open_table(RUN)?.insert((), run)?;
-            }
-            Ok(())
+            failed.map_or(Ok(()), |error| Err(error.into()))
         })?;
-        if found {
-            self.run = run;
-        }
-        Ok(self.mark())
+        self.found |= found;
+        // Nothing that is seen from now on is of this pass.
+        self.pass = Uuid::new_v4().as_u128();
+        self.save()
     }
 
-    /// What is gone and was not yet told for certain: keys in JSON, and names, up to `count` of them after a key.
+    /// What is gone and was not yet told for certain: keys in JSON, and names, up to `count` of them after one. With
+    /// `renamed`, names that entries had which are there under another one, too.
     pub(crate) fn gone_after(
         &self,
-        after: Option<&str>,
+        after: Option<&(String, String)>,
         count: usize,
+        renamed: bool,
     ) -> Result<Vec<(String, String)>, IndexError> {
         use std::ops::Bound;
         let read = || -> Result<_, redb::Error> {
-            let gone = self.database.begin_read()?.open_table(GONE)?;
-            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-            let range = gone.range::<&str>((from, Bound::Unbounded))?;
-            range
-                .take(count)
-                .map(|row| {
-                    let (key, value) = row?;
-                    Ok((key.value().to_owned(), value.value().1.to_owned()))
-                })
-                .collect()
+            let database = self.database.begin_read()?;
+            let (gone, keys) = (database.open_table(GONE)?, database.open_table(KEYS)?);
+            let from =
+                after.map_or(Bound::Unbounded, |(key, dn)| Bound::Excluded((key.as_str(), dn.as_str())));
+            let mut found = Vec::new();
+            for row in gone.range::<(&str, &str)>((from, Bound::Unbounded))? {
+                let (row, _) = row?;
+                let (key, dn) = row.value();
+                if renamed || keys.get(key)?.is_none() {
+                    found.push((key.to_owned(), dn.to_owned()));
+                }
+                if found.len() >= count {
+                    break;
+                }
+            }
+            Ok(found)
         };
         read().map_err(|e| fail(&self.path, &e))
     }
@@ -220,7 +314,7 @@ mod tests {
     }
 
     fn gone(index: &KeyIndex) -> Vec<String> {
-        index.gone_after(None, 100).unwrap().into_iter().map(|(key, _)| key).collect()
+        index.gone_after(None, 100, false).unwrap().into_iter().map(|(key, _)| key).collect()
     }
 
     #[test]
@@ -236,7 +330,7 @@ mod tests {
         assert!(index.confirm(&first).unwrap());
         let second = read(&mut index, &["a", "c"]);
         assert_eq!(gone(&index), ["b"]);
-        assert_eq!(index.gone_after(None, 1).unwrap(), [("b".to_owned(), "cn=b".to_owned())]);
+        assert_eq!(index.gone_after(None, 1, false).unwrap(), [("b".to_owned(), "cn=b".to_owned())]);
         drop(index);
 
         // The STATE of the second run was lost: it is told again.
@@ -270,6 +364,33 @@ mod tests {
         let mut index = open();
         read(&mut index, &["b"]);
         assert_eq!(gone(&index), ["a"]);
+    }
+
+    #[test]
+    fn names_that_a_log_does_not_tell_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || KeyIndex::open(folder.path(), "s").unwrap();
+        let mut index = open();
+        let first = read(&mut index, &["a", "b"]);
+        assert_eq!(index.name_of("a").unwrap().as_deref(), Some("cn=a"));
+        index.renamed("a".into(), "cn=a").unwrap();
+        index.seen("a".into(), "cn=z").unwrap();
+        index.forget("b".into(), "cn=b").unwrap();
+        assert_eq!(index.name_of("a").unwrap().as_deref(), Some("cn=z"), "before it is in the file");
+        assert_eq!(index.name_of("b").unwrap(), None);
+        let second = index.save().unwrap();
+        assert_ne!(first, second);
+        assert_eq!(index.save().unwrap(), second, "nothing new");
+        drop(index);
+
+        let mut index = open();
+        assert_eq!(index.name_of("a").unwrap().as_deref(), Some("cn=z"));
+        let told_again = |index: &KeyIndex| index.gone_after(None, 100, true).unwrap();
+        assert!(index.confirm(&first).unwrap());
+        assert_eq!(told_again(&index), [("a".into(), "cn=a".into()), ("b".into(), "cn=b".into())]);
+        assert_eq!(gone(&index), ["b"]);
+        assert!(index.confirm(&second).unwrap());
+        assert!(told_again(&index).is_empty());
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub(crate) struct StreamRun<'a> {
     pub left_out: u64,
     /// The keys of the stream (`track_deletions`).
     pub index: Option<KeyIndex>,
+    /// Whether the index is for names: a log tells what is gone, but not always what it was called.
+    names: bool,
 }
 
 impl<'a> StreamRun<'a> {
@@ -54,7 +56,9 @@ impl<'a> StreamRun<'a> {
     ) -> anyhow::Result<Self> {
         let schema = tree.directory.schema();
         let mut converter = Converter::new(stream, schema);
-        let tracked = config.track_deletions.as_deref().filter(|_| method.may_be_tracked(source));
+        // The rows of a group are no entries.
+        let is_tracked = !matches!(source, Source::Members(_));
+        let tracked = config.track_deletions.as_deref().filter(|_| is_tracked);
         let index = tracked.map(|folder| KeyIndex::open(folder, &stream.tap_stream_id)).transpose()?;
         if index.is_some() || matches!(method, Method::LogBased(_)) {
             converter.mark_deletions();
@@ -71,6 +75,7 @@ impl<'a> StreamRun<'a> {
             ignored,
             left_out: 0,
             index,
+            names: matches!(method, Method::LogBased(_)),
         })
     }
 
@@ -115,6 +120,9 @@ impl<'a> StreamRun<'a> {
 
     /// Prints an entry's RECORD.
     pub(crate) fn emit<W: Write>(&mut self, output: &mut Output<'_, W>, entry: &Entry) -> anyhow::Result<()> {
+        if self.names && self.index.is_some() {
+            self.name(output, entry)?;
+        }
         self.converter.write(entry, self.version, &now(), output.writer.record_buffer());
         self.records += 1;
         output.record_done(&self.stream.stream, self.records)?;
@@ -144,8 +152,40 @@ impl<'a> StreamRun<'a> {
                 .is_some_and(|dn| self.ignored.contains(&dn))
     }
 
-    /// Prints the RECORD of a deletion: the key, the name where it is known, and when it was noticed.
+    /// Takes note of an entry's name. Of one that had another before, that is gone.
+    fn name<W: Write>(&mut self, output: &mut Output<'_, W>, entry: &Entry) -> anyhow::Result<()> {
+        let key = self.key_of(entry);
+        let text = Value::Array(key.clone()).to_string();
+        let Some(index) = &mut self.index else { return Ok(()) };
+        let old = index.name_of(&text)?;
+        if let Some(old) = old.filter(|old| *old != entry.dn) {
+            index.renamed(text.clone(), &old)?;
+            self.write_deletion(output, &key, Some(&old))?;
+        }
+        if let Some(index) = &mut self.index {
+            index.seen(text, &entry.dn)?;
+        }
+        Ok(())
+    }
+
+    /// Prints the RECORD of a deletion: the key, the name where it is known, and when it was noticed. An entry that never
+    /// was in the stream is not told of, where the index of keys knows.
     pub(crate) fn emit_deletion<W: Write>(
+        &mut self,
+        output: &mut Output<'_, W>,
+        key: &[Value],
+        dn: Option<&str>,
+    ) -> anyhow::Result<()> {
+        let Some(index) = self.index.as_mut().filter(|_| self.names) else {
+            return self.write_deletion(output, key, dn);
+        };
+        let text = Value::Array(key.to_vec()).to_string();
+        let Some(name) = index.name_of(&text)? else { return Ok(()) };
+        index.forget(text, &name)?;
+        self.write_deletion(output, key, Some(&name))
+    }
+
+    fn write_deletion<W: Write>(
         &mut self,
         output: &mut Output<'_, W>,
         key: &[Value],
@@ -194,20 +234,44 @@ impl<'a> StreamRun<'a> {
 
     /// After a complete read: prints the deletions of what was not seen in it. Gives what the bookmark has to say.
     pub(crate) fn emit_gone<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<Option<Mark>> {
-        let Some(mut index) = self.index.take() else { return Ok(None) };
+        let Some(index) = &mut self.index else { return Ok(None) };
         let mark = index.complete()?;
-        let mut last: Option<String> = None;
+        self.write_gone(output, false)?;
+        Ok(Some(mark))
+    }
+
+    /// Takes up the index of keys where a bookmark left it. Whether it is the bookmark's: if not, what was deleted meanwhile
+    /// nobody knows.
+    pub(crate) fn resume_index(&mut self, mark: Option<&Mark>) -> anyhow::Result<bool> {
+        Ok(match (&mut self.index, mark) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(index), Some(mark)) => index.confirm(mark)?,
+        })
+    }
+
+    /// Prints again what was told of a log but may not have arrived. The log tells again, after it, of what is there.
+    pub(crate) fn tell_again<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+        self.write_gone(output, true)
+    }
+
+    /// What the bookmark has to say of the index, with all that was told so far.
+    pub(crate) fn save_index(&mut self) -> anyhow::Result<Option<Mark>> {
+        Ok(self.index.as_mut().map(KeyIndex::save).transpose()?)
+    }
+
+    fn write_gone<W: Write>(&mut self, output: &mut Output<'_, W>, renamed: bool) -> anyhow::Result<()> {
+        let mut last = None;
         loop {
-            let gone = index.gone_after(last.as_deref(), GONE_AT_ONCE)?;
-            let Some((key, _)) = gone.last() else { break };
-            last = Some(key.clone());
+            let Some(index) = &self.index else { return Ok(()) };
+            let gone = index.gone_after(last.as_ref(), GONE_AT_ONCE, renamed)?;
+            let Some(end) = gone.last().cloned() else { return Ok(()) };
+            last = Some(end);
             for (key, dn) in gone {
                 let key: Vec<Value> = serde_json::from_str(&key).unwrap_or_default();
-                self.emit_deletion(output, &key, Some(&dn))?;
+                self.write_deletion(output, &key, Some(&dn))?;
             }
         }
-        self.index = Some(index);
-        Ok(Some(mark))
     }
 
     /// Whether an entry that a search of the whole scope gave belongs to this stream.
