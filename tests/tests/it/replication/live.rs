@@ -1,15 +1,17 @@
 //! `tap-ldap | target-ldap` with `follow`: a second directory that is at all times what the first one is.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use ldap_tests::ldif::differences;
 use ldap_tests::run::{Run, Running, output, spawn_pipe};
-use ldap_tests::slapd::{Slapd, SlapdOptions};
+use ldap_tests::slapd::{Slapd, SlapdOptions, scratch};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::kind::Kind;
 use super::rng;
@@ -28,21 +30,23 @@ struct Live {
     source: Slapd,
     copy: Slapd,
     world: World,
+    /// Of the tap: the names that the server does not tell.
+    state_dir: TempDir,
     tap: Running,
     target: Running,
     seed: u64,
 }
 
-/// A mirror of all that the model makes. The target finds entries by DN, so that a renamed entry would be two: the
-/// names stay.
+/// A mirror of all that the model makes, but for renamed units.
 fn live(options: SlapdOptions, own_seed: u64) -> Live {
     let seed = rng::seed(own_seed);
     let source = Slapd::start(options);
     let copy = Slapd::start(SlapdOptions::default());
-    let mut world = World::new(Kind::OpenLdap, source.suffix(), Habits::NamesStay, seed);
+    let mut world = World::new(Kind::OpenLdap, source.suffix(), Habits::PeopleMove, seed);
     source.ldapmodify(world.populate(30));
-    let (tap, target) = pair(&source, &copy, None);
-    let mut live = Live { source, copy, world, tap, target, seed };
+    let state_dir = scratch();
+    let (tap, target) = pair(&source, &copy, state_dir.path(), None);
+    let mut live = Live { source, copy, world, state_dir, tap, target, seed };
     let deadline = Instant::now() + Duration::from_secs(20);
     while !differences("source", &live.source.dump(), "copy", &live.copy.dump()).is_empty() {
         let ended = live.tap.child().try_wait().unwrap().is_some();
@@ -52,10 +56,12 @@ fn live(options: SlapdOptions, own_seed: u64) -> Live {
     live
 }
 
-fn pair(source: &Slapd, copy: &Slapd, state: Option<&Value>) -> (Running, Running) {
+fn pair(source: &Slapd, copy: &Slapd, state_dir: &Path, state: Option<&Value>) -> (Running, Running) {
     let follow = json!({
         "schemas": [{"name": "all", "base_dn": source.suffix(), "replication_method": "LOG_BASED"}],
         "follow": true,
+        "track_deletions": true,
+        "state_dir": state_dir,
         "retry_max_wait_seconds": 1,
     });
     let mut tap = Run::tap(&with(&tap_config(source), &follow));
@@ -72,8 +78,11 @@ impl Live {
         let mut stdin = writer.stdin.take().unwrap();
         let start = Instant::now();
         for n in 1..=operations {
-            stdin.write_all(self.world.operations(1).as_bytes()).unwrap();
-            stdin.flush().unwrap();
+            let ldif = self.world.operations(1);
+            if stdin.write_all(ldif.as_bytes()).and_then(|()| stdin.flush()).is_err() {
+                ends_well(writer);
+                panic!("MODEL_SEED={}: it ended before\n{ldif}", self.seed);
+            }
             sleep((PACE * u32::try_from(n).unwrap()).saturating_sub(start.elapsed()));
         }
         drop(stdin);
@@ -133,7 +142,7 @@ fn a_live_mirror_is_two_seconds_behind_at_most() {
     // While nobody followed, there was a change; the next pair goes on from the STATE of the last.
     live.source.ldapmodify(live.world.growth(15));
     let before = live.copy.change_marks();
-    (live.tap, live.target) = pair(&live.source, &live.copy, Some(&state));
+    (live.tap, live.target) = pair(&live.source, &live.copy, live.state_dir.path(), Some(&state));
     live.assert_equal_in_time();
     let written = crate::support::written(&before, &live.copy.change_marks());
     assert!(written.len() < 35, "only what changed is written: {written:?}");
@@ -152,7 +161,7 @@ fn a_mirror_that_was_away_hears_of_deletions() {
     let state = ended(live.target, 0).pop().unwrap();
     // The server names what was deleted by its id alone; a target needs more than that.
     live.source.ldapmodify(live.world.operations(60));
-    (live.tap, live.target) = pair(&live.source, &live.copy, Some(&state));
+    (live.tap, live.target) = pair(&live.source, &live.copy, live.state_dir.path(), Some(&state));
     live.assert_equal_in_time();
 }
 

@@ -10,12 +10,10 @@ mod groups;
 mod people;
 mod units;
 
-/// What may happen, each more than the last; entries that come, change and go always may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What may happen besides: people and groups come, change, are renamed, moved and deleted in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Habits {
-    /// An entry keeps its DN for life.
-    NamesStay,
-    /// People and groups are renamed and moved.
+    /// Nothing.
     PeopleMove,
     /// Units with people in them are renamed and moved too, and units come and go.
     UnitsMove,
@@ -55,6 +53,8 @@ pub(crate) struct World {
     units: Vec<Option<Unit>>,
     people: Vec<Person>,
     groups: Vec<Group>,
+    /// Names, and the units they were in, that somebody had before being renamed or moved.
+    freed: Vec<(String, usize)>,
     /// Makes names and values that were never there before.
     next: usize,
 }
@@ -69,6 +69,7 @@ impl World {
             units: Vec::new(),
             people: Vec::new(),
             groups: Vec::new(),
+            freed: Vec::new(),
             next: 0,
         }
     }
@@ -140,10 +141,10 @@ impl World {
             }
             37..45 => self.change_members(ldif),
             45..46 => self.delete_group(ldif),
-            46..54 if self.habits >= Habits::PeopleMove => self.rename_person(ldif),
-            54..63 if self.habits >= Habits::PeopleMove => self.move_person(ldif),
-            63..65 if self.habits >= Habits::PeopleMove => self.rename_group(ldif),
-            65..68 if self.habits >= Habits::UnitsMove => self.change_units(ldif),
+            46..54 => self.rename_person(ldif),
+            54..63 => self.move_person(ldif),
+            63..65 => self.rename_group(ldif),
+            65..68 if self.habits == Habits::UnitsMove => self.change_units(ldif),
             _ => self.modify_person(ldif),
         }
     }

@@ -11,6 +11,14 @@ const EMPLOYEE_TYPES: [&str; 2] = ["active", "gone"];
 impl World {
     /// `complete`: with all attributes there are, so that a sample has seen them.
     pub(super) fn add_person(&mut self, unit: usize, complete: bool, ldif: &mut String) {
+        // Somebody else's old DN, sometimes: whoever goes by DNs then takes the two for one.
+        if let Some((name, unit)) = self.freed.pop()
+            && self.units[unit].is_some()
+            && !self.is_taken(&name, unit)
+            && self.rng.chance(50)
+        {
+            return self.add_named(name, unit, complete, ldif);
+        }
         let name = self.name();
         self.add_named(name, unit, complete, ldif);
     }
@@ -123,6 +131,7 @@ impl World {
         self.leave_groups(person, ldif);
         let old = self.person_dn(person);
         let before = self.people[person].name.clone();
+        let new_name = new_name || (unit != self.people[person].unit && self.is_taken(&before, unit));
         let name = if new_name { self.name() } else { before.clone() };
         // A domain controller keeps no name but the last.
         let delete_old = self.kind == Kind::ActiveDirectory || self.rng.chance(60);
@@ -131,8 +140,15 @@ impl World {
         }
         let parent = (unit != self.people[person].unit).then(|| self.unit_dn(unit));
         *ldif += &modrdn(&old, &format!("cn={}", escaped(&name)), delete_old, parent.as_deref());
-        self.people[person].name = name;
-        self.people[person].unit = unit;
+        let old_unit = std::mem::replace(&mut self.people[person].unit, unit);
+        let old_name = std::mem::replace(&mut self.people[person].name, name);
+        if parent.is_some() || new_name {
+            self.freed.push((old_name, old_unit));
+        }
+    }
+
+    fn is_taken(&self, name: &str, unit: usize) -> bool {
+        self.people.iter().any(|p| p.unit == unit && p.name == name)
     }
 
     pub(super) fn delete_person(&mut self, ldif: &mut String) {
