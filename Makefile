@@ -4,7 +4,7 @@
 PROFILE ?= dev
 CARGO ?= cargo
 
-.PHONY: help build demo demo-openldap demo-data docs deps test lint
+.PHONY: help build demo demo-openldap demo-data docs deps test lint bench-discovery bench-delta
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -38,3 +38,11 @@ test: deps ## the whole suite, against real servers
 lint: ## formatting and clippy, as CI runs them
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+bench-discovery: ## how long discovery takes at 20,000 and 100,000 entries (docs/performance.md)
+	$(CARGO) build --locked --release -p tap-ldap
+	tests/bench/discovery.py "$${CARGO_TARGET_DIR:-target}/release/tap-ldap"
+
+bench-delta: ## what an hourly run costs, 100 changes on 200,000 entries (docs/performance.md)
+	$(CARGO) build --locked --release -p tap-ldap
+	tests/bench/delta.py "$${CARGO_TARGET_DIR:-target}/release/tap-ldap"

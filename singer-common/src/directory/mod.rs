@@ -39,7 +39,7 @@ pub enum Paging {
     /// `page_size`, as configured.
     #[default]
     Configured,
-    /// `page_size`, but no more than this: for samples.
+    /// So many entries may be all that is wanted: for samples. Others follow, by pages, where they are asked for.
     AtMost(u32),
     /// All at once: for answers known to be small, while a paged search is under way.
     Off,

@@ -139,7 +139,8 @@ impl ActiveDirectory {
         }
         let found = self.found(search);
         let page = request.control(PAGED).and_then(|c| page_of(c.value.as_deref()?));
-        let (from, wanted) = page.unwrap_or((0, usize::MAX));
+        let limit = if search.size_limit == 0 { usize::MAX } else { search.size_limit };
+        let (from, wanted) = page.unwrap_or((0, limit));
         let to = found.len().min(from.saturating_add(wanted.min(self.page)));
         let mut answer: Vec<Vec<u8>> = found
             .get(from..to)

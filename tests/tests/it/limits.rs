@@ -1,11 +1,11 @@
 //! The limits of Active Directory, which a domain controller of Windows keeps and Samba does not: played by a fake server.
 
 use ldap_tests::fake::active_directory::{ActiveDirectory, FakeEntry, SUFFIX, Which, object};
-use ldap_tests::fake::{Fake, Filter, Scope};
+use ldap_tests::fake::{Fake, Filter, Scope, Search};
 use ldap_tests::run::Run;
 use serde_json::{Value, json};
 
-use crate::support::{discover, with};
+use crate::support::{discover, stream, with};
 
 const MEMBERS: usize = 5_000;
 
@@ -91,6 +91,37 @@ fn pages_of_1000_are_read_to_the_end_however_large_a_page_was_asked_for() {
         assert_eq!(names, (0..COUNT).map(|n| format!("c{n}")).collect::<Vec<_>>());
         assert!(output.of_type("ACTIVATE_VERSION").iter().any(|m| m["stream"] == "contacts"));
     }
+}
+
+#[test]
+fn a_sample_is_larger_than_the_limit_where_it_is_asked_to_be() {
+    let mut directory = contacts(1_200);
+    directory.entries.push(unit(2, "More"));
+    // The 1,051st of the unit: behind the limit, and within the sample.
+    let rare = format!("CN=c1050,OU=Contacts,{SUFFIX}");
+    let entry = directory.entries.iter_mut().find(|(dn, _)| *dn == rare).unwrap();
+    entry.1.push(("rare".to_owned(), vec![b"x".to_vec()]));
+    let server = Fake::start(directory);
+    let sampled = |size: usize| {
+        let before = server.searches().len();
+        let catalog = discover(&with(&config(&server), &json!({"discovery_sample_size": size})));
+        let searches = server.searches().split_off(before);
+        let contacts = stream(&catalog, &format!("OU=Contacts,{SUFFIX}"));
+        (contacts["schema"]["properties"].get("rare").is_some(), searches)
+    };
+    let limits = |searches: &[Search], unit: &str| -> Vec<usize> {
+        let base = format!("OU={unit},{SUFFIX}");
+        searches.iter().filter(|s| s.base == base).map(|s| s.size_limit).collect()
+    };
+    let (found, searches) = sampled(1_100);
+    assert!(found);
+    // A size limit first, one more for the base; then by pages, and by pages at once, since it was in vain.
+    assert_eq!(limits(&searches, "Contacts"), [1_101, 0, 0]);
+    assert_eq!(limits(&searches, "More"), [0]);
+    let (found, searches) = sampled(900);
+    assert!(!found, "the sample ends before");
+    assert_eq!(limits(&searches, "Contacts"), [901]);
+    assert_eq!(limits(&searches, "More"), [901]);
 }
 
 #[test]

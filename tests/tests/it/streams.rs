@@ -163,7 +163,24 @@ fn without_access_to_the_schema_the_standard_one_is_used_with_one_warning() {
 
 #[test]
 fn several_naming_contexts_are_a_choice() {
-    let slapd = Slapd::start(SlapdOptions { accesslog: false, ..SlapdOptions::with_users() });
+    let slapd = Slapd::start(SlapdOptions {
+        global_conf: "moduleload back_null\ndatabase null\nsuffix dc=other,dc=test\n".into(),
+        ..SlapdOptions::with_users()
+    });
+    let without_base = with(&tap_config(&slapd), &json!({"base_dn": null}));
+    for run in [Run::tap(&without_base), Run::tap(&without_base).arg("--discover")] {
+        let output = run.run().exits(2).says("base_dn").says("dc=example,dc=test").says("dc=other,dc=test");
+        assert!(output.stdout.is_empty(), "{}", output.stdout_text());
+    }
+    // Streams with bases of their own need no common one.
+    let users = json!({"schemas": [{"name": "users", "base_dn": "ou=people,dc=example,dc=test", "attributes": ["uid"]}]});
+    let output = Run::tap(&with(&without_base, &users)).run().succeeds();
+    assert_eq!(output.records(Some("users")).len(), 5);
+}
+
+#[test]
+fn the_only_naming_context_is_the_base_beside_a_log_of_changes() {
+    let slapd = Slapd::start(SlapdOptions { accesslog: true, ..SlapdOptions::with_users() });
     let without_base = with(&tap_config(&slapd), &json!({"base_dn": null}));
     let ids = |config: &Value| -> Vec<String> {
         let catalog = discover(config);

@@ -1,6 +1,7 @@
 //! A directory server, over the ldap3 crate.
 
 use std::collections::HashSet;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ldap3::controls::{ManageDsaIt, RawControl};
@@ -50,6 +51,8 @@ struct Shared {
     location: String,
     root_dse: RootDse,
     schema: Arc<Schema>,
+    /// Entries that the server is known to give without pages.
+    size_limit: AtomicU32,
 }
 
 impl std::fmt::Debug for LdapDirectory {
@@ -69,6 +72,7 @@ impl LdapDirectory {
                 location: location.clone(),
                 root_dse,
                 schema,
+                size_limit: AtomicU32::new(u32::MAX),
             }),
         };
         // A directory that knows nothing yet, to read what it has to know.
@@ -148,6 +152,11 @@ impl LdapDirectory {
 
     fn config(&self) -> &DirectoryConfig {
         &self.shared.config
+    }
+
+    /// The most entries that an unpaged search may ask for, as far as is known.
+    fn size_limit(&self) -> &AtomicU32 {
+        &self.shared.size_limit
     }
 
     fn manages_dsa_it(&self) -> bool {

@@ -1,8 +1,11 @@
 //! Searching with pages (RFC 2696): one page of entries is the most that waits in memory.
 
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+
 use ldap3::asn1::{PL, StructureTag, TagClass, parse_tag, parse_uint};
 use ldap3::controls::{Control, ManageDsaIt, PagedResults, RawControl};
-use ldap3::{Ldap, LdapError, LdapResult, ResultEntry, SearchStream};
+use ldap3::{Ldap, LdapError, LdapResult, ResultEntry, SearchOptions, SearchStream};
 
 use super::controls::{self, DIRSYNC, DirSyncEnd, SearchControl};
 use super::{DOMAIN_SCOPE, LdapDirectory, result_code};
@@ -25,6 +28,12 @@ pub struct LdapSearch {
     request: SearchRequest,
     /// The page size in use; 0 is unpaged.
     page_size: u32,
+    /// The size limit to ask for (RFC 4511 section 4.5.1.4), which is how a sample begins; 0 is none. slapd finds the
+    /// next page of a subtree by walking through the ids of all entries, whatever lies in between; an unpaged search
+    /// walks through the subtree alone.
+    limit: u32,
+    /// The DNs that came under the size limit: what follows begins anew, and they are left out of it.
+    given: HashSet<String>,
     cookie: Vec<u8>,
     page: Option<Page>,
     state: Progress,
@@ -59,10 +68,21 @@ impl LdapSearch {
             Paging::AtMost(limit) => configured.min(limit.max(1)),
             Paging::Off => 0,
         };
+        let limit = match request.paging {
+            Paging::AtMost(limit)
+                if request.scope != Scope::Base
+                    && limit <= directory.size_limit().load(Ordering::Relaxed) =>
+            {
+                limit
+            }
+            _ => 0,
+        };
         Self {
             directory,
             request,
             page_size,
+            limit,
+            given: HashSet::new(),
             cookie: Vec::new(),
             page: None,
             state: Progress::Running,
@@ -114,6 +134,13 @@ impl LdapSearch {
                 Ok(Some(item)) => {
                     let item = self.item(item)?;
                     self.entries_of_page += 1;
+                    if let SearchItem::Entry(entry) = &item {
+                        if self.limit > 0 {
+                            self.given.insert(entry.dn.clone());
+                        } else if self.given.remove(&entry.dn) {
+                            continue;
+                        }
+                    }
                     return Ok(Some(item));
                 }
                 Ok(None) => {
@@ -130,7 +157,7 @@ impl LdapSearch {
 
     async fn start_page(&mut self) -> Result<Page, DirectoryError> {
         let mut controls: Vec<RawControl> = Vec::new();
-        if self.page_size > 0 {
+        if self.page_size > 0 && self.limit == 0 {
             let size = i32::try_from(self.page_size).unwrap_or(i32::MAX);
             let mut paged: RawControl = PagedResults { size, cookie: self.cookie.clone() }.into();
             // Critical: a server that leaves the control out would send everything at once, without a word.
@@ -152,6 +179,10 @@ impl LdapSearch {
         let mut ldap: Ldap = self.directory.handle();
         if !controls.is_empty() {
             ldap.with_controls(controls);
+        }
+        if self.limit > 0 {
+            let limit = i32::try_from(self.limit).unwrap_or(i32::MAX);
+            ldap.with_search_options(SearchOptions::new().sizelimit(limit));
         }
         let SearchRequest { base, scope, filter, attributes, .. } = self.request.clone();
         let scope = match scope {
@@ -185,6 +216,15 @@ impl LdapSearch {
                     return Err(self.protocol("the server keeps answering with empty pages".into()));
                 }
                 self.cookie = cookie;
+                Ok(true)
+            }
+            result_code::SIZE_LIMIT_EXCEEDED | result_code::ADMIN_LIMIT_EXCEEDED if self.limit > 0 => {
+                // More is wanted than was asked for, or the server's own limit is lower: the next sample asks for pages
+                // at once.
+                if self.entries_of_page < self.limit {
+                    self.directory.size_limit().fetch_min(self.entries_of_page, Ordering::Relaxed);
+                }
+                self.limit = 0;
                 Ok(true)
             }
             result_code::ADMIN_LIMIT_EXCEEDED if self.page_size > 1 && self.entries_of_page == 0 => {
