@@ -69,7 +69,7 @@ impl Kind {
 
     /// What the model changes, and what is therefore compared.
     pub(crate) fn compared(self) -> Vec<&'static str> {
-        let both = ["employeeType", "jpegPhoto", "member", "ou"];
+        let both = ["objectClass", "employeeType", "jpegPhoto", "member", "ou"];
         let own = self.several().iter().chain(self.single()).copied();
         own.chain(both).chain((self == Kind::ActiveDirectory).then_some("cn")).collect()
     }
