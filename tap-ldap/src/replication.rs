@@ -85,13 +85,11 @@ pub fn log_of(tree: &Tree) -> Option<Log> {
 
 /// The methods that a stream of this directory can be read by.
 fn possible(tree: &Tree, source: &Source) -> Vec<&'static str> {
+    // The rows of a group are no entries, and have no marks of their own.
     if matches!(source, Source::Members(_)) {
         return vec![FULL_TABLE];
     }
-    let mut methods = vec![FULL_TABLE];
-    if !tree.ids.change_keys.is_empty() {
-        methods.push(INCREMENTAL);
-    }
+    let mut methods = vec![FULL_TABLE, INCREMENTAL];
     if log_of(tree).is_some() && tree.ids.key.is_some() {
         methods.push(LOG_BASED);
     }
@@ -128,7 +126,8 @@ pub fn method(
                 .or(stream.replication_key.as_deref());
             let key = key.map_or_else(|| tree.ids.change_keys.first().cloned(), |k| Some(schema.spell(k)));
             let Some(key) = key else {
-                return refuse("replication_key", "not set".into(), "an attribute that grows".into());
+                let problem = "not set, and the directory has no change key that the bound user may read";
+                return refuse("replication_key", problem.into(), "an attribute with an ordering".into());
             };
             // 389 DS compares its entryusn, whatever its schema leaves out.
             let is_change_key = tree.ids.change_keys.iter().any(|k| k.eq_ignore_ascii_case(&key));

@@ -9,6 +9,7 @@ use std::thread;
 
 pub mod active_directory;
 pub mod ber;
+pub mod provider;
 mod request;
 
 pub use request::{Control, Filter, Operation, Request, Scope, Search};

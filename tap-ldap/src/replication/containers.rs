@@ -68,6 +68,14 @@ pub(crate) async fn look(
     Ok((now, moved.into_iter().map(|(_, dn)| dn).collect()))
 }
 
+/// Whether an entry is a container that is watched, and has another name than it had. Its new one is noted.
+pub(crate) fn renamed(run: &StreamRun<'_>, entry: &Entry, names: &mut Names) -> bool {
+    let key = run.key_of(entry);
+    let Some(known) = key.first().and_then(|id| names.get_mut(id.as_str()?)) else { return false };
+    let name = short(&entry.dn);
+    std::mem::replace(known, name.clone()) != name
+}
+
 fn short(dn: &str) -> String {
     BASE64.encode(Sha256::digest(dn).get(..6).unwrap_or_default())
 }

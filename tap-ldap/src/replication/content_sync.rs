@@ -300,7 +300,10 @@ impl<'a> Synced<'a> {
         if self.full {
             return self.run.emit(output, &entry);
         }
-        if self.run.emit_change(output, &entry)? && containers::has_below(&self.run, &entry).await? {
+        if self.run.emit_change(output, &entry)?
+            && (containers::renamed(&self.run, &entry, &mut self.names)
+                || containers::has_below(&self.run, &entry).await?)
+        {
             // At once: the cookie that follows covers it.
             containers::emit_below(&mut self.run, output, &entry.dn).await?;
         }
@@ -343,7 +346,7 @@ impl<'a> Synced<'a> {
         let stream = &self.run.stream.tap_stream_id;
         let has_cookie = self.cookie.is_some();
         match end.code {
-            result_code::SYNC_REFRESH_REQUIRED => {
+            result_code::SYNC_REFRESH_REQUIRED if has_cookie => {
                 Ok(Verdict::Resync("the server asks for it (e-syncRefreshRequired)".into()))
             }
             // OpenLDAP on a cookie that is newer than what it holds (it was restored from an older copy), and servers
@@ -373,23 +376,33 @@ impl<'a> Synced<'a> {
         }
     }
 
-    /// What is due once everything is as the server has it: entries whose name changed by what is above them, and the
-    /// end of a full read.
+    /// What is due once everything is as the server has it: the end of a full read, or entries whose name changed by what is
+    /// above them.
     pub(crate) async fn settle<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
-        let (names, moved) = containers::look(&self.run, &self.names).await?;
         if !self.full {
-            for dn in &moved {
-                containers::emit_below(&mut self.run, output, dn).await?;
-            }
+            self.look(output).await?;
+            return self.note(output);
         }
-        self.names = names;
-        if std::mem::take(&mut self.full) {
-            full::activate(&self.run, self.references, output)?;
-            if self.references == 0 {
-                self.run.emit_gone(output)?;
-            }
+        self.full = false;
+        self.names = containers::look(&self.run, &Names::new()).await?.0;
+        full::activate(&self.run, self.references, output)?;
+        if self.references == 0 {
+            self.run.emit_gone(output)?;
         }
         self.note(output)
+    }
+
+    /// Prints what lies below containers that were renamed since the last look.
+    pub(crate) async fn look<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+        if self.full {
+            return Ok(());
+        }
+        let (names, moved) = containers::look(&self.run, &self.names).await?;
+        for dn in &moved {
+            containers::emit_below(&mut self.run, output, dn).await?;
+        }
+        self.names = names;
+        Ok(())
     }
 
     /// Notes the position, if there is one.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use singer_common::directory::ldap::LdapDirectory;
 use singer_common::directory::ldap::content_sync::{SyncConnection, SyncMode};
@@ -14,6 +14,8 @@ use crate::output::{Interrupted, Output};
 
 /// STATE follows the records it covers within this time.
 const STATE_WITHIN: Duration = Duration::from_secs(1);
+/// How often to look whether containers were renamed that are in no stream themselves.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// How long to wait for more before what is there is handed on.
 const QUIET: Duration = Duration::from_millis(50);
 /// The first pause before a lost connection is opened anew; it doubles from there up to `retry_max_wait_seconds`.
@@ -90,24 +92,27 @@ async fn persist<W: Write>(
         of.insert(connection.start(&stream.request(SyncMode::RefreshAndPersist).await?).await?, n);
     }
     let mut unsaved = false;
+    let mut looked = Instant::now();
     loop {
+        if looked.elapsed() >= LOOK_EVERY {
+            for stream in streams.iter_mut() {
+                let before = stream.run.records;
+                stream.look(output).await?;
+                unsaved |= stream.run.records > before;
+            }
+            looked = Instant::now();
+        }
         if unsaved && output.is_older_than(STATE_WITHIN) {
             note_all(streams, output)?;
             output.save()?;
             unsaved = false;
         }
-        let next = if connection.has_item() || !unsaved {
-            Some(output.or_stop(connection.next()).await??)
-        } else {
-            match output.or_stop(tokio::time::timeout(QUIET, connection.next())).await? {
-                Ok(item) => Some(item?),
-                Err(_) => None,
-            }
-        };
-        let Some((id, item)) = next else {
+        let patience = if unsaved { QUIET } else { LOOK_EVERY };
+        let Ok(next) = output.or_stop(tokio::time::timeout(patience, connection.next())).await? else {
             output.writer.flush()?;
             continue;
         };
+        let (id, item) = next?;
         *pause = FIRST_PAUSE;
         let Some(n) = of.get(&id).copied() else { continue };
         let Some(stream) = streams.get_mut(n) else { continue };

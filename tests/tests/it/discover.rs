@@ -303,6 +303,11 @@ fn each_way_to_the_server_works() {
         let output = Run::tap(&config).arg("--discover").run();
         assert_eq!(output.code, 0, "{way}: {}", output.stderr);
         assert!(output.json() == expected, "{way}: another catalog");
+        // Content synchronisation has a connection of its own.
+        let streams = json!({"schemas": [{"name": "all", "replication_method": "LOG_BASED"}]});
+        let output = Run::tap(&with(&config, &streams)).run();
+        assert_eq!(output.code, 0, "{way}, LOG_BASED: {}", output.stderr);
+        assert_eq!(output.records(None).len(), slapd.dump().len(), "{way}");
     }
 
     // A client certificate: alice, who sees less than the administrator but is no stranger.

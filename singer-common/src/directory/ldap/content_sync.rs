@@ -189,11 +189,6 @@ impl SyncConnection {
         }
     }
 
-    /// Whether [`Self::next`] would not have to wait.
-    pub fn has_item(&self) -> bool {
-        !self.ready.is_empty() || self.connection.has_message()
-    }
-
     /// Ends a synchronisation before its end.
     pub async fn abandon(&mut self, id: i64) -> Result<(), DirectoryError> {
         self.running.remove(&id);

@@ -170,9 +170,15 @@ pub(super) fn simple_bind(dn: &str, password: &[u8]) -> Vec<u8> {
     bind(dn, |w| w.primitive(0x80, password))
 }
 
-/// A SASL EXTERNAL bind (RFC 4422 appendix A) without an authorisation identity.
+/// A SASL EXTERNAL bind (RFC 4422 appendix A) with an empty authorisation identity. Without any, slapd would ask for one
+/// (saslBindInProgress).
 pub(super) fn external_bind() -> Vec<u8> {
-    bind("", |w| w.constructed(0xa3, |w| w.octets("EXTERNAL")))
+    bind("", |w| {
+        w.constructed(0xa3, |w| {
+            w.octets("EXTERNAL");
+            w.octets("");
+        })
+    })
 }
 
 fn bind(dn: &str, credentials: impl FnOnce(&mut Writer)) -> Vec<u8> {
