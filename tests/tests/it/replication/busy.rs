@@ -71,7 +71,9 @@ fn loses_nothing(method: Method, own_seed: u64) {
 
     let second = mirror.run();
     mirror.assert_equal(&directory, &second);
-    assert!(second.of_type("RECORD").len() < 2_000, "{} records", second.of_type("RECORD").len());
+    // A second with a bulk load in it may be told once more, but once.
+    let told = second.of_type("RECORD").len();
+    assert!(told < PEOPLE + 1_000, "{told} records");
 }
 
 fn keys(mirror: &Mirror, directory: &Directory) -> BTreeSet<String> {
