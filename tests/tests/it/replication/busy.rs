@@ -16,8 +16,8 @@ use super::table::key_of;
 
 const SUFFIX: &str = "dc=example,dc=test";
 /// So many, and so large, that most of them wait in the server while nobody reads what the tap prints.
-const PEOPLE: usize = 12_000;
-const PADDING: usize = 2_000;
+const PEOPLE: usize = 3_000;
+const PADDING: usize = 8_000;
 
 fn person(n: usize) -> String {
     format!(
@@ -52,7 +52,7 @@ fn loses_nothing(method: Method, own_seed: u64) {
         write!(ldif, "dn: cn=person{person},{SUFFIX}\nchangetype: modify\nreplace: sn\nsn: {n}\n\n").unwrap();
     }
     for n in 0..20 {
-        write!(ldif, "dn: cn=person{},{SUFFIX}\nchangetype: delete\n\n", n * 500 + 7).unwrap();
+        write!(ldif, "dn: cn=person{},{SUFFIX}\nchangetype: delete\n\n", n * 140 + 7).unwrap();
         write!(ldif, "dn: cn=person{},{SUFFIX}\nchangetype: add\n{}", PEOPLE + n, self::person(PEOPLE + n))
             .unwrap();
     }
