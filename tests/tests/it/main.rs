@@ -18,6 +18,7 @@ mod mirror;
 mod provider;
 mod regressions;
 mod rejects;
+mod replication;
 mod report;
 mod streams;
 mod support;

@@ -511,7 +511,7 @@ fn active_directory_types_are_what_they_mean() {
 }
 
 /// [MS-DTYP] 2.3.4: three little-endian groups, then octets as they are.
-fn guid_text(octets: &[u8]) -> String {
+pub(crate) fn guid_text(octets: &[u8]) -> String {
     let order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
     assert_eq!(octets.len(), 16);
     let mut text = String::new();
