@@ -266,7 +266,9 @@ fn what_the_bound_user_may_not_do_is_the_records_own() {
     rule["dn_template"] = json!("uid={uid},ou=people,dc=example,dc=test");
     let config = with(&config, &json!({"mapping_rules": {"users": rule, "own": rule}}));
     let mut own = [schema(), good("alice")];
-    own.iter_mut().for_each(|m| m["stream"] = json!("own"));
+    for m in &mut own {
+        m["stream"] = json!("own");
+    }
     let mut messages = vec![schema(), good("bob")];
     messages.extend(own);
     messages.push(state(1));
