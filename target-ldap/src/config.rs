@@ -10,6 +10,7 @@ use singer_common::directory::{DirectoryConfig, ServerUrl};
 use singer_common::dn::{Dn, SuffixRewrite};
 use singer_common::settings::{SettingsError, typed, unknown_key};
 
+use crate::plan::Policy;
 use crate::template::{DnTemplate, Template};
 
 /// What a record with `_sdc_deleted_at` does.
@@ -38,6 +39,27 @@ pub enum OnError {
     },
 }
 
+/// What a rule may do to entries. What it may not leaves the entry as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools, reason = "they are the setting, as it is")]
+pub struct Operations {
+    /// Add an entry that is not there.
+    pub create: bool,
+    /// Change the attributes of one that is.
+    pub update: bool,
+    /// Give it another name.
+    pub rename: bool,
+    /// Do to it what `on_delete` says.
+    pub delete: bool,
+}
+
+impl Default for Operations {
+    fn default() -> Self {
+        Self { create: true, update: true, rename: true, delete: true }
+    }
+}
+
 /// A mapping rule.
 #[derive(Debug, Clone, Default)]
 pub struct Rule {
@@ -51,23 +73,27 @@ pub struct Rule {
     pub values: Vec<(String, Template)>,
     /// Values of attributes that neither the record nor the entry has.
     pub defaults: Vec<(String, Value)>,
+    /// How an attribute's wanted values go together with those that are there; `force` where nothing is said.
+    pub policies: Vec<(String, Policy)>,
+    /// What may be done.
+    pub operations: Operations,
     /// What a deletion does.
     pub on_delete: OnDelete,
 }
 
-const RULE_KEYS: &[&str] =
-    &["dn_template", "object_classes", "attribute_mapping", "values", "defaults", "on_delete"];
-/// Parts of a rule that belong to the contract but not to this version: refused, never ignored.
-const PLANNED_RULE_KEYS: &[&str] = &[
-    "match",
+const RULE_KEYS: &[&str] = &[
+    "dn_template",
+    "object_classes",
+    "attribute_mapping",
+    "values",
+    "defaults",
     "policies",
     "operations",
-    "password",
-    "delete_old_rdn",
-    "empty_group",
-    "scope_base",
-    "scope_filter",
+    "on_delete",
 ];
+/// Parts of a rule that belong to the contract but not to this version: refused, never ignored.
+const PLANNED_RULE_KEYS: &[&str] =
+    &["match", "password", "delete_old_rdn", "empty_group", "scope_base", "scope_filter"];
 
 /// The target's settings.
 #[derive(Debug, Clone)]
@@ -219,6 +245,9 @@ fn rule(
         #[serde(default)]
         defaults: Map<String, Value>,
         #[serde(default)]
+        policies: Map<String, Value>,
+        operations: Option<Value>,
+        #[serde(default)]
         on_delete: OnDelete,
     }
     for key in value.as_object().into_iter().flat_map(Map::keys) {
@@ -264,12 +293,32 @@ fn rule(
     for attribute in raw.defaults.keys() {
         check_attribute(&format!("{path}.defaults.{attribute}"), attribute)?;
     }
+    let mut policies: Vec<(String, Policy)> = Vec::new();
+    for (attribute, policy) in raw.policies {
+        let at = format!("{path}.policies.{attribute}");
+        check_attribute(&at, &attribute)?;
+        let policy = serde_json::from_value(policy.clone()).map_err(|_| {
+            SettingsError::value(&at, format!("got {policy}"), "force, keep, merge or create_only")
+        })?;
+        policies.push((attribute, policy));
+    }
+    // A misspelt key would leave an operation on that somebody wants off.
+    let operations = raw.operations.unwrap_or_else(|| Map::new().into());
+    let operations = serde_json::from_value(operations.clone())
+        .map_err(|e| e.to_string())
+        .and_then(|read| if operations.is_object() { Ok(read) } else { Err("no object".to_owned()) })
+        .map_err(|problem| {
+            let expected = "an object of create, update, rename and delete, each true or false";
+            SettingsError::value(format!("{path}.operations"), problem, expected)
+        })?;
     Ok(Rule {
         dn_template,
         object_classes: raw.object_classes,
         attribute_mapping,
         values,
         defaults: raw.defaults.into_iter().collect(),
+        policies,
+        operations,
         on_delete: raw.on_delete,
     })
 }

@@ -158,14 +158,19 @@ pub struct Counts {
     pub deleted: u64,
     /// Entries that were right already.
     pub unchanged: u64,
+    /// Entries that an operation that is switched off would have changed.
+    pub left_alone: u64,
     /// Records that were rejected.
     pub rejected: u64,
 }
 
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Counts { added, modified, deleted, unchanged, rejected, records: _ } = self;
+        let Counts { added, modified, deleted, unchanged, left_alone, rejected, records: _ } = self;
         write!(f, "{added} added, {modified} modified, {deleted} deleted, {unchanged} unchanged")?;
+        if *left_alone > 0 {
+            write!(f, ", {left_alone} left as they are (operations)")?;
+        }
         if *rejected > 0 { write!(f, ", {rejected} rejected") } else { Ok(()) }
     }
 }
@@ -380,6 +385,7 @@ impl<'a, W: Write> Load<'a, W> {
             Ok(Effect::Modified) => counts.modified += 1,
             Ok(Effect::Deleted) => counts.deleted += 1,
             Ok(Effect::Unchanged) => counts.unchanged += 1,
+            Ok(Effect::LeftAlone) => counts.left_alone += 1,
             Ok(Effect::Ignored) => {}
             Ok(Effect::TooEarly(answer)) => {
                 self.order.park(work.number, Work { answer: Some(answer), ..work });

@@ -9,7 +9,7 @@ use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
 use singer_common::settings::SettingsError;
 
-use crate::config::{OnDelete, Rule, TargetConfig, is_attribute_description};
+use crate::config::{OnDelete, Operations, Rule, TargetConfig, is_attribute_description};
 use crate::plan::{Policy, Wanted, WantedEntry};
 use crate::rejects::is_secret_attribute;
 use crate::template::{DnTemplate, RenderError};
@@ -25,11 +25,18 @@ const DELETED_AT: &str = "_sdc_deleted_at";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
     /// The entry is to be there, like this.
-    Upsert(WantedEntry),
+    Upsert {
+        /// The entry.
+        wanted: WantedEntry,
+        /// What may be done to have it.
+        operations: Operations,
+    },
     /// The entry is not to be there.
     Delete {
         /// Its name.
         dn: String,
+        /// Whether anything may be done.
+        allowed: bool,
     },
     /// Nothing.
     Nothing,
@@ -39,8 +46,8 @@ impl Task {
     /// The entry it is about.
     pub fn dn(&self) -> Option<&str> {
         match self {
-            Task::Upsert(wanted) => Some(&wanted.dn),
-            Task::Delete { dn } => Some(dn),
+            Task::Upsert { wanted, .. } => Some(&wanted.dn),
+            Task::Delete { dn, .. } => Some(dn),
             Task::Nothing => None,
         }
     }
@@ -70,6 +77,14 @@ pub enum MapError {
     /// No name can be made.
     #[error("{0}")]
     Name(String),
+}
+
+impl Rule {
+    /// What is said of an attribute.
+    fn policy(&self, description: &str, schema: &Schema) -> Option<Policy> {
+        let said = self.policies.iter().find(|(name, _)| schema.same_description(name, description));
+        said.map(|(_, policy)| *policy)
+    }
 }
 
 /// Where an entry's name comes from.
@@ -106,6 +121,7 @@ enum Encoding {
 struct Target {
     description: String,
     kind: ValueKind,
+    policy: Policy,
 }
 
 /// A stream's mapping, planned once per SCHEMA.
@@ -144,7 +160,7 @@ impl Mapping {
                 ));
             }
         };
-        let columns = match &rule.attribute_mapping {
+        let mut columns = match &rule.attribute_mapping {
             Some(mapping) => mapping
                 .iter()
                 .map(|(property, names)| Column {
@@ -155,8 +171,23 @@ impl Mapping {
                 .collect(),
             None => pass_through(properties, stream, &rule, schema, takes_unknown, warnings),
         };
+        let mut values: Vec<Target> = rule.values.iter().map(|(name, _)| target(schema, name)).collect();
+        for target in columns.iter_mut().flat_map(|c| &mut c.attributes).chain(&mut values) {
+            target.policy = rule.policy(&target.description, schema).unwrap_or_default();
+        }
+        for (name, _) in &rule.policies {
+            let same = |description: &str| schema.same_description(description, name);
+            let targets = columns.iter().flat_map(|c| &c.attributes).chain(&values);
+            let wanted = targets.map(|t| t.description.as_str()).any(same)
+                || rule.defaults.iter().any(|(default, _)| same(default))
+                || same("objectClass");
+            if !wanted {
+                warnings.push(format!(
+                    "stream `{stream}`: mapping_rules policies name `{name}`, which nothing gives a value"
+                ));
+            }
+        }
         let naming = naming(stream, &rule, config, &columns, &message.key_properties, has("dn"))?;
-        let values = rule.values.iter().map(|(name, _)| target(schema, name)).collect();
         let mut defaults = Vec::new();
         for (name, value) in &rule.defaults {
             let target = target(schema, name);
@@ -179,7 +210,12 @@ impl Mapping {
                     )
                 })?;
             let values = octets.into_iter().flatten().collect();
-            defaults.push(Wanted { description: target.description, values, policy: Policy::Keep });
+            // A default never overwrites, whatever else is said of the attribute.
+            let policy = match rule.policy(&target.description, schema) {
+                Some(Policy::CreateOnly) => Policy::CreateOnly,
+                _ => Policy::Keep,
+            };
+            defaults.push(Wanted { description: target.description, values, policy });
         }
         Ok(Mapping { naming, columns, rule, values, defaults, rewrites: config.dn_rewrite.clone() })
     }
@@ -254,14 +290,15 @@ impl Mapping {
         let name = Dn::parse(&dn).map_err(|e| MapError::Name(format!("`{dn}` is no DN: {e}")))?;
         let rdn = name.rdn().ok_or_else(|| MapError::Name("the DN is empty".into()))?.clone();
         if deleted {
-            return Ok(Task::Delete { dn });
+            return Ok(Task::Delete { dn, allowed: self.rule.operations.delete });
         }
         for default in &self.defaults {
             attributes.keep(default.clone());
         }
         if !self.rule.object_classes.is_empty() {
             let values = self.rule.object_classes.iter().map(|c| c.clone().into_bytes()).collect();
-            attributes.replace(Wanted { description: "objectClass".into(), values, policy: Policy::Merge });
+            let policy = self.rule.policy("objectClass", schema).unwrap_or(Policy::Merge);
+            attributes.replace(Wanted { description: "objectClass".into(), values, policy });
         }
         if dn != written {
             attributes.rename(&written, &name);
@@ -269,7 +306,8 @@ impl Mapping {
         for ava in rdn.avas {
             attributes.contain(&ava.attribute, ava.value);
         }
-        Ok(Task::Upsert(WantedEntry { dn, attributes: attributes.into_list() }))
+        let wanted = WantedEntry { dn, attributes: attributes.into_list() };
+        Ok(Task::Upsert { wanted, operations: self.rule.operations })
     }
 
     /// The record's values by the attributes they become, as templates see them.
@@ -359,14 +397,14 @@ impl Target {
                 values.push(octets);
             }
         }
-        Ok(Wanted { description: self.description.clone(), values, policy: Policy::Force })
+        Ok(Wanted { description: self.description.clone(), values, policy: self.policy })
     }
 }
 
 fn target(schema: &Schema, name: &str) -> Target {
     let description = schema.spell(name);
     let kind = ValueKind::of(schema, &description);
-    Target { description, kind }
+    Target { description, kind, policy: Policy::default() }
 }
 
 /// A keyword of a property, or of its items.
@@ -420,9 +458,11 @@ fn pass_through(
         let target = match schema.attribute_type(property) {
             Some(attribute) if attribute.no_user_modification => continue,
             Some(_) => target(schema, property),
-            None if takes_unknown && is_attribute_description(property) => {
-                Target { description: property.clone(), kind: unknown_kind(property_schema) }
-            }
+            None if takes_unknown && is_attribute_description(property) => Target {
+                description: property.clone(),
+                kind: unknown_kind(property_schema),
+                policy: Policy::default(),
+            },
             // With templates, properties that are no attributes may be their material.
             None if rule.dn_template.is_some() || !rule.values.is_empty() => continue,
             None => {

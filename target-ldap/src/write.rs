@@ -8,8 +8,9 @@ use singer_common::directory::{Directory, DirectoryError, Vendor};
 use singer_common::dn::{Dn, DnKey, split};
 use singer_common::entry::{Attribute, Entry, base_type};
 
+use crate::config::Operations;
 use crate::map::Task;
-use crate::plan::WantedEntry;
+use crate::plan::{Policy, WantedEntry};
 use crate::rejects::Answer;
 
 /// What became of a task.
@@ -21,6 +22,8 @@ pub enum Effect {
     Modified,
     /// The entry was deleted.
     Deleted,
+    /// What would have to be done is switched off (`operations`).
+    LeftAlone,
     /// Nothing differed.
     Unchanged,
     /// The rule says to do nothing.
@@ -52,24 +55,33 @@ impl Applier {
     pub async fn apply(&self, task: &Task) -> Result<Effect, DirectoryError> {
         match task {
             Task::Nothing => Ok(Effect::Ignored),
-            Task::Delete { dn } => match self.directory.apply(&Change::Delete { dn: dn.clone() }).await {
-                Ok(()) => Ok(Effect::Deleted),
-                Err(e) if e.is_no_such_object() => Ok(Effect::Unchanged),
-                Err(e) if e.code() == Some(result_code::NOT_ALLOWED_ON_NON_LEAF) => {
-                    Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()))
+            Task::Delete { dn, allowed: false } => {
+                let there = self.directory.read(dn, &["1.1"]).await?.is_some();
+                Ok(if there { Effect::LeftAlone } else { Effect::Unchanged })
+            }
+            Task::Delete { dn, allowed: true } => {
+                match self.directory.apply(&Change::Delete { dn: dn.clone() }).await {
+                    Ok(()) => Ok(Effect::Deleted),
+                    Err(e) if e.is_no_such_object() => Ok(Effect::Unchanged),
+                    Err(e) if e.code() == Some(result_code::NOT_ALLOWED_ON_NON_LEAF) => {
+                        Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()))
+                    }
+                    Err(e) => Err(e),
                 }
-                Err(e) => Err(e),
-            },
-            Task::Upsert(wanted) => self.upsert(wanted).await,
+            }
+            Task::Upsert { wanted, operations } => self.upsert(wanted, *operations).await,
         }
     }
 
-    async fn upsert(&self, wanted: &WantedEntry) -> Result<Effect, DirectoryError> {
+    async fn upsert(&self, wanted: &WantedEntry, operations: Operations) -> Result<Effect, DirectoryError> {
         let names = names_to_read(wanted);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut attempt = 1;
         loop {
             let Some(current) = self.directory.read(&wanted.dn, &names).await? else {
+                if !operations.create {
+                    return Ok(Effect::LeftAlone);
+                }
                 match self.add(wanted).await {
                     // Somebody else was faster: it is an update then.
                     Err(e) if e.code() == Some(result_code::ENTRY_ALREADY_EXISTS) && attempt < ATTEMPTS => {
@@ -82,6 +94,9 @@ impl Applier {
             let changes = wanted.changes(&current, self.directory.schema());
             if changes.is_empty() {
                 return Ok(Effect::Unchanged);
+            }
+            if !operations.update {
+                return Ok(Effect::LeftAlone);
             }
             match self.directory.apply(&Change::Modify { dn: wanted.dn.clone(), changes }).await {
                 Ok(()) => return Ok(Effect::Modified),
@@ -185,7 +200,7 @@ impl Applier {
 /// The attributes to read for a comparison.
 fn names_to_read(wanted: &WantedEntry) -> Vec<String> {
     let mut names: Vec<String> = Vec::with_capacity(wanted.attributes.len());
-    for attribute in &wanted.attributes {
+    for attribute in wanted.attributes.iter().filter(|a| a.policy != Policy::CreateOnly) {
         let description = attribute.description.as_str();
         // `;binary` has to be asked for (RFC 4522); other options come with their type.
         let name = if description.to_ascii_lowercase().contains(";binary") {
