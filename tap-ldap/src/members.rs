@@ -61,7 +61,10 @@ pub fn has_groups(sample: &Sample, vendor: Vendor) -> bool {
 /// The catalog's entry of a membership stream.
 pub fn describe(id: &str, name: &str, selected: bool) -> CatalogEntry {
     let mut properties = Map::new();
-    let mut metadata = vec![crate::discover::stream_metadata(&KEYS.map(str::to_owned), selected)];
+    let mut own = crate::discover::stream_metadata(&KEYS.map(str::to_owned), selected);
+    // Rows of a group are no entries: nothing tells of them one by one.
+    own.metadata.insert("forced-replication-method".into(), crate::replication::FULL_TABLE.into());
+    let mut metadata = vec![own];
     for (property, description) in PROPERTIES {
         properties.insert(property.into(), json!({"type": ["null", "string"], "description": description}));
         let inclusion = if KEYS.contains(&property) { "automatic" } else { "available" };

@@ -4,6 +4,7 @@
 
 pub mod ack;
 pub mod config;
+pub mod inverse;
 pub mod load;
 pub mod map;
 pub mod order;
@@ -12,5 +13,6 @@ pub mod rejects;
 pub mod run;
 pub mod settings;
 pub mod template;
+pub mod undo;
 pub mod validate;
 pub mod write;

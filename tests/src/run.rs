@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
@@ -200,7 +200,7 @@ impl Output {
 #[derive(Debug)]
 pub struct Run {
     program: Program,
-    dir: TempDir,
+    dir: Arc<TempDir>,
     args: Vec<String>,
     env: Vec<(String, String)>,
     stdin: Vec<u8>,
@@ -213,7 +213,7 @@ impl Run {
     pub fn bare(program: Program) -> Run {
         Run {
             program,
-            dir: scratch(),
+            dir: Arc::new(scratch()),
             args: Vec::new(),
             env: Vec::new(),
             stdin: Vec::new(),
@@ -317,14 +317,14 @@ impl Run {
 
     /// Starts it with a pipe on each stream; stderr is collected.
     pub fn spawn(&self) -> Running {
-        let mut child = self
+        let child = self
             .command()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|e| panic!("{}: {e}", self.program.name()));
-        Running::new(self.program, &mut child).with(child)
+        Running::new(self, child)
     }
 }
 
@@ -335,17 +335,20 @@ pub struct Running {
     child: Option<Child>,
     stderr: Option<thread::JoinHandle<Vec<u8>>>,
     started: Instant,
+    /// Its configuration is in there, and stays for as long as it may want to read it.
+    _dir: Arc<TempDir>,
 }
 
 impl Running {
-    fn new(program: Program, child: &mut Child) -> Running {
+    fn new(run: &Run, mut child: Child) -> Running {
         let stderr = child.stderr.take().map(|s| thread::spawn(move || read_all(s)));
-        Running { program, child: None, stderr, started: Instant::now() }
-    }
-
-    fn with(mut self, child: Child) -> Running {
-        self.child = Some(child);
-        self
+        Running {
+            program: run.program,
+            child: Some(child),
+            stderr,
+            started: Instant::now(),
+            _dir: Arc::clone(&run.dir),
+        }
     }
 
     /// The process.
@@ -378,6 +381,14 @@ impl Running {
     pub fn signal(&mut self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(self.child());
         rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Its exit code and stderr, for a test that has failed: kills it when it still runs.
+    pub fn end(&mut self) -> (i32, String) {
+        let _ = self.child().kill();
+        let status = self.child().wait().unwrap();
+        let stderr = self.stderr.take().map(|t| t.join().unwrap()).unwrap_or_default();
+        (code(status), String::from_utf8_lossy(&stderr).into_owned())
     }
 
     /// Waits for its end, or kills it and panics: exit code, stderr, and how long it took.
@@ -414,26 +425,32 @@ pub fn pipe(tap_config: &Value, target_config: &Value) -> (Output, Output) {
 /// [`pipe`] for two prepared runs.
 #[track_caller]
 pub fn pipe_runs(tap: &Run, target: &Run) -> (Output, Output) {
-    let mut first =
-        tap.command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let between = first.stdout.take().unwrap();
-    let tap_running = Running::new(Program::Tap, &mut first).with(first);
-    let mut second = target
-        .command()
-        .stdin(Stdio::from(between))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let stdout = second.stdout.take().unwrap();
+    let (tap_running, mut target_running) = spawn_pipe(tap, target);
+    let stdout = target_running.take_stdout();
     let reader = thread::spawn(move || read_all(stdout));
-    let target_running = Running::new(Program::Target, &mut second).with(second);
     let (target_code, target_stderr, target_took) = target_running.wait(target.timeout);
     let (tap_code, tap_stderr, tap_took) = tap_running.wait(tap.timeout);
     (
         output(tap_code, Vec::new(), tap_stderr, tap_took),
         output(target_code, reader.join().unwrap(), target_stderr, target_took),
     )
+}
+
+/// Starts `tap | target`, for a test that has something to do while they run. Somebody must read what the target
+/// prints.
+pub fn spawn_pipe(tap: &Run, target: &Run) -> (Running, Running) {
+    let mut first =
+        tap.command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let between = first.stdout.take().unwrap();
+    let tap_running = Running::new(tap, first);
+    let second = target
+        .command()
+        .stdin(Stdio::from(between))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    (tap_running, Running::new(target, second))
 }
 
 /// An output of which stdout was read by the test itself.

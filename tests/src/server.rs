@@ -162,6 +162,27 @@ impl Server {
         succeed(&mut command);
     }
 
+    /// Applies LDIF change records online as somebody else; panics with the server's text.
+    pub fn ldapmodify_as(&self, bind_dn: &str, password: &str, ldif: impl AsRef<[u8]>) {
+        let file = self.path("ldapmodify-as.ldif");
+        fs::write(&file, ldif).unwrap();
+        let mut command = Command::new(tool("ldapmodify"));
+        command.args(["-x", "-H", &self.ldap_uri(), "-D", bind_dn, "-w", password, "-f"]).arg(&file);
+        succeed(&mut command);
+    }
+
+    /// An ldapmodify of the administrator that applies each change record once it is written, blank line included,
+    /// to its stdin.
+    pub fn ldapmodify_session(&self) -> Child {
+        let mut command = Command::new(tool("ldapmodify"));
+        command
+            .args(["-x", "-M", "-H", &self.ldap_uri(), "-D", &self.admin_dn, "-w", self.admin_password])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"))
+    }
+
     /// Kills the server with SIGKILL, as a crash would.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

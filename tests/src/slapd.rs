@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::ops::{Deref, DerefMut};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::server::{Identity, Server, succeed};
@@ -36,6 +36,10 @@ pub struct SlapdOptions {
     pub seed_files: Vec<PathBuf>,
     /// Keep a `cn=accesslog`.
     pub accesslog: bool,
+    /// The lines of the overlay for content synchronisation; without any the server has none.
+    pub syncprov: String,
+    /// More rules of access control (slapd.access(5)), ahead of the others.
+    pub access: String,
     /// memberof and refint overlays. Off by default: they write on their own, and a mirror would not be exact.
     pub memberof: bool,
     /// More lines for the database's part of slapd.conf (limits, overlays), ahead of the overlays.
@@ -52,6 +56,8 @@ impl Default for SlapdOptions {
             seed: Vec::new(),
             seed_files: Vec::new(),
             accesslog: false,
+            syncprov: "overlay syncprov\nsyncprov-checkpoint 100 1\nsyncprov-sessionlog 10000\n".to_owned(),
+            access: String::new(),
             memberof: false,
             database_conf: String::new(),
             global_conf: String::new(),
@@ -173,6 +179,20 @@ impl Slapd {
         self.server.start_again(command);
     }
 
+    /// Stops the server, throws its data away, loads this LDIF (with the operational attributes it has) in their
+    /// place, and starts it again on the same ports: a restore from a backup, or another server at the same address.
+    pub fn reload(&mut self, ldif: &[u8]) {
+        self.server.stop();
+        let db = self.path("db");
+        fs::remove_dir_all(&db).unwrap();
+        fs::create_dir(&db).unwrap();
+        let file = self.path("reload.ldif");
+        fs::write(&file, ldif).unwrap();
+        self.slapadd(&file);
+        let command = command(&self.server);
+        self.server.start_again(command);
+    }
+
     fn load_seed(&self) {
         let mut text = self.base_entries();
         for seed in &self.options.seed {
@@ -187,11 +207,15 @@ impl Slapd {
         }
         sources.extend(self.options.seed_files.iter().cloned());
         for source in sources {
-            // -q: no consistency checks, fast; -w: writes contextCSN, so that content sync starts consistent.
-            let mut command = Command::new(tool("slapadd"));
-            command.args(["-q", "-w", "-f"]).arg(self.path("slapd.conf"));
-            succeed(command.args(["-b", self.suffix(), "-l"]).arg(&source));
+            self.slapadd(&source);
         }
+    }
+
+    fn slapadd(&self, source: &Path) {
+        // -q: no consistency checks, fast; -w: writes contextCSN, so that content sync starts consistent.
+        let mut command = Command::new(tool("slapadd"));
+        command.args(["-q", "-w", "-f"]).arg(self.path("slapd.conf"));
+        succeed(command.args(["-b", self.suffix(), "-l"]).arg(source));
     }
 
     fn base_entries(&self) -> String {

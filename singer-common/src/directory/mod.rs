@@ -10,12 +10,14 @@ mod config;
 mod error;
 pub mod ldap;
 pub mod ldif;
+mod preview;
 mod range;
 mod root_dse;
 
 pub use config::{AuthMethod, DirectoryConfig, Referrals, ServerUrl};
 pub use error::DirectoryError;
 pub use ldap::controls::SearchControl;
+pub use preview::{PreviewDirectory, PreviewSearch};
 pub use root_dse::{RootDse, Vendor};
 
 /// The scope of a search (RFC 4511 section 4.5.1.2).
@@ -97,6 +99,8 @@ pub enum SearchStream {
     Ldap(Box<ldap::LdapSearch>),
     /// From a file.
     Ldif(Box<ldif::LdifSearch>),
+    /// From a directory as it would be.
+    Preview(Box<PreviewSearch>),
 }
 
 impl SearchStream {
@@ -105,6 +109,7 @@ impl SearchStream {
         match self {
             SearchStream::Ldap(search) => search.next().await,
             SearchStream::Ldif(search) => Ok(search.advance()),
+            SearchStream::Preview(search) => search.next().await,
         }
     }
 
@@ -113,6 +118,7 @@ impl SearchStream {
         match self {
             SearchStream::Ldap(search) => search.abandon().await,
             SearchStream::Ldif(_) => Ok(()),
+            SearchStream::Preview(search) => search.abandon().await,
         }
     }
 
@@ -135,6 +141,8 @@ pub enum Directory {
     Ldap(ldap::LdapDirectory),
     /// A file.
     Ldif(ldif::LdifDirectory),
+    /// Another one as it would be after changes that are made in memory only.
+    Preview(PreviewDirectory),
 }
 
 /// What a directory is opened for.
@@ -155,11 +163,17 @@ impl Directory {
         }
     }
 
+    /// The directory as changes would make it: they are made in memory, and it stays as it is.
+    pub fn preview(self) -> Directory {
+        Directory::Preview(PreviewDirectory::new(self))
+    }
+
     /// What the server says of itself; for a file, what follows from its entries.
     pub fn root_dse(&self) -> &RootDse {
         match self {
             Directory::Ldap(d) => d.root_dse(),
             Directory::Ldif(d) => d.root_dse(),
+            Directory::Preview(d) => d.below().root_dse(),
         }
     }
 
@@ -168,6 +182,7 @@ impl Directory {
         match self {
             Directory::Ldap(d) => d.schema(),
             Directory::Ldif(d) => d.schema(),
+            Directory::Preview(d) => d.below().schema(),
         }
     }
 
@@ -176,12 +191,17 @@ impl Directory {
         match self {
             Directory::Ldap(d) => d.location(),
             Directory::Ldif(d) => d.location(),
+            Directory::Preview(d) => d.below().location(),
         }
     }
 
     /// Whether attributes that the schema does not know can be stored all the same: in a file they can.
     pub fn takes_unknown_attributes(&self) -> bool {
-        matches!(self, Directory::Ldif(_))
+        match self {
+            Directory::Ldap(_) => false,
+            Directory::Ldif(_) => true,
+            Directory::Preview(d) => d.below().takes_unknown_attributes(),
+        }
     }
 
     /// Begins a search.
@@ -189,6 +209,7 @@ impl Directory {
         match self {
             Directory::Ldap(d) => d.search(request).await.map(|s| SearchStream::Ldap(Box::new(s))),
             Directory::Ldif(d) => d.search(&request).map(|s| SearchStream::Ldif(Box::new(s))),
+            Directory::Preview(d) => d.search(request).await,
         }
     }
 
@@ -197,6 +218,7 @@ impl Directory {
         match self {
             Directory::Ldap(d) => d.read(dn, attributes).await,
             Directory::Ldif(d) => d.read(dn, attributes),
+            Directory::Preview(d) => d.read(dn, attributes).await,
         }
     }
 
@@ -205,26 +227,29 @@ impl Directory {
         match self {
             Directory::Ldap(d) => d.apply(change).await,
             Directory::Ldif(d) => d.apply(change),
+            Directory::Preview(d) => d.apply(change).await,
         }
     }
 
     /// Makes what was applied last: writes the file in one rename. A server's writes are there already.
     pub fn commit(&self) -> Result<(), DirectoryError> {
         match self {
-            Directory::Ldap(_) => Ok(()),
+            Directory::Ldap(_) | Directory::Preview(_) => Ok(()),
             Directory::Ldif(d) => d.commit(),
         }
     }
 
     /// Whether a change stays once [`Self::apply`] has returned; otherwise it does after [`Self::commit`].
     pub fn applies_at_once(&self) -> bool {
-        matches!(self, Directory::Ldap(_))
+        !matches!(self, Directory::Ldif(_))
     }
 
     /// Says goodbye. A server would notice anyway.
     pub async fn close(self) {
-        if let Directory::Ldap(d) = self {
-            d.close().await;
+        match self {
+            Directory::Ldap(d) => d.close().await,
+            Directory::Ldif(_) => {}
+            Directory::Preview(d) => Box::pin(d.below().clone().close()).await,
         }
     }
 }

@@ -163,10 +163,15 @@ impl<'a> Synced<'a> {
                 (tree.base.as_str(), Scope::Sub, format!("(|{}{base})", container::filter(vendor)))
             }
             Source::Container { dn } => {
+                // What was not seen of the containers may be missing here, or be here in their place.
+                self.references = tree.containers.references;
                 let key = container::key(dn, self.run.schema())?;
                 // Down to its bottom, unless all that lies deeper is known to be other containers'.
                 let flat = tree.containers.has_nested(&key)
                     && tree.inner_below(&key).await?.is_some_and(|inner| inner.is_empty());
+                if flat && let Some(inner) = tree.inner().await? {
+                    self.references += inner.references;
+                }
                 let scope = if flat { Scope::One } else { Scope::Sub };
                 (dn.as_str(), scope, EVERYTHING.to_owned())
             }
@@ -447,7 +452,7 @@ async fn refresh<W: Write>(
     output: &mut Output<'_, W>,
 ) -> anyhow::Result<Option<String>> {
     loop {
-        let (of, item) = output.or_stop(connection.next()).await??;
+        let (of, item) = output.or_stop(connection.next_in_time()).await??;
         if of != id {
             continue;
         }

@@ -31,6 +31,18 @@ const GUID: &str = "objectGUID";
 /// What every changed object is asked for, beside the stream's own attributes: whether it is gone, and, if its name or its
 /// place changed, these two.
 const ALWAYS: [&str; 5] = [GUID, "isDeleted", "lastKnownParent", "name", "parentGUID"];
+/// What a domain controller makes up when it is asked ([MS-ADTS] 3.1.1.4.5): it never changes by itself, and DirSync knows
+/// nothing of it.
+const CONSTRUCTED: [&str; 8] = [
+    "canonicalName",
+    "createTimeStamp",
+    "modifyTimeStamp",
+    "primaryGroupToken",
+    "structuralObjectClass",
+    "subSchemaSubEntry",
+    "tokenGroups",
+    "msDS-UserPasswordExpiryTimeComputed",
+];
 /// Where tombstones lie ([MS-ADTS] 6.1.1.4.2), below the naming context.
 const DELETED_OBJECTS: &str = "CN=Deleted Objects";
 /// A filter that no object passes.
@@ -193,6 +205,7 @@ impl<'a> DirSynced<'a> {
 
     fn dirsync_request(&self, filter: &str, cookie: Vec<u8>) -> SearchRequest {
         let mut attributes = self.run.attributes(&ALWAYS);
+        attributes.retain(|a| !CONSTRUCTED.iter().any(|c| c.eq_ignore_ascii_case(a)));
         // What a filter looks at decides whether an object belongs to the stream.
         if let Source::Search(s) = self.run.source
             && let Ok(filter) = singer_common::filter::Filter::parse(&s.filter)

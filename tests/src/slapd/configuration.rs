@@ -25,7 +25,7 @@ pidfile {dir}/slapd.pid
 argsfile {dir}/slapd.args
 modulepath /usr/lib/ldap
 moduleload back_mdb
-moduleload syncprov
+{load_syncprov}
 moduleload accesslog
 moduleload memberof
 moduleload refint
@@ -55,6 +55,12 @@ rootdn "{root}"
 database monitor
 rootdn "{root}"
 "#,
+            // Loaded, it says in the root DSE that the server has it, whether a database uses it or not.
+            load_syncprov = if self.options.syncprov.is_empty() && !self.options.accesslog {
+                ""
+            } else {
+                "moduleload syncprov"
+            },
             ca = tls.ca.display(),
             cert = tls.server_cert.display(),
             key = tls.server_key.display(),
@@ -91,14 +97,15 @@ maxsize 4294967296
 dbnosync
 index objectClass,uid,cn,mail,member,memberUid,entryCSN,entryUUID,modifyTimestamp eq
 lastmod on
+{access}
 access to attrs=userPassword by self write by anonymous auth by dn.exact="{root}" write by * none
 access to * by dn.exact="uid=reader,ou=people,{suffix}" read by self write by users read by anonymous read
 limits dn.exact="uid=replica,ou=people,{suffix}" size=unlimited time=unlimited
 {database}
-overlay syncprov
-syncprov-checkpoint 100 1
-syncprov-sessionlog 10000
+{syncprov}
 "#,
+            access = self.options.access,
+            syncprov = self.options.syncprov,
             database = self.options.database_conf,
         )
         .unwrap();

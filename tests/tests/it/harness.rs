@@ -32,6 +32,30 @@ fn slapd_starts_answers_restarts_dies_and_stops() {
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "slapd is gone");
 }
 
+#[test]
+fn slapd_takes_another_directory_in_place_of_its_own() {
+    let mut slapd = Slapd::start(SlapdOptions::with_users());
+    let backup = slapd.slapcat();
+    let before = slapd.dump_attributes(&["*", "+"]);
+    let suffix = slapd.suffix().to_owned();
+    let mut session = slapd.ldapmodify_session();
+    let mut stdin = session.stdin.take().unwrap();
+    write!(stdin, "dn: uid=alice,ou=people,{suffix}\nchangetype: delete\n\n").unwrap();
+    stdin.flush().unwrap();
+    // Applied at once, not when the input ends.
+    for _ in 0..500 {
+        if slapd.dump().len() == before.len() - 1 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert_eq!(slapd.dump().len(), before.len() - 1);
+    drop(stdin);
+    assert!(session.wait().unwrap().success());
+    slapd.reload(&backup);
+    assert_same("before", &before, "from the backup", &slapd.dump_attributes(&["*", "+"]));
+}
+
 /// slapcat has all that is stored; ldapsearch adds what the server computes.
 fn without_operational_noise(slapd: &Slapd) -> ldap_tests::ldif::Tree {
     let mut tree = parse(&slapd.slapcat());

@@ -122,6 +122,10 @@ fn a_sample_is_larger_than_the_limit_where_it_is_asked_to_be() {
     assert!(!found, "the sample ends before");
     assert_eq!(limits(&searches, "Contacts"), [901]);
     assert_eq!(limits(&searches, "More"), [901]);
+    // So many are not to wait in memory.
+    let (found, searches) = sampled(5_000);
+    assert!(found);
+    assert_eq!(limits(&searches, "Contacts"), [0, 0]);
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod policies;
 mod provider;
 mod regressions;
 mod rejects;
+mod replication;
 mod report;
 mod streams;
 mod support;

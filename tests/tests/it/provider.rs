@@ -1,15 +1,24 @@
 //! Content synchronisation with a server that says what the RFC allows and no server here ever says, or what no server may
 //! say at all.
 
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ldap_tests::fake::ber::{Tag, octets, tagged};
 use ldap_tests::fake::provider::{
     Answer, Provider, SUFFIX, boolean, changed, done, id_set, info, sync_done, uuid,
 };
 use ldap_tests::fake::{Fake, message, reference, result};
 use ldap_tests::run::{Output, Run};
+use ldap_tests::server::scratch;
+use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
-use crate::support::no_panic;
+use crate::support::{discover, no_panic, people, tap_config, unit, with};
+
+type Script = fn(i64) -> Vec<Vec<u8>>;
+type Octets = fn(i64) -> Vec<u8>;
 
 /// A first read of two entries.
 fn first() -> Answer {
@@ -75,7 +84,7 @@ fn deletions_come_in_every_form() {
 
 #[test]
 fn what_only_says_who_is_still_there_is_a_resync() {
-    let present: [fn(i64) -> Vec<Vec<u8>>; 4] = [
+    let present: [Script; 4] = [
         |id| vec![id_set(id, false, &[1]), sync_done(id, "c2", false)],
         |id| vec![changed(id, 0, 1, "one"), sync_done(id, "c2", false)],
         |id| vec![info(id, 2, &[octets(b"c2"), boolean(false)]), info(id, 1, &[]), sync_done(id, "c2", true)],
@@ -96,7 +105,7 @@ fn what_only_says_who_is_still_there_is_a_resync() {
 #[test]
 fn a_server_that_always_asks_for_a_refresh_is_a_failure_and_no_loop() {
     // e-syncRefreshRequired is 4096: an ENUMERATED of two octets.
-    let required: fn(i64) -> Vec<Vec<u8>> = |id| {
+    let required: Script = |id| {
         let parts = [tagged(Tag::ENUMERATED, &[0x10, 0]), octets(b""), octets(b"again")].concat();
         vec![message(id, tagged(Tag::application(5).constructed(), &parts), &[])]
     };
@@ -123,7 +132,7 @@ fn what_is_no_ldap_ends_the_run_with_what_came_before_and_the_old_position() {
         let parts = [tagged(Tag::ENUMERATED, &[52]), octets(b""), octets(b"maintenance"), name].concat();
         message(0, tagged(Tag::application(24).constructed(), &parts), &[])
     };
-    let cases: [(&str, fn(i64) -> Vec<u8>); 6] = [
+    let cases: [(&str, Octets); 6] = [
         ("maintenance", goodbye),
         ("not LDAP", |_| b"GET / HTTP/1.1\r\n\r\n".to_vec()),
         // An indefinite length, a length of almost 4 GiB, and a message that ends within itself.
@@ -167,6 +176,14 @@ fn what_nobody_asked_for_is_passed_over() {
 }
 
 #[test]
+fn a_server_that_falls_silent_is_not_waited_for_for_ever() {
+    let fake = Fake::start(Provider::new(vec![Box::new(|id| vec![changed(id, 1, 1, "one")])]));
+    let config = with(&config(&fake), &json!({"operation_timeout_seconds": 1}));
+    let output = Run::tap(&config).run().exits(1).says("no answer within 1 s (operation_timeout_seconds)");
+    assert!(output.of_type("ACTIVATE_VERSION").is_empty() && output.of_type("STATE").is_empty());
+}
+
+#[test]
 fn an_error_at_the_end_of_a_first_read_concludes_nothing() {
     // timeLimitExceeded, sizeLimitExceeded, busy.
     for code in [3, 4, 51] {
@@ -177,4 +194,72 @@ fn an_error_at_the_end_of_a_first_read_concludes_nothing() {
         assert!(output.of_type("ACTIVATE_VERSION").is_empty());
         assert!(output.of_type("STATE").is_empty());
     }
+}
+
+#[test]
+fn a_position_in_the_changes_of_several_providers_is_kept_as_it_is() {
+    let entry = |n: u8| {
+        format!(
+            "dn: ou=of{n},dc=example,dc=test\nobjectClass: organizationalUnit\nou: of{n}\n\
+             entryCSN: 2026010100000{n}.000000Z#000000#00{n}#000000\n\n"
+        )
+    };
+    let slapd = Slapd::start(SlapdOptions::default().seed(entry(1) + &entry(2)));
+    let streams = json!({"schemas": [{"name": "all", "replication_method": "LOG_BASED", "attributes": ["ou", "description"]}]});
+    let run = || Run::tap(&with(&tap_config(&slapd), &streams));
+    let first = run().run().succeeds();
+    let state = first.of_type("STATE").last().unwrap()["value"].clone();
+    let cookie = |state: &Value| {
+        let text = state["bookmarks"]["all"]["cookie"].as_str().unwrap();
+        String::from_utf8(STANDARD.decode(text).unwrap()).unwrap()
+    };
+    assert!(cookie(&state).contains("#001#") && cookie(&state).contains("#002#"), "{}", cookie(&state));
+    slapd.ldapmodify("dn: ou=of1,dc=example,dc=test\nchangetype: modify\nadd: description\ndescription: x\n");
+    let second = run().file("--state", &state).run().succeeds();
+    assert_eq!(second.records(None).len(), 1);
+    let state = second.of_type("STATE").last().unwrap()["value"].clone();
+    assert!(cookie(&state).contains("#002#"), "the other provider's part stays: {}", cookie(&state));
+    assert!(run().file("--state", &state).run().succeeds().records(None).is_empty());
+}
+
+#[test]
+fn with_an_index_of_keys_a_container_tells_of_its_own_deletions_only() {
+    let unit = |name: &str| unit(&format!("ou={name},dc=example,dc=test"));
+    let of = |name: &str| {
+        people(2, &format!("ou={name},dc=example,dc=test"))
+            .replace("uid=person", &format!("uid={name}"))
+            .replace("uid: person", &format!("uid: {name}"))
+    };
+    let slapd = Slapd::start(SlapdOptions::default().seed(unit("a") + &unit("b") + &of("a") + &of("b")));
+    let mut catalog = discover(&tap_config(&slapd));
+    for stream in catalog["streams"].as_array_mut().unwrap() {
+        stream["metadata"][0]["metadata"]["replication-method"] = json!("LOG_BASED");
+    }
+    let state_dir = scratch();
+    let settings = json!({"track_deletions": true, "state_dir": state_dir.path()});
+    let run = || Run::tap(&with(&tap_config(&slapd), &settings)).file("--catalog", &catalog);
+    let first = run().run().succeeds();
+    let state = first.of_type("STATE").last().unwrap()["value"].clone();
+    slapd.ldapmodify(
+        "dn: uid=a0,ou=a,dc=example,dc=test\nchangetype: delete\n\n\
+         dn: uid=b0,ou=b,dc=example,dc=test\nchangetype: modify\nreplace: sn\nsn: other\n\n\
+         dn: uid=b1,ou=b,dc=example,dc=test\nchangetype: modrdn\nnewrdn: uid=b1\ndeleteoldrdn: 1\n\
+         newsuperior: ou=a,dc=example,dc=test\n",
+    );
+    let second = run().file("--state", &state).run().succeeds();
+    let told: BTreeSet<String> = second
+        .of_type("RECORD")
+        .iter()
+        .map(|m| {
+            let gone = if m["record"]["_sdc_deleted_at"].is_null() { "" } else { "-" };
+            format!("{} {gone}{}", m["stream"].as_str().unwrap(), m["record"]["dn"].as_str().unwrap())
+        })
+        .collect();
+    let expected = [
+        "a -uid=a0,ou=a,dc=example,dc=test",
+        "a uid=b1,ou=a,dc=example,dc=test",
+        "b -uid=b1,ou=b,dc=example,dc=test",
+        "b uid=b0,ou=b,dc=example,dc=test",
+    ];
+    assert_eq!(told, expected.map(str::to_owned).into());
 }

@@ -8,7 +8,7 @@ use ldap_tests::ds389::{Ds389, Ds389Options};
 use ldap_tests::ldif::{assert_same, normalize_dn, parent, parse_file};
 use ldap_tests::run::{Output, Run, pipe};
 use ldap_tests::samba::Samba;
-use ldap_tests::server::{Server, fixture, scratch};
+use ldap_tests::server::{Server, fixture, scratch, tool};
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -316,6 +316,54 @@ fn openldap_sends_each_entry_once() {
     assert!(sent <= most, "{sent} entries for {} records; {most} would do", there.len());
 }
 
+/// The entries below the suffix that pass a filter.
+fn passing(server: &Server, bind_dn: &str, password: &str, filter: &str) -> BTreeSet<String> {
+    let output = std::process::Command::new(tool("ldapsearch"))
+        .args(["-x", "-LLL", "-o", "ldif-wrap=no", "-H", &server.ldap_uri(), "-D", bind_dn, "-w", password])
+        .args(["-b", server.suffix(), filter, "1.1"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().filter_map(|l| l.strip_prefix("dn: ")).map(normalize_dn).collect()
+}
+
+/// What the tap relies on where it asks a server which entries have others below them.
+#[test]
+fn servers_know_which_entries_have_others_below_them() {
+    let slapd = slapd();
+    let ds389 = ds389();
+    let filters = [
+        (&*slapd as &Server, "(hasSubordinates=TRUE)"),
+        (&*ds389, "(&(numSubordinates=*)(numSubordinates>=1))"),
+    ];
+    for (server, filter) in filters {
+        let there = server.dump_attributes(&["1.1"]);
+        let above: BTreeSet<String> =
+            there.keys().map(|dn| parent(dn)).filter(|dn| there.contains_key(dn)).collect();
+        assert!(above.len() > 5, "{above:?}");
+        assert_eq!(passing(server, &server.admin_dn(), server.admin_password(), filter), above);
+    }
+}
+
+#[test]
+fn nothing_is_lost_where_the_server_does_not_let_one_see_what_has_entries_below() {
+    let ldif =
+        nested(20, ["device"; 2], &format!("ou=outer,{SUFFIX}"), &format!("ou=inner,ou=outer,{SUFFIX}"));
+    let server = Ds389::start(&Ds389Options::default().seed(ldif));
+    server.ldapmodify(format!(
+        "dn: {SUFFIX}\nchangetype: modify\nreplace: aci\naci: (targetattr != \"numSubordinates || hasSubordinates\")\
+         (version 3.0; acl \"read\"; allow (read,search,compare) userdn=\"ldap:///all\";)\n"
+    ));
+    let (dn, password) = (server.reader_dn(), ldap_tests::ds389::READER_PASSWORD);
+    let seen = ldap_tests::ldif::dump(&server.ldap_uri(), &dn, password, SUFFIX, &["hasSubordinates"]);
+    assert!(seen.len() > 80 && seen.values().all(BTreeMap::is_empty), "{seen:?}");
+    let reader = with(&tap_config(&server), &json!({"bind_dn": dn, "bind_password": password}));
+    let output = Run::tap(&reader).run().succeeds();
+    let emitted: BTreeSet<String> = records(&output).into_keys().collect();
+    assert_eq!(emitted, server.dump_attributes(&["1.1"]).into_keys().collect());
+}
+
 #[test]
 fn active_directory_sends_each_entry_once() {
     let server = samba();
@@ -463,7 +511,7 @@ fn active_directory_types_are_what_they_mean() {
 }
 
 /// [MS-DTYP] 2.3.4: three little-endian groups, then octets as they are.
-fn guid_text(octets: &[u8]) -> String {
+pub(crate) fn guid_text(octets: &[u8]) -> String {
     let order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
     assert_eq!(octets.len(), 16);
     let mut text = String::new();

@@ -1,6 +1,7 @@
 //! Content synchronisation (RFC 4533): what changed and what was deleted since a cookie, and from then on as it happens.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -117,6 +118,7 @@ pub struct SyncConnection {
     connection: Connection,
     manages_dsa_it: bool,
     referrals: Referrals,
+    operation_timeout: Duration,
     running: HashMap<i64, String>,
     /// Items of a message that had several.
     ready: Vec<(i64, SyncItem)>,
@@ -130,6 +132,7 @@ impl LdapDirectory {
             connection,
             manages_dsa_it: self.manages_dsa_it(),
             referrals: self.config().referrals,
+            operation_timeout: self.config().operation_timeout,
             running: HashMap::new(),
             ready: Vec::new(),
         })
@@ -186,6 +189,20 @@ impl SyncConnection {
                 self.running.remove(&id);
             }
             self.ready.extend(items.into_iter().map(|i| (id, i)));
+        }
+    }
+
+    /// The same, for a refresh: the server has to go on within `operation_timeout_seconds`. What persists may be silent for
+    /// as long as nothing changes.
+    pub async fn next_in_time(&mut self) -> Result<(i64, SyncItem), DirectoryError> {
+        let limit = self.operation_timeout;
+        match tokio::time::timeout(limit, self.next()).await {
+            Ok(next) => next,
+            Err(_) => Err(DirectoryError::Timeout {
+                operation: "synchronisation",
+                dn: self.running.values().next().cloned().unwrap_or_default(),
+                seconds: limit.as_secs(),
+            }),
         }
     }
 

@@ -18,6 +18,8 @@ use crate::entry::{Attribute, Entry};
 pub(super) const PAGED_RESULTS: &str = "1.2.840.113556.1.4.319";
 /// So many pages in a row without an entry, and the server is going round in circles.
 const MAX_EMPTY_PAGES: u32 = 1000;
+/// The most entries that may come without pages, and wait in memory: larger samples are read by pages.
+const LARGEST_UNPAGED: u32 = 5_000;
 const OPERATION: &str = "search";
 
 type Page = SearchStream<'static, String, Vec<String>>;
@@ -68,13 +70,9 @@ impl LdapSearch {
             Paging::AtMost(limit) => configured.min(limit.max(1)),
             Paging::Off => 0,
         };
+        let most = directory.size_limit().load(Ordering::Relaxed).min(LARGEST_UNPAGED);
         let limit = match request.paging {
-            Paging::AtMost(limit)
-                if request.scope != Scope::Base
-                    && limit <= directory.size_limit().load(Ordering::Relaxed) =>
-            {
-                limit
-            }
+            Paging::AtMost(limit) if request.scope != Scope::Base && limit <= most => limit,
             _ => 0,
         };
         Self {

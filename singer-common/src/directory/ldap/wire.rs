@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -30,6 +31,9 @@ const NOTICE_OF_DISCONNECTION: &str = "1.3.6.1.4.1.1466.20036";
 /// The largest message taken: larger than any entry a server allows (slapd's sockbuf_max_incoming_auth is 4 MiB), small
 /// enough that a length made up by an attacker does not fill the memory.
 const MAX_MESSAGE: usize = 256 * 1024 * 1024;
+/// After so much silence the other side is asked whether it is still there.
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
 /// What one read from the socket takes at least.
 const READ: usize = 64 * 1024;
 
@@ -76,6 +80,8 @@ impl Connection {
             ServerUrl::Ldap { host, port, tls } => {
                 let tcp = TcpStream::connect((host.as_str(), *port)).await.map_err(io)?;
                 tcp.set_nodelay(true).map_err(io)?;
+                // Whoever waits for changes sends nothing: a peer that vanished would never be noticed.
+                SockRef::from(&tcp).set_tcp_keepalive(&KEEPALIVE).map_err(io)?;
                 if *tls {
                     Self::new(Box::new(handshake(config, host, tcp).await.map_err(&refused)?), &url)
                 } else if config.tls.start_tls {

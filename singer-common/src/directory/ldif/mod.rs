@@ -96,6 +96,18 @@ impl LdifDirectory {
         })
     }
 
+    /// Entries in memory alone, none to begin with.
+    pub(super) fn in_memory(schema: Arc<Schema>, root_dse: RootDse, location: &str) -> Self {
+        let store = Mutex::new(Store::new(false));
+        let (path, location, format) = (PathBuf::new(), location.to_owned(), LdifFormat::Content);
+        Self { shared: Arc::new(Shared { path, location, root_dse, schema, format, store }) }
+    }
+
+    /// Takes an entry as it is, wherever it stands.
+    pub(super) fn insert(&self, entry: Entry) -> Result<(), DirectoryError> {
+        self.store().load(entry)
+    }
+
     /// What follows from the entries.
     pub fn root_dse(&self) -> &RootDse {
         &self.shared.root_dse

@@ -177,7 +177,7 @@ pub(super) fn external_bind() -> Vec<u8> {
         w.constructed(0xa3, |w| {
             w.octets("EXTERNAL");
             w.octets("");
-        })
+        });
     })
 }
 

@@ -1,0 +1,318 @@
+//! A directory as it would be: changes are made in memory only, on top of one that is read and never written.
+//!
+//! An entry is taken into memory, whole, when it is changed for the first time; what is not changed is read from below each
+//! time. So memory grows with the entries that are changed, not with the directory.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::ldif::LdifDirectory;
+use super::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, SearchStream};
+use crate::change::Change;
+use crate::dn::{DnKey, split};
+use crate::entry::Entry;
+use crate::schema::Schema;
+
+/// What an entry is asked for when it is taken into memory.
+const WHOLE: &[&str] = &["*"];
+const EVERYTHING: &str = "(objectClass=*)";
+
+/// A directory on top of another. Clones share their changes.
+#[derive(Debug, Clone)]
+pub struct PreviewDirectory {
+    below: Box<Directory>,
+    /// What is other than below, and what stands next to it.
+    changed: LdifDirectory,
+    /// The names that are looked up in `changed` alone, whether they are there or not.
+    known: Arc<Mutex<BTreeSet<DnKey>>>,
+}
+
+impl PreviewDirectory {
+    /// Nothing is changed yet.
+    pub fn new(below: Directory) -> Self {
+        let changed =
+            LdifDirectory::in_memory(below.schema().clone(), below.root_dse().clone(), below.location());
+        Self { below: Box::new(below), changed, known: Arc::default() }
+    }
+
+    /// The directory below.
+    pub fn below(&self) -> &Directory {
+        &self.below
+    }
+
+    fn schema(&self) -> &Schema {
+        self.below.schema()
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeSet<DnKey>> {
+        // A panic elsewhere leaves the set whole.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn key(&self, dn: &str) -> Result<DnKey, DirectoryError> {
+        DnKey::parse(dn, self.schema()).map_err(|e| DirectoryError::Protocol {
+            operation: "preview",
+            dn: dn.to_owned(),
+            reason: e.to_string(),
+        })
+    }
+
+    /// Reads one entry; `None` when there would be none of that name.
+    pub async fn read(&self, dn: &str, attributes: &[&str]) -> Result<Option<Entry>, DirectoryError> {
+        let is_known = self.known().contains(&self.key(dn)?);
+        if is_known {
+            self.changed.read(dn, attributes)
+        } else {
+            Box::pin(self.below.read(dn, attributes)).await
+        }
+    }
+
+    /// Begins a search: what is changed comes first.
+    pub async fn search(&self, request: SearchRequest) -> Result<SearchStream, DirectoryError> {
+        let base = self.key(&request.base)?;
+        let (known, base_is_known) = {
+            let known = self.known();
+            (known.clone(), known.contains(&base))
+        };
+        let changed = self.changed.search(&request);
+        let base_is_there = !base_is_known || changed.is_ok();
+        if !base_is_there {
+            return changed.map(|s| SearchStream::Ldif(Box::new(s)));
+        }
+        let below = if base_is_known && request.scope == Scope::Base {
+            None
+        } else {
+            match Box::pin(self.below.search(request)).await {
+                // It would be made by a change.
+                Err(e) if base_is_known && e.is_no_such_object() => None,
+                below => Some(Box::new(below?)),
+            }
+        };
+        let changed = changed.ok().map(Box::new);
+        let schema = self.below.schema().clone();
+        let search = PreviewSearch { changed, below, known, schema, base_is_known };
+        Ok(SearchStream::Preview(Box::new(search)))
+    }
+
+    /// Carries out one change, in memory.
+    pub async fn apply(&self, change: &Change) -> Result<(), DirectoryError> {
+        let dn = change.dn();
+        self.take_in(dn).await?;
+        match change {
+            Change::Modify { .. } => {}
+            Change::Add(_) => self.take_in_parent(dn).await?,
+            Change::Delete { .. } => self.take_in_below(dn, Scope::One, 1).await?,
+            Change::Rename { new_rdn, new_superior, .. } => {
+                self.take_in_below(dn, Scope::Sub, usize::MAX).await?;
+                let parent = match new_superior {
+                    Some(superior) => superior.clone(),
+                    None => parent(dn).unwrap_or_default(),
+                };
+                self.take_in(&parent).await?;
+                let destination = format!("{new_rdn},{parent}");
+                self.take_in(&destination).await?;
+                self.changed.apply(change)?;
+                return self.know_below(&destination);
+            }
+        }
+        self.changed.apply(change)
+    }
+
+    /// Takes an entry into memory, or that it is not there.
+    async fn take_in(&self, dn: &str) -> Result<(), DirectoryError> {
+        let key = self.key(dn)?;
+        if key.is_root() || self.known().contains(&key) {
+            return Ok(());
+        }
+        let entry = Box::pin(self.below.read(dn, WHOLE)).await?;
+        self.insert(key, entry).await
+    }
+
+    async fn insert(&self, key: DnKey, entry: Option<Entry>) -> Result<(), DirectoryError> {
+        if let Some(mut entry) = entry {
+            Box::pin(self.below.complete_ranges(&mut entry)).await?;
+            self.changed.insert(entry)?;
+        }
+        self.known().insert(key);
+        Ok(())
+    }
+
+    /// Entries that moved with one that was renamed are known under their new names, too.
+    fn know_below(&self, dn: &str) -> Result<(), DirectoryError> {
+        let mut search = self.changed.search(&SearchRequest::new(dn, Scope::Sub, EVERYTHING, &["1.1"]))?;
+        while let Some(item) = search.advance() {
+            if let SearchItem::Entry(entry) = item {
+                let key = self.key(&entry.dn)?;
+                self.known().insert(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// What lies above has to be there for an entry to be added.
+    async fn take_in_parent(&self, dn: &str) -> Result<(), DirectoryError> {
+        match parent(dn) {
+            Some(parent) => self.take_in(&parent).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes in up to `most` entries below one that are still there below.
+    async fn take_in_below(&self, dn: &str, scope: Scope, most: usize) -> Result<(), DirectoryError> {
+        let request = SearchRequest::new(dn, scope, EVERYTHING, WHOLE);
+        let mut search = match Box::pin(self.below.search(request)).await {
+            // It is there by a change only.
+            Err(e) if e.is_no_such_object() => return Ok(()),
+            search => search?,
+        };
+        let mut taken = 0;
+        while taken < most {
+            let next = match Box::pin(search.next()).await {
+                Err(e) if e.is_no_such_object() => return Ok(()),
+                next => next?,
+            };
+            let Some(item) = next else { return Ok(()) };
+            let SearchItem::Entry(entry) = item else { continue };
+            let key = self.key(&entry.dn)?;
+            if !self.known().contains(&key) {
+                self.insert(key, Some(entry)).await?;
+                taken += 1;
+            }
+        }
+        Box::pin(search.abandon()).await
+    }
+}
+
+fn parent(dn: &str) -> Option<String> {
+    let parts = split(dn).ok()?;
+    parts.get(1..).filter(|p| !p.is_empty()).map(|p| p.join(","))
+}
+
+/// A search of what is changed, and then of what is not.
+#[derive(Debug)]
+pub struct PreviewSearch {
+    changed: Option<Box<super::ldif::LdifSearch>>,
+    below: Option<Box<SearchStream>>,
+    known: BTreeSet<DnKey>,
+    schema: Arc<Schema>,
+    /// Whether the base is there by a change, or may be: then it is no error that it is not there below.
+    base_is_known: bool,
+}
+
+impl PreviewSearch {
+    /// The next item; `None` once the answer is complete.
+    pub async fn next(&mut self) -> Result<Option<SearchItem>, DirectoryError> {
+        if let Some(changed) = &mut self.changed {
+            match changed.advance() {
+                Some(item) => return Ok(Some(item)),
+                None => self.changed = None,
+            }
+        }
+        while let Some(below) = &mut self.below {
+            match Box::pin(below.next()).await {
+                Err(e) if self.base_is_known && e.is_no_such_object() => self.below = None,
+                Err(e) => return Err(e),
+                Ok(Some(SearchItem::Entry(entry))) => {
+                    let is_known =
+                        DnKey::parse(&entry.dn, &self.schema).is_ok_and(|key| self.known.contains(&key));
+                    if !is_known {
+                        return Ok(Some(SearchItem::Entry(entry)));
+                    }
+                }
+                Ok(item) => return Ok(item),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Ends the search before its end.
+    pub(super) async fn abandon(self) -> Result<(), DirectoryError> {
+        match self.below {
+            Some(below) => Box::pin(below.abandon()).await,
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::change::{Modification, ModificationKind};
+    use crate::directory::Access;
+    use crate::entry::Attribute;
+
+    const TREE: &str = "dn: dc=x\nobjectClass: domain\ndc: x\n\n\
+        dn: ou=a,dc=x\nobjectClass: organizationalUnit\nou: a\n\n\
+        dn: cn=one,ou=a,dc=x\nobjectClass: device\ncn: one\n\n\
+        dn: cn=two,ou=a,dc=x\nobjectClass: device\ncn: two\n";
+
+    async fn names(directory: &Directory, base: &str, scope: Scope) -> Vec<String> {
+        let mut search =
+            directory.search(SearchRequest::new(base, scope, EVERYTHING, &["1.1"])).await.unwrap();
+        let mut found = Vec::new();
+        while let Some(entry) = search.next_entry().await.unwrap() {
+            found.push(entry.dn);
+        }
+        found.sort();
+        found
+    }
+
+    fn device(dn: &str) -> Change {
+        let class = Attribute::new("objectClass", vec![b"device".to_vec()]);
+        Change::Add(Entry { dn: dn.into(), attributes: vec![class] })
+    }
+
+    #[tokio::test]
+    async fn what_would_be_is_seen_and_what_is_stays() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(TREE.as_bytes()).unwrap();
+        let below = Directory::Ldif(LdifDirectory::open(file.path(), Access::Read).unwrap());
+        let before = names(&below, "dc=x", Scope::Sub).await;
+        let preview = Directory::preview(below.clone());
+        assert_eq!(names(&preview, "dc=x", Scope::Sub).await, before);
+
+        let modify = |values: &[&[u8]]| Change::Modify {
+            dn: "cn=one,ou=a,dc=x".into(),
+            changes: vec![Modification::new(
+                ModificationKind::Add,
+                "description",
+                values.iter().map(|v| v.to_vec()).collect(),
+            )],
+        };
+        preview.apply(&modify(&[b"x"])).await.unwrap();
+        let one = preview.read("CN=one,ou=a,dc=x", &["description"]).await.unwrap().unwrap();
+        assert_eq!(one.first_text("description"), Some("x"));
+        assert_eq!(
+            preview.apply(&modify(&[b"x"])).await.unwrap_err().code(),
+            Some(20),
+            "a second change sees the first"
+        );
+
+        let code = |result: Result<(), DirectoryError>| result.unwrap_err().code().unwrap();
+        assert_eq!(code(preview.apply(&device("cn=two,ou=a,dc=x")).await), 68);
+        assert_eq!(code(preview.apply(&device("cn=x,ou=none,dc=x")).await), 32);
+        assert_eq!(code(preview.apply(&Change::Delete { dn: "ou=a,dc=x".into() }).await), 66);
+        for name in ["cn=one", "cn=two"] {
+            preview.apply(&Change::Delete { dn: format!("{name},ou=a,dc=x") }).await.unwrap();
+        }
+        assert_eq!(code(preview.apply(&Change::Delete { dn: "cn=one,ou=a,dc=x".into() }).await), 32);
+        assert_eq!(names(&preview, "ou=a,dc=x", Scope::One).await, [""; 0]);
+        preview.apply(&device("cn=three,ou=a,dc=x")).await.unwrap();
+        preview
+            .apply(&Change::Rename {
+                dn: "ou=a,dc=x".into(),
+                new_rdn: "ou=b".into(),
+                delete_old_rdn: true,
+                new_superior: None,
+            })
+            .await
+            .unwrap();
+        assert_eq!(names(&preview, "dc=x", Scope::Sub).await, ["cn=three,ou=b,dc=x", "dc=x", "ou=b,dc=x"]);
+        assert_eq!(names(&preview, "ou=b,dc=x", Scope::One).await, ["cn=three,ou=b,dc=x"]);
+        assert!(preview.read("ou=a,dc=x", &["1.1"]).await.unwrap().is_none());
+        assert!(preview.search(SearchRequest::new("ou=a,dc=x", Scope::Sub, EVERYTHING, &[])).await.is_err());
+        assert_eq!(names(&below, "dc=x", Scope::Sub).await, before, "nothing was written");
+    }
+}

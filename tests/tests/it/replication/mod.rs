@@ -1,0 +1,18 @@
+//! Replication: what changed and what is gone, from every kind of server, by every method it offers.
+
+mod busy;
+mod follow;
+mod kill;
+mod kind;
+mod live;
+mod loops;
+mod mirror;
+mod model;
+mod names;
+mod quiet;
+mod refused;
+mod rng;
+mod states;
+mod table;
+mod upsets;
+mod world;

@@ -1,0 +1,88 @@
+//! Entries that get another name, or do not, when something above them changes.
+
+use std::collections::BTreeSet;
+
+use ldap_tests::run::Output;
+use serde_json::{Value, json};
+
+use super::kind::{Directory, Kind};
+use super::mirror::{Method, Mirror};
+use crate::support::{people, unit};
+
+const METHODS: [(Kind, Method); 7] = [
+    (Kind::OpenLdap, Method::Log),
+    (Kind::OpenLdap, Method::By("entryCSN")),
+    (Kind::OpenLdap, Method::By("modifyTimestamp")),
+    (Kind::Ds389, Method::Log),
+    (Kind::Ds389, Method::By("entryusn")),
+    (Kind::ActiveDirectory, Method::Log),
+    (Kind::ActiveDirectory, Method::By("uSNChanged")),
+];
+
+fn dns(output: &Output) -> BTreeSet<&str> {
+    output.records(None).iter().filter_map(|r| r["dn"].as_str()).collect()
+}
+
+/// For each kind of server a directory, with 20 people below a unit, and a mirror by each method that has run.
+fn each(mut test: impl FnMut(&Directory, &mut Mirror, Method, &str)) {
+    for kind in [Kind::OpenLdap, Kind::Ds389, Kind::ActiveDirectory] {
+        let directory = Directory::start(kind);
+        let suffix = directory.suffix().to_owned();
+        directory.ldapadd(unit(&format!("ou=people,{suffix}")));
+        let class = if kind == Kind::ActiveDirectory { "computer" } else { "inetOrgPerson" };
+        let ldif = people(20, &format!("ou=people,{suffix}")).replace("inetOrgPerson", class);
+        directory.ldapadd(ldif.replace("dn: uid=", "dn: cn=").replace("cn: Person ", "cn: person"));
+        for (_, method) in METHODS.iter().filter(|(of, _)| *of == kind) {
+            let mut mirror = Mirror::new(&directory, &suffix, *method);
+            mirror.set_stream("attributes", json!(["cn", "sn", "description"]));
+            mirror.run();
+            std::thread::sleep(std::time::Duration::from_millis(1_100));
+            mirror.run();
+            test(&directory, &mut mirror, *method, &suffix);
+        }
+    }
+}
+
+#[test]
+fn a_change_of_what_is_above_is_one_record() {
+    each(|directory, mirror, method, suffix| {
+        for (n, dn) in [suffix.to_owned(), format!("ou=people,{suffix}")].iter().enumerate() {
+            let ldif =
+                format!("dn: {dn}\nchangetype: modify\nreplace: description\ndescription: {n}{method:?}\n");
+            directory.ldapmodify(ldif);
+            let output = mirror.run();
+            assert_eq!(dns(&output).len(), 1, "{method:?}, {dn}: {:?}", dns(&output));
+        }
+    });
+}
+
+#[test]
+fn what_lies_below_a_renamed_person_has_its_new_name() {
+    let mut last = "cn=person3".to_owned();
+    each(|directory, mirror, method, suffix| {
+        let kind = directory.kind();
+        let class = if kind == Kind::ActiveDirectory { "serviceConnectionPoint" } else { "device" };
+        let device = format!("cn=device{}", mirror.records);
+        if method == Method::Log {
+            "cn=person3".clone_into(&mut last);
+        }
+        let new = format!("cn=renamed{}", mirror.records);
+        directory.ldapadd(format!(
+            "dn: {device},{last},ou=people,{suffix}\nobjectClass: {class}\n{}\n",
+            device.replace('=', ": ")
+        ));
+        mirror.run();
+        directory.ldapmodify(format!(
+            "dn: {last},ou=people,{suffix}\nchangetype: modrdn\nnewrdn: {new}\ndeleteoldrdn: 1\n"
+        ));
+        last.clone_from(&new);
+        let output = mirror.run();
+        let wanted = format!("{device},{new},ou=people,{suffix}").to_lowercase();
+        assert!(
+            dns(&output).iter().any(|dn| dn.to_lowercase() == wanted),
+            "{method:?}: {wanted} is not among {:?}",
+            dns(&output)
+        );
+        assert!(output.records(None).iter().all(|r| r["_sdc_deleted_at"] == Value::Null));
+    });
+}
