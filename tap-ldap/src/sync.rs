@@ -93,11 +93,12 @@ impl<'a> Sync<'a> {
             }
             if let Err(error) = result {
                 // What was read is right, only not complete.
-                output.writer.flush()?;
                 if error.is::<Interrupted>() {
-                    output.save()?;
+                    // Whoever was to read it may have been stopped first.
+                    let _ = output.save();
                     return Err(error);
                 }
+                output.writer.flush()?;
                 return Err(error.context(format!("stream `{}`", stream.tap_stream_id)));
             }
             output.state.currently_syncing = planned.get(n + 1).map(|(next, ..)| next.tap_stream_id.clone());

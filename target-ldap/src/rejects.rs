@@ -115,7 +115,7 @@ pub fn attribute_named(answer: &Answer, schema: &Schema) -> Option<String> {
             return Some(name.to_owned());
         }
     }
-    let mut parts = text.split(": ").flat_map(|p| p.rsplit(['\n', ' ']).next());
+    let mut parts = text.split(": ").filter_map(|p| p.rsplit(['\n', ' ']).next());
     // The last part has no colon behind it.
     let count = text.matches(": ").count();
     parts

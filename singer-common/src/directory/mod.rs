@@ -164,6 +164,7 @@ impl Directory {
     }
 
     /// The directory as changes would make it: they are made in memory, and it stays as it is.
+    #[must_use]
     pub fn preview(self) -> Directory {
         Directory::Preview(PreviewDirectory::new(self))
     }

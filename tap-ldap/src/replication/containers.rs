@@ -22,6 +22,8 @@ use crate::source::{EVERYTHING, Entries, Source};
 
 /// Tell whether entries lie below (X.501; 389 DS counts them, too).
 pub(crate) const BELOW: [&str; 2] = ["hasSubordinates", "numSubordinates"];
+/// What changed entries are asked for besides: these, and what they are.
+pub(crate) const OF_CHANGES: [&str; 3] = [BELOW[0], BELOW[1], container::CLASS];
 /// More containers than this are not watched: the bookmark would grow too large.
 const MOST: usize = 5_000;
 
@@ -68,12 +70,15 @@ pub(crate) async fn look(
     Ok((now, moved.into_iter().map(|(_, dn)| dn).collect()))
 }
 
-/// Whether an entry is a container that is watched, and has another name than it had. Its new one is noted.
-pub(crate) fn renamed(run: &StreamRun<'_>, entry: &Entry, names: &mut Names) -> bool {
-    let key = run.key_of(entry);
-    let Some(known) = key.first().and_then(|id| names.get_mut(id.as_str()?)) else { return false };
-    let name = short(&entry.dn);
-    std::mem::replace(known, name.clone()) != name
+/// The name that a watched container had.
+fn known_name<'n>(run: &StreamRun<'_>, entry: &Entry, names: &'n Names) -> Option<&'n String> {
+    let id = run.converter.value_of(entry, run.tree.ids.key.as_deref()?);
+    names.get(id.as_str()?)
+}
+
+/// Whether an entry is a container that is watched, and has another name than it had.
+pub(crate) fn is_renamed(run: &StreamRun<'_>, entry: &Entry, names: &Names) -> bool {
+    known_name(run, entry, names).is_some_and(|known| *known != short(&entry.dn))
 }
 
 fn short(dn: &str) -> String {
@@ -81,8 +86,16 @@ fn short(dn: &str) -> String {
 }
 
 /// Whether a changed entry that is no container has entries below it, which then may have another name, too.
-pub(crate) async fn has_below(run: &StreamRun<'_>, entry: &Entry) -> Result<bool, DirectoryError> {
-    if matches!(run.source, Source::Containers) || is_container(run, entry)? {
+pub(crate) async fn has_below(
+    run: &StreamRun<'_>,
+    entry: &Entry,
+    names: &Names,
+) -> Result<bool, DirectoryError> {
+    // Of those that are watched it is known whether they have another name.
+    if matches!(run.source, Source::Containers)
+        || known_name(run, entry, names).is_some()
+        || is_container(run, entry)?
+    {
         return Ok(false);
     }
     let [has, count] = BELOW;
@@ -127,7 +140,10 @@ pub(crate) async fn emit_below<W: Write>(
             // Gone again by now: what is gone is told by the log.
             Err(e) if e.is_no_such_object() => return Ok(()),
             entry => match entry? {
-                Some(entry) => run.emit(output, &entry)?,
+                Some(entry) => {
+                    run.emit(output, &entry)?;
+                    run.printed(&entry)?;
+                }
                 None => return Ok(()),
             },
         }

@@ -39,6 +39,9 @@ pub(crate) struct LogBookmark {
     pub fingerprint: String,
     /// What the rows of the last full read are marked with.
     pub version: i64,
+    /// Active Directory: the domain controller's highest update sequence number by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub highest_usn: Option<u64>,
     /// What the index of keys told so far (`track_deletions`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<Mark>,
@@ -77,6 +80,7 @@ impl LogBookmark {
         run: &mut StreamRun<'_>,
         output: &mut Output<'_, W>,
         cookie: &[u8],
+        highest_usn: Option<u64>,
         print: &str,
         containers: &Names,
     ) -> anyhow::Result<()> {
@@ -86,6 +90,7 @@ impl LogBookmark {
             cookie: BASE64.encode(cookie),
             fingerprint: print.to_owned(),
             version: run.version.unwrap_or_default(),
+            highest_usn,
             index: run.save_index()?,
             containers: containers.clone(),
         };
@@ -105,11 +110,9 @@ impl LogBookmark {
 pub(crate) struct Synced<'a> {
     pub run: StreamRun<'a>,
     print: String,
+    /// `None`: everything is to be read.
     cookie: Option<Vec<u8>>,
-    /// Whether this is a full read, which ends with ACTIVATE_VERSION.
-    full: bool,
     names: Names,
-    references: u64,
     /// On 389 DS: the stream's own filter, which is asked here.
     own_filter: Option<Filter>,
     /// What entries are asked for.
@@ -138,16 +141,33 @@ impl<'a> Synced<'a> {
         let print = fingerprint(run.tree, run.source, &run.attributes(&[]), "RFC 4533", "");
         let old = LogBookmark::begin(&mut run, output, &print)?;
         let cookie = old.as_ref().map(|b| b.cookie(&run.stream.tap_stream_id)).transpose()?;
-        Ok(Self {
+        let mut synced = Self {
             run,
             print,
-            full: cookie.is_none(),
             cookie,
             names: old.map(|o| o.containers).unwrap_or_default(),
-            references: 0,
             own_filter: None,
             attributes: Vec::new(),
-        })
+        };
+        if let Some(cookie) = &synced.cookie
+            && !synced.may_be_cookie(cookie)
+        {
+            synced.start_over("its cookie is none that this server gives");
+        }
+        Ok(synced)
+    }
+
+    /// Whether a server of this kind may have given a cookie. OpenLDAP takes one it does not understand for none at all, and
+    /// answers with everything as if it had changed: what is gone meanwhile would be missed.
+    fn may_be_cookie(&self, cookie: &[u8]) -> bool {
+        let is_csn = |cookie: &[u8]| cookie.windows(4).any(|part| part == b"csn=");
+        !cookie.is_empty()
+            && (self.run.tree.directory.root_dse().vendor != Vendor::OpenLdap || is_csn(cookie))
+    }
+
+    /// Whether everything is to be read.
+    pub(crate) fn is_to_be_read(&self) -> bool {
+        self.cookie.is_none()
     }
 
     /// The search that goes on from the stream's position.
@@ -163,15 +183,10 @@ impl<'a> Synced<'a> {
                 (tree.base.as_str(), Scope::Sub, format!("(|{}{base})", container::filter(vendor)))
             }
             Source::Container { dn } => {
-                // What was not seen of the containers may be missing here, or be here in their place.
-                self.references = tree.containers.references;
                 let key = container::key(dn, self.run.schema())?;
                 // Down to its bottom, unless all that lies deeper is known to be other containers'.
                 let flat = tree.containers.has_nested(&key)
                     && tree.inner_below(&key).await?.is_some_and(|inner| inner.is_empty());
-                if flat && let Some(inner) = tree.inner().await? {
-                    self.references += inner.references;
-                }
                 let scope = if flat { Scope::One } else { Scope::Sub };
                 (dn.as_str(), scope, EVERYTHING.to_owned())
             }
@@ -181,7 +196,7 @@ impl<'a> Synced<'a> {
         };
         let mut filter = Filter::parse(&filter)
             .map_err(|e| SettingsError::value("filter", e.to_string(), "an RFC 4515 filter"))?;
-        let mut attributes = self.run.attributes(&containers::BELOW);
+        let mut attributes = self.run.attributes(&containers::OF_CHANGES);
         if self.is_389() {
             // 389 DS does not tell of an entry that no longer passes the filter: it is asked for everything, and the
             // filter is looked at here.
@@ -214,13 +229,59 @@ impl<'a> Synced<'a> {
         }
     }
 
-    /// Forgets the position: everything is read anew, as a new version.
+    /// Forgets the position: everything is to be read, as a new version.
     pub(crate) fn start_over(&mut self, why: &str) {
         announce_resync(&self.run.stream.tap_stream_id, why);
         self.run.version = Some(new_version(self.run.version));
         self.cookie = None;
-        self.full = true;
         self.names = Names::new();
+    }
+
+    /// Reads everything. The position is taken first, so that what changes meanwhile is told once more by the next run: the
+    /// refresh of content synchronisation is no substitute, since slapd leaves out of it what was written after it began,
+    /// and it is not paged.
+    pub(crate) async fn read<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+        let position = self.position_now(output).await?;
+        let references = full::entries(&mut self.run, output).await?;
+        full::activate(&self.run, references, output)?;
+        if references == 0 {
+            self.run.emit_gone(output)?;
+        }
+        self.names = containers::look(&self.run, &Names::new()).await?.0;
+        self.cookie = Some(position);
+        self.note(output)
+    }
+
+    /// The cookie of now: of a refresh whose entries nobody looks at. OpenLDAP's says nothing of the filter, so that none has
+    /// to come.
+    async fn position_now<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<Vec<u8>> {
+        let directory = server(&self.run.tree.directory)?.clone();
+        let mut request = self.request(SyncMode::RefreshOnly).await?;
+        request.attributes = vec!["1.1".to_owned()];
+        request.cookie = None;
+        if directory.root_dse().vendor == Vendor::OpenLdap {
+            request.filter = Filter::equality("entryUUID", Uuid::nil().to_string());
+        }
+        let mut connection = output.or_stop(directory.sync_connection()).await??;
+        connection.start(&request).await?;
+        let mut cookie = None;
+        loop {
+            match output.or_stop(connection.next_in_time()).await??.1 {
+                SyncItem::Cookie(new) => cookie = Some(new),
+                SyncItem::End(Ok(())) => break,
+                SyncItem::End(Err(end)) => return Err(self.error(end).into()),
+                _ => {}
+            }
+        }
+        connection.close().await;
+        cookie.ok_or_else(|| {
+            DirectoryError::Protocol {
+                operation: "synchronisation",
+                dn: request.base,
+                reason: "the server says where its log is by no cookie (on OpenLDAP the syncprov overlay needs a contextCSN)".into(),
+            }
+            .into()
+        })
     }
 
     /// Carries out what an item says.
@@ -230,12 +291,9 @@ impl<'a> Synced<'a> {
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<Verdict> {
         match item {
-            SyncItem::Entry { state: SyncState::Present, .. } | SyncItem::Set { deleted: false, .. }
-                if !self.full =>
-            {
+            SyncItem::Entry { state: SyncState::Present, .. } | SyncItem::Set { deleted: false, .. } => {
                 return Ok(Verdict::Resync("the server's log no longer reaches back to the bookmark".into()));
             }
-            SyncItem::Entry { state: SyncState::Present, .. } | SyncItem::Set { deleted: false, .. } => {}
             SyncItem::Entry { state: SyncState::Changed, uuid, entry } => {
                 self.changed(uuid, entry, output).await?;
             }
@@ -250,20 +308,20 @@ impl<'a> Synced<'a> {
             }
             SyncItem::Cookie(cookie) => {
                 self.cookie = Some(cookie);
-                // Within a full read the server's cookie may already be that of the end.
-                if !self.full && output.is_due() {
+                if output.is_due() {
                     self.note(output)?;
                     output.save()?;
                 }
             }
             // 389 DS always names what was deleted, and asks for a refresh where it cannot; it only never says so.
-            SyncItem::PhaseEnd { names_deleted: false, .. } if !self.full && !self.is_389() => {
+            SyncItem::PhaseEnd { names_deleted: false, .. } if !self.is_389() => {
                 return Ok(Verdict::Resync("the server's log no longer reaches back to the bookmark".into()));
             }
             SyncItem::PhaseEnd { complete, .. } => {
                 return Ok(if complete { Verdict::Fresh } else { Verdict::Go });
             }
-            SyncItem::Reference(_) => self.references += 1,
+            // What it stands for is another server's: nothing is concluded from its absence.
+            SyncItem::Reference(_) => {}
             SyncItem::End(Ok(())) => return Ok(Verdict::Ended),
             SyncItem::End(Err(end)) => return self.failed(end),
         }
@@ -277,7 +335,7 @@ impl<'a> Synced<'a> {
     /// A changed entry as a search of the stream would give it. 389 DS tells of a change with the user attributes only,
     /// whatever was asked for; `None` where the entry is gone by now or another one has its name, which the log tells, too.
     async fn whole(&self, uuid: Uuid, entry: Entry) -> anyhow::Result<Option<Entry>> {
-        if self.full || !self.is_389() {
+        if !self.is_389() {
             return Ok(Some(entry));
         }
         let names: Vec<&str> = self.attributes.iter().map(String::as_str).collect();
@@ -295,21 +353,20 @@ impl<'a> Synced<'a> {
         let of_stream = self.run.keeps(&entry)?
             && self.own_filter.as_ref().is_none_or(|f| f.matches(&entry, self.run.schema()) == Some(true));
         if !of_stream {
-            // It may have been one of the stream's before. In a full read there is no before.
-            if !self.full && !self.is_container(&entry)? {
+            // It may have been one of the stream's before.
+            if !self.is_container(&entry)? {
                 let key = self.run.key_of(&entry);
                 self.run.emit_deletion(output, &key, Some(&entry.dn))?;
             }
             return Ok(());
         }
-        if self.full {
-            return self.run.emit(output, &entry);
+        if !self.run.emit_change(output, &entry)? {
+            return Ok(());
         }
-        if self.run.emit_change(output, &entry)?
-            && (containers::renamed(&self.run, &entry, &mut self.names)
-                || containers::has_below(&self.run, &entry).await?)
-        {
-            // At once: the cookie that follows covers it.
+        // At once: the cookie that follows covers it.
+        if containers::is_renamed(&self.run, &entry, &self.names) {
+            self.look(output).await?;
+        } else if containers::has_below(&self.run, &entry, &self.names).await? {
             containers::emit_below(&mut self.run, output, &entry.dn).await?;
         }
         Ok(())
@@ -328,9 +385,6 @@ impl<'a> Synced<'a> {
         dn: Option<&str>,
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<()> {
-        if self.full {
-            return Ok(());
-        }
         self.run.emit_deletion(output, &[self.key(uuid)], dn)
     }
 
@@ -348,7 +402,6 @@ impl<'a> Synced<'a> {
     }
 
     fn failed(&self, end: EndCode) -> anyhow::Result<Verdict> {
-        let stream = &self.run.stream.tap_stream_id;
         let has_cookie = self.cookie.is_some();
         match end.code {
             result_code::SYNC_REFRESH_REQUIRED if has_cookie => {
@@ -362,46 +415,35 @@ impl<'a> Synced<'a> {
                     result_code::describe(end.code, &end.text)
                 )))
             }
-            code => {
-                if code == result_code::SIZE_LIMIT_EXCEEDED || code == result_code::ADMIN_LIMIT_EXCEEDED {
-                    tracing::warn!(
-                        stream,
-                        "{stream}: content synchronisation is not paged: let the administrator lift the size limit for the bound user, or choose INCREMENTAL"
-                    );
-                }
-                Err(DirectoryError::Operation {
-                    operation: "synchronisation",
-                    dn: stream.clone(),
-                    code,
-                    matched: end.matched,
-                    text: end.text,
-                }
-                .into())
-            }
+            _ => Err(self.error(end).into()),
         }
     }
 
-    /// What is due once everything is as the server has it: the end of a full read, or entries whose name changed by what is
-    /// above them.
+    fn error(&self, end: EndCode) -> DirectoryError {
+        let stream = &self.run.stream.tap_stream_id;
+        if matches!(end.code, result_code::SIZE_LIMIT_EXCEEDED | result_code::ADMIN_LIMIT_EXCEEDED) {
+            tracing::warn!(
+                stream,
+                "{stream}: content synchronisation is not paged: let the administrator lift the size limit for the bound user, or choose INCREMENTAL"
+            );
+        }
+        DirectoryError::Operation {
+            operation: "synchronisation",
+            dn: stream.clone(),
+            code: end.code,
+            matched: end.matched,
+            text: end.text,
+        }
+    }
+
+    /// What is due once everything is as the server has it: entries whose name changed by what is above them.
     pub(crate) async fn settle<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
-        if !self.full {
-            self.look(output).await?;
-            return self.note(output);
-        }
-        self.full = false;
-        self.names = containers::look(&self.run, &Names::new()).await?.0;
-        full::activate(&self.run, self.references, output)?;
-        if self.references == 0 {
-            self.run.emit_gone(output)?;
-        }
+        self.look(output).await?;
         self.note(output)
     }
 
     /// Prints what lies below containers that were renamed since the last look.
     pub(crate) async fn look<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
-        if self.full {
-            return Ok(());
-        }
         let (names, moved) = containers::look(&self.run, &self.names).await?;
         for dn in &moved {
             containers::emit_below(&mut self.run, output, dn).await?;
@@ -413,10 +455,8 @@ impl<'a> Synced<'a> {
     /// Notes the position, if there is one.
     pub(crate) fn note<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
         match &self.cookie {
-            Some(cookie) if !self.full => {
-                LogBookmark::note(&mut self.run, output, cookie, &self.print, &self.names)
-            }
-            _ => Ok(()),
+            Some(cookie) => LogBookmark::note(&mut self.run, output, cookie, None, &self.print, &self.names),
+            None => Ok(()),
         }
     }
 }
@@ -427,20 +467,20 @@ pub(crate) async fn run<'a, W: Write>(
     output: &mut Output<'_, W>,
 ) -> anyhow::Result<Synced<'a>> {
     let mut synced = Synced::begin(run, output)?;
-    let directory = server(&synced.run.tree.directory)?.clone();
-    let mut connection = output.or_stop(directory.sync_connection()).await??;
-    loop {
+    if !synced.is_to_be_read() {
+        let directory = server(&synced.run.tree.directory)?.clone();
+        let mut connection = output.or_stop(directory.sync_connection()).await??;
         let id = connection.start(&synced.request(SyncMode::RefreshOnly).await?).await?;
-        match refresh(&mut connection, id, &mut synced, output).await? {
-            None => break,
-            Some(why) => {
-                connection.abandon(id).await?;
-                synced.start_over(&why);
-            }
+        let why = refresh(&mut connection, id, &mut synced, output).await?;
+        connection.close().await;
+        match why {
+            Some(why) => synced.start_over(&why),
+            None => synced.settle(output).await?,
         }
     }
-    connection.close().await;
-    synced.settle(output).await?;
+    if synced.is_to_be_read() {
+        synced.read(output).await?;
+    }
     Ok(synced)
 }
 
@@ -468,7 +508,7 @@ async fn refresh<W: Write>(
 pub(crate) fn server(directory: &Directory) -> Result<&LdapDirectory, SettingsError> {
     match directory {
         Directory::Ldap(server) => Ok(server),
-        Directory::Ldif(_) => {
+        Directory::Ldif(_) | Directory::Preview(_) => {
             Err(SettingsError::value("replication_method", LOG_BASED, "FULL_TABLE or INCREMENTAL for a file"))
         }
     }

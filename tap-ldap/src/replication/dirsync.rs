@@ -7,7 +7,6 @@
 use std::io::Write;
 
 use serde_json::Value;
-use singer_common::catalog::CatalogEntry;
 use singer_common::directory::ldap::result_code;
 use singer_common::directory::{
     Directory, DirectoryError, Paging, RootDse, Scope, SearchControl, SearchRequest, SearchStream,
@@ -16,7 +15,6 @@ use singer_common::dn::DnKey;
 use singer_common::entry::Entry;
 use singer_common::schema::syntax::ValueKind;
 use singer_common::settings::SettingsError;
-use singer_common::state::StateError;
 
 use super::containers::{self, Names};
 use super::content_sync::LogBookmark;
@@ -97,6 +95,8 @@ pub(crate) struct DirSynced<'a> {
     names: Names,
     /// The naming context that the stream lies in: changes are told for all of it.
     context: String,
+    /// The domain controller's highest update sequence number when the position was taken.
+    highest_usn: Option<u64>,
 }
 
 impl<'a> DirSynced<'a> {
@@ -110,10 +110,28 @@ impl<'a> DirSynced<'a> {
         let print = fingerprint(run.tree, run.source, &run.attributes(&[]), "DirSync", &server);
         let old = LogBookmark::begin(&mut run, output, &print)?;
         let cookie = old.as_ref().map(|b| b.cookie(&run.stream.tap_stream_id)).transpose()?;
-        let position =
-            cookie.map(|c| Position::from_octets(&c).ok_or_else(|| damaged(run.stream))).transpose()?;
+        let mut position = None;
+        if let Some(cookie) = cookie {
+            position = Position::from_octets(&cookie);
+            let highest = highest_usn(&run.tree.directory).await?;
+            let why = match &position {
+                None => Some("its cookie is none that this server gives"),
+                // Its numbers begin again where they were: a cookie from before would hide what is counted a second time.
+                Some(_) if old.as_ref().and_then(|b| b.highest_usn).is_some_and(|usn| usn > highest) => {
+                    Some("the domain controller was restored from an older copy of its database")
+                }
+                Some(_) => None,
+            };
+            if let Some(why) = why {
+                announce_resync(&run.stream.tap_stream_id, why);
+                run.version = Some(new_version(run.version));
+                position = None;
+            }
+        }
         let context = naming_context(&run)?;
-        Ok(Self { run, print, position, names: old.map(|o| o.containers).unwrap_or_default(), context })
+        let highest_usn = old.as_ref().and_then(|b| b.highest_usn);
+        let names = old.map(|o| o.containers).unwrap_or_default();
+        Ok(Self { run, print, position, names, context, highest_usn })
     }
 
     /// The naming context that its changes are told for.
@@ -143,6 +161,7 @@ impl<'a> DirSynced<'a> {
 
     /// Reads everything. The position is taken first: what changes meanwhile is told once more by the next run.
     async fn full<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+        self.highest_usn = Some(highest_usn(&self.run.tree.directory).await?);
         self.position = Some(self.position_now(output).await?);
         let references = full::entries(&mut self.run, output).await?;
         full::activate(&self.run, references, output)?;
@@ -227,6 +246,7 @@ impl<'a> DirSynced<'a> {
         mut cookie: Vec<u8>,
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<()> {
+        let highest = highest_usn(&self.run.tree.directory).await?;
         loop {
             let request = self.dirsync_request(EVERYTHING, cookie.clone());
             let mut search = self.run.tree.directory.search(request).await?;
@@ -237,9 +257,14 @@ impl<'a> DirSynced<'a> {
                 candidates.extend(candidate(&entry, moved));
             }
             let (more, next) = dirsync_end(&search, &self.context)?;
+            // A cookie holds the time, too: where nothing changed, the old one says the same.
+            if candidates.is_empty() && !more {
+                return Ok(());
+            }
             for candidate in candidates {
                 self.resolve(candidate, output).await?;
             }
+            self.highest_usn = Some(highest);
             self.position = Some(Position::DirSync(next.clone()));
             if output.is_due() {
                 self.note(output)?;
@@ -269,6 +294,7 @@ impl<'a> DirSynced<'a> {
             }
         }
         self.position = Some(Position::Usn(highest));
+        self.highest_usn = Some(highest);
         Ok(())
     }
 
@@ -298,7 +324,7 @@ impl<'a> DirSynced<'a> {
             Some(entry) => {
                 if self.run.emit_change(output, &entry)?
                     && may_have_moved
-                    && containers::has_below(&self.run, &entry).await?
+                    && containers::has_below(&self.run, &entry, &self.names).await?
                 {
                     containers::emit_below(&mut self.run, output, &entry.dn).await?;
                 }
@@ -374,17 +400,11 @@ impl<'a> DirSynced<'a> {
     fn note<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
         match &self.position {
             Some(position) => {
-                LogBookmark::note(&mut self.run, output, &position.to_octets(), &self.print, &self.names)
+                let cookie = position.to_octets();
+                LogBookmark::note(&mut self.run, output, &cookie, self.highest_usn, &self.print, &self.names)
             }
             None => Ok(()),
         }
-    }
-}
-
-fn damaged(stream: &CatalogEntry) -> StateError {
-    StateError::Bookmark {
-        stream: stream.tap_stream_id.clone(),
-        problem: "has a cookie that is not one of Active Directory's".into(),
     }
 }
 
@@ -443,7 +463,8 @@ fn naming_context(run: &StreamRun<'_>) -> anyhow::Result<String> {
     })
 }
 
-async fn highest_usn(directory: &Directory) -> anyhow::Result<u64> {
+/// What a domain controller has counted to.
+pub(crate) async fn highest_usn(directory: &Directory) -> anyhow::Result<u64> {
     let entry = directory.read("", &[RootDse::HIGHEST_USN]).await?.unwrap_or_default();
     let usn = entry.first_text(RootDse::HIGHEST_USN).and_then(|t| t.parse().ok());
     usn.ok_or_else(|| {

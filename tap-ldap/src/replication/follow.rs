@@ -57,7 +57,8 @@ async fn wait_for<W: Write>(
     longest_pause: Duration,
 ) -> anyhow::Result<()> {
     if error.is::<Interrupted>() {
-        output.save()?;
+        // Whoever was to read it may have been stopped first.
+        let _ = output.save();
         return Err(error);
     }
     let mut error = error;
@@ -133,6 +134,7 @@ async fn persist<W: Write>(
                 connection.abandon(id).await?;
                 of.remove(&id);
                 stream.start_over(&why);
+                stream.read(output).await?;
                 of.insert(connection.start(&stream.request(SyncMode::RefreshAndPersist).await?).await?, n);
             }
         }

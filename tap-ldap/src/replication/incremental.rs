@@ -10,7 +10,7 @@ use std::io::Write;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use singer_common::directory::ldap::controls::SERVER_SORT;
-use singer_common::directory::{DirectoryError, Paging, SearchControl};
+use singer_common::directory::{DirectoryError, Paging, SearchControl, Vendor};
 use singer_common::entry::Entry;
 use singer_common::filter::escape_value;
 use singer_common::state::StateError;
@@ -18,6 +18,7 @@ use singer_common::state::StateError;
 use self::boundary::Boundary;
 use self::windows::Sketch;
 use super::containers::{self, Names};
+use super::dirsync::highest_usn;
 use super::index::{KeyIndex, Mark};
 use super::order::{KeyOrder, OrderKey};
 use super::stream::new_version;
@@ -79,6 +80,12 @@ pub(crate) async fn run<W: Write>(
         None => old.replication_key.as_deref().is_none_or(|k| k.eq_ignore_ascii_case(key)),
         Some(_) => true,
     });
+    let old = if was_restored(run, key, old.as_ref()).await? {
+        announce_resync(id, "the domain controller was restored from an older copy of its database");
+        None
+    } else {
+        old
+    };
     let has_index = run.resume_index(old.as_ref().and_then(|old| old.index.as_ref()))?;
     if old.is_some() && !has_index {
         announce_resync(id, OTHER_INDEX);
@@ -102,7 +109,7 @@ pub(crate) async fn run<W: Write>(
     let delta = largest.is_some();
     let mut attributes = run.attributes(&[order.name, order.searched]);
     if delta {
-        attributes.extend(containers::BELOW.map(str::to_owned));
+        attributes.extend(containers::OF_CHANGES.map(str::to_owned));
     }
     let old_names = old.as_ref().map(|o| o.containers.clone()).unwrap_or_default();
     let (names, moved) = containers::look(run, &old_names).await?;
@@ -135,6 +142,18 @@ pub(crate) async fn run<W: Write>(
     reading.look_for_gone(run, output).await?;
     reading.note(run, output);
     Ok(())
+}
+
+/// Whether a domain controller has counted less far than the bookmark: its numbers begin again where they were, and would
+/// hide what is counted a second time.
+async fn was_restored(run: &StreamRun<'_>, key: &str, old: Option<&Bookmark>) -> anyhow::Result<bool> {
+    let directory = &run.tree.directory;
+    let counts =
+        directory.root_dse().vendor == Vendor::ActiveDirectory && key.eq_ignore_ascii_case("uSNChanged");
+    match old.and_then(|o| o.replication_key_value.as_u64()) {
+        Some(largest) if counts => Ok(highest_usn(directory).await? < largest),
+        _ => Ok(false),
+    }
 }
 
 fn order_key(run: &StreamRun<'_>, key: &str, value: &[u8]) -> Option<OrderKey> {
@@ -384,7 +403,8 @@ impl Reading<'_> {
         }
         run.records += 1;
         output.record_done(&run.stream.stream, run.records)?;
-        if self.delta && containers::has_below(run, entry).await? {
+        run.printed(entry)?;
+        if self.delta && containers::has_below(run, entry, &self.names).await? {
             self.below.push(entry.dn.clone());
         }
         Ok(())

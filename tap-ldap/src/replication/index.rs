@@ -27,6 +27,8 @@ const RUN: TableDefinition<'_, (), u64> = TableDefinition::new("run");
 /// What tells this file from one that was made anew.
 const ID: TableDefinition<'_, (), u128> = TableDefinition::new("id");
 
+/// The pass of entries that none has shown yet.
+const NO_PASS: u128 = 0;
 /// Keys put into the file at once.
 const BATCH: usize = 10_000;
 /// What the file's pages may take in memory, in octets.
@@ -54,6 +56,8 @@ pub(crate) struct Mark {
 enum Change {
     /// The entry is there, under this name.
     There(String),
+    /// The entry was printed under this name; whether it is there the pass has to show.
+    Printed(String),
     /// The entry is gone; it had this name.
     Gone(String),
     /// The entry is there, but no longer has this name.
@@ -136,6 +140,11 @@ impl KeyIndex {
         self.put(key, Change::There(dn.to_owned()))
     }
 
+    /// An entry was printed. If the pass does not show it, it is gone again.
+    pub(crate) fn printed(&mut self, key: String, dn: &str) -> Result<(), IndexError> {
+        self.put(key, Change::Printed(dn.to_owned()))
+    }
+
     /// An entry is gone; it had this name.
     pub(crate) fn forget(&mut self, key: String, dn: &str) -> Result<(), IndexError> {
         self.found = true;
@@ -162,7 +171,7 @@ impl KeyIndex {
 
     fn put(&mut self, key: String, change: Change) -> Result<(), IndexError> {
         match &change {
-            Change::There(dn) => drop(self.names.insert(key.clone(), Some(dn.clone()))),
+            Change::There(dn) | Change::Printed(dn) => drop(self.names.insert(key.clone(), Some(dn.clone()))),
             Change::Gone(_) => drop(self.names.insert(key.clone(), None)),
             Change::Renamed(_) => {}
         }
@@ -186,6 +195,9 @@ impl KeyIndex {
                         if any_gone {
                             gone.remove((key, dn.as_str()))?;
                         }
+                    }
+                    Change::Printed(dn) => {
+                        keys.insert(key, (NO_PASS, dn.as_str()))?;
                     }
                     Change::Gone(dn) => {
                         keys.remove(key)?;
@@ -398,6 +410,17 @@ mod tests {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mark = read(&mut KeyIndex::open(one.path(), "s").unwrap(), &["a"]);
         assert!(!KeyIndex::open(two.path(), "s").unwrap().confirm(&mark).unwrap());
+    }
+
+    #[test]
+    fn what_was_printed_and_is_gone_before_the_pass_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut index = KeyIndex::open(folder.path(), "s").unwrap();
+        index.printed("short".into(), "cn=short").unwrap();
+        index.printed("long".into(), "cn=long").unwrap();
+        index.seen("long".into(), "cn=long").unwrap();
+        index.complete().unwrap();
+        assert_eq!(gone(&index), ["short"]);
     }
 
     #[test]

@@ -232,6 +232,18 @@ impl<'a> StreamRun<'a> {
         Ok(())
     }
 
+    /// Takes note of an entry that was printed, and may be gone before everything is looked at (`track_deletions`).
+    pub(crate) fn printed(&mut self, entry: &Entry) -> anyhow::Result<()> {
+        if self.names {
+            return Ok(());
+        }
+        let key = self.index.is_some().then(|| Value::Array(self.key_of(entry)).to_string());
+        if let (Some(index), Some(key)) = (&mut self.index, key) {
+            index.printed(key, &entry.dn)?;
+        }
+        Ok(())
+    }
+
     /// After a complete read: prints the deletions of what was not seen in it. Gives what the bookmark has to say.
     pub(crate) fn emit_gone<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<Option<Mark>> {
         let Some(index) = &mut self.index else { return Ok(None) };

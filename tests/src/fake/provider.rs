@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 
 use super::ber::{Tag, octets, sequence, tagged};
-use super::{Operation, Request, Role, entry, message, result};
+use super::{Operation, Request, Role, Scope, entry, message, reference, result};
 
 /// The naming context.
 pub const SUFFIX: &str = "dc=example,dc=test";
@@ -18,16 +18,25 @@ const SEARCH_DONE: u8 = 5;
 /// The answer to one synchronisation: given the request's id, the octets that go over the wire.
 pub type Answer = Box<dyn Fn(i64) -> Vec<Vec<u8>> + Send + Sync>;
 
-/// A provider. Each synchronisation gets the next answer; after the last one it gets that again.
+/// A provider. Each synchronisation gets the next answer; after the last one it gets that again. Other searches find its
+/// entries.
 pub struct Provider {
     answers: Vec<Answer>,
     asked: Mutex<usize>,
+    entries: Vec<(u8, &'static str)>,
+    reference: Option<&'static str>,
 }
 
 impl Provider {
-    /// With these answers.
-    pub fn new(answers: Vec<Answer>) -> Provider {
-        Provider { answers, asked: Mutex::new(0) }
+    /// With these entries, by the ends of their UUIDs and their names, and these answers.
+    pub fn new(entries: &[(u8, &'static str)], answers: Vec<Answer>) -> Provider {
+        Provider { answers, asked: Mutex::new(0), entries: entries.to_vec(), reference: None }
+    }
+
+    /// A continuation reference at the end of what its entries are searched by.
+    pub fn referring(mut self, url: &'static str) -> Provider {
+        self.reference = Some(url);
+        self
     }
 }
 
@@ -41,6 +50,13 @@ impl Role for Provider {
                 let answer = self.answers.get(*asked).or(self.answers.last()).unwrap();
                 *asked += 1;
                 Some(answer(id))
+            }
+            Operation::Search(search) if search.scope == Scope::Sub => {
+                let mut answer: Vec<Vec<u8>> =
+                    self.entries.iter().map(|(n, name)| message(id, account(*n, name), &[])).collect();
+                answer.extend(self.reference.map(|url| message(id, reference(url), &[])));
+                answer.push(done(id, 0));
+                Some(answer)
             }
             Operation::Search(search) => {
                 let found = match search.base.as_str() {
@@ -77,10 +93,14 @@ pub fn uuid(n: u8) -> ([u8; 16], String) {
 
 /// An entry that changed, `uid=NAME`, with its Sync State Control: 0 present, 1 add, 2 modify, 3 delete.
 pub fn changed(id: i64, state: u8, n: u8, name: &str) -> Vec<u8> {
-    let (octets_of, text) = uuid(n);
+    let (octets_of, _) = uuid(n);
     let value = sequence(&[tagged(Tag::ENUMERATED, &[state]), octets(&octets_of)]);
-    let attributes = texts(&[("objectClass", "account"), ("uid", name), ("entryUUID", &text)]);
-    message(id, entry(&format!("uid={name},{SUFFIX}"), &attributes), &[(SYNC_STATE, value)])
+    message(id, account(n, name), &[(SYNC_STATE, value)])
+}
+
+fn account(n: u8, name: &str) -> Vec<u8> {
+    let attributes = texts(&[("objectClass", "account"), ("uid", name), ("entryUUID", &uuid(n).1)]);
+    entry(&format!("uid={name},{SUFFIX}"), &attributes)
 }
 
 /// The end of a search, with this result code.

@@ -9,7 +9,7 @@ use ldap_tests::fake::ber::{Tag, octets, tagged};
 use ldap_tests::fake::provider::{
     Answer, Provider, SUFFIX, boolean, changed, done, id_set, info, sync_done, uuid,
 };
-use ldap_tests::fake::{Fake, message, reference, result};
+use ldap_tests::fake::{Fake, message, result};
 use ldap_tests::run::{Output, Run};
 use ldap_tests::server::scratch;
 use ldap_tests::slapd::{Slapd, SlapdOptions};
@@ -20,9 +20,11 @@ use crate::support::{discover, no_panic, people, tap_config, unit, with};
 type Script = fn(i64) -> Vec<Vec<u8>>;
 type Octets = fn(i64) -> Vec<u8>;
 
-/// A first read of two entries.
+const ENTRIES: &[(u8, &str)] = &[(1, "one"), (2, "two")];
+
+/// The position before a first read.
 fn first() -> Answer {
-    Box::new(|id| vec![changed(id, 1, 1, "one"), changed(id, 1, 2, "two"), sync_done(id, "c1", false)])
+    Box::new(|id| vec![sync_done(id, "csn=1", false)])
 }
 
 fn config(fake: &Fake) -> Value {
@@ -36,7 +38,7 @@ fn config(fake: &Fake) -> Value {
 fn then(answers: Vec<Answer>) -> (Fake, Output) {
     let mut all = vec![first()];
     all.extend(answers);
-    let fake = Fake::start(Provider::new(all));
+    let fake = Fake::start(Provider::new(ENTRIES, all));
     // Discovery reads a sample in pages, and is not of interest.
     let catalog = json!({"streams": [{
         "tap_stream_id": "all", "stream": "all", "key_properties": ["entryUUID"], "replication_method": "LOG_BASED",
@@ -63,11 +65,11 @@ fn deleted(output: &Output) -> Vec<&str> {
 fn deletions_come_in_every_form() {
     let (_fake, output) = then(vec![Box::new(|id| {
         vec![
-            info(id, 0, &[b"c2".to_vec()]),
+            info(id, 0, &[b"csn=2".to_vec()]),
             changed(id, 3, 1, "one"),
             changed(id, 2, 3, "three"),
             id_set(id, true, &[2, 4]),
-            info(id, 1, &[octets(b"c3"), boolean(true)]),
+            info(id, 1, &[octets(b"csn=3"), boolean(true)]),
             sync_done(id, "", true),
         ]
     })]);
@@ -79,21 +81,27 @@ fn deletions_come_in_every_form() {
     assert!(output.of_type("ACTIVATE_VERSION").is_empty());
     // The last cookie that was given, with the end giving none.
     let state = output.of_type("STATE").last().unwrap()["value"]["bookmarks"]["all"]["cookie"].clone();
-    assert_eq!(state, "YzM=");
+    assert_eq!(state, "Y3NuPTM=");
 }
 
 #[test]
 fn what_only_says_who_is_still_there_is_a_resync() {
     let present: [Script; 4] = [
-        |id| vec![id_set(id, false, &[1]), sync_done(id, "c2", false)],
-        |id| vec![changed(id, 0, 1, "one"), sync_done(id, "c2", false)],
-        |id| vec![info(id, 2, &[octets(b"c2"), boolean(false)]), info(id, 1, &[]), sync_done(id, "c2", true)],
+        |id| vec![id_set(id, false, &[1]), sync_done(id, "csn=2", false)],
+        |id| vec![changed(id, 0, 1, "one"), sync_done(id, "csn=2", false)],
+        |id| {
+            vec![
+                info(id, 2, &[octets(b"csn=2"), boolean(false)]),
+                info(id, 1, &[]),
+                sync_done(id, "csn=2", true),
+            ]
+        },
         // Nobody is there any more.
-        |id| vec![sync_done(id, "c2", false)],
+        |id| vec![sync_done(id, "csn=2", false)],
     ];
     for answer in present {
-        let whole: Answer = Box::new(|id| vec![changed(id, 1, 2, "two"), sync_done(id, "c3", false)]);
-        let (_fake, output) = then(vec![Box::new(answer), whole]);
+        let (_fake, output) =
+            then(vec![Box::new(answer), Box::new(|id| vec![sync_done(id, "csn=3", false)])]);
         let output = output.succeeds().says("resync");
         assert_eq!(output.stderr.matches("resync").count(), 1, "{}", output.stderr);
         assert_eq!(output.of_type("ACTIVATE_VERSION").len(), 1);
@@ -117,10 +125,8 @@ fn a_server_that_always_asks_for_a_refresh_is_a_failure_and_no_loop() {
 
 #[test]
 fn a_reference_leaves_the_read_incomplete() {
-    let fake = Fake::start(Provider::new(vec![Box::new(|id| {
-        let elsewhere = message(id, reference("ldap://elsewhere.example/dc=x"), &[]);
-        vec![changed(id, 1, 1, "one"), elsewhere, sync_done(id, "c1", false)]
-    })]));
+    let provider = Provider::new(ENTRIES, vec![first()]).referring("ldap://elsewhere.example/dc=x");
+    let fake = Fake::start(provider);
     let output = Run::tap(&config(&fake)).run().succeeds().says("referral");
     assert!(output.of_type("ACTIVATE_VERSION").is_empty());
 }
@@ -143,7 +149,7 @@ fn what_is_no_ldap_ends_the_run_with_what_came_before_and_the_old_position() {
     ];
     for (says, octets_of) in cases {
         let (_fake, output) = then(vec![Box::new(move |id| {
-            vec![changed(id, 2, 3, "three"), octets_of(id), sync_done(id, "c2", true)]
+            vec![changed(id, 2, 3, "three"), octets_of(id), sync_done(id, "csn=2", true)]
         })]);
         let output = output.exits(1).says(says);
         assert_eq!(output.records(None).len(), 1, "{says}: what was read is right");
@@ -169,7 +175,7 @@ fn what_nobody_asked_for_is_passed_over() {
             changed(id + 100, 2, 9, "of another search"),
             message(id, tagged(Tag::application(25).constructed(), &other_info), &[]),
             changed(id, 2, 3, "three"),
-            sync_done(id, "c2", true),
+            sync_done(id, "csn=2", true),
         ]
     })]);
     assert_eq!(output.succeeds().records(None).len(), 1);
@@ -177,7 +183,7 @@ fn what_nobody_asked_for_is_passed_over() {
 
 #[test]
 fn a_server_that_falls_silent_is_not_waited_for_for_ever() {
-    let fake = Fake::start(Provider::new(vec![Box::new(|id| vec![changed(id, 1, 1, "one")])]));
+    let fake = Fake::start(Provider::new(ENTRIES, vec![Box::new(|id| vec![changed(id, 1, 1, "one")])]));
     let config = with(&config(&fake), &json!({"operation_timeout_seconds": 1}));
     let output = Run::tap(&config).run().exits(1).says("no answer within 1 s (operation_timeout_seconds)");
     assert!(output.of_type("ACTIVATE_VERSION").is_empty() && output.of_type("STATE").is_empty());
@@ -187,9 +193,8 @@ fn a_server_that_falls_silent_is_not_waited_for_for_ever() {
 fn an_error_at_the_end_of_a_first_read_concludes_nothing() {
     // timeLimitExceeded, sizeLimitExceeded, busy.
     for code in [3, 4, 51] {
-        let fake = Fake::start(Provider::new(vec![Box::new(move |id| {
-            vec![changed(id, 1, 1, "one"), done(id, code)]
-        })]));
+        let answer: Answer = Box::new(move |id| vec![changed(id, 1, 1, "one"), done(id, code)]);
+        let fake = Fake::start(Provider::new(ENTRIES, vec![answer]));
         let output = Run::tap(&config(&fake)).run().exits(1).says("as scripted");
         assert!(output.of_type("ACTIVATE_VERSION").is_empty());
         assert!(output.of_type("STATE").is_empty());

@@ -1,6 +1,7 @@
 //! Change notification ([MS-ADTS] 3.1.1.3.4.1.9): Active Directory tells that something changed, as it happens.
 
 use super::LdapDirectory;
+use super::controls::SHOW_DELETED;
 use super::wire::{Answer, Connection, Control};
 use crate::directory::Scope;
 use crate::directory::error::DirectoryError;
@@ -21,7 +22,9 @@ impl LdapDirectory {
     /// Asks to be told of every change at and below an entry, from now on.
     pub async fn change_notices(&self, base: &str) -> Result<ChangeNotices, DirectoryError> {
         let mut connection = self.open_connection().await?;
-        let controls = [Control { oid: NOTIFICATION.into(), critical: true, value: None }];
+        let control = |oid: &str| Control { oid: oid.into(), critical: true, value: None };
+        // Without the second one a deletion would be no change of anything that is there.
+        let controls = [control(NOTIFICATION), control(SHOW_DELETED)];
         // The one filter that the control goes with.
         let filter = Filter::Present("objectClass".into());
         let attributes = ["1.1".to_owned()];
