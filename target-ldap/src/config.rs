@@ -14,14 +14,19 @@ use crate::plan::Policy;
 use crate::template::{DnTemplate, Template};
 
 /// What a record with `_sdc_deleted_at` does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum OnDelete {
     /// Its entry is deleted.
     #[default]
     Delete,
     /// Nothing.
     Ignore,
+    /// Its entry is deleted with all that lies below it.
+    Tree,
+    /// Its entry is moved below this one.
+    MoveTo(String),
+    /// Its entry is given these values; null takes an attribute away.
+    Set(Vec<(String, Value)>),
 }
 
 /// What a bad record does.
@@ -247,8 +252,7 @@ fn rule(
         #[serde(default)]
         policies: Map<String, Value>,
         operations: Option<Value>,
-        #[serde(default)]
-        on_delete: OnDelete,
+        on_delete: Option<Value>,
     }
     for key in value.as_object().into_iter().flat_map(Map::keys) {
         if PLANNED_RULE_KEYS.contains(&key.as_str()) {
@@ -319,8 +323,46 @@ fn rule(
         defaults: raw.defaults.into_iter().collect(),
         policies,
         operations,
-        on_delete: raw.on_delete,
+        on_delete: raw.on_delete.map(|v| on_delete(path, v)).transpose()?.unwrap_or_default(),
     })
+}
+
+/// One of the forms of `on_delete`.
+fn on_delete(path: &str, value: Value) -> Result<OnDelete, SettingsError> {
+    let at = format!("{path}.on_delete");
+    let wrong = |problem: String| {
+        let forms = r#""delete", "tree", "ignore", {"move_to": "ou=gone,dc=example,dc=com"} or {"set": {"nsAccountLock": "TRUE"}}"#;
+        SettingsError::value(&at, problem, forms)
+    };
+    let object = match value {
+        Value::Object(object) => object,
+        Value::String(name) => {
+            return match name.as_str() {
+                "delete" => Ok(OnDelete::Delete),
+                "tree" => Ok(OnDelete::Tree),
+                "ignore" => Ok(OnDelete::Ignore),
+                _ => Err(wrong(format!("got \"{name}\""))),
+            };
+        }
+        other => return Err(wrong(format!("got {other}"))),
+    };
+    let mut forms = object.into_iter();
+    match (forms.next(), forms.next()) {
+        (Some((name, Value::String(dn))), None) if name == "move_to" => match Dn::parse(&dn) {
+            Ok(name) if !name.is_empty() => Ok(OnDelete::MoveTo(dn)),
+            Ok(_) => Err(wrong("move_to is empty".into())),
+            Err(e) => Err(wrong(format!("move_to: {e}"))),
+        },
+        (Some((name, Value::Object(values))), None) if name == "set" && !values.is_empty() => {
+            for attribute in values.keys() {
+                check_attribute(&format!("{at}.set.{attribute}"), attribute)?;
+            }
+            Ok(OnDelete::Set(values.into_iter().collect()))
+        }
+        (Some((name, value)), None) => Err(wrong(format!("got {{\"{name}\": {value}}}"))),
+        (Some(_), Some(_)) => Err(wrong("got several forms at once".into())),
+        (None, _) => Err(wrong("got {}".into())),
+    }
 }
 
 /// A template of one RDN is relative to `default_base_dn`: an entry right below the root is never meant.

@@ -154,6 +154,8 @@ pub struct Counts {
     pub added: u64,
     /// Entries modified.
     pub modified: u64,
+    /// Entries moved.
+    pub moved: u64,
     /// Entries deleted.
     pub deleted: u64,
     /// Entries that were right already.
@@ -166,8 +168,11 @@ pub struct Counts {
 
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Counts { added, modified, deleted, unchanged, left_alone, rejected, records: _ } = self;
+        let Counts { added, modified, moved, deleted, unchanged, left_alone, rejected, records: _ } = self;
         write!(f, "{added} added, {modified} modified, {deleted} deleted, {unchanged} unchanged")?;
+        if *moved > 0 {
+            write!(f, ", {moved} moved")?;
+        }
         if *left_alone > 0 {
             write!(f, ", {left_alone} left as they are (operations)")?;
         }
@@ -383,6 +388,7 @@ impl<'a, W: Write> Load<'a, W> {
                 self.order.unpark_below(&work.key);
             }
             Ok(Effect::Modified) => counts.modified += 1,
+            Ok(Effect::Moved) => counts.moved += 1,
             Ok(Effect::Deleted) => counts.deleted += 1,
             Ok(Effect::Unchanged) => counts.unchanged += 1,
             Ok(Effect::LeftAlone) => counts.left_alone += 1,

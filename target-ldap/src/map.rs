@@ -1,6 +1,7 @@
 //! From a record to the entry it asks for. Pure: the same record gives the same entry.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use singer_common::dn::{Dn, SuffixRewrite, escape_value};
@@ -35,6 +36,8 @@ pub enum Task {
     Delete {
         /// Its name.
         dn: String,
+        /// What is done about it.
+        removal: Arc<Removal>,
         /// Whether anything may be done.
         allowed: bool,
     },
@@ -51,6 +54,21 @@ impl Task {
             Task::Nothing => None,
         }
     }
+}
+
+/// What a deletion does to an entry, if it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removal {
+    /// It goes.
+    Delete,
+    /// It goes, and all that lies below it.
+    Tree,
+    /// It goes below this one.
+    MoveTo(String),
+    /// It gets these values.
+    Set(Vec<Wanted>),
+    /// Nothing.
+    Nothing,
 }
 
 /// Why a record makes no entry. Never shows a value.
@@ -132,6 +150,7 @@ pub struct Mapping {
     rule: Rule,
     values: Vec<Target>,
     defaults: Vec<Wanted>,
+    removal: Arc<Removal>,
     rewrites: Vec<SuffixRewrite>,
 }
 
@@ -198,18 +217,7 @@ impl Mapping {
                     "no default for passwords",
                 ));
             }
-            let octets = texts(value)
-                .and_then(|values| {
-                    values.into_iter().map(|v| target.kind.parse_json(v).ok()).collect::<Option<Vec<_>>>()
-                })
-                .ok_or_else(|| {
-                    SettingsError::value(
-                        format!("mapping_rules.{stream}.defaults.{name}"),
-                        "not a value of the attribute's syntax",
-                        expectation(target.kind).trim_start_matches("expected "),
-                    )
-                })?;
-            let values = octets.into_iter().flatten().collect();
+            let values = target.fixed(&format!("mapping_rules.{stream}.defaults.{name}"), value)?;
             // A default never overwrites, whatever else is said of the attribute.
             let policy = match rule.policy(&target.description, schema) {
                 Some(Policy::CreateOnly) => Policy::CreateOnly,
@@ -217,7 +225,21 @@ impl Mapping {
             };
             defaults.push(Wanted { description: target.description, values, policy });
         }
-        Ok(Mapping { naming, columns, rule, values, defaults, rewrites: config.dn_rewrite.clone() })
+        let removal = match &rule.on_delete {
+            OnDelete::Delete => Removal::Delete,
+            OnDelete::Tree => Removal::Tree,
+            OnDelete::Ignore => Removal::Nothing,
+            OnDelete::MoveTo(dn) => Removal::MoveTo(dn.clone()),
+            OnDelete::Set(attributes) => Removal::Set(
+                attributes
+                    .iter()
+                    .map(|(name, value)| set_on_delete(stream, name, value, schema))
+                    .collect::<Result<_, _>>()?,
+            ),
+        };
+        let removal = Arc::new(removal);
+        let rewrites = config.dn_rewrite.clone();
+        Ok(Mapping { naming, columns, rule, values, defaults, removal, rewrites })
     }
 
     /// The properties whose values become those of secret attributes, directly or by a template.
@@ -240,7 +262,7 @@ impl Mapping {
         let empty = Map::new();
         let record = record.as_object().unwrap_or(&empty);
         let deleted = record.get(DELETED_AT).is_some_and(|v| !v.is_null());
-        if deleted && self.rule.on_delete == OnDelete::Ignore {
+        if deleted && *self.removal == Removal::Nothing {
             return Ok(Task::Nothing);
         }
         let mapped = self.mapped_texts(record);
@@ -290,7 +312,8 @@ impl Mapping {
         let name = Dn::parse(&dn).map_err(|e| MapError::Name(format!("`{dn}` is no DN: {e}")))?;
         let rdn = name.rdn().ok_or_else(|| MapError::Name("the DN is empty".into()))?.clone();
         if deleted {
-            return Ok(Task::Delete { dn, allowed: self.rule.operations.delete });
+            let removal = self.removal.clone();
+            return Ok(Task::Delete { dn, removal, allowed: self.rule.operations.delete });
         }
         for default in &self.defaults {
             attributes.keep(default.clone());
@@ -355,7 +378,35 @@ impl Mapping {
     }
 }
 
+/// What `on_delete` sets an attribute to. Classes are added: what goes with the others stays.
+fn set_on_delete(stream: &str, name: &str, value: &Value, schema: &Schema) -> Result<Wanted, SettingsError> {
+    let at = format!("mapping_rules.{stream}.on_delete.set.{name}");
+    let target = target(schema, name);
+    let values = target.fixed(&at, value)?;
+    if is_secret_attribute(&target.description) && !values.is_empty() {
+        return Err(SettingsError::value(at, "a password for everybody", "null, which takes it away"));
+    }
+    let is_class = schema.same_description(&target.description, "objectClass");
+    let policy = if is_class { Policy::Merge } else { Policy::Force };
+    Ok(Wanted { description: target.description, values, policy })
+}
+
 impl Target {
+    /// The values that the configuration gives an attribute.
+    fn fixed(&self, setting: &str, value: &Value) -> Result<Vec<Vec<u8>>, SettingsError> {
+        let octets = texts(value).and_then(|values| {
+            values.into_iter().map(|v| self.kind.parse_json(v).ok()).collect::<Option<Vec<_>>>()
+        });
+        let Some(octets) = octets else {
+            return Err(SettingsError::value(
+                setting,
+                "not a value of the attribute's syntax",
+                expectation(self.kind).trim_start_matches("expected "),
+            ));
+        };
+        Ok(octets.into_iter().flatten().collect())
+    }
+
     /// The values of a property in the attribute's syntax.
     fn wanted(
         &self,

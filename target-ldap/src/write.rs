@@ -13,6 +13,8 @@ use crate::map::Task;
 use crate::plan::{Policy, WantedEntry};
 use crate::rejects::Answer;
 
+mod removal;
+
 /// What became of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
@@ -22,6 +24,8 @@ pub enum Effect {
     Modified,
     /// The entry was deleted.
     Deleted,
+    /// The entry was moved.
+    Moved,
     /// What would have to be done is switched off (`operations`).
     LeftAlone,
     /// Nothing differed.
@@ -40,6 +44,8 @@ pub struct Applier {
     create_parents: bool,
     /// One creation of parents at a time: two children of a missing parent would both try.
     parents: Arc<tokio::sync::Mutex<()>>,
+    /// One search for what lies below at a time: OpenLDAP keeps one paging state per connection.
+    trees: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// How often an entry that appears or disappears between reading and writing is read again.
@@ -48,26 +54,17 @@ const ATTEMPTS: u32 = 3;
 impl Applier {
     /// An applier to a directory.
     pub fn new(directory: Directory, create_parents: bool) -> Self {
-        Self { directory, create_parents, parents: Arc::default() }
+        Self { directory, create_parents, parents: Arc::default(), trees: Arc::default() }
     }
 
     /// Carries one task out.
     pub async fn apply(&self, task: &Task) -> Result<Effect, DirectoryError> {
         match task {
             Task::Nothing => Ok(Effect::Ignored),
-            Task::Delete { dn, allowed: false } => {
+            Task::Delete { dn, removal, allowed: true } => self.remove(dn, removal).await,
+            Task::Delete { dn, allowed: false, .. } => {
                 let there = self.directory.read(dn, &["1.1"]).await?.is_some();
                 Ok(if there { Effect::LeftAlone } else { Effect::Unchanged })
-            }
-            Task::Delete { dn, allowed: true } => {
-                match self.directory.apply(&Change::Delete { dn: dn.clone() }).await {
-                    Ok(()) => Ok(Effect::Deleted),
-                    Err(e) if e.is_no_such_object() => Ok(Effect::Unchanged),
-                    Err(e) if e.code() == Some(result_code::NOT_ALLOWED_ON_NON_LEAF) => {
-                        Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()))
-                    }
-                    Err(e) => Err(e),
-                }
             }
             Task::Upsert { wanted, operations } => self.upsert(wanted, *operations).await,
         }
