@@ -10,17 +10,23 @@ use singer_common::directory::{DirectoryConfig, ServerUrl};
 use singer_common::dn::{Dn, SuffixRewrite};
 use singer_common::settings::{SettingsError, typed, unknown_key};
 
+use crate::plan::Policy;
 use crate::template::{DnTemplate, Template};
 
 /// What a record with `_sdc_deleted_at` does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum OnDelete {
     /// Its entry is deleted.
     #[default]
     Delete,
     /// Nothing.
     Ignore,
+    /// Its entry is deleted with all that lies below it.
+    Tree,
+    /// Its entry is moved below this one.
+    MoveTo(String),
+    /// Its entry is given these values; null takes an attribute away.
+    Set(Vec<(String, Value)>),
 }
 
 /// What a bad record does.
@@ -38,6 +44,27 @@ pub enum OnError {
     },
 }
 
+/// What a rule may do to entries. What it may not leaves the entry as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools, reason = "they are the setting, as it is")]
+pub struct Operations {
+    /// Add an entry that is not there.
+    pub create: bool,
+    /// Change the attributes of one that is.
+    pub update: bool,
+    /// Give it another name.
+    pub rename: bool,
+    /// Do to it what `on_delete` says.
+    pub delete: bool,
+}
+
+impl Default for Operations {
+    fn default() -> Self {
+        Self { create: true, update: true, rename: true, delete: true }
+    }
+}
+
 /// A mapping rule.
 #[derive(Debug, Clone, Default)]
 pub struct Rule {
@@ -51,23 +78,27 @@ pub struct Rule {
     pub values: Vec<(String, Template)>,
     /// Values of attributes that neither the record nor the entry has.
     pub defaults: Vec<(String, Value)>,
+    /// How an attribute's wanted values go together with those that are there; `force` where nothing is said.
+    pub policies: Vec<(String, Policy)>,
+    /// What may be done.
+    pub operations: Operations,
     /// What a deletion does.
     pub on_delete: OnDelete,
 }
 
-const RULE_KEYS: &[&str] =
-    &["dn_template", "object_classes", "attribute_mapping", "values", "defaults", "on_delete"];
-/// Parts of a rule that belong to the contract but not to this version: refused, never ignored.
-const PLANNED_RULE_KEYS: &[&str] = &[
-    "match",
+const RULE_KEYS: &[&str] = &[
+    "dn_template",
+    "object_classes",
+    "attribute_mapping",
+    "values",
+    "defaults",
     "policies",
     "operations",
-    "password",
-    "delete_old_rdn",
-    "empty_group",
-    "scope_base",
-    "scope_filter",
+    "on_delete",
 ];
+/// Parts of a rule that belong to the contract but not to this version: refused, never ignored.
+const PLANNED_RULE_KEYS: &[&str] =
+    &["match", "password", "delete_old_rdn", "empty_group", "scope_base", "scope_filter"];
 
 /// The target's settings.
 #[derive(Debug, Clone)]
@@ -219,7 +250,9 @@ fn rule(
         #[serde(default)]
         defaults: Map<String, Value>,
         #[serde(default)]
-        on_delete: OnDelete,
+        policies: Map<String, Value>,
+        operations: Option<Value>,
+        on_delete: Option<Value>,
     }
     for key in value.as_object().into_iter().flat_map(Map::keys) {
         if PLANNED_RULE_KEYS.contains(&key.as_str()) {
@@ -264,14 +297,72 @@ fn rule(
     for attribute in raw.defaults.keys() {
         check_attribute(&format!("{path}.defaults.{attribute}"), attribute)?;
     }
+    let mut policies: Vec<(String, Policy)> = Vec::new();
+    for (attribute, policy) in raw.policies {
+        let at = format!("{path}.policies.{attribute}");
+        check_attribute(&at, &attribute)?;
+        let policy = serde_json::from_value(policy.clone()).map_err(|_| {
+            SettingsError::value(&at, format!("got {policy}"), "force, keep, merge or create_only")
+        })?;
+        policies.push((attribute, policy));
+    }
+    // A misspelt key would leave an operation on that somebody wants off.
+    let operations = raw.operations.unwrap_or_else(|| Map::new().into());
+    let operations = serde_json::from_value(operations.clone())
+        .map_err(|e| e.to_string())
+        .and_then(|read| if operations.is_object() { Ok(read) } else { Err("no object".to_owned()) })
+        .map_err(|problem| {
+            let expected = "an object of create, update, rename and delete, each true or false";
+            SettingsError::value(format!("{path}.operations"), problem, expected)
+        })?;
     Ok(Rule {
         dn_template,
         object_classes: raw.object_classes,
         attribute_mapping,
         values,
         defaults: raw.defaults.into_iter().collect(),
-        on_delete: raw.on_delete,
+        policies,
+        operations,
+        on_delete: raw.on_delete.map(|v| on_delete(path, v)).transpose()?.unwrap_or_default(),
     })
+}
+
+/// One of the forms of `on_delete`.
+fn on_delete(path: &str, value: Value) -> Result<OnDelete, SettingsError> {
+    let at = format!("{path}.on_delete");
+    let wrong = |problem: String| {
+        let forms = r#""delete", "tree", "ignore", {"move_to": "ou=gone,dc=example,dc=com"} or {"set": {"nsAccountLock": "TRUE"}}"#;
+        SettingsError::value(&at, problem, forms)
+    };
+    let object = match value {
+        Value::Object(object) => object,
+        Value::String(name) => {
+            return match name.as_str() {
+                "delete" => Ok(OnDelete::Delete),
+                "tree" => Ok(OnDelete::Tree),
+                "ignore" => Ok(OnDelete::Ignore),
+                _ => Err(wrong(format!("got \"{name}\""))),
+            };
+        }
+        other => return Err(wrong(format!("got {other}"))),
+    };
+    let mut forms = object.into_iter();
+    match (forms.next(), forms.next()) {
+        (Some((name, Value::String(dn))), None) if name == "move_to" => match Dn::parse(&dn) {
+            Ok(name) if !name.is_empty() => Ok(OnDelete::MoveTo(dn)),
+            Ok(_) => Err(wrong("move_to is empty".into())),
+            Err(e) => Err(wrong(format!("move_to: {e}"))),
+        },
+        (Some((name, Value::Object(values))), None) if name == "set" && !values.is_empty() => {
+            for attribute in values.keys() {
+                check_attribute(&format!("{at}.set.{attribute}"), attribute)?;
+            }
+            Ok(OnDelete::Set(values.into_iter().collect()))
+        }
+        (Some((name, value)), None) => Err(wrong(format!("got {{\"{name}\": {value}}}"))),
+        (Some(_), Some(_)) => Err(wrong("got several forms at once".into())),
+        (None, _) => Err(wrong("got {}".into())),
+    }
 }
 
 /// A template of one RDN is relative to `default_base_dn`: an entry right below the root is never meant.

@@ -154,18 +154,28 @@ pub struct Counts {
     pub added: u64,
     /// Entries modified.
     pub modified: u64,
+    /// Entries moved.
+    pub moved: u64,
     /// Entries deleted.
     pub deleted: u64,
     /// Entries that were right already.
     pub unchanged: u64,
+    /// Entries that an operation that is switched off would have changed.
+    pub left_alone: u64,
     /// Records that were rejected.
     pub rejected: u64,
 }
 
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Counts { added, modified, deleted, unchanged, rejected, records: _ } = self;
+        let Counts { added, modified, moved, deleted, unchanged, left_alone, rejected, records: _ } = self;
         write!(f, "{added} added, {modified} modified, {deleted} deleted, {unchanged} unchanged")?;
+        if *moved > 0 {
+            write!(f, ", {moved} moved")?;
+        }
+        if *left_alone > 0 {
+            write!(f, ", {left_alone} left as they are (operations)")?;
+        }
         if *rejected > 0 { write!(f, ", {rejected} rejected") } else { Ok(()) }
     }
 }
@@ -378,8 +388,10 @@ impl<'a, W: Write> Load<'a, W> {
                 self.order.unpark_below(&work.key);
             }
             Ok(Effect::Modified) => counts.modified += 1,
+            Ok(Effect::Moved) => counts.moved += 1,
             Ok(Effect::Deleted) => counts.deleted += 1,
             Ok(Effect::Unchanged) => counts.unchanged += 1,
+            Ok(Effect::LeftAlone) => counts.left_alone += 1,
             Ok(Effect::Ignored) => {}
             Ok(Effect::TooEarly(answer)) => {
                 self.order.park(work.number, Work { answer: Some(answer), ..work });

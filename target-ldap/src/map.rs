@@ -1,6 +1,7 @@
 //! From a record to the entry it asks for. Pure: the same record gives the same entry.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use singer_common::dn::{Dn, SuffixRewrite, escape_value};
@@ -9,7 +10,7 @@ use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
 use singer_common::settings::SettingsError;
 
-use crate::config::{OnDelete, Rule, TargetConfig, is_attribute_description};
+use crate::config::{OnDelete, Operations, Rule, TargetConfig, is_attribute_description};
 use crate::plan::{Policy, Wanted, WantedEntry};
 use crate::rejects::is_secret_attribute;
 use crate::template::{DnTemplate, RenderError};
@@ -25,11 +26,20 @@ const DELETED_AT: &str = "_sdc_deleted_at";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
     /// The entry is to be there, like this.
-    Upsert(WantedEntry),
+    Upsert {
+        /// The entry.
+        wanted: WantedEntry,
+        /// What may be done to have it.
+        operations: Operations,
+    },
     /// The entry is not to be there.
     Delete {
         /// Its name.
         dn: String,
+        /// What is done about it.
+        removal: Arc<Removal>,
+        /// Whether anything may be done.
+        allowed: bool,
     },
     /// Nothing.
     Nothing,
@@ -39,11 +49,26 @@ impl Task {
     /// The entry it is about.
     pub fn dn(&self) -> Option<&str> {
         match self {
-            Task::Upsert(wanted) => Some(&wanted.dn),
-            Task::Delete { dn } => Some(dn),
+            Task::Upsert { wanted, .. } => Some(&wanted.dn),
+            Task::Delete { dn, .. } => Some(dn),
             Task::Nothing => None,
         }
     }
+}
+
+/// What a deletion does to an entry, if it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removal {
+    /// It goes.
+    Delete,
+    /// It goes, and all that lies below it.
+    Tree,
+    /// It goes below this one.
+    MoveTo(String),
+    /// It gets these values.
+    Set(Vec<Wanted>),
+    /// Nothing.
+    Nothing,
 }
 
 /// Why a record makes no entry. Never shows a value.
@@ -70,6 +95,14 @@ pub enum MapError {
     /// No name can be made.
     #[error("{0}")]
     Name(String),
+}
+
+impl Rule {
+    /// What is said of an attribute.
+    fn policy(&self, description: &str, schema: &Schema) -> Option<Policy> {
+        let said = self.policies.iter().find(|(name, _)| schema.same_description(name, description));
+        said.map(|(_, policy)| *policy)
+    }
 }
 
 /// Where an entry's name comes from.
@@ -106,6 +139,7 @@ enum Encoding {
 struct Target {
     description: String,
     kind: ValueKind,
+    policy: Policy,
 }
 
 /// A stream's mapping, planned once per SCHEMA.
@@ -116,6 +150,7 @@ pub struct Mapping {
     rule: Rule,
     values: Vec<Target>,
     defaults: Vec<Wanted>,
+    removal: Arc<Removal>,
     rewrites: Vec<SuffixRewrite>,
 }
 
@@ -144,7 +179,7 @@ impl Mapping {
                 ));
             }
         };
-        let columns = match &rule.attribute_mapping {
+        let mut columns = match &rule.attribute_mapping {
             Some(mapping) => mapping
                 .iter()
                 .map(|(property, names)| Column {
@@ -155,8 +190,23 @@ impl Mapping {
                 .collect(),
             None => pass_through(properties, stream, &rule, schema, takes_unknown, warnings),
         };
+        let mut values: Vec<Target> = rule.values.iter().map(|(name, _)| target(schema, name)).collect();
+        for target in columns.iter_mut().flat_map(|c| &mut c.attributes).chain(&mut values) {
+            target.policy = rule.policy(&target.description, schema).unwrap_or_default();
+        }
+        for (name, _) in &rule.policies {
+            let same = |description: &str| schema.same_description(description, name);
+            let targets = columns.iter().flat_map(|c| &c.attributes).chain(&values);
+            let wanted = targets.map(|t| t.description.as_str()).any(same)
+                || rule.defaults.iter().any(|(default, _)| same(default))
+                || same("objectClass");
+            if !wanted {
+                warnings.push(format!(
+                    "stream `{stream}`: mapping_rules policies name `{name}`, which nothing gives a value"
+                ));
+            }
+        }
         let naming = naming(stream, &rule, config, &columns, &message.key_properties, has("dn"))?;
-        let values = rule.values.iter().map(|(name, _)| target(schema, name)).collect();
         let mut defaults = Vec::new();
         for (name, value) in &rule.defaults {
             let target = target(schema, name);
@@ -167,21 +217,29 @@ impl Mapping {
                     "no default for passwords",
                 ));
             }
-            let octets = texts(value)
-                .and_then(|values| {
-                    values.into_iter().map(|v| target.kind.parse_json(v).ok()).collect::<Option<Vec<_>>>()
-                })
-                .ok_or_else(|| {
-                    SettingsError::value(
-                        format!("mapping_rules.{stream}.defaults.{name}"),
-                        "not a value of the attribute's syntax",
-                        expectation(target.kind).trim_start_matches("expected "),
-                    )
-                })?;
-            let values = octets.into_iter().flatten().collect();
-            defaults.push(Wanted { description: target.description, values, policy: Policy::Keep });
+            let values = target.fixed(&format!("mapping_rules.{stream}.defaults.{name}"), value)?;
+            // A default never overwrites, whatever else is said of the attribute.
+            let policy = match rule.policy(&target.description, schema) {
+                Some(Policy::CreateOnly) => Policy::CreateOnly,
+                _ => Policy::Keep,
+            };
+            defaults.push(Wanted { description: target.description, values, policy });
         }
-        Ok(Mapping { naming, columns, rule, values, defaults, rewrites: config.dn_rewrite.clone() })
+        let removal = match &rule.on_delete {
+            OnDelete::Delete => Removal::Delete,
+            OnDelete::Tree => Removal::Tree,
+            OnDelete::Ignore => Removal::Nothing,
+            OnDelete::MoveTo(dn) => Removal::MoveTo(dn.clone()),
+            OnDelete::Set(attributes) => Removal::Set(
+                attributes
+                    .iter()
+                    .map(|(name, value)| set_on_delete(stream, name, value, schema))
+                    .collect::<Result<_, _>>()?,
+            ),
+        };
+        let removal = Arc::new(removal);
+        let rewrites = config.dn_rewrite.clone();
+        Ok(Mapping { naming, columns, rule, values, defaults, removal, rewrites })
     }
 
     /// The properties whose values become those of secret attributes, directly or by a template.
@@ -204,7 +262,7 @@ impl Mapping {
         let empty = Map::new();
         let record = record.as_object().unwrap_or(&empty);
         let deleted = record.get(DELETED_AT).is_some_and(|v| !v.is_null());
-        if deleted && self.rule.on_delete == OnDelete::Ignore {
+        if deleted && *self.removal == Removal::Nothing {
             return Ok(Task::Nothing);
         }
         let mapped = self.mapped_texts(record);
@@ -254,14 +312,16 @@ impl Mapping {
         let name = Dn::parse(&dn).map_err(|e| MapError::Name(format!("`{dn}` is no DN: {e}")))?;
         let rdn = name.rdn().ok_or_else(|| MapError::Name("the DN is empty".into()))?.clone();
         if deleted {
-            return Ok(Task::Delete { dn });
+            let removal = self.removal.clone();
+            return Ok(Task::Delete { dn, removal, allowed: self.rule.operations.delete });
         }
         for default in &self.defaults {
             attributes.keep(default.clone());
         }
         if !self.rule.object_classes.is_empty() {
             let values = self.rule.object_classes.iter().map(|c| c.clone().into_bytes()).collect();
-            attributes.replace(Wanted { description: "objectClass".into(), values, policy: Policy::Merge });
+            let policy = self.rule.policy("objectClass", schema).unwrap_or(Policy::Merge);
+            attributes.replace(Wanted { description: "objectClass".into(), values, policy });
         }
         if dn != written {
             attributes.rename(&written, &name);
@@ -269,7 +329,8 @@ impl Mapping {
         for ava in rdn.avas {
             attributes.contain(&ava.attribute, ava.value);
         }
-        Ok(Task::Upsert(WantedEntry { dn, attributes: attributes.into_list() }))
+        let wanted = WantedEntry { dn, attributes: attributes.into_list() };
+        Ok(Task::Upsert { wanted, operations: self.rule.operations })
     }
 
     /// The record's values by the attributes they become, as templates see them.
@@ -317,7 +378,35 @@ impl Mapping {
     }
 }
 
+/// What `on_delete` sets an attribute to. Classes are added: what goes with the others stays.
+fn set_on_delete(stream: &str, name: &str, value: &Value, schema: &Schema) -> Result<Wanted, SettingsError> {
+    let at = format!("mapping_rules.{stream}.on_delete.set.{name}");
+    let target = target(schema, name);
+    let values = target.fixed(&at, value)?;
+    if is_secret_attribute(&target.description) && !values.is_empty() {
+        return Err(SettingsError::value(at, "a password for everybody", "null, which takes it away"));
+    }
+    let is_class = schema.same_description(&target.description, "objectClass");
+    let policy = if is_class { Policy::Merge } else { Policy::Force };
+    Ok(Wanted { description: target.description, values, policy })
+}
+
 impl Target {
+    /// The values that the configuration gives an attribute.
+    fn fixed(&self, setting: &str, value: &Value) -> Result<Vec<Vec<u8>>, SettingsError> {
+        let octets = texts(value).and_then(|values| {
+            values.into_iter().map(|v| self.kind.parse_json(v).ok()).collect::<Option<Vec<_>>>()
+        });
+        let Some(octets) = octets else {
+            return Err(SettingsError::value(
+                setting,
+                "not a value of the attribute's syntax",
+                expectation(self.kind).trim_start_matches("expected "),
+            ));
+        };
+        Ok(octets.into_iter().flatten().collect())
+    }
+
     /// The values of a property in the attribute's syntax.
     fn wanted(
         &self,
@@ -359,14 +448,14 @@ impl Target {
                 values.push(octets);
             }
         }
-        Ok(Wanted { description: self.description.clone(), values, policy: Policy::Force })
+        Ok(Wanted { description: self.description.clone(), values, policy: self.policy })
     }
 }
 
 fn target(schema: &Schema, name: &str) -> Target {
     let description = schema.spell(name);
     let kind = ValueKind::of(schema, &description);
-    Target { description, kind }
+    Target { description, kind, policy: Policy::default() }
 }
 
 /// A keyword of a property, or of its items.
@@ -420,9 +509,11 @@ fn pass_through(
         let target = match schema.attribute_type(property) {
             Some(attribute) if attribute.no_user_modification => continue,
             Some(_) => target(schema, property),
-            None if takes_unknown && is_attribute_description(property) => {
-                Target { description: property.clone(), kind: unknown_kind(property_schema) }
-            }
+            None if takes_unknown && is_attribute_description(property) => Target {
+                description: property.clone(),
+                kind: unknown_kind(property_schema),
+                policy: Policy::default(),
+            },
             // With templates, properties that are no attributes may be their material.
             None if rule.dn_template.is_some() || !rule.values.is_empty() => continue,
             None => {

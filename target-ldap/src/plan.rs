@@ -7,14 +7,18 @@ use singer_common::entry::{Attribute, Entry};
 use singer_common::schema::{ObjectClass, Schema};
 
 /// How wanted values go together with those that are there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Policy {
     /// They replace them.
+    #[default]
     Force,
     /// They count only where there are none.
     Keep,
     /// They are added; none is removed.
     Merge,
+    /// They count only where the entry is added.
+    CreateOnly,
 }
 
 /// An attribute as it is wanted. No values: it is not to be there.
@@ -62,13 +66,18 @@ impl WantedEntry {
 fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification> {
     let name = &wanted.description;
     let step = |kind, values| Modification::new(kind, name.clone(), values);
+    if wanted.policy == Policy::CreateOnly {
+        return vec![];
+    }
     let present = schema.values_of(current, name);
     if present.is_empty() {
         return match wanted.policy {
             _ if wanted.values.is_empty() => vec![],
             // None that we may see: an attribute that can be written but not read (userPassword) may have some.
             Policy::Force => vec![step(ModificationKind::Replace, wanted.values.clone())],
-            Policy::Keep | Policy::Merge => vec![step(ModificationKind::Add, wanted.values.clone())],
+            Policy::Keep | Policy::Merge | Policy::CreateOnly => {
+                vec![step(ModificationKind::Add, wanted.values.clone())]
+            }
         };
     }
     if wanted.policy == Policy::Keep {
@@ -201,6 +210,7 @@ mod tests {
         assert_eq!(plan(there(), wanted("mail", &["d@x"], Policy::Keep)), []);
         let merged = plan(there(), wanted("mail", &["d@x", "A@X"], Policy::Merge));
         assert_eq!(merged, [(ModificationKind::Add, vec!["d@x".to_owned()])]);
+        assert_eq!(plan(there(), wanted("mail", &["d@x"], Policy::CreateOnly)), []);
     }
 
     #[test]
@@ -243,6 +253,10 @@ mod tests {
         }
     }
 
+    fn policy() -> impl Strategy<Value = Policy> {
+        proptest::sample::select(vec![Policy::Force, Policy::Keep, Policy::Merge, Policy::CreateOnly])
+    }
+
     fn values() -> impl Strategy<Value = Vec<String>> {
         proptest::collection::btree_set("[a-dA-D]{1,2}", 0..6).prop_map(|set| {
             // No two the same by caseIgnoreMatch.
@@ -252,23 +266,34 @@ mod tests {
     }
 
     proptest! {
-        /// Carrying the plan out gives what was wanted, and a second plan is empty.
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        /// Carrying the plan out gives what was wanted under the policy, and a second plan is empty.
         #[test]
-        fn a_plan_reaches_its_aim_and_then_rests(there in values(), want in values(), exact in any::<bool>()) {
+        fn a_plan_reaches_its_aim_and_then_rests(
+            there in values(), want in values(), exact in any::<bool>(), policy in policy(),
+        ) {
             let schema = Schema::standard();
             let name = if exact { "homeDirectory" } else { "mail" };
             let as_ref = |v: &Vec<String>| v.iter().map(|s| s.as_bytes().to_vec()).collect::<Vec<_>>();
             let mut current = Entry { dn: "cn=x".into(), attributes: vec![Attribute::new(name, as_ref(&there))] };
             let entry = WantedEntry {
                 dn: "cn=x".into(),
-                attributes: vec![Wanted { description: name.into(), values: as_ref(&want), policy: Policy::Force }],
+                attributes: vec![Wanted { description: name.into(), values: as_ref(&want), policy }],
             };
             let steps = entry.changes(&current, schema);
             carry_out(&mut current, &steps, schema);
             let normal = |vs: &[Vec<u8>]| -> HashSet<Vec<u8>> {
                 vs.iter().map(|v| schema.equality(name).normalize(v, schema).into_owned()).collect()
             };
-            prop_assert_eq!(normal(current.values(name)), normal(&as_ref(&want)));
+            let (before, wanted) = (normal(&as_ref(&there)), normal(&as_ref(&want)));
+            let aim = match policy {
+                Policy::Force => wanted,
+                Policy::Keep => if before.is_empty() { wanted } else { before },
+                Policy::Merge => before.union(&wanted).cloned().collect(),
+                Policy::CreateOnly => before,
+            };
+            prop_assert_eq!(normal(current.values(name)), aim);
             prop_assert!(entry.changes(&current, schema).is_empty());
         }
     }

@@ -8,9 +8,12 @@ use singer_common::directory::{Directory, DirectoryError, Vendor};
 use singer_common::dn::{Dn, DnKey, split};
 use singer_common::entry::{Attribute, Entry, base_type};
 
+use crate::config::Operations;
 use crate::map::Task;
-use crate::plan::WantedEntry;
+use crate::plan::{Policy, WantedEntry};
 use crate::rejects::Answer;
+
+mod removal;
 
 /// What became of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +24,10 @@ pub enum Effect {
     Modified,
     /// The entry was deleted.
     Deleted,
+    /// The entry was moved.
+    Moved,
+    /// What would have to be done is switched off (`operations`).
+    LeftAlone,
     /// Nothing differed.
     Unchanged,
     /// The rule says to do nothing.
@@ -37,6 +44,8 @@ pub struct Applier {
     create_parents: bool,
     /// One creation of parents at a time: two children of a missing parent would both try.
     parents: Arc<tokio::sync::Mutex<()>>,
+    /// One search for what lies below at a time: OpenLDAP keeps one paging state per connection.
+    trees: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// How often an entry that appears or disappears between reading and writing is read again.
@@ -45,31 +54,31 @@ const ATTEMPTS: u32 = 3;
 impl Applier {
     /// An applier to a directory.
     pub fn new(directory: Directory, create_parents: bool) -> Self {
-        Self { directory, create_parents, parents: Arc::default() }
+        Self { directory, create_parents, parents: Arc::default(), trees: Arc::default() }
     }
 
     /// Carries one task out.
     pub async fn apply(&self, task: &Task) -> Result<Effect, DirectoryError> {
         match task {
             Task::Nothing => Ok(Effect::Ignored),
-            Task::Delete { dn } => match self.directory.apply(&Change::Delete { dn: dn.clone() }).await {
-                Ok(()) => Ok(Effect::Deleted),
-                Err(e) if e.is_no_such_object() => Ok(Effect::Unchanged),
-                Err(e) if e.code() == Some(result_code::NOT_ALLOWED_ON_NON_LEAF) => {
-                    Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()))
-                }
-                Err(e) => Err(e),
-            },
-            Task::Upsert(wanted) => self.upsert(wanted).await,
+            Task::Delete { dn, removal, allowed: true } => self.remove(dn, removal).await,
+            Task::Delete { dn, allowed: false, .. } => {
+                let there = self.directory.read(dn, &["1.1"]).await?.is_some();
+                Ok(if there { Effect::LeftAlone } else { Effect::Unchanged })
+            }
+            Task::Upsert { wanted, operations } => self.upsert(wanted, *operations).await,
         }
     }
 
-    async fn upsert(&self, wanted: &WantedEntry) -> Result<Effect, DirectoryError> {
+    async fn upsert(&self, wanted: &WantedEntry, operations: Operations) -> Result<Effect, DirectoryError> {
         let names = names_to_read(wanted);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut attempt = 1;
         loop {
             let Some(current) = self.directory.read(&wanted.dn, &names).await? else {
+                if !operations.create {
+                    return Ok(Effect::LeftAlone);
+                }
                 match self.add(wanted).await {
                     // Somebody else was faster: it is an update then.
                     Err(e) if e.code() == Some(result_code::ENTRY_ALREADY_EXISTS) && attempt < ATTEMPTS => {
@@ -82,6 +91,9 @@ impl Applier {
             let changes = wanted.changes(&current, self.directory.schema());
             if changes.is_empty() {
                 return Ok(Effect::Unchanged);
+            }
+            if !operations.update {
+                return Ok(Effect::LeftAlone);
             }
             match self.directory.apply(&Change::Modify { dn: wanted.dn.clone(), changes }).await {
                 Ok(()) => return Ok(Effect::Modified),
@@ -185,7 +197,7 @@ impl Applier {
 /// The attributes to read for a comparison.
 fn names_to_read(wanted: &WantedEntry) -> Vec<String> {
     let mut names: Vec<String> = Vec::with_capacity(wanted.attributes.len());
-    for attribute in &wanted.attributes {
+    for attribute in wanted.attributes.iter().filter(|a| a.policy != Policy::CreateOnly) {
         let description = attribute.description.as_str();
         // `;binary` has to be asked for (RFC 4522); other options come with their type.
         let name = if description.to_ascii_lowercase().contains(";binary") {

@@ -232,6 +232,15 @@ impl Directory {
         }
     }
 
+    /// Deletes an entry with all that lies below it, where the server does that by itself. `false`: it does not, and
+    /// what lies below has to be deleted first.
+    pub async fn delete_tree(&self, dn: &str) -> Result<bool, DirectoryError> {
+        match self {
+            Directory::Ldap(d) => d.delete_tree(dn).await,
+            Directory::Ldif(_) | Directory::Preview(_) => Ok(false),
+        }
+    }
+
     /// Makes what was applied last: writes the file in one rename. A server's writes are there already.
     pub fn commit(&self) -> Result<(), DirectoryError> {
         match self {

@@ -83,10 +83,9 @@ fn a_rule_can_ignore_deletions() {
 }
 
 #[test]
-fn forms_of_deletion_and_guards_that_are_not_there_yet_are_refused() {
+fn guards_and_parts_of_a_rule_that_are_not_there_yet_are_refused() {
     let slapd = tree();
     for (key, value) in [
-        ("mapping_rules", json!({"s": {"on_delete": {"move_to": "ou=gone,dc=example,dc=test"}}})),
         ("mapping_rules", json!({"s": {"match": "(uid={uid})"}})),
         ("max_deletes", json!(5)),
         ("process_activate_version", json!(true)),

@@ -15,6 +15,8 @@ mod mapping;
 mod meltano;
 mod memory;
 mod mirror;
+mod on_delete;
+mod policies;
 mod provider;
 mod regressions;
 mod rejects;

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::ChildStdout;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use ldap_tests::ldif::Tree;
@@ -56,6 +58,21 @@ fn read(file: &Path) -> (Vec<Value>, Vec<Value>) {
     let (mut rejects, schemas): (Vec<_>, Vec<_>) = all.into_iter().partition(|l| l["type"] == "REJECT");
     rejects.sort_by_key(|r| r["line"].as_u64());
     (schemas, rejects)
+}
+
+/// The lines of a running target's stdout, as they come; the receiver waits no longer than it should take.
+fn printed(stdout: ChildStdout) -> impl Fn() -> Option<String> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines() {
+            let _ = sender.send(line.unwrap_or_default());
+        }
+    });
+    move || match receiver.recv_timeout(Duration::from_secs(20)) {
+        Ok(line) => Some(line),
+        Err(RecvTimeoutError::Disconnected) => None,
+        Err(RecvTimeoutError::Timeout) => panic!("no STATE comes"),
+    }
 }
 
 fn has(tree: &Tree, id: &str) -> bool {
@@ -239,18 +256,14 @@ fn what_is_the_servers_fault_fails_the_run_and_rejects_nothing() {
     let mut slapd = Slapd::start(options());
     let run = Run::target(&skipping(&slapd, &file));
     let mut running = run.spawn();
-    let mut stdout = BufReader::new(running.take_stdout());
+    let next = printed(running.take_stdout());
     running.write_stdin(lines(&[schema(), good("a"), state(1)]).as_bytes());
-    let mut line = String::new();
-    stdout.read_line(&mut line).unwrap();
-    assert_eq!(line, "{\"n\":1}\n");
+    assert_eq!(next().as_deref(), Some("{\"n\":1}"));
     slapd.kill();
     running.close_stdin_with(lines(&[good("b"), good("c"), state(2)]).as_bytes());
     let (code, stderr, _) = running.wait(Duration::from_secs(20));
     assert_eq!(code, 1, "{stderr}");
-    line.clear();
-    stdout.read_line(&mut line).unwrap();
-    assert_eq!(line, "", "no STATE beyond");
+    assert_eq!(next(), None, "no STATE beyond");
     assert_eq!(ldap_tests::run::read_text(&file), "");
 }
 
@@ -266,8 +279,8 @@ fn what_the_bound_user_may_not_do_is_the_records_own() {
     rule["dn_template"] = json!("uid={uid},ou=people,dc=example,dc=test");
     let config = with(&config, &json!({"mapping_rules": {"users": rule, "own": rule}}));
     let mut own = [schema(), good("alice")];
-    for m in &mut own {
-        m["stream"] = json!("own");
+    for message in &mut own {
+        message["stream"] = json!("own");
     }
     let mut messages = vec![schema(), good("bob")];
     messages.extend(own);
@@ -309,6 +322,7 @@ fn what_waits_for_what_never_comes_is_rejected_with_the_servers_answer() {
         record("parent", &json!({"name": null})),
         deep(good("early")),
         good("fine"),
+        deep(good("alone")),
         state(1),
     ];
     let output = Run::target(&config).messages(&messages).run().exits(4);
@@ -319,7 +333,13 @@ fn what_waits_for_what_never_comes_is_rejected_with_the_servers_answer() {
         rejects.iter().map(|r| (r["line"].as_u64(), r["code"].as_u64())).collect();
     assert_eq!(
         seen,
-        [(Some(3), Some(32)), (Some(4), Some(66)), (Some(5), Some(65)), (Some(6), Some(32))],
+        [
+            (Some(3), Some(32)),
+            (Some(4), Some(66)),
+            (Some(5), Some(65)),
+            (Some(6), Some(32)),
+            (Some(8), Some(32))
+        ],
         "{rejects:#?}"
     );
     assert_eq!(rejects[0]["matched_dn"], USERS);
@@ -334,13 +354,11 @@ fn rejects_are_in_the_file_before_the_state_that_covers_them_is_printed() {
     std::fs::write(&file, "{\"half\":").unwrap();
     let run = Run::target(&skipping(&slapd, &file));
     let mut running = run.spawn();
-    let mut stdout = BufReader::new(running.take_stdout());
+    let next = printed(running.take_stdout());
     running.write_stdin(lines(&[schema()]).as_bytes());
     for n in 0..20 {
         running.write_stdin(lines(&[record("x", &json!({"name": null})), state(n)]).as_bytes());
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        assert_eq!(line, format!("{{\"n\":{n}}}\n"));
+        assert_eq!(next(), Some(format!("{{\"n\":{n}}}")));
         let text = std::fs::read_to_string(&file).unwrap();
         // The line that a crash broke off, the SCHEMA, and the rejects.
         assert_eq!(text.lines().count(), n + 3, "{text}");

@@ -1,0 +1,137 @@
+//! The ways in which an entry goes (`on_delete`).
+
+use std::collections::BTreeMap;
+
+use singer_common::change::Change;
+use singer_common::directory::ldap::result_code;
+use singer_common::directory::{DirectoryError, Scope, SearchRequest};
+use singer_common::dn::{DnError, DnKey, split};
+
+use super::{ATTEMPTS, Applier, Effect};
+use crate::config::Operations;
+use crate::map::Removal;
+use crate::plan::{Wanted, WantedEntry};
+use crate::rejects::Answer;
+
+impl Applier {
+    /// Does what a deletion is to do. An entry that is not there is none's fault.
+    pub(super) async fn remove(&self, dn: &str, removal: &Removal) -> Result<Effect, DirectoryError> {
+        match removal {
+            Removal::Nothing => Ok(Effect::Ignored),
+            Removal::Delete => match self.delete(dn).await {
+                // What lies below may be deleted by records to come.
+                Err(e) if e.code() == Some(result_code::NOT_ALLOWED_ON_NON_LEAF) => {
+                    Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()))
+                }
+                result => result,
+            },
+            Removal::Tree => self.delete_tree(dn).await,
+            Removal::MoveTo(parent) => self.move_to(dn, parent).await,
+            Removal::Set(attributes) => self.set(dn, attributes).await,
+        }
+    }
+
+    async fn delete(&self, dn: &str) -> Result<Effect, DirectoryError> {
+        match self.directory.apply(&Change::Delete { dn: dn.to_owned() }).await {
+            Ok(()) => Ok(Effect::Deleted),
+            Err(e) if e.is_no_such_object() => Ok(Effect::Unchanged),
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn set(&self, dn: &str, attributes: &[Wanted]) -> Result<Effect, DirectoryError> {
+        let wanted = WantedEntry { dn: dn.to_owned(), attributes: attributes.to_vec() };
+        let operations = Operations { create: false, ..Operations::default() };
+        match self.upsert(&wanted, operations).await? {
+            Effect::LeftAlone => Ok(Effect::Unchanged),
+            effect => Ok(effect),
+        }
+    }
+
+    /// Moves an entry, with what lies below it, under its own RDN. One that is below the new parent already stays.
+    async fn move_to(&self, dn: &str, parent: &str) -> Result<Effect, DirectoryError> {
+        let fail = |code, text: String| DirectoryError::Operation {
+            operation: "rename",
+            dn: dn.to_owned(),
+            code,
+            matched: String::new(),
+            text,
+        };
+        let invalid = |e: DnError| fail(result_code::INVALID_DN_SYNTAX, e.to_string());
+        let schema = self.directory.schema();
+        let parent_key = DnKey::parse(parent, schema).map_err(invalid)?;
+        if DnKey::parse(dn, schema).map_err(invalid)?.is_within(&parent_key)
+            || self.directory.read(dn, &["1.1"]).await?.is_none()
+        {
+            return Ok(Effect::Unchanged);
+        }
+        let new_rdn = split(dn).map_err(invalid)?.first().copied().unwrap_or_default().to_owned();
+        let destination = format!("{new_rdn},{parent}");
+        // Before, not after a refusal: slapd refuses with `other`, and does not say that the parent is missing.
+        if !self.create_parents(&destination).await? {
+            let text = format!(
+                "on_delete: `{parent}` is not there, and cannot be made from its name alone (create_parents)"
+            );
+            return Err(fail(result_code::NO_SUCH_OBJECT, text));
+        }
+        // The RDN stays, so that no value is lost; Active Directory takes no other ([MS-ADTS] 3.1.1.5.4.1.1).
+        let change = Change::Rename {
+            dn: dn.to_owned(),
+            new_rdn,
+            delete_old_rdn: true,
+            new_superior: Some(parent.to_owned()),
+        };
+        match self.directory.apply(&change).await {
+            Ok(()) => Ok(Effect::Moved),
+            Err(e) if e.code() == Some(result_code::ENTRY_ALREADY_EXISTS) => {
+                Err(fail(result_code::ENTRY_ALREADY_EXISTS, format!("on_delete: `{destination}` is taken")))
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Deletes an entry and all below it: in the server where that can, else one by one, children first.
+    async fn delete_tree(&self, dn: &str) -> Result<Effect, DirectoryError> {
+        match self.directory.delete_tree(dn).await {
+            Ok(true) => return Ok(Effect::Deleted),
+            Ok(false) => {}
+            Err(e) if e.is_no_such_object() => return Ok(Effect::Unchanged),
+            Err(e) => return Err(e),
+        }
+        let mut attempt = 1;
+        loop {
+            match self.delete(dn).await {
+                // Most entries have none below them: they need no search. And somebody may add one meanwhile.
+                Err(e) if e.code() == Some(result_code::NOT_ALLOWED_ON_NON_LEAF) && attempt <= ATTEMPTS => {
+                    attempt += 1;
+                }
+                result => return result,
+            }
+            let below = self.below(dn).await?;
+            tracing::info!("on_delete: `{dn}` goes with {} entries below it", below.len());
+            // Parents sort before their children.
+            for name in below.values().rev() {
+                self.delete(name).await?;
+            }
+        }
+    }
+
+    /// The names below an entry. Read by pages; only the names are kept.
+    async fn below(&self, dn: &str) -> Result<BTreeMap<DnKey, String>, DirectoryError> {
+        let _one_at_a_time = self.trees.lock().await;
+        let schema = self.directory.schema();
+        let request = SearchRequest::new(dn, Scope::Sub, "(objectClass=*)", &["1.1"]);
+        let mut search = self.directory.search(request).await?;
+        let base = DnKey::parse(dn, schema).unwrap_or_default();
+        let mut names = BTreeMap::new();
+        while let Some(entry) = search.next_entry().await? {
+            match DnKey::parse(&entry.dn, schema) {
+                Ok(key) if key != base => {
+                    names.insert(key, entry.dn);
+                }
+                _ => {}
+            }
+        }
+        Ok(names)
+    }
+}
