@@ -5,6 +5,7 @@
 pub mod ack;
 pub mod config;
 pub mod inverse;
+pub mod destination;
 pub mod load;
 pub mod map;
 pub mod order;
@@ -12,6 +13,7 @@ pub mod plan;
 pub mod rejects;
 pub mod run;
 pub mod settings;
+pub mod show;
 pub mod template;
 pub mod undo;
 pub mod validate;

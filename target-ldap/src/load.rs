@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::ack::Ack;
+use crate::destination::{ABOUT, Destination};
 use crate::config::{OnError, TargetConfig};
 use crate::map::{MapError, Mapping, Task};
 use crate::order::{Kind, Order};
@@ -193,6 +194,8 @@ struct Work {
     stream: String,
     task: Task,
     key: DnKey,
+    /// The record's key, for people.
+    about: String,
     /// Only under `on_error: skip`.
     kept: Option<Kept>,
     /// Why it was too early at its last try.
@@ -231,13 +234,14 @@ impl<'a, W: Write> Load<'a, W> {
     /// a file is the input.
     pub fn new(
         config: &'a TargetConfig,
-        directory: Directory,
+        destination: Destination,
         writer: &'a mut SingerWriter<W>,
         stop: Stop,
         rejects: Option<RejectFile>,
         retry_rejects: bool,
     ) -> Self {
-        let applier = Applier::new(directory.clone(), config.create_parents);
+        let applier = Applier::new(destination.clone(), config.create_parents);
+        let directory = Directory::clone(&destination);
         Self {
             config,
             directory,
@@ -345,7 +349,8 @@ impl<'a, W: Write> Load<'a, W> {
             let applier = self.applier.clone();
             let about = (work.number, work.line, work.stream.clone());
             let handle = self.running.spawn(async move {
-                let result = applier.apply(&work.task).await;
+                let about = format!("{}, line {}: {}", work.stream, work.line, work.about);
+                let result = ABOUT.scope(about, applier.apply(&work.task)).await;
                 (work, result)
             });
             self.running_works.insert(handle.id(), about);
