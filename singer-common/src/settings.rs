@@ -23,6 +23,8 @@ pub enum Kind {
     TextOrList,
     /// A list of texts.
     TextList,
+    /// A whole number, or a text that stands for one.
+    IntegerOrText,
     /// `true` or `false`.
     Boolean,
     /// A whole number within bounds, both included.
@@ -47,6 +49,7 @@ impl Kind {
             Kind::Text => "a text".into(),
             Kind::TextOrList => "a text or a list of texts".into(),
             Kind::TextList => "a list of texts".into(),
+            Kind::IntegerOrText => "a whole number or a text".into(),
             Kind::Boolean => "true or false".into(),
             Kind::Integer { min, max: i64::MAX } => format!("a whole number of at least {min}"),
             Kind::Integer { min, max } => format!("a whole number from {min} to {max}"),
@@ -62,6 +65,7 @@ impl Kind {
             Kind::Text => value.is_string(),
             Kind::TextOrList => value.is_string() || texts(value),
             Kind::TextList => texts(value),
+            Kind::IntegerOrText => value.is_i64() || value.is_string(),
             Kind::Boolean => value.is_boolean(),
             Kind::Integer { min, max } => value.as_i64().is_some_and(|n| (min..=max).contains(&n)),
             Kind::Choice(names) => value.as_str().is_some_and(|s| names.contains(&s)),
@@ -95,6 +99,7 @@ impl Kind {
             Kind::Text => json!({"type": ["string", "null"]}),
             Kind::TextOrList => json!({"type": ["string", "array", "null"], "items": {"type": "string"}}),
             Kind::TextList => json!({"type": ["array", "null"], "items": {"type": "string"}}),
+            Kind::IntegerOrText => json!({"type": ["integer", "string", "null"]}),
             Kind::Boolean => json!({"type": ["boolean", "null"]}),
             Kind::Integer { min, max: i64::MAX } => json!({"type": ["integer", "null"], "minimum": min}),
             Kind::Integer { min, max } => {

@@ -10,6 +10,7 @@ use singer_common::directory::{DirectoryConfig, ServerUrl};
 use singer_common::dn::{Dn, SuffixRewrite};
 use singer_common::settings::{SettingsError, typed, unknown_key};
 
+use crate::guard::{Guards, Limit};
 use crate::plan::Policy;
 use crate::template::{DnTemplate, Template};
 
@@ -101,6 +102,7 @@ const PLANNED_RULE_KEYS: &[&str] =
     &["match", "password", "delete_old_rdn", "empty_group", "scope_base", "scope_filter"];
 
 /// The target's settings.
+#[allow(clippy::struct_excessive_bools, reason = "they are the settings, as they are")]
 #[derive(Debug, Clone)]
 pub struct TargetConfig {
     /// The directory.
@@ -123,6 +125,12 @@ pub struct TargetConfig {
     pub ldif_format: LdifFormat,
     /// Whether METRIC lines are written.
     pub metrics: bool,
+    /// Whether the run only shows what it would do.
+    pub dry_run: bool,
+    /// Where to write what takes the run back.
+    pub undo_file: Option<PathBuf>,
+    /// What the run may do at most.
+    pub guards: Guards,
 }
 
 impl TargetConfig {
@@ -136,6 +144,7 @@ impl TargetConfig {
             from: String,
             to: String,
         }
+        #[allow(clippy::struct_excessive_bools, reason = "they are the settings, as they are")]
         #[derive(Deserialize)]
         struct Raw {
             default_base_dn: Option<String>,
@@ -150,6 +159,10 @@ impl TargetConfig {
             ldif_format: LdifFormat,
             ldif_export_path: Option<PathBuf>,
             enable_metrics: bool,
+            dry_run: bool,
+            undo_file: Option<PathBuf>,
+            max_deletes: Option<Value>,
+            max_changes: Option<Value>,
         }
         let export =
             values.get("ldif_export_path").and_then(Value::as_str).map(PathBuf::from).map(ServerUrl::Ldif);
@@ -218,6 +231,12 @@ impl TargetConfig {
             max_in_flight: raw.max_in_flight,
             ldif_format: raw.ldif_format,
             metrics: raw.enable_metrics,
+            dry_run: raw.dry_run,
+            undo_file: raw.undo_file,
+            guards: Guards {
+                max_deletes: raw.max_deletes.map(|v| Limit::parse("max_deletes", &v)).transpose()?,
+                max_changes: raw.max_changes.map(|v| Limit::parse("max_changes", &v)).transpose()?,
+            },
         })
     }
 

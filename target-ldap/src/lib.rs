@@ -4,6 +4,8 @@
 
 pub mod ack;
 pub mod config;
+pub mod destination;
+pub mod guard;
 pub mod inverse;
 pub mod load;
 pub mod map;
@@ -12,6 +14,7 @@ pub mod plan;
 pub mod rejects;
 pub mod run;
 pub mod settings;
+pub mod show;
 pub mod template;
 pub mod undo;
 pub mod validate;

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::ack::Ack;
 use crate::config::{OnError, TargetConfig};
+use crate::destination::{ABOUT, Destination};
 use crate::map::{MapError, Mapping, Task};
 use crate::order::{Kind, Order};
 use crate::rejects::{self, Answer, Origin, Reject, RejectFile, RejectFileError, is_records_fault};
@@ -143,6 +144,8 @@ pub struct Ending {
     pub stopped: Option<Signal>,
     /// Records that were rejected.
     pub rejected: u64,
+    /// What was done in all.
+    pub total: Counts,
 }
 
 /// What was done to a stream's entries.
@@ -164,6 +167,21 @@ pub struct Counts {
     pub left_alone: u64,
     /// Records that were rejected.
     pub rejected: u64,
+}
+
+impl Counts {
+    fn plus(self, other: &Counts) -> Counts {
+        Counts {
+            records: self.records + other.records,
+            added: self.added + other.added,
+            modified: self.modified + other.modified,
+            moved: self.moved + other.moved,
+            deleted: self.deleted + other.deleted,
+            unchanged: self.unchanged + other.unchanged,
+            left_alone: self.left_alone + other.left_alone,
+            rejected: self.rejected + other.rejected,
+        }
+    }
 }
 
 impl std::fmt::Display for Counts {
@@ -203,6 +221,8 @@ struct Work {
     stream: String,
     task: Task,
     key: DnKey,
+    /// The record's key, for people.
+    about: String,
     /// Only under `on_error: skip`.
     kept: Option<Kept>,
     /// Why it was too early at its last try.
@@ -241,13 +261,14 @@ impl<'a, W: Write> Load<'a, W> {
     /// a file is the input.
     pub fn new(
         config: &'a TargetConfig,
-        directory: Directory,
+        destination: &Destination,
         writer: &'a mut SingerWriter<W>,
         stop: Stop,
         rejects: Option<RejectFile>,
         retry_rejects: bool,
     ) -> Self {
-        let applier = Applier::new(directory.clone(), config.create_parents);
+        let applier = Applier::new(destination.clone(), config.create_parents);
+        let directory = Directory::clone(destination);
         Self {
             config,
             directory,
@@ -283,7 +304,8 @@ impl<'a, W: Write> Load<'a, W> {
         if let (OnError::Skip { file, .. }, true) = (&self.config.on_error, self.rejected > 0) {
             tracing::warn!("{} record(s) were rejected: see {}", self.rejected, file.display());
         }
-        result.map(|stopped| Ending { stopped, rejected: self.rejected })
+        let total = self.counts.values().fold(Counts::default(), Counts::plus);
+        result.map(|stopped| Ending { stopped, rejected: self.rejected, total })
     }
 
     async fn consume(&mut self, input: Box<dyn BufRead + Send>) -> Result<Option<Signal>, LoadError> {
@@ -355,7 +377,8 @@ impl<'a, W: Write> Load<'a, W> {
             let applier = self.applier.clone();
             let about = (work.number, work.line, work.stream.clone());
             let handle = self.running.spawn(async move {
-                let result = applier.apply(&work.task).await;
+                let about = format!("{}, line {}: {}", work.stream, work.line, work.about);
+                let result = ABOUT.scope(about, applier.apply(&work.task)).await;
                 (work, result)
             });
             self.running_works.insert(handle.id(), about);
@@ -580,6 +603,7 @@ impl<'a, W: Write> Load<'a, W> {
         };
         let planned = self.plan(line, &name, stream, &record);
         let origin = stream.origin.clone();
+        let about = about(&stream.key_properties, &record);
         let number = self.ack.begin();
         let (task, key) = match planned {
             Ok(planned) => planned,
@@ -598,7 +622,7 @@ impl<'a, W: Write> Load<'a, W> {
         };
         let kind = if matches!(task, Task::Delete { .. }) { Kind::Delete } else { Kind::Upsert };
         let kept = self.rejects.is_some().then(|| Kept { record: Arc::new(record), origin });
-        let work = Work { number, line, stream: name, task, key: key.clone(), kept, answer: None };
+        let work = Work { number, line, stream: name, task, key: key.clone(), about, kept, answer: None };
         self.order.submit(number, key, kind, work);
         Ok(())
     }
@@ -626,6 +650,16 @@ impl<'a, W: Write> Load<'a, W> {
         let key = task.dn().map(|dn| self.applier.key(dn)).transpose().map_err(|e| bad(e.to_string()))?;
         Ok((task, key))
     }
+}
+
+/// A record's key, for people: `id=7`.
+fn about(key_properties: &[String], record: &Value) -> String {
+    let part = |name: &String| match record.get(name.as_str()) {
+        Some(Value::String(text)) => format!("{name}={text}"),
+        Some(other) => format!("{name}={other}"),
+        None => format!("{name}="),
+    };
+    key_properties.iter().map(part).collect::<Vec<_>>().join(", ")
 }
 
 /// Reads lines on a thread of its own: a pipe that stalls must not stop the writes under way.

@@ -1,9 +1,11 @@
 //! What the command line asks for.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, IsTerminal as _};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
+use anyhow::Context as _;
 use clap::Parser;
 use serde_json::json;
 use singer_common::cli::{self, CommonArgs, class_in, variables};
@@ -14,9 +16,13 @@ use singer_common::signals::Stop;
 use singer_common::writer::{SingerWriter, WriteError};
 
 use crate::config::{OnError, TargetConfig};
+use crate::destination::Destination;
+use crate::guard::{self, Tally};
 use crate::load::{Ending, Load};
 use crate::rejects::RejectFile;
 use crate::settings::{ABOUT, TABLE};
+use crate::show::{Plan, PlanFormat};
+use crate::undo::{Undo, UndoError};
 
 /// Reads Singer messages and makes an LDAP directory, or an LDIF file, match them.
 #[derive(Debug, Parser)]
@@ -31,6 +37,12 @@ pub struct Args {
     /// The input is a reject file (setting reject_file): its records are tried again
     #[arg(long)]
     pub retry_rejects: bool,
+    /// Write nothing: read the directory and print what would be changed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How --dry-run prints: on a terminal diff, else ldif, when not given
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub plan_format: Option<PlanFormat>,
 }
 
 const AFTER_HELP: &str = "\
@@ -39,6 +51,7 @@ Examples:
   tap-ldap --config a.json | target-ldap --config b.json     (mirrors one directory into another)
   target-ldap --config target.json --input records.singer
   target-ldap --config target.json --input rejects.jsonl --retry-rejects
+  target-ldap --config target.json --input records.singer --dry-run
   target-ldap --config target.json --test
 
 Exit codes: 0 done; 1 failed while running; 2 usage or configuration; 3 could not connect or bind;
@@ -100,14 +113,100 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let directory = Directory::open(&config.directory, Access::Write(config.ldif_format)).await?;
     // From here on a signal is taken up between records.
     stop.handle();
-    let load = Load::new(&config, directory.clone(), &mut writer, stop, rejects, args.retry_rejects);
-    let ending = load.run(input).await?;
+    let mut input = input;
+    if args.dry_run || config.dry_run {
+        let format = args.plan_format.unwrap_or(if std::io::stdout().is_terminal() {
+            PlanFormat::Diff
+        } else {
+            PlanFormat::Ldif
+        });
+        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let plan = Arc::new(Plan::new(format, colour, Box::new(std::io::stdout())));
+        let undo = undo(&config)?;
+        let rehearsal =
+            Rehearsal { config: &config, directory: &directory, retry_rejects: args.retry_rejects };
+        let result = rehearsal.run(input, Some(plan), undo.clone(), stop).await;
+        finish(undo.as_deref())?;
+        let ending = result?;
+        directory.close().await;
+        return Ok(code(ending));
+    }
+    if config.guards.is_any() {
+        let kept = guard::spool(input).await.context("keeping the input in a temporary file")?;
+        let rehearsal =
+            Rehearsal { config: &config, directory: &directory, retry_rejects: args.retry_rejects };
+        tracing::info!("max_deletes, max_changes: the run is rehearsed first");
+        let ending = rehearsal.run(guard::replay(&kept)?, None, None, stop.clone()).await?;
+        if ending.stopped.is_some() {
+            return Ok(code(ending));
+        }
+        input = guard::replay(&kept)?;
+    }
+    let undo = undo(&config)?;
+    let destination = Destination::new(directory.clone()).with_undo(undo.clone());
+    let load = Load::new(&config, &destination, &mut writer, stop, rejects, args.retry_rejects);
+    let result = load.run(input).await;
+    finish(undo.as_deref())?;
+    let ending = result?;
     directory.close().await;
-    Ok(match ending {
+    Ok(code(ending))
+}
+
+fn code(ending: Ending) -> ExitCode {
+    match ending {
         Ending { stopped: Some(signal), .. } => ExitCode::from(signal.exit_code()),
         Ending { rejected: 0, .. } => ExitCode::SUCCESS,
         Ending { .. } => ExitCode::from(REJECTED),
-    })
+    }
+}
+
+fn undo(config: &TargetConfig) -> Result<Option<Arc<Undo>>, UndoError> {
+    config.undo_file.as_deref().map(|path| Undo::create(path).map(Arc::new)).transpose()
+}
+
+fn finish(undo: Option<&Undo>) -> Result<(), UndoError> {
+    undo.map_or(Ok(()), Undo::finish)
+}
+
+/// A run that writes nothing.
+struct Rehearsal<'a> {
+    config: &'a TargetConfig,
+    directory: &'a Directory,
+    retry_rejects: bool,
+}
+
+impl Rehearsal<'_> {
+    /// Carries the input out on the directory as it would be, and looks whether that stays within the limits.
+    async fn run(
+        &self,
+        input: Box<dyn BufRead + Send>,
+        plan: Option<Arc<Plan>>,
+        undo: Option<Arc<Undo>>,
+        stop: Stop,
+    ) -> anyhow::Result<Ending> {
+        let folder = tempfile::tempdir().context("a folder for what would be rejected")?;
+        // One after another: the plan is in the order in which it was made.
+        let mut config = TargetConfig { max_in_flight: 1, metrics: false, ..self.config.clone() };
+        let mut rejects = None;
+        if let OnError::Skip { file, .. } = &mut config.on_error {
+            *file = folder.path().join("rejects.jsonl");
+            rejects = Some(RejectFile::open(file)?);
+        }
+        let tally = Arc::new(Tally::default());
+        let destination = Destination::new(self.directory.clone().preview())
+            .with_plan(plan)
+            .with_undo(undo)
+            .with_tally(tally.clone());
+        // STATE is of what was written.
+        let mut nowhere = SingerWriter::new(std::io::sink());
+        let load = Load::new(&config, &destination, &mut nowhere, stop, rejects, self.retry_rejects);
+        let ending = load.run(input).await?;
+        if ending.stopped.is_none() {
+            let base = self.config.default_base_dn.as_deref();
+            self.config.guards.check(&tally, ending.total.moved, self.directory, base).await?;
+        }
+        Ok(ending)
+    }
 }
 
 async fn health(config: &TargetConfig, writer: &mut SingerWriter) -> anyhow::Result<ExitCode> {

@@ -63,6 +63,27 @@ const OWN: &[Setting] = &[
     .or("true"),
     Setting::new("max_in_flight", Kind::Integer { min: 1, max: 1024 }, "Writes outstanding at once, in all.").or("32"),
     Setting::new(
+        "dry_run",
+        Kind::Boolean,
+        "Write nothing: read the directory and print the plan on stdout, as `--dry-run` does. No STATE is printed.",
+    )
+    .or("false"),
+    Setting::new(
+        "undo_file",
+        Kind::Text,
+        "Where to write LDIF that takes the run back when it is given to `ldapmodify`. With `dry_run`: that would.",
+    ),
+    Setting::new(
+        "max_deletes",
+        Kind::IntegerOrText,
+        "The most entries a run may delete (or move away, with `on_delete`): a number, or a share of the entries below `default_base_dn` or the server's base, such as \"5%\". A run that would delete more writes nothing and ends with exit code 1. The input is read to its end first.",
+    ),
+    Setting::new(
+        "max_changes",
+        Kind::IntegerOrText,
+        "The most changes a run may make, of any kind; otherwise as `max_deletes`.",
+    ),
+    Setting::new(
         "ldif_format",
         Kind::Choice(&["content", "changes"]),
         "What a `ldif:` destination holds: the entries, or the change records that lead to them.",

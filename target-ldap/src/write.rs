@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use singer_common::change::Change;
 use singer_common::directory::ldap::result_code;
-use singer_common::directory::{Directory, DirectoryError, Vendor};
+use singer_common::directory::{DirectoryError, Vendor};
 use singer_common::dn::{Dn, DnKey, split};
 use singer_common::entry::{Attribute, Entry, base_type};
 
 use crate::config::Operations;
+use crate::destination::Destination;
 use crate::map::Task;
 use crate::plan::{Policy, WantedEntry};
 use crate::rejects::Answer;
@@ -40,7 +41,7 @@ pub enum Effect {
 /// Carries tasks out. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Applier {
-    directory: Directory,
+    directory: Destination,
     create_parents: bool,
     /// One creation of parents at a time: two children of a missing parent would both try.
     parents: Arc<tokio::sync::Mutex<()>>,
@@ -53,7 +54,7 @@ const ATTEMPTS: u32 = 3;
 
 impl Applier {
     /// An applier to a directory.
-    pub fn new(directory: Directory, create_parents: bool) -> Self {
+    pub fn new(directory: Destination, create_parents: bool) -> Self {
         Self { directory, create_parents, parents: Arc::default(), trees: Arc::default() }
     }
 

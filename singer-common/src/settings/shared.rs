@@ -5,16 +5,12 @@ use super::{Kind, Setting};
 /// Settings of the contract that this version does not have yet. They are refused, not ignored: who sets
 /// `max_deletes` relies on it.
 const PLANNED: &[&str] = &[
-    "dry_run",
-    "max_changes",
-    "max_deletes",
     "metrics_file",
     "metrics_listen",
     "otlp_endpoint",
     "partitions",
     "process_activate_version",
     "referral_hosts",
-    "undo_file",
 ];
 
 /// Whether a key belongs to the contract but not to this version.

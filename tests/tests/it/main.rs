@@ -19,6 +19,7 @@ mod on_delete;
 mod policies;
 mod provider;
 mod regressions;
+mod rehearsal;
 mod rejects;
 mod replication;
 mod report;

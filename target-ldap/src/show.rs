@@ -1,0 +1,285 @@
+//! The plan of a run, for people and for `ldapmodify`: each change as it would be made, in the order it would be.
+
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+use singer_common::change::{Change, Modification, ModificationKind};
+use singer_common::directory::ldif::writer::{LdifWriteError, LdifWriter};
+use singer_common::entry::Attribute;
+
+use crate::rejects::is_secret_attribute;
+
+/// How a plan is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum PlanFormat {
+    /// LDIF change records (RFC 2849), which `ldapmodify` takes
+    Ldif,
+    /// Coloured lines for people
+    Diff,
+    /// One JSON object a line
+    Json,
+}
+
+/// Where a plan is shown.
+pub struct Plan {
+    format: PlanFormat,
+    colour: bool,
+    out: Mutex<Box<dyn Write + Send>>,
+}
+
+impl std::fmt::Debug for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plan").field("format", &self.format).finish_non_exhaustive()
+    }
+}
+
+const HIDDEN: &str = "(not shown)";
+const RESET: &str = "\x1b[0m";
+
+impl Plan {
+    /// A plan shown on `out`, with colours or without.
+    pub fn new(format: PlanFormat, colour: bool, out: Box<dyn Write + Send>) -> Self {
+        Self { format, colour, out: Mutex::new(out) }
+    }
+
+    /// Shows one change. `about` says what it is made for.
+    pub fn show(&self, change: &Change, about: &str) -> Result<(), LdifWriteError> {
+        let octets = match self.format {
+            PlanFormat::Ldif => ldif(change, about)?,
+            PlanFormat::Diff => self.diff(change, about).into_bytes(),
+            PlanFormat::Json => format!("{}\n", json(change, about)).into_bytes(),
+        };
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        out.write_all(&octets)?;
+        Ok(out.flush()?)
+    }
+
+    fn diff(&self, change: &Change, about: &str) -> String {
+        let mut lines = vec![("\x1b[2m", format!("# {about}"))];
+        let (green, red, yellow) = ("\x1b[32m", "\x1b[31m", "\x1b[33m");
+        match change {
+            Change::Add(entry) => {
+                lines.push((green, format!("+ {}", entry.dn)));
+                for Attribute { description, values } in &entry.attributes {
+                    lines.extend(
+                        values
+                            .iter()
+                            .map(|v| (green, format!("    + {description}: {}", shown(description, v)))),
+                    );
+                }
+            }
+            Change::Delete { dn } => lines.push((red, format!("- {dn}"))),
+            Change::Modify { dn, changes } => {
+                lines.push((yellow, format!("~ {dn}")));
+                for Modification { kind, description, values } in changes {
+                    let (colour, sign) = match kind {
+                        ModificationKind::Add => (green, '+'),
+                        ModificationKind::Delete => (red, '-'),
+                        ModificationKind::Replace | ModificationKind::Increment => (yellow, '~'),
+                    };
+                    if values.is_empty() {
+                        lines.push((red, format!("    - {description}: (all values)")));
+                    }
+                    lines.extend(
+                        values.iter().map(|v| {
+                            (colour, format!("    {sign} {description}: {}", shown(description, v)))
+                        }),
+                    );
+                }
+            }
+            Change::Rename { dn, new_rdn, new_superior, .. } => {
+                let place = new_superior.as_ref().map(|s| format!(", below {s}")).unwrap_or_default();
+                lines.push((yellow, format!("> {dn}\n    becomes {new_rdn}{place}")));
+            }
+        }
+        let line = |(colour, text): (&str, String)| {
+            if self.colour { format!("{colour}{text}{RESET}\n") } else { format!("{text}\n") }
+        };
+        lines.into_iter().map(line).collect::<String>() + "\n"
+    }
+}
+
+/// What has a secret value is said in a comment, and is not part of the change.
+fn ldif(change: &Change, about: &str) -> Result<Vec<u8>, LdifWriteError> {
+    let mut writer = LdifWriter::new(Vec::new());
+    writer.comment(about)?;
+    let mut change = change.clone();
+    let hidden: Vec<String> = match &mut change {
+        Change::Add(entry) => {
+            let (hidden, kept) = std::mem::take(&mut entry.attributes)
+                .into_iter()
+                .partition(|a| is_secret_attribute(&a.description));
+            entry.attributes = kept;
+            Vec::<Attribute>::into_iter(hidden).map(|a| a.description).collect()
+        }
+        Change::Modify { changes, .. } => {
+            let is_hidden = |m: &Modification| is_secret_attribute(&m.description) && !m.values.is_empty();
+            let hidden = changes.iter().filter(|m| is_hidden(m)).map(|m| m.description.clone()).collect();
+            changes.retain(|m| !is_hidden(m));
+            hidden
+        }
+        Change::Delete { .. } | Change::Rename { .. } => Vec::new(),
+    };
+    for name in hidden {
+        writer.comment(&format!("{name}: {HIDDEN}"))?;
+    }
+    if matches!(&change, Change::Modify { dn, changes } if changes.is_empty() && !dn.is_empty()) {
+        writer.comment(&format!("(of {}, nothing else)", change.dn()))?;
+        let mut octets = writer.into_inner();
+        octets.push(b'\n');
+        return Ok(octets);
+    }
+    writer.change(&change)?;
+    Ok(writer.into_inner())
+}
+
+fn json(change: &Change, about: &str) -> Value {
+    let value = |name: &str, v: &Vec<u8>| match std::str::from_utf8(v) {
+        _ if is_secret_attribute(name) => HIDDEN.into(),
+        Ok(text) => Value::from(text),
+        Err(_) => json!({"base64": BASE64.encode(v)}),
+    };
+    let values =
+        |name: &str, vs: &[Vec<u8>]| Value::from(vs.iter().map(|v| value(name, v)).collect::<Vec<_>>());
+    let (operation, detail) = match change {
+        Change::Add(entry) => {
+            let all: serde_json::Map<String, Value> = entry
+                .attributes
+                .iter()
+                .map(|a| (a.description.clone(), values(&a.description, &a.values)))
+                .collect();
+            ("add", json!({"attributes": all}))
+        }
+        Change::Delete { .. } => ("delete", json!({})),
+        Change::Modify { changes, .. } => {
+            let steps: Vec<Value> = changes
+                .iter()
+                .map(|m| json!({"operation": m.kind.keyword(), "attribute": m.description, "values": values(&m.description, &m.values)}))
+                .collect();
+            ("modify", json!({"changes": steps}))
+        }
+        Change::Rename { new_rdn, new_superior, delete_old_rdn, .. } => (
+            "rename",
+            json!({"new_rdn": new_rdn, "new_superior": new_superior, "delete_old_rdn": delete_old_rdn}),
+        ),
+    };
+    let mut object = json!({"operation": operation, "dn": change.dn(), "about": about});
+    if let (Some(object), Value::Object(detail)) = (object.as_object_mut(), detail) {
+        object.extend(detail);
+    }
+    object
+}
+
+/// A value on a line of its own: what is no text, or would not stay on its line, in base64.
+fn shown(name: &str, value: &[u8]) -> String {
+    match std::str::from_utf8(value) {
+        _ if is_secret_attribute(name) => HIDDEN.to_owned(),
+        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
+        _ => format!("(base64) {}", BASE64.encode(value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use singer_common::entry::Entry;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(octets)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn plan(format: PlanFormat) -> String {
+        let sink = Sink::default();
+        let plan = Plan::new(format, false, Box::new(sink.clone()));
+        let values = |v: &[&[u8]]| v.iter().map(|v| v.to_vec()).collect::<Vec<_>>();
+        let attribute = |n: &str, v: &[&[u8]]| Attribute::new(n, values(v));
+        let step = |kind, n: &str, v: &[&[u8]]| Modification::new(kind, n, values(v));
+        let changes = [
+            Change::Add(Entry {
+                dn: "cn=a,dc=x".into(),
+                attributes: vec![
+                    attribute("cn", &[b"a"]),
+                    attribute("userPassword", &[b"hunter2"]),
+                    attribute("x", &[b"\xff"]),
+                ],
+            }),
+            Change::Modify {
+                dn: "cn=b,dc=x".into(),
+                changes: vec![
+                    step(ModificationKind::Add, "mail", &[b"one@x.test"]),
+                    step(ModificationKind::Delete, "sn", &[]),
+                    step(ModificationKind::Replace, "userPassword", &[b"hunter2"]),
+                ],
+            },
+            Change::Modify {
+                dn: "cn=c,dc=x".into(),
+                changes: vec![step(ModificationKind::Replace, "userPassword", &[b"hunter2"])],
+            },
+            Change::Rename {
+                dn: "cn=d,dc=x".into(),
+                new_rdn: "cn=e".into(),
+                delete_old_rdn: true,
+                new_superior: None,
+            },
+            Change::Delete { dn: "cn=f,dc=x".into() },
+        ];
+        for change in &changes {
+            plan.show(change, "users id=7").unwrap();
+        }
+        let octets = sink.0.lock().unwrap().clone();
+        String::from_utf8(octets).unwrap()
+    }
+
+    #[test]
+    fn no_format_shows_a_password() {
+        for format in [PlanFormat::Ldif, PlanFormat::Diff, PlanFormat::Json] {
+            let text = plan(format);
+            assert!(!text.contains("hunter2") && text.contains(HIDDEN), "{text}");
+            assert!(!text.contains("aHVudGVyMg"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_plan_is_ldif_that_ldapmodify_takes() {
+        let text = plan(PlanFormat::Ldif);
+        let reader = singer_common::directory::ldif::reader::LdifReader::new(text.as_bytes());
+        let records: Vec<_> = reader.map(|r| r.unwrap_or_else(|e| panic!("{e}\n{text}"))).collect();
+        assert_eq!(records.len(), 4, "a change of nothing but a password is only a comment:\n{text}");
+        assert_eq!(text.matches("# users id=7\n").count(), 5);
+    }
+
+    #[test]
+    fn json_has_an_object_a_line() {
+        let text = plan(PlanFormat::Json);
+        let lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(lines[0]["attributes"]["x"], json!([{"base64": "/w=="}]));
+        assert_eq!(
+            lines[1]["changes"][0],
+            json!({"operation": "add", "attribute": "mail", "values": ["one@x.test"]})
+        );
+        assert_eq!(lines[3]["new_rdn"], "cn=e");
+    }
+
+    #[test]
+    fn a_diff_is_for_people() {
+        let text = plan(PlanFormat::Diff);
+        assert!(text.contains("+ cn=a,dc=x\n    + cn: a\n"), "{text}");
+        assert!(text.contains("~ cn=b,dc=x\n    + mail: one@x.test\n    - sn: (all values)\n"), "{text}");
+        assert!(text.contains("> cn=d,dc=x\n    becomes cn=e\n"), "{text}");
+    }
+}
