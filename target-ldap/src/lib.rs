@@ -15,4 +15,5 @@ pub mod settings;
 pub mod template;
 pub mod undo;
 pub mod validate;
+pub mod versions;
 pub mod write;

@@ -12,7 +12,6 @@ const PLANNED: &[&str] = &[
     "metrics_listen",
     "otlp_endpoint",
     "partitions",
-    "process_activate_version",
     "referral_hosts",
     "undo_file",
 ];
