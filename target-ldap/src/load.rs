@@ -46,6 +46,12 @@ pub enum LoadError {
         /// What is wrong with it.
         error: MessageError,
     },
+    /// A line of a reject file, which nobody said the input is.
+    #[error("line {line}: a line of a reject file; --retry-rejects has its record tried again")]
+    Reject {
+        /// Counted from 1.
+        line: u64,
+    },
     /// A record that cannot be taken.
     #[error("line {line}, stream `{stream}`: {reason}")]
     Record {
@@ -569,11 +575,7 @@ impl<'a, W: Write> Load<'a, W> {
                 reason: "BATCH messages cannot be read by this version; let the tap send RECORD messages"
                     .into(),
             }),
-            Err(MessageError::UnknownType(kind)) if kind == rejects::KIND => Err(LoadError::Record {
-                line,
-                stream: String::new(),
-                reason: "a line of a reject file; give --retry-rejects to have it tried again".into(),
-            }),
+            Err(MessageError::UnknownType(kind)) if kind == rejects::KIND => Err(LoadError::Reject { line }),
             Err(error) => Err(LoadError::Message { line, error }),
         };
         if let Err(error) = result {

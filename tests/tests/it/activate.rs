@@ -87,7 +87,8 @@ fn left(slapd: &Slapd) -> String {
     names.join(" ")
 }
 
-const ALL: &str = "cn=printer dc=example ou=else ou=in ou=users uid=a uid=b uid=c uid=d uid=e uid=f uid=g";
+const ALL: &str =
+    "cn=printer dc=example ou=else ou=in ou=users uid=a uid=b uid=c uid=d uid=e uid=f uid=g uid=x";
 
 #[test]
 fn what_did_not_come_with_the_version_goes_and_nothing_else() {
@@ -163,8 +164,9 @@ fn a_filter_of_ones_own_says_what_is_the_streams() {
 fn each_form_of_on_delete_is_for_what_is_gone_too() {
     let slapd = slapd();
     let gone = format!("ou=gone,{USERS}");
+    slapd.ldapadd(format!("dn: uid=x,uid=e,{USERS}\nobjectClass: inetOrgPerson\nuid: x\ncn: x\nsn: x\n"));
     let set = config(&slapd, &json!({"on_delete": {"set": {"title": "gone"}}}));
-    done(run(&set, &whole(&["a", "b", "c", "d"]))).says("2 modified, 0 deleted");
+    done(run(&set, &whole(&["a", "b", "c", "d"]))).says("3 modified, 0 deleted");
     assert_eq!(left(&slapd), ALL);
     let moving = config(&slapd, &json!({"on_delete": {"move_to": gone}}));
     done(run(&moving, &whole(&["a", "b", "c", "d"]))).says("2 moved");
@@ -173,6 +175,7 @@ fn each_form_of_on_delete_is_for_what_is_gone_too() {
         let entry = &tree[&format!("uid={id},{gone}")];
         assert_eq!(entry["title"].first().unwrap(), b"gone");
     }
+    assert!(tree.contains_key(&format!("uid=x,uid=e,{gone}")), "with what lies below: {:?}", tree.keys());
     // What is there already lies in the scope, and stays.
     let before = slapd.change_marks();
     done(run(&moving, &whole(&["a", "b", "c", "d"]))).says("6 unchanged");
@@ -260,7 +263,8 @@ fn a_rejected_records_entry_stays_and_one_that_is_not_known_stops_all_deletion()
 fn state_waits_for_what_is_gone_and_a_rejected_deletion_is_kept() {
     let slapd = slapd();
     slapd.ldapadd(format!("dn: cn=phone,uid=b,{USERS}\nobjectClass: device\ncn: phone\n"));
-    let plain = config(&slapd, &json!({}));
+    // One at a time: not all of what is gone is taken up at once.
+    let plain = with(&config(&slapd, &json!({})), &json!({"max_in_flight": 1}));
     let mut messages = whole(&["a"]);
     messages.insert(1, json!({"type": "STATE", "value": {"n": 0}}));
     let output = run(&plain, &messages).exits(1).says(&format!("uid=b,{USERS}")).says("line 4");
