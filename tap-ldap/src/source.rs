@@ -293,6 +293,8 @@ impl<'a> Entries<'a> {
         let mut entries = Entries::new(tree, attributes, Paging::Off);
         let mut keep = Keep::Below(dn.to_owned());
         match source {
+            // What lies deeper is not in the stream.
+            Source::Search(stream) if stream.scope != Scope::Sub => return Ok(entries),
             Source::Search(stream) => entries.filter.clone_from(&stream.filter),
             Source::Class { filter } => entries.filter.clone_from(filter),
             Source::Containers => entries.filter = container::filter(tree.directory.root_dse().vendor),

@@ -30,8 +30,9 @@ const MOST: usize = 5_000;
 /// Containers by their immutable id, with a short form of their names.
 pub(crate) type Names = BTreeMap<String, String>;
 
-/// Reads the containers that a stream's entries may lie below, and which of them have another name than before: the
-/// topmost only. `before` is empty where there is nothing to compare with.
+/// Reads the containers that a stream's entries may lie below, and which of them have another name than before, or are new:
+/// the topmost only. What lies below a new one may have been read before that was renamed. `before` is empty where there is
+/// nothing to compare with.
 pub(crate) async fn look(
     run: &StreamRun<'_>,
     before: &Names,
@@ -61,7 +62,7 @@ pub(crate) async fn look(
             continue;
         };
         let name = short(&entry.dn);
-        let other_name = before.get(&id).is_some_and(|old| *old != name);
+        let other_name = !before.is_empty() && before.get(&id) != Some(&name);
         if other_name && !moved.iter().any(|(above, _)| above.is_ancestor_of(&place)) {
             moved.push((place, entry.dn));
         }
@@ -76,9 +77,12 @@ fn known_name<'n>(run: &StreamRun<'_>, entry: &Entry, names: &'n Names) -> Optio
     names.get(id.as_str()?)
 }
 
-/// Whether an entry is a container that is watched, and has another name than it had.
-pub(crate) fn is_renamed(run: &StreamRun<'_>, entry: &Entry, names: &Names) -> bool {
-    known_name(run, entry, names).is_some_and(|known| *known != short(&entry.dn))
+/// Whether an entry is a container that is watched and has another name than it had, or that is to be watched from now on.
+pub(crate) fn is_renamed(run: &StreamRun<'_>, entry: &Entry, names: &Names) -> Result<bool, DirectoryError> {
+    Ok(match known_name(run, entry, names) {
+        Some(known) => *known != short(&entry.dn),
+        None => !names.is_empty() && is_container(run, entry)?,
+    })
 }
 
 fn short(dn: &str) -> String {

@@ -364,7 +364,7 @@ impl<'a> Synced<'a> {
             return Ok(());
         }
         // At once: the cookie that follows covers it.
-        if containers::is_renamed(&self.run, &entry, &self.names) {
+        if containers::is_renamed(&self.run, &entry, &self.names)? {
             self.look(output).await?;
         } else if containers::has_below(&self.run, &entry, &self.names).await? {
             containers::emit_below(&mut self.run, output, &entry.dn).await?;

@@ -37,7 +37,15 @@ struct Printed {
 impl Printed {
     /// Takes into the mirror what came since the last time.
     fn take(&mut self, mirror: &mut Mirror) -> Vec<Value> {
-        let fresh: Vec<String> = self.lines.lock().unwrap().iter().skip(self.taken).cloned().collect();
+        self.take_to(mirror, |_| false)
+    }
+
+    /// The same, to the first message that is wanted, if it is there.
+    fn take_to(&mut self, mirror: &mut Mirror, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let mut fresh: Vec<String> = self.lines.lock().unwrap().iter().skip(self.taken).cloned().collect();
+        if let Some(at) = fresh.iter().position(|line| wanted(&serde_json::from_str(line).unwrap())) {
+            fresh.truncate(at + 1);
+        }
         self.taken += fresh.len();
         // Records are checked against the SCHEMA, which came long ago.
         let mut text = self.schemas.clone();
@@ -87,7 +95,7 @@ impl Follower {
     #[track_caller]
     fn wait_for(&mut self, mirror: &mut Mirror, what: &str, wanted: impl Fn(&Value) -> bool) {
         let deadline = Instant::now() + SOON;
-        while !self.take(mirror).iter().any(&wanted) {
+        while !self.printed.take_to(mirror, &wanted).iter().any(&wanted) {
             assert!(Instant::now() < deadline && !self.has_ended(), "{what} did not come; {}", self.said());
             sleep(Duration::from_millis(10));
         }

@@ -128,7 +128,7 @@ fn log_based_on_openldap() {
 
 #[test]
 fn by_modify_timestamp_on_openldap() {
-    play(Kind::OpenLdap, Method::By("modifyTimestamp"), 12);
+    play(Kind::OpenLdap, Method::By("modifyTimestamp"), 412);
 }
 
 #[test]
