@@ -5,9 +5,12 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use singer_common::directory::ldap::can_send_filter;
 use singer_common::directory::ldif::LdifFormat;
 use singer_common::directory::{DirectoryConfig, ServerUrl};
-use singer_common::dn::{Dn, SuffixRewrite};
+use singer_common::dn::{Dn, DnKey, SuffixRewrite};
+use singer_common::filter::{self, Filter};
+use singer_common::schema::Schema;
 use singer_common::settings::{SettingsError, typed, unknown_key};
 
 use crate::guard::{Guards, Limit};
@@ -85,6 +88,10 @@ pub struct Rule {
     pub operations: Operations,
     /// What a deletion does.
     pub on_delete: OnDelete,
+    /// Where the stream's entries are, for ACTIVATE_VERSION: below this one.
+    pub scope_base: Option<String>,
+    /// Which of those there they are.
+    pub scope_filter: Option<String>,
 }
 
 const RULE_KEYS: &[&str] = &[
@@ -96,10 +103,11 @@ const RULE_KEYS: &[&str] = &[
     "policies",
     "operations",
     "on_delete",
+    "scope_base",
+    "scope_filter",
 ];
 /// Parts of a rule that belong to the contract but not to this version: refused, never ignored.
-const PLANNED_RULE_KEYS: &[&str] =
-    &["match", "password", "delete_old_rdn", "empty_group", "scope_base", "scope_filter"];
+const PLANNED_RULE_KEYS: &[&str] = &["match", "password", "delete_old_rdn", "empty_group"];
 
 /// The target's settings.
 #[allow(clippy::struct_excessive_bools, reason = "they are the settings, as they are")]
@@ -117,6 +125,8 @@ pub struct TargetConfig {
     pub on_error: OnError,
     /// Whether records are checked against their SCHEMA.
     pub validate_records: bool,
+    /// Whether ACTIVATE_VERSION deletes what is gone.
+    pub process_activate_version: bool,
     /// Whether missing parents are created.
     pub create_parents: bool,
     /// Writes outstanding at once.
@@ -155,6 +165,7 @@ impl TargetConfig {
             max_rejects: Option<u64>,
             validate_records: bool,
             create_parents: bool,
+            process_activate_version: bool,
             max_in_flight: usize,
             ldif_format: LdifFormat,
             ldif_export_path: Option<PathBuf>,
@@ -220,6 +231,13 @@ impl TargetConfig {
             let path = format!("mapping_rules.{stream}");
             rules.insert(stream, rule(&path, value, raw.default_base_dn.as_deref(), warnings)?);
         }
+        let scoped = |(_, rule): &(&String, &Rule)| rule.scope_base.is_some() || rule.scope_filter.is_some();
+        if let (false, Some((stream, _))) = (raw.process_activate_version, rules.iter().find(scoped)) {
+            warnings.push(format!(
+                "mapping_rules.{stream}: scope_base and scope_filter are not used: process_activate_version is not true"
+            ));
+        }
+        check_scopes(&rules)?;
         Ok(TargetConfig {
             directory,
             default_base_dn: raw.default_base_dn,
@@ -228,6 +246,7 @@ impl TargetConfig {
             on_error,
             validate_records: raw.validate_records,
             create_parents: raw.create_parents,
+            process_activate_version: raw.process_activate_version,
             max_in_flight: raw.max_in_flight,
             ldif_format: raw.ldif_format,
             metrics: raw.enable_metrics,
@@ -244,6 +263,47 @@ impl TargetConfig {
     pub fn rule(&self, stream: &str) -> Option<&Rule> {
         self.rules.get(stream).or_else(|| self.rules.get("*"))
     }
+}
+
+impl Rule {
+    /// Which entries in the scope are the stream's. Without a filter they are those that have the rule's classes: what
+    /// others put there, and the units they are in, are not.
+    pub fn scope_filter(&self) -> String {
+        if let Some(filter) = &self.scope_filter {
+            return filter.clone();
+        }
+        if self.object_classes.is_empty() {
+            return "(objectClass=*)".to_owned();
+        }
+        let mut all = "(&".to_owned();
+        for class in &self.object_classes {
+            all.push_str("(objectClass=");
+            all.push_str(&filter::escape_value(class.as_bytes()));
+            all.push(')');
+        }
+        all.push(')');
+        all
+    }
+}
+
+/// A scope is one stream's: what one stream did not bring, another may be about to.
+fn check_scopes(rules: &BTreeMap<String, Rule>) -> Result<(), SettingsError> {
+    let mut seen: BTreeMap<(DnKey, String), &String> = BTreeMap::new();
+    for (stream, rule) in rules {
+        let Some(base) = &rule.scope_base else { continue };
+        let at = format!("mapping_rules.{stream}.scope_base");
+        if stream == "*" {
+            let problem = "a rule for several streams, each of which would delete the others' entries";
+            return Err(SettingsError::value(at, problem, "a rule for each stream that has a scope"));
+        }
+        // The standard schema will do: the destination's is not known yet.
+        let key = DnKey::parse(base, Schema::standard()).unwrap_or_default();
+        if let Some(other) = seen.insert((key, rule.scope_filter()), stream) {
+            let problem = format!("the scope of `{other}`, too: each would delete the other's entries");
+            return Err(SettingsError::value(at, problem, "another scope_base or scope_filter"));
+        }
+    }
+    Ok(())
 }
 
 fn rule(
@@ -272,6 +332,8 @@ fn rule(
         policies: Map<String, Value>,
         operations: Option<Value>,
         on_delete: Option<Value>,
+        scope_base: Option<String>,
+        scope_filter: Option<String>,
     }
     for key in value.as_object().into_iter().flat_map(Map::keys) {
         if PLANNED_RULE_KEYS.contains(&key.as_str()) {
@@ -316,6 +378,31 @@ fn rule(
     for attribute in raw.defaults.keys() {
         check_attribute(&format!("{path}.defaults.{attribute}"), attribute)?;
     }
+    if let Some(base) = &raw.scope_base {
+        // The root is nobody's scope: all that a directory holds would be gone.
+        let problem = match Dn::parse(base) {
+            Ok(dn) if dn.is_empty() => Some("empty".to_owned()),
+            Ok(_) => None,
+            Err(e) => Some(e.to_string()),
+        };
+        if let Some(problem) = problem {
+            let expected = "the DN below which the stream's entries are";
+            return Err(SettingsError::value(format!("{path}.scope_base"), problem, expected));
+        }
+    }
+    if let Some(filter) = &raw.scope_filter {
+        let at = format!("{path}.scope_filter");
+        let expected = "a search filter (RFC 4515), for example (objectClass=inetOrgPerson)";
+        if let Err(e) = Filter::parse(filter) {
+            return Err(SettingsError::value(at, e.to_string(), expected));
+        }
+        if !can_send_filter(filter) {
+            return Err(SettingsError::value(at, "it cannot be sent to a server", expected));
+        }
+        if raw.scope_base.is_none() {
+            return Err(SettingsError::value(at, "scope_base is not set", "both, or scope_base alone"));
+        }
+    }
     let mut policies: Vec<(String, Policy)> = Vec::new();
     for (attribute, policy) in raw.policies {
         let at = format!("{path}.policies.{attribute}");
@@ -342,6 +429,8 @@ fn rule(
         defaults: raw.defaults.into_iter().collect(),
         policies,
         operations,
+        scope_base: raw.scope_base,
+        scope_filter: raw.scope_filter,
         on_delete: raw.on_delete.map(|v| on_delete(path, v)).transpose()?.unwrap_or_default(),
     })
 }

@@ -18,4 +18,5 @@ pub mod show;
 pub mod template;
 pub mod undo;
 pub mod validate;
+pub mod versions;
 pub mod write;

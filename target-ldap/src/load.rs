@@ -1,6 +1,6 @@
 //! The run: lines in, tasks out to the directory, STATE back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::{BufRead, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,10 +20,11 @@ use tokio::task::JoinSet;
 use crate::ack::Ack;
 use crate::config::{OnError, TargetConfig};
 use crate::destination::{ABOUT, Destination};
-use crate::map::{MapError, Mapping, Task};
+use crate::map::{Extent, MapError, Mapping, Removal, Task};
 use crate::order::{Kind, Order};
 use crate::rejects::{self, Answer, Origin, Reject, RejectFile, RejectFileError, is_records_fault};
 use crate::validate::RecordValidator;
+use crate::versions::{Versions, topmost};
 use crate::write::{Applier, Effect};
 
 /// Lines that wait between the reader's thread and the run.
@@ -45,6 +46,12 @@ pub enum LoadError {
         line: u64,
         /// What is wrong with it.
         error: MessageError,
+    },
+    /// A line of a reject file, which nobody said the input is.
+    #[error("line {line}: a line of a reject file; --retry-rejects has its record tried again")]
+    Reject {
+        /// Counted from 1.
+        line: u64,
     },
     /// A record that cannot be taken.
     #[error("line {line}, stream `{stream}`: {reason}")]
@@ -206,6 +213,21 @@ struct Stream {
     origin: Arc<Origin>,
 }
 
+/// A version that is whole.
+struct Activation {
+    stream: String,
+    line: u64,
+    extent: Extent,
+    origin: Arc<Origin>,
+}
+
+/// An entry that did not come with its stream's version.
+struct Gone {
+    dn: String,
+    key: DnKey,
+    activation: Arc<Activation>,
+}
+
 /// What is kept of a record while it is on its way, should it be rejected.
 #[derive(Debug, Clone)]
 struct Kept {
@@ -254,6 +276,11 @@ pub struct Load<'a, W: Write> {
     rejects: Option<RejectFile>,
     rejected: u64,
     retry_rejects: bool,
+    /// With `process_activate_version`.
+    versions: Versions,
+    activation: Option<Activation>,
+    /// What an activation found gone, before it is taken up.
+    gone: VecDeque<Gone>,
 }
 
 impl<'a, W: Write> Load<'a, W> {
@@ -288,6 +315,9 @@ impl<'a, W: Write> Load<'a, W> {
             rejects,
             rejected: 0,
             retry_rejects,
+            versions: Versions::default(),
+            activation: None,
+            gone: VecDeque::new(),
         }
     }
 
@@ -315,15 +345,24 @@ impl<'a, W: Write> Load<'a, W> {
         let mut tick = tokio::time::interval(STATE_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            self.start_ready();
+            if let Some(activation) = self.activation.take_if(|_| stopped.is_none() && self.failure.is_none())
+            {
+                stopped = self.find_gone(activation).await;
+            }
             let given_up = stopped.is_some() || self.failure.is_some();
+            self.take_gone(given_up);
+            self.start_ready();
             let idle = self.running.is_empty() && !self.order.has_ready();
             open &= !given_up;
-            if !open && idle && (given_up || self.order.is_empty() || !self.try_again()) {
+            if !open
+                && idle
+                && self.gone.is_empty()
+                && (given_up || self.order.is_empty() || !self.try_again())
+            {
                 break;
             }
             tokio::select! {
-                line = lines.recv(), if open && self.wants_more(idle) => match line {
+                line = lines.recv(), if open && self.gone.is_empty() && self.wants_more(idle) => match line {
                     Some(Ok((number, line))) => self.take(number, &line),
                     Some(Err(e)) => self.fail(u64::MAX, LoadError::Input(e)),
                     None => open = false,
@@ -526,14 +565,18 @@ impl<'a, W: Write> Load<'a, W> {
         let retried = if self.retry_rejects { rejects::read_line(text) } else { None };
         let message = match retried {
             Some(Ok(retried)) => {
-                let stream = retried.message.stream.as_str();
+                let stream = retried.message.as_ref().map_or("", |m| m.stream.as_str());
                 for property in &retried.still_masked {
                     tracing::warn!(
                         stream,
                         "line {line}, stream `{stream}`: `{property}` is masked, and is left out: put the value in for it to be written"
                     );
                 }
-                Ok(Message::Record(retried.message))
+                let Some(message) = retried.message else {
+                    tracing::warn!("line {line}: an entry that was gone, not a record: it is passed over");
+                    return;
+                };
+                Ok(Message::Record(message))
             }
             Some(Err(error)) => Err(error),
             None => Message::parse(text),
@@ -546,7 +589,7 @@ impl<'a, W: Write> Load<'a, W> {
                 Ok(())
             }
             Ok(Message::ActivateVersion { stream, version }) => {
-                tracing::debug!("ACTIVATE_VERSION {version} of `{stream}`: nothing is deleted by it");
+                self.activate(line, stream, version);
                 Ok(())
             }
             Ok(Message::Batch { stream }) => Err(LoadError::Record {
@@ -555,11 +598,7 @@ impl<'a, W: Write> Load<'a, W> {
                 reason: "BATCH messages cannot be read by this version; let the tap send RECORD messages"
                     .into(),
             }),
-            Err(MessageError::UnknownType(kind)) if kind == rejects::KIND => Err(LoadError::Record {
-                line,
-                stream: String::new(),
-                reason: "a line of a reject file; give --retry-rejects to have it tried again".into(),
-            }),
+            Err(MessageError::UnknownType(kind)) if kind == rejects::KIND => Err(LoadError::Reject { line }),
             Err(error) => Err(LoadError::Message { line, error }),
         };
         if let Err(error) = result {
@@ -596,7 +635,7 @@ impl<'a, W: Write> Load<'a, W> {
     }
 
     fn record(&mut self, line: u64, message: RecordMessage) -> Result<(), LoadError> {
-        let RecordMessage { stream: name, record, .. } = message;
+        let RecordMessage { stream: name, record, version } = message;
         let Some(stream) = self.streams.get(&name) else {
             let reason = "a RECORD came before the stream's SCHEMA".into();
             return Err(LoadError::Record { line, stream: name, reason });
@@ -608,6 +647,9 @@ impl<'a, W: Write> Load<'a, W> {
         let (task, key) = match planned {
             Ok(planned) => planned,
             Err(error) => {
+                if self.config.process_activate_version {
+                    self.versions.unknown_came(&name, version);
+                }
                 let reason = error.reason();
                 let reject =
                     Reject { stream: &name, line, dn: None, answer: None, reason: &reason, record: &record };
@@ -621,10 +663,95 @@ impl<'a, W: Write> Load<'a, W> {
             return Ok(());
         };
         let kind = if matches!(task, Task::Delete { .. }) { Kind::Delete } else { Kind::Upsert };
+        if self.config.process_activate_version && kind == Kind::Upsert {
+            self.versions.came(&name, version, &key);
+        }
         let kept = self.rejects.is_some().then(|| Kept { record: Arc::new(record), origin });
         let work = Work { number, line, stream: name, task, key: key.clone(), about, kept, answer: None };
         self.order.submit(number, key, kind, work);
         Ok(())
+    }
+
+    /// A version is whole. What is gone is looked for before another line is taken.
+    fn activate(&mut self, line: u64, stream: String, version: i64) {
+        let nothing = |why: &dyn std::fmt::Display| {
+            tracing::warn!(
+                stream = stream.as_str(),
+                "line {line}, stream `{stream}`: ACTIVATE_VERSION deletes nothing: {why}"
+            );
+        };
+        if !self.config.process_activate_version {
+            return tracing::debug!(
+                "ACTIVATE_VERSION {version} of `{stream}`: process_activate_version is not set"
+            );
+        }
+        if let Err(doubt) = self.versions.activate(&stream, version) {
+            return nothing(&doubt);
+        }
+        // Records came, and so did the SCHEMA.
+        let Some(known) = self.streams.get(&stream) else { return };
+        match known.mapping.extent().cloned() {
+            None => nothing(&"its rule has no scope_base"),
+            Some(extent) if *extent.removal == Removal::Nothing => {}
+            Some(extent) => {
+                let origin = known.origin.clone();
+                self.activation = Some(Activation { stream, line, extent, origin });
+            }
+        }
+    }
+
+    /// Reads what is in the scope, and keeps the names of what is gone. What may end the search early is a signal.
+    async fn find_gone(&mut self, activation: Activation) -> Option<Signal> {
+        let Extent { base, filter, others, removal, .. } = &activation.extent;
+        // Nor what such a scope lies below: it would go with it.
+        let is_others = |key: &DnKey| others.iter().any(|o| key.is_within(o) || key.is_ancestor_of(o));
+        let is_gone = |key: &DnKey| !is_others(key) && !self.versions.keep(key);
+        let found = tokio::select! {
+            found = self.applier.below(base, filter, is_gone) => found,
+            signal = self.stop.wait() => return Some(signal),
+        };
+        let gone = match found {
+            Ok(gone) => gone,
+            Err(error) => {
+                let Activation { line, stream, .. } = activation;
+                self.fail(u64::MAX - 1, LoadError::Write { line, stream, error });
+                return None;
+            }
+        };
+        // Where the whole subtree goes with an entry, what lies below is not asked twice; else children go first.
+        let gone: Vec<(DnKey, String)> = match **removal {
+            Removal::Tree | Removal::MoveTo(_) => topmost(gone),
+            _ => gone.into_iter().rev().collect(),
+        };
+        let stream = activation.stream.as_str();
+        tracing::info!(
+            stream,
+            "{stream}: {} entries below `{base}` did not come with the version",
+            gone.len()
+        );
+        let activation = Arc::new(activation);
+        let gone = gone.into_iter().map(|(key, dn)| Gone { dn, key, activation: activation.clone() });
+        self.gone.extend(gone);
+        None
+    }
+
+    /// Takes up what is gone, as far as tasks may be outstanding. Nothing of it once the run is given up.
+    fn take_gone(&mut self, given_up: bool) {
+        if given_up {
+            self.gone.clear();
+        }
+        while self.order.len() - self.order.parked() < self.config.max_in_flight * TASKS_AHEAD {
+            let Some(Gone { dn, key, activation }) = self.gone.pop_front() else { return };
+            let Activation { stream, line, extent, origin } = activation.as_ref();
+            let task = Task::Delete { dn, removal: extent.removal.clone(), allowed: extent.allowed };
+            let number = self.ack.begin();
+            let record = Arc::new(Value::Null);
+            let kept = self.rejects.is_some().then(|| Kept { record, origin: origin.clone() });
+            let (stream, line) = (stream.clone(), *line);
+            let about = "what its version no longer has".to_owned();
+            let work = Work { number, line, stream, task, key: key.clone(), about, kept, answer: None };
+            self.order.submit(number, key, Kind::Delete, work);
+        }
     }
 
     /// What a record asks for, and the entry it is about.

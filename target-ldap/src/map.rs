@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use singer_common::dn::{Dn, SuffixRewrite, escape_value};
+use singer_common::dn::{Dn, DnKey, SuffixRewrite, escape_value};
 use singer_common::message::SchemaMessage;
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
@@ -69,6 +69,21 @@ pub enum Removal {
     Set(Vec<Wanted>),
     /// Nothing.
     Nothing,
+}
+
+/// Where a stream's entries are, and what happens to those that are gone.
+#[derive(Debug, Clone)]
+pub struct Extent {
+    /// Below this entry.
+    pub base: String,
+    /// Those that this filter fits (RFC 4515).
+    pub filter: String,
+    /// But not what lies in the scope of a rule further down: an entry is of the stream that is nearest.
+    pub others: Vec<DnKey>,
+    /// What a deletion does.
+    pub removal: Arc<Removal>,
+    /// Whether anything may be done.
+    pub allowed: bool,
 }
 
 /// Why a record makes no entry. Never shows a value.
@@ -151,6 +166,7 @@ pub struct Mapping {
     values: Vec<Target>,
     defaults: Vec<Wanted>,
     removal: Arc<Removal>,
+    extent: Option<Extent>,
     rewrites: Vec<SuffixRewrite>,
 }
 
@@ -239,7 +255,19 @@ impl Mapping {
         };
         let removal = Arc::new(removal);
         let rewrites = config.dn_rewrite.clone();
-        Ok(Mapping { naming, columns, rule, values, defaults, removal, rewrites })
+        let extent = rule.scope_base.as_ref().map(|base| {
+            let key = |dn: &String| DnKey::parse(dn, schema).ok();
+            let scopes = config.rules.values().filter_map(|r| r.scope_base.as_ref()).filter_map(key);
+            let others = scopes.filter(|s| key(base).is_some_and(|b| b.is_ancestor_of(s))).collect();
+            let (base, filter) = (base.clone(), rule.scope_filter());
+            Extent { base, filter, others, removal: removal.clone(), allowed: rule.operations.delete }
+        });
+        Ok(Mapping { naming, columns, rule, values, defaults, removal, extent, rewrites })
+    }
+
+    /// Where the stream's entries are; `None` where nobody said so.
+    pub fn extent(&self) -> Option<&Extent> {
+        self.extent.as_ref()
     }
 
     /// The properties whose values become those of secret attributes, directly or by a template.

@@ -171,10 +171,9 @@ impl Reject<'_> {
 
     /// The line, without a line feed.
     pub fn to_line(&self, origin: &Origin, schema: &Schema) -> String {
-        let empty = Map::new();
         let mut masked = Vec::new();
         let mut record = Map::new();
-        for (property, value) in self.record.as_object().unwrap_or(&empty) {
+        for (property, value) in self.record.as_object().into_iter().flatten() {
             let hide = !value.is_null() && origin.is_secret(property);
             if hide {
                 masked.push(property.clone());
@@ -192,7 +191,7 @@ impl Reject<'_> {
             "matched_dn": self.answer.map(|a| &a.matched).filter(|m| !m.is_empty()),
             "attribute": self.answer.and_then(|a| attribute_named(a, schema)),
             "reason": self.safe_reason(origin),
-            "record": record,
+            "record": self.record.is_object().then_some(record),
             "masked": masked,
         })
         .to_string()
@@ -219,8 +218,9 @@ fn scrubbed(text: &str, record: &Value, origin: &Origin) -> String {
 /// A rejected record, read again.
 #[derive(Debug)]
 pub struct Retried {
-    /// The record as it is to be tried. Values that are still masked are not in it.
-    pub message: RecordMessage,
+    /// The record as it is to be tried. Values that are still masked are not in it. `None`: it was no record that was
+    /// rejected, but an entry that an ACTIVATE_VERSION found gone.
+    pub message: Option<RecordMessage>,
     /// The properties left out because they are still masked.
     pub still_masked: Vec<String>,
 }
@@ -234,7 +234,7 @@ pub fn read_line(line: &[u8]) -> Option<Result<Retried, MessageError>> {
     #[derive(Deserialize)]
     struct Line {
         stream: String,
-        record: Map<String, Value>,
+        record: Option<Map<String, Value>>,
         #[serde(default)]
         masked: Vec<String>,
     }
@@ -245,16 +245,21 @@ pub fn read_line(line: &[u8]) -> Option<Result<Retried, MessageError>> {
     let read: Result<Line, _> = serde_json::from_slice(line);
     Some(read.map_err(|e| MessageError::Malformed { kind: KIND.into(), reason: e.to_string() }).map(
         |mut read| {
-            let still_masked: Vec<String> = read
-                .masked
-                .into_iter()
-                .filter(|property| read.record.get(property).is_some_and(|v| v == MASK))
-                .collect();
-            for property in &still_masked {
-                read.record.shift_remove(property);
+            let mut still_masked = Vec::new();
+            for property in read.masked {
+                let record = read.record.as_mut();
+                if record.as_ref().and_then(|r| r.get(&property)).is_some_and(|v| v == MASK) {
+                    record.map(|r| r.shift_remove(&property));
+                    still_masked.push(property);
+                }
             }
-            let record = Value::Object(read.record);
-            Retried { message: RecordMessage { stream: read.stream, record, version: None }, still_masked }
+            let stream = read.stream;
+            let message = read.record.map(|record| RecordMessage {
+                stream,
+                record: Value::Object(record),
+                version: None,
+            });
+            Retried { message, still_masked }
         },
     ))
 }
@@ -434,13 +439,13 @@ mod tests {
             let line = reject.to_line(&origin, Schema::standard());
             prop_assert!(!line.contains(&format!("<{secret}>")), "{line}");
             let again = read_line(line.as_bytes()).unwrap().unwrap();
-            prop_assert_eq!(&again.message.record, &json!({"id": 1, "plain": plain}));
+            prop_assert_eq!(&again.message.unwrap().record, &json!({"id": 1, "plain": plain}));
             prop_assert_eq!(again.still_masked, vec![property.to_owned()]);
             // Corrected, it is taken as it is.
             let mut corrected: Value = serde_json::from_str(&line).unwrap();
             corrected["record"][property] = json!("new");
             let again = read_line(corrected.to_string().as_bytes()).unwrap().unwrap();
-            prop_assert_eq!(&again.message.record[property], "new");
+            prop_assert_eq!(&again.message.unwrap().record[property], "new");
             prop_assert!(again.still_masked.is_empty());
         }
     }

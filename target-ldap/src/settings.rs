@@ -61,6 +61,12 @@ const OWN: &[Setting] = &[
         "Create missing parents of an entry: `ou`, `dc`, `o`, `c`, `l` and `st`, and on Active Directory `cn`.",
     )
     .or("true"),
+    Setting::new(
+        "process_activate_version",
+        Kind::Boolean,
+        "Whether ACTIVATE_VERSION counts: entries in the rule's scope (`scope_base`, `scope_filter`) that did not come with the version go the way of `on_delete`. Nothing goes for a stream without a scope, or of which no record came. Every run has to bring the whole version.",
+    )
+    .or("false"),
     Setting::new("max_in_flight", Kind::Integer { min: 1, max: 1024 }, "Writes outstanding at once, in all.").or("32"),
     Setting::new(
         "dry_run",

@@ -107,7 +107,7 @@ impl Applier {
                 }
                 result => return result,
             }
-            let below = self.below(dn).await?;
+            let below = self.below(dn, "(objectClass=*)", |_| true).await?;
             tracing::info!("on_delete: `{dn}` goes with {} entries below it", below.len());
             // Parents sort before their children.
             for name in below.values().rev() {
@@ -116,22 +116,35 @@ impl Applier {
         }
     }
 
-    /// The names below an entry. Read by pages; only the names are kept.
-    async fn below(&self, dn: &str) -> Result<BTreeMap<DnKey, String>, DirectoryError> {
+    /// The names below an entry that a filter and a test fit; none when there is no such entry. Read by pages; only these
+    /// names are kept. After an error the answer is not complete, and there is none.
+    pub(crate) async fn below(
+        &self,
+        dn: &str,
+        filter: &str,
+        test: impl Fn(&DnKey) -> bool,
+    ) -> Result<BTreeMap<DnKey, String>, DirectoryError> {
         let _one_at_a_time = self.trees.lock().await;
         let schema = self.directory.schema();
-        let request = SearchRequest::new(dn, Scope::Sub, "(objectClass=*)", &["1.1"]);
-        let mut search = self.directory.search(request).await?;
-        let base = DnKey::parse(dn, schema).unwrap_or_default();
+        let request = SearchRequest::new(dn, Scope::Sub, filter, &["1.1"]);
         let mut names = BTreeMap::new();
-        while let Some(entry) = search.next_entry().await? {
+        let mut search = match self.directory.search(request).await {
+            Err(e) if e.is_no_such_object() => return Ok(names),
+            search => search?,
+        };
+        let base = DnKey::parse(dn, schema).unwrap_or_default();
+        loop {
+            let entry = match search.next_entry().await {
+                Err(e) if e.is_no_such_object() && names.is_empty() => return Ok(names),
+                entry => entry?,
+            };
+            let Some(entry) = entry else { return Ok(names) };
             match DnKey::parse(&entry.dn, schema) {
-                Ok(key) if key != base => {
+                Ok(key) if key != base && test(&key) => {
                     names.insert(key, entry.dn);
                 }
                 _ => {}
             }
         }
-        Ok(names)
     }
 }

@@ -88,7 +88,7 @@ fn guards_and_parts_of_a_rule_that_are_not_there_yet_are_refused() {
     for (key, value) in [
         ("mapping_rules", json!({"s": {"match": "(uid={uid})"}})),
         ("max_deletes", json!(5)),
-        ("process_activate_version", json!(true)),
+        ("max_changes", json!("5%")),
     ] {
         let mut config = target_config(&slapd);
         config[key] = value;

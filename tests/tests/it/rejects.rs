@@ -6,8 +6,11 @@ use std::process::ChildStdout;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
+use ldap_tests::ds389::{Ds389, Ds389Options};
 use ldap_tests::ldif::Tree;
 use ldap_tests::run::{Output, Run};
+use ldap_tests::samba::Samba;
+use ldap_tests::server::Server;
 use ldap_tests::slapd::{Slapd, SlapdOptions, scratch};
 use serde_json::{Value, json};
 
@@ -433,4 +436,60 @@ fn settings_of_rejects_that_do_not_go_together_are_2_and_named() {
         .run()
         .exits(2)
         .says("reject_file");
+}
+
+/// What a server answers to an entry of these classes with `more`, of which nothing is right but the name.
+#[track_caller]
+fn answer(server: &Server, template: &str, classes: &[&str], mapping: &Value, more: &Value) -> Value {
+    let dir = scratch();
+    let file = dir.path().join("rejects.jsonl");
+    let config = with(
+        &target_config(server),
+        &json!({"on_error": "skip", "reject_file": file, "validate_records": false, "mapping_rules": {"users": {
+            "dn_template": template, "object_classes": classes, "attribute_mapping": mapping}}}),
+    );
+    Run::target(&config).messages(&[schema(), record("x", more), state(1)]).run().exits(4);
+    read(&file).1.remove(0)
+}
+
+#[test]
+fn ds389_and_active_directory_name_the_attribute_in_words_of_their_own() {
+    let ds389 = Ds389::start(&Ds389Options::default());
+    let samba = Samba::start("");
+    let (people, contacts) =
+        ("uid={id},dc=example,dc=test".to_owned(), format!("CN={{id}},{}", ldap_tests::samba::SUFFIX));
+    let person = ["inetOrgPerson"];
+    let cases = [
+        (answer(&ds389, &people, &person, &json!({"name": "cn"}), &json!({})), 65, "sn"),
+        (
+            answer(
+                &ds389,
+                &people,
+                &person,
+                &json!({"name": ["cn", "sn"], "n": "uidNumber"}),
+                &json!({"n": 5}),
+            ),
+            65,
+            "uidNumber",
+        ),
+        (
+            answer(
+                &ds389,
+                &people,
+                &person,
+                &json!({"name": ["cn", "sn"], "n": "manager"}),
+                &json!({"n": "nobody"}),
+            ),
+            21,
+            "manager",
+        ),
+        (
+            answer(&samba, &contacts, &["contact"], &json!({"n": "sAMAccountName"}), &json!({"n": "x"})),
+            65,
+            "sAMAccountName",
+        ),
+    ];
+    for (reject, code, attribute) in cases {
+        assert_eq!((&reject["code"], &reject["attribute"]), (&json!(code), &json!(attribute)), "{reject:#}");
+    }
 }
