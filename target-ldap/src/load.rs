@@ -20,12 +20,17 @@ use tokio::task::JoinSet;
 use crate::ack::Ack;
 use crate::config::{OnError, TargetConfig};
 use crate::destination::{ABOUT, Destination};
-use crate::map::{Extent, MapError, Mapping, Removal, Task};
+use crate::map::{MapError, Mapping, Task};
 use crate::order::{Kind, Order};
 use crate::rejects::{self, Answer, Origin, Reject, RejectFile, RejectFileError, is_records_fault};
 use crate::validate::RecordValidator;
-use crate::versions::{Versions, topmost};
+use crate::versions::Versions;
 use crate::write::{Applier, Effect};
+
+mod gone;
+mod refused;
+
+use gone::{Activation, Gone};
 
 /// Lines that wait between the reader's thread and the run.
 const LINES_AHEAD: usize = 64;
@@ -211,21 +216,6 @@ struct Stream {
     validator: Option<RecordValidator>,
     key_properties: Vec<String>,
     origin: Arc<Origin>,
-}
-
-/// A version that is whole.
-struct Activation {
-    stream: String,
-    line: u64,
-    extent: Extent,
-    origin: Arc<Origin>,
-}
-
-/// An entry that did not come with its stream's version.
-struct Gone {
-    dn: String,
-    key: DnKey,
-    activation: Arc<Activation>,
 }
 
 /// What is kept of a record while it is on its way, should it be rejected.
@@ -472,71 +462,6 @@ impl<'a, W: Write> Load<'a, W> {
         self.ack.done(work.number);
     }
 
-    /// What came too early, and whose time never came: the oldest of it ends the run, or all of it is left out.
-    fn refuse_parked(&mut self) {
-        while let Some((work, error)) = self.first_refused() {
-            self.order.ended(work.number);
-            self.refused(&work, error);
-        }
-    }
-
-    /// The oldest of what came too early, and what is wrong with it.
-    fn first_refused(&self) -> Option<(Work, LoadError)> {
-        let (kind, work) = self.order.first_parked()?;
-        let count = self.order.parked();
-        let dn = work.task.dn().unwrap_or_default();
-        let reason = match kind {
-            Kind::Upsert => format!(
-                "`{dn}` cannot be added: an entry above it is not there, no record made it, and it cannot be made from its name alone (create_parents); {count} record(s) wait like this one"
-            ),
-            Kind::Delete => format!("`{dn}` cannot be deleted: entries that no record deletes lie below it"),
-        };
-        let error = LoadError::Record { line: work.line, stream: work.stream.clone(), reason };
-        Some((work.clone(), error))
-    }
-
-    /// A record that the directory did not take.
-    fn refused(&mut self, work: &Work, error: LoadError) {
-        let Some(Kept { record, origin }) = &work.kept else { return self.fail(work.number, error) };
-        let answer = error.of_directory().and_then(Answer::of).or_else(|| work.answer.clone());
-        let reason = error.reason();
-        let reject = Reject {
-            stream: &work.stream,
-            line: work.line,
-            dn: work.task.dn(),
-            answer: answer.as_ref(),
-            reason: &reason,
-            record,
-        };
-        self.reject(work.number, &reject, origin, error);
-    }
-
-    /// Leaves a record out, or ends the run when that is not the record's own fault, or one too many.
-    fn reject(&mut self, number: u64, reject: &Reject<'_>, origin: &Arc<Origin>, error: LoadError) {
-        let OnError::Skip { max, .. } = self.config.on_error else { return self.fail(number, error) };
-        let Some(file) = &mut self.rejects else { return self.fail(number, error) };
-        if !error.is_records_fault() {
-            return self.fail(number, error);
-        }
-        if let Some(max) = max.filter(|max| self.rejected >= *max) {
-            return self.fail(number, LoadError::TooManyRejects { max, error: Box::new(error) });
-        }
-        let line = reject.to_line(origin, self.directory.schema());
-        if let Err(e) = file.write(reject.stream, origin, &line) {
-            return self.fail(number, e.into());
-        }
-        tracing::warn!(
-            stream = reject.stream,
-            "line {}, stream `{}`: rejected: {}",
-            reject.line,
-            reject.stream,
-            reject.safe_reason(origin)
-        );
-        self.rejected += 1;
-        self.counts.entry(reject.stream.to_owned()).or_default().rejected += 1;
-        self.ack.done(number);
-    }
-
     /// Keeps the failure of the earliest record. What comes after it is not begun; what came before goes on.
     fn fail(&mut self, number: u64, error: LoadError) {
         if self.failure.as_ref().is_none_or(|(earliest, _)| number < *earliest) {
@@ -670,88 +595,6 @@ impl<'a, W: Write> Load<'a, W> {
         let work = Work { number, line, stream: name, task, key: key.clone(), about, kept, answer: None };
         self.order.submit(number, key, kind, work);
         Ok(())
-    }
-
-    /// A version is whole. What is gone is looked for before another line is taken.
-    fn activate(&mut self, line: u64, stream: String, version: i64) {
-        let nothing = |why: &dyn std::fmt::Display| {
-            tracing::warn!(
-                stream = stream.as_str(),
-                "line {line}, stream `{stream}`: ACTIVATE_VERSION deletes nothing: {why}"
-            );
-        };
-        if !self.config.process_activate_version {
-            return tracing::debug!(
-                "ACTIVATE_VERSION {version} of `{stream}`: process_activate_version is not set"
-            );
-        }
-        if let Err(doubt) = self.versions.activate(&stream, version) {
-            return nothing(&doubt);
-        }
-        // Records came, and so did the SCHEMA.
-        let Some(known) = self.streams.get(&stream) else { return };
-        match known.mapping.extent().cloned() {
-            None => nothing(&"its rule has no scope_base"),
-            Some(extent) if *extent.removal == Removal::Nothing => {}
-            Some(extent) => {
-                let origin = known.origin.clone();
-                self.activation = Some(Activation { stream, line, extent, origin });
-            }
-        }
-    }
-
-    /// Reads what is in the scope, and keeps the names of what is gone. What may end the search early is a signal.
-    async fn find_gone(&mut self, activation: Activation) -> Option<Signal> {
-        let Extent { base, filter, others, removal, .. } = &activation.extent;
-        // Nor what such a scope lies below: it would go with it.
-        let is_others = |key: &DnKey| others.iter().any(|o| key.is_within(o) || key.is_ancestor_of(o));
-        let is_gone = |key: &DnKey| !is_others(key) && !self.versions.keep(key);
-        let found = tokio::select! {
-            found = self.applier.below(base, filter, is_gone) => found,
-            signal = self.stop.wait() => return Some(signal),
-        };
-        let gone = match found {
-            Ok(gone) => gone,
-            Err(error) => {
-                let Activation { line, stream, .. } = activation;
-                self.fail(u64::MAX - 1, LoadError::Write { line, stream, error });
-                return None;
-            }
-        };
-        // Where the whole subtree goes with an entry, what lies below is not asked twice; else children go first.
-        let gone: Vec<(DnKey, String)> = match **removal {
-            Removal::Tree | Removal::MoveTo(_) => topmost(gone),
-            _ => gone.into_iter().rev().collect(),
-        };
-        let stream = activation.stream.as_str();
-        tracing::info!(
-            stream,
-            "{stream}: {} entries below `{base}` did not come with the version",
-            gone.len()
-        );
-        let activation = Arc::new(activation);
-        let gone = gone.into_iter().map(|(key, dn)| Gone { dn, key, activation: activation.clone() });
-        self.gone.extend(gone);
-        None
-    }
-
-    /// Takes up what is gone, as far as tasks may be outstanding. Nothing of it once the run is given up.
-    fn take_gone(&mut self, given_up: bool) {
-        if given_up {
-            self.gone.clear();
-        }
-        while self.order.len() - self.order.parked() < self.config.max_in_flight * TASKS_AHEAD {
-            let Some(Gone { dn, key, activation }) = self.gone.pop_front() else { return };
-            let Activation { stream, line, extent, origin } = activation.as_ref();
-            let task = Task::Delete { dn, removal: extent.removal.clone(), allowed: extent.allowed };
-            let number = self.ack.begin();
-            let record = Arc::new(Value::Null);
-            let kept = self.rejects.is_some().then(|| Kept { record, origin: origin.clone() });
-            let (stream, line) = (stream.clone(), *line);
-            let about = "what its version no longer has".to_owned();
-            let work = Work { number, line, stream, task, key: key.clone(), about, kept, answer: None };
-            self.order.submit(number, key, Kind::Delete, work);
-        }
     }
 
     /// What a record asks for, and the entry it is about.

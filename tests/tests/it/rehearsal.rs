@@ -198,3 +198,29 @@ fn a_file_is_rehearsed_as_well() {
     assert!(output.stdout_text().contains("dn: ou=a,dc=example,dc=test"), "{}", output.stdout_text());
     assert_eq!(std::fs::read(&file).unwrap(), before);
 }
+
+#[test]
+fn what_a_version_no_longer_has_is_limited_too() {
+    let slapd = start();
+    let all = [
+        messages()[0].clone(),
+        json!({"type": "RECORD", "stream": "all", "version": 1,
+            "record": {"dn": format!("uid=alice,{BASE}"), "sn": ["alice"]}}),
+        json!({"type": "ACTIVATE_VERSION", "stream": "all", "version": 1}),
+    ];
+    let with_limit = |limit: u64| {
+        let rule = json!({"all": {"scope_base": BASE, "scope_filter": "(objectClass=inetOrgPerson)"}});
+        let settings = json!({"process_activate_version": true, "mapping_rules": rule, "max_deletes": limit});
+        Run::target(&with(&config(&slapd), &settings)).stdin(lines(&all))
+    };
+    let before = slapd.change_marks();
+    with_limit(2).run().exits(1).says("the run would delete 3, more than 2");
+    assert_untouched(&slapd, &before);
+    let plan = with_limit(3).arg("--dry-run").run().succeeds().stdout_text();
+    assert_eq!(plan.matches("changetype: delete").count(), 3, "{plan}");
+    with_limit(3).run().succeeds();
+    let left = slapd.dump();
+    assert!(
+        left.contains_key(&format!("uid=alice,{BASE}")) && !left.contains_key(&format!("uid=bob,{BASE}"))
+    );
+}

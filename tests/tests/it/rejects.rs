@@ -493,3 +493,47 @@ fn ds389_and_active_directory_name_the_attribute_in_words_of_their_own() {
         assert_eq!((&reject["code"], &reject["attribute"]), (&json!(code), &json!(attribute)), "{reject:#}");
     }
 }
+
+#[test]
+fn a_killed_run_that_goes_on_from_its_state_has_lost_neither_a_record_nor_a_reject() {
+    const RECORDS: usize = 400;
+    let slapd = Slapd::start(options());
+    let dir = scratch();
+    let file = dir.path().join("rejects.jsonl");
+    let config = skipping(&slapd, &file);
+    // Every third is bad, and each has its STATE.
+    let input = |from: usize| {
+        let mut messages = vec![schema()];
+        for n in from..RECORDS {
+            let name = if n % 3 == 0 { json!(null) } else { json!(format!("n{n}")) };
+            messages.extend([record(&format!("u{n}"), &json!({"name": name})), state(n)]);
+        }
+        lines(&messages)
+    };
+    let mut done = 0;
+    for _ in 0..4 {
+        let run = Run::target(&config);
+        let mut running = run.spawn();
+        let next = printed(running.take_stdout());
+        running.write_stdin(input(done).as_bytes());
+        // All of it fits into the pipe: the first STATE is printed while others are still on their way.
+        let state: Value = serde_json::from_str(&next().unwrap()).unwrap();
+        running.signal(rustix::process::Signal::KILL);
+        let _ = running.wait(Duration::from_secs(10));
+        // What it still printed before it died counts.
+        let last = std::iter::from_fn(&next).last().map_or(state, |l| serde_json::from_str(&l).unwrap());
+        done = usize::try_from(last["n"].as_u64().unwrap()).unwrap() + 1;
+        if done == RECORDS {
+            break;
+        }
+    }
+    let output = Run::target(&config).stdin(input(done)).run();
+    assert!(output.code == 4 || output.code == 0, "{}", output.stderr);
+    let (_, rejects) = read(&file);
+    let tree = slapd.dump();
+    for n in 0..RECORDS {
+        let id = format!("u{n}");
+        let rejected = rejects.iter().any(|r| r["record"]["id"] == json!(id));
+        assert_eq!((rejected, has(&tree, &id)), (n % 3 == 0, n % 3 != 0), "{id}");
+    }
+}

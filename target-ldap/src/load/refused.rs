@@ -1,0 +1,82 @@
+//! Records that are not taken: each ends the run, or is left out (`on_error`).
+
+use std::io::Write;
+use std::sync::Arc;
+
+use super::{Kept, Load, LoadError, Work};
+use crate::config::OnError;
+use crate::order::Kind;
+use crate::rejects::{Answer, Origin, Reject};
+
+impl<W: Write> Load<'_, W> {
+    /// What came too early, and whose time never came: the oldest of it ends the run, or all of it is left out.
+    pub(super) fn refuse_parked(&mut self) {
+        while let Some((work, error)) = self.first_refused() {
+            self.order.ended(work.number);
+            self.refused(&work, error);
+        }
+    }
+
+    /// The oldest of what came too early, and what is wrong with it.
+    pub(super) fn first_refused(&self) -> Option<(Work, LoadError)> {
+        let (kind, work) = self.order.first_parked()?;
+        let count = self.order.parked();
+        let dn = work.task.dn().unwrap_or_default();
+        let reason = match kind {
+            Kind::Upsert => format!(
+                "`{dn}` cannot be added: an entry above it is not there, no record made it, and it cannot be made from its name alone (create_parents); {count} record(s) wait like this one"
+            ),
+            Kind::Delete => format!("`{dn}` cannot be deleted: entries that no record deletes lie below it"),
+        };
+        let error = LoadError::Record { line: work.line, stream: work.stream.clone(), reason };
+        Some((work.clone(), error))
+    }
+
+    /// A record that the directory did not take.
+    pub(super) fn refused(&mut self, work: &Work, error: LoadError) {
+        let Some(Kept { record, origin }) = &work.kept else { return self.fail(work.number, error) };
+        let answer = error.of_directory().and_then(Answer::of).or_else(|| work.answer.clone());
+        let reason = error.reason();
+        let reject = Reject {
+            stream: &work.stream,
+            line: work.line,
+            dn: work.task.dn(),
+            answer: answer.as_ref(),
+            reason: &reason,
+            record,
+        };
+        self.reject(work.number, &reject, origin, error);
+    }
+
+    /// Leaves a record out, or ends the run when that is not the record's own fault, or one too many.
+    pub(super) fn reject(
+        &mut self,
+        number: u64,
+        reject: &Reject<'_>,
+        origin: &Arc<Origin>,
+        error: LoadError,
+    ) {
+        let OnError::Skip { max, .. } = self.config.on_error else { return self.fail(number, error) };
+        let Some(file) = &mut self.rejects else { return self.fail(number, error) };
+        if !error.is_records_fault() {
+            return self.fail(number, error);
+        }
+        if let Some(max) = max.filter(|max| self.rejected >= *max) {
+            return self.fail(number, LoadError::TooManyRejects { max, error: Box::new(error) });
+        }
+        let line = reject.to_line(origin, self.directory.schema());
+        if let Err(e) = file.write(reject.stream, origin, &line) {
+            return self.fail(number, e.into());
+        }
+        tracing::warn!(
+            stream = reject.stream,
+            "line {}, stream `{}`: rejected: {}",
+            reject.line,
+            reject.stream,
+            reject.safe_reason(origin)
+        );
+        self.rejected += 1;
+        self.counts.entry(reject.stream.to_owned()).or_default().rejected += 1;
+        self.ack.done(number);
+    }
+}
