@@ -316,13 +316,20 @@ impl<'a, W: Write> Load<'a, W> {
         let started = Instant::now();
         let metrics = Metrics::new(self.config.metrics);
         let result = self.consume(input).await;
+        let planned = if self.config.dry_run { " (planned)" } else { "" };
         for (stream, counts) in &self.counts {
             metrics.record_count(stream, counts.records);
-            tracing::info!(stream = stream.as_str(), "{stream}: {counts}");
+            tracing::info!(stream = stream.as_str(), "{stream}{planned}: {counts}");
         }
         metrics.job_duration(started.elapsed(), matches!(result, Ok(None)));
-        if let (OnError::Skip { file, .. }, true) = (&self.config.on_error, self.rejected > 0) {
-            tracing::warn!("{} record(s) were rejected: see {}", self.rejected, file.display());
+        match &self.config.on_error {
+            OnError::Skip { .. } if self.rejected > 0 && self.config.dry_run => {
+                tracing::warn!("{} record(s) would be rejected", self.rejected);
+            }
+            OnError::Skip { file, .. } if self.rejected > 0 => {
+                tracing::warn!("{} record(s) were rejected: see {}", self.rejected, file.display());
+            }
+            _ => {}
         }
         let total = self.counts.values().fold(Counts::default(), Counts::plus);
         result.map(|stopped| Ending { stopped, rejected: self.rejected, total })

@@ -186,7 +186,8 @@ impl Rehearsal<'_> {
     ) -> anyhow::Result<Ending> {
         let folder = tempfile::tempdir().context("a folder for what would be rejected")?;
         // One after another: the plan is in the order in which it was made.
-        let mut config = TargetConfig { max_in_flight: 1, metrics: false, ..self.config.clone() };
+        let mut config =
+            TargetConfig { max_in_flight: 1, metrics: false, dry_run: true, ..self.config.clone() };
         let mut rejects = None;
         if let OnError::Skip { file, .. } = &mut config.on_error {
             *file = folder.path().join("rejects.jsonl");

@@ -106,6 +106,7 @@ pub(crate) async fn run<W: Write>(
         })
         .transpose()?;
     run.start(output, &[key.to_owned()])?;
+    warn_of_several_providers(run).await?;
     let delta = largest.is_some();
     let mut attributes = run.attributes(&[order.name, order.searched]);
     if delta {
@@ -154,6 +155,26 @@ async fn was_restored(run: &StreamRun<'_>, key: &str, old: Option<&Bookmark>) ->
         Some(largest) if counts => Ok(highest_usn(directory).await? < largest),
         _ => Ok(false),
     }
+}
+
+/// A change of another provider that arrives late was stamped before changes that are here already, and maybe before the
+/// bookmark.
+async fn warn_of_several_providers(run: &StreamRun<'_>) -> anyhow::Result<()> {
+    const CONTEXT_CSN: &str = "contextCSN";
+    let tree = run.tree;
+    if tree.directory.root_dse().vendor != Vendor::OpenLdap {
+        return Ok(());
+    }
+    let context = tree.directory.read(&tree.base, &[CONTEXT_CSN]).await?.unwrap_or_default();
+    let providers = context.values(CONTEXT_CSN).len();
+    if providers > 1 {
+        let stream = run.stream.stream.as_str();
+        tracing::warn!(
+            stream,
+            "{stream}: the directory replicates from {providers} providers; INCREMENTAL misses a change that arrives after later ones were read. LOG_BASED does not"
+        );
+    }
+    Ok(())
 }
 
 fn order_key(run: &StreamRun<'_>, key: &str, value: &[u8]) -> Option<OrderKey> {

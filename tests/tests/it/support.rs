@@ -202,6 +202,14 @@ pub(crate) fn states(target: &Output) -> Vec<Value> {
     states
 }
 
+/// Panics unless a target succeeded and its last STATE is `{"n": 1}`.
+#[track_caller]
+pub(crate) fn done(output: Output) -> Output {
+    let output = output.succeeds();
+    assert_eq!(states(&output).last(), Some(&json!({"n": 1})));
+    output
+}
+
 /// Records of a tap by stream, in the order of the streams.
 pub(crate) fn by_stream(output: &Output) -> BTreeMap<String, Vec<Value>> {
     let mut streams: BTreeMap<String, Vec<Value>> = BTreeMap::new();
