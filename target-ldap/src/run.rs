@@ -125,8 +125,11 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         let undo = undo(&config)?;
         let rehearsal =
             Rehearsal { config: &config, directory: &directory, retry_rejects: args.retry_rejects };
-        let result = rehearsal.run(input, Some(plan), undo.clone(), stop).await;
+        let result = rehearsal.run(input, Some(plan.clone()), undo.clone(), stop).await;
         finish(undo.as_deref())?;
+        if plan.is_closed() {
+            return Err(WriteError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe)).into());
+        }
         let ending = result?;
         directory.close().await;
         return Ok(code(ending));

@@ -1,6 +1,7 @@
 //! The plan of a run, for people and for `ldapmodify`: each change as it would be made, in the order it would be.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
@@ -28,6 +29,8 @@ pub struct Plan {
     format: PlanFormat,
     colour: bool,
     out: Mutex<Box<dyn Write + Send>>,
+    /// Whether nobody reads it any more.
+    closed: AtomicBool,
 }
 
 impl std::fmt::Debug for Plan {
@@ -42,7 +45,7 @@ const RESET: &str = "\x1b[0m";
 impl Plan {
     /// A plan shown on `out`, with colours or without.
     pub fn new(format: PlanFormat, colour: bool, out: Box<dyn Write + Send>) -> Self {
-        Self { format, colour, out: Mutex::new(out) }
+        Self { format, colour, out: Mutex::new(out), closed: AtomicBool::new(false) }
     }
 
     /// Shows one change. `about` says what it is made for.
@@ -52,9 +55,23 @@ impl Plan {
             PlanFormat::Diff => self.diff(change, about).into_bytes(),
             PlanFormat::Json => format!("{}\n", json(change, about)).into_bytes(),
         };
+        if self.is_closed() {
+            return Ok(());
+        }
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        out.write_all(&octets)?;
-        Ok(out.flush()?)
+        match out.write_all(&octets).and_then(|()| out.flush()) {
+            // Who has seen enough of a plan is no error of the change in hand.
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => {
+                self.closed.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Whether nobody reads it any more.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     fn diff(&self, change: &Change, about: &str) -> String {

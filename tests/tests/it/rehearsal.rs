@@ -224,3 +224,14 @@ fn what_a_version_no_longer_has_is_limited_too() {
         left.contains_key(&format!("uid=alice,{BASE}")) && !left.contains_key(&format!("uid=bob,{BASE}"))
     );
 }
+
+#[test]
+fn who_has_seen_enough_of_a_plan_is_no_news() {
+    let slapd = start();
+    let mut running = target(&config(&slapd)).arg("--dry-run").spawn();
+    drop(running.take_stdout());
+    running.close_stdin_with(lines(&messages()).as_bytes());
+    let (code, stderr, _) = running.wait(std::time::Duration::from_secs(30));
+    assert_eq!(code, 1, "{stderr}");
+    assert!(!stderr.contains("ERROR"), "{stderr}");
+}
