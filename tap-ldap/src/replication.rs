@@ -25,6 +25,7 @@ pub mod follow;
 pub mod full;
 pub mod incremental;
 mod index;
+mod log_bookmark;
 pub mod order;
 mod stream;
 

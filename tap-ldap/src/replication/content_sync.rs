@@ -4,7 +4,6 @@ use std::io::Write;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use singer_common::directory::ldap::content_sync::{
     EndCode, SyncConnection, SyncItem, SyncMode, SyncRequest, SyncState,
@@ -14,97 +13,15 @@ use singer_common::directory::{Directory, DirectoryError, Scope, Vendor};
 use singer_common::entry::Entry;
 use singer_common::filter::{Filter, escape_value};
 use singer_common::settings::SettingsError;
-use singer_common::state::StateError;
 use uuid::Uuid;
 
 use super::containers::{self, Names};
-use super::index::Mark;
+use super::log_bookmark::LogBookmark;
 use super::stream::new_version;
-use super::{
-    FORMAT, LOG_BASED, NOT_THE_SAME, OTHER_INDEX, StreamRun, announce_resync, bookmark, fingerprint, full,
-};
+use super::{LOG_BASED, StreamRun, announce_resync, fingerprint, full};
 use crate::container;
 use crate::output::Output;
 use crate::source::{EVERYTHING, Source};
-
-/// Where a log was left, of either kind of log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct LogBookmark {
-    #[serde(default)]
-    pub format: u64,
-    #[serde(default)]
-    pub replication_method: String,
-    /// The server's words, in base64.
-    pub cookie: String,
-    pub fingerprint: String,
-    /// What the rows of the last full read are marked with.
-    pub version: i64,
-    /// Active Directory: the domain controller's highest update sequence number by then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub highest_usn: Option<u64>,
-    /// What the index of keys told so far (`track_deletions`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub index: Option<Mark>,
-    #[serde(default, skip_serializing_if = "Names::is_empty")]
-    pub containers: Names,
-}
-
-impl LogBookmark {
-    /// Takes up the bookmark of a stream, if it has one that fits, and prints the stream's SCHEMA. Its version is the
-    /// bookmark's, or a new one where everything is to be read.
-    pub(crate) fn begin<W: Write>(
-        run: &mut StreamRun<'_>,
-        output: &mut Output<'_, W>,
-        print: &str,
-    ) -> anyhow::Result<Option<LogBookmark>> {
-        let stream = run.stream.tap_stream_id.as_str();
-        let found: Option<LogBookmark> = bookmark(output, stream, "cookie")?;
-        let last_version = found.as_ref().map(|b| b.version);
-        let fits = found.as_ref().is_some_and(|b| b.fingerprint == print);
-        if found.is_some() && !fits {
-            announce_resync(stream, NOT_THE_SAME);
-        }
-        let has_index = run.resume_index(found.as_ref().and_then(|b| b.index.as_ref()))?;
-        if fits && !has_index {
-            announce_resync(stream, OTHER_INDEX);
-        }
-        let found = found.filter(|_| fits && has_index);
-        run.version = Some(found.as_ref().map_or_else(|| new_version(last_version), |b| b.version));
-        run.start(output, &[])?;
-        run.tell_again(output)?;
-        Ok(found)
-    }
-
-    /// Notes a stream's position, with what the index of keys has told by then.
-    pub(crate) fn note<W: Write>(
-        run: &mut StreamRun<'_>,
-        output: &mut Output<'_, W>,
-        cookie: &[u8],
-        highest_usn: Option<u64>,
-        print: &str,
-        containers: &Names,
-    ) -> anyhow::Result<()> {
-        let bookmark = LogBookmark {
-            format: FORMAT,
-            replication_method: LOG_BASED.to_owned(),
-            cookie: BASE64.encode(cookie),
-            fingerprint: print.to_owned(),
-            version: run.version.unwrap_or_default(),
-            highest_usn,
-            index: run.save_index()?,
-            containers: containers.clone(),
-        };
-        output.note(&run.stream.tap_stream_id, serde_json::to_value(bookmark)?);
-        Ok(())
-    }
-
-    pub(crate) fn cookie(&self, stream: &str) -> Result<Vec<u8>, StateError> {
-        BASE64.decode(&self.cookie).map_err(|_| StateError::Bookmark {
-            stream: stream.to_owned(),
-            problem: "has a cookie that is not base64".into(),
-        })
-    }
-}
 
 /// A stream that follows the server's log.
 pub(crate) struct Synced<'a> {

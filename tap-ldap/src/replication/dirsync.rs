@@ -13,11 +13,12 @@ use singer_common::directory::{
 };
 use singer_common::dn::DnKey;
 use singer_common::entry::Entry;
+use singer_common::filter::Filter;
 use singer_common::schema::syntax::ValueKind;
 use singer_common::settings::SettingsError;
 
 use super::containers::{self, Names};
-use super::content_sync::LogBookmark;
+use super::log_bookmark::LogBookmark;
 use super::stream::new_version;
 use super::{StreamRun, announce_resync, fingerprint, full};
 use crate::container;
@@ -223,14 +224,15 @@ impl<'a> DirSynced<'a> {
     }
 
     fn dirsync_request(&self, filter: &str, cookie: Vec<u8>) -> SearchRequest {
-        let mut attributes = self.run.attributes(&ALWAYS);
-        attributes.retain(|a| !CONSTRUCTED.iter().any(|c| c.eq_ignore_ascii_case(a)));
         // What a filter looks at decides whether an object belongs to the stream.
-        if let Source::Search(s) = self.run.source
-            && let Ok(filter) = singer_common::filter::Filter::parse(&s.filter)
-        {
-            attributes.extend(filter.attributes().into_iter().map(str::to_owned));
-        }
+        let own = match self.run.source {
+            Source::Search(s) => Filter::parse(&s.filter).ok(),
+            _ => None,
+        };
+        let mut more = ALWAYS.to_vec();
+        more.extend(own.iter().flat_map(Filter::attributes));
+        let mut attributes = self.run.attributes(&more);
+        attributes.retain(|a| !CONSTRUCTED.iter().any(|c| c.eq_ignore_ascii_case(a)));
         SearchRequest {
             base: self.context.clone(),
             scope: Scope::Sub,
@@ -486,7 +488,7 @@ fn dirsync_end(search: &SearchStream, context: &str) -> Result<(bool, Vec<u8>), 
     })
 }
 
-/// [MS-ADTS] 3.1.1.3.4.1.3: insufficientAccessRights without the right; Samba says operationsError, too.
+/// [MS-ADTS] 3.1.1.3.4.1.3: insufficientAccessRights without the right; or the server has no DirSync here at all.
 fn may_not_dirsync(error: &DirectoryError) -> bool {
     matches!(
         error.code(),

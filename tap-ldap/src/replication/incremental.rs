@@ -13,6 +13,7 @@ use singer_common::directory::ldap::controls::SERVER_SORT;
 use singer_common::directory::{DirectoryError, Paging, SearchControl, Vendor};
 use singer_common::entry::Entry;
 use singer_common::filter::escape_value;
+use singer_common::schema::syntax::now;
 use singer_common::state::StateError;
 
 use self::boundary::Boundary;
@@ -108,16 +109,18 @@ pub(crate) async fn run<W: Write>(
     run.start(output, &[key.to_owned()])?;
     warn_of_several_providers(run).await?;
     let delta = largest.is_some();
-    let mut attributes = run.attributes(&[order.name, order.searched]);
+    let mut more = vec![order.name, order.searched];
     if delta {
-        attributes.extend(containers::OF_CHANGES.map(str::to_owned));
+        more.extend(containers::OF_CHANGES);
     }
+    let attributes = run.attributes(&more);
     let old_names = old.as_ref().map(|o| o.containers.clone()).unwrap_or_default();
     let (names, moved) = containers::look(run, &old_names).await?;
     let mark = run.index.as_ref().map(KeyIndex::mark);
     let mark = old.as_ref().and_then(|o| o.index.clone()).or(mark);
     let incomplete = run.index.is_some() && old.as_ref().is_none_or(|o| o.incomplete);
     let from = largest.as_deref().map(|l| order.again_from(l));
+    let largest = largest.and_then(|l| Some((order.sortable(&l, run.schema())?, l)));
     let mut reading = Reading {
         order,
         print,
@@ -126,7 +129,7 @@ pub(crate) async fn run<W: Write>(
         before: old.map(|o| o.boundary).unwrap_or_default(),
         now: Boundary::default(),
         keep: String::new(),
-        largest: largest.and_then(|l| Some((order_key(run, key, &l)?, l))),
+        largest,
         names: old_names,
         mark,
         incomplete,
@@ -175,10 +178,6 @@ async fn warn_of_several_providers(run: &StreamRun<'_>) -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-fn order_key(run: &StreamRun<'_>, key: &str, value: &[u8]) -> Option<OrderKey> {
-    KeyOrder::new(key, run.schema(), run.tree.directory.root_dse().vendor).sortable(value, run.schema())
 }
 
 /// Whether a key counts the changes of one server only.
@@ -407,7 +406,7 @@ impl Reading<'_> {
         }
         let buffer = output.writer.record_buffer();
         let start = buffer.len();
-        let record = run.converter.write(entry, run.version, &singer_common::schema::syntax::now(), buffer);
+        let record = run.converter.write(entry, run.version, &now(), buffer);
         let mut seen = false;
         if let Some(moment) = &moment {
             let record = buffer.get(record).unwrap_or_default();

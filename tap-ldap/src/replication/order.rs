@@ -92,9 +92,7 @@ impl<'a> KeyOrder<'a> {
 
     /// A bookmark's value as the server has it; `None` if it is no value of the key.
     pub(crate) fn parse(&self, value: &Value) -> Option<Vec<u8>> {
-        let octets = self.kind.parse_json(value).ok().flatten()?;
-        // What a time looks like to the server in hand is decided when it is asked for.
-        Some(octets)
+        self.kind.parse_json(value).ok().flatten()
     }
 
     /// From which value on to read again, after this one was the largest.

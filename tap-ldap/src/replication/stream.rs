@@ -10,7 +10,7 @@ use singer_common::entry::Entry;
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::{now, write_text};
 
-use super::index::{KeyIndex, Mark};
+use super::index::{IndexError, KeyIndex, Mark};
 use super::{DELETED_AT, Method};
 use crate::config::TapConfig;
 use crate::container;
@@ -225,21 +225,26 @@ impl<'a> StreamRun<'a> {
 
     /// Takes note of an entry that is there (`track_deletions`).
     pub(crate) fn seen(&mut self, entry: &Entry) -> anyhow::Result<()> {
-        let key = self.index.is_some().then(|| Value::Array(self.key_of(entry)).to_string());
-        if let (Some(index), Some(key)) = (&mut self.index, key) {
-            index.seen(key, &entry.dn)?;
-        }
-        Ok(())
+        self.index_entry(entry, KeyIndex::seen)
     }
 
     /// Takes note of an entry that was printed, and may be gone before everything is looked at (`track_deletions`).
     pub(crate) fn printed(&mut self, entry: &Entry) -> anyhow::Result<()> {
-        if self.names {
+        // With a log, printing has done it.
+        if self.names { Ok(()) } else { self.index_entry(entry, KeyIndex::printed) }
+    }
+
+    fn index_entry(
+        &mut self,
+        entry: &Entry,
+        put: fn(&mut KeyIndex, String, &str) -> Result<(), IndexError>,
+    ) -> anyhow::Result<()> {
+        if self.index.is_none() {
             return Ok(());
         }
-        let key = self.index.is_some().then(|| Value::Array(self.key_of(entry)).to_string());
-        if let (Some(index), Some(key)) = (&mut self.index, key) {
-            index.printed(key, &entry.dn)?;
+        let key = Value::Array(self.key_of(entry)).to_string();
+        if let Some(index) = &mut self.index {
+            put(index, key, &entry.dn)?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Content synchronisation (RFC 4533): what changed and what was deleted since a cookie, and from then on as it happens.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -121,7 +121,7 @@ pub struct SyncConnection {
     operation_timeout: Duration,
     running: HashMap<i64, String>,
     /// Items of a message that had several.
-    ready: Vec<(i64, SyncItem)>,
+    ready: VecDeque<(i64, SyncItem)>,
 }
 
 impl LdapDirectory {
@@ -134,7 +134,7 @@ impl LdapDirectory {
             referrals: self.config().referrals,
             operation_timeout: self.config().operation_timeout,
             running: HashMap::new(),
-            ready: Vec::new(),
+            ready: VecDeque::new(),
         })
     }
 }
@@ -163,8 +163,8 @@ impl SyncConnection {
     /// The next item of any synchronisation, with its id. May be dropped while it waits: nothing is lost.
     pub async fn next(&mut self) -> Result<(i64, SyncItem), DirectoryError> {
         loop {
-            if !self.ready.is_empty() {
-                return Ok(self.ready.remove(0));
+            if let Some(item) = self.ready.pop_front() {
+                return Ok(item);
             }
             let message = self.connection.receive().await?;
             let id = message.id;
