@@ -56,11 +56,16 @@ pub(crate) async fn entries<W: Write>(
 ) -> anyhow::Result<u64> {
     let attributes = run.attributes(&[]);
     let mut entries = Entries::open(run.tree, run.source, &attributes, Paging::Configured).await?;
-    while let Some(entry) = output.or_stop(entries.next()).await?? {
+    loop {
+        // What is here needs no waiting for, and a stop asked for is noticed all the same.
+        output.check_stop()?;
+        if !entries.advance_at_once()? && !output.or_stop(entries.advance()).await?? {
+            return Ok(entries.references);
+        }
+        let entry = entries.entry();
         run.emit(output, &entry)?;
         run.seen(&entry)?;
     }
-    Ok(entries.references)
 }
 
 /// Says that the version is complete, unless parts of the answer are kept by other servers.
