@@ -10,7 +10,7 @@ use singer_common::entry::{EntryView, base_type};
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::{ValueKind, write_text};
 
-use self::descriptions::Descriptions;
+use self::descriptions::{Descriptions, Destination};
 use crate::replication::DELETED_AT;
 
 mod descriptions;
@@ -105,7 +105,8 @@ impl<'a> Converter<'a> {
         let mut json = Vec::new();
         let kind = ValueKind::of(self.schema, property);
         let is_same = |at: &usize| {
-            std::str::from_utf8(entry.description(*at)).is_ok_and(|d| self.schema.same_description(d, property))
+            std::str::from_utf8(entry.description(*at))
+                .is_ok_and(|d| self.schema.same_description(d, property))
         };
         let at = entry.position(property).or_else(|| (0..entry.len()).find(is_same));
         let first = at.and_then(|at| entry.values_at(at).next());
@@ -134,12 +135,12 @@ impl<'a> Converter<'a> {
     }
 
     /// Finds out about a description that was not met before.
-    fn meet(&mut self, description: &[u8]) -> Option<usize> {
-        let description = std::str::from_utf8(description).ok()?;
+    fn meet(&mut self, description: &[u8]) -> Destination {
+        let Ok(description) = std::str::from_utf8(description) else { return Destination::Nowhere };
         // An alias or an OID of a name we know (`surname`, `2.5.4.4`).
         let name = self.schema.spell(description);
-        let column = self.descriptions.column(&name);
-        if column.is_none() {
+        let destination = self.descriptions.column(&name);
+        if destination == Destination::Nowhere {
             let base = base_type(&name);
             if name.contains(';')
                 && self.columns.iter().any(|c| c.name.eq_ignore_ascii_case(base))
@@ -149,7 +150,7 @@ impl<'a> Converter<'a> {
                 self.unforeseen.push(name);
             }
         }
-        column
+        destination
     }
 
     /// Looks which attribute of an entry belongs into which column.
@@ -158,15 +159,14 @@ impl<'a> Converter<'a> {
         self.descriptions.begin();
         for at in 0..entry.len() {
             let description = entry.description(at);
-            let column = match self.descriptions.next(description) {
-                Some(known) => known,
-                None => {
-                    let column = self.meet(description);
-                    self.descriptions.learn(description, column);
-                    column
-                }
-            };
-            if let Some(slot) = column.and_then(|c| self.found.get_mut(c)) {
+            let destination = self.descriptions.next(description).unwrap_or_else(|| {
+                let destination = self.meet(description);
+                self.descriptions.learn(description, destination);
+                destination
+            });
+            if let Destination::Column(column) = destination
+                && let Some(slot) = self.found.get_mut(column)
+            {
                 *slot = Some(at);
             }
         }

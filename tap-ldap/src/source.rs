@@ -508,9 +508,9 @@ impl<'a> Entries<'a> {
         }
         match &current.keep {
             Keep::All | Keep::Below(_) => Ok(Kept::from(true)),
-            Keep::Nearest { container, depth } => Ok(Kept::from(
-                key.depth() >= *depth && containers.nearest(&key).as_ref() == Some(container),
-            )),
+            Keep::Nearest { container, depth } => {
+                Ok(Kept::from(key.depth() >= *depth && containers.nearest(&key).as_ref() == Some(container)))
+            }
             Keep::Children { container } => {
                 let has_below = match self.inner {
                     Some(inner) => inner.contains(&key),

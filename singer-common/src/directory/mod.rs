@@ -15,8 +15,8 @@ mod preview;
 mod range;
 mod root_dse;
 
-pub use entry_ref::EntryRef;
 pub use config::{AuthMethod, DirectoryConfig, Referrals, ServerUrl};
+pub use entry_ref::EntryRef;
 pub use error::DirectoryError;
 pub use ldap::controls::SearchControl;
 pub use preview::{PreviewDirectory, PreviewSearch};

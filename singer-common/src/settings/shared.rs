@@ -86,7 +86,7 @@ pub const SHARED: &[Setting] = &[
     Setting::new(
         "connection_pool_size",
         Kind::Integer { min: 1, max: 64 },
-        "The most connections open at once. This version needs only one.",
+        "The most connections open at once. A directory is read faster over a second one; with 1, long answers come over the one that there is.",
     )
     .or("4")
     .flext("FLEXT_LDAP_CONNECTION_POOL_SIZE"),

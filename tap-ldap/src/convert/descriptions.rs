@@ -10,13 +10,22 @@ const REMEMBERED: usize = 4_096;
 /// So many of them are compared one by one; others are looked up.
 const IN_ORDER: usize = 256;
 
-/// The spellings met, with their columns; `None` is known to have none.
+/// Where the values of an attribute go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Destination {
+    /// Into this column.
+    Column(usize),
+    /// Nobody selected them.
+    Nowhere,
+}
+
+/// The spellings met, with their destinations.
 #[derive(Debug, Default)]
 pub(super) struct Descriptions {
     /// Names of columns, in lower case.
     columns: HashMap<String, usize>,
-    in_order: Vec<(Box<[u8]>, Option<usize>)>,
-    others: HashMap<Box<[u8]>, Option<usize>>,
+    in_order: Vec<(Box<[u8]>, Destination)>,
+    others: HashMap<Box<[u8]>, Destination>,
     /// Where in the order the entry in hand is.
     at: usize,
 }
@@ -29,8 +38,9 @@ impl Descriptions {
     }
 
     /// The column of this name, whatever the case of its letters.
-    pub(super) fn column(&self, name: &str) -> Option<usize> {
-        self.columns.get(&name.to_ascii_lowercase()).copied()
+    pub(super) fn column(&self, name: &str) -> Destination {
+        let column = self.columns.get(&name.to_ascii_lowercase());
+        column.map_or(Destination::Nowhere, |column| Destination::Column(*column))
     }
 
     /// Another entry begins.
@@ -38,30 +48,30 @@ impl Descriptions {
         self.at = 0;
     }
 
-    /// The column of the entry's next description; `None` where it was not met before.
-    pub(super) fn next(&mut self, description: &[u8]) -> Option<Option<usize>> {
-        if let Some((expected, column)) = self.in_order.get(self.at)
+    /// The destination of the entry's next description; `None` where it was not met before.
+    pub(super) fn next(&mut self, description: &[u8]) -> Option<Destination> {
+        if let Some((expected, destination)) = self.in_order.get(self.at)
             && **expected == *description
         {
             self.at += 1;
-            return Some(*column);
+            return Some(*destination);
         }
-        let is_it = |(expected, _): &(Box<[u8]>, Option<usize>)| **expected == *description;
+        let is_it = |(expected, _): &(Box<[u8]>, Destination)| **expected == *description;
         if let Some(at) = self.in_order.iter().position(is_it) {
             self.at = at + 1;
-            return self.in_order.get(at).map(|(_, column)| *column);
+            return self.in_order.get(at).map(|(_, destination)| *destination);
         }
         self.others.get(description).copied()
     }
 
     /// Takes note of a description that was not met before.
-    pub(super) fn learn(&mut self, description: &[u8], column: Option<usize>) {
+    pub(super) fn learn(&mut self, description: &[u8], destination: Destination) {
         if self.in_order.len() < IN_ORDER {
             let at = self.at.min(self.in_order.len());
-            self.in_order.insert(at, (description.into(), column));
+            self.in_order.insert(at, (description.into(), destination));
             self.at = at + 1;
         } else if self.others.len() < REMEMBERED {
-            self.others.insert(description.into(), column);
+            self.others.insert(description.into(), destination);
         }
     }
 }
@@ -83,7 +93,8 @@ mod tests {
                     descriptions.learn(name.as_bytes(), column);
                     column
                 });
-                assert_eq!(column, ["cn", "sn", "mail"].iter().position(|c| c == name), "{name}");
+                let expected = ["cn", "sn", "mail"].iter().position(|c| c == name);
+                assert_eq!(column, expected.map_or(Destination::Nowhere, Destination::Column), "{name}");
             }
         }
         assert_eq!(met, 5, "each once");
@@ -95,10 +106,10 @@ mod tests {
         for n in 0..REMEMBERED * 2 {
             let name = n.to_string();
             assert_eq!(descriptions.next(name.as_bytes()), None);
-            descriptions.learn(name.as_bytes(), None);
+            descriptions.learn(name.as_bytes(), Destination::Nowhere);
         }
         assert_eq!((descriptions.in_order.len(), descriptions.others.len()), (IN_ORDER, REMEMBERED));
-        assert_eq!(descriptions.next(b"0"), Some(None));
+        assert_eq!(descriptions.next(b"0"), Some(Destination::Nowhere));
         assert_eq!(descriptions.next(b"8191"), None);
     }
 }

@@ -121,6 +121,11 @@ impl<'a> StreamRun<'a> {
         Ok(output.writer.schema(&self.stream.stream, &schema, keys, bookmark_properties)?)
     }
 
+    /// Appends an entry's RECORD line of now. Gives where in it the record itself is.
+    pub(crate) fn write(&mut self, entry: &impl EntryView, out: &mut Vec<u8>) -> Range<usize> {
+        self.converter.write(entry, self.version, self.clock.now(), out)
+    }
+
     /// Prints an entry's RECORD.
     pub(crate) fn emit<W: Write>(
         &mut self,
@@ -134,11 +139,6 @@ impl<'a> StreamRun<'a> {
         self.records += 1;
         output.record_done(&self.stream.stream, self.records)?;
         Ok(())
-    }
-
-    /// Appends an entry's RECORD line of now. Gives where in it the record itself is.
-    pub(crate) fn write(&mut self, entry: &impl EntryView, out: &mut Vec<u8>) -> Range<usize> {
-        self.converter.write(entry, self.version, self.clock.now(), out)
     }
 
     /// The same for an entry that changed, unless it was changed by whom nobody wants to hear of. Whether it was printed.

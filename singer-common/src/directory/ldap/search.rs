@@ -55,7 +55,7 @@ enum Carrier {
     /// A connection of our own.
     Bulk(Box<Bulk>),
     /// The first connection; the page under way.
-    Ldap3(Option<over_ldap3::Page>),
+    Ldap3(Option<Box<over_ldap3::Page>>),
 }
 
 /// A page to ask for.
@@ -69,7 +69,10 @@ struct PageRequest<'r> {
 enum Event {
     Entry(Incoming),
     Reference(Vec<String>),
-    End { result: LdapResult, controls: Vec<Control> },
+    End {
+        result: LdapResult,
+        controls: Vec<Control>,
+    },
     /// Something of the search that is not well-formed.
     Malformed,
 }
@@ -207,7 +210,9 @@ impl LdapSearch {
                 Carrier::None => return Ok(()),
                 Carrier::Ldap3(page) => {
                     let Some(page) = page else { return Ok(()) };
-                    while !matches!(page.next(&self.directory, &self.request.base).await?, Event::End { .. }) {}
+                    while !matches!(page.next(&self.directory, &self.request.base).await?, Event::End { .. })
+                    {
+                    }
                     return Ok(());
                 }
                 Carrier::Bulk(bulk) => {
@@ -300,7 +305,7 @@ impl LdapSearch {
         match &mut self.carrier {
             Carrier::None => {}
             Carrier::Ldap3(page) => {
-                *page = Some(over_ldap3::Page::begin(&self.directory, &request).await?);
+                *page = Some(Box::new(over_ldap3::Page::begin(&self.directory, &request).await?));
             }
             Carrier::Bulk(bulk) => bulk.begin(&request).await?,
         }
@@ -317,7 +322,7 @@ impl LdapSearch {
         }
         let Some((result, controls)) = bulk.peek_end() else { return Ok(()) };
         // What else an end can mean is found out when it is reached.
-        let Some(cookie) = paged_cookie(&controls).flatten().filter(|c| !c.is_empty()) else { return Ok(()) };
+        let Some(cookie) = paged_cookie(&controls).filter(|c| !c.is_empty()) else { return Ok(()) };
         if result.code != result_code::SUCCESS {
             return Ok(());
         }
@@ -431,9 +436,7 @@ impl LdapSearch {
             result_code::SUCCESS => {
                 let dirsync = controls.iter().find(|c| c.oid == DIRSYNC);
                 self.dirsync = dirsync.and_then(|c| controls::dirsync_end(c.value.as_deref()?));
-                // An answer without the control is all there is.
-                let cookie = paged_cookie(controls).unwrap_or_else(|| Some(Vec::new()));
-                let cookie = cookie.ok_or_else(|| {
+                let cookie = paged_cookie(controls).ok_or_else(|| {
                     self.protocol("the server sent a cookie that RFC 2696 does not have".into())
                 })?;
                 if self.page_size == 0 || cookie.is_empty() {
@@ -486,14 +489,11 @@ impl LdapSearch {
     }
 }
 
-/// The cookie of a page's answer (RFC 2696 section 2): a sequence of size and cookie. `None` where there is no such
-/// control, `Some(None)` where it is malformed.
-fn paged_cookie(controls: &[Control]) -> Option<Option<Vec<u8>>> {
-    let control = controls.iter().find(|c| c.oid == PAGED_RESULTS)?;
-    let read = |value: &[u8]| {
-        let mut parts = Reader::new(value).constructed(SEQUENCE)?;
-        parts.integer(INTEGER)?;
-        parts.take(OCTET_STRING).map(<[u8]>::to_vec)
-    };
-    Some(control.value.as_deref().and_then(read))
+/// The cookie of a page's answer (RFC 2696 section 2): a sequence of size and cookie. `None` where it is malformed. An answer
+/// without the control is all there is, as one with an empty cookie.
+fn paged_cookie(controls: &[Control]) -> Option<Vec<u8>> {
+    let Some(control) = controls.iter().find(|c| c.oid == PAGED_RESULTS) else { return Some(Vec::new()) };
+    let mut parts = Reader::new(control.value.as_deref()?).constructed(SEQUENCE)?;
+    parts.integer(INTEGER)?;
+    parts.take(OCTET_STRING).map(<[u8]>::to_vec)
 }

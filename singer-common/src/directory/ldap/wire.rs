@@ -25,8 +25,8 @@ mod entry;
 mod filter;
 mod message;
 
-pub use entry::WireEntry;
 pub(super) use entry::EntryPlaces;
+pub use entry::WireEntry;
 pub(super) use message::{Answer, Control, LdapResult, Message};
 
 /// OID of the StartTLS request (RFC 4511 section 4.14).

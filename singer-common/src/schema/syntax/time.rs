@@ -78,7 +78,8 @@ pub(super) fn plain_generalized_to_rfc3339(value: &[u8]) -> Option<[u8; 20]> {
         1..=12 => 31,
         _ => return None,
     };
-    let is_time = (1..=days).contains(&two(d1, d2)?) && two(h1, h2)? < 24 && two(m1, m2)? < 60 && two(s1, s2)? < 60;
+    let is_time =
+        (1..=days).contains(&two(d1, d2)?) && two(h1, h2)? < 24 && two(m1, m2)? < 60 && two(s1, s2)? < 60;
     is_time.then_some([
         y1, y2, y3, y4, b'-', o1, o2, b'-', d1, d2, b'T', h1, h2, b':', m1, m2, b':', s1, s2, b'Z',
     ])

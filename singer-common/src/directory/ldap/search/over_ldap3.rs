@@ -22,7 +22,8 @@ impl Page {
     ) -> Result<Page, DirectoryError> {
         let mut ldap = directory.handle();
         if !request.controls.is_empty() {
-            let raw = |c: &Control| RawControl { ctype: c.oid.clone(), crit: c.critical, val: c.value.clone() };
+            let raw =
+                |c: &Control| RawControl { ctype: c.oid.clone(), crit: c.critical, val: c.value.clone() };
             ldap.with_controls(request.controls.iter().map(raw).collect::<Vec<_>>());
         }
         if request.size_limit > 0 {
