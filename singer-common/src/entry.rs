@@ -48,6 +48,11 @@ pub trait EntryView {
     /// The distinguished name.
     fn dn(&self) -> &str;
 
+    /// The same as octets, which are UTF-8.
+    fn dn_octets(&self) -> &[u8] {
+        self.dn().as_bytes()
+    }
+
     /// How many attributes there are.
     fn len(&self) -> usize;
 
@@ -64,6 +69,11 @@ pub trait EntryView {
     /// Whether there is no attribute.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether a description has an option with a value: `member;range=0-1499`.
+    fn has_values_in_options(&self) -> bool {
+        (0..self.len()).any(|at| self.description(at).contains(&b'='))
     }
 
     /// The place of the attribute with this description; descriptions compare without regard to case (RFC 4512

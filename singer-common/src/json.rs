@@ -6,34 +6,44 @@ const fn eight(octet: u8) -> u64 {
     u64::from_ne_bytes([octet; 8])
 }
 
-const HIGH_BITS: u64 = eight(0x80);
-
-/// Marks octets of `word` that are zero; others above one of them may be marked, too.
-const fn zeros(word: u64) -> u64 {
-    word.wrapping_sub(eight(1)) & !word & HIGH_BITS
+/// Not zero when one of the eight octets has its highest bit set: it is not ASCII.
+pub(crate) const fn high_bits(word: u64) -> u64 {
+    word & eight(0x80)
 }
 
-/// Not zero when one of the octets is escaped in JSON (RFC 8259 section 7): controls, quotation mark, backslash.
+/// Not zero when one of the eight octets is this one, which is ASCII.
+pub(crate) const fn equal_to(word: u64, octet: u8) -> u64 {
+    // A zero is found where subtracting 1 borrows. What is not ASCII may be taken for a zero above one, but not alone.
+    let word = word ^ eight(octet);
+    high_bits(word.wrapping_sub(eight(1)) & !word)
+}
+
+/// Not zero when one of the eight octets is escaped in JSON (RFC 8259 section 7): controls, quotation mark, backslash.
 const fn escaped(word: u64) -> u64 {
-    let controls = word.wrapping_sub(eight(0x20)) & !word & HIGH_BITS;
-    controls | zeros(word ^ eight(b'"')) | zeros(word ^ eight(b'\\'))
+    let controls = high_bits(word.wrapping_sub(eight(0x20)) & !word);
+    controls | equal_to(word, b'"') | equal_to(word, b'\\')
 }
 
-/// Whether `is_bad` is zero for all octets, looked at in words; what fills the last word is a blank.
-fn all(octets: &[u8], is_bad: impl Fn(u64) -> u64) -> bool {
+/// Whether something is found in octets that are looked at eight at a time. What fills the last eight up is a blank, or
+/// octets that were looked at before.
+#[inline]
+pub(crate) fn any(octets: &[u8], find: impl Fn(u64) -> u64) -> bool {
     let (words, rest) = octets.as_chunks::<8>();
-    let mut bad = words.iter().fold(0, |bad, word| bad | is_bad(u64::from_ne_bytes(*word)));
-    if !rest.is_empty() {
-        let last = octets.last_chunk::<8>().copied().unwrap_or_else(|| {
-            let mut padded = [b' '; 8];
-            for (to, from) in padded.iter_mut().zip(rest) {
-                *to = *from;
-            }
-            padded
-        });
-        bad |= is_bad(u64::from_ne_bytes(last));
+    let found = words.iter().fold(0, |found, word| found | find(u64::from_ne_bytes(*word)));
+    let last = match (rest, octets.last_chunk::<8>()) {
+        ([], _) => return found != 0,
+        (_, Some(last)) => u64::from_ne_bytes(*last),
+        (rest, None) => short(rest),
+    };
+    found | find(last) != 0
+}
+
+/// Fewer than eight octets in a word.
+fn short(octets: &[u8]) -> u64 {
+    if let (Some(first), Some(last)) = (octets.first_chunk::<4>(), octets.last_chunk::<4>()) {
+        return u64::from(u32::from_ne_bytes(*first)) << 32 | u64::from(u32::from_ne_bytes(*last));
     }
-    bad == 0
+    octets.iter().fold(eight(b' '), |word, octet| word << 8 | u64::from(*octet))
 }
 
 /// Octets that are not UTF-8, and so no text.
@@ -42,21 +52,21 @@ pub struct NotText;
 
 /// Appends a JSON string. Nothing is appended when the octets are not UTF-8.
 pub fn write_octets(octets: &[u8], out: &mut Vec<u8>) -> Result<(), NotText> {
-    if all(octets, |word| escaped(word) | (word & HIGH_BITS)) {
-        quoted(octets, out);
-    } else {
+    if any(octets, |word| escaped(word) | high_bits(word)) {
         write_text(std::str::from_utf8(octets).map_err(|_| NotText)?, out);
+    } else {
+        quoted(octets, out);
     }
     Ok(())
 }
 
 /// Appends a JSON string.
 pub fn write_text(text: &str, out: &mut Vec<u8>) {
-    if all(text.as_bytes(), escaped) {
-        quoted(text.as_bytes(), out);
-    } else {
+    if any(text.as_bytes(), escaped) {
         // Writing into a Vec cannot fail, and a str is always serialisable.
         let _ = serde_json::to_writer(out, text);
+    } else {
+        quoted(text.as_bytes(), out);
     }
 }
 

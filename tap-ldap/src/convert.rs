@@ -7,6 +7,7 @@ use serde_json::Value;
 use singer_common::catalog::CatalogEntry;
 use singer_common::dn::Dn;
 use singer_common::entry::{EntryView, base_type};
+use singer_common::json::write_octets;
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::{ValueKind, write_text};
 
@@ -185,7 +186,8 @@ impl<'a> Converter<'a> {
         let start = out.len();
         if self.has_dn {
             out.extend_from_slice(b"\"dn\":");
-            write_text(entry.dn(), out);
+            // A name is text: nothing is left out.
+            let _ = write_octets(entry.dn_octets(), out);
         }
         for (column, found) in self.columns.iter_mut().zip(&self.found) {
             out.extend_from_slice(&column.prefix);

@@ -477,7 +477,7 @@ impl<'a> Entries<'a> {
             return Ok(false);
         }
         let entry = self.entry();
-        if (0..entry.len()).any(|at| entry.description(at).contains(&b'=')) {
+        if entry.has_values_in_options() {
             self.held = Some(entry.to_entry());
             self.is_incomplete = true;
         }
@@ -498,7 +498,7 @@ impl<'a> Entries<'a> {
         let entry = self.entry();
         match &current.keep {
             Keep::All => return Ok(Kept::from(true)),
-            Keep::Below(base) => return Ok(Kept::from(entry.dn() != *base)),
+            Keep::Below(base) => return Ok(Kept::from(entry.dn_octets() != base.as_bytes())),
             Keep::Children { .. } | Keep::Nearest { .. } => {}
         }
         let containers = &self.tree.containers;

@@ -36,13 +36,22 @@ class Reader:
         started = time.monotonic()
         with open(os.devnull, "wb") as null:
             process = subprocess.Popen(self.command, stdout=null)
-            _, status, usage = os.wait4(process.pid, 0)
+            # What the system counts for the process begins with what this one had when it forked.
+            peak, pid = 0, 0
+            while pid == 0:
+                time.sleep(0.01)
+                peak = peak_kib(process.pid) or peak
+                pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         wall = time.monotonic() - started
         if status != 0:
             sys.exit(f"{self.name}: status {status}")
-        self.runs.append(
-            (wall, usage.ru_utime + usage.ru_stime, cpu(server.process.pid) - before, usage.ru_maxrss / 1024)
-        )
+        self.runs.append((wall, usage.ru_utime + usage.ru_stime, cpu(server.process.pid) - before, peak / 1024))
+
+
+def peak_kib(pid):
+    """The peak resident set of a process so far; nothing once it has ended."""
+    with open(f"/proc/{pid}/status") as f:
+        return next((int(line.split()[1]) for line in f if line.startswith("VmHWM:")), 0)
 
 
 def cpu(pid):

@@ -20,6 +20,20 @@ impl EntryView for EntryRef<'_> {
         }
     }
 
+    fn dn_octets(&self) -> &[u8] {
+        match self {
+            EntryRef::Whole(entry) => entry.dn_octets(),
+            EntryRef::Wire(entry) => entry.dn_octets(),
+        }
+    }
+
+    fn has_values_in_options(&self) -> bool {
+        match self {
+            EntryRef::Whole(entry) => entry.has_values_in_options(),
+            EntryRef::Wire(entry) => entry.has_values_in_options(),
+        }
+    }
+
     fn len(&self) -> usize {
         match self {
             EntryRef::Whole(entry) => entry.len(),

@@ -343,12 +343,10 @@ fn sid_from_text(text: &str) -> Result<Vec<u8>, InvalidValue> {
 
 /// A UUID in the one form that RFC 4122 section 3 gives it and `format: uuid` takes.
 fn hyphenated_uuid(value: &[u8]) -> Result<(), InvalidValue> {
-    const LENGTH: usize = 36;
-    let is_right = |(at, octet): (usize, &u8)| match at {
-        8 | 13 | 18 | 23 => *octet == b'-',
-        _ => octet.is_ascii_hexdigit(),
-    };
-    (value.len() == LENGTH && value.iter().enumerate().all(is_right)).then_some(()).ok_or(InvalidValue)
+    let value: &[u8; 36] = value.try_into().map_err(|_| InvalidValue)?;
+    let digits = value.iter().fold(0_u8, |count, octet| count + u8::from(octet.is_ascii_hexdigit()));
+    let hyphens = [8, 13, 18, 23].iter().all(|at| value.get(*at) == Some(&b'-'));
+    (hyphens && digits == 32).then_some(()).ok_or(InvalidValue)
 }
 
 #[cfg(test)]

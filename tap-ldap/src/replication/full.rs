@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use serde::{Deserialize, Serialize};
-use singer_common::directory::Paging;
+use singer_common::directory::{EntryRef, Paging};
 use singer_common::schema::syntax::now;
 
 use super::index::Mark;
@@ -62,9 +62,11 @@ pub(crate) async fn entries<W: Write>(
         if !entries.advance_at_once()? && !output.or_stop(entries.advance()).await?? {
             return Ok(entries.references);
         }
-        let entry = entries.entry();
-        run.emit(output, &entry)?;
-        run.seen(&entry)?;
+        // Told apart here, once for each entry, and not for each value.
+        match entries.entry() {
+            EntryRef::Whole(entry) => run.take(output, entry)?,
+            EntryRef::Wire(entry) => run.take(output, &entry)?,
+        }
     }
 }
 

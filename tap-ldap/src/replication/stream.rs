@@ -141,7 +141,17 @@ impl<'a> StreamRun<'a> {
         Ok(())
     }
 
-    /// The same for an entry that changed, unless it was changed by whom nobody wants to hear of. Whether it was printed.
+    /// The same, of an entry that is taken note of as being there.
+    pub(crate) fn take<W: Write>(
+        &mut self,
+        output: &mut Output<'_, W>,
+        entry: &impl EntryView,
+    ) -> anyhow::Result<()> {
+        self.emit(output, entry)?;
+        self.seen(entry)
+    }
+
+    /// Prints the RECORD of an entry that changed, unless it was changed by whom nobody wants to hear of. Whether it was printed.
     pub(crate) fn emit_change<W: Write>(
         &mut self,
         output: &mut Output<'_, W>,

@@ -3,20 +3,21 @@
 
 use super::ber::{OCTET_STRING, SEQUENCE, SET};
 use crate::entry::EntryView;
+use crate::json;
 
 /// More attributes are in no entry: beyond, their places would take more memory than the message itself.
 const MOST_ATTRIBUTES: usize = 65_536;
 
-/// Some octets of a message, by their place in it. A message is never 4 GiB long.
+/// Some octets of a message, by their place in it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Span {
-    start: u32,
-    end: u32,
+    start: usize,
+    end: usize,
 }
 
 impl Span {
     fn of(self, octets: &[u8]) -> &[u8] {
-        octets.get(self.start as usize..self.end as usize).unwrap_or_default()
+        octets.get(self.start..self.end).unwrap_or_default()
     }
 }
 
@@ -25,7 +26,7 @@ struct AttributePlace {
     description: Span,
     /// The content of the set of values.
     values: Span,
-    count: u32,
+    count: usize,
 }
 
 /// Where the parts of an entry are.
@@ -33,6 +34,7 @@ struct AttributePlace {
 pub(crate) struct EntryPlaces {
     dn: Span,
     attributes: Vec<AttributePlace>,
+    has_values_in_options: bool,
 }
 
 /// An entry in the buffer it came in.
@@ -48,22 +50,23 @@ impl EntryPlaces {
     /// names and descriptions is looked at here, so that nothing can go wrong later.
     pub(crate) fn find(&mut self, octets: &[u8]) -> Option<()> {
         self.attributes.clear();
-        let mut operation = Cursor::new(octets, 0, octets.len());
-        self.dn = operation.take(OCTET_STRING)?;
-        if !is_text(self.dn.of(octets)) {
-            return None;
+        self.has_values_in_options = false;
+        let mut operation = Cursor { rest: octets, at: 0 };
+        let (start, dn) = operation.take(OCTET_STRING)?;
+        if json::any(dn, json::high_bits) {
+            std::str::from_utf8(dn).ok()?;
         }
+        self.dn = Span { start, end: start + dn.len() };
         let mut list = operation.enter(SEQUENCE)?;
-        while !list.is_at_end() {
+        while !list.rest.is_empty() {
             let mut one = list.enter(SEQUENCE)?;
-            let description = one.take(OCTET_STRING)?;
-            if !is_text(description.of(octets)) {
-                return None;
-            }
-            let values = one.take(SET)?;
-            let mut set = Cursor::new(octets, values.start as usize, values.end as usize);
+            let (start, text) = one.take(OCTET_STRING)?;
+            self.has_values_in_options |= check_text(text)?;
+            let description = Span { start, end: start + text.len() };
+            let mut set = one.enter(SET)?;
+            let values = Span { start: set.at, end: set.at + set.rest.len() };
             let mut count = 0;
-            while !set.is_at_end() {
+            while !set.rest.is_empty() {
                 set.take(OCTET_STRING)?;
                 count += 1;
             }
@@ -81,14 +84,23 @@ impl EntryPlaces {
     }
 }
 
-/// Whether octets are UTF-8. Nearly always they are ASCII, which is found out faster.
-fn is_text(octets: &[u8]) -> bool {
-    octets.is_ascii() || std::str::from_utf8(octets).is_ok()
+/// Whether there is an equals sign in a text; `None` for octets that are not UTF-8. Nearly always they are ASCII, which is
+/// found out eight at a time.
+fn check_text(octets: &[u8]) -> Option<bool> {
+    let found = json::any(octets, |word| json::high_bits(word) | json::equal_to(word, b'='));
+    if !found {
+        return Some(false);
+    }
+    std::str::from_utf8(octets).ok().map(|text| text.contains('='))
 }
 
 impl EntryView for WireEntry<'_> {
     fn dn(&self) -> &str {
-        std::str::from_utf8(self.places.dn.of(self.octets)).unwrap_or_default()
+        std::str::from_utf8(self.dn_octets()).unwrap_or_default()
+    }
+
+    fn dn_octets(&self) -> &[u8] {
+        self.places.dn.of(self.octets)
     }
 
     fn len(&self) -> usize {
@@ -100,12 +112,16 @@ impl EntryView for WireEntry<'_> {
     }
 
     fn value_count(&self, at: usize) -> usize {
-        self.places.attributes.get(at).map_or(0, |a| a.count as usize)
+        self.places.attributes.get(at).map_or(0, |a| a.count)
     }
 
     fn values_at(&self, at: usize) -> impl Iterator<Item = &[u8]> + Clone {
-        let set = self.places.attributes.get(at).map(|a| a.values).unwrap_or_default();
-        Values(Cursor::new(self.octets, set.start as usize, set.end as usize))
+        let rest = self.places.attributes.get(at).map_or(&[][..], |a| a.values.of(self.octets));
+        Values(Cursor { rest, at: 0 })
+    }
+
+    fn has_values_in_options(&self) -> bool {
+        self.places.has_values_in_options
     }
 }
 
@@ -116,59 +132,47 @@ struct Values<'a>(Cursor<'a>);
 impl<'a> Iterator for Values<'a> {
     type Item = &'a [u8];
 
+    #[inline]
     fn next(&mut self) -> Option<&'a [u8]> {
-        let octets = self.0.octets;
-        self.0.take(OCTET_STRING).map(|value| value.of(octets))
+        self.0.take(OCTET_STRING).map(|(_, value)| value)
     }
 }
 
-/// Goes from element to element, and never beyond `end`.
+/// Goes from element to element.
 #[derive(Debug, Clone)]
 struct Cursor<'a> {
-    octets: &'a [u8],
+    rest: &'a [u8],
+    /// Where in the message that is.
     at: usize,
-    end: usize,
 }
 
 impl<'a> Cursor<'a> {
-    fn new(octets: &'a [u8], at: usize, end: usize) -> Self {
-        Self { octets, at, end }
-    }
-
-    fn is_at_end(&self) -> bool {
-        self.at >= self.end
-    }
-
-    /// The content of the next element, which has to have this tag.
+    /// The content of the next element, which has to have this tag, and where it is.
     #[inline]
-    fn take(&mut self, tag: u8) -> Option<Span> {
-        let rest = self.octets.get(self.at..self.end)?;
+    fn take(&mut self, tag: u8) -> Option<(usize, &'a [u8])> {
         // A length of one octet, which most elements have.
-        let (start, length) = match rest {
-            [first, length @ 0..=0x7f, ..] if *first == tag => (2, usize::from(*length)),
-            _ => long(rest, tag)?,
+        let (header, length, rest) = match self.rest {
+            [first, length @ 0..=0x7f, rest @ ..] if *first == tag => (2, usize::from(*length), rest),
+            _ => long(self.rest, tag)?,
         };
-        if rest.len() - start < length {
-            return None;
-        }
-        let start = self.at + start;
-        let end = start + length;
-        self.at = end;
-        Some(Span { start: u32::try_from(start).ok()?, end: u32::try_from(end).ok()? })
+        let (content, rest) = rest.split_at_checked(length)?;
+        let start = self.at + header;
+        self.at = start + length;
+        self.rest = rest;
+        Some((start, content))
     }
 
+    #[inline]
     fn enter(&mut self, tag: u8) -> Option<Cursor<'a>> {
-        let span = self.take(tag)?;
-        Some(Cursor::new(self.octets, span.start as usize, span.end as usize))
+        self.take(tag).map(|(at, rest)| Cursor { rest, at })
     }
 }
 
-/// Where the content of an element begins and how long it is, if it has this tag. The header is within the octets, the
-/// content need not be.
+/// How long an element's header and content are, and what follows the header, if it has this tag.
 #[cold]
-fn long(octets: &[u8], tag: u8) -> Option<(usize, usize)> {
+fn long(octets: &[u8], tag: u8) -> Option<(usize, usize, &[u8])> {
     let header = super::ber::header(octets).ok().filter(|h| h.tag == tag)?;
-    Some((header.start, header.end - header.start))
+    Some((header.start, header.end - header.start, octets.get(header.start..)?))
 }
 
 #[cfg(test)]
