@@ -484,6 +484,11 @@ impl<'a> Entries<'a> {
         Ok(true)
     }
 
+    /// Entries that searches gave so far, those that are not of the stream included.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
     /// Ends reading before its end.
     pub async fn close(self) -> Result<(), DirectoryError> {
         match self.current {

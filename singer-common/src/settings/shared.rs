@@ -4,7 +4,7 @@ use super::{Kind, Setting};
 
 /// Settings of the contract that this version does not have yet. They are refused, not ignored: who sets
 /// `max_deletes` relies on it.
-const PLANNED: &[&str] = &["metrics_file", "metrics_listen", "otlp_endpoint", "partitions", "referral_hosts"];
+const PLANNED: &[&str] = &["metrics_file", "metrics_listen", "otlp_endpoint", "referral_hosts"];
 
 /// Whether a key belongs to the contract but not to this version.
 pub fn planned(key: &str) -> bool {

@@ -46,6 +46,8 @@ pub(crate) struct StreamRun<'a> {
     /// Whether the index is for names: a log tells what is gone, but not always what it was called.
     names: bool,
     clock: Clock,
+    /// Over how many connections it is to be read whole.
+    pub partitions: usize,
 }
 
 impl<'a> StreamRun<'a> {
@@ -65,6 +67,8 @@ impl<'a> StreamRun<'a> {
         if index.is_some() || matches!(method, Method::LogBased(_)) {
             converter.mark_deletions();
         }
+        let of_stream = if let Source::Search(search) = source { search.partitions } else { None };
+        let partitions = of_stream.unwrap_or(config.partitions);
         let ignored = config.ignore_modifiers.iter().filter_map(|dn| DnKey::parse(dn, schema).ok()).collect();
         Ok(Self {
             tree,
@@ -79,6 +83,7 @@ impl<'a> StreamRun<'a> {
             index,
             names: matches!(method, Method::LogBased(_)),
             clock: Clock::default(),
+            partitions: usize::try_from(partitions).unwrap_or(1),
         })
     }
 

@@ -18,6 +18,7 @@ mod meltano;
 mod memory;
 mod mirror;
 mod on_delete;
+mod partitions;
 mod policies;
 mod provider;
 mod regressions;

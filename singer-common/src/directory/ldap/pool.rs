@@ -105,6 +105,21 @@ impl LdapDirectory {
         }
     }
 
+    /// Opens so many connections for searches that are going to run side by side, if there are not as many. Gives how many
+    /// there are; of nothing else they are kept for.
+    pub async fn reserve(&self, wanted: usize) -> usize {
+        let mut leased = Vec::new();
+        while leased.len() < wanted {
+            let Some(one) = self.lease().await else { break };
+            leased.push(one);
+        }
+        let count = leased.len();
+        for one in leased {
+            self.pool().give_back(one);
+        }
+        count
+    }
+
     /// Once is enough: it costs time, and nothing else.
     fn tell(&self, why: &str) {
         if self.pool().told.swap(true, Ordering::Relaxed) {

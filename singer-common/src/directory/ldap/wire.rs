@@ -60,6 +60,8 @@ pub(super) struct Connection {
     url: String,
     /// Whether the server is on this machine.
     is_local: bool,
+    /// How much the last read brought.
+    last_read: usize,
 }
 
 /// What a message turned out to be, for who reads a search's answer by the million.
@@ -139,7 +141,7 @@ impl Connection {
     }
 
     fn new(stream: Box<dyn Stream>, url: &str, is_local: bool) -> Self {
-        Self { stream, inbox: Vec::new(), taken: 0, last_id: 0, url: url.to_owned(), is_local }
+        Self { stream, inbox: Vec::new(), taken: 0, last_id: 0, url: url.to_owned(), is_local, last_read: 0 }
     }
 
     async fn start_tls(mut self, config: &DirectoryConfig, host: &str) -> Result<Self, DirectoryError> {
@@ -295,7 +297,10 @@ impl Connection {
         self.inbox.reserve(READ);
         match self.stream.read_buf(&mut self.inbox).await {
             Ok(0) => Err(self.lost("the server closed it")),
-            Ok(_) => Ok(()),
+            Ok(count) => {
+                self.last_read = count;
+                Ok(())
+            }
             Err(e) => Err(self.lost(&e.to_string())),
         }
     }
@@ -304,7 +309,8 @@ impl Connection {
     /// entry by entry; who reads each at once makes it send a packet and wake somebody up for each. Over a network that
     /// does not help, and is not done.
     pub(super) fn let_collect(&self) {
-        if self.is_local {
+        // Where a read brings as much as it takes, they have collected.
+        if self.is_local && self.last_read < READ / 2 {
             // tokio's clock does not count less than a millisecond. This thread has nothing else to do: what it could
             // do is to read what it waits for.
             std::thread::sleep(COLLECT);
