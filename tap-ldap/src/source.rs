@@ -457,6 +457,15 @@ impl<'a> Entries<'a> {
         Ok(true)
     }
 
+    /// Reads more of the page under way, and leaves it where it is. Whether there is more to read; may be dropped while it
+    /// waits.
+    pub async fn absorb(&mut self) -> Result<bool, DirectoryError> {
+        match &mut self.current {
+            Some(current) => current.search.absorb().await,
+            None => Ok(false),
+        }
+    }
+
     /// Entries that searches gave so far, those that are not of the stream included.
     pub fn received(&self) -> u64 {
         self.received

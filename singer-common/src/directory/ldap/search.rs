@@ -183,6 +183,15 @@ impl LdapSearch {
         Ok(None)
     }
 
+    /// Reads more of the page under way. Whether there is more to read. Without pages there is no end to what that could be, and
+    /// the server has to wait.
+    pub(in crate::directory) async fn absorb(&mut self) -> Result<bool, DirectoryError> {
+        match &mut self.carrier {
+            Carrier::Bulk(bulk) if self.page_size > 0 || self.limit > 0 => bulk.absorb().await,
+            Carrier::None | Carrier::Bulk(_) | Carrier::Ldap3(_) => Ok(false),
+        }
+    }
+
     /// The entry that was found last, where it stayed there.
     pub(in crate::directory) fn in_place(&self) -> Option<WireEntry<'_>> {
         match &self.carrier {
