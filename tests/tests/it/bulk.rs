@@ -288,6 +288,22 @@ fn a_server_without_pages_is_read_without() {
     assert_eq!(output.records(None).len(), 1);
 }
 
+#[test]
+fn a_connection_that_was_closed_while_nobody_used_it_is_opened_anew() {
+    let server = hostile(|request, n| {
+        // The second search goes over the connection of the first, which is closed by now.
+        (n != 1).then(|| vec![good(request.id, "a"), message(request.id, result(5, 0, ""), &[])])
+    });
+    let streams = json!({"schemas": [{"name": "one"}, {"name": "two"}]});
+    let output = Run::tap(&with(&config(&server), &streams)).run().succeeds();
+    assert_eq!(output.of_type("ACTIVATE_VERSION").len(), 2);
+    assert_eq!((output.records(Some("one")).len(), output.records(Some("two")).len()), (1, 1));
+    assert!(!output.stderr.contains(OVER_LDAP3), "{}", output.stderr);
+    // The first one is ldap3's.
+    let binds = server.requests().iter().filter(|r| r.operation == Operation::Bind).count();
+    assert_eq!(binds, 3);
+}
+
 /// A name that stands for two domain controllers, which take turns.
 struct Two {
     inner: ActiveDirectory,
