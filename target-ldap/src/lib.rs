@@ -12,6 +12,7 @@ pub mod map;
 pub mod order;
 pub mod plan;
 pub mod rejects;
+pub mod rule;
 pub mod run;
 pub mod settings;
 pub mod show;

@@ -102,7 +102,7 @@ pub fn attribute_named(answer: &Answer, schema: &Schema) -> Option<String> {
         let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"' | '`'))?;
         let end = if quote == '`' { '\'' } else { quote };
         let name = text.strip_prefix(quote)?.split(end).next()?;
-        crate::config::is_attribute_description(name).then(|| name.to_owned())
+        crate::rule::is_attribute_description(name).then(|| name.to_owned())
     };
     let text = answer.text.as_str();
     let mut after_word = text.split("ttribute ").skip(1);
@@ -111,7 +111,7 @@ pub fn attribute_named(answer: &Answer, schema: &Schema) -> Option<String> {
     }
     for part in text.split("Att ").skip(1) {
         let name = part.split_once('(').and_then(|(_, rest)| rest.split(')').next());
-        if let Some(name) = name.filter(|n| crate::config::is_attribute_description(n)) {
+        if let Some(name) = name.filter(|n| crate::rule::is_attribute_description(n)) {
             return Some(name.to_owned());
         }
     }
@@ -121,7 +121,7 @@ pub fn attribute_named(answer: &Answer, schema: &Schema) -> Option<String> {
     parts
         .by_ref()
         .take(count)
-        .find(|p| crate::config::is_attribute_description(p) && known(p))
+        .find(|p| crate::rule::is_attribute_description(p) && known(p))
         .map(str::to_owned)
 }
 

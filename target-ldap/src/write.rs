@@ -8,11 +8,11 @@ use singer_common::directory::{DirectoryError, Vendor};
 use singer_common::dn::{Dn, DnKey, split};
 use singer_common::entry::{Attribute, Entry, base_type};
 
-use crate::config::Operations;
 use crate::destination::Destination;
 use crate::map::Task;
 use crate::plan::{Policy, WantedEntry};
 use crate::rejects::Answer;
+use crate::rule::Operations;
 
 mod removal;
 

@@ -8,10 +8,10 @@ use singer_common::directory::{DirectoryError, Scope, SearchRequest};
 use singer_common::dn::{DnError, DnKey, split};
 
 use super::{ATTEMPTS, Applier, Effect};
-use crate::config::Operations;
 use crate::map::Removal;
 use crate::plan::{Wanted, WantedEntry};
 use crate::rejects::Answer;
+use crate::rule::Operations;
 
 impl Applier {
     /// Does what a deletion is to do. An entry that is not there is none's fault.
