@@ -273,9 +273,32 @@ impl FilterTemplate {
         self.0.names()
     }
 
+    /// What a filter made of it looks like.
+    pub fn example(&self) -> String {
+        self.0.fill("x")
+    }
+
+    /// The attributes whose asserted values come from the record.
+    pub fn attributes(&self) -> Vec<String> {
+        let read =
+            |with| filter::Filter::parse(&self.0.fill(with)).map(|f| equalities(&f)).unwrap_or_default();
+        let pairs = read("x").into_iter().zip(read("y"));
+        pairs.filter(|(x, y)| x.1 != y.1).map(|(x, _)| x.0).collect()
+    }
+
     /// The filter for one record. A value that is missing, null, empty or blank is an error, and so are several.
     pub fn render(&self, lookup: Lookup<'_>) -> Result<String, RenderError> {
         self.0.render_escaped(lookup, filter::escape_value)
+    }
+}
+
+/// The attributes and values that a filter asks to be equal.
+fn equalities(filter: &filter::Filter) -> Vec<(String, Vec<u8>)> {
+    match filter {
+        filter::Filter::And(all) | filter::Filter::Or(all) => all.iter().flat_map(equalities).collect(),
+        filter::Filter::Not(inner) => equalities(inner),
+        filter::Filter::Equality { attribute, value } => vec![(attribute.clone(), value.clone())],
+        _ => Vec::new(),
     }
 }
 

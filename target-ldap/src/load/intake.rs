@@ -127,28 +127,31 @@ impl<W: Write> Load<'_, W> {
             }
         };
         self.counts.entry(name.clone()).or_default().records += 1;
-        let Some(key) = key else {
-            self.ack.done(number);
-            return Ok(());
+        let kind = match task {
+            Task::Nothing => {
+                self.ack.done(number);
+                return Ok(());
+            }
+            Task::Delete { .. } => Kind::Delete,
+            Task::Upsert { .. } => Kind::Upsert,
         };
-        let kind = if matches!(task, Task::Delete { .. }) { Kind::Delete } else { Kind::Upsert };
         if self.config.process_activate_version && kind == Kind::Upsert {
             self.versions.came(&name, version, &key);
         }
         let kept = self.rejects.is_some().then(|| Kept { record: Arc::new(record), origin });
-        let work = Work { number, line, stream: name, task, key: key.clone(), about, kept, answer: None };
-        self.order.submit(number, key, kind, work);
+        let work = Work { version, kept, ..Work::new(number, line, name, task, key, about) };
+        self.order.submit(number, work.claim(), kind, work);
         Ok(())
     }
 
-    /// What a record asks for, and the entry it is about.
+    /// What a record asks for, and the name of the entry it is about.
     fn plan(
         &self,
         line: u64,
         name: &str,
         stream: &Stream,
         record: &Value,
-    ) -> Result<(Task, Option<DnKey>), LoadError> {
+    ) -> Result<(Task, DnKey), LoadError> {
         let bad = |reason| LoadError::Record { line, stream: name.to_owned(), reason };
         if let Some(key) = stream.key_properties.iter().find(|k| record.get(k.as_str()).is_none()) {
             return Err(bad(format!("the record lacks its key property `{key}`")));
@@ -162,7 +165,7 @@ impl<W: Write> Load<'_, W> {
             error,
         })?;
         let key = task.dn().map(|dn| self.applier.key(dn)).transpose().map_err(|e| bad(e.to_string()))?;
-        Ok((task, key))
+        Ok((task, key.unwrap_or_default()))
     }
 }
 

@@ -89,7 +89,8 @@ const ALL: &str =
 fn what_did_not_come_with_the_version_goes_and_nothing_else() {
     let slapd = slapd();
     let config = config(&slapd, &json!({}));
-    done(run(&config, &whole(&["a", "new", "c"]))).says("1 added, 0 modified, 4 deleted, 2 unchanged");
+    done(run(&config, &whole(&["a", "new", "c"])))
+        .says("1 added, 0 modified, 0 renamed, 4 deleted, 2 unchanged");
     assert_eq!(
         left(&slapd),
         "cn=printer dc=example ou=else ou=in ou=users uid=a uid=c uid=g uid=new",
@@ -161,7 +162,7 @@ fn each_form_of_on_delete_is_for_what_is_gone_too() {
     let gone = format!("ou=gone,{USERS}");
     slapd.ldapadd(format!("dn: uid=x,uid=e,{USERS}\nobjectClass: inetOrgPerson\nuid: x\ncn: x\nsn: x\n"));
     let set = config(&slapd, &json!({"on_delete": {"set": {"title": "gone"}}}));
-    done(run(&set, &whole(&["a", "b", "c", "d"]))).says("3 modified, 0 deleted");
+    done(run(&set, &whole(&["a", "b", "c", "d"]))).says("3 modified, 0 renamed, 0 deleted");
     assert_eq!(left(&slapd), ALL);
     let moving = config(&slapd, &json!({"on_delete": {"move_to": gone}}));
     done(run(&moving, &whole(&["a", "b", "c", "d"]))).says("2 moved");
