@@ -243,8 +243,11 @@ impl<'a, W: Write> Load<'a, W> {
             }
             open &= !given_up;
             let nothing_left = self.order.is_empty() && self.references.is_empty();
-            if !open && idle && self.gone.is_empty() && (given_up || nothing_left || !self.try_again()) {
-                break;
+            if !open && idle && self.gone.is_empty() {
+                if given_up || nothing_left || !self.try_again() {
+                    break;
+                }
+                continue;
             }
             tokio::select! {
                 line = lines.recv(), if open && self.gone.is_empty() && self.activation.is_none() && self.wants_more(idle) => match line {
@@ -448,3 +451,6 @@ impl<'a, W: Write> Load<'a, W> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -495,6 +495,50 @@ mod tests {
         }
     }
 
+    proptest! {
+        /// Entries turn out to be elsewhere, too: still no two run at the same time that have to do with one another, and
+        /// everything runs.
+        #[test]
+        fn what_is_found_elsewhere_is_left_to_one(
+            steps in proptest::collection::vec(("[ab](,[ab]){0,2}", proptest::option::of("[ab](,[ab]){0,2}")), 1..30),
+            picks in proptest::collection::vec(any::<proptest::sample::Index>(), 100),
+        ) {
+            let mut order = Order::default();
+            for (id, (name, _)) in (0..).zip(&steps) {
+                order.submit(id, Claim::of(key(name)), Kind::Upsert, vec![key(name)]);
+            }
+            let related = |a: &[DnKey], b: &[DnKey]| {
+                a.iter().any(|a| b.iter().any(|b| a.is_within(b) || b.is_within(a)))
+            };
+            let mut running: Vec<(Id, Vec<DnKey>)> = Vec::new();
+            let mut ended = 0;
+            for pick in &picks {
+                while let Some((id, keys)) = order.next_ready() {
+                    for (other, others) in &running {
+                        prop_assert!(!related(&keys, others), "{id} began while {other} runs");
+                    }
+                    running.push((id, keys));
+                }
+                if running.is_empty() {
+                    break;
+                }
+                let (id, mut keys) = running.remove(pick.index(running.len()));
+                match &steps[usize::try_from(id).unwrap()].1 {
+                    Some(other) if keys.len() == 1 => {
+                        keys.push(key(other));
+                        order.claim_too(id, key(other), keys);
+                    }
+                    _ => {
+                        order.ended(id);
+                        ended += 1;
+                    }
+                }
+            }
+            prop_assert_eq!(ended, steps.len());
+            prop_assert!(order.is_empty());
+        }
+    }
+
     #[test]
     fn a_later_deletion_waits_for_an_addition_that_waits_for_its_parent() {
         let mut order = Order::default();
