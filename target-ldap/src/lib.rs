@@ -6,6 +6,7 @@ pub mod ack;
 pub mod config;
 pub mod destination;
 pub mod guard;
+pub mod inventory;
 pub mod inverse;
 pub mod load;
 pub mod map;

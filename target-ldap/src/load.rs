@@ -29,12 +29,14 @@ mod intake;
 mod moves;
 mod references;
 mod refused;
+mod survey;
 
 pub use counts::{Counts, Ending};
 pub use error::LoadError;
 use gone::{Activation, Gone};
 use intake::{Stream, read_lines};
 use references::References;
+use survey::Survey;
 
 /// Tasks taken in for each that may be outstanding: related ones have to wait without stopping the others.
 const TASKS_AHEAD: usize = 4;
@@ -156,6 +158,7 @@ pub struct Load<'a, W: Write> {
     /// With `process_activate_version`.
     versions: Versions,
     activation: Option<Activation>,
+    survey: Option<Survey>,
     /// What an activation found gone, before it is taken up.
     gone: VecDeque<Gone>,
 }
@@ -197,6 +200,7 @@ impl<'a, W: Write> Load<'a, W> {
             retry_rejects,
             versions: Versions::default(),
             activation: None,
+            survey: None,
             gone: VecDeque::new(),
         }
     }
@@ -241,6 +245,11 @@ impl<'a, W: Write> Load<'a, W> {
                 stopped = self.find_gone(activation).await;
                 continue;
             }
+            // What is under way may change what is read.
+            if let Some(survey) = self.survey.take_if(|_| idle && !given_up) {
+                stopped = self.read_inventory(survey).await;
+                continue;
+            }
             open &= !given_up;
             let nothing_left = self.order.is_empty() && self.references.is_empty();
             if !open && idle && self.gone.is_empty() {
@@ -250,7 +259,7 @@ impl<'a, W: Write> Load<'a, W> {
                 continue;
             }
             tokio::select! {
-                line = lines.recv(), if open && self.gone.is_empty() && self.activation.is_none() && self.wants_more(idle) => match line {
+                line = lines.recv(), if open && self.gone.is_empty() && self.activation.is_none() && self.survey.is_none() && self.wants_more(idle) => match line {
                     Some(Ok((number, line))) => self.take(number, &line),
                     Some(Err(e)) => self.fail(u64::MAX, LoadError::Input(e)),
                     None => open = false,
@@ -320,6 +329,7 @@ impl<'a, W: Write> Load<'a, W> {
                 None
             };
             work.now.is_last_try = self.is_last_try || work.is_last_try;
+            work.now.inventory = self.streams.get(&work.stream).and_then(|s| s.reading.inventory.clone());
             let applier = self.applier.clone();
             let about = (work.number, work.line, work.stream.clone());
             let handle = self.running.spawn(async move {

@@ -11,6 +11,7 @@ use singer_common::schema::syntax::ValueKind;
 use singer_common::settings::SettingsError;
 
 use crate::config::TargetConfig;
+use crate::inventory::Inventory;
 use crate::plan::{Policy, Wanted, WantedEntry};
 use crate::rejects::is_secret_attribute;
 use crate::rule::{OnDelete, Rule};
@@ -161,6 +162,26 @@ impl Mapping {
         self.extent.as_ref()
     }
 
+    /// How to read the stream's entries all at once: the attributes, the filter, and the attribute that `match` finds them
+    /// by. `None`: what `match` finds cannot be told from the entries.
+    pub fn inventory(&self) -> Option<(Inventory, String)> {
+        let (filter, claim) = match &self.rule.matching {
+            None => (self.rule.scope_filter(), None),
+            Some(template) => template.of_all().map(|(filter, claim)| (filter, Some(claim)))?,
+        };
+        let mapped = self.columns.iter().flat_map(|c| &c.attributes).chain(&self.values);
+        let mapped = mapped.map(|t| t.description.clone());
+        let mut names: Vec<String> = Vec::new();
+        for name in
+            mapped.chain(self.defaults.iter().map(|d| d.description.clone())).chain(self.naming_attributes())
+        {
+            if name != "objectClass" && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        Some((Inventory::new(names, claim), filter))
+    }
+
     /// The properties whose values become those of secret attributes, directly or by a template.
     pub fn secret_properties(&self) -> BTreeSet<String> {
         let is_secret = |target: &Target| is_secret_attribute(&target.description);
@@ -265,6 +286,15 @@ impl Mapping {
         }
         let wanted = WantedEntry { dn, attributes: attributes.into_list() };
         Ok(Task::Upsert { wanted, filter, manner: self.manner.clone() })
+    }
+
+    /// The attributes of the RDN, where they are known before a record is.
+    fn naming_attributes(&self) -> Vec<String> {
+        match &self.naming {
+            Naming::Template(template) => template.naming_attributes(),
+            Naming::Record => Vec::new(),
+            Naming::Key { attribute, .. } => vec![attribute.clone()],
+        }
     }
 
     fn deletion(&self, dn: Option<String>, filter: Option<String>) -> Task {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use singer_common::change::Change;
 use singer_common::directory::ldap::result_code;
-use singer_common::directory::{DirectoryError, Vendor};
+use singer_common::directory::{DirectoryError, Scope, SearchRequest, Vendor};
 use singer_common::dn::{Dn, DnKey, split};
 use singer_common::entry::{Attribute, Entry, base_type};
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
 
 use crate::destination::Destination;
+use crate::inventory::{Inventories, Inventory};
 use crate::map::{Manner, Task};
 use crate::plan::{Policy, Wanted, WantedEntry};
 use crate::rejects::Answer;
@@ -87,6 +88,8 @@ pub struct Circumstances {
     pub steps_aside: bool,
     /// Whether no entry will come any more that it could wait for.
     pub is_last_try: bool,
+    /// What was there when the stream's entries were read.
+    pub inventory: Option<Arc<Inventory>>,
 }
 
 /// Carries tasks out. Cheap to clone.
@@ -99,6 +102,7 @@ pub struct Applier {
     /// One search for what lies below at a time: OpenLDAP keeps one paging state per connection.
     trees: Arc<tokio::sync::Mutex<()>>,
     present: Arc<Present>,
+    inventories: Inventories,
 }
 
 /// How often an entry that appears or disappears between reading and writing is read again.
@@ -107,8 +111,8 @@ const ATTEMPTS: u32 = 3;
 impl Applier {
     /// An applier to a directory.
     pub fn new(directory: Destination, create_parents: bool) -> Self {
-        let present = Arc::default();
-        Self { directory, create_parents, parents: Arc::default(), trees: Arc::default(), present }
+        let (parents, trees, present) = (Arc::default(), Arc::default(), Arc::default());
+        Self { directory, create_parents, parents, trees, present, inventories: Inventories::default() }
     }
 
     /// Carries one task out.
@@ -128,6 +132,7 @@ impl Applier {
                     }
                 };
                 let effect = if manner.operations.delete {
+                    self.inventories.forget(&self.key(&dn).unwrap_or_default(), true);
                     self.remove(&dn, removal).await?
                 } else if self.directory.read(&dn, &["1.1"]).await?.is_some() {
                     Effect::LeftAlone
@@ -140,12 +145,22 @@ impl Applier {
                 Ok(effect.into())
             }
             Task::Upsert { wanted, filter, manner } => {
-                let outcome = self.upsert(wanted, filter.as_deref(), manner, now).await?;
+                let key = self.key(&wanted.dn).unwrap_or_default();
+                let filter = filter.as_deref();
+                if let Some(inventory) = &now.inventory
+                    && inventory.is_unchanged(wanted, &key, filter, self.directory.schema())
+                {
+                    self.present.is_there(&key);
+                    return Ok(Effect::Unchanged.into());
+                }
+                // Before it is: what a change whose answer is lost did is not known.
+                self.inventories.forget(&key, false);
+                let outcome = self.upsert(wanted, filter, manner, now).await?;
                 if matches!(
                     outcome.effect,
                     Effect::Added | Effect::Modified | Effect::Renamed | Effect::Unchanged
                 ) {
-                    self.present.is_there(&self.key(&wanted.dn).unwrap_or_default());
+                    self.present.is_there(&key);
                 }
                 Ok(outcome)
             }
@@ -348,6 +363,31 @@ impl Applier {
     /// Whether an entry is known to be there.
     pub fn is_known(&self, key: &DnKey) -> bool {
         self.present.knows(key)
+    }
+
+    /// Reads what a stream's entries are like, below a base, up to so many. `None`: there are more.
+    pub async fn survey(
+        &self,
+        inventory: Inventory,
+        base: &str,
+        filter: &str,
+        most: u64,
+    ) -> Result<Option<Arc<Inventory>>, DirectoryError> {
+        let _one_at_a_time = self.trees.lock().await;
+        let names = inventory.attributes();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut search = self.directory.search(SearchRequest::new(base, Scope::Sub, filter, &names)).await?;
+        let mut read = 0;
+        while let Some(entry) = search.next_entry().await? {
+            read += 1;
+            if read > most || !inventory.insert(&entry, self.directory.schema()) {
+                search.abandon().await?;
+                return Ok(None);
+            }
+        }
+        let inventory = Arc::new(inventory);
+        self.inventories.add(inventory.clone());
+        Ok(Some(inventory))
     }
 
     /// The directory.

@@ -9,6 +9,7 @@ use singer_common::message::{Message, MessageError, RecordMessage, SchemaMessage
 use singer_common::reader::LineReader;
 use tokio::sync::mpsc;
 
+use super::survey::Reading;
 use super::{Kept, Load, LoadError, Work};
 use crate::map::{Mapping, Task};
 use crate::order::Kind;
@@ -24,6 +25,7 @@ pub(super) struct Stream {
     validator: Option<RecordValidator>,
     key_properties: Vec<String>,
     pub(super) origin: Arc<Origin>,
+    pub(super) reading: Reading,
 }
 
 impl<W: Write> Load<'_, W> {
@@ -97,7 +99,9 @@ impl<W: Write> Load<'_, W> {
             tracing::warn!(stream = message.stream.as_str(), "{warning}");
         }
         let origin = Arc::new(Origin::new(message, mapping.secret_properties()));
-        let stream = Stream { mapping, validator, key_properties: message.key_properties.clone(), origin };
+        let key_properties = message.key_properties.clone();
+        let reading = Reading::default();
+        let stream = Stream { mapping, validator, key_properties, origin, reading };
         self.streams.insert(message.stream.clone(), stream);
         self.counts.entry(message.stream.clone()).or_default();
         Ok(())
@@ -137,6 +141,9 @@ impl<W: Write> Load<'_, W> {
         };
         if self.config.process_activate_version && kind == Kind::Upsert {
             self.versions.came(&name, version, &key);
+        }
+        if kind == Kind::Upsert {
+            self.think_of_an_inventory(&name, &task, &key);
         }
         let kept = self.rejects.is_some().then(|| Kept { record: Arc::new(record), origin });
         let work = Work { version, kept, ..Work::new(number, line, name, task, key, about) };

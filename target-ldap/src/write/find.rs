@@ -82,7 +82,7 @@ impl Applier {
     }
 
     /// Where to look: the rule's scope, else the part of the directory that the entry is to be in.
-    fn search_base(&self, dn: Option<&str>, manner: &Manner) -> String {
+    pub(crate) fn search_base(&self, dn: Option<&str>, manner: &Manner) -> String {
         if let Some(base) = &manner.base {
             return base.clone();
         }

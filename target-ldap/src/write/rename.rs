@@ -42,6 +42,8 @@ impl Applier {
             delete_old_rdn,
             new_superior: moves.then_some(above),
         };
+        self.inventories.forget(&key(&entry.dn), true);
+        self.inventories.forget(&key(dn), true);
         match self.directory.apply(&change).await {
             Ok(()) => {}
             Err(e) if e.code() == Some(result_code::ENTRY_ALREADY_EXISTS) => {
@@ -59,6 +61,7 @@ impl Applier {
         let Some(ava) = Dn::parse(dn).ok().and_then(|name| name.rdn()?.avas.first().cloned()) else {
             return Ok(Effect::NameTaken.into());
         };
+        self.inventories.forget(&self.key(dn).unwrap_or_default(), true);
         let mut attempt = 1;
         loop {
             let mut value = ava.value.clone();

@@ -10,6 +10,7 @@ mod docs;
 mod exit_codes;
 mod golden;
 mod harness;
+mod inventory;
 mod ldif;
 mod limits;
 mod mapping;
