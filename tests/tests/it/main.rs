@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod activate;
+mod batch;
 mod deletions;
 mod discover;
 mod docs;
