@@ -20,6 +20,7 @@ mod memory;
 mod mirror;
 mod moves;
 mod on_delete;
+mod plan_property;
 mod policies;
 mod provider;
 mod references;
