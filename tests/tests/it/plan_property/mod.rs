@@ -8,7 +8,7 @@ use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ldap_tests::ldif::{Tree, assert_same, normalize_dn};
+use ldap_tests::ldif::{Tree, assert_same, normalize_dn, parse, parse_file};
 use ldap_tests::run::Run;
 use ldap_tests::server::{scratch, tool};
 use ldap_tests::slapd::{Slapd, SlapdOptions};
@@ -19,31 +19,28 @@ use crate::support::{assert_untouched, lines, no_panic, target_config, unit, wit
 
 mod values;
 
-use values::{KINDS, Kind};
+use values::{IN_A_FILE, Kind, ON_A_SERVER};
 
 const PLACE: &str = "ou=cases,dc=example,dc=test";
-/// Pairs of entries in one run.
-const CASES: usize = 70;
+/// The attributes and their values in their normal form, by the entries' names.
+type Normal = BTreeMap<String, BTreeMap<&'static str, BTreeSet<Vec<u8>>>>;
 
-/// What a run is about.
+/// What a run is about: pairs of entries, as they are and as they are wanted.
 struct Cases {
+    kinds: &'static [Kind],
     seed: String,
     messages: Vec<Value>,
-    /// What is to be there: for each entry the attributes in [`KINDS`], values in their normal form.
-    wanted: BTreeMap<String, BTreeMap<&'static str, BTreeSet<Vec<u8>>>>,
+    /// What is to be there.
+    wanted: Normal,
     /// Values that are to be there, as a client would write them.
     claims: Vec<(String, &'static str, Vec<u8>)>,
 }
 
 impl Cases {
-    fn new(rng: &mut Rng) -> Cases {
-        let mut cases = Cases {
-            seed: unit(PLACE),
-            messages: vec![schema()],
-            wanted: BTreeMap::new(),
-            claims: Vec::new(),
-        };
-        for n in 0..CASES {
+    fn new(kinds: &'static [Kind], count: usize, rng: &mut Rng) -> Cases {
+        let (seed, messages) = (unit(PLACE), vec![schema(kinds)]);
+        let mut cases = Cases { kinds, seed, messages, wanted: BTreeMap::new(), claims: Vec::new() };
+        for n in 0..count {
             cases.add(n, rng);
         }
         cases
@@ -65,7 +62,7 @@ impl Cases {
                 STANDARD.encode(&value)
             )
             .unwrap();
-            for kind in KINDS {
+            for kind in self.kinds {
                 if rng.chance(40) {
                     continue;
                 }
@@ -89,7 +86,7 @@ impl Cases {
         }
         let record_map = record.as_object_mut().unwrap();
         let mut claims = Vec::new();
-        for kind in KINDS {
+        for kind in self.kinds {
             want(kind, rng, record_map, &mut wanted, &mut claims);
         }
         if !claims.is_empty() {
@@ -129,11 +126,11 @@ fn want(
     record.insert(kind.property.to_owned(), value);
 }
 
-fn schema() -> Value {
+fn schema(kinds: &[Kind]) -> Value {
     let texts = json!({"type": ["null", "array"], "items": {"type": "string"}});
     let mut properties = json!({"dn": {"type": "string"}, "_sdc_deleted_at": {"type": ["null", "string"]},
         "objectClass": texts, "cn": texts, "sn": texts});
-    for kind in KINDS {
+    for kind in kinds {
         properties[kind.property] = kind.schema();
     }
     json!({"type": "SCHEMA", "stream": "cases", "key_properties": ["dn"],
@@ -141,11 +138,11 @@ fn schema() -> Value {
 }
 
 /// A directory's entries below [`PLACE`] in the form of [`Cases::wanted`].
-fn normal(tree: &Tree) -> BTreeMap<String, BTreeMap<&'static str, BTreeSet<Vec<u8>>>> {
+fn normal(tree: &Tree, kinds: &'static [Kind]) -> Normal {
     let cases = tree.iter().filter(|(dn, _)| dn.ends_with(PLACE) && *dn != PLACE);
     cases
         .map(|(dn, attributes)| {
-            let known = KINDS.iter().filter_map(|kind| {
+            let known = kinds.iter().filter_map(|kind| {
                 let values = attributes.get(kind.attribute)?;
                 let normal: BTreeSet<Vec<u8>> = values.iter().map(|v| kind.normal(v)).collect();
                 assert_eq!(normal.len(), values.len(), "{dn}: {}: two values that are one", kind.attribute);
@@ -174,10 +171,13 @@ fn assert_compares(slapd: &Slapd, (dn, attribute, value): &(String, &'static str
     assert_eq!(output.status.code(), Some(COMPARE_TRUE), "{dn}: {attribute}: {shown}: {output:?}");
 }
 
+/// Pairs of entries in one run.
+const PAIRS: usize = 70;
+
 fn there_and_back(own_seed: u64) {
     let seed = seed(own_seed);
     println!("MODEL_SEED={seed} has this again");
-    let cases = Cases::new(&mut Rng::new(seed));
+    let cases = Cases::new(ON_A_SERVER, PAIRS, &mut Rng::new(seed));
     let slapd = Slapd::start(SlapdOptions::default());
     // Not with slapadd: slapd puts DNs that are written into one form of its own, and slapadd does not.
     slapd.ldapadd(&cases.seed);
@@ -197,8 +197,8 @@ fn there_and_back(own_seed: u64) {
     run().run().succeeds();
     let after = slapd.dump();
     assert!(before != after, "seed {seed}: nothing was changed");
-    assert_eq!(normal(&after), cases.wanted, "seed {seed}");
-    assert!(cases.claims.len() > CASES / 2);
+    assert_eq!(normal(&after, cases.kinds), cases.wanted, "seed {seed}");
+    assert!(cases.claims.len() > PAIRS / 2);
     for claim in &cases.claims {
         assert_compares(&slapd, claim);
     }
@@ -229,4 +229,45 @@ fn what_is_wanted_is_reached_and_can_be_taken_back_with_another_seed() {
 #[test]
 fn what_is_wanted_is_reached_and_can_be_taken_back_with_a_third_seed() {
     there_and_back(73);
+}
+
+/// The change records at a file's end carried out: a run does so when it reads its destination.
+fn carried_out(content: &[u8], changes: &[u8]) -> Tree {
+    let dir = scratch();
+    let file = dir.path().join("d.ldif");
+    std::fs::write(&file, [content, b"\n", changes].concat()).unwrap();
+    // Something to do, so that the file is written.
+    let more = json!({"type": "RECORD", "stream": "cases", "record": {
+        "dn": "ou=more,dc=example,dc=test", "objectClass": ["organizationalUnit"]}});
+    let config = json!({"server_url": format!("ldif:{}", file.display())});
+    Run::target(&config).messages(&[schema(&[]), more]).run().succeeds();
+    let mut tree = parse_file(&file);
+    assert!(tree.remove("ou=more,dc=example,dc=test").is_some());
+    tree
+}
+
+#[test]
+fn a_thousand_entries_in_files_are_reached_and_can_be_taken_back() {
+    for own_seed in [74, 75, 76] {
+        let seed = seed(own_seed);
+        println!("MODEL_SEED={seed} has this again");
+        let cases = Cases::new(IN_A_FILE, 340, &mut Rng::new(seed));
+        let dir = scratch();
+        let [file, undo] = ["d.ldif", "undo.ldif"].map(|name| dir.path().join(name));
+        let config = json!({"server_url": format!("ldif:{}", file.display())});
+        let root = "dn: dc=example,dc=test\nobjectClass: domain\ndc: example\n\n";
+        std::fs::write(&file, root.to_owned() + &cases.seed).unwrap();
+        let first = std::fs::read(&file).unwrap();
+        let input = || Run::target(&config).stdin(lines(&cases.messages));
+        let plan = input().arg("--dry-run").run().succeeds().stdout;
+        assert_eq!(std::fs::read(&file).unwrap(), first);
+        let undone = Run::target(&with(&config, &json!({"undo_file": undo}))).stdin(lines(&cases.messages));
+        undone.run().succeeds();
+        let after = std::fs::read(&file).unwrap();
+        assert_eq!(normal(&parse(&after), cases.kinds), cases.wanted, "seed {seed}");
+        assert_eq!(input().arg("--dry-run").run().succeeds().stdout_text(), "", "seed {seed}");
+        let back = carried_out(&after, &std::fs::read(&undo).unwrap());
+        assert_same("before", &parse(&first), "taken back", &back);
+        assert_same("the run", &parse(&after), "the plan", &carried_out(&first, &plan));
+    }
 }

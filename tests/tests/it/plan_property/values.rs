@@ -41,7 +41,8 @@ const fn kind(property: &'static str, attribute: &'static str, most: usize, synt
     Kind { property, attribute, most, comparable: !matches!(syntax, Syntax::Jpeg), syntax }
 }
 
-pub(super) const KINDS: &[Kind] = &[
+/// What the schema of the tests has.
+pub(super) const ON_A_SERVER: &[Kind] = &[
     kind("description", "description", 4, Syntax::CaseIgnore),
     kind("description;lang-en", "description;lang-en", 2, Syntax::CaseIgnore),
     kind("mail", "mail", 3, Syntax::CaseIgnore),
@@ -58,6 +59,22 @@ pub(super) const KINDS: &[Kind] = &[
     kind("testPointer", "testpointer", 4, Syntax::Dn),
     kind("seeAlso", "seealso", 2, Syntax::Dn),
     kind("testBlob", "testblob", 3, Syntax::Octets),
+    kind("jpegPhoto", "jpegphoto", 2, Syntax::Jpeg),
+];
+
+/// What a file's built-in schema has.
+pub(super) const IN_A_FILE: &[Kind] = &[
+    kind("description", "description", 4, Syntax::CaseIgnore),
+    kind("description;lang-en", "description;lang-en", 2, Syntax::CaseIgnore),
+    kind("mail", "mail", 3, Syntax::CaseIgnore),
+    kind("labeledURI", "labeleduri", 3, Syntax::CaseExact),
+    kind("homeDirectory", "homedirectory", 1, Syntax::CaseExact),
+    kind("postalAddress", "postaladdress", 2, Syntax::List),
+    kind("telephoneNumber", "telephonenumber", 3, Syntax::Telephone),
+    kind("uidNumber", "uidnumber", 1, Syntax::Integer),
+    kind("showInAdvancedViewOnly", "showinadvancedviewonly", 1, Syntax::Boolean),
+    kind("manager", "manager", 4, Syntax::Dn),
+    kind("sshPublicKey", "sshpublickey", 3, Syntax::Octets),
     kind("jpegPhoto", "jpegphoto", 2, Syntax::Jpeg),
 ];
 
