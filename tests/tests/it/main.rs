@@ -12,6 +12,7 @@ mod exit_codes;
 mod golden;
 mod harness;
 mod inventory;
+mod kill_target;
 mod ldif;
 mod limits;
 mod mapping;
