@@ -3,6 +3,7 @@
 // A panic here is a failed test; and what a test is for is in its name.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod accesslog;
 mod activate;
 mod batch;
 mod deletions;
