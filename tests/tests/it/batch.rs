@@ -94,7 +94,7 @@ fn records_are_taken_where_their_batch_stands() {
             state(1),
         ],
     ))
-    .says("users: 3 added, 3 modified, 0 deleted, 1 unchanged");
+    .says("users: 3 added, 3 modified, 0 renamed, 0 deleted, 1 unchanged");
     let all =
         [vec![schema(), before], first.iter().map(record).collect(), second.iter().map(record).collect()];
     done(run(&config(&by_record), &[all.concat(), vec![after, state(1)]].concat()));
@@ -177,7 +177,8 @@ fn a_batch_is_rehearsed_limited_and_counted_for_its_version_too() {
     let over = with(&config, &json!({"max_changes": 2}));
     run(&over, &messages).exits(1).says("the run would change 3, more than 2");
     assert_untouched(&slapd, &before);
-    done(run(&with(&config, &json!({"max_changes": 3})), &messages)).says("2 added, 0 modified, 1 deleted");
+    done(run(&with(&config, &json!({"max_changes": 3})), &messages))
+        .says("2 added, 0 modified, 0 renamed, 1 deleted");
     let before = slapd.change_marks();
     done(run(&config, &messages));
     assert_untouched(&slapd, &before);
@@ -271,7 +272,8 @@ fn a_batch_is_never_in_memory() {
         let (code, stderr, _) = running.wait(Duration::from_secs(10));
         assert_eq!(code, 0, "{stderr}");
         assert!(
-            stderr.contains(&format!("50 added, 0 modified, 0 deleted, {} unchanged", records - 50)),
+            stderr
+                .contains(&format!("50 added, 0 modified, 0 renamed, 0 deleted, {} unchanged", records - 50)),
             "{stderr}"
         );
         peak
