@@ -15,6 +15,7 @@ mod harness;
 mod inventory;
 mod kill_target;
 mod ldif;
+mod least_writes;
 mod limits;
 mod mapping;
 mod meltano;

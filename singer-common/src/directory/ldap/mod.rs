@@ -9,7 +9,7 @@ use ldap3::{Ldap, LdapError, LdapResult, Mod};
 
 use super::config::{DirectoryConfig, Referrals, ServerUrl};
 use super::error::DirectoryError;
-use super::root_dse::RootDse;
+use super::root_dse::{RootDse, Vendor};
 use super::{Scope, SearchItem, SearchRequest};
 use crate::change::{Change, ModificationKind};
 use crate::entry::Entry;
@@ -33,6 +33,9 @@ const MANAGE_DSA_IT: &str = "2.16.840.1.113730.3.4.2";
 /// without them.
 const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
 
+/// OID of LDAP_SERVER_PERMISSIVE_MODIFY ([MS-ADTS] 3.1.1.3.4.1.8): a value that is to be added may be there, and one that is
+/// to be deleted may be gone.
+const PERMISSIVE_MODIFY: &str = "1.2.840.113556.1.4.1413";
 /// OID of LDAP_SERVER_TREE_DELETE ([MS-ADTS] 3.1.1.3.4.1.15; draft-armijo-ldap-treedelete): a deletion takes what lies below
 /// with it.
 const TREE_DELETE: &str = "1.2.840.113556.1.4.805";
@@ -176,6 +179,14 @@ impl LdapDirectory {
         self.config().referrals == Referrals::Ignore && self.root_dse().supports_control(DOMAIN_SCOPE)
     }
 
+    /// Whether values that came or went since they were read are no error. Asked for on Active Directory alone, where to
+    /// read a list of thousands anew takes many requests. OpenLDAP offers it, too; there the refusal is worth more, for the
+    /// entry is read again with all that changed. (Samba heeds it, but not for linked attributes such as `member`.)
+    fn is_permissive(&self) -> bool {
+        self.root_dse().vendor == Vendor::ActiveDirectory
+            && self.root_dse().supports_control(PERMISSIVE_MODIFY)
+    }
+
     /// A handle for one operation, with the operation's timeout set.
     fn handle(&self) -> Ldap {
         let mut ldap = self.shared.ldap.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -208,8 +219,15 @@ impl LdapDirectory {
     /// Carries out one change.
     pub async fn apply(&self, change: &Change) -> Result<(), DirectoryError> {
         let mut ldap = self.handle();
+        let mut raw: Vec<RawControl> = Vec::new();
         if self.manages_dsa_it() {
-            ldap.with_controls(Vec::<RawControl>::from([ManageDsaIt.into()]));
+            raw.push(ManageDsaIt.into());
+        }
+        if matches!(change, Change::Modify { .. }) && self.is_permissive() {
+            raw.push(RawControl { ctype: PERMISSIVE_MODIFY.to_owned(), crit: false, val: None });
+        }
+        if !raw.is_empty() {
+            ldap.with_controls(raw);
         }
         // ldap3 takes sets: the order of values within an attribute, which LDAP does not define (RFC 4511
         // section 4.1.7), is lost here.
