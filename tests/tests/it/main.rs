@@ -6,6 +6,7 @@
 mod accesslog;
 mod activate;
 mod batch;
+mod bulk;
 mod deletions;
 mod discover;
 mod docs;
@@ -23,6 +24,7 @@ mod memory;
 mod mirror;
 mod moves;
 mod on_delete;
+mod partitions;
 mod plan_property;
 mod policies;
 mod provider;

@@ -1,8 +1,12 @@
-//! A directory server, over the ldap3 crate.
+//! A directory server: writes, small reads and extended operations over the ldap3 crate, long answers over connections of
+//! our own.
 
 use std::collections::HashSet;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, PoisonError, RwLock};
+
+use self::connect::Link;
+use self::pool::Pool;
 
 use ldap3::controls::{ManageDsaIt, RawControl};
 use ldap3::{Ldap, LdapError, LdapResult, Mod};
@@ -19,12 +23,14 @@ pub mod change_notices;
 mod connect;
 pub mod content_sync;
 pub mod controls;
+mod pool;
 pub mod result_code;
 mod search;
 mod tls;
 mod wire;
 
 pub use search::LdapSearch;
+pub use wire::WireEntry;
 
 /// OID of the ManageDsaIT control (RFC 3296): referral entries are entries like others.
 const MANAGE_DSA_IT: &str = "2.16.840.1.113730.3.4.2";
@@ -56,7 +62,9 @@ pub struct LdapDirectory {
 
 struct Shared {
     /// Replaced when the connection was lost and opened anew.
-    ldap: RwLock<Ldap>,
+    link: RwLock<Link>,
+    /// Connections for streamed searches.
+    pool: Pool,
     config: DirectoryConfig,
     location: String,
     root_dse: RootDse,
@@ -74,10 +82,11 @@ impl std::fmt::Debug for LdapDirectory {
 impl LdapDirectory {
     /// Connects, binds, and reads root DSE and subschema.
     pub async fn open(config: &DirectoryConfig) -> Result<Self, DirectoryError> {
-        let (ldap, location) = connect::connect(config).await?;
+        let (link, location) = connect::connect(config).await?;
         let bare = |root_dse, schema| Self {
             shared: Arc::new(Shared {
-                ldap: RwLock::new(ldap.clone()),
+                link: RwLock::new(link.clone()),
+                pool: Pool::default(),
                 config: config.clone(),
                 location: location.clone(),
                 root_dse,
@@ -105,8 +114,9 @@ impl LdapDirectory {
     pub async fn reconnect(&self) -> Result<(), DirectoryError> {
         let server = self.server()?;
         let config = DirectoryConfig { servers: vec![server], retry_attempts: 0, ..self.config().clone() };
-        let (ldap, _) = connect::connect(&config).await?;
-        *self.shared.ldap.write().unwrap_or_else(PoisonError::into_inner) = ldap;
+        let (link, _) = connect::connect(&config).await?;
+        *self.shared.link.write().unwrap_or_else(PoisonError::into_inner) = link;
+        self.pool().clear();
         Ok(())
     }
 
@@ -120,7 +130,15 @@ impl LdapDirectory {
 
     /// Opens a connection of our own to the server in use.
     async fn open_connection(&self) -> Result<wire::Connection, DirectoryError> {
-        wire::Connection::open(self.config(), &self.server()?).await
+        wire::Connection::open(self.config(), &self.server()?, self.link().address).await
+    }
+
+    fn link(&self) -> Link {
+        self.shared.link.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn pool(&self) -> &Pool {
+        &self.shared.pool
     }
 
     async fn load_schema(&self, root_dse: &RootDse) -> Result<Arc<Schema>, DirectoryError> {
@@ -189,21 +207,19 @@ impl LdapDirectory {
 
     /// A handle for one operation, with the operation's timeout set.
     fn handle(&self) -> Ldap {
-        let mut ldap = self.shared.ldap.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut ldap = self.link().ldap;
         ldap.with_timeout(self.config().operation_timeout);
         ldap
     }
 
-    /// Begins a search.
-    #[allow(clippy::unused_async, reason = "the interface is async: a bulk reader will connect here")]
-    pub async fn search(&self, request: SearchRequest) -> Result<LdapSearch, DirectoryError> {
-        Ok(LdapSearch::new(self.clone(), request))
+    /// Begins a search. Nothing is sent before somebody asks for an answer.
+    pub fn search(&self, request: SearchRequest) -> LdapSearch {
+        LdapSearch::new(self.clone(), request)
     }
 
     /// Reads one entry; `None` when there is none of that name.
     pub async fn read(&self, dn: &str, attributes: &[&str]) -> Result<Option<Entry>, DirectoryError> {
-        let mut search =
-            self.search(SearchRequest::new(dn, Scope::Base, "(objectClass=*)", attributes)).await?;
+        let mut search = self.search(SearchRequest::new(dn, Scope::Base, "(objectClass=*)", attributes));
         let mut found = None;
         loop {
             match search.next().await {
@@ -299,6 +315,7 @@ impl LdapDirectory {
 
     /// Unbinds.
     pub async fn close(self) {
+        self.pool().close().await;
         // The server closes the connection: whether it still could say so does not matter.
         let _ = self.handle().unbind().await;
     }
