@@ -362,11 +362,11 @@ impl<'a, W: Write> Load<'a, W> {
                 self.running_works.remove(&id);
                 self.finished(finished);
             }
-            // ldap3 can panic on an answer it does not understand; the task is gone then, and the answer with it.
+            // A panic, which is a fault of ours: the task is gone, and the answer with it.
             Err(e) => {
                 if let Some((number, line, stream)) = self.running_works.remove(&e.id()) {
                     self.order.ended(number);
-                    let reason = "the server's answer could not be understood; whether the change was made is not known".into();
+                    let reason = "a fault of this program; whether the change was made is not known".into();
                     self.fail(number, LoadError::Record { line, stream, reason });
                 }
             }

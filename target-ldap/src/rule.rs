@@ -2,7 +2,6 @@
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use singer_common::directory::ldap::can_send_filter;
 use singer_common::dn::Dn;
 use singer_common::filter::{self, Filter};
 use singer_common::settings::{SettingsError, typed, unknown_key};
@@ -211,9 +210,6 @@ pub(crate) fn rule(
                 expected,
             ));
         }
-        if !can_send_filter(&template.example()) {
-            return Err(SettingsError::value(at, "it cannot be sent to a server", expected));
-        }
         Ok(template)
     });
     let matching = matching.transpose()?;
@@ -263,9 +259,6 @@ pub(crate) fn rule(
         let expected = "a search filter (RFC 4515), for example (objectClass=inetOrgPerson)";
         if let Err(e) = Filter::parse(filter) {
             return Err(SettingsError::value(at, e.to_string(), expected));
-        }
-        if !can_send_filter(filter) {
-            return Err(SettingsError::value(at, "it cannot be sent to a server", expected));
         }
         if raw.scope_base.is_none() {
             return Err(SettingsError::value(at, "scope_base is not set", "both, or scope_base alone"));

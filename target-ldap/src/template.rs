@@ -280,11 +280,6 @@ impl FilterTemplate {
         self.0.names()
     }
 
-    /// What a filter made of it looks like.
-    pub fn example(&self) -> String {
-        self.0.fill("x")
-    }
-
     /// The filter that finds every entry which it could find for some record, and the attribute it finds them by: where
     /// that is one value, without which it finds nothing.
     pub fn of_all(&self) -> Option<(String, String)> {

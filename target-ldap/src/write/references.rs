@@ -157,7 +157,7 @@ impl Applier {
                 });
             }
             let Some(joined) = lookups.join_next().await else { return Ok(missing) };
-            // A task that ended without a result (ldap3 can panic on an answer) says nothing against the value.
+            // A task that ended without a result says nothing against the value.
             let Ok((held, there)) = joined else { continue };
             match there {
                 Ok(Some(_)) => self.present.is_there(&held.key),
