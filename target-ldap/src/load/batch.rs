@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
@@ -117,7 +117,7 @@ impl<W: Write> Load<'_, W> {
             Some("none") | None => false,
             Some(other) => return Err(bad(BatchError::Compression(other.to_owned()))),
         };
-        let files = manifest.iter().map(|url| path(url)).collect::<Result<Vec<_>, _>>().map_err(bad)?;
+        let files = manifest.iter().map(|url| paths(url)).collect::<Result<Vec<_>, _>>().map_err(bad)?;
         let (sender, lines) = mpsc::channel(LINES_AHEAD);
         // Ends when all is read, and when the run no longer wants it: the channel is closed then.
         std::thread::spawn(move || {
@@ -157,35 +157,48 @@ fn record(place: &InFile, text: &[u8]) -> Result<Value, BatchError> {
     }
 }
 
-/// The path in a `file:` URL (RFC 8089).
-fn path(url: &str) -> Result<PathBuf, BatchError> {
+/// The path in a `file:` URL (RFC 8089), and as it stands there: the Meltano SDK (0.54) does not encode it.
+fn paths(url: &str) -> Result<[PathBuf; 2], BatchError> {
     let path = url.strip_prefix("file://").map(|rest| rest.strip_prefix("localhost").unwrap_or(rest));
     let Some(path) = path.filter(|path| path.starts_with('/')) else {
         return Err(BatchError::Url(url.to_owned()));
     };
     let octets = percent_decode_str(path).collect::<Vec<u8>>();
     #[cfg(unix)]
-    return Ok(PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(octets)));
+    let decoded = PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(octets));
     #[cfg(not(unix))]
-    return String::from_utf8(octets).map(PathBuf::from).map_err(|_| BatchError::Url(url.to_owned()));
+    let decoded =
+        String::from_utf8(octets).map(PathBuf::from).map_err(|_| BatchError::Url(url.to_owned()))?;
+    Ok([decoded, PathBuf::from(path)])
+}
+
+/// Whether a file can be read, without taking anything from a pipe.
+fn look(path: &Path) -> io::Result<()> {
+    let kind = std::fs::metadata(path)?;
+    if kind.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if kind.is_file() { File::open(path).map(drop) } else { Ok(()) }
+}
+
+fn name(path: &Path) -> Arc<str> {
+    path.display().to_string().into()
 }
 
 /// Reads the files one after another, until all is read or nobody wants more.
-fn read(files: &[PathBuf], gzip: bool, sender: &mpsc::Sender<Line>) -> Result<(), BatchError> {
-    let named = |path: &PathBuf| Arc::<str>::from(path.display().to_string());
-    let open = |path: &PathBuf| {
-        let opened = File::open(path).and_then(|file| {
-            if file.metadata()?.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(file) }
-        });
-        opened.map_err(|error| BatchError::Missing { file: named(path), error })
-    };
+fn read(files: &[[PathBuf; 2]], gzip: bool, sender: &mpsc::Sender<Line>) -> Result<(), BatchError> {
+    let missing = |path: &Path, error| BatchError::Missing { file: name(path), error };
     // All of them before the first: a batch that is not whole is not begun.
-    for path in files {
-        open(path)?;
+    let mut found = Vec::new();
+    for [decoded, verbatim] in files {
+        match look(decoded) {
+            Ok(()) => found.push(decoded),
+            Err(_) if look(verbatim).is_ok() => found.push(verbatim),
+            Err(error) => return Err(missing(decoded, error)),
+        }
     }
-    for path in files {
-        let file = named(path);
-        let mut octets = BufReader::new(open(path)?);
+    for path in found {
+        let mut octets = BufReader::new(File::open(path).map_err(|error| missing(path, error))?);
         // The Meltano SDK (0.54) compresses whatever the encoding says.
         let gzip = gzip || octets.fill_buf().is_ok_and(|head| head.starts_with(GZIP_MAGIC));
         let mut lines: LineReader<Box<dyn BufRead>> = LineReader::new(if gzip {
@@ -193,7 +206,7 @@ fn read(files: &[PathBuf], gzip: bool, sender: &mpsc::Sender<Line>) -> Result<()
         } else {
             Box::new(octets)
         });
-        let mut place = InFile { file, line: 0 };
+        let mut place = InFile { file: name(path), line: 0 };
         loop {
             place.line += 1;
             match lines.next_line() {
@@ -216,12 +229,13 @@ mod tests {
 
     #[test]
     fn urls_name_files_of_this_machine() {
-        assert_eq!(path("file:///a/b%20c.jsonl").unwrap(), PathBuf::from("/a/b c.jsonl"));
-        assert_eq!(path("file://localhost/a").unwrap(), PathBuf::from("/a"));
+        let both = |url: &str| paths(url).unwrap().map(|path| path.display().to_string());
+        assert_eq!(both("file:///a/b%20c.jsonl"), ["/a/b c.jsonl", "/a/b%20c.jsonl"]);
+        assert_eq!(both("file://localhost/a"), ["/a", "/a"]);
         for url in
             ["/a", "file:a", "file://elsewhere/a", "file://localhosts", "s3://bucket/a", "https://x/a", ""]
         {
-            let error = path(url).unwrap_err().to_string();
+            let error = paths(url).unwrap_err().to_string();
             assert!(error.contains(url) && error.contains("file:///"), "{error}");
         }
     }

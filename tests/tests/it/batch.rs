@@ -1,9 +1,9 @@
 //! BATCH messages: records in files of their own.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -70,7 +70,8 @@ fn run(config: &Value, messages: &[Value]) -> Output {
 fn records_are_taken_where_their_batch_stands() {
     let (slapd, by_record) = (slapd(), slapd());
     let dir = scratch();
-    let [plain, packed] = ["a%20b c.jsonl", "d.jsonl.gz"].map(|name| dir.path().join(name));
+    // The SDK writes the second one's path as it is; that it could be an encoded one is not known.
+    let [plain, packed] = ["a%20b c.jsonl", "d%20e.jsonl.gz"].map(|name| dir.path().join(name));
     let first = [person("a", "2"), person("b", "2")];
     let second = [person("a", "3"), person("c", "3")];
     std::fs::write(&plain, lines(&first)).unwrap();
@@ -241,6 +242,53 @@ fn a_file_that_breaks_off_is_named_with_the_line() {
             assert!(output.stdout.is_empty(), "no STATE: {says}");
         }
     }
+}
+
+#[test]
+fn an_empty_batch_is_no_record() {
+    let slapd = slapd();
+    slapd.ldapadd(format!("dn: uid=old,{USERS}\nobjectClass: inetOrgPerson\nuid: old\ncn: x\nsn: x\n"));
+    let dir = scratch();
+    let [plain, packed] = ["empty.jsonl", "empty.jsonl.gz"].map(|name| dir.path().join(name));
+    std::fs::write(&plain, "").unwrap();
+    std::fs::write(&packed, gzip("")).unwrap();
+    let mut config = with(&config(&slapd), &json!({"process_activate_version": true}));
+    config["mapping_rules"]["users"]["scope_base"] = json!(USERS);
+    let activate = json!({"type": "ACTIVATE_VERSION", "stream": "users", "version": 7});
+    let before = slapd.change_marks();
+    let batch = batch(&json!(null), &[&plain, &packed]);
+    done(run(&config, &[schema(), batch, activate, state(1)])).says("no record of the stream came");
+    assert_untouched(&slapd, &before);
+}
+
+#[test]
+fn a_file_that_stalls_stops_neither_writes_nor_signals() {
+    let slapd = slapd();
+    let dir = scratch();
+    let pipe = dir.path().join("pipe.jsonl");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let messages = [schema(), record(&person("a", "x")), state(1), batch(&json!("none"), &[&pipe]), state(2)];
+    let mut running = Run::target(&config(&slapd)).spawn();
+    running.write_stdin(lines(&messages).as_bytes());
+    let mut stdout = BufReader::new(running.take_stdout());
+    let mut next = || {
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        line
+    };
+    assert_eq!(next(), "{\"n\":1}\n", "what came before is written, and said");
+    let mut end = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    end.write_all(lines(&[person("b", "x")]).as_bytes()).unwrap();
+    let started = Instant::now();
+    while !slapd.dump().contains_key(&format!("uid=b,{USERS}")) {
+        assert!(started.elapsed() < Duration::from_secs(30), "a line that is there is taken");
+        sleep(Duration::from_millis(5));
+    }
+    running.signal(rustix::process::Signal::TERM);
+    let (code, stderr, _) = running.wait(Duration::from_secs(10));
+    assert_eq!(code, 143, "{stderr}");
+    assert_eq!(next(), "", "the batch is not at its end");
+    drop(end);
 }
 
 #[test]

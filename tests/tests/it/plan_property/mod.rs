@@ -176,7 +176,6 @@ const PAIRS: usize = 70;
 
 fn there_and_back(own_seed: u64) {
     let seed = seed(own_seed);
-    println!("MODEL_SEED={seed} has this again");
     let cases = Cases::new(ON_A_SERVER, PAIRS, &mut Rng::new(seed));
     let slapd = Slapd::start(SlapdOptions::default());
     // Not with slapadd: slapd puts DNs that are written into one form of its own, and slapadd does not.
@@ -196,8 +195,8 @@ fn there_and_back(own_seed: u64) {
 
     run().run().succeeds();
     let after = slapd.dump();
-    assert!(before != after, "seed {seed}: nothing was changed");
-    assert_eq!(normal(&after, cases.kinds), cases.wanted, "seed {seed}");
+    assert!(before != after, "MODEL_SEED={seed}: nothing was changed");
+    assert_eq!(normal(&after, cases.kinds), cases.wanted, "MODEL_SEED={seed}");
     assert!(cases.claims.len() > PAIRS / 2);
     for claim in &cases.claims {
         assert_compares(&slapd, claim);
@@ -205,15 +204,15 @@ fn there_and_back(own_seed: u64) {
 
     let again =
         Run::target(&target_config(&slapd)).stdin(lines(&cases.messages)).arg("--dry-run").run().succeeds();
-    assert_eq!(again.stdout_text(), "", "seed {seed}: a second run has nothing to do");
+    assert_eq!(again.stdout_text(), "", "MODEL_SEED={seed}: a second run has nothing to do");
     let marks = slapd.change_marks();
     Run::target(&target_config(&slapd)).stdin(lines(&cases.messages)).run().succeeds();
     assert_untouched(&slapd, &marks);
 
     modify(&slapd, &undo);
-    assert_same("before", &before, "taken back", &slapd.dump());
+    assert_same("before", &before, &format!("taken back (MODEL_SEED={seed})"), &slapd.dump());
     modify(&slapd, &plan);
-    assert_same("the run", &after, "the plan", &slapd.dump());
+    assert_same("the run", &after, &format!("the plan (MODEL_SEED={seed})"), &slapd.dump());
 }
 
 #[test]
@@ -264,8 +263,8 @@ fn a_thousand_entries_in_files_are_reached_and_can_be_taken_back() {
         let undone = Run::target(&with(&config, &json!({"undo_file": undo}))).stdin(lines(&cases.messages));
         undone.run().succeeds();
         let after = std::fs::read(&file).unwrap();
-        assert_eq!(normal(&parse(&after), cases.kinds), cases.wanted, "seed {seed}");
-        assert_eq!(input().arg("--dry-run").run().succeeds().stdout_text(), "", "seed {seed}");
+        assert_eq!(normal(&parse(&after), cases.kinds), cases.wanted, "MODEL_SEED={seed}");
+        assert_eq!(input().arg("--dry-run").run().succeeds().stdout_text(), "", "MODEL_SEED={seed}");
         let back = carried_out(&after, &std::fs::read(&undo).unwrap());
         assert_same("before", &parse(&first), "taken back", &back);
         assert_same("the run", &parse(&after), "the plan", &carried_out(&first, &plan));

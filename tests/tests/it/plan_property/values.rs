@@ -168,12 +168,11 @@ impl Kind {
         let spaces = |text: &str| text.split(' ').filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ");
         let folded = |text: &str| spaces(&text.to_lowercase().replace("e\u{301}", "\u{e9}"));
         match self.syntax {
-            Syntax::Octets | Syntax::Jpeg => value.to_vec(),
             Syntax::CaseIgnore => folded(&text()).into_bytes(),
             Syntax::CaseExact => spaces(&text()).into_bytes(),
             Syntax::List => text().split('$').map(folded).collect::<Vec<_>>().join("$").into_bytes(),
             Syntax::Telephone => text().replace([' ', '-'], "").to_lowercase().into_bytes(),
-            Syntax::Integer | Syntax::Boolean => value.to_vec(),
+            Syntax::Integer | Syntax::Boolean | Syntax::Octets | Syntax::Jpeg => value.to_vec(),
             Syntax::Uuid => value.to_ascii_lowercase(),
             Syntax::Dn => spaces(&normalize_dn(&text().replace("2.5.4.3=", "cn="))).into_bytes(),
             Syntax::Time => {
