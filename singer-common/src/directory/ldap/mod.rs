@@ -4,16 +4,18 @@ use std::collections::HashSet;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use ldap3::controls::{ManageDsaIt, RawControl};
+use ldap3::controls::{Assertion, ManageDsaIt, RawControl, RelaxRules};
+use ldap3::exop::PasswordModify;
 use ldap3::{Ldap, LdapError, LdapResult, Mod};
 
 use super::config::{DirectoryConfig, Referrals, ServerUrl};
 use super::error::DirectoryError;
 use super::root_dse::RootDse;
-use super::{Scope, SearchItem, SearchRequest};
+use super::{Scope, SearchItem, SearchRequest, WriteControl};
 use crate::change::{Change, ModificationKind};
 use crate::entry::Entry;
 use crate::schema::Schema;
+use crate::secret::Secret;
 
 pub mod change_notices;
 mod connect;
@@ -43,6 +45,26 @@ const TREE_DELETE_PARTS: u32 = 65_536;
 /// Whether a filter that we understand is one that the ldap3 crate can send.
 pub fn can_send_filter(filter: &str) -> bool {
     ldap3::parse_filter(filter).is_ok()
+}
+
+/// The name of the operation in messages.
+pub const PASSWORD_MODIFY: &str = "password modify";
+
+/// A control as the ldap3 crate sends it.
+fn critical(control: &WriteControl, dn: &str) -> Result<RawControl, DirectoryError> {
+    let control: RawControl = match control {
+        WriteControl::RelaxRules => RelaxRules.into(),
+        WriteControl::Assertion(filter) => {
+            let text = filter.to_string();
+            // The crate panics on a filter that it cannot read.
+            if !can_send_filter(&text) {
+                let reason = "what was read cannot be put into an assertion".to_owned();
+                return Err(DirectoryError::Protocol { operation: "modify", dn: dn.to_owned(), reason });
+            }
+            Assertion { filter: text }.into()
+        }
+    };
+    Ok(RawControl { crit: true, ..control })
 }
 
 /// A connected, bound server. Clones share the connection; operations are multiplexed on it.
@@ -206,10 +228,21 @@ impl LdapDirectory {
     }
 
     /// Carries out one change.
-    pub async fn apply(&self, change: &Change) -> Result<(), DirectoryError> {
+    pub async fn apply_with(
+        &self,
+        change: &Change,
+        controls: &[WriteControl],
+    ) -> Result<(), DirectoryError> {
         let mut ldap = self.handle();
+        let mut raw: Vec<RawControl> = Vec::new();
         if self.manages_dsa_it() {
-            ldap.with_controls(Vec::<RawControl>::from([ManageDsaIt.into()]));
+            raw.push(ManageDsaIt.into());
+        }
+        for control in controls {
+            raw.push(critical(control, change.dn())?);
+        }
+        if !raw.is_empty() {
+            ldap.with_controls(raw);
         }
         // ldap3 takes sets: the order of values within an attribute, which LDAP does not define (RFC 4511
         // section 4.1.7), is lost here.
@@ -277,6 +310,18 @@ impl LdapDirectory {
             }
         }
         Ok(false)
+    }
+
+    /// The Password Modify operation (RFC 3062), as the bound user, who needs the right to.
+    pub async fn set_password(&self, dn: &str, password: &Secret) -> Result<(), DirectoryError> {
+        let request = PasswordModify { user_id: Some(dn), old_pass: None, new_pass: Some(password.reveal()) };
+        let result = self.handle().extended(request).await.map_err(|e| self.lost(PASSWORD_MODIFY, dn, &e))?;
+        let LdapResult { rc, matched, text, .. } = result.1;
+        if rc == result_code::SUCCESS {
+            return Ok(());
+        }
+        let (operation, dn) = (PASSWORD_MODIFY, dn.to_owned());
+        Err(DirectoryError::Operation { operation, dn, code: rc, matched, text })
     }
 
     /// Unbinds.
