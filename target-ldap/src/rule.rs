@@ -7,6 +7,8 @@ use singer_common::dn::Dn;
 use singer_common::filter::{self, Filter};
 use singer_common::settings::{SettingsError, typed, unknown_key};
 
+use crate::accounts::AccountsRule;
+use crate::password::PasswordRule;
 use crate::plan::Policy;
 use crate::template::{DnTemplate, Template};
 
@@ -66,6 +68,10 @@ pub struct Rule {
     pub operations: Operations,
     /// What a deletion does.
     pub on_delete: OnDelete,
+    /// Where a password comes from, and how it is set.
+    pub password: Option<PasswordRule>,
+    /// Whether accounts may be used.
+    pub accounts: Option<AccountsRule>,
     /// Where the stream's entries are, for ACTIVATE_VERSION: below this one.
     pub scope_base: Option<String>,
     /// Which of those there they are.
@@ -81,11 +87,13 @@ const RULE_KEYS: &[&str] = &[
     "policies",
     "operations",
     "on_delete",
+    "password",
+    "accounts",
     "scope_base",
     "scope_filter",
 ];
 /// Parts of a rule that belong to the contract but not to this version: refused, never ignored.
-const PLANNED_RULE_KEYS: &[&str] = &["match", "password", "delete_old_rdn", "empty_group"];
+const PLANNED_RULE_KEYS: &[&str] = &["match", "delete_old_rdn", "empty_group"];
 
 impl Rule {
     /// Which entries in the scope are the stream's. Without a filter they are those that have the rule's classes: what
@@ -135,6 +143,8 @@ pub(crate) fn rule(
         policies: Map<String, Value>,
         operations: Option<Value>,
         on_delete: Option<Value>,
+        password: Option<Value>,
+        accounts: Option<Value>,
         scope_base: Option<String>,
         scope_filter: Option<String>,
     }
@@ -234,6 +244,8 @@ pub(crate) fn rule(
         operations,
         scope_base: raw.scope_base,
         scope_filter: raw.scope_filter,
+        password: raw.password.map(|v| PasswordRule::parse(path, v)).transpose()?,
+        accounts: raw.accounts.map(|v| AccountsRule::parse(path, v)).transpose()?,
         on_delete: raw.on_delete.map(|v| on_delete(path, v)).transpose()?.unwrap_or_default(),
     })
 }

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use singer_common::change::Change;
 use singer_common::directory::ldap::result_code;
-use singer_common::directory::{DirectoryError, Vendor};
+use singer_common::directory::{DirectoryError, Vendor, WriteControl};
 use singer_common::dn::{Dn, DnKey, split};
 use singer_common::entry::{Attribute, Entry, base_type};
 
+use crate::assertion::unchanged;
 use crate::destination::Destination;
-use crate::map::Task;
-use crate::plan::{Policy, WantedEntry};
+use crate::map::{ENTRY_UUID, Task};
+use crate::plan::{Policy, Wanted, WantedEntry};
 use crate::rejects::Answer;
 use crate::rule::Operations;
 
+mod login;
 mod removal;
 
 /// What became of a task.
@@ -47,6 +49,8 @@ pub struct Applier {
     parents: Arc<tokio::sync::Mutex<()>>,
     /// One search for what lies below at a time: OpenLDAP keeps one paging state per connection.
     trees: Arc<tokio::sync::Mutex<()>>,
+    /// Whether a modify is made only of what is as it was read.
+    assert_unchanged: bool,
 }
 
 /// How often an entry that appears or disappears between reading and writing is read again.
@@ -55,7 +59,14 @@ const ATTEMPTS: u32 = 3;
 impl Applier {
     /// An applier to a directory.
     pub fn new(directory: Destination, create_parents: bool) -> Self {
-        Self { directory, create_parents, parents: Arc::default(), trees: Arc::default() }
+        let (parents, trees) = (Arc::default(), Arc::default());
+        Self { directory, create_parents, parents, trees, assert_unchanged: false }
+    }
+
+    /// Modifies an entry only where what it changes is as it was read.
+    #[must_use]
+    pub fn asserting(self, assert_unchanged: bool) -> Self {
+        Self { assert_unchanged, ..self }
     }
 
     /// Carries one task out.
@@ -67,14 +78,17 @@ impl Applier {
                 let there = self.directory.read(dn, &["1.1"]).await?.is_some();
                 Ok(if there { Effect::LeftAlone } else { Effect::Unchanged })
             }
-            Task::Upsert { wanted, operations } => self.upsert(wanted, *operations).await,
+            Task::Upsert { wanted, operations } => {
+                self.upsert(wanted, *operations).await.map_err(|e| wanted.login.scrub(e))
+            }
         }
     }
 
     async fn upsert(&self, wanted: &WantedEntry, operations: Operations) -> Result<Effect, DirectoryError> {
-        let names = names_to_read(wanted);
+        let names = names_to_read(wanted, &self.login_names(wanted));
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut attempt = 1;
+        let mut password_is_set = false;
         loop {
             let Some(current) = self.directory.read(&wanted.dn, &names).await? else {
                 if !operations.create {
@@ -89,15 +103,32 @@ impl Applier {
                     result => return result,
                 }
             };
-            let changes = wanted.changes(&current, self.directory.schema());
-            if changes.is_empty() {
-                return Ok(Effect::Unchanged);
+            let mut planned = self.planned(wanted, &current).await?;
+            planned.exop = planned.exop.filter(|_| !password_is_set);
+            if planned.is_empty() {
+                return Ok(if password_is_set { Effect::Modified } else { Effect::Unchanged });
             }
             if !operations.update {
                 return Ok(Effect::LeftAlone);
             }
-            match self.directory.apply(&Change::Modify { dn: wanted.dn.clone(), changes }).await {
-                Ok(()) => return Ok(Effect::Modified),
+            // Ahead of the other changes: they tell that the entry is no longer as it was added.
+            if let Some(password) = &planned.exop {
+                self.directory.set_password(&wanted.dn, password, true).await?;
+                password_is_set = true;
+            }
+            let (changes, last) = (planned.changes, planned.last);
+            if changes.is_empty() {
+                return self.finish(wanted, last).await;
+            }
+            let schema = self.directory.schema();
+            let condition = self.assert_unchanged.then(|| unchanged(&changes, &current, schema)).flatten();
+            let controls: Vec<WriteControl> = condition.into_iter().collect();
+            match self
+                .directory
+                .apply_with(&Change::Modify { dn: wanted.dn.clone(), changes }, &controls)
+                .await
+            {
+                Ok(()) => return self.finish(wanted, last).await,
                 // A value, or the entry, came or went in between: the plan was made of what is no longer so.
                 Err(e)
                     if attempt < ATTEMPTS
@@ -107,6 +138,7 @@ impl Applier {
                                 result_code::NO_SUCH_ATTRIBUTE
                                     | result_code::ATTRIBUTE_OR_VALUE_EXISTS
                                     | result_code::NO_SUCH_OBJECT
+                                    | result_code::ASSERTION_FAILED
                             )
                         ) =>
                 {
@@ -118,18 +150,25 @@ impl Applier {
     }
 
     async fn add(&self, wanted: &WantedEntry) -> Result<Effect, DirectoryError> {
-        let change = Change::Add(wanted.to_entry());
-        match self.directory.apply(&change).await {
-            Ok(()) => Ok(Effect::Added),
+        let entry = self.new_entry(wanted).await?;
+        // Only `preserve_uuid` makes it so.
+        let has_uuid =
+            |a: &Wanted| a.policy == Policy::CreateOnly && a.description.eq_ignore_ascii_case(ENTRY_UUID);
+        let controls: &[WriteControl] =
+            if wanted.attributes.iter().any(has_uuid) { &[WriteControl::RelaxRules] } else { &[] };
+        let change = Change::Add(entry);
+        match self.directory.apply_with(&change, controls).await {
+            Ok(()) => {}
             Err(e) if e.is_no_such_object() => {
-                if self.create_parents(&wanted.dn).await? {
-                    self.directory.apply(&change).await.map(|()| Effect::Added)
-                } else {
-                    Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()))
+                if !self.create_parents(&wanted.dn).await? {
+                    return Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()));
                 }
+                self.directory.apply_with(&change, controls).await?;
             }
-            Err(e) => Err(e),
+            Err(e) => return Err(e),
         }
+        self.after_add(wanted).await?;
+        Ok(Effect::Added)
     }
 
     /// Makes the missing entries above one. `false` when one of them cannot be made from its name alone.
@@ -196,8 +235,8 @@ impl Applier {
 }
 
 /// The attributes to read for a comparison.
-fn names_to_read(wanted: &WantedEntry) -> Vec<String> {
-    let mut names: Vec<String> = Vec::with_capacity(wanted.attributes.len());
+fn names_to_read(wanted: &WantedEntry, more: &[&str]) -> Vec<String> {
+    let mut names: Vec<String> = more.iter().map(|n| (*n).to_owned()).collect();
     for attribute in wanted.attributes.iter().filter(|a| a.policy != Policy::CreateOnly) {
         let description = attribute.description.as_str();
         // `;binary` has to be asked for (RFC 4522); other options come with their type.

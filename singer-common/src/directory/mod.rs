@@ -21,7 +21,7 @@ pub use error::DirectoryError;
 pub use ldap::controls::SearchControl;
 pub use preview::{PreviewDirectory, PreviewSearch};
 pub use root_dse::{RootDse, Vendor};
-pub use write_control::WriteControl;
+pub use write_control::{RELAX_RULES, WriteControl};
 
 /// The scope of a search (RFC 4511 section 4.5.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -232,11 +232,7 @@ impl Directory {
     }
 
     /// Carries out one change under controls.
-    pub async fn apply_with(
-        &self,
-        change: &Change,
-        controls: &[WriteControl],
-    ) -> Result<(), DirectoryError> {
+    pub async fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         match self {
             Directory::Ldap(d) => d.apply_with(change, controls).await,
             Directory::Ldif(d) => d.apply_with(change, controls),

@@ -103,11 +103,7 @@ impl PreviewDirectory {
     }
 
     /// Carries out one change under controls, in memory.
-    pub async fn apply_with(
-        &self,
-        change: &Change,
-        controls: &[WriteControl],
-    ) -> Result<(), DirectoryError> {
+    pub async fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         let dn = change.dn();
         self.take_in(dn).await?;
         match change {

@@ -131,6 +131,11 @@ impl<W: Write> Load<'_, W> {
             self.ack.done(number);
             return Ok(());
         };
+        if let Task::Upsert { wanted, .. } = &task
+            && !self.directory.takes_unknown_attributes()
+        {
+            self.unknown_classes.look(&name, wanted, self.directory.schema());
+        }
         let kind = if matches!(task, Task::Delete { .. }) { Kind::Delete } else { Kind::Upsert };
         if self.config.process_activate_version && kind == Kind::Upsert {
             self.versions.came(&name, version, &key);

@@ -3,8 +3,11 @@
 // A panic here is a failed test; and what a test is for is in its name.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod accounts;
 mod activate;
+mod assertions;
 mod deletions;
+mod differences;
 mod discover;
 mod docs;
 mod exit_codes;
@@ -17,6 +20,7 @@ mod meltano;
 mod memory;
 mod mirror;
 mod on_delete;
+mod passwords;
 mod policies;
 mod provider;
 mod regressions;
@@ -28,4 +32,5 @@ mod streams;
 mod support;
 mod sync;
 mod syntaxes;
+mod uuid;
 mod vendors;

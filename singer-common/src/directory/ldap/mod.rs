@@ -228,11 +228,7 @@ impl LdapDirectory {
     }
 
     /// Carries out one change.
-    pub async fn apply_with(
-        &self,
-        change: &Change,
-        controls: &[WriteControl],
-    ) -> Result<(), DirectoryError> {
+    pub async fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         let mut ldap = self.handle();
         let mut raw: Vec<RawControl> = Vec::new();
         if self.manages_dsa_it() {
