@@ -158,7 +158,9 @@ impl TargetConfig {
             let path = format!("mapping_rules.{stream}");
             rules.insert(stream, rule(&path, value, raw.default_base_dn.as_deref(), warnings)?);
         }
-        let scoped = |(_, rule): &(&String, &Rule)| rule.scope_base.is_some() || rule.scope_filter.is_some();
+        let scoped = |(_, rule): &(&String, &Rule)| {
+            rule.scope_base.is_some() && rule.matching.is_none() || rule.scope_filter.is_some()
+        };
         if let (false, Some((stream, _))) = (raw.process_activate_version, rules.iter().find(scoped)) {
             warnings.push(format!(
                 "mapping_rules.{stream}: scope_base and scope_filter are not used: process_activate_version is not true"

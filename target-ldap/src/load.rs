@@ -17,22 +17,30 @@ use crate::ack::Ack;
 use crate::config::{OnError, TargetConfig};
 use crate::destination::{ABOUT, Destination};
 use crate::differences::UnknownClasses;
-use crate::map::Task;
-use crate::order::Order;
+use crate::map::{Manner, Task};
+use crate::order::{Claim, Order};
 use crate::rejects::{Answer, Origin, RejectFile};
 use crate::versions::Versions;
-use crate::write::{Applier, Effect};
+use crate::write::{Applier, Circumstances, Effect, Outcome};
 
+mod batch;
 mod counts;
 mod error;
 mod gone;
 mod intake;
+mod moves;
+mod references;
 mod refused;
+mod survey;
 
+use batch::Batch;
+pub use batch::{BatchError, InFile};
 pub use counts::{Counts, Ending};
 pub use error::LoadError;
 use gone::{Activation, Gone};
 use intake::{Stream, read_lines};
+use references::References;
+use survey::Survey;
 
 /// Tasks taken in for each that may be outstanding: related ones have to wait without stopping the others.
 const TASKS_AHEAD: usize = 4;
@@ -55,16 +63,76 @@ struct Work {
     line: u64,
     stream: String,
     task: Task,
+    /// The name that its entry is to have; the root's where the record does not say it.
     key: DnKey,
     /// The record's key, for people.
     about: String,
+    version: Option<i64>,
     /// Only under `on_error: skip`.
     kept: Option<Kept>,
     /// Why it was too early at its last try.
     answer: Option<Answer>,
+    now: Circumstances,
+    /// How often its entry was found elsewhere.
+    moves: u32,
+    /// The name it left for another entry.
+    left: Option<String>,
+    /// Whether it is about what was held back of a record that is written.
+    is_rest: bool,
+    /// Whether it was unchanged so far.
+    was_unchanged: bool,
+    is_last_try: bool,
+    /// Where a batch has the record.
+    in_file: Option<InFile>,
 }
 
-type Finished = (Work, Result<Effect, DirectoryError>);
+impl Work {
+    fn new(number: u64, line: u64, stream: String, task: Task, key: DnKey, about: String) -> Self {
+        Self {
+            number,
+            line,
+            stream,
+            task,
+            key,
+            about,
+            version: None,
+            kept: None,
+            answer: None,
+            now: Circumstances::default(),
+            moves: 0,
+            left: None,
+            is_rest: false,
+            was_unchanged: false,
+            is_last_try: false,
+            in_file: None,
+        }
+    }
+
+    /// What it touches, as far as its record says.
+    fn claim(&self) -> Claim {
+        let key = Some(self.key.clone()).filter(|key| !key.is_root());
+        let found = |manner: &Manner| manner.base.clone().unwrap_or_default();
+        let base = match &self.task {
+            Task::Upsert { manner, .. } | Task::Delete { manner, .. } => found(manner),
+            Task::Nothing => String::new(),
+        };
+        // No DN has a NUL.
+        let identity = self.task.filter().map(|filter| format!("{base}\0{filter}"));
+        Claim { keys: key.into_iter().collect(), identity }
+    }
+
+    /// The entry it is about, as it is called now.
+    fn dn(&self) -> Option<&str> {
+        self.task.dn().or(self.now.found.as_deref())
+    }
+
+    /// What a change in its name is made for, for people.
+    fn label(&self) -> String {
+        format!("{}, line {}: {}", self.stream, self.line, self.about)
+    }
+}
+
+type Finished = (Work, Result<Outcome, DirectoryError>);
 
 /// A run's parts.
 pub struct Load<'a, W: Write> {
@@ -83,6 +151,11 @@ pub struct Load<'a, W: Write> {
     /// Tasks that have ended, ever: whether another try of those that came too early can make sense.
     progress: u64,
     progress_at_last_try: Option<u64>,
+    /// Whether no entry will come any more.
+    is_last_try: bool,
+    references: References,
+    /// Those that stepped aside in vain.
+    aside: Vec<Work>,
     failure: Option<(u64, LoadError)>,
     printed: Instant,
     /// Under `on_error: skip`.
@@ -92,9 +165,12 @@ pub struct Load<'a, W: Write> {
     /// With `process_activate_version`.
     versions: Versions,
     activation: Option<Activation>,
+    survey: Option<Survey>,
     /// What an activation found gone, before it is taken up.
     gone: VecDeque<Gone>,
     unknown_classes: UnknownClasses,
+    /// The batch whose records come before the next line.
+    batch: Option<Batch>,
 }
 
 impl<'a, W: Write> Load<'a, W> {
@@ -125,6 +201,9 @@ impl<'a, W: Write> Load<'a, W> {
             running_works: HashMap::new(),
             progress: 0,
             progress_at_last_try: None,
+            is_last_try: false,
+            references: References::default(),
+            aside: Vec::new(),
             failure: None,
             printed: Instant::now(),
             rejects,
@@ -132,8 +211,10 @@ impl<'a, W: Write> Load<'a, W> {
             retry_rejects,
             versions: Versions::default(),
             activation: None,
+            survey: None,
             gone: VecDeque::new(),
             unknown_classes: UnknownClasses::default(),
+            batch: None,
         }
     }
 
@@ -171,24 +252,36 @@ impl<'a, W: Write> Load<'a, W> {
         let mut tick = tokio::time::interval(STATE_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            if let Some(activation) = self.activation.take_if(|_| stopped.is_none() && self.failure.is_none())
-            {
-                stopped = self.find_gone(activation).await;
-            }
             let given_up = stopped.is_some() || self.failure.is_some();
             self.take_gone(given_up);
             self.start_ready();
             let idle = self.running.is_empty() && !self.order.has_ready();
-            open &= !given_up;
-            if !open
-                && idle
-                && self.gone.is_empty()
-                && (given_up || self.order.is_empty() || !self.try_again())
-            {
-                break;
+            // What is under way may give an entry the name under which it came.
+            if let Some(activation) = self.activation.take_if(|_| idle && !given_up) {
+                stopped = self.find_gone(activation).await;
+                continue;
             }
+            // What is under way may change what is read.
+            if let Some(survey) = self.survey.take_if(|_| idle && !given_up) {
+                stopped = self.read_inventory(survey).await;
+                continue;
+            }
+            open &= !given_up;
+            let nothing_left = self.order.is_empty() && self.references.is_empty();
+            if !open && idle && self.gone.is_empty() {
+                if given_up || nothing_left || !self.try_again() {
+                    break;
+                }
+                continue;
+            }
+            // A batch's records are no more than a line's: all that holds a line back holds them back.
+            let holds_back = !self.gone.is_empty() || self.activation.is_some() || self.survey.is_some();
+            let more = open && !holds_back && self.wants_more(idle);
             tokio::select! {
-                line = lines.recv(), if open && self.gone.is_empty() && self.wants_more(idle) => match line {
+                record = batch::next(self.batch.as_mut()), if more && self.batch.is_some() => {
+                    self.take_from_batch(record);
+                }
+                line = lines.recv(), if more && self.batch.is_none() => match line {
                     Some(Ok((number, line))) => self.take(number, &line),
                     Some(Err(e)) => self.fail(u64::MAX, LoadError::Input(e)),
                     None => open = false,
@@ -197,10 +290,11 @@ impl<'a, W: Write> Load<'a, W> {
                     self.joined(finished);
                 }
                 signal = self.stop.wait(), if stopped.is_none() => stopped = Some(signal),
-                _ = tick.tick() => {}
+                _ = tick.tick() => self.give_up_waiting_for_long(),
             }
             self.print_state(false)?;
         }
+        self.go_back().await;
         // What was done is kept, even when something else failed.
         self.directory.commit()?;
         self.print_state(true)?;
@@ -215,35 +309,54 @@ impl<'a, W: Write> Load<'a, W> {
         if self.order.len() >= MAX_WAITING {
             // Under `on_error: skip`, too: parents may be still to come, and only the memory for waiting is used up.
             if let Some((work, error)) = self.first_refused() {
-                self.fail(work.number, error);
+                self.fail(work.number, error.in_file(work.in_file.as_ref()));
             }
             return false;
         }
         idle || self.order.len() - self.order.parked() < self.config.max_in_flight * TASKS_AHEAD
     }
 
-    /// The input has ended: what came too early is tried again, as long as that leads anywhere. `false` when all is
-    /// said and done.
+    /// The input has ended: what came too early is tried again, as long as that leads anywhere; then without waiting for
+    /// entries that are only named. `false` when all is said and done.
     fn try_again(&mut self) -> bool {
-        if self.progress_at_last_try == Some(self.progress) {
+        let leads_anywhere = self.progress_at_last_try != Some(self.progress);
+        if !leads_anywhere && self.is_last_try {
             self.refuse_parked();
             // What waited behind what was left out can begin.
             return self.order.has_ready();
         }
+        if !leads_anywhere {
+            self.is_last_try = true;
+            self.report_missing();
+        }
         self.progress_at_last_try = Some(self.progress);
         self.order.unpark_all();
+        self.submit_rests();
         true
     }
 
     /// Begins what may begin, as far as writes may be outstanding.
     fn start_ready(&mut self) {
         while self.running.len() < self.config.max_in_flight {
-            let Some((_, work)) = self.order.next_ready() else { return };
+            let Some((_, mut work)) = self.order.next_ready() else { return };
+            let rest = if work.is_rest {
+                let Some(task) = self.rest_of(&work) else {
+                    self.order.ended(work.number);
+                    self.ack.done(work.number);
+                    continue;
+                };
+                Some(task)
+            } else {
+                self.supersede(&work);
+                None
+            };
+            work.now.is_last_try = self.is_last_try || work.is_last_try;
+            work.now.inventory = self.streams.get(&work.stream).and_then(|s| s.reading.inventory.clone());
             let applier = self.applier.clone();
             let about = (work.number, work.line, work.stream.clone());
             let handle = self.running.spawn(async move {
-                let about = format!("{}, line {}: {}", work.stream, work.line, work.about);
-                let result = ABOUT.scope(about, applier.apply(&work.task)).await;
+                let task = rest.as_ref().unwrap_or(&work.task);
+                let result = ABOUT.scope(work.label(), applier.apply(task, &work.now)).await;
                 (work, result)
             });
             self.running_works.insert(handle.id(), about);
@@ -267,35 +380,86 @@ impl<'a, W: Write> Load<'a, W> {
         }
     }
 
-    fn finished(&mut self, (work, result): Finished) {
+    fn finished(&mut self, (mut work, result): Finished) {
+        let Outcome { effect, held } = match result {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                return self.not_done(&work, |line, stream| LoadError::Write { line, stream, error });
+            }
+        };
         let counts = self.counts.entry(work.stream.clone()).or_default();
-        match result {
-            Ok(Effect::Added) => {
+        let found = work.now.found.as_deref().and_then(|dn| self.applier.key(dn).ok());
+        let was = found.as_ref().unwrap_or(&work.key).clone();
+        match effect {
+            Effect::TooEarly(answer) => {
+                work.answer = Some(answer);
+                return self.order.park(work.number, work);
+            }
+            Effect::NeedsEntries(missing) => return self.hold_whole(work, missing),
+            Effect::Elsewhere(dn) => return self.found_elsewhere(work, dn),
+            Effect::NameTaken => return self.name_taken(work),
+            Effect::SteppedAside(dn) => {
+                self.progress += 1;
+                return self.stepped_aside(work, dn);
+            }
+            Effect::Refused(reason) => {
+                return self.not_done(&work, |line, stream| LoadError::Record { line, stream, reason });
+            }
+            // It is counted already, as what was done with the rest of the record.
+            _ if work.is_rest => {
+                if effect == Effect::Modified && std::mem::take(&mut work.was_unchanged) {
+                    counts.unchanged -= 1;
+                    counts.modified += 1;
+                }
+            }
+            Effect::Added => {
                 counts.added += 1;
                 // Before what waited for this entry: its children that came too early come first.
                 self.order.unpark_below(&work.key);
+                self.arrived(&work.key.clone(), false);
             }
-            Ok(Effect::Modified) => counts.modified += 1,
-            Ok(Effect::Moved) => counts.moved += 1,
-            Ok(Effect::Deleted) => counts.deleted += 1,
-            Ok(Effect::Unchanged) => counts.unchanged += 1,
-            Ok(Effect::LeftAlone) => counts.left_alone += 1,
-            Ok(Effect::Ignored) => {}
-            Ok(Effect::TooEarly(answer)) => {
-                self.order.park(work.number, Work { answer: Some(answer), ..work });
-                return;
+            Effect::Renamed => {
+                counts.renamed += 1;
+                self.order.unpark_below(&work.key);
+                self.order.name_is_free(&was);
+                self.arrived(&work.key.clone(), true);
             }
-            Err(error) => {
-                self.order.ended(work.number);
-                self.progress += 1;
-                let (line, stream) = (work.line, work.stream.clone());
-                self.refused(&work, LoadError::Write { line, stream, error });
-                return;
+            Effect::Modified => counts.modified += 1,
+            Effect::Unchanged => {
+                counts.unchanged += 1;
+                work.was_unchanged = true;
+            }
+            Effect::LeftAlone => counts.left_alone += 1,
+            Effect::Ignored => {}
+            Effect::Moved => {
+                counts.moved += 1;
+                self.order.name_is_free(&was);
+            }
+            Effect::Deleted => {
+                counts.deleted += 1;
+                self.order.name_is_free(&was);
             }
         }
+        if self.config.process_activate_version && matches!(work.task, Task::Upsert { .. }) {
+            // Where it may not be renamed it has come all the same.
+            self.versions.came(&work.stream, work.version, &was);
+        }
+        self.order.ended(work.number);
+        if held.is_empty() {
+            self.progress += 1;
+            self.ack.done(work.number);
+        } else {
+            if !work.is_rest {
+                self.progress += 1;
+            }
+            self.hold(work, held);
+        }
+    }
+
+    fn not_done(&mut self, work: &Work, error: impl FnOnce(u64, String) -> LoadError) {
         self.order.ended(work.number);
         self.progress += 1;
-        self.ack.done(work.number);
+        self.refused(work, error(work.line, work.stream.clone()));
     }
 
     /// Keeps the failure of the earliest record. What comes after it is not begun; what came before goes on.
@@ -319,3 +483,6 @@ impl<'a, W: Write> Load<'a, W> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

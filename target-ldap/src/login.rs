@@ -3,7 +3,7 @@
 
 use singer_common::directory::DirectoryError;
 
-use crate::password::NewPassword;
+use crate::password::{Mode, NewPassword, When};
 
 /// What is wanted of an account. Nothing, by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +17,12 @@ pub struct Login {
 }
 
 impl Login {
+    /// Whether nothing of it is about an entry that is there: then it is not looked at for it.
+    pub fn is_for_new_entries_only(&self) -> bool {
+        let password = |p: &NewPassword| p.when == When::CreateOnly && p.mode != Mode::Exop;
+        self.enabled.is_none() && self.password.as_ref().is_none_or(password)
+    }
+
     /// An error without the password, should a server have repeated it.
     pub fn scrub(&self, error: DirectoryError) -> DirectoryError {
         match (error, &self.password) {

@@ -11,9 +11,11 @@ use singer_common::schema::syntax::ValueKind;
 use singer_common::settings::SettingsError;
 
 use crate::config::TargetConfig;
+use crate::inventory::Inventory;
 use crate::plan::{Policy, Wanted, WantedEntry};
 use crate::rejects::is_secret_attribute;
 use crate::rule::{OnDelete, Rule};
+use crate::template::FilterTemplate;
 
 mod attributes;
 mod column;
@@ -23,12 +25,12 @@ mod task;
 
 use attributes::Attributes;
 use column::{
-    Column, Encoding, Target, display_texts, encoding, is_password, pass_through, rewritten, set_on_delete,
-    target, unknown_to_schema,
+    Column, Encoding, Target, asserted, display_texts, encoding, is_password, pass_through, rewritten,
+    set_on_delete, target, unknown_to_schema,
 };
 use login::LoginPlan;
 use naming::{Naming, naming};
-pub use task::{Extent, MapError, Removal, Task};
+pub use task::{Extent, Manner, MapError, Removal, Task};
 
 /// What names an entry for ever (RFC 4530).
 pub(crate) const ENTRY_UUID: &str = "entryUUID";
@@ -52,6 +54,7 @@ pub struct Mapping {
     rule: Rule,
     values: Vec<Target>,
     defaults: Vec<Wanted>,
+    manner: Arc<Manner>,
     removal: Arc<Removal>,
     extent: Option<Extent>,
     rewrites: Vec<SuffixRewrite>,
@@ -151,20 +154,47 @@ impl Mapping {
             ),
         };
         let removal = Arc::new(removal);
+        let manner = Arc::new(Manner {
+            operations: rule.operations,
+            delete_old_rdn: rule.delete_old_rdn,
+            empty_group: rule.empty_group.clone(),
+            base: rule.scope_base.clone(),
+            claims: rule.matching.as_ref().map(FilterTemplate::attributes).unwrap_or_default(),
+        });
         let rewrites = config.dn_rewrite.clone();
         let extent = rule.scope_base.as_ref().map(|base| {
             let key = |dn: &String| DnKey::parse(dn, schema).ok();
             let scopes = config.rules.values().filter_map(|r| r.scope_base.as_ref()).filter_map(key);
             let others = scopes.filter(|s| key(base).is_some_and(|b| b.is_ancestor_of(s))).collect();
             let (base, filter) = (base.clone(), rule.scope_filter());
-            Extent { base, filter, others, removal: removal.clone(), allowed: rule.operations.delete }
+            Extent { base, filter, others, removal: removal.clone(), manner: manner.clone() }
         });
-        Ok(Mapping { naming, columns, rule, values, defaults, removal, extent, rewrites, login })
+        Ok(Mapping { naming, columns, rule, values, defaults, manner, removal, extent, rewrites, login })
     }
 
     /// Where the stream's entries are; `None` where nobody said so.
     pub fn extent(&self) -> Option<&Extent> {
         self.extent.as_ref()
+    }
+
+    /// How to read the stream's entries all at once: the attributes, the filter, and the attribute that `match` finds them
+    /// by. `None`: what `match` finds cannot be told from the entries.
+    pub fn inventory(&self) -> Option<(Inventory, String)> {
+        let (filter, claim) = match &self.rule.matching {
+            None => (self.rule.scope_filter(), None),
+            Some(template) => template.of_all().map(|(filter, claim)| (filter, Some(claim)))?,
+        };
+        let mapped = self.columns.iter().flat_map(|c| &c.attributes).chain(&self.values);
+        let mapped = mapped.map(|t| t.description.clone());
+        let mut names: Vec<String> = Vec::new();
+        for name in
+            mapped.chain(self.defaults.iter().map(|d| d.description.clone())).chain(self.naming_attributes())
+        {
+            if name != "objectClass" && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        Some((Inventory::new(names, claim), filter))
     }
 
     /// The properties whose values become those of secret attributes, directly or by a template.
@@ -223,23 +253,34 @@ impl Mapping {
                 made.insert(target.description.to_ascii_lowercase(), vec![text]);
             }
         }
-        let named_lookup = |name: &str| -> Option<Vec<String>> {
+        let given = |name: &str| -> Option<Vec<String>> {
             let key = schema.spell(name).to_ascii_lowercase();
-            made.get(&key)
-                .cloned()
-                .or_else(|| lookup(name).filter(|v| v.iter().any(|t| !t.is_empty())))
-                .or_else(|| {
-                    let default = self.defaults.iter().find(|d| d.description.eq_ignore_ascii_case(&key))?;
-                    default.values.iter().map(|v| String::from_utf8(v.clone()).ok()).collect()
-                })
+            made.get(&key).cloned().or_else(|| lookup(name).filter(|v| v.iter().any(|t| !t.is_empty())))
         };
-        let written = self.name(record, &named_lookup)?;
+        let filter = self.rule.matching.as_ref().map(|template| {
+            let filter = template.render(&given);
+            let filter = filter.map_err(|error| MapError::Template { part: "match".into(), error })?;
+            asserted(&filter, schema)
+        });
+        let filter = filter.transpose()?;
+        let named = |name: &str| -> Option<Vec<String>> {
+            given(name).or_else(|| {
+                let key = schema.spell(name);
+                let default = self.defaults.iter().find(|d| d.description.eq_ignore_ascii_case(&key))?;
+                default.values.iter().map(|v| String::from_utf8(v.clone()).ok()).collect()
+            })
+        };
+        let written = self.name(record, &named);
+        if deleted && filter.is_some() && written.is_err() {
+            // Found by the filter: a record that only says what is gone need not have all that a name is made of.
+            return Ok(self.deletion(None, filter));
+        }
+        let written = written?;
         let dn = rewritten(&written, &self.rewrites, schema).unwrap_or_else(|| written.clone());
         let name = Dn::parse(&dn).map_err(|e| MapError::Name(format!("`{dn}` is no DN: {e}")))?;
         let rdn = name.rdn().ok_or_else(|| MapError::Name("the DN is empty".into()))?.clone();
         if deleted {
-            let removal = self.removal.clone();
-            return Ok(Task::Delete { dn, removal, allowed: self.rule.operations.delete });
+            return Ok(self.deletion(Some(dn), filter));
         }
         for default in &self.defaults {
             attributes.keep(default.clone());
@@ -253,16 +294,35 @@ impl Mapping {
             attributes.rename(&written, &name);
         }
         for ava in rdn.avas {
+            if !self.rule.delete_old_rdn && self.rule.policy(&ava.attribute, schema).is_none() {
+                // What an entry was called before stays with it, in later runs, too.
+                attributes.merge(&ava.attribute);
+            }
             attributes.contain(&ava.attribute, ava.value);
         }
         let login = self.login.of(&self.rule, record)?;
         let wanted = WantedEntry { dn, attributes: attributes.into_list(), login };
-        Ok(Task::Upsert { wanted, operations: self.rule.operations })
+        Ok(Task::Upsert { wanted, filter, manner: self.manner.clone() })
+    }
+
+    /// The attributes of the RDN, where they are known before a record is.
+    fn naming_attributes(&self) -> Vec<String> {
+        match &self.naming {
+            Naming::Template(template) => template.naming_attributes(),
+            Naming::Record => Vec::new(),
+            Naming::Key { attribute, .. } => vec![attribute.clone()],
+        }
+    }
+
+    fn deletion(&self, dn: Option<String>, filter: Option<String>) -> Task {
+        Task::Delete { dn, filter, removal: self.removal.clone(), manner: self.manner.clone() }
     }
 
     /// The record's values by the attributes they become, as templates see them.
     fn mapped_texts(&self, record: &Map<String, Value>) -> BTreeMap<String, Vec<String>> {
-        let needed = !self.rule.values.is_empty() || matches!(self.naming, Naming::Template(_));
+        let needed = !self.rule.values.is_empty()
+            || self.rule.matching.is_some()
+            || matches!(self.naming, Naming::Template(_));
         let mut mapped = BTreeMap::new();
         for column in self.columns.iter().filter(|_| needed) {
             if let Some(texts) = record.get(&column.property).and_then(display_texts) {

@@ -10,7 +10,7 @@ use singer_common::settings::{SettingsError, typed, unknown_key};
 use crate::accounts::AccountsRule;
 use crate::password::PasswordRule;
 use crate::plan::Policy;
-use crate::template::{DnTemplate, Template};
+use crate::template::{DnTemplate, FilterTemplate, Template};
 
 /// What a record with `_sdc_deleted_at` does.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -49,8 +49,22 @@ impl Default for Operations {
     }
 }
 
+/// What becomes of a group that would be left without a member, which its class forbids (RFC 4519 section 3.5).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum EmptyGroup {
+    /// It is an error of the record.
+    #[default]
+    Fail,
+    /// The members it has stay.
+    KeepLast,
+    /// This entry becomes its member, until there is another.
+    Placeholder(String),
+    /// It goes, or is not made.
+    Delete,
+}
+
 /// A mapping rule.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Rule {
     /// The DN of a record's entry.
     pub dn_template: Option<DnTemplate>,
@@ -64,6 +78,12 @@ pub struct Rule {
     pub defaults: Vec<(String, Value)>,
     /// How an attribute's wanted values go together with those that are there; `force` where nothing is said.
     pub policies: Vec<(String, Policy)>,
+    /// What finds an entry, whatever it is called; `None`: its DN.
+    pub matching: Option<FilterTemplate>,
+    /// Whether the values of its old name leave an entry that is renamed.
+    pub delete_old_rdn: bool,
+    /// What becomes of a group that would be left without a member.
+    pub empty_group: EmptyGroup,
     /// What may be done.
     pub operations: Operations,
     /// What a deletion does.
@@ -72,7 +92,7 @@ pub struct Rule {
     pub password: Option<PasswordRule>,
     /// Whether accounts may be used.
     pub accounts: Option<AccountsRule>,
-    /// Where the stream's entries are, for ACTIVATE_VERSION: below this one.
+    /// Where the stream's entries are, for ACTIVATE_VERSION and `match`: below this one.
     pub scope_base: Option<String>,
     /// Which of those there they are.
     pub scope_filter: Option<String>,
@@ -80,6 +100,9 @@ pub struct Rule {
 
 const RULE_KEYS: &[&str] = &[
     "dn_template",
+    "match",
+    "delete_old_rdn",
+    "empty_group",
     "object_classes",
     "attribute_mapping",
     "values",
@@ -92,8 +115,28 @@ const RULE_KEYS: &[&str] = &[
     "scope_base",
     "scope_filter",
 ];
-/// Parts of a rule that belong to the contract but not to this version: refused, never ignored.
-const PLANNED_RULE_KEYS: &[&str] = &["match", "delete_old_rdn", "empty_group"];
+
+impl Default for Rule {
+    fn default() -> Self {
+        Self {
+            dn_template: None,
+            object_classes: Vec::new(),
+            attribute_mapping: None,
+            values: Vec::new(),
+            defaults: Vec::new(),
+            policies: Vec::new(),
+            matching: None,
+            delete_old_rdn: true,
+            empty_group: EmptyGroup::default(),
+            operations: Operations::default(),
+            on_delete: OnDelete::default(),
+            password: None,
+            accounts: None,
+            scope_base: None,
+            scope_filter: None,
+        }
+    }
+}
 
 impl Rule {
     /// Which entries in the scope are the stream's. Without a filter they are those that have the rule's classes: what
@@ -141,6 +184,10 @@ pub(crate) fn rule(
         defaults: Map<String, Value>,
         #[serde(default)]
         policies: Map<String, Value>,
+        #[serde(rename = "match")]
+        matching: Option<String>,
+        delete_old_rdn: Option<bool>,
+        empty_group: Option<String>,
         operations: Option<Value>,
         on_delete: Option<Value>,
         password: Option<Value>,
@@ -149,19 +196,30 @@ pub(crate) fn rule(
         scope_filter: Option<String>,
     }
     for key in value.as_object().into_iter().flat_map(Map::keys) {
-        if PLANNED_RULE_KEYS.contains(&key.as_str()) {
-            return Err(SettingsError::value(
-                format!("{path}.{key}"),
-                "this version cannot do that yet, and leaving it out silently could do harm",
-                "the setting to be removed",
-            ));
-        }
         if !RULE_KEYS.contains(&key.as_str()) {
             warnings.push(unknown_key(&format!("{path}."), key, RULE_KEYS.iter().copied()));
         }
     }
     let raw: Raw = typed(path, value)?;
     let dn_template = raw.dn_template.map(|text| dn_template(path, &text, default_base)).transpose()?;
+    let matching = raw.matching.map(|text| {
+        let expected = "a search filter with {placeholders}, for example (employeeNumber={employee_id})";
+        let at = format!("{path}.match");
+        let template =
+            FilterTemplate::parse(&text).map_err(|e| SettingsError::value(&at, e.to_string(), expected))?;
+        if template.names().next().is_none() {
+            return Err(SettingsError::value(
+                at,
+                "without a {placeholder}: every record would find the same entry",
+                expected,
+            ));
+        }
+        if !can_send_filter(&template.example()) {
+            return Err(SettingsError::value(at, "it cannot be sent to a server", expected));
+        }
+        Ok(template)
+    });
+    let matching = matching.transpose()?;
     let attribute_mapping = raw
         .attribute_mapping
         .map(|mapping| {
@@ -241,6 +299,9 @@ pub(crate) fn rule(
         values,
         defaults: raw.defaults.into_iter().collect(),
         policies,
+        matching,
+        delete_old_rdn: raw.delete_old_rdn.unwrap_or(true),
+        empty_group: raw.empty_group.map(|v| empty_group(path, v)).transpose()?.unwrap_or_default(),
         operations,
         scope_base: raw.scope_base,
         scope_filter: raw.scope_filter,
@@ -248,6 +309,21 @@ pub(crate) fn rule(
         accounts: raw.accounts.map(|v| AccountsRule::parse(path, v)).transpose()?,
         on_delete: raw.on_delete.map(|v| on_delete(path, v)).transpose()?.unwrap_or_default(),
     })
+}
+
+/// One of the forms of `empty_group`.
+fn empty_group(path: &str, value: String) -> Result<EmptyGroup, SettingsError> {
+    match value.as_str() {
+        "fail" => Ok(EmptyGroup::Fail),
+        "keep_last" => Ok(EmptyGroup::KeepLast),
+        "delete" => Ok(EmptyGroup::Delete),
+        dn if Dn::parse(dn).is_ok_and(|dn| !dn.is_empty()) => Ok(EmptyGroup::Placeholder(value)),
+        other => Err(SettingsError::value(
+            format!("{path}.empty_group"),
+            format!("got \"{other}\""),
+            "keep_last, delete, fail, or the DN of a placeholder, for example cn=nobody,dc=example,dc=com",
+        )),
+    }
 }
 
 /// One of the forms of `on_delete`.

@@ -22,7 +22,9 @@ pub struct Counts {
     pub added: u64,
     /// Entries modified.
     pub modified: u64,
-    /// Entries moved.
+    /// Entries renamed, and modified where they had to be.
+    pub renamed: u64,
+    /// Entries moved away in place of being deleted.
     pub moved: u64,
     /// Entries deleted.
     pub deleted: u64,
@@ -40,6 +42,7 @@ impl Counts {
             records: self.records + other.records,
             added: self.added + other.added,
             modified: self.modified + other.modified,
+            renamed: self.renamed + other.renamed,
             moved: self.moved + other.moved,
             deleted: self.deleted + other.deleted,
             unchanged: self.unchanged + other.unchanged,
@@ -51,8 +54,12 @@ impl Counts {
 
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Counts { added, modified, moved, deleted, unchanged, left_alone, rejected, records: _ } = self;
-        write!(f, "{added} added, {modified} modified, {deleted} deleted, {unchanged} unchanged")?;
+        let Counts { added, modified, renamed, moved, deleted, unchanged, left_alone, rejected, records: _ } =
+            self;
+        write!(
+            f,
+            "{added} added, {modified} modified, {renamed} renamed, {deleted} deleted, {unchanged} unchanged"
+        )?;
         if *moved > 0 {
             write!(f, ", {moved} moved")?;
         }

@@ -9,7 +9,8 @@ use singer_common::message::{Message, MessageError, RecordMessage, SchemaMessage
 use singer_common::reader::LineReader;
 use tokio::sync::mpsc;
 
-use super::{Kept, Load, LoadError, Work};
+use super::survey::Reading;
+use super::{InFile, Kept, Load, LoadError, Work};
 use crate::map::{Mapping, Task};
 use crate::order::Kind;
 use crate::rejects::{self, Origin, Reject};
@@ -24,6 +25,7 @@ pub(super) struct Stream {
     validator: Option<RecordValidator>,
     key_properties: Vec<String>,
     pub(super) origin: Arc<Origin>,
+    pub(super) reading: Reading,
 }
 
 impl<W: Write> Load<'_, W> {
@@ -52,7 +54,7 @@ impl<W: Write> Load<'_, W> {
         };
         let result = match message {
             Ok(Message::Schema(schema)) => self.schema(line, &schema),
-            Ok(Message::Record(record)) => self.record(line, record),
+            Ok(Message::Record(record)) => self.record(line, record, None),
             Ok(Message::State(state)) => {
                 self.ack.state(state);
                 Ok(())
@@ -61,12 +63,7 @@ impl<W: Write> Load<'_, W> {
                 self.activate(line, stream, version);
                 Ok(())
             }
-            Ok(Message::Batch { stream }) => Err(LoadError::Record {
-                line,
-                stream,
-                reason: "BATCH messages cannot be read by this version; let the tap send RECORD messages"
-                    .into(),
-            }),
+            Ok(Message::Batch(batch)) => self.open_batch(line, batch),
             Err(MessageError::UnknownType(kind)) if kind == rejects::KIND => Err(LoadError::Reject { line }),
             Err(error) => Err(LoadError::Message { line, error }),
         };
@@ -97,13 +94,21 @@ impl<W: Write> Load<'_, W> {
             tracing::warn!(stream = message.stream.as_str(), "{warning}");
         }
         let origin = Arc::new(Origin::new(message, mapping.secret_properties()));
-        let stream = Stream { mapping, validator, key_properties: message.key_properties.clone(), origin };
+        let key_properties = message.key_properties.clone();
+        let reading = Reading::default();
+        let stream = Stream { mapping, validator, key_properties, origin, reading };
         self.streams.insert(message.stream.clone(), stream);
         self.counts.entry(message.stream.clone()).or_default();
         Ok(())
     }
 
-    fn record(&mut self, line: u64, message: RecordMessage) -> Result<(), LoadError> {
+    /// Takes a record in: of a RECORD, or of the batch in hand.
+    pub(super) fn record(
+        &mut self,
+        line: u64,
+        message: RecordMessage,
+        in_file: Option<InFile>,
+    ) -> Result<(), LoadError> {
         let RecordMessage { stream: name, record, version } = message;
         let Some(stream) = self.streams.get(&name) else {
             let reason = "a RECORD came before the stream's SCHEMA".into();
@@ -111,7 +116,10 @@ impl<W: Write> Load<'_, W> {
         };
         let planned = self.plan(line, &name, stream, &record);
         let origin = stream.origin.clone();
-        let about = about(&stream.key_properties, &record);
+        let mut about = about(&stream.key_properties, &record);
+        if let Some(place) = &in_file {
+            about = format!("{about} ({place})");
+        }
         let number = self.ack.begin();
         let (task, key) = match planned {
             Ok(planned) => planned,
@@ -119,41 +127,54 @@ impl<W: Write> Load<'_, W> {
                 if self.config.process_activate_version {
                     self.versions.unknown_came(&name, version);
                 }
-                let reason = error.reason();
-                let reject =
-                    Reject { stream: &name, line, dn: None, answer: None, reason: &reason, record: &record };
-                self.reject(number, &reject, &origin, error);
+                let (reason, in_file) = (error.reason(), in_file.as_ref());
+                let reject = Reject {
+                    stream: &name,
+                    line,
+                    in_file,
+                    dn: None,
+                    answer: None,
+                    reason: &reason,
+                    record: &record,
+                };
+                self.reject(number, &reject, &origin, error.in_file(in_file));
                 return Ok(());
             }
         };
         self.counts.entry(name.clone()).or_default().records += 1;
-        let Some(key) = key else {
-            self.ack.done(number);
-            return Ok(());
+        let kind = match task {
+            Task::Nothing => {
+                self.ack.done(number);
+                return Ok(());
+            }
+            Task::Delete { .. } => Kind::Delete,
+            Task::Upsert { .. } => Kind::Upsert,
         };
         if let Task::Upsert { wanted, .. } = &task
             && !self.directory.takes_unknown_attributes()
         {
             self.unknown_classes.look(&name, wanted, self.directory.schema());
         }
-        let kind = if matches!(task, Task::Delete { .. }) { Kind::Delete } else { Kind::Upsert };
         if self.config.process_activate_version && kind == Kind::Upsert {
             self.versions.came(&name, version, &key);
         }
+        if kind == Kind::Upsert {
+            self.think_of_an_inventory(&name, &task, &key);
+        }
         let kept = self.rejects.is_some().then(|| Kept { record: Arc::new(record), origin });
-        let work = Work { number, line, stream: name, task, key: key.clone(), about, kept, answer: None };
-        self.order.submit(number, key, kind, work);
+        let work = Work { version, kept, in_file, ..Work::new(number, line, name, task, key, about) };
+        self.order.submit(number, work.claim(), kind, work);
         Ok(())
     }
 
-    /// What a record asks for, and the entry it is about.
+    /// What a record asks for, and the name of the entry it is about.
     fn plan(
         &self,
         line: u64,
         name: &str,
         stream: &Stream,
         record: &Value,
-    ) -> Result<(Task, Option<DnKey>), LoadError> {
+    ) -> Result<(Task, DnKey), LoadError> {
         let bad = |reason| LoadError::Record { line, stream: name.to_owned(), reason };
         if let Some(key) = stream.key_properties.iter().find(|k| record.get(k.as_str()).is_none()) {
             return Err(bad(format!("the record lacks its key property `{key}`")));
@@ -167,7 +188,7 @@ impl<W: Write> Load<'_, W> {
             error,
         })?;
         let key = task.dn().map(|dn| self.applier.key(dn)).transpose().map_err(|e| bad(e.to_string()))?;
-        Ok((task, key))
+        Ok((task, key.unwrap_or_default()))
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 use singer_common::dn::SuffixRewrite;
 use singer_common::entry::base_type;
+use singer_common::filter::Filter;
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
 use singer_common::settings::SettingsError;
@@ -127,6 +128,43 @@ pub(super) fn target(schema: &Schema, name: &str) -> Target {
     Target { description, kind, policy: Policy::default() }
 }
 
+/// A filter made of a record's texts, its values brought into their attributes' syntax: a UUID becomes Active Directory's
+/// octets, `true` TRUE.
+pub(super) fn asserted(filter: &str, schema: &Schema) -> Result<String, MapError> {
+    fn assert(filter: &mut Filter, schema: &Schema) -> Result<(), MapError> {
+        match filter {
+            Filter::And(all) | Filter::Or(all) => all.iter_mut().try_for_each(|f| assert(f, schema)),
+            Filter::Not(inner) => assert(inner, schema),
+            Filter::Equality { attribute, value } => {
+                let kind = ValueKind::of(schema, attribute);
+                // What is binary may be given in any way: it is taken as it stands.
+                if kind == ValueKind::Binary {
+                    return Ok(());
+                }
+                let Ok(text) = std::str::from_utf8(value) else { return Ok(()) };
+                match kind.parse_json(&Value::from(text)) {
+                    Ok(octets) => *value = octets.unwrap_or_default(),
+                    // A time may be written as LDAP has it.
+                    Err(_) if matches!(kind, ValueKind::GeneralizedTime | ValueKind::UtcTime) => {}
+                    Err(_) => {
+                        return Err(MapError::Value {
+                            property: "match".to_owned(),
+                            attribute: attribute.clone(),
+                            reason: expectation(kind).to_owned(),
+                        });
+                    }
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+    let mut parsed =
+        Filter::parse(filter).map_err(|e| MapError::Name(format!("match makes no search filter: {e}")))?;
+    assert(&mut parsed, schema)?;
+    Ok(parsed.to_string())
+}
+
 /// A keyword of a property, or of its items.
 fn keyword<'p>(property: &'p Value, name: &str) -> Option<&'p str> {
     property.get(name).or_else(|| property.get("items")?.get(name)).and_then(Value::as_str)
@@ -183,7 +221,14 @@ pub(super) fn pass_through(
         }
         let is_kept_uuid = config.preserve_uuid && property.eq_ignore_ascii_case(ENTRY_UUID);
         let target = match schema.attribute_type(property) {
-            Some(attribute) if attribute.no_user_modification && !is_kept_uuid => continue,
+            // Active Directory calls objectClass one that it keeps itself, and wants it in every entry that is added.
+            Some(attribute)
+                if attribute.no_user_modification
+                    && !is_kept_uuid
+                    && !schema.same_description(property, "objectClass") =>
+            {
+                continue;
+            }
             Some(_) => target(schema, property),
             None if takes_unknown && is_attribute_description(property) => Target {
                 description: property.clone(),

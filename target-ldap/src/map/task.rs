@@ -5,7 +5,7 @@ use std::sync::Arc;
 use singer_common::dn::DnKey;
 
 use crate::plan::{Wanted, WantedEntry};
-use crate::rule::Operations;
+use crate::rule::{EmptyGroup, Operations};
 use crate::template::RenderError;
 
 /// What a record asks for.
@@ -15,31 +15,58 @@ pub enum Task {
     Upsert {
         /// The entry.
         wanted: WantedEntry,
-        /// What may be done to have it.
-        operations: Operations,
+        /// The filter that finds it (RFC 4515), whatever it is called; `None`: it is found by its name.
+        filter: Option<String>,
+        /// How it is found and changed.
+        manner: Arc<Manner>,
     },
     /// The entry is not to be there.
     Delete {
-        /// Its name.
-        dn: String,
+        /// Its name, where the record says it.
+        dn: Option<String>,
+        /// As for an upsert.
+        filter: Option<String>,
         /// What is done about it.
         removal: Arc<Removal>,
-        /// Whether anything may be done.
-        allowed: bool,
+        /// How it is found, and whether anything may be done.
+        manner: Arc<Manner>,
     },
     /// Nothing.
     Nothing,
 }
 
 impl Task {
-    /// The entry it is about.
+    /// The name of the entry it is about, where the record says it.
     pub fn dn(&self) -> Option<&str> {
         match self {
             Task::Upsert { wanted, .. } => Some(&wanted.dn),
-            Task::Delete { dn, .. } => Some(dn),
+            Task::Delete { dn, .. } => dn.as_deref(),
             Task::Nothing => None,
         }
     }
+
+    /// The filter that finds the entry, where that is not its name's business.
+    pub fn filter(&self) -> Option<&str> {
+        match self {
+            Task::Upsert { filter, .. } | Task::Delete { filter, .. } => filter.as_deref(),
+            Task::Nothing => None,
+        }
+    }
+}
+
+/// How the entries of a rule are found and changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// What may be done.
+    pub operations: Operations,
+    /// Whether the values of its old name leave an entry that is renamed.
+    pub delete_old_rdn: bool,
+    /// What happens to a group that would lose its last member.
+    pub empty_group: EmptyGroup,
+    /// Where entries are looked for that are found by a filter; `None`: where the directory has its data.
+    pub base: Option<String>,
+    /// The attributes whose values in that filter are the record's: an entry without any of them is nobody's yet.
+    pub claims: Vec<String>,
 }
 
 /// What a deletion does to an entry, if it is there.
@@ -69,7 +96,7 @@ pub struct Extent {
     /// What a deletion does.
     pub removal: Arc<Removal>,
     /// Whether anything may be done.
-    pub allowed: bool,
+    pub manner: Arc<Manner>,
 }
 
 /// Why a record makes no entry. Never shows a value.

@@ -2,12 +2,13 @@
 
 use singer_common::change::{Change, Modification, ModificationKind};
 use singer_common::directory::ldap::{PASSWORD_MODIFY, result_code};
-use singer_common::directory::{Directory, DirectoryError, Paging, Scope, SearchRequest};
+use singer_common::directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, WriteControl};
 use singer_common::entry::{Attribute, Entry};
 use singer_common::secret::Secret;
 
-use super::{Applier, Effect};
+use super::Applier;
 use crate::accounts::{Lock, PWD_LAST_SET, pwd_last_set};
+use crate::assertion::unchanged;
 use crate::password::{Mode, NewPassword, When};
 use crate::plan::WantedEntry;
 
@@ -144,16 +145,25 @@ impl Applier {
         Ok(Planned { changes, exop, last })
     }
 
-    /// Ends a modification.
-    pub(super) async fn finish(
+    /// Makes the modifications.
+    pub(super) async fn modify(
         &self,
-        wanted: &WantedEntry,
-        changes: Vec<Modification>,
-    ) -> Result<Effect, DirectoryError> {
+        dn: &str,
+        planned: Planned,
+        read: &Entry,
+    ) -> Result<(), DirectoryError> {
+        let Planned { changes, last, .. } = planned;
+        let dn = || dn.to_owned();
         if !changes.is_empty() {
-            self.directory.apply(&Change::Modify { dn: wanted.dn.clone(), changes }).await?;
+            let schema = self.directory.schema();
+            let condition = self.assert_unchanged.then(|| unchanged(&changes, read, schema)).flatten();
+            let controls: Vec<WriteControl> = condition.into_iter().collect();
+            self.directory.apply_with(&Change::Modify { dn: dn(), changes }, &controls).await?;
         }
-        Ok(Effect::Modified)
+        if !last.is_empty() {
+            self.directory.apply(&Change::Modify { dn: dn(), changes: last }).await?;
+        }
+        Ok(())
     }
 
     /// Whether an entry that is there is to be given the password.

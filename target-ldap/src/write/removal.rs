@@ -7,9 +7,9 @@ use singer_common::directory::ldap::result_code;
 use singer_common::directory::{DirectoryError, Scope, SearchRequest};
 use singer_common::dn::{DnError, DnKey, split};
 
-use super::{ATTEMPTS, Applier, Effect};
+use super::{ATTEMPTS, Applier, Circumstances, Effect};
 use crate::login::Login;
-use crate::map::Removal;
+use crate::map::{Manner, Removal};
 use crate::plan::{Wanted, WantedEntry};
 use crate::rejects::Answer;
 use crate::rule::Operations;
@@ -44,7 +44,9 @@ impl Applier {
         let login = Login::default();
         let wanted = WantedEntry { dn: dn.to_owned(), attributes: attributes.to_vec(), login };
         let operations = Operations { create: false, ..Operations::default() };
-        match self.upsert(&wanted, operations).await? {
+        let manner = Manner { operations, ..Manner::default() };
+        let now = Circumstances { is_last_try: true, ..Circumstances::default() };
+        match Box::pin(self.upsert(&wanted, None, &manner, &now)).await?.effect {
             Effect::LeftAlone => Ok(Effect::Unchanged),
             effect => Ok(effect),
         }

@@ -1,8 +1,12 @@
-//! A directory server, over the ldap3 crate.
+//! A directory server: writes, small reads and extended operations over the ldap3 crate, long answers over connections of
+//! our own.
 
 use std::collections::HashSet;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, PoisonError, RwLock};
+
+use self::connect::Link;
+use self::pool::Pool;
 
 use ldap3::controls::{Assertion, ManageDsaIt, RawControl, RelaxRules};
 use ldap3::exop::PasswordModify;
@@ -10,7 +14,7 @@ use ldap3::{Ldap, LdapError, LdapResult, Mod};
 
 use super::config::{DirectoryConfig, Referrals, ServerUrl};
 use super::error::DirectoryError;
-use super::root_dse::RootDse;
+use super::root_dse::{RootDse, Vendor};
 use super::{Scope, SearchItem, SearchRequest, WriteControl};
 use crate::change::{Change, ModificationKind};
 use crate::entry::Entry;
@@ -21,12 +25,14 @@ pub mod change_notices;
 mod connect;
 pub mod content_sync;
 pub mod controls;
+mod pool;
 pub mod result_code;
 mod search;
 mod tls;
 mod wire;
 
 pub use search::LdapSearch;
+pub use wire::WireEntry;
 
 /// OID of the ManageDsaIT control (RFC 3296): referral entries are entries like others.
 const MANAGE_DSA_IT: &str = "2.16.840.1.113730.3.4.2";
@@ -35,6 +41,9 @@ const MANAGE_DSA_IT: &str = "2.16.840.1.113730.3.4.2";
 /// without them.
 const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
 
+/// OID of LDAP_SERVER_PERMISSIVE_MODIFY ([MS-ADTS] 3.1.1.3.4.1.8): a value that is to be added may be there, and one that is
+/// to be deleted may be gone.
+const PERMISSIVE_MODIFY: &str = "1.2.840.113556.1.4.1413";
 /// OID of LDAP_SERVER_TREE_DELETE ([MS-ADTS] 3.1.1.3.4.1.15; draft-armijo-ldap-treedelete): a deletion takes what lies below
 /// with it.
 const TREE_DELETE: &str = "1.2.840.113556.1.4.805";
@@ -49,6 +58,13 @@ pub fn can_send_filter(filter: &str) -> bool {
 
 /// The name of the operation in messages.
 pub const PASSWORD_MODIFY: &str = "password modify";
+
+/// Whether a change is a modify that may pass over values that are there or gone already. Of `userAccountControl` the old value
+/// is deleted to be sure that it is still there: its other bits are somebody else's.
+fn is_unconditional(change: &Change) -> bool {
+    let Change::Modify { changes, .. } = change else { return false };
+    !changes.iter().any(|m| m.description.eq_ignore_ascii_case("userAccountControl"))
+}
 
 /// A control as the ldap3 crate sends it.
 fn critical(control: &WriteControl, dn: &str) -> Result<RawControl, DirectoryError> {
@@ -75,7 +91,9 @@ pub struct LdapDirectory {
 
 struct Shared {
     /// Replaced when the connection was lost and opened anew.
-    ldap: RwLock<Ldap>,
+    link: RwLock<Link>,
+    /// Connections for streamed searches.
+    pool: Pool,
     config: DirectoryConfig,
     location: String,
     root_dse: RootDse,
@@ -93,10 +111,11 @@ impl std::fmt::Debug for LdapDirectory {
 impl LdapDirectory {
     /// Connects, binds, and reads root DSE and subschema.
     pub async fn open(config: &DirectoryConfig) -> Result<Self, DirectoryError> {
-        let (ldap, location) = connect::connect(config).await?;
+        let (link, location) = connect::connect(config).await?;
         let bare = |root_dse, schema| Self {
             shared: Arc::new(Shared {
-                ldap: RwLock::new(ldap.clone()),
+                link: RwLock::new(link.clone()),
+                pool: Pool::default(),
                 config: config.clone(),
                 location: location.clone(),
                 root_dse,
@@ -124,8 +143,9 @@ impl LdapDirectory {
     pub async fn reconnect(&self) -> Result<(), DirectoryError> {
         let server = self.server()?;
         let config = DirectoryConfig { servers: vec![server], retry_attempts: 0, ..self.config().clone() };
-        let (ldap, _) = connect::connect(&config).await?;
-        *self.shared.ldap.write().unwrap_or_else(PoisonError::into_inner) = ldap;
+        let (link, _) = connect::connect(&config).await?;
+        *self.shared.link.write().unwrap_or_else(PoisonError::into_inner) = link;
+        self.pool().clear();
         Ok(())
     }
 
@@ -139,7 +159,15 @@ impl LdapDirectory {
 
     /// Opens a connection of our own to the server in use.
     async fn open_connection(&self) -> Result<wire::Connection, DirectoryError> {
-        wire::Connection::open(self.config(), &self.server()?).await
+        wire::Connection::open(self.config(), &self.server()?, self.link().address).await
+    }
+
+    fn link(&self) -> Link {
+        self.shared.link.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn pool(&self) -> &Pool {
+        &self.shared.pool
     }
 
     async fn load_schema(&self, root_dse: &RootDse) -> Result<Arc<Schema>, DirectoryError> {
@@ -198,23 +226,29 @@ impl LdapDirectory {
         self.config().referrals == Referrals::Ignore && self.root_dse().supports_control(DOMAIN_SCOPE)
     }
 
+    /// Whether values that came or went since they were read are no error. Asked for on Active Directory alone, where to
+    /// read a list of thousands anew takes many requests. OpenLDAP offers it, too; there the refusal is worth more, for the
+    /// entry is read again with all that changed. (Samba heeds it, but not for linked attributes such as `member`.)
+    fn is_permissive(&self) -> bool {
+        self.root_dse().vendor == Vendor::ActiveDirectory
+            && self.root_dse().supports_control(PERMISSIVE_MODIFY)
+    }
+
     /// A handle for one operation, with the operation's timeout set.
     fn handle(&self) -> Ldap {
-        let mut ldap = self.shared.ldap.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut ldap = self.link().ldap;
         ldap.with_timeout(self.config().operation_timeout);
         ldap
     }
 
-    /// Begins a search.
-    #[allow(clippy::unused_async, reason = "the interface is async: a bulk reader will connect here")]
-    pub async fn search(&self, request: SearchRequest) -> Result<LdapSearch, DirectoryError> {
-        Ok(LdapSearch::new(self.clone(), request))
+    /// Begins a search. Nothing is sent before somebody asks for an answer.
+    pub fn search(&self, request: SearchRequest) -> LdapSearch {
+        LdapSearch::new(self.clone(), request)
     }
 
     /// Reads one entry; `None` when there is none of that name.
     pub async fn read(&self, dn: &str, attributes: &[&str]) -> Result<Option<Entry>, DirectoryError> {
-        let mut search =
-            self.search(SearchRequest::new(dn, Scope::Base, "(objectClass=*)", attributes)).await?;
+        let mut search = self.search(SearchRequest::new(dn, Scope::Base, "(objectClass=*)", attributes));
         let mut found = None;
         loop {
             match search.next().await {
@@ -236,6 +270,9 @@ impl LdapDirectory {
         }
         for control in controls {
             raw.push(critical(control, change.dn())?);
+        }
+        if is_unconditional(change) && self.is_permissive() {
+            raw.push(RawControl { ctype: PERMISSIVE_MODIFY.to_owned(), crit: false, val: None });
         }
         if !raw.is_empty() {
             ldap.with_controls(raw);
@@ -322,6 +359,7 @@ impl LdapDirectory {
 
     /// Unbinds.
     pub async fn close(self) {
+        self.pool().close().await;
         // The server closes the connection: whether it still could say so does not matter.
         let _ = self.handle().unbind().await;
     }
