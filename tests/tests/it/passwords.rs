@@ -98,7 +98,7 @@ fn a_password_hashed_here_is_the_one_to_log_in_with() {
 
         // force: the same is not written again; another one is.
         let force = config(&slapd, &mode(name, "force"));
-        run(&force, &with_password(&first)).says("0 modified, 0 deleted, 1 unchanged");
+        run(&force, &with_password(&first)).says("0 modified, 0 renamed, 0 deleted, 1 unchanged");
         assert_untouched(&slapd, &before);
         run(&force, &with_password(&second)).says("1 modified");
         assert_eq!(stored(&slapd, &id).len(), 1);
@@ -221,7 +221,7 @@ fn keep_sets_what_is_not_there_and_does_not_guess() {
         slapd.ldapadd(entry("with", "userPassword: their-own-one\n") + &entry("without", "title: x\n"));
         let keep = config(&slapd, &mode(name, "keep"));
         let records = ["with", "without"].map(|id| record(id, &json!({"pw": "from-the-record"})));
-        run(&keep, &records).says("1 modified, 0 deleted, 1 unchanged");
+        run(&keep, &records).says("1 modified, 0 renamed, 0 deleted, 1 unchanged");
         assert!(binds(&slapd, &dn("with"), "their-own-one"));
         assert!(binds(&slapd, &dn("without"), "from-the-record"), "{name}");
         let before = slapd.change_marks();
