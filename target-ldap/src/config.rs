@@ -12,6 +12,7 @@ use singer_common::schema::Schema;
 use singer_common::settings::{SettingsError, typed};
 
 use crate::guard::{Guards, Limit};
+use crate::requirements::check_transport;
 use crate::rule::{Rule, rule};
 
 /// What a bad record does.
@@ -61,6 +62,10 @@ pub struct TargetConfig {
     pub undo_file: Option<PathBuf>,
     /// What the run may do at most.
     pub guards: Guards,
+    /// Whether a modify is made only of what is as it was read.
+    pub assert_unchanged: bool,
+    /// Whether new entries are given the entryUUID of their records.
+    pub preserve_uuid: bool,
 }
 
 impl TargetConfig {
@@ -94,6 +99,8 @@ impl TargetConfig {
             undo_file: Option<PathBuf>,
             max_deletes: Option<Value>,
             max_changes: Option<Value>,
+            assert_unchanged: bool,
+            preserve_uuid: bool,
         }
         let export =
             values.get("ldif_export_path").and_then(Value::as_str).map(PathBuf::from).map(ServerUrl::Ldif);
@@ -160,7 +167,7 @@ impl TargetConfig {
             ));
         }
         check_scopes(&rules)?;
-        Ok(TargetConfig {
+        let config = TargetConfig {
             directory,
             default_base_dn: raw.default_base_dn,
             rules,
@@ -178,7 +185,11 @@ impl TargetConfig {
                 max_deletes: raw.max_deletes.map(|v| Limit::parse("max_deletes", &v)).transpose()?,
                 max_changes: raw.max_changes.map(|v| Limit::parse("max_changes", &v)).transpose()?,
             },
-        })
+            assert_unchanged: raw.assert_unchanged,
+            preserve_uuid: raw.preserve_uuid,
+        };
+        check_transport(&config)?;
+        Ok(config)
     }
 
     /// The rule of a stream: its own, or `*`.

@@ -13,6 +13,7 @@ use singer_common::entry::{Attribute, Entry, base_type};
 use singer_common::filter::Filter;
 use singer_common::schema::Schema;
 
+use crate::login::Login;
 use crate::plan::{Policy, Wanted, WantedEntry};
 
 /// Entries read for one record that was looked up by itself, before an inventory is taken for too large for now: reading
@@ -203,7 +204,7 @@ fn equalities(filter: &Filter) -> Box<dyn Iterator<Item = (&str, &[u8])> + '_> {
 fn classes_stay(wanted: &Wanted, there: &BTreeSet<Vec<u8>>, schema: &Schema) -> bool {
     let values = there.iter().cloned().collect();
     let current = Entry { dn: String::new(), attributes: vec![Attribute::new("objectClass", values)] };
-    let entry = WantedEntry { dn: String::new(), attributes: vec![wanted.clone()] };
+    let entry = WantedEntry { dn: String::new(), attributes: vec![wanted.clone()], login: Login::default() };
     entry.changes(&current, schema).is_empty()
 }
 
@@ -302,6 +303,7 @@ mod tests {
             let wanted = WantedEntry {
                 dn: "cn=x".into(),
                 attributes: vec![Wanted { description: name.into(), values: once(&want), policy }],
+                login: Login::default(),
             };
             let inventory = Inventory::new(vec![name.to_owned()], None);
             prop_assert!(inventory.insert(&entry, schema));
@@ -324,7 +326,7 @@ mod tests {
             assert!(inventory.insert(&Entry { dn: dn.into(), attributes: vec![attribute] }, schema));
         };
         let is = |dn: &str, number: &str| {
-            let wanted = WantedEntry { dn: dn.into(), attributes: vec![] };
+            let wanted = WantedEntry { dn: dn.into(), attributes: vec![], login: Login::default() };
             let filter = format!("(&(objectClass=person)(employeeType={number}))");
             inventory.is_unchanged(&wanted, &DnKey::parse(dn, schema).unwrap(), Some(&filter), schema)
         };

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use crate::ack::Ack;
 use crate::config::{OnError, TargetConfig};
 use crate::destination::{ABOUT, Destination};
+use crate::differences::UnknownClasses;
 use crate::map::{Manner, Task};
 use crate::order::{Claim, Order};
 use crate::rejects::{Answer, Origin, RejectFile};
@@ -167,6 +168,7 @@ pub struct Load<'a, W: Write> {
     survey: Option<Survey>,
     /// What an activation found gone, before it is taken up.
     gone: VecDeque<Gone>,
+    unknown_classes: UnknownClasses,
     /// The batch whose records come before the next line.
     batch: Option<Batch>,
 }
@@ -182,7 +184,8 @@ impl<'a, W: Write> Load<'a, W> {
         rejects: Option<RejectFile>,
         retry_rejects: bool,
     ) -> Self {
-        let applier = Applier::new(destination.clone(), config.create_parents);
+        let applier =
+            Applier::new(destination.clone(), config.create_parents).asserting(config.assert_unchanged);
         let directory = Directory::clone(destination);
         Self {
             config,
@@ -210,6 +213,7 @@ impl<'a, W: Write> Load<'a, W> {
             activation: None,
             survey: None,
             gone: VecDeque::new(),
+            unknown_classes: UnknownClasses::default(),
             batch: None,
         }
     }
@@ -223,6 +227,9 @@ impl<'a, W: Write> Load<'a, W> {
         for (stream, counts) in &self.counts {
             metrics.record_count(stream, counts.records);
             tracing::info!(stream = stream.as_str(), "{stream}{planned}: {counts}");
+        }
+        for (stream, text) in self.unknown_classes.report() {
+            tracing::warn!(stream, "{text}");
         }
         metrics.job_duration(started.elapsed(), matches!(result, Ok(None)));
         match &self.config.on_error {

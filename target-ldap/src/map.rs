@@ -19,16 +19,21 @@ use crate::template::FilterTemplate;
 
 mod attributes;
 mod column;
+mod login;
 mod naming;
 mod task;
 
 use attributes::Attributes;
 use column::{
     Column, Encoding, Target, asserted, display_texts, encoding, is_password, pass_through, rewritten,
-    set_on_delete, target,
+    set_on_delete, target, unknown_to_schema,
 };
+use login::LoginPlan;
 use naming::{Naming, naming};
 pub use task::{Extent, Manner, MapError, Removal, Task};
+
+/// What names an entry for ever (RFC 4530).
+pub(crate) const ENTRY_UUID: &str = "entryUUID";
 
 /// The property that marks a record as a deletion.
 const DELETED_AT: &str = "_sdc_deleted_at";
@@ -53,6 +58,7 @@ pub struct Mapping {
     removal: Arc<Removal>,
     extent: Option<Extent>,
     rewrites: Vec<SuffixRewrite>,
+    login: LoginPlan,
 }
 
 impl Mapping {
@@ -89,12 +95,17 @@ impl Mapping {
                     attributes: names.iter().map(|n| target(schema, n)).collect(),
                 })
                 .collect(),
-            None => pass_through(properties, stream, &rule, schema, takes_unknown, warnings),
+            None => pass_through(properties, stream, &rule, config, schema, takes_unknown, warnings),
         };
         let mut values: Vec<Target> = rule.values.iter().map(|(name, _)| target(schema, name)).collect();
         for target in columns.iter_mut().flat_map(|c| &mut c.attributes).chain(&mut values) {
             target.policy = rule.policy(&target.description, schema).unwrap_or_default();
+            // An entry has it for life.
+            if config.preserve_uuid && target.description.eq_ignore_ascii_case(ENTRY_UUID) {
+                target.policy = Policy::CreateOnly;
+            }
         }
+        warnings.extend(unknown_to_schema(stream, &rule, schema, takes_unknown));
         for (name, _) in &rule.policies {
             let same = |description: &str| schema.same_description(description, name);
             let targets = columns.iter().flat_map(|c| &c.attributes).chain(&values);
@@ -126,6 +137,10 @@ impl Mapping {
             };
             defaults.push(Wanted { description: target.description, values, policy });
         }
+        let written =
+            columns.iter().flat_map(|c| &c.attributes).chain(&values).map(|t| t.description.as_str());
+        let defaulted = defaults.iter().map(|d: &Wanted| d.description.as_str());
+        let login = LoginPlan::new(stream, &rule, properties, written.chain(defaulted))?;
         let removal = match &rule.on_delete {
             OnDelete::Delete => Removal::Delete,
             OnDelete::Tree => Removal::Tree,
@@ -154,7 +169,7 @@ impl Mapping {
             let (base, filter) = (base.clone(), rule.scope_filter());
             Extent { base, filter, others, removal: removal.clone(), manner: manner.clone() }
         });
-        Ok(Mapping { naming, columns, rule, values, defaults, manner, removal, extent, rewrites })
+        Ok(Mapping { naming, columns, rule, values, defaults, manner, removal, extent, rewrites, login })
     }
 
     /// Where the stream's entries are; `None` where nobody said so.
@@ -194,6 +209,7 @@ impl Mapping {
             names.extend(self.columns.iter().filter(becomes).map(|c| c.property.clone()));
             names.insert(name.to_owned());
         }
+        names.extend(self.rule.password.as_ref().map(|p| p.from.clone()));
         names
     }
 
@@ -284,7 +300,8 @@ impl Mapping {
             }
             attributes.contain(&ava.attribute, ava.value);
         }
-        let wanted = WantedEntry { dn, attributes: attributes.into_list() };
+        let login = self.login.of(&self.rule, record)?;
+        let wanted = WantedEntry { dn, attributes: attributes.into_list(), login };
         Ok(Task::Upsert { wanted, filter, manner: self.manner.clone() })
     }
 

@@ -6,6 +6,8 @@ use singer_common::dn::Dn;
 use singer_common::filter::{self, Filter};
 use singer_common::settings::{SettingsError, typed, unknown_key};
 
+use crate::accounts::AccountsRule;
+use crate::password::PasswordRule;
 use crate::plan::Policy;
 use crate::template::{DnTemplate, FilterTemplate, Template};
 
@@ -85,6 +87,10 @@ pub struct Rule {
     pub operations: Operations,
     /// What a deletion does.
     pub on_delete: OnDelete,
+    /// Where a password comes from, and how it is set.
+    pub password: Option<PasswordRule>,
+    /// Whether accounts may be used.
+    pub accounts: Option<AccountsRule>,
     /// Where the stream's entries are, for ACTIVATE_VERSION and `match`: below this one.
     pub scope_base: Option<String>,
     /// Which of those there they are.
@@ -103,11 +109,11 @@ const RULE_KEYS: &[&str] = &[
     "policies",
     "operations",
     "on_delete",
+    "password",
+    "accounts",
     "scope_base",
     "scope_filter",
 ];
-/// Parts of a rule that belong to the contract but not to this version: refused, never ignored.
-const PLANNED_RULE_KEYS: &[&str] = &["password"];
 
 impl Default for Rule {
     fn default() -> Self {
@@ -123,6 +129,8 @@ impl Default for Rule {
             empty_group: EmptyGroup::default(),
             operations: Operations::default(),
             on_delete: OnDelete::default(),
+            password: None,
+            accounts: None,
             scope_base: None,
             scope_filter: None,
         }
@@ -181,17 +189,12 @@ pub(crate) fn rule(
         empty_group: Option<String>,
         operations: Option<Value>,
         on_delete: Option<Value>,
+        password: Option<Value>,
+        accounts: Option<Value>,
         scope_base: Option<String>,
         scope_filter: Option<String>,
     }
     for key in value.as_object().into_iter().flat_map(Map::keys) {
-        if PLANNED_RULE_KEYS.contains(&key.as_str()) {
-            return Err(SettingsError::value(
-                format!("{path}.{key}"),
-                "this version cannot do that yet, and leaving it out silently could do harm",
-                "the setting to be removed",
-            ));
-        }
         if !RULE_KEYS.contains(&key.as_str()) {
             warnings.push(unknown_key(&format!("{path}."), key, RULE_KEYS.iter().copied()));
         }
@@ -295,6 +298,8 @@ pub(crate) fn rule(
         operations,
         scope_base: raw.scope_base,
         scope_filter: raw.scope_filter,
+        password: raw.password.map(|v| PasswordRule::parse(path, v)).transpose()?,
+        accounts: raw.accounts.map(|v| AccountsRule::parse(path, v)).transpose()?,
         on_delete: raw.on_delete.map(|v| on_delete(path, v)).transpose()?.unwrap_or_default(),
     })
 }

@@ -90,6 +90,18 @@ const OWN: &[Setting] = &[
         "The most changes a run may make, of any kind; otherwise as `max_deletes`.",
     ),
     Setting::new(
+        "assert_unchanged",
+        Kind::Boolean,
+        "Make a change to an entry only if what it changes is as it was read (assertion control, RFC 4528): else the entry is read and compared again. A server without the control is refused.",
+    )
+    .or("false"),
+    Setting::new(
+        "preserve_uuid",
+        Kind::Boolean,
+        "Give new entries the `entryUUID` of their records, for mirrors (relax rules control: OpenLDAP, for who has the right to `manage`; and LDIF files). Other servers are refused.",
+    )
+    .or("false"),
+    Setting::new(
         "ldif_format",
         Kind::Choice(&["content", "changes"]),
         "What a `ldif:` destination holds: the entries, or the change records that lead to them.",

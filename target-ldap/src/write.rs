@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use singer_common::change::Change;
 use singer_common::directory::ldap::result_code;
-use singer_common::directory::{DirectoryError, Scope, SearchRequest, Vendor};
+use singer_common::directory::{DirectoryError, Scope, SearchRequest, Vendor, WriteControl};
 use singer_common::dn::{Dn, DnKey, split};
 use singer_common::entry::{Attribute, Entry, base_type};
 use singer_common::schema::Schema;
@@ -13,12 +13,13 @@ use singer_common::schema::syntax::ValueKind;
 
 use crate::destination::Destination;
 use crate::inventory::{Inventories, Inventory};
-use crate::map::{Manner, Task};
+use crate::map::{ENTRY_UUID, Manner, Task};
 use crate::plan::{Policy, Wanted, WantedEntry};
 use crate::rejects::Answer;
 
 mod find;
 mod groups;
+mod login;
 mod references;
 mod removal;
 mod rename;
@@ -103,6 +104,8 @@ pub struct Applier {
     trees: Arc<tokio::sync::Mutex<()>>,
     present: Arc<Present>,
     inventories: Inventories,
+    /// Whether a modify is made only of what is as it was read.
+    assert_unchanged: bool,
 }
 
 /// How often an entry that appears or disappears between reading and writing is read again.
@@ -112,7 +115,14 @@ impl Applier {
     /// An applier to a directory.
     pub fn new(directory: Destination, create_parents: bool) -> Self {
         let (parents, trees, present) = (Arc::default(), Arc::default(), Arc::default());
-        Self { directory, create_parents, parents, trees, present, inventories: Inventories::default() }
+        let inventories = Inventories::default();
+        Self { directory, create_parents, parents, trees, present, inventories, assert_unchanged: false }
+    }
+
+    /// Modifies an entry only where what it changes is as it was read.
+    #[must_use]
+    pub fn asserting(self, assert_unchanged: bool) -> Self {
+        Self { assert_unchanged, ..self }
     }
 
     /// Carries one task out.
@@ -148,6 +158,7 @@ impl Applier {
                 let key = self.key(&wanted.dn).unwrap_or_default();
                 let filter = filter.as_deref();
                 if let Some(inventory) = &now.inventory
+                    && wanted.login.is_for_new_entries_only()
                     && inventory.is_unchanged(wanted, &key, filter, self.directory.schema())
                 {
                     self.present.is_there(&key);
@@ -155,7 +166,8 @@ impl Applier {
                 }
                 // Before it is: what a change whose answer is lost did is not known.
                 self.inventories.forget(&key, false);
-                let outcome = self.upsert(wanted, filter, manner, now).await?;
+                let outcome =
+                    self.upsert(wanted, filter, manner, now).await.map_err(|e| wanted.login.scrub(e))?;
                 if matches!(
                     outcome.effect,
                     Effect::Added | Effect::Modified | Effect::Renamed | Effect::Unchanged
@@ -176,9 +188,10 @@ impl Applier {
     ) -> Result<Outcome, DirectoryError> {
         let schema = self.directory.schema();
         let operations = manner.operations;
-        let names = names_to_read(wanted, schema);
+        let names = names_to_read(wanted, &self.login_names(wanted), schema);
         let mut renamed = false;
         let mut attempt = 1;
+        let mut password_is_set = false;
         loop {
             let place = if let Some(filter) = filter {
                 self.locate(Some(&wanted.dn), filter, manner, now, &names).await?
@@ -256,15 +269,25 @@ impl Applier {
                     Err(e) => return Err(e),
                 }
             };
-            let changes = wanted.changes(&current, schema);
-            let done = if renamed { Effect::Renamed } else { Effect::Unchanged };
-            if changes.is_empty() {
+            let mut planned = self.planned(&wanted, &current).await?;
+            planned.exop = planned.exop.filter(|_| !password_is_set);
+            let done = match (renamed, password_is_set) {
+                (true, _) => Effect::Renamed,
+                (false, true) => Effect::Modified,
+                (false, false) => Effect::Unchanged,
+            };
+            if planned.is_empty() {
                 return Ok(Outcome { effect: done, held });
             }
             if !operations.update {
                 return Ok(if renamed { done } else { Effect::LeftAlone }.into());
             }
-            match self.directory.apply(&Change::Modify { dn: dn.clone(), changes }).await {
+            // Ahead of the other changes: they tell that the entry is no longer as it was added.
+            if let Some(password) = &planned.exop {
+                self.directory.set_password(dn, password, true).await?;
+                password_is_set = true;
+            }
+            match self.modify(dn, planned, &current).await {
                 Ok(()) => {
                     let effect = if renamed { Effect::Renamed } else { Effect::Modified };
                     return Ok(Outcome { effect, held });
@@ -282,18 +305,25 @@ impl Applier {
     }
 
     async fn add(&self, wanted: &WantedEntry) -> Result<Effect, DirectoryError> {
-        let change = Change::Add(wanted.to_entry());
-        match self.directory.apply(&change).await {
-            Ok(()) => Ok(Effect::Added),
+        let entry = self.new_entry(wanted).await?;
+        // Only `preserve_uuid` makes it so.
+        let has_uuid =
+            |a: &Wanted| a.policy == Policy::CreateOnly && a.description.eq_ignore_ascii_case(ENTRY_UUID);
+        let controls: &[WriteControl] =
+            if wanted.attributes.iter().any(has_uuid) { &[WriteControl::RelaxRules] } else { &[] };
+        let change = Change::Add(entry);
+        match self.directory.apply_with(&change, controls).await {
+            Ok(()) => {}
             Err(e) if e.is_no_such_object() => {
-                if self.create_parents(&wanted.dn).await? {
-                    self.directory.apply(&change).await.map(|()| Effect::Added)
-                } else {
-                    Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()))
+                if !self.create_parents(&wanted.dn).await? {
+                    return Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()));
                 }
+                self.directory.apply_with(&change, controls).await?;
             }
-            Err(e) => Err(e),
+            Err(e) => return Err(e),
         }
+        self.after_add(wanted).await?;
+        Ok(Effect::Added)
     }
 
     /// Makes the missing entries above one. `false` when one of them cannot be made from its name alone.
@@ -405,7 +435,8 @@ fn is_overtaken(code: u32, vendor: Vendor) -> bool {
     match code {
         result_code::NO_SUCH_ATTRIBUTE
         | result_code::ATTRIBUTE_OR_VALUE_EXISTS
-        | result_code::NO_SUCH_OBJECT => true,
+        | result_code::NO_SUCH_OBJECT
+        | result_code::ASSERTION_FAILED => true,
         // Of linked attributes, `member` above all, Active Directory says it so ([MS-ADTS] 3.1.1.5.3.2); Samba does even where
         // it is asked to let such values pass (permissive modify).
         result_code::ENTRY_ALREADY_EXISTS | result_code::UNWILLING_TO_PERFORM => {
@@ -416,8 +447,8 @@ fn is_overtaken(code: u32, vendor: Vendor) -> bool {
 }
 
 /// The attributes to read for a comparison.
-fn names_to_read(wanted: &WantedEntry, schema: &Schema) -> Vec<String> {
-    let mut names: Vec<String> = Vec::with_capacity(wanted.attributes.len());
+fn names_to_read(wanted: &WantedEntry, more: &[&str], schema: &Schema) -> Vec<String> {
+    let mut names: Vec<String> = more.iter().map(|n| (*n).to_owned()).collect();
     for attribute in wanted.attributes.iter().filter(|a| a.policy != Policy::CreateOnly) {
         let description = attribute.description.as_str();
         // `;binary` has to be asked for (RFC 4522); other options come with their type.

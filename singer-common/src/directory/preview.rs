@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::ldif::LdifDirectory;
-use super::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, SearchStream};
-use crate::change::Change;
+use super::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, SearchStream, WriteControl};
+use crate::change::{Change, Modification, ModificationKind};
 use crate::dn::{DnKey, split};
 use crate::entry::Entry;
 use crate::schema::Schema;
+use crate::secret::Secret;
 
 /// What an entry is asked for when it is taken into memory.
 const WHOLE: &[&str] = &["*"];
@@ -101,8 +102,15 @@ impl PreviewDirectory {
         Ok(SearchStream::Preview(Box::new(search)))
     }
 
-    /// Carries out one change, in memory.
-    pub async fn apply(&self, change: &Change) -> Result<(), DirectoryError> {
+    /// An entry gets a password, in memory: the clear text, which nothing shows.
+    pub async fn set_password(&self, dn: &str, password: &Secret) -> Result<(), DirectoryError> {
+        let values = vec![password.reveal().as_bytes().to_vec()];
+        let changes = vec![Modification::new(ModificationKind::Replace, "userPassword", values)];
+        self.apply_with(&Change::Modify { dn: dn.to_owned(), changes }, &[]).await
+    }
+
+    /// Carries out one change under controls, in memory.
+    pub async fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         let dn = change.dn();
         self.take_in(dn).await?;
         match change {
@@ -122,7 +130,7 @@ impl PreviewDirectory {
                 return self.know_below(&destination);
             }
         }
-        self.changed.apply(change)
+        self.changed.apply_with(change, controls)
     }
 
     /// Takes an entry into memory, or that it is not there.
@@ -246,7 +254,6 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
-    use crate::change::{Modification, ModificationKind};
     use crate::directory::Access;
     use crate::entry::Attribute;
 

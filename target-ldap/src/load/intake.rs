@@ -150,6 +150,11 @@ impl<W: Write> Load<'_, W> {
             Task::Delete { .. } => Kind::Delete,
             Task::Upsert { .. } => Kind::Upsert,
         };
+        if let Task::Upsert { wanted, .. } = &task
+            && !self.directory.takes_unknown_attributes()
+        {
+            self.unknown_classes.look(&name, wanted, self.directory.schema());
+        }
         if self.config.process_activate_version && kind == Kind::Upsert {
             self.versions.came(&name, version, &key);
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use singer_common::dn::DnKey;
 
 use super::{Load, MAX_WAITING, Work};
+use crate::login::Login;
 use crate::map::{Manner, Task};
 use crate::order::Kind;
 use crate::plan::{Policy, Wanted, WantedEntry};
@@ -175,7 +176,7 @@ impl<W: Write> Load<'_, W> {
         }
         let operations = Operations { create: false, rename: false, ..manner.operations };
         let manner = Arc::new(Manner { operations, ..Manner::clone(manner) });
-        let wanted = WantedEntry { dn: wanted.dn.clone(), attributes };
+        let wanted = WantedEntry { dn: wanted.dn.clone(), attributes, login: Login::default() };
         Some(Task::Upsert { wanted, filter: filter.clone(), manner })
     }
 

@@ -4,12 +4,15 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 use singer_common::dn::SuffixRewrite;
+use singer_common::entry::base_type;
 use singer_common::filter::Filter;
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
 use singer_common::settings::SettingsError;
 
-use super::MapError;
+use super::{ENTRY_UUID, MapError};
+use crate::config::TargetConfig;
+use crate::differences::unknown_attributes;
 use crate::plan::{Policy, Wanted};
 use crate::rejects::is_secret_attribute;
 use crate::rule::{Rule, is_attribute_description};
@@ -104,7 +107,7 @@ impl Target {
                 && is_password(&self.description)
             {
                 return Err(fail(
-                    "its property is plain text; passwords are taken only as base64 (contentEncoding) of a value already hashed",
+                    "its property is plain text; the rule's `password` sets passwords from it; a mapping takes only base64 (contentEncoding) of a value already hashed",
                 ));
             }
             let octets = kind.parse_json(element).map_err(|_| fail(expectation(kind)))?;
@@ -201,19 +204,28 @@ pub(super) fn pass_through(
     properties: &Map<String, Value>,
     stream: &str,
     rule: &Rule,
+    config: &TargetConfig,
     schema: &Schema,
     takes_unknown: bool,
     warnings: &mut Vec<String>,
 ) -> Vec<Column> {
     let mut columns = Vec::new();
+    let mut unknown = Vec::new();
+    let taken = rule.taken_properties();
     for (property, property_schema) in properties {
-        if property.eq_ignore_ascii_case("dn") || property.starts_with("_sdc_") {
+        if property.eq_ignore_ascii_case("dn")
+            || property.starts_with("_sdc_")
+            || taken.contains(property.as_str())
+        {
             continue;
         }
+        let is_kept_uuid = config.preserve_uuid && property.eq_ignore_ascii_case(ENTRY_UUID);
         let target = match schema.attribute_type(property) {
             // Active Directory calls objectClass one that it keeps itself, and wants it in every entry that is added.
             Some(attribute)
-                if attribute.no_user_modification && !schema.same_description(property, "objectClass") =>
+                if attribute.no_user_modification
+                    && !is_kept_uuid
+                    && !schema.same_description(property, "objectClass") =>
             {
                 continue;
             }
@@ -226,7 +238,7 @@ pub(super) fn pass_through(
             // With templates, properties that are no attributes may be their material.
             None if rule.dn_template.is_some() || !rule.values.is_empty() => continue,
             None => {
-                warnings.push(format!("stream `{stream}`: the destination's schema has no attribute `{property}`; it is left out"));
+                unknown.push(property.as_str());
                 continue;
             }
         };
@@ -236,7 +248,29 @@ pub(super) fn pass_through(
             attributes: vec![target],
         });
     }
+    warnings.extend(unknown_attributes(stream, &unknown, "left out"));
     columns
+}
+
+/// What the rule itself names, and the destination does not know. The server has the last word.
+pub(super) fn unknown_to_schema(
+    stream: &str,
+    rule: &Rule,
+    schema: &Schema,
+    takes_unknown: bool,
+) -> Vec<String> {
+    if takes_unknown {
+        return Vec::new();
+    }
+    let mapped = rule.attribute_mapping.iter().flatten().flat_map(|(_, names)| names);
+    let named = mapped.chain(rule.values.iter().map(|(n, _)| n)).chain(rule.defaults.iter().map(|(n, _)| n));
+    let mut unknown: Vec<&str> =
+        named.map(String::as_str).filter(|n| schema.attribute_type(base_type(n)).is_none()).collect();
+    unknown.sort_unstable();
+    unknown.dedup();
+    unknown_attributes(stream, &unknown, "its rule has records write them, and the server may refuse that")
+        .into_iter()
+        .collect()
 }
 
 /// The elements of a property: a scalar is one, a list its elements, null none.

@@ -84,6 +84,7 @@ mod tests {
     use singer_common::entry::Attribute;
 
     use super::*;
+    use crate::login::Login;
 
     fn group(members: &[&str]) -> WantedEntry {
         let octets = |values: &[&str]| values.iter().map(|v| v.as_bytes().to_vec()).collect();
@@ -95,6 +96,7 @@ mod tests {
         WantedEntry {
             dn: "cn=g,dc=x".into(),
             attributes: vec![of("objectClass", &["groupOfNames"]), of("member", members)],
+            login: Login::default(),
         }
     }
 

@@ -8,6 +8,7 @@ use singer_common::directory::{DirectoryError, Scope, SearchRequest};
 use singer_common::dn::{DnError, DnKey, split};
 
 use super::{ATTEMPTS, Applier, Circumstances, Effect};
+use crate::login::Login;
 use crate::map::{Manner, Removal};
 use crate::plan::{Wanted, WantedEntry};
 use crate::rejects::Answer;
@@ -40,7 +41,8 @@ impl Applier {
     }
 
     async fn set(&self, dn: &str, attributes: &[Wanted]) -> Result<Effect, DirectoryError> {
-        let wanted = WantedEntry { dn: dn.to_owned(), attributes: attributes.to_vec() };
+        let login = Login::default();
+        let wanted = WantedEntry { dn: dn.to_owned(), attributes: attributes.to_vec(), login };
         let operations = Operations { create: false, ..Operations::default() };
         let manner = Manner { operations, ..Manner::default() };
         let now = Circumstances { is_last_try: true, ..Circumstances::default() };

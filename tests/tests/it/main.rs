@@ -4,10 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod accesslog;
+mod accounts;
 mod activate;
+mod assertions;
 mod batch;
 mod bulk;
 mod deletions;
+mod differences;
 mod discover;
 mod docs;
 mod exit_codes;
@@ -25,6 +28,7 @@ mod mirror;
 mod moves;
 mod on_delete;
 mod partitions;
+mod passwords;
 mod plan_property;
 mod policies;
 mod provider;
@@ -38,4 +42,5 @@ mod streams;
 mod support;
 mod sync;
 mod syntaxes;
+mod uuid;
 mod vendors;

@@ -13,10 +13,11 @@ use self::wire::{Control, LdapResult, request};
 use super::config::{DirectoryConfig, Referrals, ServerUrl};
 use super::error::DirectoryError;
 use super::root_dse::{RootDse, Vendor};
-use super::{Scope, SearchItem, SearchRequest};
+use super::{Scope, SearchItem, SearchRequest, WriteControl};
 use crate::change::Change;
 use crate::entry::Entry;
 use crate::schema::Schema;
+use crate::secret::Secret;
 
 pub mod change_notices;
 mod connect;
@@ -48,6 +49,18 @@ const TREE_DELETE: &str = "1.2.840.113556.1.4.805";
 /// How often a tree deletion is sent again that stopped at the server's limit for one (16,384 entries on Active
 /// Directory): enough for a billion entries, and an end for a server that says so for ever.
 const TREE_DELETE_PARTS: u32 = 65_536;
+
+/// The name of the operation in messages.
+pub const PASSWORD_MODIFY: &str = "password modify";
+/// OID of the Password Modify operation (RFC 3062 section 2).
+const PASSWORD_MODIFY_OID: &str = "1.3.6.1.4.1.4203.1.11.1";
+
+/// Whether a change is a modify that may pass over values that are there or gone already. Of `userAccountControl` the old value
+/// is deleted to be sure that it is still there: its other bits are somebody else's.
+fn is_unconditional(change: &Change) -> bool {
+    let Change::Modify { changes, .. } = change else { return false };
+    !changes.iter().any(|m| m.description.eq_ignore_ascii_case("userAccountControl"))
+}
 
 /// A connected, bound server. Clones share the connection; operations are multiplexed on it.
 #[derive(Clone)]
@@ -227,12 +240,12 @@ impl LdapDirectory {
     }
 
     /// Carries out one change.
-    pub async fn apply(&self, change: &Change) -> Result<(), DirectoryError> {
-        let mut controls = Vec::new();
+    pub async fn apply_with(&self, change: &Change, asked: &[WriteControl]) -> Result<(), DirectoryError> {
+        let mut controls: Vec<Control> = asked.iter().map(request::control).collect();
         if self.manages_dsa_it() {
             controls.push(Control { oid: MANAGE_DSA_IT.to_owned(), critical: false, value: None });
         }
-        if matches!(change, Change::Modify { .. }) && self.is_permissive() {
+        if is_unconditional(change) && self.is_permissive() {
             controls.push(Control { oid: PERMISSIVE_MODIFY.to_owned(), critical: false, value: None });
         }
         let operation = match change {
@@ -264,6 +277,14 @@ impl LdapDirectory {
             }
         }
         Ok(false)
+    }
+
+    /// The Password Modify operation (RFC 3062), as the bound user, who needs the right to.
+    pub async fn set_password(&self, dn: &str, password: &Secret) -> Result<(), DirectoryError> {
+        let value = request::password_modify(dn, password.reveal().as_bytes());
+        let request = request::extended(PASSWORD_MODIFY_OID, Some(&value));
+        let reply = self.session().ask(PASSWORD_MODIFY, dn, request, Vec::new()).await?;
+        success(PASSWORD_MODIFY, dn, reply.result)
     }
 
     /// Unbinds.

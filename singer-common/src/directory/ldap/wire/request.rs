@@ -1,7 +1,9 @@
 //! Requests that change something (RFC 4511 sections 4.6 to 4.9 and 4.12), as octets.
 
 use super::ber::{ENUMERATED, SEQUENCE, SET, Writer};
+use super::{Control, filter};
 use crate::change::{Change, ModificationKind};
+use crate::directory::write_control::{ASSERTION, RELAX_RULES, WriteControl};
 
 const MODIFY_REQUEST: u8 = 0x66;
 const ADD_REQUEST: u8 = 0x68;
@@ -57,6 +59,25 @@ pub(in crate::directory::ldap) fn change(change: &Change) -> Vec<u8> {
 fn partial_attribute(description: &str, values: &[Vec<u8>], w: &mut Writer) {
     w.octets(description);
     w.constructed(SET, |w| values.iter().for_each(|v| w.octets(v)));
+}
+
+/// What a change is sent under, always critical: a server that does not know it must not make the change.
+pub(in crate::directory::ldap) fn control(control: &WriteControl) -> Control {
+    let (oid, value) = match control {
+        WriteControl::RelaxRules => (RELAX_RULES, None),
+        WriteControl::Assertion(filter) => (ASSERTION, Some(Writer::build(|w| filter::write(filter, w)))),
+    };
+    Control { oid: oid.to_owned(), critical: true, value }
+}
+
+/// The value of a Password Modify request (RFC 3062 section 2): whose password, and the new one.
+pub(in crate::directory::ldap) fn password_modify(dn: &str, password: &[u8]) -> Vec<u8> {
+    Writer::build(|w| {
+        w.constructed(SEQUENCE, |w| {
+            w.primitive(0x80, dn.as_bytes());
+            w.primitive(0x82, password);
+        });
+    })
 }
 
 /// ExtendedRequest (section 4.12).
