@@ -4,7 +4,7 @@
 PROFILE ?= dev
 CARGO ?= cargo
 
-.PHONY: help build demo demo-openldap demo-data docs deps test lint bench-discovery bench-delta
+.PHONY: help build demo demo-openldap demo-data docs deps test lint bench-discovery bench-delta bench-read
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -46,3 +46,8 @@ bench-discovery: ## how long discovery takes at 20,000 and 100,000 entries (docs
 bench-delta: ## what an hourly run costs, 100 changes on 200,000 entries (docs/performance.md)
 	$(CARGO) build --locked --release -p tap-ldap
 	tests/bench/delta.py "$${CARGO_TARGET_DIR:-target}/release/tap-ldap"
+
+bench-read: ## how fast a stream is read whole, beside ldapsearch, and instructions per entry (docs/performance.md)
+	$(CARGO) build --locked --release -p tap-ldap
+	tests/bench/read.py "$${CARGO_TARGET_DIR:-target}/release/tap-ldap"
+	tests/bench/read.py --instructions "$${CARGO_TARGET_DIR:-target}/release/tap-ldap"

@@ -1,14 +1,21 @@
 //! The one owner of stdout.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::{Class, Classified};
 
+mod background;
+
+use background::{Background, Progress};
+
 /// Bytes collected before they are handed to the system: one `write` a line is what makes a tap slow.
 const BUFFER_BYTES: usize = 64 * 1024;
+/// The most that is collected while the buffer before is still being written.
+const MOST_BYTES: usize = 4 * BUFFER_BYTES;
 
 /// Writing to stdout failed.
 #[derive(Debug, thiserror::Error)]
@@ -26,8 +33,27 @@ impl Classified for WriteError {
 /// STATE and ACTIVATE_VERSION are followed by a flush, RECORD is not: records wait for the buffer to fill.
 #[derive(Debug)]
 pub struct SingerWriter<W: Write = io::Stdout> {
-    output: W,
+    output: Output<W>,
     buffer: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Output<W> {
+    Direct(W),
+    Background(Background),
+}
+
+/// Waits until stdout takes more.
+#[derive(Debug, Clone)]
+pub struct Room(Option<Arc<Progress>>);
+
+impl Room {
+    /// Waits.
+    pub async fn wait(&self) {
+        if let Some(progress) = &self.0 {
+            progress.idle().await;
+        }
+    }
 }
 
 impl SingerWriter {
@@ -35,12 +61,18 @@ impl SingerWriter {
     pub fn stdout() -> Self {
         Self::new(io::stdout())
     }
+
+    /// The same, written by a thread of its own, for who has something to do while nobody reads.
+    pub fn background() -> Self {
+        let output = Output::Background(Background::start(io::stdout()));
+        Self { output, buffer: Vec::with_capacity(BUFFER_BYTES * 2) }
+    }
 }
 
 impl<W: Write> SingerWriter<W> {
     /// A writer to `output`.
     pub fn new(output: W) -> Self {
-        Self { output, buffer: Vec::with_capacity(BUFFER_BYTES * 2) }
+        Self { output: Output::Direct(output), buffer: Vec::with_capacity(BUFFER_BYTES * 2) }
     }
 
     /// Prints a SCHEMA message.
@@ -72,7 +104,27 @@ impl<W: Write> SingerWriter<W> {
 
     /// Hands the buffer on when it has become large enough.
     pub fn record_done(&mut self) -> Result<(), WriteError> {
-        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+        if self.buffer.len() < BUFFER_BYTES || (self.is_congested() && self.buffer.len() < MOST_BYTES) {
+            return Ok(());
+        }
+        self.hand_over()
+    }
+
+    /// Whether more was printed than stdout takes at the moment.
+    pub fn is_congested(&self) -> bool {
+        self.buffer.len() >= BUFFER_BYTES
+            && match &self.output {
+                Output::Direct(_) => false,
+                Output::Background(background) => background.is_writing(),
+            }
+    }
+
+    /// What to wait for while [`Self::is_congested`].
+    pub fn room(&self) -> Room {
+        Room(match &self.output {
+            Output::Direct(_) => None,
+            Output::Background(background) => Some(background.progress().clone()),
+        })
     }
 
     /// Prints an ACTIVATE_VERSION message.
@@ -107,7 +159,18 @@ impl<W: Write> SingerWriter<W> {
 
     /// Hands everything to the system.
     pub fn flush(&mut self) -> Result<(), WriteError> {
-        let result = self.output.write_all(&self.buffer).and_then(|()| self.output.flush());
+        self.hand_over()?;
+        match &self.output {
+            Output::Direct(_) => Ok(()),
+            Output::Background(background) => background.wait().map_err(WriteError),
+        }
+    }
+
+    fn hand_over(&mut self) -> Result<(), WriteError> {
+        let result = match &mut self.output {
+            Output::Direct(output) => output.write_all(&self.buffer).and_then(|()| output.flush()),
+            Output::Background(background) => background.hand_over(&mut self.buffer),
+        };
         self.buffer.clear();
         result.map_err(WriteError)
     }

@@ -5,10 +5,14 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use singer_common::directory::DirectoryError;
+use singer_common::entry::Entry;
 use singer_common::metrics::Metrics;
 use singer_common::signals::{Signal, Stop};
 use singer_common::state::State;
 use singer_common::writer::{SingerWriter, WriteError};
+
+use crate::source::Entries;
 
 /// A signal asked for a stop. Not a failure: what was printed is right, and the run can go on from the last STATE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +70,36 @@ impl<'a, W: Write> Output<'a, W> {
     /// Ends the run if a signal came.
     pub fn check_stop(&self) -> Result<(), Interrupted> {
         self.stop.requested().map_or(Ok(()), |signal| Err(Interrupted(signal)))
+    }
+
+    /// While stdout takes no more, reads what is on its way of a page, so that the server gets rid of it: 389 DS closes a
+    /// connection that takes nothing for ten seconds (nsslapd-ioblocktimeout), and others do after a while.
+    pub async fn make_room(&mut self, entries: &mut Entries<'_>) -> Result<(), Interrupted> {
+        if !self.writer.is_congested() {
+            return Ok(());
+        }
+        let room = self.writer.room();
+        let absorb = async {
+            // An error is met again by who goes on to it.
+            while entries.absorb().await.is_ok_and(|more| more) {}
+            std::future::pending::<()>().await;
+        };
+        self.or_stop(async {
+            tokio::select! {
+                () = room.wait() => {}
+                () = absorb => {}
+            }
+        })
+        .await
+    }
+
+    /// The next entry of a stream, unless a signal comes first. While stdout takes no more it waits in its page.
+    pub async fn next_of(
+        &mut self,
+        entries: &mut Entries<'_>,
+    ) -> Result<Result<Option<Entry>, DirectoryError>, Interrupted> {
+        self.make_room(entries).await?;
+        self.or_stop(entries.next()).await
     }
 
     /// A record line was put into the writer's buffer. `of_stream` is how many the stream has by now.

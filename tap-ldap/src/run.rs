@@ -78,7 +78,7 @@ fn class(error: &anyhow::Error) -> Class {
 }
 
 async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
-    let mut writer = SingerWriter::stdout();
+    let mut writer = SingerWriter::background();
     if args.common.about {
         writer.line(&ABOUT.render(args.common.format))?;
         return Ok(ExitCode::SUCCESS);

@@ -17,6 +17,10 @@ use crate::container::{self, Containers};
 use crate::inner::{self, Inner};
 use crate::sample::IdentityAttributes;
 
+mod keep;
+
+use keep::Keep;
+
 /// The filter that every entry passes.
 pub const EVERYTHING: &str = "(objectClass=*)";
 
@@ -176,37 +180,6 @@ struct Current {
     base_may_be_gone: bool,
     /// The steps there were before this one added its own.
     steps_before: usize,
-}
-
-/// Which entries of a search belong to the stream.
-#[derive(Debug, Clone)]
-enum Keep {
-    /// All of them.
-    All,
-    /// All but the base of the search, given as the server spells it: most streams are read so, and comparing texts
-    /// spares them a key for every entry.
-    Below(String),
-    /// Those right below the base that are no containers. What lies below them is read next.
-    Children {
-        /// The container they belong to.
-        container: DnKey,
-    },
-    /// Those whose nearest container this is, and that lie at least so deep.
-    Nearest { container: DnKey, depth: usize },
-}
-
-/// What becomes of an entry.
-struct Kept {
-    /// Whether it is one of the stream.
-    is_kept: bool,
-    /// Where entries lie below it that are to be read: its name, and the container they belong to.
-    below: Option<(String, DnKey, DnKey)>,
-}
-
-impl From<bool> for Kept {
-    fn from(is_kept: bool) -> Self {
-        Self { is_kept, below: None }
-    }
 }
 
 impl<'a> Entries<'a> {
@@ -484,6 +457,15 @@ impl<'a> Entries<'a> {
         Ok(true)
     }
 
+    /// Reads more of the page under way, and leaves it where it is. Whether there is more to read; may be dropped while it
+    /// waits.
+    pub async fn absorb(&mut self) -> Result<bool, DirectoryError> {
+        match &mut self.current {
+            Some(current) => current.search.absorb().await,
+            None => Ok(false),
+        }
+    }
+
     /// Entries that searches gave so far, those that are not of the stream included.
     pub fn received(&self) -> u64 {
         self.received
@@ -495,63 +477,6 @@ impl<'a> Entries<'a> {
             Some(current) => current.search.abandon().await,
             None => Ok(()),
         }
-    }
-
-    /// Whether the entry in hand is one of the stream.
-    fn keeps(&self) -> Result<Kept, DirectoryError> {
-        let Some(current) = &self.current else { return Ok(Kept::from(false)) };
-        let entry = self.entry();
-        match &current.keep {
-            Keep::All => return Ok(Kept::from(true)),
-            Keep::Below(base) => return Ok(Kept::from(entry.dn_octets() != base.as_bytes())),
-            Keep::Children { .. } | Keep::Nearest { .. } => {}
-        }
-        let containers = &self.tree.containers;
-        let key = container::key(entry.dn(), self.tree.directory.schema())?;
-        if containers.contains(&key) {
-            return Ok(Kept::from(false));
-        }
-        match &current.keep {
-            Keep::All | Keep::Below(_) => Ok(Kept::from(true)),
-            Keep::Nearest { container, depth } => {
-                Ok(Kept::from(key.depth() >= *depth && containers.nearest(&key).as_ref() == Some(container)))
-            }
-            Keep::Children { container } => {
-                let has_below = match self.inner {
-                    Some(inner) => inner.contains(&key),
-                    // Who may not see it may all the same see what lies below.
-                    None => entry.first_text_of(HAS_SUBORDINATES) != Some("FALSE"),
-                };
-                let below = has_below.then(|| (entry.dn().to_owned(), key, container.clone()));
-                Ok(Kept { is_kept: true, below })
-            }
-        }
-    }
-
-    /// Reads what lies below an entry of the search in hand, later: in a search of its own, or in one for all entries
-    /// below the base of that search when they are many. Containers nested in it are read elsewhere.
-    fn read_below(&mut self, dn: &str, key: &DnKey, container: DnKey) {
-        let Some(current) = &self.current else { return };
-        let (added, base) = (self.steps.len().saturating_sub(current.steps_before), current.base.clone());
-        let is_read_whole = |step: &Step| matches!(step, Step::Search(s) if s.request.base == base && s.request.scope == Scope::Sub);
-        // Once all is going to be read, there is nothing to add.
-        if added == 1 && self.steps.back().is_some_and(is_read_whole) {
-            return;
-        }
-        let (mut step, was_seen) = if added >= inner::MOST {
-            let was_seen = current.base_may_be_gone;
-            self.steps.truncate(current.steps_before);
-            let keep = Keep::Nearest { container, depth: key.depth() + 1 };
-            (self.step(&base, Scope::Sub, keep), was_seen)
-        } else if self.tree.containers.has_below(key) {
-            (self.step(dn, Scope::One, Keep::Children { container }), true)
-        } else {
-            (self.step(dn, Scope::Sub, Keep::Below(dn.to_owned())), true)
-        };
-        if let Step::Search(search) = &mut step {
-            search.base_may_be_gone = was_seen;
-        }
-        self.steps.push_back(step);
     }
 }
 

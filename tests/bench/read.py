@@ -20,6 +20,7 @@ import time
 from slapd import SUFFIX, Slapd, tree
 
 ENTRIES = int(os.environ.get("ENTRIES", "100000"))
+PARTITIONS = int(os.environ.get("PARTITIONS", "2"))
 ATTRIBUTES = ("*", "entryUUID", "createTimestamp", "modifyTimestamp", "entryCSN")
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -85,6 +86,9 @@ def times(taps, runs):
             for n, tap in enumerate(taps):
                 readers.append(Reader(f"{tap}", tap_command(tap, server, f"tap{n}")))
                 readers.append(Reader(f"{tap}, unpaged", tap_command(tap, server, f"unpaged{n}", page_size=0)))
+                if PARTITIONS > 1:
+                    command = tap_command(tap, server, f"parts{n}", partitions=PARTITIONS)
+                    readers.append(Reader(f"{tap}, {PARTITIONS} partitions", command))
             for _ in range(runs + 1):
                 for reader in readers:
                     reader.run(server)

@@ -148,6 +148,15 @@ impl SearchStream {
         }
     }
 
+    /// Reads more of the page under way, and leaves it where it is, for who cannot take it now but does not want the server to
+    /// wait. The entry in place is lost. Whether there is more to read; may be dropped while it waits.
+    pub async fn absorb(&mut self) -> Result<bool, DirectoryError> {
+        match self {
+            SearchStream::Ldap(search) => search.absorb().await,
+            SearchStream::Ldif(_) | SearchStream::Preview(_) => Ok(false),
+        }
+    }
+
     /// The entry in place, after [`Found::InPlace`].
     pub fn in_place(&self) -> Option<ldap::WireEntry<'_>> {
         match self {

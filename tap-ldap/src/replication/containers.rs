@@ -140,7 +140,7 @@ pub(crate) async fn emit_below<W: Write>(
     let attributes = run.attributes(&[]);
     let mut entries = Entries::open_below(run.tree, run.source, &attributes, dn)?;
     loop {
-        match output.or_stop(entries.next()).await? {
+        match output.next_of(&mut entries).await? {
             // Gone again by now: what is gone is told by the log.
             Err(e) if e.is_no_such_object() => return Ok(()),
             entry => match entry? {

@@ -88,6 +88,7 @@ pub(crate) async fn entries<W: Write>(
             }
             // What is here needs no waiting for, and a stop asked for is noticed all the same.
             output.check_stop()?;
+            output.make_room(&mut part).await?;
             found = part.advance_at_once()?;
         }
         waiting.push(advance(part));

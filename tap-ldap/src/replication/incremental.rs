@@ -255,7 +255,7 @@ impl Reading<'_> {
         let mut entries =
             self.open(run, Window { from: self.from.as_deref(), to: None }, &attributes, vec![]).await?;
         let mut scratch = Vec::new();
-        while let Some(entry) = output.or_stop(entries.next()).await?? {
+        while let Some(entry) = output.next_of(&mut entries).await?? {
             let Some((key, _)) = self.order.of(&entry, run.schema()) else { continue };
             let moment = self.order.moment(&key);
             if self.before.has(&moment) {
@@ -281,7 +281,7 @@ impl Reading<'_> {
         let mut entries = self.open(run, all, &attributes, vec![]).await?;
         let mut few = Vec::new();
         let complete = loop {
-            match output.or_stop(entries.next()).await?? {
+            match output.next_of(&mut entries).await?? {
                 Some(entry) => few.push(entry),
                 None => break true,
             }
@@ -319,7 +319,7 @@ impl Reading<'_> {
         if !entries.is_one_search() {
             return Ok(false);
         }
-        let mut first = match output.or_stop(entries.next()).await? {
+        let mut first = match output.next_of(&mut entries).await? {
             Ok(entry) => entry,
             Err(e) if e.code().is_some() => {
                 tracing::debug!("the server does not sort this answer ({e}); reading in windows");
@@ -349,7 +349,7 @@ impl Reading<'_> {
                 self.note(run, output);
                 output.save()?;
             }
-            first = output.or_stop(entries.next()).await??;
+            first = output.next_of(&mut entries).await??;
         }
         Ok(true)
     }
@@ -364,7 +364,7 @@ impl Reading<'_> {
         let keys = vec![self.order.name.to_owned(), self.order.searched.to_owned()];
         let mut entries = self.open(run, all, &keys, vec![]).await?;
         let mut sketch = Sketch::default();
-        while let Some(entry) = output.or_stop(entries.next()).await?? {
+        while let Some(entry) = output.next_of(&mut entries).await?? {
             if let Some((key, value)) = self.order.of(&entry, run.schema()) {
                 sketch.add(key, value);
             }
@@ -376,7 +376,7 @@ impl Reading<'_> {
         for to in bounds.iter().map(|b| Some(b.as_slice())).chain([None]) {
             let attributes = self.attributes.clone();
             let mut entries = self.open(run, Window { from, to }, &attributes, vec![]).await?;
-            while let Some(entry) = output.or_stop(entries.next()).await?? {
+            while let Some(entry) = output.next_of(&mut entries).await?? {
                 self.take(run, output, &entry).await?;
             }
             if to.is_some() {
@@ -456,7 +456,7 @@ impl Reading<'_> {
             keys.push("1.1".to_owned());
         }
         let mut entries = self.open(run, Window::default(), &keys, vec![]).await?;
-        while let Some(entry) = output.or_stop(entries.next()).await?? {
+        while let Some(entry) = output.next_of(&mut entries).await?? {
             run.seen(&entry)?;
         }
         if std::mem::take(&mut self.incomplete) {

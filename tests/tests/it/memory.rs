@@ -1,15 +1,17 @@
 //! Memory stays bounded whatever the directory's size, and whatever stdout's reader does.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::time::Duration;
 
+use ldap_tests::ds389::{Ds389, Ds389Options};
 use ldap_tests::memory::read_slowly;
 use ldap_tests::run::Run;
 use ldap_tests::server::scratch;
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
-use crate::support::{people, tap_config, unit, with};
+use crate::support::{discover, people, tap_config, unit, with};
 
 const PEOPLE: &str = "ou=people,dc=example,dc=test";
 /// What 90,000 entries more may cost.
@@ -56,4 +58,35 @@ fn a_hundred_thousand_entries_need_what_ten_thousand_need() {
         );
     }
     println!("peaks in KiB: {small:?}, {large:?}");
+}
+
+#[test]
+fn a_reader_that_sleeps_longer_than_389_waits_for_its_client_gets_everything() {
+    // nsslapd-ioblocktimeout is 10 s unless somebody changes it: a client that takes nothing for so long is cut off.
+    // Pages of 6 MB and of 2 MB: more than what the system holds on its way.
+    const COUNT: usize = 300;
+    let padded = (0..COUNT).map(|n| {
+        format!(
+            "dn: uid=p{n},{PEOPLE}\nobjectClass: inetOrgPerson\nuid: p{n}\ncn: p\nsn: p\ndescription: {}\n\n",
+            "x".repeat(20_000)
+        )
+    });
+    let server = Ds389::start(&Ds389Options::default().seed(unit(PEOPLE) + &padded.collect::<String>()));
+    let catalog = discover(&with(&tap_config(&server), &json!({"schemas": [{"name": "all"}]})));
+    for settings in [json!({}), json!({"page_size": 100})] {
+        let config = with(&with(&tap_config(&server), &json!({"schemas": [{"name": "all"}]})), &settings);
+        let mut running = Run::tap(&config).file("--catalog", &catalog).spawn();
+        running.close_stdin_with(&[]);
+        let mut stdout = running.take_stdout();
+        let mut first = vec![0; 100_000];
+        stdout.read_exact(&mut first).unwrap();
+        std::thread::sleep(Duration::from_secs(15));
+        let mut rest = Vec::new();
+        stdout.read_to_end(&mut rest).unwrap();
+        let (code, stderr, _) = running.wait(Duration::from_secs(60));
+        assert_eq!(code, 0, "{settings}: {stderr}");
+        first.extend(rest);
+        let records = first.split(|b| *b == b'\n').filter(|l| l.starts_with(b"{\"type\":\"RECORD\"")).count();
+        assert!(records > COUNT, "{records}");
+    }
 }

@@ -147,6 +147,17 @@ impl Bulk {
         }
     }
 
+    /// Reads more of what was asked for, unless all of it is here. Whether something was read.
+    pub(super) async fn absorb(&mut self) -> Result<bool, DirectoryError> {
+        let Some(last) = self.next_page.or(self.page) else { return Ok(false) };
+        if self.leased.connection.peek_end(last).is_some() {
+            return Ok(false);
+        }
+        self.leased.connection.fill().await?;
+        self.deadline = None;
+        Ok(true)
+    }
+
     /// The end of the page under way, if it is here already, behind what is not looked at yet.
     pub(super) fn peek_end(&self) -> Option<(LdapResult, Vec<Control>)> {
         if self.next_page.is_some() {

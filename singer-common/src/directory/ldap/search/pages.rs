@@ -1,0 +1,114 @@
+//! Pages (RFC 2696): what a page is asked for with, and what its end means.
+
+use std::sync::atomic::Ordering;
+
+use super::{LdapSearch, OPERATION};
+use crate::directory::error::DirectoryError;
+use crate::directory::ldap::controls::{self, DIRSYNC};
+use crate::directory::ldap::wire::ber::{INTEGER, OCTET_STRING, Reader, SEQUENCE, Writer};
+use crate::directory::ldap::wire::{Control, LdapResult};
+use crate::directory::ldap::{DOMAIN_SCOPE, MANAGE_DSA_IT, result_code};
+
+/// OID of the paged results control.
+const PAGED_RESULTS: &str = "1.2.840.113556.1.4.319";
+/// So many pages in a row without an entry, and the server is going round in circles.
+const MAX_EMPTY_PAGES: u32 = 1000;
+
+impl LdapSearch {
+    /// The controls that a page is asked for with, after one that ended with this cookie.
+    pub(super) fn controls(&self, cookie: &[u8]) -> Vec<Control> {
+        let plain = |oid: &str| Control { oid: oid.to_owned(), critical: false, value: None };
+        let mut controls = Vec::new();
+        if self.page_size > 0 && self.limit == 0 {
+            let size = i64::from(self.page_size.min(i32::MAX.unsigned_abs()));
+            let value = Writer::build(|w| {
+                w.constructed(SEQUENCE, |w| {
+                    w.integer(INTEGER, size);
+                    w.octets(cookie);
+                });
+            });
+            // Critical: a server that leaves the control out would send everything at once, without a word.
+            controls.push(Control { oid: PAGED_RESULTS.to_owned(), critical: true, value: Some(value) });
+        }
+        if self.directory.manages_dsa_it() {
+            controls.push(plain(MANAGE_DSA_IT));
+        }
+        if self.directory.stays_in_domain() {
+            controls.push(plain(DOMAIN_SCOPE));
+        }
+        controls.extend(self.request.controls.iter().map(|c| Control {
+            oid: c.oid().to_owned(),
+            critical: true,
+            value: c.value(),
+        }));
+        controls
+    }
+
+    /// Looks at the end of a page. Whether there is another one.
+    pub(super) fn page_ended(
+        &mut self,
+        result: LdapResult,
+        controls: &[Control],
+    ) -> Result<bool, DirectoryError> {
+        let first = self.cookie.is_empty() && self.entries_of_page == 0;
+        match result.code {
+            result_code::SUCCESS => {
+                let dirsync = controls.iter().find(|c| c.oid == DIRSYNC);
+                self.dirsync = dirsync.and_then(|c| controls::dirsync_end(c.value.as_deref()?));
+                let cookie = paged_cookie(controls).ok_or_else(|| {
+                    self.protocol("the server sent a cookie that RFC 2696 does not have".into())
+                })?;
+                if self.page_size == 0 || cookie.is_empty() {
+                    return Ok(false);
+                }
+                self.empty_pages = if self.entries_of_page == 0 { self.empty_pages + 1 } else { 0 };
+                if self.empty_pages > MAX_EMPTY_PAGES {
+                    return Err(self.protocol("the server keeps answering with empty pages".into()));
+                }
+                self.cookie = cookie;
+                Ok(true)
+            }
+            result_code::SIZE_LIMIT_EXCEEDED | result_code::ADMIN_LIMIT_EXCEEDED if self.limit > 0 => {
+                // More is wanted than was asked for, or the server's own limit is lower: the next sample asks for pages
+                // at once.
+                if self.entries_of_page < self.limit {
+                    self.directory.size_limit().fetch_min(self.entries_of_page, Ordering::Relaxed);
+                }
+                self.limit = 0;
+                Ok(true)
+            }
+            result_code::ADMIN_LIMIT_EXCEEDED if self.page_size > 1 && self.entries_of_page == 0 => {
+                let smaller = self.page_size / 2;
+                tracing::debug!(
+                    "the server refuses pages of {} entries; asking for {smaller}",
+                    self.page_size
+                );
+                self.page_size = smaller;
+                Ok(true)
+            }
+            result_code::UNAVAILABLE_CRITICAL_EXTENSION if first && self.page_size > 0 => {
+                tracing::warn!(
+                    "the server has no paged results (RFC 2696); reading unpaged, which may end at its size limit"
+                );
+                self.page_size = 0;
+                Ok(true)
+            }
+            code => Err(DirectoryError::Operation {
+                operation: OPERATION,
+                dn: self.request.base.clone(),
+                code,
+                matched: result.matched,
+                text: result.text,
+            }),
+        }
+    }
+}
+
+/// The cookie of a page's answer (RFC 2696 section 2): a sequence of size and cookie. `None` where it is malformed. An answer
+/// without the control is all there is, as one with an empty cookie.
+pub(super) fn paged_cookie(controls: &[Control]) -> Option<Vec<u8>> {
+    let Some(control) = controls.iter().find(|c| c.oid == PAGED_RESULTS) else { return Some(Vec::new()) };
+    let mut parts = Reader::new(control.value.as_deref()?).constructed(SEQUENCE)?;
+    parts.integer(INTEGER)?;
+    parts.take(OCTET_STRING).map(<[u8]>::to_vec)
+}

@@ -1,0 +1,182 @@
+//! stdout written by a thread of its own, one buffer at a time: whoever reads slowly holds up the thread, and not what has
+//! to be done meanwhile.
+
+use std::io::{self, Write};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use tokio::sync::Notify;
+
+/// A thread that writes.
+#[derive(Debug)]
+pub(super) struct Background {
+    buffers: Option<Sender<Vec<u8>>>,
+    written: Receiver<Vec<u8>>,
+    progress: Arc<Progress>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// How far the thread is.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    state: Mutex<State>,
+    changed: Condvar,
+    room: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_writing: bool,
+    /// Why nothing is written any more.
+    failed: Option<(io::ErrorKind, String)>,
+}
+
+impl State {
+    fn result(&self) -> io::Result<()> {
+        self.failed.as_ref().map_or(Ok(()), |(kind, text)| Err(io::Error::new(*kind, text.clone())))
+    }
+}
+
+impl Progress {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves the state whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nothing is being written.
+    fn wait(&self) -> MutexGuard<'_, State> {
+        let state = self.lock();
+        self.changed.wait_while(state, |s| s.is_writing).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, without holding up the thread that waits.
+    pub(super) async fn idle(&self) {
+        loop {
+            let mut notified = std::pin::pin!(self.room.notified());
+            notified.as_mut().enable();
+            if !self.lock().is_writing {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    fn done(&self, result: io::Result<()>) {
+        let mut state = self.lock();
+        state.is_writing = false;
+        if let (Err(e), None) = (result, &state.failed) {
+            state.failed = Some((e.kind(), e.to_string()));
+        }
+        drop(state);
+        self.changed.notify_all();
+        self.room.notify_waiters();
+    }
+}
+
+impl Background {
+    /// A thread that writes to `output`.
+    pub(super) fn start(mut output: impl Write + Send + 'static) -> Self {
+        let (buffers, to_write) = channel::<Vec<u8>>();
+        let (give_back, written) = channel();
+        let progress = Arc::new(Progress::default());
+        let of_thread = progress.clone();
+        let thread = std::thread::spawn(move || {
+            while let Ok(mut buffer) = to_write.recv() {
+                let has_failed = of_thread.lock().failed.is_some();
+                let result =
+                    if has_failed { Ok(()) } else { output.write_all(&buffer).and_then(|()| output.flush()) };
+                buffer.clear();
+                // Nobody may want it any more.
+                let _ = give_back.send(buffer);
+                of_thread.done(result);
+            }
+        });
+        Self { buffers: Some(buffers), written, progress, thread: Some(thread) }
+    }
+
+    pub(super) fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// Whether a buffer is being written.
+    pub(super) fn is_writing(&self) -> bool {
+        self.progress.lock().is_writing
+    }
+
+    /// Has a buffer written, once the one before is, and leaves an empty one in its place. Fails where an earlier one did.
+    pub(super) fn hand_over(&mut self, buffer: &mut Vec<u8>) -> io::Result<()> {
+        let mut state = self.progress.wait();
+        state.result()?;
+        state.is_writing = true;
+        drop(state);
+        let free = self.written.try_recv().unwrap_or_else(|_| Vec::with_capacity(buffer.capacity()));
+        let full = std::mem::replace(buffer, free);
+        let sent = self.buffers.as_ref().is_some_and(|buffers| buffers.send(full).is_ok());
+        // The thread ends with this.
+        if sent { Ok(()) } else { Err(io::Error::from(io::ErrorKind::BrokenPipe)) }
+    }
+
+    /// Waits until everything is written.
+    pub(super) fn wait(&self) -> io::Result<()> {
+        self.progress.wait().result()
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // A line must not end in the middle because the process does.
+        self.buffers = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes a permit for each write.
+    struct Slow {
+        permits: Receiver<io::Result<()>>,
+        seen: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for Slow {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            self.permits.recv().unwrap_or(Ok(()))?;
+            self.seen.lock().unwrap().extend_from_slice(octets);
+            Ok(octets.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn who_hands_over_goes_on_and_learns_of_an_error() {
+        let (permit, permits) = channel();
+        let seen: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let mut background = Background::start(Slow { permits, seen: seen.clone() });
+        let mut buffer = b"one ".to_vec();
+        background.hand_over(&mut buffer).unwrap();
+        assert!(buffer.is_empty() && background.is_writing());
+        permit.send(Ok(())).unwrap();
+        background.progress().clone().idle().await;
+        assert!(!background.is_writing());
+        buffer.extend_from_slice(b"two");
+        permit.send(Ok(())).unwrap();
+        background.hand_over(&mut buffer).unwrap();
+        background.wait().unwrap();
+        assert_eq!(*seen.lock().unwrap(), b"one two");
+        permit.send(Err(io::ErrorKind::BrokenPipe.into())).unwrap();
+        buffer.push(b'3');
+        background.hand_over(&mut buffer).unwrap();
+        for _ in 0..2 {
+            assert_eq!(background.wait().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+            assert_eq!(background.hand_over(&mut buffer).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        }
+    }
+}
