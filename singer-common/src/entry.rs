@@ -42,6 +42,83 @@ impl Entry {
     }
 }
 
+/// An entry to look at, wherever its octets are: taken apart in an [`Entry`], or still in the buffer they came in. What
+/// reads entries by the million takes this, so that there is one way from an entry to a record.
+pub trait EntryView {
+    /// The distinguished name.
+    fn dn(&self) -> &str;
+
+    /// The same as octets, which are UTF-8.
+    fn dn_octets(&self) -> &[u8] {
+        self.dn().as_bytes()
+    }
+
+    /// How many attributes there are.
+    fn len(&self) -> usize;
+
+    /// The description of an attribute, by its place in the server's order: octets that are UTF-8. Empty where there is
+    /// no such attribute.
+    fn description(&self, at: usize) -> &[u8];
+
+    /// How many values an attribute has.
+    fn value_count(&self, at: usize) -> usize;
+
+    /// The values of an attribute, in the server's order.
+    fn values_at(&self, at: usize) -> impl Iterator<Item = &[u8]> + Clone;
+
+    /// Whether there is no attribute.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether a description has an option with a value: `member;range=0-1499`.
+    fn has_values_in_options(&self) -> bool {
+        (0..self.len()).any(|at| self.description(at).contains(&b'='))
+    }
+
+    /// The place of the attribute with this description; descriptions compare without regard to case (RFC 4512
+    /// section 2.5).
+    fn position(&self, description: &str) -> Option<usize> {
+        (0..self.len()).find(|at| self.description(*at).eq_ignore_ascii_case(description.as_bytes()))
+    }
+
+    /// The first value of an attribute as text, when it is text.
+    fn first_text_of(&self, description: &str) -> Option<&str> {
+        self.values_at(self.position(description)?).next().and_then(|v| std::str::from_utf8(v).ok())
+    }
+
+    /// The entry taken apart.
+    fn to_entry(&self) -> Entry {
+        let attribute = |at| Attribute {
+            description: String::from_utf8_lossy(self.description(at)).into_owned(),
+            values: self.values_at(at).map(<[u8]>::to_vec).collect(),
+        };
+        Entry { dn: self.dn().to_owned(), attributes: (0..self.len()).map(attribute).collect() }
+    }
+}
+
+impl EntryView for Entry {
+    fn dn(&self) -> &str {
+        &self.dn
+    }
+
+    fn len(&self) -> usize {
+        self.attributes.len()
+    }
+
+    fn description(&self, at: usize) -> &[u8] {
+        self.attributes.get(at).map_or(&[], |a| a.description.as_bytes())
+    }
+
+    fn value_count(&self, at: usize) -> usize {
+        self.attributes.get(at).map_or(0, |a| a.values.len())
+    }
+
+    fn values_at(&self, at: usize) -> impl Iterator<Item = &[u8]> + Clone {
+        self.attributes.get(at).map_or(&[][..], |a| a.values.as_slice()).iter().map(Vec::as_slice)
+    }
+}
+
 /// The type of an attribute description: `cn` of `cn;lang-de`.
 pub fn base_type(description: &str) -> &str {
     description.split(';').next().unwrap_or(description)

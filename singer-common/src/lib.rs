@@ -10,6 +10,7 @@ pub mod entry;
 pub mod error;
 pub mod file;
 pub mod filter;
+pub mod json;
 pub mod logging;
 pub mod message;
 pub mod metrics;

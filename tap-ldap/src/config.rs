@@ -9,6 +9,8 @@ use singer_common::dn::Dn;
 use singer_common::filter::Filter;
 use singer_common::settings::{SettingsError, typed, unknown_key};
 
+use crate::settings::MOST_PARTITIONS;
+
 /// A stream the user wrote.
 #[derive(Debug, Clone, Deserialize)]
 pub struct StreamConfig {
@@ -41,6 +43,9 @@ pub struct StreamConfig {
     /// Attributes to emit as one value.
     #[serde(default)]
     pub single_valued: Vec<String>,
+    /// Over how many connections it is read; as all streams when not given.
+    #[serde(default)]
+    pub partitions: Option<u32>,
 }
 
 const STREAM_KEYS: &[&str] = &[
@@ -54,6 +59,7 @@ const STREAM_KEYS: &[&str] = &[
     "replication_method",
     "replication_key",
     "single_valued",
+    "partitions",
 ];
 
 fn everything() -> String {
@@ -105,6 +111,8 @@ pub struct TapConfig {
     pub membership_streams: bool,
     /// Records after which a STATE is due, where the position can be resumed.
     pub state_interval: u64,
+    /// Over how many connections a stream is read whole.
+    pub partitions: u32,
     /// Whether the tap stays and prints changes as they happen.
     pub follow: bool,
     /// Whose changes are left out.
@@ -135,6 +143,7 @@ impl TapConfig {
             operational_attributes: Option<Vec<String>>,
             membership_streams: bool,
             state_interval_records: u64,
+            partitions: u32,
             follow: bool,
             ignore_modifiers: Vec<String>,
             track_deletions: bool,
@@ -182,6 +191,7 @@ impl TapConfig {
             operational_attributes: raw.operational_attributes,
             membership_streams: raw.membership_streams,
             state_interval: raw.state_interval_records,
+            partitions: raw.partitions,
             follow: raw.follow,
             ignore_modifiers: raw.ignore_modifiers,
             track_deletions,
@@ -204,6 +214,15 @@ fn stream(n: usize, value: Value, warnings: &mut Vec<String>) -> Result<StreamCo
     }
     if let Some(base) = &stream.base_dn {
         check_dn(&format!("{path}.base_dn"), base)?;
+    }
+    if let Some(partitions) = stream.partitions
+        && !(1..=MOST_PARTITIONS).contains(&i64::from(partitions))
+    {
+        return Err(SettingsError::value(
+            format!("{path}.partitions"),
+            partitions.to_string(),
+            format!("a number from 1 to {MOST_PARTITIONS}"),
+        ));
     }
     let bad_filter = |problem: String| {
         SettingsError::value(

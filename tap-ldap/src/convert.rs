@@ -1,25 +1,31 @@
-//! From an entry to a RECORD line. Planned once per stream; no clock, no network.
+//! From an entry to a RECORD line. Planned once per stream; no clock, no network. The line is written into the output
+//! buffer as the entry is looked at, with nothing in between.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use serde_json::Value;
 use singer_common::catalog::CatalogEntry;
 use singer_common::dn::Dn;
-use singer_common::entry::{Attribute, Entry, base_type};
+use singer_common::entry::{EntryView, base_type};
+use singer_common::json::write_octets;
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::{ValueKind, write_text};
 
+use self::descriptions::{Descriptions, Destination};
 use crate::replication::DELETED_AT;
+
+mod descriptions;
 
 /// So many bad values of an attribute are named in the log; the rest is only counted.
 const NAMED_BAD_VALUES: u64 = 10;
+/// So many attributes are named that came without being asked for: no server has more, but who knows what it says.
+const NAMED_UNFORESEEN: usize = 1_000;
 
 /// A property of the records.
 #[derive(Debug)]
 struct Column {
     name: String,
-    /// `"name":`, ready to be written.
+    /// `"name":`, ready to be written; after the first property with the comma between.
     prefix: Vec<u8>,
     kind: ValueKind,
     array: bool,
@@ -37,10 +43,12 @@ pub struct Converter<'a> {
     /// Whether records have a property that says when they were deleted.
     marks_deletions: bool,
     columns: Vec<Column>,
-    /// Attribute descriptions in lower case, as the server sends them, to columns; `None` is known to have none.
-    index: HashMap<String, Option<usize>>,
+    /// Which attribute belongs into which column, however the server spells it.
+    descriptions: Descriptions,
     /// For each column, where the entry in hand has its attribute.
     found: Vec<Option<usize>>,
+    /// From the record's end to the time, for records of this version.
+    tail: (Option<i64>, Vec<u8>),
     /// Attributes that came without being asked for by name: subtypes and options that discovery did not see.
     unforeseen: Vec<String>,
 }
@@ -51,18 +59,16 @@ impl<'a> Converter<'a> {
         let mut head = b"{\"type\":\"RECORD\",\"stream\":".to_vec();
         write_text(&stream.stream, &mut head);
         head.extend_from_slice(b",\"record\":{");
+        let selected = || stream.properties().filter(|(name, _)| stream.is_property_selected(name));
+        let has_dn = selected().any(|(name, _)| name == "dn");
         let mut columns = Vec::new();
-        let mut index = HashMap::new();
-        let mut has_dn = false;
-        for (name, property) in stream.properties().filter(|(name, _)| stream.is_property_selected(name)) {
-            if name == "dn" {
-                has_dn = true;
-                continue;
-            }
+        for (name, property) in selected().filter(|(name, _)| *name != "dn") {
             let mut prefix = Vec::new();
+            if has_dn || !columns.is_empty() {
+                prefix.push(b',');
+            }
             write_text(name, &mut prefix);
             prefix.push(b':');
-            index.insert(name.to_ascii_lowercase(), Some(columns.len()));
             columns.push(Column {
                 name: name.clone(),
                 prefix,
@@ -72,8 +78,17 @@ impl<'a> Converter<'a> {
                 surplus_entries: 0,
             });
         }
-        let found = vec![None; columns.len()];
-        Self { schema, head, has_dn, marks_deletions: false, columns, index, found, unforeseen: Vec::new() }
+        Self {
+            schema,
+            head,
+            has_dn,
+            marks_deletions: false,
+            descriptions: Descriptions::of(columns.iter().map(|c| c.name.as_str())),
+            found: vec![None; columns.len()],
+            columns,
+            tail: (None, tail(None)),
+            unforeseen: Vec::new(),
+        }
     }
 
     /// Gives every record the property that says when it was deleted: null, for what is there.
@@ -87,11 +102,16 @@ impl<'a> Converter<'a> {
     }
 
     /// A property's value as an entry's record has it.
-    pub fn value_of(&self, entry: &Entry, property: &str) -> Value {
+    pub fn value_of(&self, entry: &impl EntryView, property: &str) -> Value {
         let mut json = Vec::new();
         let kind = ValueKind::of(self.schema, property);
-        let written = self.schema.values_of(entry, property).first().map(|v| kind.write_json(v, &mut json));
-        match written {
+        let is_same = |at: &usize| {
+            std::str::from_utf8(entry.description(*at))
+                .is_ok_and(|d| self.schema.same_description(d, property))
+        };
+        let at = entry.position(property).or_else(|| (0..entry.len()).find(is_same));
+        let first = at.and_then(|at| entry.values_at(at).next());
+        match first.map(|v| kind.write_json(v, &mut json)) {
             Some(Ok(())) => serde_json::from_slice(&json).unwrap_or_default(),
             _ => Value::Null,
         }
@@ -115,55 +135,64 @@ impl<'a> Converter<'a> {
         if names.is_empty() { vec!["1.1".to_owned()] } else { names }
     }
 
-    fn column_of(&mut self, description: &str) -> Option<usize> {
-        let lower = description.to_ascii_lowercase();
-        if let Some(known) = self.index.get(&lower) {
-            return *known;
-        }
+    /// Finds out about a description that was not met before.
+    fn meet(&mut self, description: &[u8]) -> Destination {
+        let Ok(description) = std::str::from_utf8(description) else { return Destination::Nowhere };
         // An alias or an OID of a name we know (`surname`, `2.5.4.4`).
         let name = self.schema.spell(description);
-        let column = self.index.get(&name.to_ascii_lowercase()).copied().flatten();
-        if column.is_none() {
+        let destination = self.descriptions.column(&name);
+        if destination == Destination::Nowhere {
             let base = base_type(&name);
-            if name.contains(';') && self.columns.iter().any(|c| c.name.eq_ignore_ascii_case(base)) {
+            if name.contains(';')
+                && self.columns.iter().any(|c| c.name.eq_ignore_ascii_case(base))
+                && self.unforeseen.len() < NAMED_UNFORESEEN
+                && !self.unforeseen.contains(&name)
+            {
                 self.unforeseen.push(name);
             }
         }
-        self.index.insert(lower, column);
-        column
+        destination
+    }
+
+    /// Looks which attribute of an entry belongs into which column.
+    fn find(&mut self, entry: &impl EntryView) {
+        self.found.fill(None);
+        self.descriptions.begin();
+        for at in 0..entry.len() {
+            let description = entry.description(at);
+            let destination = self.descriptions.next(description).unwrap_or_else(|| {
+                let destination = self.meet(description);
+                self.descriptions.learn(description, destination);
+                destination
+            });
+            if let Destination::Column(column) = destination
+                && let Some(slot) = self.found.get_mut(column)
+            {
+                *slot = Some(at);
+            }
+        }
     }
 
     /// Appends an entry's RECORD line. Gives where in it the record itself is.
     pub fn write(
         &mut self,
-        entry: &Entry,
+        entry: &impl EntryView,
         version: Option<i64>,
         time_extracted: &str,
         out: &mut Vec<u8>,
     ) -> Range<usize> {
-        self.found.fill(None);
-        for (position, attribute) in entry.attributes.iter().enumerate() {
-            if let Some(column) = self.column_of(&attribute.description)
-                && let Some(slot) = self.found.get_mut(column)
-            {
-                *slot = Some(position);
-            }
-        }
+        self.find(entry);
         out.extend_from_slice(&self.head);
         let start = out.len();
         if self.has_dn {
             out.extend_from_slice(b"\"dn\":");
-            write_text(&entry.dn, out);
+            // A name is text: nothing is left out.
+            let _ = write_octets(entry.dn_octets(), out);
         }
         for (column, found) in self.columns.iter_mut().zip(&self.found) {
-            if out.len() > start {
-                out.push(b',');
-            }
             out.extend_from_slice(&column.prefix);
-            match found.and_then(|p| entry.attributes.get(p)) {
-                Some(attribute) if !attribute.values.is_empty() => {
-                    column.write(attribute, &entry.dn, self.schema, out);
-                }
+            match found {
+                Some(at) if entry.value_count(*at) > 0 => column.write(entry, *at, self.schema, out),
                 _ => out.extend_from_slice(b"null"),
             }
         }
@@ -174,11 +203,10 @@ impl<'a> Converter<'a> {
             out.extend_from_slice(format!("\"{DELETED_AT}\":null").as_bytes());
         }
         let record = start..out.len();
-        out.push(b'}');
-        if let Some(version) = version {
-            out.extend_from_slice(format!(",\"version\":{version}").as_bytes());
+        if self.tail.0 != version {
+            self.tail = (version, tail(version));
         }
-        out.extend_from_slice(b",\"time_extracted\":\"");
+        out.extend_from_slice(&self.tail.1);
         out.extend_from_slice(time_extracted.as_bytes());
         out.extend_from_slice(b"\"}\n");
         record
@@ -211,49 +239,61 @@ impl<'a> Converter<'a> {
     }
 }
 
+/// What comes after a record's own properties, up to the time.
+fn tail(version: Option<i64>) -> Vec<u8> {
+    let version = version.map(|v| format!(",\"version\":{v}")).unwrap_or_default();
+    format!("}}{version},\"time_extracted\":\"").into_bytes()
+}
+
 impl Column {
-    fn write(&mut self, attribute: &Attribute, dn: &str, schema: &Schema, out: &mut Vec<u8>) {
+    fn write(&mut self, entry: &impl EntryView, at: usize, schema: &Schema, out: &mut Vec<u8>) {
+        let mut values = entry.values_at(at);
         if self.array {
-            out.push(b'[');
-            for (n, value) in attribute.values.iter().enumerate() {
-                if n > 0 {
-                    out.push(b',');
-                }
-                self.value(value, dn, out);
+            let mut separator = b'[';
+            for value in values {
+                out.push(separator);
+                separator = b',';
+                self.value(value, entry, out);
             }
             out.push(b']');
             return;
         }
-        let value = match attribute.values.as_slice() {
-            [only] => only,
-            many => {
-                self.surplus_entries += 1;
-                match naming_value(many, &self.name, dn, schema).or(many.first()) {
-                    Some(value) => value,
-                    None => return out.extend_from_slice(b"null"),
-                }
-            }
-        };
-        self.value(value, dn, out);
+        let Some(first) = values.next() else { return out.extend_from_slice(b"null") };
+        if values.next().is_none() {
+            return self.value(first, entry, out);
+        }
+        self.surplus_entries += 1;
+        let value = naming_value(entry.values_at(at), &self.name, entry.dn(), schema);
+        self.value(value.unwrap_or(first), entry, out);
     }
 
-    fn value(&mut self, value: &[u8], dn: &str, out: &mut Vec<u8>) {
+    fn value(&mut self, value: &[u8], entry: &impl EntryView, out: &mut Vec<u8>) {
         if self.kind.write_json(value, out).is_err() {
-            out.extend_from_slice(b"null");
-            self.bad_values += 1;
-            if self.bad_values <= NAMED_BAD_VALUES {
-                tracing::warn!("`{dn}`: a value of `{}` does not follow its syntax and is null", self.name);
-            }
+            self.bad_value(entry.dn(), out);
+        }
+    }
+
+    #[cold]
+    fn bad_value(&mut self, dn: &str, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"null");
+        self.bad_values += 1;
+        if self.bad_values <= NAMED_BAD_VALUES {
+            tracing::warn!("`{dn}`: a value of `{}` does not follow its syntax and is null", self.name);
         }
     }
 }
 
 /// The value that is part of the entry's own name.
-fn naming_value<'v>(values: &'v [Vec<u8>], name: &str, dn: &str, schema: &Schema) -> Option<&'v Vec<u8>> {
+fn naming_value<'v>(
+    mut values: impl Iterator<Item = &'v [u8]>,
+    name: &str,
+    dn: &str,
+    schema: &Schema,
+) -> Option<&'v [u8]> {
     let dn = Dn::parse(dn).ok()?;
     let ava =
         dn.rdn()?.avas.iter().find(|a| schema.canonical_name(&a.attribute).eq_ignore_ascii_case(name))?;
-    values.iter().find(|v| schema.values_match(name, v, &ava.value))
+    values.find(|v| schema.values_match(name, v, &ava.value))
 }
 
 fn is_array(property: &Value) -> bool {
@@ -268,6 +308,7 @@ fn is_array(property: &Value) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+    use singer_common::entry::{Attribute, Entry};
 
     fn stream() -> CatalogEntry {
         serde_json::from_value(json!({

@@ -10,6 +10,7 @@ pub mod discover;
 pub mod inner;
 pub mod members;
 pub mod output;
+pub(crate) mod partition;
 pub mod replication;
 pub mod report;
 pub mod run;

@@ -63,6 +63,11 @@ impl<'a, W: Write> Output<'a, W> {
         }
     }
 
+    /// Ends the run if a signal came.
+    pub fn check_stop(&self) -> Result<(), Interrupted> {
+        self.stop.requested().map_or(Ok(()), |signal| Err(Interrupted(signal)))
+    }
+
     /// A record line was put into the writer's buffer. `of_stream` is how many the stream has by now.
     pub fn record_done(&mut self, stream: &str, of_stream: u64) -> Result<(), WriteError> {
         self.records += 1;

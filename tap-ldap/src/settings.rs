@@ -24,6 +24,9 @@ pub const ABOUT: About = About {
     table: TABLE,
 };
 
+/// More would keep no server busy, and few let one client have so many connections.
+pub(crate) const MOST_PARTITIONS: i64 = 32;
+
 const OWN: &[Setting] = &[
     Setting::new(
         "base_dn",
@@ -33,7 +36,7 @@ const OWN: &[Setting] = &[
     Setting::new(
         "schemas",
         Kind::ObjectList,
-        "The streams, in place of those found by discovery: a list of objects with `name`, `base_dn`, `filter`, `scope` (`base`, `one`, `sub`), `attributes`, `exclude_attributes`, `key_properties`, `replication_method`, `replication_key`, `single_valued`.",
+        "The streams, in place of those found by discovery: a list of objects with `name`, `base_dn`, `filter`, `scope` (`base`, `one`, `sub`), `attributes`, `exclude_attributes`, `key_properties`, `replication_method`, `replication_key`, `single_valued`, `partitions`.",
     )
     .alias(&["streams"]),
     Setting::new(
@@ -71,6 +74,12 @@ const OWN: &[Setting] = &[
         "Records after which STATE is printed, where the position can be resumed (INCREMENTAL, and changes by LOG_BASED). Where the server cannot sort, INCREMENTAL reads windows of about so many entries.",
     )
     .or("10000"),
+    Setting::new(
+        "partitions",
+        Kind::Integer { min: 1, max: MOST_PARTITIONS },
+        "Read a stream whole over so many connections side by side, each with a range of an attribute that never changes (OpenLDAP's `entryUUID`, Active Directory's `uSNCreated`); `connection_pool_size` has to be one more. The bound user needs the right to search by that attribute on all entries: a server leaves out the others without a word. Records come in no order. Other servers and containers with others nested in them are read over one connection.",
+    )
+    .or("1"),
     Setting::new(
         "follow",
         Kind::Boolean,

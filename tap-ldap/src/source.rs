@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 
 use singer_common::directory::{
-    Directory, DirectoryError, Paging, Scope, SearchControl, SearchItem, SearchRequest, SearchStream, Vendor,
+    Directory, DirectoryError, EntryRef, Found, Paging, Scope, SearchControl, SearchRequest, SearchStream,
+    Vendor,
 };
 use singer_common::dn::DnKey;
-use singer_common::entry::Entry;
+use singer_common::entry::{Entry, EntryView};
 use singer_common::schema::syntax::ValueKind;
 use tokio::sync::OnceCell;
 
@@ -135,6 +136,10 @@ pub struct Entries<'a> {
     paging: Paging,
     steps: VecDeque<Step>,
     current: Option<Box<Current>>,
+    /// The entry in hand, where it is not in place in the search.
+    held: Option<Entry>,
+    /// Whether ranges of that one's attributes are still to be asked for.
+    is_incomplete: bool,
     /// Whether [`HAS_SUBORDINATES`] is asked for here only, not by the stream.
     asked_subordinates: bool,
     /// Where the server does not tell: the entries with others below them.
@@ -188,6 +193,20 @@ enum Keep {
     },
     /// Those whose nearest container this is, and that lie at least so deep.
     Nearest { container: DnKey, depth: usize },
+}
+
+/// What becomes of an entry.
+struct Kept {
+    /// Whether it is one of the stream.
+    is_kept: bool,
+    /// Where entries lie below it that are to be read: its name, and the container they belong to.
+    below: Option<(String, DnKey, DnKey)>,
+}
+
+impl From<bool> for Kept {
+    fn from(is_kept: bool) -> Self {
+        Self { is_kept, below: None }
+    }
 }
 
 impl<'a> Entries<'a> {
@@ -275,6 +294,8 @@ impl<'a> Entries<'a> {
             paging,
             steps: VecDeque::new(),
             current: None,
+            held: None,
+            is_incomplete: false,
             asked_subordinates: false,
             inner: None,
             received: 0,
@@ -339,60 +360,133 @@ impl<'a> Entries<'a> {
 
     /// The next entry; `None` once the answer is complete.
     pub async fn next(&mut self) -> Result<Option<Entry>, DirectoryError> {
+        if !self.advance_at_once()? && !self.advance().await? {
+            return Ok(None);
+        }
+        let mut entry = match self.held.take() {
+            Some(entry) => entry,
+            None => self.entry().to_entry(),
+        };
+        if self.asked_subordinates {
+            entry.attributes.retain(|a| !a.description.eq_ignore_ascii_case(HAS_SUBORDINATES));
+        }
+        Ok(Some(entry))
+    }
+
+    /// The entry in hand, as the server gave it: it may have attributes that only reading needed.
+    pub fn entry(&self) -> EntryRef<'_> {
+        static NONE: Entry = Entry { dn: String::new(), attributes: Vec::new() };
+        let in_place = || self.current.as_ref().and_then(|c| c.search.in_place()).map(EntryRef::Wire);
+        self.held.as_ref().map(EntryRef::Whole).or_else(in_place).unwrap_or(EntryRef::Whole(&NONE))
+    }
+
+    /// Goes on to the next entry: `false` once the answer is complete.
+    pub async fn advance(&mut self) -> Result<bool, DirectoryError> {
         loop {
+            if let Some(entry) = self.held.as_mut().filter(|_| self.is_incomplete) {
+                self.tree.directory.complete_ranges(entry).await?;
+                self.is_incomplete = false;
+                return Ok(true);
+            }
+            self.held = None;
             let Some(current) = &mut self.current else {
-                match self.steps.front_mut() {
-                    None => {
-                        tracing::debug!("{} entries were received", self.received);
-                        return Ok(None);
+                if self.begin_step().await? {
+                    if self.held.is_some() {
+                        return Ok(true);
                     }
-                    Some(Step::Ready(ready)) => {
-                        if let Some(entry) = ready.pop_front() {
-                            self.received += 1;
-                            return Ok(Some(entry));
-                        }
-                        self.steps.pop_front();
-                    }
-                    Some(Step::Search(..)) => {
-                        if let Some(Step::Search(Search { request, keep, base_may_be_gone })) =
-                            self.steps.pop_front()
-                        {
-                            let base = request.base.clone();
-                            let search = self.tree.directory.search(request).await?;
-                            let steps_before = self.steps.len();
-                            self.current = Some(Box::new(Current {
-                                search,
-                                base,
-                                keep,
-                                base_may_be_gone,
-                                steps_before,
-                            }));
-                        }
-                    }
+                    continue;
                 }
-                continue;
+                tracing::debug!("{} entries were received", self.received);
+                return Ok(false);
             };
-            let next = match current.search.next().await {
+            let next = match current.search.advance().await {
                 Err(e) if current.base_may_be_gone && e.is_no_such_object() => None,
                 next => next?,
             };
             match next {
                 None => self.current = None,
-                Some(SearchItem::Reference(_)) => self.references += 1,
-                Some(SearchItem::Entry(mut entry)) => {
-                    self.received += 1;
-                    if self.keeps(&entry)? {
-                        if self.asked_subordinates {
-                            entry
-                                .attributes
-                                .retain(|a| !a.description.eq_ignore_ascii_case(HAS_SUBORDINATES));
-                        }
-                        self.tree.directory.complete_ranges(&mut entry).await?;
-                        return Ok(Some(entry));
+                Some(found) => {
+                    if self.take(found)? && !self.is_incomplete {
+                        return Ok(true);
                     }
                 }
             }
         }
+    }
+
+    /// The same where nothing has to be waited for. `false` says that [`Self::advance`] is to be asked.
+    pub fn advance_at_once(&mut self) -> Result<bool, DirectoryError> {
+        if self.is_incomplete {
+            return Ok(false);
+        }
+        self.held = None;
+        while let Some(current) = &mut self.current {
+            let found = match current.search.advance_at_once() {
+                Err(e) if current.base_may_be_gone && e.is_no_such_object() => {
+                    self.current = None;
+                    return Ok(false);
+                }
+                found => found?,
+            };
+            let Some(found) = found else { return Ok(false) };
+            if self.take(found)? {
+                return Ok(!self.is_incomplete);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Begins the next step, or takes the next entry of one that is read already. `false`: there is none.
+    async fn begin_step(&mut self) -> Result<bool, DirectoryError> {
+        let Some(step) = self.steps.pop_front() else { return Ok(false) };
+        match step {
+            Step::Ready(mut ready) => {
+                if let Some(entry) = ready.pop_front() {
+                    self.received += 1;
+                    self.held = Some(entry);
+                    self.steps.push_front(Step::Ready(ready));
+                }
+            }
+            Step::Search(Search { request, keep, base_may_be_gone }) => {
+                let base = request.base.clone();
+                let search = self.tree.directory.search(request).await?;
+                let steps_before = self.steps.len();
+                self.current = Some(Box::new(Current { search, base, keep, base_may_be_gone, steps_before }));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Looks at what a search gave. Whether it is an entry of the stream.
+    fn take(&mut self, found: Found) -> Result<bool, DirectoryError> {
+        match found {
+            Found::Reference(_) => {
+                self.references += 1;
+                return Ok(false);
+            }
+            Found::Entry(entry) => self.held = Some(entry),
+            Found::InPlace => {}
+        }
+        self.received += 1;
+        let kept = self.keeps()?;
+        if let Some((dn, key, container)) = kept.below {
+            self.read_below(&dn, &key, container);
+        }
+        if !kept.is_kept {
+            self.held = None;
+            return Ok(false);
+        }
+        let entry = self.entry();
+        if entry.has_values_in_options() {
+            self.held = Some(entry.to_entry());
+            self.is_incomplete = true;
+        }
+        Ok(true)
+    }
+
+    /// Entries that searches gave so far, those that are not of the stream included.
+    pub fn received(&self) -> u64 {
+        self.received
     }
 
     /// Ends reading before its end.
@@ -403,35 +497,33 @@ impl<'a> Entries<'a> {
         }
     }
 
-    /// Whether an entry of the search in hand is one of the stream.
-    fn keeps(&mut self, entry: &Entry) -> Result<bool, DirectoryError> {
-        let Some(current) = &self.current else { return Ok(false) };
+    /// Whether the entry in hand is one of the stream.
+    fn keeps(&self) -> Result<Kept, DirectoryError> {
+        let Some(current) = &self.current else { return Ok(Kept::from(false)) };
+        let entry = self.entry();
         match &current.keep {
-            Keep::All => return Ok(true),
-            Keep::Below(base) => return Ok(entry.dn != *base),
+            Keep::All => return Ok(Kept::from(true)),
+            Keep::Below(base) => return Ok(Kept::from(entry.dn_octets() != base.as_bytes())),
             Keep::Children { .. } | Keep::Nearest { .. } => {}
         }
         let containers = &self.tree.containers;
-        let key = container::key(&entry.dn, self.tree.directory.schema())?;
+        let key = container::key(entry.dn(), self.tree.directory.schema())?;
         if containers.contains(&key) {
-            return Ok(false);
+            return Ok(Kept::from(false));
         }
         match &current.keep {
-            Keep::All | Keep::Below(_) => Ok(true),
+            Keep::All | Keep::Below(_) => Ok(Kept::from(true)),
             Keep::Nearest { container, depth } => {
-                Ok(key.depth() >= *depth && containers.nearest(&key).as_ref() == Some(container))
+                Ok(Kept::from(key.depth() >= *depth && containers.nearest(&key).as_ref() == Some(container)))
             }
             Keep::Children { container } => {
                 let has_below = match self.inner {
                     Some(inner) => inner.contains(&key),
                     // Who may not see it may all the same see what lies below.
-                    None => entry.first_text(HAS_SUBORDINATES) != Some("FALSE"),
+                    None => entry.first_text_of(HAS_SUBORDINATES) != Some("FALSE"),
                 };
-                if has_below {
-                    let container = container.clone();
-                    self.read_below(&entry.dn, &key, container);
-                }
-                Ok(true)
+                let below = has_below.then(|| (entry.dn().to_owned(), key, container.clone()));
+                Ok(Kept { is_kept: true, below })
             }
         }
     }

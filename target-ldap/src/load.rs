@@ -22,6 +22,7 @@ use crate::rejects::{Answer, Origin, RejectFile};
 use crate::versions::Versions;
 use crate::write::{Applier, Circumstances, Effect, Outcome};
 
+mod batch;
 mod counts;
 mod error;
 mod gone;
@@ -31,6 +32,8 @@ mod references;
 mod refused;
 mod survey;
 
+use batch::Batch;
+pub use batch::{BatchError, InFile};
 pub use counts::{Counts, Ending};
 pub use error::LoadError;
 use gone::{Activation, Gone};
@@ -78,6 +81,8 @@ struct Work {
     /// Whether it was unchanged so far.
     was_unchanged: bool,
     is_last_try: bool,
+    /// Where a batch has the record.
+    in_file: Option<InFile>,
 }
 
 impl Work {
@@ -98,6 +103,7 @@ impl Work {
             is_rest: false,
             was_unchanged: false,
             is_last_try: false,
+            in_file: None,
         }
     }
 
@@ -161,6 +167,8 @@ pub struct Load<'a, W: Write> {
     survey: Option<Survey>,
     /// What an activation found gone, before it is taken up.
     gone: VecDeque<Gone>,
+    /// The batch whose records come before the next line.
+    batch: Option<Batch>,
 }
 
 impl<'a, W: Write> Load<'a, W> {
@@ -202,6 +210,7 @@ impl<'a, W: Write> Load<'a, W> {
             activation: None,
             survey: None,
             gone: VecDeque::new(),
+            batch: None,
         }
     }
 
@@ -258,8 +267,14 @@ impl<'a, W: Write> Load<'a, W> {
                 }
                 continue;
             }
+            // A batch's records are no more than a line's: all that holds a line back holds them back.
+            let holds_back = !self.gone.is_empty() || self.activation.is_some() || self.survey.is_some();
+            let more = open && !holds_back && self.wants_more(idle);
             tokio::select! {
-                line = lines.recv(), if open && self.gone.is_empty() && self.activation.is_none() && self.survey.is_none() && self.wants_more(idle) => match line {
+                record = batch::next(self.batch.as_mut()), if more && self.batch.is_some() => {
+                    self.take_from_batch(record);
+                }
+                line = lines.recv(), if more && self.batch.is_none() => match line {
                     Some(Ok((number, line))) => self.take(number, &line),
                     Some(Err(e)) => self.fail(u64::MAX, LoadError::Input(e)),
                     None => open = false,
@@ -287,7 +302,7 @@ impl<'a, W: Write> Load<'a, W> {
         if self.order.len() >= MAX_WAITING {
             // Under `on_error: skip`, too: parents may be still to come, and only the memory for waiting is used up.
             if let Some((work, error)) = self.first_refused() {
-                self.fail(work.number, error);
+                self.fail(work.number, error.in_file(work.in_file.as_ref()));
             }
             return false;
         }

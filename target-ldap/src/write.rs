@@ -272,14 +272,7 @@ impl Applier {
                 // A value, or the entry, came or went in between: the plan was made of what is no longer so.
                 Err(e)
                     if attempt < ATTEMPTS
-                        && matches!(
-                            e.code(),
-                            Some(
-                                result_code::NO_SUCH_ATTRIBUTE
-                                    | result_code::ATTRIBUTE_OR_VALUE_EXISTS
-                                    | result_code::NO_SUCH_OBJECT
-                            )
-                        ) =>
+                        && e.code().is_some_and(|c| is_overtaken(c, self.directory.root_dse().vendor)) =>
                 {
                     attempt += 1;
                 }
@@ -405,6 +398,21 @@ fn several(names: &[String]) -> String {
     let shown: Vec<String> = names.iter().take(SHOWN).map(|n| format!("`{n}`")).collect();
     let more = if names.len() > SHOWN { " and more" } else { "" };
     format!("match fits several entries: {}{more}; it has to fit one", shown.join(", "))
+}
+
+/// Whether a modify may have been refused for a value, or the entry, that came or went in between.
+fn is_overtaken(code: u32, vendor: Vendor) -> bool {
+    match code {
+        result_code::NO_SUCH_ATTRIBUTE
+        | result_code::ATTRIBUTE_OR_VALUE_EXISTS
+        | result_code::NO_SUCH_OBJECT => true,
+        // Of linked attributes, `member` above all, Active Directory says it so ([MS-ADTS] 3.1.1.5.3.2); Samba does even where
+        // it is asked to let such values pass (permissive modify).
+        result_code::ENTRY_ALREADY_EXISTS | result_code::UNWILLING_TO_PERFORM => {
+            vendor == Vendor::ActiveDirectory
+        }
+        _ => false,
+    }
 }
 
 /// The attributes to read for a comparison.

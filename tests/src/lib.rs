@@ -14,6 +14,7 @@ pub mod hostile;
 pub mod ldif;
 pub mod meltano;
 pub mod memory;
+pub mod relay;
 pub mod run;
 pub mod samba;
 pub mod server;

@@ -182,6 +182,8 @@ pub struct DirectoryConfig {
     pub page_size: u32,
     /// What to do with referrals.
     pub referrals: Referrals,
+    /// The most connections open at once.
+    pub pool_size: usize,
 }
 
 #[derive(Deserialize)]
@@ -214,6 +216,7 @@ struct Raw {
     retry_max_wait_seconds: u64,
     page_size: u32,
     follow_referrals: Referrals,
+    connection_pool_size: usize,
 }
 
 impl DirectoryConfig {
@@ -273,6 +276,7 @@ impl DirectoryConfig {
             retry_max_wait: Duration::from_secs(raw.retry_max_wait_seconds),
             page_size: raw.page_size,
             referrals: raw.follow_referrals,
+            pool_size: raw.connection_pool_size,
         })
     }
 }

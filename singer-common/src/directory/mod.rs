@@ -7,6 +7,7 @@ use crate::entry::Entry;
 use crate::schema::Schema;
 
 mod config;
+mod entry_ref;
 mod error;
 pub mod ldap;
 pub mod ldif;
@@ -15,6 +16,7 @@ mod range;
 mod root_dse;
 
 pub use config::{AuthMethod, DirectoryConfig, Referrals, ServerUrl};
+pub use entry_ref::EntryRef;
 pub use error::DirectoryError;
 pub use ldap::controls::SearchControl;
 pub use preview::{PreviewDirectory, PreviewSearch};
@@ -92,6 +94,17 @@ pub enum SearchItem {
     Reference(Vec<String>),
 }
 
+/// One item of a search's answer, for who only looks at entries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// An entry that stays where it came in: [`SearchStream::in_place`] shows it, until the search goes on.
+    InPlace,
+    /// An entry taken apart.
+    Entry(Entry),
+    /// Continuation references.
+    Reference(Vec<String>),
+}
+
 /// The answer to a search, item by item.
 #[derive(Debug)]
 pub enum SearchStream {
@@ -110,6 +123,33 @@ impl SearchStream {
             SearchStream::Ldap(search) => search.next().await,
             SearchStream::Ldif(search) => Ok(search.advance()),
             SearchStream::Preview(search) => search.next().await,
+        }
+    }
+
+    /// Goes on to the next item, as [`Self::next`] does, and takes no entry apart that can be shown where it is.
+    pub async fn advance(&mut self) -> Result<Option<Found>, DirectoryError> {
+        if let SearchStream::Ldap(search) = self {
+            return search.advance().await;
+        }
+        Ok(self.next().await?.map(|item| match item {
+            SearchItem::Entry(entry) => Found::Entry(entry),
+            SearchItem::Reference(urls) => Found::Reference(urls),
+        }))
+    }
+
+    /// The same where nothing has to be waited for: `None` says that [`Self::advance`] is to be asked.
+    pub fn advance_at_once(&mut self) -> Result<Option<Found>, DirectoryError> {
+        match self {
+            SearchStream::Ldap(search) => search.advance_at_once(),
+            SearchStream::Ldif(_) | SearchStream::Preview(_) => Ok(None),
+        }
+    }
+
+    /// The entry in place, after [`Found::InPlace`].
+    pub fn in_place(&self) -> Option<ldap::WireEntry<'_>> {
+        match self {
+            SearchStream::Ldap(search) => search.in_place(),
+            SearchStream::Ldif(_) | SearchStream::Preview(_) => None,
         }
     }
 
@@ -208,7 +248,7 @@ impl Directory {
     /// Begins a search.
     pub async fn search(&self, request: SearchRequest) -> Result<SearchStream, DirectoryError> {
         match self {
-            Directory::Ldap(d) => d.search(request).await.map(|s| SearchStream::Ldap(Box::new(s))),
+            Directory::Ldap(d) => Ok(SearchStream::Ldap(Box::new(d.search(request)))),
             Directory::Ldif(d) => d.search(&request).map(|s| SearchStream::Ldif(Box::new(s))),
             Directory::Preview(d) => d.search(request).await,
         }

@@ -30,6 +30,11 @@ impl Vendor {
         }
     }
 
+    /// Whether its servers give changes numbers of their own, which mean nothing to the others of the directory.
+    pub fn counts_for_itself(self) -> bool {
+        matches!(self, Vendor::ActiveDirectory | Vendor::Ds389)
+    }
+
     /// The attributes that name an entry for ever, whatever happens to its DN; the best first.
     pub fn immutable_ids(self) -> &'static [&'static str] {
         match self {

@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 
 use super::Schema;
 use crate::entry::base_type;
+use crate::json;
 
 mod time;
-pub use time::{generalized_to_rfc3339, now, rfc3339_to_generalized};
+pub use crate::json::write_text;
+pub use time::{Clock, generalized_to_rfc3339, now, rfc3339_to_generalized};
 
 /// How values of an attribute look in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -185,27 +187,34 @@ impl ValueKind {
                 }
                 out.extend_from_slice(value);
             }
-            ValueKind::GeneralizedTime => write_text(&time::generalized_to_rfc3339(text(value)?)?, out),
+            ValueKind::GeneralizedTime => {
+                if let Some(time) = time::plain_generalized_to_rfc3339(value) {
+                    out.push(b'"');
+                    out.extend_from_slice(&time);
+                    out.push(b'"');
+                } else {
+                    write_text(&time::generalized_to_rfc3339(text(value)?)?, out);
+                }
+            }
             ValueKind::UtcTime => write_text(&time::utc_time_to_rfc3339(text(value)?)?, out),
             ValueKind::FileTime => match time::filetime_to_rfc3339(text(value)?)? {
                 Some(time) => write_text(&time, out),
                 None => out.extend_from_slice(b"null"),
             },
             ValueKind::Uuid => {
-                let text = text(value)?;
-                hyphenated_uuid(text)?;
-                write_text(text, out);
+                hyphenated_uuid(value)?;
+                write_octets(value, out)?;
             }
             ValueKind::Guid => {
                 let octets: [u8; 16] = value.try_into().map_err(|_| InvalidValue)?;
                 write_text(&uuid::Uuid::from_bytes_le(octets).to_string(), out);
             }
             ValueKind::Sid => write_text(&sid_to_text(value)?, out),
-            ValueKind::Binary => write_text(&BASE64.encode(value), out),
+            ValueKind::Binary => write_base64(value, out),
             ValueKind::DistinguishedName
             | ValueKind::NameAndOptionalUid
             | ValueKind::PossiblyEmptyText
-            | ValueKind::Text => write_text(text(value)?, out),
+            | ValueKind::Text => write_octets(value, out)?,
         }
         Ok(())
     }
@@ -246,7 +255,7 @@ impl ValueKind {
             ValueKind::UtcTime => time::rfc3339_to_utc_time(&text)?.into_bytes(),
             ValueKind::FileTime => time::rfc3339_to_filetime(&text)?.into_bytes(),
             ValueKind::Uuid => {
-                hyphenated_uuid(&text)?;
+                hyphenated_uuid(text.as_bytes())?;
                 text.into_bytes()
             }
             ValueKind::Guid => uuid::Uuid::try_parse(&text).map_err(|_| InvalidValue)?.to_bytes_le().to_vec(),
@@ -265,10 +274,20 @@ fn text(value: &[u8]) -> Result<&str, InvalidValue> {
     std::str::from_utf8(value).map_err(|_| InvalidValue)
 }
 
-/// Appends a JSON string.
-pub fn write_text(text: &str, out: &mut Vec<u8>) {
-    // Writing into a Vec cannot fail, and a str is always serialisable.
-    let _ = serde_json::to_writer(out, text);
+fn write_octets(value: &[u8], out: &mut Vec<u8>) -> Result<(), InvalidValue> {
+    json::write_octets(value, out).map_err(|_| InvalidValue)
+}
+
+/// Base64 has no character that JSON escapes.
+fn write_base64(value: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    let start = out.len();
+    // Four characters for three octets, the last ones padded.
+    out.resize(start + value.len().div_ceil(3) * 4, 0);
+    let written = out.get_mut(start..).map(|free| BASE64.encode_slice(value, free));
+    // There is room for exactly so many.
+    out.truncate(start + written.and_then(Result::ok).unwrap_or_default());
+    out.push(b'"');
 }
 
 /// RFC 4517 section 3.3.16: no leading zeros, no plus, no minus zero. Such digits are JSON numbers too.
@@ -322,10 +341,12 @@ fn sid_from_text(text: &str) -> Result<Vec<u8>, InvalidValue> {
     Ok(out)
 }
 
-/// A UUID in the one form that RFC 4122 section 3 gives it and `format: uuid` takes; the crate takes others too.
-fn hyphenated_uuid(text: &str) -> Result<(), InvalidValue> {
-    const LENGTH: usize = 36;
-    uuid::Uuid::try_parse(text).ok().filter(|_| text.len() == LENGTH).map(|_| ()).ok_or(InvalidValue)
+/// A UUID in the one form that RFC 4122 section 3 gives it and `format: uuid` takes.
+fn hyphenated_uuid(value: &[u8]) -> Result<(), InvalidValue> {
+    let value: &[u8; 36] = value.try_into().map_err(|_| InvalidValue)?;
+    let digits = value.iter().fold(0_u8, |count, octet| count + u8::from(octet.is_ascii_hexdigit()));
+    let hyphens = [8, 13, 18, 23].iter().all(|at| value.get(*at) == Some(&b'-'));
+    (hyphens && digits == 32).then_some(()).ok_or(InvalidValue)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::{Kind, Setting};
 
 /// Settings of the contract that this version does not have yet. They are refused, not ignored: who sets
 /// `max_deletes` relies on it.
-const PLANNED: &[&str] = &["metrics_file", "metrics_listen", "otlp_endpoint", "partitions", "referral_hosts"];
+const PLANNED: &[&str] = &["metrics_file", "metrics_listen", "otlp_endpoint", "referral_hosts"];
 
 /// Whether a key belongs to the contract but not to this version.
 pub fn planned(key: &str) -> bool {
@@ -86,7 +86,7 @@ pub const SHARED: &[Setting] = &[
     Setting::new(
         "connection_pool_size",
         Kind::Integer { min: 1, max: 64 },
-        "The most connections open at once. This version needs only one.",
+        "The most connections open at once. A directory is read faster over a second one; with 1, long answers come over the one that there is.",
     )
     .or("4")
     .flext("FLEXT_LDAP_CONNECTION_POOL_SIZE"),

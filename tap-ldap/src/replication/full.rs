@@ -1,9 +1,11 @@
 //! `FULL_TABLE`: every entry, then ACTIVATE_VERSION, so that a target can delete what is gone.
 
 use std::io::Write;
+use std::pin::Pin;
+use std::task::Poll;
 
 use serde::{Deserialize, Serialize};
-use singer_common::directory::Paging;
+use singer_common::directory::{DirectoryError, EntryRef, Paging};
 use singer_common::schema::syntax::now;
 
 use super::index::Mark;
@@ -11,6 +13,7 @@ use super::stream::{StreamRun, new_version};
 use super::{FORMAT, FULL_TABLE, bookmark};
 use crate::members::Memberships;
 use crate::output::Output;
+use crate::partition;
 use crate::source::{Entries, Source};
 
 /// Reads a stream whole.
@@ -55,12 +58,65 @@ pub(crate) async fn entries<W: Write>(
     output: &mut Output<'_, W>,
 ) -> anyhow::Result<u64> {
     let attributes = run.attributes(&[]);
-    let mut entries = Entries::open(run.tree, run.source, &attributes, Paging::Configured).await?;
-    while let Some(entry) = output.or_stop(entries.next()).await?? {
-        run.emit(output, &entry)?;
-        run.seen(&entry)?;
+    let (tree, source) = (run.tree, run.source);
+    let dividing = partition::filters(tree, source, &run.stream.stream, run.partitions);
+    let filters = output.or_stop(dividing).await??;
+    let mut waiting = Vec::new();
+    for filter in &filters {
+        let part =
+            Entries::open_filtered(tree, source, &attributes, Paging::Configured, filter, vec![]).await?;
+        waiting.push(advance(part));
     }
-    Ok(entries.references)
+    // Each part counts them all.
+    let mut references = 0;
+    while !waiting.is_empty() {
+        let (n, (mut part, found)) = output.or_stop(first_of(&mut waiting)).await?;
+        drop(waiting.swap_remove(n));
+        let mut found = found?;
+        if !found {
+            references = part.references.max(references);
+            if filters.len() > 1 {
+                tracing::debug!("a part of {} entries is read", part.received());
+            }
+            continue;
+        }
+        while found {
+            // Told apart here, once for each entry, and not for each value.
+            match part.entry() {
+                EntryRef::Whole(entry) => run.take(output, entry)?,
+                EntryRef::Wire(entry) => run.take(output, &entry)?,
+            }
+            // What is here needs no waiting for, and a stop asked for is noticed all the same.
+            output.check_stop()?;
+            found = part.advance_at_once()?;
+        }
+        waiting.push(advance(part));
+    }
+    Ok(references)
+}
+
+/// A part that waits for its next entry.
+type Waiting<'t> = Pin<Box<dyn Future<Output = (Entries<'t>, Result<bool, DirectoryError>)> + 't>>;
+
+fn advance(mut part: Entries<'_>) -> Waiting<'_> {
+    Box::pin(async move {
+        let found = part.advance().await;
+        (part, found)
+    })
+}
+
+/// The first one that need not wait any longer. Those that wait are asked in turn, and none is dropped: what it had begun to
+/// send would be half sent.
+async fn first_of<'t>(waiting: &mut [Waiting<'t>]) -> (usize, <Waiting<'t> as Future>::Output) {
+    std::future::poll_fn(|context| {
+        for (n, part) in waiting.iter_mut().enumerate() {
+            if let Poll::Ready(done) = part.as_mut().poll(context) {
+                return Poll::Ready((n, done));
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// Says that the version is complete, unless parts of the answer are kept by other servers.

@@ -13,7 +13,6 @@ use singer_common::directory::ldap::controls::SERVER_SORT;
 use singer_common::directory::{DirectoryError, Paging, SearchControl, Vendor};
 use singer_common::entry::Entry;
 use singer_common::filter::escape_value;
-use singer_common::schema::syntax::now;
 use singer_common::state::StateError;
 
 use self::boundary::Boundary;
@@ -406,7 +405,7 @@ impl Reading<'_> {
         }
         let buffer = output.writer.record_buffer();
         let start = buffer.len();
-        let record = run.converter.write(entry, run.version, &now(), buffer);
+        let record = run.write(entry, buffer);
         let mut seen = false;
         if let Some(moment) = &moment {
             let record = buffer.get(record).unwrap_or_default();

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::ops::Range;
 
 use serde_json::{Map, Value, json};
 use singer_common::catalog::CatalogEntry;
 use singer_common::dn::DnKey;
-use singer_common::entry::Entry;
+use singer_common::entry::{Entry, EntryView};
 use singer_common::schema::Schema;
-use singer_common::schema::syntax::{now, write_text};
+use singer_common::schema::syntax::{Clock, now, write_text};
 
 use super::index::{IndexError, KeyIndex, Mark};
 use super::{DELETED_AT, Method};
@@ -44,6 +45,9 @@ pub(crate) struct StreamRun<'a> {
     pub index: Option<KeyIndex>,
     /// Whether the index is for names: a log tells what is gone, but not always what it was called.
     names: bool,
+    clock: Clock,
+    /// Over how many connections it is to be read whole.
+    pub partitions: usize,
 }
 
 impl<'a> StreamRun<'a> {
@@ -63,6 +67,8 @@ impl<'a> StreamRun<'a> {
         if index.is_some() || matches!(method, Method::LogBased(_)) {
             converter.mark_deletions();
         }
+        let of_stream = if let Source::Search(search) = source { search.partitions } else { None };
+        let partitions = of_stream.unwrap_or(config.partitions);
         let ignored = config.ignore_modifiers.iter().filter_map(|dn| DnKey::parse(dn, schema).ok()).collect();
         Ok(Self {
             tree,
@@ -76,6 +82,8 @@ impl<'a> StreamRun<'a> {
             left_out: 0,
             index,
             names: matches!(method, Method::LogBased(_)),
+            clock: Clock::default(),
+            partitions: usize::try_from(partitions).unwrap_or(1),
         })
     }
 
@@ -118,18 +126,37 @@ impl<'a> StreamRun<'a> {
         Ok(output.writer.schema(&self.stream.stream, &schema, keys, bookmark_properties)?)
     }
 
+    /// Appends an entry's RECORD line of now. Gives where in it the record itself is.
+    pub(crate) fn write(&mut self, entry: &impl EntryView, out: &mut Vec<u8>) -> Range<usize> {
+        self.converter.write(entry, self.version, self.clock.now(), out)
+    }
+
     /// Prints an entry's RECORD.
-    pub(crate) fn emit<W: Write>(&mut self, output: &mut Output<'_, W>, entry: &Entry) -> anyhow::Result<()> {
+    pub(crate) fn emit<W: Write>(
+        &mut self,
+        output: &mut Output<'_, W>,
+        entry: &impl EntryView,
+    ) -> anyhow::Result<()> {
         if self.names && self.index.is_some() {
             self.name(output, entry)?;
         }
-        self.converter.write(entry, self.version, &now(), output.writer.record_buffer());
+        self.write(entry, output.writer.record_buffer());
         self.records += 1;
         output.record_done(&self.stream.stream, self.records)?;
         Ok(())
     }
 
-    /// The same for an entry that changed, unless it was changed by whom nobody wants to hear of. Whether it was printed.
+    /// The same, of an entry that is taken note of as being there.
+    pub(crate) fn take<W: Write>(
+        &mut self,
+        output: &mut Output<'_, W>,
+        entry: &impl EntryView,
+    ) -> anyhow::Result<()> {
+        self.emit(output, entry)?;
+        self.seen(entry)
+    }
+
+    /// Prints the RECORD of an entry that changed, unless it was changed by whom nobody wants to hear of. Whether it was printed.
     pub(crate) fn emit_change<W: Write>(
         &mut self,
         output: &mut Output<'_, W>,
@@ -153,17 +180,17 @@ impl<'a> StreamRun<'a> {
     }
 
     /// Takes note of an entry's name. Of one that had another before, that is gone.
-    fn name<W: Write>(&mut self, output: &mut Output<'_, W>, entry: &Entry) -> anyhow::Result<()> {
+    fn name<W: Write>(&mut self, output: &mut Output<'_, W>, entry: &impl EntryView) -> anyhow::Result<()> {
         let key = self.key_of(entry);
         let text = Value::Array(key.clone()).to_string();
         let Some(index) = &mut self.index else { return Ok(()) };
         let old = index.name_of(&text)?;
-        if let Some(old) = old.filter(|old| *old != entry.dn) {
+        if let Some(old) = old.filter(|old| *old != entry.dn()) {
             index.renamed(text.clone(), &old)?;
             self.write_deletion(output, &key, Some(&old))?;
         }
         if let Some(index) = &mut self.index {
-            index.seen(text, &entry.dn)?;
+            index.seen(text, entry.dn())?;
         }
         Ok(())
     }
@@ -215,16 +242,16 @@ impl<'a> StreamRun<'a> {
     }
 
     /// An entry's key as its records have it: a value for each of the key properties.
-    pub(crate) fn key_of(&self, entry: &Entry) -> Vec<Value> {
+    pub(crate) fn key_of(&self, entry: &impl EntryView) -> Vec<Value> {
         let value = |name: &String| match name.as_str() {
-            "dn" => Value::String(entry.dn.clone()),
+            "dn" => Value::String(entry.dn().to_owned()),
             name => self.converter.value_of(entry, name),
         };
         self.stream.key_properties.iter().map(value).collect()
     }
 
     /// Takes note of an entry that is there (`track_deletions`).
-    pub(crate) fn seen(&mut self, entry: &Entry) -> anyhow::Result<()> {
+    pub(crate) fn seen(&mut self, entry: &impl EntryView) -> anyhow::Result<()> {
         self.index_entry(entry, KeyIndex::seen)
     }
 
@@ -236,7 +263,7 @@ impl<'a> StreamRun<'a> {
 
     fn index_entry(
         &mut self,
-        entry: &Entry,
+        entry: &impl EntryView,
         put: fn(&mut KeyIndex, String, &str) -> Result<(), IndexError>,
     ) -> anyhow::Result<()> {
         if self.index.is_none() {
@@ -244,7 +271,7 @@ impl<'a> StreamRun<'a> {
         }
         let key = Value::Array(self.key_of(entry)).to_string();
         if let Some(index) = &mut self.index {
-            put(index, key, &entry.dn)?;
+            put(index, key, entry.dn())?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use singer_common::message::MessageError;
 use singer_common::settings::SettingsError;
 use singer_common::writer::WriteError;
 
+use super::batch::{BatchError, InFile};
 use crate::map::MapError;
 use crate::rejects::{RejectFileError, is_records_fault};
 
@@ -56,6 +57,25 @@ pub enum LoadError {
         #[source]
         error: DirectoryError,
     },
+    /// A batch that cannot be read.
+    #[error("line {line}, stream `{stream}`: {error}")]
+    Batch {
+        /// The BATCH message's line, counted from 1.
+        line: u64,
+        /// Its stream.
+        stream: String,
+        /// What is wrong with it.
+        error: BatchError,
+    },
+    /// What is wrong with a record that came in a batch.
+    #[error("{error} (the record is in {place})")]
+    InFile {
+        /// Where the record is.
+        place: InFile,
+        /// What is wrong, as of a RECORD.
+        #[source]
+        error: Box<LoadError>,
+    },
     /// A configuration that does not fit the stream.
     #[error("line {line}: {error}")]
     Settings {
@@ -88,10 +108,19 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// With the place of the record, where it came in a batch.
+    pub(super) fn in_file(self, place: Option<&InFile>) -> LoadError {
+        match place {
+            Some(place) => LoadError::InFile { place: place.clone(), error: Box::new(self) },
+            None => self,
+        }
+    }
+
     /// The directory's error, when it is one record's.
     pub(super) fn of_directory(&self) -> Option<&DirectoryError> {
         match self {
             LoadError::Write { error, .. } => Some(error),
+            LoadError::InFile { error, .. } => error.of_directory(),
             _ => None,
         }
     }
@@ -102,6 +131,7 @@ impl LoadError {
             LoadError::Record { reason, .. } => reason.clone(),
             LoadError::Map { error, .. } => error.to_string(),
             LoadError::Write { error, .. } => error.to_string(),
+            LoadError::InFile { error, .. } => error.reason(),
             other => other.to_string(),
         }
     }
@@ -111,6 +141,7 @@ impl LoadError {
         match self {
             LoadError::Record { .. } | LoadError::Map { .. } => true,
             LoadError::Write { error, .. } => is_records_fault(error),
+            LoadError::InFile { error, .. } => error.is_records_fault(),
             _ => false,
         }
     }

@@ -10,7 +10,7 @@ use singer_common::reader::LineReader;
 use tokio::sync::mpsc;
 
 use super::survey::Reading;
-use super::{Kept, Load, LoadError, Work};
+use super::{InFile, Kept, Load, LoadError, Work};
 use crate::map::{Mapping, Task};
 use crate::order::Kind;
 use crate::rejects::{self, Origin, Reject};
@@ -54,7 +54,7 @@ impl<W: Write> Load<'_, W> {
         };
         let result = match message {
             Ok(Message::Schema(schema)) => self.schema(line, &schema),
-            Ok(Message::Record(record)) => self.record(line, record),
+            Ok(Message::Record(record)) => self.record(line, record, None),
             Ok(Message::State(state)) => {
                 self.ack.state(state);
                 Ok(())
@@ -63,12 +63,7 @@ impl<W: Write> Load<'_, W> {
                 self.activate(line, stream, version);
                 Ok(())
             }
-            Ok(Message::Batch { stream }) => Err(LoadError::Record {
-                line,
-                stream,
-                reason: "BATCH messages cannot be read by this version; let the tap send RECORD messages"
-                    .into(),
-            }),
+            Ok(Message::Batch(batch)) => self.open_batch(line, batch),
             Err(MessageError::UnknownType(kind)) if kind == rejects::KIND => Err(LoadError::Reject { line }),
             Err(error) => Err(LoadError::Message { line, error }),
         };
@@ -107,7 +102,13 @@ impl<W: Write> Load<'_, W> {
         Ok(())
     }
 
-    fn record(&mut self, line: u64, message: RecordMessage) -> Result<(), LoadError> {
+    /// Takes a record in: of a RECORD, or of the batch in hand.
+    pub(super) fn record(
+        &mut self,
+        line: u64,
+        message: RecordMessage,
+        in_file: Option<InFile>,
+    ) -> Result<(), LoadError> {
         let RecordMessage { stream: name, record, version } = message;
         let Some(stream) = self.streams.get(&name) else {
             let reason = "a RECORD came before the stream's SCHEMA".into();
@@ -115,7 +116,10 @@ impl<W: Write> Load<'_, W> {
         };
         let planned = self.plan(line, &name, stream, &record);
         let origin = stream.origin.clone();
-        let about = about(&stream.key_properties, &record);
+        let mut about = about(&stream.key_properties, &record);
+        if let Some(place) = &in_file {
+            about = format!("{about} ({place})");
+        }
         let number = self.ack.begin();
         let (task, key) = match planned {
             Ok(planned) => planned,
@@ -123,10 +127,17 @@ impl<W: Write> Load<'_, W> {
                 if self.config.process_activate_version {
                     self.versions.unknown_came(&name, version);
                 }
-                let reason = error.reason();
-                let reject =
-                    Reject { stream: &name, line, dn: None, answer: None, reason: &reason, record: &record };
-                self.reject(number, &reject, &origin, error);
+                let (reason, in_file) = (error.reason(), in_file.as_ref());
+                let reject = Reject {
+                    stream: &name,
+                    line,
+                    in_file,
+                    dn: None,
+                    answer: None,
+                    reason: &reason,
+                    record: &record,
+                };
+                self.reject(number, &reject, &origin, error.in_file(in_file));
                 return Ok(());
             }
         };
@@ -146,7 +157,7 @@ impl<W: Write> Load<'_, W> {
             self.think_of_an_inventory(&name, &task, &key);
         }
         let kept = self.rejects.is_some().then(|| Kept { record: Arc::new(record), origin });
-        let work = Work { version, kept, ..Work::new(number, line, name, task, key, about) };
+        let work = Work { version, kept, in_file, ..Work::new(number, line, name, task, key, about) };
         self.order.submit(number, work.claim(), kind, work);
         Ok(())
     }

@@ -40,12 +40,14 @@ impl<W: Write> Load<'_, W> {
 
     /// A record that the directory did not take.
     pub(super) fn refused(&mut self, work: &Work, error: LoadError) {
+        let error = error.in_file(work.in_file.as_ref());
         let Some(Kept { record, origin }) = &work.kept else { return self.fail(work.number, error) };
         let answer = error.of_directory().and_then(Answer::of).or_else(|| work.answer.clone());
         let reason = error.reason();
         let reject = Reject {
             stream: &work.stream,
             line: work.line,
+            in_file: work.in_file.as_ref(),
             dn: work.dn(),
             answer: answer.as_ref(),
             reason: &reason,

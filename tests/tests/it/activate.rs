@@ -1,13 +1,14 @@
 //! `process_activate_version`: what a stream's whole version no longer contains goes.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
-use ldap_tests::run::{Output, Run, pipe};
+use ldap_tests::run::{Output, Run, pipe, pipe_runs, spawn_pipe};
 use ldap_tests::slapd::{Slapd, SlapdOptions, scratch};
 use serde_json::{Value, json};
 
 use crate::support::{
-    assert_untouched, done, no_panic, people, states, tap_config, target_config, unit, with,
+    assert_untouched, done, lines, no_panic, people, states, tap_config, target_config, unit, with,
 };
 
 const BASE: &str = "dc=example,dc=test";
@@ -130,6 +131,75 @@ fn a_stream_of_which_no_record_came_never_deletes_anything() {
         assert_untouched(&slapd, &before);
     }
     done(run(&config, &whole(&[]))).says("no record of the stream came");
+}
+
+#[test]
+fn a_source_that_breaks_off_at_any_octet_deletes_nothing() {
+    let slapd = slapd();
+    let config = config(&slapd, &json!({}));
+    // Nothing but deletions is left to do.
+    done(run(&config, &whole(&["a", "b", "c", "d", "e", "f"]))).says("1 added");
+    let before = slapd.change_marks();
+    let messages = whole(&["a", "b", "c"]);
+    let text = lines(&messages);
+    let activation = text.find("ACTIVATE_VERSION").unwrap() - "{\"type\":\"".len();
+    let end = activation + activate().to_string().len();
+    let limited = with(&config, &json!({"max_deletes": 10}));
+    // No input at all; in the SCHEMA; in a record and between two; in the very announcement, up to its last octet.
+    let second = text.find("RECORD").unwrap();
+    for (n, cut) in
+        [0, 1, 20, second, second + 30, activation, activation + 1, activation + 20, end - 2, end - 1]
+            .into_iter()
+            .enumerate()
+    {
+        let config = if n % 2 == 0 { &config } else { &limited };
+        let output = Run::target(config).stdin(&text[..cut]).run();
+        no_panic(&output);
+        let between = cut == 0 || text[..cut].ends_with('\n');
+        let output = output.exits(i32::from(!between));
+        assert!(output.stdout.is_empty(), "cut at {cut}: no STATE");
+        assert_untouched(&slapd, &before);
+        let plan = Run::target(&config.clone()).stdin(&text[..cut]).arg("--dry-run").run();
+        assert_eq!(plan.stdout_text(), "", "cut at {cut}");
+    }
+    // And whole, without a line feed at its end, it counts.
+    done(Run::target(&config).stdin(text.trim_end()).run()).says("3 deleted");
+}
+
+#[test]
+fn a_tap_that_is_killed_deletes_nothing() {
+    let source = Slapd::start(SlapdOptions::default().seed(unit(USERS) + &people(1_000, USERS)));
+    let only_here = format!("uid=only,{USERS}");
+    let seed = format!("dn: {only_here}\nobjectClass: inetOrgPerson\nuid: only\ncn: x\nsn: x\n\n");
+    let mirror = Slapd::start(SlapdOptions::default().seed(unit(USERS) + &people(1_000, USERS) + &seed));
+    let tap = Run::tap(&with(&tap_config(&source), &json!({"page_size": 50})));
+    let target = Run::target(&with(
+        &target_config(&mirror),
+        &json!({"process_activate_version": true, "mapping_rules": {"users": {"scope_base": USERS}}}),
+    ));
+    let mut cut_off = 0;
+    for pause in [5, 20, 60, 120, 200] {
+        let (mut first, mut second) = spawn_pipe(&tap, &target);
+        std::thread::sleep(Duration::from_millis(pause));
+        first.signal(rustix::process::Signal::KILL);
+        let (tap_code, _, _) = first.wait(Duration::from_secs(10));
+        let mut stdout = second.take_stdout();
+        let read = std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+        let (_, stderr, _) = second.wait(Duration::from_secs(60));
+        read.join().unwrap().unwrap();
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        if tap_code == 137 {
+            cut_off += 1;
+            assert!(mirror.dump().contains_key(&only_here), "killed after {pause} ms: {stderr}");
+        } else {
+            break;
+        }
+    }
+    assert!(cut_off > 0, "no tap was killed in time");
+    let (first, second) = pipe_runs(&tap, &target);
+    first.succeeds();
+    second.succeeds();
+    assert!(!mirror.dump().contains_key(&only_here), "a whole answer counts");
 }
 
 #[test]

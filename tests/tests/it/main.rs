@@ -3,7 +3,10 @@
 // A panic here is a failed test; and what a test is for is in its name.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod accesslog;
 mod activate;
+mod batch;
+mod bulk;
 mod deletions;
 mod discover;
 mod docs;
@@ -11,7 +14,9 @@ mod exit_codes;
 mod golden;
 mod harness;
 mod inventory;
+mod kill_target;
 mod ldif;
+mod least_writes;
 mod limits;
 mod mapping;
 mod meltano;
@@ -19,6 +24,8 @@ mod memory;
 mod mirror;
 mod moves;
 mod on_delete;
+mod partitions;
+mod plan_property;
 mod policies;
 mod provider;
 mod references;

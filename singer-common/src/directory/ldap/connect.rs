@@ -1,8 +1,10 @@
 //! Connecting and binding, with failover over the list of servers.
 
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
-use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, LdapResult};
+use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, LdapResult, StdStream};
+use tokio::net::TcpStream;
 
 use super::{result_code, tls};
 use crate::directory::config::{AuthMethod, DirectoryConfig, ServerUrl};
@@ -11,18 +13,27 @@ use crate::directory::error::DirectoryError;
 /// The first pause between two attempts; it doubles from there.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 
-/// Connects to the first server that answers and binds. Gives the handle and the URL in use.
+/// A connection, bound.
+#[derive(Clone)]
+pub(super) struct Link {
+    pub(super) ldap: Ldap,
+    /// Where it goes to, where that is an address: further connections go to the same one, and not to whatever server
+    /// the name stands for by then.
+    pub(super) address: Option<SocketAddr>,
+}
+
+/// Connects to the first server that answers and binds. Gives the connection and the URL in use.
 ///
 /// All servers are tried in order; when none could be reached and one of them may be back soon, the list is gone
 /// through again after a pause. A refused bind ends it at once: the next server would only count it against the account.
-pub(super) async fn connect(config: &DirectoryConfig) -> Result<(Ldap, String), DirectoryError> {
+pub(super) async fn connect(config: &DirectoryConfig) -> Result<(Link, String), DirectoryError> {
     let mut wait = FIRST_WAIT;
     let mut attempt = 0;
     loop {
         let mut failures: Vec<Failure> = Vec::new();
         for server in &config.servers {
             match open(config, server).await {
-                Ok(ldap) => return Ok((ldap, server.to_text())),
+                Ok(link) => return Ok((link, server.to_text())),
                 Err(Failure { error: error @ DirectoryError::Bind { .. }, curable: false }) => {
                     return Err(error);
                 }
@@ -67,7 +78,7 @@ struct Failure {
     curable: bool,
 }
 
-async fn open(config: &DirectoryConfig, server: &ServerUrl) -> Result<Ldap, Failure> {
+async fn open(config: &DirectoryConfig, server: &ServerUrl) -> Result<Link, Failure> {
     let url = server.to_text();
     let fail = |reason: String, curable: bool| Failure {
         error: DirectoryError::Connect { server: url.clone(), reason },
@@ -81,17 +92,32 @@ async fn open(config: &DirectoryConfig, server: &ServerUrl) -> Result<Ldap, Fail
         // ldap3 looks at `no_tls_verify` again for addresses that are no certificate name.
         settings = settings.set_config(client).set_no_tls_verify(!config.tls.verify);
     }
-    let (connection, mut ldap) = LdapConnAsync::with_settings(settings, &url).await.map_err(|e| {
+    let explained = |e: LdapError| {
         let (reason, curable) = explain(&e, config);
         fail(reason, curable)
-    })?;
+    };
+    let mut address = None;
+    if let ServerUrl::Ldap { host, port, .. } = server {
+        let started = Instant::now();
+        let connecting = TcpStream::connect((host.as_str(), *port));
+        let tcp = tokio::time::timeout(config.connect_timeout, connecting)
+            .await
+            .map_err(|elapsed| explained(LdapError::from(elapsed)))?
+            .map_err(|e| explained(LdapError::from(e)))?;
+        address = tcp.peer_addr().ok();
+        let stream = tcp.into_std().map_err(|e| explained(LdapError::from(e)))?;
+        settings = settings
+            .set_std_stream(StdStream::Tcp(stream))
+            .set_conn_timeout(config.connect_timeout.saturating_sub(started.elapsed()));
+    }
+    let (connection, mut ldap) = LdapConnAsync::with_settings(settings, &url).await.map_err(explained)?;
     tokio::spawn(async move {
         if let Err(e) = connection.drive().await {
             tracing::debug!("the connection ended: {e}");
         }
     });
     bind(config, &mut ldap, &url).await?;
-    Ok(ldap)
+    Ok(Link { ldap, address })
 }
 
 async fn bind(config: &DirectoryConfig, ldap: &mut Ldap, url: &str) -> Result<(), Failure> {

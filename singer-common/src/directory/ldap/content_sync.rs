@@ -155,7 +155,7 @@ impl SyncConnection {
             controls.push(Control { oid: MANAGE_DSA_IT.into(), critical: false, value: None });
         }
         let SyncRequest { base, scope, filter, attributes, .. } = request;
-        let id = self.connection.search(base, *scope, filter, attributes, &controls).await?;
+        let id = self.connection.search(base, *scope, filter, attributes, 0, &controls).await?;
         self.running.insert(id, base.clone());
         Ok(id)
     }

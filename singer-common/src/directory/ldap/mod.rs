@@ -1,15 +1,19 @@
-//! A directory server, over the ldap3 crate.
+//! A directory server: writes, small reads and extended operations over the ldap3 crate, long answers over connections of
+//! our own.
 
 use std::collections::HashSet;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, PoisonError, RwLock};
+
+use self::connect::Link;
+use self::pool::Pool;
 
 use ldap3::controls::{ManageDsaIt, RawControl};
 use ldap3::{Ldap, LdapError, LdapResult, Mod};
 
 use super::config::{DirectoryConfig, Referrals, ServerUrl};
 use super::error::DirectoryError;
-use super::root_dse::RootDse;
+use super::root_dse::{RootDse, Vendor};
 use super::{Scope, SearchItem, SearchRequest};
 use crate::change::{Change, ModificationKind};
 use crate::entry::Entry;
@@ -19,12 +23,14 @@ pub mod change_notices;
 mod connect;
 pub mod content_sync;
 pub mod controls;
+mod pool;
 pub mod result_code;
 mod search;
 mod tls;
 mod wire;
 
 pub use search::LdapSearch;
+pub use wire::WireEntry;
 
 /// OID of the ManageDsaIT control (RFC 3296): referral entries are entries like others.
 const MANAGE_DSA_IT: &str = "2.16.840.1.113730.3.4.2";
@@ -33,6 +39,9 @@ const MANAGE_DSA_IT: &str = "2.16.840.1.113730.3.4.2";
 /// without them.
 const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
 
+/// OID of LDAP_SERVER_PERMISSIVE_MODIFY ([MS-ADTS] 3.1.1.3.4.1.8): a value that is to be added may be there, and one that is
+/// to be deleted may be gone.
+const PERMISSIVE_MODIFY: &str = "1.2.840.113556.1.4.1413";
 /// OID of LDAP_SERVER_TREE_DELETE ([MS-ADTS] 3.1.1.3.4.1.15; draft-armijo-ldap-treedelete): a deletion takes what lies below
 /// with it.
 const TREE_DELETE: &str = "1.2.840.113556.1.4.805";
@@ -53,7 +62,9 @@ pub struct LdapDirectory {
 
 struct Shared {
     /// Replaced when the connection was lost and opened anew.
-    ldap: RwLock<Ldap>,
+    link: RwLock<Link>,
+    /// Connections for streamed searches.
+    pool: Pool,
     config: DirectoryConfig,
     location: String,
     root_dse: RootDse,
@@ -71,10 +82,11 @@ impl std::fmt::Debug for LdapDirectory {
 impl LdapDirectory {
     /// Connects, binds, and reads root DSE and subschema.
     pub async fn open(config: &DirectoryConfig) -> Result<Self, DirectoryError> {
-        let (ldap, location) = connect::connect(config).await?;
+        let (link, location) = connect::connect(config).await?;
         let bare = |root_dse, schema| Self {
             shared: Arc::new(Shared {
-                ldap: RwLock::new(ldap.clone()),
+                link: RwLock::new(link.clone()),
+                pool: Pool::default(),
                 config: config.clone(),
                 location: location.clone(),
                 root_dse,
@@ -102,8 +114,9 @@ impl LdapDirectory {
     pub async fn reconnect(&self) -> Result<(), DirectoryError> {
         let server = self.server()?;
         let config = DirectoryConfig { servers: vec![server], retry_attempts: 0, ..self.config().clone() };
-        let (ldap, _) = connect::connect(&config).await?;
-        *self.shared.ldap.write().unwrap_or_else(PoisonError::into_inner) = ldap;
+        let (link, _) = connect::connect(&config).await?;
+        *self.shared.link.write().unwrap_or_else(PoisonError::into_inner) = link;
+        self.pool().clear();
         Ok(())
     }
 
@@ -117,7 +130,15 @@ impl LdapDirectory {
 
     /// Opens a connection of our own to the server in use.
     async fn open_connection(&self) -> Result<wire::Connection, DirectoryError> {
-        wire::Connection::open(self.config(), &self.server()?).await
+        wire::Connection::open(self.config(), &self.server()?, self.link().address).await
+    }
+
+    fn link(&self) -> Link {
+        self.shared.link.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn pool(&self) -> &Pool {
+        &self.shared.pool
     }
 
     async fn load_schema(&self, root_dse: &RootDse) -> Result<Arc<Schema>, DirectoryError> {
@@ -176,23 +197,29 @@ impl LdapDirectory {
         self.config().referrals == Referrals::Ignore && self.root_dse().supports_control(DOMAIN_SCOPE)
     }
 
+    /// Whether values that came or went since they were read are no error. Asked for on Active Directory alone, where to
+    /// read a list of thousands anew takes many requests. OpenLDAP offers it, too; there the refusal is worth more, for the
+    /// entry is read again with all that changed. (Samba heeds it, but not for linked attributes such as `member`.)
+    fn is_permissive(&self) -> bool {
+        self.root_dse().vendor == Vendor::ActiveDirectory
+            && self.root_dse().supports_control(PERMISSIVE_MODIFY)
+    }
+
     /// A handle for one operation, with the operation's timeout set.
     fn handle(&self) -> Ldap {
-        let mut ldap = self.shared.ldap.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut ldap = self.link().ldap;
         ldap.with_timeout(self.config().operation_timeout);
         ldap
     }
 
-    /// Begins a search.
-    #[allow(clippy::unused_async, reason = "the interface is async: a bulk reader will connect here")]
-    pub async fn search(&self, request: SearchRequest) -> Result<LdapSearch, DirectoryError> {
-        Ok(LdapSearch::new(self.clone(), request))
+    /// Begins a search. Nothing is sent before somebody asks for an answer.
+    pub fn search(&self, request: SearchRequest) -> LdapSearch {
+        LdapSearch::new(self.clone(), request)
     }
 
     /// Reads one entry; `None` when there is none of that name.
     pub async fn read(&self, dn: &str, attributes: &[&str]) -> Result<Option<Entry>, DirectoryError> {
-        let mut search =
-            self.search(SearchRequest::new(dn, Scope::Base, "(objectClass=*)", attributes)).await?;
+        let mut search = self.search(SearchRequest::new(dn, Scope::Base, "(objectClass=*)", attributes));
         let mut found = None;
         loop {
             match search.next().await {
@@ -208,8 +235,15 @@ impl LdapDirectory {
     /// Carries out one change.
     pub async fn apply(&self, change: &Change) -> Result<(), DirectoryError> {
         let mut ldap = self.handle();
+        let mut raw: Vec<RawControl> = Vec::new();
         if self.manages_dsa_it() {
-            ldap.with_controls(Vec::<RawControl>::from([ManageDsaIt.into()]));
+            raw.push(ManageDsaIt.into());
+        }
+        if matches!(change, Change::Modify { .. }) && self.is_permissive() {
+            raw.push(RawControl { ctype: PERMISSIVE_MODIFY.to_owned(), crit: false, val: None });
+        }
+        if !raw.is_empty() {
+            ldap.with_controls(raw);
         }
         // ldap3 takes sets: the order of values within an attribute, which LDAP does not define (RFC 4511
         // section 4.1.7), is lost here.
@@ -281,6 +315,7 @@ impl LdapDirectory {
 
     /// Unbinds.
     pub async fn close(self) {
+        self.pool().close().await;
         // The server closes the connection: whether it still could say so does not matter.
         let _ = self.handle().unbind().await;
     }

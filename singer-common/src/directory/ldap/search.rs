@@ -1,18 +1,24 @@
-//! Searching with pages (RFC 2696): one page of entries is the most that waits in memory.
+//! Searching, with pages (RFC 2696) where the answer may be long: what is asked for, page by page, and what the end of a
+//! page means. How octets come and go is another matter: over a connection of our own ([`bulk`]), or over the ldap3 crate
+//! ([`over_ldap3`]), where one page of entries is the most that waits in memory.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
-use ldap3::asn1::{PL, StructureTag, TagClass, parse_tag, parse_uint};
-use ldap3::controls::{Control, ManageDsaIt, PagedResults, RawControl};
-use ldap3::{Ldap, LdapError, LdapResult, ResultEntry, SearchOptions, SearchStream};
-
 use super::controls::{self, DIRSYNC, DirSyncEnd, SearchControl};
-use super::{DOMAIN_SCOPE, LdapDirectory, result_code};
+use super::wire::ber::{INTEGER, OCTET_STRING, Reader, SEQUENCE, Writer};
+use super::wire::{Control, LdapResult, WireEntry};
+use super::{DOMAIN_SCOPE, LdapDirectory, MANAGE_DSA_IT, result_code};
 use crate::directory::config::Referrals;
 use crate::directory::error::DirectoryError;
-use crate::directory::{Paging, Scope, SearchItem, SearchRequest};
-use crate::entry::{Attribute, Entry};
+use crate::directory::{Found, Paging, Scope, SearchItem, SearchRequest};
+use crate::entry::{Entry, EntryView as _};
+use crate::filter::Filter;
+
+mod bulk;
+mod over_ldap3;
+
+use bulk::Bulk;
 
 /// OID of the paged results control.
 pub(super) const PAGED_RESULTS: &str = "1.2.840.113556.1.4.319";
@@ -21,8 +27,6 @@ const MAX_EMPTY_PAGES: u32 = 1000;
 /// The most entries that may come without pages, and wait in memory: larger samples are read by pages.
 const LARGEST_UNPAGED: u32 = 5_000;
 const OPERATION: &str = "search";
-
-type Page = SearchStream<'static, String, Vec<String>>;
 
 /// A search under way. Only one paged search at a time may run on a connection: OpenLDAP keeps one cookie.
 pub struct LdapSearch {
@@ -37,11 +41,56 @@ pub struct LdapSearch {
     /// The DNs that came under the size limit: what follows begins anew, and they are left out of it.
     given: HashSet<String>,
     cookie: Vec<u8>,
-    page: Option<Page>,
+    carrier: Carrier,
     state: Progress,
     empty_pages: u32,
     entries_of_page: u32,
     dirsync: Option<DirSyncEnd>,
+}
+
+/// What the answer comes over.
+enum Carrier {
+    /// Not chosen yet.
+    None,
+    /// A connection of our own.
+    Bulk(Box<Bulk>),
+    /// The first connection; the page under way.
+    Ldap3(Option<Box<over_ldap3::Page>>),
+}
+
+/// A page to ask for.
+struct PageRequest<'r> {
+    search: &'r SearchRequest,
+    size_limit: u32,
+    controls: Vec<Control>,
+}
+
+/// What came.
+enum Event {
+    Entry(Incoming),
+    Reference(Vec<String>),
+    End {
+        result: LdapResult,
+        controls: Vec<Control>,
+    },
+    /// Something of the search that is not well-formed.
+    Malformed,
+}
+
+/// An entry that came.
+enum Incoming {
+    /// It stays where it is.
+    InPlace,
+    Whole(Entry),
+}
+
+/// What an event led to.
+enum Step {
+    Found(Found),
+    /// On to the next event.
+    Next,
+    /// The answer is complete.
+    Complete,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +131,7 @@ impl LdapSearch {
             limit,
             given: HashSet::new(),
             cookie: Vec::new(),
-            page: None,
+            carrier: Carrier::None,
             state: Progress::Running,
             empty_pages: 0,
             entries_of_page: 0,
@@ -97,115 +146,299 @@ impl LdapSearch {
 
     /// The next item; `None` at the end of a complete answer, and ever after.
     pub async fn next(&mut self) -> Result<Option<SearchItem>, DirectoryError> {
-        if self.state == Progress::Done {
-            return Ok(None);
+        Ok(match self.advance().await? {
+            Some(Found::Entry(entry)) => Some(SearchItem::Entry(entry)),
+            Some(Found::InPlace) => self.in_place().map(|e| SearchItem::Entry(e.to_entry())),
+            Some(Found::Reference(urls)) => Some(SearchItem::Reference(urls)),
+            None => None,
+        })
+    }
+
+    /// The same, and an entry that can be shown where it is stays there.
+    pub(in crate::directory) async fn advance(&mut self) -> Result<Option<Found>, DirectoryError> {
+        while self.state == Progress::Running {
+            if let Some(found) = self.advance_at_once()? {
+                return Ok(Some(found));
+            }
+            if self.state == Progress::Running {
+                let waited = self.wait().await;
+                let step = waited.and_then(|event| event.map_or(Ok(Step::Next), |event| self.take(event)));
+                if let Some(found) = self.settle(step)? {
+                    return Ok(Some(found));
+                }
+            }
         }
-        let result = self.advance().await;
-        if !matches!(result, Ok(Some(_))) {
-            self.state = Progress::Done;
-            self.page = None;
+        Ok(None)
+    }
+
+    /// The next item, if all of it is here.
+    pub(in crate::directory) fn advance_at_once(&mut self) -> Result<Option<Found>, DirectoryError> {
+        while let (Carrier::Bulk(bulk), Progress::Running) = (&mut self.carrier, self.state) {
+            let step = match bulk.next_at_once() {
+                Ok(None) => break,
+                Ok(Some(event)) => self.take(event),
+                Err(e) => Err(e),
+            };
+            if let Some(found) = self.settle(step)? {
+                return Ok(Some(found));
+            }
         }
-        result
+        Ok(None)
+    }
+
+    /// The entry that was found last, where it stayed there.
+    pub(in crate::directory) fn in_place(&self) -> Option<WireEntry<'_>> {
+        match &self.carrier {
+            Carrier::Bulk(bulk) => Some(bulk.in_place()),
+            Carrier::None | Carrier::Ldap3(_) => None,
+        }
     }
 
     /// Reads the page in hand to its end, and asks for no other. OpenLDAP keeps one paging state per connection: a
     /// paged search that begins while another's page is still under way is refused ("cookie is invalid or old").
     pub(in crate::directory) async fn abandon(mut self) -> Result<(), DirectoryError> {
-        if let Some(page) = &mut self.page {
-            while let Some(_unwanted) =
-                page.next().await.map_err(|e| self.directory.lost(OPERATION, &self.request.base, &e))?
-            {
-            }
+        // All there is may be much: closing the connection is sooner done.
+        if matches!(self.carrier, Carrier::Bulk(_)) && self.page_size == 0 && self.limit == 0 {
+            return Ok(());
         }
-        Ok(())
+        self.abandoning().await.map_err(|e| self.about_base(e))
     }
 
-    async fn advance(&mut self) -> Result<Option<SearchItem>, DirectoryError> {
+    async fn abandoning(&mut self) -> Result<(), DirectoryError> {
         loop {
-            let Some(page) = &mut self.page else {
-                let page = self.start_page().await?;
-                self.page = Some(page);
-                continue;
-            };
-            match page.next().await {
-                Ok(Some(item)) if item.is_intermediate() => {}
-                Ok(Some(item)) => {
-                    let item = self.item(item)?;
-                    self.entries_of_page += 1;
-                    if let SearchItem::Entry(entry) = &item {
-                        if self.limit > 0 {
-                            self.given.insert(entry.dn.clone());
-                        } else if self.given.remove(&entry.dn) {
-                            continue;
+            match &mut self.carrier {
+                Carrier::None => return Ok(()),
+                Carrier::Ldap3(page) => {
+                    let Some(page) = page else { return Ok(()) };
+                    while !matches!(page.next(&self.directory, &self.request.base).await?, Event::End { .. })
+                    {
+                    }
+                    return Ok(());
+                }
+                Carrier::Bulk(bulk) => {
+                    while bulk.is_under_way() {
+                        if bulk.next_at_once()?.is_none() {
+                            bulk.wait(0, None).await?;
                         }
                     }
-                    return Ok(Some(item));
-                }
-                Ok(None) => {
-                    let result = page.finish().await;
-                    self.page = None;
-                    if !self.page_ended(result)? {
-                        return Ok(None);
+                    // The page after it may be on its way.
+                    if !bulk.take_next_page() {
+                        self.give_back();
+                        return Ok(());
                     }
                 }
-                Err(e) => return Err(self.directory.lost(OPERATION, &self.request.base, &e)),
             }
         }
     }
 
-    async fn start_page(&mut self) -> Result<Page, DirectoryError> {
-        let mut controls: Vec<RawControl> = Vec::new();
+    /// What a step means for the search: the item it led to, or its end.
+    fn settle(&mut self, step: Result<Step, DirectoryError>) -> Result<Option<Found>, DirectoryError> {
+        match step {
+            Ok(Step::Found(found)) => Ok(Some(found)),
+            Ok(Step::Next) => Ok(None),
+            Ok(Step::Complete) => {
+                self.state = Progress::Done;
+                self.give_back();
+                Ok(None)
+            }
+            Err(e) => {
+                self.state = Progress::Done;
+                self.carrier = Carrier::None;
+                Err(self.about_base(e))
+            }
+        }
+    }
+
+    /// The connection is for the next search.
+    fn give_back(&mut self) {
+        if let Carrier::Bulk(bulk) = std::mem::replace(&mut self.carrier, Carrier::None) {
+            self.directory.pool().give_back(bulk.into_leased());
+        }
+    }
+
+    /// A connection's error says nothing of the search.
+    fn about_base(&self, error: DirectoryError) -> DirectoryError {
+        let dn = self.request.base.clone();
+        match error {
+            DirectoryError::Lost { reason, .. } => DirectoryError::Lost { operation: OPERATION, dn, reason },
+            DirectoryError::Timeout { seconds, .. } => {
+                DirectoryError::Timeout { operation: OPERATION, dn, seconds }
+            }
+            other => other,
+        }
+    }
+
+    /// Does what has to be done before the next event: asks for a page, or waits for octets.
+    async fn wait(&mut self) -> Result<Option<Event>, DirectoryError> {
+        if matches!(self.carrier, Carrier::None) {
+            self.carrier = self.choose().await;
+        }
+        let result = self.wait_over_carrier().await;
+        if let (Carrier::Bulk(bulk), Err(DirectoryError::Lost { .. })) = (&self.carrier, &result)
+            && bulk.may_be_stale()
+        {
+            // Closed while nobody used it, as servers do after a time.
+            self.carrier = match self.directory.lease_new().await {
+                Some(leased) => self.over(leased).unwrap_or(Carrier::Ldap3(None)),
+                None => Carrier::Ldap3(None),
+            };
+            return Ok(None);
+        }
+        result
+    }
+
+    async fn wait_over_carrier(&mut self) -> Result<Option<Event>, DirectoryError> {
+        match &mut self.carrier {
+            Carrier::Ldap3(Some(page)) => {
+                return page.next(&self.directory, &self.request.base).await.map(Some);
+            }
+            Carrier::Bulk(bulk) if bulk.is_under_way() => {
+                let of_page = if self.limit > 0 { self.limit } else { self.page_size };
+                let more = (of_page > 0).then(|| of_page.saturating_sub(self.entries_of_page));
+                bulk.wait(self.entries_of_page, more).await?;
+                return self.ask_ahead().await.map(|()| None);
+            }
+            Carrier::None | Carrier::Ldap3(None) | Carrier::Bulk(_) => {}
+        }
+        let controls = self.controls(&self.cookie);
+        let request = PageRequest { search: &self.request, size_limit: self.limit, controls };
+        match &mut self.carrier {
+            Carrier::None => {}
+            Carrier::Ldap3(page) => {
+                *page = Some(Box::new(over_ldap3::Page::begin(&self.directory, &request).await?));
+            }
+            Carrier::Bulk(bulk) => bulk.begin(&request).await?,
+        }
+        self.entries_of_page = 0;
+        Ok(None)
+    }
+
+    /// Asks for the next page as soon as the end of this one is here, though entries before it wait to be dealt with: the
+    /// server has something to do meanwhile.
+    async fn ask_ahead(&mut self) -> Result<(), DirectoryError> {
+        let Carrier::Bulk(bulk) = &self.carrier else { return Ok(()) };
+        if self.page_size == 0 || self.limit > 0 {
+            return Ok(());
+        }
+        let Some((result, controls)) = bulk.peek_end() else { return Ok(()) };
+        // What else an end can mean is found out when it is reached.
+        let Some(cookie) = paged_cookie(&controls).filter(|c| !c.is_empty()) else { return Ok(()) };
+        if result.code != result_code::SUCCESS {
+            return Ok(());
+        }
+        let controls = self.controls(&cookie);
+        let request = PageRequest { search: &self.request, size_limit: 0, controls };
+        match &mut self.carrier {
+            Carrier::Bulk(bulk) => bulk.begin_next(&request).await,
+            Carrier::None | Carrier::Ldap3(_) => Ok(()),
+        }
+    }
+
+    /// What the answer is to come over. Small answers are no reason to open a connection.
+    async fn choose(&self) -> Carrier {
+        if self.request.scope == Scope::Base || self.request.paging == Paging::Off {
+            return Carrier::Ldap3(None);
+        }
+        match self.directory.lease().await {
+            Some(leased) => self.over(leased).unwrap_or(Carrier::Ldap3(None)),
+            None => Carrier::Ldap3(None),
+        }
+    }
+
+    /// `None` for a filter that we do not understand: the crate says what is wrong with it, if it is wrong.
+    fn over(&self, leased: super::pool::Leased) -> Option<Carrier> {
+        let filter = Filter::parse(&self.request.filter).ok()?;
+        Some(Carrier::Bulk(Box::new(Bulk::new(leased, filter, self.directory.config().operation_timeout))))
+    }
+
+    fn controls(&self, cookie: &[u8]) -> Vec<Control> {
+        let plain = |oid: &str| Control { oid: oid.to_owned(), critical: false, value: None };
+        let mut controls = Vec::new();
         if self.page_size > 0 && self.limit == 0 {
-            let size = i32::try_from(self.page_size).unwrap_or(i32::MAX);
-            let mut paged: RawControl = PagedResults { size, cookie: self.cookie.clone() }.into();
+            let size = i64::from(self.page_size.min(i32::MAX.unsigned_abs()));
+            let value = Writer::build(|w| {
+                w.constructed(SEQUENCE, |w| {
+                    w.integer(INTEGER, size);
+                    w.octets(cookie);
+                });
+            });
             // Critical: a server that leaves the control out would send everything at once, without a word.
-            paged.crit = true;
-            controls.push(paged);
+            controls.push(Control { oid: PAGED_RESULTS.to_owned(), critical: true, value: Some(value) });
         }
         if self.directory.manages_dsa_it() {
-            controls.push(ManageDsaIt.into());
+            controls.push(plain(MANAGE_DSA_IT));
         }
         if self.directory.stays_in_domain() {
-            controls.push(RawControl { ctype: DOMAIN_SCOPE.to_owned(), crit: false, val: None });
+            controls.push(plain(DOMAIN_SCOPE));
         }
-        controls.extend(self.request.controls.iter().map(|c| RawControl {
-            ctype: c.oid().to_owned(),
-            crit: true,
-            val: c.value(),
+        controls.extend(self.request.controls.iter().map(|c| Control {
+            oid: c.oid().to_owned(),
+            critical: true,
+            value: c.value(),
         }));
-        self.entries_of_page = 0;
-        let mut ldap: Ldap = self.directory.handle();
-        if !controls.is_empty() {
-            ldap.with_controls(controls);
+        controls
+    }
+
+    fn take(&mut self, event: Event) -> Result<Step, DirectoryError> {
+        match event {
+            Event::Malformed => Err(self.protocol("the server sent an entry that is not well-formed".into())),
+            Event::Reference(urls) => {
+                if self.directory.config().referrals == Referrals::Fail {
+                    return Err(self.protocol(format!(
+                        "the server refers to {} and follow_referrals is fail",
+                        urls.join(", ")
+                    )));
+                }
+                self.entries_of_page = self.entries_of_page.saturating_add(1);
+                Ok(Step::Found(Found::Reference(urls)))
+            }
+            Event::Entry(incoming) => {
+                self.entries_of_page = self.entries_of_page.saturating_add(1);
+                if (self.limit > 0 || !self.given.is_empty()) && self.was_given(&incoming) {
+                    return Ok(Step::Next);
+                }
+                Ok(Step::Found(match incoming {
+                    Incoming::InPlace => Found::InPlace,
+                    Incoming::Whole(entry) => Found::Entry(entry),
+                }))
+            }
+            Event::End { result, controls } => {
+                if let Carrier::Ldap3(page) = &mut self.carrier {
+                    *page = None;
+                }
+                Ok(if self.page_ended(result, &controls)? { Step::Next } else { Step::Complete })
+            }
         }
-        if self.limit > 0 {
-            let limit = i32::try_from(self.limit).unwrap_or(i32::MAX);
-            ldap.with_search_options(SearchOptions::new().sizelimit(limit));
-        }
-        let SearchRequest { base, scope, filter, attributes, .. } = self.request.clone();
-        let scope = match scope {
-            Scope::Base => ldap3::Scope::Base,
-            Scope::One => ldap3::Scope::OneLevel,
-            Scope::Sub => ldap3::Scope::Subtree,
+    }
+
+    /// Whether an entry came before, under the size limit; takes note of it while that is in force.
+    fn was_given(&mut self, entry: &Incoming) -> bool {
+        let in_place;
+        let dn = match (entry, &self.carrier) {
+            (Incoming::Whole(entry), _) => entry.dn.as_str(),
+            (Incoming::InPlace, Carrier::Bulk(bulk)) => {
+                in_place = bulk.in_place();
+                in_place.dn()
+            }
+            (Incoming::InPlace, _) => return false,
         };
-        ldap.streaming_search(&base, scope, &filter, attributes).await.map_err(|e| match e {
-            LdapError::FilterParsing => DirectoryError::Protocol {
-                operation: OPERATION,
-                dn: base.clone(),
-                reason: format!("`{filter}` is not a search filter (RFC 4515)"),
-            },
-            e => self.directory.lost(OPERATION, &base, &e),
-        })
+        if self.limit > 0 {
+            self.given.insert(dn.to_owned());
+            return false;
+        }
+        self.given.remove(dn)
     }
 
     /// Looks at the end of a page. Whether there is another one.
-    fn page_ended(&mut self, result: LdapResult) -> Result<bool, DirectoryError> {
+    fn page_ended(&mut self, result: LdapResult, controls: &[Control]) -> Result<bool, DirectoryError> {
         let first = self.cookie.is_empty() && self.entries_of_page == 0;
-        match result.rc {
+        match result.code {
             result_code::SUCCESS => {
-                let dirsync = result.ctrls.iter().find(|c| c.1.ctype == DIRSYNC);
-                self.dirsync = dirsync.and_then(|c| controls::dirsync_end(c.1.val.as_deref()?));
-                let cookie = cookie(&result.ctrls).unwrap_or_default();
+                let dirsync = controls.iter().find(|c| c.oid == DIRSYNC);
+                self.dirsync = dirsync.and_then(|c| controls::dirsync_end(c.value.as_deref()?));
+                let cookie = paged_cookie(controls).ok_or_else(|| {
+                    self.protocol("the server sent a cookie that RFC 2696 does not have".into())
+                })?;
                 if self.page_size == 0 || cookie.is_empty() {
                     return Ok(false);
                 }
@@ -251,58 +484,16 @@ impl LdapSearch {
         }
     }
 
-    fn item(&self, item: ResultEntry) -> Result<SearchItem, DirectoryError> {
-        let malformed = || self.protocol("the server sent an entry that is not well-formed".into());
-        if item.is_ref() {
-            let urls = references(item.0).ok_or_else(malformed)?;
-            if self.directory.config().referrals == Referrals::Fail {
-                return Err(self.protocol(format!(
-                    "the server refers to {} and follow_referrals is fail",
-                    urls.join(", ")
-                )));
-            }
-            return Ok(SearchItem::Reference(urls));
-        }
-        entry(item.0).map(SearchItem::Entry).ok_or_else(malformed)
-    }
-
     fn protocol(&self, reason: String) -> DirectoryError {
         DirectoryError::Protocol { operation: OPERATION, dn: self.request.base.clone(), reason }
     }
 }
 
-/// The cookie of a page's answer (RFC 2696 section 2): a sequence of size and cookie.
-fn cookie(controls: &[Control]) -> Option<Vec<u8>> {
-    let value = controls.iter().find(|c| c.1.ctype == PAGED_RESULTS)?.1.val.as_deref()?;
-    let (_, tag) = parse_tag(value).ok()?;
-    let mut parts = tag.expect_constructed()?.into_iter();
-    let size = parts.next()?.expect_primitive()?;
-    parse_uint(&size).ok()?;
-    parts.next()?.expect_primitive()
-}
-
-/// SearchResultEntry (RFC 4511 section 4.5.2): name, then attributes with their sets of values.
-fn entry(tag: StructureTag) -> Option<Entry> {
-    let mut parts = tag.match_class(TagClass::Application)?.match_id(4)?.expect_constructed()?.into_iter();
-    let dn = String::from_utf8(parts.next()?.expect_primitive()?).ok()?;
-    let attributes = parts.next()?.expect_constructed()?.into_iter().map(attribute).collect::<Option<_>>()?;
-    Some(Entry { dn, attributes })
-}
-
-fn attribute(tag: StructureTag) -> Option<Attribute> {
-    let mut parts = tag.expect_constructed()?.into_iter();
-    let description = String::from_utf8(parts.next()?.expect_primitive()?).ok()?;
-    let values = parts
-        .next()?
-        .expect_constructed()?
-        .into_iter()
-        .map(StructureTag::expect_primitive)
-        .collect::<Option<_>>()?;
-    Some(Attribute { description, values })
-}
-
-/// SearchResultReference (RFC 4511 section 4.5.3): a sequence of URLs.
-fn references(tag: StructureTag) -> Option<Vec<String>> {
-    let PL::C(urls) = tag.payload else { return None };
-    urls.into_iter().map(|u| String::from_utf8(u.expect_primitive()?).ok()).collect()
+/// The cookie of a page's answer (RFC 2696 section 2): a sequence of size and cookie. `None` where it is malformed. An answer
+/// without the control is all there is, as one with an empty cookie.
+fn paged_cookie(controls: &[Control]) -> Option<Vec<u8>> {
+    let Some(control) = controls.iter().find(|c| c.oid == PAGED_RESULTS) else { return Some(Vec::new()) };
+    let mut parts = Reader::new(control.value.as_deref()?).constructed(SEQUENCE)?;
+    parts.integer(INTEGER)?;
+    parts.take(OCTET_STRING).map(<[u8]>::to_vec)
 }

@@ -1,10 +1,12 @@
-//! A connection of our own, for answers that have no end or cannot be paged: content synchronisation (RFC 4533) and
-//! change notification.
+//! A connection of our own, for answers that are long or have no end: streamed searches, content synchronisation
+//! (RFC 4533) and change notification.
 //!
 //! The ldap3 crate puts every answer into a queue without bound as fast as the server sends it. Here nothing is read
 //! before somebody asks for it, so that a slow reader of stdout slows the server down (TCP's own backpressure) and memory
 //! stays what one message takes. Several searches may run at once; their answers come as the server interleaves them.
 
+use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -19,9 +21,12 @@ use crate::directory::error::DirectoryError;
 use crate::filter::Filter;
 
 pub(super) mod ber;
+mod entry;
 mod filter;
 mod message;
 
+pub(super) use entry::EntryPlaces;
+pub use entry::WireEntry;
 pub(super) use message::{Answer, Control, LdapResult, Message};
 
 /// OID of the StartTLS request (RFC 4511 section 4.14).
@@ -36,9 +41,14 @@ const KEEPALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
 /// What one read from the socket takes at least.
 const READ: usize = 64 * 1024;
+/// The room for octets that is kept when a larger message is through.
+const KEPT: usize = 4 * READ;
+/// How long octets are left to collect on this machine ([`Connection::let_collect`]): a server that writes entry by entry
+/// writes some twenty of them meanwhile.
+const COLLECT: Duration = Duration::from_micros(200);
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Stream for T {}
 
 /// A connection, bound.
 pub(super) struct Connection {
@@ -48,6 +58,20 @@ pub(super) struct Connection {
     taken: usize,
     last_id: i32,
     url: String,
+    /// Whether the server is on this machine.
+    is_local: bool,
+    /// How much the last read brought.
+    last_read: usize,
+}
+
+/// What a message turned out to be, for who reads a search's answer by the million.
+#[derive(Debug)]
+pub(super) enum Incoming {
+    /// An entry of the search. Where the operation's content is, for [`Connection::octets`]; until the next message is
+    /// waited for.
+    Entry(Range<usize>),
+    /// Anything else.
+    Other(Message),
 }
 
 impl std::fmt::Debug for Connection {
@@ -57,10 +81,16 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Connects to one server and binds as configured, within `connect_timeout`.
-    pub(super) async fn open(config: &DirectoryConfig, server: &ServerUrl) -> Result<Self, DirectoryError> {
+    /// Connects to one server and binds as configured, within `connect_timeout`. `address` is where exactly, where that is
+    /// known: a name may stand for many servers, and positions in the log of one mean nothing to another.
+    pub(super) async fn open(
+        config: &DirectoryConfig,
+        server: &ServerUrl,
+        address: Option<SocketAddr>,
+    ) -> Result<Self, DirectoryError> {
         let url = server.to_text();
-        match tokio::time::timeout(config.connect_timeout, Self::open_bound(config, server)).await {
+        let opened = Self::open_bound(config, server, address);
+        match tokio::time::timeout(config.connect_timeout, opened).await {
             Ok(result) => result,
             Err(_) => Err(DirectoryError::Connect {
                 server: url,
@@ -72,27 +102,35 @@ impl Connection {
         }
     }
 
-    async fn open_bound(config: &DirectoryConfig, server: &ServerUrl) -> Result<Self, DirectoryError> {
+    async fn open_bound(
+        config: &DirectoryConfig,
+        server: &ServerUrl,
+        address: Option<SocketAddr>,
+    ) -> Result<Self, DirectoryError> {
         let url = server.to_text();
         let refused = |reason: String| DirectoryError::Connect { server: url.clone(), reason };
         let io = |e: std::io::Error| refused(super::connect::explain_io(&e));
         let mut connection = match server {
             ServerUrl::Ldap { host, port, tls } => {
-                let tcp = TcpStream::connect((host.as_str(), *port)).await.map_err(io)?;
+                let tcp = match address {
+                    Some(address) => TcpStream::connect(address).await.map_err(io)?,
+                    None => TcpStream::connect((host.as_str(), *port)).await.map_err(io)?,
+                };
                 tcp.set_nodelay(true).map_err(io)?;
+                let is_local = tcp.peer_addr().is_ok_and(|a| a.ip().is_loopback());
                 // Whoever waits for changes sends nothing: a peer that vanished would never be noticed.
                 SockRef::from(&tcp).set_tcp_keepalive(&KEEPALIVE).map_err(io)?;
                 if *tls {
-                    Self::new(Box::new(handshake(config, host, tcp).await.map_err(&refused)?), &url)
+                    Self::new(Box::new(handshake(config, host, tcp).await.map_err(&refused)?), &url, is_local)
                 } else if config.tls.start_tls {
-                    Self::new(Box::new(tcp), &url).start_tls(config, host).await?
+                    Self::new(Box::new(tcp), &url, is_local).start_tls(config, host).await?
                 } else {
-                    Self::new(Box::new(tcp), &url)
+                    Self::new(Box::new(tcp), &url, is_local)
                 }
             }
             #[cfg(unix)]
             ServerUrl::Ldapi(path) => {
-                Self::new(Box::new(tokio::net::UnixStream::connect(path).await.map_err(io)?), &url)
+                Self::new(Box::new(tokio::net::UnixStream::connect(path).await.map_err(io)?), &url, true)
             }
             #[cfg(not(unix))]
             ServerUrl::Ldapi(_) => return Err(refused("this system has no sockets in files".into())),
@@ -102,8 +140,8 @@ impl Connection {
         Ok(connection)
     }
 
-    fn new(stream: Box<dyn Stream>, url: &str) -> Self {
-        Self { stream, inbox: Vec::new(), taken: 0, last_id: 0, url: url.to_owned() }
+    fn new(stream: Box<dyn Stream>, url: &str, is_local: bool) -> Self {
+        Self { stream, inbox: Vec::new(), taken: 0, last_id: 0, url: url.to_owned(), is_local, last_read: 0 }
     }
 
     async fn start_tls(mut self, config: &DirectoryConfig, host: &str) -> Result<Self, DirectoryError> {
@@ -123,7 +161,7 @@ impl Connection {
             return Err(refused("the server went on in clear text after StartTLS".into()));
         }
         match handshake(config, host, self.stream).await {
-            Ok(secured) => Ok(Self::new(Box::new(secured), &self.url)),
+            Ok(secured) => Ok(Self::new(Box::new(secured), &self.url, self.is_local)),
             Err(reason) => Err(DirectoryError::Connect { server: self.url, reason }),
         }
     }
@@ -153,16 +191,17 @@ impl Connection {
         }
     }
 
-    /// Begins a search. Gives the id that its answers carry.
+    /// Begins a search, without a size limit where that is 0. Gives the id that its answers carry.
     pub(super) async fn search(
         &mut self,
         base: &str,
         scope: Scope,
         filter: &Filter,
         attributes: &[String],
+        size_limit: u32,
         controls: &[Control],
     ) -> Result<i64, DirectoryError> {
-        self.send(&message::search(base, scope, filter, attributes), controls).await
+        self.send(&message::search(base, scope, filter, attributes, size_limit), controls).await
     }
 
     /// Ends a search: the server sends nothing more for it, sooner or later.
@@ -186,36 +225,110 @@ impl Connection {
     /// The next message, whatever search it belongs to. May be dropped while it waits: nothing is lost.
     pub(super) async fn receive(&mut self) -> Result<Message, DirectoryError> {
         loop {
-            let unread = self.inbox.get(self.taken..).unwrap_or_default();
-            match message::frame(unread) {
-                Ok(content) if content.end <= unread.len() => {
-                    let message = unread.get(content.clone()).and_then(message::parse);
-                    self.taken += content.end;
-                    let message = message.ok_or_else(|| self.nonsense())?;
-                    if let (0, Answer::Extended { result, name }) = (message.id, &message.answer) {
-                        if name.as_deref() == Some(NOTICE_OF_DISCONNECTION) {
-                            let why = result_code::describe(result.code, &result.text);
-                            return Err(self.lost(&format!("the server said goodbye: {why}")));
-                        }
-                        // RFC 4511 section 4.4: an unsolicited notification nobody knows is to be ignored.
-                        continue;
-                    }
+            if let Some(content) = self.next_content()? {
+                if let Some(message) = self.message(content)? {
                     return Ok(message);
                 }
-                Ok(content) if content.end > MAX_MESSAGE => {
-                    return Err(self.lost(&format!("a message of {} octets is too large", content.end)));
-                }
-                Err(ber::Incomplete::Malformed) => return Err(self.nonsense()),
-                Ok(_) | Err(ber::Incomplete::More) => {}
+            } else {
+                self.fill().await?;
             }
-            self.inbox.drain(..self.taken);
-            self.taken = 0;
-            self.inbox.reserve(READ);
-            match self.stream.read_buf(&mut self.inbox).await {
-                Ok(0) => return Err(self.lost("the server closed it")),
-                Ok(_) => {}
-                Err(e) => return Err(self.lost(&e.to_string())),
+        }
+    }
+
+    /// The next message if all of it is here already; entries of one search are left where they are.
+    pub(super) fn take_incoming(&mut self, search: i64) -> Result<Option<Incoming>, DirectoryError> {
+        while let Some(content) = self.next_content()? {
+            let head = message::head(self.octets(&content)).ok_or_else(|| self.nonsense())?;
+            if head.tag == message::SEARCH_ENTRY && head.id == search {
+                // Only controls may follow, and who reads so asked for none that come with entries.
+                let (start, end) = (head.operation.start, head.operation.end);
+                return Ok(Some(Incoming::Entry(content.start + start..content.start + end)));
             }
+            if let Some(message) = self.message(content)? {
+                return Ok(Some(Incoming::Other(message)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Octets that were read.
+    pub(super) fn octets(&self, at: &Range<usize>) -> &[u8] {
+        self.inbox.get(at.clone()).unwrap_or_default()
+    }
+
+    /// Takes the next message, if all of it is here: where its content is.
+    fn next_content(&mut self) -> Result<Option<Range<usize>>, DirectoryError> {
+        let unread = self.inbox.get(self.taken..).unwrap_or_default();
+        match message::frame(unread) {
+            Ok(content) if content.end <= unread.len() => {
+                let content = self.taken + content.start..self.taken + content.end;
+                self.taken = content.end;
+                Ok(Some(content))
+            }
+            Ok(content) if content.end > MAX_MESSAGE => {
+                Err(self.lost(&format!("a message of {} octets is too large", content.end)))
+            }
+            Err(ber::Incomplete::Malformed) => Err(self.nonsense()),
+            Ok(_) | Err(ber::Incomplete::More) => Ok(None),
+        }
+    }
+
+    /// Reads a message that is for somebody.
+    fn message(&self, content: Range<usize>) -> Result<Option<Message>, DirectoryError> {
+        let message = message::parse(self.octets(&content)).ok_or_else(|| self.nonsense())?;
+        let (0, Answer::Extended { result, name }) = (message.id, &message.answer) else {
+            return Ok(Some(message));
+        };
+        if name.as_deref() == Some(NOTICE_OF_DISCONNECTION) {
+            let why = result_code::describe(result.code, &result.text);
+            return Err(self.lost(&format!("the server said goodbye: {why}")));
+        }
+        // RFC 4511 section 4.4: an unsolicited notification nobody knows is to be ignored.
+        Ok(None)
+    }
+
+    /// Waits for more octets. May be dropped while it waits: nothing is lost.
+    pub(super) async fn fill(&mut self) -> Result<(), DirectoryError> {
+        self.inbox.drain(..self.taken);
+        self.taken = 0;
+        if self.inbox.len() < KEPT / 2 && self.inbox.capacity() > KEPT {
+            self.inbox.shrink_to(KEPT);
+        }
+        self.inbox.reserve(READ);
+        match self.stream.read_buf(&mut self.inbox).await {
+            Ok(0) => Err(self.lost("the server closed it")),
+            Ok(count) => {
+                self.last_read = count;
+                Ok(())
+            }
+            Err(e) => Err(self.lost(&e.to_string())),
+        }
+    }
+
+    /// Lets octets collect for a moment, where a long answer is under way and the server is on this machine. slapd writes
+    /// entry by entry; who reads each at once makes it send a packet and wake somebody up for each. Over a network that
+    /// does not help, and is not done.
+    pub(super) fn let_collect(&self) {
+        // Where a read brings as much as it takes, they have collected.
+        if self.is_local && self.last_read < READ / 2 {
+            // tokio's clock does not count less than a millisecond. This thread has nothing else to do: what it could
+            // do is to read what it waits for.
+            std::thread::sleep(COLLECT);
+        }
+    }
+
+    /// The result of a search, if its end is here already, behind whatever was not taken yet.
+    pub(super) fn peek_end(&self, search: i64) -> Option<Message> {
+        let mut at = self.taken;
+        loop {
+            let unread = self.inbox.get(at..)?;
+            let content = message::frame(unread).ok()?;
+            let octets = unread.get(content.clone())?;
+            let head = message::head(octets)?;
+            if head.tag == message::SEARCH_DONE && head.id == search {
+                return message::parse(octets);
+            }
+            at += content.end;
         }
     }
 

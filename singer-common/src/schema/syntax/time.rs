@@ -1,5 +1,7 @@
 //! LDAP's times and RFC 3339. Fractions are kept as they are written: they are text, never a float.
 
+use std::time::SystemTime;
+
 use chrono::{
     DateTime, Duration, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeZone, Utc,
 };
@@ -61,6 +63,26 @@ fn generalized(text: &[u8]) -> Option<String> {
     }
     out.push('Z');
     Some(out)
+}
+
+/// The form that servers write, `20200101123015Z`, in one go; `None` for any other, which may be as right.
+pub(super) fn plain_generalized_to_rfc3339(value: &[u8]) -> Option<[u8; 20]> {
+    let [y1, y2, y3, y4, o1, o2, d1, d2, h1, h2, m1, m2, s1, s2, b'Z'] = *value else { return None };
+    let digit = |octet: u8| octet.is_ascii_digit().then(|| u32::from(octet - b'0'));
+    let two = |a, b| Some(digit(a)? * 10 + digit(b)?);
+    let year = two(y1, y2)? * 100 + two(y3, y4)?;
+    let days = match two(o1, o2)? {
+        4 | 6 | 9 | 11 => 30,
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
+        2 => 28,
+        1..=12 => 31,
+        _ => return None,
+    };
+    let is_time =
+        (1..=days).contains(&two(d1, d2)?) && two(h1, h2)? < 24 && two(m1, m2)? < 60 && two(s1, s2)? < 60;
+    is_time.then_some([
+        y1, y2, y3, y4, b'-', o1, o2, b'-', d1, d2, b'T', h1, h2, b':', m1, m2, b':', s1, s2, b'Z',
+    ])
 }
 
 fn fraction<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
@@ -177,9 +199,73 @@ pub fn now() -> String {
     Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
+/// Tells the time as [`now`] does. Of the text only the fraction is written anew while the second stays the same.
+#[derive(Debug, Default)]
+pub struct Clock {
+    second: u64,
+    text: String,
+}
+
+impl Clock {
+    /// The current time as RFC 3339.
+    pub fn now(&mut self) -> &str {
+        // Before 1970 all times are the same here: such a clock is no clock.
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.at(since)
+    }
+
+    fn at(&mut self, since_1970: std::time::Duration) -> &str {
+        const FRACTION: usize = 20;
+        if self.second != since_1970.as_secs() || self.text.is_empty() {
+            self.second = since_1970.as_secs();
+            let time = DateTime::<Utc>::from(SystemTime::UNIX_EPOCH + since_1970);
+            self.text = time.to_rfc3339_opts(SecondsFormat::Micros, true);
+        } else {
+            let mut rest = since_1970.subsec_micros();
+            let mut digits = [b'0'; 6];
+            for digit in digits.iter_mut().rev() {
+                *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+                rest /= 10;
+            }
+            self.text.truncate(FRACTION);
+            self.text.push_str(std::str::from_utf8(&digits).unwrap_or_default());
+            self.text.push('Z');
+        }
+        &self.text
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    #[test]
+    fn a_clock_tells_what_chrono_tells() {
+        let mut clock = Clock::default();
+        for micros in [0, 1, 999_999, 1_000_000, 1_000_007, 1_790_000_000_123_456, 1_790_000_000_000_040] {
+            let expected = DateTime::from_timestamp_micros(micros).unwrap();
+            assert_eq!(
+                clock.at(std::time::Duration::from_micros(micros.unsigned_abs())),
+                expected.to_rfc3339_opts(SecondsFormat::Micros, true)
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_plain_form_is_read_as_every_form_is(
+            text in "(19|20|00)[0-9]{2}(0[0-9]|1[0-3])[0-3][0-9][0-2][0-9][0-6][0-9][0-6][0-9]Z"
+        ) {
+            let plain = plain_generalized_to_rfc3339(text.as_bytes());
+            let whole = generalized_to_rfc3339(&text).ok();
+            // A leap second is for the other to read.
+            if !text.ends_with("60Z") {
+                prop_assert_eq!(plain.map(|t| String::from_utf8(t.to_vec()).unwrap()), whole);
+            }
+        }
+    }
 
     #[test]
     fn every_form_of_generalized_time_becomes_the_same_instant() {

@@ -69,6 +69,11 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
+    /// How many octets are left.
+    pub(crate) fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     /// The tag of the next element.
     pub(crate) fn peek(&self) -> Option<u8> {
         self.rest.first().copied()

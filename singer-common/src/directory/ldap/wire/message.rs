@@ -1,5 +1,7 @@
 //! LDAP messages (RFC 4511 section 4.1.1): the requests this connection sends, the answers it understands.
 
+use std::ops::Range;
+
 use super::ber::{self, BOOLEAN, ENUMERATED, INTEGER, OCTET_STRING, Reader, SEQUENCE, SET, Writer};
 use super::filter;
 use crate::directory::Scope;
@@ -11,8 +13,8 @@ const BIND_REQUEST: u8 = 0x60;
 const BIND_RESPONSE: u8 = 0x61;
 const UNBIND_REQUEST: u8 = 0x42;
 const SEARCH_REQUEST: u8 = 0x63;
-const SEARCH_ENTRY: u8 = 0x64;
-const SEARCH_DONE: u8 = 0x65;
+pub(super) const SEARCH_ENTRY: u8 = 0x64;
+pub(super) const SEARCH_DONE: u8 = 0x65;
 const SEARCH_REFERENCE: u8 = 0x73;
 const ABANDON_REQUEST: u8 = 0x50;
 const EXTENDED_REQUEST: u8 = 0x77;
@@ -67,6 +69,25 @@ pub(crate) struct Message {
     pub(crate) id: i64,
     pub(crate) answer: Answer,
     pub(crate) controls: Vec<Control>,
+}
+
+/// What an LDAPMessage is about, before it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) id: i64,
+    /// The operation's tag.
+    pub(super) tag: u8,
+    /// Where the operation's content is.
+    pub(super) operation: Range<usize>,
+}
+
+/// Reads the beginning of an LDAPMessage's content. `None` when it is not well-formed.
+pub(super) fn head(content: &[u8]) -> Option<Head> {
+    let mut message = Reader::new(content);
+    let id = message.integer(INTEGER)?;
+    let (tag, operation) = message.element()?;
+    let end = content.len() - message.left();
+    Some(Head { id, tag, operation: end - operation.len()..end })
 }
 
 /// Reads the content of an LDAPMessage. `None` when it is not well-formed.
@@ -125,7 +146,7 @@ fn result(operation: &mut Reader<'_>) -> Option<LdapResult> {
 }
 
 /// SearchResultEntry (section 4.5.2). A `vals` without values is an attribute asked for by name only.
-fn entry(mut operation: Reader<'_>) -> Option<Entry> {
+pub(super) fn entry(mut operation: Reader<'_>) -> Option<Entry> {
     let dn = operation.text(OCTET_STRING)?.to_owned();
     let mut list = operation.constructed(SEQUENCE)?;
     let mut attributes = Vec::new();
@@ -206,8 +227,14 @@ pub(super) fn extended(oid: &str) -> Vec<u8> {
     Writer::build(|w| w.constructed(EXTENDED_REQUEST, |w| w.primitive(0x80, oid.as_bytes())))
 }
 
-/// SearchRequest (section 4.5.1): no limits of our own, aliases are entries like others.
-pub(super) fn search(base: &str, scope: Scope, filter: &Filter, attributes: &[String]) -> Vec<u8> {
+/// SearchRequest (section 4.5.1): aliases are entries like others. A size limit of 0 is none.
+pub(super) fn search(
+    base: &str,
+    scope: Scope,
+    filter: &Filter,
+    attributes: &[String],
+    size_limit: u32,
+) -> Vec<u8> {
     let scope = match scope {
         Scope::Base => 0,
         Scope::One => 1,
@@ -218,7 +245,7 @@ pub(super) fn search(base: &str, scope: Scope, filter: &Filter, attributes: &[St
             w.octets(base);
             w.integer(ENUMERATED, scope);
             w.integer(ENUMERATED, 0);
-            w.integer(INTEGER, 0);
+            w.integer(INTEGER, i64::from(size_limit));
             w.integer(INTEGER, 0);
             w.boolean(false);
             filter::write(filter, w);
@@ -228,7 +255,7 @@ pub(super) fn search(base: &str, scope: Scope, filter: &Filter, attributes: &[St
 }
 
 /// How far a message at the beginning of `octets` goes: its content, and where the next one begins.
-pub(super) fn frame(octets: &[u8]) -> Result<std::ops::Range<usize>, ber::Incomplete> {
+pub(super) fn frame(octets: &[u8]) -> Result<Range<usize>, ber::Incomplete> {
     let header = ber::header(octets)?;
     if header.tag != SEQUENCE {
         return Err(ber::Incomplete::Malformed);
@@ -246,7 +273,7 @@ mod tests {
     fn a_search_request_is_what_ldapsearch_sends() {
         // ldapsearch -b dc=x -s one '(&(cn=a*)(!(o>=b)))' cn, as message 2.
         let filter = Filter::parse("(&(cn=a*)(!(o>=b)))").unwrap();
-        let message = envelope(2, &search("dc=x", Scope::One, &filter, &["cn".to_owned()]), &[]);
+        let message = envelope(2, &search("dc=x", Scope::One, &filter, &["cn".to_owned()], 0), &[]);
         let expected: &[u8] = b"\x30\x37\x02\x01\x02\x63\x32\x04\x04dc=x\x0a\x01\x01\x0a\x01\x00\x02\x01\x00\x02\x01\x00\x01\x01\x00\
             \xa0\x15\xa4\x09\x04\x02cn\x30\x03\x80\x01a\xa2\x08\xa5\x06\x04\x01o\x04\x01b\x30\x04\x04\x02cn";
         assert_eq!(message, expected, "{message:02x?}");
@@ -289,8 +316,10 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_comes_is_read_without_a_panic(octets: Vec<u8>) {
-            let _ = parse(&octets);
+            let parsed = parse(&octets);
             let _ = frame(&octets);
+            let head = head(&octets);
+            prop_assert!(parsed.is_none() || parsed.map(|m| m.id) == head.map(|h| h.id));
         }
 
         #[test]

@@ -1,0 +1,115 @@
+//! JSON strings, written straight into a buffer. Most values of a directory are short ASCII without a character that JSON
+//! escapes: that is found out eight octets at a time, and then they are copied as they are.
+
+/// The same octet eight times.
+const fn eight(octet: u8) -> u64 {
+    u64::from_ne_bytes([octet; 8])
+}
+
+/// Not zero when one of the eight octets has its highest bit set: it is not ASCII.
+pub(crate) const fn high_bits(word: u64) -> u64 {
+    word & eight(0x80)
+}
+
+/// Not zero when one of the eight octets is this one, which is ASCII.
+pub(crate) const fn equal_to(word: u64, octet: u8) -> u64 {
+    // A zero is found where subtracting 1 borrows. What is not ASCII may be taken for a zero above one, but not alone.
+    let word = word ^ eight(octet);
+    high_bits(word.wrapping_sub(eight(1)) & !word)
+}
+
+/// Not zero when one of the eight octets is escaped in JSON (RFC 8259 section 7): controls, quotation mark, backslash.
+const fn escaped(word: u64) -> u64 {
+    let controls = high_bits(word.wrapping_sub(eight(0x20)) & !word);
+    controls | equal_to(word, b'"') | equal_to(word, b'\\')
+}
+
+/// Whether something is found in octets that are looked at eight at a time. What fills the last eight up is a blank, or
+/// octets that were looked at before.
+#[inline]
+pub(crate) fn any(octets: &[u8], find: impl Fn(u64) -> u64) -> bool {
+    let (words, rest) = octets.as_chunks::<8>();
+    let found = words.iter().fold(0, |found, word| found | find(u64::from_ne_bytes(*word)));
+    let last = match (rest, octets.last_chunk::<8>()) {
+        ([], _) => return found != 0,
+        (_, Some(last)) => u64::from_ne_bytes(*last),
+        (rest, None) => short(rest),
+    };
+    found | find(last) != 0
+}
+
+/// Fewer than eight octets in a word.
+fn short(octets: &[u8]) -> u64 {
+    if let (Some(first), Some(last)) = (octets.first_chunk::<4>(), octets.last_chunk::<4>()) {
+        return u64::from(u32::from_ne_bytes(*first)) << 32 | u64::from(u32::from_ne_bytes(*last));
+    }
+    octets.iter().fold(eight(b' '), |word, octet| word << 8 | u64::from(*octet))
+}
+
+/// Octets that are not UTF-8, and so no text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotText;
+
+/// Appends a JSON string. Nothing is appended when the octets are not UTF-8.
+pub fn write_octets(octets: &[u8], out: &mut Vec<u8>) -> Result<(), NotText> {
+    if any(octets, |word| escaped(word) | high_bits(word)) {
+        write_text(std::str::from_utf8(octets).map_err(|_| NotText)?, out);
+    } else {
+        quoted(octets, out);
+    }
+    Ok(())
+}
+
+/// Appends a JSON string.
+pub fn write_text(text: &str, out: &mut Vec<u8>) {
+    if any(text.as_bytes(), escaped) {
+        // Writing into a Vec cannot fail, and a str is always serialisable.
+        let _ = serde_json::to_writer(out, text);
+    } else {
+        quoted(text.as_bytes(), out);
+    }
+}
+
+fn quoted(octets: &[u8], out: &mut Vec<u8>) {
+    out.reserve(octets.len() + 2);
+    out.push(b'"');
+    out.extend_from_slice(octets);
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_octet_at_every_place_is_written_as_serde_has_it() {
+        for length in 1..20 {
+            for at in 0..length {
+                for octet in 0..=255_u8 {
+                    let mut octets = vec![b'x'; length];
+                    octets[at] = octet;
+                    let mut out = Vec::new();
+                    let written = write_octets(&octets, &mut out);
+                    let text = std::str::from_utf8(&octets);
+                    assert_eq!(written.is_ok(), text.is_ok());
+                    let expected = text.map(|t| serde_json::to_vec(t).unwrap()).unwrap_or_default();
+                    assert_eq!(out, expected, "{octet} at {at} of {length}");
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_is_written_as_serde_has_it(text in "[\\PC\u{0}-\u{7f}äß\"\\\\]{0,80}") {
+            let mut out = Vec::new();
+            write_text(&text, &mut out);
+            prop_assert_eq!(&out, &serde_json::to_vec(&text).unwrap());
+            let mut again = Vec::new();
+            prop_assert_eq!(write_octets(text.as_bytes(), &mut again), Ok(()));
+            prop_assert_eq!(out, again);
+        }
+    }
+}

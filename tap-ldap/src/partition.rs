@@ -1,0 +1,247 @@
+//! `partitions`: where to cut a stream that is read over several connections.
+//!
+//! A stream is cut into ranges of an attribute that never changes once an entry is there, so that each entry is in exactly
+//! one of them, whatever happens to it meanwhile. Where the cuts have to be, to make parts of about the same size, a sample
+//! tells: the first entries of a search are the oldest ones, so they only tell what names end in, and a filter by such an
+//! end then gives a few entries from everywhere. A filter costs a server little; what it sends costs.
+
+use std::collections::HashMap;
+
+use singer_common::directory::{Directory, DirectoryError, Paging, Scope, Vendor};
+use singer_common::dn::Dn;
+use singer_common::entry::EntryView as _;
+use singer_common::filter::escape_value;
+
+use crate::container;
+use crate::replication::order::{KeyOrder, OrderKey};
+use crate::source::{EVERYTHING, Entries, Source, Tree};
+
+/// A stream with fewer entries is read sooner than divided.
+const FEW: usize = 1_000;
+/// The most values that are kept: of more, every second one.
+const MOST: usize = 20_000;
+/// With fewer, the second sample says nothing.
+const TOO_FEW: usize = 20;
+/// How many characters of a name's end are searched for.
+const END: usize = 2;
+/// So many of the first entries are to have one of the ends that are searched for: three in a hundred.
+const SAMPLED: usize = FEW * 3 / 100;
+/// The most ends in a filter.
+const MOST_ENDS: usize = 8;
+
+/// What a server's entries are divided by: the server gives it when it makes an entry, has an order for it, and never
+/// changes it.
+fn attribute(vendor: Vendor) -> Option<&'static str> {
+    match vendor {
+        // RFC 4530: with UUIDOrderingMatch.
+        Vendor::OpenLdap => Some("entryUUID"),
+        // [MS-ADA3] 2.364: each domain controller's own, which does no harm within one run.
+        Vendor::ActiveDirectory => Some("uSNCreated"),
+        // 389 DS has no order for its ids.
+        Vendor::Ds389 | Vendor::Ldif | Vendor::Other => None,
+    }
+}
+
+/// Filters of which each entry of a stream passes exactly one; only one where it is not to be divided, or cannot be.
+pub(crate) async fn filters(
+    tree: &Tree,
+    source: &Source,
+    stream: &str,
+    wanted: usize,
+) -> Result<Vec<String>, DirectoryError> {
+    let whole = vec![EVERYTHING.to_owned()];
+    if wanted < 2 {
+        return Ok(whole);
+    }
+    let in_one = |why: &str| {
+        tracing::warn!(stream, "{stream}: partitions: {wanted}, but it is read over one connection: {why}");
+        Ok(whole.clone())
+    };
+    let Directory::Ldap(server) = &tree.directory else { return in_one("a file has none") };
+    let Some(attribute) = attribute(server.root_dse().vendor) else {
+        return in_one("the server has no attribute that never changes and has an order");
+    };
+    if !is_divisible(tree, source)? {
+        return in_one("it is a base entry, a list of containers or members, or has containers nested in it");
+    }
+    let Some(mut sample) = Sample::first(tree, source, attribute).await? else {
+        tracing::debug!("{stream}: too few entries to divide");
+        return Ok(whole);
+    };
+    let ends = sample.common_ends();
+    if !ends.is_empty() {
+        sample.everywhere(tree, source, attribute, &ends).await?;
+    }
+    if sample.lacks_key {
+        return in_one(&format!("not every entry shows its {attribute}"));
+    }
+    let count = server.reserve(wanted).await;
+    if count < wanted {
+        tracing::warn!(
+            stream,
+            "{stream}: partitions: {wanted}, but only {count} connection(s) are to be had beside the first (connection_pool_size)"
+        );
+    }
+    Ok(ranges(attribute, &sample.cuts(count)))
+}
+
+/// Whether a stream is one search of which a filter makes parts.
+fn is_divisible(tree: &Tree, source: &Source) -> Result<bool, DirectoryError> {
+    Ok(match source {
+        Source::Containers | Source::Members(_) => false,
+        Source::Class { .. } => true,
+        Source::Search(search) => search.scope != Scope::Base,
+        Source::Container { dn } => {
+            !tree.containers.has_nested(&container::key(dn, tree.directory.schema())?)
+        }
+    })
+}
+
+/// From cut to cut. What has no such attribute is in the first part.
+fn ranges(attribute: &str, cuts: &[Vec<u8>]) -> Vec<String> {
+    let from = |cut: &Vec<u8>| format!("({attribute}>={})", escape_value(cut));
+    let (Some(first), Some(last)) = (cuts.first(), cuts.last()) else { return vec![EVERYTHING.to_owned()] };
+    let between = cuts.windows(2).filter_map(|pair| match pair {
+        [low, high] => Some(format!("(&{}(!{}))", from(low), from(high))),
+        _ => None,
+    });
+    let first = format!("(!{})", from(first));
+    [first].into_iter().chain(between).chain([from(last)]).collect()
+}
+
+/// Values of the attribute that some entries have.
+struct Sample<'t> {
+    order: KeyOrder<'static>,
+    tree: &'t Tree,
+    keys: Vec<(OrderKey, Vec<u8>)>,
+    /// How often the first entries' names end so: type, and the last characters of the value.
+    ends: HashMap<(String, String), usize>,
+    /// Whether an entry does not have it, or not for everybody's eyes: who may not see it may not search by it.
+    lacks_key: bool,
+}
+
+impl<'t> Sample<'t> {
+    /// The first entries; `None` when there are no others.
+    async fn first(
+        tree: &'t Tree,
+        source: &Source,
+        attribute: &'static str,
+    ) -> Result<Option<Self>, DirectoryError> {
+        let order = KeyOrder::new(attribute, tree.directory.schema(), tree.directory.root_dse().vendor);
+        let mut sample = Self { order, tree, keys: Vec::new(), ends: HashMap::new(), lacks_key: false };
+        let limit = u32::try_from(FEW).unwrap_or(u32::MAX);
+        let mut entries = Entries::open(tree, source, &[attribute.to_owned()], Paging::AtMost(limit)).await?;
+        let mut count = 0;
+        while count < FEW && entries.advance().await? {
+            count += 1;
+            let entry = entries.entry();
+            sample.take(&entry.to_entry());
+            if let Some(end) = end_of_name(entry.dn()) {
+                *sample.ends.entry(end).or_default() += 1;
+            }
+        }
+        entries.close().await?;
+        Ok((count == FEW).then_some(sample))
+    }
+
+    fn take(&mut self, entry: &singer_common::entry::Entry) {
+        match self.order.of(entry, self.tree.directory.schema()) {
+            Some(key) => self.keys.push(key),
+            None => self.lacks_key = true,
+        }
+    }
+
+    /// Ends that about one name in a hundred has each, and some more have together.
+    fn common_ends(&self) -> Vec<(String, String)> {
+        let mut ends: Vec<_> = self.ends.iter().filter(|(_, count)| **count <= FEW / 8).collect();
+        ends.sort_unstable_by_key(|(end, count)| (count.abs_diff(FEW / 100), *end));
+        let mut sum = 0;
+        let is_wanted = |(_, count): &(_, &usize)| {
+            let is_wanted = sum < SAMPLED;
+            sum += **count;
+            is_wanted
+        };
+        ends.into_iter().take_while(is_wanted).take(MOST_ENDS).map(|(end, _)| end.clone()).collect()
+    }
+
+    /// Takes entries from everywhere in place of the first ones, if there are enough.
+    async fn everywhere(
+        &mut self,
+        tree: &Tree,
+        source: &Source,
+        attribute: &str,
+        ends: &[(String, String)],
+    ) -> Result<(), DirectoryError> {
+        let has_end = |(name, end): &(String, String)| format!("({name}=*{})", escape_value(end.as_bytes()));
+        let filter = format!("(|{})", ends.iter().map(has_end).collect::<String>());
+        let attributes = [attribute.to_owned()];
+        let mut entries =
+            Entries::open_filtered(tree, source, &attributes, Paging::Configured, &filter, vec![]).await?;
+        let first = std::mem::take(&mut self.keys);
+        let (mut count, mut step) = (0_usize, 1);
+        while entries.advance().await? {
+            if count.is_multiple_of(step) {
+                let entry = entries.entry().to_entry();
+                self.take(&entry);
+            }
+            count += 1;
+            if self.keys.len() == MOST {
+                step *= 2;
+                let mut keep = false;
+                self.keys.retain(|_| {
+                    keep = !keep;
+                    keep
+                });
+            }
+        }
+        tracing::debug!("{count} entries pass {filter}");
+        if self.keys.len() < TOO_FEW {
+            self.keys.extend(first);
+        }
+        Ok(())
+    }
+
+    /// The values that make so many parts of the same size.
+    fn cuts(mut self, parts: usize) -> Vec<Vec<u8>> {
+        self.keys.sort_unstable();
+        self.keys.dedup_by(|a, b| a.0 == b.0);
+        let count = self.keys.len();
+        let cut = |n: usize| self.keys.get(n * count / parts.max(1)).map(|(_, value)| value.clone());
+        let mut cuts: Vec<Vec<u8>> = (1..parts).filter_map(cut).collect();
+        cuts.dedup();
+        cuts
+    }
+}
+
+/// The type of an entry's name and the last characters of its value.
+fn end_of_name(dn: &str) -> Option<(String, String)> {
+    let dn = Dn::parse(dn).ok()?;
+    let ava = dn.rdn()?.avas.first()?;
+    let value = std::str::from_utf8(&ava.value).ok()?.to_lowercase();
+    let start = value.char_indices().rev().nth(END - 1)?.0;
+    Some((ava.attribute.to_lowercase(), value.get(start..)?.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_value_is_in_one_range() {
+        assert_eq!(ranges("x", &[]), ["(objectClass=*)"]);
+        assert_eq!(ranges("x", &[b"m".to_vec()]), ["(!(x>=m))", "(x>=m)"]);
+        assert_eq!(
+            ranges("x", &[b"f".to_vec(), b"m".to_vec(), b"t".to_vec()]),
+            ["(!(x>=f))", "(&(x>=f)(!(x>=m)))", "(&(x>=m)(!(x>=t)))", "(x>=t)"]
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_name_is_of_its_first_value() {
+        let end = |dn| end_of_name(dn).map(|(name, end)| format!("{name}={end}"));
+        assert_eq!(end("UID=person17,dc=x").as_deref(), Some("uid=17"));
+        assert_eq!(end("cn=Jörg Müß+sn=x,dc=x").as_deref(), Some("cn=üß"));
+        assert_eq!(end("cn=x,dc=x"), None);
+        assert_eq!(end(""), None);
+    }
+}
