@@ -48,8 +48,8 @@ class Context(contextlib.ExitStack):
         return self.readers[count]
 
     def tap(self, path, server, **settings):
-        """The tap's command that reads one stream of everything, typed, with a catalog made beforehand: discovery is not part of the
-        time. Raises `Failed` where the tap refuses a setting."""
+        """The tap's command that reads one stream of everything, typed, with a catalog made beforehand: discovery is not
+        part of the time. Raises `Failed` where the tap refuses a setting."""
         name = os.path.basename(self.folder("tap"))
         settings = {"schemas": [{"name": "all"}], "enable_metrics": False, **settings}
         config = server.config(f"{name}.json", **settings)

@@ -3,9 +3,9 @@
 
   tests/bench/instructions.py [--check | --update] [--keep DIR] TAP TARGET
 
-Counts by valgrind's callgrind on fixed data, so a busy machine changes nothing. `--check` fails where a count is above its limit in
-instructions.json; `--update` makes the limits anew, 5 % above what was counted. `--keep` leaves callgrind's files in DIR, for
-`callgrind_annotate`. Needs release builds, valgrind, slapd and ldapsearch.
+Counts by valgrind's callgrind on fixed data, so a busy machine changes nothing. `--check` fails where a count is above its
+limit in instructions.json; `--update` makes the limits anew, 5 % above what was counted. `--keep` leaves callgrind's files in
+DIR, for `callgrind_annotate`. Needs release builds, valgrind, slapd and ldapsearch.
 """
 
 import argparse
@@ -30,8 +30,8 @@ HELD = (READ, READ_UNPAGED, WRITTEN, NOT_CHECKED)
 
 
 def two_sizes():
-    """LDIF of one directory with a container of each size. The ordinals have as many digits everywhere, so that all entries are as
-    long."""
+    """LDIF of one directory with a container of each size. The ordinals have as many digits everywhere, so that all entries
+    are as long."""
     yield f"dn: {SUFFIX}\nobjectClass: dcObject\nobjectClass: organization\ndc: example\no: Test\n\n"
     for size in SIZES:
         yield f"dn: {container(size)}\nobjectClass: organizationalUnit\nou: size{size}\n\n"
@@ -130,12 +130,12 @@ def main():
         if above:
             sys.exit(
                 f"instructions: above the limit: {'; '.join(above)}.\n"
-                "See what takes them: tests/bench/instructions.py --keep DIR TAP TARGET, then callgrind_annotate DIR/callgrind.….4000.\n"
+                "What takes them: tests/bench/instructions.py --keep DIR TAP TARGET, then callgrind_annotate on DIR's files.\n"
                 "If it is meant and worth it: make bench-instructions-update, and say why in the commit."
             )
         below = [name for name in HELD if counts[name] < held[name] / MARGIN * 0.9]
         if below:
-            print(f"instructions: more than 10 % better, hold what was won with make bench-instructions-update: {'; '.join(below)}")
+            print(f"instructions: more than 10 % better: {'; '.join(below)}. Hold it: make bench-instructions-update")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,12 @@ from proxy import Proxy, round_trip_ms
 from sdk import sdk_client
 
 FULL = 100_000
+# Other ways to read over a long way than as the tap comes.
+OTHERWISE = (
+    ("pages of 5,000", {"page_size": 5000}),
+    ("unpaged", {"page_size": 0}),
+    ("2 partitions", {"partitions": 2}),
+)
 
 
 def instructions_per_entry(context):
@@ -93,6 +99,14 @@ def far(context):
     clients.append(
         Client("ldapsearch, pages of 1,000", context.timed(server, context.search(server, *PAGED, url=proxy.url)))
     )
+    # Where the time goes: a page that waits for the next is half a round trip to the server and half of one back.
+    for name, path in context.taps.items():
+        for how, settings in OTHERWISE:
+            try:
+                command = context.tap(path, server, server_url=proxy.url, **settings)
+            except Failed:
+                continue
+            clients.append(context.reader(f"{name}, {how}", server, command, count))
     contest(clients, context.rounds)
     how = (
         f"{count:,} entries through tests/bench/proxy.py (an echo takes {round_trip_ms(5):.1f} ms there), default settings: "

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Every measure of docs/performance.md's generated tables, each beside its peer, in turn.
 
-  tests/bench/run.py [--scale 0.1] [--only NAME]... [--rounds 5] [--large 1000000] [--write] --tap PATH --target PATH
+  tests/bench/run.py [--scale 0.1] [--only NAME]... [--large 1000000] [--write] --tap PATH --target PATH
   tests/bench/run.py --check      is the generated part of docs/performance.md of the right form?
 
-Results are kept in target/bench/results.json, measure by measure, so that a run with --only replaces only its own. --write makes the
-tables of docs/performance.md of them. --tap and --target may be given again, as NAME=PATH, to compare executables;
+Results are kept in target/bench/results.json, measure by measure, so that a run with --only replaces only its own. --write
+makes the tables of docs/performance.md of them. --tap and --target may be given again, as NAME=PATH, to compare executables;
 the goals are about the first. Needs slapd, OpenLDAP's clients, openssl and valgrind.
 """
 

@@ -170,7 +170,13 @@ def unchanged(context):
         goals.append(goal(f"unchanged records/s, {how}", ">= 20000", rate(client, count), 0))
         goals.append(goal(f"unchanged records, {how}: peak MiB", "<= 40", client.spread("rss"), 1))
     how = f"{count:,} records that the directory has as they are."
-    return result("Unchanged records", how, rows(clients, None), goals)
+    return result("Unchanged records", how, rows(clients, None), goals, notes=[by_cpu(clients, count)])
+
+
+def by_cpu(clients, count):
+    """How many records a second of CPU is enough for: what a machine with nothing else to do would come near to."""
+    each = (f"{c.name} {count / c.spread('cpu')[0]:,.0f}" for c in clients)
+    return f"Records for each second of the client's CPU: {', '.join(each)}."
 
 
 def ldif(context):
@@ -200,4 +206,4 @@ def ldif(context):
     size = os.path.getsize(records) / count
     goals = [goal("validated records/s into LDIF", ">= 150000", rate(clients[0], count), 0)]
     how = f"{count:,} records of {size:.0f} octets, each checked against its SCHEMA."
-    return result("Into LDIF", how, rows(clients, None), goals)
+    return result("Into LDIF", how, rows(clients, None), goals, notes=[by_cpu(clients, count)])
