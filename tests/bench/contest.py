@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Client:
-    """One way to do the work. `run` does it once and gives a `process.Sample`; `before` makes the place ready and `after` raises
-    `Failed` unless the work was done, both untimed."""
+    """One way to do the work. `run` does it once and gives a `process.Sample`; `before` makes the place ready, and `after`
+    raises `Failed` unless the work was done, both untimed."""
 
     name: str
     run: callable
@@ -28,8 +28,8 @@ def spread(values):
 
 
 def contest(clients, rounds, warm=1):
-    """Runs each client in turn, round by round, the first `warm` rounds uncounted (they fill the server's caches). Walls drift
-    with the machine's mood, so only what was run in turn is compared, round by round."""
+    """Runs each client in turn, round by round, the first `warm` rounds uncounted (they fill the server's caches). Walls
+    drift with the machine's mood, so only what was run in turn is compared, round by round."""
     for turn in range(rounds + warm):
         for client in clients:
             if client.before:
@@ -58,7 +58,7 @@ def rate(client, count):
 
 
 def rows(clients, peer, faster=False):
-    """The rows of a table: every client, beside `peer`; `faster` says how many times as fast, instead of the ratio of walls."""
+    """The rows of a table: every client, beside `peer`; `faster` says how many times as fast, instead of the walls' ratio."""
     return [
         {
             "client": c.name,

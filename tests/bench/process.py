@@ -77,8 +77,8 @@ def _drain(stream, blocked):
 
 
 def run(*commands, servers=(), stdin=None, blocked=None, env=None):
-    """Runs commands, each one's stdout being the next one's stdin; the last one's goes to /dev/null, or, with `blocked`, into a
-    pipe that nobody reads for so many seconds. `servers` are pids whose CPU counts as the server's."""
+    """Runs commands, each one's stdout being the next one's stdin; the last one's goes to /dev/null, or, with `blocked`, into
+    a pipe that nobody reads for so many seconds. `servers` are pids whose CPU counts as the server's."""
     before = [cpu_seconds(pid) for pid in servers]
     processes, reader = [], None
     with tempfile.TemporaryFile() as errors, open(os.devnull, "wb") as null, open(stdin or os.devnull, "rb") as given:

@@ -3,8 +3,8 @@
 
   tests/bench/proxy.py PORT ROUND_TRIP_MS
 
-Takes connections on a free port, which it prints, and passes them on to PORT. Every byte is held back for half the round trip, in
-both directions. As a network does, it holds up to a window of bytes on the way; beyond that the sender has to wait.
+Takes connections on a free port, which it prints, and passes them on to PORT. Every byte is held back for half the round
+trip, in both directions. As a network does, it holds up to a window of bytes on the way; beyond that the sender has to wait.
 """
 
 import os

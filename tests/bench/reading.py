@@ -28,8 +28,8 @@ def instructions_per_entry(context):
     first = f"{next(iter(context.taps))}, pages of 1,000"
     table = [{"client": name, "instructions": number} for name, number in counts.items()]
     how = (
-        f"Instructions for each entry or record, by callgrind: {instructions.SIZES[1]:,} entries less {instructions.SIZES[0]:,}, "
-        "divided by the difference."
+        f"Instructions for each entry or record, by callgrind: those for {instructions.SIZES[1]:,} less those for "
+        f"{instructions.SIZES[0]:,}, divided by the difference."
     )
     goals = [goal("instructions per entry, BER to JSON, typed", "<= 9000", counts[first], 0)]
     return result("Instructions", how, table, goals)

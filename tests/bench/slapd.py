@@ -113,7 +113,8 @@ class Slapd:
                 time.sleep(0.01)
 
     def config(self, name, **settings):
-        """Writes a configuration of the tap or the target for this server and gives its path. A setting of None is left out."""
+        """Writes a configuration of the tap or the target for this server and gives its path. A setting of None is left
+        out."""
         path = os.path.join(self.dir, name)
         settings = {"server_url": self.url, "bind_dn": ADMIN, "bind_password": PASSWORD, "base_dn": SUFFIX, **settings}
         with open(path, "w") as f:

@@ -110,7 +110,8 @@ def changes(context, title, count, database, far, limits, what):
     adds = contest_of_adds(context, count, database, far)
     modifications = contest_of_modifications(context, count, database, far)
     goals = []
-    for clients, limit, kind in ((adds, limits[0], "adds / ldapadd"), (modifications, limits[1], "modifications / ldapmodify")):
+    kinds = ("adds / ldapadd", "modifications / ldapmodify")
+    for clients, limit, kind in zip((adds, modifications), limits, kinds):
         if limit:
             goals.append(goal(f"{kind}, {what}: times as fast", limit, speed(clients[1], clients[0])))
     table = rows(adds, adds[0], faster=True) + rows(modifications, modifications[0], faster=True)

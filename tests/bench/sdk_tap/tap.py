@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A tap as one would write it with the Singer SDK and python-ldap, to compare ours with.
 
-It emits what tap-ldap does for the same directory: all attributes of inetOrgPerson and of the containers, typed, times in
-RFC 3339, one record an entry, pages of 1,000. What could be tuned in it without leaving the SDK's ways is: the schema is fixed, and
+It emits what tap-ldap does for the same directory: all attributes of the people and of the containers, typed, times in RFC 3339,
+one record an entry, pages of 1,000. What could be tuned in it without leaving the SDK's ways is: the schema is fixed, and
 entries are converted by a table made once.
 """
 
@@ -16,9 +16,9 @@ from singer_sdk import typing as th
 PAGE = 1_000
 TEXTS = th.ArrayType(th.StringType)
 TIMES = ("createTimestamp", "modifyTimestamp")
-SINGLE = ("entryUUID", "entryCSN", "employeeNumber", *TIMES)
+SINGLE = ("entryUUID", "entryCSN", "employeeNumber", "dc", *TIMES)
 MANY = (
-    "objectClass", "uid", "cn", "sn", "givenName", "mail", "telephoneNumber", "description", "ou", "dc", "o",
+    "objectClass", "uid", "cn", "sn", "givenName", "mail", "telephoneNumber", "description", "ou", "o",
 )  # fmt: skip
 
 
