@@ -4,10 +4,15 @@
 PROFILE ?= dev
 CARGO ?= cargo
 
-.PHONY: help build demo demo-openldap demo-data docs deps test lint bench-discovery bench-delta bench-read
+# What `make bench` is given: `make bench BENCH="--scale 0.1 --only read"`; tests/bench/run.py --help says what there is.
+BENCH ?=
+RELEASE = $${CARGO_TARGET_DIR:-target}/release
+
+.PHONY: help build demo demo-openldap demo-data docs deps test lint bench bench-instructions bench-instructions-update \
+	bench-discovery bench-delta
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-25s %s\n", $$1, $$2 }' Makefile
 
 build: ## build both executables, optimised: target/release/tap-ldap and target-ldap
 	$(CARGO) build --locked --release -p tap-ldap -p target-ldap
@@ -39,6 +44,19 @@ lint: ## formatting and clippy, as CI runs them
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
+bench: build ## all of docs/performance.md's generated tables, beside their peers: half an hour; smaller with BENCH="--scale 0.1"
+	@scripts/install-servers.sh
+	@scripts/install-sdk-tap.sh "$${CARGO_TARGET_DIR:-target}/sdk-tap"
+	tests/bench/run.py --write --tap "$(RELEASE)/tap-ldap" --target "$(RELEASE)/target-ldap" $(BENCH)
+
+bench-instructions: build ## instructions per entry and record, held to tests/bench/instructions.json; CI runs it
+	@scripts/install-servers.sh
+	tests/bench/instructions.py --check "$(RELEASE)/tap-ldap" "$(RELEASE)/target-ldap"
+
+bench-instructions-update: build ## make those limits anew, 5 % above what is counted now
+	@scripts/install-servers.sh
+	tests/bench/instructions.py --update "$(RELEASE)/tap-ldap" "$(RELEASE)/target-ldap"
+
 bench-discovery: ## how long discovery takes at 20,000 and 100,000 entries (docs/performance.md)
 	$(CARGO) build --locked --release -p tap-ldap
 	tests/bench/discovery.py "$${CARGO_TARGET_DIR:-target}/release/tap-ldap"
@@ -46,8 +64,3 @@ bench-discovery: ## how long discovery takes at 20,000 and 100,000 entries (docs
 bench-delta: ## what an hourly run costs, 100 changes on 200,000 entries (docs/performance.md)
 	$(CARGO) build --locked --release -p tap-ldap
 	tests/bench/delta.py "$${CARGO_TARGET_DIR:-target}/release/tap-ldap"
-
-bench-read: ## how fast a stream is read whole, beside ldapsearch, and instructions per entry (docs/performance.md)
-	$(CARGO) build --locked --release -p tap-ldap
-	tests/bench/read.py "$${CARGO_TARGET_DIR:-target}/release/tap-ldap"
-	tests/bench/read.py --instructions "$${CARGO_TARGET_DIR:-target}/release/tap-ldap"

@@ -76,9 +76,8 @@ pub fn variables() -> BTreeMap<String, String> {
 
 /// The frame of an executable: the command line, the log, signals, and an exit code whatever happens.
 ///
-/// `run` gets the arguments and a [`Stop`]; what it fails with is given to `report`. A panic (ldap3 can, on answers it
-/// does not understand) is a failed run that says so in one line: neither a backtrace nor the panic's own words, which
-/// may hold what the server sent.
+/// `run` gets the arguments and a [`Stop`]; what it fails with is given to `report`. A panic, which is a fault of ours, is a
+/// failed run that says so in one line: neither a backtrace nor the panic's own words, which may hold what the server sent.
 pub fn run<A, F, E>(
     name: &'static str,
     common: impl Fn(&A) -> &CommonArgs,

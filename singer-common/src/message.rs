@@ -22,10 +22,7 @@ pub enum Message {
         version: i64,
     },
     /// Records in files of their own.
-    Batch {
-        /// The stream.
-        stream: String,
-    },
+    Batch(BatchMessage),
 }
 
 /// A SCHEMA message.
@@ -50,6 +47,30 @@ pub struct RecordMessage {
     /// The version of the stream that the record belongs to.
     #[serde(default)]
     pub version: Option<i64>,
+}
+
+/// A BATCH message, as the Meltano SDK has it (https://sdk.meltano.com/en/latest/batch.html).
+#[derive(Debug, Deserialize)]
+pub struct BatchMessage {
+    /// The stream.
+    pub stream: String,
+    /// How the files are written.
+    pub encoding: BatchEncoding,
+    /// URLs of the files, in the order of their records.
+    pub manifest: Vec<String>,
+    /// The version of the stream that the records belong to. The SDK has none here; other taps may.
+    #[serde(default)]
+    pub version: Option<i64>,
+}
+
+/// How the files of a BATCH are written.
+#[derive(Debug, Deserialize)]
+pub struct BatchEncoding {
+    /// `jsonl`, or what others there may be.
+    pub format: String,
+    /// `gzip`, `none`, or nothing.
+    #[serde(default)]
+    pub compression: Option<String>,
 }
 
 /// Why a line is not a message.
@@ -123,7 +144,7 @@ impl Message {
                 })?;
                 Ok(Message::ActivateVersion { stream, version })
             }
-            "BATCH" => typed::<Named>(&kind, line).map(|m| Message::Batch { stream: m.stream }),
+            "BATCH" => typed(&kind, line).map(Message::Batch),
             _ => Err(MessageError::UnknownType(kind)),
         }
     }
@@ -153,6 +174,8 @@ mod tests {
             (r#"{"type":"RECORD","record":{}}"#, "missing field `stream`"),
             (r#"{"type":"RECORD","stream":"s","record":3}"#, "RECORD"),
             (r#"{"type":"ACTIVATE_VERSION","stream":"s"}"#, "version"),
+            (r#"{"type":"BATCH","stream":"s","encoding":{"format":"jsonl"}}"#, "manifest"),
+            (r#"{"type":"BATCH","stream":"s","manifest":[]}"#, "encoding"),
         ] {
             let error = Message::parse(line.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(expected), "{line}: {error}");

@@ -55,6 +55,11 @@ impl Stop {
         Self { seen, handled: Arc::default() }
     }
 
+    /// For a run that no signal stops.
+    pub fn never() -> Self {
+        Self { seen: watch::channel(None).1, handled: Arc::default() }
+    }
+
     /// The signal, once it has come.
     pub fn requested(&self) -> Option<Signal> {
         *self.seen.borrow()

@@ -231,11 +231,8 @@ fn stream(n: usize, value: Value, warnings: &mut Vec<String>) -> Result<StreamCo
             "an RFC 4515 filter, for example (objectClass=person)",
         )
     };
-    // Written anew: we understand more spellings (spaces between parts) than what sends it.
+    // Written anew: one filter, one spelling, in whatever is compared with it later.
     stream.filter = Filter::parse(&stream.filter).map_err(|e| bad_filter(e.to_string()))?.to_string();
-    if !singer_common::directory::ldap::can_send_filter(&stream.filter) {
-        return Err(bad_filter(format!("`{}` cannot be sent", stream.filter)));
-    }
     Ok(stream)
 }
 

@@ -3,8 +3,10 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use singer_common::change::Change;
-use singer_common::directory::{Directory, DirectoryError};
+use singer_common::change::{Change, Modification, ModificationKind};
+use singer_common::directory::ldif::writer::LdifWriteError;
+use singer_common::directory::{Directory, DirectoryError, WriteControl};
+use singer_common::secret::Secret;
 
 use crate::guard::Tally;
 use crate::inverse::{inverse, needs};
@@ -14,6 +16,10 @@ use crate::undo::{Undo, UndoError};
 tokio::task_local! {
     /// What the change in hand is made for: stream and key of the record.
     pub static ABOUT: String;
+}
+
+fn unwritable(error: &LdifWriteError) -> DirectoryError {
+    DirectoryError::File { path: "stdout".to_owned(), reason: error.to_string(), unreachable: false }
 }
 
 /// A directory to be written to. Cheap to clone.
@@ -62,9 +68,14 @@ impl Destination {
 
     /// Carries out one change.
     pub async fn apply(&self, change: &Change) -> Result<(), DirectoryError> {
-        let Some(undo) = &self.undo else { return self.make(change).await };
+        self.apply_with(change, &[]).await
+    }
+
+    /// Carries out one change under controls.
+    pub async fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
+        let Some(undo) = &self.undo else { return self.make(change, controls).await };
         let number = self.note(undo, change).await?;
-        let result = self.make(change).await;
+        let result = self.make(change, controls).await;
         // Whether a change whose answer was lost was made is not known: then it may be taken back in vain.
         if result.as_ref().is_err_and(|e| !e.is_connection()) {
             undo.void(number);
@@ -81,18 +92,46 @@ impl Destination {
         self.directory.delete_tree(dn).await
     }
 
-    async fn make(&self, change: &Change) -> Result<(), DirectoryError> {
-        self.directory.apply(change).await?;
+    /// Has the server set a password. `counts`: not with the add that it belongs to.
+    pub async fn set_password(
+        &self,
+        dn: &str,
+        password: &Secret,
+        counts: bool,
+    ) -> Result<(), DirectoryError> {
+        // What takes it back is what takes back a change of the attribute.
+        let change = Change::Modify {
+            dn: dn.to_owned(),
+            changes: vec![Modification::new(ModificationKind::Replace, "userPassword", vec![])],
+        };
+        let number = match &self.undo {
+            Some(undo) if counts => Some((undo, self.note(undo, &change).await?)),
+            _ => None,
+        };
+        let result = self.directory.set_password(dn, password).await;
+        if let (Err(error), Some((undo, number))) = (&result, number)
+            && !error.is_connection()
+        {
+            undo.void(number);
+        }
+        result?;
+        if let Some(tally) = self.tally.as_ref().filter(|_| counts) {
+            tally.count(&change);
+        }
+        let Some(plan) = &self.plan else { return Ok(()) };
+        let about = ABOUT.try_with(String::clone).unwrap_or_default();
+        plan.show_password(dn, &about).map_err(|e| unwritable(&e))
+    }
+
+    async fn make(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
+        self.directory.apply_with(change, controls).await?;
         if let Some(tally) = &self.tally {
             tally.count(change);
         }
         let Some(plan) = &self.plan else { return Ok(()) };
         let about = ABOUT.try_with(String::clone).unwrap_or_default();
-        plan.show(change, &about).map_err(|e| DirectoryError::File {
-            path: "stdout".to_owned(),
-            reason: e.to_string(),
-            unreachable: false,
-        })
+        let relaxed = controls.contains(&WriteControl::RelaxRules);
+        plan.show(change, relaxed, &about).map_err(|e| unwritable(&e))
     }
 
     async fn note(&self, undo: &Undo, change: &Change) -> Result<usize, DirectoryError> {

@@ -2,7 +2,8 @@
 //!
 //! The input is kept in a temporary file and the run rehearsed first, on the directory as it would be. Only if it stays
 //! within the limits is it carried out, from the file. So nothing is written before everything is known, and memory holds
-//! what changes, not what is read.
+//! what changes, not what is read. The files that BATCH messages name are not kept: they are read a second time where they
+//! are.
 
 use std::io::{BufRead, BufReader, Seek as _};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -7,6 +7,8 @@ use singer_common::dn::{Ava, Dn, split};
 use singer_common::entry::{Entry, base_type};
 use singer_common::schema::Schema;
 
+use crate::rejects::is_secret_attribute;
+
 /// The attributes of the entry, as it is before a change, that its inverse is made of; `None`: the entry is not needed.
 pub fn needs(change: &Change) -> Option<Vec<String>> {
     let names = |names: &mut dyn Iterator<Item = &str>| {
@@ -109,7 +111,11 @@ fn modifications(changes: &[Modification], before: &Entry, schema: &Schema) -> V
         if of.len() == 1 || are_apart(&of, schema) {
             return of.iter().rev().filter_map(|m| modification(m, old(name))).collect();
         }
-        vec![Modification::new(ModificationKind::Replace, name, old(name))]
+        let old = old(name);
+        if old.is_empty() && is_secret_attribute(name) {
+            return Vec::new();
+        }
+        vec![Modification::new(ModificationKind::Replace, name, old)]
     };
     names.into_iter().flat_map(back).collect()
 }
@@ -135,8 +141,10 @@ fn modification(change: &Modification, old: Vec<Vec<u8>>) -> Option<Modification
         ModificationKind::Delete => (ModificationKind::Add, change.values.clone()),
         ModificationKind::Replace | ModificationKind::Increment => (ModificationKind::Replace, old),
     };
-    // Nothing was there that could be seen, or nothing was added: and a deletion of no value is one of all.
-    if kind != ModificationKind::Replace && values.is_empty() {
+    // Nothing was there that could be seen, or nothing was added: and a deletion of no value is one of all. A password is
+    // not taken away because the old one could not be read.
+    let hidden = is_secret_attribute(&change.description);
+    if values.is_empty() && (kind != ModificationKind::Replace || hidden) {
         return None;
     }
     Some(Modification::new(kind, change.description.clone(), values))

@@ -1,6 +1,6 @@
 //! From a record to the entry it asks for. Pure: the same record gives the same entry.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -10,107 +10,33 @@ use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
 use singer_common::settings::SettingsError;
 
-use crate::config::{OnDelete, Operations, Rule, TargetConfig, is_attribute_description};
+use crate::config::TargetConfig;
+use crate::inventory::Inventory;
 use crate::plan::{Policy, Wanted, WantedEntry};
 use crate::rejects::is_secret_attribute;
-use crate::template::{DnTemplate, RenderError};
+use crate::rule::{OnDelete, Rule};
+use crate::template::FilterTemplate;
 
 mod attributes;
+mod column;
+mod login;
+mod naming;
+mod task;
 
 use attributes::Attributes;
+use column::{
+    Column, Encoding, Target, asserted, display_texts, encoding, is_password, pass_through, rewritten,
+    set_on_delete, target, unknown_to_schema,
+};
+use login::LoginPlan;
+use naming::{Naming, naming};
+pub use task::{Extent, Manner, MapError, Removal, Task};
+
+/// What names an entry for ever (RFC 4530).
+pub(crate) const ENTRY_UUID: &str = "entryUUID";
 
 /// The property that marks a record as a deletion.
 const DELETED_AT: &str = "_sdc_deleted_at";
-
-/// What a record asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Task {
-    /// The entry is to be there, like this.
-    Upsert {
-        /// The entry.
-        wanted: WantedEntry,
-        /// What may be done to have it.
-        operations: Operations,
-    },
-    /// The entry is not to be there.
-    Delete {
-        /// Its name.
-        dn: String,
-        /// What is done about it.
-        removal: Arc<Removal>,
-        /// Whether anything may be done.
-        allowed: bool,
-    },
-    /// Nothing.
-    Nothing,
-}
-
-impl Task {
-    /// The entry it is about.
-    pub fn dn(&self) -> Option<&str> {
-        match self {
-            Task::Upsert { wanted, .. } => Some(&wanted.dn),
-            Task::Delete { dn, .. } => Some(dn),
-            Task::Nothing => None,
-        }
-    }
-}
-
-/// What a deletion does to an entry, if it is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Removal {
-    /// It goes.
-    Delete,
-    /// It goes, and all that lies below it.
-    Tree,
-    /// It goes below this one.
-    MoveTo(String),
-    /// It gets these values.
-    Set(Vec<Wanted>),
-    /// Nothing.
-    Nothing,
-}
-
-/// Where a stream's entries are, and what happens to those that are gone.
-#[derive(Debug, Clone)]
-pub struct Extent {
-    /// Below this entry.
-    pub base: String,
-    /// Those that this filter fits (RFC 4515).
-    pub filter: String,
-    /// But not what lies in the scope of a rule further down: an entry is of the stream that is nearest.
-    pub others: Vec<DnKey>,
-    /// What a deletion does.
-    pub removal: Arc<Removal>,
-    /// Whether anything may be done.
-    pub allowed: bool,
-}
-
-/// Why a record makes no entry. Never shows a value.
-#[derive(Debug, thiserror::Error)]
-pub enum MapError {
-    /// A value cannot be brought into the attribute's syntax.
-    #[error("property `{property}` cannot become a value of `{attribute}`: {reason}")]
-    Value {
-        /// The record's property.
-        property: String,
-        /// The attribute.
-        attribute: String,
-        /// What would be right.
-        reason: String,
-    },
-    /// A template cannot be filled in.
-    #[error("{part}: {error}")]
-    Template {
-        /// Which template.
-        part: String,
-        /// Why.
-        error: RenderError,
-    },
-    /// No name can be made.
-    #[error("{0}")]
-    Name(String),
-}
 
 impl Rule {
     /// What is said of an attribute.
@@ -118,43 +44,6 @@ impl Rule {
         let said = self.policies.iter().find(|(name, _)| schema.same_description(name, description));
         said.map(|(_, policy)| *policy)
     }
-}
-
-/// Where an entry's name comes from.
-#[derive(Debug)]
-enum Naming {
-    /// The rule's template.
-    Template(DnTemplate),
-    /// The record's `dn`.
-    Record,
-    /// The stream's key below a base.
-    Key { attribute: String, property: String, base: String },
-}
-
-/// A property and the attributes it becomes.
-#[derive(Debug)]
-struct Column {
-    property: String,
-    encoding: Encoding,
-    attributes: Vec<Target>,
-}
-
-/// What the SCHEMA says of a property's texts (`contentEncoding`, RFC 2045 section 6.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Encoding {
-    /// Nothing: the attribute's syntax decides.
-    Unsaid,
-    /// They are base64 of the octets.
-    Base64,
-    /// They are the octets themselves.
-    Plain,
-}
-
-#[derive(Debug)]
-struct Target {
-    description: String,
-    kind: ValueKind,
-    policy: Policy,
 }
 
 /// A stream's mapping, planned once per SCHEMA.
@@ -165,9 +54,11 @@ pub struct Mapping {
     rule: Rule,
     values: Vec<Target>,
     defaults: Vec<Wanted>,
+    manner: Arc<Manner>,
     removal: Arc<Removal>,
     extent: Option<Extent>,
     rewrites: Vec<SuffixRewrite>,
+    login: LoginPlan,
 }
 
 impl Mapping {
@@ -204,12 +95,17 @@ impl Mapping {
                     attributes: names.iter().map(|n| target(schema, n)).collect(),
                 })
                 .collect(),
-            None => pass_through(properties, stream, &rule, schema, takes_unknown, warnings),
+            None => pass_through(properties, stream, &rule, config, schema, takes_unknown, warnings),
         };
         let mut values: Vec<Target> = rule.values.iter().map(|(name, _)| target(schema, name)).collect();
         for target in columns.iter_mut().flat_map(|c| &mut c.attributes).chain(&mut values) {
             target.policy = rule.policy(&target.description, schema).unwrap_or_default();
+            // An entry has it for life.
+            if config.preserve_uuid && target.description.eq_ignore_ascii_case(ENTRY_UUID) {
+                target.policy = Policy::CreateOnly;
+            }
         }
+        warnings.extend(unknown_to_schema(stream, &rule, schema, takes_unknown));
         for (name, _) in &rule.policies {
             let same = |description: &str| schema.same_description(description, name);
             let targets = columns.iter().flat_map(|c| &c.attributes).chain(&values);
@@ -241,6 +137,10 @@ impl Mapping {
             };
             defaults.push(Wanted { description: target.description, values, policy });
         }
+        let written =
+            columns.iter().flat_map(|c| &c.attributes).chain(&values).map(|t| t.description.as_str());
+        let defaulted = defaults.iter().map(|d: &Wanted| d.description.as_str());
+        let login = LoginPlan::new(stream, &rule, properties, written.chain(defaulted))?;
         let removal = match &rule.on_delete {
             OnDelete::Delete => Removal::Delete,
             OnDelete::Tree => Removal::Tree,
@@ -254,20 +154,47 @@ impl Mapping {
             ),
         };
         let removal = Arc::new(removal);
+        let manner = Arc::new(Manner {
+            operations: rule.operations,
+            delete_old_rdn: rule.delete_old_rdn,
+            empty_group: rule.empty_group.clone(),
+            base: rule.scope_base.clone(),
+            claims: rule.matching.as_ref().map(FilterTemplate::attributes).unwrap_or_default(),
+        });
         let rewrites = config.dn_rewrite.clone();
         let extent = rule.scope_base.as_ref().map(|base| {
             let key = |dn: &String| DnKey::parse(dn, schema).ok();
             let scopes = config.rules.values().filter_map(|r| r.scope_base.as_ref()).filter_map(key);
             let others = scopes.filter(|s| key(base).is_some_and(|b| b.is_ancestor_of(s))).collect();
             let (base, filter) = (base.clone(), rule.scope_filter());
-            Extent { base, filter, others, removal: removal.clone(), allowed: rule.operations.delete }
+            Extent { base, filter, others, removal: removal.clone(), manner: manner.clone() }
         });
-        Ok(Mapping { naming, columns, rule, values, defaults, removal, extent, rewrites })
+        Ok(Mapping { naming, columns, rule, values, defaults, manner, removal, extent, rewrites, login })
     }
 
     /// Where the stream's entries are; `None` where nobody said so.
     pub fn extent(&self) -> Option<&Extent> {
         self.extent.as_ref()
+    }
+
+    /// How to read the stream's entries all at once: the attributes, the filter, and the attribute that `match` finds them
+    /// by. `None`: what `match` finds cannot be told from the entries.
+    pub fn inventory(&self) -> Option<(Inventory, String)> {
+        let (filter, claim) = match &self.rule.matching {
+            None => (self.rule.scope_filter(), None),
+            Some(template) => template.of_all().map(|(filter, claim)| (filter, Some(claim)))?,
+        };
+        let mapped = self.columns.iter().flat_map(|c| &c.attributes).chain(&self.values);
+        let mapped = mapped.map(|t| t.description.clone());
+        let mut names: Vec<String> = Vec::new();
+        for name in
+            mapped.chain(self.defaults.iter().map(|d| d.description.clone())).chain(self.naming_attributes())
+        {
+            if name != "objectClass" && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        Some((Inventory::new(names, claim), filter))
     }
 
     /// The properties whose values become those of secret attributes, directly or by a template.
@@ -282,6 +209,7 @@ impl Mapping {
             names.extend(self.columns.iter().filter(becomes).map(|c| c.property.clone()));
             names.insert(name.to_owned());
         }
+        names.extend(self.rule.password.as_ref().map(|p| p.from.clone()));
         names
     }
 
@@ -325,23 +253,34 @@ impl Mapping {
                 made.insert(target.description.to_ascii_lowercase(), vec![text]);
             }
         }
-        let named_lookup = |name: &str| -> Option<Vec<String>> {
+        let given = |name: &str| -> Option<Vec<String>> {
             let key = schema.spell(name).to_ascii_lowercase();
-            made.get(&key)
-                .cloned()
-                .or_else(|| lookup(name).filter(|v| v.iter().any(|t| !t.is_empty())))
-                .or_else(|| {
-                    let default = self.defaults.iter().find(|d| d.description.eq_ignore_ascii_case(&key))?;
-                    default.values.iter().map(|v| String::from_utf8(v.clone()).ok()).collect()
-                })
+            made.get(&key).cloned().or_else(|| lookup(name).filter(|v| v.iter().any(|t| !t.is_empty())))
         };
-        let written = self.name(record, &named_lookup)?;
+        let filter = self.rule.matching.as_ref().map(|template| {
+            let filter = template.render(&given);
+            let filter = filter.map_err(|error| MapError::Template { part: "match".into(), error })?;
+            asserted(&filter, schema)
+        });
+        let filter = filter.transpose()?;
+        let named = |name: &str| -> Option<Vec<String>> {
+            given(name).or_else(|| {
+                let key = schema.spell(name);
+                let default = self.defaults.iter().find(|d| d.description.eq_ignore_ascii_case(&key))?;
+                default.values.iter().map(|v| String::from_utf8(v.clone()).ok()).collect()
+            })
+        };
+        let written = self.name(record, &named);
+        if deleted && filter.is_some() && written.is_err() {
+            // Found by the filter: a record that only says what is gone need not have all that a name is made of.
+            return Ok(self.deletion(None, filter));
+        }
+        let written = written?;
         let dn = rewritten(&written, &self.rewrites, schema).unwrap_or_else(|| written.clone());
         let name = Dn::parse(&dn).map_err(|e| MapError::Name(format!("`{dn}` is no DN: {e}")))?;
         let rdn = name.rdn().ok_or_else(|| MapError::Name("the DN is empty".into()))?.clone();
         if deleted {
-            let removal = self.removal.clone();
-            return Ok(Task::Delete { dn, removal, allowed: self.rule.operations.delete });
+            return Ok(self.deletion(Some(dn), filter));
         }
         for default in &self.defaults {
             attributes.keep(default.clone());
@@ -355,15 +294,35 @@ impl Mapping {
             attributes.rename(&written, &name);
         }
         for ava in rdn.avas {
+            if !self.rule.delete_old_rdn && self.rule.policy(&ava.attribute, schema).is_none() {
+                // What an entry was called before stays with it, in later runs, too.
+                attributes.merge(&ava.attribute);
+            }
             attributes.contain(&ava.attribute, ava.value);
         }
-        let wanted = WantedEntry { dn, attributes: attributes.into_list() };
-        Ok(Task::Upsert { wanted, operations: self.rule.operations })
+        let login = self.login.of(&self.rule, record)?;
+        let wanted = WantedEntry { dn, attributes: attributes.into_list(), login };
+        Ok(Task::Upsert { wanted, filter, manner: self.manner.clone() })
+    }
+
+    /// The attributes of the RDN, where they are known before a record is.
+    fn naming_attributes(&self) -> Vec<String> {
+        match &self.naming {
+            Naming::Template(template) => template.naming_attributes(),
+            Naming::Record => Vec::new(),
+            Naming::Key { attribute, .. } => vec![attribute.clone()],
+        }
+    }
+
+    fn deletion(&self, dn: Option<String>, filter: Option<String>) -> Task {
+        Task::Delete { dn, filter, removal: self.removal.clone(), manner: self.manner.clone() }
     }
 
     /// The record's values by the attributes they become, as templates see them.
     fn mapped_texts(&self, record: &Map<String, Value>) -> BTreeMap<String, Vec<String>> {
-        let needed = !self.rule.values.is_empty() || matches!(self.naming, Naming::Template(_));
+        let needed = !self.rule.values.is_empty()
+            || self.rule.matching.is_some()
+            || matches!(self.naming, Naming::Template(_));
         let mut mapped = BTreeMap::new();
         for column in self.columns.iter().filter(|_| needed) {
             if let Some(texts) = record.get(&column.property).and_then(display_texts) {
@@ -403,267 +362,5 @@ impl Mapping {
                 }
             }
         }
-    }
-}
-
-/// What `on_delete` sets an attribute to. Classes are added: what goes with the others stays.
-fn set_on_delete(stream: &str, name: &str, value: &Value, schema: &Schema) -> Result<Wanted, SettingsError> {
-    let at = format!("mapping_rules.{stream}.on_delete.set.{name}");
-    let target = target(schema, name);
-    let values = target.fixed(&at, value)?;
-    if is_secret_attribute(&target.description) && !values.is_empty() {
-        return Err(SettingsError::value(at, "a password for everybody", "null, which takes it away"));
-    }
-    let is_class = schema.same_description(&target.description, "objectClass");
-    let policy = if is_class { Policy::Merge } else { Policy::Force };
-    Ok(Wanted { description: target.description, values, policy })
-}
-
-impl Target {
-    /// The values that the configuration gives an attribute.
-    fn fixed(&self, setting: &str, value: &Value) -> Result<Vec<Vec<u8>>, SettingsError> {
-        let octets = texts(value).and_then(|values| {
-            values.into_iter().map(|v| self.kind.parse_json(v).ok()).collect::<Option<Vec<_>>>()
-        });
-        let Some(octets) = octets else {
-            return Err(SettingsError::value(
-                setting,
-                "not a value of the attribute's syntax",
-                expectation(self.kind).trim_start_matches("expected "),
-            ));
-        };
-        Ok(octets.into_iter().flatten().collect())
-    }
-
-    /// The values of a property in the attribute's syntax.
-    fn wanted(
-        &self,
-        value: &Value,
-        column: &Column,
-        rewrites: &[SuffixRewrite],
-        schema: &Schema,
-    ) -> Result<Wanted, MapError> {
-        let fail = |reason: &str| MapError::Value {
-            property: column.property.clone(),
-            attribute: self.description.clone(),
-            reason: reason.to_owned(),
-        };
-        let elements = texts(value)
-            .ok_or_else(|| fail("an object is no value; expected a scalar or a list of scalars"))?;
-        let rule = schema.equality(&self.description);
-        let mut seen = HashSet::new();
-        let mut values = Vec::with_capacity(elements.len());
-        for element in elements {
-            let kind = match (column.encoding, self.kind) {
-                // What is binary at its source stays so, whatever the destination calls it.
-                (Encoding::Base64, _) => ValueKind::Binary,
-                (Encoding::Plain, ValueKind::Binary) => ValueKind::PossiblyEmptyText,
-                (_, kind) => kind,
-            };
-            if kind == ValueKind::Binary
-                && column.encoding == Encoding::Unsaid
-                && is_password(&self.description)
-            {
-                return Err(fail(
-                    "its property is plain text; passwords are taken only as base64 (contentEncoding) of a value already hashed",
-                ));
-            }
-            let octets = kind.parse_json(element).map_err(|_| fail(expectation(kind)))?;
-            let Some(octets) = octets else { continue };
-            let octets =
-                if kind.is_name() { rewritten_value(octets, kind, rewrites, schema) } else { octets };
-            if seen.insert(rule.normalize(&octets, schema).into_owned()) {
-                values.push(octets);
-            }
-        }
-        Ok(Wanted { description: self.description.clone(), values, policy: self.policy })
-    }
-}
-
-fn target(schema: &Schema, name: &str) -> Target {
-    let description = schema.spell(name);
-    let kind = ValueKind::of(schema, &description);
-    Target { description, kind, policy: Policy::default() }
-}
-
-/// A keyword of a property, or of its items.
-fn keyword<'p>(property: &'p Value, name: &str) -> Option<&'p str> {
-    property.get(name).or_else(|| property.get("items")?.get(name)).and_then(Value::as_str)
-}
-
-fn encoding(property: Option<&Value>) -> Encoding {
-    match property.and_then(|p| keyword(p, "contentEncoding")) {
-        None => Encoding::Unsaid,
-        Some(name) if name.eq_ignore_ascii_case("base64") => Encoding::Base64,
-        Some(_) => Encoding::Plain,
-    }
-}
-
-/// The kind of an attribute that the destination's schema does not know: what the SCHEMA tells.
-fn unknown_kind(property: &Value) -> ValueKind {
-    let is = |kind: &str| {
-        let types = property.get("items").unwrap_or(property).get("type");
-        types.is_some_and(|t| t == kind || t.as_array().is_some_and(|all| all.iter().any(|t| t == kind)))
-    };
-    if keyword(property, "format") == Some("date-time") {
-        ValueKind::GeneralizedTime
-    } else if is("boolean") {
-        ValueKind::Boolean
-    } else if is("integer") {
-        ValueKind::Integer
-    } else {
-        ValueKind::PossiblyEmptyText
-    }
-}
-
-fn is_password(description: &str) -> bool {
-    ["userPassword", "unicodePwd"].iter().any(|p| description.eq_ignore_ascii_case(p))
-}
-
-/// Properties that are attributes of the destination. What the server keeps itself is left out.
-fn pass_through(
-    properties: &Map<String, Value>,
-    stream: &str,
-    rule: &Rule,
-    schema: &Schema,
-    takes_unknown: bool,
-    warnings: &mut Vec<String>,
-) -> Vec<Column> {
-    let mut columns = Vec::new();
-    for (property, property_schema) in properties {
-        if property.eq_ignore_ascii_case("dn") || property.starts_with("_sdc_") {
-            continue;
-        }
-        let target = match schema.attribute_type(property) {
-            Some(attribute) if attribute.no_user_modification => continue,
-            Some(_) => target(schema, property),
-            None if takes_unknown && is_attribute_description(property) => Target {
-                description: property.clone(),
-                kind: unknown_kind(property_schema),
-                policy: Policy::default(),
-            },
-            // With templates, properties that are no attributes may be their material.
-            None if rule.dn_template.is_some() || !rule.values.is_empty() => continue,
-            None => {
-                warnings.push(format!("stream `{stream}`: the destination's schema has no attribute `{property}`; it is left out"));
-                continue;
-            }
-        };
-        columns.push(Column {
-            property: property.clone(),
-            encoding: encoding(Some(property_schema)),
-            attributes: vec![target],
-        });
-    }
-    columns
-}
-
-fn naming(
-    stream: &str,
-    rule: &Rule,
-    config: &TargetConfig,
-    columns: &[Column],
-    key_properties: &[String],
-    has_dn: bool,
-) -> Result<Naming, SettingsError> {
-    if let Some(template) = &rule.dn_template {
-        return Ok(Naming::Template(template.clone()));
-    }
-    if has_dn {
-        return Ok(Naming::Record);
-    }
-    let missing = |problem: &str| {
-        SettingsError::value(
-            format!("mapping_rules.{stream}.dn_template"),
-            problem,
-            "a DN with {placeholders}, for example uid={uid},ou=users,dc=example,dc=com",
-        )
-    };
-    let Some(base) = &config.default_base_dn else {
-        return Err(missing("not set, the records have no `dn`, and default_base_dn is not set either"));
-    };
-    let [property] = key_properties else {
-        return Err(missing("not set, and the stream has not exactly one key property to name entries by"));
-    };
-    if rule.object_classes.is_empty() {
-        return Err(SettingsError::value(
-            format!("mapping_rules.{stream}.object_classes"),
-            "not set",
-            "the classes of the entries to be made",
-        ));
-    }
-    let attribute = columns
-        .iter()
-        .find(|c| c.property == *property)
-        .and_then(|c| c.attributes.first())
-        .map_or("cn", |t| t.description.as_str());
-    Ok(Naming::Key { attribute: attribute.to_owned(), property: property.clone(), base: base.clone() })
-}
-
-/// The elements of a property: a scalar is one, a list its elements, null none.
-fn texts(value: &Value) -> Option<Vec<&Value>> {
-    match value {
-        Value::Null => Some(vec![value]),
-        Value::Array(elements) => {
-            let scalar = |v: &&Value| !v.is_array() && !v.is_object();
-            elements.iter().all(|v| scalar(&v)).then(|| elements.iter().filter(|v| !v.is_null()).collect())
-        }
-        Value::Object(_) => None,
-        scalar => Some(vec![scalar]),
-    }
-}
-
-/// A property's values as text, for templates.
-fn display_texts(value: &Value) -> Option<Vec<String>> {
-    let text = |v: &Value| match v {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(n) => Some(n.to_string()),
-        Value::Bool(b) => Some(b.to_string()),
-        _ => None,
-    };
-    let values: Vec<String> = match value {
-        Value::Array(elements) => elements.iter().filter_map(text).collect(),
-        scalar => text(scalar).into_iter().collect(),
-    };
-    (!values.is_empty()).then_some(values)
-}
-
-fn rewritten(dn: &str, rewrites: &[SuffixRewrite], schema: &Schema) -> Option<String> {
-    rewrites.iter().find_map(|r| r.apply(dn, schema))
-}
-
-/// A DN-valued attribute's value, moved; a NameAndOptionalUID keeps its `#'0101'B` (RFC 4517 section 3.3.21).
-fn rewritten_value(value: Vec<u8>, kind: ValueKind, rewrites: &[SuffixRewrite], schema: &Schema) -> Vec<u8> {
-    if rewrites.is_empty() {
-        return value;
-    }
-    let Ok(text) = std::str::from_utf8(&value) else { return value };
-    if let Some(moved) = rewritten(text, rewrites, schema) {
-        return moved.into_bytes();
-    }
-    match text.rsplit_once('#').filter(|(_, uid)| kind == ValueKind::NameAndOptionalUid && uid.ends_with('B'))
-    {
-        Some((name, uid)) => match rewritten(name, rewrites, schema) {
-            Some(moved) => format!("{moved}#{uid}").into_bytes(),
-            None => value,
-        },
-        None => value,
-    }
-}
-
-fn expectation(kind: ValueKind) -> &'static str {
-    match kind {
-        ValueKind::Boolean => "expected true or false",
-        ValueKind::Integer => "expected a whole number",
-        ValueKind::GeneralizedTime | ValueKind::UtcTime | ValueKind::FileTime => {
-            "expected a time (RFC 3339, for example 2026-01-31T08:00:00Z)"
-        }
-        ValueKind::Uuid | ValueKind::Guid => "expected a UUID",
-        ValueKind::Sid => "expected a security identifier (S-1-…)",
-        ValueKind::Binary => "expected base64",
-        ValueKind::DistinguishedName
-        | ValueKind::NameAndOptionalUid
-        | ValueKind::PossiblyEmptyText
-        | ValueKind::Text => "expected a text",
     }
 }

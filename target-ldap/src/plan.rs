@@ -6,6 +6,8 @@ use singer_common::change::{Modification, ModificationKind};
 use singer_common::entry::{Attribute, Entry};
 use singer_common::schema::{ObjectClass, Schema};
 
+use crate::login::Login;
+
 /// How wanted values go together with those that are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -39,6 +41,8 @@ pub struct WantedEntry {
     pub dn: String,
     /// Its attributes, each description once.
     pub attributes: Vec<Wanted>,
+    /// Its password, and whether it may be used.
+    pub login: Login,
 }
 
 impl WantedEntry {
@@ -148,7 +152,7 @@ mod tests {
 
     fn plan(there: Attribute, want: Wanted) -> Vec<(ModificationKind, Vec<String>)> {
         let current = Entry { dn: "cn=x".into(), attributes: vec![there] };
-        let entry = WantedEntry { dn: "cn=x".into(), attributes: vec![want] };
+        let entry = WantedEntry { dn: "cn=x".into(), attributes: vec![want], login: Login::default() };
         let text = |v: &Vec<u8>| String::from_utf8(v.clone()).unwrap();
         entry
             .changes(&current, Schema::standard())
@@ -280,6 +284,7 @@ mod tests {
             let entry = WantedEntry {
                 dn: "cn=x".into(),
                 attributes: vec![Wanted { description: name.into(), values: as_ref(&want), policy }],
+                login: Login::default(),
             };
             let steps = entry.changes(&current, schema);
             carry_out(&mut current, &steps, schema);

@@ -16,6 +16,8 @@ use singer_common::directory::ldap::result_code;
 use singer_common::message::{MessageError, RecordMessage, SchemaMessage};
 use singer_common::schema::Schema;
 
+use crate::load::InFile;
+
 /// What stands in the file for a value that nobody is to read there.
 const MASK: &str = "***";
 /// The `type` of a rejected record's line.
@@ -102,7 +104,7 @@ pub fn attribute_named(answer: &Answer, schema: &Schema) -> Option<String> {
         let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"' | '`'))?;
         let end = if quote == '`' { '\'' } else { quote };
         let name = text.strip_prefix(quote)?.split(end).next()?;
-        crate::config::is_attribute_description(name).then(|| name.to_owned())
+        crate::rule::is_attribute_description(name).then(|| name.to_owned())
     };
     let text = answer.text.as_str();
     let mut after_word = text.split("ttribute ").skip(1);
@@ -111,7 +113,7 @@ pub fn attribute_named(answer: &Answer, schema: &Schema) -> Option<String> {
     }
     for part in text.split("Att ").skip(1) {
         let name = part.split_once('(').and_then(|(_, rest)| rest.split(')').next());
-        if let Some(name) = name.filter(|n| crate::config::is_attribute_description(n)) {
+        if let Some(name) = name.filter(|n| crate::rule::is_attribute_description(n)) {
             return Some(name.to_owned());
         }
     }
@@ -121,7 +123,7 @@ pub fn attribute_named(answer: &Answer, schema: &Schema) -> Option<String> {
     parts
         .by_ref()
         .take(count)
-        .find(|p| crate::config::is_attribute_description(p) && known(p))
+        .find(|p| crate::rule::is_attribute_description(p) && known(p))
         .map(str::to_owned)
 }
 
@@ -153,6 +155,8 @@ pub struct Reject<'a> {
     pub stream: &'a str,
     /// Its line in the input, from 1.
     pub line: u64,
+    /// Where a batch has it.
+    pub in_file: Option<&'a InFile>,
     /// Its entry, where that is known.
     pub dn: Option<&'a str>,
     /// What the directory said, if it was asked.
@@ -185,6 +189,8 @@ impl Reject<'_> {
             "type": KIND,
             "stream": self.stream,
             "line": self.line,
+            "file": self.in_file.map(|place| &*place.file),
+            "file_line": self.in_file.map(|place| place.line),
             "dn": self.dn,
             "code": self.answer.map(|a| a.code),
             "message": text.filter(|t| !t.is_empty()),
@@ -434,7 +440,7 @@ mod tests {
             let said = answer(19, &format!("<{secret}> is too weak"));
             let reason = format!("constraintViolation (19): <{secret}> is too weak");
             let reject = Reject {
-                stream: "s", line: 3, dn: Some("cn=x"), answer: Some(&said), reason: &reason, record: &record,
+                stream: "s", line: 3, in_file: None, dn: Some("cn=x"), answer: Some(&said), reason: &reason, record: &record,
             };
             let line = reject.to_line(&origin, Schema::standard());
             prop_assert!(!line.contains(&format!("<{secret}>")), "{line}");

@@ -10,7 +10,7 @@ use clap::Parser;
 use serde_json::json;
 use singer_common::cli::{self, CommonArgs, class_in, variables};
 use singer_common::directory::{Access, Directory, DirectoryError, ServerUrl};
-use singer_common::error::{Class, Classified as _};
+use singer_common::error::Class;
 use singer_common::settings::SettingsError;
 use singer_common::signals::Stop;
 use singer_common::writer::{SingerWriter, WriteError};
@@ -20,6 +20,7 @@ use crate::destination::Destination;
 use crate::guard::{self, Tally};
 use crate::load::{Ending, Load};
 use crate::rejects::RejectFile;
+use crate::requirements;
 use crate::settings::{ABOUT, TABLE};
 use crate::show::{Plan, PlanFormat};
 use crate::undo::{Undo, UndoError};
@@ -111,6 +112,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         OnError::Fail => None,
     };
     let directory = Directory::open(&config.directory, Access::Write(config.ldif_format)).await?;
+    requirements::check(&config, &directory)?;
     // From here on a signal is taken up between records.
     stop.handle();
     let mut input = input;
@@ -220,6 +222,7 @@ async fn health(config: &TargetConfig, writer: &mut SingerWriter) -> anyhow::Res
         let directory = Directory::open(&config.directory, Access::Write(config.ldif_format)).await?;
         checks.push(json!({"name": "connect", "ok": true}));
         checks.push(json!({"name": "bind", "ok": true}));
+        requirements::check(config, &directory)?;
         if let Some(base) = config.default_base_dn.as_deref().or(directory.root_dse().default_base()) {
             // A base that is not there yet will be created.
             let there = directory.read(base, &["1.1"]).await?.is_some();
@@ -227,10 +230,10 @@ async fn health(config: &TargetConfig, writer: &mut SingerWriter) -> anyhow::Res
         }
         let about = (directory.location().to_owned(), directory.root_dse().vendor.name());
         directory.close().await;
-        Ok::<_, DirectoryError>(about)
+        Ok::<_, anyhow::Error>(about)
     };
     let result = attempt.await;
-    let code = result.as_ref().map_or_else(|e| e.class().exit_code(), |_| 0);
+    let code = result.as_ref().map_or_else(|e| class(e).exit_code(), |_| 0);
     let server = config.directory.servers.first().map(ServerUrl::to_text);
     let outcome = result.map_err(|e| e.to_string());
     writer.line(&cli::health_report(&outcome, server.as_deref(), started.elapsed(), &checks))?;

@@ -11,7 +11,7 @@ pub const ABOUT: About = About {
     name: "target-ldap",
     description: "Reads Singer messages and makes a directory (OpenLDAP, 389 Directory Server, Active Directory, any LDAP server, or an LDIF file) match them.",
     version: env!("CARGO_PKG_VERSION"),
-    capabilities: &["about", "validate-records"],
+    capabilities: &["about", "batch", "validate-records"],
     table: TABLE,
 };
 
@@ -89,6 +89,18 @@ const OWN: &[Setting] = &[
         Kind::IntegerOrText,
         "The most changes a run may make, of any kind; otherwise as `max_deletes`.",
     ),
+    Setting::new(
+        "assert_unchanged",
+        Kind::Boolean,
+        "Make a change to an entry only if what it changes is as it was read (assertion control, RFC 4528): else the entry is read and compared again. A server without the control is refused.",
+    )
+    .or("false"),
+    Setting::new(
+        "preserve_uuid",
+        Kind::Boolean,
+        "Give new entries the `entryUUID` of their records, for mirrors (relax rules control: OpenLDAP, for who has the right to `manage`; and LDIF files). Other servers are refused.",
+    )
+    .or("false"),
     Setting::new(
         "ldif_format",
         Kind::Choice(&["content", "changes"]),

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use singer_common::change::{Change, Modification, ModificationKind};
+use singer_common::directory::RELAX_RULES;
 use singer_common::directory::ldif::writer::{LdifWriteError, LdifWriter};
 use singer_common::entry::Attribute;
 
@@ -40,6 +41,8 @@ impl std::fmt::Debug for Plan {
 }
 
 const HIDDEN: &str = "(not shown)";
+const DIM: &str = "\x1b[2m";
+const YELLOW: &str = "\x1b[33m";
 const RESET: &str = "\x1b[0m";
 
 impl Plan {
@@ -48,18 +51,49 @@ impl Plan {
         Self { format, colour, out: Mutex::new(out), closed: AtomicBool::new(false) }
     }
 
-    /// Shows one change. `about` says what it is made for.
-    pub fn show(&self, change: &Change, about: &str) -> Result<(), LdifWriteError> {
-        let octets = match self.format {
-            PlanFormat::Ldif => ldif(change, about)?,
+    /// Shows one change. `about` says what it is made for; `relaxed`, that it needs the relax rules control.
+    pub fn show(&self, change: &Change, relaxed: bool, about: &str) -> Result<(), LdifWriteError> {
+        self.write(&match self.format {
+            PlanFormat::Ldif => ldif(change, relaxed, about)?,
             PlanFormat::Diff => self.diff(change, about).into_bytes(),
             PlanFormat::Json => format!("{}\n", json(change, about)).into_bytes(),
-        };
+        })
+    }
+
+    /// Shows that a password is set by an operation of its own, but not which.
+    pub fn show_password(&self, dn: &str, about: &str) -> Result<(), LdifWriteError> {
+        const HOW: &str = "by Password Modify, RFC 3062";
+        self.write(&match self.format {
+            PlanFormat::Ldif => {
+                let mut writer = LdifWriter::new(Vec::new());
+                writer.comment(about)?;
+                writer.comment(&format!("password: {HIDDEN}, {HOW}"))?;
+                writer.comment(&format!("(of {dn}, nothing else)"))?;
+                let mut octets = writer.into_inner();
+                octets.push(b'\n');
+                octets
+            }
+            PlanFormat::Diff => {
+                let lines = vec![
+                    (DIM, format!("# {about}")),
+                    (YELLOW, format!("~ {dn}")),
+                    (YELLOW, format!("    ~ password: {HIDDEN}, {HOW}")),
+                ];
+                self.coloured(lines).into_bytes()
+            }
+            PlanFormat::Json => {
+                let line = json!({"operation": "password", "dn": dn, "about": about, "password": HIDDEN});
+                format!("{line}\n").into_bytes()
+            }
+        })
+    }
+
+    fn write(&self, octets: &[u8]) -> Result<(), LdifWriteError> {
         if self.is_closed() {
             return Ok(());
         }
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        match out.write_all(&octets).and_then(|()| out.flush()) {
+        match out.write_all(octets).and_then(|()| out.flush()) {
             // Who has seen enough of a plan is no error of the change in hand.
             Err(e) if e.kind() == ErrorKind::BrokenPipe => {
                 self.closed.store(true, Ordering::Relaxed);
@@ -75,8 +109,8 @@ impl Plan {
     }
 
     fn diff(&self, change: &Change, about: &str) -> String {
-        let mut lines = vec![("\x1b[2m", format!("# {about}"))];
-        let (green, red, yellow) = ("\x1b[32m", "\x1b[31m", "\x1b[33m");
+        let mut lines = vec![(DIM, format!("# {about}"))];
+        let (green, red, yellow) = ("\x1b[32m", "\x1b[31m", YELLOW);
         match change {
             Change::Add(entry) => {
                 lines.push((green, format!("+ {}", entry.dn)));
@@ -112,6 +146,10 @@ impl Plan {
                 lines.push((yellow, format!("> {dn}\n    becomes {new_rdn}{place}")));
             }
         }
+        self.coloured(lines)
+    }
+
+    fn coloured(&self, lines: Vec<(&str, String)>) -> String {
         let line = |(colour, text): (&str, String)| {
             if self.colour { format!("{colour}{text}{RESET}\n") } else { format!("{text}\n") }
         };
@@ -120,7 +158,7 @@ impl Plan {
 }
 
 /// What has a secret value is said in a comment, and is not part of the change.
-fn ldif(change: &Change, about: &str) -> Result<Vec<u8>, LdifWriteError> {
+fn ldif(change: &Change, relaxed: bool, about: &str) -> Result<Vec<u8>, LdifWriteError> {
     let mut writer = LdifWriter::new(Vec::new());
     writer.comment(about)?;
     let mut change = change.clone();
@@ -148,6 +186,9 @@ fn ldif(change: &Change, about: &str) -> Result<Vec<u8>, LdifWriteError> {
         let mut octets = writer.into_inner();
         octets.push(b'\n');
         return Ok(octets);
+    }
+    if relaxed {
+        writer.critical_control(RELAX_RULES);
     }
     writer.change(&change)?;
     Ok(writer.into_inner())
@@ -256,8 +297,9 @@ mod tests {
             Change::Delete { dn: "cn=f,dc=x".into() },
         ];
         for change in &changes {
-            plan.show(change, "users id=7").unwrap();
+            plan.show(change, false, "users id=7").unwrap();
         }
+        plan.show_password("cn=g,dc=x", "users id=7").unwrap();
         let octets = sink.0.lock().unwrap().clone();
         String::from_utf8(octets).unwrap()
     }
@@ -277,7 +319,11 @@ mod tests {
         let reader = singer_common::directory::ldif::reader::LdifReader::new(text.as_bytes());
         let records: Vec<_> = reader.map(|r| r.unwrap_or_else(|e| panic!("{e}\n{text}"))).collect();
         assert_eq!(records.len(), 4, "a change of nothing but a password is only a comment:\n{text}");
-        assert_eq!(text.matches("# users id=7\n").count(), 5);
+        assert_eq!(text.matches("# users id=7\n").count(), 6);
+        assert!(
+            text.contains("# password: (not shown), by Password Modify, RFC 3062\n# (of cn=g,dc=x,"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -290,6 +336,7 @@ mod tests {
             json!({"operation": "add", "attribute": "mail", "values": ["one@x.test"]})
         );
         assert_eq!(lines[3]["new_rdn"], "cn=e");
+        assert_eq!(lines[5]["operation"], "password");
     }
 
     #[test]
@@ -297,6 +344,7 @@ mod tests {
         let text = plan(PlanFormat::Diff);
         assert!(text.contains("+ cn=a,dc=x\n    + cn: a\n"), "{text}");
         assert!(text.contains("~ cn=b,dc=x\n    + mail: one@x.test\n    - sn: (all values)\n"), "{text}");
+        assert!(text.contains("~ cn=g,dc=x\n    ~ password: (not shown)"), "{text}");
         assert!(text.contains("> cn=d,dc=x\n    becomes cn=e\n"), "{text}");
     }
 }

@@ -250,6 +250,13 @@ impl DnTemplate {
         self.0.names()
     }
 
+    /// The attributes of the first component.
+    pub fn naming_attributes(&self) -> Vec<String> {
+        let dn = dn::Dn::parse(&self.0.fill("x")).ok();
+        let rdn = dn.as_ref().and_then(dn::Dn::rdn);
+        rdn.into_iter().flat_map(|rdn| &rdn.avas).map(|ava| ava.attribute.clone()).collect()
+    }
+
     /// The name for one record. A value that is missing, null, empty or blank is an error, and so are several.
     pub fn render(&self, lookup: Lookup<'_>) -> Result<String, RenderError> {
         self.0.render_escaped(lookup, dn::escape_value)
@@ -273,9 +280,48 @@ impl FilterTemplate {
         self.0.names()
     }
 
+    /// The filter that finds every entry which it could find for some record, and the attribute it finds them by: where
+    /// that is one value, without which it finds nothing.
+    pub fn of_all(&self) -> Option<(String, String)> {
+        let (x, y) =
+            (filter::Filter::parse(&self.0.fill("x")).ok()?, filter::Filter::parse(&self.0.fill("y")).ok()?);
+        let differs = |(x, y): (&filter::Filter, &filter::Filter)| x != y;
+        let differing: Vec<(&filter::Filter, &filter::Filter)> = match (&x, &y) {
+            (filter::Filter::And(x), filter::Filter::And(y)) => {
+                x.iter().zip(y).filter(|p| differs(*p)).collect()
+            }
+            pair => vec![pair],
+        };
+        match differing.as_slice() {
+            [(filter::Filter::Equality { attribute, .. }, _)] => {
+                let all = self.0.fill("*");
+                filter::Filter::parse(&all).is_ok().then(|| (all, attribute.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    /// The attributes whose asserted values come from the record.
+    pub fn attributes(&self) -> Vec<String> {
+        let read =
+            |with| filter::Filter::parse(&self.0.fill(with)).map(|f| equalities(&f)).unwrap_or_default();
+        let pairs = read("x").into_iter().zip(read("y"));
+        pairs.filter(|(x, y)| x.1 != y.1).map(|(x, _)| x.0).collect()
+    }
+
     /// The filter for one record. A value that is missing, null, empty or blank is an error, and so are several.
     pub fn render(&self, lookup: Lookup<'_>) -> Result<String, RenderError> {
         self.0.render_escaped(lookup, filter::escape_value)
+    }
+}
+
+/// The attributes and values that a filter asks to be equal.
+fn equalities(filter: &filter::Filter) -> Vec<(String, Vec<u8>)> {
+    match filter {
+        filter::Filter::And(all) | filter::Filter::Or(all) => all.iter().flat_map(equalities).collect(),
+        filter::Filter::Not(inner) => equalities(inner),
+        filter::Filter::Equality { attribute, value } => vec![(attribute.clone(), value.clone())],
+        _ => Vec::new(),
     }
 }
 

@@ -1,20 +1,34 @@
 //! Carrying a task out: read what is there, write what differs.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use singer_common::change::Change;
 use singer_common::directory::ldap::result_code;
-use singer_common::directory::{DirectoryError, Vendor};
+use singer_common::directory::{DirectoryError, Scope, SearchRequest, Vendor, WriteControl};
 use singer_common::dn::{Dn, DnKey, split};
 use singer_common::entry::{Attribute, Entry, base_type};
+use singer_common::schema::Schema;
+use singer_common::schema::syntax::ValueKind;
 
-use crate::config::Operations;
 use crate::destination::Destination;
-use crate::map::Task;
-use crate::plan::{Policy, WantedEntry};
+use crate::inventory::{Inventories, Inventory};
+use crate::map::{ENTRY_UUID, Manner, Task};
+use crate::plan::{Policy, Wanted, WantedEntry};
 use crate::rejects::Answer;
 
+mod find;
+mod groups;
+mod login;
+mod references;
 mod removal;
+mod rename;
+
+use find::{Place, SHOWN};
+use groups::{Emptied, empty_groups};
+pub use references::Held;
+use references::Present;
+use rename::{Rename, without_naming_values};
 
 /// What became of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,9 +37,11 @@ pub enum Effect {
     Added,
     /// The entry was modified.
     Modified,
+    /// The entry was renamed, and modified where it had to be.
+    Renamed,
     /// The entry was deleted.
     Deleted,
-    /// The entry was moved.
+    /// The entry was moved away, in place of being deleted.
     Moved,
     /// What would have to be done is switched off (`operations`).
     LeftAlone,
@@ -36,6 +52,45 @@ pub enum Effect {
     /// Not done, and may be later: the entry above it is not there, and is none that could be made; or entries lie
     /// below the one to be deleted.
     TooEarly(Answer),
+    /// Not done, and may be later: its class demands an attribute all of whose values name entries that are not there.
+    /// These are they.
+    NeedsEntries(Vec<DnKey>),
+    /// Not done: the entry has this name, and nobody saw to it that nothing else is done to that one.
+    Elsewhere(String),
+    /// Not done, and may be later: another entry has the name.
+    NameTaken,
+    /// The entry gave its name up for another one, and has this one for the time being.
+    SteppedAside(String),
+    /// Not done, for a reason that no directory gave.
+    Refused(String),
+}
+
+/// What became of a task, and what is left to do of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// What was done.
+    pub effect: Effect,
+    /// Values that were not written, for they name entries that are not there.
+    pub held: Vec<Held>,
+}
+
+impl From<Effect> for Outcome {
+    fn from(effect: Effect) -> Self {
+        Self { effect, held: Vec::new() }
+    }
+}
+
+/// What is known when a task is tried.
+#[derive(Debug, Clone, Default)]
+pub struct Circumstances {
+    /// Where the entry is, under which other name than the wanted one: nothing else is done there now.
+    pub found: Option<String>,
+    /// Whether it is to leave its name to another entry, which leaves it its own.
+    pub steps_aside: bool,
+    /// Whether no entry will come any more that it could wait for.
+    pub is_last_try: bool,
+    /// What was there when the stream's entries were read.
+    pub inventory: Option<Arc<Inventory>>,
 }
 
 /// Carries tasks out. Cheap to clone.
@@ -47,6 +102,10 @@ pub struct Applier {
     parents: Arc<tokio::sync::Mutex<()>>,
     /// One search for what lies below at a time: OpenLDAP keeps one paging state per connection.
     trees: Arc<tokio::sync::Mutex<()>>,
+    present: Arc<Present>,
+    inventories: Inventories,
+    /// Whether a modify is made only of what is as it was read.
+    assert_unchanged: bool,
 }
 
 /// How often an entry that appears or disappears between reading and writing is read again.
@@ -55,60 +114,188 @@ const ATTEMPTS: u32 = 3;
 impl Applier {
     /// An applier to a directory.
     pub fn new(directory: Destination, create_parents: bool) -> Self {
-        Self { directory, create_parents, parents: Arc::default(), trees: Arc::default() }
+        let (parents, trees, present) = (Arc::default(), Arc::default(), Arc::default());
+        let inventories = Inventories::default();
+        Self { directory, create_parents, parents, trees, present, inventories, assert_unchanged: false }
+    }
+
+    /// Modifies an entry only where what it changes is as it was read.
+    #[must_use]
+    pub fn asserting(self, assert_unchanged: bool) -> Self {
+        Self { assert_unchanged, ..self }
     }
 
     /// Carries one task out.
-    pub async fn apply(&self, task: &Task) -> Result<Effect, DirectoryError> {
+    pub async fn apply(&self, task: &Task, now: &Circumstances) -> Result<Outcome, DirectoryError> {
         match task {
-            Task::Nothing => Ok(Effect::Ignored),
-            Task::Delete { dn, removal, allowed: true } => self.remove(dn, removal).await,
-            Task::Delete { dn, allowed: false, .. } => {
-                let there = self.directory.read(dn, &["1.1"]).await?.is_some();
-                Ok(if there { Effect::LeftAlone } else { Effect::Unchanged })
+            Task::Nothing => Ok(Effect::Ignored.into()),
+            Task::Delete { dn, filter, removal, manner } => {
+                let dn = match filter {
+                    None => dn.clone().unwrap_or_default(),
+                    Some(filter) => {
+                        match self.locate(dn.as_deref(), filter, manner, now, &["1.1".into()]).await? {
+                            Place::Nowhere | Place::Taken => return Ok(Effect::Unchanged.into()),
+                            Place::Several(names) => return Ok(Effect::Refused(several(&names)).into()),
+                            Place::NotClaimed(dn) => return Ok(Effect::Elsewhere(dn).into()),
+                            Place::Named(entry) | Place::Elsewhere(entry) => entry.dn,
+                        }
+                    }
+                };
+                let effect = if manner.operations.delete {
+                    self.inventories.forget(&self.key(&dn).unwrap_or_default(), true);
+                    self.remove(&dn, removal).await?
+                } else if self.directory.read(&dn, &["1.1"]).await?.is_some() {
+                    Effect::LeftAlone
+                } else {
+                    Effect::Unchanged
+                };
+                if matches!(effect, Effect::Deleted | Effect::Moved) {
+                    self.present.is_gone(&self.key(&dn).unwrap_or_default());
+                }
+                Ok(effect.into())
             }
-            Task::Upsert { wanted, operations } => self.upsert(wanted, *operations).await,
+            Task::Upsert { wanted, filter, manner } => {
+                let key = self.key(&wanted.dn).unwrap_or_default();
+                let filter = filter.as_deref();
+                if let Some(inventory) = &now.inventory
+                    && wanted.login.is_for_new_entries_only()
+                    && inventory.is_unchanged(wanted, &key, filter, self.directory.schema())
+                {
+                    self.present.is_there(&key);
+                    return Ok(Effect::Unchanged.into());
+                }
+                // Before it is: what a change whose answer is lost did is not known.
+                self.inventories.forget(&key, false);
+                let outcome =
+                    self.upsert(wanted, filter, manner, now).await.map_err(|e| wanted.login.scrub(e))?;
+                if matches!(
+                    outcome.effect,
+                    Effect::Added | Effect::Modified | Effect::Renamed | Effect::Unchanged
+                ) {
+                    self.present.is_there(&key);
+                }
+                Ok(outcome)
+            }
         }
     }
 
-    async fn upsert(&self, wanted: &WantedEntry, operations: Operations) -> Result<Effect, DirectoryError> {
-        let names = names_to_read(wanted);
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    async fn upsert(
+        &self,
+        wanted: &WantedEntry,
+        filter: Option<&str>,
+        manner: &Manner,
+        now: &Circumstances,
+    ) -> Result<Outcome, DirectoryError> {
+        let schema = self.directory.schema();
+        let operations = manner.operations;
+        let names = names_to_read(wanted, &self.login_names(wanted), schema);
+        let mut renamed = false;
         let mut attempt = 1;
+        let mut password_is_set = false;
         loop {
-            let Some(current) = self.directory.read(&wanted.dn, &names).await? else {
-                if !operations.create {
-                    return Ok(Effect::LeftAlone);
+            let place = if let Some(filter) = filter {
+                self.locate(Some(&wanted.dn), filter, manner, now, &names).await?
+            } else {
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                let entry = self.directory.read(&wanted.dn, &names).await?;
+                entry.map_or(Place::Nowhere, Place::Named)
+            };
+            let mut dn = &wanted.dn;
+            let mut wanted = Cow::Borrowed(wanted);
+            let (entry, current);
+            match place {
+                Place::Several(names) => return Ok(Effect::Refused(several(&names)).into()),
+                Place::NotClaimed(dn) => return Ok(Effect::Elsewhere(dn).into()),
+                Place::Taken => return Ok(Effect::NameTaken.into()),
+                Place::Nowhere if !operations.create => return Ok(Effect::LeftAlone.into()),
+                Place::Nowhere => current = None,
+                Place::Named(entry) => current = Some(entry),
+                Place::Elsewhere(_) if now.steps_aside => {
+                    return self.step_aside(now.found.as_deref().unwrap_or_default()).await;
                 }
-                match self.add(wanted).await {
+                Place::Elsewhere(there) if operations.rename => {
+                    match self.rename(&there, &wanted.dn, manner.delete_old_rdn).await {
+                        Ok(Rename::Done(entry)) => {
+                            renamed = true;
+                            current = Some(entry);
+                        }
+                        Ok(Rename::NotDone(effect)) => return Ok(effect.into()),
+                        Err(e) if e.is_no_such_object() && attempt < ATTEMPTS => {
+                            attempt += 1;
+                            continue;
+                        }
+                        Err(e) => return Err(e),
+                    }
+                }
+                // Under the name that it has: it keeps that, and its values.
+                Place::Elsewhere(there) => {
+                    without_naming_values(wanted.to_mut(), &there.dn, schema);
+                    entry = there;
+                    dn = &entry.dn;
+                    current = Some(entry.clone());
+                }
+            }
+            let mut current = current;
+            if let Some(entry) = &mut current {
+                self.directory.complete_ranges(entry).await?;
+            }
+            match empty_groups(wanted.as_ref(), current.as_ref(), &manner.empty_group, schema) {
+                Emptied::Nothing => {}
+                Emptied::Becomes(other) => wanted = Cow::Owned(other),
+                Emptied::Goes if current.is_none() => return Ok(Effect::Unchanged.into()),
+                Emptied::Goes if !operations.delete => return Ok(Effect::LeftAlone.into()),
+                Emptied::Goes => {
+                    self.directory.apply(&Change::Delete { dn: dn.clone() }).await?;
+                    return Ok(Effect::Deleted.into());
+                }
+                Emptied::Refused(reason) => return Ok(Effect::Refused(reason).into()),
+            }
+            let held = if now.is_last_try {
+                Vec::new()
+            } else {
+                self.hold_back(&mut wanted, current.as_ref()).await?
+            };
+            if let Some(missing) = self.leaves_out_what_is_needed(&wanted, current.as_ref(), &held) {
+                return Ok(Effect::NeedsEntries(missing).into());
+            }
+            let Some(current) = current else {
+                match self.add(&wanted).await {
                     // Somebody else was faster: it is an update then.
                     Err(e) if e.code() == Some(result_code::ENTRY_ALREADY_EXISTS) && attempt < ATTEMPTS => {
                         attempt += 1;
                         continue;
                     }
-                    result => return result,
+                    Ok(effect) => return Ok(Outcome { effect, held }),
+                    Err(e) => return Err(e),
                 }
             };
-            let changes = wanted.changes(&current, self.directory.schema());
-            if changes.is_empty() {
-                return Ok(Effect::Unchanged);
+            let mut planned = self.planned(&wanted, &current).await?;
+            planned.exop = planned.exop.filter(|_| !password_is_set);
+            let done = match (renamed, password_is_set) {
+                (true, _) => Effect::Renamed,
+                (false, true) => Effect::Modified,
+                (false, false) => Effect::Unchanged,
+            };
+            if planned.is_empty() {
+                return Ok(Outcome { effect: done, held });
             }
             if !operations.update {
-                return Ok(Effect::LeftAlone);
+                return Ok(if renamed { done } else { Effect::LeftAlone }.into());
             }
-            match self.directory.apply(&Change::Modify { dn: wanted.dn.clone(), changes }).await {
-                Ok(()) => return Ok(Effect::Modified),
+            // Ahead of the other changes: they tell that the entry is no longer as it was added.
+            if let Some(password) = &planned.exop {
+                self.directory.set_password(dn, password, true).await?;
+                password_is_set = true;
+            }
+            match self.modify(dn, planned, &current).await {
+                Ok(()) => {
+                    let effect = if renamed { Effect::Renamed } else { Effect::Modified };
+                    return Ok(Outcome { effect, held });
+                }
                 // A value, or the entry, came or went in between: the plan was made of what is no longer so.
                 Err(e)
                     if attempt < ATTEMPTS
-                        && matches!(
-                            e.code(),
-                            Some(
-                                result_code::NO_SUCH_ATTRIBUTE
-                                    | result_code::ATTRIBUTE_OR_VALUE_EXISTS
-                                    | result_code::NO_SUCH_OBJECT
-                            )
-                        ) =>
+                        && e.code().is_some_and(|c| is_overtaken(c, self.directory.root_dse().vendor)) =>
                 {
                     attempt += 1;
                 }
@@ -118,18 +305,25 @@ impl Applier {
     }
 
     async fn add(&self, wanted: &WantedEntry) -> Result<Effect, DirectoryError> {
-        let change = Change::Add(wanted.to_entry());
-        match self.directory.apply(&change).await {
-            Ok(()) => Ok(Effect::Added),
+        let entry = self.new_entry(wanted).await?;
+        // Only `preserve_uuid` makes it so.
+        let has_uuid =
+            |a: &Wanted| a.policy == Policy::CreateOnly && a.description.eq_ignore_ascii_case(ENTRY_UUID);
+        let controls: &[WriteControl] =
+            if wanted.attributes.iter().any(has_uuid) { &[WriteControl::RelaxRules] } else { &[] };
+        let change = Change::Add(entry);
+        match self.directory.apply_with(&change, controls).await {
+            Ok(()) => {}
             Err(e) if e.is_no_such_object() => {
-                if self.create_parents(&wanted.dn).await? {
-                    self.directory.apply(&change).await.map(|()| Effect::Added)
-                } else {
-                    Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()))
+                if !self.create_parents(&wanted.dn).await? {
+                    return Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()));
                 }
+                self.directory.apply_with(&change, controls).await?;
             }
-            Err(e) => Err(e),
+            Err(e) => return Err(e),
         }
+        self.after_add(wanted).await?;
+        Ok(Effect::Added)
     }
 
     /// Makes the missing entries above one. `false` when one of them cannot be made from its name alone.
@@ -189,15 +383,72 @@ impl Applier {
         })
     }
 
+    /// Whether an entry is known to be there.
+    pub fn is_known(&self, key: &DnKey) -> bool {
+        self.present.knows(key)
+    }
+
+    /// Reads what a stream's entries are like, below a base, up to so many. `None`: there are more.
+    pub async fn survey(
+        &self,
+        inventory: Inventory,
+        base: &str,
+        filter: &str,
+        most: u64,
+    ) -> Result<Option<Arc<Inventory>>, DirectoryError> {
+        let _one_at_a_time = self.trees.lock().await;
+        let names = inventory.attributes();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut search = self.directory.search(SearchRequest::new(base, Scope::Sub, filter, &names)).await?;
+        let mut read = 0;
+        while let Some(entry) = search.next_entry().await? {
+            read += 1;
+            if read > most || !inventory.insert(&entry, self.directory.schema()) {
+                search.abandon().await?;
+                return Ok(None);
+            }
+        }
+        let inventory = Arc::new(inventory);
+        self.inventories.add(inventory.clone());
+        Ok(Some(inventory))
+    }
+
+    /// The directory.
+    pub fn directory(&self) -> &Destination {
+        &self.directory
+    }
+
     /// The key of a task's entry, by which tasks are ordered.
     pub fn key(&self, dn: &str) -> Result<DnKey, singer_common::dn::DnError> {
         DnKey::parse(dn, self.directory.schema())
     }
 }
 
+fn several(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|n| format!("`{n}`")).collect();
+    let more = if names.len() > SHOWN { " and more" } else { "" };
+    format!("match fits several entries: {}{more}; it has to fit one", shown.join(", "))
+}
+
+/// Whether a modify may have been refused for a value, or the entry, that came or went in between.
+fn is_overtaken(code: u32, vendor: Vendor) -> bool {
+    match code {
+        result_code::NO_SUCH_ATTRIBUTE
+        | result_code::ATTRIBUTE_OR_VALUE_EXISTS
+        | result_code::NO_SUCH_OBJECT
+        | result_code::ASSERTION_FAILED => true,
+        // Of linked attributes, `member` above all, Active Directory says it so ([MS-ADTS] 3.1.1.5.3.2); Samba does even where
+        // it is asked to let such values pass (permissive modify).
+        result_code::ENTRY_ALREADY_EXISTS | result_code::UNWILLING_TO_PERFORM => {
+            vendor == Vendor::ActiveDirectory
+        }
+        _ => false,
+    }
+}
+
 /// The attributes to read for a comparison.
-fn names_to_read(wanted: &WantedEntry) -> Vec<String> {
-    let mut names: Vec<String> = Vec::with_capacity(wanted.attributes.len());
+fn names_to_read(wanted: &WantedEntry, more: &[&str], schema: &Schema) -> Vec<String> {
+    let mut names: Vec<String> = more.iter().map(|n| (*n).to_owned()).collect();
     for attribute in wanted.attributes.iter().filter(|a| a.policy != Policy::CreateOnly) {
         let description = attribute.description.as_str();
         // `;binary` has to be asked for (RFC 4522); other options come with their type.
@@ -209,6 +460,11 @@ fn names_to_read(wanted: &WantedEntry) -> Vec<String> {
         if !names.iter().any(|n| n.eq_ignore_ascii_case(name)) {
             names.push(name.to_owned());
         }
+    }
+    // Whether a group may be empty is its classes' business.
+    let is_name = |a: &Wanted| ValueKind::of(schema, &a.description).is_name();
+    if wanted.attributes.iter().any(is_name) && !names.iter().any(|n| n.eq_ignore_ascii_case("objectClass")) {
+        names.push("objectClass".to_owned());
     }
     if names.is_empty() {
         names.push("1.1".to_owned());

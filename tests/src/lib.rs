@@ -6,6 +6,7 @@
 // `exits` and its kin are assertions that may be chained, and need not be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, clippy::return_self_not_must_use)]
 
+pub mod bind;
 pub mod browser;
 pub mod certificates;
 pub mod ds389;
@@ -14,6 +15,8 @@ pub mod hostile;
 pub mod ldif;
 pub mod meltano;
 pub mod memory;
+pub mod proxy;
+pub mod relay;
 pub mod run;
 pub mod samba;
 pub mod server;

@@ -243,23 +243,20 @@ impl DirectoryConfig {
                 ));
             }
         };
-        if matches!(auth, AuthMethod::Simple { .. }) {
-            let bare = |s: &&ServerUrl| {
-                matches!(s, ServerUrl::Ldap { tls: false, .. }) && s.leaves_this_machine() && !raw.start_tls
-            };
-            if let Some(server) = servers.iter().find(bare) {
-                let server = server.to_text();
-                if raw.require_tls {
-                    return Err(SettingsError::value(
-                        "require_tls",
-                        format!("the password would go to {server} in clear text"),
-                        "an ldaps:// URL, or start_tls: true",
-                    ));
-                }
-                warnings.push(format!(
-                    "the password goes to {server} in clear text; use ldaps:// or start_tls, and set require_tls to make sure"
+        if matches!(auth, AuthMethod::Simple { .. })
+            && let Some(server) = unencrypted(&servers, raw.start_tls).find(|s| s.leaves_this_machine())
+        {
+            let server = server.to_text();
+            if raw.require_tls {
+                return Err(SettingsError::value(
+                    "require_tls",
+                    format!("the password would go to {server} in clear text"),
+                    "an ldaps:// URL, or start_tls: true",
                 ));
             }
+            warnings.push(format!(
+                "the password goes to {server} in clear text; use ldaps:// or start_tls, and set require_tls to make sure"
+            ));
         }
         Ok(DirectoryConfig {
             servers,
@@ -279,6 +276,17 @@ impl DirectoryConfig {
             pool_size: raw.connection_pool_size,
         })
     }
+}
+
+impl DirectoryConfig {
+    /// The servers to which what is sent is not encrypted: neither TLS nor `ldapi://`. Loopback is among them.
+    pub fn unencrypted_servers(&self) -> impl Iterator<Item = &ServerUrl> {
+        unencrypted(&self.servers, self.tls.start_tls)
+    }
+}
+
+fn unencrypted(servers: &[ServerUrl], start_tls: bool) -> impl Iterator<Item = &ServerUrl> {
+    servers.iter().filter(move |s| matches!(s, ServerUrl::Ldap { tls: false, .. }) && !start_tls)
 }
 
 fn servers(

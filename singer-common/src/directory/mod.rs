@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::change::Change;
 use crate::entry::Entry;
 use crate::schema::Schema;
+use crate::secret::Secret;
 
 mod config;
 mod entry_ref;
@@ -14,6 +15,7 @@ pub mod ldif;
 mod preview;
 mod range;
 mod root_dse;
+mod write_control;
 
 pub use config::{AuthMethod, DirectoryConfig, Referrals, ServerUrl};
 pub use entry_ref::EntryRef;
@@ -21,6 +23,7 @@ pub use error::DirectoryError;
 pub use ldap::controls::SearchControl;
 pub use preview::{PreviewDirectory, PreviewSearch};
 pub use root_dse::{RootDse, Vendor};
+pub use write_control::{RELAX_RULES, WriteControl};
 
 /// The scope of a search (RFC 4511 section 4.5.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -274,10 +277,53 @@ impl Directory {
 
     /// Carries out one change.
     pub async fn apply(&self, change: &Change) -> Result<(), DirectoryError> {
+        self.apply_with(change, &[]).await
+    }
+
+    /// Carries out one change under controls.
+    pub async fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         match self {
-            Directory::Ldap(d) => d.apply(change).await,
-            Directory::Ldif(d) => d.apply(change),
-            Directory::Preview(d) => d.apply(change).await,
+            Directory::Ldap(d) => d.apply_with(change, controls).await,
+            Directory::Ldif(d) => d.apply_with(change, controls),
+            Directory::Preview(d) => d.apply_with(change, controls).await,
+        }
+    }
+
+    /// Whether changes can be made on condition (RFC 4528).
+    pub fn takes_assertions(&self) -> bool {
+        match self {
+            Directory::Ldap(d) => d.root_dse().supports_control(write_control::ASSERTION),
+            Directory::Ldif(_) => true,
+            Directory::Preview(d) => d.below().takes_assertions(),
+        }
+    }
+
+    /// Whether an entry can be added with attributes that the server keeps itself. Whether the bound user may do so is
+    /// known only when it is tried.
+    pub fn takes_relaxed_rules(&self) -> bool {
+        match self {
+            // OpenLDAP has the control, and does not say so in its root DSE.
+            Directory::Ldap(d) => {
+                d.root_dse().vendor == Vendor::OpenLdap
+                    || d.root_dse().supports_control(write_control::RELAX_RULES)
+            }
+            Directory::Ldif(_) => true,
+            Directory::Preview(d) => d.below().takes_relaxed_rules(),
+        }
+    }
+
+    /// Has the server set an entry's password (RFC 3062): it hashes it, and applies its policy.
+    pub async fn set_password(&self, dn: &str, password: &Secret) -> Result<(), DirectoryError> {
+        match self {
+            Directory::Ldap(d) => d.set_password(dn, password).await,
+            Directory::Ldif(_) => Err(DirectoryError::Operation {
+                operation: ldap::PASSWORD_MODIFY,
+                dn: dn.to_owned(),
+                code: ldap::result_code::UNWILLING_TO_PERFORM,
+                matched: String::new(),
+                text: "a file sets no passwords by itself".to_owned(),
+            }),
+            Directory::Preview(d) => d.set_password(dn, password).await,
         }
     }
 

@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::ldif::LdifDirectory;
-use super::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, SearchStream};
-use crate::change::Change;
+use super::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, SearchStream, WriteControl};
+use crate::change::{Change, Modification, ModificationKind};
 use crate::dn::{DnKey, split};
 use crate::entry::Entry;
 use crate::schema::Schema;
+use crate::secret::Secret;
 
 /// What an entry is asked for when it is taken into memory.
 const WHOLE: &[&str] = &["*"];
@@ -24,8 +25,11 @@ pub struct PreviewDirectory {
     /// What is other than below, and what stands next to it.
     changed: LdifDirectory,
     /// The names that are looked up in `changed` alone, whether they are there or not.
-    known: Arc<Mutex<BTreeSet<DnKey>>>,
+    known: Arc<Mutex<Known>>,
 }
+
+/// A search keeps the set as it was when it began; it is copied only when it changes meanwhile.
+type Known = Arc<BTreeSet<DnKey>>;
 
 impl PreviewDirectory {
     /// Nothing is changed yet.
@@ -44,7 +48,7 @@ impl PreviewDirectory {
         self.below.schema()
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeSet<DnKey>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         // A panic elsewhere leaves the set whole.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -70,9 +74,13 @@ impl PreviewDirectory {
     /// Begins a search: what is changed comes first.
     pub async fn search(&self, request: SearchRequest) -> Result<SearchStream, DirectoryError> {
         let base = self.key(&request.base)?;
+        if request.scope != Scope::Base {
+            // What is changed below the base is only found below the base.
+            self.take_in(&request.base).await?;
+        }
         let (known, base_is_known) = {
             let known = self.known();
-            (known.clone(), known.contains(&base))
+            (Arc::clone(&known), known.contains(&base))
         };
         let changed = self.changed.search(&request);
         let base_is_there = !base_is_known || changed.is_ok();
@@ -94,8 +102,15 @@ impl PreviewDirectory {
         Ok(SearchStream::Preview(Box::new(search)))
     }
 
-    /// Carries out one change, in memory.
-    pub async fn apply(&self, change: &Change) -> Result<(), DirectoryError> {
+    /// An entry gets a password, in memory: the clear text, which nothing shows.
+    pub async fn set_password(&self, dn: &str, password: &Secret) -> Result<(), DirectoryError> {
+        let values = vec![password.reveal().as_bytes().to_vec()];
+        let changes = vec![Modification::new(ModificationKind::Replace, "userPassword", values)];
+        self.apply_with(&Change::Modify { dn: dn.to_owned(), changes }, &[]).await
+    }
+
+    /// Carries out one change under controls, in memory.
+    pub async fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         let dn = change.dn();
         self.take_in(dn).await?;
         match change {
@@ -115,7 +130,7 @@ impl PreviewDirectory {
                 return self.know_below(&destination);
             }
         }
-        self.changed.apply(change)
+        self.changed.apply_with(change, controls)
     }
 
     /// Takes an entry into memory, or that it is not there.
@@ -133,7 +148,7 @@ impl PreviewDirectory {
             Box::pin(self.below.complete_ranges(&mut entry)).await?;
             self.changed.insert(entry)?;
         }
-        self.known().insert(key);
+        Arc::make_mut(&mut self.known()).insert(key);
         Ok(())
     }
 
@@ -143,7 +158,7 @@ impl PreviewDirectory {
         while let Some(item) = search.advance() {
             if let SearchItem::Entry(entry) = item {
                 let key = self.key(&entry.dn)?;
-                self.known().insert(key);
+                Arc::make_mut(&mut self.known()).insert(key);
             }
         }
         Ok(())
@@ -193,7 +208,7 @@ fn parent(dn: &str) -> Option<String> {
 pub struct PreviewSearch {
     changed: Option<Box<super::ldif::LdifSearch>>,
     below: Option<Box<SearchStream>>,
-    known: BTreeSet<DnKey>,
+    known: Known,
     schema: Arc<Schema>,
     /// Whether the base is there by a change, or may be: then it is no error that it is not there below.
     base_is_known: bool,
@@ -239,7 +254,6 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
-    use crate::change::{Modification, ModificationKind};
     use crate::directory::Access;
     use crate::entry::Attribute;
 
@@ -271,6 +285,9 @@ mod tests {
         let below = Directory::Ldif(LdifDirectory::open(file.path(), Access::Read).unwrap());
         let before = names(&below, "dc=x", Scope::Sub).await;
         let preview = Directory::preview(below.clone());
+        assert_eq!(names(&preview, "dc=x", Scope::Sub).await, before);
+        // A change that is refused takes entries in, and they are found all the same.
+        assert!(preview.apply(&device("cn=two,ou=a,dc=x")).await.is_err());
         assert_eq!(names(&preview, "dc=x", Scope::Sub).await, before);
 
         let modify = |values: &[&[u8]]| Change::Modify {

@@ -70,6 +70,8 @@ pub struct RootDse {
     pub default_naming_context: Option<String>,
     /// `supportedControl`.
     pub controls: Vec<String>,
+    /// `supportedExtension`.
+    pub extensions: Vec<String>,
     /// `subschemaSubentry`.
     pub subschema: Option<String>,
 }
@@ -84,6 +86,7 @@ impl RootDse {
         "namingContexts",
         "defaultNamingContext",
         "supportedControl",
+        "supportedExtension",
         "supportedCapabilities",
         "subschemaSubentry",
     ];
@@ -119,6 +122,7 @@ impl RootDse {
             naming_contexts: texts("namingContexts"),
             default_naming_context: first("defaultNamingContext"),
             controls: texts("supportedControl"),
+            extensions: texts("supportedExtension"),
             subschema: first("subschemaSubentry"),
         }
     }
@@ -126,6 +130,11 @@ impl RootDse {
     /// Whether the server offers a control.
     pub fn supports_control(&self, oid: &str) -> bool {
         self.controls.iter().any(|c| c == oid)
+    }
+
+    /// Whether the server is known not to offer an extended operation.
+    pub fn lacks_extension(&self, oid: &str) -> bool {
+        !self.extensions.is_empty() && !self.extensions.iter().any(|e| e == oid)
     }
 
     /// The base to use when the user names none: the default naming context, or the only one that holds data.

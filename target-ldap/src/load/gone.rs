@@ -62,7 +62,9 @@ impl<W: Write> Load<'_, W> {
         let Extent { base, filter, others, removal, .. } = &activation.extent;
         // Nor what such a scope lies below: it would go with it.
         let is_others = |key: &DnKey| others.iter().any(|o| key.is_within(o) || key.is_ancestor_of(o));
-        let is_gone = |key: &DnKey| !is_others(key) && !self.versions.keep(key);
+        // Nor what is about to be given another name.
+        let is_gone =
+            |key: &DnKey| !is_others(key) && !self.versions.keep(key) && !self.order.is_claimed(key);
         let found = tokio::select! {
             found = self.applier.below(base, filter, is_gone) => found,
             signal = self.stop.wait() => return Some(signal),
@@ -100,14 +102,15 @@ impl<W: Write> Load<'_, W> {
         while self.order.len() - self.order.parked() < self.config.max_in_flight * TASKS_AHEAD {
             let Some(Gone { dn, key, activation }) = self.gone.pop_front() else { return };
             let Activation { stream, line, extent, origin } = activation.as_ref();
-            let task = Task::Delete { dn, removal: extent.removal.clone(), allowed: extent.allowed };
+            let (removal, manner) = (extent.removal.clone(), extent.manner.clone());
+            let task = Task::Delete { dn: Some(dn), filter: None, removal, manner };
             let number = self.ack.begin();
             let record = Arc::new(Value::Null);
             let kept = self.rejects.is_some().then(|| Kept { record, origin: origin.clone() });
             let (stream, line) = (stream.clone(), *line);
             let about = "what its version no longer has".to_owned();
-            let work = Work { number, line, stream, task, key: key.clone(), about, kept, answer: None };
-            self.order.submit(number, key, Kind::Delete, work);
+            let work = Work { kept, ..Work::new(number, line, stream, task, key, about) };
+            self.order.submit(number, work.claim(), Kind::Delete, work);
         }
     }
 }

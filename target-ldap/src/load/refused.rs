@@ -14,15 +14,21 @@ impl<W: Write> Load<'_, W> {
         while let Some((work, error)) = self.first_refused() {
             self.order.ended(work.number);
             self.refused(&work, error);
+            if work.left.is_some() {
+                self.aside.push(work);
+            }
         }
     }
 
     /// The oldest of what came too early, and what is wrong with it.
     pub(super) fn first_refused(&self) -> Option<(Work, LoadError)> {
-        let (kind, work) = self.order.first_parked()?;
+        let (kind, waits_for_name, work) = self.order.first_parked()?;
         let count = self.order.parked();
-        let dn = work.task.dn().unwrap_or_default();
+        let dn = work.dn().unwrap_or_default();
         let reason = match kind {
+            _ if waits_for_name => format!(
+                "`{dn}` is another entry (match does not fit it), and no record gives that one another name or deletes it"
+            ),
             Kind::Upsert => format!(
                 "`{dn}` cannot be added: an entry above it is not there, no record made it, and it cannot be made from its name alone (create_parents); {count} record(s) wait like this one"
             ),
@@ -34,13 +40,15 @@ impl<W: Write> Load<'_, W> {
 
     /// A record that the directory did not take.
     pub(super) fn refused(&mut self, work: &Work, error: LoadError) {
+        let error = error.in_file(work.in_file.as_ref());
         let Some(Kept { record, origin }) = &work.kept else { return self.fail(work.number, error) };
         let answer = error.of_directory().and_then(Answer::of).or_else(|| work.answer.clone());
         let reason = error.reason();
         let reject = Reject {
             stream: &work.stream,
             line: work.line,
-            dn: work.task.dn(),
+            in_file: work.in_file.as_ref(),
+            dn: work.dn(),
             answer: answer.as_ref(),
             reason: &reason,
             record,

@@ -80,6 +80,14 @@ impl Attributes<'_> {
         }
     }
 
+    /// What is wanted of an attribute is added to what is there.
+    pub(super) fn merge(&mut self, attribute: &str) {
+        let description = self.schema.spell(attribute);
+        if let Some(there) = self.position(&description).and_then(|p| self.list.get_mut(p)) {
+            there.policy = Policy::Merge;
+        }
+    }
+
     /// An entry has the values of its name.
     pub(super) fn contain(&mut self, attribute: &str, value: Vec<u8>) {
         let description = self.schema.spell(attribute);

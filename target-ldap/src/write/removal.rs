@@ -7,11 +7,12 @@ use singer_common::directory::ldap::result_code;
 use singer_common::directory::{DirectoryError, Scope, SearchRequest};
 use singer_common::dn::{DnError, DnKey, split};
 
-use super::{ATTEMPTS, Applier, Effect};
-use crate::config::Operations;
-use crate::map::Removal;
+use super::{ATTEMPTS, Applier, Circumstances, Effect};
+use crate::login::Login;
+use crate::map::{Manner, Removal};
 use crate::plan::{Wanted, WantedEntry};
 use crate::rejects::Answer;
+use crate::rule::Operations;
 
 impl Applier {
     /// Does what a deletion is to do. An entry that is not there is none's fault.
@@ -40,9 +41,12 @@ impl Applier {
     }
 
     async fn set(&self, dn: &str, attributes: &[Wanted]) -> Result<Effect, DirectoryError> {
-        let wanted = WantedEntry { dn: dn.to_owned(), attributes: attributes.to_vec() };
+        let login = Login::default();
+        let wanted = WantedEntry { dn: dn.to_owned(), attributes: attributes.to_vec(), login };
         let operations = Operations { create: false, ..Operations::default() };
-        match self.upsert(&wanted, operations).await? {
+        let manner = Manner { operations, ..Manner::default() };
+        let now = Circumstances { is_last_try: true, ..Circumstances::default() };
+        match Box::pin(self.upsert(&wanted, None, &manner, &now)).await?.effect {
             Effect::LeftAlone => Ok(Effect::Unchanged),
             effect => Ok(effect),
         }

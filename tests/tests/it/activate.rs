@@ -1,13 +1,14 @@
 //! `process_activate_version`: what a stream's whole version no longer contains goes.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
-use ldap_tests::run::{Output, Run, pipe};
+use ldap_tests::run::{Output, Run, pipe, pipe_runs, spawn_pipe};
 use ldap_tests::slapd::{Slapd, SlapdOptions, scratch};
 use serde_json::{Value, json};
 
 use crate::support::{
-    assert_untouched, done, no_panic, people, states, tap_config, target_config, unit, with,
+    assert_untouched, done, lines, no_panic, people, states, tap_config, target_config, unit, with,
 };
 
 const BASE: &str = "dc=example,dc=test";
@@ -89,7 +90,8 @@ const ALL: &str =
 fn what_did_not_come_with_the_version_goes_and_nothing_else() {
     let slapd = slapd();
     let config = config(&slapd, &json!({}));
-    done(run(&config, &whole(&["a", "new", "c"]))).says("1 added, 0 modified, 4 deleted, 2 unchanged");
+    done(run(&config, &whole(&["a", "new", "c"])))
+        .says("1 added, 0 modified, 0 renamed, 4 deleted, 2 unchanged");
     assert_eq!(
         left(&slapd),
         "cn=printer dc=example ou=else ou=in ou=users uid=a uid=c uid=g uid=new",
@@ -132,6 +134,75 @@ fn a_stream_of_which_no_record_came_never_deletes_anything() {
 }
 
 #[test]
+fn a_source_that_breaks_off_at_any_octet_deletes_nothing() {
+    let slapd = slapd();
+    let config = config(&slapd, &json!({}));
+    // Nothing but deletions is left to do.
+    done(run(&config, &whole(&["a", "b", "c", "d", "e", "f"]))).says("1 added");
+    let before = slapd.change_marks();
+    let messages = whole(&["a", "b", "c"]);
+    let text = lines(&messages);
+    let activation = text.find("ACTIVATE_VERSION").unwrap() - "{\"type\":\"".len();
+    let end = activation + activate().to_string().len();
+    let limited = with(&config, &json!({"max_deletes": 10}));
+    // No input at all; in the SCHEMA; in a record and between two; in the very announcement, up to its last octet.
+    let second = text.find("RECORD").unwrap();
+    for (n, cut) in
+        [0, 1, 20, second, second + 30, activation, activation + 1, activation + 20, end - 2, end - 1]
+            .into_iter()
+            .enumerate()
+    {
+        let config = if n % 2 == 0 { &config } else { &limited };
+        let output = Run::target(config).stdin(text.get(..cut).unwrap()).run();
+        no_panic(&output);
+        let between = cut == 0 || text.get(..cut).unwrap().ends_with('\n');
+        let output = output.exits(i32::from(!between));
+        assert!(output.stdout.is_empty(), "cut at {cut}: no STATE");
+        assert_untouched(&slapd, &before);
+        let plan = Run::target(&config.clone()).stdin(text.get(..cut).unwrap()).arg("--dry-run").run();
+        assert_eq!(plan.stdout_text(), "", "cut at {cut}");
+    }
+    // And whole, without a line feed at its end, it counts.
+    done(Run::target(&config).stdin(text.trim_end()).run()).says("3 deleted");
+}
+
+#[test]
+fn a_tap_that_is_killed_deletes_nothing() {
+    let source = Slapd::start(SlapdOptions::default().seed(unit(USERS) + &people(1_000, USERS)));
+    let only_here = format!("uid=only,{USERS}");
+    let seed = format!("dn: {only_here}\nobjectClass: inetOrgPerson\nuid: only\ncn: x\nsn: x\n\n");
+    let mirror = Slapd::start(SlapdOptions::default().seed(unit(USERS) + &people(1_000, USERS) + &seed));
+    let tap = Run::tap(&with(&tap_config(&source), &json!({"page_size": 50})));
+    let target = Run::target(&with(
+        &target_config(&mirror),
+        &json!({"process_activate_version": true, "mapping_rules": {"users": {"scope_base": USERS}}}),
+    ));
+    let mut cut_off = 0;
+    for pause in [5, 20, 60, 120, 200] {
+        let (mut first, mut second) = spawn_pipe(&tap, &target);
+        std::thread::sleep(Duration::from_millis(pause));
+        first.signal(rustix::process::Signal::KILL);
+        let (tap_code, _, _) = first.wait(Duration::from_secs(10));
+        let mut stdout = second.take_stdout();
+        let read = std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+        let (_, stderr, _) = second.wait(Duration::from_secs(60));
+        read.join().unwrap().unwrap();
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        if tap_code == 137 {
+            cut_off += 1;
+            assert!(mirror.dump().contains_key(&only_here), "killed after {pause} ms: {stderr}");
+        } else {
+            break;
+        }
+    }
+    assert!(cut_off > 0, "no tap was killed in time");
+    let (first, second) = pipe_runs(&tap, &target);
+    first.succeeds();
+    second.succeeds();
+    assert!(!mirror.dump().contains_key(&only_here), "a whole answer counts");
+}
+
+#[test]
 fn without_the_setting_or_without_a_scope_nothing_goes() {
     let slapd = slapd();
     let before = slapd.change_marks();
@@ -161,7 +232,7 @@ fn each_form_of_on_delete_is_for_what_is_gone_too() {
     let gone = format!("ou=gone,{USERS}");
     slapd.ldapadd(format!("dn: uid=x,uid=e,{USERS}\nobjectClass: inetOrgPerson\nuid: x\ncn: x\nsn: x\n"));
     let set = config(&slapd, &json!({"on_delete": {"set": {"title": "gone"}}}));
-    done(run(&set, &whole(&["a", "b", "c", "d"]))).says("3 modified, 0 deleted");
+    done(run(&set, &whole(&["a", "b", "c", "d"]))).says("3 modified, 0 renamed, 0 deleted");
     assert_eq!(left(&slapd), ALL);
     let moving = config(&slapd, &json!({"on_delete": {"move_to": gone}}));
     done(run(&moving, &whole(&["a", "b", "c", "d"]))).says("2 moved");

@@ -85,9 +85,7 @@ fn a_rule_can_ignore_deletions() {
 #[test]
 fn parts_of_a_rule_that_are_not_there_yet_are_refused() {
     let slapd = tree();
-    for (part, value) in [("match", json!("(uid={uid})")), ("password", json!({"from": "password"}))] {
-        let mut config = target_config(&slapd);
-        config["mapping_rules"] = json!({"s": {part: value}});
-        Run::target(&config).messages(&[schema()]).run().exits(2).says(&format!("mapping_rules.s.{part}"));
-    }
+    let mut config = target_config(&slapd);
+    config["mapping_rules"] = json!({"s": {"password": {"from": "password"}}});
+    Run::target(&config).messages(&[schema()]).run().exits(2).says("mapping_rules.s.password");
 }

@@ -3,24 +3,36 @@
 // A panic here is a failed test; and what a test is for is in its name.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod accesslog;
+mod accounts;
 mod activate;
+mod assertions;
+mod batch;
 mod bulk;
 mod deletions;
+mod differences;
 mod discover;
 mod docs;
 mod exit_codes;
 mod golden;
 mod harness;
+mod inventory;
+mod kill_target;
 mod ldif;
+mod least_writes;
 mod limits;
 mod mapping;
 mod meltano;
 mod memory;
 mod mirror;
+mod moves;
 mod on_delete;
 mod partitions;
+mod passwords;
+mod plan_property;
 mod policies;
 mod provider;
+mod references;
 mod regressions;
 mod rehearsal;
 mod rejects;
@@ -30,4 +42,5 @@ mod streams;
 mod support;
 mod sync;
 mod syntaxes;
+mod uuid;
 mod vendors;

@@ -63,7 +63,7 @@ fn set_writes_values_by_the_destinations_syntax_and_leaves_the_rest() {
                         "testCounts": [1, 2], "DESCRIPTION": null}}),
     );
     let never = format!("uid=never,ou=none,{BASE}");
-    done(run(&config, &[&a, &never])).says("1 modified, 0 deleted, 1 unchanged");
+    done(run(&config, &[&a, &never])).says("1 modified, 0 renamed, 0 deleted, 1 unchanged");
     let tree = slapd.dump();
     let entry = &tree[&a];
     assert_eq!(entry["testflag"], values(&["TRUE"]));

@@ -138,7 +138,9 @@ fn an_operation_that_is_switched_off_leaves_the_entry_as_it_is_and_is_counted() 
     let output = Run::target(&off).messages(&everything).run().succeeds();
     no_panic(&output);
     assert_eq!(states(&output), [json!({"n": 1})], "what is left alone holds no STATE back");
-    output.says("users: 0 added, 0 modified, 0 deleted, 2 unchanged, 3 left as they are (operations)");
+    output.says(
+        "users: 0 added, 0 modified, 0 renamed, 0 deleted, 2 unchanged, 3 left as they are (operations)",
+    );
     assert_untouched(&slapd, &before);
 
     // Each alone.
@@ -147,12 +149,12 @@ fn an_operation_that_is_switched_off_leaves_the_entry_as_it_is_and_is_counted() 
         Run::target(&config).messages(&everything).run().succeeds().says(says);
         slapd.dump().into_keys().collect::<Vec<_>>().join(" ")
     };
-    let left = only("delete", "1 added, 1 modified, 0 deleted, 2 unchanged, 1 left");
+    let left = only("delete", "1 added, 1 modified, 0 renamed, 0 deleted, 2 unchanged, 1 left");
     assert!(left.contains("uid=new") && left.contains("uid=gone"), "{left}");
-    let left = only("update", "0 added, 0 modified, 1 deleted, 4 unchanged");
+    let left = only("update", "0 added, 0 modified, 0 renamed, 1 deleted, 4 unchanged");
     assert!(!left.contains("uid=gone"), "{left}");
     slapd.ldapmodify(format!("dn: uid=new,{USERS}\nchangetype: delete\n"));
-    let left = only("create", "0 added, 0 modified, 0 deleted, 4 unchanged, 1 left");
+    let left = only("create", "0 added, 0 modified, 0 renamed, 0 deleted, 4 unchanged, 1 left");
     assert!(!left.contains("uid=new"), "{left}");
     assert_eq!(entry(&slapd, "there")["title"], values(&["changed"]));
 }

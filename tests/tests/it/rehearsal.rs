@@ -84,8 +84,8 @@ fn the_plan_given_to_ldapmodify_is_the_run() {
     let output = plan(&planned);
     assert!(!output.stdout_text().contains("done"), "no STATE: nothing was done");
     assert!(
-        output.stderr.contains("2 added, 2 modified, 2 deleted, 1 unchanged")
-            || output.stderr.contains("1 added, 2 modified, 2 deleted, 1 unchanged"),
+        output.stderr.contains("2 added, 2 modified, 0 renamed, 2 deleted, 1 unchanged")
+            || output.stderr.contains("1 added, 2 modified, 0 renamed, 2 deleted, 1 unchanged"),
         "{}",
         output.stderr
     );

@@ -1,13 +1,12 @@
 //! Connecting and binding, with failover over the list of servers.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, LdapResult, StdStream};
-use tokio::net::TcpStream;
-
+use super::session::Session;
+use super::wire::{Connection, LdapResult};
 use super::{result_code, tls};
-use crate::directory::config::{AuthMethod, DirectoryConfig, ServerUrl};
+use crate::directory::config::{DirectoryConfig, ServerUrl};
 use crate::directory::error::DirectoryError;
 
 /// The first pause between two attempts; it doubles from there.
@@ -16,7 +15,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// A connection, bound.
 #[derive(Clone)]
 pub(super) struct Link {
-    pub(super) ldap: Ldap,
+    pub(super) session: Session,
     /// Where it goes to, where that is an address: further connections go to the same one, and not to whatever server
     /// the name stands for by then.
     pub(super) address: Option<SocketAddr>,
@@ -73,110 +72,56 @@ fn jittered(pause: Duration) -> Duration {
     pause / 2 + pause.mul_f64(f64::from(noise) / 2000.0)
 }
 
-struct Failure {
-    error: DirectoryError,
-    curable: bool,
+/// Why a connection did not come about.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: DirectoryError,
+    /// Whether trying again may help.
+    pub(super) curable: bool,
 }
 
-async fn open(config: &DirectoryConfig, server: &ServerUrl) -> Result<Link, Failure> {
-    let url = server.to_text();
-    let fail = |reason: String, curable: bool| Failure {
-        error: DirectoryError::Connect { server: url.clone(), reason },
-        curable,
-    };
-    let mut settings = LdapConnSettings::new()
-        .set_conn_timeout(config.connect_timeout)
-        .set_starttls(config.tls.start_tls && matches!(server, ServerUrl::Ldap { tls: false, .. }));
-    if config.tls.start_tls || matches!(server, ServerUrl::Ldap { tls: true, .. }) {
-        let client = tls::client_config(&config.tls).map_err(|reason| fail(reason, false))?;
-        // ldap3 looks at `no_tls_verify` again for addresses that are no certificate name.
-        settings = settings.set_config(client).set_no_tls_verify(!config.tls.verify);
+impl Failure {
+    /// Of the network, or of TLS.
+    pub(super) fn of_io(url: &str, error: &std::io::Error) -> Self {
+        let curable = !matches!(error.kind(), std::io::ErrorKind::NotFound)
+            && tls_error(error).is_none()
+            && !is_lookup(error);
+        Self { error: refused(url, explain_io(error)), curable }
     }
-    let explained = |e: LdapError| {
-        let (reason, curable) = explain(&e, config);
-        fail(reason, curable)
-    };
-    let mut address = None;
-    if let ServerUrl::Ldap { host, port, .. } = server {
-        let started = Instant::now();
-        let connecting = TcpStream::connect((host.as_str(), *port));
-        let tcp = tokio::time::timeout(config.connect_timeout, connecting)
-            .await
-            .map_err(|elapsed| explained(LdapError::from(elapsed)))?
-            .map_err(|e| explained(LdapError::from(e)))?;
-        address = tcp.peer_addr().ok();
-        let stream = tcp.into_std().map_err(|e| explained(LdapError::from(e)))?;
-        settings = settings
-            .set_std_stream(StdStream::Tcp(stream))
-            .set_conn_timeout(config.connect_timeout.saturating_sub(started.elapsed()));
-    }
-    let (connection, mut ldap) = LdapConnAsync::with_settings(settings, &url).await.map_err(explained)?;
-    tokio::spawn(async move {
-        if let Err(e) = connection.drive().await {
-            tracing::debug!("the connection ended: {e}");
-        }
-    });
-    bind(config, &mut ldap, &url).await?;
-    Ok(Link { ldap, address })
-}
 
-async fn bind(config: &DirectoryConfig, ldap: &mut Ldap, url: &str) -> Result<(), Failure> {
-    // The bind is part of getting connected: whoever does not answer it is not there.
-    ldap.with_timeout(config.connect_timeout);
-    let (method, identity, result): (_, _, Result<LdapResult, LdapError>) = match &config.auth {
-        AuthMethod::Simple { dn, password } => {
-            ("simple", dn.as_str(), ldap.simple_bind(dn, password.reveal()).await)
-        }
-        AuthMethod::Anonymous => ("anonymous", "", ldap.simple_bind("", "").await),
-        AuthMethod::External => ("EXTERNAL", "", ldap.sasl_external_bind().await),
-    };
-    match result {
-        Ok(result) if result.rc == result_code::SUCCESS => Ok(()),
-        Ok(result) => Err(Failure {
-            curable: result_code::may_be_retried(result.rc),
+    /// One that no other attempt cures.
+    pub(super) fn lasting(url: &str, reason: String) -> Self {
+        Self { error: refused(url, reason), curable: false }
+    }
+
+    /// One that may pass.
+    pub(super) fn passing(url: &str, reason: String) -> Self {
+        Self { error: refused(url, reason), curable: true }
+    }
+
+    /// Of a bind that the server refused.
+    pub(super) fn of_bind(url: &str, method: &'static str, identity: &str, result: LdapResult) -> Self {
+        Self {
+            curable: result_code::may_be_retried(result.code),
             error: DirectoryError::Bind {
                 server: url.to_owned(),
                 method,
                 identity: identity.to_owned(),
-                code: result.rc,
+                code: result.code,
                 text: result.text,
             },
-        }),
-        Err(e) => {
-            let (reason, curable) = explain(&e, config);
-            Err(Failure {
-                error: DirectoryError::Connect {
-                    server: url.to_owned(),
-                    reason: format!("during the bind: {reason}"),
-                },
-                curable,
-            })
         }
     }
 }
 
-/// Why a connection did not come about, in words, and whether trying again may help.
-fn explain(error: &LdapError, config: &DirectoryConfig) -> (String, bool) {
-    match error {
-        LdapError::Timeout { .. } => (
-            format!("no answer within {} s (connect_timeout_seconds)", config.connect_timeout.as_secs()),
-            true,
-        ),
-        LdapError::Rustls { source } => (tls::explain(source), false),
-        LdapError::LdapResult { result } => {
-            (format!("StartTLS: {}", result_code::describe(result.rc, &result.text)), false)
-        }
-        LdapError::Io { source } => {
-            let curable = !matches!(source.kind(), std::io::ErrorKind::NotFound)
-                && tls_error(source).is_none()
-                && !is_lookup(source);
-            (explain_io(source), curable)
-        }
-        LdapError::ResultRecv { .. } | LdapError::OpSend { .. } | LdapError::EndOfStream => {
-            ("the server closed the connection; does it speak TLS on this port?".into(), true)
-        }
-        other => (other.to_string(), false),
-    }
+fn refused(url: &str, reason: String) -> DirectoryError {
+    DirectoryError::Connect { server: url.to_owned(), reason }
+}
+
+async fn open(config: &DirectoryConfig, server: &ServerUrl) -> Result<Link, Failure> {
+    let connection = Connection::open(config, server, None).await?;
+    let address = connection.peer();
+    Ok(Link { session: Session::start(connection, config.operation_timeout), address })
 }
 
 fn tls_error(error: &std::io::Error) -> Option<&rustls::Error> {

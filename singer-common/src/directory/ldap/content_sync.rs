@@ -286,7 +286,7 @@ fn items(message: Message) -> Option<Vec<SyncItem>> {
         Answer::Intermediate { .. } => {}
         // In place of the search's end: a server that does not know the control may say so in an extended response.
         Answer::Extended { result, .. } => items.push(SyncItem::End(Err(result.into()))),
-        Answer::Bind(_) | Answer::Other(_) => return None,
+        Answer::Bind(_) | Answer::Changed(_) | Answer::Other(_) => return None,
     }
     Some(items)
 }

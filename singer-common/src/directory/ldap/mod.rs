@@ -1,23 +1,23 @@
-//! A directory server: writes, small reads and extended operations over the ldap3 crate, long answers over connections of
-//! our own.
+//! A directory server: changes, small reads and extended operations over one connection, many at a time; long answers over
+//! connections of their own.
 
-use std::collections::HashSet;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use self::connect::Link;
 use self::pool::Pool;
 
-use ldap3::controls::{ManageDsaIt, RawControl};
-use ldap3::{Ldap, LdapError, LdapResult, Mod};
+use self::session::Session;
+use self::wire::{Control, LdapResult, request};
 
 use super::config::{DirectoryConfig, Referrals, ServerUrl};
 use super::error::DirectoryError;
-use super::root_dse::RootDse;
-use super::{Scope, SearchItem, SearchRequest};
-use crate::change::{Change, ModificationKind};
+use super::root_dse::{RootDse, Vendor};
+use super::{Scope, SearchItem, SearchRequest, WriteControl};
+use crate::change::Change;
 use crate::entry::Entry;
 use crate::schema::Schema;
+use crate::secret::Secret;
 
 pub mod change_notices;
 mod connect;
@@ -26,6 +26,7 @@ pub mod controls;
 mod pool;
 pub mod result_code;
 mod search;
+mod session;
 mod tls;
 mod wire;
 
@@ -39,6 +40,9 @@ const MANAGE_DSA_IT: &str = "2.16.840.1.113730.3.4.2";
 /// without them.
 const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
 
+/// OID of LDAP_SERVER_PERMISSIVE_MODIFY ([MS-ADTS] 3.1.1.3.4.1.8): a value that is to be added may be there, and one that is
+/// to be deleted may be gone.
+const PERMISSIVE_MODIFY: &str = "1.2.840.113556.1.4.1413";
 /// OID of LDAP_SERVER_TREE_DELETE ([MS-ADTS] 3.1.1.3.4.1.15; draft-armijo-ldap-treedelete): a deletion takes what lies below
 /// with it.
 const TREE_DELETE: &str = "1.2.840.113556.1.4.805";
@@ -46,9 +50,16 @@ const TREE_DELETE: &str = "1.2.840.113556.1.4.805";
 /// Directory): enough for a billion entries, and an end for a server that says so for ever.
 const TREE_DELETE_PARTS: u32 = 65_536;
 
-/// Whether a filter that we understand is one that the ldap3 crate can send.
-pub fn can_send_filter(filter: &str) -> bool {
-    ldap3::parse_filter(filter).is_ok()
+/// The name of the operation in messages.
+pub const PASSWORD_MODIFY: &str = "password modify";
+/// OID of the Password Modify operation (RFC 3062 section 2).
+const PASSWORD_MODIFY_OID: &str = "1.3.6.1.4.1.4203.1.11.1";
+
+/// Whether a change is a modify that may pass over values that are there or gone already. Of `userAccountControl` the old value
+/// is deleted to be sure that it is still there: its other bits are somebody else's.
+fn is_unconditional(change: &Change) -> bool {
+    let Change::Modify { changes, .. } = change else { return false };
+    !changes.iter().any(|m| m.description.eq_ignore_ascii_case("userAccountControl"))
 }
 
 /// A connected, bound server. Clones share the connection; operations are multiplexed on it.
@@ -127,7 +138,8 @@ impl LdapDirectory {
 
     /// Opens a connection of our own to the server in use.
     async fn open_connection(&self) -> Result<wire::Connection, DirectoryError> {
-        wire::Connection::open(self.config(), &self.server()?, self.link().address).await
+        let opened = wire::Connection::open(self.config(), &self.server()?, self.link().address).await;
+        opened.map_err(|failure| failure.error)
     }
 
     fn link(&self) -> Link {
@@ -194,11 +206,17 @@ impl LdapDirectory {
         self.config().referrals == Referrals::Ignore && self.root_dse().supports_control(DOMAIN_SCOPE)
     }
 
-    /// A handle for one operation, with the operation's timeout set.
-    fn handle(&self) -> Ldap {
-        let mut ldap = self.link().ldap;
-        ldap.with_timeout(self.config().operation_timeout);
-        ldap
+    /// Whether values that came or went since they were read are no error. Asked for on Active Directory alone, where to
+    /// read a list of thousands anew takes many requests. OpenLDAP offers it, too; there the refusal is worth more, for the
+    /// entry is read again with all that changed. (Samba heeds it, but not for linked attributes such as `member`.)
+    fn is_permissive(&self) -> bool {
+        self.root_dse().vendor == Vendor::ActiveDirectory
+            && self.root_dse().supports_control(PERMISSIVE_MODIFY)
+    }
+
+    /// The connection for all but long answers.
+    fn session(&self) -> Session {
+        self.link().session
     }
 
     /// Begins a search. Nothing is sent before somebody asks for an answer.
@@ -222,52 +240,23 @@ impl LdapDirectory {
     }
 
     /// Carries out one change.
-    pub async fn apply(&self, change: &Change) -> Result<(), DirectoryError> {
-        let mut ldap = self.handle();
+    pub async fn apply_with(&self, change: &Change, asked: &[WriteControl]) -> Result<(), DirectoryError> {
+        let mut controls: Vec<Control> = asked.iter().map(request::control).collect();
         if self.manages_dsa_it() {
-            ldap.with_controls(Vec::<RawControl>::from([ManageDsaIt.into()]));
+            controls.push(Control { oid: MANAGE_DSA_IT.to_owned(), critical: false, value: None });
         }
-        // ldap3 takes sets: the order of values within an attribute, which LDAP does not define (RFC 4511
-        // section 4.1.7), is lost here.
-        let set = |values: &[Vec<u8>]| values.iter().cloned().collect::<HashSet<_>>();
-        let (operation, dn, result) = match change {
-            Change::Add(entry) => {
-                let attributes = entry
-                    .attributes
-                    .iter()
-                    .filter(|a| !a.values.is_empty())
-                    .map(|a| (a.description.clone().into_bytes(), set(&a.values)))
-                    .collect();
-                ("add", &entry.dn, ldap.add(&entry.dn, attributes).await)
-            }
-            Change::Modify { dn, changes } => {
-                let mods = changes
-                    .iter()
-                    .map(|m| {
-                        let name = m.description.clone().into_bytes();
-                        match m.kind {
-                            ModificationKind::Add => Mod::Add(name, set(&m.values)),
-                            ModificationKind::Delete => Mod::Delete(name, set(&m.values)),
-                            ModificationKind::Replace => Mod::Replace(name, set(&m.values)),
-                            ModificationKind::Increment => {
-                                Mod::Increment(name, m.values.first().cloned().unwrap_or_default())
-                            }
-                        }
-                    })
-                    .collect();
-                ("modify", dn, ldap.modify(dn, mods).await)
-            }
-            Change::Delete { dn } => ("delete", dn, ldap.delete(dn).await),
-            Change::Rename { dn, new_rdn, delete_old_rdn, new_superior } => {
-                let result = ldap.modifydn(dn, new_rdn, *delete_old_rdn, new_superior.as_deref()).await;
-                ("rename", dn, result)
-            }
+        if is_unconditional(change) && self.is_permissive() {
+            controls.push(Control { oid: PERMISSIVE_MODIFY.to_owned(), critical: false, value: None });
+        }
+        let operation = match change {
+            Change::Add(_) => "add",
+            Change::Modify { .. } => "modify",
+            Change::Delete { .. } => "delete",
+            Change::Rename { .. } => "rename",
         };
-        let LdapResult { rc, matched, text, .. } = result.map_err(|e| self.lost(operation, dn, &e))?;
-        if rc == result_code::SUCCESS {
-            return Ok(());
-        }
-        Err(DirectoryError::Operation { operation, dn: dn.clone(), code: rc, matched, text })
+        let dn = change.dn();
+        let reply = self.session().ask(operation, dn, request::change(change), controls).await?;
+        success(operation, dn, reply.result)
     }
 
     /// Deletes an entry with all that lies below it, in the server. `false`: the server cannot do that, and nothing was
@@ -277,45 +266,38 @@ impl LdapDirectory {
             return Ok(false);
         }
         for _ in 0..TREE_DELETE_PARTS {
-            let mut ldap = self.handle();
-            ldap.with_controls(RawControl { ctype: TREE_DELETE.to_owned(), crit: true, val: None });
-            let result = ldap.delete(dn).await.map_err(|e| self.lost("delete", dn, &e))?;
-            let LdapResult { rc, matched, text, .. } = result;
-            match rc {
-                result_code::SUCCESS => return Ok(true),
+            let controls = vec![Control { oid: TREE_DELETE.to_owned(), critical: true, value: None }];
+            let request = request::change(&Change::Delete { dn: dn.to_owned() });
+            let result = self.session().ask("delete", dn, request, controls).await?.result;
+            match result.code {
                 // A part is done: go on ([MS-ADTS] 3.1.1.5.5.7.3).
                 result_code::ADMIN_LIMIT_EXCEEDED => {}
                 result_code::UNAVAILABLE_CRITICAL_EXTENSION => return Ok(false),
-                code => {
-                    let dn = dn.to_owned();
-                    return Err(DirectoryError::Operation { operation: "delete", dn, code, matched, text });
-                }
+                _ => return success("delete", dn, result).map(|()| true),
             }
         }
         Ok(false)
     }
 
+    /// The Password Modify operation (RFC 3062), as the bound user, who needs the right to.
+    pub async fn set_password(&self, dn: &str, password: &Secret) -> Result<(), DirectoryError> {
+        let value = request::password_modify(dn, password.reveal().as_bytes());
+        let request = request::extended(PASSWORD_MODIFY_OID, Some(&value));
+        let reply = self.session().ask(PASSWORD_MODIFY, dn, request, Vec::new()).await?;
+        success(PASSWORD_MODIFY, dn, reply.result)
+    }
+
     /// Unbinds.
     pub async fn close(self) {
         self.pool().close().await;
-        // The server closes the connection: whether it still could say so does not matter.
-        let _ = self.handle().unbind().await;
+        self.session().close().await;
     }
+}
 
-    /// An error of the ldap3 crate, which is one of the connection: LDAP's own come as results.
-    fn lost(&self, operation: &'static str, dn: &str, error: &LdapError) -> DirectoryError {
-        let dn = dn.to_owned();
-        match error {
-            LdapError::Timeout { .. } => {
-                DirectoryError::Timeout { operation, dn, seconds: self.config().operation_timeout.as_secs() }
-            }
-            LdapError::ResultRecv { .. }
-            | LdapError::OpSend { .. }
-            | LdapError::IdScrubSend { .. }
-            | LdapError::EndOfStream => {
-                DirectoryError::Lost { operation, dn, reason: "it was closed".into() }
-            }
-            other => DirectoryError::Lost { operation, dn, reason: other.to_string() },
-        }
+fn success(operation: &'static str, dn: &str, result: LdapResult) -> Result<(), DirectoryError> {
+    let LdapResult { code, matched, text } = result;
+    if code == result_code::SUCCESS {
+        return Ok(());
     }
+    Err(DirectoryError::Operation { operation, dn: dn.to_owned(), code, matched, text })
 }

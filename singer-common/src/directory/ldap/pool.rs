@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::wire::{Answer, Connection};
 use super::{LdapDirectory, result_code};
 use crate::directory::Scope;
-use crate::directory::config::AuthMethod;
 use crate::directory::error::DirectoryError;
 use crate::filter::Filter;
 
@@ -81,12 +80,8 @@ impl LdapDirectory {
 
     async fn open_leased(&self) -> Option<Leased> {
         let pool = self.pool();
-        match self.config().auth {
-            // What a connection of our own can bind with. Another mechanism would have to be ldap3's, and read by it.
-            AuthMethod::Simple { .. } | AuthMethod::Anonymous | AuthMethod::External => {}
-        }
         let slot = pool.slots.clone();
-        // The pool's own, this one, and the connection of ldap3.
+        // The pool's own, this one, and the first connection.
         if Arc::strong_count(&pool.slots) > self.config().pool_size {
             self.tell(&format!("connection_pool_size is {}", self.config().pool_size));
             return None;

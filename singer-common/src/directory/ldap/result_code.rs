@@ -21,6 +21,8 @@ mod named {
     pub const OBJECT_CLASS_VIOLATION: u32 = 65;
     pub const NOT_ALLOWED_ON_NON_LEAF: u32 = 66;
     pub const ENTRY_ALREADY_EXISTS: u32 = 68;
+    /// RFC 4528 section 4.
+    pub const ASSERTION_FAILED: u32 = 122;
     /// RFC 4533 section 2.6.
     pub const SYNC_REFRESH_REQUIRED: u32 = 4096;
 }
@@ -92,7 +94,7 @@ const ROWS: &[Row] = &[
     // RFC 3909, RFC 4533, RFC 4528.
     row(118, "canceled", ""),
     row(121, "cannotCancel", ""),
-    row(122, "assertionFailed", ""),
+    row(122, "assertionFailed", "somebody else is changing the entry at the same time: run again later"),
     row(123, "authorizationDenied", ""),
     row(4096, "e-syncRefreshRequired", ""),
 ];
@@ -139,6 +141,7 @@ pub fn concerns_entry(code: u32) -> bool {
                 | NOT_ALLOWED_ON_NON_LEAF
                 | ENTRY_ALREADY_EXISTS
                 | 71 // affectsMultipleDSAs
+                | ASSERTION_FAILED
         )
 }
 

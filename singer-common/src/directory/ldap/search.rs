@@ -1,6 +1,6 @@
 //! Searching, with pages (RFC 2696) where the answer may be long: what is asked for, page by page, and what the end of a
-//! page means. How octets come and go is another matter: over a connection of our own ([`bulk`]), or over the ldap3 crate
-//! ([`over_ldap3`]), where one page of entries is the most that waits in memory.
+//! page means. How octets come and go is another matter: over a connection of their own ([`bulk`]), or over the one for
+//! everything else ([`over_session`]), where one page of entries is the most that waits in memory.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -15,7 +15,7 @@ use crate::entry::{Entry, EntryView as _};
 use crate::filter::Filter;
 
 mod bulk;
-mod over_ldap3;
+mod over_session;
 mod pages;
 
 use bulk::Bulk;
@@ -52,7 +52,7 @@ enum Carrier {
     /// A connection of our own.
     Bulk(Box<Bulk>),
     /// The first connection; the page under way.
-    Ldap3(Option<Box<over_ldap3::Page>>),
+    Session(Option<Box<over_session::Page>>),
 }
 
 /// A page to ask for.
@@ -188,7 +188,7 @@ impl LdapSearch {
     pub(in crate::directory) async fn absorb(&mut self) -> Result<bool, DirectoryError> {
         match &mut self.carrier {
             Carrier::Bulk(bulk) if self.page_size > 0 || self.limit > 0 => bulk.absorb().await,
-            Carrier::None | Carrier::Bulk(_) | Carrier::Ldap3(_) => Ok(false),
+            Carrier::None | Carrier::Bulk(_) | Carrier::Session(_) => Ok(false),
         }
     }
 
@@ -196,7 +196,7 @@ impl LdapSearch {
     pub(in crate::directory) fn in_place(&self) -> Option<WireEntry<'_>> {
         match &self.carrier {
             Carrier::Bulk(bulk) => Some(bulk.in_place()),
-            Carrier::None | Carrier::Ldap3(_) => None,
+            Carrier::None | Carrier::Session(_) => None,
         }
     }
 
@@ -213,14 +213,7 @@ impl LdapSearch {
     async fn abandoning(&mut self) -> Result<(), DirectoryError> {
         loop {
             match &mut self.carrier {
-                Carrier::None => return Ok(()),
-                Carrier::Ldap3(page) => {
-                    let Some(page) = page else { return Ok(()) };
-                    while !matches!(page.next(&self.directory, &self.request.base).await?, Event::End { .. })
-                    {
-                    }
-                    return Ok(());
-                }
+                Carrier::None | Carrier::Session(_) => return Ok(()),
                 Carrier::Bulk(bulk) => {
                     while bulk.is_under_way() {
                         if bulk.next_at_once()?.is_none() {
@@ -285,8 +278,8 @@ impl LdapSearch {
         {
             // Closed while nobody used it, as servers do after a time.
             self.carrier = match self.directory.lease_new().await {
-                Some(leased) => self.over(leased).unwrap_or(Carrier::Ldap3(None)),
-                None => Carrier::Ldap3(None),
+                Some(leased) => self.over(leased).unwrap_or(Carrier::Session(None)),
+                None => Carrier::Session(None),
             };
             return Ok(None);
         }
@@ -295,8 +288,8 @@ impl LdapSearch {
 
     async fn wait_over_carrier(&mut self) -> Result<Option<Event>, DirectoryError> {
         match &mut self.carrier {
-            Carrier::Ldap3(Some(page)) => {
-                return page.next(&self.directory, &self.request.base).await.map(Some);
+            Carrier::Session(Some(page)) => {
+                return Ok(Some(page.next()));
             }
             Carrier::Bulk(bulk) if bulk.is_under_way() => {
                 let of_page = if self.limit > 0 { self.limit } else { self.page_size };
@@ -304,14 +297,14 @@ impl LdapSearch {
                 bulk.wait(self.entries_of_page, more).await?;
                 return self.ask_ahead().await.map(|()| None);
             }
-            Carrier::None | Carrier::Ldap3(None) | Carrier::Bulk(_) => {}
+            Carrier::None | Carrier::Session(None) | Carrier::Bulk(_) => {}
         }
         let controls = self.controls(&self.cookie);
         let request = PageRequest { search: &self.request, size_limit: self.limit, controls };
         match &mut self.carrier {
             Carrier::None => {}
-            Carrier::Ldap3(page) => {
-                *page = Some(Box::new(over_ldap3::Page::begin(&self.directory, &request).await?));
+            Carrier::Session(page) => {
+                *page = Some(Box::new(over_session::Page::begin(&self.directory, &request).await?));
             }
             Carrier::Bulk(bulk) => bulk.begin(&request).await?,
         }
@@ -336,18 +329,18 @@ impl LdapSearch {
         let request = PageRequest { search: &self.request, size_limit: 0, controls };
         match &mut self.carrier {
             Carrier::Bulk(bulk) => bulk.begin_next(&request).await,
-            Carrier::None | Carrier::Ldap3(_) => Ok(()),
+            Carrier::None | Carrier::Session(_) => Ok(()),
         }
     }
 
     /// What the answer is to come over. Small answers are no reason to open a connection.
     async fn choose(&self) -> Carrier {
         if self.request.scope == Scope::Base || self.request.paging == Paging::Off {
-            return Carrier::Ldap3(None);
+            return Carrier::Session(None);
         }
         match self.directory.lease().await {
-            Some(leased) => self.over(leased).unwrap_or(Carrier::Ldap3(None)),
-            None => Carrier::Ldap3(None),
+            Some(leased) => self.over(leased).unwrap_or(Carrier::Session(None)),
+            None => Carrier::Session(None),
         }
     }
 
@@ -381,7 +374,7 @@ impl LdapSearch {
                 }))
             }
             Event::End { result, controls } => {
-                if let Carrier::Ldap3(page) = &mut self.carrier {
+                if let Carrier::Session(page) = &mut self.carrier {
                     *page = None;
                 }
                 Ok(if self.page_ended(result, &controls)? { Step::Next } else { Step::Complete })

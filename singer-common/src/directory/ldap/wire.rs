@@ -1,8 +1,7 @@
-//! A connection of our own, for answers that are long or have no end: streamed searches, content synchronisation
-//! (RFC 4533) and change notification.
+//! A connection, bound: octets out and in, messages one by one.
 //!
-//! The ldap3 crate puts every answer into a queue without bound as fast as the server sends it. Here nothing is read
-//! before somebody asks for it, so that a slow reader of stdout slows the server down (TCP's own backpressure) and memory
+//! For answers that are long or have no end (streamed searches, content synchronisation by RFC 4533, change notification)
+//! nothing is read before somebody asks for it, so that a slow reader of stdout slows the server down (TCP's own backpressure) and memory
 //! stays what one message takes. Several searches may run at once; their answers come as the server interleaves them.
 
 use std::net::SocketAddr;
@@ -14,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::connect::Failure;
 use super::{result_code, tls};
 use crate::directory::Scope;
 use crate::directory::config::{AuthMethod, DirectoryConfig, ServerUrl};
@@ -22,12 +22,14 @@ use crate::filter::Filter;
 
 pub(super) mod ber;
 mod entry;
+mod exchange;
 mod filter;
 mod message;
+pub(super) mod request;
 
 pub(super) use entry::EntryPlaces;
 pub use entry::WireEntry;
-pub(super) use message::{Answer, Control, LdapResult, Message};
+pub(super) use message::{Answer, Control, LdapResult, Message, search};
 
 /// OID of the StartTLS request (RFC 4511 section 4.14).
 const START_TLS: &str = "1.3.6.1.4.1.1466.20037";
@@ -58,10 +60,16 @@ pub(super) struct Connection {
     taken: usize,
     last_id: i32,
     url: String,
+    /// Where the connection goes to exactly, where that is an address.
+    peer: Option<SocketAddr>,
     /// Whether the server is on this machine.
     is_local: bool,
     /// How much the last read brought.
     last_read: usize,
+    /// Requests to be sent ([`Self::exchange`]).
+    outbox: Vec<u8>,
+    /// Whether the stream may keep octets back that it took.
+    unflushed: bool,
 }
 
 /// What a message turned out to be, for who reads a search's answer by the million.
@@ -87,29 +95,22 @@ impl Connection {
         config: &DirectoryConfig,
         server: &ServerUrl,
         address: Option<SocketAddr>,
-    ) -> Result<Self, DirectoryError> {
-        let url = server.to_text();
-        let opened = Self::open_bound(config, server, address);
-        match tokio::time::timeout(config.connect_timeout, opened).await {
-            Ok(result) => result,
-            Err(_) => Err(DirectoryError::Connect {
-                server: url,
-                reason: format!(
-                    "no answer within {} s (connect_timeout_seconds)",
-                    config.connect_timeout.as_secs()
-                ),
-            }),
-        }
+    ) -> Result<Self, Failure> {
+        let opened = tokio::time::timeout(config.connect_timeout, Self::open_bound(config, server, address));
+        opened.await.unwrap_or_else(|_| {
+            let seconds = config.connect_timeout.as_secs();
+            let reason = format!("no answer within {seconds} s (connect_timeout_seconds)");
+            Err(Failure::passing(&server.to_text(), reason))
+        })
     }
 
     async fn open_bound(
         config: &DirectoryConfig,
         server: &ServerUrl,
         address: Option<SocketAddr>,
-    ) -> Result<Self, DirectoryError> {
+    ) -> Result<Self, Failure> {
         let url = server.to_text();
-        let refused = |reason: String| DirectoryError::Connect { server: url.clone(), reason };
-        let io = |e: std::io::Error| refused(super::connect::explain_io(&e));
+        let io = |e: std::io::Error| Failure::of_io(&url, &e);
         let mut connection = match server {
             ServerUrl::Ldap { host, port, tls } => {
                 let tcp = match address {
@@ -117,56 +118,71 @@ impl Connection {
                     None => TcpStream::connect((host.as_str(), *port)).await.map_err(io)?,
                 };
                 tcp.set_nodelay(true).map_err(io)?;
-                let is_local = tcp.peer_addr().is_ok_and(|a| a.ip().is_loopback());
+                let peer = tcp.peer_addr().ok();
                 // Whoever waits for changes sends nothing: a peer that vanished would never be noticed.
                 SockRef::from(&tcp).set_tcp_keepalive(&KEEPALIVE).map_err(io)?;
                 if *tls {
-                    Self::new(Box::new(handshake(config, host, tcp).await.map_err(&refused)?), &url, is_local)
+                    Self::new(Box::new(handshake(config, host, tcp, &url).await?), &url, peer)
                 } else if config.tls.start_tls {
-                    Self::new(Box::new(tcp), &url, is_local).start_tls(config, host).await?
+                    Self::new(Box::new(tcp), &url, peer).start_tls(config, host).await?
                 } else {
-                    Self::new(Box::new(tcp), &url, is_local)
+                    Self::new(Box::new(tcp), &url, peer)
                 }
             }
             #[cfg(unix)]
             ServerUrl::Ldapi(path) => {
-                Self::new(Box::new(tokio::net::UnixStream::connect(path).await.map_err(io)?), &url, true)
+                let mut connection =
+                    Self::new(Box::new(tokio::net::UnixStream::connect(path).await.map_err(io)?), &url, None);
+                connection.is_local = true;
+                connection
             }
             #[cfg(not(unix))]
-            ServerUrl::Ldapi(_) => return Err(refused("this system has no sockets in files".into())),
-            ServerUrl::Ldif(_) => return Err(refused("a file is no server".into())),
+            ServerUrl::Ldapi(_) => {
+                return Err(Failure::lasting(&url, "this system has no sockets in files".into()));
+            }
+            ServerUrl::Ldif(_) => return Err(Failure::lasting(&url, "a file is no server".into())),
         };
         connection.bind(&config.auth).await?;
         Ok(connection)
     }
 
-    fn new(stream: Box<dyn Stream>, url: &str, is_local: bool) -> Self {
-        Self { stream, inbox: Vec::new(), taken: 0, last_id: 0, url: url.to_owned(), is_local, last_read: 0 }
+    fn new(stream: Box<dyn Stream>, url: &str, peer: Option<SocketAddr>) -> Self {
+        let is_local = peer.is_some_and(|a| a.ip().is_loopback());
+        Self {
+            stream,
+            inbox: Vec::new(),
+            taken: 0,
+            last_id: 0,
+            url: url.to_owned(),
+            peer,
+            is_local,
+            last_read: 0,
+            outbox: Vec::new(),
+            unflushed: false,
+        }
     }
 
-    async fn start_tls(mut self, config: &DirectoryConfig, host: &str) -> Result<Self, DirectoryError> {
-        self.send(&message::extended(START_TLS), &[]).await?;
-        let answer = self.receive().await?.answer;
-        let refused = |reason: String| DirectoryError::Connect { server: self.url.clone(), reason };
+    async fn start_tls(mut self, config: &DirectoryConfig, host: &str) -> Result<Self, Failure> {
+        let url = self.url.clone();
+        let answer = self.greet(&request::extended(START_TLS, None)).await?;
         let Answer::Extended { result, .. } = answer else {
-            return Err(refused("the server did not answer StartTLS".into()));
+            return Err(Failure::lasting(&url, "the server did not answer StartTLS".into()));
         };
         if result.code != result_code::SUCCESS {
             let why = result_code::describe(result.code, &result.text);
-            return Err(refused(format!("StartTLS: {why}")));
+            return Err(Failure::lasting(&url, format!("StartTLS: {why}")));
         }
         // RFC 4511 section 4.14.1: nothing may follow the answer in clear text. What does was put there by somebody
         // else.
         if self.taken < self.inbox.len() {
-            return Err(refused("the server went on in clear text after StartTLS".into()));
+            let reason = "the server went on in clear text after StartTLS";
+            return Err(Failure::lasting(&url, reason.into()));
         }
-        match handshake(config, host, self.stream).await {
-            Ok(secured) => Ok(Self::new(Box::new(secured), &self.url, self.is_local)),
-            Err(reason) => Err(DirectoryError::Connect { server: self.url, reason }),
-        }
+        let secured = handshake(config, host, self.stream, &url).await?;
+        Ok(Self::new(Box::new(secured), &url, self.peer))
     }
 
-    async fn bind(&mut self, auth: &AuthMethod) -> Result<(), DirectoryError> {
+    async fn bind(&mut self, auth: &AuthMethod) -> Result<(), Failure> {
         let (method, identity, request) = match auth {
             AuthMethod::Simple { dn, password } => {
                 ("simple", dn.as_str(), message::simple_bind(dn, password.reveal().as_bytes()))
@@ -174,21 +190,35 @@ impl Connection {
             AuthMethod::Anonymous => ("anonymous", "", message::simple_bind("", b"")),
             AuthMethod::External => ("EXTERNAL", "", message::external_bind()),
         };
-        self.send(&request, &[]).await?;
-        match self.receive().await?.answer {
+        match self.greet(&request).await? {
             Answer::Bind(result) if result.code == result_code::SUCCESS => Ok(()),
-            Answer::Bind(result) => Err(DirectoryError::Bind {
-                server: self.url.clone(),
-                method,
-                identity: identity.to_owned(),
-                code: result.code,
-                text: result.text,
-            }),
-            _ => Err(DirectoryError::Connect {
-                server: self.url.clone(),
-                reason: "the server answered the bind with something else".into(),
-            }),
+            Answer::Bind(result) => Err(Failure::of_bind(&self.url, method, identity, result)),
+            _ => {
+                let reason = "the server answered the bind with something else";
+                Err(Failure::lasting(&self.url, reason.into()))
+            }
         }
+    }
+
+    /// Asks before anything else is under way. A connection that is lost by then has not come about.
+    async fn greet(&mut self, request: &[u8]) -> Result<Answer, Failure> {
+        let asked = async {
+            self.send(request, &[]).await?;
+            self.receive().await
+        };
+        match asked.await {
+            Ok(message) => Ok(message.answer),
+            Err(DirectoryError::Lost { reason, .. }) => Err(Failure::passing(
+                &self.url,
+                format!("during the bind: {reason}; does it speak TLS on this port?"),
+            )),
+            Err(e) => Err(Failure { error: e, curable: false }),
+        }
+    }
+
+    /// Where the connection goes to, where that is an address.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.peer
     }
 
     /// Begins a search, without a size limit where that is 0. Gives the id that its answers carry.
@@ -211,15 +241,20 @@ impl Connection {
     }
 
     async fn send(&mut self, operation: &[u8], controls: &[Control]) -> Result<i64, DirectoryError> {
-        // RFC 4511 section 4.1.1.1: 0 is the server's. Nobody starts two milliards of operations here.
-        self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-        let octets = message::envelope(self.last_id, operation, controls);
+        let id = self.next_id();
+        let octets = message::envelope(id, operation, controls);
         let result = async {
             self.stream.write_all(&octets).await?;
             self.stream.flush().await
         };
         result.await.map_err(|e| self.lost(&e.to_string()))?;
-        Ok(i64::from(self.last_id))
+        Ok(i64::from(id))
+    }
+
+    /// RFC 4511 section 4.1.1.1: 0 is the server's. Who comes round again has long had the answers to the first ones.
+    fn next_id(&mut self) -> i32 {
+        self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+        self.last_id
     }
 
     /// The next message, whatever search it belongs to. May be dropped while it waits: nothing is lost.
@@ -287,13 +322,18 @@ impl Connection {
         Ok(None)
     }
 
-    /// Waits for more octets. May be dropped while it waits: nothing is lost.
-    pub(super) async fn fill(&mut self) -> Result<(), DirectoryError> {
+    /// Makes room for what comes.
+    fn forget_taken(&mut self) {
         self.inbox.drain(..self.taken);
         self.taken = 0;
         if self.inbox.len() < KEPT / 2 && self.inbox.capacity() > KEPT {
             self.inbox.shrink_to(KEPT);
         }
+    }
+
+    /// Waits for more octets. May be dropped while it waits: nothing is lost.
+    pub(super) async fn fill(&mut self) -> Result<(), DirectoryError> {
+        self.forget_taken();
         self.inbox.reserve(READ);
         match self.stream.read_buf(&mut self.inbox).await {
             Ok(0) => Err(self.lost("the server closed it")),
@@ -361,9 +401,10 @@ async fn handshake<S: Stream>(
     config: &DirectoryConfig,
     host: &str,
     stream: S,
-) -> Result<tokio_rustls::client::TlsStream<S>, String> {
-    let connector = TlsConnector::from(tls::client_config(&config.tls)?);
+    url: &str,
+) -> Result<tokio_rustls::client::TlsStream<S>, Failure> {
+    let client = tls::client_config(&config.tls).map_err(|reason| Failure::lasting(url, reason))?;
     let name = rustls::pki_types::ServerName::try_from(host.to_owned())
-        .map_err(|_| format!("`{host}` cannot be the name in a certificate"))?;
-    connector.connect(name, stream).await.map_err(|e| super::connect::explain_io(&e))
+        .map_err(|_| Failure::lasting(url, format!("`{host}` cannot be the name in a certificate")))?;
+    TlsConnector::from(client).connect(name, stream).await.map_err(|e| Failure::of_io(url, &e))
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::DirectoryError;
 use super::root_dse::{RootDse, Vendor};
-use super::{Access, Scope, SearchItem, SearchRequest};
+use super::{Access, Scope, SearchItem, SearchRequest, WriteControl};
 use crate::change::Change;
 use crate::dn::DnKey;
 use crate::entry::{Attribute, Entry, base_type};
@@ -166,7 +166,20 @@ impl LdifDirectory {
 
     /// Carries out one change, in memory.
     pub fn apply(&self, change: &Change) -> Result<(), DirectoryError> {
-        self.store().apply(change, self.schema())
+        self.apply_with(change, &[])
+    }
+
+    /// Carries out one change under controls, in memory.
+    pub fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
+        let mut store = self.store();
+        for control in controls {
+            match control {
+                WriteControl::Assertion(filter) => store.assert(change, filter, self.schema())?,
+                // A file has no rules to relax.
+                WriteControl::RelaxRules => {}
+            }
+        }
+        store.apply(change, self.schema())
     }
 
     /// Writes the file, when anything changed: next to it first, then in its place in one rename.

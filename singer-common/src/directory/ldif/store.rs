@@ -8,6 +8,7 @@ use crate::directory::error::DirectoryError;
 use crate::directory::ldap::result_code;
 use crate::dn::{Dn, DnKey, Rdn, split};
 use crate::entry::{Attribute, Entry};
+use crate::filter::Filter;
 use crate::schema::Schema;
 
 /// The entries by their keys: parents before children.
@@ -117,6 +118,20 @@ impl Store {
         }
         self.changed = true;
         Ok(())
+    }
+
+    /// Whether the entry of a change matches a filter (RFC 4528 section 3).
+    pub(super) fn assert(
+        &self,
+        change: &Change,
+        filter: &Filter,
+        schema: &Schema,
+    ) -> Result<(), DirectoryError> {
+        let (_, entry) = self.existing("modify", change.dn(), schema)?;
+        match filter.matches(entry, schema) {
+            Some(true) => Ok(()),
+            _ => Err(failure("modify", change.dn(), result_code::ASSERTION_FAILED, "")),
+        }
     }
 
     fn existing(

@@ -37,12 +37,14 @@ pub enum LdifWriteError {
 #[derive(Debug)]
 pub struct LdifWriter<W> {
     out: W,
+    /// The control of the next change record.
+    control: Option<String>,
 }
 
 impl<W: Write> LdifWriter<W> {
     /// A writer to `out`.
     pub fn new(out: W) -> Self {
-        Self { out }
+        Self { out, control: None }
     }
 
     /// The first line of a file, `version: 1`. Optional; once, and before all else.
@@ -109,6 +111,11 @@ impl<W: Write> LdifWriter<W> {
         self.end()
     }
 
+    /// The next change record is to be carried out under this control, or not at all (RFC 2849).
+    pub fn critical_control(&mut self, oid: &str) {
+        self.control = Some(oid.to_owned());
+    }
+
     /// A comment, before the next record. Several lines stay several lines; control characters become spaces.
     pub fn comment(&mut self, text: &str) -> Result<(), LdifWriteError> {
         // `str::lines` does not end a line at a lone CR, and some readers do.
@@ -143,6 +150,9 @@ impl<W: Write> LdifWriter<W> {
 
     fn begin(&mut self, dn: &str, changetype: &str) -> io::Result<()> {
         self.pair("dn", dn.as_bytes())?;
+        if let Some(oid) = self.control.take() {
+            self.pair("control", format!("{oid} true").as_bytes())?;
+        }
         self.pair("changetype", changetype.as_bytes())
     }
 

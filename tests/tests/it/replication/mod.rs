@@ -11,7 +11,7 @@ mod model;
 mod names;
 mod quiet;
 mod refused;
-mod rng;
+pub(crate) mod rng;
 mod states;
 mod table;
 mod upsets;

@@ -123,7 +123,9 @@ impl Bulk {
                         }
                         // Of an extension nobody asked for.
                         Answer::Intermediate { .. } => continue,
-                        Answer::Entry(_) | Answer::Bind(_) | Answer::Other(_) => Event::Malformed,
+                        Answer::Entry(_) | Answer::Bind(_) | Answer::Changed(_) | Answer::Other(_) => {
+                            Event::Malformed
+                        }
                     };
                     return Ok(Some(event));
                 }

@@ -16,8 +16,11 @@ const SEARCH_REQUEST: u8 = 0x63;
 pub(super) const SEARCH_ENTRY: u8 = 0x64;
 pub(super) const SEARCH_DONE: u8 = 0x65;
 const SEARCH_REFERENCE: u8 = 0x73;
+const MODIFY_RESPONSE: u8 = 0x67;
+const ADD_RESPONSE: u8 = 0x69;
+const DELETE_RESPONSE: u8 = 0x6b;
+const MODIFY_DN_RESPONSE: u8 = 0x6d;
 const ABANDON_REQUEST: u8 = 0x50;
-const EXTENDED_REQUEST: u8 = 0x77;
 const EXTENDED_RESPONSE: u8 = 0x78;
 const INTERMEDIATE_RESPONSE: u8 = 0x79;
 const CONTROLS: u8 = 0xa0;
@@ -34,7 +37,7 @@ pub(crate) struct Control {
 }
 
 /// An LDAPResult (RFC 4511 section 4.1.9).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct LdapResult {
     pub(crate) code: u32,
     pub(crate) matched: String,
@@ -48,6 +51,8 @@ pub(crate) enum Answer {
     Entry(Entry),
     Reference(Vec<String>),
     Done(LdapResult),
+    /// What became of a change.
+    Changed(LdapResult),
     /// An extended response, a Notice of Disconnection (section 4.4.1) among them.
     Extended {
         result: LdapResult,
@@ -107,6 +112,9 @@ pub(super) fn parse(content: &[u8]) -> Option<Message> {
             Answer::Reference(urls)
         }
         SEARCH_DONE => Answer::Done(result(&mut operation)?),
+        MODIFY_RESPONSE | ADD_RESPONSE | DELETE_RESPONSE | MODIFY_DN_RESPONSE => {
+            Answer::Changed(result(&mut operation)?)
+        }
         EXTENDED_RESPONSE => {
             let result = result(&mut operation)?;
             let name = operation.take(0x8a).map(text);
@@ -222,13 +230,8 @@ pub(super) fn abandon(id: i32) -> Vec<u8> {
     Writer::build(|w| w.integer(ABANDON_REQUEST, i64::from(id)))
 }
 
-/// ExtendedRequest (section 4.12) without a value.
-pub(super) fn extended(oid: &str) -> Vec<u8> {
-    Writer::build(|w| w.constructed(EXTENDED_REQUEST, |w| w.primitive(0x80, oid.as_bytes())))
-}
-
 /// SearchRequest (section 4.5.1): aliases are entries like others. A size limit of 0 is none.
-pub(super) fn search(
+pub(in crate::directory::ldap) fn search(
     base: &str,
     scope: Scope,
     filter: &Filter,

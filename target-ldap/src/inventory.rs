@@ -1,0 +1,352 @@
+//! What a stream's entries are like, read once: a record that changes nothing then needs no search of its own.
+//!
+//! Of each entry only hashes are kept, of its name and of each attribute's values as they compare: 8 bytes an attribute. So
+//! an inventory says that nothing differs, or that it does not know. What it does not know, and what this run writes to, is
+//! read from the directory as ever.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use singer_common::dn::DnKey;
+use singer_common::entry::{Attribute, Entry, base_type};
+use singer_common::filter::Filter;
+use singer_common::schema::Schema;
+
+use crate::login::Login;
+use crate::plan::{Policy, Wanted, WantedEntry};
+
+/// Entries read for one record that was looked up by itself, before an inventory is taken for too large for now: reading
+/// one in an answer of many costs a server about a tenth of looking it up.
+const READ_PER_LOOKUP: u64 = 10;
+/// Records of a stream that are looked up by themselves before an inventory is thought of.
+const FIRST_LOOKUPS: u64 = 200;
+/// After an inventory that was too large, another is tried when so many times the records have come.
+const PATIENCE: u64 = 4;
+/// The most numbers of 8 bytes that are kept.
+const MOST_NUMBERS: usize = 2_000_000;
+
+/// No value can be compared: the answer did not have all of them.
+const UNKNOWN: u64 = 0;
+const ABSENT: u64 = 1;
+
+/// The entries of one stream, as they were read.
+#[derive(Debug)]
+pub struct Inventory {
+    /// The attributes that are compared, as the mapping calls them.
+    names: Vec<String>,
+    position: HashMap<String, usize>,
+    claim: Option<String>,
+    state: Mutex<Entries>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    /// Where in `digests` an entry's are.
+    by_key: HashMap<u64, u32>,
+    digests: Vec<u64>,
+    /// The classes of an entry, as a number; there are few different ones.
+    classes: Vec<u32>,
+    class_sets: Vec<BTreeSet<Vec<u8>>>,
+    /// The names that entries lie below.
+    above: HashSet<u64>,
+    /// The entries by what `match` finds them by.
+    matched: HashMap<u64, Found>,
+}
+
+/// What a value finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    One(u64),
+    Several,
+}
+
+impl Inventory {
+    /// An empty one for these attributes, and for the one whose values `match` finds entries by.
+    pub fn new(names: Vec<String>, claim: Option<String>) -> Self {
+        let position = names.iter().enumerate().map(|(n, name)| (name.clone(), n)).collect();
+        Self { names, position, claim, state: Mutex::default() }
+    }
+
+    /// The attributes to ask for.
+    pub fn attributes(&self) -> Vec<String> {
+        let mut asked: Vec<String> = vec!["objectClass".to_owned()];
+        for name in self.names.iter().chain(&self.claim) {
+            // `;binary` has to be asked for (RFC 4522); other options come with their type.
+            let name = if name.to_ascii_lowercase().contains(";binary") { name } else { base_type(name) };
+            if !asked.iter().any(|n| n.eq_ignore_ascii_case(name)) {
+                asked.push(name.to_owned());
+            }
+        }
+        asked
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        // A panic elsewhere leaves at most one entry unknown.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes an entry in. `false`: there is no room for more.
+    pub fn insert(&self, entry: &Entry, schema: &Schema) -> bool {
+        let Ok(key) = DnKey::parse(&entry.dn, schema) else { return true };
+        let mut entries = self.entries();
+        let entries = &mut *entries;
+        if entries.digests.len() + self.names.len() + entries.by_key.len() * 6 > MOST_NUMBERS {
+            return false;
+        }
+        let Ok(place) = u32::try_from(entries.classes.len()) else { return false };
+        let has_ranges =
+            entry.attributes.iter().any(|a| a.description.to_ascii_lowercase().contains(";range="));
+        entries.digests.extend(self.names.iter().map(|name| match schema.values_of(entry, name) {
+            [] if has_ranges => UNKNOWN,
+            [] => ABSENT,
+            values => digest(name, values, schema),
+        }));
+        let classes: BTreeSet<Vec<u8>> = schema.values_of(entry, "objectClass").iter().cloned().collect();
+        let number = entries.class_sets.iter().position(|c| *c == classes).unwrap_or_else(|| {
+            entries.class_sets.push(classes);
+            entries.class_sets.len() - 1
+        });
+        entries.classes.push(u32::try_from(number).unwrap_or(u32::MAX));
+        let hashed = hash(&key);
+        entries.by_key.insert(hashed, place);
+        let mut above = key.parent();
+        while let Some(key) = above.filter(|key| entries.above.insert(hash(key))) {
+            above = key.parent();
+        }
+        if let Some(claim) = &self.claim {
+            let rule = schema.equality(claim);
+            for value in schema.values_of(entry, claim) {
+                let value = hash(rule.normalize(value, schema).as_ref());
+                entries
+                    .matched
+                    .entry(value)
+                    .and_modify(|f| *f = Found::Several)
+                    .or_insert(Found::One(hashed));
+            }
+        }
+        true
+    }
+
+    /// Whether an entry is there under its name, found by its filter if it has one, and nothing about it differs.
+    pub fn is_unchanged(
+        &self,
+        wanted: &WantedEntry,
+        key: &DnKey,
+        filter: Option<&str>,
+        schema: &Schema,
+    ) -> bool {
+        let value = filter.map(|filter| self.asserted(filter, schema));
+        let entries = self.entries();
+        let key = hash(key);
+        match value {
+            None => {}
+            Some(Some(value)) if entries.matched.get(&value) == Some(&Found::One(key)) => {}
+            Some(_) => return false,
+        }
+        let Some(place) = entries.by_key.get(&key).and_then(|p| usize::try_from(*p).ok()) else {
+            return false;
+        };
+        let start = place * self.names.len();
+        let Some(digests) = entries.digests.get(start..start + self.names.len()) else { return false };
+        wanted.attributes.iter().all(|attribute| {
+            if attribute.policy == Policy::CreateOnly {
+                return true;
+            }
+            if attribute.description == "objectClass" {
+                let set = entries
+                    .classes
+                    .get(place)
+                    .and_then(|n| entries.class_sets.get(usize::try_from(*n).ok()?));
+                return set.is_some_and(|classes| classes_stay(attribute, classes, schema));
+            }
+            let there = self.position.get(&attribute.description).and_then(|n| digests.get(*n)).copied();
+            match (there, attribute.policy) {
+                (None | Some(UNKNOWN), _) => false,
+                (Some(ABSENT), _) => attribute.values.is_empty(),
+                (Some(_), Policy::Keep) => true,
+                (Some(_), Policy::Merge) if attribute.values.is_empty() => true,
+                (Some(there), _) => there == digest(&attribute.description, &attribute.values, schema),
+            }
+        })
+    }
+
+    /// The value that a record's filter asks for.
+    fn asserted(&self, filter: &str, schema: &Schema) -> Option<u64> {
+        let claim = self.claim.as_ref()?;
+        let filter = Filter::parse(filter).ok()?;
+        let value = equalities(&filter).find(|(name, _)| schema.same_description(name, claim))?.1;
+        Some(hash(schema.equality(claim).normalize(value, schema).as_ref()))
+    }
+
+    /// An entry is written to, or goes: it is not known any more, nor is what lies below it.
+    pub fn forget(&self, key: &DnKey, with_subtree: bool) {
+        let mut entries = self.entries();
+        let key = hash(key);
+        if with_subtree && entries.above.contains(&key) {
+            *entries = Entries::default();
+        }
+        entries.by_key.remove(&key);
+    }
+}
+
+/// What a filter asks to be equal, and cannot do without.
+fn equalities(filter: &Filter) -> Box<dyn Iterator<Item = (&str, &[u8])> + '_> {
+    match filter {
+        Filter::And(all) => Box::new(all.iter().flat_map(equalities)),
+        Filter::Equality { attribute, value } => {
+            Box::new(std::iter::once((attribute.as_str(), value.as_slice())))
+        }
+        _ => Box::new(std::iter::empty()),
+    }
+}
+
+fn classes_stay(wanted: &Wanted, there: &BTreeSet<Vec<u8>>, schema: &Schema) -> bool {
+    let values = there.iter().cloned().collect();
+    let current = Entry { dn: String::new(), attributes: vec![Attribute::new("objectClass", values)] };
+    let entry = WantedEntry { dn: String::new(), attributes: vec![wanted.clone()], login: Login::default() };
+    entry.changes(&current, schema).is_empty()
+}
+
+/// Of values as they compare, in whatever order.
+fn digest(name: &str, values: &[Vec<u8>], schema: &Schema) -> u64 {
+    if values.is_empty() {
+        return ABSENT;
+    }
+    let rule = schema.equality(name);
+    let sum = values.iter().map(|v| hash(rule.normalize(v, schema).as_ref())).fold(0_u64, u64::wrapping_add);
+    hash(&(values.len(), sum)).max(ABSENT + 1)
+}
+
+fn hash<T: Hash + ?Sized>(value: &T) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Whether a stream is worth an inventory: as soon as looking its records up has cost as much as reading what is there.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Lookups {
+    records: u64,
+    tried_at: u64,
+}
+
+impl Lookups {
+    /// A record came. `Some(n)`: an inventory of up to `n` entries is worth trying.
+    pub fn record(&mut self) -> Option<u64> {
+        self.records += 1;
+        let due = if self.tried_at == 0 { FIRST_LOOKUPS } else { self.tried_at.saturating_mul(PATIENCE) };
+        if self.records < due {
+            return None;
+        }
+        self.tried_at = self.records;
+        Some(self.records * READ_PER_LOOKUP)
+    }
+}
+
+/// The inventories of a run, each of which hears of every write.
+#[derive(Debug, Clone, Default)]
+pub struct Inventories(Arc<Mutex<Vec<Arc<Inventory>>>>);
+
+impl Inventories {
+    fn all(&self) -> MutexGuard<'_, Vec<Arc<Inventory>>> {
+        // A panic elsewhere leaves the list whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another one, which is told of writes from now on.
+    pub fn add(&self, inventory: Arc<Inventory>) {
+        self.all().push(inventory);
+    }
+
+    /// Something is written to an entry, or was tried to be.
+    pub fn forget(&self, key: &DnKey, with_subtree: bool) {
+        for inventory in self.all().iter() {
+            inventory.forget(key, with_subtree);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn octets(values: &[String]) -> Vec<Vec<u8>> {
+        values.iter().map(|v| v.as_bytes().to_vec()).collect()
+    }
+
+    fn values() -> impl Strategy<Value = Vec<String>> {
+        proptest::collection::vec("[a-cA-C ]{0,3}", 0..4)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        /// Where an inventory says that nothing differs, a plan made of the entry itself says so too; and it says so where
+        /// the plan does, but for values that would be added to others.
+        #[test]
+        fn nothing_differs_where_the_plan_is_empty(
+            there in values(), want in values(), exact in any::<bool>(),
+            policy in proptest::sample::select(vec![Policy::Force, Policy::Keep, Policy::Merge, Policy::CreateOnly]),
+        ) {
+            let schema = Schema::standard();
+            let name = if exact { "homeDirectory" } else { "mail" };
+            let rule = schema.equality(name);
+            let mut seen = HashSet::new();
+            let mut once = |values: &[String]| -> Vec<Vec<u8>> {
+                seen.clear();
+                octets(values).into_iter().filter(|v| seen.insert(rule.normalize(v, schema).into_owned())).collect()
+            };
+            let entry = Entry { dn: "cn=x".into(), attributes: vec![Attribute::new(name, once(&there))] };
+            let wanted = WantedEntry {
+                dn: "cn=x".into(),
+                attributes: vec![Wanted { description: name.into(), values: once(&want), policy }],
+                login: Login::default(),
+            };
+            let inventory = Inventory::new(vec![name.to_owned()], None);
+            prop_assert!(inventory.insert(&entry, schema));
+            let key = DnKey::parse("CN=x", schema).unwrap();
+            let says = inventory.is_unchanged(&wanted, &key, None, schema);
+            let is = wanted.changes(&entry, schema).is_empty();
+            prop_assert!(is || !says);
+            prop_assert!(says || !is || policy == Policy::Merge);
+            inventory.forget(&key, false);
+            prop_assert!(!inventory.is_unchanged(&wanted, &key, None, schema));
+        }
+    }
+
+    #[test]
+    fn what_a_filter_finds_is_one_or_nobody() {
+        let schema = Schema::standard();
+        let inventory = Inventory::new(vec![], Some("employeeType".to_owned()));
+        let insert = |dn: &str, number: &str| {
+            let attribute = Attribute::new("employeeType", vec![number.as_bytes().to_vec()]);
+            assert!(inventory.insert(&Entry { dn: dn.into(), attributes: vec![attribute] }, schema));
+        };
+        let is = |dn: &str, number: &str| {
+            let wanted = WantedEntry { dn: dn.into(), attributes: vec![], login: Login::default() };
+            let filter = format!("(&(objectClass=person)(employeeType={number}))");
+            inventory.is_unchanged(&wanted, &DnKey::parse(dn, schema).unwrap(), Some(&filter), schema)
+        };
+        insert("cn=a,ou=u", "one");
+        insert("cn=b,ou=u", "two");
+        assert!(is("cn=a,ou=u", "ONE"), "as the attribute's values compare");
+        assert!(!is("cn=b,ou=u", "one") && !is("cn=a,ou=u", "three"));
+        insert("cn=c,ou=u", "two");
+        assert!(!is("cn=b,ou=u", "two"), "two that fit");
+        inventory.forget(&DnKey::parse("cn=other,ou=u", schema).unwrap(), true);
+        assert!(is("cn=a,ou=u", "one"));
+        inventory.forget(&DnKey::parse("ou=u", schema).unwrap(), true);
+        assert!(!is("cn=a,ou=u", "one"), "what lies above has another name now");
+    }
+
+    #[test]
+    fn an_inventory_is_tried_when_lookups_have_cost_as_much() {
+        let mut lookups = Lookups::default();
+        let due: Vec<(u64, u64)> =
+            (1..5_000).filter_map(|n| lookups.record().map(|most| (n, most))).collect();
+        assert_eq!(due, [(200, 2_000), (800, 8_000), (3_200, 32_000)]);
+    }
+}

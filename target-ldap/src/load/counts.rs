@@ -1,0 +1,71 @@
+//! What a run did, in numbers.
+
+use singer_common::signals::Signal;
+
+/// How a run ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ending {
+    /// The signal that stopped it.
+    pub stopped: Option<Signal>,
+    /// Records that were rejected.
+    pub rejected: u64,
+    /// What was done in all.
+    pub total: Counts,
+}
+
+/// What was done to a stream's entries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records taken in.
+    pub records: u64,
+    /// Entries added.
+    pub added: u64,
+    /// Entries modified.
+    pub modified: u64,
+    /// Entries renamed, and modified where they had to be.
+    pub renamed: u64,
+    /// Entries moved away in place of being deleted.
+    pub moved: u64,
+    /// Entries deleted.
+    pub deleted: u64,
+    /// Entries that were right already.
+    pub unchanged: u64,
+    /// Entries that an operation that is switched off would have changed.
+    pub left_alone: u64,
+    /// Records that were rejected.
+    pub rejected: u64,
+}
+
+impl Counts {
+    pub(super) fn plus(self, other: &Counts) -> Counts {
+        Counts {
+            records: self.records + other.records,
+            added: self.added + other.added,
+            modified: self.modified + other.modified,
+            renamed: self.renamed + other.renamed,
+            moved: self.moved + other.moved,
+            deleted: self.deleted + other.deleted,
+            unchanged: self.unchanged + other.unchanged,
+            left_alone: self.left_alone + other.left_alone,
+            rejected: self.rejected + other.rejected,
+        }
+    }
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Counts { added, modified, renamed, moved, deleted, unchanged, left_alone, rejected, records: _ } =
+            self;
+        write!(
+            f,
+            "{added} added, {modified} modified, {renamed} renamed, {deleted} deleted, {unchanged} unchanged"
+        )?;
+        if *moved > 0 {
+            write!(f, ", {moved} moved")?;
+        }
+        if *left_alone > 0 {
+            write!(f, ", {left_alone} left as they are (operations)")?;
+        }
+        if *rejected > 0 { write!(f, ", {rejected} rejected") } else { Ok(()) }
+    }
+}

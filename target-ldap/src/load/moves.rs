@@ -1,0 +1,80 @@
+//! Entries that are elsewhere than they are to be, and names that others have.
+
+use std::io::Write;
+
+use singer_common::change::Change;
+
+use super::{Load, LoadError, Work};
+use crate::destination::ABOUT;
+
+/// How often a record's entry may turn out to be elsewhere again.
+const MOVES: u32 = 5;
+
+impl<W: Write> Load<'_, W> {
+    /// A record's entry has another name: it is tried again when nothing else is done there.
+    pub(super) fn found_elsewhere(&mut self, mut work: Work, dn: String) {
+        work.moves += 1;
+        if work.moves > MOVES {
+            let reason = format!("its entry is renamed all the time: it was `{dn}` last");
+            self.order.ended(work.number);
+            let error = LoadError::Record { line: work.line, stream: work.stream.clone(), reason };
+            return self.refused(&work, error);
+        }
+        match self.applier.key(&dn) {
+            Ok(key) => {
+                work.now.found = Some(dn);
+                self.order.claim_too(work.number, key, work);
+            }
+            Err(e) => {
+                self.order.ended(work.number);
+                let reason = format!("`{dn}`: {e}");
+                let error = LoadError::Record { line: work.line, stream: work.stream.clone(), reason };
+                self.refused(&work, error);
+            }
+        }
+    }
+
+    /// The name that a record gives its entry is another one's: it waits until that one has left. Where all wait for each
+    /// other, one steps aside.
+    pub(super) fn name_taken(&mut self, work: Work) {
+        let (number, key) = (work.number, work.key.clone());
+        self.order.park_for_name(number, work, key);
+        if self.order.is_in_a_ring(number) {
+            self.order.change(number, |work| work.now.steps_aside = true);
+            self.order.try_parked(number);
+        }
+    }
+
+    /// An entry has left its name for another one.
+    pub(super) fn stepped_aside(&mut self, mut work: Work, aside: String) {
+        let old = work.now.found.replace(aside);
+        work.now.steps_aside = false;
+        let freed = old.as_deref().and_then(|dn| self.applier.key(dn).ok());
+        work.left = work.left.or(old);
+        let (number, key) = (work.number, work.key.clone());
+        self.order.park_for_name(number, work, key);
+        if let Some(key) = freed {
+            self.order.name_is_free(&key);
+        }
+    }
+
+    /// Entries that stepped aside, and whose new name never became free, get their old one back.
+    pub(super) async fn go_back(&mut self) {
+        let mut back = std::mem::take(&mut self.aside);
+        back.extend(self.order.waiting().filter(|work| work.left.is_some()).cloned());
+        for work in back {
+            let (Some(aside), Some(left)) = (&work.now.found, &work.left) else { continue };
+            let new_rdn =
+                singer_common::dn::split(left).ok().and_then(|parts| parts.first().map(ToString::to_string));
+            let change = Change::Rename {
+                dn: aside.clone(),
+                new_rdn: new_rdn.unwrap_or_default(),
+                delete_old_rdn: true,
+                new_superior: None,
+            };
+            if let Err(error) = ABOUT.scope(work.label(), self.applier.directory().apply(&change)).await {
+                tracing::error!("`{left}` is still `{aside}`: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Records some of whose values name entries that are still to come.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use singer_common::dn::DnKey;
+
+use super::{Load, MAX_WAITING, Work};
+use crate::login::Login;
+use crate::map::{Manner, Task};
+use crate::order::Kind;
+use crate::plan::{Policy, Wanted, WantedEntry};
+use crate::rule::Operations;
+use crate::write::Held;
+
+/// After so long values are written though their entries are not there: a source that never ends would keep STATE back
+/// for ever.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How many values that name nothing are named themselves.
+const REPORTED: u64 = 20;
+
+/// A record that is written but for some values.
+#[derive(Debug)]
+struct Rest {
+    work: Work,
+    held: Vec<Held>,
+    /// The entries that have not come.
+    missing: BTreeSet<DnKey>,
+    since: Instant,
+    /// Whether it is in the order again.
+    submitted: bool,
+}
+
+/// What waits for entries to come, by number of the record.
+#[derive(Debug, Default)]
+pub(super) struct References {
+    rests: BTreeMap<u64, Rest>,
+    /// Who waits for an entry; those that are not written at all, too.
+    by_missing: BTreeMap<DnKey, BTreeSet<u64>>,
+    /// The rests of an entry.
+    by_entry: HashMap<DnKey, BTreeSet<u64>>,
+    reported: u64,
+}
+
+impl References {
+    pub(super) fn is_empty(&self) -> bool {
+        self.rests.is_empty()
+    }
+
+    fn hold(&mut self, work: Work, held: Vec<Held>) {
+        let number = work.number;
+        let missing: BTreeSet<DnKey> = held.iter().map(|h| h.key.clone()).collect();
+        self.wait(number, missing.iter().cloned());
+        self.by_entry.entry(work.key.clone()).or_default().insert(number);
+        let since = self.rests.remove(&number).map_or_else(Instant::now, |rest| rest.since);
+        self.rests.insert(number, Rest { work, held, missing, since, submitted: false });
+    }
+
+    fn wait(&mut self, number: u64, keys: impl Iterator<Item = DnKey>) {
+        for key in keys {
+            self.by_missing.entry(key).or_default().insert(number);
+        }
+    }
+
+    fn take(&mut self, number: u64) -> Option<Rest> {
+        let rest = self.rests.remove(&number)?;
+        for key in &rest.missing {
+            if let Some(numbers) = self.by_missing.get_mut(key) {
+                numbers.remove(&number);
+                if numbers.is_empty() {
+                    self.by_missing.remove(key);
+                }
+            }
+        }
+        if let Some(numbers) = self.by_entry.get_mut(&rest.work.key) {
+            numbers.remove(&number);
+            if numbers.is_empty() {
+                self.by_entry.remove(&rest.work.key);
+            }
+        }
+        Some(rest)
+    }
+
+    /// An entry has come. Who waited for it, and for nothing else any more.
+    fn arrived(&mut self, key: &DnKey) -> Vec<u64> {
+        let numbers = self.by_missing.remove(key).unwrap_or_default();
+        let is_complete = |number: &u64| match self.rests.get_mut(number) {
+            None => true,
+            Some(rest) => rest.missing.remove(key) && rest.missing.is_empty(),
+        };
+        numbers.into_iter().filter(is_complete).collect()
+    }
+
+    /// A later record says what these attributes are to be; `None`: all of them.
+    fn superseded(&mut self, key: &DnKey, attributes: Option<&[Wanted]>) -> Vec<u64> {
+        let numbers: Vec<u64> = self.by_entry.get(key).into_iter().flatten().copied().collect();
+        let is_said = |held: &Held| {
+            attributes.is_none_or(|all| {
+                all.iter().any(|a| a.policy == Policy::Force && a.description == held.description)
+            })
+        };
+        let mut done = Vec::new();
+        for number in numbers {
+            let Some(rest) = self.rests.get_mut(&number) else { continue };
+            rest.held.retain(|h| !is_said(h));
+            if rest.held.is_empty() && !rest.submitted {
+                self.take(number);
+                done.push(number);
+            }
+        }
+        done
+    }
+}
+
+impl<W: Write> Load<'_, W> {
+    /// A record was written but for values that name entries which are not there.
+    pub(super) fn hold(&mut self, work: Work, held: Vec<Held>) {
+        let number = work.number;
+        let came = held.iter().all(|h| self.applier.is_known(&h.key));
+        self.references.hold(work, held);
+        if came {
+            self.submit_rest(number);
+        }
+        if self.references.rests.len() > MAX_WAITING
+            && let Some(oldest) = self.references.rests.keys().next().copied()
+        {
+            self.give_up_waiting(oldest);
+        }
+    }
+
+    /// A record cannot be written at all before these entries have come.
+    pub(super) fn hold_whole(&mut self, work: Work, missing: Vec<DnKey>) {
+        let number = work.number;
+        let came = missing.iter().all(|key| self.applier.is_known(key));
+        self.references.wait(number, missing.into_iter());
+        self.order.park(number, work);
+        if came {
+            self.order.try_parked(number);
+        }
+    }
+
+    /// An entry is there, with what lies below it.
+    pub(super) fn arrived(&mut self, key: &DnKey, with_subtree: bool) {
+        let mut keys = vec![key.clone()];
+        if with_subtree {
+            keys.extend(self.references.by_missing.range(key.subtree()).map(|(k, _)| k.clone()));
+        }
+        for number in keys.iter().flat_map(|k| self.references.arrived(k)).collect::<Vec<_>>() {
+            self.order.try_parked(number);
+            self.submit_rest(number);
+        }
+    }
+
+    fn submit_rest(&mut self, number: u64) {
+        let Some(rest) = self.references.rests.get_mut(&number).filter(|r| !r.submitted) else { return };
+        rest.submitted = true;
+        let work = Work { is_rest: true, ..rest.work.clone() };
+        self.order.submit(number, work.claim(), Kind::Upsert, work);
+    }
+
+    /// What is left to do of a record, now that it is its turn. `None`: nothing any more.
+    pub(super) fn rest_of(&mut self, work: &Work) -> Option<Task> {
+        let Rest { held, .. } = self.references.take(work.number)?;
+        let Task::Upsert { wanted, filter, manner } = &work.task else { return None };
+        let mut attributes: Vec<Wanted> = Vec::new();
+        for Held { description, value, .. } in held {
+            match attributes.iter_mut().find(|a| a.description == description) {
+                Some(there) => there.values.push(value),
+                None => attributes.push(Wanted { description, values: vec![value], policy: Policy::Merge }),
+            }
+        }
+        if attributes.is_empty() {
+            return None;
+        }
+        let operations = Operations { create: false, rename: false, ..manner.operations };
+        let manner = Arc::new(Manner { operations, ..Manner::clone(manner) });
+        let wanted = WantedEntry { dn: wanted.dn.clone(), attributes, login: Login::default() };
+        Some(Task::Upsert { wanted, filter: filter.clone(), manner })
+    }
+
+    /// A later record of the same entry begins: what it says counts.
+    pub(super) fn supersede(&mut self, work: &Work) {
+        if self.references.is_empty() {
+            return;
+        }
+        let attributes = match &work.task {
+            Task::Upsert { wanted, .. } => Some(wanted.attributes.as_slice()),
+            _ => None,
+        };
+        for number in self.references.superseded(&work.key, attributes) {
+            self.ack.done(number);
+        }
+    }
+
+    /// All that waits for entries is looked at again.
+    pub(super) fn submit_rests(&mut self) {
+        for number in self.references.rests.keys().copied().collect::<Vec<_>>() {
+            self.submit_rest(number);
+        }
+    }
+
+    /// No entry will come any more: what names them is written as it is, and said.
+    pub(super) fn report_missing(&mut self) {
+        for number in self.references.rests.keys().copied().collect::<Vec<_>>() {
+            self.report(number);
+        }
+        let reported = self.references.reported;
+        if reported > REPORTED {
+            tracing::warn!("{reported} values in all name entries that are not there");
+        }
+    }
+
+    fn report(&mut self, number: u64) {
+        let Some(rest) = self.references.rests.get(&number) else { return };
+        let Work { line, stream, .. } = &rest.work;
+        let dn = rest.work.task.dn().unwrap_or_default();
+        for Held { description, value, .. } in &rest.held {
+            self.references.reported += 1;
+            if self.references.reported <= REPORTED {
+                let value = String::from_utf8_lossy(value);
+                tracing::warn!(
+                    stream = stream.as_str(),
+                    "line {line}, stream `{stream}`: `{description}` of `{dn}` names `{value}`, which is not there; it is written all the same"
+                );
+            }
+        }
+    }
+
+    fn give_up_waiting(&mut self, number: u64) {
+        self.report(number);
+        if let Some(rest) = self.references.rests.get_mut(&number) {
+            rest.work.is_last_try = true;
+        }
+        self.submit_rest(number);
+    }
+
+    /// Writes what has waited for too long.
+    pub(super) fn give_up_waiting_for_long(&mut self) {
+        let old = |(number, rest): (&u64, &Rest)| {
+            (!rest.submitted && rest.since.elapsed() > PATIENCE).then_some(*number)
+        };
+        for number in self.references.rests.iter().filter_map(old).collect::<Vec<_>>() {
+            self.give_up_waiting(number);
+        }
+    }
+}

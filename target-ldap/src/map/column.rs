@@ -1,0 +1,342 @@
+//! From a record's property to the values of attributes.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+use singer_common::dn::SuffixRewrite;
+use singer_common::entry::base_type;
+use singer_common::filter::Filter;
+use singer_common::schema::Schema;
+use singer_common::schema::syntax::ValueKind;
+use singer_common::settings::SettingsError;
+
+use super::{ENTRY_UUID, MapError};
+use crate::config::TargetConfig;
+use crate::differences::unknown_attributes;
+use crate::plan::{Policy, Wanted};
+use crate::rejects::is_secret_attribute;
+use crate::rule::{Rule, is_attribute_description};
+
+/// A property and the attributes it becomes.
+#[derive(Debug)]
+pub(super) struct Column {
+    pub(super) property: String,
+    pub(super) encoding: Encoding,
+    pub(super) attributes: Vec<Target>,
+}
+
+/// What the SCHEMA says of a property's texts (`contentEncoding`, RFC 2045 section 6.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoding {
+    /// Nothing: the attribute's syntax decides.
+    Unsaid,
+    /// They are base64 of the octets.
+    Base64,
+    /// They are the octets themselves.
+    Plain,
+}
+
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) description: String,
+    pub(super) kind: ValueKind,
+    pub(super) policy: Policy,
+}
+
+/// What `on_delete` sets an attribute to. Classes are added: what goes with the others stays.
+pub(super) fn set_on_delete(
+    stream: &str,
+    name: &str,
+    value: &Value,
+    schema: &Schema,
+) -> Result<Wanted, SettingsError> {
+    let at = format!("mapping_rules.{stream}.on_delete.set.{name}");
+    let target = target(schema, name);
+    let values = target.fixed(&at, value)?;
+    if is_secret_attribute(&target.description) && !values.is_empty() {
+        return Err(SettingsError::value(at, "a password for everybody", "null, which takes it away"));
+    }
+    let is_class = schema.same_description(&target.description, "objectClass");
+    let policy = if is_class { Policy::Merge } else { Policy::Force };
+    Ok(Wanted { description: target.description, values, policy })
+}
+
+impl Target {
+    /// The values that the configuration gives an attribute.
+    pub(super) fn fixed(&self, setting: &str, value: &Value) -> Result<Vec<Vec<u8>>, SettingsError> {
+        let octets = texts(value).and_then(|values| {
+            values.into_iter().map(|v| self.kind.parse_json(v).ok()).collect::<Option<Vec<_>>>()
+        });
+        let Some(octets) = octets else {
+            return Err(SettingsError::value(
+                setting,
+                "not a value of the attribute's syntax",
+                expectation(self.kind).trim_start_matches("expected "),
+            ));
+        };
+        Ok(octets.into_iter().flatten().collect())
+    }
+
+    /// The values of a property in the attribute's syntax.
+    pub(super) fn wanted(
+        &self,
+        value: &Value,
+        column: &Column,
+        rewrites: &[SuffixRewrite],
+        schema: &Schema,
+    ) -> Result<Wanted, MapError> {
+        let fail = |reason: &str| MapError::Value {
+            property: column.property.clone(),
+            attribute: self.description.clone(),
+            reason: reason.to_owned(),
+        };
+        let elements = texts(value)
+            .ok_or_else(|| fail("an object is no value; expected a scalar or a list of scalars"))?;
+        let rule = schema.equality(&self.description);
+        let mut seen = HashSet::new();
+        let mut values = Vec::with_capacity(elements.len());
+        for element in elements {
+            let kind = match (column.encoding, self.kind) {
+                // What is binary at its source stays so, whatever the destination calls it.
+                (Encoding::Base64, _) => ValueKind::Binary,
+                (Encoding::Plain, ValueKind::Binary) => ValueKind::PossiblyEmptyText,
+                (_, kind) => kind,
+            };
+            if kind == ValueKind::Binary
+                && column.encoding == Encoding::Unsaid
+                && is_password(&self.description)
+            {
+                return Err(fail(
+                    "its property is plain text; the rule's `password` sets passwords from it; a mapping takes only base64 (contentEncoding) of a value already hashed",
+                ));
+            }
+            let octets = kind.parse_json(element).map_err(|_| fail(expectation(kind)))?;
+            let Some(octets) = octets else { continue };
+            let octets =
+                if kind.is_name() { rewritten_value(octets, kind, rewrites, schema) } else { octets };
+            if seen.insert(rule.normalize(&octets, schema).into_owned()) {
+                values.push(octets);
+            }
+        }
+        Ok(Wanted { description: self.description.clone(), values, policy: self.policy })
+    }
+}
+
+pub(super) fn target(schema: &Schema, name: &str) -> Target {
+    let description = schema.spell(name);
+    let kind = ValueKind::of(schema, &description);
+    Target { description, kind, policy: Policy::default() }
+}
+
+/// A filter made of a record's texts, its values brought into their attributes' syntax: a UUID becomes Active Directory's
+/// octets, `true` TRUE.
+pub(super) fn asserted(filter: &str, schema: &Schema) -> Result<String, MapError> {
+    fn assert(filter: &mut Filter, schema: &Schema) -> Result<(), MapError> {
+        match filter {
+            Filter::And(all) | Filter::Or(all) => all.iter_mut().try_for_each(|f| assert(f, schema)),
+            Filter::Not(inner) => assert(inner, schema),
+            Filter::Equality { attribute, value } => {
+                let kind = ValueKind::of(schema, attribute);
+                // What is binary may be given in any way: it is taken as it stands.
+                if kind == ValueKind::Binary {
+                    return Ok(());
+                }
+                let Ok(text) = std::str::from_utf8(value) else { return Ok(()) };
+                match kind.parse_json(&Value::from(text)) {
+                    Ok(octets) => *value = octets.unwrap_or_default(),
+                    // A time may be written as LDAP has it.
+                    Err(_) if matches!(kind, ValueKind::GeneralizedTime | ValueKind::UtcTime) => {}
+                    Err(_) => {
+                        return Err(MapError::Value {
+                            property: "match".to_owned(),
+                            attribute: attribute.clone(),
+                            reason: expectation(kind).to_owned(),
+                        });
+                    }
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+    let mut parsed =
+        Filter::parse(filter).map_err(|e| MapError::Name(format!("match makes no search filter: {e}")))?;
+    assert(&mut parsed, schema)?;
+    Ok(parsed.to_string())
+}
+
+/// A keyword of a property, or of its items.
+fn keyword<'p>(property: &'p Value, name: &str) -> Option<&'p str> {
+    property.get(name).or_else(|| property.get("items")?.get(name)).and_then(Value::as_str)
+}
+
+pub(super) fn encoding(property: Option<&Value>) -> Encoding {
+    match property.and_then(|p| keyword(p, "contentEncoding")) {
+        None => Encoding::Unsaid,
+        Some(name) if name.eq_ignore_ascii_case("base64") => Encoding::Base64,
+        Some(_) => Encoding::Plain,
+    }
+}
+
+/// The kind of an attribute that the destination's schema does not know: what the SCHEMA tells.
+fn unknown_kind(property: &Value) -> ValueKind {
+    let is = |kind: &str| {
+        let types = property.get("items").unwrap_or(property).get("type");
+        types.is_some_and(|t| t == kind || t.as_array().is_some_and(|all| all.iter().any(|t| t == kind)))
+    };
+    if keyword(property, "format") == Some("date-time") {
+        ValueKind::GeneralizedTime
+    } else if is("boolean") {
+        ValueKind::Boolean
+    } else if is("integer") {
+        ValueKind::Integer
+    } else {
+        ValueKind::PossiblyEmptyText
+    }
+}
+
+pub(super) fn is_password(description: &str) -> bool {
+    ["userPassword", "unicodePwd"].iter().any(|p| description.eq_ignore_ascii_case(p))
+}
+
+/// Properties that are attributes of the destination. What the server keeps itself is left out.
+pub(super) fn pass_through(
+    properties: &Map<String, Value>,
+    stream: &str,
+    rule: &Rule,
+    config: &TargetConfig,
+    schema: &Schema,
+    takes_unknown: bool,
+    warnings: &mut Vec<String>,
+) -> Vec<Column> {
+    let mut columns = Vec::new();
+    let mut unknown = Vec::new();
+    let taken = rule.taken_properties();
+    for (property, property_schema) in properties {
+        if property.eq_ignore_ascii_case("dn")
+            || property.starts_with("_sdc_")
+            || taken.contains(property.as_str())
+        {
+            continue;
+        }
+        let is_kept_uuid = config.preserve_uuid && property.eq_ignore_ascii_case(ENTRY_UUID);
+        let target = match schema.attribute_type(property) {
+            // Active Directory calls objectClass one that it keeps itself, and wants it in every entry that is added.
+            Some(attribute)
+                if attribute.no_user_modification
+                    && !is_kept_uuid
+                    && !schema.same_description(property, "objectClass") =>
+            {
+                continue;
+            }
+            Some(_) => target(schema, property),
+            None if takes_unknown && is_attribute_description(property) => Target {
+                description: property.clone(),
+                kind: unknown_kind(property_schema),
+                policy: Policy::default(),
+            },
+            // With templates, properties that are no attributes may be their material.
+            None if rule.dn_template.is_some() || !rule.values.is_empty() => continue,
+            None => {
+                unknown.push(property.as_str());
+                continue;
+            }
+        };
+        columns.push(Column {
+            property: property.clone(),
+            encoding: encoding(Some(property_schema)),
+            attributes: vec![target],
+        });
+    }
+    warnings.extend(unknown_attributes(stream, &unknown, "left out"));
+    columns
+}
+
+/// What the rule itself names, and the destination does not know. The server has the last word.
+pub(super) fn unknown_to_schema(
+    stream: &str,
+    rule: &Rule,
+    schema: &Schema,
+    takes_unknown: bool,
+) -> Vec<String> {
+    if takes_unknown {
+        return Vec::new();
+    }
+    let mapped = rule.attribute_mapping.iter().flatten().flat_map(|(_, names)| names);
+    let named = mapped.chain(rule.values.iter().map(|(n, _)| n)).chain(rule.defaults.iter().map(|(n, _)| n));
+    let mut unknown: Vec<&str> =
+        named.map(String::as_str).filter(|n| schema.attribute_type(base_type(n)).is_none()).collect();
+    unknown.sort_unstable();
+    unknown.dedup();
+    unknown_attributes(stream, &unknown, "its rule has records write them, and the server may refuse that")
+        .into_iter()
+        .collect()
+}
+
+/// The elements of a property: a scalar is one, a list its elements, null none.
+fn texts(value: &Value) -> Option<Vec<&Value>> {
+    match value {
+        Value::Null => Some(vec![value]),
+        Value::Array(elements) => {
+            let scalar = |v: &&Value| !v.is_array() && !v.is_object();
+            elements.iter().all(|v| scalar(&v)).then(|| elements.iter().filter(|v| !v.is_null()).collect())
+        }
+        Value::Object(_) => None,
+        scalar => Some(vec![scalar]),
+    }
+}
+
+/// A property's values as text, for templates.
+pub(super) fn display_texts(value: &Value) -> Option<Vec<String>> {
+    let text = |v: &Value| match v {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(n) => Some(n.to_string()),
+        Value::Bool(b) => Some(b.to_string()),
+        _ => None,
+    };
+    let values: Vec<String> = match value {
+        Value::Array(elements) => elements.iter().filter_map(text).collect(),
+        scalar => text(scalar).into_iter().collect(),
+    };
+    (!values.is_empty()).then_some(values)
+}
+
+pub(super) fn rewritten(dn: &str, rewrites: &[SuffixRewrite], schema: &Schema) -> Option<String> {
+    rewrites.iter().find_map(|r| r.apply(dn, schema))
+}
+
+/// A DN-valued attribute's value, moved; a NameAndOptionalUID keeps its `#'0101'B` (RFC 4517 section 3.3.21).
+fn rewritten_value(value: Vec<u8>, kind: ValueKind, rewrites: &[SuffixRewrite], schema: &Schema) -> Vec<u8> {
+    if rewrites.is_empty() {
+        return value;
+    }
+    let Ok(text) = std::str::from_utf8(&value) else { return value };
+    if let Some(moved) = rewritten(text, rewrites, schema) {
+        return moved.into_bytes();
+    }
+    match text.rsplit_once('#').filter(|(_, uid)| kind == ValueKind::NameAndOptionalUid && uid.ends_with('B'))
+    {
+        Some((name, uid)) => match rewritten(name, rewrites, schema) {
+            Some(moved) => format!("{moved}#{uid}").into_bytes(),
+            None => value,
+        },
+        None => value,
+    }
+}
+
+fn expectation(kind: ValueKind) -> &'static str {
+    match kind {
+        ValueKind::Boolean => "expected true or false",
+        ValueKind::Integer => "expected a whole number",
+        ValueKind::GeneralizedTime | ValueKind::UtcTime | ValueKind::FileTime => {
+            "expected a time (RFC 3339, for example 2026-01-31T08:00:00Z)"
+        }
+        ValueKind::Uuid | ValueKind::Guid => "expected a UUID",
+        ValueKind::Sid => "expected a security identifier (S-1-…)",
+        ValueKind::Binary => "expected base64",
+        ValueKind::DistinguishedName
+        | ValueKind::NameAndOptionalUid
+        | ValueKind::PossiblyEmptyText
+        | ValueKind::Text => "expected a text",
+    }
+}

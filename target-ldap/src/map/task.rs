@@ -1,0 +1,126 @@
+//! What a record asks for, and why it may ask for nothing.
+
+use std::sync::Arc;
+
+use singer_common::dn::DnKey;
+
+use crate::plan::{Wanted, WantedEntry};
+use crate::rule::{EmptyGroup, Operations};
+use crate::template::RenderError;
+
+/// What a record asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// The entry is to be there, like this.
+    Upsert {
+        /// The entry.
+        wanted: WantedEntry,
+        /// The filter that finds it (RFC 4515), whatever it is called; `None`: it is found by its name.
+        filter: Option<String>,
+        /// How it is found and changed.
+        manner: Arc<Manner>,
+    },
+    /// The entry is not to be there.
+    Delete {
+        /// Its name, where the record says it.
+        dn: Option<String>,
+        /// As for an upsert.
+        filter: Option<String>,
+        /// What is done about it.
+        removal: Arc<Removal>,
+        /// How it is found, and whether anything may be done.
+        manner: Arc<Manner>,
+    },
+    /// Nothing.
+    Nothing,
+}
+
+impl Task {
+    /// The name of the entry it is about, where the record says it.
+    pub fn dn(&self) -> Option<&str> {
+        match self {
+            Task::Upsert { wanted, .. } => Some(&wanted.dn),
+            Task::Delete { dn, .. } => dn.as_deref(),
+            Task::Nothing => None,
+        }
+    }
+
+    /// The filter that finds the entry, where that is not its name's business.
+    pub fn filter(&self) -> Option<&str> {
+        match self {
+            Task::Upsert { filter, .. } | Task::Delete { filter, .. } => filter.as_deref(),
+            Task::Nothing => None,
+        }
+    }
+}
+
+/// How the entries of a rule are found and changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// What may be done.
+    pub operations: Operations,
+    /// Whether the values of its old name leave an entry that is renamed.
+    pub delete_old_rdn: bool,
+    /// What happens to a group that would lose its last member.
+    pub empty_group: EmptyGroup,
+    /// Where entries are looked for that are found by a filter; `None`: where the directory has its data.
+    pub base: Option<String>,
+    /// The attributes whose values in that filter are the record's: an entry without any of them is nobody's yet.
+    pub claims: Vec<String>,
+}
+
+/// What a deletion does to an entry, if it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removal {
+    /// It goes.
+    Delete,
+    /// It goes, and all that lies below it.
+    Tree,
+    /// It goes below this one.
+    MoveTo(String),
+    /// It gets these values.
+    Set(Vec<Wanted>),
+    /// Nothing.
+    Nothing,
+}
+
+/// Where a stream's entries are, and what happens to those that are gone.
+#[derive(Debug, Clone)]
+pub struct Extent {
+    /// Below this entry.
+    pub base: String,
+    /// Those that this filter fits (RFC 4515).
+    pub filter: String,
+    /// But not what lies in the scope of a rule further down: an entry is of the stream that is nearest.
+    pub others: Vec<DnKey>,
+    /// What a deletion does.
+    pub removal: Arc<Removal>,
+    /// Whether anything may be done.
+    pub manner: Arc<Manner>,
+}
+
+/// Why a record makes no entry. Never shows a value.
+#[derive(Debug, thiserror::Error)]
+pub enum MapError {
+    /// A value cannot be brought into the attribute's syntax.
+    #[error("property `{property}` cannot become a value of `{attribute}`: {reason}")]
+    Value {
+        /// The record's property.
+        property: String,
+        /// The attribute.
+        attribute: String,
+        /// What would be right.
+        reason: String,
+    },
+    /// A template cannot be filled in.
+    #[error("{part}: {error}")]
+    Template {
+        /// Which template.
+        part: String,
+        /// Why.
+        error: RenderError,
+    },
+    /// No name can be made.
+    #[error("{0}")]
+    Name(String),
+}

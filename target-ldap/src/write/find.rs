@@ -1,0 +1,127 @@
+//! Where an entry is that is not found by its name (`match`).
+
+use singer_common::directory::{DirectoryError, Paging, Scope, SearchRequest};
+use singer_common::dn::DnKey;
+use singer_common::entry::Entry;
+
+use super::{Applier, Circumstances};
+use crate::map::Manner;
+
+/// How many of several entries are named.
+pub(super) const SHOWN: usize = 5;
+
+/// Where an entry is.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// Nowhere, and its name is free.
+    Nowhere,
+    /// Under the name it is to have.
+    Named(Entry),
+    /// Under another name, and nothing else is done to it.
+    Elsewhere(Entry),
+    /// Under another name, and something else may be done to it at the same time.
+    NotClaimed(String),
+    /// Nowhere, and its name is another entry's.
+    Taken,
+    /// In several places; not all of them are named.
+    Several(Vec<String>),
+}
+
+impl Applier {
+    /// Looks for the entry that a filter fits. `dn` is the name that it is to have.
+    pub(super) async fn locate(
+        &self,
+        dn: Option<&str>,
+        filter: &str,
+        manner: &Manner,
+        now: &Circumstances,
+        names: &[String],
+    ) -> Result<Place, DirectoryError> {
+        let schema = self.directory.schema();
+        let key = |dn: &str| DnKey::parse(dn, schema).unwrap_or_default();
+        let is_at = |entry: &Entry, name: Option<&str>| name.is_some_and(|n| key(n) == key(&entry.dn));
+        if let Some(found) = &now.found
+            && let [entry] = self.matching(found, Scope::Base, filter, names).await?.as_mut_slice()
+        {
+            let entry = std::mem::take(entry);
+            return Ok(if is_at(&entry, dn) { Place::Named(entry) } else { Place::Elsewhere(entry) });
+        }
+        let base = self.search_base(dn, manner);
+        let mut found = self.matching(&base, Scope::Sub, filter, names).await?;
+        let Some(entry) = found.pop() else {
+            let Some(dn) = dn else { return Ok(Place::Nowhere) };
+            return self.at_its_name(dn, manner, names).await;
+        };
+        if !found.is_empty() {
+            found.push(entry);
+            return Ok(Place::Several(found.into_iter().map(|e| e.dn).collect()));
+        }
+        Ok(if is_at(&entry, dn) {
+            Place::Named(entry)
+        } else if is_at(&entry, now.found.as_deref()) {
+            Place::Elsewhere(entry)
+        } else {
+            Place::NotClaimed(entry.dn)
+        })
+    }
+
+    /// An entry that has the name and that the filter does not fit: nobody's so far, and so the record's, or somebody
+    /// else's.
+    async fn at_its_name(
+        &self,
+        dn: &str,
+        manner: &Manner,
+        names: &[String],
+    ) -> Result<Place, DirectoryError> {
+        let schema = self.directory.schema();
+        let mut names: Vec<&str> = names.iter().map(String::as_str).filter(|n| *n != "1.1").collect();
+        names.extend(manner.claims.iter().map(String::as_str));
+        let Some(entry) = self.directory.read(dn, &names).await? else { return Ok(Place::Nowhere) };
+        let is_claimed = manner.claims.iter().any(|name| !schema.values_of(&entry, name).is_empty());
+        Ok(if is_claimed { Place::Taken } else { Place::Named(entry) })
+    }
+
+    /// Where to look: the rule's scope, else the part of the directory that the entry is to be in.
+    pub(crate) fn search_base(&self, dn: Option<&str>, manner: &Manner) -> String {
+        if let Some(base) = &manner.base {
+            return base.clone();
+        }
+        let schema = self.directory.schema();
+        let root_dse = self.directory.root_dse();
+        let key = |dn: &str| DnKey::parse(dn, schema).unwrap_or_default();
+        let above = |context: &&String| dn.is_some_and(|dn| key(dn).is_within(&key(context)));
+        let contexts = root_dse.naming_contexts.iter().filter(above);
+        let nearest = contexts.max_by_key(|context| key(context).depth()).map(String::as_str);
+        nearest.or(root_dse.default_base()).unwrap_or_default().to_owned()
+    }
+
+    /// The entries that a filter fits; no more than can be named. Unpaged: OpenLDAP keeps one paging state per connection.
+    async fn matching(
+        &self,
+        base: &str,
+        scope: Scope,
+        filter: &str,
+        names: &[String],
+    ) -> Result<Vec<Entry>, DirectoryError> {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let request =
+            SearchRequest { paging: Paging::Off, ..SearchRequest::new(base, scope, filter, &names) };
+        let mut found = Vec::new();
+        let mut search = match self.directory.search(request).await {
+            Err(e) if e.is_no_such_object() => return Ok(found),
+            search => search?,
+        };
+        loop {
+            match search.next_entry().await {
+                Ok(Some(entry)) => found.push(entry),
+                Ok(None) => return Ok(found),
+                Err(e) if e.is_no_such_object() => return Ok(found),
+                Err(e) => return Err(e),
+            }
+            if found.len() > SHOWN {
+                search.abandon().await?;
+                return Ok(found);
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Groups that would be left without a member, though their class demands one (`empty_group`; RFC 4519 section 3.5). Pure.
+
+use singer_common::entry::Entry;
+use singer_common::schema::Schema;
+use singer_common::schema::syntax::ValueKind;
+
+use crate::plan::{Policy, Wanted, WantedEntry};
+use crate::rule::EmptyGroup;
+
+/// What becomes of an entry.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Emptied {
+    /// No group of it would be empty.
+    Nothing,
+    /// This is wanted in its place.
+    Becomes(WantedEntry),
+    /// It goes.
+    Goes,
+    /// It cannot be.
+    Refused(String),
+}
+
+/// The attributes that the classes of an entry demand, as it will be.
+pub(super) fn demanded<'s>(
+    wanted: &WantedEntry,
+    current: Option<&Entry>,
+    schema: &'s Schema,
+) -> Vec<&'s str> {
+    let of = wanted.attributes.iter().find(|a| schema.same_description(&a.description, "objectClass"));
+    let there = current.map(|e| schema.values_of(e, "objectClass")).unwrap_or_default();
+    let values = of.map(|a| a.values.as_slice()).unwrap_or_default().iter().chain(there);
+    let classes: Vec<&str> = values.filter_map(|v| std::str::from_utf8(v).ok()).collect();
+    schema.must_may(classes.iter().copied()).0
+}
+
+/// Looks for names of other entries (`member`, `uniqueMember`, …) that the entry has to have and would not.
+pub(super) fn empty_groups(
+    wanted: &WantedEntry,
+    current: Option<&Entry>,
+    policy: &EmptyGroup,
+    schema: &Schema,
+) -> Emptied {
+    let is_emptied = |a: &&Wanted| {
+        a.values.is_empty() && a.policy == Policy::Force && ValueKind::of(schema, &a.description).is_name()
+    };
+    if !wanted.attributes.iter().any(|a| is_emptied(&a)) {
+        return Emptied::Nothing;
+    }
+    let demanded = demanded(wanted, current, schema);
+    let mut becomes = wanted.clone();
+    let mut emptied = false;
+    for attribute in becomes.attributes.iter_mut().filter(|a| is_emptied(&&**a)) {
+        if !demanded.iter().any(|name| schema.same_description(name, &attribute.description)) {
+            continue;
+        }
+        emptied = true;
+        let name = &attribute.description;
+        let there = current.map(|e| schema.values_of(e, name)).unwrap_or_default();
+        match policy {
+            EmptyGroup::Delete => return Emptied::Goes,
+            EmptyGroup::Placeholder(dn) => attribute.values = vec![dn.clone().into_bytes()],
+            EmptyGroup::KeepLast if !there.is_empty() => {
+                attribute.values = there.last().cloned().into_iter().collect();
+            }
+            EmptyGroup::KeepLast => {
+                return Emptied::Refused(format!(
+                    "`{}` would begin without a `{name}`, which its class demands, and empty_group: keep_last has none to keep",
+                    wanted.dn
+                ));
+            }
+            EmptyGroup::Fail => {
+                return Emptied::Refused(format!(
+                    "`{}` would be without a `{name}`, which its class demands: empty_group says what is to become of it (keep_last, delete, or the DN of a placeholder)",
+                    wanted.dn
+                ));
+            }
+        }
+    }
+    if emptied { Emptied::Becomes(becomes) } else { Emptied::Nothing }
+}
+
+#[cfg(test)]
+mod tests {
+    use singer_common::entry::Attribute;
+
+    use super::*;
+    use crate::login::Login;
+
+    fn group(members: &[&str]) -> WantedEntry {
+        let octets = |values: &[&str]| values.iter().map(|v| v.as_bytes().to_vec()).collect();
+        let of = |name: &str, values: &[&str]| Wanted {
+            description: name.into(),
+            values: octets(values),
+            policy: Policy::Force,
+        };
+        WantedEntry {
+            dn: "cn=g,dc=x".into(),
+            attributes: vec![of("objectClass", &["groupOfNames"]), of("member", members)],
+            login: Login::default(),
+        }
+    }
+
+    fn there(members: &[&str]) -> Entry {
+        let values = members.iter().map(|v| v.as_bytes().to_vec()).collect();
+        Entry { dn: "cn=g,dc=x".into(), attributes: vec![Attribute::new("member", values)] }
+    }
+
+    #[test]
+    fn each_way_to_treat_a_group_without_members() {
+        let schema = Schema::standard();
+        let ask = |wanted: &[&str], current: Option<&Entry>, policy: &EmptyGroup| {
+            empty_groups(&group(wanted), current, policy, schema)
+        };
+        let two = there(&["cn=a", "cn=b"]);
+        assert_eq!(ask(&["cn=a"], Some(&two), &EmptyGroup::Fail), Emptied::Nothing);
+        assert!(matches!(ask(&[], Some(&two), &EmptyGroup::Fail), Emptied::Refused(_)));
+        assert_eq!(ask(&[], Some(&two), &EmptyGroup::KeepLast), Emptied::Becomes(group(&["cn=b"])));
+        assert!(matches!(ask(&[], None, &EmptyGroup::KeepLast), Emptied::Refused(_)));
+        let nobody = EmptyGroup::Placeholder("cn=nobody".into());
+        assert_eq!(ask(&[], None, &nobody), Emptied::Becomes(group(&["cn=nobody"])));
+        assert_eq!(ask(&[], Some(&two), &EmptyGroup::Delete), Emptied::Goes);
+        let mut device = group(&[]);
+        device.attributes[0].values = vec![b"device".to_vec()];
+        device.attributes[1].description = "seeAlso".into();
+        assert_eq!(
+            empty_groups(&device, None, &EmptyGroup::Fail, schema),
+            Emptied::Nothing,
+            "no class demands it"
+        );
+    }
+}

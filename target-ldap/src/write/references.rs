@@ -1,0 +1,195 @@
+//! Values that name other entries (`member`, `manager`, …): those of entries that are still to come wait for them.
+//!
+//! Some servers refuse a value that names no entry (Active Directory), others take it, and it names somebody else later. So
+//! it is written once the entry is there; and if it never comes, it is tried at the end, and said.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use singer_common::directory::DirectoryError;
+use singer_common::dn::DnKey;
+use singer_common::entry::Entry;
+use singer_common::schema::syntax::ValueKind;
+use tokio::task::JoinSet;
+
+use super::Applier;
+use super::groups::demanded;
+use crate::plan::{Policy, WantedEntry};
+
+/// A value that waits for the entry it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The attribute.
+    pub description: String,
+    /// The value.
+    pub value: Vec<u8>,
+    /// The entry it names.
+    pub key: DnKey,
+}
+
+/// Entries looked for at the same time, for one record.
+const LOOKUPS: usize = 32;
+/// How many entries are remembered to be there: 16 bytes each.
+const REMEMBERED: usize = 200_000;
+
+/// Entries that are known to be there.
+#[derive(Debug, Default)]
+pub(super) struct Present(Mutex<HashSet<u64>>);
+
+impl Present {
+    fn set(&self) -> MutexGuard<'_, HashSet<u64>> {
+        // A panic elsewhere leaves the set whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_there(&self, key: &DnKey) {
+        let mut set = self.set();
+        if set.len() >= REMEMBERED {
+            set.clear();
+        }
+        set.insert(hash(key));
+    }
+
+    /// With an entry may go what lies below it, whose names are not kept.
+    pub(super) fn is_gone(&self, _: &DnKey) {
+        self.set().clear();
+    }
+
+    pub(super) fn knows(&self, key: &DnKey) -> bool {
+        self.set().contains(&hash(key))
+    }
+}
+
+fn hash(key: &DnKey) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Applier {
+    /// Takes values out of what is wanted that would be new and name entries that are not there.
+    pub(super) async fn hold_back(
+        &self,
+        wanted: &mut Cow<'_, WantedEntry>,
+        current: Option<&Entry>,
+    ) -> Result<Vec<Held>, DirectoryError> {
+        let schema = self.directory.schema();
+        let mut new = Vec::new();
+        for attribute in &wanted.attributes {
+            if attribute.values.is_empty() || !ValueKind::of(schema, &attribute.description).is_name() {
+                continue;
+            }
+            let there = current.map(|e| schema.values_of(e, &attribute.description)).unwrap_or_default();
+            match attribute.policy {
+                Policy::Keep if !there.is_empty() => continue,
+                Policy::CreateOnly if current.is_some() => continue,
+                _ => {}
+            }
+            let rule = schema.equality(&attribute.description);
+            let there: HashSet<Vec<u8>> =
+                there.iter().map(|v| rule.normalize(v, schema).into_owned()).collect();
+            let description = &attribute.description;
+            new.extend(
+                attribute
+                    .values
+                    .iter()
+                    .filter(|v| !there.contains(rule.normalize(v, schema).as_ref()))
+                    .filter_map(|value| {
+                        let key = self.named(value)?;
+                        Some(Held { description: description.clone(), value: value.clone(), key })
+                    }),
+            );
+        }
+        let missing = self.missing(new).await?;
+        if !missing.is_empty() {
+            let wanted = wanted.to_mut();
+            for attribute in &mut wanted.attributes {
+                let held: HashSet<&Vec<u8>> = missing
+                    .iter()
+                    .filter(|h| h.description == attribute.description)
+                    .map(|h| &h.value)
+                    .collect();
+                if held.is_empty() {
+                    continue;
+                }
+                attribute.values.retain(|v| !held.contains(v));
+            }
+        }
+        Ok(missing)
+    }
+
+    /// The entry a value names, where that can be one of this directory.
+    fn named(&self, value: &[u8]) -> Option<DnKey> {
+        let text = std::str::from_utf8(value).ok()?;
+        let schema = self.directory.schema();
+        // NameAndOptionalUID (RFC 4517 section 3.3.21).
+        let name = match text.rsplit_once('#') {
+            Some((name, uid)) if uid.starts_with('\'') && uid.ends_with("'B") => name,
+            _ => text,
+        };
+        let key = DnKey::parse(name, schema).ok().filter(|key| !key.is_root())?;
+        let contexts = &self.directory.root_dse().naming_contexts;
+        let is_ours = contexts.is_empty()
+            || contexts.iter().any(|c| DnKey::parse(c, schema).is_ok_and(|c| key.is_within(&c)));
+        is_ours.then_some(key)
+    }
+
+    /// Those whose entries are not there.
+    async fn missing(&self, values: Vec<Held>) -> Result<Vec<Held>, DirectoryError> {
+        let mut missing = Vec::new();
+        let mut lookups = JoinSet::new();
+        let mut values = values.into_iter().filter(|held| !self.present.knows(&held.key));
+        loop {
+            while lookups.len() < LOOKUPS
+                && let Some(held) = values.next()
+            {
+                let directory = self.directory.clone();
+                lookups.spawn(async move {
+                    let name = String::from_utf8_lossy(&held.value).into_owned();
+                    let name = match name.rsplit_once("#'") {
+                        Some((name, _)) => name.to_owned(),
+                        None => name,
+                    };
+                    let there = directory.read(&name, &["1.1"]).await;
+                    (held, there)
+                });
+            }
+            let Some(joined) = lookups.join_next().await else { return Ok(missing) };
+            // A task that ended without a result says nothing against the value.
+            let Ok((held, there)) = joined else { continue };
+            match there {
+                Ok(Some(_)) => self.present.is_there(&held.key),
+                Ok(None) => missing.push(held),
+                // What the server does not say cannot be waited for: an alias, a referral, a name it does not like.
+                Err(e) if e.code().is_some() => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// The entries that are missing, where without them the entry would lack an attribute that its classes demand.
+    pub(super) fn leaves_out_what_is_needed(
+        &self,
+        wanted: &WantedEntry,
+        current: Option<&Entry>,
+        held: &[Held],
+    ) -> Option<Vec<DnKey>> {
+        if held.is_empty() {
+            return None;
+        }
+        let schema = self.directory.schema();
+        let demanded = demanded(wanted, current, schema);
+        let is_left_out = |name: &str| {
+            let is_it = |description: &str| schema.same_description(name, description);
+            let Some(attribute) = wanted.attributes.iter().find(|a| is_it(&a.description)) else {
+                return false;
+            };
+            let there = current.map(|e| schema.values_of(e, name)).unwrap_or_default();
+            let stays = !there.is_empty() && attribute.policy != Policy::Force;
+            attribute.values.is_empty() && !stays && held.iter().any(|h| is_it(&h.description))
+        };
+        demanded.iter().any(|name| is_left_out(name)).then(|| held.iter().map(|h| h.key.clone()).collect())
+    }
+}

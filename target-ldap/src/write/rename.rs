@@ -1,0 +1,132 @@
+//! Giving an entry another name, or another place.
+
+use singer_common::change::Change;
+use singer_common::directory::DirectoryError;
+use singer_common::directory::ldap::result_code;
+use singer_common::dn::{Ava, Dn, DnKey, escape_value, split};
+use singer_common::entry::{Attribute, Entry};
+use singer_common::schema::Schema;
+
+use super::{Applier, Effect, Outcome};
+use crate::plan::WantedEntry;
+use crate::rejects::Answer;
+
+/// What became of a renaming.
+#[derive(Debug)]
+pub(super) enum Rename {
+    /// The entry has its name, and these attributes.
+    Done(Entry),
+    /// It has not.
+    NotDone(Effect),
+}
+
+impl Applier {
+    /// Renames an entry, and moves it with all that lies below it where its parent is another.
+    pub(super) async fn rename(
+        &self,
+        entry: &Entry,
+        dn: &str,
+        delete_old_rdn: bool,
+    ) -> Result<Rename, DirectoryError> {
+        let schema = self.directory.schema();
+        let (new_rdn, above) = first_and_rest(dn);
+        let key = |dn: &str| DnKey::parse(dn, schema).unwrap_or_default();
+        let moves = key(&entry.dn).parent() != key(dn).parent();
+        // Before, not after a refusal: slapd refuses with `other`, and does not say that the parent is missing.
+        if moves && !self.create_parents(dn).await? {
+            return Ok(Rename::NotDone(Effect::TooEarly(Answer::default())));
+        }
+        let change = Change::Rename {
+            dn: entry.dn.clone(),
+            new_rdn: new_rdn.clone(),
+            delete_old_rdn,
+            new_superior: moves.then_some(above),
+        };
+        self.inventories.forget(&key(&entry.dn), true);
+        self.inventories.forget(&key(dn), true);
+        match self.directory.apply(&change).await {
+            Ok(()) => {}
+            Err(e) if e.code() == Some(result_code::ENTRY_ALREADY_EXISTS) => {
+                return Ok(Rename::NotDone(Effect::NameTaken));
+            }
+            Err(e) => return Err(e),
+        }
+        self.present.is_gone(&key(&entry.dn));
+        Ok(Rename::Done(renamed(entry, dn, delete_old_rdn, schema)))
+    }
+
+    /// Gives an entry a name that nobody wants, so that another can have the one it has.
+    pub(super) async fn step_aside(&self, dn: &str) -> Result<Outcome, DirectoryError> {
+        let (old_rdn, above) = first_and_rest(dn);
+        let Some(ava) = Dn::parse(dn).ok().and_then(|name| name.rdn()?.avas.first().cloned()) else {
+            return Ok(Effect::NameTaken.into());
+        };
+        self.inventories.forget(&self.key(dn).unwrap_or_default(), true);
+        let mut attempt = 1;
+        loop {
+            let mut value = ava.value.clone();
+            value.extend_from_slice(format!("-moving{attempt}").as_bytes());
+            let new_rdn = format!("{}={}", ava.attribute, escape_value(&value));
+            let aside = if above.is_empty() { new_rdn.clone() } else { format!("{new_rdn},{above}") };
+            let change =
+                Change::Rename { dn: dn.to_owned(), new_rdn, delete_old_rdn: true, new_superior: None };
+            match self.directory.apply(&change).await {
+                Ok(()) => {
+                    tracing::info!("`{old_rdn},{above}` is `{aside}` until its new name is free");
+                    return Ok(Effect::SteppedAside(aside).into());
+                }
+                Err(e) if e.code() == Some(result_code::ENTRY_ALREADY_EXISTS) && attempt < 10 => attempt += 1,
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+fn first_and_rest(dn: &str) -> (String, String) {
+    let parts = split(dn).unwrap_or_default();
+    let first = parts.first().copied().unwrap_or_default().to_owned();
+    (first, parts.get(1..).unwrap_or_default().join(","))
+}
+
+/// The values that a name gives its entry.
+fn naming_values(dn: &str) -> Vec<Ava> {
+    Dn::parse(dn).ok().and_then(|name| name.rdn().map(|rdn| rdn.avas.clone())).unwrap_or_default()
+}
+
+/// An entry after a renaming (RFC 4511 section 4.9): the values of its new name are there, those of the old one gone
+/// where they are to go.
+fn renamed(entry: &Entry, dn: &str, delete_old_rdn: bool, schema: &Schema) -> Entry {
+    let new = naming_values(dn);
+    let is_in = |name: &[Ava], attribute: &str, value: &[u8]| {
+        name.iter().any(|ava| {
+            schema.same_description(&ava.attribute, attribute)
+                && schema.values_match(attribute, &ava.value, value)
+        })
+    };
+    let old = if delete_old_rdn { naming_values(&entry.dn) } else { Vec::new() };
+    let mut after = Entry { dn: dn.to_owned(), attributes: entry.attributes.clone() };
+    for attribute in &mut after.attributes {
+        let name = attribute.description.clone();
+        attribute.values.retain(|v| !is_in(&old, &name, v) || is_in(&new, &name, v));
+    }
+    for Ava { attribute, value } in new {
+        match after.attributes.iter_mut().find(|a| schema.same_description(&a.description, &attribute)) {
+            Some(there) => {
+                if !there.values.iter().any(|v| schema.values_match(&attribute, v, &value)) {
+                    there.values.push(value);
+                }
+            }
+            None => after.attributes.push(Attribute::new(attribute, vec![value])),
+        }
+    }
+    after.attributes.retain(|a| !a.values.is_empty());
+    after
+}
+
+/// What is wanted of an entry that keeps its name: not the values of the one it was to have, nor of the one it has.
+pub(super) fn without_naming_values(wanted: &mut WantedEntry, dn: &str, schema: &Schema) {
+    let names = [naming_values(&wanted.dn), naming_values(dn)].concat();
+    let is_naming =
+        |description: &str| names.iter().any(|ava| schema.same_description(&ava.attribute, description));
+    wanted.attributes.retain(|a| !is_naming(&a.description));
+}
