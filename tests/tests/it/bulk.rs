@@ -1,5 +1,5 @@
-//! The bulk reader beside what it stands in for: the ldap3 crate, and OpenLDAP's own client. And what it makes of answers
-//! that no server should give.
+//! The bulk reader beside the session (the first connection, which takes answers apart), and OpenLDAP's own client. And
+//! what it makes of answers that no server should give.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 
 use crate::support::{discover, no_panic, tap_config, with};
 
-/// What the log says when a search goes over the ldap3 crate.
-const OVER_LDAP3: &str = "no further connection to read over";
+/// What the log says when a long answer comes over the first connection.
+const OVER_FIRST: &str = "no further connection to read over";
 const PAGED: &str = "1.2.840.113556.1.4.319";
 
 /// One stream of everything.
@@ -63,7 +63,7 @@ fn value(schema: &Value, value: &Value) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn the_bulk_reader_ldap3_and_ldapsearch_show_the_same_hostile_entries() {
+fn the_bulk_reader_the_session_and_ldapsearch_show_the_same_hostile_entries() {
     let slapd = hostile::start_offline();
     let catalog = discover(&all(&slapd, &json!({})));
     let read = |more: &Value| {
@@ -74,8 +74,8 @@ fn the_bulk_reader_ldap3_and_ldapsearch_show_the_same_hostile_entries() {
             .run()
             .succeeds()
     };
-    let over_ldap3 = read(&json!({"connection_pool_size": 1})).says(OVER_LDAP3);
-    let expected = lines(&over_ldap3);
+    let over_first = read(&json!({"connection_pool_size": 1})).says(OVER_FIRST);
+    let expected = lines(&over_first);
     let tls = json!({"tls_ca_file": slapd.certificates().ca.to_str().unwrap()});
     for settings in [
         json!({}),
@@ -87,16 +87,16 @@ fn the_bulk_reader_ldap3_and_ldapsearch_show_the_same_hostile_entries() {
         json!({"server_url": slapd.ldapi_uri()}),
     ] {
         let output = read(&settings);
-        assert!(!output.stderr.contains(OVER_LDAP3), "{settings}: {}", output.stderr);
+        assert!(!output.stderr.contains(OVER_FIRST), "{settings}: {}", output.stderr);
         let lines = lines(&output);
         let first = lines.iter().zip(&expected).find(|(is, should)| is != should);
         assert!(first.is_none() && lines.len() == expected.len(), "{settings}: {first:?}");
         no_panic(&output);
     }
 
-    let properties = &over_ldap3.of_type("SCHEMA")[0]["schema"]["properties"];
+    let properties = &over_first.of_type("SCHEMA")[0]["schema"]["properties"];
     let shown = ldapsearch(&slapd);
-    let read = over_ldap3.records(Some("all"));
+    let read = over_first.records(Some("all"));
     assert_eq!(read.len(), shown.len());
     let mut compared = 0;
     for (record, shown) in read.iter().zip(&shown) {
@@ -227,7 +227,7 @@ fn answers_that_no_server_should_give_end_the_run_and_delete_nothing() {
         no_panic(&output);
         assert!(output.of_type("ACTIVATE_VERSION").is_empty(), "{name}");
         assert_eq!(output.records(None).len(), 2, "{name}: what came before it is printed");
-        assert!(!output.stderr.contains(OVER_LDAP3), "{name}: {}", output.stderr);
+        assert!(!output.stderr.contains(OVER_FIRST), "{name}: {}", output.stderr);
     }
 }
 
@@ -298,8 +298,8 @@ fn a_connection_that_was_closed_while_nobody_used_it_is_opened_anew() {
     let output = Run::tap(&with(&config(&server), &streams)).run().succeeds();
     assert_eq!(output.of_type("ACTIVATE_VERSION").len(), 2);
     assert_eq!((output.records(Some("one")).len(), output.records(Some("two")).len()), (1, 1));
-    assert!(!output.stderr.contains(OVER_LDAP3), "{}", output.stderr);
-    // The first one is ldap3's.
+    assert!(!output.stderr.contains(OVER_FIRST), "{}", output.stderr);
+    // The first connection, and two others.
     let binds = server.requests().iter().filter(|r| r.operation == Operation::Bind).count();
     assert_eq!(binds, 3);
 }
@@ -328,6 +328,6 @@ impl Role for Two {
 fn another_server_behind_the_same_address_is_not_read() {
     let contact = object(&format!("CN=c,{SUFFIX}"), "contact", 9, &[("cn", vec![b"c".to_vec()])]);
     let server = Fake::start(Two { inner: ActiveDirectory::new(vec![contact]), asked: AtomicUsize::new(0) });
-    let output = Run::tap(&config(&server)).run().succeeds().says(OVER_LDAP3).says("another server");
+    let output = Run::tap(&config(&server)).run().succeeds().says(OVER_FIRST).says("another server");
     assert_eq!(output.records(None).len(), 2);
 }
