@@ -62,6 +62,7 @@ def rows(clients, peer, faster=False):
     return [
         {
             "client": c.name,
+            "rounds": len(c.samples),
             "wall": c.spread("wall"),
             "cpu": c.spread("cpu"),
             "server_cpu": c.spread("server_cpu"),
@@ -82,5 +83,5 @@ def goal(what, limit, value, digits=2):
 
 
 def result(title, how, table, goals, faster=False, notes=()):
-    """What a measure gives. Its name, its date and the number of rounds are added by who called it."""
+    """What a measure gives; its date is added by who called it."""
     return {"title": title, "how": how, "rows": table, "goals": goals, "faster": faster, "notes": list(notes)}

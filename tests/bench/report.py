@@ -47,8 +47,9 @@ def table(result):
     head = HEAD.format("times as fast" if result["faster"] else "wall ratio")
     if result["rows"] and "instructions" in result["rows"][0]:
         head = "| client | instructions |"
-    rounds = f" {result['rounds']} rounds, {result['date']}." if result["rows"] else ""
-    lines = [f"### {result['title']}", "", f"{result['how']}{rounds}", ""]
+    rounds = max((entry.get("rounds", 1) for entry in result["rows"]), default=0)
+    when = f" {rounds} rounds, {result['date']}." if rounds > 1 else f" {result['date']}." if rounds else ""
+    lines = [f"### {result['title']}", "", f"{result['how']}{when}", ""]
     if result["rows"]:
         lines += [head, rule(head), *map(row, result["rows"]), ""]
     for note in result["notes"]:
