@@ -52,6 +52,10 @@ struct Entries {
     above: HashSet<u64>,
     /// The entries by what `match` finds them by.
     matched: HashMap<u64, Found>,
+    /// What this run had to do with since: names, and values that `match` asked for.
+    touched: HashSet<u64>,
+    /// Whether what is not here is not there.
+    is_whole: bool,
 }
 
 /// What a value finds.
@@ -179,6 +183,33 @@ impl Inventory {
         Some(hash(schema.equality(claim).normalize(value, schema).as_ref()))
     }
 
+    /// Whether no entry has the name, and none is found by the filter.
+    pub fn is_absent(&self, key: &DnKey, filter: Option<&str>, schema: &Schema) -> bool {
+        let value = filter.map(|filter| self.asserted(filter, schema));
+        let entries = self.entries();
+        let is_new = |number: u64| !entries.touched.contains(&number);
+        let key = hash(key);
+        let is_found = match value {
+            None => false,
+            Some(None) => true,
+            Some(Some(value)) => entries.matched.contains_key(&value) || !is_new(value),
+        };
+        entries.is_whole && !is_found && is_new(key) && !entries.by_key.contains_key(&key)
+    }
+
+    /// What a record is about is no longer as it was read.
+    pub fn touch(&self, key: &DnKey, filter: Option<&str>, schema: &Schema) {
+        let value = filter.and_then(|filter| self.asserted(filter, schema));
+        self.forget(key, false);
+        let mut entries = self.entries();
+        entries.touched.extend([hash(key)].into_iter().chain(value));
+    }
+
+    /// All there was has been taken in.
+    pub fn complete(&self) {
+        self.entries().is_whole = true;
+    }
+
     /// An entry is written to, or goes: it is not known any more, nor is what lies below it.
     pub fn forget(&self, key: &DnKey, with_subtree: bool) {
         let mut entries = self.entries();
@@ -257,6 +288,13 @@ impl Inventories {
     /// Another one, which is told of writes from now on.
     pub fn add(&self, inventory: Arc<Inventory>) {
         self.all().push(inventory);
+    }
+
+    /// Something is about to be done to an entry, which a filter may have found.
+    pub fn touch(&self, key: &DnKey, filter: Option<&str>, schema: &Schema) {
+        for inventory in self.all().iter() {
+            inventory.touch(key, filter, schema);
+        }
     }
 
     /// Something is written to an entry, or was tried to be.

@@ -19,9 +19,9 @@ use crate::destination::{ABOUT, Destination};
 use crate::differences::UnknownClasses;
 use crate::map::{Manner, Task};
 use crate::order::{Claim, Order};
-use crate::rejects::{Answer, Origin, RejectFile};
+use crate::rejects::{Answer, Origin, RejectFile, is_records_fault};
 use crate::versions::Versions;
-use crate::write::{Applier, Circumstances, Effect, Outcome};
+use crate::write::{Applier, Circumstances, Effect, Held, Outcome};
 
 mod batch;
 mod counts;
@@ -84,6 +84,8 @@ struct Work {
     is_last_try: bool,
     /// Where a batch has the record.
     in_file: Option<InFile>,
+    /// The values of the rest that is under way.
+    tried: Vec<Held>,
 }
 
 impl Work {
@@ -105,6 +107,7 @@ impl Work {
             was_unchanged: false,
             is_last_try: false,
             in_file: None,
+            tried: Vec::new(),
         }
     }
 
@@ -156,6 +159,8 @@ pub struct Load<'a, W: Write> {
     references: References,
     /// Those that stepped aside in vain.
     aside: Vec<Work>,
+    /// When the input last had something.
+    last_line: Instant,
     failure: Option<(u64, LoadError)>,
     printed: Instant,
     /// Under `on_error: skip`.
@@ -204,6 +209,7 @@ impl<'a, W: Write> Load<'a, W> {
             is_last_try: false,
             references: References::default(),
             aside: Vec::new(),
+            last_line: Instant::now(),
             failure: None,
             printed: Instant::now(),
             rejects,
@@ -279,10 +285,14 @@ impl<'a, W: Write> Load<'a, W> {
             let more = open && !holds_back && self.wants_more(idle);
             tokio::select! {
                 record = batch::next(self.batch.as_mut()), if more && self.batch.is_some() => {
+                    self.last_line = Instant::now();
                     self.take_from_batch(record);
                 }
                 line = lines.recv(), if more && self.batch.is_none() => match line {
-                    Some(Ok((number, line))) => self.take(number, &line),
+                    Some(Ok((number, line))) => {
+                        self.last_line = Instant::now();
+                        self.take(number, &line);
+                    }
                     Some(Err(e)) => self.fail(u64::MAX, LoadError::Input(e)),
                     None => open = false,
                 },
@@ -340,7 +350,7 @@ impl<'a, W: Write> Load<'a, W> {
         while self.running.len() < self.config.max_in_flight {
             let Some((_, mut work)) = self.order.next_ready() else { return };
             let rest = if work.is_rest {
-                let Some(task) = self.rest_of(&work) else {
+                let Some(task) = self.rest_of(&mut work) else {
                     self.order.ended(work.number);
                     self.ack.done(work.number);
                     continue;
@@ -356,7 +366,7 @@ impl<'a, W: Write> Load<'a, W> {
             let about = (work.number, work.line, work.stream.clone());
             let handle = self.running.spawn(async move {
                 let task = rest.as_ref().unwrap_or(&work.task);
-                let result = ABOUT.scope(work.label(), applier.apply(task, &work.now)).await;
+                let result = ABOUT.scope(work.label(), applier.apply(task, &work.key, &work.now)).await;
                 (work, result)
             });
             self.running_works.insert(handle.id(), about);
@@ -383,6 +393,12 @@ impl<'a, W: Write> Load<'a, W> {
     fn finished(&mut self, (mut work, result): Finished) {
         let Outcome { effect, held } = match result {
             Ok(outcome) => outcome,
+            // It named what is not there (yet): no other fault of the record's is left to find.
+            Err(error)
+                if work.is_rest && work.is_last_try && !self.is_last_try && is_records_fault(&error) =>
+            {
+                return self.hold_refused(work);
+            }
             Err(error) => {
                 return self.not_done(&work, |line, stream| LoadError::Write { line, stream, error });
             }

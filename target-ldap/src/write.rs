@@ -125,8 +125,13 @@ impl Applier {
         Self { assert_unchanged, ..self }
     }
 
-    /// Carries one task out.
-    pub async fn apply(&self, task: &Task, now: &Circumstances) -> Result<Outcome, DirectoryError> {
+    /// Carries one task out. `key` is its entry's, where the record says its name.
+    pub async fn apply(
+        &self,
+        task: &Task,
+        key: &DnKey,
+        now: &Circumstances,
+    ) -> Result<Outcome, DirectoryError> {
         match task {
             Task::Nothing => Ok(Effect::Ignored.into()),
             Task::Delete { dn, filter, removal, manner } => {
@@ -155,24 +160,25 @@ impl Applier {
                 Ok(effect.into())
             }
             Task::Upsert { wanted, filter, manner } => {
-                let key = self.key(&wanted.dn).unwrap_or_default();
                 let filter = filter.as_deref();
                 if let Some(inventory) = &now.inventory
                     && wanted.login.is_for_new_entries_only()
-                    && inventory.is_unchanged(wanted, &key, filter, self.directory.schema())
+                    && inventory.is_unchanged(wanted, key, filter, self.directory.schema())
                 {
-                    self.present.is_there(&key);
+                    self.present.is_there(key);
                     return Ok(Effect::Unchanged.into());
                 }
+                let schema = self.directory.schema();
+                let is_absent = now.inventory.as_ref().is_some_and(|i| i.is_absent(key, filter, schema));
                 // Before it is: what a change whose answer is lost did is not known.
-                self.inventories.forget(&key, false);
-                let outcome =
-                    self.upsert(wanted, filter, manner, now).await.map_err(|e| wanted.login.scrub(e))?;
+                self.inventories.touch(key, filter, schema);
+                let outcome = self.upsert(wanted, filter, manner, now, is_absent).await;
+                let outcome = outcome.map_err(|e| wanted.login.scrub(e))?;
                 if matches!(
                     outcome.effect,
                     Effect::Added | Effect::Modified | Effect::Renamed | Effect::Unchanged
                 ) {
-                    self.present.is_there(&key);
+                    self.present.is_there(key);
                 }
                 Ok(outcome)
             }
@@ -185,15 +191,20 @@ impl Applier {
         filter: Option<&str>,
         manner: &Manner,
         now: &Circumstances,
+        is_absent: bool,
     ) -> Result<Outcome, DirectoryError> {
         let schema = self.directory.schema();
         let operations = manner.operations;
+        // As far as an inventory says: then the directory itself is asked only where it does not take the entry.
+        let mut is_absent = is_absent && operations.create;
         let names = names_to_read(wanted, &self.login_names(wanted), schema);
         let mut renamed = false;
         let mut attempt = 1;
         let mut password_is_set = false;
         loop {
-            let place = if let Some(filter) = filter {
+            let place = if is_absent {
+                Place::Nowhere
+            } else if let Some(filter) = filter {
                 self.locate(Some(&wanted.dn), filter, manner, now, &names).await?
             } else {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -260,6 +271,10 @@ impl Applier {
             }
             let Some(current) = current else {
                 match self.add(&wanted).await {
+                    Err(e) if is_absent && !e.is_connection() => {
+                        is_absent = false;
+                        continue;
+                    }
                     // Somebody else was faster: it is an update then.
                     Err(e) if e.code() == Some(result_code::ENTRY_ALREADY_EXISTS) && attempt < ATTEMPTS => {
                         attempt += 1;
@@ -408,6 +423,7 @@ impl Applier {
                 return Ok(None);
             }
         }
+        inventory.complete();
         let inventory = Arc::new(inventory);
         self.inventories.add(inventory.clone());
         Ok(Some(inventory))

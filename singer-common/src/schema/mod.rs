@@ -5,11 +5,15 @@ mod matching;
 pub mod syntax;
 
 use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasherDefault;
 use std::sync::OnceLock;
+
+use rustc_hash::FxHasher;
 
 pub use definition::{AttributeType, ClassKind, ContentRule, DefinitionError, ObjectClass, Usage};
 pub use matching::Equality;
 
+use self::syntax::ValueKind;
 use crate::entry::{Entry, base_type};
 
 /// Attribute types and object classes, found by name, alias or OID without regard to case.
@@ -17,12 +21,25 @@ use crate::entry::{Entry, base_type};
 pub struct Schema {
     types: Vec<AttributeType>,
     classes: Vec<ObjectClass>,
-    type_index: HashMap<String, usize>,
-    class_index: HashMap<String, usize>,
+    type_index: Index,
+    class_index: Index,
+    /// What is asked of a type for every value, worked out at the first time. By position.
+    derived: Vec<OnceLock<Derived>>,
     /// By the position of their structural class.
     content_rules: HashMap<usize, ContentRule>,
     /// Active Directory publishes no EQUALITY at all, which says nothing about what its attributes can do.
     publishes_equality: bool,
+}
+
+/// Positions by OID and names, as they are spelt and in small letters. What is looked up comes from the server's own
+/// answers and the configuration, a dozen times for each entry.
+type Index = HashMap<String, usize, BuildHasherDefault<FxHasher>>;
+
+/// What follows from a type and those it is derived from.
+#[derive(Debug, Clone, Copy)]
+struct Derived {
+    equality: Equality,
+    kind: ValueKind,
 }
 
 /// The built-in definitions, one a line: `attribute ( … )` or `class ( … )`.
@@ -54,6 +71,8 @@ impl Schema {
         self.publishes_equality |= attribute.equality.is_some();
         index(&mut self.type_index, &attribute.oid, &attribute.names, self.types.len());
         self.types.push(attribute);
+        // It may be what another one is derived from.
+        self.derived = vec![OnceLock::new(); self.types.len()];
     }
 
     /// Adds DIT content rules (Active Directory lists its attributes in them). Gives what was wrong with the rest.
@@ -174,6 +193,24 @@ impl Schema {
     /// How values of an attribute compare: by its own or inherited EQUALITY, or else as its syntax suggests (Active
     /// Directory names no rules). Octets for an attribute that is not defined.
     pub fn equality(&self, attribute: &str) -> Equality {
+        self.derived(attribute).map_or(Equality::OctetString, |d| d.equality)
+    }
+
+    /// The kind of an attribute's values, options left out of account.
+    pub(super) fn kind(&self, attribute: &str) -> ValueKind {
+        self.derived(attribute).map_or_else(|| ValueKind::derive(self, attribute), |d| d.kind)
+    }
+
+    fn derived(&self, attribute: &str) -> Option<Derived> {
+        let at = lookup(&self.type_index, base_type(attribute))?;
+        let derive = || Derived {
+            equality: self.derive_equality(attribute),
+            kind: ValueKind::derive(self, attribute),
+        };
+        Some(*self.derived.get(at)?.get_or_init(derive))
+    }
+
+    fn derive_equality(&self, attribute: &str) -> Equality {
         self.type_chain(attribute)
             .find_map(|a| Equality::from_rule(a.equality.as_deref()?))
             .or_else(|| self.syntax(attribute).map(Equality::of_syntax))
@@ -282,13 +319,15 @@ impl Schema {
     }
 }
 
-fn index(map: &mut HashMap<String, usize>, oid: &str, names: &[String], at: usize) {
+fn index(map: &mut Index, oid: &str, names: &[String], at: usize) {
     for name in std::iter::once(oid).chain(names.iter().map(String::as_str)) {
-        map.entry(name.to_ascii_lowercase()).or_insert(at);
+        let at = *map.entry(name.to_ascii_lowercase()).or_insert(at);
+        // As it is mostly met.
+        map.entry(name.to_owned()).or_insert(at);
     }
 }
 
-fn lookup(map: &HashMap<String, usize>, name: &str) -> Option<usize> {
+fn lookup(map: &Index, name: &str) -> Option<usize> {
     map.get(name).or_else(|| map.get(&name.trim().to_ascii_lowercase())).copied()
 }
 
@@ -400,7 +439,7 @@ mod tests {
             }
         }
         assert_eq!(
-            s.type_index.len(),
+            s.type_index.keys().map(|name| name.to_ascii_lowercase()).collect::<HashSet<_>>().len(),
             s.types.iter().map(|a| a.names.len() + 1).sum::<usize>(),
             "names clash"
         );

@@ -134,6 +134,11 @@ impl ValueKind {
         if options.any(|o| o.eq_ignore_ascii_case("binary")) {
             return ValueKind::Binary;
         }
+        schema.kind(description)
+    }
+
+    /// The same without options, worked out.
+    pub(super) fn derive(schema: &Schema, description: &str) -> ValueKind {
         let kind = schema.syntax(description).map_or(ValueKind::Text, ValueKind::of_syntax);
         let name = schema.canonical_name(base_type(description)).to_ascii_lowercase();
         match kind {

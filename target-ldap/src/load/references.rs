@@ -15,9 +15,10 @@ use crate::plan::{Policy, Wanted, WantedEntry};
 use crate::rule::Operations;
 use crate::write::Held;
 
-/// After so long values are written though their entries are not there: a source that never ends would keep STATE back
-/// for ever.
+/// After so long values are tried though their entries are not there: a source that never ends would keep STATE back for ever.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A source that has sent nothing for so long has nothing more to send for now: what it has is tried as it is.
+const QUIET: Duration = Duration::from_millis(500);
 /// How many values that name nothing are named themselves.
 const REPORTED: u64 = 20;
 
@@ -31,6 +32,8 @@ struct Rest {
     since: Instant,
     /// Whether it is in the order again.
     submitted: bool,
+    /// Whether the server refused the values before their entries are there.
+    refused: bool,
 }
 
 /// What waits for entries to come, by number of the record.
@@ -49,13 +52,13 @@ impl References {
         self.rests.is_empty()
     }
 
-    fn hold(&mut self, work: Work, held: Vec<Held>) {
+    fn hold(&mut self, work: Work, held: Vec<Held>, refused: bool) {
         let number = work.number;
         let missing: BTreeSet<DnKey> = held.iter().map(|h| h.key.clone()).collect();
         self.wait(number, missing.iter().cloned());
         self.by_entry.entry(work.key.clone()).or_default().insert(number);
         let since = self.rests.remove(&number).map_or_else(Instant::now, |rest| rest.since);
-        self.rests.insert(number, Rest { work, held, missing, since, submitted: false });
+        self.rests.insert(number, Rest { work, held, missing, since, submitted: false, refused });
     }
 
     fn wait(&mut self, number: u64, keys: impl Iterator<Item = DnKey>) {
@@ -119,7 +122,7 @@ impl<W: Write> Load<'_, W> {
     pub(super) fn hold(&mut self, work: Work, held: Vec<Held>) {
         let number = work.number;
         let came = held.iter().all(|h| self.applier.is_known(&h.key));
-        self.references.hold(work, held);
+        self.references.hold(work, held, false);
         if came {
             self.submit_rest(number);
         }
@@ -128,6 +131,14 @@ impl<W: Write> Load<'_, W> {
         {
             self.give_up_waiting(oldest);
         }
+    }
+
+    /// The server took values before their entries are there for a fault: they wait for these after all.
+    pub(super) fn hold_refused(&mut self, mut work: Work) {
+        let held = std::mem::take(&mut work.tried);
+        work.is_last_try = false;
+        self.order.ended(work.number);
+        self.references.hold(work, held, true);
     }
 
     /// A record cannot be written at all before these entries have come.
@@ -161,8 +172,9 @@ impl<W: Write> Load<'_, W> {
     }
 
     /// What is left to do of a record, now that it is its turn. `None`: nothing any more.
-    pub(super) fn rest_of(&mut self, work: &Work) -> Option<Task> {
+    pub(super) fn rest_of(&mut self, work: &mut Work) -> Option<Task> {
         let Rest { held, .. } = self.references.take(work.number)?;
+        work.tried.clone_from(&held);
         let Task::Upsert { wanted, filter, manner } = &work.task else { return None };
         let mut attributes: Vec<Wanted> = Vec::new();
         for Held { description, value, .. } in held {
@@ -236,13 +248,24 @@ impl<W: Write> Load<'_, W> {
         self.submit_rest(number);
     }
 
-    /// Writes what has waited for too long.
+    /// Tries what has waited for too long, and all that waits where the source is quiet: a live mirror has what its source
+    /// has, names of nothing too. A server that refuses such values has its way until the input ends.
     pub(super) fn give_up_waiting_for_long(&mut self) {
-        let old = |(number, rest): (&u64, &Rest)| {
-            (!rest.submitted && rest.since.elapsed() > PATIENCE).then_some(*number)
+        let is_quiet = self.running.is_empty() && !self.order.has_ready() && self.last_line.elapsed() > QUIET;
+        let due = |(number, rest): (&u64, &Rest)| {
+            let due = is_quiet || rest.since.elapsed() > PATIENCE;
+            (due && !rest.submitted && !rest.refused).then_some(*number)
         };
-        for number in self.references.rests.iter().filter_map(old).collect::<Vec<_>>() {
+        for number in self.references.rests.iter().filter_map(due).collect::<Vec<_>>() {
             self.give_up_waiting(number);
+        }
+        if is_quiet {
+            let whole = self.references.by_missing.values().flatten().copied();
+            let whole: BTreeSet<u64> = whole.filter(|n| !self.references.rests.contains_key(n)).collect();
+            for number in whole {
+                self.order.change(number, |work| work.is_last_try = true);
+                self.order.try_parked(number);
+            }
         }
     }
 }

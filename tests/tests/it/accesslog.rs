@@ -13,6 +13,9 @@ use crate::support::{lines, target_config, unit, with};
 
 const PEOPLE: &str = "ou=people,dc=example,dc=test";
 const GONE: &str = "ou=gone,dc=example,dc=test";
+const MOVED: &str = "ou=movers,dc=example,dc=test";
+/// People who are renamed and moved.
+const MOVERS: usize = 60;
 /// Records; some of them change nothing, and some need more than one change.
 const RECORDS: usize = 600;
 
@@ -128,9 +131,9 @@ fn messages(rng: &mut Rng) -> Vec<Value> {
     let schema = |stream: &str| {
         json!({"type": "SCHEMA", "stream": stream, "key_properties": ["dn"], "schema": {"properties": {
         "dn": text, "_sdc_deleted_at": text, "objectClass": texts, "uid": texts, "cn": texts, "sn": texts,
-        "description": texts, "mail": texts, "title": texts, "telephoneNumber": texts}}})
+        "description": texts, "mail": texts, "title": texts, "telephoneNumber": texts, "employeeNumber": text}}})
     };
-    let mut all = vec![schema("all"), schema("leavers")];
+    let mut all = vec![schema("all"), schema("leavers"), schema("movers")];
     for n in 0..RECORDS {
         let mut stream = "all";
         // Some entries more than once.
@@ -160,6 +163,16 @@ fn messages(rng: &mut Rng) -> Vec<Value> {
                 }
             }
             8 => record["_sdc_deleted_at"] = json!("2026-01-01T00:00:00Z"),
+            // Found by a number whatever they are called: a new name, a new place, both, or only other values.
+            9 if rng.chance(60) => {
+                stream = "movers";
+                let (number, name) = (rng.below(MOVERS), if rng.chance(70) { n } else { 0 });
+                let place =
+                    if rng.chance(50) { MOVED.to_owned() } else { format!("ou=m{},{MOVED}", rng.below(3)) };
+                let uid = if name == 0 { format!("q{number}") } else { format!("r{name}") };
+                record = json!({"dn": format!("uid={uid},{place}"), "objectClass": ["inetOrgPerson"], "uid": [uid],
+                    "cn": ["q"], "sn": ["x"], "employeeNumber": number.to_string(), "title": [format!("t{}", rng.below(3))]});
+            }
             _ => {
                 stream = "leavers";
                 record["_sdc_deleted_at"] = json!("2026-01-01T00:00:00Z");
@@ -187,11 +200,18 @@ fn the_plan_is_what_the_servers_log_says_was_done() {
         }
         people.push('\n');
     }
+    for n in 0..MOVERS {
+        let entry = format!(
+            "dn: uid=q{n},{MOVED}\nobjectClass: inetOrgPerson\nuid: q{n}\ncn: q\nsn: x\nemployeeNumber: {n}\n\n"
+        );
+        people.push_str(&entry);
+    }
     let options = SlapdOptions { accesslog: true, ..SlapdOptions::default() };
-    let slapd = Slapd::start(options.seed(unit(PEOPLE)).seed(people));
+    let slapd = Slapd::start(options.seed(unit(PEOPLE)).seed(unit(MOVED)).seed(people));
     let config = with(
         &target_config(&slapd),
-        &json!({"mapping_rules": {"all": {}, "leavers": {"on_delete": {"move_to": GONE}}}}),
+        &json!({"mapping_rules": {"all": {}, "leavers": {"on_delete": {"move_to": GONE}},
+            "movers": {"match": "(&(objectClass=person)(employeeNumber={employeeNumber}))"}}}),
     );
     let run = || Run::target(&config).stdin(lines(&messages(&mut Rng::new(seed))));
     assert!(logged(&slapd).is_empty());
