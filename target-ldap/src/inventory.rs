@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use singer_common::dn::DnKey;
 use singer_common::entry::{Attribute, Entry, base_type};
@@ -37,6 +37,8 @@ pub struct Inventory {
     names: Vec<String>,
     position: HashMap<String, usize>,
     claim: Option<String>,
+    /// What all of it lies below.
+    base: OnceLock<DnKey>,
     state: Mutex<Entries>,
 }
 
@@ -54,8 +56,8 @@ struct Entries {
     matched: HashMap<u64, Found>,
     /// What this run had to do with since: names, and values that `match` asked for.
     touched: HashSet<u64>,
-    /// Whether what is not here is not there.
-    is_whole: bool,
+    /// Whether what was known is no longer so: what is not here may be there.
+    is_lost: bool,
 }
 
 /// What a value finds.
@@ -69,7 +71,7 @@ impl Inventory {
     /// An empty one for these attributes, and for the one whose values `match` finds entries by.
     pub fn new(names: Vec<String>, claim: Option<String>) -> Self {
         let position = names.iter().enumerate().map(|(n, name)| (name.clone(), n)).collect();
-        Self { names, position, claim, state: Mutex::default() }
+        Self { names, position, claim, base: OnceLock::new(), state: Mutex::default() }
     }
 
     /// The attributes to ask for.
@@ -185,6 +187,9 @@ impl Inventory {
 
     /// Whether no entry has the name, and none is found by the filter.
     pub fn is_absent(&self, key: &DnKey, filter: Option<&str>, schema: &Schema) -> bool {
+        if !self.covers(key) {
+            return false;
+        }
         let value = filter.map(|filter| self.asserted(filter, schema));
         let entries = self.entries();
         let is_new = |number: u64| !entries.touched.contains(&number);
@@ -194,7 +199,7 @@ impl Inventory {
             Some(None) => true,
             Some(Some(value)) => entries.matched.contains_key(&value) || !is_new(value),
         };
-        entries.is_whole && !is_found && is_new(key) && !entries.by_key.contains_key(&key)
+        !is_found && is_new(key) && !entries.by_key.contains_key(&key)
     }
 
     /// What a record is about is no longer as it was read.
@@ -205,9 +210,14 @@ impl Inventory {
         entries.touched.extend([hash(key)].into_iter().chain(value));
     }
 
-    /// All there was has been taken in.
-    pub fn complete(&self) {
-        self.entries().is_whole = true;
+    /// All there was below this entry has been taken in.
+    pub fn complete(&self, base: DnKey) {
+        let _ = self.base.set(base);
+    }
+
+    /// Whether it would know an entry of this name.
+    pub fn covers(&self, key: &DnKey) -> bool {
+        self.base.get().is_some_and(|base| key.is_within(base)) && !self.entries().is_lost
     }
 
     /// An entry is written to, or goes: it is not known any more, nor is what lies below it.
@@ -215,7 +225,7 @@ impl Inventory {
         let mut entries = self.entries();
         let key = hash(key);
         if with_subtree && entries.above.contains(&key) {
-            *entries = Entries::default();
+            *entries = Entries { is_lost: true, ..Entries::default() };
         }
         entries.by_key.remove(&key);
     }
@@ -277,29 +287,31 @@ impl Lookups {
 
 /// The inventories of a run, each of which hears of every write.
 #[derive(Debug, Clone, Default)]
-pub struct Inventories(Arc<Mutex<Vec<Arc<Inventory>>>>);
+pub struct Inventories(Arc<Mutex<Vec<Weak<Inventory>>>>);
 
 impl Inventories {
-    fn all(&self) -> MutexGuard<'_, Vec<Arc<Inventory>>> {
+    fn all(&self) -> MutexGuard<'_, Vec<Weak<Inventory>>> {
         // A panic elsewhere leaves the list whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Another one, which is told of writes from now on.
-    pub fn add(&self, inventory: Arc<Inventory>) {
-        self.all().push(inventory);
+    pub fn add(&self, inventory: &Arc<Inventory>) {
+        let mut all = self.all();
+        all.retain(|other| other.strong_count() > 0);
+        all.push(Arc::downgrade(inventory));
     }
 
     /// Something is about to be done to an entry, which a filter may have found.
     pub fn touch(&self, key: &DnKey, filter: Option<&str>, schema: &Schema) {
-        for inventory in self.all().iter() {
+        for inventory in self.all().iter().filter_map(Weak::upgrade) {
             inventory.touch(key, filter, schema);
         }
     }
 
     /// Something is written to an entry, or was tried to be.
     pub fn forget(&self, key: &DnKey, with_subtree: bool) {
-        for inventory in self.all().iter() {
+        for inventory in self.all().iter().filter_map(Weak::upgrade) {
             inventory.forget(key, with_subtree);
         }
     }

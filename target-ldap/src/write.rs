@@ -423,9 +423,9 @@ impl Applier {
                 return Ok(None);
             }
         }
-        inventory.complete();
+        inventory.complete(self.key(base).unwrap_or_default());
         let inventory = Arc::new(inventory);
-        self.inventories.add(inventory.clone());
+        self.inventories.add(&inventory);
         Ok(Some(inventory))
     }
 

@@ -33,7 +33,8 @@ impl<W: Write> Load<'_, W> {
     pub(super) fn think_of_an_inventory(&mut self, name: &str, task: &Task, key: &DnKey) {
         let Some(stream) = self.streams.get_mut(name) else { return };
         let reading = &mut stream.reading;
-        if reading.inventory.is_some() || reading.given_up {
+        // What lies elsewhere than all so far makes a wider one worth a thought.
+        if reading.given_up || reading.inventory.as_ref().is_some_and(|i| i.covers(key)) {
             return;
         }
         let mut common = reading.common.take().or_else(|| key.parent());
