@@ -8,10 +8,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use singer_common::change::{Modification, ModificationKind};
 use singer_common::dn::DnKey;
 use singer_common::entry::{Attribute, Entry, base_type};
 use singer_common::filter::Filter;
 use singer_common::schema::Schema;
+use singer_common::schema::syntax::ValueKind;
 
 use crate::login::Login;
 use crate::plan::{Policy, Wanted, WantedEntry};
@@ -134,47 +136,56 @@ impl Inventory {
         true
     }
 
-    /// Whether an entry is there under its name, found by its filter if it has one, and nothing about it differs.
-    pub fn is_unchanged(
+    /// What has to change of an entry that is there under its name, found by its filter if it has one: nothing where
+    /// nothing differs. `None`: that cannot be told from what is known.
+    ///
+    /// What differs can be told of single values that replace whatever is there; lists are compared value by value, for which
+    /// the entry has to be read.
+    pub fn changes(
         &self,
         wanted: &WantedEntry,
         key: &DnKey,
         filter: Option<&str>,
         schema: &Schema,
-    ) -> bool {
+    ) -> Option<Vec<Modification>> {
         let value = filter.map(|filter| self.asserted(filter, schema));
         let entries = self.entries();
         let key = hash(key);
-        match value {
-            None => {}
-            Some(Some(value)) if entries.matched.get(&value) == Some(&Found::One(key)) => {}
-            Some(_) => return false,
+        if value.is_some_and(|value| value.and_then(|v| entries.matched.get(&v)) != Some(&Found::One(key))) {
+            return None;
         }
-        let Some(place) = entries.by_key.get(&key).and_then(|p| usize::try_from(*p).ok()) else {
-            return false;
-        };
+        let place = usize::try_from(*entries.by_key.get(&key)?).ok()?;
         let start = place * self.names.len();
-        let Some(digests) = entries.digests.get(start..start + self.names.len()) else { return false };
-        wanted.attributes.iter().all(|attribute| {
-            if attribute.policy == Policy::CreateOnly {
-                return true;
+        let digests = entries.digests.get(start..start + self.names.len())?;
+        let mut changes = Vec::new();
+        for attribute in wanted.attributes.iter().filter(|a| a.policy != Policy::CreateOnly) {
+            let Wanted { description, values, policy } = attribute;
+            if description == "objectClass" {
+                let number = usize::try_from(*entries.classes.get(place)?).ok()?;
+                if !classes_stay(attribute, entries.class_sets.get(number)?, schema) {
+                    return None;
+                }
+                continue;
             }
-            if attribute.description == "objectClass" {
-                let set = entries
-                    .classes
-                    .get(place)
-                    .and_then(|n| entries.class_sets.get(usize::try_from(*n).ok()?));
-                return set.is_some_and(|classes| classes_stay(attribute, classes, schema));
+            let there = *digests.get(*self.position.get(description)?)?;
+            let is_same = match (there, policy) {
+                (UNKNOWN, _) => return None,
+                (ABSENT, _) => values.is_empty(),
+                (_, Policy::Keep) => true,
+                (_, Policy::Merge) if values.is_empty() => true,
+                (there, _) => there == digest(description, values, schema),
+            };
+            if is_same {
+                continue;
             }
-            let there = self.position.get(&attribute.description).and_then(|n| digests.get(*n)).copied();
-            match (there, attribute.policy) {
-                (None | Some(UNKNOWN), _) => false,
-                (Some(ABSENT), _) => attribute.values.is_empty(),
-                (Some(_), Policy::Keep) => true,
-                (Some(_), Policy::Merge) if attribute.values.is_empty() => true,
-                (Some(there), _) => there == digest(&attribute.description, &attribute.values, schema),
+            let is_single = *policy == Policy::Force && values.len() <= 1;
+            if !is_single || ValueKind::of(schema, description).is_name() {
+                return None;
             }
-        })
+            let kind = if values.is_empty() { ModificationKind::Delete } else { ModificationKind::Replace };
+            changes.push(Modification::new(kind, description.clone(), values.clone()));
+        }
+        Some(changes)
     }
 
     /// The value that a record's filter asks for.
@@ -334,8 +345,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
-        /// Where an inventory says that nothing differs, a plan made of the entry itself says so too; and it says so where
-        /// the plan does, but for values that would be added to others.
+        /// What an inventory says has to change is what a plan made of the entry itself says; and it can tell where nothing
+        /// differs, but for values that would be added to others.
         #[test]
         fn nothing_differs_where_the_plan_is_empty(
             there in values(), want in values(), exact in any::<bool>(),
@@ -358,12 +369,13 @@ mod tests {
             let inventory = Inventory::new(vec![name.to_owned()], None);
             prop_assert!(inventory.insert(&entry, schema));
             let key = DnKey::parse("CN=x", schema).unwrap();
-            let says = inventory.is_unchanged(&wanted, &key, None, schema);
-            let is = wanted.changes(&entry, schema).is_empty();
-            prop_assert!(is || !says);
-            prop_assert!(says || !is || policy == Policy::Merge);
+            let plan = wanted.changes(&entry, schema);
+            match inventory.changes(&wanted, &key, None, schema) {
+                Some(changes) => prop_assert_eq!(changes, plan),
+                None => prop_assert!(!plan.is_empty() || policy == Policy::Merge),
+            }
             inventory.forget(&key, false);
-            prop_assert!(!inventory.is_unchanged(&wanted, &key, None, schema));
+            prop_assert_eq!(inventory.changes(&wanted, &key, None, schema), None);
         }
     }
 
@@ -378,7 +390,7 @@ mod tests {
         let is = |dn: &str, number: &str| {
             let wanted = WantedEntry { dn: dn.into(), attributes: vec![], login: Login::default() };
             let filter = format!("(&(objectClass=person)(employeeType={number}))");
-            inventory.is_unchanged(&wanted, &DnKey::parse(dn, schema).unwrap(), Some(&filter), schema)
+            inventory.changes(&wanted, &DnKey::parse(dn, schema).unwrap(), Some(&filter), schema).is_some()
         };
         insert("cn=a,ou=u", "one");
         insert("cn=b,ou=u", "two");

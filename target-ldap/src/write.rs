@@ -161,17 +161,24 @@ impl Applier {
             }
             Task::Upsert { wanted, filter, manner } => {
                 let filter = filter.as_deref();
-                if let Some(inventory) = &now.inventory
-                    && wanted.login.is_for_new_entries_only()
-                    && inventory.is_unchanged(wanted, key, filter, self.directory.schema())
-                {
+                let schema = self.directory.schema();
+                let known = now.inventory.as_ref().filter(|_| wanted.login.is_for_new_entries_only());
+                let changes = known.and_then(|i| i.changes(wanted, key, filter, schema));
+                if changes.as_ref().is_some_and(Vec::is_empty) {
                     self.present.is_there(key);
                     return Ok(Effect::Unchanged.into());
                 }
-                let schema = self.directory.schema();
                 let is_absent = now.inventory.as_ref().is_some_and(|i| i.is_absent(key, filter, schema));
                 // Before it is: what a change whose answer is lost did is not known.
                 self.inventories.touch(key, filter, schema);
+                if let Some(changes) = changes.filter(|_| manner.operations.update && !self.assert_unchanged) {
+                    match self.directory.apply(&Change::Modify { dn: wanted.dn.clone(), changes }).await {
+                        Ok(()) => return Ok(Effect::Modified.into()),
+                        Err(e) if e.is_connection() => return Err(e),
+                        // It may have changed since. What is wrong with the record is found out with the entry in hand.
+                        Err(_) => {}
+                    }
+                }
                 let outcome = self.upsert(wanted, filter, manner, now, is_absent).await;
                 let outcome = outcome.map_err(|e| wanted.login.scrub(e))?;
                 if matches!(
