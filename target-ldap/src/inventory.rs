@@ -226,6 +226,16 @@ impl Inventory {
         let _ = self.base.set(base);
     }
 
+    /// How many entries it knows.
+    pub fn len(&self) -> u64 {
+        u64::try_from(self.entries().by_key.len()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether it knows none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Whether it would know an entry of this name.
     pub fn covers(&self, key: &DnKey) -> bool {
         self.base.get().is_some_and(|base| key.is_within(base)) && !self.entries().is_lost
@@ -277,22 +287,32 @@ fn hash<T: Hash + ?Sized>(value: &T) -> u64 {
 }
 
 /// Whether a stream is worth an inventory: as soon as looking its records up has cost as much as reading what is there.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Lookups {
     records: u64,
-    tried_at: u64,
+    due: u64,
+}
+
+impl Default for Lookups {
+    fn default() -> Self {
+        Self { records: 0, due: FIRST_LOOKUPS }
+    }
 }
 
 impl Lookups {
     /// A record came. `Some(n)`: an inventory of up to `n` entries is worth trying.
     pub fn record(&mut self) -> Option<u64> {
         self.records += 1;
-        let due = if self.tried_at == 0 { FIRST_LOOKUPS } else { self.tried_at.saturating_mul(PATIENCE) };
-        if self.records < due {
+        if self.records < self.due {
             return None;
         }
-        self.tried_at = self.records;
+        self.due = self.records.saturating_mul(PATIENCE);
         Some(self.records * READ_PER_LOOKUP)
+    }
+
+    /// An inventory was made of so many entries. A wider one, should records come that lie elsewhere, is worth as much.
+    pub fn read(&mut self, entries: u64) {
+        self.due = self.records + FIRST_LOOKUPS.max(entries / READ_PER_LOOKUP);
     }
 }
 
@@ -410,5 +430,9 @@ mod tests {
         let due: Vec<(u64, u64)> =
             (1..5_000).filter_map(|n| lookups.record().map(|most| (n, most))).collect();
         assert_eq!(due, [(200, 2_000), (800, 8_000), (3_200, 32_000)]);
+        lookups.read(4_000);
+        let due: Vec<(u64, u64)> =
+            (5_000..6_000).filter_map(|n| lookups.record().map(|most| (n, most))).collect();
+        assert_eq!(due, [(5_399, 53_990)]);
     }
 }

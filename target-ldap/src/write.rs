@@ -103,6 +103,8 @@ pub struct Applier {
     /// One search for what lies below at a time: OpenLDAP keeps one paging state per connection.
     trees: Arc<tokio::sync::Mutex<()>>,
     present: Arc<Present>,
+    /// Entries that this run added.
+    added: Arc<Present>,
     inventories: Inventories,
     /// Whether a modify is made only of what is as it was read.
     assert_unchanged: bool,
@@ -114,9 +116,19 @@ const ATTEMPTS: u32 = 3;
 impl Applier {
     /// An applier to a directory.
     pub fn new(directory: Destination, create_parents: bool) -> Self {
-        let (parents, trees, present) = (Arc::default(), Arc::default(), Arc::default());
+        let (parents, trees) = (Arc::default(), Arc::default());
+        let (present, added) = (Arc::default(), Arc::default());
         let inventories = Inventories::default();
-        Self { directory, create_parents, parents, trees, present, inventories, assert_unchanged: false }
+        Self {
+            directory,
+            create_parents,
+            parents,
+            trees,
+            present,
+            added,
+            inventories,
+            assert_unchanged: false,
+        }
     }
 
     /// Modifies an entry only where what it changes is as it was read.
@@ -168,10 +180,12 @@ impl Applier {
                     self.present.is_there(key);
                     return Ok(Effect::Unchanged.into());
                 }
-                let is_absent = now.inventory.as_ref().is_some_and(|i| i.is_absent(key, filter, schema));
+                let is_absent = now.inventory.as_ref().is_some_and(|i| i.is_absent(key, filter, schema))
+                    || filter.is_none() && self.is_below_a_new_one(key);
                 // Before it is: what a change whose answer is lost did is not known.
                 self.inventories.touch(key, filter, schema);
-                if let Some(changes) = changes.filter(|_| manner.operations.update && !self.assert_unchanged) {
+                if let Some(changes) = changes.filter(|_| manner.operations.update && !self.assert_unchanged)
+                {
                     match self.directory.apply(&Change::Modify { dn: wanted.dn.clone(), changes }).await {
                         Ok(()) => return Ok(Effect::Modified.into()),
                         Err(e) if e.is_connection() => return Err(e),
@@ -186,6 +200,9 @@ impl Applier {
                     Effect::Added | Effect::Modified | Effect::Renamed | Effect::Unchanged
                 ) {
                     self.present.is_there(key);
+                }
+                if outcome.effect == Effect::Added {
+                    self.added.is_there(key);
                 }
                 Ok(outcome)
             }
@@ -403,6 +420,11 @@ impl Applier {
                 Attribute::new(ava.attribute.clone(), vec![ava.value.clone()]),
             ],
         })
+    }
+
+    /// Whether an entry would lie right below one that this run added: then it is hardly there.
+    fn is_below_a_new_one(&self, key: &DnKey) -> bool {
+        key.parent().is_some_and(|parent| self.added.knows(&parent)) && !self.added.knows(key)
     }
 
     /// Whether an entry is known to be there.

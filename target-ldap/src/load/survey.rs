@@ -73,6 +73,7 @@ impl<W: Write> Load<'_, W> {
         match read {
             Ok(Some(inventory)) => {
                 tracing::debug!(stream = name, "{name}: what is below `{base}` was read at once");
+                stream.reading.lookups.read(inventory.len());
                 stream.reading.inventory = Some(inventory);
             }
             Ok(None) => {
