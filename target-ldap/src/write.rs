@@ -285,7 +285,8 @@ impl Applier {
                 }
                 Emptied::Refused(reason) => return Ok(Effect::Refused(reason).into()),
             }
-            let held = if now.is_last_try {
+            // In a file that is replaced as a whole nothing can name what is not there yet, and values keep their order.
+            let held = if now.is_last_try || self.directory.is_written_at_once() {
                 Vec::new()
             } else {
                 self.hold_back(&mut wanted, current.as_ref()).await?

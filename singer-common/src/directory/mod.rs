@@ -349,6 +349,15 @@ impl Directory {
         !matches!(self, Directory::Ldif(_))
     }
 
+    /// Whether nobody sees a state in between: a file of entries is there as a whole, or not at all.
+    pub fn is_written_at_once(&self) -> bool {
+        match self {
+            Directory::Ldap(_) => false,
+            Directory::Ldif(d) => d.holds_entries(),
+            Directory::Preview(d) => d.below().is_written_at_once(),
+        }
+    }
+
     /// Says goodbye. A server would notice anyway.
     pub async fn close(self) {
         match self {

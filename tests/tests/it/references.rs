@@ -261,3 +261,24 @@ fn active_directory_which_takes_no_name_of_nothing_gets_none_too_early() {
     done(run(&config, &records)).says("2 unchanged");
     run(&config, &[group(&["a", "ghost"])]).exits(1).says("cn=ghost").says("not there");
 }
+
+#[test]
+fn a_file_has_its_values_in_the_order_in_which_they_came() {
+    let dir = scratch();
+    let file = dir.path().join("d.ldif");
+    let units = [unit(&format!("ou=p,{BASE}")), unit(&format!("ou=g,{BASE}"))].concat();
+    std::fs::write(&file, format!("dn: {BASE}\nobjectClass: domain\ndc: example\n\n{units}")).unwrap();
+    let config = json!({"server_url": format!("ldif:{}", file.display())});
+    let names = ["c", "a", "b"];
+    let members: Vec<String> = names.iter().map(|n| person_dn(n)).collect();
+    let records = [
+        person("a", &json!({})),
+        group("g", &json!(members)),
+        person("b", &json!({})),
+        person("c", &json!({})),
+    ];
+    done(run(&config, &records)).says("groups: 1 added, 0 modified");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let found: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("member: ")).collect();
+    assert_eq!(found, members);
+}

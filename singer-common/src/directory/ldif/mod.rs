@@ -96,6 +96,11 @@ impl LdifDirectory {
         })
     }
 
+    /// Whether the file holds entries, not changes.
+    pub(super) fn holds_entries(&self) -> bool {
+        self.shared.format == LdifFormat::Content
+    }
+
     /// Entries in memory alone, none to begin with.
     pub(super) fn in_memory(schema: Arc<Schema>, root_dse: RootDse, location: &str) -> Self {
         let store = Mutex::new(Store::new(false));
