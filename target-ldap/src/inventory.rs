@@ -5,17 +5,17 @@
 //! read from the directory as ever.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use singer_common::change::{Modification, ModificationKind};
 use singer_common::dn::DnKey;
-use singer_common::entry::{Attribute, Entry, base_type};
+use singer_common::entry::{Attribute, Entry};
 use singer_common::filter::Filter;
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
 
 use crate::login::Login;
+use crate::names::{hash, to_ask};
 use crate::plan::{Policy, Wanted, WantedEntry};
 
 /// Entries read for one record that was looked up by itself, before an inventory is taken for too large for now: reading
@@ -78,15 +78,8 @@ impl Inventory {
 
     /// The attributes to ask for.
     pub fn attributes(&self) -> Vec<String> {
-        let mut asked: Vec<String> = vec!["objectClass".to_owned()];
-        for name in self.names.iter().chain(&self.claim) {
-            // `;binary` has to be asked for (RFC 4522); other options come with their type.
-            let name = if name.to_ascii_lowercase().contains(";binary") { name } else { base_type(name) };
-            if !asked.iter().any(|n| n.eq_ignore_ascii_case(name)) {
-                asked.push(name.to_owned());
-            }
-        }
-        asked
+        let names = self.names.iter().chain(&self.claim).map(String::as_str);
+        to_ask(vec!["objectClass".to_owned()], names)
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
@@ -278,12 +271,6 @@ fn digest(name: &str, values: &[Vec<u8>], schema: &Schema) -> u64 {
     let rule = schema.equality(name);
     let sum = values.iter().map(|v| hash(rule.normalize(v, schema).as_ref())).fold(0_u64, u64::wrapping_add);
     hash(&(values.len(), sum)).max(ABSENT + 1)
-}
-
-fn hash<T: Hash + ?Sized>(value: &T) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Whether a stream is worth an inventory: as soon as looking its records up has cost as much as reading what is there.

@@ -4,24 +4,16 @@ use std::collections::HashSet;
 
 use singer_common::change::{Change, Modification, ModificationKind};
 use singer_common::dn::{Ava, Dn, split};
-use singer_common::entry::{Entry, base_type};
+use singer_common::entry::Entry;
 use singer_common::schema::Schema;
+
+use crate::names::to_ask;
 
 use crate::rejects::is_secret_attribute;
 
 /// The attributes of the entry, as it is before a change, that its inverse is made of; `None`: the entry is not needed.
 pub fn needs(change: &Change) -> Option<Vec<String>> {
-    let names = |names: &mut dyn Iterator<Item = &str>| {
-        let mut out: Vec<String> = Vec::new();
-        for name in names {
-            // `;binary` has to be asked for (RFC 4522); other options come with their type.
-            let name = if name.to_ascii_lowercase().contains(";binary") { name } else { base_type(name) };
-            if !out.iter().any(|n| n.eq_ignore_ascii_case(name)) {
-                out.push(name.to_owned());
-            }
-        }
-        Some(out)
-    };
+    let names = |names: &mut dyn Iterator<Item = &str>| Some(to_ask(Vec::new(), names));
     match change {
         Change::Add(_) => None,
         Change::Delete { .. } => Some(vec!["*".to_owned()]),

@@ -14,6 +14,7 @@ pub mod inverse;
 pub mod load;
 pub mod login;
 pub mod map;
+pub mod names;
 pub mod order;
 pub mod password;
 pub mod plan;

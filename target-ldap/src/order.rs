@@ -258,13 +258,15 @@ impl<T> Order<T> {
         }
     }
 
-    /// Makes parked operations on an entry and below it ready again.
+    /// Makes parked operations on an entry and below it ready again. Not those that wait for a name: who has that may be
+    /// leaving it right now, and two that have to do with one another must not run at once.
     pub fn unpark_below(&mut self, key: &DnKey) {
         if self.parked.is_empty() {
             return;
         }
-        let below: Vec<Id> = self.by_key.range(key.subtree()).flat_map(|(_, ids)| ids).copied().collect();
-        for id in below {
+        let below = self.by_key.range(key.subtree()).flat_map(|(_, ids)| ids).copied();
+        let is_meant = |id: &Id| self.items.get(id).is_some_and(|item| item.waits_for_name.is_none());
+        for id in below.filter(is_meant).collect::<Vec<_>>() {
             self.unpark(id);
         }
     }

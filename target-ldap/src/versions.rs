@@ -4,9 +4,10 @@
 //! names with one hash would let an entry stay that is gone; none is deleted by it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use singer_common::dn::DnKey;
+
+use crate::names::hash;
 
 /// What came with one version.
 #[derive(Debug, Default)]
@@ -75,12 +76,6 @@ impl Versions {
         let mut all = self.streams.values().flat_map(BTreeMap::values);
         all.any(|came| came.names.contains(&hash) || came.above.contains(&hash))
     }
-}
-
-fn hash(key: &DnKey) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Of names in their order, those that lie below no other.

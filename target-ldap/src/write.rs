@@ -7,13 +7,14 @@ use singer_common::change::Change;
 use singer_common::directory::ldap::result_code;
 use singer_common::directory::{DirectoryError, Scope, SearchRequest, Vendor, WriteControl};
 use singer_common::dn::{Dn, DnKey, split};
-use singer_common::entry::{Attribute, Entry, base_type};
+use singer_common::entry::{Attribute, Entry};
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
 
 use crate::destination::Destination;
 use crate::inventory::{Inventories, Inventory};
 use crate::map::{ENTRY_UUID, Manner, Task};
+use crate::names::to_ask;
 use crate::plan::{Policy, Wanted, WantedEntry};
 use crate::rejects::Answer;
 
@@ -494,19 +495,9 @@ fn is_overtaken(code: u32, vendor: Vendor) -> bool {
 
 /// The attributes to read for a comparison.
 fn names_to_read(wanted: &WantedEntry, more: &[&str], schema: &Schema) -> Vec<String> {
-    let mut names: Vec<String> = more.iter().map(|n| (*n).to_owned()).collect();
-    for attribute in wanted.attributes.iter().filter(|a| a.policy != Policy::CreateOnly) {
-        let description = attribute.description.as_str();
-        // `;binary` has to be asked for (RFC 4522); other options come with their type.
-        let name = if description.to_ascii_lowercase().contains(";binary") {
-            description
-        } else {
-            base_type(description)
-        };
-        if !names.iter().any(|n| n.eq_ignore_ascii_case(name)) {
-            names.push(name.to_owned());
-        }
-    }
+    let compared = wanted.attributes.iter().filter(|a| a.policy != Policy::CreateOnly);
+    let more = more.iter().map(|n| (*n).to_owned()).collect();
+    let mut names = to_ask(more, compared.map(|a| a.description.as_str()));
     // Whether a group may be empty is its classes' business.
     let is_name = |a: &Wanted| ValueKind::of(schema, &a.description).is_name();
     if wanted.attributes.iter().any(is_name) && !names.iter().any(|n| n.eq_ignore_ascii_case("objectClass")) {

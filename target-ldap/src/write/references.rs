@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use singer_common::directory::DirectoryError;
@@ -16,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::Applier;
 use super::groups::demanded;
+use crate::names::hash;
 use crate::plan::{Policy, WantedEntry};
 
 /// A value that waits for the entry it names.
@@ -60,12 +60,6 @@ impl Present {
     pub(super) fn knows(&self, key: &DnKey) -> bool {
         self.set().contains(&hash(key))
     }
-}
-
-fn hash(key: &DnKey) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    hasher.finish()
 }
 
 impl Applier {
