@@ -148,6 +148,21 @@ fn join<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[T], separator: &st
 /// and control characters and bytes that are not UTF-8 become `\XX`.
 pub fn escape_value(value: &[u8]) -> String {
     let mut out = String::with_capacity(value.len());
+    push_escaped(&mut out, value);
+    out
+}
+
+/// Appends what [`escape_value`] gives.
+pub(crate) fn push_escaped(out: &mut String, value: &[u8]) {
+    let means_itself =
+        |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'@' | b':' | b'/' | b' ');
+    if value.iter().all(means_itself)
+        && !value.starts_with(b" ")
+        && !value.ends_with(b" ")
+        && let Ok(text) = std::str::from_utf8(value)
+    {
+        return out.push_str(text);
+    }
     let mut at = 0;
     for chunk in value.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -160,14 +175,13 @@ pub fn escape_value(value: &[u8]) -> String {
                     out.push('\\');
                     out.push(c);
                 }
-                c if c.is_control() => c.encode_utf8(&mut [0; 4]).bytes().for_each(|b| push_hex(&mut out, b)),
+                c if c.is_control() => c.encode_utf8(&mut [0; 4]).bytes().for_each(|b| push_hex(out, b)),
                 c => out.push(c),
             }
         }
         at += chunk.invalid().len();
-        chunk.invalid().iter().for_each(|b| push_hex(&mut out, *b));
+        chunk.invalid().iter().for_each(|b| push_hex(out, *b));
     }
-    out
 }
 
 /// `\XX`, the escape that RFC 4514 (names) and RFC 4515 (filters) share.
@@ -176,6 +190,16 @@ pub(crate) fn push_hex(out: &mut String, byte: u8) {
     for digit in [byte >> 4, byte & 15] {
         out.push(char::from_digit(u32::from(digit), 16).unwrap_or('0').to_ascii_uppercase());
     }
+}
+
+/// The first, most specific, relative name of a name; `None` of the root. What is wrong further up may go unnoticed here.
+pub fn first_rdn(dn: &str) -> Result<Option<Rdn>, DnError> {
+    if key::is_plain(dn)
+        && let Some((attribute, value)) = dn.split(',').next().and_then(key::plain_rdn)
+    {
+        return Ok(Some(Rdn::single(attribute, value)));
+    }
+    Ok(Dn::parse(dn)?.rdn().cloned())
 }
 
 /// The value of a hex digit.

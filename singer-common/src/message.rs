@@ -49,6 +49,23 @@ pub struct RecordMessage {
     pub version: Option<i64>,
 }
 
+impl RecordMessage {
+    /// The RECORD that nearly every line is. `None`: another message, or one that something is wrong with.
+    fn in_one_pass(line: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Line<'a> {
+            #[serde(borrow)]
+            r#type: std::borrow::Cow<'a, str>,
+            stream: String,
+            record: Value,
+            #[serde(default)]
+            version: Option<i64>,
+        }
+        let Line { r#type, stream, record, version } = serde_json::from_slice(line).ok()?;
+        (r#type == "RECORD" && record.is_object()).then_some(Self { stream, record, version })
+    }
+}
+
 /// A BATCH message, as the Meltano SDK has it (https://sdk.meltano.com/en/latest/batch.html).
 #[derive(Debug, Deserialize)]
 pub struct BatchMessage {
@@ -120,6 +137,9 @@ impl Message {
                 .map_err(|e| MessageError::Malformed { kind: kind.to_owned(), reason: e.to_string() })
         }
 
+        if let Some(record) = RecordMessage::in_one_pass(line) {
+            return Ok(Message::Record(record));
+        }
         if line.iter().all(u8::is_ascii_whitespace) {
             return Err(MessageError::Blank);
         }

@@ -1,11 +1,14 @@
 //! The directory that is written to, and what goes with each change: the plan that is shown, the file that takes it back.
 
+use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use singer_common::change::{Change, Modification, ModificationKind};
 use singer_common::directory::ldif::writer::LdifWriteError;
 use singer_common::directory::{Directory, DirectoryError, WriteControl};
+use singer_common::dn::DnKey;
+use singer_common::entry::Entry;
 use singer_common::secret::Secret;
 
 use crate::guard::Tally;
@@ -15,7 +18,24 @@ use crate::undo::{Undo, UndoError};
 
 tokio::task_local! {
     /// What the change in hand is made for: stream and key of the record.
-    pub static ABOUT: String;
+    pub static ABOUT: About;
+}
+
+/// What a change is made for, for people.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// The record's stream.
+    pub stream: Arc<str>,
+    /// The record's line, from 1.
+    pub line: u64,
+    /// The record's key: `id=7`.
+    pub record: Arc<str>,
+}
+
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, line {}: {}", self.stream, self.line, self.record)
+    }
 }
 
 fn unwritable(error: &LdifWriteError) -> DirectoryError {
@@ -83,6 +103,19 @@ impl Destination {
         result
     }
 
+    /// Adds an entry under controls. `key` is its name's.
+    pub async fn add(
+        &self,
+        entry: Entry,
+        key: &DnKey,
+        controls: &[WriteControl],
+    ) -> Result<(), DirectoryError> {
+        if self.undo.is_none() && self.plan.is_none() && self.tally.is_none() {
+            return self.directory.add(entry, key, controls).await;
+        }
+        self.apply_with(&Change::Add(entry), controls).await
+    }
+
     /// Deletes an entry and all below it in one operation. `false` where the server does not offer that, or where each
     /// deletion is to be written down.
     pub async fn delete_tree(&self, dn: &str) -> Result<bool, DirectoryError> {
@@ -119,7 +152,7 @@ impl Destination {
             tally.count(&change);
         }
         let Some(plan) = &self.plan else { return Ok(()) };
-        let about = ABOUT.try_with(String::clone).unwrap_or_default();
+        let about = ABOUT.try_with(About::to_string).unwrap_or_default();
         plan.show_password(dn, &about).map_err(|e| unwritable(&e))
     }
 
@@ -129,7 +162,7 @@ impl Destination {
             tally.count(change);
         }
         let Some(plan) = &self.plan else { return Ok(()) };
-        let about = ABOUT.try_with(String::clone).unwrap_or_default();
+        let about = ABOUT.try_with(About::to_string).unwrap_or_default();
         let relaxed = controls.contains(&WriteControl::RelaxRules);
         plan.show(change, relaxed, &about).map_err(|e| unwritable(&e))
     }

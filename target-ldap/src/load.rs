@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::{BufRead, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -15,10 +18,10 @@ use tokio::task::JoinSet;
 
 use crate::ack::Ack;
 use crate::config::{OnError, TargetConfig};
-use crate::destination::{ABOUT, Destination};
+use crate::destination::{ABOUT, About, Destination};
 use crate::differences::UnknownClasses;
 use crate::map::{Manner, Task};
-use crate::order::{Claim, Order};
+use crate::order::{Claim, Kind, Order};
 use crate::rejects::{Answer, Origin, RejectFile, is_records_fault};
 use crate::versions::Versions;
 use crate::write::{Applier, Circumstances, Effect, Held, Outcome};
@@ -29,6 +32,7 @@ mod error;
 mod gone;
 mod intake;
 mod moves;
+mod planning;
 mod references;
 mod refused;
 mod survey;
@@ -38,12 +42,15 @@ pub use batch::{BatchError, InFile};
 pub use counts::{Counts, Ending};
 pub use error::LoadError;
 use gone::{Activation, Gone};
-use intake::{Stream, read_lines};
+use intake::Stream;
+use planning::{Planner, read_lines};
 use references::References;
 use survey::Survey;
 
 /// Tasks taken in for each that may be outstanding: related ones have to wait without stopping the others.
 const TASKS_AHEAD: usize = 4;
+/// Tasks begun at most before the input, the answers and signals are seen to again.
+const STARTS: usize = 256;
 /// Records that may wait, for parents to come and for children to go, before the input is taken for wrong.
 const MAX_WAITING: usize = 100_000;
 /// STATE is printed at most this often; what is safe in between is printed with the next one.
@@ -61,12 +68,12 @@ struct Kept {
 struct Work {
     number: u64,
     line: u64,
-    stream: String,
+    stream: Arc<str>,
     task: Task,
     /// The name that its entry is to have; the root's where the record does not say it.
     key: DnKey,
     /// The record's key, for people.
-    about: String,
+    about: Arc<str>,
     version: Option<i64>,
     /// Only under `on_error: skip`.
     kept: Option<Kept>,
@@ -89,7 +96,7 @@ struct Work {
 }
 
 impl Work {
-    fn new(number: u64, line: u64, stream: String, task: Task, key: DnKey, about: String) -> Self {
+    fn new(number: u64, line: u64, stream: Arc<str>, task: Task, key: DnKey, about: Arc<str>) -> Self {
         Self {
             number,
             line,
@@ -129,13 +136,19 @@ impl Work {
         self.task.dn().or(self.now.found.as_deref())
     }
 
-    /// What a change in its name is made for, for people.
-    fn label(&self) -> String {
-        format!("{}, line {}: {}", self.stream, self.line, self.about)
+    /// What a change in its name is made for.
+    fn label(&self) -> About {
+        About { stream: self.stream.clone(), line: self.line, record: self.about.clone() }
+    }
+
+    fn kind(&self) -> Kind {
+        if matches!(self.task, Task::Delete { .. }) { Kind::Delete } else { Kind::Upsert }
     }
 }
 
-type Finished = (Work, Result<Outcome, DirectoryError>);
+type Finished = (Box<Work>, Result<Outcome, DirectoryError>);
+/// A task on its way, and what has become of it in the end.
+type Running = Pin<Box<dyn Future<Output = Finished> + Send>>;
 
 /// A run's parts.
 pub struct Load<'a, W: Write> {
@@ -144,13 +157,13 @@ pub struct Load<'a, W: Write> {
     applier: Applier,
     writer: &'a mut SingerWriter<W>,
     stop: Stop,
-    streams: HashMap<String, Stream>,
-    counts: BTreeMap<String, Counts>,
+    streams: HashMap<Arc<str>, Stream>,
+    counts: BTreeMap<Arc<str>, Counts>,
     ack: Ack,
-    order: Order<Work>,
+    order: Order<Box<Work>>,
     running: JoinSet<Finished>,
     /// What each running task is about, should it end without a result.
-    running_works: HashMap<tokio::task::Id, (u64, u64, String)>,
+    running_works: HashMap<tokio::task::Id, (u64, u64, Arc<str>)>,
     /// Tasks that have ended, ever: whether another try of those that came too early can make sense.
     progress: u64,
     progress_at_last_try: Option<u64>,
@@ -232,7 +245,7 @@ impl<'a, W: Write> Load<'a, W> {
         let planned = if self.config.dry_run { " (planned)" } else { "" };
         for (stream, counts) in &self.counts {
             metrics.record_count(stream, counts.records);
-            tracing::info!(stream = stream.as_str(), "{stream}{planned}: {counts}");
+            tracing::info!(stream = &**stream, "{stream}{planned}: {counts}");
         }
         for (stream, text) in self.unknown_classes.report() {
             tracing::warn!(stream, "{text}");
@@ -252,7 +265,8 @@ impl<'a, W: Write> Load<'a, W> {
     }
 
     async fn consume(&mut self, input: Box<dyn BufRead + Send>) -> Result<Option<Signal>, LoadError> {
-        let mut lines = read_lines(input);
+        let mut lines = read_lines(input, Planner::new(self.config, &self.directory, self.retry_rejects));
+        let mut ahead = VecDeque::new();
         let mut stopped = None;
         let mut open = true;
         let mut tick = tokio::time::interval(STATE_INTERVAL);
@@ -283,16 +297,22 @@ impl<'a, W: Write> Load<'a, W> {
             // A batch's records are no more than a line's: all that holds a line back holds them back.
             let holds_back = !self.gone.is_empty() || self.activation.is_some() || self.survey.is_some();
             let more = open && !holds_back && self.wants_more(idle);
+            if more
+                && self.batch.is_none()
+                && let Some((number, line)) = ahead.pop_front()
+            {
+                self.last_line = Instant::now();
+                self.take(number, line);
+                self.print_state(false)?;
+                continue;
+            }
             tokio::select! {
                 record = batch::next(self.batch.as_mut()), if more && self.batch.is_some() => {
                     self.last_line = Instant::now();
                     self.take_from_batch(record);
                 }
-                line = lines.recv(), if more && self.batch.is_none() => match line {
-                    Some(Ok((number, line))) => {
-                        self.last_line = Instant::now();
-                        self.take(number, &line);
-                    }
+                lines = lines.recv(), if more && self.batch.is_none() => match lines {
+                    Some(Ok(lines)) => ahead.extend(lines),
                     Some(Err(e)) => self.fail(u64::MAX, LoadError::Input(e)),
                     None => open = false,
                 },
@@ -301,6 +321,7 @@ impl<'a, W: Write> Load<'a, W> {
                 }
                 signal = self.stop.wait(), if stopped.is_none() => stopped = Some(signal),
                 _ = tick.tick() => self.give_up_waiting_for_long(),
+                () = std::future::ready(()), if self.can_start() => {}
             }
             self.print_state(false)?;
         }
@@ -345,9 +366,12 @@ impl<'a, W: Write> Load<'a, W> {
         true
     }
 
-    /// Begins what may begin, as far as writes may be outstanding.
+    /// Begins what may begin, as far as writes may be outstanding; not so much at once that nothing else is seen to.
     fn start_ready(&mut self) {
-        while self.running.len() < self.config.max_in_flight {
+        for _ in 0..STARTS {
+            if !self.can_start() {
+                return;
+            }
             let Some((_, mut work)) = self.order.next_ready() else { return };
             let rest = if work.is_rest {
                 let Some(task) = self.rest_of(&mut work) else {
@@ -360,17 +384,57 @@ impl<'a, W: Write> Load<'a, W> {
                 self.supersede(&work);
                 None
             };
-            work.now.is_last_try = self.is_last_try || work.is_last_try;
-            work.now.inventory = self.streams.get(&work.stream).and_then(|s| s.reading.inventory.clone());
-            let applier = self.applier.clone();
-            let about = (work.number, work.line, work.stream.clone());
-            let handle = self.running.spawn(async move {
-                let task = rest.as_ref().unwrap_or(&work.task);
-                let result = ABOUT.scope(work.label(), applier.apply(task, &work.key, &work.now)).await;
-                (work, result)
-            });
-            self.running_works.insert(handle.id(), about);
+            self.start(work, rest);
         }
+    }
+
+    fn can_start(&self) -> bool {
+        self.running.len() < self.config.max_in_flight && self.order.has_ready()
+    }
+
+    fn start(&mut self, work: Box<Work>, rest: Option<Task>) {
+        let about = (work.number, work.line, work.stream.clone());
+        let mut running = self.prepare(work, rest);
+        // What is in memory ends here and now, and need not become a task of the runtime's.
+        match poll_once(&mut running) {
+            Ok(Poll::Ready(finished)) => self.finished(finished),
+            Ok(Poll::Pending) => self.go_on(running, about),
+            Err(()) => self.broken(about),
+        }
+    }
+
+    /// Begins what nothing else is under way beside: it needs no place in the order unless it does not end at once.
+    fn start_alone(&mut self, work: Box<Work>) {
+        let (number, kind) = (work.number, work.kind());
+        let about = (number, work.line, work.stream.clone());
+        self.supersede(&work);
+        let claim = work.claim();
+        let mut running = self.prepare(work, None);
+        let polled = poll_once(&mut running);
+        if !matches!(&polled, Ok(Poll::Ready((_, Ok(outcome)))) if outcome.is_final()) {
+            self.order.submit_running(number, claim, kind);
+        }
+        match polled {
+            Ok(Poll::Ready(finished)) => self.finished(finished),
+            Ok(Poll::Pending) => self.go_on(running, about),
+            Err(()) => self.broken(about),
+        }
+    }
+
+    fn prepare(&self, mut work: Box<Work>, rest: Option<Task>) -> Running {
+        work.now.is_last_try = self.is_last_try || work.is_last_try;
+        work.now.inventory = self.streams.get(&*work.stream).and_then(|s| s.reading.inventory.clone());
+        let applier = self.applier.clone();
+        Box::pin(async move {
+            let task = rest.as_ref().unwrap_or(&work.task);
+            let result = ABOUT.scope(work.label(), applier.apply(task, &work.key, &work.now)).await;
+            (work, result)
+        })
+    }
+
+    fn go_on(&mut self, running: Running, about: (u64, u64, Arc<str>)) {
+        let handle = self.running.spawn(running);
+        self.running_works.insert(handle.id(), about);
     }
 
     fn joined(&mut self, joined: Result<(tokio::task::Id, Finished), tokio::task::JoinError>) {
@@ -381,13 +445,18 @@ impl<'a, W: Write> Load<'a, W> {
             }
             // A panic, which is a fault of ours: the task is gone, and the answer with it.
             Err(e) => {
-                if let Some((number, line, stream)) = self.running_works.remove(&e.id()) {
-                    self.order.ended(number);
-                    let reason = "a fault of this program; whether the change was made is not known".into();
-                    self.fail(number, LoadError::Record { line, stream, reason });
+                if let Some(about) = self.running_works.remove(&e.id()) {
+                    self.broken(about);
                 }
             }
         }
+    }
+
+    /// A task did not come to an end.
+    fn broken(&mut self, (number, line, stream): (u64, u64, Arc<str>)) {
+        self.order.ended(number);
+        let reason = "a fault of this program; whether the change was made is not known".into();
+        self.fail(number, LoadError::Record { line, stream: stream.to_string(), reason });
     }
 
     fn finished(&mut self, (mut work, result): Finished) {
@@ -405,7 +474,7 @@ impl<'a, W: Write> Load<'a, W> {
         };
         let counts = self.counts.entry(work.stream.clone()).or_default();
         let found = work.now.found.as_deref().and_then(|dn| self.applier.key(dn).ok());
-        let was = found.as_ref().unwrap_or(&work.key).clone();
+        let was = |work: &Work| found.clone().unwrap_or_else(|| work.key.clone());
         match effect {
             Effect::TooEarly(answer) => {
                 work.answer = Some(answer);
@@ -437,7 +506,7 @@ impl<'a, W: Write> Load<'a, W> {
             Effect::Renamed => {
                 counts.renamed += 1;
                 self.order.unpark_below(&work.key);
-                self.order.name_is_free(&was);
+                self.order.name_is_free(&was(&work));
                 self.arrived(&work.key.clone(), true);
             }
             Effect::Modified => counts.modified += 1,
@@ -449,16 +518,16 @@ impl<'a, W: Write> Load<'a, W> {
             Effect::Ignored => {}
             Effect::Moved => {
                 counts.moved += 1;
-                self.order.name_is_free(&was);
+                self.order.name_is_free(&was(&work));
             }
             Effect::Deleted => {
                 counts.deleted += 1;
-                self.order.name_is_free(&was);
+                self.order.name_is_free(&was(&work));
             }
         }
         if self.config.process_activate_version && matches!(work.task, Task::Upsert { .. }) {
             // Where it may not be renamed it has come all the same.
-            self.versions.came(&work.stream, work.version, &was);
+            self.versions.came(&work.stream, work.version, &was(&work));
         }
         self.order.ended(work.number);
         if held.is_empty() {
@@ -475,7 +544,7 @@ impl<'a, W: Write> Load<'a, W> {
     fn not_done(&mut self, work: &Work, error: impl FnOnce(u64, String) -> LoadError) {
         self.order.ended(work.number);
         self.progress += 1;
-        self.refused(work, error(work.line, work.stream.clone()));
+        self.refused(work, error(work.line, work.stream.to_string()));
     }
 
     /// Keeps the failure of the earliest record. What comes after it is not begun; what came before goes on.
@@ -498,6 +567,13 @@ impl<'a, W: Write> Load<'a, W> {
         }
         Ok(())
     }
+}
+
+/// Runs a task as far as it goes without waiting. An error: it panicked.
+fn poll_once(running: &mut Running) -> Result<Poll<Finished>, ()> {
+    // What it waits for is asked once more when it has become a task of the runtime's, which is then told.
+    let mut context = Context::from_waker(Waker::noop());
+    catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(&mut context))).map_err(drop)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use singer_common::dn::{Dn, DnKey, SuffixRewrite, escape_value};
+use singer_common::dn::{Dn, DnKey, SuffixRewrite, escape_value, first_rdn};
 use singer_common::message::SchemaMessage;
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
@@ -59,6 +59,8 @@ pub struct Mapping {
     extent: Option<Extent>,
     rewrites: Vec<SuffixRewrite>,
     login: LoginPlan,
+    /// Whether no two properties go to one attribute.
+    is_distinct: bool,
 }
 
 impl Mapping {
@@ -169,7 +171,25 @@ impl Mapping {
             let (base, filter) = (base.clone(), rule.scope_filter());
             Extent { base, filter, others, removal: removal.clone(), manner: manner.clone() }
         });
-        Ok(Mapping { naming, columns, rule, values, defaults, manner, removal, extent, rewrites, login })
+        let mut seen = BTreeSet::new();
+        let is_distinct = columns
+            .iter()
+            .flat_map(|c| &c.attributes)
+            .chain(&values)
+            .all(|t| seen.insert(schema.normal_description(&t.description)));
+        Ok(Mapping {
+            naming,
+            columns,
+            rule,
+            values,
+            defaults,
+            manner,
+            removal,
+            extent,
+            rewrites,
+            login,
+            is_distinct,
+        })
     }
 
     /// Where the stream's entries are; `None` where nobody said so.
@@ -228,12 +248,13 @@ impl Mapping {
                 .cloned()
                 .or_else(|| record.get(name).and_then(display_texts))
         };
-        let mut attributes = Attributes::new(schema);
+        let mut attributes = Attributes::new(schema, self.columns.len() + self.values.len() + 1);
         if !deleted {
             for column in &self.columns {
                 let Some(value) = record.get(&column.property) else { continue };
                 for target in &column.attributes {
-                    attributes.force(target.wanted(value, column, &self.rewrites, schema)?);
+                    let wanted = target.wanted(value, column, &self.rewrites, schema)?;
+                    if self.is_distinct { attributes.only(wanted) } else { attributes.force(wanted) }
                 }
             }
         }
@@ -277,8 +298,8 @@ impl Mapping {
         }
         let written = written?;
         let dn = rewritten(&written, &self.rewrites, schema).unwrap_or_else(|| written.clone());
-        let name = Dn::parse(&dn).map_err(|e| MapError::Name(format!("`{dn}` is no DN: {e}")))?;
-        let rdn = name.rdn().ok_or_else(|| MapError::Name("the DN is empty".into()))?.clone();
+        let no_dn = |e| MapError::Name(format!("`{dn}` is no DN: {e}"));
+        let rdn = first_rdn(&dn).map_err(no_dn)?.ok_or_else(|| MapError::Name("the DN is empty".into()))?;
         if deleted {
             return Ok(self.deletion(Some(dn), filter));
         }
@@ -291,7 +312,7 @@ impl Mapping {
             attributes.replace(Wanted { description: "objectClass".into(), values, policy });
         }
         if dn != written {
-            attributes.rename(&written, &name);
+            attributes.rename(&written, &Dn::parse(&dn).map_err(no_dn)?);
         }
         for ava in rdn.avas {
             if !self.rule.delete_old_rdn && self.rule.policy(&ava.attribute, schema).is_none() {

@@ -92,14 +92,23 @@ impl<T> Order<T> {
         if related.is_empty() {
             self.ready.insert(id);
         }
+        let waits_for = related.len();
+        self.insert(id, claim, kind, waits_for, Some(payload));
+    }
+
+    /// Takes an operation that runs already. Only while there is no other.
+    pub fn submit_running(&mut self, id: Id, claim: Claim, kind: Kind) {
+        debug_assert!(self.is_empty(), "what it has to do with would not be waited for");
+        self.insert(id, claim, kind, 0, None);
+    }
+
+    fn insert(&mut self, id: Id, claim: Claim, kind: Kind, waits_for: usize, payload: Option<T>) {
         for key in &claim.keys {
             self.by_key.entry(key.clone()).or_default().push(id);
         }
         if let Some(identity) = &claim.identity {
             self.by_identity.entry(identity.clone()).or_default().push(id);
         }
-        let waits_for = related.len();
-        let payload = Some(payload);
         self.items.insert(id, Item { claim, kind, waits_for, payload, parked: false, waits_for_name: None });
     }
 

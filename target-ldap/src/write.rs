@@ -75,6 +75,29 @@ pub struct Outcome {
     pub held: Vec<Held>,
 }
 
+impl Outcome {
+    /// Whether nothing is left to do, now or later.
+    pub fn is_final(&self) -> bool {
+        let is_final = match &self.effect {
+            Effect::Added
+            | Effect::Modified
+            | Effect::Renamed
+            | Effect::Deleted
+            | Effect::Moved
+            | Effect::LeftAlone
+            | Effect::Unchanged
+            | Effect::Ignored
+            | Effect::Refused(_) => true,
+            Effect::TooEarly(_)
+            | Effect::NeedsEntries(_)
+            | Effect::Elsewhere(_)
+            | Effect::NameTaken
+            | Effect::SteppedAside(_) => false,
+        };
+        is_final && self.held.is_empty()
+    }
+}
+
 impl From<Effect> for Outcome {
     fn from(effect: Effect) -> Self {
         Self { effect, held: Vec::new() }
@@ -194,7 +217,7 @@ impl Applier {
                         Err(_) => {}
                     }
                 }
-                let outcome = self.upsert(wanted, filter, manner, now, is_absent).await;
+                let outcome = self.upsert(wanted, key, filter, manner, now, is_absent).await;
                 let outcome = outcome.map_err(|e| wanted.login.scrub(e))?;
                 if matches!(
                     outcome.effect,
@@ -213,6 +236,7 @@ impl Applier {
     async fn upsert(
         &self,
         wanted: &WantedEntry,
+        key: &DnKey,
         filter: Option<&str>,
         manner: &Manner,
         now: &Circumstances,
@@ -222,7 +246,6 @@ impl Applier {
         let operations = manner.operations;
         // As far as an inventory says: then the directory itself is asked only where it does not take the entry.
         let mut is_absent = is_absent && operations.create;
-        let names = names_to_read(wanted, &self.login_names(wanted), schema);
         let mut renamed = false;
         let mut attempt = 1;
         let mut password_is_set = false;
@@ -230,8 +253,10 @@ impl Applier {
             let place = if is_absent {
                 Place::Nowhere
             } else if let Some(filter) = filter {
+                let names = names_to_read(wanted, &self.login_names(wanted), schema);
                 self.locate(Some(&wanted.dn), filter, manner, now, &names).await?
             } else {
+                let names = names_to_read(wanted, &self.login_names(wanted), schema);
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 let entry = self.directory.read(&wanted.dn, &names).await?;
                 entry.map_or(Place::Nowhere, Place::Named)
@@ -296,7 +321,7 @@ impl Applier {
                 return Ok(Effect::NeedsEntries(missing).into());
             }
             let Some(current) = current else {
-                match self.add(&wanted).await {
+                match self.add(&wanted, key).await {
                     Err(e) if is_absent && !e.is_connection() => {
                         is_absent = false;
                         continue;
@@ -345,21 +370,20 @@ impl Applier {
         }
     }
 
-    async fn add(&self, wanted: &WantedEntry) -> Result<Effect, DirectoryError> {
+    async fn add(&self, wanted: &WantedEntry, key: &DnKey) -> Result<Effect, DirectoryError> {
         let entry = self.new_entry(wanted).await?;
         // Only `preserve_uuid` makes it so.
         let has_uuid =
             |a: &Wanted| a.policy == Policy::CreateOnly && a.description.eq_ignore_ascii_case(ENTRY_UUID);
         let controls: &[WriteControl] =
             if wanted.attributes.iter().any(has_uuid) { &[WriteControl::RelaxRules] } else { &[] };
-        let change = Change::Add(entry);
-        match self.directory.apply_with(&change, controls).await {
+        match self.directory.add(entry, key, controls).await {
             Ok(()) => {}
             Err(e) if e.is_no_such_object() => {
                 if !self.create_parents(&wanted.dn).await? {
                     return Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()));
                 }
-                self.directory.apply_with(&change, controls).await?;
+                self.directory.add(self.new_entry(wanted).await?, key, controls).await?;
             }
             Err(e) => return Err(e),
         }

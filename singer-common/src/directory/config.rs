@@ -219,6 +219,9 @@ struct Raw {
     connection_pool_size: usize,
 }
 
+/// The default of `page_size`: where pages begin that may grow.
+pub(super) const DEFAULT_PAGE_SIZE: u32 = 1000;
+
 impl DirectoryConfig {
     /// Resolves the settings. `fallback` is the destination when no server is given at all. Warnings are for the log.
     pub fn from_settings(

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::change::Change;
+use crate::dn::DnKey;
 use crate::entry::Entry;
 use crate::schema::Schema;
 use crate::secret::Secret;
@@ -289,6 +290,19 @@ impl Directory {
         }
     }
 
+    /// Adds an entry under controls. In memory it is taken as it is, without a copy. `key` is its name's.
+    pub async fn add(
+        &self,
+        entry: Entry,
+        key: &DnKey,
+        controls: &[WriteControl],
+    ) -> Result<(), DirectoryError> {
+        match self {
+            Directory::Ldif(d) if controls.is_empty() => d.add(entry, key.clone()),
+            _ => self.apply_with(&Change::Add(entry), controls).await,
+        }
+    }
+
     /// Whether changes can be made on condition (RFC 4528).
     pub fn takes_assertions(&self) -> bool {
         match self {
@@ -358,11 +372,12 @@ impl Directory {
         }
     }
 
-    /// Says goodbye. A server would notice anyway.
+    /// Says goodbye, at the end of the process. A server would notice anyway.
     pub async fn close(self) {
         match self {
             Directory::Ldap(d) => d.close().await,
-            Directory::Ldif(_) => {}
+            // A million entries need not be given back one by one.
+            Directory::Ldif(d) => std::mem::forget(d),
             Directory::Preview(d) => Box::pin(d.below().clone().close()).await,
         }
     }

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use super::{Ava, Dn, DnError, escape_value, parse};
+use super::{Ava, Dn, DnError, parse, push_escaped};
 use crate::schema::Schema;
 
-/// Ends every relative name in a key. Sorts below every other byte, and [`escape_value`] lets no value contain it.
+/// Ends every relative name in a key. Sorts below every other byte, and [`super::escape_value`] lets no value contain it.
 const END: char = '\0';
 
 /// A name normalised for comparison (distinguishedNameMatch, RFC 4517 section 4.2.15), root first: a parent's key is
@@ -21,7 +21,7 @@ impl DnKey {
     pub fn new(dn: &Dn, schema: &Schema) -> Self {
         let mut key = String::new();
         for rdn in dn.rdns.iter().rev() {
-            key.push_str(&normal_rdn(&rdn.avas, schema, 0));
+            push_rdn(&mut key, &rdn.avas, schema, 0);
             key.push(END);
         }
         Self(key)
@@ -29,7 +29,24 @@ impl DnKey {
 
     /// The key of a name given as text.
     pub fn parse(dn: &str, schema: &Schema) -> Result<Self, DnError> {
+        if is_plain(dn) {
+            return Self::of_plain(dn, schema);
+        }
         Ok(Self::new(&Dn::parse(dn)?, schema))
+    }
+
+    /// The same for a name without anything special: nothing has to be read octet by octet, nor put down in between.
+    fn of_plain(dn: &str, schema: &Schema) -> Result<Self, DnError> {
+        let mut key = String::with_capacity(dn.len() + 64);
+        for rdn in dn.rsplit(',') {
+            // What is wrong, or unusual, is the other way's to say.
+            let Some((attribute, value)) = plain_rdn(rdn) else {
+                return Ok(Self::new(&Dn::parse(dn)?, schema));
+            };
+            push_ava(&mut key, attribute, value.as_bytes(), schema, 0);
+            key.push(END);
+        }
+        Ok(Self(key))
     }
 
     /// The key of the root, which is above all.
@@ -96,18 +113,63 @@ pub(crate) fn normal_name(text: &str, schema: &Schema, nesting: u8) -> Option<St
     Some(parts.join(","))
 }
 
+/// Whether a text has only characters that mean themselves in a name, and what divides it: no escape, no second part of a
+/// relative name.
+pub(super) fn is_plain(dn: &str) -> bool {
+    let plain =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'@' | b',' | b'=' | b' ');
+    !dn.is_empty() && dn.bytes().all(plain)
+}
+
+/// Type and value of a relative name that is plain in a plain name, and stands as it is.
+pub(super) fn plain_rdn(rdn: &str) -> Option<(&str, &str)> {
+    rdn.split_once('=').filter(|(attribute, value)| is_type(attribute) && is_value(value))
+}
+
+/// Whether this is a type that stands for itself: not one that the `OID.` of RFC 2253 is to be taken from.
+fn is_type(attribute: &str) -> bool {
+    let begins = attribute.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    begins
+        && !attribute.contains(['@', ' '])
+        && !attribute.get(..4).is_some_and(|p| p.eq_ignore_ascii_case("OID."))
+}
+
+/// Whether this is a value as it stands: spaces at its ends would not count.
+fn is_value(value: &str) -> bool {
+    !value.contains('=') && !value.starts_with(' ') && !value.ends_with(' ')
+}
+
 fn normal_rdn(avas: &[Ava], schema: &Schema, nesting: u8) -> String {
-    let mut parts: Vec<String> = avas
-        .iter()
-        .map(|ava| {
-            let known = schema.attribute_type(&ava.attribute);
-            let name = known.map_or(&*ava.attribute, |a| &*a.oid).to_ascii_lowercase();
-            let value = schema.naming_rule(&ava.attribute).normalize_nested(&ava.value, schema, nesting + 1);
-            format!("{name}={}", escape_value(&value))
-        })
-        .collect();
+    let mut out = String::new();
+    push_rdn(&mut out, avas, schema, nesting);
+    out
+}
+
+/// Appends a relative name in its normal form.
+fn push_rdn(out: &mut String, avas: &[Ava], schema: &Schema, nesting: u8) {
+    if let [ava] = avas {
+        return push_ava(out, &ava.attribute, &ava.value, schema, nesting);
+    }
+    let part = |ava: &Ava| {
+        let mut part = String::new();
+        push_ava(&mut part, &ava.attribute, &ava.value, schema, nesting);
+        part
+    };
+    let mut parts: Vec<String> = avas.iter().map(part).collect();
     parts.sort_unstable();
-    parts.join("+")
+    out.push_str(&parts.join("+"));
+}
+
+fn push_ava(out: &mut String, attribute: &str, value: &[u8], schema: &Schema, nesting: u8) {
+    let (name, rule) = schema.naming(attribute);
+    // An OID, mostly.
+    if name.bytes().any(|b| b.is_ascii_uppercase()) {
+        out.push_str(&name.to_ascii_lowercase());
+    } else {
+        out.push_str(name);
+    }
+    out.push('=');
+    push_escaped(out, &rule.normalize_nested(value, schema, nesting + 1));
 }
 
 /// Moves names from below one name to below another, leaving the rest of the text byte for byte as it is.
@@ -213,6 +275,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_short_way_is_the_long_way(dn in "(,?[a-cOID.0-9@_ -]{0,5}=?[A-Za-c.@_ =-]{0,3}){0,4}") {
+            let schema = Schema::standard();
+            prop_assert_eq!(DnKey::parse(&dn, schema), Dn::parse(&dn).map(|d| DnKey::new(&d, schema)));
+        }
+
+        #[test]
+        fn the_short_way_is_the_long_way_for_names(dn in "((cn|OU|uidNumber|2.5.4.3|member|foo|oid.2.5.4.4)=[A-Za-c0-9.@_ -]{0,4},){0,3}dc=x") {
+            let schema = Schema::standard();
+            prop_assert_eq!(DnKey::parse(&dn, schema), Dn::parse(&dn).map(|d| DnKey::new(&d, schema)));
+        }
+
         #[test]
         fn parents_and_ancestors_agree_with_names(a in small_dn(), b in small_dn()) {
             let (dn, schema) = (Dn::parse(&a).unwrap(), Schema::standard());

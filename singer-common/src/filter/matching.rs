@@ -105,7 +105,7 @@ fn each_value(
 
 /// The rule values compare by; text without regard to case for attributes the schema does not know (an LDIF file's).
 fn rule_of(attribute: &str, schema: &Schema) -> Equality {
-    schema.naming_rule(attribute)
+    schema.naming(attribute).1
 }
 
 fn schema_order(attribute: &str, schema: &Schema) -> Equality {

@@ -146,7 +146,7 @@ impl Schema {
     pub fn spell(&self, description: &str) -> String {
         let name = base_type(description);
         let options = description.strip_prefix(name).unwrap_or_default();
-        format!("{}{options}", self.canonical_name(name))
+        [self.canonical_name(name), options].concat()
     }
 
     /// Whether two descriptions name the same attribute: type by alias or OID, options in any order (RFC 4512
@@ -157,6 +157,9 @@ impl Schema {
 
     /// A description in the one form that all its spellings have.
     pub fn normal_description(&self, description: &str) -> String {
+        if !description.contains(';') {
+            return self.canonical_name(description).to_ascii_lowercase();
+        }
         let mut options: Vec<String> = description.split(';').skip(1).map(str::to_ascii_lowercase).collect();
         options.sort_unstable();
         options.insert(0, self.canonical_name(description).to_ascii_lowercase());
@@ -202,7 +205,10 @@ impl Schema {
     }
 
     fn derived(&self, attribute: &str) -> Option<Derived> {
-        let at = lookup(&self.type_index, base_type(attribute))?;
+        self.derived_at(lookup(&self.type_index, base_type(attribute))?, attribute)
+    }
+
+    fn derived_at(&self, at: usize, attribute: &str) -> Option<Derived> {
         let derive = || Derived {
             equality: self.derive_equality(attribute),
             kind: ValueKind::derive(self, attribute),
@@ -238,9 +244,14 @@ impl Schema {
         self.attribute_type(attribute).is_some_and(|a| a.usage != Usage::UserApplications)
     }
 
-    /// How values of an attribute compare in a name: as anywhere, but without regard to case when it is not defined.
-    pub(crate) fn naming_rule(&self, attribute: &str) -> Equality {
-        self.attribute_type(attribute).map_or(Equality::CaseIgnore, |_| self.equality(attribute))
+    /// What an attribute is called in a normal name (its OID; as it is given when it is not defined), and how its values
+    /// compare there: as anywhere, but without regard to case when it is not defined.
+    pub(crate) fn naming<'a>(&'a self, attribute: &'a str) -> (&'a str, Equality) {
+        let at = lookup(&self.type_index, base_type(attribute));
+        match at.and_then(|at| Some((self.types.get(at)?, self.derived_at(at, attribute)?))) {
+            Some((known, derived)) => (&known.oid, derived.equality),
+            None => (attribute, Equality::CaseIgnore),
+        }
     }
 
     /// How values of an attribute order, if they do: by its ORDERING, or else as its equality suggests.

@@ -229,6 +229,10 @@ impl ValueKind {
     pub fn parse_json(self, value: &Value) -> Result<Option<Vec<u8>>, InvalidValue> {
         let text = match value {
             Value::Null => return Ok(None),
+            // What most values are.
+            Value::String(text) if matches!(self, ValueKind::Text) && !text.is_empty() => {
+                return Ok(Some(text.as_bytes().to_vec()));
+            }
             Value::String(text) => text.clone(),
             Value::Bool(true) => "TRUE".to_owned(),
             Value::Bool(false) => "FALSE".to_owned(),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use flate2::bufread::MultiGzDecoder;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
-use singer_common::message::{BatchMessage, RecordMessage};
+use singer_common::message::BatchMessage;
 use singer_common::reader::LineReader;
 use tokio::sync::mpsc;
 
@@ -106,7 +106,7 @@ impl<W: Write> Load<'_, W> {
     pub(super) fn open_batch(&mut self, line: u64, message: BatchMessage) -> Result<(), LoadError> {
         let BatchMessage { stream, encoding, manifest, version } = message;
         let bad = |error| LoadError::Batch { line, stream: stream.clone(), error };
-        if !self.streams.contains_key(&stream) {
+        if !self.streams.contains_key(&*stream) {
             return Err(bad(BatchError::NoSchema));
         }
         if encoding.format != "jsonl" {
@@ -135,14 +135,15 @@ impl<W: Write> Load<'_, W> {
             self.batch = None;
             return;
         };
-        let (line, stream, version) = (batch.line, batch.stream.clone(), batch.version);
-        let taken = match read.and_then(|(place, text)| Ok((record(&place, &text)?, place))) {
-            Ok((record, place)) => self.record(line, RecordMessage { stream, record, version }, Some(place)),
-            Err(error) => Err(LoadError::Batch { line, stream, error }),
-        };
-        if let Err(error) = taken {
+        let (line, version) = (batch.line, batch.version);
+        let Some(stream) = self.streams.get(&*batch.stream).map(|s| s.plan.clone()) else { return };
+        match read.and_then(|(place, text)| Ok((record(&place, &text)?, place))) {
+            Ok((record, place)) => self.record(stream.plan(line, record, version, Some(place))),
             // After every record begun so far.
-            self.fail(u64::MAX - 1, error);
+            Err(error) => {
+                let stream = batch.stream.clone();
+                self.fail(u64::MAX - 1, LoadError::Batch { line, stream, error });
+            }
         }
     }
 }
@@ -211,7 +212,7 @@ fn read(files: &[[PathBuf; 2]], gzip: bool, sender: &mpsc::Sender<Line>) -> Resu
             place.line += 1;
             match lines.next_line() {
                 Ok(Some((_, text))) => {
-                    if sender.blocking_send(Ok((place.clone(), text))).is_err() {
+                    if sender.blocking_send(Ok((place.clone(), text.to_vec()))).is_err() {
                         return Ok(());
                     }
                 }

@@ -46,7 +46,7 @@ impl<W: Write> Load<'_, W> {
             return nothing(&doubt);
         }
         // Records came, and so did the SCHEMA.
-        let Some(known) = self.streams.get(&stream) else { return };
+        let Some(known) = self.streams.get(&*stream).map(|s| &s.plan) else { return };
         match known.mapping.extent().cloned() {
             None => nothing(&"its rule has no scope_base"),
             Some(extent) if *extent.removal == Removal::Nothing => {}
@@ -107,9 +107,9 @@ impl<W: Write> Load<'_, W> {
             let number = self.ack.begin();
             let record = Arc::new(Value::Null);
             let kept = self.rejects.is_some().then(|| Kept { record, origin: origin.clone() });
-            let (stream, line) = (stream.clone(), *line);
-            let about = "what its version no longer has".to_owned();
-            let work = Work { kept, ..Work::new(number, line, stream, task, key, about) };
+            let (stream, line) = (stream.as_str().into(), *line);
+            let about = "what its version no longer has".into();
+            let work = Box::new(Work { kept, ..Work::new(number, line, stream, task, key, about) });
             self.order.submit(number, work.claim(), Kind::Delete, work);
         }
     }

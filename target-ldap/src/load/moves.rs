@@ -12,12 +12,12 @@ const MOVES: u32 = 5;
 
 impl<W: Write> Load<'_, W> {
     /// A record's entry has another name: it is tried again when nothing else is done there.
-    pub(super) fn found_elsewhere(&mut self, mut work: Work, dn: String) {
+    pub(super) fn found_elsewhere(&mut self, mut work: Box<Work>, dn: String) {
         work.moves += 1;
         if work.moves > MOVES {
             let reason = format!("its entry is renamed all the time: it was `{dn}` last");
             self.order.ended(work.number);
-            let error = LoadError::Record { line: work.line, stream: work.stream.clone(), reason };
+            let error = LoadError::Record { line: work.line, stream: work.stream.to_string(), reason };
             return self.refused(&work, error);
         }
         match self.applier.key(&dn) {
@@ -28,7 +28,7 @@ impl<W: Write> Load<'_, W> {
             Err(e) => {
                 self.order.ended(work.number);
                 let reason = format!("`{dn}`: {e}");
-                let error = LoadError::Record { line: work.line, stream: work.stream.clone(), reason };
+                let error = LoadError::Record { line: work.line, stream: work.stream.to_string(), reason };
                 self.refused(&work, error);
             }
         }
@@ -36,7 +36,7 @@ impl<W: Write> Load<'_, W> {
 
     /// The name that a record gives its entry is another one's: it waits until that one has left. Where all wait for each
     /// other, one steps aside.
-    pub(super) fn name_taken(&mut self, work: Work) {
+    pub(super) fn name_taken(&mut self, work: Box<Work>) {
         let (number, key) = (work.number, work.key.clone());
         self.order.park_for_name(number, work, key);
         if self.order.is_in_a_ring(number) {
@@ -46,7 +46,7 @@ impl<W: Write> Load<'_, W> {
     }
 
     /// An entry has left its name for another one.
-    pub(super) fn stepped_aside(&mut self, mut work: Work, aside: String) {
+    pub(super) fn stepped_aside(&mut self, mut work: Box<Work>, aside: String) {
         let old = work.now.found.replace(aside);
         work.now.steps_aside = false;
         let freed = old.as_deref().and_then(|dn| self.applier.key(dn).ok());
@@ -61,7 +61,7 @@ impl<W: Write> Load<'_, W> {
     /// Entries that stepped aside, and whose new name never became free, get their old one back.
     pub(super) async fn go_back(&mut self) {
         let mut back = std::mem::take(&mut self.aside);
-        back.extend(self.order.waiting().filter(|work| work.left.is_some()).cloned());
+        back.extend(self.order.waiting().filter(|work| work.left.is_some()).map(|work| Work::clone(work)));
         for work in back {
             let (Some(aside), Some(left)) = (&work.now.found, &work.left) else { continue };
             let new_rdn =

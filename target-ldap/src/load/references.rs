@@ -25,7 +25,7 @@ const REPORTED: u64 = 20;
 /// A record that is written but for some values.
 #[derive(Debug)]
 struct Rest {
-    work: Work,
+    work: Box<Work>,
     held: Vec<Held>,
     /// The entries that have not come.
     missing: BTreeSet<DnKey>,
@@ -52,7 +52,7 @@ impl References {
         self.rests.is_empty()
     }
 
-    fn hold(&mut self, work: Work, held: Vec<Held>, refused: bool) {
+    fn hold(&mut self, work: Box<Work>, held: Vec<Held>, refused: bool) {
         let number = work.number;
         let missing: BTreeSet<DnKey> = held.iter().map(|h| h.key.clone()).collect();
         self.wait(number, missing.iter().cloned());
@@ -119,7 +119,7 @@ impl References {
 
 impl<W: Write> Load<'_, W> {
     /// A record was written but for values that name entries which are not there.
-    pub(super) fn hold(&mut self, work: Work, held: Vec<Held>) {
+    pub(super) fn hold(&mut self, work: Box<Work>, held: Vec<Held>) {
         let number = work.number;
         let came = held.iter().all(|h| self.applier.is_known(&h.key));
         self.references.hold(work, held, false);
@@ -134,7 +134,7 @@ impl<W: Write> Load<'_, W> {
     }
 
     /// The server took values before their entries are there for a fault: they wait for these after all.
-    pub(super) fn hold_refused(&mut self, mut work: Work) {
+    pub(super) fn hold_refused(&mut self, mut work: Box<Work>) {
         let held = std::mem::take(&mut work.tried);
         work.is_last_try = false;
         self.order.ended(work.number);
@@ -142,7 +142,7 @@ impl<W: Write> Load<'_, W> {
     }
 
     /// A record cannot be written at all before these entries have come.
-    pub(super) fn hold_whole(&mut self, work: Work, missing: Vec<DnKey>) {
+    pub(super) fn hold_whole(&mut self, work: Box<Work>, missing: Vec<DnKey>) {
         let number = work.number;
         let came = missing.iter().all(|key| self.applier.is_known(key));
         self.references.wait(number, missing.into_iter());
@@ -154,6 +154,9 @@ impl<W: Write> Load<'_, W> {
 
     /// An entry is there, with what lies below it.
     pub(super) fn arrived(&mut self, key: &DnKey, with_subtree: bool) {
+        if self.references.by_missing.is_empty() {
+            return;
+        }
         let mut keys = vec![key.clone()];
         if with_subtree {
             keys.extend(self.references.by_missing.range(key.subtree()).map(|(k, _)| k.clone()));
@@ -167,7 +170,7 @@ impl<W: Write> Load<'_, W> {
     fn submit_rest(&mut self, number: u64) {
         let Some(rest) = self.references.rests.get_mut(&number).filter(|r| !r.submitted) else { return };
         rest.submitted = true;
-        let work = Work { is_rest: true, ..rest.work.clone() };
+        let work = Box::new(Work { is_rest: true, ..Work::clone(&rest.work) });
         self.order.submit(number, work.claim(), Kind::Upsert, work);
     }
 
@@ -226,14 +229,14 @@ impl<W: Write> Load<'_, W> {
 
     fn report(&mut self, number: u64) {
         let Some(rest) = self.references.rests.get(&number) else { return };
-        let Work { line, stream, .. } = &rest.work;
+        let Work { line, stream, .. } = &*rest.work;
         let dn = rest.work.task.dn().unwrap_or_default();
         for Held { description, value, .. } in &rest.held {
             self.references.reported += 1;
             if self.references.reported <= REPORTED {
                 let value = String::from_utf8_lossy(value);
                 tracing::warn!(
-                    stream = stream.as_str(),
+                    stream = &**stream,
                     "line {line}, stream `{stream}`: `{description}` of `{dn}` names `{value}`, which is not there; it is written all the same"
                 );
             }

@@ -34,8 +34,8 @@ impl<W: Write> Load<'_, W> {
             ),
             Kind::Delete => format!("`{dn}` cannot be deleted: entries that no record deletes lie below it"),
         };
-        let error = LoadError::Record { line: work.line, stream: work.stream.clone(), reason };
-        Some((work.clone(), error))
+        let error = LoadError::Record { line: work.line, stream: work.stream.to_string(), reason };
+        Some((Work::clone(work), error))
     }
 
     /// A record that the directory did not take.
@@ -84,7 +84,7 @@ impl<W: Write> Load<'_, W> {
             reject.safe_reason(origin)
         );
         self.rejected += 1;
-        self.counts.entry(reject.stream.to_owned()).or_default().rejected += 1;
+        self.counts.entry(reject.stream.into()).or_default().rejected += 1;
         self.ack.done(number);
     }
 }

@@ -60,8 +60,8 @@ impl<W: Write> Load<'_, W> {
     /// Reads them. What may end that early is a signal.
     pub(super) async fn read_inventory(&mut self, survey: Survey) -> Option<Signal> {
         let Survey { stream: name, base, most } = survey;
-        let stream = self.streams.get_mut(&name)?;
-        let Some((inventory, filter)) = stream.mapping.inventory() else {
+        let stream = self.streams.get_mut(&*name)?;
+        let Some((inventory, filter)) = stream.plan.mapping.inventory() else {
             stream.reading.given_up = true;
             return None;
         };

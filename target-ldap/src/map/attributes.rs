@@ -1,6 +1,6 @@
 //! The attributes of a wanted entry, put together from the record, the rule and the name.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use singer_common::dn::Dn;
 use singer_common::schema::Schema;
@@ -11,12 +11,11 @@ use crate::plan::{Policy, Wanted};
 pub(super) struct Attributes<'a> {
     schema: &'a Schema,
     list: Vec<Wanted>,
-    index: BTreeMap<String, usize>,
 }
 
 impl<'a> Attributes<'a> {
-    pub(super) fn new(schema: &'a Schema) -> Self {
-        Self { schema, list: Vec::new(), index: BTreeMap::new() }
+    pub(super) fn new(schema: &'a Schema, expected: usize) -> Self {
+        Self { schema, list: Vec::with_capacity(expected) }
     }
 
     /// The attributes, in the order they came.
@@ -26,13 +25,23 @@ impl<'a> Attributes<'a> {
 }
 
 impl Attributes<'_> {
+    /// Where an attribute is. Descriptions are as the schema spells them: others for the same one are rare (options in
+    /// another order).
     fn position(&self, description: &str) -> Option<usize> {
-        self.index.get(&self.schema.normal_description(description)).copied()
+        let at = self.list.iter().position(|a| a.description == description);
+        at.or_else(|| {
+            let normal = self.schema.normal_description(description);
+            self.list.iter().position(|a| self.schema.normal_description(&a.description) == normal)
+        })
     }
 
     fn push(&mut self, wanted: Wanted) {
-        self.index.insert(self.schema.normal_description(&wanted.description), self.list.len());
         self.list.push(wanted);
+    }
+
+    /// Takes a value from the record: of an attribute that no other property has a value for.
+    pub(super) fn only(&mut self, wanted: Wanted) {
+        self.push(wanted);
     }
 
     /// Takes a value from the record. Two properties of one attribute are put together.

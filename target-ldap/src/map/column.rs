@@ -65,7 +65,7 @@ impl Target {
     /// The values that the configuration gives an attribute.
     pub(super) fn fixed(&self, setting: &str, value: &Value) -> Result<Vec<Vec<u8>>, SettingsError> {
         let octets = texts(value).and_then(|values| {
-            values.into_iter().map(|v| self.kind.parse_json(v).ok()).collect::<Option<Vec<_>>>()
+            values.iter().map(|v| self.kind.parse_json(v).ok()).collect::<Option<Vec<_>>>()
         });
         let Some(octets) = octets else {
             return Err(SettingsError::value(
@@ -92,8 +92,6 @@ impl Target {
         };
         let elements = texts(value)
             .ok_or_else(|| fail("an object is no value; expected a scalar or a list of scalars"))?;
-        let rule = schema.equality(&self.description);
-        let mut seen = HashSet::new();
         let mut values = Vec::with_capacity(elements.len());
         for element in elements {
             let kind = match (column.encoding, self.kind) {
@@ -114,9 +112,12 @@ impl Target {
             let Some(octets) = octets else { continue };
             let octets =
                 if kind.is_name() { rewritten_value(octets, kind, rewrites, schema) } else { octets };
-            if seen.insert(rule.normalize(&octets, schema).into_owned()) {
-                values.push(octets);
-            }
+            values.push(octets);
+        }
+        if values.len() > 1 {
+            let rule = schema.equality(&self.description);
+            let mut seen = HashSet::new();
+            values.retain(|octets| seen.insert(rule.normalize(octets, schema).into_owned()));
         }
         Ok(Wanted { description: self.description.clone(), values, policy: self.policy })
     }
@@ -273,16 +274,14 @@ pub(super) fn unknown_to_schema(
         .collect()
 }
 
-/// The elements of a property: a scalar is one, a list its elements, null none.
-fn texts(value: &Value) -> Option<Vec<&Value>> {
+/// The elements of a property: a scalar is one, a list its elements. A null stands for no value.
+fn texts(value: &Value) -> Option<&[Value]> {
     match value {
-        Value::Null => Some(vec![value]),
         Value::Array(elements) => {
-            let scalar = |v: &&Value| !v.is_array() && !v.is_object();
-            elements.iter().all(|v| scalar(&v)).then(|| elements.iter().filter(|v| !v.is_null()).collect())
+            elements.iter().all(|v| !v.is_array() && !v.is_object()).then_some(elements)
         }
         Value::Object(_) => None,
-        scalar => Some(vec![scalar]),
+        scalar => Some(std::slice::from_ref(scalar)),
     }
 }
 

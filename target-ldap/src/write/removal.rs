@@ -46,7 +46,10 @@ impl Applier {
         let operations = Operations { create: false, ..Operations::default() };
         let manner = Manner { operations, ..Manner::default() };
         let now = Circumstances { is_last_try: true, ..Circumstances::default() };
-        match Box::pin(self.upsert(&wanted, None, &manner, &now, false)).await?.effect {
+        match Box::pin(self.upsert(&wanted, &self.key(dn).unwrap_or_default(), None, &manner, &now, false))
+            .await?
+            .effect
+        {
             Effect::LeftAlone => Ok(Effect::Unchanged),
             effect => Ok(effect),
         }

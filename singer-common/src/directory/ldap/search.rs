@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::controls::{DirSyncEnd, SearchControl};
 use super::wire::{Control, LdapResult, WireEntry};
@@ -19,7 +20,7 @@ mod over_session;
 mod pages;
 
 use bulk::Bulk;
-use pages::paged_cookie;
+use pages::{Growth, paged_cookie};
 
 /// The most entries that may come without pages, and wait in memory: larger samples are read by pages.
 const LARGEST_UNPAGED: u32 = 5_000;
@@ -42,6 +43,7 @@ pub struct LdapSearch {
     state: Progress,
     empty_pages: u32,
     entries_of_page: u32,
+    growth: Growth,
     dirsync: Option<DirSyncEnd>,
 }
 
@@ -132,6 +134,7 @@ impl LdapSearch {
             state: Progress::Running,
             empty_pages: 0,
             entries_of_page: 0,
+            growth: Growth::new(page_size),
             dirsync: None,
         }
     }
@@ -187,7 +190,12 @@ impl LdapSearch {
     /// the server has to wait.
     pub(in crate::directory) async fn absorb(&mut self) -> Result<bool, DirectoryError> {
         match &mut self.carrier {
-            Carrier::Bulk(bulk) if self.page_size > 0 || self.limit > 0 => bulk.absorb().await,
+            // Of a page that has grown the server keeps what is not wanted yet.
+            Carrier::Bulk(bulk)
+                if self.limit > 0 || self.page_size > 0 && !self.growth.has_grown(self.page_size) =>
+            {
+                bulk.absorb().await
+            }
             Carrier::None | Carrier::Bulk(_) | Carrier::Session(_) => Ok(false),
         }
     }
@@ -294,7 +302,11 @@ impl LdapSearch {
             Carrier::Bulk(bulk) if bulk.is_under_way() => {
                 let of_page = if self.limit > 0 { self.limit } else { self.page_size };
                 let more = (of_page > 0).then(|| of_page.saturating_sub(self.entries_of_page));
+                let waited = Instant::now();
                 bulk.wait(self.entries_of_page, more).await?;
+                if self.entries_of_page == 0 {
+                    self.growth.waited(waited.elapsed());
+                }
                 return self.ask_ahead().await.map(|()| None);
             }
             Carrier::None | Carrier::Session(None) | Carrier::Bulk(_) => {}
@@ -325,6 +337,7 @@ impl LdapSearch {
         if result.code != result_code::SUCCESS {
             return Ok(());
         }
+        self.page_size = self.growth.next(self.page_size, Instant::now());
         let controls = self.controls(&cookie);
         let request = PageRequest { search: &self.request, size_limit: 0, controls };
         match &mut self.carrier {

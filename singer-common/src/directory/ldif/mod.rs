@@ -174,6 +174,11 @@ impl LdifDirectory {
         self.apply_with(change, &[])
     }
 
+    /// Adds an entry, in memory.
+    pub(super) fn add(&self, entry: Entry, key: DnKey) -> Result<(), DirectoryError> {
+        self.store().add_new(entry, key)
+    }
+
     /// Carries out one change under controls, in memory.
     pub fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         let mut store = self.store();

@@ -106,7 +106,7 @@ impl Store {
     /// Carries out a change, or says why not and changes nothing.
     pub(super) fn apply(&mut self, change: &Change, schema: &Schema) -> Result<(), DirectoryError> {
         match change {
-            Change::Add(entry) => self.add(entry, schema)?,
+            Change::Add(entry) => return self.add_new(entry.clone(), key("add", &entry.dn, schema)?),
             Change::Delete { dn } => self.delete(dn, schema)?,
             Change::Modify { dn, changes } => self.modify(dn, changes, schema)?,
             Change::Rename { dn, new_rdn, delete_old_rdn, new_superior } => {
@@ -145,8 +145,8 @@ impl Store {
         Ok((key, entry))
     }
 
-    fn add(&mut self, entry: &Entry, schema: &Schema) -> Result<(), DirectoryError> {
-        let key = key("add", &entry.dn, schema)?;
+    /// Carries out an add.
+    pub(super) fn add_new(&mut self, mut entry: Entry, key: DnKey) -> Result<(), DirectoryError> {
         if self.contains(&key) {
             return Err(failure("add", &entry.dn, result_code::ENTRY_ALREADY_EXISTS, ""));
         }
@@ -154,8 +154,12 @@ impl Store {
         if !has_parent && !self.may_begin_a_tree(&entry.dn, &key) {
             return Err(super::no_such_object("add", &entry.dn));
         }
-        let attributes = entry.attributes.iter().filter(|a| !a.values.is_empty()).cloned().collect();
-        self.entries.insert(key, Entry { dn: entry.dn.clone(), attributes });
+        if let Some(log) = &mut self.log {
+            log.push(Change::Add(entry.clone()));
+        }
+        entry.attributes.retain(|a| !a.values.is_empty());
+        self.entries.insert(key, entry);
+        self.changed = true;
         Ok(())
     }
 

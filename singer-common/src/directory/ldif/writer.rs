@@ -39,12 +39,14 @@ pub struct LdifWriter<W> {
     out: W,
     /// The control of the next change record.
     control: Option<String>,
+    /// Where lines are put together.
+    line: Vec<u8>,
 }
 
 impl<W: Write> LdifWriter<W> {
     /// A writer to `out`.
     pub fn new(out: W) -> Self {
-        Self { out, control: None }
+        Self { out, control: None, line: Vec::new() }
     }
 
     /// The first line of a file, `version: 1`. Optional; once, and before all else.
@@ -171,7 +173,8 @@ impl<W: Write> LdifWriter<W> {
 
     /// One line, folded. `name` is a keyword or has been checked.
     fn pair(&mut self, name: &str, value: &[u8]) -> io::Result<()> {
-        let mut line = Vec::with_capacity(name.len() + 3 + value.len());
+        let line = &mut self.line;
+        line.clear();
         line.extend_from_slice(name.as_bytes());
         if value.is_empty() {
             line.push(b':');
@@ -182,7 +185,11 @@ impl<W: Write> LdifWriter<W> {
             line.extend_from_slice(b":: ");
             line.extend_from_slice(STANDARD.encode(value).as_bytes());
         }
-        let (first, rest) = line.split_at(line.len().min(WIDTH));
+        if line.len() <= WIDTH {
+            line.push(b'\n');
+            return self.out.write_all(line);
+        }
+        let (first, rest) = line.split_at(WIDTH);
         self.out.write_all(first)?;
         for piece in rest.chunks(WIDTH - 1) {
             self.out.write_all(b"\n ")?;

@@ -1,8 +1,10 @@
 //! Pages (RFC 2696): what a page is asked for with, and what its end means.
 
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use super::{LdapSearch, OPERATION};
+use crate::directory::config::DEFAULT_PAGE_SIZE;
 use crate::directory::error::DirectoryError;
 use crate::directory::ldap::controls::{self, DIRSYNC};
 use crate::directory::ldap::wire::ber::{INTEGER, OCTET_STRING, Reader, SEQUENCE, Writer};
@@ -13,6 +15,53 @@ use crate::directory::ldap::{DOMAIN_SCOPE, MANAGE_DSA_IT, result_code};
 const PAGED_RESULTS: &str = "1.2.840.113556.1.4.319";
 /// So many pages in a row without an entry, and the server is going round in circles.
 const MAX_EMPTY_PAGES: u32 = 1000;
+
+/// How many times the configured size a page may grow to.
+const LARGEST_GROWTH: u32 = 16;
+/// A page is to be larger when waiting for its first entry took more than one part in so many of its time.
+const SHARE: u32 = 8;
+
+/// How large pages are to be: a cookie comes with the end of a page alone, so that each page costs a round trip in which the
+/// server has nothing to do.
+#[derive(Debug, Clone)]
+pub(super) struct Growth {
+    configured: u32,
+    largest: u32,
+    began: Instant,
+    waited: Duration,
+}
+
+impl Growth {
+    /// Of pages that begin with this size. Any but the default is somebody's wish, and stays.
+    pub(super) fn new(configured: u32) -> Self {
+        let largest = if configured == DEFAULT_PAGE_SIZE { configured * LARGEST_GROWTH } else { configured };
+        Self { configured, largest, began: Instant::now(), waited: Duration::ZERO }
+    }
+
+    /// Time in which nothing of a page was here.
+    pub(super) fn waited(&mut self, time: Duration) {
+        self.waited += time;
+    }
+
+    /// The size of the page after one of this size that is all here now. A reader of ours that is slow makes the time of
+    /// a page long, and the pages no larger.
+    pub(super) fn next(&mut self, size: u32, now: Instant) -> u32 {
+        let took = now.saturating_duration_since(self.began);
+        let is_far = self.waited * SHARE > took;
+        (self.began, self.waited) = (now, Duration::ZERO);
+        if is_far { size.saturating_mul(2).min(self.largest).max(size) } else { size }
+    }
+
+    /// The server does not take pages of this size.
+    pub(super) fn refused(&mut self, size: u32) {
+        self.largest = self.largest.min(size / 2);
+    }
+
+    /// Whether a page is larger than configured.
+    pub(super) fn has_grown(&self, size: u32) -> bool {
+        size > self.configured
+    }
+}
 
 impl LdapSearch {
     /// The controls that a page is asked for with, after one that ended with this cookie.
@@ -83,6 +132,7 @@ impl LdapSearch {
                     "the server refuses pages of {} entries; asking for {smaller}",
                     self.page_size
                 );
+                self.growth.refused(self.page_size);
                 self.page_size = smaller;
                 Ok(true)
             }
@@ -111,4 +161,36 @@ pub(super) fn paged_cookie(controls: &[Control]) -> Option<Vec<u8>> {
     let mut parts = Reader::new(control.value.as_deref()?).constructed(SEQUENCE)?;
     parts.integer(INTEGER)?;
     parts.take(OCTET_STRING).map(<[u8]>::to_vec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The sizes of pages that take so long, after so long a wait.
+    fn sizes(configured: u32, waited: u64, took: u64, refused: Option<u32>) -> Vec<u32> {
+        let mut growth = Growth::new(configured);
+        let mut size = configured;
+        let mut now = growth.began;
+        let next = |_| {
+            growth.waited(Duration::from_millis(waited));
+            now += Duration::from_millis(took);
+            size = growth.next(size, now);
+            if refused.is_some_and(|most| size > most) {
+                growth.refused(size);
+                size /= 2;
+            }
+            size
+        };
+        (0..6).map(next).collect()
+    }
+
+    #[test]
+    fn pages_grow_while_the_way_to_the_server_is_long() {
+        assert_eq!(sizes(1000, 5, 12, None), [2000, 4000, 8000, 16_000, 16_000, 16_000]);
+        assert_eq!(sizes(1000, 1, 12, None), [1000; 6], "near");
+        assert_eq!(sizes(1000, 5, 500, None), [1000; 6], "a slow reader");
+        assert_eq!(sizes(500, 5, 12, None), [500; 6], "as configured");
+        assert_eq!(sizes(1000, 5, 12, Some(3000)), [2000; 6], "not what the server refuses");
+    }
 }

@@ -1,0 +1,250 @@
+//! From a line of the input to a task. Pure but for the reading, so that it goes on beside the writing, on a thread of its own.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead};
+use std::sync::Arc;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+use singer_common::directory::Directory;
+use singer_common::dn::DnKey;
+use singer_common::message::{BatchMessage, Message, MessageError, RecordMessage, SchemaMessage};
+use singer_common::reader::LineReader;
+use singer_common::schema::Schema;
+use tokio::sync::mpsc;
+
+use super::{InFile, LoadError};
+use crate::config::{OnError, TargetConfig};
+use crate::map::{MapError, Mapping, Task};
+use crate::rejects::{self, Origin, Retried};
+use crate::validate::RecordValidator;
+
+/// Parts of the input that wait between the reader's thread and the run.
+const PARTS_AHEAD: usize = 2;
+/// The lines of a part are about so many octets together, and at most what has come.
+const PART_BYTES: usize = 32 * 1024;
+
+/// A line of the input, and what it asks for.
+pub(super) enum Line {
+    Schema {
+        stream: Arc<StreamPlan>,
+        warnings: Vec<String>,
+    },
+    Record(Box<Planned>),
+    State(Box<RawValue>),
+    ActivateVersion {
+        stream: String,
+        version: i64,
+    },
+    Batch(BatchMessage),
+    /// A line of a reject file that has no record.
+    Nothing,
+    Failed(LoadError),
+}
+
+/// Lines with their numbers, from 1.
+type Part = Vec<(u64, Line)>;
+
+/// A record, and what it asks for.
+pub(super) struct Planned {
+    pub(super) stream: Arc<StreamPlan>,
+    /// Of the RECORD, or of the BATCH it is in.
+    pub(super) line: u64,
+    pub(super) in_file: Option<InFile>,
+    pub(super) version: Option<i64>,
+    /// Its key, for people: `id=7`.
+    pub(super) about: String,
+    /// Where it may have to be written down as rejected.
+    pub(super) record: Option<Value>,
+    /// The task, and the name of the entry that it is about; the root's where the record does not say it.
+    pub(super) outcome: Result<(Task, DnKey), LoadError>,
+    /// For the log.
+    pub(super) warnings: Vec<String>,
+}
+
+/// A stream, once its SCHEMA is known.
+pub(super) struct StreamPlan {
+    pub(super) name: Arc<str>,
+    pub(super) mapping: Mapping,
+    pub(super) origin: Arc<Origin>,
+    validator: Option<RecordValidator>,
+    key_properties: Vec<String>,
+    schema: Arc<Schema>,
+    keeps_records: bool,
+}
+
+impl StreamPlan {
+    /// What a record asks for. It is an object.
+    pub(super) fn plan(
+        self: &Arc<Self>,
+        line: u64,
+        record: Value,
+        version: Option<i64>,
+        in_file: Option<InFile>,
+    ) -> Planned {
+        let outcome = self.task(line, &record);
+        let mut about = about(&self.key_properties, &record);
+        if let Some(place) = &in_file {
+            about = format!("{about} ({place})");
+        }
+        let record = (self.keeps_records || outcome.is_err()).then_some(record);
+        Planned { stream: self.clone(), line, in_file, version, about, record, outcome, warnings: Vec::new() }
+    }
+
+    fn task(&self, line: u64, record: &Value) -> Result<(Task, DnKey), LoadError> {
+        let bad = |reason| LoadError::Record { line, stream: self.name.to_string(), reason };
+        if let Some(key) = self.key_properties.iter().find(|k| record.get(k.as_str()).is_none()) {
+            return Err(bad(format!("the record lacks its key property `{key}`")));
+        }
+        if let Some(validator) = &self.validator {
+            validator.check(record).map_err(bad)?;
+        }
+        let map_error = |error| LoadError::Map { line, stream: self.name.to_string(), error };
+        let task = self.mapping.map(record, &self.schema).map_err(map_error)?;
+        let key = task.dn().map(|dn| {
+            DnKey::parse(dn, &self.schema)
+                .map_err(|e| map_error(MapError::Name(format!("`{dn}` is no DN: {e}"))))
+        });
+        Ok((task, key.transpose()?.unwrap_or_default()))
+    }
+}
+
+/// A record's key, for people: `id=7`.
+fn about(key_properties: &[String], record: &Value) -> String {
+    let mut about = String::new();
+    for name in key_properties {
+        if !about.is_empty() {
+            about.push_str(", ");
+        }
+        about.push_str(name);
+        about.push('=');
+        match record.get(name.as_str()) {
+            Some(Value::String(text)) => about.push_str(text),
+            Some(other) => about.push_str(&other.to_string()),
+            None => {}
+        }
+    }
+    about
+}
+
+/// What lines are read with.
+pub(super) struct Planner {
+    config: TargetConfig,
+    schema: Arc<Schema>,
+    takes_unknown: bool,
+    retry_rejects: bool,
+    streams: HashMap<String, Arc<StreamPlan>>,
+}
+
+impl Planner {
+    /// For records that go into this directory. With `retry_rejects` the input is a reject file.
+    pub(super) fn new(config: &TargetConfig, directory: &Directory, retry_rejects: bool) -> Self {
+        Self {
+            config: config.clone(),
+            schema: directory.schema().clone(),
+            takes_unknown: directory.takes_unknown_attributes(),
+            retry_rejects,
+            streams: HashMap::new(),
+        }
+    }
+
+    fn line(&mut self, number: u64, text: &[u8]) -> Line {
+        if self.retry_rejects
+            && let Some(retried) = rejects::read_line(text)
+        {
+            return match retried {
+                Ok(Retried { message: Some(message), still_masked }) => {
+                    let warnings = still_masked.iter().map(|property| format!("line {number}, stream `{}`: `{property}` is masked, and is left out: put the value in for it to be written", message.stream));
+                    let warnings = warnings.collect();
+                    self.record(number, message, warnings)
+                }
+                Ok(Retried { message: None, .. }) => Line::Nothing,
+                Err(error) => Line::Failed(LoadError::Message { line: number, error }),
+            };
+        }
+        match Message::parse(text) {
+            Ok(Message::Record(record)) => self.record(number, record, Vec::new()),
+            Ok(Message::Schema(schema)) => self.stream(number, &schema).unwrap_or_else(Line::Failed),
+            Ok(Message::State(state)) => Line::State(state),
+            Ok(Message::ActivateVersion { stream, version }) => Line::ActivateVersion { stream, version },
+            Ok(Message::Batch(batch)) => Line::Batch(batch),
+            Err(MessageError::UnknownType(kind)) if kind == rejects::KIND => {
+                Line::Failed(LoadError::Reject { line: number })
+            }
+            Err(error) => Line::Failed(LoadError::Message { line: number, error }),
+        }
+    }
+
+    fn record(&self, line: u64, message: RecordMessage, warnings: Vec<String>) -> Line {
+        let RecordMessage { stream: name, record, version } = message;
+        let Some(stream) = self.streams.get(&name) else {
+            let reason = "a RECORD came before the stream's SCHEMA".into();
+            return Line::Failed(LoadError::Record { line, stream: name, reason });
+        };
+        Line::Record(Box::new(Planned { warnings, ..stream.plan(line, record, version, None) }))
+    }
+
+    fn stream(&mut self, line: u64, message: &SchemaMessage) -> Result<Line, LoadError> {
+        let bad = |reason| LoadError::Record { line, stream: message.stream.clone(), reason };
+        let validator = if self.config.validate_records {
+            let validator = RecordValidator::new(&message.schema)
+                .map_err(|e| bad(format!("the SCHEMA is no JSON schema: {e}")))?;
+            Some(validator)
+        } else {
+            None
+        };
+        let mut warnings = Vec::new();
+        let mapping = Mapping::new(message, &self.config, &self.schema, self.takes_unknown, &mut warnings)
+            .map_err(|error| LoadError::Settings { line, error })?;
+        let stream = Arc::new(StreamPlan {
+            name: message.stream.as_str().into(),
+            origin: Arc::new(Origin::new(message, mapping.secret_properties())),
+            mapping,
+            validator,
+            key_properties: message.key_properties.clone(),
+            schema: self.schema.clone(),
+            keeps_records: matches!(self.config.on_error, OnError::Skip { .. }),
+        });
+        self.streams.insert(message.stream.clone(), stream.clone());
+        Ok(Line::Schema { stream, warnings })
+    }
+}
+
+/// Reads lines on a thread of its own: a pipe that stalls must not stop the writes under way. What has come is passed on
+/// at once.
+pub(super) fn read_lines(
+    input: Box<dyn BufRead + Send>,
+    mut planner: Planner,
+) -> mpsc::Receiver<io::Result<Part>> {
+    let (sender, receiver) = mpsc::channel(PARTS_AHEAD);
+    std::thread::spawn(move || {
+        let mut reader = LineReader::new(input);
+        loop {
+            let (mut part, mut octets) = (Part::new(), 0);
+            let end = loop {
+                match reader.next_line() {
+                    Ok(Some((number, text))) => {
+                        octets += text.len();
+                        part.push((number, planner.line(number, text)));
+                    }
+                    Ok(None) => break Some(None),
+                    Err(e) => break Some(Some(e)),
+                }
+                if octets >= PART_BYTES || !reader.has_line() {
+                    break None;
+                }
+            };
+            // The lines before a failure count.
+            let is_taken = sender.blocking_send(Ok(part)).is_ok();
+            match end {
+                None if is_taken => {}
+                None | Some(None) => return,
+                Some(Some(e)) => {
+                    let _ = sender.blocking_send(Err(e));
+                    return;
+                }
+            }
+        }
+    });
+    receiver
+}
