@@ -8,15 +8,15 @@ pub fn definition(data: &[u8]) {
     let Some(text) = super::text(data) else { return };
     let lines: Vec<&str> = text.lines().collect();
     for line in &lines {
-        if let Ok(attribute) = AttributeType::parse(line) {
-            if let Some(printed) = attribute_text(&attribute) {
-                assert_eq!(AttributeType::parse(&printed).as_ref(), Ok(&attribute), "{printed}");
-            }
+        if let Ok(attribute) = AttributeType::parse(line)
+            && let Some(printed) = attribute_text(&attribute)
+        {
+            assert_eq!(AttributeType::parse(&printed).as_ref(), Ok(&attribute), "{printed}");
         }
-        if let Ok(class) = ObjectClass::parse(line) {
-            if let Some(printed) = class_text(&class) {
-                assert_eq!(ObjectClass::parse(&printed).as_ref(), Ok(&class), "{printed}");
-            }
+        if let Ok(class) = ObjectClass::parse(line)
+            && let Some(printed) = class_text(&class)
+        {
+            assert_eq!(ObjectClass::parse(&printed).as_ref(), Ok(&class), "{printed}");
         }
     }
     let (mut schema, _) = Schema::parse(lines.iter().copied(), lines.iter().copied());
