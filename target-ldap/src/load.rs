@@ -37,7 +37,6 @@ mod references;
 mod refused;
 mod survey;
 
-use batch::Batch;
 pub use batch::{BatchError, InFile};
 pub use counts::{Counts, Ending};
 pub use error::LoadError;
@@ -187,8 +186,6 @@ pub struct Load<'a, W: Write> {
     /// What an activation found gone, before it is taken up.
     gone: VecDeque<Gone>,
     unknown_classes: UnknownClasses,
-    /// The batch whose records come before the next line.
-    batch: Option<Batch>,
 }
 
 impl<'a, W: Write> Load<'a, W> {
@@ -233,7 +230,6 @@ impl<'a, W: Write> Load<'a, W> {
             survey: None,
             gone: VecDeque::new(),
             unknown_classes: UnknownClasses::default(),
-            batch: None,
         }
     }
 
@@ -294,24 +290,16 @@ impl<'a, W: Write> Load<'a, W> {
                 }
                 continue;
             }
-            // A batch's records are no more than a line's: all that holds a line back holds them back.
             let holds_back = !self.gone.is_empty() || self.activation.is_some() || self.survey.is_some();
             let more = open && !holds_back && self.wants_more(idle);
-            if more
-                && self.batch.is_none()
-                && let Some((number, line)) = ahead.pop_front()
-            {
+            if more && let Some((number, line)) = ahead.pop_front() {
                 self.last_line = Instant::now();
                 self.take(number, line);
                 self.print_state(false)?;
                 continue;
             }
             tokio::select! {
-                record = batch::next(self.batch.as_mut()), if more && self.batch.is_some() => {
-                    self.last_line = Instant::now();
-                    self.take_from_batch(record);
-                }
-                lines = lines.recv(), if more && self.batch.is_none() => match lines {
+                lines = lines.recv(), if more => match lines {
                     Some(Ok(lines)) => ahead.extend(lines),
                     Some(Err(e)) => self.fail(u64::MAX, LoadError::Input(e)),
                     None => open = false,

@@ -1,11 +1,11 @@
 //! BATCH messages: records in files of their own, taken in as if each had come as a RECORD at that place.
 //!
-//! A thread reads the files line by line, and only as far ahead as the channel is long: neither a file nor a batch is
-//! ever in memory as a whole, and a slow disk does not stop the writes under way.
+//! The files are read line by line where the input is, on its thread: neither a file nor a batch is ever in memory as a
+//! whole, and a slow disk does not stop the writes under way.
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,12 +14,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use singer_common::message::BatchMessage;
 use singer_common::reader::LineReader;
-use tokio::sync::mpsc;
 
-use super::{Load, LoadError};
-
-/// Lines that wait between the reader's thread and the run.
-const LINES_AHEAD: usize = 64;
 /// How a gzip file begins (RFC 1952 section 2.3.1), and no line of JSON does.
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 
@@ -85,67 +80,22 @@ pub enum BatchError {
     },
 }
 
-type Line = Result<(InFile, Vec<u8>), BatchError>;
-
-/// A batch whose records are being taken in.
-pub(super) struct Batch {
-    stream: String,
-    /// Of the BATCH message.
-    line: u64,
-    version: Option<i64>,
-    lines: mpsc::Receiver<Line>,
-}
-
-/// The batch's next line; `None` at its end.
-pub(super) async fn next(batch: Option<&mut Batch>) -> Option<Line> {
-    batch?.lines.recv().await
-}
-
-impl<W: Write> Load<'_, W> {
-    /// Begins a batch. Its records come before the next line of the input.
-    pub(super) fn open_batch(&mut self, line: u64, message: BatchMessage) -> Result<(), LoadError> {
-        let BatchMessage { stream, encoding, manifest, version } = message;
-        let bad = |error| LoadError::Batch { line, stream: stream.clone(), error };
-        if !self.streams.contains_key(&*stream) {
-            return Err(bad(BatchError::NoSchema));
-        }
-        if encoding.format != "jsonl" {
-            return Err(bad(BatchError::Format(encoding.format)));
-        }
-        let gzip = match encoding.compression.as_deref() {
-            Some("gzip") => true,
-            Some("none") | None => false,
-            Some(other) => return Err(bad(BatchError::Compression(other.to_owned()))),
-        };
-        let files = manifest.iter().map(|url| paths(url)).collect::<Result<Vec<_>, _>>().map_err(bad)?;
-        let (sender, lines) = mpsc::channel(LINES_AHEAD);
-        // Ends when all is read, and when the run no longer wants it: the channel is closed then.
-        std::thread::spawn(move || {
-            if let Err(error) = read(&files, gzip, &sender) {
-                let _ = sender.blocking_send(Err(error));
-            }
-        });
-        self.batch = Some(Batch { stream, line, version, lines });
-        Ok(())
+/// Reads a batch's records, one after another. What is to be done with each says whether more are wanted.
+pub(super) fn read_batch(
+    message: &BatchMessage,
+    take: &mut dyn FnMut(InFile, usize, Value) -> bool,
+) -> Result<(), BatchError> {
+    let BatchMessage { encoding, manifest, .. } = message;
+    if encoding.format != "jsonl" {
+        return Err(BatchError::Format(encoding.format.clone()));
     }
-
-    /// Takes in what [`next`] gave.
-    pub(super) fn take_from_batch(&mut self, read: Option<Line>) {
-        let (Some(read), Some(batch)) = (read, &self.batch) else {
-            self.batch = None;
-            return;
-        };
-        let (line, version) = (batch.line, batch.version);
-        let Some(stream) = self.streams.get(&*batch.stream).map(|s| s.plan.clone()) else { return };
-        match read.and_then(|(place, text)| Ok((record(&place, &text)?, place))) {
-            Ok((record, place)) => self.record(stream.plan(line, record, version, Some(place))),
-            // After every record begun so far.
-            Err(error) => {
-                let stream = batch.stream.clone();
-                self.fail(u64::MAX - 1, LoadError::Batch { line, stream, error });
-            }
-        }
-    }
+    let gzip = match encoding.compression.as_deref() {
+        Some("gzip") => true,
+        Some("none") | None => false,
+        Some(other) => return Err(BatchError::Compression(other.to_owned())),
+    };
+    let files = manifest.iter().map(|url| paths(url)).collect::<Result<Vec<_>, _>>()?;
+    read(&files, gzip, take)
 }
 
 fn record(place: &InFile, text: &[u8]) -> Result<Value, BatchError> {
@@ -187,7 +137,11 @@ fn name(path: &Path) -> Arc<str> {
 }
 
 /// Reads the files one after another, until all is read or nobody wants more.
-fn read(files: &[[PathBuf; 2]], gzip: bool, sender: &mpsc::Sender<Line>) -> Result<(), BatchError> {
+fn read(
+    files: &[[PathBuf; 2]],
+    gzip: bool,
+    take: &mut dyn FnMut(InFile, usize, Value) -> bool,
+) -> Result<(), BatchError> {
     let missing = |path: &Path, error| BatchError::Missing { file: name(path), error };
     // All of them before the first: a batch that is not whole is not begun.
     let mut found = Vec::new();
@@ -202,17 +156,17 @@ fn read(files: &[[PathBuf; 2]], gzip: bool, sender: &mpsc::Sender<Line>) -> Resu
         let mut octets = BufReader::new(File::open(path).map_err(|error| missing(path, error))?);
         // The Meltano SDK (0.54) compresses whatever the encoding says.
         let gzip = gzip || octets.fill_buf().is_ok_and(|head| head.starts_with(GZIP_MAGIC));
-        let mut lines: LineReader<Box<dyn BufRead>> = LineReader::new(if gzip {
-            Box::new(BufReader::new(MultiGzDecoder::new(octets)))
-        } else {
-            Box::new(octets)
-        });
-        let mut place = InFile { file: name(path), line: 0 };
+        let mut lines: LineReader<Box<dyn Read>> =
+            LineReader::new(if gzip { Box::new(MultiGzDecoder::new(octets)) } else { Box::new(octets) });
+        let file = name(path);
+        let mut line = 0;
         loop {
-            place.line += 1;
+            line += 1;
+            let place = InFile { file: file.clone(), line };
             match lines.next_line() {
                 Ok(Some((_, text))) => {
-                    if sender.blocking_send(Ok((place.clone(), text.to_vec()))).is_err() {
+                    let record = record(&place, text)?;
+                    if !take(place, text.len(), record) {
                         return Ok(());
                     }
                 }

@@ -18,33 +18,16 @@ pub(super) struct Stream {
 impl<W: Write> Load<'_, W> {
     /// Takes one line in. A failure is kept, not returned: what came before it still has to be written.
     pub(super) fn take(&mut self, line: u64, read: Line) {
-        let result = match read {
-            Line::Schema { stream, warnings } => {
-                self.schema(stream, warnings);
-                Ok(())
-            }
-            Line::Record(planned) => {
-                self.record(*planned);
-                Ok(())
-            }
-            Line::State(state) => {
-                self.ack.state(state);
-                Ok(())
-            }
-            Line::ActivateVersion { stream, version } => {
-                self.activate(line, stream, version);
-                Ok(())
-            }
-            Line::Batch(batch) => self.open_batch(line, batch),
+        match read {
+            Line::Schema { stream, warnings } => self.schema(stream, warnings),
+            Line::Record(planned) => self.record(*planned),
+            Line::State(state) => self.ack.state(state),
+            Line::ActivateVersion { stream, version } => self.activate(line, stream, version),
             Line::Nothing => {
                 tracing::warn!("line {line}: an entry that was gone, not a record: it is passed over");
-                Ok(())
             }
-            Line::Failed(error) => Err(error),
-        };
-        if let Err(error) = result {
             // It comes after every record begun so far.
-            self.fail(u64::MAX - 1, error);
+            Line::Failed(error) => self.fail(u64::MAX - 1, error),
         }
     }
 

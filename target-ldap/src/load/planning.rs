@@ -13,7 +13,8 @@ use singer_common::reader::LineReader;
 use singer_common::schema::Schema;
 use tokio::sync::mpsc;
 
-use super::{InFile, LoadError};
+use super::batch::read_batch;
+use super::{BatchError, InFile, LoadError};
 use crate::config::{OnError, TargetConfig};
 use crate::map::{MapError, Mapping, Task};
 use crate::rejects::{self, Origin, Retried};
@@ -36,7 +37,6 @@ pub(super) enum Line {
         stream: String,
         version: i64,
     },
-    Batch(BatchMessage),
     /// A line of a reject file that has no record.
     Nothing,
     Failed(LoadError),
@@ -148,30 +148,59 @@ impl Planner {
         }
     }
 
-    fn line(&mut self, number: u64, text: &[u8]) -> Line {
+    /// Plans what a line asks for. `false`: no more is wanted.
+    fn line(&mut self, number: u64, text: &[u8], out: &mut Out) -> bool {
         if self.retry_rejects
             && let Some(retried) = rejects::read_line(text)
         {
-            return match retried {
-                Ok(Retried { message: Some(message), still_masked }) => {
-                    let warnings = still_masked.iter().map(|property| format!("line {number}, stream `{}`: `{property}` is masked, and is left out: put the value in for it to be written", message.stream));
-                    let warnings = warnings.collect();
-                    self.record(number, message, warnings)
-                }
-                Ok(Retried { message: None, .. }) => Line::Nothing,
-                Err(error) => Line::Failed(LoadError::Message { line: number, error }),
-            };
+            return out.push(number, text.len(), self.retried(number, retried));
         }
-        match Message::parse(text) {
+        let line = match Message::parse(text) {
             Ok(Message::Record(record)) => self.record(number, record, Vec::new()),
             Ok(Message::Schema(schema)) => self.stream(number, &schema).unwrap_or_else(Line::Failed),
             Ok(Message::State(state)) => Line::State(state),
             Ok(Message::ActivateVersion { stream, version }) => Line::ActivateVersion { stream, version },
-            Ok(Message::Batch(batch)) => Line::Batch(batch),
+            Ok(Message::Batch(batch)) => return self.batch(number, &batch, out),
             Err(MessageError::UnknownType(kind)) if kind == rejects::KIND => {
                 Line::Failed(LoadError::Reject { line: number })
             }
             Err(error) => Line::Failed(LoadError::Message { line: number, error }),
+        };
+        out.push(number, text.len(), line)
+    }
+
+    fn retried(&self, line: u64, retried: Result<Retried, MessageError>) -> Line {
+        match retried {
+            Ok(Retried { message: Some(message), still_masked }) => {
+                let stream = &message.stream;
+                let warning = |property: &String| {
+                    format!(
+                        "line {line}, stream `{stream}`: `{property}` is masked, and is left out: put the value in for it to be written"
+                    )
+                };
+                let warnings = still_masked.iter().map(warning).collect();
+                self.record(line, message, warnings)
+            }
+            Ok(Retried { message: None, .. }) => Line::Nothing,
+            Err(error) => Line::Failed(LoadError::Message { line, error }),
+        }
+    }
+
+    /// A batch's records, each as if it had come as a RECORD.
+    fn batch(&self, line: u64, message: &BatchMessage, out: &mut Out) -> bool {
+        let read = match self.streams.get(&message.stream) {
+            None => Err(BatchError::NoSchema),
+            Some(stream) => read_batch(message, &mut |place, octets, record| {
+                let planned = stream.plan(line, record, message.version, Some(place));
+                out.push(line, octets, Line::Record(Box::new(planned)))
+            }),
+        };
+        match read {
+            Ok(()) => out.is_wanted(),
+            Err(error) => {
+                let stream = message.stream.clone();
+                out.push(line, 0, Line::Failed(LoadError::Batch { line, stream, error }))
+            }
         }
     }
 
@@ -210,8 +239,33 @@ impl Planner {
     }
 }
 
-/// Reads lines on a thread of its own: a pipe that stalls must not stop the writes under way. What has come is passed on
-/// at once.
+/// Where lines go to. They are passed on in parts: not one by one, and not later than the input waits.
+struct Out {
+    sender: mpsc::Sender<io::Result<Part>>,
+    part: Part,
+    octets: usize,
+}
+
+impl Out {
+    /// `false`: no more is wanted.
+    fn push(&mut self, number: u64, octets: usize, line: Line) -> bool {
+        self.part.push((number, line));
+        self.octets += octets;
+        if self.octets >= PART_BYTES { self.flush() } else { true }
+    }
+
+    fn flush(&mut self) -> bool {
+        self.octets = 0;
+        let part = std::mem::take(&mut self.part);
+        part.is_empty() && self.is_wanted() || self.sender.blocking_send(Ok(part)).is_ok()
+    }
+
+    fn is_wanted(&self) -> bool {
+        !self.sender.is_closed()
+    }
+}
+
+/// Reads lines on a thread of its own: a pipe that stalls must not stop the writes under way.
 pub(super) fn read_lines(
     input: Box<dyn BufRead + Send>,
     mut planner: Planner,
@@ -219,30 +273,28 @@ pub(super) fn read_lines(
     let (sender, receiver) = mpsc::channel(PARTS_AHEAD);
     std::thread::spawn(move || {
         let mut reader = LineReader::new(input);
+        let mut out = Out { sender, part: Part::new(), octets: 0 };
         loop {
-            let (mut part, mut octets) = (Part::new(), 0);
-            let end = loop {
-                match reader.next_line() {
-                    Ok(Some((number, text))) => {
-                        octets += text.len();
-                        part.push((number, planner.line(number, text)));
+            match reader.next_line() {
+                Ok(Some((number, text))) => {
+                    if !planner.line(number, text, &mut out) {
+                        return;
                     }
-                    Ok(None) => break Some(None),
-                    Err(e) => break Some(Some(e)),
                 }
-                if octets >= PART_BYTES || !reader.has_line() {
-                    break None;
-                }
-            };
-            // The lines before a failure count.
-            let is_taken = sender.blocking_send(Ok(part)).is_ok();
-            match end {
-                None if is_taken => {}
-                None | Some(None) => return,
-                Some(Some(e)) => {
-                    let _ = sender.blocking_send(Err(e));
+                Ok(None) => {
+                    out.flush();
                     return;
                 }
+                Err(e) => {
+                    // The lines before it count.
+                    if out.flush() {
+                        let _ = out.sender.blocking_send(Err(e));
+                    }
+                    return;
+                }
+            }
+            if !reader.has_line() && !out.flush() {
+                return;
             }
         }
     });
