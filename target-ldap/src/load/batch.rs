@@ -80,10 +80,19 @@ pub enum BatchError {
     },
 }
 
+/// A record of a batch, as it was read.
+pub(super) struct InBatch {
+    pub(super) place: InFile,
+    pub(super) octets: usize,
+    pub(super) record: Value,
+    /// Whether the next one may have to be waited for.
+    pub(super) is_last_here: bool,
+}
+
 /// Reads a batch's records, one after another. What is to be done with each says whether more are wanted.
 pub(super) fn read_batch(
     message: &BatchMessage,
-    take: &mut dyn FnMut(InFile, usize, Value) -> bool,
+    take: &mut dyn FnMut(InBatch) -> bool,
 ) -> Result<(), BatchError> {
     let BatchMessage { encoding, manifest, .. } = message;
     if encoding.format != "jsonl" {
@@ -137,11 +146,7 @@ fn name(path: &Path) -> Arc<str> {
 }
 
 /// Reads the files one after another, until all is read or nobody wants more.
-fn read(
-    files: &[[PathBuf; 2]],
-    gzip: bool,
-    take: &mut dyn FnMut(InFile, usize, Value) -> bool,
-) -> Result<(), BatchError> {
+fn read(files: &[[PathBuf; 2]], gzip: bool, take: &mut dyn FnMut(InBatch) -> bool) -> Result<(), BatchError> {
     let missing = |path: &Path, error| BatchError::Missing { file: name(path), error };
     // All of them before the first: a batch that is not whole is not begun.
     let mut found = Vec::new();
@@ -165,8 +170,8 @@ fn read(
             let place = InFile { file: file.clone(), line };
             match lines.next_line() {
                 Ok(Some((_, text))) => {
-                    let record = record(&place, text)?;
-                    if !take(place, text.len(), record) {
+                    let (record, octets) = (record(&place, text)?, text.len());
+                    if !take(InBatch { place, octets, record, is_last_here: !lines.has_line() }) {
                         return Ok(());
                     }
                 }

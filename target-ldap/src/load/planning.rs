@@ -13,7 +13,7 @@ use singer_common::reader::LineReader;
 use singer_common::schema::Schema;
 use tokio::sync::mpsc;
 
-use super::batch::read_batch;
+use super::batch::{InBatch, read_batch};
 use super::{BatchError, InFile, LoadError};
 use crate::config::{OnError, TargetConfig};
 use crate::map::{MapError, Mapping, Task};
@@ -190,9 +190,10 @@ impl Planner {
     fn batch(&self, line: u64, message: &BatchMessage, out: &mut Out) -> bool {
         let read = match self.streams.get(&message.stream) {
             None => Err(BatchError::NoSchema),
-            Some(stream) => read_batch(message, &mut |place, octets, record| {
+            Some(stream) => read_batch(message, &mut |InBatch { place, octets, record, is_last_here }| {
                 let planned = stream.plan(line, record, message.version, Some(place));
-                out.push(line, octets, Line::Record(Box::new(planned)))
+                let is_wanted = out.push(line, octets, Line::Record(Box::new(planned)));
+                is_wanted && (!is_last_here || out.flush())
             }),
         };
         match read {
