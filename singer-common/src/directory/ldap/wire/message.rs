@@ -12,7 +12,7 @@ use crate::filter::Filter;
 const BIND_REQUEST: u8 = 0x60;
 const BIND_RESPONSE: u8 = 0x61;
 const UNBIND_REQUEST: u8 = 0x42;
-const SEARCH_REQUEST: u8 = 0x63;
+pub(in crate::directory::ldap) const SEARCH_REQUEST: u8 = 0x63;
 pub(super) const SEARCH_ENTRY: u8 = 0x64;
 pub(super) const SEARCH_DONE: u8 = 0x65;
 const SEARCH_REFERENCE: u8 = 0x73;
@@ -42,6 +42,8 @@ pub(crate) struct LdapResult {
     pub(crate) code: u32,
     pub(crate) matched: String,
     pub(crate) text: String,
+    /// `referral`: where else to ask (section 4.1.10).
+    pub(crate) referral: Vec<String>,
 }
 
 /// What a message says.
@@ -148,9 +150,13 @@ fn result(operation: &mut Reader<'_>) -> Option<LdapResult> {
     let code = u32::try_from(operation.integer(ENUMERATED)?).ok()?;
     let matched = text(operation.take(OCTET_STRING)?);
     let diagnostic = text(operation.take(OCTET_STRING)?);
-    // referral [3]: the URLs are in nobody's way, and this connection follows none.
-    operation.take(0xa3);
-    Some(LdapResult { code, matched, text: diagnostic })
+    let mut referral = Vec::new();
+    if let Some(mut urls) = operation.constructed(0xa3) {
+        while !urls.is_empty() {
+            referral.push(text(urls.take(OCTET_STRING)?));
+        }
+    }
+    Some(LdapResult { code, matched, text: diagnostic, referral })
 }
 
 /// SearchResultEntry (section 4.5.2). A `vals` without values is an attribute asked for by name only.
