@@ -9,6 +9,7 @@
 pub mod bind;
 pub mod browser;
 pub mod certificates;
+pub mod cutter;
 pub mod ds389;
 pub mod fake;
 pub mod hostile;

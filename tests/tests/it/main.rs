@@ -9,6 +9,7 @@ mod activate;
 mod assertions;
 mod batch;
 mod bulk;
+mod connections;
 mod deletions;
 mod differences;
 mod discover;

@@ -119,16 +119,13 @@ fn is_as_modified(changes: &[Modification], there: &Entry, schema: &Schema) -> F
         if later.iter().any(|m| m.kind == ModificationKind::Replace) {
             continue;
         }
-        let changed_later = |value: &[u8]| {
-            later.iter().any(|m| m.values.is_empty() || has(schema, &m.values, name, value))
-        };
+        let changed_later =
+            |value: &[u8]| later.iter().any(|m| m.values.is_empty() || has(schema, &m.values, name, value));
         let as_wanted = match change.kind {
             ModificationKind::Add => {
                 change.values.iter().all(|v| changed_later(v) || has(schema, values, name, v))
             }
-            ModificationKind::Delete if change.values.is_empty() => {
-                values.iter().all(|v| changed_later(v))
-            }
+            ModificationKind::Delete if change.values.is_empty() => values.iter().all(|v| changed_later(v)),
             ModificationKind::Delete => {
                 change.values.iter().all(|v| changed_later(v) || !has(schema, values, name, v))
             }
@@ -169,7 +166,11 @@ mod tests {
         let wanted = entry(&[("cn", &["X"]), ("mail", &["a@x", "b@x"]), ("userPassword", &["secret"])]);
         let added = |there: &Entry| is_as_added(&wanted, there, Schema::standard());
         // The server's own spelling, hash and additions do not matter.
-        assert!(added(&entry(&[("cn", &["x"]), ("mail", &["b@x", "A@x", "c@x"]), ("userPassword", &["{SSHA}x"])])));
+        assert!(added(&entry(&[
+            ("cn", &["x"]),
+            ("mail", &["b@x", "A@x", "c@x"]),
+            ("userPassword", &["{SSHA}x"])
+        ])));
         assert!(added(&entry(&[("cn", &["x"])])), "what is not shown says nothing");
         assert!(!added(&entry(&[("cn", &["x"]), ("mail", &["b@x"])])));
         assert!(!added(&entry(&[("cn", &["y"])])));

@@ -85,6 +85,8 @@ struct Shared {
     /// The connection whose loss was told of.
     told: AtomicU64,
     location: String,
+    /// Whether root DSE and schema are read.
+    is_known: bool,
     root_dse: RootDse,
     schema: Arc<Schema>,
     /// Entries that the server is known to give without pages.
@@ -103,8 +105,7 @@ impl LdapDirectory {
         let servers: Vec<connect::Candidate> = config.servers.iter().map(|s| (s.clone(), None)).collect();
         // Who it is is found out below.
         let link = connect::connect(config, &servers, 0, None).await?;
-        let location = link.server.to_text();
-        let bare = |link: &Link, root_dse, schema| Self {
+        let bare = |link: &Link, is_known, root_dse, schema| Self {
             shared: Arc::new(Shared {
                 link: RwLock::new(link.clone()),
                 pool: Pool::default(),
@@ -112,14 +113,15 @@ impl LdapDirectory {
                 keeps_positions: access == Access::Read,
                 replacing: tokio::sync::Mutex::default(),
                 told: AtomicU64::new(u64::MAX),
-                location: location.clone(),
+                location: link.server.to_text(),
+                is_known,
                 root_dse,
                 schema,
                 size_limit: AtomicU32::new(u32::MAX),
             }),
         };
         // A directory that knows nothing yet, to read what it has to know.
-        let blank = bare(&link, RootDse::default(), Arc::new(Schema::default()));
+        let blank = bare(&link, false, RootDse::default(), Arc::new(Schema::default()));
         let root_dse = match blank.read("", RootDse::ATTRIBUTES).await {
             Ok(entry) => entry.as_ref().map(RootDse::from_entry).unwrap_or_default(),
             Err(e) if e.code().is_some() => {
@@ -131,8 +133,8 @@ impl LdapDirectory {
         let schema = blank.load_schema(&root_dse).await?;
         // It may have been another connection than the first by then.
         let link = Link { own: root_dse.own.clone(), ..blank.link() };
-        let directory = bare(&link, root_dse, schema);
-        tracing::debug!("connected to {} ({})", location, directory.root_dse().vendor.name());
+        let directory = bare(&link, true, root_dse, schema);
+        tracing::debug!("connected to {} ({})", directory.location(), directory.root_dse().vendor.name());
         Ok(directory)
     }
 

@@ -121,7 +121,9 @@ impl LdapDirectory {
     /// Behind one address there may be several servers. What one of them counts (`uSNChanged`) must not be compared with
     /// what another one counts.
     async fn check_identity(&self, connection: &mut Connection) -> Result<(), DirectoryError> {
-        if !self.root_dse().vendor.counts_for_itself() || self.who_is(connection).await?.own == self.link().own {
+        if !self.root_dse().vendor.counts_for_itself()
+            || self.who_is(connection).await?.own == self.link().own
+        {
             return Ok(());
         }
         Err(DirectoryError::Connect {

@@ -86,6 +86,9 @@ impl LdapDirectory {
 
     /// Looks at a server before it takes over in the middle of a run. Gives what tells it from others.
     pub(super) async fn accept(&self, connection: &mut Connection) -> Result<Vec<String>, Failure> {
+        if !self.shared.is_known {
+            return Ok(Vec::new());
+        }
         let url = connection.url().to_owned();
         let found = self.who_is(connection).await.map_err(|e| Failure::passing(&url, e.to_string()))?;
         let first = self.root_dse();
@@ -187,7 +190,11 @@ impl LdapDirectory {
     }
 
     /// Carries out one change under controls, once.
-    pub(super) async fn change(&self, change: &Change, controls: &[Control]) -> Result<LdapResult, DirectoryError> {
+    pub(super) async fn change(
+        &self,
+        change: &Change,
+        controls: &[Control],
+    ) -> Result<LdapResult, DirectoryError> {
         let (operation, dn) = (name_of(change), change.dn());
         let mut attempts = self.attempts();
         let mut in_doubt = false;

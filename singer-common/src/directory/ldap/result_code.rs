@@ -251,7 +251,8 @@ mod tests {
 
     #[test]
     fn a_refused_bind_of_active_directory_says_why() {
-        let text = "80090308: LdapErr: DSID-0C090447, comment: AcceptSecurityContext error, data 775, v4563\0";
+        let text =
+            "80090308: LdapErr: DSID-0C090447, comment: AcceptSecurityContext error, data 775, v4563\0";
         assert!(describe(49, text).ends_with("; the account is locked out"), "{}", describe(49, text));
         assert!(!may_be_retried(49, text));
         let text = "80090308: LdapErr: DSID-0C090447, comment: AcceptSecurityContext error, data 57, v4563";

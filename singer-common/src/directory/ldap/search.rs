@@ -200,7 +200,9 @@ impl LdapSearch {
     pub(in crate::directory) async fn absorb(&mut self) -> Result<bool, DirectoryError> {
         match &mut self.carrier {
             // What is wrong with the connection is met again by who goes on.
-            Carrier::Bulk(bulk) if self.page_size > 0 || self.limit > 0 => Ok(bulk.absorb().await.unwrap_or(false)),
+            Carrier::Bulk(bulk) if self.page_size > 0 || self.limit > 0 => {
+                Ok(bulk.absorb().await.unwrap_or(false))
+            }
             Carrier::None | Carrier::Bulk(_) | Carrier::Session(_) => Ok(false),
         }
     }

@@ -81,7 +81,10 @@ impl Session {
             Ok(Ok(None)) => Err(DirectoryError::Protocol {
                 operation,
                 dn: dn.to_owned(),
-                reason: format!("{} gave the answer of another operation; whether it was done is not known", self.url),
+                reason: format!(
+                    "{} gave the answer of another operation; whether it was done is not known",
+                    self.url
+                ),
             }),
             Ok(Err(_)) => Err(lost()),
             Err(_) => {
