@@ -22,6 +22,7 @@ struct Count {
     cuts: Vec<usize>,
     made: usize,
     open: Vec<TcpStream>,
+    octets: Vec<u8>,
 }
 
 /// Such a network, in front of a server, until the test's process ends.
@@ -74,6 +75,11 @@ impl Cutter {
         self.count.lock().unwrap().made
     }
 
+    /// The octets that went by, in the direction that is counted.
+    pub fn octets(&self) -> Vec<u8> {
+        self.count.lock().unwrap().octets.clone()
+    }
+
     /// How many octets went by, in the direction that is counted.
     pub fn passed(&self) -> usize {
         self.count.lock().unwrap().passed
@@ -88,6 +94,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, count: Option<&Mutex<Count>>) {
             let mut count = count.lock().unwrap();
             let before = count.passed;
             count.passed += length;
+            count.octets.extend_from_slice(part);
             if let Some(at) = count.cuts.pop_if(|at| *at < before + length) {
                 part = &part[..at.saturating_sub(before)];
                 let _ = to.write_all(part);

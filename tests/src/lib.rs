@@ -13,6 +13,7 @@ pub mod cutter;
 pub mod ds389;
 pub mod fake;
 pub mod hostile;
+pub mod krb5;
 pub mod ldif;
 pub mod meltano;
 pub mod memory;

@@ -9,6 +9,8 @@ mod named {
     pub const REFERRAL: u32 = 10;
     pub const ADMIN_LIMIT_EXCEEDED: u32 = 11;
     pub const UNAVAILABLE_CRITICAL_EXTENSION: u32 = 12;
+    #[cfg(feature = "gssapi")]
+    pub const SASL_BIND_IN_PROGRESS: u32 = 14;
     pub const NO_SUCH_ATTRIBUTE: u32 = 16;
     pub const ATTRIBUTE_OR_VALUE_EXISTS: u32 = 20;
     pub const NO_SUCH_OBJECT: u32 = 32;

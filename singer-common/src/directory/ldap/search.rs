@@ -46,6 +46,8 @@ pub struct LdapSearch {
     /// A fault that may pass, before it is dealt with.
     fault: Option<DirectoryError>,
     attempts: Option<Attempts>,
+    /// The name of the first entry of the page in hand.
+    first_of_page: String,
 }
 
 /// What the answer comes over.
@@ -140,6 +142,7 @@ impl LdapSearch {
             dirsync: None,
             fault: None,
             attempts: None,
+            first_of_page: String::new(),
         }
     }
 
@@ -415,6 +418,10 @@ impl LdapSearch {
                 Ok(Step::Found(Found::Reference(urls)))
             }
             Event::Entry(incoming) => {
+                if self.entries_of_page == 0 && self.goes_round(&incoming) {
+                    let reason = "the server gives the same page again and again: its cookies lead nowhere";
+                    return Err(self.protocol(reason.into()));
+                }
                 self.entries_of_page = self.entries_of_page.saturating_add(1);
                 if (self.limit > 0 || !self.given.is_empty()) && self.was_given(&incoming) {
                     return Ok(Step::Next);
@@ -431,6 +438,18 @@ impl LdapSearch {
                 Ok(if self.page_ended(result, &controls)? { Step::Next } else { Step::Complete })
             }
         }
+    }
+
+    /// Whether a page begins as the one before it did.
+    fn goes_round(&mut self, first: &Incoming) -> bool {
+        let dn = match (first, &self.carrier) {
+            (Incoming::Whole(entry), _) => entry.dn.clone(),
+            (Incoming::InPlace, Carrier::Bulk(bulk)) => bulk.in_place().dn().to_owned(),
+            (Incoming::InPlace, _) => return false,
+        };
+        let is_same = !self.cookie.is_empty() && dn == self.first_of_page;
+        self.first_of_page = dn;
+        is_same
     }
 
     /// Whether an entry came before, under the size limit; takes note of it while that is in force.

@@ -1,5 +1,7 @@
 //! A connection that is cut after any number of octets, in either direction.
 
+use std::fmt::Write as _;
+
 use ldap_tests::cutter::{Cutter, Way};
 use ldap_tests::ldif::assert_same;
 use ldap_tests::run::{Output, Run};
@@ -31,7 +33,7 @@ fn cut_everywhere(
         run(&whole.uri()).succeeds();
         for round in 0..rounds {
             // Two cuts in one run, now and then.
-            let cuts: Vec<usize> = (0..1 + round % 2).map(|_| 1 + rng.below(whole.passed())).collect();
+            let cuts: Vec<usize> = (0..=(round % 2)).map(|_| 1 + rng.below(whole.passed())).collect();
             let cutter = Cutter::start(slapd.ldap_port(), way, &cuts);
             let output = run(&cutter.uri());
             no_panic(&output);
@@ -91,9 +93,10 @@ fn without_attempts_a_cut_ends_the_run_and_activates_nothing() {
 fn change(slapd: &Slapd, count: usize) {
     let mut text = String::new();
     for n in 0..count {
-        text += &format!("dn: uid=person{n},{PEOPLE}\nchangetype: modify\nreplace: title\ntitle: T{n}\n\n");
+        write!(text, "dn: uid=person{n},{PEOPLE}\nchangetype: modify\nreplace: title\ntitle: T{n}\n\n")
+            .unwrap();
     }
-    text += &format!("dn: uid=person{},{PEOPLE}\nchangetype: delete\n\n", COUNT - 1);
+    write!(text, "dn: uid=person{},{PEOPLE}\nchangetype: delete\n\n", COUNT - 1).unwrap();
     text +=
         &people(1, PEOPLE).replace("person0", "new0").replace("objectClass", "changetype: add\nobjectClass");
     slapd.ldapmodify(text);
@@ -216,7 +219,7 @@ fn a_load_is_whole_wherever_it_is_cut() {
         let wanted = wanted.get_or_insert_with(|| undisturbed.dump());
         for round in 0..6 {
             let slapd = fresh();
-            let cuts: Vec<usize> = (0..1 + round % 3).map(|_| 1 + rng.below(whole.passed())).collect();
+            let cuts: Vec<usize> = (0..=(round % 3)).map(|_| 1 + rng.below(whole.passed())).collect();
             let cutter = Cutter::start(slapd.ldap_port(), way, &cuts);
             let output = load(&slapd, &cutter.uri());
             no_panic(&output);

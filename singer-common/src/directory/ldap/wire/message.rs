@@ -44,6 +44,8 @@ pub(crate) struct LdapResult {
     pub(crate) text: String,
     /// `referral`: where else to ask (section 4.1.10).
     pub(crate) referral: Vec<String>,
+    /// `serverSaslCreds`, of a bind (section 4.2.2).
+    pub(crate) sasl: Option<Vec<u8>>,
 }
 
 /// What a message says.
@@ -104,7 +106,10 @@ pub(super) fn parse(content: &[u8]) -> Option<Message> {
     let (tag, operation) = message.element()?;
     let mut operation = Reader::new(operation);
     let answer = match tag {
-        BIND_RESPONSE => Answer::Bind(result(&mut operation)?),
+        BIND_RESPONSE => {
+            let result = result(&mut operation)?;
+            Answer::Bind(LdapResult { sasl: operation.take(0x87).map(<[u8]>::to_vec), ..result })
+        }
         SEARCH_ENTRY => Answer::Entry(entry(operation)?),
         SEARCH_REFERENCE => {
             let mut urls = Vec::new();
@@ -156,7 +161,7 @@ fn result(operation: &mut Reader<'_>) -> Option<LdapResult> {
             referral.push(text(urls.take(OCTET_STRING)?));
         }
     }
-    Some(LdapResult { code, matched, text: diagnostic, referral })
+    Some(LdapResult { code, matched, text: diagnostic, referral, sasl: None })
 }
 
 /// SearchResultEntry (section 4.5.2). A `vals` without values is an attribute asked for by name only.
@@ -212,6 +217,17 @@ pub(super) fn external_bind() -> Vec<u8> {
         w.constructed(0xa3, |w| {
             w.octets("EXTERNAL");
             w.octets("");
+        });
+    })
+}
+
+/// A step of a SASL bind (section 4.2.1). Empty credentials are there all the same.
+#[cfg(feature = "gssapi")]
+pub(super) fn sasl_bind(mechanism: &str, credentials: &[u8]) -> Vec<u8> {
+    bind("", |w| {
+        w.constructed(0xa3, |w| {
+            w.octets(mechanism);
+            w.octets(credentials);
         });
     })
 }
