@@ -44,7 +44,7 @@ pub const SHARED: &[Setting] = &[
     Setting::new(
         "bind_password_file",
         Kind::Text,
-        "A file that holds the password; one line feed at its end is dropped.",
+        "A file that holds the password; one line feed at its end is dropped. A file that others than its owner and group may read, or others than its owner may change, is warned of.",
     ),
     Setting::new("start_tls", Kind::Boolean, "Upgrade an `ldap://` connection to TLS before the bind (RFC 4511 section 4.14).")
         .or("false"),
@@ -73,7 +73,7 @@ pub const SHARED: &[Setting] = &[
     Setting::new(
         "retry_attempts",
         Kind::Integer { min: 0, max: 100 },
-        "How often connecting is tried again when all servers are busy, unavailable or unreachable.",
+        "How often something is tried again: connecting when no server can be reached, a read or a change when the connection is lost or the server is busy or unavailable (docs/reliability.md).",
     )
     .or("3")
     .flext("FLEXT_LDAP_RETRY_ATTEMPTS"),

@@ -24,6 +24,8 @@ mod connect;
 pub mod content_sync;
 pub mod controls;
 mod doubt;
+#[doc(hidden)]
+pub mod fuzzing;
 mod pool;
 mod recover;
 pub mod result_code;

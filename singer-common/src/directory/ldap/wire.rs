@@ -33,7 +33,9 @@ mod sealed;
 
 pub(super) use entry::EntryPlaces;
 pub use entry::WireEntry;
-pub(super) use message::{Answer, Control, LdapResult, Message, SEARCH_REQUEST, search};
+pub(super) use message::{
+    Answer, Control, LdapResult, Message, SEARCH_ENTRY, SEARCH_REQUEST, envelope, frame, head, parse, search,
+};
 
 /// OID of the StartTLS request (RFC 4511 section 4.14).
 const START_TLS: &str = "1.3.6.1.4.1.1466.20037";
@@ -75,6 +77,7 @@ pub(super) struct Connection {
     /// Whether the stream may keep octets back that it took.
     unflushed: bool,
     /// How the TLS connection is known by its server's certificate (RFC 5929 section 4).
+    #[cfg_attr(not(feature = "gssapi"), allow(dead_code, reason = "only GSS-API binds to it"))]
     end_point: Option<Vec<u8>>,
 }
 

@@ -76,7 +76,7 @@ impl Connection {
         is_sealed: bool,
         advice: &str,
     ) -> Result<ClientCtx, Failure> {
-        let refused = |e: Error| Failure::lasting(&self.url, explain(&e, advice));
+        let refused = |e: Error| Failure::lasting(&self.url, explain(e, advice));
         let host = match server {
             ServerUrl::Ldap { host, .. } => host.as_str(),
             ServerUrl::Ldapi(_) | ServerUrl::Ldif(_) => "localhost",
@@ -122,8 +122,7 @@ impl Connection {
             });
             let stepped = stepped.await.map_err(|e| Failure::lasting(&self.url, e.to_string()))?;
             context = stepped.0;
-            let stepped =
-                stepped.1.map_err(|e| Failure::lasting(&self.url, explain(&e, mechanism.advice)))?;
+            let stepped = stepped.1.map_err(|e| Failure::lasting(&self.url, explain(e, mechanism.advice)))?;
             let token = match (stepped, &last) {
                 (Some(token), _) => token,
                 // The context is there, and the server knows.
@@ -170,7 +169,7 @@ impl Connection {
             || Failure::lasting(&self.url, "the server's security layers are none of RFC 4752".into());
         let offered = context
             .unwrap(answer.sasl.as_deref().unwrap_or_default())
-            .map_err(|e| Failure::lasting(&self.url, explain(&e, "")))?;
+            .map_err(|e| Failure::lasting(&self.url, explain(e, "")))?;
         let layers = match &*offered {
             [layers, _, _, _] => *layers,
             _ => return Err(malformed()),
@@ -187,13 +186,13 @@ impl Connection {
         let size = if is_sealed { u32::try_from(MOST).unwrap_or_default() } else { 0 };
         let [_, a, b, c] = size.to_be_bytes();
         let chosen = context.wrap(false, &[wanted, a, b, c]);
-        let chosen = chosen.map_err(|e| Failure::lasting(&self.url, explain(&e, "")))?;
+        let chosen = chosen.map_err(|e| Failure::lasting(&self.url, explain(e, "")))?;
         self.step(mechanism, &chosen).await
     }
 }
 
 /// What the library says, and what to do.
-fn explain(error: &Error, advice: &str) -> String {
+fn explain(error: Error, advice: &str) -> String {
     let text = error.to_string();
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if advice.is_empty() { format!("GSS-API: {text}") } else { format!("GSS-API: {text}; {advice}") }

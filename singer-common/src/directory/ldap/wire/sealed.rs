@@ -23,7 +23,7 @@ pub(super) struct Sealed {
     /// One thread at a time, by the library's own rules.
     context: Mutex<ClientCtx>,
     /// Read, and not opened yet.
-    sealed: Vec<u8>,
+    inbox: Vec<u8>,
     /// Opened, and not taken yet, from `taken` on.
     open: Vec<u8>,
     taken: usize,
@@ -34,7 +34,7 @@ pub(super) struct Sealed {
 impl Sealed {
     pub(super) fn new(inner: Box<dyn Stream>, context: ClientCtx) -> Self {
         let context = Mutex::new(context);
-        Self { inner, context, sealed: Vec::new(), open: Vec::new(), taken: 0, outbox: Vec::new() }
+        Self { inner, context, inbox: Vec::new(), open: Vec::new(), taken: 0, outbox: Vec::new() }
     }
 
     fn context(&mut self) -> &mut ClientCtx {
@@ -43,7 +43,7 @@ impl Sealed {
 
     /// Opens the next buffer, if all of it is here. Whether it was.
     fn open_next(&mut self) -> io::Result<bool> {
-        let Some((length, rest)) = self.sealed.split_first_chunk::<4>() else { return Ok(false) };
+        let Some((length, rest)) = self.inbox.split_first_chunk::<4>() else { return Ok(false) };
         let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
         if length > MOST {
             return Err(io::Error::other("a sealed buffer is larger than was agreed on"));
@@ -55,7 +55,7 @@ impl Sealed {
         self.open.clear();
         self.taken = 0;
         self.open.extend_from_slice(&opened);
-        self.sealed.drain(..length + 4);
+        self.inbox.drain(..length + 4);
         Ok(true)
     }
 
@@ -96,7 +96,7 @@ impl AsyncRead for Sealed {
                 // The end.
                 return Poll::Ready(Ok(()));
             }
-            self.sealed.extend_from_slice(read.filled());
+            self.inbox.extend_from_slice(read.filled());
         }
     }
 }
