@@ -138,7 +138,7 @@ fn an_entry_of_64_mib_is_read_and_one_beyond_the_limit_is_an_error_that_names_it
         })
     });
     let tap = with(&config(&server), &reading(4));
-    let tap = with(&tap, &json!({"operation_timeout_seconds": 60, "discovery_sample_size": 1}));
+    let tap = with(&tap, &json!({"operation_timeout_seconds": 60}));
     let output = Run::tap(&tap).run();
     assert!(output.code == 0, "{}: {}", output.code, output.stderr);
     assert!(output.stdout.len() > 64 << 20);
