@@ -4,6 +4,7 @@ pub mod about;
 pub mod catalog;
 pub mod change;
 pub mod cli;
+pub mod definition;
 pub mod directory;
 pub mod dn;
 pub mod entry;

@@ -1,6 +1,7 @@
 //! The tap's own settings, and what `--about` says.
 
 use singer_common::about::About;
+use singer_common::definition::Plugin;
 use singer_common::settings::{Kind, Setting, Table};
 
 /// The settings of `tap-ldap`.
@@ -22,6 +23,14 @@ pub const ABOUT: About = About {
         "log-based",
     ],
     table: TABLE,
+};
+
+/// What Meltano's definition of `tap-ldap` says beside that.
+pub const PLUGIN: Plugin = Plugin {
+    variant: "flext",
+    label: "LDAP",
+    keywords: &["ldap", "directory", "active directory", "openldap", "ldif"],
+    required: &[&["server_url"], &["host"]],
 };
 
 /// More would keep no server busy, and few let one client have so many connections.

@@ -44,3 +44,4 @@ mod sync;
 mod syntaxes;
 mod uuid;
 mod vendors;
+mod wheels;
