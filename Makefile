@@ -32,10 +32,13 @@ demo-openldap: deps ## the same between two real OpenLDAP servers, started on lo
 demo-data: ## write catalogs/demo/company.ldif anew from its generator (python3)
 	python3 catalogs/demo/generate.py > catalogs/demo/company.ldif
 
-docs: ## write anew what comes from the table of settings: docs/tap-ldap.md, docs/target-ldap.md, meltano/*/*/*.yml
+docs: ## write anew what comes from the tables of settings: docs/*-ldap.md, the manual pages, the completions, Meltano's definitions
 	$(CARGO) build --locked -p tap-ldap -p target-ldap
-	$(CARGO) run --quiet --locked -p tap-ldap -- --about --format markdown > docs/tap-ldap.md
-	$(CARGO) run --quiet --locked -p target-ldap -- --about --format markdown > docs/target-ldap.md
+	@set -e; for name in tap-ldap target-ldap; do \
+		"$${CARGO_TARGET_DIR:-target}/debug/$$name" --about --format markdown > docs/$$name.md; \
+		rm -rf $$name/wheel/data/share; \
+		scripts/write-pages.sh "$${CARGO_TARGET_DIR:-target}/debug/$$name" $$name/wheel/data; \
+	done
 	UPDATE_DEFINITIONS=1 $(CARGO) test --quiet --locked -p tap-ldap -p target-ldap --test definition
 
 deps: ## install the servers, the browser and the Meltano that the tests start, where missing (Debian, Ubuntu; as root or with sudo)

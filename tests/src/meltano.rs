@@ -126,7 +126,7 @@ pub fn about(program: Program) -> Value {
 }
 
 /// A plugin's entry with more in it: `select`, `metadata`, `schema`.
-pub fn with_extras(plugin: Value, extras: &Value) -> Value {
+pub fn with_extras(plugin: &Value, extras: &Value) -> Value {
     let mut plugin: Map<String, Value> = plugin.as_object().unwrap().clone();
     plugin.extend(extras.as_object().unwrap().clone());
     Value::Object(plugin)

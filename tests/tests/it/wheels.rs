@@ -35,6 +35,8 @@ fn wheels_install_without_anything_else() {
         let name = program.name();
         let version = ok(Command::new(venv.join("bin").join(name)).arg("--version"));
         assert_eq!(version.trim(), format!("{name} {}", env!("CARGO_PKG_VERSION")));
+        let page = venv.join("share/man/man1").join(format!("{name}.1"));
+        assert!(page.is_file(), "{}", page.display());
         let metadata = format!(
             "import importlib.metadata as m; d = m.metadata({name:?}); print(d['License-Expression'], m.requires({name:?}))"
         );
