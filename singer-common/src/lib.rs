@@ -13,6 +13,7 @@ pub mod file;
 pub mod filter;
 pub mod json;
 pub mod logging;
+pub mod maps;
 pub mod message;
 pub mod metrics;
 pub mod reader;

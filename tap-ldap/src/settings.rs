@@ -21,6 +21,9 @@ pub const ABOUT: About = About {
         "test",
         "activate-version",
         "log-based",
+        "stream-maps",
+        "schema-flattening",
+        "batch",
     ],
     table: TABLE,
 };
@@ -111,6 +114,11 @@ const OWN: &[Setting] = &[
         "state_dir",
         Kind::Text,
         "With `track_deletions`: the folder of the indexes of keys, one file for each stream. It belongs to one tap and its STATE, and has to stay from run to run.",
+    ),
+    Setting::new(
+        "batch_config",
+        Kind::Object,
+        "Records in files of their own, told of by BATCH messages, as the Meltano SDK has it: `{\"encoding\": {\"format\": \"jsonl\", \"compression\": \"gzip\"}, \"storage\": {\"root\": \"file:///path\", \"prefix\": \"…\"}, \"batch_size\": 10000}`. `compression` may be `none`; the folder has to be one that the target sees, too.",
     ),
     Setting::new(
         "catalog_path",
