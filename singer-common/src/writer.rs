@@ -144,7 +144,8 @@ impl<W: Write> SingerWriter<W> {
         };
         rewrite.settle(&mut self.buffer)?;
         for outgoing in rewrite.schema(stream, schema, key_properties)? {
-            let has = |name: &&String| outgoing.schema.get("properties").is_some_and(|p| p.get(name).is_some());
+            let has =
+                |name: &&String| outgoing.schema.get("properties").is_some_and(|p| p.get(name).is_some());
             let bookmark_properties: Vec<String> = bookmark_properties.iter().filter(has).cloned().collect();
             self.json(&Schema {
                 r#type: "SCHEMA",

@@ -76,18 +76,26 @@ impl Batches {
                 Ok(part.clone())
             }
             None | Some(Value::Null) => Ok(Map::new()),
-            Some(_) => Err(SettingsError::value(format!("batch_config.{name}"), "it is no object", "an object")),
+            Some(_) => {
+                Err(SettingsError::value(format!("batch_config.{name}"), "it is no object", "an object"))
+            }
         };
         let encoding = part("encoding", &["format", "compression"], warnings)?;
         let storage = part("storage", &["root", "prefix"], warnings)?;
         let text = |part: &Map<String, Value>, path: &str, name: &str| match part.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => Err(SettingsError::value(format!("batch_config.{path}.{name}"), "it is no text", "a text")),
+            Some(_) => {
+                Err(SettingsError::value(format!("batch_config.{path}.{name}"), "it is no text", "a text"))
+            }
         };
         let format = text(&encoding, "encoding", "format")?.unwrap_or_else(|| "jsonl".to_owned());
         if format != "jsonl" {
-            return Err(SettingsError::value("batch_config.encoding.format", format!("got {format:?}"), "\"jsonl\""));
+            return Err(SettingsError::value(
+                "batch_config.encoding.format",
+                format!("got {format:?}"),
+                "\"jsonl\"",
+            ));
         }
         let gzip = match text(&encoding, "encoding", "compression")?.as_deref() {
             None | Some("gzip") => true,
@@ -98,7 +106,11 @@ impl Batches {
             }
         };
         let bad_root = |problem: String| {
-            SettingsError::value("batch_config.storage.root", problem, "a folder of this machine: file:///path")
+            SettingsError::value(
+                "batch_config.storage.root",
+                problem,
+                "a folder of this machine: file:///path",
+            )
         };
         let root = text(&storage, "storage", "root")?.ok_or_else(|| bad_root("not set".to_owned()))?;
         let path = match root.split_once("://") {
@@ -114,13 +126,21 @@ impl Batches {
         let size = match config.get("batch_size") {
             None | Some(Value::Null) => BATCH_SIZE,
             Some(size) => size.as_u64().filter(|size| *size > 0).ok_or_else(|| {
-                SettingsError::value("batch_config.batch_size", format!("got {size}"), "a whole number of at least 1")
+                SettingsError::value(
+                    "batch_config.batch_size",
+                    format!("got {size}"),
+                    "a whole number of at least 1",
+                )
             })?,
         };
         let prefix = text(&storage, "storage", "prefix")?.unwrap_or_default();
         if prefix.contains(['/', '\0']) {
             let setting = "batch_config.storage.prefix";
-            return Err(SettingsError::value(setting, format!("got {prefix:?}"), "the beginning of a file's name"));
+            return Err(SettingsError::value(
+                setting,
+                format!("got {prefix:?}"),
+                "the beginning of a file's name",
+            ));
         }
         let run = Uuid::new_v4();
         Ok(Some(Batches { folder, prefix, gzip, size, run, files: 0, open: BTreeMap::new() }))
@@ -152,12 +172,14 @@ impl Batches {
     fn begin(&mut self, stream: &str, version: Option<i64>) -> Result<Batch, RewriteError> {
         self.files += 1;
         // A stream's name may be anything.
-        let safe: String = stream.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+        let safe: String =
+            stream.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
         let safe = safe.get(..100).unwrap_or(&safe);
         let ending = if self.gzip { "jsonl.gz" } else { "jsonl" };
         let name = format!("{}tap-ldap--{safe}-{}-{}.{ending}", self.prefix, self.run, self.files);
         let (path, part) = (self.folder.join(&name), self.folder.join(format!("{name}.part")));
-        let file = File::create_new(&part).map_err(|error| RewriteError::File { path: part.clone(), error })?;
+        let file =
+            File::create_new(&part).map_err(|error| RewriteError::File { path: part.clone(), error })?;
         let file = BufWriter::new(file);
         let output = if self.gzip {
             Output::Gzip(GzEncoder::new(file, Compression::default()))

@@ -11,7 +11,7 @@ use crate::settings::SettingsError;
 const NULL: &str = "__NULL__";
 
 /// All of `stream_maps`.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Definitions {
     /// By the key in the setting, in its order.
     streams: Vec<(String, Definition)>,
@@ -20,14 +20,14 @@ pub(super) struct Definitions {
 }
 
 /// What becomes of a stream.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Definition {
     LeaveOut,
     Map(StreamDefinition),
 }
 
 /// A map of a stream.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct StreamDefinition {
     /// `stream_maps.users`.
     pub(super) path: String,
@@ -46,7 +46,7 @@ pub(super) struct StreamDefinition {
 }
 
 /// An expression, and where it stands.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Formula {
     /// `stream_maps.users.mail`.
     pub(super) setting: String,
@@ -88,11 +88,14 @@ impl Formula {
                     (Kind::Name(of), Kind::Literal(Value::String(key))) if of == "record" || of == "_" => key,
                     _ => continue,
                 },
-                Kind::Attribute(of, key) if matches!(&of.kind, Kind::Name(of) if of == "record" || of == "_") => key,
+                Kind::Attribute(of, key) if matches!(&of.kind, Kind::Name(of) if of == "record" || of == "_") => {
+                    key
+                }
                 _ => continue,
             };
             let always = ["record", "_", "config", "__stream_name__", "__original_stream_name__"];
-            let is_self = name == "self" && self.setting.rsplit('.').next().is_some_and(|own| known.contains_key(own));
+            let is_self =
+                name == "self" && self.setting.rsplit('.').next().is_some_and(|own| known.contains_key(own));
             if known.contains_key(name) || always.contains(&name.as_str()) || is_self {
                 continue;
             }
@@ -127,19 +130,28 @@ impl Definitions {
             let path = format!("stream_maps.{key}");
             if key == "__else__" {
                 if !is_nothing(value) {
-                    return Err(SettingsError::value(path, got(value), format!("null, or {NULL:?}: nothing else can be done with other streams")));
+                    return Err(SettingsError::value(
+                        path,
+                        got(value),
+                        format!("null, or {NULL:?}: nothing else can be done with other streams"),
+                    ));
                 }
                 definitions.leaves_others_out = true;
                 continue;
             }
             if key.starts_with("__") {
-                return Err(SettingsError::value(path, "no such option", "the name of a stream, or `__else__`"));
+                return Err(SettingsError::value(
+                    path,
+                    "no such option",
+                    "the name of a stream, or `__else__`",
+                ));
             }
             let definition = match value {
                 value if is_nothing(value) => Definition::LeaveOut,
                 Value::Object(object) => Definition::Map(StreamDefinition::parse(path, object)?),
                 other => {
-                    let expected = format!("an object of properties, or null or {NULL:?} to leave the stream out");
+                    let expected =
+                        format!("an object of properties, or null or {NULL:?} to leave the stream out");
                     return Err(SettingsError::value(path, got(other), expected));
                 }
             };
@@ -174,7 +186,10 @@ impl Definitions {
                 copies.push((if key == from { stream } else { key.as_str() }.to_owned(), Some(n)));
             } else {
                 own = map.map(|map| {
-                    (map.alias.as_ref().map_or_else(|| stream.to_owned(), |alias| alias_of(alias, stream)), Some(n))
+                    (
+                        map.alias.as_ref().map_or_else(|| stream.to_owned(), |alias| alias_of(alias, stream)),
+                        Some(n),
+                    )
                 });
             }
         }
@@ -233,7 +248,9 @@ impl StreamDefinition {
                         Some(names.ok_or_else(|| bad("a list of properties, or null for none"))?);
                 }
                 "__else__" if is_nothing(value) => definition.keeps_others = false,
-                "__else__" => return Err(bad("null or \"__NULL__\": properties that are not named are left out")),
+                "__else__" => {
+                    return Err(bad("null or \"__NULL__\": properties that are not named are left out"));
+                }
                 option if option.starts_with("__") => {
                     let expected = "a property, or one of `__alias__`, `__source__`, `__filter__`, `__key_properties__`, `__else__`";
                     return Err(SettingsError::value(setting, "no such option", expected));

@@ -84,8 +84,7 @@ pub(super) fn evaluate<'v>(node: &'v Node, scope: &Scope<'v>) -> Evaluated<'v> {
         }
         Kind::Method(of, method, arguments) => {
             let of = evaluate(of, scope)?;
-            let arguments =
-                arguments.iter().map(|a| evaluate(a, scope)).collect::<Result<Vec<_>, _>>()?;
+            let arguments = arguments.iter().map(|a| evaluate(a, scope)).collect::<Result<Vec<_>, _>>()?;
             if *method == Method::Get {
                 return get(of, &arguments, wrong);
             }
@@ -175,10 +174,9 @@ fn at_index<'v>(of: Cow<'v, Value>, index: &Value, wrong: impl Fn(String) -> Fai
         Cow::Borrowed(Value::Array(items)) => {
             place(n, items.len()).and_then(|n| items.get(n)).map(Cow::Borrowed).ok_or_else(outside)
         }
-        Cow::Owned(Value::Array(items)) => place(n, items.len())
-            .and_then(|n| items.into_iter().nth(n))
-            .map(Cow::Owned)
-            .ok_or_else(outside),
+        Cow::Owned(Value::Array(items)) => {
+            place(n, items.len()).and_then(|n| items.into_iter().nth(n)).map(Cow::Owned).ok_or_else(outside)
+        }
         of => match &*of {
             Value::String(text) => place(n, text.chars().count())
                 .and_then(|n| text.chars().nth(n))
@@ -224,7 +222,11 @@ fn slice(of: &Value, start: Option<&Value>, end: Option<&Value>) -> Result<Value
     }
 }
 
-fn get<'v>(of: Cow<'v, Value>, arguments: &[Cow<'v, Value>], wrong: impl Fn(String) -> Failure) -> Evaluated<'v> {
+fn get<'v>(
+    of: Cow<'v, Value>,
+    arguments: &[Cow<'v, Value>],
+    wrong: impl Fn(String) -> Failure,
+) -> Evaluated<'v> {
     let kind = type_name(&of);
     let Some(Value::String(key)) = arguments.first().map(|a| &**a) else {
         return Err(wrong("`.get()` without the name of a property".to_owned()));
@@ -245,10 +247,17 @@ fn call(function: Function, argument: &Value) -> Result<Value, String> {
         Function::Str => text(to_text(argument)),
         Function::Md5 | Function::Sha256 => {
             let Value::String(text) = argument else {
-                return Err(format!("`{}()` of {}, and it is for texts", function.name(), type_name(argument)));
+                return Err(format!(
+                    "`{}()` of {}, and it is for texts",
+                    function.name(),
+                    type_name(argument)
+                ));
             };
-            let digest =
-                if function == Function::Md5 { Md5::digest(text).to_vec() } else { Sha256::digest(text).to_vec() };
+            let digest = if function == Function::Md5 {
+                Md5::digest(text).to_vec()
+            } else {
+                Sha256::digest(text).to_vec()
+            };
             Ok(Value::String(digest.iter().fold(String::new(), |mut out, octet| {
                 let _ = write!(out, "{octet:02x}");
                 out
@@ -259,7 +268,8 @@ fn call(function: Function, argument: &Value) -> Result<Value, String> {
 
 fn on_text(of: &str, method: Method, arguments: &[Cow<'_, Value>]) -> Result<Value, String> {
     let argument = |n: usize| arguments.get(n).map(|a| &**a).filter(|a| !a.is_null());
-    let needs_text = |value: &Value| format!("`.{}()` with {}, and it takes a text", method.name(), type_name(value));
+    let needs_text =
+        |value: &Value| format!("`.{}()` with {}, and it takes a text", method.name(), type_name(value));
     let optional = |n: usize| match argument(n) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.as_str())),

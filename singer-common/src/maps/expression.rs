@@ -41,7 +41,11 @@ pub(super) enum Kind {
     Compare(Box<Node>, Vec<(Comparison, Node)>),
     And(Vec<Node>),
     Or(Vec<Node>),
-    If { test: Box<Node>, then: Box<Node>, otherwise: Box<Node> },
+    If {
+        test: Box<Node>,
+        then: Box<Node>,
+        otherwise: Box<Node>,
+    },
 }
 
 /// Functions, with how many arguments they take, at least and at most.
@@ -136,9 +140,9 @@ pub(super) enum Comparison {
 
 /// What Python keeps for itself, and is no name.
 const KEYWORDS: &[&str] = &[
-    "and", "as", "assert", "async", "await", "break", "class", "continue", "def", "del", "elif", "else", "except",
-    "finally", "for", "from", "global", "if", "import", "in", "is", "lambda", "nonlocal", "not", "or", "pass", "raise",
-    "return", "try", "while", "with", "yield",
+    "and", "as", "assert", "async", "await", "break", "class", "continue", "def", "del", "elif", "else",
+    "except", "finally", "for", "from", "global", "if", "import", "in", "is", "lambda", "nonlocal", "not",
+    "or", "pass", "raise", "return", "try", "while", "with", "yield",
 ];
 
 /// Parses an expression.
@@ -410,7 +414,13 @@ impl Parser {
         Self::node(at, Kind::Slice(Box::new(of), start, end))
     }
 
-    fn arguments(&mut self, at: usize, name: &str, least: usize, most: usize) -> Result<Vec<Node>, SyntaxError> {
+    fn arguments(
+        &mut self,
+        at: usize,
+        name: &str,
+        least: usize,
+        most: usize,
+    ) -> Result<Vec<Node>, SyntaxError> {
         let arguments = self.items(")")?;
         self.expect_sign(")")?;
         if (least..=most).contains(&arguments.len()) {
@@ -423,7 +433,10 @@ impl Parser {
     fn method(&mut self, at: usize, of: Node, name: &str) -> Parsed {
         let Some((name, method, least, most)) = METHODS.iter().find(|(known, ..)| *known == name) else {
             let known: Vec<&str> = METHODS.iter().map(|(name, ..)| *name).collect();
-            return Err(SyntaxError::new(at, format!("unknown method `.{name}()`; there are {}", known.join(", "))));
+            return Err(SyntaxError::new(
+                at,
+                format!("unknown method `.{name}()`; there are {}", known.join(", ")),
+            ));
         };
         let arguments = self.arguments(at, name, *least, *most)?;
         Self::node(at, Kind::Method(Box::new(of), *method, arguments))
@@ -495,9 +508,13 @@ fn describe(token: &TokenKind) -> String {
 pub(super) fn children(kind: &Kind) -> Vec<&Node> {
     match kind {
         Kind::Literal(_) | Kind::Name(_) => Vec::new(),
-        Kind::List(items) | Kind::And(items) | Kind::Or(items) | Kind::Call(_, items) => items.iter().collect(),
+        Kind::List(items) | Kind::And(items) | Kind::Or(items) | Kind::Call(_, items) => {
+            items.iter().collect()
+        }
         Kind::Index(a, b) | Kind::Binary(a, _, b) => vec![a, b],
-        Kind::Slice(a, b, c) => [Some(a), b.as_ref(), c.as_ref()].into_iter().flatten().map(|n| &**n).collect(),
+        Kind::Slice(a, b, c) => {
+            [Some(a), b.as_ref(), c.as_ref()].into_iter().flatten().map(|n| &**n).collect()
+        }
         Kind::Attribute(of, _) | Kind::Not(of) | Kind::Negative(of) | Kind::Positive(of) => vec![of],
         Kind::Method(of, _, arguments) => std::iter::once(&**of).chain(arguments).collect(),
         Kind::Compare(first, rest) => std::iter::once(&**first).chain(rest.iter().map(|(_, n)| n)).collect(),

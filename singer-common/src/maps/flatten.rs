@@ -85,7 +85,14 @@ impl Flattening {
         out
     }
 
-    fn flatten(&self, record: Map<String, Value>, prefix: &str, level: u32, schema: &Value, out: &mut Map<String, Value>) {
+    fn flatten(
+        &self,
+        record: Map<String, Value>,
+        prefix: &str,
+        level: u32,
+        schema: &Value,
+        out: &mut Map<String, Value>,
+    ) {
         for (name, value) in record {
             let key = if prefix.is_empty() { name } else { format!("{prefix}{name}") };
             match value {
@@ -107,7 +114,11 @@ impl Flattening {
 
 /// A property that has no type of its own: that of the first choice (`anyOf`, …), or a text.
 fn without_type(property: &Value) -> Value {
-    let first = property.as_object().and_then(|o| o.values().next()).and_then(Value::as_array).and_then(|a| a.first());
+    let first = property
+        .as_object()
+        .and_then(|o| o.values().next())
+        .and_then(Value::as_array)
+        .and_then(|a| a.first());
     match first.and_then(super::types::kinds).as_deref() {
         Some(["string"]) => super::types::nullable(first.cloned().unwrap_or_default()),
         // The values are written as JSON.

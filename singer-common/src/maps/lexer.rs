@@ -79,7 +79,8 @@ impl Lexer {
         if first == '\'' || first == '"' {
             return self.text(false);
         }
-        if first.is_ascii_digit() || (first == '.' && self.peek_second().is_some_and(|c| c.is_ascii_digit())) {
+        if first.is_ascii_digit() || (first == '.' && self.peek_second().is_some_and(|c| c.is_ascii_digit()))
+        {
             return self.number();
         }
         if first.is_alphabetic() || first == '_' {
@@ -88,14 +89,20 @@ impl Lexer {
             if self.peek().is_some_and(|c| c == '\'' || c == '"') {
                 return match name.as_str() {
                     "r" | "R" => self.text(true),
-                    _ => Err(SyntaxError::new(at, format!("texts with the prefix `{name}` are not supported"))),
+                    _ => {
+                        Err(SyntaxError::new(at, format!("texts with the prefix `{name}` are not supported")))
+                    }
                 };
             }
             return Ok(TokenKind::Name(name));
         }
         for sign in SIGNS {
             let length = sign.chars().count();
-            if self.characters.get(self.next..self.next + length).is_some_and(|c| sign.chars().eq(c.iter().copied())) {
+            if self
+                .characters
+                .get(self.next..self.next + length)
+                .is_some_and(|c| sign.chars().eq(c.iter().copied()))
+            {
                 self.next += length;
                 return Ok(TokenKind::Sign(sign));
             }
@@ -128,7 +135,10 @@ impl Lexer {
             text.push_str(&self.take_while(digits));
         }
         let bad = || SyntaxError::new(at, "not a number");
-        if self.peek().is_some_and(|c| c.is_alphanumeric() || c == '_') || text.contains("__") || text.ends_with('_') {
+        if self.peek().is_some_and(|c| c.is_alphanumeric() || c == '_')
+            || text.contains("__")
+            || text.ends_with('_')
+        {
             return Err(bad());
         }
         let text = text.replace('_', "");

@@ -75,7 +75,7 @@ pub struct Outgoing {
 }
 
 /// The maps of a run, and what they make of each stream whose SCHEMA is known.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Maps {
     definitions: Definitions,
     flattening: Option<Flattening>,
@@ -85,7 +85,7 @@ pub struct Maps {
 }
 
 /// What becomes of a stream.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Plan {
     /// The name it goes out with.
     name: String,
@@ -221,6 +221,11 @@ impl Maps {
             object.insert("properties".into(), properties.into());
         }
         Ok(mapped)
+    }
+
+    /// Whether the stream's SCHEMA came.
+    pub fn knows(&self, stream: &str) -> bool {
+        self.streams.contains_key(stream)
     }
 
     /// The names that a stream goes out with: what is said of the stream as a whole is said of each.

@@ -33,7 +33,8 @@ fn step(pattern: &[char], c: Option<char>) -> Option<usize> {
             let is_not = pattern.get(1) == Some(&'!');
             let start = if is_not { 2 } else { 1 };
             // A bracket right at the beginning is one of the characters.
-            let Some(end) = pattern.iter().skip(start + 1).position(|c| *c == ']').map(|n| n + start + 1) else {
+            let Some(end) = pattern.iter().skip(start + 1).position(|c| *c == ']').map(|n| n + start + 1)
+            else {
                 return (c == '[').then_some(1);
             };
             let set = pattern.get(start..end).unwrap_or_default();
@@ -60,14 +61,30 @@ mod tests {
 
     #[test]
     fn patterns_are_those_of_fnmatch() {
-        for (pattern, name) in
-            [("users", "users"), ("*", ""), ("*", "x"), ("u*s", "users"), ("a*b*c", "aXbbYc"), ("us?rs", "users"), ("[tu]sers", "users"), ("[a-z]sers", "users"), ("[!a]sers", "users"), ("a[", "a["), ("[]]", "]")]
-        {
+        for (pattern, name) in [
+            ("users", "users"),
+            ("*", ""),
+            ("*", "x"),
+            ("u*s", "users"),
+            ("a*b*c", "aXbbYc"),
+            ("us?rs", "users"),
+            ("[tu]sers", "users"),
+            ("[a-z]sers", "users"),
+            ("[!a]sers", "users"),
+            ("a[", "a["),
+            ("[]]", "]"),
+        ] {
             assert!(fits(pattern, name), "{pattern} {name}");
         }
-        for (pattern, name) in
-            [("users", "user"), ("u*s", "userx"), ("?", ""), ("[!u]sers", "users"), ("[a-c]x", "dx"), ("a*b", "ac"), ("", "x")]
-        {
+        for (pattern, name) in [
+            ("users", "user"),
+            ("u*s", "userx"),
+            ("?", ""),
+            ("[!u]sers", "users"),
+            ("[a-c]x", "dx"),
+            ("a*b", "ac"),
+            ("", "x"),
+        ] {
             assert!(!fits(pattern, name), "{pattern} {name}");
         }
     }

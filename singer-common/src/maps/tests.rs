@@ -176,7 +176,10 @@ fn a_stream_is_renamed_filtered_and_computed() {
         "kind": {"type": ["string", "null"]},
         "half": {"type": ["number", "null"]},
     }});
-    assert_eq!(out, [Outgoing { stream: "people".into(), schema: expected, key_properties: vec!["id".into()] }]);
+    assert_eq!(
+        out,
+        [Outgoing { stream: "people".into(), schema: expected, key_properties: vec!["id".into()] }]
+    );
     let records = maps.record("users", &record()).unwrap();
     let mapped =
         json!({"id": "1", "mail": "ada@example.com", "n": 7, "b": "True", "kind": "person", "half": 3.5});
@@ -185,7 +188,10 @@ fn a_stream_is_renamed_filtered_and_computed() {
     assert_eq!(maps.names("users").collect::<Vec<_>>(), ["people"]);
     // What is gone has a key and a name, and nothing to be filtered by.
     let gone = json!({"id": "1", "_sdc_deleted_at": "2026-01-01T00:00:00Z"});
-    assert_eq!(maps.record("users", &gone).unwrap(), [("people", json!({"id": "1", "_sdc_deleted_at": "2026-01-01T00:00:00Z", "kind": "person"}))]);
+    assert_eq!(
+        maps.record("users", &gone).unwrap(),
+        [("people", json!({"id": "1", "_sdc_deleted_at": "2026-01-01T00:00:00Z", "kind": "person"}))]
+    );
 }
 
 #[test]
@@ -208,7 +214,12 @@ fn streams_are_left_out_kept_and_copied() {
 
 #[test]
 fn an_alias_may_be_an_expression() {
-    for (alias, name) in [("people", "people"), ("my-people", "my-people"), ("'x_' + __stream_name__", "x_users"), ("two words", "two words")] {
+    for (alias, name) in [
+        ("people", "people"),
+        ("my-people", "my-people"),
+        ("'x_' + __stream_name__", "x_users"),
+        ("two words", "two words"),
+    ] {
         let mut maps = maps(&json!({"stream_maps": {"users": {"__alias__": alias}}}));
         assert_eq!(maps.schema("users", &schema(), &[]).unwrap()[0].stream, name);
     }
@@ -225,7 +236,10 @@ fn keys_are_named_anew_or_stay() {
 #[test]
 fn mistakes_name_the_setting_the_stream_the_property_and_the_place() {
     for (maps, text) in [
-        (json!({"users": {"mail": "mail.lowr()"}}), "`stream_maps.users.mail`: at character 6: unknown method"),
+        (
+            json!({"users": {"mail": "mail.lowr()"}}),
+            "`stream_maps.users.mail`: at character 6: unknown method",
+        ),
         (json!({"users": {"mail": 7}}), "`stream_maps.users.mail`: it is a number"),
         (json!({"users": {"__filter__": "1 +"}}), "`stream_maps.users.__filter__`: at character 4"),
         (json!({"users": {"__fliter__": "1"}}), "`stream_maps.users.__fliter__`: no such option"),
@@ -272,8 +286,29 @@ fn flattening_makes_properties_of_objects_and_texts_of_lists() {
 /// Expressions, most of which make sense.
 fn expression() -> impl Strategy<Value = String> {
     let leaf = prop::sample::select(vec![
-        "mail", "n", "f", "b", "list", "o", "id", "self", "record", "None", "True", "'a'", "'1'", "0", "3", "2.5", "-1",
-        "config['n']", "config['salt']", "__stream_name__", "o.x", "record.get('mail')", "record.get('x', 1)",
+        "mail",
+        "n",
+        "f",
+        "b",
+        "list",
+        "o",
+        "id",
+        "self",
+        "record",
+        "None",
+        "True",
+        "'a'",
+        "'1'",
+        "0",
+        "3",
+        "2.5",
+        "-1",
+        "config['n']",
+        "config['salt']",
+        "__stream_name__",
+        "o.x",
+        "record.get('mail')",
+        "record.get('x', 1)",
     ])
     .prop_map(str::to_owned);
     leaf.prop_recursive(4, 24, 3, |inner| {
@@ -282,14 +317,25 @@ fn expression() -> impl Strategy<Value = String> {
         ]);
         let calls = prop::sample::select(vec!["int", "float", "str", "bool", "md5", "sha256", "not ", "-"]);
         let ends = prop::sample::select(vec![
-            ".lower()", ".strip()", ".split()", ".split('a')", "[0]", "[-1]", "[1:]", "[:1]", ".startswith('a')",
-            ".replace('a', 'b')", "['x']", ".x",
+            ".lower()",
+            ".strip()",
+            ".split()",
+            ".split('a')",
+            "[0]",
+            "[-1]",
+            "[1:]",
+            "[:1]",
+            ".startswith('a')",
+            ".replace('a', 'b')",
+            "['x']",
+            ".x",
         ]);
         prop_oneof![
             (inner.clone(), operators, inner.clone()).prop_map(|(a, o, b)| format!("({a} {o} {b})")),
             (calls, inner.clone()).prop_map(|(f, a)| format!("({f}({a}))")),
             (inner.clone(), ends).prop_map(|(a, e)| format!("({a}){e}")),
-            (inner.clone(), inner.clone(), inner.clone()).prop_map(|(a, b, c)| format!("({a} if {b} else {c})")),
+            (inner.clone(), inner.clone(), inner.clone())
+                .prop_map(|(a, b, c)| format!("({a} if {b} else {c})")),
             (inner.clone(), inner).prop_map(|(a, b)| format!("[{a}, {b}]")),
         ]
     })

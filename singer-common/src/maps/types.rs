@@ -63,7 +63,9 @@ fn either(a: Value, b: Value) -> Value {
     all.extend(of_b.into_iter().filter(|kind| !all.contains(kind)).collect::<Vec<_>>());
     let mut schema = json!({"type": all});
     // What both say of a list's items holds for what is either.
-    if let (Some(items), Some(object)) = (a.get("items").filter(|i| b.get("items") == Some(i)), schema.as_object_mut()) {
+    if let (Some(items), Some(object)) =
+        (a.get("items").filter(|i| b.get("items") == Some(i)), schema.as_object_mut())
+    {
         object.insert("items".into(), items.clone());
     }
     schema
@@ -74,11 +76,14 @@ fn of_value(value: &Value) -> Value {
     match value {
         Value::Null => of_kind("null"),
         Value::Bool(_) => of_kind("boolean"),
-        Value::Number(n) => of_kind(if n.is_f64() || n.to_string().contains(['.', 'e', 'E']) { "number" } else { "integer" }),
+        Value::Number(n) => {
+            of_kind(if n.is_f64() || n.to_string().contains(['.', 'e', 'E']) { "number" } else { "integer" })
+        }
         Value::String(_) => of_kind("string"),
         Value::Array(items) => list(items.iter().map(of_value)),
         Value::Object(object) => {
-            let properties: Map<String, Value> = object.iter().map(|(k, v)| (k.clone(), of_value(v))).collect();
+            let properties: Map<String, Value> =
+                object.iter().map(|(k, v)| (k.clone(), of_value(v))).collect();
             json!({"type": ["object"], "properties": properties})
         }
     }
@@ -131,9 +136,14 @@ pub(super) fn schema_of(node: &Node, types: &Types<'_>) -> Value {
         Kind::Attribute(of, key) => at_key(&schema_of(of, types), key),
         Kind::Slice(of, ..) => {
             let of = schema_of(of, types);
-            match kinds(&of).map(|kinds| kinds.into_iter().filter(|k| *k != "null").collect::<Vec<_>>()).as_deref() {
+            match kinds(&of)
+                .map(|kinds| kinds.into_iter().filter(|k| *k != "null").collect::<Vec<_>>())
+                .as_deref()
+            {
                 Some(["string"]) => of_kind("string"),
-                Some(["array"]) => json!({"type": ["array"], "items": of.get("items").cloned().unwrap_or_else(anything)}),
+                Some(["array"]) => {
+                    json!({"type": ["array"], "items": of.get("items").cloned().unwrap_or_else(anything)})
+                }
                 _ => anything(),
             }
         }

@@ -92,12 +92,10 @@ pub(super) fn compare(a: &Value, b: &Value) -> Result<Ordering, String> {
     match (a, b) {
         // UTF-8 is ordered as its characters are.
         (Value::String(a), Value::String(b)) => Ok(a.cmp(b)),
-        (Value::Array(a), Value::Array(b)) => {
-            match a.iter().zip(b).find(|(a, b)| !equal(a, b)) {
-                Some((a, b)) => compare(a, b),
-                None => Ok(a.len().cmp(&b.len())),
-            }
-        }
+        (Value::Array(a), Value::Array(b)) => match a.iter().zip(b).find(|(a, b)| !equal(a, b)) {
+            Some((a, b)) => compare(a, b),
+            None => Ok(a.len().cmp(&b.len())),
+        },
         _ => Err(cannot()),
     }
 }
@@ -108,7 +106,9 @@ pub(super) fn contains(container: &Value, item: &Value) -> Result<bool, String> 
         (Value::String(text), Value::String(part)) => Ok(text.contains(part.as_str())),
         (Value::Array(items), item) => Ok(items.iter().any(|i| equal(i, item))),
         (Value::Object(object), Value::String(key)) => Ok(object.contains_key(key)),
-        (container, item) => Err(format!("{} cannot be looked for in {}", type_name(item), type_name(container))),
+        (container, item) => {
+            Err(format!("{} cannot be looked for in {}", type_name(item), type_name(container)))
+        }
     }
 }
 
@@ -128,7 +128,8 @@ pub(super) fn binary(a: &Value, operator: Operator, b: &Value) -> Result<Value, 
     match (a, operator, b) {
         (Value::String(a), Operator::Add, Value::String(b)) => text([a.as_str(), b].concat()),
         (Value::Array(a), Operator::Add, Value::Array(b)) => Ok(Value::Array([a.as_slice(), b].concat())),
-        (Value::String(text), Operator::Multiply, times) | (times, Operator::Multiply, Value::String(text)) => {
+        (Value::String(text), Operator::Multiply, times)
+        | (times, Operator::Multiply, Value::String(text)) => {
             let Some(Num::Integer(times)) = number(times) else {
                 return Err(format!("`*` of a text and {}", type_name(times)));
             };
@@ -207,7 +208,9 @@ pub(super) fn signed(value: &Value, negative: bool) -> Result<Value, String> {
 pub(super) fn to_integer(value: &Value) -> Result<Value, String> {
     match (value, number(value)) {
         // Of any length: a directory's integers have no bound.
-        (Value::Number(n), Some(Num::Float(_))) if n.to_string().bytes().all(|b| b.is_ascii_digit() || b == b'-') => {
+        (Value::Number(n), Some(Num::Float(_)))
+            if n.to_string().bytes().all(|b| b.is_ascii_digit() || b == b'-') =>
+        {
             Ok(value.clone())
         }
         (_, Some(Num::Integer(n))) => Ok(integer(n)),
@@ -231,7 +234,8 @@ pub(super) fn to_integer(value: &Value) -> Result<Value, String> {
 fn digits(text: &str) -> Option<String> {
     let text = text.trim_matches(is_blank);
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let is_number = unsigned.split('_').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
+    let is_number =
+        unsigned.split('_').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
     is_number.then(|| text.replace('_', ""))
 }
 
@@ -270,7 +274,8 @@ fn shown(value: &Value) -> String {
         Value::String(text) => quoted(text),
         Value::Array(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
         Value::Object(object) => {
-            let parts: Vec<String> = object.iter().map(|(k, v)| format!("{}: {}", quoted(k), shown(v))).collect();
+            let parts: Vec<String> =
+                object.iter().map(|(k, v)| format!("{}: {}", quoted(k), shown(v))).collect();
             format!("{{{}}}", parts.join(", "))
         }
     }
