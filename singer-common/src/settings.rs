@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Class, Classified};
 
+mod dotenv;
 mod shared;
 pub use shared::{SHARED, planned};
 
@@ -273,26 +274,16 @@ impl Table {
 
     /// This executable's own variables in a file of `NAME=value` lines; none where there is no such file.
     fn variables_of_file(&self, path: &Path) -> Result<BTreeMap<String, String>, SettingsError> {
-        // Never the line itself, which may hold a password.
         let bad = |reason: String| SettingsError::File { path: path.display().to_string(), reason };
-        let lines = match dotenvy::from_path_iter(path) {
-            Ok(lines) => lines,
-            Err(e) if e.not_found() => return Ok(BTreeMap::new()),
-            Err(dotenvy::Error::Io(e)) => return Err(bad(e.to_string())),
-            Err(_) => return Err(bad("it cannot be read".to_owned())),
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(e) => return Err(bad(e.to_string())),
         };
+        let variables = dotenv::parse(&text)
+            .map_err(|line| bad(format!("line {line} is not NAME=value, or a quotation mark is missing")))?;
         let prefix = format!("{}_", self.prefix);
-        let mut variables = BTreeMap::new();
-        for line in lines {
-            let (name, value) = line.map_err(|e| match e {
-                dotenvy::Error::Io(e) => bad(e.to_string()),
-                _ => bad("a line of it is not NAME=value".to_owned()),
-            })?;
-            if name.starts_with(&prefix) {
-                variables.insert(name, value);
-            }
-        }
-        Ok(variables)
+        Ok(variables.into_iter().filter(|(name, _)| name.starts_with(&prefix)).collect())
     }
 
     fn layer_of_variables(
@@ -486,8 +477,8 @@ mod tests {
             variables.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(),
             ["TAP_LDAP_BIND_PASSWORD=a b", "TAP_LDAP_PORT=9"]
         );
-        let error = read("TAP_LDAP_BIND_PASSWORD='pass").unwrap_err().to_string();
-        assert!(error.contains("NAME=value") && !error.contains("pass'"), "{error}");
+        let error = read("A=1\nTAP_LDAP_BIND_PASSWORD='pass\n").unwrap_err().to_string();
+        assert!(error.contains("line 2 is not NAME=value") && !error.contains("pass\n"), "{error}");
         assert!(!error.contains("'pass"), "{error}");
         std::fs::remove_file(&path).unwrap();
         assert!(TABLE.variables_of_file(&path).unwrap().is_empty());
