@@ -46,8 +46,8 @@ deps: ## install the servers, the browser and the Meltano that the tests start, 
 	@scripts/install-meltano.sh "$${CARGO_TARGET_DIR:-target}/meltano"
 
 test: deps ## the whole suite, against real servers
-	$(CARGO) build --locked -p tap-ldap -p target-ldap
-	$(CARGO) test --locked --workspace
+	$(CARGO) build --locked --all-features -p tap-ldap -p target-ldap
+	$(CARGO) test --locked --workspace --all-features
 
 lint: ## formatting and clippy, as CI runs them
 	$(CARGO) fmt --all --check
