@@ -23,7 +23,7 @@ pub(super) struct Definitions {
 #[derive(Debug, Clone)]
 pub(super) enum Definition {
     LeaveOut,
-    Map(StreamDefinition),
+    Map(Box<StreamDefinition>),
 }
 
 /// A map of a stream.
@@ -148,7 +148,7 @@ impl Definitions {
             }
             let definition = match value {
                 value if is_nothing(value) => Definition::LeaveOut,
-                Value::Object(object) => Definition::Map(StreamDefinition::parse(path, object)?),
+                Value::Object(object) => Definition::Map(Box::new(StreamDefinition::parse(path, object)?)),
                 other => {
                     let expected =
                         format!("an object of properties, or null or {NULL:?} to leave the stream out");

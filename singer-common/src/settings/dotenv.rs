@@ -36,15 +36,13 @@ fn variable(text: &str) -> Option<(Option<(String, String)>, &str)> {
         return to_line_end(after).map(|after| (None, after));
     };
     let value = value.trim_start_matches([' ', '\t']);
-    let (value, after) = match value.chars().next() {
-        Some(quote @ ('\'' | '"')) => quoted(value.get(1..)?, quote)?,
-        _ => {
-            let (line, after) = value.split_once('\n').unwrap_or((value, ""));
-            // A comment begins after a blank.
-            let end = line.find(" #").or_else(|| line.find("\t#")).unwrap_or(line.len());
-            return Some((Some((name.to_owned(), line.get(..end)?.trim_end().to_owned())), after));
-        }
+    let Some(quote @ ('\'' | '"')) = value.chars().next() else {
+        let (line, after) = value.split_once('\n').unwrap_or((value, ""));
+        // A comment begins after a blank.
+        let end = line.find(" #").or_else(|| line.find("\t#")).unwrap_or(line.len());
+        return Some((Some((name.to_owned(), line.get(..end)?.trim_end().to_owned())), after));
     };
+    let (value, after) = quoted(value.get(1..)?, quote)?;
     to_line_end(after).map(|after| (Some((name.to_owned(), value)), after))
 }
 

@@ -177,26 +177,6 @@ fn selection_and_the_extras_schema_and_metadata_count() {
     assert_eq!(records[0]["record"]["uid"], "ada");
 }
 
-#[test]
-fn the_catalog_is_cached_by_meltano_until_it_is_refreshed() {
-    let project = both(&json!({"select": ["people.*"]}), &json!({}));
-    project.meltano(&["run", "tap-ldap", "target-ldap"]);
-    let cached = || {
-        let file = project.path(".meltano/run/tap-ldap/tap.properties.json");
-        std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()))
-    };
-    assert!(!cached().contains("x-new"));
-    project.write(
-        "source.ldif",
-        &PEOPLE.replace("mail: ada@example.test", "mail: ada@example.test\nemployeeNumber: 7\nx-new: 8"),
-    );
-    project.meltano(&["run", "tap-ldap", "target-ldap"]);
-    assert!(!cached().contains("x-new"), "the catalog was discovered again");
-    project.meltano(&["run", "--refresh-catalog", "tap-ldap", "target-ldap"]);
-    assert!(cached().contains("x-new"));
-    assert!(project.read("copy.ldif").contains("employeeNumber: 7"));
-}
-
 /// What Meltano hands over, and a file of variables beside it, by hand.
 #[test]
 fn variables_come_from_the_environment_and_from_a_file() {

@@ -267,13 +267,13 @@ fn batches_hold_what_records_would() {
     let plain = Run::tap(&config).run().succeeds();
     let batches = json!({"batch_config": {"encoding": {"format": "jsonl", "compression": "gzip"},
         "storage": {"root": format!("file://{}", folder.display()), "prefix": "nightly-"}, "batch_size": 2}});
-    let batched = Run::tap(&with(&config, &batches)).run().succeeds();
-    assert!(batched.records(None).is_empty());
-    assert_eq!(batched.of_type("SCHEMA"), plain.of_type("SCHEMA"));
-    assert_eq!(batched.of_type("ACTIVATE_VERSION").len(), plain.of_type("ACTIVATE_VERSION").len());
+    let in_files = Run::tap(&with(&config, &batches)).run().succeeds();
+    assert!(in_files.records(None).is_empty());
+    assert_eq!(in_files.of_type("SCHEMA"), plain.of_type("SCHEMA"));
+    assert_eq!(in_files.of_type("ACTIVATE_VERSION").len(), plain.of_type("ACTIVATE_VERSION").len());
     let mut found = std::collections::BTreeMap::new();
     let mut files = 0;
-    for message in batched.of_type("BATCH") {
+    for message in in_files.of_type("BATCH") {
         for url in message["manifest"].as_array().unwrap() {
             let path = PathBuf::from(url.as_str().unwrap().strip_prefix("file://").unwrap());
             assert!(path.file_name().unwrap().to_str().unwrap().starts_with("nightly-tap-ldap--"));
@@ -289,7 +289,7 @@ fn batches_hold_what_records_would() {
     assert_eq!(found, by_stream(&plain));
     assert_eq!(fs::read_dir(&folder).unwrap().count(), files, "nothing half written is left");
     // A BATCH comes before the STATE and the ACTIVATE_VERSION that cover it.
-    let of_people: Vec<&str> = batched
+    let of_people: Vec<&str> = in_files
         .messages
         .iter()
         .filter(|m| {
@@ -301,7 +301,7 @@ fn batches_hold_what_records_would() {
 
     // Our target reads them, and the SDK's.
     let (with_records, with_batches) = (dir.path().join("records.ldif"), dir.path().join("batches.ldif"));
-    for (messages, file) in [(&plain, &with_records), (&batched, &with_batches)] {
+    for (messages, file) in [(&plain, &with_records), (&in_files, &with_batches)] {
         let config = json!({"server_url": format!("ldif:{}", file.display())});
         Run::target(&config).stdin(&messages.stdout).run().succeeds();
     }
@@ -309,7 +309,7 @@ fn batches_hold_what_records_would() {
     let csv = dir.path().join("csv");
     fs::create_dir(&csv).unwrap();
     fs::write(dir.path().join("csv.json"), json!({"output_path": csv}).to_string()).unwrap();
-    fs::write(dir.path().join("messages"), &batched.stdout).unwrap();
+    fs::write(dir.path().join("messages"), &in_files.stdout).unwrap();
     let target = Command::new(sdk().join("bin/target-csv"))
         .arg("--config")
         .arg(dir.path().join("csv.json"))

@@ -118,4 +118,12 @@ fn the_sample_project_runs_as_its_readme_says() {
     assert!(second.contains("people: 0 added, 0 modified, 0 renamed, 0 deleted, 3 unchanged"), "{second}");
     project.meltano(&["run", "--full-refresh", "mirror"]);
     assert_eq!(project.read("copy.ldif"), copy);
+    // Meltano keeps the catalog until it is told not to.
+    let cached = || project.read(".meltano/run/tap-ldap/tap.properties.json");
+    let source = project.read("source.ldif");
+    project.write("source.ldif", &source.replace("sn: Lovelace", "sn: Lovelace\nx-new: 8"));
+    project.meltano(&["run", "mirror"]);
+    assert!(!cached().contains("x-new"));
+    project.meltano(&["run", "--refresh-catalog", "mirror"]);
+    assert!(cached().contains("x-new"));
 }
