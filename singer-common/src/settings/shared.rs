@@ -4,7 +4,7 @@ use super::{Kind, Setting};
 
 /// Settings of the contract that this version does not have yet. They are refused, not ignored: who sets
 /// `max_deletes` relies on it.
-const PLANNED: &[&str] = &["metrics_file", "metrics_listen", "otlp_endpoint", "referral_hosts"];
+const PLANNED: &[&str] = &["metrics_file", "metrics_listen", "otlp_endpoint"];
 
 /// Whether a key belongs to the contract but not to this version.
 pub fn planned(key: &str) -> bool {
@@ -92,10 +92,15 @@ pub const SHARED: &[Setting] = &[
     .flext("FLEXT_LDAP_CONNECTION_POOL_SIZE"),
     Setting::new(
         "follow_referrals",
-        Kind::Choice(&["ignore", "fail"]),
-        "What to do with a referral to another server: count it and warn once, or fail. Referral entries of this server are read as entries (RFC 3296).",
+        Kind::Choice(&["ignore", "follow", "fail"]),
+        "What to do with a referral to another server: count it and warn once, follow it to one of `referral_hosts` (others are ignored; LOG_BASED follows none in its changes), or fail. With `ignore`, referral entries of this server are read as entries (RFC 3296).",
     )
     .or("\"ignore\""),
+    Setting::new(
+        "referral_hosts",
+        Kind::TextList,
+        "With `follow_referrals: follow`: the hosts, as `host` or `host:port`, that referrals may lead to. They are bound to in the same way, and so get to see the password.",
+    ),
     Setting::new(
         "page_size",
         Kind::Integer { min: 0, max: 2_147_483_647 },
