@@ -31,6 +31,7 @@ mod counts;
 mod error;
 mod gone;
 mod intake;
+mod mapped;
 mod moves;
 mod planning;
 mod references;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use singer_common::directory::Directory;
 use singer_common::dn::DnKey;
+use singer_common::maps::Maps;
 use singer_common::message::{BatchMessage, Message, MessageError, RecordMessage, SchemaMessage};
 use singer_common::reader::LineReader;
 use singer_common::schema::Schema;
@@ -134,6 +135,8 @@ pub(super) struct Planner {
     takes_unknown: bool,
     retry_rejects: bool,
     streams: HashMap<String, Arc<StreamPlan>>,
+    /// What becomes of streams before they are taken in.
+    pub(super) maps: Option<Maps>,
 }
 
 impl Planner {
@@ -145,6 +148,8 @@ impl Planner {
             takes_unknown: directory.takes_unknown_attributes(),
             retry_rejects,
             streams: HashMap::new(),
+            // What was rejected is in the file as the maps made it.
+            maps: config.maps.clone().filter(|_| !retry_rejects),
         }
     }
 
@@ -156,9 +161,22 @@ impl Planner {
             return out.push(number, text.len(), self.retried(number, retried));
         }
         let line = match Message::parse(text) {
-            Ok(Message::Record(record)) => self.record(number, record, Vec::new()),
+            Ok(Message::Record(record)) if self.is_mapped(&record.stream) => {
+                return self.mapped_records(number, &record, None, text.len(), out);
+            }
+            Ok(Message::Record(record)) => self.record(number, record, None, Vec::new()),
+            Ok(Message::Schema(schema)) if self.maps.is_some() => {
+                return self.mapped_streams(number, &schema, out);
+            }
             Ok(Message::Schema(schema)) => self.stream(number, &schema).unwrap_or_else(Line::Failed),
             Ok(Message::State(state)) => Line::State(state),
+            Ok(Message::ActivateVersion { stream, version }) if self.is_mapped(&stream) => {
+                let names = self.maps.as_ref().map(|maps| maps.names(&stream)).into_iter().flatten();
+                let names: Vec<String> = names.map(ToString::to_string).collect();
+                return names
+                    .into_iter()
+                    .all(|stream| out.push(number, 0, Line::ActivateVersion { stream, version }));
+            }
             Ok(Message::ActivateVersion { stream, version }) => Line::ActivateVersion { stream, version },
             Ok(Message::Batch(batch)) => return self.batch(number, &batch, out),
             Err(MessageError::UnknownType(kind)) if kind == rejects::KIND => {
@@ -179,7 +197,7 @@ impl Planner {
                     )
                 };
                 let warnings = still_masked.iter().map(warning).collect();
-                self.record(line, message, warnings)
+                self.record(line, message, None, warnings)
             }
             Ok(Retried { message: None, .. }) => Line::Nothing,
             Err(error) => Line::Failed(LoadError::Message { line, error }),
@@ -187,14 +205,21 @@ impl Planner {
     }
 
     /// A batch's records, each as if it had come as a RECORD.
-    fn batch(&self, line: u64, message: &BatchMessage, out: &mut Out) -> bool {
-        let read = match self.streams.get(&message.stream) {
-            None => Err(BatchError::NoSchema),
-            Some(stream) => read_batch(message, &mut |InBatch { place, octets, record, is_last_here }| {
-                let planned = stream.plan(line, record, message.version, Some(place));
-                let is_wanted = out.push(line, octets, Line::Record(Box::new(planned)));
+    fn batch(&mut self, line: u64, message: &BatchMessage, out: &mut Out) -> bool {
+        let BatchMessage { stream, version, .. } = message;
+        let is_mapped = self.is_mapped(stream);
+        let read = if is_mapped || self.streams.contains_key(stream) {
+            read_batch(message, &mut |InBatch { place, octets, record, is_last_here }| {
+                let record = RecordMessage { stream: stream.clone(), record, version: *version };
+                let is_wanted = if is_mapped {
+                    self.mapped_records(line, &record, Some(&place), octets, out)
+                } else {
+                    out.push(line, octets, self.record(line, record, Some(place), Vec::new()))
+                };
                 is_wanted && (!is_last_here || out.flush())
-            }),
+            })
+        } else {
+            Err(BatchError::NoSchema)
         };
         match read {
             Ok(()) => out.is_wanted(),
@@ -205,16 +230,27 @@ impl Planner {
         }
     }
 
-    fn record(&self, line: u64, message: RecordMessage, warnings: Vec<String>) -> Line {
+    pub(super) fn record(
+        &self,
+        line: u64,
+        message: RecordMessage,
+        in_file: Option<InFile>,
+        warnings: Vec<String>,
+    ) -> Line {
         let RecordMessage { stream: name, record, version } = message;
         let Some(stream) = self.streams.get(&name) else {
             let reason = "a RECORD came before the stream's SCHEMA".into();
             return Line::Failed(LoadError::Record { line, stream: name, reason });
         };
-        Line::Record(Box::new(Planned { warnings, ..stream.plan(line, record, version, None) }))
+        Line::Record(Box::new(Planned { warnings, ..stream.plan(line, record, version, in_file) }))
     }
 
-    fn stream(&mut self, line: u64, message: &SchemaMessage) -> Result<Line, LoadError> {
+    /// Whether maps have a say in a stream whose SCHEMA came.
+    fn is_mapped(&self, stream: &str) -> bool {
+        self.maps.as_ref().is_some_and(|maps| maps.knows(stream))
+    }
+
+    pub(super) fn stream(&mut self, line: u64, message: &SchemaMessage) -> Result<Line, LoadError> {
         let bad = |reason| LoadError::Record { line, stream: message.stream.clone(), reason };
         let validator = if self.config.validate_records {
             let validator = RecordValidator::new(&message.schema)
@@ -241,7 +277,7 @@ impl Planner {
 }
 
 /// Where lines go to. They are passed on in parts: not one by one, and not later than the input waits.
-struct Out {
+pub(super) struct Out {
     sender: mpsc::Sender<io::Result<Part>>,
     part: Part,
     octets: usize,
@@ -249,7 +285,7 @@ struct Out {
 
 impl Out {
     /// `false`: no more is wanted.
-    fn push(&mut self, number: u64, octets: usize, line: Line) -> bool {
+    pub(super) fn push(&mut self, number: u64, octets: usize, line: Line) -> bool {
         self.part.push((number, line));
         self.octets += octets;
         if self.octets >= PART_BYTES { self.flush() } else { true }

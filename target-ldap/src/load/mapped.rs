@@ -1,0 +1,50 @@
+//! Stream maps and flattening, on what is taken in. They apply to a batch's records as to any.
+
+use singer_common::message::{RecordMessage, SchemaMessage};
+
+use super::planning::{Line, Out, Planner};
+use super::{InFile, LoadError};
+
+impl Planner {
+    /// Plans what becomes of a SCHEMA. `false`: no more is wanted.
+    pub(super) fn mapped_streams(&mut self, line: u64, message: &SchemaMessage, out: &mut Out) -> bool {
+        let outgoing = self.maps.as_mut().map_or(Ok(Vec::new()), |maps| {
+            maps.schema(&message.stream, &message.schema, &message.key_properties)
+        });
+        let outgoing = match outgoing {
+            Ok(outgoing) => outgoing,
+            Err(error) => return out.push(line, 0, Line::Failed(LoadError::Settings { line, error })),
+        };
+        outgoing.into_iter().all(|mapped| {
+            let (stream, schema, key_properties) = (mapped.stream, mapped.schema, mapped.key_properties);
+            let message = SchemaMessage { stream, schema, key_properties };
+            let planned = self.stream(line, &message).unwrap_or_else(Line::Failed);
+            out.push(line, 0, planned)
+        })
+    }
+
+    /// Plans what becomes of a record. `false`: no more is wanted.
+    pub(super) fn mapped_records(
+        &mut self,
+        line: u64,
+        message: &RecordMessage,
+        in_file: Option<&InFile>,
+        octets: usize,
+        out: &mut Out,
+    ) -> bool {
+        let Some(maps) = self.maps.as_mut() else { return true };
+        let mapped = match maps.record(&message.stream, &message.record) {
+            Ok(mapped) => mapped,
+            Err(error) => {
+                let error = LoadError::StreamMap { line, error }.in_file(in_file);
+                return out.push(line, 0, Line::Failed(error));
+            }
+        };
+        let mapped: Vec<(String, _)> =
+            mapped.into_iter().map(|(stream, record)| (stream.to_owned(), record)).collect();
+        mapped.into_iter().all(|(stream, record)| {
+            let mapped = RecordMessage { stream, record, version: message.version };
+            out.push(line, octets, self.record(line, mapped, in_file.cloned(), Vec::new()))
+        })
+    }
+}
