@@ -206,6 +206,10 @@ impl Planner {
 
     /// A batch's records, each as if it had come as a RECORD.
     fn batch(&mut self, line: u64, message: &BatchMessage, out: &mut Out) -> bool {
+        // Opening a file may take long, and what came before has nothing to do with that.
+        if !out.flush() {
+            return false;
+        }
         let BatchMessage { stream, version, .. } = message;
         let is_mapped = self.is_mapped(stream);
         let read = if is_mapped || self.streams.contains_key(stream) {
