@@ -32,9 +32,10 @@ docs: ## write the tables of settings in docs/ anew from the executables
 	$(CARGO) run --quiet --locked -p tap-ldap -- --about --format markdown > docs/tap-ldap.md
 	$(CARGO) run --quiet --locked -p target-ldap -- --about --format markdown > docs/target-ldap.md
 
-deps: ## install the servers, the browser and the Meltano that the tests start, where missing (Debian, Ubuntu; as root or with sudo)
+deps: ## install the servers, the browser, the Meltano and the OTLP receiver that the tests start, where missing (Debian, Ubuntu; as root or with sudo)
 	@scripts/install-servers.sh
 	@scripts/install-meltano.sh "$${CARGO_TARGET_DIR:-target}/meltano"
+	@scripts/install-meltano.sh "$${CARGO_TARGET_DIR:-target}/otlp" tests/otlp/requirements.txt
 
 test: deps ## the whole suite, against real servers
 	$(CARGO) build --locked -p tap-ldap -p target-ldap

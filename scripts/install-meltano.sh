@@ -1,11 +1,12 @@
 #!/bin/sh
-# Installs Meltano, as pinned in tests/meltano/requirements.txt, into a Python environment of its own.
-#   scripts/install-meltano.sh DIR
+# Installs Meltano, as pinned in tests/meltano/requirements.txt, into a Python environment of its own; or what another
+# such file pins.
+#   scripts/install-meltano.sh DIR [REQUIREMENTS]
 # Does nothing when DIR is up to date. The machine's own Python packages are left alone.
 set -eu
 
 dir=$1
-requirements=$(dirname "$0")/../tests/meltano/requirements.txt
+requirements=${2:-$(dirname "$0")/../tests/meltano/requirements.txt}
 # Copied when all is installed: what is there without it is half done, or out of date.
 stamp=$dir/requirements.txt
 if cmp -s "$requirements" "$stamp"; then
@@ -24,7 +25,7 @@ if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
   $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends python3 python3-venv
 fi
 
-echo "install-meltano: installing Meltano into $dir"
+echo "install-meltano: installing $requirements into $dir"
 rm -rf "$dir"
 python3 -m venv "$dir"
 "$dir/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r "$requirements"

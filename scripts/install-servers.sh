@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests start: OpenLDAP's server and client tools, 389 Directory Server, Samba as an Active Directory
-# domain controller, and a browser, and what the benchmarks count with, from Debian's packages (Ubuntu's too, but for the
+# domain controller, a browser, what the benchmarks count with, and what checks metrics (promtool), from Debian's packages (Ubuntu's too, but for the
 # browser).
 # Does nothing when all is there. What it installs is not left running and does not start at boot: the tests start
 # servers of their own, on loopback and in temporary directories, and leave the machine's alone.
@@ -25,13 +25,16 @@ samba-dsdb-modules /usr/lib/*/samba/ldb/dsdb_notification.so
 samba-vfs-modules /usr/lib/*/samba/vfs/acl_xattr.so
 ldb-tools ldbadd
 openssl openssl
-valgrind valgrind'
+valgrind valgrind
+prometheus promtool'
 
 # One a line: package, and a service of its own that would otherwise start with the machine.
 services='slapd slapd
 samba smbd
 samba nmbd
-samba samba-ad-dc'
+samba samba-ad-dc
+prometheus prometheus
+prometheus-node-exporter prometheus-node-exporter'
 
 # The browser that looks at what `tap-ldap --discover --report` writes. Ubuntu's package is only a pointer to a snap:
 # there, put any Chromium or Chrome in PATH as `chromium`.
@@ -48,7 +51,7 @@ done | sort -u | tr '\n' ' ')
 missing=${missing% }
 
 if [ -z "$missing" ]; then
-  echo "install-servers: OpenLDAP, 389 Directory Server, Samba, Chromium and valgrind are there"
+  echo "install-servers: OpenLDAP, 389 Directory Server, Samba, Chromium, valgrind and promtool are there"
   exit 0
 fi
 
@@ -57,7 +60,7 @@ if ! command -v apt-get >/dev/null; then
 install-servers: missing: $missing
 This script installs with apt-get, which is not on this machine. Install OpenLDAP's server (slapd, slapadd, with
 the contributed module pw-sha2 in /usr/lib/ldap) and client tools (ldapsearch), 389 Directory Server (ns-slapd), Samba's
-domain controller (samba, samba-tool, ldbadd), Chromium, openssl and valgrind with your system's package manager, or run the tests in a
+domain controller (samba, samba-tool, ldbadd), Chromium, openssl, valgrind and promtool (Prometheus) with your system's package manager, or run the tests in a
 Debian 12 container. \`make demo\` needs no server.
 END
   exit 1

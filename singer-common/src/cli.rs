@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Class, Classified};
 use crate::logging::{self, LogFormat, LogLevel};
+use crate::observe;
 use crate::signals::Stop;
 
 /// Flags both executables have.
@@ -121,7 +122,9 @@ where
         }
     };
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(guarded)));
-    outcome.unwrap_or_else(|_| ExitCode::from(Class::Run.exit_code()))
+    let code = outcome.unwrap_or_else(|_| ExitCode::from(Class::Run.exit_code()));
+    observe::finish(code);
+    code
 }
 
 /// What `--test` prints: `healthy` with server and vendor, or `unhealthy` with the reason, and each check made.

@@ -14,6 +14,7 @@ pub mod json;
 pub mod logging;
 pub mod message;
 pub mod metrics;
+pub mod observe;
 pub mod reader;
 pub mod schema;
 pub mod secret;

@@ -13,6 +13,7 @@ use singer_common::directory::{Access, Directory, DirectoryError};
 use singer_common::error::Class;
 use singer_common::file;
 use singer_common::metrics::Metrics;
+use singer_common::observe;
 use singer_common::settings::SettingsError;
 use singer_common::signals::Stop;
 use singer_common::state::{State, StateError};
@@ -84,6 +85,12 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let resolved = TABLE.resolve(&args.common.config, &variables())?;
+    // A run that fails over its other settings has an outcome, too. What only asks is no run.
+    if args.discover || args.common.test.is_some() {
+        observe::check(&resolved.values)?;
+    } else {
+        observe::start("tap-ldap", &resolved.values)?;
+    }
     let mut warnings = resolved.warnings;
     let config = TapConfig::from_settings(&resolved.values, &mut warnings);
     for warning in &warnings {

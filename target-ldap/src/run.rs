@@ -11,6 +11,7 @@ use serde_json::json;
 use singer_common::cli::{self, CommonArgs, class_in, variables};
 use singer_common::directory::{Access, Directory, DirectoryError, ServerUrl};
 use singer_common::error::Class;
+use singer_common::observe;
 use singer_common::settings::SettingsError;
 use singer_common::signals::Stop;
 use singer_common::writer::{SingerWriter, WriteError};
@@ -85,6 +86,13 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let resolved = TABLE.resolve(&args.common.config, &variables())?;
+    // A run that fails over its other settings has an outcome, too. What only asks is no run.
+    let is_dry = args.dry_run || resolved.values.get("dry_run").is_some_and(|v| *v == true);
+    if is_dry || args.common.test.is_some() {
+        observe::check(&resolved.values)?;
+    } else {
+        observe::start("target-ldap", &resolved.values)?;
+    }
     let mut warnings = resolved.warnings;
     let config = TargetConfig::from_settings(&resolved.values, &mut warnings);
     for warning in &warnings {

@@ -15,6 +15,7 @@ pub mod hostile;
 pub mod ldif;
 pub mod meltano;
 pub mod memory;
+pub mod otlp;
 pub mod proxy;
 pub mod relay;
 pub mod run;

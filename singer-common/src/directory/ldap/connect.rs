@@ -8,6 +8,7 @@ use super::wire::{Connection, LdapResult};
 use super::{result_code, tls};
 use crate::directory::config::{DirectoryConfig, ServerUrl};
 use crate::directory::error::DirectoryError;
+use crate::observe;
 
 /// The first pause between two attempts; it doubles from there.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -59,6 +60,7 @@ pub(super) async fn connect(config: &DirectoryConfig) -> Result<(Link, String), 
         attempt += 1;
         let pause = jittered(wait.min(config.retry_max_wait));
         tracing::warn!("{error}; attempt {attempt} of {} in {} ms", config.retry_attempts, pause.as_millis());
+        observe::retried("connect");
         tokio::time::sleep(pause).await;
         wait = wait.saturating_mul(2);
     }

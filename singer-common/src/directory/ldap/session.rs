@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::wire::{Answer, Connection, Control, LdapResult, Message};
 use crate::directory::error::DirectoryError;
 use crate::entry::Entry;
+use crate::observe;
 
 /// What the task is asked for.
 enum Request {
@@ -55,6 +56,21 @@ impl Session {
 
     /// Sends a request and waits for all of its answer. `operation` and `dn` are for messages.
     pub(super) async fn ask(
+        &self,
+        operation: &'static str,
+        dn: &str,
+        request: Vec<u8>,
+        controls: Vec<Control>,
+    ) -> Result<Reply, DirectoryError> {
+        let watch = observe::asking(operation);
+        let asked = self.ask_unwatched(operation, dn, request, controls).await;
+        if let Some(watch) = watch {
+            watch.done(&self.url, asked.as_ref().map(|reply| reply.result.code));
+        }
+        asked
+    }
+
+    async fn ask_unwatched(
         &self,
         operation: &'static str,
         dn: &str,

@@ -19,6 +19,7 @@ use crate::directory::Scope;
 use crate::directory::config::{AuthMethod, DirectoryConfig, ServerUrl};
 use crate::directory::error::DirectoryError;
 use crate::filter::Filter;
+use crate::observe;
 
 pub(super) mod ber;
 mod entry;
@@ -70,6 +71,8 @@ pub(super) struct Connection {
     outbox: Vec<u8>,
     /// Whether the stream may keep octets back that it took.
     unflushed: bool,
+    /// Counts it, and what comes over it, once it is bound.
+    counted: Option<observe::OpenConnection>,
 }
 
 /// What a message turned out to be, for who reads a search's answer by the million.
@@ -96,12 +99,20 @@ impl Connection {
         server: &ServerUrl,
         address: Option<SocketAddr>,
     ) -> Result<Self, Failure> {
+        let watch = observe::Connecting::begin(server);
         let opened = tokio::time::timeout(config.connect_timeout, Self::open_bound(config, server, address));
-        opened.await.unwrap_or_else(|_| {
+        let mut result = opened.await.unwrap_or_else(|_| {
             let seconds = config.connect_timeout.as_secs();
             let reason = format!("no answer within {seconds} s (connect_timeout_seconds)");
             Err(Failure::passing(&server.to_text(), reason))
-        })
+        });
+        if let Some(watch) = watch {
+            watch.done(result.as_ref().map(|_| ()).map_err(|failure| &failure.error));
+        }
+        if let Ok(connection) = &mut result {
+            connection.counted = observe::OpenConnection::new(&connection.url);
+        }
+        result
     }
 
     async fn open_bound(
@@ -159,6 +170,7 @@ impl Connection {
             last_read: 0,
             outbox: Vec::new(),
             unflushed: false,
+            counted: None,
         }
     }
 
@@ -331,6 +343,13 @@ impl Connection {
         }
     }
 
+    /// So many octets were read.
+    fn count(&self, octets: usize) {
+        if let Some(counted) = &self.counted {
+            counted.received(octets);
+        }
+    }
+
     /// Waits for more octets. May be dropped while it waits: nothing is lost.
     pub(super) async fn fill(&mut self) -> Result<(), DirectoryError> {
         self.forget_taken();
@@ -339,6 +358,7 @@ impl Connection {
             Ok(0) => Err(self.lost("the server closed it")),
             Ok(count) => {
                 self.last_read = count;
+                self.count(count);
                 Ok(())
             }
             Err(e) => Err(self.lost(&e.to_string())),
