@@ -46,6 +46,12 @@ pub struct CommonArgs {
 /// Tasks that are no Singer run. `run` of the executable does those that [`run`] does not do itself.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Command {
+    /// Look at what the directory lets this configuration do, and what to ask its administrator for; nothing is written
+    Doctor {
+        /// The form of the report
+        #[arg(long, value_enum, default_value_t)]
+        format: crate::doctor::Format,
+    },
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -66,6 +72,8 @@ impl Command {
             Command::Completions { shell } => {
                 clap_complete::generate(*shell, &mut command.clone(), manual.name, &mut out);
             }
+            // It needs a configuration: the executable does it.
+            Command::Doctor { .. } => return ExitCode::SUCCESS,
             Command::Man { subcommand } => match manual.man_page(command, subcommand.as_deref()) {
                 Ok(page) => out = page,
                 Err(e) => return report(&e, Class::Config),

@@ -6,6 +6,7 @@ pub mod change;
 pub mod cli;
 pub mod directory;
 pub mod dn;
+pub mod doctor;
 pub mod entry;
 pub mod error;
 pub mod file;

@@ -358,6 +358,14 @@ impl Directory {
         }
     }
 
+    /// The bound user's rights on an entry, as letters, where the server tells them.
+    pub async fn effective_rights(&self, dn: &str) -> Result<Option<String>, DirectoryError> {
+        match self {
+            Directory::Ldap(d) => d.effective_rights(dn).await,
+            Directory::Ldif(_) | Directory::Preview(_) => Ok(None),
+        }
+    }
+
     /// Says goodbye. A server would notice anyway.
     pub async fn close(self) {
         match self {

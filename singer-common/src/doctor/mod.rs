@@ -3,11 +3,13 @@
 //! Nothing is written. Each check is made for itself: one that fails, or that the bound user may not make, says so, and the
 //! others go on.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::directory::ldap::probe::{Grade, Step, probe};
+use crate::directory::ldap::LdapDirectory;
+use crate::directory::ldap::probe::{Grade, Step};
 use crate::directory::{Access, Directory, DirectoryConfig, DirectoryError, ServerUrl};
 use crate::error::{Class, Classified as _};
 
@@ -15,6 +17,26 @@ mod server;
 mod settings;
 
 pub use server::Subject;
+
+/// The longest that `--test` takes: whoever runs it as a probe is told in time.
+pub const LONGEST: Duration = Duration::from_secs(60);
+
+/// That it took longer.
+#[derive(Debug, thiserror::Error)]
+#[error("no result within {} s", LONGEST.as_secs())]
+pub struct TooLong;
+
+/// [`TooLong`], whatever errors the caller has.
+pub fn too_long<E: From<TooLong>>() -> E {
+    E::from(TooLong)
+}
+
+/// That the root DSE was read, and whose it is, as `--test` prints it.
+pub fn root_check(directory: &Directory) -> Value {
+    let root = directory.root_dse();
+    let detail = [root.vendor.name(), &root.version].join(" ");
+    json!({"name": "rootDSE", "ok": true, "detail": detail.trim()})
+}
 
 /// How `doctor` prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -42,7 +64,10 @@ pub struct Report {
 }
 
 /// Opens a directory without trying again, and says step by step how that went: for `--test` and [`examine`].
-pub async fn open(config: &DirectoryConfig, access: Access) -> (Vec<Step>, Result<Directory, DirectoryError>) {
+pub async fn open(
+    config: &DirectoryConfig,
+    access: Access,
+) -> (Vec<Step>, Result<Directory, DirectoryError>) {
     let config = DirectoryConfig { retry_attempts: 0, ..config.clone() };
     let mut steps = Vec::new();
     let mut last = None;
@@ -56,17 +81,13 @@ pub async fn open(config: &DirectoryConfig, access: Access) -> (Vec<Step>, Resul
             });
             return (steps, opened);
         }
-        let (more, reached) = probe(&config, server).await;
         if config.servers.len() > 1 {
             steps.push(Step::new("server", Grade::Ok, server.to_text()));
         }
+        let (more, opened) = LdapDirectory::open_by_steps(&config, server).await;
         steps.extend(more);
-        match reached {
-            Ok(()) => {
-                let one = DirectoryConfig { servers: vec![server.clone()], ..config.clone() };
-                let opened = Directory::open(&one, access).await;
-                return (steps, opened);
-            }
+        match opened {
+            Ok(directory) => return (steps, Ok(Directory::Ldap(directory))),
             Err(error) => {
                 // The next one would only count the bind against the account.
                 let is_bind = matches!(error, DirectoryError::Bind { .. });
@@ -164,7 +185,7 @@ impl Report {
     fn to_text(&self, program: &str) -> String {
         let mut text = format!("{program} doctor: {}", self.server);
         if let Some(vendor) = self.vendor {
-            text.push_str(&format!(" ({vendor})"));
+            let _ = write!(text, " ({vendor})");
         }
         text.push_str("\n\n");
         for step in &self.steps {
@@ -184,7 +205,8 @@ impl Report {
                 text.push('\n');
             }
         }
-        let asked: Vec<&Step> = self.steps.iter().filter(|s| s.advice.to_lowercase().starts_with("ask")).collect();
+        let asked: Vec<&Step> =
+            self.steps.iter().filter(|s| s.advice.to_lowercase().starts_with("ask")).collect();
         if !asked.is_empty() {
             text.push_str("\nFor the administrator:\n");
             for step in asked {
@@ -194,11 +216,11 @@ impl Report {
         }
         let failed = self.steps.iter().filter(|s| s.grade == Grade::Failed).count();
         let warned = self.steps.iter().filter(|s| s.grade == Grade::Warning).count();
-        text.push_str(&match (failed, warned) {
-            (0, 0) => "\nAll well.\n".to_owned(),
-            (0, warned) => format!("\nNothing failed; {warned} warning(s).\n"),
-            (failed, warned) => format!("\n{failed} check(s) failed, {warned} warning(s).\n"),
-        });
+        let _ = match (failed, warned) {
+            (0, 0) => writeln!(text, "\nAll well."),
+            (0, warned) => writeln!(text, "\nNothing failed; {warned} warning(s)."),
+            (failed, warned) => writeln!(text, "\n{failed} check(s) failed, {warned} warning(s)."),
+        };
         text
     }
 }

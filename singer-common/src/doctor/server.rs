@@ -50,16 +50,26 @@ impl<'a> Subject<'a> {
     }
 }
 
-pub(super) async fn examine(directory: &Directory, config: &DirectoryConfig, subject: &Subject<'_>, report: &mut Report) {
+pub(super) async fn examine(
+    directory: &Directory,
+    config: &DirectoryConfig,
+    subject: &Subject<'_>,
+    report: &mut Report,
+) {
     let root = directory.root_dse();
     if root.vendor == Vendor::Ldif {
         base(directory, *subject, report).await;
-        report.works.push("FULL_TABLE; a file has neither pages nor limits, and keeps no log of changes".to_owned());
+        report
+            .works
+            .push("FULL_TABLE; a file has neither pages nor limits, and keeps no log of changes".to_owned());
         return;
     }
     report.steps.push(match (root.controls.is_empty(), root.vendor) {
-        (true, Vendor::Other) => Step::new("rootDSE", Grade::Warning, "the server says nothing of what it can do")
-            .advise("ask the administrator to let the bound user read the root DSE (the entry with the empty DN)"),
+        (true, Vendor::Other) => {
+            Step::new("rootDSE", Grade::Warning, "the server says nothing of what it can do").advise(
+                "ask the administrator to let the bound user read the root DSE (the entry with the empty DN)",
+            )
+        }
         (_, vendor) => {
             let version = [vendor.name(), root.version.as_str()].join(" ");
             let bases = root.naming_contexts.join("; ");
@@ -76,6 +86,10 @@ pub(super) async fn examine(directory: &Directory, config: &DirectoryConfig, sub
     tracking(directory, report, *subject, found.as_deref()).await;
     settings::limits(directory, report).await;
     settings::indexes(directory, *subject, found.as_deref(), report).await;
+    if subject.is_target() {
+        // How the tap would read it is not what was asked.
+        report.works.clear();
+    }
     if let (Subject::Target { .. }, Some(base)) = (subject, &found) {
         writing(directory, base, report).await;
     }
@@ -85,9 +99,13 @@ pub(super) async fn examine(directory: &Directory, config: &DirectoryConfig, sub
 async fn who_am_i(directory: &Directory, report: &mut Report) {
     let Directory::Ldap(ldap) = directory else { return };
     report.steps.push(match ldap.who_am_i().await {
-        Ok(Some(who)) if who.is_empty() => Step::new("identity", Grade::Warning, "the server takes us for nobody (anonymous)"),
+        Ok(Some(who)) if who.is_empty() => {
+            Step::new("identity", Grade::Warning, "the server takes us for nobody (anonymous)")
+        }
         Ok(Some(who)) => Step::new("identity", Grade::Ok, format!("the server takes us for `{who}`")),
-        Ok(None) => Step::new("identity", Grade::Unknown, "the server does not answer \"Who am I?\" (RFC 4532)"),
+        Ok(None) => {
+            Step::new("identity", Grade::Unknown, "the server does not answer \"Who am I?\" (RFC 4532)")
+        }
         Err(e) => Step::new("identity", Grade::Unknown, e.to_string()),
     });
 }
@@ -111,22 +129,40 @@ async fn base(directory: &Directory, subject: Subject<'_>, report: &mut Report) 
     let setting = if subject.is_target() { "default_base_dn" } else { "base_dn" };
     let root = directory.root_dse();
     let Some(base) = subject.base().or(root.default_base()) else {
-        let step = Step::new("base", Grade::Unknown, format!("{setting} is not set, and the server has no single naming context"));
-        report.steps.push(step.advise(format!("set {setting}, for example to one of {}", root.naming_contexts.join("; "))));
+        let step = Step::new(
+            "base",
+            Grade::Unknown,
+            format!("{setting} is not set, and the server has no single naming context"),
+        );
+        report.steps.push(
+            step.advise(format!("set {setting}, for example to one of {}", root.naming_contexts.join("; "))),
+        );
         return None;
     };
     let (step, is_there) = match directory.read(base, &["objectClass", "numSubordinates"]).await {
         Ok(Some(entry)) => {
-            let below = entry.first_text("numSubordinates").map(|n| format!(", with {n} entries right below it")).unwrap_or_default();
+            let below = entry
+                .first_text("numSubordinates")
+                .map(|n| format!(", with {n} entries right below it"))
+                .unwrap_or_default();
             (Step::new("base", Grade::Ok, format!("`{base}` is there{below}")), true)
         }
         Ok(None) if subject.is_target() => {
             let text = format!("`{base}` is not there, or the bound user may not see it");
-            (Step::new("base", Grade::Warning, text).advise("with create_parents it is created, where the bound user may do that"), false)
+            (
+                Step::new("base", Grade::Warning, text)
+                    .advise("with create_parents it is created, where the bound user may do that"),
+                false,
+            )
         }
         Ok(None) => {
             let text = format!("`{base}` is not there, or the bound user may not see it");
-            (Step::new("base", Grade::Failed, text).advise(format!("check {setting}, or ask the administrator to let the bound user read below it")), false)
+            (
+                Step::new("base", Grade::Failed, text).advise(format!(
+                    "check {setting}, or ask the administrator to let the bound user read below it"
+                )),
+                false,
+            )
         }
         Err(e) => (Step::new("base", Grade::Failed, e.to_string()), false),
     };
@@ -188,9 +224,17 @@ async fn attributes(directory: &Directory, base: &str, report: &mut Report) {
     };
     let has = |name: &&&str| !entry.values(name).is_empty();
     report.steps.push(match ids.iter().find(has) {
-        Some(id) => Step::new("id", Grade::Ok, format!("`{id}` names entries for ever: a renamed entry stays one row")),
-        None => Step::new("id", Grade::Warning, "no id that never changes is to be seen: rows are known by their DN, and a rename is a new row")
-            .advise(format!("ask the administrator to let the bound user read {}", ids.join(" or "))),
+        Some(id) => Step::new(
+            "id",
+            Grade::Ok,
+            format!("`{id}` names entries for ever: a renamed entry stays one row"),
+        ),
+        None => Step::new(
+            "id",
+            Grade::Warning,
+            "no id that never changes is to be seen: rows are known by their DN, and a rename is a new row",
+        )
+        .advise(format!("ask the administrator to let the bound user read {}", ids.join(" or "))),
     });
     report.steps.push(match keys.iter().find(has) {
         Some(key) => {
@@ -206,11 +250,13 @@ async fn attributes(directory: &Directory, base: &str, report: &mut Report) {
 async fn tracking(directory: &Directory, report: &mut Report, subject: Subject<'_>, base: Option<&str>) {
     let root = directory.root_dse();
     let offers = |oid| root.supports_control(oid);
-    report.works.insert(0, "FULL_TABLE, with deletions told by ACTIVATE_VERSION".to_owned());
+    report.works.insert(0, "FULL_TABLE: everything, and a target is told what is gone".to_owned());
     let step = if root.vendor == Vendor::ActiveDirectory && offers(DIRSYNC) {
         dirsync(directory).await
     } else if offers(SYNC_REQUEST) {
-        report.works.push("LOG_BASED by content synchronisation (RFC 4533): changes and deletions".to_owned());
+        report
+            .works
+            .push("LOG_BASED by content synchronisation (RFC 4533): changes and deletions".to_owned());
         Step::new("change tracking", Grade::Ok, "content synchronisation (RFC 4533)")
     } else {
         let what = match root.vendor {
@@ -218,8 +264,12 @@ async fn tracking(directory: &Directory, report: &mut Report, subject: Subject<'
             Vendor::Ds389 => "the plug-in \"Content Synchronization\" (nsslapd-pluginEnabled: on)",
             _ => "content synchronisation (RFC 4533), if the server has it",
         };
-        Step::new("change tracking", Grade::Warning, "none offered: LOG_BASED does not work, and deletions are found by track_deletions or FULL_TABLE")
-            .advise(format!("ask the administrator for {what}"))
+        Step::new(
+            "change tracking",
+            Grade::Warning,
+            "none offered: LOG_BASED does not work, and deletions are found by track_deletions or FULL_TABLE",
+        )
+        .advise(format!("ask the administrator for {what}"))
     };
     if step.grade == Grade::Ok && step.text.contains("DirSync") {
         report.works.push("LOG_BASED by DirSync: changes and deletions".to_owned());
@@ -234,7 +284,9 @@ async fn tracking(directory: &Directory, report: &mut Report, subject: Subject<'
     if !logs.is_empty() {
         report.steps.push(Step::new("change log", Grade::Ok, format!("there is `{}`", logs.join("`, `"))));
     }
-    if let (Subject::Tap { .. }, Vendor::OpenLdap, true, Some(base)) = (subject, root.vendor, offers(SYNC_REQUEST), base) {
+    if let (Subject::Tap { .. }, Vendor::OpenLdap, true, Some(base)) =
+        (subject, root.vendor, offers(SYNC_REQUEST), base)
+    {
         let csn = directory.read(base, &["contextCSN"]).await.ok().flatten();
         if csn.is_none_or(|e| e.values("contextCSN").is_empty()) {
             report.steps.push(
@@ -244,13 +296,19 @@ async fn tracking(directory: &Directory, report: &mut Report, subject: Subject<'
         }
     }
     if offers(SERVER_SORT) {
-        report.works.push("server side sorting (RFC 2891), which INCREMENTAL uses for large answers".to_owned());
+        report
+            .works
+            .push("sorting by the server (RFC 2891), which INCREMENTAL uses for large answers".to_owned());
     }
 }
 
 async fn dirsync(directory: &Directory) -> Step {
     let Some(base) = directory.root_dse().default_naming_context.clone() else {
-        return Step::new("change tracking", Grade::Unknown, "DirSync is offered, but the server names no default naming context");
+        return Step::new(
+            "change tracking",
+            Grade::Unknown,
+            "DirSync is offered, but the server names no default naming context",
+        );
     };
     let mut request = SearchRequest::new(&base, Scope::Sub, "(objectClass=domain)", &["objectGUID"]);
     request.controls = vec![SearchControl::DirSync { cookie: Vec::new() }];
@@ -267,31 +325,76 @@ async fn writing(directory: &Directory, base: &str, report: &mut Report) {
     let root = directory.root_dse();
     let step = match root.vendor {
         Vendor::ActiveDirectory => {
-            let entry = directory.read(base, &["allowedChildClassesEffective", "allowedAttributesEffective"]).await.ok().flatten();
+            let entry = directory
+                .read(base, &["allowedChildClassesEffective", "allowedAttributesEffective"])
+                .await
+                .ok()
+                .flatten();
             let classes = entry.as_ref().map_or(0, |e| e.values("allowedChildClassesEffective").len());
             let attributes = entry.as_ref().map_or(0, |e| e.values("allowedAttributesEffective").len());
             if classes > 0 {
-                Step::new("write access", Grade::Ok, format!("the bound user may create {classes} classes of entries below `{base}`, and write {attributes} attributes of it"))
+                Step::new(
+                    "write access",
+                    Grade::Ok,
+                    format!(
+                        "the bound user may create {classes} classes of entries below `{base}`, and write {attributes} attributes of it"
+                    ),
+                )
             } else {
-                Step::new("write access", Grade::Warning, format!("the bound user may create nothing right below `{base}`"))
-                    .advise(format!("ask the administrator to delegate creating and changing objects below `{base}`"))
+                Step::new(
+                    "write access",
+                    Grade::Warning,
+                    format!("the bound user may create nothing right below `{base}`"),
+                )
+                .advise(format!(
+                    "ask the administrator to delegate creating and changing objects below `{base}`"
+                ))
             }
         }
         Vendor::Ds389 => match directory.effective_rights(base).await {
-            Ok(Some(rights)) if rights.contains('a') => Step::new("write access", Grade::Ok, format!("the bound user's rights on `{base}`: {rights} (a: add below it, d: delete, n: rename, v: view)")),
-            Ok(Some(rights)) => Step::new("write access", Grade::Warning, format!("the bound user's rights on `{base}` are `{rights}`: it may not add entries there"))
-                .advise(format!("ask the administrator for an ACI that lets the bound user write below `{base}`")),
-            Ok(None) | Err(_) => Step::new("write access", Grade::Unknown, "the server does not tell the bound user its rights"),
+            Ok(Some(rights)) if rights.contains('a') => Step::new(
+                "write access",
+                Grade::Ok,
+                format!(
+                    "the bound user's rights on `{base}`: {rights} (a: add below it, d: delete, n: rename, v: view)"
+                ),
+            ),
+            Ok(Some(rights)) => Step::new(
+                "write access",
+                Grade::Warning,
+                format!("the bound user's rights on `{base}` are `{rights}`: it may not add entries there"),
+            )
+            .advise(format!(
+                "ask the administrator for an ACI that lets the bound user write below `{base}`"
+            )),
+            Ok(None) | Err(_) => Step::new(
+                "write access",
+                Grade::Unknown,
+                "the server does not tell the bound user its rights",
+            ),
         },
-        _ => Step::new("write access", Grade::Unknown, "this server does not tell who may write what: `--dry-run` shows what would be written, the first write shows whether it may be"),
+        _ => Step::new(
+            "write access",
+            Grade::Unknown,
+            "this server does not tell who may write what: `--dry-run` shows what would be written, the first write shows whether it may be",
+        ),
     };
     report.steps.push(step);
-    report.steps.push(if root.lacks_extension(PASSWORD_MODIFY) {
-        let text = "the server does not set passwords itself (RFC 3062)";
-        let step = Step::new("passwords", if root.vendor == Vendor::ActiveDirectory { Grade::Ok } else { Grade::Warning }, text);
-        step.advise(if root.vendor == Vendor::ActiveDirectory { "use password.mode unicode_pwd" } else { "use password.mode hash:ssha512 or hash:argon2id" })
+    report.steps.push(if root.vendor == Vendor::ActiveDirectory {
+        Step::new(
+            "passwords",
+            Grade::Ok,
+            "password.mode unicode_pwd works, over TLS: the server applies its policy",
+        )
+    } else if root.lacks_extension(PASSWORD_MODIFY) {
+        Step::new("passwords", Grade::Warning, "the server does not set passwords itself (RFC 3062)")
+            .advise("use password.mode hash:ssha512 or hash:argon2id, as the server takes them")
     } else {
-        Step::new("passwords", Grade::Ok, "password.mode exop works (RFC 3062): the server hashes, and applies its policy")
+        Step::new(
+            "passwords",
+            Grade::Ok,
+            "password.mode exop works (RFC 3062): the server hashes, and applies its policy",
+        )
     });
     settings::password_policy(directory, base, report).await;
     report.works.push("adding, modifying, renaming and deleting, as far as the bound user may".to_owned());
@@ -320,7 +423,11 @@ async fn clock(directory: &Directory, report: &mut Report) {
         });
         return;
     }
-    report.steps.push(Step::new("clock", Grade::Unknown, "the bound user cannot see the server's clock; nothing here goes by this machine's"));
+    report.steps.push(Step::new(
+        "clock",
+        Grade::Unknown,
+        "the bound user cannot see the server's clock; nothing here goes by this machine's",
+    ));
 }
 
 /// Seconds since 1970 of a GeneralizedTime in UTC (RFC 4517 section 3.3.13), fraction and all.

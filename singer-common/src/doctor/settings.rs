@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::directory::ldap::probe::{Grade, Step};
-use crate::directory::{Directory, Scope, SearchRequest, Vendor};
+use crate::directory::{Directory, Paging, Scope, SearchRequest, Vendor};
 use crate::entry::Entry;
 
 use super::{Report, Subject};
@@ -11,9 +11,16 @@ use super::{Report, Subject};
 /// As many entries of settings are looked at.
 const MOST: usize = 2_000;
 
+/// As many indexes are named.
+const SHOWN: usize = 12;
+
 /// What is there and may be seen; nothing else.
 async fn find(directory: &Directory, base: &str, filter: &str, attributes: &[&str]) -> Vec<Entry> {
-    let request = SearchRequest::new(base, Scope::Sub, filter, attributes);
+    let mut request = SearchRequest::new(base, Scope::Sub, filter, attributes);
+    // Active Directory's schema has more entries than it gives without pages; 389 DS has no pages for its settings.
+    if directory.root_dse().vendor != Vendor::ActiveDirectory {
+        request.paging = Paging::Off;
+    }
     let mut found = Vec::new();
     let Ok(mut search) = directory.search(request).await else { return found };
     while let Ok(Some(entry)) = search.next_entry().await {
@@ -33,13 +40,20 @@ fn texts(entry: &Entry, name: &str) -> Vec<String> {
 pub(super) async fn limits(directory: &Directory, report: &mut Report) {
     let names: &[&str] = match directory.root_dse().vendor {
         Vendor::OpenLdap => &["olcSizeLimit", "olcTimeLimit", "olcLimits"],
-        Vendor::Ds389 => &["nsslapd-sizelimit", "nsslapd-timelimit", "nsslapd-lookthroughlimit", "nsslapd-pagedsizelimit"],
+        Vendor::Ds389 => {
+            &["nsslapd-sizelimit", "nsslapd-timelimit", "nsslapd-lookthroughlimit", "nsslapd-pagedsizelimit"]
+        }
         Vendor::ActiveDirectory => &["lDAPAdminLimits"],
         Vendor::Ldif | Vendor::Other => &[],
     };
     let entries = match directory.root_dse().vendor {
-        Vendor::OpenLdap => find(directory, "cn=config", "(|(objectClass=olcGlobal)(objectClass=olcDatabaseConfig))", names).await,
-        Vendor::Ds389 => find(directory, "cn=config", "(|(cn=config)(nsslapd-lookthroughlimit=*))", names).await,
+        Vendor::OpenLdap => {
+            find(directory, "cn=config", "(|(objectClass=olcGlobal)(objectClass=olcDatabaseConfig))", names)
+                .await
+        }
+        Vendor::Ds389 => {
+            find(directory, "cn=config", "(|(cn=config)(nsslapd-lookthroughlimit=*))", names).await
+        }
         Vendor::ActiveDirectory => match configuration(directory) {
             Some(base) => find(directory, &base, "(objectClass=queryPolicy)", names).await,
             None => Vec::new(),
@@ -68,7 +82,12 @@ fn configuration(directory: &Directory) -> Option<String> {
 }
 
 /// Whether what searches go by is indexed.
-pub(super) async fn indexes(directory: &Directory, subject: Subject<'_>, base: Option<&str>, report: &mut Report) {
+pub(super) async fn indexes(
+    directory: &Directory,
+    subject: Subject<'_>,
+    base: Option<&str>,
+    report: &mut Report,
+) {
     let vendor = directory.root_dse().vendor;
     let (wanted, why): (Vec<String>, &str) = match subject {
         Subject::Tap { .. } => {
@@ -81,20 +100,28 @@ pub(super) async fn indexes(directory: &Directory, subject: Subject<'_>, base: O
     let Some(indexed) = indexed(directory, base).await else {
         if !wanted.is_empty() {
             report.steps.push(
-                Step::new("indexes", Grade::Unknown, "the server's indexes cannot be seen")
-                    .advise(format!("ask the administrator whether {} is indexed for equality and order: {why}", wanted.join(" and "))),
+                Step::new("indexes", Grade::Unknown, "the server's indexes cannot be seen").advise(format!(
+                    "ask the administrator whether {} is indexed for equality and order: {why}",
+                    wanted.join(" and ")
+                )),
             );
         }
         return;
     };
     let is_indexed = |name: &String| indexed.iter().any(|i| i.eq_ignore_ascii_case(name));
     let missing: Vec<String> = wanted.iter().filter(|w| !is_indexed(w)).cloned().collect();
-    let all = indexed.iter().cloned().collect::<Vec<_>>().join(", ");
+    let mut all = indexed.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if indexed.len() > SHOWN {
+        all.push_str(", …");
+    }
     report.steps.push(if missing.is_empty() {
         Step::new("indexes", Grade::Ok, format!("{} indexed: {all}", indexed.len()))
     } else {
         Step::new("indexes", Grade::Warning, format!("no index of {}; there are {all}", missing.join(", ")))
-            .advise(format!("ask the administrator for an equality index of {}: {why}", missing.join(" and ")))
+            .advise(format!(
+                "ask the administrator for an equality index of {}: {why}",
+                missing.join(" and ")
+            ))
     });
 }
 
@@ -105,14 +132,22 @@ async fn indexed(directory: &Directory, base: Option<&str>) -> Option<BTreeSet<S
         Vendor::OpenLdap => {
             let all = find(directory, "cn=config", "(olcSuffix=*)", &["olcSuffix", "olcDbIndex"]).await;
             let base = base.unwrap_or_default().to_ascii_lowercase();
-            let database = all.iter().find(|e| texts(e, "olcSuffix").iter().any(|s| base.ends_with(&s.to_ascii_lowercase())))?;
+            let database = all
+                .iter()
+                .find(|e| texts(e, "olcSuffix").iter().any(|s| base.ends_with(&s.to_ascii_lowercase())))?;
             for line in texts(database, "olcDbIndex") {
                 let names = line.split_whitespace().next().unwrap_or_default().to_owned();
                 found.extend(names.split(',').map(str::to_owned));
             }
         }
         Vendor::Ds389 => {
-            let all = find(directory, "cn=ldbm database,cn=plugins,cn=config", "(objectClass=nsIndex)", &["cn", "nsIndexType"]).await;
+            let all = find(
+                directory,
+                "cn=ldbm database,cn=plugins,cn=config",
+                "(objectClass=nsIndex)",
+                &["cn", "nsIndexType"],
+            )
+            .await;
             if all.is_empty() {
                 return None;
             }
@@ -142,7 +177,10 @@ pub(super) async fn password_policy(directory: &Directory, base: &str, report: &
             root.default_naming_context.clone().unwrap_or_else(|| base.to_owned()),
             &["minPwdLength", "pwdHistoryLength", "pwdProperties", "lockoutThreshold"],
         ),
-        Vendor::Ds389 => ("cn=config".to_owned(), &["passwordCheckSyntax", "passwordMinLength", "passwordLockout", "passwordHistory"]),
+        Vendor::Ds389 => (
+            "cn=config".to_owned(),
+            &["passwordCheckSyntax", "passwordMinLength", "passwordLockout", "passwordHistory"],
+        ),
         Vendor::OpenLdap => (base.to_owned(), &["pwdPolicySubentry"]),
         Vendor::Ldif | Vendor::Other => return,
     };

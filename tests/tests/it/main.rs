@@ -13,6 +13,7 @@ mod deletions;
 mod differences;
 mod discover;
 mod docs;
+mod doctor;
 mod exit_codes;
 mod golden;
 mod harness;

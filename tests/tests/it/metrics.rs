@@ -1,9 +1,12 @@
 //! Metrics, as Prometheus's own tools read them: `promtool`, and a scrape while a run goes on.
 
+#![allow(clippy::float_cmp, reason = "what is compared are counts, which a float holds exactly")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -108,7 +111,6 @@ fn a_run_of_the_tap_leaves_what_it_did_in_a_file() {
     let succeeded = sum(&m, "flext_ldap_last_success_timestamp_seconds", &[]);
     assert_eq!(succeeded, sum(&m, "flext_ldap_last_run_timestamp_seconds", &[]));
     // For the collector, who is another user.
-    use std::os::unix::fs::PermissionsExt as _;
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
 
     // A run that fails says so, and does not forget when the last one succeeded.
@@ -216,7 +218,7 @@ fn a_run_can_be_scraped_while_it_goes_on() {
     // Whoever sends nonsense, or nothing, is in nobody's way.
     let _silent: Vec<TcpStream> = (0..8).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
     let mut rude = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let _ = rude.write_all(&[b'x'; 100_000]);
+    let _ = rude.write_all(&vec![b'x'; 100_000]);
     assert!(get(port, "/metrics").0.starts_with("HTTP/1.1 200"));
     let mut all = Vec::new();
     stdout.read_to_end(&mut all).unwrap();

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use self::connect::Link;
 use self::pool::Pool;
+use self::probe::Step;
 
 use self::session::Session;
 use self::wire::{Control, LdapResult, request};
@@ -13,7 +14,7 @@ use self::wire::{Control, LdapResult, request};
 use super::config::{DirectoryConfig, Referrals, ServerUrl};
 use super::error::DirectoryError;
 use super::root_dse::{RootDse, Vendor};
-use super::{Scope, SearchItem, SearchRequest, WriteControl};
+use super::{Scope, SearchControl, SearchItem, SearchRequest, WriteControl};
 use crate::change::Change;
 use crate::entry::Entry;
 use crate::schema::Schema;
@@ -24,6 +25,7 @@ mod connect;
 pub mod content_sync;
 pub mod controls;
 mod pool;
+pub mod probe;
 pub mod result_code;
 mod search;
 mod session;
@@ -52,6 +54,10 @@ const TREE_DELETE_PARTS: u32 = 65_536;
 
 /// The name of the operation in messages.
 pub const PASSWORD_MODIFY: &str = "password modify";
+/// OID of the "Who am I?" operation (RFC 4532).
+const WHO_AM_I: &str = "1.3.6.1.4.1.4203.1.11.3";
+/// OID of the Get Effective Rights control (draft-ietf-ldapext-acl-model), which 389 DS has.
+const EFFECTIVE_RIGHTS: &str = "1.3.6.1.4.1.42.2.27.9.5.2";
 /// OID of the Password Modify operation (RFC 3062 section 2).
 const PASSWORD_MODIFY_OID: &str = "1.3.6.1.4.1.4203.1.11.1";
 
@@ -91,6 +97,26 @@ impl LdapDirectory {
     /// Connects, binds, and reads root DSE and subschema.
     pub async fn open(config: &DirectoryConfig) -> Result<Self, DirectoryError> {
         let (link, location) = connect::connect(config).await?;
+        Self::over(config, link, location).await
+    }
+
+    /// The same for one server, without trying again, step by step: each step that was made, and how it went.
+    pub async fn open_by_steps(
+        config: &DirectoryConfig,
+        server: &ServerUrl,
+    ) -> (Vec<Step>, Result<Self, DirectoryError>) {
+        let (steps, connection) = probe::probe(config, server).await;
+        let connection = match connection {
+            Ok(connection) => connection,
+            Err(error) => return (steps, Err(error)),
+        };
+        let address = connection.peer();
+        let link = Link { session: Session::start(connection, config.operation_timeout), address };
+        (steps, Self::over(config, link, server.to_text()).await)
+    }
+
+    /// Reads root DSE and subschema over a connection.
+    async fn over(config: &DirectoryConfig, link: Link, location: String) -> Result<Self, DirectoryError> {
         let bare = |root_dse, schema| Self {
             shared: Arc::new(Shared {
                 link: RwLock::new(link.clone()),
@@ -285,6 +311,40 @@ impl LdapDirectory {
         let request = request::extended(PASSWORD_MODIFY_OID, Some(&value));
         let reply = self.session().ask(PASSWORD_MODIFY, dn, request, Vec::new()).await?;
         success(PASSWORD_MODIFY, dn, reply.result)
+    }
+
+    /// Whom the server takes us for (RFC 4532): an authzId, empty for nobody. `None`: it does not say.
+    pub async fn who_am_i(&self) -> Result<Option<String>, DirectoryError> {
+        let reply = self.session().ask("who am i", "", request::extended(WHO_AM_I, None), Vec::new()).await?;
+        if reply.result.code != result_code::SUCCESS {
+            return Ok(None);
+        }
+        Ok(Some(String::from_utf8_lossy(&reply.value.unwrap_or_default()).into_owned()))
+    }
+
+    /// The bound user's rights on an entry, as letters (`entryLevelRights`), where the server tells them.
+    pub async fn effective_rights(&self, dn: &str) -> Result<Option<String>, DirectoryError> {
+        if !self.root_dse().supports_control(EFFECTIVE_RIGHTS) {
+            return Ok(None);
+        }
+        // An authzId, in the octets of the control: the bound user asks about itself.
+        let who = self.who_am_i().await?.unwrap_or_default();
+        let mut request = SearchRequest::new(dn, Scope::Base, "(objectClass=*)", &["entryLevelRights"]);
+        request.controls = vec![SearchControl::EffectiveRights { who }];
+        let mut search = self.search(request);
+        let mut rights = None;
+        while let Some(item) = search.next().await? {
+            if let SearchItem::Entry(entry) = item {
+                rights = entry.first_text("entryLevelRights").map(str::to_owned);
+            }
+        }
+        Ok(rights)
+    }
+
+    /// The most entries that the server gave to an unpaged search that asked for more; `None` where no limit was met.
+    pub fn known_size_limit(&self) -> Option<u32> {
+        let limit = self.size_limit().load(std::sync::atomic::Ordering::Relaxed);
+        (limit < u32::MAX).then_some(limit)
     }
 
     /// Unbinds.

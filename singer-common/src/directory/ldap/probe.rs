@@ -63,13 +63,20 @@ impl Step {
 }
 
 /// Goes the way to a server, up to the first step that fails. The error is that step's.
-pub async fn probe(config: &DirectoryConfig, server: &ServerUrl) -> (Vec<Step>, Result<(), DirectoryError>) {
+pub(super) async fn probe(
+    config: &DirectoryConfig,
+    server: &ServerUrl,
+) -> (Vec<Step>, Result<Connection, DirectoryError>) {
     let mut steps = Vec::new();
     let result = steps_to(config, server, &mut steps).await;
     (steps, result)
 }
 
-async fn steps_to(config: &DirectoryConfig, server: &ServerUrl, steps: &mut Vec<Step>) -> Result<(), DirectoryError> {
+async fn steps_to(
+    config: &DirectoryConfig,
+    server: &ServerUrl,
+    steps: &mut Vec<Step>,
+) -> Result<Connection, DirectoryError> {
     let url = server.to_text();
     let failed = |name, reason: &str| {
         (
@@ -82,7 +89,9 @@ async fn steps_to(config: &DirectoryConfig, server: &ServerUrl, steps: &mut Vec<
             Ok(addresses) => addresses,
             Err(reason) => {
                 let (step, error) = failed("resolve", &reason);
-                steps.push(step.advise(format!("check the name in server_url, and that this machine's resolver knows `{host}`")));
+                steps.push(step.advise(format!(
+                    "check the name in server_url, and that this machine's resolver knows `{host}`"
+                )));
                 return Err(error);
             }
         };
@@ -121,11 +130,12 @@ async fn steps_to(config: &DirectoryConfig, server: &ServerUrl, steps: &mut Vec<
             let grade = if config.auth == AuthMethod::Anonymous { Grade::Warning } else { Grade::Ok };
             let mut step = Step::new("bind", grade, text);
             if grade == Grade::Warning {
-                step = step.advise("set bind_dn and bind_password: most directories show little to who has not bound");
+                step = step.advise(
+                    "set bind_dn and bind_password: most directories show little to who has not bound",
+                );
             }
             steps.push(step);
-            connection.close().await;
-            Ok(())
+            Ok(connection)
         }
         Err(failure) => {
             steps.push(Step::new("bind", Grade::Failed, failure.error.to_string()));
@@ -153,12 +163,16 @@ async fn tcp(config: &DirectoryConfig, addresses: &[SocketAddr]) -> (Step, Resul
         match tokio::time::timeout(config.connect_timeout, TcpStream::connect(address)).await {
             Ok(Ok(_)) => reached.push(address.to_string()),
             Ok(Err(e)) => lost.push(format!("{address}: {}", explain_io(&e))),
-            Err(_) => lost.push(format!("{address}: no answer within {} s; a firewall in between?", config.connect_timeout.as_secs())),
+            Err(_) => lost.push(format!(
+                "{address}: no answer within {} s; a firewall in between?",
+                config.connect_timeout.as_secs()
+            )),
         }
     }
     let lost_text = lost.join("; ");
     if reached.is_empty() {
-        let advice = "is the server running, is the port right, and does a firewall let this machine through?";
+        let advice =
+            "is the server running, is the port right, and does a firewall let this machine through?";
         return (Step::new("connect", Grade::Failed, lost_text.clone()).advise(advice), Err(lost_text));
     }
     let text = format!("{} answers", reached.join(", "));
@@ -170,13 +184,14 @@ async fn tcp(config: &DirectoryConfig, addresses: &[SocketAddr]) -> (Step, Resul
 }
 
 async fn open(config: &DirectoryConfig, server: &ServerUrl) -> Result<Connection, Failure> {
-    match tokio::time::timeout(config.connect_timeout, Connection::open_unbound(config, server, None)).await {
-        Ok(opened) => opened,
-        Err(_) => {
-            let reason = format!("no answer within {} s (connect_timeout_seconds)", config.connect_timeout.as_secs());
-            Err(Failure::passing(&server.to_text(), reason))
-        }
-    }
+    let opening = Connection::open_unbound(config, server, None);
+    tokio::time::timeout(config.connect_timeout, opening).await.unwrap_or_else(|_| {
+        let seconds = config.connect_timeout.as_secs();
+        Err(Failure::passing(
+            &server.to_text(),
+            format!("no answer within {seconds} s (connect_timeout_seconds)"),
+        ))
+    })
 }
 
 /// Looks at the certificate of a server that is not trusted. Nothing is sent to it but the handshake.
@@ -209,12 +224,17 @@ fn encryption(config: &DirectoryConfig, server: &ServerUrl, connection: &Connect
     };
     let (text, days) = describe(facts);
     if !config.tls.verify {
-        return Step::new("tls", Grade::Warning, format!("{text}; the certificate is not checked (tls_verify: false)"))
-            .advise("set tls_ca_file and leave tls_verify out: anybody in between can read the password");
+        return Step::new(
+            "tls",
+            Grade::Warning,
+            format!("{text}; the certificate is not checked (tls_verify: false)"),
+        )
+        .advise("set tls_ca_file and leave tls_verify out: anybody in between can read the password");
     }
     match days {
-        Some(days) if days < SOON => Step::new("tls", Grade::Warning, text)
-            .advise("ask the administrator to renew the certificate: nothing can connect once it has expired"),
+        Some(days) if days < SOON => Step::new("tls", Grade::Warning, text).advise(
+            "ask the administrator to renew the certificate: nothing can connect once it has expired",
+        ),
         _ => Step::new("tls", Grade::Ok, text),
     }
 }
@@ -238,9 +258,21 @@ fn describe(facts: &TlsFacts) -> (String, Option<i64>) {
     let names = if names.is_empty() { certificate.subject().to_string() } else { names.join(", ") };
     let end = certificate.validity().not_after.timestamp();
     let days = (end - chrono::Utc::now().timestamp()).div_euclid(86_400);
-    let date = chrono::DateTime::from_timestamp(end, 0).map(|d| d.format("%Y-%m-%d").to_string()).unwrap_or_default();
-    let expiry = if days < 0 { format!("expired on {date}, {} days ago", -days) } else { format!("expires in {days} days ({date})") };
-    (format!("{version}; the certificate is for {names}, signed by {}, and {expiry}", certificate.issuer()), Some(days))
+    let date = chrono::DateTime::from_timestamp(end, 0)
+        .map(|d| d.format("%Y-%m-%d").to_string())
+        .unwrap_or_default();
+    let expiry = if days < 0 {
+        format!("expired on {date}, {} days ago", -days)
+    } else {
+        format!("expires in {days} days ({date})")
+    };
+    (
+        format!(
+            "{version}; the certificate is for {names}, signed by {}, and {expiry}",
+            certificate.issuer()
+        ),
+        Some(days),
+    )
 }
 
 fn ip(octets: &[u8]) -> Option<String> {

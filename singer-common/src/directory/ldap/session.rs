@@ -29,6 +29,8 @@ pub(super) struct Reply {
     /// Its continuation references.
     pub(super) references: Vec<Vec<String>>,
     pub(super) result: LdapResult,
+    /// What an extended operation answers.
+    pub(super) value: Option<Vec<u8>>,
     pub(super) controls: Vec<Control>,
 }
 
@@ -151,14 +153,16 @@ async fn drive(
 fn dispatch(waiting: &mut HashMap<i64, Waiting>, message: Message) {
     let Message { id, answer, controls } = message;
     let Some(one) = waiting.get_mut(&id) else { return };
+    let mut extended = None;
     let result = match answer {
         Answer::Entry(entry) => return one.so_far.entries.push(entry),
         Answer::Reference(urls) => return one.so_far.references.push(urls),
         Answer::Intermediate { .. } => return,
-        Answer::Bind(result)
-        | Answer::Done(result)
-        | Answer::Changed(result)
-        | Answer::Extended { result, .. } => result,
+        Answer::Bind(result) | Answer::Done(result) | Answer::Changed(result) => result,
+        Answer::Extended { result, value, .. } => {
+            extended = value;
+            result
+        }
         // What nobody asks for ends the operation all the same: whether it was done is not known.
         Answer::Other(_) => {
             waiting.remove(&id);
@@ -167,6 +171,6 @@ fn dispatch(waiting: &mut HashMap<i64, Waiting>, message: Message) {
     };
     if let Some(Waiting { reply, so_far }) = waiting.remove(&id) {
         // Who gave up waiting does not want it any more.
-        let _ = reply.send(Reply { result, controls, ..so_far });
+        let _ = reply.send(Reply { result, controls, value: extended, ..so_far });
     }
 }

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::connect::Failure;
+use super::probe::TlsFacts;
 use super::{result_code, tls};
 use crate::directory::Scope;
 use crate::directory::config::{AuthMethod, DirectoryConfig, ServerUrl};
@@ -71,6 +72,8 @@ pub(super) struct Connection {
     outbox: Vec<u8>,
     /// Whether the stream may keep octets back that it took.
     unflushed: bool,
+    /// What TLS agreed on, where there is TLS.
+    tls: Option<TlsFacts>,
     /// Counts it, and what comes over it, once it is bound.
     counted: Option<observe::OpenConnection>,
 }
@@ -120,9 +123,20 @@ impl Connection {
         server: &ServerUrl,
         address: Option<SocketAddr>,
     ) -> Result<Self, Failure> {
+        let mut connection = Self::open_unbound(config, server, address).await?;
+        connection.bind(&config.auth).await?;
+        Ok(connection)
+    }
+
+    /// Connects, TLS included, without a bind and without a limit of time.
+    pub(super) async fn open_unbound(
+        config: &DirectoryConfig,
+        server: &ServerUrl,
+        address: Option<SocketAddr>,
+    ) -> Result<Self, Failure> {
         let url = server.to_text();
         let io = |e: std::io::Error| Failure::of_io(&url, &e);
-        let mut connection = match server {
+        Ok(match server {
             ServerUrl::Ldap { host, port, tls } => {
                 let tcp = match address {
                     Some(address) => TcpStream::connect(address).await.map_err(io)?,
@@ -133,7 +147,7 @@ impl Connection {
                 // Whoever waits for changes sends nothing: a peer that vanished would never be noticed.
                 SockRef::from(&tcp).set_tcp_keepalive(&KEEPALIVE).map_err(io)?;
                 if *tls {
-                    Self::new(Box::new(handshake(config, host, tcp, &url).await?), &url, peer)
+                    Self::secured(handshake(config, host, tcp, &url).await?, &url, peer)
                 } else if config.tls.start_tls {
                     Self::new(Box::new(tcp), &url, peer).start_tls(config, host).await?
                 } else {
@@ -152,9 +166,38 @@ impl Connection {
                 return Err(Failure::lasting(&url, "this system has no sockets in files".into()));
             }
             ServerUrl::Ldif(_) => return Err(Failure::lasting(&url, "a file is no server".into())),
+        })
+    }
+
+    /// Binds within `connect_timeout`.
+    pub(super) async fn bind_in_time(&mut self, config: &DirectoryConfig) -> Result<(), Failure> {
+        let bound = tokio::time::timeout(config.connect_timeout, self.bind(&config.auth)).await;
+        bound.unwrap_or_else(|_| {
+            let seconds = config.connect_timeout.as_secs();
+            Err(Failure::passing(&self.url, format!("no answer to the bind within {seconds} s")))
+        })
+    }
+
+    /// What TLS agreed on, where there is TLS.
+    pub(super) fn tls(&self) -> Option<&TlsFacts> {
+        self.tls.as_ref()
+    }
+
+    /// A connection with TLS.
+    fn secured<S: Stream + 'static>(
+        stream: tokio_rustls::client::TlsStream<S>,
+        url: &str,
+        peer: Option<SocketAddr>,
+    ) -> Self {
+        let (_, session) = stream.get_ref();
+        let certificate = session.peer_certificates().and_then(<[_]>::first);
+        let facts = TlsFacts {
+            version: session.protocol_version().and_then(|v| v.as_str()).unwrap_or("TLS").to_owned(),
+            certificate: certificate.map(|c| c.to_vec()).unwrap_or_default(),
         };
-        connection.bind(&config.auth).await?;
-        Ok(connection)
+        let mut connection = Self::new(Box::new(stream), url, peer);
+        connection.tls = Some(facts);
+        connection
     }
 
     fn new(stream: Box<dyn Stream>, url: &str, peer: Option<SocketAddr>) -> Self {
@@ -170,6 +213,7 @@ impl Connection {
             last_read: 0,
             outbox: Vec::new(),
             unflushed: false,
+            tls: None,
             counted: None,
         }
     }
@@ -191,7 +235,7 @@ impl Connection {
             return Err(Failure::lasting(&url, reason.into()));
         }
         let secured = handshake(config, host, self.stream, &url).await?;
-        Ok(Self::new(Box::new(secured), &url, self.peer))
+        Ok(Self::secured(secured, &url, self.peer))
     }
 
     async fn bind(&mut self, auth: &AuthMethod) -> Result<(), Failure> {
@@ -323,7 +367,7 @@ impl Connection {
     /// Reads a message that is for somebody.
     fn message(&self, content: Range<usize>) -> Result<Option<Message>, DirectoryError> {
         let message = message::parse(self.octets(&content)).ok_or_else(|| self.nonsense())?;
-        let (0, Answer::Extended { result, name }) = (message.id, &message.answer) else {
+        let (0, Answer::Extended { result, name, .. }) = (message.id, &message.answer) else {
             return Ok(Some(message));
         };
         if name.as_deref() == Some(NOTICE_OF_DISCONNECTION) {

@@ -28,7 +28,7 @@ impl Page {
             wire::search(&search.base, search.scope, &filter, &search.attributes, request.size_limit);
         let session = directory.session();
         let reply = session.ask(OPERATION, &search.base, octets, request.controls.clone()).await?;
-        let Reply { entries, references, result, controls } = reply;
+        let Reply { entries, references, result, controls, .. } = reply;
         let entries = entries.into_iter().map(|e| Event::Entry(Incoming::Whole(e)));
         let mut events: VecDeque<Event> = entries.collect();
         events.extend(references.into_iter().map(Event::Reference));
