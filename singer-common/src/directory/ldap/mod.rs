@@ -24,6 +24,8 @@ pub mod change_notices;
 mod connect;
 pub mod content_sync;
 pub mod controls;
+#[doc(hidden)]
+pub mod fuzzing;
 mod pool;
 pub mod probe;
 pub mod result_code;
