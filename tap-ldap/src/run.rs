@@ -64,6 +64,10 @@ pub const MANUAL: Manual = Manual {
     examples: &[
         example("tap-ldap --config tap.json --test", "can it be read: a health report as JSON"),
         example(
+            "tap-ldap doctor --config tap.json",
+            "what works with this directory, and what to ask its administrator for",
+        ),
+        example(
             "tap-ldap --config tap.json --discover > catalog.json",
             "which streams there are, which types",
         ),

@@ -60,6 +60,10 @@ pub const MANUAL: Manual = Manual {
     examples: &[
         example("target-ldap --config target.json --test", "can it be written to: a health report as JSON"),
         example(
+            "target-ldap doctor --config target.json",
+            "what works with this directory, and what to ask its administrator for",
+        ),
+        example(
             "target-ldap --config target.json --input records.singer --dry-run",
             "what would be changed; nothing is written",
         ),

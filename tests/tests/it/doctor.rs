@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ldap_tests::ds389::{Ds389, Ds389Options};
+use ldap_tests::ds389::{Ds389, Ds389Options, READER_PASSWORD};
 use ldap_tests::run::{Output, Program, Run};
 use ldap_tests::samba::Samba;
 use ldap_tests::server::{free_port, scratch, terminate};
@@ -110,7 +110,7 @@ fn directory_server_389_is_described_settings_and_rights_included() {
     let report = json_of(Program::Target, &base, 0);
     says(&report, "write access", "ok", &["vadn"]);
     says(&report, "password policy", "ok", &["passwordMinLength"]);
-    let reader = json!({"bind_dn": server.reader_dn(), "bind_password": "reader-pw"});
+    let reader = json!({"bind_dn": server.reader_dn(), "bind_password": READER_PASSWORD});
     let report = json_of(Program::Target, &with(&base, &reader), 0);
     assert_ne!(check(&report, "write access").0, "ok", "the reader may write nothing");
 }
