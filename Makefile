@@ -41,8 +41,8 @@ deps: ## install the servers, the browser, the Meltano and the OTLP receiver tha
 	@scripts/install-meltano.sh "$${CARGO_TARGET_DIR:-target}/otlp" tests/otlp/requirements.txt
 
 test: deps ## the whole suite, against real servers
-	$(CARGO) build --locked -p tap-ldap -p target-ldap
-	$(CARGO) test --locked --workspace
+	$(CARGO) build --locked --all-features -p tap-ldap -p target-ldap
+	$(CARGO) test --locked --workspace --all-features
 
 lint: ## formatting and clippy, as CI runs them
 	$(CARGO) fmt --all --check

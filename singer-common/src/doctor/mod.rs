@@ -84,7 +84,7 @@ pub async fn open(
         if config.servers.len() > 1 {
             steps.push(Step::new("server", Grade::Ok, server.to_text()));
         }
-        let (more, opened) = LdapDirectory::open_by_steps(&config, server).await;
+        let (more, opened) = LdapDirectory::open_by_steps(&config, access, server).await;
         steps.extend(more);
         match opened {
             Ok(directory) => return (steps, Ok(Directory::Ldap(directory))),

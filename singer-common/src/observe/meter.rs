@@ -9,6 +9,8 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::directory::DirectoryError;
+
 /// From a fraction of a millisecond, which is what a server on the same machine takes, to the longest a page may.
 const BUCKETS: &[f64] = &[
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
@@ -363,8 +365,15 @@ pub fn output_waited(time: Duration) {
     }
 }
 
-/// Something is tried again.
-pub fn retried(operation: &str) {
+/// What failed so is tried again.
+pub fn retried(error: &DirectoryError) {
+    let operation = match error {
+        DirectoryError::Operation { operation, .. }
+        | DirectoryError::Lost { operation, .. }
+        | DirectoryError::Timeout { operation, .. }
+        | DirectoryError::Protocol { operation, .. } => operation,
+        DirectoryError::Connect { .. } | DirectoryError::Bind { .. } | DirectoryError::File { .. } => "bind",
+    };
     if let Some(meter) = meter() {
         meter.retries.with_label_values(&[operation]).inc();
     }

@@ -286,17 +286,28 @@ impl SearchWatch {
     }
 
     /// The search ended.
-    pub(crate) fn done(self: Box<Self>, result: Result<(), &DirectoryError>) {
+    pub(crate) fn done(mut self: Box<Self>, result: Result<(), &DirectoryError>) {
         if let Err(error) = result
             && !error.is_no_such_object()
         {
             failed("search", error);
         }
-        if let Some(mut span) = self.span {
+        self.end_span(result);
+    }
+
+    fn end_span(&mut self, result: Result<(), &DirectoryError>) {
+        if let Some(mut span) = self.span.take() {
             span.number("ldap.results_count", self.entries);
             span.number("ldap.pages", self.pages);
             span.milliseconds("ldap.search_time_ms", self.started.elapsed());
             span.end(result);
         }
+    }
+}
+
+impl Drop for SearchWatch {
+    /// As much was read as was wanted.
+    fn drop(&mut self) {
+        self.end_span(Ok(()));
     }
 }

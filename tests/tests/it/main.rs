@@ -9,6 +9,7 @@ mod activate;
 mod assertions;
 mod batch;
 mod bulk;
+mod connections;
 mod deletions;
 mod differences;
 mod discover;
@@ -18,6 +19,8 @@ mod exit_codes;
 mod golden;
 mod harness;
 mod inventory;
+#[cfg(feature = "gssapi")]
+mod kerberos;
 mod kill_target;
 mod ldif;
 mod least_writes;

@@ -120,12 +120,14 @@ async fn steps_to(
         }
     };
     steps.push(encryption(config, server, &connection));
-    match connection.bind_in_time(config).await {
+    match connection.bind_in_time(config, server).await {
         Ok(()) => {
             let text = match &config.auth {
                 AuthMethod::Simple { dn, .. } => format!("bound as `{dn}`"),
                 AuthMethod::Anonymous => "bound as nobody (anonymous)".to_owned(),
                 AuthMethod::External => "bound by SASL EXTERNAL".to_owned(),
+                AuthMethod::Gssapi => "bound by Kerberos (GSSAPI)".to_owned(),
+                AuthMethod::Ntlm { .. } => "bound by NTLM".to_owned(),
             };
             let grade = if config.auth == AuthMethod::Anonymous { Grade::Warning } else { Grade::Ok };
             let mut step = Step::new("bind", grade, text);

@@ -28,11 +28,15 @@ mod exchange;
 mod filter;
 mod message;
 pub(super) mod request;
+#[cfg(feature = "gssapi")]
+mod sasl;
+#[cfg(feature = "gssapi")]
+mod sealed;
 
 pub(super) use entry::EntryPlaces;
 pub use entry::WireEntry;
 pub(super) use message::{
-    Answer, Control, LdapResult, Message, SEARCH_ENTRY, envelope, frame, head, parse, search,
+    Answer, Control, LdapResult, Message, SEARCH_ENTRY, SEARCH_REQUEST, envelope, frame, head, parse, search,
 };
 
 /// OID of the StartTLS request (RFC 4511 section 4.14).
@@ -78,6 +82,9 @@ pub(super) struct Connection {
     tls: Option<TlsFacts>,
     /// Counts it, and what comes over it, once it is bound.
     counted: Option<observe::OpenConnection>,
+    /// How the TLS connection is known by its server's certificate (RFC 5929 section 4).
+    #[cfg_attr(not(feature = "gssapi"), allow(dead_code, reason = "only GSS-API binds to it"))]
+    end_point: Option<Vec<u8>>,
 }
 
 /// What a message turned out to be, for who reads a search's answer by the million.
@@ -126,7 +133,7 @@ impl Connection {
         address: Option<SocketAddr>,
     ) -> Result<Self, Failure> {
         let mut connection = Self::open_unbound(config, server, address).await?;
-        connection.bind(&config.auth).await?;
+        connection.bind(&config.auth, server).await?;
         Ok(connection)
     }
 
@@ -172,8 +179,12 @@ impl Connection {
     }
 
     /// Binds within `connect_timeout`.
-    pub(super) async fn bind_in_time(&mut self, config: &DirectoryConfig) -> Result<(), Failure> {
-        let bound = tokio::time::timeout(config.connect_timeout, self.bind(&config.auth)).await;
+    pub(super) async fn bind_in_time(
+        &mut self,
+        config: &DirectoryConfig,
+        server: &ServerUrl,
+    ) -> Result<(), Failure> {
+        let bound = tokio::time::timeout(config.connect_timeout, self.bind(&config.auth, server)).await;
         bound.unwrap_or_else(|_| {
             let seconds = config.connect_timeout.as_secs();
             Err(Failure::passing(&self.url, format!("no answer to the bind within {seconds} s")))
@@ -183,23 +194,6 @@ impl Connection {
     /// What TLS agreed on, where there is TLS.
     pub(super) fn tls(&self) -> Option<&TlsFacts> {
         self.tls.as_ref()
-    }
-
-    /// A connection with TLS.
-    fn secured<S: Stream + 'static>(
-        stream: tokio_rustls::client::TlsStream<S>,
-        url: &str,
-        peer: Option<SocketAddr>,
-    ) -> Self {
-        let (_, session) = stream.get_ref();
-        let certificate = session.peer_certificates().and_then(<[_]>::first);
-        let facts = TlsFacts {
-            version: session.protocol_version().and_then(|v| v.as_str()).unwrap_or("TLS").to_owned(),
-            certificate: certificate.map(|c| c.to_vec()).unwrap_or_default(),
-        };
-        let mut connection = Self::new(Box::new(stream), url, peer);
-        connection.tls = Some(facts);
-        connection
     }
 
     fn new(stream: Box<dyn Stream>, url: &str, peer: Option<SocketAddr>) -> Self {
@@ -217,7 +211,25 @@ impl Connection {
             unflushed: false,
             tls: None,
             counted: None,
+            end_point: None,
         }
+    }
+
+    /// Over TLS.
+    fn secured<S: Stream + 'static>(
+        stream: tokio_rustls::client::TlsStream<S>,
+        url: &str,
+        peer: Option<SocketAddr>,
+    ) -> Self {
+        let session = stream.get_ref().1;
+        let certificate = session.peer_certificates().and_then(|c| c.first());
+        let end_point = certificate.map(|c| tls::end_point(c));
+        let facts = TlsFacts {
+            version: session.protocol_version().and_then(|v| v.as_str()).unwrap_or("TLS").to_owned(),
+            certificate: certificate.map(|c| c.to_vec()).unwrap_or_default(),
+        };
+        let secured = Self::new(Box::new(stream), url, peer);
+        Self { end_point, tls: Some(facts), ..secured }
     }
 
     async fn start_tls(mut self, config: &DirectoryConfig, host: &str) -> Result<Self, Failure> {
@@ -240,13 +252,20 @@ impl Connection {
         Ok(Self::secured(secured, &url, self.peer))
     }
 
-    async fn bind(&mut self, auth: &AuthMethod) -> Result<(), Failure> {
+    async fn bind(&mut self, auth: &AuthMethod, server: &ServerUrl) -> Result<(), Failure> {
         let (method, identity, request) = match auth {
             AuthMethod::Simple { dn, password } => {
                 ("simple", dn.as_str(), message::simple_bind(dn, password.reveal().as_bytes()))
             }
             AuthMethod::Anonymous => ("anonymous", "", message::simple_bind("", b"")),
             AuthMethod::External => ("EXTERNAL", "", message::external_bind()),
+            #[cfg(feature = "gssapi")]
+            AuthMethod::Gssapi | AuthMethod::Ntlm { .. } => return self.sasl_bind(auth, server).await,
+            #[cfg(not(feature = "gssapi"))]
+            AuthMethod::Gssapi | AuthMethod::Ntlm { .. } => {
+                let _ = server;
+                return Err(Failure::lasting(&self.url, "built without this auth_method".into()));
+            }
         };
         match self.greet(&request).await? {
             Answer::Bind(result) if result.code == result_code::SUCCESS => Ok(()),
@@ -358,9 +377,11 @@ impl Connection {
                 self.taken = content.end;
                 Ok(Some(content))
             }
-            Ok(content) if content.end > MAX_MESSAGE => {
-                Err(self.lost(&format!("a message of {} octets is too large", content.end)))
-            }
+            Ok(content) if content.end > MAX_MESSAGE => Err(self.lost(&format!(
+                "a message of {} octets is too large: at most {} MiB are taken",
+                content.end,
+                MAX_MESSAGE >> 20
+            ))),
             Err(ber::Incomplete::Malformed) => Err(self.nonsense()),
             Ok(_) | Err(ber::Incomplete::More) => Ok(None),
         }
