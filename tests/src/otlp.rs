@@ -91,7 +91,7 @@ fn python() -> &'static Path {
         let dir = target_dir().join("otlp");
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let requirements = root.join("tests/otlp/requirements.txt");
-        succeed(Command::new(root.join("scripts/install-meltano.sh")).arg(&dir).arg(requirements));
+        succeed(Command::new(root.join("scripts/install-venv.sh")).arg(requirements).arg(&dir));
         dir.join("bin/python")
     })
 }
