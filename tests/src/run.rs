@@ -307,7 +307,14 @@ impl Run {
     /// Runs it to its end.
     #[track_caller]
     pub fn run(self) -> Output {
+        self.run_and(|_| {})
+    }
+
+    /// Runs it to its end; `started` gets its process id once it is there.
+    #[track_caller]
+    pub fn run_and(self, started: impl FnOnce(u32)) -> Output {
         let mut running = self.spawn();
+        started(running.child().id());
         let stdout = running.take_stdout();
         let reader = thread::spawn(move || read_all(stdout));
         running.close_stdin_with(&self.stdin);

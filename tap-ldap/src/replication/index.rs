@@ -7,6 +7,7 @@
 //! killed, or whose output was lost, tells of it again.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -88,7 +89,12 @@ impl KeyIndex {
         let path = folder.join(format!("{name}-{hash}.keys"));
         let open = || -> Result<_, redb::Error> {
             std::fs::create_dir_all(folder)?;
-            let database = Database::builder().set_cache_size(CACHE).create(&path)?;
+            let mut options = File::options();
+            options.read(true).write(true).create(true).truncate(false);
+            // The names of a directory's entries are not for everybody.
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
+            let database = Database::builder().set_cache_size(CACHE).create_file(options.open(&path)?)?;
             let change = database.begin_write()?;
             let (id, run) = {
                 change.open_table(KEYS)?;

@@ -38,6 +38,7 @@ mod rehearsal;
 mod rejects;
 mod replication;
 mod report;
+mod secrets;
 mod streams;
 mod support;
 mod sync;
