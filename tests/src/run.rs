@@ -206,6 +206,7 @@ pub struct Run {
     stdin: Vec<u8>,
     timeout: Duration,
     files: BTreeSet<String>,
+    file_limit: Option<u64>,
 }
 
 impl Run {
@@ -219,6 +220,7 @@ impl Run {
             stdin: Vec::new(),
             timeout: DEFAULT_TIMEOUT,
             files: BTreeSet::new(),
+            file_limit: None,
         }
     }
 
@@ -290,9 +292,25 @@ impl Run {
         self
     }
 
+    /// No file that it writes can be larger than this, in octets (rounded down to 512): as on a disk that is full, a part of what is
+    /// written still gets there.
+    #[must_use]
+    pub fn file_limit(mut self, octets: u64) -> Run {
+        self.file_limit = Some(octets);
+        self
+    }
+
     /// The command, without its streams. Nothing of this machine's own settings reaches it.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(self.program.path());
+        let mut command = if let Some(octets) = self.file_limit {
+            // Ignored, the signal is an error of the write instead (setrlimit(2), RLIMIT_FSIZE).
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &(octets / 512).to_string()]);
+            shell.arg(self.program.path());
+            shell
+        } else {
+            Command::new(self.program.path())
+        };
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             let ours = ["FLEXT_", "TAP_LDAP_", "TARGET_LDAP_", "OTEL_", "SINGER_", "LDAP"];

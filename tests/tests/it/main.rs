@@ -14,6 +14,7 @@ mod differences;
 mod discover;
 mod docs;
 mod exit_codes;
+mod faults;
 mod golden;
 mod harness;
 mod inventory;
