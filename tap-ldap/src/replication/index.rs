@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use redb::backends::FileBackend;
 use redb::{
     Database, Durability, ReadableDatabase, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
 };
@@ -94,7 +95,9 @@ impl KeyIndex {
             // The names of a directory's entries are not for everybody.
             #[cfg(unix)]
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
-            let database = Database::builder().set_cache_size(CACHE).create_file(options.open(&path)?)?;
+            let database = Database::builder()
+                .set_cache_size(CACHE)
+                .create_with_backend(FileBackend::new(options.open(&path)?)?)?;
             let change = database.begin_write()?;
             let (id, run) = {
                 change.open_table(KEYS)?;

@@ -139,7 +139,6 @@ fn a_run_goes_on_after_it_was_told_to_stop() {
 
 fn goes_on(runs: u64, by: (Signal, i32), default_seed: u64) {
     let seed = seed(default_seed);
-    println!("MODEL_SEED={seed} has this again");
     let rng = &mut Rng::new(seed);
     let records = records(rng);
     let trees = (0..=runs).map(|run| there(&place(run))).collect::<String>();
@@ -173,7 +172,7 @@ fn goes_on(runs: u64, by: (Signal, i32), default_seed: u64) {
         if state < RECORDS {
             assert_eq!(states(&again).last(), Some(&json!({"records": RECORDS})));
         }
-        let killed = format!("seed {seed}, run {n}, killed at {moments:?}");
+        let killed = format!("MODEL_SEED={seed}, run {n}, killed at {moments:?}");
         assert_same("undisturbed", &wanted, &killed, &outcome(&slapd, &place(n)));
     }
     assert!(

@@ -17,6 +17,7 @@ mod exit_codes;
 mod faults;
 mod golden;
 mod harness;
+mod injection;
 mod inventory;
 mod kill_target;
 mod ldif;

@@ -1,5 +1,6 @@
 //! Where a run may leave something, and how a secret may look there.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -54,7 +55,7 @@ pub(super) fn forms(token: &str) -> Vec<(String, Vec<u8>)> {
         ("backwards".to_owned(), octets.iter().rev().copied().collect()),
     ];
     for (kind, octets) in [("", octets), (" of UTF-16", &wide)] {
-        let hex: String = octets.iter().map(|b| format!("{b:02x}")).collect();
+        let hex = hex(octets);
         forms.push((format!("hex{kind}"), hex.clone().into_bytes()));
         forms.push((format!("HEX{kind}"), hex.to_ascii_uppercase().into_bytes()));
         let debug: Vec<String> = octets.iter().map(u8::to_string).collect();
@@ -72,6 +73,13 @@ pub(super) fn forms(token: &str) -> Vec<(String, Vec<u8>)> {
     forms
 }
 
+fn hex(octets: &[u8]) -> String {
+    octets.iter().fold(String::new(), |mut text, octet| {
+        let _ = write!(text, "{octet:02x}");
+        text
+    })
+}
+
 /// How a token is found in some octets, if it is. Line breaks of folded LDIF and of wrapped base64 hide nothing.
 pub(super) fn found(token: &str, octets: &[u8]) -> Option<String> {
     let unfolded: Vec<u8> =
@@ -83,17 +91,17 @@ pub(super) fn found(token: &str, octets: &[u8]) -> Option<String> {
 #[test]
 fn what_is_hidden_is_found() {
     let token = "KwSecret4711";
-    let long = format!("dn: x\n{token}");
+    let long = STANDARD.encode(format!("dn: x\n{token}"));
+    let (begin, end) = long.split_at(14);
     for octets in [
         format!("a {token} b").into_bytes(),
         format!("{:?}", token.as_bytes()).into_bytes(),
         STANDARD.encode(token).into_bytes(),
         STANDARD.encode(format!("a{token}bc")).into_bytes(),
         STANDARD.encode(format!("{{SSHA}}{token}b")).into_bytes(),
-        format!("userPassword:: {}\n {}\n", &STANDARD.encode(&long)[..14], &STANDARD.encode(&long)[14..])
-            .into_bytes(),
+        format!("userPassword:: {begin}\n {end}\n").into_bytes(),
         token.encode_utf16().flat_map(u16::to_le_bytes).collect(),
-        token.bytes().map(|b| format!("{b:02X}")).collect::<String>().into_bytes(),
+        hex(token.as_bytes()).to_ascii_uppercase().into_bytes(),
         serde_json::json!({"x": format!("\"{token}\\")}).to_string().into_bytes(),
     ] {
         assert!(found(token, &octets).is_some(), "{}", String::from_utf8_lossy(&octets));
