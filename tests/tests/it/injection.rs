@@ -267,3 +267,20 @@ fn what_a_directory_holds_is_read_and_mirrored_as_it_is() {
     calm(&target.succeeds());
     assert_same("there", &all, "mirrored", &other.dump());
 }
+
+#[test]
+fn a_stream_that_is_called_anything_forges_no_line_of_the_log() {
+    let slapd = slapd();
+    for value in values() {
+        let mut all = messages(&["a".to_owned()], |_| json!({}));
+        for message in &mut all {
+            message["stream"] = json!(value);
+        }
+        // A stream without a rule, and an answer of the server that repeats what it was sent.
+        let output = Run::target(&target_config(&slapd)).arg("--log-level").arg("trace").messages(&all).run();
+        assert_ne!(output.code, 0, "{value:?}");
+        no_panic(&output);
+        calm(&output);
+    }
+    assert_eq!(slapd.dump_below(USERS, &["1.1"]).len(), 1);
+}
