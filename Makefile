@@ -40,8 +40,8 @@ deps: ## install the servers, the browser and the Meltano that the tests start, 
 	@scripts/install-meltano.sh "$${CARGO_TARGET_DIR:-target}/meltano"
 
 test: deps ## the whole suite, against real servers
-	$(CARGO) build --locked -p tap-ldap -p target-ldap
-	$(CARGO) test --locked --workspace
+	$(CARGO) build --locked --all-features -p tap-ldap -p target-ldap
+	$(CARGO) test --locked --workspace --all-features
 
 sbom: ## what is built into the executables, as CycloneDX: target/sbom/tap-ldap.cdx.json and target-ldap.cdx.json
 	@scripts/sbom.sh "$${CARGO_TARGET_DIR:-target}/sbom"

@@ -136,6 +136,22 @@ pub enum AuthMethod {
     Anonymous,
     /// SASL EXTERNAL: the client certificate, or the peer of an `ldapi` socket.
     External,
+    /// SASL GSSAPI (RFC 4752): the Kerberos ticket of whoever runs this.
+    Gssapi,
+    /// NTLM in SASL GSS-SPNEGO ([MS-NLMP], [MS-ADTS] 5.1.1.1.2).
+    Ntlm {
+        /// `DOMAIN\user` or `user@domain`.
+        user: String,
+        /// The proof.
+        password: Secret,
+    },
+}
+
+impl AuthMethod {
+    /// Whether what goes over the connection is encrypted once bound, where TLS does not do it.
+    pub fn seals(&self) -> bool {
+        matches!(self, AuthMethod::Gssapi | AuthMethod::Ntlm { .. })
+    }
 }
 
 /// What to do with a referral.
@@ -284,7 +300,7 @@ impl DirectoryConfig {
 impl DirectoryConfig {
     /// The servers to which what is sent is not encrypted: neither TLS nor `ldapi://`. Loopback is among them.
     pub fn unencrypted_servers(&self) -> impl Iterator<Item = &ServerUrl> {
-        unencrypted(&self.servers, self.tls.start_tls)
+        unencrypted(&self.servers, self.tls.start_tls).filter(|_| !self.auth.seals())
     }
 }
 
@@ -348,6 +364,20 @@ fn servers(
     Ok(servers)
 }
 
+/// A method that needs a library of the machine's is built only where that is wanted.
+fn built(is_there: bool, feature: &str) -> Result<(), SettingsError> {
+    if is_there {
+        return Ok(());
+    }
+    Err(SettingsError::value(
+        "auth_method",
+        format!("`{feature}`, which this executable was built without"),
+        format!(
+            "one that was built with `--features {feature}` (cargo build --release --features {feature}; it needs the machine's libgssapi_krb5), or another auth_method"
+        ),
+    ))
+}
+
 fn auth(raw: &Raw, warnings: &mut Vec<String>) -> Result<AuthMethod, SettingsError> {
     let mut simple = || -> Result<AuthMethod, SettingsError> {
         let dn = raw.bind_dn.clone().filter(|d| !d.is_empty()).ok_or_else(|| {
@@ -380,6 +410,12 @@ fn auth(raw: &Raw, warnings: &mut Vec<String>) -> Result<AuthMethod, SettingsErr
     match raw.auth_method.as_deref() {
         Some("anonymous") => Ok(AuthMethod::Anonymous),
         Some("external") => Ok(AuthMethod::External),
+        Some("gssapi") => built(cfg!(feature = "gssapi"), "gssapi").map(|()| AuthMethod::Gssapi),
+        Some("ntlm") => {
+            built(cfg!(feature = "ntlm"), "ntlm")?;
+            let AuthMethod::Simple { dn, password } = simple()? else { return Ok(AuthMethod::Anonymous) };
+            Ok(AuthMethod::Ntlm { user: dn, password })
+        }
         Some("simple") => simple(),
         _ if raw.bind_dn.as_deref().is_some_and(|d| !d.is_empty()) => simple(),
         _ => Ok(AuthMethod::Anonymous),

@@ -33,10 +33,10 @@ pub const SHARED: &[Setting] = &[
         .flext("FLEXT_LDAP_USE_SSL"),
     Setting::new(
         "auth_method",
-        Kind::Choice(&["simple", "anonymous", "external"]),
-        "How to bind (RFC 4513). `simple` when `bind_dn` is set, else `anonymous`; `external` takes the identity of the client certificate or of the `ldapi` peer.",
+        Kind::Choice(&["simple", "anonymous", "external", "gssapi", "ntlm"]),
+        "How to bind (RFC 4513). `simple` when `bind_dn` is set, else `anonymous`; `external` takes the identity of the client certificate or of the `ldapi` peer; `gssapi` takes the Kerberos ticket of who runs this (executables built with the feature `gssapi`), `ntlm` a Windows account (feature `ntlm`). Both encrypt what goes over `ldap://`.",
     ),
-    Setting::new("bind_dn", Kind::Text, "The DN (on Active Directory also user@domain) to bind as.")
+    Setting::new("bind_dn", Kind::Text, "The DN (on Active Directory also user@domain; with `ntlm` DOMAIN\\user or user@domain) to bind as.")
         .flext("FLEXT_LDAP_BIND_DN"),
     Setting::new("bind_password", Kind::Text, "The password of `bind_dn`. Never logged.")
         .secret()
@@ -73,7 +73,7 @@ pub const SHARED: &[Setting] = &[
     Setting::new(
         "retry_attempts",
         Kind::Integer { min: 0, max: 100 },
-        "How often connecting is tried again when all servers are busy, unavailable or unreachable.",
+        "How often something is tried again: connecting when no server can be reached, a read or a change when the connection is lost or the server is busy or unavailable (docs/reliability.md).",
     )
     .or("3")
     .flext("FLEXT_LDAP_RETRY_ATTEMPTS"),

@@ -9,6 +9,7 @@ mod activate;
 mod assertions;
 mod batch;
 mod bulk;
+mod connections;
 mod deletions;
 mod differences;
 mod discover;
@@ -19,6 +20,8 @@ mod golden;
 mod harness;
 mod injection;
 mod inventory;
+#[cfg(feature = "gssapi")]
+mod kerberos;
 mod kill_target;
 mod ldif;
 mod least_writes;

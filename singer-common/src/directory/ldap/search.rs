@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::controls::{DirSyncEnd, SearchControl};
 use super::wire::{Control, LdapResult, WireEntry};
-use super::{LdapDirectory, result_code};
+use super::{Attempts, LdapDirectory, result_code};
 use crate::directory::config::Referrals;
 use crate::directory::error::DirectoryError;
 use crate::directory::{Found, Paging, Scope, SearchItem, SearchRequest};
@@ -43,6 +43,11 @@ pub struct LdapSearch {
     empty_pages: u32,
     entries_of_page: u32,
     dirsync: Option<DirSyncEnd>,
+    /// A fault that may pass, before it is dealt with.
+    fault: Option<DirectoryError>,
+    attempts: Option<Attempts>,
+    /// The name of the first entry of the page in hand.
+    first_of_page: String,
 }
 
 /// What the answer comes over.
@@ -60,6 +65,8 @@ struct PageRequest<'r> {
     search: &'r SearchRequest,
     size_limit: u32,
     controls: Vec<Control>,
+    /// Whether it is the first page.
+    is_first: bool,
 }
 
 /// What came.
@@ -133,6 +140,9 @@ impl LdapSearch {
             empty_pages: 0,
             entries_of_page: 0,
             dirsync: None,
+            fault: None,
+            attempts: None,
+            first_of_page: String::new(),
         }
     }
 
@@ -157,7 +167,9 @@ impl LdapSearch {
             if let Some(found) = self.advance_at_once()? {
                 return Ok(Some(found));
             }
-            if self.state == Progress::Running {
+            if let Some(fault) = self.fault.take() {
+                self.begin_again(fault).await?;
+            } else if self.state == Progress::Running {
                 let waited = self.wait().await;
                 let step = waited.and_then(|event| event.map_or(Ok(Step::Next), |event| self.take(event)));
                 if let Some(found) = self.settle(step)? {
@@ -171,6 +183,9 @@ impl LdapSearch {
     /// The next item, if all of it is here.
     pub(in crate::directory) fn advance_at_once(&mut self) -> Result<Option<Found>, DirectoryError> {
         while let (Carrier::Bulk(bulk), Progress::Running) = (&mut self.carrier, self.state) {
+            if self.fault.is_some() {
+                break;
+            }
             let step = match bulk.next_at_once() {
                 Ok(None) => break,
                 Ok(Some(event)) => self.take(event),
@@ -187,7 +202,10 @@ impl LdapSearch {
     /// the server has to wait.
     pub(in crate::directory) async fn absorb(&mut self) -> Result<bool, DirectoryError> {
         match &mut self.carrier {
-            Carrier::Bulk(bulk) if self.page_size > 0 || self.limit > 0 => bulk.absorb().await,
+            // What is wrong with the connection is met again by who goes on.
+            Carrier::Bulk(bulk) if self.page_size > 0 || self.limit > 0 => {
+                Ok(bulk.absorb().await.unwrap_or(false))
+            }
             Carrier::None | Carrier::Bulk(_) | Carrier::Session(_) => Ok(false),
         }
     }
@@ -207,7 +225,11 @@ impl LdapSearch {
         if matches!(self.carrier, Carrier::Bulk(_)) && self.page_size == 0 && self.limit == 0 {
             return Ok(());
         }
-        self.abandoning().await.map_err(|e| self.about_base(e))
+        match self.abandoning().await {
+            // Nothing more was wanted of it.
+            Err(e) if e.may_pass() => Ok(()),
+            result => result.map_err(|e| self.about_base(e)),
+        }
     }
 
     async fn abandoning(&mut self) -> Result<(), DirectoryError> {
@@ -240,12 +262,43 @@ impl LdapSearch {
                 self.give_back();
                 Ok(None)
             }
+            Err(e) if e.may_pass() && self.may_begin_again() => {
+                self.fault = Some(e);
+                Ok(None)
+            }
             Err(e) => {
                 self.state = Progress::Done;
                 self.carrier = Carrier::None;
                 Err(self.about_base(e))
             }
         }
+    }
+
+    /// Whether nobody is misled when the answer begins again: nothing came of it yet, or what came does no harm a second
+    /// time, or is left out then.
+    fn may_begin_again(&self) -> bool {
+        self.request.may_repeat
+            || self.limit > 0
+            || self.cookie.is_empty() && self.entries_of_page == 0 && self.given.is_empty()
+    }
+
+    /// Begins again after a fault, over another connection. A page's cookie is good for the connection it came over, so that
+    /// there is no other place to go on from.
+    async fn begin_again(&mut self, fault: DirectoryError) -> Result<(), DirectoryError> {
+        self.carrier = Carrier::None;
+        let fault = self.about_base(fault);
+        let directory = self.directory.clone();
+        let attempts = self.attempts.get_or_insert_with(|| directory.attempts());
+        // Boxed: it asks the server, and what asks may come back here, for all the compiler knows.
+        if let Err(e) = Box::pin(directory.recover(fault, attempts)).await {
+            self.state = Progress::Done;
+            return Err(self.about_base(e));
+        }
+        self.cookie.clear();
+        self.limit = 0;
+        self.entries_of_page = 0;
+        self.empty_pages = 0;
+        Ok(())
     }
 
     /// The connection is for the next search.
@@ -300,7 +353,8 @@ impl LdapSearch {
             Carrier::None | Carrier::Session(None) | Carrier::Bulk(_) => {}
         }
         let controls = self.controls(&self.cookie);
-        let request = PageRequest { search: &self.request, size_limit: self.limit, controls };
+        let is_first = self.cookie.is_empty();
+        let request = PageRequest { search: &self.request, size_limit: self.limit, controls, is_first };
         match &mut self.carrier {
             Carrier::None => {}
             Carrier::Session(page) => {
@@ -326,7 +380,7 @@ impl LdapSearch {
             return Ok(());
         }
         let controls = self.controls(&cookie);
-        let request = PageRequest { search: &self.request, size_limit: 0, controls };
+        let request = PageRequest { search: &self.request, size_limit: 0, controls, is_first: false };
         match &mut self.carrier {
             Carrier::Bulk(bulk) => bulk.begin_next(&request).await,
             Carrier::None | Carrier::Session(_) => Ok(()),
@@ -364,6 +418,10 @@ impl LdapSearch {
                 Ok(Step::Found(Found::Reference(urls)))
             }
             Event::Entry(incoming) => {
+                if self.entries_of_page == 0 && self.goes_round(&incoming) {
+                    let reason = "the server gives the same page again and again: its cookies lead nowhere";
+                    return Err(self.protocol(reason.into()));
+                }
                 self.entries_of_page = self.entries_of_page.saturating_add(1);
                 if (self.limit > 0 || !self.given.is_empty()) && self.was_given(&incoming) {
                     return Ok(Step::Next);
@@ -380,6 +438,18 @@ impl LdapSearch {
                 Ok(if self.page_ended(result, &controls)? { Step::Next } else { Step::Complete })
             }
         }
+    }
+
+    /// Whether a page begins as the one before it did.
+    fn goes_round(&mut self, first: &Incoming) -> bool {
+        let dn = match (first, &self.carrier) {
+            (Incoming::Whole(entry), _) => entry.dn.clone(),
+            (Incoming::InPlace, Carrier::Bulk(bulk)) => bulk.in_place().dn().to_owned(),
+            (Incoming::InPlace, _) => return false,
+        };
+        let is_same = !self.cookie.is_empty() && dn == self.first_of_page;
+        self.first_of_page = dn;
+        is_same
     }
 
     /// Whether an entry came before, under the size limit; takes note of it while that is in force.

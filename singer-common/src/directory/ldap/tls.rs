@@ -4,12 +4,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use sha2::Digest as _;
+
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use super::wire::ber::{Reader, SEQUENCE};
 use crate::directory::config::TlsConfig;
 
 /// Builds the client's side of TLS. An error is a sentence for the user.
@@ -66,6 +69,33 @@ fn roots(config: &TlsConfig) -> Result<RootCertStore, String> {
         None => {}
     }
     Ok(roots)
+}
+
+/// The channel binding `tls-server-end-point` (RFC 5929 section 4.1): a hash of the server's certificate, by the hash function
+/// of the certificate's own signature; SHA-256 where that is an older one, or none of these.
+pub(super) fn end_point(certificate: &CertificateDer<'_>) -> Vec<u8> {
+    let algorithm = signature_algorithm(certificate);
+    let mut binding = b"tls-server-end-point:".to_vec();
+    match algorithm {
+        // sha384WithRSAEncryption, ecdsa-with-SHA384 (RFC 4055 section 5, RFC 5758 section 3.2).
+        Some(b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0c" | b"\x2a\x86\x48\xce\x3d\x04\x03\x03") => {
+            binding.extend_from_slice(&sha2::Sha384::digest(certificate));
+        }
+        // sha512WithRSAEncryption, ecdsa-with-SHA512.
+        Some(b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0d" | b"\x2a\x86\x48\xce\x3d\x04\x03\x04") => {
+            binding.extend_from_slice(&sha2::Sha512::digest(certificate));
+        }
+        _ => binding.extend_from_slice(&sha2::Sha256::digest(certificate)),
+    }
+    binding
+}
+
+/// The OID of the algorithm that signed a certificate (RFC 5280 section 4.1).
+fn signature_algorithm<'c>(certificate: &'c CertificateDer<'_>) -> Option<&'c [u8]> {
+    const OID: u8 = 6;
+    let mut parts = Reader::new(certificate).constructed(SEQUENCE)?;
+    parts.constructed(SEQUENCE)?;
+    parts.constructed(SEQUENCE)?.take(OID)
 }
 
 /// What is wrong with a certificate, in words.
