@@ -20,17 +20,20 @@ struct Args {
     common: CommonArgs,
 }
 
-async fn panics() -> Result<ExitCode, std::io::Error> {
-    let answer: Result<(), String> = Err(format!("password={SECRET}"));
+fn fault() -> Result<ExitCode, std::io::Error> {
     // As a fault would: with what it was about in its words.
-    answer.unwrap();
-    Ok(ExitCode::SUCCESS)
+    panic!("called `unwrap` on password={SECRET}")
 }
 
 fn main() -> ExitCode {
     if std::env::var_os(CHILD).is_some() {
         let manual = Manual { name: "tap-ldap", examples: &[], exit_codes: &[] };
-        return cli::run(&manual, |args: &Args| &args.common, |_, _| panics(), |_| ExitCode::SUCCESS);
+        return cli::run(
+            &manual,
+            |args: &Args| &args.common,
+            |_, _| async { fault() },
+            |_| ExitCode::SUCCESS,
+        );
     }
     for level in ["error", "trace"] {
         for format in ["text", "json"] {
