@@ -160,6 +160,8 @@ impl AuthMethod {
 pub enum Referrals {
     /// Count it and warn once.
     Ignore,
+    /// Ask the server that it names, where that is one of `referral_hosts`; ignore the others.
+    Follow,
     /// End with an error.
     Fail,
 }
@@ -198,6 +200,8 @@ pub struct DirectoryConfig {
     pub page_size: u32,
     /// What to do with referrals.
     pub referrals: Referrals,
+    /// With [`Referrals::Follow`]: the hosts that get to see the credentials, by name, or by name and port.
+    pub referral_hosts: Vec<String>,
     /// The most connections open at once.
     pub pool_size: usize,
 }
@@ -232,6 +236,8 @@ struct Raw {
     retry_max_wait_seconds: u64,
     page_size: u32,
     follow_referrals: Referrals,
+    #[serde(default)]
+    referral_hosts: Option<Vec<String>>,
     connection_pool_size: usize,
 }
 
@@ -244,6 +250,17 @@ impl DirectoryConfig {
     ) -> Result<DirectoryConfig, SettingsError> {
         let raw: Raw = typed("(directory)", Value::Object(values.clone()))?;
         let servers = servers(&raw, fallback, warnings)?;
+        let referral_hosts = raw.referral_hosts.clone().unwrap_or_default();
+        if raw.follow_referrals == Referrals::Follow && referral_hosts.is_empty() {
+            return Err(SettingsError::value(
+                "referral_hosts",
+                "empty or not set, though follow_referrals is `follow`",
+                "the hosts that may be shown bind_dn and bind_password, as `host` or `host:port`",
+            ));
+        }
+        if raw.follow_referrals != Referrals::Follow && !referral_hosts.is_empty() {
+            warnings.push("`referral_hosts` is not used: follow_referrals is not `follow`".to_owned());
+        }
         let auth = auth(&raw, warnings)?;
         let identity = match (raw.tls_cert_file, raw.tls_key_file) {
             (Some(cert), Some(key)) => {
@@ -292,6 +309,7 @@ impl DirectoryConfig {
             retry_max_wait: Duration::from_secs(raw.retry_max_wait_seconds),
             page_size: raw.page_size,
             referrals: raw.follow_referrals,
+            referral_hosts,
             pool_size: raw.connection_pool_size,
         })
     }

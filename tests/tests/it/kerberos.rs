@@ -95,3 +95,34 @@ fn without_a_ticket_the_message_says_what_to_do() {
     let config = self::config(&other, &other.ldap_uri());
     as_client(Run::tap(&config), &kdc, true).run().exits(3);
 }
+
+#[cfg(feature = "ntlm")]
+#[test]
+fn ntlm_binds_to_a_domain_controller_sealed_and_over_tls() {
+    use ldap_tests::samba::Samba;
+
+    let samba = Samba::start("");
+    let base = json!({"auth_method": "ntlm", "bind_dn": format!("{}\\Administrator", ldap_tests::samba::WORKGROUP),
+        "bind_password": samba.admin_password(), "base_dn": samba.suffix(), "retry_attempts": 0,
+        "tls_ca_file": samba.certificates().ca,
+        "schemas": [{"name": "s", "base_dn": format!("CN=Users,{}", samba.suffix()), "filter": "(objectClass=user)"}]});
+    let simple = with(
+        &base,
+        &json!({"auth_method": null, "bind_dn": samba.admin_dn(), "server_url": samba.ldaps_uri()}),
+    );
+    let wanted = Run::tap(&simple).run().succeeds().records(None).len();
+    assert!(wanted > 1);
+    for uri in [samba.ldap_uri(), samba.ldaps_uri()] {
+        let config = with(&base, &json!({"server_url": uri}));
+        let output = Run::tap(&config).run().succeeds();
+        assert_eq!(output.records(None).len(), wanted, "{uri}");
+        let wrong = with(&config, &json!({"bind_password": "Wr0ng-Passw0rd"}));
+        let output = Run::tap(&wrong).run().exits(3).says("invalidCredentials (49)");
+        assert!(!output.stderr.contains("Wr0ng-Passw0rd"));
+    }
+    // Nothing that goes over the network can be read.
+    let seen = Cutter::start(samba.ldap_port(), Way::ToClient, &[]);
+    Run::tap(&with(&base, &json!({"server_url": seen.uri()}))).run().succeeds();
+    let octets = seen.octets();
+    assert!(!octets.windows(13).any(|w| w == b"Administrator"), "a name went by in clear text");
+}

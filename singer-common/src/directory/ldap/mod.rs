@@ -1,6 +1,7 @@
 //! A directory server: changes, small reads and extended operations over one connection, many at a time; long answers over
 //! connections of their own.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -28,6 +29,7 @@ mod doubt;
 pub mod fuzzing;
 mod pool;
 mod recover;
+mod referral;
 pub mod result_code;
 mod retry;
 mod search;
@@ -76,7 +78,7 @@ pub struct LdapDirectory {
 
 struct Shared {
     /// Replaced when the connection was lost and opened anew.
-    link: RwLock<Link>,
+    link: RwLock<Arc<Link>>,
     /// Connections for streamed searches.
     pool: Pool,
     config: DirectoryConfig,
@@ -84,6 +86,8 @@ struct Shared {
     keeps_positions: bool,
     /// One new connection at a time.
     replacing: tokio::sync::Mutex<()>,
+    /// What referrals lead to, by URL.
+    others: tokio::sync::Mutex<HashMap<String, LdapDirectory>>,
     /// The connection whose loss was told of.
     told: AtomicU64,
     location: String,
@@ -109,11 +113,12 @@ impl LdapDirectory {
         let link = connect::connect(config, &servers, 0, None).await?;
         let bare = |link: &Link, is_known, root_dse, schema| Self {
             shared: Arc::new(Shared {
-                link: RwLock::new(link.clone()),
+                link: RwLock::new(Arc::new(link.clone())),
                 pool: Pool::default(),
                 config: config.clone(),
                 keeps_positions: access == Access::Read,
                 replacing: tokio::sync::Mutex::default(),
+                others: tokio::sync::Mutex::default(),
                 told: AtomicU64::new(u64::MAX),
                 location: link.server.to_text(),
                 is_known,
@@ -134,7 +139,7 @@ impl LdapDirectory {
         };
         let schema = blank.load_schema(&root_dse).await?;
         // It may have been another connection than the first by then.
-        let link = Link { own: root_dse.own.clone(), ..blank.link() };
+        let link = Link { own: root_dse.own.clone(), ..Link::clone(&blank.link()) };
         let directory = bare(&link, true, root_dse, schema);
         tracing::debug!("connected to {} ({})", directory.location(), directory.root_dse().vendor.name());
         Ok(directory)
@@ -153,7 +158,7 @@ impl LdapDirectory {
         })
     }
 
-    fn link(&self) -> Link {
+    fn link(&self) -> Arc<Link> {
         self.shared.link.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -227,7 +232,7 @@ impl LdapDirectory {
 
     /// The connection for all but long answers.
     fn session(&self) -> Session {
-        self.link().session
+        self.link().session.clone()
     }
 
     /// Begins a search. Nothing is sent before somebody asks for an answer.

@@ -4,8 +4,8 @@
 //! lost and reading shows that it was not made ([`super::doubt`]).
 
 use std::net::SocketAddr;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::connect::{self, Candidate, Failure, Link};
@@ -13,7 +13,7 @@ use super::doubt::Finding;
 use super::retry::Attempts;
 use super::session::Reply;
 use super::wire::{Answer, Connection, Control, LdapResult, request};
-use super::{LdapDirectory, result_code, success};
+use super::{LdapDirectory, result_code};
 use crate::change::Change;
 use crate::directory::Scope;
 use crate::directory::config::{DirectoryConfig, ServerUrl};
@@ -79,7 +79,7 @@ impl LdapDirectory {
         } else {
             tracing::warn!("{now} is used in place of {before} from here on");
         }
-        *self.shared.link.write().unwrap_or_else(PoisonError::into_inner) = link;
+        *self.shared.link.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(link);
         self.pool().clear();
         Ok(())
     }
@@ -294,12 +294,4 @@ fn candidates(old: &Link, servers: &[ServerUrl], elsewhere: bool) -> Vec<Candida
         all.push((old.server.clone(), None));
     }
     all
-}
-
-impl LdapDirectory {
-    /// Carries out one change. `success` is what the server said of it.
-    pub(super) async fn make(&self, change: &Change, controls: &[Control]) -> Result<(), DirectoryError> {
-        let result = self.change(change, controls).await?;
-        success(name_of(change), change.dn(), result)
-    }
 }

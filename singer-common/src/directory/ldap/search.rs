@@ -2,10 +2,11 @@
 //! page means. How octets come and go is another matter: over a connection of their own ([`bulk`]), or over the one for
 //! everything else ([`over_session`]), where one page of entries is the most that waits in memory.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::Ordering;
 
 use super::controls::{DirSyncEnd, SearchControl};
+use super::referral::Target;
 use super::wire::{Control, LdapResult, WireEntry};
 use super::{Attempts, LdapDirectory, result_code};
 use crate::directory::config::Referrals;
@@ -46,8 +47,22 @@ pub struct LdapSearch {
     /// A fault that may pass, before it is dealt with.
     fault: Option<DirectoryError>,
     attempts: Option<Attempts>,
+    /// References that are followed once this server has said all, each with its chain.
+    to_follow: VecDeque<Follow>,
+    /// The reference in hand.
+    following: Option<Box<LdapSearch>>,
+    /// The servers and bases by which referrals led here.
+    chain: Vec<String>,
     /// The name of the first entry of the page in hand.
     first_of_page: String,
+}
+
+/// A reference to follow.
+struct Follow {
+    target: Target,
+    chain: Vec<String>,
+    /// Whether it continues an answer, and does not stand in its place.
+    is_continued: bool,
 }
 
 /// What the answer comes over.
@@ -142,6 +157,9 @@ impl LdapSearch {
             dirsync: None,
             fault: None,
             attempts: None,
+            to_follow: VecDeque::new(),
+            following: None,
+            chain: Vec::new(),
             first_of_page: String::new(),
         }
     }
@@ -177,11 +195,28 @@ impl LdapSearch {
                 }
             }
         }
-        Ok(None)
+        loop {
+            if let Some(other) = &mut self.following {
+                // Boxed: a chain of references is a chain of searches.
+                match Box::pin(other.advance()).await? {
+                    Some(found) => return Ok(Some(found)),
+                    None => self.following = None,
+                }
+            }
+            let Some(Follow { target, chain, is_continued }) = self.to_follow.pop_front() else {
+                return Ok(None);
+            };
+            let request = target.request(&self.request, is_continued);
+            let other = self.directory.other(&target).await?;
+            self.following = Some(Box::new(LdapSearch { chain, ..LdapSearch::new(other, request) }));
+        }
     }
 
     /// The next item, if all of it is here.
     pub(in crate::directory) fn advance_at_once(&mut self) -> Result<Option<Found>, DirectoryError> {
+        if let Some(other) = &mut self.following {
+            return other.advance_at_once();
+        }
         while let (Carrier::Bulk(bulk), Progress::Running) = (&mut self.carrier, self.state) {
             if self.fault.is_some() {
                 break;
@@ -201,6 +236,9 @@ impl LdapSearch {
     /// Reads more of the page under way. Whether there is more to read. Without pages there is no end to what that could be, and
     /// the server has to wait.
     pub(in crate::directory) async fn absorb(&mut self) -> Result<bool, DirectoryError> {
+        if let Some(other) = &mut self.following {
+            return Box::pin(other.absorb()).await;
+        }
         match &mut self.carrier {
             // What is wrong with the connection is met again by who goes on.
             Carrier::Bulk(bulk) if self.page_size > 0 || self.limit > 0 => {
@@ -212,15 +250,19 @@ impl LdapSearch {
 
     /// The entry that was found last, where it stayed there.
     pub(in crate::directory) fn in_place(&self) -> Option<WireEntry<'_>> {
-        match &self.carrier {
-            Carrier::Bulk(bulk) => Some(bulk.in_place()),
-            Carrier::None | Carrier::Session(_) => None,
+        match (&self.following, &self.carrier) {
+            (Some(other), _) => other.in_place(),
+            (None, Carrier::Bulk(bulk)) => Some(bulk.in_place()),
+            (None, Carrier::None | Carrier::Session(_)) => None,
         }
     }
 
     /// Reads the page in hand to its end, and asks for no other. OpenLDAP keeps one paging state per connection: a
     /// paged search that begins while another's page is still under way is refused ("cookie is invalid or old").
     pub(in crate::directory) async fn abandon(mut self) -> Result<(), DirectoryError> {
+        if let Some(other) = self.following.take() {
+            return Box::pin(other.abandon()).await;
+        }
         // All there is may be much: closing the connection is sooner done.
         if matches!(self.carrier, Carrier::Bulk(_)) && self.page_size == 0 && self.limit == 0 {
             return Ok(());
@@ -295,6 +337,7 @@ impl LdapSearch {
             return Err(self.about_base(e));
         }
         self.cookie.clear();
+        self.to_follow.clear();
         self.limit = 0;
         self.entries_of_page = 0;
         self.empty_pages = 0;
@@ -415,6 +458,9 @@ impl LdapSearch {
                     )));
                 }
                 self.entries_of_page = self.entries_of_page.saturating_add(1);
+                if self.follow(&urls, true) {
+                    return Ok(Step::Next);
+                }
                 Ok(Step::Found(Found::Reference(urls)))
             }
             Event::Entry(incoming) => {
@@ -435,9 +481,20 @@ impl LdapSearch {
                 if let Carrier::Session(page) = &mut self.carrier {
                     *page = None;
                 }
+                if result.code == result_code::REFERRAL && self.follow(&result.referral, false) {
+                    return Ok(Step::Complete);
+                }
                 Ok(if self.page_ended(result, &controls)? { Step::Next } else { Step::Complete })
             }
         }
+    }
+
+    /// Notes a reference that is to be followed. Whether it is one.
+    fn follow(&mut self, urls: &[String], is_continued: bool) -> bool {
+        let followed = self.directory.followed(urls, &self.request, &self.chain);
+        let Some((target, chain)) = followed else { return false };
+        self.to_follow.push_back(Follow { target, chain, is_continued });
+        true
     }
 
     /// Whether a page begins as the one before it did.
