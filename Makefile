@@ -10,13 +10,8 @@ WHEEL_PROFILE ?= release
 BENCH ?=
 RELEASE = $${CARGO_TARGET_DIR:-target}/release
 
-<<<<<<< HEAD
-.PHONY: help build demo demo-openldap demo-data docs deps test lint bench bench-instructions bench-instructions-update \
-	bench-discovery bench-delta sbom
-=======
 .PHONY: help build wheels demo demo-openldap demo-data docs deps test lint bench bench-instructions bench-instructions-update \
-	bench-discovery bench-delta
->>>>>>> main
+	bench-discovery bench-delta sbom
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-25s %s\n", $$1, $$2 }' Makefile
