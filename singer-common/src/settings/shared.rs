@@ -110,4 +110,29 @@ pub const SHARED: &[Setting] = &[
     Setting::new("enable_metrics", Kind::Boolean, "Singer's METRIC lines on stderr.")
         .or("true")
         .flext("FLEXT_LDAP_ENABLE_METRICS"),
+    Setting::new(
+        "stream_maps",
+        Kind::Object,
+        "Inline transformations, as the Meltano SDK has them, by stream (`*` is a wildcard): `{\"users\": {\"__alias__\": …, \"__filter__\": …, \"__key_properties__\": …, \"__source__\": …, \"__else__\": null, \"mail\": \"mail.lower()\", \"phone\": null}}`; null (or `\"__NULL__\"`) leaves a stream or a property out.",
+    ),
+    Setting::new(
+        "stream_map_config",
+        Kind::Object,
+        "Values that expressions in `stream_maps` refer to: `config['salt']`.",
+    )
+    .secret(),
+    Setting::new(
+        "flattening_enabled",
+        Kind::Boolean,
+        "Make objects within records properties of the record (`parent__child`), and lists texts of JSON, as the Meltano SDK does. That is every attribute with several values: for destinations that know no lists.",
+    )
+    .or("false"),
+    Setting::new(
+        "flattening_max_depth",
+        Kind::Integer { min: 0, max: 100 },
+        "With `flattening_enabled`: how many levels of objects are flattened. What is deeper becomes a text of JSON; 0 does nothing.",
+    ),
+    Setting::new("flattening_separator", Kind::Text, "With `flattening_enabled`: what is put between the names.")
+        .or("\"__\"")
+        .alias(&["flattening_key_separator"]),
 ];
