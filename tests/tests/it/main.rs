@@ -16,8 +16,10 @@ mod discover;
 mod docs;
 mod doctor;
 mod exit_codes;
+mod faults;
 mod golden;
 mod harness;
+mod injection;
 mod inventory;
 #[cfg(feature = "gssapi")]
 mod kerberos;
@@ -45,6 +47,7 @@ mod rejects;
 mod replication;
 mod report;
 mod sdk;
+mod secrets;
 mod streams;
 mod support;
 mod sync;
