@@ -54,7 +54,7 @@ coalesce(from_json(to_json({{ column }}), '["VARCHAR"]'), []::varchar[])
 {%- endmacro %}
 
 {% macro duckdb__ldap_list_of_one(column) -%}
-list_filter([cast({{ column }} as varchar)], lambda v : v is not null)
+[v for v in [cast({{ column }} as varchar)] if v is not null]
 {%- endmacro %}
 
 {% macro postgres__ldap_list_of_one(column) -%}
