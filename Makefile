@@ -27,10 +27,13 @@ demo-openldap: deps ## the same between two real OpenLDAP servers, started on lo
 demo-data: ## write catalogs/demo/company.ldif anew from its generator (python3)
 	python3 catalogs/demo/generate.py > catalogs/demo/company.ldif
 
-docs: ## write the tables of settings in docs/ anew from the executables
+docs: ## write the tables of settings, the manual pages and the completions anew from the executables
 	$(CARGO) build --locked -p tap-ldap -p target-ldap
-	$(CARGO) run --quiet --locked -p tap-ldap -- --about --format markdown > docs/tap-ldap.md
-	$(CARGO) run --quiet --locked -p target-ldap -- --about --format markdown > docs/target-ldap.md
+	@set -e; for name in tap-ldap target-ldap; do \
+		"$${CARGO_TARGET_DIR:-target}/debug/$$name" --about --format markdown > docs/$$name.md; \
+		rm -rf $$name/wheel/data/share; \
+		scripts/write-pages.sh "$${CARGO_TARGET_DIR:-target}/debug/$$name" $$name/wheel/data; \
+	done
 
 deps: ## install the servers, the browser and the Meltano that the tests start, where missing (Debian, Ubuntu; as root or with sudo)
 	@scripts/install-servers.sh

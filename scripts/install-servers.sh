@@ -25,6 +25,7 @@ samba-dsdb-modules /usr/lib/*/samba/ldb/dsdb_notification.so
 samba-vfs-modules /usr/lib/*/samba/vfs/acl_xattr.so
 ldb-tools ldbadd
 openssl openssl
+groff-base groff
 valgrind valgrind'
 
 # One a line: package, and a service of its own that would otherwise start with the machine.
@@ -48,7 +49,7 @@ done | sort -u | tr '\n' ' ')
 missing=${missing% }
 
 if [ -z "$missing" ]; then
-  echo "install-servers: OpenLDAP, 389 Directory Server, Samba, Chromium and valgrind are there"
+  echo "install-servers: OpenLDAP, 389 Directory Server, Samba, Chromium, groff and valgrind are there"
   exit 0
 fi
 
@@ -57,7 +58,7 @@ if ! command -v apt-get >/dev/null; then
 install-servers: missing: $missing
 This script installs with apt-get, which is not on this machine. Install OpenLDAP's server (slapd, slapadd, with
 the contributed module pw-sha2 in /usr/lib/ldap) and client tools (ldapsearch), 389 Directory Server (ns-slapd), Samba's
-domain controller (samba, samba-tool, ldbadd), Chromium, openssl and valgrind with your system's package manager, or run the tests in a
+domain controller (samba, samba-tool, ldbadd), Chromium, groff, openssl and valgrind with your system's package manager, or run the tests in a
 Debian 12 container. \`make demo\` needs no server.
 END
   exit 1

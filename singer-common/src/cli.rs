@@ -5,34 +5,75 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+pub use self::manual::{Example, Manual, example, heading};
 use crate::error::{Class, Classified};
 use crate::logging::{self, LogFormat, LogLevel};
 use crate::signals::Stop;
+
+mod manual;
 
 /// Flags both executables have.
 #[derive(Debug, Clone, clap::Args)]
 pub struct CommonArgs {
     /// A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key
-    #[arg(long, value_name = "PATH|ENV")]
+    #[arg(long, global = true, value_name = "PATH|ENV", help_heading = heading::INPUT)]
     pub config: Vec<String>,
     /// Print what this executable is, can do and takes, then stop
-    #[arg(long)]
+    #[arg(long, help_heading = heading::TASK)]
     pub about: bool,
     /// The form of --about
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, help_heading = heading::TASK)]
     pub format: crate::about::AboutFormat,
     /// Connect, bind and read a little, then print a health report as JSON
-    #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "all")]
+    #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "all",
+        help_heading = heading::TASK)]
     pub test: Option<TestKind>,
     /// How much is logged on stderr
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = heading::LOG)]
     pub log_level: LogLevel,
     /// The form of the log on stderr
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = heading::LOG)]
     pub log_format: LogFormat,
     /// Progress on stderr: counts now and then, when it is a terminal (auto), always, or never
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, help_heading = heading::LOG)]
     pub progress: Progress,
+    /// A task that is no Singer run
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Tasks that are no Singer run. `run` of the executable does those that [`run`] does not do itself.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Command {
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, in roff: `man | man -l -` shows it
+    Man {
+        /// The page of a subcommand
+        subcommand: Option<String>,
+    },
+}
+
+impl Command {
+    /// Prints what is known without a configuration: completions and manual pages.
+    fn print(&self, command: &clap::Command, manual: &Manual) -> ExitCode {
+        let mut out = Vec::new();
+        match self {
+            Command::Completions { shell } => {
+                clap_complete::generate(*shell, &mut command.clone(), manual.name, &mut out);
+            }
+            Command::Man { subcommand } => match manual.man_page(command, subcommand.as_deref()) {
+                Ok(page) => out = page,
+                Err(e) => return report(&e, Class::Config),
+            },
+        }
+        // Who reads no further has seen enough.
+        let _ = std::io::Write::write_all(&mut std::io::stdout(), &out);
+        ExitCode::SUCCESS
+    }
 }
 
 /// What `--test` tries.
@@ -79,13 +120,13 @@ pub fn variables() -> BTreeMap<String, String> {
 /// `run` gets the arguments and a [`Stop`]; what it fails with is given to `report`. A panic, which is a fault of ours, is a
 /// failed run that says so in one line: neither a backtrace nor the panic's own words, which may hold what the server sent.
 pub fn run<A, F, E>(
-    name: &'static str,
+    manual: &Manual,
     common: impl Fn(&A) -> &CommonArgs,
     run: impl FnOnce(A, Stop) -> F,
     report_failure: impl Fn(E) -> ExitCode,
 ) -> ExitCode
 where
-    A: clap::Parser,
+    A: clap::Parser + clap::CommandFactory,
     F: Future<Output = Result<ExitCode, E>>,
 {
     let args = match A::try_parse() {
@@ -96,7 +137,10 @@ where
             return ExitCode::from(u8::from(e.use_stderr()) * Class::Config.exit_code());
         }
     };
-    logging::init(name, common(&args).log_level, common(&args).log_format);
+    logging::init(manual.name, common(&args).log_level, common(&args).log_format);
+    if let Some(command @ (Command::Completions { .. } | Command::Man { .. })) = &common(&args).command {
+        return command.print(&A::command(), manual);
+    }
     std::panic::set_hook(Box::new(|info| {
         let place = info
             .location()

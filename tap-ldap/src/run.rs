@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use serde_json::json;
 use singer_common::catalog::{Catalog, CatalogError};
-use singer_common::cli::{self, CommonArgs, TestKind, class_in, variables};
+use singer_common::cli::{self, CommonArgs, Manual, TestKind, class_in, example, heading, variables};
 use singer_common::directory::{Access, Directory, DirectoryError};
 use singer_common::error::Class;
 use singer_common::file;
@@ -28,44 +28,60 @@ use crate::sync::{Outcome, Sync, check_json, first_records};
 
 /// Reads any LDAP directory, or an LDIF file, and prints Singer messages.
 #[derive(Debug, Parser)]
-#[command(name = "tap-ldap", version, about, after_help = AFTER_HELP)]
+#[command(
+    name = "tap-ldap",
+    version,
+    after_help = MANUAL.after_help(),
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
 pub struct Args {
     /// Flags both executables have
     #[command(flatten)]
     pub common: CommonArgs,
     /// Print the catalog: which streams there are and what their records look like
-    #[arg(long)]
+    #[arg(long, help_heading = heading::TASK)]
     pub discover: bool,
     /// With --discover: write a page about the directory too, for people; HTML in one file
-    #[arg(long, value_name = "FILE.html", requires = "discover", conflicts_with = "test")]
+    #[arg(long, value_name = "FILE.html", requires = "discover", conflicts_with = "test",
+        help_heading = heading::TASK)]
     pub report: Option<PathBuf>,
     /// The catalog with the selection; without it: discover, then sync what is selected by default
-    #[arg(long, alias = "properties", value_name = "PATH")]
+    #[arg(long, alias = "properties", value_name = "PATH", help_heading = heading::INPUT)]
     pub catalog: Option<String>,
     /// STATE of an earlier run
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", help_heading = heading::INPUT)]
     pub state: Option<String>,
 }
 
-const AFTER_HELP: &str = "\
-Examples:
-  tap-ldap --config tap.json --discover > catalog.json
-  tap-ldap --config tap.json --discover --report directory.html > catalog.json
-  tap-ldap --config tap.json --catalog catalog.json --state state.json | target-jsonl
-  tap-ldap --config tap.json --test
-  TAP_LDAP_SERVER_URL=ldif:people.ldif tap-ldap --config ENV
-
-Exit codes: 0 done; 1 failed while running; 2 usage or configuration; 3 could not connect or bind;
-130/143 stopped by a signal. `tap-ldap --about` lists all settings.";
+/// Examples and exit codes.
+pub const MANUAL: Manual = Manual {
+    name: "tap-ldap",
+    examples: &[
+        example("tap-ldap --config tap.json --test", "can it be read: a health report as JSON"),
+        example(
+            "tap-ldap --config tap.json --discover > catalog.json",
+            "which streams there are, which types",
+        ),
+        example(
+            "tap-ldap --config tap.json --discover --report directory.html > catalog.json",
+            "and a page about the directory, for people",
+        ),
+        example(
+            "tap-ldap --config tap.json --catalog catalog.json --state state.json | target-jsonl",
+            "read what is selected, from where the last run ended",
+        ),
+        example(
+            "TAP_LDAP_SERVER_URL=ldif:people.ldif tap-ldap --config ENV",
+            "settings from the environment; a file is a directory too",
+        ),
+    ],
+    exit_codes: &[],
+};
 
 /// Runs the tap and gives the process's exit code.
 pub fn main() -> ExitCode {
-    cli::run(
-        "tap-ldap",
-        |args: &Args| &args.common,
-        run,
-        |e: anyhow::Error| cli::report(e.as_ref(), class(&e)),
-    )
+    cli::run(&MANUAL, |args: &Args| &args.common, run, |e: anyhow::Error| cli::report(e.as_ref(), class(&e)))
 }
 
 fn class(error: &anyhow::Error) -> Class {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use clap::Parser;
 use serde_json::json;
-use singer_common::cli::{self, CommonArgs, class_in, variables};
+use singer_common::cli::{self, CommonArgs, Manual, class_in, example, heading, variables};
 use singer_common::directory::{Access, Directory, DirectoryError, ServerUrl};
 use singer_common::error::Class;
 use singer_common::settings::SettingsError;
@@ -27,48 +27,62 @@ use crate::undo::{Undo, UndoError};
 
 /// Reads Singer messages and makes an LDAP directory, or an LDIF file, match them.
 #[derive(Debug, Parser)]
-#[command(name = "target-ldap", version, about, after_help = AFTER_HELP)]
+#[command(
+    name = "target-ldap",
+    version,
+    after_help = MANUAL.after_help(),
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
 pub struct Args {
     /// Flags both executables have
     #[command(flatten)]
     pub common: CommonArgs,
     /// Read messages from a file instead of stdin
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", help_heading = heading::INPUT)]
     pub input: Option<String>,
     /// The input is a reject file (setting reject_file): its records are tried again
-    #[arg(long)]
+    #[arg(long, help_heading = heading::INPUT)]
     pub retry_rejects: bool,
     /// Write nothing: read the directory and print what would be changed
-    #[arg(long)]
+    #[arg(long, help_heading = heading::TASK)]
     pub dry_run: bool,
     /// How --dry-run prints: on a terminal diff, else ldif, when not given
-    #[arg(long, value_enum, value_name = "FORMAT")]
+    #[arg(long, value_enum, value_name = "FORMAT", help_heading = heading::TASK)]
     pub plan_format: Option<PlanFormat>,
 }
 
-const AFTER_HELP: &str = "\
-Examples:
-  tap-csv --config csv.json | target-ldap --config target.json > state.json
-  tap-ldap --config a.json | target-ldap --config b.json     (mirrors one directory into another)
-  target-ldap --config target.json --input records.singer
-  target-ldap --config target.json --input rejects.jsonl --retry-rejects
-  target-ldap --config target.json --input records.singer --dry-run
-  target-ldap --config target.json --test
-
-Exit codes: 0 done; 1 failed while running; 2 usage or configuration; 3 could not connect or bind;
-4 done, but records were rejected (on_error: skip); 130/143 stopped by a signal. `target-ldap --about` lists all settings.";
+/// Examples and exit codes.
+pub const MANUAL: Manual = Manual {
+    name: "target-ldap",
+    examples: &[
+        example("target-ldap --config target.json --test", "can it be written to: a health report as JSON"),
+        example(
+            "target-ldap --config target.json --input records.singer --dry-run",
+            "what would be changed; nothing is written",
+        ),
+        example(
+            "tap-csv --config csv.json | target-ldap --config target.json > state.json",
+            "make the directory match what the tap reads",
+        ),
+        example(
+            "tap-ldap --config a.json | target-ldap --config b.json > state.json",
+            "mirror one directory into another",
+        ),
+        example(
+            "target-ldap --config target.json --input rejects.jsonl --retry-rejects",
+            "try again what was rejected",
+        ),
+    ],
+    exit_codes: &[(REJECTED, "done, but records were rejected (on_error: skip)")],
+};
 
 /// All done, but some records were rejected.
 const REJECTED: u8 = 4;
 
 /// Runs the target and gives the process's exit code.
 pub fn main() -> ExitCode {
-    cli::run(
-        "target-ldap",
-        |args: &Args| &args.common,
-        run,
-        |e: anyhow::Error| cli::report(e.as_ref(), class(&e)),
-    )
+    cli::run(&MANUAL, |args: &Args| &args.common, run, |e: anyhow::Error| cli::report(e.as_ref(), class(&e)))
 }
 
 fn class(error: &anyhow::Error) -> Class {

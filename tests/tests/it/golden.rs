@@ -13,8 +13,13 @@ const UPDATE: &str = "UPDATE_GOLDEN";
 /// Compares a catalog with its file; with `UPDATE_GOLDEN=1` writes the file.
 #[track_caller]
 pub(crate) fn assert_golden(name: &str, catalog: &Value) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.txt"));
-    let text = text(catalog);
+    assert_golden_text(&format!("{name}.txt"), &text(catalog));
+}
+
+/// Compares a text with its file; with `UPDATE_GOLDEN=1` writes the file.
+#[track_caller]
+pub(crate) fn assert_golden_text(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os(UPDATE).is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
@@ -25,7 +30,7 @@ pub(crate) fn assert_golden(name: &str, catalog: &Value) {
     let (new, old): (Vec<&str>, Vec<&str>) = (text.lines().collect(), expected.lines().collect());
     if let Some(at) = (0..new.len().max(old.len())).find(|i| new.get(*i) != old.get(*i)) {
         panic!(
-            "the catalog differs from {} first in line {}:\n  was {:?}\n  is  {:?}\nIf that is meant, run the test \
+            "it differs from {} first in line {}:\n  was {:?}\n  is  {:?}\nIf that is meant, run the test \
              again with {UPDATE}=1 and look at the difference in git.",
             path.display(),
             at + 1,

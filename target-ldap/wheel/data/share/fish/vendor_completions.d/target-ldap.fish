@@ -1,0 +1,72 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_target_ldap_global_optspecs
+    string join \n config= about format= test= log-level= log-format= progress= input= retry-rejects dry-run plan-format= h/help V/version
+end
+
+function __fish_target_ldap_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_target_ldap_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_target_ldap_using_subcommand
+    set -l cmd (__fish_target_ldap_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l format -d 'The form of --about' -r -f -a "text\t'For people'
+json\t'For Meltano: the shape the Singer SDK prints'
+markdown\t'For a README'"
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l test -d 'Connect, bind and read a little, then print a health report as JSON' -r -f -a "all\t'Everything'
+records\t'One record of each selected stream'
+schema\t'The schema only'"
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l log-level -d 'How much is logged on stderr' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l log-format -d 'The form of the log on stderr' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
+json\t'One JSON object a line'"
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l progress -d 'Progress on stderr: counts now and then, when it is a terminal (auto), always, or never' -r -f -a "auto\t'When stderr is a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l input -d 'Read messages from a file instead of stdin' -r
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l plan-format -d 'How --dry-run prints: on a terminal diff, else ldif, when not given' -r -f -a "ldif\t'LDIF change records (RFC 2849), which `ldapmodify` takes'
+diff\t'Coloured lines for people'
+json\t'One JSON object a line'"
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l about -d 'Print what this executable is, can do and takes, then stop'
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l retry-rejects -d 'The input is a reject file (setting reject_file): its records are tried again'
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l dry-run -d 'Write nothing: read the directory and print what would be changed'
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -s V -l version -d 'Print version'
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "completions" -d 'Print completions for a shell'
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "man" -d 'Print the manual page, in roff: `man | man -l -` shows it'
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -l log-level -d 'How much is logged on stderr' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -l log-format -d 'The form of the log on stderr' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
+json\t'One JSON object a line'"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -l log-level -d 'How much is logged on stderr' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -l log-format -d 'The form of the log on stderr' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
+json\t'One JSON object a line'"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
