@@ -4,11 +4,14 @@
 PROFILE ?= dev
 CARGO ?= cargo
 
+# What `make e2e` is given: `make e2e E2E="-k circle"`.
+E2E ?=
+
 # What `make bench` is given: `make bench BENCH="--scale 0.1 --only read"`; tests/bench/run.py --help says what there is.
 BENCH ?=
 RELEASE = $${CARGO_TARGET_DIR:-target}/release
 
-.PHONY: help build demo demo-openldap demo-data docs deps test lint bench bench-instructions bench-instructions-update \
+.PHONY: help build e2e site demo demo-openldap demo-data docs deps test lint bench bench-instructions bench-instructions-update \
 	bench-discovery bench-delta
 
 help: ## list the targets
@@ -42,6 +45,15 @@ deps: ## install the servers, the browser and the Meltano that the tests start, 
 test: deps ## the whole suite, against real servers
 	$(CARGO) build --locked -p tap-ldap -p target-ldap
 	$(CARGO) test --locked --workspace
+
+e2e: deps ## conformance, dbt, and the whole circle with Meltano: tools of others from PyPI, installed below target/ (docs/conformance.md)
+	@scripts/install-e2e.sh "$${CARGO_TARGET_DIR:-target}/e2e" dbt singer jsonl tap dagster
+	$(CARGO) build --locked -p tap-ldap -p target-ldap
+	PYTHONDONTWRITEBYTECODE=1 "$${CARGO_TARGET_DIR:-target}/e2e/singer/bin/pytest" tests/e2e $(E2E)
+
+site: ## the documentation as a site, in target/site; broken links fail it
+	@scripts/install-e2e.sh "$${CARGO_TARGET_DIR:-target}/e2e" site
+	PYTHONDONTWRITEBYTECODE=1 "$${CARGO_TARGET_DIR:-target}/e2e/site/bin/mkdocs" build --quiet --strict --site-dir "$${CARGO_TARGET_DIR:-target}/site"
 
 lint: ## formatting and clippy, as CI runs them
 	$(CARGO) fmt --all --check

@@ -9,12 +9,17 @@
     key               the column, or list of columns, that a record is known by; without it `dn`, else the first column
     activate_version  whether ACTIVATE_VERSION ends each stream: target-ldap then takes what is not among the rows for gone, if its setting
                       process_activate_version and the rule's scope_base say so. Set it to false for a model that is not whole.
+    results           in an on-run-end hook: `results`; where something did not succeed, nothing is written
 
   Columns are properties, under their own names. One called `_sdc_deleted_at` that is not null makes of a row a deletion. Null and an empty list
   take an attribute away; a column that the model lacks leaves the attribute alone.
 #}
-{% macro flext_ldap_sync(model, path=none, stream=none, key=none, activate_version=true) -%}
-{%- if execute and flags.WHICH in ['run-operation', 'run', 'build'] -%}
+{% macro flext_ldap_sync(model, path=none, stream=none, key=none, activate_version=true, results=none) -%}
+{%- set failed = [] -%}
+{%- for result in results or [] if result.status | string in ['error', 'fail', 'skipped'] -%}{%- do failed.append(result.node.name) -%}{%- endfor -%}
+{%- if failed -%}
+  {%- do log("flext_ldap_sync: nothing is written: " ~ failed | join(', ') ~ " did not succeed", info=true) -%}
+{%- elif execute and flags.WHICH in ['run-operation', 'run', 'build'] -%}
   {%- set items = [] -%}
   {%- for item in (model if model is sequence and model is not string and model is not mapping and not model.is_table is defined else [model]) -%}
     {%- set options = item if item is mapping else {'model': item} -%}

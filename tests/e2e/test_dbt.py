@@ -87,6 +87,17 @@ def test_several_models_in_one_file(dbt, tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("dbt", ["duckdb"], indirect=True)
+def test_a_hook_writes_when_all_succeeded(dbt, tmp_path):
+    path = tmp_path / "sync.singer"
+    settings = {"sync_path": str(path), "with_failure": True}
+    failed = dbt("build", "--select", "write_back", "fails", "--vars", json.dumps(settings), code=1)
+    assert not path.exists(), failed.stdout
+    dbt("build", "--select", "write_back", "--vars", json.dumps(settings))
+    assert len(messages(path.read_text())) == 5
+
+
+@pytest.mark.parametrize("dbt", ["duckdb"], indirect=True)
 @pytest.mark.parametrize("arguments, said", [
     ("{model: nope}", "no model is called nope"),
     ("{model: write_back, key: foo}", "has no column foo; it has dn, cn"),
