@@ -83,12 +83,7 @@ fn values(dn: &Dn, attribute: &str) -> Vec<String> {
         Ok(text) if !text.contains('\0') => text.to_owned(),
         _ => escape_value(value),
     };
-    dn.rdns
-        .iter()
-        .flat_map(|r| &r.avas)
-        .filter(|a| of_type(&a.attribute))
-        .map(|a| text(&a.value))
-        .collect()
+    dn.rdns.iter().flat_map(|r| &r.avas).filter(|a| of_type(&a.attribute)).map(|a| text(&a.value)).collect()
 }
 
 /// A field of the table.
