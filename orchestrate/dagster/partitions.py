@@ -12,9 +12,13 @@ A plan is a JSON file:
     {"attribute": "employeeNumber", "bounds": [1000, 2000]}  ranges of an attribute with an ordering rule, with an ordered index
     {"containers": ["ou=emea,…", "ou=apac,…"]}               what lies below each, in a stream of its own (users_emea)
 
+Each partition is a stream, and so a table, of its own (`users_range_000`): a loader that is told that a version of one is whole
+(ACTIVATE_VERSION) takes what came from the others for gone. With `"same_stream": true` beside `uuid_ranges` or `bounds` all have the
+stream's name. The loader has to be told then to leave ACTIVATE_VERSION alone (`process_activate_version_messages: false` in the
+SDK's targets).
+
 Ranges have no gaps and do not overlap. What lacks the attribute is in the first. Containers have gaps where the list has: what lies in
-none of them is not read. An entry that moves is one container's deletion and another's record, in either order: that is why
-each is a stream, and so a table, of its own.
+none of them is not read. An entry that moves is one container's deletion and another's record, in either order.
 """
 
 import json
@@ -68,11 +72,12 @@ def divide(stream, how):
         case {"uuid_ranges": int(count)} if 1 <= count <= 256:
             # The first 16 bits say the range: counts that do not divide them give ranges that differ by one of 65536.
             starts = [65536 * i // count for i in range(1, count)]
-            return ranges(stream, "entryUUID", [f"{start:04x}0000-0000-0000-0000-000000000000" for start in starts])
+            bounds = [f"{start:04x}0000-0000-0000-0000-000000000000" for start in starts]
+            return ranges(stream, "entryUUID", bounds, how.get("same_stream", False))
         case {"attribute": str(attribute), "bounds": [_, *_] as bounds}:
             if bounds != sorted(set(bounds)):
                 raise ValueError("partitions: bounds: have to rise")
-            return ranges(stream, attribute, [str(b) for b in bounds])
+            return ranges(stream, attribute, [str(b) for b in bounds], how.get("same_stream", False))
         case {"containers": [_, *_] as containers}:
             names = [slug(dn) for dn in containers]
             if len(set(names)) < len(names):
@@ -84,17 +89,17 @@ def divide(stream, how):
     raise ValueError('partitions: one of {"uuid_ranges": 1…256}, {"attribute": …, "bounds": […]}, {"containers": […]}')
 
 
-def ranges(stream, attribute, bounds):
+def ranges(stream, attribute, bounds, same_stream):
     """A partition below the first bound, one between each two, and one from the last on."""
-    conditions = []
-    for low, high in zip([None, *bounds], [*bounds, None], strict=True):
-        parts = [f"({attribute}>={escape(low)})"] if low is not None else []
-        parts += [f"(!({attribute}>={escape(high)}))"] if high is not None else []
-        conditions.append("".join(parts))
-    return [
-        Partition(f"range_{i:03}", {**stream, "filter": f"(&{stream['filter']}{condition})" if condition else stream["filter"]})
-        for i, condition in enumerate(conditions)
-    ]
+    partitions = []
+    for i, (low, high) in enumerate(zip([None, *bounds], [*bounds, None], strict=True)):
+        conditions = [f"({attribute}>={escape(low)})"] if low is not None else []
+        conditions += [f"(!({attribute}>={escape(high)}))"] if high is not None else []
+        wanted = f"(&{stream['filter']}{''.join(conditions)})" if conditions else stream["filter"]
+        name = f"range_{i:03}"
+        called = stream["name"] if same_stream else f"{stream['name']}_{name}"
+        partitions.append(Partition(name, {**stream, "name": called, "filter": wanted}))
+    return partitions
 
 
 def escape(value):
