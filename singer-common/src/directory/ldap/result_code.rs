@@ -9,10 +9,13 @@ mod named {
     pub const REFERRAL: u32 = 10;
     pub const ADMIN_LIMIT_EXCEEDED: u32 = 11;
     pub const UNAVAILABLE_CRITICAL_EXTENSION: u32 = 12;
+    #[cfg(feature = "gssapi")]
+    pub const SASL_BIND_IN_PROGRESS: u32 = 14;
     pub const NO_SUCH_ATTRIBUTE: u32 = 16;
     pub const ATTRIBUTE_OR_VALUE_EXISTS: u32 = 20;
     pub const NO_SUCH_OBJECT: u32 = 32;
     pub const INVALID_DN_SYNTAX: u32 = 34;
+    pub const INVALID_CREDENTIALS: u32 = 49;
     pub const INSUFFICIENT_ACCESS_RIGHTS: u32 = 50;
     pub const BUSY: u32 = 51;
     pub const UNAVAILABLE: u32 = 52;
@@ -113,16 +116,78 @@ pub fn describe(code: u32, text: &str) -> String {
         out.push_str(": ");
         out.push_str(&text.replace(['\n', '\r'], " "));
     }
-    if let Some(row) = ROWS.iter().find(|r| r.code == code).filter(|r| !r.advice.is_empty()) {
+    if let Some(why) = ad_logon(text).filter(|_| code == INVALID_CREDENTIALS) {
+        out.push_str("; ");
+        out.push_str(why);
+    } else if let Some(row) = ad_code(text).and_then(|n| AD_ROWS.iter().find(|row| row.code == n)) {
+        out.push_str("; ");
+        out.push_str(row.name);
+    } else if let Some(row) = ROWS.iter().find(|r| r.code == code).filter(|r| !r.advice.is_empty()) {
         out.push_str("; ");
         out.push_str(row.advice);
     }
     out
 }
 
-/// Whether the same request may succeed a little later (RFC 4511 appendix A: the server says it cannot *now*).
-pub fn may_be_retried(code: u32) -> bool {
-    matches!(code, BUSY | UNAVAILABLE)
+/// The answers after which the same request may succeed a little later: the server says it cannot *now* (RFC 4511 appendix
+/// A.2). Neither time nor size limits are among them, which the same request meets again, nor `other`, which may be
+/// anything.
+pub const RETRIED: &[u32] = &[BUSY, UNAVAILABLE];
+
+/// An error of Active Directory's own ([MS-ERREF] 2.2), by which its diagnostic message begins: more exact than the result
+/// code beside it.
+struct AdRow {
+    code: u32,
+    name: &'static str,
+    retried: bool,
+}
+
+const fn ad(code: u32, name: &'static str, retried: bool) -> AdRow {
+    AdRow { code, name, retried }
+}
+
+const AD_ROWS: &[AdRow] = &[
+    ad(0x2010, "ERROR_DS_NO_RIDS_ALLOCATED: the domain controller waits for numbers for new accounts", true),
+    ad(0x200e, "ERROR_DS_BUSY", true),
+    ad(0x200f, "ERROR_DS_UNAVAILABLE", true),
+    ad(0x217d, "ERROR_DS_OUT_OF_VERSION_STORE: too much is written at once", true),
+    ad(0x04dc, "ERROR_NOT_AUTHENTICATED", false),
+    ad(0x2024, "ERROR_DS_ADMIN_LIMIT_EXCEEDED", false),
+];
+
+/// Why Active Directory refused a bind: the number behind `data` in its message ([MS-ERREF] 2.2), in hexadecimal.
+const AD_LOGON: &[(u32, &str)] = &[
+    (0x525, "there is no such user"),
+    (0x52e, "the password is wrong"),
+    (0x530, "the user may not log on at this time"),
+    (0x531, "the user may not log on from here"),
+    (0x532, "the password has expired"),
+    (0x533, "the account is disabled"),
+    (0x701, "the account has expired"),
+    (0x773, "the user must change the password first"),
+    (0x775, "the account is locked out"),
+];
+
+/// The number by which a message of Active Directory begins: `0000200E: SvcErr: DSID-…, problem 5001 (BUSY), data 0`.
+fn ad_code(text: &str) -> Option<u32> {
+    let (number, rest) = text.split_once(": ")?;
+    let is_ad = number.len() == 8 && rest.contains("DSID-");
+    u32::from_str_radix(number, 16).ok().filter(|_| is_ad)
+}
+
+/// What Active Directory says of a refused bind.
+fn ad_logon(text: &str) -> Option<&'static str> {
+    ad_code(text)?;
+    let number = text.split_once(", data ")?.1.split([',', ' ']).next()?;
+    let number = u32::from_str_radix(number, 16).ok()?;
+    AD_LOGON.iter().find(|(n, _)| *n == number).map(|(_, why)| *why)
+}
+
+/// Whether the same request may succeed a little later, by the code and what the server says with it. Nothing was done then.
+pub fn may_be_retried(code: u32, text: &str) -> bool {
+    RETRIED.contains(&code)
+        || code != SUCCESS
+            && ad_code(text).is_some_and(|n| AD_ROWS.iter().any(|row| row.code == n && row.retried))
 }
 
 /// Whether the answer is about the entry or the values of one update, and says nothing of the next one (RFC 4511
@@ -166,5 +231,33 @@ mod tests {
         assert_eq!(describe(80, "internal\nerror"), "other (80): internal error");
         assert_eq!(name(4711), "unknown result code (4711)");
         assert!(ROWS.is_sorted_by(|a, b| a.code < b.code), "a code twice, or out of order");
+    }
+
+    #[test]
+    fn what_is_tried_again_is_what_the_documentation_says() {
+        let text = include_str!("../../../../docs/reliability.md");
+        for row in ROWS.iter().filter(|r| r.code != SUCCESS) {
+            let listed = text.contains(&format!("| {} | `{}` |", row.code, row.name));
+            assert_eq!(may_be_retried(row.code, ""), listed, "{} in docs/reliability.md", row.name);
+        }
+        for row in AD_ROWS {
+            let name = row.name.split(':').next().unwrap_or_default();
+            let message = format!("{:08X}: SvcErr: DSID-0315201E, problem 5001 (BUSY), data 0", row.code);
+            let listed = text.contains(&format!("| {:08X} | `{name}` |", row.code));
+            assert_eq!(may_be_retried(80, &message), row.retried, "{name}");
+            assert_eq!(row.retried, listed, "{name} in docs/reliability.md");
+        }
+        assert!(!may_be_retried(80, "0000200E: something else"), "it has to be Active Directory's form");
+        assert!(!may_be_retried(80, "") && !may_be_retried(3, "") && !may_be_retried(4, ""));
+    }
+
+    #[test]
+    fn a_refused_bind_of_active_directory_says_why() {
+        let text =
+            "80090308: LdapErr: DSID-0C090447, comment: AcceptSecurityContext error, data 775, v4563\0";
+        assert!(describe(49, text).ends_with("; the account is locked out"), "{}", describe(49, text));
+        assert!(!may_be_retried(49, text));
+        let text = "80090308: LdapErr: DSID-0C090447, comment: AcceptSecurityContext error, data 57, v4563";
+        assert!(describe(49, text).ends_with("; check bind_dn and bind_password"));
     }
 }
