@@ -85,8 +85,11 @@ def test_the_command_line(server):
 
 
 def test_singer_check_tap(server, tmp_path):
-    # Once without and once with the STATE that came.
-    config = server.config("tap.json")
-    done = run(venv("jsonl", "singer-check-tap"), "--tap", BIN / "tap-ldap", "--config", config, cwd=tmp_path)
+    # Once without and once with the STATE that came. It reads in a thread that it does not wait for when the tap has ended: this tap
+    # ends its output some time before itself.
+    config, tap = server.config("tap.json"), tmp_path / "tap"
+    tap.write_text(f'#!/bin/sh\n"{BIN / "tap-ldap"}" "$@"\ncode=$?\nexec >&-\nsleep 3\nexit $code\n')
+    tap.chmod(0o755)
+    done = run(venv("jsonl", "singer-check-tap"), "--tap", tap, "--config", config, cwd=tmp_path)
     assert done.stdout.count("The output is valid.") == 2, done.stdout
     assert "Now re-running tap with state" in done.stdout and "people" in done.stdout
