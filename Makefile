@@ -14,7 +14,7 @@ BENCH ?=
 RELEASE = $${CARGO_TARGET_DIR:-target}/release
 
 .PHONY: help build wheels e2e site demo demo-openldap demo-data docs deps test lint bench bench-instructions bench-instructions-update \
-	bench-discovery bench-delta
+	bench-discovery bench-delta sbom
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-25s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,9 @@ e2e: deps ## conformance, dbt, and the whole circle with Meltano: tools of other
 site: ## the documentation as a site, in target/site; broken links fail it
 	@scripts/install-e2e.sh "$${CARGO_TARGET_DIR:-target}/e2e" site
 	NO_MKDOCS_2_WARNING=1 PYTHONDONTWRITEBYTECODE=1 "$${CARGO_TARGET_DIR:-target}/e2e/site/bin/mkdocs" build --quiet --strict --site-dir "$${CARGO_TARGET_DIR:-target}/site"
+
+sbom: ## what is built into the executables, as CycloneDX: target/sbom/tap-ldap.cdx.json and target-ldap.cdx.json
+	@scripts/sbom.sh "$${CARGO_TARGET_DIR:-target}/sbom"
 
 lint: ## formatting and clippy, as CI runs them
 	$(CARGO) fmt --all --check
