@@ -3,7 +3,7 @@
 # What the demo is built with: `make demo PROFILE=release`.
 PROFILE ?= dev
 CARGO ?= cargo
-# What the wheels are built with: `make wheels WHEEL_PROFILE=dev`.
+# What the wheels are built with: `make wheels WHEEL_PROFILE=wheel-test`.
 WHEEL_PROFILE ?= release
 
 # What `make bench` is given: `make bench BENCH="--scale 0.1 --only read"`; tests/bench/run.py --help says what there is.
