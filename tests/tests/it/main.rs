@@ -15,8 +15,10 @@ mod differences;
 mod discover;
 mod docs;
 mod exit_codes;
+mod faults;
 mod golden;
 mod harness;
+mod injection;
 mod inventory;
 #[cfg(feature = "gssapi")]
 mod kerberos;
@@ -43,6 +45,7 @@ mod rejects;
 mod replication;
 mod report;
 mod sdk;
+mod secrets;
 mod streams;
 mod support;
 mod sync;
