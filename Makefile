@@ -3,7 +3,7 @@
 # What the demo is built with: `make demo PROFILE=release`.
 PROFILE ?= dev
 CARGO ?= cargo
-# What the wheels are built with: `make wheels WHEEL_PROFILE=dev`.
+# What the wheels are built with: `make wheels WHEEL_PROFILE=wheel-test`.
 WHEEL_PROFILE ?= release
 
 # What `make e2e` is given: `make e2e E2E="-k circle"`.
