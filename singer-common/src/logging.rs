@@ -103,12 +103,13 @@ where
         let level = *event.metadata().level();
         match self.format {
             LogFormat::Text => {
-                // A value from a directory must not be able to start a line of its own.
-                let mut text = fields.message.replace(['\n', '\r'], " ");
+                let mut text = fields.message;
                 // For people, the message itself says which stream it is about.
                 for (key, value) in fields.others.iter().filter(|(key, _)| **key != "stream") {
                     let _ = write!(text, " {key}={value}");
                 }
+                // A value from a directory or a record starts no line of its own, and tells the terminal nothing.
+                let text = text.replace(char::is_control, " ");
                 let time = now.format("%Y-%m-%d %H:%M:%S,%3f");
                 let (on, off) = if self.colour { colours(level) } else { ("", "") };
                 writeln!(out, "{time} | {on}{:<8}{off} | {} | {text}", level_name(level), self.name)

@@ -12,6 +12,7 @@ use serde_json::Value;
 use singer_common::directory::{Directory, DirectoryError};
 use singer_common::dn::DnKey;
 use singer_common::metrics::Metrics;
+use singer_common::observe;
 use singer_common::signals::{Signal, Stop};
 use singer_common::writer::SingerWriter;
 use tokio::task::JoinSet;
@@ -187,6 +188,10 @@ pub struct Load<'a, W: Write> {
     /// What an activation found gone, before it is taken up.
     gone: VecDeque<Gone>,
     unknown_classes: UnknownClasses,
+    /// What the metrics show.
+    shown: BTreeMap<Arc<str>, Counts>,
+    /// Where traces are wanted.
+    spans: Option<observe::Batches>,
 }
 
 impl<'a, W: Write> Load<'a, W> {
@@ -231,6 +236,8 @@ impl<'a, W: Write> Load<'a, W> {
             survey: None,
             gone: VecDeque::new(),
             unknown_classes: UnknownClasses::default(),
+            shown: BTreeMap::new(),
+            spans: None,
         }
     }
 
@@ -238,7 +245,15 @@ impl<'a, W: Write> Load<'a, W> {
     pub async fn run(mut self, input: Box<dyn BufRead + Send>) -> Result<Ending, LoadError> {
         let started = Instant::now();
         let metrics = Metrics::new(self.config.metrics);
+        if !self.config.dry_run {
+            let base = self.config.default_base_dn.as_deref().or(self.directory.root_dse().default_base());
+            self.spans = observe::Batches::begin(self.directory.location(), base.unwrap_or_default());
+        }
         let result = self.consume(input).await;
+        self.show_counts();
+        if let Some(spans) = self.spans.take() {
+            spans.end();
+        }
         let planned = if self.config.dry_run { " (planned)" } else { "" };
         for (stream, counts) in &self.counts {
             metrics.record_count(stream, counts.records);
@@ -309,7 +324,10 @@ impl<'a, W: Write> Load<'a, W> {
                     self.joined(finished);
                 }
                 signal = self.stop.wait(), if stopped.is_none() => stopped = Some(signal),
-                _ = tick.tick() => self.give_up_waiting_for_long(),
+                _ = tick.tick() => {
+                    self.give_up_waiting_for_long();
+                    self.show_counts();
+                }
                 () = std::future::ready(()), if self.can_start() => {}
             }
             self.print_state(false)?;
@@ -448,7 +466,18 @@ impl<'a, W: Write> Load<'a, W> {
         self.fail(number, LoadError::Record { line, stream: stream.to_string(), reason });
     }
 
+    /// Brings the metrics up to date.
+    fn show_counts(&mut self) {
+        if observe::is_metering() && !self.config.dry_run {
+            observe::queue_depth(self.order.len());
+            counts::show(&self.counts, &mut self.shown);
+        }
+    }
+
     fn finished(&mut self, (mut work, result): Finished) {
+        if let Some(spans) = self.spans.as_mut().filter(|_| !work.is_rest) {
+            spans.record(&work.stream, result.is_ok());
+        }
         let Outcome { effect, held } = match result {
             Ok(outcome) => outcome,
             // It named what is not there (yet): no other fault of the record's is left to find.
