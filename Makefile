@@ -44,9 +44,10 @@ docs: ## write anew what comes from the tables of settings: docs/*-ldap.md, the 
 	done
 	UPDATE_DEFINITIONS=1 $(CARGO) test --quiet --locked -p tap-ldap -p target-ldap --test definition
 
-deps: ## install the servers, the browser and the Meltano that the tests start, where missing (Debian, Ubuntu; as root or with sudo)
+deps: ## install the servers, the browser, the Meltano and the OTLP receiver that the tests start, where missing (Debian, Ubuntu; as root or with sudo)
 	@scripts/install-servers.sh
 	@scripts/install-meltano.sh "$${CARGO_TARGET_DIR:-target}/meltano"
+	@scripts/install-venv.sh tests/otlp/requirements.txt "$${CARGO_TARGET_DIR:-target}/otlp"
 
 test: deps ## the whole suite, against real servers
 	$(CARGO) build --locked --all-features -p tap-ldap -p target-ldap

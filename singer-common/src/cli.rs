@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 pub use self::manual::{Example, Manual, example, heading};
 use crate::error::{Class, Classified};
 use crate::logging::{self, LogFormat, LogLevel};
+use crate::observe;
 use crate::signals::Stop;
 
 mod manual;
@@ -45,6 +46,12 @@ pub struct CommonArgs {
 /// Tasks that are no Singer run. `run` of the executable does those that [`run`] does not do itself.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Command {
+    /// Look at what the directory lets this configuration do, and what to ask its administrator for; nothing is written
+    Doctor {
+        /// The form of the report
+        #[arg(long, value_enum, default_value_t)]
+        format: crate::doctor::Format,
+    },
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -65,6 +72,8 @@ impl Command {
             Command::Completions { shell } => {
                 clap_complete::generate(*shell, &mut command.clone(), manual.name, &mut out);
             }
+            // It needs a configuration: the executable does it.
+            Command::Doctor { .. } => return ExitCode::SUCCESS,
             Command::Man { subcommand } => match manual.man_page(command, subcommand.as_deref()) {
                 Ok(page) => out = page,
                 Err(e) => return report(&e, Class::Config),
@@ -165,7 +174,9 @@ where
         }
     };
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(guarded)));
-    outcome.unwrap_or_else(|_| ExitCode::from(Class::Run.exit_code()))
+    let code = outcome.unwrap_or_else(|_| ExitCode::from(Class::Run.exit_code()));
+    observe::finish(code);
+    code
 }
 
 /// What `--test` prints: `healthy` with server and vendor, or `unhealthy` with the reason, and each check made.

@@ -10,6 +10,7 @@ use singer_common::catalog::{Catalog, CatalogEntry};
 use singer_common::cli::class_in;
 use singer_common::directory::{DirectoryError, Paging};
 use singer_common::error::Class;
+use singer_common::observe::StreamSpan;
 use singer_common::settings::SettingsError;
 use singer_common::signals::Signal;
 use singer_common::state::StateError;
@@ -86,7 +87,11 @@ impl<'a> Sync<'a> {
             // For a run that is interrupted within: it goes on where it was.
             output.state.currently_syncing = Some(stream.tap_stream_id.clone());
             let before = output.records;
+            let span = StreamSpan::begin(&stream.stream);
+            output.begin_stream(&stream.stream);
             let result = self.stream(stream, source, method, &mut followed, output).await;
+            span.done(output.records - before, result.is_ok());
+            output.count();
             if !result.as_ref().is_err_and(output_closed) {
                 output.metrics.record_count(&stream.stream, output.records - before);
                 output.metrics.sync_duration(&stream.stream, started.elapsed(), result.is_ok());

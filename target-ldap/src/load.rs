@@ -10,6 +10,7 @@ use singer_common::directory::{Directory, DirectoryError};
 use singer_common::dn::DnKey;
 use singer_common::maps::Maps;
 use singer_common::metrics::Metrics;
+use singer_common::observe;
 use singer_common::signals::{Signal, Stop};
 use singer_common::writer::SingerWriter;
 use tokio::task::JoinSet;
@@ -178,6 +179,10 @@ pub struct Load<'a, W: Write> {
     unknown_classes: UnknownClasses,
     /// The batch whose records come before the next line.
     batch: Option<Batch>,
+    /// What the metrics show.
+    shown: BTreeMap<String, Counts>,
+    /// Where traces are wanted.
+    spans: Option<observe::Batches>,
     /// What becomes of streams before they are taken in.
     maps: Option<Maps>,
 }
@@ -225,6 +230,8 @@ impl<'a, W: Write> Load<'a, W> {
             gone: VecDeque::new(),
             unknown_classes: UnknownClasses::default(),
             batch: None,
+            shown: BTreeMap::new(),
+            spans: None,
             // What was rejected is in the file as the maps made it.
             maps: config.maps.clone().filter(|_| !retry_rejects),
         }
@@ -234,7 +241,15 @@ impl<'a, W: Write> Load<'a, W> {
     pub async fn run(mut self, input: Box<dyn BufRead + Send>) -> Result<Ending, LoadError> {
         let started = Instant::now();
         let metrics = Metrics::new(self.config.metrics);
+        if !self.config.dry_run {
+            let base = self.config.default_base_dn.as_deref().or(self.directory.root_dse().default_base());
+            self.spans = observe::Batches::begin(self.directory.location(), base.unwrap_or_default());
+        }
         let result = self.consume(input).await;
+        self.show_counts();
+        if let Some(spans) = self.spans.take() {
+            spans.end();
+        }
         let planned = if self.config.dry_run { " (planned)" } else { "" };
         for (stream, counts) in &self.counts {
             metrics.record_count(stream, counts.records);
@@ -306,7 +321,10 @@ impl<'a, W: Write> Load<'a, W> {
                     self.joined(finished);
                 }
                 signal = self.stop.wait(), if stopped.is_none() => stopped = Some(signal),
-                _ = tick.tick() => self.give_up_waiting_for_long(),
+                _ = tick.tick() => {
+                    self.give_up_waiting_for_long();
+                    self.show_counts();
+                }
             }
             self.print_state(false)?;
         }
@@ -396,7 +414,18 @@ impl<'a, W: Write> Load<'a, W> {
         }
     }
 
+    /// Brings the metrics up to date.
+    fn show_counts(&mut self) {
+        if observe::is_metering() && !self.config.dry_run {
+            observe::queue_depth(self.order.len());
+            counts::show(&self.counts, &mut self.shown);
+        }
+    }
+
     fn finished(&mut self, (mut work, result): Finished) {
+        if let Some(spans) = self.spans.as_mut().filter(|_| !work.is_rest) {
+            spans.record(&work.stream, result.is_ok());
+        }
         let Outcome { effect, held } = match result {
             Ok(outcome) => outcome,
             // It named what is not there (yet): no other fault of the record's is left to find.

@@ -48,8 +48,20 @@ complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -l about -d 'Print what 
 complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -l discover -d 'Print the catalog: which streams there are and what their records look like'
 complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -s V -l version -d 'Print version'
+complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -f -a "doctor" -d 'Look at what the directory lets this configuration do, and what to ask its administrator for; nothing is written'
 complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -f -a "man" -d 'Print the manual page, in roff: `man | man -l -` shows it'
+complete -c tap-ldap -n "__fish_tap_ldap_using_subcommand doctor" -l format -d 'The form of the report' -r -f -a "text\t'For people'
+json\t'One JSON object'"
+complete -c tap-ldap -n "__fish_tap_ldap_using_subcommand doctor" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
+complete -c tap-ldap -n "__fish_tap_ldap_using_subcommand doctor" -l log-level -d 'How much is logged on stderr' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c tap-ldap -n "__fish_tap_ldap_using_subcommand doctor" -l log-format -d 'The form of the log on stderr' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
+json\t'One JSON object a line'"
+complete -c tap-ldap -n "__fish_tap_ldap_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tap-ldap -n "__fish_tap_ldap_using_subcommand completions" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
 complete -c tap-ldap -n "__fish_tap_ldap_using_subcommand completions" -l log-level -d 'How much is logged on stderr' -r -f -a "error\t''
 warn\t''

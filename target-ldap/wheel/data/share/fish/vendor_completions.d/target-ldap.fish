@@ -50,8 +50,20 @@ complete -c target-ldap -n "__fish_target_ldap_needs_command" -l retry-rejects -
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -l dry-run -d 'Write nothing: read the directory and print what would be changed'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -s V -l version -d 'Print version'
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "doctor" -d 'Look at what the directory lets this configuration do, and what to ask its administrator for; nothing is written'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "man" -d 'Print the manual page, in roff: `man | man -l -` shows it'
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand doctor" -l format -d 'The form of the report' -r -f -a "text\t'For people'
+json\t'One JSON object'"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand doctor" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand doctor" -l log-level -d 'How much is logged on stderr' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand doctor" -l log-format -d 'The form of the log on stderr' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
+json\t'One JSON object a line'"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -l log-level -d 'How much is logged on stderr' -r -f -a "error\t''
 warn\t''
