@@ -12,8 +12,8 @@ pub fn lines(data: &[u8]) {
     while let Some((number, line)) = reader.next_line().expect("no disk can fail") {
         expected += 1;
         assert_eq!(number, expected);
-        message(&line);
-        all.extend_from_slice(&line);
+        message(line);
+        all.extend_from_slice(line);
         all.push(b'\n');
     }
     if data.last().is_some_and(|b| *b != b'\n') {
