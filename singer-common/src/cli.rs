@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 
 pub use self::manual::{Example, Manual, example, heading};
 use crate::error::{Class, Classified};
-use crate::logging::{self, LogFormat, LogLevel};
+use crate::logging::{self, LogFormat};
+use crate::progress::{self, Progress};
 use crate::signals::Stop;
+use crate::summary;
 
 mod manual;
 
@@ -28,14 +30,15 @@ pub struct CommonArgs {
     #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "all",
         help_heading = heading::TASK)]
     pub test: Option<TestKind>,
-    /// How much is logged on stderr
-    #[arg(long, global = true, value_enum, default_value_t, help_heading = heading::LOG)]
-    pub log_level: LogLevel,
-    /// The form of the log on stderr
-    #[arg(long, global = true, value_enum, default_value_t, help_heading = heading::LOG)]
-    pub log_format: LogFormat,
-    /// Progress on stderr: counts now and then, when it is a terminal (auto), always, or never
-    #[arg(long, value_enum, default_value_t, help_heading = heading::LOG)]
+    /// What is logged: off, error, warn, info (if not given), debug or trace, and MODULE=LEVEL for single modules, with
+    /// commas: info,singer_common::directory=debug
+    #[arg(long, global = true, value_name = "LEVELS", help_heading = heading::LOG)]
+    pub log_level: Option<String>,
+    /// The form of the log; text, if not given and Meltano does not ask for another
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", help_heading = heading::LOG)]
+    pub log_format: Option<LogFormat>,
+    /// How far a run is
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t, help_heading = heading::LOG)]
     pub progress: Progress,
     /// A task that is no Singer run
     #[command(subcommand)]
@@ -87,29 +90,6 @@ pub enum TestKind {
     Schema,
 }
 
-/// When progress is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Progress {
-    /// When stderr is a terminal.
-    #[default]
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
-impl Progress {
-    /// Whether to show progress on this process's stderr.
-    pub fn wanted(self) -> bool {
-        match self {
-            Progress::Auto => std::io::IsTerminal::is_terminal(&std::io::stderr()),
-            Progress::Always => true,
-            Progress::Never => false,
-        }
-    }
-}
-
 /// The process's environment. Variables that are not UTF-8 are none of ours.
 pub fn variables() -> BTreeMap<String, String> {
     std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect()
@@ -137,7 +117,11 @@ where
             return ExitCode::from(u8::from(e.use_stderr()) * Class::Config.exit_code());
         }
     };
-    logging::init(manual.name, common(&args).log_level, common(&args).log_format);
+    let wish = logging::Wish { level: common(&args).log_level.as_deref(), format: common(&args).log_format };
+    if let Err(problem) = logging::init(manual.name, manual.modules, wish, &variables()) {
+        let _ = A::command().error(clap::error::ErrorKind::InvalidValue, problem).print();
+        return ExitCode::from(Class::Config.exit_code());
+    }
     if let Some(command @ (Command::Completions { .. } | Command::Man { .. })) = &common(&args).command {
         return command.print(&A::command(), manual);
     }
@@ -165,7 +149,10 @@ where
         }
     };
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(guarded)));
-    outcome.unwrap_or_else(|_| ExitCode::from(Class::Run.exit_code()))
+    let code = outcome.unwrap_or_else(|_| ExitCode::from(Class::Run.exit_code()));
+    progress::end();
+    summary::end(code);
+    code
 }
 
 /// What `--test` prints: `healthy` with server and vendor, or `unhealthy` with the reason, and each check made.
@@ -191,20 +178,22 @@ pub fn health_report(
 
 /// Logs an error, unless nobody is there to read our output any more, and gives its exit code.
 pub fn report(error: &(dyn std::error::Error + 'static), class: Class) -> ExitCode {
-    if class != Class::OutputClosed {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            // thiserror's `#[error(transparent)]` and `{0}` messages already hold their cause.
-            if !text.contains(&cause_text) {
-                text.push_str(": ");
-                text.push_str(&cause_text);
-            }
-            source = cause.source();
-        }
-        tracing::error!("{text}");
+    if class == Class::OutputClosed {
+        summary::forget();
+        return ExitCode::from(class.exit_code());
     }
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // thiserror's `#[error(transparent)]` and `{0}` messages already hold their cause.
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    tracing::error!("{text}");
     ExitCode::from(class.exit_code())
 }
 

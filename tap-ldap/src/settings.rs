@@ -20,6 +20,7 @@ pub const ABOUT: About = About {
         "test",
         "activate-version",
         "log-based",
+        "structured-logging",
     ],
     table: TABLE,
 };

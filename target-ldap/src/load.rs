@@ -9,6 +9,7 @@ use serde_json::Value;
 use singer_common::directory::{Directory, DirectoryError};
 use singer_common::dn::DnKey;
 use singer_common::metrics::Metrics;
+use singer_common::progress;
 use singer_common::signals::{Signal, Stop};
 use singer_common::writer::SingerWriter;
 use tokio::task::JoinSet;
@@ -32,6 +33,7 @@ mod moves;
 mod references;
 mod refused;
 mod survey;
+mod watch;
 
 use batch::Batch;
 pub use batch::{BatchError, InFile};
@@ -41,6 +43,7 @@ use gone::{Activation, Gone};
 use intake::{Stream, read_lines};
 use references::References;
 use survey::Survey;
+pub use watch::Watch;
 
 /// Tasks taken in for each that may be outstanding: related ones have to wait without stopping the others.
 const TASKS_AHEAD: usize = 4;
@@ -176,6 +179,7 @@ pub struct Load<'a, W: Write> {
     unknown_classes: UnknownClasses,
     /// The batch whose records come before the next line.
     batch: Option<Batch>,
+    watch: Watch,
 }
 
 impl<'a, W: Write> Load<'a, W> {
@@ -221,7 +225,14 @@ impl<'a, W: Write> Load<'a, W> {
             gone: VecDeque::new(),
             unknown_classes: UnknownClasses::default(),
             batch: None,
+            watch: Watch::nobody(),
         }
+    }
+
+    /// The same, with somebody who looks on.
+    #[must_use]
+    pub fn watched(self, watch: Watch) -> Self {
+        Self { watch, ..self }
     }
 
     /// Reads the input to its end (or to a failure, or a signal), and leaves everything taken in written or refused.
@@ -229,10 +240,14 @@ impl<'a, W: Write> Load<'a, W> {
         let started = Instant::now();
         let metrics = Metrics::new(self.config.metrics);
         let result = self.consume(input).await;
+        let took = self.watch.end(&self.counts, self.rejected);
         let planned = if self.config.dry_run { " (planned)" } else { "" };
         for (stream, counts) in &self.counts {
             metrics.record_count(stream, counts.records);
             tracing::info!(stream = stream.as_str(), "{stream}{planned}: {counts}");
+        }
+        for (stream, took) in took {
+            metrics.batch_processing_time(&stream, took, result.is_ok());
         }
         for (stream, text) in self.unknown_classes.report() {
             tracing::warn!(stream, "{text}");
@@ -300,7 +315,10 @@ impl<'a, W: Write> Load<'a, W> {
                     self.joined(finished);
                 }
                 signal = self.stop.wait(), if stopped.is_none() => stopped = Some(signal),
-                _ = tick.tick() => self.give_up_waiting_for_long(),
+                _ = tick.tick() => {
+                    self.watch.look(&self.counts);
+                    self.give_up_waiting_for_long();
+                }
             }
             self.print_state(false)?;
         }
@@ -493,7 +511,7 @@ impl<'a, W: Write> Load<'a, W> {
             if let Some(file) = &mut self.rejects {
                 file.sync()?;
             }
-            self.writer.line(state.get())?;
+            progress::suspended(|| self.writer.line(state.get()))?;
             self.printed = Instant::now();
         }
         Ok(())

@@ -11,7 +11,7 @@ pub const ABOUT: About = About {
     name: "target-ldap",
     description: "Reads Singer messages and makes a directory (OpenLDAP, 389 Directory Server, Active Directory, any LDAP server, or an LDIF file) match them.",
     version: env!("CARGO_PKG_VERSION"),
-    capabilities: &["about", "batch", "validate-records"],
+    capabilities: &["about", "batch", "validate-records", "structured-logging"],
     table: TABLE,
 };
 

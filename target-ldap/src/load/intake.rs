@@ -99,6 +99,7 @@ impl<W: Write> Load<'_, W> {
         let stream = Stream { mapping, validator, key_properties, origin, reading };
         self.streams.insert(message.stream.clone(), stream);
         self.counts.entry(message.stream.clone()).or_default();
+        self.watch.began(&message.stream);
         Ok(())
     }
 

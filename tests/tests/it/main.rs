@@ -21,6 +21,7 @@ mod kill_target;
 mod ldif;
 mod least_writes;
 mod limits;
+mod logs;
 mod mapping;
 mod meltano;
 mod memory;

@@ -31,16 +31,13 @@ markdown\t'For a README'"
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -l test -d 'Connect, bind and read a little, then print a health report as JSON' -r -f -a "all\t'Everything'
 records\t'One record of each selected stream'
 schema\t'The schema only'"
-complete -c target-ldap -n "__fish_target_ldap_needs_command" -l log-level -d 'How much is logged on stderr' -r -f -a "error\t''
-warn\t''
-info\t''
-debug\t''
-trace\t''"
-complete -c target-ldap -n "__fish_target_ldap_needs_command" -l log-format -d 'The form of the log on stderr' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
-json\t'One JSON object a line'"
-complete -c target-ldap -n "__fish_target_ldap_needs_command" -l progress -d 'Progress on stderr: counts now and then, when it is a terminal (auto), always, or never' -r -f -a "auto\t'When stderr is a terminal'
-always\t'Always'
-never\t'Never'"
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l log-level -d 'What is logged: off, error, warn, info (if not given), debug or trace, and MODULE=LEVEL for single modules, with commas: info,singer_common::directory=debug' -r
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l log-format -d 'The form of the log; text, if not given and Meltano does not ask for another' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
+json\t'One JSON object a line: timestamp, level, logger, module, run_id, message, stream, and fields'
+singer\t'One JSON object a line, in the Singer SDK\'s form: what Meltano asks for with SINGER_SDK_LOG_CONFIG'"
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l progress -d 'How far a run is' -r -f -a "auto\t'Bars, where stderr is a terminal that no other program of a pipeline writes to; lines, where one may; else nothing'
+always\t'Bars, where stderr is a terminal; else lines now and then'
+never\t'Nothing'"
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -l input -d 'Read messages from a file instead of stdin' -r
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -l plan-format -d 'How --dry-run prints: on a terminal diff, else ldif, when not given' -r -f -a "ldif\t'LDIF change records (RFC 2849), which `ldapmodify` takes'
 diff\t'Coloured lines for people'
@@ -53,20 +50,14 @@ complete -c target-ldap -n "__fish_target_ldap_needs_command" -s V -l version -d
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "man" -d 'Print the manual page, in roff: `man | man -l -` shows it'
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -l log-level -d 'How much is logged on stderr' -r -f -a "error\t''
-warn\t''
-info\t''
-debug\t''
-trace\t''"
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -l log-format -d 'The form of the log on stderr' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
-json\t'One JSON object a line'"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -l log-level -d 'What is logged: off, error, warn, info (if not given), debug or trace, and MODULE=LEVEL for single modules, with commas: info,singer_common::directory=debug' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -l log-format -d 'The form of the log; text, if not given and Meltano does not ask for another' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
+json\t'One JSON object a line: timestamp, level, logger, module, run_id, message, stream, and fields'
+singer\t'One JSON object a line, in the Singer SDK\'s form: what Meltano asks for with SINGER_SDK_LOG_CONFIG'"
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -l log-level -d 'How much is logged on stderr' -r -f -a "error\t''
-warn\t''
-info\t''
-debug\t''
-trace\t''"
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -l log-format -d 'The form of the log on stderr' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
-json\t'One JSON object a line'"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -l log-level -d 'What is logged: off, error, warn, info (if not given), debug or trace, and MODULE=LEVEL for single modules, with commas: info,singer_common::directory=debug' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -l log-format -d 'The form of the log; text, if not given and Meltano does not ask for another' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
+json\t'One JSON object a line: timestamp, level, logger, module, run_id, message, stream, and fields'
+singer\t'One JSON object a line, in the Singer SDK\'s form: what Meltano asks for with SINGER_SDK_LOG_CONFIG'"
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
