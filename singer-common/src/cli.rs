@@ -48,6 +48,8 @@ pub struct CommonArgs {
 /// Tasks that are no Singer run. `run` of the executable does those that [`run`] does not do itself.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Command {
+    /// Ask for server and user, try them, and write a first configuration
+    Init(crate::init::InitArgs),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -72,6 +74,8 @@ impl Command {
                 Ok(page) => out = page,
                 Err(e) => return report(&e, Class::Config),
             },
+            // What needs a configuration is the executable's.
+            Command::Init(_) => {}
         }
         // Who reads no further has seen enough.
         let _ = std::io::Write::write_all(&mut std::io::stdout(), &out);

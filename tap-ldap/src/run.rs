@@ -9,10 +9,13 @@ use anyhow::Context as _;
 use clap::Parser;
 use serde_json::json;
 use singer_common::catalog::{Catalog, CatalogError};
-use singer_common::cli::{self, CommonArgs, Manual, TestKind, class_in, example, heading, variables};
+use singer_common::cli::{
+    self, Command, CommonArgs, Manual, TestKind, class_in, example, heading, variables,
+};
 use singer_common::directory::{Access, Directory, DirectoryError};
 use singer_common::error::Class;
 use singer_common::file;
+use singer_common::init::InitError;
 use singer_common::metrics::Metrics;
 use singer_common::progress;
 use singer_common::settings::SettingsError;
@@ -62,6 +65,7 @@ pub const MANUAL: Manual = Manual {
     name: "tap-ldap",
     modules: include_str!("lib.rs"),
     examples: &[
+        example("tap-ldap init", "a first configuration, by questions"),
         example("tap-ldap --config tap.json --test", "can it be read: a health report as JSON"),
         example(
             "tap-ldap --config tap.json --discover > catalog.json",
@@ -93,6 +97,7 @@ fn class(error: &anyhow::Error) -> Class {
         .or_else(|| class_in::<CatalogError>(error.chain()))
         .or_else(|| class_in::<StateError>(error.chain()))
         .or_else(|| class_in::<DirectoryError>(error.chain()))
+        .or_else(|| class_in::<InitError>(error.chain()))
         .or_else(|| class_in::<WriteError>(error.chain()))
         .unwrap_or(Class::Run)
 }
@@ -102,6 +107,9 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     if args.common.about {
         writer.line(&ABOUT.render(args.common.format))?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(Command::Init(init)) = &args.common.command {
+        return crate::init::run(init, &args.common.config).await;
     }
     let resolved = TABLE.resolve(&args.common.config, &variables())?;
     let mut warnings = resolved.warnings;

@@ -8,9 +8,10 @@ use std::time::Instant;
 use anyhow::Context as _;
 use clap::Parser;
 use serde_json::json;
-use singer_common::cli::{self, CommonArgs, Manual, class_in, example, heading, variables};
+use singer_common::cli::{self, Command, CommonArgs, Manual, class_in, example, heading, variables};
 use singer_common::directory::{Access, Directory, DirectoryError, ServerUrl};
 use singer_common::error::Class;
+use singer_common::init::InitError;
 use singer_common::progress;
 use singer_common::settings::SettingsError;
 use singer_common::signals::Stop;
@@ -24,7 +25,7 @@ use crate::load::{Ending, Load, Watch};
 use crate::rejects::RejectFile;
 use crate::requirements;
 use crate::settings::{ABOUT, TABLE};
-use crate::show::{Plan, PlanFormat};
+use crate::show::{Place, Plan, PlanFormat};
 use crate::undo::{Undo, UndoError};
 
 /// Reads Singer messages and makes an LDAP directory, or an LDIF file, match them.
@@ -59,10 +60,15 @@ pub const MANUAL: Manual = Manual {
     name: "target-ldap",
     modules: include_str!("lib.rs"),
     examples: &[
+        example("target-ldap init", "a first configuration, by questions"),
         example("target-ldap --config target.json --test", "can it be written to: a health report as JSON"),
         example(
             "target-ldap --config target.json --input records.singer --dry-run",
             "what would be changed; nothing is written",
+        ),
+        example(
+            "target-ldap --config target.json --input records.singer --dry-run --plan-format html > plan.html",
+            "the same as a page, for whoever has to agree",
         ),
         example(
             "tap-csv --config csv.json | target-ldap --config target.json > state.json",
@@ -91,6 +97,7 @@ pub fn main() -> ExitCode {
 fn class(error: &anyhow::Error) -> Class {
     class_in::<SettingsError>(error.chain())
         .or_else(|| class_in::<DirectoryError>(error.chain()))
+        .or_else(|| class_in::<InitError>(error.chain()))
         .or_else(|| class_in::<WriteError>(error.chain()))
         .unwrap_or(Class::Run)
 }
@@ -100,6 +107,9 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     if args.common.about {
         writer.line(&ABOUT.render(args.common.format))?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(Command::Init(init)) = &args.common.command {
+        return crate::init::run(init, &args.common.config).await;
     }
     let resolved = TABLE.resolve(&args.common.config, &variables())?;
     let mut warnings = resolved.warnings;
@@ -150,12 +160,19 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
             PlanFormat::Ldif
         });
         let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let plan = Arc::new(Plan::new(format, colour, Box::new(std::io::stdout())));
+        let root = directory.root_dse();
+        let place = Place {
+            server: directory.location().to_owned(),
+            vendor: [root.vendor.name(), &root.version].join(" ").trim().to_owned(),
+            date: chrono::Utc::now().format("%Y-%m-%d %H:%M UTC").to_string(),
+        };
+        let plan = Arc::new(Plan::new(format, colour, Box::new(std::io::stdout())).of(place));
         let undo = undo(&config)?;
         let rehearsal =
             Rehearsal { config: &config, directory: &directory, retry_rejects: args.retry_rejects };
         let result = rehearsal.run(input, Some(plan.clone()), undo.clone(), watch, stop).await;
         finish(undo.as_deref())?;
+        plan.finish(result.as_ref().is_ok_and(|ending| ending.stopped.is_none()))?;
         if plan.is_closed() {
             return Err(WriteError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe)).into());
         }

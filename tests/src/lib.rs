@@ -16,6 +16,7 @@ pub mod ldif;
 pub mod meltano;
 pub mod memory;
 pub mod proxy;
+pub mod pty;
 pub mod relay;
 pub mod run;
 pub mod samba;

@@ -290,6 +290,11 @@ impl Run {
         self
     }
 
+    /// The folder that it runs in.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// The command, without its streams. Nothing of this machine's own settings reaches it.
     pub fn command(&self) -> Command {
         let mut command = Command::new(self.program.path());
