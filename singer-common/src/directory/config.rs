@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 use crate::settings::{SettingsError, typed};
 
 /// Where a directory is.
@@ -228,9 +228,12 @@ impl DirectoryConfig {
     ) -> Result<DirectoryConfig, SettingsError> {
         let raw: Raw = typed("(directory)", Value::Object(values.clone()))?;
         let servers = servers(&raw, fallback, warnings)?;
-        let auth = auth(&raw)?;
+        let auth = auth(&raw, warnings)?;
         let identity = match (raw.tls_cert_file, raw.tls_key_file) {
-            (Some(cert), Some(key)) => Some((cert, key)),
+            (Some(cert), Some(key)) => {
+                warnings.extend(secret::exposure(&key).map(|said| format!("tls_key_file: {said}")));
+                Some((cert, key))
+            }
             (None, None) => None,
             (Some(_), None) => {
                 return Err(SettingsError::value("tls_key_file", "not set", "the key of tls_cert_file"));
@@ -341,24 +344,22 @@ fn servers(
     Ok(servers)
 }
 
-fn auth(raw: &Raw) -> Result<AuthMethod, SettingsError> {
-    let simple = || -> Result<AuthMethod, SettingsError> {
+fn auth(raw: &Raw, warnings: &mut Vec<String>) -> Result<AuthMethod, SettingsError> {
+    let mut simple = || -> Result<AuthMethod, SettingsError> {
         let dn = raw.bind_dn.clone().filter(|d| !d.is_empty()).ok_or_else(|| {
             SettingsError::value("bind_dn", "not set", "the DN to bind as (auth_method is simple)")
         })?;
         let password = match (&raw.bind_password, &raw.bind_password_file) {
             (Some(password), _) => password.clone(),
             (None, Some(path)) => {
-                let text = std::fs::read_to_string(path).map_err(|e| {
+                warnings.extend(secret::exposure(path).map(|said| format!("bind_password_file: {said}")));
+                Secret::from_file(path).map_err(|e| {
                     SettingsError::value(
                         "bind_password_file",
                         format!("{}: {e}", path.display()),
                         "a readable file with the password",
                     )
-                })?;
-                Secret::new(
-                    text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t)),
-                )
+                })?
             }
             (None, None) => Secret::new(""),
         };

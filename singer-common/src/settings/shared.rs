@@ -44,7 +44,7 @@ pub const SHARED: &[Setting] = &[
     Setting::new(
         "bind_password_file",
         Kind::Text,
-        "A file that holds the password; one line feed at its end is dropped.",
+        "A file that holds the password; one line feed at its end is dropped. A file that others than its owner and group may read, or others than its owner may change, is warned of.",
     ),
     Setting::new("start_tls", Kind::Boolean, "Upgrade an `ldap://` connection to TLS before the bind (RFC 4511 section 4.14).")
         .or("false"),

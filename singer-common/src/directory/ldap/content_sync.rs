@@ -220,7 +220,7 @@ impl SyncConnection {
 }
 
 /// What a message says, in order: what it is about first, the cookie that covers it after.
-fn items(message: Message) -> Option<Vec<SyncItem>> {
+pub(super) fn items(message: Message) -> Option<Vec<SyncItem>> {
     let Message { answer, controls, .. } = message;
     let control =
         |oid: &str| controls.iter().find(|c| c.oid == oid).map(|c| c.value.as_deref().unwrap_or_default());

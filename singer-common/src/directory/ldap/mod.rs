@@ -23,6 +23,8 @@ pub mod change_notices;
 mod connect;
 pub mod content_sync;
 pub mod controls;
+#[doc(hidden)]
+pub mod fuzzing;
 mod pool;
 pub mod result_code;
 mod search;

@@ -19,7 +19,7 @@ mod over_session;
 mod pages;
 
 use bulk::Bulk;
-use pages::paged_cookie;
+pub(super) use pages::paged_cookie;
 
 /// The most entries that may come without pages, and wait in memory: larger samples are read by pages.
 const LARGEST_UNPAGED: u32 = 5_000;

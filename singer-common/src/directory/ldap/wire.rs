@@ -29,7 +29,9 @@ pub(super) mod request;
 
 pub(super) use entry::EntryPlaces;
 pub use entry::WireEntry;
-pub(super) use message::{Answer, Control, LdapResult, Message, search};
+pub(super) use message::{
+    Answer, Control, LdapResult, Message, SEARCH_ENTRY, envelope, frame, head, parse, search,
+};
 
 /// OID of the StartTLS request (RFC 4511 section 4.14).
 const START_TLS: &str = "1.3.6.1.4.1.1466.20037";

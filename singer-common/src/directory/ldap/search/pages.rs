@@ -106,7 +106,7 @@ impl LdapSearch {
 
 /// The cookie of a page's answer (RFC 2696 section 2): a sequence of size and cookie. `None` where it is malformed. An answer
 /// without the control is all there is, as one with an empty cookie.
-pub(super) fn paged_cookie(controls: &[Control]) -> Option<Vec<u8>> {
+pub(in crate::directory::ldap) fn paged_cookie(controls: &[Control]) -> Option<Vec<u8>> {
     let Some(control) = controls.iter().find(|c| c.oid == PAGED_RESULTS) else { return Some(Vec::new()) };
     let mut parts = Reader::new(control.value.as_deref()?).constructed(SEQUENCE)?;
     parts.integer(INTEGER)?;

@@ -13,7 +13,7 @@ const BIND_REQUEST: u8 = 0x60;
 const BIND_RESPONSE: u8 = 0x61;
 const UNBIND_REQUEST: u8 = 0x42;
 const SEARCH_REQUEST: u8 = 0x63;
-pub(super) const SEARCH_ENTRY: u8 = 0x64;
+pub(in crate::directory::ldap) const SEARCH_ENTRY: u8 = 0x64;
 pub(super) const SEARCH_DONE: u8 = 0x65;
 const SEARCH_REFERENCE: u8 = 0x73;
 const MODIFY_RESPONSE: u8 = 0x67;
@@ -78,16 +78,16 @@ pub(crate) struct Message {
 
 /// What an LDAPMessage is about, before it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) id: i64,
+pub(in crate::directory::ldap) struct Head {
+    pub(in crate::directory::ldap) id: i64,
     /// The operation's tag.
-    pub(super) tag: u8,
+    pub(in crate::directory::ldap) tag: u8,
     /// Where the operation's content is.
-    pub(super) operation: Range<usize>,
+    pub(in crate::directory::ldap) operation: Range<usize>,
 }
 
 /// Reads the beginning of an LDAPMessage's content. `None` when it is not well-formed.
-pub(super) fn head(content: &[u8]) -> Option<Head> {
+pub(in crate::directory::ldap) fn head(content: &[u8]) -> Option<Head> {
     let mut message = Reader::new(content);
     let id = message.integer(INTEGER)?;
     let (tag, operation) = message.element()?;
@@ -96,7 +96,7 @@ pub(super) fn head(content: &[u8]) -> Option<Head> {
 }
 
 /// Reads the content of an LDAPMessage. `None` when it is not well-formed.
-pub(super) fn parse(content: &[u8]) -> Option<Message> {
+pub(in crate::directory::ldap) fn parse(content: &[u8]) -> Option<Message> {
     let mut message = Reader::new(content);
     let id = message.integer(INTEGER)?;
     let (tag, operation) = message.element()?;
@@ -172,7 +172,7 @@ pub(super) fn entry(mut operation: Reader<'_>) -> Option<Entry> {
 }
 
 /// A whole message: id, operation, controls.
-pub(super) fn envelope(id: i32, operation: &[u8], controls: &[Control]) -> Vec<u8> {
+pub(in crate::directory::ldap) fn envelope(id: i32, operation: &[u8], controls: &[Control]) -> Vec<u8> {
     Writer::build(|w| {
         w.constructed(SEQUENCE, |w| {
             w.integer(INTEGER, i64::from(id));
@@ -258,7 +258,7 @@ pub(in crate::directory::ldap) fn search(
 }
 
 /// How far a message at the beginning of `octets` goes: its content, and where the next one begins.
-pub(super) fn frame(octets: &[u8]) -> Result<Range<usize>, ber::Incomplete> {
+pub(in crate::directory::ldap) fn frame(octets: &[u8]) -> Result<Range<usize>, ber::Incomplete> {
     let header = ber::header(octets)?;
     if header.tag != SEQUENCE {
         return Err(ber::Incomplete::Malformed);
