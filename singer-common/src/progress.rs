@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _, Write};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// How often a bar is drawn although nothing was counted: time goes on.
 const TICK: Duration = Duration::from_millis(250);
@@ -15,8 +15,8 @@ const DRAWS_PER_SECOND: u8 = 10;
 /// Bars beyond the one for everything; a terminal has 24 lines.
 const MOST_BARS: usize = 8;
 
-const KNOWN: &str = "{prefix:24!} {human_pos:>11} of {human_len:11} {bar:20} {per_sec:>13}, {eta} left";
-const UNKNOWN: &str = "{prefix:24!} {human_pos:>11} {msg} {per_sec:>13}, {elapsed}";
+const KNOWN: &str = "{prefix:24!} {human_pos:>11} of {human_len:11} {bar:20} {rate:>13}, {eta} left";
+const UNKNOWN: &str = "{prefix:24!} {human_pos:>11} {msg} {rate:>11}, {elapsed}";
 const BYTES: &str = "{prefix:24!} {bytes:>11} of {total_bytes:11} {bar:20} {bytes_per_sec:>13}, {eta} left";
 
 static BARS: OnceLock<MultiProgress> = OnceLock::new();
@@ -140,6 +140,10 @@ impl Bar {
             bar.unset_length();
         }
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        // Its own `per_sec` has a dozen digits behind the point.
+        let style = style.with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = write!(out, "{:.0}/s", state.per_sec());
+        });
         bar.set_style(style.progress_chars("=> "));
         // What a directory calls its containers must not steer the terminal.
         bar.set_prefix(name.replace(char::is_control, " "));
