@@ -3,12 +3,14 @@
 # What the demo is built with: `make demo PROFILE=release`.
 PROFILE ?= dev
 CARGO ?= cargo
+# What the wheels are built with: `make wheels WHEEL_PROFILE=dev`.
+WHEEL_PROFILE ?= release
 
 # What `make bench` is given: `make bench BENCH="--scale 0.1 --only read"`; tests/bench/run.py --help says what there is.
 BENCH ?=
 RELEASE = $${CARGO_TARGET_DIR:-target}/release
 
-.PHONY: help build demo demo-openldap demo-data docs deps test lint bench bench-instructions bench-instructions-update \
+.PHONY: help build wheels demo demo-openldap demo-data docs deps test lint bench bench-instructions bench-instructions-update \
 	bench-discovery bench-delta
 
 help: ## list the targets
@@ -16,6 +18,9 @@ help: ## list the targets
 
 build: ## build both executables, optimised: target/release/tap-ldap and target-ldap
 	$(CARGO) build --locked --release -p tap-ldap -p target-ldap
+
+wheels: ## both executables as Python wheels, into target/wheels: for pip install, and Meltano's pip_url
+	scripts/build-wheels.sh "$${CARGO_TARGET_DIR:-target}/wheels" $(WHEEL_PROFILE)
 
 demo: ## an invented company, provisioned and mirrored from LDIF to LDIF; needs only the Rust toolchain
 	@PROFILE=$(PROFILE) catalogs/demo/run.sh
@@ -27,21 +32,22 @@ demo-openldap: deps ## the same between two real OpenLDAP servers, started on lo
 demo-data: ## write catalogs/demo/company.ldif anew from its generator (python3)
 	python3 catalogs/demo/generate.py > catalogs/demo/company.ldif
 
-docs: ## write the tables of settings, the manual pages and the completions anew from the executables
+docs: ## write anew what comes from the tables of settings: docs/*-ldap.md, the manual pages, the completions, Meltano's definitions
 	$(CARGO) build --locked -p tap-ldap -p target-ldap
 	@set -e; for name in tap-ldap target-ldap; do \
 		"$${CARGO_TARGET_DIR:-target}/debug/$$name" --about --format markdown > docs/$$name.md; \
 		rm -rf $$name/wheel/data/share; \
 		scripts/write-pages.sh "$${CARGO_TARGET_DIR:-target}/debug/$$name" $$name/wheel/data; \
 	done
+	UPDATE_DEFINITIONS=1 $(CARGO) test --quiet --locked -p tap-ldap -p target-ldap --test definition
 
 deps: ## install the servers, the browser and the Meltano that the tests start, where missing (Debian, Ubuntu; as root or with sudo)
 	@scripts/install-servers.sh
 	@scripts/install-meltano.sh "$${CARGO_TARGET_DIR:-target}/meltano"
 
 test: deps ## the whole suite, against real servers
-	$(CARGO) build --locked -p tap-ldap -p target-ldap
-	$(CARGO) test --locked --workspace
+	$(CARGO) build --locked --all-features -p tap-ldap -p target-ldap
+	$(CARGO) test --locked --workspace --all-features
 
 lint: ## formatting and clippy, as CI runs them
 	$(CARGO) fmt --all --check

@@ -24,6 +24,14 @@ samba-ad-provision /usr/share/samba/setup/provision.ldif
 samba-dsdb-modules /usr/lib/*/samba/ldb/dsdb_notification.so
 samba-vfs-modules /usr/lib/*/samba/vfs/acl_xattr.so
 ldb-tools ldbadd
+krb5-kdc krb5kdc
+krb5-admin-server kadmin.local
+krb5-user kinit
+libsasl2-modules-gssapi-mit /usr/lib/*/sasl2/libgssapiv2.so
+gss-ntlmssp /usr/lib/*/gssntlmssp/gssntlmssp.so
+libkrb5-dev krb5-config
+libclang1-14 /usr/lib/*/libclang-14.so.1
+libclang-common-14-dev /usr/lib/llvm-14/lib/clang/14.0.6/include/stddef.h
 openssl openssl
 groff-base groff
 valgrind valgrind'
@@ -32,7 +40,9 @@ valgrind valgrind'
 services='slapd slapd
 samba smbd
 samba nmbd
-samba samba-ad-dc'
+samba samba-ad-dc
+krb5-kdc krb5-kdc
+krb5-admin-server krb5-admin-server'
 
 # The browser that looks at what `tap-ldap --discover --report` writes. Ubuntu's package is only a pointer to a snap:
 # there, put any Chromium or Chrome in PATH as `chromium`.

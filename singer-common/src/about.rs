@@ -69,29 +69,36 @@ impl About {
 
     fn text(&self) -> String {
         let mut out = format!(
-            "Name: {}\nDescription: {}\nVersion: {}\nCapabilities: {}\nSettings:",
+            "Name: {}\nDescription: {}\nVersion: {}\nCapabilities:\n{}\nSettings:",
             self.name,
             self.description,
             self.version,
-            self.capabilities.join(", ")
+            self.capabilities.iter().map(|c| format!("  - {c}")).collect::<Vec<_>>().join("\n")
         );
         for s in self.table.settings() {
-            let _ = write!(out, "\n  {}", s.name);
+            let _ = write!(
+                out,
+                "\n  - Name: {}\n    Type: {}\n    Environment Variable: {}_{}",
+                s.name,
+                s.kind.json_schema()["type"],
+                self.table.prefix,
+                s.name.to_uppercase()
+            );
             if !s.default.is_empty() {
-                let _ = write!(out, " (default {})", s.default);
+                let _ = write!(out, "\n    Default: {}", s.default);
             }
-            let _ = write!(out, "\n      {}", s.description);
+            let _ = write!(out, "\n    Description: {}", s.description);
         }
         out
     }
 
     fn markdown(&self) -> String {
         let mut out = format!(
-            "# `{}`\n\n{}\n\nVersion {}. Capabilities: {}.\n\n",
+            "# `{}`\n\n{}\n\nVersion {}.\n\n## Capabilities\n\n{}\n\n## Settings\n\n",
             self.name,
             self.description,
             self.version,
-            self.capabilities.iter().map(|c| format!("`{c}`")).collect::<Vec<_>>().join(", ")
+            self.capabilities.iter().map(|c| format!("- `{c}`")).collect::<Vec<_>>().join("\n")
         );
         out.push_str(&settings_table(self.table.settings()));
         out

@@ -1,7 +1,7 @@
 //! One table of settings, and everything that follows from it: parsing, warnings, `--about`, the README.
 //!
 //! Sources, weakest first: defaults, `FLEXT_*` variables, then each `--config` in the order given (a JSON file, or
-//! `ENV` for the variables of the executable's own prefix). Later ones win key by key.
+//! `ENV` for the variables of the executable's own prefix, those in the file `.env` included). Later ones win key by key.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Class, Classified};
 
+mod dotenv;
 mod shared;
 pub use shared::{SHARED, planned};
 
@@ -206,6 +207,9 @@ impl SettingsError {
     }
 }
 
+/// The file in the working directory that `--config ENV` reads variables from, too.
+const DOTENV: &str = ".env";
+
 /// The settings of an executable: the shared ones and its own.
 #[derive(Debug, Clone, Copy)]
 pub struct Table {
@@ -256,13 +260,30 @@ impl Table {
         }
         for source in sources {
             let layer = if source == "ENV" {
-                self.layer_of_variables(variables, &mut warnings)
+                let mut all = self.variables_of_file(Path::new(DOTENV))?;
+                // What is set is not set anew.
+                all.extend(variables.iter().map(|(name, value)| (name.clone(), value.clone())));
+                self.layer_of_variables(&all, &mut warnings)
             } else {
                 read_object(Path::new(source))?
             };
             self.apply(layer, &mut values, &mut warnings)?;
         }
         Ok(Resolved { values, warnings })
+    }
+
+    /// This executable's own variables in a file of `NAME=value` lines; none where there is no such file.
+    fn variables_of_file(&self, path: &Path) -> Result<BTreeMap<String, String>, SettingsError> {
+        let bad = |reason: String| SettingsError::File { path: path.display().to_string(), reason };
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(e) => return Err(bad(e.to_string())),
+        };
+        let variables = dotenv::parse(&text)
+            .map_err(|line| bad(format!("line {line} is not NAME=value, or a quotation mark is missing")))?;
+        let prefix = format!("{}_", self.prefix);
+        Ok(variables.into_iter().filter(|(name, _)| name.starts_with(&prefix)).collect())
     }
 
     fn layer_of_variables(
@@ -440,6 +461,27 @@ mod tests {
         let (_dir, path) = file(&json!({"bind_password": 4711}));
         let error = TABLE.resolve(&[path], &BTreeMap::new()).unwrap_err().to_string();
         assert!(!error.contains("4711") && error.contains("bind_password"), "{error}");
+    }
+
+    #[test]
+    fn a_file_of_variables_gives_only_those_of_the_executable() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(".env");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            TABLE.variables_of_file(&path)
+        };
+        let variables =
+            read("# a comment\nTAP_LDAP_PORT=9\nOTHER=x\nexport TAP_LDAP_BIND_PASSWORD='a b'\n").unwrap();
+        assert_eq!(
+            variables.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(),
+            ["TAP_LDAP_BIND_PASSWORD=a b", "TAP_LDAP_PORT=9"]
+        );
+        let error = read("A=1\nTAP_LDAP_BIND_PASSWORD='pass\n").unwrap_err().to_string();
+        assert!(error.contains("line 2 is not NAME=value") && !error.contains("pass\n"), "{error}");
+        assert!(!error.contains("'pass"), "{error}");
+        std::fs::remove_file(&path).unwrap();
+        assert!(TABLE.variables_of_file(&path).unwrap().is_empty());
     }
 
     #[test]

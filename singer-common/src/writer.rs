@@ -9,22 +9,34 @@ use serde_json::Value;
 use crate::error::{Class, Classified};
 
 mod background;
+mod rewrite;
 
 use background::{Background, Progress};
+pub use rewrite::{Rewrite, RewriteError};
 
 /// Bytes collected before they are handed to the system: one `write` a line is what makes a tap slow.
 const BUFFER_BYTES: usize = 64 * 1024;
 /// The most that is collected while the buffer before is still being written.
 const MOST_BYTES: usize = 4 * BUFFER_BYTES;
 
-/// Writing to stdout failed.
+/// A message could not be printed.
 #[derive(Debug, thiserror::Error)]
-#[error("writing to stdout: {0}")]
-pub struct WriteError(#[from] io::Error);
+pub enum WriteError {
+    /// Writing to stdout failed.
+    #[error("writing to stdout: {0}")]
+    Stdout(#[from] io::Error),
+    /// What was to be made of a message could not be.
+    #[error("{0}")]
+    Rewrite(#[from] RewriteError),
+}
 
 impl Classified for WriteError {
     fn class(&self) -> Class {
-        if self.0.kind() == io::ErrorKind::BrokenPipe { Class::OutputClosed } else { Class::Run }
+        match self {
+            WriteError::Stdout(error) if error.kind() == io::ErrorKind::BrokenPipe => Class::OutputClosed,
+            WriteError::Stdout(_) => Class::Run,
+            WriteError::Rewrite(error) => error.class(),
+        }
     }
 }
 
@@ -35,6 +47,10 @@ impl Classified for WriteError {
 pub struct SingerWriter<W: Write = io::Stdout> {
     output: Output<W>,
     buffer: Vec<u8>,
+    /// What changes messages on their way out.
+    rewrite: Option<Box<dyn Rewrite>>,
+    /// Up to where the buffer holds what goes out as it is.
+    rewritten: usize,
 }
 
 #[derive(Debug)]
@@ -65,14 +81,44 @@ impl SingerWriter {
     /// The same, written by a thread of its own, for who has something to do while nobody reads.
     pub fn background() -> Self {
         let output = Output::Background(Background::start(io::stdout()));
-        Self { output, buffer: Vec::with_capacity(BUFFER_BYTES * 2) }
+        Self { output, buffer: Vec::with_capacity(BUFFER_BYTES * 2), rewrite: None, rewritten: 0 }
     }
 }
 
 impl<W: Write> SingerWriter<W> {
     /// A writer to `output`.
     pub fn new(output: W) -> Self {
-        Self { output: Output::Direct(output), buffer: Vec::with_capacity(BUFFER_BYTES * 2) }
+        let buffer = Vec::with_capacity(BUFFER_BYTES * 2);
+        Self { output: Output::Direct(output), buffer, rewrite: None, rewritten: 0 }
+    }
+
+    /// Has messages changed on their way out from now on.
+    pub fn rewrite_with(&mut self, rewrite: Box<dyn Rewrite>) {
+        self.rewrite = Some(rewrite);
+        self.rewritten = self.buffer.len();
+    }
+
+    /// Has said what has to be said before what follows.
+    fn settle(&mut self) -> Result<(), WriteError> {
+        if let Some(rewrite) = &mut self.rewrite {
+            rewrite.settle(&mut self.buffer)?;
+        }
+        Ok(())
+    }
+
+    /// The names that a stream goes out with.
+    fn names_of(&self, stream: &str) -> Vec<String> {
+        self.rewrite.as_ref().map_or_else(|| vec![stream.to_owned()], |rewrite| rewrite.names(stream))
+    }
+
+    /// Changes the RECORD lines that came to the buffer.
+    fn rewrite_records(&mut self) -> Result<(), WriteError> {
+        if let Some(rewrite) = &mut self.rewrite {
+            let lines = self.buffer.split_off(self.rewritten.min(self.buffer.len()));
+            rewrite.records(&lines, &mut self.buffer)?;
+            self.rewritten = self.buffer.len();
+        }
+        Ok(())
     }
 
     /// Prints a SCHEMA message.
@@ -92,7 +138,23 @@ impl<W: Write> SingerWriter<W> {
             key_properties: &'a [String],
             bookmark_properties: &'a [String],
         }
-        self.json(&Schema { r#type: "SCHEMA", stream, schema, key_properties, bookmark_properties })?;
+        let Some(rewrite) = &mut self.rewrite else {
+            self.json(&Schema { r#type: "SCHEMA", stream, schema, key_properties, bookmark_properties })?;
+            return self.flush();
+        };
+        rewrite.settle(&mut self.buffer)?;
+        for outgoing in rewrite.schema(stream, schema, key_properties)? {
+            let has =
+                |name: &&String| outgoing.schema.get("properties").is_some_and(|p| p.get(name).is_some());
+            let bookmark_properties: Vec<String> = bookmark_properties.iter().filter(has).cloned().collect();
+            self.json(&Schema {
+                r#type: "SCHEMA",
+                stream: &outgoing.stream,
+                schema: &outgoing.schema,
+                key_properties: &outgoing.key_properties,
+                bookmark_properties: &bookmark_properties,
+            })?;
+        }
         self.flush()
     }
 
@@ -104,6 +166,9 @@ impl<W: Write> SingerWriter<W> {
 
     /// Hands the buffer on when it has become large enough.
     pub fn record_done(&mut self) -> Result<(), WriteError> {
+        if self.rewrite.is_some() {
+            self.rewrite_records()?;
+        }
         if self.buffer.len() < BUFFER_BYTES || (self.is_congested() && self.buffer.len() < MOST_BYTES) {
             return Ok(());
         }
@@ -135,7 +200,10 @@ impl<W: Write> SingerWriter<W> {
             stream: &'a str,
             version: i64,
         }
-        self.json(&ActivateVersion { r#type: "ACTIVATE_VERSION", stream, version })?;
+        self.settle()?;
+        for stream in self.names_of(stream) {
+            self.json(&ActivateVersion { r#type: "ACTIVATE_VERSION", stream: &stream, version })?;
+        }
         self.flush()
     }
 
@@ -146,6 +214,7 @@ impl<W: Write> SingerWriter<W> {
             r#type: &'static str,
             value: &'a Value,
         }
+        self.settle()?;
         self.json(&State { r#type: "STATE", value })?;
         self.flush()
     }
@@ -162,7 +231,7 @@ impl<W: Write> SingerWriter<W> {
         self.hand_over()?;
         match &self.output {
             Output::Direct(_) => Ok(()),
-            Output::Background(background) => background.wait().map_err(WriteError),
+            Output::Background(background) => Ok(background.wait()?),
         }
     }
 
@@ -172,12 +241,14 @@ impl<W: Write> SingerWriter<W> {
             Output::Background(background) => background.hand_over(&mut self.buffer),
         };
         self.buffer.clear();
-        result.map_err(WriteError)
+        self.rewritten = 0;
+        Ok(result?)
     }
 
     fn json<T: Serialize>(&mut self, message: &T) -> Result<(), WriteError> {
         serde_json::to_writer(&mut self.buffer, message).map_err(io::Error::from)?;
         self.buffer.push(b'\n');
+        self.rewritten = self.buffer.len();
         Ok(())
     }
 }

@@ -127,7 +127,8 @@ pub async fn read_entries(
     if only != EVERYTHING {
         filter = format!("(&{filter}{only})");
     }
-    let mut search = directory.search(SearchRequest::new(base, Scope::Sub, filter, &wanted)).await?;
+    let mut search =
+        directory.search(SearchRequest::new(base, Scope::Sub, filter, &wanted).repeating()).await?;
     let mut references = 0;
     while let Some(item) = search.next().await? {
         match item {

@@ -47,7 +47,8 @@ impl Inner {
             Some(filter) if passes(directory, base, filter).await? => Some(filter),
             _ => None,
         };
-        let request = SearchRequest::new(base, Scope::Sub, filter.unwrap_or("(objectClass=*)"), &["1.1"]);
+        let request =
+            SearchRequest::new(base, Scope::Sub, filter.unwrap_or("(objectClass=*)"), &["1.1"]).repeating();
         let mut search = directory.search(request).await?;
         let mut inner = Inner::default();
         while let Some(item) = search.next().await? {

@@ -2,6 +2,7 @@
 //!
 //! config → connect → discover/select → search → convert → emit. Data walks one way.
 
+pub mod batches;
 pub mod classes;
 pub mod config;
 pub mod container;
@@ -14,6 +15,7 @@ pub mod output;
 pub(crate) mod partition;
 pub mod replication;
 pub mod report;
+pub mod rewrite;
 pub mod run;
 pub mod sample;
 pub mod settings;

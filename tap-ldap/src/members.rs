@@ -280,7 +280,7 @@ impl<'a> Memberships<'a> {
             let Some((group, rid)) = self.primaries.pop_front() else { return Ok(None) };
             let filter = format!("({PRIMARY_GROUP}={})", escape_value(rid.as_bytes()));
             let key = self.key.as_deref().unwrap_or("1.1");
-            let request = SearchRequest::new(&self.tree.base, Scope::Sub, filter, &[key]);
+            let request = SearchRequest::new(&self.tree.base, Scope::Sub, filter, &[key]).repeating();
             self.primary_search = Some((group, self.tree.directory.search(request).await?));
         }
     }

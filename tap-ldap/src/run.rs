@@ -16,6 +16,7 @@ use singer_common::directory::{Access, Directory, DirectoryError};
 use singer_common::error::Class;
 use singer_common::file;
 use singer_common::init::InitError;
+use singer_common::maps::Maps;
 use singer_common::metrics::Metrics;
 use singer_common::progress;
 use singer_common::settings::SettingsError;
@@ -24,10 +25,12 @@ use singer_common::state::{State, StateError};
 use singer_common::summary;
 use singer_common::writer::{SingerWriter, WriteError};
 
+use crate::batches::Batches;
 use crate::config::TapConfig;
 use crate::discover::{Discovery, discover};
 use crate::output::Output;
 use crate::report::{self, Place};
+use crate::rewrite::Rewriter;
 use crate::settings::{ABOUT, TABLE};
 use crate::source::Tree;
 use crate::sync::{Outcome, Sync, check_json, first_records};
@@ -114,10 +117,14 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let resolved = TABLE.resolve(&args.common.config, &variables())?;
     let mut warnings = resolved.warnings;
     let config = TapConfig::from_settings(&resolved.values, &mut warnings);
+    let maps = Maps::from_settings(&resolved.values);
+    let batches = Batches::from_settings(&resolved.values, &mut warnings);
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
     let config = config?;
+    let mut maps = maps?;
+    let batches = batches?;
     // Everything the command line names is looked at before the directory is.
     let state = match &args.state {
         Some(path) => State::parse(&std::fs::read_to_string(path).map_err(|e| {
@@ -157,6 +164,15 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         Some(catalog) => catalog,
         None => discover(&config, &tree).await?.catalog,
     };
+    if let Some(maps) = &mut maps {
+        // A mistake in the map of the last stream is found before the first message.
+        for stream in catalog.streams.iter().filter(|stream| stream.is_selected()) {
+            maps.schema(&stream.stream, &stream.selected_schema(), &stream.key_properties)?;
+        }
+    }
+    if let Some(rewriter) = Rewriter::new(maps, batches) {
+        writer.rewrite_with(Box::new(rewriter));
+    }
     // From here on a signal is taken up between records.
     stop.handle();
     let metrics = Metrics::new(config.metrics);

@@ -1,6 +1,7 @@
 //! The tap's own settings, and what `--about` says.
 
 use singer_common::about::About;
+use singer_common::definition::Plugin;
 use singer_common::settings::{Kind, Setting, Table};
 
 /// The settings of `tap-ldap`.
@@ -21,8 +22,19 @@ pub const ABOUT: About = About {
         "activate-version",
         "log-based",
         "structured-logging",
+        "stream-maps",
+        "schema-flattening",
+        "batch",
     ],
     table: TABLE,
+};
+
+/// What Meltano's definition of `tap-ldap` says beside that.
+pub const PLUGIN: Plugin = Plugin {
+    variant: "flext",
+    label: "LDAP",
+    keywords: &["ldap", "directory", "active directory", "openldap", "ldif"],
+    required: &[&["server_url"], &["host"]],
 };
 
 /// More would keep no server busy, and few let one client have so many connections.
@@ -103,6 +115,11 @@ const OWN: &[Setting] = &[
         "state_dir",
         Kind::Text,
         "With `track_deletions`: the folder of the indexes of keys, one file for each stream. It belongs to one tap and its STATE, and has to stay from run to run.",
+    ),
+    Setting::new(
+        "batch_config",
+        Kind::Object,
+        "Records in files of their own, told of by BATCH messages, as the Meltano SDK has it: `{\"encoding\": {\"format\": \"jsonl\", \"compression\": \"gzip\"}, \"storage\": {\"root\": \"file:///path\", \"prefix\": \"…\"}, \"batch_size\": 10000}`. `compression` may be `none`; the folder has to be one that the target sees, too.",
     ),
     Setting::new(
         "catalog_path",

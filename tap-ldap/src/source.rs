@@ -337,6 +337,8 @@ impl<'a> Entries<'a> {
             attributes: self.attributes.clone(),
             paging: self.paging,
             controls: self.controls.clone(),
+            // In a record's stream the last one counts. What is sorted goes on where it was.
+            may_repeat: self.controls.is_empty() && self.paging == Paging::Configured,
         }
     }
 

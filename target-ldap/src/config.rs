@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use singer_common::directory::ldif::LdifFormat;
 use singer_common::directory::{DirectoryConfig, ServerUrl};
 use singer_common::dn::{Dn, DnKey, SuffixRewrite};
+use singer_common::maps::Maps;
 use singer_common::schema::Schema;
 use singer_common::settings::{SettingsError, typed};
 
@@ -34,6 +35,8 @@ pub enum OnError {
 #[allow(clippy::struct_excessive_bools, reason = "they are the settings, as they are")]
 #[derive(Debug, Clone)]
 pub struct TargetConfig {
+    /// Stream maps and flattening, when they are asked for.
+    pub maps: Option<Maps>,
     /// The directory.
     pub directory: DirectoryConfig,
     /// Where records go whose rule gives no full DN.
@@ -168,6 +171,7 @@ impl TargetConfig {
         }
         check_scopes(&rules)?;
         let config = TargetConfig {
+            maps: Maps::from_settings(values)?,
             directory,
             default_base_dn: raw.default_base_dn,
             rules,

@@ -140,17 +140,22 @@ async fn count(directory: &Directory, base: Option<&str>) -> anyhow::Result<u64>
         .into());
     };
     let request = SearchRequest::new(base, Scope::Sub, "(objectClass=*)", &["1.1"]);
-    let result = async {
-        let mut search = directory.search(request).await?;
-        let mut entries = 0;
-        while search.next_entry().await?.is_some() {
-            entries += 1;
+    let mut attempts = None;
+    loop {
+        let result = async {
+            let mut search = directory.search(request.clone()).await?;
+            let mut entries = 0;
+            while search.next_entry().await?.is_some() {
+                entries += 1;
+            }
+            Ok::<_, DirectoryError>(entries)
+        };
+        match result.await {
+            Ok(entries) => return Ok(entries),
+            Err(e) if e.is_no_such_object() => return Ok(0),
+            // To count from the beginning is to count each entry once.
+            Err(e) => directory.recover(e, &mut attempts).await?,
         }
-        Ok::<_, DirectoryError>(entries)
-    };
-    match result.await {
-        Err(e) if e.is_no_such_object() => Ok(0),
-        entries => Ok(entries?),
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use singer_common::directory::{Directory, DirectoryError};
 use singer_common::dn::DnKey;
+use singer_common::maps::Maps;
 use singer_common::metrics::Metrics;
 use singer_common::progress;
 use singer_common::signals::{Signal, Stop};
@@ -29,6 +30,7 @@ mod counts;
 mod error;
 mod gone;
 mod intake;
+mod mapped;
 mod moves;
 mod references;
 mod refused;
@@ -180,6 +182,8 @@ pub struct Load<'a, W: Write> {
     /// The batch whose records come before the next line.
     batch: Option<Batch>,
     watch: Watch,
+    /// What becomes of streams before they are taken in.
+    maps: Option<Maps>,
 }
 
 impl<'a, W: Write> Load<'a, W> {
@@ -226,6 +230,8 @@ impl<'a, W: Write> Load<'a, W> {
             unknown_classes: UnknownClasses::default(),
             batch: None,
             watch: Watch::nobody(),
+            // What was rejected is in the file as the maps made it.
+            maps: config.maps.clone().filter(|_| !retry_rejects),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The target's own settings, and what `--about` says.
 
 use singer_common::about::About;
+use singer_common::definition::Plugin;
 use singer_common::settings::{Kind, Setting, Table};
 
 /// The settings of `target-ldap`.
@@ -11,8 +12,24 @@ pub const ABOUT: About = About {
     name: "target-ldap",
     description: "Reads Singer messages and makes a directory (OpenLDAP, 389 Directory Server, Active Directory, any LDAP server, or an LDIF file) match them.",
     version: env!("CARGO_PKG_VERSION"),
-    capabilities: &["about", "batch", "validate-records", "structured-logging"],
+    capabilities: &[
+        "about",
+        "activate-version",
+        "batch",
+        "schema-flattening",
+        "stream-maps",
+        "structured-logging",
+        "validate-records",
+    ],
     table: TABLE,
+};
+
+/// What Meltano's definition of `target-ldap` says beside that.
+pub const PLUGIN: Plugin = Plugin {
+    variant: "flext",
+    label: "LDAP",
+    keywords: &["ldap", "directory", "active directory", "openldap", "ldif"],
+    required: &[&["server_url"], &["host"], &["ldif_export_path"]],
 };
 
 const OWN: &[Setting] = &[
@@ -66,7 +83,9 @@ const OWN: &[Setting] = &[
         Kind::Boolean,
         "Whether ACTIVATE_VERSION counts: entries in the rule's scope (`scope_base`, `scope_filter`) that did not come with the version go the way of `on_delete`. Nothing goes for a stream without a scope, or of which no record came. Every run has to bring the whole version.",
     )
-    .or("false"),
+    .or("false")
+    // What the Meltano SDK calls it.
+    .alias(&["process_activate_version_messages"]),
     Setting::new("max_in_flight", Kind::Integer { min: 1, max: 1024 }, "Writes outstanding at once, in all.").or("32"),
     Setting::new(
         "dry_run",

@@ -55,6 +55,50 @@ impl Certificates {
     }
 }
 
+/// What is wrong with a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// It was good until yesterday.
+    Expired,
+    /// It will be good.
+    NotYet,
+    /// It is for another host.
+    OtherName,
+    /// Nobody else signed it.
+    SelfSigned,
+}
+
+impl Fault {
+    /// A CA, and a server's certificate and key with this fault, in `dir`.
+    pub fn create(self, dir: &Path) -> [PathBuf; 3] {
+        let good = Certificates::create(dir);
+        let mut params = nameless();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.distinguished_name.push(DnType::CommonName, "Test CA");
+        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        fs::write(&good.ca, ca.pem()).unwrap();
+        let mut server = leaf(None, "localhost");
+        let name = if self == Fault::OtherName { "elsewhere.example" } else { "localhost" };
+        server.subject_alt_names = vec![SanType::DnsName(name.try_into().unwrap())];
+        match self {
+            Fault::Expired => server.not_after = rcgen::date_time_ymd(2020, 1, 1),
+            Fault::NotYet => server.not_before = rcgen::date_time_ymd(2900, 1, 1),
+            Fault::None | Fault::OtherName | Fault::SelfSigned => {}
+        }
+        if self == Fault::SelfSigned {
+            let pair = KeyPair::generate().unwrap();
+            fs::write(&good.server_cert, server.self_signed(&pair).unwrap().pem()).unwrap();
+            fs::write(&good.server_key, pair.serialize_pem()).unwrap();
+        } else {
+            sign(&server, &ca, &good.server_cert, &good.server_key);
+        }
+        [good.ca, good.server_cert, good.server_key]
+    }
+}
+
 /// rcgen's defaults come with a common name, which would be the first RDN of every subject.
 fn nameless() -> CertificateParams {
     let mut params = CertificateParams::new(Vec::new()).unwrap();

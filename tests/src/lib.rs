@@ -9,9 +9,11 @@
 pub mod bind;
 pub mod browser;
 pub mod certificates;
+pub mod cutter;
 pub mod ds389;
 pub mod fake;
 pub mod hostile;
+pub mod krb5;
 pub mod ldif;
 pub mod meltano;
 pub mod memory;

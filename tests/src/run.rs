@@ -14,6 +14,15 @@ use tempfile::TempDir;
 
 use crate::server::scratch;
 
+/// What the executables are built with, as this crate is.
+const FEATURES: &[&str] = if cfg!(feature = "ntlm") {
+    &["--features", "tap-ldap/ntlm,target-ldap/ntlm"]
+} else if cfg!(feature = "gssapi") {
+    &["--features", "tap-ldap/gssapi,target-ldap/gssapi"]
+} else {
+    &[]
+};
+
 /// How long a run may take before the test gives up on it.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -77,6 +86,7 @@ pub fn build() -> &'static Path {
                 "--target-dir",
             ])
             .arg(target_dir())
+            .args(FEATURES)
             .output()
             .expect("cargo");
         if output.status.success() {

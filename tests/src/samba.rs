@@ -17,7 +17,8 @@ pub const SUFFIX: &str = "DC=ad,DC=example,DC=test";
 /// The password of the administrator.
 pub const ADMIN_PASSWORD: &str = "Passw0rd!x";
 const REALM: &str = "AD.EXAMPLE.TEST";
-const WORKGROUP: &str = "ADTEST";
+/// The domain's short name.
+pub const WORKGROUP: &str = "ADTEST";
 
 /// A running domain controller, killed when dropped.
 #[derive(Debug)]

@@ -46,6 +46,8 @@ pub struct SlapdOptions {
     pub database_conf: String,
     /// More lines for the global part of slapd.conf.
     pub global_conf: String,
+    /// The directory of a KDC whose tickets it takes.
+    pub kerberos: Option<PathBuf>,
 }
 
 impl Default for SlapdOptions {
@@ -61,6 +63,7 @@ impl Default for SlapdOptions {
             memberof: false,
             database_conf: String::new(),
             global_conf: String::new(),
+            kerberos: None,
         }
     }
 }
@@ -150,6 +153,11 @@ impl Slapd {
         }
         fs::write(slapd.path("test.schema"), include_str!("../fixtures/test.schema")).unwrap();
         fs::write(slapd.path("slapd.conf"), slapd.configuration()).unwrap();
+        for name in ["krb5.conf", "ldap.keytab"] {
+            if let Some(kdc) = &slapd.options.kerberos {
+                fs::copy(kdc.join(name), slapd.path(name)).unwrap();
+            }
+        }
         slapd.load_seed();
         slapd.server.start_on_free_ports("bind(", command);
         slapd
@@ -250,7 +258,12 @@ fn command(server: &Server) -> Command {
     let mut command = Command::new(tool("slapd"));
     let uris = format!("{}/ {}/ {}/", server.ldap_uri(), server.ldaps_uri(), ldapi_uri(server));
     command.args(["-d", "none", "-f"]).arg(server.path("slapd.conf")).args(["-h", &uris]);
-    command.env("KRB5_KTNAME", "/dev/null");
+    let keytab = server.path("ldap.keytab");
+    if keytab.exists() {
+        command.env("KRB5_KTNAME", keytab).env("KRB5_CONFIG", server.path("krb5.conf"));
+    } else {
+        command.env("KRB5_KTNAME", "/dev/null");
+    }
     command
 }
 

@@ -136,6 +136,22 @@ pub enum AuthMethod {
     Anonymous,
     /// SASL EXTERNAL: the client certificate, or the peer of an `ldapi` socket.
     External,
+    /// SASL GSSAPI (RFC 4752): the Kerberos ticket of whoever runs this.
+    Gssapi,
+    /// NTLM in SASL GSS-SPNEGO ([MS-NLMP], [MS-ADTS] 5.1.1.1.2).
+    Ntlm {
+        /// `DOMAIN\user` or `user@domain`.
+        user: String,
+        /// The proof.
+        password: Secret,
+    },
+}
+
+impl AuthMethod {
+    /// Whether what goes over the connection is encrypted once bound, where TLS does not do it.
+    pub fn seals(&self) -> bool {
+        matches!(self, AuthMethod::Gssapi | AuthMethod::Ntlm { .. })
+    }
 }
 
 /// What to do with a referral.
@@ -144,6 +160,8 @@ pub enum AuthMethod {
 pub enum Referrals {
     /// Count it and warn once.
     Ignore,
+    /// Ask the server that it names, where that is one of `referral_hosts`; ignore the others.
+    Follow,
     /// End with an error.
     Fail,
 }
@@ -182,6 +200,8 @@ pub struct DirectoryConfig {
     pub page_size: u32,
     /// What to do with referrals.
     pub referrals: Referrals,
+    /// With [`Referrals::Follow`]: the hosts that get to see the credentials, by name, or by name and port.
+    pub referral_hosts: Vec<String>,
     /// The most connections open at once.
     pub pool_size: usize,
 }
@@ -216,6 +236,8 @@ struct Raw {
     retry_max_wait_seconds: u64,
     page_size: u32,
     follow_referrals: Referrals,
+    #[serde(default)]
+    referral_hosts: Option<Vec<String>>,
     connection_pool_size: usize,
 }
 
@@ -228,6 +250,17 @@ impl DirectoryConfig {
     ) -> Result<DirectoryConfig, SettingsError> {
         let raw: Raw = typed("(directory)", Value::Object(values.clone()))?;
         let servers = servers(&raw, fallback, warnings)?;
+        let referral_hosts = raw.referral_hosts.clone().unwrap_or_default();
+        if raw.follow_referrals == Referrals::Follow && referral_hosts.is_empty() {
+            return Err(SettingsError::value(
+                "referral_hosts",
+                "empty or not set, though follow_referrals is `follow`",
+                "the hosts that may be shown bind_dn and bind_password, as `host` or `host:port`",
+            ));
+        }
+        if raw.follow_referrals != Referrals::Follow && !referral_hosts.is_empty() {
+            warnings.push("`referral_hosts` is not used: follow_referrals is not `follow`".to_owned());
+        }
         let auth = auth(&raw, warnings)?;
         let identity = match (raw.tls_cert_file, raw.tls_key_file) {
             (Some(cert), Some(key)) => {
@@ -276,6 +309,7 @@ impl DirectoryConfig {
             retry_max_wait: Duration::from_secs(raw.retry_max_wait_seconds),
             page_size: raw.page_size,
             referrals: raw.follow_referrals,
+            referral_hosts,
             pool_size: raw.connection_pool_size,
         })
     }
@@ -284,7 +318,7 @@ impl DirectoryConfig {
 impl DirectoryConfig {
     /// The servers to which what is sent is not encrypted: neither TLS nor `ldapi://`. Loopback is among them.
     pub fn unencrypted_servers(&self) -> impl Iterator<Item = &ServerUrl> {
-        unencrypted(&self.servers, self.tls.start_tls)
+        unencrypted(&self.servers, self.tls.start_tls).filter(|_| !self.auth.seals())
     }
 }
 
@@ -344,6 +378,20 @@ fn servers(
     Ok(servers)
 }
 
+/// A method that needs a library of the machine's is built only where that is wanted.
+fn built(is_there: bool, feature: &str) -> Result<(), SettingsError> {
+    if is_there {
+        return Ok(());
+    }
+    Err(SettingsError::value(
+        "auth_method",
+        format!("`{feature}`, which this executable was built without"),
+        format!(
+            "one that was built with `--features {feature}` (cargo build --release --features {feature}; it needs the machine's libgssapi_krb5), or another auth_method"
+        ),
+    ))
+}
+
 fn auth(raw: &Raw, warnings: &mut Vec<String>) -> Result<AuthMethod, SettingsError> {
     let mut simple = || -> Result<AuthMethod, SettingsError> {
         let dn = raw.bind_dn.clone().filter(|d| !d.is_empty()).ok_or_else(|| {
@@ -376,6 +424,12 @@ fn auth(raw: &Raw, warnings: &mut Vec<String>) -> Result<AuthMethod, SettingsErr
     match raw.auth_method.as_deref() {
         Some("anonymous") => Ok(AuthMethod::Anonymous),
         Some("external") => Ok(AuthMethod::External),
+        Some("gssapi") => built(cfg!(feature = "gssapi"), "gssapi").map(|()| AuthMethod::Gssapi),
+        Some("ntlm") => {
+            built(cfg!(feature = "ntlm"), "ntlm")?;
+            let AuthMethod::Simple { dn, password } = simple()? else { return Ok(AuthMethod::Anonymous) };
+            Ok(AuthMethod::Ntlm { user: dn, password })
+        }
         Some("simple") => simple(),
         _ if raw.bind_dn.as_deref().is_some_and(|d| !d.is_empty()) => simple(),
         _ => Ok(AuthMethod::Anonymous),

@@ -67,6 +67,9 @@ pub struct SearchRequest {
     pub paging: Paging,
     /// What a server is asked for besides; a file knows none of it.
     pub controls: Vec<SearchControl>,
+    /// Whether an entry may come twice: then a search whose connection is lost begins again over another one, whatever came
+    /// before. Others do so only as long as nothing came.
+    pub may_repeat: bool,
 }
 
 impl SearchRequest {
@@ -84,7 +87,14 @@ impl SearchRequest {
             attributes: attributes.iter().map(|a| (*a).to_owned()).collect(),
             paging: Paging::default(),
             controls: Vec::new(),
+            may_repeat: false,
         }
+    }
+
+    /// The same search by somebody to whom it does not matter whether an entry comes twice.
+    #[must_use]
+    pub fn repeating(self) -> Self {
+        Self { may_repeat: true, ..self }
     }
 }
 
@@ -211,7 +221,7 @@ impl Directory {
     pub async fn open(config: &DirectoryConfig, access: Access) -> Result<Directory, DirectoryError> {
         match config.servers.first() {
             Some(ServerUrl::Ldif(path)) => ldif::LdifDirectory::open(path, access).map(Directory::Ldif),
-            _ => ldap::LdapDirectory::open(config).await.map(Directory::Ldap),
+            _ => ldap::LdapDirectory::open(config, access).await.map(Directory::Ldap),
         }
     }
 
@@ -355,6 +365,27 @@ impl Directory {
             Directory::Ldap(_) => false,
             Directory::Ldif(d) => d.holds_entries(),
             Directory::Preview(d) => d.below().is_written_at_once(),
+        }
+    }
+
+    /// After an error that may pass: waits, and sees to a connection. Gives the error back where it cannot pass, and when the
+    /// attempts are used up. Begins with `attempts` `None`, which is filled in.
+    pub async fn recover(
+        &self,
+        error: DirectoryError,
+        attempts: &mut Option<ldap::Attempts>,
+    ) -> Result<(), DirectoryError> {
+        match self {
+            Directory::Ldap(d) => d.recover(error, attempts.get_or_insert_with(|| d.attempts())).await,
+            Directory::Ldif(_) | Directory::Preview(_) => Err(error),
+        }
+    }
+
+    /// The server in use and where exactly: it may be another one than at the beginning.
+    pub fn serving(&self) -> String {
+        match self {
+            Directory::Ldap(d) => d.serving(),
+            Directory::Ldif(_) | Directory::Preview(_) => self.location().to_owned(),
         }
     }
 

@@ -74,6 +74,9 @@ pub struct RootDse {
     pub extensions: Vec<String>,
     /// `subschemaSubentry`.
     pub subschema: Option<String>,
+    /// What tells the server from others that hold the same directory, where numbers of its own are in its answers: Active
+    /// Directory's `dsServiceName` ([MS-ADTS] 3.1.1.3.2.7), 389 DS's `netscapemdsuffix`.
+    pub own: Vec<String>,
 }
 
 impl RootDse {
@@ -89,6 +92,8 @@ impl RootDse {
         "supportedExtension",
         "supportedCapabilities",
         "subschemaSubentry",
+        "dsServiceName",
+        "netscapemdsuffix",
     ];
 
     /// The highest update sequence number of a domain controller ([MS-ADTS] 3.1.1.3.2.10): read anew when it is needed.
@@ -124,6 +129,7 @@ impl RootDse {
             controls: texts("supportedControl"),
             extensions: texts("supportedExtension"),
             subschema: first("subschemaSubentry"),
+            own: [texts("dsServiceName"), texts("netscapemdsuffix")].concat(),
         }
     }
 

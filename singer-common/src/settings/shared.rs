@@ -4,7 +4,7 @@ use super::{Kind, Setting};
 
 /// Settings of the contract that this version does not have yet. They are refused, not ignored: who sets
 /// `max_deletes` relies on it.
-const PLANNED: &[&str] = &["metrics_file", "metrics_listen", "otlp_endpoint", "referral_hosts"];
+const PLANNED: &[&str] = &["metrics_file", "metrics_listen", "otlp_endpoint"];
 
 /// Whether a key belongs to the contract but not to this version.
 pub fn planned(key: &str) -> bool {
@@ -33,10 +33,10 @@ pub const SHARED: &[Setting] = &[
         .flext("FLEXT_LDAP_USE_SSL"),
     Setting::new(
         "auth_method",
-        Kind::Choice(&["simple", "anonymous", "external"]),
-        "How to bind (RFC 4513). `simple` when `bind_dn` is set, else `anonymous`; `external` takes the identity of the client certificate or of the `ldapi` peer.",
+        Kind::Choice(&["simple", "anonymous", "external", "gssapi", "ntlm"]),
+        "How to bind (RFC 4513). `simple` when `bind_dn` is set, else `anonymous`; `external` takes the identity of the client certificate or of the `ldapi` peer; `gssapi` takes the Kerberos ticket of who runs this (executables built with the feature `gssapi`), `ntlm` a Windows account (feature `ntlm`). Both encrypt what goes over `ldap://`.",
     ),
-    Setting::new("bind_dn", Kind::Text, "The DN (on Active Directory also user@domain) to bind as.")
+    Setting::new("bind_dn", Kind::Text, "The DN (on Active Directory also user@domain; with `ntlm` DOMAIN\\user or user@domain) to bind as.")
         .flext("FLEXT_LDAP_BIND_DN"),
     Setting::new("bind_password", Kind::Text, "The password of `bind_dn`. Never logged.")
         .secret()
@@ -73,7 +73,7 @@ pub const SHARED: &[Setting] = &[
     Setting::new(
         "retry_attempts",
         Kind::Integer { min: 0, max: 100 },
-        "How often connecting is tried again when all servers are busy, unavailable or unreachable.",
+        "How often something is tried again: connecting when no server can be reached, a read or a change when the connection is lost or the server is busy or unavailable (docs/reliability.md).",
     )
     .or("3")
     .flext("FLEXT_LDAP_RETRY_ATTEMPTS"),
@@ -92,10 +92,15 @@ pub const SHARED: &[Setting] = &[
     .flext("FLEXT_LDAP_CONNECTION_POOL_SIZE"),
     Setting::new(
         "follow_referrals",
-        Kind::Choice(&["ignore", "fail"]),
-        "What to do with a referral to another server: count it and warn once, or fail. Referral entries of this server are read as entries (RFC 3296).",
+        Kind::Choice(&["ignore", "follow", "fail"]),
+        "What to do with a referral to another server: count it and warn once, follow it to one of `referral_hosts` (others are ignored; LOG_BASED follows none in its changes), or fail. With `ignore`, referral entries of this server are read as entries (RFC 3296).",
     )
     .or("\"ignore\""),
+    Setting::new(
+        "referral_hosts",
+        Kind::TextList,
+        "With `follow_referrals: follow`: the hosts, as `host` or `host:port`, that referrals may lead to. They are bound to in the same way, and so get to see the password.",
+    ),
     Setting::new(
         "page_size",
         Kind::Integer { min: 0, max: 2_147_483_647 },
@@ -105,4 +110,29 @@ pub const SHARED: &[Setting] = &[
     Setting::new("enable_metrics", Kind::Boolean, "Singer's METRIC lines on stderr.")
         .or("true")
         .flext("FLEXT_LDAP_ENABLE_METRICS"),
+    Setting::new(
+        "stream_maps",
+        Kind::Object,
+        "Inline transformations, as the Meltano SDK has them, by stream (`*` is a wildcard): `{\"users\": {\"__alias__\": …, \"__filter__\": …, \"__key_properties__\": …, \"__source__\": …, \"__else__\": null, \"mail\": \"mail.lower()\", \"phone\": null}}`; null (or `\"__NULL__\"`) leaves a stream or a property out.",
+    ),
+    Setting::new(
+        "stream_map_config",
+        Kind::Object,
+        "Values that expressions in `stream_maps` refer to: `config['salt']`.",
+    )
+    .secret(),
+    Setting::new(
+        "flattening_enabled",
+        Kind::Boolean,
+        "Make objects within records properties of the record (`parent__child`), and lists texts of JSON, as the Meltano SDK does. That is every attribute with several values: for destinations that know no lists.",
+    )
+    .or("false"),
+    Setting::new(
+        "flattening_max_depth",
+        Kind::Integer { min: 0, max: 100 },
+        "With `flattening_enabled`: how many levels of objects are flattened. What is deeper becomes a text of JSON; 0 does nothing.",
+    ),
+    Setting::new("flattening_separator", Kind::Text, "With `flattening_enabled`: what is put between the names.")
+        .or("\"__\"")
+        .alias(&["flattening_key_separator"]),
 ];

@@ -159,8 +159,10 @@ impl<'a> Synced<'a> {
     /// refresh of content synchronisation is no substitute, since slapd leaves out of it what was written after it began,
     /// and it is not paged.
     pub(crate) async fn read<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+        let server = self.run.tree.directory.serving();
         let position = self.position_now(output).await?;
         let references = full::entries(&mut self.run, output).await?;
+        self.run.check_server(&server)?;
         full::activate(&self.run, references, output)?;
         if references == 0 {
             self.run.emit_gone(output)?;
@@ -173,6 +175,19 @@ impl<'a> Synced<'a> {
     /// The cookie of now: of a refresh whose entries nobody looks at. OpenLDAP's says nothing of the filter, so that none has
     /// to come.
     async fn position_now<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<Vec<u8>> {
+        let mut attempts = None;
+        loop {
+            match self.ask_position(output).await {
+                Ok(position) => return Ok(position),
+                Err(error) => {
+                    let error: DirectoryError = error.downcast()?;
+                    output.or_stop(self.run.tree.directory.recover(error, &mut attempts)).await??;
+                }
+            }
+        }
+    }
+
+    async fn ask_position<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<Vec<u8>> {
         let directory = server(&self.run.tree.directory)?.clone();
         let mut request = self.request(SyncMode::RefreshOnly).await?;
         request.attributes = vec!["1.1".to_owned()];
@@ -386,21 +401,42 @@ pub(crate) async fn run<'a, W: Write>(
     output: &mut Output<'_, W>,
 ) -> anyhow::Result<Synced<'a>> {
     let mut synced = Synced::begin(run, output)?;
-    if !synced.is_to_be_read() {
-        let directory = server(&synced.run.tree.directory)?.clone();
-        let mut connection = output.or_stop(directory.sync_connection()).await??;
-        let id = connection.start(&synced.request(SyncMode::RefreshOnly).await?).await?;
-        let why = refresh(&mut connection, id, &mut synced, output).await?;
-        connection.close().await;
-        match why {
-            Some(why) => synced.start_over(&why),
-            None => synced.settle(output).await?,
+    let mut attempts = None;
+    while !synced.is_to_be_read() {
+        let before = synced.cookie.clone();
+        match refreshed(&mut synced, output).await {
+            Ok(Some(why)) => synced.start_over(&why),
+            Ok(None) => {
+                synced.settle(output).await?;
+                break;
+            }
+            // It goes on from the last cookie that came.
+            Err(error) => {
+                if synced.cookie != before {
+                    attempts = None;
+                }
+                let error: DirectoryError = error.downcast()?;
+                output.or_stop(synced.run.tree.directory.recover(error, &mut attempts)).await??;
+            }
         }
     }
     if synced.is_to_be_read() {
         synced.read(output).await?;
     }
     Ok(synced)
+}
+
+/// One refresh over a connection of its own.
+async fn refreshed<W: Write>(
+    synced: &mut Synced<'_>,
+    output: &mut Output<'_, W>,
+) -> anyhow::Result<Option<String>> {
+    let directory = server(&synced.run.tree.directory)?.clone();
+    let mut connection = output.or_stop(directory.sync_connection()).await??;
+    let id = connection.start(&synced.request(SyncMode::RefreshOnly).await?).await?;
+    let why = refresh(&mut connection, id, synced, output).await?;
+    connection.close().await;
+    Ok(why)
 }
 
 /// Goes through one refresh. Gives why everything has to be read anew, if it has.

@@ -141,8 +141,22 @@ impl<'a> DirSynced<'a> {
         &self.context
     }
 
-    /// Brings the stream up to date: what changed since its position, or everything where it has none.
+    /// Brings the stream up to date, and goes on from its position where a connection is lost on the way.
     pub(crate) async fn catch_up<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+        let mut attempts = None;
+        loop {
+            let before = self.position.clone();
+            let Err(error) = self.catch_up_once(output).await else { return Ok(()) };
+            if self.position != before {
+                attempts = None;
+            }
+            let error: DirectoryError = error.downcast()?;
+            output.or_stop(self.run.tree.directory.recover(error, &mut attempts)).await??;
+        }
+    }
+
+    /// Brings the stream up to date: what changed since its position, or everything where it has none.
+    async fn catch_up_once<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
         if let Some(position) = self.position.clone() {
             let result = match position {
                 Position::DirSync(cookie) => self.dirsync(cookie, output).await,
@@ -163,9 +177,13 @@ impl<'a> DirSynced<'a> {
 
     /// Reads everything. The position is taken first: what changes meanwhile is told once more by the next run.
     async fn full<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+        let server = self.run.tree.directory.serving();
         self.highest_usn = Some(highest_usn(&self.run.tree.directory).await?);
-        self.position = Some(self.position_now(output).await?);
+        // Kept once everything is read: until then the stream has no position.
+        let position = self.position_now(output).await?;
         let references = full::entries(&mut self.run, output).await?;
+        self.run.check_server(&server)?;
+        self.position = Some(position);
         full::activate(&self.run, references, output)?;
         if references == 0 {
             self.run.emit_gone(output)?;
@@ -241,6 +259,7 @@ impl<'a> DirSynced<'a> {
             attributes,
             paging: Paging::Off,
             controls: vec![SearchControl::DirSync { cookie }],
+            may_repeat: false,
         }
     }
 

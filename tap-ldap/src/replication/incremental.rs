@@ -313,23 +313,44 @@ impl Reading<'_> {
         if !run.tree.directory.root_dse().supports_control(SERVER_SORT) {
             return Ok(false);
         }
+        let directory = &run.tree.directory.clone();
         let controls = vec![SearchControl::Sort(self.order.searched.to_owned())];
         let attributes = self.attributes.clone();
-        let mut entries = self.open(run, all, &attributes, controls).await?;
+        let mut entries = self.open(run, all, &attributes, controls.clone()).await?;
         if !entries.is_one_search() {
             return Ok(false);
         }
         let mut first = match output.next_of(&mut entries).await? {
-            Ok(entry) => entry,
-            Err(e) if e.code().is_some() => {
+            Err(e) if e.code().is_some() && !e.may_pass() => {
                 tracing::debug!("the server does not sort this answer ({e}); reading in windows");
                 return Ok(false);
             }
-            Err(e) => return Err(e.into()),
+            first => first,
         };
         let mut last: Option<OrderKey> = None;
         let mut in_order = true;
-        while let Some(entry) = first {
+        let mut attempts = None;
+        loop {
+            let entry = match first {
+                Ok(Some(entry)) => entry,
+                Ok(None) => return Ok(true),
+                // It goes on at the last value; or at the beginning, where the order does not say what came before, and where
+                // entries without the key may be still to come.
+                Err(e) => {
+                    if last.is_some() && all.from.is_some() {
+                        attempts = None;
+                    }
+                    output.or_stop(directory.recover(e, &mut attempts)).await??;
+                    let knows = in_order && last.is_some() && all.from.is_some();
+                    let reached = self.largest.as_ref().filter(|_| knows);
+                    let from = reached.map(|(_, largest)| self.order.again_from(largest));
+                    let window = from.as_deref().map_or(all, |from| Window { from: Some(from), to: None });
+                    entries = self.open(run, window, &attributes, controls.clone()).await?;
+                    last = None;
+                    first = output.next_of(&mut entries).await?;
+                    continue;
+                }
+            };
             let key = self.order.of(&entry, run.schema()).map(|(key, _)| key);
             // An entry without the key sorts behind all others (RFC 2891 section 1.1), or before them.
             if let (Some(key), Some(last)) = (&key, &last)
@@ -349,9 +370,8 @@ impl Reading<'_> {
                 self.note(run, output);
                 output.save()?;
             }
-            first = output.next_of(&mut entries).await??;
+            first = output.next_of(&mut entries).await?;
         }
-        Ok(true)
     }
 
     /// Looks at the keys alone, and then reads window by window.

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use serde_json::{Map, Value, json};
 use singer_common::catalog::CatalogEntry;
+use singer_common::directory::DirectoryError;
 use singer_common::dn::DnKey;
 use singer_common::entry::{Entry, EntryView};
 use singer_common::schema::Schema;
@@ -331,6 +332,22 @@ impl<'a> StreamRun<'a> {
                 || container::key(&entry.dn, self.schema())? == container::key(&tree.base, self.schema())?),
             _ => Ok(true),
         }
+    }
+
+    /// Whether the server that a position was taken from is the one that everything was read from. Another one may not have
+    /// had all that lies before the position, and would never be asked for it.
+    pub(crate) fn check_server(&self, server: &str) -> Result<(), DirectoryError> {
+        let now = self.tree.directory.serving();
+        if now == server {
+            return Ok(());
+        }
+        Err(DirectoryError::Protocol {
+            operation: "search",
+            dn: self.stream.tap_stream_id.clone(),
+            reason: format!(
+                "{now} took over from {server} in the middle of a first read, and may not have all that is in the position taken there; run again"
+            ),
+        })
     }
 
     /// What the user should know at the end of the stream.

@@ -106,7 +106,7 @@ impl<W: Write> Load<'_, W> {
     pub(super) fn open_batch(&mut self, line: u64, message: BatchMessage) -> Result<(), LoadError> {
         let BatchMessage { stream, encoding, manifest, version } = message;
         let bad = |error| LoadError::Batch { line, stream: stream.clone(), error };
-        if !self.streams.contains_key(&stream) {
+        if !self.knows(&stream) {
             return Err(bad(BatchError::NoSchema));
         }
         if encoding.format != "jsonl" {
@@ -137,7 +137,9 @@ impl<W: Write> Load<'_, W> {
         };
         let (line, stream, version) = (batch.line, batch.stream.clone(), batch.version);
         let taken = match read.and_then(|(place, text)| Ok((record(&place, &text)?, place))) {
-            Ok((record, place)) => self.record(line, RecordMessage { stream, record, version }, Some(place)),
+            Ok((record, place)) => {
+                self.record_or_mapped(line, RecordMessage { stream, record, version }, Some(place))
+            }
             Err(error) => Err(LoadError::Batch { line, stream, error }),
         };
         if let Err(error) = taken {

@@ -46,6 +46,14 @@ pub enum LoadError {
         /// What is wrong with it.
         error: MapError,
     },
+    /// A record that a stream map comes to nothing for.
+    #[error("line {line}: {error}")]
+    StreamMap {
+        /// Counted from 1.
+        line: u64,
+        /// The map's setting, and what is wrong.
+        error: singer_common::maps::MapError,
+    },
     /// A task the directory refused.
     #[error("line {line}, stream `{stream}`: {error}")]
     Write {

@@ -53,6 +53,11 @@ impl<W: Write> Load<'_, W> {
             None => Message::parse(text),
         };
         let result = match message {
+            Ok(message @ (Message::Schema(_) | Message::Record(_) | Message::ActivateVersion { .. }))
+                if self.maps.is_some() =>
+            {
+                self.take_mapped(line, message)
+            }
             Ok(Message::Schema(schema)) => self.schema(line, &schema),
             Ok(Message::Record(record)) => self.record(line, record, None),
             Ok(Message::State(state)) => {
@@ -72,7 +77,7 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    fn schema(&mut self, line: u64, message: &SchemaMessage) -> Result<(), LoadError> {
+    pub(super) fn schema(&mut self, line: u64, message: &SchemaMessage) -> Result<(), LoadError> {
         let bad = |reason| LoadError::Record { line, stream: message.stream.clone(), reason };
         let validator = if self.config.validate_records {
             let validator = RecordValidator::new(&message.schema)

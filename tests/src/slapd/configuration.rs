@@ -43,6 +43,8 @@ TLSVerifyClient try
 # SASL EXTERNAL: the subject of a client certificate, and this user over ldapi.
 authz-regexp "^cn=([^,]+),ou=people,o=test$" "uid=$1,ou=people,{suffix}"
 authz-regexp "^gidNumber={gid}\\+uidNumber={uid},cn=peercred,cn=external,cn=auth$" "{root}"
+# SASL GSSAPI.
+authz-regexp "^uid=([^,/]+)(,cn=[^,]+)?,cn=gssapi,cn=auth$" "uid=$1,ou=people,{suffix}"
 sasl-host localhost
 password-hash {{SSHA}}
 

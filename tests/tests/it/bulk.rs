@@ -153,7 +153,7 @@ where
 fn config(server: &Fake) -> Value {
     json!({
         "server_url": server.uri(), "bind_dn": "CN=etl,CN=Users,DC=ad,DC=example,DC=test", "bind_password": "secret",
-        "schemas": [{"name": "s"}], "discovery_sample_size": 10, "operation_timeout_seconds": 2,
+        "schemas": [{"name": "s"}], "discovery_sample_size": 10, "operation_timeout_seconds": 2, "retry_attempts": 0,
     })
 }
 
@@ -313,11 +313,20 @@ struct Two {
 impl Role for Two {
     fn answer(&self, request: &Request) -> Option<Vec<Vec<u8>>> {
         if let Operation::Search(search) = &request.operation
-            && search.attributes.first().is_some_and(|a| a == "dsServiceName")
+            && search.scope == Scope::Base
+            && search.base.is_empty()
         {
             let n = self.asked.fetch_add(1, Ordering::Relaxed);
-            let name = format!("CN=NTDS Settings,CN=DC{n}").into_bytes();
-            let root = entry("", &[("dsServiceName".to_owned(), vec![name])]);
+            let name = format!("CN=NTDS Settings,CN=DC{n}");
+            let root = [
+                ("dsServiceName", name.as_str()),
+                ("namingContexts", SUFFIX),
+                ("supportedCapabilities", "1.2.840.113556.1.4.800"),
+                ("supportedControl", PAGED),
+            ];
+            let root: Vec<(String, Vec<Vec<u8>>)> =
+                root.iter().map(|(n, v)| ((*n).to_owned(), vec![v.as_bytes().to_vec()])).collect();
+            let root = entry("", &root);
             return Some(vec![message(request.id, root, &[]), message(request.id, result(5, 0, ""), &[])]);
         }
         self.inner.answer(request)

@@ -1,43 +1,54 @@
 //! Connecting and binding, with failover over the list of servers.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
+use super::retry::Attempts;
 use super::session::Session;
 use super::wire::{Connection, LdapResult};
-use super::{result_code, tls};
+use super::{LdapDirectory, result_code, tls};
 use crate::directory::config::{DirectoryConfig, ServerUrl};
 use crate::directory::error::DirectoryError;
-
-/// The first pause between two attempts; it doubles from there.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
 
 /// A connection, bound.
 #[derive(Clone)]
 pub(super) struct Link {
     pub(super) session: Session,
+    /// The server in use.
+    pub(super) server: ServerUrl,
     /// Where it goes to, where that is an address: further connections go to the same one, and not to whatever server
     /// the name stands for by then.
     pub(super) address: Option<SocketAddr>,
+    /// Counts the connections of a run: who found one lost says which.
+    pub(super) number: u64,
+    /// What tells the server from others that hold the same directory.
+    pub(super) own: Vec<String>,
 }
 
-/// Connects to the first server that answers and binds. Gives the connection and the URL in use.
+/// A server to try, and where exactly, if that matters.
+pub(super) type Candidate = (ServerUrl, Option<SocketAddr>);
+
+/// Connects to the first server that answers and binds.
 ///
 /// All servers are tried in order; when none could be reached and one of them may be back soon, the list is gone
 /// through again after a pause. A refused bind ends it at once: the next server would only count it against the account.
-pub(super) async fn connect(config: &DirectoryConfig) -> Result<(Link, String), DirectoryError> {
-    let mut wait = FIRST_WAIT;
-    let mut attempt = 0;
+/// A server that takes over from one `before` is looked at first.
+pub(super) async fn connect(
+    config: &DirectoryConfig,
+    servers: &[Candidate],
+    number: u64,
+    before: Option<&LdapDirectory>,
+) -> Result<Link, DirectoryError> {
+    let mut attempts = Attempts::new(config);
     loop {
         let mut failures: Vec<Failure> = Vec::new();
-        for server in &config.servers {
-            match open(config, server).await {
-                Ok(link) => return Ok((link, server.to_text())),
+        for (server, address) in servers {
+            match open(config, server, *address, number, before).await {
+                Ok(link) => return Ok(link),
                 Err(Failure { error: error @ DirectoryError::Bind { .. }, curable: false }) => {
                     return Err(error);
                 }
                 Err(failure) => {
-                    if config.servers.len() > 1 {
+                    if servers.len() > 1 {
                         tracing::warn!("{}", failure.error);
                     }
                     failures.push(failure);
@@ -53,23 +64,10 @@ pub(super) async fn connect(config: &DirectoryConfig) -> Result<(Link, String), 
                 reason: "server_url is empty".into(),
             });
         };
-        if !curable || attempt >= config.retry_attempts {
+        if !curable || !attempts.wait(&error).await {
             return Err(error);
         }
-        attempt += 1;
-        let pause = jittered(wait.min(config.retry_max_wait));
-        tracing::warn!("{error}; attempt {attempt} of {} in {} ms", config.retry_attempts, pause.as_millis());
-        tokio::time::sleep(pause).await;
-        wait = wait.saturating_mul(2);
     }
-}
-
-/// Between half and the whole of a pause, so that many clients do not come back at once.
-fn jittered(pause: Duration) -> Duration {
-    let noise = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |d| d.subsec_nanos() % 1000);
-    pause / 2 + pause.mul_f64(f64::from(noise) / 2000.0)
 }
 
 /// Why a connection did not come about.
@@ -102,7 +100,7 @@ impl Failure {
     /// Of a bind that the server refused.
     pub(super) fn of_bind(url: &str, method: &'static str, identity: &str, result: LdapResult) -> Self {
         Self {
-            curable: result_code::may_be_retried(result.code),
+            curable: result_code::may_be_retried(result.code, &result.text),
             error: DirectoryError::Bind {
                 server: url.to_owned(),
                 method,
@@ -118,10 +116,21 @@ fn refused(url: &str, reason: String) -> DirectoryError {
     DirectoryError::Connect { server: url.to_owned(), reason }
 }
 
-async fn open(config: &DirectoryConfig, server: &ServerUrl) -> Result<Link, Failure> {
-    let connection = Connection::open(config, server, None).await?;
+async fn open(
+    config: &DirectoryConfig,
+    server: &ServerUrl,
+    address: Option<SocketAddr>,
+    number: u64,
+    before: Option<&LdapDirectory>,
+) -> Result<Link, Failure> {
+    let mut connection = Connection::open(config, server, address).await?;
+    let own = match before {
+        Some(directory) => directory.accept(&mut connection).await?,
+        None => Vec::new(),
+    };
     let address = connection.peer();
-    Ok(Link { session: Session::start(connection, config.operation_timeout), address })
+    let session = Session::start(connection, config.operation_timeout);
+    Ok(Link { session, server: server.clone(), address, number, own })
 }
 
 fn tls_error(error: &std::io::Error) -> Option<&rustls::Error> {

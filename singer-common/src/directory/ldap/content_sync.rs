@@ -107,7 +107,7 @@ pub struct EndCode {
 }
 
 impl From<LdapResult> for EndCode {
-    fn from(LdapResult { code, matched, text }: LdapResult) -> Self {
+    fn from(LdapResult { code, matched, text, .. }: LdapResult) -> Self {
         Self { code, matched, text }
     }
 }
@@ -339,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_search_that_ends_without_the_control_named_nothing_as_deleted() {
-        let result = LdapResult { code: 0, matched: String::new(), text: String::new() };
+        let result = LdapResult::default();
         let message = Message { id: 1, answer: Answer::Done(result), controls: vec![] };
         assert_eq!(
             items(message),

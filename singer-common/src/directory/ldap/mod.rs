@@ -1,7 +1,8 @@
 //! A directory server: changes, small reads and extended operations over one connection, many at a time; long answers over
 //! connections of their own.
 
-use std::sync::atomic::AtomicU32;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use self::connect::Link;
@@ -10,10 +11,10 @@ use self::pool::Pool;
 use self::session::Session;
 use self::wire::{Control, LdapResult, request};
 
-use super::config::{DirectoryConfig, Referrals, ServerUrl};
+use super::config::{DirectoryConfig, Referrals};
 use super::error::DirectoryError;
 use super::root_dse::{RootDse, Vendor};
-use super::{Scope, SearchItem, SearchRequest, WriteControl};
+use super::{Access, Scope, SearchItem, SearchRequest, WriteControl};
 use crate::change::Change;
 use crate::entry::Entry;
 use crate::schema::Schema;
@@ -23,15 +24,20 @@ pub mod change_notices;
 mod connect;
 pub mod content_sync;
 pub mod controls;
+mod doubt;
 #[doc(hidden)]
 pub mod fuzzing;
 mod pool;
+mod recover;
+mod referral;
 pub mod result_code;
+mod retry;
 mod search;
 mod session;
 mod tls;
 mod wire;
 
+pub use retry::Attempts;
 pub use search::LdapSearch;
 pub use wire::WireEntry;
 
@@ -72,11 +78,21 @@ pub struct LdapDirectory {
 
 struct Shared {
     /// Replaced when the connection was lost and opened anew.
-    link: RwLock<Link>,
+    link: RwLock<Arc<Link>>,
     /// Connections for streamed searches.
     pool: Pool,
     config: DirectoryConfig,
+    /// Whether what servers count is compared from run to run, so that not every one may take over.
+    keeps_positions: bool,
+    /// One new connection at a time.
+    replacing: tokio::sync::Mutex<()>,
+    /// What referrals lead to, by URL.
+    others: tokio::sync::Mutex<HashMap<String, LdapDirectory>>,
+    /// The connection whose loss was told of.
+    told: AtomicU64,
     location: String,
+    /// Whether root DSE and schema are read.
+    is_known: bool,
     root_dse: RootDse,
     schema: Arc<Schema>,
     /// Entries that the server is known to give without pages.
@@ -91,21 +107,28 @@ impl std::fmt::Debug for LdapDirectory {
 
 impl LdapDirectory {
     /// Connects, binds, and reads root DSE and subschema.
-    pub async fn open(config: &DirectoryConfig) -> Result<Self, DirectoryError> {
-        let (link, location) = connect::connect(config).await?;
-        let bare = |root_dse, schema| Self {
+    pub async fn open(config: &DirectoryConfig, access: Access) -> Result<Self, DirectoryError> {
+        let servers: Vec<connect::Candidate> = config.servers.iter().map(|s| (s.clone(), None)).collect();
+        // Who it is is found out below.
+        let link = connect::connect(config, &servers, 0, None).await?;
+        let bare = |link: &Link, is_known, root_dse, schema| Self {
             shared: Arc::new(Shared {
-                link: RwLock::new(link.clone()),
+                link: RwLock::new(Arc::new(link.clone())),
                 pool: Pool::default(),
                 config: config.clone(),
-                location: location.clone(),
+                keeps_positions: access == Access::Read,
+                replacing: tokio::sync::Mutex::default(),
+                others: tokio::sync::Mutex::default(),
+                told: AtomicU64::new(u64::MAX),
+                location: link.server.to_text(),
+                is_known,
                 root_dse,
                 schema,
                 size_limit: AtomicU32::new(u32::MAX),
             }),
         };
         // A directory that knows nothing yet, to read what it has to know.
-        let blank = bare(RootDse::default(), Arc::new(Schema::default()));
+        let blank = bare(&link, false, RootDse::default(), Arc::new(Schema::default()));
         let root_dse = match blank.read("", RootDse::ATTRIBUTES).await {
             Ok(entry) => entry.as_ref().map(RootDse::from_entry).unwrap_or_default(),
             Err(e) if e.code().is_some() => {
@@ -115,36 +138,27 @@ impl LdapDirectory {
             Err(e) => return Err(e),
         };
         let schema = blank.load_schema(&root_dse).await?;
-        let directory = bare(root_dse, schema);
-        tracing::debug!("connected to {} ({})", location, directory.root_dse().vendor.name());
+        // It may have been another connection than the first by then.
+        let link = Link { own: root_dse.own.clone(), ..Link::clone(&blank.link()) };
+        let directory = bare(&link, true, root_dse, schema);
+        tracing::debug!("connected to {} ({})", directory.location(), directory.root_dse().vendor.name());
         Ok(directory)
-    }
-
-    /// Connects and binds anew, to the same server: positions in its log are good there only.
-    pub async fn reconnect(&self) -> Result<(), DirectoryError> {
-        let server = self.server()?;
-        let config = DirectoryConfig { servers: vec![server], retry_attempts: 0, ..self.config().clone() };
-        let (link, _) = connect::connect(&config).await?;
-        *self.shared.link.write().unwrap_or_else(PoisonError::into_inner) = link;
-        self.pool().clear();
-        Ok(())
-    }
-
-    /// The server in use.
-    fn server(&self) -> Result<ServerUrl, DirectoryError> {
-        ServerUrl::parse(self.location()).map_err(|e| DirectoryError::Connect {
-            server: self.location().to_owned(),
-            reason: e.to_string(),
-        })
     }
 
     /// Opens a connection of our own to the server in use.
     async fn open_connection(&self) -> Result<wire::Connection, DirectoryError> {
-        let opened = wire::Connection::open(self.config(), &self.server()?, self.link().address).await;
-        opened.map_err(|failure| failure.error)
+        let link = self.link();
+        let opened = wire::Connection::open(self.config(), &link.server, link.address).await;
+        opened.map_err(|failure| match failure.error {
+            // In the middle of a run: there was one before.
+            DirectoryError::Connect { server, reason } => {
+                DirectoryError::Lost { operation: "connect", dn: server, reason }
+            }
+            other => other,
+        })
     }
 
-    fn link(&self) -> Link {
+    fn link(&self) -> Arc<Link> {
         self.shared.link.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -218,7 +232,7 @@ impl LdapDirectory {
 
     /// The connection for all but long answers.
     fn session(&self) -> Session {
-        self.link().session
+        self.link().session.clone()
     }
 
     /// Begins a search. Nothing is sent before somebody asks for an answer.
@@ -250,15 +264,7 @@ impl LdapDirectory {
         if is_unconditional(change) && self.is_permissive() {
             controls.push(Control { oid: PERMISSIVE_MODIFY.to_owned(), critical: false, value: None });
         }
-        let operation = match change {
-            Change::Add(_) => "add",
-            Change::Modify { .. } => "modify",
-            Change::Delete { .. } => "delete",
-            Change::Rename { .. } => "rename",
-        };
-        let dn = change.dn();
-        let reply = self.session().ask(operation, dn, request::change(change), controls).await?;
-        success(operation, dn, reply.result)
+        self.make(change, &controls).await
     }
 
     /// Deletes an entry with all that lies below it, in the server. `false`: the server cannot do that, and nothing was
@@ -268,9 +274,9 @@ impl LdapDirectory {
             return Ok(false);
         }
         for _ in 0..TREE_DELETE_PARTS {
-            let controls = vec![Control { oid: TREE_DELETE.to_owned(), critical: true, value: None }];
-            let request = request::change(&Change::Delete { dn: dn.to_owned() });
-            let result = self.session().ask("delete", dn, request, controls).await?.result;
+            let controls = [Control { oid: TREE_DELETE.to_owned(), critical: true, value: None }];
+            // What was deleted is gone, however often it is deleted.
+            let result = self.change(&Change::Delete { dn: dn.to_owned() }, &controls).await?;
             match result.code {
                 // A part is done: go on ([MS-ADTS] 3.1.1.5.5.7.3).
                 result_code::ADMIN_LIMIT_EXCEEDED => {}
@@ -283,9 +289,12 @@ impl LdapDirectory {
 
     /// The Password Modify operation (RFC 3062), as the bound user, who needs the right to.
     pub async fn set_password(&self, dn: &str, password: &Secret) -> Result<(), DirectoryError> {
-        let value = request::password_modify(dn, password.reveal().as_bytes());
-        let request = request::extended(PASSWORD_MODIFY_OID, Some(&value));
-        let reply = self.session().ask(PASSWORD_MODIFY, dn, request, Vec::new()).await?;
+        // A password history would refuse it the second time.
+        let request = || {
+            let value = request::password_modify(dn, password.reveal().as_bytes());
+            request::extended(PASSWORD_MODIFY_OID, Some(&value))
+        };
+        let reply = self.ask_once(PASSWORD_MODIFY, dn, request).await?;
         success(PASSWORD_MODIFY, dn, reply.result)
     }
 
@@ -297,7 +306,7 @@ impl LdapDirectory {
 }
 
 fn success(operation: &'static str, dn: &str, result: LdapResult) -> Result<(), DirectoryError> {
-    let LdapResult { code, matched, text } = result;
+    let LdapResult { code, matched, text, .. } = result;
     if code == result_code::SUCCESS {
         return Ok(());
     }

@@ -11,6 +11,8 @@ mod named {
     pub const REFERRAL: u32 = 10;
     pub const ADMIN_LIMIT_EXCEEDED: u32 = 11;
     pub const UNAVAILABLE_CRITICAL_EXTENSION: u32 = 12;
+    #[cfg(feature = "gssapi")]
+    pub const SASL_BIND_IN_PROGRESS: u32 = 14;
     pub const NO_SUCH_ATTRIBUTE: u32 = 16;
     pub const ATTRIBUTE_OR_VALUE_EXISTS: u32 = 20;
     pub const NO_SUCH_OBJECT: u32 = 32;
@@ -153,6 +155,7 @@ pub fn describe(code: u32, text: &str) -> String {
         out.push_str(&text.replace(['\n', '\r'], " "));
     }
     let advice = active_directory::advice(code, text)
+        .or_else(|| ad_code(text).and_then(|n| AD_ROWS.iter().find(|row| row.code == n)).map(|row| row.name))
         .or_else(|| ROWS.iter().find(|r| r.code == code).map(|r| r.advice))
         .unwrap_or_default();
     if !advice.is_empty() {
@@ -162,9 +165,44 @@ pub fn describe(code: u32, text: &str) -> String {
     out
 }
 
-/// Whether the same request may succeed a little later (RFC 4511 appendix A: the server says it cannot *now*).
-pub fn may_be_retried(code: u32) -> bool {
-    matches!(code, BUSY | UNAVAILABLE)
+/// The answers after which the same request may succeed a little later: the server says it cannot *now* (RFC 4511 appendix
+/// A.2). Neither time nor size limits are among them, which the same request meets again, nor `other`, which may be
+/// anything.
+pub const RETRIED: &[u32] = &[BUSY, UNAVAILABLE];
+
+/// An error of Active Directory's own ([MS-ERREF] 2.2), by which its diagnostic message begins: more exact than the result
+/// code beside it.
+struct AdRow {
+    code: u32,
+    name: &'static str,
+    retried: bool,
+}
+
+const fn ad(code: u32, name: &'static str, retried: bool) -> AdRow {
+    AdRow { code, name, retried }
+}
+
+const AD_ROWS: &[AdRow] = &[
+    ad(0x2010, "ERROR_DS_NO_RIDS_ALLOCATED: the domain controller waits for numbers for new accounts", true),
+    ad(0x200e, "ERROR_DS_BUSY", true),
+    ad(0x200f, "ERROR_DS_UNAVAILABLE", true),
+    ad(0x217d, "ERROR_DS_OUT_OF_VERSION_STORE: too much is written at once", true),
+    ad(0x04dc, "ERROR_NOT_AUTHENTICATED", false),
+    ad(0x2024, "ERROR_DS_ADMIN_LIMIT_EXCEEDED", false),
+];
+
+/// The number by which a message of Active Directory begins: `0000200E: SvcErr: DSID-…, problem 5001 (BUSY), data 0`.
+fn ad_code(text: &str) -> Option<u32> {
+    let (number, rest) = text.split_once(": ")?;
+    let is_ad = number.len() == 8 && rest.contains("DSID-");
+    u32::from_str_radix(number, 16).ok().filter(|_| is_ad)
+}
+
+/// Whether the same request may succeed a little later, by the code and what the server says with it. Nothing was done then.
+pub fn may_be_retried(code: u32, text: &str) -> bool {
+    RETRIED.contains(&code)
+        || code != SUCCESS
+            && ad_code(text).is_some_and(|n| AD_ROWS.iter().any(|row| row.code == n && row.retried))
 }
 
 /// Whether the answer is about the entry or the values of one update, and says nothing of the next one (RFC 4511
@@ -222,5 +260,23 @@ mod tests {
             let row = format!("| `{}` | {advice} |", name(*code));
             assert!(advice.is_empty() || page.contains(&row), "docs/messages.md lacks the row {row}");
         }
+    }
+
+    #[test]
+    fn what_is_tried_again_is_what_the_documentation_says() {
+        let text = include_str!("../../../../docs/reliability.md");
+        for row in ROWS.iter().filter(|r| r.code != SUCCESS) {
+            let listed = text.contains(&format!("| {} | `{}` |", row.code, row.name));
+            assert_eq!(may_be_retried(row.code, ""), listed, "{} in docs/reliability.md", row.name);
+        }
+        for row in AD_ROWS {
+            let name = row.name.split(':').next().unwrap_or_default();
+            let message = format!("{:08X}: SvcErr: DSID-0315201E, problem 5001 (BUSY), data 0", row.code);
+            let listed = text.contains(&format!("| {:08X} | `{name}` |", row.code));
+            assert_eq!(may_be_retried(80, &message), row.retried, "{name}");
+            assert_eq!(row.retried, listed, "{name} in docs/reliability.md");
+        }
+        assert!(!may_be_retried(80, "0000200E: something else"), "it has to be Active Directory's form");
+        assert!(!may_be_retried(80, "") && !may_be_retried(3, "") && !may_be_retried(4, ""));
     }
 }

@@ -2,12 +2,13 @@
 //! page means. How octets come and go is another matter: over a connection of their own ([`bulk`]), or over the one for
 //! everything else ([`over_session`]), where one page of entries is the most that waits in memory.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::Ordering;
 
 use super::controls::{DirSyncEnd, SearchControl};
+use super::referral::Target;
 use super::wire::{Control, LdapResult, WireEntry};
-use super::{LdapDirectory, result_code};
+use super::{Attempts, LdapDirectory, result_code};
 use crate::directory::config::Referrals;
 use crate::directory::error::DirectoryError;
 use crate::directory::{Found, Paging, Scope, SearchItem, SearchRequest};
@@ -43,6 +44,25 @@ pub struct LdapSearch {
     empty_pages: u32,
     entries_of_page: u32,
     dirsync: Option<DirSyncEnd>,
+    /// A fault that may pass, before it is dealt with.
+    fault: Option<DirectoryError>,
+    attempts: Option<Attempts>,
+    /// References that are followed once this server has said all, each with its chain.
+    to_follow: VecDeque<Follow>,
+    /// The reference in hand.
+    following: Option<Box<LdapSearch>>,
+    /// The servers and bases by which referrals led here.
+    chain: Vec<String>,
+    /// The name of the first entry of the page in hand.
+    first_of_page: String,
+}
+
+/// A reference to follow.
+struct Follow {
+    target: Target,
+    chain: Vec<String>,
+    /// Whether it continues an answer, and does not stand in its place.
+    is_continued: bool,
 }
 
 /// What the answer comes over.
@@ -60,6 +80,8 @@ struct PageRequest<'r> {
     search: &'r SearchRequest,
     size_limit: u32,
     controls: Vec<Control>,
+    /// Whether it is the first page.
+    is_first: bool,
 }
 
 /// What came.
@@ -133,6 +155,12 @@ impl LdapSearch {
             empty_pages: 0,
             entries_of_page: 0,
             dirsync: None,
+            fault: None,
+            attempts: None,
+            to_follow: VecDeque::new(),
+            following: None,
+            chain: Vec::new(),
+            first_of_page: String::new(),
         }
     }
 
@@ -157,7 +185,9 @@ impl LdapSearch {
             if let Some(found) = self.advance_at_once()? {
                 return Ok(Some(found));
             }
-            if self.state == Progress::Running {
+            if let Some(fault) = self.fault.take() {
+                self.begin_again(fault).await?;
+            } else if self.state == Progress::Running {
                 let waited = self.wait().await;
                 let step = waited.and_then(|event| event.map_or(Ok(Step::Next), |event| self.take(event)));
                 if let Some(found) = self.settle(step)? {
@@ -165,12 +195,32 @@ impl LdapSearch {
                 }
             }
         }
-        Ok(None)
+        loop {
+            if let Some(other) = &mut self.following {
+                // Boxed: a chain of references is a chain of searches.
+                match Box::pin(other.advance()).await? {
+                    Some(found) => return Ok(Some(found)),
+                    None => self.following = None,
+                }
+            }
+            let Some(Follow { target, chain, is_continued }) = self.to_follow.pop_front() else {
+                return Ok(None);
+            };
+            let request = target.request(&self.request, is_continued);
+            let other = self.directory.other(&target).await?;
+            self.following = Some(Box::new(LdapSearch { chain, ..LdapSearch::new(other, request) }));
+        }
     }
 
     /// The next item, if all of it is here.
     pub(in crate::directory) fn advance_at_once(&mut self) -> Result<Option<Found>, DirectoryError> {
+        if let Some(other) = &mut self.following {
+            return other.advance_at_once();
+        }
         while let (Carrier::Bulk(bulk), Progress::Running) = (&mut self.carrier, self.state) {
+            if self.fault.is_some() {
+                break;
+            }
             let step = match bulk.next_at_once() {
                 Ok(None) => break,
                 Ok(Some(event)) => self.take(event),
@@ -186,28 +236,42 @@ impl LdapSearch {
     /// Reads more of the page under way. Whether there is more to read. Without pages there is no end to what that could be, and
     /// the server has to wait.
     pub(in crate::directory) async fn absorb(&mut self) -> Result<bool, DirectoryError> {
+        if let Some(other) = &mut self.following {
+            return Box::pin(other.absorb()).await;
+        }
         match &mut self.carrier {
-            Carrier::Bulk(bulk) if self.page_size > 0 || self.limit > 0 => bulk.absorb().await,
+            // What is wrong with the connection is met again by who goes on.
+            Carrier::Bulk(bulk) if self.page_size > 0 || self.limit > 0 => {
+                Ok(bulk.absorb().await.unwrap_or(false))
+            }
             Carrier::None | Carrier::Bulk(_) | Carrier::Session(_) => Ok(false),
         }
     }
 
     /// The entry that was found last, where it stayed there.
     pub(in crate::directory) fn in_place(&self) -> Option<WireEntry<'_>> {
-        match &self.carrier {
-            Carrier::Bulk(bulk) => Some(bulk.in_place()),
-            Carrier::None | Carrier::Session(_) => None,
+        match (&self.following, &self.carrier) {
+            (Some(other), _) => other.in_place(),
+            (None, Carrier::Bulk(bulk)) => Some(bulk.in_place()),
+            (None, Carrier::None | Carrier::Session(_)) => None,
         }
     }
 
     /// Reads the page in hand to its end, and asks for no other. OpenLDAP keeps one paging state per connection: a
     /// paged search that begins while another's page is still under way is refused ("cookie is invalid or old").
     pub(in crate::directory) async fn abandon(mut self) -> Result<(), DirectoryError> {
+        if let Some(other) = self.following.take() {
+            return Box::pin(other.abandon()).await;
+        }
         // All there is may be much: closing the connection is sooner done.
         if matches!(self.carrier, Carrier::Bulk(_)) && self.page_size == 0 && self.limit == 0 {
             return Ok(());
         }
-        self.abandoning().await.map_err(|e| self.about_base(e))
+        match self.abandoning().await {
+            // Nothing more was wanted of it.
+            Err(e) if e.may_pass() => Ok(()),
+            result => result.map_err(|e| self.about_base(e)),
+        }
     }
 
     async fn abandoning(&mut self) -> Result<(), DirectoryError> {
@@ -240,12 +304,44 @@ impl LdapSearch {
                 self.give_back();
                 Ok(None)
             }
+            Err(e) if e.may_pass() && self.may_begin_again() => {
+                self.fault = Some(e);
+                Ok(None)
+            }
             Err(e) => {
                 self.state = Progress::Done;
                 self.carrier = Carrier::None;
                 Err(self.about_base(e))
             }
         }
+    }
+
+    /// Whether nobody is misled when the answer begins again: nothing came of it yet, or what came does no harm a second
+    /// time, or is left out then.
+    fn may_begin_again(&self) -> bool {
+        self.request.may_repeat
+            || self.limit > 0
+            || self.cookie.is_empty() && self.entries_of_page == 0 && self.given.is_empty()
+    }
+
+    /// Begins again after a fault, over another connection. A page's cookie is good for the connection it came over, so that
+    /// there is no other place to go on from.
+    async fn begin_again(&mut self, fault: DirectoryError) -> Result<(), DirectoryError> {
+        self.carrier = Carrier::None;
+        let fault = self.about_base(fault);
+        let directory = self.directory.clone();
+        let attempts = self.attempts.get_or_insert_with(|| directory.attempts());
+        // Boxed: it asks the server, and what asks may come back here, for all the compiler knows.
+        if let Err(e) = Box::pin(directory.recover(fault, attempts)).await {
+            self.state = Progress::Done;
+            return Err(self.about_base(e));
+        }
+        self.cookie.clear();
+        self.to_follow.clear();
+        self.limit = 0;
+        self.entries_of_page = 0;
+        self.empty_pages = 0;
+        Ok(())
     }
 
     /// The connection is for the next search.
@@ -300,7 +396,8 @@ impl LdapSearch {
             Carrier::None | Carrier::Session(None) | Carrier::Bulk(_) => {}
         }
         let controls = self.controls(&self.cookie);
-        let request = PageRequest { search: &self.request, size_limit: self.limit, controls };
+        let is_first = self.cookie.is_empty();
+        let request = PageRequest { search: &self.request, size_limit: self.limit, controls, is_first };
         match &mut self.carrier {
             Carrier::None => {}
             Carrier::Session(page) => {
@@ -326,7 +423,7 @@ impl LdapSearch {
             return Ok(());
         }
         let controls = self.controls(&cookie);
-        let request = PageRequest { search: &self.request, size_limit: 0, controls };
+        let request = PageRequest { search: &self.request, size_limit: 0, controls, is_first: false };
         match &mut self.carrier {
             Carrier::Bulk(bulk) => bulk.begin_next(&request).await,
             Carrier::None | Carrier::Session(_) => Ok(()),
@@ -361,9 +458,16 @@ impl LdapSearch {
                     )));
                 }
                 self.entries_of_page = self.entries_of_page.saturating_add(1);
+                if self.follow(&urls, true) {
+                    return Ok(Step::Next);
+                }
                 Ok(Step::Found(Found::Reference(urls)))
             }
             Event::Entry(incoming) => {
+                if self.entries_of_page == 0 && self.goes_round(&incoming) {
+                    let reason = "the server gives the same page again and again: its cookies lead nowhere";
+                    return Err(self.protocol(reason.into()));
+                }
                 self.entries_of_page = self.entries_of_page.saturating_add(1);
                 if (self.limit > 0 || !self.given.is_empty()) && self.was_given(&incoming) {
                     return Ok(Step::Next);
@@ -377,9 +481,32 @@ impl LdapSearch {
                 if let Carrier::Session(page) = &mut self.carrier {
                     *page = None;
                 }
+                if result.code == result_code::REFERRAL && self.follow(&result.referral, false) {
+                    return Ok(Step::Complete);
+                }
                 Ok(if self.page_ended(result, &controls)? { Step::Next } else { Step::Complete })
             }
         }
+    }
+
+    /// Notes a reference that is to be followed. Whether it is one.
+    fn follow(&mut self, urls: &[String], is_continued: bool) -> bool {
+        let followed = self.directory.followed(urls, &self.request, &self.chain);
+        let Some((target, chain)) = followed else { return false };
+        self.to_follow.push_back(Follow { target, chain, is_continued });
+        true
+    }
+
+    /// Whether a page begins as the one before it did.
+    fn goes_round(&mut self, first: &Incoming) -> bool {
+        let dn = match (first, &self.carrier) {
+            (Incoming::Whole(entry), _) => entry.dn.clone(),
+            (Incoming::InPlace, Carrier::Bulk(bulk)) => bulk.in_place().dn().to_owned(),
+            (Incoming::InPlace, _) => return false,
+        };
+        let is_same = !self.cookie.is_empty() && dn == self.first_of_page;
+        self.first_of_page = dn;
+        is_same
     }
 
     /// Whether an entry came before, under the size limit; takes note of it while that is in force.

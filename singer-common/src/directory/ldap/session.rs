@@ -4,18 +4,21 @@
 //! with many operations outstanding costs few system calls; answers find who asked by their id, in any order.
 
 use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::wire::{Answer, Connection, Control, LdapResult, Message};
+use super::result_code;
+use super::wire::request::EXTENDED_REQUEST;
+use super::wire::{Answer, Connection, Control, LdapResult, Message, SEARCH_REQUEST};
 use crate::directory::error::DirectoryError;
 use crate::entry::Entry;
 
 /// What the task is asked for.
 enum Request {
     /// An operation, and who waits for its answer.
-    Operation { operation: Vec<u8>, controls: Vec<Control>, reply: oneshot::Sender<Reply> },
+    Operation { operation: Vec<u8>, controls: Vec<Control>, reply: oneshot::Sender<Answered> },
     /// To unbind, and to say when that is done.
     Close(oneshot::Sender<()>),
 }
@@ -31,12 +34,17 @@ pub(super) struct Reply {
     pub(super) controls: Vec<Control>,
 }
 
+/// What came of an operation; `None`: an answer that makes no sense.
+type Answered = Option<Reply>;
+
 /// A connection for many operations. Clones share it; it is closed with the last of them.
 #[derive(Debug, Clone)]
 pub(super) struct Session {
     requests: mpsc::UnboundedSender<Request>,
     timeout: Duration,
     url: String,
+    /// Why the connection ended, once it has.
+    end: Arc<OnceLock<String>>,
 }
 
 impl Session {
@@ -45,12 +53,12 @@ impl Session {
         let url = connection.url().to_owned();
         // Unbounded, but for who asks: each waits for an answer before the next.
         let (requests, waiting) = mpsc::unbounded_channel();
+        let end: Arc<OnceLock<String>> = Arc::default();
+        let why = end.clone();
         tokio::spawn(async move {
-            if let Err(error) = drive(connection, waiting).await {
-                tracing::debug!("the connection ended: {error}");
-            }
+            drive(connection, waiting, &why).await;
         });
-        Self { requests, timeout, url }
+        Self { requests, timeout, url, end }
     }
 
     /// Sends a request and waits for all of its answer. `operation` and `dn` are for messages.
@@ -65,11 +73,20 @@ impl Session {
         let lost = || DirectoryError::Lost {
             operation,
             dn: dn.to_owned(),
-            reason: format!("{} closed it", self.url),
+            reason: self.end.get().cloned().unwrap_or_else(|| format!("{} closed it", self.url)),
         };
         self.requests.send(Request::Operation { operation: request, controls, reply }).map_err(|_| lost())?;
         match tokio::time::timeout(self.timeout, answer).await {
-            Ok(answer) => answer.map_err(|_| lost()),
+            Ok(Ok(Some(reply))) => Ok(reply),
+            Ok(Ok(None)) => Err(DirectoryError::Protocol {
+                operation,
+                dn: dn.to_owned(),
+                reason: format!(
+                    "{} gave the answer of another operation; whether it was done is not known",
+                    self.url
+                ),
+            }),
+            Ok(Err(_)) => Err(lost()),
             Err(_) => {
                 Err(DirectoryError::Timeout { operation, dn: dn.to_owned(), seconds: self.timeout.as_secs() })
             }
@@ -90,16 +107,44 @@ impl Session {
 
 /// Who waits for an answer, and what came of it so far.
 struct Waiting {
-    reply: oneshot::Sender<Reply>,
+    reply: oneshot::Sender<Answered>,
+    /// The request's tag, which says what may be its answer.
+    asked: u8,
     so_far: Reply,
 }
 
-/// Until nobody has requests any more, or the connection is lost: then whoever waits is told by its channel.
+/// Until nobody has requests any more, or the connection is lost: then whoever waits is told by its channel, and `end` says
+/// why.
 async fn drive(
     mut connection: Connection,
     mut requests: mpsc::UnboundedReceiver<Request>,
-) -> Result<(), DirectoryError> {
+    end: &OnceLock<String>,
+) {
     let mut waiting: HashMap<i64, Waiting> = HashMap::new();
+    match until_the_end(&mut connection, &mut requests, &mut waiting).await {
+        Ok(done) => {
+            connection.close().await;
+            if let Some(done) = done {
+                let _ = done.send(());
+            }
+        }
+        Err(error) => {
+            tracing::debug!("the connection ended: {error}");
+            let reason = match error {
+                DirectoryError::Lost { reason, .. } => reason,
+                other => other.to_string(),
+            };
+            // Before anybody is told: nobody else sets it.
+            let _ = end.set(reason);
+        }
+    }
+}
+
+async fn until_the_end(
+    connection: &mut Connection,
+    requests: &mut mpsc::UnboundedReceiver<Request>,
+    waiting: &mut HashMap<i64, Waiting>,
+) -> Result<Option<oneshot::Sender<()>>, DirectoryError> {
     let mut is_open = true;
     while is_open || !waiting.is_empty() {
         tokio::select! {
@@ -109,14 +154,11 @@ async fn drive(
                 while let Some(request) = next {
                     match request {
                         Request::Operation { operation, controls, reply } => {
+                            let asked = operation.first().copied().unwrap_or_default();
                             let id = connection.queue(&operation, &controls);
-                            waiting.insert(id, Waiting { reply, so_far: Reply::default() });
+                            waiting.insert(id, Waiting { reply, asked, so_far: Reply::default() });
                         }
-                        Request::Close(done) => {
-                            connection.close().await;
-                            let _ = done.send(());
-                            return Ok(());
-                        }
+                        Request::Close(done) => return Ok(Some(done)),
                     }
                     // All that waits goes out together.
                     next = requests.try_recv().ok();
@@ -125,32 +167,30 @@ async fn drive(
             exchanged = connection.exchange() => exchanged?,
         }
         while let Some(message) = connection.take_message()? {
-            dispatch(&mut waiting, message);
+            dispatch(waiting, message);
         }
     }
-    connection.close().await;
-    Ok(())
+    Ok(None)
 }
 
 fn dispatch(waiting: &mut HashMap<i64, Waiting>, message: Message) {
     let Message { id, answer, controls } = message;
     let Some(one) = waiting.get_mut(&id) else { return };
-    let result = match answer {
-        Answer::Entry(entry) => return one.so_far.entries.push(entry),
-        Answer::Reference(urls) => return one.so_far.references.push(urls),
+    let is_search = one.asked == SEARCH_REQUEST;
+    let (result, is_its_own) = match answer {
+        Answer::Entry(entry) if is_search => return one.so_far.entries.push(entry),
+        Answer::Reference(urls) if is_search => return one.so_far.references.push(urls),
         Answer::Intermediate { .. } => return,
-        Answer::Bind(result)
-        | Answer::Done(result)
-        | Answer::Changed(result)
-        | Answer::Extended { result, .. } => result,
-        // What nobody asks for ends the operation all the same: whether it was done is not known.
-        Answer::Other(_) => {
-            waiting.remove(&id);
-            return;
-        }
+        Answer::Done(result) => (Some(result), is_search),
+        Answer::Changed(result) => (Some(result), !is_search && one.asked != EXTENDED_REQUEST),
+        Answer::Extended { result, .. } => (Some(result), one.asked == EXTENDED_REQUEST),
+        Answer::Bind(result) => (Some(result), false),
+        Answer::Entry(_) | Answer::Reference(_) | Answer::Other(_) => (None, false),
     };
-    if let Some(Waiting { reply, so_far }) = waiting.remove(&id) {
-        // Who gave up waiting does not want it any more.
-        let _ = reply.send(Reply { result, controls, ..so_far });
-    }
+    let Some(Waiting { reply, so_far, .. }) = waiting.remove(&id) else { return };
+    // An answer of another kind is taken for what it says where it says no: Samba refuses unknown critical controls by an
+    // extended response, whatever was asked for. That something was done it cannot say.
+    let result = result.filter(|r| is_its_own || r.code != result_code::SUCCESS);
+    // Who gave up waiting does not want it any more.
+    let _ = reply.send(result.map(|result| Reply { result, controls, ..so_far }));
 }

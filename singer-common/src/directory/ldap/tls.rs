@@ -4,12 +4,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use sha2::Digest as _;
+
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use super::wire::ber::{Reader, SEQUENCE};
 use crate::directory::config::TlsConfig;
 
 /// Builds the client's side of TLS. An error is a sentence for the user.
@@ -23,7 +26,7 @@ pub(super) fn client_config(config: &TlsConfig) -> Result<Arc<ClientConfig>, Str
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider)
             .build()
             .map_err(|e| format!("the trusted certificates cannot be used: {e}"))?;
-        builder.with_webpki_verifier(verifier)
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Verified(verifier)))
     } else {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider)))
     };
@@ -68,14 +71,53 @@ fn roots(config: &TlsConfig) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
+/// The channel binding `tls-server-end-point` (RFC 5929 section 4.1): a hash of the server's certificate, by the hash function
+/// of the certificate's own signature; SHA-256 where that is an older one, or none of these.
+pub(super) fn end_point(certificate: &CertificateDer<'_>) -> Vec<u8> {
+    let algorithm = signature_algorithm(certificate);
+    let mut binding = b"tls-server-end-point:".to_vec();
+    match algorithm {
+        // sha384WithRSAEncryption, ecdsa-with-SHA384 (RFC 4055 section 5, RFC 5758 section 3.2).
+        Some(b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0c" | b"\x2a\x86\x48\xce\x3d\x04\x03\x03") => {
+            binding.extend_from_slice(&sha2::Sha384::digest(certificate));
+        }
+        // sha512WithRSAEncryption, ecdsa-with-SHA512.
+        Some(b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0d" | b"\x2a\x86\x48\xce\x3d\x04\x03\x04") => {
+            binding.extend_from_slice(&sha2::Sha512::digest(certificate));
+        }
+        _ => binding.extend_from_slice(&sha2::Sha256::digest(certificate)),
+    }
+    binding
+}
+
+/// The OID of the algorithm that signed a certificate (RFC 5280 section 4.1).
+fn signature_algorithm<'c>(certificate: &'c CertificateDer<'_>) -> Option<&'c [u8]> {
+    const OID: u8 = 6;
+    let mut parts = Reader::new(certificate).constructed(SEQUENCE)?;
+    parts.constructed(SEQUENCE)?;
+    parts.constructed(SEQUENCE)?.take(OID)
+}
+
 /// What is wrong with a certificate, in words.
 pub(super) fn explain(error: &rustls::Error) -> String {
-    let rustls::Error::InvalidCertificate(reason) = error else { return format!("TLS: {error}") };
+    let rustls::Error::InvalidCertificate(reason) = error else {
+        return match error {
+            rustls::Error::General(text) if text == SELF_SIGNED => text.clone(),
+            rustls::Error::PeerIncompatible(_)
+            | rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion) => {
+                format!("TLS: {error}; TLS 1.2 at least is needed")
+            }
+            error => format!("TLS: {error}"),
+        };
+    };
     let why = match reason {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "it is not valid yet",
         CertificateError::UnknownIssuer => {
-            "it is signed by an authority that is not trusted, or by itself; set tls_ca_file to that authority's certificate"
+            "it is signed by an authority that is not trusted; set tls_ca_file to that authority's certificate"
+        }
+        CertificateError::BadSignature => {
+            "it is signed by an authority that is not trusted, though one of the same name is; set tls_ca_file to that authority's certificate"
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "it is for another host name; use the name in the certificate as server_url"
@@ -84,6 +126,70 @@ pub(super) fn explain(error: &rustls::Error) -> String {
         other => return format!("the server's certificate is not accepted: {other:?}"),
     };
     format!("the server's certificate is not accepted: {why}")
+}
+
+/// What is said of a certificate that nobody else vouches for.
+const SELF_SIGNED: &str = "the server's certificate is not accepted: it is signed by itself; let the server have one of an authority (a self-signed one is accepted in tls_ca_file only if it is an authority's)";
+
+/// Whether a certificate names itself as its issuer (RFC 5280 section 4.1: version, serialNumber, signature, issuer, validity,
+/// subject).
+fn is_self_issued(certificate: &CertificateDer<'_>) -> Option<bool> {
+    const VERSION: u8 = 0xa0;
+    let mut parts = Reader::new(certificate).constructed(SEQUENCE)?.constructed(SEQUENCE)?;
+    parts.constructed(VERSION);
+    parts.element()?;
+    parts.element()?;
+    let (_, issuer) = parts.element()?;
+    parts.element()?;
+    let (_, subject) = parts.element()?;
+    Some(issuer == subject)
+}
+
+/// As WebPKI has it, with a word of its own for certificates that are signed by themselves.
+#[derive(Debug)]
+struct Verified(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for Verified {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.0.verify_server_cert(certificate, intermediates, name, ocsp, now);
+        verified.map_err(|error| match error {
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)
+                if is_self_issued(certificate) == Some(true) =>
+            {
+                rustls::Error::General(SELF_SIGNED.to_owned())
+            }
+            error => error,
+        })
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
 }
 
 /// `tls_verify: false`: any certificate will do, but the handshake's signatures are checked all the same.

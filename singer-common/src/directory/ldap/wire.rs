@@ -26,11 +26,15 @@ mod exchange;
 mod filter;
 mod message;
 pub(super) mod request;
+#[cfg(feature = "gssapi")]
+mod sasl;
+#[cfg(feature = "gssapi")]
+mod sealed;
 
 pub(super) use entry::EntryPlaces;
 pub use entry::WireEntry;
 pub(super) use message::{
-    Answer, Control, LdapResult, Message, SEARCH_ENTRY, envelope, frame, head, parse, search,
+    Answer, Control, LdapResult, Message, SEARCH_ENTRY, SEARCH_REQUEST, envelope, frame, head, parse, search,
 };
 
 /// OID of the StartTLS request (RFC 4511 section 4.14).
@@ -72,6 +76,9 @@ pub(super) struct Connection {
     outbox: Vec<u8>,
     /// Whether the stream may keep octets back that it took.
     unflushed: bool,
+    /// How the TLS connection is known by its server's certificate (RFC 5929 section 4).
+    #[cfg_attr(not(feature = "gssapi"), allow(dead_code, reason = "only GSS-API binds to it"))]
+    end_point: Option<Vec<u8>>,
 }
 
 /// What a message turned out to be, for who reads a search's answer by the million.
@@ -124,7 +131,7 @@ impl Connection {
                 // Whoever waits for changes sends nothing: a peer that vanished would never be noticed.
                 SockRef::from(&tcp).set_tcp_keepalive(&KEEPALIVE).map_err(io)?;
                 if *tls {
-                    Self::new(Box::new(handshake(config, host, tcp, &url).await?), &url, peer)
+                    Self::secured(handshake(config, host, tcp, &url).await?, &url, peer)
                 } else if config.tls.start_tls {
                     Self::new(Box::new(tcp), &url, peer).start_tls(config, host).await?
                 } else {
@@ -144,7 +151,7 @@ impl Connection {
             }
             ServerUrl::Ldif(_) => return Err(Failure::lasting(&url, "a file is no server".into())),
         };
-        connection.bind(&config.auth).await?;
+        connection.bind(&config.auth, server).await?;
         Ok(connection)
     }
 
@@ -161,7 +168,20 @@ impl Connection {
             last_read: 0,
             outbox: Vec::new(),
             unflushed: false,
+            end_point: None,
         }
+    }
+
+    /// Over TLS.
+    fn secured<S: Stream + 'static>(
+        stream: tokio_rustls::client::TlsStream<S>,
+        url: &str,
+        peer: Option<SocketAddr>,
+    ) -> Self {
+        let certificates = stream.get_ref().1.peer_certificates();
+        let end_point = certificates.and_then(|c| c.first()).map(|c| tls::end_point(c));
+        let secured = Self::new(Box::new(stream), url, peer);
+        Self { end_point, ..secured }
     }
 
     async fn start_tls(mut self, config: &DirectoryConfig, host: &str) -> Result<Self, Failure> {
@@ -181,16 +201,23 @@ impl Connection {
             return Err(Failure::lasting(&url, reason.into()));
         }
         let secured = handshake(config, host, self.stream, &url).await?;
-        Ok(Self::new(Box::new(secured), &url, self.peer))
+        Ok(Self::secured(secured, &url, self.peer))
     }
 
-    async fn bind(&mut self, auth: &AuthMethod) -> Result<(), Failure> {
+    async fn bind(&mut self, auth: &AuthMethod, server: &ServerUrl) -> Result<(), Failure> {
         let (method, identity, request) = match auth {
             AuthMethod::Simple { dn, password } => {
                 ("simple", dn.as_str(), message::simple_bind(dn, password.reveal().as_bytes()))
             }
             AuthMethod::Anonymous => ("anonymous", "", message::simple_bind("", b"")),
             AuthMethod::External => ("EXTERNAL", "", message::external_bind()),
+            #[cfg(feature = "gssapi")]
+            AuthMethod::Gssapi | AuthMethod::Ntlm { .. } => return self.sasl_bind(auth, server).await,
+            #[cfg(not(feature = "gssapi"))]
+            AuthMethod::Gssapi | AuthMethod::Ntlm { .. } => {
+                let _ = server;
+                return Err(Failure::lasting(&self.url, "built without this auth_method".into()));
+            }
         };
         match self.greet(&request).await? {
             Answer::Bind(result) if result.code == result_code::SUCCESS => Ok(()),
@@ -302,9 +329,11 @@ impl Connection {
                 self.taken = content.end;
                 Ok(Some(content))
             }
-            Ok(content) if content.end > MAX_MESSAGE => {
-                Err(self.lost(&format!("a message of {} octets is too large", content.end)))
-            }
+            Ok(content) if content.end > MAX_MESSAGE => Err(self.lost(&format!(
+                "a message of {} octets is too large: at most {} MiB are taken",
+                content.end,
+                MAX_MESSAGE >> 20
+            ))),
             Err(ber::Incomplete::Malformed) => Err(self.nonsense()),
             Ok(_) | Err(ber::Incomplete::More) => Ok(None),
         }

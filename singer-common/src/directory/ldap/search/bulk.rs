@@ -68,7 +68,7 @@ impl Bulk {
     }
 
     async fn ask(&mut self, request: &PageRequest<'_>) -> Result<i64, DirectoryError> {
-        let PageRequest { search, size_limit, controls } = request;
+        let PageRequest { search, size_limit, controls, .. } = request;
         let sending = self.leased.connection.search(
             &search.base,
             search.scope,

@@ -25,9 +25,13 @@ impl Page {
             reason: format!("`{}` is not a search filter (RFC 4515): {e}", search.filter),
         })?;
         let octets =
-            wire::search(&search.base, search.scope, &filter, &search.attributes, request.size_limit);
-        let session = directory.session();
-        let reply = session.ask(OPERATION, &search.base, octets, request.controls.clone()).await?;
+            || wire::search(&search.base, search.scope, &filter, &search.attributes, request.size_limit);
+        let reply = if request.is_first {
+            directory.ask(OPERATION, &search.base, octets, &request.controls).await?
+        } else {
+            // A cookie is good for the connection that it came over.
+            directory.session().ask(OPERATION, &search.base, octets(), request.controls.clone()).await?
+        };
         let Reply { entries, references, result, controls } = reply;
         let entries = entries.into_iter().map(|e| Event::Entry(Incoming::Whole(e)));
         let mut events: VecDeque<Event> = entries.collect();

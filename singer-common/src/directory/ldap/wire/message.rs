@@ -12,7 +12,7 @@ use crate::filter::Filter;
 const BIND_REQUEST: u8 = 0x60;
 const BIND_RESPONSE: u8 = 0x61;
 const UNBIND_REQUEST: u8 = 0x42;
-const SEARCH_REQUEST: u8 = 0x63;
+pub(in crate::directory::ldap) const SEARCH_REQUEST: u8 = 0x63;
 pub(in crate::directory::ldap) const SEARCH_ENTRY: u8 = 0x64;
 pub(super) const SEARCH_DONE: u8 = 0x65;
 const SEARCH_REFERENCE: u8 = 0x73;
@@ -42,6 +42,10 @@ pub(crate) struct LdapResult {
     pub(crate) code: u32,
     pub(crate) matched: String,
     pub(crate) text: String,
+    /// `referral`: where else to ask (section 4.1.10).
+    pub(crate) referral: Vec<String>,
+    /// `serverSaslCreds`, of a bind (section 4.2.2).
+    pub(crate) sasl: Option<Vec<u8>>,
 }
 
 /// What a message says.
@@ -102,7 +106,10 @@ pub(in crate::directory::ldap) fn parse(content: &[u8]) -> Option<Message> {
     let (tag, operation) = message.element()?;
     let mut operation = Reader::new(operation);
     let answer = match tag {
-        BIND_RESPONSE => Answer::Bind(result(&mut operation)?),
+        BIND_RESPONSE => {
+            let result = result(&mut operation)?;
+            Answer::Bind(LdapResult { sasl: operation.take(0x87).map(<[u8]>::to_vec), ..result })
+        }
         SEARCH_ENTRY => Answer::Entry(entry(operation)?),
         SEARCH_REFERENCE => {
             let mut urls = Vec::new();
@@ -148,9 +155,13 @@ fn result(operation: &mut Reader<'_>) -> Option<LdapResult> {
     let code = u32::try_from(operation.integer(ENUMERATED)?).ok()?;
     let matched = text(operation.take(OCTET_STRING)?);
     let diagnostic = text(operation.take(OCTET_STRING)?);
-    // referral [3]: the URLs are in nobody's way, and this connection follows none.
-    operation.take(0xa3);
-    Some(LdapResult { code, matched, text: diagnostic })
+    let mut referral = Vec::new();
+    if let Some(mut urls) = operation.constructed(0xa3) {
+        while !urls.is_empty() {
+            referral.push(text(urls.take(OCTET_STRING)?));
+        }
+    }
+    Some(LdapResult { code, matched, text: diagnostic, referral, sasl: None })
 }
 
 /// SearchResultEntry (section 4.5.2). A `vals` without values is an attribute asked for by name only.
@@ -206,6 +217,17 @@ pub(super) fn external_bind() -> Vec<u8> {
         w.constructed(0xa3, |w| {
             w.octets("EXTERNAL");
             w.octets("");
+        });
+    })
+}
+
+/// A step of a SASL bind (section 4.2.1). Empty credentials are there all the same.
+#[cfg(feature = "gssapi")]
+pub(super) fn sasl_bind(mechanism: &str, credentials: &[u8]) -> Vec<u8> {
+    bind("", |w| {
+        w.constructed(0xa3, |w| {
+            w.octets(mechanism);
+            w.octets(credentials);
         });
     })
 }

@@ -9,7 +9,7 @@ const MODIFY_REQUEST: u8 = 0x66;
 const ADD_REQUEST: u8 = 0x68;
 const DELETE_REQUEST: u8 = 0x4a;
 const MODIFY_DN_REQUEST: u8 = 0x6c;
-const EXTENDED_REQUEST: u8 = 0x77;
+pub(in crate::directory::ldap) const EXTENDED_REQUEST: u8 = 0x77;
 
 /// One change to one entry. Values keep their order.
 pub(in crate::directory::ldap) fn change(change: &Change) -> Vec<u8> {

@@ -1,0 +1,523 @@
+//! An expression of a stream map: what there is of Python, and how it is parsed.
+//!
+//! By hand, by Python's own precedence (https://docs.python.org/3/reference/expressions.html#operator-precedence).
+
+use serde_json::{Number, Value};
+
+use super::SyntaxError;
+use super::lexer::{Token, TokenKind, tokens};
+
+/// How deep an expression may be nested: it is parsed and evaluated by recursion.
+const DEEPEST: u16 = 100;
+
+/// A part of an expression.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Node {
+    pub(super) kind: Kind,
+    /// Where it is, in characters from 1.
+    pub(super) at: usize,
+    /// How deep it is.
+    depth: u16,
+}
+
+/// What a part of an expression is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Kind {
+    Literal(Value),
+    Name(String),
+    /// A list, or a tuple, which is one in JSON.
+    List(Vec<Node>),
+    Index(Box<Node>, Box<Node>),
+    Slice(Box<Node>, Option<Box<Node>>, Option<Box<Node>>),
+    /// `record.mail`.
+    Attribute(Box<Node>, String),
+    Call(Function, Vec<Node>),
+    Method(Box<Node>, Method, Vec<Node>),
+    Not(Box<Node>),
+    Negative(Box<Node>),
+    Positive(Box<Node>),
+    Binary(Box<Node>, Operator, Box<Node>),
+    /// `a < b <= c`.
+    Compare(Box<Node>, Vec<(Comparison, Node)>),
+    And(Vec<Node>),
+    Or(Vec<Node>),
+    If {
+        test: Box<Node>,
+        then: Box<Node>,
+        otherwise: Box<Node>,
+    },
+}
+
+/// Functions, with how many arguments they take, at least and at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Function {
+    Bool,
+    Float,
+    Int,
+    Md5,
+    Sha256,
+    Str,
+}
+
+const FUNCTIONS: &[(&str, Function)] = &[
+    ("bool", Function::Bool),
+    ("float", Function::Float),
+    ("int", Function::Int),
+    ("md5", Function::Md5),
+    ("sha256", Function::Sha256),
+    ("str", Function::Str),
+];
+
+/// Methods of texts, and `get` of records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    EndsWith,
+    Get,
+    Join,
+    Lower,
+    LStrip,
+    Replace,
+    RStrip,
+    Split,
+    StartsWith,
+    Strip,
+    Upper,
+}
+
+/// With how many arguments they take, at least and at most.
+const METHODS: &[(&str, Method, usize, usize)] = &[
+    ("endswith", Method::EndsWith, 1, 1),
+    ("get", Method::Get, 1, 2),
+    ("join", Method::Join, 1, 1),
+    ("lower", Method::Lower, 0, 0),
+    ("lstrip", Method::LStrip, 0, 1),
+    ("replace", Method::Replace, 2, 3),
+    ("rstrip", Method::RStrip, 0, 1),
+    ("split", Method::Split, 0, 2),
+    ("startswith", Method::StartsWith, 1, 1),
+    ("strip", Method::Strip, 0, 1),
+    ("upper", Method::Upper, 0, 0),
+];
+
+impl Method {
+    /// Its name.
+    pub(super) fn name(self) -> &'static str {
+        METHODS.iter().find(|(_, method, ..)| *method == self).map_or("", |(name, ..)| name)
+    }
+}
+
+impl Function {
+    /// Its name.
+    pub(super) fn name(self) -> &'static str {
+        FUNCTIONS.iter().find(|(_, function)| *function == self).map_or("", |(name, _)| name)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operator {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    /// `//`
+    FloorDivide,
+    Modulo,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Comparison {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+    In,
+    NotIn,
+    Is,
+    IsNot,
+}
+
+/// What Python keeps for itself, and is no name.
+const KEYWORDS: &[&str] = &[
+    "and", "as", "assert", "async", "await", "break", "class", "continue", "def", "del", "elif", "else",
+    "except", "finally", "for", "from", "global", "if", "import", "in", "is", "lambda", "nonlocal", "not",
+    "or", "pass", "raise", "return", "try", "while", "with", "yield",
+];
+
+/// Parses an expression.
+pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
+    let mut parser = Parser { tokens: tokens(text)?, next: 0, depth: 0 };
+    if parser.peek() == &TokenKind::End {
+        return Err(SyntaxError::new(1, "the expression is empty"));
+    }
+    let node = parser.tuple_or_one()?;
+    match parser.peek() {
+        TokenKind::End => Ok(node),
+        other => Err(SyntaxError::new(parser.at(), format!("{} does not belong here", describe(other)))),
+    }
+}
+
+struct Parser {
+    tokens: Vec<Token>,
+    next: usize,
+    depth: u16,
+}
+
+type Parsed = Result<Node, SyntaxError>;
+
+impl Parser {
+    fn peek(&self) -> &TokenKind {
+        self.tokens.get(self.next).map_or(&TokenKind::End, |t| &t.kind)
+    }
+
+    fn at(&self) -> usize {
+        self.tokens.get(self.next).or(self.tokens.last()).map_or(1, |t| t.at)
+    }
+
+    fn take_sign(&mut self, sign: &str) -> bool {
+        let is_it = matches!(self.peek(), TokenKind::Sign(s) if *s == sign);
+        self.next += usize::from(is_it);
+        is_it
+    }
+
+    fn take_word(&mut self, word: &str) -> bool {
+        let is_it = matches!(self.peek(), TokenKind::Name(n) if n == word);
+        self.next += usize::from(is_it);
+        is_it
+    }
+
+    fn expect_sign(&mut self, sign: &str) -> Result<(), SyntaxError> {
+        if self.take_sign(sign) {
+            return Ok(());
+        }
+        Err(SyntaxError::new(self.at(), format!("`{sign}` is missing before {}", describe(self.peek()))))
+    }
+
+    fn node(at: usize, kind: Kind) -> Parsed {
+        let depth = 1 + children(&kind).into_iter().map(|n| n.depth).max().unwrap_or(0);
+        if depth > DEEPEST {
+            return Err(SyntaxError::new(at, format!("nested deeper than {DEEPEST}")));
+        }
+        Ok(Node { kind, at, depth })
+    }
+
+    /// What takes brackets within brackets into account before they are parsed.
+    fn deeper(&mut self, parse: impl FnOnce(&mut Self) -> Parsed) -> Parsed {
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            return Err(SyntaxError::new(self.at(), format!("nested deeper than {DEEPEST}")));
+        }
+        let node = parse(self);
+        self.depth -= 1;
+        node
+    }
+
+    /// `a, b` is a tuple.
+    fn tuple_or_one(&mut self) -> Parsed {
+        let at = self.at();
+        let first = self.expression()?;
+        if !self.take_sign(",") {
+            return Ok(first);
+        }
+        let mut items = vec![first];
+        items.extend(self.items(")")?);
+        Self::node(at, Kind::List(items))
+    }
+
+    /// What stands between commas, up to a bracket (which is left) or the end.
+    fn items(&mut self, end: &'static str) -> Result<Vec<Node>, SyntaxError> {
+        let mut items = Vec::new();
+        while self.peek() != &TokenKind::Sign(end) && self.peek() != &TokenKind::End {
+            items.push(self.expression()?);
+            if !self.take_sign(",") {
+                break;
+            }
+        }
+        Ok(items)
+    }
+
+    fn expression(&mut self) -> Parsed {
+        self.deeper(|parser| {
+            let at = parser.at();
+            let then = parser.or()?;
+            if !parser.take_word("if") {
+                return Ok(then);
+            }
+            let test = parser.or()?;
+            if !parser.take_word("else") {
+                return Err(SyntaxError::new(parser.at(), "`else` is missing: `A if CONDITION else B`"));
+            }
+            let otherwise = parser.expression()?;
+            let (test, then, otherwise) = (Box::new(test), Box::new(then), Box::new(otherwise));
+            Self::node(at, Kind::If { test, then, otherwise })
+        })
+    }
+
+    fn or(&mut self) -> Parsed {
+        let (at, first) = (self.at(), self.and()?);
+        let mut parts = vec![first];
+        while self.take_word("or") {
+            parts.push(self.and()?);
+        }
+        Self::one_or(at, parts, Kind::Or)
+    }
+
+    fn and(&mut self) -> Parsed {
+        let (at, first) = (self.at(), self.not()?);
+        let mut parts = vec![first];
+        while self.take_word("and") {
+            parts.push(self.not()?);
+        }
+        Self::one_or(at, parts, Kind::And)
+    }
+
+    fn one_or(at: usize, mut parts: Vec<Node>, kind: fn(Vec<Node>) -> Kind) -> Parsed {
+        match (parts.len(), parts.pop()) {
+            (1, Some(only)) => Ok(only),
+            (_, last) => {
+                parts.extend(last);
+                Self::node(at, kind(parts))
+            }
+        }
+    }
+
+    fn not(&mut self) -> Parsed {
+        let at = self.at();
+        if self.take_word("not") {
+            let inner = self.deeper(Self::not)?;
+            return Self::node(at, Kind::Not(Box::new(inner)));
+        }
+        self.comparison()
+    }
+
+    fn comparison(&mut self) -> Parsed {
+        let at = self.at();
+        let first = self.sum()?;
+        let mut rest = Vec::new();
+        while let Some(comparison) = self.take_comparison()? {
+            rest.push((comparison, self.sum()?));
+        }
+        if rest.is_empty() { Ok(first) } else { Self::node(at, Kind::Compare(Box::new(first), rest)) }
+    }
+
+    fn take_comparison(&mut self) -> Result<Option<Comparison>, SyntaxError> {
+        let signs = [
+            ("==", Comparison::Equal),
+            ("!=", Comparison::NotEqual),
+            ("<=", Comparison::LessOrEqual),
+            (">=", Comparison::GreaterOrEqual),
+            ("<", Comparison::Less),
+            (">", Comparison::Greater),
+        ];
+        for (sign, comparison) in signs {
+            if self.take_sign(sign) {
+                return Ok(Some(comparison));
+            }
+        }
+        if self.take_word("in") {
+            return Ok(Some(Comparison::In));
+        }
+        if self.take_word("is") {
+            return Ok(Some(if self.take_word("not") { Comparison::IsNot } else { Comparison::Is }));
+        }
+        if self.take_word("not") {
+            if self.take_word("in") {
+                return Ok(Some(Comparison::NotIn));
+            }
+            return Err(SyntaxError::new(self.at(), "`in` is missing after `not`"));
+        }
+        Ok(None)
+    }
+
+    fn sum(&mut self) -> Parsed {
+        self.chain(Self::product, &[("+", Operator::Add), ("-", Operator::Subtract)])
+    }
+
+    fn product(&mut self) -> Parsed {
+        let signs = [
+            ("*", Operator::Multiply),
+            ("//", Operator::FloorDivide),
+            ("/", Operator::Divide),
+            ("%", Operator::Modulo),
+        ];
+        self.chain(Self::factor, &signs)
+    }
+
+    fn chain(&mut self, part: fn(&mut Self) -> Parsed, signs: &[(&str, Operator)]) -> Parsed {
+        let mut left = part(self)?;
+        loop {
+            let at = self.at();
+            let Some(operator) = signs.iter().find(|(sign, _)| self.take_sign(sign)).map(|(_, o)| *o) else {
+                return Ok(left);
+            };
+            let right = part(self)?;
+            left = Self::node(at, Kind::Binary(Box::new(left), operator, Box::new(right)))?;
+        }
+    }
+
+    fn factor(&mut self) -> Parsed {
+        let at = self.at();
+        for (sign, kind) in [("-", Kind::Negative as fn(Box<Node>) -> Kind), ("+", Kind::Positive)] {
+            if self.take_sign(sign) {
+                let inner = self.deeper(Self::factor)?;
+                return Self::node(at, kind(Box::new(inner)));
+            }
+        }
+        let node = self.postfix()?;
+        if self.peek() == &TokenKind::Sign("**") {
+            return Err(SyntaxError::new(self.at(), "`**` is not supported"));
+        }
+        Ok(node)
+    }
+
+    fn postfix(&mut self) -> Parsed {
+        let mut node = self.atom()?;
+        loop {
+            let at = self.at();
+            if self.take_sign("[") {
+                node = self.subscript(at, node)?;
+            } else if self.take_sign(".") {
+                let TokenKind::Name(name) = self.peek().clone() else {
+                    return Err(SyntaxError::new(self.at(), "a name is missing after the full stop"));
+                };
+                let at = self.at();
+                self.next += 1;
+                node = if self.take_sign("(") {
+                    self.method(at, node, &name)?
+                } else {
+                    Self::node(at, Kind::Attribute(Box::new(node), name))?
+                };
+            } else if self.peek() == &TokenKind::Sign("(") {
+                return Err(SyntaxError::new(at, "this cannot be called"));
+            } else {
+                return Ok(node);
+            }
+        }
+    }
+
+    fn subscript(&mut self, at: usize, of: Node) -> Parsed {
+        let is_colon = |parser: &Self| parser.peek() == &TokenKind::Sign(":");
+        let start = if is_colon(self) { None } else { Some(Box::new(self.expression()?)) };
+        if !self.take_sign(":") {
+            self.expect_sign("]")?;
+            // Something stands there: without a colon there was an expression.
+            let Some(index) = start else { return Err(SyntaxError::new(at, "nothing between the brackets")) };
+            return Self::node(at, Kind::Index(Box::new(of), index));
+        }
+        let ends = self.peek() == &TokenKind::Sign("]");
+        let end = if ends { None } else { Some(Box::new(self.expression()?)) };
+        if is_colon(self) {
+            return Err(SyntaxError::new(self.at(), "steps in `[from:to:step]` are not supported"));
+        }
+        self.expect_sign("]")?;
+        Self::node(at, Kind::Slice(Box::new(of), start, end))
+    }
+
+    fn arguments(
+        &mut self,
+        at: usize,
+        name: &str,
+        least: usize,
+        most: usize,
+    ) -> Result<Vec<Node>, SyntaxError> {
+        let arguments = self.items(")")?;
+        self.expect_sign(")")?;
+        if (least..=most).contains(&arguments.len()) {
+            return Ok(arguments);
+        }
+        let expected = if least == most { least.to_string() } else { format!("{least} to {most}") };
+        Err(SyntaxError::new(at, format!("`{name}` takes {expected} argument(s), not {}", arguments.len())))
+    }
+
+    fn method(&mut self, at: usize, of: Node, name: &str) -> Parsed {
+        let Some((name, method, least, most)) = METHODS.iter().find(|(known, ..)| *known == name) else {
+            let known: Vec<&str> = METHODS.iter().map(|(name, ..)| *name).collect();
+            return Err(SyntaxError::new(
+                at,
+                format!("unknown method `.{name}()`; there are {}", known.join(", ")),
+            ));
+        };
+        let arguments = self.arguments(at, name, *least, *most)?;
+        Self::node(at, Kind::Method(Box::new(of), *method, arguments))
+    }
+
+    fn atom(&mut self) -> Parsed {
+        let (at, kind) = (self.at(), self.peek().clone());
+        let literal = |value: Value| Self::node(at, Kind::Literal(value));
+        self.next += 1;
+        match kind {
+            TokenKind::Integer(n) => literal(super::value::integer(n)),
+            TokenKind::Float(n) => literal(Number::from_f64(n).map_or(Value::Null, Value::Number)),
+            TokenKind::Text(mut text) => {
+                // Texts side by side are one.
+                while let TokenKind::Text(more) = self.peek() {
+                    text.push_str(more);
+                    self.next += 1;
+                }
+                literal(Value::String(text))
+            }
+            TokenKind::Name(name) => match name.as_str() {
+                "None" => literal(Value::Null),
+                "True" => literal(true.into()),
+                "False" => literal(false.into()),
+                word if KEYWORDS.contains(&word) => {
+                    Err(SyntaxError::new(at, format!("`{word}` does not belong here")))
+                }
+                _ if self.take_sign("(") => {
+                    let Some((name, function)) = FUNCTIONS.iter().find(|(known, _)| *known == name) else {
+                        let known: Vec<&str> = FUNCTIONS.iter().map(|(name, _)| *name).collect();
+                        let reason = format!("unknown function `{name}`; there are {}", known.join(", "));
+                        return Err(SyntaxError::new(at, reason));
+                    };
+                    let arguments = self.arguments(at, name, 1, 1)?;
+                    Self::node(at, Kind::Call(*function, arguments))
+                }
+                _ => Self::node(at, Kind::Name(name)),
+            },
+            TokenKind::Sign("(") => {
+                if self.take_sign(")") {
+                    return Self::node(at, Kind::List(Vec::new()));
+                }
+                let node = self.deeper(Self::tuple_or_one)?;
+                self.expect_sign(")")?;
+                Ok(node)
+            }
+            TokenKind::Sign("[") => {
+                let items = self.items("]")?;
+                self.expect_sign("]")?;
+                Self::node(at, Kind::List(items))
+            }
+            other => Err(SyntaxError::new(at, format!("{} does not belong here", describe(&other)))),
+        }
+    }
+}
+
+fn describe(token: &TokenKind) -> String {
+    match token {
+        TokenKind::Name(name) => format!("`{name}`"),
+        TokenKind::Integer(n) => format!("`{n}`"),
+        TokenKind::Float(n) => format!("`{n}`"),
+        TokenKind::Text(_) => "a text".to_owned(),
+        TokenKind::Sign(sign) => format!("`{sign}`"),
+        TokenKind::End => "the end".to_owned(),
+    }
+}
+
+/// The parts of a part.
+pub(super) fn children(kind: &Kind) -> Vec<&Node> {
+    match kind {
+        Kind::Literal(_) | Kind::Name(_) => Vec::new(),
+        Kind::List(items) | Kind::And(items) | Kind::Or(items) | Kind::Call(_, items) => {
+            items.iter().collect()
+        }
+        Kind::Index(a, b) | Kind::Binary(a, _, b) => vec![a, b],
+        Kind::Slice(a, b, c) => {
+            [Some(a), b.as_ref(), c.as_ref()].into_iter().flatten().map(|n| &**n).collect()
+        }
+        Kind::Attribute(of, _) | Kind::Not(of) | Kind::Negative(of) | Kind::Positive(of) => vec![of],
+        Kind::Method(of, _, arguments) => std::iter::once(&**of).chain(arguments).collect(),
+        Kind::Compare(first, rest) => std::iter::once(&**first).chain(rest.iter().map(|(_, n)| n)).collect(),
+        Kind::If { test, then, otherwise } => vec![test, then, otherwise],
+    }
+}

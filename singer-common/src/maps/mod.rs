@@ -1,0 +1,312 @@
+//! Stream maps and flattening, as plugins of the Meltano SDK have them (<https://sdk.meltano.com/en/latest/stream_maps.html>):
+//! streams are renamed, left out or copied, records filtered, properties renamed, left out or computed. The SCHEMA that goes out
+//! is that of the records that go out.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::error::{Class, Classified};
+use crate::settings::SettingsError;
+
+mod definition;
+mod evaluate;
+mod expression;
+mod flatten;
+mod lexer;
+mod pattern;
+#[cfg(test)]
+mod tests;
+mod types;
+mod value;
+
+use definition::{Definition, Definitions, Formula, StreamDefinition};
+use evaluate::{Failure, Scope, evaluate};
+use flatten::Flattening;
+use types::Types;
+
+/// The property that says when an entry was deleted. A map that keeps nothing else keeps it: without it a deletion would
+/// be a record.
+const DELETED_AT: &str = "_sdc_deleted_at";
+
+/// Why the text of an expression is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct SyntaxError {
+    /// Where, in characters from 1.
+    at: usize,
+    reason: String,
+}
+
+impl SyntaxError {
+    fn new(at: usize, reason: impl Into<String>) -> Self {
+        Self { at, reason: reason.into() }
+    }
+}
+
+/// An expression that comes to nothing for a record. It says where and why, never what the record holds.
+#[derive(Debug, thiserror::Error)]
+#[error("setting `{setting}`, for a record of stream `{stream}`: at character {at}: {reason}")]
+pub struct MapError {
+    /// The path of the setting.
+    pub setting: String,
+    /// The stream the record came in.
+    pub stream: String,
+    /// Where in the expression, in characters from 1.
+    pub at: usize,
+    /// What does not fit.
+    pub reason: String,
+}
+
+impl Classified for MapError {
+    fn class(&self) -> Class {
+        Class::Run
+    }
+}
+
+/// A stream that goes out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outgoing {
+    /// Its name.
+    pub stream: String,
+    /// What its records look like.
+    pub schema: Value,
+    /// The properties that identify a record.
+    pub key_properties: Vec<String>,
+}
+
+/// The maps of a run, and what they make of each stream whose SCHEMA is known.
+#[derive(Debug, Clone)]
+pub struct Maps {
+    definitions: Definitions,
+    flattening: Option<Flattening>,
+    /// `stream_map_config`.
+    config: Value,
+    streams: HashMap<String, Vec<Plan>>,
+}
+
+/// What becomes of a stream.
+#[derive(Debug, Clone)]
+struct Plan {
+    /// The name it goes out with.
+    name: String,
+    name_value: Value,
+    original: Value,
+    /// Which definition; `None` leaves records as they are.
+    definition: Option<usize>,
+    key_properties: Vec<String>,
+    /// The schema that goes out.
+    schema: Value,
+}
+
+impl Maps {
+    /// The maps that the settings ask for; `None` where they ask for nothing.
+    pub fn from_settings(values: &Map<String, Value>) -> Result<Option<Maps>, SettingsError> {
+        let flattening = Flattening::from_settings(values)?;
+        let definitions = match values.get("stream_maps") {
+            Some(Value::Object(maps)) => Definitions::parse(maps)?,
+            _ => Definitions::default(),
+        };
+        if definitions.is_empty() && flattening.is_none() {
+            return Ok(None);
+        }
+        let config = values.get("stream_map_config").cloned().unwrap_or_else(|| json!({}));
+        Ok(Some(Maps { definitions, flattening, config, streams: HashMap::new() }))
+    }
+
+    /// Takes up a stream's SCHEMA, and gives what goes out in its place: nothing for a stream that is left out.
+    pub fn schema(
+        &mut self,
+        stream: &str,
+        schema: &Value,
+        key_properties: &[String],
+    ) -> Result<Vec<Outgoing>, SettingsError> {
+        let mut plans = Vec::new();
+        for (name, definition) in self.definitions.of(stream) {
+            let plan = match definition {
+                None => self.plan(stream, name, schema, key_properties.to_vec(), None)?,
+                Some(n) => {
+                    let Some(Definition::Map(map)) = self.definitions.get(n) else { continue };
+                    let keys = map.key_properties.clone().unwrap_or_else(|| key_properties.to_vec());
+                    let mapped = self.mapped_schema(map, stream, schema, &keys)?;
+                    self.plan(stream, name, &mapped, keys, Some(n))?
+                }
+            };
+            plans.push(plan);
+        }
+        let outgoing = plans.iter().map(|plan| Outgoing {
+            stream: plan.name.clone(),
+            schema: plan.schema.clone(),
+            key_properties: plan.key_properties.clone(),
+        });
+        let outgoing = outgoing.collect();
+        self.streams.insert(stream.to_owned(), plans);
+        Ok(outgoing)
+    }
+
+    fn plan(
+        &self,
+        stream: &str,
+        name: String,
+        schema: &Value,
+        key_properties: Vec<String>,
+        definition: Option<usize>,
+    ) -> Result<Plan, SettingsError> {
+        let schema = match &self.flattening {
+            None => schema.clone(),
+            Some(flattening) => flattening.schema(schema).map_err(|twice| {
+                SettingsError::value(
+                    "flattening_separator",
+                    format!("flattened, stream `{stream}` has the property `{twice}` twice"),
+                    "a separator that is in no name",
+                )
+            })?,
+        };
+        let (name_value, original) = (name.clone().into(), stream.into());
+        Ok(Plan { name, name_value, original, definition, key_properties, schema })
+    }
+
+    /// The schema after a map.
+    fn mapped_schema(
+        &self,
+        map: &StreamDefinition,
+        stream: &str,
+        schema: &Value,
+        keys: &[String],
+    ) -> Result<Value, SettingsError> {
+        let none = Map::new();
+        let known = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
+        let formulas = map.properties.iter().filter_map(|(_, formula)| formula.as_ref());
+        // A stream that does not say what its records have has whatever they have.
+        if !known.is_empty() {
+            for formula in formulas.chain(&map.filter) {
+                formula.check_names(stream, known)?;
+            }
+        }
+        let mut properties = known.clone();
+        if !map.keeps_others {
+            properties.retain(|name, _| keys.contains(name) || name == DELETED_AT);
+        }
+        for (name, formula) in &map.properties {
+            let Some(formula) = formula else {
+                if keys.contains(name) {
+                    return Err(SettingsError::value(
+                        format!("{}.{name}", map.path),
+                        "it leaves a key property out",
+                        format!("`{}.__key_properties__` to name other keys, or none", map.path),
+                    ));
+                }
+                properties.shift_remove(name);
+                continue;
+            };
+            let own = Some(name.as_str()).filter(|name| known.contains_key(*name));
+            let types = Types { record: schema, config: &self.config, own };
+            properties.insert(name.clone(), types::nullable(types::schema_of(&formula.node, &types)));
+        }
+        if let Some(key) = keys.iter().find(|key| !properties.contains_key(*key)) {
+            return Err(SettingsError::value(
+                format!("{}.__key_properties__", map.path),
+                format!("stream `{stream}` has no property `{key}`"),
+                "properties that the mapped stream has",
+            ));
+        }
+        let mut mapped = if map.keeps_others { schema.clone() } else { json!({"type": "object"}) };
+        if let Some(object) = mapped.as_object_mut() {
+            if let Some(Value::Array(required)) = object.get_mut("required") {
+                // What is computed may be null, and left out.
+                let computed = |name: &str| map.properties.iter().any(|(n, _)| n == name);
+                required.retain(|name| {
+                    name.as_str().is_some_and(|name| properties.contains_key(name) && !computed(name))
+                });
+            }
+            object.insert("properties".into(), properties.into());
+        }
+        Ok(mapped)
+    }
+
+    /// Whether the stream's SCHEMA came.
+    pub fn knows(&self, stream: &str) -> bool {
+        self.streams.contains_key(stream)
+    }
+
+    /// The names that a stream goes out with: what is said of the stream as a whole is said of each.
+    pub fn names<'a>(&'a self, stream: &'a str) -> impl Iterator<Item = &'a str> {
+        let plans = self.streams.get(stream);
+        let unknown = plans.is_none().then_some(stream);
+        plans.into_iter().flatten().map(|plan| plan.name.as_str()).chain(unknown)
+    }
+
+    /// What becomes of a record: one of each stream that goes out, unless it is filtered.
+    pub fn record(&self, stream: &str, record: &Value) -> Result<Vec<(&str, Value)>, MapError> {
+        let mut out = Vec::new();
+        for plan in self.streams.get(stream).into_iter().flatten() {
+            let mapped = match plan.definition.and_then(|n| self.definitions.get(n)) {
+                Some(Definition::Map(map)) => self.map(plan, map, stream, record)?,
+                _ => record.as_object().cloned(),
+            };
+            if let Some(mapped) = mapped {
+                let mapped = match &self.flattening {
+                    Some(flattening) => flattening.record(mapped, &plan.schema),
+                    None => mapped,
+                };
+                out.push((plan.name.as_str(), Value::Object(mapped)));
+            }
+        }
+        Ok(out)
+    }
+
+    fn map(
+        &self,
+        plan: &Plan,
+        map: &StreamDefinition,
+        stream: &str,
+        record: &Value,
+    ) -> Result<Option<Map<String, Value>>, MapError> {
+        let Some(properties) = record.as_object() else { return Ok(None) };
+        let scope = Scope {
+            record,
+            config: &self.config,
+            stream: &plan.name_value,
+            original: &plan.original,
+            own: None,
+        };
+        let failed = |formula: &Formula, at, reason| MapError {
+            setting: formula.setting.clone(),
+            stream: stream.to_owned(),
+            at,
+            reason,
+        };
+        if let Some(filter) = &map.filter {
+            let is_deletion = properties.get(DELETED_AT).is_some_and(|at| !at.is_null());
+            let passes = match evaluate(&filter.node, &scope) {
+                Ok(value) => value::truth(&value),
+                // Of what is gone there is no more than its key: it goes, wherever it was.
+                Err(Failure::Absent) => is_deletion,
+                Err(Failure::Wrong { at, reason }) => return Err(failed(filter, at, reason)),
+            };
+            if !passes {
+                return Ok(None);
+            }
+        }
+        let mut result = properties.clone();
+        if !map.keeps_others {
+            result.retain(|name, _| plan.key_properties.contains(name) || name == DELETED_AT);
+        }
+        for (name, formula) in &map.properties {
+            let Some(formula) = formula else {
+                result.shift_remove(name);
+                continue;
+            };
+            match evaluate(&formula.node, &Scope { own: properties.get(name), ..scope }) {
+                Ok(value) => {
+                    result.insert(name.clone(), value.into_owned());
+                }
+                // What is made of a property that the record does not have, it does not have either.
+                Err(Failure::Absent) => {
+                    result.shift_remove(name);
+                }
+                Err(Failure::Wrong { at, reason }) => return Err(failed(formula, at, reason)),
+            }
+        }
+        Ok(Some(result).filter(|result| !result.is_empty()))
+    }
+}

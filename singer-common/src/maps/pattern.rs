@@ -1,0 +1,91 @@
+//! Wildcards in the names of streams: `*`, `?`, `[abc]`, `[a-z]`, `[!abc]`, as Python's `fnmatch` has them.
+
+/// Whether a name fits a pattern.
+pub(super) fn fits(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    let (mut p, mut n) = (0, 0);
+    // Where the last `*` was, and up to where it has eaten the name.
+    let mut star: Option<(usize, usize)> = None;
+    while n < name.len() {
+        if pattern.get(p) == Some(&'*') {
+            star = Some((p, n));
+            p += 1;
+        } else if let Some(next) = step(pattern.get(p..).unwrap_or_default(), name.get(n).copied()) {
+            p += next;
+            n += 1;
+        } else if let Some((at, eaten)) = star {
+            star = Some((at, eaten + 1));
+            p = at + 1;
+            n = eaten + 1;
+        } else {
+            return false;
+        }
+    }
+    pattern.iter().skip(p).all(|c| *c == '*')
+}
+
+/// How long the part of the pattern is that one character fits.
+fn step(pattern: &[char], c: Option<char>) -> Option<usize> {
+    let c = c?;
+    match pattern.first()? {
+        '?' => Some(1),
+        '[' => {
+            let is_not = pattern.get(1) == Some(&'!');
+            let start = if is_not { 2 } else { 1 };
+            // A bracket right at the beginning is one of the characters.
+            let Some(end) = pattern.iter().skip(start + 1).position(|c| *c == ']').map(|n| n + start + 1)
+            else {
+                return (c == '[').then_some(1);
+            };
+            let set = pattern.get(start..end).unwrap_or_default();
+            let mut is_in = false;
+            let mut at = 0;
+            while let Some(from) = set.get(at) {
+                if let (Some('-'), Some(to)) = (set.get(at + 1), set.get(at + 2)) {
+                    is_in |= (*from..=*to).contains(&c);
+                    at += 3;
+                } else {
+                    is_in |= *from == c;
+                    at += 1;
+                }
+            }
+            (is_in != is_not).then_some(end + 1)
+        }
+        other => (*other == c).then_some(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fits;
+
+    #[test]
+    fn patterns_are_those_of_fnmatch() {
+        for (pattern, name) in [
+            ("users", "users"),
+            ("*", ""),
+            ("*", "x"),
+            ("u*s", "users"),
+            ("a*b*c", "aXbbYc"),
+            ("us?rs", "users"),
+            ("[tu]sers", "users"),
+            ("[a-z]sers", "users"),
+            ("[!a]sers", "users"),
+            ("a[", "a["),
+            ("[]]", "]"),
+        ] {
+            assert!(fits(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [
+            ("users", "user"),
+            ("u*s", "userx"),
+            ("?", ""),
+            ("[!u]sers", "users"),
+            ("[a-c]x", "dx"),
+            ("a*b", "ac"),
+            ("", "x"),
+        ] {
+            assert!(!fits(pattern, name), "{pattern} {name}");
+        }
+    }
+}

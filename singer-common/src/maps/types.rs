@@ -1,0 +1,197 @@
+//! Which type an expression's values have, from the types of the stream's properties: so that the SCHEMA that goes out is
+//! true. A type is a JSON schema; one without `type` stands for anything.
+
+use serde_json::{Map, Value, json};
+
+use super::expression::{Function, Kind, Method, Node, Operator};
+
+/// What an expression may refer to, by type.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Types<'a> {
+    /// The stream's schema.
+    pub(super) record: &'a Value,
+    /// `config`.
+    pub(super) config: &'a Value,
+    /// The property that is computed anew, where there was one.
+    pub(super) own: Option<&'a str>,
+}
+
+/// The schema of anything.
+fn anything() -> Value {
+    Value::Object(Map::new())
+}
+
+fn of_kind(kind: &str) -> Value {
+    json!({"type": [kind]})
+}
+
+/// The types that a schema names; `None` where it names none.
+pub(super) fn kinds(schema: &Value) -> Option<Vec<&str>> {
+    match schema.get("type")? {
+        Value::String(kind) => Some(vec![kind]),
+        Value::Array(kinds) => kinds.iter().map(Value::as_str).collect(),
+        _ => None,
+    }
+}
+
+/// The schema of a property that may be null.
+pub(super) fn nullable(mut schema: Value) -> Value {
+    let Some(kinds) = kinds(&schema) else { return schema };
+    let mut kinds: Vec<Value> = kinds.into_iter().map(Value::from).collect();
+    if !kinds.iter().any(|kind| kind == "null") {
+        kinds.push("null".into());
+    }
+    if let Some(object) = schema.as_object_mut() {
+        object.insert("type".into(), kinds.into());
+    }
+    schema
+}
+
+/// What is one or the other.
+fn either(a: Value, b: Value) -> Value {
+    if a == b {
+        return a;
+    }
+    let (Some(of_a), Some(of_b)) = (kinds(&a), kinds(&b)) else { return anything() };
+    if of_a == ["null"] {
+        return nullable(b);
+    }
+    if of_b == ["null"] {
+        return nullable(a);
+    }
+    let mut all = of_a;
+    all.extend(of_b.into_iter().filter(|kind| !all.contains(kind)).collect::<Vec<_>>());
+    let mut schema = json!({"type": all});
+    // What both say of a list's items holds for what is either.
+    if let (Some(items), Some(object)) =
+        (a.get("items").filter(|i| b.get("items") == Some(i)), schema.as_object_mut())
+    {
+        object.insert("items".into(), items.clone());
+    }
+    schema
+}
+
+/// The schema that a value of the settings has.
+fn of_value(value: &Value) -> Value {
+    match value {
+        Value::Null => of_kind("null"),
+        Value::Bool(_) => of_kind("boolean"),
+        Value::Number(n) => {
+            of_kind(if n.is_f64() || n.to_string().contains(['.', 'e', 'E']) { "number" } else { "integer" })
+        }
+        Value::String(_) => of_kind("string"),
+        Value::Array(items) => list(items.iter().map(of_value)),
+        Value::Object(object) => {
+            let properties: Map<String, Value> =
+                object.iter().map(|(k, v)| (k.clone(), of_value(v))).collect();
+            json!({"type": ["object"], "properties": properties})
+        }
+    }
+}
+
+fn list(items: impl Iterator<Item = Value>) -> Value {
+    match items.reduce(either) {
+        Some(items) => json!({"type": ["array"], "items": items}),
+        None => of_kind("array"),
+    }
+}
+
+/// What is at a key, when it is there.
+fn at_key(of: &Value, key: &str) -> Value {
+    of.pointer("/properties").and_then(|p| p.get(key)).cloned().unwrap_or_else(anything)
+}
+
+/// What is at a place of a list or a text.
+fn at_place(of: &Value) -> Value {
+    match kinds(of).map(|kinds| kinds.into_iter().filter(|k| *k != "null").collect::<Vec<_>>()).as_deref() {
+        Some(["string"]) => of_kind("string"),
+        Some(["array"]) => of.get("items").cloned().unwrap_or_else(anything),
+        _ => anything(),
+    }
+}
+
+fn literal_key(node: &Node) -> Option<&str> {
+    match &node.kind {
+        Kind::Literal(Value::String(key)) => Some(key),
+        _ => None,
+    }
+}
+
+/// The schema of an expression's values.
+pub(super) fn schema_of(node: &Node, types: &Types<'_>) -> Value {
+    match &node.kind {
+        Kind::Literal(value) => of_value(value),
+        Kind::Name(name) => match name.as_str() {
+            "self" if types.own.is_some() => at_key(types.record, types.own.unwrap_or_default()),
+            "_" | "record" => types.record.clone(),
+            "config" => of_value(types.config),
+            "__stream_name__" | "__original_stream_name__" => of_kind("string"),
+            _ => at_key(types.record, name),
+        },
+        Kind::List(items) => list(items.iter().map(|item| schema_of(item, types))),
+        Kind::Index(of, index) => match literal_key(index) {
+            Some(key) => at_key(&schema_of(of, types), key),
+            None => at_place(&schema_of(of, types)),
+        },
+        Kind::Attribute(of, key) => at_key(&schema_of(of, types), key),
+        Kind::Slice(of, ..) => {
+            let of = schema_of(of, types);
+            match kinds(&of)
+                .map(|kinds| kinds.into_iter().filter(|k| *k != "null").collect::<Vec<_>>())
+                .as_deref()
+            {
+                Some(["string"]) => of_kind("string"),
+                Some(["array"]) => {
+                    json!({"type": ["array"], "items": of.get("items").cloned().unwrap_or_else(anything)})
+                }
+                _ => anything(),
+            }
+        }
+        Kind::Call(function, _) => of_kind(match function {
+            Function::Bool => "boolean",
+            Function::Float => "number",
+            Function::Int => "integer",
+            Function::Str | Function::Md5 | Function::Sha256 => "string",
+        }),
+        Kind::Method(of, method, arguments) => match method {
+            Method::StartsWith | Method::EndsWith => of_kind("boolean"),
+            Method::Split => json!({"type": ["array"], "items": {"type": ["string"]}}),
+            Method::Get => {
+                let found = match arguments.first().and_then(literal_key) {
+                    Some(key) => at_key(&schema_of(of, types), key),
+                    None => anything(),
+                };
+                either(found, arguments.get(1).map_or_else(|| of_kind("null"), |d| schema_of(d, types)))
+            }
+            _ => of_kind("string"),
+        },
+        Kind::Not(_) | Kind::Compare(..) => of_kind("boolean"),
+        Kind::Negative(of) | Kind::Positive(of) => computed(&[schema_of(of, types)], Operator::Subtract),
+        Kind::Binary(a, operator, b) => computed(&[schema_of(a, types), schema_of(b, types)], *operator),
+        Kind::And(parts) | Kind::Or(parts) => {
+            parts.iter().map(|part| schema_of(part, types)).reduce(either).unwrap_or_else(anything)
+        }
+        Kind::If { then, otherwise, .. } => either(schema_of(then, types), schema_of(otherwise, types)),
+    }
+}
+
+/// What a computation gives: of numbers a number, of texts a text.
+fn computed(of: &[Value], operator: Operator) -> Value {
+    let Some(kinds) = of.iter().map(kinds).collect::<Option<Vec<_>>>() else { return anything() };
+    let all = |fits: &[&str]| kinds.iter().all(|kinds| kinds.iter().any(|kind| fits.contains(kind)));
+    let any = |fits: &str| kinds.iter().any(|kinds| kinds.contains(&fits));
+    let mut results = Vec::new();
+    if all(&["integer", "boolean", "number"]) {
+        let is_fraction = operator == Operator::Divide || any("number");
+        results.push(of_kind(if is_fraction { "number" } else { "integer" }));
+    }
+    match operator {
+        Operator::Add if all(&["string"]) => results.push(of_kind("string")),
+        Operator::Multiply if any("string") => results.push(of_kind("string")),
+        _ => {}
+    }
+    if operator == Operator::Add && all(&["array"]) {
+        results.push(of_kind("array"));
+    }
+    results.into_iter().reduce(either).unwrap_or_else(anything)
+}

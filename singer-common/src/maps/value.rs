@@ -1,0 +1,332 @@
+//! Values as Python treats them: what is true, what is equal, what a number's text is.
+
+use std::cmp::Ordering;
+
+use serde_json::{Number, Value};
+
+use super::expression::Operator;
+
+/// Texts that an expression makes are no longer than this, in octets.
+const LONGEST_TEXT: usize = 1 << 20;
+
+/// A number, or a boolean, which is one in Python.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Num {
+    Integer(i128),
+    Float(f64),
+}
+
+#[allow(clippy::cast_precision_loss, reason = "Python loses it, too")]
+impl Num {
+    fn float(self) -> f64 {
+        match self {
+            Num::Integer(n) => n as f64,
+            Num::Float(n) => n,
+        }
+    }
+}
+
+/// The number in a value. One of more digits than can be computed with is a fraction.
+pub(super) fn number(value: &Value) -> Option<Num> {
+    match value {
+        Value::Bool(b) => Some(Num::Integer(i128::from(*b))),
+        Value::Number(n) => {
+            if let Some(n) = n.as_i64() {
+                return Some(Num::Integer(n.into()));
+            }
+            let text = n.to_string();
+            text.parse().ok().map(Num::Integer).or_else(|| text.parse().ok().map(Num::Float))
+        }
+        _ => None,
+    }
+}
+
+/// An integer as a value.
+pub(super) fn integer(n: i128) -> Value {
+    Number::from_i128(n).map_or(Value::Null, Value::Number)
+}
+
+fn float(n: f64) -> Result<Value, String> {
+    Number::from_f64(n).map(Value::Number).ok_or_else(|| "the result is no finite number".to_owned())
+}
+
+/// What `if` takes for true.
+pub(super) fn truth(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(b) => *b,
+        Value::Number(_) => number(value).is_some_and(|n| n.float() != 0.0),
+        Value::String(s) => !s.is_empty(),
+        Value::Array(a) => !a.is_empty(),
+        Value::Object(o) => !o.is_empty(),
+    }
+}
+
+/// Whether `==` holds: `1`, `1.0` and `True` are equal.
+pub(super) fn equal(a: &Value, b: &Value) -> bool {
+    if let (Some(a), Some(b)) = (number(a), number(b)) {
+        return compare_numbers(a, b) == Some(Ordering::Equal);
+    }
+    match (a, b) {
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(k, v)| b.get(k).is_some_and(|w| equal(v, w)))
+        }
+        _ => a == b,
+    }
+}
+
+fn compare_numbers(a: Num, b: Num) -> Option<Ordering> {
+    match (a, b) {
+        (Num::Integer(a), Num::Integer(b)) => Some(a.cmp(&b)),
+        (a, b) => a.float().partial_cmp(&b.float()),
+    }
+}
+
+/// Which of two comes first: texts by their characters, numbers, and lists of them.
+pub(super) fn compare(a: &Value, b: &Value) -> Result<Ordering, String> {
+    let cannot = || format!("{} and {} cannot be compared", type_name(a), type_name(b));
+    if let (Some(a), Some(b)) = (number(a), number(b)) {
+        return compare_numbers(a, b).ok_or_else(cannot);
+    }
+    match (a, b) {
+        // UTF-8 is ordered as its characters are.
+        (Value::String(a), Value::String(b)) => Ok(a.cmp(b)),
+        (Value::Array(a), Value::Array(b)) => match a.iter().zip(b).find(|(a, b)| !equal(a, b)) {
+            Some((a, b)) => compare(a, b),
+            None => Ok(a.len().cmp(&b.len())),
+        },
+        _ => Err(cannot()),
+    }
+}
+
+/// Whether `item in container` holds.
+pub(super) fn contains(container: &Value, item: &Value) -> Result<bool, String> {
+    match (container, item) {
+        (Value::String(text), Value::String(part)) => Ok(text.contains(part.as_str())),
+        (Value::Array(items), item) => Ok(items.iter().any(|i| equal(i, item))),
+        (Value::Object(object), Value::String(key)) => Ok(object.contains_key(key)),
+        (container, item) => {
+            Err(format!("{} cannot be looked for in {}", type_name(item), type_name(container)))
+        }
+    }
+}
+
+/// `+ - * / // %`.
+pub(super) fn binary(a: &Value, operator: Operator, b: &Value) -> Result<Value, String> {
+    let sign = match operator {
+        Operator::Add => "+",
+        Operator::Subtract => "-",
+        Operator::Multiply => "*",
+        Operator::Divide => "/",
+        Operator::FloorDivide => "//",
+        Operator::Modulo => "%",
+    };
+    if let (Some(a), Some(b)) = (number(a), number(b)) {
+        return arithmetic(a, operator, b);
+    }
+    match (a, operator, b) {
+        (Value::String(a), Operator::Add, Value::String(b)) => text([a.as_str(), b].concat()),
+        (Value::Array(a), Operator::Add, Value::Array(b)) => Ok(Value::Array([a.as_slice(), b].concat())),
+        (Value::String(text), Operator::Multiply, times)
+        | (times, Operator::Multiply, Value::String(text)) => {
+            let Some(Num::Integer(times)) = number(times) else {
+                return Err(format!("`*` of a text and {}", type_name(times)));
+            };
+            let times = usize::try_from(times.max(0)).unwrap_or(usize::MAX);
+            if text.len().saturating_mul(times) > LONGEST_TEXT {
+                return Err(too_long());
+            }
+            Ok(Value::String(text.repeat(times)))
+        }
+        _ => Err(format!("`{sign}` of {} and {}", type_name(a), type_name(b))),
+    }
+}
+
+fn too_long() -> String {
+    format!("the text would be longer than {LONGEST_TEXT} octets")
+}
+
+/// A text that was made.
+pub(super) fn text(text: String) -> Result<Value, String> {
+    if text.len() > LONGEST_TEXT { Err(too_long()) } else { Ok(Value::String(text)) }
+}
+
+fn arithmetic(a: Num, operator: Operator, b: Num) -> Result<Value, String> {
+    let divides = matches!(operator, Operator::Divide | Operator::FloorDivide | Operator::Modulo);
+    if divides && b.float() == 0.0 {
+        return Err("division by zero".to_owned());
+    }
+    if let (Num::Integer(a), Num::Integer(b)) = (a, b)
+        && operator != Operator::Divide
+    {
+        let result = match operator {
+            Operator::Add => a.checked_add(b),
+            Operator::Subtract => a.checked_sub(b),
+            Operator::Multiply => a.checked_mul(b),
+            // Python's goes down, and its rest has the sign of the divisor.
+            Operator::FloorDivide => floor_divide(a, b),
+            Operator::Divide | Operator::Modulo => {
+                floor_divide(a, b).and_then(|q| q.checked_mul(b)).and_then(|p| a.checked_sub(p))
+            }
+        };
+        return result.map(integer).ok_or_else(|| "the result has too many digits".to_owned());
+    }
+    let (a, b) = (a.float(), b.float());
+    float(match operator {
+        Operator::Add => a + b,
+        Operator::Subtract => a - b,
+        Operator::Multiply => a * b,
+        Operator::Divide => a / b,
+        Operator::FloorDivide => (a / b).floor(),
+        Operator::Modulo => {
+            let rest = a % b;
+            if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }
+        }
+    })
+}
+
+fn floor_divide(a: i128, b: i128) -> Option<i128> {
+    let quotient = a.checked_div(b)?;
+    let is_exact = a.checked_rem(b)? == 0;
+    if !is_exact && (a < 0) != (b < 0) { quotient.checked_sub(1) } else { Some(quotient) }
+}
+
+/// `-x`, and `+x`.
+pub(super) fn signed(value: &Value, negative: bool) -> Result<Value, String> {
+    let sign = if negative { "-" } else { "+" };
+    match number(value).ok_or_else(|| format!("`{sign}` of {}", type_name(value)))? {
+        Num::Integer(n) if negative => {
+            n.checked_neg().map(integer).ok_or_else(|| "the result has too many digits".to_owned())
+        }
+        Num::Integer(n) => Ok(integer(n)),
+        Num::Float(n) => float(if negative { -n } else { n }),
+    }
+}
+
+/// `int(x)`.
+pub(super) fn to_integer(value: &Value) -> Result<Value, String> {
+    match (value, number(value)) {
+        // Of any length: a directory's integers have no bound.
+        (Value::Number(n), Some(Num::Float(_)))
+            if n.to_string().bytes().all(|b| b.is_ascii_digit() || b == b'-') =>
+        {
+            Ok(value.clone())
+        }
+        (_, Some(Num::Integer(n))) => Ok(integer(n)),
+        (_, Some(Num::Float(n))) if n.abs() < 1e38 => {
+            #[allow(clippy::cast_possible_truncation, reason = "that is what it is for")]
+            let n = n.trunc() as i128;
+            Ok(integer(n))
+        }
+        (Value::String(text), _) => {
+            let digits = digits(text);
+            digits
+                .and_then(|digits| digits.parse().ok())
+                .map(integer)
+                .ok_or_else(|| "`int()` of a text that is no whole number".to_owned())
+        }
+        _ => Err(format!("`int()` of {}", type_name(value))),
+    }
+}
+
+/// What Python reads as a whole number: blanks around it, single underscores within.
+fn digits(text: &str) -> Option<String> {
+    let text = text.trim_matches(is_blank);
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let is_number =
+        unsigned.split('_').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
+    is_number.then(|| text.replace('_', ""))
+}
+
+/// `float(x)`.
+pub(super) fn to_float(value: &Value) -> Result<Value, String> {
+    if let Some(n) = number(value) {
+        return float(n.float());
+    }
+    let Value::String(text) = value else { return Err(format!("`float()` of {}", type_name(value))) };
+    let bad = || "`float()` of a text that is no number".to_owned();
+    let text = text.trim_matches(is_blank);
+    if !text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.' | b'e' | b'E')) {
+        return Err(bad());
+    }
+    float(text.parse().map_err(|_| bad())?)
+}
+
+/// `str(x)`.
+pub(super) fn to_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => shown(other),
+    }
+}
+
+/// Python's `repr`.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "None".to_owned(),
+        Value::Bool(true) => "True".to_owned(),
+        Value::Bool(false) => "False".to_owned(),
+        Value::Number(n) => match number(value) {
+            Some(Num::Float(f)) if n.to_string().contains(['.', 'e', 'E']) => float_text(f),
+            _ => n.to_string(),
+        },
+        Value::String(text) => quoted(text),
+        Value::Array(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
+        Value::Object(object) => {
+            let parts: Vec<String> =
+                object.iter().map(|(k, v)| format!("{}: {}", quoted(k), shown(v))).collect();
+            format!("{{{}}}", parts.join(", "))
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    use std::fmt::Write as _;
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let mut out = String::from(quote);
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c == quote => out.extend(['\\', c]),
+            c if c < ' ' || c == '\u{7f}' => {
+                let _ = write!(out, "\\x{:02x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push(quote);
+    out
+}
+
+/// A fraction as Python writes it: the shortest digits that mean it, with an exponent below 1e-4 and from 1e16 on.
+fn float_text(n: f64) -> String {
+    let text = format!("{n:e}");
+    let Some((digits, exponent)) = text.split_once('e') else { return text };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if (-4..16).contains(&exponent) {
+        let text = format!("{n}");
+        return if text.contains('.') { text } else { format!("{text}.0") };
+    }
+    format!("{digits}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
+}
+
+/// What Python's `strip` and `split` take for a blank.
+pub(super) fn is_blank(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
+}
+
+/// A value's type, for messages: never the value, which may be a secret.
+pub(super) fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}

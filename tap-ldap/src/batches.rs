@@ -1,0 +1,237 @@
+//! BATCH messages: records in files of their own (<https://sdk.meltano.com/en/latest/batch.html>), JSON lines, with or
+//! without gzip. A file is complete and closed, and has its name, before the message that tells of it is printed.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Map, Value, json};
+use singer_common::settings::{SettingsError, unknown_key};
+use singer_common::writer::RewriteError;
+use uuid::Uuid;
+
+/// Records in a file, where `batch_size` does not say otherwise: as the SDK has it.
+const BATCH_SIZE: u64 = 10_000;
+
+/// The files that are being written.
+#[derive(Debug)]
+pub struct Batches {
+    folder: PathBuf,
+    prefix: String,
+    gzip: bool,
+    size: u64,
+    /// Of this run, so that no file has the name of an earlier one.
+    run: Uuid,
+    files: u64,
+    open: BTreeMap<String, Batch>,
+}
+
+#[derive(Debug)]
+struct Batch {
+    output: Output,
+    /// The name it has until it is complete.
+    part: PathBuf,
+    path: PathBuf,
+    version: Option<i64>,
+    records: u64,
+}
+
+#[derive(Debug)]
+enum Output {
+    Plain(BufWriter<File>),
+    Gzip(GzEncoder<BufWriter<File>>),
+}
+
+impl Output {
+    fn write(&mut self, octets: &[u8]) -> io::Result<()> {
+        match self {
+            Output::Plain(output) => output.write_all(octets),
+            Output::Gzip(output) => output.write_all(octets),
+        }
+    }
+
+    fn close(self) -> io::Result<()> {
+        let mut output = match self {
+            Output::Plain(output) => output,
+            Output::Gzip(output) => output.finish()?,
+        };
+        output.flush()
+    }
+}
+
+impl Batches {
+    /// As `batch_config` says; `None` where it is not set. Warnings are for the log.
+    pub fn from_settings(
+        values: &Map<String, Value>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<Batches>, SettingsError> {
+        let Some(config) = values.get("batch_config").and_then(Value::as_object) else { return Ok(None) };
+        warn_of_unknown("batch_config.", config, &["encoding", "storage", "batch_size"], warnings);
+        let part = |name: &str, known: &[&str], warnings: &mut Vec<String>| match config.get(name) {
+            Some(Value::Object(part)) => {
+                warn_of_unknown(&format!("batch_config.{name}."), part, known, warnings);
+                Ok(part.clone())
+            }
+            None | Some(Value::Null) => Ok(Map::new()),
+            Some(_) => {
+                Err(SettingsError::value(format!("batch_config.{name}"), "it is no object", "an object"))
+            }
+        };
+        let encoding = part("encoding", &["format", "compression"], warnings)?;
+        let storage = part("storage", &["root", "prefix"], warnings)?;
+        let text = |part: &Map<String, Value>, path: &str, name: &str| match part.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(_) => {
+                Err(SettingsError::value(format!("batch_config.{path}.{name}"), "it is no text", "a text"))
+            }
+        };
+        let format = text(&encoding, "encoding", "format")?.unwrap_or_else(|| "jsonl".to_owned());
+        if format != "jsonl" {
+            return Err(SettingsError::value(
+                "batch_config.encoding.format",
+                format!("got {format:?}"),
+                "\"jsonl\"",
+            ));
+        }
+        let gzip = match text(&encoding, "encoding", "compression")?.as_deref() {
+            None | Some("gzip") => true,
+            Some("none") => false,
+            Some(other) => {
+                let setting = "batch_config.encoding.compression";
+                return Err(SettingsError::value(setting, format!("got {other:?}"), "\"gzip\" or \"none\""));
+            }
+        };
+        let bad_root = |problem: String| {
+            SettingsError::value(
+                "batch_config.storage.root",
+                problem,
+                "a folder of this machine: file:///path",
+            )
+        };
+        let root = text(&storage, "storage", "root")?.ok_or_else(|| bad_root("not set".to_owned()))?;
+        let path = match root.split_once("://") {
+            Some(("file", path)) => path,
+            Some(_) => return Err(bad_root(format!("got {root:?}"))),
+            None => root.as_str(),
+        };
+        let folder = std::path::absolute(path).map_err(|e| bad_root(e.to_string()))?;
+        fs::create_dir_all(&folder).map_err(|e| bad_root(format!("{}: {e}", folder.display())))?;
+        if folder.to_str().is_none() {
+            return Err(bad_root("its name is no UTF-8".to_owned()));
+        }
+        let size = match config.get("batch_size") {
+            None | Some(Value::Null) => BATCH_SIZE,
+            Some(size) => size.as_u64().filter(|size| *size > 0).ok_or_else(|| {
+                SettingsError::value(
+                    "batch_config.batch_size",
+                    format!("got {size}"),
+                    "a whole number of at least 1",
+                )
+            })?,
+        };
+        let prefix = text(&storage, "storage", "prefix")?.unwrap_or_default();
+        if prefix.contains(['/', '\0']) {
+            let setting = "batch_config.storage.prefix";
+            return Err(SettingsError::value(
+                setting,
+                format!("got {prefix:?}"),
+                "the beginning of a file's name",
+            ));
+        }
+        let run = Uuid::new_v4();
+        Ok(Some(Batches { folder, prefix, gzip, size, run, files: 0, open: BTreeMap::new() }))
+    }
+
+    /// Puts a record into its stream's file. When that has become full, it is told of in `out`.
+    pub fn put(
+        &mut self,
+        stream: &str,
+        version: Option<i64>,
+        record: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), RewriteError> {
+        if self.open.get(stream).is_some_and(|batch| batch.version != version) {
+            self.close(stream, out)?;
+        }
+        if !self.open.contains_key(stream) {
+            let batch = self.begin(stream, version)?;
+            self.open.insert(stream.to_owned(), batch);
+        }
+        let size = self.size;
+        let Some(batch) = self.open.get_mut(stream) else { return Ok(()) };
+        batch.records += 1;
+        let written = batch.output.write(record).and_then(|()| batch.output.write(b"\n"));
+        written.map_err(|error| RewriteError::File { path: batch.part.clone(), error })?;
+        if batch.records >= size { self.close(stream, out) } else { Ok(()) }
+    }
+
+    fn begin(&mut self, stream: &str, version: Option<i64>) -> Result<Batch, RewriteError> {
+        self.files += 1;
+        // A stream's name may be anything.
+        let safe: String =
+            stream.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+        let safe = safe.get(..100).unwrap_or(&safe);
+        let ending = if self.gzip { "jsonl.gz" } else { "jsonl" };
+        let name = format!("{}tap-ldap--{safe}-{}-{}.{ending}", self.prefix, self.run, self.files);
+        let (path, part) = (self.folder.join(&name), self.folder.join(format!("{name}.part")));
+        let file =
+            File::create_new(&part).map_err(|error| RewriteError::File { path: part.clone(), error })?;
+        let file = BufWriter::new(file);
+        let output = if self.gzip {
+            Output::Gzip(GzEncoder::new(file, Compression::default()))
+        } else {
+            Output::Plain(file)
+        };
+        Ok(Batch { output, part, path, version, records: 0 })
+    }
+
+    fn close(&mut self, stream: &str, out: &mut Vec<u8>) -> Result<(), RewriteError> {
+        let Some(batch) = self.open.remove(stream) else { return Ok(()) };
+        let closed = batch.output.close().and_then(|()| fs::rename(&batch.part, &batch.path));
+        closed.map_err(|error| RewriteError::File { path: batch.path.clone(), error })?;
+        let mut message = json!({
+            "type": "BATCH",
+            "stream": stream,
+            "encoding": {"format": "jsonl", "compression": if self.gzip { "gzip" } else { "none" }},
+            "manifest": [url(&batch.path)],
+        });
+        if let (Some(version), Some(message)) = (batch.version, message.as_object_mut()) {
+            message.insert("version".into(), version.into());
+        }
+        out.extend_from_slice(message.to_string().as_bytes());
+        out.push(b'\n');
+        Ok(())
+    }
+
+    /// Closes all files, and tells of them in `out`.
+    pub fn close_all(&mut self, out: &mut Vec<u8>) -> Result<(), RewriteError> {
+        while let Some(stream) = self.open.keys().next().cloned() {
+            self.close(&stream, out)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Batches {
+    fn drop(&mut self) {
+        // Nobody was told of these.
+        for batch in self.open.values() {
+            let _ = fs::remove_file(&batch.part);
+        }
+    }
+}
+
+/// As the SDK writes it, and reads it: nothing is percent-encoded.
+fn url(path: &Path) -> String {
+    format!("file://{}", path.display())
+}
+
+fn warn_of_unknown(prefix: &str, part: &Map<String, Value>, known: &[&str], warnings: &mut Vec<String>) {
+    for key in part.keys().filter(|key| !known.contains(&key.as_str())) {
+        warnings.push(unknown_key(prefix, key, known.iter().copied()));
+    }
+}

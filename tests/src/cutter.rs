@@ -1,0 +1,113 @@
+//! A network that fails: it passes octets on, and cuts every connection when so many have gone by in one direction.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// Which octets are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Requests.
+    ToServer,
+    /// Answers.
+    ToClient,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    /// Octets that went by, on all connections together.
+    passed: usize,
+    /// Where to cut next: the last one is the next.
+    cuts: Vec<usize>,
+    made: usize,
+    open: Vec<TcpStream>,
+    octets: Vec<u8>,
+}
+
+/// Such a network, in front of a server, until the test's process ends.
+#[derive(Debug)]
+pub struct Cutter {
+    port: u16,
+    count: Arc<Mutex<Count>>,
+}
+
+impl Cutter {
+    /// Listens on a free loopback port for a server on another one, and cuts after so many octets, each time.
+    pub fn start(server: u16, way: Way, cuts: &[usize]) -> Cutter {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut cuts = cuts.to_vec();
+        cuts.sort_unstable_by(|a, b| b.cmp(a));
+        let count = Arc::new(Mutex::new(Count { cuts, ..Count::default() }));
+        let shared = count.clone();
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                // A server that is down is what a client sees of it: a connection that ends at once.
+                let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
+                for stream in [&client, &server] {
+                    stream.set_nodelay(true).unwrap();
+                }
+                shared
+                    .lock()
+                    .unwrap()
+                    .open
+                    .extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
+                for (from, to, is_counted) in [
+                    (client.try_clone().unwrap(), server.try_clone().unwrap(), way == Way::ToServer),
+                    (server, client, way == Way::ToClient),
+                ] {
+                    let count = shared.clone();
+                    thread::spawn(move || pass(from, to, is_counted.then_some(&*count)));
+                }
+            }
+        });
+        Cutter { port, count }
+    }
+
+    /// `ldap://127.0.0.1:PORT`
+    pub fn uri(&self) -> String {
+        format!("ldap://127.0.0.1:{}", self.port)
+    }
+
+    /// How often it cut.
+    pub fn cuts(&self) -> usize {
+        self.count.lock().unwrap().made
+    }
+
+    /// The octets that went by, in the direction that is counted.
+    pub fn octets(&self) -> Vec<u8> {
+        self.count.lock().unwrap().octets.clone()
+    }
+
+    /// How many octets went by, in the direction that is counted.
+    pub fn passed(&self) -> usize {
+        self.count.lock().unwrap().passed
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, count: Option<&Mutex<Count>>) {
+    let mut octets = [0; 16 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut octets) {
+        let mut part = &octets[..length];
+        if let Some(count) = count {
+            let mut count = count.lock().unwrap();
+            let before = count.passed;
+            count.passed += length;
+            count.octets.extend_from_slice(part);
+            if let Some(at) = count.cuts.pop_if(|at| *at < before + length) {
+                part = &part[..at.saturating_sub(before)];
+                let _ = to.write_all(part);
+                count.made += 1;
+                for stream in count.open.drain(..) {
+                    let _ = stream.shutdown(Shutdown::Both);
+                }
+                return;
+            }
+        }
+        if to.write_all(part).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+}

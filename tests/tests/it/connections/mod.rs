@@ -1,0 +1,56 @@
+//! Connections that are lost, servers that are busy or go away, and others that take over.
+
+use std::collections::BTreeMap;
+
+use ldap_tests::run::Output;
+use serde_json::{Value, json};
+
+mod answers;
+mod busy;
+mod cuts;
+mod failover;
+mod restarts;
+
+pub(crate) const PEOPLE: &str = "ou=people,dc=example,dc=test";
+
+/// What a reader of the messages holds at the end: the last record of each name. What was deleted is not there.
+pub(crate) fn held(outputs: &[&Output], stream: &str) -> BTreeMap<String, Value> {
+    let mut held = BTreeMap::new();
+    for output in outputs {
+        for record in output.records(Some(stream)) {
+            let key = record["entryUUID"].as_str().unwrap().to_owned();
+            if record["_sdc_deleted_at"].is_string() {
+                held.remove(&key);
+            } else {
+                held.insert(key, record.clone());
+            }
+        }
+    }
+    held
+}
+
+/// The version that is activated is the one of the last records, once, and after all of them.
+#[track_caller]
+pub(crate) fn activates_once_and_last(output: &Output, stream: &str) {
+    let of_stream: Vec<&Value> = output
+        .messages
+        .iter()
+        .filter(|m| {
+            m["stream"] == stream && ["RECORD", "ACTIVATE_VERSION"].contains(&m["type"].as_str().unwrap())
+        })
+        .collect();
+    let activations: Vec<usize> =
+        (0..of_stream.len()).filter(|n| of_stream[*n]["type"] == "ACTIVATE_VERSION").collect();
+    assert_eq!(activations, [of_stream.len() - 1], "one, behind all records");
+    let version = &of_stream[of_stream.len() - 1]["version"];
+    assert!(of_stream.iter().all(|m| m["version"] == *version), "records of another version");
+}
+
+/// One stream of everything, by this method.
+pub(crate) fn one_stream(method: &str, key: &str) -> Value {
+    let mut stream = json!({"name": "all", "base_dn": PEOPLE, "replication_method": method});
+    if !key.is_empty() {
+        stream["replication_key"] = json!(key);
+    }
+    json!({"schemas": [stream], "retry_max_wait_seconds": 1, "operation_timeout_seconds": 20})
+}
