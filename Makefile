@@ -3,7 +3,7 @@
 # What the demo is built with: `make demo PROFILE=release`.
 PROFILE ?= dev
 CARGO ?= cargo
-# What the wheels are built with: `make wheels WHEEL_PROFILE=dev`.
+# What the wheels are built with: `make wheels WHEEL_PROFILE=wheel-test`.
 WHEEL_PROFILE ?= release
 
 # What `make bench` is given: `make bench BENCH="--scale 0.1 --only read"`; tests/bench/run.py --help says what there is.
@@ -11,7 +11,7 @@ BENCH ?=
 RELEASE = $${CARGO_TARGET_DIR:-target}/release
 
 .PHONY: help build wheels demo demo-openldap demo-data docs deps test lint bench bench-instructions bench-instructions-update \
-	bench-discovery bench-delta
+	bench-discovery bench-delta sbom
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-25s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ deps: ## install the servers, the browser and the Meltano that the tests start, 
 test: deps ## the whole suite, against real servers
 	$(CARGO) build --locked --all-features -p tap-ldap -p target-ldap
 	$(CARGO) test --locked --workspace --all-features
+
+sbom: ## what is built into the executables, as CycloneDX: target/sbom/tap-ldap.cdx.json and target-ldap.cdx.json
+	@scripts/sbom.sh "$${CARGO_TARGET_DIR:-target}/sbom"
 
 lint: ## formatting and clippy, as CI runs them
 	$(CARGO) fmt --all --check

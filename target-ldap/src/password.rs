@@ -60,10 +60,17 @@ pub struct PasswordRule {
 impl PasswordRule {
     /// Reads it. `path` names the rule in messages.
     pub(crate) fn parse(path: &str, value: Value) -> Result<PasswordRule, SettingsError> {
-        let rule: PasswordRule = serde_json::from_value(value).map_err(|e| {
+        let fail = |problem: String| {
             let expected = r#"{"from": "a property", "mode": "exop" | "unicode_pwd" | "hash:ssha512" | "hash:argon2id" | "as_is", "policy": "create_only" | "keep" | "force"}"#;
-            SettingsError::value(format!("{path}.password"), e.to_string(), expected)
-        })?;
+            SettingsError::value(format!("{path}.password"), problem, expected)
+        };
+        // What stands here instead may be a password.
+        if !value.is_object() {
+            return Err(fail(
+                "not an object; it says which property a password comes from, and holds none".into(),
+            ));
+        }
+        let rule: PasswordRule = serde_json::from_value(value).map_err(|e| fail(e.to_string()))?;
         if rule.mode == Mode::UnicodePwd && rule.when == When::Keep {
             let problem = "keep: Active Directory never tells whether an account has a password";
             return Err(SettingsError::value(

@@ -49,7 +49,9 @@ impl Undo {
         let journal = journal_path(path);
         if let Ok(left) = std::fs::read_to_string(&journal) {
             let killed = with_suffix(path, ".killed");
-            let records: Vec<&str> = left.split("\n\n").filter(|r| !r.trim().is_empty()).collect();
+            // What is not whole was being written when the end came: its change was not made.
+            let whole = left.rsplit_once("\n\n").map_or("", |(whole, _)| whole);
+            let records: Vec<&str> = whole.split("\n\n").filter(|r| !r.trim().is_empty()).collect();
             write_records(&killed, records.into_iter().rev().map(|r| Ok(format!("{r}\n\n").into_bytes())))
                 .map_err(|e| fail(&e))?;
             tracing::warn!("the last run was killed; what takes it back is in {}", killed.display());
@@ -73,7 +75,12 @@ impl Undo {
         }
         let octets = record.into_inner();
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        journal.file.write_all(&octets).map_err(|e| failure(&self.path, &e))?;
+        if let Err(error) = journal.file.write_all(&octets) {
+            // A full disk takes a part of it. Other changes, which are under way, may still find room.
+            let end = journal.end;
+            let _ = journal.file.set_len(end).and_then(|()| journal.file.seek(SeekFrom::Start(end)));
+            return Err(failure(&self.path, &error));
+        }
         let span = Span { start: journal.end, length: octets.len() as u64 };
         journal.end += span.length;
         journal.spans.push(Some(span));

@@ -180,16 +180,13 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// Both executables as Python wheels, built here of this profile: the folder they are in.
+/// Both executables as Python wheels, built here with a profile of their own: the folder they are in.
 pub fn wheels() -> &'static Path {
     static WHEELS: OnceLock<PathBuf> = OnceLock::new();
     WHEELS.get_or_init(|| {
-        let profile = Program::Tap.path();
-        let profile = profile.parent().unwrap().file_name().unwrap().to_str().unwrap();
-        let profile = if profile == "debug" { "dev" } else { profile };
         let dir = target_dir().join("wheels-of-tests");
         let mut command = Command::new(root().join("scripts/build-wheels.sh"));
-        succeed(command.arg(&dir).arg(profile).env("CARGO_TARGET_DIR", target_dir()));
+        succeed(command.arg(&dir).arg("wheel-test").env("CARGO_TARGET_DIR", target_dir()));
         dir
     })
 }

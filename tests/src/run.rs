@@ -216,6 +216,7 @@ pub struct Run {
     stdin: Vec<u8>,
     timeout: Duration,
     files: BTreeSet<String>,
+    file_limit: Option<u64>,
 }
 
 impl Run {
@@ -229,6 +230,7 @@ impl Run {
             stdin: Vec::new(),
             timeout: DEFAULT_TIMEOUT,
             files: BTreeSet::new(),
+            file_limit: None,
         }
     }
 
@@ -305,9 +307,25 @@ impl Run {
         self.dir.path()
     }
 
+    /// No file that it writes can be larger than this, in octets (rounded down to 512): as on a disk that is full, a part of what is
+    /// written still gets there.
+    #[must_use]
+    pub fn file_limit(mut self, octets: u64) -> Run {
+        self.file_limit = Some(octets);
+        self
+    }
+
     /// The command, without its streams. Nothing of this machine's own settings reaches it.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(self.program.path());
+        let mut command = if let Some(octets) = self.file_limit {
+            // Ignored, the signal is an error of the write instead (setrlimit(2), RLIMIT_FSIZE).
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &(octets / 512).to_string()]);
+            shell.arg(self.program.path());
+            shell
+        } else {
+            Command::new(self.program.path())
+        };
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             let ours = ["FLEXT_", "TAP_LDAP_", "TARGET_LDAP_", "OTEL_", "SINGER_", "LDAP"];
@@ -322,7 +340,14 @@ impl Run {
     /// Runs it to its end.
     #[track_caller]
     pub fn run(self) -> Output {
+        self.run_and(|_| {})
+    }
+
+    /// Runs it to its end; `started` gets its process id once it is there.
+    #[track_caller]
+    pub fn run_and(self, started: impl FnOnce(u32)) -> Output {
         let mut running = self.spawn();
+        started(running.child().id());
         let stdout = running.take_stdout();
         let reader = thread::spawn(move || read_all(stdout));
         running.close_stdin_with(&self.stdin);

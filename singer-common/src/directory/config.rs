@@ -347,7 +347,11 @@ fn servers(
             }
             _ => Err(SettingsError::value(
                 "host",
-                format!("`{host}` is no host name"),
+                // What stands before an @ may be a password.
+                format!(
+                    "`{}` is no host name",
+                    host.rsplit_once('@').map_or(host.as_str(), |(_, rest)| rest)
+                ),
                 "a name or an address alone; the port is the setting `port`, a URL is the setting `server_url`",
             )),
         };

@@ -96,14 +96,15 @@ where
 
 impl Formatter {
     fn text(&self, out: &mut Writer<'_>, level: Level, target: &str, fields: &Fields) -> fmt::Result {
-        // A value from a directory must not be able to start a line of its own.
-        let mut text = fields.message.replace(['\n', '\r'], " ");
+        let mut text = fields.message.clone();
         for (key, value) in &fields.others {
             // For people, the message itself says which stream it is about.
             if *key != "stream" && !FOR_MACHINES.iter().any(|prefix| key.starts_with(prefix)) {
                 let _ = write!(text, " {key}={value}");
             }
         }
+        // A value from a directory or a record starts no line of its own, and tells the terminal nothing.
+        let text = text.replace(char::is_control, " ");
         let time = chrono::Utc::now().format("%Y-%m-%d %H:%M:%S,%3f");
         let (on, off) = if self.colour { colours(level) } else { ("", "") };
         write!(out, "{time} | {on}{:<8}{off} | {} | ", level_name(level), self.name)?;

@@ -5,6 +5,7 @@
 //! needs. The bookmark moves while the stream is read: few entries are sorted here, many by the server (RFC 2891) or, where it
 //! does not sort, read in windows of the key, so that a run that is killed repeats one window at most.
 
+use std::collections::HashSet;
 use std::io::Write;
 
 use serde::{Deserialize, Serialize};
@@ -290,6 +291,12 @@ impl Reading<'_> {
             }
         };
         if complete {
+            // A search that began again gave some of them twice.
+            let mut seen = HashSet::new();
+            let twice: Vec<bool> = few.iter().rev().map(|e| !seen.insert(e.dn.as_str())).collect();
+            drop(seen);
+            let mut twice = twice.into_iter().rev();
+            few.retain(|_| twice.next() != Some(true));
             if !is_ready {
                 few.sort_by_cached_key(|e| self.order.of(e, run.schema()).map(|(key, _)| key));
             }
@@ -341,6 +348,8 @@ impl Reading<'_> {
                         attempts = None;
                     }
                     output.or_stop(directory.recover(e, &mut attempts)).await??;
+                    // All that it notes comes once more, and is to be counted once.
+                    self.now = Boundary::default();
                     let knows = in_order && last.is_some() && all.from.is_some();
                     let reached = self.largest.as_ref().filter(|_| knows);
                     let from = reached.map(|(_, largest)| self.order.again_from(largest));

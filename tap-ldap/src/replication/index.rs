@@ -7,10 +7,12 @@
 //! killed, or whose output was lost, tells of it again.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use redb::backends::FileBackend;
 use redb::{
     Database, Durability, ReadableDatabase, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
 };
@@ -88,7 +90,14 @@ impl KeyIndex {
         let path = folder.join(format!("{name}-{hash}.keys"));
         let open = || -> Result<_, redb::Error> {
             std::fs::create_dir_all(folder)?;
-            let database = Database::builder().set_cache_size(CACHE).create(&path)?;
+            let mut options = File::options();
+            options.read(true).write(true).create(true).truncate(false);
+            // The names of a directory's entries are not for everybody.
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
+            let database = Database::builder()
+                .set_cache_size(CACHE)
+                .create_with_backend(FileBackend::new(options.open(&path)?)?)?;
             let change = database.begin_write()?;
             let (id, run) = {
                 change.open_table(KEYS)?;

@@ -1,4 +1,4 @@
-//! A target that is killed at any moment is run again from the last STATE it printed, and the directory is what an
+//! A target that is killed, or told to stop, at any moment is run again from the last STATE it printed, and the directory is what an
 //! undisturbed run makes of it.
 
 use std::collections::BTreeMap;
@@ -19,8 +19,7 @@ use crate::support::{states, target_config, unit, with};
 const RECORDS: usize = 5_000;
 /// A STATE after so many.
 const INTERVAL: usize = 100;
-/// Runs that are killed, and how often each: twenty kills in all.
-const RUNS: u64 = 4;
+/// How often each run is killed.
 const KILLS: usize = 5;
 /// Where the records say that everything is; each run puts it elsewhere.
 const PLACE: &str = "ou=all,dc=example,dc=test";
@@ -102,7 +101,7 @@ enum Moment {
 }
 
 /// Runs and kills. The last STATE printed in whole, and whether the run had ended before.
-fn killed(run: &Run, input: &str, moment: Moment) -> (Option<usize>, bool) {
+fn killed(run: &Run, input: &str, moment: Moment, by: (Signal, i32)) -> (Option<usize>, bool) {
     let mut running = run.spawn();
     running.close_stdin_with(input.as_bytes());
     let mut stdout = BufReader::new(running.take_stdout());
@@ -115,11 +114,11 @@ fn killed(run: &Run, input: &str, moment: Moment) -> (Option<usize>, bool) {
         }
         Moment::After(pause) => sleep(pause),
     }
-    running.signal(Signal::KILL);
+    running.signal(by.0);
     // What it had printed before.
     std::io::Read::read_to_string(&mut stdout, &mut text).unwrap();
     let (code, stderr, _) = running.wait(Duration::from_secs(30));
-    assert!([0, 137].contains(&code), "{code}: {stderr}");
+    assert!([0, by.1].contains(&code), "{code}: {stderr}");
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
     let last = whole.lines().last().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let state = last.map(|state| usize::try_from(state["records"].as_u64().unwrap()).unwrap());
@@ -128,24 +127,34 @@ fn killed(run: &Run, input: &str, moment: Moment) -> (Option<usize>, bool) {
 
 #[test]
 fn a_run_goes_on_after_kill_9() {
-    let seed = seed(81);
-    println!("MODEL_SEED={seed} has this again");
+    // Twenty kills.
+    goes_on(4, (Signal::KILL, 137), 81);
+}
+
+#[test]
+fn a_run_goes_on_after_it_was_told_to_stop() {
+    goes_on(2, (Signal::TERM, 143), 82);
+    goes_on(2, (Signal::INT, 130), 83);
+}
+
+fn goes_on(runs: u64, by: (Signal, i32), default_seed: u64) {
+    let seed = seed(default_seed);
     let rng = &mut Rng::new(seed);
     let records = records(rng);
-    let trees = (0..=RUNS).map(|run| there(&place(run))).collect::<String>();
+    let trees = (0..=runs).map(|run| there(&place(run))).collect::<String>();
     let slapd = Slapd::start(SlapdOptions::default().seed(trees));
     let config = with(&target_config(&slapd), &json!({"validate_records": false}));
     let run = |n: u64| Run::target(&with(&config, &json!({"dn_rewrite": [{"from": PLACE, "to": place(n)}]})));
 
-    let undisturbed = run(RUNS).stdin(input(&records, 0)).run().succeeds();
+    let undisturbed = run(runs).stdin(input(&records, 0)).run().succeeds();
     assert_eq!(states(&undisturbed).last(), Some(&json!({"records": RECORDS})));
-    let wanted = outcome(&slapd, &place(RUNS));
+    let wanted = outcome(&slapd, &place(runs));
     // Each kill comes within a fifth of a run: most of them find it running.
     let printed = states(&undisturbed).len() / KILLS;
     let took = usize::try_from(undisturbed.took.as_millis()).unwrap() / KILLS;
 
-    let (mut kills, mut from_a_state) = (0, 0);
-    for n in 0..RUNS {
+    let (mut kills, mut from_a_state) = (0_u64, 0_u64);
+    for n in 0..runs {
         let (mut state, mut moments) = (0, Vec::new());
         for kill in 0..KILLS {
             let moment = if kill % 2 == 0 {
@@ -153,9 +162,9 @@ fn a_run_goes_on_after_kill_9() {
             } else {
                 Moment::After(Duration::from_millis(rng.below(took.max(1)).try_into().unwrap()))
             };
-            let (last, ended) = killed(&run(n), &input(&records, state), moment);
-            kills += u32::from(!ended);
-            from_a_state += u32::from(!ended && last.is_some());
+            let (last, ended) = killed(&run(n), &input(&records, state), moment, by);
+            kills += u64::from(!ended);
+            from_a_state += u64::from(!ended && last.is_some());
             state = last.unwrap_or(state);
             moments.push((moment, state));
         }
@@ -163,8 +172,11 @@ fn a_run_goes_on_after_kill_9() {
         if state < RECORDS {
             assert_eq!(states(&again).last(), Some(&json!({"records": RECORDS})));
         }
-        let killed = format!("seed {seed}, run {n}, killed at {moments:?}");
+        let killed = format!("MODEL_SEED={seed}, run {n}, killed at {moments:?}");
         assert_same("undisturbed", &wanted, &killed, &outcome(&slapd, &place(n)));
     }
-    assert!(kills >= 15 && from_a_state >= 8, "{kills} kills, {from_a_state} of them after a STATE");
+    assert!(
+        kills * 4 >= runs * 15 && from_a_state * 4 >= runs * 8,
+        "{kills} kills, {from_a_state} of them after a STATE"
+    );
 }

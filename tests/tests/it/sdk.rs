@@ -401,3 +401,29 @@ fn about_has_the_shape_of_the_sdks() {
         }
     }
 }
+
+#[test]
+fn a_batch_comes_before_the_state_that_covers_it() {
+    let dir = scratch();
+    let file = dir.path().join("directory.ldif");
+    let stamped = DIRECTORY.replace(
+        "objectClass: inetOrgPerson\n",
+        "objectClass: inetOrgPerson\nmodifyTimestamp: 20260101000000Z\n",
+    );
+    fs::write(&file, stamped).unwrap();
+    // No ACTIVATE_VERSION, which files are closed for, too.
+    let config = json!({
+        "server_url": format!("ldif:{}", file.display()),
+        "schemas": [{"name": "users", "base_dn": "ou=users,dc=example,dc=com", "filter": "(objectClass=person)",
+            "replication_method": "INCREMENTAL", "replication_key": "modifyTimestamp"}],
+        "batch_config": {"storage": {"root": dir.path().join("batches")}},
+    });
+    let run = Run::tap(&config).run().succeeds();
+    let kinds: Vec<&str> = run.messages.iter().map(|m| m["type"].as_str().unwrap()).collect();
+    let batch = kinds.iter().position(|kind| *kind == "BATCH").unwrap_or_else(|| panic!("{kinds:?}"));
+    let first = run
+        .messages
+        .iter()
+        .position(|m| m["value"]["bookmarks"]["users"]["replication_key_value"].is_string());
+    assert!(first.is_some_and(|first| batch < first), "{kinds:?}");
+}
