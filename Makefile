@@ -6,11 +6,14 @@ CARGO ?= cargo
 # What the wheels are built with: `make wheels WHEEL_PROFILE=wheel-test`.
 WHEEL_PROFILE ?= release
 
+# What `make e2e` is given: `make e2e E2E="-k circle"`.
+E2E ?=
+
 # What `make bench` is given: `make bench BENCH="--scale 0.1 --only read"`; tests/bench/run.py --help says what there is.
 BENCH ?=
 RELEASE = $${CARGO_TARGET_DIR:-target}/release
 
-.PHONY: help build wheels demo demo-openldap demo-data docs deps test lint bench bench-instructions bench-instructions-update \
+.PHONY: help build wheels e2e site demo demo-openldap demo-data docs deps test lint bench bench-instructions bench-instructions-update \
 	bench-discovery bench-delta sbom
 
 help: ## list the targets
@@ -41,13 +44,23 @@ docs: ## write anew what comes from the tables of settings: docs/*-ldap.md, the 
 	done
 	UPDATE_DEFINITIONS=1 $(CARGO) test --quiet --locked -p tap-ldap -p target-ldap --test definition
 
-deps: ## install the servers, the browser and the Meltano that the tests start, where missing (Debian, Ubuntu; as root or with sudo)
+deps: ## install the servers, the browser, the Meltano and the OTLP receiver that the tests start, where missing (Debian, Ubuntu; as root or with sudo)
 	@scripts/install-servers.sh
 	@scripts/install-meltano.sh "$${CARGO_TARGET_DIR:-target}/meltano"
+	@scripts/install-venv.sh tests/otlp/requirements.txt "$${CARGO_TARGET_DIR:-target}/otlp"
 
 test: deps ## the whole suite, against real servers
 	$(CARGO) build --locked --all-features -p tap-ldap -p target-ldap
 	$(CARGO) test --locked --workspace --all-features
+
+e2e: deps ## conformance, dbt, and the whole circle with Meltano: tools of others from PyPI, installed below target/ (docs/conformance.md)
+	@scripts/install-e2e.sh "$${CARGO_TARGET_DIR:-target}/e2e" dbt singer jsonl tap dagster
+	$(CARGO) build --locked --all-features -p tap-ldap -p target-ldap
+	PYTHONDONTWRITEBYTECODE=1 "$${CARGO_TARGET_DIR:-target}/e2e/singer/bin/pytest" tests/e2e $(E2E)
+
+site: ## the documentation as a site, in target/site; broken links fail it
+	@scripts/install-e2e.sh "$${CARGO_TARGET_DIR:-target}/e2e" site
+	NO_MKDOCS_2_WARNING=1 PYTHONDONTWRITEBYTECODE=1 "$${CARGO_TARGET_DIR:-target}/e2e/site/bin/mkdocs" build --quiet --strict --site-dir "$${CARGO_TARGET_DIR:-target}/site"
 
 sbom: ## what is built into the executables, as CycloneDX: target/sbom/tap-ldap.cdx.json and target-ldap.cdx.json
 	@scripts/sbom.sh "$${CARGO_TARGET_DIR:-target}/sbom"

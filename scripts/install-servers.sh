@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests start: OpenLDAP's server and client tools, 389 Directory Server, Samba as an Active Directory
-# domain controller, and a browser, and what the benchmarks count with, from Debian's packages (Ubuntu's too, but for the
+# domain controller, a browser, what the benchmarks count with, and what checks metrics (promtool), from Debian's packages (Ubuntu's too, but for the
 # browser).
 # Does nothing when all is there. What it installs is not left running and does not start at boot: the tests start
 # servers of their own, on loopback and in temporary directories, and leave the machine's alone.
@@ -34,13 +34,16 @@ libclang1-14 /usr/lib/*/libclang-14.so.1
 libclang-common-14-dev /usr/lib/llvm-14/lib/clang/14.0.6/include/stddef.h
 openssl openssl
 groff-base groff
-valgrind valgrind'
+valgrind valgrind
+prometheus promtool'
 
 # One a line: package, and a service of its own that would otherwise start with the machine.
 services='slapd slapd
 samba smbd
 samba nmbd
 samba samba-ad-dc
+prometheus prometheus
+prometheus-node-exporter prometheus-node-exporter
 krb5-kdc krb5-kdc
 krb5-admin-server krb5-admin-server'
 
@@ -59,7 +62,7 @@ done | sort -u | tr '\n' ' ')
 missing=${missing% }
 
 if [ -z "$missing" ]; then
-  echo "install-servers: OpenLDAP, 389 Directory Server, Samba, Chromium, groff and valgrind are there"
+  echo "install-servers: OpenLDAP, 389 Directory Server, Samba, Chromium, groff, valgrind and promtool are there"
   exit 0
 fi
 
@@ -68,7 +71,8 @@ if ! command -v apt-get >/dev/null; then
 install-servers: missing: $missing
 This script installs with apt-get, which is not on this machine. Install OpenLDAP's server (slapd, slapadd, with
 the contributed module pw-sha2 in /usr/lib/ldap) and client tools (ldapsearch), 389 Directory Server (ns-slapd), Samba's
-domain controller (samba, samba-tool, ldbadd), Chromium, groff, openssl and valgrind with your system's package manager, or run the tests in a
+domain controller (samba, samba-tool, ldbadd), Chromium, groff, openssl, valgrind and promtool (Prometheus) with your system's package
+manager, or run the tests in a
 Debian 12 container. \`make demo\` needs no server.
 END
   exit 1

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 pub use self::manual::{Example, Manual, example, heading};
 use crate::error::{Class, Classified};
 use crate::logging::{self, LogFormat};
+use crate::observe;
 use crate::progress::{self, Progress};
 use crate::signals::Stop;
 use crate::summary;
@@ -50,6 +51,12 @@ pub struct CommonArgs {
 pub enum Command {
     /// Ask for server and user, try them, and write a first configuration
     Init(crate::init::InitArgs),
+    /// Look at what the directory lets this configuration do, and what to ask its administrator for; nothing is written
+    Doctor {
+        /// The form of the report
+        #[arg(long, value_enum, default_value_t)]
+        format: crate::doctor::Format,
+    },
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -75,7 +82,7 @@ impl Command {
                 Err(e) => return report(&e, Class::Config),
             },
             // What needs a configuration is the executable's.
-            Command::Init(_) => {}
+            Command::Init(_) | Command::Doctor { .. } => {}
         }
         // Who reads no further has seen enough.
         let _ = std::io::Write::write_all(&mut std::io::stdout(), &out);
@@ -156,6 +163,7 @@ where
     let code = outcome.unwrap_or_else(|_| ExitCode::from(Class::Run.exit_code()));
     progress::end();
     summary::end(code);
+    observe::finish(code);
     code
 }
 

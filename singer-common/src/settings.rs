@@ -13,7 +13,7 @@ use crate::error::{Class, Classified};
 
 mod dotenv;
 mod shared;
-pub use shared::{SHARED, planned};
+pub use shared::SHARED;
 
 /// What a setting's value may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -327,12 +327,6 @@ impl Table {
             if let Some(setting) = self.find(&key) {
                 Self::check(setting, &key, &value)?;
                 values.insert(setting.name.to_owned(), value);
-            } else if planned(&key) {
-                return Err(SettingsError::value(
-                    key,
-                    "this version cannot do that yet, and leaving it out silently could do harm",
-                    "the setting to be removed",
-                ));
             } else {
                 let known =
                     self.settings().flat_map(|s| [s.name].into_iter().chain(s.aliases.iter().copied()));
@@ -494,7 +488,6 @@ mod tests {
                 let default: Value = serde_json::from_str(setting.default).unwrap();
                 assert!(setting.kind.accepts(&default), "{}: its default is not of its kind", setting.name);
             }
-            assert!(!planned(setting.name), "{} is both there and planned", setting.name);
         }
     }
 }

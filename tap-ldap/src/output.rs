@@ -8,6 +8,7 @@ use serde_json::Value;
 use singer_common::directory::DirectoryError;
 use singer_common::entry::Entry;
 use singer_common::metrics::Metrics;
+use singer_common::observe::{self, RecordCounter};
 use singer_common::progress::{Bar, Show};
 use singer_common::signals::{Signal, Stop};
 use singer_common::state::State;
@@ -52,6 +53,8 @@ pub struct Output<'a, W: Write> {
     saved_at: Instant,
     /// Records printed in all.
     pub records: u64,
+    /// Where metrics are wanted.
+    counter: Option<RecordCounter>,
 }
 
 impl<'a, W: Write> Output<'a, W> {
@@ -67,6 +70,7 @@ impl<'a, W: Write> Output<'a, W> {
         let saved_at = Instant::now();
         let bars = (progress == Show::Bars).then(Bars::default);
         let progress = progress != Show::Nothing;
+        let counter = RecordCounter::begin();
         Self {
             writer,
             metrics,
@@ -78,6 +82,21 @@ impl<'a, W: Write> Output<'a, W> {
             unsaved: 0,
             saved_at,
             records: 0,
+            counter,
+        }
+    }
+
+    /// A stream begins.
+    pub fn begin_stream(&mut self, stream: &str) {
+        if let Some(counter) = &mut self.counter {
+            counter.stream(stream);
+        }
+    }
+
+    /// Shows the records so far in the metrics.
+    pub fn count(&mut self) {
+        if let Some(counter) = &mut self.counter {
+            counter.flush();
         }
     }
 
@@ -101,19 +120,24 @@ impl<'a, W: Write> Output<'a, W> {
         if !self.writer.is_congested() {
             return Ok(());
         }
+        self.count();
         let room = self.writer.room();
+        let since = Instant::now();
         let absorb = async {
             // An error is met again by who goes on to it.
             while entries.absorb().await.is_ok_and(|more| more) {}
             std::future::pending::<()>().await;
         };
-        self.or_stop(async {
-            tokio::select! {
-                () = room.wait() => {}
-                () = absorb => {}
-            }
-        })
-        .await
+        let waited = self
+            .or_stop(async {
+                tokio::select! {
+                    () = room.wait() => {}
+                    () = absorb => {}
+                }
+            })
+            .await;
+        observe::output_waited(since.elapsed());
+        waited
     }
 
     /// The next entry of a stream, unless a signal comes first. While stdout takes no more it waits in its page.
@@ -129,6 +153,9 @@ impl<'a, W: Write> Output<'a, W> {
     pub fn record_done(&mut self, stream: &str, of_stream: u64) -> Result<(), WriteError> {
         self.records += 1;
         self.unsaved += 1;
+        if let Some(counter) = &mut self.counter {
+            counter.record(stream);
+        }
         self.writer.record_done()?;
         if self.progress {
             self.show_progress(stream, of_stream);
@@ -189,6 +216,7 @@ impl<'a, W: Write> Output<'a, W> {
     pub fn save(&mut self) -> Result<(), WriteError> {
         self.unsaved = 0;
         self.saved_at = Instant::now();
+        self.count();
         self.writer.state(&self.state.to_value())
     }
 }

@@ -13,11 +13,13 @@ use singer_common::cli::{
     self, Command, CommonArgs, Manual, TestKind, class_in, example, heading, variables,
 };
 use singer_common::directory::{Access, Directory, DirectoryError};
+use singer_common::doctor::{self, Report, Subject};
 use singer_common::error::Class;
 use singer_common::file;
 use singer_common::init::InitError;
 use singer_common::maps::Maps;
 use singer_common::metrics::Metrics;
+use singer_common::observe;
 use singer_common::progress;
 use singer_common::settings::SettingsError;
 use singer_common::signals::Stop;
@@ -71,6 +73,10 @@ pub const MANUAL: Manual = Manual {
         example("tap-ldap init", "a first configuration, by questions"),
         example("tap-ldap --config tap.json --test", "can it be read: a health report as JSON"),
         example(
+            "tap-ldap doctor --config tap.json",
+            "what works with this directory, and what to ask its administrator for",
+        ),
+        example(
             "tap-ldap --config tap.json --discover > catalog.json",
             "which streams there are, which types",
         ),
@@ -115,6 +121,12 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         return crate::init::run(init, &args.common.config).await;
     }
     let resolved = TABLE.resolve(&args.common.config, &variables())?;
+    // A run that fails over its other settings has an outcome, too. What only asks is no run.
+    if args.discover || args.common.test.is_some() || args.common.command.is_some() {
+        observe::check(&resolved.values)?;
+    } else {
+        observe::start("tap-ldap", &resolved.values)?;
+    }
     let mut warnings = resolved.warnings;
     let config = TapConfig::from_settings(&resolved.values, &mut warnings);
     let maps = Maps::from_settings(&resolved.values);
@@ -125,6 +137,11 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let config = config?;
     let mut maps = maps?;
     let batches = batches?;
+    if let Some(Command::Doctor { format }) = args.common.command {
+        let report = examine(&config).await;
+        writer.line(report.render(format, MANUAL.name).trim_end())?;
+        return Ok(ExitCode::from(report.code));
+    }
     // Everything the command line names is looked at before the directory is.
     let state = match &args.state {
         Some(path) => State::parse(&std::fs::read_to_string(path).map_err(|e| {
@@ -232,6 +249,12 @@ fn base(config: &TapConfig, directory: &Directory) -> Result<String, SettingsErr
     ))
 }
 
+/// Everything that can be found out about the directory, for people.
+async fn examine(config: &TapConfig) -> Report {
+    let subject = Subject::Tap { base: config.base_dn.as_deref() };
+    doctor::examine(&config.directory, Access::Read, &subject).await
+}
+
 async fn health(
     config: &TapConfig,
     catalog: Option<Catalog>,
@@ -241,15 +264,19 @@ async fn health(
     let started = Instant::now();
     let mut checks = Vec::new();
     let attempt = async {
-        let (directory, tree) = open(config).await?;
-        checks.push(json!({"name": "connect", "ok": true}));
-        checks.push(json!({"name": "bind", "ok": true}));
+        let (steps, opened) = doctor::open(&config.directory, Access::Read).await;
+        checks.extend(steps.iter().map(doctor::check_json));
+        let directory = opened?;
+        checks.push(doctor::root_check(&directory));
+        let base = base(config, &directory)?;
+        let tree = Tree::find(config, &directory, &base).await?;
+        checks.push(json!({"name": "base", "ok": true, "detail": format!("`{base}`")}));
         let catalog = match catalog {
             Some(catalog) => catalog,
             None => discover(config, &tree).await?.catalog,
         };
         checks.push(
-            json!({"name": "schema", "ok": true, "detail": format!("{} streams", catalog.streams.len())}),
+            json!({"name": "streams", "ok": true, "detail": format!("{} streams", catalog.streams.len())}),
         );
         let mut failure = None;
         if kind != TestKind::Schema {
@@ -265,7 +292,8 @@ async fn health(
             None => Ok(about),
         }
     };
-    let result = attempt.await;
+    let result =
+        tokio::time::timeout(doctor::LONGEST, attempt).await.unwrap_or_else(|_| Err(doctor::too_long()));
     let code = match &result {
         Ok(_) => 0,
         Err(e) => class_in::<DirectoryError>(e.chain()).unwrap_or(Class::Run).exit_code(),

@@ -10,6 +10,7 @@ use singer_common::catalog::{Catalog, CatalogEntry};
 use singer_common::cli::class_in;
 use singer_common::directory::{DirectoryError, Paging};
 use singer_common::error::Class;
+use singer_common::observe::StreamSpan;
 use singer_common::settings::SettingsError;
 use singer_common::signals::Signal;
 use singer_common::state::StateError;
@@ -89,7 +90,11 @@ impl<'a> Sync<'a> {
                 let expected = self.tree.expected(&source.source).await;
                 output.stream_begins(&stream.stream, (n + 1, planned.len()), expected);
             }
+            let span = StreamSpan::begin(&stream.stream);
+            output.begin_stream(&stream.stream);
             let result = self.stream(stream, source, method, &mut followed, output).await;
+            span.done(output.records - before, result.is_ok());
+            output.count();
             if !result.as_ref().is_err_and(output_closed) {
                 output.metrics.record_count(&stream.stream, output.records - before);
                 output.metrics.sync_duration(&stream.stream, started.elapsed(), result.is_ok());

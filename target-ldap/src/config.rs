@@ -15,6 +15,7 @@ use singer_common::settings::{SettingsError, typed};
 use crate::guard::{Guards, Limit};
 use crate::requirements::check_transport;
 use crate::rule::{Rule, rule};
+use crate::template::FilterTemplate;
 
 /// What a bad record does.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -72,6 +73,19 @@ pub struct TargetConfig {
 }
 
 impl TargetConfig {
+    /// The attributes by which entries are looked for, each once.
+    pub fn matched_attributes(&self) -> Vec<String> {
+        let mut names: Vec<String> = self
+            .rules
+            .values()
+            .filter_map(|r| r.matching.as_ref())
+            .flat_map(FilterTemplate::attributes)
+            .collect();
+        names.sort_unstable_by_key(|n| n.to_ascii_lowercase());
+        names.dedup_by(|a, b| a.eq_ignore_ascii_case(b));
+        names
+    }
+
     /// Resolves the settings. Warnings are for the log.
     pub fn from_settings(
         values: &Map<String, Value>,

@@ -10,6 +10,7 @@ use singer_common::directory::{Directory, DirectoryError};
 use singer_common::dn::DnKey;
 use singer_common::maps::Maps;
 use singer_common::metrics::Metrics;
+use singer_common::observe;
 use singer_common::progress;
 use singer_common::signals::{Signal, Stop};
 use singer_common::writer::SingerWriter;
@@ -182,6 +183,10 @@ pub struct Load<'a, W: Write> {
     /// The batch whose records come before the next line.
     batch: Option<Batch>,
     watch: Watch,
+    /// What the metrics show.
+    shown: BTreeMap<String, Counts>,
+    /// Where traces are wanted.
+    spans: Option<observe::Batches>,
     /// What becomes of streams before they are taken in.
     maps: Option<Maps>,
 }
@@ -230,6 +235,8 @@ impl<'a, W: Write> Load<'a, W> {
             unknown_classes: UnknownClasses::default(),
             batch: None,
             watch: Watch::nobody(),
+            shown: BTreeMap::new(),
+            spans: None,
             // What was rejected is in the file as the maps made it.
             maps: config.maps.clone().filter(|_| !retry_rejects),
         }
@@ -245,8 +252,16 @@ impl<'a, W: Write> Load<'a, W> {
     pub async fn run(mut self, input: Box<dyn BufRead + Send>) -> Result<Ending, LoadError> {
         let started = Instant::now();
         let metrics = Metrics::new(self.config.metrics);
+        if !self.config.dry_run {
+            let base = self.config.default_base_dn.as_deref().or(self.directory.root_dse().default_base());
+            self.spans = observe::Batches::begin(self.directory.location(), base.unwrap_or_default());
+        }
         let result = self.consume(input).await;
         let took = self.watch.end(&self.counts, self.rejected);
+        self.show_counts();
+        if let Some(spans) = self.spans.take() {
+            spans.end();
+        }
         let planned = if self.config.dry_run { " (planned)" } else { "" };
         for (stream, counts) in &self.counts {
             metrics.record_count(stream, counts.records);
@@ -324,6 +339,7 @@ impl<'a, W: Write> Load<'a, W> {
                 _ = tick.tick() => {
                     self.watch.look(&self.counts);
                     self.give_up_waiting_for_long();
+                    self.show_counts();
                 }
             }
             self.print_state(false)?;
@@ -414,7 +430,18 @@ impl<'a, W: Write> Load<'a, W> {
         }
     }
 
+    /// Brings the metrics up to date.
+    fn show_counts(&mut self) {
+        if observe::is_metering() && !self.config.dry_run {
+            observe::queue_depth(self.order.len());
+            counts::show(&self.counts, &mut self.shown);
+        }
+    }
+
     fn finished(&mut self, (mut work, result): Finished) {
+        if let Some(spans) = self.spans.as_mut().filter(|_| !work.is_rest) {
+            spans.record(&work.stream, result.is_ok());
+        }
         let Outcome { effect, held } = match result {
             Ok(outcome) => outcome,
             // It named what is not there (yet): no other fault of the record's is left to find.

@@ -10,8 +10,10 @@ use clap::Parser;
 use serde_json::json;
 use singer_common::cli::{self, Command, CommonArgs, Manual, class_in, example, heading, variables};
 use singer_common::directory::{Access, Directory, DirectoryError, ServerUrl};
+use singer_common::doctor::{self, Subject};
 use singer_common::error::Class;
 use singer_common::init::InitError;
+use singer_common::observe;
 use singer_common::progress;
 use singer_common::settings::SettingsError;
 use singer_common::signals::Stop;
@@ -63,6 +65,10 @@ pub const MANUAL: Manual = Manual {
         example("target-ldap init", "a first configuration, by questions"),
         example("target-ldap --config target.json --test", "can it be written to: a health report as JSON"),
         example(
+            "target-ldap doctor --config target.json",
+            "what works with this directory, and what to ask its administrator for",
+        ),
+        example(
             "target-ldap --config target.json --input records.singer --dry-run",
             "what would be changed; nothing is written",
         ),
@@ -112,12 +118,26 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         return crate::init::run(init, &args.common.config).await;
     }
     let resolved = TABLE.resolve(&args.common.config, &variables())?;
+    // A run that fails over its other settings has an outcome, too. What only asks is no run.
+    let is_dry = args.dry_run || resolved.values.get("dry_run").is_some_and(|v| *v == true);
+    if is_dry || args.common.test.is_some() || args.common.command.is_some() {
+        observe::check(&resolved.values)?;
+    } else {
+        observe::start("target-ldap", &resolved.values)?;
+    }
     let mut warnings = resolved.warnings;
     let config = TargetConfig::from_settings(&resolved.values, &mut warnings);
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
     let config = config?;
+    if let Some(Command::Doctor { format }) = args.common.command {
+        let matched = config.matched_attributes();
+        let subject = Subject::Target { base: config.default_base_dn.as_deref(), matched: &matched };
+        let report = doctor::examine(&config.directory, Access::Write(config.ldif_format), &subject).await;
+        writer.line(report.render(format, MANUAL.name).trim_end())?;
+        return Ok(ExitCode::from(report.code));
+    }
     if args.common.test.is_some() {
         return health(&config, &mut writer).await;
     }
@@ -266,9 +286,10 @@ async fn health(config: &TargetConfig, writer: &mut SingerWriter) -> anyhow::Res
     let started = Instant::now();
     let mut checks = Vec::new();
     let attempt = async {
-        let directory = Directory::open(&config.directory, Access::Write(config.ldif_format)).await?;
-        checks.push(json!({"name": "connect", "ok": true}));
-        checks.push(json!({"name": "bind", "ok": true}));
+        let (steps, opened) = doctor::open(&config.directory, Access::Write(config.ldif_format)).await;
+        checks.extend(steps.iter().map(doctor::check_json));
+        let directory = opened?;
+        checks.push(doctor::root_check(&directory));
         requirements::check(config, &directory)?;
         if let Some(base) = config.default_base_dn.as_deref().or(directory.root_dse().default_base()) {
             // A base that is not there yet will be created.
@@ -279,7 +300,8 @@ async fn health(config: &TargetConfig, writer: &mut SingerWriter) -> anyhow::Res
         directory.close().await;
         Ok::<_, anyhow::Error>(about)
     };
-    let result = attempt.await;
+    let result =
+        tokio::time::timeout(doctor::LONGEST, attempt).await.unwrap_or_else(|_| Err(doctor::too_long()));
     let code = result.as_ref().map_or_else(|e| class(e).exit_code(), |_| 0);
     let server = config.directory.servers.first().map(ServerUrl::to_text);
     let outcome = result.map_err(|e| e.to_string());

@@ -17,6 +17,7 @@ pub mod krb5;
 pub mod ldif;
 pub mod meltano;
 pub mod memory;
+pub mod otlp;
 pub mod proxy;
 pub mod pty;
 pub mod relay;

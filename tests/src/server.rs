@@ -304,7 +304,7 @@ pub fn terminate(child: &mut Child, patience: Duration) {
 
 /// Runs a command to its end; panics, with what it said, unless it succeeds.
 #[track_caller]
-pub(crate) fn succeed(command: &mut Command) -> Output {
+pub fn succeed(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     assert!(
         output.status.success(),

@@ -368,6 +368,14 @@ impl Directory {
         }
     }
 
+    /// The bound user's rights on an entry, as letters, where the server tells them.
+    pub async fn effective_rights(&self, dn: &str) -> Result<Option<String>, DirectoryError> {
+        match self {
+            Directory::Ldap(d) => d.effective_rights(dn).await,
+            Directory::Ldif(_) | Directory::Preview(_) => Ok(None),
+        }
+    }
+
     /// After an error that may pass: waits, and sees to a connection. Gives the error back where it cannot pass, and when the
     /// attempts are used up. Begins with `attempts` `None`, which is filled in.
     pub async fn recover(

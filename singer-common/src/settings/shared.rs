@@ -2,15 +2,6 @@
 
 use super::{Kind, Setting};
 
-/// Settings of the contract that this version does not have yet. They are refused, not ignored: who sets
-/// `max_deletes` relies on it.
-const PLANNED: &[&str] = &["metrics_file", "metrics_listen", "otlp_endpoint"];
-
-/// Whether a key belongs to the contract but not to this version.
-pub fn planned(key: &str) -> bool {
-    PLANNED.contains(&key)
-}
-
 const SECONDS: Kind = Kind::Integer { min: 1, max: 86_400 };
 
 /// The settings both executables have, in the order they are documented.
@@ -107,9 +98,36 @@ pub const SHARED: &[Setting] = &[
         "Entries per page of a search (RFC 2696). A page the server finds too large is asked for again, smaller. 0 reads unpaged.",
     )
     .or("1000"),
-    Setting::new("enable_metrics", Kind::Boolean, "Singer's METRIC lines on stderr.")
+    Setting::new(
+        "enable_metrics",
+        Kind::Boolean,
+        "Singer's METRIC lines on stderr, and `metrics_file` and `metrics_listen` where they are set. `false` switches all of them off.",
+    )
+    .or("true")
+    .flext("FLEXT_LDAP_ENABLE_METRICS"),
+    Setting::new(
+        "metrics_file",
+        Kind::Text,
+        "A file for Prometheus metrics, as node_exporter's textfile collector reads them: it must end in `.prom`. Replaced in one rename every 15 seconds and at the end, whatever the outcome.",
+    ),
+    Setting::new(
+        "metrics_listen",
+        Kind::Text,
+        "Where `/metrics` (Prometheus) and `/health` (JSON) are served over HTTP while the run goes on: `127.0.0.1:9330`, or `:9330`, which is loopback, too.",
+    ),
+    Setting::new(
+        "metrics_labels",
+        Kind::Object,
+        "Labels of all metrics, for example `{\"pipeline\": \"hr\"}`: they tell runs on the same machine from one another.",
+    ),
+    Setting::new(
+        "otlp_endpoint",
+        Kind::Text,
+        "Where traces are sent: the URL of an OTLP receiver over HTTP, `http://127.0.0.1:4318`. A run that finds `TRACEPARENT` in its environment is part of that trace; `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_SERVICE_NAME` count.",
+    ),
+    Setting::new("enable_tracing", Kind::Boolean, "`false` sends no traces, though `otlp_endpoint` is set.")
         .or("true")
-        .flext("FLEXT_LDAP_ENABLE_METRICS"),
+        .flext("FLEXT_LDAP_ENABLE_TRACING"),
     Setting::new(
         "stream_maps",
         Kind::Object,

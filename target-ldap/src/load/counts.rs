@@ -1,5 +1,8 @@
 //! What a run did, in numbers.
 
+use std::collections::BTreeMap;
+
+use singer_common::observe::{self, Change};
 use singer_common::signals::Signal;
 
 /// How a run ended that did not fail.
@@ -65,6 +68,33 @@ impl Counts {
             unchanged: self.unchanged + other.unchanged,
             left_alone: self.left_alone + other.left_alone,
             rejected: self.rejected + other.rejected,
+        }
+    }
+}
+
+/// Brings the metrics up to date. `shown` is what they show so far.
+pub(super) fn show(counts: &BTreeMap<String, Counts>, shown: &mut BTreeMap<String, Counts>) {
+    for (stream, now) in counts {
+        let before = shown.get(stream).copied();
+        if before.as_ref() == Some(now) {
+            continue;
+        }
+        let before = before.unwrap_or_default();
+        // It may become `modified` once the rest of a record is written; a counter never goes back.
+        let unchanged = now.unchanged.max(before.unchanged);
+        shown.insert(stream.clone(), Counts { unchanged, ..*now });
+        observe::records(stream, now.records.saturating_sub(before.records));
+        observe::rejected(stream, now.rejected.saturating_sub(before.rejected));
+        for (change, now, before) in [
+            (Change::Added, now.added, before.added),
+            (Change::Modified, now.modified, before.modified),
+            (Change::Renamed, now.renamed, before.renamed),
+            (Change::Moved, now.moved, before.moved),
+            (Change::Deleted, now.deleted, before.deleted),
+            (Change::Unchanged, now.unchanged, before.unchanged),
+            (Change::LeftAlone, now.left_alone, before.left_alone),
+        ] {
+            observe::changes(stream, change, now.saturating_sub(before));
         }
     }
 }

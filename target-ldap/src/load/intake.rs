@@ -79,6 +79,10 @@ impl<W: Write> Load<'_, W> {
 
     pub(super) fn schema(&mut self, line: u64, message: &SchemaMessage) -> Result<(), LoadError> {
         let bad = |reason| LoadError::Record { line, stream: message.stream.clone(), reason };
+        // Without them no record would bring anything. The SDK's targets end there, too.
+        if !message.schema.get("properties").is_some_and(Value::is_object) {
+            return Err(bad("the SCHEMA has no `properties`".to_owned()));
+        }
         let validator = if self.config.validate_records {
             let validator = RecordValidator::new(&message.schema)
                 .map_err(|e| bad(format!("the SCHEMA is no JSON schema: {e}")))?;

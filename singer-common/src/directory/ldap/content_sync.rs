@@ -13,6 +13,7 @@ use crate::directory::config::Referrals;
 use crate::directory::error::DirectoryError;
 use crate::entry::Entry;
 use crate::filter::Filter;
+use crate::observe::{self, SearchWatch};
 
 /// Sync Request Control (RFC 4533 section 2.2).
 pub const SYNC_REQUEST: &str = "1.3.6.1.4.1.4203.1.9.1.1";
@@ -120,6 +121,8 @@ pub struct SyncConnection {
     referrals: Referrals,
     operation_timeout: Duration,
     running: HashMap<i64, String>,
+    /// Of those that somebody wants to see.
+    watches: HashMap<i64, Box<SearchWatch>>,
     /// Items of a message that had several.
     ready: VecDeque<(i64, SyncItem)>,
 }
@@ -134,6 +137,7 @@ impl LdapDirectory {
             referrals: self.config().referrals,
             operation_timeout: self.config().operation_timeout,
             running: HashMap::new(),
+            watches: HashMap::new(),
             ready: VecDeque::new(),
         })
     }
@@ -157,6 +161,9 @@ impl SyncConnection {
         let SyncRequest { base, scope, filter, attributes, .. } = request;
         let id = self.connection.search(base, *scope, filter, attributes, 0, &controls).await?;
         self.running.insert(id, base.clone());
+        if let Some(watch) = SearchWatch::begin(self.connection.url(), base, true) {
+            self.watches.insert(id, watch);
+        }
         Ok(id)
     }
 
@@ -185,7 +192,15 @@ impl SyncConnection {
                     reason: format!("the server refers to {} and follow_referrals is fail", urls.join(", ")),
                 });
             }
-            if items.iter().any(|i| matches!(i, SyncItem::End(_))) {
+            if let Some(watch) = self.watches.get_mut(&id) {
+                watch.synchronised(items.iter().filter(|i| matches!(i, SyncItem::Entry { .. })).count());
+            }
+            if let Some(SyncItem::End(end)) = items.iter().find(|i| matches!(i, SyncItem::End(_))) {
+                if let Some(watch) = self.watches.remove(&id) {
+                    watch.synchronisation_ended(
+                        end.as_ref().map_or_else(|e| e.code, |()| result_code::SUCCESS),
+                    );
+                }
                 self.running.remove(&id);
             }
             self.ready.extend(items.into_iter().map(|i| (id, i)));
@@ -196,7 +211,10 @@ impl SyncConnection {
     /// as long as nothing changes.
     pub async fn next_in_time(&mut self) -> Result<(i64, SyncItem), DirectoryError> {
         let limit = self.operation_timeout;
-        match tokio::time::timeout(limit, self.next()).await {
+        let waiting = observe::awaiting();
+        let next = tokio::time::timeout(limit, self.next()).await;
+        drop(waiting);
+        match next {
             Ok(next) => next,
             Err(_) => Err(DirectoryError::Timeout {
                 operation: "synchronisation",
@@ -209,6 +227,7 @@ impl SyncConnection {
     /// Ends a synchronisation before its end.
     pub async fn abandon(&mut self, id: i64) -> Result<(), DirectoryError> {
         self.running.remove(&id);
+        self.watches.remove(&id);
         self.ready.retain(|(other, _)| *other != id);
         self.connection.abandon(id).await
     }

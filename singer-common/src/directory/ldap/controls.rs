@@ -24,6 +24,11 @@ pub enum SearchControl {
         /// Where an earlier answer ended.
         cookie: Vec<u8>,
     },
+    /// What somebody may do with the entry (389 DS).
+    EffectiveRights {
+        /// An authzId (RFC 4513 section 5.2.1.8).
+        who: String,
+    },
 }
 
 /// What the answer to [`SearchControl::DirSync`] says at its end.
@@ -42,6 +47,7 @@ impl SearchControl {
             SearchControl::Sort(_) => SERVER_SORT,
             SearchControl::ShowDeleted => SHOW_DELETED,
             SearchControl::DirSync { .. } => DIRSYNC,
+            SearchControl::EffectiveRights { .. } => super::EFFECTIVE_RIGHTS,
         }
     }
 
@@ -52,6 +58,7 @@ impl SearchControl {
                 w.constructed(SEQUENCE, |w| w.constructed(SEQUENCE, |w| w.octets(attribute)));
             })),
             SearchControl::ShowDeleted => None,
+            SearchControl::EffectiveRights { who } => Some(who.clone().into_bytes()),
             SearchControl::DirSync { cookie } => Some(Writer::build(|w| {
                 w.constructed(SEQUENCE, |w| {
                     // No flags: whole values, and the server checks the right to replicate.

@@ -7,14 +7,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use self::connect::Link;
 use self::pool::Pool;
+use self::probe::Step;
 
 use self::session::Session;
 use self::wire::{Control, LdapResult, request};
 
-use super::config::{DirectoryConfig, Referrals};
+use super::config::{DirectoryConfig, Referrals, ServerUrl};
 use super::error::DirectoryError;
 use super::root_dse::{RootDse, Vendor};
-use super::{Access, Scope, SearchItem, SearchRequest, WriteControl};
+use super::{Access, Scope, SearchControl, SearchItem, SearchRequest, WriteControl};
 use crate::change::Change;
 use crate::entry::Entry;
 use crate::schema::Schema;
@@ -28,6 +29,7 @@ mod doubt;
 #[doc(hidden)]
 pub mod fuzzing;
 mod pool;
+pub mod probe;
 mod recover;
 mod referral;
 pub mod result_code;
@@ -60,6 +62,10 @@ const TREE_DELETE_PARTS: u32 = 65_536;
 
 /// The name of the operation in messages.
 pub const PASSWORD_MODIFY: &str = "password modify";
+/// OID of the "Who am I?" operation (RFC 4532).
+const WHO_AM_I: &str = "1.3.6.1.4.1.4203.1.11.3";
+/// OID of the Get Effective Rights control (draft-ietf-ldapext-acl-model), which 389 DS has.
+const EFFECTIVE_RIGHTS: &str = "1.3.6.1.4.1.42.2.27.9.5.2";
 /// OID of the Password Modify operation (RFC 3062 section 2).
 const PASSWORD_MODIFY_OID: &str = "1.3.6.1.4.1.4203.1.11.1";
 
@@ -111,6 +117,32 @@ impl LdapDirectory {
         let servers: Vec<connect::Candidate> = config.servers.iter().map(|s| (s.clone(), None)).collect();
         // Who it is is found out below.
         let link = connect::connect(config, &servers, 0, None).await?;
+        Self::over(config, access, link).await
+    }
+
+    /// The same for one server, without trying again, step by step: each step that was made, and how it went.
+    pub async fn open_by_steps(
+        config: &DirectoryConfig,
+        access: Access,
+        server: &ServerUrl,
+    ) -> (Vec<Step>, Result<Self, DirectoryError>) {
+        let (steps, connection) = probe::probe(config, server).await;
+        let connection = match connection {
+            Ok(connection) => connection,
+            Err(error) => return (steps, Err(error)),
+        };
+        let link = Link {
+            address: connection.peer(),
+            session: Session::start(connection, config.operation_timeout),
+            server: server.clone(),
+            number: 0,
+            own: Vec::new(),
+        };
+        (steps, Self::over(config, access, link).await)
+    }
+
+    /// Reads root DSE and subschema over a connection.
+    async fn over(config: &DirectoryConfig, access: Access, link: Link) -> Result<Self, DirectoryError> {
         let bare = |link: &Link, is_known, root_dse, schema| Self {
             shared: Arc::new(Shared {
                 link: RwLock::new(Arc::new(link.clone())),
@@ -296,6 +328,40 @@ impl LdapDirectory {
         };
         let reply = self.ask_once(PASSWORD_MODIFY, dn, request).await?;
         success(PASSWORD_MODIFY, dn, reply.result)
+    }
+
+    /// Whom the server takes us for (RFC 4532): an authzId, empty for nobody. `None`: it does not say.
+    pub async fn who_am_i(&self) -> Result<Option<String>, DirectoryError> {
+        let reply = self.session().ask("who am i", "", request::extended(WHO_AM_I, None), Vec::new()).await?;
+        if reply.result.code != result_code::SUCCESS {
+            return Ok(None);
+        }
+        Ok(Some(String::from_utf8_lossy(&reply.value.unwrap_or_default()).into_owned()))
+    }
+
+    /// The bound user's rights on an entry, as letters (`entryLevelRights`), where the server tells them.
+    pub async fn effective_rights(&self, dn: &str) -> Result<Option<String>, DirectoryError> {
+        if !self.root_dse().supports_control(EFFECTIVE_RIGHTS) {
+            return Ok(None);
+        }
+        // An authzId, in the octets of the control: the bound user asks about itself.
+        let who = self.who_am_i().await?.unwrap_or_default();
+        let mut request = SearchRequest::new(dn, Scope::Base, "(objectClass=*)", &["entryLevelRights"]);
+        request.controls = vec![SearchControl::EffectiveRights { who }];
+        let mut search = self.search(request);
+        let mut rights = None;
+        while let Some(item) = search.next().await? {
+            if let SearchItem::Entry(entry) = item {
+                rights = entry.first_text("entryLevelRights").map(str::to_owned);
+            }
+        }
+        Ok(rights)
+    }
+
+    /// The most entries that the server gave to an unpaged search that asked for more; `None` where no limit was met.
+    pub fn known_size_limit(&self) -> Option<u32> {
+        let limit = self.size_limit().load(std::sync::atomic::Ordering::Relaxed);
+        (limit < u32::MAX).then_some(limit)
     }
 
     /// Unbinds.

@@ -21,6 +21,7 @@ use crate::directory::error::DirectoryError;
 use crate::directory::root_dse::RootDse;
 use crate::entry::Entry;
 use crate::filter::Filter;
+use crate::observe;
 
 /// So long a server may take to notice that a connection is gone, and to finish what it had begun for it: until then
 /// reading does not tell what became of a change.
@@ -140,6 +141,7 @@ impl LdapDirectory {
         attempts: &mut Attempts,
     ) -> Result<(), DirectoryError> {
         let Some(pause) = attempts.next() else { return Err(error) };
+        observe::retried(&error);
         // Once for all that were under way.
         if self.shared.told.swap(link.number, Ordering::Relaxed) == link.number {
             tracing::debug!("{error}; trying again in {} ms", pause.as_millis());

@@ -146,6 +146,11 @@ pub fn name(code: u32) -> String {
     format!("{name} ({code})")
 }
 
+/// Whether the code is in a standard, and not an invention of the server's.
+pub fn is_known(code: u32) -> bool {
+    ROWS.iter().any(|r| r.code == code)
+}
+
 /// The code's name and number, the server's text, and what to do next.
 pub fn describe(code: u32, text: &str) -> String {
     let mut out = name(code);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::result_code;
 use crate::directory::config::DirectoryConfig;
 use crate::directory::error::DirectoryError;
+use crate::observe;
 
 /// The first pause between two attempts; it doubles from there.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -47,6 +48,7 @@ impl Attempts {
     /// Waits before the next attempt, and says why. `false`, without a word, when there is none left.
     pub(super) async fn wait(&mut self, why: &DirectoryError) -> bool {
         let Some(pause) = self.next() else { return false };
+        observe::retried(why);
         tracing::warn!("{why}; attempt {} of {} in {} ms", self.made, self.most, pause.as_millis());
         tokio::time::sleep(pause).await;
         true

@@ -14,6 +14,7 @@ use crate::directory::error::DirectoryError;
 use crate::directory::{Found, Paging, Scope, SearchItem, SearchRequest};
 use crate::entry::{Entry, EntryView as _};
 use crate::filter::Filter;
+use crate::observe::{self, SearchWatch};
 
 mod bulk;
 mod over_session;
@@ -44,6 +45,8 @@ pub struct LdapSearch {
     empty_pages: u32,
     entries_of_page: u32,
     dirsync: Option<DirSyncEnd>,
+    /// Where somebody wants to see it, from the first request on.
+    watch: Option<Box<SearchWatch>>,
     /// A fault that may pass, before it is dealt with.
     fault: Option<DirectoryError>,
     attempts: Option<Attempts>,
@@ -155,6 +158,7 @@ impl LdapSearch {
             empty_pages: 0,
             entries_of_page: 0,
             dirsync: None,
+            watch: None,
             fault: None,
             attempts: None,
             to_follow: VecDeque::new(),
@@ -302,6 +306,9 @@ impl LdapSearch {
             Ok(Step::Complete) => {
                 self.state = Progress::Done;
                 self.give_back();
+                if let Some(watch) = self.watch.take() {
+                    watch.done(Ok(()));
+                }
                 Ok(None)
             }
             Err(e) if e.may_pass() && self.may_begin_again() => {
@@ -311,6 +318,9 @@ impl LdapSearch {
             Err(e) => {
                 self.state = Progress::Done;
                 self.carrier = Carrier::None;
+                if let Some(watch) = self.watch.take() {
+                    watch.done(Err(&e));
+                }
                 Err(self.about_base(e))
             }
         }
@@ -334,6 +344,9 @@ impl LdapSearch {
         // Boxed: it asks the server, and what asks may come back here, for all the compiler knows.
         if let Err(e) = Box::pin(directory.recover(fault, attempts)).await {
             self.state = Progress::Done;
+            if let Some(watch) = self.watch.take() {
+                watch.done(Err(&e));
+            }
             return Err(self.about_base(e));
         }
         self.cookie.clear();
@@ -366,6 +379,10 @@ impl LdapSearch {
     /// Does what has to be done before the next event: asks for a page, or waits for octets.
     async fn wait(&mut self) -> Result<Option<Event>, DirectoryError> {
         if matches!(self.carrier, Carrier::None) {
+            let is_long = self.request.scope != Scope::Base && self.request.paging != Paging::Off;
+            if self.watch.is_none() {
+                self.watch = SearchWatch::begin(self.directory.location(), &self.request.base, is_long);
+            }
             self.carrier = self.choose().await;
         }
         let result = self.wait_over_carrier().await;
@@ -390,7 +407,15 @@ impl LdapSearch {
             Carrier::Bulk(bulk) if bulk.is_under_way() => {
                 let of_page = if self.limit > 0 { self.limit } else { self.page_size };
                 let more = (of_page > 0).then(|| of_page.saturating_sub(self.entries_of_page));
-                bulk.wait(self.entries_of_page, more).await?;
+                match &mut self.watch {
+                    None => bulk.wait(self.entries_of_page, more).await?,
+                    Some(watch) => {
+                        let waiting = (std::time::Instant::now(), observe::awaiting());
+                        let waited = bulk.wait(self.entries_of_page, more).await;
+                        watch.waited(waiting.0.elapsed());
+                        waited?;
+                    }
+                }
                 return self.ask_ahead().await.map(|()| None);
             }
             Carrier::None | Carrier::Session(None) | Carrier::Bulk(_) => {}
@@ -478,8 +503,12 @@ impl LdapSearch {
                 }))
             }
             Event::End { result, controls } => {
+                let is_own = matches!(self.carrier, Carrier::Bulk(_));
                 if let Carrier::Session(page) = &mut self.carrier {
                     *page = None;
+                }
+                if let Some(watch) = &mut self.watch {
+                    watch.page(self.entries_of_page, is_own.then_some(result.code));
                 }
                 if result.code == result_code::REFERRAL && self.follow(&result.referral, false) {
                     return Ok(Step::Complete);

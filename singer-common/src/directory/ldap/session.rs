@@ -14,6 +14,7 @@ use super::wire::request::EXTENDED_REQUEST;
 use super::wire::{Answer, Connection, Control, LdapResult, Message, SEARCH_REQUEST};
 use crate::directory::error::DirectoryError;
 use crate::entry::Entry;
+use crate::observe;
 
 /// What the task is asked for.
 enum Request {
@@ -31,6 +32,8 @@ pub(super) struct Reply {
     /// Its continuation references.
     pub(super) references: Vec<Vec<String>>,
     pub(super) result: LdapResult,
+    /// What an extended operation answers.
+    pub(super) value: Option<Vec<u8>>,
     pub(super) controls: Vec<Control>,
 }
 
@@ -63,6 +66,21 @@ impl Session {
 
     /// Sends a request and waits for all of its answer. `operation` and `dn` are for messages.
     pub(super) async fn ask(
+        &self,
+        operation: &'static str,
+        dn: &str,
+        request: Vec<u8>,
+        controls: Vec<Control>,
+    ) -> Result<Reply, DirectoryError> {
+        let watch = observe::asking(operation);
+        let asked = self.ask_unwatched(operation, dn, request, controls).await;
+        if let Some(watch) = watch {
+            watch.done(&self.url, asked.as_ref().map(|reply| reply.result.code));
+        }
+        asked
+    }
+
+    async fn ask_unwatched(
         &self,
         operation: &'static str,
         dn: &str,
@@ -177,13 +195,17 @@ fn dispatch(waiting: &mut HashMap<i64, Waiting>, message: Message) {
     let Message { id, answer, controls } = message;
     let Some(one) = waiting.get_mut(&id) else { return };
     let is_search = one.asked == SEARCH_REQUEST;
+    let mut value = None;
     let (result, is_its_own) = match answer {
         Answer::Entry(entry) if is_search => return one.so_far.entries.push(entry),
         Answer::Reference(urls) if is_search => return one.so_far.references.push(urls),
         Answer::Intermediate { .. } => return,
         Answer::Done(result) => (Some(result), is_search),
         Answer::Changed(result) => (Some(result), !is_search && one.asked != EXTENDED_REQUEST),
-        Answer::Extended { result, .. } => (Some(result), one.asked == EXTENDED_REQUEST),
+        Answer::Extended { result, value: answered, .. } => {
+            value = answered;
+            (Some(result), one.asked == EXTENDED_REQUEST)
+        }
         Answer::Bind(result) => (Some(result), false),
         Answer::Entry(_) | Answer::Reference(_) | Answer::Other(_) => (None, false),
     };
@@ -192,5 +214,5 @@ fn dispatch(waiting: &mut HashMap<i64, Waiting>, message: Message) {
     // extended response, whatever was asked for. That something was done it cannot say.
     let result = result.filter(|r| is_its_own || r.code != result_code::SUCCESS);
     // Who gave up waiting does not want it any more.
-    let _ = reply.send(result.map(|result| Reply { result, controls, ..so_far }));
+    let _ = reply.send(result.map(|result| Reply { result, value, controls, ..so_far }));
 }

@@ -14,11 +14,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::connect::Failure;
+use super::probe::TlsFacts;
 use super::{result_code, tls};
 use crate::directory::Scope;
 use crate::directory::config::{AuthMethod, DirectoryConfig, ServerUrl};
 use crate::directory::error::DirectoryError;
 use crate::filter::Filter;
+use crate::observe;
 
 pub(super) mod ber;
 mod entry;
@@ -76,6 +78,10 @@ pub(super) struct Connection {
     outbox: Vec<u8>,
     /// Whether the stream may keep octets back that it took.
     unflushed: bool,
+    /// What TLS agreed on, where there is TLS.
+    tls: Option<TlsFacts>,
+    /// Counts it, and what comes over it, once it is bound.
+    counted: Option<observe::OpenConnection>,
     /// How the TLS connection is known by its server's certificate (RFC 5929 section 4).
     #[cfg_attr(not(feature = "gssapi"), allow(dead_code, reason = "only GSS-API binds to it"))]
     end_point: Option<Vec<u8>>,
@@ -105,12 +111,20 @@ impl Connection {
         server: &ServerUrl,
         address: Option<SocketAddr>,
     ) -> Result<Self, Failure> {
+        let watch = observe::Connecting::begin(server);
         let opened = tokio::time::timeout(config.connect_timeout, Self::open_bound(config, server, address));
-        opened.await.unwrap_or_else(|_| {
+        let mut result = opened.await.unwrap_or_else(|_| {
             let seconds = config.connect_timeout.as_secs();
             let reason = format!("no answer within {seconds} s (connect_timeout_seconds)");
             Err(Failure::passing(&server.to_text(), reason))
-        })
+        });
+        if let Some(watch) = watch {
+            watch.done(result.as_ref().map(|_| ()).map_err(|failure| &failure.error));
+        }
+        if let Ok(connection) = &mut result {
+            connection.counted = observe::OpenConnection::new(&connection.url);
+        }
+        result
     }
 
     async fn open_bound(
@@ -118,9 +132,20 @@ impl Connection {
         server: &ServerUrl,
         address: Option<SocketAddr>,
     ) -> Result<Self, Failure> {
+        let mut connection = Self::open_unbound(config, server, address).await?;
+        connection.bind(&config.auth, server).await?;
+        Ok(connection)
+    }
+
+    /// Connects, TLS included, without a bind and without a limit of time.
+    pub(super) async fn open_unbound(
+        config: &DirectoryConfig,
+        server: &ServerUrl,
+        address: Option<SocketAddr>,
+    ) -> Result<Self, Failure> {
         let url = server.to_text();
         let io = |e: std::io::Error| Failure::of_io(&url, &e);
-        let mut connection = match server {
+        Ok(match server {
             ServerUrl::Ldap { host, port, tls } => {
                 let tcp = match address {
                     Some(address) => TcpStream::connect(address).await.map_err(io)?,
@@ -150,9 +175,25 @@ impl Connection {
                 return Err(Failure::lasting(&url, "this system has no sockets in files".into()));
             }
             ServerUrl::Ldif(_) => return Err(Failure::lasting(&url, "a file is no server".into())),
-        };
-        connection.bind(&config.auth, server).await?;
-        Ok(connection)
+        })
+    }
+
+    /// Binds within `connect_timeout`.
+    pub(super) async fn bind_in_time(
+        &mut self,
+        config: &DirectoryConfig,
+        server: &ServerUrl,
+    ) -> Result<(), Failure> {
+        let bound = tokio::time::timeout(config.connect_timeout, self.bind(&config.auth, server)).await;
+        bound.unwrap_or_else(|_| {
+            let seconds = config.connect_timeout.as_secs();
+            Err(Failure::passing(&self.url, format!("no answer to the bind within {seconds} s")))
+        })
+    }
+
+    /// What TLS agreed on, where there is TLS.
+    pub(super) fn tls(&self) -> Option<&TlsFacts> {
+        self.tls.as_ref()
     }
 
     fn new(stream: Box<dyn Stream>, url: &str, peer: Option<SocketAddr>) -> Self {
@@ -168,6 +209,8 @@ impl Connection {
             last_read: 0,
             outbox: Vec::new(),
             unflushed: false,
+            tls: None,
+            counted: None,
             end_point: None,
         }
     }
@@ -178,10 +221,15 @@ impl Connection {
         url: &str,
         peer: Option<SocketAddr>,
     ) -> Self {
-        let certificates = stream.get_ref().1.peer_certificates();
-        let end_point = certificates.and_then(|c| c.first()).map(|c| tls::end_point(c));
+        let session = stream.get_ref().1;
+        let certificate = session.peer_certificates().and_then(|c| c.first());
+        let end_point = certificate.map(|c| tls::end_point(c));
+        let facts = TlsFacts {
+            version: session.protocol_version().and_then(|v| v.as_str()).unwrap_or("TLS").to_owned(),
+            certificate: certificate.map(|c| c.to_vec()).unwrap_or_default(),
+        };
         let secured = Self::new(Box::new(stream), url, peer);
-        Self { end_point, ..secured }
+        Self { end_point, tls: Some(facts), ..secured }
     }
 
     async fn start_tls(mut self, config: &DirectoryConfig, host: &str) -> Result<Self, Failure> {
@@ -342,7 +390,7 @@ impl Connection {
     /// Reads a message that is for somebody.
     fn message(&self, content: Range<usize>) -> Result<Option<Message>, DirectoryError> {
         let message = message::parse(self.octets(&content)).ok_or_else(|| self.nonsense())?;
-        let (0, Answer::Extended { result, name }) = (message.id, &message.answer) else {
+        let (0, Answer::Extended { result, name, .. }) = (message.id, &message.answer) else {
             return Ok(Some(message));
         };
         if name.as_deref() == Some(NOTICE_OF_DISCONNECTION) {
@@ -362,6 +410,13 @@ impl Connection {
         }
     }
 
+    /// So many octets were read.
+    fn count(&self, octets: usize) {
+        if let Some(counted) = &self.counted {
+            counted.received(octets);
+        }
+    }
+
     /// Waits for more octets. May be dropped while it waits: nothing is lost.
     pub(super) async fn fill(&mut self) -> Result<(), DirectoryError> {
         self.forget_taken();
@@ -370,6 +425,7 @@ impl Connection {
             Ok(0) => Err(self.lost("the server closed it")),
             Ok(count) => {
                 self.last_read = count;
+                self.count(count);
                 Ok(())
             }
             Err(e) => Err(self.lost(&e.to_string())),

@@ -32,7 +32,7 @@ impl Page {
             // A cookie is good for the connection that it came over.
             directory.session().ask(OPERATION, &search.base, octets(), request.controls.clone()).await?
         };
-        let Reply { entries, references, result, controls } = reply;
+        let Reply { entries, references, result, controls, .. } = reply;
         let entries = entries.into_iter().map(|e| Event::Entry(Incoming::Whole(e)));
         let mut events: VecDeque<Event> = entries.collect();
         events.extend(references.into_iter().map(Event::Reference));

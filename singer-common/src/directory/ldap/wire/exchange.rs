@@ -56,6 +56,7 @@ impl Connection {
             }
             Poll::Ready(()) => {
                 self.inbox.extend_from_slice(read.filled());
+                self.count(read.filled().len());
                 got_on = true;
             }
             Poll::Pending => {}

@@ -61,6 +61,7 @@ pub(crate) enum Answer {
     Extended {
         result: LdapResult,
         name: Option<String>,
+        value: Option<Vec<u8>>,
     },
     /// An intermediate response (section 4.13).
     Intermediate {
@@ -125,7 +126,8 @@ pub(in crate::directory::ldap) fn parse(content: &[u8]) -> Option<Message> {
         EXTENDED_RESPONSE => {
             let result = result(&mut operation)?;
             let name = operation.take(0x8a).map(text);
-            Answer::Extended { result, name }
+            let value = operation.take(0x8b).map(<[u8]>::to_vec);
+            Answer::Extended { result, name, value }
         }
         INTERMEDIATE_RESPONSE => Answer::Intermediate {
             name: operation.take(0x80).map(text),

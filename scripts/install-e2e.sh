@@ -1,0 +1,45 @@
+#!/bin/sh
+# Installs what `make e2e` drives from PyPI (dbt, the Singer SDK, loaders, taps, checkers), each group into a Python environment
+# of its own, as pinned in tests/e2e/requirements/; and PostgreSQL's server from Debian's packages.
+#   scripts/install-e2e.sh DIR [GROUP ...]
+# Does nothing for what is up to date. Without groups: all. The machine's own Python packages are left alone.
+set -eu
+
+dir=$1
+shift
+requirements=$(dirname "$0")/../tests/e2e/requirements
+[ $# -gt 0 ] || set -- dbt singer jsonl tap dagster
+
+missing=
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing="python3 python3-venv"
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
+if [ -n "$missing" ]; then
+  if ! command -v apt-get >/dev/null; then
+    echo "install-e2e: missing: $missing; install them, or what they are called there, with your system's package manager" >&2
+    exit 1
+  fi
+  sudo=
+  [ "$(id -u)" -eq 0 ] || sudo=sudo
+  # Debian starts a cluster of its own otherwise (postgresql-common reads this when the package is configured).
+  if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+    $sudo mkdir -p /etc/postgresql-common
+    echo 'create_main_cluster = false' | $sudo tee /etc/postgresql-common/createcluster.conf >/dev/null
+  fi
+  $sudo apt-get -q update
+  # Without quotes: a list of packages.
+  # shellcheck disable=SC2086
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $missing
+fi
+
+for group; do
+  # Copied when all is installed: what is there without it is half done, or out of date.
+  stamp=$dir/$group/requirements.txt
+  if cmp -s "$requirements/$group.txt" "$stamp"; then
+    continue
+  fi
+  echo "install-e2e: installing tests/e2e/requirements/$group.txt into $dir/$group"
+  rm -rf "${dir:?}/$group"
+  python3 -m venv "$dir/$group"
+  "$dir/$group/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r "$requirements/$group.txt"
+  cp "$requirements/$group.txt" "$stamp"
+done
