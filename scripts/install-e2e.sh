@@ -28,7 +28,7 @@ if [ -n "$missing" ]; then
   $sudo apt-get -q update
   # Without quotes: a list of packages.
   # shellcheck disable=SC2086
-  $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $missing
+  $sudo env DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1 apt-get -q install -y --no-install-recommends -o Dpkg::Options::=--force-confold $missing
 fi
 
 for group; do
