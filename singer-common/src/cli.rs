@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 
 pub use self::manual::{Example, Manual, example, heading};
 use crate::error::{Class, Classified};
-use crate::logging::{self, LogFormat, LogLevel};
+use crate::logging::{self, LogFormat};
 use crate::observe;
+use crate::progress::{self, Progress};
 use crate::signals::Stop;
+use crate::summary;
 
 mod manual;
 
@@ -29,14 +31,15 @@ pub struct CommonArgs {
     #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "all",
         help_heading = heading::TASK)]
     pub test: Option<TestKind>,
-    /// How much is logged on stderr
-    #[arg(long, global = true, value_enum, default_value_t, help_heading = heading::LOG)]
-    pub log_level: LogLevel,
-    /// The form of the log on stderr
-    #[arg(long, global = true, value_enum, default_value_t, help_heading = heading::LOG)]
-    pub log_format: LogFormat,
-    /// Progress on stderr: counts now and then, when it is a terminal (auto), always, or never
-    #[arg(long, value_enum, default_value_t, help_heading = heading::LOG)]
+    /// What is logged: off, error, warn, info (if not given), debug or trace, and MODULE=LEVEL for single modules, with
+    /// commas: info,singer_common::directory=debug
+    #[arg(long, global = true, value_name = "LEVELS", help_heading = heading::LOG)]
+    pub log_level: Option<String>,
+    /// The form of the log; text, if not given and Meltano does not ask for another
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", help_heading = heading::LOG)]
+    pub log_format: Option<LogFormat>,
+    /// How far a run is
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t, help_heading = heading::LOG)]
     pub progress: Progress,
     /// A task that is no Singer run
     #[command(subcommand)]
@@ -46,6 +49,8 @@ pub struct CommonArgs {
 /// Tasks that are no Singer run. `run` of the executable does those that [`run`] does not do itself.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Command {
+    /// Ask for server and user, try them, and write a first configuration
+    Init(crate::init::InitArgs),
     /// Look at what the directory lets this configuration do, and what to ask its administrator for; nothing is written
     Doctor {
         /// The form of the report
@@ -72,12 +77,12 @@ impl Command {
             Command::Completions { shell } => {
                 clap_complete::generate(*shell, &mut command.clone(), manual.name, &mut out);
             }
-            // It needs a configuration: the executable does it.
-            Command::Doctor { .. } => return ExitCode::SUCCESS,
             Command::Man { subcommand } => match manual.man_page(command, subcommand.as_deref()) {
                 Ok(page) => out = page,
                 Err(e) => return report(&e, Class::Config),
             },
+            // What needs a configuration is the executable's.
+            Command::Init(_) | Command::Doctor { .. } => {}
         }
         // Who reads no further has seen enough.
         let _ = std::io::Write::write_all(&mut std::io::stdout(), &out);
@@ -94,29 +99,6 @@ pub enum TestKind {
     Records,
     /// The schema only.
     Schema,
-}
-
-/// When progress is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Progress {
-    /// When stderr is a terminal.
-    #[default]
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
-impl Progress {
-    /// Whether to show progress on this process's stderr.
-    pub fn wanted(self) -> bool {
-        match self {
-            Progress::Auto => std::io::IsTerminal::is_terminal(&std::io::stderr()),
-            Progress::Always => true,
-            Progress::Never => false,
-        }
-    }
 }
 
 /// The process's environment. Variables that are not UTF-8 are none of ours.
@@ -146,7 +128,11 @@ where
             return ExitCode::from(u8::from(e.use_stderr()) * Class::Config.exit_code());
         }
     };
-    logging::init(manual.name, common(&args).log_level, common(&args).log_format);
+    let wish = logging::Wish { level: common(&args).log_level.as_deref(), format: common(&args).log_format };
+    if let Err(problem) = logging::init(manual.name, manual.modules, wish, &variables()) {
+        let _ = A::command().error(clap::error::ErrorKind::InvalidValue, problem).print();
+        return ExitCode::from(Class::Config.exit_code());
+    }
     if let Some(command @ (Command::Completions { .. } | Command::Man { .. })) = &common(&args).command {
         return command.print(&A::command(), manual);
     }
@@ -175,6 +161,8 @@ where
     };
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(guarded)));
     let code = outcome.unwrap_or_else(|_| ExitCode::from(Class::Run.exit_code()));
+    progress::end();
+    summary::end(code);
     observe::finish(code);
     code
 }
@@ -202,20 +190,22 @@ pub fn health_report(
 
 /// Logs an error, unless nobody is there to read our output any more, and gives its exit code.
 pub fn report(error: &(dyn std::error::Error + 'static), class: Class) -> ExitCode {
-    if class != Class::OutputClosed {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            // thiserror's `#[error(transparent)]` and `{0}` messages already hold their cause.
-            if !text.contains(&cause_text) {
-                text.push_str(": ");
-                text.push_str(&cause_text);
-            }
-            source = cause.source();
-        }
-        tracing::error!("{text}");
+    if class == Class::OutputClosed {
+        summary::forget();
+        return ExitCode::from(class.exit_code());
     }
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // thiserror's `#[error(transparent)]` and `{0}` messages already hold their cause.
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    tracing::error!("{text}");
     ExitCode::from(class.exit_code())
 }
 

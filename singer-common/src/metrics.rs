@@ -18,28 +18,42 @@ impl Metrics {
 
     /// How many records of a stream went by.
     pub fn record_count(self, stream: &str, records: u64) {
-        self.emit(&json!({"type": "counter", "metric": "record_count", "value": records, "tags": {"stream": stream}}));
+        self.emit(Some(stream), "counter", "record_count", &records.into(), None);
     }
 
     /// How long a stream took, in seconds, and whether it succeeded.
     pub fn sync_duration(self, stream: &str, duration: Duration, succeeded: bool) {
-        let status = if succeeded { "succeeded" } else { "failed" };
-        self.timer("sync_duration", duration, &json!({"stream": stream, "status": status}));
+        self.emit(Some(stream), "timer", "sync_duration", &duration.as_secs_f64().into(), Some(succeeded));
+    }
+
+    /// How long a target was busy with a stream, in seconds: from its first SCHEMA to the end of its last record.
+    pub fn batch_processing_time(self, stream: &str, duration: Duration, succeeded: bool) {
+        self.emit(
+            Some(stream),
+            "timer",
+            "batch_processing_time",
+            &duration.as_secs_f64().into(),
+            Some(succeeded),
+        );
     }
 
     /// How long the whole run took, in seconds, and whether it succeeded.
     pub fn job_duration(self, duration: Duration, succeeded: bool) {
-        let status = if succeeded { "succeeded" } else { "failed" };
-        self.timer("job_duration", duration, &json!({"status": status}));
+        self.emit(None, "timer", "job_duration", &duration.as_secs_f64().into(), Some(succeeded));
     }
 
-    fn timer(self, metric: &str, duration: Duration, tags: &Value) {
-        self.emit(&json!({"type": "timer", "metric": metric, "value": duration.as_secs_f64(), "tags": tags}));
-    }
-
-    fn emit(self, point: &Value) {
-        if self.enabled {
-            tracing::info!("METRIC: {point}");
+    fn emit(self, stream: Option<&str>, kind: &str, metric: &str, value: &Value, succeeded: Option<bool>) {
+        if !self.enabled {
+            return;
         }
+        let mut tags = json!({"pid": std::process::id()});
+        if let Some(stream) = stream {
+            tags["stream"] = stream.into();
+        }
+        if let Some(succeeded) = succeeded {
+            tags["status"] = if succeeded { "succeeded" } else { "failed" }.into();
+        }
+        let point = json!({"type": kind, "metric": metric, "value": value, "tags": tags}).to_string();
+        tracing::info!(stream, metric_info = point, "METRIC: {point}");
     }
 }

@@ -27,7 +27,7 @@ fn fault() -> Result<ExitCode, std::io::Error> {
 
 fn main() -> ExitCode {
     if std::env::var_os(CHILD).is_some() {
-        let manual = Manual { name: "tap-ldap", examples: &[], exit_codes: &[] };
+        let manual = Manual { name: "tap-ldap", modules: "", examples: &[], exit_codes: &[] };
         return cli::run(
             &manual,
             |args: &Args| &args.common,

@@ -8,6 +8,7 @@ pub mod config;
 pub mod container;
 pub mod convert;
 pub mod discover;
+pub mod init;
 pub mod inner;
 pub mod members;
 pub mod output;

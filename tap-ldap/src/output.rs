@@ -9,6 +9,7 @@ use singer_common::directory::DirectoryError;
 use singer_common::entry::Entry;
 use singer_common::metrics::Metrics;
 use singer_common::observe::{self, RecordCounter};
+use singer_common::progress::{Bar, Show};
 use singer_common::signals::{Signal, Stop};
 use singer_common::state::State;
 use singer_common::writer::{SingerWriter, WriteError};
@@ -23,6 +24,13 @@ pub struct Interrupted(pub Signal);
 /// Records between two looks at the clock, for the progress on stderr.
 const PROGRESS_RECORDS: u64 = 10_000;
 
+/// What is drawn.
+#[derive(Debug, Default)]
+struct Bars {
+    all: Option<Bar>,
+    stream: Option<Bar>,
+}
+
 /// Where a run's messages go, and what they add up to.
 pub struct Output<'a, W: Write> {
     /// Where messages go.
@@ -31,8 +39,10 @@ pub struct Output<'a, W: Write> {
     pub metrics: Metrics,
     /// Whether a stop has been asked for.
     pub stop: Stop,
-    /// Whether counts are logged now and then.
-    pub progress: bool,
+    /// Whether anything is shown of how far the run is.
+    progress: bool,
+    /// With bars: of the stream that is read, and of all.
+    bars: Option<Bars>,
     /// The positions reached.
     pub state: State,
     /// Records after which a STATE is due.
@@ -53,17 +63,20 @@ impl<'a, W: Write> Output<'a, W> {
         writer: &'a mut SingerWriter<W>,
         metrics: Metrics,
         stop: Stop,
-        progress: bool,
+        progress: Show,
         state: State,
         state_interval: u64,
     ) -> Self {
         let saved_at = Instant::now();
+        let bars = (progress == Show::Bars).then(Bars::default);
+        let progress = progress != Show::Nothing;
         let counter = RecordCounter::begin();
         Self {
             writer,
             metrics,
             stop,
             progress,
+            bars,
             state,
             state_interval,
             unsaved: 0,
@@ -144,10 +157,44 @@ impl<'a, W: Write> Output<'a, W> {
             counter.record(stream);
         }
         self.writer.record_done()?;
-        if self.progress && of_stream.is_multiple_of(PROGRESS_RECORDS) {
-            tracing::info!("{stream}: {of_stream} records");
+        if self.progress {
+            self.show_progress(stream, of_stream);
         }
         Ok(())
+    }
+
+    #[cold]
+    fn show_progress(&self, stream: &str, of_stream: u64) {
+        if let Some(bars) = &self.bars {
+            if let Some(bar) = &bars.stream {
+                bar.set(of_stream);
+            }
+            if let Some(bar) = &bars.all {
+                bar.set(self.records);
+            }
+        } else if of_stream.is_multiple_of(PROGRESS_RECORDS) {
+            tracing::info!(stream, "{stream}: {of_stream} records so far");
+        }
+    }
+
+    /// Whether bars are shown, so that it is worth asking how many records there will be.
+    pub fn has_bars(&self) -> bool {
+        self.bars.is_some()
+    }
+
+    /// A stream begins, of so many. `expected`: how many records it will have, as far as anybody can tell.
+    pub fn stream_begins(&mut self, name: &str, place: (usize, usize), expected: Option<u64>) {
+        let Some(bars) = &mut self.bars else { return };
+        let all = bars.all.get_or_insert_with(|| Bar::records("all streams", None));
+        all.say(format!("records, stream {} of {}", place.0, place.1));
+        let bar = Bar::records(name, expected);
+        bar.say("records");
+        bars.stream = Some(bar);
+    }
+
+    /// All streams have ended.
+    pub fn no_more_bars(&mut self) {
+        self.bars = self.bars.take().map(|_| Bars::default());
     }
 
     /// Whether so many records went by that the next safe position is to be printed.

@@ -1,5 +1,6 @@
 //! What the command line asks for.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -15,12 +16,15 @@ use singer_common::directory::{Access, Directory, DirectoryError};
 use singer_common::doctor::{self, Report, Subject};
 use singer_common::error::Class;
 use singer_common::file;
+use singer_common::init::InitError;
 use singer_common::maps::Maps;
 use singer_common::metrics::Metrics;
 use singer_common::observe;
+use singer_common::progress;
 use singer_common::settings::SettingsError;
 use singer_common::signals::Stop;
 use singer_common::state::{State, StateError};
+use singer_common::summary;
 use singer_common::writer::{SingerWriter, WriteError};
 
 use crate::batches::Batches;
@@ -64,7 +68,9 @@ pub struct Args {
 /// Examples and exit codes.
 pub const MANUAL: Manual = Manual {
     name: "tap-ldap",
+    modules: include_str!("lib.rs"),
     examples: &[
+        example("tap-ldap init", "a first configuration, by questions"),
         example("tap-ldap --config tap.json --test", "can it be read: a health report as JSON"),
         example(
             "tap-ldap doctor --config tap.json",
@@ -100,6 +106,7 @@ fn class(error: &anyhow::Error) -> Class {
         .or_else(|| class_in::<CatalogError>(error.chain()))
         .or_else(|| class_in::<StateError>(error.chain()))
         .or_else(|| class_in::<DirectoryError>(error.chain()))
+        .or_else(|| class_in::<InitError>(error.chain()))
         .or_else(|| class_in::<WriteError>(error.chain()))
         .unwrap_or(Class::Run)
 }
@@ -109,6 +116,9 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     if args.common.about {
         writer.line(&ABOUT.render(args.common.format))?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(Command::Init(init)) = &args.common.command {
+        return crate::init::run(init, &args.common.config).await;
     }
     let resolved = TABLE.resolve(&args.common.config, &variables())?;
     // A run that fails over its other settings has an outcome, too. What only asks is no run.
@@ -154,6 +164,9 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         std::fs::read_dir(folder)
             .with_context(|| format!("--report {}: the folder cannot be used", path.display()))?;
     }
+    if !args.discover {
+        summary::begin("tap-ldap", env!("CARGO_PKG_VERSION"), false);
+    }
     let (directory, tree) = open(&config).await?;
     if args.discover {
         let discovery = discover(&config, &tree).await?;
@@ -180,7 +193,9 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     // From here on a signal is taken up between records.
     stop.handle();
     let metrics = Metrics::new(config.metrics);
-    let progress = args.common.progress.wanted();
+    // What is at the other end of a pipe, or what is printed to the terminal itself, is in the way of bars.
+    let stdout = std::io::stdout();
+    let progress = args.common.progress.show(stdout.is_terminal() || progress::is_pipe(&stdout));
     let mut output = Output::new(&mut writer, metrics, stop, progress, state, config.state_interval);
     let outcome = Sync { config: &config, tree: &tree }.run(&catalog, &mut output).await?;
     directory.close().await;

@@ -21,6 +21,7 @@ pub const ABOUT: About = About {
         "test",
         "activate-version",
         "log-based",
+        "structured-logging",
         "stream-maps",
         "schema-flattening",
         "batch",

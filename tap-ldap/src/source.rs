@@ -9,6 +9,7 @@ use singer_common::directory::{
 use singer_common::dn::DnKey;
 use singer_common::entry::{Entry, EntryView};
 use singer_common::schema::syntax::ValueKind;
+use singer_common::summary::{self, Count};
 use tokio::sync::OnceCell;
 
 use crate::classes::{self, ClassStream};
@@ -27,6 +28,9 @@ pub const EVERYTHING: &str = "(objectClass=*)";
 /// The operational attribute that tells whether entries lie below (X.501; OpenLDAP and 389 DS have it, Active Directory
 /// has not).
 const HAS_SUBORDINATES: &str = "hasSubordinates";
+
+/// The operational attributes that count them (389 DS; [MS-ADA2] 2.450).
+const SUBORDINATES: &[&str] = &["numSubordinates", "msDS-Approx-Immed-Subordinates"];
 
 /// What a stream is made of.
 #[derive(Debug, Clone)]
@@ -94,6 +98,20 @@ impl Tree {
             tells_subordinates,
             inner: OnceCell::new(),
         })
+    }
+
+    /// How many entries a source has, as far as one entry tells: 389 DS counts what lies directly below it, and so does
+    /// Active Directory, roughly. `None` where nobody does, or where a filter leaves out who knows how many.
+    pub async fn expected(&self, source: &Source) -> Option<u64> {
+        let dn = match source {
+            Source::Container { dn } => dn,
+            Source::Search(s) if s.scope == Scope::One && s.filter == EVERYTHING => {
+                s.base_dn.as_ref().unwrap_or(&self.base)
+            }
+            _ => return None,
+        };
+        let entry = self.directory.read(dn, SUBORDINATES).await.ok()??;
+        SUBORDINATES.iter().find_map(|name| entry.first_text(name)?.parse().ok())
     }
 
     /// What tells this server from others that hold the same directory: what it counts, it counts alone.
@@ -474,11 +492,17 @@ impl<'a> Entries<'a> {
     }
 
     /// Ends reading before its end.
-    pub async fn close(self) -> Result<(), DirectoryError> {
-        match self.current {
+    pub async fn close(mut self) -> Result<(), DirectoryError> {
+        match self.current.take() {
             Some(current) => current.search.abandon().await,
             None => Ok(()),
         }
+    }
+}
+
+impl Drop for Entries<'_> {
+    fn drop(&mut self) {
+        summary::add(Count::Entries, self.received);
     }
 }
 

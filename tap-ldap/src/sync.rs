@@ -14,6 +14,7 @@ use singer_common::observe::StreamSpan;
 use singer_common::settings::SettingsError;
 use singer_common::signals::Signal;
 use singer_common::state::StateError;
+use singer_common::summary::{self, Count};
 use singer_common::writer::WriteError;
 
 use crate::config::TapConfig;
@@ -59,6 +60,8 @@ impl<'a> Sync<'a> {
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<Outcome> {
         let started = Instant::now();
+        // What was read to discover is no part of it.
+        summary::set(Count::Entries, 0);
         let mut result = self.streams(catalog, output).await.map(|()| Outcome::Complete);
         if let Err(error) = &result
             && let Some(Interrupted(signal)) = error.downcast_ref()
@@ -68,13 +71,9 @@ impl<'a> Sync<'a> {
         if !result.as_ref().is_err_and(output_closed) {
             output.metrics.job_duration(started.elapsed(), matches!(result, Ok(Outcome::Complete)));
         }
-        let outcome = result?;
-        let (records, seconds) = (output.records, started.elapsed().as_secs_f64());
-        match outcome {
-            Outcome::Complete => tracing::info!("done: {records} records in {seconds:.1} s"),
-            Outcome::Stopped(_) => tracing::warn!("stopped by a signal after {records} records"),
-        }
-        Ok(outcome)
+        output.no_more_bars();
+        summary::set(Count::Records, output.records);
+        result
     }
 
     async fn streams<W: Write>(&self, catalog: &Catalog, output: &mut Output<'_, W>) -> anyhow::Result<()> {
@@ -87,6 +86,10 @@ impl<'a> Sync<'a> {
             // For a run that is interrupted within: it goes on where it was.
             output.state.currently_syncing = Some(stream.tap_stream_id.clone());
             let before = output.records;
+            if output.has_bars() {
+                let expected = self.tree.expected(&source.source).await;
+                output.stream_begins(&stream.stream, (n + 1, planned.len()), expected);
+            }
             let span = StreamSpan::begin(&stream.stream);
             output.begin_stream(&stream.stream);
             let result = self.stream(stream, source, method, &mut followed, output).await;
@@ -109,6 +112,7 @@ impl<'a> Sync<'a> {
             output.state.currently_syncing = planned.get(n + 1).map(|(next, ..)| next.tap_stream_id.clone());
             output.save()?;
         }
+        output.no_more_bars();
         if self.config.follow {
             self.follow(&planned, followed, output).await?;
         }

@@ -157,6 +157,10 @@ impl Destination {
     }
 
     async fn make(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
+        let before = match &self.plan {
+            Some(plan) if plan.shows_before() => self.before(change).await?,
+            _ => None,
+        };
         self.directory.apply_with(change, controls).await?;
         if let Some(tally) = &self.tally {
             tally.count(change);
@@ -164,21 +168,11 @@ impl Destination {
         let Some(plan) = &self.plan else { return Ok(()) };
         let about = ABOUT.try_with(About::to_string).unwrap_or_default();
         let relaxed = controls.contains(&WriteControl::RelaxRules);
-        plan.show(change, relaxed, &about).map_err(|e| unwritable(&e))
+        plan.show(change, before.as_ref(), relaxed, &about).map_err(|e| unwritable(&e))
     }
 
     async fn note(&self, undo: &Undo, change: &Change) -> Result<usize, DirectoryError> {
-        let before = match needs(change) {
-            None => None,
-            Some(names) => {
-                let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                let mut entry = self.directory.read(change.dn(), &names).await?;
-                if let Some(entry) = &mut entry {
-                    self.directory.complete_ranges(entry).await?;
-                }
-                entry
-            }
-        };
+        let before = self.before(change).await?;
         undo.write(&inverse(change, before.as_ref(), self.directory.schema())).map_err(|e: UndoError| {
             DirectoryError::File {
                 path: "undo_file".to_owned(),
@@ -186,5 +180,16 @@ impl Destination {
                 unreachable: false,
             }
         })
+    }
+
+    /// What a change takes the place of.
+    async fn before(&self, change: &Change) -> Result<Option<Entry>, DirectoryError> {
+        let Some(names) = needs(change) else { return Ok(None) };
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut entry = self.directory.read(change.dn(), &names).await?;
+        if let Some(entry) = &mut entry {
+            self.directory.complete_ranges(entry).await?;
+        }
+        Ok(entry)
     }
 }

@@ -9,6 +9,7 @@ pub mod config;
 pub mod destination;
 pub mod differences;
 pub mod guard;
+pub mod init;
 pub mod inventory;
 pub mod inverse;
 pub mod load;

@@ -13,6 +13,7 @@ use singer_common::directory::{Directory, DirectoryError};
 use singer_common::dn::DnKey;
 use singer_common::metrics::Metrics;
 use singer_common::observe;
+use singer_common::progress;
 use singer_common::signals::{Signal, Stop};
 use singer_common::writer::SingerWriter;
 use tokio::task::JoinSet;
@@ -38,6 +39,7 @@ mod planning;
 mod references;
 mod refused;
 mod survey;
+mod watch;
 
 pub use batch::{BatchError, InFile};
 pub use counts::{Counts, Ending};
@@ -47,6 +49,7 @@ use intake::Stream;
 use planning::{Planner, read_lines};
 use references::References;
 use survey::Survey;
+pub use watch::Watch;
 
 /// Tasks taken in for each that may be outstanding: related ones have to wait without stopping the others.
 const TASKS_AHEAD: usize = 4;
@@ -188,6 +191,7 @@ pub struct Load<'a, W: Write> {
     /// What an activation found gone, before it is taken up.
     gone: VecDeque<Gone>,
     unknown_classes: UnknownClasses,
+    watch: Watch,
     /// What the metrics show.
     shown: BTreeMap<Arc<str>, Counts>,
     /// Where traces are wanted.
@@ -236,9 +240,16 @@ impl<'a, W: Write> Load<'a, W> {
             survey: None,
             gone: VecDeque::new(),
             unknown_classes: UnknownClasses::default(),
+            watch: Watch::nobody(),
             shown: BTreeMap::new(),
             spans: None,
         }
+    }
+
+    /// The same, with somebody who looks on.
+    #[must_use]
+    pub fn watched(self, watch: Watch) -> Self {
+        Self { watch, ..self }
     }
 
     /// Reads the input to its end (or to a failure, or a signal), and leaves everything taken in written or refused.
@@ -250,6 +261,7 @@ impl<'a, W: Write> Load<'a, W> {
             self.spans = observe::Batches::begin(self.directory.location(), base.unwrap_or_default());
         }
         let result = self.consume(input).await;
+        let took = self.watch.end(&self.counts, self.rejected);
         self.show_counts();
         if let Some(spans) = self.spans.take() {
             spans.end();
@@ -258,6 +270,9 @@ impl<'a, W: Write> Load<'a, W> {
         for (stream, counts) in &self.counts {
             metrics.record_count(stream, counts.records);
             tracing::info!(stream = &**stream, "{stream}{planned}: {counts}");
+        }
+        for (stream, took) in took {
+            metrics.batch_processing_time(&stream, took, result.is_ok());
         }
         for (stream, text) in self.unknown_classes.report() {
             tracing::warn!(stream, "{text}");
@@ -325,6 +340,7 @@ impl<'a, W: Write> Load<'a, W> {
                 }
                 signal = self.stop.wait(), if stopped.is_none() => stopped = Some(signal),
                 _ = tick.tick() => {
+                    self.watch.look(&self.counts);
                     self.give_up_waiting_for_long();
                     self.show_counts();
                 }
@@ -580,7 +596,7 @@ impl<'a, W: Write> Load<'a, W> {
             if let Some(file) = &mut self.rejects {
                 file.sync()?;
             }
-            self.writer.line(state.get())?;
+            progress::suspended(|| self.writer.line(state.get()))?;
             self.printed = Instant::now();
         }
         Ok(())

@@ -12,19 +12,22 @@ use singer_common::cli::{self, Command, CommonArgs, Manual, class_in, example, h
 use singer_common::directory::{Access, Directory, DirectoryError, ServerUrl};
 use singer_common::doctor::{self, Subject};
 use singer_common::error::Class;
+use singer_common::init::InitError;
 use singer_common::observe;
+use singer_common::progress;
 use singer_common::settings::SettingsError;
 use singer_common::signals::Stop;
+use singer_common::summary;
 use singer_common::writer::{SingerWriter, WriteError};
 
 use crate::config::{OnError, TargetConfig};
 use crate::destination::Destination;
 use crate::guard::{self, Tally};
-use crate::load::{Ending, Load};
+use crate::load::{Ending, Load, Watch};
 use crate::rejects::RejectFile;
 use crate::requirements;
 use crate::settings::{ABOUT, TABLE};
-use crate::show::{Plan, PlanFormat};
+use crate::show::{Place, Plan, PlanFormat};
 use crate::undo::{Undo, UndoError};
 
 /// Reads Singer messages and makes an LDAP directory, or an LDIF file, match them.
@@ -57,7 +60,9 @@ pub struct Args {
 /// Examples and exit codes.
 pub const MANUAL: Manual = Manual {
     name: "target-ldap",
+    modules: include_str!("lib.rs"),
     examples: &[
+        example("target-ldap init", "a first configuration, by questions"),
         example("target-ldap --config target.json --test", "can it be written to: a health report as JSON"),
         example(
             "target-ldap doctor --config target.json",
@@ -66,6 +71,10 @@ pub const MANUAL: Manual = Manual {
         example(
             "target-ldap --config target.json --input records.singer --dry-run",
             "what would be changed; nothing is written",
+        ),
+        example(
+            "target-ldap --config target.json --input records.singer --dry-run --plan-format html > plan.html",
+            "the same as a page, for whoever has to agree",
         ),
         example(
             "tap-csv --config csv.json | target-ldap --config target.json > state.json",
@@ -94,6 +103,7 @@ pub fn main() -> ExitCode {
 fn class(error: &anyhow::Error) -> Class {
     class_in::<SettingsError>(error.chain())
         .or_else(|| class_in::<DirectoryError>(error.chain()))
+        .or_else(|| class_in::<InitError>(error.chain()))
         .or_else(|| class_in::<WriteError>(error.chain()))
         .unwrap_or(Class::Run)
 }
@@ -103,6 +113,9 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     if args.common.about {
         writer.line(&ABOUT.render(args.common.format))?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(Command::Init(init)) = &args.common.command {
+        return crate::init::run(init, &args.common.config).await;
     }
     let resolved = TABLE.resolve(&args.common.config, &variables())?;
     // A run that fails over its other settings has an outcome, too. What only asks is no run.
@@ -128,10 +141,20 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     if args.common.test.is_some() {
         return health(&config, &mut writer).await;
     }
-    let input: Box<dyn BufRead + Send> = match &args.input {
-        Some(path) => Box::new(BufReader::new(std::fs::File::open(path).map_err(|e| {
-            SettingsError::value("--input", format!("{path}: {e}"), "a file of Singer messages")
-        })?)),
+    let file = args.input.as_ref().map(|path| {
+        std::fs::File::open(path)
+            .map_err(|e| SettingsError::value("--input", format!("{path}: {e}"), "a file of Singer messages"))
+    });
+    let file = file.transpose()?;
+    let dry = args.dry_run || config.dry_run;
+    summary::begin("target-ldap", env!("CARGO_PKG_VERSION"), dry);
+    // What is at the other end of a pipe, or what is printed to the terminal itself, is in the way of bars.
+    let piped = file.is_none() && progress::is_pipe(&std::io::stdin());
+    let show = args.common.progress.show(piped || dry && std::io::stdout().is_terminal());
+    // A rehearsal has read the file to its end before the run begins.
+    let watch = Watch::new(show, file.as_ref().filter(|_| dry || !config.guards.is_any()));
+    let input: Box<dyn BufRead + Send> = match file {
+        Some(file) => Box::new(BufReader::new(file)),
         None => Box::new(BufReader::with_capacity(64 * 1024, std::io::stdin())),
     };
     let rejects = match &config.on_error {
@@ -150,19 +173,26 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     // From here on a signal is taken up between records.
     stop.handle();
     let mut input = input;
-    if args.dry_run || config.dry_run {
+    if dry {
         let format = args.plan_format.unwrap_or(if std::io::stdout().is_terminal() {
             PlanFormat::Diff
         } else {
             PlanFormat::Ldif
         });
         let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let plan = Arc::new(Plan::new(format, colour, Box::new(std::io::stdout())));
+        let root = directory.root_dse();
+        let place = Place {
+            server: directory.location().to_owned(),
+            vendor: [root.vendor.name(), &root.version].join(" ").trim().to_owned(),
+            date: chrono::Utc::now().format("%Y-%m-%d %H:%M UTC").to_string(),
+        };
+        let plan = Arc::new(Plan::new(format, colour, Box::new(std::io::stdout())).of(place));
         let undo = undo(&config)?;
         let rehearsal =
             Rehearsal { config: &config, directory: &directory, retry_rejects: args.retry_rejects };
-        let result = rehearsal.run(input, Some(plan.clone()), undo.clone(), stop).await;
+        let result = rehearsal.run(input, Some(plan.clone()), undo.clone(), watch, stop).await;
         finish(undo.as_deref())?;
+        plan.finish(result.as_ref().is_ok_and(|ending| ending.stopped.is_none()))?;
         if plan.is_closed() {
             return Err(WriteError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe)).into());
         }
@@ -175,7 +205,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         let rehearsal =
             Rehearsal { config: &config, directory: &directory, retry_rejects: args.retry_rejects };
         tracing::info!("max_deletes, max_changes: the run is rehearsed first");
-        let ending = rehearsal.run(guard::replay(&kept)?, None, None, stop.clone()).await?;
+        let ending = rehearsal.run(guard::replay(&kept)?, None, None, Watch::nobody(), stop.clone()).await?;
         if ending.stopped.is_some() {
             return Ok(code(ending));
         }
@@ -183,7 +213,8 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     }
     let undo = undo(&config)?;
     let destination = Destination::new(directory.clone()).with_undo(undo.clone());
-    let load = Load::new(&config, &destination, &mut writer, stop, rejects, args.retry_rejects);
+    let load =
+        Load::new(&config, &destination, &mut writer, stop, rejects, args.retry_rejects).watched(watch);
     let result = load.run(input).await;
     finish(undo.as_deref())?;
     let ending = result?;
@@ -221,6 +252,7 @@ impl Rehearsal<'_> {
         input: Box<dyn BufRead + Send>,
         plan: Option<Arc<Plan>>,
         undo: Option<Arc<Undo>>,
+        watch: Watch,
         stop: Stop,
     ) -> anyhow::Result<Ending> {
         let folder = tempfile::tempdir().context("a folder for what would be rejected")?;
@@ -239,7 +271,8 @@ impl Rehearsal<'_> {
             .with_tally(tally.clone());
         // STATE is of what was written.
         let mut nowhere = SingerWriter::new(std::io::sink());
-        let load = Load::new(&config, &destination, &mut nowhere, stop, rejects, self.retry_rejects);
+        let load =
+            Load::new(&config, &destination, &mut nowhere, stop, rejects, self.retry_rejects).watched(watch);
         let ending = load.run(input).await?;
         if ending.stopped.is_none() {
             let base = self.config.default_base_dn.as_deref();

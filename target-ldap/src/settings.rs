@@ -18,6 +18,7 @@ pub const ABOUT: About = About {
         "batch",
         "schema-flattening",
         "stream-maps",
+        "structured-logging",
         "validate-records",
     ],
     table: TABLE,

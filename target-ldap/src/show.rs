@@ -10,9 +10,13 @@ use serde_json::{Value, json};
 use singer_common::change::{Change, Modification, ModificationKind};
 use singer_common::directory::RELAX_RULES;
 use singer_common::directory::ldif::writer::{LdifWriteError, LdifWriter};
-use singer_common::entry::Attribute;
+use singer_common::entry::{Attribute, Entry};
 
 use crate::rejects::is_secret_attribute;
+
+mod html;
+
+pub use html::Place;
 
 /// How a plan is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -23,6 +27,8 @@ pub enum PlanFormat {
     Diff,
     /// One JSON object a line
     Json,
+    /// A page for people, in one file: each change with what was and what will be
+    Html,
 }
 
 /// Where a plan is shown.
@@ -32,6 +38,8 @@ pub struct Plan {
     out: Mutex<Box<dyn Write + Send>>,
     /// Whether nobody reads it any more.
     closed: AtomicBool,
+    /// Of [`PlanFormat::Html`], what is written at the end.
+    page: Mutex<html::Page>,
 }
 
 impl std::fmt::Debug for Plan {
@@ -48,21 +56,62 @@ const RESET: &str = "\x1b[0m";
 impl Plan {
     /// A plan shown on `out`, with colours or without.
     pub fn new(format: PlanFormat, colour: bool, out: Box<dyn Write + Send>) -> Self {
-        Self { format, colour, out: Mutex::new(out), closed: AtomicBool::new(false) }
+        let page = Mutex::new(html::Page::new(Place::default()));
+        Self { format, colour, out: Mutex::new(out), closed: AtomicBool::new(false), page }
     }
 
-    /// Shows one change. `about` says what it is made for; `relaxed`, that it needs the relax rules control.
-    pub fn show(&self, change: &Change, relaxed: bool, about: &str) -> Result<(), LdifWriteError> {
+    /// The same, and a page says where the plan is from.
+    #[must_use]
+    pub fn of(self, place: Place) -> Self {
+        Self { page: Mutex::new(html::Page::new(place)), ..self }
+    }
+
+    /// Whether the plan shows what entries were.
+    pub fn shows_before(&self) -> bool {
+        self.format == PlanFormat::Html
+    }
+
+    /// The end of the plan. `complete`: whether the whole input was looked at.
+    pub fn finish(&self, complete: bool) -> Result<(), LdifWriteError> {
+        if self.format != PlanFormat::Html {
+            return Ok(());
+        }
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = std::io::BufWriter::new(&mut *out);
+        let written = self.page().write(&mut out, complete);
+        self.unless_closed(written)
+    }
+
+    fn page(&self) -> std::sync::MutexGuard<'_, html::Page> {
+        self.page.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows one change. `about` says what it is made for; `relaxed`, that it needs the relax rules control; `before` is the
+    /// entry as it was, where [`Self::shows_before`].
+    pub fn show(
+        &self,
+        change: &Change,
+        before: Option<&Entry>,
+        relaxed: bool,
+        about: &str,
+    ) -> Result<(), LdifWriteError> {
+        if self.format == PlanFormat::Html {
+            return Ok(self.page().change(change, before, about)?);
+        }
         self.write(&match self.format {
             PlanFormat::Ldif => ldif(change, relaxed, about)?,
             PlanFormat::Diff => self.diff(change, about).into_bytes(),
             PlanFormat::Json => format!("{}\n", json(change, about)).into_bytes(),
+            PlanFormat::Html => Vec::new(),
         })
     }
 
     /// Shows that a password is set by an operation of its own, but not which.
     pub fn show_password(&self, dn: &str, about: &str) -> Result<(), LdifWriteError> {
         const HOW: &str = "by Password Modify, RFC 3062";
+        if self.format == PlanFormat::Html {
+            return Ok(self.page().password(dn, about, HOW)?);
+        }
         self.write(&match self.format {
             PlanFormat::Ldif => {
                 let mut writer = LdifWriter::new(Vec::new());
@@ -85,6 +134,7 @@ impl Plan {
                 let line = json!({"operation": "password", "dn": dn, "about": about, "password": HIDDEN});
                 format!("{line}\n").into_bytes()
             }
+            PlanFormat::Html => Vec::new(),
         })
     }
 
@@ -93,7 +143,12 @@ impl Plan {
             return Ok(());
         }
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        match out.write_all(octets).and_then(|()| out.flush()) {
+        let written = out.write_all(octets).and_then(|()| out.flush());
+        self.unless_closed(written)
+    }
+
+    fn unless_closed(&self, written: std::io::Result<()>) -> Result<(), LdifWriteError> {
+        match written {
             // Who has seen enough of a plan is no error of the change in hand.
             Err(e) if e.kind() == ErrorKind::BrokenPipe => {
                 self.closed.store(true, Ordering::Relaxed);
@@ -244,8 +299,6 @@ fn shown(name: &str, value: &[u8]) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use singer_common::entry::Entry;
-
     use super::*;
 
     #[derive(Clone, Default)]
@@ -297,16 +350,17 @@ mod tests {
             Change::Delete { dn: "cn=f,dc=x".into() },
         ];
         for change in &changes {
-            plan.show(change, false, "users id=7").unwrap();
+            plan.show(change, None, false, "users id=7").unwrap();
         }
         plan.show_password("cn=g,dc=x", "users id=7").unwrap();
+        plan.finish(true).unwrap();
         let octets = sink.0.lock().unwrap().clone();
         String::from_utf8(octets).unwrap()
     }
 
     #[test]
     fn no_format_shows_a_password() {
-        for format in [PlanFormat::Ldif, PlanFormat::Diff, PlanFormat::Json] {
+        for format in [PlanFormat::Ldif, PlanFormat::Diff, PlanFormat::Json, PlanFormat::Html] {
             let text = plan(format);
             assert!(!text.contains("hunter2") && text.contains(HIDDEN), "{text}");
             assert!(!text.contains("aHVudGVyMg"), "{text}");

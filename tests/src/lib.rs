@@ -19,6 +19,7 @@ pub mod meltano;
 pub mod memory;
 pub mod otlp;
 pub mod proxy;
+pub mod pty;
 pub mod relay;
 pub mod run;
 pub mod samba;

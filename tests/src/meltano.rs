@@ -37,6 +37,35 @@ impl Project {
         new
     }
 
+    /// A project that loads what the tap reads into a second directory, and whose plugins log as Meltano asks them to.
+    pub fn pipeline(tap: &Value, target: &Value) -> Project {
+        let plugin = |program: Program, capabilities: &[&str], config: &Value| {
+            let settings: Vec<Value> =
+                config.as_object().unwrap().keys().map(|k| json!({"name": k})).collect();
+            json!([{
+                "name": program.name(), "namespace": program.name().replace('-', "_"), "executable": program.path(),
+                "capabilities": capabilities, "settings": settings, "config": config,
+            }])
+        };
+        let project = json!({
+            "default_environment": "dev",
+            "environments": [{"name": "dev"}],
+            "plugins": {
+                "extractors": plugin(Program::Tap, &["catalog", "discover", "state", "about", "structured-logging"], tap),
+                "loaders": plugin(Program::Target, &["about", "structured-logging"], target),
+            },
+        });
+        let dir = scratch();
+        fs::write(dir.path().join("meltano.yml"), serde_json::to_vec_pretty(&project).unwrap()).unwrap();
+        Project { dir }
+    }
+
+    /// Runs `meltano` with these arguments, whatever becomes of it: whether it succeeded, and what it wrote on stderr.
+    pub fn meltano_says(&self, args: &[&str]) -> (bool, String) {
+        let output = self.command(args).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    }
+
     /// A copy of a project of the repository: `meltano/project`.
     pub fn copy_of(folder: &Path) -> Project {
         let new = Project { dir: scratch() };

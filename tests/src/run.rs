@@ -302,6 +302,11 @@ impl Run {
         self
     }
 
+    /// The folder that it runs in.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// No file that it writes can be larger than this, in octets (rounded down to 512): as on a disk that is full, a part of what is
     /// written still gets there.
     #[must_use]

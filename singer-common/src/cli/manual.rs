@@ -24,6 +24,8 @@ pub mod heading {
 pub struct Manual {
     /// The executable's name.
     pub name: &'static str,
+    /// The text of its `lib.rs`, which lists the modules that can have a log level of their own.
+    pub modules: &'static str,
     /// Command lines, each with what it does.
     pub examples: &'static [Example],
     /// Exit codes of this executable alone, with what they mean.

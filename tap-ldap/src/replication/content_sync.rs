@@ -13,6 +13,7 @@ use singer_common::directory::{Directory, DirectoryError, Scope, Vendor};
 use singer_common::entry::Entry;
 use singer_common::filter::{Filter, escape_value};
 use singer_common::settings::SettingsError;
+use singer_common::summary::{self, Count};
 use uuid::Uuid;
 
 use super::containers::{self, Names};
@@ -227,6 +228,7 @@ impl<'a> Synced<'a> {
                 return Ok(Verdict::Resync("the server's log no longer reaches back to the bookmark".into()));
             }
             SyncItem::Entry { state: SyncState::Changed, uuid, entry } => {
+                summary::add(Count::Entries, 1);
                 self.changed(uuid, entry, output).await?;
             }
             SyncItem::Entry { state: SyncState::Deleted, uuid, entry } => {

@@ -16,6 +16,7 @@ use singer_common::entry::Entry;
 use singer_common::filter::Filter;
 use singer_common::schema::syntax::ValueKind;
 use singer_common::settings::SettingsError;
+use singer_common::summary::{self, Count};
 
 use super::containers::{self, Names};
 use super::log_bookmark::LogBookmark;
@@ -273,6 +274,7 @@ impl<'a> DirSynced<'a> {
             let mut search = self.run.tree.directory.search(request).await?;
             let mut candidates = Vec::new();
             while let Some(entry) = output.or_stop(search.next_entry()).await?? {
+                summary::add(Count::Entries, 1);
                 // Only what changed is there: a place that did not change is not.
                 let moved = entry.attribute("name").is_some() || entry.attribute("parentGUID").is_some();
                 candidates.extend(candidate(&entry, moved));
@@ -310,6 +312,7 @@ impl<'a> DirSynced<'a> {
         request.controls = vec![SearchControl::ShowDeleted];
         let mut search = directory.search(request).await?;
         while let Some(entry) = output.or_stop(search.next_entry()).await?? {
+            summary::add(Count::Entries, 1);
             if let Some(candidate) = candidate(&entry, true) {
                 self.resolve(candidate, output).await?;
             }

@@ -1,65 +1,39 @@
 //! The markup. `maud` escapes every `( )` in text and attributes; [`visible`] makes control characters harmless too.
 
-use std::borrow::Cow;
-
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
+use singer_common::page::{Frame, breakable, count, plural, thousands, visible};
 
 use super::{Attribute, Label, Overall, Place, Stream, syntaxes};
 
 const STYLE: &str = include_str!("../../assets/report.css");
-/// Nothing is loaded and nothing runs, whatever got into the page.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 /// How many streams are named for an attribute.
 const MOST_LINKS: usize = 5;
 /// How many classes a row of the tree names.
 const MOST_KINDS: usize = 3;
 
 pub(super) fn page(place: &Place, streams: &[Stream], overview: &[Overall]) -> Markup {
-    let title = if place.base.is_empty() { place.server } else { place.base };
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta name="referrer" content="no-referrer";
-                meta name="robots" content="noindex";
-                title { "Directory report: " (visible(title)) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                header {
-                    p.eyebrow { "Directory report" }
-                    h1 { (breakable(title)) }
-                    dl.facts {
-                        div { dt { "Server" } dd { (breakable(place.server)) } }
-                        div { dt { "Kind" } dd { (visible(place.vendor)) } }
-                        div { dt { "Read" } dd { (visible(place.date)) } }
-                    }
-                    (figures(streams, overview))
-                    nav aria-label="On this page" {
-                        a href="#streams" { "Streams" }
-                        a href="#attributes" { "All attributes" }
-                    }
-                }
-                main {
-                    (tree(streams))
-                    (index(streams, overview))
-                }
-                footer {
-                    p {
-                        "Written by tap-ldap " (env!("CARGO_PKG_VERSION"))
-                        ". This page holds names and counts, never the value of an attribute."
-                    }
-                }
-            }
-        }
-    }
+    let footer = format!(
+        "Written by tap-ldap {}. This page holds names and counts, never the value of an attribute.",
+        env!("CARGO_PKG_VERSION")
+    );
+    let facts = [
+        ("Server", breakable(place.server)),
+        ("Kind", html! { (visible(place.vendor)) }),
+        ("Read", html! { (visible(place.date)) }),
+    ];
+    let frame = Frame {
+        kind: "Directory report",
+        title: if place.base.is_empty() { place.server } else { place.base },
+        style: STYLE,
+        facts: &facts,
+        figures: &figures(streams, overview),
+        links: &[("streams", "Streams"), ("attributes", "All attributes")],
+        footer: &footer,
+    };
+    frame.around(&html! { (tree(streams)) (index(streams, overview)) })
 }
 
-fn figures(streams: &[Stream], overview: &[Overall]) -> Markup {
+fn figures(streams: &[Stream], overview: &[Overall]) -> [(String, &'static str); 4] {
     let entries = streams.iter().map(|s| s.sample.entries).sum();
     let complete = streams.iter().all(|s| s.sample.complete);
     let mut classes: Vec<String> =
@@ -67,15 +41,12 @@ fn figures(streams: &[Stream], overview: &[Overall]) -> Markup {
     classes.sort_unstable();
     classes.dedup();
     let in_use = overview.iter().filter(|o| !o.streams.is_empty()).count();
-    let figure = |number: String, name: &str| html! { li { strong { (number) } " " span { (name) } } };
-    html! {
-        ul.figures {
-            (figure(count(streams.len()), "streams"))
-            (figure(number(entries, complete), "entries read"))
-            (figure(count(classes.len()), "object classes"))
-            (figure(count(in_use), "attributes in use"))
-        }
-    }
+    [
+        (count(streams.len()), "streams"),
+        (number(entries, complete), "entries read"),
+        (count(classes.len()), "object classes"),
+        (count(in_use), "attributes in use"),
+    ]
 }
 
 fn tree(streams: &[Stream]) -> Markup {
@@ -347,61 +318,9 @@ fn by_count(classes: &[(String, u64)]) -> Vec<(&str, u64)> {
     classes
 }
 
-/// A name, with places where a line may break.
-fn breakable(text: &str) -> Markup {
-    html! {
-        @for (n, part) in visible(text).split_inclusive([',', '/', '_', '.']).enumerate() {
-            @if n > 0 { wbr; }
-            (part)
-        }
-    }
-}
-
-/// A text whose control characters can be seen: NUL is not allowed in HTML, a line break would vanish, and those that
-/// turn the direction of writing would turn what follows.
-pub(super) fn visible(text: &str) -> Cow<'_, str> {
-    let odd = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(odd) {
-        return Cow::Borrowed(text);
-    }
-    text.chars()
-        .map(|c| match u32::from(c) {
-            // The pictures of the C0 controls.
-            n @ 0..=0x1f => char::from_u32(0x2400 + n).unwrap_or('\u{fffd}'),
-            0x7f => '\u{2421}',
-            _ if odd(c) => '\u{fffd}',
-            _ => c,
-        })
-        .collect::<String>()
-        .into()
-}
-
-pub(super) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 /// A number of entries: `1,000+` where there are more than were read.
 fn number(entries: u64, complete: bool) -> String {
     thousands(entries) + if complete { "" } else { "+" }
-}
-
-fn count(number: usize) -> String {
-    thousands(u64::try_from(number).unwrap_or(u64::MAX))
-}
-
-fn plural(number: usize, noun: &str) -> String {
-    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
 /// A share in whole percent; "all" and "none" are said only where it is so.

@@ -1,7 +1,9 @@
 use serde_json::json;
 use singer_common::catalog::MetadataEntry;
 
-use super::page::{percent, thousands, visible};
+use singer_common::page::{thousands, visible};
+
+use super::page::percent;
 use super::*;
 use crate::sample::Occurrence;
 

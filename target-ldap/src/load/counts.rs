@@ -41,6 +41,23 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Records of which it is known how they ended.
+    pub(super) fn done(&self) -> u64 {
+        self.added
+            + self.modified
+            + self.renamed
+            + self.moved
+            + self.deleted
+            + self.unchanged
+            + self.left_alone
+            + self.rejected
+    }
+
+    /// Records taken in: those that were rejected at once are not among [`Self::records`].
+    pub(super) fn taken(&self) -> u64 {
+        self.records.max(self.done())
+    }
+
     pub(super) fn plus(self, other: &Counts) -> Counts {
         Counts {
             records: self.records + other.records,

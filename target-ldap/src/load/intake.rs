@@ -37,6 +37,7 @@ impl<W: Write> Load<'_, W> {
             tracing::warn!(stream = &*name, "{warning}");
         }
         self.streams.insert(name.clone(), Stream { plan, reading: Reading::default() });
+        self.watch.began(&name);
         self.counts.entry(name).or_default();
     }
 

@@ -55,6 +55,17 @@ fn samba_config(samba: &Samba, accounts: &Value, policy: &str) -> Value {
     secured(samba, &rule)
 }
 
+/// The tap cannot bind as this user, and says why.
+#[track_caller]
+fn refused(samba: &Samba, dn: &str, password: &str, says: &[&str]) {
+    let user = json!({"bind_dn": dn, "bind_password": password, "mapping_rules": null});
+    let mut output = Run::tap(&with(&secured(samba, &json!({})), &user)).arg("--discover").run().exits(3);
+    for words in ["invalidCredentials (49)"].iter().chain(says) {
+        output = output.says(words);
+    }
+    assert!(!output.stderr.contains(password), "{}", output.stderr);
+}
+
 #[test]
 fn active_directory_accounts_are_switched_by_one_bit() {
     let samba = Samba::start("");
@@ -66,6 +77,9 @@ fn active_directory_accounts_are_switched_by_one_bit() {
     run(&config, record("off", &json!({"pw": pw, "active": "FALSE"}))).says("1 added");
     assert_eq!((control("on").as_str(), control("off").as_str()), ("512", "514"));
     assert!(binds(&samba, &dn("on"), pw) && !binds(&samba, &dn("off"), pw));
+    // Who binds is told why not.
+    refused(&samba, &dn("off"), pw, &["data 533", "the account is disabled"]);
+    refused(&samba, &dn("on"), "Not-The-One", &["data 52e", "the password is wrong"]);
 
     // DONT_EXPIRE_PASSWORD (0x10000) and SMARTCARD-like bits of others stay.
     samba.ldapmodify(format!(
@@ -109,6 +123,7 @@ fn a_password_that_was_set_has_to_be_changed_and_one_that_was_changed_does_not()
     assert_eq!(last_set("a"), "0");
     assert_ne!(last_set("b"), "0");
     assert!(!binds(&samba, &dn("a"), pw), "not before it is changed");
+    refused(&samba, &dn("a"), pw, &["data 773", "the password must be changed"]);
     assert!(binds(&samba, &dn("b"), pw));
     // It was changed: an hourly run does not ask for that again.
     let changed = "pwdLastSet: -1\n";

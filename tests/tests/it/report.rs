@@ -49,13 +49,13 @@ fn report(config: &Value, path: &Path) -> (Value, String) {
 }
 
 /// A page taken apart: its text without line breaks, and the values of its attributes by name.
-struct Page {
-    text: String,
+pub(crate) struct Page {
+    pub(crate) text: String,
     attributes: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Takes a page apart, and panics unless each tag is closed in its order and the tokenizer finds nothing to complain of.
-fn parse(html: &str) -> Page {
+pub(crate) fn parse(html: &str) -> Page {
     const VOID: [&str; 2] = ["meta", "wbr"];
     let utf8 = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let mut page = Page { text: String::new(), attributes: BTreeMap::new() };
@@ -278,7 +278,7 @@ fn the_page_fits_a_phone_and_a_desktop() {
 }
 
 /// The JSON that the wrapper wrote.
-fn parse_result(dom: &str) -> Value {
+pub(crate) fn parse_result(dom: &str) -> Value {
     let mut texts = Tokenizer::new(dom)
         .map(Result::unwrap)
         .skip_while(|token| !matches!(token, Token::StartTag(tag) if tag.name.as_slice() == b"pre"));

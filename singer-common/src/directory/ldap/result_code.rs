@@ -1,5 +1,7 @@
 //! LDAP result codes: their names, what may be tried again, and what to do about them (RFC 4511 appendix A).
 
+mod active_directory;
+
 /// The codes the code asks about by name.
 pub const SUCCESS: u32 = 0;
 #[allow(missing_docs, reason = "the names are RFC 4511's")]
@@ -49,7 +51,11 @@ const ROWS: &[Row] = &[
         "operationsError",
         "Active Directory says this to who has not bound: set bind_dn and bind_password",
     ),
-    row(2, "protocolError", ""),
+    row(
+        2,
+        "protocolError",
+        "the server did not understand: is it an LDAPv3 server, and does it have the operation?",
+    ),
     row(3, "timeLimitExceeded", "narrow the filter, or ask the administrator for a longer time limit"),
     row(
         4,
@@ -62,19 +68,35 @@ const ROWS: &[Row] = &[
     row(8, "strongerAuthRequired", "use ldaps://, start_tls, or another auth_method"),
     row(10, "referral", "the entry is kept by another server: use that one as server_url"),
     row(11, "adminLimitExceeded", "set a smaller page_size, or ask the administrator for a higher limit"),
-    row(12, "unavailableCriticalExtension", ""),
+    row(
+        12,
+        "unavailableCriticalExtension",
+        "the server lacks a control that is needed, or the bound user may not use it: ask the administrator",
+    ),
     row(13, "confidentialityRequired", "use ldaps:// or start_tls"),
-    row(14, "saslBindInProgress", ""),
-    row(16, "noSuchAttribute", ""),
+    row(14, "saslBindInProgress", "the bind was not finished: choose another auth_method"),
+    row(
+        16,
+        "noSuchAttribute",
+        "what was to be removed is not there: the entry has changed meanwhile, so run again",
+    ),
     row(17, "undefinedAttributeType", "the server's schema does not know the attribute"),
     row(18, "inappropriateMatching", "the attribute has no such matching rule"),
-    row(19, "constraintViolation", ""),
-    row(20, "attributeOrValueExists", ""),
+    row(
+        19,
+        "constraintViolation",
+        "a value breaks a rule of the server: its length, how many there may be, that it is unique, or the password policy",
+    ),
+    row(
+        20,
+        "attributeOrValueExists",
+        "the value is there already, or twice in the record: compare the two, or run again",
+    ),
     row(21, "invalidAttributeSyntax", "the value does not follow the attribute's syntax"),
     row(32, "noSuchObject", "check the DN, and that the bound user may see it"),
-    row(33, "aliasProblem", ""),
+    row(33, "aliasProblem", "an alias names an entry that is not there: ask the administrator"),
     row(34, "invalidDNSyntax", "check the DN's spelling (RFC 4514)"),
-    row(36, "aliasDereferencingProblem", ""),
+    row(36, "aliasDereferencingProblem", "the bound user may not follow an alias: ask the administrator"),
     row(
         48,
         "inappropriateAuthentication",
@@ -84,21 +106,37 @@ const ROWS: &[Row] = &[
     row(50, "insufficientAccessRights", "the bound user needs more rights: ask the administrator"),
     row(51, "busy", "try again later"),
     row(52, "unavailable", "try again later"),
-    row(53, "unwillingToPerform", ""),
-    row(54, "loopDetect", ""),
+    row(
+        53,
+        "unwillingToPerform",
+        "a rule of the server forbids it: its text says which, or else its own log",
+    ),
+    row(54, "loopDetect", "aliases or referrals lead in a circle: ask the administrator"),
     row(64, "namingViolation", "the DN does not go with the entry's object classes or values"),
     row(65, "objectClassViolation", "an attribute is missing or not allowed for the entry's object classes"),
     row(66, "notAllowedOnNonLeaf", "the entry has entries below it"),
     row(67, "notAllowedOnRDN", "the value is part of the entry's name"),
-    row(68, "entryAlreadyExists", ""),
-    row(69, "objectClassModsProhibited", ""),
-    row(71, "affectsMultipleDSAs", ""),
-    row(80, "other", ""),
+    row(
+        68,
+        "entryAlreadyExists",
+        "an entry of this name was made meanwhile, or the bound user may not see it: run again, or check its rights",
+    ),
+    row(
+        69,
+        "objectClassModsProhibited",
+        "what kind of entry it is cannot be changed: delete it and add it anew",
+    ),
+    row(
+        71,
+        "affectsMultipleDSAs",
+        "the two places are kept by different servers or databases: add it there and delete it here",
+    ),
+    row(80, "other", "the server's text, or else its own log, says what happened"),
     // RFC 3909, RFC 4533, RFC 4528.
     row(118, "canceled", ""),
     row(121, "cannotCancel", ""),
     row(122, "assertionFailed", "somebody else is changing the entry at the same time: run again later"),
-    row(123, "authorizationDenied", ""),
+    row(123, "authorizationDenied", "the bound user may not act for another: ask the administrator"),
     row(4096, "e-syncRefreshRequired", ""),
 ];
 
@@ -121,15 +159,13 @@ pub fn describe(code: u32, text: &str) -> String {
         out.push_str(": ");
         out.push_str(&text.replace(['\n', '\r'], " "));
     }
-    if let Some(why) = ad_logon(text).filter(|_| code == INVALID_CREDENTIALS) {
+    let advice = active_directory::advice(code, text)
+        .or_else(|| ad_code(text).and_then(|n| AD_ROWS.iter().find(|row| row.code == n)).map(|row| row.name))
+        .or_else(|| ROWS.iter().find(|r| r.code == code).map(|r| r.advice))
+        .unwrap_or_default();
+    if !advice.is_empty() {
         out.push_str("; ");
-        out.push_str(why);
-    } else if let Some(row) = ad_code(text).and_then(|n| AD_ROWS.iter().find(|row| row.code == n)) {
-        out.push_str("; ");
-        out.push_str(row.name);
-    } else if let Some(row) = ROWS.iter().find(|r| r.code == code).filter(|r| !r.advice.is_empty()) {
-        out.push_str("; ");
-        out.push_str(row.advice);
+        out.push_str(advice);
     }
     out
 }
@@ -160,32 +196,11 @@ const AD_ROWS: &[AdRow] = &[
     ad(0x2024, "ERROR_DS_ADMIN_LIMIT_EXCEEDED", false),
 ];
 
-/// Why Active Directory refused a bind: the number behind `data` in its message ([MS-ERREF] 2.2), in hexadecimal.
-const AD_LOGON: &[(u32, &str)] = &[
-    (0x525, "there is no such user"),
-    (0x52e, "the password is wrong"),
-    (0x530, "the user may not log on at this time"),
-    (0x531, "the user may not log on from here"),
-    (0x532, "the password has expired"),
-    (0x533, "the account is disabled"),
-    (0x701, "the account has expired"),
-    (0x773, "the user must change the password first"),
-    (0x775, "the account is locked out"),
-];
-
 /// The number by which a message of Active Directory begins: `0000200E: SvcErr: DSID-…, problem 5001 (BUSY), data 0`.
 fn ad_code(text: &str) -> Option<u32> {
     let (number, rest) = text.split_once(": ")?;
     let is_ad = number.len() == 8 && rest.contains("DSID-");
     u32::from_str_radix(number, 16).ok().filter(|_| is_ad)
-}
-
-/// What Active Directory says of a refused bind.
-fn ad_logon(text: &str) -> Option<&'static str> {
-    ad_code(text)?;
-    let number = text.split_once(", data ")?.1.split([',', ' ']).next()?;
-    let number = u32::from_str_radix(number, 16).ok()?;
-    AD_LOGON.iter().find(|(n, _)| *n == number).map(|(_, why)| *why)
 }
 
 /// Whether the same request may succeed a little later, by the code and what the server says with it. Nothing was done then.
@@ -233,9 +248,23 @@ mod tests {
     #[test]
     fn codes_have_name_text_and_advice() {
         assert_eq!(describe(49, ""), "invalidCredentials (49); check bind_dn and bind_password");
-        assert_eq!(describe(80, "internal\nerror"), "other (80): internal error");
+        let other = describe(80, "internal\nerror");
+        assert!(other.starts_with("other (80): internal error; "), "{other}");
         assert_eq!(name(4711), "unknown result code (4711)");
         assert!(ROWS.is_sorted_by(|a, b| a.code < b.code), "a code twice, or out of order");
+    }
+
+    #[test]
+    fn every_code_that_is_shown_says_what_to_do() {
+        // Answers that are no failures, and the ends of operations that nobody waits for.
+        const SILENT: [u32; 6] = [SUCCESS, 5, 6, 118, 121, SYNC_REFRESH_REQUIRED];
+        let page = include_str!("../../../../docs/messages.md");
+        for Row { code, advice, .. } in ROWS {
+            assert_eq!(advice.is_empty(), SILENT.contains(code), "{}", name(*code));
+            assert!(!advice.ends_with('.'), "{}", name(*code));
+            let row = format!("| `{}` | {advice} |", name(*code));
+            assert!(advice.is_empty() || page.contains(&row), "docs/messages.md lacks the row {row}");
+        }
     }
 
     #[test]
@@ -254,15 +283,5 @@ mod tests {
         }
         assert!(!may_be_retried(80, "0000200E: something else"), "it has to be Active Directory's form");
         assert!(!may_be_retried(80, "") && !may_be_retried(3, "") && !may_be_retried(4, ""));
-    }
-
-    #[test]
-    fn a_refused_bind_of_active_directory_says_why() {
-        let text =
-            "80090308: LdapErr: DSID-0C090447, comment: AcceptSecurityContext error, data 775, v4563\0";
-        assert!(describe(49, text).ends_with("; the account is locked out"), "{}", describe(49, text));
-        assert!(!may_be_retried(49, text));
-        let text = "80090308: LdapErr: DSID-0C090447, comment: AcceptSecurityContext error, data 57, v4563";
-        assert!(describe(49, text).ends_with("; check bind_dn and bind_password"));
     }
 }

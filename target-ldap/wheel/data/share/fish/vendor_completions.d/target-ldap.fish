@@ -31,54 +31,52 @@ markdown\t'For a README'"
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -l test -d 'Connect, bind and read a little, then print a health report as JSON' -r -f -a "all\t'Everything'
 records\t'One record of each selected stream'
 schema\t'The schema only'"
-complete -c target-ldap -n "__fish_target_ldap_needs_command" -l log-level -d 'How much is logged on stderr' -r -f -a "error\t''
-warn\t''
-info\t''
-debug\t''
-trace\t''"
-complete -c target-ldap -n "__fish_target_ldap_needs_command" -l log-format -d 'The form of the log on stderr' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
-json\t'One JSON object a line'"
-complete -c target-ldap -n "__fish_target_ldap_needs_command" -l progress -d 'Progress on stderr: counts now and then, when it is a terminal (auto), always, or never' -r -f -a "auto\t'When stderr is a terminal'
-always\t'Always'
-never\t'Never'"
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l log-level -d 'What is logged: off, error, warn, info (if not given), debug or trace, and MODULE=LEVEL for single modules, with commas: info,singer_common::directory=debug' -r
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l log-format -d 'The form of the log; text, if not given and Meltano does not ask for another' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
+json\t'One JSON object a line: timestamp, level, logger, module, run_id, message, stream, and fields'
+singer\t'One JSON object a line, in the Singer SDK\'s form: what Meltano asks for with SINGER_SDK_LOG_CONFIG'"
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l progress -d 'How far a run is' -r -f -a "auto\t'Bars, where stderr is a terminal that no other program of a pipeline writes to; lines, where one may; else nothing'
+always\t'Bars, where stderr is a terminal; else lines now and then'
+never\t'Nothing'"
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -l input -d 'Read messages from a file instead of stdin' -r
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -l plan-format -d 'How --dry-run prints: on a terminal diff, else ldif, when not given' -r -f -a "ldif\t'LDIF change records (RFC 2849), which `ldapmodify` takes'
 diff\t'Coloured lines for people'
-json\t'One JSON object a line'"
+json\t'One JSON object a line'
+html\t'A page for people, in one file: each change with what was and what will be'"
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -l about -d 'Print what this executable is, can do and takes, then stop'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -l retry-rejects -d 'The input is a reject file (setting reject_file): its records are tried again'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -l dry-run -d 'Write nothing: read the directory and print what would be changed'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -s V -l version -d 'Print version'
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "init" -d 'Ask for server and user, try them, and write a first configuration'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "doctor" -d 'Look at what the directory lets this configuration do, and what to ask its administrator for; nothing is written'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "man" -d 'Print the manual page, in roff: `man | man -l -` shows it'
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l output -d 'Where the configuration goes; other files go beside it [default: tap.json or target.json]' -r -F
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l log-level -d 'What is logged: off, error, warn, info (if not given), debug or trace, and MODULE=LEVEL for single modules, with commas: info,singer_common::directory=debug' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l log-format -d 'The form of the log; text, if not given and Meltano does not ask for another' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
+json\t'One JSON object a line: timestamp, level, logger, module, run_id, message, stream, and fields'
+singer\t'One JSON object a line, in the Singer SDK\'s form: what Meltano asks for with SINGER_SDK_LOG_CONFIG'"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l yes -d 'Ask nothing: take what --config says, and what is suggested otherwise'
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand doctor" -l format -d 'The form of the report' -r -f -a "text\t'For people'
 json\t'One JSON object'"
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand doctor" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand doctor" -l log-level -d 'How much is logged on stderr' -r -f -a "error\t''
-warn\t''
-info\t''
-debug\t''
-trace\t''"
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand doctor" -l log-format -d 'The form of the log on stderr' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
-json\t'One JSON object a line'"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand doctor" -l log-level -d 'What is logged: off, error, warn, info (if not given), debug or trace, and MODULE=LEVEL for single modules, with commas: info,singer_common::directory=debug' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand doctor" -l log-format -d 'The form of the log; text, if not given and Meltano does not ask for another' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
+json\t'One JSON object a line: timestamp, level, logger, module, run_id, message, stream, and fields'
+singer\t'One JSON object a line, in the Singer SDK\'s form: what Meltano asks for with SINGER_SDK_LOG_CONFIG'"
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -l log-level -d 'How much is logged on stderr' -r -f -a "error\t''
-warn\t''
-info\t''
-debug\t''
-trace\t''"
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -l log-format -d 'The form of the log on stderr' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
-json\t'One JSON object a line'"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -l log-level -d 'What is logged: off, error, warn, info (if not given), debug or trace, and MODULE=LEVEL for single modules, with commas: info,singer_common::directory=debug' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -l log-format -d 'The form of the log; text, if not given and Meltano does not ask for another' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
+json\t'One JSON object a line: timestamp, level, logger, module, run_id, message, stream, and fields'
+singer\t'One JSON object a line, in the Singer SDK\'s form: what Meltano asks for with SINGER_SDK_LOG_CONFIG'"
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -l log-level -d 'How much is logged on stderr' -r -f -a "error\t''
-warn\t''
-info\t''
-debug\t''
-trace\t''"
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -l log-format -d 'The form of the log on stderr' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
-json\t'One JSON object a line'"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -l log-level -d 'What is logged: off, error, warn, info (if not given), debug or trace, and MODULE=LEVEL for single modules, with commas: info,singer_common::directory=debug' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -l log-format -d 'The form of the log; text, if not given and Meltano does not ask for another' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
+json\t'One JSON object a line: timestamp, level, logger, module, run_id, message, stream, and fields'
+singer\t'One JSON object a line, in the Singer SDK\'s form: what Meltano asks for with SINGER_SDK_LOG_CONFIG'"
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'

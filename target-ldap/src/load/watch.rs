@@ -1,0 +1,132 @@
+//! What is seen of a run while it goes on. Looked at a few times a second, and never for a single record.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Seek as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use singer_common::progress::{Show, Streams};
+use singer_common::summary::{self, Count};
+
+use super::Counts;
+
+/// Between two lines where there are no bars.
+const LINES: Duration = Duration::from_secs(10);
+
+/// Who looks on.
+#[derive(Debug)]
+pub struct Watch {
+    show: Show,
+    /// The input, where it is a file: a second handle, whose position is the reader's.
+    file: Option<(File, u64)>,
+    bars: Option<Streams>,
+    said: Instant,
+    /// What the last lines said.
+    told: BTreeMap<String, u64>,
+    /// When each stream began, when it last went on, and how much was done by then.
+    busy: BTreeMap<String, (Instant, Instant, u64)>,
+    sums_up: bool,
+}
+
+impl Watch {
+    /// Nobody, as for a rehearsal.
+    pub fn nobody() -> Self {
+        Self {
+            show: Show::Nothing,
+            file: None,
+            bars: None,
+            said: Instant::now(),
+            told: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            sums_up: false,
+        }
+    }
+
+    /// Somebody, who wants the run summed up at its end. `file`: the input, where it is one.
+    pub fn new(show: Show, file: Option<&File>) -> Self {
+        let file = file.and_then(|f| {
+            Some((f.try_clone().ok()?, f.metadata().ok().filter(std::fs::Metadata::is_file)?.len()))
+        });
+        let bars = (show == Show::Bars).then(|| Streams::new(file.as_ref().map(|(_, size)| *size)));
+        Self { show, file, bars, sums_up: true, ..Self::nobody() }
+    }
+
+    /// A stream begins, unless it has already.
+    pub(super) fn began(&mut self, stream: &str) {
+        let now = Instant::now();
+        self.busy.entry(stream.to_owned()).or_insert((now, now, 0));
+    }
+
+    /// Looks at what was done so far.
+    pub(super) fn look(&mut self, counts: &BTreeMap<Arc<str>, Counts>) {
+        let now = Instant::now();
+        for (stream, counts) in counts {
+            let done = counts.done();
+            match self.busy.get_mut(&**stream) {
+                None => {
+                    self.busy.insert(stream.to_string(), (now, now, done));
+                }
+                Some((_, last, before)) if *before != done => (*last, *before) = (now, done),
+                Some(_) => {}
+            }
+        }
+        match (&mut self.bars, self.show) {
+            (Some(bars), _) => {
+                for (stream, counts) in counts {
+                    bars.stream(stream, counts.taken(), counts.done());
+                }
+                match &mut self.file {
+                    Some((file, _)) => bars.all().set(file.stream_position().unwrap_or_default()),
+                    None => bars.all().set(counts.values().map(Counts::done).sum()),
+                }
+            }
+            (None, Show::Lines) if self.said.elapsed() >= LINES => {
+                self.said = now;
+                let share = self.file.as_mut().map(|(file, size)| {
+                    let percent = file.stream_position().unwrap_or_default() * 100 / (*size).max(1);
+                    format!(", {percent} % of the input read")
+                });
+                for (stream, counts) in counts {
+                    let done = counts.done();
+                    if self.told.insert(stream.to_string(), done) != Some(done) {
+                        tracing::info!(
+                            stream = &**stream,
+                            "{stream}: {done} of {} records done{}",
+                            counts.taken(),
+                            share.as_deref().unwrap_or_default()
+                        );
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The run is over: how long each stream took.
+    pub(super) fn end(
+        &mut self,
+        counts: &BTreeMap<Arc<str>, Counts>,
+        rejected: u64,
+    ) -> Vec<(String, Duration)> {
+        self.look(counts);
+        self.bars = None;
+        if self.sums_up {
+            let total = counts.values().fold(Counts::default(), Counts::plus);
+            for (count, number) in [
+                (Count::Records, total.taken()),
+                (Count::Added, total.added),
+                (Count::Modified, total.modified),
+                (Count::Renamed, total.renamed),
+                (Count::Moved, total.moved),
+                (Count::Deleted, total.deleted),
+                (Count::Unchanged, total.unchanged),
+                (Count::Rejected, rejected),
+            ] {
+                summary::set(count, number);
+            }
+        }
+        let busy = std::mem::take(&mut self.busy);
+        busy.into_iter().map(|(stream, (first, last, _))| (stream, last - first)).collect()
+    }
+}
