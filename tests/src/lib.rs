@@ -18,7 +18,6 @@ pub mod ldif;
 pub mod meltano;
 pub mod memory;
 pub mod otlp;
-pub mod proxy;
 pub mod pty;
 pub mod relay;
 pub mod run;

@@ -5,7 +5,12 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::fake::{Request, ber};
+use crate::fake::{Operation, Request, ber};
+
+/// The number of ModifyRequest's tag (RFC 4511 section 4.6).
+pub const MODIFY: u8 = 6;
+/// The number of AddRequest's tag (RFC 4511 section 4.7).
+pub const ADD: u8 = 8;
 
 /// Passes on what comes, until the test's process ends.
 #[derive(Debug)]
@@ -30,6 +35,19 @@ impl Relay {
         relay
     }
 
+    /// As [`Relay::start`], with `ahead` before each request of this tag: with its number, from 1, and one after another,
+    /// whatever connection they come by.
+    pub fn ahead_of(server: u16, tag: u8, ahead: impl Fn(usize) + Send + Sync + 'static) -> Relay {
+        let count = Mutex::new(0);
+        Relay::start(server, move |request| {
+            if is_of(request, tag) {
+                let mut number = count.lock().unwrap();
+                *number += 1;
+                ahead(*number);
+            }
+        })
+    }
+
     /// `ldap://127.0.0.1:PORT`
     pub fn uri(&self) -> String {
         format!("ldap://127.0.0.1:{}", self.port)
@@ -39,6 +57,15 @@ impl Relay {
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
+
+    /// The requests of a tag so far.
+    pub fn requests_of(&self, tag: u8) -> Vec<Request> {
+        self.requests().into_iter().filter(|request| is_of(request, tag)).collect()
+    }
+}
+
+fn is_of(request: &Request, tag: u8) -> bool {
+    matches!(request.operation, Operation::Other(other, _) if other == tag)
 }
 
 fn pass(mut client: TcpStream, server: u16, first: &dyn Fn(&Request), requests: &Mutex<Vec<Request>>) {

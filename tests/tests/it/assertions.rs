@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ldap_tests::ds389::{Ds389, Ds389Options};
 use ldap_tests::hostile;
-use ldap_tests::proxy::{MODIFY, Proxy};
+use ldap_tests::relay::{MODIFY, Relay};
 use ldap_tests::run::{Output, Run, read_text};
 use ldap_tests::samba::{SUFFIX, Samba};
 use ldap_tests::server::scratch;
@@ -32,14 +32,14 @@ fn messages() -> [Value; 3] {
     ]
 }
 
-fn config(slapd: &Slapd, proxy: &Proxy, assert_unchanged: bool) -> Value {
+fn config(slapd: &Slapd, relay: &Relay, assert_unchanged: bool) -> Value {
     let rule = json!({
         "dn_template": format!("uid={{uid}},{USERS}"),
         "object_classes": ["inetOrgPerson"],
         "attribute_mapping": {"id": "uid", "name": ["cn", "sn"], "title": "title", "mail": "mail"},
         "policies": {"title": "keep"},
     });
-    let more = json!({"server_url": proxy.uri(), "assert_unchanged": assert_unchanged, "mapping_rules": {"users": rule}});
+    let more = json!({"server_url": relay.uri(), "assert_unchanged": assert_unchanged, "mapping_rules": {"users": rule}});
     with(&target_config(slapd), &more)
 }
 
@@ -51,14 +51,14 @@ fn texts(values: &[&str]) -> BTreeSet<Vec<u8>> {
     values.iter().map(|v| v.as_bytes().to_vec()).collect()
 }
 
-/// A server with one user, and a proxy that has `theirs` written ahead of the modifies that `when` says.
-fn start(theirs: &'static str, when: impl Fn(usize) -> bool + Send + Sync + 'static) -> (Arc<Slapd>, Proxy) {
+/// A server with one user, and a relay that has `theirs` written ahead of the modifies that `when` says.
+fn start(theirs: &'static str, when: impl Fn(usize) -> bool + Send + Sync + 'static) -> (Arc<Slapd>, Relay) {
     let seed =
         format!("dn: uid=a,{USERS}\nobjectClass: inetOrgPerson\nuid: a\ncn: Name\nsn: Name\nmail: old@x\n");
     let slapd = Arc::new(Slapd::start(SlapdOptions::default().seed(unit(USERS) + &seed)));
-    // The proxy's thread outlives the test: it must not keep the server.
+    // The relay's thread outlives the test: it must not keep the server.
     let behind = Arc::downgrade(&slapd);
-    let proxy = Proxy::start(slapd.ldap_port(), MODIFY, move |number| {
+    let relay = Relay::ahead_of(slapd.ldap_port(), MODIFY, move |number| {
         if when(number) {
             let change = theirs.replace("{number}", &number.to_string());
             behind
@@ -67,25 +67,25 @@ fn start(theirs: &'static str, when: impl Fn(usize) -> bool + Send + Sync + 'sta
                 .ldapmodify(format!("dn: uid=a,{USERS}\nchangetype: modify\n{change}\n"));
         }
     });
-    (slapd, proxy)
+    (slapd, relay)
 }
 
 #[test]
 fn what_somebody_else_wrote_in_between_is_not_lost() {
     let theirs = "replace: title\ntitle: theirs\n";
     // Without the setting a value that was to be kept gets company.
-    let (slapd, proxy) = start(theirs, |number| number == 1);
-    Run::target(&config(&slapd, &proxy, false)).messages(&messages()).run().succeeds();
+    let (slapd, relay) = start(theirs, |number| number == 1);
+    Run::target(&config(&slapd, &relay, false)).messages(&messages()).run().succeeds();
     assert_eq!(entry(&slapd)["title"], texts(&["ours", "theirs"]), "or this test shows nothing");
-    assert!(proxy.requests(MODIFY).iter().all(|r| r.controls.iter().all(|c| c.oid != ASSERTION)));
+    assert!(relay.requests_of(MODIFY).iter().all(|r| r.controls.iter().all(|c| c.oid != ASSERTION)));
 
-    let (slapd, proxy) = start(theirs, |number| number == 1);
-    let output = Run::target(&config(&slapd, &proxy, true)).messages(&messages()).run().succeeds();
+    let (slapd, relay) = start(theirs, |number| number == 1);
+    let output = Run::target(&config(&slapd, &relay, true)).messages(&messages()).run().succeeds();
     no_panic(&output);
     output.says("1 modified");
     assert_eq!(entry(&slapd)["title"], texts(&["theirs"]), "read again, and kept");
     assert_eq!(entry(&slapd)["mail"], texts(&["ours@x"]), "the rest is written all the same");
-    let sent = proxy.requests(MODIFY);
+    let sent = relay.requests_of(MODIFY);
     assert_eq!(sent.len(), 2, "one that failed, one that did not");
     for request in &sent {
         assert!(request.controls.iter().any(|c| c.oid == ASSERTION && c.critical), "{request:?}");
@@ -95,17 +95,17 @@ fn what_somebody_else_wrote_in_between_is_not_lost() {
 #[test]
 fn an_entry_that_never_holds_still_is_an_error_of_its_record() {
     let theirs = "replace: mail\nmail: theirs-{number}@x\n";
-    let (slapd, proxy) = start(theirs, |_| true);
-    let output = Run::target(&config(&slapd, &proxy, true)).messages(&messages()).run().exits(1);
+    let (slapd, relay) = start(theirs, |_| true);
+    let output = Run::target(&config(&slapd, &relay, true)).messages(&messages()).run().exits(1);
     no_panic(&output);
     assert!(states(&output).is_empty());
     output.says("assertionFailed (122)").says("line 2").says("somebody else");
-    assert_eq!(proxy.requests(MODIFY).len(), 3);
+    assert_eq!(relay.requests_of(MODIFY).len(), 3);
     assert_eq!(entry(&slapd)["mail"], texts(&["theirs-3@x"]));
 
     let dir = scratch();
     let file = dir.path().join("rejects.jsonl");
-    let skip = with(&config(&slapd, &proxy, true), &json!({"on_error": "skip", "reject_file": file}));
+    let skip = with(&config(&slapd, &relay, true), &json!({"on_error": "skip", "reject_file": file}));
     let output = Run::target(&skip).messages(&messages()).run().exits(4);
     assert_eq!(states(&output), [json!({"n": 1})]);
     assert!(read_text(&file).contains("\"code\":122"), "{}", read_text(&file));
@@ -170,8 +170,8 @@ fn every_value_of_the_hostile_directory_can_be_asserted() {
 
 #[test]
 fn a_plan_and_a_file_can_be_had_with_it() {
-    let (slapd, proxy) = start("", |_| false);
-    let config = config(&slapd, &proxy, true);
+    let (slapd, relay) = start("", |_| false);
+    let config = config(&slapd, &relay, true);
     let plan = Run::target(&config).arg("--dry-run").messages(&messages()).run().succeeds().stdout_text();
     slapd.ldapmodify(&plan);
     assert_eq!(entry(&slapd)["mail"], texts(&["ours@x"]));
@@ -211,7 +211,7 @@ fn a_bit_that_somebody_else_sets_in_between_is_not_lost() {
     };
     let behind = Arc::downgrade(&samba);
     let theirs = change(0x202 | 0x1_0000);
-    let proxy = Proxy::start(samba.ldap_port(), MODIFY, move |number| {
+    let relay = Relay::ahead_of(samba.ldap_port(), MODIFY, move |number| {
         if number == 1 {
             behind.upgrade().unwrap().ldapmodify(&theirs);
         }
@@ -221,14 +221,14 @@ fn a_bit_that_somebody_else_sets_in_between_is_not_lost() {
         "attribute_mapping": {"id": "sAMAccountName"}, "accounts": {"enabled": "active"},
     });
     let config =
-        with(&target_config(&samba), &json!({"server_url": proxy.uri(), "mapping_rules": {"users": rule}}));
+        with(&target_config(&samba), &json!({"server_url": relay.uri(), "mapping_rules": {"users": rule}}));
     // Enabled without a password: the domain is told that none is needed (0x20).
     samba.ldapmodify(change(0x222));
     let record =
         json!({"type": "RECORD", "stream": "users", "record": {"id": "a", "name": "x", "active": true}});
-    let behind_first = proxy.requests(MODIFY).len();
+    let behind_first = relay.requests_of(MODIFY).len();
     Run::target(&config).messages(&[schema(), record]).run().succeeds().says("1 modified");
-    assert_eq!(proxy.requests(MODIFY).len() - behind_first, 2);
+    assert_eq!(relay.requests_of(MODIFY).len() - behind_first, 2);
     let tree = samba.dump_below(&format!("CN=a,CN=Users,{SUFFIX}"), &["userAccountControl"]);
     let value = &tree.values().next().unwrap()["useraccountcontrol"];
     assert_eq!(*value, texts(&[&(0x200 | 0x1_0000).to_string()]));

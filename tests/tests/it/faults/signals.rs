@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ldap_tests::fake::{Operation, Request};
-use ldap_tests::proxy::ADD;
-use ldap_tests::relay::Relay;
+use ldap_tests::relay::{ADD, Relay};
 use ldap_tests::run::{Run, Running};
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use rustix::process::Signal;
