@@ -22,6 +22,7 @@ pub mod observe;
 pub mod page;
 pub mod progress;
 pub mod reader;
+pub mod record;
 pub mod schema;
 pub mod secret;
 pub mod settings;

@@ -1,10 +1,11 @@
 //! The rule key `accounts`: whether an account may be used, and whether its password has to be changed first.
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use singer_common::change::{Modification, ModificationKind};
 use singer_common::directory::Vendor;
 use singer_common::entry::{Attribute, Entry};
+use singer_common::record::Record;
 use singer_common::schema::Schema;
 use singer_common::settings::SettingsError;
 
@@ -78,7 +79,7 @@ impl Source {
     }
 
     /// What a record says; `None` where it says nothing, and nothing is changed.
-    pub(crate) fn of(&self, record: &Map<String, Value>, part: &str) -> Result<Option<bool>, MapError> {
+    pub(crate) fn of(&self, record: &Record, part: &str) -> Result<Option<bool>, MapError> {
         let name = match self {
             Source::Always(answer) => return Ok(Some(*answer)),
             Source::Property(name) => name,
@@ -227,7 +228,7 @@ mod tests {
     #[test]
     fn what_a_record_says() {
         let of = |value: Value| {
-            Source::Property("active".into()).of(json!({"active": value}).as_object().unwrap(), "enabled")
+            Source::Property("active".into()).of(&json!({"active": value}).try_into().unwrap(), "enabled")
         };
         for yes in [json!(true), json!("TRUE"), json!("true "), json!(1), json!("1")] {
             assert_eq!(of(yes).unwrap(), Some(true));
@@ -242,7 +243,7 @@ mod tests {
             let error = of(wrong).unwrap_err().to_string();
             assert!(error.contains("`active`") && error.contains("accounts.enabled"), "{error}");
         }
-        assert_eq!(Source::Always(false).of(&Map::new(), "enabled").unwrap(), Some(false));
+        assert_eq!(Source::Always(false).of(&Record::default(), "enabled").unwrap(), Some(false));
     }
 
     #[test]

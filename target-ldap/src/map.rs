@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use singer_common::dn::{Dn, DnKey, SuffixRewrite, escape_value, first_rdn};
 use singer_common::message::SchemaMessage;
+use singer_common::record::Record;
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
 use singer_common::settings::SettingsError;
@@ -233,10 +234,8 @@ impl Mapping {
         names
     }
 
-    /// The task of one record, which is an object.
-    pub fn map(&self, record: &Value, schema: &Schema) -> Result<Task, MapError> {
-        let empty = Map::new();
-        let record = record.as_object().unwrap_or(&empty);
+    /// The task of one record.
+    pub fn map(&self, record: &Record, schema: &Schema) -> Result<Task, MapError> {
         let deleted = record.get(DELETED_AT).is_some_and(|v| !v.is_null());
         if deleted && *self.removal == Removal::Nothing {
             return Ok(Task::Nothing);
@@ -340,7 +339,7 @@ impl Mapping {
     }
 
     /// The record's values by the attributes they become, as templates see them.
-    fn mapped_texts(&self, record: &Map<String, Value>) -> BTreeMap<String, Vec<String>> {
+    fn mapped_texts(&self, record: &Record) -> BTreeMap<String, Vec<String>> {
         let needed = !self.rule.values.is_empty()
             || self.rule.matching.is_some()
             || matches!(self.naming, Naming::Template(_));
@@ -357,7 +356,7 @@ impl Mapping {
 
     fn name(
         &self,
-        record: &Map<String, Value>,
+        record: &Record,
         lookup: &dyn Fn(&str) -> Option<Vec<String>>,
     ) -> Result<String, MapError> {
         match &self.naming {

@@ -3,7 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
+use singer_common::record::Record;
 use singer_common::secret::Secret;
 use singer_common::settings::SettingsError;
 
@@ -85,11 +86,7 @@ impl PasswordRule {
     /// The password of a record; `None` where it has none, or an empty one: nothing is changed then.
     ///
     /// `base64`: the SCHEMA says that the property's texts are encoded so.
-    pub(crate) fn of(
-        &self,
-        record: &Map<String, Value>,
-        base64: bool,
-    ) -> Result<Option<NewPassword>, MapError> {
+    pub(crate) fn of(&self, record: &Record, base64: bool) -> Result<Option<NewPassword>, MapError> {
         let fail = |reason: &str| MapError::Value {
             property: self.from.clone(),
             attribute: self.mode.attribute().to_owned(),
@@ -206,7 +203,7 @@ mod tests {
     }
 
     fn of(mode: &str, record: &Value) -> Result<Option<NewPassword>, MapError> {
-        rule(mode).of(record.as_object().unwrap(), false)
+        rule(mode).of(&record.clone().try_into().unwrap(), false)
     }
 
     #[test]
@@ -237,7 +234,7 @@ mod tests {
         assert_eq!(values("as_is", both), Some(vec![b"{SSHA}x".to_vec(), b"{CRYPT}y".to_vec()]));
         assert!(values("hash:ssha512", json!({"pw": 4711})).unwrap()[0].starts_with(b"{SSHA512}"), "a PIN");
         let encoded = json!({"pw": "e1NTSEF9eA=="});
-        let decoded = rule("as_is").of(encoded.as_object().unwrap(), true).unwrap().unwrap();
+        let decoded = rule("as_is").of(&encoded.try_into().unwrap(), true).unwrap().unwrap();
         assert_eq!(decoded.values, [Secret::new("{SSHA}x")]);
     }
 

@@ -1,12 +1,18 @@
 //! Records against their stream's SCHEMA.
 
+mod quick;
+
 use jsonschema::{Draft, Validator};
 use serde_json::Value;
+use singer_common::record::Record;
+
+use quick::Quick;
 
 /// A stream's SCHEMA, compiled once.
 #[derive(Debug)]
 pub struct RecordValidator {
     validator: Validator,
+    quick: Option<Quick>,
 }
 
 /// How many violations of one record are named.
@@ -17,16 +23,20 @@ impl RecordValidator {
     pub fn new(schema: &Value) -> Result<Self, String> {
         let draft =
             if schema.get("$schema").is_some() { Draft::default().detect(schema) } else { Draft::Draft7 };
-        let validator = jsonschema::options()
-            .with_draft(draft)
-            .should_validate_formats(true)
-            .build(schema)
-            .map_err(|e| e.to_string())?;
-        Ok(Self { validator })
+        let compile = |schema: &Value| {
+            jsonschema::options().with_draft(draft).should_validate_formats(true).build(schema)
+        };
+        let validator = compile(schema).map_err(|e| e.to_string())?;
+        let quick = Quick::new(schema, |property| compile(property).ok());
+        Ok(Self { validator, quick })
     }
 
     /// What is wrong with a record; never shows a value.
-    pub fn check(&self, record: &Value) -> Result<(), String> {
+    pub fn check(&self, record: &Record) -> Result<(), String> {
+        if self.quick.as_ref().is_some_and(|quick| quick.is_valid(record)) {
+            return Ok(());
+        }
+        let record = &record.clone().into_value();
         if self.validator.is_valid(record) {
             return Ok(());
         }
@@ -50,7 +60,7 @@ mod tests {
     use serde_json::json;
 
     fn check(schema: &Value, record: &Value) -> Result<(), String> {
-        RecordValidator::new(schema).unwrap().check(record)
+        RecordValidator::new(schema).unwrap().check(&record.clone().try_into().unwrap())
     }
 
     #[test]

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
 use singer_common::message::BatchMessage;
 use singer_common::reader::LineReader;
+use singer_common::record::Record;
 
 /// How a gzip file begins (RFC 1952 section 2.3.1), and no line of JSON does.
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
@@ -84,7 +84,7 @@ pub enum BatchError {
 pub(super) struct InBatch {
     pub(super) place: InFile,
     pub(super) octets: usize,
-    pub(super) record: Value,
+    pub(super) record: Record,
     /// Whether the next one may have to be waited for.
     pub(super) is_last_here: bool,
 }
@@ -107,14 +107,15 @@ pub(super) fn read_batch(
     read(&files, gzip, take)
 }
 
-fn record(place: &InFile, text: &[u8]) -> Result<Value, BatchError> {
+fn record(place: &InFile, text: &[u8]) -> Result<Record, BatchError> {
     let bad = |reason| BatchError::Line { place: place.clone(), reason };
-    match serde_json::from_slice(text) {
-        Ok(record @ Value::Object(_)) => Ok(record),
-        Ok(_) => Err(bad("not a JSON object".to_owned())),
-        Err(_) if text.iter().all(u8::is_ascii_whitespace) => Err(bad("the line is empty".to_owned())),
-        Err(error) => Err(bad(format!("not a JSON object: {error}"))),
-    }
+    serde_json::from_slice(text).map_err(|error| {
+        if text.iter().all(u8::is_ascii_whitespace) {
+            bad("the line is empty".to_owned())
+        } else {
+            bad(format!("not a JSON object: {error}"))
+        }
+    })
 }
 
 /// The path in a `file:` URL (RFC 8089), and as it stands there: the Meltano SDK (0.54) does not encode it.

@@ -27,24 +27,29 @@ impl Planner {
     pub(super) fn mapped_records(
         &mut self,
         line: u64,
-        message: &RecordMessage,
+        message: RecordMessage,
         in_file: Option<&InFile>,
         octets: usize,
         out: &mut Out,
     ) -> bool {
         let Some(maps) = self.maps.as_mut() else { return true };
-        let mapped = match maps.record(&message.stream, &message.record) {
+        let RecordMessage { stream, record, version } = message;
+        let mapped = match maps.record(&stream, &record.into_value()) {
             Ok(mapped) => mapped,
             Err(error) => {
                 let error = LoadError::StreamMap { line, error }.in_file(in_file);
                 return out.push(line, 0, Line::Failed(error));
             }
         };
-        let mapped: Vec<(String, _)> =
-            mapped.into_iter().map(|(stream, record)| (stream.to_owned(), record)).collect();
-        mapped.into_iter().all(|(stream, record)| {
-            let mapped = RecordMessage { stream, record, version: message.version };
-            out.push(line, octets, self.record(line, mapped, in_file.cloned(), Vec::new()))
-        })
+        let mapped: Vec<RecordMessage> = mapped
+            .into_iter()
+            // A map makes objects of objects.
+            .filter_map(|(stream, record)| {
+                Some(RecordMessage { stream: stream.to_owned(), record: record.try_into().ok()?, version })
+            })
+            .collect();
+        mapped
+            .into_iter()
+            .all(|mapped| out.push(line, octets, self.record(line, mapped, in_file.cloned(), Vec::new())))
     }
 }

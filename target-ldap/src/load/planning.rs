@@ -11,6 +11,7 @@ use singer_common::dn::DnKey;
 use singer_common::maps::Maps;
 use singer_common::message::{BatchMessage, Message, MessageError, RecordMessage, SchemaMessage};
 use singer_common::reader::LineReader;
+use singer_common::record::Record;
 use singer_common::schema::Schema;
 use tokio::sync::mpsc;
 
@@ -75,11 +76,11 @@ pub(super) struct StreamPlan {
 }
 
 impl StreamPlan {
-    /// What a record asks for. It is an object.
+    /// What a record asks for.
     pub(super) fn plan(
         self: &Arc<Self>,
         line: u64,
-        record: Value,
+        record: Record,
         version: Option<i64>,
         in_file: Option<InFile>,
     ) -> Planned {
@@ -88,13 +89,13 @@ impl StreamPlan {
         if let Some(place) = &in_file {
             about = format!("{about} ({place})");
         }
-        let record = (self.keeps_records || outcome.is_err()).then_some(record);
+        let record = (self.keeps_records || outcome.is_err()).then(|| record.into_value());
         Planned { stream: self.clone(), line, in_file, version, about, record, outcome, warnings: Vec::new() }
     }
 
-    fn task(&self, line: u64, record: &Value) -> Result<(Task, DnKey), LoadError> {
+    fn task(&self, line: u64, record: &Record) -> Result<(Task, DnKey), LoadError> {
         let bad = |reason| LoadError::Record { line, stream: self.name.to_string(), reason };
-        if let Some(key) = self.key_properties.iter().find(|k| record.get(k.as_str()).is_none()) {
+        if let Some(key) = self.key_properties.iter().find(|k| record.get(k).is_none()) {
             return Err(bad(format!("the record lacks its key property `{key}`")));
         }
         if let Some(validator) = &self.validator {
@@ -111,7 +112,7 @@ impl StreamPlan {
 }
 
 /// A record's key, for people: `id=7`.
-fn about(key_properties: &[String], record: &Value) -> String {
+fn about(key_properties: &[String], record: &Record) -> String {
     let mut about = String::new();
     for name in key_properties {
         if !about.is_empty() {
@@ -119,7 +120,7 @@ fn about(key_properties: &[String], record: &Value) -> String {
         }
         about.push_str(name);
         about.push('=');
-        match record.get(name.as_str()) {
+        match record.get(name) {
             Some(Value::String(text)) => about.push_str(text),
             Some(other) => about.push_str(&other.to_string()),
             None => {}
@@ -162,7 +163,7 @@ impl Planner {
         }
         let line = match Message::parse(text) {
             Ok(Message::Record(record)) if self.is_mapped(&record.stream) => {
-                return self.mapped_records(number, &record, None, text.len(), out);
+                return self.mapped_records(number, record, None, text.len(), out);
             }
             Ok(Message::Record(record)) => self.record(number, record, None, Vec::new()),
             Ok(Message::Schema(schema)) if self.maps.is_some() => {
@@ -216,7 +217,7 @@ impl Planner {
             read_batch(message, &mut |InBatch { place, octets, record, is_last_here }| {
                 let record = RecordMessage { stream: stream.clone(), record, version: *version };
                 let is_wanted = if is_mapped {
-                    self.mapped_records(line, &record, Some(&place), octets, out)
+                    self.mapped_records(line, record, Some(&place), octets, out)
                 } else {
                     out.push(line, octets, self.record(line, record, Some(place), Vec::new()))
                 };

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
+use singer_common::record::Record;
 use singer_common::settings::SettingsError;
 
 use super::MapError;
@@ -55,7 +56,7 @@ impl LoginPlan {
         Ok(LoginPlan { base64 })
     }
 
-    pub(super) fn of(&self, rule: &Rule, record: &Map<String, Value>) -> Result<Login, MapError> {
+    pub(super) fn of(&self, rule: &Rule, record: &Record) -> Result<Login, MapError> {
         let accounts = rule.accounts.as_ref();
         let yes_or_no = |source: Option<&Source>, part: &str| {
             source.map(|s| s.of(record, part)).transpose().map(Option::flatten)
