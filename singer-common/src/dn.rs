@@ -9,7 +9,7 @@ mod parse;
 use std::fmt;
 
 pub(crate) use key::normal_name;
-pub use key::{DnKey, SuffixRewrite};
+pub use key::{Above, DnKey, SuffixRewrite};
 
 use crate::schema::Schema;
 

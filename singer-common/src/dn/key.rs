@@ -1,12 +1,18 @@
 //! Names in the form in which they compare and sort, and the rewriting of their suffixes.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::BuildHasherDefault;
+
+use rustc_hash::FxHasher;
 
 use super::{Ava, Dn, DnError, parse, push_escaped};
 use crate::schema::Schema;
 
 /// Ends every relative name in a key. Sorts below every other byte, and [`super::escape_value`] lets no value contain it.
 const END: char = '\0';
+/// How many names [`Above`] keeps.
+const REMEMBERED: usize = 1024;
 
 /// A name normalised for comparison (distinguishedNameMatch, RFC 4517 section 4.2.15), root first: a parent's key is
 /// a strict prefix of its children's, so that keys sort parents before children and each subtree is one run.
@@ -111,6 +117,37 @@ pub(crate) fn normal_name(text: &str, schema: &Schema, nesting: u8) -> Option<St
     let rdns = parse::parse(text).ok()?;
     let parts: Vec<String> = rdns.iter().map(|r| normal_rdn(&r.avas, schema, nesting)).collect();
     Some(parts.join(","))
+}
+
+/// Names whose entries have many others right below them, and their keys: names that come one after another mostly differ
+/// in their first part.
+#[derive(Debug, Default)]
+pub struct Above(HashMap<String, DnKey, BuildHasherDefault<FxHasher>>);
+
+impl Above {
+    /// As [`DnKey::parse`].
+    pub fn key(&mut self, dn: &str, schema: &Schema) -> Result<DnKey, DnError> {
+        let plain = dn.split_once(',').filter(|_| is_plain(dn));
+        let Some(((attribute, value), above)) = plain.and_then(|(rdn, above)| Some((plain_rdn(rdn)?, above)))
+        else {
+            return DnKey::parse(dn, schema);
+        };
+        let known = if let Some(known) = self.0.get(above) {
+            known
+        } else {
+            // What is wrong is said of the whole name.
+            let Ok(key) = DnKey::parse(above, schema) else { return DnKey::parse(dn, schema) };
+            if self.0.len() >= REMEMBERED {
+                self.0.clear();
+            }
+            self.0.entry(above.to_owned()).or_insert(key)
+        };
+        let mut key = String::with_capacity(known.0.len() + dn.len());
+        key.push_str(&known.0);
+        push_ava(&mut key, attribute, value.as_bytes(), schema, 0);
+        key.push(END);
+        Ok(DnKey(key))
+    }
 }
 
 /// Whether a text has only characters that mean themselves in a name, and what divides it: no escape, no second part of a
@@ -279,12 +316,20 @@ mod tests {
         fn the_short_way_is_the_long_way(dn in "(,?[a-cOID.0-9@_ -]{0,5}=?[A-Za-c.@_ =-]{0,3}){0,4}") {
             let schema = Schema::standard();
             prop_assert_eq!(DnKey::parse(&dn, schema), Dn::parse(&dn).map(|d| DnKey::new(&d, schema)));
+            let mut above = Above::default();
+            for _ in 0..2 {
+                prop_assert_eq!(above.key(&dn, schema), DnKey::parse(&dn, schema));
+            }
         }
 
         #[test]
         fn the_short_way_is_the_long_way_for_names(dn in "((cn|OU|uidNumber|2.5.4.3|member|foo|oid.2.5.4.4)=[A-Za-c0-9.@_ -]{0,4},){0,3}dc=x") {
             let schema = Schema::standard();
             prop_assert_eq!(DnKey::parse(&dn, schema), Dn::parse(&dn).map(|d| DnKey::new(&d, schema)));
+            let mut above = Above::default();
+            for _ in 0..2 {
+                prop_assert_eq!(above.key(&dn, schema), DnKey::parse(&dn, schema));
+            }
         }
 
         #[test]

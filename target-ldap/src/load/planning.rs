@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufRead};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use serde_json::value::RawValue;
 use singer_common::directory::Directory;
-use singer_common::dn::DnKey;
+use singer_common::dn::{Above, DnKey};
 use singer_common::maps::Maps;
 use singer_common::message::{BatchMessage, Message, MessageError, RecordMessage, SchemaMessage};
 use singer_common::reader::LineReader;
@@ -72,6 +72,7 @@ pub(super) struct StreamPlan {
     validator: Option<RecordValidator>,
     key_properties: Vec<String>,
     schema: Arc<Schema>,
+    above: Mutex<Above>,
     keeps_records: bool,
 }
 
@@ -103,9 +104,10 @@ impl StreamPlan {
         }
         let map_error = |error| LoadError::Map { line, stream: self.name.to_string(), error };
         let task = self.mapping.map(record, &self.schema).map_err(map_error)?;
+        let mut above = self.above.lock().unwrap_or_else(PoisonError::into_inner);
         let key = task.dn().map(|dn| {
-            DnKey::parse(dn, &self.schema)
-                .map_err(|e| map_error(MapError::Name(format!("`{dn}` is no DN: {e}"))))
+            let key = above.key(dn, &self.schema);
+            key.map_err(|e| map_error(MapError::Name(format!("`{dn}` is no DN: {e}"))))
         });
         Ok((task, key.transpose()?.unwrap_or_default()))
     }
@@ -278,6 +280,7 @@ impl Planner {
             validator,
             key_properties: message.key_properties.clone(),
             schema: self.schema.clone(),
+            above: Mutex::default(),
             keeps_records: matches!(self.config.on_error, OnError::Skip { .. }),
         });
         self.streams.insert(message.stream.clone(), stream.clone());
