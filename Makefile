@@ -5,6 +5,8 @@ PROFILE ?= dev
 CARGO ?= cargo
 # What the wheels are built with: `make wheels WHEEL_PROFILE=wheel-test`.
 WHEEL_PROFILE ?= release
+# Binds that need the machine's MIT Kerberos: `make wheels WHEEL_FEATURES=gssapi` (or ntlm, which is both), for machines that have it.
+WHEEL_FEATURES ?=
 
 # What `make e2e` is given: `make e2e E2E="-k circle"`.
 E2E ?=
@@ -23,7 +25,7 @@ build: ## build both executables, optimised: target/release/tap-ldap and target-
 	$(CARGO) build --locked --release -p tap-ldap -p target-ldap
 
 wheels: ## both executables as Python wheels, into target/wheels: for pip install, and Meltano's pip_url
-	scripts/build-wheels.sh "$${CARGO_TARGET_DIR:-target}/wheels" $(WHEEL_PROFILE)
+	scripts/build-wheels.sh "$${CARGO_TARGET_DIR:-target}/wheels" "$(WHEEL_PROFILE)" "$(WHEEL_FEATURES)"
 
 demo: ## an invented company, provisioned and mirrored from LDIF to LDIF; needs only the Rust toolchain
 	@PROFILE=$(PROFILE) catalogs/demo/run.sh

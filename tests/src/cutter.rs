@@ -1,4 +1,5 @@
-//! A network that fails: it passes octets on, and cuts every connection when so many have gone by in one direction.
+//! A network that fails: it passes octets on, and does something to them, or to every connection, when so many have gone by
+//! in one direction.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -12,6 +13,17 @@ pub enum Way {
     ToServer,
     /// Answers.
     ToClient,
+}
+
+/// What it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// All connections end.
+    Cut,
+    /// Nothing more comes in the direction that is counted; the other stays open.
+    HalfClose,
+    /// The next octet is another one.
+    Corrupt,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +47,11 @@ pub struct Cutter {
 impl Cutter {
     /// Listens on a free loopback port for a server on another one, and cuts after so many octets, each time.
     pub fn start(server: u16, way: Way, cuts: &[usize]) -> Cutter {
+        Cutter::with(server, way, cuts, Fault::Cut)
+    }
+
+    /// The same with another fault.
+    pub fn with(server: u16, way: Way, cuts: &[usize], fault: Fault) -> Cutter {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let mut cuts = cuts.to_vec();
@@ -58,7 +75,7 @@ impl Cutter {
                     (server, client, way == Way::ToClient),
                 ] {
                     let count = shared.clone();
-                    thread::spawn(move || pass(from, to, is_counted.then_some(&*count)));
+                    thread::spawn(move || pass(from, to, is_counted.then_some(&*count), fault));
                 }
             }
         });
@@ -86,28 +103,37 @@ impl Cutter {
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, count: Option<&Mutex<Count>>) {
+fn pass(mut from: TcpStream, mut to: TcpStream, count: Option<&Mutex<Count>>, fault: Fault) {
     let mut octets = [0; 16 * 1024];
     while let Ok(length @ 1..) = from.read(&mut octets) {
-        let mut part = &octets[..length];
         if let Some(count) = count {
             let mut count = count.lock().unwrap();
             let before = count.passed;
             count.passed += length;
-            count.octets.extend_from_slice(part);
+            count.octets.extend_from_slice(&octets[..length]);
             if let Some(at) = count.cuts.pop_if(|at| *at < before + length) {
-                part = &part[..at.saturating_sub(before)];
-                let _ = to.write_all(part);
+                let at = at.saturating_sub(before);
                 count.made += 1;
-                for stream in count.open.drain(..) {
-                    let _ = stream.shutdown(Shutdown::Both);
+                match fault {
+                    Fault::Corrupt => octets[at] ^= 0x55,
+                    Fault::HalfClose => {
+                        let _ = to.write_all(&octets[..at]);
+                        break;
+                    }
+                    Fault::Cut => {
+                        let _ = to.write_all(&octets[..at]);
+                        for stream in count.open.drain(..) {
+                            let _ = stream.shutdown(Shutdown::Both);
+                        }
+                        return;
+                    }
                 }
-                return;
             }
         }
-        if to.write_all(part).is_err() {
+        if to.write_all(&octets[..length]).is_err() {
             break;
         }
     }
-    let _ = to.shutdown(Shutdown::Both);
+    // The other direction ends by itself.
+    let _ = to.shutdown(Shutdown::Write);
 }

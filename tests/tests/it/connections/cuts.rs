@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use ldap_tests::cutter::{Cutter, Way};
+use ldap_tests::cutter::{Cutter, Fault, Way};
 use ldap_tests::ldif::assert_same;
 use ldap_tests::run::{Output, Run};
 use ldap_tests::slapd::{Slapd, SlapdOptions};
@@ -87,6 +87,77 @@ fn without_attempts_a_cut_ends_the_run_and_activates_nothing() {
     let output = run(&cutter.uri()).exits(1).says("the connection to the server was lost");
     assert!(output.of_type("ACTIVATE_VERSION").is_empty());
     assert!(!output.records(None).is_empty(), "what was read is right");
+}
+
+/// A catalog, and what a whole read has.
+fn whole_read(slapd: &Slapd, config: &Value) -> (Value, std::collections::BTreeMap<String, Value>) {
+    let base = with(&tap_config(slapd), &one_stream("FULL_TABLE", ""));
+    let catalog = discover(&base);
+    let wanted = held(&[&Run::tap(&with(&base, config)).file("--catalog", &catalog).run().succeeds()], "all");
+    (catalog, wanted)
+}
+
+#[test]
+fn octets_that_are_changed_on_the_way_are_noticed_under_tls_and_break_nothing_without() {
+    let rng = &mut Rng::new(seed(711));
+    let slapd = directory(SlapdOptions::default(), COUNT);
+    let ca = &slapd.certificates().ca;
+    let secure = json!({"server_url": slapd.ldaps_uri(), "tls_ca_file": ca});
+    let (catalog, wanted) = whole_read(&slapd, &secure);
+    let more =
+        json!({"page_size": 30, "retry_attempts": 5, "operation_timeout_seconds": 2, "tls_ca_file": ca});
+    let base = with(&with(&tap_config(&slapd), &one_stream("FULL_TABLE", "")), &more);
+    for (scheme, port) in [("ldaps", slapd.ldaps_port()), ("ldap", slapd.ldap_port())] {
+        let run = |cutter: &Cutter| {
+            let uri = cutter.uri().replace("ldap:", &format!("{scheme}:"));
+            Run::tap(&with(&base, &json!({"server_url": uri}))).file("--catalog", &catalog).run()
+        };
+        let whole = Cutter::start(port, Way::ToClient, &[]);
+        run(&whole).succeeds();
+        for _ in 0..12 {
+            let at = 1 + rng.below(whole.passed());
+            let cutter = Cutter::with(port, Way::ToClient, &[at], Fault::Corrupt);
+            let output = run(&cutter);
+            no_panic(&output);
+            let what = format!("{scheme}, octet {at} of {}: {}", whole.passed(), output.stderr);
+            if output.code == 0 {
+                activates_once_and_last(&output, "all");
+            } else {
+                assert!([1, 3].contains(&output.code), "{what}");
+                assert!(output.of_type("ACTIVATE_VERSION").is_empty(), "{what}");
+            }
+            if scheme == "ldaps" {
+                // What was changed never gets as far as a record: all there is, is right.
+                let held = held(&[&output], "all");
+                assert!(held.iter().all(|(key, record)| wanted.get(key) == Some(record)), "{what}");
+                assert!(output.code != 0 || held == wanted, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_is_closed_in_one_direction_only_is_a_lost_one() {
+    let rng = &mut Rng::new(seed(712));
+    let slapd = directory(SlapdOptions::default(), COUNT);
+    let (catalog, wanted) = whole_read(&slapd, &json!({}));
+    let base = with(&tap_config(&slapd), &one_stream("FULL_TABLE", ""));
+    let base = with(&base, &json!({"page_size": 30, "retry_attempts": 5}));
+    for way in [Way::ToClient, Way::ToServer] {
+        let run = |cutter: &Cutter| {
+            Run::tap(&with(&base, &json!({"server_url": cutter.uri()}))).file("--catalog", &catalog).run()
+        };
+        let whole = Cutter::start(slapd.ldap_port(), way, &[]);
+        run(&whole).succeeds();
+        for _ in 0..6 {
+            let at = 1 + rng.below(whole.passed());
+            let cutter = Cutter::with(slapd.ldap_port(), way, &[at], Fault::HalfClose);
+            let output = run(&cutter).exits(0);
+            no_panic(&output);
+            assert_eq!(held(&[&output], "all"), wanted, "{way:?} at {at}");
+            activates_once_and_last(&output, "all");
+        }
+    }
 }
 
 /// Changes to some, a new one, and one that is gone.
