@@ -75,7 +75,7 @@ def rows(clients, peer, faster=False):
 
 
 def goal(what, limit, value, digits=2):
-    """A figure of issue 6: `limit` is at most ("<= 9000") or at least (">= 12"); `value` a number or a spread."""
+    """A figure to reach: `limit` is at most ("<= 9000") or at least (">= 12"); `value` a number or a spread."""
     value = value if isinstance(value, list) else [value, value, value]
     sign, bound = limit.split()
     reached = value[0] <= float(bound) if sign == "<=" else value[0] >= float(bound)
