@@ -150,7 +150,13 @@ impl Message {
         let kind = envelope.r#type.ok_or(MessageError::NoType)?;
         match kind.as_str() {
             "SCHEMA" => typed(&kind, line).map(Message::Schema),
-            "RECORD" => typed(&kind, line).map(Message::Record),
+            "RECORD" => typed(&kind, line).map(Message::Record).map_err(|error| {
+                if has_object(line) {
+                    return error;
+                }
+                // What serde says of it would show it.
+                MessageError::Malformed { kind, reason: "`record` is not an object".into() }
+            }),
             "STATE" => typed::<StateMessage>(&kind, line).map(|m| Message::State(m.value)),
             "ACTIVATE_VERSION" => {
                 let Named { stream, version } = typed(&kind, line)?;
@@ -164,6 +170,16 @@ impl Message {
             _ => Err(MessageError::UnknownType(kind)),
         }
     }
+}
+
+/// Whether a line's `record` is an object, or there is none.
+fn has_object(line: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Line<'a> {
+        #[serde(borrow)]
+        record: Option<&'a RawValue>,
+    }
+    serde_json::from_slice(line).is_ok_and(|Line { record }| record.is_none_or(|r| r.get().starts_with('{')))
 }
 
 #[cfg(test)]
@@ -188,13 +204,20 @@ mod tests {
             ("{}", "no `type`"),
             (r#"{"type":"NONSENSE"}"#, "unknown message type `NONSENSE`"),
             (r#"{"type":"RECORD","record":{}}"#, "missing field `stream`"),
-            (r#"{"type":"RECORD","stream":"s","record":3}"#, "RECORD"),
+            (
+                r#"{"type":"RECORD","stream":"s","record":3}"#,
+                "not a RECORD message: `record` is not an object",
+            ),
+            (
+                r#"{"type":"RECORD","stream":"s","record":"secret"}"#,
+                "not a RECORD message: `record` is not an object",
+            ),
             (r#"{"type":"ACTIVATE_VERSION","stream":"s"}"#, "version"),
             (r#"{"type":"BATCH","stream":"s","encoding":{"format":"jsonl"}}"#, "manifest"),
             (r#"{"type":"BATCH","stream":"s","manifest":[]}"#, "encoding"),
         ] {
             let error = Message::parse(line.as_bytes()).unwrap_err().to_string();
-            assert!(error.contains(expected), "{line}: {error}");
+            assert!(error.contains(expected) && !error.contains("secret"), "{line}: {error}");
         }
     }
 

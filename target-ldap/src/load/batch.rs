@@ -110,10 +110,11 @@ pub(super) fn read_batch(
 fn record(place: &InFile, text: &[u8]) -> Result<Record, BatchError> {
     let bad = |reason| BatchError::Line { place: place.clone(), reason };
     serde_json::from_slice(text).map_err(|error| {
-        if text.iter().all(u8::is_ascii_whitespace) {
-            bad("the line is empty".to_owned())
-        } else {
-            bad(format!("not a JSON object: {error}"))
+        match text.trim_ascii_start().first() {
+            None => bad("the line is empty".to_owned()),
+            Some(b'{') => bad(format!("not a JSON object: {error}")),
+            // What serde says of it would show it.
+            Some(_) => bad("not a JSON object".to_owned()),
         }
     })
 }
