@@ -32,14 +32,5 @@ if [ -n "$missing" ]; then
 fi
 
 for group; do
-  # Copied when all is installed: what is there without it is half done, or out of date.
-  stamp=$dir/$group/requirements.txt
-  if cmp -s "$requirements/$group.txt" "$stamp"; then
-    continue
-  fi
-  echo "install-e2e: installing tests/e2e/requirements/$group.txt into $dir/$group"
-  rm -rf "${dir:?}/$group"
-  python3 -m venv "$dir/$group"
-  "$dir/$group/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r "$requirements/$group.txt"
-  cp "$requirements/$group.txt" "$stamp"
+  "$(dirname "$0")/install-venv.sh" "$requirements/$group.txt" "$dir/$group"
 done

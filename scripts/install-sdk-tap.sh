@@ -7,12 +7,6 @@ set -eu
 
 dir=$1
 requirements=$(dirname "$0")/../tests/bench/sdk_tap/requirements.txt
-# Copied when all is installed: what is there without it is half done, or out of date.
-stamp=$dir/requirements.txt
-if cmp -s "$requirements" "$stamp"; then
-  exit 0
-fi
-
 # One a line: package, and a file (a pattern where the directory is the architecture's) that shows it is there.
 missing=$(printf '%s\n' 'libldap2-dev /usr/include/ldap.h' 'libsasl2-dev /usr/include/sasl/sasl.h' 'gcc /usr/bin/gcc' \
   'python3-venv /usr/lib/python3*/ensurepip/__init__.py' 'python3-dev /usr/include/python3*/Python.h' |
@@ -35,8 +29,4 @@ if [ -n "$missing" ]; then
   $sudo env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $missing
 fi
 
-echo "install-sdk-tap: installing singer-sdk and python-ldap into $dir"
-rm -rf "$dir"
-python3 -m venv "$dir"
-"$dir/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r "$requirements"
-cp "$requirements" "$stamp"
+exec "$(dirname "$0")/install-venv.sh" "$requirements" "$dir"

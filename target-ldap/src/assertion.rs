@@ -6,7 +6,7 @@ use singer_common::entry::Entry;
 use singer_common::filter::Filter;
 use singer_common::schema::{Equality, Schema};
 
-use crate::rejects::is_secret_attribute;
+use singer_common::secret::is_secret_attribute;
 
 /// Longer lists are asserted value by value only where they are replaced: for a `member` of 50,000 the server would
 /// compare each with each.

@@ -9,7 +9,7 @@ use singer_common::schema::Schema;
 
 use crate::names::to_ask;
 
-use crate::rejects::is_secret_attribute;
+use singer_common::secret::is_secret_attribute;
 
 /// The attributes of the entry, as it is before a change, that its inverse is made of; `None`: the entry is not needed.
 pub fn needs(change: &Change) -> Option<Vec<String>> {

@@ -14,9 +14,9 @@ use singer_common::settings::SettingsError;
 use crate::config::TargetConfig;
 use crate::inventory::Inventory;
 use crate::plan::{Policy, Wanted, WantedEntry};
-use crate::rejects::is_secret_attribute;
 use crate::rule::{OnDelete, Rule};
 use crate::template::FilterTemplate;
+use singer_common::secret::is_secret_attribute;
 
 mod attributes;
 mod column;
@@ -253,7 +253,7 @@ impl Mapping {
                 let Some(value) = record.get(&column.property) else { continue };
                 for target in &column.attributes {
                     let wanted = target.wanted(value, column, &self.rewrites, schema)?;
-                    if self.is_distinct { attributes.only(wanted) } else { attributes.force(wanted) }
+                    if self.is_distinct { attributes.push(wanted) } else { attributes.force(wanted) }
                 }
             }
         }

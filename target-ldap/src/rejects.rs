@@ -15,6 +15,7 @@ use singer_common::directory::DirectoryError;
 use singer_common::directory::ldap::result_code;
 use singer_common::message::{MessageError, RecordMessage, SchemaMessage};
 use singer_common::schema::Schema;
+use singer_common::secret::is_secret_attribute;
 
 use crate::load::InFile;
 
@@ -22,29 +23,6 @@ use crate::load::InFile;
 const MASK: &str = "***";
 /// The `type` of a rejected record's line.
 pub const KIND: &str = "REJECT";
-
-/// Attributes whose values are passwords or keys (RFC 4519 section 2.41, RFC 2798 section 2.10, RFC 3112; those of
-/// Active Directory, Samba, FreeIPA and MIT Kerberos).
-const SECRET_ATTRIBUTES: &[&str] = &[
-    "userPassword",
-    "unicodePwd",
-    "authPassword",
-    "clearTextPassword",
-    "nsSLAPD-RootPW",
-    "olcRootPW",
-    "sambaNTPassword",
-    "sambaLMPassword",
-    "sambaPasswordHistory",
-    "krbPrincipalKey",
-    "ipaNTHash",
-    "userPKCS12",
-];
-
-/// Whether an attribute's values are never to be shown.
-pub fn is_secret_attribute(description: &str) -> bool {
-    let name = singer_common::entry::base_type(description);
-    SECRET_ATTRIBUTES.iter().any(|s| s.eq_ignore_ascii_case(name))
-}
 
 /// Whether a property's name says that it holds a password, whatever it is mapped to.
 fn is_secret_name(property: &str) -> bool {

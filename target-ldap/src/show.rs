@@ -12,7 +12,7 @@ use singer_common::directory::RELAX_RULES;
 use singer_common::directory::ldif::writer::{LdifWriteError, LdifWriter};
 use singer_common::entry::{Attribute, Entry};
 
-use crate::rejects::is_secret_attribute;
+use singer_common::secret::is_secret_attribute;
 
 mod html;
 

@@ -35,13 +35,9 @@ impl Attributes<'_> {
         })
     }
 
-    fn push(&mut self, wanted: Wanted) {
+    /// Takes values of an attribute that none were taken of.
+    pub(super) fn push(&mut self, wanted: Wanted) {
         self.list.push(wanted);
-    }
-
-    /// Takes a value from the record: of an attribute that no other property has a value for.
-    pub(super) fn only(&mut self, wanted: Wanted) {
-        self.push(wanted);
     }
 
     /// Takes a value from the record. Two properties of one attribute are put together.

@@ -14,8 +14,8 @@ use super::{ENTRY_UUID, MapError};
 use crate::config::TargetConfig;
 use crate::differences::unknown_attributes;
 use crate::plan::{Policy, Wanted};
-use crate::rejects::is_secret_attribute;
 use crate::rule::{Rule, is_attribute_description};
+use singer_common::secret::is_secret_attribute;
 
 /// A property and the attributes it becomes.
 #[derive(Debug)]

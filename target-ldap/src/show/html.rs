@@ -12,7 +12,7 @@ use singer_common::page::{Frame, breakable, thousands, visible};
 use tempfile::SpooledTempFile;
 
 use super::{HIDDEN, shown};
-use crate::rejects::is_secret_attribute;
+use singer_common::secret::is_secret_attribute;
 
 const STYLE: &str = include_str!("../../assets/plan.css");
 /// Of a stream, so much is kept in memory.

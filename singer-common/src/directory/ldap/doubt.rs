@@ -6,6 +6,7 @@ use crate::directory::error::DirectoryError;
 use crate::dn::{DnKey, split};
 use crate::entry::Entry;
 use crate::schema::Schema;
+use crate::secret::is_secret_attribute;
 
 /// What reading tells of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,20 +78,13 @@ impl LdapDirectory {
     }
 }
 
-/// What a server keeps in another form than it was given, or shows to nobody.
-fn is_secret(description: &str) -> bool {
-    ["userPassword", "unicodePwd", "krbPrincipalKey", "sambaNTPassword"]
-        .iter()
-        .any(|name| description.eq_ignore_ascii_case(name))
-}
-
 fn has(schema: &Schema, values: &[Vec<u8>], description: &str, value: &[u8]) -> bool {
     values.iter().any(|v| schema.values_match(description, v, value))
 }
 
 /// Whether an entry has all that it was to be added with. Attributes that are not shown say nothing.
 fn is_as_added(wanted: &Entry, there: &Entry, schema: &Schema) -> bool {
-    wanted.attributes.iter().filter(|a| !is_secret(&a.description)).all(|a| {
+    wanted.attributes.iter().filter(|a| !is_secret_attribute(&a.description)).all(|a| {
         let values = schema.values_of(there, &a.description);
         values.is_empty() || a.values.iter().all(|v| has(schema, values, &a.description, v))
     })
@@ -102,9 +96,10 @@ fn is_as_modified(changes: &[Modification], there: &Entry, schema: &Schema) -> F
         return Finding::Unknown;
     }
     let mut seen = false;
+    // Secrets are kept in another form than they were given, or shown to nobody.
     for (n, change) in changes.iter().enumerate() {
         let name = change.description.as_str();
-        if is_secret(name) {
+        if is_secret_attribute(name) {
             continue;
         }
         seen = true;

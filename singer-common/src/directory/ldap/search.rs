@@ -149,6 +149,8 @@ impl LdapSearch {
             Paging::AtMost(limit) if request.scope != Scope::Base && limit <= most => limit,
             _ => 0,
         };
+        // Of a sample the rest of a page would be read for nothing.
+        let growth = Growth::new(page_size, request.paging == Paging::Configured);
         Self {
             directory,
             request,
@@ -160,7 +162,7 @@ impl LdapSearch {
             state: Progress::Running,
             empty_pages: 0,
             entries_of_page: 0,
-            growth: Growth::new(page_size),
+            growth,
             dirsync: None,
             watch: None,
             fault: None,

@@ -6,6 +6,7 @@ use ldap_tests::fake::{Fake, Operation, Request, Role, Scope, entry, message, re
 use ldap_tests::run::Run;
 use serde_json::{Value, json};
 
+use super::one_write;
 use crate::support::{no_panic, with};
 
 const PAGED: &str = "1.2.840.113556.1.4.319";
@@ -200,14 +201,7 @@ fn what_is_no_answer_to_a_search_ends_the_run() {
 
 #[test]
 fn what_is_no_answer_to_a_change_is_not_taken_for_one() {
-    let texts = json!({"type": "array", "items": {"type": "string"}});
-    let messages = [
-        json!({"type": "SCHEMA", "stream": "s", "key_properties": ["dn"], "schema": {"properties": {
-            "dn": {"type": "string"}, "objectClass": texts, "cn": texts}}}),
-        json!({"type": "RECORD", "stream": "s", "record":
-            {"dn": format!("CN=new,{SUFFIX}"), "objectClass": ["contact"], "cn": ["new"]}}),
-        json!({"type": "STATE", "value": {"n": 1}}),
-    ];
+    let messages = one_write(SUFFIX);
     let cases: [(&str, Octets); 8] = [
         ("maintenance", goodbye),
         ("not LDAP", |_| b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()),

@@ -7,6 +7,7 @@ use ldap_tests::fake::{Fake, Operation, Request, Role, Scope, message, result};
 use ldap_tests::run::Run;
 use serde_json::{Value, json};
 
+use super::one_write;
 use crate::support::with;
 
 /// A domain controller that answers requests of a kind with this code and text, so many times.
@@ -108,14 +109,7 @@ fn what_no_attempt_cures_is_not_tried_again_and_too_many_are_an_error() {
 
 #[test]
 fn a_write_that_a_busy_server_refuses_is_sent_again_and_once_too_often_is_an_error() {
-    let texts = json!({"type": "array", "items": {"type": "string"}});
-    let messages = [
-        json!({"type": "SCHEMA", "stream": "s", "key_properties": ["dn"], "schema": {"properties": {
-            "dn": {"type": "string"}, "objectClass": texts, "cn": texts}}}),
-        json!({"type": "RECORD", "stream": "s", "record":
-            {"dn": format!("CN=new,{SUFFIX}"), "objectClass": ["contact"], "cn": ["new"]}}),
-        json!({"type": "STATE", "value": {"n": 1}}),
-    ];
+    let messages = one_write(SUFFIX);
     for (code, text) in [(51, ""), (52, ""), (80, AD_BUSY)] {
         let server = server(is_write, code, text, 3);
         let output = Run::target(&config(&server)).messages(&messages).run().succeeds();

@@ -54,3 +54,15 @@ pub(crate) fn one_stream(method: &str, key: &str) -> Value {
     }
     json!({"schemas": [stream], "retry_max_wait_seconds": 1, "operation_timeout_seconds": 20})
 }
+
+/// The messages of a contact that is new, below this suffix, and a STATE.
+pub(crate) fn one_write(suffix: &str) -> [Value; 3] {
+    let texts = json!({"type": "array", "items": {"type": "string"}});
+    [
+        json!({"type": "SCHEMA", "stream": "s", "key_properties": ["dn"], "schema": {"properties": {
+            "dn": {"type": "string"}, "objectClass": texts, "cn": texts}}}),
+        json!({"type": "RECORD", "stream": "s", "record":
+            {"dn": format!("CN=new,{suffix}"), "objectClass": ["contact"], "cn": ["new"]}}),
+        json!({"type": "STATE", "value": {"n": 1}}),
+    ]
+}

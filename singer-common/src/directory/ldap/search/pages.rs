@@ -32,9 +32,10 @@ pub(super) struct Growth {
 }
 
 impl Growth {
-    /// Of pages that begin with this size. Any but the default is somebody's wish, and stays.
-    pub(super) fn new(configured: u32) -> Self {
-        let largest = if configured == DEFAULT_PAGE_SIZE { configured * LARGEST_GROWTH } else { configured };
+    /// Of pages that begin with this size. Any but the default is somebody's wish, and stays. `may_grow`: all is wanted.
+    pub(super) fn new(configured: u32, may_grow: bool) -> Self {
+        let grows = may_grow && configured == DEFAULT_PAGE_SIZE;
+        let largest = if grows { configured * LARGEST_GROWTH } else { configured };
         Self { configured, largest, began: Instant::now(), waited: Duration::ZERO }
     }
 
@@ -169,7 +170,7 @@ mod tests {
 
     /// The sizes of pages that take so long, after so long a wait.
     fn sizes(configured: u32, waited: u64, took: u64, refused: Option<u32>) -> Vec<u32> {
-        let mut growth = Growth::new(configured);
+        let mut growth = Growth::new(configured, true);
         let mut size = configured;
         let mut now = growth.began;
         let next = |_| {
