@@ -10,6 +10,7 @@ use singer_common::directory::{Directory, DirectoryError, WriteControl};
 use singer_common::dn::DnKey;
 use singer_common::entry::Entry;
 use singer_common::secret::Secret;
+use tokio::sync::Semaphore;
 
 use crate::guard::Tally;
 use crate::inverse::{inverse, needs};
@@ -49,6 +50,8 @@ pub struct Destination {
     undo: Option<Arc<Undo>>,
     plan: Option<Arc<Plan>>,
     tally: Option<Arc<Tally>>,
+    /// One for each write that may be outstanding.
+    writes: Arc<Semaphore>,
 }
 
 impl Deref for Destination {
@@ -62,7 +65,15 @@ impl Deref for Destination {
 impl Destination {
     /// A directory whose changes are written down nowhere.
     pub fn new(directory: Directory) -> Self {
-        Self { directory, undo: None, plan: None, tally: None }
+        let writes = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        Self { directory, undo: None, plan: None, tally: None, writes }
+    }
+
+    /// No more writes than these are outstanding at once.
+    #[must_use]
+    pub fn with_max_in_flight(mut self, writes: usize) -> Self {
+        self.writes = Arc::new(Semaphore::new(writes));
+        self
     }
 
     /// What takes each change back is written to this file.
@@ -111,6 +122,7 @@ impl Destination {
         controls: &[WriteControl],
     ) -> Result<(), DirectoryError> {
         if self.undo.is_none() && self.plan.is_none() && self.tally.is_none() {
+            let _permit = self.writes.acquire().await;
             return self.directory.add(entry, key, controls).await;
         }
         self.apply_with(&Change::Add(entry), controls).await
@@ -122,6 +134,7 @@ impl Destination {
         if self.undo.is_some() || self.plan.is_some() || self.tally.is_some() {
             return Ok(false);
         }
+        let _permit = self.writes.acquire().await;
         self.directory.delete_tree(dn).await
     }
 
@@ -141,7 +154,9 @@ impl Destination {
             Some(undo) if counts => Some((undo, self.note(undo, &change).await?)),
             _ => None,
         };
+        let permit = self.writes.acquire().await;
         let result = self.directory.set_password(dn, password).await;
+        drop(permit);
         if let (Err(error), Some((undo, number))) = (&result, number)
             && !error.is_connection()
         {
@@ -161,7 +176,9 @@ impl Destination {
             Some(plan) if plan.shows_before() => self.before(change).await?,
             _ => None,
         };
+        let permit = self.writes.acquire().await;
         self.directory.apply_with(change, controls).await?;
+        drop(permit);
         if let Some(tally) = &self.tally {
             tally.count(change);
         }

@@ -49,8 +49,6 @@ use references::References;
 use survey::Survey;
 pub use watch::Watch;
 
-/// Tasks taken in for each that may be outstanding: related ones have to wait without stopping the others.
-const TASKS_AHEAD: usize = 4;
 /// Records that may wait, for parents to come and for children to go, before the input is taken for wrong.
 const MAX_WAITING: usize = 100_000;
 /// STATE is printed at most this often; what is safe in between is printed with the next one.
@@ -361,7 +359,7 @@ impl<'a, W: Write> Load<'a, W> {
             }
             return false;
         }
-        idle || self.order.len() - self.order.parked() < self.config.max_in_flight * TASKS_AHEAD
+        idle || !self.has_enough()
     }
 
     /// The input has ended: what came too early is tried again, as long as that leads anywhere; then without waiting for

@@ -212,7 +212,8 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         input = guard::replay(&kept)?;
     }
     let undo = undo(&config)?;
-    let destination = Destination::new(directory.clone()).with_undo(undo.clone());
+    let destination =
+        Destination::new(directory.clone()).with_undo(undo.clone()).with_max_in_flight(config.max_in_flight);
     let load =
         Load::new(&config, &destination, &mut writer, stop, rejects, args.retry_rejects).watched(watch);
     let result = load.run(input).await;

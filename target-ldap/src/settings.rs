@@ -86,7 +86,7 @@ const OWN: &[Setting] = &[
     .or("false")
     // What the Meltano SDK calls it.
     .alias(&["process_activate_version_messages"]),
-    Setting::new("max_in_flight", Kind::Integer { min: 1, max: 1024 }, "Writes outstanding at once, in all.").or("32"),
+    Setting::new("max_in_flight", Kind::Integer { min: 1, max: 1024 }, "Writes outstanding at once, in all. The entries of the records after them are looked up meanwhile; with 1 everything is done one after another.").or("32"),
     Setting::new(
         "dry_run",
         Kind::Boolean,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use singer_common::dn::DnKey;
 use singer_common::signals::Signal;
 
-use super::{Kept, Load, LoadError, TASKS_AHEAD, Work};
+use super::{Kept, Load, LoadError, Work};
 use crate::map::{Extent, Removal, Task};
 use crate::order::Kind;
 use crate::rejects::Origin;
@@ -99,7 +99,7 @@ impl<W: Write> Load<'_, W> {
         if given_up {
             self.gone.clear();
         }
-        while self.order.len() - self.order.parked() < self.config.max_in_flight * TASKS_AHEAD {
+        while !self.has_enough() {
             let Some(Gone { dn, key, activation }) = self.gone.pop_front() else { return };
             let Activation { stream, line, extent, origin } = activation.as_ref();
             let (removal, manner) = (extent.removal.clone(), extent.manner.clone());

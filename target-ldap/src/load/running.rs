@@ -12,12 +12,20 @@ use crate::map::Task;
 
 /// Tasks begun at most before the input, the answers and signals are seen to again.
 const STARTS: usize = 256;
+/// Tasks under way for each write that may be outstanding: a task looks at its entry first, and no write of its is outstanding
+/// meanwhile.
+const TASKS_PER_WRITE: usize = 3;
+/// Tasks taken in for each that may be under way: related ones have to wait without stopping the others.
+const TASKS_AHEAD: usize = 2;
+/// No more tasks than so many beside those that write: servers take only so many requests ahead (slapd 1,000 of a session,
+/// `conn_max_pending_auth`).
+const MOST_BESIDE: usize = 256;
 
 /// A task on its way, and what has become of it in the end.
 type Running = Pin<Box<dyn Future<Output = Finished> + Send>>;
 
 impl<W: Write> Load<'_, W> {
-    /// Begins what may begin, as far as writes may be outstanding; not so much at once that nothing else is seen to.
+    /// Begins what may begin; not so much at once that nothing else is seen to.
     pub(super) fn start_ready(&mut self) {
         for _ in 0..STARTS {
             if !self.can_start() {
@@ -40,7 +48,20 @@ impl<W: Write> Load<'_, W> {
     }
 
     pub(super) fn can_start(&self) -> bool {
-        self.running.len() < self.config.max_in_flight && self.order.has_ready()
+        self.running.len() < self.most_running() && self.order.has_ready()
+    }
+
+    /// How many tasks may be under way. One at a time stays just that.
+    fn most_running(&self) -> usize {
+        match self.config.max_in_flight {
+            1 => 1,
+            writes => (writes * TASKS_PER_WRITE).min(writes + MOST_BESIDE),
+        }
+    }
+
+    /// Whether so many tasks are taken in that those that have to wait for others do not stop the rest.
+    pub(super) fn has_enough(&self) -> bool {
+        self.order.len() - self.order.parked() >= self.most_running() * TASKS_AHEAD
     }
 
     fn start(&mut self, work: Box<Work>, rest: Option<Task>) {

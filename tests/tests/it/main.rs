@@ -19,6 +19,7 @@ mod exit_codes;
 mod faults;
 mod golden;
 mod harness;
+mod in_flight;
 mod init;
 mod injection;
 mod inventory;

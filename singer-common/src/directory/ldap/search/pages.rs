@@ -17,9 +17,11 @@ const PAGED_RESULTS: &str = "1.2.840.113556.1.4.319";
 const MAX_EMPTY_PAGES: u32 = 1000;
 
 /// How many times the configured size a page may grow to.
-const LARGEST_GROWTH: u32 = 16;
+const LARGEST_GROWTH: u32 = 256;
+/// How many times as large the next page is that is to be larger.
+const STEP: u32 = 16;
 /// A page is to be larger when waiting for its first entry took more than one part in so many of its time.
-const SHARE: u32 = 8;
+const SHARE: u32 = 24;
 
 /// How large pages are to be: a cookie comes with the end of a page alone, so that each page costs a round trip in which the
 /// server has nothing to do.
@@ -50,7 +52,7 @@ impl Growth {
         let took = now.saturating_duration_since(self.began);
         let is_far = self.waited * SHARE > took;
         (self.began, self.waited) = (now, Duration::ZERO);
-        if is_far { size.saturating_mul(2).min(self.largest).max(size) } else { size }
+        if is_far { size.saturating_mul(STEP).min(self.largest).max(size) } else { size }
     }
 
     /// The server does not take pages of this size.
@@ -188,10 +190,15 @@ mod tests {
 
     #[test]
     fn pages_grow_while_the_way_to_the_server_is_long() {
-        assert_eq!(sizes(1000, 5, 12, None), [2000, 4000, 8000, 16_000, 16_000, 16_000]);
-        assert_eq!(sizes(1000, 1, 12, None), [1000; 6], "near");
+        assert_eq!(sizes(1000, 5, 12, None), [16_000, 256_000, 256_000, 256_000, 256_000, 256_000]);
+        assert_eq!(sizes(1000, 1, 25, None), [1000; 6], "near");
         assert_eq!(sizes(1000, 5, 500, None), [1000; 6], "a slow reader");
         assert_eq!(sizes(500, 5, 12, None), [500; 6], "as configured");
+        assert_eq!(
+            sizes(1000, 1, 20, None),
+            [16_000, 256_000, 256_000, 256_000, 256_000, 256_000],
+            "a little"
+        );
         assert_eq!(sizes(1000, 5, 12, Some(3000)), [2000; 6], "not what the server refuses");
     }
 }
