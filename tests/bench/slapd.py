@@ -77,7 +77,7 @@ class Slapd:
             for schema in ("core", "cosine", "inetorgperson"):
                 f.write(f"include /etc/ldap/schema/{schema}.schema\n")
             f.write(
-                f"modulepath /usr/lib/ldap\nmoduleload back_mdb\n{modules}sizelimit unlimited\ndatabase mdb\n"
+                f"modulepath /usr/lib/ldap\nmoduleload back_mdb\n{modules}sizelimit unlimited\nloglevel none\ndatabase mdb\n"
                 f"suffix {SUFFIX}\nrootdn {ADMIN}\nrootpw {PASSWORD}\ndirectory {self.dir}/db\nmaxsize 4294967296\n"
                 f"{database}{overlays}"
             )
