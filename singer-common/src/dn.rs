@@ -8,6 +8,7 @@ mod parse;
 
 use std::fmt;
 
+pub(crate) use key::Parents;
 pub(crate) use key::normal_name;
 pub use key::{Above, DnKey, SuffixRewrite};
 

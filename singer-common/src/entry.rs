@@ -1,5 +1,9 @@
 //! Entries as a directory holds them: values are octets, in the order the server gave.
 
+mod packed;
+
+pub use packed::{Packed, PackedAttributes, PackedValues};
+
 /// An attribute description (RFC 4512 section 2.5: a type with options, `cn;lang-de`) and its values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute {

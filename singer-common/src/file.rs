@@ -4,6 +4,9 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+/// Octets that are given to the system at once.
+const BUFFER: usize = 64 * 1024;
+
 /// Writes a file next to where it goes, then puts it in its place in one rename: whoever reads it sees the old one
 /// or the new one, and a failure leaves the old one as it was.
 ///
@@ -14,7 +17,7 @@ pub fn replace<E: From<io::Error>>(
     write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
 ) -> Result<(), E> {
     let file = tempfile::Builder::new().prefix(".singer-ldap-").tempfile_in(folder(path))?;
-    let mut out = BufWriter::new(file);
+    let mut out = BufWriter::with_capacity(BUFFER, file);
     write(&mut out)?;
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.as_file().sync_all()?;

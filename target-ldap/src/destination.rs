@@ -8,7 +8,7 @@ use singer_common::change::{Change, Modification, ModificationKind};
 use singer_common::directory::ldif::writer::LdifWriteError;
 use singer_common::directory::{Directory, DirectoryError, WriteControl};
 use singer_common::dn::DnKey;
-use singer_common::entry::Entry;
+use singer_common::entry::{Entry, Packed};
 use singer_common::secret::Secret;
 use tokio::sync::Semaphore;
 
@@ -114,18 +114,14 @@ impl Destination {
         result
     }
 
-    /// Adds an entry under controls. `key` is its name's.
-    pub async fn add(
+    /// Adds an entry to a file in memory. `None` where it is for [`Self::apply_with`]. `key` is its name's.
+    pub fn add_in_memory(
         &self,
-        entry: Entry,
         key: &DnKey,
-        controls: &[WriteControl],
-    ) -> Result<(), DirectoryError> {
-        if self.undo.is_none() && self.plan.is_none() && self.tally.is_none() {
-            let _permit = self.writes.acquire().await;
-            return self.directory.add(entry, key, controls).await;
-        }
-        self.apply_with(&Change::Add(entry), controls).await
+        entry: impl FnOnce() -> Packed,
+    ) -> Option<Result<(), DirectoryError>> {
+        let is_noted = self.undo.is_some() || self.plan.is_some() || self.tally.is_some();
+        (!is_noted).then(|| self.directory.add_in_memory(key, entry)).flatten()
     }
 
     /// Deletes an entry and all below it in one operation. `false` where the server does not offer that, or where each

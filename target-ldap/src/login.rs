@@ -23,6 +23,11 @@ impl Login {
         self.enabled.is_none() && self.password.as_ref().is_none_or(password)
     }
 
+    /// Whether nothing is wanted.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// An error without the password, should a server have repeated it.
     pub fn scrub(&self, error: DirectoryError) -> DirectoryError {
         match (error, &self.password) {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use singer_common::change::{Modification, ModificationKind};
-use singer_common::entry::{Attribute, Entry};
+use singer_common::entry::{Attribute, Entry, Packed};
 use singer_common::schema::{ObjectClass, Schema};
 
 use crate::login::Login;
@@ -46,6 +46,11 @@ pub struct WantedEntry {
 }
 
 impl WantedEntry {
+    /// The entry to add when there is none, in one piece.
+    pub fn to_packed(&self) -> Packed {
+        Packed::new(&self.dn, self.attributes.iter().map(|a| (a.description.as_str(), &*a.values)))
+    }
+
     /// The entry to add when there is none.
     pub fn to_entry(&self) -> Entry {
         let attributes = self

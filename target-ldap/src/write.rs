@@ -201,11 +201,16 @@ impl Applier {
                 let known = now.inventory.as_ref().filter(|_| wanted.login.is_for_new_entries_only());
                 let changes = known.and_then(|i| i.changes(wanted, key, filter, schema));
                 if changes.as_ref().is_some_and(Vec::is_empty) {
-                    self.present.is_there(key);
+                    self.remember(key);
                     return Ok(Effect::Unchanged.into());
                 }
-                let is_absent = now.inventory.as_ref().is_some_and(|i| i.is_absent(key, filter, schema))
-                    || filter.is_none() && self.is_below_a_new_one(key);
+                let is_absent = match self.directory.holds_in_memory(key).filter(|_| filter.is_none()) {
+                    Some(is_there) => !is_there,
+                    None => {
+                        now.inventory.as_ref().is_some_and(|i| i.is_absent(key, filter, schema))
+                            || filter.is_none() && self.is_below_a_new_one(key)
+                    }
+                };
                 // Before it is: what a change whose answer is lost did is not known.
                 self.inventories.touch(key, filter, schema);
                 if let Some(changes) = changes.filter(|_| manner.operations.update && !self.assert_unchanged)
@@ -223,13 +228,20 @@ impl Applier {
                     outcome.effect,
                     Effect::Added | Effect::Modified | Effect::Renamed | Effect::Unchanged
                 ) {
-                    self.present.is_there(key);
+                    self.remember(key);
                 }
-                if outcome.effect == Effect::Added {
+                if outcome.effect == Effect::Added && !self.directory.is_written_at_once() {
                     self.added.is_there(key);
                 }
                 Ok(outcome)
             }
+        }
+    }
+
+    /// An entry is there, which others may name. (In a file that is replaced as a whole nothing waits for that.)
+    fn remember(&self, key: &DnKey) {
+        if !self.directory.is_written_at_once() {
+            self.present.is_there(key);
         }
     }
 
@@ -371,19 +383,28 @@ impl Applier {
     }
 
     async fn add(&self, wanted: &WantedEntry, key: &DnKey) -> Result<Effect, DirectoryError> {
-        let entry = self.new_entry(wanted).await?;
         // Only `preserve_uuid` makes it so.
         let has_uuid =
             |a: &Wanted| a.policy == Policy::CreateOnly && a.description.eq_ignore_ascii_case(ENTRY_UUID);
         let controls: &[WriteControl] =
             if wanted.attributes.iter().any(has_uuid) { &[WriteControl::RelaxRules] } else { &[] };
-        match self.directory.add(entry, key, controls).await {
+        let add = async || {
+            // A password, say, may have to be made first.
+            if wanted.login.is_empty()
+                && controls.is_empty()
+                && let Some(added) = self.directory.add_in_memory(key, || wanted.to_packed())
+            {
+                return added;
+            }
+            self.directory.apply_with(&Change::Add(self.new_entry(wanted).await?), controls).await
+        };
+        match add().await {
             Ok(()) => {}
             Err(e) if e.is_no_such_object() => {
                 if !self.create_parents(&wanted.dn).await? {
                     return Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()));
                 }
-                self.directory.add(self.new_entry(wanted).await?, key, controls).await?;
+                add().await?;
             }
             Err(e) => return Err(e),
         }

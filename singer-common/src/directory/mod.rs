@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::change::Change;
 use crate::dn::DnKey;
-use crate::entry::Entry;
+use crate::entry::{Entry, Packed};
 use crate::schema::Schema;
 use crate::secret::Secret;
 
@@ -300,16 +300,23 @@ impl Directory {
         }
     }
 
-    /// Adds an entry under controls. In memory it is taken as it is, without a copy. `key` is its name's.
-    pub async fn add(
+    /// Adds an entry to a file of entries in memory. `None` elsewhere: it is for [`Self::apply`]. `key` is its name's.
+    pub fn add_in_memory(
         &self,
-        entry: Entry,
         key: &DnKey,
-        controls: &[WriteControl],
-    ) -> Result<(), DirectoryError> {
+        entry: impl FnOnce() -> Packed,
+    ) -> Option<Result<(), DirectoryError>> {
         match self {
-            Directory::Ldif(d) if controls.is_empty() => d.add(entry, key.clone()),
-            _ => self.apply_with(&Change::Add(entry), controls).await,
+            Directory::Ldif(d) => Some(d.add(entry(), key.clone())),
+            Directory::Ldap(_) | Directory::Preview(_) => None,
+        }
+    }
+
+    /// Whether there is an entry of this name, where nobody has to be asked.
+    pub fn holds_in_memory(&self, key: &DnKey) -> Option<bool> {
+        match self {
+            Directory::Ldif(d) => Some(d.holds(key)),
+            Directory::Ldap(_) | Directory::Preview(_) => None,
         }
     }
 

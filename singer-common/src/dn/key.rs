@@ -1,6 +1,6 @@
 //! Names in the form in which they compare and sort, and the rewriting of their suffixes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::BuildHasherDefault;
 
@@ -67,8 +67,13 @@ impl DnKey {
 
     /// The key of the name above; `None` for the root.
     pub fn parent(&self) -> Option<Self> {
+        self.above().map(|above| Self(above.to_owned()))
+    }
+
+    /// The parent's text.
+    fn above(&self) -> Option<&str> {
         let inner = self.0.strip_suffix(END)?;
-        Some(Self(inner.rsplit_once(END).map_or_else(String::new, |(above, _)| format!("{above}{END}"))))
+        self.0.get(..inner.rfind(END).map_or(0, |end| end + END.len_utf8()))
     }
 
     /// Whether `other` lies strictly below this.
@@ -99,6 +104,28 @@ impl DnKey {
 }
 
 /// The key as a name of normalised parts, most specific first: to look at, not to send.
+/// Names below which others are found, to be known again without being looked for: so many at most.
+#[derive(Debug, Default)]
+pub(crate) struct Parents(HashSet<String, BuildHasherDefault<FxHasher>>);
+
+impl Parents {
+    /// Whether the name directly above is among them.
+    pub(crate) fn have(&self, key: &DnKey) -> bool {
+        key.above().is_some_and(|above| self.0.contains(above))
+    }
+
+    pub(crate) fn insert(&mut self, parent: DnKey) {
+        if self.0.len() >= REMEMBERED {
+            self.clear();
+        }
+        self.0.insert(parent.0);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
 impl fmt::Display for DnKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts: Vec<&str> = self.0.split_terminator(END).rev().collect();

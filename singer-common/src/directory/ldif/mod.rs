@@ -12,7 +12,7 @@ use super::root_dse::{RootDse, Vendor};
 use super::{Access, Scope, SearchItem, SearchRequest, WriteControl};
 use crate::change::Change;
 use crate::dn::DnKey;
-use crate::entry::{Attribute, Entry, base_type};
+use crate::entry::{Attribute, Entry, Packed, base_type};
 use crate::filter::Filter;
 use crate::schema::{AttributeType, Schema};
 
@@ -175,8 +175,13 @@ impl LdifDirectory {
     }
 
     /// Adds an entry, in memory.
-    pub(super) fn add(&self, entry: Entry, key: DnKey) -> Result<(), DirectoryError> {
+    pub(super) fn add(&self, entry: Packed, key: DnKey) -> Result<(), DirectoryError> {
         self.store().add_new(entry, key)
+    }
+
+    /// Whether there is an entry of this name.
+    pub(super) fn holds(&self, key: &DnKey) -> bool {
+        self.store().contains(key)
     }
 
     /// Carries out one change under controls, in memory.
@@ -208,7 +213,7 @@ impl LdifDirectory {
         let written: Result<(), LdifWriteError> = crate::file::replace(path, |out| {
             let mut writer = LdifWriter::new(out);
             match self.shared.format {
-                LdifFormat::Content => store.entries().try_for_each(|entry| writer.entry(entry)),
+                LdifFormat::Content => store.entries().try_for_each(|entry| writer.packed(entry)),
                 LdifFormat::Changes => store.log().iter().try_for_each(|change| writer.change(change)),
             }
         });
@@ -231,10 +236,10 @@ pub(super) fn no_such_object(operation: &'static str, dn: &str) -> DirectoryErro
 fn complete_schema(store: &Store) -> Schema {
     let mut schema = Schema::standard().clone();
     let mut unknown = std::collections::BTreeMap::<String, bool>::new();
-    for attribute in store.entries().flat_map(|e| &e.attributes) {
-        let name = base_type(&attribute.description);
+    for (description, mut values) in store.entries().flat_map(Packed::attributes) {
+        let name = base_type(description);
         if Schema::standard().attribute_type(name).is_none() {
-            let text = attribute.values.iter().all(|v| std::str::from_utf8(v).is_ok());
+            let text = values.all(|v| std::str::from_utf8(v).is_ok());
             *unknown.entry(name.to_ascii_lowercase()).or_insert(true) &= text;
         }
     }
@@ -275,8 +280,12 @@ impl LdifSearch {
                 Scope::One => key.depth() == self.base.depth() + 1,
                 Scope::Base | Scope::Sub => true,
             };
-            if in_scope && self.filter.matches(entry, &schema) == Some(true) {
-                let selected = self.selection.apply(entry, &schema, || store.has_children(key));
+            if !in_scope {
+                continue;
+            }
+            let entry = entry.to_entry();
+            if self.filter.matches(&entry, &schema) == Some(true) {
+                let selected = self.selection.apply(&entry, &schema, || store.has_children(key));
                 return Some(SearchItem::Entry(selected));
             }
         }

@@ -1,20 +1,23 @@
 //! The entries of a file in memory, and the update operations of RFC 4511 on them.
 
+use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 
 use crate::change::{Change, Modification, ModificationKind};
 use crate::directory::error::DirectoryError;
 use crate::directory::ldap::result_code;
-use crate::dn::{Dn, DnKey, Rdn, split};
-use crate::entry::{Attribute, Entry};
+use crate::dn::{Dn, DnKey, Parents, Rdn, split};
+use crate::entry::{Attribute, Entry, Packed};
 use crate::filter::Filter;
 use crate::schema::Schema;
 
 /// The entries by their keys: parents before children.
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    entries: BTreeMap<DnKey, Entry>,
+    entries: BTreeMap<DnKey, Packed>,
+    /// Entries that are there for sure: others were added below them, and none has gone since.
+    parents: Parents,
     /// Every change since the directory was empty, entries of content included; kept only where it is written.
     log: Option<Vec<Change>>,
     changed: bool,
@@ -37,7 +40,7 @@ impl Store {
         Self { log: keeps_log.then(Vec::new), ..Self::default() }
     }
 
-    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Packed> {
         self.entries.values()
     }
 
@@ -66,7 +69,7 @@ impl Store {
         self.entries.contains_key(key)
     }
 
-    pub(super) fn first_from(&self, from: &Bound<DnKey>) -> Option<(&DnKey, &Entry)> {
+    pub(super) fn first_from(&self, from: &Bound<DnKey>) -> Option<(&DnKey, &Packed)> {
         self.entries.range((from.as_ref(), Bound::Unbounded)).next()
     }
 
@@ -76,13 +79,13 @@ impl Store {
 
     /// The entries without one above them.
     pub(super) fn naming_contexts(&self) -> Vec<String> {
-        let mut contexts: Vec<(&DnKey, &Entry)> = Vec::new();
+        let mut contexts: Vec<(&DnKey, &Packed)> = Vec::new();
         for (key, entry) in &self.entries {
             if !contexts.last().is_some_and(|(context, _)| context.is_ancestor_of(key)) {
                 contexts.push((key, entry));
             }
         }
-        contexts.into_iter().map(|(_, entry)| entry.dn.clone()).collect()
+        contexts.into_iter().map(|(_, entry)| entry.dn().to_owned()).collect()
     }
 
     /// Takes an entry from a file as it is: files may begin anywhere in a tree, and hold their entries in any order.
@@ -96,17 +99,17 @@ impl Store {
                 "the entry is in the file twice",
             ));
         }
+        self.entries.insert(key, Packed::from(&entry));
         if let Some(log) = &mut self.log {
-            log.push(Change::Add(entry.clone()));
+            log.push(Change::Add(entry));
         }
-        self.entries.insert(key, entry);
         Ok(())
     }
 
     /// Carries out a change, or says why not and changes nothing.
     pub(super) fn apply(&mut self, change: &Change, schema: &Schema) -> Result<(), DirectoryError> {
         match change {
-            Change::Add(entry) => return self.add_new(entry.clone(), key("add", &entry.dn, schema)?),
+            Change::Add(entry) => return self.add_new(Packed::from(entry), key("add", &entry.dn, schema)?),
             Change::Delete { dn } => self.delete(dn, schema)?,
             Change::Modify { dn, changes } => self.modify(dn, changes, schema)?,
             Change::Rename { dn, new_rdn, delete_old_rdn, new_superior } => {
@@ -128,7 +131,7 @@ impl Store {
         schema: &Schema,
     ) -> Result<(), DirectoryError> {
         let (_, entry) = self.existing("modify", change.dn(), schema)?;
-        match filter.matches(entry, schema) {
+        match filter.matches(&entry, schema) {
             Some(true) => Ok(()),
             _ => Err(failure("modify", change.dn(), result_code::ASSERTION_FAILED, "")),
         }
@@ -139,28 +142,36 @@ impl Store {
         operation: &'static str,
         dn: &str,
         schema: &Schema,
-    ) -> Result<(DnKey, &Entry), DirectoryError> {
+    ) -> Result<(DnKey, Entry), DirectoryError> {
         let key = key(operation, dn, schema)?;
         let entry = self.entries.get(&key).ok_or_else(|| super::no_such_object(operation, dn))?;
-        Ok((key, entry))
+        Ok((key, entry.to_entry()))
     }
 
     /// Carries out an add.
-    pub(super) fn add_new(&mut self, mut entry: Entry, key: DnKey) -> Result<(), DirectoryError> {
-        if self.contains(&key) {
-            return Err(failure("add", &entry.dn, result_code::ENTRY_ALREADY_EXISTS, ""));
+    pub(super) fn add_new(&mut self, entry: Packed, key: DnKey) -> Result<(), DirectoryError> {
+        if !self.has_parent(&key) && !self.contains(&key) && !self.may_begin_a_tree(entry.dn(), &key) {
+            return Err(super::no_such_object("add", entry.dn()));
         }
-        let has_parent = key.parent().is_some_and(|p| self.contains(&p));
-        if !has_parent && !self.may_begin_a_tree(&entry.dn, &key) {
-            return Err(super::no_such_object("add", &entry.dn));
+        match self.entries.entry(key) {
+            Slot::Occupied(_) => Err(failure("add", entry.dn(), result_code::ENTRY_ALREADY_EXISTS, "")),
+            Slot::Vacant(slot) => {
+                if let Some(log) = &mut self.log {
+                    log.push(Change::Add(entry.to_entry()));
+                }
+                slot.insert(entry);
+                self.changed = true;
+                Ok(())
+            }
         }
-        if let Some(log) = &mut self.log {
-            log.push(Change::Add(entry.clone()));
+    }
+
+    fn has_parent(&mut self, key: &DnKey) -> bool {
+        if self.parents.have(key) {
+            return true;
         }
-        entry.attributes.retain(|a| !a.values.is_empty());
-        self.entries.insert(key, entry);
-        self.changed = true;
-        Ok(())
+        let parent = key.parent().filter(|p| self.contains(p));
+        parent.map(|p| self.parents.insert(p)).is_some()
     }
 
     /// A file has no configured suffix. A tree may begin at the root's children, at a DNS-style name (`dc=…,dc=…`),
@@ -185,16 +196,16 @@ impl Store {
             return Err(failure("delete", dn, result_code::NOT_ALLOWED_ON_NON_LEAF, ""));
         }
         self.entries.remove(&key);
+        self.parents.clear();
         Ok(())
     }
 
     fn modify(&mut self, dn: &str, changes: &[Modification], schema: &Schema) -> Result<(), DirectoryError> {
-        let (key, entry) = self.existing("modify", dn, schema)?;
-        let mut entry = entry.clone();
+        let (key, mut entry) = self.existing("modify", dn, schema)?;
         for change in changes {
             modify(&mut entry, change, schema).map_err(|(code, text)| failure("modify", dn, code, &text))?;
         }
-        self.entries.insert(key, entry);
+        self.entries.insert(key, Packed::from(&entry));
         Ok(())
     }
 
@@ -206,7 +217,7 @@ impl Store {
         new_superior: Option<&str>,
         schema: &Schema,
     ) -> Result<(), DirectoryError> {
-        let (old_key, entry) = self.existing("rename", dn, schema)?;
+        let (old_key, mut renamed) = self.existing("rename", dn, schema)?;
         let old_name = parse("rename", dn)?;
         let name = parse("rename", new_rdn)?;
         let invalid = || failure("rename", dn, result_code::NAMING_VIOLATION, "the new RDN is not one RDN");
@@ -231,28 +242,27 @@ impl Store {
                 "an entry cannot move below itself",
             ));
         }
-        let mut renamed = entry.clone();
         rename_values(&mut renamed, old_name.rdn(), rdn, delete_old_rdn, schema);
         let depth = old_name.depth();
         let mut moved = Vec::new();
         for (key, below) in self.entries.range(old_key.subtree()) {
             if *key == old_key {
                 renamed.dn.clone_from(&destination);
-                moved.push((key.clone(), renamed.clone()));
+                moved.push((key.clone(), Packed::from(&renamed)));
                 continue;
             }
+            let mut below = below.to_entry();
             let names = parts("rename", &below.dn)?;
             let kept = names.get(..names.len().saturating_sub(depth)).unwrap_or_default().join(",");
-            moved.push((
-                key.clone(),
-                Entry { dn: join(&kept, &destination), attributes: below.attributes.clone() },
-            ));
+            below.dn = join(&kept, &destination);
+            moved.push((key.clone(), Packed::from(&below)));
         }
+        self.parents.clear();
         for (key, _) in &moved {
             self.entries.remove(key);
         }
         for (_, entry) in moved {
-            self.entries.insert(key("rename", &entry.dn, schema)?, entry);
+            self.entries.insert(key("rename", entry.dn(), schema)?, entry);
         }
         Ok(())
     }
@@ -407,7 +417,7 @@ mod tests {
             new_superior: Some("ou=b,dc=x,dc=test".into()),
         };
         s.apply(&rename, schema).unwrap();
-        let dns: Vec<&str> = s.entries().map(|e| e.dn.as_str()).collect();
+        let dns: Vec<&str> = s.entries().map(Packed::dn).collect();
         assert_eq!(
             dns,
             [
@@ -417,7 +427,7 @@ mod tests {
                 "cn=One\\, Two,ou=c,ou=b,dc=x,dc=test"
             ]
         );
-        let moved = s.entries().find(|e| e.dn.starts_with("ou=c")).unwrap();
+        let moved = s.entries().find(|e| e.dn().starts_with("ou=c")).unwrap().to_entry();
         assert_eq!(moved.values("ou"), [b"c".to_vec()]);
     }
 
@@ -435,9 +445,9 @@ mod tests {
             m(ModificationKind::Add, "surname", &["  s "]),
         ]);
         assert_eq!(code(s.apply(&twice, schema)), Some(20));
-        assert!(s.entries().all(|e| e.attribute("description").is_none()));
+        assert!(s.entries().all(|e| e.to_entry().attribute("description").is_none()));
         s.apply(&modify(vec![m(ModificationKind::Delete, "SN", &["s"])]), schema).unwrap();
-        assert!(s.entries().all(|e| e.attribute("sn").is_none()));
+        assert!(s.entries().all(|e| e.to_entry().attribute("sn").is_none()));
         assert_eq!(code(s.apply(&modify(vec![m(ModificationKind::Delete, "sn", &[])]), schema)), Some(16));
     }
 }

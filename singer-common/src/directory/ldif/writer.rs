@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::reader::is_description;
 use crate::change::{Change, Modification};
-use crate::entry::{Attribute, Entry};
+use crate::entry::{Attribute, Entry, Packed};
 
 /// RFC 2849 lets a line be folded anywhere; 76 octets is what its tools do.
 const WIDTH: usize = 76;
@@ -61,20 +61,36 @@ impl<W: Write> LdifWriter<W> {
     /// An attribute named `control` or `changetype` goes after the others, since directly after the DN it would
     /// make this a change record; an entry with nothing else cannot be written.
     pub fn entry(&mut self, entry: &Entry) -> Result<(), LdifWriteError> {
-        check_descriptions(&entry.dn, entry.attributes.iter().map(|a| a.description.as_str()))?;
-        let valued = || entry.attributes.iter().filter(|a| !a.values.is_empty());
-        let (last, first): (Vec<_>, Vec<_>) = match valued().next() {
-            Some(attribute) if is_reserved(attribute) => valued().partition(|a| is_reserved(a)),
-            _ => (Vec::new(), valued().collect()),
-        };
-        if first.is_empty() && !last.is_empty() {
+        self.content(&entry.dn, described(&entry.attributes))
+    }
+
+    /// The same, of an entry in one piece.
+    pub fn packed(&mut self, entry: &Packed) -> Result<(), LdifWriteError> {
+        self.content(entry.dn(), entry.attributes())
+    }
+
+    fn content<'a, V: Iterator<Item = &'a [u8]> + Clone>(
+        &mut self,
+        dn: &str,
+        attributes: impl Iterator<Item = (&'a str, V)> + Clone,
+    ) -> Result<(), LdifWriteError> {
+        check_descriptions(dn, attributes.clone().map(|(description, _)| description))?;
+        let valued = || attributes.clone().filter(|(_, values)| values.clone().next().is_some());
+        if !valued().next().is_some_and(|(description, _)| is_reserved(description)) {
+            self.pair("dn", dn.as_bytes())?;
+            self.attributes(attributes)?;
+            return self.end();
+        }
+        let first = || valued().filter(|(description, _)| !is_reserved(description));
+        if first().next().is_none() {
             return Err(LdifWriteError::Unwritable {
-                dn: entry.dn.clone(),
+                dn: dn.to_owned(),
                 reason: "`control` and `changetype` cannot be the only attributes of a content record".into(),
             });
         }
-        self.pair("dn", entry.dn.as_bytes())?;
-        self.attributes(first.into_iter().chain(last))?;
+        self.pair("dn", dn.as_bytes())?;
+        self.attributes(first())?;
+        self.attributes(valued().filter(|(description, _)| is_reserved(description)))?;
         self.end()
     }
 
@@ -84,7 +100,7 @@ impl<W: Write> LdifWriter<W> {
             Change::Add(entry) => {
                 check_descriptions(&entry.dn, entry.attributes.iter().map(|a| a.description.as_str()))?;
                 self.begin(&entry.dn, "add")?;
-                self.attributes(entry.attributes.iter())?;
+                self.attributes(described(&entry.attributes))?;
             }
             Change::Delete { dn } => self.begin(dn, "delete")?,
             Change::Modify { dn, changes } => {
@@ -162,10 +178,13 @@ impl<W: Write> LdifWriter<W> {
         Ok(self.out.write_all(b"\n")?)
     }
 
-    fn attributes<'a>(&mut self, attributes: impl Iterator<Item = &'a Attribute>) -> io::Result<()> {
-        for attribute in attributes {
-            for value in &attribute.values {
-                self.pair(&attribute.description, value)?;
+    fn attributes<'a>(
+        &mut self,
+        attributes: impl Iterator<Item = (&'a str, impl Iterator<Item = &'a [u8]>)>,
+    ) -> io::Result<()> {
+        for (description, values) in attributes {
+            for value in values {
+                self.pair(description, value)?;
             }
         }
         Ok(())
@@ -207,8 +226,15 @@ fn is_safe(value: &[u8]) -> bool {
         && value.last() != Some(&b' ')
 }
 
-fn is_reserved(attribute: &Attribute) -> bool {
-    ["control", "changetype"].iter().any(|name| attribute.description.eq_ignore_ascii_case(name))
+fn is_reserved(description: &str) -> bool {
+    ["control", "changetype"].iter().any(|name| description.eq_ignore_ascii_case(name))
+}
+
+/// Descriptions with their values.
+fn described(
+    attributes: &[Attribute],
+) -> impl Iterator<Item = (&str, impl Iterator<Item = &[u8]> + Clone)> + Clone {
+    attributes.iter().map(|a| (a.description.as_str(), a.values.iter().map(Vec::as_slice)))
 }
 
 /// A description with, say, a line break in it would be more than one line; `dn` would begin another record.
@@ -323,7 +349,7 @@ mod tests {
             let mut entry = Entry { dn, attributes: Vec::new() };
             for (description, values) in list {
                 let attribute = Attribute::new(description, values);
-                if entry.attribute(&attribute.description).is_none() && !is_reserved(&attribute) {
+                if entry.attribute(&attribute.description).is_none() && !is_reserved(&attribute.description) {
                     entry.attributes.push(attribute);
                 }
             }

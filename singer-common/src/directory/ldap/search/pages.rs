@@ -199,6 +199,10 @@ mod tests {
             [16_000, 256_000, 256_000, 256_000, 256_000, 256_000],
             "a little"
         );
-        assert_eq!(sizes(1000, 5, 12, Some(3000)), [8000, 4000, 2000, 2000, 2000, 2000], "not what the server refuses");
+        assert_eq!(
+            sizes(1000, 5, 12, Some(3000)),
+            [8000, 4000, 2000, 2000, 2000, 2000],
+            "not what the server refuses"
+        );
     }
 }
