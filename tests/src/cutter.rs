@@ -87,6 +87,11 @@ impl Cutter {
         format!("ldap://127.0.0.1:{}", self.port)
     }
 
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// How often it cut.
     pub fn cuts(&self) -> usize {
         self.count.lock().unwrap().made

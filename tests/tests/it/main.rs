@@ -37,6 +37,7 @@ mod metrics;
 mod mirror;
 mod moves;
 mod on_delete;
+mod pages;
 mod partitions;
 mod passwords;
 mod plan_page;

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use ldap_tests::ds389::{Ds389, Ds389Options};
 use ldap_tests::run::{Output, Run};
+use ldap_tests::samba::{SUFFIX as DOMAIN, Samba};
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
@@ -11,6 +13,8 @@ use crate::support::{discover, people, tap_config, unit, with};
 
 const PEOPLE: &str = "ou=people,dc=example,dc=test";
 const COUNT: usize = 4_000;
+/// Fewer than 1,000 are not divided.
+const CONTACTS: usize = 1_300;
 
 fn start() -> Slapd {
     Slapd::start(SlapdOptions::default().seed(unit(PEOPLE) + &people(COUNT, PEOPLE)))
@@ -125,6 +129,37 @@ fn an_id_that_is_not_for_everybody_divides_nothing() {
     let divided = read(&with(&config, &json!({"partitions": 2})));
     assert!(divided.stderr.contains("not every entry shows its entryUUID"), "{}", divided.stderr);
     assert!(sorted(&whole) == sorted(&divided));
+}
+
+#[test]
+fn active_directory_is_divided_by_its_own_number() {
+    let unit = format!("OU=many,{DOMAIN}");
+    let mut ldif = format!("dn: {unit}\nobjectClass: organizationalUnit\n\n");
+    for n in 0..CONTACTS {
+        write!(ldif, "dn: CN=contact{n},{unit}\nobjectClass: contact\ngivenName: G{n}\n\n").unwrap();
+    }
+    let samba = Samba::start(&ldif);
+    let config = with(
+        &tap_config(&samba),
+        &json!({"schemas": [{"name": "all", "base_dn": unit}], "discovery_sample_size": 50}),
+    );
+    let whole = sorted(&read(&config));
+    assert_eq!(whole.len(), CONTACTS + 1);
+    let output = read(&with(&config, &json!({"partitions": 2})));
+    assert!(sorted(&output) == whole);
+    let parts = parts(&output);
+    assert!(parts.len() == 2 && parts.iter().all(|n| *n > CONTACTS / 5), "{parts:?} of {CONTACTS}");
+}
+
+#[test]
+fn ds389_has_no_order_to_divide_by_and_says_so() {
+    let server = Ds389::start(&Ds389Options::default().seed(unit(PEOPLE) + &people(1_500, PEOPLE)));
+    let config = with(&tap_config(&server), &json!({"schemas": [{"name": "all", "base_dn": PEOPLE}]}));
+    let whole = sorted(&read(&config));
+    assert_eq!(whole.len(), 1_501);
+    let output = read(&with(&config, &json!({"partitions": 2})))
+        .says("the server has no attribute that never changes and has an order");
+    assert!(sorted(&output) == whole && parts(&output).is_empty());
 }
 
 #[test]

@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ldap_tests::fake::{Operation, Request, ber};
 use ldap_tests::hostile;
 use ldap_tests::ldif::normalize_dn;
-use ldap_tests::relay::Relay;
 use ldap_tests::run::{Output, Run};
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
@@ -258,48 +256,6 @@ fn pages_smaller_than_asked_for_are_read_to_the_end() {
         assert_eq!(dns(&output).into_iter().collect::<BTreeSet<_>>().len(), 906, "page size {page_size}");
         assert_eq!(output.records(None).len(), 906);
     }
-}
-
-#[test]
-fn pages_grow_where_the_way_is_long_up_to_what_the_server_takes() {
-    let mut options = SlapdOptions::with_users().seed(people(9_000, PEOPLE));
-    options.database_conf =
-        "limits dn.exact=\"uid=reader,ou=people,dc=example,dc=test\" size.soft=500 size.hard=500 size.pr=3000 size.prtotal=unlimited".into();
-    let slapd = Slapd::start(options);
-    // Far longer than a page takes, on a busy machine, too.
-    let relay = Relay::start(slapd.ldap_port(), |request| {
-        if matches!(request.operation, Operation::Search(_)) {
-            std::thread::sleep(std::time::Duration::from_millis(700));
-        }
-    });
-    let people = json!({"server_url": relay.uri(), "discovery_sample_size": 10, "schemas": [{"name": "people", "base_dn": PEOPLE}]});
-    let output = Run::tap(&with(&reader_config(&slapd), &people)).run().succeeds();
-    assert_eq!(dns(&output).into_iter().collect::<BTreeSet<_>>().len(), 9_005);
-    assert_eq!(output.records(None).len(), 9_005, "none of them twice");
-    let sizes: Vec<i64> =
-        relay.requests().iter().filter_map(page_size).filter(|size| *size >= 1000).collect();
-    assert_eq!(sizes[..5], [1000, 16_000, 8000, 4000, 2000], "halved until the server takes it");
-    assert!(sizes[5..].iter().all(|size| *size == 2000), "nothing that was refused once: {sizes:?}");
-
-    let fixed = with(&with(&reader_config(&slapd), &people), &json!({"page_size": 2500}));
-    let before = relay.requests().len();
-    Run::tap(&fixed).run().succeeds();
-    let sizes = relay
-        .requests()
-        .iter()
-        .skip(before)
-        .filter_map(page_size)
-        .filter(|s| *s > 10)
-        .collect::<BTreeSet<_>>();
-    assert_eq!(sizes, BTreeSet::from([2500]), "a size that somebody chose is kept");
-}
-
-/// The size of the page that a request asks for (RFC 2696 section 2).
-fn page_size(request: &Request) -> Option<i64> {
-    let value = request.control("1.2.840.113556.1.4.319")?.value.as_deref()?;
-    let (_, content, _) = ber::take(value)?;
-    let (_, size, _) = ber::take(content)?;
-    Some(ber::number(size))
 }
 
 #[test]

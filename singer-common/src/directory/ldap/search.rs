@@ -12,7 +12,7 @@ use super::wire::{Control, LdapResult, WireEntry};
 use super::{Attempts, LdapDirectory, result_code};
 use crate::directory::config::Referrals;
 use crate::directory::error::DirectoryError;
-use crate::directory::{Found, Paging, Scope, SearchItem, SearchRequest};
+use crate::directory::{Found, Paging, Scope, SearchItem, SearchRequest, Vendor};
 use crate::entry::{Entry, EntryView as _};
 use crate::filter::Filter;
 use crate::observe::{self, SearchWatch};
@@ -149,8 +149,10 @@ impl LdapSearch {
             Paging::AtMost(limit) if request.scope != Scope::Base && limit <= most => limit,
             _ => 0,
         };
-        // Of a sample the rest of a page would be read for nothing.
-        let growth = Growth::new(page_size, request.paging == Paging::Configured);
+        // Of a sample the rest of a page would be read for nothing; and 389 DS closes a connection that takes nothing for ten
+        // seconds, so that pages have to be small enough to be read whatever becomes of stdout.
+        let may_grow = request.paging == Paging::Configured && directory.root_dse().vendor != Vendor::Ds389;
+        let growth = Growth::new(page_size, may_grow);
         Self {
             directory,
             request,
@@ -277,7 +279,8 @@ impl LdapSearch {
             return Box::pin(other.abandon()).await;
         }
         // All there is may be much: closing the connection is sooner done.
-        if matches!(self.carrier, Carrier::Bulk(_)) && self.page_size == 0 && self.limit == 0 {
+        let is_much = self.page_size == 0 && self.limit == 0 || self.growth.has_grown(self.page_size);
+        if matches!(self.carrier, Carrier::Bulk(_)) && is_much {
             return Ok(());
         }
         match self.abandoning().await {
@@ -359,6 +362,7 @@ impl LdapSearch {
             return Err(self.about_base(e));
         }
         self.cookie.clear();
+        self.page_size = self.growth.cut(self.page_size);
         self.to_follow.clear();
         self.limit = 0;
         self.entries_of_page = 0;

@@ -55,6 +55,13 @@ impl Growth {
         if is_far { size.saturating_mul(STEP).min(self.largest).max(size) } else { size }
     }
 
+    /// The size after one of this size that was cut short: while stdout cannot be written the rest of a page as configured is
+    /// read, that of a larger one is not, which not every server puts up with.
+    pub(super) fn cut(&mut self, size: u32) -> u32 {
+        self.largest = self.configured;
+        size.min(self.configured)
+    }
+
     /// The server does not take pages of this size.
     pub(super) fn refused(&mut self, size: u32) {
         self.largest = self.largest.min(size / 2);
@@ -193,6 +200,10 @@ mod tests {
         assert_eq!(sizes(1000, 5, 12, None), [16_000, 256_000, 256_000, 256_000, 256_000, 256_000]);
         assert_eq!(sizes(1000, 1, 25, None), [1000; 6], "near");
         assert_eq!(sizes(1000, 5, 500, None), [1000; 6], "a slow reader");
+        let mut growth = Growth::new(1000, true);
+        assert_eq!((growth.cut(256_000), growth.cut(500), growth.cut(0)), (1000, 500, 0));
+        growth.waited(Duration::from_mins(1));
+        assert_eq!(growth.next(1000, growth.began + Duration::from_mins(1)), 1000, "not after a cut");
         assert_eq!(sizes(500, 5, 12, None), [500; 6], "as configured");
         assert_eq!(
             sizes(1000, 1, 20, None),
