@@ -53,7 +53,7 @@ const KEEPALIVE: TcpKeepalive =
 const READ: usize = 64 * 1024;
 /// The room for octets that is kept when a larger message is through.
 const KEPT: usize = 4 * READ;
-/// How long octets are left to collect on this machine ([`Connection::let_collect`]): a server that writes entry by entry
+/// How long octets are left to collect ([`Connection::let_collect`]): a server that writes entry by entry
 /// writes some twenty of them meanwhile.
 const COLLECT: Duration = Duration::from_micros(200);
 
@@ -70,8 +70,6 @@ pub(super) struct Connection {
     url: String,
     /// Where the connection goes to exactly, where that is an address.
     peer: Option<SocketAddr>,
-    /// Whether the server is on this machine.
-    is_local: bool,
     /// How much the last read brought.
     last_read: usize,
     /// Requests to be sent ([`Self::exchange`]).
@@ -165,10 +163,7 @@ impl Connection {
             }
             #[cfg(unix)]
             ServerUrl::Ldapi(path) => {
-                let mut connection =
-                    Self::new(Box::new(tokio::net::UnixStream::connect(path).await.map_err(io)?), &url, None);
-                connection.is_local = true;
-                connection
+                Self::new(Box::new(tokio::net::UnixStream::connect(path).await.map_err(io)?), &url, None)
             }
             #[cfg(not(unix))]
             ServerUrl::Ldapi(_) => {
@@ -197,7 +192,6 @@ impl Connection {
     }
 
     fn new(stream: Box<dyn Stream>, url: &str, peer: Option<SocketAddr>) -> Self {
-        let is_local = peer.is_some_and(|a| a.ip().is_loopback());
         Self {
             stream,
             inbox: Vec::new(),
@@ -205,7 +199,6 @@ impl Connection {
             last_id: 0,
             url: url.to_owned(),
             peer,
-            is_local,
             last_read: 0,
             outbox: Vec::new(),
             unflushed: false,
@@ -432,12 +425,12 @@ impl Connection {
         }
     }
 
-    /// Lets octets collect for a moment, where a long answer is under way and the server is on this machine. slapd writes
-    /// entry by entry; who reads each at once makes it send a packet and wake somebody up for each. Over a network that
-    /// does not help, and is not done.
+    /// Lets octets collect for a moment, where a long answer is under way. slapd writes entry by entry; who reads each at
+    /// once makes it send a packet, and wake somebody up for each, on this machine and between containers. From far they
+    /// come together, and are not waited for.
     pub(super) fn let_collect(&self) {
         // Where a read brings as much as it takes, they have collected.
-        if self.is_local && self.last_read < READ / 2 {
+        if self.last_read < READ / 2 {
             // tokio's clock does not count less than a millisecond. This thread has nothing else to do: what it could
             // do is to read what it waits for.
             std::thread::sleep(COLLECT);
