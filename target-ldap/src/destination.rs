@@ -104,6 +104,8 @@ impl Destination {
 
     /// Carries out one change under controls.
     pub async fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
+        // Ahead of what takes it back: a killed run should not leave that of changes it had not begun.
+        let _permit = self.writes.acquire().await;
         let Some(undo) = &self.undo else { return self.make(change, controls).await };
         let number = self.note(undo, change).await?;
         let result = self.make(change, controls).await;
@@ -141,6 +143,7 @@ impl Destination {
         password: &Secret,
         counts: bool,
     ) -> Result<(), DirectoryError> {
+        let _permit = self.writes.acquire().await;
         // What takes it back is what takes back a change of the attribute.
         let change = Change::Modify {
             dn: dn.to_owned(),
@@ -150,9 +153,7 @@ impl Destination {
             Some(undo) if counts => Some((undo, self.note(undo, &change).await?)),
             _ => None,
         };
-        let permit = self.writes.acquire().await;
         let result = self.directory.set_password(dn, password).await;
-        drop(permit);
         if let (Err(error), Some((undo, number))) = (&result, number)
             && !error.is_connection()
         {
@@ -172,9 +173,7 @@ impl Destination {
             Some(plan) if plan.shows_before() => self.before(change).await?,
             _ => None,
         };
-        let permit = self.writes.acquire().await;
         self.directory.apply_with(change, controls).await?;
-        drop(permit);
         if let Some(tally) = &self.tally {
             tally.count(change);
         }
