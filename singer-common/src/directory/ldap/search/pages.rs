@@ -21,7 +21,9 @@ const LARGEST_GROWTH: u32 = 256;
 /// How many times as large the next page is that is to be larger.
 const STEP: u32 = 16;
 /// A page is to be larger when waiting for its first entry took more than one part in so many of its time.
-const SHARE: u32 = 24;
+const SHARE: u32 = 48;
+/// ... and not less than this: near a server nothing is to be gained.
+const NOTICEABLE: Duration = Duration::from_millis(1);
 
 /// How large pages are to be: a cookie comes with the end of a page alone, so that each page costs a round trip in which the
 /// server has nothing to do.
@@ -50,7 +52,7 @@ impl Growth {
     /// a page long, and the pages no larger.
     pub(super) fn next(&mut self, size: u32, now: Instant) -> u32 {
         let took = now.saturating_duration_since(self.began);
-        let is_far = self.waited * SHARE > took;
+        let is_far = self.waited >= NOTICEABLE && self.waited * SHARE > took;
         (self.began, self.waited) = (now, Duration::ZERO);
         if is_far { size.saturating_mul(STEP).min(self.largest).max(size) } else { size }
     }
@@ -198,7 +200,7 @@ mod tests {
     #[test]
     fn pages_grow_while_the_way_to_the_server_is_long() {
         assert_eq!(sizes(1000, 5, 12, None), [16_000, 256_000, 256_000, 256_000, 256_000, 256_000]);
-        assert_eq!(sizes(1000, 1, 25, None), [1000; 6], "near");
+        assert_eq!(sizes(1000, 1, 50, None), [1000; 6], "near");
         assert_eq!(sizes(1000, 5, 500, None), [1000; 6], "a slow reader");
         let mut growth = Growth::new(1000, true);
         assert_eq!((growth.cut(256_000), growth.cut(500), growth.cut(0)), (1000, 500, 0));
@@ -206,7 +208,7 @@ mod tests {
         assert_eq!(growth.next(1000, growth.began + Duration::from_mins(1)), 1000, "not after a cut");
         assert_eq!(sizes(500, 5, 12, None), [500; 6], "as configured");
         assert_eq!(
-            sizes(1000, 1, 20, None),
+            sizes(1000, 1, 40, None),
             [16_000, 256_000, 256_000, 256_000, 256_000, 256_000],
             "a little"
         );
