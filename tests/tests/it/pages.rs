@@ -8,6 +8,7 @@ use ldap_tests::ds389::{Ds389, Ds389Options};
 use ldap_tests::fake::{Operation, Request, ber};
 use ldap_tests::relay::Relay;
 use ldap_tests::run::{Output, Run};
+use ldap_tests::samba::{SUFFIX as DOMAIN, Samba};
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
@@ -25,10 +26,10 @@ fn long_way(port: u16) -> Relay {
 }
 
 /// The sizes of the pages that a run asks for, in their order, and what it said.
-fn run(config: &Value, relay: &Relay) -> (Vec<i64>, Output) {
+fn run(config: &Value, relay: &Relay, base: &str) -> (Vec<i64>, Output) {
     let before = relay.requests().len();
-    let people = json!({"server_url": relay.uri(), "discovery_sample_size": 10, "schemas": [{"name": "people", "base_dn": PEOPLE}]});
-    let output = Run::tap(&with(config, &people)).run().succeeds();
+    let stream = json!({"server_url": relay.uri(), "discovery_sample_size": 10, "schemas": [{"name": "all", "base_dn": base}]});
+    let output = Run::tap(&with(config, &stream)).run().succeeds();
     let sizes =
         relay.requests().iter().skip(before).filter_map(page_size).filter(|size| *size > 10).collect();
     (sizes, output)
@@ -54,13 +55,13 @@ fn they_grow_where_the_way_is_long_up_to_what_the_server_takes() {
         "limits dn.exact=\"uid=reader,ou=people,dc=example,dc=test\" size.soft=500 size.hard=500 size.pr=3000 size.prtotal=unlimited".into();
     let slapd = Slapd::start(options);
     let relay = long_way(slapd.ldap_port());
-    let (sizes, output) = run(&reader_config(&slapd), &relay);
+    let (sizes, output) = run(&reader_config(&slapd), &relay, PEOPLE);
     assert_eq!(names(&output).len(), 9_005);
     assert_eq!(output.records(None).len(), 9_005, "none of them twice");
     assert_eq!(sizes[..5], [1000, 16_000, 8000, 4000, 2000], "halved until the server takes it");
     assert!(sizes[5..].iter().all(|size| *size == 2000), "nothing that was refused once: {sizes:?}");
 
-    let (sizes, _) = run(&with(&reader_config(&slapd), &json!({"page_size": 2500})), &relay);
+    let (sizes, _) = run(&with(&reader_config(&slapd), &json!({"page_size": 2500})), &relay, PEOPLE);
     assert!(sizes.iter().all(|size| *size == 2500), "a size that somebody chose is kept: {sizes:?}");
 }
 
@@ -70,7 +71,7 @@ fn what_was_cut_in_a_large_one_goes_on_in_small_ones() {
     // Within the second page.
     let cutter = Cutter::start(slapd.ldap_port(), Way::ToClient, &[2_000_000]);
     let relay = long_way(cutter.port());
-    let (sizes, output) = run(&tap_config(&slapd), &relay);
+    let (sizes, output) = run(&tap_config(&slapd), &relay, PEOPLE);
     assert_eq!(cutter.cuts(), 1);
     assert_eq!(names(&output).len(), 9_001);
     assert_eq!(sizes[..2], [1000, 16_000]);
@@ -82,7 +83,17 @@ fn what_was_cut_in_a_large_one_goes_on_in_small_ones() {
 #[test]
 fn they_do_not_grow_on_389() {
     let server = Ds389::start(&Ds389Options::default().seed(unit(PEOPLE) + &people(3_500, PEOPLE)));
-    let (sizes, output) = run(&tap_config(&server), &long_way(server.ldap_port()));
+    let (sizes, output) = run(&tap_config(&server), &long_way(server.ldap_port()), PEOPLE);
     assert_eq!(output.records(None).len(), 3_501);
     assert_eq!(sizes, [1000; 4]);
+}
+
+/// It gives 1,000 at most: of more that is asked for nobody would know where it ends.
+#[test]
+fn they_do_not_grow_on_active_directory() {
+    let samba = Samba::start("");
+    let schema = format!("CN=Schema,CN=Configuration,{DOMAIN}");
+    let (sizes, output) = run(&tap_config(&samba), &long_way(samba.ldap_port()), &schema);
+    assert!(output.records(None).len() > 1_500);
+    assert_eq!(sizes, [1000; 2]);
 }

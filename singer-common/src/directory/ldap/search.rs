@@ -124,6 +124,16 @@ enum Progress {
     Done,
 }
 
+/// Whether pages larger than usual do good and no harm.
+fn takes_large_pages(vendor: Vendor) -> bool {
+    match vendor {
+        // 389 closes a connection that takes nothing for ten seconds (nsslapd-ioblocktimeout): pages have to be small enough to be
+        // read whatever becomes of stdout. Active Directory gives no more than its MaxPageSize, 1,000, whatever is asked for.
+        Vendor::Ds389 | Vendor::ActiveDirectory => false,
+        Vendor::OpenLdap | Vendor::Ldif | Vendor::Other => true,
+    }
+}
+
 impl std::fmt::Debug for LdapSearch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LdapSearch")
@@ -149,9 +159,8 @@ impl LdapSearch {
             Paging::AtMost(limit) if request.scope != Scope::Base && limit <= most => limit,
             _ => 0,
         };
-        // Of a sample the rest of a page would be read for nothing; and 389 DS closes a connection that takes nothing for ten
-        // seconds, so that pages have to be small enough to be read whatever becomes of stdout.
-        let may_grow = request.paging == Paging::Configured && directory.root_dse().vendor != Vendor::Ds389;
+        // Of a sample the rest of a page would be read for nothing.
+        let may_grow = request.paging == Paging::Configured && takes_large_pages(directory.root_dse().vendor);
         let growth = Growth::new(page_size, may_grow);
         Self {
             directory,
@@ -437,8 +446,12 @@ impl LdapSearch {
             }
             Carrier::None | Carrier::Session(None) | Carrier::Bulk(_) => {}
         }
-        let controls = self.controls(&self.cookie);
         let is_first = self.cookie.is_empty();
+        if !is_first && self.page_size > 0 {
+            // Its end was not seen ahead: it came while stdout could not be written.
+            self.page_size = self.growth.next(self.page_size, Instant::now());
+        }
+        let controls = self.controls(&self.cookie);
         let request = PageRequest { search: &self.request, size_limit: self.limit, controls, is_first };
         match &mut self.carrier {
             Carrier::None => {}
