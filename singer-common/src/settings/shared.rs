@@ -95,7 +95,7 @@ pub const SHARED: &[Setting] = &[
     Setting::new(
         "page_size",
         Kind::Integer { min: 0, max: 2_147_483_647 },
-        "Entries per page of a search (RFC 2696). With the default they are more, up to 256,000, where the way to the server is long; any other number is kept. A page the server finds too large is asked for again, smaller. 0 reads unpaged.",
+        "Entries per page of a search (RFC 2696). With the default they are more, up to 256,000, where pages begin slowly, as over a long way; any other number is kept. A page the server finds too large is asked for again, smaller. 0 reads unpaged.",
     )
     .or("1000"),
     Setting::new(
