@@ -89,4 +89,7 @@ def expect(name, what, found, wanted):
         raise Failed(f"{name}: {found} {what}, not {wanted}")
 
 
-PAGED = ("-E", "pr=1000/noprompt")
+# What both are measured with where pages are: the tap keeps every size but its default, 1,000, from which pages may grow.
+PAGE_SIZE = 1001
+PAGES = f"pages of {PAGE_SIZE:,}"
+PAGED = ("-E", f"pr={PAGE_SIZE}/noprompt")

@@ -14,7 +14,7 @@ import os
 import sys
 
 import callgrind
-from context import PAGED, Context
+from context import PAGE_SIZE, PAGED, PAGES, Context
 from people import messages, write
 from process import Failed
 from slapd import SUFFIX
@@ -23,8 +23,8 @@ from slapd import SUFFIX
 SIZES = (2_000, 4_000)
 LIMITS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "instructions.json")
 MARGIN = 1.05
-READ, READ_UNPAGED = "tap: entry read, typed, pages of 1,000", "tap: entry read, typed, unpaged"
-SEARCH = "ldapsearch: entry read, pages of 1,000"
+READ, READ_UNPAGED = f"tap: entry read, typed, {PAGES}", "tap: entry read, typed, unpaged"
+SEARCH = f"ldapsearch: entry read, {PAGES}"
 WRITTEN, NOT_CHECKED = "target: record into LDIF, validated", "target: record into LDIF, not validated"
 HELD = (READ, READ_UNPAGED, WRITTEN, NOT_CHECKED)
 
@@ -59,7 +59,7 @@ def tap_counts(context, tap, folder, label=""):
     """Instructions per entry of a tap, paged and unpaged."""
     server = sized(context)
     counts = {}
-    for name, page_size in ((READ, 1000), (READ_UNPAGED, 0)):
+    for name, page_size in ((READ, PAGE_SIZE), (READ_UNPAGED, 0)):
 
         def command(size):
             streams = [{"name": "all", "base_dn": container(size), "filter": "(uid=*)"}]

@@ -1,6 +1,6 @@
 """The tap's memory while nobody reads its output."""
 
-from context import PAGED
+from context import PAGE_SIZE, PAGED, PAGES
 from contest import Client, contest, goal, result, rows
 from process import run
 
@@ -16,14 +16,14 @@ def memory(context):
     for count in sizes:
         server = context.reading(count)
         for name, path in context.taps.items():
-            for how, page_size in (("pages of 1,000", 1000), ("unpaged", 0)):
+            for how, page_size in ((PAGES, PAGE_SIZE), ("default pages", None), ("unpaged", 0)):
                 command = context.tap(path, server, page_size=page_size)
                 client = Client(f"{name}, {count:,} entries, {how}", blocking(server, command, blocked))
                 clients.append(client)
                 if name == next(iter(context.taps)):
                     ours.append(client)
         search = context.search(server, *PAGED)
-        clients.append(Client(f"ldapsearch, {count:,} entries, pages of 1,000", blocking(server, search, blocked)))
+        clients.append(Client(f"ldapsearch, {count:,} entries, {PAGES}", blocking(server, search, blocked)))
     contest(clients, min(ROUNDS, context.rounds), warm=0)
     goals = [goal(f"peak MiB, {c.name.partition(', ')[2]}, stdout blocked", "<= 16", c.spread("rss"), 1) for c in ours]
     how = f"stdout is a pipe that nobody reads for {blocked} s, which are part of the wall."

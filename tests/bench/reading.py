@@ -1,7 +1,7 @@
 """Measures of the tap: instructions, CPU, wall, the Python tap, a long way to the server, TLS."""
 
 import instructions
-from context import PAGED
+from context import PAGE_SIZE, PAGED, PAGES
 from contest import Client, contest, goal, ratio, result, rows, speed
 from process import Failed
 from proxy import Proxy, round_trip_ms
@@ -18,14 +18,14 @@ OTHERWISE = (
 
 def instructions_per_entry(context):
     """(a) From BER to JSON, counted."""
-    counts = {"ldapsearch, pages of 1,000": instructions.search_count(context, context.dir)}
+    counts = {f"ldapsearch, {PAGES}": instructions.search_count(context, context.dir)}
     for name, path in context.taps.items():
         for what, number in instructions.tap_counts(context, path, context.dir, f"{name}: ").items():
             counts[f"{name}, {what.rpartition(', ')[2]}"] = number
     for name, path in context.targets.items():
         for what, number in instructions.target_counts(context, path, context.dir, f"{name}: ").items():
             counts[f"{name}, record into LDIF, {what.rpartition(', ')[2]}"] = number
-    first = f"{next(iter(context.taps))}, pages of 1,000"
+    first = f"{next(iter(context.taps))}, {PAGES}"
     table = [{"client": name, "instructions": number} for name, number in counts.items()]
     how = (
         f"Instructions for each entry or record, by callgrind: those for {instructions.SIZES[1]:,} less those for "
@@ -39,23 +39,26 @@ def read(context):
     """(b) Reading everything, beside ldapsearch."""
     count = context.size(FULL)
     server = context.reading(count)
-    peer = Client("ldapsearch, pages of 1,000", context.timed(server, context.search(server, *PAGED)))
+    peer = Client(f"ldapsearch, {PAGES}", context.timed(server, context.search(server, *PAGED)))
     clients, notes, goals, halves = [peer], [], [], {}
     for name, path in context.taps.items():
-        clients.append(context.reader(f"{name}, pages of 1,000", server, context.tap(path, server), count))
+        command = context.tap(path, server, page_size=PAGE_SIZE)
+        clients.append(context.reader(f"{name}, {PAGES}", server, command, count))
     main = clients[1]
     for name, path in context.taps.items():
         try:
-            command = context.tap(path, server, partitions=2)
+            command = context.tap(path, server, partitions=2, page_size=PAGE_SIZE)
             halves[name] = context.reader(f"{name}, 2 partitions", server, command, count)
         except Failed as why:
             notes.append(f"{name} with 2 partitions: left out. It refuses the setting: {first_line(why)}")
     clients.extend(halves.values())
+    for name, path in context.taps.items():
+        clients.append(context.reader(f"{name}, default pages", server, context.tap(path, server), count))
     clients.append(Client("ldapsearch, unpaged", context.timed(server, context.search(server))))
     for name, path in context.taps.items():
         clients.append(context.reader(f"{name}, unpaged", server, context.tap(path, server, page_size=0), count))
     contest(clients, context.rounds)
-    goals.append(goal("client CPU / ldapsearch's, pages of 1,000", "<= 0.35", ratio(main, peer, "cpu")))
+    goals.append(goal(f"client CPU / ldapsearch's, {PAGES}", "<= 0.35", ratio(main, peer, "cpu")))
     goals.append(goal("wall / ldapsearch's, one connection", "<= 1.0", ratio(main, peer)))
     half = halves.get(next(iter(context.taps)))
     if half:
@@ -77,11 +80,14 @@ def sdk(context):
         return result("The Python SDK", "Not measured: scripts/install-sdk-tap.sh was not run.", [], [])
     server = context.reading(count)
     peer = context.reader("singer-sdk over python-ldap", server, sdk_client(context, server), count)
-    taps = [context.reader(name, server, context.tap(path, server), count) for name, path in context.taps.items()]
+    taps = [
+        context.reader(name, server, context.tap(path, server, page_size=PAGE_SIZE), count)
+        for name, path in context.taps.items()
+    ]
     clients = [peer, *taps]
     contest(clients, context.rounds)
     goals = [goal("times faster than the singer-sdk tap", ">= 12", speed(taps[0], peer), 1)]
-    how = f"{count:,} entries, pages of 1,000, the same records from both (tests/bench/sdk_tap)."
+    how = f"{count:,} entries, {PAGES} (the SDK tap's of 1,000), the same records from both (tests/bench/sdk_tap)."
     return result("The Python SDK", how, rows(clients, peer, faster=True), goals, faster=True)
 
 
@@ -97,7 +103,7 @@ def far(context):
         clients.append(context.reader(name, server, context.tap(path, server, server_url=proxy.url), count))
     main = clients[1]
     clients.append(
-        Client("ldapsearch, pages of 1,000", context.timed(server, context.search(server, *PAGED, url=proxy.url)))
+        Client(f"ldapsearch, {PAGES}", context.timed(server, context.search(server, *PAGED, url=proxy.url)))
     )
     # Where the time goes: a page that waits for the next is half a round trip to the server and half of one back.
     for name, path in context.taps.items():
@@ -122,10 +128,10 @@ def tls(context):
     server = context.reading(count)
     clients, pairs = [], []
     for name, path in context.taps.items():
-        secret = {"server_url": server.tls_url, "tls_ca_file": server.tls_ca}
+        secret = {"server_url": server.tls_url, "tls_ca_file": server.tls_ca, "page_size": PAGE_SIZE}
         pairs.append(
             (
-                context.reader(f"{name}, plain", server, context.tap(path, server), count),
+                context.reader(f"{name}, plain", server, context.tap(path, server, page_size=PAGE_SIZE), count),
                 context.reader(f"{name}, TLS", server, context.tap(path, server, **secret), count),
             )
         )
@@ -137,5 +143,5 @@ def tls(context):
     contest(clients, context.rounds)
     plain, secured = pairs[0]
     goals = [goal("TLS: client CPU / the same without", "<= 2.5", ratio(secured, plain, "cpu"))]
-    how = f"{count:,} entries, pages of 1,000; ratios to the first row."
+    how = f"{count:,} entries, {PAGES}; ratios to the first row."
     return result("TLS", how, rows(clients, plain), goals)

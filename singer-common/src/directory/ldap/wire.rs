@@ -427,7 +427,7 @@ impl Connection {
 
     /// Lets octets collect for a moment, where a long answer is under way. slapd writes entry by entry; who reads each at
     /// once makes it send a packet, and wake somebody up for each, on this machine and between containers. From far they
-    /// come together, and are not waited for.
+    /// come together, and it makes no difference.
     pub(super) fn let_collect(&self) {
         // Where a read brings as much as it takes, they have collected.
         if self.last_read < READ / 2 {

@@ -22,7 +22,7 @@ const LARGEST_GROWTH: u32 = 256;
 const STEP: u32 = 16;
 /// A page is to be larger when waiting for its first entry took more than one part in so many of its time.
 const SHARE: u32 = 48;
-/// ... and not less than this: near a server nothing is to be gained.
+/// ... and not less than this: what a larger page saves would not be noticed.
 const NOTICEABLE: Duration = Duration::from_millis(1);
 
 /// How large pages are to be: a cookie comes with the end of a page alone, so that each page costs a round trip in which the
@@ -60,7 +60,7 @@ impl Growth {
     /// The size after one of this size that was cut short: while stdout cannot be written the rest of a page as configured is
     /// read, that of a larger one is not, which not every server puts up with.
     pub(super) fn cut(&mut self, size: u32) -> u32 {
-        self.largest = self.configured;
+        self.largest = self.largest.min(self.configured);
         size.min(self.configured)
     }
 
@@ -206,6 +206,10 @@ mod tests {
         assert_eq!((growth.cut(256_000), growth.cut(500), growth.cut(0)), (1000, 500, 0));
         growth.waited(Duration::from_mins(1));
         assert_eq!(growth.next(1000, growth.began + Duration::from_mins(1)), 1000, "not after a cut");
+        growth.refused(1000);
+        growth.cut(500);
+        growth.waited(Duration::from_mins(1));
+        assert_eq!(growth.next(500, growth.began + Duration::from_mins(1)), 500, "refused before the cut");
         assert_eq!(sizes(500, 5, 12, None), [500; 6], "as configured");
         assert_eq!(
             sizes(1000, 1, 40, None),
