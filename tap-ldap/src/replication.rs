@@ -18,6 +18,7 @@ use crate::config::TapConfig;
 use crate::output::Output;
 use crate::source::{Source, Tree};
 
+mod completeness;
 mod containers;
 pub mod content_sync;
 pub mod dirsync;

@@ -16,6 +16,7 @@ use singer_common::settings::SettingsError;
 use singer_common::summary::{self, Count};
 use uuid::Uuid;
 
+use super::completeness::conclude;
 use super::containers::{self, Names};
 use super::log_bookmark::LogBookmark;
 use super::stream::new_version;
@@ -161,10 +162,9 @@ impl<'a> Synced<'a> {
     pub(crate) async fn read<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
         let server = self.run.tree.directory.serving();
         let position = self.position_now(output).await?;
-        let references = full::entries(&mut self.run, output).await?;
+        let completeness = full::entries(&mut self.run, output).await?;
         self.run.check_server(&server)?;
-        full::activate(&self.run, references, output)?;
-        if references == 0 {
+        if conclude(&self.run, self.run.version, &completeness, output)? {
             self.run.emit_gone(output)?;
         }
         self.names = containers::look(&self.run, &Names::new()).await?.0;

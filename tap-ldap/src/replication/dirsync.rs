@@ -18,6 +18,7 @@ use singer_common::schema::syntax::ValueKind;
 use singer_common::settings::SettingsError;
 use singer_common::summary::{self, Count};
 
+use super::completeness::conclude;
 use super::containers::{self, Names};
 use super::log_bookmark::LogBookmark;
 use super::stream::new_version;
@@ -181,11 +182,10 @@ impl<'a> DirSynced<'a> {
         self.highest_usn = Some(highest_usn(&self.run.tree.directory).await?);
         // Kept once everything is read: until then the stream has no position.
         let position = self.position_now(output).await?;
-        let references = full::entries(&mut self.run, output).await?;
+        let completeness = full::entries(&mut self.run, output).await?;
         self.run.check_server(&server)?;
         self.position = Some(position);
-        full::activate(&self.run, references, output)?;
-        if references == 0 {
+        if conclude(&self.run, self.run.version, &completeness, output)? {
             self.run.emit_gone(output)?;
         }
         self.names = containers::look(&self.run, &Names::new()).await?.0;

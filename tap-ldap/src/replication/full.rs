@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use singer_common::directory::{DirectoryError, EntryRef, Paging};
 use singer_common::schema::syntax::now;
 
+use super::completeness::{Completeness, conclude};
 use super::index::Mark;
 use super::stream::{StreamRun, new_version};
 use super::{FORMAT, FULL_TABLE, bookmark};
@@ -29,13 +30,12 @@ pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'
     if let Some(old) = old.filter(|_| run.index.is_some()) {
         output.note(&id, serde_json::to_value(old).unwrap_or_default());
     }
-    let references = if let Source::Members(of) = run.source {
+    let completeness = if let Source::Members(of) = run.source {
         members(run, of, output).await?
     } else {
         entries(run, output).await?
     };
-    activate(run, references, output)?;
-    if references == 0
+    if conclude(run, run.version, &completeness, output)?
         && let Some(index) = run.emit_gone(output)?
     {
         let bookmark = Bookmark { format: FORMAT, replication_method: FULL_TABLE.to_owned(), index };
@@ -52,11 +52,11 @@ struct Bookmark {
     index: Mark,
 }
 
-/// Prints every entry of the stream. Gives the number of references that were ignored.
+/// Emits every entry of the stream. Returns whether those are all.
 pub(crate) async fn entries<W: Write>(
     run: &mut StreamRun<'_>,
     output: &mut Output<'_, W>,
-) -> anyhow::Result<u64> {
+) -> anyhow::Result<Completeness> {
     let attributes = run.attributes(&[]);
     let (tree, source) = (run.tree, run.source);
     let dividing = partition::filters(tree, source, &run.stream.stream, run.partitions);
@@ -93,7 +93,9 @@ pub(crate) async fn entries<W: Write>(
         }
         waiting.push(advance(part));
     }
-    Ok(references)
+    let mut completeness = Completeness::default();
+    completeness.references(references);
+    Ok(completeness)
 }
 
 /// A part that waits for its next entry.
@@ -120,28 +122,11 @@ async fn first_of<'t>(waiting: &mut [Waiting<'t>]) -> (usize, <Waiting<'t> as Fu
     .await
 }
 
-/// Says that the version is complete, unless parts of the answer are kept by other servers.
-pub(crate) fn activate<W: Write>(
-    run: &StreamRun<'_>,
-    references: u64,
-    output: &mut Output<'_, W>,
-) -> anyhow::Result<()> {
-    if references > 0 {
-        // What the other servers hold is missing: this is no complete answer, and nothing may be deleted by it.
-        tracing::warn!(
-            "{references} referral(s) to other servers were ignored (follow_referrals): the stream is not complete, so no ACTIVATE_VERSION is sent and nothing is deleted downstream"
-        );
-    } else if let Some(version) = run.version {
-        output.writer.activate_version(&run.stream.stream, version)?;
-    }
-    Ok(())
-}
-
 async fn members<W: Write>(
     run: &mut StreamRun<'_>,
     of: &Source,
     output: &mut Output<'_, W>,
-) -> anyhow::Result<u64> {
+) -> anyhow::Result<Completeness> {
     let mut members = Memberships::open(run.tree, of, run.stream, run.tree.ids.key.clone()).await?;
     let version = run.version.unwrap_or_default();
     loop {
@@ -153,7 +138,9 @@ async fn members<W: Write>(
             more = members.write_next(version, &time, writer.record_buffer()) => more?,
         };
         if !more {
-            return Ok(members.references());
+            let mut completeness = Completeness::default();
+            completeness.references(members.references());
+            return Ok(completeness);
         }
         run.records += 1;
         output.record_done(&run.stream.stream, run.records)?;

@@ -18,13 +18,14 @@ use singer_common::state::StateError;
 
 use self::boundary::Boundary;
 use self::windows::Sketch;
+use super::completeness::{Completeness, conclude};
 use super::containers::{self, Names};
 use super::dirsync::highest_usn;
 use super::index::{KeyIndex, Mark};
 use super::order::{KeyOrder, OrderKey};
 use super::stream::new_version;
 use super::{
-    FORMAT, INCREMENTAL, NOT_THE_SAME, OTHER_INDEX, StreamRun, announce_resync, bookmark, fingerprint, full,
+    FORMAT, INCREMENTAL, NOT_THE_SAME, OTHER_INDEX, StreamRun, announce_resync, bookmark, fingerprint,
 };
 use crate::output::Output;
 use crate::source::{Entries, Source};
@@ -488,10 +489,12 @@ impl Reading<'_> {
         while let Some(entry) = output.next_of(&mut entries).await?? {
             run.seen(&entry)?;
         }
-        if std::mem::take(&mut self.incomplete) {
-            full::activate(run, entries.references, output)?;
-        }
-        if entries.references == 0 {
+        let mut completeness = Completeness::default();
+        completeness.references(entries.references);
+        // The version of an earlier read is activated already.
+        let version = if self.incomplete { run.version } else { None };
+        if conclude(run, version, &completeness, output)? {
+            self.incomplete = false;
             self.mark = run.emit_gone(output)?;
         }
         Ok(())
