@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests start: OpenLDAP's server and client tools, 389 Directory Server, Samba as an Active Directory
-# domain controller, a browser, what the benchmarks count with, and what checks metrics (promtool), from Debian's packages (Ubuntu's too, but for the
+# domain controller, ApacheDS with the Java libraries it is started with, a browser, what the benchmarks count with, and what checks metrics (promtool), from Debian's packages (Ubuntu's too, but for the
 # browser).
 # Does nothing when all is there. What it installs is not left running and does not start at boot: the tests start
 # servers of their own, on loopback and in temporary directories, and leave the machine's alone.
@@ -24,6 +24,19 @@ samba-ad-provision /usr/share/samba/setup/provision.ldif
 samba-dsdb-modules /usr/lib/*/samba/ldb/dsdb_notification.so
 samba-vfs-modules /usr/lib/*/samba/vfs/acl_xattr.so
 ldb-tools ldbadd
+apacheds /usr/share/apacheds/lib
+apacheds /etc/apacheds/config.ldif
+default-jre-headless java
+libantlr-java /usr/share/java/antlr.jar
+libapache-directory-api-java /usr/share/java/apache-directory-api-all.jar
+libapache-directory-jdbm-java /usr/share/java/apacheds-jdbm1.jar
+libcaffeine-java /usr/share/java/caffeine.jar
+libcommons-codec-java /usr/share/java/commons-codec.jar
+libcommons-collections4-java /usr/share/java/commons-collections4.jar
+libcommons-lang3-java /usr/share/java/commons-lang3.jar
+libcommons-text-java /usr/share/java/commons-text.jar
+libdom4j-java /usr/share/java/dom4j.jar
+libxpp3-java /usr/share/java/xpp3.jar
 krb5-kdc krb5kdc
 krb5-admin-server kadmin.local
 krb5-user kinit
@@ -42,6 +55,7 @@ services='slapd slapd
 samba smbd
 samba nmbd
 samba samba-ad-dc
+apacheds apacheds
 prometheus prometheus
 prometheus-node-exporter prometheus-node-exporter
 krb5-kdc krb5-kdc
@@ -62,7 +76,7 @@ done | sort -u | tr '\n' ' ')
 missing=${missing% }
 
 if [ -z "$missing" ]; then
-  echo "install-servers: OpenLDAP, 389 Directory Server, Samba, Chromium, groff, valgrind and promtool are there"
+  echo "install-servers: OpenLDAP, 389 Directory Server, Samba, ApacheDS, Chromium, groff, valgrind and promtool are there"
   exit 0
 fi
 
@@ -71,7 +85,7 @@ if ! command -v apt-get >/dev/null; then
 install-servers: missing: $missing
 This script installs with apt-get, which is not on this machine. Install OpenLDAP's server (slapd, slapadd, with
 the contributed module pw-sha2 in /usr/lib/ldap) and client tools (ldapsearch), 389 Directory Server (ns-slapd), Samba's
-domain controller (samba, samba-tool, ldbadd), Chromium, groff, openssl, valgrind and promtool (Prometheus) with your system's package
+domain controller (samba, samba-tool, ldbadd), ApacheDS 2.0.0.AM26 with its Java libraries, Chromium, groff, openssl, valgrind and promtool (Prometheus) with your system's package
 manager, or run the tests in a
 Debian 12 container. \`make demo\` needs no server.
 END

@@ -6,6 +6,7 @@
 // `exits` and its kin are assertions that may be chained, and need not be.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, clippy::return_self_not_must_use)]
 
+pub mod apacheds;
 pub mod bind;
 pub mod browser;
 pub mod certificates;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -11,7 +12,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
+use tempfile::{TempDir, TempPath};
 
 use crate::certificates::Certificates;
 use crate::ldif::{self, Tree};
@@ -147,9 +148,15 @@ impl Server {
         self.ldapmodify_with(&[], ldif.as_ref());
     }
 
+    /// A file of its own: tests that share a server write at the same time.
+    fn written(&self, ldif: &[u8]) -> TempPath {
+        let mut file = tempfile::Builder::new().suffix(".ldif").tempfile_in(self.dir.path()).unwrap();
+        file.write_all(ldif).unwrap();
+        file.into_temp_path()
+    }
+
     fn ldapmodify_with(&self, args: &[&str], ldif: &[u8]) {
-        let file = self.path("ldapmodify.ldif");
-        fs::write(&file, ldif).unwrap();
+        let file = self.written(ldif);
         // ldaps: Active Directory takes passwords over TLS only. -M: entries of class alias and referral are entries
         // to us.
         let mut command = Command::new(tool("ldapmodify"));
@@ -164,8 +171,7 @@ impl Server {
 
     /// Applies LDIF change records online as somebody else; panics with the server's text.
     pub fn ldapmodify_as(&self, bind_dn: &str, password: &str, ldif: impl AsRef<[u8]>) {
-        let file = self.path("ldapmodify-as.ldif");
-        fs::write(&file, ldif).unwrap();
+        let file = self.written(ldif.as_ref());
         let mut command = Command::new(tool("ldapmodify"));
         command.args(["-x", "-H", &self.ldap_uri(), "-D", bind_dn, "-w", password, "-f"]).arg(&file);
         succeed(&mut command);
@@ -335,7 +341,7 @@ pub(crate) fn packaged(path: &str) -> &Path {
 
 fn not_installed(what: &str) -> ! {
     panic!(
-        "{what} is not installed: run `make deps` (it installs OpenLDAP, 389 Directory Server and Samba), then the \
+        "{what} is not installed: run `make deps` (it installs OpenLDAP, 389 Directory Server, Samba and ApacheDS), then the \
          tests again"
     )
 }

@@ -1,5 +1,6 @@
 //! The harness itself: a test that uses it can only be trusted when it is right.
 
+use ldap_tests::apacheds::ApacheDs;
 use ldap_tests::ds389::{Ds389, Ds389Options};
 use ldap_tests::hostile;
 use ldap_tests::ldif::{assert_same, normalize_dn, parse, records};
@@ -193,6 +194,12 @@ fn ds389_starts_answers_restarts_dies_and_stops() {
 fn samba_starts_answers_restarts_dies_and_stops() {
     let mut server = Samba::start("");
     starts_answers_restarts_dies(&mut server, Samba::restart, 200);
+}
+
+#[test]
+fn apacheds_starts_answers_restarts_dies_and_stops() {
+    let mut server = ApacheDs::start();
+    starts_answers_restarts_dies(&mut server, ApacheDs::restart, 1);
 }
 
 fn starts_answers_restarts_dies<S: DerefMut<Target = Server>>(

@@ -6,6 +6,7 @@
 mod accesslog;
 mod accounts;
 mod activate;
+mod apacheds;
 mod assertions;
 mod batch;
 mod bulk;
