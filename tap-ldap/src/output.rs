@@ -14,6 +14,7 @@ use singer_common::signals::{Signal, Stop};
 use singer_common::state::State;
 use singer_common::writer::{SingerWriter, WriteError};
 
+use crate::replication::Indexes;
 use crate::source::Entries;
 
 /// A signal asked for a stop. Not a failure: what was printed is right, and the run can go on from the last STATE.
@@ -45,6 +46,8 @@ pub struct Output<'a, W: Write> {
     bars: Option<Bars>,
     /// The positions reached.
     pub state: State,
+    /// The indexes of keys (`track_deletions`), which are durable before any STATE is printed.
+    pub(crate) indexes: Indexes,
     /// Records after which a STATE is due.
     pub state_interval: u64,
     /// Records since the last STATE.
@@ -78,6 +81,7 @@ impl<'a, W: Write> Output<'a, W> {
             progress,
             bars,
             state,
+            indexes: Indexes::default(),
             state_interval,
             unsaved: 0,
             saved_at,
@@ -212,11 +216,15 @@ impl<'a, W: Write> Output<'a, W> {
         self.state.bookmarks.insert(stream.to_owned(), bookmark);
     }
 
-    /// Prints the positions reached.
-    pub fn save(&mut self) -> Result<(), WriteError> {
+    /// Prints the positions reached, once the indexes of keys hold what was printed up to them.
+    ///
+    /// # Errors
+    /// Fails if an index or stdout cannot be written; an index that cannot is no STATE.
+    pub fn save(&mut self) -> anyhow::Result<()> {
+        self.indexes.commit()?;
         self.unsaved = 0;
         self.saved_at = Instant::now();
         self.count();
-        self.writer.state(&self.state.to_value())
+        Ok(self.writer.state(&self.state.to_value())?)
     }
 }

@@ -2,11 +2,8 @@
 
 use std::io::Write;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
+use serde_json::Value;
 use singer_common::catalog::CatalogEntry;
 use singer_common::directory::Vendor;
 use singer_common::directory::ldap::content_sync::SYNC_REQUEST;
@@ -22,6 +19,7 @@ mod completeness;
 mod containers;
 pub mod content_sync;
 pub mod dirsync;
+mod fingerprint;
 pub mod follow;
 pub mod full;
 pub mod incremental;
@@ -30,6 +28,8 @@ mod log_bookmark;
 pub mod order;
 mod stream;
 
+pub(crate) use fingerprint::Fingerprint;
+pub(crate) use index::Indexes;
 pub(crate) use stream::StreamRun;
 
 /// How a stream is read.
@@ -154,30 +154,6 @@ pub fn method(
         }
         _ => Ok(Method::FullTable),
     }
-}
-
-/// What a bookmark is only good for: another server, base, scope, filter or selection, and what it says is about
-/// something else. In text so short that it can be in every bookmark.
-pub(crate) fn fingerprint(
-    tree: &Tree,
-    source: &Source,
-    attributes: &[String],
-    mechanism: &str,
-    server: &str,
-) -> String {
-    let place = match source {
-        Source::Search(s) => {
-            json!([s.base_dn.as_deref().unwrap_or(&tree.base), format!("{:?}", s.scope), s.filter])
-        }
-        Source::Class { filter } => json!([tree.base, "class", filter]),
-        Source::Container { dn } => json!([dn, "container"]),
-        Source::Containers => json!([tree.base, "containers"]),
-        Source::Members(_) => json!(["members"]),
-    };
-    let mut attributes: Vec<String> = attributes.iter().map(|a| a.to_ascii_lowercase()).collect();
-    attributes.sort_unstable();
-    let all = json!([mechanism, server, tree.ids.base, place, attributes]);
-    BASE64.encode(Sha256::digest(all.to_string()).get(..12).unwrap_or_default())
 }
 
 /// Reads the bookmark of a stream, if it has one of this method: `mark` is a key that only such bookmarks have.

@@ -301,8 +301,9 @@ impl<'a> Entries<'a> {
         attributes: &[String],
         dn: &str,
     ) -> Result<Entries<'a>, DirectoryError> {
-        // All at once: a paged search may be under way, and below one entry there is not much.
-        let mut entries = Entries::new(tree, attributes, Paging::Off);
+        // In pages, whatever else is being read: there may be more than the server gives at once. Each search has a connection
+        // of its own.
+        let mut entries = Entries::new(tree, attributes, Paging::Configured);
         let mut keep = Keep::Below(dn.to_owned());
         match source {
             // What lies deeper is not in the stream.

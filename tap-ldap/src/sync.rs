@@ -187,7 +187,7 @@ impl<'a> Sync<'a> {
     where
         'a: 's,
     {
-        let mut run = StreamRun::new(self.config, self.tree, stream, &source.source, method)?;
+        let mut run = StreamRun::new(output, self.config, self.tree, stream, &source.source, method)?;
         match method {
             Method::FullTable => full::run(&mut run, output).await?,
             Method::Incremental { key } => incremental::run(&mut run, key, output).await?,

@@ -20,7 +20,7 @@ use super::completeness::conclude;
 use super::containers::{self, Names};
 use super::log_bookmark::LogBookmark;
 use super::stream::new_version;
-use super::{LOG_BASED, StreamRun, announce_resync, fingerprint, full};
+use super::{Fingerprint, LOG_BASED, StreamRun, announce_resync, full};
 use crate::container;
 use crate::output::Output;
 use crate::source::{EVERYTHING, Source};
@@ -28,7 +28,7 @@ use crate::source::{EVERYTHING, Source};
 /// A stream that follows the server's log.
 pub(crate) struct Synced<'a> {
     pub run: StreamRun<'a>,
-    print: String,
+    print: Fingerprint,
     /// `None`: everything is to be read.
     cookie: Option<Vec<u8>>,
     names: Names,
@@ -57,7 +57,7 @@ impl<'a> Synced<'a> {
         mut run: StreamRun<'a>,
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<Self> {
-        let print = fingerprint(run.tree, run.source, &run.attributes(&[]), "RFC 4533", "");
+        let print = Fingerprint::of(run.tree, run.source, &run.attributes(&[]), "RFC 4533", "");
         let old = LogBookmark::begin(&mut run, output, &print)?;
         let cookie = old.as_ref().map(|b| b.cookie(&run.stream.tap_stream_id)).transpose()?;
         let mut synced = Self {

@@ -22,7 +22,7 @@ use super::completeness::conclude;
 use super::containers::{self, Names};
 use super::log_bookmark::LogBookmark;
 use super::stream::new_version;
-use super::{StreamRun, announce_resync, fingerprint, full};
+use super::{Fingerprint, StreamRun, announce_resync, full};
 use crate::container;
 use crate::output::Output;
 use crate::source::{EVERYTHING, Source};
@@ -93,7 +93,7 @@ enum Fate {
 /// A stream that follows Active Directory's changes.
 pub(crate) struct DirSynced<'a> {
     pub run: StreamRun<'a>,
-    print: String,
+    print: Fingerprint,
     position: Option<Position>,
     names: Names,
     /// The naming context that the stream lies in: changes are told for all of it.
@@ -110,7 +110,7 @@ impl<'a> DirSynced<'a> {
     ) -> anyhow::Result<Self> {
         // A cookie is good for the domain controller that gave it, and for its database as it was then.
         let server = run.tree.local_identity().await?;
-        let print = fingerprint(run.tree, run.source, &run.attributes(&[]), "DirSync", &server);
+        let print = Fingerprint::of(run.tree, run.source, &run.attributes(&[]), "DirSync", &server);
         let old = LogBookmark::begin(&mut run, output, &print)?;
         let cookie = old.as_ref().map(|b| b.cookie(&run.stream.tap_stream_id)).transpose()?;
         let mut position = None;

@@ -21,11 +21,11 @@ use self::windows::Sketch;
 use super::completeness::{Completeness, conclude};
 use super::containers::{self, Names};
 use super::dirsync::highest_usn;
-use super::index::{KeyIndex, Mark};
+use super::index::{Mark, SharedIndex};
 use super::order::{KeyOrder, OrderKey};
 use super::stream::new_version;
 use super::{
-    FORMAT, INCREMENTAL, NOT_THE_SAME, OTHER_INDEX, StreamRun, announce_resync, bookmark, fingerprint,
+    FORMAT, Fingerprint, INCREMENTAL, NOT_THE_SAME, OTHER_INDEX, StreamRun, announce_resync, bookmark,
 };
 use crate::output::Output;
 use crate::source::{Entries, Source};
@@ -71,10 +71,10 @@ pub(crate) async fn run<W: Write>(
     let order = KeyOrder::new(key, run.schema(), run.tree.directory.root_dse().vendor);
     // The server's own numbers mean nothing on another server.
     let server = if is_local(key) { run.tree.local_identity().await? } else { String::new() };
-    let print = fingerprint(run.tree, run.source, &run.attributes(&[]), key, &server);
+    let print = Fingerprint::of(run.tree, run.source, &run.attributes(&[]), key, &server);
     let old: Option<Bookmark> = bookmark(output, id, "replication_key_value")?;
     let old = old.filter(|old| match &old.fingerprint {
-        Some(other) if *other != print => {
+        Some(other) if !print.is(other) => {
             announce_resync(id, NOT_THE_SAME);
             false
         }
@@ -117,7 +117,7 @@ pub(crate) async fn run<W: Write>(
     let attributes = run.attributes(&more);
     let old_names = old.as_ref().map(|o| o.containers.clone()).unwrap_or_default();
     let (names, moved) = containers::look(run, &old_names).await?;
-    let mark = run.index.as_ref().map(KeyIndex::mark);
+    let mark = run.index.as_ref().map(SharedIndex::mark);
     let mark = old.as_ref().and_then(|o| o.index.clone()).or(mark);
     let incomplete = run.index.is_some() && old.as_ref().is_none_or(|o| o.incomplete);
     let from = largest.as_deref().map(|l| order.again_from(l));
@@ -131,7 +131,8 @@ pub(crate) async fn run<W: Write>(
         now: Boundary::default(),
         keep: String::new(),
         largest,
-        names: old_names,
+        // What is renamed while everything is read the first time is found by the names there were before.
+        names: if delta { old_names } else { names.clone() },
         mark,
         incomplete,
         below: Vec::new(),
@@ -145,8 +146,7 @@ pub(crate) async fn run<W: Write>(
     reading.emit_below(run, output).await?;
     reading.names = names;
     reading.look_for_gone(run, output).await?;
-    reading.note(run, output);
-    Ok(())
+    reading.note(run, output)
 }
 
 /// Whether a domain controller has counted less far than the bookmark: its numbers begin again where they were, and would
@@ -190,7 +190,7 @@ fn is_local(key: &str) -> bool {
 
 struct Reading<'a> {
     order: KeyOrder<'a>,
-    print: String,
+    print: Fingerprint,
     attributes: Vec<String>,
     /// The value to begin at.
     from: Option<Vec<u8>>,
@@ -377,7 +377,7 @@ impl Reading<'_> {
             last = key.or(last);
             // What lies below a changed entry is printed at the end: until then the position must stay behind it.
             if output.is_due() && in_order && self.below.is_empty() {
-                self.note(run, output);
+                self.note(run, output)?;
                 output.save()?;
             }
             first = output.next_of(&mut entries).await?;
@@ -411,7 +411,7 @@ impl Reading<'_> {
             }
             if to.is_some() {
                 self.emit_below(run, output).await?;
-                self.note(run, output);
+                self.note(run, output)?;
                 output.save()?;
             }
             from = to;
@@ -506,20 +506,22 @@ impl Reading<'_> {
         self.order.sortable(&again, run.schema()).map(|key| self.order.moment(&key))
     }
 
-    fn note<W: Write>(&self, run: &StreamRun<'_>, output: &mut Output<'_, W>) {
-        let Some((_, largest)) = &self.largest else { return };
+    /// Notes the position. With an index of keys, what was printed up to it is in there first.
+    fn note<W: Write>(&self, run: &StreamRun<'_>, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+        let Some((_, largest)) = &self.largest else { return Ok(()) };
         let bookmark = Bookmark {
             format: FORMAT,
             replication_method: INCREMENTAL.to_owned(),
             replication_key: Some(self.order.name.to_owned()),
             replication_key_value: self.order.to_json(largest),
-            fingerprint: Some(self.print.clone()),
+            fingerprint: Some(self.print.to_text()),
             version: run.version,
             incomplete: self.incomplete,
-            index: self.mark.clone(),
+            index: run.commit_index(self.mark.as_ref())?,
             boundary: self.now.clone(),
             containers: self.names.clone(),
         };
-        output.note(&run.stream.tap_stream_id, serde_json::to_value(bookmark).unwrap_or_default());
+        output.note(&run.stream.tap_stream_id, serde_json::to_value(bookmark)?);
+        Ok(())
     }
 }

@@ -5,20 +5,28 @@
 //!
 //! What is gone stays in the file until a STATE that was printed after it comes back with a later run: a run that was
 //! killed, or whose output was lost, tells of it again.
+//!
+//! No STATE is printed before the file holds, durably, every key that was printed before it: [`Indexes`] is the only way to
+//! open a file, and [`crate::output::Output::save`] commits all of them first.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use redb::backends::FileBackend;
 use redb::{
     Database, Durability, ReadableDatabase, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
+
+pub(crate) use self::shared::{Indexes, SharedIndex};
+
+mod file;
+mod shared;
+#[cfg(test)]
+mod tests;
 
 /// A key in JSON, in which pass over the directory it was seen last, and the entry's name then.
 const KEYS: TableDefinition<'_, &str, (u128, &str)> = TableDefinition::new("keys");
@@ -28,13 +36,13 @@ const GONE: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("gone"
 const RUN: TableDefinition<'_, (), u64> = TableDefinition::new("run");
 /// What tells this file from one that was made anew.
 const ID: TableDefinition<'_, (), u128> = TableDefinition::new("id");
+/// How many durable commits there were: fewer than a bookmark says, and the file is an older copy.
+const COMMITS: TableDefinition<'_, (), u64> = TableDefinition::new("commits");
 
 /// The pass of entries that none has shown yet.
 const NO_PASS: u128 = 0;
 /// Keys put into the file at once.
 const BATCH: usize = 10_000;
-/// What the file's pages may take in memory, in octets.
-const CACHE: usize = 8 * 1024 * 1024;
 
 /// The file could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +59,16 @@ pub(crate) struct Mark {
     id: Uuid,
     /// The run whose deletions were printed before it.
     run: u64,
+    /// How many durable commits there were before it; 0 in bookmarks of versions that did not count them.
+    #[serde(default)]
+    commits: u64,
+}
+
+impl Mark {
+    /// The same deletions, and the file as it was committed by then.
+    pub(crate) fn at(&self, commits: u64) -> Mark {
+        Mark { commits, ..self.clone() }
+    }
 }
 
 /// A change of the file that is to be made.
@@ -80,26 +98,20 @@ pub(crate) struct KeyIndex {
     names: HashMap<String, Option<String>>,
     /// Whether anything was found to be gone since the run was counted.
     found: bool,
+    /// Whether there are changes that a crash would take back.
+    dirty: bool,
+    commits: u64,
 }
 
 impl KeyIndex {
     /// Opens the file of a stream, or makes it.
-    pub(crate) fn open(folder: &Path, stream: &str) -> Result<KeyIndex, IndexError> {
+    fn open(folder: &Path, stream: &str) -> Result<KeyIndex, IndexError> {
         let name: String = stream.chars().filter(char::is_ascii_alphanumeric).take(40).collect();
         let hash = BASE64.encode(Sha256::digest(stream).get(..6).unwrap_or_default());
         let path = folder.join(format!("{name}-{hash}.keys"));
-        let open = || -> Result<_, redb::Error> {
-            std::fs::create_dir_all(folder)?;
-            let mut options = File::options();
-            options.read(true).write(true).create(true).truncate(false);
-            // The names of a directory's entries are not for everybody.
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
-            let database = Database::builder()
-                .set_cache_size(CACHE)
-                .create_with_backend(FileBackend::new(options.open(&path)?)?)?;
+        let prepare = |database: &Database| -> Result<_, redb::Error> {
             let change = database.begin_write()?;
-            let (id, run) = {
+            let found = {
                 change.open_table(KEYS)?;
                 change.open_table(GONE)?;
                 let mut ids = change.open_table(ID)?;
@@ -107,12 +119,13 @@ impl KeyIndex {
                 let id = known.unwrap_or_else(|| Uuid::new_v4().as_u128());
                 ids.insert((), id)?;
                 let run = change.open_table(RUN)?.get(())?.map_or(0, |run| run.value());
-                (Uuid::from_u128(id), run)
+                let commits = change.open_table(COMMITS)?.get(())?.map_or(0, |commits| commits.value());
+                (Uuid::from_u128(id), run, commits)
             };
             change.commit()?;
-            Ok((database, id, run))
+            Ok(found)
         };
-        let (database, id, run) = open().map_err(|e| fail(&path, &e))?;
+        let (database, (id, run, commits)) = file::open(&path, prepare).map_err(|e| fail(&path, &e))?;
         Ok(KeyIndex {
             database,
             path,
@@ -122,22 +135,24 @@ impl KeyIndex {
             waiting: Vec::new(),
             names: HashMap::new(),
             found: false,
+            dirty: false,
+            commits,
         })
     }
 
     /// What a bookmark has to say before anything new was found to be gone.
     pub(crate) fn mark(&self) -> Mark {
-        Mark { id: self.id, run: self.run }
+        Mark { id: self.id, run: self.run, commits: self.commits }
     }
 
     /// Takes note of what a bookmark says: deletions that were printed before it need not be told again. Whether the
     /// bookmark is about this file; if not, what was deleted since it nobody knows.
     pub(crate) fn confirm(&mut self, mark: &Mark) -> Result<bool, IndexError> {
-        // A bookmark of a later run than the file's: the file is an old copy.
-        if mark.id != self.id || mark.run > self.run {
+        // A bookmark of a later run or commit than the file's: the file is an old copy.
+        if mark.id != self.id || mark.run > self.run || mark.commits > self.commits {
             return Ok(false);
         }
-        self.change(|change| {
+        self.change(Durability::Immediate, |change| {
             change.open_table(GONE)?.retain(|_, run| run > mark.run)?;
             Ok(())
         })?;
@@ -175,7 +190,7 @@ impl KeyIndex {
             let keys = self.database.begin_read()?.open_table(KEYS)?;
             Ok(keys.get(key)?.map(|row| row.value().1.to_owned()))
         };
-        read().map_err(|e| fail(&self.path, &e))
+        file::guarded(read).map_err(|e| fail(&self.path, &e))
     }
 
     fn put(&mut self, key: String, change: Change) -> Result<(), IndexError> {
@@ -185,14 +200,17 @@ impl KeyIndex {
             Change::Renamed(_) => {}
         }
         self.waiting.push((key, change));
-        if self.waiting.len() >= BATCH { self.write_waiting(Durability::None) } else { Ok(()) }
+        if self.waiting.len() >= BATCH { self.write_waiting() } else { Ok(()) }
     }
 
-    fn write_waiting(&mut self, durability: Durability) -> Result<(), IndexError> {
+    fn write_waiting(&mut self) -> Result<(), IndexError> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
         let waiting = std::mem::take(&mut self.waiting);
         self.names.clear();
         let (pass, run) = (self.pass, self.run + 1);
-        self.change_with(durability, |change| {
+        self.change(Durability::None, |change| {
             let mut keys = change.open_table(KEYS)?;
             let mut gone = change.open_table(GONE)?;
             let mut any_gone = !gone.is_empty()?;
@@ -223,28 +241,43 @@ impl KeyIndex {
         })
     }
 
-    /// Makes what was told last. Gives what the bookmark has to say.
-    pub(crate) fn save(&mut self) -> Result<Mark, IndexError> {
-        if self.waiting.is_empty() && !self.found {
-            return Ok(self.mark());
+    /// Makes all that was noted last, whatever happens to this process or this machine. How often that was done so far.
+    pub(crate) fn commit(&mut self) -> Result<u64, IndexError> {
+        self.write_waiting()?;
+        if self.dirty {
+            let commits = self.commits + 1;
+            self.change(Durability::Immediate, |change| {
+                change.open_table(COMMITS)?.insert((), commits)?;
+                Ok(())
+            })?;
+            self.commits = commits;
+            self.dirty = false;
         }
-        self.write_waiting(Durability::None)?;
-        let run = if self.found { self.run + 1 } else { self.run };
-        self.change(|change| {
-            change.open_table(RUN)?.insert((), run)?;
-            Ok(())
-        })?;
-        self.run = run;
-        self.found = false;
+        Ok(self.commits)
+    }
+
+    /// The same, and counts what was found to be gone as told. Gives what the bookmark has to say.
+    pub(crate) fn save(&mut self) -> Result<Mark, IndexError> {
+        self.write_waiting()?;
+        if self.found {
+            let run = self.run + 1;
+            self.change(Durability::None, |change| {
+                change.open_table(RUN)?.insert((), run)?;
+                Ok(())
+            })?;
+            self.run = run;
+            self.found = false;
+        }
+        self.commit()?;
         Ok(self.mark())
     }
 
     /// The read was complete: what was not seen in it is gone. Gives what the bookmark has to say.
     pub(crate) fn complete(&mut self) -> Result<Mark, IndexError> {
-        self.write_waiting(Durability::None)?;
+        self.write_waiting()?;
         let (pass, run) = (self.pass, self.run + 1);
         let mut found = false;
-        self.change_with(Durability::None, |change| {
+        self.change(Durability::None, |change| {
             let mut gone = change.open_table(GONE)?;
             let mut failed = None;
             change.open_table(KEYS)?.retain(|key, (seen, dn)| {
@@ -289,18 +322,12 @@ impl KeyIndex {
             }
             Ok(found)
         };
-        read().map_err(|e| fail(&self.path, &e))
+        file::guarded(read).map_err(|e| fail(&self.path, &e))
     }
 
+    /// Changes the file. What is not durable is so after the next [`Self::commit`].
     fn change(
-        &self,
-        what: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
-    ) -> Result<(), IndexError> {
-        self.change_with(Durability::Immediate, what)
-    }
-
-    fn change_with(
-        &self,
+        &mut self,
         durability: Durability,
         what: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<(), IndexError> {
@@ -311,135 +338,23 @@ impl KeyIndex {
             change.commit()?;
             Ok(())
         };
-        change().map_err(|e| fail(&self.path, &e))
+        file::guarded(change).map_err(|e| fail(&self.path, &e))?;
+        self.dirty |= matches!(durability, Durability::None);
+        Ok(())
     }
 }
 
 fn fail(path: &Path, error: &redb::Error) -> IndexError {
     let reason = match error {
         redb::Error::DatabaseAlreadyOpen => "another run is using it".to_owned(),
+        // The next run makes a new one, and says so.
+        damaged if file::is_damaged(damaged) => {
+            let kept = file::set_aside(path).map_or_else(|e| e.to_string(), |to| to.display().to_string());
+            format!(
+                "it is damaged ({damaged}) and was set aside ({kept}); run again: the next run is a full resync"
+            )
+        }
         other => other.to_string(),
     };
     IndexError { path: path.display().to_string(), reason }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(index: &mut KeyIndex, keys: &[&str]) -> Mark {
-        for key in keys {
-            index.seen((*key).to_owned(), &format!("cn={key}")).unwrap();
-        }
-        index.complete().unwrap()
-    }
-
-    fn gone(index: &KeyIndex) -> Vec<String> {
-        index.gone_after(None, 100, false).unwrap().into_iter().map(|(key, _)| key).collect()
-    }
-
-    #[test]
-    fn what_was_not_seen_is_gone_until_a_later_bookmark_says_that_it_was_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let open = || KeyIndex::open(folder.path(), "ou=people,dc=example,dc=test").unwrap();
-        let mut index = open();
-        let first = read(&mut index, &["a", "b", "c"]);
-        assert!(gone(&index).is_empty());
-        drop(index);
-
-        let mut index = open();
-        assert!(index.confirm(&first).unwrap());
-        let second = read(&mut index, &["a", "c"]);
-        assert_eq!(gone(&index), ["b"]);
-        assert_eq!(index.gone_after(None, 1, false).unwrap(), [("b".to_owned(), "cn=b".to_owned())]);
-        drop(index);
-
-        // The STATE of the second run was lost: it is told again.
-        let mut index = open();
-        assert!(index.confirm(&first).unwrap());
-        read(&mut index, &["a"]);
-        assert_eq!(gone(&index), ["b", "c"]);
-        drop(index);
-
-        let mut index = open();
-        assert!(index.confirm(&second).unwrap());
-        assert_eq!(gone(&index), ["c"]);
-        // It is back.
-        read(&mut index, &["a", "c"]);
-        assert!(gone(&index).is_empty());
-    }
-
-    #[test]
-    fn a_pass_that_was_not_completed_concludes_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let open = || KeyIndex::open(folder.path(), "s").unwrap();
-        let mut index = open();
-        read(&mut index, &["a", "b"]);
-        drop(index);
-        let mut index = open();
-        index.seen("a".to_owned(), "cn=a").unwrap();
-        index.write_waiting(Durability::Immediate).unwrap();
-        assert!(gone(&index).is_empty());
-        drop(index);
-        // What the broken pass saw does not count as seen in the next.
-        let mut index = open();
-        read(&mut index, &["b"]);
-        assert_eq!(gone(&index), ["a"]);
-    }
-
-    #[test]
-    fn names_that_a_log_does_not_tell_are_known() {
-        let folder = tempfile::tempdir().unwrap();
-        let open = || KeyIndex::open(folder.path(), "s").unwrap();
-        let mut index = open();
-        let first = read(&mut index, &["a", "b"]);
-        assert_eq!(index.name_of("a").unwrap().as_deref(), Some("cn=a"));
-        index.renamed("a".into(), "cn=a").unwrap();
-        index.seen("a".into(), "cn=z").unwrap();
-        index.forget("b".into(), "cn=b").unwrap();
-        assert_eq!(index.name_of("a").unwrap().as_deref(), Some("cn=z"), "before it is in the file");
-        assert_eq!(index.name_of("b").unwrap(), None);
-        let second = index.save().unwrap();
-        assert_ne!(first, second);
-        assert_eq!(index.save().unwrap(), second, "nothing new");
-        drop(index);
-
-        let mut index = open();
-        assert_eq!(index.name_of("a").unwrap().as_deref(), Some("cn=z"));
-        let told_again = |index: &KeyIndex| index.gone_after(None, 100, true).unwrap();
-        assert!(index.confirm(&first).unwrap());
-        assert_eq!(told_again(&index), [("a".into(), "cn=a".into()), ("b".into(), "cn=b".into())]);
-        assert_eq!(gone(&index), ["b"]);
-        assert!(index.confirm(&second).unwrap());
-        assert!(told_again(&index).is_empty());
-    }
-
-    #[test]
-    fn another_file_is_noticed() {
-        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let mark = read(&mut KeyIndex::open(one.path(), "s").unwrap(), &["a"]);
-        assert!(!KeyIndex::open(two.path(), "s").unwrap().confirm(&mark).unwrap());
-    }
-
-    #[test]
-    fn what_was_printed_and_is_gone_before_the_pass_is_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut index = KeyIndex::open(folder.path(), "s").unwrap();
-        index.printed("short".into(), "cn=short").unwrap();
-        index.printed("long".into(), "cn=long").unwrap();
-        index.seen("long".into(), "cn=long").unwrap();
-        index.complete().unwrap();
-        assert_eq!(gone(&index), ["short"]);
-    }
-
-    #[test]
-    fn more_keys_than_a_batch() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut index = KeyIndex::open(folder.path(), "s").unwrap();
-        for n in 0..BATCH * 2 + 7 {
-            index.seen(n.to_string(), "cn=x").unwrap();
-        }
-        index.complete().unwrap();
-        assert!(gone(&index).is_empty());
-    }
 }

@@ -10,7 +10,9 @@ use singer_common::state::StateError;
 use super::containers::Names;
 use super::index::Mark;
 use super::stream::new_version;
-use super::{FORMAT, LOG_BASED, NOT_THE_SAME, OTHER_INDEX, StreamRun, announce_resync, bookmark};
+use super::{
+    FORMAT, Fingerprint, LOG_BASED, NOT_THE_SAME, OTHER_INDEX, StreamRun, announce_resync, bookmark,
+};
 use crate::output::Output;
 
 /// Where a log was left.
@@ -41,12 +43,12 @@ impl LogBookmark {
     pub(crate) fn begin<W: Write>(
         run: &mut StreamRun<'_>,
         output: &mut Output<'_, W>,
-        print: &str,
+        print: &Fingerprint,
     ) -> anyhow::Result<Option<LogBookmark>> {
         let stream = run.stream.tap_stream_id.as_str();
         let found: Option<LogBookmark> = bookmark(output, stream, "cookie")?;
         let last_version = found.as_ref().map(|b| b.version);
-        let fits = found.as_ref().is_some_and(|b| b.fingerprint == print);
+        let fits = found.as_ref().is_some_and(|b| print.is(&b.fingerprint));
         if found.is_some() && !fits {
             announce_resync(stream, NOT_THE_SAME);
         }
@@ -67,14 +69,14 @@ impl LogBookmark {
         output: &mut Output<'_, W>,
         cookie: &[u8],
         highest_usn: Option<u64>,
-        print: &str,
+        print: &Fingerprint,
         containers: &Names,
     ) -> anyhow::Result<()> {
         let bookmark = LogBookmark {
             format: FORMAT,
             replication_method: LOG_BASED.to_owned(),
             cookie: BASE64.encode(cookie),
-            fingerprint: print.to_owned(),
+            fingerprint: print.to_text(),
             version: run.version.unwrap_or_default(),
             highest_usn,
             index: run.save_index()?,

@@ -12,7 +12,7 @@ use singer_common::entry::{Entry, EntryView};
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::{Clock, now, write_text};
 
-use super::index::{IndexError, KeyIndex, Mark};
+use super::index::{IndexError, KeyIndex, Mark, SharedIndex};
 use super::{DELETED_AT, Method};
 use crate::config::TapConfig;
 use crate::container;
@@ -43,7 +43,7 @@ pub(crate) struct StreamRun<'a> {
     /// How many were.
     pub left_out: u64,
     /// The keys of the stream (`track_deletions`).
-    pub index: Option<KeyIndex>,
+    pub index: Option<SharedIndex>,
     /// Whether the index is for names: a log tells what is gone, but not always what it was called.
     names: bool,
     clock: Clock,
@@ -52,7 +52,8 @@ pub(crate) struct StreamRun<'a> {
 }
 
 impl<'a> StreamRun<'a> {
-    pub(crate) fn new(
+    pub(crate) fn new<W: Write>(
+        output: &mut Output<'_, W>,
         config: &TapConfig,
         tree: &'a Tree,
         stream: &'a CatalogEntry,
@@ -64,7 +65,7 @@ impl<'a> StreamRun<'a> {
         // The rows of a group are no entries.
         let is_tracked = !matches!(source, Source::Members(_));
         let tracked = config.track_deletions.as_deref().filter(|_| is_tracked);
-        let index = tracked.map(|folder| KeyIndex::open(folder, &stream.tap_stream_id)).transpose()?;
+        let index = tracked.map(|folder| output.indexes.open(folder, &stream.tap_stream_id)).transpose()?;
         if index.is_some() || matches!(method, Method::LogBased(_)) {
             converter.mark_deletions();
         }
@@ -184,15 +185,13 @@ impl<'a> StreamRun<'a> {
     fn name<W: Write>(&mut self, output: &mut Output<'_, W>, entry: &impl EntryView) -> anyhow::Result<()> {
         let key = self.key_of(entry);
         let text = Value::Array(key.clone()).to_string();
-        let Some(index) = &mut self.index else { return Ok(()) };
-        let old = index.name_of(&text)?;
+        let Some(index) = self.index.clone() else { return Ok(()) };
+        let old = index.get().name_of(&text)?;
         if let Some(old) = old.filter(|old| *old != entry.dn()) {
-            index.renamed(text.clone(), &old)?;
+            index.get().renamed(text.clone(), &old)?;
             self.write_deletion(output, &key, Some(&old))?;
         }
-        if let Some(index) = &mut self.index {
-            index.seen(text, entry.dn())?;
-        }
+        index.get().seen(text, entry.dn())?;
         Ok(())
     }
 
@@ -204,12 +203,13 @@ impl<'a> StreamRun<'a> {
         key: &[Value],
         dn: Option<&str>,
     ) -> anyhow::Result<()> {
-        let Some(index) = self.index.as_mut().filter(|_| self.names) else {
+        let Some(index) = self.index.as_ref().filter(|_| self.names) else {
             return self.write_deletion(output, key, dn);
         };
         let text = Value::Array(key.to_vec()).to_string();
-        let Some(name) = index.name_of(&text)? else { return Ok(()) };
-        index.forget(text, &name)?;
+        let name = index.get().name_of(&text)?;
+        let Some(name) = name else { return Ok(()) };
+        index.get().forget(text, &name)?;
         self.write_deletion(output, key, Some(&name))
     }
 
@@ -267,20 +267,16 @@ impl<'a> StreamRun<'a> {
         entry: &impl EntryView,
         put: fn(&mut KeyIndex, String, &str) -> Result<(), IndexError>,
     ) -> anyhow::Result<()> {
-        if self.index.is_none() {
-            return Ok(());
-        }
+        let Some(index) = &self.index else { return Ok(()) };
         let key = Value::Array(self.key_of(entry)).to_string();
-        if let Some(index) = &mut self.index {
-            put(index, key, entry.dn())?;
-        }
+        put(&mut index.get(), key, entry.dn())?;
         Ok(())
     }
 
     /// After a complete read: prints the deletions of what was not seen in it. Gives what the bookmark has to say.
     pub(crate) fn emit_gone<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<Option<Mark>> {
-        let Some(index) = &mut self.index else { return Ok(None) };
-        let mark = index.complete()?;
+        let Some(index) = &self.index else { return Ok(None) };
+        let mark = index.get().complete()?;
         self.write_gone(output, false)?;
         Ok(Some(mark))
     }
@@ -288,10 +284,10 @@ impl<'a> StreamRun<'a> {
     /// Takes up the index of keys where a bookmark left it. Whether it is the bookmark's: if not, what was deleted meanwhile
     /// nobody knows.
     pub(crate) fn resume_index(&mut self, mark: Option<&Mark>) -> anyhow::Result<bool> {
-        Ok(match (&mut self.index, mark) {
+        Ok(match (&self.index, mark) {
             (None, _) => true,
             (Some(_), None) => false,
-            (Some(index), Some(mark)) => index.confirm(mark)?,
+            (Some(index), Some(mark)) => index.get().confirm(mark)?,
         })
     }
 
@@ -300,16 +296,23 @@ impl<'a> StreamRun<'a> {
         self.write_gone(output, true)
     }
 
+    /// What a bookmark in mid-stream has to say of the index: no more was told than `told` says, and all that was printed
+    /// is in it, durably.
+    pub(crate) fn commit_index(&self, told: Option<&Mark>) -> anyhow::Result<Option<Mark>> {
+        let Some((index, told)) = self.index.as_ref().zip(told) else { return Ok(None) };
+        Ok(Some(told.at(index.get().commit()?)))
+    }
+
     /// What the bookmark has to say of the index, with all that was told so far.
     pub(crate) fn save_index(&mut self) -> anyhow::Result<Option<Mark>> {
-        Ok(self.index.as_mut().map(KeyIndex::save).transpose()?)
+        Ok(self.index.as_ref().map(|index| index.get().save()).transpose()?)
     }
 
     fn write_gone<W: Write>(&mut self, output: &mut Output<'_, W>, renamed: bool) -> anyhow::Result<()> {
         let mut last = None;
         loop {
             let Some(index) = &self.index else { return Ok(()) };
-            let gone = index.gone_after(last.as_ref(), GONE_AT_ONCE, renamed)?;
+            let gone = index.get().gone_after(last.as_ref(), GONE_AT_ONCE, renamed)?;
             let Some(end) = gone.last().cloned() else { return Ok(()) };
             last = Some(end);
             for (key, dn) in gone {

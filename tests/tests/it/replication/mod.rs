@@ -1,6 +1,7 @@
 //! Replication: what changed and what is gone, from every kind of server, by every method it offers.
 
 mod busy;
+mod durable;
 mod follow;
 mod kill;
 mod kind;
@@ -9,6 +10,7 @@ mod loops;
 mod mirror;
 mod model;
 mod names;
+mod positions;
 mod quiet;
 mod refused;
 pub(crate) mod rng;

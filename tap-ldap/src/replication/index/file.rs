@@ -1,0 +1,164 @@
+//! The file of an index: it appears whole, and one that is damaged is set aside.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use redb::backends::FileBackend;
+use redb::{Database, Error};
+use singer_common::file;
+
+/// What the file's pages may take in memory, in octets.
+const CACHE: usize = 8 * 1024 * 1024;
+/// The first octets of a database (redb, docs/design.md).
+const MAGIC: [u8; 9] = *b"redb\x1A\x0A\xA9\x0D\x0A";
+/// Files up to this size, in octets, are read through when they are opened. Damage in larger ones is met on the way.
+const CHECKED: u64 = 32 * 1024 * 1024;
+/// How often opening begins again, because a file was set aside or another run made one.
+const ATTEMPTS: u32 = 3;
+
+/// Opens the file, or makes it: under another name first, so that a run that is killed leaves none or a whole one.
+/// `prepare` makes the tables. A file that is not a database, or a damaged one, is set aside with a warning.
+pub(super) fn open<T>(
+    path: &Path,
+    prepare: impl Fn(&Database) -> Result<T, Error>,
+) -> Result<(Database, T), Error> {
+    make_folder(file::folder(path))?;
+    let mut result = Err(Error::DatabaseAlreadyOpen);
+    for _ in 0..ATTEMPTS {
+        result = match File::options().read(true).write(true).open(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => create(path, &prepare),
+            Err(e) => return Err(e.into()),
+            Ok(file) => existing(file, &prepare),
+        };
+        match &result {
+            Err(e) if is_damaged(e) => {
+                let kept = set_aside(path)?;
+                tracing::warn!(
+                    "the index of keys {} (state_dir) is damaged ({e}): it was renamed to {}, and a new one is made",
+                    path.display(),
+                    kept.display()
+                );
+            }
+            // Another run made one at the same time: it is opened, or in use.
+            Err(Error::DatabaseAlreadyOpen) if !path.exists() => {}
+            _ => break,
+        }
+    }
+    result
+}
+
+/// Makes the file under another name, and renames it once it is whole.
+fn create<T>(path: &Path, prepare: &impl Fn(&Database) -> Result<T, Error>) -> Result<(Database, T), Error> {
+    let new = path.with_extension("keys.new");
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    // The names of a directory's entries are not for everybody.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(&new)?;
+    lock(&file)?;
+    // Whoever had the lock before may have been faster.
+    if path.exists() || !is_file_at(&file, &new) {
+        return Err(Error::DatabaseAlreadyOpen);
+    }
+    // What a killed run left.
+    file.set_len(0)?;
+    let database = guarded(|| database(file))?;
+    let found = prepare(&database)?;
+    fs::rename(&new, path)?;
+    sync_folder(file::folder(path))?;
+    Ok((database, found))
+}
+
+fn existing<T>(
+    mut file: File,
+    prepare: &impl Fn(&Database) -> Result<T, Error>,
+) -> Result<(Database, T), Error> {
+    lock(&file)?;
+    let mut head = Vec::new();
+    io::Read::by_ref(&mut file).take(MAGIC.len() as u64).read_to_end(&mut head)?;
+    if head != MAGIC {
+        return Err(Error::Corrupted("not a database".to_owned()));
+    }
+    let is_checked = file.metadata()?.len() <= CHECKED;
+    guarded(|| {
+        let mut database = database(file)?;
+        if is_checked {
+            // Whether it had to be repaired does not matter: what that took back, the count of commits tells.
+            database.check_integrity()?;
+        }
+        let found = prepare(&database)?;
+        Ok((database, found))
+    })
+}
+
+fn database(file: File) -> Result<Database, Error> {
+    Ok(Database::builder().set_cache_size(CACHE).create_with_backend(FileBackend::new(file)?)?)
+}
+
+/// The lock that a database has while it is open; redb asks for it again by the same descriptor.
+fn lock(file: &File) -> Result<(), Error> {
+    file.try_lock().map_err(|e| match e {
+        fs::TryLockError::WouldBlock => Error::DatabaseAlreadyOpen,
+        fs::TryLockError::Error(e) => e.into(),
+    })
+}
+
+#[cfg(unix)]
+fn is_file_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let here = file.metadata().map(|m| (m.dev(), m.ino()));
+    let there = fs::metadata(path).map(|m| (m.dev(), m.ino()));
+    matches!((here, there), (Ok(here), Ok(there)) if here == there)
+}
+
+#[cfg(not(unix))]
+fn is_file_at(_: &File, path: &Path) -> bool {
+    path.exists()
+}
+
+/// Whether an error means that the file can be of no use any more: not that it is in use, or that the disk is full.
+pub(super) fn is_damaged(error: &Error) -> bool {
+    match error {
+        Error::Io(e) => matches!(
+            e.kind(),
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput
+        ),
+        Error::Corrupted(_)
+        | Error::UpgradeRequired(_)
+        | Error::RepairAborted
+        | Error::TableTypeMismatch { .. }
+        | Error::TableIsMultimap(_)
+        | Error::TypeDefinitionChanged { .. } => true,
+        _ => false,
+    }
+}
+
+/// Renames a file that is of no use. Gives its new name.
+pub(super) fn set_aside(path: &Path) -> Result<PathBuf, io::Error> {
+    let to = path.with_extension("keys.damaged");
+    fs::rename(path, &to)?;
+    Ok(to)
+}
+
+/// Damage that redb does not look for may end in a panic: it is damage all the same.
+pub(super) fn guarded<T>(what: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(what))
+        .unwrap_or_else(|_| Err(Error::Corrupted("it cannot be read".to_owned())))
+}
+
+/// A folder that is made is its owner's alone.
+fn make_folder(folder: &Path) -> Result<(), io::Error> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+/// A name is durable once its folder is (fsync(2)).
+fn sync_folder(folder: &Path) -> Result<(), io::Error> {
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
