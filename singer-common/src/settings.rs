@@ -347,15 +347,38 @@ impl Table {
 
 /// The warning about a key that nobody knows, with the nearest known name where one is near.
 pub fn unknown_key<'a>(path: &str, key: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let nearest = known
-        .map(|name| (strsim::damerau_levenshtein(name, key), name))
-        .min()
-        .filter(|(distance, name)| *distance <= 3.max(name.len() / 3));
     let mut text = format!("unknown setting `{path}{key}` is ignored");
-    if let Some((_, name)) = nearest {
+    if let Some(name) = nearest(key, known) {
         let _ = write!(text, "; did you mean `{path}{name}`?");
     }
     text
+}
+
+/// Refuses keys of an object in a setting that are none of its parts: what a misspelt part says would be left out.
+///
+/// # Errors
+/// The first key that is not known, with the nearest one that is.
+pub fn check_keys(setting: &str, object: &Map<String, Value>, known: &[&str]) -> Result<(), SettingsError> {
+    let Some(key) = object.keys().find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
+    let problem = match nearest(key, known.iter().copied()) {
+        Some(name) => format!("there is no such part; did you mean `{name}`?"),
+        None => "there is no such part".to_owned(),
+    };
+    Err(SettingsError::value(format!("{setting}.{key}"), problem, format!("one of {}", known.join(", "))))
+}
+
+/// The known name that a wrong one most likely stands for: the same letters and digits in other cases and with other
+/// separators, or else the one that fewest typing errors lead to. `None` where none is near.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |text: &str| -> String {
+        text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    };
+    let wanted = plain(name);
+    let distance = |known: &str| strsim::damerau_levenshtein(&plain(known), &wanted);
+    let near = |(distance, known): &(usize, &str)| {
+        *distance <= 3.max(known.len() / 3) && *distance < known.len().max(2)
+    };
+    known.map(|known| (distance(known), known)).min().filter(near).map(|(_, known)| known)
 }
 
 /// A value in a message: short, and never more than a line.

@@ -325,7 +325,8 @@ async fn find(
     if attribute == "memberUid" {
         let filter = format!("(uid={})", escape_value(member.as_bytes()));
         let mut request = SearchRequest::new(base, Scope::Sub, filter, &wanted);
-        request.paging = Paging::Off;
+        // Whether there is a second one is all that has to be known of the others.
+        request.paging = Paging::Limited(2);
         let mut search = directory.search(request).await?;
         let first = search.next_entry().await?;
         let second = search.next_entry().await?;

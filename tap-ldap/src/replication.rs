@@ -73,8 +73,7 @@ pub const INCREMENTAL: &str = "INCREMENTAL";
 /// See [`FULL_TABLE`].
 pub const LOG_BASED: &str = "LOG_BASED";
 
-/// The property that says when an entry was deleted.
-pub const DELETED_AT: &str = "_sdc_deleted_at";
+pub use singer_common::deletion::DELETED_AT;
 
 /// The log the server offers, if any.
 pub fn log_of(tree: &Tree) -> Option<Log> {

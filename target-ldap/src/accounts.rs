@@ -10,6 +10,7 @@ use singer_common::schema::Schema;
 use singer_common::settings::SettingsError;
 
 use crate::map::MapError;
+use crate::rule::check_parts;
 
 /// ADS_UF_ACCOUNTDISABLE ([MS-ADTS] 2.2.16).
 const ACCOUNT_DISABLE: i64 = 0x2;
@@ -56,6 +57,7 @@ impl AccountsRule {
                 Err(_) => Err(SettingsError::value(format!("{at}.{key}"), format!("got {value}"), expected)),
             }
         };
+        check_parts(&at, &value, &["enabled", "must_change_password"])?;
         let raw: Raw =
             serde_json::from_value(value).map_err(|e| SettingsError::value(&at, e.to_string(), expected))?;
         let rule = AccountsRule {

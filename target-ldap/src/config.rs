@@ -10,11 +10,11 @@ use singer_common::directory::{DirectoryConfig, ServerUrl};
 use singer_common::dn::{Dn, DnKey, SuffixRewrite};
 use singer_common::maps::Maps;
 use singer_common::schema::Schema;
-use singer_common::settings::{SettingsError, typed};
+use singer_common::settings::{SettingsError, nearest, typed};
 
 use crate::guard::{Guards, Limit};
 use crate::requirements::check_transport;
-use crate::rule::{Rule, rule};
+use crate::rule::{Rule, check_parts, rule};
 use crate::template::FilterTemplate;
 
 /// What a bad record does.
@@ -122,6 +122,11 @@ impl TargetConfig {
         let export =
             values.get("ldif_export_path").and_then(Value::as_str).map(PathBuf::from).map(ServerUrl::Ldif);
         let directory = DirectoryConfig::from_settings(values, export, warnings)?;
+        for (n, rewrite) in
+            values.get("dn_rewrite").and_then(Value::as_array).into_iter().flatten().enumerate()
+        {
+            check_parts(&format!("dn_rewrite[{n}]"), rewrite, &["from", "to"])?;
+        }
         let raw: Raw = typed("(target)", Value::Object(values.clone()))?;
         if raw.ldif_export_path.is_some()
             && !directory.servers.iter().any(|s| matches!(s, ServerUrl::Ldif(_)))
@@ -173,7 +178,7 @@ impl TargetConfig {
         let mut rules = BTreeMap::new();
         for (stream, value) in raw.mapping_rules {
             let path = format!("mapping_rules.{stream}");
-            rules.insert(stream, rule(&path, value, raw.default_base_dn.as_deref(), warnings)?);
+            rules.insert(stream, rule(&path, value, raw.default_base_dn.as_deref())?);
         }
         let scoped = |(_, rule): &(&String, &Rule)| {
             rule.scope_base.is_some() && rule.matching.is_none() || rule.scope_filter.is_some()
@@ -208,6 +213,22 @@ impl TargetConfig {
         };
         check_transport(&config)?;
         Ok(config)
+    }
+
+    /// What is said of rules that none of these streams used: their entries are left as they are, without a word. For a run
+    /// whose input was read to its end.
+    pub fn unused_rules<'a>(&self, streams: impl Iterator<Item = &'a str> + Clone) -> Vec<String> {
+        let unused = self.rules.keys().filter(|name| *name != "*" && !streams.clone().any(|s| s == *name));
+        let warning = |name: &String| {
+            // One that has a rule of its own is nobody's misspelt name.
+            let without = streams.clone().filter(|stream| !self.rules.contains_key(*stream));
+            let near = nearest(name, without).map(|near| format!("; did you mean `{near}`?"));
+            format!(
+                "setting `mapping_rules.{name}`: the input has no stream `{name}`, and the rule was not used{}",
+                near.unwrap_or_default()
+            )
+        };
+        unused.map(warning).collect()
     }
 
     /// The rule of a stream: its own, or `*`.

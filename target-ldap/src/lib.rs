@@ -8,6 +8,7 @@ pub mod assertion;
 pub mod config;
 pub mod destination;
 pub mod differences;
+pub mod encoding;
 pub mod guard;
 pub mod init;
 pub mod inventory;

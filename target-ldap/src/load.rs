@@ -269,6 +269,11 @@ impl<'a, W: Write> Load<'a, W> {
         for (stream, text) in self.unknown_classes.report() {
             tracing::warn!(stream, "{text}");
         }
+        if matches!(result, Ok(None)) && !self.retry_rejects {
+            for warning in self.config.unused_rules(self.counts.keys().map(|name| &**name)) {
+                tracing::warn!("{warning}");
+            }
+        }
         metrics.job_duration(started.elapsed(), matches!(result, Ok(None)));
         match &self.config.on_error {
             OnError::Skip { .. } if self.rejected > 0 && self.config.dry_run => {

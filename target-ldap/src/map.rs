@@ -9,35 +9,36 @@ use singer_common::message::SchemaMessage;
 use singer_common::record::Record;
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
-use singer_common::settings::SettingsError;
+use singer_common::settings::{SettingsError, nearest};
 
 use crate::config::TargetConfig;
+use crate::encoding::Encoding;
 use crate::inventory::Inventory;
 use crate::plan::{Policy, Wanted, WantedEntry};
 use crate::rule::{OnDelete, Rule};
-use crate::template::FilterTemplate;
+use crate::template::{FilterTemplate, Rendered, Syntax, TemplateError, ValueTemplate};
 use singer_common::secret::is_secret_attribute;
 
 mod attributes;
 mod column;
 mod login;
+mod named;
 mod naming;
+mod shape;
 mod task;
 
 use attributes::Attributes;
 use column::{
-    Column, Encoding, Target, asserted, display_texts, encoding, is_password, pass_through, rewritten,
-    set_on_delete, target, unknown_to_schema,
+    Column, Target, asserted, display_texts, is_password, pass_through, rewritten, set_on_delete, target,
+    unknown_to_schema,
 };
 use login::LoginPlan;
 use naming::{Naming, naming};
+use shape::Shapes;
 pub use task::{Extent, Manner, MapError, Removal, Task};
 
 /// What names an entry for ever (RFC 4530).
 pub(crate) const ENTRY_UUID: &str = "entryUUID";
-
-/// The property that marks a record as a deletion.
-const DELETED_AT: &str = "_sdc_deleted_at";
 
 impl Rule {
     /// What is said of an attribute.
@@ -53,7 +54,9 @@ pub struct Mapping {
     naming: Naming,
     columns: Vec<Column>,
     rule: Rule,
-    values: Vec<Target>,
+    values: Vec<(ValueTemplate, Target)>,
+    /// The properties whose texts are encoded.
+    encoded: BTreeMap<String, Encoding>,
     defaults: Vec<Wanted>,
     manner: Arc<Manner>,
     removal: Arc<Removal>,
@@ -77,14 +80,20 @@ impl Mapping {
         let stream = &message.stream;
         let empty = Map::new();
         let properties = message.schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+        let shapes = Shapes::new(&message.schema);
         let has = |name: &str| properties.keys().any(|p| p.eq_ignore_ascii_case(name));
-        let rule = match config.rule(stream) {
+        let mut rule = match config.rule(stream) {
             Some(rule) => rule.clone(),
             None if has("dn") && has("objectClass") => Rule::default(),
             None => {
                 return Err(SettingsError::value(
                     format!("mapping_rules.{stream}"),
-                    "not set, and the stream's records have no `dn` and `objectClass` to be mirrored by",
+                    match nearest(stream, config.rules.keys().map(String::as_str)) {
+                        Some(near) => format!(
+                            "not set, and the stream's records have no `dn` and `objectClass` to be mirrored by; there is a rule for `{near}`: did you mean that?"
+                        ),
+                        None => "not set, and the stream's records have no `dn` and `objectClass` to be mirrored by".to_owned(),
+                    },
                     format!("a rule for `{stream}` (or for \"*\") with dn_template and object_classes"),
                 ));
             }
@@ -94,14 +103,25 @@ impl Mapping {
                 .iter()
                 .map(|(property, names)| Column {
                     property: property.clone(),
-                    encoding: encoding(properties.get(property)),
+                    encoding: shapes.of(property).encoding,
                     attributes: names.iter().map(|n| target(schema, n)).collect(),
                 })
                 .collect(),
-            None => pass_through(properties, stream, &rule, config, schema, takes_unknown, warnings),
+            None => pass_through(properties, shapes, stream, &rule, config, schema, takes_unknown, warnings),
         };
-        let mut values: Vec<Target> = rule.values.iter().map(|(name, _)| target(schema, name)).collect();
-        for target in columns.iter_mut().flat_map(|c| &mut c.attributes).chain(&mut values) {
+        let mut values = Vec::with_capacity(rule.values.len());
+        for (name, template) in &rule.values {
+            let at = || format!("mapping_rules.{stream}.values.{name}");
+            let target = target(schema, name);
+            let template = ValueTemplate::new(template, Syntax::of(schema, &target.description));
+            values.push((template.map_err(|e| no_dn_template(at(), &e))?, target));
+        }
+        if let Some(template) = &rule.matching {
+            let at = format!("mapping_rules.{stream}.match");
+            rule.matching = Some(template.with_schema(schema).map_err(|e| no_dn_template(at, &e))?);
+        }
+        let made = values.iter_mut().map(|(_, target)| target);
+        for target in columns.iter_mut().flat_map(|c| &mut c.attributes).chain(made) {
             target.policy = rule.policy(&target.description, schema).unwrap_or_default();
             // An entry has it for life.
             if config.preserve_uuid && target.description.eq_ignore_ascii_case(ENTRY_UUID) {
@@ -109,15 +129,17 @@ impl Mapping {
             }
         }
         warnings.extend(unknown_to_schema(stream, &rule, schema, takes_unknown));
+        named::check(stream, &rule, shapes, &columns, schema, warnings)?;
         for (name, _) in &rule.policies {
             let same = |description: &str| schema.same_description(description, name);
-            let targets = columns.iter().flat_map(|c| &c.attributes).chain(&values);
-            let wanted = targets.map(|t| t.description.as_str()).any(same)
-                || rule.defaults.iter().any(|(default, _)| same(default))
-                || same("objectClass");
-            if !wanted {
+            let targets = columns.iter().flat_map(|c| &c.attributes).chain(values.iter().map(|(_, t)| t));
+            let given = targets.map(|t| t.description.as_str());
+            let mut given = given.chain(rule.defaults.iter().map(|(d, _)| d.as_str())).chain(["objectClass"]);
+            if !given.clone().any(same) {
+                let near = nearest(name, &mut given).map(|near| format!("; did you mean `{near}`?"));
                 warnings.push(format!(
-                    "stream `{stream}`: mapping_rules policies name `{name}`, which nothing gives a value"
+                    "stream `{stream}`: mapping_rules policies name `{name}`, which nothing gives a value{}",
+                    near.unwrap_or_default()
                 ));
             }
         }
@@ -140,10 +162,10 @@ impl Mapping {
             };
             defaults.push(Wanted { description: target.description, values, policy });
         }
-        let written =
-            columns.iter().flat_map(|c| &c.attributes).chain(&values).map(|t| t.description.as_str());
+        let made = values.iter().map(|(_, target)| target);
+        let written = columns.iter().flat_map(|c| &c.attributes).chain(made).map(|t| t.description.as_str());
         let defaulted = defaults.iter().map(|d: &Wanted| d.description.as_str());
-        let login = LoginPlan::new(stream, &rule, properties, written.chain(defaulted))?;
+        let login = LoginPlan::new(stream, &rule, shapes, written.chain(defaulted))?;
         let removal = match &rule.on_delete {
             OnDelete::Delete => Removal::Delete,
             OnDelete::Tree => Removal::Tree,
@@ -176,13 +198,26 @@ impl Mapping {
         let is_distinct = columns
             .iter()
             .flat_map(|c| &c.attributes)
-            .chain(&values)
+            .chain(values.iter().map(|(_, target)| target))
             .all(|t| seen.insert(schema.normal_description(&t.description)));
+        let mut encoded = BTreeMap::new();
+        for name in shapes.properties().into_keys() {
+            let shape = shapes.of(name);
+            if let Some(unknown) = shape.unknown_encoding {
+                warnings.push(format!(
+                    "stream `{stream}`: the contentEncoding `{unknown}` of `{name}` is not known; its texts are taken as they are"
+                ));
+            }
+            if shape.encoding.is_encoded() {
+                encoded.insert(name.to_owned(), shape.encoding);
+            }
+        }
         Ok(Mapping {
             naming,
             columns,
             rule,
             values,
+            encoded,
             defaults,
             manner,
             removal,
@@ -205,7 +240,8 @@ impl Mapping {
             None => (self.rule.scope_filter(), None),
             Some(template) => template.of_all().map(|(filter, claim)| (filter, Some(claim)))?,
         };
-        let mapped = self.columns.iter().flat_map(|c| &c.attributes).chain(&self.values);
+        let made = self.values.iter().map(|(_, target)| target);
+        let mapped = self.columns.iter().flat_map(|c| &c.attributes).chain(made);
         let mapped = mapped.map(|t| t.description.clone());
         let mut names: Vec<String> = Vec::new();
         for name in
@@ -234,18 +270,18 @@ impl Mapping {
         names
     }
 
-    /// The task of one record.
-    pub fn map(&self, record: &Record, schema: &Schema) -> Result<Task, MapError> {
-        let deleted = record.get(DELETED_AT).is_some_and(|v| !v.is_null());
+    /// The task of one record. `deleted`: it is marked as a deletion ([`singer_common::deletion`]).
+    pub fn map(&self, record: &Record, deleted: bool, schema: &Schema) -> Result<Task, MapError> {
         if deleted && *self.removal == Removal::Nothing {
             return Ok(Task::Nothing);
         }
         let mapped = self.mapped_texts(record);
         let lookup = |name: &str| -> Option<Vec<String>> {
-            mapped
-                .get(&schema.spell(name).to_ascii_lowercase())
-                .cloned()
-                .or_else(|| record.get(name).and_then(display_texts))
+            let of_attribute = mapped.get(&schema.spell(name).to_ascii_lowercase());
+            if let Some(texts) = of_attribute.filter(|texts| !texts.is_empty()) {
+                return Some(texts.clone());
+            }
+            self.texts(record, name).or_else(|| of_attribute.cloned())
         };
         let mut attributes = Attributes::new(schema, self.columns.len() + self.values.len() + 1);
         if !deleted {
@@ -258,19 +294,32 @@ impl Mapping {
             }
         }
         let mut made: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for ((name, template), target) in self.rule.values.iter().zip(&self.values) {
-            let text = template
-                .render(&lookup)
-                .map_err(|error| MapError::Template { part: format!("values.{name}"), error })?;
-            if let Some(text) = text {
-                let column = Column {
-                    property: format!("values.{name}"),
-                    encoding: Encoding::Unsaid,
-                    attributes: vec![],
-                };
-                let value = Value::String(text.clone());
-                attributes.force(target.wanted(&value, &column, &self.rewrites, schema)?);
-                made.insert(target.description.to_ascii_lowercase(), vec![text]);
+        for ((name, _), (template, target)) in self.rule.values.iter().zip(&self.values) {
+            let rendered = match template.render(&lookup) {
+                Ok(rendered) => rendered,
+                // What its entry is called may be made without it, and nothing else of it matters.
+                Err(_) if deleted => continue,
+                Err(error) => return Err(MapError::Template { part: format!("values.{name}"), error }),
+            };
+            match rendered {
+                Rendered::Text(text) => {
+                    if !deleted {
+                        let column = Column {
+                            property: format!("values.{name}"),
+                            encoding: Encoding::Unsaid,
+                            attributes: vec![],
+                        };
+                        let value = Value::String(text.clone());
+                        attributes.force(target.wanted(&value, &column, &self.rewrites, schema)?);
+                    }
+                    made.insert(target.description.to_ascii_lowercase(), vec![text]);
+                }
+                // As a null of a mapped property: what was made of an earlier record is no longer so. A password is not
+                // taken away by what is no value.
+                Rendered::Nothing if !deleted && !is_password(&target.description) => {
+                    attributes.force(target.none());
+                }
+                Rendered::Nothing | Rendered::Unknown => {}
             }
         }
         let given = |name: &str| -> Option<Vec<String>> {
@@ -345,13 +394,19 @@ impl Mapping {
             || matches!(self.naming, Naming::Template(_));
         let mut mapped = BTreeMap::new();
         for column in self.columns.iter().filter(|_| needed) {
-            if let Some(texts) = record.get(&column.property).and_then(display_texts) {
+            if let Some(texts) = self.texts(record, &column.property) {
                 for target in &column.attributes {
                     mapped.insert(target.description.to_ascii_lowercase(), texts.clone());
                 }
             }
         }
         mapped
+    }
+
+    /// A property's values as templates see them; `None` where the record does not have it.
+    fn texts(&self, record: &Record, property: &str) -> Option<Vec<String>> {
+        let encoding = self.encoded.get(property).copied().unwrap_or_default();
+        record.get(property).map(|value| display_texts(value, encoding))
     }
 
     fn name(
@@ -363,15 +418,17 @@ impl Mapping {
             Naming::Template(template) => template
                 .render(lookup)
                 .map_err(|error| MapError::Template { part: "dn_template".into(), error }),
-            Naming::Record => {
-                let dn = record.iter().find(|(name, _)| name.eq_ignore_ascii_case("dn")).map(|(_, v)| v);
-                match dn {
-                    Some(Value::String(dn)) if !dn.trim().is_empty() => Ok(dn.clone()),
-                    _ => Err(MapError::Name("the record has no `dn` (a text)".into())),
+            Naming::Record => match record.iter().find(|(name, _)| name.eq_ignore_ascii_case("dn")) {
+                Some((name, Value::String(dn))) if !dn.trim().is_empty() => {
+                    let encoded = self.encoded.get(name).map(|encoding| encoding.decode(dn));
+                    let Some(octets) = encoded else { return Ok(dn.clone()) };
+                    let decoded = octets.and_then(|octets| String::from_utf8(octets).ok());
+                    decoded.ok_or_else(|| MapError::Name("`dn` is not as its contentEncoding says".into()))
                 }
-            }
+                _ => Err(MapError::Name("the record has no `dn` (a text)".into())),
+            },
             Naming::Key { attribute, property, base } => {
-                let texts = record.get(property).and_then(display_texts).unwrap_or_default();
+                let texts = self.texts(record, property).unwrap_or_default();
                 match texts.as_slice() {
                     [only] if !only.trim().is_empty() => {
                         Ok(format!("{attribute}={},{base}", escape_value(only.as_bytes())))
@@ -383,4 +440,10 @@ impl Mapping {
             }
         }
     }
+}
+
+/// A template that gives no value of its attribute's syntax.
+fn no_dn_template(setting: String, error: &TemplateError) -> SettingsError {
+    let expected = "a DN with placeholders in its values, as in uid={manager_id},ou=people,dc=example,dc=com, or a single placeholder for a whole DN";
+    SettingsError::value(setting, error.to_string(), expected)
 }

@@ -1,14 +1,14 @@
 //! The rule key `password`: where a password comes from, how it gets to the directory, and when.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use serde_json::Value;
 use singer_common::record::Record;
 use singer_common::secret::Secret;
 use singer_common::settings::SettingsError;
 
+use crate::encoding::Encoding;
 use crate::map::MapError;
+use crate::rule::check_parts;
 
 pub mod hash;
 
@@ -71,6 +71,7 @@ impl PasswordRule {
                 "not an object; it says which property a password comes from, and holds none".into(),
             ));
         }
+        check_parts(&format!("{path}.password"), &value, &["from", "mode", "policy"])?;
         let rule: PasswordRule = serde_json::from_value(value).map_err(|e| fail(e.to_string()))?;
         if rule.mode == Mode::UnicodePwd && rule.when == When::Keep {
             let problem = "keep: Active Directory never tells whether an account has a password";
@@ -85,8 +86,8 @@ impl PasswordRule {
 
     /// The password of a record; `None` where it has none, or an empty one: nothing is changed then.
     ///
-    /// `base64`: the SCHEMA says that the property's texts are encoded so.
-    pub(crate) fn of(&self, record: &Record, base64: bool) -> Result<Option<NewPassword>, MapError> {
+    /// `encoding`: what the SCHEMA says of the property's texts.
+    pub(crate) fn of(&self, record: &Record, encoding: Encoding) -> Result<Option<NewPassword>, MapError> {
         let fail = |reason: &str| MapError::Value {
             property: self.from.clone(),
             attribute: self.mode.attribute().to_owned(),
@@ -98,9 +99,11 @@ impl PasswordRule {
         for element in elements {
             let text = match element {
                 Value::Null => continue,
-                Value::String(text) if base64 => {
-                    let octets = BASE64.decode(text).ok().and_then(|o| String::from_utf8(o).ok());
-                    octets.ok_or_else(|| fail("expected base64 of a text (contentEncoding)"))?
+                Value::String(text) if encoding.is_encoded() => {
+                    let text = encoding.decode(text).and_then(|octets| String::from_utf8(octets).ok());
+                    text.ok_or_else(|| {
+                        fail(&format!("expected {} of a text (contentEncoding)", encoding.name()))
+                    })?
                 }
                 Value::String(text) => text.clone(),
                 // A PIN.
@@ -203,7 +206,7 @@ mod tests {
     }
 
     fn of(mode: &str, record: &Value) -> Result<Option<NewPassword>, MapError> {
-        rule(mode).of(&record.clone().try_into().unwrap(), false)
+        rule(mode).of(&record.clone().try_into().unwrap(), Encoding::Unsaid)
     }
 
     #[test]
@@ -234,7 +237,7 @@ mod tests {
         assert_eq!(values("as_is", both), Some(vec![b"{SSHA}x".to_vec(), b"{CRYPT}y".to_vec()]));
         assert!(values("hash:ssha512", json!({"pw": 4711})).unwrap()[0].starts_with(b"{SSHA512}"), "a PIN");
         let encoded = json!({"pw": "e1NTSEF9eA=="});
-        let decoded = rule("as_is").of(&encoded.try_into().unwrap(), true).unwrap().unwrap();
+        let decoded = rule("as_is").of(&encoded.try_into().unwrap(), Encoding::Base64).unwrap().unwrap();
         assert_eq!(decoded.values, [Secret::new("{SSHA}x")]);
     }
 

@@ -2,11 +2,12 @@
 //! a refusal for each record.
 
 use singer_common::directory::{Directory, ServerUrl, Vendor};
-use singer_common::settings::SettingsError;
+use singer_common::settings::{SettingsError, nearest};
 
 use crate::accounts::Lock;
 use crate::config::TargetConfig;
 use crate::password::Mode;
+use crate::rule::Rule;
 
 /// OID of the Password Modify operation (RFC 3062 section 2).
 const PASSWORD_MODIFY: &str = "1.3.6.1.4.1.4203.1.11.1";
@@ -48,6 +49,7 @@ pub fn check(config: &TargetConfig, directory: &Directory) -> Result<(), Setting
     let server = vendor.name();
     for (stream, rule) in &config.rules {
         let at = |part: &str| format!("mapping_rules.{stream}.{part}");
+        check_classes(&at("object_classes"), rule, directory)?;
         match rule.password.as_ref().map(|p| p.mode) {
             // Samba does not say what extensions it has.
             Some(Mode::Exop)
@@ -141,4 +143,23 @@ pub fn check(config: &TargetConfig, directory: &Directory) -> Result<(), Setting
         ));
     }
     Ok(())
+}
+
+/// A class that the server does not have is refused with every entry. A file takes any.
+fn check_classes(setting: &str, rule: &Rule, directory: &Directory) -> Result<(), SettingsError> {
+    let schema = directory.schema();
+    if directory.takes_unknown_attributes() || schema.is_assumed() || schema.object_classes().is_empty() {
+        return Ok(());
+    }
+    let Some(unknown) = rule.object_classes.iter().find(|class| schema.object_class(class).is_none()) else {
+        return Ok(());
+    };
+    let known = schema.object_classes().iter().flat_map(|class| &class.names).map(String::as_str);
+    let near = nearest(unknown, known).map(|near| format!("; did you mean `{near}`?"));
+    let problem = format!(
+        "the schema of {} has no object class `{unknown}`{}",
+        directory.location(),
+        near.unwrap_or_default()
+    );
+    Err(SettingsError::value(setting, problem, "classes that the destination knows"))
 }

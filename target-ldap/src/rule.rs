@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use singer_common::dn::Dn;
 use singer_common::filter::{self, Filter};
-use singer_common::settings::{SettingsError, typed, unknown_key};
+use singer_common::settings::{SettingsError, check_keys, typed};
 
 use crate::accounts::AccountsRule;
 use crate::password::PasswordRule;
@@ -159,12 +159,7 @@ impl Rule {
 }
 
 /// Reads a rule. `path` names it in messages.
-pub(crate) fn rule(
-    path: &str,
-    value: Value,
-    default_base: Option<&str>,
-    warnings: &mut Vec<String>,
-) -> Result<Rule, SettingsError> {
+pub(crate) fn rule(path: &str, value: Value, default_base: Option<&str>) -> Result<Rule, SettingsError> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Names {
@@ -194,11 +189,8 @@ pub(crate) fn rule(
         scope_base: Option<String>,
         scope_filter: Option<String>,
     }
-    for key in value.as_object().into_iter().flat_map(Map::keys) {
-        if !RULE_KEYS.contains(&key.as_str()) {
-            warnings.push(unknown_key(&format!("{path}."), key, RULE_KEYS.iter().copied()));
-        }
-    }
+    // A part that is left out because it is misspelt (`policy`, `on_delte`) has the run do what somebody ruled out.
+    check_parts(path, &value, RULE_KEYS)?;
     let raw: Raw = typed(path, value)?;
     let dn_template = raw.dn_template.map(|text| dn_template(path, &text, default_base)).transpose()?;
     let matching = raw.matching.map(|text| {
@@ -276,8 +268,8 @@ pub(crate) fn rule(
         })?;
         policies.push((attribute, policy));
     }
-    // A misspelt key would leave an operation on that somebody wants off.
     let operations = raw.operations.unwrap_or_else(|| Map::new().into());
+    check_parts(&format!("{path}.operations"), &operations, &["create", "update", "rename", "delete"])?;
     let operations = serde_json::from_value(operations.clone())
         .map_err(|e| e.to_string())
         .and_then(|read| if operations.is_object() { Ok(read) } else { Err("no object".to_owned()) })
@@ -302,6 +294,11 @@ pub(crate) fn rule(
         accounts: raw.accounts.map(|v| AccountsRule::parse(path, v)).transpose()?,
         on_delete: raw.on_delete.map(|v| on_delete(path, v)).transpose()?.unwrap_or_default(),
     })
+}
+
+/// [`check_keys`], of what may be something else than an object.
+pub(crate) fn check_parts(setting: &str, value: &Value, known: &[&str]) -> Result<(), SettingsError> {
+    value.as_object().map_or(Ok(()), |object| check_keys(setting, object, known))
 }
 
 /// One of the forms of `empty_group`.
@@ -338,6 +335,7 @@ fn on_delete(path: &str, value: Value) -> Result<OnDelete, SettingsError> {
         }
         other => return Err(wrong(format!("got {other}"))),
     };
+    check_keys(&at, &object, &["move_to", "set"])?;
     let mut forms = object.into_iter();
     match (forms.next(), forms.next()) {
         (Some((name, Value::String(dn))), None) if name == "move_to" => match Dn::parse(&dn) {

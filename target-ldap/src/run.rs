@@ -120,6 +120,10 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let resolved = TABLE.resolve(&args.common.config, &variables())?;
     // A run that fails over its other settings has an outcome, too. What only asks is no run.
     let is_dry = args.dry_run || resolved.values.get("dry_run").is_some_and(|v| *v == true);
+    if args.plan_format.is_some() && !is_dry {
+        let problem = "it is for --dry-run, and without that this run would write";
+        return Err(SettingsError::value("--plan-format", problem, "--dry-run, too").into());
+    }
     if is_dry || args.common.test.is_some() || args.common.command.is_some() {
         observe::check(&resolved.values)?;
     } else {

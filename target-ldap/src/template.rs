@@ -4,14 +4,19 @@
 //! `{{` and `}}` for braces. Three kinds, one syntax: [`Template`] for plain text, [`DnTemplate`] and
 //! [`FilterTemplate`], which escape what they fill in and are checked to be what they claim before any record.
 //!
+//! What an attribute's syntax asks for is [`ValueTemplate`]'s: in one of a DN, values are escaped as in a DN.
+//!
 //! Pure: no clock, no network, no locale. Where names are looked up is the caller's business.
 
 mod filters;
 mod skeleton;
+mod syntax;
 
+use singer_common::schema::Schema;
 use singer_common::{dn, filter};
 
 use filters::Filter;
+pub use syntax::{Syntax, ValueTemplate};
 
 /// Why a template cannot be used: a configuration error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +52,19 @@ pub enum RenderError {
         /// How many.
         count: usize,
     },
+    /// What is to be a DN as a whole is none.
+    #[error(
+        "{placeholder} in {template:?} is to be {expected} as it stands, and is not: give it one, or write a template of one, as \
+         in `uid={{uid}},ou=people,dc=x`"
+    )]
+    NotDn {
+        /// The name looked up.
+        placeholder: String,
+        /// The template.
+        template: String,
+        /// What is expected.
+        expected: &'static str,
+    },
     /// `date` was given something else.
     #[error(
         "{placeholder} in {template:?} is not a date: `|date` reads RFC 3339 (2024-05-17T10:00:00Z), a date \
@@ -60,7 +78,32 @@ pub enum RenderError {
     },
 }
 
-/// What a name stands for: its values as text; `None`, or no values, where it is missing or null.
+/// What a template makes of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rendered {
+    /// This text, which is not empty.
+    Text(String),
+    /// No text: a value that it needs is null or empty, or nothing came out.
+    Nothing,
+    /// The record does not say: it lacks a property that the template needs.
+    Unknown,
+}
+
+/// What a placeholder comes to.
+enum Part {
+    Text(String),
+    /// No value, and the template does without. Whether the record has it at all.
+    Omitted {
+        is_absent: bool,
+    },
+    /// Null or empty.
+    Null,
+    /// The record does not have it.
+    Absent,
+}
+
+/// What a name stands for: its values as text; none of them where it is null or empty, `None` where the record does not have
+/// it.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<Vec<String>>;
 
 /// A template of plain text (`values` in a rule).
@@ -133,21 +176,45 @@ impl Template {
         self.placeholders().map(|p| p.name.as_str())
     }
 
-    /// The text for one record; `None` when a value is missing, null or empty and has no `|default:…`, and when
-    /// nothing comes out. Several values are an error unless the template says `|first`, also where the template
-    /// is nothing but one placeholder: `attribute_mapping` is for copying all values.
-    pub fn render(&self, lookup: Lookup<'_>) -> Result<Option<String>, RenderError> {
+    /// The names in it, each with whether it has a `default`.
+    pub fn needs(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.placeholders().map(Placeholder::needs)
+    }
+
+    /// The text for one record. A value that is null or empty, and has no `|default:…`, `|prefix:…` or `|suffix:…`, leaves
+    /// nothing; one that the record does not have, and that has no `|default:…`, leaves it unknown, and so does one with an
+    /// empty `|default:` where nothing else is there. Several values are an error unless the template says `|first`, also
+    /// where the template is nothing but one placeholder: `attribute_mapping` is for copying all values.
+    pub fn render(&self, lookup: Lookup<'_>) -> Result<Rendered, RenderError> {
+        self.render_with(lookup, str::is_empty, |out, value, _| out.push_str(&value))
+    }
+
+    /// The same, with `is_empty` to tell what is no value, and `put` to put a value in.
+    fn render_with(
+        &self,
+        lookup: Lookup<'_>,
+        is_empty: fn(&str) -> bool,
+        mut put: impl FnMut(&mut String, String, &Placeholder),
+    ) -> Result<Rendered, RenderError> {
         let mut out = String::new();
+        let (mut is_null, mut lacks_some) = (false, false);
         for piece in &self.pieces {
             match piece {
                 Piece::Literal(text) => out.push_str(text),
-                Piece::Placeholder(placeholder) => match self.value(placeholder, lookup, str::is_empty)? {
-                    Some(value) => out.push_str(&value),
-                    None => return Ok(None),
+                Piece::Placeholder(placeholder) => match self.value(placeholder, lookup, is_empty)? {
+                    Part::Text(value) => put(&mut out, value, placeholder),
+                    Part::Omitted { is_absent } => lacks_some |= is_absent,
+                    Part::Null => is_null = true,
+                    // What is not known of one part is not known of the whole, whatever the others are.
+                    Part::Absent => return Ok(Rendered::Unknown),
                 },
             }
         }
-        Ok((!out.is_empty()).then_some(out))
+        Ok(match (is_null, out.is_empty()) {
+            (false, false) => Rendered::Text(out),
+            (false, true) if lacks_some => Rendered::Unknown,
+            _ => Rendered::Nothing,
+        })
     }
 
     fn placeholders(&self) -> impl Iterator<Item = &Placeholder> {
@@ -157,44 +224,77 @@ impl Template {
         })
     }
 
-    /// The text where every value is needed and is escaped.
-    fn render_escaped(&self, lookup: Lookup<'_>, escape: fn(&[u8]) -> String) -> Result<String, RenderError> {
+    /// The text where a value is needed at each place that the template does not say it can do without.
+    fn render_needed(
+        &self,
+        lookup: Lookup<'_>,
+        mut put: impl FnMut(&mut String, &str, &Placeholder) -> Result<(), RenderError>,
+    ) -> Result<String, RenderError> {
         let mut out = String::new();
         for piece in &self.pieces {
             match piece {
                 Piece::Literal(text) => out.push_str(text),
-                Piece::Placeholder(placeholder) => {
-                    let value = self.value(placeholder, lookup, |value| value.trim().is_empty())?;
-                    let value = value.ok_or_else(|| RenderError::Missing {
-                        placeholder: placeholder.name.clone(),
-                        template: self.text.clone(),
-                    })?;
-                    out.push_str(&escape(value.as_bytes()));
-                }
+                Piece::Placeholder(placeholder) => match self.value(placeholder, lookup, is_blank)? {
+                    Part::Text(value) => put(&mut out, &value, placeholder)?,
+                    Part::Omitted { .. } => {}
+                    Part::Null | Part::Absent => return Err(self.missing(placeholder)),
+                },
             }
         }
         Ok(out)
     }
 
-    /// The one value of a placeholder after its filters; `None` when there is none, or only empty ones.
+    /// The first placeholder that the template would do without for this record.
+    fn first_omitted(&self, lookup: Lookup<'_>) -> Result<Option<&Placeholder>, RenderError> {
+        for placeholder in self.placeholders().filter(|p| p.is_optional()) {
+            if matches!(self.value(placeholder, lookup, is_blank)?, Part::Omitted { .. }) {
+                return Ok(Some(placeholder));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first placeholder that the template may do without.
+    fn first_optional(&self) -> Option<&Placeholder> {
+        self.placeholders().find(|p| p.is_optional())
+    }
+
+    fn missing(&self, placeholder: &Placeholder) -> RenderError {
+        RenderError::Missing { placeholder: placeholder.name.clone(), template: self.text.clone() }
+    }
+
+    /// The one value of a placeholder after its filters.
     fn value(
         &self,
         placeholder: &Placeholder,
         lookup: Lookup<'_>,
         is_empty: fn(&str) -> bool,
-    ) -> Result<Option<String>, RenderError> {
-        let mut values = lookup(&placeholder.name).unwrap_or_default();
+    ) -> Result<Part, RenderError> {
+        let found = lookup(&placeholder.name);
+        let is_absent = found.is_none();
+        let mut values = found.unwrap_or_default();
+        let (mut has_default, mut is_optional) = (false, false);
         for filter in &placeholder.filters {
+            match filter {
+                Filter::Default(_) => has_default = true,
+                Filter::Prefix(_) | Filter::Suffix(_) => is_optional = true,
+                _ => {}
+            }
             filter.apply(&mut values, is_empty).map_err(|filters::NoDate| RenderError::Date {
                 placeholder: placeholder.name.clone(),
                 template: self.text.clone(),
             })?;
         }
         if values.iter().all(|value| is_empty(value)) {
-            return Ok(None);
+            return Ok(match (has_default, is_absent) {
+                (true, is_absent) => Part::Omitted { is_absent },
+                (false, true) => Part::Absent,
+                (false, false) if is_optional => Part::Omitted { is_absent },
+                (false, false) => Part::Null,
+            });
         }
         match values.len() {
-            1 => Ok(values.pop()),
+            1 => Ok(values.pop().map_or(Part::Null, Part::Text)),
             count => Err(RenderError::Several {
                 placeholder: placeholder.name.clone(),
                 template: self.text.clone(),
@@ -227,9 +327,35 @@ impl Placeholder {
         if name.is_empty() {
             return Err("a placeholder without a name: write `{name}`, or `{{` and `}}` for braces".into());
         }
-        let filters = parts.map(Filter::parse).collect::<Result<_, _>>()?;
+        let filters: Vec<Filter> = parts.map(Filter::parse).collect::<Result<_, _>>()?;
+        // What is done to it afterwards may take the escapes away again.
+        if filters.iter().rev().skip(1).any(|filter| *filter == Filter::EscapeDn) {
+            return Err("`escape_dn` comes last: what follows it would change what it escaped".into());
+        }
         Ok(Self { at, name: name.into(), filters })
     }
+
+    /// Whether its values are escaped as in a DN already.
+    fn is_escaped(&self) -> bool {
+        self.filters.last() == Some(&Filter::EscapeDn)
+    }
+
+    /// Whether it may come to no value without the whole coming to none.
+    fn is_optional(&self) -> bool {
+        let is_optional =
+            |f: &Filter| matches!(f, Filter::Prefix(_) | Filter::Suffix(_) | Filter::Default(_));
+        self.filters.iter().any(is_optional)
+    }
+
+    /// Its name, and whether it has a `default`.
+    fn needs(&self) -> (&str, bool) {
+        (&self.name, self.filters.iter().any(|filter| matches!(filter, Filter::Default(_))))
+    }
+}
+
+/// What is no value in a DN or a filter.
+fn is_blank(value: &str) -> bool {
+    value.trim().is_empty()
 }
 
 /// A template of a distinguished name (`dn_template`). Values are escaped by RFC 4514; the rest is left as written.
@@ -250,6 +376,11 @@ impl DnTemplate {
         self.0.names()
     }
 
+    /// The names in it, each with whether it has a `default`.
+    pub fn needs(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.0.needs()
+    }
+
     /// The attributes of the first component.
     pub fn naming_attributes(&self) -> Vec<String> {
         let dn = dn::Dn::parse(&self.0.fill("x")).ok();
@@ -257,34 +388,60 @@ impl DnTemplate {
         rdn.into_iter().flat_map(|rdn| &rdn.avas).map(|ava| ava.attribute.clone()).collect()
     }
 
-    /// The name for one record. A value that is missing, null, empty or blank is an error, and so are several.
+    /// The name for one record. A value that is missing, null, empty or blank is an error, and so are several. A part that
+    /// the template can do without (`|prefix:…`) may be, as long as no value of the name is empty.
     pub fn render(&self, lookup: Lookup<'_>) -> Result<String, RenderError> {
-        self.0.render_escaped(lookup, dn::escape_value)
+        syntax::render_dn(&self.0, lookup, Syntax::Dn)
     }
 }
 
 /// A template of a search filter (`match`). Values are escaped by RFC 4515; the rest is left as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FilterTemplate(Template);
+pub struct FilterTemplate {
+    template: Template,
+    /// How each placeholder's value is put in; empty until the schema is known.
+    places: Vec<syntax::Place>,
+}
 
 impl FilterTemplate {
     /// Reads a template, which must be a filter (RFC 4515) whose placeholders stand in assertion values.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let template = Template::parse(text)?;
         skeleton::check_filter(&template)?;
-        Ok(Self(template))
+        Ok(Self { template, places: Vec::new() })
     }
 
     /// The names in it, from left to right, as often as they occur.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.names()
+        self.template.names()
+    }
+
+    /// The names in it, each with whether it has a `default`.
+    pub fn needs(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.template.needs()
+    }
+
+    /// The same for a directory with this schema: a value that stands within a DN is escaped as in one, and what is a whole
+    /// DN has to be one.
+    ///
+    /// # Errors
+    /// A value of a DN-valued attribute that is no DN, whatever its placeholders hold.
+    pub fn with_schema(&self, schema: &Schema) -> Result<Self, TemplateError> {
+        let places = syntax::places(&self.template, schema)?;
+        Ok(Self { template: self.template.clone(), places })
     }
 
     /// The filter that finds every entry which it could find for some record, and the attribute it finds them by: where
     /// that is one value, without which it finds nothing.
     pub fn of_all(&self) -> Option<(String, String)> {
-        let (x, y) =
-            (filter::Filter::parse(&self.0.fill("x")).ok()?, filter::Filter::parse(&self.0.fill("y")).ok()?);
+        // A part of a name is nothing that a server can look for.
+        if self.places.contains(&syntax::Place::WithinDn) {
+            return None;
+        }
+        let (x, y) = (
+            filter::Filter::parse(&self.template.fill("x")).ok()?,
+            filter::Filter::parse(&self.template.fill("y")).ok()?,
+        );
         let differs = |(x, y): (&filter::Filter, &filter::Filter)| x != y;
         let differing: Vec<(&filter::Filter, &filter::Filter)> = match (&x, &y) {
             (filter::Filter::And(x), filter::Filter::And(y)) => {
@@ -294,7 +451,7 @@ impl FilterTemplate {
         };
         match differing.as_slice() {
             [(filter::Filter::Equality { attribute, .. }, _)] => {
-                let all = self.0.fill("*");
+                let all = self.template.fill("*");
                 filter::Filter::parse(&all).is_ok().then(|| (all, attribute.clone()))
             }
             _ => None,
@@ -303,15 +460,26 @@ impl FilterTemplate {
 
     /// The attributes whose asserted values come from the record.
     pub fn attributes(&self) -> Vec<String> {
-        let read =
-            |with| filter::Filter::parse(&self.0.fill(with)).map(|f| equalities(&f)).unwrap_or_default();
+        let read = |with| {
+            filter::Filter::parse(&self.template.fill(with)).map(|f| equalities(&f)).unwrap_or_default()
+        };
         let pairs = read("x").into_iter().zip(read("y"));
         pairs.filter(|(x, y)| x.1 != y.1).map(|(x, _)| x.0).collect()
     }
 
     /// The filter for one record. A value that is missing, null, empty or blank is an error, and so are several.
     pub fn render(&self, lookup: Lookup<'_>) -> Result<String, RenderError> {
-        self.0.render_escaped(lookup, filter::escape_value)
+        let mut places = self.places.iter();
+        let needed = |out: &mut String, value: &str, placeholder: &Placeholder| {
+            let place = places.next().copied().unwrap_or_default();
+            out.push_str(&filter::escape_value(place.text(value, placeholder, &self.template)?.as_bytes()));
+            Ok(())
+        };
+        // Without the part that is left out it would be another filter.
+        if let Some(missing) = self.template.first_omitted(lookup)? {
+            return Err(self.template.missing(missing));
+        }
+        self.template.render_needed(lookup, needed)
     }
 }
 

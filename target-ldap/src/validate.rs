@@ -1,8 +1,14 @@
 //! Records against their stream's SCHEMA.
+//!
+//! A SCHEMA is somebody else's: whatever it says must not end the run in a panic, and nothing that it names is fetched.
 
+mod dialect;
 mod quick;
 
-use jsonschema::{Draft, Validator};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+
+use jsonschema::{Draft, Retrieve, Uri, Validator};
 use serde_json::Value;
 use singer_common::record::Record;
 
@@ -13,45 +19,119 @@ use quick::Quick;
 pub struct RecordValidator {
     validator: Validator,
     quick: Option<Quick>,
+    draft: Draft,
+    /// What deletions are held to, and its validator once there was one.
+    of_deletions: Value,
+    deletions: OnceLock<Option<Validator>>,
 }
 
 /// How many violations of one record are named.
 const NAMED_VIOLATIONS: usize = 5;
 
+/// What is said of a panic, which is a fault of ours.
+const PANICKED: &str = "internal error: please report it, with the SCHEMA and the kind of value";
+
+/// Fetches nothing: neither a record nor a SCHEMA makes this machine talk to another one.
+struct NoRetrieval;
+
+impl Retrieve for NoRetrieval {
+    fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
+        Err(format!("`$ref` to {uri}, which is not in the SCHEMA; nothing is fetched").into())
+    }
+}
+
+fn compile(schema: &Value, draft: Draft) -> Result<Validator, String> {
+    let build = || {
+        let options = jsonschema::options().with_draft(draft).should_validate_formats(true);
+        options.with_retriever(NoRetrieval).build(schema).map_err(|e| e.to_string())
+    };
+    guarded(build).and_then(|built| built)
+}
+
+/// Runs what takes another's data apart, and makes an error of a panic: it is one SCHEMA's or one record's, and not the run's.
+pub(crate) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|_| PANICKED.to_owned())
+}
+
 impl RecordValidator {
-    /// Compiles a schema. Without `$schema` it is draft 7, as everywhere in Singer. Formats are asserted.
-    pub fn new(schema: &Value) -> Result<Self, String> {
-        let draft =
-            if schema.get("$schema").is_some() { Draft::default().detect(schema) } else { Draft::Draft7 };
-        let compile = |schema: &Value| {
-            jsonschema::options().with_draft(draft).should_validate_formats(true).build(schema)
+    /// Compiles a SCHEMA. Formats are asserted. Warnings are for the log.
+    ///
+    /// Without `$schema` it is draft 7; a draft that is not known is taken as the nearest one. Where it is no schema of that
+    /// draft, but one of draft 4 or older (`exclusiveMinimum: true`), it is taken as that, as others in Singer do.
+    ///
+    /// # Errors
+    /// It is no schema of any draft, refers to what it does not hold, or has a pattern that is none.
+    pub fn new(schema: &Value, warnings: &mut Vec<String>) -> Result<Self, String> {
+        let (draft, warning) = dialect::draft(schema);
+        warnings.extend(warning);
+        let prepared = dialect::prepared(schema);
+        let older = || dialect::as_draft_4(&prepared);
+        let first = match draft {
+            Draft::Draft4 => (older(), Draft::Draft4),
+            draft => (prepared.clone(), draft),
         };
-        let validator = compile(schema).map_err(|e| e.to_string())?;
-        let quick = Quick::new(schema, |property| compile(property).ok());
-        Ok(Self { validator, quick })
+        let compiled = compile(&first.0, first.1).map(|validator| (validator, first.0, first.1));
+        let (validator, schema, draft) = compiled.or_else(|error| {
+            let schema = older();
+            let validator = compile(&schema, Draft::Draft4).map_err(|_| error)?;
+            warnings.push(format!(
+                "the SCHEMA is not valid as {}, and is taken as draft 4 of JSON Schema",
+                dialect::name(draft)
+            ));
+            Ok::<_, String>((validator, schema, Draft::Draft4))
+        })?;
+        let quick = Quick::new(&schema, |property| compile(property, draft).ok());
+        let of_deletions = dialect::of_deletions(&schema);
+        Ok(Self { validator, quick, draft, of_deletions, deletions: OnceLock::new() })
     }
 
     /// What is wrong with a record; never shows a value.
+    ///
+    /// # Errors
+    /// The violations, for people.
     pub fn check(&self, record: &Record) -> Result<(), String> {
-        if self.quick.as_ref().is_some_and(|quick| quick.is_valid(record)) {
+        if self.is_quickly_valid(record) {
             return Ok(());
         }
-        let record = &record.clone().into_value();
-        if self.validator.is_valid(record) {
-            return Ok(());
-        }
-        let problems: Vec<String> = self
-            .validator
-            .iter_errors(record)
-            .take(NAMED_VIOLATIONS)
-            .map(|e| {
-                let path = e.instance_path().to_string();
-                let path = if path.is_empty() { "the record".to_owned() } else { format!("`{path}`") };
-                format!("{path}: {}", e.masked())
-            })
-            .collect();
-        Err(problems.join("; "))
+        violations(&self.validator, &record.clone().into_value())
     }
+
+    /// The same for a deletion, which need not have more than what names its entry: what it has is looked at, and what it
+    /// lacks, or has as null, is not missed.
+    ///
+    /// # Errors
+    /// The violations, for people.
+    pub fn check_deletion(&self, record: &Record) -> Result<(), String> {
+        if self.is_quickly_valid(record) {
+            return Ok(());
+        }
+        let compile = || compile(&self.of_deletions, self.draft).ok();
+        // It is a part of what could be compiled.
+        let Some(validator) = self.deletions.get_or_init(compile) else { return self.check(record) };
+        let there = record.iter().filter(|(_, value)| !value.is_null());
+        let record = &Value::Object(there.map(|(name, value)| (name.to_owned(), value.clone())).collect());
+        violations(validator, record)
+    }
+
+    fn is_quickly_valid(&self, record: &Record) -> bool {
+        self.quick.as_ref().is_some_and(|quick| quick.is_valid(record))
+    }
+}
+
+fn violations(validator: &Validator, record: &Value) -> Result<(), String> {
+    if validator.is_valid(record) {
+        return Ok(());
+    }
+    let problems: Vec<String> = validator
+        .iter_errors(record)
+        .take(NAMED_VIOLATIONS)
+        .map(|e| {
+            let path = e.instance_path().to_string();
+            let path = if path.is_empty() { "the record".to_owned() } else { format!("`{path}`") };
+            format!("{path}: {}", e.masked())
+        })
+        .collect();
+    Err(problems.join("; "))
 }
 
 #[cfg(test)]
@@ -60,7 +140,7 @@ mod tests {
     use serde_json::json;
 
     fn check(schema: &Value, record: &Value) -> Result<(), String> {
-        RecordValidator::new(schema).unwrap().check(&record.clone().try_into().unwrap())
+        RecordValidator::new(schema, &mut Vec::new()).unwrap().check(&record.clone().try_into().unwrap())
     }
 
     #[test]
@@ -80,5 +160,86 @@ mod tests {
         let schema = json!({"properties": {"n": {"type": "integer"}}});
         let record: Value = serde_json::from_str(r#"{"n": 123456789012345678901234567890}"#).unwrap();
         assert_eq!(check(&schema, &record), Ok(()));
+    }
+
+    fn warned(schema: &Value) -> (RecordValidator, usize) {
+        let mut warnings = Vec::new();
+        let validator = RecordValidator::new(schema, &mut warnings).unwrap();
+        (validator, warnings.len())
+    }
+
+    #[test]
+    fn a_schema_of_an_unknown_draft_is_validated_as_the_nearest_one() {
+        for uri in
+            ["http://json-schema.org/draft-03/schema#", "https://example.com/mine", "urn:x", "not a uri", ""]
+        {
+            let schema = json!({"$schema": uri, "properties": {
+                "id": {"type": "string", "$schema": uri}, "n": {"type": "integer"}}});
+            let (validator, warnings) = warned(&schema);
+            assert_eq!(warnings, 1, "{uri}");
+            let check = |record: Value| validator.check(&record.try_into().unwrap());
+            assert_eq!(check(json!({"id": "a", "n": 1})), Ok(()), "{uri}");
+            assert!(check(json!({"id": 1})).is_err(), "{uri}");
+        }
+        // What draft 3 says otherwise, and what draft 4 says otherwise than draft 7.
+        let (validator, _) = warned(
+            &json!({"$schema": "http://json-schema.org/draft-03/schema#", "properties": {
+            "id": {"type": "any", "required": true}, "n": {"type": "number", "minimum": 0, "exclusiveMinimum": true}}}),
+        );
+        let check = |record: Value| validator.check(&record.try_into().unwrap());
+        assert_eq!(check(json!({"id": 1, "n": 1})), Ok(()));
+        assert!(check(json!({"n": 1})).is_err() && check(json!({"id": 1, "n": 0})).is_err());
+        let (validator, warnings) =
+            warned(&json!({"properties": {"n": {"minimum": 0, "exclusiveMinimum": true, "required": true}}}));
+        assert_eq!(warnings, 1);
+        assert!(validator.check(&json!({"n": 0}).try_into().unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_deletion_needs_what_it_has_to_be_right_and_nothing_else() {
+        let schema = json!({"type": "object", "required": ["id", "name"], "additionalProperties": false, "properties": {
+            "id": {"type": "integer"}, "name": {"type": "string"}}});
+        let validator = RecordValidator::new(&schema, &mut Vec::new()).unwrap();
+        let check = |record: Value| validator.check_deletion(&record.try_into().unwrap());
+        assert_eq!(check(json!({"id": 1, "name": null, "_sdc_deleted_at": "2026-01-01T00:00:00Z"})), Ok(()));
+        assert!(check(json!({"id": "x"})).is_err());
+        assert!(validator.check(&json!({"id": 1}).try_into().unwrap()).is_err());
+        let marked = json!({"id": 1, "name": "x", "_sdc_deleted_at": ""});
+        assert_eq!(
+            validator.check(&marked.try_into().unwrap()),
+            Ok(()),
+            "the marker is not the validator's business"
+        );
+    }
+
+    #[test]
+    fn references_that_lead_nowhere_or_round_in_circles_end_nothing() {
+        for schema in [
+            json!({"properties": {"a": {"$ref": "#/definitions/none"}}}),
+            json!({"properties": {"a": {"$ref": "http://127.0.0.1:1/a.json"}}}),
+            json!({"properties": {"a": {"$ref": "file:///etc/passwd"}}}),
+            json!({"properties": {"a": {"$ref": "b.json#/x"}}}),
+            json!({"properties": {"a": {"type": "string", "pattern": "("}}}),
+            json!({"properties": {"a": {"type": "thing"}}}),
+            json!({"$id": "::", "properties": {"a": {"$ref": "x"}}}),
+        ] {
+            assert!(RecordValidator::new(&schema, &mut Vec::new()).is_err(), "{schema}");
+        }
+        let circles = [
+            json!({"$ref": "#", "properties": {"a": {}}}),
+            json!({"properties": {"a": {"$ref": "#/properties/a"}}}),
+            json!({"properties": {"a": {"allOf": [{"$ref": "#/properties/b"}]}, "b": {"anyOf": [{"$ref": "#/properties/a"}]}}}),
+            json!({"properties": {"a": {"not": {"$ref": "#/properties/a"}}}}),
+            json!({"properties": {"a": {"$ref": "#/definitions/n"}}, "definitions": {"n": {
+                "type": ["object", "null"], "properties": {"n": {"$ref": "#/definitions/n"}}}}}),
+            json!({"$id": "http://example.com/s", "properties": {"a": {"$ref": "http://example.com/s#/properties/a"}}}),
+            json!({"$schema": "https://json-schema.org/draft/2020-12/schema", "properties": {"a": {"$dynamicRef": "#x", "$dynamicAnchor": "x"}}}),
+        ];
+        for schema in circles {
+            let Ok(validator) = RecordValidator::new(&schema, &mut Vec::new()) else { continue };
+            let record = json!({"a": {"n": {"n": null}}, "b": 1});
+            let record = record.try_into().unwrap();
+            let _ = (validator.check(&record), validator.check_deletion(&record));
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use singer_common::dn::{self, Dn};
 use singer_common::filter::Filter;
-use target_ldap::template::{DnTemplate, FilterTemplate, Template};
+use singer_common::schema::Schema;
+use target_ldap::template::{DnTemplate, FilterTemplate, Rendered, Syntax, Template, ValueTemplate};
 
 /// A harmless value.
 const PLAIN: &str = "x";
@@ -18,9 +19,23 @@ pub fn template(data: &[u8]) {
     if let Ok(text) = Template::parse(template) {
         assert!(text.names().all(|name| !name.is_empty()));
         // `default` and `date` may repeat what the template says, nothing else makes a value longer than five times.
-        if let Ok(Some(out)) = text.render(&nasty) {
+        if let Ok(Rendered::Text(out)) = text.render(&nasty) {
             let most = template.len() + 16 * text.names().count() * (value.len() + template.len() + 16);
             assert!(out.len() <= most.max(64) * 4, "{}", out.len());
+        }
+        for syntax in [Syntax::Dn, Syntax::NameAndUid, Syntax::DnBinary, Syntax::DnString] {
+            let Ok(of_name) = ValueTemplate::new(&text, syntax) else { continue };
+            let (Ok(Rendered::Text(nasty)), Ok(Rendered::Text(plain))) =
+                (of_name.render(&nasty), of_name.render(&plain))
+            else {
+                continue;
+            };
+            // A template that is one placeholder is the whole name.
+            if syntax == Syntax::Dn && text.names().count() != 1 {
+                let nasty = Dn::parse(&nasty).expect("what a template makes is a name");
+                let plain = Dn::parse(&plain).expect("what a template makes is a name");
+                assert_eq!(attributes(&nasty), attributes(&plain));
+            }
         }
     }
     if let Ok(name) = DnTemplate::parse(template) {
@@ -41,6 +56,14 @@ pub fn template(data: &[u8]) {
             assert_eq!(shape(&nasty), shape(&plain));
         }
         filter.attributes();
+        if let Ok(filter) = filter.with_schema(Schema::standard())
+            && let (Ok(nasty), Ok(plain)) = (filter.render(&nasty), filter.render(&plain))
+        {
+            assert_eq!(
+                shape(&Filter::parse(&nasty).expect("what a template makes is a filter")),
+                shape(&Filter::parse(&plain).expect("what a template makes is a filter"))
+            );
+        }
         if let Some((all, _)) = filter.of_all() {
             Filter::parse(&all).expect("the filter that finds all is one");
         }

@@ -51,6 +51,9 @@ pub enum Paging {
     AtMost(u32),
     /// All at once: for answers known to be small, while a paged search is under way.
     Off,
+    /// All at once, and never more than so many: a look-up that only has to see whether there are several must not have the
+    /// server send everything for a filter that fits everything. The answer ends there without an error.
+    Limited(u32),
 }
 
 /// A search. Aliases are never dereferenced: they are entries like others.

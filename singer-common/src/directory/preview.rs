@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::ldif::LdifDirectory;
-use super::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, SearchStream, WriteControl};
+use super::{
+    Directory, DirectoryError, Paging, Scope, SearchItem, SearchRequest, SearchStream, WriteControl,
+};
 use crate::change::{Change, Modification, ModificationKind};
 use crate::dn::{DnKey, split};
 use crate::entry::Entry;
@@ -90,6 +92,10 @@ impl PreviewDirectory {
         let below = if base_is_known && request.scope == Scope::Base {
             None
         } else {
+            // Of so many that are there, some may be gone by a change.
+            let paging =
+                if matches!(request.paging, Paging::Limited(_)) { Paging::Off } else { request.paging };
+            let request = SearchRequest { paging, ..request };
             match Box::pin(self.below.search(request)).await {
                 // It would be made by a change.
                 Err(e) if base_is_known && e.is_no_such_object() => None,

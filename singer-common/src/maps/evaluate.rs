@@ -12,6 +12,7 @@ use super::value::{
     Num, binary, compare, contains, equal, is_blank, number, signed, text, to_float, to_integer, to_text,
     truth, type_name,
 };
+use crate::dn::escape_value;
 
 /// What an expression may refer to.
 #[derive(Debug, Clone, Copy)]
@@ -245,7 +246,7 @@ fn call(function: Function, argument: &Value) -> Result<Value, String> {
         Function::Float => to_float(argument),
         Function::Int => to_integer(argument),
         Function::Str => text(to_text(argument)),
-        Function::Md5 | Function::Sha256 => {
+        Function::EscapeDn | Function::Md5 | Function::Sha256 => {
             let Value::String(text) = argument else {
                 return Err(format!(
                     "`{}()` of {}, and it is for texts",
@@ -253,10 +254,10 @@ fn call(function: Function, argument: &Value) -> Result<Value, String> {
                     type_name(argument)
                 ));
             };
-            let digest = if function == Function::Md5 {
-                Md5::digest(text).to_vec()
-            } else {
-                Sha256::digest(text).to_vec()
+            let digest = match function {
+                Function::EscapeDn => return self::text(escape_value(text.as_bytes())),
+                Function::Md5 => Md5::digest(text).to_vec(),
+                _ => Sha256::digest(text).to_vec(),
             };
             Ok(Value::String(digest.iter().fold(String::new(), |mut out, octet| {
                 let _ = write!(out, "{octet:02x}");

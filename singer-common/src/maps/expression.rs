@@ -52,6 +52,7 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Function {
     Bool,
+    EscapeDn,
     Float,
     Int,
     Md5,
@@ -61,6 +62,7 @@ pub(super) enum Function {
 
 const FUNCTIONS: &[(&str, Function)] = &[
     ("bool", Function::Bool),
+    ("escape_dn", Function::EscapeDn),
     ("float", Function::Float),
     ("int", Function::Int),
     ("md5", Function::Md5),

@@ -6,6 +6,8 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
+// A map that keeps nothing else keeps it: without it a deletion would be a record.
+use crate::deletion::{DELETED_AT, is_deletion};
 use crate::error::{Class, Classified};
 use crate::settings::SettingsError;
 
@@ -24,10 +26,6 @@ use definition::{Definition, Definitions, Formula, StreamDefinition};
 use evaluate::{Failure, Scope, evaluate};
 use flatten::Flattening;
 use types::Types;
-
-/// The property that says when an entry was deleted. A map that keeps nothing else keeps it: without it a deletion would
-/// be a record.
-const DELETED_AT: &str = "_sdc_deleted_at";
 
 /// Why the text of an expression is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -276,7 +274,8 @@ impl Maps {
             reason,
         };
         if let Some(filter) = &map.filter {
-            let is_deletion = properties.get(DELETED_AT).is_some_and(|at| !at.is_null());
+            // A marker that is no time goes on, too: whoever writes the record says what is wrong with it.
+            let is_deletion = is_deletion(properties.get(DELETED_AT)) != Ok(false);
             let passes = match evaluate(&filter.node, &scope) {
                 Ok(value) => value::truth(&value),
                 // Of what is gone there is no more than its key: it goes, wherever it was.

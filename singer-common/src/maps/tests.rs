@@ -63,6 +63,7 @@ fn expressions_come_to_what_python_makes_of_them() {
         ("not ''", json!(true)),
         ("'y' if n > 5 else 'n'", json!("y")),
         ("mail is not None", json!(true)),
+        ("escape_dn('root,ou=admins')", json!("root\\,ou\\=admins")),
         ("md5('a')", json!("0cc175b9c0f1b6a831c399e269772661")),
         ("sha256('a')", json!("ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb")),
         ("str(1.0)", json!("1.0")),

@@ -151,7 +151,7 @@ pub(super) fn schema_of(node: &Node, types: &Types<'_>) -> Value {
             Function::Bool => "boolean",
             Function::Float => "number",
             Function::Int => "integer",
-            Function::Str | Function::Md5 | Function::Sha256 => "string",
+            Function::EscapeDn | Function::Str | Function::Md5 | Function::Sha256 => "string",
         }),
         Kind::Method(of, method, arguments) => match method {
             Method::StartsWith | Method::EndsWith => of_kind("boolean"),

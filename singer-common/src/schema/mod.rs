@@ -29,6 +29,8 @@ pub struct Schema {
     content_rules: HashMap<usize, ContentRule>,
     /// Active Directory publishes no EQUALITY at all, which says nothing about what its attributes can do.
     publishes_equality: bool,
+    /// Whether it stands in for one that cannot be read.
+    is_assumed: bool,
 }
 
 /// Positions by OID and names, as they are spelt and in small letters. What is looked up comes from the server's own
@@ -109,6 +111,17 @@ impl Schema {
     pub fn standard() -> &'static Self {
         static STANDARD_SCHEMA: OnceLock<Schema> = OnceLock::new();
         STANDARD_SCHEMA.get_or_init(|| standard_with_errors().0)
+    }
+
+    /// The same where a server's own schema cannot be read: what is not in it may well exist.
+    #[must_use]
+    pub fn assumed(self) -> Self {
+        Self { is_assumed: true, ..self }
+    }
+
+    /// Whether the directory may have definitions that are not here.
+    pub fn is_assumed(&self) -> bool {
+        self.is_assumed
     }
 
     /// Whether nothing is defined.

@@ -236,7 +236,7 @@ impl ValueKind {
             Value::String(text) => text.clone(),
             Value::Bool(true) => "TRUE".to_owned(),
             Value::Bool(false) => "FALSE".to_owned(),
-            Value::Number(number) => number.to_string(),
+            Value::Number(number) => number_text(number),
             Value::Array(_) | Value::Object(_) => return Err(InvalidValue),
         };
         if text.is_empty()
@@ -304,6 +304,15 @@ fn is_integer(value: &[u8]) -> bool {
     match value {
         b"0" => true,
         [b'-', rest @ ..] | rest => matches!(rest, [b'1'..=b'9', ..]) && rest.iter().all(u8::is_ascii_digit),
+    }
+}
+
+/// A number as text: as it is written, and a whole number without the `.0` that warehouses write.
+pub fn number_text(number: &serde_json::Number) -> String {
+    let text = number.to_string();
+    match integral(&text) {
+        whole if whole.len() < text.len() => whole.to_owned(),
+        _ => text,
     }
 }
 

@@ -1,11 +1,12 @@
 //! From a line of the input to a task. Pure but for the reading, so that it goes on beside the writing, on a thread of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use serde_json::value::RawValue;
+use singer_common::deletion::{DELETED_AT, is_deletion};
 use singer_common::directory::Directory;
 use singer_common::dn::{Above, DnKey};
 use singer_common::maps::Maps;
@@ -20,7 +21,7 @@ use super::{BatchError, InFile, LoadError};
 use crate::config::{OnError, TargetConfig};
 use crate::map::{MapError, Mapping, Task};
 use crate::rejects::{self, Origin, Retried};
-use crate::validate::RecordValidator;
+use crate::validate::{RecordValidator, guarded};
 
 /// Parts of the input that wait between the reader's thread and the run.
 const PARTS_AHEAD: usize = 2;
@@ -85,7 +86,8 @@ impl StreamPlan {
         version: Option<i64>,
         in_file: Option<InFile>,
     ) -> Planned {
-        let outcome = self.task(line, &record);
+        let outcome = guarded(|| self.task(line, &record))
+            .unwrap_or_else(|reason| Err(LoadError::Record { line, stream: self.name.to_string(), reason }));
         let mut about = about(&self.key_properties, &record);
         if let Some(place) = &in_file {
             about = format!("{about} ({place})");
@@ -99,11 +101,14 @@ impl StreamPlan {
         if let Some(key) = self.key_properties.iter().find(|k| record.get(k).is_none()) {
             return Err(bad(format!("the record lacks its key property `{key}`")));
         }
-        if let Some(validator) = &self.validator {
-            validator.check(record).map_err(bad)?;
+        let is_deletion = is_deletion(record.get(DELETED_AT)).map_err(|e| bad(e.to_string()))?;
+        match &self.validator {
+            Some(validator) if is_deletion => validator.check_deletion(record).map_err(bad)?,
+            Some(validator) => validator.check(record).map_err(bad)?,
+            None => {}
         }
         let map_error = |error| LoadError::Map { line, stream: self.name.to_string(), error };
-        let task = self.mapping.map(record, &self.schema).map_err(map_error)?;
+        let task = self.mapping.map(record, is_deletion, &self.schema).map_err(map_error)?;
         let mut above = self.above.lock().unwrap_or_else(PoisonError::into_inner);
         let key = task.dn().map(|dn| {
             let key = above.key(dn, &self.schema);
@@ -138,6 +143,8 @@ pub(super) struct Planner {
     takes_unknown: bool,
     retry_rejects: bool,
     streams: HashMap<String, Arc<StreamPlan>>,
+    /// The warnings that were given.
+    said: HashSet<String>,
     /// What becomes of streams before they are taken in.
     pub(super) maps: Option<Maps>,
 }
@@ -151,6 +158,7 @@ impl Planner {
             takes_unknown: directory.takes_unknown_attributes(),
             retry_rejects,
             streams: HashMap::new(),
+            said: HashSet::new(),
             // What was rejected is in the file as the maps made it.
             maps: config.maps.clone().filter(|_| !retry_rejects),
         }
@@ -263,16 +271,22 @@ impl Planner {
         if !message.schema.get("properties").is_some_and(Value::is_object) {
             return Err(bad("the SCHEMA has no `properties`".to_owned()));
         }
+        let mut warnings = Vec::new();
         let validator = if self.config.validate_records {
-            let validator = RecordValidator::new(&message.schema)
-                .map_err(|e| bad(format!("the SCHEMA is no JSON schema: {e}")))?;
+            let validator = RecordValidator::new(&message.schema, &mut warnings).map_err(|e| {
+                bad(format!(
+                    "the SCHEMA is not a valid JSON schema: {e}; correct it, or set validate_records to false"
+                ))
+            })?;
             Some(validator)
         } else {
             None
         };
-        let mut warnings = Vec::new();
-        let mapping = Mapping::new(message, &self.config, &self.schema, self.takes_unknown, &mut warnings)
-            .map_err(|error| LoadError::Settings { line, error })?;
+        let mapping =
+            guarded(|| Mapping::new(message, &self.config, &self.schema, self.takes_unknown, &mut warnings));
+        let mapping = mapping.map_err(bad)?.map_err(|error| LoadError::Settings { line, error })?;
+        // A tap may repeat its SCHEMA before each record.
+        warnings.retain(|warning| self.said.insert(warning.clone()));
         let stream = Arc::new(StreamPlan {
             name: message.stream.as_str().into(),
             origin: Arc::new(Origin::new(message, mapping.secret_properties())),

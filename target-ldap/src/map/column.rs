@@ -1,20 +1,23 @@
 //! From a record's property to the values of attributes.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 use singer_common::dn::SuffixRewrite;
 use singer_common::entry::base_type;
 use singer_common::filter::Filter;
 use singer_common::schema::Schema;
-use singer_common::schema::syntax::ValueKind;
-use singer_common::settings::SettingsError;
+use singer_common::schema::syntax::{ValueKind, number_text};
+use singer_common::settings::{SettingsError, nearest};
 
+use super::shape::{Shape, Shapes};
 use super::{ENTRY_UUID, MapError};
 use crate::config::TargetConfig;
 use crate::differences::unknown_attributes;
+use crate::encoding::Encoding;
 use crate::plan::{Policy, Wanted};
-use crate::rule::{Rule, is_attribute_description};
+use crate::rule::{OnDelete, Rule, is_attribute_description};
 use singer_common::secret::is_secret_attribute;
 
 /// A property and the attributes it becomes.
@@ -23,17 +26,6 @@ pub(super) struct Column {
     pub(super) property: String,
     pub(super) encoding: Encoding,
     pub(super) attributes: Vec<Target>,
-}
-
-/// What the SCHEMA says of a property's texts (`contentEncoding`, RFC 2045 section 6.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Encoding {
-    /// Nothing: the attribute's syntax decides.
-    Unsaid,
-    /// They are base64 of the octets.
-    Base64,
-    /// They are the octets themselves.
-    Plain,
 }
 
 #[derive(Debug)]
@@ -77,6 +69,11 @@ impl Target {
         Ok(octets.into_iter().flatten().collect())
     }
 
+    /// No value.
+    pub(super) fn none(&self) -> Wanted {
+        Wanted { description: self.description.clone(), values: Vec::new(), policy: self.policy }
+    }
+
     /// The values of a property in the attribute's syntax.
     pub(super) fn wanted(
         &self,
@@ -95,8 +92,6 @@ impl Target {
         let mut values = Vec::with_capacity(elements.len());
         for element in elements {
             let kind = match (column.encoding, self.kind) {
-                // What is binary at its source stays so, whatever the destination calls it.
-                (Encoding::Base64, _) => ValueKind::Binary,
                 (Encoding::Plain, ValueKind::Binary) => ValueKind::PossiblyEmptyText,
                 (_, kind) => kind,
             };
@@ -108,8 +103,19 @@ impl Target {
                     "its property is plain text; the rule's `password` sets passwords from it; a mapping takes only base64 (contentEncoding) of a value already hashed",
                 ));
             }
-            let octets = kind.parse_json(element).map_err(|_| fail(expectation(kind)))?;
-            let Some(octets) = octets else { continue };
+            let octets = match element {
+                Value::Null => continue,
+                // What is encoded at its source stays what it is, whatever the destination calls it.
+                element if column.encoding.is_encoded() => {
+                    let octets = element.as_str().and_then(|text| column.encoding.decode(text));
+                    octets.ok_or_else(|| fail(&format!("expected {}", column.encoding.name())))?
+                }
+                element => {
+                    let octets = kind.parse_json(element).map_err(|_| fail(expectation(kind)))?;
+                    let Some(octets) = octets else { continue };
+                    octets
+                }
+            };
             let octets =
                 if kind.is_name() { rewritten_value(octets, kind, rewrites, schema) } else { octets };
             values.push(octets);
@@ -166,30 +172,13 @@ pub(super) fn asserted(filter: &str, schema: &Schema) -> Result<String, MapError
     Ok(parsed.to_string())
 }
 
-/// A keyword of a property, or of its items.
-fn keyword<'p>(property: &'p Value, name: &str) -> Option<&'p str> {
-    property.get(name).or_else(|| property.get("items")?.get(name)).and_then(Value::as_str)
-}
-
-pub(super) fn encoding(property: Option<&Value>) -> Encoding {
-    match property.and_then(|p| keyword(p, "contentEncoding")) {
-        None => Encoding::Unsaid,
-        Some(name) if name.eq_ignore_ascii_case("base64") => Encoding::Base64,
-        Some(_) => Encoding::Plain,
-    }
-}
-
 /// The kind of an attribute that the destination's schema does not know: what the SCHEMA tells.
-fn unknown_kind(property: &Value) -> ValueKind {
-    let is = |kind: &str| {
-        let types = property.get("items").unwrap_or(property).get("type");
-        types.is_some_and(|t| t == kind || t.as_array().is_some_and(|all| all.iter().any(|t| t == kind)))
-    };
-    if keyword(property, "format") == Some("date-time") {
+fn unknown_kind(shape: &Shape) -> ValueKind {
+    if shape.is_time {
         ValueKind::GeneralizedTime
-    } else if is("boolean") {
+    } else if shape.is("boolean") {
         ValueKind::Boolean
-    } else if is("integer") {
+    } else if shape.is("integer") {
         ValueKind::Integer
     } else {
         ValueKind::PossiblyEmptyText
@@ -201,8 +190,10 @@ pub(super) fn is_password(description: &str) -> bool {
 }
 
 /// Properties that are attributes of the destination. What the server keeps itself is left out.
+#[allow(clippy::too_many_arguments, reason = "they are what decides")]
 pub(super) fn pass_through(
     properties: &Map<String, Value>,
+    shapes: Shapes<'_>,
     stream: &str,
     rule: &Rule,
     config: &TargetConfig,
@@ -220,6 +211,7 @@ pub(super) fn pass_through(
         {
             continue;
         }
+        let shape = shapes.of_property(property_schema);
         let is_kept_uuid = config.preserve_uuid && property.eq_ignore_ascii_case(ENTRY_UUID);
         let target = match schema.attribute_type(property) {
             // Active Directory calls objectClass one that it keeps itself, and wants it in every entry that is added.
@@ -233,7 +225,7 @@ pub(super) fn pass_through(
             Some(_) => target(schema, property),
             None if takes_unknown && is_attribute_description(property) => Target {
                 description: property.clone(),
-                kind: unknown_kind(property_schema),
+                kind: unknown_kind(&shape),
                 policy: Policy::default(),
             },
             // With templates, properties that are no attributes may be their material.
@@ -245,7 +237,7 @@ pub(super) fn pass_through(
         };
         columns.push(Column {
             property: property.clone(),
-            encoding: encoding(Some(property_schema)),
+            encoding: shape.encoding,
             attributes: vec![target],
         });
     }
@@ -265,13 +257,21 @@ pub(super) fn unknown_to_schema(
     }
     let mapped = rule.attribute_mapping.iter().flatten().flat_map(|(_, names)| names);
     let named = mapped.chain(rule.values.iter().map(|(n, _)| n)).chain(rule.defaults.iter().map(|(n, _)| n));
+    let set = if let OnDelete::Set(set) = &rule.on_delete { set.as_slice() } else { &[] };
+    let named = named.chain(set.iter().map(|(n, _)| n));
     let mut unknown: Vec<&str> =
         named.map(String::as_str).filter(|n| schema.attribute_type(base_type(n)).is_none()).collect();
     unknown.sort_unstable();
     unknown.dedup();
-    unknown_attributes(stream, &unknown, "its rule has records write them, and the server may refuse that")
-        .into_iter()
-        .collect()
+    let consequence = "its rule has records write them, and the server may refuse that";
+    let Some(mut warning) = unknown_attributes(stream, &unknown, consequence) else { return Vec::new() };
+    for name in unknown {
+        let known = schema.attribute_types().iter().flat_map(|a| &a.names).map(String::as_str);
+        if let Some(near) = nearest(base_type(name), known) {
+            let _ = write!(warning, "; for `{name}` did you mean `{near}`?");
+        }
+    }
+    vec![warning]
 }
 
 /// The elements of a property: a scalar is one, a list its elements. A null stands for no value.
@@ -285,19 +285,23 @@ fn texts(value: &Value) -> Option<&[Value]> {
     }
 }
 
-/// A property's values as text, for templates.
-pub(super) fn display_texts(value: &Value) -> Option<Vec<String>> {
+/// A property's values as text, for templates, decoded where the SCHEMA says how they are encoded; none of a null. What is
+/// no text once it is decoded stays as it is written.
+pub(super) fn display_texts(value: &Value, encoding: Encoding) -> Vec<String> {
     let text = |v: &Value| match v {
+        Value::String(text) if encoding.is_encoded() => {
+            let decoded = encoding.decode(text).and_then(|octets| String::from_utf8(octets).ok());
+            Some(decoded.unwrap_or_else(|| text.clone()))
+        }
         Value::String(text) => Some(text.clone()),
-        Value::Number(n) => Some(n.to_string()),
+        Value::Number(n) => Some(number_text(n)),
         Value::Bool(b) => Some(b.to_string()),
         _ => None,
     };
-    let values: Vec<String> = match value {
+    match value {
         Value::Array(elements) => elements.iter().filter_map(text).collect(),
         scalar => text(scalar).into_iter().collect(),
-    };
-    (!values.is_empty()).then_some(values)
+    }
 }
 
 pub(super) fn rewritten(dn: &str, rewrites: &[SuffixRewrite], schema: &Schema) -> Option<String> {

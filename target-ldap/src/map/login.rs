@@ -2,21 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Map, Value};
 use singer_common::record::Record;
 use singer_common::settings::SettingsError;
 
 use super::MapError;
-use super::column::{Encoding, encoding};
+use super::shape::Shapes;
 use crate::accounts::Source;
+use crate::encoding::Encoding;
 use crate::login::Login;
 use crate::rule::Rule;
 
 /// What a stream's records say of accounts.
 #[derive(Debug)]
 pub(super) struct LoginPlan {
-    /// Whether the SCHEMA says that the password's texts are base64.
-    base64: bool,
+    /// How the SCHEMA says that the password's texts are encoded.
+    encoding: Encoding,
 }
 
 impl LoginPlan {
@@ -24,7 +24,7 @@ impl LoginPlan {
     pub(super) fn new<'a>(
         stream: &str,
         rule: &Rule,
-        properties: &Map<String, Value>,
+        shapes: Shapes<'_>,
         attributes: impl Iterator<Item = &'a str>,
     ) -> Result<LoginPlan, SettingsError> {
         let mut taken: Vec<(&str, String)> = Vec::new();
@@ -49,11 +49,8 @@ impl LoginPlan {
                 ));
             }
         }
-        let base64 = rule
-            .password
-            .as_ref()
-            .is_some_and(|p| matches!(encoding(properties.get(&p.from)), Encoding::Base64));
-        Ok(LoginPlan { base64 })
+        let encoding = rule.password.as_ref().map(|p| shapes.of(&p.from).encoding).unwrap_or_default();
+        Ok(LoginPlan { encoding })
     }
 
     pub(super) fn of(&self, rule: &Rule, record: &Record) -> Result<Login, MapError> {
@@ -62,7 +59,7 @@ impl LoginPlan {
             source.map(|s| s.of(record, part)).transpose().map(Option::flatten)
         };
         Ok(Login {
-            password: rule.password.as_ref().map(|p| p.of(record, self.base64)).transpose()?.flatten(),
+            password: rule.password.as_ref().map(|p| p.of(record, self.encoding)).transpose()?.flatten(),
             enabled: yes_or_no(accounts.and_then(|a| a.enabled.as_ref()), "enabled")?,
             must_change: yes_or_no(
                 accounts.and_then(|a| a.must_change_password.as_ref()),

@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 
 use chrono::format::{Item, StrftimeItems};
-use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, TimeDelta};
+use singer_common::dn::escape_value;
+use singer_common::time::read_time;
 
 /// The filters there are, as a message lists them.
-const KNOWN: &str = "`lower`, `upper`, `trim`, `ascii`, `slug`, `first`, `default:text`, `date:format`";
+const KNOWN: &str = "`lower`, `upper`, `trim`, `ascii`, `slug`, `first`, `default:text`, `prefix:text`, `suffix:text`, \
+                     `date:format`, `escape_dn`";
 
 /// A filter, ready to be applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +24,12 @@ pub(super) enum Filter {
     First,
     /// The text to take when there is no value that is not empty.
     Default(String),
+    /// What stands before a value that is not empty, and only then.
+    Prefix(String),
+    /// What stands behind it.
+    Suffix(String),
+    /// As a value is written in a DN (RFC 4514 section 2.4).
+    EscapeDn,
     /// chrono's strftime format. A time is shown in the offset it is written in.
     Date(String),
 }
@@ -44,6 +52,14 @@ impl Filter {
             "ascii" => Self::Ascii,
             "slug" => Self::Slug,
             "first" => Self::First,
+            "escape_dn" => Self::EscapeDn,
+            "prefix" | "suffix" => {
+                let text = argument.filter(|text| !text.is_empty());
+                let text =
+                    text.ok_or_else(|| format!("`{name}` wants a text, which may be a space: `{name}:, `"))?;
+                let affix = if name == "prefix" { Self::Prefix } else { Self::Suffix };
+                return Ok(affix(text.into()));
+            }
             "default" => {
                 let text = argument.ok_or("`default` wants a text: `default:none`")?;
                 return Ok(Self::Default(text.into()));
@@ -76,6 +92,7 @@ impl Filter {
             Self::Trim => |value| value.trim().to_owned(),
             Self::Ascii => |value| deunicode::deunicode_with_tofu(value, ""),
             Self::Slug => |value| slug::slugify(value),
+            Self::EscapeDn => |value| escape_value(value.as_bytes()),
             Self::First => {
                 values.retain(|value| !is_empty(value));
                 values.truncate(1);
@@ -84,6 +101,17 @@ impl Filter {
             Self::Default(text) => {
                 if values.iter().all(|value| is_empty(value)) {
                     *values = vec![text.clone()];
+                }
+                return Ok(());
+            }
+            Self::Prefix(text) | Self::Suffix(text) => {
+                let before = matches!(self, Self::Prefix(_));
+                for value in values.iter_mut().filter(|value| !is_empty(value)) {
+                    *value = if before {
+                        [text, value.as_str()].concat()
+                    } else {
+                        [value.as_str(), text].concat()
+                    };
                 }
                 return Ok(());
             }
@@ -107,84 +135,4 @@ fn date(value: &str, format: &str) -> Option<String> {
     // `to_string` would panic where a format cannot be filled in; `write!` says so.
     write!(out, "{}", time.format(format)).ok()?;
     Some(out)
-}
-
-/// RFC 3339, a date, or GeneralizedTime. What has no offset is taken as UTC.
-fn read_time(value: &str) -> Option<DateTime<FixedOffset>> {
-    let utc = |time: NaiveDateTime| time.and_utc().fixed_offset();
-    if let Ok(time) = DateTime::parse_from_rfc3339(value) {
-        return Some(time);
-    }
-    if let Ok(time) = value.parse::<NaiveDateTime>() {
-        return Some(utc(time));
-    }
-    if let Ok(date) = value.parse::<NaiveDate>() {
-        return Some(utc(date.and_hms_opt(0, 0, 0)?));
-    }
-    generalized_time(value)
-}
-
-/// GeneralizedTime (RFC 4517 section 3.3.13): `YYYYMMDDHH[MM[SS]][.fraction](Z|+HH[MM])`. The fraction is of the
-/// smallest unit that is there. A leap second is the second before it.
-fn generalized_time(value: &str) -> Option<DateTime<FixedOffset>> {
-    let (time, zone) = value.split_at_checked(value.find(['Z', '+', '-'])?)?;
-    let (digits, fraction) = match time.split_once(['.', ',']) {
-        Some((digits, fraction)) => (digits, Some(fraction)),
-        None => (time, None),
-    };
-    if !matches!(digits.len(), 10 | 12 | 14) {
-        return None;
-    }
-    let minute = if digits.len() > 10 { number(digits, 10..12)? } else { 0 };
-    let second = if digits.len() > 12 { number(digits, 12..14)? } else { 0 };
-    let date = NaiveDate::from_ymd_opt(
-        i32::try_from(number(digits, 0..4)?).ok()?,
-        number(digits, 4..6)?,
-        number(digits, 6..8)?,
-    )?;
-    let naive = date.and_hms_opt(number(digits, 8..10)?, minute, if second == 60 { 59 } else { second })?;
-    let unit: i64 = match digits.len() {
-        10 => 3600,
-        12 => 60,
-        _ => 1,
-    };
-    let part = match fraction {
-        None => TimeDelta::zero(),
-        Some(fraction) => TimeDelta::nanoseconds(nanoseconds(fraction)?.checked_mul(unit)?),
-    };
-    let offset = offset(zone)?;
-    naive.checked_add_signed(part)?.and_local_timezone(offset).single()
-}
-
-/// `Z`, `+HH` or `-HHMM`.
-fn offset(zone: &str) -> Option<FixedOffset> {
-    if zone == "Z" {
-        return FixedOffset::east_opt(0);
-    }
-    let (sign, digits) = zone.split_at_checked(1)?;
-    let minutes = match digits.len() {
-        2 => 0,
-        4 => number(digits, 2..4).filter(|minutes| *minutes < 60)?,
-        _ => return None,
-    };
-    let seconds = i32::try_from(number(digits, 0..2)? * 3600 + minutes * 60).ok()?;
-    FixedOffset::east_opt(if sign == "-" { -seconds } else { seconds })
-}
-
-/// The digits after a decimal point, in billionths; what is smaller is dropped.
-fn nanoseconds(fraction: &str) -> Option<i64> {
-    if fraction.is_empty() || !fraction.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    fraction
-        .bytes()
-        .chain(std::iter::repeat(b'0'))
-        .take(9)
-        .try_fold(0, |n: i64, digit| n.checked_mul(10)?.checked_add(i64::from(digit.checked_sub(b'0')?)))
-}
-
-/// A number of digits and nothing else, not even a sign.
-fn number(digits: &str, range: std::ops::Range<usize>) -> Option<u32> {
-    let part = digits.get(range)?;
-    part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse().ok()).flatten()
 }

@@ -14,7 +14,8 @@ fn record(values: &[(&str, &[&str])]) -> impl Fn(&str) -> Option<Vec<String>> {
 }
 
 fn plain(template: &str, values: &[&str]) -> Result<Option<String>, RenderError> {
-    Template::parse(template).unwrap().render(&record(&[("v", values), ("empty", &[""])]))
+    let rendered = Template::parse(template).unwrap().render(&record(&[("v", values), ("empty", &[""])]))?;
+    Ok(if let Rendered::Text(text) = rendered { Some(text) } else { None })
 }
 
 fn text(template: &str, value: &str) -> String {
@@ -277,5 +278,146 @@ proptest! {
     fn plain_text_is_put_together_as_it_is(a in any::<String>(), b in hostile()) {
         let literal = a.replace('{', "{{").replace('}', "}}");
         prop_assert_eq!(text(&format!("{literal}{{v}}{literal}"), &b), format!("{a}{b}{a}"));
+    }
+}
+
+fn of_name(template: &str, syntax: Syntax, value: &str) -> Result<Rendered, RenderError> {
+    let template = ValueTemplate::new(&Template::parse(template).unwrap(), syntax).unwrap();
+    template.render(&record(&[("v", &[value]), ("bits", &["0101"]), ("hex", &["AABB"])]))
+}
+
+fn value_of(template: &str, syntax: Syntax, value: &str) -> String {
+    match of_name(template, syntax, value).unwrap() {
+        Rendered::Text(text) => text,
+        other => panic!("{template}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_value_of_a_name_is_as_its_syntax_says() {
+    for (template, syntax, value, expected) in [
+        ("cn={v},dc=x", Syntax::Text, "a,b", "cn=a,b,dc=x"),
+        ("cn={v|escape_dn},dc=x", Syntax::Text, "a,b", "cn=a\\,b,dc=x"),
+        ("cn={v},dc=x", Syntax::Dn, "a,b", "cn=a\\,b,dc=x"),
+        ("cn={v|escape_dn},dc=x", Syntax::Dn, "a,b", "cn=a\\,b,dc=x"),
+        ("cn=x,dc={v}", Syntax::NameAndUid, "a#'01'B", "cn=x,dc=a\\23'01'B"),
+        ("cn={v},dc=x#'01'B", Syntax::NameAndUid, "a,b", "cn=a\\,b,dc=x#'01'B"),
+        ("B:4:{hex}:cn={v}", Syntax::DnBinary, "a:b,c", "B:4:AABB:cn=a:b\\,c"),
+        ("S:5:h:l:o:cn={v}", Syntax::Text, "a", "S:5:h:l:o:cn=a"),
+        ("S:5:hello:cn={v},dc=x", Syntax::DnString, "a,b", "S:5:hello:cn=a\\,b,dc=x"),
+        ("{v}", Syntax::Dn, "cn=a\\,b,dc=x", "cn=a\\,b,dc=x"),
+        ("{v}", Syntax::NameAndUid, "cn=a#'01'B", "cn=a#'01'B"),
+        ("{v}", Syntax::DnString, "S:3:a:b:cn=x", "S:3:a:b:cn=x"),
+        ("cn=nobody", Syntax::Dn, "", "cn=nobody"),
+    ] {
+        assert_eq!(value_of(template, syntax, value), expected, "{template} {value}");
+    }
+    for (template, syntax, value) in [
+        ("{v}", Syntax::Dn, "Lovelace, Ada"),
+        ("{v}", Syntax::DnBinary, "B:3:AAB:cn=x"),
+        ("{v}", Syntax::DnBinary, "cn=x"),
+        ("S:2:{v}:cn=x", Syntax::DnString, "a:cn=evil"),
+        ("B:4:{v}:cn=x", Syntax::DnBinary, "AABB:cn=evil"),
+    ] {
+        let error = of_name(template, syntax, value).unwrap_err();
+        assert!(
+            matches!(error, RenderError::NotDn { .. }) && !error.to_string().contains("evil"),
+            "{template} {value}"
+        );
+    }
+    for (template, syntax) in [
+        ("{v} x", Syntax::Dn),
+        ("uid=a,{v}", Syntax::Dn),
+        ("cn={v}", Syntax::DnBinary),
+        ("cn={v|default: },dc=x", Syntax::Dn),
+    ] {
+        assert!(ValueTemplate::new(&Template::parse(template).unwrap(), syntax).is_err(), "{template}");
+    }
+    assert_eq!(of_name("cn={v},dc=x", Syntax::Dn, " "), Ok(Rendered::Nothing));
+    assert_eq!(of_name("cn={none},dc=x", Syntax::Dn, " "), Ok(Rendered::Unknown));
+}
+
+#[test]
+fn the_syntax_of_an_attribute_is_the_schemas() {
+    let definitions = [
+        "( 1.1.1 NAME 'dnb' SYNTAX '1.2.840.113556.1.4.903' )",
+        "( 1.1.2 NAME 'dns' SYNTAX '1.2.840.113556.1.4.904' )",
+        "( 1.1.3 NAME 'uni' SYNTAX 1.3.6.1.4.1.1466.115.121.1.34 )",
+        "( 1.1.4 NAME 'named' SYNTAX 1.3.6.1.4.1.1466.115.121.1.12 )",
+        "( 1.1.5 NAME 'sub' SUP named )",
+    ];
+    let (schema, errors) = Schema::parse(definitions, []);
+    assert!(errors.is_empty(), "{errors:?}");
+    let of = |name| Syntax::of(&schema, name);
+    assert_eq!(
+        [of("dnb"), of("dns"), of("uni"), of("named"), of("sub"), of("none")],
+        [Syntax::DnBinary, Syntax::DnString, Syntax::NameAndUid, Syntax::Dn, Syntax::Dn, Syntax::Text]
+    );
+}
+
+#[test]
+fn what_a_record_does_not_have_is_not_what_it_has_as_null() {
+    let render = |template: &str, values: &[(&str, &[&str])]| {
+        Template::parse(template).unwrap().render(&record(values)).unwrap()
+    };
+    let text = |text: &str| Rendered::Text(text.to_owned());
+    let none: &[&str] = &[];
+    let full: [(&str, &[&str]); 3] = [("a", &["A"]), ("b", &["B"]), ("c", &["C"])];
+    let null: [(&str, &[&str]); 3] = [("a", &["A"]), ("b", none), ("c", &["C"])];
+    let absent: [(&str, &[&str]); 2] = [("a", &["A"]), ("c", &["C"])];
+    for (template, of_full, of_null, of_absent) in [
+        ("{a} {b} {c}", text("A B C"), Rendered::Nothing, Rendered::Unknown),
+        ("{a} {b|default:}{c}", text("A BC"), text("A C"), text("A C")),
+        ("{a} {b|suffix: }{c}", text("A B C"), text("A C"), Rendered::Unknown),
+        ("{a}{b|prefix: |default:} {c}", text("A B C"), text("A C"), text("A C")),
+        ("{a} {b|default:x|suffix:!}", text("A B!"), text("A x!"), text("A x!")),
+        ("{b}", text("B"), Rendered::Nothing, Rendered::Unknown),
+        ("{b|default:}", text("B"), Rendered::Nothing, Rendered::Unknown),
+        ("{b|prefix:<}", text("<B"), Rendered::Nothing, Rendered::Unknown),
+    ] {
+        assert_eq!(render(template, &full), of_full, "{template}");
+        assert_eq!(render(template, &null), of_null, "{template}");
+        assert_eq!(render(template, &absent), of_absent, "{template}");
+    }
+    let name = DnTemplate::parse("cn={a}{b|prefix: },ou={c|prefix:x|suffix:y},dc=x").unwrap();
+    assert_eq!(name.render(&record(&null)), Ok("cn=A,ou=xCy,dc=x".into()));
+    let missing: [(&str, &[&str]); 3] = [("a", &["A"]), ("b", none), ("c", none)];
+    assert!(name.render(&record(&missing)).is_err(), "never a name with an empty value");
+    for bad in ["{a|escape_dn|lower}", "{a|prefix}", "{a|suffix:}", "{a|escape_dn:x}"] {
+        assert!(Template::parse(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_filter_with_a_dn_in_it_escapes_for_both() {
+    let render = |template: &str, value: &str| {
+        let template = FilterTemplate::parse(template).unwrap().with_schema(Schema::standard()).unwrap();
+        template.render(&record(&[("v", &[value])]))
+    };
+    assert_eq!(render("(manager=uid={v},dc=x)", "a,b*"), Ok("(manager=uid=a\\5C,b\\2A,dc=x)".into()));
+    assert_eq!(render("(manager={v})", "uid=a\\,b"), Ok("(manager=uid=a\\5C,b)".into()));
+    assert_eq!(render("(cn={v})", "a,b"), Ok("(cn=a,b)".into()));
+    assert!(matches!(render("(manager={v})", "Ada"), Err(RenderError::NotDn { .. })));
+    let wrong = FilterTemplate::parse("(manager={v} x)").unwrap().with_schema(Schema::standard());
+    assert!(wrong.is_err());
+    let part =
+        FilterTemplate::parse("(manager=uid={v},dc=x)").unwrap().with_schema(Schema::standard()).unwrap();
+    assert_eq!(part.of_all(), None, "a part of a DN is nothing that can be looked for");
+}
+
+proptest! {
+    #[test]
+    fn a_value_stays_a_value_in_a_value_that_is_a_name(value in hostile()) {
+        for (template, syntax, before) in [
+            ("cn={v},ou=t,dc=x", Syntax::Dn, ""),
+            ("cn={v},ou=t,dc=x", Syntax::NameAndUid, ""),
+            ("B:4:AABB:cn={v},ou=t,dc=x", Syntax::DnBinary, "B:4:AABB:"),
+            ("S:1:x:cn={v},ou=t,dc=x", Syntax::DnString, "S:1:x:"),
+        ] {
+            let text = value_of(template, syntax, &value);
+            let dn = Dn::parse(text.strip_prefix(before).unwrap()).unwrap();
+            prop_assert_eq!(dn.rdn(), Some(&Rdn::single("cn", value.clone())));
+            prop_assert_eq!(dn.parent(), Some(Dn::parse("ou=t,dc=x").unwrap()));
+        }
     }
 }

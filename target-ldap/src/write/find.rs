@@ -1,5 +1,6 @@
 //! Where an entry is that is not found by its name (`match`).
 
+use singer_common::directory::ldap::result_code;
 use singer_common::directory::{DirectoryError, Paging, Scope, SearchRequest};
 use singer_common::dn::DnKey;
 use singer_common::entry::Entry;
@@ -95,7 +96,8 @@ impl Applier {
         nearest.or(root_dse.default_base()).unwrap_or_default().to_owned()
     }
 
-    /// The entries that a filter fits; no more than can be named. Unpaged: OpenLDAP keeps one paging state per connection.
+    /// The entries that a filter fits; no more than can be named, and no more are asked for: a filter that fits everything
+    /// must not have everything read, for each record. Unpaged: OpenLDAP keeps one paging state per connection.
     async fn matching(
         &self,
         base: &str,
@@ -104,8 +106,9 @@ impl Applier {
         names: &[String],
     ) -> Result<Vec<Entry>, DirectoryError> {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let request =
-            SearchRequest { paging: Paging::Off, ..SearchRequest::new(base, scope, filter, &names) };
+        let most = u32::try_from(SHOWN + 1).unwrap_or(u32::MAX);
+        let paging = Paging::Limited(most);
+        let request = SearchRequest { paging, ..SearchRequest::new(base, scope, filter, &names) };
         let mut found = Vec::new();
         let mut search = match self.directory.search(request).await {
             Err(e) if e.is_no_such_object() => return Ok(found),
@@ -116,6 +119,10 @@ impl Applier {
                 Ok(Some(entry)) => found.push(entry),
                 Ok(None) => return Ok(found),
                 Err(e) if e.is_no_such_object() => return Ok(found),
+                // The server's own limit is lower; that there are several is all that has to be known.
+                Err(e) if e.code() == Some(result_code::SIZE_LIMIT_EXCEEDED) && found.len() > 1 => {
+                    return Ok(found);
+                }
                 Err(e) => return Err(e),
             }
             if found.len() > SHOWN {

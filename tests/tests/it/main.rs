@@ -53,6 +53,7 @@ mod rehearsal;
 mod rejects;
 mod replication;
 mod report;
+mod rules;
 mod sdk;
 mod secrets;
 mod streams;

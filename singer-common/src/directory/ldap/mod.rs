@@ -209,7 +209,7 @@ impl LdapDirectory {
             tracing::warn!(
                 "the server's schema (`{dn}`) cannot be read; types come from the built-in standard schema. Let the bound user read it to have the server's own"
             );
-            return Ok(Arc::new(Schema::standard().clone()));
+            return Ok(Arc::new(Schema::standard().clone().assumed()));
         };
         let texts = |name| entry.values(name).iter().filter_map(|v| std::str::from_utf8(v).ok());
         let (mut schema, mut errors) = Schema::parse(texts("attributeTypes"), texts("objectClasses"));

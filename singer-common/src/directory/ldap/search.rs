@@ -152,11 +152,12 @@ impl LdapSearch {
             _ if request.controls.iter().any(|c| matches!(c, SearchControl::DirSync { .. })) => 0,
             Paging::Configured => configured,
             Paging::AtMost(limit) => configured.min(limit.max(1)),
-            Paging::Off => 0,
+            Paging::Off | Paging::Limited(_) => 0,
         };
         let most = directory.size_limit().load(Ordering::Relaxed).min(LARGEST_UNPAGED);
         let limit = match request.paging {
             Paging::AtMost(limit) if request.scope != Scope::Base && limit <= most => limit,
+            Paging::Limited(limit) => limit,
             _ => 0,
         };
         // Of a sample the rest of a page would be read for nothing.
@@ -401,7 +402,7 @@ impl LdapSearch {
     /// Does what has to be done before the next event: asks for a page, or waits for octets.
     async fn wait(&mut self) -> Result<Option<Event>, DirectoryError> {
         if matches!(self.carrier, Carrier::None) {
-            let is_long = self.request.scope != Scope::Base && self.request.paging != Paging::Off;
+            let is_long = self.request.scope != Scope::Base && !self.is_small();
             if self.watch.is_none() {
                 self.watch = SearchWatch::begin(self.directory.location(), &self.request.base, is_long);
             }
@@ -486,9 +487,14 @@ impl LdapSearch {
         }
     }
 
+    /// Whether the answer is known to be small.
+    fn is_small(&self) -> bool {
+        matches!(self.request.paging, Paging::Off | Paging::Limited(_))
+    }
+
     /// What the answer is to come over. Small answers are no reason to open a connection.
     async fn choose(&self) -> Carrier {
-        if self.request.scope == Scope::Base || self.request.paging == Paging::Off {
+        if self.request.scope == Scope::Base || self.is_small() {
             return Carrier::Session(None);
         }
         match self.directory.lease().await {

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{LdapSearch, OPERATION};
+use crate::directory::Paging;
 use crate::directory::config::DEFAULT_PAGE_SIZE;
 use crate::directory::error::DirectoryError;
 use crate::directory::ldap::controls::{self, DIRSYNC};
@@ -129,7 +130,13 @@ impl LdapSearch {
                 self.cookie = cookie;
                 Ok(true)
             }
-            result_code::SIZE_LIMIT_EXCEEDED | result_code::ADMIN_LIMIT_EXCEEDED if self.limit > 0 => {
+            // As many as were asked for: who asked so wants no others.
+            result_code::SIZE_LIMIT_EXCEEDED if matches!(self.request.paging, Paging::Limited(limit) if self.entries_of_page >= limit) => {
+                Ok(false)
+            }
+            result_code::SIZE_LIMIT_EXCEEDED | result_code::ADMIN_LIMIT_EXCEEDED
+                if self.limit > 0 && !matches!(self.request.paging, Paging::Limited(_)) =>
+            {
                 // More is wanted than was asked for, or the server's own limit is lower: the next sample asks for pages
                 // at once.
                 if self.entries_of_page < self.limit {

@@ -1,0 +1,111 @@
+//! The names that a rule uses, against the properties that the stream's SCHEMA has: a misspelt one gives no value, in every
+//! record, and nothing else says so.
+
+use std::collections::BTreeSet;
+
+use singer_common::schema::Schema;
+use singer_common::settings::{SettingsError, nearest};
+
+use super::column::Column;
+use super::shape::Shapes;
+use crate::accounts::Source;
+use crate::rule::Rule;
+
+/// So many properties of a stream are named.
+const NAMED: usize = 12;
+
+/// What a stream's records have.
+struct Stream<'s> {
+    name: &'s str,
+    properties: BTreeSet<&'s str>,
+}
+
+impl Stream<'_> {
+    fn has(&self, property: &str) -> bool {
+        self.properties.contains(property)
+    }
+
+    /// What is wrong with a name that it does not have.
+    fn lacks(&self, name: &str) -> String {
+        let all: Vec<&str> = self.properties.iter().take(NAMED).copied().collect();
+        let more = if self.properties.len() > NAMED { ", …" } else { "" };
+        let has = format!("(it has {}{more})", all.join(", "));
+        match nearest(name, self.properties.iter().copied()) {
+            Some(near) => {
+                format!("the SCHEMA of stream `{}` has no `{name}` {has}; did you mean `{near}`?", self.name)
+            }
+            None => format!("the SCHEMA of stream `{}` has no `{name}` {has}", self.name),
+        }
+    }
+}
+
+/// Looks at every name in a rule. One that an entry's name or `match` is made of, and that no record can have, is an error;
+/// others are warnings, each once.
+pub(super) fn check(
+    stream: &str,
+    rule: &Rule,
+    shapes: Shapes<'_>,
+    columns: &[Column],
+    schema: &Schema,
+    warnings: &mut Vec<String>,
+) -> Result<(), SettingsError> {
+    let known = Stream { name: stream, properties: shapes.properties().into_keys().collect() };
+    // A SCHEMA that names no property says nothing of what records have.
+    if known.properties.is_empty() {
+        return Ok(());
+    }
+    let at = |part: &str| format!("mapping_rules.{stream}.{part}");
+    let mut warn = |part: &str, name: &str| {
+        let warning = format!("setting `{}`: {}", at(part), known.lacks(name));
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    };
+    for (property, _) in rule.attribute_mapping.iter().flatten() {
+        if !known.has(property) {
+            warn("attribute_mapping", property);
+        }
+    }
+    let password = rule.password.iter().map(|p| ("password.from", p.from.as_str()));
+    let accounts = rule.accounts.iter().flat_map(|a| {
+        let parts =
+            [("accounts.enabled", &a.enabled), ("accounts.must_change_password", &a.must_change_password)];
+        parts
+            .into_iter()
+            .filter_map(|(part, source)| Some((part, source.as_ref().and_then(Source::property)?)))
+    });
+    for (part, name) in password.chain(accounts) {
+        if !known.has(name) {
+            warn(part, name);
+        }
+    }
+    // An attribute's name stands for the property that becomes it.
+    let mapped = |name: &str| {
+        let is = |c: &&Column| c.attributes.iter().any(|t| schema.same_description(&t.description, name));
+        columns.iter().filter(is).any(|c| known.has(&c.property))
+    };
+    let is_known = |name: &str| known.has(name) || mapped(name);
+    for (attribute, template) in &rule.values {
+        for (name, _) in template.needs().filter(|(name, _)| !is_known(name)) {
+            warn(&format!("values.{attribute}"), name);
+        }
+    }
+    let is_made = |name: &str| rule.values.iter().any(|(made, _)| schema.same_description(made, name));
+    let is_defaulted = |name: &str| rule.defaults.iter().any(|(by, _)| schema.same_description(by, name));
+    let in_dn = rule.dn_template.iter().flat_map(|t| t.needs());
+    let in_dn = in_dn.filter(|(name, _)| !is_defaulted(name)).map(|need| ("dn_template", need));
+    let in_match = rule.matching.iter().flat_map(|t| t.needs()).map(|need| ("match", need));
+    for (part, (name, has_default)) in in_dn.chain(in_match) {
+        if is_known(name) || is_made(name) {
+            continue;
+        }
+        // With a default, or where records may have more than the SCHEMA names, it can still be right.
+        if has_default || shapes.is_open() {
+            warn(part, name);
+            continue;
+        }
+        let expected = "a property of the stream, or an attribute that one is mapped to";
+        return Err(SettingsError::value(at(part), known.lacks(name), expected));
+    }
+    Ok(())
+}

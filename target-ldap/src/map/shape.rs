@@ -1,0 +1,221 @@
+//! What a SCHEMA says of a property, wherever it says it: taps write what may be null as `anyOf`, and what occurs twice as
+//! `$ref`. One place looks through all of these.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::encoding::Encoding;
+
+/// Schemas within schemas are looked at so deep, and so many of them: references may go round in circles.
+const DEEPEST: usize = 32;
+const MOST: usize = 4096;
+
+/// What is said of a property's values, and of its items.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// `contentEncoding`.
+    pub(super) encoding: Encoding,
+    /// A `contentEncoding` that is not known here.
+    pub(super) unknown_encoding: Option<String>,
+    /// Whether `format` says that they are times.
+    pub(super) is_time: bool,
+    types: BTreeSet<String>,
+}
+
+impl Shape {
+    /// Whether the values may be of a type, and are not as well texts, which may be anything.
+    pub(super) fn is(&self, kind: &str) -> bool {
+        self.types.contains(kind) && !self.types.contains("string")
+    }
+
+    fn take(&mut self, schema: &Value) {
+        match schema.get("type") {
+            Some(Value::String(kind)) => {
+                self.types.insert(kind.clone());
+            }
+            Some(Value::Array(kinds)) => {
+                self.types.extend(kinds.iter().filter_map(Value::as_str).map(str::to_owned));
+            }
+            _ => {}
+        }
+        self.is_time |= schema.get("format").is_some_and(|f| f == "date-time");
+        let name = schema.get("contentEncoding").and_then(Value::as_str);
+        match name.map(|name| (name, Encoding::of(name))) {
+            Some((_, Some(encoding))) if self.encoding == Encoding::Unsaid => self.encoding = encoding,
+            Some((name, None)) => self.unknown_encoding = Some(name.to_owned()),
+            _ => {}
+        }
+    }
+}
+
+/// A stream's SCHEMA.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shapes<'s> {
+    root: &'s Value,
+}
+
+impl<'s> Shapes<'s> {
+    pub(super) fn new(root: &'s Value) -> Self {
+        Self { root }
+    }
+
+    /// What is said of a property; of one that the SCHEMA does not have, nothing.
+    pub(super) fn of(self, name: &str) -> Shape {
+        let mut shape = Shape::default();
+        for property in self.properties().get(name).into_iter().flatten() {
+            self.each(property, true, &mut |schema| shape.take(schema));
+        }
+        shape
+    }
+
+    /// The same of a property that is in hand.
+    pub(super) fn of_property(self, property: &'s Value) -> Shape {
+        let mut shape = Shape::default();
+        self.each(property, true, &mut |schema| shape.take(schema));
+        shape
+    }
+
+    /// The properties that records may have, each with what is said of it.
+    pub(super) fn properties(self) -> BTreeMap<&'s str, Vec<&'s Value>> {
+        let mut all: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+        self.each(self.root, false, &mut |schema| {
+            for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten()
+            {
+                all.entry(name).or_default().push(property);
+            }
+        });
+        all
+    }
+
+    /// Whether the SCHEMA itself says that records may have other properties than those that it names.
+    pub(super) fn is_open(self) -> bool {
+        let mut open = false;
+        self.each(self.root, false, &mut |schema| {
+            open |= schema.get("additionalProperties").is_some_and(|more| *more != false)
+                || schema.get("patternProperties").and_then(Value::as_object).is_some_and(|p| !p.is_empty());
+        });
+        open
+    }
+
+    /// Goes through a schema and all that hold for the same value (or, with `items`, for its items).
+    fn each(self, schema: &'s Value, items: bool, look: &mut dyn FnMut(&'s Value)) {
+        let mut left = MOST;
+        self.descend(schema, items, DEEPEST, &mut left, look);
+    }
+
+    fn descend(
+        self,
+        schema: &'s Value,
+        items: bool,
+        depth: usize,
+        left: &mut usize,
+        look: &mut dyn FnMut(&'s Value),
+    ) {
+        let (Some(object), Some(depth), Some(rest)) =
+            (schema.as_object(), depth.checked_sub(1), left.checked_sub(1))
+        else {
+            return;
+        };
+        *left = rest;
+        look(schema);
+        let mut on = |schema: &'s Value| self.descend(schema, items, depth, left, look);
+        if let Some(target) = object.get("$ref").and_then(Value::as_str).and_then(|uri| self.target(uri)) {
+            on(target);
+        }
+        for keyword in ["allOf", "anyOf", "oneOf", "prefixItems"] {
+            if keyword != "prefixItems" || items {
+                object.get(keyword).and_then(Value::as_array).into_iter().flatten().for_each(&mut on);
+            }
+        }
+        for keyword in ["then", "else"] {
+            object.get(keyword).into_iter().for_each(&mut on);
+        }
+        match object.get("items") {
+            Some(Value::Array(all)) if items => all.iter().for_each(&mut on),
+            Some(one) if items => on(one),
+            _ => {}
+        }
+    }
+
+    /// What a reference within the SCHEMA leads to. Others lead nowhere: nothing is fetched.
+    fn target(self, uri: &str) -> Option<&'s Value> {
+        let own = self.root.get("$id").or_else(|| self.root.get("id")).and_then(Value::as_str);
+        let own = own.map(|own| own.trim_end_matches('#')).filter(|own| !own.is_empty());
+        let fragment = own.and_then(|own| uri.strip_prefix(own)).unwrap_or(uri).strip_prefix('#')?;
+        let pointer = percent_encoding::percent_decode_str(fragment).decode_utf8().ok()?;
+        if pointer.is_empty() || pointer.starts_with('/') {
+            return self.root.pointer(&pointer);
+        }
+        let definitions = ["definitions", "$defs"].into_iter().filter_map(|k| self.root.get(k)?.as_object());
+        let named = |schema: &&Value| {
+            schema.get("$anchor").is_some_and(|a| *a == *pointer)
+                || ["$id", "id"]
+                    .into_iter()
+                    .filter_map(|k| schema.get(k))
+                    .any(|id| *id == format!("#{pointer}"))
+        };
+        definitions.flat_map(|all| all.values()).find(named)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_encoding_is_seen_wherever_it_is_said() {
+        let photo = json!({"type": "string", "contentEncoding": "base64"});
+        for property in [
+            photo.clone(),
+            json!({"anyOf": [photo, {"type": "null"}]}),
+            json!({"oneOf": [{"type": "null"}, photo]}),
+            json!({"allOf": [{"type": ["null", "string"]}, {"contentEncoding": "BASE64"}]}),
+            json!({"$ref": "#/definitions/photo"}),
+            json!({"anyOf": [{"$ref": "#/$defs/a~1b%20c"}, {"type": "null"}]}),
+            json!({"$ref": "#photo"}),
+            json!({"type": ["array", "null"], "items": photo}),
+            json!({"anyOf": [{"type": "array", "items": {"anyOf": [photo, {"type": "null"}]}}, {"type": "null"}]}),
+            json!({"$ref": "#/definitions/again"}),
+        ] {
+            let schema = json!({"properties": {"p": property}, "definitions": {
+                "photo": photo, "again": {"allOf": [{"$ref": "#/definitions/again"}, {"$ref": "#/definitions/photo"}]}},
+                "$defs": {"a/b c": photo, "n": {"$anchor": "photo", "anyOf": [photo]}}});
+            assert_eq!(Shapes::new(&schema).of("p").encoding, Encoding::Base64, "{property}");
+        }
+    }
+
+    #[test]
+    fn references_that_lead_nowhere_or_round_in_circles_say_nothing() {
+        for property in [
+            json!({"$ref": "#/definitions/none"}),
+            json!({"$ref": "http://example.com/a"}),
+            json!({"$ref": "#/properties/p"}),
+            json!({"$ref": "#"}),
+            json!({"anyOf": [{"$ref": "#/properties/p"}, {"$ref": "#/properties/p"}]}),
+            json!(true),
+            json!(null),
+        ] {
+            let schema = json!({"properties": {"p": property}});
+            assert_eq!(Shapes::new(&schema).of("p").encoding, Encoding::Unsaid, "{property}");
+        }
+    }
+
+    #[test]
+    fn properties_are_those_of_all_parts_of_the_schema() {
+        let schema = json!({"properties": {"a": {}}, "allOf": [{"properties": {"b": {}}}, {"$ref": "#/definitions/c"}],
+            "definitions": {"c": {"properties": {"c": {}}}, "d": {"properties": {"d": {}}}}});
+        assert_eq!(Shapes::new(&schema).properties().into_keys().collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert!(!Shapes::new(&schema).is_open());
+        assert!(Shapes::new(&json!({"additionalProperties": true})).is_open());
+    }
+
+    #[test]
+    fn a_property_that_may_be_a_text_is_no_number() {
+        let schema = json!({"properties": {"a": {"type": ["integer", "null"]}, "b": {"type": ["integer", "string"]},
+            "c": {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}}});
+        let shapes = Shapes::new(&schema);
+        assert!(shapes.of("a").is("integer") && !shapes.of("b").is("integer") && shapes.of("c").is_time);
+    }
+}

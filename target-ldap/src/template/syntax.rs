@@ -1,0 +1,346 @@
+//! Templates of values that have a syntax of their own: one function for each syntax decides how a record's text is put in.
+//!
+//! The attribute's syntax, by the destination's schema, decides; what the schema does not know is plain text. A template that
+//! is a single placeholder is the whole value: it is taken as it stands, and has to be a value of the syntax.
+
+use singer_common::dn::{Dn, escape_value};
+use singer_common::filter::Filter;
+use singer_common::schema::Schema;
+use singer_common::schema::syntax::ValueKind;
+
+use super::{Lookup, Piece, Placeholder, RenderError, Rendered, Template, TemplateError, is_blank, skeleton};
+
+/// What an attribute's values are, as far as it matters to a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Syntax {
+    /// Any text.
+    Text,
+    /// A distinguished name (RFC 4517 section 3.3.9).
+    Dn,
+    /// A distinguished name, perhaps with a bit string: `cn=x#'0101'B` (section 3.3.21).
+    NameAndUid,
+    /// Active Directory's `B:8:AABBCCDD:cn=x` ([MS-ADTS] 3.1.1.2.2.2.2).
+    DnBinary,
+    /// Active Directory's `S:5:hello:cn=x` (3.1.1.2.2.2.3).
+    DnString,
+}
+
+impl Syntax {
+    /// The syntax of an attribute.
+    pub fn of(schema: &Schema, description: &str) -> Syntax {
+        match ValueKind::of(schema, description) {
+            ValueKind::DistinguishedName => Syntax::Dn,
+            ValueKind::NameAndOptionalUid => Syntax::NameAndUid,
+            ValueKind::Text => match schema.syntax(description) {
+                Some("1.2.840.113556.1.4.903" | "2.5.5.7") => Syntax::DnBinary,
+                Some("1.2.840.113556.1.4.904" | "2.5.5.14") => Syntax::DnString,
+                _ => Syntax::Text,
+            },
+            _ => Syntax::Text,
+        }
+    }
+
+    /// What is expected of a value, for people.
+    fn expected(self) -> &'static str {
+        match self {
+            Syntax::Text => "a text",
+            Syntax::Dn => "a DN",
+            Syntax::NameAndUid => "a DN, or a DN and `#'…'B`",
+            Syntax::DnBinary => "`B:…:…:` and a DN",
+            Syntax::DnString => "`S:…:…:` and a DN",
+        }
+    }
+
+    /// A record's text as it is written within the DN of a value.
+    fn escape(self, value: &str) -> String {
+        match self {
+            Syntax::Text => value.to_owned(),
+            // Servers look for the last `#`, an escaped one too: in hex digits it is none.
+            Syntax::NameAndUid => {
+                let parts: Vec<String> = value.split('#').map(|part| escape_value(part.as_bytes())).collect();
+                parts.join("\\23")
+            }
+            Syntax::Dn | Syntax::DnBinary | Syntax::DnString => escape_value(value.as_bytes()),
+        }
+    }
+
+    /// The DN in a value, and what stands before and behind it; `None` for what is no value of the syntax.
+    fn parts(self, value: &str) -> Option<(&str, &str, &str)> {
+        let (before, name, behind) = match self {
+            Syntax::Text => return Some(("", value, "")),
+            Syntax::Dn => ("", value, ""),
+            Syntax::NameAndUid => {
+                let at = uid_at(value).unwrap_or(value.len());
+                let (name, behind) = value.split_at_checked(at)?;
+                ("", name, behind)
+            }
+            Syntax::DnBinary | Syntax::DnString => {
+                let (head, rest) = value.split_at_checked(2)?;
+                let is_binary = self == Syntax::DnBinary;
+                let (count, rest) = rest.split_once(':')?;
+                let count: usize = count.parse().ok()?;
+                let end = rest.char_indices().nth(count).map_or(rest.len(), |(at, _)| at);
+                let (data, rest) = rest.split_at_checked(end)?;
+                let is_data = data.chars().count() == count
+                    && (!is_binary || count % 2 == 0 && data.bytes().all(|b| b.is_ascii_hexdigit()));
+                let name = rest.strip_prefix(':')?;
+                if !is_data || head != if is_binary { "B:" } else { "S:" } {
+                    return None;
+                }
+                (value.strip_suffix(name)?, name, "")
+            }
+        };
+        Dn::parse(name).ok().filter(|dn| !dn.is_empty())?;
+        Some((before, name, behind))
+    }
+}
+
+/// Where the bit string of a NameAndOptionalUID begins.
+fn uid_at(value: &str) -> Option<usize> {
+    let (name, bits) = value.rsplit_once('#')?;
+    let bits = bits.strip_prefix('\'')?.strip_suffix("'B")?;
+    bits.bytes().all(|b| matches!(b, b'0' | b'1')).then_some(name.len())
+}
+
+/// A template of an attribute's value.
+#[derive(Debug, Clone)]
+pub struct ValueTemplate {
+    template: Template,
+    form: Form,
+}
+
+#[derive(Debug, Clone)]
+enum Form {
+    /// Values are put in as they are.
+    Plain,
+    /// The one placeholder is the whole value.
+    Whole(Syntax),
+    /// A DN with values in it, between what the syntax puts before and behind it.
+    Name { syntax: Syntax, before: Template, name: Template, behind: String },
+}
+
+impl ValueTemplate {
+    /// A template for an attribute of this syntax.
+    ///
+    /// # Errors
+    /// It gives no value of the syntax, whatever its placeholders hold.
+    pub fn new(template: &Template, syntax: Syntax) -> Result<Self, TemplateError> {
+        let form = match (syntax, template.pieces.as_slice()) {
+            (Syntax::Text, _) => Form::Plain,
+            (syntax, [Piece::Placeholder(_)]) => Form::Whole(syntax),
+            (syntax, _) => {
+                let (before, name, behind) = split(template, syntax)?;
+                skeleton::check_dn(&name)?;
+                Form::Name { syntax, before, name, behind }
+            }
+        };
+        Ok(Self { template: template.clone(), form })
+    }
+
+    /// The template.
+    pub fn template(&self) -> &Template {
+        &self.template
+    }
+
+    /// The value for one record.
+    ///
+    /// # Errors
+    /// Several values for one place, or a value that is no DN where it is to be one.
+    pub fn render(&self, lookup: Lookup<'_>) -> Result<Rendered, RenderError> {
+        match &self.form {
+            Form::Plain => self.template.render(lookup),
+            Form::Whole(syntax) => {
+                let rendered =
+                    self.template.render_with(lookup, is_blank, |out, value, _| out.push_str(&value))?;
+                match &rendered {
+                    Rendered::Text(text) if syntax.parts(text).is_none() => Err(self.not_dn(*syntax)),
+                    _ => Ok(rendered),
+                }
+            }
+            Form::Name { syntax, before, name, behind } => {
+                let head = match before.render(lookup)? {
+                    Rendered::Text(text) => text,
+                    Rendered::Nothing if before.pieces.is_empty() => String::new(),
+                    other => return Ok(other),
+                };
+                let dn = name.render_with(lookup, is_blank, |out, value, placeholder| {
+                    put_escaped(out, &value, placeholder, *syntax);
+                })?;
+                let Rendered::Text(dn) = dn else { return Ok(dn) };
+                let text = [&head, &dn, behind].map(String::as_str).concat();
+                // No value has made another part of it than the one that it stands in.
+                if syntax.parts(&text) != Some((&head, &dn, behind)) || has_blank(&dn) {
+                    return Err(self.not_dn(*syntax));
+                }
+                Ok(Rendered::Text(text))
+            }
+        }
+    }
+
+    fn not_dn(&self, syntax: Syntax) -> RenderError {
+        RenderError::NotDn {
+            placeholder: self.template.names().next().unwrap_or_default().to_owned(),
+            template: self.template.text.clone(),
+            expected: syntax.expected(),
+        }
+    }
+}
+
+fn put_escaped(out: &mut String, value: &str, placeholder: &Placeholder, syntax: Syntax) {
+    if placeholder.is_escaped() { out.push_str(value) } else { out.push_str(&syntax.escape(value)) }
+}
+
+/// Whether a value of a name is blank, as it is where a part was left out.
+fn has_blank(dn: &str) -> bool {
+    let is_blank = |value: &Vec<u8>| value.iter().all(u8::is_ascii_whitespace);
+    Dn::parse(dn).is_ok_and(|dn| dn.rdns.iter().flat_map(|rdn| &rdn.avas).any(|ava| is_blank(&ava.value)))
+}
+
+/// The name that a template of a DN makes: a value is needed at every place.
+pub(super) fn render_dn(
+    template: &Template,
+    lookup: Lookup<'_>,
+    syntax: Syntax,
+) -> Result<String, RenderError> {
+    let dn = template.render_needed(lookup, |out, value, placeholder| {
+        put_escaped(out, value, placeholder, syntax);
+        Ok(())
+    })?;
+    if let Some(omitted) = template.first_optional()
+        && has_blank(&dn)
+    {
+        return Err(template.missing(omitted));
+    }
+    Ok(dn)
+}
+
+/// A template in three: what stands before the DN, the DN, and what stands behind it.
+fn split(template: &Template, syntax: Syntax) -> Result<(Template, Template, String), TemplateError> {
+    let part = |pieces: Vec<Piece>| Template { text: template.text.clone(), pieces };
+    let mut pieces = template.pieces.clone();
+    let mut behind = String::new();
+    if syntax == Syntax::NameAndUid
+        && let Some(Piece::Literal(last)) = pieces.last_mut()
+        && let Some(at) = uid_at(last)
+    {
+        behind = last.split_off(at);
+    }
+    if !matches!(syntax, Syntax::DnBinary | Syntax::DnString) {
+        return Ok((part(Vec::new()), part(pieces), behind));
+    }
+    let mut colons = 3;
+    let mut before = Vec::new();
+    let mut rest = pieces.into_iter();
+    for piece in rest.by_ref() {
+        let Piece::Literal(text) = piece else {
+            before.push(piece);
+            continue;
+        };
+        match text.match_indices(':').nth(colons - 1).and_then(|(at, _)| text.split_at_checked(at + 1)) {
+            Some((head, name)) => {
+                before.push(Piece::Literal(head.to_owned()));
+                let first = (!name.is_empty()).then(|| Piece::Literal(name.to_owned()));
+                let name = first.into_iter().chain(rest).collect();
+                return Ok((part(before), part(name), behind));
+            }
+            None => {
+                colons -= text.matches(':').count();
+                before.push(Piece::Literal(text));
+            }
+        }
+    }
+    Err(template.error(1, format!("the attribute's values are {}", syntax.expected())))
+}
+
+/// Where a placeholder stands in a filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Place {
+    /// In a value of any text.
+    #[default]
+    Text,
+    /// Within a DN.
+    WithinDn,
+    /// It is the DN.
+    Dn,
+}
+
+impl Place {
+    /// A record's text as it is asserted.
+    pub(super) fn text(
+        self,
+        value: &str,
+        placeholder: &Placeholder,
+        template: &Template,
+    ) -> Result<String, RenderError> {
+        match self {
+            Place::WithinDn if !placeholder.is_escaped() => Ok(Syntax::NameAndUid.escape(value)),
+            Place::Dn if Syntax::NameAndUid.parts(value).is_none() => Err(RenderError::NotDn {
+                placeholder: placeholder.name.clone(),
+                template: template.text.clone(),
+                expected: Syntax::Dn.expected(),
+            }),
+            Place::Text | Place::WithinDn | Place::Dn => Ok(value.to_owned()),
+        }
+    }
+}
+
+/// Where each placeholder of a filter stands.
+pub(super) fn places(template: &Template, schema: &Schema) -> Result<Vec<Place>, TemplateError> {
+    // Characters of private use, which no filter has.
+    let marked = |n: usize| format!("\u{e000}{n}\u{e001}");
+    let count = template.placeholders().count();
+    let mut text = String::new();
+    let mut next = 0;
+    for piece in &template.pieces {
+        match piece {
+            Piece::Literal(literal) => text.push_str(literal),
+            Piece::Placeholder(_) => {
+                text.push_str(&marked(next));
+                next += 1;
+            }
+        }
+    }
+    let mut places = vec![Place::Text; count];
+    // It was read with other texts in their place.
+    let Ok(filter) = Filter::parse(&text) else { return Ok(places) };
+    let mut wrong = None;
+    assertions(&filter, &mut |attribute, value| {
+        if !matches!(Syntax::of(schema, attribute), Syntax::Dn | Syntax::NameAndUid) {
+            return;
+        }
+        let within: Vec<usize> = (0..count).filter(|n| value.contains(&marked(*n))).collect();
+        let is_whole = within.first().is_some_and(|n| value == marked(*n));
+        for n in &within {
+            if let Some(place) = places.get_mut(*n) {
+                *place = if is_whole { Place::Dn } else { Place::WithinDn };
+            }
+        }
+        if !is_whole && !within.is_empty() && Syntax::NameAndUid.parts(value).is_none() {
+            wrong = Some(attribute.to_owned());
+        }
+    });
+    match wrong {
+        None => Ok(places),
+        Some(attribute) => {
+            let message = format!(
+                "`{attribute}` has DNs, and what it is compared with is none: write `({attribute}={{dn}})`, or a DN with placeholders in its values"
+            );
+            Err(template.error(1, message))
+        }
+    }
+}
+
+/// The attributes of a filter and what they are compared with as a whole.
+fn assertions(filter: &Filter, look: &mut dyn FnMut(&str, &str)) {
+    match filter {
+        Filter::And(all) | Filter::Or(all) => all.iter().for_each(|f| assertions(f, look)),
+        Filter::Not(inner) => assertions(inner, look),
+        Filter::Equality { attribute, value }
+        | Filter::Extensible { attribute: Some(attribute), value, .. } => {
+            if let Ok(value) = std::str::from_utf8(value) {
+                look(attribute, value);
+            }
+        }
+        _ => {}
+    }
+}
