@@ -107,7 +107,7 @@ impl Mapping {
                     attributes: names.iter().map(|n| target(schema, n)).collect(),
                 })
                 .collect(),
-            None => pass_through(properties, shapes, stream, &rule, config, schema, takes_unknown, warnings),
+            None => pass_through(properties, &shapes, stream, &rule, config, schema, takes_unknown, warnings),
         };
         let mut values = Vec::with_capacity(rule.values.len());
         for (name, template) in &rule.values {
@@ -129,7 +129,7 @@ impl Mapping {
             }
         }
         warnings.extend(unknown_to_schema(stream, &rule, schema, takes_unknown));
-        named::check(stream, &rule, shapes, &columns, schema, warnings)?;
+        named::check(stream, &rule, &shapes, &columns, schema, warnings)?;
         for (name, _) in &rule.policies {
             let same = |description: &str| schema.same_description(description, name);
             let targets = columns.iter().flat_map(|c| &c.attributes).chain(values.iter().map(|(_, t)| t));
@@ -165,7 +165,7 @@ impl Mapping {
         let made = values.iter().map(|(_, target)| target);
         let written = columns.iter().flat_map(|c| &c.attributes).chain(made).map(|t| t.description.as_str());
         let defaulted = defaults.iter().map(|d: &Wanted| d.description.as_str());
-        let login = LoginPlan::new(stream, &rule, shapes, written.chain(defaulted))?;
+        let login = LoginPlan::new(stream, &rule, &shapes, written.chain(defaulted))?;
         let removal = match &rule.on_delete {
             OnDelete::Delete => Removal::Delete,
             OnDelete::Tree => Removal::Tree,
@@ -201,7 +201,7 @@ impl Mapping {
             .chain(values.iter().map(|(_, target)| target))
             .all(|t| seen.insert(schema.normal_description(&t.description)));
         let mut encoded = BTreeMap::new();
-        for name in shapes.properties().into_keys() {
+        for name in shapes.properties() {
             let shape = shapes.of(name);
             if let Some(unknown) = shape.unknown_encoding {
                 warnings.push(format!(

@@ -72,8 +72,12 @@ pub fn build() -> &'static Path {
                 command.env_remove(name);
             }
         }
+        // Cargo's word when it runs the tests: a target directory that was copied from another checkout still has this crate as it
+        // was compiled there, and would have that one's executables built.
+        let here =
+            std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
         let output = command
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap())
+            .current_dir(Path::new(&here).parent().unwrap())
             .args([
                 "build",
                 "--quiet",

@@ -193,7 +193,7 @@ pub(super) fn is_password(description: &str) -> bool {
 #[allow(clippy::too_many_arguments, reason = "they are what decides")]
 pub(super) fn pass_through(
     properties: &Map<String, Value>,
-    shapes: Shapes<'_>,
+    shapes: &Shapes<'_>,
     stream: &str,
     rule: &Rule,
     config: &TargetConfig,
@@ -204,14 +204,14 @@ pub(super) fn pass_through(
     let mut columns = Vec::new();
     let mut unknown = Vec::new();
     let taken = rule.taken_properties();
-    for (property, property_schema) in properties {
+    for property in properties.keys() {
         if property.eq_ignore_ascii_case("dn")
             || property.starts_with("_sdc_")
             || taken.contains(property.as_str())
         {
             continue;
         }
-        let shape = shapes.of_property(property_schema);
+        let shape = shapes.of(property);
         let is_kept_uuid = config.preserve_uuid && property.eq_ignore_ascii_case(ENTRY_UUID);
         let target = match schema.attribute_type(property) {
             // Active Directory calls objectClass one that it keeps itself, and wants it in every entry that is added.

@@ -24,7 +24,7 @@ impl LoginPlan {
     pub(super) fn new<'a>(
         stream: &str,
         rule: &Rule,
-        shapes: Shapes<'_>,
+        shapes: &Shapes<'_>,
         attributes: impl Iterator<Item = &'a str>,
     ) -> Result<LoginPlan, SettingsError> {
         let mut taken: Vec<(&str, String)> = Vec::new();

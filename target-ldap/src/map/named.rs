@@ -44,12 +44,12 @@ impl Stream<'_> {
 pub(super) fn check(
     stream: &str,
     rule: &Rule,
-    shapes: Shapes<'_>,
+    shapes: &Shapes<'_>,
     columns: &[Column],
     schema: &Schema,
     warnings: &mut Vec<String>,
 ) -> Result<(), SettingsError> {
-    let known = Stream { name: stream, properties: shapes.properties().into_keys().collect() };
+    let known = Stream { name: stream, properties: shapes.properties().collect() };
     // A SCHEMA that names no property says nothing of what records have.
     if known.properties.is_empty() {
         return Ok(());

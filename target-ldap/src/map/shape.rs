@@ -50,54 +50,57 @@ impl Shape {
 }
 
 /// A stream's SCHEMA.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Shapes<'s> {
+    all: Schemas<'s>,
+    properties: BTreeMap<&'s str, Vec<&'s Value>>,
+}
+
+/// The schemas within a SCHEMA, and how they refer to each other.
+#[derive(Debug, Clone, Copy)]
+struct Schemas<'s> {
     root: &'s Value,
 }
 
 impl<'s> Shapes<'s> {
     pub(super) fn new(root: &'s Value) -> Self {
-        Self { root }
+        let all = Schemas { root };
+        let mut properties: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+        all.each(root, false, &mut |schema| {
+            for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten()
+            {
+                properties.entry(name).or_default().push(property);
+            }
+        });
+        Self { all, properties }
     }
 
     /// What is said of a property; of one that the SCHEMA does not have, nothing.
-    pub(super) fn of(self, name: &str) -> Shape {
+    pub(super) fn of(&self, name: &str) -> Shape {
         let mut shape = Shape::default();
-        for property in self.properties().get(name).into_iter().flatten() {
-            self.each(property, true, &mut |schema| shape.take(schema));
+        for property in self.properties.get(name).into_iter().flatten() {
+            self.all.each(property, true, &mut |schema| shape.take(schema));
         }
         shape
     }
 
-    /// The same of a property that is in hand.
-    pub(super) fn of_property(self, property: &'s Value) -> Shape {
-        let mut shape = Shape::default();
-        self.each(property, true, &mut |schema| shape.take(schema));
-        shape
-    }
-
-    /// The properties that records may have, each with what is said of it.
-    pub(super) fn properties(self) -> BTreeMap<&'s str, Vec<&'s Value>> {
-        let mut all: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
-        self.each(self.root, false, &mut |schema| {
-            for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten()
-            {
-                all.entry(name).or_default().push(property);
-            }
-        });
-        all
+    /// The properties that records may have.
+    pub(super) fn properties(&self) -> impl Iterator<Item = &'s str> {
+        self.properties.keys().copied()
     }
 
     /// Whether the SCHEMA itself says that records may have other properties than those that it names.
-    pub(super) fn is_open(self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         let mut open = false;
-        self.each(self.root, false, &mut |schema| {
+        self.all.each(self.all.root, false, &mut |schema| {
             open |= schema.get("additionalProperties").is_some_and(|more| *more != false)
                 || schema.get("patternProperties").and_then(Value::as_object).is_some_and(|p| !p.is_empty());
         });
         open
     }
+}
 
+impl<'s> Schemas<'s> {
     /// Goes through a schema and all that hold for the same value (or, with `items`, for its items).
     fn each(self, schema: &'s Value, items: bool, look: &mut dyn FnMut(&'s Value)) {
         let mut left = MOST;
@@ -206,7 +209,7 @@ mod tests {
     fn properties_are_those_of_all_parts_of_the_schema() {
         let schema = json!({"properties": {"a": {}}, "allOf": [{"properties": {"b": {}}}, {"$ref": "#/definitions/c"}],
             "definitions": {"c": {"properties": {"c": {}}}, "d": {"properties": {"d": {}}}}});
-        assert_eq!(Shapes::new(&schema).properties().into_keys().collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(Shapes::new(&schema).properties().collect::<Vec<_>>(), ["a", "b", "c"]);
         assert!(!Shapes::new(&schema).is_open());
         assert!(Shapes::new(&json!({"additionalProperties": true})).is_open());
     }

@@ -116,13 +116,11 @@ fn only_a_time_marks_a_deletion() {
         let file = File::new(&json!({}), &ids.iter().map(String::as_str).collect::<Vec<_>>());
         let config = with(&file.skipping(), &json!({"validate_records": validate}));
         let (empty, wrong) = markers();
+        let times = [json!("2026-01-01T00:00:00Z"), json!("2026-01-01 00:00:00+00")];
         let mut messages =
             vec![schema(&json!({"id": {"type": "string"}, "last": {"type": ["null", "string"]},
                 "_sdc_deleted_at": {"type": ["null", "string"], "format": "date-time"}}))];
-        let all = empty
-            .iter()
-            .chain(&wrong)
-            .chain([&json!("2026-01-01T00:00:00Z"), &json!("2026-01-01 00:00:00+00")]);
+        let all = empty.iter().chain(&wrong).chain(&times);
         messages.extend(all.enumerate().map(|(n, marker)| {
             record(&json!({"id": format!("u{n}"), "last": "New", "_sdc_deleted_at": marker}))
         }));
