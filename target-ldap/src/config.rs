@@ -217,11 +217,11 @@ impl TargetConfig {
 
     /// What is said of rules that none of these streams used: their entries are left as they are, without a word. For a run
     /// whose input was read to its end.
-    pub fn unused_rules<'a>(&self, streams: impl Iterator<Item = &'a str> + Clone) -> Vec<String> {
-        let unused = self.rules.keys().filter(|name| *name != "*" && !streams.clone().any(|s| s == *name));
+    pub fn unused_rules(&self, streams: &[&str]) -> Vec<String> {
+        let unused = self.rules.keys().filter(|name| *name != "*" && !streams.contains(&name.as_str()));
         let warning = |name: &String| {
             // One that has a rule of its own is nobody's misspelt name.
-            let without = streams.clone().filter(|stream| !self.rules.contains_key(*stream));
+            let without = streams.iter().copied().filter(|stream| !self.rules.contains_key(*stream));
             let near = nearest(name, without).map(|near| format!("; did you mean `{near}`?"));
             format!(
                 "setting `mapping_rules.{name}`: the input has no stream `{name}`, and the rule was not used{}",

@@ -270,7 +270,8 @@ impl<'a, W: Write> Load<'a, W> {
             tracing::warn!(stream, "{text}");
         }
         if matches!(result, Ok(None)) && !self.retry_rejects {
-            for warning in self.config.unused_rules(self.counts.keys().map(|name| &**name)) {
+            let streams: Vec<&str> = self.counts.keys().map(|name| &**name).collect();
+            for warning in self.config.unused_rules(&streams) {
                 tracing::warn!("{warning}");
             }
         }

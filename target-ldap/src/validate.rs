@@ -12,6 +12,7 @@ use jsonschema::{Draft, Retrieve, Uri, Validator};
 use serde_json::Value;
 use singer_common::record::Record;
 
+use crate::encoding::Encoding;
 use quick::Quick;
 
 /// A stream's SCHEMA, compiled once.
@@ -43,9 +44,30 @@ impl Retrieve for NoRetrieval {
 fn compile(schema: &Value, draft: Draft) -> Result<Validator, String> {
     let build = || {
         let options = jsonschema::options().with_draft(draft).should_validate_formats(true);
+        // As a mapping reads them: in lines, without padding, in small hex digits.
+        let options = options
+            .with_content_encoding("base64", is_base64, |text| Ok(decoded(Encoding::Base64, text)))
+            .with_content_encoding("base64url", is_base64url, |text| Ok(decoded(Encoding::Base64Url, text)))
+            .with_content_encoding("base16", is_base16, |text| Ok(decoded(Encoding::Base16, text)));
         options.with_retriever(NoRetrieval).build(schema).map_err(|e| e.to_string())
     };
     guarded(build).and_then(|built| built)
+}
+
+fn is_base64(text: &str) -> bool {
+    Encoding::Base64.decode(text).is_some()
+}
+
+fn is_base64url(text: &str) -> bool {
+    Encoding::Base64Url.decode(text).is_some()
+}
+
+fn is_base16(text: &str) -> bool {
+    Encoding::Base16.decode(text).is_some()
+}
+
+fn decoded(encoding: Encoding, text: &str) -> Option<String> {
+    encoding.decode(text).and_then(|octets| String::from_utf8(octets).ok())
 }
 
 /// Runs what takes another's data apart, and makes an error of a panic: it is one SCHEMA's or one record's, and not the run's.

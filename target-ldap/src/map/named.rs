@@ -10,6 +10,7 @@ use super::column::Column;
 use super::shape::Shapes;
 use crate::accounts::Source;
 use crate::rule::Rule;
+use crate::template::{DnTemplate, FilterTemplate};
 
 /// So many properties of a stream are named.
 const NAMED: usize = 12;
@@ -92,9 +93,9 @@ pub(super) fn check(
     }
     let is_made = |name: &str| rule.values.iter().any(|(made, _)| schema.same_description(made, name));
     let is_defaulted = |name: &str| rule.defaults.iter().any(|(by, _)| schema.same_description(by, name));
-    let in_dn = rule.dn_template.iter().flat_map(|t| t.needs());
+    let in_dn = rule.dn_template.iter().flat_map(DnTemplate::needs);
     let in_dn = in_dn.filter(|(name, _)| !is_defaulted(name)).map(|need| ("dn_template", need));
-    let in_match = rule.matching.iter().flat_map(|t| t.needs()).map(|need| ("match", need));
+    let in_match = rule.matching.iter().flat_map(FilterTemplate::needs).map(|need| ("match", need));
     for (part, (name, has_default)) in in_dn.chain(in_match) {
         if is_known(name) || is_made(name) {
             continue;

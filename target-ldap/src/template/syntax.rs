@@ -82,7 +82,7 @@ impl Syntax {
                 let end = rest.char_indices().nth(count).map_or(rest.len(), |(at, _)| at);
                 let (data, rest) = rest.split_at_checked(end)?;
                 let is_data = data.chars().count() == count
-                    && (!is_binary || count % 2 == 0 && data.bytes().all(|b| b.is_ascii_hexdigit()));
+                    && (!is_binary || count.is_multiple_of(2) && data.bytes().all(|b| b.is_ascii_hexdigit()));
                 let name = rest.strip_prefix(':')?;
                 if !is_data || head != if is_binary { "B:" } else { "S:" } {
                     return None;
@@ -236,18 +236,16 @@ fn split(template: &Template, syntax: Syntax) -> Result<(Template, Template, Str
             before.push(piece);
             continue;
         };
-        match text.match_indices(':').nth(colons - 1).and_then(|(at, _)| text.split_at_checked(at + 1)) {
-            Some((head, name)) => {
-                before.push(Piece::Literal(head.to_owned()));
-                let first = (!name.is_empty()).then(|| Piece::Literal(name.to_owned()));
-                let name = first.into_iter().chain(rest).collect();
-                return Ok((part(before), part(name), behind));
-            }
-            None => {
-                colons -= text.matches(':').count();
-                before.push(Piece::Literal(text));
-            }
-        }
+        let end = text.match_indices(':').nth(colons - 1).map(|(at, _)| at + 1);
+        let Some((head, name)) = end.and_then(|end| text.split_at_checked(end)) else {
+            colons -= text.matches(':').count();
+            before.push(Piece::Literal(text));
+            continue;
+        };
+        before.push(Piece::Literal(head.to_owned()));
+        let first = (!name.is_empty()).then(|| Piece::Literal(name.to_owned()));
+        let name = first.into_iter().chain(rest).collect();
+        return Ok((part(before), part(name), behind));
     }
     Err(template.error(1, format!("the attribute's values are {}", syntax.expected())))
 }

@@ -12,20 +12,17 @@ pub(super) fn draft(schema: &Value) -> (Draft, Option<String>) {
         Some(Value::String(uri)) => uri.as_str(),
         Some(_) => "",
     };
-    match Draft::from_schema_uri(uri) {
-        known @ (Draft::Draft4 | Draft::Draft6 | Draft::Draft7 | Draft::Draft201909 | Draft::Draft202012) => {
-            (known, None)
-        }
-        _ => {
-            let nearest = nearest(uri);
-            let warning = format!(
-                "the SCHEMA's `$schema` {uri:?} is not a known draft of JSON Schema: its records are validated by the \
-                 nearest one, {}",
-                name(nearest)
-            );
-            (nearest, Some(warning))
-        }
+    let known = Draft::from_schema_uri(uri);
+    let all = [Draft::Draft4, Draft::Draft6, Draft::Draft7, Draft::Draft201909, Draft::Draft202012];
+    if all.contains(&known) {
+        return (known, None);
     }
+    let nearest = nearest(uri);
+    let warning = format!(
+        "the SCHEMA's `$schema` {uri:?} is not a known draft of JSON Schema: its records are validated by the nearest one, {}",
+        name(nearest)
+    );
+    (nearest, Some(warning))
 }
 
 /// A draft's name, for people.

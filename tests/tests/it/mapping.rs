@@ -669,15 +669,17 @@ fn validate_records_false_takes_what_the_schema_forbids() {
 }
 
 #[test]
-fn a_misspelt_key_inside_a_rule_is_a_warning_with_the_nearest_name() {
+fn a_misspelt_key_inside_a_rule_is_refused_with_the_nearest_name() {
     let slapd = company();
+    let before = slapd.change_marks();
     let mut rule = rule();
     rule["deafults"] = json!({"title": "x"});
     let config = with(&target_config(&slapd), &json!({"mapping_rules": {"users": rule}}));
     Run::target(&config)
         .messages(&[schema(), record("jdoe")])
         .run()
-        .succeeds()
+        .exits(2)
         .says("mapping_rules.users.deafults")
-        .says("mapping_rules.users.defaults");
+        .says("`defaults`");
+    assert_untouched(&slapd, &before);
 }

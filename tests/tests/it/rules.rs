@@ -1,6 +1,7 @@
 //! What a rule makes of a record, where the record, the SCHEMA or the rule is not what one expects: nothing is deleted, left out or
 //! overwritten without a word.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use ldap_tests::cutter::{Cutter, Way};
@@ -28,9 +29,8 @@ impl File {
             "version: 1\n\ndn: dc=example,dc=test\nobjectClass: domain\ndc: example\n\n".to_owned();
         text.push_str(&unit(BASE));
         for id in ids {
-            text.push_str(&format!(
-                "dn: uid={id},{BASE}\nobjectClass: inetOrgPerson\nuid: {id}\ncn: {id}\nsn: {id}\n\n"
-            ));
+            let class = "objectClass: inetOrgPerson";
+            let _ = write!(text, "dn: uid={id},{BASE}\n{class}\nuid: {id}\ncn: {id}\nsn: {id}\n\n");
         }
         std::fs::write(dir.path().join("d.ldif"), text).unwrap();
         let base = json!({"dn_template": format!("uid={{id}},{BASE}"), "object_classes": ["inetOrgPerson"],
@@ -231,7 +231,7 @@ fn a_schema_that_is_none_is_an_error_and_nothing_of_it_is_fetched() {
 
 #[test]
 fn an_encoding_counts_wherever_the_schema_says_it() {
-    let encoded = json!({"type": ["string", "null"], "contentEncoding": "base64"});
+    let encoded = json!({"type": "string", "contentEncoding": "base64"});
     for property in [
         json!({"anyOf": [encoded, {"type": "null"}]}),
         json!({"oneOf": [{"type": "null"}, encoded]}),
@@ -254,7 +254,7 @@ fn an_encoding_counts_wherever_the_schema_says_it() {
                 &json!({"id": "a", "last": "A", "photo": "AP9hYg==", "text": "aGVsbG8=", "boss": "dWlkPWIsb3U9cGVvcGxlLGRjPW9sZA==",
                 "pw": "e1NTSEF9eA=="}),
             ),
-            record(&json!({"id": "b", "last": "B", "photo": null, "text": null, "boss": null, "pw": null})),
+            record(&json!({"id": "b", "last": "B"})),
             state(),
         ];
         done(Run::target(&config).messages(&messages).run());
