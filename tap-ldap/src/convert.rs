@@ -29,8 +29,26 @@ struct Column {
     prefix: Vec<u8>,
     kind: ValueKind,
     array: bool,
+    /// Whether it is a part of the key.
+    is_key: bool,
+    /// Whether the entry in hand has a value of the key that is none.
+    has_bad_key: bool,
     bad_values: u64,
     surplus_entries: u64,
+}
+
+/// An entry without a value of its stream's key. A record of it would be nobody's: it is never written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{dn}` has no value of `{property}`, which is in key_properties of the stream `{stream}`: give the bound user the right to read `{property}` there, or choose a key that every entry has, such as `dn`"
+)]
+pub struct MissingKey {
+    /// The entry.
+    pub dn: String,
+    /// The part of the key.
+    pub property: String,
+    /// The stream.
+    pub stream: String,
 }
 
 /// Turns the entries of one stream into RECORD lines.
@@ -43,6 +61,9 @@ pub struct Converter<'a> {
     /// Whether records have a property that says when they were deleted.
     marks_deletions: bool,
     columns: Vec<Column>,
+    /// Those of the key; `dn`, which every entry has, is none of them.
+    keys: Vec<usize>,
+    stream: String,
     /// Which attribute belongs into which column, however the server spells it.
     descriptions: Descriptions,
     /// For each column, where the entry in hand has its attribute.
@@ -74,6 +95,8 @@ impl<'a> Converter<'a> {
                 prefix,
                 kind: ValueKind::of(schema, name),
                 array: is_array(property),
+                is_key: stream.key_properties.contains(name),
+                has_bad_key: false,
                 bad_values: 0,
                 surplus_entries: 0,
             });
@@ -85,6 +108,8 @@ impl<'a> Converter<'a> {
             marks_deletions: false,
             descriptions: Descriptions::of(columns.iter().map(|c| c.name.as_str())),
             found: vec![None; columns.len()],
+            keys: columns.iter().enumerate().filter(|(_, c)| c.is_key).map(|(n, _)| n).collect(),
+            stream: stream.tap_stream_id.clone(),
             columns,
             tail: (None, tail(None)),
             unforeseen: Vec::new(),
@@ -99,6 +124,14 @@ impl<'a> Converter<'a> {
     /// Whether records have that property.
     pub fn marks_deletions(&self) -> bool {
         self.marks_deletions
+    }
+
+    /// A part of the key that records would not have.
+    pub fn lacks_key<'s>(&self, stream: &'s CatalogEntry) -> Option<&'s str> {
+        let has = |name: &str| {
+            if name == "dn" { self.has_dn } else { self.columns.iter().any(|c| c.name == name) }
+        };
+        stream.key_properties.iter().map(String::as_str).find(|name| !has(name))
     }
 
     /// A property's value as an entry's record has it.
@@ -174,14 +207,18 @@ impl<'a> Converter<'a> {
     }
 
     /// Appends an entry's RECORD line. Gives where in it the record itself is.
+    ///
+    /// # Errors
+    /// Fails, and appends nothing, if the entry has no value of the key.
     pub fn write(
         &mut self,
         entry: &impl EntryView,
         version: Option<i64>,
         time_extracted: &str,
         out: &mut Vec<u8>,
-    ) -> Range<usize> {
+    ) -> Result<Range<usize>, MissingKey> {
         self.find(entry);
+        let line = out.len();
         out.extend_from_slice(&self.head);
         let start = out.len();
         if self.has_dn {
@@ -202,6 +239,10 @@ impl<'a> Converter<'a> {
             }
             out.extend_from_slice(format!("\"{DELETED_AT}\":null").as_bytes());
         }
+        if let Some(column) = self.missing_key(entry) {
+            out.truncate(line);
+            return Err(self.without_key(entry.dn(), column));
+        }
         let record = start..out.len();
         if self.tail.0 != version {
             self.tail = (version, tail(version));
@@ -209,7 +250,25 @@ impl<'a> Converter<'a> {
         out.extend_from_slice(&self.tail.1);
         out.extend_from_slice(time_extracted.as_bytes());
         out.extend_from_slice(b"\"}\n");
-        record
+        Ok(record)
+    }
+
+    /// The part of the key that the entry in hand has no value of.
+    fn missing_key(&self, entry: &impl EntryView) -> Option<usize> {
+        self.keys.iter().copied().find(|column| {
+            let found = self.found.get(*column).copied().flatten();
+            found.is_none_or(|at| entry.value_count(at) == 0)
+                || self.columns.get(*column).is_some_and(|c| c.has_bad_key)
+        })
+    }
+
+    #[cold]
+    fn without_key(&mut self, dn: &str, column: usize) -> MissingKey {
+        let Some(column) = self.columns.get_mut(column) else {
+            return MissingKey { dn: dn.to_owned(), property: String::new(), stream: self.stream.clone() };
+        };
+        column.has_bad_key = false;
+        MissingKey { dn: dn.to_owned(), property: column.name.clone(), stream: self.stream.clone() }
     }
 
     /// What the user should know at the end of the stream.
@@ -276,6 +335,7 @@ impl Column {
     #[cold]
     fn bad_value(&mut self, dn: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(b"null");
+        self.has_bad_key |= self.is_key;
         self.bad_values += 1;
         if self.bad_values <= NAMED_BAD_VALUES {
             tracing::warn!("`{dn}`: a value of `{}` does not follow its syntax and is null", self.name);
@@ -332,7 +392,7 @@ mod tests {
         let stream = stream();
         let mut converter = Converter::new(&stream, Schema::standard());
         let mut out = Vec::new();
-        converter.write(entry, Some(7), "2026-01-01T00:00:00Z", &mut out);
+        converter.write(entry, Some(7), "2026-01-01T00:00:00Z", &mut out).unwrap();
         assert_eq!(out.pop(), Some(b'\n'));
         (serde_json::from_slice(&out).unwrap(), converter.warnings())
     }
@@ -365,6 +425,38 @@ mod tests {
         let (message, _) =
             convert(&Entry { dn: "cn=B,dc=x".into(), attributes: vec![attribute("cn", &[b"a", b"b"])] });
         assert_eq!(message["record"]["cn"], "b");
+    }
+
+    #[test]
+    fn no_record_has_a_null_key() {
+        let stream: CatalogEntry = serde_json::from_value(json!({
+            "tap_stream_id": "s", "stream": "s", "key_properties": ["uidNumber", "mail"],
+            "schema": {"type": "object", "properties": {
+                "dn": {"type": ["null", "string"]},
+                "uidNumber": {"type": ["null", "integer"]},
+                "mail": {"type": ["null", "array"], "items": {"type": ["null", "string"]}},
+            }},
+            "metadata": [{"breadcrumb": [], "metadata": {"selected": true}}],
+        }))
+        .unwrap();
+        let mut converter = Converter::new(&stream, Schema::standard());
+        let mut write = |attributes: Vec<Attribute>| {
+            let mut out = b"before".to_vec();
+            let written = converter.write(&Entry { dn: "cn=x".into(), attributes }, None, "", &mut out);
+            assert_eq!(out == b"before", written.is_err(), "all of it, or nothing");
+            written.err().map(|e| e.property)
+        };
+        let (number, mail) = (attribute("uidNumber", &[b"1"]), attribute("mail", &[b"a@x"]));
+        assert_eq!(write(vec![number.clone(), mail.clone()]), None);
+        assert_eq!(write(vec![mail.clone()]).as_deref(), Some("uidNumber"));
+        assert_eq!(write(vec![number.clone()]).as_deref(), Some("mail"));
+        assert_eq!(write(vec![number.clone(), attribute("mail", &[])]).as_deref(), Some("mail"));
+        assert_eq!(write(vec![number.clone(), attribute("mail", &[b"\xff"])]).as_deref(), Some("mail"));
+        assert_eq!(write(vec![attribute("uidNumber", &[b"x"]), mail.clone()]).as_deref(), Some("uidNumber"));
+        assert_eq!(write(vec![number, mail]), None, "and on it goes");
+        let mut other = stream.clone();
+        other.key_properties = vec!["entryUUID".into()];
+        assert_eq!(Converter::new(&other, Schema::standard()).lacks_key(&other), Some("entryUUID"));
     }
 
     #[test]

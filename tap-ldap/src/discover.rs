@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 use singer_common::catalog::{Catalog, CatalogEntry, MetadataEntry};
-use singer_common::directory::DirectoryError;
+use singer_common::directory::{DirectoryError, Vendor};
 use singer_common::entry::base_type;
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
@@ -105,7 +105,7 @@ pub async fn discover(config: &TapConfig, tree: &Tree) -> Result<Discovery, Dire
     let mut members = Vec::new();
     for stream in entry_sources(config, tree) {
         let sample = Sample::read(config, tree, &stream.source, &tree.ids).await?;
-        let entry = describe(config, tree.directory.schema(), &stream, &sample, &tree.ids);
+        let entry = describe(config, vendor, tree.directory.schema(), &stream, &sample, &tree.ids);
         if config.membership_streams && members::has_groups(&sample, vendor) {
             let [id, name] = [&stream.id, &stream.name].map(|n| format!("{n}{}", members::SUFFIX));
             members.push(members::describe(&id, &name, entry.is_selected()));
@@ -133,6 +133,7 @@ impl Properties {
 
 fn describe(
     config: &TapConfig,
+    vendor: Vendor,
     schema: &Schema,
     stream: &StreamSource,
     sample: &Sample,
@@ -181,7 +182,7 @@ fn describe(
     let incremental = user.and_then(|s| s.replication_method.as_deref()).is_some_and(|m| m == INCREMENTAL);
     let replication_key = match user.and_then(|s| s.replication_key.as_deref()) {
         Some(name) => Some(schema.spell(name)),
-        None => ids.change_keys.first().filter(|_| incremental).cloned(),
+        None => sample.change_key(vendor, ids).filter(|_| incremental).cloned(),
     };
     if let Some(name) = &replication_key {
         properties.add(name);

@@ -15,6 +15,7 @@ use singer_common::filter::escape_value;
 use singer_common::schema::syntax::ValueKind;
 use tokio::task::JoinSet;
 
+use crate::convert::MissingKey;
 use crate::sample::Sample;
 use crate::source::{Entries, Source, Tree};
 
@@ -168,14 +169,17 @@ impl<'a> Memberships<'a> {
     }
 
     /// Writes the next row's RECORD line; `false` once there is none.
-    pub async fn write_next(
-        &mut self,
-        version: i64,
-        time: &str,
-        out: &mut Vec<u8>,
-    ) -> Result<bool, DirectoryError> {
+    pub async fn write_next(&mut self, version: i64, time: &str, out: &mut Vec<u8>) -> anyhow::Result<bool> {
         loop {
             if let Some(row) = self.ready.pop_front() {
+                if row.group.key.is_null() {
+                    return Err(MissingKey {
+                        dn: row.group.dn.clone(),
+                        property: self.key.clone().unwrap_or_default(),
+                        stream: self.stream.clone(),
+                    }
+                    .into());
+                }
                 self.write(&row, version, time, out);
                 return Ok(true);
             }

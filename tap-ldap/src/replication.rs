@@ -5,14 +5,13 @@ use std::io::Write;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use singer_common::catalog::CatalogEntry;
-use singer_common::directory::Vendor;
-use singer_common::directory::ldap::content_sync::SYNC_REQUEST;
-use singer_common::directory::ldap::controls::DIRSYNC;
+use singer_common::directory::ChangeLog;
 use singer_common::settings::SettingsError;
 use singer_common::state::StateError;
 
 use crate::config::TapConfig;
 use crate::output::Output;
+use crate::sample;
 use crate::source::{Source, Tree};
 
 mod completeness;
@@ -24,6 +23,7 @@ pub mod follow;
 pub mod full;
 pub mod incremental;
 mod index;
+pub(crate) mod keys;
 mod log_bookmark;
 pub mod order;
 mod stream;
@@ -77,11 +77,22 @@ pub use singer_common::deletion::DELETED_AT;
 
 /// The log the server offers, if any.
 pub fn log_of(tree: &Tree) -> Option<Log> {
+    tree.directory.root_dse().change_log().map(|log| match log {
+        ChangeLog::ContentSync => Log::ContentSync,
+        ChangeLog::DirSync => Log::DirSync,
+    })
+}
+
+/// What keeps `LOG_BASED` from a stream although the server speaks of a log.
+fn no_log(tree: &Tree) -> &'static str {
     let root = tree.directory.root_dse();
-    if root.vendor == Vendor::ActiveDirectory || root.supports_control(DIRSYNC) {
-        return Some(Log::DirSync);
+    if root.loses_changes() {
+        " (its content synchronization leaves out modifications and renames)"
+    } else if log_of(tree).is_some() && tree.ids.key.is_none() {
+        " (the bound user sees no immutable id, by which its log names entries)"
+    } else {
+        ""
     }
-    root.supports_control(SYNC_REQUEST).then_some(Log::ContentSync)
 }
 
 /// The methods that a stream of this directory can be read by.
@@ -97,13 +108,18 @@ fn possible(tree: &Tree, source: &Source) -> Vec<&'static str> {
     methods
 }
 
-/// How a stream is to be read: as the catalog or the configuration says.
-pub fn method(
+/// How a stream is to be read: as the catalog or the configuration says. `last_key` is the key of its bookmark, which it goes
+/// on by where none is set.
+///
+/// # Errors
+/// Fails if the server or the stream cannot be read so, which names the setting, and if the server does not answer.
+pub async fn method(
     config: &TapConfig,
     tree: &Tree,
     stream: &CatalogEntry,
     source: &Source,
-) -> Result<Method, SettingsError> {
+    last_key: Option<&str>,
+) -> anyhow::Result<Method> {
     let of_user = config.schemas.iter().find(|s| s.name == stream.tap_stream_id);
     let wanted = stream
         .metadata_replication_method()
@@ -112,10 +128,12 @@ pub fn method(
         .unwrap_or(FULL_TABLE);
     let possible = possible(tree, source);
     let refuse = |setting: &str, problem: String, expected: String| {
-        Err(SettingsError::value(setting, format!("{problem} (stream `{}`)", stream.tap_stream_id), expected))
+        let problem = format!("{problem} (stream `{}`)", stream.tap_stream_id);
+        Err(SettingsError::value(setting, problem, expected).into())
     };
     let Some(wanted) = possible.iter().find(|m| m.eq_ignore_ascii_case(wanted)).copied() else {
-        let problem = format!("`{wanted}`, which this server cannot do for this stream");
+        let why = if wanted.eq_ignore_ascii_case(LOG_BASED) { no_log(tree) } else { "" };
+        let problem = format!("`{wanted}`, which this server cannot do for this stream{why}");
         return refuse("replication_method", problem, possible.join(" or "));
     };
     let schema = tree.directory.schema();
@@ -125,7 +143,11 @@ pub fn method(
                 .metadata_replication_key()
                 .or_else(|| of_user.and_then(|s| s.replication_key.as_deref()))
                 .or(stream.replication_key.as_deref());
-            let key = key.map_or_else(|| tree.ids.change_keys.first().cloned(), |k| Some(schema.spell(k)));
+            let known = |k: &&str| tree.ids.change_keys.iter().any(|key| key.eq_ignore_ascii_case(k));
+            let key = match key.or(last_key.filter(known)) {
+                Some(key) => Some(schema.spell(key)),
+                None => sample::change_key(tree, source).await?,
+            };
             let Some(key) = key else {
                 let problem = "not set, and the directory has no change key that the bound user may read";
                 return refuse("replication_key", problem.into(), "an attribute with an ordering".into());
@@ -152,6 +174,15 @@ pub fn method(
             Ok(Method::LogBased(log))
         }
         _ => Ok(Method::FullTable),
+    }
+}
+
+/// Where a stream's entries lie.
+pub(crate) fn stream_base<'r>(run: &'r StreamRun<'_>) -> &'r str {
+    match run.source {
+        Source::Search(s) => s.base_dn.as_deref().unwrap_or(&run.tree.base),
+        Source::Container { dn } => dn,
+        Source::Class { .. } | Source::Containers | Source::Members(_) => &run.tree.base,
     }
 }
 

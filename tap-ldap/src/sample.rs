@@ -4,12 +4,17 @@ use std::collections::HashMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use singer_common::directory::{Directory, DirectoryError, Paging};
+use singer_common::directory::ldap::result_code;
+use singer_common::directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
 use singer_common::entry::Entry;
 use singer_common::schema::Schema;
 
 use crate::config::TapConfig;
-use crate::source::{Entries, Source, Tree};
+use crate::replication::keys::{self, Growth};
+use crate::source::{EVERYTHING, Entries, Source, Tree};
+
+/// So many entries are looked at to find out which attributes the server keeps.
+const LOOKED_AT: u32 = 100;
 
 /// The operational attributes that every stream gets.
 #[derive(Debug)]
@@ -25,18 +30,35 @@ pub struct IdentityAttributes {
 }
 
 impl IdentityAttributes {
-    /// Looks at what the base entry shows: those are the attributes that this server keeps and this user may read.
+    /// Looks at what entries show: those are the attributes that this server keeps and this user may read. The base entry
+    /// alone says nothing: it may be out of sight, or be older than what the server keeps now.
+    ///
+    /// # Errors
+    /// Fails if the server does not answer.
     pub async fn find(config: &TapConfig, directory: &Directory, base: &str) -> Result<Self, DirectoryError> {
         let vendor = directory.root_dse().vendor;
         let schema = directory.schema();
         let wanted: Vec<&str> = vendor.immutable_ids().iter().chain(vendor.change_keys()).copied().collect();
-        let base_entry = directory.read(base, &wanted).await?.unwrap_or_default();
-        let there = |name: &&str| base_entry.attribute(name).is_some();
+        let base_entry = match directory.read(base, &wanted).await {
+            // The empty name is the server's own entry (RFC 4512 section 5.1), and none of the directory's.
+            Ok(_) if base.is_empty() => Entry::default(),
+            Ok(entry) => entry.unwrap_or_default(),
+            Err(e) if e.code() == Some(result_code::INSUFFICIENT_ACCESS_RIGHTS) => Entry::default(),
+            Err(e) => return Err(e),
+        };
+        let mut seen: Vec<&str> =
+            wanted.iter().copied().filter(|name| base_entry.attribute(name).is_some()).collect();
+        if !is_settled(vendor, &seen) {
+            for base in bases(config, base) {
+                look_below(directory, base, &wanted, &mut seen).await?;
+            }
+        }
+        let has = |name: &str| seen.iter().any(|s| s.eq_ignore_ascii_case(name));
         // Active Directory spells it `modifyTimeStamp`.
         let spelled = |name: &str| schema.canonical_name(name).to_owned();
-        let key = vendor.immutable_ids().iter().copied().find(there).map(spelled);
+        let key = vendor.immutable_ids().iter().copied().find(|name| has(name)).map(spelled);
         let change_keys: Vec<String> =
-            vendor.change_keys().iter().copied().filter(there).map(spelled).collect();
+            keys::there(vendor, vendor.change_keys(), has).into_iter().map(spelled).collect();
         let operational = match &config.operational_attributes {
             Some(names) => names.iter().map(|n| schema.canonical_name(n).to_owned()).collect(),
             None => key.iter().cloned().chain(change_keys.iter().cloned()).collect(),
@@ -45,6 +67,71 @@ impl IdentityAttributes {
         let base = id.map(|v| BASE64.encode(v)).unwrap_or_default();
         Ok(Self { key, operational, change_keys, base })
     }
+}
+
+/// Whether more entries would show nothing else.
+fn is_settled(vendor: Vendor, seen: &[&str]) -> bool {
+    vendor.immutable_ids().first().is_some_and(|id| seen.contains(id))
+        && vendor.change_keys().iter().all(|key| seen.contains(key))
+}
+
+/// Where the entries of all streams lie.
+fn bases<'c>(config: &'c TapConfig, base: &'c str) -> Vec<&'c str> {
+    let own = config.schemas.iter().map(|stream| stream.base_dn.as_deref().unwrap_or(base));
+    let mut bases: Vec<&str> = if config.schemas.is_empty() { vec![base] } else { own.collect() };
+    bases.sort_unstable();
+    bases.dedup();
+    bases
+}
+
+/// Looks at some entries below a base, and notes what they have.
+async fn look_below<'w>(
+    directory: &Directory,
+    base: &str,
+    wanted: &[&'w str],
+    seen: &mut Vec<&'w str>,
+) -> Result<(), DirectoryError> {
+    let vendor = directory.root_dse().vendor;
+    let mut request = SearchRequest::new(base, Scope::Sub, EVERYTHING, wanted);
+    request.paging = Paging::AtMost(LOOKED_AT);
+    let mut search = directory.search(request).await?;
+    let mut read = 0;
+    while read < LOOKED_AT && !is_settled(vendor, seen) {
+        let entry = match search.next_entry().await {
+            // What is wrong with a base is said where its entries are read.
+            Err(e) if e.code().is_some() => return Ok(()),
+            entry => entry?,
+        };
+        let Some(entry) = entry else { return Ok(()) };
+        for name in wanted {
+            if !seen.contains(name) && entry.attribute(name).is_some() {
+                seen.push(name);
+            }
+        }
+        read += 1;
+    }
+    search.abandon().await
+}
+
+/// The key that a stream is best followed by, by some of its own entries.
+///
+/// # Errors
+/// Fails if the server does not answer.
+pub async fn change_key(tree: &Tree, source: &Source) -> Result<Option<String>, DirectoryError> {
+    let ids = &tree.ids;
+    let mut sample = Sample::default();
+    let mut entries = Entries::open(tree, source, &ids.change_keys, Paging::AtMost(LOOKED_AT)).await?;
+    while sample.entries < u64::from(LOOKED_AT) {
+        let Some(entry) = entries.next().await? else { break };
+        sample.take(&entry, ids, tree.directory.schema());
+    }
+    entries.close().await?;
+    Ok(sample.change_key(tree.directory.root_dse().vendor, ids).cloned())
+}
+
+/// Whether an entry came without the immutable id.
+fn lacks(ids: &IdentityAttributes, entry: &Entry) -> bool {
+    ids.key.as_ref().is_some_and(|k| entry.values(k).is_empty())
 }
 
 /// An attribute as it occurs.
@@ -93,7 +180,9 @@ impl Sample {
         }
         attributes.extend(ids.operational.iter().cloned());
         let mut sample = Sample::default();
-        let limit = config.sample_size.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        let looks_through = tree.directory.root_dse().vendor == Vendor::Ldif && ids.key.is_some();
+        let limit = config.sample_size.filter(|_| !looks_through);
+        let limit = limit.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
         let paging = limit.map_or(Paging::Configured, Paging::AtMost);
         let mut entries = Entries::open(tree, source, &attributes, paging).await?;
         while config.sample_size.is_none_or(|n| sample.entries < n) {
@@ -103,13 +192,32 @@ impl Sample {
             };
             sample.take(&entry, ids, tree.directory.schema());
         }
+        // A file costs little to look through: whether every entry has the id is known for certain.
+        while !sample.complete && !sample.lacks_key && looks_through {
+            match entries.next().await? {
+                Some(entry) => sample.lacks_key |= lacks(ids, &entry),
+                None => break,
+            }
+        }
         entries.close().await?;
         Ok(sample)
     }
 
+    /// The key that the stream is best followed by: one that tells every change, and that every entry seen has.
+    pub fn change_key<'i>(&self, vendor: Vendor, ids: &'i IdentityAttributes) -> Option<&'i String> {
+        let entries = |key: &str| self.occurrence(key).map_or(0, |o| o.entries);
+        let is_everywhere = |key: &&String| {
+            let others = [keys::stands_in(vendor, key), keys::besides(vendor, key)];
+            let mut names = std::iter::once(key.as_str()).chain(others.into_iter().flatten());
+            names.any(|name| entries(name) == self.entries)
+        };
+        let mut changes = ids.change_keys.iter().filter(|key| keys::growth(key) == Growth::Changed);
+        changes.clone().find(is_everywhere).or_else(|| changes.next())
+    }
+
     fn take(&mut self, entry: &Entry, ids: &IdentityAttributes, schema: &Schema) {
         self.entries += 1;
-        self.lacks_key |= ids.key.as_ref().is_some_and(|k| entry.attribute(k).is_none());
+        self.lacks_key |= lacks(ids, entry);
         for class in entry.values("objectClass") {
             let class = String::from_utf8_lossy(class);
             let next = self.classes.len();

@@ -79,7 +79,7 @@ impl<'a> Sync<'a> {
     async fn streams<W: Write>(&self, catalog: &Catalog, output: &mut Output<'_, W>) -> anyhow::Result<()> {
         let known: BTreeMap<String, StreamSource> =
             sources(self.config, self.tree).into_iter().map(|s| (s.id.clone(), s)).collect();
-        let planned = self.plan(catalog, &known, output)?;
+        let planned = self.plan(catalog, &known, output).await?;
         let mut followed = Followed::default();
         for (n, (stream, source, method)) in planned.iter().enumerate() {
             let started = Instant::now();
@@ -120,7 +120,7 @@ impl<'a> Sync<'a> {
     }
 
     /// Looks at everything before the first message: a mistake in the last stream is no reason to read the others.
-    fn plan<'s, W: Write>(
+    async fn plan<'s, W: Write>(
         &self,
         catalog: &'s Catalog,
         known: &'s BTreeMap<String, StreamSource>,
@@ -158,7 +158,10 @@ impl<'a> Sync<'a> {
                     "a catalog of this directory: run --discover again, or deselect the stream",
                 )
             })?;
-            planned.push((stream, source, method(self.config, self.tree, stream, &source.source)?));
+            let last = output.state.bookmarks.get(&stream.tap_stream_id);
+            let last_key = last.and_then(|b| b.get("replication_key")).and_then(serde_json::Value::as_str);
+            let method = method(self.config, self.tree, stream, &source.source, last_key).await?;
+            planned.push((stream, source, method));
         }
         Ok(planned)
     }

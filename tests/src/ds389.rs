@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::ops::{Deref, DerefMut};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::server::{Identity, Server, succeed, tool};
@@ -123,6 +123,28 @@ impl Ds389 {
         self.server.stop();
         let command = command(&self.server);
         self.server.start_again(command);
+    }
+}
+
+impl Ds389 {
+    /// Stops the server, writes its database into an LDIF file, and starts it again on the same ports.
+    pub fn export(&mut self) -> PathBuf {
+        let file = self.path("ldif").join("exported.ldif");
+        self.offline("db2ldif", &["-a"], &file);
+        file
+    }
+
+    /// Stops the server, makes its database anew from an LDIF file, and starts it again on the same ports.
+    pub fn import(&mut self, file: &Path) {
+        self.offline("ldif2db", &["-i"], file);
+    }
+
+    fn offline(&mut self, task: &str, flags: &[&str], file: &Path) {
+        self.server.stop();
+        let mut command = Command::new(tool("ns-slapd"));
+        command.arg(task).arg("-D").arg(config_dir(&self.server)).args(["-n", "userRoot"]);
+        succeed(command.args(flags).arg(file));
+        self.restart();
     }
 }
 

@@ -23,7 +23,7 @@ pub use entry_ref::EntryRef;
 pub use error::DirectoryError;
 pub use ldap::controls::SearchControl;
 pub use preview::{PreviewDirectory, PreviewSearch};
-pub use root_dse::{RootDse, Vendor};
+pub use root_dse::{ChangeLog, RootDse, Vendor};
 pub use write_control::{RELAX_RULES, WriteControl};
 
 /// The scope of a search (RFC 4511 section 4.5.1.2).

@@ -1,5 +1,7 @@
 //! What a server says of itself in its root DSE (RFC 4512 section 5.1).
 
+use super::ldap::content_sync::SYNC_REQUEST;
+use super::ldap::controls::DIRSYNC;
 use crate::entry::Entry;
 
 /// Servers with ways of their own.
@@ -55,6 +57,15 @@ impl Vendor {
             Vendor::Ldif | Vendor::Other => &["modifyTimestamp", "createTimestamp"],
         }
     }
+}
+
+/// How a server tells what changed and what is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeLog {
+    /// Content synchronization (RFC 4533).
+    ContentSync,
+    /// Active Directory's DirSync ([MS-ADTS] 3.1.1.3.4.1.3), or its update sequence numbers.
+    DirSync,
 }
 
 /// The parts of the root DSE the pair uses.
@@ -138,6 +149,23 @@ impl RootDse {
         self.controls.iter().any(|c| c == oid)
     }
 
+    /// The log that the server has, as far as it can be relied on.
+    pub fn change_log(&self) -> Option<ChangeLog> {
+        // ApacheDS lists the control of DirSync without having it: that alone says nothing. Domain controllers and AD LDS name
+        // their own object besides.
+        let is_domain_controller = self.vendor == Vendor::ActiveDirectory
+            || (self.supports_control(DIRSYNC) && !self.own.is_empty());
+        if is_domain_controller {
+            return Some(ChangeLog::DirSync);
+        }
+        (self.supports_control(SYNC_REQUEST) && !self.loses_changes()).then_some(ChangeLog::ContentSync)
+    }
+
+    /// Whether the server's content synchronization is known to leave out modifications and renames (ApacheDS 2.0.0.AM26).
+    pub fn loses_changes(&self) -> bool {
+        self.version.starts_with("Apache Software Foundation")
+    }
+
     /// Whether the server is known not to offer an extended operation.
     pub fn lacks_extension(&self, oid: &str) -> bool {
         !self.extensions.is_empty() && !self.extensions.iter().any(|e| e == oid)
@@ -156,5 +184,43 @@ impl RootDse {
             (Some(only), None) => Some(only),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Attribute;
+
+    fn root(attributes: &[(&str, &[&str])]) -> RootDse {
+        let attribute = |(name, values): &(&str, &[&str])| {
+            Attribute::new(*name, values.iter().map(|v| v.as_bytes().to_vec()).collect())
+        };
+        RootDse::from_entry(&Entry {
+            dn: String::new(),
+            attributes: attributes.iter().map(attribute).collect(),
+        })
+    }
+
+    #[test]
+    fn one_control_makes_no_domain_controller() {
+        let apache = [
+            ("vendorName", &["Apache Software Foundation"][..]),
+            ("vendorVersion", &["2.0.0.AM26"]),
+            ("supportedControl", &[DIRSYNC, SYNC_REQUEST]),
+        ];
+        assert_eq!(root(&apache).change_log(), None, "its content synchronization loses changes");
+        let [_, version, controls] = apache;
+        assert_eq!(
+            root(&[("vendorName", &["Other"]), version, controls]).change_log(),
+            Some(ChangeLog::ContentSync)
+        );
+        assert_eq!(
+            root(&[controls, ("dsServiceName", &["CN=NTDS Settings"])]).change_log(),
+            Some(ChangeLog::DirSync)
+        );
+        let capability = ("supportedCapabilities", &["1.2.840.113556.1.4.800"][..]);
+        assert_eq!(root(&[capability]).change_log(), Some(ChangeLog::DirSync));
+        assert_eq!(root(&[("supportedControl", &[DIRSYNC])]).change_log(), None);
     }
 }

@@ -4,7 +4,8 @@ use crate::directory::ldap::content_sync::SYNC_REQUEST;
 use crate::directory::ldap::controls::{DIRSYNC, SERVER_SORT};
 use crate::directory::ldap::probe::{Grade, Step};
 use crate::directory::{
-    Directory, DirectoryConfig, DirectoryError, Paging, Scope, SearchControl, SearchRequest, Vendor,
+    ChangeLog, Directory, DirectoryConfig, DirectoryError, Paging, Scope, SearchControl, SearchRequest,
+    Vendor,
 };
 use crate::entry::Entry;
 
@@ -253,7 +254,7 @@ async fn tracking(directory: &Directory, report: &mut Report, subject: Subject<'
     report.works.insert(0, "FULL_TABLE: everything, and a target is told what is gone".to_owned());
     let step = if root.vendor == Vendor::ActiveDirectory && offers(DIRSYNC) {
         dirsync(directory).await
-    } else if offers(SYNC_REQUEST) {
+    } else if root.change_log() == Some(ChangeLog::ContentSync) {
         report
             .works
             .push("LOG_BASED by content synchronisation (RFC 4533): changes and deletions".to_owned());

@@ -289,8 +289,8 @@ impl<'a> Synced<'a> {
         if !of_stream {
             // It may have been one of the stream's before.
             if !self.is_container(&entry)? {
-                let key = self.run.key_of(&entry);
-                self.run.emit_deletion(output, &key, Some(&entry.dn))?;
+                let key = self.key(uuid);
+                self.run.emit_deletion(output, &[key], Some(&entry.dn))?;
             }
             return Ok(());
         }

@@ -22,7 +22,7 @@ use super::completeness::conclude;
 use super::containers::{self, Names};
 use super::log_bookmark::LogBookmark;
 use super::stream::new_version;
-use super::{Fingerprint, StreamRun, announce_resync, full};
+use super::{Fingerprint, StreamRun, announce_resync, full, stream_base};
 use crate::container;
 use crate::output::Output;
 use crate::source::{EVERYTHING, Source};
@@ -467,11 +467,7 @@ fn extended_name(dn: &str) -> &str {
 /// The naming context that holds the stream.
 fn naming_context(run: &StreamRun<'_>) -> anyhow::Result<String> {
     let tree = run.tree;
-    let base = match run.source {
-        Source::Search(s) => s.base_dn.as_deref().unwrap_or(&tree.base),
-        Source::Container { dn } => dn,
-        _ => &tree.base,
-    };
+    let base = stream_base(run);
     let key = container::key(base, run.schema())?;
     let contexts = &tree.directory.root_dse().naming_contexts;
     let above = contexts.iter().filter_map(|dn| Some((DnKey::parse(dn, run.schema()).ok()?, dn)));

@@ -4,8 +4,11 @@ use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
 use singer_common::directory::Vendor;
 use singer_common::entry::Entry;
+use singer_common::filter::escape_value;
 use singer_common::schema::syntax::ValueKind;
 use singer_common::schema::{Equality, Schema};
+
+use super::keys;
 
 /// How far behind the largest value seen reading begins again. A server stamps a change before it waits for its turn to
 /// write it, so that a change can become visible after one that is stamped later. Seconds; for keys that are times only.
@@ -33,6 +36,8 @@ pub(crate) struct KeyOrder<'a> {
     pub name: &'a str,
     /// What filters and sort controls name.
     pub searched: &'a str,
+    /// What says when an entry changed that has no value of the key.
+    stands_in: Option<&'static str>,
     pub kind: ValueKind,
     style: Style,
     order: Equality,
@@ -54,13 +59,43 @@ impl<'a> KeyOrder<'a> {
             (Vendor::ActiveDirectory, n) if n.eq_ignore_ascii_case("createTimeStamp") => "whenCreated",
             _ => name,
         };
-        Self { name, searched, kind, style, order: schema.ordering(name), vendor }
+        let stands_in = keys::stands_in(vendor, name);
+        Self { name, searched, stands_in, kind, style, order: schema.ordering(name), vendor }
     }
 
     /// The largest value of the key that an entry has.
     pub(crate) fn of(&self, entry: &Entry, schema: &Schema) -> Option<(OrderKey, Vec<u8>)> {
-        let values = entry.values(self.name);
-        values.iter().filter_map(|v| Some((self.sortable(v, schema)?, v.clone()))).max()
+        let instead = self.stands_in.map_or(&[][..], |name| entry.values(name));
+        let values = entry.values(self.name).iter().chain(instead);
+        values.filter_map(|v| Some((self.sortable(v, schema)?, v.clone()))).max()
+    }
+
+    /// The attributes that its value is made of.
+    pub(crate) fn attributes(&self) -> impl Iterator<Item = &'a str> {
+        let searched = (self.searched != self.name).then_some(self.searched);
+        std::iter::once(self.name).chain(searched).chain(self.stands_in)
+    }
+
+    /// Whether a server that sorts by the key puts entries in the order of their values here.
+    pub(crate) fn is_sorted_by_server(&self) -> bool {
+        self.stands_in.is_none()
+    }
+
+    /// The filter of entries whose value is this one, or larger.
+    pub(crate) fn at_least(&self, value: &[u8]) -> String {
+        self.filter(&|name| format!("({name}>={})", escape_value(value)))
+    }
+
+    /// The filter of entries that have no value.
+    pub(crate) fn without(&self) -> String {
+        format!("(!{})", self.filter(&|name| format!("({name}=*)")))
+    }
+
+    fn filter(&self, of: &dyn Fn(&str) -> String) -> String {
+        match self.stands_in {
+            None => of(self.searched),
+            Some(other) => format!("(|{}{})", of(self.searched), of(other)),
+        }
     }
 
     /// A value in sortable form; `None` if it does not follow its syntax.
@@ -68,10 +103,19 @@ impl<'a> KeyOrder<'a> {
         let octets = match self.style {
             Style::Time => self.rfc3339(value)?.trim_end_matches('Z').as_bytes().to_vec(),
             Style::Csn => value.to_vec(),
-            Style::Number => number(std::str::from_utf8(value).ok()?)?,
+            Style::Number => number(self.number_text(std::str::from_utf8(value).ok()?))?,
             Style::Text => self.order.normalize(value, schema).into_owned(),
         };
         Some(OrderKey(octets))
+    }
+
+    /// 389 DS writes numbers below zero, which its counter comes to where additions are refused in an empty database, as very
+    /// large ones.
+    fn number_text<'v>(&self, text: &'v str) -> &'v str {
+        let is_negative = self.vendor == Vendor::Ds389
+            && self.name.eq_ignore_ascii_case("entryusn")
+            && text.parse::<u64>().is_ok_and(|n| i64::try_from(n).is_err());
+        if is_negative { "0" } else { text }
     }
 
     fn rfc3339(&self, value: &[u8]) -> Option<String> {
@@ -199,6 +243,31 @@ mod tests {
         let number = order("uidNumber");
         let key = number.sortable(b"4078", Schema::standard()).unwrap();
         assert_eq!(number.moment(&key), "00000000000000004078");
+    }
+
+    #[test]
+    fn an_entry_that_was_never_modified_has_the_time_it_was_made_at() {
+        use singer_common::entry::Attribute;
+        let other = KeyOrder::new("modifyTimestamp", Schema::standard(), Vendor::Other);
+        assert_eq!(
+            other.at_least(b"20260101000000Z"),
+            "(|(modifyTimestamp>=20260101000000Z)(createTimestamp>=20260101000000Z))"
+        );
+        assert_eq!(other.without(), "(!(|(modifyTimestamp=*)(createTimestamp=*)))");
+        assert!(!other.is_sorted_by_server());
+        let entry = |values: &[(&str, &str)]| Entry {
+            dn: "cn=x".into(),
+            attributes: values.iter().map(|(n, v)| Attribute::new(*n, vec![v.as_bytes().to_vec()])).collect(),
+        };
+        let of =
+            |values: &[(&str, &str)]| other.of(&entry(values), Schema::standard()).map(|(_, value)| value);
+        assert_eq!(of(&[("createTimestamp", "20260102000000Z")]).unwrap(), b"20260102000000Z");
+        let both = [("createTimestamp", "20260102000000Z"), ("modifyTimestamp", "20260103000000Z")];
+        assert_eq!(of(&both).unwrap(), b"20260103000000Z");
+        assert_eq!(of(&[("cn", "x")]), None);
+        let openldap = order("modifyTimestamp");
+        assert_eq!(openldap.at_least(b"20260101000000Z"), "(modifyTimestamp>=20260101000000Z)");
+        assert!(openldap.is_sorted_by_server());
     }
 
     proptest! {

@@ -11,12 +11,13 @@ use singer_common::dn::DnKey;
 use singer_common::entry::{Entry, EntryView};
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::{Clock, now, write_text};
+use singer_common::settings::SettingsError;
 
 use super::index::{IndexError, KeyIndex, Mark, SharedIndex};
 use super::{DELETED_AT, Method};
 use crate::config::TapConfig;
 use crate::container;
-use crate::convert::Converter;
+use crate::convert::{Converter, MissingKey};
 use crate::output::Output;
 use crate::source::{Source, Tree};
 
@@ -62,6 +63,18 @@ impl<'a> StreamRun<'a> {
     ) -> anyhow::Result<Self> {
         let schema = tree.directory.schema();
         let mut converter = Converter::new(stream, schema);
+        // The rows of a group are written elsewhere, and always have theirs.
+        if let Some(name) = converter.lacks_key(stream).filter(|_| !matches!(source, Source::Members(_))) {
+            return Err(SettingsError::value(
+                "--catalog",
+                format!(
+                    "`{name}` is in key_properties of the stream `{}`, and no selected property",
+                    stream.tap_stream_id
+                ),
+                format!("`{name}` among the properties of its schema, selected; or another key"),
+            )
+            .into());
+        }
         // The rows of a group are no entries.
         let is_tracked = !matches!(source, Source::Members(_));
         let tracked = config.track_deletions.as_deref().filter(|_| is_tracked);
@@ -129,7 +142,14 @@ impl<'a> StreamRun<'a> {
     }
 
     /// Appends an entry's RECORD line of now. Gives where in it the record itself is.
-    pub(crate) fn write(&mut self, entry: &impl EntryView, out: &mut Vec<u8>) -> Range<usize> {
+    ///
+    /// # Errors
+    /// Fails if the entry has no value of the key.
+    pub(crate) fn write(
+        &mut self,
+        entry: &impl EntryView,
+        out: &mut Vec<u8>,
+    ) -> Result<Range<usize>, MissingKey> {
         self.converter.write(entry, self.version, self.clock.now(), out)
     }
 
@@ -142,7 +162,7 @@ impl<'a> StreamRun<'a> {
         if self.names && self.index.is_some() {
             self.name(output, entry)?;
         }
-        self.write(entry, output.writer.record_buffer());
+        self.write(entry, output.writer.record_buffer())?;
         self.records += 1;
         output.record_done(&self.stream.stream, self.records)?;
         Ok(())
@@ -219,6 +239,14 @@ impl<'a> StreamRun<'a> {
         key: &[Value],
         dn: Option<&str>,
     ) -> anyhow::Result<()> {
+        if let Some((property, _)) = self.stream.key_properties.iter().zip(key).find(|(_, v)| is_null(v)) {
+            return Err(MissingKey {
+                dn: dn.unwrap_or_default().to_owned(),
+                property: property.clone(),
+                stream: self.stream.tap_stream_id.clone(),
+            }
+            .into());
+        }
         let mut record = Map::new();
         if let Some(dn) = dn {
             record.insert("dn".into(), dn.into());
@@ -363,6 +391,11 @@ impl<'a> StreamRun<'a> {
             tracing::info!(stream, "{stream}: {} changes left out (ignore_modifiers)", self.left_out);
         }
     }
+}
+
+/// Whether a part of a key says nothing.
+fn is_null(value: &Value) -> bool {
+    value.is_null() || value.as_array().is_some_and(|values| values.iter().all(Value::is_null))
 }
 
 /// Milliseconds since 1970: what taps take for a version, and larger than the one before, whatever the clock does.

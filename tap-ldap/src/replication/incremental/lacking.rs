@@ -1,0 +1,46 @@
+//! Entries that have no value of the replication key: no later run would ever ask for them.
+
+use singer_common::settings::SettingsError;
+
+use crate::replication::StreamRun;
+
+/// How many there are, and the first.
+#[derive(Debug, Default)]
+pub(super) struct Lacking {
+    count: u64,
+    first: String,
+}
+
+impl Lacking {
+    /// Notes one.
+    pub(super) fn add(&mut self, dn: &str) {
+        if self.count == 0 {
+            dn.clone_into(&mut self.first);
+        }
+        self.count += 1;
+    }
+
+    /// An error that says so, if there are any.
+    pub(super) fn refuse(&self, run: &StreamRun<'_>, key: &str) -> Result<(), SettingsError> {
+        if self.count == 0 {
+            return Ok(());
+        }
+        let others: Vec<&str> = run
+            .tree
+            .ids
+            .change_keys
+            .iter()
+            .map(String::as_str)
+            .filter(|other| !other.eq_ignore_ascii_case(key))
+            .collect();
+        let instead = if others.is_empty() { String::new() } else { format!("{}, or ", others.join(" or ")) };
+        Err(SettingsError::value(
+            "replication_key",
+            format!(
+                "`{key}`, of which the bound user sees no value in {} entries of the stream `{}` (the first is `{}`): no later run would find their changes",
+                self.count, run.stream.tap_stream_id, self.first
+            ),
+            format!("{instead}the right to read `{key}` everywhere, or FULL_TABLE"),
+        ))
+    }
+}

@@ -1,0 +1,230 @@
+//! Whether the directory went back behind a bookmark: it was restored from a backup, imported anew, or its counter was taken
+//! back. Then what was changed since is stamped with values that lie before the bookmark, and would never be read.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use singer_common::directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
+use singer_common::dn::DnKey;
+use singer_common::entry::{Entry, base_type};
+use singer_common::filter::escape_value;
+
+use super::track::Newest;
+use crate::replication::dirsync::highest_usn;
+use crate::replication::keys::{self, Growth};
+use crate::replication::order::{KeyOrder, OrderKey};
+use crate::replication::{StreamRun, stream_base};
+
+/// OpenLDAP: the last change of each server of the directory (draft-ietf-ldup-model; slapd's syncprov).
+const CONTEXT_CSN: &str = "contextCSN";
+/// 389 DS: what each database has counted to (Administration Guide, "USN").
+const LAST_USN: &str = "lastusn";
+/// 389 DS's own change log is a database, too, and holds none of the entries.
+const CHANGE_LOG: &str = "changelog";
+
+/// What a server said, when a bookmark was made, of how far its data had come.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Reached {
+    /// Which server, in short: what another one says is not comparable.
+    server: String,
+    /// How far, by what it counts apart: OpenLDAP's change sequence numbers by server, Active Directory's update sequence
+    /// number.
+    marks: BTreeMap<String, String>,
+}
+
+impl Reached {
+    pub(super) fn is_empty(&self) -> bool {
+        self.marks.is_empty()
+    }
+
+    /// Asks the server.
+    pub(super) async fn now(run: &StreamRun<'_>) -> anyhow::Result<Reached> {
+        let directory = &run.tree.directory;
+        let (server, marks) = match directory.root_dse().vendor {
+            Vendor::OpenLdap => (directory.serving(), context_csns(run).await?),
+            Vendor::ActiveDirectory => {
+                let usn = highest_usn(directory).await?.to_string();
+                (run.tree.local_identity().await?, BTreeMap::from([("usn".to_owned(), usn)]))
+            }
+            Vendor::Ds389 | Vendor::Ldif | Vendor::Other => return Ok(Reached::default()),
+        };
+        let server = BASE64.encode(Sha256::digest(server).get(..6).unwrap_or_default());
+        Ok(Reached { server, marks })
+    }
+
+    /// How many servers' changes are counted.
+    pub(super) fn count(&self) -> usize {
+        self.marks.len()
+    }
+
+    /// Whether this is behind what the same server said before.
+    fn is_behind(&self, before: &Reached) -> bool {
+        self.server == before.server
+            && before.marks.iter().any(|(name, was)| {
+                self.marks.get(name).is_none_or(|is| match (is.parse::<u64>(), was.parse::<u64>()) {
+                    (Ok(is), Ok(was)) => is < was,
+                    // Those of one server sort as texts: they begin with the time.
+                    _ => is < was,
+                })
+            })
+    }
+}
+
+async fn context_csns(run: &StreamRun<'_>) -> Result<BTreeMap<String, String>, DirectoryError> {
+    let tree = run.tree;
+    let schema = run.schema();
+    let base = stream_base(run);
+    let Ok(key) = DnKey::parse(base, schema) else { return Ok(BTreeMap::new()) };
+    // The suffix entry has it, wherever below it the stream begins.
+    let contexts = &tree.directory.root_dse().naming_contexts;
+    let above = contexts.iter().filter(|dn| DnKey::parse(dn, schema).is_ok_and(|c| key.is_within(&c)));
+    let Some(context) = above.max_by_key(|dn| dn.len()).filter(|dn| !dn.is_empty()) else {
+        return Ok(BTreeMap::new());
+    };
+    let entry = match tree.directory.read(context, &[CONTEXT_CSN]).await {
+        Ok(entry) => entry.unwrap_or_default(),
+        // Not everybody may read it.
+        Err(e) if e.code().is_some() => return Ok(BTreeMap::new()),
+        Err(e) => return Err(e),
+    };
+    let values = entry.values(CONTEXT_CSN).iter().filter_map(|v| std::str::from_utf8(v).ok());
+    // Time, count, server, modification.
+    Ok(values.filter_map(|csn| Some((csn.split('#').nth(2)?.to_owned(), csn.to_owned()))).collect())
+}
+
+/// Why the bookmark is of no use any more, if the directory went back behind it.
+pub(super) async fn look(
+    run: &StreamRun<'_>,
+    order: &KeyOrder<'_>,
+    largest: &[u8],
+    before: &Reached,
+    now: &Reached,
+    newest: &[Newest],
+) -> anyhow::Result<Option<&'static str>> {
+    if now.is_behind(before) {
+        return Ok(Some("the server's data is older than the bookmark: it was restored from an older copy"));
+    }
+    let vendor = run.tree.directory.root_dse().vendor;
+    let number = std::str::from_utf8(largest).ok().and_then(|t| t.parse::<u64>().ok());
+    let behind = |counted: i64| number.is_some_and(|n| i64::try_from(n).unwrap_or(i64::MAX) > counted);
+    if vendor == Vendor::Ds389 && order.name.eq_ignore_ascii_case("entryusn") {
+        let root = run.tree.directory.read("", &[LAST_USN]).await?.unwrap_or_default();
+        if last_usn(&root).is_some_and(behind) {
+            return Ok(Some(
+                "the server counts its changes (lastusn) from below the bookmark: additions were refused, or its database was imported",
+            ));
+        }
+    }
+    if vendor == Vendor::ActiveDirectory
+        && order.name.eq_ignore_ascii_case("uSNChanged")
+        && now.marks.values().any(|usn| usn.parse().is_ok_and(behind))
+    {
+        return Ok(Some("the domain controller was restored from an older copy of its database"));
+    }
+    if keys::growth(order.name) == Growth::Changed && have_fallen(run, order, newest).await? {
+        return Ok(Some(
+            "entries have older values of the replication key than the bookmark: the directory was restored or imported",
+        ));
+    }
+    Ok(None)
+}
+
+/// The highest number that a 389 DS counted to, in any of its databases.
+fn last_usn(root: &Entry) -> Option<i64> {
+    let is_it = |description: &str| {
+        base_type(description).eq_ignore_ascii_case(LAST_USN)
+            && !description.to_ascii_lowercase().ends_with(CHANGE_LOG)
+    };
+    let counted = root.attributes.iter().filter(|a| is_it(&a.description));
+    counted
+        .flat_map(|a| &a.values)
+        .filter_map(|v| Some(signed(std::str::from_utf8(v).ok()?.parse().ok()?)))
+        .max()
+}
+
+/// A number of 389 DS, which writes those below zero as very large ones: 64 bits without a sign, or 32.
+fn signed(number: u64) -> i64 {
+    const NEARLY: u64 = 1_000;
+    let small = u64::from(u32::MAX);
+    match i64::try_from(number) {
+        Ok(n) if (small - NEARLY..=small).contains(&number) => n - i64::from(u32::MAX) - 1,
+        Ok(n) => n,
+        Err(_) => -1,
+    }
+}
+
+/// Whether any of the entries that had the largest values has a smaller one now: of one entry, they never fall.
+async fn have_fallen(
+    run: &StreamRun<'_>,
+    order: &KeyOrder<'_>,
+    newest: &[Newest],
+) -> Result<bool, DirectoryError> {
+    let Some(id) = &run.tree.ids.key else { return Ok(false) };
+    let ids: Vec<Vec<u8>> = newest.iter().filter_map(Newest::id).collect();
+    if ids.is_empty() {
+        return Ok(false);
+    }
+    let terms: Vec<String> = ids.iter().map(|value| format!("({id}={})", escape_value(value))).collect();
+    let terms = terms.concat();
+    let mut wanted = vec![id.as_str()];
+    wanted.extend(order.attributes());
+    let mut request = SearchRequest::new(stream_base(run), Scope::Sub, format!("(|{terms})"), &wanted);
+    request.paging = Paging::Configured;
+    let mut search = run.tree.directory.search(request).await?;
+    let mut fallen = false;
+    loop {
+        let entry = match search.next_entry().await {
+            // The base is gone, or is out of sight.
+            Err(e) if e.is_no_such_object() => break,
+            entry => entry?,
+        };
+        let Some(entry) = entry else { break };
+        let was = newest.iter().find(|n| n.id().as_ref() == entry.values(id).first());
+        let was: Option<OrderKey> = was.and_then(|n| order.sortable(n.value.as_bytes(), run.schema()));
+        let is = order.of(&entry, run.schema()).map(|(key, _)| key);
+        fallen |= is.is_some() && is < was;
+    }
+    Ok(fallen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use singer_common::entry::Attribute;
+
+    fn reached(server: &str, marks: &[(&str, &str)]) -> Reached {
+        let marks = marks.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        Reached { server: server.to_owned(), marks }
+    }
+
+    #[test]
+    fn a_server_is_behind_what_it_said_itself() {
+        let csn = |time: &str, sid: &str| format!("{time}.000000Z#000000#{sid}#000000");
+        let (old, new) = (csn("20260101000000", "001"), csn("20260102000000", "001"));
+        let of_two = reached("a", &[("001", &old), ("002", &csn("20260101000000", "002"))]);
+        assert!(!reached("a", &[("001", &new)]).is_behind(&reached("a", &[("001", &old)])));
+        assert!(reached("a", &[("001", &old)]).is_behind(&reached("a", &[("001", &new)])));
+        assert!(!reached("b", &[("001", &old)]).is_behind(&reached("a", &[("001", &new)])), "another server");
+        assert!(reached("a", &[("001", &new)]).is_behind(&of_two), "one of those it had heard of is missing");
+        assert!(!of_two.is_behind(&reached("a", &[("001", &old)])));
+        assert!(reached("a", &[("usn", "999")]).is_behind(&reached("a", &[("usn", "1000")])));
+        assert!(!reached("a", &[("usn", "1000")]).is_behind(&reached("a", &[("usn", "999")])));
+        assert!(!Reached::default().is_behind(&Reached::default()));
+    }
+
+    #[test]
+    fn numbers_below_zero_are_told_from_large_ones() {
+        let root = |values: &[(&str, &str)]| Entry {
+            dn: String::new(),
+            attributes: values.iter().map(|(n, v)| Attribute::new(*n, vec![v.as_bytes().to_vec()])).collect(),
+        };
+        assert_eq!(last_usn(&root(&[("lastusn;userroot", "22"), ("lastusn;changelog", "99")])), Some(22));
+        assert_eq!(last_usn(&root(&[("lastusn;userroot", "18446744073709551614")])), Some(-1));
+        assert_eq!(last_usn(&root(&[("lastUSN", "4294967294")])), Some(-2));
+        assert_eq!(last_usn(&root(&[("lastusn;userroot", "5000000000")])), Some(5_000_000_000));
+        assert_eq!(last_usn(&root(&[])), None);
+    }
+}

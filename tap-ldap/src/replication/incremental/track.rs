@@ -1,0 +1,129 @@
+//! One key that a stream is read by: where reading begins again, what was printed there, and how far it came.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use singer_common::entry::Entry;
+use singer_common::schema::Schema;
+
+use super::boundary::Boundary;
+use crate::replication::order::{KeyOrder, OrderKey};
+
+/// So many of the entries with the largest values are kept in mind.
+const NEWEST: usize = 3;
+
+/// An entry that had one of the largest values of the key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Newest {
+    /// Its immutable id, in base64.
+    id: String,
+    /// The value, as the server had it.
+    pub(super) value: String,
+}
+
+impl Newest {
+    /// The immutable id, as the server has it.
+    pub(super) fn id(&self) -> Option<Vec<u8>> {
+        BASE64.decode(&self.id).ok()
+    }
+}
+
+/// A position by one key, as a bookmark has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Besides {
+    pub(super) key: String,
+    pub(super) value: Value,
+    #[serde(default, skip_serializing_if = "Boundary::is_empty")]
+    pub(super) boundary: Boundary,
+}
+
+/// How far reading came by one key.
+pub(super) struct Track<'a> {
+    pub(super) order: KeyOrder<'a>,
+    schema: &'a Schema,
+    /// The value to begin at.
+    pub(super) from: Option<Vec<u8>>,
+    /// What the last run left at its end.
+    pub(super) before: Boundary,
+    /// What this run leaves at its own.
+    now: Boundary,
+    /// The earliest moment that the next run will read again.
+    keep: String,
+    /// The largest value seen, sortable and as it is.
+    largest: Option<(OrderKey, Vec<u8>)>,
+    /// The ids of the entries that had the largest values, and these.
+    newest: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl<'a> Track<'a> {
+    /// Of a stream that was left at a value, with this at its end.
+    pub(super) fn new(
+        order: KeyOrder<'a>,
+        schema: &'a Schema,
+        left: Option<(Vec<u8>, Boundary)>,
+        newest: &[Newest],
+    ) -> Self {
+        let from = left.as_ref().map(|(value, _)| order.again_from(value));
+        let (largest, before) = left.map_or((None, Boundary::default()), |(value, before)| {
+            (order.sortable(&value, schema).map(|key| (key, value)), before)
+        });
+        let newest = newest.iter().filter_map(|n| Some((n.id()?, n.value.clone().into_bytes()))).collect();
+        Self { order, schema, from, before, now: Boundary::default(), keep: String::new(), largest, newest }
+    }
+
+    /// Takes note of an entry and its record. Whether an earlier run printed the same.
+    pub(super) fn take(&mut self, entry: &Entry, record: &[u8], id: Option<&str>) -> bool {
+        let Some(key) = self.order.of(entry, self.schema) else { return false };
+        let moment = self.order.moment(&key.0);
+        if self.largest.as_ref().is_none_or(|(largest, _)| key.0 > *largest) {
+            if let Some(id) = id.and_then(|id| entry.values(id).first()) {
+                self.newest.retain(|(other, _)| other != id);
+                self.newest.truncate(NEWEST - 1);
+                self.newest.insert(0, (id.clone(), key.1.clone()));
+            }
+            self.largest = Some(key);
+            self.keep = self.keep_from().unwrap_or_default();
+            self.now.prune(&self.keep);
+        }
+        let seen = self.before.contains(&moment, record);
+        if moment >= self.keep {
+            self.now.add(&moment, record);
+        }
+        seen
+    }
+
+    /// The earliest moment that is read again after the largest value.
+    fn keep_from(&self) -> Option<String> {
+        let (_, largest) = self.largest.as_ref()?;
+        let again = self.order.again_from(largest);
+        self.order.sortable(&again, self.schema).map(|key| self.order.moment(&key))
+    }
+
+    /// From which value on to read again, after the largest seen.
+    pub(super) fn again(&self) -> Option<Vec<u8>> {
+        self.largest.as_ref().map(|(_, largest)| self.order.again_from(largest))
+    }
+
+    /// All that was noted at the end comes once more, and is to be counted once.
+    pub(super) fn comes_again(&mut self) {
+        self.now = Boundary::default();
+    }
+
+    /// The largest value, as a bookmark has it.
+    pub(super) fn largest(&self) -> Option<Value> {
+        self.largest.as_ref().map(|(_, largest)| self.order.to_json(largest))
+    }
+
+    /// What this run leaves at its end.
+    pub(super) fn boundary(&self) -> Boundary {
+        self.now.clone()
+    }
+
+    /// The entries with the largest values, as a bookmark has them.
+    pub(super) fn newest(&self) -> Vec<Newest> {
+        let text = |value: &[u8]| std::str::from_utf8(value).ok().map(str::to_owned);
+        let newest = self.newest.iter();
+        newest.filter_map(|(id, value)| Some(Newest { id: BASE64.encode(id), value: text(value)? })).collect()
+    }
+}

@@ -1,0 +1,135 @@
+//! What is known of replication keys, in one place: how their values grow, which entries have them, and what has to be asked
+//! besides, because a server takes a key back or leaves it out.
+
+use singer_common::directory::Vendor;
+
+/// What the values of a key say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Growth {
+    /// When the entry changed last: of an entry, the value never falls, unless its database went back.
+    Changed,
+    /// When the entry was made: it tells additions, and no other change.
+    Created,
+    /// Whatever its users write.
+    Unknown,
+}
+
+/// A key that servers keep themselves.
+struct Key {
+    name: &'static str,
+    growth: Growth,
+    /// The kinds of server that give it to every entry.
+    everywhere: &'static [Vendor],
+    /// Whether its values are of one server, and mean nothing on the others of the directory.
+    local: bool,
+}
+
+const ALL_STAMP: &[Vendor] = &[Vendor::OpenLdap, Vendor::Ds389, Vendor::ActiveDirectory];
+
+const KEYS: &[Key] = &[
+    Key { name: "entryCSN", growth: Growth::Changed, everywhere: &[Vendor::OpenLdap], local: false },
+    // Entries that were there before the plug-in have none; see `besides`.
+    Key { name: "entryusn", growth: Growth::Changed, everywhere: &[Vendor::Ds389], local: true },
+    Key { name: "uSNChanged", growth: Growth::Changed, everywhere: &[Vendor::ActiveDirectory], local: true },
+    // [MS-ADA3] 2.370: not replicated, each domain controller has its own.
+    Key { name: "whenChanged", growth: Growth::Changed, everywhere: &[Vendor::ActiveDirectory], local: true },
+    // RFC 4512 section 3.4.4: set when an entry is modified. Some servers set it when it is added, too.
+    Key { name: MODIFIED, growth: Growth::Changed, everywhere: ALL_STAMP, local: false },
+    Key { name: "uSNCreated", growth: Growth::Created, everywhere: &[Vendor::ActiveDirectory], local: true },
+    Key {
+        name: "whenCreated",
+        growth: Growth::Created,
+        everywhere: &[Vendor::ActiveDirectory],
+        local: false,
+    },
+    Key { name: CREATED, growth: Growth::Created, everywhere: ALL_STAMP, local: false },
+];
+
+const MODIFIED: &str = "modifyTimestamp";
+const CREATED: &str = "createTimestamp";
+
+fn known(key: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|k| k.name.eq_ignore_ascii_case(key))
+}
+
+/// What the values of a key say.
+pub(crate) fn growth(key: &str) -> Growth {
+    known(key).map_or(Growth::Unknown, |k| k.growth)
+}
+
+/// Whether every entry of a server of this kind has the key.
+pub(crate) fn is_on_every_entry(vendor: Vendor, key: &str) -> bool {
+    known(key).is_some_and(|k| k.everywhere.contains(&vendor))
+}
+
+/// Whether a key counts the changes of one server only.
+pub(crate) fn is_local(key: &str) -> bool {
+    known(key).is_some_and(|k| k.local)
+}
+
+/// What says when an entry changed that has no value of the key, because it was never modified since it was added.
+pub(crate) fn stands_in(vendor: Vendor, key: &str) -> Option<&'static str> {
+    let lacks = key.eq_ignore_ascii_case(MODIFIED) && !is_on_every_entry(vendor, key);
+    lacks.then_some(CREATED)
+}
+
+/// A second key that is asked as well, because the server may give a value of the first one twice: 389 DS takes `entryusn`
+/// back for each addition that it refuses, and begins anew after an import.
+pub(crate) fn besides(vendor: Vendor, key: &str) -> Option<&'static str> {
+    (vendor == Vendor::Ds389 && key.eq_ignore_ascii_case("entryusn")).then_some(MODIFIED)
+}
+
+/// The best of some keys, the server's own first: one that tells every change.
+pub(crate) fn best(keys: &[String]) -> Option<&String> {
+    keys.iter().find(|k| growth(k) == Growth::Changed)
+}
+
+/// Those of the change keys that are there, by what entries have. A server that made an entry and did not modify it has no
+/// `modifyTimestamp` to show, and will have one: what was created is followed by that.
+pub(crate) fn there(vendor: Vendor, keys: &[&'static str], has: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    let implied = |key: &str| stands_in(vendor, key).is_some_and(&has);
+    keys.iter().copied().filter(|key| has(key) || implied(key)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tells_additions_only_is_no_default() {
+        let keys = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            best(&keys(&["createTimestamp", "modifyTimestamp"])).map(String::as_str),
+            Some("modifyTimestamp")
+        );
+        assert_eq!(best(&keys(&["createTimestamp", "whenCreated"])), None);
+    }
+
+    #[test]
+    fn every_key_of_every_server_is_known() {
+        for vendor in [Vendor::OpenLdap, Vendor::Ds389, Vendor::ActiveDirectory, Vendor::Ldif, Vendor::Other]
+        {
+            for key in vendor.change_keys() {
+                assert_ne!(growth(key), Growth::Unknown, "{key}");
+                let is_followed = is_on_every_entry(vendor, key)
+                    || stands_in(vendor, key).is_some()
+                    || growth(key) == Growth::Created;
+                assert!(is_followed, "{vendor:?} {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_that_was_never_modified_is_followed_by_what_stands_in() {
+        let keys = Vendor::Other.change_keys();
+        assert_eq!(
+            there(Vendor::Other, keys, |k| k == "createTimestamp"),
+            ["modifyTimestamp", "createTimestamp"]
+        );
+        assert!(there(Vendor::Other, keys, |_| false).is_empty());
+        assert_eq!(
+            there(Vendor::OpenLdap, Vendor::OpenLdap.change_keys(), |k| k == "createTimestamp"),
+            ["createTimestamp"]
+        );
+    }
+}
