@@ -20,10 +20,14 @@ pub enum Count {
     Deleted,
     Unchanged,
     Rejected,
+    BooksHeld,
+    BooksEmitted,
+    BooksLeftOut,
+    BooksDiffer,
 }
 
 /// How many [`Count`]s there are.
-const COUNTS: usize = 9;
+const COUNTS: usize = 13;
 
 /// One for a process.
 static RUN: Mutex<Option<Run>> = Mutex::new(None);
@@ -86,8 +90,9 @@ pub(crate) fn end(code: ExitCode) {
         (Count::Deleted, "deleted"),
         (Count::Unchanged, "unchanged"),
         (Count::Rejected, "rejected"),
+        (Count::BooksDiffer, "entries held but not read"),
     ] {
-        let Some(number) = get(count) else { continue };
+        let Some(number) = get(count).filter(|n| *n > 0 || count != Count::BooksDiffer) else { continue };
         let _ = write!(text, "{separator}{number} {what}");
         if count == Count::Records {
             let _ = write!(text, " ({rate:.0} per second)");
@@ -111,6 +116,10 @@ pub(crate) fn end(code: ExitCode) {
                 summary.deleted = get(Count::Deleted),
                 summary.unchanged = get(Count::Unchanged),
                 summary.rejected = get(Count::Rejected),
+                summary.books_held = get(Count::BooksHeld),
+                summary.books_emitted = get(Count::BooksEmitted),
+                summary.books_left_out = get(Count::BooksLeftOut),
+                summary.books_differ = get(Count::BooksDiffer),
                 summary.duration_seconds = took.as_secs_f64(),
                 summary.records_per_second = rate,
                 "{text}"

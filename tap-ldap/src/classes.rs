@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use singer_common::directory::{Directory, DirectoryError, Paging, Scope, SearchRequest};
+use singer_common::directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
 use singer_common::filter::escape_value;
 use singer_common::schema::{ClassKind, ObjectClass, Schema};
 
@@ -55,11 +55,39 @@ pub async fn find(directory: &Directory, base: &str) -> Result<Vec<ClassStream>,
             found.push(ClassStream { class: class.name().to_owned(), filter });
         }
     }
+    // These two let an entry have one structural class and its superiors only (RFC 4512 section 2.4.2).
+    if !matches!(directory.root_dse().vendor, Vendor::OpenLdap | Vendor::ActiveDirectory) {
+        disjoint(directory, base, &mut found).await?;
+    }
     let rest = without("(objectClass=*)", &top);
     if occurs(directory, base, &rest).await? {
         found.push(ClassStream { class: UNCLASSIFIED_STREAM.to_owned(), filter: rest });
     }
     Ok(found)
+}
+
+/// Leaves entries of several structural classes to the first of their streams: each entry is in one.
+async fn disjoint(
+    directory: &Directory,
+    base: &str,
+    found: &mut [ClassStream],
+) -> Result<(), DirectoryError> {
+    for at in 1..found.len() {
+        let Some((earlier, [class, ..])) = found.split_at_mut_checked(at) else { break };
+        let any = |of: &[&str]| format!("(|{})", of.concat());
+        let filters: Vec<&str> = earlier.iter().map(|other| other.filter.as_str()).collect();
+        if !occurs(directory, base, &format!("(&{}{})", class.filter, any(&filters))).await? {
+            continue;
+        }
+        let mut shared = Vec::new();
+        for other in filters {
+            if occurs(directory, base, &format!("(&{}{other})", class.filter)).await? {
+                shared.push(other);
+            }
+        }
+        class.filter = format!("(&{}(!{}))", class.filter, any(&shared));
+    }
+    Ok(())
 }
 
 /// The structural class right above one, if any.

@@ -90,6 +90,18 @@ impl DiscoverBy {
     }
 }
 
+/// Whether whole reads are verified: whether what was emitted is compared with the names that the directory holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verify {
+    /// Where it costs little: files, and reads by container or partition.
+    Auto,
+    /// Every whole read.
+    Always,
+    /// None.
+    Never,
+}
+
 /// The tap's settings.
 #[derive(Debug, Clone)]
 pub struct TapConfig {
@@ -121,6 +133,8 @@ pub struct TapConfig {
     pub track_deletions: Option<PathBuf>,
     /// The catalog to use when the command line names none.
     pub catalog_path: Option<String>,
+    /// Whether whole reads are verified.
+    pub verify: Verify,
     /// Whether METRIC lines are written.
     pub metrics: bool,
 }
@@ -149,6 +163,7 @@ impl TapConfig {
             track_deletions: bool,
             state_dir: Option<PathBuf>,
             catalog_path: Option<String>,
+            verify: Verify,
             enable_metrics: bool,
         }
         let directory = DirectoryConfig::from_settings(values, None, warnings)?;
@@ -196,6 +211,7 @@ impl TapConfig {
             ignore_modifiers: raw.ignore_modifiers,
             track_deletions,
             catalog_path: raw.catalog_path,
+            verify: raw.verify,
             metrics: raw.enable_metrics,
         })
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use singer_common::directory::ldap::result_code;
 use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
-use singer_common::dn::{Dn, DnKey};
+use singer_common::dn::{Dn, DnError, DnKey};
 use singer_common::entry::Entry;
 use singer_common::schema::Schema;
 
@@ -40,7 +40,7 @@ const CLASSES_OF_FILES: &[&str] = &[
 /// domain (RFC 4524 section 3.10, RFC 1274 section 8.3.12); 389 DS and files allow several structural classes at once.
 const NEVER: &[&str] = &["person", "account", "posixAccount", "rFC822localPart", "dNSDomain"];
 
-/// A container: an entry of one of the classes above, or the base.
+/// A container: an entry of one of the classes above, or the base, which need not be an entry that is seen.
 #[derive(Debug, Clone)]
 pub struct Container {
     /// Its DN as the server spells it.
@@ -105,20 +105,7 @@ pub async fn read_entries(
 ) -> Result<Found, DirectoryError> {
     let schema = directory.schema();
     let mut found = BTreeMap::new();
-    let mut base_search = directory.search(SearchRequest::new(base, Scope::Base, only, attributes)).await?;
-    let base_entry = base_search.next_entry().await.map_err(|e| match e {
-        DirectoryError::Operation {
-            operation,
-            dn,
-            code: code @ result_code::NO_SUCH_OBJECT,
-            matched,
-            ..
-        } => {
-            let text = "the base (base_dn) is not there".to_owned();
-            DirectoryError::Operation { operation, dn, code, matched, text }
-        }
-        e => e,
-    })?;
+    let base_entry = read_base(directory, base, attributes, only).await?;
     let mut wanted = attributes.to_vec();
     if !wanted.iter().any(|a| *a == "*" || a.eq_ignore_ascii_case(CLASS)) {
         wanted.push(CLASS);
@@ -132,7 +119,7 @@ pub async fn read_entries(
     let mut references = 0;
     while let Some(item) = search.next().await? {
         match item {
-            SearchItem::Entry(entry) if is_never(&entry) => {}
+            SearchItem::Entry(entry) if is_never(&entry) || is_root_dse(directory, &entry.dn) => {}
             SearchItem::Entry(entry) => {
                 found.insert(key(&entry.dn, schema)?, entry);
             }
@@ -145,13 +132,59 @@ pub async fn read_entries(
     Ok(Found { entries: found.into_iter().collect(), references })
 }
 
+/// The entry of the base, if there is one that passes a filter. A file need not have one.
+async fn read_base(
+    directory: &Directory,
+    base: &str,
+    attributes: &[&str],
+    only: &str,
+) -> Result<Option<Entry>, DirectoryError> {
+    if is_root_dse(directory, base) {
+        return Ok(None);
+    }
+    let found = match directory.search(SearchRequest::new(base, Scope::Base, only, attributes)).await {
+        Ok(mut search) => search.next_entry().await,
+        Err(e) => Err(e),
+    };
+    match found {
+        Err(e) if e.is_no_such_object() && begins_in_file(directory, base).await? => Ok(None),
+        Err(DirectoryError::Operation {
+            operation,
+            dn,
+            code: code @ result_code::NO_SUCH_OBJECT,
+            matched,
+            ..
+        }) => {
+            let text = "the base (base_dn) is not there".to_owned();
+            Err(DirectoryError::Operation { operation, dn, code, matched, text })
+        }
+        found => found,
+    }
+}
+
+/// Whether a name is that of a server's root DSE, which tells of the server and is not an entry of its directory (RFC 4512
+/// section 5.1). In a file it is an entry like others.
+pub(crate) fn is_root_dse(directory: &Directory, dn: &str) -> bool {
+    dn.is_empty() && directory.root_dse().vendor != Vendor::Ldif
+}
+
+/// Whether the directory is a file with entries at or below a name.
+async fn begins_in_file(directory: &Directory, dn: &str) -> Result<bool, DirectoryError> {
+    Ok(directory.root_dse().vendor == Vendor::Ldif && directory.begins_at(dn).await?)
+}
+
 /// The key of a DN that a server sent.
 pub fn key(dn: &str, schema: &Schema) -> Result<DnKey, DirectoryError> {
-    DnKey::parse(dn, schema).map_err(|e| DirectoryError::Protocol {
+    DnKey::parse(dn, schema).map_err(|e| not_a_dn(dn, &e))
+}
+
+/// The error for a name that is not a DN.
+pub(crate) fn not_a_dn(dn: &str, error: &DnError) -> DirectoryError {
+    DirectoryError::Protocol {
         operation: "search",
         dn: dn.to_owned(),
-        reason: format!("the server sent a name that is no DN: {e}"),
-    })
+        reason: format!("the server sent a name that is no DN: {error}"),
+    }
 }
 
 impl Containers {
@@ -162,6 +195,15 @@ impl Containers {
             .into_iter()
             .map(|(key, entry)| (key, Container { dn: entry.dn, stream: String::new() }))
             .collect();
+        // The base is a container whatever it is, also where the bound user may not see it or a file lacks it. A file's base
+        // that is no entry is one only if an entry belongs to it.
+        let base_key = key(base, directory.schema())?;
+        if !by_key.contains_key(&base_key)
+            && (directory.root_dse().vendor != Vendor::Ldif
+                || has_entries_of_its_own(directory, base, &by_key).await?)
+        {
+            by_key.insert(base_key, Container { dn: base.to_owned(), stream: String::new() });
+        }
         let keys: Vec<DnKey> = by_key.keys().cloned().collect();
         let dns: Vec<&str> = by_key.values().map(|c| c.dn.as_str()).collect();
         for (key, name) in keys.iter().zip(stream_names(&dns)) {
@@ -170,6 +212,21 @@ impl Containers {
             }
         }
         Ok(Containers { by_key, references })
+    }
+
+    /// The keys of the containers, parents first.
+    pub fn keys(&self) -> impl Iterator<Item = &DnKey> {
+        self.by_key.keys()
+    }
+
+    /// The containers with their keys, parents first.
+    pub fn iter_keyed(&self) -> impl Iterator<Item = (&DnKey, &Container)> {
+        self.by_key.iter()
+    }
+
+    /// The DN of a container as the server spells it.
+    pub fn dn_of(&self, key: &DnKey) -> Option<&str> {
+        self.by_key.get(key).map(|container| container.dn.as_str())
     }
 
     /// The containers, parents first.
@@ -203,6 +260,30 @@ impl Containers {
         }
         None
     }
+}
+
+/// Whether a base that is no entry is the nearest container of any entry.
+async fn has_entries_of_its_own(
+    directory: &Directory,
+    base: &str,
+    by_key: &BTreeMap<DnKey, Container>,
+) -> Result<bool, DirectoryError> {
+    let schema = directory.schema();
+    let mut search = directory.search(SearchRequest::new(base, Scope::Sub, EVERYTHING, &["1.1"])).await?;
+    while let Some(entry) = search.next_entry().await? {
+        let own = key(&entry.dn, schema)?;
+        if by_key.contains_key(&own) {
+            continue;
+        }
+        let mut above = own.parent();
+        while let Some(candidate) = above.take_if(|candidate| !by_key.contains_key(candidate)) {
+            above = candidate.parent();
+        }
+        if above.is_none() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A text in snake case: `Emea People` and `emeaPeople` become `emea_people`.

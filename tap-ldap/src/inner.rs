@@ -76,6 +76,16 @@ impl Inner {
         Ok(Some(inner))
     }
 
+    /// Those that are known already.
+    pub(crate) fn of(by_key: BTreeMap<DnKey, String>) -> Inner {
+        Inner { by_key, references: 0 }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
     /// Whether an entry is one.
     pub fn contains(&self, key: &DnKey) -> bool {
         self.by_key.contains_key(key)
@@ -97,7 +107,7 @@ async fn passes(directory: &Directory, dn: &str, filter: &str) -> Result<bool, D
 }
 
 /// A name without its first part, spelled as it was.
-fn parent_text(dn: &str) -> String {
+pub(crate) fn parent_text(dn: &str) -> String {
     split(dn).ok().and_then(|parts| parts.get(1..).map(|above| above.join(","))).unwrap_or_default()
 }
 

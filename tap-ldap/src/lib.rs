@@ -3,6 +3,8 @@
 //! config → connect → discover/select → search → convert → emit. Data walks one way.
 
 pub mod batches;
+pub(crate) mod books;
+pub mod census;
 pub mod classes;
 pub mod config;
 pub mod container;

@@ -27,10 +27,13 @@ pub(crate) mod keys;
 mod log_bookmark;
 pub mod order;
 mod stream;
+mod verify;
 
 pub(crate) use fingerprint::Fingerprint;
 pub(crate) use index::Indexes;
 pub(crate) use stream::StreamRun;
+pub(crate) use verify::close_books;
+pub use verify::{Look, look};
 
 /// How a stream is read.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -29,6 +29,8 @@ pub struct Place<'a> {
     pub base: &'a str,
     /// When the directory was read, as text.
     pub date: &'a str,
+    /// Whether the entries of the streams are all that the directory holds, as text.
+    pub books: &'a str,
 }
 
 /// The page: streams with what was seen in them, in the order of the catalog.

@@ -35,7 +35,7 @@ use crate::report::{self, Place};
 use crate::rewrite::Rewriter;
 use crate::settings::{ABOUT, TABLE};
 use crate::source::Tree;
-use crate::sync::{Outcome, Sync, check_json, first_records};
+use crate::sync::{Outcome, Sync, books_json, check_json, first_records, look_at_books};
 
 /// Reads any LDAP directory, or an LDIF file, and prints Singer messages.
 #[derive(Debug, Parser)]
@@ -172,7 +172,11 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         let discovery = discover(&config, &tree).await?;
         writer.line(&discovery.catalog.to_pretty_json()?)?;
         if let Some(path) = &args.report {
-            write_report(path, &discovery, &tree)?;
+            let books = match look_at_books(&config, &tree, &discovery.catalog).await {
+                Some(look) => look?.to_text(),
+                None => "not looked at (verify)".to_owned(),
+            };
+            write_report(path, &discovery, &tree, &books)?;
         }
         directory.close().await;
         return Ok(ExitCode::SUCCESS);
@@ -206,12 +210,17 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
 }
 
 /// The page about what was discovered.
-fn write_report(path: &Path, discovery: &Discovery, tree: &Tree) -> anyhow::Result<()> {
+fn write_report(path: &Path, discovery: &Discovery, tree: &Tree, books: &str) -> anyhow::Result<()> {
     let root = tree.directory.root_dse();
     let vendor = [root.vendor.name(), &root.version].join(" ");
     let date = chrono::Utc::now().format("%Y-%m-%d %H:%M UTC").to_string();
-    let place =
-        Place { server: tree.directory.location(), vendor: vendor.trim(), base: &tree.base, date: &date };
+    let place = Place {
+        server: tree.directory.location(),
+        vendor: vendor.trim(),
+        base: &tree.base,
+        date: &date,
+        books,
+    };
     let streams: Vec<_> = discovery.catalog.streams.iter().zip(&discovery.samples).collect();
     let page = report::render(&place, &streams, tree.directory.schema());
     file::replace(path, |out| out.write_all(page.as_bytes()))
@@ -283,6 +292,10 @@ async fn health(
             for (name, result) in first_records(config, &tree, &catalog).await {
                 checks.push(check_json(&format!("records of {name}"), &result));
                 failure = failure.or(result.err());
+            }
+            if failure.is_none() {
+                let look = look_at_books(config, &tree, &catalog).await;
+                checks.push(books_json(look.as_ref()));
             }
         }
         let about = (directory.location().to_owned(), directory.root_dse().vendor.name());

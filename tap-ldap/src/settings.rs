@@ -117,6 +117,12 @@ const OWN: &[Setting] = &[
         "With `track_deletions`: the folder of the indexes of keys, one file for each stream. It belongs to one tap and its STATE, and has to stay from run to run.",
     ),
     Setting::new(
+        "verify",
+        Kind::Choice(&["auto", "always", "never"]),
+        "Compare the entries emitted by each whole read with a pass over the names in the directory. `auto`: for files, for streams by container (one pass for the run), and for `partitions`; other reads are one search, whose answer the server says is complete. `always`: one more search of the names for each stream. Entries that are missing are read one by one; if some remain, the stream gets one warning and no ACTIVATE_VERSION.",
+    )
+    .or("\"auto\""),
+    Setting::new(
         "batch_config",
         Kind::Object,
         "Records in files of their own, told of by BATCH messages, as the Meltano SDK has it: `{\"encoding\": {\"format\": \"jsonl\", \"compression\": \"gzip\"}, \"storage\": {\"root\": \"file:///path\", \"prefix\": \"…\"}, \"batch_size\": 10000}`. `compression` may be `none`; the folder has to be one that the target sees, too.",

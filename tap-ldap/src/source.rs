@@ -1,6 +1,7 @@
 //! Where the entries of a stream come from: one iterator for every kind of stream.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use singer_common::directory::{
     Directory, DirectoryError, EntryRef, Found, Paging, Scope, SearchControl, SearchRequest, SearchStream,
@@ -10,10 +11,12 @@ use singer_common::dn::DnKey;
 use singer_common::entry::{Entry, EntryView};
 use singer_common::schema::syntax::ValueKind;
 use singer_common::summary::{self, Count};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
+use crate::books::{Tally, hash};
+use crate::census::{Census, Way};
 use crate::classes::{self, ClassStream};
-use crate::config::{StreamConfig, TapConfig};
+use crate::config::{StreamConfig, TapConfig, Verify};
 use crate::container::{self, Containers};
 use crate::inner::{self, Inner};
 use crate::sample::IdentityAttributes;
@@ -66,10 +69,14 @@ pub struct Tree {
     pub classes: Vec<ClassStream>,
     /// What names entries, and tells what changed.
     pub ids: IdentityAttributes,
+    /// Whether whole reads are verified.
+    pub verify: Verify,
     /// Whether the server tells if an entry has entries below it.
     tells_subordinates: bool,
     /// The entries that have, once somebody had to know; `None` when they are too many.
     inner: OnceCell<Option<Inner>>,
+    /// What a pass over the names found, once a stream was read whole.
+    census: Mutex<Option<Arc<Census>>>,
 }
 
 impl Tree {
@@ -95,8 +102,10 @@ impl Tree {
             containers,
             classes,
             ids,
+            verify: config.verify,
             tells_subordinates,
             inner: OnceCell::new(),
+            census: Mutex::new(None),
         })
     }
 
@@ -140,11 +149,60 @@ impl Tree {
         Ok(self.inner.get_or_try_init(find).await?.as_ref())
     }
 
-    /// Of these, those whose nearest container this is, which has others nested in it: with searches of one level, the
-    /// container's own and one for each of them, all of its entries are seen and no others. `None` when they are too
-    /// many.
-    pub async fn inner_below(&self, container: &DnKey) -> Result<Option<Vec<&str>>, DirectoryError> {
-        Ok(self.inner().await?.map(|inner| inner.below(container, &self.containers)))
+    /// The names below the base, by container. Looked up once in a run, before the first stream is read whole that needs it.
+    pub async fn census(&self) -> Result<Arc<Census>, DirectoryError> {
+        let mut slot = self.census.lock().await;
+        if let Some(census) = &*slot {
+            return Ok(census.clone());
+        }
+        let census = Arc::new(Census::take(&self.directory, &self.base, &self.containers).await?);
+        *slot = Some(census.clone());
+        Ok(census)
+    }
+
+    /// The census, if it was taken.
+    pub async fn census_taken(&self) -> Option<Arc<Census>> {
+        self.census.lock().await.clone()
+    }
+
+    /// Before a stream is read whole whose later reads go on from a position taken now: an entry that came below another
+    /// one since the names were looked at would never be read. Where the server tells at each entry whether others lie
+    /// below it, nothing has to be looked at anew.
+    pub async fn prepare_for_position(&self, source: &Source) -> Result<(), DirectoryError> {
+        if let Source::Container { dn } = source
+            && !self.tells_subordinates
+            && self.containers.has_nested(&container::key(dn, self.directory.schema())?)
+        {
+            *self.census.lock().await = None;
+        }
+        Ok(())
+    }
+
+    /// Whether a container with others nested in it was read as one subtree, and not level by level.
+    pub async fn reads_subtree(&self, source: &Source) -> Result<bool, DirectoryError> {
+        let (Source::Container { dn }, Some(census)) = (source, self.census_taken().await) else {
+            return Ok(false);
+        };
+        let key = container::key(dn, self.directory.schema())?;
+        Ok(self.containers.has_nested(&key) && matches!(census.way(&key), Way::Subtree))
+    }
+
+    /// Whether all entries of a container that has others nested in it lie right below it, so that a search of one level
+    /// gives all of them and no others.
+    pub async fn is_flat(&self, container: &DnKey) -> Result<bool, DirectoryError> {
+        if let Some(census) = self.census_taken().await {
+            return Ok(matches!(census.way(container), Way::Levels(inner) if inner.is_empty()));
+        }
+        Ok(self.inner().await?.is_some_and(|inner| inner.below(container, &self.containers).is_empty()))
+    }
+}
+
+impl Tree {
+    /// Keeps all entries of a search, but for the root DSE, which is none.
+    fn keep_all(&self, request: &SearchRequest) -> Keep {
+        let may_have_root_dse =
+            request.scope == Scope::Sub && container::is_root_dse(&self.directory, &request.base);
+        if may_have_root_dse { Keep::Below(String::new()) } else { Keep::All }
     }
 }
 
@@ -164,10 +222,16 @@ pub struct Entries<'a> {
     is_incomplete: bool,
     /// Whether [`HAS_SUBORDINATES`] is asked for here only, not by the stream.
     asked_subordinates: bool,
-    /// Where the server does not tell: the entries with others below them.
-    inner: Option<&'a Inner>,
+    /// The entries with others below them, where they were looked up.
+    census: Option<Arc<Census>>,
     /// Entries that searches gave, those that are not of the stream included.
     received: u64,
+    /// The entries of the stream so far, where books are kept.
+    emitted: Option<Tally>,
+    /// Whether a search began again and its entries are in that sum twice.
+    is_repeated: bool,
+    /// Searches begun.
+    searches: u64,
     /// Continuation references that were left out.
     pub references: u64,
 }
@@ -198,6 +262,31 @@ struct Current {
     base_may_be_gone: bool,
     /// The steps there were before this one added its own.
     steps_before: usize,
+    /// How often its answer began again.
+    beginnings: u32,
+}
+
+/// What a whole read of a stream, or a part of one, gave.
+#[derive(Debug)]
+pub(crate) struct Account {
+    /// Continuation references that were left out.
+    pub(crate) references: u64,
+    /// The entries of the stream, where books are kept.
+    pub(crate) emitted: Option<Tally>,
+    /// Whether some of them came twice.
+    pub(crate) is_repeated: bool,
+}
+
+impl Account {
+    /// Adds another part of the same stream. Both have seen the references of all of it.
+    pub(crate) fn add(&mut self, other: Account) {
+        self.references = self.references.max(other.references);
+        self.is_repeated |= other.is_repeated;
+        match (&mut self.emitted, other.emitted) {
+            (Some(own), Some(more)) => own.add_all(&more),
+            (own, _) => *own = None,
+        }
+    }
 }
 
 impl<'a> Entries<'a> {
@@ -244,32 +333,42 @@ impl<'a> Entries<'a> {
                 } else if filter != EVERYTHING {
                     // Entries that do not pass may have entries below them that do: no way but down to the bottom.
                     entries.step(dn, Scope::Sub, Keep::Nearest { depth: key.depth() + 1, container: key })
-                } else if tree.tells_subordinates {
-                    if !entries.attributes.iter().any(|a| a.eq_ignore_ascii_case(HAS_SUBORDINATES)) {
-                        entries.attributes.push(HAS_SUBORDINATES.to_owned());
-                        entries.asked_subordinates = true;
-                    }
-                    entries.step(dn, Scope::One, Keep::Children { container: key })
-                } else if let Some(inner) = tree.inner().await? {
-                    entries.inner = Some(inner);
-                    entries.references += inner.references;
+                } else if tree.tells_subordinates && matches!(paging, Paging::AtMost(_)) {
+                    // A sample need not have what lies below an entry that is not seen.
+                    entries.ask_subordinates();
                     entries.step(dn, Scope::One, Keep::Children { container: key })
                 } else {
-                    // This server does not say where to look, and there is too much to keep in mind: read all that
-                    // lies below, keep ours.
-                    entries.step(dn, Scope::Sub, Keep::Nearest { depth: key.depth() + 1, container: key })
+                    let census = tree.census().await?;
+                    entries.references += census.references;
+                    match census.way(&key) {
+                        Way::Levels(_) => {
+                            if tree.tells_subordinates {
+                                entries.ask_subordinates();
+                            }
+                            entries.census = Some(census);
+                            entries.step(dn, Scope::One, Keep::Children { container: key })
+                        }
+                        // Read all that lies below, keep ours.
+                        Way::Subtree => entries.step(
+                            dn,
+                            Scope::Sub,
+                            Keep::Nearest { depth: key.depth() + 1, container: key },
+                        ),
+                    }
                 }
             }
             Source::Class { filter } => {
                 let mut request = entries.request(&tree.base, Scope::Sub);
                 request.filter = both(filter, &request.filter);
-                Step::Search(Search { request, keep: Keep::All, base_may_be_gone: false })
+                let keep = tree.keep_all(&request);
+                Step::Search(Search { request, keep, base_may_be_gone: false })
             }
             Source::Search(stream) => {
                 let base = stream.base_dn.as_deref().unwrap_or(&tree.base);
                 let mut request = entries.request(base, stream.scope);
                 request.filter = both(&stream.filter, &request.filter);
-                Step::Search(Search { request, keep: Keep::All, base_may_be_gone: false })
+                let keep = tree.keep_all(&request);
+                Step::Search(Search { request, keep, base_may_be_gone: false })
             }
         };
         entries.steps.push_back(step);
@@ -288,10 +387,38 @@ impl<'a> Entries<'a> {
             held: None,
             is_incomplete: false,
             asked_subordinates: false,
-            inner: None,
+            census: None,
             received: 0,
+            emitted: None,
+            is_repeated: false,
+            searches: 0,
             references: 0,
         }
+    }
+
+    /// Asks for what tells whether others lie below an entry, unless the stream does.
+    fn ask_subordinates(&mut self) {
+        if !self.attributes.iter().any(|a| a.eq_ignore_ascii_case(HAS_SUBORDINATES)) {
+            // With `1.1` alone, nothing else would come.
+            self.attributes.retain(|a| a != "1.1");
+            self.attributes.push(HAS_SUBORDINATES.to_owned());
+            self.asked_subordinates = true;
+        }
+    }
+
+    /// What this gave is not counted among the entries read: their names were compared, and nothing else.
+    pub(crate) fn uncounted(&mut self) {
+        self.received = 0;
+    }
+
+    /// Keeps books from now on, in a sum like this one.
+    pub(crate) fn keep_books(&mut self, like: &Tally) {
+        self.emitted = Some(like.empty_like());
+    }
+
+    /// What the read gave, at its end.
+    pub(crate) fn account(&mut self) -> Account {
+        Account { references: self.references, emitted: self.emitted.take(), is_repeated: self.is_repeated }
     }
 
     /// Begins to read what a stream has below an entry.
@@ -437,6 +564,9 @@ impl<'a> Entries<'a> {
             Step::Ready(mut ready) => {
                 if let Some(entry) = ready.pop_front() {
                     self.received += 1;
+                    if let Some(emitted) = &mut self.emitted {
+                        emitted.add(hash(entry.dn.as_bytes()));
+                    }
                     self.held = Some(entry);
                     self.steps.push_front(Step::Ready(ready));
                 }
@@ -445,7 +575,16 @@ impl<'a> Entries<'a> {
                 let base = request.base.clone();
                 let search = self.tree.directory.search(request).await?;
                 let steps_before = self.steps.len();
-                self.current = Some(Box::new(Current { search, base, keep, base_may_be_gone, steps_before }));
+                self.searches += 1;
+                let beginnings = 0;
+                self.current = Some(Box::new(Current {
+                    search,
+                    base,
+                    keep,
+                    base_may_be_gone,
+                    steps_before,
+                    beginnings,
+                }));
             }
         }
         Ok(true)
@@ -462,6 +601,9 @@ impl<'a> Entries<'a> {
             Found::InPlace => {}
         }
         self.received += 1;
+        if self.emitted.is_some() {
+            self.look_for_beginnings();
+        }
         let kept = self.keeps()?;
         if let Some((dn, key, container)) = kept.below {
             self.read_below(&dn, &key, container);
@@ -470,12 +612,31 @@ impl<'a> Entries<'a> {
             self.held = None;
             return Ok(false);
         }
+        let hash = self.emitted.is_some().then(|| hash(self.entry().dn_octets()));
+        if let (Some(emitted), Some(hash)) = (&mut self.emitted, hash) {
+            emitted.add(hash);
+        }
         let entry = self.entry();
         if entry.has_values_in_options() {
             self.held = Some(entry.to_entry());
             self.is_incomplete = true;
         }
         Ok(true)
+    }
+
+    /// Whether the search in hand began again: what it gave before comes once more.
+    fn look_for_beginnings(&mut self) {
+        let Some(current) = &mut self.current else { return };
+        let beginnings = current.search.beginnings();
+        if beginnings == current.beginnings {
+            return;
+        }
+        current.beginnings = beginnings;
+        if self.searches == 1 {
+            self.emitted = self.emitted.take().map(|emitted| emitted.empty_like());
+        } else {
+            self.is_repeated = true;
+        }
     }
 
     /// Reads more of the page under way, and leaves it where it is. Whether there is more to read; may be dropped while it

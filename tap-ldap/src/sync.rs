@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde_json::json;
@@ -17,12 +17,14 @@ use singer_common::state::StateError;
 use singer_common::summary::{self, Count};
 use singer_common::writer::WriteError;
 
-use crate::config::TapConfig;
+use crate::config::{TapConfig, Verify};
 use crate::discover::{StreamSource, sources};
 use crate::output::{Interrupted, Output};
 use crate::replication::content_sync::{self, Synced};
 use crate::replication::dirsync::DirSynced;
-use crate::replication::{Log, Method, StreamRun, follow, full, incremental, method};
+use crate::replication::{
+    self, Log, Look, Method, StreamRun, close_books, follow, full, incremental, method,
+};
 use crate::source::{Entries, Tree};
 
 /// How a sync ended, when it did not fail.
@@ -112,6 +114,8 @@ impl<'a> Sync<'a> {
             output.state.currently_syncing = planned.get(n + 1).map(|(next, ..)| next.tap_stream_id.clone());
             output.save()?;
         }
+        let is_selected = |id: &str| planned.iter().any(|(stream, ..)| stream.tap_stream_id == id);
+        close_books(self.tree, is_selected).await?;
         output.no_more_bars();
         if self.config.follow {
             self.follow(&planned, followed, output).await?;
@@ -166,11 +170,19 @@ impl<'a> Sync<'a> {
         Ok(planned)
     }
 
-    /// Entries of a container that the catalog does not know would be in no stream at all.
+    /// Entries of a class or a container that the catalog does not know would be in no stream at all.
     fn warn_of_new_containers(&self, catalog: &Catalog) {
         let known = |dn: &str| catalog.streams.iter().any(|s| s.tap_stream_id == dn);
         let unknown: Vec<&str> =
             self.tree.containers.iter().map(|c| c.dn.as_str()).filter(|dn| !known(dn)).collect();
+        let classes: Vec<&str> =
+            self.tree.classes.iter().map(|c| c.class.as_str()).filter(|class| !known(class)).collect();
+        if let Some(first) = classes.first() {
+            tracing::warn!(
+                "{} object class(es) of the directory are not in the catalog (the first is `{first}`); their entries are not read. Run --discover again",
+                classes.len()
+            );
+        }
         if let Some(first) = unknown.first() {
             tracing::warn!(
                 "{} container(s) of the directory are not in the catalog (the first is `{first}`); what lies in them is not read. Run --discover again",
@@ -267,6 +279,42 @@ pub async fn first_records(
         checks.push((source.name, result));
     }
     checks
+}
+
+/// So long a look at the books may take, unless `verify` is `always`.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
+
+/// Looks at the books of the selected streams; `None` where that is not wanted, or takes too long.
+pub async fn look_at_books(
+    config: &TapConfig,
+    tree: &Tree,
+    catalog: &Catalog,
+) -> Option<Result<Look, DirectoryError>> {
+    let is_selected =
+        |id: &str| catalog.streams.iter().any(|stream| stream.tap_stream_id == id && stream.is_selected());
+    let sources = sources(config, tree);
+    let look = replication::look(tree, sources.iter().filter(|s| is_selected(&s.id)).map(|s| &s.source));
+    match config.verify {
+        Verify::Never => None,
+        Verify::Always => Some(look.await),
+        Verify::Auto => tokio::time::timeout(LONGEST_LOOK, look).await.ok(),
+    }
+}
+
+/// The check of the books for a health report.
+pub fn books_json(look: Option<&Result<Look, DirectoryError>>) -> serde_json::Value {
+    match look {
+        None => json!({"name": "books", "ok": true, "detail": "not looked at (verify)"}),
+        Some(Ok(look)) => json!({
+            "name": "books",
+            "ok": look.differ == 0,
+            "held": look.held,
+            "read": look.read,
+            "differ": look.differ,
+            "detail": look.to_text(),
+        }),
+        Some(Err(e)) => json!({"name": "books", "ok": false, "detail": e.to_string()}),
+    }
 }
 
 /// Names for a health report.

@@ -171,6 +171,14 @@ impl SearchStream {
         }
     }
 
+    /// How often the answer began again after entries had come (`may_repeat`): what came before comes once more.
+    pub fn beginnings(&self) -> u32 {
+        match self {
+            SearchStream::Ldap(search) => search.beginnings(),
+            SearchStream::Ldif(_) | SearchStream::Preview(_) => 0,
+        }
+    }
+
     /// The entry in place, after [`Found::InPlace`].
     pub fn in_place(&self) -> Option<ldap::WireEntry<'_>> {
         match self {
@@ -286,6 +294,15 @@ impl Directory {
             Directory::Ldap(d) => d.read(dn, attributes).await,
             Directory::Ldif(d) => d.read(dn, attributes),
             Directory::Preview(d) => d.read(dn, attributes).await,
+        }
+    }
+
+    /// Whether a search may begin at a name. On a server it must be an entry that the bound user may see; a file need not
+    /// hold the parents of its entries.
+    pub async fn begins_at(&self, dn: &str) -> Result<bool, DirectoryError> {
+        match self {
+            Directory::Ldif(d) => Ok(d.begins_at(dn)),
+            Directory::Ldap(_) | Directory::Preview(_) => Ok(self.read(dn, &["1.1"]).await?.is_some()),
         }
     }
 

@@ -172,8 +172,12 @@ impl RootDse {
     }
 
     /// The base to use when the user names none: the default naming context, or the only one that holds data.
-    /// `None` when there are several to choose from.
+    /// `None` when there are several to choose from. For a file: what all of its entries lie at or below, which may be the
+    /// root (the empty DN), and need not be an entry.
     pub fn default_base(&self) -> Option<&str> {
+        if self.vendor == Vendor::Ldif {
+            return self.default_naming_context.as_deref();
+        }
         // 389 DS offers `cn=changelog` as its default naming context: nobody means that.
         let is_data = |dn: &str| !dn.to_ascii_lowercase().starts_with("cn=");
         if let Some(dn) = self.default_naming_context.as_deref().filter(|dn| is_data(dn)) {

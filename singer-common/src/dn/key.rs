@@ -60,6 +60,11 @@ impl DnKey {
         Self::default()
     }
 
+    /// The key as octets, to be hashed: names that compare equal have the same.
+    pub fn as_octets(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
     /// Whether this is the root.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()

@@ -148,6 +148,10 @@ async fn base(directory: &Directory, subject: Subject<'_>, report: &mut Report) 
                 .unwrap_or_default();
             (Step::new("base", Grade::Ok, format!("`{base}` is there{below}")), true)
         }
+        Ok(None) if root.vendor == Vendor::Ldif && directory.begins_at(base).await.unwrap_or(false) => {
+            let text = format!("`{base}` is not an entry of the file, but entries lie below it");
+            (Step::new("base", Grade::Ok, text), true)
+        }
         Ok(None) if subject.is_target() => {
             let text = format!("`{base}` is not there, or the bound user may not see it");
             (

@@ -26,6 +26,9 @@ impl Filter {
                 }
                 each_value(entry, attribute, schema, |a, v| equal(rule_of(a, schema), v, value, schema))
             }
+            // Every entry has an object class (RFC 4512 section 2.4.1), also one that came without: a file holds what was
+            // asked for when it was made.
+            Self::Present(attribute) if schema.is_subtype(attribute, "objectClass") => Some(true),
             Self::Present(attribute) => Some(selected(entry, attribute, schema).next().is_some()),
             Self::GreaterOrEqual { attribute, value } => each_value(entry, attribute, schema, |a, v| {
                 Some(schema_order(a, schema).compare(v, value, schema)?.is_ge())

@@ -137,7 +137,8 @@ impl Init {
             self.terminal.say(&format!("  It holds {}", root.naming_contexts.join("; ")));
         }
         let given = self.settings.get(name).and_then(Value::as_str);
-        let suggestion = given.or(root.default_base()).or(root.naming_contexts.first().map(String::as_str));
+        let own = root.default_base().filter(|base| !base.is_empty());
+        let suggestion = given.or(own).or(root.naming_contexts.first().map(String::as_str));
         let suggestion = suggestion.unwrap_or_default().to_owned();
         loop {
             let base = self.terminal.ask("Base DN, where to begin", &suggestion).await?;
@@ -149,12 +150,12 @@ impl Init {
                 }
                 continue;
             }
-            match directory.read(&base, &["1.1"]).await {
-                Ok(Some(_)) => {
+            match directory.begins_at(&base).await {
+                Ok(true) => {
                     self.settings.insert(name.into(), base.as_str().into());
                     return Ok(base);
                 }
-                Ok(None) => self.no(&format!("there is no `{base}`, or this user may not see it")),
+                Ok(false) => self.no(&format!("there is no `{base}`, or this user may not see it")),
                 Err(e) => self.no(&e.to_string()),
             }
             if self.terminal.takes_suggestions() {

@@ -30,6 +30,7 @@ const LABELS: &[&str] = &[
     "code",
     "stream",
     "change",
+    "books",
     "version",
     "le",
     "quantile",
@@ -66,6 +67,7 @@ pub(super) struct Meter {
     pub(super) records: IntCounterVec,
     changes: IntCounterVec,
     rejects: IntCounterVec,
+    books: IntGaugeVec,
     pub(super) entries: IntCounterVec,
     pub(super) pages: IntCounterVec,
     pub(super) received: IntCounterVec,
@@ -143,6 +145,7 @@ impl Meter {
             records: b.counters("flext_ldap_records_total", "Records printed (tap) or taken in (target).", &["stream"])?,
             changes: b.counters("flext_ldap_changes_total", "What became of the records taken in: added, modified, renamed, moved, deleted, unchanged, left_alone.", &["stream", "change"])?,
             rejects: b.counters("flext_ldap_rejects_total", "Records that were rejected.", &["stream"])?,
+            books: b.gauges("flext_ldap_books_entries", "The last whole read of a stream that was verified. Books: held (by the directory), emitted, left_out (by a rule), differ (held, but neither emitted nor left out).", &["stream", "books"])?,
             entries: b.counters("flext_ldap_entries_read_total", "Entries that searches gave, counted by the page.", &["server"])?,
             pages: b.counters("flext_ldap_pages_total", "Pages of searches.", &["server"])?,
             received: b.counters("flext_ldap_received_bytes_total", "Octets read from servers.", &["server"])?,
@@ -348,6 +351,29 @@ pub fn changes(stream: &str, change: Change, more: u64) {
 pub fn rejected(stream: &str, more: u64) {
     if let Some(meter) = meter() {
         meter.rejects.with_label_values(&[meter.label(stream)]).inc_by(more);
+    }
+}
+
+/// The books of a whole read: numbers of entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Books {
+    /// Held by the directory.
+    pub held: u64,
+    /// Emitted.
+    pub emitted: u64,
+    /// Left out by a rule.
+    pub left_out: u64,
+    /// Held, but neither emitted nor left out.
+    pub differ: u64,
+}
+
+/// A stream was read whole, and the read was verified.
+pub fn books(stream: &str, books: Books) {
+    let Some(meter) = meter() else { return };
+    let Books { held, emitted, left_out, differ } = books;
+    for (kind, number) in [("held", held), ("emitted", emitted), ("left_out", left_out), ("differ", differ)] {
+        let number = i64::try_from(number).unwrap_or(i64::MAX);
+        meter.books.with_label_values(&[meter.label(stream), kind]).set(number);
     }
 }
 

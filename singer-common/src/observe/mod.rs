@@ -22,7 +22,9 @@ mod meter;
 mod traces;
 mod watch;
 
-pub use meter::{Change, RecordCounter, changes, output_waited, queue_depth, records, rejected, retried};
+pub use meter::{
+    Books, Change, RecordCounter, books, changes, output_waited, queue_depth, records, rejected, retried,
+};
 pub use traces::{Batches, StreamSpan};
 pub(crate) use watch::{Connecting, OpenConnection, SearchWatch, asking, awaiting};
 

@@ -11,6 +11,13 @@ use crate::output::Output;
 pub(crate) enum Doubt {
     /// Continuation references to other servers were ignored: the entries there are missing.
     References(u64),
+    /// Entries that the directory holds were neither emitted nor left out by a rule.
+    Books {
+        /// How many.
+        count: u64,
+        /// The DN of one of them, where it is known.
+        first: Option<String>,
+    },
 }
 
 impl Doubt {
@@ -20,17 +27,29 @@ impl Doubt {
             Doubt::References(count) => {
                 format!("{count} referral(s) to other servers were ignored (follow_referrals)")
             }
+            Doubt::Books { count, first } => {
+                let first = first.as_ref().map(|dn| format!(" (the first is `{dn}`)")).unwrap_or_default();
+                format!("{count} entries that the directory holds were not read{first}")
+            }
         }
     }
 }
 
 /// What is known about the completeness of a whole read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
 pub(crate) struct Completeness {
     doubts: Vec<Doubt>,
 }
 
 impl Completeness {
+    /// The completeness of a read that left out so many continuation references. For reads of entries:
+    /// [`super::verify::verify`], which looks at the books.
+    pub(crate) fn of(references: u64) -> Completeness {
+        let doubts = if references > 0 { vec![Doubt::References(references)] } else { Vec::new() };
+        Completeness { doubts }
+    }
+
     /// Notes a reason why entries may be missing.
     pub(crate) fn doubt(&mut self, doubt: Doubt) {
         if !self.doubts.contains(&doubt) {
@@ -38,10 +57,10 @@ impl Completeness {
         }
     }
 
-    /// Notes ignored continuation references, if there were any.
-    pub(crate) fn references(&mut self, count: u64) {
-        if count > 0 {
-            self.doubt(Doubt::References(count));
+    /// Warns of entries that were not read, where nothing is concluded from a read.
+    pub(crate) fn warn_of_books(&self, stream: &str) {
+        for doubt in self.doubts.iter().filter(|doubt| matches!(doubt, Doubt::Books { .. })) {
+            tracing::warn!(stream, "{stream}: {}", doubt.message());
         }
     }
 
@@ -61,8 +80,10 @@ pub(crate) fn conclude<W: Write>(
 ) -> anyhow::Result<bool> {
     let stream = run.stream.stream.as_str();
     for doubt in &completeness.doubts {
+        let differ = if let Doubt::Books { count, .. } = doubt { Some(*count) } else { None };
         tracing::warn!(
             stream,
+            books_differ = differ,
             "{stream}: {}: the stream is not complete, so no ACTIVATE_VERSION is sent and nothing is deleted downstream",
             doubt.message()
         );

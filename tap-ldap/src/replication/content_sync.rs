@@ -104,8 +104,8 @@ impl<'a> Synced<'a> {
             Source::Container { dn } => {
                 let key = container::key(dn, self.run.schema())?;
                 // Down to its bottom, unless all that lies deeper is known to be other containers'.
-                let flat = tree.containers.has_nested(&key)
-                    && tree.inner_below(&key).await?.is_some_and(|inner| inner.is_empty());
+                let flat =
+                    !self.run.reads_subtree && tree.containers.has_nested(&key) && tree.is_flat(&key).await?;
                 let scope = if flat { Scope::One } else { Scope::Sub };
                 (dn.as_str(), scope, EVERYTHING.to_owned())
             }

@@ -11,11 +11,12 @@ use singer_common::schema::syntax::now;
 use super::completeness::{Completeness, conclude};
 use super::index::Mark;
 use super::stream::{StreamRun, new_version};
+use super::verify::{expect, verify};
 use super::{FORMAT, FULL_TABLE, bookmark};
 use crate::members::Memberships;
 use crate::output::Output;
 use crate::partition;
-use crate::source::{Entries, Source};
+use crate::source::{Account, Entries, Source};
 
 /// Reads a stream whole.
 pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'_, W>) -> anyhow::Result<()> {
@@ -61,20 +62,28 @@ pub(crate) async fn entries<W: Write>(
     let (tree, source) = (run.tree, run.source);
     let dividing = partition::filters(tree, source, &run.stream.stream, run.partitions);
     let filters = output.or_stop(dividing).await??;
+    if run.keeps_position {
+        tree.prepare_for_position(source).await?;
+    }
+    let expected = output.or_stop(expect(tree, source, filters.len() > 1)).await??;
     let mut waiting = Vec::new();
     for filter in &filters {
-        let part =
+        let mut part =
             Entries::open_filtered(tree, source, &attributes, Paging::Configured, filter, vec![]).await?;
+        expected.begin(&mut part);
         waiting.push(advance(part));
     }
-    // Each part counts them all.
-    let mut references = 0;
+    let mut account: Option<Account> = None;
     while !waiting.is_empty() {
         let (n, (mut part, found)) = output.or_stop(first_of(&mut waiting)).await?;
         drop(waiting.swap_remove(n));
         let mut found = found?;
         if !found {
-            references = part.references.max(references);
+            let of_part = part.account();
+            match &mut account {
+                Some(account) => account.add(of_part),
+                None => account = Some(of_part),
+            }
             if filters.len() > 1 {
                 tracing::debug!("a part of {} entries is read", part.received());
             }
@@ -93,9 +102,12 @@ pub(crate) async fn entries<W: Write>(
         }
         waiting.push(advance(part));
     }
-    let mut completeness = Completeness::default();
-    completeness.references(references);
-    Ok(completeness)
+    run.reads_subtree = tree.reads_subtree(source).await?;
+    match account {
+        Some(account) => verify(run, expected, account, output).await,
+        // There is always a part.
+        None => Ok(Completeness::of(0)),
+    }
 }
 
 /// A part that waits for its next entry.
@@ -138,9 +150,7 @@ async fn members<W: Write>(
             more = members.write_next(version, &time, writer.record_buffer()) => more?,
         };
         if !more {
-            let mut completeness = Completeness::default();
-            completeness.references(members.references());
-            return Ok(completeness);
+            return Ok(Completeness::of(members.references()));
         }
         run.records += 1;
         output.record_done(&run.stream.stream, run.records)?;

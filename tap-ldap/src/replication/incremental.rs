@@ -20,6 +20,7 @@ use super::containers::{self, Names};
 use super::index::{Mark, SharedIndex};
 use super::order::KeyOrder;
 use super::stream::new_version;
+use super::verify::{Expected, expect, verify};
 use super::{Fingerprint, NOT_THE_SAME, OTHER_INDEX, StreamRun, announce_resync, bookmark, keys};
 use crate::output::Output;
 
@@ -150,10 +151,22 @@ pub(crate) async fn run<W: Write>(
         incomplete,
         below: Vec::new(),
         delta,
+        books: None,
+        account: None,
     };
     reading.check_digests(run, output).await?;
     reading.refuse_those_without(run, output).await?;
+    if !delta {
+        run.tree.prepare_for_position(run.source).await?;
+    }
+    let expected =
+        if delta { None } else { Some(output.or_stop(expect(run.tree, run.source, false)).await??) };
+    reading.books = expected.as_ref().and_then(Expected::sum);
     reading.everything(run, output).await?;
+    if let (Some(expected), Some(account)) = (expected, reading.account.take()) {
+        verify(run, expected, account, output).await?.warn_of_books(&run.stream.stream);
+    }
+    reading.books = None;
     reading.what_went_back(run, output).await?;
     for dn in &moved {
         containers::emit_below(run, output, dn).await?;

@@ -35,6 +35,9 @@ pub(crate) struct LogBookmark {
     pub index: Option<Mark>,
     #[serde(default, skip_serializing_if = "Names::is_empty")]
     pub containers: Names,
+    /// See [`StreamRun::reads_subtree`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub subtree: bool,
 }
 
 impl LogBookmark {
@@ -57,6 +60,7 @@ impl LogBookmark {
             announce_resync(stream, OTHER_INDEX);
         }
         let found = found.filter(|_| fits && has_index);
+        run.reads_subtree = found.as_ref().is_some_and(|b| b.subtree);
         run.version = Some(found.as_ref().map_or_else(|| new_version(last_version), |b| b.version));
         run.start(output, &[])?;
         run.tell_again(output)?;
@@ -81,6 +85,7 @@ impl LogBookmark {
             highest_usn,
             index: run.save_index()?,
             containers: containers.clone(),
+            subtree: run.reads_subtree,
         };
         output.note(&run.stream.tap_stream_id, serde_json::to_value(bookmark)?);
         Ok(())

@@ -50,6 +50,11 @@ pub(crate) struct StreamRun<'a> {
     clock: Clock,
     /// Over how many connections it is to be read whole.
     pub partitions: usize,
+    /// Whether entries of a container with others nested in it lie deeper than level by level they are found: below parents
+    /// that are not seen, or below too many. Its changes are then looked for in all of its subtree.
+    pub reads_subtree: bool,
+    /// Whether later runs go on from a position that a whole read leaves.
+    pub keeps_position: bool,
 }
 
 impl<'a> StreamRun<'a> {
@@ -99,6 +104,8 @@ impl<'a> StreamRun<'a> {
             names: matches!(method, Method::LogBased(_)),
             clock: Clock::default(),
             partitions: usize::try_from(partitions).unwrap_or(1),
+            reads_subtree: false,
+            keeps_position: *method != Method::FullTable,
         })
     }
 

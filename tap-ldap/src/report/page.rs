@@ -20,6 +20,7 @@ pub(super) fn page(place: &Place, streams: &[Stream], overview: &[Overall]) -> M
         ("Server", breakable(place.server)),
         ("Kind", html! { (visible(place.vendor)) }),
         ("Read", html! { (visible(place.date)) }),
+        ("Books", html! { (visible(place.books)) }),
     ];
     let frame = Frame {
         kind: "Directory report",

@@ -5,6 +5,7 @@ use singer_common::dn::DnKey;
 use singer_common::entry::EntryView as _;
 
 use super::{Entries, HAS_SUBORDINATES, Step};
+use crate::census::Way;
 use crate::{container, inner};
 
 /// Which entries of a search belong to the stream.
@@ -58,11 +59,17 @@ impl Entries<'_> {
             Keep::Nearest { container, depth } => {
                 Ok(Kept::from(key.depth() >= *depth && containers.nearest(&key).as_ref() == Some(container)))
             }
+            // Servers with several naming contexts do not all agree on what lies right below the root.
+            Keep::Children { container } if containers.nearest(&key).as_ref() != Some(container) => {
+                Ok(Kept::from(false))
+            }
             Keep::Children { container } => {
-                let has_below = match self.inner {
-                    Some(inner) => inner.contains(&key),
+                let told = entry.first_text_of(HAS_SUBORDINATES);
+                let has_below = match self.census.as_ref().map(|census| census.way(container)) {
+                    // Others may have come below it since the names were looked at.
+                    Some(Way::Levels(inner)) => told == Some("TRUE") || inner.contains(&key),
                     // Who may not see it may all the same see what lies below.
-                    None => entry.first_text_of(HAS_SUBORDINATES) != Some("FALSE"),
+                    _ => told != Some("FALSE"),
                 };
                 let below = has_below.then(|| (entry.dn().to_owned(), key, container.clone()));
                 Ok(Kept { is_kept: true, below })

@@ -9,6 +9,7 @@ mod activate;
 mod apacheds;
 mod assertions;
 mod batch;
+mod books;
 mod bulk;
 mod connections;
 mod deletions;

@@ -61,6 +61,8 @@ pub struct LdapSearch {
     chain: Vec<String>,
     /// The name of the first entry of the page in hand.
     first_of_page: String,
+    /// How often the answer began again after entries had come.
+    beginnings: u32,
 }
 
 /// A reference to follow.
@@ -183,7 +185,13 @@ impl LdapSearch {
             following: None,
             chain: Vec::new(),
             first_of_page: String::new(),
+            beginnings: 0,
         }
+    }
+
+    /// How often the answer began again after entries had come, those of a referred server included.
+    pub(in crate::directory) fn beginnings(&self) -> u32 {
+        self.following.as_ref().map_or(0, |other| other.beginnings()).saturating_add(self.beginnings)
     }
 
     /// What the answer to [`SearchControl::DirSync`] said at its end, once that was reached.
@@ -220,10 +228,11 @@ impl LdapSearch {
         loop {
             if let Some(other) = &mut self.following {
                 // Boxed: a chain of references is a chain of searches.
-                match Box::pin(other.advance()).await? {
-                    Some(found) => return Ok(Some(found)),
-                    None => self.following = None,
+                if let Some(found) = Box::pin(other.advance()).await? {
+                    return Ok(Some(found));
                 }
+                self.beginnings = self.beginnings.saturating_add(other.beginnings());
+                self.following = None;
             }
             let Some(Follow { target, chain, is_continued }) = self.to_follow.pop_front() else {
                 return Ok(None);
@@ -371,6 +380,9 @@ impl LdapSearch {
             }
             return Err(self.about_base(e));
         }
+        // Under a size limit, what came already is left out.
+        let came = !self.cookie.is_empty() || self.entries_of_page > 0;
+        self.beginnings += u32::from(came && self.limit == 0 && self.given.is_empty());
         self.cookie.clear();
         self.page_size = self.growth.cut(self.page_size);
         self.to_follow.clear();

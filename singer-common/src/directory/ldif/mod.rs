@@ -87,8 +87,12 @@ impl LdifDirectory {
         }
         store.loaded();
         let schema = Arc::new(complete_schema(&store));
-        let root_dse =
-            RootDse { vendor: Vendor::Ldif, naming_contexts: store.naming_contexts(), ..RootDse::default() };
+        let root_dse = RootDse {
+            vendor: Vendor::Ldif,
+            naming_contexts: store.naming_contexts(),
+            default_naming_context: store.common_base(),
+            ..RootDse::default()
+        };
         let location = format!("ldif:{}", path.display());
         let store = Mutex::new(store);
         Ok(Self {
@@ -133,7 +137,8 @@ impl LdifDirectory {
         self.shared.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a search.
+    /// Begins a search. A file need not hold its parents: a search of a subtree or of one level may begin at a name that
+    /// is no entry itself, as long as entries lie below it.
     pub fn search(&self, request: &SearchRequest) -> Result<LdifSearch, DirectoryError> {
         let protocol = |reason: String| DirectoryError::Protocol {
             operation: "search",
@@ -144,9 +149,17 @@ impl LdifDirectory {
             .map_err(|e| protocol(format!("`{}` is not a search filter: {e}", request.filter)))?;
         let base =
             DnKey::parse(&request.base, self.schema()).map_err(|e| protocol(format!("not a DN: {e}")))?;
-        if !base.is_root() && !self.store().contains(&base) {
+        let is_there = {
+            let store = self.store();
+            base.is_root()
+                || store.contains(&base)
+                || request.scope != Scope::Base && store.has_children(&base)
+        };
+        if !is_there {
             return Err(no_such_object("search", &request.base));
         }
+        let filter_passes_all =
+            matches!(&filter, Filter::Present(name) if name.eq_ignore_ascii_case("objectClass"));
         Ok(LdifSearch {
             directory: self.clone(),
             next: Bound::Included(base.clone()),
@@ -154,6 +167,9 @@ impl LdifDirectory {
             scope: request.scope,
             filter,
             selection: Selection::new(&request.attributes, self.schema()),
+            names_only: request.attributes.iter().any(|a| a == "1.1")
+                && request.attributes.len() == 1
+                && filter_passes_all,
         })
     }
 
@@ -177,6 +193,11 @@ impl LdifDirectory {
     /// Adds an entry, in memory.
     pub(super) fn add(&self, entry: Packed, key: DnKey) -> Result<(), DirectoryError> {
         self.store().add_new(entry, key)
+    }
+
+    /// Whether a search may begin at a name: it is an entry, or entries lie below it.
+    pub(super) fn begins_at(&self, dn: &str) -> bool {
+        self.search(&SearchRequest::new(dn, Scope::Sub, "(objectClass=*)", &["1.1"])).is_ok()
     }
 
     /// Whether there is an entry of this name.
@@ -262,6 +283,8 @@ pub struct LdifSearch {
     scope: Scope,
     filter: Filter,
     selection: Selection,
+    /// Whether nothing but the names of all entries is wanted: then no entry is taken apart.
+    names_only: bool,
 }
 
 impl LdifSearch {
@@ -282,6 +305,9 @@ impl LdifSearch {
             };
             if !in_scope {
                 continue;
+            }
+            if self.names_only {
+                return Some(SearchItem::Entry(Entry { dn: entry.dn().to_owned(), attributes: Vec::new() }));
             }
             let entry = entry.to_entry();
             if self.filter.matches(&entry, &schema) == Some(true) {

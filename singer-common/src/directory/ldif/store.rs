@@ -88,6 +88,20 @@ impl Store {
         contexts.into_iter().map(|(_, entry)| entry.dn().to_owned()).collect()
     }
 
+    /// The longest name that all entries lie at or below, as the file spells it, whether there is such an entry or not:
+    /// the root (empty) where they have nothing in common. `None` for a file without entries.
+    pub(super) fn common_base(&self) -> Option<String> {
+        let (first_key, first) = self.entries.first_key_value()?;
+        let (last_key, _) = self.entries.last_key_value()?;
+        // Keys sort by their parts from the root on: what the first and the last have in common, all have.
+        let mut base = first_key.clone();
+        while !last_key.is_within(&base) {
+            base = base.parent()?;
+        }
+        let parts = split(first.dn()).unwrap_or_default();
+        Some(parts.get(parts.len().saturating_sub(base.depth())..).unwrap_or_default().join(","))
+    }
+
     /// Takes an entry from a file as it is: files may begin anywhere in a tree, and hold their entries in any order.
     pub(super) fn load(&mut self, entry: Entry) -> Result<(), DirectoryError> {
         let key = key("add", &entry.dn, Schema::standard())?;

@@ -14,12 +14,14 @@ use super::restored::Reached;
 use super::track::{Besides, Track};
 use super::windows::Sketch;
 use super::{Bookmark, FEW};
+use crate::books::Tally;
 use crate::output::Output;
-use crate::replication::completeness::{Completeness, conclude};
+use crate::replication::completeness::conclude;
 use crate::replication::containers::{self, Names};
 use crate::replication::index::Mark;
+use crate::replication::verify::{expect, verify};
 use crate::replication::{FORMAT, Fingerprint, INCREMENTAL, StreamRun, keys};
-use crate::source::{Entries, Source};
+use crate::source::{Account, Entries, Source};
 
 /// A stream that is read from a position on, or for the first time.
 pub(super) struct Reading<'a> {
@@ -39,6 +41,10 @@ pub(super) struct Reading<'a> {
     pub(super) mark: Option<Mark>,
     /// Whether the version was not activated yet.
     pub(super) incomplete: bool,
+    /// In a first read: a sum of the kind that its parts keep.
+    pub(super) books: Option<Tally>,
+    /// What its parts gave.
+    pub(super) account: Option<Account>,
 }
 
 /// A part of the key's range: from a value on, up to another, which is not in it.
@@ -67,7 +73,22 @@ impl Reading<'_> {
         attributes: &[String],
         controls: Vec<SearchControl>,
     ) -> Result<Entries<'t>, DirectoryError> {
-        Entries::open_filtered(run.tree, run.source, attributes, Paging::Configured, filter, controls).await
+        let paging = Paging::Configured;
+        let mut entries =
+            Entries::open_filtered(run.tree, run.source, attributes, paging, filter, controls).await?;
+        if let Some(like) = &self.books {
+            entries.keep_books(like);
+        }
+        Ok(entries)
+    }
+
+    /// Takes up what a part gave, at its end.
+    fn close(&mut self, entries: &mut Entries<'_>) {
+        let of_part = entries.account();
+        match &mut self.account {
+            Some(account) => account.add(of_part),
+            None => self.account = Some(of_part),
+        }
     }
 
     /// Where the last run left more at its end than a bookmark can list, it kept a sum of it. If what is there now has the
@@ -215,6 +236,7 @@ impl Reading<'_> {
             }
         };
         if complete {
+            self.close(&mut entries);
             // A search that began again gave some of them twice.
             let mut seen = HashSet::new();
             let twice: Vec<bool> = few.iter().rev().map(|e| !seen.insert(e.dn.as_str())).collect();
@@ -280,7 +302,10 @@ impl Reading<'_> {
         loop {
             let entry = match first {
                 Ok(Some(entry)) => entry,
-                Ok(None) => return Ok(true),
+                Ok(None) => {
+                    self.close(&mut entries);
+                    return Ok(true);
+                }
                 // It goes on at the last value; or at the beginning, where the order does not say what came before, and where
                 // entries without the key may be still to come.
                 Err(e) => {
@@ -340,6 +365,7 @@ impl Reading<'_> {
             while let Some(entry) = output.next_of(&mut entries).await?? {
                 self.take(run, output, &entry).await?;
             }
+            self.close(&mut entries);
             if to.is_some() {
                 self.emit_below(run, output).await?;
                 self.note(run, output)?;
@@ -407,12 +433,15 @@ impl Reading<'_> {
         if keys.is_empty() {
             keys.push("1.1".to_owned());
         }
+        let expected = output.or_stop(expect(run.tree, run.source, false)).await??;
         let mut entries = self.open(run, &self.filter(Window::default()), &keys, vec![]).await?;
+        expected.begin(&mut entries);
         while let Some(entry) = output.next_of(&mut entries).await?? {
             run.seen(&entry)?;
         }
-        let mut completeness = Completeness::default();
-        completeness.references(entries.references);
+        let account = entries.account();
+        drop(entries);
+        let completeness = verify(run, expected, account, output).await?;
         // The version of an earlier read is activated already.
         let version = if self.incomplete { run.version } else { None };
         if conclude(run, version, &completeness, output)? {

@@ -1,0 +1,207 @@
+//! One pass over the names below the base: how many entries each container's stream has, and how its entries can be read so
+//! that none is missed.
+//!
+//! A container without others nested in it is read as one subtree, which gives all of its entries. One with others nested in
+//! it is read level by level, which gives those whose parents are seen. An entry may lie below a parent that the bound user
+//! may not see, or that a file lacks: then the container is read as one subtree, too, and what belongs to others is left out.
+
+use std::collections::{BTreeMap, HashSet};
+
+use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
+use singer_common::dn::{Above, DnKey};
+
+use crate::books::{Tally, hash};
+use crate::container::{self, Containers};
+use crate::inner::{self, Inner};
+use crate::source::EVERYTHING;
+
+/// The most hashes of entries that are kept in mind to know whether a parent was seen.
+const MOST_SEEN: usize = 500_000;
+
+/// How the entries of a container are read.
+#[derive(Debug)]
+pub enum Way {
+    /// Level by level, beginning at the container; below these entries lie others.
+    Levels(Inner),
+    /// As one subtree, of which it keeps its own.
+    Subtree,
+}
+
+/// The entries of a container.
+#[derive(Debug)]
+struct Part {
+    key: DnKey,
+    held: Tally,
+    is_nested: bool,
+    /// Parents of its entries, other than itself.
+    parents: Option<BTreeMap<DnKey, String>>,
+    way: Way,
+}
+
+/// What a pass over the names found.
+#[derive(Debug)]
+pub struct Census {
+    parts: Vec<Part>,
+    by_key: BTreeMap<DnKey, usize>,
+    /// The containers themselves.
+    containers: Tally,
+    /// Entries at and below the base.
+    pub held: u64,
+    /// Entries below no container.
+    pub in_no_stream: u64,
+    /// The first of them.
+    pub first_in_no_stream: Option<String>,
+    /// Parents of entries that are not seen themselves.
+    pub unseen_parents: u64,
+    /// Continuation references that were left out.
+    pub references: u64,
+}
+
+impl Census {
+    fn new(containers: &Containers) -> Census {
+        let keys: Vec<DnKey> = containers.keys().cloned().collect();
+        let empty = Tally::one_of(keys.len() + 1);
+        let part = |key: &DnKey| Part {
+            key: key.clone(),
+            held: empty.clone(),
+            is_nested: containers.has_nested(key),
+            parents: Some(BTreeMap::new()),
+            way: Way::Subtree,
+        };
+        Census {
+            parts: keys.iter().map(part).collect(),
+            by_key: keys.into_iter().enumerate().map(|(n, key)| (key, n)).collect(),
+            containers: empty,
+            held: 0,
+            in_no_stream: 0,
+            first_in_no_stream: None,
+            unseen_parents: 0,
+            references: 0,
+        }
+    }
+
+    /// Takes the census.
+    pub async fn take(
+        directory: &Directory,
+        base: &str,
+        containers: &Containers,
+    ) -> Result<Census, DirectoryError> {
+        let schema = directory.schema();
+        let is_file = directory.root_dse().vendor == Vendor::Ldif;
+        let mut census = Census::new(containers);
+        let mut seen = HashSet::new();
+        let mut above = Above::default();
+        let mut last: Option<(DnKey, Option<usize>)> = None;
+        let request = SearchRequest::new(base, Scope::Sub, EVERYTHING, &["1.1"]).repeating();
+        let mut search = directory.search(request).await?;
+        let mut beginnings = 0;
+        while let Some(item) = search.next().await? {
+            if search.beginnings() != beginnings {
+                beginnings = search.beginnings();
+                census = Census::new(containers);
+                seen.clear();
+            }
+            let SearchItem::Entry(entry) = item else {
+                census.references += 1;
+                continue;
+            };
+            // The root DSE is not an entry of the directory (RFC 4512 section 5.1).
+            if entry.dn.is_empty() && !is_file {
+                continue;
+            }
+            census.held += 1;
+            let key = above.key(&entry.dn, schema).map_err(|e| container::not_a_dn(&entry.dn, &e))?;
+            if containers.contains(&key) {
+                census.containers.add(hash(entry.dn.as_bytes()));
+                continue;
+            }
+            let Some(parent) = key.parent() else { continue };
+            let index = match &last {
+                Some((known, index)) if *known == parent => *index,
+                _ => census.at_or_above(&parent),
+            };
+            if let Some(part) = index.and_then(|n| census.parts.get_mut(n)) {
+                part.held.add(hash(entry.dn.as_bytes()));
+                if part.is_nested {
+                    if seen.len() <= MOST_SEEN {
+                        seen.insert(hash(key.as_octets()));
+                    }
+                    part.add_parent(&parent, &entry.dn);
+                }
+            } else {
+                census.in_no_stream += 1;
+                census.first_in_no_stream.get_or_insert(entry.dn);
+            }
+            last = Some((parent, index));
+        }
+        for part in &mut census.parts {
+            let Some(parents) = part.parents.take().filter(|_| part.is_nested) else { continue };
+            let mut unseen = 0;
+            for (key, dn) in &parents {
+                if seen.contains(&hash(key.as_octets())) {
+                    continue;
+                }
+                // It may be that there were too many to keep in mind.
+                let is_there = seen.len() > MOST_SEEN && directory.read(dn, &["1.1"]).await?.is_some();
+                unseen += u64::from(!is_there);
+            }
+            census.unseen_parents += unseen;
+            if unseen > 0 {
+                tracing::info!(
+                    "{unseen} parent(s) of entries below `{}` are not visible: it is read as one subtree",
+                    containers.dn_of(&part.key).unwrap_or_default()
+                );
+            } else {
+                part.way = Way::Levels(Inner::of(parents));
+            }
+        }
+        Ok(census)
+    }
+
+    /// The container at a name or nearest above it.
+    fn at_or_above(&self, key: &DnKey) -> Option<usize> {
+        let mut next = Some(key.clone());
+        while let Some(key) = next {
+            if let Some(index) = self.by_key.get(&key) {
+                return Some(*index);
+            }
+            next = key.parent();
+        }
+        None
+    }
+
+    fn part(&self, container: &DnKey) -> Option<&Part> {
+        self.parts.get(*self.by_key.get(container)?)
+    }
+
+    /// How the entries of a container are read.
+    pub fn way(&self, container: &DnKey) -> &Way {
+        self.part(container).map_or(&Way::Subtree, |part| &part.way)
+    }
+
+    /// The entries of a container's stream.
+    pub(crate) fn of_container(&self, container: &DnKey) -> Option<&Tally> {
+        self.part(container).map(|part| &part.held)
+    }
+
+    /// The containers themselves.
+    pub(crate) fn of_containers(&self) -> &Tally {
+        &self.containers
+    }
+}
+
+impl Part {
+    fn add_parent(&mut self, parent: &DnKey, dn: &str) {
+        if *parent == self.key {
+            return;
+        }
+        if let Some(parents) = &mut self.parents
+            && !parents.contains_key(parent)
+        {
+            parents.insert(parent.clone(), inner::parent_text(dn));
+            if parents.len() > inner::MOST {
+                self.parents = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! The books of the tap: every entry below the base is in exactly one stream, whatever its parent, and a run says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+
+use ldap_tests::ds389::{Ds389, Ds389Options, READER_PASSWORD};
+use ldap_tests::ldif::normalize_dn;
+use ldap_tests::run::{Output, Run};
+use ldap_tests::slapd::{Slapd, SlapdOptions, scratch};
+use serde_json::{Value, json};
+
+use crate::support::{discover, people, reader_config, tap_config, unit, with};
+
+/// The streams of each entry, by its DN.
+fn streams(output: &Output) -> BTreeMap<String, Vec<String>> {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for message in output.of_type("RECORD") {
+        let dn = normalize_dn(message["record"]["dn"].as_str().unwrap());
+        found.entry(dn).or_default().push(message["stream"].as_str().unwrap().to_owned());
+    }
+    found
+}
+
+/// Asserts that each of these entries was emitted once, and no other.
+fn assert_each_once<'d>(output: &Output, dns: impl IntoIterator<Item = &'d str>) {
+    let found = streams(output);
+    let expected: BTreeSet<String> = dns.into_iter().map(normalize_dn).collect();
+    assert_eq!(found.keys().cloned().collect::<BTreeSet<_>>(), expected);
+    let twice: Vec<_> = found.iter().filter(|(_, streams)| streams.len() != 1).collect();
+    assert!(twice.is_empty(), "{twice:?}");
+}
+
+/// A number of the last line of the log.
+fn field(output: &Output, name: &str) -> Value {
+    let line = output.stderr.lines().rfind(|line| line.contains("records_per_second")).expect("a summary");
+    serde_json::from_str::<Value>(line).unwrap()[name].clone()
+}
+
+fn json_log(config: &Value) -> Run {
+    Run::tap(config).arg("--log-format").arg("json")
+}
+
+fn file(dir: &Path, text: &str) -> Value {
+    let path = dir.join("data.ldif");
+    std::fs::write(&path, text).unwrap();
+    json!({"server_url": format!("ldif:{}", path.display())})
+}
+
+fn person(dn: &str) -> String {
+    let (name, value) = dn.split(',').next().unwrap().split_once('=').unwrap();
+    let cn = if name == "cn" { "" } else { "cn: c\n" };
+    format!("dn: {dn}\nobjectClass: inetOrgPerson\n{name}: {value}\n{cn}sn: s\n\n")
+}
+
+/// An entry of no class that holds others.
+fn thing(dn: &str) -> String {
+    let (name, value) = dn.split(',').next().unwrap().split_once('=').unwrap();
+    format!("dn: {dn}\nobjectClass: device\n{name}: {value}\n\n")
+}
+
+#[test]
+fn a_file_need_not_hold_the_parents_of_its_entries() {
+    let dir = scratch();
+    let dns = ["uid=a,ou=p,dc=x", "cn=b,ou=p,dc=x", "cn=c,ou=p,dc=x"];
+    let config = file(dir.path(), &dns.map(person).concat());
+    let output = json_log(&config).run().succeeds();
+    assert_each_once(&output, dns);
+    assert_eq!(field(&output, "books_held"), 3);
+    assert_eq!(field(&output, "books_emitted"), 3);
+    assert_eq!(field(&output, "books_differ"), 0);
+    // Bases that are no entries can be named, too.
+    for base in ["ou=p,dc=x", "dc=x", ""] {
+        assert_each_once(&Run::tap(&with(&config, &json!({"base_dn": base}))).run().succeeds(), dns);
+    }
+    let by_class = with(&config, &json!({"discover_by": "object_class"}));
+    assert_each_once(&Run::tap(&by_class).run().succeeds(), dns);
+    let schemas = with(&config, &json!({"schemas": [{"name": "all"}]}));
+    assert_each_once(&Run::tap(&schemas).run().succeeds(), dns);
+    Run::tap(&with(&config, &json!({"base_dn": "ou=other,dc=x"}))).run().exits(1).says("base_dn");
+}
+
+#[test]
+fn several_contexts_of_a_file_are_all_read() {
+    let dir = scratch();
+    let text = "dn: dc=a\nobjectClass: domain\ndc: a\n\ndn: dc=b\nobjectClass: domain\ndc: b\n\n".to_owned()
+        + &unit("ou=people,dc=a")
+        + &person("uid=one,ou=people,dc=a")
+        + &person("uid=two,dc=b")
+        + &thing("cn=config")
+        + &person("cn=three,cn=config");
+    let config = file(dir.path(), &text);
+    let dns = [
+        "dc=a",
+        "dc=b",
+        "ou=people,dc=a",
+        "uid=one,ou=people,dc=a",
+        "uid=two,dc=b",
+        "cn=config",
+        "cn=three,cn=config",
+    ];
+    let output = Run::tap(&config).run().succeeds();
+    assert_each_once(&output, dns);
+    assert_eq!(streams(&output)["uid=two,dc=b"], ["b"]);
+    assert_each_once(&Run::tap(&with(&config, &json!({"base_dn": ""}))).run().succeeds(), dns);
+}
+
+#[test]
+fn an_address_book_is_one_stream() {
+    let dir = scratch();
+    let dns: Vec<String> = (0..30).map(|n| format!("cn=Person {n},mail=p{n}@example.org")).collect();
+    let config = file(dir.path(), &dns.iter().map(|dn| person(dn)).collect::<String>());
+    for config in [config.clone(), with(&config, &json!({"base_dn": ""}))] {
+        let output = Run::tap(&config).run().succeeds();
+        assert_each_once(&output, dns.iter().map(String::as_str));
+        assert_eq!(output.of_type("ACTIVATE_VERSION").len(), output.of_type("SCHEMA").len());
+        Run::tap(&config).arg("--test").run().succeeds();
+    }
+}
+
+#[test]
+fn an_entry_below_a_parent_that_a_file_lacks_belongs_to_the_nearest_container() {
+    let dir = scratch();
+    let text = "dn: dc=x\nobjectClass: domain\ndc: x\n\n".to_owned()
+        + &unit("ou=p,dc=x")
+        + &person("cn=a,cn=missing,dc=x")
+        + &person("cn=b,cn=gone,cn=missing too,ou=p,dc=x")
+        + &unit("ou=q,cn=missing,ou=p,dc=x")
+        + &person("cn=c,cn=also missing,ou=q,cn=missing,ou=p,dc=x")
+        + &thing("cn=there,dc=x")
+        + &person("cn=d,cn=there,dc=x");
+    let output = Run::tap(&file(dir.path(), &text)).run().succeeds();
+    let found = streams(&output);
+    assert_eq!(found.len(), 8);
+    for (dn, stream) in [
+        ("cn=a,cn=missing,dc=x", "x"),
+        ("cn=b,cn=gone,cn=missing too,ou=p,dc=x", "p"),
+        ("ou=q,cn=missing,ou=p,dc=x", "organizational_units"),
+        ("cn=c,cn=also missing,ou=q,cn=missing,ou=p,dc=x", "q"),
+        ("cn=there,dc=x", "x"),
+        ("cn=d,cn=there,dc=x", "x"),
+    ] {
+        assert_eq!(found[&normalize_dn(dn)], [stream], "{dn}");
+    }
+}
+
+#[test]
+fn an_entry_without_classes_in_a_file_is_a_record() {
+    let dir = scratch();
+    let text = "dn: dc=x\nobjectClass: domain\ndc: x\n\ndn: uid=a,dc=x\nuid: a\nmail: a@x\n\ndn: uid=b,dc=x\nuid: b\n\n";
+    let config = file(dir.path(), text);
+    for more in [json!({}), json!({"discover_by": "object_class"}), json!({"schemas": [{"name": "all"}]})] {
+        let output = Run::tap(&with(&config, &more)).run().succeeds();
+        assert_each_once(&output, ["dc=x", "uid=a,dc=x", "uid=b,dc=x"]);
+    }
+}
+
+#[test]
+fn an_entry_of_two_structural_classes_is_in_one_stream() {
+    let dir = scratch();
+    let text = "dn: dc=x\nobjectClass: domain\ndc: x\n\n\
+        dn: cn=a,dc=x\nobjectClass: person\nobjectClass: device\ncn: a\nsn: s\n\n\
+        dn: cn=b,dc=x\nobjectClass: person\ncn: b\nsn: s\n\n\
+        dn: cn=c,dc=x\nobjectClass: device\ncn: c\n\n\
+        dn: cn=d,dc=x\nobjectClass: acmeThing\ncn: d\n\n";
+    let config = with(&file(dir.path(), text), &json!({"discover_by": "object_class"}));
+    let output = Run::tap(&config).run().succeeds();
+    assert_each_once(&output, ["dc=x", "cn=a,dc=x", "cn=b,dc=x", "cn=c,dc=x", "cn=d,dc=x"]);
+}
+
+/// A tree with entries below parents that the reader may not see, at every place.
+fn hidden_tree() -> String {
+    unit("ou=people,dc=example,dc=test")
+        + &person("uid=alice,ou=people,dc=example,dc=test")
+        + &thing("cn=hidden,dc=example,dc=test")
+        + &person("cn=below,cn=hidden,dc=example,dc=test")
+        + &thing("cn=deeper,cn=hidden,dc=example,dc=test")
+        + &person("cn=deepest,cn=deeper,cn=hidden,dc=example,dc=test")
+        + &thing("cn=hidden,ou=people,dc=example,dc=test")
+        + &unit("ou=inner,cn=hidden,ou=people,dc=example,dc=test")
+        + &person("uid=bob,ou=inner,cn=hidden,ou=people,dc=example,dc=test")
+        + &person("uid=eve,cn=hidden,ou=people,dc=example,dc=test")
+        + &thing("cn=shown,dc=example,dc=test")
+        + &person("cn=child,cn=shown,dc=example,dc=test")
+}
+
+const SEEN: [&str; 11] = [
+    "dc=example,dc=test",
+    "ou=people,dc=example,dc=test",
+    "uid=alice,ou=people,dc=example,dc=test",
+    "cn=below,cn=hidden,dc=example,dc=test",
+    "cn=deeper,cn=hidden,dc=example,dc=test",
+    "cn=deepest,cn=deeper,cn=hidden,dc=example,dc=test",
+    "ou=inner,cn=hidden,ou=people,dc=example,dc=test",
+    "uid=bob,ou=inner,cn=hidden,ou=people,dc=example,dc=test",
+    "uid=eve,cn=hidden,ou=people,dc=example,dc=test",
+    "cn=shown,dc=example,dc=test",
+    "cn=child,cn=shown,dc=example,dc=test",
+];
+
+fn assert_hidden_tree(output: &Output, more: &[&str]) {
+    assert_each_once(output, SEEN.iter().chain(more).copied());
+    let found = streams(output);
+    for (dn, stream) in [
+        ("cn=below,cn=hidden,dc=example,dc=test", "example"),
+        ("cn=deepest,cn=deeper,cn=hidden,dc=example,dc=test", "example"),
+        ("uid=bob,ou=inner,cn=hidden,ou=people,dc=example,dc=test", "inner"),
+        ("uid=eve,cn=hidden,ou=people,dc=example,dc=test", "people"),
+    ] {
+        assert_eq!(found[dn], [stream], "{dn}");
+    }
+    assert_eq!(field(output, "books_differ"), 0);
+    assert_eq!(field(output, "books_held"), found.len());
+    assert_eq!(output.of_type("ACTIVATE_VERSION").len(), output.of_type("SCHEMA").len());
+}
+
+#[test]
+fn slapd_entries_below_a_parent_that_the_reader_may_not_see_are_records() {
+    let rule = |dn: &str| {
+        format!(
+            "access to dn.base=\"{dn}\" by dn.exact=\"uid=reader,ou=people,dc=example,dc=test\" none by * break\n"
+        )
+    };
+    let seed = hidden_tree().replace(&unit("ou=people,dc=example,dc=test"), "");
+    let slapd = Slapd::start(SlapdOptions {
+        access: rule("cn=hidden,dc=example,dc=test") + &rule("cn=hidden,ou=people,dc=example,dc=test"),
+        ..SlapdOptions::with_users().seed(seed.replace("uid=alice", "uid=carol"))
+    });
+    let config = reader_config(&slapd);
+    let output = json_log(&config).run().succeeds();
+    let dump = slapd.dump_attributes(&["objectClass"]);
+    let expected: BTreeSet<String> =
+        dump.keys().filter(|dn| !dn.starts_with("cn=hidden,")).cloned().collect();
+    assert_each_once(&output, expected.iter().map(String::as_str));
+    let found = streams(&output);
+    assert_eq!(found["cn=deepest,cn=deeper,cn=hidden,dc=example,dc=test"], ["example"]);
+    assert_eq!(found["uid=bob,ou=inner,cn=hidden,ou=people,dc=example,dc=test"], ["inner"]);
+    assert_eq!(field(&output, "books_differ"), 0);
+    assert_eq!(field(&output, "books_held"), expected.len());
+    assert_eq!(output.of_type("ACTIVATE_VERSION").len(), output.of_type("SCHEMA").len());
+    // By class it is one search for each.
+    let by_class = with(&config, &json!({"discover_by": "object_class", "verify": "always"}));
+    let output = json_log(&by_class).run().succeeds();
+    assert_each_once(&output, expected.iter().map(String::as_str));
+    assert_eq!(field(&output, "books_differ"), 0);
+}
+
+#[test]
+fn ds389_entries_below_a_parent_that_the_reader_may_not_see_are_records() {
+    let server = Ds389::start(&Ds389Options::default().seed(hidden_tree()));
+    let aci = |dn: &str| {
+        format!(
+            "dn: {dn}\nchangetype: modify\nadd: aci\naci: (target=\"ldap:///{dn}\")(targetattr=\"*\")(targetfilter=\"(objectClass=device)\")\
+             (version 3.0; acl \"hidden\"; deny (all) userdn=\"ldap:///{}\";)\n\n",
+            server.reader_dn()
+        )
+    };
+    let hidden = ["cn=hidden,dc=example,dc=test", "cn=hidden,ou=people,dc=example,dc=test"];
+    server.ldapmodify(hidden.map(|dn| aci(dn).replace("(objectClass=device)", "(cn=hidden)")).concat());
+    let config =
+        with(&tap_config(&server), &json!({"bind_dn": server.reader_dn(), "bind_password": READER_PASSWORD}));
+    let output = json_log(&config).run().succeeds();
+    assert_hidden_tree(&output, &["uid=reader,dc=example,dc=test"]);
+}
+
+#[test]
+fn the_root_dse_is_no_record_and_no_entry_is_in_two_streams_with_an_empty_base() {
+    let slapd = Slapd::start(SlapdOptions {
+        global_conf: "defaultsearchbase dc=example,dc=test\n".into(),
+        ..SlapdOptions::with_users().seed(
+            hidden_tree()
+                .replace(&unit("ou=people,dc=example,dc=test"), "")
+                .replace("uid=alice", "uid=carol"),
+        )
+    });
+    let config = with(&tap_config(&slapd), &json!({"base_dn": ""}));
+    let dump = slapd.dump_attributes(&["objectClass"]);
+    for more in [json!({}), json!({"discover_by": "object_class"}), json!({"schemas": [{"name": "all"}]})] {
+        let output = Run::tap(&with(&config, &more)).run().succeeds();
+        assert_each_once(&output, dump.keys().map(String::as_str));
+    }
+}
+
+#[test]
+fn parts_of_a_stream_are_verified_and_what_they_cannot_give_is_read_singly() {
+    const PEOPLE: &str = "ou=people,dc=example,dc=test";
+    // The reader may not search by the id of some entries, beyond those that the sample sees: no range has them.
+    let slapd = Slapd::start(SlapdOptions {
+        access: "access to dn.regex=\"^uid=person2[0-9]77,\" attrs=entryUUID by dn.exact=\"uid=reader,ou=people,dc=example,dc=test\" none by * break\n".into(),
+        ..SlapdOptions::with_users().seed(people(3_000, PEOPLE))
+    });
+    let more = json!({"schemas": [{"name": "all", "base_dn": PEOPLE, "key_properties": ["dn"]}], "partitions": 3, "connection_pool_size": 5});
+    let config = with(&reader_config(&slapd), &more);
+    let output = json_log(&config).run().succeeds();
+    let dump = slapd.dump_attributes(&["objectClass"]);
+    assert_each_once(&output, dump.keys().filter(|dn| dn.ends_with(PEOPLE)).map(String::as_str));
+    assert_eq!(field(&output, "books_differ"), 0);
+    assert_eq!(output.of_type("ACTIVATE_VERSION").len(), 1);
+}
+
+#[test]
+fn the_health_report_and_the_page_say_whether_the_books_balance() {
+    let dir = scratch();
+    let config = file(dir.path(), &person("cn=a,cn=missing,dc=x"));
+    let report = Run::tap(&config).arg("--test").run().succeeds().json();
+    let check = report["checks"].as_array().unwrap().iter().find(|c| c["name"] == "books").unwrap().clone();
+    assert_eq!(
+        (&check["ok"], &check["held"], &check["differ"]),
+        (&json!(true), &json!(1), &json!(0)),
+        "{check}"
+    );
+    let page = dir.path().join("page.html");
+    Run::tap(&config).arg("--discover").arg("--report").arg(page.display().to_string()).run().succeeds();
+    assert!(std::fs::read_to_string(page).unwrap().contains("Books"));
+    let metrics = dir.path().join("metrics.prom");
+    Run::tap(&with(&config, &json!({"metrics_file": metrics}))).run().succeeds();
+    let text = std::fs::read_to_string(metrics).unwrap();
+    assert!(
+        text.lines()
+            .any(|l| l.starts_with("flext_ldap_books_entries{") && l.contains("held") && l.ends_with(" 1")),
+        "{text}"
+    );
+}
+
+#[test]
+fn entries_of_streams_that_are_not_selected_are_left_out_by_that_rule() {
+    let dir = scratch();
+    let text = "dn: dc=x\nobjectClass: domain\ndc: x\n\n".to_owned()
+        + &unit("ou=p,dc=x")
+        + &person("uid=a,ou=p,dc=x")
+        + &person("uid=b,ou=p,dc=x");
+    let config = file(dir.path(), &text);
+    let mut catalog = discover(&config);
+    for stream in catalog["streams"].as_array_mut().unwrap() {
+        let selected = stream["tap_stream_id"] != "ou=p,dc=x";
+        stream["metadata"][0]["metadata"]["selected"] = json!(selected);
+    }
+    let output = json_log(&config).file("--catalog", &catalog).run().succeeds();
+    let numbers =
+        ["books_held", "books_emitted", "books_left_out", "books_differ"].map(|n| field(&output, n));
+    assert_eq!(numbers, [json!(4), json!(2), json!(2), json!(0)]);
+}
+
+/// Numbers that look random, the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, most: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).unwrap() % most
+    }
+}
+
+/// A file with entries of any kind below others or below none, some of which it lacks; and their DNs.
+fn any_file(random: &mut Random) -> (String, BTreeSet<String>) {
+    const KINDS: [(&str, &str); 6] = [
+        ("ou", "objectClass: organizationalUnit\n"),
+        ("cn", "objectClass: container\n"),
+        ("cn", "objectClass: device\n"),
+        ("uid", "objectClass: inetOrgPerson\n"),
+        ("dc", "objectClass: domain\n"),
+        ("mail", ""),
+    ];
+    let mut dns: Vec<String> = Vec::new();
+    let (mut text, mut there) = (String::new(), BTreeSet::new());
+    for n in 0..=random.below(24) {
+        let (name, class) = KINDS[random.below(KINDS.len())];
+        let parent = dns.get(random.below(n + 2)).cloned();
+        let dn = parent.map_or_else(|| format!("{name}=e{n}"), |parent| format!("{name}=e{n},{parent}"));
+        if n == 0 || random.below(3) > 0 {
+            writeln!(text, "dn: {dn}\n{class}{name}: e{n}\n").unwrap();
+            there.insert(dn.clone());
+        }
+        dns.push(dn);
+    }
+    (text, there)
+}
+
+#[test]
+fn each_entry_of_any_file_is_in_exactly_one_stream() {
+    let mut random = Random(0x5eed_1234_5678);
+    for _ in 0..60 {
+        let (text, dns) = any_file(&mut random);
+        let dir = scratch();
+        for by in ["ou", "object_class"] {
+            let config = with(&file(dir.path(), &text), &json!({"discover_by": by}));
+            let output = json_log(&config).run().succeeds();
+            assert_each_once(&output, dns.iter().map(String::as_str));
+            assert_eq!(field(&output, "books_differ"), 0, "{text}");
+        }
+    }
+}
