@@ -137,12 +137,14 @@ pub(crate) async fn run<W: Write>(
         Track::new(order, schema, left, &[])
     });
     let newest = old.as_ref().map(|o| o.newest.clone()).unwrap_or_default();
+    let left_reached = old.as_ref().map(|o| (o.replication_key_value.clone(), o.reached.clone()));
     let left = value.zip(old.map(|o| o.boundary));
     let mut reading = Reading {
         track: Track::new(order, schema, left, &newest),
         besides,
         left_besides,
         reached,
+        left_reached,
         print,
         attributes,
         // What is renamed while everything is read the first time is found by the names there were before.

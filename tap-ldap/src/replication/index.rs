@@ -36,7 +36,7 @@ const GONE: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("gone"
 const RUN: TableDefinition<'_, (), u64> = TableDefinition::new("run");
 /// What tells this file from one that was made anew.
 const ID: TableDefinition<'_, (), u128> = TableDefinition::new("id");
-/// How many durable commits there were: fewer than a bookmark says, and the file is an older copy.
+/// How many durable commits there were that changed what is known: fewer than a bookmark says, and the file is an older copy.
 const COMMITS: TableDefinition<'_, (), u64> = TableDefinition::new("commits");
 
 /// The pass of entries that none has shown yet.
@@ -100,6 +100,8 @@ pub(crate) struct KeyIndex {
     found: bool,
     /// Whether there are changes that a crash would take back.
     dirty: bool,
+    /// Whether any of them is more than that an entry was seen again.
+    learned: bool,
     commits: u64,
 }
 
@@ -136,6 +138,7 @@ impl KeyIndex {
             names: HashMap::new(),
             found: false,
             dirty: false,
+            learned: false,
             commits,
         })
     }
@@ -210,6 +213,7 @@ impl KeyIndex {
         let waiting = std::mem::take(&mut self.waiting);
         self.names.clear();
         let (pass, run) = (self.pass, self.run + 1);
+        let mut learned = false;
         self.change(Durability::None, |change| {
             let mut keys = change.open_table(KEYS)?;
             let mut gone = change.open_table(GONE)?;
@@ -218,40 +222,45 @@ impl KeyIndex {
                 let key = key.as_str();
                 match change {
                     Change::There(dn) => {
-                        keys.insert(key, (pass, dn.as_str()))?;
+                        let before = keys.insert(key, (pass, dn.as_str()))?;
+                        learned |= before.is_none_or(|row| row.value().1 != dn.as_str());
                         if any_gone {
                             gone.remove((key, dn.as_str()))?;
                         }
                     }
                     Change::Printed(dn) => {
-                        keys.insert(key, (NO_PASS, dn.as_str()))?;
+                        let before = keys.insert(key, (NO_PASS, dn.as_str()))?;
+                        learned |= before.is_none_or(|row| row.value().1 != dn.as_str());
                     }
                     Change::Gone(dn) => {
                         keys.remove(key)?;
                         gone.insert((key, dn.as_str()), run)?;
-                        any_gone = true;
+                        (any_gone, learned) = (true, true);
                     }
                     Change::Renamed(dn) => {
                         gone.insert((key, dn.as_str()), run)?;
-                        any_gone = true;
+                        (any_gone, learned) = (true, true);
                     }
                 }
             }
             Ok(())
-        })
+        })?;
+        self.learned |= learned;
+        Ok(())
     }
 
     /// Makes all that was noted last, whatever happens to this process or this machine. How often that was done so far.
     pub(crate) fn commit(&mut self) -> Result<u64, IndexError> {
         self.write_waiting()?;
         if self.dirty {
-            let commits = self.commits + 1;
+            // A run in which nothing changed leaves a bookmark as it was.
+            let commits = self.commits + u64::from(self.learned);
             self.change(Durability::Immediate, |change| {
                 change.open_table(COMMITS)?.insert((), commits)?;
                 Ok(())
             })?;
             self.commits = commits;
-            self.dirty = false;
+            (self.dirty, self.learned) = (false, false);
         }
         Ok(self.commits)
     }
@@ -290,6 +299,7 @@ impl KeyIndex {
             failed.map_or(Ok(()), |error| Err(error.into()))
         })?;
         self.found |= found;
+        self.learned |= found;
         // Nothing that is seen from now on is of this pass.
         self.pass = Uuid::new_v4().as_u128();
         self.save()

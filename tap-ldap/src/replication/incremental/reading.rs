@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io::Write;
 
+use serde_json::Value;
 use singer_common::directory::ldap::controls::SERVER_SORT;
 use singer_common::directory::ldap::result_code;
 use singer_common::directory::{DirectoryError, Paging, SearchControl};
@@ -31,6 +32,8 @@ pub(super) struct Reading<'a> {
     /// Where the last run left that.
     pub(super) left_besides: Option<Besides>,
     pub(super) reached: Reached,
+    /// What the last run's bookmark said, and the value it was left at.
+    pub(super) left_reached: Option<(Value, Reached)>,
     pub(super) print: Fingerprint,
     pub(super) attributes: Vec<String>,
     pub(super) names: Names,
@@ -464,6 +467,11 @@ impl Reading<'_> {
             let (key, value) = (track.order.name.to_owned(), track.largest()?);
             Some(Besides { key, value, boundary: track.boundary() })
         });
+        // As long as the position stays, what it was taken from does: other streams' changes do not move it.
+        let reached = match &self.left_reached {
+            Some((value, left)) if *value == largest && !left.is_empty() => left.clone(),
+            _ => self.reached.clone(),
+        };
         let bookmark = Bookmark {
             format: FORMAT,
             replication_method: INCREMENTAL.to_owned(),
@@ -476,7 +484,7 @@ impl Reading<'_> {
             boundary: self.track.boundary(),
             containers: self.names.clone(),
             besides,
-            reached: self.reached.clone(),
+            reached,
             newest: self.track.newest(),
         };
         output.note(&run.stream.tap_stream_id, serde_json::to_value(bookmark)?);

@@ -69,7 +69,18 @@ impl<'a> Track<'a> {
             (order.sortable(&value, schema).map(|key| (key, value)), before)
         });
         let newest = newest.iter().filter_map(|n| Some((n.id()?, n.value.clone().into_bytes()))).collect();
-        Self { order, schema, from, before, now: Boundary::default(), keep: String::new(), largest, newest }
+        let mut track = Self {
+            order,
+            schema,
+            from,
+            before,
+            now: Boundary::default(),
+            keep: String::new(),
+            largest,
+            newest,
+        };
+        track.keep = track.keep_from().unwrap_or_default();
+        track
     }
 
     /// Takes note of an entry and its record. Whether an earlier run printed the same.
