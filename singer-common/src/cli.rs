@@ -17,7 +17,7 @@ mod manual;
 
 /// Flags both executables have.
 #[derive(Debug, Clone, clap::Args)]
-pub struct CommonArgs {
+pub struct CommonArgs<C: clap::Subcommand = Command> {
     /// A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key
     #[arg(long, global = true, value_name = "PATH|ENV", help_heading = heading::INPUT)]
     pub config: Vec<String>,
@@ -43,7 +43,19 @@ pub struct CommonArgs {
     pub progress: Progress,
     /// A task that is no Singer run
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub command: Option<C>,
+}
+
+/// The subcommands of an executable: those that both have, and its own.
+pub trait Commands {
+    /// The one that both have, if it is one of them.
+    fn common(&self) -> Option<&Command>;
+}
+
+impl Commands for Command {
+    fn common(&self) -> Option<&Command> {
+        Some(self)
+    }
 }
 
 /// Tasks that are no Singer run. `run` of the executable does those that [`run`] does not do itself.
@@ -110,14 +122,15 @@ pub fn variables() -> BTreeMap<String, String> {
 ///
 /// `run` gets the arguments and a [`Stop`]; what it fails with is given to `report`. A panic, which is a fault of ours, is a
 /// failed run that says so in one line: neither a backtrace nor the panic's own words, which may hold what the server sent.
-pub fn run<A, F, E>(
+pub fn run<A, C, F, E>(
     manual: &Manual,
-    common: impl Fn(&A) -> &CommonArgs,
+    common: impl Fn(&A) -> &CommonArgs<C>,
     run: impl FnOnce(A, Stop) -> F,
     report_failure: impl Fn(E) -> ExitCode,
 ) -> ExitCode
 where
     A: clap::Parser + clap::CommandFactory,
+    C: clap::Subcommand + Commands,
     F: Future<Output = Result<ExitCode, E>>,
 {
     let args = match A::try_parse() {
@@ -133,7 +146,8 @@ where
         let _ = A::command().error(clap::error::ErrorKind::InvalidValue, problem).print();
         return ExitCode::from(Class::Config.exit_code());
     }
-    if let Some(command @ (Command::Completions { .. } | Command::Man { .. })) = &common(&args).command {
+    let command = common(&args).command.as_ref().and_then(Commands::common);
+    if let Some(command @ (Command::Completions { .. } | Command::Man { .. })) = command {
         return command.print(&A::command(), manual);
     }
     std::panic::set_hook(Box::new(|info| {

@@ -2,28 +2,119 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+mod lock;
+
+pub use lock::{Held, Lock};
 
 /// Octets that are given to the system at once.
 const BUFFER: usize = 64 * 1024;
 
+/// Who may read a file that is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    /// The owner's group, too: what a directory holds is not for everybody.
+    Group,
+    /// The owner alone: it may hold what others may not read.
+    Owner,
+}
+
 /// Writes a file next to where it goes, then puts it in its place in one rename: whoever reads it sees the old one
-/// or the new one, and a failure leaves the old one as it was.
+/// or the new one, and a failure leaves the old one as it was. Once this returns, the new one survives a power failure.
 ///
-/// The file it replaces keeps its mode. Without one to follow it is readable by the group at most: what a directory
-/// holds is not for everybody.
+/// The file it replaces keeps its mode. Without one to follow it is readable by the group at most. Where the path is a
+/// link, the file that it leads to is replaced.
 pub fn replace<E: From<io::Error>>(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
 ) -> Result<(), E> {
+    let path = real(path);
+    let file = written(&path, Readers::Group, write)?;
+    file.persist(&path).map_err(|e| e.error)?;
+    Ok(sync_folder(folder(&path))?)
+}
+
+/// The same for a file that only its owner may read.
+pub fn replace_private<E: From<io::Error>>(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+) -> Result<(), E> {
+    let path = real(path);
+    let file = written(&path, Readers::Owner, write)?;
+    file.persist(&path).map_err(|e| e.error)?;
+    Ok(sync_folder(folder(&path))?)
+}
+
+/// Writes a file that only its owner may read, under a name that no file has: as [`replace`], but one that is there is an
+/// error ([`io::ErrorKind::AlreadyExists`]).
+pub fn create_private<E: From<io::Error>>(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+) -> Result<(), E> {
+    let file = written(path, Readers::Owner, write)?;
+    file.persist_noclobber(path).map_err(|e| e.error)?;
+    Ok(sync_folder(folder(path))?)
+}
+
+fn written<E: From<io::Error>>(
+    path: &Path,
+    readers: Readers,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+) -> Result<tempfile::NamedTempFile, E> {
     let file = tempfile::Builder::new().prefix(".singer-ldap-").tempfile_in(folder(path))?;
     let mut out = BufWriter::with_capacity(BUFFER, file);
     write(&mut out)?;
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    set_permissions(path, file.as_file(), readers);
     file.as_file().sync_all()?;
-    keep_permissions(path, file.as_file());
-    file.persist(path).map_err(|e| e.error)?;
+    Ok(file)
+}
+
+/// Makes the names in a folder survive a power failure: of a file that was made, renamed or removed there.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    match File::open(folder).and_then(|f| f.sync_all()) {
+        // Some file systems know nothing of the kind, and some folders may be written but not read.
+        Err(e)
+            if !matches!(
+                e.kind(),
+                io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            return Err(e);
+        }
+        _ => {}
+    }
+    #[cfg(not(unix))]
+    let _ = folder;
     Ok(())
+}
+
+/// The file that a path leads to, without links and relative parts, whether it is there or not.
+pub fn real(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    // A link to what is not there yet is followed by hand.
+    for _ in 0..40 {
+        if let Ok(real) = path.canonicalize() {
+            return real;
+        }
+        match std::fs::read_link(&path) {
+            Ok(to) => path = folder(&path).join(to),
+            Err(_) => break,
+        }
+    }
+    match (folder(&path).canonicalize(), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path,
+    }
+}
+
+/// A path with something behind its last name.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 /// The folder a file is in.
@@ -32,16 +123,20 @@ pub fn folder(path: &Path) -> &Path {
 }
 
 /// A temporary file is private to its user.
-fn keep_permissions(path: &Path, file: &File) {
+fn set_permissions(path: &Path, file: &File, readers: Readers) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
+        let mode = match readers {
+            Readers::Group => 0o640,
+            Readers::Owner => 0o600,
+        };
         let permissions = std::fs::metadata(path)
-            .map_or_else(|_| std::fs::Permissions::from_mode(0o640), |m| m.permissions());
+            .map_or_else(|_| std::fs::Permissions::from_mode(mode), |m| m.permissions());
         let _ = file.set_permissions(permissions);
     }
     #[cfg(not(unix))]
-    let _ = (path, file);
+    let _ = (path, file, readers);
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use singer_common::cli::{
 use singer_common::directory::{Access, Directory, DirectoryError};
 use singer_common::doctor::{self, Report, Subject};
 use singer_common::error::Class;
-use singer_common::file;
+use singer_common::file::{self, Lock};
 use singer_common::init::InitError;
 use singer_common::maps::Maps;
 use singer_common::metrics::Metrics;
@@ -167,6 +167,13 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     if !args.discover {
         summary::begin("tap-ldap", env!("CARGO_PKG_VERSION"), false);
     }
+    let folder = config.track_deletions.as_deref().filter(|_| !args.discover);
+    let lock = folder.map(|folder| {
+        // What is wrong with it is said when it is used.
+        let _ = std::fs::create_dir_all(folder);
+        Lock::of("state_dir", folder)
+    });
+    let _lock = lock.transpose()?;
     let (directory, tree) = open(&config).await?;
     if args.discover {
         let discovery = discover(&config, &tree).await?;

@@ -1,7 +1,7 @@
 //! The target's configuration, resolved: every template parsed, every name checked, before a record is read.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -16,6 +16,7 @@ use crate::guard::{Guards, Limit};
 use crate::requirements::check_transport;
 use crate::rule::{Rule, check_parts, rule};
 use crate::template::FilterTemplate;
+use crate::undo::UndoFile;
 
 /// What a bad record does.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -63,7 +64,7 @@ pub struct TargetConfig {
     /// Whether the run only shows what it would do.
     pub dry_run: bool,
     /// Where to write what takes the run back.
-    pub undo_file: Option<PathBuf>,
+    pub undo: Option<UndoFile>,
     /// What the run may do at most.
     pub guards: Guards,
     /// Whether a modify is made only of what is as it was read.
@@ -114,6 +115,7 @@ impl TargetConfig {
             enable_metrics: bool,
             dry_run: bool,
             undo_file: Option<PathBuf>,
+            undo_keep: Option<u64>,
             max_deletes: Option<Value>,
             max_changes: Option<Value>,
             assert_unchanged: bool,
@@ -175,6 +177,10 @@ impl TargetConfig {
                 OnError::Fail
             }
         };
+        if raw.undo_file.is_none() && raw.undo_keep.is_some() {
+            warnings.push("undo_keep is not used: undo_file is not set".to_owned());
+        }
+        let undo = raw.undo_file.map(|path| UndoFile::parse(&path, raw.undo_keep, warnings)).transpose()?;
         let mut rules = BTreeMap::new();
         for (stream, value) in raw.mapping_rules {
             let path = format!("mapping_rules.{stream}");
@@ -203,7 +209,7 @@ impl TargetConfig {
             ldif_format: raw.ldif_format,
             metrics: raw.enable_metrics,
             dry_run: raw.dry_run,
-            undo_file: raw.undo_file,
+            undo,
             guards: Guards {
                 max_deletes: raw.max_deletes.map(|v| Limit::parse("max_deletes", &v)).transpose()?,
                 max_changes: raw.max_changes.map(|v| Limit::parse("max_changes", &v)).transpose()?,
@@ -229,6 +235,14 @@ impl TargetConfig {
             )
         };
         unused.map(warning).collect()
+    }
+
+    /// The LDIF file that is written, where it is one.
+    pub fn ldif_destination(&self) -> Option<&Path> {
+        match self.directory.servers.first() {
+            Some(ServerUrl::Ldif(path)) => Some(path),
+            _ => None,
+        }
     }
 
     /// The rule of a stream: its own, or `*`.

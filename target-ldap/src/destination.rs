@@ -14,8 +14,11 @@ use tokio::sync::Semaphore;
 
 use crate::guard::Tally;
 use crate::inverse::{inverse, needs};
+use crate::map::ENTRY_UUID;
+use crate::names::to_ask;
 use crate::show::Plan;
-use crate::undo::{Undo, UndoError};
+use crate::undo::note::Note;
+use crate::undo::{Announced, Undo, UndoError};
 
 tokio::task_local! {
     /// What the change in hand is made for: stream and key of the record.
@@ -36,6 +39,15 @@ pub struct About {
 impl fmt::Display for About {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, line {}: {}", self.stream, self.line, self.record)
+    }
+}
+
+/// Says in the journal what became of a change. Of one whose answer was lost that is not known.
+fn told(undo: &Undo, announced: Announced, result: &Result<(), DirectoryError>) {
+    match result {
+        Ok(()) => undo.made(announced),
+        Err(e) if e.is_connection() => {}
+        Err(_) => undo.void(announced),
     }
 }
 
@@ -107,13 +119,25 @@ impl Destination {
         // Ahead of what takes it back: a killed run should not leave that of changes it had not begun.
         let _permit = self.writes.acquire().await;
         let Some(undo) = &self.undo else { return self.make(change, controls).await };
-        let number = self.note(undo, change).await?;
+        let announced = self.note(undo, change).await?;
         let result = self.make(change, controls).await;
-        // Whether a change whose answer was lost was made is not known: then it may be taken back in vain.
-        if result.as_ref().is_err_and(|e| !e.is_connection()) {
-            undo.void(number);
-        }
+        told(undo, announced, &result);
         result
+    }
+
+    /// Makes what was applied last (see [`Directory::commit`]); what takes it back is on the disk before.
+    pub fn commit(&self) -> Result<(), DirectoryError> {
+        let Some(undo) = self.undo.as_ref().filter(|_| !self.directory.applies_at_once()) else {
+            return self.directory.commit();
+        };
+        undo.sync()?;
+        self.directory.commit()?;
+        Ok(undo.committed()?)
+    }
+
+    /// Puts on the disk what is known of the changes. Before a STATE that covers them is printed.
+    pub fn sync_undo(&self) -> Result<(), UndoError> {
+        self.undo.as_ref().map_or(Ok(()), |undo| undo.sync())
     }
 
     /// Adds an entry to a file in memory. `None` where it is for [`Self::apply_with`]. `key` is its name's.
@@ -154,10 +178,8 @@ impl Destination {
             _ => None,
         };
         let result = self.directory.set_password(dn, password).await;
-        if let (Err(error), Some((undo, number))) = (&result, number)
-            && !error.is_connection()
-        {
-            undo.void(number);
+        if let Some((undo, announced)) = number {
+            told(undo, announced, &result);
         }
         result?;
         if let Some(tally) = self.tally.as_ref().filter(|_| counts) {
@@ -170,7 +192,7 @@ impl Destination {
 
     async fn make(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         let before = match &self.plan {
-            Some(plan) if plan.shows_before() => self.before(change).await?,
+            Some(plan) if plan.shows_before() => self.before(change, needs(change)).await?,
             _ => None,
         };
         self.directory.apply_with(change, controls).await?;
@@ -183,20 +205,40 @@ impl Destination {
         plan.show(change, before.as_ref(), relaxed, &about).map_err(|e| unwritable(&e))
     }
 
-    async fn note(&self, undo: &Undo, change: &Change) -> Result<usize, DirectoryError> {
-        let before = self.before(change).await?;
-        undo.write(&inverse(change, before.as_ref(), self.directory.schema())).map_err(|e: UndoError| {
-            DirectoryError::File {
-                path: "undo_file".to_owned(),
-                reason: format!("{e}; the change was not made"),
-                unreachable: false,
-            }
-        })
+    /// Writes down what takes a change back. Once this returns it is on the disk.
+    async fn note(&self, undo: &Undo, change: &Change) -> Result<Announced, DirectoryError> {
+        let names = needs(change);
+        let with_id = undo.keeps_ids() && matches!(change, Change::Delete { .. });
+        let names = names.map(|names| if with_id { to_ask(names, [ENTRY_UUID]) } else { names });
+        let before = self.before(change, names).await?;
+        let schema = self.directory.schema();
+        let mut back = inverse(change, before.as_ref(), schema);
+        let mut note = Note::new(change, before.as_ref(), &back, schema);
+        let id = before.as_ref().and_then(|b| b.attribute(ENTRY_UUID)).filter(|_| with_id);
+        if let (Some(id), [Change::Add(entry)]) = (id, &mut *back) {
+            entry.attributes.push(id.clone());
+            note.relaxed = true;
+        }
+        let not_made = |e: UndoError| DirectoryError::File {
+            path: "undo_file".to_owned(),
+            reason: format!("{e}; the change was not made"),
+            unreachable: false,
+        };
+        let announced = undo.announce(&note, &back).map_err(not_made)?;
+        undo.settle(announced).await.map_err(|e| {
+            undo.void(announced);
+            not_made(e)
+        })?;
+        Ok(announced)
     }
 
     /// What a change takes the place of.
-    async fn before(&self, change: &Change) -> Result<Option<Entry>, DirectoryError> {
-        let Some(names) = needs(change) else { return Ok(None) };
+    async fn before(
+        &self,
+        change: &Change,
+        names: Option<Vec<String>>,
+    ) -> Result<Option<Entry>, DirectoryError> {
+        let Some(names) = names else { return Ok(None) };
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut entry = self.directory.read(change.dn(), &names).await?;
         if let Some(entry) = &mut entry {

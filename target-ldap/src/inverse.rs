@@ -8,6 +8,7 @@ use singer_common::entry::Entry;
 use singer_common::schema::Schema;
 
 use crate::names::to_ask;
+use crate::undo::note::IDS;
 
 use singer_common::secret::is_secret_attribute;
 
@@ -19,8 +20,10 @@ pub fn needs(change: &Change) -> Option<Vec<String>> {
         Change::Delete { .. } => Some(vec!["*".to_owned()]),
         Change::Modify { changes, .. } => names(&mut changes.iter().map(|m| m.description.as_str())),
         Change::Rename { new_rdn, .. } => {
+            // All of them, and its id: by what it has, and is, it is known again under the new name.
             let name = Dn::parse(new_rdn).unwrap_or_default();
-            names(&mut name.rdn().into_iter().flat_map(|r| &r.avas).map(|a| a.attribute.as_str()))
+            let naming = name.rdn().into_iter().flat_map(|r| &r.avas).map(|a| a.attribute.as_str());
+            names(&mut naming.chain(["*"]).chain(IDS))
         }
     }
 }
@@ -114,7 +117,7 @@ fn modifications(changes: &[Modification], before: &Entry, schema: &Schema) -> V
 
 /// Whether steps on one attribute are about values that have nothing to do with each other: then each can be taken back by
 /// itself, and a list of 50,000 members of which three changed stays a change of three.
-fn are_apart(steps: &[&Modification], schema: &Schema) -> bool {
+pub(crate) fn are_apart(steps: &[&Modification], schema: &Schema) -> bool {
     let by_value = |m: &&Modification| {
         matches!(m.kind, ModificationKind::Add | ModificationKind::Delete) && !m.values.is_empty()
     };

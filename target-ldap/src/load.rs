@@ -348,7 +348,7 @@ impl<'a, W: Write> Load<'a, W> {
         }
         self.go_back().await;
         // What was done is kept, even when something else failed.
-        self.directory.commit()?;
+        self.applier.directory().commit()?;
         self.print_state(true)?;
         match self.failure.take() {
             Some((_, failure)) => Err(failure),
@@ -501,6 +501,7 @@ impl<'a, W: Write> Load<'a, W> {
             if let Some(file) = &mut self.rejects {
                 file.sync()?;
             }
+            self.applier.directory().sync_undo().map_err(DirectoryError::from)?;
             progress::suspended(|| self.writer.line(state.get()))?;
             self.printed = Instant::now();
         }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use singer_common::directory::DirectoryError;
 use singer_common::directory::ldap::result_code;
+use singer_common::file;
 use singer_common::message::{MessageError, RecordMessage, SchemaMessage};
 use singer_common::schema::Schema;
 use singer_common::secret::is_secret_attribute;
@@ -261,6 +262,8 @@ pub struct RejectFile {
     /// The SCHEMA that stands above a stream's next line.
     written: HashMap<String, Arc<Origin>>,
     dirty: bool,
+    /// Whether its name is not yet known to be on the disk.
+    is_new: bool,
 }
 
 impl RejectFile {
@@ -271,9 +274,10 @@ impl RejectFile {
         options.read(true).append(true).create(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
+        let is_new = !path.exists();
         let mut file = options.open(path).map_err(fail)?;
         end_broken_line(&mut file).map_err(fail)?;
-        Ok(RejectFile { path: path.to_owned(), file, written: HashMap::new(), dirty: false })
+        Ok(RejectFile { path: path.to_owned(), file, written: HashMap::new(), dirty: false, is_new })
     }
 
     /// Whether this is the file of that name, too: it must not be read while it grows.
@@ -316,6 +320,10 @@ impl RejectFile {
                 // A pipe or a device has no disk behind it.
                 Err(e) if e.kind() != io::ErrorKind::InvalidInput => return Err(self.failure(e)),
                 _ => self.dirty = false,
+            }
+            if self.is_new {
+                file::sync_folder(file::folder(&self.path)).map_err(|e| self.failure(e))?;
+                self.is_new = false;
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! What the command line asks for.
 
 use std::io::{BufRead, BufReader, IsTerminal as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,10 +9,13 @@ use std::time::Instant;
 use anyhow::Context as _;
 use clap::Parser;
 use serde_json::json;
-use singer_common::cli::{self, Command, CommonArgs, Manual, class_in, example, heading, variables};
+use singer_common::cli::{
+    self, Command, Commands, CommonArgs, Manual, class_in, example, heading, variables,
+};
 use singer_common::directory::{Access, Directory, DirectoryError, ServerUrl};
 use singer_common::doctor::{self, Subject};
 use singer_common::error::Class;
+use singer_common::file::Lock;
 use singer_common::init::InitError;
 use singer_common::observe;
 use singer_common::progress;
@@ -28,7 +32,8 @@ use crate::rejects::RejectFile;
 use crate::requirements;
 use crate::settings::{ABOUT, TABLE};
 use crate::show::{Place, Plan, PlanFormat};
-use crate::undo::{Undo, UndoError};
+use crate::undo::command::{self, UndoArgs};
+use crate::undo::{self, Undo, UndoFile, killed};
 
 /// Reads Singer messages and makes an LDAP directory, or an LDIF file, match them.
 #[derive(Debug, Parser)]
@@ -42,7 +47,7 @@ use crate::undo::{Undo, UndoError};
 pub struct Args {
     /// Flags both executables have
     #[command(flatten)]
-    pub common: CommonArgs,
+    pub common: CommonArgs<TargetCommand>,
     /// Read messages from a file instead of stdin
     #[arg(long, value_name = "PATH", help_heading = heading::INPUT)]
     pub input: Option<String>,
@@ -55,6 +60,25 @@ pub struct Args {
     /// How --dry-run prints: on a terminal diff, else ldif, when not given
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = heading::TASK)]
     pub plan_format: Option<PlanFormat>,
+}
+
+/// Tasks that are no Singer run.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum TargetCommand {
+    /// Those of both executables
+    #[command(flatten)]
+    Common(Command),
+    /// Take a run back, entry by entry: what was changed since the run is left alone and named (exit code 4)
+    Undo(UndoArgs),
+}
+
+impl Commands for TargetCommand {
+    fn common(&self) -> Option<&Command> {
+        match self {
+            TargetCommand::Common(command) => Some(command),
+            TargetCommand::Undo(_) => None,
+        }
+    }
 }
 
 /// Examples and exit codes.
@@ -88,8 +112,15 @@ pub const MANUAL: Manual = Manual {
             "target-ldap --config target.json --input rejects.jsonl --retry-rejects",
             "try again what was rejected",
         ),
+        example(
+            "target-ldap undo undo.ldif --config target.json --dry-run",
+            "what would be taken back of the run that wrote undo.ldif (undo_file)",
+        ),
     ],
-    exit_codes: &[(REJECTED, "done, but records were rejected (on_error: skip)")],
+    exit_codes: &[(
+        REJECTED,
+        "done, but records were rejected (on_error: skip), or entries left alone (undo)",
+    )],
 };
 
 /// All done, but some records were rejected.
@@ -114,7 +145,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         writer.line(&ABOUT.render(args.common.format))?;
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(Command::Init(init)) = &args.common.command {
+    if let Some(TargetCommand::Common(Command::Init(init))) = &args.common.command {
         return crate::init::run(init, &args.common.config).await;
     }
     let resolved = TABLE.resolve(&args.common.config, &variables())?;
@@ -135,7 +166,10 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         tracing::warn!("{warning}");
     }
     let config = config?;
-    if let Some(Command::Doctor { format }) = args.common.command {
+    if let Some(TargetCommand::Undo(undo)) = &args.common.command {
+        return command::run(undo, &config).await;
+    }
+    if let Some(TargetCommand::Common(Command::Doctor { format })) = args.common.command {
         let matched = config.matched_attributes();
         let subject = Subject::Target { base: config.default_base_dn.as_deref(), matched: &matched };
         let report = doctor::examine(&config.directory, Access::Write(config.ldif_format), &subject).await;
@@ -161,8 +195,11 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         Some(file) => Box::new(BufReader::new(file)),
         None => Box::new(BufReader::with_capacity(64 * 1024, std::io::stdin())),
     };
+    // What two runs at once would spoil. A dry run touches none of it.
+    let undo_path = config.undo.as_ref().map(UndoFile::path);
+    let _locks = if dry { Vec::new() } else { locks(&config, undo_path.as_deref())? };
     let rejects = match &config.on_error {
-        OnError::Skip { file, .. } => {
+        OnError::Skip { file, .. } if !dry => {
             let rejects = RejectFile::open(file)?;
             if args.input.as_ref().is_some_and(|input| rejects.is_same_as(input.as_ref())) {
                 let problem = "the same file as --input, which would be read while it grows";
@@ -170,7 +207,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
             }
             Some(rejects)
         }
-        OnError::Fail => None,
+        OnError::Skip { .. } | OnError::Fail => None,
     };
     let directory = Directory::open(&config.directory, Access::Write(config.ldif_format)).await?;
     requirements::check(&config, &directory)?;
@@ -191,16 +228,14 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
             date: chrono::Utc::now().format("%Y-%m-%d %H:%M UTC").to_string(),
         };
         let plan = Arc::new(Plan::new(format, colour, Box::new(std::io::stdout())).of(place));
-        let undo = undo(&config)?;
         let rehearsal =
             Rehearsal { config: &config, directory: &directory, retry_rejects: args.retry_rejects };
-        let result = rehearsal.run(input, Some(plan.clone()), undo.clone(), watch, stop).await;
-        finish(undo.as_deref())?;
-        plan.finish(result.as_ref().is_ok_and(|ending| ending.stopped.is_none()))?;
+        let result = rehearsal.run(input, Some(plan.clone()), watch, stop).await;
+        let shown = plan.finish(result.as_ref().is_ok_and(|ending| ending.stopped.is_none()));
         if plan.is_closed() {
             return Err(WriteError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe)).into());
         }
-        let ending = result?;
+        let ending = both(result, shown.map_err(Into::into))?;
         directory.close().await;
         return Ok(code(ending));
     }
@@ -209,20 +244,31 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         let rehearsal =
             Rehearsal { config: &config, directory: &directory, retry_rejects: args.retry_rejects };
         tracing::info!("max_deletes, max_changes: the run is rehearsed first");
-        let ending = rehearsal.run(guard::replay(&kept)?, None, None, Watch::nobody(), stop.clone()).await?;
+        let ending = rehearsal.run(guard::replay(&kept)?, None, Watch::nobody(), stop.clone()).await?;
         if ending.stopped.is_some() {
             return Ok(code(ending));
         }
         input = guard::replay(&kept)?;
     }
-    let undo = undo(&config)?;
+    let undo = match config.undo.as_ref().zip(undo_path.as_deref()) {
+        Some((names, path)) => {
+            killed::recover(names, path, &directory).await?;
+            let undo = Undo::create(path, &directory, config.preserve_uuid)?;
+            Some((names, Arc::new(undo)))
+        }
+        None => None,
+    };
+    let journal = undo.as_ref().map(|(_, undo)| undo.clone());
     let destination =
-        Destination::new(directory.clone()).with_undo(undo.clone()).with_max_in_flight(config.max_in_flight);
+        Destination::new(directory.clone()).with_undo(journal).with_max_in_flight(config.max_in_flight);
     let load =
         Load::new(&config, &destination, &mut writer, stop, rejects, args.retry_rejects).watched(watch);
     let result = load.run(input).await;
-    finish(undo.as_deref())?;
-    let ending = result?;
+    let finished = match undo {
+        Some((names, undo)) => undo.finish(names, &directory).await,
+        None => Ok(()),
+    };
+    let ending = both(result.map_err(Into::into), finished.map_err(Into::into))?;
     directory.close().await;
     Ok(code(ending))
 }
@@ -235,12 +281,35 @@ fn code(ending: Ending) -> ExitCode {
     }
 }
 
-fn undo(config: &TargetConfig) -> Result<Option<Arc<Undo>>, UndoError> {
-    config.undo_file.as_deref().map(|path| Undo::create(path).map(Arc::new)).transpose()
+/// What a run came to, and what was done after it: where both failed, the run's own failure counts, and both are said.
+fn both<T>(result: anyhow::Result<T>, after: anyhow::Result<()>) -> anyhow::Result<T> {
+    match (result, after) {
+        (Ok(_), Err(error)) => Err(error),
+        (Err(error), after) => {
+            if let Err(also) = after {
+                tracing::error!("{also:#}");
+            }
+            Err(error)
+        }
+        (result, Ok(())) => result,
+    }
 }
 
-fn finish(undo: Option<&Undo>) -> Result<(), UndoError> {
-    undo.map_or(Ok(()), Undo::finish)
+/// Locks what this run writes.
+fn locks(config: &TargetConfig, undo_path: Option<&Path>) -> Result<Vec<Lock>, SettingsError> {
+    let rejects = match &config.on_error {
+        OnError::Skip { file, .. } => Some(file.as_path()),
+        OnError::Fail => None,
+    };
+    let files =
+        [("server_url", config.ldif_destination()), (undo::SETTING, undo_path), ("reject_file", rejects)];
+    let mut locks = Vec::new();
+    for (setting, path) in files {
+        if let Some(path) = path {
+            locks.extend(Lock::of(setting, path)?);
+        }
+    }
+    Ok(locks)
 }
 
 /// A run that writes nothing.
@@ -256,7 +325,6 @@ impl Rehearsal<'_> {
         &self,
         input: Box<dyn BufRead + Send>,
         plan: Option<Arc<Plan>>,
-        undo: Option<Arc<Undo>>,
         watch: Watch,
         stop: Stop,
     ) -> anyhow::Result<Ending> {
@@ -270,10 +338,8 @@ impl Rehearsal<'_> {
             rejects = Some(RejectFile::open(file)?);
         }
         let tally = Arc::new(Tally::default());
-        let destination = Destination::new(self.directory.clone().preview())
-            .with_plan(plan)
-            .with_undo(undo)
-            .with_tally(tally.clone());
+        let destination =
+            Destination::new(self.directory.clone().preview()).with_plan(plan).with_tally(tally.clone());
         // STATE is of what was written.
         let mut nowhere = SingerWriter::new(std::io::sink());
         let load =

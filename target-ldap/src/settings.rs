@@ -96,7 +96,12 @@ const OWN: &[Setting] = &[
     Setting::new(
         "undo_file",
         Kind::Text,
-        "Where to write LDIF that takes the run back when it is given to `ldapmodify`. With `dry_run`: that would.",
+        "Where to write LDIF that takes the run back: `target-ldap undo FILE` looks at each entry first, `ldapmodify` does not. Its last part may contain `{run_id}` (when the run began and its id in the log) and `{date}`: then each run has a file of its own. A dry run leaves it as it is.",
+    ),
+    Setting::new(
+        "undo_keep",
+        Kind::Integer { min: 1, max: i64::MAX },
+        "With `{run_id}` or `{date}` in `undo_file`: how many files are kept, the newest; 24 if not given. What killed runs left is never removed.",
     ),
     Setting::new(
         "max_deletes",

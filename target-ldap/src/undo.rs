@@ -1,17 +1,40 @@
-//! `undo_file`: LDIF that takes a run back when it is given to `ldapmodify`.
+//! `undo_file`: what takes a run back.
 //!
-//! What takes a change back is written before the change is sent, to a journal next to the file, in the order of the changes.
-//! Changes are taken back last first, so at the end of the run, however it ends, the file is written from the journal in
-//! the other order. A journal without its end is one of a run that was killed: the next run makes a file of it first.
+//! Each change is announced in a journal beside the file, and the announcement is on the disk before the change is sent. As
+//! soon as it is known, the journal says whether the change was made. At the end of the run, however it ends, the file is
+//! made of the journal. A journal without its end is one of a run that was killed: the next run makes a file of its own of it
+//! ([`killed`]), which replaces none. `target-ldap undo` takes both back ([`command`]), and looks at each entry first.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
+use std::io::{self, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use singer_common::change::Change;
-use singer_common::directory::ldif::writer::{LdifWriteError, LdifWriter};
-use singer_common::file;
+use singer_common::directory::ldif::writer::LdifWriteError;
+use singer_common::directory::{Directory, DirectoryError};
+use singer_common::file::{self, with_suffix};
+use singer_common::logging;
+
+pub mod back;
+pub mod command;
+pub mod entities;
+pub mod journal;
+pub mod killed;
+mod names;
+pub mod note;
+mod plain;
+#[cfg(test)]
+mod tests;
+
+pub use names::{SETTING, UndoFile};
+
+use journal::{Header, Reading, Status};
+use note::Note;
+
+/// What a journal's name ends in.
+const JOURNAL: &str = ".journal";
 
 /// The undo file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -21,171 +44,209 @@ pub struct UndoError {
     reason: String,
 }
 
-/// Where in the journal the changes are that take one change back.
-#[derive(Debug, Clone, Copy)]
-struct Span {
-    start: u64,
-    length: u64,
+impl From<UndoError> for DirectoryError {
+    fn from(error: UndoError) -> Self {
+        DirectoryError::File { path: "undo_file".to_owned(), reason: error.to_string(), unreachable: false }
+    }
 }
 
 #[derive(Debug)]
 struct Journal {
-    file: File,
+    file: Arc<File>,
     end: u64,
-    spans: Vec<Option<Span>>,
+    /// Start, length and status of each frame.
+    places: Vec<journal::Place>,
+    committed: bool,
+}
+
+/// A change that was announced.
+#[derive(Debug, Clone, Copy)]
+pub struct Announced {
+    number: u64,
+    end: u64,
 }
 
 /// A run's undo file.
 #[derive(Debug)]
 pub struct Undo {
     path: PathBuf,
+    header: Header,
     journal: Mutex<Journal>,
+    /// The octets of the journal that are on the disk.
+    synced: AtomicU64,
+    /// One at a time: who waits finds it done.
+    syncing: tokio::sync::Mutex<()>,
+    /// Whether entries that are deleted keep their ids.
+    keeps_ids: bool,
 }
 
 impl Undo {
-    /// Begins a journal. One that a killed run left becomes `PATH.killed` first.
-    pub fn create(path: &Path) -> Result<Undo, UndoError> {
+    /// Begins a journal. None may be there: see [`killed::recover`].
+    ///
+    /// `keeps_ids`: entries that are deleted are to get their ids back (`preserve_uuid`).
+    pub fn create(path: &Path, directory: &Directory, keeps_ids: bool) -> Result<Undo, UndoError> {
         let fail = |e: &dyn std::fmt::Display| failure(path, e);
-        let journal = journal_path(path);
-        if let Ok(left) = std::fs::read_to_string(&journal) {
-            let killed = with_suffix(path, ".killed");
-            // What is not whole was being written when the end came: its change was not made.
-            let whole = left.rsplit_once("\n\n").map_or("", |(whole, _)| whole);
-            let records: Vec<&str> = whole.split("\n\n").filter(|r| !r.trim().is_empty()).collect();
-            write_records(&killed, records.into_iter().rev().map(|r| Ok(format!("{r}\n\n").into_bytes())))
-                .map_err(|e| fail(&e))?;
-            tracing::warn!("the last run was killed; what takes it back is in {}", killed.display());
-        }
+        let header = Header::new(logging::run_id(), directory.location(), !directory.applies_at_once());
+        let name = with_suffix(path, JOURNAL);
         let mut options = File::options();
-        options.create(true).truncate(true).read(true).write(true);
+        options.create_new(true).read(true).write(true);
         // It may hold what others may not read.
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&journal).map_err(|e| fail(&e))?;
-        let journal = Mutex::new(Journal { file, end: 0, spans: Vec::new() });
-        Ok(Undo { path: path.to_owned(), journal })
+        let mut file = options.open(&name).map_err(|e| fail(&e))?;
+        let line = header.journal_line();
+        file.write_all(line.as_bytes()).map_err(|e| fail(&e))?;
+        file.sync_all().and_then(|()| file::sync_folder(file::folder(&name))).map_err(|e| fail(&e))?;
+        let end = line.len() as u64;
+        let journal = Journal { file: Arc::new(file), end, places: Vec::new(), committed: false };
+        Ok(Undo {
+            path: path.to_owned(),
+            header,
+            journal: Mutex::new(journal),
+            synced: AtomicU64::new(end),
+            syncing: tokio::sync::Mutex::default(),
+            keeps_ids,
+        })
     }
 
-    /// Writes what takes a change back, before that is made. Gives what [`Self::void`] takes.
-    pub fn write(&self, changes: &[Change]) -> Result<usize, UndoError> {
-        let mut record = LdifWriter::new(Vec::new());
-        // Read from its end: the changes that take one change back are reversed, too.
-        for change in changes.iter().rev() {
-            record.change(change).map_err(|e| failure(&self.path, &e))?;
+    /// Whether entries that are deleted are to get their ids back.
+    pub fn keeps_ids(&self) -> bool {
+        self.keeps_ids
+    }
+
+    fn journal(&self) -> std::sync::MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what takes a change back. The change may be sent after [`Self::settle`].
+    pub fn announce(&self, note: &Note, back: &[Change]) -> Result<Announced, UndoError> {
+        let mut journal = self.journal();
+        let number = journal.places.len() as u64;
+        let octets = journal::announcement(number, note, back).map_err(|e| failure(&self.path, &e))?;
+        let start = journal.end;
+        journal.append(&octets).map_err(|e| failure(&self.path, &e))?;
+        let length = octets.len() as u64;
+        journal.places.push(journal::Place { start, length, status: Status::Unknown });
+        Ok(Announced { number, end: journal.end })
+    }
+
+    /// Waits until an announcement is on the disk. Those that come together go there together. Where all changes are made at
+    /// once, at the end, this is nothing: see [`Self::sync`].
+    pub async fn settle(&self, announced: Announced) -> Result<(), UndoError> {
+        if self.header.atomic {
+            return Ok(());
         }
-        let octets = record.into_inner();
-        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = journal.file.write_all(&octets) {
-            // A full disk takes a part of it. Other changes, which are under way, may still find room.
-            let end = journal.end;
-            let _ = journal.file.set_len(end).and_then(|()| journal.file.seek(SeekFrom::Start(end)));
-            return Err(failure(&self.path, &error));
+        let _one = self.syncing.lock().await;
+        if self.synced.load(Ordering::Acquire) >= announced.end {
+            return Ok(());
         }
-        let span = Span { start: journal.end, length: octets.len() as u64 };
-        journal.end += span.length;
-        journal.spans.push(Some(span));
-        Ok(journal.spans.len() - 1)
+        let (file, end) = {
+            let journal = self.journal();
+            (journal.file.clone(), journal.end)
+        };
+        let synced = tokio::task::spawn_blocking(move || file.sync_data()).await;
+        synced.map_err(io::Error::other).flatten().map_err(|e| failure(&self.path, &e))?;
+        self.synced.fetch_max(end, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Puts all that is written on the disk.
+    pub fn sync(&self) -> Result<(), UndoError> {
+        let (file, end) = {
+            let journal = self.journal();
+            (journal.file.clone(), journal.end)
+        };
+        if self.synced.load(Ordering::Acquire) < end {
+            file.sync_data().map_err(|e| failure(&self.path, &e))?;
+            self.synced.fetch_max(end, Ordering::AcqRel);
+        }
+        Ok(())
+    }
+
+    /// The change was made.
+    pub fn made(&self, announced: Announced) {
+        self.mark(announced, Status::Made, &journal::made(announced.number));
     }
 
     /// The change was not made after all.
-    pub fn void(&self, number: usize) {
-        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(span) = journal.spans.get_mut(number) {
-            *span = None;
-        }
+    pub fn void(&self, announced: Announced) {
+        self.mark(announced, Status::Void, &journal::void(announced.number));
     }
 
-    /// Writes the file: what takes the last change back comes first. A run that changed nothing leaves the file of the last
-    /// one that did.
-    pub fn finish(&self) -> Result<(), UndoError> {
+    fn mark(&self, announced: Announced, status: Status, line: &str) {
+        let mut journal = self.journal();
+        let place = usize::try_from(announced.number).ok().and_then(|n| journal.places.get_mut(n));
+        if let Some(place) = place {
+            place.status = status;
+        }
+        // A full disk: should the run be killed now, too, the directory itself tells what was made.
+        let _ = journal.append(line.as_bytes());
+    }
+
+    /// All changes were made at once.
+    pub fn committed(&self) -> Result<(), UndoError> {
+        {
+            let mut journal = self.journal();
+            journal.committed = true;
+            let _ = journal.append(journal::committed().as_bytes());
+        }
+        self.sync()
+    }
+
+    /// Makes the file of the journal: what takes the last change back comes first. A run that changed nothing leaves the file
+    /// of the last one that did. What is not known of a change is looked up.
+    pub async fn finish(&self, names: &UndoFile, directory: &Directory) -> Result<(), UndoError> {
         let fail = |e: &dyn std::fmt::Display| failure(&self.path, e);
-        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        let spans: Vec<Span> = journal.spans.iter().rev().flatten().copied().collect();
-        if !spans.is_empty() {
-            let records = spans.into_iter().map(|span| {
-                journal.file.seek(SeekFrom::Start(span.start))?;
-                let mut octets = Vec::new();
-                (&mut journal.file).take(span.length).read_to_end(&mut octets)?;
-                Ok(octets)
-            });
-            write_records(&self.path, records).map_err(|e| fail(&e))?;
+        let name = with_suffix(&self.path, JOURNAL);
+        let mut reading = {
+            let journal = self.journal();
+            let places = (0..).zip(journal.places.iter().copied()).collect();
+            Reading::of(
+                journal.file.try_clone().map_err(|e| fail(&e))?,
+                self.header.clone(),
+                places,
+                journal.committed,
+            )
+        };
+        if reading.header.atomic && !reading.committed {
+            // The file is as it was: nothing was made.
+            reading.places.clear();
         }
-        std::fs::remove_file(journal_path(&self.path)).map_err(|e| fail(&e))
-    }
-}
-
-/// Writes pieces of a journal, each with its own records in reverse.
-fn write_records(
-    path: &Path,
-    pieces: impl Iterator<Item = io::Result<Vec<u8>>>,
-) -> Result<(), LdifWriteError> {
-    file::replace(path, |out| {
-        for piece in pieces {
-            let piece = piece?;
-            let text = String::from_utf8_lossy(&piece);
-            for record in text.split("\n\n").filter(|r| !r.trim().is_empty()).collect::<Vec<_>>().iter().rev()
-            {
-                out.write_all(record.as_bytes())?;
-                out.write_all(b"\n\n")?;
+        killed::look_up(&mut reading, directory).await;
+        if !reading.is_empty() {
+            file::replace_private(&self.path, |out| reading.write(false, out))
+                .map_err(|e: LdifWriteError| fail(&e))?;
+            for old in names.surplus(&self.path) {
+                remove_own(&old);
             }
         }
-        Ok(())
-    })
+        std::fs::remove_file(&name).map_err(|e| fail(&e))
+    }
 }
 
-fn journal_path(path: &Path) -> PathBuf {
-    with_suffix(path, ".journal")
+impl Journal {
+    /// Writes at the end, or nothing.
+    fn append(&mut self, octets: &[u8]) -> io::Result<()> {
+        let mut file = &*self.file;
+        let written = file.seek(SeekFrom::Start(self.end)).and_then(|_| file.write_all(octets));
+        match written {
+            Ok(()) => self.end += octets.len() as u64,
+            // A full disk takes a part of it. Other changes, which are under way, may still find room.
+            Err(_) => drop(file.set_len(self.end)),
+        }
+        written
+    }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
+/// Removes an undo file of an earlier run, if it is one.
+fn remove_own(path: &Path) {
+    if Reading::is_one(path)
+        && let Err(e) = std::fs::remove_file(path)
+    {
+        tracing::warn!("undo_keep: {} could not be removed: {e}", path.display());
+    }
 }
 
 fn failure(path: &Path, error: &dyn std::fmt::Display) -> UndoError {
     UndoError { path: path.display().to_string(), reason: error.to_string() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn delete(dn: &str) -> Change {
-        Change::Delete { dn: dn.into() }
-    }
-
-    fn order(path: &Path) -> Vec<String> {
-        let text = std::fs::read_to_string(path).unwrap();
-        text.lines().filter_map(|l| l.strip_prefix("dn: ")).map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn the_last_change_is_taken_back_first_and_what_was_not_made_is_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("undo.ldif");
-        let undo = Undo::create(&path).unwrap();
-        undo.write(&[delete("cn=1")]).unwrap();
-        let second = undo.write(&[delete("cn=2")]).unwrap();
-        undo.write(&[delete("cn=3a"), delete("cn=3b")]).unwrap();
-        undo.void(second);
-        undo.finish().unwrap();
-        assert_eq!(order(&path), ["cn=3a", "cn=3b", "cn=1"]);
-        // Nothing changed: what takes the last changes back stays.
-        Undo::create(&path).unwrap().finish().unwrap();
-        assert_eq!(order(&path).len(), 3);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no journal is left");
-    }
-
-    #[test]
-    fn a_killed_run_can_be_taken_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("undo.ldif");
-        let killed = Undo::create(&path).unwrap();
-        killed.write(&[delete("cn=1")]).unwrap();
-        killed.write(&[delete("cn=2a"), delete("cn=2b")]).unwrap();
-        drop(killed);
-        Undo::create(&path).unwrap().finish().unwrap();
-        assert_eq!(order(&folder.path().join("undo.ldif.killed")), ["cn=2a", "cn=2b", "cn=1"]);
-    }
 }

@@ -63,6 +63,7 @@ mod sync;
 mod syntaxes;
 mod tls;
 mod traces;
+mod undo;
 mod uuid;
 mod vendors;
 mod wheels;

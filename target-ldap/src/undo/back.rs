@@ -1,0 +1,396 @@
+//! Taking changes back, the last one first, each only from what it left.
+//!
+//! An entry's changes are taken back together or not at all. Going back through the changes, the first of an entry's after
+//! which the entry would be as it is now says how far they are taken back already: a killed undo goes on there. Where it is
+//! like after none of them, somebody else changed it, and nothing is done to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use singer_common::change::Change;
+use singer_common::directory::{Directory, DirectoryError, Vendor, WriteControl};
+use singer_common::dn::split;
+use singer_common::entry::Entry;
+use singer_common::schema::Schema;
+
+use super::entities::{Entities, Expected, moved};
+use super::journal::Reading;
+use super::note::{Kind, Note};
+use crate::assertion;
+use crate::destination::Destination;
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It was taken back.
+    TakenBack,
+    /// There was nothing to take back.
+    NotInEffect,
+    /// It was left alone.
+    Refused,
+}
+
+/// What became of the changes.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// By the change's number.
+    pub fates: BTreeMap<u64, Fate>,
+    /// Entries that were left alone, with their names and why.
+    pub refused: BTreeMap<usize, (String, String)>,
+    /// Those among them of which some changes were taken back already.
+    pub in_part: BTreeSet<usize>,
+    /// Attributes that could not be brought back, by entry.
+    pub lost: BTreeMap<String, BTreeSet<String>>,
+    /// Entries whose passwords may have been changed since.
+    pub unseen: BTreeSet<String>,
+}
+
+/// Where an entry's changes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// None of them is known to be in effect yet.
+    Looking,
+    /// This one and those before it are.
+    InEffect,
+    /// Nothing more is done.
+    Left,
+}
+
+/// Changes of entries that are to be taken back, and where.
+pub struct Undoing<'a> {
+    /// The file.
+    pub reading: &'a mut Reading,
+    /// What is in it.
+    pub entities: &'a Entities,
+    /// Where the changes were made.
+    pub directory: &'a Destination,
+    /// Entries that are left alone.
+    pub skip: &'a BTreeSet<usize>,
+}
+
+/// A directory may say no to one change, and be there for the next.
+fn is_refusal(error: &DirectoryError) -> bool {
+    matches!(error, DirectoryError::Operation { .. })
+}
+
+impl Undoing<'_> {
+    /// Goes back through all changes.
+    pub async fn run(&mut self) -> anyhow::Result<Report> {
+        let entities = self.entities;
+        let mut report = Report::default();
+        let mut at = vec![At::Looking; self.entities.steps_of.len()];
+        let mut objections: BTreeMap<usize, String> = BTreeMap::new();
+        // Entries that were not there before, whose names are taken: by the other ones that had them before?
+        let mut waiting: Vec<(usize, usize, String)> = Vec::new();
+        for place in (0..self.entities.steps.len()).rev() {
+            let Some(step) = self.entities.steps.get(place).cloned() else { continue };
+            if self.skip.contains(&step.entity) {
+                continue;
+            }
+            let Some(now) = at.get(step.entity).copied() else { continue };
+            let steps = entities.steps_of.get(step.entity).map_or(&[][..], Vec::as_slice);
+            let made = steps.iter().position(|s| *s == place).map_or(0, |p| p + 1);
+            if now == At::Left {
+                report.fates.insert(step.number, Fate::Refused);
+                continue;
+            }
+            let (note, back) = self.reading.load(step.number)?;
+            let mut in_effect = now == At::InEffect;
+            if now == At::Looking || !step.is_made {
+                let expected = if now == At::Looking {
+                    self.expected(steps, made)?
+                } else {
+                    Expected::new(std::slice::from_ref(&note), 1, None, self.schema())
+                };
+                let objection = self.objection(note.dn_after(), &expected, &note, step.is_made).await?;
+                // One that would have changed nothing cannot be told from one that was refused.
+                in_effect = objection.is_none() && (step.is_made || !note.is_idle());
+                // What is not there may be somewhere else: where it was before earlier changes, taken back already.
+                if in_effect && now == At::Looking && !expected.exists {
+                    in_effect = !self.is_elsewhere(place, &note.dn, steps, made).await?
+                        && !self.was_never_there(&note.dn, steps).await?;
+                }
+                if let Some(objection) = objection.filter(|_| now == At::Looking) {
+                    objections.entry(step.entity).or_insert(objection);
+                }
+            }
+            if in_effect {
+                match self.take_back(&note, &back, &mut report).await {
+                    Ok(()) => {
+                        report.fates.insert(step.number, Fate::TakenBack);
+                        self.set(&mut at, step.entity, At::InEffect);
+                    }
+                    Err((is_begun, e)) if is_refusal(&e) => {
+                        if is_begun || now == At::InEffect {
+                            report.in_part.insert(step.entity);
+                        }
+                        report.refused.insert(step.entity, (note.dn_after().to_owned(), e.to_string()));
+                        report.fates.insert(step.number, Fate::Refused);
+                        self.set(&mut at, step.entity, At::Left);
+                    }
+                    Err((_, e)) => return Err(e.into()),
+                }
+                continue;
+            }
+            report.fates.insert(step.number, Fate::NotInEffect);
+            if now == At::InEffect || made > 1 {
+                continue;
+            }
+            // None of its changes is in effect: then it is as it was before the first, or somebody changed it.
+            let expected = self.expected(steps, 0)?;
+            if self.is_as_before(place, &note, &expected).await? {
+                continue;
+            }
+            let objection = objections.remove(&step.entity).unwrap_or_default();
+            let owner = entities.owner(&note.dn, self.schema()).filter(|o| *o != step.entity);
+            match owner {
+                Some(owner) if !expected.exists => waiting.push((step.entity, owner, objection)),
+                _ => self.leave(&mut report, step.entity, objection),
+            }
+        }
+        for (entity, owner, objection) in waiting {
+            let first = entities.steps_of.get(owner).and_then(|s| s.first().copied());
+            let is_there_again = match first.and_then(|f| entities.steps.get(f)) {
+                Some(first) if !report.refused.contains_key(&owner) => {
+                    let steps = entities.steps_of.get(owner).map_or(&[][..], Vec::as_slice);
+                    let expected = self.expected(steps, 0)?;
+                    let (note, _) = self.reading.load(first.number)?;
+                    self.objection(&first.dn, &expected, &note, true).await?.is_none()
+                }
+                _ => false,
+            };
+            if !is_there_again {
+                self.leave(&mut report, entity, objection);
+            }
+        }
+        Ok(report)
+    }
+
+    fn set(&self, at: &mut [At], entity: usize, value: At) {
+        if let Some(slot) = at.get_mut(entity) {
+            *slot = value;
+        }
+    }
+
+    fn schema(&self) -> &Schema {
+        self.directory.schema()
+    }
+
+    fn vendor(&self) -> Vendor {
+        self.directory.root_dse().vendor
+    }
+
+    fn leave(&self, report: &mut Report, entity: usize, objection: String) {
+        let steps = self.entities.steps_of.get(entity).into_iter().flatten();
+        let steps: Vec<_> = steps.filter_map(|s| self.entities.steps.get(*s)).collect();
+        let dn = steps.last().map(|s| s.to.as_ref().unwrap_or(&s.dn).clone()).unwrap_or_default();
+        for step in steps {
+            report.fates.insert(step.number, Fate::Refused);
+        }
+        report.refused.insert(entity, (dn, objection));
+    }
+
+    /// What an entry is like once the first `made` of its changes are.
+    fn expected(&mut self, steps: &[usize], made: usize) -> anyhow::Result<Expected> {
+        let mut notes: Vec<Note> = Vec::with_capacity(steps.len());
+        let mut deleted: Option<Entry> = None;
+        for (n, place) in steps.iter().enumerate() {
+            let Some(step) = self.entities.steps.get(*place) else { continue };
+            let (note, back) = self.reading.load(step.number)?;
+            if n >= made && note.of == Kind::Delete && deleted.is_none() {
+                deleted = back.into_iter().find_map(|c| match c {
+                    Change::Add(entry) => Some(entry),
+                    _ => None,
+                });
+            }
+            notes.push(note);
+        }
+        Ok(Expected::new(&notes, made, deleted.as_ref(), self.directory.schema()))
+    }
+
+    async fn read(&self, dn: &str, expected: &Expected) -> Result<Option<Entry>, DirectoryError> {
+        let names = expected.to_ask();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut entry = self.directory.read(dn, &names).await?;
+        if let Some(entry) = &mut entry {
+            self.directory.complete_ranges(entry).await?;
+        }
+        Ok(entry)
+    }
+
+    /// Why an entry is not what it is expected to be.
+    async fn objection(
+        &self,
+        dn: &str,
+        expected: &Expected,
+        note: &Note,
+        is_made: bool,
+    ) -> Result<Option<String>, DirectoryError> {
+        let entry = self.read(dn, expected).await?;
+        if let Some(objection) = expected.objection(entry.as_ref(), self.vendor(), self.schema()) {
+            return Ok(Some(objection));
+        }
+        // One like it may have been there before, so that ours was refused.
+        if !is_made
+            && note.of == Kind::Add
+            && entry.is_some_and(|e| is_older(&e, &self.reading.header.started))
+        {
+            return Ok(Some("it is older than the run".to_owned()));
+        }
+        Ok(None)
+    }
+
+    /// Whether an entry is as it was before its first change. Where entries above it have their old names again, so has it.
+    async fn is_as_before(
+        &self,
+        place: usize,
+        note: &Note,
+        expected: &Expected,
+    ) -> Result<bool, DirectoryError> {
+        let fits = async |dn: &str| {
+            let entry = self.read(dn, expected).await?;
+            Ok::<_, DirectoryError>(
+                expected.objection(entry.as_ref(), self.vendor(), self.schema()).is_none(),
+            )
+        };
+        if fits(&note.dn).await? {
+            return Ok(true);
+        }
+        if !expected.exists {
+            return Ok(false);
+        }
+        for dn in self.earlier_names(place, &note.dn) {
+            if fits(&dn).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The names that an entry had before the renamings of it, and of entries above it, that came before a change.
+    fn earlier_names(&self, place: usize, dn: &str) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for renaming in self.entities.renamings.iter().rev().filter(|r| **r < place) {
+            let Some(step) = self.entities.steps.get(*renaming) else { continue };
+            let now = names.last().map_or(dn, String::as_str);
+            names.extend(step.to.as_deref().and_then(|to| moved(now, to, &step.dn, self.schema())));
+        }
+        names
+    }
+
+    /// Whether an entry, which came and went in the run, has no entry above it any more, as it had when it went.
+    async fn was_never_there(&mut self, dn: &str, steps: &[usize]) -> anyhow::Result<bool> {
+        if self.expected(steps, 0)?.exists {
+            return Ok(false);
+        }
+        let parts = split(dn).unwrap_or_default();
+        let above = parts.get(1..).unwrap_or_default().join(",");
+        Ok(!above.is_empty() && self.directory.read(&above, &["1.1"]).await?.is_none())
+    }
+
+    /// Whether an entry, which is to be gone, is under an earlier name what it was there.
+    async fn is_elsewhere(
+        &mut self,
+        place: usize,
+        dn: &str,
+        steps: &[usize],
+        made: usize,
+    ) -> anyhow::Result<bool> {
+        for dn in self.earlier_names(place, dn) {
+            for earlier in 0..made {
+                let expected = self.expected(steps, earlier)?;
+                if !expected.exists {
+                    continue;
+                }
+                let entry = self.read(&dn, &expected).await?;
+                if expected.objection(entry.as_ref(), self.vendor(), self.schema()).is_none() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    async fn take_back(
+        &self,
+        note: &Note,
+        back: &[Change],
+        report: &mut Report,
+    ) -> Result<(), (bool, DirectoryError)> {
+        for (n, change) in back.iter().enumerate() {
+            self.make(change, note.relaxed).await.map_err(|e| (n > 0, e))?;
+        }
+        if !note.lost.is_empty() {
+            report.lost.entry(note.dn_after().to_owned()).or_default().extend(note.lost.iter().cloned());
+        }
+        let unseen = |(name, trace): (&String, &super::note::Trace)| {
+            trace.is.is_none() && !trace.is_by_value() && !note.lost.contains(name)
+        };
+        if note.of == Kind::Modify && note.attributes.iter().any(unseen) {
+            report.unseen.insert(note.dn_after().to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl Undoing<'_> {
+    async fn make(&self, change: &Change, relaxed: bool) -> Result<(), DirectoryError> {
+        let mut controls = Vec::new();
+        match change {
+            // Between our look at it and now nobody else shall have changed it.
+            Change::Modify { dn, changes } if self.directory.takes_assertions() => {
+                let names = crate::names::to_ask(Vec::new(), changes.iter().map(|c| c.description.as_str()));
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                if let Some(mut read) = self.directory.read(dn, &names).await? {
+                    self.directory.complete_ranges(&mut read).await?;
+                    controls.extend(assertion::unchanged(changes, &read, self.schema()));
+                }
+            }
+            Change::Add(_) if relaxed && self.directory.takes_relaxed_rules() => {
+                controls.push(WriteControl::RelaxRules);
+            }
+            _ => {}
+        }
+        self.directory.apply_with(change, &controls).await
+    }
+}
+
+/// Whether an entry was there well before a run began, as far as its server says.
+fn is_older(entry: &Entry, started: &str) -> bool {
+    /// Clocks differ.
+    const TOLERANCE: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
+    let Some(created) = entry.first_text("createTimestamp") else { return false };
+    let created =
+        created.get(..14).and_then(|t| chrono::NaiveDateTime::parse_from_str(t, "%Y%m%d%H%M%S").ok());
+    let started = chrono::DateTime::parse_from_rfc3339(started).ok().map(|t| t.naive_utc());
+    matches!((created, started), (Some(created), Some(started)) if created + TOLERANCE < started)
+}
+
+/// Finds out what would be taken back, in memory: which entries are left alone.
+///
+/// An entry of which only a part could be taken back is left alone as a whole, and what is built on it, too.
+pub async fn rehearse(
+    reading: &mut Reading,
+    entities: &Entities,
+    directory: &Directory,
+    skip: &BTreeSet<usize>,
+) -> anyhow::Result<Report> {
+    let mut skip = skip.clone();
+    let mut refused = BTreeMap::new();
+    loop {
+        let preview = Destination::new(directory.clone().preview());
+        let mut report = Undoing { reading, entities, directory: &preview, skip: &skip }.run().await?;
+        refused.append(&mut report.refused);
+        if report.in_part.is_empty() {
+            for entity in refused.keys() {
+                for step in entities.steps_of.get(*entity).into_iter().flatten() {
+                    if let Some(step) = entities.steps.get(*step) {
+                        report.fates.insert(step.number, Fate::Refused);
+                    }
+                }
+            }
+            report.refused = refused;
+            return Ok(report);
+        }
+        skip.extend(refused.keys().copied());
+    }
+}

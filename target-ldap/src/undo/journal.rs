@@ -1,0 +1,469 @@
+//! The form of journals and undo files: LDIF, with comments that say what each change left.
+//!
+//! A file begins with a line that names its kind and version. Each change is a frame: a line
+//! `# change NUMBER SUM LENGTH NOTE`, then LENGTH octets of LDIF that take it back. SUM is over note and LDIF, so that a frame
+//! that was cut, or changed by hand, is known for it. A journal has its changes in their order, and behind them, as soon as it
+//! is known, `# made NUMBER` or `# void NUMBER`; an undo file has them in the other order, and only what was made. A change of
+//! which that is not known has its LDIF in its note: `ldapmodify` passes it over.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use singer_common::change::Change;
+use singer_common::directory::RELAX_RULES;
+use singer_common::directory::ldif::reader::{LdifReader, Record};
+use singer_common::directory::ldif::writer::{LdifWriteError, LdifWriter};
+
+use super::note::Note;
+
+/// The version of both forms. Files of a later one are refused.
+const VERSION: u32 = 1;
+const JOURNAL: &str = "# target-ldap undo journal ";
+const UNDO: &str = "# target-ldap undo file ";
+const CHANGE: &str = "# change ";
+const MADE: &str = "# made ";
+const VOID: &str = "# void ";
+const COMMITTED: &str = "# committed";
+
+/// What stands in the first line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    version: u32,
+    /// The run's id.
+    pub run: String,
+    /// Where the changes were made.
+    pub server: String,
+    /// When the run began: RFC 3339, by this machine's clock.
+    pub started: String,
+    /// Whether nothing is made until all of it is: a file that is replaced as a whole.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub atomic: bool,
+    /// Whether the run was killed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub killed: bool,
+}
+
+impl Header {
+    /// Of a run that begins now.
+    pub fn new(run: &str, server: &str, atomic: bool) -> Header {
+        let now = chrono::Utc::now();
+        Header {
+            version: VERSION,
+            run: format!("{run}-{}", now.timestamp_micros()),
+            server: server.to_owned(),
+            started: now.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+            atomic,
+            killed: false,
+        }
+    }
+
+    /// The first line of a journal.
+    pub fn journal_line(&self) -> String {
+        format!("{JOURNAL}{}\n", ascii(self))
+    }
+}
+
+/// JSON of ASCII alone: what is printed to a terminal has no control character, nor any that is not what it looks like.
+fn ascii(value: &impl Serialize) -> String {
+    let text = serde_json::to_string(value).unwrap_or_default();
+    let mut out = String::with_capacity(text.len());
+    let mut units = [0; 2];
+    for c in text.chars() {
+        if matches!(c, ' '..='~') {
+            out.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut units) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    out
+}
+
+fn sum(note: &str, ldif: &[u8]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(note.as_bytes());
+    hash.update(b"\n");
+    hash.update(ldif);
+    hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect()
+}
+
+/// A frame, as it is written.
+fn frame(number: u64, note: &Note, ldif: &[u8]) -> Vec<u8> {
+    let note = ascii(note);
+    let mut out = format!("{CHANGE}{number} {} {} {note}\n", sum(&note, ldif), ldif.len()).into_bytes();
+    out.extend_from_slice(ldif);
+    out
+}
+
+/// The frame of a change that is about to be made. `back` is in the order in which it is to be made.
+pub fn announcement(number: u64, note: &Note, back: &[Change]) -> Result<Vec<u8>, LdifWriteError> {
+    let mut writer = LdifWriter::new(Vec::new());
+    for change in back {
+        if note.relaxed && matches!(change, Change::Add(_)) {
+            writer.critical_control(RELAX_RULES);
+        }
+        writer.change(change)?;
+    }
+    Ok(frame(number, note, &writer.into_inner()))
+}
+
+/// That a change was made.
+pub fn made(number: u64) -> String {
+    format!("{MADE}{number}\n")
+}
+
+/// That a change was not made.
+pub fn void(number: u64) -> String {
+    format!("{VOID}{number}\n")
+}
+
+/// That all changes were made at once.
+pub fn committed() -> &'static str {
+    "# committed\n"
+}
+
+/// What is known of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It was announced, and nothing else.
+    Unknown,
+    /// It was made.
+    Made,
+    /// It was not made.
+    Void,
+}
+
+/// Where a change stands in the file.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// Of its frame.
+    pub start: u64,
+    /// Of its frame, in octets.
+    pub length: u64,
+    /// What is known of it.
+    pub status: Status,
+}
+
+/// Why a file cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The system's words.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It is not a file of this form: of an earlier version, or another program.
+    #[error("it has no record of what a run left: an earlier version wrote it, or another program")]
+    Foreign,
+    /// It is of a later version.
+    #[error("it is of version {0}, and this program knows versions up to {VERSION}")]
+    Version(u32),
+    /// A frame of an undo file that is not as it was written.
+    #[error("line {0} was changed since the file was written, or what follows it")]
+    Changed(u64),
+}
+
+/// A journal or an undo file, open.
+#[derive(Debug)]
+pub struct Reading {
+    file: BufReader<File>,
+    /// Its first line.
+    pub header: Header,
+    /// Whether it is a journal.
+    pub is_journal: bool,
+    /// Its changes by number: in the order in which they were made.
+    pub places: BTreeMap<u64, Place>,
+    /// Whether all its changes were made at once, where [`Header::atomic`].
+    pub committed: bool,
+}
+
+impl Reading {
+    /// Of a journal that is being written.
+    pub fn of(file: File, header: Header, places: BTreeMap<u64, Place>, committed: bool) -> Reading {
+        Reading { file: BufReader::new(file), header, is_journal: true, places, committed }
+    }
+
+    /// Whether a file is an undo file of this form.
+    pub fn is_one(path: &Path) -> bool {
+        let mut start = [0; UNDO.len()];
+        File::open(path).and_then(|mut f| f.read_exact(&mut start)).is_ok() && start == *UNDO.as_bytes()
+    }
+
+    /// Reads what there is to know but for the changes themselves. What a crash left of the end of a journal is passed over:
+    /// it had not reached the disk, so its change was not sent.
+    pub fn open(path: &Path) -> Result<Reading, ReadError> {
+        let mut file = BufReader::new(File::open(path)?);
+        let mut line = Vec::new();
+        file.by_ref().take(1 << 16).read_until(b'\n', &mut line)?;
+        let text = std::str::from_utf8(&line).map_err(|_| ReadError::Foreign)?;
+        let of = |kind: &str| text.strip_prefix(kind).map(str::trim_end);
+        let (is_journal, json) = match (of(JOURNAL), of(UNDO)) {
+            (Some(json), _) => (true, json),
+            (None, Some(json)) => (false, json),
+            (None, None) => return Err(ReadError::Foreign),
+        };
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let version: Version = serde_json::from_str(json).map_err(|_| ReadError::Foreign)?;
+        if version.version > VERSION {
+            return Err(ReadError::Version(version.version));
+        }
+        let header: Header = serde_json::from_str(json).map_err(|_| ReadError::Foreign)?;
+        let mut reading = Reading { file, header, is_journal, places: BTreeMap::new(), committed: false };
+        reading.scan(line.len() as u64)?;
+        Ok(reading)
+    }
+
+    fn scan(&mut self, mut at: u64) -> Result<(), ReadError> {
+        let size = self.file.get_ref().metadata()?.len();
+        let mut line = Vec::new();
+        let mut number_of_line = 1;
+        loop {
+            line.clear();
+            let read = self.file.read_until(b'\n', &mut line)? as u64;
+            if read == 0 || line.last() != Some(&b'\n') {
+                return Ok(());
+            }
+            number_of_line += 1;
+            let start = at;
+            at += read;
+            if !line.starts_with(b"# ") {
+                continue;
+            }
+            let Ok(text) = std::str::from_utf8(&line) else { continue };
+            let text = text.trim_end_matches('\n');
+            let number = |mark: &str| text.strip_prefix(mark).and_then(|n| n.parse::<u64>().ok());
+            if let Some(rest) = text.strip_prefix(CHANGE) {
+                let begun = number_of_line;
+                match parse_frame(rest).filter(|f| f.length <= size.saturating_sub(at)) {
+                    Some(parsed) => {
+                        let mut ldif = vec![0; usize::try_from(parsed.length).unwrap_or(usize::MAX)];
+                        self.file.read_exact(&mut ldif)?;
+                        if sum(parsed.note, &ldif) == parsed.sum {
+                            at += parsed.length;
+                            number_of_line += ldif.iter().filter(|b| **b == b'\n').count() as u64;
+                            let note: Note =
+                                serde_json::from_str(parsed.note).map_err(|_| ReadError::Changed(begun))?;
+                            let status = match (self.is_journal, note.back.is_some()) {
+                                (true, _) | (false, true) => Status::Unknown,
+                                (false, false) => Status::Made,
+                            };
+                            self.places.insert(parsed.number, Place { start, length: at - start, status });
+                            continue;
+                        }
+                        // A part of a frame, with what was written behind it later.
+                        self.file.seek(SeekFrom::Start(at))?;
+                    }
+                    None if !self.is_journal => return Err(ReadError::Changed(begun)),
+                    None => continue,
+                }
+                if !self.is_journal {
+                    return Err(ReadError::Changed(begun));
+                }
+            } else if let Some(number) = number(MADE) {
+                self.mark(number, Status::Made);
+            } else if let Some(number) = number(VOID) {
+                self.mark(number, Status::Void);
+            } else if text == COMMITTED {
+                self.committed = true;
+            }
+        }
+    }
+
+    fn mark(&mut self, number: u64, status: Status) {
+        if let Some(place) = self.places.get_mut(&number).filter(|_| self.is_journal) {
+            place.status = status;
+        }
+    }
+
+    /// What is known of a change, given how the run ended.
+    pub fn status(&self, number: u64) -> Status {
+        let status = self.places.get(&number).map_or(Status::Void, |p| p.status);
+        // In a file that is replaced as a whole, what was made in memory was not made before the file was replaced.
+        match status {
+            Status::Made if self.is_journal && self.header.atomic && !self.committed => Status::Unknown,
+            status => status,
+        }
+    }
+
+    /// A change: what is known of it, and what takes it back, in its order.
+    pub fn load(&mut self, number: u64) -> Result<(Note, Vec<Change>), ReadError> {
+        let (note, ldif) = self.raw(number)?;
+        let text = note.back.as_deref().map_or(&*ldif, str::as_bytes);
+        Ok((note.clone(), changes(text).map_err(|()| ReadError::Changed(0))?))
+    }
+
+    fn raw(&mut self, number: u64) -> Result<(Note, Vec<u8>), ReadError> {
+        let place = *self.places.get(&number).ok_or(ReadError::Changed(0))?;
+        self.file.seek(SeekFrom::Start(place.start))?;
+        let mut line = Vec::new();
+        let read = self.file.read_until(b'\n', &mut line)? as u64;
+        let mut ldif = vec![0; usize::try_from(place.length.saturating_sub(read)).unwrap_or(0)];
+        self.file.read_exact(&mut ldif)?;
+        let text = std::str::from_utf8(&line).map_err(|_| ReadError::Changed(0))?;
+        let parsed = text
+            .strip_prefix(CHANGE)
+            .and_then(|rest| parse_frame(rest.trim_end_matches('\n')))
+            .ok_or(ReadError::Changed(0))?;
+        let note = serde_json::from_str(parsed.note).map_err(|_| ReadError::Changed(0))?;
+        Ok((note, ldif))
+    }
+
+    /// Writes an undo file: the last change first.
+    pub fn write(&mut self, killed: bool, out: &mut dyn Write) -> Result<(), LdifWriteError> {
+        let header = Header { killed, atomic: false, ..self.header.clone() };
+        let written: Vec<u64> =
+            self.places.keys().rev().copied().filter(|n| self.status(*n) != Status::Void).collect();
+        writeln!(out, "{UNDO}{}", ascii(&header))?;
+        writeln!(
+            out,
+            "# target-ldap undo takes this back, entry by entry; ldapmodify does so without looking."
+        )?;
+        for number in written {
+            let status = self.status(number);
+            let (note, ldif) = self.raw(number).map_err(io::Error::other)?;
+            let octets = if status == Status::Unknown && note.back.is_none() {
+                let back = String::from_utf8_lossy(&ldif).into_owned();
+                frame(number, &Note { back: Some(back), ..note }, b"")
+            } else {
+                frame(number, &note, &ldif)
+            };
+            out.write_all(&octets)?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is anything that was made, or may have been.
+    pub fn is_empty(&self) -> bool {
+        self.places.keys().all(|n| self.status(*n) == Status::Void)
+    }
+}
+
+struct Parsed<'a> {
+    number: u64,
+    sum: &'a str,
+    length: u64,
+    note: &'a str,
+}
+
+fn parse_frame(text: &str) -> Option<Parsed<'_>> {
+    let mut words = text.splitn(4, ' ');
+    let (number, sum, length, note) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    Some(Parsed { number: number.parse().ok()?, sum, length: length.parse().ok()?, note })
+}
+
+/// Change records of a frame.
+fn changes(ldif: &[u8]) -> Result<Vec<Change>, ()> {
+    // A note says so, too, and the reader refuses what it does not carry out.
+    let line = format!("control: {RELAX_RULES} true\n");
+    let text = String::from_utf8_lossy(ldif).replace(&line, "");
+    LdifReader::new(text.as_bytes())
+        .map(|record| match record {
+            Ok(Record::Change(change)) => Ok(change),
+            _ => Err(()),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(dn: &str) -> Note {
+        Note::plain(dn)
+    }
+
+    fn back(dn: &str) -> Vec<Change> {
+        vec![Change::Delete { dn: dn.into() }]
+    }
+
+    /// Three changes: made, void, and nothing is known.
+    fn journal() -> Vec<u8> {
+        let mut all = Header::new("r", "ldap://x", false).journal_line().into_bytes();
+        for n in 0..3 {
+            all.extend(announcement(n, &note(&format!("cn=ä{n}")), &back(&format!("cn=ä{n}"))).unwrap());
+        }
+        all.extend(made(0).bytes());
+        all.extend(void(1).bytes());
+        all
+    }
+
+    fn open(octets: &[u8]) -> Result<Reading, ReadError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), octets).unwrap();
+        Reading::open(file.path())
+    }
+
+    #[test]
+    fn a_journal_cut_anywhere_says_no_more_than_was_known() {
+        let whole = journal();
+        assert!(whole.is_ascii());
+        for end in 0..=whole.len() {
+            let Ok(reading) = open(&whole[..end]) else { continue };
+            assert!(reading.places.len() <= 3);
+            if reading.status(1) == Status::Void && reading.places.contains_key(&1) {
+                assert_eq!(end, whole.len());
+            }
+            // What a file system may leave of what was not yet on the disk.
+            let mut holes = whole.clone();
+            holes[end..].fill(0);
+            if let Ok(reading) = open(&holes) {
+                assert!(reading.places.len() <= 3);
+            }
+        }
+        let reading = open(&whole).unwrap();
+        let all: Vec<Status> = (0..3).map(|n| reading.status(n)).collect();
+        assert_eq!(all, [Status::Made, Status::Void, Status::Unknown]);
+    }
+
+    #[test]
+    fn a_part_of_a_frame_hides_nothing_behind_it() {
+        let mut octets = Header::new("r", "s", false).journal_line().into_bytes();
+        let first = announcement(0, &note("cn=a"), &back("cn=a")).unwrap();
+        octets.extend(&first[..first.len() - 5]);
+        octets.push(b'\n');
+        octets.extend(announcement(1, &note("cn=b"), &back("cn=b")).unwrap());
+        let reading = open(&octets).unwrap();
+        assert_eq!(reading.places.keys().copied().collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn an_undo_file_has_what_was_made_and_names_what_may_have_been() {
+        let mut reading = open(&journal()).unwrap();
+        let mut out = Vec::new();
+        reading.write(true, &mut out).unwrap();
+        // To `ldapmodify` only the first change is there.
+        let records: Vec<_> = LdifReader::new(&*out).map(Result::unwrap).collect();
+        assert_eq!(records, [Record::Change(back("cn=ä0").remove(0))]);
+        let mut again = open(&out).unwrap();
+        assert!(again.header.killed && !again.is_journal);
+        let all: Vec<Status> = (0..3).map(|n| again.status(n)).collect();
+        assert_eq!(all, [Status::Made, Status::Void, Status::Unknown]);
+        assert_eq!(again.load(2).unwrap().1, back("cn=ä2"));
+        let text = String::from_utf8(out).unwrap().replace("dn:: ", "dn:: AAAA");
+        assert!(matches!(open(text.as_bytes()), Err(ReadError::Changed(3 | 4))));
+    }
+
+    #[test]
+    fn files_of_others_are_known_for_it() {
+        assert!(matches!(open(b"dn: cn=x\nchangetype: delete\n"), Err(ReadError::Foreign)));
+        assert!(matches!(open(b"\xff\xfe"), Err(ReadError::Foreign)));
+        assert!(matches!(open(b""), Err(ReadError::Foreign)));
+        let later = "# target-ldap undo file {\"version\":2,\"much\":\"else\"}\n";
+        assert!(matches!(open(later.as_bytes()), Err(ReadError::Version(2))));
+    }
+
+    #[test]
+    fn in_a_file_that_was_never_replaced_nothing_is_known_to_be_made() {
+        let text = String::from_utf8(journal()).unwrap();
+        let atomic = text.replacen(",\"started\"", ",\"atomic\":true,\"started\"", 1);
+        assert_eq!(open(atomic.as_bytes()).unwrap().status(0), Status::Unknown);
+        let done = atomic + committed();
+        assert_eq!(open(done.as_bytes()).unwrap().status(0), Status::Made);
+    }
+}
