@@ -88,7 +88,10 @@ fn under_the_undo_file_nothing_is_done_that_cannot_be_undone() {
         // What was done before the disk was full is in the file, or beside it where that found no room either.
         for name in names(dir.path()).into_iter().rev() {
             let path = dir.path().join(&name);
-            if !name.contains(".journal") {
+            if name.contains(".journal") {
+                let undo = Run::bare(Program::Target).arg("undo").arg(path.to_str().unwrap());
+                undo.file("--config", &config).run().succeeds();
+            } else {
                 slapd.ldapmodify(read_text(&path));
             }
             std::fs::remove_file(path).unwrap();
