@@ -378,12 +378,8 @@ fn left(folder: &Path) -> Vec<PathBuf> {
         .filter(|n| n.starts_with("undo.ldif") && !n.ends_with(".lock"))
         .map(|n| folder.join(n))
         .collect();
-    // The newest first: the journal, then by number.
-    found.sort_by_key(|p| {
-        let name = p.to_str().unwrap();
-        let number = name.rsplit_once("killed.").and_then(|(_, n)| n.parse().ok()).unwrap_or(1_u32);
-        std::cmp::Reverse(if name.ends_with("journal") { u32::MAX } else { number })
-    });
+    // The newest first.
+    found.sort_by_key(|p| std::cmp::Reverse(std::fs::metadata(p).unwrap().modified().unwrap()));
     found
 }
 
