@@ -102,8 +102,7 @@ impl Undoing<'_> {
                     Expected::new(std::slice::from_ref(&note), 1, None, self.schema())
                 };
                 let objection = self.objection(note.dn_after(), &expected, &note, step.is_made).await?;
-                // One that would have changed nothing cannot be told from one that was refused.
-                in_effect = objection.is_none() && (step.is_made || !note.is_idle());
+                in_effect = objection.is_none();
                 // What is not there may be somewhere else: where it was before earlier changes, taken back already.
                 if in_effect && now == At::Looking && !expected.exists {
                     in_effect = !self.is_elsewhere(place, &note.dn, steps, made).await?

@@ -68,6 +68,10 @@ impl Entities {
                 continue;
             }
             let (note, _) = reading.load(number)?;
+            // Refused, or as good as that: a deletion of what is not there, say.
+            if status == Status::Unknown && note.is_idle() {
+                continue;
+            }
             let at = key(&note.dn, schema);
             let known = names.get(&at).map(|(entity, _)| *entity);
             let entity = known.unwrap_or_else(|| {

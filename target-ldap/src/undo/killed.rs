@@ -116,6 +116,13 @@ async fn look(reading: &mut Reading, unknown: &[u64], directory: &Directory) -> 
         (0..entities.steps_of.len()).filter(|entity| !concerned.contains(entity)).collect();
     let report = rehearse(reading, &entities, directory, &skip).await?;
     let was_atomic = reading.header.atomic && !reading.committed;
+    // What is not among the steps changed nothing.
+    let steps: BTreeSet<u64> = entities.steps.iter().map(|s| s.number).collect();
+    for number in unknown.iter().filter(|n| !steps.contains(n)) {
+        if let Some(place) = reading.places.get_mut(number) {
+            place.status = Status::Void;
+        }
+    }
     for (number, fate) in report.fates.iter().filter(|(n, _)| meant(n)) {
         if let Some(place) = reading.places.get_mut(number) {
             place.status = match fate {
