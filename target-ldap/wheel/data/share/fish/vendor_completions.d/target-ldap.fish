@@ -52,6 +52,7 @@ complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "init" -d 'A
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "doctor" -d 'Look at what the directory lets this configuration do, and what to ask its administrator for; nothing is written'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "man" -d 'Print the manual page, in roff: `man | man -l -` shows it'
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "undo" -d 'Take a run back, entry by entry: what was changed since the run is left alone and named (exit code 4)'
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l output -d 'Where the configuration goes; other files go beside it [default: tap.json or target.json]' -r -F
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l log-level -d 'What is logged: off, error, warn, info (if not given), debug or trace, and MODULE=LEVEL for single modules, with commas: info,singer_common::directory=debug' -r
@@ -80,3 +81,15 @@ complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -l log-form
 json\t'One JSON object a line: timestamp, level, logger, module, run_id, message, stream, and fields'
 singer\t'One JSON object a line, in the Singer SDK\'s form: what Meltano asks for with SINGER_SDK_LOG_CONFIG'"
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l plan-format -d 'How --dry-run prints: on a terminal diff, else ldif, when not given' -r -f -a "ldif\t'LDIF change records (RFC 2849), which `ldapmodify` takes'
+diff\t'Coloured lines for people'
+json\t'One JSON object a line'
+html\t'A page for people, in one file: each change with what was and what will be'"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l log-level -d 'What is logged: off, error, warn, info (if not given), debug or trace, and MODULE=LEVEL for single modules, with commas: info,singer_common::directory=debug' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l log-format -d 'The form of the log; text, if not given and Meltano does not ask for another' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
+json\t'One JSON object a line: timestamp, level, logger, module, run_id, message, stream, and fields'
+singer\t'One JSON object a line, in the Singer SDK\'s form: what Meltano asks for with SINGER_SDK_LOG_CONFIG'"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l dry-run -d 'Write nothing: print what would be taken back'
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l unchecked -d 'Carry out a file that has no record of what the run left (of an earlier version), without looking at the entries first'
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -s h -l help -d 'Print help (see more with \'--help\')'
