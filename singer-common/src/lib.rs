@@ -30,5 +30,6 @@ pub mod settings;
 pub mod signals;
 pub mod state;
 pub mod summary;
+pub mod text;
 pub mod time;
 pub mod writer;

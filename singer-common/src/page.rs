@@ -7,6 +7,8 @@ use std::borrow::Cow;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::text::is_steering;
+
 const STYLE: &str = include_str!("../assets/page.css");
 /// Nothing is loaded and nothing runs, whatever got into the page.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
@@ -88,14 +90,10 @@ pub fn breakable(text: &str) -> Markup {
     }
 }
 
-/// A text whose control characters can be seen: NUL is not allowed in HTML, a line break would vanish, and those that
-/// turn the direction of writing would turn what follows.
+/// A text whose control characters can be seen, as pictures: NUL is not allowed in HTML, a line break would vanish, and those
+/// that turn the direction of writing would turn what follows.
 pub fn visible(text: &str) -> Cow<'_, str> {
-    let odd = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(odd) {
+    if !text.contains(is_steering) {
         return Cow::Borrowed(text);
     }
     text.chars()
@@ -103,7 +101,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
             // The pictures of the C0 controls.
             n @ 0..=0x1f => char::from_u32(0x2400 + n).unwrap_or('\u{fffd}'),
             0x7f => '\u{2421}',
-            _ if odd(c) => '\u{fffd}',
+            _ if is_steering(c) => '\u{fffd}',
             _ => c,
         })
         .collect::<String>()

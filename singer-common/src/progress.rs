@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
+use crate::text::printable;
+
+mod terminal;
+
 /// How often a bar is drawn although nothing was counted: time goes on.
 const TICK: Duration = Duration::from_millis(250);
 /// How often bars are drawn at most.
@@ -88,14 +92,16 @@ impl Default for Stderr {
     }
 }
 
+/// What cannot be written (a full disk, a reader that has gone) is dropped: a log is no reason to end a run.
 impl Write for Stderr {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        suspended(|| io::stderr().write_all(octets))?;
+        let _ = suspended(|| io::stderr().write_all(octets));
         Ok(octets.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        let _ = io::stderr().flush();
+        Ok(())
     }
 }
 
@@ -133,7 +139,8 @@ impl Bar {
 
     fn new(name: &str, total: Option<u64>, template: &str) -> Self {
         let bars = BARS.get_or_init(|| {
-            MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND))
+            let terminal = Box::new(terminal::Terminal::default());
+            MultiProgress::with_draw_target(ProgressDrawTarget::term_like_with_hz(terminal, DRAWS_PER_SECOND))
         });
         let bar = bars.add(ProgressBar::new(total.unwrap_or_default()));
         if total.is_none() {
@@ -146,7 +153,7 @@ impl Bar {
         });
         bar.set_style(style.progress_chars("=> "));
         // What a directory calls its containers must not steer the terminal.
-        bar.set_prefix(name.replace(char::is_control, " "));
+        bar.set_prefix(printable(name).into_owned());
         bar.enable_steady_tick(TICK);
         Self(bar)
     }
@@ -165,8 +172,8 @@ impl Bar {
     }
 
     /// Words beside the number.
-    pub fn say(&self, words: impl Into<std::borrow::Cow<'static, str>>) {
-        self.0.set_message(words);
+    pub fn say(&self, words: &str) {
+        self.0.set_message(printable(words).into_owned());
     }
 }
 

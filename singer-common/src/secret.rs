@@ -5,28 +5,9 @@ use std::{fmt, io};
 
 use zeroize::Zeroizing;
 
-/// Attributes whose values are passwords or keys (RFC 4519 section 2.41, RFC 2798 section 2.10, RFC 3112; those of
-/// Active Directory, Samba, FreeIPA and MIT Kerberos).
-const SECRET_ATTRIBUTES: &[&str] = &[
-    "userPassword",
-    "unicodePwd",
-    "authPassword",
-    "clearTextPassword",
-    "nsSLAPD-RootPW",
-    "olcRootPW",
-    "sambaNTPassword",
-    "sambaLMPassword",
-    "sambaPasswordHistory",
-    "krbPrincipalKey",
-    "ipaNTHash",
-    "userPKCS12",
-];
+pub mod attributes;
 
-/// Whether an attribute's values are never to be shown.
-pub fn is_secret_attribute(description: &str) -> bool {
-    let name = crate::entry::base_type(description);
-    SECRET_ATTRIBUTES.iter().any(|s| s.eq_ignore_ascii_case(name))
-}
+pub use attributes::{is_secret_attribute, is_write_only};
 
 /// A text that prints as `***`, whatever formats it, and whose memory is wiped when it is dropped.
 #[derive(Clone, PartialEq, Eq)]

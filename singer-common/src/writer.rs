@@ -219,7 +219,13 @@ impl<W: Write> SingerWriter<W> {
         self.flush()
     }
 
-    /// Prints one line as it is: a target's bare STATE value, a health report.
+    /// Prints what people look at: a catalog, a report. What would steer their terminal becomes escapes, with which JSON is
+    /// the same JSON.
+    pub fn show(&mut self, text: &str) -> Result<(), WriteError> {
+        self.line(&crate::text::printable_lines(text))
+    }
+
+    /// Prints one line as it is: a target's bare STATE value.
     pub fn line(&mut self, text: &str) -> Result<(), WriteError> {
         self.buffer.extend_from_slice(text.as_bytes());
         self.buffer.push(b'\n');

@@ -8,6 +8,7 @@ use singer_common::directory::{DirectoryError, Vendor};
 use singer_common::entry::base_type;
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
+use singer_common::secret::is_secret_attribute;
 
 use crate::config::{DiscoverBy, StreamConfig, TapConfig};
 use crate::container::{CONTAINERS_STREAM, snake_case};
@@ -103,9 +104,13 @@ pub async fn discover(config: &TapConfig, tree: &Tree) -> Result<Discovery, Dire
     let mut streams = Vec::new();
     let mut samples = Vec::new();
     let mut members = Vec::new();
+    let mut withheld = BTreeSet::new();
     for stream in entry_sources(config, tree) {
         let sample = Sample::read(config, tree, &stream.source, &tree.ids).await?;
         let entry = describe(config, vendor, tree.directory.schema(), &stream, &sample, &tree.ids);
+        let occurs = |name: &&String| sample.occurrence(name).is_some() && !entry.is_property_selected(name);
+        let secrets = entry.properties().map(|(name, _)| name).filter(|name| is_secret_attribute(name));
+        withheld.extend(secrets.filter(occurs).cloned());
         if config.membership_streams && members::has_groups(&sample, vendor) {
             let [id, name] = [&stream.id, &stream.name].map(|n| format!("{n}{}", members::SUFFIX));
             members.push(members::describe(&id, &name, entry.is_selected()));
@@ -114,6 +119,13 @@ pub async fn discover(config: &TapConfig, tree: &Tree) -> Result<Discovery, Dire
         samples.push(sample);
     }
     streams.extend(members);
+    if !withheld.is_empty() {
+        let names: Vec<String> = withheld.into_iter().collect();
+        tracing::info!(
+            "secret attributes are left out: {}; to read one, name it in `attributes` of its stream, or in `operational_attributes`",
+            names.join(", ")
+        );
+    }
     Ok(Discovery { catalog: Catalog { streams }, samples })
 }
 
@@ -211,13 +223,18 @@ fn describe(
     for name in &properties.names {
         json_properties.insert(name.clone(), property_schema(schema, name, single.contains(schema, name)));
         let automatic = key_properties.contains(name) || replication_key.as_ref() == Some(name);
+        let inclusion = match () {
+            () if automatic => "automatic",
+            () if is_withheld(config, user, schema, name) => "unsupported",
+            () => "available",
+        };
         // Every entry has an objectClass (RFC 4512 section 2.4.1), also where no entry was seen.
         let required = name == "objectClass" || must.iter().any(|m| m.eq_ignore_ascii_case(name));
         let by_default = automatic
             || required
             || sample.occurrence(name).is_some()
             || listed.iter().any(|a| schema.spell(a) == *name);
-        metadata.push(property_metadata(schema, name, automatic, by_default));
+        metadata.push(property_metadata(schema, name, inclusion, by_default && inclusion != "unsupported"));
     }
     CatalogEntry {
         tap_stream_id: stream.id.clone(),
@@ -263,9 +280,17 @@ fn property_schema(schema: &Schema, name: &str, single: bool) -> Value {
     value
 }
 
-fn property_metadata(schema: &Schema, name: &str, automatic: bool, by_default: bool) -> MetadataEntry {
+/// Whether an attribute is secret, and the user did not name it: a selection of everything must not select it.
+fn is_withheld(config: &TapConfig, stream: Option<&StreamConfig>, schema: &Schema, name: &str) -> bool {
+    let named = |list: &[String]| list.iter().any(|a| schema.same_description(base_type(a), base_type(name)));
+    is_secret_attribute(name)
+        && !named(stream.map(|s| s.attributes.as_slice()).unwrap_or_default())
+        && !named(config.operational_attributes.as_deref().unwrap_or_default())
+}
+
+fn property_metadata(schema: &Schema, name: &str, inclusion: &str, by_default: bool) -> MetadataEntry {
     let mut metadata = Map::new();
-    metadata.insert("inclusion".into(), if automatic { "automatic" } else { "available" }.into());
+    metadata.insert("inclusion".into(), inclusion.into());
     metadata.insert("selected-by-default".into(), by_default.into());
     if let Some(syntax) = schema.syntax(name) {
         metadata.insert("ldap.syntax".into(), syntax.into());

@@ -190,7 +190,7 @@ impl<'a, W: Write> Output<'a, W> {
     pub fn stream_begins(&mut self, name: &str, place: (usize, usize), expected: Option<u64>) {
         let Some(bars) = &mut self.bars else { return };
         let all = bars.all.get_or_insert_with(|| Bar::records("all streams", None));
-        all.say(format!("records, stream {} of {}", place.0, place.1));
+        all.say(&format!("records, stream {} of {}", place.0, place.1));
         let bar = Bar::records(name, expected);
         bar.say("records");
         bars.stream = Some(bar);

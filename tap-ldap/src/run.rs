@@ -114,7 +114,7 @@ fn class(error: &anyhow::Error) -> Class {
 async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let mut writer = SingerWriter::background();
     if args.common.about {
-        writer.line(&ABOUT.render(args.common.format))?;
+        writer.show(&ABOUT.render(args.common.format))?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(Command::Init(init)) = &args.common.command {
@@ -139,7 +139,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let batches = batches?;
     if let Some(Command::Doctor { format }) = args.common.command {
         let report = examine(&config).await;
-        writer.line(report.render(format, MANUAL.name).trim_end())?;
+        writer.show(report.render(format, MANUAL.name).trim_end())?;
         return Ok(ExitCode::from(report.code));
     }
     // Everything the command line names is looked at before the directory is.
@@ -177,7 +177,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let (directory, tree) = open(&config).await?;
     if args.discover {
         let discovery = discover(&config, &tree).await?;
-        writer.line(&discovery.catalog.to_pretty_json()?)?;
+        writer.show(&discovery.catalog.to_pretty_json()?)?;
         if let Some(path) = &args.report {
             let books = match look_at_books(&config, &tree, &discovery.catalog).await {
                 Some(look) => look?.to_text(),
@@ -320,6 +320,6 @@ async fn health(
     };
     let server = config.directory.servers.first().map(singer_common::directory::ServerUrl::to_text);
     let outcome = result.map_err(|e| format!("{e:#}"));
-    writer.line(&cli::health_report(&outcome, server.as_deref(), started.elapsed(), &checks))?;
+    writer.show(&cli::health_report(&outcome, server.as_deref(), started.elapsed(), &checks))?;
     Ok(ExitCode::from(code))
 }

@@ -8,6 +8,7 @@ use singer_common::directory::ldap::result_code;
 use singer_common::directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
 use singer_common::entry::Entry;
 use singer_common::schema::Schema;
+use singer_common::secret::is_secret_attribute;
 
 use crate::config::TapConfig;
 use crate::replication::keys::{self, Growth};
@@ -59,9 +60,23 @@ impl IdentityAttributes {
         let key = vendor.immutable_ids().iter().copied().find(|name| has(name)).map(spelled);
         let change_keys: Vec<String> =
             keys::there(vendor, vendor.change_keys(), has).into_iter().map(spelled).collect();
+        let usual = || key.iter().cloned().chain(change_keys.iter().cloned());
         let operational = match &config.operational_attributes {
-            Some(names) => names.iter().map(|n| schema.canonical_name(n).to_owned()).collect(),
-            None => key.iter().cloned().chain(change_keys.iter().cloned()).collect(),
+            None => usual().collect(),
+            Some(names) => {
+                let names: Vec<String> = names.iter().map(|n| schema.canonical_name(n).to_owned()).collect();
+                // A name of a secret attribute is the leave to read it, where it occurs.
+                let (secrets, others): (Vec<String>, Vec<String>) =
+                    names.into_iter().partition(|n| is_secret_attribute(n));
+                let only_leave = others.is_empty() && !secrets.is_empty();
+                // A server gives an operational one only to who asks for it (RFC 4511 section 4.5.1.8).
+                let asked = secrets.into_iter().filter(|n| schema.is_operational(n));
+                if only_leave {
+                    usual().chain(asked).collect()
+                } else {
+                    others.into_iter().chain(asked).collect()
+                }
+            }
         };
         let id = key.as_ref().and_then(|k| base_entry.values(k).first());
         let base = id.map(|v| BASE64.encode(v)).unwrap_or_default();

@@ -73,7 +73,7 @@ const OWN: &[Setting] = &[
     Setting::new(
         "operational_attributes",
         Kind::TextList,
-        "Operational attributes to add to every stream. Default: the immutable id, `createTimestamp`, `modifyTimestamp`, and the server's own change key.",
+        "Operational attributes to add to every stream. Default: the immutable id, `createTimestamp`, `modifyTimestamp`, and the server's own change key. A secret attribute in this list (`userPassword`) is read where it occurs; a list of secret attributes alone leaves the default as it is.",
     ),
     Setting::new(
         "membership_streams",

@@ -10,7 +10,7 @@ use singer_common::schema::Schema;
 use crate::names::to_ask;
 use crate::undo::note::IDS;
 
-use singer_common::secret::is_secret_attribute;
+use singer_common::secret::is_write_only;
 
 /// The attributes of the entry, as it is before a change, that its inverse is made of; `None`: the entry is not needed.
 pub fn needs(change: &Change) -> Option<Vec<String>> {
@@ -107,7 +107,7 @@ fn modifications(changes: &[Modification], before: &Entry, schema: &Schema) -> V
             return of.iter().rev().filter_map(|m| modification(m, old(name))).collect();
         }
         let old = old(name);
-        if old.is_empty() && is_secret_attribute(name) {
+        if old.is_empty() && is_write_only(name) {
             return Vec::new();
         }
         vec![Modification::new(ModificationKind::Replace, name, old)]
@@ -138,7 +138,7 @@ fn modification(change: &Modification, old: Vec<Vec<u8>>) -> Option<Modification
     };
     // Nothing was there that could be seen, or nothing was added: and a deletion of no value is one of all. A password is
     // not taken away because the old one could not be read.
-    let hidden = is_secret_attribute(&change.description);
+    let hidden = is_write_only(&change.description);
     if values.is_empty() && (kind != ModificationKind::Replace || hidden) {
         return None;
     }

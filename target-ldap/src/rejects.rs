@@ -25,14 +25,6 @@ const MASK: &str = "***";
 /// The `type` of a rejected record's line.
 pub const KIND: &str = "REJECT";
 
-/// Whether a property's name says that it holds a password, whatever it is mapped to.
-fn is_secret_name(property: &str) -> bool {
-    let name: String =
-        property.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-    ["password", "passwd", "pwd", "passwordhash", "secret"].iter().any(|end| name.ends_with(end))
-        || is_secret_attribute(property)
-}
-
 /// What the directory said when it refused.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
@@ -123,7 +115,7 @@ impl Origin {
     }
 
     fn is_secret(&self, property: &str) -> bool {
-        self.secrets.contains(property) || is_secret_name(property)
+        self.secrets.contains(property) || is_secret_attribute(property)
     }
 }
 

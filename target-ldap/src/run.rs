@@ -142,7 +142,7 @@ fn class(error: &anyhow::Error) -> Class {
 async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let mut writer = SingerWriter::stdout();
     if args.common.about {
-        writer.line(&ABOUT.render(args.common.format))?;
+        writer.show(&ABOUT.render(args.common.format))?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(TargetCommand::Common(Command::Init(init))) = &args.common.command {
@@ -173,7 +173,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         let matched = config.matched_attributes();
         let subject = Subject::Target { base: config.default_base_dn.as_deref(), matched: &matched };
         let report = doctor::examine(&config.directory, Access::Write(config.ldif_format), &subject).await;
-        writer.line(report.render(format, MANUAL.name).trim_end())?;
+        writer.show(report.render(format, MANUAL.name).trim_end())?;
         return Ok(ExitCode::from(report.code));
     }
     if args.common.test.is_some() {
@@ -376,6 +376,6 @@ async fn health(config: &TargetConfig, writer: &mut SingerWriter) -> anyhow::Res
     let code = result.as_ref().map_or_else(|e| class(e).exit_code(), |_| 0);
     let server = config.directory.servers.first().map(ServerUrl::to_text);
     let outcome = result.map_err(|e| e.to_string());
-    writer.line(&cli::health_report(&outcome, server.as_deref(), started.elapsed(), &checks))?;
+    writer.show(&cli::health_report(&outcome, server.as_deref(), started.elapsed(), &checks))?;
     Ok(ExitCode::from(code))
 }

@@ -13,6 +13,7 @@ use singer_common::directory::ldif::writer::{LdifWriteError, LdifWriter};
 use singer_common::entry::{Attribute, Entry};
 
 use singer_common::secret::is_secret_attribute;
+use singer_common::text::printable;
 
 mod html;
 
@@ -50,6 +51,8 @@ impl std::fmt::Debug for Plan {
 
 const HIDDEN: &str = "(not shown)";
 const DIM: &str = "\x1b[2m";
+const GREEN: &str = "\x1b[32m";
+const RED: &str = "\x1b[31m";
 const YELLOW: &str = "\x1b[33m";
 const RESET: &str = "\x1b[0m";
 
@@ -101,7 +104,7 @@ impl Plan {
         self.write(&match self.format {
             PlanFormat::Ldif => ldif(change, relaxed, about)?,
             PlanFormat::Diff => self.diff(change, about).into_bytes(),
-            PlanFormat::Json => format!("{}\n", json(change, about)).into_bytes(),
+            PlanFormat::Json => json_line(&json(change, about)),
             PlanFormat::Html => Vec::new(),
         })
     }
@@ -123,16 +126,14 @@ impl Plan {
                 octets
             }
             PlanFormat::Diff => {
-                let lines = vec![
-                    (DIM, format!("# {about}")),
-                    (YELLOW, format!("~ {dn}")),
-                    (YELLOW, format!("    ~ password: {HIDDEN}, {HOW}")),
-                ];
-                self.coloured(lines).into_bytes()
+                let mut lines = self.lines();
+                lines.push(DIM, &format!("# {about}"));
+                lines.push(YELLOW, &format!("~ {dn}"));
+                lines.push(YELLOW, &format!("    ~ password: {HIDDEN}, {HOW}"));
+                lines.end().into_bytes()
             }
             PlanFormat::Json => {
-                let line = json!({"operation": "password", "dn": dn, "about": about, "password": HIDDEN});
-                format!("{line}\n").into_bytes()
+                json_line(&json!({"operation": "password", "dn": dn, "about": about, "password": HIDDEN}))
             }
             PlanFormat::Html => Vec::new(),
         })
@@ -163,53 +164,77 @@ impl Plan {
         self.closed.load(Ordering::Relaxed)
     }
 
+    fn lines(&self) -> Lines {
+        Lines { colour: self.colour, text: String::new() }
+    }
+
     fn diff(&self, change: &Change, about: &str) -> String {
-        let mut lines = vec![(DIM, format!("# {about}"))];
-        let (green, red, yellow) = ("\x1b[32m", "\x1b[31m", YELLOW);
+        let mut lines = self.lines();
+        lines.push(DIM, &format!("# {about}"));
         match change {
             Change::Add(entry) => {
-                lines.push((green, format!("+ {}", entry.dn)));
+                lines.push(GREEN, &format!("+ {}", entry.dn));
                 for Attribute { description, values } in &entry.attributes {
-                    lines.extend(
-                        values
-                            .iter()
-                            .map(|v| (green, format!("    + {description}: {}", shown(description, v)))),
-                    );
+                    for value in values {
+                        lines.push(GREEN, &format!("    + {description}: {}", shown(description, value)));
+                    }
                 }
             }
-            Change::Delete { dn } => lines.push((red, format!("- {dn}"))),
+            Change::Delete { dn } => lines.push(RED, &format!("- {dn}")),
             Change::Modify { dn, changes } => {
-                lines.push((yellow, format!("~ {dn}")));
+                lines.push(YELLOW, &format!("~ {dn}"));
                 for Modification { kind, description, values } in changes {
                     let (colour, sign) = match kind {
-                        ModificationKind::Add => (green, '+'),
-                        ModificationKind::Delete => (red, '-'),
-                        ModificationKind::Replace | ModificationKind::Increment => (yellow, '~'),
+                        ModificationKind::Add => (GREEN, '+'),
+                        ModificationKind::Delete => (RED, '-'),
+                        ModificationKind::Replace | ModificationKind::Increment => (YELLOW, '~'),
                     };
                     if values.is_empty() {
-                        lines.push((red, format!("    - {description}: (all values)")));
+                        lines.push(RED, &format!("    - {description}: (all values)"));
                     }
-                    lines.extend(
-                        values.iter().map(|v| {
-                            (colour, format!("    {sign} {description}: {}", shown(description, v)))
-                        }),
-                    );
+                    for value in values {
+                        lines.push(
+                            colour,
+                            &format!("    {sign} {description}: {}", shown(description, value)),
+                        );
+                    }
                 }
             }
             Change::Rename { dn, new_rdn, new_superior, .. } => {
                 let place = new_superior.as_ref().map(|s| format!(", below {s}")).unwrap_or_default();
-                lines.push((yellow, format!("> {dn}\n    becomes {new_rdn}{place}")));
+                lines.push(YELLOW, &format!("> {dn}"));
+                lines.push(YELLOW, &format!("    becomes {new_rdn}{place}"));
             }
         }
-        self.coloured(lines)
+        lines.end()
+    }
+}
+
+/// Lines for a terminal. Nothing gets there but through [`Lines::push`], so that no DN, name or key can steer it.
+struct Lines {
+    colour: bool,
+    text: String,
+}
+
+impl Lines {
+    /// Adds a line, whatever it holds.
+    fn push(&mut self, colour: &str, line: &str) {
+        let (on, off) = if self.colour { (colour, RESET) } else { ("", "") };
+        let line = printable(line);
+        for part in [on, &line, off, "\n"] {
+            self.text.push_str(part);
+        }
     }
 
-    fn coloured(&self, lines: Vec<(&str, String)>) -> String {
-        let line = |(colour, text): (&str, String)| {
-            if self.colour { format!("{colour}{text}{RESET}\n") } else { format!("{text}\n") }
-        };
-        lines.into_iter().map(line).collect::<String>() + "\n"
+    /// The text, with an empty line at its end.
+    fn end(mut self) -> String {
+        self.text.push('\n');
+        self.text
     }
+}
+
+fn json_line(value: &Value) -> Vec<u8> {
+    format!("{}\n", printable(&value.to_string())).into_bytes()
 }
 
 /// What has a secret value is said in a comment, and is not part of the change.
@@ -286,7 +311,8 @@ fn json(change: &Change, about: &str) -> Value {
     object
 }
 
-/// A value on a line of its own: what is no text, or would not stay on its line, in base64.
+/// A value on a line of its own: what is not text, or would not stay on its line, in base64. What else steers a terminal
+/// becomes an escape with the line.
 fn shown(name: &str, value: &[u8]) -> String {
     match std::str::from_utf8(value) {
         _ if is_secret_attribute(name) => HIDDEN.to_owned(),

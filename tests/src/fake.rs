@@ -21,6 +21,11 @@ pub trait Role: Send + Sync + 'static {
     /// The answer to a request: whole LDAPMessages, as they go over the wire. What is no LDAPMessage goes, too. `None`
     /// closes the connection.
     fn answer(&self, request: &Request) -> Option<Vec<Vec<u8>>>;
+
+    /// A message that is sent in place of an answer, again and again, as long as the client takes it.
+    fn endless(&self, _: &Request) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// A server with a role, until it is dropped.
@@ -84,6 +89,11 @@ fn serve(mut stream: TcpStream, role: &dyn Role, requests: &Mutex<Vec<Request>>)
     while let Some(request) = ber::read(&mut stream).as_deref().and_then(Request::parse) {
         requests.lock().unwrap().push(request.clone());
         if matches!(request.operation, Operation::Unbind) {
+            break;
+        }
+        if let Some(message) = role.endless(&request) {
+            let many = message.repeat(1 + (64 << 10) / message.len());
+            while stream.write_all(&many).is_ok() {}
             break;
         }
         let Some(messages) = role.answer(&request) else { break };

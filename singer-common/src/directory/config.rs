@@ -204,6 +204,8 @@ pub struct DirectoryConfig {
     pub referral_hosts: Vec<String>,
     /// The most connections open at once.
     pub pool_size: usize,
+    /// Attributes whose values are never to be shown, beside those known.
+    pub secret_attributes: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -239,6 +241,8 @@ struct Raw {
     #[serde(default)]
     referral_hosts: Option<Vec<String>>,
     connection_pool_size: usize,
+    #[serde(default)]
+    secret_attributes: Vec<String>,
 }
 
 /// The default of `page_size`: where pages begin that may grow.
@@ -314,6 +318,7 @@ impl DirectoryConfig {
             referrals: raw.follow_referrals,
             referral_hosts,
             pool_size: raw.connection_pool_size,
+            secret_attributes: raw.secret_attributes,
         })
     }
 }

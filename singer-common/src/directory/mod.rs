@@ -6,7 +6,7 @@ use crate::change::Change;
 use crate::dn::DnKey;
 use crate::entry::{Entry, Packed};
 use crate::schema::Schema;
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 
 mod config;
 mod entry_ref;
@@ -235,6 +235,14 @@ impl Directory {
             Some(ServerUrl::Ldif(path)) => ldif::LdifDirectory::open(path, access).map(Directory::Ldif),
             _ => ldap::LdapDirectory::open(config, access).await.map(Directory::Ldap),
         }
+        .map(|directory| directory.opened(config))
+    }
+
+    /// Once it is open: what the configuration and the schema say of secret attributes counts for whatever is shown.
+    pub(crate) fn opened(self, config: &DirectoryConfig) -> Directory {
+        secret::attributes::add(&config.secret_attributes);
+        secret::attributes::learn(self.schema());
+        self
     }
 
     /// The directory as changes would make it: they are made in memory, and it stays as it is.

@@ -12,6 +12,7 @@ use crate::directory::ldap::LdapDirectory;
 use crate::directory::ldap::probe::{Grade, Step};
 use crate::directory::{Access, Directory, DirectoryConfig, DirectoryError, ServerUrl};
 use crate::error::{Class, Classified as _};
+use crate::text::printable_line;
 
 mod server;
 mod settings;
@@ -87,7 +88,7 @@ pub async fn open(
         let (more, opened) = LdapDirectory::open_by_steps(&config, access, server).await;
         steps.extend(more);
         match opened {
-            Ok(directory) => return (steps, Ok(Directory::Ldap(directory))),
+            Ok(directory) => return (steps, Ok(Directory::Ldap(directory).opened(&config))),
             Err(error) => {
                 // The next one would only count the bind against the account.
                 let is_bind = matches!(error, DirectoryError::Bind { .. });
@@ -191,17 +192,17 @@ impl Report {
         for step in &self.steps {
             // What a server sent must not be able to move the cursor.
             let line = format!("{:<8} {:<16} {}", step.grade.word(), step.name, step.text);
-            text.push_str(&clean(&line));
+            text.push_str(&printable_line(&line));
             text.push('\n');
             if !step.advice.is_empty() {
-                text.push_str(&clean(&format!("{:25} -> {}", "", step.advice)));
+                text.push_str(&printable_line(&format!("{:25} -> {}", "", step.advice)));
                 text.push('\n');
             }
         }
         if !self.works.is_empty() {
             text.push_str("\nWhat will work:\n");
             for sentence in &self.works {
-                text.push_str(&clean(&format!("  - {sentence}")));
+                text.push_str(&printable_line(&format!("  - {sentence}")));
                 text.push('\n');
             }
         }
@@ -210,7 +211,7 @@ impl Report {
         if !asked.is_empty() {
             text.push_str("\nFor the administrator:\n");
             for step in asked {
-                text.push_str(&clean(&format!("  - {}: {}", step.name, step.advice)));
+                text.push_str(&printable_line(&format!("  - {}: {}", step.name, step.advice)));
                 text.push('\n');
             }
         }
@@ -223,8 +224,4 @@ impl Report {
         };
         text
     }
-}
-
-fn clean(line: &str) -> String {
-    line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

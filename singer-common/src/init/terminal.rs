@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use super::InitError;
 use crate::progress::Stderr;
 use crate::secret::Secret;
+use crate::text::{printable_line, printable_lines};
 
 /// Who is asked.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ impl Terminal {
 
     /// Says something. What a server sent cannot steer the terminal.
     pub fn say(&self, text: &str) {
-        let text = text.replace(|c: char| c.is_control() && c != '\n', " ");
+        let text = printable_lines(text);
         // Who closed stderr wants to hear nothing.
         let _ = writeln!(Stderr::new(), "{text}");
     }
@@ -70,7 +71,7 @@ impl Terminal {
     }
 
     fn prompt(text: &str) {
-        let text = text.replace(char::is_control, " ");
+        let text = printable_line(text);
         let _ = write!(Stderr::new(), "{text}");
         let _ = io::stderr().flush();
     }

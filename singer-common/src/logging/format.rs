@@ -11,6 +11,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::{LogFormat, run_id};
+use crate::text::{printable, printable_line};
 
 /// A field whose text is JSON, and which is a METRIC line's point.
 pub(crate) const METRIC: &str = "metric_info";
@@ -85,10 +86,10 @@ where
             LogFormat::Text => self.text(&mut out, *metadata.level(), metadata.target(), &fields),
             LogFormat::Json => {
                 let object = self.json(*metadata.level(), metadata.target(), fields);
-                writeln!(out, "{}", Value::Object(object))
+                writeln!(out, "{}", printable(&Value::Object(object).to_string()))
             }
             LogFormat::Singer => {
-                writeln!(out, "{}", self.singer(*metadata.level(), fields))
+                writeln!(out, "{}", printable(&self.singer(*metadata.level(), fields).to_string()))
             }
         }
     }
@@ -104,7 +105,7 @@ impl Formatter {
             }
         }
         // A value from a directory or a record starts no line of its own, and tells the terminal nothing.
-        let text = text.replace(char::is_control, " ");
+        let text = printable_line(&text);
         let time = chrono::Utc::now().format("%Y-%m-%d %H:%M:%S,%3f");
         let (on, off) = if self.colour { colours(level) } else { ("", "") };
         write!(out, "{time} | {on}{:<8}{off} | {} | ", level_name(level), self.name)?;

@@ -75,6 +75,8 @@ pub fn init(
     let colour = std::io::stderr().is_terminal() && !variables.contains_key("NO_COLOR");
     // A second call (in tests) leaves the first subscriber in place.
     let _ = tracing_subscriber::fmt()
+        // What cannot be written to stderr would be complained of on stderr.
+        .log_internal_errors(false)
         .with_writer(progress::Stderr::new)
         .with_env_filter(EnvFilter::new(levels.directives(name)))
         .event_format(format::Formatter { name, format, colour })

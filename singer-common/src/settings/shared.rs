@@ -99,6 +99,12 @@ pub const SHARED: &[Setting] = &[
     )
     .or("1000"),
     Setting::new(
+        "secret_attributes",
+        Kind::TextList,
+        "Attributes and properties of records that are treated as secret, beside those known to be (passwords, their history, keys): their values are in no plan, reject, report or log, and the tap reads them only where they are named.",
+    )
+    .or("[]"),
+    Setting::new(
         "enable_metrics",
         Kind::Boolean,
         "Singer's METRIC lines on stderr, and `metrics_file` and `metrics_listen` where they are set. `false` switches all of them off.",

@@ -61,6 +61,7 @@ mod streams;
 mod support;
 mod sync;
 mod syntaxes;
+mod terminal;
 mod tls;
 mod traces;
 mod undo;

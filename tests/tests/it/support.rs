@@ -17,6 +17,8 @@ pub(crate) fn tap_config(server: &Server) -> Value {
         "bind_password": server.admin_password(),
         "base_dn": server.suffix(),
         "discovery_sample_size": 0,
+        // Passwords are read where they are named alone; a mirror is to have them.
+        "operational_attributes": ["userPassword"],
     })
 }
 

@@ -6,7 +6,7 @@ use crate::directory::error::DirectoryError;
 use crate::dn::{DnKey, split};
 use crate::entry::Entry;
 use crate::schema::Schema;
-use crate::secret::is_secret_attribute;
+use crate::secret::is_write_only;
 
 /// What reading tells of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +84,7 @@ fn has(schema: &Schema, values: &[Vec<u8>], description: &str, value: &[u8]) -> 
 
 /// Whether an entry has all that it was to be added with. Attributes that are not shown say nothing.
 fn is_as_added(wanted: &Entry, there: &Entry, schema: &Schema) -> bool {
-    wanted.attributes.iter().filter(|a| !is_secret_attribute(&a.description)).all(|a| {
+    wanted.attributes.iter().filter(|a| !is_write_only(&a.description)).all(|a| {
         let values = schema.values_of(there, &a.description);
         values.is_empty() || a.values.iter().all(|v| has(schema, values, &a.description, v))
     })
@@ -99,7 +99,7 @@ fn is_as_modified(changes: &[Modification], there: &Entry, schema: &Schema) -> F
     // Secrets are kept in another form than they were given, or shown to nobody.
     for (n, change) in changes.iter().enumerate() {
         let name = change.description.as_str();
-        if is_secret_attribute(name) {
+        if is_write_only(name) {
             continue;
         }
         seen = true;

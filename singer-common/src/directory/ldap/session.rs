@@ -11,9 +11,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::result_code;
 use super::wire::request::EXTENDED_REQUEST;
-use super::wire::{Answer, Connection, Control, LdapResult, Message, SEARCH_REQUEST};
+use super::wire::{Answer, Connection, Control, LdapResult, Message, SEARCH_REQUEST, abandon, limits};
+use crate::directory::Scope;
 use crate::directory::error::DirectoryError;
-use crate::entry::Entry;
+use crate::entry::{Attribute, Entry};
 use crate::observe;
 
 /// What the task is asked for.
@@ -37,8 +38,53 @@ pub(super) struct Reply {
     pub(super) controls: Vec<Control>,
 }
 
-/// What came of an operation; `None`: an answer that makes no sense.
-type Answered = Option<Reply>;
+/// What came of an operation.
+type Answered = Result<Reply, Fault>;
+
+/// What may be wrong with an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// It is that of another operation.
+    Foreign,
+    /// It has no end: more came than was asked for, or can be kept.
+    Endless(Bound),
+}
+
+/// The most of an answer that is kept in memory. Every answer over this connection is, so that a server whose answer has no
+/// end would fill the machine; there is one such bound, taken from the request itself, so that no caller can forget it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bound {
+    /// Entries and references.
+    items: usize,
+    octets: usize,
+}
+
+/// More than was asked for, but not much: some proxies give an entry once for each server behind them.
+const SPARE_ITEMS: usize = 16;
+/// What one entry may have, and one message ([`super::wire`]).
+const FEW_OCTETS: usize = 256 * 1024 * 1024;
+/// What an answer of any number of entries may have.
+const MANY_OCTETS: usize = 1024 * 1024 * 1024;
+
+impl Bound {
+    /// The bound of a request: a search of one entry, of so many, or of any number.
+    fn of(request: &[u8]) -> Bound {
+        let items = match limits(request) {
+            Some((Scope::Base, _)) => 1,
+            Some((_, size_limit)) if size_limit > 0 => usize::try_from(size_limit).unwrap_or(usize::MAX),
+            Some(_) => return Bound { items: usize::MAX, octets: MANY_OCTETS },
+            // No search: nothing but its result is kept.
+            None => 0,
+        };
+        Bound { items: items.saturating_add(SPARE_ITEMS), octets: FEW_OCTETS }
+    }
+}
+
+/// What is kept of an entry, in octets.
+fn size_of(entry: &Entry) -> usize {
+    let attribute = |a: &Attribute| a.description.len() + a.values.iter().map(Vec::len).sum::<usize>();
+    entry.dn.len() + entry.attributes.iter().map(attribute).sum::<usize>()
+}
 
 /// A connection for many operations. Clones share it; it is closed with the last of them.
 #[derive(Debug, Clone)]
@@ -95,15 +141,22 @@ impl Session {
         };
         self.requests.send(Request::Operation { operation: request, controls, reply }).map_err(|_| lost())?;
         match tokio::time::timeout(self.timeout, answer).await {
-            Ok(Ok(Some(reply))) => Ok(reply),
-            Ok(Ok(None)) => Err(DirectoryError::Protocol {
-                operation,
-                dn: dn.to_owned(),
-                reason: format!(
-                    "{} gave the answer of another operation; whether it was done is not known",
-                    self.url
-                ),
-            }),
+            Ok(Ok(Ok(reply))) => Ok(reply),
+            Ok(Ok(Err(fault))) => {
+                let reason = match fault {
+                    Fault::Foreign => format!(
+                        "{} gave the answer of another operation; whether it was done is not known",
+                        self.url
+                    ),
+                    Fault::Endless(bound) => format!(
+                        "the answer of {} has no end: more than {} entries or {} MiB came, and it was given up",
+                        self.url,
+                        bound.items,
+                        bound.octets >> 20
+                    ),
+                };
+                Err(DirectoryError::Protocol { operation, dn: dn.to_owned(), reason })
+            }
             Ok(Err(_)) => Err(lost()),
             Err(_) => {
                 Err(DirectoryError::Timeout { operation, dn: dn.to_owned(), seconds: self.timeout.as_secs() })
@@ -129,6 +182,18 @@ struct Waiting {
     /// The request's tag, which says what may be its answer.
     asked: u8,
     so_far: Reply,
+    bound: Bound,
+    octets: usize,
+}
+
+impl Waiting {
+    /// Keeps a part of the answer of so many octets, or finds that it is too much.
+    fn keep(&mut self, octets: usize, keep: impl FnOnce(&mut Reply)) -> Result<(), Bound> {
+        self.octets = self.octets.saturating_add(octets);
+        keep(&mut self.so_far);
+        let items = self.so_far.entries.len() + self.so_far.references.len();
+        if items > self.bound.items || self.octets > self.bound.octets { Err(self.bound) } else { Ok(()) }
+    }
 }
 
 /// Until nobody has requests any more, or the connection is lost: then whoever waits is told by its channel, and `end` says
@@ -173,8 +238,10 @@ async fn until_the_end(
                     match request {
                         Request::Operation { operation, controls, reply } => {
                             let asked = operation.first().copied().unwrap_or_default();
+                            let bound = Bound::of(&operation);
                             let id = connection.queue(&operation, &controls);
-                            waiting.insert(id, Waiting { reply, asked, so_far: Reply::default() });
+                            let so_far = Reply::default();
+                            waiting.insert(id, Waiting { reply, asked, so_far, bound, octets: 0 });
                         }
                         Request::Close(done) => return Ok(Some(done)),
                     }
@@ -185,21 +252,31 @@ async fn until_the_end(
             exchanged = connection.exchange() => exchanged?,
         }
         while let Some(message) = connection.take_message()? {
-            dispatch(waiting, message);
+            if let Some(endless) = dispatch(waiting, message) {
+                connection.queue(&abandon(endless), &[]);
+            }
         }
     }
     Ok(None)
 }
 
-fn dispatch(waiting: &mut HashMap<i64, Waiting>, message: Message) {
+/// Gives a message to who waits for it. The id of an operation that is to be abandoned: its answer has no end.
+fn dispatch(waiting: &mut HashMap<i64, Waiting>, message: Message) -> Option<i32> {
     let Message { id, answer, controls } = message;
-    let Some(one) = waiting.get_mut(&id) else { return };
+    let one = waiting.get_mut(&id)?;
     let is_search = one.asked == SEARCH_REQUEST;
     let mut value = None;
     let (result, is_its_own) = match answer {
-        Answer::Entry(entry) if is_search => return one.so_far.entries.push(entry),
-        Answer::Reference(urls) if is_search => return one.so_far.references.push(urls),
-        Answer::Intermediate { .. } => return,
+        Answer::Entry(entry) if is_search => {
+            let kept = one.keep(size_of(&entry), |reply| reply.entries.push(entry));
+            return give_up(waiting, id, kept);
+        }
+        Answer::Reference(urls) if is_search => {
+            let octets = urls.iter().map(String::len).sum();
+            let kept = one.keep(octets, |reply| reply.references.push(urls));
+            return give_up(waiting, id, kept);
+        }
+        Answer::Intermediate { .. } => return None,
         Answer::Done(result) => (Some(result), is_search),
         Answer::Changed(result) => (Some(result), !is_search && one.asked != EXTENDED_REQUEST),
         Answer::Extended { result, value: answered, .. } => {
@@ -209,10 +286,21 @@ fn dispatch(waiting: &mut HashMap<i64, Waiting>, message: Message) {
         Answer::Bind(result) => (Some(result), false),
         Answer::Entry(_) | Answer::Reference(_) | Answer::Other(_) => (None, false),
     };
-    let Some(Waiting { reply, so_far, .. }) = waiting.remove(&id) else { return };
+    let Waiting { reply, so_far, .. } = waiting.remove(&id)?;
     // An answer of another kind is taken for what it says where it says no: Samba refuses unknown critical controls by an
     // extended response, whatever was asked for. That something was done it cannot say.
     let result = result.filter(|r| is_its_own || r.code != result_code::SUCCESS);
     // Who gave up waiting does not want it any more.
-    let _ = reply.send(result.map(|result| Reply { result, value, controls, ..so_far }));
+    let _ =
+        reply.send(result.map(|result| Reply { result, value, controls, ..so_far }).ok_or(Fault::Foreign));
+    None
+}
+
+/// Tells who waits that an answer has no end, if it has none; then gives the id to abandon.
+fn give_up(waiting: &mut HashMap<i64, Waiting>, id: i64, kept: Result<(), Bound>) -> Option<i32> {
+    let bound = kept.err()?;
+    let one = waiting.remove(&id)?;
+    // Who gave up waiting does not want it any more.
+    let _ = one.reply.send(Err(Fault::Endless(bound)));
+    i32::try_from(id).ok()
 }

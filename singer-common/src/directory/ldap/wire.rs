@@ -36,7 +36,8 @@ mod sealed;
 pub(super) use entry::EntryPlaces;
 pub use entry::WireEntry;
 pub(super) use message::{
-    Answer, Control, LdapResult, Message, SEARCH_ENTRY, SEARCH_REQUEST, envelope, frame, head, parse, search,
+    Answer, Control, LdapResult, Message, SEARCH_ENTRY, SEARCH_REQUEST, abandon, envelope, frame, head,
+    limits, parse, search,
 };
 
 /// OID of the StartTLS request (RFC 4511 section 4.14).

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::reader::is_description;
 use crate::change::{Change, Modification};
 use crate::entry::{Attribute, Entry, Packed};
+use crate::text::printable;
 
 /// RFC 2849 lets a line be folded anywhere; 76 octets is what its tools do.
 const WIDTH: usize = 76;
@@ -134,15 +135,15 @@ impl<W: Write> LdifWriter<W> {
         self.control = Some(oid.to_owned());
     }
 
-    /// A comment, before the next record. Several lines stay several lines; control characters become spaces.
+    /// A comment, before the next record. Several lines stay several lines; control characters become escapes.
     pub fn comment(&mut self, text: &str) -> Result<(), LdifWriteError> {
         // `str::lines` does not end a line at a lone CR, and some readers do.
         for line in text.replace("\r\n", "\n").replace('\r', "\n").lines() {
+            let line = printable(line);
             let mut width = 1;
             let mut folded = String::from("#");
             let space = (!line.is_empty()).then_some(' ');
             for c in space.into_iter().chain(line.chars()) {
-                let c = if c.is_control() { ' ' } else { c };
                 if width + c.len_utf8() > WIDTH {
                     folded.push_str("\n ");
                     width = 1;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 mod answers;
 mod busy;
 mod cuts;
+mod endless;
 mod failover;
 mod restarts;
 

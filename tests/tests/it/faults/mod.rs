@@ -3,6 +3,7 @@
 
 mod disk;
 mod signals;
+mod stderr;
 mod streams;
 
 use std::path::Path;

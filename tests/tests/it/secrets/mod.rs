@@ -2,6 +2,7 @@
 //! form, and however the run ends.
 
 mod look;
+mod rule;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -131,7 +132,7 @@ fn the_tap_shows_no_secret() {
     std::fs::create_dir(&out).unwrap();
     let file = dir.path().join("password");
     std::fs::write(&file, format!("{}\n", nasty(BIND))).unwrap();
-    let base = with(&config(&slapd), &json!({"base_dn": VAULT}));
+    let base = with(&config(&slapd), &json!({"base_dn": VAULT, "operational_attributes": ["userPassword"]}));
     let tap = |changes: &Value| Run::tap(&with(&base, changes));
     let broken = format!("{{\"server_url\": \"ldap://127.0.0.1\", \"bind_password\": \"{BIND}");
     let of_env = |password: &str| {

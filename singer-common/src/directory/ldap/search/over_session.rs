@@ -4,10 +4,11 @@
 use std::collections::VecDeque;
 
 use super::{Event, Incoming, OPERATION, PageRequest};
+use crate::directory::Scope;
 use crate::directory::error::DirectoryError;
-use crate::directory::ldap::LdapDirectory;
 use crate::directory::ldap::session::Reply;
-use crate::directory::ldap::wire;
+use crate::directory::ldap::wire::{self, LdapResult};
+use crate::directory::ldap::{LdapDirectory, result_code};
 use crate::filter::Filter;
 
 /// A page.
@@ -24,15 +25,21 @@ impl Page {
             dn: search.base.clone(),
             reason: format!("`{}` is not a search filter (RFC 4515): {e}", search.filter),
         })?;
-        let octets =
-            || wire::search(&search.base, search.scope, &filter, &search.attributes, request.size_limit);
+        // A base search has one entry: no server has to send more.
+        let is_base = search.scope == Scope::Base;
+        let size_limit = if is_base { 1 } else { request.size_limit };
+        let octets = || wire::search(&search.base, search.scope, &filter, &search.attributes, size_limit);
         let reply = if request.is_first {
             directory.ask(OPERATION, &search.base, octets, &request.controls).await?
         } else {
             // A cookie is good for the connection that it came over.
             directory.session().ask(OPERATION, &search.base, octets(), request.controls.clone()).await?
         };
-        let Reply { entries, references, result, controls, .. } = reply;
+        let Reply { entries, references, mut result, controls, .. } = reply;
+        // Some servers say that the limit was reached as soon as it is.
+        if is_base && result.code == result_code::SIZE_LIMIT_EXCEEDED && !entries.is_empty() {
+            result = LdapResult::default();
+        }
         let entries = entries.into_iter().map(|e| Event::Entry(Incoming::Whole(e)));
         let mut events: VecDeque<Event> = entries.collect();
         events.extend(references.into_iter().map(Event::Reference));

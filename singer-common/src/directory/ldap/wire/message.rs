@@ -250,7 +250,7 @@ pub(super) fn unbind() -> Vec<u8> {
 }
 
 /// AbandonRequest (section 4.11).
-pub(super) fn abandon(id: i32) -> Vec<u8> {
+pub(in crate::directory::ldap) fn abandon(id: i32) -> Vec<u8> {
     Writer::build(|w| w.integer(ABANDON_REQUEST, i64::from(id)))
 }
 
@@ -279,6 +279,19 @@ pub(in crate::directory::ldap) fn search(
             w.constructed(SEQUENCE, |w| attributes.iter().for_each(|a| w.octets(a)));
         });
     })
+}
+
+/// The scope and the size limit of a SearchRequest, 0 for none. `None` for other requests.
+pub(in crate::directory::ldap) fn limits(request: &[u8]) -> Option<(Scope, i64)> {
+    let mut search = Reader::new(request).constructed(SEARCH_REQUEST)?;
+    search.take(OCTET_STRING)?;
+    let scope = match search.integer(ENUMERATED)? {
+        0 => Scope::Base,
+        1 => Scope::One,
+        _ => Scope::Sub,
+    };
+    search.integer(ENUMERATED)?;
+    Some((scope, search.integer(INTEGER)?))
 }
 
 /// How far a message at the beginning of `octets` goes: its content, and where the next one begins.

@@ -1,0 +1,99 @@
+//! Text of others on a terminal: what comes from a directory, a record, a file name or a server may hold escape
+//! sequences, and characters that turn the direction of what follows. Everything a person may look at goes through
+//! here: logs, plans, reports, questions and progress bars.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// Whether a character steers a terminal or a reader instead of being seen: the controls (U+0000 to U+001F, U+007F to
+/// U+009F), line and paragraph separators, and what sets the direction of writing (Unicode Standard Annex 9, section 2).
+pub fn is_steering(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}' | '\u{feff}'
+        )
+}
+
+/// The text with its steering characters as escapes, in JSON's spelling (RFC 8259 section 7): `\n`, `\u001b`.
+///
+/// Other backslashes stay as they are: this is for people, and not to be read back.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    escaped(text, is_steering)
+}
+
+/// The same for one line of running text, in which line breaks and tabs are spaces.
+pub fn printable_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(['\n', '\r', '\t']) {
+        return printable(text);
+    }
+    Cow::Owned(printable(&text.replace(['\n', '\r', '\t'], " ")).into_owned())
+}
+
+/// The same for texts of several lines, whose line breaks are meant. JSON, on one line or indented, stays the same JSON:
+/// a serializer escapes what is below U+0020 itself, and the others occur in strings alone.
+pub fn printable_lines(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| c != '\n' && is_steering(c))
+}
+
+fn escaped(text: &str, is_odd: impl Fn(char) -> bool) -> Cow<'_, str> {
+    // ASCII without controls is what nearly all text is.
+    if text.bytes().all(|b| matches!(b, b' '..=b'~')) || !text.contains(&is_odd) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            _ if !is_odd(c) => out.push(c),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            _ => {
+                // None of them lies beyond the basic plane.
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+        }
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn steering_characters_are_escapes_and_others_stay() {
+        for (text, expected) in [
+            ("plain ~ text", "plain ~ text"),
+            ("Zoë \u{1f600} 山田", "Zoë \u{1f600} 山田"),
+            ("a\u{1b}[2Jb\u{7f}\u{9b}1m", "a\\u001b[2Jb\\u007f\\u009b1m"),
+            ("a\nb\tc\0", "a\\nb\\tc\\u0000"),
+            ("\u{202e}evil\u{202c}\u{2066}x\u{2069}", "\\u202eevil\\u202c\\u2066x\\u2069"),
+            ("\u{200e}\u{200f}\u{61c}\u{2028}", "\\u200e\\u200f\\u061c\\u2028"),
+            // Joiners are part of words and of emoji.
+            ("\u{200d}", "\u{200d}"),
+        ] {
+            assert_eq!(printable(text), expected);
+        }
+        assert_eq!(printable_line("a\nb\tc\u{1b}"), "a b c\\u001b");
+        assert_eq!(printable_lines("a\nb\u{1b}"), "a\nb\\u001b");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_steering_is_left(text in "(\\PC|[\\x00-\\x1f\\x7f-\\u{9f}]|[\\u{200b}-\\u{206f}\\u{61c}]){0,30}") {
+            prop_assert!(!printable(&text).contains(is_steering));
+            prop_assert!(!printable_line(&text).contains(is_steering));
+            // The same JSON, whatever it holds.
+            let value = serde_json::json!({ text.as_str(): [text.as_str()] });
+            for json in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+                let shown = printable_lines(&json);
+                prop_assert!(!shown.contains(|c| c != '\n' && is_steering(c)));
+                let again: serde_json::Value = serde_json::from_str(&shown).unwrap();
+                prop_assert_eq!(again, value.clone());
+            }
+        }
+    }
+}
