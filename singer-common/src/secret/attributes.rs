@@ -115,7 +115,9 @@ fn is(description: &str, also_by_user: bool) -> bool {
 
 /// Adds attributes and properties that the user calls secret.
 pub fn add(names: &[String]) {
-    names.iter().for_each(|name| push(base_type(name), true));
+    for name in names {
+        push(base_type(name), true);
+    }
 }
 
 fn push(name: &str, by_user: bool) {
