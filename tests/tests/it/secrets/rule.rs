@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{metadata, stream, with};
 
 const SECRETS: [&str; 12] = [
-    "userPassword",
+    "authPassword",
     "ms-Mcs-AdmPwd",
     "msLAPS-Password",
     "msFVE-RecoveryPassword",
@@ -17,7 +17,7 @@ const SECRETS: [&str; 12] = [
     "nsds5ReplicaCredentials",
     "krbMKey",
     "radiusTunnelPassword",
-    "userPassword;x-old",
+    "krbPrincipalKey;x-old",
     "nationalNumber",
 ];
 const OPEN: [&str; 3] = ["pwdLastSet", "pwdPolicySubentry", "description"];
