@@ -333,7 +333,10 @@ fn each_way_to_the_server_works() {
 #[test]
 fn the_environment_is_a_configuration() {
     let slapd = small();
-    let expected = discover(&with(&reader_config(&slapd), &json!({"discovery_sample_size": null})));
+    let expected = discover(&with(
+        &reader_config(&slapd),
+        &json!({"discovery_sample_size": null, "operational_attributes": null}),
+    ));
     let output = Run::bare(Program::Tap)
         .arg("--config")
         .arg("ENV")

@@ -13,18 +13,18 @@ const SECRETS: [&str; 12] = [
     "msFVE-RecoveryPassword",
     "supplementalCredentials",
     "sambaClearTextPassword",
-    "pwdHistory",
+    "unixUserPassword",
     "nsds5ReplicaCredentials",
     "krbMKey",
     "radiusTunnelPassword",
     "krbPrincipalKey;x-old",
     "nationalNumber",
 ];
-const OPEN: [&str; 3] = ["pwdLastSet", "pwdPolicySubentry", "description"];
+const OPEN: [&str; 3] = ["pwdNote", "passwordExpirationNote", "description"];
 
-/// A value that is found again.
+/// A value that is found again; octets, for those that are given in base64.
 fn token(n: usize) -> String {
-    format!("KwRule{}x", 7000 + n)
+    format!("KwRule{}xx", 7000 + n)
 }
 
 fn base() -> &'static str {
