@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     source.ldapadd(std::fs::read(company).unwrap().as_slice());
     let copy = Slapd::start(SlapdOptions::empty().suffix(SUFFIX));
     let tap = json!({"server_url": source.ldap_uri(), "bind_dn": source.admin_dn(), "bind_password": ADMIN_PASSWORD,
-        "base_dn": SUFFIX, "discovery_sample_size": 0});
+        "base_dn": SUFFIX, "discovery_sample_size": 0, "operational_attributes": ["userPassword"]});
     let target =
         json!({"server_url": copy.ldap_uri(), "bind_dn": copy.admin_dn(), "bind_password": ADMIN_PASSWORD});
 

@@ -363,11 +363,14 @@ fn the_environment_is_a_configuration() {
     flext(Run::tap(&json!({"base_dn": SUFFIX, "bind_password": "wrong"})).arg("--discover")).run().exits(3);
 
     // Later files win, key by key.
-    let output = Run::tap(&with(&reader_config(&slapd), &json!({"bind_password": "wrong"})))
-        .file("--config", &json!({"bind_password": "reader-pw", "discovery_sample_size": 1000}))
-        .arg("--discover")
-        .run()
-        .succeeds();
+    let output = Run::tap(&with(
+        &reader_config(&slapd),
+        &json!({"bind_password": "wrong", "operational_attributes": null}),
+    ))
+    .file("--config", &json!({"bind_password": "reader-pw", "discovery_sample_size": 1000}))
+    .arg("--discover")
+    .run()
+    .succeeds();
     assert!(output.json() == expected);
 }
 
