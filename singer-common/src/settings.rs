@@ -381,6 +381,18 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
     known.map(|known| (distance(known), known)).min().filter(near).map(|(_, known)| known)
 }
 
+/// The known names, at most three, that are near to one that is not known: the nearest first. For long lists, such as a
+/// server's schema, where some name always differs in a few letters.
+pub fn nearest_of_many<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let name = name.to_ascii_lowercase();
+    let distance = |known: &str| strsim::damerau_levenshtein(&known.to_ascii_lowercase(), &name);
+    let near = |(distance, known): &(usize, &str)| *distance <= 1 + known.len() / 4 && *distance < name.len();
+    let mut near: Vec<_> = known.map(|known| (distance(known), known)).filter(near).collect();
+    near.sort_unstable();
+    near.dedup();
+    near.into_iter().map(|(_, known)| known).take(3).collect()
+}
+
 /// A value in a message: short, and never more than a line.
 fn describe(value: &Value) -> String {
     let text = value.to_string();

@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 use singer_common::directory::{DirectoryConfig, Scope};
 use singer_common::dn::Dn;
 use singer_common::filter::Filter;
-use singer_common::settings::{SettingsError, typed, unknown_key};
+use singer_common::settings::{SettingsError, check_keys, nearest, typed};
 
+use crate::replication::{FULL_TABLE, INCREMENTAL, LOG_BASED};
 use crate::settings::MOST_PARTITIONS;
 
 /// A stream the user wrote.
@@ -184,7 +185,7 @@ impl TapConfig {
         let track_deletions = raw.state_dir.filter(|_| raw.track_deletions);
         let mut schemas = Vec::new();
         for (n, value) in raw.schemas.into_iter().enumerate() {
-            schemas.push(stream(n, value, warnings)?);
+            schemas.push(stream(n, value)?);
         }
         let mut names: Vec<&str> = schemas.iter().map(|s| s.name.as_str()).collect();
         names.sort_unstable();
@@ -217,12 +218,10 @@ impl TapConfig {
     }
 }
 
-fn stream(n: usize, value: Value, warnings: &mut Vec<String>) -> Result<StreamConfig, SettingsError> {
+fn stream(n: usize, value: Value) -> Result<StreamConfig, SettingsError> {
     let path = format!("schemas[{n}]");
-    for key in value.as_object().into_iter().flat_map(Map::keys) {
-        if !STREAM_KEYS.contains(&key.as_str()) {
-            warnings.push(unknown_key(&format!("{path}."), key, STREAM_KEYS.iter().copied()));
-        }
+    if let Some(object) = value.as_object() {
+        check_keys(&path, object, STREAM_KEYS)?;
     }
     let mut stream: StreamConfig = typed(&path, value)?;
     if stream.name.trim().is_empty() {
@@ -239,6 +238,17 @@ fn stream(n: usize, value: Value, warnings: &mut Vec<String>) -> Result<StreamCo
             partitions.to_string(),
             format!("a number from 1 to {MOST_PARTITIONS}"),
         ));
+    }
+    if let Some(method) = &mut stream.replication_method {
+        let known = [FULL_TABLE, INCREMENTAL, LOG_BASED];
+        let Some(name) = known.into_iter().find(|m| m.eq_ignore_ascii_case(method)) else {
+            return Err(SettingsError::value(
+                format!("{path}.replication_method"),
+                format!("there is no method `{method}`"),
+                nearest(method, known.into_iter()).map_or_else(|| known.join(", "), str::to_owned),
+            ));
+        };
+        name.clone_into(method);
     }
     let bad_filter = |problem: String| {
         SettingsError::value(

@@ -1,6 +1,7 @@
 //! From an entry to a RECORD line. Planned once per stream; no clock, no network. The line is written into the output
 //! buffer as the entry is looked at, with nothing in between.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use serde_json::Value;
@@ -68,6 +69,9 @@ pub struct Converter<'a> {
     descriptions: Descriptions,
     /// For each column, where the entry in hand has its attribute.
     found: Vec<Option<usize>>,
+    /// The columns whose attribute the entry in hand has more than once, with the further places: one attribute under
+    /// several descriptions (`cn`, `commonName`, `2.5.4.3`), or a description twice.
+    further: Vec<(usize, usize)>,
     /// From the record's end to the time, for records of this version.
     tail: (Option<i64>, Vec<u8>),
     /// Attributes that came without being asked for by name: subtypes and options that discovery did not see.
@@ -106,10 +110,11 @@ impl<'a> Converter<'a> {
             head,
             has_dn,
             marks_deletions: false,
-            descriptions: Descriptions::of(columns.iter().map(|c| c.name.as_str())),
+            descriptions: Descriptions::of(columns.iter().map(|c| schema.normal_description(&c.name))),
             found: vec![None; columns.len()],
             keys: columns.iter().enumerate().filter(|(_, c)| c.is_key).map(|(n, _)| n).collect(),
             stream: stream.tap_stream_id.clone(),
+            further: Vec::new(),
             columns,
             tail: (None, tail(None)),
             unforeseen: Vec::new(),
@@ -134,20 +139,39 @@ impl<'a> Converter<'a> {
         stream.key_properties.iter().map(String::as_str).find(|name| !has(name))
     }
 
-    /// A property's value as an entry's record has it.
+    /// A property's value as an entry's record has it; of a list the first one.
     pub fn value_of(&self, entry: &impl EntryView, property: &str) -> Value {
         let mut json = Vec::new();
         let kind = ValueKind::of(self.schema, property);
-        let is_same = |at: &usize| {
-            std::str::from_utf8(entry.description(*at))
-                .is_ok_and(|d| self.schema.same_description(d, property))
+        let mut values = (0..entry.len())
+            .filter(|at| self.is_property(entry.description(*at), property))
+            .flat_map(|at| entry.values_at(at));
+        let first = values.next();
+        let first = match values.next() {
+            None => first,
+            Some(_) => {
+                let places = (0..entry.len()).filter(|at| self.is_property(entry.description(*at), property));
+                let all = together(entry, places, property, self.schema);
+                naming_value(all.into_iter(), property, entry.dn(), self.schema).or(first)
+            }
         };
-        let at = entry.position(property).or_else(|| (0..entry.len()).find(is_same));
-        let first = at.and_then(|at| entry.values_at(at).next());
         match first.map(|v| kind.write_json(v, &mut json)) {
             Some(Ok(())) => serde_json::from_slice(&json).unwrap_or_default(),
             _ => Value::Null,
         }
+    }
+
+    /// Whether a description is that of a property, however it is spelt.
+    fn is_property(&self, description: &[u8], property: &str) -> bool {
+        if description.eq_ignore_ascii_case(property.as_bytes()) {
+            return true;
+        }
+        let Ok(description) = std::str::from_utf8(description) else { return false };
+        if description.contains(';') || property.contains(';') {
+            return self.schema.same_description(description, property);
+        }
+        let of = |name| self.schema.attribute_type(name);
+        matches!((of(description), of(property)), (Some(a), Some(b)) if std::ptr::eq(a, b))
     }
 
     /// The attributes to ask the server for.
@@ -173,7 +197,7 @@ impl<'a> Converter<'a> {
         let Ok(description) = std::str::from_utf8(description) else { return Destination::Nowhere };
         // An alias or an OID of a name we know (`surname`, `2.5.4.4`).
         let name = self.schema.spell(description);
-        let destination = self.descriptions.column(&name);
+        let destination = self.descriptions.column(&self.schema.normal_description(description));
         if destination == Destination::Nowhere {
             let base = base_type(&name);
             if name.contains(';')
@@ -190,6 +214,7 @@ impl<'a> Converter<'a> {
     /// Looks which attribute of an entry belongs into which column.
     fn find(&mut self, entry: &impl EntryView) {
         self.found.fill(None);
+        self.further.clear();
         self.descriptions.begin();
         for at in 0..entry.len() {
             let description = entry.description(at);
@@ -201,7 +226,10 @@ impl<'a> Converter<'a> {
             if let Destination::Column(column) = destination
                 && let Some(slot) = self.found.get_mut(column)
             {
-                *slot = Some(at);
+                match slot {
+                    None => *slot = Some(at),
+                    Some(_) => self.further.push((column, at)),
+                }
             }
         }
     }
@@ -226,10 +254,22 @@ impl<'a> Converter<'a> {
             // A name is text: nothing is left out.
             let _ = write_octets(entry.dn_octets(), out);
         }
-        for (column, found) in self.columns.iter_mut().zip(&self.found) {
+        for (n, (column, found)) in self.columns.iter_mut().zip(&self.found).enumerate() {
             out.extend_from_slice(&column.prefix);
             match found {
-                Some(at) if entry.value_count(*at) > 0 => column.write(entry, *at, self.schema, out),
+                Some(at) if !self.further.is_empty() && self.further.iter().any(|(of, _)| *of == n) => {
+                    let places = self.further.iter().filter(|(of, _)| *of == n).map(|(_, at)| *at);
+                    let values =
+                        together(entry, std::iter::once(*at).chain(places), &column.name, self.schema);
+                    if values.is_empty() {
+                        out.extend_from_slice(b"null");
+                    } else {
+                        column.write(entry, values.into_iter(), self.schema, out);
+                    }
+                }
+                Some(at) if entry.value_count(*at) > 0 => {
+                    column.write(entry, entry.values_at(*at), self.schema, out);
+                }
                 _ => out.extend_from_slice(b"null"),
             }
         }
@@ -271,6 +311,47 @@ impl<'a> Converter<'a> {
         MissingKey { dn: dn.to_owned(), property: column.name.clone(), stream: self.stream.clone() }
     }
 
+    /// Appends the RECORD line of an entry that is gone: every property that other records have, in the same order, null
+    /// where it is not known. A loader of CSV takes its columns from the first record.
+    pub fn write_deletion(
+        &self,
+        dn: Option<&str>,
+        keys: &[(&str, &Value)],
+        version: Option<i64>,
+        time: &str,
+        out: &mut Vec<u8>,
+    ) {
+        let key = |name: &str| keys.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+        out.extend_from_slice(&self.head);
+        let start = out.len();
+        if self.has_dn {
+            out.extend_from_slice(b"\"dn\":");
+            match (dn, key("dn")) {
+                (Some(dn), _) => write_text(dn, out),
+                (None, Some(value)) => out.extend_from_slice(value.to_string().as_bytes()),
+                (None, None) => out.extend_from_slice(b"null"),
+            }
+        }
+        for column in &self.columns {
+            out.extend_from_slice(&column.prefix);
+            match key(&column.name) {
+                // The key is one value; its property may all the same be a list.
+                Some(value) if column.array => {
+                    out.extend_from_slice(Value::Array(vec![value.clone()]).to_string().as_bytes());
+                }
+                Some(value) => out.extend_from_slice(value.to_string().as_bytes()),
+                None => out.extend_from_slice(b"null"),
+            }
+        }
+        if out.len() > start {
+            out.push(b',');
+        }
+        out.extend_from_slice(format!("\"{DELETED_AT}\":\"{time}\"").as_bytes());
+        out.extend_from_slice(&tail(version));
+        out.extend_from_slice(time.as_bytes());
+        out.extend_from_slice(b"\"}\n");
+    }
+
     /// What the user should know at the end of the stream.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -305,8 +386,14 @@ fn tail(version: Option<i64>) -> Vec<u8> {
 }
 
 impl Column {
-    fn write(&mut self, entry: &impl EntryView, at: usize, schema: &Schema, out: &mut Vec<u8>) {
-        let mut values = entry.values_at(at);
+    fn write<'v>(
+        &mut self,
+        entry: &impl EntryView,
+        all: impl Iterator<Item = &'v [u8]> + Clone,
+        schema: &Schema,
+        out: &mut Vec<u8>,
+    ) {
+        let mut values = all.clone();
         if self.array {
             let mut separator = b'[';
             for value in values {
@@ -322,7 +409,7 @@ impl Column {
             return self.value(first, entry, out);
         }
         self.surplus_entries += 1;
-        let value = naming_value(entry.values_at(at), &self.name, entry.dn(), schema);
+        let value = naming_value(all, &self.name, entry.dn(), schema);
         self.value(value.unwrap_or(first), entry, out);
     }
 
@@ -341,6 +428,19 @@ impl Column {
             tracing::warn!("`{dn}`: a value of `{}` does not follow its syntax and is null", self.name);
         }
     }
+}
+
+/// The values of an attribute that an entry has in several places, each once: they are one set (RFC 4512 section 2.2).
+fn together<'e>(
+    entry: &'e impl EntryView,
+    places: impl Iterator<Item = usize>,
+    name: &str,
+    schema: &Schema,
+) -> Vec<&'e [u8]> {
+    let rule = schema.equality(name);
+    let mut seen = HashSet::new();
+    let values = places.flat_map(|at| entry.values_at(at));
+    values.filter(|value| seen.insert(rule.normalize(value, schema))).collect()
 }
 
 /// The value that is part of the entry's own name.
@@ -418,6 +518,56 @@ mod tests {
                 "record": {"dn": "cn=B\\, b,dc=x", "cn": "b, B", "sn": ["x", null], "cn;lang-de": null}})
         );
         assert_eq!(warnings.len(), 3, "{warnings:?}");
+    }
+
+    #[test]
+    fn an_attribute_in_several_places_of_an_entry_has_all_its_values() {
+        let several = Entry {
+            dn: "cn=B,dc=x".into(),
+            attributes: vec![
+                attribute("surname", &[b"x"]),
+                attribute("cn", &[b"A"]),
+                attribute("2.5.4.4", &[b"X", b"y"]),
+                attribute("commonName", &[b"B"]),
+                attribute("SN", &[b"z"]),
+                attribute("sn", &[]),
+                attribute("cn;LANG-de", &[b"d"]),
+                attribute("commonName;lang-de", &[b"e"]),
+            ],
+        };
+        let (message, warnings) = convert(&several);
+        assert_eq!(message["record"]["sn"], json!(["x", "y", "z"]), "each once, by the attribute's own rule");
+        assert_eq!(message["record"]["cn"], "B", "the value of the name");
+        assert_eq!(message["record"]["cn;lang-de"], json!(["d", "e"]));
+        assert_eq!(warnings.len(), 1, "more than one value where one is emitted: {warnings:?}");
+        let stream = stream();
+        let converter = Converter::new(&stream, Schema::standard());
+        assert_eq!(converter.value_of(&several, "cn"), "B", "a key is what the record has");
+        assert_eq!(converter.value_of(&several, "sn"), "x");
+    }
+
+    #[test]
+    fn a_deletion_has_the_properties_of_a_record_in_their_order() {
+        let stream = stream();
+        let mut converter = Converter::new(&stream, Schema::standard());
+        converter.mark_deletions();
+        let parse = |out: &[u8]| serde_json::from_slice::<Value>(out).unwrap();
+        let names =
+            |message: &Value| message["record"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let mut out = Vec::new();
+        converter.write(&Entry { dn: "cn=a".into(), attributes: vec![] }, None, "t", &mut out);
+        let record = parse(&out);
+        out.clear();
+        converter.write_deletion(Some("cn=a"), &[("cn", &json!("k"))], None, "t", &mut out);
+        let deletion = parse(&out);
+        assert_eq!(names(&deletion), names(&record));
+        assert_eq!(
+            deletion["record"],
+            json!({"dn": "cn=a", "cn": "k", "sn": null, "cn;lang-de": null, "_sdc_deleted_at": "t"})
+        );
+        out.clear();
+        converter.write_deletion(None, &[("dn", &json!("cn=b"))], Some(7), "t", &mut out);
+        assert_eq!((&parse(&out)["record"]["dn"], &parse(&out)["version"]), (&json!("cn=b"), &json!(7)));
     }
 
     #[test]

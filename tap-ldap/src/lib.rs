@@ -13,6 +13,7 @@ pub mod discover;
 pub mod init;
 pub mod inner;
 pub mod members;
+pub(crate) mod names;
 pub mod output;
 pub(crate) mod partition;
 pub mod replication;

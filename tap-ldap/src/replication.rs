@@ -157,6 +157,10 @@ pub async fn method(
             };
             // 389 DS compares its entryusn, whatever its schema leaves out.
             let is_change_key = tree.ids.change_keys.iter().any(|k| k.eq_ignore_ascii_case(&key));
+            if !is_change_key && schema.attribute_type(&key).is_none() && !schema.has_ordering(&key) {
+                let problem = format!("the schema has no attribute `{key}`");
+                return refuse("replication_key", problem, tree.ids.change_keys.join(" or "));
+            }
             if !is_change_key && !schema.has_ordering(&key) {
                 let problem =
                     format!("`{key}` has no ORDERING rule: the server cannot tell which values are larger");

@@ -30,6 +30,7 @@ use singer_common::writer::{SingerWriter, WriteError};
 use crate::batches::Batches;
 use crate::config::TapConfig;
 use crate::discover::{Discovery, discover};
+use crate::names;
 use crate::output::Output;
 use crate::report::{self, Place};
 use crate::rewrite::Rewriter;
@@ -236,6 +237,7 @@ fn write_report(path: &Path, discovery: &Discovery, tree: &Tree, books: &str) ->
 
 async fn open(config: &TapConfig) -> anyhow::Result<(Directory, Tree)> {
     let directory = Directory::open(&config.directory, Access::Read).await?;
+    names::check(config, &directory)?;
     let base = base(config, &directory)?;
     let tree = Tree::find(config, &directory, &base).await?;
     Ok((directory, tree))
@@ -284,6 +286,7 @@ async fn health(
         checks.extend(steps.iter().map(doctor::check_json));
         let directory = opened?;
         checks.push(doctor::root_check(&directory));
+        names::check(config, &directory)?;
         let base = base(config, &directory)?;
         let tree = Tree::find(config, &directory, &base).await?;
         checks.push(json!({"name": "base", "ok": true, "detail": format!("`{base}`")}));

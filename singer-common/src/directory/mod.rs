@@ -232,7 +232,20 @@ impl Directory {
     /// Connects and binds (a server), or reads (a file), and loads the schema.
     pub async fn open(config: &DirectoryConfig, access: Access) -> Result<Directory, DirectoryError> {
         match config.servers.first() {
-            Some(ServerUrl::Ldif(path)) => ldif::LdifDirectory::open(path, access).map(Directory::Ldif),
+            Some(ServerUrl::Ldif(path)) => {
+                let file = ldif::LdifDirectory::open(path, access)?;
+                if config.referrals == Referrals::Fail && file.references() > 0 {
+                    return Err(DirectoryError::File {
+                        path: path.display().to_string(),
+                        reason: format!(
+                            "it has {} reference(s) to other servers, and follow_referrals is `fail`",
+                            file.references()
+                        ),
+                        unreachable: false,
+                    });
+                }
+                Ok(Directory::Ldif(file))
+            }
             _ => ldap::LdapDirectory::open(config, access).await.map(Directory::Ldap),
         }
         .map(|directory| directory.opened(config))
@@ -266,6 +279,24 @@ impl Directory {
             Directory::Ldap(d) => d.schema(),
             Directory::Ldif(d) => d.schema(),
             Directory::Preview(d) => d.below().schema(),
+        }
+    }
+
+    /// Returns why a file is not all of what it was made from, as far as it says so itself.
+    pub fn shortfalls(&self) -> &[ldif::Shortfall] {
+        match self {
+            Directory::Ldap(_) => &[],
+            Directory::Ldif(d) => d.shortfalls(),
+            Directory::Preview(d) => d.below().shortfalls(),
+        }
+    }
+
+    /// Returns the names that occur in a file, which has no schema of its own; `None` for a server.
+    pub fn names_in_use(&self) -> Option<ldif::NamesInUse> {
+        match self {
+            Directory::Ldap(_) => None,
+            Directory::Ldif(d) => Some(d.names_in_use()),
+            Directory::Preview(d) => d.below().names_in_use(),
         }
     }
 

@@ -37,6 +37,49 @@ fn without_echoes(attributes: &mut Vec<Attribute>) {
     attributes.retain(|a| !a.values.is_empty() || !given.iter().any(|g| g.eq_ignore_ascii_case(&name(a))));
 }
 
+/// Joins the ranges that an entry of a file has, as a server's are joined, and takes them out of the names. Returns the
+/// attributes of which a part is missing.
+pub(super) fn join_ranges(entry: &mut Entry) -> Vec<String> {
+    if !entry.attributes.iter().any(|a| a.description.contains('=')) {
+        return Vec::new();
+    }
+    without_echoes(&mut entry.attributes);
+    let (mut parts, mut joined): (Vec<(Ranged, Attribute)>, Vec<Attribute>) = (Vec::new(), Vec::new());
+    for attribute in std::mem::take(&mut entry.attributes) {
+        match ranged(&attribute.description) {
+            Some(range) => parts.push((range, attribute)),
+            None => joined.push(attribute),
+        }
+    }
+    parts.sort_by_cached_key(|(range, _)| (range.name.to_ascii_lowercase(), range.first));
+    let mut missing: Vec<String> = Vec::new();
+    let mut parts = parts.into_iter().peekable();
+    while let Some((range, part)) = parts.next() {
+        let mut attribute = Attribute::new(range.name.clone(), part.values);
+        let mut whole = range.first == 0;
+        let mut end = range.last;
+        while let Some((next, mut more)) =
+            parts.next_if(|(next, _)| next.name.eq_ignore_ascii_case(&range.name))
+        {
+            // What a range promises has to be there.
+            whole &= end.is_none_or(|end| u64::try_from(attribute.values.len()).ok() == end.checked_add(1));
+            // A range may be in the file twice, or overlap.
+            let begins = end.map_or(u64::MAX, |end| end.saturating_add(1));
+            whole &= next.first <= begins;
+            let known = usize::try_from(begins.saturating_sub(next.first)).unwrap_or(usize::MAX);
+            more.values.drain(..known.min(more.values.len()));
+            attribute.values.extend(more.values);
+            end = end.and_then(|end| next.last.map(|last| last.max(end)));
+        }
+        if !whole || end.is_some() {
+            missing.push(range.name);
+        }
+        joined.push(attribute);
+    }
+    entry.attributes = joined;
+    missing
+}
+
 /// So many ranges of one attribute, and the server is going round in circles.
 const MAX_RANGES: u32 = 1_000_000;
 
@@ -88,6 +131,37 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ranges_of_a_file_are_joined_whatever_their_order() {
+        let entry = |attributes: &[(&str, &[&str])]| Entry {
+            dn: "cn=g".into(),
+            attributes: attributes
+                .iter()
+                .map(|(n, vs)| Attribute::new(*n, vs.iter().map(|v| v.as_bytes().to_vec()).collect()))
+                .collect(),
+        };
+        let joined = |attributes: &[(&str, &[&str])]| {
+            let mut entry = entry(attributes);
+            let missing = join_ranges(&mut entry);
+            let text = |v: &Vec<u8>| String::from_utf8_lossy(v).into_owned();
+            let values: Vec<String> =
+                entry.attributes.iter().flat_map(|a| a.values.iter().map(text)).collect();
+            (values.concat(), missing)
+        };
+        let part = |missing: &str| vec![missing.to_owned()];
+        let all = joined(&[("member;range=2-*", &["c"]), ("cn", &["g"]), ("member;range=0-1", &["a", "b"])]);
+        assert_eq!(all, ("gabc".into(), vec![]));
+        assert_eq!(joined(&[("m;range=0-*", &["a"])]), ("a".into(), vec![]));
+        assert_eq!(
+            joined(&[("m;range=0-1", &["a", "b"]), ("M;RANGE=1-*", &["b", "c"])]),
+            ("abc".into(), vec![])
+        );
+        assert_eq!(joined(&[("m;range=0-1", &["a", "b"])]), ("ab".into(), part("m")), "no last range");
+        assert_eq!(joined(&[("m;range=1-*", &["b"])]), ("b".into(), part("m")), "no first range");
+        assert_eq!(joined(&[("m;range=0-0", &["a"]), ("m;range=2-*", &["c"])]), ("ac".into(), part("m")));
+        assert_eq!(joined(&[("cn;x=1", &["a"])]), ("a".into(), vec![]), "another option");
+    }
 
     #[test]
     fn ranges_are_told_from_other_options() {

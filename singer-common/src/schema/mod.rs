@@ -31,6 +31,19 @@ pub struct Schema {
     publishes_equality: bool,
     /// Whether it stands in for one that cannot be read.
     is_assumed: bool,
+    coverage: Coverage,
+}
+
+/// What it means that a schema does not have a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Coverage {
+    /// Nothing: the schema is the built-in one, and the directory publishes none.
+    #[default]
+    BuiltIn,
+    /// Little: the directory published it, but some definitions could not be read.
+    Part,
+    /// The directory does not know the name, unless it hides it.
+    Whole,
 }
 
 /// Positions by OID and names, as they are spelt and in small letters. What is looked up comes from the server's own
@@ -122,6 +135,17 @@ impl Schema {
     /// Whether the directory may have definitions that are not here.
     pub fn is_assumed(&self) -> bool {
         self.is_assumed
+    }
+
+    /// Sets what it means that the schema lacks a name.
+    #[must_use]
+    pub fn with_coverage(self, coverage: Coverage) -> Self {
+        Self { coverage, ..self }
+    }
+
+    /// Returns what it means that the schema lacks a name.
+    pub fn coverage(&self) -> Coverage {
+        self.coverage
     }
 
     /// Whether nothing is defined.

@@ -22,7 +22,7 @@ pub(super) enum Destination {
 /// The spellings met, with their destinations.
 #[derive(Debug, Default)]
 pub(super) struct Descriptions {
-    /// Names of columns, in lower case.
+    /// Descriptions of columns in their normal form, which is in lower case.
     columns: HashMap<String, usize>,
     in_order: Vec<(Box<[u8]>, Destination)>,
     others: HashMap<Box<[u8]>, Destination>,
@@ -31,15 +31,15 @@ pub(super) struct Descriptions {
 }
 
 impl Descriptions {
-    /// Of columns with these names. The last one counts where two differ in case only.
-    pub(super) fn of<'n>(names: impl Iterator<Item = &'n str>) -> Self {
-        let columns = names.enumerate().map(|(n, name)| (name.to_ascii_lowercase(), n)).collect();
+    /// Of columns with these descriptions in normal form. The last one counts where two are the same.
+    pub(super) fn of(names: impl Iterator<Item = String>) -> Self {
+        let columns = names.enumerate().map(|(n, name)| (name, n)).collect();
         Self { columns, ..Self::default() }
     }
 
-    /// The column of this name, whatever the case of its letters.
-    pub(super) fn column(&self, name: &str) -> Destination {
-        let column = self.columns.get(&name.to_ascii_lowercase());
+    /// The column of a description in normal form.
+    pub(super) fn column(&self, normal: &str) -> Destination {
+        let column = self.columns.get(normal);
         column.map_or(Destination::Nowhere, |column| Destination::Column(*column))
     }
 
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn any_order_finds_the_same_columns() {
-        let mut descriptions = Descriptions::of(["cn", "SN", "mail"].into_iter());
+        let mut descriptions = Descriptions::of(["cn", "sn", "mail"].into_iter().map(str::to_owned));
         let mut met = 0;
         for entry in [&["cn", "mail", "x"][..], &["mail", "cn"], &["sn", "x", "mail"], &["x", "y", "sn"]] {
             descriptions.begin();

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::ops::Range;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use singer_common::catalog::CatalogEntry;
 use singer_common::directory::DirectoryError;
 use singer_common::dn::DnKey;
 use singer_common::entry::{Entry, EntryView};
 use singer_common::schema::Schema;
-use singer_common::schema::syntax::{Clock, now, write_text};
+use singer_common::schema::syntax::{Clock, now};
 use singer_common::settings::SettingsError;
 
 use super::index::{IndexError, KeyIndex, Mark, SharedIndex};
@@ -136,9 +136,16 @@ impl<'a> StreamRun<'a> {
         bookmark_properties: &[String],
     ) -> anyhow::Result<()> {
         let mut schema = self.stream.selected_schema();
+        // As in the records, whatever the order in the catalog.
+        if let Some(Value::Object(properties)) = schema.get_mut("properties")
+            && let Some(dn) = properties.shift_remove("dn")
+        {
+            properties.shift_insert(0, "dn".to_owned(), dn);
+        }
         if self.converter.marks_deletions()
             && let Some(Value::Object(properties)) = schema.get_mut("properties")
         {
+            properties.shift_remove(DELETED_AT);
             properties.insert(
                 DELETED_AT.into(),
                 json!({"type": ["null", "string"], "format": "date-time", "description": "When the entry was found to be deleted"}),
@@ -222,7 +229,7 @@ impl<'a> StreamRun<'a> {
         Ok(())
     }
 
-    /// Prints the RECORD of a deletion: the key, the name where it is known, and when it was noticed. An entry that never
+    /// Emits the RECORD of a deletion: the key, the name where it is known, and when it was noticed. An entry that never
     /// was in the stream is not told of, where the index of keys knows.
     pub(crate) fn emit_deletion<W: Write>(
         &mut self,
@@ -254,23 +261,9 @@ impl<'a> StreamRun<'a> {
             }
             .into());
         }
-        let mut record = Map::new();
-        if let Some(dn) = dn {
-            record.insert("dn".into(), dn.into());
-        }
-        for (name, value) in self.stream.key_properties.iter().zip(key) {
-            record.insert(name.clone(), value.clone());
-        }
-        let time = now();
-        record.insert(DELETED_AT.into(), time.clone().into());
-        let out = output.writer.record_buffer();
-        out.extend_from_slice(b"{\"type\":\"RECORD\",\"stream\":");
-        write_text(&self.stream.stream, out);
-        out.extend_from_slice(format!(",\"record\":{}", Value::Object(record)).as_bytes());
-        if let Some(version) = self.version {
-            out.extend_from_slice(format!(",\"version\":{version}").as_bytes());
-        }
-        out.extend_from_slice(format!(",\"time_extracted\":\"{time}\"}}\n").as_bytes());
+        let keys: Vec<(&str, &Value)> =
+            self.stream.key_properties.iter().map(String::as_str).zip(key).collect();
+        self.converter.write_deletion(dn, &keys, self.version, &now(), output.writer.record_buffer());
         self.records += 1;
         self.deletions += 1;
         output.record_done(&self.stream.stream, self.records)?;

@@ -18,7 +18,7 @@ use super::root_dse::{RootDse, Vendor};
 use super::{Access, Scope, SearchControl, SearchItem, SearchRequest, WriteControl};
 use crate::change::Change;
 use crate::entry::Entry;
-use crate::schema::Schema;
+use crate::schema::{Coverage, Schema};
 use crate::secret::Secret;
 
 pub mod change_notices;
@@ -214,10 +214,11 @@ impl LdapDirectory {
         let texts = |name| entry.values(name).iter().filter_map(|v| std::str::from_utf8(v).ok());
         let (mut schema, mut errors) = Schema::parse(texts("attributeTypes"), texts("objectClasses"));
         errors.extend(schema.add_content_rules(texts("dITContentRules")));
+        let coverage = if errors.is_empty() { Coverage::Whole } else { Coverage::Part };
         for error in errors {
             tracing::debug!("a definition of the schema is left out: {error}");
         }
-        Ok(Arc::new(schema))
+        Ok(Arc::new(schema.with_coverage(coverage)))
     }
 
     /// What the server says of itself.

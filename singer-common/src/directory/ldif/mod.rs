@@ -1,8 +1,7 @@
 //! A directory kept in an LDIF file (RFC 2849): read whole, searched and changed in memory, written back in one rename.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
-use std::io::BufReader;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,11 +15,13 @@ use crate::entry::{Attribute, Entry, Packed, base_type};
 use crate::filter::Filter;
 use crate::schema::{AttributeType, Schema};
 
+mod load;
 pub mod reader;
 mod store;
 pub mod writer;
 
-use reader::{LdifReader, Record};
+use load::{Said, load};
+pub use reader::Shortfall;
 use store::Store;
 use writer::{LdifWriteError, LdifWriter};
 
@@ -41,6 +42,15 @@ pub struct LdifDirectory {
     shared: Arc<Shared>,
 }
 
+/// What occurs in a file, whether or not a schema knows it.
+#[derive(Debug, Clone, Default)]
+pub struct NamesInUse {
+    /// Attribute types, without options.
+    pub attributes: BTreeSet<String>,
+    /// Values of `objectClass`.
+    pub classes: BTreeSet<String>,
+}
+
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
@@ -49,6 +59,7 @@ struct Shared {
     schema: Arc<Schema>,
     format: LdifFormat,
     store: Mutex<Store>,
+    said: Said,
 }
 
 impl LdifDirectory {
@@ -64,23 +75,11 @@ impl LdifDirectory {
             Access::Write(format) => (format, false),
         };
         let mut store = Store::new(format == LdifFormat::Changes);
+        let mut said = Said::default();
         match File::open(path) {
             Ok(file) => {
-                let mut reader = LdifReader::new(BufReader::new(file));
-                while let Some(record) = reader.next() {
-                    let record = record.map_err(|e| fail(e.to_string(), false))?;
-                    let line = reader.record_line();
-                    let change = match record {
-                        Record::Entry(entry) => {
-                            store.load(entry).map_err(|e| fail(format!("line {line}: {e}"), false))?;
-                            continue;
-                        }
-                        Record::Change(change) => change,
-                    };
-                    store
-                        .apply(&change, Schema::standard())
-                        .map_err(|e| fail(format!("line {line}: {e}"), false))?;
-                }
+                said =
+                    load(file, &mut store, access == Access::Read).map_err(|reason| fail(reason, false))?;
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => store.mark_changed(),
             Err(e) => return Err(fail(e.to_string(), true)),
@@ -96,7 +95,15 @@ impl LdifDirectory {
         let location = format!("ldif:{}", path.display());
         let store = Mutex::new(store);
         Ok(Self {
-            shared: Arc::new(Shared { path: path.to_owned(), location, root_dse, schema, format, store }),
+            shared: Arc::new(Shared {
+                path: path.to_owned(),
+                location,
+                root_dse,
+                schema,
+                format,
+                store,
+                said,
+            }),
         })
     }
 
@@ -109,7 +116,8 @@ impl LdifDirectory {
     pub(super) fn in_memory(schema: Arc<Schema>, root_dse: RootDse, location: &str) -> Self {
         let store = Mutex::new(Store::new(false));
         let (path, location, format) = (PathBuf::new(), location.to_owned(), LdifFormat::Content);
-        Self { shared: Arc::new(Shared { path, location, root_dse, schema, format, store }) }
+        let said = Said::default();
+        Self { shared: Arc::new(Shared { path, location, root_dse, schema, format, store, said }) }
     }
 
     /// Takes an entry as it is, wherever it stands.
@@ -125,6 +133,36 @@ impl LdifDirectory {
     /// The built-in standard schema, completed by the data.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.shared.schema
+    }
+
+    /// Returns why the file is not all of what it was made from, as far as it says so itself; empty for a whole one, and for
+    /// one that is written.
+    pub fn shortfalls(&self) -> &[Shortfall] {
+        &self.shared.said.shortfalls
+    }
+
+    /// Returns how many references to other servers the file has.
+    pub fn references(&self) -> usize {
+        self.shared.said.references.len()
+    }
+
+    /// Returns the attribute types and object classes that occur in the entries, as they are spelt there.
+    pub fn names_in_use(&self) -> NamesInUse {
+        let mut names = NamesInUse::default();
+        for (description, values) in self.store().entries().flat_map(Packed::attributes) {
+            let name = base_type(description);
+            if Schema::standard().canonical_name(name).eq_ignore_ascii_case("objectClass") {
+                for class in values.filter_map(|v| std::str::from_utf8(v).ok()) {
+                    if !names.classes.contains(class) {
+                        names.classes.insert(class.to_owned());
+                    }
+                }
+            }
+            if !names.attributes.contains(name) {
+                names.attributes.insert(name.to_owned());
+            }
+        }
+        names
     }
 
     /// `ldif:PATH`.
@@ -170,6 +208,7 @@ impl LdifDirectory {
             names_only: request.attributes.iter().any(|a| a == "1.1")
                 && request.attributes.len() == 1
                 && filter_passes_all,
+            reference: 0,
         })
     }
 
@@ -285,11 +324,25 @@ pub struct LdifSearch {
     selection: Selection,
     /// Whether nothing but the names of all entries is wanted: then no entry is taken apart.
     names_only: bool,
+    /// The next of the file's references.
+    reference: usize,
 }
 
 impl LdifSearch {
-    /// The next item; `None` at the end.
+    /// The next item; `None` at the end. References come last: where below the base they belong, the file does not say.
     pub fn advance(&mut self) -> Option<SearchItem> {
+        if let Some(entry) = self.next_entry() {
+            return Some(SearchItem::Entry(entry));
+        }
+        if self.scope == Scope::Base {
+            return None;
+        }
+        let urls = self.directory.shared.said.references.get(self.reference)?;
+        self.reference += 1;
+        Some(SearchItem::Reference(urls.clone()))
+    }
+
+    fn next_entry(&mut self) -> Option<Entry> {
         let schema = self.directory.schema().clone();
         loop {
             let store = self.directory.store();
@@ -307,12 +360,12 @@ impl LdifSearch {
                 continue;
             }
             if self.names_only {
-                return Some(SearchItem::Entry(Entry { dn: entry.dn().to_owned(), attributes: Vec::new() }));
+                return Some(Entry { dn: entry.dn().to_owned(), attributes: Vec::new() });
             }
             let entry = entry.to_entry();
             if self.filter.matches(&entry, &schema) == Some(true) {
                 let selected = self.selection.apply(&entry, &schema, || store.has_children(key));
-                return Some(SearchItem::Entry(selected));
+                return Some(selected);
             }
         }
     }

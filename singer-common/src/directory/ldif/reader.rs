@@ -11,8 +11,10 @@ use std::io::{self, BufRead, Read};
 use crate::change::Change;
 use crate::entry::Entry;
 
-use self::parse::Parser;
+pub use self::dump::{Dump, Shortfall};
+use self::parse::{Parsed, Parser};
 
+mod dump;
 mod parse;
 
 /// What a record may take before it is refused: 256 MiB.
@@ -131,6 +133,7 @@ pub struct LdifReader<R> {
     done: bool,
     physical: Vec<u8>,
     raw: RawRecord,
+    dump: Dump,
 }
 
 impl<R: BufRead> LdifReader<R> {
@@ -144,7 +147,13 @@ impl<R: BufRead> LdifReader<R> {
             done: false,
             physical: Vec::new(),
             raw: RawRecord::default(),
+            dump: Dump::default(),
         }
+    }
+
+    /// Returns what the file says of itself; complete once the last record was read.
+    pub fn dump(&self) -> &Dump {
+        &self.dump
     }
 
     /// Whether `attribute:< file:///…` reads that file. Off by default: a file would otherwise decide which
@@ -218,8 +227,10 @@ impl<R: BufRead> LdifReader<R> {
                     continue;
                 }
                 None => break,
-                Some((b'#', _)) => {
+                Some((b'#', comment)) => {
                     in_comment = true;
+                    let in_entry = self.raw.begins_entry();
+                    self.dump.comment(self.line, comment, in_entry);
                     continue;
                 }
                 Some((b' ', _)) if in_comment => continue,
@@ -267,13 +278,20 @@ impl<R: BufRead> Iterator for LdifReader<R> {
                 Ok(true) => Parser::new(&self.raw, self.allow_urls, self.max_record_bytes).record(),
                 Ok(false) => {
                     self.done = true;
+                    self.dump.end();
                     return None;
                 }
                 Err(error) => Err(error),
             };
             match result {
-                Ok(None) => {}
-                Ok(Some(record)) => return Some(Ok(record)),
+                Ok(Parsed::Nothing) => {}
+                Ok(Parsed::Trailer(trailer)) => self.dump.trailer(self.record_line(), trailer),
+                Ok(Parsed::Record(record)) => {
+                    if let Record::Entry(entry) = &record {
+                        self.dump.entry(self.raw.lines.first().map_or(self.line, |l| l.number), entry);
+                    }
+                    return Some(Ok(record));
+                }
                 Err(error) => {
                     self.done = error.is_fatal();
                     return Some(Err(error));
@@ -308,6 +326,11 @@ impl RawRecord {
 
     fn cost(&self) -> usize {
         self.text.len().saturating_add(self.lines.len().saturating_mul(LINE_OVERHEAD))
+    }
+
+    /// Whether these are the lines of an entry, or the first of them.
+    fn begins_entry(&self) -> bool {
+        self.text.get(..3).is_some_and(|name| name.eq_ignore_ascii_case(b"dn:"))
     }
 
     fn start(&mut self, number: u64, text: &[u8]) {

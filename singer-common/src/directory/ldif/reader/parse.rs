@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::dump::Trailer;
 use super::{LdifError, LdifErrorKind, RawRecord, Record, is_description};
 use crate::change::{Change, Modification, ModificationKind};
 use crate::entry::{Attribute, Entry};
@@ -41,6 +42,16 @@ enum Spec<'a> {
     Url(&'a [u8]),
 }
 
+/// What the lines of a record turn out to be.
+pub(super) enum Parsed {
+    /// An entry or a change.
+    Record(Record),
+    /// What `ldapsearch` prints beside entries.
+    Trailer(Trailer),
+    /// `version: 1` alone.
+    Nothing,
+}
+
 /// A line of a record.
 #[derive(Clone, Copy)]
 enum Line<'a> {
@@ -67,12 +78,12 @@ impl<'a> Parser<'a> {
         Self { raw, allow_urls, room, limit, next: 0, at: 0, dn: None }
     }
 
-    /// The record; `None` when these lines are none, and mean to be none.
-    pub(super) fn record(mut self) -> Result<Option<Record>, LdifError> {
+    /// What these lines are.
+    pub(super) fn record(mut self) -> Result<Parsed, LdifError> {
         self.parse().map_err(|kind| LdifError { line: self.at, dn: self.dn, kind })
     }
 
-    fn parse(&mut self) -> KindResult<Option<Record>> {
+    fn parse(&mut self) -> KindResult<Parsed> {
         // `version: 1` begins a file, and so stands in the middle where files were put together.
         if let Some(Line::Pair(name, spec)) = self.peek()?
             && name.eq_ignore_ascii_case("version")
@@ -83,13 +94,13 @@ impl<'a> Parser<'a> {
             self.next += 1;
         }
         let (name, spec) = match self.peek()? {
-            None => return Ok(None),
+            None => return Ok(Parsed::Nothing),
             Some(Line::Pair(name, spec)) => (name, spec),
             Some(Line::Dash) => ("-", Spec::Plain(&[])),
         };
         if !name.eq_ignore_ascii_case("dn") {
             if self.is_search_result() {
-                return Ok(None);
+                return Ok(Parsed::Trailer(self.trailer()));
             }
             return syntax("a record begins with its name: the line `dn: …` is missing");
         }
@@ -106,9 +117,9 @@ impl<'a> Parser<'a> {
             Some(Line::Pair(name, spec)) if name.eq_ignore_ascii_case("changetype") => {
                 self.next += 1;
                 let kind = self.text("changetype", spec)?;
-                Ok(Some(Record::Change(self.change(dn, kind.trim())?)))
+                Ok(Parsed::Record(Record::Change(self.change(dn, kind.trim())?)))
             }
-            _ => Ok(Some(Record::Entry(self.entry(dn)?))),
+            _ => Ok(Parsed::Record(Record::Entry(self.entry(dn)?))),
         }
     }
 
@@ -133,6 +144,28 @@ impl<'a> Parser<'a> {
                 _ => false,
             })
         })
+    }
+
+    /// What such lines say. What cannot be read is passed over.
+    fn trailer(&mut self) -> Trailer {
+        let mut trailer = Trailer::default();
+        for index in self.next..self.raw.lines.len() {
+            let Some(Ok(Line::Pair(name, spec))) = self.raw.line(index).map(|(_, text)| split(text)) else {
+                continue;
+            };
+            let text = self.text(name, spec).unwrap_or_default();
+            match name.to_ascii_lowercase().as_str() {
+                // `4 Size limit exceeded`
+                "result" => trailer.code = text.split_ascii_whitespace().next().and_then(|c| c.parse().ok()),
+                "ref" => trailer.references.push(text),
+                "pagedresults" => {
+                    let cookie = text.split_ascii_whitespace().find_map(|word| word.strip_prefix("cookie="));
+                    trailer.cookie = cookie.map(str::to_owned);
+                }
+                _ => {}
+            }
+        }
+        trailer
     }
 
     fn value(&mut self, name: &str, spec: Spec<'a>) -> KindResult<Vec<u8>> {
@@ -289,7 +322,8 @@ fn split(text: &[u8]) -> KindResult<Line<'_>> {
         );
     };
     let (name, rest) = text.split_at(colon);
-    let name = std::str::from_utf8(name).ok().filter(|name| is_description(name));
+    let is_name = |name: &&str| is_description(name) || is_last_range(name);
+    let name = std::str::from_utf8(name).ok().filter(is_name);
     let Some(name) = name else {
         return syntax("what stands before the colon is not the name of an attribute (RFC 4512 section 2.5)");
     };
@@ -300,6 +334,14 @@ fn split(text: &[u8]) -> KindResult<Line<'_>> {
         [] => Spec::Plain(rest),
     };
     Ok(Line::Pair(name, spec))
+}
+
+/// Whether this is Active Directory's name for the last values of a long list: `member;range=1500-*`.
+fn is_last_range(name: &str) -> bool {
+    let Some((name, range)) = name.strip_suffix("-*").and_then(|name| name.rsplit_once(';')) else {
+        return false;
+    };
+    is_description(name) && range.get(..6).is_some_and(|option| option.eq_ignore_ascii_case("range="))
 }
 
 fn skip_spaces(text: &[u8]) -> &[u8] {

@@ -1,0 +1,206 @@
+//! What a file says of itself where `ldapsearch` wrote it: how the search ended, how many entries there were, references to
+//! other servers. `ldapsearch` exits with an error after a size limit, but what it printed until then looks like any file.
+//!
+//! Known: OpenLDAP's `ldapsearch` (its `search:`/`result:` lines and its comments, which `-L` leaves, `-LL` does not), and
+//! Samba's `ldbsearch` (`# 3 entries`).
+
+use std::fmt;
+
+use crate::entry::Entry;
+
+/// So many reasons are kept; more of them say nothing new.
+const MOST: usize = 100;
+
+/// Why a file is not all of what it was made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shortfall {
+    /// The search ended with an error (RFC 4511 section 4.1.9).
+    Result {
+        /// The line that says so.
+        line: u64,
+        /// LDAP's result code.
+        code: u32,
+    },
+    /// The file names another number of entries than it holds.
+    Count {
+        /// The line that says so.
+        line: u64,
+        /// How many there were.
+        said: u64,
+        /// How many there are.
+        held: u64,
+    },
+    /// The last page of the answer (RFC 2696) announces another one.
+    Page {
+        /// The line of its cookie.
+        line: u64,
+    },
+    /// An answer begins, and its end is not there.
+    NoEnd {
+        /// The line where it begins.
+        line: u64,
+    },
+    /// The last entry has nothing but its name, and no other entry is so.
+    Bare {
+        /// Where the entry begins.
+        line: u64,
+    },
+    /// A list of values without its beginning, its end, or a part in between (`member;range=0-1499`).
+    Range {
+        /// Where the entry begins.
+        line: u64,
+        /// The entry.
+        dn: String,
+        /// The attribute.
+        attribute: String,
+    },
+}
+
+impl Shortfall {
+    /// Returns the line that says so.
+    pub fn line(&self) -> u64 {
+        match self {
+            Self::Result { line, .. }
+            | Self::Count { line, .. }
+            | Self::Page { line }
+            | Self::NoEnd { line }
+            | Self::Bare { line }
+            | Self::Range { line, .. } => *line,
+        }
+    }
+}
+
+impl fmt::Display for Shortfall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: ", self.line())?;
+        match self {
+            Self::Result { code, .. } => {
+                let name = crate::directory::ldap::result_code::name(*code);
+                write!(f, "the search that it was made by ended with {name}")
+            }
+            Self::Count { said, held, .. } => write!(f, "{said} entries are announced, and {held} are there"),
+            Self::Page { .. } => f.write_str("another page is announced, which is not there"),
+            Self::NoEnd { .. } => f.write_str("an answer of ldapsearch begins here, and its end is missing"),
+            Self::Bare { .. } => f.write_str("the last entry ends after its name"),
+            Self::Range { dn, attribute, .. } => {
+                write!(f, "entry {dn:?} has only a part of the values of `{attribute}`")
+            }
+        }
+    }
+}
+
+/// A record of `ldapsearch` that is no entry.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Trailer {
+    pub(super) code: Option<u32>,
+    pub(super) references: Vec<String>,
+    /// The cookie for the next page; empty after the last one.
+    pub(super) cookie: Option<String>,
+}
+
+/// What was said so far.
+#[derive(Debug, Default)]
+pub struct Dump {
+    shortfalls: Vec<Shortfall>,
+    references: Vec<Vec<String>>,
+    /// Since the last numbers.
+    entries: u64,
+    references_counted: usize,
+    /// Where an answer begins whose end did not come yet.
+    open: Option<u64>,
+    /// Where another page was announced.
+    page: Option<u64>,
+    /// The last entry, where it has no attribute.
+    bare: Option<u64>,
+    has_attributes: bool,
+    is_answer: bool,
+}
+
+impl Dump {
+    /// Returns why the file is not whole, as far as it is known; complete once the reader has come to its end.
+    pub fn shortfalls(&self) -> &[Shortfall] {
+        &self.shortfalls
+    }
+
+    /// Returns the references to other servers, each with its URLs.
+    pub fn references(&self) -> &[Vec<String>] {
+        &self.references
+    }
+
+    /// Whether this is an answer that came to its end.
+    pub fn is_answer(&self) -> bool {
+        self.is_answer
+    }
+
+    fn add(&mut self, shortfall: Shortfall) {
+        if self.shortfalls.len() < MOST {
+            self.shortfalls.push(shortfall);
+        }
+    }
+
+    /// Takes note of a comment. `in_entry`: an entry's lines are not at their end.
+    pub(super) fn comment(&mut self, line: u64, text: &[u8], in_entry: bool) {
+        let Ok(text) = std::str::from_utf8(text) else { return };
+        let text = text.trim_start_matches('#').trim();
+        if text == "extended LDIF" || text == "LDAPv3" {
+            self.open.get_or_insert(line);
+        } else if text == "search result" {
+            self.open = None;
+            self.is_answer = true;
+        } else if let Some(cookie) = text.strip_prefix("pagedresults: cookie=") {
+            self.cookie(line, cookie);
+        } else if ["refldap://", "refldaps://", "refldapi://"].iter().any(|r| text.starts_with(r)) {
+            self.references.push(vec![text.trim_start_matches("ref").to_owned()]);
+        } else if let Some(said) = number(text, "numEntries: ", "").or_else(|| number(text, "", " entries")) {
+            let held = std::mem::take(&mut self.entries) + u64::from(in_entry);
+            if said != held {
+                self.add(Shortfall::Count { line, said, held });
+            }
+        } else if let Some(said) = number(text, "numReferences: ", "") {
+            // Somebody may have taken out their lines.
+            let held = self.references.len() - self.references_counted;
+            let said = usize::try_from(said).unwrap_or(usize::MAX).min(held.saturating_add(MOST));
+            self.references.extend((held..said).map(|_| Vec::new()));
+            self.references_counted = self.references.len();
+        }
+    }
+
+    fn cookie(&mut self, line: u64, cookie: &str) {
+        self.page = Some(line).filter(|_| !cookie.trim().is_empty());
+    }
+
+    pub(super) fn trailer(&mut self, line: u64, trailer: Trailer) {
+        if let Some(cookie) = &trailer.cookie {
+            self.cookie(line, cookie);
+        }
+        self.is_answer |= trailer.code.is_some();
+        match trailer.code {
+            Some(0) => {}
+            Some(code) => self.add(Shortfall::Result { line, code }),
+            None if trailer.references.is_empty() => {}
+            None => self.references.push(trailer.references),
+        }
+    }
+
+    pub(super) fn entry(&mut self, line: u64, entry: &Entry) {
+        self.entries += 1;
+        self.bare = entry.attributes.is_empty().then_some(line).filter(|_| self.bare.is_none());
+        self.has_attributes |= !entry.attributes.is_empty();
+    }
+
+    /// The file is at its end.
+    pub(super) fn end(&mut self) {
+        let page = self.page.take().map(|line| Shortfall::Page { line });
+        let open = self.open.take().map(|line| Shortfall::NoEnd { line });
+        let bare = self.bare.take().filter(|_| self.has_attributes).map(|line| Shortfall::Bare { line });
+        for shortfall in page.into_iter().chain(open).chain(bare) {
+            self.add(shortfall);
+        }
+    }
+}
+
+/// The number between two texts that are all there is beside it.
+fn number(text: &str, before: &str, after: &str) -> Option<u64> {
+    let digits = text.strip_prefix(before)?.strip_suffix(after)?;
+    digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())?
+}
