@@ -24,10 +24,11 @@ pub enum Count {
     BooksEmitted,
     BooksLeftOut,
     BooksDiffer,
+    Incomplete,
 }
 
 /// How many [`Count`]s there are.
-const COUNTS: usize = 13;
+const COUNTS: usize = 14;
 
 /// One for a process.
 static RUN: Mutex<Option<Run>> = Mutex::new(None);
@@ -91,6 +92,7 @@ pub(crate) fn end(code: ExitCode) {
         (Count::Unchanged, "unchanged"),
         (Count::Rejected, "rejected"),
         (Count::BooksDiffer, "entries held but not read"),
+        (Count::Incomplete, "stream(s) from which nothing may be deleted"),
     ] {
         let Some(number) = get(count).filter(|n| *n > 0 || count != Count::BooksDiffer) else { continue };
         let _ = write!(text, "{separator}{number} {what}");
@@ -120,6 +122,7 @@ pub(crate) fn end(code: ExitCode) {
                 summary.books_emitted = get(Count::BooksEmitted),
                 summary.books_left_out = get(Count::BooksLeftOut),
                 summary.books_differ = get(Count::BooksDiffer),
+                summary.incomplete_streams = get(Count::Incomplete),
                 summary.duration_seconds = took.as_secs_f64(),
                 summary.records_per_second = rate,
                 "{text}"

@@ -11,6 +11,7 @@ use singer_common::settings::{SettingsError, check_keys, nearest, typed};
 
 use crate::replication::{FULL_TABLE, INCREMENTAL, LOG_BASED};
 use crate::settings::MOST_PARTITIONS;
+use crate::shrink::Shrink;
 
 /// A stream the user wrote.
 #[derive(Debug, Clone, Deserialize)]
@@ -132,6 +133,10 @@ pub struct TapConfig {
     pub ignore_modifiers: Vec<String>,
     /// Where the indexes of keys are, which tell what was deleted; `None` where nobody wants to know.
     pub track_deletions: Option<PathBuf>,
+    /// Whether a stream without a record replaces what was there.
+    pub allow_empty_streams: bool,
+    /// How much smaller than the last one a whole answer may be.
+    pub max_shrink: Option<Shrink>,
     /// The catalog to use when the command line names none.
     pub catalog_path: Option<String>,
     /// Whether whole reads are verified.
@@ -163,6 +168,8 @@ impl TapConfig {
             ignore_modifiers: Vec<String>,
             track_deletions: bool,
             state_dir: Option<PathBuf>,
+            allow_empty_streams: bool,
+            max_shrink: Option<Value>,
             catalog_path: Option<String>,
             verify: Verify,
             enable_metrics: bool,
@@ -211,6 +218,8 @@ impl TapConfig {
             follow: raw.follow,
             ignore_modifiers: raw.ignore_modifiers,
             track_deletions,
+            allow_empty_streams: raw.allow_empty_streams,
+            max_shrink: raw.max_shrink.map(|value| Shrink::parse("max_shrink", &value)).transpose()?,
             catalog_path: raw.catalog_path,
             verify: raw.verify,
             metrics: raw.enable_metrics,

@@ -22,5 +22,6 @@ pub mod rewrite;
 pub mod run;
 pub mod sample;
 pub mod settings;
+pub mod shrink;
 pub mod source;
 pub mod sync;

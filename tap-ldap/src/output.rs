@@ -54,6 +54,8 @@ pub struct Output<'a, W: Write> {
     unsaved: u64,
     /// When the last STATE was printed.
     saved_at: Instant,
+    /// Containers read whole without a record.
+    pub empty: Vec<String>,
     /// Records printed in all.
     pub records: u64,
     /// Where metrics are wanted.
@@ -85,6 +87,7 @@ impl<'a, W: Write> Output<'a, W> {
             state_interval,
             unsaved: 0,
             saved_at,
+            empty: Vec::new(),
             records: 0,
             counter,
         }

@@ -24,6 +24,7 @@ pub mod full;
 pub mod incremental;
 mod index;
 pub(crate) mod keys;
+mod known;
 mod log_bookmark;
 pub mod order;
 mod stream;

@@ -237,10 +237,26 @@ fn write_report(path: &Path, discovery: &Discovery, tree: &Tree, books: &str) ->
 
 async fn open(config: &TapConfig) -> anyhow::Result<(Directory, Tree)> {
     let directory = Directory::open(&config.directory, Access::Read).await?;
+    warn_of_shortfalls(&directory);
     names::check(config, &directory)?;
     let base = base(config, &directory)?;
     let tree = Tree::find(config, &directory, &base).await?;
     Ok((directory, tree))
+}
+
+/// A file may say of itself that it is not whole.
+fn warn_of_shortfalls(directory: &Directory) {
+    let shortfalls = directory.shortfalls();
+    let Some(first) = shortfalls.first() else { return };
+    let more = match shortfalls.len() {
+        1 => String::new(),
+        count => format!(" (and {} more)", count - 1),
+    };
+    tracing::warn!(
+        shortfalls = shortfalls.len(),
+        "{} is not whole: {first}{more}; what is there is read, no ACTIVATE_VERSION is sent and nothing is deleted downstream",
+        directory.location()
+    );
 }
 
 /// The base: the user's, or the server's only one.

@@ -123,6 +123,17 @@ const OWN: &[Setting] = &[
     )
     .or("\"auto\""),
     Setting::new(
+        "allow_empty_streams",
+        Kind::Boolean,
+        "Let a stream that was read whole without a record replace what was there: send its ACTIVATE_VERSION, and emit the deletions that `track_deletions` finds. By default an empty answer deletes nothing: a misspelt filter or a lost right gives one, too.",
+    )
+    .or("false"),
+    Setting::new(
+        "max_shrink",
+        Kind::IntegerOrText,
+        "How much smaller than its last complete answer a stream that is read whole may be: a number of entries, or a share such as `\"50%\"`. A smaller answer deletes nothing: no ACTIVATE_VERSION and no deletions by `track_deletions`. The count is kept in the bookmark, so that the STATE has to come back with the next run, for FULL_TABLE as well. Default: no limit.",
+    ),
+    Setting::new(
         "batch_config",
         Kind::Object,
         "Records in files of their own, told of by BATCH messages, as the Meltano SDK has it: `{\"encoding\": {\"format\": \"jsonl\", \"compression\": \"gzip\"}, \"storage\": {\"root\": \"file:///path\", \"prefix\": \"…\"}, \"batch_size\": 10000}`. `compression` may be `none`; the folder has to be one that the target sees, too.",

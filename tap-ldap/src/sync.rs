@@ -117,6 +117,7 @@ impl<'a> Sync<'a> {
         let is_selected = |id: &str| planned.iter().any(|(stream, ..)| stream.tap_stream_id == id);
         close_books(self.tree, is_selected).await?;
         output.no_more_bars();
+        warn_of_empty_containers(&output.empty);
         if self.config.follow {
             self.follow(&planned, followed, output).await?;
         }
@@ -251,6 +252,16 @@ impl<'a> Sync<'a> {
         follow::content_sync(followed.content_sync, output, longest_pause).await?;
         follow::dirsync(followed.dirsync, output, longest_pause).await.context("following changes")
     }
+}
+
+/// One warning for all: most directories have containers without entries of their own.
+fn warn_of_empty_containers(streams: &[String]) {
+    let Some(first) = streams.first() else { return };
+    tracing::warn!(
+        empty_streams = streams.len(),
+        "{} stream(s) of containers had no record (the first is `{first}`): no ACTIVATE_VERSION is sent for them and nothing is deleted downstream (allow_empty_streams)",
+        streams.len()
+    );
 }
 
 /// Whether an error only means that nobody reads stdout any more, which is nobody's fault and no news.

@@ -3,8 +3,14 @@
 
 use std::io::Write;
 
+use serde_json::Value;
+use singer_common::summary::{self, Count};
+
 use super::StreamRun;
+use crate::config::TapConfig;
 use crate::output::Output;
+use crate::shrink::Shrink;
+use crate::source::Source;
 
 /// A reason why entries may be missing from a whole read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +23,17 @@ pub(crate) enum Doubt {
         count: u64,
         /// The DN of one of them, where it is known.
         first: Option<String>,
+    },
+    /// The file says of itself that it is not whole.
+    File,
+    /// There was no record at all (`allow_empty_streams`).
+    Empty,
+    /// There were so many fewer records than the last time (`max_shrink`).
+    Shrunk {
+        /// The records of the last complete read.
+        before: u64,
+        /// The records of this one.
+        now: u64,
     },
 }
 
@@ -31,6 +48,11 @@ impl Doubt {
                 let first = first.as_ref().map(|dn| format!(" (the first is `{dn}`)")).unwrap_or_default();
                 format!("{count} entries that the directory holds were not read{first}")
             }
+            Doubt::File => "the file is not whole".to_owned(),
+            Doubt::Empty => "no entry was found, which is no proof that all are gone (allow_empty_streams: true takes it as one)".to_owned(),
+            Doubt::Shrunk { before, now } => {
+                format!("{now} records after {before} the last time, fewer than max_shrink allows")
+            }
         }
     }
 }
@@ -40,6 +62,33 @@ impl Doubt {
 #[must_use]
 pub(crate) struct Completeness {
     doubts: Vec<Doubt>,
+    /// How many there were, where that was noted.
+    records: Option<u64>,
+}
+
+/// What the settings say about an answer that is complete as far as anybody can tell.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rules {
+    allow_empty: bool,
+    max_shrink: Option<Shrink>,
+    /// The records of the last complete read, where the bookmark knows.
+    last: Option<u64>,
+}
+
+impl Rules {
+    pub(crate) fn new(config: &TapConfig) -> Self {
+        Self { allow_empty: config.allow_empty_streams, max_shrink: config.max_shrink, last: None }
+    }
+
+    /// Takes up what the stream's bookmark says, of whatever method it is.
+    pub(crate) fn resume(&mut self, bookmark: Option<&Value>) {
+        self.last = bookmark.and_then(|b| b.get("count")).and_then(Value::as_u64);
+    }
+
+    /// Returns what the next bookmark has to say; `None` where nobody asks for it.
+    pub(crate) fn count(&self) -> Option<u64> {
+        self.last.filter(|_| self.max_shrink.is_some())
+    }
 }
 
 impl Completeness {
@@ -47,7 +96,25 @@ impl Completeness {
     /// [`super::verify::verify`], which looks at the books.
     pub(crate) fn of(references: u64) -> Completeness {
         let doubts = if references > 0 { vec![Doubt::References(references)] } else { Vec::new() };
-        Completeness { doubts }
+        Completeness { doubts, records: None }
+    }
+
+    /// Notes how many records there were.
+    pub(crate) fn records(&mut self, count: u64) {
+        self.records = Some(count);
+    }
+
+    /// Looks at what only the whole tells.
+    fn hold_against(&mut self, rules: &Rules) {
+        let Some(now) = self.records else { return };
+        if now == 0 && !rules.allow_empty {
+            self.doubt(Doubt::Empty);
+        }
+        if let (Some(shrink), Some(before)) = (rules.max_shrink, rules.last)
+            && shrink.is_exceeded(before, now)
+        {
+            self.doubt(Doubt::Shrunk { before, now });
+        }
     }
 
     /// Notes a reason why entries may be missing.
@@ -73,13 +140,27 @@ impl Completeness {
 /// Ends a whole read. A complete one activates this version, if there is one; an incomplete one gets a warning.
 /// Returns whether deletions may be concluded from it.
 pub(crate) fn conclude<W: Write>(
-    run: &StreamRun<'_>,
+    run: &mut StreamRun<'_>,
     version: Option<i64>,
     completeness: &Completeness,
     output: &mut Output<'_, W>,
 ) -> anyhow::Result<bool> {
     let stream = run.stream.stream.as_str();
+    let mut completeness = completeness.clone();
+    if !run.tree.directory.shortfalls().is_empty() {
+        completeness.doubt(Doubt::File);
+    }
+    completeness.hold_against(&run.rules);
     for doubt in &completeness.doubts {
+        // Of the file, one warning at the beginning says it all.
+        if *doubt == Doubt::File {
+            continue;
+        }
+        // Many containers have nothing of their own, and were so before: those are named together at the end.
+        if *doubt == Doubt::Empty && is_container(run) {
+            output.empty.push(stream.to_owned());
+            continue;
+        }
         let differ = if let Doubt::Books { count, .. } = doubt { Some(*count) } else { None };
         tracing::warn!(
             stream,
@@ -89,10 +170,19 @@ pub(crate) fn conclude<W: Write>(
         );
     }
     if !completeness.is_complete() {
+        summary::add(Count::Incomplete, 1);
         return Ok(false);
     }
+    run.rules.last = completeness.records;
     if let Some(version) = version {
         output.writer.activate_version(stream, version)?;
     }
     Ok(true)
+}
+
+/// Whether the stream was made by discovery, of whatever container there is.
+fn is_container(run: &StreamRun<'_>) -> bool {
+    let source = if let Source::Members(of) = run.source { of } else { run.source };
+    matches!(source, Source::Container { .. } | Source::Containers)
+        || matches!(run.source, Source::Members(_))
 }

@@ -164,7 +164,8 @@ impl<'a> Synced<'a> {
         let position = self.position_now(output).await?;
         let completeness = full::entries(&mut self.run, output).await?;
         self.run.check_server(&server)?;
-        if conclude(&self.run, self.run.version, &completeness, output)? {
+        let version = self.run.version;
+        if conclude(&mut self.run, version, &completeness, output)? {
             self.run.emit_gone(output)?;
         }
         self.names = containers::look(&self.run, &Names::new()).await?.0;

@@ -21,14 +21,23 @@ use crate::source::{Account, Entries, Source};
 /// Reads a stream whole.
 pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'_, W>) -> anyhow::Result<()> {
     let id = run.stream.tap_stream_id.clone();
-    let old: Option<Bookmark> = bookmark(output, &id, "index")?;
+    let old: Option<Bookmark> = match bookmark(output, &id, "index")? {
+        Some(old) => Some(old),
+        None => bookmark(output, &id, "count")?,
+    };
     // Everything is read in any case: an index that is not the bookmark's does no harm.
-    run.resume_index(old.as_ref().map(|old| &old.index))?;
+    run.resume_index(old.as_ref().and_then(|old| old.index.as_ref()))?;
     run.version = Some(new_version(None));
     run.start(output, &[])?;
     // A position of another method is of no use to this one, nor to itself later on.
     output.state.bookmarks.remove(&id);
-    if let Some(old) = old.filter(|_| run.index.is_some()) {
+    let old = old.map(|old| Bookmark {
+        index: old.index.filter(|_| run.index.is_some()),
+        count: run.rules.count(),
+        ..old
+    });
+    let mut index = old.as_ref().and_then(|old| old.index.clone());
+    if let Some(old) = old.filter(|old| old.index.is_some() || old.count.is_some()) {
         output.note(&id, serde_json::to_value(old).unwrap_or_default());
     }
     let completeness = if let Source::Members(of) = run.source {
@@ -36,21 +45,30 @@ pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'
     } else {
         entries(run, output).await?
     };
-    if conclude(run, run.version, &completeness, output)?
-        && let Some(index) = run.emit_gone(output)?
-    {
-        let bookmark = Bookmark { format: FORMAT, replication_method: FULL_TABLE.to_owned(), index };
+    if conclude(run, run.version, &completeness, output)? {
+        index = run.emit_gone(output)?;
+    }
+    let bookmark = Bookmark {
+        format: FORMAT,
+        replication_method: FULL_TABLE.to_owned(),
+        index,
+        count: run.rules.count(),
+    };
+    if bookmark.index.is_some() || bookmark.count.is_some() {
         output.note(&id, serde_json::to_value(bookmark).unwrap_or_default());
     }
     Ok(())
 }
 
-/// What `track_deletions` has to remember.
+/// What `track_deletions` and `max_shrink` have to remember.
 #[derive(Debug, Serialize, Deserialize)]
 struct Bookmark {
     format: u64,
     replication_method: String,
-    index: Mark,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    index: Option<Mark>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
 }
 
 /// Emits every entry of the stream. Returns whether those are all.
@@ -58,6 +76,8 @@ pub(crate) async fn entries<W: Write>(
     run: &mut StreamRun<'_>,
     output: &mut Output<'_, W>,
 ) -> anyhow::Result<Completeness> {
+    run.begin_ids();
+    let before = run.live();
     let attributes = run.attributes(&[]);
     let (tree, source) = (run.tree, run.source);
     let dividing = partition::filters(tree, source, &run.stream.stream, run.partitions);
@@ -103,11 +123,13 @@ pub(crate) async fn entries<W: Write>(
         waiting.push(advance(part));
     }
     run.reads_subtree = tree.reads_subtree(source).await?;
-    match account {
-        Some(account) => verify(run, expected, account, output).await,
+    let mut completeness = match account {
+        Some(account) => verify(run, expected, account, output).await?,
         // There is always a part.
-        None => Ok(Completeness::of(0)),
-    }
+        None => Completeness::of(0),
+    };
+    completeness.records(run.live() - before);
+    Ok(completeness)
 }
 
 /// A part that waits for its next entry.
@@ -150,7 +172,9 @@ async fn members<W: Write>(
             more = members.write_next(version, &time, writer.record_buffer()) => more?,
         };
         if !more {
-            return Ok(Completeness::of(members.references()));
+            let mut completeness = Completeness::of(members.references());
+            completeness.records(run.records);
+            return Ok(completeness);
         }
         run.records += 1;
         output.record_done(&run.stream.stream, run.records)?;

@@ -65,6 +65,9 @@ struct Bookmark {
     reached: Reached,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     newest: Vec<Newest>,
+    /// With `max_shrink`: the entries of the last complete look at all keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
 }
 
 /// Reads what changed since the bookmark, or everything where there is none.

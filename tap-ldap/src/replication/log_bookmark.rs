@@ -38,6 +38,12 @@ pub(crate) struct LogBookmark {
     /// See [`StreamRun::reads_subtree`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub subtree: bool,
+    /// The ids that the stream has, where there is no index and they are not too many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<String>,
+    /// With `max_shrink`: the records of the last complete read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
 }
 
 impl LogBookmark {
@@ -63,6 +69,7 @@ impl LogBookmark {
         run.reads_subtree = found.as_ref().is_some_and(|b| b.subtree);
         run.version = Some(found.as_ref().map_or_else(|| new_version(last_version), |b| b.version));
         run.start(output, &[])?;
+        run.resume_ids(found.as_ref().and_then(|b| b.ids.as_deref()));
         run.tell_again(output)?;
         Ok(found)
     }
@@ -86,6 +93,8 @@ impl LogBookmark {
             index: run.save_index()?,
             containers: containers.clone(),
             subtree: run.reads_subtree,
+            ids: run.ids(),
+            count: run.rules.count(),
         };
         output.note(&run.stream.tap_stream_id, serde_json::to_value(bookmark)?);
         Ok(())

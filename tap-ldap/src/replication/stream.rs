@@ -13,7 +13,9 @@ use singer_common::schema::Schema;
 use singer_common::schema::syntax::{Clock, now};
 use singer_common::settings::SettingsError;
 
+use super::completeness::Rules;
 use super::index::{IndexError, KeyIndex, Mark, SharedIndex};
+use super::known::{KnownIds, MOST};
 use super::{DELETED_AT, Method};
 use crate::config::TapConfig;
 use crate::container;
@@ -43,6 +45,12 @@ pub(crate) struct StreamRun<'a> {
     ignored: BTreeSet<DnKey>,
     /// How many were.
     pub left_out: u64,
+    /// When deletions may be concluded from a whole read.
+    pub rules: Rules,
+    /// The ids that the stream has, where a log names others and there is no index; `None` where nobody knows.
+    known: Option<KnownIds>,
+    /// Whether it was said that nobody does.
+    said_unknown: bool,
     /// The keys of the stream (`track_deletions`).
     pub index: Option<SharedIndex>,
     /// Whether the index is for names: a log tells what is gone, but not always what it was called.
@@ -100,6 +108,9 @@ impl<'a> StreamRun<'a> {
             deletions: 0,
             ignored,
             left_out: 0,
+            rules: Rules::new(config),
+            known: None,
+            said_unknown: false,
             index,
             names: matches!(method, Method::LogBased(_)),
             clock: Clock::default(),
@@ -131,10 +142,11 @@ impl<'a> StreamRun<'a> {
 
     /// Prints SCHEMA. A stream whose deletions are told has a property for them.
     pub(crate) fn start<W: Write>(
-        &self,
+        &mut self,
         output: &mut Output<'_, W>,
         bookmark_properties: &[String],
     ) -> anyhow::Result<()> {
+        self.rules.resume(output.state.bookmarks.get(&self.stream.tap_stream_id));
         let mut schema = self.stream.selected_schema();
         // As in the records, whatever the order in the catalog.
         if let Some(Value::Object(properties)) = schema.get_mut("properties")
@@ -176,6 +188,7 @@ impl<'a> StreamRun<'a> {
         if self.names && self.index.is_some() {
             self.name(output, entry)?;
         }
+        self.has(entry);
         self.write(entry, output.writer.record_buffer())?;
         self.records += 1;
         output.record_done(&self.stream.stream, self.records)?;
@@ -199,6 +212,7 @@ impl<'a> StreamRun<'a> {
         entry: &Entry,
     ) -> anyhow::Result<bool> {
         if self.is_ignored(entry) {
+            self.has(entry);
             self.left_out += 1;
             return Ok(false);
         }
@@ -238,13 +252,59 @@ impl<'a> StreamRun<'a> {
         dn: Option<&str>,
     ) -> anyhow::Result<()> {
         let Some(index) = self.index.as_ref().filter(|_| self.names) else {
-            return self.write_deletion(output, key, dn);
+            return if self.had(key) { self.write_deletion(output, key, dn) } else { Ok(()) };
         };
         let text = Value::Array(key.to_vec()).to_string();
         let name = index.get().name_of(&text)?;
         let Some(name) = name else { return Ok(()) };
         index.get().forget(text, &name)?;
         self.write_deletion(output, key, Some(&name))
+    }
+
+    /// Begins to take note of the ids that the stream has: it is read whole.
+    pub(crate) fn begin_ids(&mut self) {
+        self.known = (self.names && self.index.is_none()).then(KnownIds::default);
+    }
+
+    /// Takes up the ids of a bookmark.
+    pub(crate) fn resume_ids(&mut self, text: Option<&str>) {
+        self.known = text.filter(|_| self.index.is_none()).and_then(KnownIds::from_text);
+    }
+
+    /// Returns the ids for a bookmark.
+    pub(crate) fn ids(&self) -> Option<String> {
+        self.known.as_ref().map(KnownIds::to_text)
+    }
+
+    /// The stream has this entry.
+    fn has(&mut self, entry: &impl EntryView) {
+        if self.known.is_none() {
+            return;
+        }
+        let key = Value::Array(self.key_of(entry)).to_string();
+        if self.known.as_mut().is_some_and(|known| !known.insert(&key)) {
+            self.known = None;
+        }
+    }
+
+    /// Whether the stream may have had an entry that a log names.
+    fn had(&mut self, key: &[Value]) -> bool {
+        if let Some(known) = &mut self.known {
+            return known.remove(&Value::Array(key.to_vec()).to_string());
+        }
+        if self.names && !std::mem::replace(&mut self.said_unknown, true) {
+            let stream = self.stream.stream.as_str();
+            tracing::warn!(
+                stream,
+                "{stream}: the bookmark does not say which entries the stream has (more than {MOST} of them, or a STATE of an earlier version): deletions may name entries that it never had; track_deletions with state_dir avoids that"
+            );
+        }
+        true
+    }
+
+    /// Entries printed so far that are there.
+    pub(crate) fn live(&self) -> u64 {
+        self.records.saturating_sub(self.deletions)
     }
 
     fn write_deletion<W: Write>(

@@ -28,7 +28,9 @@ fn activates(output: &Output) -> bool {
 /// The lines of the log that say why something may be missing.
 fn doubts(output: &Output) -> Vec<Value> {
     let lines = output.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter(|line| line["level"] == "warning" && line["stream"] == "all").collect()
+    lines
+        .filter(|line| line["level"] == "warning" && (line["stream"] == "all" || line["shortfalls"].is_u64()))
+        .collect()
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod discover;
 mod docs;
 mod doctor;
 mod dumps;
+mod emptiness;
 mod exit_codes;
 mod faults;
 mod golden;

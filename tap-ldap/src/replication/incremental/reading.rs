@@ -439,12 +439,15 @@ impl Reading<'_> {
         let expected = output.or_stop(expect(run.tree, run.source, false)).await??;
         let mut entries = self.open(run, &self.filter(Window::default()), &keys, vec![]).await?;
         expected.begin(&mut entries);
+        let mut records = 0;
         while let Some(entry) = output.next_of(&mut entries).await?? {
             run.seen(&entry)?;
+            records += 1;
         }
         let account = entries.account();
         drop(entries);
-        let completeness = verify(run, expected, account, output).await?;
+        let mut completeness = verify(run, expected, account, output).await?;
+        completeness.records(records);
         // The version of an earlier read is activated already.
         let version = if self.incomplete { run.version } else { None };
         if conclude(run, version, &completeness, output)? {
@@ -483,6 +486,7 @@ impl Reading<'_> {
             index: run.commit_index(self.mark.as_ref())?,
             boundary: self.track.boundary(),
             containers: self.names.clone(),
+            count: run.rules.count(),
             besides,
             reached,
             newest: self.track.newest(),
