@@ -253,8 +253,11 @@ fn stream(n: usize, value: Value) -> Result<StreamConfig, SettingsError> {
         let Some(name) = known.into_iter().find(|m| m.eq_ignore_ascii_case(method)) else {
             return Err(SettingsError::value(
                 format!("{path}.replication_method"),
-                format!("there is no method `{method}`"),
-                nearest(method, known.into_iter()).map_or_else(|| known.join(", "), str::to_owned),
+                format!("there is no method `{method}` (stream `{}`)", stream.name),
+                match nearest(method, known.into_iter()) {
+                    Some(name) => format!("{name}, of {}", known.join(" or ")),
+                    None => known.join(" or "),
+                },
             ));
         };
         name.clone_into(method);

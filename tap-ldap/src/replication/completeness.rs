@@ -4,6 +4,7 @@
 use std::io::Write;
 
 use serde_json::Value;
+use singer_common::dn::DnKey;
 use singer_common::summary::{self, Count};
 
 use super::StreamRun;
@@ -156,9 +157,17 @@ pub(crate) fn conclude<W: Write>(
         if *doubt == Doubt::File {
             continue;
         }
-        // Many containers have nothing of their own, and were so before: those are named together at the end.
+        // Many containers have nothing of their own, and were so before: those are named together at the end. One that
+        // others are nested in is so by its nature.
         if *doubt == Doubt::Empty && is_container(run) {
-            output.empty.push(stream.to_owned());
+            if has_nested(run) {
+                tracing::info!(
+                    stream,
+                    "{stream}: no entry lies right below the container; no ACTIVATE_VERSION is sent"
+                );
+            } else {
+                output.empty.push(stream.to_owned());
+            }
             continue;
         }
         let differ = if let Doubt::Books { count, .. } = doubt { Some(*count) } else { None };
@@ -170,7 +179,9 @@ pub(crate) fn conclude<W: Write>(
         );
     }
     if !completeness.is_complete() {
-        summary::add(Count::Incomplete, 1);
+        if completeness.doubts != [Doubt::Empty] || !has_nested(run) {
+            summary::add(Count::Incomplete, 1);
+        }
         return Ok(false);
     }
     run.rules.last = completeness.records;
@@ -178,6 +189,13 @@ pub(crate) fn conclude<W: Write>(
         output.writer.activate_version(stream, version)?;
     }
     Ok(true)
+}
+
+/// Whether the stream is that of a container with others nested in it.
+fn has_nested(run: &StreamRun<'_>) -> bool {
+    let Source::Container { dn } = run.source else { return false };
+    let schema = run.tree.directory.schema();
+    DnKey::parse(dn, schema).is_ok_and(|key| run.tree.containers.has_nested(&key))
 }
 
 /// Whether the stream was made by discovery, of whatever container there is.

@@ -469,16 +469,11 @@ fn attributes_that_are_excluded_are_neither_in_the_catalog_nor_in_a_record() {
 }
 
 #[test]
-fn a_misspelt_key_inside_a_stream_is_a_warning_with_the_nearest_name() {
+fn a_misspelt_key_inside_a_stream_is_2_with_the_nearest_name() {
     let slapd = small();
     let people = json!({"name": "people", "base_dn": format!("ou=people,{SUFFIX}"), "atributes": ["cn"]});
     let config = with(&tap_config(&slapd), &json!({"schemas": [people]}));
-    Run::tap(&config)
-        .arg("--discover")
-        .run()
-        .succeeds()
-        .says("schemas[0].atributes")
-        .says("schemas[0].attributes");
+    Run::tap(&config).arg("--discover").run().exits(2).says("schemas[0].atributes").says("`attributes`");
 }
 
 #[test]
