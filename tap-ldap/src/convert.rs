@@ -228,6 +228,7 @@ impl<'a> Converter<'a> {
             {
                 match slot {
                     None => *slot = Some(at),
+                    Some(first) if entry.value_count(*first) == 0 => *first = at,
                     Some(_) => self.further.push((column, at)),
                 }
             }
@@ -555,7 +556,7 @@ mod tests {
         let names =
             |message: &Value| message["record"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
         let mut out = Vec::new();
-        converter.write(&Entry { dn: "cn=a".into(), attributes: vec![] }, None, "t", &mut out);
+        converter.write(&Entry { dn: "cn=a".into(), attributes: vec![] }, None, "t", &mut out).unwrap();
         let record = parse(&out);
         out.clear();
         converter.write_deletion(Some("cn=a"), &[("cn", &json!("k"))], None, "t", &mut out);
