@@ -102,6 +102,9 @@ impl Command {
     }
 }
 
+/// Done, but records were rejected (target).
+pub const REJECTED: u8 = 4;
+
 /// What `--test` tries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum TestKind {
@@ -151,13 +154,8 @@ where
         return command.print(&A::command(), manual);
     }
     std::panic::set_hook(Box::new(|info| {
-        let place = info
-            .location()
-            .map(|l| format!("{}:{}", l.file().rsplit('/').next().unwrap_or_default(), l.line()));
-        tracing::error!(
-            "an answer or a record could not be dealt with; please report this ({})",
-            place.unwrap_or_default()
-        );
+        let what = crate::panics::note(info);
+        tracing::error!("an answer or a record could not be dealt with; please report this ({what})");
     }));
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -174,7 +172,11 @@ where
         }
     };
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(guarded)));
-    let code = outcome.unwrap_or_else(|_| ExitCode::from(Class::Run.exit_code()));
+    let failed = ExitCode::from(Class::Run.exit_code());
+    let code = outcome.unwrap_or(failed);
+    // A thread or a task that is missing: what was to come of it may be missing, too.
+    let passes = [0, REJECTED].map(ExitCode::from).contains(&code);
+    let code = if passes && crate::panics::happened() { failed } else { code };
     progress::end();
     summary::end(code);
     observe::finish(code);

@@ -21,6 +21,7 @@ pub mod message;
 pub mod metrics;
 pub mod observe;
 pub mod page;
+pub mod panics;
 pub mod progress;
 pub mod reader;
 pub mod record;

@@ -200,6 +200,12 @@ impl<W: Write> SingerWriter<W> {
             stream: &'a str,
             version: i64,
         }
+        if crate::panics::happened() {
+            return Err(io::Error::other(
+                "internal error: a part of the run has ended; no version is activated",
+            )
+            .into());
+        }
         self.settle()?;
         for stream in self.names_of(stream) {
             self.json(&ActivateVersion { r#type: "ACTIVATE_VERSION", stream: &stream, version })?;
@@ -213,6 +219,11 @@ impl<W: Write> SingerWriter<W> {
         struct State<'a> {
             r#type: &'static str,
             value: &'a Value,
+        }
+        if crate::panics::happened() {
+            return Err(
+                io::Error::other("internal error: a part of the run has ended; no STATE is printed").into()
+            );
         }
         self.settle()?;
         self.json(&State { r#type: "STATE", value })?;

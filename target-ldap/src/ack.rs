@@ -15,6 +15,9 @@ pub struct Ack {
     done: BTreeSet<u64>,
     /// STATE values not yet safe, each with the number of records before it.
     waiting: VecDeque<(u64, Box<RawValue>)>,
+    /// The same, behind a version whose deletions are not made.
+    held: VecDeque<(u64, Box<RawValue>)>,
+    is_holding: bool,
     /// The newest safe one that has not been handed out.
     safe: Option<Box<RawValue>>,
 }
@@ -38,20 +41,53 @@ impl Ack {
 
     /// Takes a STATE; it covers every record begun so far.
     pub fn state(&mut self, value: Box<RawValue>) {
-        // An empty state says nothing, and printed it would clear the bookmarks.
-        let empty: bool = match serde_json::from_str(value.get()) {
+        // An empty state says nothing, and printed it would clear the bookmarks. What is no object is its tap's business.
+        let is_empty = match serde_json::from_str(value.get()) {
             Ok(serde_json::Value::Object(object)) => object.is_empty(),
-            _ => true,
+            Ok(serde_json::Value::Null) | Err(_) => true,
+            Ok(_) => false,
         };
-        if empty {
+        if is_empty {
             return;
         }
-        // Only the newest of those that wait for the same record matters: what waits stays bounded by the records.
-        if self.waiting.back().is_some_and(|(after, _)| *after == self.next) {
-            self.waiting.pop_back();
+        let queue = if self.is_holding { &mut self.held } else { &mut self.waiting };
+        // Only the newest of those that wait for the same records matters: what waits stays bounded by the records.
+        if queue.back().is_some_and(|(after, _)| *after == self.next) {
+            queue.pop_back();
         }
-        self.waiting.push_back((self.next, value));
+        queue.push_back((self.next, value));
+        // Of those that could be printed but for the hold, too.
+        while self.held.get(1).is_some_and(|(after, _)| *after <= self.low) {
+            self.held.pop_front();
+        }
         self.release();
+    }
+
+    /// Holds back each STATE from now on, until [`Self::let_go`].
+    pub fn hold(&mut self) {
+        self.is_holding = true;
+    }
+
+    /// Whether STATE is held back, and one is.
+    pub fn holds_state(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Whether STATE is held back.
+    pub fn is_holding(&self) -> bool {
+        self.is_holding
+    }
+
+    /// What was held back waits for the records before it, and for nothing else.
+    pub fn let_go(&mut self) {
+        self.is_holding = false;
+        self.waiting.append(&mut self.held);
+        self.release();
+    }
+
+    /// Whether every record begun is dealt with.
+    pub fn is_done(&self) -> bool {
+        self.low == self.next
     }
 
     fn release(&mut self) {
@@ -81,6 +117,36 @@ mod tests {
         ack.state(raw("{ }"));
         ack.state(raw("null"));
         assert!(ack.take_safe().is_none());
+    }
+
+    #[test]
+    fn a_state_that_is_no_object_is_one() {
+        for text in ["1", "\"x\"", "[]", "false"] {
+            let mut ack = Ack::default();
+            ack.state(raw(text));
+            assert_eq!(ack.take_safe().unwrap().get(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_held_comes_out_when_it_is_let_go() {
+        let mut ack = Ack::default();
+        let first = ack.begin();
+        ack.state(raw("{\"n\":1}"));
+        ack.hold();
+        ack.state(raw("{\"n\":2}"));
+        ack.done(first);
+        assert_eq!(ack.take_safe().unwrap().get(), "{\"n\":1}");
+        let second = ack.begin();
+        for n in 3..100 {
+            ack.state(raw(&format!("{{\"n\":{n}}}")));
+        }
+        assert!(ack.take_safe().is_none() && ack.held.len() <= 2);
+        ack.let_go();
+        assert_eq!(ack.take_safe().unwrap().get(), "{\"n\":2}");
+        ack.done(second);
+        assert_eq!(ack.take_safe().unwrap().get(), "{\"n\":99}");
+        assert!(ack.is_done());
     }
 
     proptest! {

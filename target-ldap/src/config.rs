@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -53,6 +54,8 @@ pub struct TargetConfig {
     pub validate_records: bool,
     /// Whether ACTIVATE_VERSION deletes what is gone.
     pub process_activate_version: bool,
+    /// After how long without input the deletions of a version are made; `None`: when the input has ended.
+    pub activate_when_quiet: Option<Duration>,
     /// Whether missing parents are created.
     pub create_parents: bool,
     /// Writes outstanding at once.
@@ -109,6 +112,7 @@ impl TargetConfig {
             validate_records: bool,
             create_parents: bool,
             process_activate_version: bool,
+            activate_when_quiet_seconds: Option<u64>,
             max_in_flight: usize,
             ldif_format: LdifFormat,
             ldif_export_path: Option<PathBuf>,
@@ -205,6 +209,7 @@ impl TargetConfig {
             validate_records: raw.validate_records,
             create_parents: raw.create_parents,
             process_activate_version: raw.process_activate_version,
+            activate_when_quiet: raw.activate_when_quiet_seconds.map(Duration::from_secs),
             max_in_flight: raw.max_in_flight,
             ldif_format: raw.ldif_format,
             metrics: raw.enable_metrics,

@@ -12,6 +12,7 @@ use singer_common::entry::{Entry, Packed};
 use singer_common::secret::Secret;
 use tokio::sync::Semaphore;
 
+use crate::books::DeletePermit;
 use crate::guard::Tally;
 use crate::inverse::{inverse, needs};
 use crate::map::ENTRY_UUID;
@@ -53,6 +54,11 @@ fn told(undo: &Undo, announced: Announced, result: &Result<(), DirectoryError>) 
 
 fn unwritable(error: &LdifWriteError) -> DirectoryError {
     DirectoryError::File { path: "stdout".to_owned(), reason: error.to_string(), unreachable: false }
+}
+
+fn unpermitted(dn: &str) -> DirectoryError {
+    let reason = "internal error: a deletion that nobody gave leave for".to_owned();
+    DirectoryError::File { path: dn.to_owned(), reason, unreachable: false }
 }
 
 /// A directory to be written to. Cheap to clone.
@@ -109,13 +115,25 @@ impl Destination {
         self
     }
 
-    /// Carries out one change.
+    /// Carries out one change; a deletion is refused: see [`Self::delete`].
     pub async fn apply(&self, change: &Change) -> Result<(), DirectoryError> {
         self.apply_with(change, &[]).await
     }
 
-    /// Carries out one change under controls.
+    /// Carries out one change under controls; a deletion is refused: see [`Self::delete`].
     pub async fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
+        if let Change::Delete { dn } = change {
+            return Err(unpermitted(dn));
+        }
+        self.carry_out(change, controls).await
+    }
+
+    /// Deletes an entry that no record of the run has.
+    pub async fn delete(&self, permit: &DeletePermit) -> Result<(), DirectoryError> {
+        self.carry_out(&Change::Delete { dn: permit.dn().to_owned() }, &[]).await
+    }
+
+    async fn carry_out(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         // Ahead of what takes it back: a killed run should not leave that of changes it had not begun.
         let _permit = self.writes.acquire().await;
         let Some(undo) = &self.undo else { return self.make(change, controls).await };
@@ -152,12 +170,12 @@ impl Destination {
 
     /// Deletes an entry and all below it in one operation. `false` where the server does not offer that, or where each
     /// deletion is to be written down.
-    pub async fn delete_tree(&self, dn: &str) -> Result<bool, DirectoryError> {
+    pub async fn delete_tree(&self, permit: &DeletePermit) -> Result<bool, DirectoryError> {
         if self.undo.is_some() || self.plan.is_some() || self.tally.is_some() {
             return Ok(false);
         }
         let _permit = self.writes.acquire().await;
-        self.directory.delete_tree(dn).await
+        self.directory.delete_tree(permit.dn()).await
     }
 
     /// Has the server set a password. `counts`: not with the add that it belongs to.

@@ -5,6 +5,7 @@
 pub mod accounts;
 pub mod ack;
 pub mod assertion;
+pub mod books;
 pub mod config;
 pub mod destination;
 pub mod differences;

@@ -16,6 +16,7 @@ use singer_common::writer::SingerWriter;
 use tokio::task::JoinSet;
 
 use crate::ack::Ack;
+use crate::books::{Books, KeyKind, Who};
 use crate::config::{OnError, TargetConfig};
 use crate::destination::{About, Destination};
 use crate::differences::UnknownClasses;
@@ -23,7 +24,7 @@ use crate::map::{Manner, Task};
 use crate::order::{Claim, Kind, Order};
 use crate::rejects::{Answer, Origin, RejectFile, is_records_fault};
 use crate::versions::Versions;
-use crate::write::{Applier, Circumstances, Effect, Held, Outcome};
+use crate::write::{Applier, Circumstances, Effect, Held, Outcome, several};
 
 mod batch;
 mod counts;
@@ -37,16 +38,18 @@ mod references;
 mod refused;
 mod running;
 mod survey;
+mod waits;
 mod watch;
 
 pub use batch::{BatchError, InFile};
-pub use counts::{Counts, Ending};
+pub use counts::{Counts, Ending, Told};
 pub use error::LoadError;
-use gone::{Activation, Gone};
+use gone::{Activations, Gone};
 use intake::Stream;
-use planning::{Planner, read_lines};
+use planning::{Input, Planner, read_lines};
 use references::References;
 use survey::Survey;
+use waits::Waits;
 pub use watch::Watch;
 
 /// Records that may wait, for parents to come and for children to go, before the input is taken for wrong.
@@ -84,13 +87,20 @@ struct Work {
     left: Option<String>,
     /// Whether it is about what was held back of a record that is written.
     is_rest: bool,
-    /// Whether it was unchanged so far.
-    was_unchanged: bool,
+    /// What was put down of it, while a part of it still waits.
+    told: Option<Told>,
+    key_kind: KeyKind,
+    /// Whether no record says so, but a version.
+    by_version: bool,
     is_last_try: bool,
     /// Where a batch has the record.
     in_file: Option<InFile>,
     /// The values of the rest that is under way.
-    tried: Vec<Held>,
+    values: Vec<Held>,
+    /// Since when it waits for others, and when it was last tried.
+    waits_since: Option<Instant>,
+    tried: Option<Instant>,
+    is_wait_said: bool,
 }
 
 impl Work {
@@ -109,10 +119,15 @@ impl Work {
             moves: 0,
             left: None,
             is_rest: false,
-            was_unchanged: false,
+            told: None,
+            key_kind: KeyKind::Key,
+            by_version: false,
             is_last_try: false,
             in_file: None,
-            tried: Vec::new(),
+            values: Vec::new(),
+            waits_since: None,
+            tried: None,
+            is_wait_said: false,
         }
     }
 
@@ -121,7 +136,9 @@ impl Work {
         let key = Some(self.key.clone()).filter(|key| !key.is_root());
         let found = |manner: &Manner| manner.base.clone().unwrap_or_default();
         let base = match &self.task {
-            Task::Upsert { manner, .. } | Task::Delete { manner, .. } => found(manner),
+            Task::Upsert { manner, .. } | Task::Delete { manner, .. } | Task::Find { manner, .. } => {
+                found(manner)
+            }
             Task::Nothing => String::new(),
         };
         // No DN has a NUL.
@@ -136,7 +153,16 @@ impl Work {
 
     /// What a change in its name is made for.
     fn label(&self) -> About {
-        About { stream: self.stream.clone(), line: self.line, record: self.about.clone() }
+        let record = match &self.in_file {
+            Some(place) => format!("{} ({place})", self.about).into(),
+            None => self.about.clone(),
+        };
+        About { stream: self.stream.clone(), line: self.line, record }
+    }
+
+    /// Whose it is.
+    fn who(&self) -> Who<'_> {
+        Who { stream: &self.stream, key: &self.about, kind: self.key_kind }
     }
 
     fn kind(&self) -> Kind {
@@ -178,7 +204,8 @@ pub struct Load<'a, W: Write> {
     retry_rejects: bool,
     /// With `process_activate_version`.
     versions: Versions,
-    activation: Option<Activation>,
+    activations: Activations,
+    waits: Waits,
     survey: Option<Survey>,
     /// What an activation found gone, before it is taken up.
     gone: VecDeque<Gone>,
@@ -201,8 +228,8 @@ impl<'a, W: Write> Load<'a, W> {
         rejects: Option<RejectFile>,
         retry_rejects: bool,
     ) -> Self {
-        let applier =
-            Applier::new(destination.clone(), config.create_parents).asserting(config.assert_unchanged);
+        let applier = Applier::new(destination.clone(), config.create_parents, Books::default())
+            .asserting(config.assert_unchanged);
         let directory = Directory::clone(destination);
         Self {
             config,
@@ -228,7 +255,8 @@ impl<'a, W: Write> Load<'a, W> {
             rejected: 0,
             retry_rejects,
             versions: Versions::default(),
-            activation: None,
+            activations: Activations::default(),
+            waits: Waits::default(),
             survey: None,
             gone: VecDeque::new(),
             unknown_classes: UnknownClasses::default(),
@@ -301,9 +329,18 @@ impl<'a, W: Write> Load<'a, W> {
             self.take_gone(given_up);
             self.start_ready();
             let idle = self.running.is_empty() && !self.order.has_ready();
+            self.decide_when_quiet();
+            self.release_state();
             // What is under way may give an entry the name under which it came.
-            if let Some(activation) = self.activation.take_if(|_| idle && !given_up) {
+            if idle
+                && !given_up
+                && self.gone.is_empty()
+                && let Some(activation) = self.activations.due.pop_front()
+            {
                 stopped = self.find_gone(activation).await;
+                continue;
+            }
+            if idle && !given_up && ahead.is_empty() && self.order.unpark_woken() {
                 continue;
             }
             // What is under way may change what is read.
@@ -314,12 +351,18 @@ impl<'a, W: Write> Load<'a, W> {
             open &= !given_up;
             let nothing_left = self.order.is_empty() && self.references.is_empty();
             if !open && idle && self.gone.is_empty() {
-                if given_up || nothing_left || !self.try_again() {
+                if given_up {
+                    break;
+                }
+                if nothing_left && self.activations.has_announced() {
+                    self.decide(true);
+                } else if nothing_left || !self.try_again() {
                     break;
                 }
                 continue;
             }
-            let holds_back = !self.gone.is_empty() || self.activation.is_some() || self.survey.is_some();
+            let holds_back =
+                !self.gone.is_empty() || !self.activations.due.is_empty() || self.survey.is_some();
             let more = open && !holds_back && self.wants_more(idle);
             if more && let Some((number, line)) = ahead.pop_front() {
                 self.last_line = Instant::now();
@@ -329,9 +372,13 @@ impl<'a, W: Write> Load<'a, W> {
             }
             tokio::select! {
                 lines = lines.recv(), if more => match lines {
-                    Some(Ok(lines)) => ahead.extend(lines),
-                    Some(Err(e)) => self.fail(u64::MAX, LoadError::Input(e)),
-                    None => open = false,
+                    Some(Input::Lines(lines)) => ahead.extend(lines),
+                    Some(Input::Failed(e)) => self.fail(u64::MAX, LoadError::Input(e)),
+                    Some(Input::End) => open = false,
+                    None => self.fail(
+                        u64::MAX,
+                        LoadError::Internal("the input's reader ended before the input did"),
+                    ),
                 },
                 Some(finished) = self.running.join_next_with_id(), if !self.running.is_empty() => {
                     self.joined(finished);
@@ -340,6 +387,9 @@ impl<'a, W: Write> Load<'a, W> {
                 _ = tick.tick() => {
                     self.watch.look(&self.counts);
                     self.give_up_waiting_for_long();
+                    self.warn_of_held_state();
+                    self.look_at_waits();
+                    self.order.unpark_woken();
                     self.show_counts();
                 }
                 () = std::future::ready(()), if self.can_start() => {}
@@ -347,12 +397,37 @@ impl<'a, W: Write> Load<'a, W> {
             self.print_state(false)?;
         }
         self.go_back().await;
+        self.release_state();
+        self.check_books(stopped.is_some());
         // What was done is kept, even when something else failed.
         self.applier.directory().commit()?;
         self.print_state(true)?;
         match self.failure.take() {
             Some((_, failure)) => Err(failure),
             None => Ok(stopped),
+        }
+    }
+
+    /// The books have to balance: each record of the input has ended as exactly one thing.
+    fn check_books(&mut self, stopped: bool) {
+        if stopped || self.failure.is_some() {
+            return;
+        }
+        let is_all_done = self.ack.is_done()
+            && self.order.is_empty()
+            && self.references.is_empty()
+            && self.running_works.is_empty()
+            && self.activations.is_empty();
+        if singer_common::panics::happened() {
+            self.fail(0, LoadError::Internal("a part of this program has panicked"));
+        } else if !is_all_done || !self.counts.values().all(Counts::add_up) {
+            let total = self.counts.values().fold(Counts::default(), Counts::plus);
+            tracing::error!(
+                "the books do not balance: {} record(s) taken in, {} outcome(s)",
+                total.records,
+                total.done()
+            );
+            self.fail(0, LoadError::Internal("the numbers of the run do not add up"));
         }
     }
 
@@ -372,6 +447,12 @@ impl<'a, W: Write> Load<'a, W> {
     /// entries that are only named. `false` when all is said and done.
     fn try_again(&mut self) -> bool {
         let leads_anywhere = self.progress_at_last_try != Some(self.progress);
+        if !leads_anywhere && self.is_last_try && self.activations.has_announced() {
+            // What goes with a version may be what others wait for.
+            self.decide(true);
+            self.progress_at_last_try = None;
+            return true;
+        }
         if !leads_anywhere && self.is_last_try {
             self.refuse_parked();
             // What waited behind what was left out can begin.
@@ -411,12 +492,13 @@ impl<'a, W: Write> Load<'a, W> {
                 return self.not_done(&work, |line, stream| LoadError::Write { line, stream, error });
             }
         };
-        let counts = self.counts.entry(work.stream.clone()).or_default();
         let found = work.now.found.as_deref().and_then(|dn| self.applier.key(dn).ok());
         let was = |work: &Work| found.clone().unwrap_or_else(|| work.key.clone());
-        match effect {
+        let is_kept = matches!(effect, Effect::Kept(_));
+        let told = match effect {
             Effect::TooEarly(answer) => {
                 work.answer = Some(answer);
+                Self::parks(&mut work);
                 return self.order.park(work.number, work);
             }
             Effect::NeedsEntries(missing) => return self.hold_whole(work, missing),
@@ -429,44 +511,46 @@ impl<'a, W: Write> Load<'a, W> {
             Effect::Refused(reason) => {
                 return self.not_done(&work, |line, stream| LoadError::Record { line, stream, reason });
             }
-            // It is counted already, as what was done with the rest of the record.
-            _ if work.is_rest => {
-                if effect == Effect::Modified && std::mem::take(&mut work.was_unchanged) {
-                    counts.unchanged -= 1;
-                    counts.modified += 1;
-                }
+            Effect::Several(names) => {
+                self.protect_found(&work, &names);
+                let reason = several(&names.names);
+                return self.not_done(&work, |line, stream| LoadError::Record { line, stream, reason });
             }
-            Effect::Added => {
-                counts.added += 1;
-                // Before what waited for this entry: its children that came too early come first.
-                self.order.unpark_below(&work.key);
-                self.arrived(&work.key.clone(), false);
+            Effect::Found(names) => {
+                self.protect_found(&work, &names);
+                self.order.ended(work.number);
+                self.progress += 1;
+                return self.ack.done(work.number);
             }
-            Effect::Renamed => {
-                counts.renamed += 1;
-                self.order.unpark_below(&work.key);
-                self.order.name_is_free(&was(&work));
-                self.arrived(&work.key.clone(), true);
+            Effect::Kept(reason) => {
+                tracing::warn!(
+                    stream = &*work.stream,
+                    "line {}, stream `{}`: {reason}",
+                    work.line,
+                    work.stream
+                );
+                self.counts.entry(work.stream.clone()).or_default().kept += 1;
+                Told::Unchanged
             }
-            Effect::Modified => counts.modified += 1,
-            Effect::Unchanged => {
-                counts.unchanged += 1;
-                work.was_unchanged = true;
-            }
-            Effect::LeftAlone => counts.left_alone += 1,
-            Effect::Ignored => {}
-            Effect::Moved => {
-                counts.moved += 1;
-                self.order.name_is_free(&was(&work));
-            }
-            Effect::Deleted => {
-                counts.deleted += 1;
-                self.order.name_is_free(&was(&work));
-            }
+            Effect::Added => Told::Added,
+            Effect::Renamed => Told::Renamed,
+            Effect::Modified => Told::Modified,
+            Effect::Unchanged => Told::Unchanged,
+            Effect::LeftAlone | Effect::Ignored => Told::Ignored,
+            Effect::Moved => Told::Moved,
+            Effect::Deleted => Told::Deleted,
+        };
+        if !is_kept {
+            self.keep_books(&work, told, &was(&work));
         }
-        if self.config.process_activate_version && matches!(work.task, Task::Upsert { .. }) {
-            // Where it may not be renamed it has come all the same.
-            self.versions.came(&work.stream, work.version, &was(&work));
+        self.wake(&work, told, &was(&work));
+        // The rest of a record is counted already, as what was done with the record.
+        if !work.is_rest || told == Told::Modified && work.told == Some(Told::Unchanged) {
+            self.counts.entry(work.stream.clone()).or_default().tell(told, work.told);
+            work.told = Some(told);
+        }
+        if work.by_version {
+            self.activations.under_way = self.activations.under_way.saturating_sub(1);
         }
         self.order.ended(work.number);
         if held.is_empty() {
@@ -477,6 +561,46 @@ impl<'a, W: Write> Load<'a, W> {
                 self.progress += 1;
             }
             self.hold(work, held);
+        }
+    }
+
+    /// Puts down whose the entry is that a record was about. `was`: where it was.
+    fn keep_books(&self, work: &Work, told: Told, was: &DnKey) {
+        let books = self.applier.books();
+        match (&work.task, told) {
+            (Task::Upsert { .. }, Told::Renamed) => {
+                books.renamed(was, &work.key);
+                books.brought(&work.who(), &work.key);
+            }
+            // Its record let it go, whatever the rule has in place of a deletion; or a group would be empty.
+            (_, Told::Deleted | Told::Moved) => books.gone(was),
+            (Task::Delete { .. }, Told::Modified | Told::Unchanged) => books.gone(was),
+            // Where it may not be renamed it has come all the same.
+            (Task::Upsert { .. }, _) => books.brought(&work.who(), was),
+            _ => {}
+        }
+    }
+
+    /// Wakes what waits for what has just been done.
+    fn wake(&mut self, work: &Work, told: Told, was: &DnKey) {
+        match told {
+            Told::Added => {
+                // Before what waited for this entry: its children that came too early come first.
+                self.order.unpark_below(&work.key);
+                self.arrived(&work.key, false);
+            }
+            Told::Renamed => {
+                self.order.unpark_below(&work.key);
+                self.order.name_is_free(was);
+                self.order.wake_above(was);
+                self.follow_rename(was, &work.key, work.task.dn().unwrap_or_default());
+                self.arrived(&work.key, true);
+            }
+            Told::Moved | Told::Deleted => {
+                self.order.name_is_free(was);
+                self.order.wake_above(was);
+            }
+            _ => {}
         }
     }
 
@@ -495,6 +619,9 @@ impl<'a, W: Write> Load<'a, W> {
     }
 
     fn print_state(&mut self, last: bool) -> Result<(), LoadError> {
+        if singer_common::panics::happened() {
+            return Ok(());
+        }
         let due = last || self.directory.applies_at_once() && self.printed.elapsed() >= STATE_INTERVAL;
         if due && let Some(state) = self.ack.take_safe() {
             // A STATE says that what it covers is kept somewhere.

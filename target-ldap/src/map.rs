@@ -228,6 +228,11 @@ impl Mapping {
         })
     }
 
+    /// Whether entries are named by the `dn` of their records.
+    pub fn is_mirror(&self) -> bool {
+        matches!(self.naming, Naming::Record)
+    }
+
     /// Where the stream's entries are; `None` where nobody said so.
     pub fn extent(&self) -> Option<&Extent> {
         self.extent.as_ref()

@@ -81,11 +81,16 @@ const OWN: &[Setting] = &[
     Setting::new(
         "process_activate_version",
         Kind::Boolean,
-        "Whether ACTIVATE_VERSION counts: entries in the rule's scope (`scope_base`, `scope_filter`) that did not come with the version go the way of `on_delete`. Nothing goes for a stream without a scope, or of which no record came. Every run has to bring the whole version.",
+        "Whether ACTIVATE_VERSION counts: entries in the rule's scope (`scope_base`, `scope_filter`) that did not come with the version go the way of `on_delete`, once, when the input has ended. What any record of the run brought, matched or was rejected for stays. Nothing goes for a stream without a scope, or of which no record came before the announcement. Every run has to bring the whole version.",
     )
     .or("false")
     // What the Meltano SDK calls it.
     .alias(&["process_activate_version_messages"]),
+    Setting::new(
+        "activate_when_quiet_seconds",
+        Kind::Integer { min: 1, max: 86_400 },
+        "With `process_activate_version`, for an input that stays open (a tap with `follow`): seconds without input, since the STATE behind the ACTIVATE_VERSION, after which the deletions of the version are made. Until then STATE is held back. Not set: they are made when the input ends.",
+    ),
     Setting::new("max_in_flight", Kind::Integer { min: 1, max: 1024 }, "Writes outstanding at once, in all. The entries of the records after them are looked up meanwhile; with 1 everything is done one after another.").or("32"),
     Setting::new(
         "dry_run",

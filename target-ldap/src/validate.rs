@@ -5,7 +5,6 @@
 mod dialect;
 mod quick;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use jsonschema::{Draft, Retrieve, Uri, Validator};
@@ -72,7 +71,7 @@ fn decoded(encoding: Encoding, text: &str) -> Option<String> {
 
 /// Runs what takes another's data apart, and makes an error of a panic: it is one SCHEMA's or one record's, and not the run's.
 pub(crate) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|_| PANICKED.to_owned())
+    singer_common::panics::caught(run).ok_or_else(|| PANICKED.to_owned())
 }
 
 impl RecordValidator {

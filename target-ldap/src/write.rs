@@ -11,6 +11,7 @@ use singer_common::entry::{Attribute, Entry};
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
 
+use crate::books::{Books, Denied, Who};
 use crate::destination::Destination;
 use crate::inventory::{Inventories, Inventory};
 use crate::map::{ENTRY_UUID, Manner, Task};
@@ -25,6 +26,7 @@ mod references;
 mod removal;
 mod rename;
 
+pub use find::Names;
 use find::{Place, SHOWN};
 use groups::{Emptied, empty_groups};
 pub use references::Held;
@@ -64,6 +66,12 @@ pub enum Effect {
     SteppedAside(String),
     /// Not done, for a reason that no directory gave.
     Refused(String),
+    /// Not done: the record's filter fits these entries.
+    Several(Names),
+    /// A deletion that is not made: another record of the run has the entry.
+    Kept(String),
+    /// Nothing was to be done but to look which entries a filter fits.
+    Found(Names),
 }
 
 /// What became of a task, and what is left to do of it.
@@ -87,7 +95,10 @@ impl Outcome {
             | Effect::LeftAlone
             | Effect::Unchanged
             | Effect::Ignored
-            | Effect::Refused(_) => true,
+            | Effect::Refused(_)
+            | Effect::Several(_)
+            | Effect::Kept(_)
+            | Effect::Found(_) => true,
             Effect::TooEarly(_)
             | Effect::NeedsEntries(_)
             | Effect::Elsewhere(_)
@@ -130,6 +141,8 @@ pub struct Applier {
     /// Entries that this run added.
     added: Arc<Present>,
     inventories: Inventories,
+    /// Whose each entry is.
+    books: Books,
     /// Whether a modify is made only of what is as it was read.
     assert_unchanged: bool,
 }
@@ -139,7 +152,7 @@ const ATTEMPTS: u32 = 3;
 
 impl Applier {
     /// An applier to a directory.
-    pub fn new(directory: Destination, create_parents: bool) -> Self {
+    pub fn new(directory: Destination, create_parents: bool, books: Books) -> Self {
         let (parents, trees) = (Arc::default(), Arc::default());
         let (present, added) = (Arc::default(), Arc::default());
         let inventories = Inventories::default();
@@ -151,6 +164,7 @@ impl Applier {
             present,
             added,
             inventories,
+            books,
             assert_unchanged: false,
         }
     }
@@ -161,30 +175,50 @@ impl Applier {
         Self { assert_unchanged, ..self }
     }
 
-    /// Carries one task out. `key` is its entry's, where the record says its name.
+    /// Carries one task out. `who` is its record, `None` for what a version says; `key` its entry's, where the record says
+    /// its name.
     pub async fn apply(
         &self,
+        who: Option<&Who<'_>>,
         task: &Task,
         key: &DnKey,
         now: &Circumstances,
     ) -> Result<Outcome, DirectoryError> {
         match task {
             Task::Nothing => Ok(Effect::Ignored.into()),
+            Task::Find { dn, filter, manner } => {
+                let Some(filter) = filter else { return Ok(Effect::Found(Names::whole(Vec::new())).into()) };
+                let place = self.locate(dn.as_deref(), filter, manner, now, &["1.1".into()]).await?;
+                Ok(Effect::Found(match place {
+                    Place::Nowhere | Place::Taken => Names::whole(Vec::new()),
+                    Place::Several(names) => names,
+                    Place::NotClaimed(dn) => Names::whole(vec![dn]),
+                    Place::Named(entry) | Place::Elsewhere(entry) => Names::whole(vec![entry.dn]),
+                })
+                .into())
+            }
             Task::Delete { dn, filter, removal, manner } => {
                 let dn = match filter {
                     None => dn.clone().unwrap_or_default(),
                     Some(filter) => {
                         match self.locate(dn.as_deref(), filter, manner, now, &["1.1".into()]).await? {
                             Place::Nowhere | Place::Taken => return Ok(Effect::Unchanged.into()),
-                            Place::Several(names) => return Ok(Effect::Refused(several(&names)).into()),
+                            Place::Several(names) => return Ok(Effect::Several(names).into()),
                             Place::NotClaimed(dn) => return Ok(Effect::Elsewhere(dn).into()),
                             Place::Named(entry) | Place::Elsewhere(entry) => entry.dn,
                         }
                     }
                 };
                 let effect = if manner.operations.delete {
-                    self.inventories.forget(&self.key(&dn).unwrap_or_default(), true);
-                    self.remove(&dn, removal).await?
+                    let key = self.key(&dn).unwrap_or_default();
+                    match self.books.permit(who, &dn, &key, removal.takes_subtree()) {
+                        Ok(permit) => {
+                            self.inventories.forget(&key, true);
+                            self.remove(&permit, removal).await?
+                        }
+                        Err(Denied::Error(reason)) => Effect::Refused(reason),
+                        Err(Denied::Kept(reason)) => Effect::Kept(reason),
+                    }
                 } else if self.directory.read(&dn, &["1.1"]).await?.is_some() {
                     Effect::LeftAlone
                 } else {
@@ -200,6 +234,12 @@ impl Applier {
                 let schema = self.directory.schema();
                 let known = now.inventory.as_ref().filter(|_| wanted.login.is_for_new_entries_only());
                 let changes = known.and_then(|i| i.changes(wanted, key, filter, schema));
+                // Where a filter has to find the entry it is asked once that is known.
+                if (filter.is_none() || changes.is_some())
+                    && let Some(Err(reason)) = who.map(|who| self.books.may_bring(who, &wanted.dn, key))
+                {
+                    return Ok(Effect::Refused(reason).into());
+                }
                 if changes.as_ref().is_some_and(Vec::is_empty) {
                     self.remember(key);
                     return Ok(Effect::Unchanged.into());
@@ -222,7 +262,7 @@ impl Applier {
                         Err(_) => {}
                     }
                 }
-                let outcome = self.upsert(wanted, key, filter, manner, now, is_absent).await;
+                let outcome = self.upsert(who, wanted, key, filter, manner, now, is_absent).await;
                 let outcome = outcome.map_err(|e| wanted.login.scrub(e))?;
                 if matches!(
                     outcome.effect,
@@ -245,8 +285,10 @@ impl Applier {
         }
     }
 
+    #[allow(clippy::too_many_arguments, reason = "a record, its entry, and what is known of both")]
     async fn upsert(
         &self,
+        who: Option<&Who<'_>>,
         wanted: &WantedEntry,
         key: &DnKey,
         filter: Option<&str>,
@@ -273,11 +315,16 @@ impl Applier {
                 let entry = self.directory.read(&wanted.dn, &names).await?;
                 entry.map_or(Place::Nowhere, Place::Named)
             };
+            if let (Some(who), Some(_), Place::Named(entry) | Place::Elsewhere(entry)) = (who, filter, &place)
+                && let Err(reason) = self.may_bring_found(who, &wanted.dn, key, entry)
+            {
+                return Ok(Effect::Refused(reason).into());
+            }
             let mut dn = &wanted.dn;
             let mut wanted = Cow::Borrowed(wanted);
             let (entry, current);
             match place {
-                Place::Several(names) => return Ok(Effect::Refused(several(&names)).into()),
+                Place::Several(names) => return Ok(Effect::Several(names).into()),
                 Place::NotClaimed(dn) => return Ok(Effect::Elsewhere(dn).into()),
                 Place::Taken => return Ok(Effect::NameTaken.into()),
                 Place::Nowhere if !operations.create => return Ok(Effect::LeftAlone.into()),
@@ -318,7 +365,13 @@ impl Applier {
                 Emptied::Goes if current.is_none() => return Ok(Effect::Unchanged.into()),
                 Emptied::Goes if !operations.delete => return Ok(Effect::LeftAlone.into()),
                 Emptied::Goes => {
-                    self.directory.apply(&Change::Delete { dn: dn.clone() }).await?;
+                    let there = self.key(dn).unwrap_or_default();
+                    let permit = match self.books.permit(who, dn, &there, false) {
+                        Ok(permit) => permit,
+                        Err(Denied::Error(reason)) => return Ok(Effect::Refused(reason).into()),
+                        Err(Denied::Kept(reason)) => return Ok(Effect::Kept(reason).into()),
+                    };
+                    self.directory.delete(&permit).await?;
                     return Ok(Effect::Deleted.into());
                 }
                 Emptied::Refused(reason) => return Ok(Effect::Refused(reason).into()),
@@ -380,6 +433,13 @@ impl Applier {
                 Err(e) => return Err(e),
             }
         }
+    }
+
+    /// Whether a record may write the entry that its filter found, and give it its name.
+    fn may_bring_found(&self, who: &Who<'_>, dn: &str, key: &DnKey, entry: &Entry) -> Result<(), String> {
+        let there = self.key(&entry.dn).unwrap_or_default();
+        self.books.may_bring(who, &entry.dn, &there)?;
+        if there == *key { Ok(()) } else { self.books.may_bring(who, dn, key) }
     }
 
     async fn add(&self, wanted: &WantedEntry, key: &DnKey) -> Result<Effect, DirectoryError> {
@@ -506,6 +566,11 @@ impl Applier {
         Ok(Some(inventory))
     }
 
+    /// The books of the run.
+    pub fn books(&self) -> &Books {
+        &self.books
+    }
+
     /// The directory.
     pub fn directory(&self) -> &Destination {
         &self.directory
@@ -517,7 +582,8 @@ impl Applier {
     }
 }
 
-fn several(names: &[String]) -> String {
+/// What is wrong with a record whose filter fits several entries.
+pub fn several(names: &[String]) -> String {
     let shown: Vec<String> = names.iter().take(SHOWN).map(|n| format!("`{n}`")).collect();
     let more = if names.len() > SHOWN { " and more" } else { "" };
     format!("match fits several entries: {}{more}; it has to fit one", shown.join(", "))

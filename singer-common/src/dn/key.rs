@@ -81,6 +81,26 @@ impl DnKey {
         self.0.get(..inner.rfind(END).map_or(0, |end| end + END.len_utf8()))
     }
 
+    /// The texts of the keys above, nearest first, the root's last: to be hashed, without a copy of each.
+    pub fn above_texts(&self) -> impl Iterator<Item = &str> {
+        fn above(text: &str) -> Option<&str> {
+            let inner = text.strip_suffix(END)?;
+            text.get(..inner.rfind(END).map_or(0, |end| end + END.len_utf8()))
+        }
+        std::iter::successors(above(&self.0), |text| above(text))
+    }
+
+    /// The key as it hashes.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// The same name below `to` in place of `from`; `None` where it is not at or below `from`.
+    #[must_use]
+    pub fn rebased(&self, from: &Self, to: &Self) -> Option<Self> {
+        self.0.strip_prefix(&from.0).map(|rest| Self(format!("{}{rest}", to.0)))
+    }
+
     /// Whether `other` lies strictly below this.
     pub fn is_ancestor_of(&self, other: &Self) -> bool {
         other.0.len() > self.0.len() && other.is_within(self)

@@ -166,6 +166,7 @@ pub(super) fn health() -> (bool, Value) {
         "uptime_seconds": up.as_secs(),
         "connections": connections,
         "records": sum(&meter.records.collect()),
+        "oldest_wait_seconds": meter.oldest_wait.get(),
     });
     if let (Some(trouble), Some(report)) = (&trouble, report.as_object_mut()) {
         report.insert("error".to_owned(), trouble.as_str().into());

@@ -74,6 +74,7 @@ pub(super) struct Meter {
     retries: IntCounterVec,
     pub(super) in_flight: IntGaugeVec,
     queue_depth: IntGauge,
+    pub(super) oldest_wait: IntGauge,
     server_wait: Counter,
     output_wait: Counter,
     cpu: Counter,
@@ -151,6 +152,7 @@ impl Meter {
             received: b.counters("flext_ldap_received_bytes_total", "Octets read from servers.", &["server"])?,
             retries: b.counters("flext_ldap_retries_total", "What was tried again after a pause.", &["operation"])?,
             in_flight: b.gauges("flext_ldap_in_flight_operations", "Operations sent and not yet answered, but for searches read entry by entry.", &["operation"])?,
+            oldest_wait: b.add(IntGauge::new("flext_ldap_oldest_wait_seconds", "How long the record has waited that waits longest for another one, every few seconds."))?,
             queue_depth: b.add(IntGauge::new("flext_ldap_queue_depth", "Records taken in that are not written yet, once a second."))?,
             server_wait: b.seconds("flext_ldap_server_wait_seconds_total", "Time in which an answer of a server was waited for.")?,
             output_wait: b.seconds("flext_ldap_output_wait_seconds_total", "Time in which whoever reads stdout took nothing.")?,
@@ -374,6 +376,13 @@ pub fn books(stream: &str, books: Books) {
     for (kind, number) in [("held", held), ("emitted", emitted), ("left_out", left_out), ("differ", differ)] {
         let number = i64::try_from(number).unwrap_or(i64::MAX);
         meter.books.with_label_values(&[meter.label(stream), kind]).set(number);
+    }
+}
+
+/// How long the record has waited that waits longest for another one.
+pub fn oldest_wait(wait: std::time::Duration) {
+    if let Some(meter) = meter() {
+        meter.oldest_wait.set(i64::try_from(wait.as_secs()).unwrap_or(i64::MAX));
     }
 }
 

@@ -23,7 +23,8 @@ mod traces;
 mod watch;
 
 pub use meter::{
-    Books, Change, RecordCounter, books, changes, output_waited, queue_depth, records, rejected, retried,
+    Books, Change, RecordCounter, books, changes, oldest_wait, output_waited, queue_depth, records, rejected,
+    retried,
 };
 pub use traces::{Batches, StreamSpan};
 pub(crate) use watch::{Connecting, OpenConnection, SearchWatch, asking, awaiting};

@@ -17,6 +17,17 @@ pub(super) struct Background {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Tells who waits that the thread has ended, should it be by a panic.
+struct Ended(Arc<Progress>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.done(Err(io::Error::other("internal error: the thread that writes stdout has ended")));
+        }
+    }
+}
+
 /// How far the thread is.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -82,6 +93,7 @@ impl Background {
         let progress = Arc::new(Progress::default());
         let of_thread = progress.clone();
         let thread = std::thread::spawn(move || {
+            let _ended = Ended(of_thread.clone());
             while let Ok(mut buffer) = to_write.recv() {
                 let has_failed = of_thread.lock().failed.is_some();
                 let result =

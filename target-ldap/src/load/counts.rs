@@ -38,9 +38,55 @@ pub struct Counts {
     pub left_alone: u64,
     /// Records that were rejected.
     pub rejected: u64,
+    /// Entries that a version no longer had: what became of them is among the numbers above, and no record.
+    pub by_version: u64,
+    /// Deletions that were not made, for another record of the run has the entry: they are among the unchanged.
+    pub kept: u64,
+}
+
+/// What became of a record. Each has exactly one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Told {
+    Added,
+    Modified,
+    Renamed,
+    Moved,
+    Deleted,
+    Unchanged,
+    /// A switch of the rule says not to do it.
+    Ignored,
+    Rejected,
 }
 
 impl Counts {
+    fn of(&mut self, told: Told) -> &mut u64 {
+        match told {
+            Told::Added => &mut self.added,
+            Told::Modified => &mut self.modified,
+            Told::Renamed => &mut self.renamed,
+            Told::Moved => &mut self.moved,
+            Told::Deleted => &mut self.deleted,
+            Told::Unchanged => &mut self.unchanged,
+            Told::Ignored => &mut self.left_alone,
+            Told::Rejected => &mut self.rejected,
+        }
+    }
+
+    /// Puts down what became of a record. `before`: what was put down of it earlier, when a part of it still waited.
+    pub(super) fn tell(&mut self, told: Told, before: Option<Told>) {
+        if let Some(before) = before {
+            let count = self.of(before);
+            *count = count.saturating_sub(1);
+        }
+        *self.of(told) += 1;
+    }
+
+    /// Whether each record taken in, and each entry that a version no longer had, ended as exactly one thing.
+    pub(super) fn add_up(&self) -> bool {
+        self.records + self.by_version == self.done()
+    }
+
     /// Records of which it is known how they ended.
     pub(super) fn done(&self) -> u64 {
         self.added
@@ -53,9 +99,9 @@ impl Counts {
             + self.rejected
     }
 
-    /// Records taken in: those that were rejected at once are not among [`Self::records`].
+    /// What was taken in.
     pub(super) fn taken(&self) -> u64 {
-        self.records.max(self.done())
+        (self.records + self.by_version).max(self.done())
     }
 
     pub(super) fn plus(self, other: &Counts) -> Counts {
@@ -69,6 +115,8 @@ impl Counts {
             unchanged: self.unchanged + other.unchanged,
             left_alone: self.left_alone + other.left_alone,
             rejected: self.rejected + other.rejected,
+            by_version: self.by_version + other.by_version,
+            kept: self.kept + other.kept,
         }
     }
 }
@@ -81,9 +129,18 @@ pub(super) fn show(counts: &BTreeMap<Arc<str>, Counts>, shown: &mut BTreeMap<Arc
             continue;
         }
         let before = before.unwrap_or_default();
-        // It may become `modified` once the rest of a record is written; a counter never goes back.
-        let unchanged = now.unchanged.max(before.unchanged);
-        shown.insert(stream.clone(), Counts { unchanged, ..*now });
+        // It may become another thing once the rest of a record is written; a counter never goes back.
+        let highest = |now: u64, before: u64| now.max(before);
+        shown.insert(
+            stream.clone(),
+            Counts {
+                added: highest(now.added, before.added),
+                modified: highest(now.modified, before.modified),
+                renamed: highest(now.renamed, before.renamed),
+                unchanged: highest(now.unchanged, before.unchanged),
+                ..*now
+            },
+        );
         observe::records(stream, now.records.saturating_sub(before.records));
         observe::rejected(stream, now.rejected.saturating_sub(before.rejected));
         for (change, now, before) in [
@@ -102,8 +159,9 @@ pub(super) fn show(counts: &BTreeMap<Arc<str>, Counts>, shown: &mut BTreeMap<Arc
 
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Counts { added, modified, renamed, moved, deleted, unchanged, left_alone, rejected, records: _ } =
-            self;
+        let Counts {
+            added, modified, renamed, moved, deleted, unchanged, left_alone, rejected, kept, ..
+        } = self;
         write!(
             f,
             "{added} added, {modified} modified, {renamed} renamed, {deleted} deleted, {unchanged} unchanged"
@@ -113,6 +171,9 @@ impl std::fmt::Display for Counts {
         }
         if *left_alone > 0 {
             write!(f, ", {left_alone} left as they are (operations)")?;
+        }
+        if *kept > 0 {
+            write!(f, ", {kept} of the unchanged not deleted (other records of the run have them)")?;
         }
         if *rejected > 0 { write!(f, ", {rejected} rejected") } else { Ok(()) }
     }

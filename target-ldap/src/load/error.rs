@@ -110,6 +110,9 @@ pub enum LoadError {
     /// A rejected record could not be kept.
     #[error("{0}")]
     RejectFile(#[from] RejectFileError),
+    /// A part of this program did not do what it is there for.
+    #[error("internal error: {0}; no further STATE is printed. Run again, and please report this")]
+    Internal(&'static str),
     /// Printing STATE failed.
     #[error("{0}")]
     Output(#[from] WriteError),

@@ -1,7 +1,12 @@
 //! ACTIVATE_VERSION: what did not come with a version that is whole goes the way of `on_delete`.
+//!
+//! That is decided once, when the input has ended and every record has been tried, or (`activate_when_quiet_seconds`) when
+//! it has been quiet for long enough: a tap may announce a version before its records, and again for each part of them. Until
+//! then STATE that came after the announcement is held back: a run that ends before loses no deletion.
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use singer_common::dn::DnKey;
@@ -11,14 +16,23 @@ use super::{Kept, Load, LoadError, Work};
 use crate::map::{Extent, Removal, Task};
 use crate::order::Kind;
 use crate::rejects::Origin;
-use crate::versions::topmost;
+use crate::versions::{Doubt, topmost};
 
-/// A version that is whole.
+/// STATE that is held back for longer is worth a warning.
+const HELD_FOR_LONG: Duration = Duration::from_secs(60);
+
+/// A version that was announced as whole.
+#[derive(Debug)]
 pub(super) struct Activation {
     stream: String,
     line: u64,
+    version: i64,
     extent: Extent,
     origin: Arc<Origin>,
+    /// Whether a record of it came after its last announcement, and no STATE after that.
+    is_open: bool,
+    /// Whether a STATE came after its announcement.
+    has_state: bool,
 }
 
 /// An entry that did not come with its stream's version.
@@ -28,32 +42,138 @@ pub(super) struct Gone {
     activation: Arc<Activation>,
 }
 
+/// Versions that were announced, and what is to be done about them.
+#[derive(Debug, Default)]
+pub(super) struct Activations {
+    /// In the order of their first announcement.
+    announced: Vec<Activation>,
+    /// Those whose turn it is.
+    pub(super) due: std::collections::VecDeque<Activation>,
+    /// Announcements that nothing may be concluded from so far.
+    doubtful: Vec<(String, u64, Doubt)>,
+    /// Entries that are being deleted.
+    pub(super) under_way: u64,
+    /// Since when STATE is held back.
+    held_since: Option<Instant>,
+    was_said: bool,
+    /// The input ended in the middle of a version: STATE behind it is not printed.
+    pub(super) broken_off: bool,
+}
+
+impl Activations {
+    /// A record came.
+    pub(super) fn record_came(&mut self, stream: &str, version: Option<i64>) {
+        for activation in &mut self.announced {
+            if activation.stream == stream && version.is_none_or(|v| v == activation.version) {
+                activation.is_open = true;
+            }
+        }
+    }
+
+    /// A STATE came.
+    pub(super) fn state_came(&mut self) {
+        for activation in &mut self.announced {
+            activation.is_open = false;
+            activation.has_state = true;
+        }
+    }
+
+    /// Whether nothing is left to be decided or done.
+    pub(super) fn is_empty(&self) -> bool {
+        self.announced.is_empty() && self.due.is_empty() && self.under_way == 0
+    }
+
+    pub(super) fn has_announced(&self) -> bool {
+        !self.announced.is_empty()
+    }
+}
+
+fn nothing(stream: &str, line: u64, why: &dyn std::fmt::Display) {
+    tracing::warn!(stream, "line {line}, stream `{stream}`: ACTIVATE_VERSION deletes nothing: {why}");
+}
+
 impl<W: Write> Load<'_, W> {
-    /// A version is whole. What is gone is looked for before another line is taken.
+    /// A version is announced as whole.
     pub(super) fn activate(&mut self, line: u64, stream: String, version: i64) {
-        let nothing = |why: &dyn std::fmt::Display| {
-            tracing::warn!(
-                stream = stream.as_str(),
-                "line {line}, stream `{stream}`: ACTIVATE_VERSION deletes nothing: {why}"
-            );
-        };
         if !self.config.process_activate_version {
             return tracing::debug!(
                 "ACTIVATE_VERSION {version} of `{stream}`: process_activate_version is not set"
             );
         }
+        self.activations.doubtful.retain(|(other, ..)| *other != stream);
         if let Err(doubt) = self.versions.activate(&stream, version) {
-            return nothing(&doubt);
+            return self.activations.doubtful.push((stream, line, doubt));
         }
         // Records came, and so did the SCHEMA.
         let Some(known) = self.streams.get(&*stream).map(|s| &s.plan) else { return };
         match known.mapping.extent().cloned() {
-            None => nothing(&"its rule has no scope_base"),
+            None => nothing(&stream, line, &"its rule has no scope_base"),
             Some(extent) if *extent.removal == Removal::Nothing => {}
             Some(extent) => {
                 let origin = known.origin.clone();
-                self.activation = Some(Activation { stream, line, extent, origin });
+                let (is_open, has_state) = (false, false);
+                let activation = Activation { stream, line, version, extent, origin, is_open, has_state };
+                let announced = &mut self.activations.announced;
+                match announced.iter_mut().find(|other| other.stream == activation.stream) {
+                    Some(earlier) => *earlier = activation,
+                    None => announced.push(activation),
+                }
+                self.ack.hold();
+                self.activations.held_since.get_or_insert_with(Instant::now);
             }
+        }
+    }
+
+    /// Decides what versions say, now that nothing more comes for now.
+    pub(super) fn decide(&mut self, has_ended: bool) {
+        let has_unknown = self.versions.has_unknown();
+        for activation in std::mem::take(&mut self.activations.announced) {
+            let Activation { stream, line, .. } = &activation;
+            if has_unknown {
+                nothing(stream, *line, &Doubt::Unknown);
+            } else if has_ended && activation.is_open {
+                nothing(stream, *line, &Doubt::BrokenOff);
+                self.activations.broken_off = true;
+            } else {
+                self.activations.due.push_back(activation);
+            }
+        }
+        if has_ended {
+            for (stream, line, doubt) in std::mem::take(&mut self.activations.doubtful) {
+                nothing(&stream, line, &doubt);
+            }
+        }
+    }
+
+    /// Decides where the input has been quiet for as long as the settings say since the STATE behind each version.
+    pub(super) fn decide_when_quiet(&mut self) {
+        let Some(quiet) = self.config.activate_when_quiet else { return };
+        let announced = &self.activations.announced;
+        if !announced.is_empty()
+            && announced.iter().all(|activation| activation.has_state)
+            && self.last_line.elapsed() >= quiet
+        {
+            self.decide(false);
+        }
+    }
+
+    /// STATE that was held back for versions may come out once their deletions are made.
+    pub(super) fn release_state(&mut self) {
+        let is_done = self.activations.is_empty() && self.gone.is_empty();
+        if self.ack.is_holding() && is_done && self.failure.is_none() && !self.activations.broken_off {
+            self.ack.let_go();
+            self.activations.held_since = None;
+            self.activations.was_said = false;
+        }
+    }
+
+    /// Says once that STATE is held back for long, and what helps.
+    pub(super) fn warn_of_held_state(&mut self) {
+        let since = self.activations.held_since.is_some_and(|since| since.elapsed() >= HELD_FOR_LONG);
+        if since && self.ack.holds_state() && !std::mem::replace(&mut self.activations.was_said, true) {
+            tracing::warn!(
+                "no STATE is printed: the deletions of ACTIVATE_VERSION are made when the input ends; for an input that stays open set activate_when_quiet_seconds"
+            );
         }
     }
 
@@ -62,9 +182,9 @@ impl<W: Write> Load<'_, W> {
         let Extent { base, filter, others, removal, .. } = &activation.extent;
         // Nor what such a scope lies below: it would go with it.
         let is_others = |key: &DnKey| others.iter().any(|o| key.is_within(o) || key.is_ancestor_of(o));
-        // Nor what is about to be given another name.
+        // Nor what a record waits for.
         let is_gone =
-            |key: &DnKey| !is_others(key) && !self.versions.keep(key) && !self.order.is_claimed(key);
+            |key: &DnKey| !is_others(key) && !self.applier.books().keeps(key) && !self.order.is_wanted(key);
         let found = tokio::select! {
             found = self.applier.below(base, filter, is_gone) => found,
             signal = self.stop.wait() => return Some(signal),
@@ -78,10 +198,8 @@ impl<W: Write> Load<'_, W> {
             }
         };
         // Where the whole subtree goes with an entry, what lies below is not asked twice; else children go first.
-        let gone: Vec<(DnKey, String)> = match **removal {
-            Removal::Tree | Removal::MoveTo(_) => topmost(gone),
-            _ => gone.into_iter().rev().collect(),
-        };
+        let gone: Vec<(DnKey, String)> =
+            if removal.takes_subtree() { topmost(gone) } else { gone.into_iter().rev().collect() };
         let stream = activation.stream.as_str();
         tracing::info!(
             stream,
@@ -101,15 +219,21 @@ impl<W: Write> Load<'_, W> {
         }
         while !self.has_enough() {
             let Some(Gone { dn, key, activation }) = self.gone.pop_front() else { return };
-            let Activation { stream, line, extent, origin } = activation.as_ref();
+            let Activation { stream, line, extent, origin, .. } = activation.as_ref();
             let (removal, manner) = (extent.removal.clone(), extent.manner.clone());
             let task = Task::Delete { dn: Some(dn), filter: None, removal, manner };
             let number = self.ack.begin();
             let record = Arc::new(Value::Null);
             let kept = self.rejects.is_some().then(|| Kept { record, origin: origin.clone() });
-            let (stream, line) = (stream.as_str().into(), *line);
+            let (stream, line): (Arc<str>, u64) = (stream.as_str().into(), *line);
+            self.counts.entry(stream.clone()).or_default().by_version += 1;
+            self.activations.under_way += 1;
             let about = "what its version no longer has".into();
-            let work = Box::new(Work { kept, ..Work::new(number, line, stream, task, key, about) });
+            let work = Box::new(Work {
+                kept,
+                by_version: true,
+                ..Work::new(number, line, stream, task, key, about)
+            });
             self.order.submit(number, work.claim(), Kind::Delete, work);
         }
     }

@@ -3,9 +3,12 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use singer_common::dn::DnKey;
+
 use super::planning::{Line, Planned, StreamPlan};
 use super::survey::Reading;
-use super::{Kept, Load, Work};
+use super::{Kept, Load, Told, Work};
+use crate::books::Who;
 use crate::map::Task;
 use crate::rejects::Reject;
 
@@ -21,7 +24,10 @@ impl<W: Write> Load<'_, W> {
         match read {
             Line::Schema { stream, warnings } => self.schema(stream, warnings),
             Line::Record(planned) => self.record(*planned),
-            Line::State(state) => self.ack.state(state),
+            Line::State(state) => {
+                self.activations.state_came();
+                self.ack.state(state);
+            }
             Line::ActivateVersion { stream, version } => self.activate(line, stream, version),
             Line::Nothing => {
                 tracing::warn!("line {line}: an entry that was gone, not a record: it is passed over");
@@ -43,27 +49,33 @@ impl<W: Write> Load<'_, W> {
 
     /// Takes a record in: of a RECORD, or of the batch in hand.
     pub(super) fn record(&mut self, planned: Planned) {
-        let Planned { stream, line, in_file, version, about, record, outcome, warnings } = planned;
+        let Planned { stream, line, in_file, version, about, record, outcome, warnings, identity } = planned;
         let name = &stream.name;
         for warning in warnings {
             tracing::warn!(stream = &**name, "{warning}");
         }
         let number = self.ack.begin();
+        self.counts.entry(name.clone()).or_default().records += 1;
         let (task, key) = match outcome {
             Ok(planned) => planned,
             Err(error) => {
-                if self.config.process_activate_version {
-                    self.versions.unknown_came(name, version);
-                }
-                let (reason, in_file) = (error.reason(), in_file.as_ref());
+                let (reason, place) = (error.reason(), in_file.as_ref());
                 let record = &record.unwrap_or_default();
-                let reject =
-                    Reject { stream: name, line, in_file, dn: None, answer: None, reason: &reason, record };
-                return self.reject(number, &reject, &stream.origin, error.in_file(in_file));
+                let reject = Reject {
+                    stream: name,
+                    line,
+                    in_file: place,
+                    dn: None,
+                    answer: None,
+                    reason: &reason,
+                    record,
+                };
+                self.reject(number, &reject, &stream.origin, error.in_file(place), None);
+                return self.protect_rejected(&stream, line, version, about, identity);
             }
         };
-        self.counts.entry(name.clone()).or_default().records += 1;
         if task == Task::Nothing {
+            self.counts.entry(name.clone()).or_default().tell(Told::Ignored, None);
             return self.ack.done(number);
         }
         if let Task::Upsert { wanted, .. } = &task {
@@ -71,7 +83,8 @@ impl<W: Write> Load<'_, W> {
                 self.unknown_classes.look(name, wanted, self.directory.schema());
             }
             if self.config.process_activate_version {
-                self.versions.came(name, version, &key);
+                self.versions.came(name, version);
+                self.activations.record_came(name, version);
             }
             self.think_of_an_inventory(name, &task, &key);
         }
@@ -79,11 +92,43 @@ impl<W: Write> Load<'_, W> {
         let kept = record.filter(|_| self.rejects.is_some());
         let kept = kept.map(|record| Kept { record: Arc::new(record), origin: origin.clone() });
         let work = Work::new(number, line, name.clone(), task, key, about.into());
-        let work = Box::new(Work { version, kept, in_file, ..work });
+        self.submit(Box::new(Work { version, kept, in_file, key_kind: stream.key_kind, ..work }));
+    }
+
+    fn submit(&mut self, work: Box<Work>) {
+        let number = work.number;
         if self.order.is_empty() && self.running.is_empty() {
             self.start_alone(work);
         } else {
             self.order.submit(number, work.claim(), work.kind(), work);
+        }
+    }
+
+    /// The entry of a record that was rejected at once is not deleted by the run, as far as it is known which one that is.
+    fn protect_rejected(
+        &mut self,
+        stream: &StreamPlan,
+        line: u64,
+        version: Option<i64>,
+        about: String,
+        identity: Option<(Task, DnKey)>,
+    ) {
+        let name = &stream.name;
+        if self.config.process_activate_version {
+            self.activations.record_came(name, version);
+            self.versions.came(name, version);
+        }
+        let Some((task, key)) = identity.filter(|(task, key)| task.filter().is_some() || !key.is_root())
+        else {
+            return self.versions.unknown_came(name, version);
+        };
+        let who = Who { stream: name, key: &about, kind: stream.key_kind };
+        self.applier.books().rejected(&who, &key);
+        if task.filter().is_some() {
+            // STATE behind the record waits for the look, too.
+            let number = self.ack.begin();
+            let work = Work::new(number, line, name.clone(), task, key, about.into());
+            self.submit(Box::new(Work { version, key_kind: stream.key_kind, ..work }));
         }
     }
 }

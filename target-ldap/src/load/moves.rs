@@ -3,9 +3,11 @@
 use std::io::Write;
 
 use singer_common::change::Change;
+use singer_common::dn::DnKey;
 
 use super::{Load, LoadError, Work};
 use crate::destination::ABOUT;
+use crate::map::Task;
 
 /// How often a record's entry may turn out to be elsewhere again.
 const MOVES: u32 = 5;
@@ -36,7 +38,8 @@ impl<W: Write> Load<'_, W> {
 
     /// The name that a record gives its entry is another one's: it waits until that one has left. Where all wait for each
     /// other, one steps aside.
-    pub(super) fn name_taken(&mut self, work: Box<Work>) {
+    pub(super) fn name_taken(&mut self, mut work: Box<Work>) {
+        Self::parks(&mut work);
         let (number, key) = (work.number, work.key.clone());
         self.order.park_for_name(number, work, key);
         if self.order.is_in_a_ring(number) {
@@ -45,11 +48,36 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
+    /// An entry has another name: deletions that wait to be made below it are of the names that its entries have now.
+    pub(super) fn follow_rename(&mut self, from: &DnKey, to: &DnKey, to_dn: &str) {
+        for id in self.order.parked_deletions_below(from) {
+            let mut now = None;
+            self.order.change(id, |work| {
+                let Some(key) = work.key.rebased(from, to) else { return };
+                if let Task::Delete { dn: Some(dn), filter: None, .. } = &mut work.task
+                    && let Ok(parts) = singer_common::dn::split(dn)
+                    && let Some(head) = parts.get(..key.depth().saturating_sub(to.depth()))
+                {
+                    *dn = format!("{},{to_dn}", head.join(","));
+                    work.key = key.clone();
+                    now = Some(key);
+                }
+            });
+            if let Some(key) = now {
+                self.order.add_key(id, key);
+            }
+        }
+    }
+
     /// An entry has left its name for another one.
     pub(super) fn stepped_aside(&mut self, mut work: Box<Work>, aside: String) {
         let old = work.now.found.replace(aside);
         work.now.steps_aside = false;
         let freed = old.as_deref().and_then(|dn| self.applier.key(dn).ok());
+        let now = work.now.found.as_deref().and_then(|dn| self.applier.key(dn).ok());
+        if let (Some(from), Some(to)) = (&freed, &now) {
+            self.applier.books().renamed(from, to);
+        }
         work.left = work.left.or(old);
         let (number, key) = (work.number, work.key.clone());
         self.order.park_for_name(number, work, key);
@@ -74,6 +102,8 @@ impl<W: Write> Load<'_, W> {
             };
             if let Err(error) = ABOUT.scope(work.label(), self.applier.directory().apply(&change)).await {
                 tracing::error!("`{left}` is still `{aside}`: {error}");
+            } else if let (Ok(from), Ok(to)) = (self.applier.key(aside), self.applier.key(left)) {
+                self.applier.books().renamed(&from, &to);
             }
         }
     }

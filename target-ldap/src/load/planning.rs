@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use super::batch::{InBatch, read_batch};
 use super::{BatchError, InFile, LoadError};
+use crate::books::KeyKind;
 use crate::config::{OnError, TargetConfig};
 use crate::map::{MapError, Mapping, Task};
 use crate::rejects::{self, Origin, Retried};
@@ -48,6 +49,14 @@ pub(super) enum Line {
 /// Lines with their numbers, from 1.
 type Part = Vec<(u64, Line)>;
 
+/// What comes from the reader's thread.
+pub(super) enum Input {
+    Lines(Part),
+    Failed(io::Error),
+    /// Nothing more will come. A channel that closes without it has lost the rest of the input.
+    End,
+}
+
 /// A record, and what it asks for.
 pub(super) struct Planned {
     pub(super) stream: Arc<StreamPlan>,
@@ -63,6 +72,8 @@ pub(super) struct Planned {
     pub(super) outcome: Result<(Task, DnKey), LoadError>,
     /// For the log.
     pub(super) warnings: Vec<String>,
+    /// The entry that a record is about which is rejected at once, as far as that is known: a [`Task::Find`].
+    pub(super) identity: Option<(Task, DnKey)>,
 }
 
 /// A stream, once its SCHEMA is known.
@@ -75,6 +86,7 @@ pub(super) struct StreamPlan {
     schema: Arc<Schema>,
     above: Mutex<Above>,
     keeps_records: bool,
+    pub(super) key_kind: KeyKind,
 }
 
 impl StreamPlan {
@@ -88,20 +100,41 @@ impl StreamPlan {
     ) -> Planned {
         let outcome = guarded(|| self.task(line, &record))
             .unwrap_or_else(|reason| Err(LoadError::Record { line, stream: self.name.to_string(), reason }));
-        let mut about = about(&self.key_properties, &record);
-        if let Some(place) = &in_file {
-            about = format!("{about} ({place})");
-        }
+        let about = about(&self.key_properties, &record);
+        let identity = if outcome.is_err() && self.keeps_records {
+            guarded(|| self.identity(&record)).ok().flatten()
+        } else {
+            None
+        };
         let record = (self.keeps_records || outcome.is_err()).then(|| record.into_value());
-        Planned { stream: self.clone(), line, in_file, version, about, record, outcome, warnings: Vec::new() }
+        Planned {
+            stream: self.clone(),
+            line,
+            in_file,
+            version,
+            about,
+            record,
+            outcome,
+            warnings: Vec::new(),
+            identity,
+        }
+    }
+
+    /// Which entry a record is about that makes none: what it is called, or how it is found, as of a deletion.
+    fn identity(&self, record: &Record) -> Option<(Task, DnKey)> {
+        let task = self.mapping.map(record, true, &self.schema).ok()?;
+        let Task::Delete { dn, filter, manner, .. } = task else { return None };
+        let key = dn.as_deref().map(|dn| DnKey::parse(dn, &self.schema)).transpose().ok()?;
+        Some((Task::Find { dn, filter, manner }, key.unwrap_or_default()))
     }
 
     fn task(&self, line: u64, record: &Record) -> Result<(Task, DnKey), LoadError> {
         let bad = |reason| LoadError::Record { line, stream: self.name.to_string(), reason };
-        if let Some(key) = self.key_properties.iter().find(|k| record.get(k).is_none()) {
+        let is_deletion = is_deletion(record.get(DELETED_AT)).map_err(|e| bad(e.to_string()))?;
+        // A deletion needs what names its entry, and no more.
+        if let Some(key) = self.key_properties.iter().find(|k| !is_deletion && record.get(k).is_none()) {
             return Err(bad(format!("the record lacks its key property `{key}`")));
         }
-        let is_deletion = is_deletion(record.get(DELETED_AT)).map_err(|e| bad(e.to_string()))?;
         match &self.validator {
             Some(validator) if is_deletion => validator.check_deletion(record).map_err(bad)?,
             Some(validator) => validator.check(record).map_err(bad)?,
@@ -134,6 +167,21 @@ fn about(key_properties: &[String], record: &Record) -> String {
         }
     }
     about
+}
+
+/// What servers give an entry for life (RFC 4530, 389 DS, Active Directory).
+const IDS: [&str; 3] = ["entryUUID", "nsUniqueId", "objectGUID"];
+
+fn key_kind(key_properties: &[String], is_mirror: bool, rewrites: usize) -> KeyKind {
+    match key_properties {
+        [] => KeyKind::Name,
+        [only] if is_mirror && only.eq_ignore_ascii_case("dn") => KeyKind::Name,
+        // Several rewrites can give two entries of the source one name.
+        [only] if is_mirror && rewrites < 2 && IDS.iter().any(|id| only.eq_ignore_ascii_case(id)) => {
+            KeyKind::Id
+        }
+        _ => KeyKind::Key,
+    }
 }
 
 /// What lines are read with.
@@ -287,6 +335,7 @@ impl Planner {
         let mapping = mapping.map_err(bad)?.map_err(|error| LoadError::Settings { line, error })?;
         // A tap may repeat its SCHEMA before each record.
         warnings.retain(|warning| self.said.insert(warning.clone()));
+        let key_kind = key_kind(&message.key_properties, mapping.is_mirror(), self.config.dn_rewrite.len());
         let stream = Arc::new(StreamPlan {
             name: message.stream.as_str().into(),
             origin: Arc::new(Origin::new(message, mapping.secret_properties())),
@@ -296,6 +345,7 @@ impl Planner {
             schema: self.schema.clone(),
             above: Mutex::default(),
             keeps_records: matches!(self.config.on_error, OnError::Skip { .. }),
+            key_kind,
         });
         self.streams.insert(message.stream.clone(), stream.clone());
         Ok(Line::Schema { stream, warnings })
@@ -304,7 +354,7 @@ impl Planner {
 
 /// Where lines go to. They are passed on in parts: not one by one, and not later than the input waits.
 pub(super) struct Out {
-    sender: mpsc::Sender<io::Result<Part>>,
+    sender: mpsc::Sender<Input>,
     part: Part,
     octets: usize,
 }
@@ -320,7 +370,7 @@ impl Out {
     fn flush(&mut self) -> bool {
         self.octets = 0;
         let part = std::mem::take(&mut self.part);
-        part.is_empty() && self.is_wanted() || self.sender.blocking_send(Ok(part)).is_ok()
+        part.is_empty() && self.is_wanted() || self.sender.blocking_send(Input::Lines(part)).is_ok()
     }
 
     fn is_wanted(&self) -> bool {
@@ -329,10 +379,7 @@ impl Out {
 }
 
 /// Reads lines on a thread of its own: a pipe that stalls must not stop the writes under way.
-pub(super) fn read_lines(
-    input: Box<dyn BufRead + Send>,
-    mut planner: Planner,
-) -> mpsc::Receiver<io::Result<Part>> {
+pub(super) fn read_lines(input: Box<dyn BufRead + Send>, mut planner: Planner) -> mpsc::Receiver<Input> {
     let (sender, receiver) = mpsc::channel(PARTS_AHEAD);
     std::thread::spawn(move || {
         let mut reader = LineReader::new(input);
@@ -345,13 +392,15 @@ pub(super) fn read_lines(
                     }
                 }
                 Ok(None) => {
-                    out.flush();
+                    if out.flush() {
+                        let _ = out.sender.blocking_send(Input::End);
+                    }
                     return;
                 }
                 Err(e) => {
                     // The lines before it count.
                     if out.flush() {
-                        let _ = out.sender.blocking_send(Err(e));
+                        let _ = out.sender.blocking_send(Input::Failed(e));
                     }
                     return;
                 }

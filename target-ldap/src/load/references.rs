@@ -135,14 +135,15 @@ impl<W: Write> Load<'_, W> {
 
     /// The server took values before their entries are there for a fault: they wait for these after all.
     pub(super) fn hold_refused(&mut self, mut work: Box<Work>) {
-        let held = std::mem::take(&mut work.tried);
+        let held = std::mem::take(&mut work.values);
         work.is_last_try = false;
         self.order.ended(work.number);
         self.references.hold(work, held, true);
     }
 
     /// A record cannot be written at all before these entries have come.
-    pub(super) fn hold_whole(&mut self, work: Box<Work>, missing: Vec<DnKey>) {
+    pub(super) fn hold_whole(&mut self, mut work: Box<Work>, missing: Vec<DnKey>) {
+        Self::parks(&mut work);
         let number = work.number;
         let came = missing.iter().all(|key| self.applier.is_known(key));
         self.references.wait(number, missing.into_iter());
@@ -177,7 +178,7 @@ impl<W: Write> Load<'_, W> {
     /// What is left to do of a record, now that it is its turn. `None`: nothing any more.
     pub(super) fn rest_of(&mut self, work: &mut Work) -> Option<Task> {
         let Rest { held, .. } = self.references.take(work.number)?;
-        work.tried.clone_from(&held);
+        work.values.clone_from(&held);
         let Task::Upsert { wanted, filter, manner } = &work.task else { return None };
         let mut attributes: Vec<Wanted> = Vec::new();
         for Held { description, value, .. } in held {

@@ -3,10 +3,12 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use super::{Kept, Load, LoadError, Work};
+use super::{Kept, Load, LoadError, Told, Work};
 use crate::config::OnError;
+use crate::map::Task;
 use crate::order::Kind;
 use crate::rejects::{Answer, Origin, Reject};
+use crate::write::Names;
 
 impl<W: Write> Load<'_, W> {
     /// What came too early, and whose time never came: the oldest of it ends the run, or all of it is left out.
@@ -26,9 +28,13 @@ impl<W: Write> Load<'_, W> {
         let count = self.order.parked();
         let dn = work.dn().unwrap_or_default();
         let reason = match kind {
-            _ if waits_for_name => format!(
-                "`{dn}` is another entry (match does not fit it), and no record gives that one another name or deletes it"
-            ),
+            _ if waits_for_name => {
+                let owner = self.applier.books().owner(&work.key);
+                let owner = owner.map_or_else(String::new, |owner| format!(", that of {owner}"));
+                format!(
+                    "`{dn}` is another entry{owner} (match does not fit it), and no record gives that one another name or deletes it"
+                )
+            }
             Kind::Upsert => format!(
                 "`{dn}` cannot be added: an entry above it is not there, no record made it, and it cannot be made from its name alone (create_parents); {count} record(s) wait like this one"
             ),
@@ -40,6 +46,14 @@ impl<W: Write> Load<'_, W> {
 
     /// A record that the directory did not take.
     pub(super) fn refused(&mut self, work: &Work, error: LoadError) {
+        if matches!(work.task, Task::Find { .. }) {
+            return self.fail(work.number, error);
+        }
+        if work.by_version {
+            self.activations.under_way = self.activations.under_way.saturating_sub(1);
+        } else {
+            self.protect(work);
+        }
         let error = error.in_file(work.in_file.as_ref());
         let Some(Kept { record, origin }) = &work.kept else { return self.fail(work.number, error) };
         let answer = error.of_directory().and_then(Answer::of).or_else(|| work.answer.clone());
@@ -53,7 +67,7 @@ impl<W: Write> Load<'_, W> {
             reason: &reason,
             record,
         };
-        self.reject(work.number, &reject, origin, error);
+        self.reject(work.number, &reject, origin, error, work.told);
     }
 
     /// Leaves a record out, or ends the run when that is not the record's own fault, or one too many.
@@ -63,6 +77,7 @@ impl<W: Write> Load<'_, W> {
         reject: &Reject<'_>,
         origin: &Arc<Origin>,
         error: LoadError,
+        told: Option<Told>,
     ) {
         let OnError::Skip { max, .. } = self.config.on_error else { return self.fail(number, error) };
         let Some(file) = &mut self.rejects else { return self.fail(number, error) };
@@ -84,7 +99,28 @@ impl<W: Write> Load<'_, W> {
             reject.safe_reason(origin)
         );
         self.rejected += 1;
-        self.counts.entry(reject.stream.into()).or_default().rejected += 1;
+        self.counts.entry(reject.stream.into()).or_default().tell(Told::Rejected, told);
         self.ack.done(number);
+    }
+
+    /// What a rejected record is about is not deleted by the run, whoever says so.
+    fn protect(&self, work: &Work) {
+        let books = self.applier.books();
+        books.rejected(&work.who(), &work.key);
+        if let Some(key) = work.now.found.as_deref().and_then(|dn| self.applier.key(dn).ok()) {
+            books.rejected(&work.who(), &key);
+        }
+    }
+
+    /// The entries that a rejected record's filter fits are not deleted by the run.
+    pub(super) fn protect_found(&mut self, work: &Work, found: &Names) {
+        for name in &found.names {
+            if let Ok(key) = self.applier.key(name) {
+                self.applier.books().rejected(&work.who(), &key);
+            }
+        }
+        if !found.is_whole {
+            self.versions.unknown_came(&work.stream, work.version);
+        }
     }
 }

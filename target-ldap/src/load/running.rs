@@ -36,6 +36,7 @@ impl<W: Write> Load<'_, W> {
                 let Some(task) = self.rest_of(&mut work) else {
                     self.order.ended(work.number);
                     self.ack.done(work.number);
+                    self.progress += 1;
                     continue;
                 };
                 Some(task)
@@ -99,7 +100,9 @@ impl<W: Write> Load<'_, W> {
         let applier = self.applier.clone();
         Box::pin(async move {
             let task = rest.as_ref().unwrap_or(&work.task);
-            let result = ABOUT.scope(work.label(), applier.apply(task, &work.key, &work.now)).await;
+            let who = (!work.by_version).then(|| work.who());
+            let result =
+                ABOUT.scope(work.label(), applier.apply(who.as_ref(), task, &work.key, &work.now)).await;
             (work, result)
         })
     }
@@ -116,11 +119,10 @@ impl<W: Write> Load<'_, W> {
                 self.finished(finished);
             }
             // A panic, which is a fault of ours: the task is gone, and the answer with it.
-            Err(e) => {
-                if let Some(about) = self.running_works.remove(&e.id()) {
-                    self.broken(about);
-                }
-            }
+            Err(e) => match self.running_works.remove(&e.id()) {
+                Some(about) => self.broken(about),
+                None => self.fail(0, LoadError::Internal("a task that is not known has ended")),
+            },
         }
     }
 

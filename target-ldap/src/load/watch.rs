@@ -114,13 +114,14 @@ impl Watch {
         if self.sums_up {
             let total = counts.values().fold(Counts::default(), Counts::plus);
             for (count, number) in [
-                (Count::Records, total.taken()),
+                (Count::Records, total.records),
                 (Count::Added, total.added),
                 (Count::Modified, total.modified),
                 (Count::Renamed, total.renamed),
                 (Count::Moved, total.moved),
                 (Count::Deleted, total.deleted),
                 (Count::Unchanged, total.unchanged),
+                (Count::Ignored, total.left_alone),
                 (Count::Rejected, rejected),
             ] {
                 summary::set(count, number);

@@ -31,6 +31,15 @@ pub enum Task {
         /// How it is found, and whether anything may be done.
         manner: Arc<Manner>,
     },
+    /// Nothing, but to look which entries are meant: those of a record that is rejected.
+    Find {
+        /// As for a deletion.
+        dn: Option<String>,
+        /// As for an upsert.
+        filter: Option<String>,
+        /// How they are found.
+        manner: Arc<Manner>,
+    },
     /// Nothing.
     Nothing,
 }
@@ -40,7 +49,7 @@ impl Task {
     pub fn dn(&self) -> Option<&str> {
         match self {
             Task::Upsert { wanted, .. } => Some(&wanted.dn),
-            Task::Delete { dn, .. } => dn.as_deref(),
+            Task::Delete { dn, .. } | Task::Find { dn, .. } => dn.as_deref(),
             Task::Nothing => None,
         }
     }
@@ -48,7 +57,9 @@ impl Task {
     /// The filter that finds the entry, where that is not its name's business.
     pub fn filter(&self) -> Option<&str> {
         match self {
-            Task::Upsert { filter, .. } | Task::Delete { filter, .. } => filter.as_deref(),
+            Task::Upsert { filter, .. } | Task::Delete { filter, .. } | Task::Find { filter, .. } => {
+                filter.as_deref()
+            }
             Task::Nothing => None,
         }
     }
@@ -82,6 +93,13 @@ pub enum Removal {
     Set(Vec<Wanted>),
     /// Nothing.
     Nothing,
+}
+
+impl Removal {
+    /// Whether what lies below an entry goes with it.
+    pub fn takes_subtree(&self) -> bool {
+        matches!(self, Removal::Tree | Removal::MoveTo(_))
+    }
 }
 
 /// Where a stream's entries are, and what happens to those that are gone.

@@ -10,6 +10,24 @@ use crate::map::Manner;
 
 /// How many of several entries are named.
 pub(super) const SHOWN: usize = 5;
+/// So many entries that a filter fits are known by name: nothing of the run deletes them.
+pub(super) const PROTECTED: usize = 200;
+
+/// The names of entries that a filter fits.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Up to so many as are worth knowing.
+    pub names: Vec<String>,
+    /// Whether these are all.
+    pub is_whole: bool,
+}
+
+impl Names {
+    /// All there are.
+    pub(super) fn whole(names: Vec<String>) -> Self {
+        Self { names, is_whole: true }
+    }
+}
 
 /// Where an entry is.
 #[derive(Debug)]
@@ -24,8 +42,8 @@ pub(super) enum Place {
     NotClaimed(String),
     /// Nowhere, and its name is another entry's.
     Taken,
-    /// In several places; not all of them are named.
-    Several(Vec<String>),
+    /// In several places.
+    Several(Names),
 }
 
 impl Applier {
@@ -42,20 +60,21 @@ impl Applier {
         let key = |dn: &str| DnKey::parse(dn, schema).unwrap_or_default();
         let is_at = |entry: &Entry, name: Option<&str>| name.is_some_and(|n| key(n) == key(&entry.dn));
         if let Some(found) = &now.found
-            && let [entry] = self.matching(found, Scope::Base, filter, names).await?.as_mut_slice()
+            && let [entry] = self.matching(found, Scope::Base, filter, names).await?.0.as_mut_slice()
         {
             let entry = std::mem::take(entry);
             return Ok(if is_at(&entry, dn) { Place::Named(entry) } else { Place::Elsewhere(entry) });
         }
         let base = self.search_base(dn, manner);
-        let mut found = self.matching(&base, Scope::Sub, filter, names).await?;
+        let (mut found, is_whole) = self.matching(&base, Scope::Sub, filter, names).await?;
         let Some(entry) = found.pop() else {
             let Some(dn) = dn else { return Ok(Place::Nowhere) };
             return self.at_its_name(dn, manner, names).await;
         };
         if !found.is_empty() {
             found.push(entry);
-            return Ok(Place::Several(found.into_iter().map(|e| e.dn).collect()));
+            let names = found.into_iter().map(|e| e.dn).collect();
+            return Ok(Place::Several(Names { names, is_whole }));
         }
         Ok(if is_at(&entry, dn) {
             Place::Named(entry)
@@ -104,30 +123,36 @@ impl Applier {
         scope: Scope,
         filter: &str,
         names: &[String],
-    ) -> Result<Vec<Entry>, DirectoryError> {
+    ) -> Result<(Vec<Entry>, bool), DirectoryError> {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let most = u32::try_from(SHOWN + 1).unwrap_or(u32::MAX);
+        let most = u32::try_from(PROTECTED + 1).unwrap_or(u32::MAX);
         let paging = Paging::Limited(most);
         let request = SearchRequest { paging, ..SearchRequest::new(base, scope, filter, &names) };
         let mut found = Vec::new();
         let mut search = match self.directory.search(request).await {
-            Err(e) if e.is_no_such_object() => return Ok(found),
+            Err(e) if e.is_no_such_object() => return Ok((found, true)),
             search => search?,
         };
         loop {
             match search.next_entry().await {
-                Ok(Some(entry)) => found.push(entry),
-                Ok(None) => return Ok(found),
-                Err(e) if e.is_no_such_object() => return Ok(found),
+                Ok(Some(mut entry)) => {
+                    if !found.is_empty() {
+                        // Of several only the names count.
+                        entry.attributes.clear();
+                    }
+                    found.push(entry);
+                }
+                Ok(None) => return Ok((found, true)),
+                Err(e) if e.is_no_such_object() => return Ok((found, true)),
                 // The server's own limit is lower; that there are several is all that has to be known.
                 Err(e) if e.code() == Some(result_code::SIZE_LIMIT_EXCEEDED) && found.len() > 1 => {
-                    return Ok(found);
+                    return Ok((found, false));
                 }
                 Err(e) => return Err(e),
             }
-            if found.len() > SHOWN {
+            if found.len() > PROTECTED {
                 search.abandon().await?;
-                return Ok(found);
+                return Ok((found, false));
             }
         }
     }

@@ -62,6 +62,11 @@ impl Present {
     }
 }
 
+fn lost() -> DirectoryError {
+    let reason = "internal error: a look-up has ended without a result".to_owned();
+    DirectoryError::File { path: "references".to_owned(), reason, unreachable: false }
+}
+
 impl Applier {
     /// Takes values out of what is wanted that would be new and name entries that are not there.
     pub(super) async fn hold_back(
@@ -151,8 +156,8 @@ impl Applier {
                 });
             }
             let Some(joined) = lookups.join_next().await else { return Ok(missing) };
-            // A task that ended without a result says nothing against the value.
-            let Ok((held, there)) = joined else { continue };
+            // Lost by a panic, which ends the run.
+            let Ok((held, there)) = joined else { return Err(lost()) };
             match there {
                 Ok(Some(_)) => self.present.is_there(&held.key),
                 Ok(None) => missing.push(held),

@@ -8,6 +8,7 @@ use singer_common::directory::{DirectoryError, Scope, SearchRequest};
 use singer_common::dn::{DnError, DnKey, split};
 
 use super::{ATTEMPTS, Applier, Circumstances, Effect};
+use crate::books::{DeletePermit, Denied};
 use crate::login::Login;
 use crate::map::{Manner, Removal};
 use crate::plan::{Wanted, WantedEntry};
@@ -15,48 +16,52 @@ use crate::rejects::Answer;
 use crate::rule::Operations;
 
 impl Applier {
-    /// Does what a deletion is to do. An entry that is not there is none's fault.
-    pub(super) async fn remove(&self, dn: &str, removal: &Removal) -> Result<Effect, DirectoryError> {
+    /// Does what a deletion is to do. An entry that is not there is not an error.
+    pub(super) async fn remove(
+        &self,
+        permit: &DeletePermit,
+        removal: &Removal,
+    ) -> Result<Effect, DirectoryError> {
         match removal {
             Removal::Nothing => Ok(Effect::Ignored),
-            Removal::Delete => match self.delete(dn).await {
+            Removal::Delete => match self.delete(permit).await {
                 // What lies below may be deleted by records to come.
                 Err(e) if e.code() == Some(result_code::NOT_ALLOWED_ON_NON_LEAF) => {
                     Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()))
                 }
                 result => result,
             },
-            Removal::Tree => self.delete_tree(dn).await,
-            Removal::MoveTo(parent) => self.move_to(dn, parent).await,
-            Removal::Set(attributes) => self.set(dn, attributes).await,
+            Removal::Tree => self.delete_tree(permit).await,
+            Removal::MoveTo(parent) => self.move_to(permit, parent).await,
+            Removal::Set(attributes) => self.set(permit, attributes).await,
         }
     }
 
-    async fn delete(&self, dn: &str) -> Result<Effect, DirectoryError> {
-        match self.directory.apply(&Change::Delete { dn: dn.to_owned() }).await {
+    async fn delete(&self, permit: &DeletePermit) -> Result<Effect, DirectoryError> {
+        match self.directory.delete(permit).await {
             Ok(()) => Ok(Effect::Deleted),
             Err(e) if e.is_no_such_object() => Ok(Effect::Unchanged),
             Err(e) => Err(e),
         }
     }
 
-    async fn set(&self, dn: &str, attributes: &[Wanted]) -> Result<Effect, DirectoryError> {
+    async fn set(&self, permit: &DeletePermit, attributes: &[Wanted]) -> Result<Effect, DirectoryError> {
+        let dn = permit.dn();
         let login = Login::default();
         let wanted = WantedEntry { dn: dn.to_owned(), attributes: attributes.to_vec(), login };
         let operations = Operations { create: false, ..Operations::default() };
         let manner = Manner { operations, ..Manner::default() };
         let now = Circumstances { is_last_try: true, ..Circumstances::default() };
-        match Box::pin(self.upsert(&wanted, &self.key(dn).unwrap_or_default(), None, &manner, &now, false))
-            .await?
-            .effect
-        {
+        let key = self.key(dn).unwrap_or_default();
+        match Box::pin(self.upsert(None, &wanted, &key, None, &manner, &now, false)).await?.effect {
             Effect::LeftAlone => Ok(Effect::Unchanged),
             effect => Ok(effect),
         }
     }
 
     /// Moves an entry, with what lies below it, under its own RDN. One that is below the new parent already stays.
-    async fn move_to(&self, dn: &str, parent: &str) -> Result<Effect, DirectoryError> {
+    async fn move_to(&self, permit: &DeletePermit, parent: &str) -> Result<Effect, DirectoryError> {
+        let dn = permit.dn();
         let fail = |code, text: String| DirectoryError::Operation {
             operation: "rename",
             dn: dn.to_owned(),
@@ -98,8 +103,9 @@ impl Applier {
     }
 
     /// Deletes an entry and all below it: in the server where that can, else one by one, children first.
-    async fn delete_tree(&self, dn: &str) -> Result<Effect, DirectoryError> {
-        match self.directory.delete_tree(dn).await {
+    async fn delete_tree(&self, permit: &DeletePermit) -> Result<Effect, DirectoryError> {
+        let dn = permit.dn();
+        match self.directory.delete_tree(permit).await {
             Ok(true) => return Ok(Effect::Deleted),
             Ok(false) => {}
             Err(e) if e.is_no_such_object() => return Ok(Effect::Unchanged),
@@ -107,7 +113,7 @@ impl Applier {
         }
         let mut attempt = 1;
         loop {
-            match self.delete(dn).await {
+            match self.delete(permit).await {
                 // Most entries have none below them: they need no search. And somebody may add one meanwhile.
                 Err(e) if e.code() == Some(result_code::NOT_ALLOWED_ON_NON_LEAF) && attempt <= ATTEMPTS => {
                     attempt += 1;
@@ -117,8 +123,11 @@ impl Applier {
             let below = self.below(dn, "(objectClass=*)", |_| true).await?;
             tracing::info!("on_delete: `{dn}` goes with {} entries below it", below.len());
             // Parents sort before their children.
-            for name in below.values().rev() {
-                self.delete(name).await?;
+            for (key, name) in below.iter().rev() {
+                match self.books.permit(None, name, key, false) {
+                    Ok(permit) => self.delete(&permit).await?,
+                    Err(Denied::Error(reason) | Denied::Kept(reason)) => return Ok(Effect::Kept(reason)),
+                };
             }
         }
     }

@@ -42,6 +42,7 @@ mod mirror;
 mod moves;
 mod names;
 mod on_delete;
+mod ownership;
 mod pages;
 mod partitions;
 mod passwords;

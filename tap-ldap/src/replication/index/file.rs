@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
@@ -145,8 +144,8 @@ pub(super) fn set_aside(path: &Path) -> Result<PathBuf, io::Error> {
 
 /// Damage that redb does not look for may end in a panic: it is damage all the same.
 pub(super) fn guarded<T>(what: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    catch_unwind(AssertUnwindSafe(what))
-        .unwrap_or_else(|_| Err(Error::Corrupted("it cannot be read".to_owned())))
+    singer_common::panics::caught(what)
+        .unwrap_or_else(|| Err(Error::Corrupted("it cannot be read".to_owned())))
 }
 
 /// A folder that is made is its owner's alone.

@@ -1,0 +1,459 @@
+//! What the run's records brought, matched or were rejected for: whose each entry is, and so what the run never deletes.
+//!
+//! Nothing of a run deletes an entry without a [`DeletePermit`], and only [`Books`] gives one. An entry is a record's from
+//! the end of its upsert (or its rejection) on, until that record's own deletion is carried out, or it is renamed.
+//!
+//! Of an entry two hashes are kept (of its name, of its record's stream and key), and where its record's key is in a
+//! temporary file: about 35 bytes, and as much for each entry again that two streams write. Entries leave when they are
+//! deleted or renamed. A run that brought more than [`MOST`] that are still there forgets the older half of them, with a
+//! warning: so an input that never ends needs no more memory than that.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher as _};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustc_hash::FxHasher;
+use singer_common::dn::DnKey;
+
+mod spool;
+
+use spool::{Place, Spool};
+
+type Table<K, V> = HashMap<K, V, BuildHasherDefault<FxHasher>>;
+
+/// The most entries that are kept.
+const MOST: usize = 8_000_000;
+/// Containers that were renamed and whose entries are still known by their former names.
+const MOST_RENAMED: usize = 1_000;
+
+/// What a stream's keys are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyKind {
+    /// The source's own: two of them are two things.
+    Key,
+    /// None, or the entry's name: two records of one name are about the same.
+    Name,
+    /// What a directory gives each entry for life (`entryUUID`), in a mirror: an entry that was deleted at the source and
+    /// made again under its name has another one, and takes the place of the former.
+    Id,
+}
+
+/// Whose something is: a record's stream and key.
+#[derive(Debug, Clone, Copy)]
+pub struct Who<'a> {
+    /// The stream.
+    pub stream: &'a str,
+    /// The key, for people: `id=7`.
+    pub key: &'a str,
+    /// What such keys are.
+    pub kind: KeyKind,
+}
+
+impl Who<'_> {
+    fn hash(&self) -> u32 {
+        let mut hasher = FxHasher::default();
+        hasher.write(self.stream.as_bytes());
+        hasher.write_u8(0);
+        // Where the name is the key, its spelling does not count.
+        if self.kind != KeyKind::Name {
+            hasher.write(self.key.as_bytes());
+        }
+        folded(hasher.finish())
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "half of a hash")]
+fn folded(hash: u64) -> u32 {
+    (hash ^ (hash >> 32)) as u32
+}
+
+fn hash_text(text: &str) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write(text.as_bytes());
+    hasher.finish()
+}
+
+/// The leave to delete one entry, or to do to it what a rule has in place of a deletion.
+#[derive(Debug)]
+pub struct DeletePermit {
+    dn: String,
+}
+
+impl DeletePermit {
+    /// The entry's name.
+    pub fn dn(&self) -> &str {
+        &self.dn
+    }
+}
+
+/// Why an entry is not deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Denied {
+    /// Two keys of one stream are about one entry: an error of the record.
+    Error(String),
+    /// Another record of the run has the entry: it stays, and the record is done.
+    Kept(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Owned {
+    who: u32,
+    text: Place,
+}
+
+/// How a record relates to another one about the same entry.
+enum Relation {
+    Same,
+    /// Another stream's, which may be meant to write the same entry.
+    OtherStream {
+        stream: String,
+        text: String,
+    },
+    /// Another key's.
+    OtherKey {
+        text: String,
+        of_stream: bool,
+    },
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// By name: the record that has it.
+    entries: Table<u64, Owned>,
+    /// Further records about a name: other streams', and rejected ones.
+    others: Table<u64, Vec<Owned>>,
+    /// The name that a record asked for last.
+    last: Table<u32, u32>,
+    /// How many of the names right below a name are known, or lie above one that is.
+    below: Table<u64, u32>,
+    /// Renamed containers of what is known: the names that their entries are known by, and have now.
+    renamed: Vec<(DnKey, DnKey)>,
+    texts: Spool,
+    /// Pairs of streams that write the same entries, and were said to.
+    said: HashSet<(String, String)>,
+}
+
+/// The books of a run. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Books(Arc<Mutex<Inner>>);
+
+impl Books {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic elsewhere ends the run.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a record may write this entry.
+    ///
+    /// # Errors
+    /// Another key has it; the text names both.
+    pub fn may_bring(&self, who: &Who<'_>, dn: &str, key: &DnKey) -> Result<(), String> {
+        self.lock().may_bring(who, dn, key)
+    }
+
+    /// A record brought an entry, or found it as it is to be.
+    pub fn brought(&self, who: &Who<'_>, key: &DnKey) {
+        self.lock().brought(who, key);
+    }
+
+    /// A record was rejected that is about an entry.
+    pub fn rejected(&self, who: &Who<'_>, key: &DnKey) {
+        self.lock().add_other(who, key);
+    }
+
+    /// An entry went by its own record's deletion.
+    pub fn gone(&self, key: &DnKey) {
+        self.lock().gone(key);
+    }
+
+    /// An entry has another name, and with it what lies below.
+    pub fn renamed(&self, from: &DnKey, to: &DnKey) {
+        self.lock().rename(from, to);
+    }
+
+    /// Whether nothing that did not come with a version may take this entry: a record is about it, or about one below.
+    pub fn keeps(&self, key: &DnKey) -> bool {
+        let inner = self.lock();
+        inner.has_below(key) || inner.candidates(key).iter().any(|hash| inner.is_known(*hash))
+    }
+
+    /// The record that has an entry, for people.
+    pub fn owner(&self, key: &DnKey) -> Option<String> {
+        let mut inner = self.lock();
+        let place = inner.candidates(key).iter().find_map(|hash| inner.entries.get(hash)).map(|o| o.text)?;
+        inner.texts.get(place).map(|(stream, key)| named(&stream, &key))
+    }
+
+    /// The leave to delete an entry. `who`: the record that says so, `None` for a version. `with_subtree`: what lies below goes
+    /// with it.
+    ///
+    /// # Errors
+    /// Another record of the run is about the entry, or about one below that would go with it.
+    pub fn permit(
+        &self,
+        who: Option<&Who<'_>>,
+        dn: &str,
+        key: &DnKey,
+        with_subtree: bool,
+    ) -> Result<DeletePermit, Denied> {
+        self.lock()
+            .deny(who, dn, key, with_subtree)
+            .map_or_else(|| Ok(DeletePermit { dn: dn.to_owned() }), Err)
+    }
+}
+
+/// A record, for people.
+fn named(stream: &str, key: &str) -> String {
+    if key.is_empty() {
+        format!("a record of stream `{stream}`")
+    } else {
+        format!("{key} (stream `{stream}`)")
+    }
+}
+
+/// The first property of a key.
+fn first_property(key: &str) -> &str {
+    key.split_once('=').map_or("", |(name, _)| name)
+}
+
+impl Inner {
+    /// The hashes that an entry may be known by: that of its name, and of those it had before what lies above was renamed.
+    fn candidates(&self, key: &DnKey) -> Vec<u64> {
+        let mut hashes = vec![hash_text(key.text())];
+        let mut at = key.clone();
+        for (from, to) in self.renamed.iter().rev() {
+            if let Some(before) = at.rebased(to, from).filter(|_| to.is_ancestor_of(&at)) {
+                hashes.push(hash_text(before.text()));
+                at = before;
+            }
+        }
+        hashes
+    }
+
+    fn is_known(&self, hash: u64) -> bool {
+        self.entries.contains_key(&hash) || self.others.contains_key(&hash)
+    }
+
+    fn has_below(&self, key: &DnKey) -> bool {
+        self.below.contains_key(&hash_text(key.text()))
+    }
+
+    /// A name becomes known, or comes to lie above one that is.
+    fn link(&mut self, key: &DnKey) {
+        for above in key.above_texts() {
+            let hash = hash_text(above);
+            let count = self.below.entry(hash).or_default();
+            *count += 1;
+            if *count > 1 || self.is_known(hash) {
+                return;
+            }
+        }
+    }
+
+    fn unlink(&mut self, key: &DnKey) {
+        for above in key.above_texts() {
+            let hash = hash_text(above);
+            let Some(count) = self.below.get_mut(&hash) else { return };
+            *count -= 1;
+            if *count > 0 {
+                return;
+            }
+            self.below.remove(&hash);
+            if self.is_known(hash) {
+                return;
+            }
+        }
+    }
+
+    fn relation(&mut self, who: &Who<'_>, owned: Owned) -> Relation {
+        if owned.who == who.hash() {
+            return Relation::Same;
+        }
+        let Some((stream, key)) = self.texts.get(owned.text) else {
+            return Relation::OtherKey { text: "another record of the run".to_owned(), of_stream: true };
+        };
+        let text = named(&stream, &key);
+        if stream == who.stream {
+            // Spelled in another way.
+            let is_same = key == who.key || who.kind == KeyKind::Name;
+            return if is_same { Relation::Same } else { Relation::OtherKey { text, of_stream: true } };
+        }
+        let is_comparable = !key.is_empty() && first_property(&key) == first_property(who.key);
+        if is_comparable && key != who.key && who.kind == KeyKind::Key {
+            Relation::OtherKey { text, of_stream: false }
+        } else {
+            Relation::OtherStream { stream, text }
+        }
+    }
+
+    fn may_bring(&mut self, who: &Who<'_>, dn: &str, key: &DnKey) -> Result<(), String> {
+        let hash = hash_text(key.text());
+        let Some(owned) = self.entries.get(&hash).copied() else { return Ok(()) };
+        if owned.who == who.hash() {
+            return Ok(());
+        }
+        match self.relation(who, owned) {
+            Relation::Same => Ok(()),
+            Relation::OtherStream { stream: other, .. } => {
+                if self.said.insert((other.clone(), who.stream.to_owned())) {
+                    tracing::info!(
+                        stream = who.stream,
+                        "streams `{other}` and `{}` write the same entries, the first of them `{dn}`: none of the two deletes what the other one brings",
+                        who.stream
+                    );
+                }
+                Ok(())
+            }
+            // A directory has one entry of a name at a time.
+            Relation::OtherKey { .. } if who.kind == KeyKind::Id => Ok(()),
+            Relation::OtherKey { text: other, .. } => {
+                let has_left = self.last.get(&owned.who).is_some_and(|last| *last != folded(hash));
+                let is_former = self.renamed.iter().any(|(from, _)| from.is_ancestor_of(key));
+                if has_left || is_former {
+                    return Ok(());
+                }
+                Err(format!(
+                    "two keys for one entry: `{dn}` is {other}, written in this run, and {} asks for it, too; give each its own DN, or correct the key",
+                    named(who.stream, who.key)
+                ))
+            }
+        }
+    }
+
+    fn brought(&mut self, who: &Who<'_>, key: &DnKey) {
+        let hash = hash_text(key.text());
+        let me = who.hash();
+        if who.kind == KeyKind::Key {
+            self.last.insert(me, folded(hash));
+        }
+        if let Some(owned) = self.entries.get(&hash).copied() {
+            if owned.who == me {
+                return;
+            }
+            if matches!(self.relation(who, owned), Relation::OtherStream { .. }) {
+                return self.add_other(who, key);
+            }
+            // The former one has left, or is the same in another spelling.
+            let text = self.texts.put(who.stream, who.key);
+            self.entries.insert(hash, Owned { who: me, text });
+            return;
+        }
+        if !self.is_known(hash) && !self.below.contains_key(&hash) {
+            self.link(key);
+        }
+        if self.entries.len() >= MOST {
+            self.forget_half();
+        }
+        let text = self.texts.put(who.stream, who.key);
+        self.entries.insert(hash, Owned { who: me, text });
+    }
+
+    /// Another record about a name, beside the one that has it.
+    fn add_other(&mut self, who: &Who<'_>, key: &DnKey) {
+        if key.is_root() {
+            return;
+        }
+        let hash = hash_text(key.text());
+        let me = who.hash();
+        let is_there = |all: &Vec<Owned>| all.iter().any(|other| other.who == me);
+        if self.entries.get(&hash).is_some_and(|owned| owned.who == me)
+            || self.others.get(&hash).is_some_and(is_there)
+        {
+            return;
+        }
+        if !self.is_known(hash) && !self.below.contains_key(&hash) {
+            self.link(key);
+        }
+        let text = self.texts.put(who.stream, who.key);
+        self.others.entry(hash).or_default().push(Owned { who: me, text });
+    }
+
+    fn gone(&mut self, key: &DnKey) {
+        for hash in self.candidates(key) {
+            let was_known = self.entries.remove(&hash).is_some() | self.others.remove(&hash).is_some();
+            if was_known && !self.has_below(key) {
+                self.unlink(key);
+            }
+        }
+    }
+
+    fn rename(&mut self, from: &DnKey, to: &DnKey) {
+        let (old, new) = (hash_text(from.text()), hash_text(to.text()));
+        let mut moved = None;
+        let mut others = Vec::new();
+        for hash in self.candidates(from) {
+            moved = self.entries.remove(&hash).or(moved);
+            others.extend(self.others.remove(&hash).into_iter().flatten());
+        }
+        let below = self.below.remove(&old);
+        let was_known = moved.is_some() || !others.is_empty();
+        if !was_known && below.is_none() {
+            return;
+        }
+        self.unlink(from);
+        if !self.is_known(new) && !self.below.contains_key(&new) {
+            self.link(to);
+        }
+        if let Some(owned) = moved {
+            self.entries.insert(new, owned);
+        }
+        if !others.is_empty() {
+            self.others.entry(new).or_default().extend(others);
+        }
+        if let Some(below) = below {
+            *self.below.entry(new).or_default() += below;
+            if self.renamed.len() >= MOST_RENAMED {
+                self.renamed.remove(0);
+            }
+            self.renamed.push((from.clone(), to.clone()));
+        }
+    }
+
+    fn deny(&mut self, who: Option<&Who<'_>>, dn: &str, key: &DnKey, with_subtree: bool) -> Option<Denied> {
+        let mut owners = Vec::new();
+        for hash in self.candidates(key) {
+            owners.extend(self.entries.get(&hash).copied());
+            owners.extend(self.others.get(&hash).into_iter().flatten().copied());
+        }
+        for owned in owners {
+            let Some(who) = who else {
+                return Some(Denied::Kept(format!("`{dn}` stays: a record of the run is about it")));
+            };
+            let me = named(who.stream, who.key);
+            match self.relation(who, owned) {
+                Relation::Same => {}
+                Relation::OtherKey { text: other, of_stream: true } if who.kind == KeyKind::Key => {
+                    return Some(Denied::Error(format!(
+                        "two keys for one entry: `{dn}` is not deleted for {me}, for {other} brought it or was rejected for it in this run; correct the keys, or delete it by the other key"
+                    )));
+                }
+                Relation::OtherKey { text: other, .. } | Relation::OtherStream { text: other, .. } => {
+                    return Some(Denied::Kept(format!(
+                        "`{dn}` is not deleted for {me}: {other} brought it or was rejected for it in this run"
+                    )));
+                }
+            }
+        }
+        (with_subtree && self.has_below(key)).then(|| {
+            Denied::Kept(format!(
+                "`{dn}` stays, with what lies below: records of the run are about entries below it"
+            ))
+        })
+    }
+
+    /// Makes room: what came first is forgotten.
+    fn forget_half(&mut self) {
+        let mut places: Vec<Place> = self.entries.values().map(|owned| owned.text).collect();
+        let middle = places.len() / 2;
+        let (_, middle, _) = places.select_nth_unstable(middle);
+        let middle = *middle;
+        self.entries.retain(|_, owned| owned.text > middle);
+        self.last.clear();
+        tracing::warn!(
+            "the run has brought more than {MOST} entries: for the first half of them it is no longer checked whether another key asks for them or deletes them"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,377 @@
+//! What a record of the run brought, matched or was rejected for is never deleted by the run, whatever key, stream or version
+//! says so.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use ldap_tests::ldif::{Tree, parse_file};
+use ldap_tests::run::{Output, Run};
+use ldap_tests::server::scratch;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{lines, no_panic, unit, with};
+
+const BASE: &str = "dc=example,dc=test";
+
+/// A file with people of `(unit, uid, employeeNumber)`.
+struct File {
+    dir: TempDir,
+    path: PathBuf,
+}
+
+impl File {
+    fn new(people: &[(&str, &str, &str)]) -> File {
+        let mut text = format!("dn: {BASE}\nobjectClass: domain\ndc: example\n\n");
+        for ou in ["a", "b"] {
+            text.push_str(&unit(&format!("ou={ou},{BASE}")));
+        }
+        for (ou, uid, number) in people {
+            text.push_str(&format!(
+                "dn: uid={uid},ou={ou},{BASE}\nobjectClass: inetOrgPerson\nuid: {uid}\ncn: {uid}\nsn: {uid}\nemployeeNumber: {number}\ntitle: first\n\n"
+            ));
+        }
+        let dir = scratch();
+        let path = dir.path().join("d.ldif");
+        std::fs::write(&path, text).unwrap();
+        File { dir, path }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn config(&self, more: &Value) -> Value {
+        with(&json!({"server_url": format!("ldif:{}", self.path.display())}), more)
+    }
+
+    fn skip(&self, more: &Value) -> Value {
+        with(&self.config(more), &json!({"on_error": "skip", "reject_file": self.path("rejects.jsonl")}))
+    }
+
+    fn tree(&self) -> Tree {
+        parse_file(&self.path)
+    }
+
+    /// The people that are there.
+    fn uids(&self) -> BTreeSet<String> {
+        uids(&self.path)
+    }
+}
+
+fn uids(path: &Path) -> BTreeSet<String> {
+    let names = parse_file(path).into_keys();
+    names.filter_map(|dn| dn.strip_prefix("uid=")?.split(',').next().map(str::to_owned)).collect()
+}
+
+fn set(uids: &[&str]) -> BTreeSet<String> {
+    uids.iter().map(ToString::to_string).collect()
+}
+
+fn rule(ou: &str, more: &Value) -> Value {
+    with(
+        &json!({"dn_template": format!("uid={{uid}},ou={ou},{BASE}"), "object_classes": ["inetOrgPerson"],
+            "attribute_mapping": {"id": "employeeNumber", "uid": "uid", "name": ["cn", "sn"]}}),
+        more,
+    )
+}
+
+fn schema(stream: &str) -> Value {
+    let text = json!({"type": ["string", "null"]});
+    json!({"type": "SCHEMA", "stream": stream, "key_properties": ["id"], "schema": {"type": "object",
+        "properties": {"id": text, "uid": text, "name": text, "_sdc_deleted_at": text}}})
+}
+
+fn record(stream: &str, id: &str, uid: &str) -> Value {
+    json!({"type": "RECORD", "stream": stream, "version": 5, "record": {"id": id, "uid": uid, "name": uid}})
+}
+
+fn gone(stream: &str, id: &str, uid: &str) -> Value {
+    json!({"type": "RECORD", "stream": stream, "record": {"id": id, "uid": uid, "_sdc_deleted_at": "2026-01-01T00:00:00Z"}})
+}
+
+fn activate(stream: &str) -> Value {
+    json!({"type": "ACTIVATE_VERSION", "stream": stream, "version": 5})
+}
+
+fn state(n: u32) -> Value {
+    json!({"type": "STATE", "value": {"n": n}})
+}
+
+fn run(config: &Value, messages: &[Value]) -> Output {
+    let output = Run::target(config).stdin(lines(messages)).run();
+    no_panic(&output);
+    output
+}
+
+fn rejects(file: &File) -> Vec<Value> {
+    let text = std::fs::read_to_string(file.path("rejects.jsonl")).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// T1.
+#[test]
+fn a_record_that_fits_several_entries_protects_all_of_them() {
+    for late in [false, true] {
+        let file = File::new(&[("a", "x", "7"), ("a", "y", "7"), ("a", "z", "8"), ("a", "old", "9")]);
+        let rules = json!({"p": rule("a", &json!({"match": "(employeeNumber={id})", "scope_base": format!("ou=a,{BASE}")}))});
+        let config = file.skip(&json!({"process_activate_version": true, "mapping_rules": rules}));
+        let mut messages = vec![schema("p"), record("p", "7", "x2"), record("p", "8", "z"), activate("p")];
+        if late {
+            messages.swap(1, 2);
+        }
+        run(&config, &messages).exits(4);
+        assert_eq!(file.uids(), set(&["x", "y", "z"]));
+    }
+}
+
+/// T1: rejected before it is tried, by what is wrong with a value; its entry is elsewhere than where it is to be.
+#[test]
+fn a_record_that_is_rejected_at_once_protects_the_entry_that_it_would_find() {
+    let file = File::new(&[("b", "x", "7"), ("a", "old", "9")]);
+    let rules = json!({"p": rule("a", &json!({"match": "(employeeNumber={id})", "scope_base": BASE}))});
+    let config = file.skip(&json!({"process_activate_version": true, "mapping_rules": rules}));
+    let mut bad = record("p", "7", "x");
+    bad["record"]["name"] = json!(["not", "a", "text"]);
+    run(&config, &[schema("p"), record("p", "8", "z"), bad, activate("p")]).exits(4);
+    assert_eq!(file.uids(), set(&["x", "z"]));
+}
+
+/// T2.
+#[test]
+fn deletions_by_version_are_decided_once_at_the_end() {
+    let file = File::new(&[("a", "ada", "1"), ("a", "bob", "2"), ("a", "cy", "3"), ("a", "old", "4")]);
+    let rules = json!({"p": rule("a", &json!({"scope_base": format!("ou=a,{BASE}")}))});
+    let config = file.config(&json!({"process_activate_version": true, "mapping_rules": rules}));
+    let messages = [
+        schema("p"),
+        activate("p"),
+        record("p", "1", "ada"),
+        record("p", "2", "bob"),
+        activate("p"),
+        state(1),
+        record("p", "3", "cy"),
+        activate("p"),
+        state(2),
+    ];
+    let output = run(&config, &messages).succeeds();
+    assert_eq!(output.stdout_text(), "{\"n\":2}\n");
+    assert_eq!(file.uids(), set(&["ada", "bob", "cy"]));
+    assert!(file.tree()[&format!("uid=cy,ou=a,{BASE}")].contains_key("title"), "the same entry as before");
+}
+
+/// T2: a later record that fails keeps all.
+#[test]
+fn a_run_that_fails_after_an_announcement_deletes_nothing_and_prints_no_state_behind_it() {
+    let file = File::new(&[("a", "ada", "1"), ("a", "old", "4")]);
+    let rules = json!({"p": rule("a", &json!({"scope_base": format!("ou=a,{BASE}")}))});
+    let config = file.config(&json!({"process_activate_version": true, "mapping_rules": rules}));
+    let bad = record("p", "", " ");
+    let messages = [
+        schema("p"),
+        state(1),
+        record("p", "1", "ada"),
+        activate("p"),
+        state(2),
+        bad,
+        activate("p"),
+        state(3),
+    ];
+    let output = run(&config, &messages).exits(1);
+    assert_eq!(output.stdout_text(), "{\"n\":1}\n");
+    assert_eq!(file.uids(), set(&["ada", "old"]));
+}
+
+/// T3.
+#[test]
+fn a_deletion_of_another_stream_does_not_take_what_moved() {
+    for key_only in [false, true] {
+        let file = File::new(&[("a", "ada", "1"), ("a", "bob", "2")]);
+        let found = json!({"match": "(employeeNumber={id})"});
+        let rules = json!({"p": rule("a", &found), "q": rule("b", &found)});
+        let config = file.config(&json!({"mapping_rules": rules}));
+        let mut deletion = gone("p", "1", "ada");
+        if key_only {
+            deletion["record"].as_object_mut().unwrap().remove("uid");
+        }
+        let messages =
+            [schema("p"), schema("q"), record("q", "1", "ada"), deletion, gone("p", "2", "bob"), state(1)];
+        let output = run(&config, &messages).succeeds();
+        assert_eq!(output.stdout_text(), "{\"n\":1}\n");
+        let tree = file.tree();
+        let ada = &tree[&format!("uid=ada,ou=b,{BASE}")];
+        assert!(ada.contains_key("title"), "the same entry as before");
+        assert_eq!(file.uids(), set(&["ada"]), "what only one stream knows goes");
+        output.says("id=1").says("1 of the unchanged not deleted");
+    }
+}
+
+/// T6.
+#[test]
+fn two_keys_for_one_name_are_an_error_that_names_both() {
+    let file = File::new(&[("a", "jsmith", "1")]);
+    let rules = json!({"mapping_rules": {"p": rule("a", &json!({}))}});
+    for messages in [
+        vec![schema("p"), record("p", "k1", "jsmith"), record("p", "k2", "jsmith")],
+        // Nothing would have to be changed.
+        vec![schema("p"), record("p", "k1", "jsmith"), record("p", "k2", "JSmith")],
+        vec![schema("p"), record("p", "k2", "jsmith"), gone("p", "k1", "jsmith")],
+    ] {
+        let before = file.tree();
+        run(&file.config(&rules), &messages).exits(1).says("id=k1").says("id=k2");
+        assert!(file.uids().contains("jsmith"));
+        std::fs::remove_file(file.path("rejects.jsonl")).ok();
+        run(&file.skip(&rules), &messages).exits(4);
+        assert_eq!(rejects(&file).len(), 1);
+        let [was, is] =
+            [before, file.tree()].map(|t| t[&format!("uid=jsmith,ou=a,{BASE}")].get("title").cloned());
+        assert_eq!(was, is);
+    }
+}
+
+/// T6: the entry that a filter finds is another key's.
+#[test]
+fn an_entry_that_another_key_brought_is_not_renamed() {
+    let file = File::new(&[("a", "x", "7")]);
+    let found = json!({"attribute_mapping": {"uid": "uid", "name": ["cn", "sn"], "number": "employeeNumber"},
+        "match": "(employeeNumber={number})"});
+    let mut schema = schema("p");
+    schema["schema"]["properties"]["number"] = json!({"type": "string"});
+    let record = |id: &str, uid: &str| json!({"type": "RECORD", "stream": "p", "record": {"id": id, "uid": uid, "name": uid, "number": "7"}});
+    let config = file.config(&json!({"mapping_rules": {"p": rule("a", &found)}}));
+    run(&config, &[schema, record("k1", "x"), record("k2", "y")]).exits(1).says("id=k1").says("id=k2");
+    assert_eq!(file.uids(), set(&["x"]));
+}
+
+#[test]
+fn a_name_goes_to_another_key_once_its_own_has_left() {
+    let found = json!({"match": "(employeeNumber={id})"});
+    for (rule_of, messages) in [
+        // Deleted, and taken.
+        (json!({}), vec![record("p", "1", "x"), gone("p", "1", "x"), record("p", "2", "x")]),
+        // Renamed away, and taken: before and after.
+        (found.clone(), vec![record("p", "1", "x"), record("p", "1", "y"), record("p", "2", "x")]),
+        (found.clone(), vec![record("p", "1", "x"), gone("p", "1", "x"), record("p", "2", "x")]),
+        (found, vec![record("p", "2", "x"), record("p", "1", "y")]),
+        // Its record says another name.
+        (json!({}), vec![record("p", "1", "x"), record("p", "1", "y"), record("p", "2", "x")]),
+    ] {
+        let file = File::new(&[("a", "x", "1")]);
+        let config = file.config(&json!({"mapping_rules": {"p": rule("a", &rule_of)}}));
+        let mut all = vec![schema("p")];
+        all.extend(messages.clone());
+        run(&config, &all).succeeds();
+        let tree = file.tree();
+        assert!(
+            tree[&format!("uid=x,ou=a,{BASE}")]["employeenumber"].contains(b"2".as_slice()),
+            "{messages:?}"
+        );
+    }
+}
+
+#[test]
+fn two_streams_may_write_one_entry_and_none_deletes_what_the_other_brings() {
+    let file = File::new(&[("a", "x", "1")]);
+    let extra = rule("a", &json!({"attribute_mapping": {"uid": "uid", "name": "title"}}));
+    let config =
+        file.config(&json!({"mapping_rules": {"users": rule("a", &json!({})), "users_extra": extra}}));
+    let both =
+        [schema("users"), schema("users_extra"), record("users", "1", "x"), record("users_extra", "1", "x")];
+    run(&config, &both).succeeds();
+    for stream in ["users", "users_extra"] {
+        let mut messages = both.to_vec();
+        messages.extend([gone(stream, "1", "x"), state(1)]);
+        run(&config, &messages).succeeds();
+        assert_eq!(file.uids(), set(&["x"]));
+    }
+}
+
+#[test]
+fn a_tree_with_what_the_run_brought_stays_and_so_does_what_moves_with_it() {
+    for on_delete in [json!("tree"), json!({"move_to": format!("ou=gone,{BASE}")})] {
+        let file = File::new(&[("a", "x", "1"), ("b", "y", "2")]);
+        let units = json!({"dn_template": format!("ou={{uid}},{BASE}"), "object_classes": ["organizationalUnit"],
+            "attribute_mapping": {"uid": "ou"}, "on_delete": on_delete});
+        let config = file.config(&json!({"mapping_rules": {"p": rule("a", &json!({})), "u": units}}));
+        let messages = [
+            schema("p"),
+            schema("u"),
+            record("p", "1", "x"),
+            gone("u", "77", "a"),
+            gone("u", "78", "b"),
+            state(1),
+        ];
+        run(&config, &messages).succeeds();
+        let tree = file.tree();
+        assert!(tree.contains_key(&format!("uid=x,ou=a,{BASE}")));
+        assert!(!tree.contains_key(&format!("ou=b,{BASE}")));
+    }
+}
+
+/// People first, then their unit is renamed: they have come, under its new name.
+#[test]
+fn what_came_before_its_unit_was_renamed_stays() {
+    let file = File::new(&[("a", "x", "1"), ("a", "old", "2")]);
+    let text = std::fs::read_to_string(&file.path).unwrap();
+    std::fs::write(&file.path, text.replace("ou: a\n", "ou: a\npostalCode: 77\n")).unwrap();
+    let units = json!({"dn_template": format!("ou={{uid}},{BASE}"), "object_classes": ["organizationalUnit"],
+        "attribute_mapping": {"uid": "ou", "id": "postalCode"}, "match": "(postalCode={id})"});
+    let config = file.config(&json!({"process_activate_version": true, "mapping_rules": {
+        "p": rule("a", &json!({"scope_base": BASE})), "u": units}}));
+    let messages =
+        [schema("p"), schema("u"), record("p", "1", "x"), record("u", "77", "c"), activate("p"), state(1)];
+    run(&config, &messages).succeeds();
+    let tree = file.tree();
+    assert!(tree.contains_key(&format!("uid=x,ou=c,{BASE}")), "{:?}", tree.keys());
+    assert_eq!(file.uids(), set(&["x"]));
+}
+
+/// A20.
+#[test]
+fn a_state_that_is_no_object_is_printed_as_it_is() {
+    let file = File::new(&[]);
+    for value in ["1", "\"x\"", "[1,2]"] {
+        let input = format!("{{\"type\": \"STATE\", \"value\": {value}}}\n");
+        let output = Run::target(&file.config(&json!({}))).stdin(input).run().succeeds();
+        assert_eq!(output.stdout_text(), format!("{value}\n"));
+    }
+}
+
+/// Each record ends as exactly one thing.
+#[test]
+fn the_numbers_of_a_run_add_up() {
+    let file = File::new(&[("a", "same", "1"), ("a", "old", "2"), ("a", "gone", "3")]);
+    let rules = json!({"p": rule("a", &json!({"scope_base": format!("ou=a,{BASE}")})), "q": rule("b", &json!({"on_delete": "ignore"}))});
+    let config = file.skip(&json!({"process_activate_version": true, "mapping_rules": rules}));
+    let mut bad = record("p", "9", "x");
+    bad["record"]["name"] = json!(5);
+    let messages = [
+        schema("p"),
+        schema("q"),
+        record("p", "1", "same"),
+        record("p", "7", "new"),
+        bad,
+        record("p", "8", "new"),
+        gone("p", "3", "gone"),
+        gone("q", "1", "ignored"),
+        record("q", "1", "more"),
+        activate("p"),
+        state(1),
+    ];
+    let output = Run::target(&config).stdin(lines(&messages)).arg("--log-format").arg("json").run().exits(4);
+    let summary = output
+        .stderr
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find(|line| line.get("records_per_second").is_some())
+        .unwrap();
+    let get = |name: &str| summary[name].as_u64().unwrap();
+    assert_eq!(get("records"), 7);
+    assert_eq!(get("rejected"), 2);
+    assert_eq!(get("ignored"), 1);
+    // One by its record, one by the version.
+    assert_eq!(get("deleted"), 2);
+    let outcomes = ["added", "modified", "renamed", "moved", "deleted", "unchanged", "ignored", "rejected"];
+    assert_eq!(outcomes.into_iter().map(get).sum::<u64>(), 7 + 1);
+    assert_eq!(file.uids(), set(&["same", "new", "more"]));
+}
