@@ -128,6 +128,15 @@ impl Destination {
         self.carry_out(change, controls).await
     }
 
+    /// Carries out a change of an undo file, deletions included: no records are read beside it whose entries they could be.
+    pub(crate) async fn take_back(
+        &self,
+        change: &Change,
+        controls: &[WriteControl],
+    ) -> Result<(), DirectoryError> {
+        self.carry_out(change, controls).await
+    }
+
     /// Deletes an entry that no record of the run has.
     pub async fn delete(&self, permit: &DeletePermit) -> Result<(), DirectoryError> {
         self.carry_out(&Change::Delete { dn: permit.dn().to_owned() }, &[]).await

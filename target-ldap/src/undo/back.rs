@@ -349,7 +349,7 @@ impl Undoing<'_> {
             }
             _ => {}
         }
-        self.directory.apply_with(change, &controls).await
+        self.directory.take_back(change, &controls).await
     }
 }
 

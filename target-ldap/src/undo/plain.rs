@@ -49,7 +49,7 @@ pub(super) async fn carry_out(
 ) -> Result<Vec<(String, String)>, DirectoryError> {
     let mut refused = Vec::new();
     for change in changes {
-        match directory.apply(change).await {
+        match directory.take_back(change, &[]).await {
             Ok(()) => {}
             Err(e @ DirectoryError::Operation { .. }) => {
                 refused.push((change.dn().to_owned(), e.to_string()));

@@ -112,7 +112,7 @@ impl Trial {
         let undo = std::sync::Arc::new(undo);
         let destination = Destination::new(self.directory.clone()).with_undo(Some(undo.clone()));
         for change in changes {
-            let _ = destination.apply(change).await;
+            let _ = destination.take_back(change, &[]).await;
         }
         undo
     }
