@@ -132,6 +132,23 @@ pub async fn read_entries(
     Ok(Found { entries: found.into_iter().collect(), references })
 }
 
+/// The error of a search at the base, which says so if there is no such entry.
+pub(crate) fn absent_base(error: DirectoryError) -> DirectoryError {
+    match error {
+        DirectoryError::Operation {
+            operation,
+            dn,
+            code: code @ result_code::NO_SUCH_OBJECT,
+            matched,
+            ..
+        } => {
+            let text = "the base (base_dn) is not there".to_owned();
+            DirectoryError::Operation { operation, dn, code, matched, text }
+        }
+        other => other,
+    }
+}
+
 /// The entry of the base, if there is one that passes a filter. A file need not have one.
 async fn read_base(
     directory: &Directory,
@@ -148,16 +165,7 @@ async fn read_base(
     };
     match found {
         Err(e) if e.is_no_such_object() && begins_in_file(directory, base).await? => Ok(None),
-        Err(DirectoryError::Operation {
-            operation,
-            dn,
-            code: code @ result_code::NO_SUCH_OBJECT,
-            matched,
-            ..
-        }) => {
-            let text = "the base (base_dn) is not there".to_owned();
-            Err(DirectoryError::Operation { operation, dn, code, matched, text })
-        }
+        Err(e) => Err(absent_base(e)),
         found => found,
     }
 }

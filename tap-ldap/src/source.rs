@@ -83,7 +83,7 @@ impl Tree {
     /// Looks up what the streams are made of.
     pub async fn find(config: &TapConfig, directory: &Directory, base: &str) -> Result<Tree, DirectoryError> {
         let discovers = config.schemas.is_empty();
-        let ids = IdentityAttributes::find(config, directory, base).await?;
+        let ids = IdentityAttributes::find(config, directory, base).await.map_err(container::absent_base)?;
         let (containers, tells_subordinates) = if discovers && config.discover_by.containers() {
             let base_entry = directory.read(base, &[HAS_SUBORDINATES]).await?;
             let tells = base_entry.is_some_and(|e| e.attribute(HAS_SUBORDINATES).is_some());
