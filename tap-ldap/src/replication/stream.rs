@@ -384,6 +384,14 @@ impl<'a> StreamRun<'a> {
         self.write_gone(output, true)
     }
 
+    /// Makes what the index knows last, before what it knows of is printed.
+    pub(crate) fn make_index_last(&self) -> anyhow::Result<()> {
+        if let Some(index) = &self.index {
+            index.get().commit()?;
+        }
+        Ok(())
+    }
+
     /// What a bookmark in mid-stream has to say of the index: no more was told than `told` says, and all that was printed
     /// is in it, durably.
     pub(crate) fn commit_index(&self, told: Option<&Mark>) -> anyhow::Result<Option<Mark>> {

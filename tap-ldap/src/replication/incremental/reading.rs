@@ -151,16 +151,21 @@ impl Reading<'_> {
         Ok(lacking.refuse(run, order.name)?)
     }
 
-    /// Looks at the keys of all entries: how they are spread, and whether every entry has one.
+    /// Looks at the keys of all entries: how they are spread, and whether every entry has one. The index of keys knows all of
+    /// them before the first is printed: what a reader keeps that was printed after the last STATE of a killed run, and is
+    /// gone before the next one, is told as well.
     async fn sketch<W: Write>(
         &self,
-        run: &StreamRun<'_>,
+        run: &mut StreamRun<'_>,
         output: &mut Output<'_, W>,
         all: Window<'_>,
     ) -> anyhow::Result<Sketch> {
         let order = &self.track.order;
         let besides = self.besides.iter().flat_map(|track| track.order.attributes());
-        let names: Vec<String> = order.attributes().chain(besides).map(str::to_owned).collect();
+        let mut names: Vec<String> = order.attributes().chain(besides).map(str::to_owned).collect();
+        if run.index.is_some() {
+            names.extend(run.stream.key_properties.iter().filter(|k| *k != "dn").cloned());
+        }
         let mut entries = self.open(run, &self.filter(all), &names, vec![]).await?;
         let mut sketch = Sketch::default();
         let mut lacking = Lacking::default();
@@ -171,8 +176,10 @@ impl Reading<'_> {
             if !self.delta && !self.is_followed(run, &entry) {
                 lacking.add(&entry.dn);
             }
+            run.printed(&entry)?;
         }
         lacking.refuse(run, order.name)?;
+        run.make_index_last()?;
         Ok(sketch)
     }
 
@@ -254,6 +261,8 @@ impl Reading<'_> {
             if !is_ready {
                 few.sort_by_cached_key(|e| self.track.order.of(e, run.schema()).map(|(key, _)| key));
             }
+            few.iter().try_for_each(|entry| run.printed(entry))?;
+            run.make_index_last()?;
             for entry in few {
                 self.take(run, output, &entry).await?;
             }
@@ -261,8 +270,9 @@ impl Reading<'_> {
         }
         drop(few);
         entries.close().await?;
-        // Before anything is printed of a first read: whether later ones can follow it.
-        let sketch = if self.delta { None } else { Some(self.sketch(run, output, all).await?) };
+        // Before anything is printed: whether later runs can follow a first read, and what the index of keys has to know of.
+        let sketch =
+            if self.delta && run.index.is_none() { None } else { Some(self.sketch(run, output, all).await?) };
         if self.sorted(run, output, all).await? {
             return Ok(());
         }

@@ -129,6 +129,18 @@ impl Reader {
     }
 }
 
+/// One person more.
+fn add(there: &mut BTreeMap<String, usize>, next: &mut usize, ldif: &mut String) {
+    *next += 1;
+    let uid = format!("new{next}");
+    write!(
+        ldif,
+        "dn: uid={uid},{PEOPLE}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: {uid}\ncn: x\nsn: x\n\n"
+    )
+    .unwrap();
+    there.insert(uid, *next);
+}
+
 /// Some people go, some come, some change.
 fn change(slapd: &Slapd, there: &mut BTreeMap<String, usize>, next: &mut usize, rng: &mut Rng) {
     let mut ldif = String::new();
@@ -139,14 +151,7 @@ fn change(slapd: &Slapd, there: &mut BTreeMap<String, usize>, next: &mut usize, 
         write!(ldif, "dn: uid={uid},{PEOPLE}\nchangetype: delete\n\n").unwrap();
     }
     for _ in 0..rng.below(15) {
-        *next += 1;
-        let uid = format!("new{next}");
-        write!(
-            ldif,
-            "dn: uid={uid},{PEOPLE}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: {uid}\ncn: x\nsn: x\n\n"
-        )
-        .unwrap();
-        there.insert(uid, *next);
+        add(there, next, &mut ldif);
     }
     let names: Vec<String> = there.keys().cloned().collect();
     for _ in 0..rng.below(10) {
@@ -165,6 +170,14 @@ fn every_deletion_is_told(method: &str, own_seed: u64) {
     let mut there: BTreeMap<String, usize> = (0..COUNT).map(|n| (format!("person{n}"), n)).collect();
     let (mut next, mut kills, mut escapes, mut lost) = (0, 0, 0, 0);
     while kills < wanted {
+        // As many as ever, so that each first read is divided.
+        let mut more = String::new();
+        while there.len() < COUNT {
+            add(&mut there, &mut next, &mut more);
+        }
+        if !more.is_empty() {
+            slapd.ldapmodify(more);
+        }
         let mut reader = Reader::new(&slapd, method);
         for _ in 0..2 + rng.below(4) {
             if reader.kill(&mut rng) {
