@@ -1,6 +1,6 @@
 //! ApacheDS: another schema, another root DSE, and modifyTimestamp only where an entry was modified.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use ldap_tests::apacheds::{ApacheDs, SUFFIX};
@@ -90,4 +90,42 @@ fn a_full_read_is_what_ldapsearch_sees() {
             }
         }
     }
+}
+
+#[test]
+fn incremental_by_the_default_key_sees_additions_and_modifications() {
+    let server = ApacheDs::shared();
+    let base = subtree(&server, "followed", 3);
+    let staff = format!("ou=staff,{base}");
+    let config = with(
+        &config(&server, &base),
+        &json!({"schemas": [{"name": "people", "base_dn": staff, "filter": "(objectClass=person)",
+            "replication_method": "INCREMENTAL"}]}),
+    );
+    let mut state: BTreeMap<&str, Value> = BTreeMap::new();
+    let mut run = || {
+        let mut run = Run::tap(&config);
+        if let Some(state) = state.get("last") {
+            run = run.file("--state", state);
+        }
+        let output = run.run().succeeds();
+        state.insert("last", output.of_type("STATE").last().unwrap()["value"].clone());
+        dns(&output)
+    };
+    let dn = |uid: &str| format!("uid={uid},{staff}");
+    assert_eq!(run().len(), 3);
+    // Times have milliseconds: what comes now is behind the position, and behind its boundary.
+    let pause = || std::thread::sleep(std::time::Duration::from_millis(1200));
+    pause();
+    server.ldapadd(format!("dn: {}\nobjectClass: inetOrgPerson\nuid: new\ncn: New\nsn: New\n", dn("new")));
+    assert!(run().contains(&dn("new")), "an addition has no modifyTimestamp");
+    pause();
+    server.ldapmodify(format!("dn: {}\nchangetype: modify\nreplace: sn\nsn: Other\n", dn("person1")));
+    assert!(run().contains(&dn("person1")), "a modification");
+    pause();
+    server
+        .ldapadd(format!("dn: {}\nobjectClass: inetOrgPerson\nuid: newer\ncn: Newer\nsn: N\n", dn("newer")));
+    server.ldapmodify(format!("dn: {}\nchangetype: modify\nreplace: sn\nsn: Other\n", dn("person2")));
+    let both = run();
+    assert!(both.contains(&dn("newer")) && both.contains(&dn("person2")), "{both:?}");
 }
