@@ -205,17 +205,17 @@ impl<'a> Sync<'a> {
     {
         let mut run = StreamRun::new(output, self.config, self.tree, stream, &source.source, method)?;
         match method {
-            Method::FullTable => full::run(&mut run, output).await?,
-            Method::Incremental { key } => incremental::run(&mut run, key, output).await?,
+            Method::FullTable => Box::pin(full::run(&mut run, output)).await?,
+            Method::Incremental { key } => Box::pin(incremental::run(&mut run, key, output)).await?,
             Method::LogBased(Log::ContentSync) => {
-                let synced = content_sync::run(run, output).await?;
+                let synced = Box::pin(content_sync::run(run, output)).await?;
                 synced.run.warn();
                 followed.content_sync.push(synced);
                 return Ok(());
             }
             Method::LogBased(Log::DirSync) => {
-                let mut synced = DirSynced::begin(run, output).await?;
-                synced.catch_up(output).await?;
+                let mut synced = Box::pin(DirSynced::begin(run, output)).await?;
+                Box::pin(synced.catch_up(output)).await?;
                 synced.run.warn();
                 followed.dirsync.push(synced);
                 return Ok(());

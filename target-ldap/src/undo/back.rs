@@ -116,7 +116,7 @@ impl Undoing<'_> {
                 match self.take_back(&note, &back, &mut report).await {
                     Ok(()) => {
                         report.fates.insert(step.number, Fate::TakenBack);
-                        self.set(&mut at, step.entity, At::InEffect);
+                        set(&mut at, step.entity, At::InEffect);
                     }
                     Err((is_begun, e)) if is_refusal(&e) => {
                         if is_begun || now == At::InEffect {
@@ -124,7 +124,7 @@ impl Undoing<'_> {
                         }
                         report.refused.insert(step.entity, (note.dn_after().to_owned(), e.to_string()));
                         report.fates.insert(step.number, Fate::Refused);
-                        self.set(&mut at, step.entity, At::Left);
+                        set(&mut at, step.entity, At::Left);
                     }
                     Err((_, e)) => return Err(e.into()),
                 }
@@ -162,12 +162,6 @@ impl Undoing<'_> {
             }
         }
         Ok(report)
-    }
-
-    fn set(&self, at: &mut [At], entity: usize, value: At) {
-        if let Some(slot) = at.get_mut(entity) {
-            *slot = value;
-        }
     }
 
     fn schema(&self) -> &Schema {
@@ -391,5 +385,11 @@ pub async fn rehearse(
             return Ok(report);
         }
         skip.extend(refused.keys().copied());
+    }
+}
+
+fn set(at: &mut [At], entity: usize, value: At) {
+    if let Some(slot) = at.get_mut(entity) {
+        *slot = value;
     }
 }

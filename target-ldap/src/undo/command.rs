@@ -126,9 +126,9 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
 }
 
 /// The destination's lock.
-fn locks_of(config: &TargetConfig, dry: bool) -> Result<Option<Option<Lock>>, SettingsError> {
+fn locks_of(config: &TargetConfig, dry: bool) -> Result<Option<Lock>, SettingsError> {
     match config.ldif_destination().filter(|_| !dry) {
-        Some(path) => Lock::of("server_url", path).map(Some),
+        Some(path) => Lock::of("server_url", path),
         None => Ok(None),
     }
 }

@@ -231,7 +231,9 @@ impl Expected {
                     }
                     Kind::Delete => {
                         let there = deleted.map(|e| of_entry(e, schema)).unwrap_or_default();
-                        there.iter().for_each(|(n, t)| all.trace(n, t, true));
+                        for (name, trace) in &there {
+                            all.trace(name, trace, true);
+                        }
                         break;
                     }
                     Kind::Add => break,

@@ -7,6 +7,7 @@
 //! which that is not known has its LDIF in its note: `ldapmodify` passes it over.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write};
 use std::path::Path;
@@ -77,11 +78,17 @@ fn ascii(value: &impl Serialize) -> String {
             out.push(c);
         } else {
             for unit in c.encode_utf16(&mut units) {
-                out.push_str(&format!("\\u{unit:04x}"));
+                let _ = write!(out, "\\u{unit:04x}");
             }
         }
     }
     out
+}
+
+/// A header, of which only the version is known to be there.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
 }
 
 fn sum(note: &str, ldif: &[u8]) -> String {
@@ -89,7 +96,11 @@ fn sum(note: &str, ldif: &[u8]) -> String {
     hash.update(note.as_bytes());
     hash.update(b"\n");
     hash.update(ldif);
-    hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect()
+    let mut hex = String::with_capacity(16);
+    for octet in hash.finalize().iter().take(8) {
+        let _ = write!(hex, "{octet:02x}");
+    }
+    hex
 }
 
 /// A frame, as it is written.
@@ -205,10 +216,6 @@ impl Reading {
             (None, Some(json)) => (false, json),
             (None, None) => return Err(ReadError::Foreign),
         };
-        #[derive(Deserialize)]
-        struct Version {
-            version: u32,
-        }
         let version: Version = serde_json::from_str(json).map_err(|_| ReadError::Foreign)?;
         if version.version > VERSION {
             return Err(ReadError::Version(version.version));
@@ -246,7 +253,7 @@ impl Reading {
                         self.file.read_exact(&mut ldif)?;
                         if sum(parsed.note, &ldif) == parsed.sum {
                             at += parsed.length;
-                            number_of_line += ldif.iter().filter(|b| **b == b'\n').count() as u64;
+                            number_of_line += ldif.split(|octet| *octet == b'\n').skip(1).count() as u64;
                             let note: Note =
                                 serde_json::from_str(parsed.note).map_err(|_| ReadError::Changed(begun))?;
                             let status = match (self.is_journal, note.back.is_some()) {

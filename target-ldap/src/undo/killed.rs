@@ -60,12 +60,11 @@ async fn of_journal(path: &Path, directory: &Directory) -> Result<(), UndoError>
         }
         Err(e) => return Err(failure(&journal, &e)),
     };
-    match killed {
-        Some(killed) => tracing::warn!(
-            "a run with this undo_file was killed; what takes it back is in {}",
-            killed.display()
-        ),
-        None => tracing::info!("a run with this undo_file was killed before it had changed anything"),
+    if let Some(killed) = killed {
+        let killed = killed.display();
+        tracing::warn!("a run with this undo_file was killed; what takes it back is in {killed}");
+    } else {
+        tracing::info!("a run with this undo_file was killed before it had changed anything");
     }
     std::fs::remove_file(&journal).map_err(|e| fail(&e))
 }

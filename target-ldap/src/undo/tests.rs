@@ -70,7 +70,7 @@ fn change() -> impl Strategy<Value = Change> {
         (dn(), proptest::collection::vec(one, 1..3))
             .prop_map(|(dn, changes)| Change::Modify { dn: dn.into(), changes }),
         dn().prop_map(|dn| Change::Delete { dn: dn.into() }),
-        dn().prop_map(move |dn| add(dn)),
+        dn().prop_map(add),
         (
             dn(),
             proptest::sample::select(vec!["cn=two", "cn=uno", "cn=one", "ou=c", "ou=a"]),

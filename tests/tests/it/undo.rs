@@ -1,6 +1,7 @@
 //! What takes a run back: the undo file, what a killed run leaves, and `target-ldap undo`.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -47,10 +48,11 @@ fn gone(dn: &str) -> Value {
 fn people() -> String {
     let mut text = unit(PEOPLE);
     for n in 0..10 {
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "dn: uid=p{n},{PEOPLE}\nobjectClass: inetOrgPerson\nuid: p{n}\ncn: P {n}\nsn: {n}\n\
              description: old\ndescription: older\ntitle: T\nmail: p{n}@x.test\n\n"
-        ));
+        );
     }
     text
 }
@@ -375,7 +377,7 @@ fn load(rng: &mut Rng, records: usize) -> Vec<Value> {
 fn left(folder: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = files(folder)
         .into_iter()
-        .filter(|n| n.starts_with("undo.ldif") && !n.ends_with(".lock"))
+        .filter(|n| n.starts_with("undo.ldif") && Path::new(n).extension().is_none_or(|e| e != "lock"))
         .map(|n| folder.join(n))
         .collect();
     // The newest first.
