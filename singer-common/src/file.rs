@@ -91,6 +91,18 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes a folder, and those above it, where it is not there. One that is made is its owner's alone.
+///
+/// # Errors
+/// Fails if it is not there and cannot be made.
+pub fn make_private_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
 /// The file that a path leads to, without links and relative parts, whether it is there or not.
 pub fn real(path: &Path) -> PathBuf {
     let mut path = path.to_owned();

@@ -106,6 +106,7 @@ pub enum Verify {
 
 /// The tap's settings.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "they are the settings, as they are")]
 pub struct TapConfig {
     /// The directory.
     pub directory: DirectoryConfig,

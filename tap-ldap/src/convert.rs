@@ -147,13 +147,12 @@ impl<'a> Converter<'a> {
             .filter(|at| self.is_property(entry.description(*at), property))
             .flat_map(|at| entry.values_at(at));
         let first = values.next();
-        let first = match values.next() {
-            None => first,
-            Some(_) => {
-                let places = (0..entry.len()).filter(|at| self.is_property(entry.description(*at), property));
-                let all = together(entry, places, property, self.schema);
-                naming_value(all.into_iter(), property, entry.dn(), self.schema).or(first)
-            }
+        let first = if values.next().is_some() {
+            let places = (0..entry.len()).filter(|at| self.is_property(entry.description(*at), property));
+            let all = together(entry, places, property, self.schema);
+            naming_value(all.into_iter(), property, entry.dn(), self.schema).or(first)
+        } else {
+            first
         };
         match first.map(|v| kind.write_json(v, &mut json)) {
             Some(Ok(())) => serde_json::from_slice(&json).unwrap_or_default(),

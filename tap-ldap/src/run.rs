@@ -168,20 +168,20 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     if !args.discover {
         summary::begin("tap-ldap", env!("CARGO_PKG_VERSION"), false);
     }
-    let folder = config.track_deletions.as_deref().filter(|_| !args.discover);
-    let lock = folder.map(|folder| {
+    let indexes = config.track_deletions.as_deref().filter(|_| !args.discover);
+    let locked = indexes.map(|folder| {
         // What is wrong with it is said when it is used.
-        let _ = std::fs::create_dir_all(folder);
+        let _ = file::make_private_folder(folder);
         Lock::of("state_dir", folder)
     });
-    let _lock = lock.transpose()?;
+    let _locked = locked.transpose()?;
     let (directory, tree) = open(&config).await?;
     if args.discover {
         let discovery = discover(&config, &tree).await?;
         writer.show(&discovery.catalog.to_pretty_json()?)?;
         if let Some(path) = &args.report {
             let books = match look_at_books(&config, &tree, &discovery.catalog).await {
-                Some(look) => look?.to_text(),
+                Some(seen) => seen?.to_text(),
                 None => "not looked at (verify)".to_owned(),
             };
             write_report(path, &discovery, &tree, &books)?;

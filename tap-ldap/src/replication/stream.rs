@@ -30,6 +30,7 @@ const MODIFIERS_NAME: &str = "modifiersName";
 const GONE_AT_ONCE: usize = 1_000;
 
 /// A stream that is read.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own about the stream")]
 pub(crate) struct StreamRun<'a> {
     pub tree: &'a Tree,
     pub stream: &'a CatalogEntry,

@@ -49,7 +49,7 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
     let file = args.file.as_path();
     // The lock of a journal is that of the file it becomes: its run may go on.
     let of_run = file.to_str().and_then(|f| f.strip_suffix(JOURNAL)).map_or(file, Path::new);
-    let mut locks = vec![Lock::of("FILE", of_run)?];
+    let mut locks = Vec::from_iter(Lock::of("FILE", of_run)?);
     let reading = match Reading::open(file) {
         Ok(_) if args.unchecked => {
             return Err(bad(file, "it says what the run left", "no --unchecked for this file").into());

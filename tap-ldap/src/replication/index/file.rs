@@ -23,7 +23,7 @@ pub(super) fn open<T>(
     path: &Path,
     prepare: impl Fn(&Database) -> Result<T, Error>,
 ) -> Result<(Database, T), Error> {
-    make_folder(file::folder(path))?;
+    file::make_private_folder(file::folder(path))?;
     let mut result = Err(Error::DatabaseAlreadyOpen);
     for _ in 0..ATTEMPTS {
         result = match File::options().read(true).write(true).open(path) {
@@ -67,7 +67,7 @@ fn create<T>(path: &Path, prepare: &impl Fn(&Database) -> Result<T, Error>) -> R
     let database = guarded(|| database(file))?;
     let found = prepare(&database)?;
     fs::rename(&new, path)?;
-    sync_folder(file::folder(path))?;
+    file::sync_folder(file::folder(path))?;
     Ok((database, found))
 }
 
@@ -146,18 +146,4 @@ pub(super) fn set_aside(path: &Path) -> Result<PathBuf, io::Error> {
 pub(super) fn guarded<T>(what: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     singer_common::panics::caught(what)
         .unwrap_or_else(|| Err(Error::Corrupted("it cannot be read".to_owned())))
-}
-
-/// A folder that is made is its owner's alone.
-fn make_folder(folder: &Path) -> Result<(), io::Error> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
-}
-
-/// A name is durable once its folder is (fsync(2)).
-fn sync_folder(folder: &Path) -> Result<(), io::Error> {
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }

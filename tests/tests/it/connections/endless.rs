@@ -28,7 +28,7 @@ const BASE: &str = "dc=example,dc=test";
 const SUBSCHEMA: &str = "cn=subschema";
 
 impl Server {
-    fn entry(&self, base: &str) -> Vec<u8> {
+    fn entry(base: &str) -> Vec<u8> {
         let texts = |pairs: &[(&str, &str)]| -> Vec<(String, Vec<Vec<u8>>)> {
             pairs.iter().map(|(n, v)| ((*n).to_owned(), vec![v.as_bytes().to_vec()])).collect()
         };
@@ -52,7 +52,7 @@ impl Role for Server {
         };
         let limited = self.limits && search.scope == Scope::Base && search.size_limit == 1;
         Some(vec![
-            message(request.id, self.entry(&search.base), &[]),
+            message(request.id, Self::entry(&search.base), &[]),
             message(request.id, result(5, if limited { 4 } else { 0 }, ""), &[]),
         ])
     }
@@ -66,7 +66,7 @@ impl Role for Server {
             _ => Flood::Base,
         };
         let is_it = flood == self.flood && flood != Flood::None;
-        is_it.then(|| message(request.id, self.entry(&search.base), &[]))
+        is_it.then(|| message(request.id, Self::entry(&search.base), &[]))
     }
 }
 
