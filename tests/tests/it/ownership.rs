@@ -2,6 +2,7 @@
 //! says so.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use ldap_tests::ldif::{Tree, parse_file};
@@ -27,9 +28,10 @@ impl File {
             text.push_str(&unit(&format!("ou={ou},{BASE}")));
         }
         for (ou, uid, number) in people {
-            text.push_str(&format!(
+            let _ = write!(
+                text,
                 "dn: uid={uid},ou={ou},{BASE}\nobjectClass: inetOrgPerson\nuid: {uid}\ncn: {uid}\nsn: {uid}\nemployeeNumber: {number}\ntitle: first\n\n"
-            ));
+            );
         }
         let dir = scratch();
         let path = dir.path().join("d.ldif");
