@@ -144,7 +144,7 @@ pub fn learn(schema: &Schema) {
 
 /// The rule without what is added.
 fn is_secret_name(name: &str) -> bool {
-    if NAMES.iter().any(|(n, oid)| n.eq_ignore_ascii_case(name) || *oid == name) {
+    if NAMES.iter().any(|(n, oid)| n.eq_ignore_ascii_case(name) || !name.is_empty() && *oid == name) {
         return true;
     }
     if name.get(..LAPS.len()).is_some_and(|start| start.eq_ignore_ascii_case(LAPS)) {
