@@ -13,10 +13,13 @@ E2E ?=
 
 # What `make bench` is given: `make bench BENCH="--scale 0.1 --only read"`; tests/bench/run.py --help says what there is.
 BENCH ?=
+# What `make corpus` reads, and more for it: `make corpus DIR=files CORPUS="--only tap"`; tests/corpus/check.py --help says what there is.
+DIR ?=
+CORPUS ?=
 RELEASE = $${CARGO_TARGET_DIR:-target}/release
 
 .PHONY: help build wheels e2e site demo demo-openldap demo-data docs deps test lint bench bench-instructions bench-instructions-update \
-	bench-discovery bench-delta sbom
+	bench-discovery bench-delta corpus sbom
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-25s %s\n", $$1, $$2 }' Makefile
@@ -91,3 +94,8 @@ bench-discovery: ## how long discovery takes at 20,000 and 100,000 entries (docs
 bench-delta: ## what an hourly run costs, 100 changes on 200,000 entries (docs/performance.md)
 	$(CARGO) build --locked --release -p tap-ldap
 	tests/bench/delta.py "$${CARGO_TARGET_DIR:-target}/release/tap-ldap"
+
+corpus: build ## every LDIF file below a folder through the pair, against an independent parser: make corpus DIR=path (CONTRIBUTING.md)
+	@test -n "$(DIR)" || { echo 'make corpus: name a folder with LDIF files: make corpus DIR=path' >&2; exit 2; }
+	@scripts/install-venv.sh tests/corpus/requirements.txt "$${CARGO_TARGET_DIR:-target}/corpus"
+	"$${CARGO_TARGET_DIR:-target}/corpus/bin/python" tests/corpus/check.py --tap "$(RELEASE)/tap-ldap" --target "$(RELEASE)/target-ldap" $(CORPUS) "$(DIR)"
