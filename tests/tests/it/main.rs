@@ -65,6 +65,7 @@ mod streams;
 mod support;
 mod sync;
 mod syntaxes;
+mod tap_model;
 mod terminal;
 mod tls;
 mod traces;
