@@ -219,6 +219,11 @@ impl<'a, W: Write> Output<'a, W> {
         self.state.bookmarks.insert(stream.to_owned(), bookmark);
     }
 
+    /// Forgets a stream's position: the next run reads it whole.
+    pub fn forget(&mut self, stream: &str) {
+        self.state.bookmarks.remove(stream);
+    }
+
     /// Prints the positions reached, once the indexes of keys hold what was printed up to them.
     ///
     /// # Errors

@@ -132,6 +132,11 @@ impl Completeness {
         }
     }
 
+    /// Whether every entry that the directory holds was read, as far as the books tell.
+    pub(crate) fn has_read_all(&self) -> bool {
+        !self.doubts.iter().any(|doubt| matches!(doubt, Doubt::Books { .. }))
+    }
+
     /// Whether deletions may be concluded from the read.
     pub(crate) fn is_complete(&self) -> bool {
         self.doubts.is_empty()

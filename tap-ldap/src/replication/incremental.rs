@@ -167,9 +167,12 @@ pub(crate) async fn run<W: Write>(
     let expected =
         if delta { None } else { Some(output.or_stop(expect(run.tree, run.source, false)).await??) };
     reading.books = expected.as_ref().and_then(Expected::sum);
+    let mut is_whole = true;
     reading.everything(run, output).await?;
     if let (Some(expected), Some(account)) = (expected, reading.account.take()) {
-        verify(run, expected, account, output).await?.warn_of_books(&run.stream.stream);
+        let completeness = verify(run, expected, account, output).await?;
+        completeness.warn_of_books(&run.stream.stream);
+        is_whole = completeness.has_read_all();
     }
     reading.books = None;
     reading.what_went_back(run, output).await?;
@@ -179,6 +182,11 @@ pub(crate) async fn run<W: Write>(
     reading.emit_below(run, output).await?;
     reading.names = names;
     reading.look_for_gone(run, output).await?;
+    if !is_whole {
+        // What was not read would never be asked for again.
+        output.forget(id);
+        return Ok(());
+    }
     reading.note(run, output)
 }
 

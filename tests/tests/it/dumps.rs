@@ -86,6 +86,26 @@ fn a_dump_that_says_it_is_incomplete_activates_nothing() {
     }
 }
 
+/// What was cut off may be older than all that is there, and would lie before the position.
+#[test]
+fn a_dump_that_says_it_is_incomplete_gives_incremental_no_position() {
+    let dir = scratch();
+    let file = dir.path().join("dump.ldif");
+    let mut config = config(&file);
+    config["schemas"][0]["replication_method"] = json!("INCREMENTAL");
+    config["schemas"][0]["replication_key"] = json!("modifyTimestamp");
+    let of = |n: u32| {
+        format!("dn: uid={n},dc=x\nobjectClass: account\nuid: {n}\nmodifyTimestamp: 2026010{n}000000Z\n\n")
+    };
+    let position = |text: String| {
+        std::fs::write(&file, text).unwrap();
+        let output = Run::tap(&config).run().succeeds();
+        output.of_type("STATE").last().unwrap()["value"]["bookmarks"]["all"]["replication_key_value"].clone()
+    };
+    assert_eq!(position(format!("{}{}", of(1), of(3))), "20260103000000Z");
+    assert_eq!(position(format!("{}search: 2\nresult: 4 Size limit exceeded\n", of(3))), Value::Null);
+}
+
 #[test]
 fn references_in_a_file_end_the_run_where_they_are_not_allowed() {
     let dir = scratch();

@@ -467,13 +467,17 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// Notes the position. With an index of keys, what was printed up to it is in there first.
+    /// Notes the position, unless the file is not whole. With an index of keys, what was printed up to it is in there first.
     pub(super) fn note<W: Write>(
         &self,
         run: &StreamRun<'_>,
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<()> {
         let Some(largest) = self.track.largest() else { return Ok(()) };
+        // What is missing from an answer may lie before the position, and would never be asked for again.
+        if !run.tree.directory.shortfalls().is_empty() {
+            return Ok(());
+        }
         // In the middle of a delta the second key's position is still where the last run left it.
         let besides = self.left_besides.clone().filter(|_| self.delta).or_else(|| {
             let track = self.besides.as_ref()?;
