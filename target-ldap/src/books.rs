@@ -234,8 +234,9 @@ impl Inner {
         self.entries.contains_key(&hash) || self.others.contains_key(&hash)
     }
 
+    /// Whether what is known lies below a name, or may: what was renamed is counted under its former name, too.
     fn has_below(&self, key: &DnKey) -> bool {
-        self.below.contains_key(&hash_text(key.text()))
+        self.candidates(key).iter().any(|hash| self.below.contains_key(hash))
     }
 
     /// A name becomes known, or comes to lie above one that is.
@@ -287,8 +288,18 @@ impl Inner {
     }
 
     fn may_bring(&mut self, who: &Who<'_>, dn: &str, key: &DnKey) -> Result<(), String> {
-        let hash = hash_text(key.text());
-        let Some(owned) = self.entries.get(&hash).copied() else { return Ok(()) };
+        let mut hash = hash_text(key.text());
+        let mut owned = self.entries.get(&hash).copied();
+        if owned.is_none() && !self.renamed.is_empty() {
+            // As it was called before what lies above it was renamed.
+            for former in self.candidates(key) {
+                if let Some(found) = self.entries.get(&former) {
+                    (hash, owned) = (former, Some(*found));
+                    break;
+                }
+            }
+        }
+        let Some(owned) = owned else { return Ok(()) };
         if owned.who == who.hash() {
             return Ok(());
         }
@@ -393,6 +404,13 @@ impl Inner {
         self.unlink(from);
         if !self.is_known(new) && !self.below.contains_key(&new) {
             self.link(to);
+        }
+        for owned in moved.iter().chain(&others) {
+            if let Some(last) = self.last.get_mut(&owned.who)
+                && *last == folded(old)
+            {
+                *last = folded(new);
+            }
         }
         if let Some(owned) = moved {
             self.entries.insert(new, owned);

@@ -574,9 +574,9 @@ impl<'a, W: Write> Load<'a, W> {
                 books.brought(&work.who(), &work.key);
             }
             // Its record let it go, whatever the rule has in place of a deletion; or a group would be empty.
-            (_, Told::Deleted | Told::Moved) | (Task::Delete { .. }, Told::Modified | Told::Unchanged) => {
-                books.gone(was);
-            }
+            (_, Told::Deleted | Told::Moved)
+            | (Task::Delete { .. }, Told::Modified)
+            | (Task::Delete { filter: None, .. }, Told::Unchanged) => books.gone(was),
             // Where it may not be renamed it has come all the same.
             (Task::Upsert { .. }, _) => books.brought(&work.who(), was),
             _ => {}

@@ -1,0 +1,244 @@
+//! What a run must do, written to be read: one record after another, everything looked up in plain tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A unit and a name in it.
+pub(crate) type Name = (u8, u8);
+/// A stream and a key of it.
+pub(crate) type Who = (u8, u8);
+
+/// An entry.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Entry {
+    /// Whose it says it is: what `match` looks at.
+    pub number: u8,
+    /// Nothing writes it: it tells one entry from another of the same name.
+    pub mark: Option<u8>,
+}
+
+/// A directory of leaves.
+pub(crate) type Directory = BTreeMap<Name, Entry>;
+
+/// A line of the input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// A record of a stream. A bad one has a value that its SCHEMA forbids.
+    Record { stream: u8, key: u8, name: Name, bad: bool },
+    /// A deletion; `None`: the record has nothing but its key.
+    Deletion { stream: u8, key: u8, name: Option<Name> },
+    /// The stream is announced as whole.
+    Activate { stream: u8 },
+    /// A position.
+    State,
+}
+
+/// The numbers of the entries that are each stream's.
+pub(crate) const SCOPES: [&[u8]; 2] = [&[0, 1, 2], &[3, 4]];
+
+/// How the streams' rules are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    /// Whether the stream's rule has `match`.
+    pub matches: [bool; 2],
+}
+
+/// What came of a run.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// How many records were rejected.
+    pub rejected: usize,
+    /// The line of the last STATE that was printed.
+    pub state: Option<usize>,
+}
+
+#[derive(Default)]
+struct Run {
+    /// The record that has an entry.
+    owner: BTreeMap<Name, Who>,
+    /// Further records about it: of another stream, and rejected ones.
+    others: BTreeMap<Name, Vec<Who>>,
+    /// The name that a record asked for last.
+    last: BTreeMap<Who, Name>,
+    /// Streams of which a record came.
+    came: BTreeSet<u8>,
+    /// A record was rejected, and nobody knows which entry it was about.
+    unknown: bool,
+    /// Streams that were announced: whether a record came behind that, and no STATE behind the record.
+    announced: BTreeMap<u8, bool>,
+    outcome: Outcome,
+}
+
+/// Carries an input out. `None`: what it comes to depends on which record leaves a name to which other one; that is another
+/// test's business.
+pub(crate) fn run(rules: Rules, directory: &mut Directory, lines: &[Line]) -> Option<Outcome> {
+    let mut run = Run::default();
+    let mut states: Vec<(usize, bool)> = Vec::new();
+    for (number, line) in lines.iter().enumerate() {
+        match line {
+            Line::Record { stream, key, name, bad } => {
+                run.came.insert(*stream);
+                if let Some(is_open) = run.announced.get_mut(stream) {
+                    *is_open = true;
+                }
+                run.record(rules, directory, (*stream, *key), *name, *bad)?;
+            }
+            Line::Deletion { stream, key, name } => run.deletion(rules, directory, (*stream, *key), *name),
+            Line::Activate { stream } if run.came.contains(stream) => {
+                run.announced.insert(*stream, false);
+            }
+            Line::Activate { .. } => {}
+            Line::State => {
+                states.push((number, !run.announced.is_empty()));
+                for is_open in run.announced.values_mut() {
+                    *is_open = false;
+                }
+            }
+        }
+    }
+    let broke_off = !run.unknown && run.announced.values().any(|is_open| *is_open);
+    run.outcome.state =
+        states.iter().rev().find(|(_, is_held)| !is_held || !broke_off).map(|(number, _)| *number);
+    for (stream, is_open) in &run.announced {
+        if run.unknown || *is_open {
+            continue;
+        }
+        // Everything in the stream's scope that no record of the run was about.
+        directory.retain(|name, entry| {
+            !SCOPES[usize::from(*stream)].contains(&entry.number) || !run.about(*name).is_empty()
+        });
+    }
+    Some(run.outcome)
+}
+
+fn found(directory: &Directory, number: u8) -> Vec<Name> {
+    directory.iter().filter(|(_, entry)| entry.number == number).map(|(name, _)| *name).collect()
+}
+
+impl Run {
+    /// The records about an entry: first the one that has it.
+    fn about(&self, name: Name) -> Vec<Who> {
+        self.owner
+            .get(&name)
+            .into_iter()
+            .chain(self.others.get(&name).into_iter().flatten())
+            .copied()
+            .collect()
+    }
+
+    /// Says that a further record is about an entry.
+    fn note(&mut self, name: Name, who: Who) {
+        if !self.about(name).contains(&who) {
+            self.others.entry(name).or_default().push(who);
+        }
+    }
+
+    fn reject(&mut self, who: Who, names: impl IntoIterator<Item = Name>) {
+        self.outcome.rejected += 1;
+        for name in names {
+            self.note(name, who);
+        }
+    }
+
+    /// Whether another key has the entry, of whichever stream. (A stream writes what another one of the same key writes.)
+    fn is_anothers(&self, name: Name, who: Who) -> bool {
+        self.owner.get(&name).is_some_and(|owner| owner.1 != who.1 && self.has_brought(*owner, name))
+    }
+
+    /// Whether a record brought an entry, and says nothing else since.
+    fn has_brought(&self, who: Who, name: Name) -> bool {
+        self.last.get(&who) == Some(&name)
+    }
+
+    fn record(
+        &mut self,
+        rules: Rules,
+        directory: &mut Directory,
+        who: Who,
+        name: Name,
+        bad: bool,
+    ) -> Option<()> {
+        let key = who.1;
+        let matches = rules.matches[usize::from(who.0)];
+        if bad {
+            let meant = if matches { found(directory, key) } else { Vec::new() };
+            self.reject(who, meant.into_iter().chain([name]));
+            return Some(());
+        }
+        let mut there = Some(name).filter(|name| directory.contains_key(name));
+        if matches {
+            let all = found(directory, key);
+            if all.len() > 1 {
+                self.reject(who, all.into_iter().chain([name]));
+                return Some(());
+            }
+            if all.is_empty() && there.is_some() || all.first().is_some_and(|a| *a != name) && there.is_some()
+            {
+                return None;
+            }
+            there = all.first().copied();
+        }
+        if there.is_some_and(|there| self.is_anothers(there, who)) || self.is_anothers(name, who) {
+            self.reject(who, there.into_iter().chain([name]));
+            return Some(());
+        }
+        let mut entry =
+            there.and_then(|there| directory.remove(&there)).unwrap_or(Entry { number: key, mark: None });
+        entry.number = key;
+        directory.insert(name, entry);
+        if let Some(there) = there.filter(|there| *there != name) {
+            // Who was about it is about it under its new name.
+            let about = self.about(there);
+            if let Some(owner) = self.owner.remove(&there) {
+                self.owner.insert(name, owner);
+            }
+            let others = self.others.remove(&there).unwrap_or_default();
+            self.others.entry(name).or_default().extend(others);
+            for other in
+                about.into_iter().filter(|other| self.last.get(other) == Some(&there)).collect::<Vec<_>>()
+            {
+                self.last.insert(other, name);
+            }
+        }
+        self.last.insert(who, name);
+        match self.owner.get(&name) {
+            // The two streams write one entry on purpose.
+            Some(owner) if *owner != who && owner.1 == key => self.note(name, who),
+            // Who had it has left it.
+            _ => {
+                self.owner.insert(name, who);
+            }
+        }
+        Some(())
+    }
+
+    fn deletion(&mut self, rules: Rules, directory: &mut Directory, who: Who, name: Option<Name>) {
+        let matches = rules.matches[usize::from(who.0)];
+        let target = if matches {
+            let all = found(directory, who.1);
+            if all.len() > 1 {
+                return self.reject(who, all.into_iter().chain(name));
+            }
+            all.first().copied()
+        } else {
+            if name.is_none() {
+                // Nobody knows what it is about.
+                self.outcome.rejected += 1;
+                self.unknown = true;
+                return;
+            }
+            name
+        };
+        let Some(target) = target else { return };
+        let others: Vec<Who> = self.about(target).into_iter().filter(|other| *other != who).collect();
+        match others.first() {
+            Some(other) if other.0 == who.0 => self.reject(who, [target].into_iter().chain(name)),
+            // Another stream's: it stays, and nothing is wrong.
+            Some(_) => {}
+            None => {
+                directory.remove(&target);
+                self.owner.remove(&target);
+                self.others.remove(&target);
+            }
+        }
+    }
+}
