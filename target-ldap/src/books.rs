@@ -245,9 +245,17 @@ impl Inner {
             let hash = hash_text(above);
             let count = self.below.entry(hash).or_default();
             *count += 1;
-            if *count > 1 || self.is_known(hash) {
+            // Once containers were renamed, what is kept of a name may be a former one's: rather too much is kept then.
+            if (*count > 1 || self.is_known(hash)) && self.renamed.is_empty() {
                 return;
             }
+        }
+    }
+
+    /// The same, for a name that may be known already.
+    fn link_unless_known(&mut self, key: &DnKey, hash: u64) {
+        if !self.renamed.is_empty() || !self.is_known(hash) && !self.below.contains_key(&hash) {
+            self.link(key);
         }
     }
 
@@ -338,6 +346,9 @@ impl Inner {
             self.last.insert(me, folded(hash));
         }
         if let Some(owned) = self.entries.get(&hash).copied() {
+            if !self.renamed.is_empty() {
+                self.link(key);
+            }
             if owned.who == me {
                 return;
             }
@@ -349,9 +360,7 @@ impl Inner {
             self.entries.insert(hash, Owned { who: me, text });
             return;
         }
-        if !self.is_known(hash) && !self.below.contains_key(&hash) {
-            self.link(key);
-        }
+        self.link_unless_known(key, hash);
         if self.entries.len() >= MOST {
             self.forget_half();
         }
@@ -372,9 +381,7 @@ impl Inner {
         {
             return;
         }
-        if !self.is_known(hash) && !self.below.contains_key(&hash) {
-            self.link(key);
-        }
+        self.link_unless_known(key, hash);
         let text = self.texts.put(who.stream, who.key);
         self.others.entry(hash).or_default().push(Owned { who: me, text });
     }
@@ -402,9 +409,7 @@ impl Inner {
             return;
         }
         self.unlink(from);
-        if !self.is_known(new) && !self.below.contains_key(&new) {
-            self.link(to);
-        }
+        self.link_unless_known(to, new);
         for owned in moved.iter().chain(&others) {
             if let Some(last) = self.last.get_mut(&owned.who)
                 && *last == folded(old)
