@@ -3,6 +3,9 @@
 //! An entry's changes are taken back together or not at all. Going back through the changes, the first of an entry's after
 //! which the entry would be as it is now says how far they are taken back already: a killed undo goes on there. Where it is
 //! like after none of them, somebody else changed it, and nothing is done to it.
+//!
+//! Where a run gave one name to several entries, an undo that is run again may take one of them for changed: it is named, and
+//! nothing is done to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +15,7 @@ use singer_common::dn::split;
 use singer_common::entry::Entry;
 use singer_common::schema::Schema;
 
-use super::entities::{Entities, Expected, moved};
+use super::entities::{Entities, Expected, key, moved};
 use super::journal::Reading;
 use super::note::{Kind, Note};
 use crate::assertion;
@@ -79,8 +82,8 @@ impl Undoing<'_> {
         let mut report = Report::default();
         let mut at = vec![At::Looking; self.entities.steps_of.len()];
         let mut objections: BTreeMap<usize, String> = BTreeMap::new();
-        // Entries that were not there before, whose names are taken: by the other ones that had them before?
-        let mut waiting: Vec<(usize, usize, String)> = Vec::new();
+        // Entries that were not there before, whose names are taken: by others of the run?
+        let mut waiting: Vec<(usize, String, String)> = Vec::new();
         for place in (0..self.entities.steps.len()).rev() {
             let Some(step) = self.entities.steps.get(place).cloned() else { continue };
             if self.skip.contains(&step.entity) {
@@ -106,7 +109,12 @@ impl Undoing<'_> {
                 // What is not there may be somewhere else: where it was before earlier changes, taken back already.
                 if in_effect && now == At::Looking && !expected.exists {
                     in_effect = !self.is_elsewhere(place, &note.dn, steps, made).await?
-                        && !self.was_never_there(&note.dn, steps).await?;
+                        && !self.was_never_there(steps).await?;
+                }
+                // Its old name is free, or another entry has the new one.
+                if in_effect && note.of == Kind::Rename {
+                    in_effect = key(&note.dn, self.schema()) == key(note.dn_after(), self.schema())
+                        || self.directory.read(&note.dn, &["1.1"]).await?.is_none();
                 }
                 if let Some(objection) = objection.filter(|_| now == At::Looking) {
                     objections.entry(step.entity).or_insert(objection);
@@ -140,28 +148,36 @@ impl Undoing<'_> {
                 continue;
             }
             let objection = objections.remove(&step.entity).unwrap_or_default();
-            let owner = entities.owner(&note.dn, self.schema()).filter(|o| *o != step.entity);
-            match owner {
-                Some(owner) if !expected.exists => waiting.push((step.entity, owner, objection)),
-                _ => self.leave(&mut report, step.entity, objection),
+            // Another one may have its name until its own changes are taken back.
+            if !expected.exists && entities.is_borne_by_another(&note.dn, step.entity, self.schema()) {
+                waiting.push((step.entity, note.dn, objection));
+            } else {
+                self.leave(&mut report, step.entity, objection);
             }
         }
-        for (entity, owner, objection) in waiting {
-            let first = entities.steps_of.get(owner).and_then(|s| s.first().copied());
-            let is_there_again = match first.and_then(|f| entities.steps.get(f)) {
-                Some(first) if !report.refused.contains_key(&owner) => {
-                    let steps = entities.steps_of.get(owner).map_or(&[][..], Vec::as_slice);
-                    let expected = self.expected(steps, 0)?;
-                    let (note, _) = self.reading.load(first.number)?;
-                    self.objection(&first.dn, &expected, &note, true).await?.is_none()
-                }
-                _ => false,
-            };
-            if !is_there_again {
+        for (entity, dn, objection) in waiting {
+            if !self.is_another_again(&dn, entity, &report).await? {
                 self.leave(&mut report, entity, objection);
             }
         }
         Ok(report)
+    }
+
+    /// Whether a name has no entry, or the one that had it before the run, as it was then.
+    async fn is_another_again(&mut self, dn: &str, entity: usize, report: &Report) -> anyhow::Result<bool> {
+        if self.directory.read(dn, &["1.1"]).await?.is_none() {
+            return Ok(true);
+        }
+        let entities = self.entities;
+        let owner = entities.owner(dn, self.schema());
+        let Some(owner) = owner.filter(|o| *o != entity && !report.refused.contains_key(o)) else {
+            return Ok(false);
+        };
+        let steps = entities.steps_of.get(owner).map_or(&[][..], Vec::as_slice);
+        let Some(first) = steps.first().and_then(|s| entities.steps.get(*s)) else { return Ok(false) };
+        let expected = self.expected(steps, 0)?;
+        let (note, _) = self.reading.load(first.number)?;
+        Ok(self.objection(&first.dn, &expected, &note, true).await?.is_none())
     }
 
     fn schema(&self) -> &Schema {
@@ -270,14 +286,22 @@ impl Undoing<'_> {
         names
     }
 
-    /// Whether an entry, which came and went in the run, has no entry above it any more, as it had when it went.
-    async fn was_never_there(&mut self, dn: &str, steps: &[usize]) -> anyhow::Result<bool> {
+    /// Whether an entry, which came and went in the run, lacks an entry that was above it meanwhile: then that was taken back
+    /// already, and this one with it.
+    async fn was_never_there(&mut self, steps: &[usize]) -> anyhow::Result<bool> {
         if self.expected(steps, 0)?.exists {
             return Ok(false);
         }
-        let parts = split(dn).unwrap_or_default();
-        let above = parts.get(1..).unwrap_or_default().join(",");
-        Ok(!above.is_empty() && self.directory.read(&above, &["1.1"]).await?.is_none())
+        for step in steps.iter().filter_map(|s| self.entities.steps.get(*s)) {
+            for dn in [Some(&step.dn), step.to.as_ref()].into_iter().flatten() {
+                let parts = split(dn).unwrap_or_default();
+                let above = parts.get(1..).unwrap_or_default().join(",");
+                if !above.is_empty() && self.directory.read(&above, &["1.1"]).await?.is_none() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Whether an entry, which is to be gone, is under an earlier name what it was there.

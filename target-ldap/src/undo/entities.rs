@@ -39,7 +39,7 @@ pub struct Entities {
     owners: HashMap<DnKey, usize>,
 }
 
-fn key(dn: &str, schema: &Schema) -> DnKey {
+pub(super) fn key(dn: &str, schema: &Schema) -> DnKey {
     DnKey::parse(dn, schema).unwrap_or_default()
 }
 
@@ -109,6 +109,13 @@ impl Entities {
             all.steps.push(Step { number, entity, is_made, dn: note.dn, to: note.to });
         }
         Ok(all)
+    }
+
+    /// Whether another entry had a name at any time in the run.
+    pub fn is_borne_by_another(&self, dn: &str, entity: usize, schema: &Schema) -> bool {
+        let name = key(dn, schema);
+        let has = |dn: &String| key(dn, schema) == name;
+        self.steps.iter().any(|s| s.entity != entity && (has(&s.dn) || s.to.as_ref().is_some_and(has)))
     }
 
     /// The entry that had a name before the run, and got another one or was deleted.
