@@ -66,7 +66,8 @@ async fn read(place: &Place) -> Directory {
 
 fn config(rules: Rules, path: &Path, dir: &Path, in_flight: usize) -> TargetConfig {
     let rule = |stream: usize| {
-        let numbers = SCOPES[stream].iter().map(|n| format!("(employeeNumber={n})")).collect::<String>();
+        let numbers: Vec<String> = SCOPES[stream].iter().map(|n| format!("(employeeNumber={n})")).collect();
+        let numbers = numbers.concat();
         let mut rule = json!({"dn_template": "uid={uid},ou={ou},dc=x", "object_classes": ["inetOrgPerson"],
             "attribute_mapping": {"id": "employeeNumber", "uid": "uid"}, "values": {"cn": "x", "sn": "x"},
             "scope_base": "dc=x", "scope_filter": format!("(|{numbers})")});

@@ -40,6 +40,7 @@ impl From<Problem> for Failure {
 /// What failed of a kind: how often, and the first of them with its seed.
 type Failed = BTreeMap<&'static str, (usize, u64, String)>;
 
+#[allow(clippy::print_stdout, reason = "a failure can be repeated by it")]
 /// Tries so many cases, each with a seed of its own; panics at the end with the first failure of each kind.
 pub(super) fn run(own_seed: u64, cases: usize, mut case: impl FnMut(&mut Rng) -> Result<(), Failure>) {
     let first = seed(own_seed);

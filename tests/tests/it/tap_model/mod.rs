@@ -5,6 +5,11 @@
 //! Each case has a seed, which a failure prints: `MODEL_SEED=n TAP_MODEL_CASES=1` has it again. Without the variables
 //! a small number of cases is tried, always the same; `TAP_MODEL_CASES=1000 MODEL_SEED=random` looks for new faults.
 
+#![allow(
+    clippy::explicit_auto_deref,
+    reason = "what the lint would have is inferred as `str`, which has no size"
+)]
+
 mod cases;
 mod file;
 mod files;

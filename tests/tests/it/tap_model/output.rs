@@ -39,7 +39,7 @@ pub(super) fn streams(output: &Output, catalog: &Value) -> Result<BTreeMap<Strin
                 stream.key = key;
                 let entries = catalog["streams"].as_array().into_iter().flatten();
                 let found = entries.into_iter().find(|s| s["stream"] == name.as_str());
-                stream.id = found.and_then(|s| s["tap_stream_id"].as_str()).unwrap_or(&name).to_owned();
+                found.and_then(|s| s["tap_stream_id"].as_str()).unwrap_or(&name).clone_into(&mut stream.id);
             }
             "RECORD" => {
                 let Some(stream) = streams.get_mut(&name) else {

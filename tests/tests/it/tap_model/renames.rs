@@ -146,16 +146,16 @@ fn hold(rng: &mut Rng) -> Result<(), Problem> {
                 (String::from_utf8(id.clone()).unwrap(), dn)
             })
             .collect();
-        let stale: Vec<(&String, Option<&String>)> = live
+        let old_rows: Vec<(&String, Option<&String>)> = live
             .iter()
             .filter(|(id, dn)| mirror.get(*id) != Some(*dn))
             .map(|(id, dn)| (dn, mirror.get(id)))
             .collect();
-        check(stale.is_empty(), "stale after a rename", || {
+        check(old_rows.is_empty(), "stale after a rename", || {
             format!(
                 "round {round}, written: {written}\n{changes}\n{} stale: {:?}\n{}",
-                stale.len(),
-                stale.first(),
+                old_rows.len(),
+                old_rows.first(),
                 output.stderr
             )
         })?;
