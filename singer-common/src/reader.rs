@@ -70,8 +70,8 @@ impl<R: Read> LineReader<R> {
         self.searched -= self.start;
         self.start = 0;
         let length = self.buffer.len();
-        // A long line is read in steps that grow with it.
-        let room = CHUNK_BYTES.max(length).min(self.longest + 1 - length.min(self.longest));
+        // Not in steps that grow with the line: a pipe fills a small part of a step, and all of it would be cleared each time.
+        let room = CHUNK_BYTES.min(self.longest + 1 - length.min(self.longest));
         self.buffer.resize(length + room, 0);
         let read = loop {
             match self.input.read(self.buffer.get_mut(length..).unwrap_or_default()) {

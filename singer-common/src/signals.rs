@@ -44,6 +44,7 @@ impl Stop {
                 return;
             };
             runtime.block_on(async move {
+                let _limits = file_size_limits();
                 let Some(signal) = next_signal().await else { return };
                 sender.send_replace(Some(signal));
                 // Until the end of the grace, or a second signal.
@@ -91,6 +92,17 @@ impl Stop {
         }
     }
 }
+
+/// Takes SIGXFSZ up, which would end the process: a file that may not grow any more (RLIMIT_FSIZE) is then an error where it
+/// is written, as on a full disk (EFBIG, write(2)).
+#[cfg(unix)]
+fn file_size_limits() -> Option<tokio::signal::unix::Signal> {
+    let number = rustix::process::Signal::XFSZ.as_raw();
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(number)).ok()
+}
+
+#[cfg(not(unix))]
+fn file_size_limits() {}
 
 #[cfg(unix)]
 async fn next_signal() -> Option<Signal> {

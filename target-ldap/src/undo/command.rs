@@ -78,6 +78,10 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
             directory.location()
         );
     }
+    let is_damaged = reading.header.damaged;
+    if is_damaged {
+        tracing::warn!("{}: changes of the run are missing, for its journal was damaged", file.display());
+    }
     let entities = Entities::of(&mut reading, directory.schema())?;
     let rehearsed = rehearse(&mut reading, &entities, &directory, &BTreeSet::new()).await?;
     let skip: BTreeSet<usize> = rehearsed.refused.keys().copied().collect();
@@ -117,7 +121,7 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
         if in_part > 0 { format!(" ({in_part} of them in part)") } else { String::new() }
     );
     directory.close().await;
-    if changed_since > 0 {
+    if changed_since > 0 || is_damaged {
         tracing::warn!(taken_back = taken, not_in_effect = nothing, left_alone = changed_since, "{text}");
         return Ok(ExitCode::from(LEFT_ALONE));
     }

@@ -29,6 +29,8 @@ const CHANGE: &str = "# change ";
 const MADE: &str = "# made ";
 const VOID: &str = "# void ";
 const COMMITTED: &str = "# committed";
+/// The last line of an undo file, with the number of its changes.
+const END: &str = "# end ";
 
 /// What stands in the first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +48,9 @@ pub struct Header {
     /// Whether the run was killed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub killed: bool,
+    /// Whether the journal that it was made of was damaged: changes of the run are missing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub damaged: bool,
 }
 
 impl Header {
@@ -59,6 +64,7 @@ impl Header {
             started: now.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
             atomic,
             killed: false,
+            damaged: false,
         }
     }
 
@@ -175,6 +181,11 @@ pub enum ReadError {
     /// A frame of an undo file that is not as it was written.
     #[error("line {0} was changed since the file was written, or what follows it")]
     Changed(u64),
+    /// An undo file without its last line, or without all that the line counts.
+    #[error(
+        "it is not whole: it holds {0} change(s), and its last line, which counts them, is not there or says otherwise"
+    )]
+    Cut(usize),
 }
 
 /// A journal or an undo file, open.
@@ -230,16 +241,21 @@ impl Reading {
         let size = self.file.get_ref().metadata()?.len();
         let mut line = Vec::new();
         let mut number_of_line = 1;
+        let mut counted = None;
         loop {
             line.clear();
             let read = self.file.read_until(b'\n', &mut line)? as u64;
             if read == 0 || line.last() != Some(&b'\n') {
-                return Ok(());
+                break;
             }
             number_of_line += 1;
             let start = at;
             at += read;
             if !line.starts_with(b"# ") {
+                // Outside of frames there is nothing but comments: what stands there has lost its first line.
+                if !self.is_journal && line != b"\n" && line != b"\r\n" {
+                    return Err(ReadError::Changed(number_of_line));
+                }
                 continue;
             }
             let Ok(text) = std::str::from_utf8(&line) else { continue };
@@ -276,10 +292,21 @@ impl Reading {
                 self.mark(number, Status::Made);
             } else if let Some(number) = number(VOID) {
                 self.mark(number, Status::Void);
+            } else if let Some(number) = number(END) {
+                counted = Some(number);
             } else if text == COMMITTED {
                 self.committed = true;
             }
         }
+        let held = self.places.len();
+        if self.is_journal {
+            // Its changes are numbered from 0 without a gap. What a crash cut off is at the end.
+            let last = self.places.last_key_value().map(|(number, _)| *number);
+            self.header.damaged |= last.is_some_and(|last| last.saturating_add(1) != held as u64);
+        } else if counted != Some(held as u64) {
+            return Err(ReadError::Cut(held));
+        }
+        Ok(())
     }
 
     fn mark(&mut self, number: u64, status: Status) {
@@ -331,6 +358,7 @@ impl Reading {
             out,
             "# target-ldap undo takes this back, entry by entry; ldapmodify does so without looking."
         )?;
+        let count = written.len();
         for number in written {
             let status = self.status(number);
             let (note, ldif) = self.raw(number).map_err(io::Error::other)?;
@@ -342,6 +370,7 @@ impl Reading {
             };
             out.write_all(&octets)?;
         }
+        writeln!(out, "{END}{count}")?;
         Ok(())
     }
 
@@ -437,6 +466,25 @@ mod tests {
         octets.extend(announcement(1, &note("cn=b"), &back("cn=b")).unwrap());
         let reading = open(&octets).unwrap();
         assert_eq!(reading.places.keys().copied().collect::<Vec<_>>(), [1]);
+        assert!(reading.header.damaged, "a change is missing before one that is there");
+    }
+
+    #[test]
+    fn an_undo_file_that_was_cut_or_damaged_is_refused() {
+        let mut out = Vec::new();
+        open(&journal()).unwrap().write(false, &mut out).unwrap();
+        let whole = String::from_utf8(out).unwrap();
+        assert!(open(whole.as_bytes()).is_ok_and(|r| r.places.len() == 2 && !r.header.damaged));
+        let begin = whole.find('\n').unwrap() + 1;
+        for end in begin..whole.len() {
+            assert!(open(&whole.as_bytes()[..end]).is_err(), "cut at {end}");
+        }
+        for (n, line) in whole.lines().enumerate().skip(2) {
+            let without = whole.replacen(&format!("{line}\n"), "", 1);
+            assert!(open(without.as_bytes()).is_err() || line.is_empty(), "without line {n}: {line}");
+            let flipped = whole.replacen(line, &line.replacen("ch", "cx", 1), 1);
+            assert!(flipped == whole || open(flipped.as_bytes()).is_err(), "line {n} changed: {line}");
+        }
     }
 
     #[test]

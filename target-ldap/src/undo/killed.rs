@@ -35,6 +35,12 @@ async fn of_journal(path: &Path, directory: &Directory) -> Result<(), UndoError>
     let journal = with_suffix(path, JOURNAL);
     let killed = match Reading::open(&journal) {
         Ok(mut reading) => {
+            if reading.header.damaged {
+                tracing::warn!(
+                    "{} is damaged: changes of the run are missing in it, and cannot be taken back",
+                    journal.display()
+                );
+            }
             look_up(&mut reading, directory).await;
             if reading.is_empty() {
                 None

@@ -50,6 +50,10 @@ impl UndoFile {
                 .map_err(|unknown| bad(&format!("`{{{unknown}}}` stands for nothing that is known here")))?,
             None => return Err(bad("not valid UTF-8")),
         };
+        // It is replaced by a regular file: a device, a pipe or a folder would be gone, or refuse that after the run.
+        if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+            return Err(bad(&format!("{} is not a regular file", path.display())));
+        }
         let folder = folder(path).to_owned();
         if folder.to_str().is_some_and(|f| f.contains("{run_id}") || f.contains("{date}")) {
             return Err(bad("a name that differs from run to run in another part than the last"));
