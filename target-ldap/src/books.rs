@@ -161,9 +161,9 @@ impl Books {
         self.lock().add_other(who, key);
     }
 
-    /// An entry went by its own record's deletion.
-    pub fn gone(&self, key: &DnKey) {
-        self.lock().gone(key);
+    /// An entry went. `who`: by this record's deletion.
+    pub fn gone(&self, who: Option<&Who<'_>>, key: &DnKey) {
+        self.lock().gone(who.map(Who::hash), key);
     }
 
     /// An entry has another name, and with it what lies below.
@@ -230,6 +230,12 @@ impl Inner {
         hashes
     }
 
+    /// Whether the hash in this place of [`Self::candidates`] is of a former name, or of one that lay below a container that was
+    /// renamed: it may be another entry's, too, and is not taken for this one's alone.
+    fn is_former(&self, place: usize, key: &DnKey) -> bool {
+        place > 0 || self.renamed.iter().any(|(from, _)| from.is_ancestor_of(key))
+    }
+
     fn is_known(&self, hash: u64) -> bool {
         self.entries.contains_key(&hash) || self.others.contains_key(&hash)
     }
@@ -260,6 +266,10 @@ impl Inner {
     }
 
     fn unlink(&mut self, key: &DnKey) {
+        // Once containers were renamed, it is not known whose counts these are: rather too much is kept then.
+        if !self.renamed.is_empty() {
+            return;
+        }
         for above in key.above_texts() {
             let hash = hash_text(above);
             let Some(count) = self.below.get_mut(&hash) else { return };
@@ -386,8 +396,11 @@ impl Inner {
         self.others.entry(hash).or_default().push(Owned { who: me, text });
     }
 
-    fn gone(&mut self, key: &DnKey) {
-        for hash in self.candidates(key) {
+    fn gone(&mut self, who: Option<u32>, key: &DnKey) {
+        for (n, hash) in self.candidates(key).into_iter().enumerate() {
+            if self.is_former(n, key) && self.entries.get(&hash).map(|owned| owned.who) != who {
+                continue;
+            }
             let was_known = self.entries.remove(&hash).is_some() | self.others.remove(&hash).is_some();
             if was_known && !self.has_below(key) {
                 self.unlink(key);
@@ -399,11 +412,22 @@ impl Inner {
         let (old, new) = (hash_text(from.text()), hash_text(to.text()));
         let mut moved = None;
         let mut others = Vec::new();
-        for hash in self.candidates(from) {
-            moved = self.entries.remove(&hash).or(moved);
-            others.extend(self.others.remove(&hash).into_iter().flatten());
+        for (n, hash) in self.candidates(from).into_iter().enumerate() {
+            if self.is_former(n, from) {
+                moved = moved.or_else(|| self.entries.get(&hash).copied());
+                others.extend(self.others.get(&hash).into_iter().flatten().copied());
+            } else {
+                moved = self.entries.remove(&hash);
+                others.extend(self.others.remove(&hash).into_iter().flatten());
+            }
         }
-        let below = self.below.remove(&old);
+        // What lies below a container of a renamed one is counted under the former name.
+        let counts = self.candidates(from);
+        let below: Vec<u32> = counts.iter().filter_map(|hash| self.below.get(hash)).copied().collect();
+        let below = (!below.is_empty()).then(|| below.iter().sum::<u32>());
+        if !self.is_former(0, from) {
+            self.below.remove(&old);
+        }
         let was_known = moved.is_some() || !others.is_empty();
         if !was_known && below.is_none() {
             return;

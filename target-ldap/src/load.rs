@@ -576,7 +576,9 @@ impl<'a, W: Write> Load<'a, W> {
             // Its record let it go, whatever the rule has in place of a deletion; or a group would be empty.
             (_, Told::Deleted | Told::Moved)
             | (Task::Delete { .. }, Told::Modified)
-            | (Task::Delete { filter: None, .. }, Told::Unchanged) => books.gone(was),
+            | (Task::Delete { filter: None, .. }, Told::Unchanged) => {
+                books.gone((!work.by_version).then(|| work.who()).as_ref(), was)
+            }
             // Where it may not be renamed it has come all the same.
             (Task::Upsert { .. }, _) => books.brought(&work.who(), was),
             _ => {}

@@ -27,7 +27,7 @@ fn who_brought_an_entry_may_delete_it_and_nobody_else() {
     assert!(matches!(books.permit(Some(&two), "a", &key("a"), false), Err(Denied::Error(_))));
     assert!(matches!(books.permit(Some(&who("t", "id=1")), "a", &key("a"), false), Err(Denied::Kept(_))));
     assert!(is_denied(&books, None, "a") && !is_denied(&books, Some(&one), "a"));
-    books.gone(&key("a"));
+    books.gone(Some(&one), &key("a"));
     assert!(books.may_bring(&two, "a", &key("a")).is_ok() && !is_denied(&books, None, "a"));
 }
 
@@ -94,7 +94,7 @@ proptest! {
                     if known.iter().any(|k| key(name).is_ancestor_of(k)) {
                         continue;
                     }
-                    books.gone(&key(name));
+                    books.gone(None, &key(name));
                     known.remove(&key(name));
                 }
                 Step::Rename(from, to) => {
