@@ -37,6 +37,8 @@ OPERATIONAL = """createTimestamp creatorsName modifiersName modifyTimestamp stru
 subschemaSubentry entryDN entryUUID entryCSN contextCSN entryParentId numSubordinates nsUniqueId
 dsEntryDN parentid entryid entryusn pwdPolicySubentry pwdChangedTime pwdHistory pwdAccountLockedTime pwdReset
 passwordExpirationTime""".split()
+# Read only where they are named (secret_attributes): no difference, but counted.
+SECRET = re.compile("password|rootpw|unicodepwd|pwdhistory|krb5key|krbprincipalkey", re.IGNORECASE)
 # Of times in Active Directory's form: never ([MS-ADA1] 2.1). The tap's record has null.
 NEVER = (b"0", b"9223372036854775807")
 
@@ -159,6 +161,8 @@ def compare_values(dn, attributes, record, encodings, differences):
         match = next(((n, v) for n, v in left if same(octets, v, encodings.get(n))), None)
         if match is not None:
             left.remove(match)
+        elif SECRET.search(name):
+            differences[f"loud: a secret is left out unless it is named ({name})"].append(dn)
         elif octets in NEVER and record_has_null(record, name):
             differences["loud: a time that is never is null"].append(f"{dn}: {name}")
         elif has_null or record_has_null(record, name):
@@ -219,6 +223,7 @@ def check_circle(entries, written, differences):
         if other is None:
             differences["circle: an entry is missing"].append(dn or "(the empty DN)")
             continue
+        attributes = {name: values for name, values in attributes.items() if not SECRET.search(name)}
         mine = collections.Counter(v.strip() for values in attributes.values() for v in set(values))
         theirs = collections.Counter(v.strip() for values in other.values() for v in set(values))
         names = ", ".join(
