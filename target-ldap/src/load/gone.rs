@@ -83,8 +83,9 @@ impl Activations {
         self.announced.is_empty() && self.due.is_empty() && self.under_way == 0
     }
 
+    /// Whether something was announced that is still to be decided, or said to delete nothing.
     pub(super) fn has_announced(&self) -> bool {
-        !self.announced.is_empty()
+        !self.announced.is_empty() || !self.doubtful.is_empty()
     }
 }
 

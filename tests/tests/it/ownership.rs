@@ -108,7 +108,8 @@ fn run(config: &Value, messages: &[Value]) -> Output {
 
 fn rejects(file: &File) -> Vec<Value> {
     let text = std::fs::read_to_string(file.path("rejects.jsonl")).unwrap_or_default();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|line| line["type"] == "REJECT").collect()
 }
 
 /// T1.
