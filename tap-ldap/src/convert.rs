@@ -12,9 +12,12 @@ use singer_common::json::write_octets;
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::{ValueKind, write_text};
 
+use self::classes::Classes;
 use self::descriptions::{Descriptions, Destination};
+use crate::container::CLASS;
 use crate::replication::DELETED_AT;
 
+mod classes;
 mod descriptions;
 
 /// So many bad values of an attribute are named in the log; the rest is only counted.
@@ -76,6 +79,8 @@ pub struct Converter<'a> {
     tail: (Option<i64>, Vec<u8>),
     /// Attributes that came without being asked for by name: subtypes and options that discovery did not see.
     unforeseen: Vec<String>,
+    /// The column of the entries' classes and the classes met, where they are watched.
+    classes: Option<(usize, Classes)>,
 }
 
 impl<'a> Converter<'a> {
@@ -118,7 +123,20 @@ impl<'a> Converter<'a> {
             columns,
             tail: (None, tail(None)),
             unforeseen: Vec::new(),
+            classes: None,
         }
+    }
+
+    /// Watches for entries of classes whose attributes the catalog does not have: nobody asks for these. Attributes that were
+    /// left out on purpose are no matter.
+    pub fn watch_classes(&mut self, stream: &CatalogEntry, excluded: &[String]) {
+        let column = self.columns.iter().position(|c| c.name.eq_ignore_ascii_case(CLASS));
+        self.classes = column.map(|column| (column, Classes::of(stream, excluded, self.schema)));
+    }
+
+    /// The classes met whose attributes the catalog does not have, the first ones by name.
+    pub fn unforeseen_classes(&self) -> &[String] {
+        self.classes.as_ref().map_or(&[], |(_, classes)| classes.unforeseen())
     }
 
     /// Gives every record the property that says when it was deleted: null, for what is there.
@@ -284,6 +302,11 @@ impl<'a> Converter<'a> {
             return Err(self.without_key(entry.dn(), column));
         }
         let record = start..out.len();
+        if let Some((column, classes)) = &mut self.classes
+            && let Some(at) = self.found.get(*column).copied().flatten()
+        {
+            classes.look(entry.values_at(at), self.schema);
+        }
         if self.tail.0 != version {
             self.tail = (version, tail(version));
         }

@@ -195,24 +195,18 @@ impl Sample {
         }
         attributes.extend(ids.operational.iter().cloned());
         let mut sample = Sample::default();
-        let looks_through = tree.directory.root_dse().vendor == Vendor::Ldif && ids.key.is_some();
-        let limit = config.sample_size.filter(|_| !looks_through);
-        let limit = limit.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+        // A file is in memory: all of it is looked at, and what occurs is known for certain.
+        let is_file = tree.directory.root_dse().vendor == Vendor::Ldif;
+        let most = config.sample_size.filter(|_| !is_file);
+        let limit = most.map(|n| u32::try_from(n).unwrap_or(u32::MAX));
         let paging = limit.map_or(Paging::Configured, Paging::AtMost);
         let mut entries = Entries::open(tree, source, &attributes, paging).await?;
-        while config.sample_size.is_none_or(|n| sample.entries < n) {
+        while most.is_none_or(|n| sample.entries < n) {
             let Some(entry) = entries.next().await? else {
                 sample.complete = true;
                 break;
             };
             sample.take(&entry, ids, tree.directory.schema());
-        }
-        // A file costs little to look through: whether every entry has the id is known for certain.
-        while !sample.complete && !sample.lacks_key && looks_through {
-            match entries.next().await? {
-                Some(entry) => sample.lacks_key |= lacks(ids, &entry),
-                None => break,
-            }
         }
         entries.close().await?;
         Ok(sample)

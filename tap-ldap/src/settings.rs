@@ -61,7 +61,7 @@ const OWN: &[Setting] = &[
     Setting::new(
         "discovery_sample_size",
         Kind::Integer { min: 0, max: i64::MAX },
-        "Entries read per stream to see which classes and attributes occur; 0 reads all. Attributes that do not occur in the sample are not selected by default: use 0 for mirrors.",
+        "Entries read per stream to see which classes and attributes occur; 0 reads all, and of a file all are read in any case. Attributes that do not occur in the sample are not selected by default: use 0 for mirrors.",
     )
     .or("1000"),
     Setting::new(

@@ -314,6 +314,7 @@ impl<'a> Entries<'a> {
             Source::Members(of) => of,
             other => other,
         };
+        let is_sample = matches!(paging, Paging::AtMost(_));
         let mut entries = Entries::new(tree, attributes, paging);
         filter.clone_into(&mut entries.filter);
         entries.controls = controls;
@@ -333,19 +334,20 @@ impl<'a> Entries<'a> {
                 } else if filter != EVERYTHING {
                     // Entries that do not pass may have entries below them that do: no way but down to the bottom.
                     entries.step(dn, Scope::Sub, Keep::Nearest { depth: key.depth() + 1, container: key })
-                } else if tree.tells_subordinates && matches!(paging, Paging::AtMost(_)) {
-                    // A sample need not have what lies below an entry that is not seen.
-                    entries.ask_subordinates();
-                    entries.step(dn, Scope::One, Keep::Children { container: key })
                 } else {
-                    let census = tree.census().await?;
-                    entries.references += census.references;
-                    match census.way(&key) {
+                    // A sample, too: what lies below an entry that is not seen may be all there is of a class.
+                    let census = match tree.census().await {
+                        // A server that does not give all names gives some entries all the same; a whole read fails.
+                        Err(e) if e.code().is_some() && is_sample && tree.tells_subordinates => None,
+                        census => Some(census?),
+                    };
+                    entries.references += census.as_ref().map_or(0, |census| census.references);
+                    match census.as_ref().map_or(&Way::Levels(Inner::default()), |census| census.way(&key)) {
                         Way::Levels(_) => {
                             if tree.tells_subordinates {
                                 entries.ask_subordinates();
                             }
-                            entries.census = Some(census);
+                            entries.census = census;
                             entries.step(dn, Scope::One, Keep::Children { container: key })
                         }
                         // Read all that lies below, keep ours.

@@ -32,6 +32,9 @@ mod tests;
 const KEYS: TableDefinition<'_, &str, (u128, &str)> = TableDefinition::new("keys");
 /// A key in JSON and a name that its entry had, and in which run it was found to be gone.
 const GONE: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("gone");
+/// The key in JSON of an entry that a pass over the keys met and that was to be read because of it, and in which run. It stays
+/// until a STATE that was printed after it comes back: until then nobody knows that its record arrived.
+const RETURNED: TableDefinition<'_, &str, u64> = TableDefinition::new("returned");
 /// The number of the last run that found anything gone.
 const RUN: TableDefinition<'_, (), u64> = TableDefinition::new("run");
 /// What tells this file from one that was made anew.
@@ -76,6 +79,8 @@ impl Mark {
 enum Change {
     /// The entry is there, under this name.
     There(String),
+    /// The entry was met under this name, by its key alone.
+    Met(String),
     /// The entry was printed under this name; whether it is there the pass has to show.
     Printed(String),
     /// The entry is gone; it had this name.
@@ -96,7 +101,9 @@ pub(crate) struct KeyIndex {
     waiting: Vec<(String, Change)>,
     /// The names these changes lead to.
     names: HashMap<String, Option<String>>,
-    /// Whether anything was found to be gone since the run was counted.
+    /// Keys and names of entries that were met and are to be read.
+    unread: Vec<(String, String)>,
+    /// Whether anything was found to be gone, or to be read, since the run was counted.
     found: bool,
     /// Whether there are changes that a crash would take back.
     dirty: bool,
@@ -116,6 +123,7 @@ impl KeyIndex {
             let found = {
                 change.open_table(KEYS)?;
                 change.open_table(GONE)?;
+                change.open_table(RETURNED)?;
                 let mut ids = change.open_table(ID)?;
                 let known = ids.get(())?.map(|id| id.value());
                 let id = known.unwrap_or_else(|| Uuid::new_v4().as_u128());
@@ -136,6 +144,7 @@ impl KeyIndex {
             pass: Uuid::new_v4().as_u128(),
             waiting: Vec::new(),
             names: HashMap::new(),
+            unread: Vec::new(),
             found: false,
             dirty: false,
             learned: false,
@@ -157,6 +166,7 @@ impl KeyIndex {
         }
         self.change(Durability::Immediate, |change| {
             change.open_table(GONE)?.retain(|_, run| run > mark.run)?;
+            change.open_table(RETURNED)?.retain(|_, run| run > mark.run)?;
             Ok(())
         })?;
         Ok(true)
@@ -165,6 +175,21 @@ impl KeyIndex {
     /// An entry is there, under this name.
     pub(crate) fn seen(&mut self, key: String, dn: &str) -> Result<(), IndexError> {
         self.put(key, Change::There(dn.to_owned()))
+    }
+
+    /// An entry is there, as its key shows. One that was never printed, or not under this name, is to be read.
+    pub(crate) fn met(&mut self, key: String, dn: &str) -> Result<(), IndexError> {
+        self.put(key, Change::Met(dn.to_owned()))
+    }
+
+    /// Whether entries that were met are to be read.
+    pub(crate) fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    /// Takes the keys and names of the entries to be read.
+    pub(crate) fn take_unread(&mut self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.unread)
     }
 
     /// An entry was printed. If the pass does not show it, it is gone again.
@@ -198,7 +223,9 @@ impl KeyIndex {
 
     fn put(&mut self, key: String, change: Change) -> Result<(), IndexError> {
         match &change {
-            Change::There(dn) | Change::Printed(dn) => drop(self.names.insert(key.clone(), Some(dn.clone()))),
+            Change::There(dn) | Change::Met(dn) | Change::Printed(dn) => {
+                drop(self.names.insert(key.clone(), Some(dn.clone())))
+            }
             Change::Gone(_) => drop(self.names.insert(key.clone(), None)),
             Change::Renamed(_) => {}
         }
@@ -213,8 +240,10 @@ impl KeyIndex {
         let waiting = std::mem::take(&mut self.waiting);
         self.names.clear();
         let (pass, run) = (self.pass, self.run + 1);
-        let mut learned = false;
+        let (mut learned, mut unread) = (false, Vec::new());
         self.change(Durability::None, |change| {
+            let mut returned = change.open_table(RETURNED)?;
+            let mut any_returned = !returned.is_empty()?;
             let mut keys = change.open_table(KEYS)?;
             let mut gone = change.open_table(GONE)?;
             let mut any_gone = !gone.is_empty()?;
@@ -224,6 +253,19 @@ impl KeyIndex {
                     Change::There(dn) => {
                         let before = keys.insert(key, (pass, dn.as_str()))?;
                         learned |= before.is_none_or(|row| row.value().1 != dn.as_str());
+                        if any_gone {
+                            gone.remove((key, dn.as_str()))?;
+                        }
+                    }
+                    Change::Met(dn) => {
+                        let before = keys.insert(key, (pass, dn.as_str()))?;
+                        let is_new = before.is_none_or(|row| row.value().1 != dn.as_str());
+                        // It may be that an earlier run was killed before its record went out.
+                        if is_new || (any_returned && returned.get(key)?.is_some()) {
+                            returned.insert(key, run)?;
+                            unread.push((key.to_owned(), dn.clone()));
+                            (any_returned, learned) = (true, true);
+                        }
                         if any_gone {
                             gone.remove((key, dn.as_str()))?;
                         }
@@ -246,6 +288,8 @@ impl KeyIndex {
             Ok(())
         })?;
         self.learned |= learned;
+        self.found |= !unread.is_empty();
+        self.unread.append(&mut unread);
         Ok(())
     }
 

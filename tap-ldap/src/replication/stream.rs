@@ -17,7 +17,7 @@ use super::completeness::Rules;
 use super::index::{IndexError, KeyIndex, Mark, SharedIndex};
 use super::known::{KnownIds, MOST};
 use super::{DELETED_AT, Method};
-use crate::config::TapConfig;
+use crate::config::{StreamConfig, TapConfig};
 use crate::container;
 use crate::convert::{Converter, MissingKey};
 use crate::output::Output;
@@ -95,6 +95,14 @@ impl<'a> StreamRun<'a> {
         let index = tracked.map(|folder| output.indexes.open(folder, &stream.tap_stream_id)).transpose()?;
         if index.is_some() || matches!(method, Method::LogBased(_)) {
             converter.mark_deletions();
+        }
+        let listed = |s: &StreamConfig| !s.attributes.is_empty() && !s.attributes.iter().any(|a| a == "*");
+        match source {
+            Source::Members(_) => {}
+            // Who lists the attributes has said which.
+            Source::Search(search) if listed(search) => {}
+            Source::Search(search) => converter.watch_classes(stream, &search.exclude_attributes),
+            _ => converter.watch_classes(stream, &[]),
         }
         let of_stream = if let Source::Search(search) = source { search.partitions } else { None };
         let partitions = of_stream.unwrap_or(config.partitions);
@@ -345,6 +353,41 @@ impl<'a> StreamRun<'a> {
         self.index_entry(entry, KeyIndex::seen)
     }
 
+    /// The same in a pass over the keys alone. The name of an entry that was never printed, or not under that name, comes with
+    /// [`Self::unread`].
+    pub(crate) fn met(&mut self, entry: &impl EntryView) -> anyhow::Result<()> {
+        self.index_entry(entry, KeyIndex::met)
+    }
+
+    /// Whether names of entries wait that are to be read and printed.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.index.as_ref().is_some_and(|index| index.get().has_unread())
+    }
+
+    /// Takes the names of the entries that are to be read and printed. The index knows of them, durably: what is printed and
+    /// then gone is told as well, and what is not printed any more is read again.
+    pub(crate) fn unread(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let Some(index) = &self.index else { return Ok(Vec::new()) };
+        index.get().commit()?;
+        Ok(index.get().take_unread())
+    }
+
+    /// Whether the index knows of nothing that is still to be told as gone.
+    pub(crate) fn nothing_is_gone(&self) -> anyhow::Result<bool> {
+        let Some(index) = &self.index else { return Ok(false) };
+        let mut index = index.get();
+        index.commit()?;
+        Ok(index.gone_after(None, 1, true)?.is_empty())
+    }
+
+    /// An entry that was met is gone before it was read.
+    pub(crate) fn vanished(&self, key: String, dn: &str) -> anyhow::Result<()> {
+        if let Some(index) = &self.index {
+            index.get().forget(key, dn)?;
+        }
+        Ok(())
+    }
+
     /// Takes note of an entry that was printed, and may be gone before everything is looked at (`track_deletions`).
     pub(crate) fn printed(&mut self, entry: &Entry) -> anyhow::Result<()> {
         // With a log, printing has done it.
@@ -455,6 +498,15 @@ impl<'a> StreamRun<'a> {
         let stream = self.stream.stream.as_str();
         for warning in self.converter.warnings() {
             tracing::warn!(stream, "{stream}: {warning}");
+        }
+        let classes = self.converter.unforeseen_classes();
+        if !classes.is_empty() {
+            let classes = classes.join(", ");
+            tracing::warn!(
+                stream,
+                unforeseen_classes = classes,
+                "{stream}: entries of {classes} came, which has attributes that the catalog does not have: these are not read; run --discover again (discovery_sample_size: 0 reads every entry)"
+            );
         }
         if self.left_out > 0 {
             tracing::info!(stream, "{stream}: {} changes left out (ignore_modifiers)", self.left_out);

@@ -70,6 +70,7 @@ mod terminal;
 mod tls;
 mod traces;
 mod undo;
+mod unforeseen;
 mod uuid;
 mod vendors;
 mod wheels;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use singer_common::directory::ldap::controls::SERVER_SORT;
 use singer_common::directory::ldap::result_code;
 use singer_common::directory::{DirectoryError, Paging, SearchControl};
-use singer_common::entry::Entry;
+use singer_common::entry::{Entry, EntryView as _};
 
 use super::boundary::Boundary;
 use super::lacking::Lacking;
@@ -432,6 +432,30 @@ impl Reading<'_> {
         Ok(())
     }
 
+    /// Reads and prints entries that no position shows: those that came back into sight or into the directory with an older
+    /// value of the key, and those that have another name and no newer value.
+    async fn read_met<W: Write>(
+        &self,
+        run: &mut StreamRun<'_>,
+        output: &mut Output<'_, W>,
+    ) -> anyhow::Result<()> {
+        let directory = &run.tree.directory;
+        let wanted: Vec<&str> = self.attributes.iter().map(String::as_str).collect();
+        for (key, dn) in run.unread()? {
+            let Some(mut entry) = output.or_stop(directory.read(&dn, &wanted)).await?? else {
+                run.vanished(key, &dn)?;
+                continue;
+            };
+            if entry.has_values_in_options() {
+                output.or_stop(directory.complete_ranges(&mut entry)).await??;
+            }
+            if !(self.delta && run.is_ignored(&entry)) {
+                run.emit(output, &entry)?;
+            }
+        }
+        Ok(())
+    }
+
     /// With `track_deletions`: looks at the names of everything that is there, and prints the deletions of what is not.
     pub(super) async fn look_for_gone<W: Write>(
         &mut self,
@@ -451,9 +475,13 @@ impl Reading<'_> {
         expected.begin(&mut entries);
         let mut records = 0;
         while let Some(entry) = output.next_of(&mut entries).await?? {
-            run.seen(&entry)?;
+            run.met(&entry)?;
             records += 1;
+            if run.has_unread() {
+                self.read_met(run, output).await?;
+            }
         }
+        self.read_met(run, output).await?;
         let account = entries.account();
         drop(entries);
         let mut completeness = verify(run, expected, account, output).await?;
@@ -463,6 +491,9 @@ impl Reading<'_> {
         if conclude(run, version, &completeness, output)? {
             self.incomplete = false;
             self.mark = run.emit_gone(output)?;
+        } else if run.nothing_is_gone()? {
+            // What was met and read was told, and there is nothing else to tell.
+            self.mark = run.save_index()?;
         }
         Ok(())
     }
