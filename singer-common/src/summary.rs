@@ -29,7 +29,7 @@ pub enum Count {
 }
 
 /// How many [`Count`]s there are.
-const COUNTS: usize = 14;
+const COUNTS: usize = Count::Incomplete as usize + 1;
 
 /// One for a process.
 static RUN: Mutex<Option<Run>> = Mutex::new(None);
