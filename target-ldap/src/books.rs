@@ -31,7 +31,8 @@ const MOST_RENAMED: usize = 1_000;
 pub enum KeyKind {
     /// The source's own: two of them are two things.
     Key,
-    /// None, or the entry's name: two records of one name are about the same.
+    /// None, or the entry's name: two records of one name are about the same. Spelling counts for a deletion alone: what a
+    /// record brought is not deleted for the same name in another spelling.
     Name,
     /// What a directory gives each entry for life (`entryUUID`), in a mirror: an entry that was deleted at the source and
     /// made again under its name has another one, and takes the place of the former.
@@ -305,6 +306,24 @@ impl Inner {
         }
     }
 
+    /// The same name as the record last had it that has the entry, where that is spelled in another way: a source that says
+    /// the row of the one spelling is gone says nothing of the other's.
+    fn other_spelling(&mut self, who: &Who<'_>, owned: Owned) -> Option<String> {
+        if who.kind != KeyKind::Name || owned.who != who.hash() {
+            return None;
+        }
+        let (stream, key) = self.texts.get(owned.text)?;
+        (stream == who.stream && key != who.key).then(|| named(&stream, &key))
+    }
+
+    /// The same record brings its entry again: its spelling is the latest one.
+    fn respell(&mut self, who: &Who<'_>, hash: u64, owned: Owned) {
+        if self.other_spelling(who, owned).is_some() {
+            let text = self.texts.put(who.stream, who.key);
+            self.entries.insert(hash, Owned { text, ..owned });
+        }
+    }
+
     fn may_bring(&mut self, who: &Who<'_>, dn: &str, key: &DnKey) -> Result<(), String> {
         let mut hash = hash_text(key.text());
         let mut owned = self.entries.get(&hash).copied();
@@ -360,7 +379,7 @@ impl Inner {
                 self.link(key);
             }
             if owned.who == me {
-                return;
+                return self.respell(who, hash, owned);
             }
             if matches!(self.relation(who, owned), Relation::OtherStream { .. }) {
                 return self.add_other(who, key);
@@ -386,9 +405,10 @@ impl Inner {
         let hash = hash_text(key.text());
         let me = who.hash();
         let is_there = |all: &Vec<Owned>| all.iter().any(|other| other.who == me);
-        if self.entries.get(&hash).is_some_and(|owned| owned.who == me)
-            || self.others.get(&hash).is_some_and(is_there)
-        {
+        if let Some(owned) = self.entries.get(&hash).copied().filter(|owned| owned.who == me) {
+            return self.respell(who, hash, owned);
+        }
+        if self.others.get(&hash).is_some_and(is_there) {
             return;
         }
         self.link_unless_known(key, hash);
@@ -467,6 +487,11 @@ impl Inner {
                 return Some(Denied::Kept(format!("`{dn}` stays: a record of the run is about it")));
             };
             let me = named(who.stream, who.key);
+            if let Some(other) = self.other_spelling(who, owned) {
+                return Some(Denied::Kept(format!(
+                    "`{dn}` is not deleted for {me}: {other}, the same name in another spelling, brought it or was rejected for it in this run"
+                )));
+            }
             match self.relation(who, owned) {
                 Relation::Same => {}
                 Relation::OtherKey { text: other, of_stream: true } if who.kind == KeyKind::Key => {

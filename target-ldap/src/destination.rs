@@ -187,6 +187,18 @@ impl Destination {
         self.directory.delete_tree(permit.dn()).await
     }
 
+    /// Whether it is counted how many entries a run removes.
+    pub fn counts_removals(&self) -> bool {
+        self.tally.is_some()
+    }
+
+    /// Entries were removed by another change than a deletion.
+    pub fn removed(&self, entries: u64) {
+        if let Some(tally) = &self.tally {
+            tally.removed(entries);
+        }
+    }
+
     /// Has the server set a password. `counts`: not with the add that it belongs to.
     pub async fn set_password(
         &self,

@@ -64,7 +64,7 @@ impl Limit {
 /// The limits of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Guards {
-    /// Entries deleted, or moved away in place of it.
+    /// Entries that go as `on_delete` says: deleted, moved away (with what lies below), or set to other values.
     pub max_deletes: Option<Limit>,
     /// Changes of any kind.
     pub max_changes: Option<Limit>,
@@ -97,6 +97,11 @@ impl Tally {
             self.deletes.fetch_add(1, Ordering::Relaxed);
         }
     }
+
+    /// Counts entries that were removed by another change than a deletion (`on_delete`: `move_to`, `set`).
+    pub fn removed(&self, entries: u64) {
+        self.deletes.fetch_add(entries, Ordering::Relaxed);
+    }
 }
 
 impl Guards {
@@ -105,15 +110,9 @@ impl Guards {
         self != Guards::default()
     }
 
-    /// Whether a rehearsal stayed within the limits. `moved` is how many entries were moved in place of being deleted.
-    pub async fn check(
-        self,
-        tally: &Tally,
-        moved: u64,
-        directory: &Directory,
-        base: Option<&str>,
-    ) -> anyhow::Result<()> {
-        let deletes = tally.deletes.load(Ordering::Relaxed) + moved;
+    /// Whether a rehearsal stayed within the limits.
+    pub async fn check(self, tally: &Tally, directory: &Directory, base: Option<&str>) -> anyhow::Result<()> {
+        let deletes = tally.deletes.load(Ordering::Relaxed);
         let changes = tally.changes.load(Ordering::Relaxed);
         let shares =
             [self.max_deletes, self.max_changes].iter().flatten().any(|l| matches!(l, Limit::Percent(_)));

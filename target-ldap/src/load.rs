@@ -1,6 +1,6 @@
 //! The run: lines in, tasks out to the directory, STATE back.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::{BufRead, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -210,6 +210,8 @@ pub struct Load<'a, W: Write> {
     survey: Option<Survey>,
     /// What an activation found gone, before it is taken up.
     gone: VecDeque<Gone>,
+    /// Streams of whose scope it was said that it is not there.
+    missing_scopes: BTreeSet<String>,
     unknown_classes: UnknownClasses,
     watch: Watch,
     /// What the metrics show.
@@ -260,6 +262,7 @@ impl<'a, W: Write> Load<'a, W> {
             waits: Waits::default(),
             survey: None,
             gone: VecDeque::new(),
+            missing_scopes: BTreeSet::new(),
             unknown_classes: UnknownClasses::default(),
             watch: Watch::nobody(),
             shown: BTreeMap::new(),
@@ -398,6 +401,9 @@ impl<'a, W: Write> Load<'a, W> {
             self.print_state(false)?;
         }
         self.go_back().await;
+        if stopped.is_none() && self.failure.is_none() {
+            self.check_scopes().await;
+        }
         self.release_state();
         self.check_books(stopped.is_some());
         // What was done is kept, even when something else failed.

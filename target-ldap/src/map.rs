@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use singer_common::directory::Directory;
 use singer_common::dn::{Dn, DnKey, SuffixRewrite, escape_value, first_rdn};
 use singer_common::message::SchemaMessage;
 use singer_common::record::Record;
@@ -21,6 +22,7 @@ use singer_common::secret::is_secret_attribute;
 
 mod attributes;
 mod column;
+mod filters;
 mod login;
 mod named;
 mod naming;
@@ -236,6 +238,25 @@ impl Mapping {
     /// Where the stream's entries are; `None` where nobody said so.
     pub fn extent(&self) -> Option<&Extent> {
         self.extent.as_ref()
+    }
+
+    /// Whether entries are found by a filter (`match`).
+    pub fn finds_by_filter(&self) -> bool {
+        self.rule.matching.is_some()
+    }
+
+    /// Checks the names in the rule's filters against what the directory knows: a misspelt one finds nothing, which is no error
+    /// to any server, and then nothing is where it seems to be.
+    ///
+    /// # Errors
+    /// A name that a server's schema does not have; in a file, one that the rule does not write either.
+    pub fn check_filters(
+        &self,
+        stream: &str,
+        directory: &Directory,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), SettingsError> {
+        filters::check(stream, self, directory, warnings)
     }
 
     /// How to read the stream's entries all at once: the attributes, the filter, and the attribute that `match` finds them

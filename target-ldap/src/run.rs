@@ -347,7 +347,7 @@ impl Rehearsal<'_> {
         let ending = load.run(input).await?;
         if ending.stopped.is_none() {
             let base = self.config.default_base_dn.as_deref();
-            self.config.guards.check(&tally, ending.total.moved, self.directory, base).await?;
+            self.config.guards.check(&tally, self.directory, base).await?;
         }
         Ok(ending)
     }

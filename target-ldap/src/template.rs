@@ -458,6 +458,11 @@ impl FilterTemplate {
         }
     }
 
+    /// The filter with these words for each placeholder.
+    pub fn filled(&self, with: &str) -> Option<filter::Filter> {
+        filter::Filter::parse(&self.template.fill(with)).ok()
+    }
+
     /// The attributes whose asserted values come from the record.
     pub fn attributes(&self) -> Vec<String> {
         let read = |with| {

@@ -201,7 +201,7 @@ impl Applier {
                 let dn = match filter {
                     None => dn.clone().unwrap_or_default(),
                     Some(filter) => {
-                        match self.locate(dn.as_deref(), filter, manner, now, &["1.1".into()]).await? {
+                        match self.fitting(dn.as_deref(), filter, manner, now, &["1.1".into()]).await? {
                             Place::Nowhere | Place::Taken => return Ok(Effect::Unchanged.into()),
                             Place::Several(names) => return Ok(Effect::Several(names).into()),
                             Place::NotClaimed(dn) => return Ok(Effect::Elsewhere(dn).into()),

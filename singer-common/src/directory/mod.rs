@@ -13,6 +13,7 @@ mod entry_ref;
 mod error;
 pub mod ldap;
 pub mod ldif;
+mod names;
 mod preview;
 mod range;
 mod root_dse;
@@ -22,6 +23,7 @@ pub use config::{AuthMethod, DirectoryConfig, Referrals, ServerUrl};
 pub use entry_ref::EntryRef;
 pub use error::DirectoryError;
 pub use ldap::controls::SearchControl;
+pub use names::{KnownNames, UnknownName};
 pub use preview::{PreviewDirectory, PreviewSearch};
 pub use root_dse::{ChangeLog, RootDse, Vendor};
 pub use write_control::{RELAX_RULES, WriteControl};
@@ -341,6 +343,9 @@ impl Directory {
     pub async fn begins_at(&self, dn: &str) -> Result<bool, DirectoryError> {
         match self {
             Directory::Ldif(d) => Ok(d.begins_at(dn)),
+            Directory::Preview(d) if matches!(d.below(), Directory::Ldif(file) if file.begins_at(dn)) => {
+                Ok(true)
+            }
             Directory::Ldap(_) | Directory::Preview(_) => Ok(self.read(dn, &["1.1"]).await?.is_some()),
         }
     }

@@ -207,10 +207,48 @@ impl<W: Write> Load<'_, W> {
             "{stream}: {} entries below `{base}` did not come with the version",
             gone.len()
         );
+        if gone.is_empty() {
+            self.check_scope(&activation.stream).await;
+        }
         let activation = Arc::new(activation);
         let gone = gone.into_iter().map(|(key, dn)| Gone { dn, key, activation: activation.clone() });
         self.gone.extend(gone);
         None
+    }
+
+    /// Says where rules look for their entries below a name that is not there, now that the input has ended.
+    pub(super) async fn check_scopes(&mut self) {
+        let found = self.streams.iter().filter(|(_, stream)| stream.plan.mapping.finds_by_filter());
+        for name in found.map(|(name, _)| name.to_string()).collect::<Vec<_>>() {
+            self.check_scope(&name).await;
+        }
+    }
+
+    /// Nothing is found below a name that is not there, and nothing is deleted, which looks like nothing to do: said once for
+    /// each stream.
+    async fn check_scope(&mut self, name: &str) {
+        let extent = self.streams.get(name).and_then(|stream| stream.plan.mapping.extent());
+        let Some(base) = extent.map(|extent| extent.base.clone()) else { return };
+        // What cannot be read is said where it matters.
+        let Ok(Some(nearest)) = self.applier.missing_scope(&base).await else { return };
+        if !self.missing_scopes.insert(name.to_owned()) {
+            return;
+        }
+        let there = if nearest.is_empty() {
+            match self.directory.root_dse().naming_contexts.as_slice() {
+                [] => "no name above it is".to_owned(),
+                contexts => format!("no name above it is; the directory has `{}`", contexts.join("`, `")),
+            }
+        } else {
+            format!("the nearest name above it that is there is `{nearest}`")
+        };
+        tracing::warn!(
+            stream = name,
+            setting = "scope_base",
+            dn = base,
+            nearest,
+            "setting `mapping_rules.{name}.scope_base`: there is no entry `{base}`, so no entry of stream `{name}` is found there and none is deleted; {there}: correct the setting, or create the entry"
+        );
     }
 
     /// Takes up what is gone, as far as tasks may be outstanding. Nothing of it once the run is given up.

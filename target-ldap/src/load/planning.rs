@@ -83,6 +83,7 @@ pub(super) struct StreamPlan {
     pub(super) origin: Arc<Origin>,
     validator: Option<RecordValidator>,
     key_properties: Vec<String>,
+    is_mirror_without_key: bool,
     schema: Arc<Schema>,
     above: Mutex<Above>,
     keeps_records: bool,
@@ -100,7 +101,7 @@ impl StreamPlan {
     ) -> Planned {
         let outcome = guarded(|| self.task(line, &record))
             .unwrap_or_else(|reason| Err(LoadError::Record { line, stream: self.name.to_string(), reason }));
-        let about = about(&self.key_properties, &record);
+        let about = about(&self.key_properties, self.is_mirror_without_key, &record);
         let identity = if outcome.is_err() && self.keeps_records {
             guarded(|| self.identity(&record)).ok().flatten()
         } else {
@@ -151,10 +152,11 @@ impl StreamPlan {
     }
 }
 
-/// A record's key, for people: `id=7`.
-fn about(key_properties: &[String], record: &Record) -> String {
+/// A record's key, for people: `id=7`. Of a mirror without one the name, as it is spelled.
+fn about(key_properties: &[String], is_mirror_without_key: bool, record: &Record) -> String {
     let mut about = String::new();
-    for name in key_properties {
+    let name = is_mirror_without_key.then_some("dn");
+    for name in key_properties.iter().map(String::as_str).chain(name) {
         if !about.is_empty() {
             about.push_str(", ");
         }
@@ -187,6 +189,7 @@ fn key_kind(key_properties: &[String], is_mirror: bool, rewrites: usize) -> KeyK
 /// What lines are read with.
 pub(super) struct Planner {
     config: TargetConfig,
+    directory: Directory,
     schema: Arc<Schema>,
     takes_unknown: bool,
     retry_rejects: bool,
@@ -202,6 +205,7 @@ impl Planner {
     pub(super) fn new(config: &TargetConfig, directory: &Directory, retry_rejects: bool) -> Self {
         Self {
             config: config.clone(),
+            directory: directory.clone(),
             schema: directory.schema().clone(),
             takes_unknown: directory.takes_unknown_attributes(),
             retry_rejects,
@@ -332,16 +336,20 @@ impl Planner {
         };
         let mapping =
             guarded(|| Mapping::new(message, &self.config, &self.schema, self.takes_unknown, &mut warnings));
-        let mapping = mapping.map_err(bad)?.map_err(|error| LoadError::Settings { line, error })?;
+        let settings = |error| LoadError::Settings { line, error };
+        let mapping = mapping.map_err(bad)?.map_err(settings)?;
+        mapping.check_filters(&message.stream, &self.directory, &mut warnings).map_err(settings)?;
         // A tap may repeat its SCHEMA before each record.
         warnings.retain(|warning| self.said.insert(warning.clone()));
         let key_kind = key_kind(&message.key_properties, mapping.is_mirror(), self.config.dn_rewrite.len());
+        let is_mirror_without_key = message.key_properties.is_empty() && mapping.is_mirror();
         let stream = Arc::new(StreamPlan {
             name: message.stream.as_str().into(),
             origin: Arc::new(Origin::new(message, mapping.secret_properties())),
             mapping,
             validator,
             key_properties: message.key_properties.clone(),
+            is_mirror_without_key,
             schema: self.schema.clone(),
             above: Mutex::default(),
             keeps_records: matches!(self.config.on_error, OnError::Skip { .. }),

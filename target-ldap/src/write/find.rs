@@ -2,7 +2,7 @@
 
 use singer_common::directory::ldap::result_code;
 use singer_common::directory::{DirectoryError, Paging, Scope, SearchRequest};
-use singer_common::dn::DnKey;
+use singer_common::dn::{Dn, DnKey};
 use singer_common::entry::Entry;
 
 use super::{Applier, Circumstances};
@@ -32,7 +32,7 @@ impl Names {
 /// Where an entry is.
 #[derive(Debug)]
 pub(super) enum Place {
-    /// Nowhere, and its name is free.
+    /// Nowhere (of [`Applier::locate`]: and its name is free).
     Nowhere,
     /// Under the name it is to have.
     Named(Entry),
@@ -47,8 +47,25 @@ pub(super) enum Place {
 }
 
 impl Applier {
-    /// Looks for the entry that a filter fits. `dn` is the name that it is to have.
+    /// Looks for the entry that a filter fits, or that nobody has so far: one at the name that it is to have (`dn`) is taken
+    /// over. Not for deletions: see [`Self::fitting`].
     pub(super) async fn locate(
+        &self,
+        dn: Option<&str>,
+        filter: &str,
+        manner: &Manner,
+        now: &Circumstances,
+        names: &[String],
+    ) -> Result<Place, DirectoryError> {
+        match (self.fitting(dn, filter, manner, now, names).await?, dn) {
+            (Place::Nowhere, Some(dn)) => self.at_its_name(dn, manner, names).await,
+            (place, _) => Ok(place),
+        }
+    }
+
+    /// Looks for the entry that a filter fits, and no other: what it does not fit is never deleted, whatever its name is.
+    /// `dn` is the name that it is to have.
+    pub(super) async fn fitting(
         &self,
         dn: Option<&str>,
         filter: &str,
@@ -67,10 +84,7 @@ impl Applier {
         }
         let base = self.search_base(dn, manner);
         let (mut found, is_whole) = self.matching(&base, Scope::Sub, filter, names).await?;
-        let Some(entry) = found.pop() else {
-            let Some(dn) = dn else { return Ok(Place::Nowhere) };
-            return self.at_its_name(dn, manner, names).await;
-        };
+        let Some(entry) = found.pop() else { return Ok(Place::Nowhere) };
         if !found.is_empty() {
             found.push(entry);
             let names = found.into_iter().map(|e| e.dn).collect();
@@ -113,6 +127,23 @@ impl Applier {
         let contexts = root_dse.naming_contexts.iter().filter(above);
         let nearest = contexts.max_by_key(|context| key(context).depth()).map(String::as_str);
         nearest.or(root_dse.default_base()).unwrap_or_default().to_owned()
+    }
+
+    /// The nearest name above a scope that is not there, which is; the root's, an empty text, where none is. `None`: the scope
+    /// is there.
+    pub(crate) async fn missing_scope(&self, base: &str) -> Result<Option<String>, DirectoryError> {
+        if self.directory.begins_at(base).await? {
+            return Ok(None);
+        }
+        let mut above = Dn::parse(base).ok().and_then(|dn| dn.parent());
+        while let Some(dn) = above {
+            let name = dn.to_string();
+            if name.is_empty() || self.directory.begins_at(&name).await? {
+                return Ok(Some(name));
+            }
+            above = dn.parent();
+        }
+        Ok(Some(String::new()))
     }
 
     /// The entries that a filter fits; no more than can be named, and no more are asked for: a filter that fits everything

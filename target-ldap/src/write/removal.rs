@@ -55,7 +55,12 @@ impl Applier {
         let key = self.key(dn).unwrap_or_default();
         match Box::pin(self.upsert(None, &wanted, &key, None, &manner, &now, false)).await?.effect {
             Effect::LeftAlone => Ok(Effect::Unchanged),
-            effect => Ok(effect),
+            effect => {
+                if matches!(effect, Effect::Modified | Effect::Renamed) {
+                    self.directory.removed(1);
+                }
+                Ok(effect)
+            }
         }
     }
 
@@ -93,8 +98,16 @@ impl Applier {
             delete_old_rdn: true,
             new_superior: Some(parent.to_owned()),
         };
+        let with_it = if self.directory.counts_removals() {
+            self.below(dn, "(objectClass=*)", |_| true).await?.len()
+        } else {
+            0
+        };
         match self.directory.apply(&change).await {
-            Ok(()) => Ok(Effect::Moved),
+            Ok(()) => {
+                self.directory.removed(1 + u64::try_from(with_it).unwrap_or(u64::MAX - 1));
+                Ok(Effect::Moved)
+            }
             Err(e) if e.code() == Some(result_code::ENTRY_ALREADY_EXISTS) => {
                 Err(fail(result_code::ENTRY_ALREADY_EXISTS, format!("on_delete: `{destination}` is taken")))
             }

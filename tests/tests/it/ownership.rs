@@ -378,3 +378,169 @@ fn the_numbers_of_a_run_add_up() {
     assert_eq!(outcomes.into_iter().map(get).sum::<u64>(), 7 + 1);
     assert_eq!(file.uids(), set(&["same", "new", "more"]));
 }
+
+fn deleted(record: &Value) -> Value {
+    json!({"type": "RECORD", "stream": "p", "record": with(record, &json!({"_sdc_deleted_at": "2026-01-01T00:00:00Z"}))})
+}
+
+/// The warnings of a run, as fields.
+fn warned(output: &Output) -> Vec<Value> {
+    let lines = output.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line["level"] == "WARN" || line["level"] == "warning").collect()
+}
+
+/// A filter with a misspelt name finds nothing: what is at the DN would be deleted, and everybody be made again.
+#[test]
+fn a_name_in_a_filter_that_the_file_does_not_know_is_a_wrong_setting() {
+    let base = format!("ou=a,{BASE}");
+    for (wrong, near) in [
+        (json!({"match": "(employeNumber={id})"}), Some("employeeNumber")),
+        (json!({"match": "(&(employeeNumber={id})(objectClass=inetOrgPersn))"}), Some("inetOrgPerson")),
+        (json!({"match": "(|(employeeNumber={id})(!(zzqqxx=1)))"}), None),
+        (json!({"scope_base": base, "scope_filter": "(objectClass=inetOrgPersn)"}), Some("inetOrgPerson")),
+        (json!({"scope_base": base, "scope_filter": "(&(uid=*)(employeTyp=x))"}), Some("employeeType")),
+    ] {
+        let file = File::new(&[("a", "b", "5")]);
+        let before = file.tree();
+        let config = file.config(&json!({"mapping_rules": {"p": rule("a", &wrong)}}));
+        let messages = [schema("p"), record("p", "5", "c"), gone("p", "77", "b")];
+        let output = run(&config, &messages).exits(2).says("mapping_rules.p.");
+        if let Some(near) = near {
+            output.says(near);
+        }
+        assert_eq!(file.tree(), before);
+    }
+}
+
+#[test]
+fn a_name_in_a_filter_may_be_one_of_the_data_or_one_that_the_rule_writes() {
+    let file = File::new(&[("a", "b", "5")]);
+    let text = std::fs::read_to_string(&file.path).unwrap();
+    std::fs::write(&file.path, text.replace("employeeNumber: 5\n", "exampleBadge: 5\n")).unwrap();
+    let of_data = json!({"match": "(exampleBadge={id})"});
+    let config = file.config(&json!({"mapping_rules": {"p": rule("a", &of_data)}}));
+    run(&config, &[schema("p"), record("p", "5", "c")]).succeeds();
+    assert_eq!(file.uids(), set(&["c"]));
+    let written = json!({"match": "(exampleOther={id})",
+        "attribute_mapping": {"id": "exampleOther", "uid": "uid", "name": ["cn", "sn"]}});
+    let config = file.config(&json!({"mapping_rules": {"p": rule("a", &written)}}));
+    run(&config, &[schema("p"), record("p", "6", "d")]).succeeds();
+    run(&config, &[schema("p"), record("p", "6", "e")]).succeeds();
+    assert_eq!(file.uids(), set(&["c", "e"]));
+}
+
+/// An entry that nobody has is taken over by an upsert; it is not deleted.
+#[test]
+fn a_deletion_with_a_filter_removes_only_what_the_filter_fits() {
+    for on_delete in [json!("delete"), json!("tree"), json!({"set": {"title": "gone"}})] {
+        let file = File::new(&[("a", "svc", "0"), ("a", "x", "7")]);
+        let text = std::fs::read_to_string(&file.path).unwrap();
+        std::fs::write(&file.path, text.replace("employeeNumber: 0\n", "")).unwrap();
+        let before = file.tree();
+        let found = json!({"match": "(employeeNumber={id})", "on_delete": on_delete});
+        let config = file.config(&json!({"mapping_rules": {"p": rule("a", &found)}}));
+        run(&config, &[schema("p"), gone("p", "77", "svc"), state(1)]).succeeds().says("1 unchanged");
+        assert_eq!(file.tree(), before);
+        run(&config, &[schema("p"), record("p", "77", "svc"), state(1)]).succeeds().says("1 modified");
+        run(&config, &[schema("p"), gone("p", "77", "svc"), state(1)]).succeeds().says("0 unchanged");
+        assert_ne!(
+            file.tree().get(&format!("uid=svc,ou=a,{BASE}")),
+            before.get(&format!("uid=svc,ou=a,{BASE}"))
+        );
+    }
+}
+
+#[test]
+fn a_scope_that_is_not_there_is_said() {
+    for (more, messages) in [
+        (json!({}), vec![record("p", "1", "ada"), activate("p")]),
+        (json!({"match": "(employeeNumber={id})"}), vec![record("p", "1", "ada")]),
+        (json!({"match": "(employeeNumber={id})"}), vec![record("p", "1", "ada"), activate("p")]),
+    ] {
+        for (scope, nearest) in [
+            (format!("ou=aa,ou=x,{BASE}"), Some(BASE)),
+            ("ou=a,dc=other".to_owned(), Some("")),
+            (format!("ou=a,{BASE}"), None),
+        ] {
+            let file = File::new(&[("a", "old", "4")]);
+            let rules = json!({"p": rule("a", &with(&more, &json!({"scope_base": scope})))});
+            let config = file.config(&json!({"process_activate_version": true, "mapping_rules": rules}));
+            let mut all = vec![schema("p")];
+            all.extend(messages.clone());
+            let output =
+                Run::target(&config).stdin(lines(&all)).arg("--log-format").arg("json").run().succeeds();
+            let said: Vec<Value> =
+                warned(&output).into_iter().filter(|line| line["setting"] == "scope_base").collect();
+            assert_eq!(said.len(), usize::from(nearest.is_some()), "{}", output.stderr);
+            if let (Some(nearest), [said]) = (nearest, said.as_slice()) {
+                assert_eq!((&said["dn"], &said["nearest"]), (&json!(scope), &json!(nearest)));
+            }
+        }
+    }
+}
+
+/// A tap says that the row of the old spelling is gone.
+#[test]
+fn a_deletion_of_a_name_in_another_spelling_does_not_take_what_came() {
+    let text = json!({"type": ["string", "null"]});
+    for keys in [json!(["dn"]), json!([])] {
+        let schema = json!({"type": "SCHEMA", "stream": "p", "key_properties": keys, "schema": {"type": "object",
+            "properties": {"dn": text, "objectClass": {"type": "array", "items": text}, "sn": text, "cn": text, "_sdc_deleted_at": text}}});
+        let upsert = |dn: &str| json!({"type": "RECORD", "stream": "p", "record": {"dn": dn, "objectClass": ["inetOrgPerson"], "sn": "x", "cn": "x"}});
+        let (big, small) = (format!("uid=A,ou=a,{BASE}"), format!("uid=a,ou=a,{BASE}"));
+        let gone = |dn: &str| deleted(&json!({"dn": dn}));
+        for (messages, stays, kept) in [
+            (vec![upsert(&big), gone(&small)], true, 1),
+            (vec![upsert(&big), upsert(&small), gone(&big)], true, 1),
+            (vec![upsert(&big), gone(&big)], false, 0),
+            (vec![upsert(&big), gone(&small), gone(&big)], false, 1),
+            // Nothing of the run brought it.
+            (vec![gone(&small)], false, 0),
+        ] {
+            let file = File::new(&[("a", "A", "1")]);
+            let mut all = vec![schema.clone()];
+            all.extend(messages.clone());
+            let config = file.config(&json!({"mapping_rules": {}}));
+            let output =
+                Run::target(&config).stdin(lines(&all)).arg("--log-format").arg("json").run().succeeds();
+            assert_eq!(file.tree().contains_key(&small), stays, "{messages:?}: {:?}", file.tree().keys());
+            let said = warned(&output).len();
+            assert_eq!(said, kept, "{messages:?}: {}", output.stderr);
+        }
+    }
+}
+
+/// Who disables everybody, or moves them away, is held up as who deletes everybody.
+#[test]
+fn entries_that_are_set_or_moved_away_count_as_deleted() {
+    let people = [("a", "x", "1"), ("a", "y", "2"), ("a", "z", "3")];
+    let gone_unit = format!("ou=gone,{BASE}");
+    let of_people =
+        |on_delete: &Value| rule("a", &json!({"on_delete": on_delete, "scope_base": format!("ou=a,{BASE}")}));
+    let units = json!({"dn_template": format!("ou={{uid}},{BASE}"), "object_classes": ["organizationalUnit"],
+        "attribute_mapping": {"uid": "ou"}, "on_delete": {"move_to": gone_unit}});
+    let records = [gone("p", "1", "x"), gone("p", "2", "y"), gone("p", "3", "z")];
+    let by_version = [record("p", "3", "z"), activate("p")];
+    for (rule, messages, count) in [
+        (of_people(&json!({"set": {"title": "gone"}})), records.to_vec(), 3),
+        (of_people(&json!({"move_to": gone_unit})), records.to_vec(), 3),
+        (of_people(&json!({"set": {"title": "gone"}})), by_version.to_vec(), 2),
+        (of_people(&json!({"move_to": gone_unit})), by_version.to_vec(), 2),
+        // What lies below goes with it.
+        (units, vec![gone("p", "1", "a")], 4),
+    ] {
+        let file = File::new(&people);
+        let before = file.tree();
+        let settings = |most: u64| {
+            file.config(
+                &json!({"process_activate_version": true, "max_deletes": most, "mapping_rules": {"p": rule}}),
+            )
+        };
+        let mut all = vec![schema("p")];
+        all.extend(messages.clone());
+        run(&settings(count - 1), &all).exits(1).says("max_deletes");
+        assert_eq!(file.tree(), before, "{messages:?}");
+        run(&settings(count), &all).succeeds();
+        assert_ne!(file.tree(), before);
+    }
+}

@@ -1,0 +1,82 @@
+//! The names in a rule's filters, against what the directory knows.
+
+use singer_common::directory::{Directory, KnownNames, UnknownName};
+use singer_common::filter::Filter;
+use singer_common::schema::Coverage;
+use singer_common::settings::SettingsError;
+
+use super::Mapping;
+
+/// What two values of a placeholder have in common is the rule's own text.
+const FILLED: [&str; 2] = ["x", "y"];
+
+/// Looks at every filter of a rule.
+pub(super) fn check(
+    stream: &str,
+    mapping: &Mapping,
+    directory: &Directory,
+    warnings: &mut Vec<String>,
+) -> Result<(), SettingsError> {
+    let coverage = directory.schema().coverage();
+    let is_file = directory.takes_unknown_attributes();
+    // A server that publishes no schema may know any name.
+    if coverage == Coverage::BuiltIn && !is_file {
+        return Ok(());
+    }
+    let known = KnownNames::new(directory);
+    let matching = mapping.rule.matching.iter().map(|template| {
+        let [first, second] = FILLED
+            .map(|with| template.filled(with).map(|filter| known.unknown_in(&filter)).unwrap_or_default());
+        ("match", first.into_iter().filter(|unknown| second.contains(unknown)).collect::<Vec<_>>())
+    });
+    let scope = mapping.rule.scope_filter.iter().filter_map(|text| Filter::parse(text).ok());
+    let scope = scope.map(|filter| ("scope_filter", known.unknown_in(&filter)));
+    for (part, unknown) in matching.chain(scope) {
+        let at = format!("mapping_rules.{stream}.{part}");
+        for unknown in unknown {
+            // What is written to a file is there from then on.
+            if is_file && mapping.writes(&unknown) {
+                continue;
+            }
+            let UnknownName { what, name, .. } = &unknown;
+            let problem = if is_file {
+                format!(
+                    "{what} `{name}` is neither in the standard schema nor in an entry of the file, and the rule does not write it"
+                )
+            } else {
+                format!("the server's schema has no {what} `{name}`")
+            };
+            let near = unknown.either();
+            if coverage == Coverage::Part {
+                let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+                warnings.push(format!("setting `{at}`: {problem}, as far as it can be read{hint}"));
+                continue;
+            }
+            return Err(SettingsError::value(
+                at,
+                problem,
+                near.unwrap_or_else(|| format!("an {what} that the directory knows")),
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl Mapping {
+    /// Whether the rule gives entries this attribute, or class.
+    fn writes(&self, unknown: &UnknownName) -> bool {
+        let is = |name: &str| singer_common::entry::base_type(name).eq_ignore_ascii_case(&unknown.name);
+        if unknown.what == "objectClass" {
+            let mut classes = self.rule.object_classes.iter();
+            // Without `object_classes` they are the records'.
+            return self.rule.object_classes.is_empty() || classes.any(|class| is(class));
+        }
+        let made = self.values.iter().map(|(_, target)| target);
+        let mapped = self.columns.iter().flat_map(|column| &column.attributes).chain(made);
+        mapped
+            .map(|target| &target.description)
+            .chain(self.defaults.iter().map(|d| &d.description))
+            .any(|n| is(n))
+            || self.naming_attributes().iter().any(|name| is(name))
+    }
+}
