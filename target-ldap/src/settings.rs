@@ -111,7 +111,7 @@ const OWN: &[Setting] = &[
     Setting::new(
         "max_deletes",
         Kind::IntegerOrText,
-        "The most entries a run may delete (or move away, with `on_delete`): a number, or a share of the entries below `default_base_dn` or the server's base, such as \"5%\". A run that would delete more writes nothing and ends with exit code 1. The input is read to its end first.",
+        "The most entries a run may delete (or move away with what lies below, or set values of, with `on_delete`): a number, or a share of the entries below `default_base_dn` or the server's base, such as \"5%\". A run that would delete more writes nothing and ends with exit code 1. The input is read to its end first.",
     ),
     Setting::new(
         "max_changes",
