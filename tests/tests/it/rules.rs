@@ -593,3 +593,28 @@ fn a_form_of_plan_without_a_dry_run_is_refused_and_nothing_is_written() {
     let output = Run::target(&config).arg("--plan-format").arg("json").messages(&messages).run().succeeds();
     assert!(!output.stdout.is_empty() && file.tree() == before);
 }
+
+/// A server's schema says what there is: nothing is deleted or made by a filter that can find nothing.
+#[test]
+fn a_name_in_a_filter_that_the_server_does_not_know_is_a_wrong_setting() {
+    let slapd = Slapd::start(SlapdOptions::with_users());
+    let before = slapd.change_marks();
+    for (wrong, near) in [
+        (json!({"match": "(employeNumber={id})"}), "employeeNumber"),
+        (json!({"scope_base": BASE, "scope_filter": "(objectClass=inetOrgPersn)"}), "inetOrgPerson"),
+    ] {
+        let rule = json!({"dn_template": format!("uid={{id}},{BASE}"), "object_classes": ["inetOrgPerson"],
+            "attribute_mapping": {"id": ["uid", "cn", "sn", "employeeNumber"]}});
+        let config = with(&target_config(&slapd), &json!({"mapping_rules": {"p": with(&rule, &wrong)}}));
+        let text = json!({"type": ["null", "string"]});
+        let messages = [
+            schema(&json!({"id": text, "_sdc_deleted_at": text})),
+            record(&json!({"id": "alice", "_sdc_deleted_at": "2026-01-01T00:00:00Z"})),
+            state(),
+        ];
+        no_panic(
+            &Run::target(&config).messages(&messages).run().exits(2).says("mapping_rules.p.").says(near),
+        );
+        assert_untouched(&slapd, &before);
+    }
+}
