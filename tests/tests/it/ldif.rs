@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use crate::support::{tap_config, target_config};
 
 fn from_file(path: &std::path::Path) -> Value {
-    json!({"server_url": format!("ldif:{}", path.display()), "base_dn": "dc=example,dc=test", "discovery_sample_size": 0})
+    // Secrets are left out unless they are named.
+    json!({"server_url": format!("ldif:{}", path.display()), "base_dn": "dc=example,dc=test",
+        "discovery_sample_size": 0, "operational_attributes": ["userPassword"]})
 }
 
 #[test]
