@@ -583,7 +583,7 @@ impl<'a, W: Write> Load<'a, W> {
             (_, Told::Deleted | Told::Moved)
             | (Task::Delete { .. }, Told::Modified)
             | (Task::Delete { filter: None, .. }, Told::Unchanged) => {
-                books.gone((!work.by_version).then(|| work.who()).as_ref(), was)
+                books.gone((!work.by_version).then(|| work.who()).as_ref(), was);
             }
             // Where it may not be renamed it has come all the same.
             (Task::Upsert { .. }, _) => books.brought(&work.who(), was),

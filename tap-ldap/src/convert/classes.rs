@@ -56,7 +56,8 @@ impl Classes {
     fn meet(&mut self, class: &[u8], schema: &Schema) {
         let Ok(class) = std::str::from_utf8(class) else { return };
         // What an unknown class brings nobody knows.
-        let Some(name) = schema.object_class(class).map(|c| c.name()) else { return };
+        let Some(known) = schema.object_class(class) else { return };
+        let name = known.name();
         let (must, may) = schema.must_may([name]);
         let is_new = must.iter().chain(&may).any(|a| !self.foreseen.contains(&a.to_ascii_lowercase()));
         if is_new && self.unforeseen.len() < NAMED && !self.unforeseen.iter().any(|n| n == name) {

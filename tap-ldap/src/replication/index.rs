@@ -224,7 +224,7 @@ impl KeyIndex {
     fn put(&mut self, key: String, change: Change) -> Result<(), IndexError> {
         match &change {
             Change::There(dn) | Change::Met(dn) | Change::Printed(dn) => {
-                drop(self.names.insert(key.clone(), Some(dn.clone())))
+                drop(self.names.insert(key.clone(), Some(dn.clone())));
             }
             Change::Gone(_) => drop(self.names.insert(key.clone(), None)),
             Change::Renamed(_) => {}
