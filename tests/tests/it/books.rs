@@ -113,7 +113,8 @@ fn an_address_book_is_one_stream() {
     for config in [config.clone(), with(&config, &json!({"base_dn": ""}))] {
         let output = Run::tap(&config).run().succeeds();
         assert_each_once(&output, dns.iter().map(String::as_str));
-        assert_eq!(output.of_type("ACTIVATE_VERSION").len(), output.of_type("SCHEMA").len());
+        // The stream of containers has no record, and so no version.
+        assert_eq!(output.of_type("ACTIVATE_VERSION").len(), 1, "{}", output.stderr);
         Run::tap(&config).arg("--test").run().succeeds();
     }
 }

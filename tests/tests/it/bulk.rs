@@ -153,7 +153,7 @@ where
 fn config(server: &Fake) -> Value {
     json!({
         "server_url": server.uri(), "bind_dn": "CN=etl,CN=Users,DC=ad,DC=example,DC=test", "bind_password": "secret",
-        "schemas": [{"name": "s"}], "discovery_sample_size": 10, "operation_timeout_seconds": 2, "retry_attempts": 0,
+        "schemas": [{"name": "s", "key_properties": ["dn"]}], "discovery_sample_size": 10, "operation_timeout_seconds": 2, "retry_attempts": 0,
     })
 }
 

@@ -69,7 +69,7 @@ fn goodbye(_: &Request) -> Vec<u8> {
 }
 
 fn reading(pool: usize) -> Value {
-    json!({"schemas": [{"name": "s"}], "discovery_sample_size": 10, "connection_pool_size": pool})
+    json!({"schemas": [{"name": "s", "key_properties": ["dn"]}], "discovery_sample_size": 10, "connection_pool_size": pool})
 }
 
 #[test]

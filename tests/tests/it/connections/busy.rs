@@ -85,7 +85,7 @@ fn a_read_that_a_busy_server_refuses_is_asked_again() {
         (is_sub, 80, AD_BUSY),
     ] {
         let server = server(is_met, code, text, 2);
-        let tap = with(&config(&server), &json!({"schemas": [{"name": "s"}]}));
+        let tap = with(&config(&server), &json!({"schemas": [{"name": "s", "key_properties": ["dn"]}]}));
         let output = Run::tap(&tap).run().succeeds();
         assert_eq!(output.records(Some("s")).len(), 5, "{code} {text}");
         assert_eq!(output.of_type("ACTIVATE_VERSION").len(), 1);
@@ -99,7 +99,7 @@ fn what_no_attempt_cures_is_not_tried_again_and_too_many_are_an_error() {
         [(80, "", "other (80)", 1), (3, "", "timeLimitExceeded (3)", 1), (51, "", "busy (51)", 3)]
     {
         let server = server(is_sub, code, text, 1_000);
-        let tap = json!({"schemas": [{"name": "s"}], "retry_attempts": 2, "page_size": 0, "discovery_sample_size": 0});
+        let tap = json!({"schemas": [{"name": "s", "key_properties": ["dn"]}], "retry_attempts": 2, "page_size": 0, "discovery_sample_size": 0});
         let output = Run::tap(&with(&config(&server), &tap)).run().exits(1).says(says);
         assert!(output.of_type("ACTIVATE_VERSION").is_empty());
         let whole = server.searches().iter().filter(|s| s.scope == Scope::Sub).count();
