@@ -102,7 +102,7 @@ fn a_dump_that_says_it_is_incomplete_gives_incremental_no_position() {
         let output = Run::tap(&config).run().succeeds();
         output.of_type("STATE").last().unwrap()["value"]["bookmarks"]["all"]["replication_key_value"].clone()
     };
-    assert_eq!(position(format!("{}{}", of(1), of(3))), "20260103000000Z");
+    assert_eq!(position(format!("{}{}", of(1), of(3))), "2026-01-03T00:00:00Z");
     assert_eq!(position(format!("{}search: 2\nresult: 4 Size limit exceeded\n", of(3))), Value::Null);
 }
 

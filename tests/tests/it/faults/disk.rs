@@ -108,8 +108,11 @@ fn a_journal_whose_end_is_missing_is_still_an_undo_file() {
     let undo = dir.path().join("undo.ldif");
     let config = config(&slapd, &json!({"undo_file": undo}));
     Run::target(&config).messages(&people(0, 3)).run().succeeds();
-    // As a machine leaves it whose power failed while a fourth change was noted down.
-    let journal = read_text(&undo) + &format!("dn: cn=p3,{BASE}\nchangetype: del");
+    // As a machine leaves the journal of an earlier version, which is LDIF alone, whose power failed while a fourth change was
+    // noted down.
+    let text = read_text(&undo);
+    let plain: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let journal = plain.join("\n") + &format!("\n\ndn: cn=p3,{BASE}\nchangetype: del");
     let name = undo.with_file_name("undo.ldif.journal");
     std::fs::remove_file(&undo).unwrap();
     std::fs::write(&name, journal).unwrap();
