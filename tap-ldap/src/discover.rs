@@ -122,7 +122,7 @@ pub async fn discover(config: &TapConfig, tree: &Tree) -> Result<Discovery, Dire
     if !withheld.is_empty() {
         let names: Vec<String> = withheld.into_iter().collect();
         tracing::info!(
-            "secret attributes are left out: {}; to read one, name it in `attributes` of its stream, or in `operational_attributes`",
+            "left out, for they may hold passwords or keys: {}; to read one, name it in `attributes` of its stream, or in `operational_attributes`",
             names.join(", ")
         );
     }
