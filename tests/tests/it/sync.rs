@@ -67,7 +67,9 @@ fn each_stream_is_schema_records_version_state() {
     }
     for (name, stream) in &seen {
         let schema = stream.schema.unwrap_or_else(|| panic!("{name} has no SCHEMA"));
-        let activate = stream.activate.unwrap_or_else(|| panic!("{name} has no ACTIVATE_VERSION"));
+        // An empty container's version would say that all is gone.
+        assert_eq!(stream.activate.is_some(), stream.first_record.is_some(), "{name}");
+        let Some(activate) = stream.activate else { continue };
         assert!(stream.first_record.is_none_or(|first| schema < first), "{name}");
         assert!(stream.last_record.is_none_or(|last| last < activate), "{name}");
         assert!(schema < activate);
@@ -76,7 +78,7 @@ fn each_stream_is_schema_records_version_state() {
     }
     assert!(states.len() >= seen.len(), "one STATE at the end of each stream at least");
     assert_eq!(lines.last().unwrap()["type"], "STATE");
-    // An empty container is a stream too: its version says that it has nothing.
+    // An empty container is a stream too.
     let catalog = discover(&tap_config(&slapd));
     assert_eq!(seen.len(), catalog["streams"].as_array().unwrap().len());
     let last = &lines.last().unwrap()["value"];
@@ -297,8 +299,12 @@ fn a_server_that_dies_in_the_middle_is_1_and_activates_nothing() {
 #[test]
 fn a_stream_cut_by_a_size_limit_keeps_its_records_and_activates_nothing() {
     let slapd = Slapd::start(SlapdOptions::with_users().seed(people(900, PEOPLE)));
-    let catalog = discover(&reader_config(&slapd));
-    let config = with(&reader_config(&slapd), &json!({"page_size": 0}));
+    // By one search: where containers are read, the pass over names meets the limit before any record.
+    let streams = json!({"schemas": [{"name": "units", "base_dn": "dc=example,dc=test", "scope": "one"},
+        {"name": "people", "base_dn": PEOPLE}]});
+    let config = with(&reader_config(&slapd), &streams);
+    let catalog = discover(&config);
+    let config = with(&config, &json!({"page_size": 0}));
     let output = Run::tap(&config)
         .file("--catalog", &catalog)
         .run()
@@ -309,10 +315,7 @@ fn a_stream_cut_by_a_size_limit_keeps_its_records_and_activates_nothing() {
     let records = output.records(Some("people")).len();
     assert!(records > 0 && records < 904, "the limit came in the middle of the stream: {records}");
     let versions = output.of_type("ACTIVATE_VERSION");
-    assert!(
-        versions.iter().any(|m| m["stream"] == "organizational_units"),
-        "a complete stream has its version"
-    );
+    assert!(versions.iter().any(|m| m["stream"] == "units"), "a complete stream has its version");
     assert!(versions.iter().all(|m| m["stream"] != "people"), "half an answer has none");
 }
 
