@@ -117,21 +117,21 @@ impl Known<'_> {
         };
         if is_error && self.schema.coverage() == Coverage::Whole {
             let problem = format!("the server's schema has no attribute `{name}`");
-            let expected = unknown.either().unwrap_or_else(|| self.expectation(&setting));
+            let expected = self.expectation(&setting, &unknown);
             return Err(SettingsError::value(setting, problem, expected));
         }
         found.insert(Unknown { setting, name: unknown });
         Ok(())
     }
 
-    /// What would be right where no name is near.
-    fn expectation(&self, setting: &str) -> String {
+    /// What would be right: the nearest names; for a replication key those that the server stamps changes with, the nearest first.
+    fn expectation(&self, setting: &str, unknown: &UnknownName) -> String {
         let keys = self.directory.root_dse().vendor.change_keys().iter();
-        let keys: Vec<&str> = keys.copied().filter(|k| self.schema.attribute_type(k).is_some()).collect();
+        let mut keys: Vec<&str> = keys.copied().filter(|k| self.schema.attribute_type(k).is_some()).collect();
         if setting.ends_with("replication_key") && !keys.is_empty() {
-            keys.join(", ")
-        } else {
-            "an attribute of the schema".to_owned()
+            keys.sort_by_key(|key| !unknown.near.iter().any(|near| near.eq_ignore_ascii_case(key)));
+            return keys.join(" or ");
         }
+        unknown.either().unwrap_or_else(|| "an attribute of the schema".to_owned())
     }
 }

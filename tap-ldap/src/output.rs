@@ -219,6 +219,16 @@ impl<'a, W: Write> Output<'a, W> {
         self.state.bookmarks.insert(stream.to_owned(), bookmark);
     }
 
+    /// Says in the stream's bookmark, if it has one, that something is so, and prints it.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn change_bookmark(&mut self, stream: &str, property: &str) -> anyhow::Result<()> {
+        let Some(Value::Object(bookmark)) = self.state.bookmarks.get_mut(stream) else { return Ok(()) };
+        bookmark.insert(property.to_owned(), true.into());
+        self.save()
+    }
+
     /// Forgets a stream's position: the next run reads it whole.
     pub fn forget(&mut self, stream: &str) {
         self.state.bookmarks.remove(stream);

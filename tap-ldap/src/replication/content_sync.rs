@@ -93,6 +93,7 @@ impl<'a> Synced<'a> {
     pub(crate) async fn request(&mut self, mode: SyncMode) -> anyhow::Result<SyncRequest> {
         let tree = self.run.tree;
         let vendor = tree.directory.root_dse().vendor;
+        self.run.falls_behind();
         let (base, scope, filter) = match self.run.source {
             Source::Search(s) => (s.base_dn.as_deref().unwrap_or(&tree.base), s.scope, s.filter.clone()),
             Source::Class { filter } => (tree.base.as_str(), Scope::Sub, filter.clone()),
@@ -167,7 +168,10 @@ impl<'a> Synced<'a> {
         let version = self.run.version;
         if conclude(&mut self.run, version, &completeness, output)? {
             self.run.emit_gone(output)?;
+        } else {
+            self.run.forget_ids();
         }
+        self.run.caught_up()?;
         self.names = containers::look(&self.run, &Names::new()).await?.0;
         self.cookie = Some(position);
         self.note(output)
@@ -374,6 +378,7 @@ impl<'a> Synced<'a> {
     /// What is due once everything is as the server has it: entries whose name changed by what is above them.
     pub(crate) async fn settle<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
         self.look(output).await?;
+        self.run.caught_up()?;
         self.note(output)
     }
 

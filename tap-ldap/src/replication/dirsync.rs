@@ -159,6 +159,7 @@ impl<'a> DirSynced<'a> {
     /// Brings the stream up to date: what changed since its position, or everything where it has none.
     async fn catch_up_once<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
         if let Some(position) = self.position.clone() {
+            self.run.falls_behind();
             let result = match position {
                 Position::DirSync(cookie) => self.dirsync(cookie, output).await,
                 Position::Usn(usn) => self.changed_since(usn, output).await,
@@ -188,7 +189,10 @@ impl<'a> DirSynced<'a> {
         let version = self.run.version;
         if conclude(&mut self.run, version, &completeness, output)? {
             self.run.emit_gone(output)?;
+        } else {
+            self.run.forget_ids();
         }
+        self.run.caught_up()?;
         self.names = containers::look(&self.run, &Names::new()).await?.0;
         self.note(output)
     }
@@ -419,6 +423,7 @@ impl<'a> DirSynced<'a> {
             containers::emit_below(&mut self.run, output, dn).await?;
         }
         self.names = names;
+        self.run.caught_up()?;
         self.note(output)
     }
 

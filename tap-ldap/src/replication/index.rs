@@ -42,6 +42,9 @@ const ID: TableDefinition<'_, (), u128> = TableDefinition::new("id");
 /// How many durable commits there were that changed what is known: fewer than a bookmark says, and the file is an older copy.
 const COMMITS: TableDefinition<'_, (), u64> = TableDefinition::new("commits");
 
+/// Whether a log's records were printed of which the file does not hold all keys, until all are told and it holds them again.
+const UNSETTLED: TableDefinition<'_, (), bool> = TableDefinition::new("unsettled");
+
 /// The pass of entries that none has shown yet.
 const NO_PASS: u128 = 0;
 /// Keys put into the file at once.
@@ -110,6 +113,8 @@ pub(crate) struct KeyIndex {
     /// Whether any of them is more than that an entry was seen again.
     learned: bool,
     commits: u64,
+    /// See [`Self::unsettle`].
+    unsettled: bool,
 }
 
 impl KeyIndex {
@@ -130,12 +135,13 @@ impl KeyIndex {
                 ids.insert((), id)?;
                 let run = change.open_table(RUN)?.get(())?.map_or(0, |run| run.value());
                 let commits = change.open_table(COMMITS)?.get(())?.map_or(0, |commits| commits.value());
-                (Uuid::from_u128(id), run, commits)
+                let unsettled = change.open_table(UNSETTLED)?.get(())?.is_some_and(|row| row.value());
+                (Uuid::from_u128(id), run, commits, unsettled)
             };
             change.commit()?;
             Ok(found)
         };
-        let (database, (id, run, commits)) = file::open(&path, prepare).map_err(|e| fail(&path, &e))?;
+        let (database, (id, run, commits, unsettled)) = file::open(&path, prepare).map_err(|e| fail(&path, &e))?;
         Ok(KeyIndex {
             database,
             path,
@@ -149,6 +155,7 @@ impl KeyIndex {
             dirty: false,
             learned: false,
             commits,
+            unsettled,
         })
     }
 
@@ -219,6 +226,39 @@ impl KeyIndex {
             Ok(keys.get(key)?.map(|row| row.value().1.to_owned()))
         };
         file::guarded(read).map_err(|e| fail(&self.path, &e))
+    }
+
+    /// Notes, durably, that records of a log are printed before their keys are in the file. A run that is killed then leaves rows
+    /// that the file does not know of.
+    pub(crate) fn unsettle(&mut self) -> Result<(), IndexError> {
+        if self.unsettled {
+            return Ok(());
+        }
+        self.change(Durability::Immediate, |change| {
+            change.open_table(UNSETTLED)?.insert((), true)?;
+            Ok(())
+        })?;
+        self.unsettled = true;
+        Ok(())
+    }
+
+    /// Whether there may be such rows.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.unsettled
+    }
+
+    /// The log was gone through to its end: with the next commit there are none.
+    pub(crate) fn settle(&mut self) -> Result<(), IndexError> {
+        if !self.unsettled {
+            return Ok(());
+        }
+        self.write_waiting()?;
+        self.change(Durability::None, |change| {
+            change.open_table(UNSETTLED)?.insert((), false)?;
+            Ok(())
+        })?;
+        self.unsettled = false;
+        Ok(())
     }
 
     fn put(&mut self, key: String, change: Change) -> Result<(), IndexError> {

@@ -15,6 +15,9 @@ use super::{
 };
 use crate::output::Output;
 
+/// The name of a bookmark's property.
+pub(crate) const UNSETTLED: &str = "unsettled";
+
 /// Where a log was left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LogBookmark {
@@ -41,6 +44,9 @@ pub(crate) struct LogBookmark {
     /// The ids that the stream has, where there is no index and they are not too many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<String>,
+    /// Whether a run that went on from here may have printed rows that `ids` does not have: [`UNSETTLED`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsettled: bool,
     /// With `max_shrink`: the records of the last complete read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
@@ -69,7 +75,7 @@ impl LogBookmark {
         run.reads_subtree = found.as_ref().is_some_and(|b| b.subtree);
         run.version = Some(found.as_ref().map_or_else(|| new_version(last_version), |b| b.version));
         run.start(output, &[])?;
-        run.resume_ids(found.as_ref().and_then(|b| b.ids.as_deref()));
+        run.resume_ids(found.as_ref().and_then(|b| b.ids.as_deref()), found.as_ref().is_some_and(|b| b.unsettled));
         run.tell_again(output)?;
         Ok(found)
     }
@@ -94,6 +100,7 @@ impl LogBookmark {
             containers: containers.clone(),
             subtree: run.reads_subtree,
             ids: run.ids(),
+            unsettled: run.note_settled(),
             count: run.rules.count(),
         };
         output.note(&run.stream.tap_stream_id, serde_json::to_value(bookmark)?);

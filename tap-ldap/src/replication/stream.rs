@@ -16,6 +16,7 @@ use singer_common::settings::SettingsError;
 use super::completeness::Rules;
 use super::index::{IndexError, KeyIndex, Mark, SharedIndex};
 use super::known::{KnownIds, MOST};
+use super::log_bookmark::UNSETTLED;
 use super::{DELETED_AT, Method};
 use crate::config::{StreamConfig, TapConfig};
 use crate::container;
@@ -52,6 +53,13 @@ pub(crate) struct StreamRun<'a> {
     known: Option<KnownIds>,
     /// Whether it was said that nobody does.
     said_unknown: bool,
+    /// Whether rows may be downstream that neither the ids nor the index have: those of a run that was killed after it printed
+    /// them and before it printed a STATE.
+    unsettled: bool,
+    /// Whether a later run that goes on from the last STATE is told that there may be such rows.
+    is_unsettled_noted: bool,
+    /// Whether everything that the log holds up to its position was told.
+    caught_up: bool,
     /// The keys of the stream (`track_deletions`).
     pub index: Option<SharedIndex>,
     /// Whether the index is for names: a log tells what is gone, but not always what it was called.
@@ -120,6 +128,9 @@ impl<'a> StreamRun<'a> {
             rules: Rules::new(config),
             known: None,
             said_unknown: false,
+            unsettled: false,
+            is_unsettled_noted: false,
+            caught_up: false,
             index,
             names: matches!(method, Method::LogBased(_)),
             clock: Clock::default(),
@@ -194,8 +205,11 @@ impl<'a> StreamRun<'a> {
         output: &mut Output<'_, W>,
         entry: &impl EntryView,
     ) -> anyhow::Result<()> {
-        if self.names && self.index.is_some() {
-            self.name(output, entry)?;
+        if self.names {
+            self.note_unsettled(output)?;
+            if self.index.is_some() {
+                self.name(output, entry)?;
+            }
         }
         self.has(entry);
         self.write(entry, output.writer.record_buffer())?;
@@ -265,7 +279,9 @@ impl<'a> StreamRun<'a> {
         };
         let text = Value::Array(key.to_vec()).to_string();
         let name = index.get().name_of(&text)?;
-        let Some(name) = name else { return Ok(()) };
+        let Some(name) = name else {
+            return if self.unsettled { self.write_deletion(output, key, dn) } else { Ok(()) };
+        };
         index.get().forget(text, &name)?;
         self.write_deletion(output, key, Some(&name))
     }
@@ -275,9 +291,55 @@ impl<'a> StreamRun<'a> {
         self.known = (self.names && self.index.is_none()).then(KnownIds::default);
     }
 
-    /// Takes up the ids of a bookmark.
-    pub(crate) fn resume_ids(&mut self, text: Option<&str>) {
+    /// After a whole read of which nothing was concluded: rows of earlier versions stay downstream, and nobody knows which.
+    pub(crate) fn forget_ids(&mut self) {
+        if self.live() > 0 {
+            self.known = None;
+        }
+    }
+
+    /// Takes up the ids of a bookmark, and whether they are all.
+    pub(crate) fn resume_ids(&mut self, text: Option<&str>, unsettled: bool) {
         self.known = text.filter(|_| self.index.is_none()).and_then(KnownIds::from_text);
+        self.unsettled = self.index.as_ref().map_or(unsettled, |index| index.get().is_unsettled());
+    }
+
+    /// Before the first record: whoever goes on from an earlier STATE is told that there may be rows of which the ids
+    /// and the index do not know.
+    fn note_unsettled<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+        if std::mem::replace(&mut self.is_unsettled_noted, true) {
+            return Ok(());
+        }
+        match &self.index {
+            Some(index) => index.get().unsettle()?,
+            None if self.known.is_some() => output.change_bookmark(&self.stream.tap_stream_id, UNSETTLED)?,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Everything that the log holds was told: what the ids and the index know is all there is.
+    pub(crate) fn caught_up(&mut self) -> anyhow::Result<()> {
+        self.caught_up = true;
+        self.unsettled = false;
+        if let Some(index) = &self.index {
+            index.get().settle()?;
+        }
+        Ok(())
+    }
+
+    /// The log is to be gone through again.
+    pub(crate) fn falls_behind(&mut self) {
+        self.caught_up = false;
+    }
+
+    /// What a bookmark of now says of rows that the ids do not have. One that says that there are none is the last to be
+    /// printed before the next record.
+    pub(crate) fn note_settled(&mut self) -> bool {
+        if self.caught_up {
+            self.is_unsettled_noted = false;
+        }
+        self.known.is_some() && !self.caught_up
     }
 
     /// Returns the ids for a bookmark.
@@ -299,7 +361,7 @@ impl<'a> StreamRun<'a> {
     /// Whether the stream may have had an entry that a log names.
     fn had(&mut self, key: &[Value]) -> bool {
         if let Some(known) = &mut self.known {
-            return known.remove(&Value::Array(key.to_vec()).to_string());
+            return known.remove(&Value::Array(key.to_vec()).to_string()) || self.unsettled;
         }
         if self.names && !std::mem::replace(&mut self.said_unknown, true) {
             let stream = self.stream.stream.as_str();
