@@ -43,6 +43,29 @@ fn what_was_not_seen_is_gone_until_a_later_bookmark_says_that_it_was_told() {
 }
 
 #[test]
+fn records_before_their_keys_leave_a_note_until_the_log_was_gone_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || KeyIndex::open(folder.path(), "s").unwrap();
+    let mut index = open();
+    assert!(!index.is_unsettled());
+    index.unsettle().unwrap();
+    index.seen("a".to_owned(), "cn=a").unwrap();
+    // Killed.
+    drop(index);
+    let mut index = open();
+    assert!(index.is_unsettled());
+    index.save().unwrap();
+    drop(index);
+    // A STATE in the middle does not settle it.
+    let mut index = open();
+    assert!(index.is_unsettled());
+    index.settle().unwrap();
+    index.save().unwrap();
+    drop(index);
+    assert!(!open().is_unsettled());
+}
+
+#[test]
 fn a_pass_that_was_not_completed_concludes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let open = || KeyIndex::open(folder.path(), "s").unwrap();

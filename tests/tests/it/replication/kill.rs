@@ -57,6 +57,11 @@ fn by_modify_timestamp_goes_on_after_kill_9() {
 }
 
 #[test]
+fn log_based_with_an_index_goes_on_after_kill_9() {
+    survives_kills(Method::TrackedLog, 55);
+}
+
+#[test]
 fn the_index_of_keys_goes_on_after_kill_9() {
     // What the index knows and what the reader of stdout knows are two things, and a kill comes between them.
     survives_kills(Method::Tracked("entryCSN"), 54);

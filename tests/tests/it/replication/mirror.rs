@@ -21,6 +21,8 @@ pub(crate) const STREAM: &str = "all";
 pub(crate) enum Method {
     Full,
     Log,
+    /// The log, with an index of what there was.
+    TrackedLog,
     /// By a key; deletions are not seen.
     By(&'static str),
     /// By a key, with an index of what there was.
@@ -31,7 +33,7 @@ impl Method {
     fn name(self) -> &'static str {
         match self {
             Method::Full => "FULL_TABLE",
-            Method::Log => "LOG_BASED",
+            Method::Log | Method::TrackedLog => "LOG_BASED",
             Method::By(_) | Method::Tracked(_) => "INCREMENTAL",
         }
     }
@@ -39,7 +41,7 @@ impl Method {
     fn key(self) -> Option<&'static str> {
         match self {
             Method::By(key) | Method::Tracked(key) => Some(key),
-            Method::Full | Method::Log => None,
+            Method::Full | Method::Log | Method::TrackedLog => None,
         }
     }
 
@@ -88,7 +90,7 @@ impl Mirror {
             stream["replication_key"] = json!(key);
         }
         let mut config = with(&tap_config(directory), &json!({"schemas": [stream]}));
-        if matches!(method, Method::Tracked(_)) {
+        if matches!(method, Method::Tracked(_) | Method::TrackedLog) {
             config["track_deletions"] = json!(true);
             config["state_dir"] = json!(state_dir.path());
         }
