@@ -7,6 +7,9 @@
 //! temporary file: about 35 bytes, and as much for each entry again that two streams write. Entries leave when they are
 //! deleted or renamed. A run that brought more than [`MOST`] that are still there forgets the older half of them, with a
 //! warning: so an input that never ends needs no more memory than that.
+//!
+//! Of an input that stays open, each time that it is quiet and versions are decided ends a period, as the end of the input ends
+//! a run: what was brought in an earlier one and did not come again is the next version's to delete.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher as _};
@@ -130,6 +133,8 @@ struct Inner {
     /// Renamed containers of what is known: the names that their entries are known by, and have now.
     renamed: Vec<(DnKey, DnKey)>,
     texts: Spool,
+    /// Where the texts of this period begin.
+    period: Place,
     /// Pairs of streams that write the same entries, and were said to.
     said: HashSet<(String, String)>,
 }
@@ -170,6 +175,17 @@ impl Books {
     /// An entry has another name, and with it what lies below.
     pub fn renamed(&self, from: &DnKey, to: &DnKey) {
         self.lock().rename(from, to);
+    }
+
+    /// Begins a period: versions are decided, and what comes from now on is about later ones.
+    pub fn begin_period(&self) {
+        let mut inner = self.lock();
+        inner.period = inner.texts.next();
+    }
+
+    /// Forgets what earlier periods brought, now that their versions are carried out.
+    pub fn forget_earlier_periods(&self) {
+        self.lock().forget_earlier_periods();
     }
 
     /// Whether nothing that did not come with a version may take this entry: a record is about it, or about one below.
@@ -316,9 +332,9 @@ impl Inner {
         (stream == who.stream && key != who.key).then(|| named(&stream, &key))
     }
 
-    /// The same record brings its entry again: its spelling is the latest one.
+    /// The same record brings its entry again: its spelling is the latest one, and so is its period.
     fn respell(&mut self, who: &Who<'_>, hash: u64, owned: Owned) {
-        if self.other_spelling(who, owned).is_some() {
+        if owned.text < self.period || self.other_spelling(who, owned).is_some() {
             let text = self.texts.put(who.stream, who.key);
             self.entries.insert(hash, Owned { text, ..owned });
         }
@@ -404,7 +420,8 @@ impl Inner {
         }
         let hash = hash_text(key.text());
         let me = who.hash();
-        let is_there = |all: &Vec<Owned>| all.iter().any(|other| other.who == me);
+        let period = self.period;
+        let is_there = |all: &Vec<Owned>| all.iter().any(|other| other.who == me && other.text >= period);
         if let Some(owned) = self.entries.get(&hash).copied().filter(|owned| owned.who == me) {
             return self.respell(who, hash, owned);
         }
@@ -511,6 +528,20 @@ impl Inner {
                 "`{dn}` stays, with what lies below: records of the run are about entries below it"
             ))
         })
+    }
+
+    fn forget_earlier_periods(&mut self) {
+        let period = self.period;
+        self.entries.retain(|_, owned| owned.text >= period);
+        self.others.retain(|_, all| {
+            all.retain(|owned| owned.text >= period);
+            !all.is_empty()
+        });
+        // Else what lies above them stays counted, and rather too much is kept.
+        if self.entries.is_empty() && self.others.is_empty() {
+            let said = std::mem::take(&mut self.said);
+            *self = Inner { said, ..Inner::default() };
+        }
     }
 
     /// Makes room: what came first is forgotten.

@@ -25,10 +25,18 @@ pub(super) struct Spool {
 }
 
 impl Spool {
+    /// Where the next text will be.
+    pub(super) fn next(&self) -> Place {
+        let at = self.written + self.pending.len() as u64;
+        if self.has_failed { LOST } else { Place::try_from(at).unwrap_or(LOST) }
+    }
+
     /// Keeps a record's stream and key.
     pub(super) fn put(&mut self, stream: &str, key: &str) -> Place {
-        let at = self.written + self.pending.len() as u64;
-        let (Ok(place), false) = (Place::try_from(at), self.has_failed) else { return LOST };
+        let place = self.next();
+        if place == LOST {
+            return LOST;
+        }
         for text in [stream, key] {
             let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
             self.pending.extend_from_slice(&length.to_le_bytes());

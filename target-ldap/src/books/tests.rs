@@ -129,3 +129,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_an_earlier_period_brought_and_this_one_did_not_may_go() {
+    let books = Books::default();
+    let [one, two, three, other] = [who("s", "id=1"), who("s", "id=2"), who("s", "id=3"), who("t", "id=2")];
+    books.brought(&one, &key("a"));
+    books.brought(&two, &key("b"));
+    books.brought(&other, &key("b"));
+    books.begin_period();
+    // Until what was decided is carried out, all of it stays.
+    assert!(is_denied(&books, None, "a"));
+    books.brought(&two, &key("b"));
+    books.brought(&three, &key("c"));
+    books.forget_earlier_periods();
+    assert!(!is_denied(&books, None, "a") && is_denied(&books, None, "b") && is_denied(&books, None, "c"));
+    // The other stream brought it before.
+    assert!(!is_denied(&books, Some(&two), "b"));
+    books.begin_period();
+    books.forget_earlier_periods();
+    assert!(!is_denied(&books, None, "b") && !books.keeps(&key("b")));
+    books.brought(&one, &key("a"));
+    assert!(is_denied(&books, None, "a"));
+}

@@ -56,6 +56,8 @@ pub(super) struct Activations {
     /// Since when STATE is held back.
     held_since: Option<Instant>,
     was_said: bool,
+    /// The input was quiet: once what is decided is done, a period of the books is over.
+    ends_period: bool,
     /// The input ended in the middle of a version: STATE behind it is not printed.
     pub(super) broken_off: bool,
 }
@@ -155,6 +157,8 @@ impl<W: Write> Load<'_, W> {
             && self.last_line.elapsed() >= quiet
         {
             self.decide(false);
+            self.applier.books().begin_period();
+            self.activations.ends_period = true;
         }
     }
 
@@ -162,6 +166,9 @@ impl<W: Write> Load<'_, W> {
     pub(super) fn release_state(&mut self) {
         let is_done = self.activations.is_empty() && self.gone.is_empty();
         if self.ack.is_holding() && is_done && self.failure.is_none() && !self.activations.broken_off {
+            if std::mem::take(&mut self.activations.ends_period) {
+                self.applier.books().forget_earlier_periods();
+            }
             self.ack.let_go();
             self.activations.held_since = None;
             self.activations.was_said = false;

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use ldap_tests::ds389::{Ds389, Ds389Options, READER_PASSWORD};
+use ldap_tests::fake::active_directory::{ActiveDirectory, SUFFIX as FAKE_SUFFIX, object};
+use ldap_tests::fake::{Fake, Operation, Request, Role};
 use ldap_tests::ldif::normalize_dn;
 use ldap_tests::run::{Output, Run};
 use ldap_tests::slapd::{Slapd, SlapdOptions, scratch};
@@ -392,4 +394,44 @@ fn each_entry_of_any_file_is_in_exactly_one_stream() {
             assert_eq!(field(&output, "books_differ"), 0, "{text}");
         }
     }
+}
+
+/// A domain controller that has an entry's name, and gives the entry itself to nobody.
+struct Withholding {
+    whole: ActiveDirectory,
+    lacking: ActiveDirectory,
+}
+
+impl Role for Withholding {
+    fn answer(&self, request: &Request) -> Option<Vec<Vec<u8>>> {
+        let names_only =
+            matches!(&request.operation, Operation::Search(search) if search.attributes.iter().all(|name| name == "1.1"));
+        if names_only { self.whole.answer(request) } else { self.lacking.answer(request) }
+    }
+}
+
+#[test]
+fn an_entry_whose_name_alone_is_given_is_missed() {
+    let dn = |rdn: &str| format!("{rdn},OU=Staff,{FAKE_SUFFIX}");
+    let unit = object(&format!("OU=Staff,{FAKE_SUFFIX}"), "organizationalUnit", 1, &[("ou", vec![b"Staff".to_vec()])]);
+    let contact = |name: &str, id| object(&dn(&format!("CN={name}")), "contact", id, &[("cn", vec![name.into()])]);
+    let lacking = vec![unit, contact("a", 2), contact("b", 3)];
+    let whole = [lacking.clone(), vec![contact("withheld", 4)]].concat();
+    let role = Withholding { whole: ActiveDirectory::new(whole), lacking: ActiveDirectory::new(lacking) };
+    let server = Fake::start(role);
+    let config = json!({"server_url": server.uri(), "bind_dn": "CN=etl,CN=Users,DC=ad,DC=example,DC=test",
+        "bind_password": "secret", "base_dn": FAKE_SUFFIX});
+    let output = json_log(&config).run().succeeds();
+    assert_eq!(output.records(Some("staff")).len(), 2);
+    let activated: Vec<&Value> = output.of_type("ACTIVATE_VERSION").into_iter().map(|m| &m["stream"]).collect();
+    assert!(!activated.contains(&&json!("staff")), "{activated:?}");
+    let warning = output.stderr.lines().find_map(|line| {
+        let event: Value = serde_json::from_str(line).ok()?;
+        (event["books_differ"].is_u64() && event["stream"] == "staff").then_some(event)
+    });
+    let warning = warning.unwrap_or_else(|| panic!("no warning: {}", output.stderr));
+    assert_eq!(warning["books_differ"], 1);
+    assert!(warning.to_string().contains("CN=withheld"), "{warning}");
+    assert_eq!(field(&output, "books_differ"), 1);
+    assert_eq!(field(&output, "books_held").as_u64(), field(&output, "books_emitted").as_u64().map(|n| n + 1));
 }

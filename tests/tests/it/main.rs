@@ -33,6 +33,7 @@ mod kill_target;
 mod ldif;
 mod least_writes;
 mod limits;
+mod live;
 mod logs;
 mod mapping;
 mod meltano;
