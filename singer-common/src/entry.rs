@@ -70,6 +70,12 @@ pub trait EntryView {
     /// The values of an attribute, in the server's order.
     fn values_at(&self, at: usize) -> impl Iterator<Item = &[u8]> + Clone;
 
+    /// The values of an attribute as they came over the wire, to compare with those of another entry: the same octets are the
+    /// same values. `None` where they are not kept so.
+    fn encoded_values(&self, _at: usize) -> Option<&[u8]> {
+        None
+    }
+
     /// Whether there is no attribute.
     fn is_empty(&self) -> bool {
         self.len() == 0

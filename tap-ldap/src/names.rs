@@ -130,7 +130,7 @@ impl Known<'_> {
         let mut keys: Vec<&str> = keys.copied().filter(|k| self.schema.attribute_type(k).is_some()).collect();
         if setting.ends_with("replication_key") && !keys.is_empty() {
             keys.sort_by_key(|key| !unknown.near.iter().any(|near| near.eq_ignore_ascii_case(key)));
-            return keys.join(" or ");
+            return keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(" or ");
         }
         unknown.either().unwrap_or_else(|| "an attribute of the schema".to_owned())
     }

@@ -55,6 +55,13 @@ impl EntryView for EntryRef<'_> {
         }
     }
 
+    fn encoded_values(&self, at: usize) -> Option<&[u8]> {
+        match self {
+            EntryRef::Whole(entry) => entry.encoded_values(at),
+            EntryRef::Wire(entry) => entry.encoded_values(at),
+        }
+    }
+
     fn values_at(&self, at: usize) -> impl Iterator<Item = &[u8]> + Clone {
         match self {
             EntryRef::Whole(entry) => Either::Whole(entry.values_at(at)),

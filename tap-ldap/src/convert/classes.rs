@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use singer_common::catalog::CatalogEntry;
-use singer_common::entry::base_type;
+use singer_common::entry::{EntryView, base_type};
 use singer_common::schema::Schema;
 
 /// So many classes are kept in mind. A file that makes them up costs time, not memory.
@@ -22,6 +22,8 @@ pub(super) struct Classes {
     /// The classes met, as the server spelt them.
     met: Vec<Box<[u8]>>,
     unforeseen: Vec<String>,
+    /// The classes of the last entry, as they came.
+    last: Vec<u8>,
 }
 
 impl Classes {
@@ -30,13 +32,20 @@ impl Classes {
         let properties = stream.properties().map(|(name, _)| name).chain(excluded);
         let foreseen =
             properties.map(|name| schema.canonical_name(base_type(name)).to_ascii_lowercase()).collect();
-        Self { foreseen, met: Vec::new(), unforeseen: Vec::new() }
+        Self { foreseen, met: Vec::new(), unforeseen: Vec::new(), last: Vec::new() }
     }
 
-    /// Looks at the classes of an entry.
-    pub(super) fn look<'v>(&mut self, classes: impl Iterator<Item = &'v [u8]>, schema: &Schema) {
+    /// Looks at the classes of an entry, which are in this place of it. Most entries have those of the one before.
+    pub(super) fn look(&mut self, entry: &impl EntryView, place: usize, schema: &Schema) {
+        if let Some(encoded) = entry.encoded_values(place) {
+            if encoded == self.last {
+                return;
+            }
+            self.last.clear();
+            self.last.extend_from_slice(encoded);
+        }
         let mut at = 0;
-        for class in classes {
+        for class in entry.values_at(place) {
             if self.met.get(at).is_some_and(|expected| **expected == *class) {
                 at += 1;
             } else if let Some(place) = self.met.iter().position(|met| **met == *class) {

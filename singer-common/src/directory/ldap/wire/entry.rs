@@ -120,6 +120,10 @@ impl EntryView for WireEntry<'_> {
         Values(Cursor { rest, at: 0 })
     }
 
+    fn encoded_values(&self, at: usize) -> Option<&[u8]> {
+        self.places.attributes.get(at).map(|a| a.values.of(self.octets))
+    }
+
     fn has_values_in_options(&self) -> bool {
         self.places.has_values_in_options
     }
