@@ -141,7 +141,8 @@ impl KeyIndex {
             change.commit()?;
             Ok(found)
         };
-        let (database, (id, run, commits, unsettled)) = file::open(&path, prepare).map_err(|e| fail(&path, &e))?;
+        let (database, (id, run, commits, unsettled)) =
+            file::open(&path, prepare).map_err(|e| fail(&path, &e))?;
         Ok(KeyIndex {
             database,
             path,
