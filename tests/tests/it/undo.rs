@@ -478,6 +478,42 @@ fn two_runs_do_not_share_what_they_write() {
 }
 
 #[test]
+fn a_file_under_two_names_is_one_file() {
+    let slapd = slapd();
+    let dir = scratch();
+    let at = |name: &str| dir.path().join(name);
+    for name in ["r.jsonl", "undo.ldif", "d.ldif"] {
+        std::fs::write(at(name), "").unwrap();
+        std::fs::create_dir_all(at("other")).unwrap();
+        std::fs::hard_link(at(name), at(&format!("other/{name}"))).unwrap();
+    }
+    let settings = json!({"undo_file": at("undo.ldif"), "on_error": "skip", "reject_file": at("r.jsonl")});
+    let mut first = waiting(&with(&target_config(&slapd), &settings), &messages());
+    let pid = first.child().id().to_string();
+    let before = slapd.change_marks();
+    for (setting, more) in [
+        ("undo_file", json!({"undo_file": at("other/undo.ldif")})),
+        ("reject_file", json!({"on_error": "skip", "reject_file": at("other/r.jsonl")})),
+        ("reject_file", json!({"on_error": "skip", "reject_file": at("other/undo.ldif")})),
+    ] {
+        let second = Run::target(&with(&target_config(&slapd), &more)).stdin(lines(&messages())).run();
+        second.exits(2).says(setting).says(&pid).says(at("other").to_str().unwrap());
+    }
+    assert_untouched(&slapd, &before);
+    first.close_stdin_with(b"");
+    assert_eq!(first.wait(Duration::from_secs(30)).0, 0);
+    // Within one run, too.
+    let url = |name: &str| format!("ldif:{}", at(name).display());
+    for settings in [
+        json!({"undo_file": at("d.ldif"), "server_url": url("other/d.ldif")}),
+        json!({"on_error": "skip", "reject_file": at("other/d.ldif"), "server_url": url("d.ldif")}),
+    ] {
+        Run::target(&settings).stdin(lines(&messages())).run().exits(2).says("this run itself");
+    }
+    assert_eq!(read_text(&at("d.ldif")), "");
+}
+
+#[test]
 fn a_file_has_one_writer_and_a_state_dir_one_tap() {
     let dir = scratch();
     let file = dir.path().join("d.ldif");
