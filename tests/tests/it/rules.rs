@@ -574,6 +574,40 @@ fn a_filter_that_fits_everything_does_not_have_everything_read() {
     );
 }
 
+/// Warehouses fold names, and print `_SDC_DELETED_AT`.
+#[test]
+fn a_marker_is_one_in_every_spelling_and_a_placeholder_is_no_time() {
+    for (spelling, validate) in [("_SDC_DELETED_AT", true), ("_Sdc_Deleted_At", false)] {
+        let file = File::new(&json!({"attribute_mapping": null}), &["a", "b", "c", "d", "e"]);
+        let config = with(&file.skipping(), &json!({"validate_records": validate}));
+        let text = json!({"type": ["null", "string"], "format": "date-time"});
+        let mut schema = schema(&json!({"id": {"type": "string"}, "sn": {"type": ["null", "string"]}}));
+        schema["schema"]["properties"][spelling] = text;
+        let marked = |id: &str, marker: &str| record(&json!({"id": id, "sn": "New", spelling: marker}));
+        let mut both = marked("e", "2026-01-01T00:00:00Z");
+        both["record"]["_sdc_deleted_at"] = json!(null);
+        let messages = [
+            schema,
+            marked("a", "2026-01-01T00:00:00Z"),
+            record(&json!({"id": "b", "sn": "New", spelling: null})),
+            marked("c", "0001-01-01T00:00:00Z"),
+            marked("d", "9999-12-31T23:59:59Z"),
+            both,
+            state(),
+        ];
+        let output = Run::target(&config).messages(&messages).run().exits(4);
+        no_panic(&output);
+        let tree = file.tree();
+        assert!(!tree.contains_key(&format!("uid=a,{BASE}")), "{}", output.stderr);
+        let left = ["b", "c", "d", "e"].map(|id| file.text(id, "sn").unwrap());
+        assert_eq!(left, ["New", "c", "d", "e"], "{}", output.stderr);
+        for said in ["id=c: ", "0001-01-01", "id=d: ", "9999-12-31", "id=e: "] {
+            assert!(!warnings(&output, said).is_empty(), "{said}: {}", output.stderr);
+        }
+        assert_eq!(file.rejected().len(), 3);
+    }
+}
+
 #[test]
 fn a_form_of_plan_without_a_dry_run_is_refused_and_nothing_is_written() {
     let file = File::new(&json!({}), &[]);
