@@ -232,7 +232,8 @@ impl<'a, W: Write> Load<'a, W> {
         retry_rejects: bool,
     ) -> Self {
         let applier = Applier::new(destination.clone(), config.create_parents, Books::default())
-            .asserting(config.assert_unchanged);
+            .asserting(config.assert_unchanged)
+            .deleting_by_version(config.process_activate_version);
         let directory = Directory::clone(destination);
         Self {
             config,
@@ -300,6 +301,15 @@ impl<'a, W: Write> Load<'a, W> {
         }
         for (stream, text) in self.unknown_classes.report() {
             tracing::warn!(stream, "{text}");
+        }
+        for (stream, entries, dn) in self.applier.not_found_again().report() {
+            tracing::warn!(
+                stream,
+                setting = "match",
+                entries,
+                dn,
+                "setting `mapping_rules.{stream}.match`: {entries} entries, `{dn}` among them, are not what match asks for, so no later run finds them by it: give them its attributes (attribute_mapping, values)"
+            );
         }
         if matches!(result, Ok(None)) && !self.retry_rejects {
             let streams: Vec<&str> = self.counts.keys().map(|name| &**name).collect();

@@ -106,7 +106,7 @@ impl Lock {
                     Ok(itself) => itself,
                     Err(pid) => {
                         let _ = std::fs::remove_file(&beside);
-                        return Ok(Err(Held { pid, path }));
+                        return Ok(Err(Held { path, pid }));
                     }
                 };
                 file.set_len(0)?;

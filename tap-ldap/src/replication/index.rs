@@ -93,6 +93,7 @@ enum Change {
 }
 
 /// The keys of one stream.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own about the index")]
 pub(crate) struct KeyIndex {
     database: Database,
     path: PathBuf,

@@ -190,7 +190,7 @@ fn ids_again(path: &Path) -> BTreeMap<String, String> {
         match journal::ids_again(&file) {
             Ok(ids) => all.extend(ids),
             Err(e) => {
-                tracing::warn!("{}: {e}; entries that an undo added again may be left alone", file.display())
+                tracing::warn!("{}: {e}; entries that an undo added again may be left alone", file.display());
             }
         }
     }

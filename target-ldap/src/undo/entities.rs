@@ -291,6 +291,7 @@ impl Expected {
     }
 
     /// It is known already which entry is meant.
+    #[must_use]
     pub fn whichever(mut self) -> Self {
         self.id = None;
         self
