@@ -242,6 +242,11 @@ impl TargetConfig {
         unused.map(warning).collect()
     }
 
+    /// Whether the destination is a file of changes, which does not hold the directory that they are for.
+    pub fn writes_changes(&self) -> bool {
+        self.ldif_destination().is_some() && self.ldif_format == LdifFormat::Changes
+    }
+
     /// The LDIF file that is written, where it is one.
     pub fn ldif_destination(&self) -> Option<&Path> {
         match self.directory.servers.first() {

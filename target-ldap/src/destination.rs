@@ -18,7 +18,7 @@ use crate::inverse::{inverse, needs};
 use crate::map::ENTRY_UUID;
 use crate::names::to_ask;
 use crate::show::Plan;
-use crate::undo::note::Note;
+use crate::undo::note::{self, IDS, Note};
 use crate::undo::{Announced, Undo, UndoError};
 
 tokio::task_local! {
@@ -44,9 +44,14 @@ impl fmt::Display for About {
 }
 
 /// Says in the journal what became of a change. Of one whose answer was lost that is not known.
-fn told(undo: &Undo, announced: Announced, result: &Result<(), DirectoryError>) {
+fn told(
+    undo: &Undo,
+    announced: Announced,
+    result: &Result<(), DirectoryError>,
+    id: Option<&(String, String)>,
+) {
     match result {
-        Ok(()) => undo.made(announced),
+        Ok(()) => undo.made(announced, id),
         Err(e) if e.is_connection() => {}
         Err(_) => undo.void(announced),
     }
@@ -144,12 +149,25 @@ impl Destination {
 
     async fn carry_out(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         // Ahead of what takes it back: a killed run should not leave that of changes it had not begun.
-        let _permit = self.writes.acquire().await;
+        let permit = self.writes.acquire().await;
         let Some(undo) = &self.undo else { return self.make(change, controls).await };
         let announced = self.note(undo, change).await?;
         let result = self.make(change, controls).await;
-        told(undo, announced, &result);
+        // The look for the id is no write.
+        drop(permit);
+        let id = match change {
+            Change::Add(entry) if result.is_ok() => self.id(&entry.dn).await,
+            _ => None,
+        };
+        told(undo, announced, &result, id.as_ref());
         result
+    }
+
+    /// The id by which the server knows an entry that was just added, so that nobody's else of that name is taken for it
+    /// later. Without one, the entry is known again by what it has.
+    pub(crate) async fn id(&self, dn: &str) -> Option<(String, String)> {
+        let entry = self.directory.read(dn, &IDS).await.ok().flatten()?;
+        note::id(&entry, self.directory.schema())
     }
 
     /// Makes what was applied last (see [`Directory::commit`]); what takes it back is on the disk before.
@@ -218,7 +236,7 @@ impl Destination {
         };
         let result = self.directory.set_password(dn, password).await;
         if let Some((undo, announced)) = number {
-            told(undo, announced, &result);
+            told(undo, announced, &result, None);
         }
         result?;
         if let Some(tally) = self.tally.as_ref().filter(|_| counts) {
@@ -246,7 +264,8 @@ impl Destination {
 
     /// Writes down what takes a change back. Once this returns it is on the disk.
     async fn note(&self, undo: &Undo, change: &Change) -> Result<Announced, DirectoryError> {
-        let names = needs(change);
+        // And its id: another entry may have its name later.
+        let names = needs(change).map(|names| to_ask(names, IDS));
         let with_id = undo.keeps_ids() && matches!(change, Change::Delete { .. });
         let names = names.map(|names| if with_id { to_ask(names, [ENTRY_UUID]) } else { names });
         let before = self.before(change, names).await?;

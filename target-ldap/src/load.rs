@@ -212,6 +212,8 @@ pub struct Load<'a, W: Write> {
     gone: VecDeque<Gone>,
     /// Streams of whose scope it was said that it is not there.
     missing_scopes: BTreeSet<String>,
+    /// Deletions, by stream, of entries that a file of changes does not know: nothing was written for them.
+    unwritten_deletions: BTreeMap<Arc<str>, u64>,
     unknown_classes: UnknownClasses,
     watch: Watch,
     /// What the metrics show.
@@ -232,7 +234,8 @@ impl<'a, W: Write> Load<'a, W> {
         retry_rejects: bool,
     ) -> Self {
         let applier = Applier::new(destination.clone(), config.create_parents, Books::default())
-            .asserting(config.assert_unchanged);
+            .asserting(config.assert_unchanged)
+            .deleting_by_version(config.process_activate_version);
         let directory = Directory::clone(destination);
         Self {
             config,
@@ -263,6 +266,7 @@ impl<'a, W: Write> Load<'a, W> {
             survey: None,
             gone: VecDeque::new(),
             missing_scopes: BTreeSet::new(),
+            unwritten_deletions: BTreeMap::new(),
             unknown_classes: UnknownClasses::default(),
             watch: Watch::nobody(),
             shown: BTreeMap::new(),
@@ -300,6 +304,23 @@ impl<'a, W: Write> Load<'a, W> {
         }
         for (stream, text) in self.unknown_classes.report() {
             tracing::warn!(stream, "{text}");
+        }
+        for (stream, entries, dn) in self.applier.not_found_again().report() {
+            tracing::warn!(
+                stream,
+                setting = "match",
+                entries,
+                dn,
+                "setting `mapping_rules.{stream}.match`: {entries} entries, `{dn}` among them, are not what match asks for, so no later run finds them by it: give them its attributes (attribute_mapping, values)"
+            );
+        }
+        for (stream, deletions) in &self.unwritten_deletions {
+            tracing::warn!(
+                stream = &**stream,
+                setting = "ldif_format",
+                deletions,
+                "stream `{stream}`: {deletions} deletion(s) are not in the file: ldif_format is `changes`, and no change in it makes their entries; whether the directory has them is not known here: write to the directory itself, or to an LDIF file of its entries (ldif_format `content`)"
+            );
         }
         if matches!(result, Ok(None)) && !self.retry_rejects {
             let streams: Vec<&str> = self.counts.keys().map(|name| &**name).collect();
@@ -547,6 +568,10 @@ impl<'a, W: Write> Load<'a, W> {
             Effect::Moved => Told::Moved,
             Effect::Deleted => Told::Deleted,
         };
+        let is_deletion = matches!(work.task, Task::Delete { .. });
+        if is_deletion && told == Told::Unchanged && !is_kept && self.config.writes_changes() {
+            *self.unwritten_deletions.entry(work.stream.clone()).or_default() += 1;
+        }
         if !is_kept {
             self.keep_books(&work, told, &was(&work));
         }

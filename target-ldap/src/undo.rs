@@ -30,7 +30,7 @@ mod tests;
 
 pub use names::{SETTING, UndoFile};
 
-use journal::{Header, Reading, Status};
+use journal::{Header, Id, Reading, Status};
 use note::Note;
 
 /// What a journal's name ends in.
@@ -126,7 +126,7 @@ impl Undo {
         let start = journal.end;
         journal.append(&octets).map_err(|e| failure(&self.path, &e))?;
         let length = octets.len() as u64;
-        journal.places.push(journal::Place { start, length, status: Status::Unknown });
+        journal.places.push(journal::Place { start, length, status: Status::Unknown, id: None });
         Ok(Announced { number, end: journal.end })
     }
 
@@ -163,21 +163,23 @@ impl Undo {
         Ok(())
     }
 
-    /// The change was made.
-    pub fn made(&self, announced: Announced) {
-        self.mark(announced, Status::Made, &journal::made(announced.number));
+    /// The change was made. `id`: of the entry that it added, the attribute and the value's digest.
+    pub fn made(&self, announced: Announced, id: Option<&(String, String)>) {
+        let id = id.and_then(|(name, digest)| Id::of(name, digest));
+        self.mark(announced, Status::Made, id, &journal::made(announced.number, id));
     }
 
     /// The change was not made after all.
     pub fn void(&self, announced: Announced) {
-        self.mark(announced, Status::Void, &journal::void(announced.number));
+        self.mark(announced, Status::Void, None, &journal::void(announced.number));
     }
 
-    fn mark(&self, announced: Announced, status: Status, line: &str) {
+    fn mark(&self, announced: Announced, status: Status, id: Option<Id>, line: &str) {
         let mut journal = self.journal();
         let place = usize::try_from(announced.number).ok().and_then(|n| journal.places.get_mut(n));
         if let Some(place) = place {
             place.status = status;
+            place.id = id;
         }
         // A full disk: should the run be killed now, too, the directory itself tells what was made.
         let _ = journal.append(line.as_bytes());

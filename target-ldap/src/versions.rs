@@ -21,6 +21,11 @@ pub enum Doubt {
     /// An empty source is taken for a fault, not for an empty directory.
     #[error("no record of the stream came with it")]
     NoRecord,
+    /// Records of it came, but all of them after it.
+    #[error(
+        "it came before the first record of its version, and no ACTIVATE_VERSION after them; a version is announced behind its records"
+    )]
+    TooEarly,
     /// A record was rejected before its entry was known.
     #[error("a record was rejected whose entry is not known")]
     Unknown,
@@ -68,6 +73,18 @@ impl Versions {
         if whole.iter().filter_map(|v| versions.get(v)).any(has_come) { Ok(()) } else { Err(Doubt::NoRecord) }
     }
 
+    /// Why nothing is deleted for a version that had no record when it was announced, now that nothing more comes.
+    pub fn doubt(&self, stream: &str, version: i64, doubt: Doubt) -> Doubt {
+        let versions = self.streams.get(stream);
+        let has_come =
+            |v: Option<i64>| versions.and_then(|all| all.get(&v)).is_some_and(|came| came.records > 0);
+        if doubt == Doubt::NoRecord && (has_come(Some(version)) || has_come(None)) {
+            Doubt::TooEarly
+        } else {
+            doubt
+        }
+    }
+
     /// Whether a record was rejected whose entry is not known, of whichever stream: any entry could be meant.
     pub fn has_unknown(&self) -> bool {
         self.streams.values().flat_map(BTreeMap::values).any(|came| came.unknown)
@@ -96,7 +113,9 @@ mod tests {
         versions.came("other", Some(1));
         versions.came("s", Some(1));
         assert_eq!(versions.activate("s", 2), Err(Doubt::NoRecord), "they are an earlier version's");
+        assert_eq!(versions.doubt("s", 2, Doubt::NoRecord), Doubt::NoRecord);
         versions.came("s", Some(3));
+        assert_eq!(versions.doubt("s", 3, Doubt::NoRecord), Doubt::TooEarly);
         assert_eq!(versions.activate("s", 3), Ok(()));
         versions.unknown_came("s", Some(4));
         assert!(versions.activate("s", 4).is_ok() && versions.has_unknown());

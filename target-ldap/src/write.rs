@@ -19,6 +19,7 @@ use crate::names::to_ask;
 use crate::plan::{Policy, Wanted, WantedEntry};
 use crate::rejects::Answer;
 
+mod again;
 mod find;
 mod groups;
 mod login;
@@ -26,8 +27,9 @@ mod references;
 mod removal;
 mod rename;
 
+pub use again::NotFoundAgain;
 pub use find::Names;
-use find::{Place, SHOWN};
+use find::{Place, SHOWN, Unread};
 use groups::{Emptied, empty_groups};
 pub use references::Held;
 use references::Present;
@@ -145,6 +147,14 @@ pub struct Applier {
     books: Books,
     /// Whether a modify is made only of what is as it was read.
     assert_unchanged: bool,
+    /// Whether versions delete what no record is about.
+    deletes_by_version: bool,
+    /// Of records that fit several entries: which ones nothing deletes is read before the first deletion.
+    unread: Arc<tokio::sync::Mutex<Vec<Unread>>>,
+    /// Read while a record's entry is looked for, and written before a deletion: the records before it have theirs, or are known
+    /// to fit several. Who asks first comes first.
+    looking: Arc<tokio::sync::RwLock<()>>,
+    not_found_again: Arc<NotFoundAgain>,
 }
 
 /// How often an entry that appears or disappears between reading and writing is read again.
@@ -166,7 +176,22 @@ impl Applier {
             inventories,
             books,
             assert_unchanged: false,
+            deletes_by_version: false,
+            unread: Arc::default(),
+            looking: Arc::default(),
+            not_found_again: Arc::default(),
         }
+    }
+
+    /// Whether versions delete what no record is about.
+    #[must_use]
+    pub fn deleting_by_version(self, deletes_by_version: bool) -> Self {
+        Self { deletes_by_version, ..self }
+    }
+
+    /// Entries that their own `match` does not find again.
+    pub fn not_found_again(&self) -> &NotFoundAgain {
+        &self.not_found_again
     }
 
     /// Modifies an entry only where what it changes is as it was read.
@@ -188,7 +213,10 @@ impl Applier {
             Task::Nothing => Ok(Effect::Ignored.into()),
             Task::Find { dn, filter, manner } => {
                 let Some(filter) = filter else { return Ok(Effect::Found(Names::whole(Vec::new())).into()) };
-                let place = self.locate(dn.as_deref(), filter, manner, now, &["1.1".into()]).await?;
+                let looking = self.looking.read().await;
+                let place = self.locate(dn.as_deref(), filter, manner, now, &["1.1".into()]).await?.0;
+                self.remember_several(who, dn.as_deref(), filter, manner, &place).await?;
+                drop(looking);
                 Ok(Effect::Found(match place {
                     Place::Nowhere | Place::Taken => Names::whole(Vec::new()),
                     Place::Several(names) => names,
@@ -201,7 +229,11 @@ impl Applier {
                 let dn = match filter {
                     None => dn.clone().unwrap_or_default(),
                     Some(filter) => {
-                        match self.fitting(dn.as_deref(), filter, manner, now, &["1.1".into()]).await? {
+                        let looking = self.looking.read().await;
+                        let place = self.fitting(dn.as_deref(), filter, manner, now, &["1.1".into()]).await?;
+                        self.remember_several(who, dn.as_deref(), filter, manner, &place).await?;
+                        drop(looking);
+                        match place {
                             Place::Nowhere | Place::Taken => return Ok(Effect::Unchanged.into()),
                             Place::Several(names) => return Ok(Effect::Several(names).into()),
                             Place::NotClaimed(dn) => return Ok(Effect::Elsewhere(dn).into()),
@@ -211,7 +243,7 @@ impl Applier {
                 };
                 let effect = if manner.operations.delete {
                     let key = self.key(&dn).unwrap_or_default();
-                    match self.books.permit(who, &dn, &key, removal.takes_subtree()) {
+                    match self.permit(who, &dn, &key, removal.takes_subtree()).await? {
                         Ok(permit) => {
                             self.inventories.forget(&key, true);
                             self.remove(&permit, removal).await?
@@ -304,17 +336,32 @@ impl Applier {
         let mut attempt = 1;
         let mut password_is_set = false;
         loop {
-            let place = if is_absent {
-                Place::Nowhere
+            let (place, is_found_by_filter) = if is_absent {
+                (Place::Nowhere, false)
             } else if let Some(filter) = filter {
                 let names = names_to_read(wanted, &self.login_names(wanted), schema);
-                self.locate(Some(&wanted.dn), filter, manner, now, &names).await?
+                let looking = self.looking.read().await;
+                let found = self.locate(Some(&wanted.dn), filter, manner, now, &names).await?;
+                self.remember_several(who, Some(&wanted.dn), filter, manner, &found.0).await?;
+                drop(looking);
+                found
             } else {
                 let names = names_to_read(wanted, &self.login_names(wanted), schema);
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 let entry = self.directory.read(&wanted.dn, &names).await?;
-                entry.map_or(Place::Nowhere, Place::Named)
+                (entry.map_or(Place::Nowhere, Place::Named), false)
             };
+            if let (Some(who), Some(filter), false) = (who, filter, is_found_by_filter) {
+                match &place {
+                    Place::Nowhere if operations.create => {
+                        self.not_found_again.look(who, wanted, key, None, filter, schema);
+                    }
+                    Place::Named(entry) if operations.update => {
+                        self.not_found_again.look(who, wanted, key, Some(entry), filter, schema);
+                    }
+                    _ => {}
+                }
+            }
             if let (Some(who), Some(_), Place::Named(entry) | Place::Elsewhere(entry)) = (who, filter, &place)
                 && let Err(reason) = self.may_bring_found(who, &wanted.dn, key, entry)
             {
@@ -366,7 +413,7 @@ impl Applier {
                 Emptied::Goes if !operations.delete => return Ok(Effect::LeftAlone.into()),
                 Emptied::Goes => {
                     let there = self.key(dn).unwrap_or_default();
-                    let permit = match self.books.permit(who, dn, &there, false) {
+                    let permit = match self.permit(who, dn, &there, false).await? {
                         Ok(permit) => permit,
                         Err(Denied::Error(reason)) => return Ok(Effect::Refused(reason).into()),
                         Err(Denied::Kept(reason)) => return Ok(Effect::Kept(reason).into()),

@@ -3,6 +3,9 @@
 //! The lock is the system's own (flock(2), LockFileEx), on a small file beside what it is for: that may be replaced by a
 //! rename, and a lock on it would go with the old one. The system releases it when the process ends, however it ends. What
 //! a killed run left in the lock file is only text.
+//!
+//! A file may have several names in several folders (hard links), each with a lock file of its own beside it. So a file that is
+//! there is locked itself, too: that lock belongs to its device and inode, whatever it is called.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -22,6 +25,8 @@ const PATIENCE: Duration = Duration::from_millis(10);
 pub struct Lock {
     file: File,
     path: PathBuf,
+    /// The file that it is for, by whatever name, as it was when the lock was taken.
+    _itself: Option<File>,
 }
 
 /// Somebody else has the lock.
@@ -97,10 +102,17 @@ impl Lock {
             }
             // Its last owner may have removed it between our opening it and its release.
             if is_still(&file, &beside) {
+                let itself = match lock_itself(&path) {
+                    Ok(itself) => itself,
+                    Err(pid) => {
+                        let _ = std::fs::remove_file(&beside);
+                        return Ok(Err(Held { path, pid }));
+                    }
+                };
                 file.set_len(0)?;
                 file.rewind()?;
                 writeln!(file, "{}", std::process::id())?;
-                return Ok(Ok(Some(Lock { file, path: beside })));
+                return Ok(Ok(Some(Lock { file, path: beside, _itself: itself })));
             }
         }
         Err(io::Error::other("its lock file is made and removed all the time"))
@@ -113,6 +125,46 @@ impl Drop for Lock {
         let _ = std::fs::remove_file(&self.path);
         let _ = self.file.unlock();
     }
+}
+
+/// Locks a file itself, if it is there and its file system can do so. The error is the process that has it by another name,
+/// where that is known. A file under two names in one place is one file, and has one lock.
+#[cfg(unix)]
+fn lock_itself(path: &Path) -> Result<Option<File>, Option<u32>> {
+    let Ok(file) = File::open(path) else { return Ok(None) };
+    if !file.metadata().is_ok_and(|it| it.is_file()) {
+        return Ok(None);
+    }
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(owner_of_inode(&file)),
+        // NFS locks only what is open for writing; the lock beside the file holds all the same.
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
+}
+
+/// There such a lock would keep this process itself from writing.
+#[cfg(not(unix))]
+fn lock_itself(_: &Path) -> Result<Option<File>, Option<u32>> {
+    Ok(None)
+}
+
+/// Who has the lock of a file itself: proc_locks(5), by device and inode.
+#[cfg(unix)]
+fn owner_of_inode(file: &File) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    let inode = file.metadata().ok()?.ino();
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    // `1: FLOCK  ADVISORY  WRITE 708 08:01:1234 0 EOF`. Devices of btrfs and overlays are others there: the inode tells.
+    let of = |line: &str| {
+        let mut words = line.split_whitespace().skip(1);
+        let (kind, pid) = (words.next()?, words.nth(2)?);
+        let at = words.next()?.rsplit(':').next()?.parse::<u64>().ok()?;
+        (kind == "FLOCK" && at == inode).then(|| pid.parse().ok()).flatten()
+    };
+    let mut found = locks.lines().filter_map(of);
+    // Of two files with one number, on two devices, it is not said whose it is.
+    found.next().filter(|_| found.next().is_none())
 }
 
 /// Who has the lock, as it wrote down itself.
@@ -189,6 +241,28 @@ mod tests {
         let _lock = Lock::of("undo_file", &at("link-to-link")).unwrap();
         held(&at("real/undo.ldif"));
         assert!(Lock::of("undo_file", &at("real")).unwrap().is_some(), "a folder has one of its own");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn hard_links_are_one_file_and_have_one_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("other")).unwrap();
+        std::fs::write(at("rejects.jsonl"), "x").unwrap();
+        std::fs::hard_link(at("rejects.jsonl"), at("other/undo.ldif")).unwrap();
+        let lock = Lock::of("reject_file", &at("rejects.jsonl")).unwrap().unwrap();
+        let error = Lock::of("undo_file", &at("other/undo.ldif")).unwrap_err().to_string();
+        assert!(error.contains("undo.ldif") && error.contains("in use"), "{error}");
+        assert!(!at("other/undo.ldif.lock").exists(), "what is refused leaves nothing");
+        #[cfg(target_os = "linux")]
+        assert_eq!(held(&at("other/undo.ldif")).pid, Some(std::process::id()));
+        drop(lock);
+        let _lock = Lock::of("undo_file", &at("other/undo.ldif")).unwrap().unwrap();
+        // A file that takes its place by a rename has no lock of its own, and needs none: the name has one.
+        std::fs::write(at("new"), "y").unwrap();
+        std::fs::rename(at("new"), at("other/undo.ldif")).unwrap();
+        held(&at("other/undo.ldif"));
     }
 
     #[cfg(unix)]

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 // A map that keeps nothing else keeps it: without it a deletion would be a record.
-use crate::deletion::{DELETED_AT, is_deletion};
+use crate::deletion::{is_marked, is_marker};
 use crate::error::{Class, Classified};
 use crate::settings::SettingsError;
 
@@ -182,7 +182,7 @@ impl Maps {
         }
         let mut properties = known.clone();
         if !map.keeps_others {
-            properties.retain(|name, _| keys.contains(name) || name == DELETED_AT);
+            properties.retain(|name, _| keys.contains(name) || is_marker(name));
         }
         for (name, formula) in &map.properties {
             let Some(formula) = formula else {
@@ -275,7 +275,8 @@ impl Maps {
         };
         if let Some(filter) = &map.filter {
             // A marker that is no time goes on, too: whoever writes the record says what is wrong with it.
-            let is_deletion = is_deletion(properties.get(DELETED_AT)) != Ok(false);
+            let is_deletion =
+                is_marked(properties.iter().map(|(name, value)| (name.as_str(), value))) != Ok(false);
             let passes = match evaluate(&filter.node, &scope) {
                 Ok(value) => value::truth(&value),
                 // Of what is gone there is no more than its key: it goes, wherever it was.
@@ -288,7 +289,7 @@ impl Maps {
         }
         let mut result = properties.clone();
         if !map.keeps_others {
-            result.retain(|name, _| plan.key_properties.contains(name) || name == DELETED_AT);
+            result.retain(|name, _| plan.key_properties.contains(name) || is_marker(name));
         }
         for (name, formula) in &map.properties {
             let Some(formula) = formula else {

@@ -4,12 +4,14 @@
 //! it has been quiet for long enough: a tap may announce a version before its records, and again for each part of them. Until
 //! then STATE that came after the announcement is held back: a run that ends before loses no deletion.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use singer_common::dn::DnKey;
+use singer_common::settings::nearest;
 use singer_common::signals::Signal;
 
 use super::{Kept, Load, LoadError, Work};
@@ -50,7 +52,9 @@ pub(super) struct Activations {
     /// Those whose turn it is.
     pub(super) due: std::collections::VecDeque<Activation>,
     /// Announcements that nothing may be concluded from so far.
-    doubtful: Vec<(String, u64, Doubt)>,
+    doubtful: Vec<(String, u64, i64, Doubt)>,
+    /// Streams of which it was said that a file of changes does not hold the directory.
+    said_of_changes: BTreeSet<String>,
     /// Entries that are being deleted.
     pub(super) under_way: u64,
     /// Since when STATE is held back.
@@ -105,7 +109,7 @@ impl<W: Write> Load<'_, W> {
         }
         self.activations.doubtful.retain(|(other, ..)| *other != stream);
         if let Err(doubt) = self.versions.activate(&stream, version) {
-            return self.activations.doubtful.push((stream, line, doubt));
+            return self.activations.doubtful.push((stream, line, version, doubt));
         }
         // Records came, and so did the SCHEMA.
         let Some(known) = self.streams.get(&*stream).map(|s| &s.plan) else { return };
@@ -113,6 +117,8 @@ impl<W: Write> Load<'_, W> {
             None => nothing(&stream, line, &"its rule has no scope_base"),
             Some(extent) if *extent.removal == Removal::Nothing => {}
             Some(extent) => {
+                self.check_format(&stream, line);
+                let Some(known) = self.streams.get(&*stream).map(|s| &s.plan) else { return };
                 let origin = known.origin.clone();
                 let (is_open, has_state) = (false, false);
                 let activation = Activation { stream, line, version, extent, origin, is_open, has_state };
@@ -142,9 +148,42 @@ impl<W: Write> Load<'_, W> {
             }
         }
         if has_ended {
-            for (stream, line, doubt) in std::mem::take(&mut self.activations.doubtful) {
-                nothing(&stream, line, &doubt);
+            for (stream, line, version, doubt) in std::mem::take(&mut self.activations.doubtful) {
+                if self.streams.contains_key(&*stream) {
+                    nothing(&stream, line, &self.versions.doubt(&stream, version, doubt));
+                } else {
+                    self.nothing_of_unknown(&stream, line);
+                }
             }
+        }
+    }
+
+    /// A version of a stream of which no SCHEMA came: misspelt, most likely.
+    fn nothing_of_unknown(&self, stream: &str, line: u64) {
+        let mut known: Vec<&str> = self.streams.keys().map(|name| &**name).collect();
+        known.sort_unstable();
+        let near = nearest(stream, known.iter().copied());
+        let hint = match near {
+            Some(near) => format!("; did you mean `{near}`?"),
+            None if known.is_empty() => String::new(),
+            None => format!("; the input has `{}`", known.join("`, `")),
+        };
+        tracing::warn!(
+            stream,
+            nearest = near,
+            "line {line}, stream `{stream}`: ACTIVATE_VERSION deletes nothing: no SCHEMA names such a stream{hint}"
+        );
+    }
+
+    /// A file of changes does not hold the directory that they are for: what the version no longer has is not known there. Said
+    /// once for each stream.
+    fn check_format(&mut self, stream: &str, line: u64) {
+        if self.config.writes_changes() && self.activations.said_of_changes.insert(stream.to_owned()) {
+            tracing::warn!(
+                stream,
+                setting = "ldif_format",
+                "line {line}, stream `{stream}`: ACTIVATE_VERSION deletes no entry that the file's own changes did not make: ldif_format is `changes`, and the file does not hold the directory; for these deletions write to the directory itself, or to an LDIF file of its entries (ldif_format `content`)"
+            );
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use serde_json::value::RawValue;
-use singer_common::deletion::{DELETED_AT, is_deletion};
+use singer_common::deletion::is_marked;
 use singer_common::directory::Directory;
 use singer_common::dn::{Above, DnKey};
 use singer_common::maps::Maps;
@@ -131,7 +131,10 @@ impl StreamPlan {
 
     fn task(&self, line: u64, record: &Record) -> Result<(Task, DnKey), LoadError> {
         let bad = |reason| LoadError::Record { line, stream: self.name.to_string(), reason };
-        let is_deletion = is_deletion(record.get(DELETED_AT)).map_err(|e| bad(e.to_string()))?;
+        let is_deletion = is_marked(record.iter()).map_err(|e| {
+            let about = about(&self.key_properties, self.is_mirror_without_key, record);
+            bad(if about.is_empty() { e.to_string() } else { format!("{about}: {e}") })
+        })?;
         // A deletion needs what names its entry, and no more.
         if let Some(key) = self.key_properties.iter().find(|k| !is_deletion && record.get(k).is_none()) {
             return Err(bad(format!("the record lacks its key property `{key}`")));

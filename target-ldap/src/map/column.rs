@@ -189,6 +189,12 @@ pub(super) fn is_password(description: &str) -> bool {
     ["userPassword", "unicodePwd"].iter().any(|p| description.eq_ignore_ascii_case(p))
 }
 
+/// What a tap adds to records about them (the Meltano SDK's `_sdc_…`, in whichever case a warehouse prints it) is no
+/// attribute.
+fn is_metadata(property: &str) -> bool {
+    property.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("_sdc_"))
+}
+
 /// Properties that are attributes of the destination. What the server keeps itself is left out.
 #[allow(clippy::too_many_arguments, reason = "they are what decides")]
 pub(super) fn pass_through(
@@ -205,10 +211,7 @@ pub(super) fn pass_through(
     let mut unknown = Vec::new();
     let taken = rule.taken_properties();
     for property in properties.keys() {
-        if property.eq_ignore_ascii_case("dn")
-            || property.starts_with("_sdc_")
-            || taken.contains(property.as_str())
-        {
+        if property.eq_ignore_ascii_case("dn") || is_metadata(property) || taken.contains(property.as_str()) {
             continue;
         }
         let shape = shapes.of(property);

@@ -10,7 +10,7 @@ use super::column::Column;
 use super::shape::Shapes;
 use crate::accounts::Source;
 use crate::rule::Rule;
-use crate::template::{DnTemplate, FilterTemplate};
+use crate::template::{DnTemplate, FilterTemplate, Template};
 
 /// So many properties of a stream are named.
 const NAMED: usize = 12;
@@ -91,7 +91,12 @@ pub(super) fn check(
             warn(&format!("values.{attribute}"), name);
         }
     }
-    let is_made = |name: &str| rule.values.iter().any(|(made, _)| schema.same_description(made, name));
+    // A template without a value makes none: where no record has what it is made of, nor can its result be what is asked for.
+    let has_value = |template: &Template| {
+        template.needs().all(|(name, has_default)| has_default || is_known(name)) || shapes.is_open()
+    };
+    let is_made =
+        |name: &str| rule.values.iter().any(|(made, t)| schema.same_description(made, name) && has_value(t));
     let is_defaulted = |name: &str| rule.defaults.iter().any(|(by, _)| schema.same_description(by, name));
     let in_dn = rule.dn_template.iter().flat_map(DnTemplate::needs);
     let in_dn = in_dn.filter(|(name, _)| !is_defaulted(name)).map(|need| ("dn_template", need));

@@ -8,6 +8,8 @@
 //! nothing is done to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::Path;
 
 use singer_common::change::Change;
 use singer_common::directory::{Directory, DirectoryError, Vendor, WriteControl};
@@ -68,6 +70,10 @@ pub struct Undoing<'a> {
     pub directory: &'a Destination,
     /// Entries that are left alone.
     pub skip: &'a BTreeSet<usize>,
+    /// Entries that an undo added again, by the digests of their ids: from the old one to the new one.
+    pub again: &'a BTreeMap<String, String>,
+    /// The file itself, where it is noted which entries are added again.
+    pub noted_in: Option<&'a Path>,
 }
 
 /// A directory may say no to one change, and be there for the next.
@@ -102,7 +108,7 @@ impl Undoing<'_> {
                 let expected = if now == At::Looking {
                     self.expected(steps, made)?
                 } else {
-                    Expected::new(std::slice::from_ref(&note), 1, None, self.schema())
+                    Expected::new(std::slice::from_ref(&note), 1, None, self.schema()).whichever()
                 };
                 let objection = self.objection(note.dn_after(), &expected, &note, step.is_made).await?;
                 in_effect = objection.is_none();
@@ -213,7 +219,9 @@ impl Undoing<'_> {
             }
             notes.push(note);
         }
-        Ok(Expected::new(&notes, made, deleted.as_ref(), self.directory.schema()))
+        let mut expected = Expected::new(&notes, made, deleted.as_ref(), self.directory.schema());
+        expected.accept(self.again);
+        Ok(expected)
     }
 
     async fn read(&self, dn: &str, expected: &Expected) -> Result<Option<Entry>, DirectoryError> {
@@ -336,6 +344,9 @@ impl Undoing<'_> {
         for (n, change) in back.iter().enumerate() {
             self.make(change, note.relaxed).await.map_err(|e| (n > 0, e))?;
         }
+        if note.of == Kind::Delete {
+            self.note_again(note).await;
+        }
         if !note.lost.is_empty() {
             report.lost.entry(note.dn_after().to_owned()).or_default().extend(note.lost.iter().cloned());
         }
@@ -350,6 +361,24 @@ impl Undoing<'_> {
 }
 
 impl Undoing<'_> {
+    /// An entry that was deleted is there again, and its server gave it another id. The files of earlier runs know the old one.
+    async fn note_again(&self, note: &Note) {
+        let (Some(file), Some((name, old))) = (self.noted_in, &note.id) else { return };
+        let Some((_, new)) = self.directory.id(&note.dn).await.filter(|(n, new)| n == name && new != old)
+        else {
+            return;
+        };
+        let line = super::journal::again(old, &new);
+        let written = std::fs::File::options().append(true).open(file);
+        if let Err(e) = written.and_then(|mut file| file.write_all(line.as_bytes())) {
+            tracing::warn!(
+                "{}: that `{}` has another {name} since could not be noted: {e}; the undo of an earlier run will leave it alone",
+                file.display(),
+                note.dn
+            );
+        }
+    }
+
     async fn make(&self, change: &Change, relaxed: bool) -> Result<(), DirectoryError> {
         let mut controls = Vec::new();
         match change {
@@ -390,12 +419,14 @@ pub async fn rehearse(
     entities: &Entities,
     directory: &Directory,
     skip: &BTreeSet<usize>,
+    again: &BTreeMap<String, String>,
 ) -> anyhow::Result<Report> {
     let mut skip = skip.clone();
     let mut refused = BTreeMap::new();
     loop {
         let preview = Destination::new(directory.clone().preview());
-        let mut report = Undoing { reading, entities, directory: &preview, skip: &skip }.run().await?;
+        let undoing = Undoing { reading, entities, directory: &preview, skip: &skip, again, noted_in: None };
+        let mut report = { undoing }.run().await?;
         refused.append(&mut report.refused);
         if report.in_part.is_empty() {
             for entity in refused.keys() {

@@ -1,19 +1,20 @@
 //! `target-ldap undo FILE`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use singer_common::cli::heading;
-use singer_common::directory::{Access, Directory};
-use singer_common::file::Lock;
+use singer_common::directory::{Access, Directory, DirectoryError};
+use singer_common::dn::{DnKey, split};
+use singer_common::file::{self, Lock};
 use singer_common::settings::SettingsError;
 
 use super::back::{Fate, Undoing, rehearse};
 use super::entities::Entities;
-use super::journal::{ReadError, Reading};
+use super::journal::{self, ReadError, Reading};
 use super::{JOURNAL, plain};
 use crate::config::TargetConfig;
 use crate::destination::Destination;
@@ -38,6 +39,9 @@ pub struct UndoArgs {
     /// Carry out a file that has no record of what the run left (of an earlier version), without looking at the entries first
     #[arg(long, help_heading = heading::TASK)]
     pub unchecked: bool,
+    /// Take the run back on another server than it was made on: a replica, or the same server under another name or URL
+    #[arg(long, help_heading = heading::TASK)]
+    pub another_server: bool,
 }
 
 fn bad(file: &Path, problem: &str, expected: &str) -> SettingsError {
@@ -70,27 +74,43 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
     locks.extend(locks_of(config, args.dry_run)?);
     let directory = Directory::open(&config.directory, Access::Write(config.ldif_format)).await?;
     let Some(mut reading) = reading else { return Ok(ExitCode::SUCCESS) };
-    if reading.header.server != directory.location() {
-        tracing::warn!(
-            "{} is of a run on {}, and this is {}",
-            file.display(),
-            reading.header.server,
-            directory.location()
-        );
+    if !is_place_of(&reading.header.server, &directory, config) && !args.another_server {
+        let (there, here) = (&reading.header.server, directory.location());
+        let problem = format!("it is of a run on {there}, and server_url leads to {here}");
+        let expected =
+            "the server of the run as server_url; or, where both have the same entries, --another-server";
+        return Err(bad(file, &problem, expected).into());
     }
     let is_damaged = reading.header.damaged;
     if is_damaged {
         tracing::warn!("{}: changes of the run are missing, for its journal was damaged", file.display());
     }
     let entities = Entities::of(&mut reading, directory.schema())?;
-    let rehearsed = rehearse(&mut reading, &entities, &directory, &BTreeSet::new()).await?;
+    if let Some(dn) = foreign(&entities, &directory).await? {
+        let contexts = directory.root_dse().naming_contexts.join("`, `");
+        let problem = format!(
+            "it is of a run on {}, which changed `{dn}`, and {} has `{contexts}` alone",
+            reading.header.server,
+            directory.location()
+        );
+        return Err(bad(file, &problem, "a server that has that part of the directory").into());
+    }
+    let again = ids_again(file);
+    let rehearsed = rehearse(&mut reading, &entities, &directory, &BTreeSet::new(), &again).await?;
     let skip: BTreeSet<usize> = rehearsed.refused.keys().copied().collect();
     let plan = args.dry_run.then(|| plan(args.plan_format));
     let destination = match &plan {
         Some(plan) => Destination::new(directory.clone().preview()).with_plan(Some(plan.clone())),
         None => Destination::new(directory.clone()),
     };
-    let done = Undoing { reading: &mut reading, entities: &entities, directory: &destination, skip: &skip };
+    let done = Undoing {
+        reading: &mut reading,
+        entities: &entities,
+        directory: &destination,
+        skip: &skip,
+        again: &again,
+        noted_in: Some(file).filter(|_| !args.dry_run),
+    };
     let report = { done }.run().await;
     destination.commit()?;
     let mut report = report?;
@@ -127,6 +147,54 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
     }
     tracing::info!(taken_back = taken, not_in_effect = nothing, left_alone = changed_since, "{text}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a run's directory is the one that is open: it, one of the servers that stand for one another in `server_url`, or
+/// the same file by another name.
+fn is_place_of(server: &str, directory: &Directory, config: &TargetConfig) -> bool {
+    let file = |url: &str| url.strip_prefix("ldif:").map(|path| file::real(Path::new(path)));
+    server == directory.location()
+        || config.directory.servers.iter().any(|s| s.to_text() == server)
+        || file(server).is_some_and(|there| file(directory.location()).is_some_and(|here| here == there))
+}
+
+/// The first entry of a run that a server cannot have: it is below none of its naming contexts, nor is its topmost name there.
+/// On such a server nothing of the run would be found, which is not the same as taken back.
+async fn foreign(entities: &Entities, directory: &Directory) -> Result<Option<String>, DirectoryError> {
+    let (contexts, schema) = (&directory.root_dse().naming_contexts, directory.schema());
+    let mut above: Vec<DnKey> = contexts.iter().filter_map(|c| DnKey::parse(c, schema).ok()).collect();
+    if matches!(directory, Directory::Ldif(_)) || above.is_empty() {
+        return Ok(None);
+    }
+    for step in &entities.steps {
+        let Ok(key) = DnKey::parse(&step.dn, schema) else { continue };
+        if above.iter().any(|context| key.is_within(context)) {
+            continue;
+        }
+        // What has no naming context (`cn=config`) is there all the same.
+        let top =
+            split(&step.dn).ok().and_then(|parts| parts.last().map(|p| (*p).to_owned())).unwrap_or_default();
+        if directory.read(&top, &["1.1"]).await?.is_none() {
+            return Ok(Some(step.dn.clone()));
+        }
+        above.extend(DnKey::parse(&top, schema).ok());
+    }
+    Ok(None)
+}
+
+/// The entries that were added again when this file, or another one beside it, was taken back.
+fn ids_again(path: &Path) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    let beside = std::fs::read_dir(file::folder(path)).into_iter().flatten().flatten().map(|e| e.path());
+    for file in beside.filter(|p| Reading::is_one(p)) {
+        match journal::ids_again(&file) {
+            Ok(ids) => all.extend(ids),
+            Err(e) => {
+                tracing::warn!("{}: {e}; entries that an undo added again may be left alone", file.display());
+            }
+        }
+    }
+    all
 }
 
 /// The destination's lock.

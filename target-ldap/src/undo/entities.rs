@@ -9,7 +9,7 @@ use singer_common::schema::Schema;
 use singer_common::secret::is_secret_attribute;
 
 use super::journal::{ReadError, Reading, Status};
-use super::note::{IDS, Kind, Note, Trace, digest, id, of_entry, value_digest};
+use super::note::{IDS, Kind, Note, Trace, digest, of_entry, value_digest};
 
 /// One change.
 #[derive(Debug, Clone)]
@@ -135,7 +135,20 @@ pub struct Expected {
     single: Vec<(String, String, bool)>,
     /// The attributes that it may have, where all of them are known.
     only: Option<BTreeSet<String>>,
-    id: Option<(String, String)>,
+    /// The attribute that tells which entry it is, and the digests that mean this one.
+    id: Option<(String, Vec<String>)>,
+    /// Whether it may have another id: one that was added again to take a deletion back. Then it has to be as it was, with no
+    /// attribute more.
+    may_be_anew: bool,
+}
+
+/// Whether an entry is the one that is meant, by its id.
+#[derive(PartialEq, Eq)]
+enum Identity {
+    Same,
+    Another,
+    /// There is no id on one side.
+    NotKnown,
 }
 
 /// What has been said of an attribute already.
@@ -196,6 +209,18 @@ impl Gathered {
     }
 }
 
+/// The id of an entry between its changes: an entry that is added anew has another one.
+fn id_at(before: &[Note], after: &[Note]) -> Option<(String, String)> {
+    for note in before.iter().rev().take_while(|n| n.of != Kind::Delete) {
+        if note.id.is_some() || note.of == Kind::Add {
+            return note.id.clone();
+        }
+    }
+    let known =
+        after.iter().take_while(|n| n.of != Kind::Add).find(|n| n.id.is_some() || n.of == Kind::Delete);
+    known.and_then(|n| n.id.clone())
+}
+
 impl Expected {
     /// What an entry has to be like after the first `made` of its changes, and before the others. `notes` are all of them;
     /// `deleted` is what the first deletion among the others took away.
@@ -246,12 +271,39 @@ impl Expected {
                     Kind::Add => break,
                 }
             }
-            // One that is added again, to take a deletion back, gets another id.
-            if !after.iter().any(|n| n.of == Kind::Delete) {
-                all.expected.id = notes.iter().find_map(|n| n.id.clone());
+            if deleted.is_some() {
+                all.expected.may_be_anew = true;
+                all.expected.only = Some(all.said.keys().cloned().collect());
             }
         }
+        all.expected.id = id_at(before, after).map(|(name, digest)| (name, vec![digest]));
         all.expected
+    }
+
+    /// An entry that was added again, and has another id since, is meant, too.
+    pub fn accept(&mut self, again: &BTreeMap<String, String>) {
+        let Some((_, digests)) = &mut self.id else { return };
+        while let Some(next) = digests.last().and_then(|last| again.get(last))
+            && !digests.contains(next)
+        {
+            digests.push(next.clone());
+        }
+    }
+
+    /// It is known already which entry is meant.
+    #[must_use]
+    pub fn whichever(mut self) -> Self {
+        self.id = None;
+        self
+    }
+
+    fn identity(&self, entry: &Entry, schema: &Schema) -> Identity {
+        let Some((name, digests)) = &self.id else { return Identity::NotKnown };
+        match entry.values(name).first() {
+            None => Identity::NotKnown,
+            Some(id) if digests.contains(&value_digest(name, id, schema)) => Identity::Same,
+            Some(_) => Identity::Another,
+        }
     }
 
     /// What to ask for to compare an entry.
@@ -280,10 +332,11 @@ impl Expected {
             (Some(_), false) => return Some("an entry of that name is there".to_owned()),
             (Some(entry), true) => entry,
         };
-        if let Some(id_before) = &self.id
-            && id(entry, schema).is_some_and(|now| now != *id_before)
-        {
-            return Some("another entry has that name".to_owned());
+        let identity = self.identity(entry, schema);
+        // Where it may be anew its values tell; but Active Directory fills in dozens of attributes by itself.
+        let is_told_by_values = self.may_be_anew && vendor != Vendor::ActiveDirectory;
+        if identity == Identity::Another && !is_told_by_values {
+            return Some("another entry has that name: it was deleted, and made anew, since".to_owned());
         }
         let differs = |name: &str| Some(format!("`{name}` is not what the run left"));
         for (name, digest_before) in &self.whole {
@@ -300,8 +353,9 @@ impl Expected {
                 return differs(&schema.spell(name));
             }
         }
-        // Active Directory fills in dozens of attributes by itself.
-        if let (Some(only), false) = (&self.only, vendor == Vendor::ActiveDirectory) {
+        // What was never deleted may have been given other attributes.
+        let is_free = vendor == Vendor::ActiveDirectory || self.may_be_anew && identity == Identity::Same;
+        if let (Some(only), false) = (&self.only, is_free) {
             let is_new = |name: &str| {
                 !only.contains(&schema.normal_description(name))
                     && !schema.is_operational(name)
@@ -314,7 +368,9 @@ impl Expected {
             if let Some(new) =
                 entry.attributes.iter().find(|a| !a.values.is_empty() && is_new(&a.description))
             {
-                return Some(format!("`{}` was not there when the run ended", new.description));
+                let when =
+                    if self.may_be_anew { "before the run deleted the entry" } else { "when the run ended" };
+                return Some(format!("`{}` was not there {when}", new.description));
             }
         }
         None

@@ -5,6 +5,10 @@
 //! that was cut, or changed by hand, is known for it. A journal has its changes in their order, and behind them, as soon as it
 //! is known, `# made NUMBER` or `# void NUMBER`; an undo file has them in the other order, and only what was made. A change of
 //! which that is not known has its LDIF in its note: `ldapmodify` passes it over.
+//!
+//! `# made NUMBER NAME DIGEST` says of an added entry which id its server gave it (without it: not known). Behind the last line,
+//! `target-ldap undo` notes `# again OLD NEW` of each entry that it added again, which has another id since: the files of
+//! earlier runs know it by the old one.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,7 +23,7 @@ use singer_common::directory::RELAX_RULES;
 use singer_common::directory::ldif::reader::{LdifReader, Record};
 use singer_common::directory::ldif::writer::{LdifWriteError, LdifWriter};
 
-use super::note::Note;
+use super::note::{IDS, Note};
 
 /// The version of both forms. Files of a later one are refused.
 const VERSION: u32 = 1;
@@ -29,6 +33,8 @@ const CHANGE: &str = "# change ";
 const MADE: &str = "# made ";
 const VOID: &str = "# void ";
 const COMMITTED: &str = "# committed";
+/// Behind the end of an undo file: the id of an entry that the run deleted, and the one that it got when it was added again.
+const AGAIN: &str = "# again ";
 /// The last line of an undo file, with the number of its changes.
 const END: &str = "# end ";
 
@@ -129,9 +135,55 @@ pub fn announcement(number: u64, note: &Note, back: &[Change]) -> Result<Vec<u8>
     Ok(frame(number, note, &writer.into_inner()))
 }
 
-/// That a change was made.
-pub fn made(number: u64) -> String {
-    format!("{MADE}{number}\n")
+/// The id of an entry, as a journal keeps it in memory: few octets for each of a million entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Id {
+    /// Its place in [`IDS`].
+    name: u8,
+    /// The digest's text.
+    digest: [u8; 16],
+}
+
+impl Id {
+    /// Of an attribute's name, one of [`IDS`], and a value's digest.
+    pub fn of(name: &str, digest: &str) -> Option<Id> {
+        let name = IDS.iter().position(|n| *n == name).and_then(|n| u8::try_from(n).ok())?;
+        Some(Id { name, digest: digest.as_bytes().try_into().ok()? })
+    }
+
+    fn pair(self) -> Option<(String, String)> {
+        let name = IDS.get(usize::from(self.name))?;
+        Some(((*name).to_owned(), std::str::from_utf8(&self.digest).ok()?.to_owned()))
+    }
+}
+
+/// That a change was made, and the id of the entry where it was added.
+pub fn made(number: u64, id: Option<Id>) -> String {
+    match id.and_then(Id::pair) {
+        Some((name, digest)) => format!("{MADE}{number} {name} {digest}\n"),
+        None => format!("{MADE}{number}\n"),
+    }
+}
+
+/// That an entry, which the run deleted, was added again: the digests of its ids.
+pub fn again(old: &str, new: &str) -> String {
+    format!("{AGAIN}{old} {new}\n")
+}
+
+/// The entries that were added again when a file was taken back: from old ids to new ones.
+pub fn ids_again(path: &Path) -> io::Result<BTreeMap<String, String>> {
+    let mut all = BTreeMap::new();
+    let mut file = BufReader::new(File::open(path)?);
+    let mut line = Vec::new();
+    while file.read_until(b'\n', &mut line)? > 0 {
+        // Values of LDIF never begin a line like this.
+        let text = std::str::from_utf8(&line).ok().and_then(|l| l.strip_prefix(AGAIN));
+        if let Some((old, new)) = text.and_then(|t| t.trim_end().split_once(' ')) {
+            all.insert(old.to_owned(), new.to_owned());
+        }
+        line.clear();
+    }
+    Ok(all)
 }
 
 /// That a change was not made.
@@ -164,6 +216,8 @@ pub struct Place {
     pub length: u64,
     /// What is known of it.
     pub status: Status,
+    /// The id of the entry that it added, where that is not in its note.
+    pub id: Option<Id>,
 }
 
 /// Why a file cannot be read.
@@ -261,6 +315,11 @@ impl Reading {
             let Ok(text) = std::str::from_utf8(&line) else { continue };
             let text = text.trim_end_matches('\n');
             let number = |mark: &str| text.strip_prefix(mark).and_then(|n| n.parse::<u64>().ok());
+            let made = text.strip_prefix(MADE).map(|t| t.split(' ')).and_then(|mut words| {
+                let number = words.next()?.parse::<u64>().ok()?;
+                let id = words.next().zip(words.next()).and_then(|(name, digest)| Id::of(name, digest));
+                Some((number, id))
+            });
             if let Some(rest) = text.strip_prefix(CHANGE) {
                 let begun = number_of_line;
                 match parse_frame(rest).filter(|f| f.length <= size.saturating_sub(at)) {
@@ -276,7 +335,8 @@ impl Reading {
                                 (true, _) | (false, true) => Status::Unknown,
                                 (false, false) => Status::Made,
                             };
-                            self.places.insert(parsed.number, Place { start, length: at - start, status });
+                            self.places
+                                .insert(parsed.number, Place { start, length: at - start, status, id: None });
                             continue;
                         }
                         // A part of a frame, with what was written behind it later.
@@ -288,10 +348,10 @@ impl Reading {
                 if !self.is_journal {
                     return Err(ReadError::Changed(begun));
                 }
-            } else if let Some(number) = number(MADE) {
-                self.mark(number, Status::Made);
+            } else if let Some((number, id)) = made {
+                self.mark(number, Status::Made, id);
             } else if let Some(number) = number(VOID) {
-                self.mark(number, Status::Void);
+                self.mark(number, Status::Void, None);
             } else if let Some(number) = number(END) {
                 counted = Some(number);
             } else if text == COMMITTED {
@@ -309,9 +369,10 @@ impl Reading {
         Ok(())
     }
 
-    fn mark(&mut self, number: u64, status: Status) {
+    fn mark(&mut self, number: u64, status: Status, id: Option<Id>) {
         if let Some(place) = self.places.get_mut(&number).filter(|_| self.is_journal) {
             place.status = status;
+            place.id = id;
         }
     }
 
@@ -344,7 +405,10 @@ impl Reading {
             .strip_prefix(CHANGE)
             .and_then(|rest| parse_frame(rest.trim_end_matches('\n')))
             .ok_or(ReadError::Changed(0))?;
-        let note = serde_json::from_str(parsed.note).map_err(|_| ReadError::Changed(0))?;
+        let mut note: Note = serde_json::from_str(parsed.note).map_err(|_| ReadError::Changed(0))?;
+        if let Some(id) = place.id.and_then(Id::pair) {
+            note.id = Some(id);
+        }
         Ok((note, ldif))
     }
 
@@ -424,7 +488,7 @@ mod tests {
         for n in 0..3 {
             all.extend(announcement(n, &note(&format!("cn=ä{n}")), &back(&format!("cn=ä{n}"))).unwrap());
         }
-        all.extend(made(0).bytes());
+        all.extend(made(0, None).bytes());
         all.extend(void(1).bytes());
         all
     }
@@ -502,6 +566,31 @@ mod tests {
         assert_eq!(again.load(2).unwrap().1, back("cn=ä2"));
         let text = String::from_utf8(out).unwrap().replace("dn:: ", "dn:: AAAA");
         assert!(matches!(open(text.as_bytes()), Err(ReadError::Changed(3 | 4))));
+    }
+
+    #[test]
+    fn the_id_of_an_added_entry_and_of_one_that_is_added_again_is_kept() {
+        let digest = "0123456789abcdef";
+        let id = Id::of("objectGUID", digest).unwrap();
+        assert!(Id::of("uid", digest).is_none() && Id::of("objectGUID", "short").is_none());
+        let mut octets = Header::new("r", "ldap://x", false).journal_line().into_bytes();
+        for n in 0..2 {
+            octets.extend(announcement(n, &note("cn=a"), &back("cn=a")).unwrap());
+        }
+        octets.extend(made(0, Some(id)).bytes());
+        // As earlier versions wrote it.
+        octets.extend(made(1, None).bytes());
+        let mut out = Vec::new();
+        open(&octets).unwrap().write(false, &mut out).unwrap();
+        out.extend(again("old", "new").bytes());
+        out.extend(again("new", "newer").bytes());
+        let mut reading = open(&out).unwrap();
+        let ids = [0, 1].map(|n| reading.load(n).unwrap().0.id);
+        assert_eq!(ids, [Some(("objectGUID".to_owned(), digest.to_owned())), None]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &out).unwrap();
+        let again = ids_again(file.path()).unwrap();
+        assert_eq!(again, [("new", "newer"), ("old", "new")].map(|(a, b)| (a.into(), b.into())).into());
     }
 
     #[test]

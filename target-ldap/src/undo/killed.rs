@@ -1,6 +1,6 @@
 //! What a killed run left: a file that takes it back, which replaces none.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -119,7 +119,7 @@ async fn look(reading: &mut Reading, unknown: &[u64], directory: &Directory) -> 
     let concerned: BTreeSet<usize> = entities.steps.iter().filter(|s| !s.is_made).map(|s| s.entity).collect();
     let skip: BTreeSet<usize> =
         (0..entities.steps_of.len()).filter(|entity| !concerned.contains(entity)).collect();
-    let report = rehearse(reading, &entities, directory, &skip).await?;
+    let report = rehearse(reading, &entities, directory, &skip, &BTreeMap::new()).await?;
     let was_atomic = reading.header.atomic && !reading.committed;
     // What is not among the steps changed nothing.
     let steps: BTreeSet<u64> = entities.steps.iter().map(|s| s.number).collect();

@@ -67,7 +67,8 @@ pub struct Note {
     /// Its name afterwards, where that is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// The attribute and the value by which a server knows the entry.
+    /// The attribute and the value's digest by which a server knows the entry: of an entry that was added, as it was given
+    /// afterwards. Absent: not known, as in files of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<(String, String)>,
     /// By attribute description, in its normal form.
@@ -149,8 +150,8 @@ impl Note {
     /// Of a change, given the entry as it is before and what takes the change back.
     pub fn new(change: &Change, before: Option<&Entry>, back: &[Change], schema: &Schema) -> Note {
         let missing = before.is_none() && !matches!(change, Change::Add(_));
-        let plain = Note { missing, ..Note::plain(change.dn()) };
         let id = before.and_then(|b| id(b, schema));
+        let plain = Note { missing, id: id.clone(), ..Note::plain(change.dn()) };
         match change {
             Change::Add(entry) => Note { of: Kind::Add, attributes: added(entry, schema), ..plain },
             Change::Delete { .. } => plain,
@@ -159,12 +160,12 @@ impl Note {
                 Note { of: Kind::Modify, attributes, lost, ..plain }
             }
             Change::Rename { dn, new_rdn, new_superior, .. } => {
-                let attributes = match (&id, before) {
+                let attributes = match (id, before) {
                     (None, Some(before)) => kept(before, &[dn, new_rdn], schema),
                     _ => BTreeMap::new(),
                 };
                 let to = renamed(dn, new_rdn, new_superior.as_deref());
-                Note { of: Kind::Rename, to: Some(to), id, attributes, ..plain }
+                Note { of: Kind::Rename, to: Some(to), attributes, ..plain }
             }
         }
     }

@@ -120,11 +120,21 @@ impl Trial {
     async fn take_back(&self, path: &Path) -> Report {
         let mut reading = Reading::open(path).unwrap();
         let entities = Entities::of(&mut reading, self.directory.schema()).unwrap();
-        let rehearsed = rehearse(&mut reading, &entities, &self.directory, &BTreeSet::new()).await.unwrap();
+        let rehearsed =
+            rehearse(&mut reading, &entities, &self.directory, &BTreeSet::new(), &BTreeMap::new())
+                .await
+                .unwrap();
         let skip: BTreeSet<usize> = rehearsed.refused.keys().copied().collect();
         let destination = Destination::new(self.directory.clone());
-        let mut undoing =
-            Undoing { reading: &mut reading, entities: &entities, directory: &destination, skip: &skip };
+        let again = BTreeMap::new();
+        let mut undoing = Undoing {
+            reading: &mut reading,
+            entities: &entities,
+            directory: &destination,
+            skip: &skip,
+            again: &again,
+            noted_in: None,
+        };
         let mut report = undoing.run().await.unwrap();
         assert!(report.refused.is_empty(), "what was rehearsed happens: {report:?}");
         report.refused = rehearsed.refused;

@@ -2,7 +2,7 @@
 
 use jsonschema::Draft;
 use serde_json::{Map, Value};
-use singer_common::deletion::DELETED_AT;
+use singer_common::deletion::{DELETED_AT, is_marker};
 
 /// The draft that `$schema` asks for, or the nearest known one, and a warning where it is not the same. Without `$schema` it
 /// is draft 7, as everywhere in Singer.
@@ -70,13 +70,16 @@ pub(super) fn prepared(schema: &Value) -> Value {
     if let Value::Object(root) = &mut schema {
         let is_closed =
             root.contains_key("additionalProperties") || root.contains_key("unevaluatedProperties");
-        if let Some(Value::Object(properties)) = root.get_mut("properties")
-            && (is_closed || properties.contains_key(DELETED_AT))
-        {
-            properties.insert(DELETED_AT.to_owned(), Value::Object(Map::new()));
+        if let Some(Value::Object(properties)) = root.get_mut("properties") {
+            for (_, anything) in properties.iter_mut().filter(|(name, _)| is_marker(name)) {
+                *anything = Value::Object(Map::new());
+            }
+            if is_closed {
+                properties.entry(DELETED_AT).or_insert_with(|| Value::Object(Map::new()));
+            }
         }
         if let Some(Value::Array(required)) = root.get_mut("required") {
-            required.retain(|name| name != DELETED_AT);
+            required.retain(|name| !name.as_str().is_some_and(is_marker));
         }
     }
     schema

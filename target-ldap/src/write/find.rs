@@ -6,12 +6,15 @@ use singer_common::dn::{Dn, DnKey};
 use singer_common::entry::Entry;
 
 use super::{Applier, Circumstances};
+use crate::books::{DeletePermit, Denied, KeyKind, Who};
 use crate::map::Manner;
 
 /// How many of several entries are named.
 pub(super) const SHOWN: usize = 5;
-/// So many entries that a filter fits are known by name: nothing of the run deletes them.
+/// So many entries that a filter fits are known by name, where something of the run may delete: nothing of it deletes them.
 pub(super) const PROTECTED: usize = 200;
+/// So many records whose filter fits several entries are kept until the first deletion; of more the entries are read at once.
+const MOST_UNREAD: usize = 10_000;
 
 /// The names of entries that a filter fits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +30,16 @@ impl Names {
     pub(super) fn whole(names: Vec<String>) -> Self {
         Self { names, is_whole: true }
     }
+}
+
+/// A record whose filter fits several entries, of which only a few are known by name.
+#[derive(Debug)]
+pub(super) struct Unread {
+    stream: String,
+    key: String,
+    kind: KeyKind,
+    base: String,
+    filter: String,
 }
 
 /// Where an entry is.
@@ -48,7 +61,7 @@ pub(super) enum Place {
 
 impl Applier {
     /// Looks for the entry that a filter fits, or that nobody has so far: one at the name that it is to have (`dn`) is taken
-    /// over. Not for deletions: see [`Self::fitting`].
+    /// over. Not for deletions: see [`Self::fitting`]. Returns whether the filter found it, too.
     pub(super) async fn locate(
         &self,
         dn: Option<&str>,
@@ -56,10 +69,13 @@ impl Applier {
         manner: &Manner,
         now: &Circumstances,
         names: &[String],
-    ) -> Result<Place, DirectoryError> {
+    ) -> Result<(Place, bool), DirectoryError> {
         match (self.fitting(dn, filter, manner, now, names).await?, dn) {
-            (Place::Nowhere, Some(dn)) => self.at_its_name(dn, manner, names).await,
-            (place, _) => Ok(place),
+            (Place::Nowhere, Some(dn)) => Ok((self.at_its_name(dn, manner, names).await?, false)),
+            (place, _) => {
+                let is_found = !matches!(place, Place::Nowhere);
+                Ok((place, is_found))
+            }
         }
     }
 
@@ -77,13 +93,14 @@ impl Applier {
         let key = |dn: &str| DnKey::parse(dn, schema).unwrap_or_default();
         let is_at = |entry: &Entry, name: Option<&str>| name.is_some_and(|n| key(n) == key(&entry.dn));
         if let Some(found) = &now.found
-            && let [entry] = self.matching(found, Scope::Base, filter, names).await?.0.as_mut_slice()
+            && let [entry] = self.matching(found, Scope::Base, filter, names, SHOWN).await?.0.as_mut_slice()
         {
             let entry = std::mem::take(entry);
             return Ok(if is_at(&entry, dn) { Place::Named(entry) } else { Place::Elsewhere(entry) });
         }
         let base = self.search_base(dn, manner);
-        let (mut found, is_whole) = self.matching(&base, Scope::Sub, filter, names).await?;
+        let (mut found, is_whole) =
+            self.matching(&base, Scope::Sub, filter, names, self.most_named()).await?;
         let Some(entry) = found.pop() else { return Ok(Place::Nowhere) };
         if !found.is_empty() {
             found.push(entry);
@@ -146,18 +163,85 @@ impl Applier {
         Ok(Some(String::new()))
     }
 
-    /// The entries that a filter fits; no more than can be named, and no more are asked for: a filter that fits everything
-    /// must not have everything read, for each record. Unpaged: OpenLDAP keeps one paging state per connection.
+    /// How many entries that one filter fits are worth reading at once: those that a message names; where a version deletes what
+    /// no record is about, those that it must not.
+    fn most_named(&self) -> usize {
+        if self.deletes_by_version { PROTECTED } else { SHOWN }
+    }
+
+    /// Nothing of the run deletes the entries that a record's filter fits where these are several. Where not all of them are known
+    /// by name, they are read before the first deletion, and never where there is none.
+    pub(super) async fn remember_several(
+        &self,
+        who: Option<&Who<'_>>,
+        dn: Option<&str>,
+        filter: &str,
+        manner: &Manner,
+        place: &Place,
+    ) -> Result<(), DirectoryError> {
+        let (Some(who), Place::Several(found)) = (who, place) else { return Ok(()) };
+        for key in found.names.iter().filter_map(|name| self.key(name).ok()) {
+            self.books.rejected(who, &key);
+        }
+        if found.is_whole || self.deletes_by_version {
+            return Ok(());
+        }
+        let unread = Unread {
+            stream: who.stream.to_owned(),
+            key: who.key.to_owned(),
+            kind: who.kind,
+            base: self.search_base(dn, manner),
+            filter: filter.to_owned(),
+        };
+        let mut all = self.unread.lock().await;
+        if all.len() < MOST_UNREAD {
+            all.push(unread);
+            return Ok(());
+        }
+        self.read_protected(&unread).await
+    }
+
+    /// The leave to delete an entry ([`Books::permit`](crate::books::Books::permit)), once it is known which ones are protected.
+    pub(super) async fn permit(
+        &self,
+        who: Option<&Who<'_>>,
+        dn: &str,
+        key: &DnKey,
+        with_subtree: bool,
+    ) -> Result<Result<DeletePermit, Denied>, DirectoryError> {
+        drop(self.looking.write().await);
+        // Held while they are read: no other deletion overtakes them.
+        let mut all = self.unread.lock().await;
+        while let Some(unread) = all.last() {
+            self.read_protected(unread).await?;
+            all.pop();
+        }
+        drop(all);
+        Ok(self.books.permit(who, dn, key, with_subtree))
+    }
+
+    async fn read_protected(&self, unread: &Unread) -> Result<(), DirectoryError> {
+        let names = ["1.1".to_owned()];
+        let (found, _) = self.matching(&unread.base, Scope::Sub, &unread.filter, &names, PROTECTED).await?;
+        let who = Who { stream: &unread.stream, key: &unread.key, kind: unread.kind };
+        for key in found.iter().filter_map(|entry| self.key(&entry.dn).ok()) {
+            self.books.rejected(&who, &key);
+        }
+        Ok(())
+    }
+
+    /// The entries that a filter fits; no more than `most`, which are to be named or protected, and no more are asked for: a filter
+    /// that fits everything must not have everything read, for each record. Unpaged: OpenLDAP keeps one paging state per connection.
     async fn matching(
         &self,
         base: &str,
         scope: Scope,
         filter: &str,
         names: &[String],
+        most: usize,
     ) -> Result<(Vec<Entry>, bool), DirectoryError> {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let most = u32::try_from(PROTECTED + 1).unwrap_or(u32::MAX);
-        let paging = Paging::Limited(most);
+        let paging = Paging::Limited(u32::try_from(most + 1).unwrap_or(u32::MAX));
         let request = SearchRequest { paging, ..SearchRequest::new(base, scope, filter, &names) };
         let mut found = Vec::new();
         let mut search = match self.directory.search(request).await {
@@ -181,7 +265,7 @@ impl Applier {
                 }
                 Err(e) => return Err(e),
             }
-            if found.len() > PROTECTED {
+            if found.len() > most {
                 search.abandon().await?;
                 return Ok((found, false));
             }

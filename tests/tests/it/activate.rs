@@ -134,6 +134,65 @@ fn a_stream_of_which_no_record_came_never_deletes_anything() {
 }
 
 #[test]
+fn a_version_of_a_stream_that_no_schema_names_and_one_ahead_of_its_records_are_said() {
+    let slapd = slapd();
+    let config = config(&slapd, &json!({}));
+    let before = slapd.change_marks();
+    let said = |output: &Output| -> Vec<String> {
+        let is_one = |l: &&str| l.contains("WARN") && l.contains("ACTIVATE_VERSION deletes nothing");
+        output.stderr.lines().filter(is_one).map(str::to_owned).collect()
+    };
+    let mut misspelt = activate();
+    misspelt["stream"] = json!("Users_");
+    let mut foreign = activate();
+    foreign["stream"] = json!("something else");
+    for (messages, texts) in [
+        (
+            vec![schema(), record("a"), misspelt.clone(), misspelt, state()],
+            ["no SCHEMA names", "did you mean `users`"],
+        ),
+        (vec![schema(), record("a"), foreign, state()], ["no SCHEMA names", "the input has `users`"]),
+        (vec![schema(), activate(), record("a"), state()], ["`users`", "before the first record"]),
+    ] {
+        let output = done(run(&config, &messages));
+        let warnings = said(&output);
+        assert_eq!(warnings.len(), 1, "{}", output.stderr);
+        assert!(texts.iter().all(|text| warnings[0].contains(text)), "{texts:?}: {}", warnings[0]);
+        assert_untouched(&slapd, &before);
+    }
+}
+
+/// A file of changes does not hold the directory that they are for.
+#[test]
+fn a_file_of_changes_says_that_it_has_no_deletions_of_what_it_does_not_know() {
+    let dir = scratch();
+    let file = dir.path().join("changes.ldif");
+    let slapd = slapd();
+    let config = with(
+        &config(&slapd, &json!({})),
+        &json!({"server_url": format!("ldif:{}", file.display()), "bind_dn": null, "bind_password": null,
+            "ldif_format": "changes"}),
+    );
+    let mut gone = record("b");
+    gone["record"]["_sdc_deleted_at"] = json!("2026-01-01T00:00:00Z");
+    let messages = [schema(), record("a"), gone, activate(), activate(), state()];
+    let output = Run::target(&config).arg("--log-format").arg("json").messages(&messages).run();
+    let output = done(output);
+    let logged: Vec<Value> = output.stderr.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+    let warnings: Vec<&Value> =
+        logged.iter().filter(|l| l["level"] == "warning" && l["setting"] == "ldif_format").collect();
+    assert_eq!(warnings.len(), 2, "{}", output.stderr);
+    assert!(warnings.iter().all(|w| w["stream"] == "users"), "{warnings:?}");
+    assert!(
+        warnings.iter().any(|w| w["message"].as_str().unwrap().contains("ACTIVATE_VERSION")),
+        "{warnings:?}"
+    );
+    assert!(warnings.iter().any(|w| w["deletions"] == 1), "{warnings:?}");
+    assert!(!output.stderr.contains("1 deleted"), "{}", output.stderr);
+    assert!(!std::fs::read_to_string(&file).unwrap().contains("changetype: delete"));
+}
+
+#[test]
 fn a_source_that_breaks_off_at_any_octet_deletes_nothing() {
     let slapd = slapd();
     let config = config(&slapd, &json!({}));

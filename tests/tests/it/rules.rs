@@ -464,6 +464,11 @@ fn a_name_that_an_entry_is_named_or_found_by_has_to_be_in_the_schema() {
             json!({"dn_template": format!("mail={{mail}},{BASE}"), "attribute_mapping": {"id": ["uid", "cn", "sn"], "e_mail": "mail"}}),
             "dn_template",
         ),
+        // It is made of a property that is not there: no record can match by it.
+        (
+            json!({"match": "(employeeNumber={employeeNumber})", "values": {"employeeNumber": "{Number}"}}),
+            "match",
+        ),
     ] {
         let file = File::new(&rule, &[]);
         let before = file.tree();
@@ -566,12 +571,105 @@ fn a_filter_that_fits_everything_does_not_have_everything_read() {
         cutter.passed()
     };
     let (few, many) = (octets(1), octets(21));
-    // The names of 200 are read, which nothing of the run is to delete; all would be ten times as much.
+    // Nothing is deleted, so no more names are read than the message has.
     assert!(
-        many.saturating_sub(few) / 20 < 40_000,
+        many.saturating_sub(few) / 20 < 4_000,
         "{} octets for each record",
         many.saturating_sub(few) / 20
     );
+}
+
+/// Which entries a record fits is read when something is to be deleted, and then all of them are protected.
+#[test]
+fn what_a_rejected_record_fits_is_not_deleted_by_another_records_deletion() {
+    let slapd = Slapd::start(SlapdOptions::with_users().seed(people(20, BASE)));
+    let dir = scratch();
+    let rule = json!({"dn_template": format!("uid={{id}},{BASE}"), "object_classes": ["inetOrgPerson"],
+        "attribute_mapping": {"id": ["uid", "cn", "sn"], "first": "givenName"}});
+    let config = with(
+        &target_config(&slapd),
+        &json!({"mapping_rules": {"p": with(&rule, &json!({"match": "(givenName={first})"})), "q": rule},
+            "on_error": "skip", "reject_file": dir.path().join("rejects.jsonl")}),
+    );
+    let text = json!({"type": ["null", "string"]});
+    let properties = json!({"id": text, "first": text, "_sdc_deleted_at": text});
+    let mut other = schema(&properties);
+    other["stream"] = json!("q");
+    let mut messages = vec![schema(&properties), other, record(&json!({"id": "new", "first": "Person"}))];
+    messages.extend((0..20).map(|n| {
+        let mut gone =
+            record(&json!({"id": format!("person{n}"), "_sdc_deleted_at": "2026-01-01T00:00:00Z"}));
+        gone["stream"] = json!("q");
+        gone
+    }));
+    messages.push(state());
+    let before = slapd.dump();
+    let output = Run::target(&config).messages(&messages).run().exits(4);
+    assert_eq!(slapd.dump(), before);
+    assert_eq!(warnings(&output, "is not deleted").len(), 20, "{}", output.stderr);
+}
+
+/// Nothing gives entries what `match` asks for: they are found by their names alone, and a new name makes a second entry.
+#[test]
+fn entries_that_match_does_not_find_again_are_counted_and_one_is_named() {
+    let text = json!({"type": ["null", "string"]});
+    let messages = [
+        schema(&json!({"id": text, "last": text, "number": text})),
+        record(&json!({"id": "a", "last": "A", "number": "1"})),
+        record(&json!({"id": "b", "last": "B", "number": "2"})),
+        record(&json!({"id": "c", "last": "C", "number": "3"})),
+        state(),
+    ];
+    let matched = json!({"match": "(employeeNumber={number})"});
+    let file = File::new(&matched, &["a"]);
+    // The second run finds them by their names, and by nothing else.
+    for _ in 0..2 {
+        let output = done(Run::target(&file.config()).messages(&messages).run());
+        let named = warnings(&output, "mapping_rules.p.match");
+        assert_eq!(named.len(), 1, "{}", output.stderr);
+        let dn = format!("uid=a,{BASE}");
+        assert!(named[0].contains("3 entries") && named[0].contains(&dn), "{}", named[0]);
+    }
+    let mapped = json!({"id": ["uid", "cn"], "last": "sn", "number": "employeeNumber"});
+    let file = File::new(&with(&matched, &json!({"attribute_mapping": mapped})), &["a"]);
+    for _ in 0..2 {
+        let output = done(Run::target(&file.config()).messages(&messages).run());
+        assert_eq!(warnings(&output, "match"), [""; 0], "{}", output.stderr);
+    }
+}
+
+/// Warehouses fold names, and print `_SDC_DELETED_AT`.
+#[test]
+fn a_marker_is_one_in_every_spelling_and_a_placeholder_is_no_time() {
+    for (spelling, validate) in [("_SDC_DELETED_AT", true), ("_Sdc_Deleted_At", false)] {
+        let file = File::new(&json!({"attribute_mapping": null}), &["a", "b", "c", "d", "e"]);
+        let config = with(&file.skipping(), &json!({"validate_records": validate}));
+        let text = json!({"type": ["null", "string"], "format": "date-time"});
+        let mut schema = schema(&json!({"id": {"type": "string"}, "sn": {"type": ["null", "string"]}}));
+        schema["schema"]["properties"][spelling] = text;
+        let marked = |id: &str, marker: &str| record(&json!({"id": id, "sn": "New", spelling: marker}));
+        let mut both = marked("e", "2026-01-01T00:00:00Z");
+        both["record"]["_sdc_deleted_at"] = json!(null);
+        let messages = [
+            schema,
+            marked("a", "2026-01-01T00:00:00Z"),
+            record(&json!({"id": "b", "sn": "New", spelling: null})),
+            marked("c", "0001-01-01T00:00:00Z"),
+            marked("d", "9999-12-31T23:59:59Z"),
+            both,
+            state(),
+        ];
+        let output = Run::target(&config).messages(&messages).run().exits(4);
+        no_panic(&output);
+        let tree = file.tree();
+        assert!(!tree.contains_key(&format!("uid=a,{BASE}")), "{}", output.stderr);
+        let left = ["b", "c", "d", "e"].map(|id| file.text(id, "sn").unwrap());
+        assert_eq!(left, ["New", "c", "d", "e"], "{}", output.stderr);
+        for said in ["id=c: ", "0001-01-01", "id=d: ", "9999-12-31", "id=e: "] {
+            assert!(!warnings(&output, said).is_empty(), "{said}: {}", output.stderr);
+        }
+        assert_eq!(file.rejected().len(), 3);
+    }
 }
 
 #[test]

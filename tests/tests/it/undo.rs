@@ -8,9 +8,11 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
+use ldap_tests::ds389::{Ds389, Ds389Options};
 use ldap_tests::ldif::{Tree, assert_same};
 use ldap_tests::run::{Output, Program, Run, Running, read_text};
-use ldap_tests::server::{scratch, tool};
+use ldap_tests::samba::Samba;
+use ldap_tests::server::{Server, scratch, tool};
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -141,6 +143,194 @@ fn an_entry_that_was_changed_since_is_left_alone_and_named() {
         wanted.insert(dn.clone(), by_hand[dn].clone());
     }
     assert_same("wanted", &wanted, "taken back", &slapd.dump());
+}
+
+/// A person as LDIF that adds it.
+fn person_anew(uid: &str, place: &str, more: &str) -> String {
+    format!("dn: uid={uid},{place}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: {uid}\n{more}\n")
+}
+
+/// Entries that somebody deleted and made anew since the run: as they were before it, as it left them, or with more.
+fn leaves_alone_what_was_made_anew(server: &Server) {
+    let before = server.dump_below(PEOPLE, &["*"]);
+    let dir = scratch();
+    let file = dir.path().join("undo.ldif");
+    let config = with(&target_config(server), &json!({"undo_file": file}));
+    Run::target(&config).stdin(lines(&messages())).run().succeeds();
+    let team = "ou=team,dc=example,dc=test";
+    let old = "description: old\ndescription: older\n";
+    let gone = |dn: &str| format!("dn: {dn}\nchangetype: delete\n\n");
+    server.ldapmodify(
+        [
+            gone(&format!("uid=p0,{PEOPLE}")),
+            person_anew("p0", PEOPLE, &format!("cn: P 0\nsn: 0\n{old}title: T\nmail: p0@x.test\n")),
+            gone(&format!("uid=p1,{PEOPLE}")),
+            person_anew("p1", PEOPLE, &format!("cn: P 1\nsn: 1\n{old}title: Boss\nmail: p1@x.test\n")),
+            gone(&format!("uid=n1,{team}")),
+            person_anew("n1", team, "cn: N\nsn: N\n"),
+            // The run deleted it. All that it had is there, and something else.
+            person_anew(
+                "p2",
+                PEOPLE,
+                &format!("cn: P 2\nsn: 2\n{old}title: T\nmail: p2@x.test\nmobile: 1\n"),
+            ),
+        ]
+        .concat(),
+    );
+    let by_hand = (server.dump_below(PEOPLE, &["*"]), server.dump_below(team, &["*"]));
+    let left = ["p0", "p1", "p2"].map(|uid| format!("uid={uid},{PEOPLE}"));
+    let left = left.into_iter().chain([format!("uid=n1,{team}"), team.to_owned()]);
+    for _ in 0..2 {
+        let output = undo(&config, &file, &[]).exits(4).says("5 entries left alone");
+        for dn in left.clone() {
+            assert!(output.stderr.contains(&format!("`{dn}` is left alone")), "{dn}: {}", output.stderr);
+        }
+        let mut wanted = by_hand.0.clone();
+        let p3 = format!("uid=p3,{PEOPLE}");
+        wanted.insert(p3.clone(), before[&p3].clone());
+        assert_same("wanted", &wanted, "taken back", &server.dump_below(PEOPLE, &["*"]));
+        assert_same("by hand", &by_hand.1, "taken back", &server.dump_below(team, &["*"]));
+    }
+}
+
+#[test]
+fn an_entry_that_somebody_made_anew_is_left_alone_whatever_it_has() {
+    leaves_alone_what_was_made_anew(&slapd());
+    leaves_alone_what_was_made_anew(&Ds389::start(&Ds389Options::default().seed(people())));
+}
+
+/// Active Directory fills in dozens of attributes by itself: there only the id tells.
+#[test]
+fn an_account_that_somebody_made_anew_is_left_alone() {
+    let samba = Samba::start("");
+    let dir = scratch();
+    let file = dir.path().join("undo.ldif");
+    let config = with(&target_config(&samba), &json!({"undo_file": file}));
+    let dn = |name: &str| format!("CN={name},CN=Users,{}", samba.suffix());
+    let account = |name: &str| {
+        format!(
+            "dn: {}\nchangetype: add\nobjectClass: user\ncn: {name}\nsAMAccountName: {name}\n\n",
+            dn(name)
+        )
+    };
+    let gone_by_hand = |name: &str| format!("dn: {}\nchangetype: delete\n\n", dn(name));
+    samba.ldapmodify(["changed", "deleted", "same"].map(account).concat());
+    let texts = json!({"type": ["null", "array"], "items": {"type": "string"}});
+    let mut schema = schema();
+    schema["schema"]["properties"]["sAMAccountName"] = texts;
+    let user = |name: &str| {
+        let more =
+            json!({"objectClass": ["user"], "cn": [name], "sAMAccountName": [name], "description": ["run"]});
+        record(&dn(name), more)
+    };
+    let messages = [schema, user("added"), user("changed"), user("same"), gone(&dn("deleted"))];
+    Run::target(&config).stdin(lines(&messages)).run().succeeds();
+    samba.ldapmodify(
+        [
+            gone_by_hand("added"),
+            account("added"),
+            gone_by_hand("changed"),
+            account("changed"),
+            account("deleted"),
+        ]
+        .concat(),
+    );
+    let output = undo(&config, &file, &[]).exits(4).says("3 entries left alone");
+    for name in ["added", "changed", "deleted"] {
+        assert!(
+            output.stderr.contains(&format!("`{}` is left alone", dn(name))),
+            "{name}: {}",
+            output.stderr
+        );
+    }
+    let tree = samba.dump_below(&format!("CN=Users,{}", samba.suffix()), &["description"]);
+    let there = |name: &str| tree.iter().find(|(n, _)| n.eq_ignore_ascii_case(&dn(name))).unwrap().1.clone();
+    assert!(!there("same").contains_key("description"), "{tree:?}");
+    for name in ["added", "changed", "deleted"] {
+        there(name);
+    }
+}
+
+#[test]
+fn an_entry_that_an_undo_made_anew_is_known_to_the_undo_of_earlier_runs() {
+    let slapd = slapd();
+    let before = slapd.dump();
+    let dir = scratch();
+    let config = with(&target_config(&slapd), &json!({"undo_file": dir.path().join("undo-{run_id}.ldif")}));
+    for messages in [
+        vec![schema(), person(0, &json!({"title": ["first"]}))],
+        vec![schema(), person(0, &json!({"title": ["second"]})), gone(&format!("uid=p1,{PEOPLE}"))],
+        vec![schema(), gone(&format!("uid=p0,{PEOPLE}"))],
+    ] {
+        Run::target(&config).stdin(lines(&messages)).run().succeeds();
+        // By the second.
+        sleep(Duration::from_millis(1_100));
+    }
+    let names = files(dir.path());
+    assert_eq!(names.len(), 3, "{names:?}");
+    for name in names.iter().rev() {
+        undo(&config, &dir.path().join(name), &[]).succeeds().says("0 entries left alone");
+    }
+    assert_same("before", &before, "taken back", &slapd.dump());
+}
+
+#[test]
+fn a_run_is_not_taken_back_on_another_server_unless_that_is_said() {
+    let (slapd, replica) = (slapd(), slapd());
+    let before = slapd.dump();
+    let dir = scratch();
+    let file = dir.path().join("undo.ldif");
+    let config = with(&target_config(&slapd), &json!({"undo_file": file}));
+    Run::target(&config).stdin(lines(&messages())).run().succeeds();
+    let there = target_config(&replica);
+    Run::target(&there).stdin(lines(&messages())).run().succeeds();
+    let marks = replica.change_marks();
+    for flags in [&[][..], &["--dry-run"]] {
+        let output = undo(&there, &file, flags).exits(2);
+        for said in [slapd.ldap_uri(), replica.ldap_uri(), "--another-server".to_owned()] {
+            assert!(output.stderr.contains(&said), "{said}: {}", output.stderr);
+        }
+        assert_untouched(&replica, &marks);
+    }
+    // Ids are each server's own here: so this is no replica, and only what has none is taken back.
+    let plan = undo(&there, &file, &["--another-server", "--dry-run"]).exits(4).stdout_text();
+    assert!(plan.contains("changetype: add"), "{plan}");
+    assert_untouched(&replica, &marks);
+    // Servers that stand for one another are one place.
+    let either = with(&config, &json!({"server_url": ["ldap://127.0.0.1:1", slapd.ldap_uri()]}));
+    undo(&either, &file, &["--dry-run"]).succeeds();
+    let elsewhere =
+        Slapd::start(SlapdOptions { suffix: "dc=other,dc=test".into(), ..SlapdOptions::default() });
+    let marks = elsewhere.change_marks();
+    let output = undo(&target_config(&elsewhere), &file, &["--another-server"]).exits(2);
+    assert!(
+        output.stderr.contains("dc=other,dc=test") && output.stderr.contains(PEOPLE),
+        "{}",
+        output.stderr
+    );
+    assert_untouched(&elsewhere, &marks);
+    undo(&config, &file, &[]).succeeds();
+    assert_same("before", &before, "taken back", &slapd.dump());
+}
+
+#[test]
+fn a_file_that_was_moved_is_another_place_and_a_link_to_it_is_not() {
+    let dir = scratch();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::write(
+        at("d.ldif"),
+        format!("dn: dc=example,dc=test\nobjectClass: domain\ndc: example\n\n{}", people()),
+    )
+    .unwrap();
+    let before = ldap_tests::ldif::parse_file(&at("d.ldif"));
+    let config = |name: &str| json!({"server_url": format!("ldif:{}", at(name).display()), "undo_file": at("undo.ldif")});
+    Run::target(&config("d.ldif")).stdin(lines(&messages())).run().succeeds();
+    std::os::unix::fs::symlink(at("d.ldif"), at("link.ldif")).unwrap();
+    undo(&config("link.ldif"), &at("undo.ldif"), &["--dry-run"]).succeeds();
+    std::fs::rename(at("d.ldif"), at("moved.ldif")).unwrap();
+    undo(&config("moved.ldif"), &at("undo.ldif"), &[]).exits(2).says("moved.ldif").says("d.ldif");
+    undo(&config("moved.ldif"), &at("undo.ldif"), &["--another-server"]).succeeds();
+    assert_same("before", &before, "taken back", &ldap_tests::ldif::parse_file(&at("moved.ldif")));
 }
 
 #[test]
@@ -285,6 +475,42 @@ fn two_runs_do_not_share_what_they_write() {
     killed.signal(Signal::KILL);
     killed.wait(Duration::from_secs(30));
     Run::target(&config).stdin(lines(&messages())).run().succeeds();
+}
+
+#[test]
+fn a_file_under_two_names_is_one_file() {
+    let slapd = slapd();
+    let dir = scratch();
+    let at = |name: &str| dir.path().join(name);
+    for name in ["r.jsonl", "undo.ldif", "d.ldif"] {
+        std::fs::write(at(name), "").unwrap();
+        std::fs::create_dir_all(at("other")).unwrap();
+        std::fs::hard_link(at(name), at(&format!("other/{name}"))).unwrap();
+    }
+    let settings = json!({"undo_file": at("undo.ldif"), "on_error": "skip", "reject_file": at("r.jsonl")});
+    let mut first = waiting(&with(&target_config(&slapd), &settings), &messages());
+    let pid = first.child().id().to_string();
+    let before = slapd.change_marks();
+    for (setting, more) in [
+        ("undo_file", json!({"undo_file": at("other/undo.ldif")})),
+        ("reject_file", json!({"on_error": "skip", "reject_file": at("other/r.jsonl")})),
+        ("reject_file", json!({"on_error": "skip", "reject_file": at("other/undo.ldif")})),
+    ] {
+        let second = Run::target(&with(&target_config(&slapd), &more)).stdin(lines(&messages())).run();
+        second.exits(2).says(setting).says(&pid).says(at("other").to_str().unwrap());
+    }
+    assert_untouched(&slapd, &before);
+    first.close_stdin_with(b"");
+    assert_eq!(first.wait(Duration::from_secs(30)).0, 0);
+    // Within one run, too.
+    let url = |name: &str| format!("ldif:{}", at(name).display());
+    for settings in [
+        json!({"undo_file": at("d.ldif"), "server_url": url("other/d.ldif")}),
+        json!({"on_error": "skip", "reject_file": at("other/d.ldif"), "server_url": url("d.ldif")}),
+    ] {
+        Run::target(&settings).stdin(lines(&messages())).run().exits(2).says("this run itself");
+    }
+    assert_eq!(read_text(&at("d.ldif")), "");
 }
 
 #[test]

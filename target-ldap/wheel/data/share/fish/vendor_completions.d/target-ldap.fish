@@ -92,4 +92,5 @@ json\t'One JSON object a line: timestamp, level, logger, module, run_id, message
 singer\t'One JSON object a line, in the Singer SDK\'s form: what Meltano asks for with SINGER_SDK_LOG_CONFIG'"
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l dry-run -d 'Write nothing: print what would be taken back'
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l unchecked -d 'Carry out a file that has no record of what the run left (of an earlier version), without looking at the entries first'
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l another-server -d 'Take the run back on another server than it was made on: a replica, or the same server under another name or URL'
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -s h -l help -d 'Print help (see more with \'--help\')'
