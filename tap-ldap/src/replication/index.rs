@@ -93,6 +93,7 @@ enum Change {
 }
 
 /// The keys of one stream.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own about the file")]
 pub(crate) struct KeyIndex {
     database: Database,
     path: PathBuf,
@@ -141,7 +142,8 @@ impl KeyIndex {
             change.commit()?;
             Ok(found)
         };
-        let (database, (id, run, commits, unsettled)) = file::open(&path, prepare).map_err(|e| fail(&path, &e))?;
+        let (database, (id, run, commits, unsettled)) =
+            file::open(&path, prepare).map_err(|e| fail(&path, &e))?;
         Ok(KeyIndex {
             database,
             path,

@@ -75,7 +75,10 @@ impl LogBookmark {
         run.reads_subtree = found.as_ref().is_some_and(|b| b.subtree);
         run.version = Some(found.as_ref().map_or_else(|| new_version(last_version), |b| b.version));
         run.start(output, &[])?;
-        run.resume_ids(found.as_ref().and_then(|b| b.ids.as_deref()), found.as_ref().is_some_and(|b| b.unsettled));
+        run.resume_ids(
+            found.as_ref().and_then(|b| b.ids.as_deref()),
+            found.as_ref().is_some_and(|b| b.unsettled),
+        );
         run.tell_again(output)?;
         Ok(found)
     }

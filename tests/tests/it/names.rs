@@ -59,12 +59,12 @@ fn a_misspelt_attribute_is_2_and_names_the_setting_and_the_nearest() {
         (
             json!({"replication_method": "INCREMENTAL", "replication_key": "modifyTimestmp"}),
             "schemas[0].replication_key",
-            "`modifyTimestamp`",
+            "modifyTimestamp or entryCSN",
         ),
         (
             json!({"replication_method": "INCREMENTAL", "replication_key": "lastModified"}),
             "schemas[0].replication_key",
-            "modifyTimestamp, createTimestamp",
+            "entryCSN or modifyTimestamp",
         ),
         (json!({"replication_method": "LOGBASED"}), "schemas[0].replication_method", "LOG_BASED"),
     ] {

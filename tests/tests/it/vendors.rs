@@ -101,7 +101,11 @@ fn reads_everything_once(server: &Server, key: &str) -> Output {
     for stream in streams.keys() {
         let complete = output.of_type("ACTIVATE_VERSION").iter().any(|m| m["stream"] == *stream);
         let is_empty = output.records(Some(stream)).is_empty();
-        assert!(complete != is_empty, "{stream}: ACTIVATE_VERSION {complete}, empty {is_empty}:\n{}", output.stderr);
+        assert!(
+            complete != is_empty,
+            "{stream}: ACTIVATE_VERSION {complete}, empty {is_empty}:\n{}",
+            output.stderr
+        );
     }
     // The same through small pages.
     let paged = Run::tap(&with(&config, &json!({"page_size": 3}))).run().succeeds();
