@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use ldap_tests::ds389::{Ds389, Ds389Options, READER_PASSWORD};
+use ldap_tests::fake::{Fake, Filter, Operation, Request, Role, Scope, entry, message, result};
 use ldap_tests::ldif::normalize_dn;
 use ldap_tests::run::{Output, Run};
 use ldap_tests::slapd::{Slapd, SlapdOptions, scratch};
@@ -167,6 +168,138 @@ fn an_entry_of_two_structural_classes_is_in_one_stream() {
     let config = with(&file(dir.path(), text), &json!({"discover_by": "object_class"}));
     let output = Run::tap(&config).run().succeeds();
     assert_each_once(&output, ["dc=x", "cn=a,dc=x", "cn=b,dc=x", "cn=c,dc=x", "cn=d,dc=x"]);
+}
+
+/// A server that gives the reader 20 entries at most, with containers below that and a directory above it.
+fn of_few_entries() -> (Slapd, Vec<String>) {
+    let mut seed = thing("cn=thing,dc=example,dc=test") + &person("cn=below,cn=thing,dc=example,dc=test");
+    for name in ["a", "b", "c"] {
+        let base = format!("ou={name},dc=example,dc=test");
+        seed += &(unit(&base) + &people(10, &base));
+    }
+    let slapd = Slapd::start(SlapdOptions {
+        database_conf: "limits dn.exact=\"uid=reader,ou=people,dc=example,dc=test\" size=20\n".into(),
+        ..SlapdOptions::with_users().seed(seed)
+    });
+    let dns = slapd.dump().into_keys().collect();
+    (slapd, dns)
+}
+
+fn activated(output: &Output) -> BTreeSet<&str> {
+    output.of_type("ACTIVATE_VERSION").iter().map(|m| m["stream"].as_str().unwrap()).collect()
+}
+
+fn warnings(output: &Output) -> Vec<Value> {
+    let lines = output.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line["level"] == "warning").collect()
+}
+
+#[test]
+fn a_server_that_refuses_the_list_of_names_is_read_level_by_level() {
+    let (slapd, dns) = of_few_entries();
+    let config = with(&reader_config(&slapd), &json!({"page_size": 0}));
+    let catalog = discover(&config);
+    for verify in ["auto", "always", "never"] {
+        let config = with(&config, &json!({"verify": verify}));
+        for run in [json_log(&config), json_log(&config).file("--catalog", &catalog)] {
+            let output = run.run().succeeds();
+            assert_each_once(&output, dns.iter().map(String::as_str));
+            assert_eq!(
+                activated(&output),
+                BTreeSet::from(["organizational_units", "people", "a", "b", "c"]),
+                "only of the stream with others nested in it nobody knows whether it is whole"
+            );
+            assert_eq!(field(&output, "incomplete_streams"), 1);
+            let warnings = warnings(&output);
+            assert_eq!(warnings.len(), 1, "{}", output.stderr);
+            let text = warnings[0]["message"].as_str().unwrap();
+            assert!(text.contains("sizeLimitExceeded (4)") && text.contains("page_size"), "{text}");
+        }
+    }
+    // With pages the same reader may have all, and everything is verified.
+    let output = json_log(&with(&config, &json!({"page_size": 10}))).run().succeeds();
+    assert_each_once(&output, dns.iter().map(String::as_str));
+    assert_eq!((activated(&output).len(), field(&output, "incomplete_streams")), (6, Value::Null));
+}
+
+#[test]
+fn a_first_read_without_the_list_of_names_keeps_no_position_of_what_it_may_have_missed() {
+    let (slapd, dns) = of_few_entries();
+    let mut catalog = discover(&with(&reader_config(&slapd), &json!({"page_size": 0})));
+    for stream in catalog["streams"].as_array_mut().unwrap() {
+        stream["replication_method"] = json!("INCREMENTAL");
+        let own =
+            stream["metadata"].as_array_mut().unwrap().iter_mut().find(|m| m["breadcrumb"] == json!([]));
+        own.unwrap()["metadata"]["replication-method"] = json!("INCREMENTAL");
+    }
+    let config = with(&reader_config(&slapd), &json!({"page_size": 0}));
+    let output = json_log(&config).file("--catalog", &catalog).run().succeeds();
+    assert_each_once(&output, dns.iter().map(String::as_str));
+    let state = output.of_type("STATE").last().unwrap()["value"]["bookmarks"].clone();
+    let kept: BTreeSet<&str> = state.as_object().unwrap().keys().map(String::as_str).collect();
+    assert!(kept.contains("ou=a,dc=example,dc=test") && !kept.contains("dc=example,dc=test"), "{kept:?}");
+    // The next run reads that one whole again, and goes on with the others.
+    let again = json_log(&config).file("--catalog", &catalog).file("--state", &json!({"bookmarks": state}));
+    let again = again.run().succeeds();
+    assert_each_once(&again, ["cn=thing,dc=example,dc=test", "cn=below,cn=thing,dc=example,dc=test"]);
+}
+
+/// A limit in force without a size: the search of everything is refused.
+#[test]
+fn every_limit_counts() {
+    for (code, name) in
+        [(3, "timeLimitExceeded"), (11, "adminLimitExceeded"), (51, "busy"), (53, "unwillingToPerform")]
+    {
+        let server = Fake::start(Refusing(code));
+        let config = json!({"server_url": server.uri(), "base_dn": "dc=x", "retry_attempts": 0});
+        let output = json_log(&config).run().succeeds();
+        assert_each_once(&output, ["dc=x", "ou=a,dc=x", "cn=one,ou=a,dc=x", "cn=two,dc=x"]);
+        assert_eq!(activated(&output), BTreeSet::from(["organizational_units", "a"]), "{name}");
+        let texts: Vec<String> = warnings(&output).iter().map(|w| w["message"].to_string()).collect();
+        assert_eq!(texts.iter().filter(|text| text.contains(name)).count(), 1, "{texts:?}");
+    }
+}
+
+/// Refuses to list everything below the base, with this code.
+struct Refusing(u8);
+
+impl Role for Refusing {
+    fn answer(&self, request: &Request) -> Option<Vec<Vec<u8>>> {
+        const ENTRIES: [(&str, &str); 4] = [
+            ("dc=x", "domain"),
+            ("ou=a,dc=x", "organizationalUnit"),
+            ("cn=one,ou=a,dc=x", "device"),
+            ("cn=two,dc=x", "device"),
+        ];
+        let done = |code| message(request.id, result(5, code, ""), &[]);
+        let search = match &request.operation {
+            Operation::Search(search) => search,
+            Operation::Bind => return Some(vec![message(request.id, result(1, 0, ""), &[])]),
+            _ => return None,
+        };
+        let is_everything =
+            matches!(&search.filter, Filter::Present(name) if name.eq_ignore_ascii_case("objectClass"));
+        if search.base == "dc=x" && search.scope == Scope::Sub && is_everything && search.size_limit == 0 {
+            return Some(vec![done(self.0)]);
+        }
+        let depth = |dn: &str| dn.split(',').count();
+        let is_in_scope = |dn: &str| match search.scope {
+            Scope::Base => dn == search.base,
+            Scope::One => dn.ends_with(&format!(",{}", search.base)) && depth(dn) == depth(&search.base) + 1,
+            Scope::Sub => dn == search.base || dn.ends_with(&format!(",{}", search.base)),
+        };
+        let mut answer = Vec::new();
+        for (dn, class) in ENTRIES.into_iter().filter(|(dn, _)| is_in_scope(dn)) {
+            let classes = vec![class.as_bytes().to_vec()];
+            let values =
+                |name: &str| if name.eq_ignore_ascii_case("objectClass") { &classes[..] } else { &[][..] };
+            if search.filter.passes(&values) {
+                answer.push(message(request.id, entry(dn, &[("objectClass".into(), classes.clone())]), &[]));
+            }
+        }
+        answer.push(done(0));
+        Some(answer)
+    }
 }
 
 /// A tree with entries below parents that the reader may not see, at every place.
