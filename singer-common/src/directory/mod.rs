@@ -8,6 +8,7 @@ use crate::entry::{Entry, Packed};
 use crate::schema::Schema;
 use crate::secret::{self, Secret};
 
+mod comparisons;
 mod config;
 mod entry_ref;
 mod error;
@@ -19,6 +20,7 @@ mod range;
 mod root_dse;
 mod write_control;
 
+pub use comparisons::Undefined;
 pub use config::{AuthMethod, DirectoryConfig, Referrals, ServerUrl};
 pub use entry_ref::EntryRef;
 pub use error::DirectoryError;

@@ -200,7 +200,8 @@ impl LdapDirectory {
 
     async fn load_schema(&self, root_dse: &RootDse) -> Result<Arc<Schema>, DirectoryError> {
         let dn = root_dse.subschema.as_deref().unwrap_or("cn=subschema");
-        let entry = match self.read(dn, &["attributeTypes", "objectClasses", "dITContentRules"]).await {
+        let wanted = ["attributeTypes", "objectClasses", "dITContentRules", "matchingRules"];
+        let entry = match self.read(dn, &wanted).await {
             Ok(entry) => entry,
             Err(e) if e.code().is_some() => None,
             Err(e) => return Err(e),
@@ -215,6 +216,9 @@ impl LdapDirectory {
         let (mut schema, mut errors) = Schema::parse(texts("attributeTypes"), texts("objectClasses"));
         errors.extend(schema.add_content_rules(texts("dITContentRules")));
         let coverage = if errors.is_empty() { Coverage::Whole } else { Coverage::Part };
+        for error in schema.add_matching_rules(texts("matchingRules")) {
+            tracing::debug!("a matching rule of the schema is left out: {error}");
+        }
         for error in errors {
             tracing::debug!("a definition of the schema is left out: {error}");
         }
