@@ -7,12 +7,14 @@
 
 use std::io::Write;
 
+use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use singer_common::directory::Vendor;
 use singer_common::state::StateError;
 
 use self::boundary::Boundary;
+use self::odd::OddEntries;
 use self::reading::Reading;
 use self::restored::Reached;
 use self::track::{Besides, Newest, Track};
@@ -26,6 +28,7 @@ use crate::output::Output;
 
 mod boundary;
 mod lacking;
+mod odd;
 mod reading;
 mod restored;
 mod track;
@@ -95,6 +98,14 @@ pub(crate) async fn run<W: Write>(
         Some(_) => true,
     });
     let old = old.map(|old| Ok::<_, StateError>((value_of(id, &order, &old)?, old))).transpose()?;
+    let old = old.filter(|(value, _)| {
+        let is_ahead =
+            order.sortable(value, schema).zip(order.horizon(Utc::now())).is_some_and(|(at, end)| at > end);
+        if is_ahead {
+            announce_resync(id, "the bookmark lies in the future, where no later change would be found");
+        }
+        !is_ahead
+    });
     let reached = Reached::now(run).await?;
     let old = match old {
         Some((value, old)) => {
@@ -162,6 +173,8 @@ pub(crate) async fn run<W: Write>(
     reading.check_digests(run, output).await?;
     reading.refuse_those_without(run, output).await?;
     if !delta {
+        odd: OddEntries::default(),
+        divided: false,
         run.tree.prepare_for_position(run.source).await?;
     }
     let expected =
@@ -173,6 +186,7 @@ pub(crate) async fn run<W: Write>(
         let completeness = verify(run, expected, account, output).await?;
         completeness.warn_of_books(&run.stream.stream);
         is_whole = completeness.has_read_all();
+    reading.odd_ones(run, output).await?;
     }
     reading.books = None;
     reading.what_went_back(run, output).await?;
@@ -186,6 +200,7 @@ pub(crate) async fn run<W: Write>(
         // What was not read would never be asked for again.
         output.forget(id);
         return Ok(());
+    reading.odd.warn(&run.stream.stream, key);
     }
     reading.note(run, output)
 }
