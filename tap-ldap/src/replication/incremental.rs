@@ -131,6 +131,10 @@ pub(crate) async fn run<W: Write>(
     run.start(output, &[key.to_owned()])?;
     warn(run, key, &reached);
     let delta = old.is_some();
+    if delta {
+        // The others of the stream are not read.
+        run.same_keys = None;
+    }
     let besides = keys::besides(vendor, key).map(|key| KeyOrder::new(key, schema, vendor));
     let mut more: Vec<&str> = order.attributes().collect();
     more.extend(besides.iter().flat_map(KeyOrder::attributes));
@@ -169,12 +173,12 @@ pub(crate) async fn run<W: Write>(
         delta,
         books: None,
         account: None,
+        odd: OddEntries::default(),
+        divided: false,
     };
     reading.check_digests(run, output).await?;
     reading.refuse_those_without(run, output).await?;
     if !delta {
-        odd: OddEntries::default(),
-        divided: false,
         run.tree.prepare_for_position(run.source).await?;
     }
     let expected =
@@ -182,11 +186,11 @@ pub(crate) async fn run<W: Write>(
     reading.books = expected.as_ref().and_then(Expected::sum);
     let mut is_whole = true;
     reading.everything(run, output).await?;
+    reading.odd_ones(run, output).await?;
     if let (Some(expected), Some(account)) = (expected, reading.account.take()) {
         let completeness = verify(run, expected, account, output).await?;
         completeness.warn_of_books(&run.stream.stream);
         is_whole = completeness.has_read_all();
-    reading.odd_ones(run, output).await?;
     }
     reading.books = None;
     reading.what_went_back(run, output).await?;
@@ -196,11 +200,11 @@ pub(crate) async fn run<W: Write>(
     reading.emit_below(run, output).await?;
     reading.names = names;
     reading.look_for_gone(run, output).await?;
+    reading.odd.warn(&run.stream.stream, key);
     if !is_whole {
         // What was not read would never be asked for again.
         output.forget(id);
         return Ok(());
-    reading.odd.warn(&run.stream.stream, key);
     }
     reading.note(run, output)
 }
