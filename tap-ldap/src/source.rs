@@ -25,8 +25,8 @@ mod keep;
 
 use keep::Keep;
 
-/// The filter that every entry passes.
-pub const EVERYTHING: &str = "(objectClass=*)";
+/// The filter that every entry passes, in whatever words the server is asked.
+pub const EVERYTHING: &str = singer_common::directory::MATCH_ALL;
 
 /// The operational attribute that tells whether entries lie below (X.501; OpenLDAP and 389 DS have it, Active Directory
 /// has not).

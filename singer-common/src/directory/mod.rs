@@ -27,7 +27,7 @@ pub use error::DirectoryError;
 pub use ldap::controls::SearchControl;
 pub use names::{KnownNames, UnknownName};
 pub use preview::{PreviewDirectory, PreviewSearch};
-pub use root_dse::{ChangeLog, RootDse, Vendor};
+pub use root_dse::{ChangeLog, MATCH_ALL, RootDse, Vendor};
 pub use write_control::{RELAX_RULES, WriteControl};
 
 /// The scope of a search (RFC 4511 section 4.5.1.2).

@@ -527,6 +527,52 @@ fn each_entry_of_any_file_is_in_exactly_one_stream() {
     }
 }
 
+/// An entry whose classes the reader may not see passes no filter of classes, and is a record all the same.
+#[test]
+fn slapd_entries_whose_classes_are_hidden_are_records() {
+    let hidden = ["uid=alice,ou=people,dc=example,dc=test", "cn=thing,dc=example,dc=test"];
+    let rule = |dn: &str| {
+        format!(
+            "access to dn.base=\"{dn}\" attrs=objectClass,structuralObjectClass by dn.exact=\"uid=reader,ou=people,dc=example,dc=test\" none by * break\n"
+        )
+    };
+    let slapd = Slapd::start(SlapdOptions {
+        access: hidden.map(rule).concat(),
+        ..SlapdOptions::with_users()
+            .seed(thing("cn=thing,dc=example,dc=test") + &person("cn=below,cn=thing,dc=example,dc=test"))
+    });
+    let dns: Vec<String> = slapd.dump().into_keys().collect();
+    let config = reader_config(&slapd);
+    let all = json!({"schemas": [{"name": "all"}]});
+    for more in
+        [json!({}), json!({"verify": "always"}), json!({"page_size": 0}), json!({"partitions": 2}), all]
+    {
+        let output = json_log(&with(&config, &more)).run().succeeds();
+        assert_each_once(&output, dns.iter().map(String::as_str));
+        assert_eq!(output.of_type("ACTIVATE_VERSION").len(), output.of_type("SCHEMA").len(), "{more}");
+    }
+    let report = Run::tap(&config).arg("--test").run().succeeds().json();
+    let books = report["checks"].as_array().unwrap().iter().find(|check| check["name"] == "books").unwrap();
+    assert_eq!((&books["held"], &books["ok"]), (&json!(dns.len()), &json!(true)), "{report}");
+    // Their changes come, and are no deletions.
+    let changes = |n: usize| {
+        let change =
+            |dn: &str| format!("dn: {dn}\nchangetype: modify\nreplace: description\ndescription: {n}\n\n");
+        slapd.ldapmodify(hidden.map(change).concat());
+    };
+    for (n, method) in ["LOG_BASED", "INCREMENTAL"].into_iter().enumerate() {
+        let config = with(&config, &json!({"schemas": [{"name": "all", "replication_method": method}]}));
+        let first = json_log(&config).run().succeeds();
+        assert_each_once(&first, dns.iter().map(String::as_str));
+        let state = first.of_type("STATE").last().unwrap()["value"].clone();
+        changes(n);
+        let second = json_log(&config).file("--state", &state).run().succeeds();
+        assert_each_once(&second, hidden);
+        let is_deletion = |record: &&Value| record["_sdc_deleted_at"].is_string();
+        assert_eq!(second.records(None).into_iter().filter(is_deletion).count(), 0, "{method}");
+    }
+}
+
 /// The warnings about keys that several entries have: how many entries would be lost downstream, and what is said.
 fn same_keys(output: &Output) -> Vec<(u64, String)> {
     let of = |line: Value| Some((line["same_key"].as_u64()?, line["message"].as_str()?.to_owned()));

@@ -24,7 +24,7 @@ use crate::replication::index::Mark;
 use crate::replication::order::Odd;
 use crate::replication::verify::{expect, verify};
 use crate::replication::{FORMAT, Fingerprint, INCREMENTAL, StreamRun, keys};
-use crate::source::{Account, Entries, Source};
+use crate::source::{Account, EVERYTHING, Entries, Source};
 
 /// A stream that is read from a position on, or for the first time.
 pub(super) struct Reading<'a> {
@@ -67,7 +67,7 @@ impl Reading<'_> {
     fn filter(&self, window: Window<'_>) -> String {
         let at_least = |value: &[u8]| self.track.order.at_least(value);
         match (window.from, window.to) {
-            (None, None) => "(objectClass=*)".to_owned(),
+            (None, None) => EVERYTHING.to_owned(),
             (Some(from), None) => at_least(from),
             // Entries without the key are in the first window.
             (None, Some(to)) => format!("(!{})", at_least(to)),
@@ -110,8 +110,7 @@ impl Reading<'_> {
         for of_besides in [false, true] {
             let track = if of_besides { self.besides.as_ref() } else { Some(&self.track) };
             let Some(track) = track.filter(|track| track.before.is_digest()) else { continue };
-            let filter =
-                track.from.as_deref().map_or("(objectClass=*)".to_owned(), |v| track.order.at_least(v));
+            let filter = track.from.as_deref().map_or(EVERYTHING.to_owned(), |v| track.order.at_least(v));
             let mut there = Boundary::default();
             let mut entries = self.open(run, &filter, &self.attributes, vec![]).await?;
             let mut scratch = Vec::new();
@@ -140,6 +139,7 @@ impl Reading<'_> {
         };
         has(&self.track) || self.besides.as_ref().is_some_and(has)
     }
+
     /// Whether entries whose value has no place in the order are looked for: a file is in memory, and holds anything. Servers hold
     /// to their schema.
     fn has_odd_pass(run: &StreamRun<'_>) -> bool {
@@ -170,7 +170,6 @@ impl Reading<'_> {
         entries.uncounted();
         Ok(())
     }
-
 
     /// Refuses to go on from a bookmark where entries without the key came meanwhile, which no filter of the key finds. Servers
     /// of known kinds give their own keys to every entry. A first read looks at every entry by itself.
@@ -409,8 +408,8 @@ impl Reading<'_> {
         all: Window<'_>,
         sketch: &Sketch,
     ) -> anyhow::Result<()> {
-        self.divided = true;
         let bounds = sketch.bounds(output.state_interval);
+        self.divided = true;
         tracing::debug!("{} windows of `{}`", bounds.len() + 1, self.track.order.searched);
         let mut from = all.from;
         for to in bounds.iter().map(|b| Some(b.as_slice())).chain([None]) {
@@ -440,10 +439,10 @@ impl Reading<'_> {
         let buffer = output.writer.record_buffer();
         let start = buffer.len();
         let record = run.write(entry, buffer)?;
+        let record = buffer.get(record).unwrap_or_default();
         if let Some(odd) = self.track.odd(entry) {
             self.odd.add(&entry.dn, odd);
         }
-        let record = buffer.get(record).unwrap_or_default();
         let id = run.tree.ids.key.as_deref();
         let mut seen = self.track.take(entry, record, id);
         if let Some(besides) = &mut self.besides {
