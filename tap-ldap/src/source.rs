@@ -739,5 +739,10 @@ impl Drop for Entries<'_> {
 
 /// A stream's own filter and another one. The user's filter stays as it is where nothing is added.
 fn both(own: &str, other: &str) -> String {
-    if other == EVERYTHING { own.to_owned() } else { format!("(&{own}{other})") }
+    match (own, other) {
+        (_, EVERYTHING) => own.to_owned(),
+        // In a conjunction it would ask for classes that the bound user may not see.
+        (EVERYTHING, _) => other.to_owned(),
+        _ => format!("(&{own}{other})"),
+    }
 }

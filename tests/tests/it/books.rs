@@ -562,12 +562,18 @@ fn slapd_entries_whose_classes_are_hidden_are_records() {
     };
     for (n, method) in ["LOG_BASED", "INCREMENTAL"].into_iter().enumerate() {
         let config = with(&config, &json!({"schemas": [{"name": "all", "replication_method": method}]}));
-        let first = json_log(&config).run().succeeds();
+        let catalog = discover(&config);
+        let first = json_log(&config).file("--catalog", &catalog).run().succeeds();
         assert_each_once(&first, dns.iter().map(String::as_str));
         let state = first.of_type("STATE").last().unwrap()["value"].clone();
         changes(n);
-        let second = json_log(&config).file("--state", &state).run().succeeds();
-        assert_each_once(&second, hidden);
+        let second = json_log(&config).file("--catalog", &catalog).file("--state", &state).run().succeeds();
+        // What lies below one of them may come again.
+        let changed = streams(&second);
+        assert!(
+            hidden.iter().all(|dn| changed.contains_key(*dn)) && changed.len() < 4,
+            "{method}: {changed:?}"
+        );
         let is_deletion = |record: &&Value| record["_sdc_deleted_at"].is_string();
         assert_eq!(second.records(None).into_iter().filter(is_deletion).count(), 0, "{method}");
     }
