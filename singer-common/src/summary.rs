@@ -25,6 +25,7 @@ pub enum Count {
     BooksEmitted,
     BooksLeftOut,
     BooksDiffer,
+    BooksSameKey,
     Incomplete,
 }
 
@@ -94,6 +95,7 @@ pub(crate) fn end(code: ExitCode) {
         (Count::Ignored, "left as they are"),
         (Count::Rejected, "rejected"),
         (Count::BooksDiffer, "entries held but not read"),
+        (Count::BooksSameKey, "entries with another one's key"),
         (Count::Incomplete, "stream(s) from which nothing may be deleted"),
     ] {
         let Some(number) = get(count).filter(|n| *n > 0 || count != Count::BooksDiffer) else { continue };
@@ -125,6 +127,7 @@ pub(crate) fn end(code: ExitCode) {
                 summary.books_emitted = get(Count::BooksEmitted),
                 summary.books_left_out = get(Count::BooksLeftOut),
                 summary.books_differ = get(Count::BooksDiffer),
+                summary.books_same_key = get(Count::BooksSameKey),
                 summary.incomplete_streams = get(Count::Incomplete),
                 summary.duration_seconds = took.as_secs_f64(),
                 summary.records_per_second = rate,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::source::EVERYTHING;
 use singer_common::directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
 use singer_common::filter::escape_value;
 use singer_common::schema::{ClassKind, ObjectClass, Schema};
@@ -59,7 +60,7 @@ pub async fn find(directory: &Directory, base: &str) -> Result<Vec<ClassStream>,
     if !matches!(directory.root_dse().vendor, Vendor::OpenLdap | Vendor::ActiveDirectory) {
         disjoint(directory, base, &mut found).await?;
     }
-    let rest = without("(objectClass=*)", &top);
+    let rest = without(EVERYTHING, &top);
     if occurs(directory, base, &rest).await? {
         found.push(ClassStream { class: UNCLASSIFIED_STREAM.to_owned(), filter: rest });
     }

@@ -12,6 +12,7 @@ use singer_common::settings::{SettingsError, check_keys, nearest, typed};
 use crate::replication::{FULL_TABLE, INCREMENTAL, LOG_BASED};
 use crate::settings::MOST_PARTITIONS;
 use crate::shrink::Shrink;
+use crate::source::EVERYTHING;
 
 /// A stream the user wrote.
 #[derive(Debug, Clone, Deserialize)]
@@ -65,7 +66,7 @@ const STREAM_KEYS: &[&str] = &[
 ];
 
 fn everything() -> String {
-    "(objectClass=*)".to_owned()
+    EVERYTHING.to_owned()
 }
 
 /// What becomes a stream.

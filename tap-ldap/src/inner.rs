@@ -7,6 +7,7 @@ use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, Sea
 use singer_common::dn::{DnKey, split};
 
 use crate::container::{self, Containers};
+use crate::source::EVERYTHING;
 
 /// So many of them are kept in mind. Where there are more, one look at everything costs less than a search for each.
 pub const MOST: usize = 5_000;
@@ -48,7 +49,7 @@ impl Inner {
             _ => None,
         };
         let request =
-            SearchRequest::new(base, Scope::Sub, filter.unwrap_or("(objectClass=*)"), &["1.1"]).repeating();
+            SearchRequest::new(base, Scope::Sub, filter.unwrap_or(EVERYTHING), &["1.1"]).repeating();
         let mut search = directory.search(request).await?;
         let mut inner = Inner::default();
         while let Some(item) = search.next().await? {

@@ -1,12 +1,14 @@
 //! The names in the settings, held against the directory's schema before the first search: a misspelt class in a filter
 //! gives an answer without entries, which is no error to any server.
 //!
-//! Not checked: OIDs, matching rules, and names on a server that publishes no schema. A file has no schema of its own;
+//! So does a comparison that no entry can pass, such as `(uidNumber=abc)`.
+//!
+//! Not checked: OIDs, and names on a server that publishes no schema. A file has no schema of its own;
 //! there, what occurs in its entries is known as well.
 
 use std::collections::BTreeSet;
 
-use singer_common::directory::{Directory, KnownNames, UnknownName};
+use singer_common::directory::{Directory, KnownNames, Undefined, UnknownName};
 use singer_common::entry::base_type;
 use singer_common::filter::Filter;
 use singer_common::schema::{Coverage, Schema};
@@ -43,6 +45,15 @@ pub(crate) fn check(config: &TapConfig, directory: &Directory) -> Result<(), Set
             "the server's schema does not have"
         };
         tracing::warn!(setting, name, nearest, "`{setting}` asks for {what} `{name}`, which {place}{hint}");
+    }
+    for (setting, undefined) in known.undefined(config) {
+        let Undefined { comparison, name, problem, expected } = &undefined;
+        tracing::warn!(
+            setting,
+            name,
+            expected,
+            "`{setting}`: no entry passes the comparison {comparison}, nor what negates it: {problem} (RFC 4511 section 4.5.1.7); expected: {expected}"
+        );
     }
     Ok(())
 }
@@ -92,6 +103,18 @@ impl Known<'_> {
             found.extend(unknown.map(|name| Unknown { setting: setting.clone(), name }));
         }
         Ok(found)
+    }
+
+    /// Returns the comparisons in the settings' filters that no entry passes.
+    fn undefined(&self, config: &TapConfig) -> BTreeSet<(String, Undefined)> {
+        let streams = config.schemas.iter().enumerate();
+        // They were parsed before.
+        let filters = streams.filter_map(|(n, stream)| Some((n, Filter::parse(&stream.filter).ok()?)));
+        let found = filters.flat_map(|(n, filter)| {
+            let undefined = self.names.undefined_in(&filter).into_iter();
+            undefined.map(move |comparison| (format!("schemas[{n}].filter"), comparison))
+        });
+        found.collect()
     }
 
     fn attribute(

@@ -27,6 +27,7 @@ pub(crate) mod keys;
 mod known;
 mod log_bookmark;
 pub mod order;
+mod same_key;
 mod stream;
 mod verify;
 

@@ -25,8 +25,8 @@ mod keep;
 
 use keep::Keep;
 
-/// The filter that every entry passes.
-pub const EVERYTHING: &str = "(objectClass=*)";
+/// The filter that every entry passes, in whatever words the server is asked.
+pub const EVERYTHING: &str = singer_common::directory::MATCH_ALL;
 
 /// The operational attribute that tells whether entries lie below (X.501; OpenLDAP and 389 DS have it, Active Directory
 /// has not).
@@ -76,7 +76,19 @@ pub struct Tree {
     /// The entries that have, once somebody had to know; `None` when they are too many.
     inner: OnceCell<Option<Inner>>,
     /// What a pass over the names found, once a stream was read whole.
-    census: Mutex<Option<Arc<Census>>>,
+    census: Mutex<Names>,
+}
+
+/// What is known of the names below the base.
+#[derive(Debug, Clone, Default)]
+enum Names {
+    /// Nobody had to know yet.
+    #[default]
+    Unread,
+    /// A pass over them was made.
+    Counted(Arc<Census>),
+    /// The server refused one by a limit, and would do so again.
+    Refused,
 }
 
 impl Tree {
@@ -105,7 +117,7 @@ impl Tree {
             verify: config.verify,
             tells_subordinates,
             inner: OnceCell::new(),
-            census: Mutex::new(None),
+            census: Mutex::default(),
         })
     }
 
@@ -150,30 +162,65 @@ impl Tree {
     }
 
     /// The names below the base, by container. Looked up once in a run, before the first stream is read whole that needs it.
-    pub async fn census(&self) -> Result<Arc<Census>, DirectoryError> {
+    /// `None` where the server refuses to list all of them by a limit, which is one warning: each container may still be
+    /// within it.
+    pub async fn census(&self) -> Result<Option<Arc<Census>>, DirectoryError> {
         let mut slot = self.census.lock().await;
-        if let Some(census) = &*slot {
-            return Ok(census.clone());
+        match &*slot {
+            Names::Counted(census) => return Ok(Some(census.clone())),
+            Names::Refused => return Ok(None),
+            Names::Unread => {}
         }
-        let census = Arc::new(Census::take(&self.directory, &self.base, &self.containers).await?);
-        *slot = Some(census.clone());
-        Ok(census)
+        match Census::take(&self.directory, &self.base, &self.containers).await {
+            Ok(census) => {
+                let census = Arc::new(census);
+                *slot = Names::Counted(census.clone());
+                Ok(Some(census))
+            }
+            Err(e) if e.is_limit() => {
+                tracing::warn!(
+                    "the server refuses to list the names of all entries ({e}): containers with others nested in them are read level by level, where an entry below a parent that the bound user may not see is missed. So their streams are not complete: no ACTIVATE_VERSION is sent for them and nothing is deleted downstream. Let the bound user list all names: by pages (page_size above 0), or by a higher limit",
+                );
+                *slot = Names::Refused;
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
     }
 
     /// The census, if it was taken.
     pub async fn census_taken(&self) -> Option<Arc<Census>> {
-        self.census.lock().await.clone()
+        match &*self.census.lock().await {
+            Names::Counted(census) => Some(census.clone()),
+            Names::Unread | Names::Refused => None,
+        }
+    }
+
+    /// Whether the server refused to list all names.
+    pub async fn is_census_refused(&self) -> bool {
+        matches!(*self.census.lock().await, Names::Refused)
+    }
+
+    /// Whether a stream is read by one search, which gives all of it or fails.
+    pub fn is_one_search(&self, source: &Source) -> Result<bool, DirectoryError> {
+        Ok(match source {
+            Source::Container { dn } => {
+                !self.containers.has_nested(&container::key(dn, self.directory.schema())?)
+            }
+            Source::Members(of) => self.is_one_search(of)?,
+            Source::Containers | Source::Class { .. } | Source::Search(_) => true,
+        })
     }
 
     /// Before a stream is read whole whose later reads go on from a position taken now: an entry that came below another
     /// one since the names were looked at would never be read. Where the server tells at each entry whether others lie
     /// below it, nothing has to be looked at anew.
     pub async fn prepare_for_position(&self, source: &Source) -> Result<(), DirectoryError> {
-        if let Source::Container { dn } = source
-            && !self.tells_subordinates
-            && self.containers.has_nested(&container::key(dn, self.directory.schema())?)
-        {
-            *self.census.lock().await = None;
+        if !self.tells_subordinates && !self.is_one_search(source)? {
+            let mut names = self.census.lock().await;
+            if matches!(*names, Names::Counted(_)) {
+                *names = Names::Unread;
+            }
         }
         Ok(())
     }
@@ -193,7 +240,14 @@ impl Tree {
         if let Some(census) = self.census_taken().await {
             return Ok(matches!(census.way(container), Way::Levels(inner) if inner.is_empty()));
         }
-        Ok(self.inner().await?.is_some_and(|inner| inner.below(container, &self.containers).is_empty()))
+        if self.is_census_refused().await {
+            return Ok(false);
+        }
+        match self.inner().await {
+            // All of the subtree is asked for then.
+            Err(e) if e.is_limit() => Ok(false),
+            inner => Ok(inner?.is_some_and(|inner| inner.below(container, &self.containers).is_empty())),
+        }
     }
 }
 
@@ -207,6 +261,7 @@ impl Tree {
 }
 
 /// The entries of a stream, one by one.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own about the read")]
 #[derive(Debug)]
 pub struct Entries<'a> {
     tree: &'a Tree,
@@ -230,6 +285,8 @@ pub struct Entries<'a> {
     emitted: Option<Tally>,
     /// Whether a search began again and its entries are in that sum twice.
     is_repeated: bool,
+    /// Whether entries below parents that are not seen would be missed: the names were not looked at.
+    is_unverified: bool,
     /// Searches begun.
     searches: u64,
     /// Continuation references that were left out.
@@ -275,6 +332,8 @@ pub(crate) struct Account {
     pub(crate) emitted: Option<Tally>,
     /// Whether some of them came twice.
     pub(crate) is_repeated: bool,
+    /// Whether entries below parents that are not seen would be missed.
+    pub(crate) is_unverified: bool,
 }
 
 impl Account {
@@ -282,6 +341,7 @@ impl Account {
     pub(crate) fn add(&mut self, other: Account) {
         self.references = self.references.max(other.references);
         self.is_repeated |= other.is_repeated;
+        self.is_unverified |= other.is_unverified;
         match (&mut self.emitted, other.emitted) {
             (Some(own), Some(more)) => own.add_all(&more),
             (own, _) => *own = None,
@@ -339,8 +399,9 @@ impl<'a> Entries<'a> {
                     let census = match tree.census().await {
                         // A server that does not give all names gives some entries all the same; a whole read fails.
                         Err(e) if e.code().is_some() && is_sample && tree.tells_subordinates => None,
-                        census => Some(census?),
+                        census => census?,
                     };
+                    entries.is_unverified = census.is_none();
                     entries.references += census.as_ref().map_or(0, |census| census.references);
                     match census.as_ref().map_or(&Way::Levels(Inner::default()), |census| census.way(&key)) {
                         Way::Levels(_) => {
@@ -393,6 +454,7 @@ impl<'a> Entries<'a> {
             received: 0,
             emitted: None,
             is_repeated: false,
+            is_unverified: false,
             searches: 0,
             references: 0,
         }
@@ -420,7 +482,12 @@ impl<'a> Entries<'a> {
 
     /// What the read gave, at its end.
     pub(crate) fn account(&mut self) -> Account {
-        Account { references: self.references, emitted: self.emitted.take(), is_repeated: self.is_repeated }
+        Account {
+            references: self.references,
+            emitted: self.emitted.take(),
+            is_repeated: self.is_repeated,
+            is_unverified: self.is_unverified,
+        }
     }
 
     /// Begins to read what a stream has below an entry.
@@ -672,5 +739,10 @@ impl Drop for Entries<'_> {
 
 /// A stream's own filter and another one. The user's filter stays as it is where nothing is added.
 fn both(own: &str, other: &str) -> String {
-    if other == EVERYTHING { own.to_owned() } else { format!("(&{own}{other})") }
+    match (own, other) {
+        (_, EVERYTHING) => own.to_owned(),
+        // In a conjunction it would ask for classes that the bound user may not see.
+        (EVERYTHING, _) => other.to_owned(),
+        _ => format!("(&{own}{other})"),
+    }
 }

@@ -221,6 +221,7 @@ impl<'a> Sync<'a> {
                 return Ok(());
             }
         }
+        run.warn_of_same_keys().await?;
         run.warn();
         Ok(())
     }

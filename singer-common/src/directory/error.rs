@@ -109,6 +109,21 @@ impl DirectoryError {
         )
     }
 
+    /// Whether the server refused an operation for what it would cost: a limit of entries, time or work (RFC 4511 appendix A),
+    /// or, on 389 DS and others, that no index serves it (`unwillingToPerform`). A smaller one may be served.
+    pub fn is_limit(&self) -> bool {
+        matches!(
+            self.code(),
+            Some(
+                result_code::TIME_LIMIT_EXCEEDED
+                    | result_code::SIZE_LIMIT_EXCEEDED
+                    | result_code::ADMIN_LIMIT_EXCEEDED
+                    | result_code::BUSY
+                    | result_code::UNWILLING_TO_PERFORM
+            )
+        )
+    }
+
     /// Whether the entry named in the operation, or one above it, is not there.
     pub fn is_no_such_object(&self) -> bool {
         self.code() == Some(result_code::NO_SUCH_OBJECT)

@@ -8,6 +8,7 @@ use crate::entry::{Entry, Packed};
 use crate::schema::Schema;
 use crate::secret::{self, Secret};
 
+mod comparisons;
 mod config;
 mod entry_ref;
 mod error;
@@ -19,13 +20,14 @@ mod range;
 mod root_dse;
 mod write_control;
 
+pub use comparisons::Undefined;
 pub use config::{AuthMethod, DirectoryConfig, Referrals, ServerUrl};
 pub use entry_ref::EntryRef;
 pub use error::DirectoryError;
 pub use ldap::controls::SearchControl;
 pub use names::{KnownNames, UnknownName};
 pub use preview::{PreviewDirectory, PreviewSearch};
-pub use root_dse::{ChangeLog, RootDse, Vendor};
+pub use root_dse::{ChangeLog, MATCH_ALL, RootDse, Vendor};
 pub use write_control::{RELAX_RULES, WriteControl};
 
 /// The scope of a search (RFC 4511 section 4.5.1.2).

@@ -13,8 +13,8 @@ use crate::settings::nearest_of_many;
 /// What a directory knows.
 #[derive(Debug)]
 pub struct KnownNames<'a> {
-    directory: &'a Directory,
-    schema: &'a Schema,
+    pub(super) directory: &'a Directory,
+    pub(super) schema: &'a Schema,
     file: OnceCell<Option<NamesInUse>>,
 }
 

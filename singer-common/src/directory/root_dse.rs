@@ -4,6 +4,11 @@ use super::ldap::content_sync::SYNC_REQUEST;
 use super::ldap::controls::DIRSYNC;
 use crate::entry::Entry;
 
+/// The filter that stands for every entry, whatever the directory is: [`RootDse::match_all`] says what its server is asked.
+pub const MATCH_ALL: &str = "(objectClass=*)";
+/// The feature of absolute true and false filters (RFC 4526 section 4).
+const TRUE_AND_FALSE_FILTERS: &str = "1.3.6.1.4.1.4203.1.5.3";
+
 /// Servers with ways of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Vendor {
@@ -83,6 +88,8 @@ pub struct RootDse {
     pub controls: Vec<String>,
     /// `supportedExtension`.
     pub extensions: Vec<String>,
+    /// `supportedFeatures`.
+    pub features: Vec<String>,
     /// `subschemaSubentry`.
     pub subschema: Option<String>,
     /// What tells the server from others that hold the same directory, where numbers of its own are in its answers: Active
@@ -101,6 +108,7 @@ impl RootDse {
         "defaultNamingContext",
         "supportedControl",
         "supportedExtension",
+        "supportedFeatures",
         "supportedCapabilities",
         "subschemaSubentry",
         "dsServiceName",
@@ -139,6 +147,7 @@ impl RootDse {
             default_naming_context: first("defaultNamingContext"),
             controls: texts("supportedControl"),
             extensions: texts("supportedExtension"),
+            features: texts("supportedFeatures"),
             subschema: first("subschemaSubentry"),
             own: [texts("dsServiceName"), texts("netscapemdsuffix")].concat(),
         }
@@ -147,6 +156,12 @@ impl RootDse {
     /// Whether the server offers a control.
     pub fn supports_control(&self, oid: &str) -> bool {
         self.controls.iter().any(|c| c == oid)
+    }
+
+    /// The filter that every entry passes. `(objectClass=*)` does not find entries whose classes the bound user may not see;
+    /// `(&)` does, where the server has it (RFC 4526).
+    pub fn match_all(&self) -> &'static str {
+        if self.features.iter().any(|f| f == TRUE_AND_FALSE_FILTERS) { "(&)" } else { MATCH_ALL }
     }
 
     /// The log that the server has, as far as it can be relied on.

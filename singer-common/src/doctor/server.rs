@@ -4,8 +4,8 @@ use crate::directory::ldap::content_sync::SYNC_REQUEST;
 use crate::directory::ldap::controls::{DIRSYNC, SERVER_SORT};
 use crate::directory::ldap::probe::{Grade, Step};
 use crate::directory::{
-    ChangeLog, Directory, DirectoryConfig, DirectoryError, Paging, Scope, SearchControl, SearchRequest,
-    Vendor,
+    ChangeLog, Directory, DirectoryConfig, DirectoryError, MATCH_ALL, Paging, Scope, SearchControl,
+    SearchRequest, Vendor,
 };
 use crate::entry::Entry;
 
@@ -178,7 +178,7 @@ async fn base(directory: &Directory, subject: Subject<'_>, report: &mut Report) 
 /// Reads names, to see pages and limits.
 async fn reading(directory: &Directory, config: &DirectoryConfig, base: &str, report: &mut Report) {
     let offered = directory.root_dse().supports_control(PAGED_RESULTS);
-    let mut request = SearchRequest::new(base, Scope::Sub, "(objectClass=*)", &["1.1"]);
+    let mut request = SearchRequest::new(base, Scope::Sub, MATCH_ALL, &["1.1"]);
     let page = config.page_size;
     let step = match count(directory, request.clone(), u64::from(page) + 1).await {
         Ok(read) if page == 0 => Step::new("paging", Grade::Warning, format!("page_size is 0: {read} names came unpaged"))

@@ -179,6 +179,26 @@ impl Equality {
         }
     }
 
+    /// Whether values have an order here, by [`Self::compare`].
+    pub fn has_order(self) -> bool {
+        matches!(
+            self,
+            Self::Integer
+                | Self::GeneralizedTime
+                | Self::UtcTime
+                | Self::CaseIgnore
+                | Self::CaseExact
+                | Self::Numeric
+                | Self::Uuid
+                | Self::OctetString
+        )
+    }
+
+    /// Whether parts of values can be looked for here.
+    pub fn has_substrings(self) -> bool {
+        self.normalize_part(b"", false, false).is_some()
+    }
+
     /// A part of a substring assertion (RFC 4517 section 4.2.6) as it is looked for in normal forms; `None` where
     /// the rule has no substrings.
     pub(crate) fn normalize_part(self, part: &[u8], at_start: bool, at_end: bool) -> Option<Vec<u8>> {

@@ -25,6 +25,8 @@ pub struct Schema {
     class_index: Index,
     /// What is asked of a type for every value, worked out at the first time. By position.
     derived: Vec<OnceLock<Derived>>,
+    /// Matching rules by OID and names, in small letters; none where they are not published.
+    rules: HashSet<String>,
     /// By the position of their structural class.
     content_rules: HashMap<usize, ContentRule>,
     /// Active Directory publishes no EQUALITY at all, which says nothing about what its attributes can do.
@@ -107,6 +109,35 @@ impl Schema {
             }
         }
         errors
+    }
+
+    /// Adds matching rules (RFC 4512 section 4.1.3). Gives what was wrong with the rest.
+    pub fn add_matching_rules<'a>(
+        &mut self,
+        rules: impl IntoIterator<Item = &'a str>,
+    ) -> Vec<DefinitionError> {
+        let mut errors = Vec::new();
+        for definition in rules {
+            // They are written as attribute types are, with fewer parts.
+            match AttributeType::parse(definition) {
+                Ok(rule) => {
+                    let names = rule.names.iter().chain([&rule.oid]);
+                    self.rules.extend(names.map(|name| name.to_ascii_lowercase()));
+                }
+                Err(e) => errors.push(e),
+            }
+        }
+        errors
+    }
+
+    /// Whether matching rules are published.
+    pub fn publishes_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
+    /// Whether a matching rule of this name or OID is published.
+    pub fn has_rule(&self, name_or_oid: &str) -> bool {
+        self.rules.contains(&name_or_oid.to_ascii_lowercase())
     }
 
     /// Adds an attribute type that the schema lacks. One that it has stays as it is.
@@ -302,6 +333,11 @@ impl Schema {
     /// (Active Directory).
     pub fn has_ordering(&self, attribute: &str) -> bool {
         !self.publishes_equality || self.type_chain(attribute).any(|a| a.ordering.is_some())
+    }
+
+    /// Whether the server can look for parts of values. True for all of a schema that publishes no rules (Active Directory).
+    pub fn has_substring(&self, attribute: &str) -> bool {
+        !self.publishes_equality || self.type_chain(attribute).any(|a| a.substring.is_some())
     }
 
     /// Whether the server can compare single values of an attribute. Where not (jpegPhoto on OpenLDAP), values can

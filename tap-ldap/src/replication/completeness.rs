@@ -27,6 +27,8 @@ pub(crate) enum Doubt {
     },
     /// The file says of itself that it is not whole.
     File,
+    /// Entries below parents that are not seen would have been missed: the server refuses to list all names.
+    Unverified,
     /// There was no record at all (`allow_empty_streams`).
     Empty,
     /// There were so many fewer records than the last time (`max_shrink`).
@@ -50,6 +52,7 @@ impl Doubt {
                 format!("{count} entries that the directory holds were not read{first}")
             }
             Doubt::File => "the file is not whole".to_owned(),
+            Doubt::Unverified => "the server refuses to list all names".to_owned(),
             Doubt::Empty => "no entry was found, which is no proof that all are gone (allow_empty_streams: true takes it as one)".to_owned(),
             Doubt::Shrunk { before, now } => {
                 format!("{now} records after {before} the last time, fewer than max_shrink allows")
@@ -134,7 +137,7 @@ impl Completeness {
 
     /// Whether every entry that the directory holds was read, as far as the books tell.
     pub(crate) fn has_read_all(&self) -> bool {
-        !self.doubts.iter().any(|doubt| matches!(doubt, Doubt::Books { .. }))
+        !self.doubts.iter().any(|doubt| matches!(doubt, Doubt::Books { .. } | Doubt::Unverified))
     }
 
     /// Whether deletions may be concluded from the read.
@@ -158,8 +161,8 @@ pub(crate) fn conclude<W: Write>(
     }
     completeness.hold_against(&run.rules);
     for doubt in &completeness.doubts {
-        // Of the file, one warning at the beginning says it all.
-        if *doubt == Doubt::File {
+        // Of the file, and of the list of names, one warning before says it all.
+        if matches!(doubt, Doubt::File | Doubt::Unverified) {
             continue;
         }
         // Many containers have nothing of their own, and were so before: those are named together at the end. One that

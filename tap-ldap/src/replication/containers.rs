@@ -113,7 +113,7 @@ pub(crate) async fn has_below(
     if run.tree.directory.root_dse().vendor != Vendor::ActiveDirectory {
         return Ok(false);
     }
-    let mut request = SearchRequest::new(entry.dn.as_str(), Scope::One, "(objectClass=*)", &["1.1"]);
+    let mut request = SearchRequest::new(entry.dn.as_str(), Scope::One, EVERYTHING, &["1.1"]);
     request.paging = Paging::AtMost(1);
     let mut search = run.tree.directory.search(request).await?;
     let found = match search.next_entry().await {

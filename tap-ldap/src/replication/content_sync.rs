@@ -114,7 +114,9 @@ impl<'a> Synced<'a> {
                 return Err(SettingsError::value("replication_method", LOG_BASED, "FULL_TABLE").into());
             }
         };
-        let mut filter = Filter::parse(&filter)
+        // slapd tells of a change as of a deletion where the entry's classes are hidden and the filter asks for them.
+        let mut filter = server(&tree.directory)?
+            .filter(&filter)
             .map_err(|e| SettingsError::value("filter", e.to_string(), "an RFC 4515 filter"))?;
         let mut attributes = self.run.attributes(&containers::OF_CHANGES);
         if self.is_389() {

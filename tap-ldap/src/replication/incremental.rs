@@ -7,12 +7,14 @@
 
 use std::io::Write;
 
+use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use singer_common::directory::Vendor;
 use singer_common::state::StateError;
 
 use self::boundary::Boundary;
+use self::odd::OddEntries;
 use self::reading::Reading;
 use self::restored::Reached;
 use self::track::{Besides, Newest, Track};
@@ -26,6 +28,7 @@ use crate::output::Output;
 
 mod boundary;
 mod lacking;
+mod odd;
 mod reading;
 mod restored;
 mod track;
@@ -95,6 +98,14 @@ pub(crate) async fn run<W: Write>(
         Some(_) => true,
     });
     let old = old.map(|old| Ok::<_, StateError>((value_of(id, &order, &old)?, old))).transpose()?;
+    let old = old.filter(|(value, _)| {
+        let is_ahead =
+            order.sortable(value, schema).zip(order.horizon(Utc::now())).is_some_and(|(at, end)| at > end);
+        if is_ahead {
+            announce_resync(id, "the bookmark lies in the future, where no later change would be found");
+        }
+        !is_ahead
+    });
     let reached = Reached::now(run).await?;
     let old = match old {
         Some((value, old)) => {
@@ -120,6 +131,10 @@ pub(crate) async fn run<W: Write>(
     run.start(output, &[key.to_owned()])?;
     warn(run, key, &reached);
     let delta = old.is_some();
+    if delta {
+        // The others of the stream are not read.
+        run.same_keys = None;
+    }
     let besides = keys::besides(vendor, key).map(|key| KeyOrder::new(key, schema, vendor));
     let mut more: Vec<&str> = order.attributes().collect();
     more.extend(besides.iter().flat_map(KeyOrder::attributes));
@@ -158,6 +173,8 @@ pub(crate) async fn run<W: Write>(
         delta,
         books: None,
         account: None,
+        odd: OddEntries::default(),
+        divided: false,
     };
     reading.check_digests(run, output).await?;
     reading.refuse_those_without(run, output).await?;
@@ -169,6 +186,7 @@ pub(crate) async fn run<W: Write>(
     reading.books = expected.as_ref().and_then(Expected::sum);
     let mut is_whole = true;
     reading.everything(run, output).await?;
+    reading.odd_ones(run, output).await?;
     if let (Some(expected), Some(account)) = (expected, reading.account.take()) {
         let completeness = verify(run, expected, account, output).await?;
         completeness.warn_of_books(&run.stream.stream);
@@ -182,6 +200,7 @@ pub(crate) async fn run<W: Write>(
     reading.emit_below(run, output).await?;
     reading.names = names;
     reading.look_for_gone(run, output).await?;
+    reading.odd.warn(&run.stream.stream, key);
     if !is_whole {
         // What was not read would never be asked for again.
         output.forget(id);

@@ -93,7 +93,7 @@ enum Change {
 }
 
 /// The keys of one stream.
-#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own about the index")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own about the file")]
 pub(crate) struct KeyIndex {
     database: Database,
     path: PathBuf,

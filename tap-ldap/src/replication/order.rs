@@ -14,9 +14,21 @@ use super::keys;
 /// write it, so that a change can become visible after one that is stamped later. Seconds; for keys that are times only.
 const OVERLAP_SECONDS: i64 = 5;
 
+/// How far ahead of this machine's clock a value may lie: clocks differ, and nobody changes an entry in the future.
+const AHEAD_HOURS: i64 = 24;
+
 /// A value in a form whose octets sort as the server sorts the values.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct OrderKey(Vec<u8>);
+
+/// A value of a replication key by which no position may be taken: what really changes would lie behind it, or it lies nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Odd<'e> {
+    /// It does not follow its syntax, and has no place in the order: no filter of the key finds its entry.
+    Invalid(&'e [u8]),
+    /// It is a time that is still to come.
+    Future(&'e [u8]),
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Style {
@@ -70,6 +82,31 @@ impl<'a> KeyOrder<'a> {
         values.filter_map(|v| Some((self.sortable(v, schema)?, v.clone()))).max()
     }
 
+    /// The first value of an entry by which no position may be taken. `horizon`: see [`Self::horizon`].
+    pub(crate) fn odd<'e>(
+        &self,
+        entry: &'e Entry,
+        schema: &Schema,
+        horizon: Option<&OrderKey>,
+    ) -> Option<Odd<'e>> {
+        let instead = self.stands_in.map_or(&[][..], |name| entry.values(name));
+        entry.values(self.name).iter().chain(instead).find_map(|value| match self.sortable(value, schema) {
+            None => Some(Odd::Invalid(value)),
+            Some(key) if horizon.is_some_and(|horizon| key > *horizon) => Some(Odd::Future(value)),
+            Some(_) => None,
+        })
+    }
+
+    /// Behind which value no entry can have changed, at this time; `None` for keys that are no times.
+    pub(crate) fn horizon(&self, now: DateTime<Utc>) -> Option<OrderKey> {
+        let latest = now.checked_add_signed(Duration::hours(AHEAD_HOURS))?;
+        match self.style {
+            Style::Time => self.sortable(&self.time(latest), Schema::standard()),
+            Style::Csn => Some(OrderKey(latest.format("%Y%m%d%H%M%S").to_string().into_bytes())),
+            Style::Number | Style::Text => None,
+        }
+    }
+
     /// The attributes that its value is made of.
     pub(crate) fn attributes(&self) -> impl Iterator<Item = &'a str> {
         let searched = (self.searched != self.name).then_some(self.searched);
@@ -102,7 +139,7 @@ impl<'a> KeyOrder<'a> {
     pub(crate) fn sortable(&self, value: &[u8], schema: &Schema) -> Option<OrderKey> {
         let octets = match self.style {
             Style::Time => self.rfc3339(value)?.trim_end_matches('Z').as_bytes().to_vec(),
-            Style::Csn => value.to_vec(),
+            Style::Csn => csn_time(value).map(|_| value.to_vec())?,
             Style::Number => number(self.number_text(std::str::from_utf8(value).ok()?))?,
             Style::Text => self.order.normalize(value, schema).into_owned(),
         };
@@ -236,6 +273,40 @@ mod tests {
         let key = csn.sortable(value, Schema::standard()).unwrap();
         assert_eq!(csn.again_from(value), b"20261124164007.000000Z#000000#000#000000");
         assert_eq!(csn.moment(&key), "20261124164012");
+    }
+
+    #[test]
+    fn what_no_position_may_be_taken_by() {
+        use singer_common::entry::Attribute;
+        let now = DateTime::parse_from_rfc3339("2026-11-24T12:00:00Z").unwrap().with_timezone(&Utc);
+        let odd = |name: &'static str, value: &'static str| {
+            let order = order(name);
+            let horizon = order.horizon(now);
+            let entry = Entry {
+                dn: "cn=x".into(),
+                attributes: vec![Attribute::new(name, vec![value.as_bytes().to_vec()])],
+            };
+            match order.odd(&entry, Schema::standard(), horizon.as_ref()) {
+                Some(Odd::Invalid(v)) => ("invalid", v == value.as_bytes()),
+                Some(Odd::Future(v)) => ("future", v == value.as_bytes()),
+                None => ("", true),
+            }
+        };
+        for (name, value, expected) in [
+            ("modifyTimestamp", "20261124120000Z", ""),
+            ("modifyTimestamp", "20261125115959Z", ""),
+            ("modifyTimestamp", "20261125120001Z", "future"),
+            ("modifyTimestamp", "garbage", "invalid"),
+            ("modifyTimestamp", "", "invalid"),
+            ("entryCSN", "20261125115959.000000Z#000000#000#000000", ""),
+            ("entryCSN", "20991125115959.000000Z#000000#000#000000", "future"),
+            ("entryCSN", "garbage", "invalid"),
+            ("uidNumber", "99999999999999999999", ""),
+            ("uidNumber", "x", "invalid"),
+            ("cn", "20991125115959Z", ""),
+        ] {
+            assert_eq!(odd(name, value), (expected, true), "{name}: {value}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::completeness::Rules;
 use super::index::{IndexError, KeyIndex, Mark, SharedIndex};
 use super::known::{KnownIds, MOST};
 use super::log_bookmark::UNSETTLED;
+use super::same_key::{self, SameKeys};
 use super::{DELETED_AT, Method};
 use crate::config::{StreamConfig, TapConfig};
 use crate::container;
@@ -65,6 +66,8 @@ pub(crate) struct StreamRun<'a> {
     /// Whether the index is for names: a log tells what is gone, but not always what it was called.
     names: bool,
     clock: Clock,
+    /// The keys of a whole read, where several entries may have the same.
+    pub same_keys: Option<SameKeys>,
     /// Over how many connections it is to be read whole.
     pub partitions: usize,
     /// Whether entries of a container with others nested in it lie deeper than level by level they are found: below parents
@@ -134,6 +137,7 @@ impl<'a> StreamRun<'a> {
             index,
             names: matches!(method, Method::LogBased(_)),
             clock: Clock::default(),
+            same_keys: SameKeys::of(tree, source, stream),
             partitions: usize::try_from(partitions).unwrap_or(1),
             reads_subtree: false,
             keeps_position: *method != Method::FullTable,
@@ -196,7 +200,16 @@ impl<'a> StreamRun<'a> {
         entry: &impl EntryView,
         out: &mut Vec<u8>,
     ) -> Result<Range<usize>, MissingKey> {
-        self.converter.write(entry, self.version, self.clock.now(), out)
+        let record = self.converter.write(entry, self.version, self.clock.now(), out)?;
+        if let Some(keys) = &mut self.same_keys {
+            keys.add(entry);
+        }
+        Ok(record)
+    }
+
+    /// Warns once of entries that have the same key.
+    pub(crate) async fn warn_of_same_keys(&mut self) -> Result<(), DirectoryError> {
+        same_key::warn(self).await
     }
 
     /// Prints an entry's RECORD.

@@ -50,17 +50,30 @@ pub(crate) async fn expect(
         Source::Containers | Source::Container { .. }
             if is_wanted(tree.containers.iter().nth(1).is_some()) =>
         {
-            let census = tree.census().await?;
-            expected.held = match source {
-                Source::Container { dn } => {
+            expected.held = match (tree.census().await?, source) {
+                (Some(census), Source::Container { dn }) => {
                     census.of_container(&container::key(dn, tree.directory.schema())?).cloned()
                 }
-                _ => Some(census.of_containers().clone()),
+                (Some(census), _) => Some(census.of_containers().clone()),
+                // What one search gives is whole, as the server says itself. Of others, the read knows what it may miss.
+                (None, _) if tree.verify == Verify::Always && tree.is_one_search(source)? => {
+                    Some(names(tree, source, &Tally::one_of(1)).await?)
+                }
+                (None, _) => None,
             };
         }
         Source::Class { .. } | Source::Search(_) if is_wanted(false) => {
             if is_file || tree.verify == Verify::Always {
-                expected.in_scope = Some(count_in_scope(tree, source).await?);
+                expected.in_scope = match count_in_scope(tree, source).await {
+                    // The filter may let through what the limit allows.
+                    Err(e) if e.is_limit() => {
+                        tracing::warn!(
+                            "books_left_out does not count what a stream's filter leaves out: {e}"
+                        );
+                        None
+                    }
+                    count => Some(count?),
+                };
             }
             // A file is not asked twice by the same filter: it would give the same answer.
             let is_everything = matches!(source, Source::Search(s) if s.filter == EVERYTHING);
@@ -119,6 +132,9 @@ pub(crate) async fn verify<W: Write>(
 ) -> anyhow::Result<Completeness> {
     let (tree, source, stream) = (run.tree, run.source, run.stream.stream.as_str());
     let mut completeness = Completeness::of(account.references);
+    if account.is_unverified {
+        completeness.doubt(Doubt::Unverified);
+    }
     let mut books = Books { held: 0, emitted: run.records - run.deletions, left_out: 0, differ: 0 };
     let (Some(held), Some(emitted)) = (&expected.held, account.emitted) else {
         if let Some(in_scope) = expected.in_scope {
@@ -268,12 +284,17 @@ pub struct Look {
     pub differ: u64,
     /// The DN of one of these, where it is known.
     pub first: Option<String>,
+    /// Whether the server refused to list all names, so that nothing was compared with them.
+    pub refused: bool,
 }
 
 impl Look {
     /// The result in words.
     pub fn to_text(&self) -> String {
-        let Look { held, read, differ, first } = self;
+        let Look { held, read, differ, first, refused } = self;
+        if *refused {
+            return format!("{read} entries read, and not compared: the server refuses to list all names");
+        }
         if *differ == 0 {
             return format!("{held} entries held, each in exactly one stream");
         }
@@ -306,6 +327,7 @@ pub async fn look(tree: &Tree, sources: impl Iterator<Item = &Source>) -> Result
             Difference::Unknown => found.differ += held.count().abs_diff(read.count()).max(1),
         }
     }
+    found.refused = tree.is_census_refused().await;
     let census = tree.census_taken().await;
     let of_containers = census.map(|c| (c.in_no_stream, c.first_in_no_stream.clone()));
     for (count, first) in [of_containers.unwrap_or_default(), without_class(tree).await?] {

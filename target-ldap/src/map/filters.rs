@@ -1,6 +1,6 @@
 //! The names in a rule's filters, against what the directory knows.
 
-use singer_common::directory::{Directory, KnownNames, UnknownName};
+use singer_common::directory::{Directory, KnownNames, Undefined, UnknownName};
 use singer_common::filter::Filter;
 use singer_common::schema::Coverage;
 use singer_common::settings::SettingsError;
@@ -31,6 +31,21 @@ pub(super) fn check(
     });
     let scope = mapping.rule.scope_filter.iter().filter_map(|text| Filter::parse(text).ok());
     let scope = scope.map(|filter| ("scope_filter", known.unknown_in(&filter)));
+    // Where a value of a placeholder would be wrong, its record is told of that.
+    let undefined = mapping.rule.matching.iter().map(|template| {
+        let [first, second] = FILLED
+            .map(|with| template.filled(with).map(|filter| known.undefined_in(&filter)).unwrap_or_default());
+        ("match", first.into_iter().filter(|one| second.contains(one)).collect::<Vec<_>>())
+    });
+    let of_scope = mapping.rule.scope_filter.iter().filter_map(|text| Filter::parse(text).ok());
+    let of_scope = of_scope.map(|filter| ("scope_filter", known.undefined_in(&filter)));
+    for (part, undefined) in undefined.chain(of_scope) {
+        for Undefined { comparison, problem, expected, .. } in undefined {
+            warnings.push(format!(
+                "setting `mapping_rules.{stream}.{part}`: no entry passes the comparison {comparison}, nor what negates it: {problem} (RFC 4511 section 4.5.1.7); expected: {expected}"
+            ));
+        }
+    }
     for (part, unknown) in matching.chain(scope) {
         let at = format!("mapping_rules.{stream}.{part}");
         for unknown in unknown {

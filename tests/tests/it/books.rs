@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ldap_tests::ds389::{Ds389, Ds389Options, READER_PASSWORD};
 use ldap_tests::fake::active_directory::{ActiveDirectory, SUFFIX as FAKE_SUFFIX, object};
-use ldap_tests::fake::{Fake, Operation, Request, Role};
+use ldap_tests::fake::{Fake, Filter, Operation, Request, Role, Scope, entry, message, result};
 use ldap_tests::ldif::normalize_dn;
 use ldap_tests::run::{Output, Run};
 use ldap_tests::slapd::{Slapd, SlapdOptions, scratch};
@@ -169,6 +169,138 @@ fn an_entry_of_two_structural_classes_is_in_one_stream() {
     let config = with(&file(dir.path(), text), &json!({"discover_by": "object_class"}));
     let output = Run::tap(&config).run().succeeds();
     assert_each_once(&output, ["dc=x", "cn=a,dc=x", "cn=b,dc=x", "cn=c,dc=x", "cn=d,dc=x"]);
+}
+
+/// A server that gives the reader 20 entries at most, with containers below that and a directory above it.
+fn of_few_entries() -> (Slapd, Vec<String>) {
+    let mut seed = thing("cn=thing,dc=example,dc=test") + &person("cn=below,cn=thing,dc=example,dc=test");
+    for name in ["a", "b", "c"] {
+        let base = format!("ou={name},dc=example,dc=test");
+        seed += &(unit(&base) + &people(10, &base));
+    }
+    let slapd = Slapd::start(SlapdOptions {
+        database_conf: "limits dn.exact=\"uid=reader,ou=people,dc=example,dc=test\" size=20\n".into(),
+        ..SlapdOptions::with_users().seed(seed)
+    });
+    let dns = slapd.dump().into_keys().collect();
+    (slapd, dns)
+}
+
+fn activated(output: &Output) -> BTreeSet<&str> {
+    output.of_type("ACTIVATE_VERSION").iter().map(|m| m["stream"].as_str().unwrap()).collect()
+}
+
+fn warnings(output: &Output) -> Vec<Value> {
+    let lines = output.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line["level"] == "warning").collect()
+}
+
+#[test]
+fn a_server_that_refuses_the_list_of_names_is_read_level_by_level() {
+    let (slapd, dns) = of_few_entries();
+    let config = with(&reader_config(&slapd), &json!({"page_size": 0}));
+    let catalog = discover(&config);
+    for verify in ["auto", "always", "never"] {
+        let config = with(&config, &json!({"verify": verify}));
+        for run in [json_log(&config), json_log(&config).file("--catalog", &catalog)] {
+            let output = run.run().succeeds();
+            assert_each_once(&output, dns.iter().map(String::as_str));
+            assert_eq!(
+                activated(&output),
+                BTreeSet::from(["organizational_units", "people", "a", "b", "c"]),
+                "only of the stream with others nested in it nobody knows whether it is whole"
+            );
+            assert_eq!(field(&output, "incomplete_streams"), 1);
+            let warnings = warnings(&output);
+            assert_eq!(warnings.len(), 1, "{}", output.stderr);
+            let text = warnings[0]["message"].as_str().unwrap();
+            assert!(text.contains("sizeLimitExceeded (4)") && text.contains("page_size"), "{text}");
+        }
+    }
+    // With pages the same reader may have all, and everything is verified.
+    let output = json_log(&with(&config, &json!({"page_size": 10}))).run().succeeds();
+    assert_each_once(&output, dns.iter().map(String::as_str));
+    assert_eq!((activated(&output).len(), field(&output, "incomplete_streams")), (6, Value::Null));
+}
+
+#[test]
+fn a_first_read_without_the_list_of_names_keeps_no_position_of_what_it_may_have_missed() {
+    let (slapd, dns) = of_few_entries();
+    let mut catalog = discover(&with(&reader_config(&slapd), &json!({"page_size": 0})));
+    for stream in catalog["streams"].as_array_mut().unwrap() {
+        stream["replication_method"] = json!("INCREMENTAL");
+        let own =
+            stream["metadata"].as_array_mut().unwrap().iter_mut().find(|m| m["breadcrumb"] == json!([]));
+        own.unwrap()["metadata"]["replication-method"] = json!("INCREMENTAL");
+    }
+    let config = with(&reader_config(&slapd), &json!({"page_size": 0}));
+    let output = json_log(&config).file("--catalog", &catalog).run().succeeds();
+    assert_each_once(&output, dns.iter().map(String::as_str));
+    let state = output.of_type("STATE").last().unwrap()["value"]["bookmarks"].clone();
+    let kept: BTreeSet<&str> = state.as_object().unwrap().keys().map(String::as_str).collect();
+    assert!(kept.contains("ou=a,dc=example,dc=test") && !kept.contains("dc=example,dc=test"), "{kept:?}");
+    // The next run reads that one whole again, and goes on with the others.
+    let again = json_log(&config).file("--catalog", &catalog).file("--state", &json!({"bookmarks": state}));
+    let again = again.run().succeeds();
+    assert_each_once(&again, ["cn=thing,dc=example,dc=test", "cn=below,cn=thing,dc=example,dc=test"]);
+}
+
+/// A limit in force without a size: the search of everything is refused.
+#[test]
+fn every_limit_counts() {
+    for (code, name) in
+        [(3, "timeLimitExceeded"), (11, "adminLimitExceeded"), (51, "busy"), (53, "unwillingToPerform")]
+    {
+        let server = Fake::start(Refusing(code));
+        let config = json!({"server_url": server.uri(), "base_dn": "dc=x", "retry_attempts": 0});
+        let output = json_log(&config).run().succeeds();
+        assert_each_once(&output, ["dc=x", "ou=a,dc=x", "cn=one,ou=a,dc=x", "cn=two,dc=x"]);
+        assert_eq!(activated(&output), BTreeSet::from(["organizational_units", "a"]), "{name}");
+        let texts: Vec<String> = warnings(&output).iter().map(|w| w["message"].to_string()).collect();
+        assert_eq!(texts.iter().filter(|text| text.contains(name)).count(), 1, "{texts:?}");
+    }
+}
+
+/// Refuses to list everything below the base, with this code.
+struct Refusing(u8);
+
+impl Role for Refusing {
+    fn answer(&self, request: &Request) -> Option<Vec<Vec<u8>>> {
+        const ENTRIES: [(&str, &str); 4] = [
+            ("dc=x", "domain"),
+            ("ou=a,dc=x", "organizationalUnit"),
+            ("cn=one,ou=a,dc=x", "device"),
+            ("cn=two,dc=x", "device"),
+        ];
+        let done = |code| message(request.id, result(5, code, ""), &[]);
+        let search = match &request.operation {
+            Operation::Search(search) => search,
+            Operation::Bind => return Some(vec![message(request.id, result(1, 0, ""), &[])]),
+            _ => return None,
+        };
+        let is_everything =
+            matches!(&search.filter, Filter::Present(name) if name.eq_ignore_ascii_case("objectClass"));
+        if search.base == "dc=x" && search.scope == Scope::Sub && is_everything && search.size_limit == 0 {
+            return Some(vec![done(self.0)]);
+        }
+        let depth = |dn: &str| dn.split(',').count();
+        let is_in_scope = |dn: &str| match search.scope {
+            Scope::Base => dn == search.base,
+            Scope::One => dn.ends_with(&format!(",{}", search.base)) && depth(dn) == depth(&search.base) + 1,
+            Scope::Sub => dn == search.base || dn.ends_with(&format!(",{}", search.base)),
+        };
+        let mut answer = Vec::new();
+        for (dn, class) in ENTRIES.into_iter().filter(|(dn, _)| is_in_scope(dn)) {
+            let classes = vec![class.as_bytes().to_vec()];
+            let values =
+                |name: &str| if name.eq_ignore_ascii_case("objectClass") { &classes[..] } else { &[][..] };
+            if search.filter.passes(&values) {
+                answer.push(message(request.id, entry(dn, &[("objectClass".into(), classes.clone())]), &[]));
+            }
+        }
+        answer.push(done(0));
+        Some(answer)
+    }
 }
 
 /// A tree with entries below parents that the reader may not see, at every place.
@@ -404,8 +536,7 @@ struct Withholding {
 
 impl Role for Withholding {
     fn answer(&self, request: &Request) -> Option<Vec<Vec<u8>>> {
-        let names_only =
-            matches!(&request.operation, Operation::Search(search) if search.attributes.iter().all(|name| name == "1.1"));
+        let names_only = matches!(&request.operation, Operation::Search(search) if search.attributes.iter().all(|name| name == "1.1"));
         if names_only { self.whole.answer(request) } else { self.lacking.answer(request) }
     }
 }
@@ -413,8 +544,14 @@ impl Role for Withholding {
 #[test]
 fn an_entry_whose_name_alone_is_given_is_missed() {
     let dn = |rdn: &str| format!("{rdn},OU=Staff,{FAKE_SUFFIX}");
-    let unit = object(&format!("OU=Staff,{FAKE_SUFFIX}"), "organizationalUnit", 1, &[("ou", vec![b"Staff".to_vec()])]);
-    let contact = |name: &str, id| object(&dn(&format!("CN={name}")), "contact", id, &[("cn", vec![name.into()])]);
+    let unit = object(
+        &format!("OU=Staff,{FAKE_SUFFIX}"),
+        "organizationalUnit",
+        1,
+        &[("ou", vec![b"Staff".to_vec()])],
+    );
+    let contact =
+        |name: &str, id| object(&dn(&format!("CN={name}")), "contact", id, &[("cn", vec![name.into()])]);
     let lacking = vec![unit, contact("a", 2), contact("b", 3)];
     let whole = [lacking.clone(), vec![contact("withheld", 4)]].concat();
     let role = Withholding { whole: ActiveDirectory::new(whole), lacking: ActiveDirectory::new(lacking) };
@@ -423,7 +560,8 @@ fn an_entry_whose_name_alone_is_given_is_missed() {
         "bind_password": "secret", "base_dn": FAKE_SUFFIX});
     let output = json_log(&config).run().succeeds();
     assert_eq!(output.records(Some("staff")).len(), 2);
-    let activated: Vec<&Value> = output.of_type("ACTIVATE_VERSION").into_iter().map(|m| &m["stream"]).collect();
+    let activated: Vec<&Value> =
+        output.of_type("ACTIVATE_VERSION").into_iter().map(|m| &m["stream"]).collect();
     assert!(!activated.contains(&&json!("staff")), "{activated:?}");
     let warning = output.stderr.lines().find_map(|line| {
         let event: Value = serde_json::from_str(line).ok()?;
@@ -433,5 +571,126 @@ fn an_entry_whose_name_alone_is_given_is_missed() {
     assert_eq!(warning["books_differ"], 1);
     assert!(warning.to_string().contains("CN=withheld"), "{warning}");
     assert_eq!(field(&output, "books_differ"), 1);
-    assert_eq!(field(&output, "books_held").as_u64(), field(&output, "books_emitted").as_u64().map(|n| n + 1));
+    assert_eq!(
+        field(&output, "books_held").as_u64(),
+        field(&output, "books_emitted").as_u64().map(|n| n + 1)
+    );
+}
+
+/// An entry whose classes the reader may not see passes no filter of classes, and is a record all the same.
+#[test]
+fn slapd_entries_whose_classes_are_hidden_are_records() {
+    let hidden = ["uid=alice,ou=people,dc=example,dc=test", "cn=thing,dc=example,dc=test"];
+    let rule = |dn: &str| {
+        format!(
+            "access to dn.base=\"{dn}\" attrs=objectClass,structuralObjectClass by dn.exact=\"uid=reader,ou=people,dc=example,dc=test\" none by * break\n"
+        )
+    };
+    let slapd = Slapd::start(SlapdOptions {
+        access: hidden.map(rule).concat(),
+        ..SlapdOptions::with_users()
+            .seed(thing("cn=thing,dc=example,dc=test") + &person("cn=below,cn=thing,dc=example,dc=test"))
+    });
+    let dns: Vec<String> = slapd.dump().into_keys().collect();
+    let config = reader_config(&slapd);
+    let all = json!({"schemas": [{"name": "all"}]});
+    for more in
+        [json!({}), json!({"verify": "always"}), json!({"page_size": 0}), json!({"partitions": 2}), all]
+    {
+        let output = json_log(&with(&config, &more)).run().succeeds();
+        assert_each_once(&output, dns.iter().map(String::as_str));
+        assert_eq!(output.of_type("ACTIVATE_VERSION").len(), output.of_type("SCHEMA").len(), "{more}");
+    }
+    let report = Run::tap(&config).arg("--test").run().succeeds().json();
+    let books = report["checks"].as_array().unwrap().iter().find(|check| check["name"] == "books").unwrap();
+    assert_eq!((&books["held"], &books["ok"]), (&json!(dns.len()), &json!(true)), "{report}");
+    // Their changes come, and are no deletions.
+    let changes = |n: usize| {
+        let change =
+            |dn: &str| format!("dn: {dn}\nchangetype: modify\nreplace: description\ndescription: {n}\n\n");
+        slapd.ldapmodify(hidden.map(change).concat());
+    };
+    for (n, method) in ["LOG_BASED", "INCREMENTAL"].into_iter().enumerate() {
+        let config = with(&config, &json!({"schemas": [{"name": "all", "replication_method": method}]}));
+        let catalog = discover(&config);
+        let first = json_log(&config).file("--catalog", &catalog).run().succeeds();
+        assert_each_once(&first, dns.iter().map(String::as_str));
+        let state = first.of_type("STATE").last().unwrap()["value"].clone();
+        changes(n);
+        let second = json_log(&config).file("--catalog", &catalog).file("--state", &state).run().succeeds();
+        // What lies below one of them may come again.
+        let told = streams(&second);
+        assert!(hidden.iter().all(|dn| told.contains_key(*dn)) && told.len() < 4, "{method}: {told:?}");
+        let is_deletion = |record: &&Value| record["_sdc_deleted_at"].is_string();
+        assert_eq!(second.records(None).into_iter().filter(is_deletion).count(), 0, "{method}");
+    }
+}
+
+/// The warnings about keys that several entries have: how many entries would be lost downstream, and what is said.
+fn same_keys(output: &Output) -> Vec<(u64, String)> {
+    let of = |line: Value| Some((line["same_key"].as_u64()?, line["message"].as_str()?.to_owned()));
+    warnings(output).into_iter().filter_map(of).collect()
+}
+
+#[test]
+fn two_entries_with_one_key_are_told() {
+    let dir = scratch();
+    let id = |n: u32| format!("entryUUID: {n:08x}-0000-4000-8000-000000000000\n\n");
+    let account = |dn: &str, n: u32| person(dn).trim_end().to_owned() + "\n" + &id(n);
+    let text = unit("ou=a,dc=x").trim_end().to_owned()
+        + "\n"
+        + &id(1)
+        + &account("uid=ada,ou=a,dc=x", 2)
+        + &account("uid=bob,ou=a,dc=x", 3)
+        + &account("uid=ada,cn=b,ou=a,dc=x", 4)
+        // A copy.
+        + &account("uid=eve,ou=a,dc=x", 3);
+    let config = file(dir.path(), &text);
+    let of = |key: &str| json!({"schemas": [{"name": "all", "filter": "(uid=*)", "key_properties": [key]}]});
+    for (key, value, first, second) in [
+        ("uid", "ada", "uid=ada,ou=a,dc=x", "uid=ada,cn=b,ou=a,dc=x"),
+        ("entryUUID", "00000003", "uid=bob,ou=a,dc=x", "uid=eve,ou=a,dc=x"),
+    ] {
+        for more in [json!({}), json!({"replication_method": "FULL_TABLE"})] {
+            let mut config = with(&config, &of(key));
+            config["schemas"][0] = with(&config["schemas"][0], &more);
+            let output = json_log(&config).run().succeeds();
+            let told = same_keys(&output);
+            assert_eq!(told.len(), 1, "{}", output.stderr);
+            assert_eq!(told[0].0, 1);
+            for part in [key, value, first, second] {
+                assert!(told[0].1.contains(part), "{part} in {}", told[0].1);
+            }
+            assert_eq!((output.records(None).len(), field(&output, "books_same_key")), (4, json!(1)));
+        }
+    }
+    for key in ["dn", "mail"] {
+        let output = json_log(&with(&config, &of(key))).run();
+        assert_eq!(same_keys(&output), []);
+    }
+    // Discovery's own key.
+    let output = json_log(&config).run().succeeds();
+    assert_eq!(same_keys(&output).len(), 1, "{}", output.stderr);
+}
+
+#[test]
+fn slapd_two_entries_with_one_key_are_told() {
+    let seed = (0..3)
+        .map(|n| format!("ou=u{n},dc=example,dc=test"))
+        .fold(String::new(), |text, base| text + &unit(&base) + &people(400, &base));
+    let slapd = Slapd::start(SlapdOptions::with_users().seed(seed));
+    let stream = json!({"name": "all", "filter": "(uid=*)", "key_properties": ["uid"]});
+    for method in ["FULL_TABLE", "INCREMENTAL"] {
+        let mut config = with(&tap_config(&slapd), &json!({"schemas": [stream]}));
+        config["schemas"][0]["replication_method"] = json!(method);
+        let output = json_log(&config).run().succeeds();
+        let told = same_keys(&output);
+        assert_eq!(told.len(), 1, "{}", output.stderr);
+        assert_eq!(told[0].0, 800, "{}", told[0].1);
+        assert!(told[0].1.contains("ou=u0,") && told[0].1.contains("ou=u1,"), "{}", told[0].1);
+    }
+    // The server's own id.
+    let output =
+        json_log(&with(&tap_config(&slapd), &json!({"schemas": [{"name": "all"}]}))).run().succeeds();
+    assert_eq!((same_keys(&output), field(&output, "books_same_key")), (vec![], Value::Null));
 }

@@ -63,6 +63,10 @@ fn a_dump_that_says_it_is_incomplete_activates_nothing() {
         ("an entry that ends after its name", format!("{TREE}\ndn: uid=c,ou=p,dc=x\n")),
         ("a reference", format!("{TREE}\n# search reference\nref: ldap://other/ou=q,dc=x??sub\n")),
         ("a reference with -LLL", format!("{TREE}\n# refldap://other/ou=q,dc=x??sub\n")),
+        ("a value that is cut", TREE.trim_end().to_owned()),
+        ("a comment that is cut", format!("{TREE}\n# the next ent")),
+        ("CR alone ends lines", TREE.trim_end().replace('\n', "\r")),
+        ("CRLF ends lines", TREE.trim_end().replace('\n', "\r\n")),
         ("references that were taken out", format!("{TREE}{end}\n# numEntries: 4\n# numReferences: 1\n")),
     ] {
         let output = read(text).succeeds();
@@ -79,6 +83,8 @@ fn a_dump_that_says_it_is_incomplete_activates_nothing() {
         ),
         ("ldbsearch", format!("{TREE}\n# returned 4 records\n# 4 entries\n# 0 referrals\n")),
         ("CR alone ends lines", TREE.replace('\n', "\r")),
+        ("CRLF ends lines", TREE.replace('\n', "\r\n")),
+        ("an empty line at the end", format!("{TREE}\n")),
     ] {
         let output = read(text).succeeds();
         assert!(activates(&output), "{what}: {}", output.stderr);

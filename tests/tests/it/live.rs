@@ -88,7 +88,9 @@ fn rename(above: bool) -> (Slapd, Vec<Value>) {
     let slapd = Slapd::start(SlapdOptions::default().seed(unit(OLD) + &people(3, OLD)));
     let mut messages = vec![schema(), deletion(OLD), record(NEW, "organizationalUnit")];
     if above {
-        messages.push(json!({"type": "RECORD", "stream": "s", "record": {"dn": SUFFIX, "description": ["told again"]}}));
+        messages.push(
+            json!({"type": "RECORD", "stream": "s", "record": {"dn": SUFFIX, "description": ["told again"]}}),
+        );
     }
     messages.extend((0..3).map(|n| deletion(&person(n, OLD))));
     messages.extend((0..3).map(|n| record(&person(n, NEW), "inetOrgPerson")));

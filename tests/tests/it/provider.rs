@@ -154,7 +154,10 @@ fn what_is_no_ldap_ends_the_run_with_what_came_before_and_the_old_position() {
         let output = output.exits(1).says(says);
         assert_eq!(output.records(None).len(), 1, "{says}: what was read is right");
         for state in output.of_type("STATE") {
-            assert_eq!(state["value"]["bookmarks"]["all"]["cookie"], "Y3NuPTE=", "{says}: the position is the one before");
+            assert_eq!(
+                state["value"]["bookmarks"]["all"]["cookie"], "Y3NuPTE=",
+                "{says}: the position is the one before"
+            );
         }
         assert!(deleted(&output).is_empty());
     }

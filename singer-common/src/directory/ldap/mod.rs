@@ -14,10 +14,11 @@ use self::wire::{Control, LdapResult, request};
 
 use super::config::{DirectoryConfig, Referrals, ServerUrl};
 use super::error::DirectoryError;
-use super::root_dse::{RootDse, Vendor};
+use super::root_dse::{MATCH_ALL, RootDse, Vendor};
 use super::{Access, Scope, SearchControl, SearchItem, SearchRequest, WriteControl};
 use crate::change::Change;
 use crate::entry::Entry;
+use crate::filter::{Filter, FilterError};
 use crate::schema::{Coverage, Schema};
 use crate::secret::Secret;
 
@@ -200,7 +201,8 @@ impl LdapDirectory {
 
     async fn load_schema(&self, root_dse: &RootDse) -> Result<Arc<Schema>, DirectoryError> {
         let dn = root_dse.subschema.as_deref().unwrap_or("cn=subschema");
-        let entry = match self.read(dn, &["attributeTypes", "objectClasses", "dITContentRules"]).await {
+        let wanted = ["attributeTypes", "objectClasses", "dITContentRules", "matchingRules"];
+        let entry = match self.read(dn, &wanted).await {
             Ok(entry) => entry,
             Err(e) if e.code().is_some() => None,
             Err(e) => return Err(e),
@@ -214,6 +216,9 @@ impl LdapDirectory {
         let texts = |name| entry.values(name).iter().filter_map(|v| std::str::from_utf8(v).ok());
         let (mut schema, mut errors) = Schema::parse(texts("attributeTypes"), texts("objectClasses"));
         errors.extend(schema.add_content_rules(texts("dITContentRules")));
+        for error in schema.add_matching_rules(texts("matchingRules")) {
+            tracing::debug!("a matching rule of the schema is left out: {error}");
+        }
         let coverage = if errors.is_empty() { Coverage::Whole } else { Coverage::Part };
         for error in errors {
             tracing::debug!("a definition of the schema is left out: {error}");
@@ -268,6 +273,14 @@ impl LdapDirectory {
         self.link().session.clone()
     }
 
+    /// The filter that the server is asked, for its text: the one place where everything is asked for by [`RootDse::match_all`].
+    ///
+    /// # Errors
+    /// Fails if the text is no filter (RFC 4515).
+    pub fn filter(&self, text: &str) -> Result<Filter, FilterError> {
+        Filter::parse(if text == MATCH_ALL { self.root_dse().match_all() } else { text })
+    }
+
     /// Begins a search. Nothing is sent before somebody asks for an answer.
     pub fn search(&self, request: SearchRequest) -> LdapSearch {
         LdapSearch::new(self.clone(), request)
@@ -275,7 +288,7 @@ impl LdapDirectory {
 
     /// Reads one entry; `None` when there is none of that name.
     pub async fn read(&self, dn: &str, attributes: &[&str]) -> Result<Option<Entry>, DirectoryError> {
-        let mut search = self.search(SearchRequest::new(dn, Scope::Base, "(objectClass=*)", attributes));
+        let mut search = self.search(SearchRequest::new(dn, Scope::Base, MATCH_ALL, attributes));
         let mut found = None;
         loop {
             match search.next().await {

@@ -7,6 +7,7 @@ pub const SUCCESS: u32 = 0;
 #[allow(missing_docs, reason = "the names are RFC 4511's")]
 mod named {
     pub const PROTOCOL_ERROR: u32 = 2;
+    pub const TIME_LIMIT_EXCEEDED: u32 = 3;
     pub const SIZE_LIMIT_EXCEEDED: u32 = 4;
     pub const REFERRAL: u32 = 10;
     pub const ADMIN_LIMIT_EXCEEDED: u32 = 11;

@@ -14,7 +14,6 @@ use crate::directory::config::Referrals;
 use crate::directory::error::DirectoryError;
 use crate::directory::{Found, Paging, Scope, SearchItem, SearchRequest, Vendor};
 use crate::entry::{Entry, EntryView as _};
-use crate::filter::Filter;
 use crate::observe::{self, SearchWatch};
 
 mod bulk;
@@ -517,7 +516,7 @@ impl LdapSearch {
 
     /// `None` for a filter that we do not understand: the crate says what is wrong with it, if it is wrong.
     fn over(&self, leased: super::pool::Leased) -> Option<Carrier> {
-        let filter = Filter::parse(&self.request.filter).ok()?;
+        let filter = self.directory.filter(&self.request.filter).ok()?;
         Some(Carrier::Bulk(Box::new(Bulk::new(leased, filter, self.directory.config().operation_timeout))))
     }
 

@@ -130,6 +130,8 @@ pub struct LdifReader<R> {
     allow_urls: bool,
     max_record_bytes: usize,
     line: u64,
+    /// Whether the line read last has no end.
+    is_unended: bool,
     done: bool,
     physical: Vec<u8>,
     raw: RawRecord,
@@ -144,6 +146,7 @@ impl<R: BufRead> LdifReader<R> {
             allow_urls: false,
             max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
             line: 0,
+            is_unended: false,
             done: false,
             physical: Vec::new(),
             raw: RawRecord::default(),
@@ -184,11 +187,12 @@ impl<R: BufRead> LdifReader<R> {
         if self.input.by_ref().take(most).read_until(b'\n', &mut self.physical)? == 0 {
             return Ok(false);
         }
-        if self.physical.last() == Some(&b'\n') {
+        self.is_unended = self.physical.last() != Some(&b'\n');
+        if !self.is_unended {
             self.physical.pop();
-        } else {
-            // The end of the input, or a line that is too long: the rest of it is of no use.
-            self.input.skip_until(b'\n')?;
+        } else if self.input.skip_until(b'\n')? > 0 {
+            // A line that is too long: the rest of it is of no use, and it is an error.
+            self.is_unended = false;
         }
         if self.physical.last() == Some(&b'\r') {
             self.physical.pop();
@@ -278,7 +282,7 @@ impl<R: BufRead> Iterator for LdifReader<R> {
                 Ok(true) => Parser::new(&self.raw, self.allow_urls, self.max_record_bytes).record(),
                 Ok(false) => {
                     self.done = true;
-                    self.dump.end();
+                    self.dump.end(Some(self.line).filter(|_| self.is_unended));
                     return None;
                 }
                 Err(error) => Err(error),

@@ -6,23 +6,25 @@ use std::io::Write;
 use serde_json::Value;
 use singer_common::directory::ldap::controls::SERVER_SORT;
 use singer_common::directory::ldap::result_code;
-use singer_common::directory::{DirectoryError, Paging, SearchControl};
+use singer_common::directory::{DirectoryError, Paging, SearchControl, Vendor};
 use singer_common::entry::{Entry, EntryView as _};
 
 use super::boundary::Boundary;
 use super::lacking::Lacking;
+use super::odd::OddEntries;
 use super::restored::Reached;
 use super::track::{Besides, Track};
 use super::windows::Sketch;
 use super::{Bookmark, FEW};
-use crate::books::Tally;
+use crate::books::{Tally, hash};
 use crate::output::Output;
 use crate::replication::completeness::conclude;
 use crate::replication::containers::{self, Names};
 use crate::replication::index::Mark;
+use crate::replication::order::Odd;
 use crate::replication::verify::{expect, verify};
 use crate::replication::{FORMAT, Fingerprint, INCREMENTAL, StreamRun, keys};
-use crate::source::{Account, Entries, Source};
+use crate::source::{Account, EVERYTHING, Entries, Source};
 
 /// A stream that is read from a position on, or for the first time.
 pub(super) struct Reading<'a> {
@@ -48,6 +50,10 @@ pub(super) struct Reading<'a> {
     pub(super) books: Option<Tally>,
     /// What its parts gave.
     pub(super) account: Option<Account>,
+    /// Entries with values by which no position may be taken.
+    pub(super) odd: OddEntries,
+    /// Whether the stream was read in parts, by filters of the key.
+    pub(super) divided: bool,
 }
 
 /// A part of the key's range: from a value on, up to another, which is not in it.
@@ -61,7 +67,7 @@ impl Reading<'_> {
     fn filter(&self, window: Window<'_>) -> String {
         let at_least = |value: &[u8]| self.track.order.at_least(value);
         match (window.from, window.to) {
-            (None, None) => "(objectClass=*)".to_owned(),
+            (None, None) => EVERYTHING.to_owned(),
             (Some(from), None) => at_least(from),
             // Entries without the key are in the first window.
             (None, Some(to)) => format!("(!{})", at_least(to)),
@@ -104,8 +110,7 @@ impl Reading<'_> {
         for of_besides in [false, true] {
             let track = if of_besides { self.besides.as_ref() } else { Some(&self.track) };
             let Some(track) = track.filter(|track| track.before.is_digest()) else { continue };
-            let filter =
-                track.from.as_deref().map_or("(objectClass=*)".to_owned(), |v| track.order.at_least(v));
+            let filter = track.from.as_deref().map_or(EVERYTHING.to_owned(), |v| track.order.at_least(v));
             let mut there = Boundary::default();
             let mut entries = self.open(run, &filter, &self.attributes, vec![]).await?;
             let mut scratch = Vec::new();
@@ -128,8 +133,42 @@ impl Reading<'_> {
 
     /// Whether a later run would find what changes in an entry.
     fn is_followed(&self, run: &StreamRun<'_>, entry: &Entry) -> bool {
-        let has = |track: &Track<'_>| track.order.of(entry, run.schema()).is_some();
+        let has = |track: &Track<'_>| {
+            let is_found = || Self::has_odd_pass(run) && track.odd(entry).is_some();
+            track.order.of(entry, run.schema()).is_some() || is_found()
+        };
         has(&self.track) || self.besides.as_ref().is_some_and(has)
+    }
+
+    /// Whether entries whose value has no place in the order are looked for: a file is in memory, and holds anything. Servers hold
+    /// to their schema.
+    fn has_odd_pass(run: &StreamRun<'_>) -> bool {
+        run.tree.directory.root_dse().vendor == Vendor::Ldif
+    }
+
+    /// Reads the entries that no filter of the key finds, because their value has no place in its order.
+    pub(super) async fn odd_ones<W: Write>(
+        &mut self,
+        run: &mut StreamRun<'_>,
+        output: &mut Output<'_, W>,
+    ) -> anyhow::Result<()> {
+        if !Self::has_odd_pass(run) || !(self.delta || self.divided) {
+            return Ok(());
+        }
+        let (books, attributes) = (self.books.take(), self.attributes.clone());
+        let mut entries = self.open(run, &self.filter(Window::default()), &attributes, vec![]).await?;
+        self.books = books;
+        while let Some(entry) = output.next_of(&mut entries).await?? {
+            if !matches!(self.track.odd(&entry), Some(Odd::Invalid(_))) || self.odd.has(&entry.dn) {
+                continue;
+            }
+            self.take(run, output, &entry).await?;
+            if let Some(emitted) = self.account.as_mut().and_then(|account| account.emitted.as_mut()) {
+                emitted.add(hash(entry.dn.as_bytes()));
+            }
+        }
+        entries.uncounted();
+        Ok(())
     }
 
     /// Refuses to go on from a bookmark where entries without the key came meanwhile, which no filter of the key finds. Servers
@@ -370,6 +409,7 @@ impl Reading<'_> {
         sketch: &Sketch,
     ) -> anyhow::Result<()> {
         let bounds = sketch.bounds(output.state_interval);
+        self.divided = true;
         tracing::debug!("{} windows of `{}`", bounds.len() + 1, self.track.order.searched);
         let mut from = all.from;
         for to in bounds.iter().map(|b| Some(b.as_slice())).chain([None]) {
@@ -400,6 +440,9 @@ impl Reading<'_> {
         let start = buffer.len();
         let record = run.write(entry, buffer)?;
         let record = buffer.get(record).unwrap_or_default();
+        if let Some(odd) = self.track.odd(entry) {
+            self.odd.add(&entry.dn, odd);
+        }
         let id = run.tree.ids.key.as_deref();
         let mut seen = self.track.take(entry, record, id);
         if let Some(besides) = &mut self.besides {

@@ -2,13 +2,17 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use singer_common::entry::Entry;
 use singer_common::schema::Schema;
 
 use super::boundary::Boundary;
-use crate::replication::order::{KeyOrder, OrderKey};
+use crate::replication::order::{KeyOrder, Odd, OrderKey};
+
+/// The moment of entries whose value has no place in the order: behind all others, so that it is never forgotten.
+const NO_MOMENT: &str = "~";
 
 /// So many of the entries with the largest values are kept in mind.
 const NEWEST: usize = 3;
@@ -42,6 +46,8 @@ pub(super) struct Besides {
 pub(super) struct Track<'a> {
     pub(super) order: KeyOrder<'a>,
     schema: &'a Schema,
+    /// See [`KeyOrder::horizon`].
+    horizon: Option<OrderKey>,
     /// The value to begin at.
     pub(super) from: Option<Vec<u8>>,
     /// What the last run left at its end.
@@ -70,6 +76,7 @@ impl<'a> Track<'a> {
         });
         let newest = newest.iter().filter_map(|n| Some((n.id()?, n.value.clone().into_bytes()))).collect();
         let mut track = Self {
+            horizon: order.horizon(Utc::now()),
             order,
             schema,
             from,
@@ -85,9 +92,16 @@ impl<'a> Track<'a> {
 
     /// Takes note of an entry and its record. Whether an earlier run printed the same.
     pub(super) fn take(&mut self, entry: &Entry, record: &[u8], id: Option<&str>) -> bool {
-        let Some(key) = self.order.of(entry, self.schema) else { return false };
-        let moment = self.order.moment(&key.0);
-        if self.largest.as_ref().is_none_or(|(largest, _)| key.0 > *largest) {
+        let odd = self.odd(entry);
+        let key = self.order.of(entry, self.schema);
+        let moment = match (&key, odd) {
+            (_, Some(Odd::Invalid(_))) => NO_MOMENT.to_owned(),
+            (Some((key, _)), _) => self.order.moment(key),
+            (None, _) => return false,
+        };
+        if let Some(key) = key.filter(|_| odd.is_none())
+            && self.largest.as_ref().is_none_or(|(largest, _)| key.0 > *largest)
+        {
             if let Some(id) = id.and_then(|id| entry.values(id).first()) {
                 self.newest.retain(|(other, _)| other != id);
                 self.newest.truncate(NEWEST - 1);
@@ -102,6 +116,11 @@ impl<'a> Track<'a> {
             self.now.add(&moment, record);
         }
         seen
+    }
+
+    /// The first value of an entry by which no position may be taken.
+    pub(super) fn odd<'e>(&self, entry: &'e Entry) -> Option<Odd<'e>> {
+        self.order.odd(entry, self.schema, self.horizon.as_ref())
     }
 
     /// The earliest moment that is read again after the largest value.

@@ -27,7 +27,17 @@ pub(super) fn open<T>(
     let mut result = Err(Error::DatabaseAlreadyOpen);
     for _ in 0..ATTEMPTS {
         result = match File::options().read(true).write(true).open(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => create(path, &prepare),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => match fs::read_link(path) {
+                // What it leads to may be on a disk that is not there now, and knows more than a new one.
+                Ok(to) => {
+                    let reason = format!(
+                        "it is a link to {}, which is not there: bring that back, or remove the link",
+                        to.display()
+                    );
+                    return Err(io::Error::new(io::ErrorKind::NotFound, reason).into());
+                }
+                Err(_) => create(path, &prepare),
+            },
             Err(e) => return Err(e.into()),
             Ok(file) => existing(file, &prepare),
         };

@@ -353,6 +353,30 @@ fn a_damaged_index_is_an_announced_resync_and_no_end() {
     }
 }
 
+/// The disk that it leads to may not be there: a new one would have forgotten what the old one knows.
+#[test]
+fn an_index_that_is_a_link_to_nothing_is_an_error() {
+    let small = Small::new("INCREMENTAL");
+    small.write(&["a", "b"]);
+    let (_, state) = small.run(None);
+    let index = small.index();
+    let elsewhere = small.dir.path().join("elsewhere.keys");
+    std::fs::rename(&index, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &index).unwrap();
+    // A link to one that is there is followed.
+    small.write(&["a"]);
+    let (output, state) = small.run(Some(&state));
+    assert_eq!((resyncs(&output), output.records(None).len()), (0, 1), "{}", output.stderr);
+    std::fs::rename(&elsewhere, small.dir.path().join("away")).unwrap();
+    let output = Run::tap(&small.config).file("--state", &state).run().exits(1);
+    assert!(
+        output.stderr.contains("elsewhere.keys") && output.stderr.contains("state_dir"),
+        "{}",
+        output.stderr
+    );
+    assert!(output.of_type("RECORD").is_empty() && !elsewhere.exists() && index.is_symlink());
+}
+
 #[test]
 fn an_older_copy_of_the_index_is_noticed() {
     let small = Small::new("INCREMENTAL");

@@ -430,3 +430,87 @@ fn the_key_is_chosen_by_the_streams_own_entries() {
     let output = Run::tap(&by_hidden).run().exits(2).says("replication_key").says(BASE);
     assert!(output.of_type("RECORD").is_empty());
 }
+
+/// The warnings about values of the replication key that have no place in its order.
+fn odd(output: &Output) -> Vec<String> {
+    output
+        .stderr
+        .lines()
+        .filter(|l| l.contains("WARN") && l.contains("no place in its order"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn a_stamp_that_no_order_has_is_told_and_moves_no_position() {
+    let of = |day: u32| format!("createTimestamp: 20260101000000Z\nmodifyTimestamp: 202601{day:02}000000Z\n");
+    let base = domain(&of(1)) + &device("a", &of(2)) + &device("b", &of(3));
+    for (stamp, key) in [
+        ("createTimestamp: 20260101000000Z\nmodifyTimestamp: garbage\n", "modifyTimestamp"),
+        ("modifyTimestamp: garbage\n", "modifyTimestamp"),
+        ("modifyTimestamp: 20990101000000Z\n", "modifyTimestamp"),
+        ("modifyTimestamp: 20260102000000Z\nmodifyTimestamp: 20990101000000Z\n", "modifyTimestamp"),
+        ("modifyTimestamp: 20260102000000Z\nentryCSN: garbage\n", "entryCSN"),
+        (
+            "modifyTimestamp: 20260102000000Z\nentryCSN: 20990101000000.000000Z#000000#000#000000\n",
+            "entryCSN",
+        ),
+    ] {
+        let value = stamp.trim_end().rsplit_once(": ").unwrap().1;
+        let all = |text: &str| {
+            let csn = |day: u32| {
+                format!(
+                    "modifyTimestamp: 202601{day:02}000000Z\nentryCSN: 202601{day:02}000000.000000Z#000000#000#000000\n"
+                )
+            };
+            (1..30).fold(text.to_owned(), |text, day| {
+                text.replace(&format!("modifyTimestamp: 202601{day:02}000000Z\n\n"), &(csn(day) + "\n"))
+            })
+        };
+        let (dir, url) = file(&all(&base));
+        let path = dir.path().join("directory.ldif");
+        let config = of_file(&url, &json!({"replication_method": "INCREMENTAL", "replication_key": key}));
+        let (output, state) = run(&config, None);
+        assert_eq!((output.records(None).len(), odd(&output).len()), (2, 0), "{stamp}");
+        // After a good run: it is emitted, and told by its name.
+        std::fs::write(&path, all(&(base.clone() + &device("odd", stamp)))).unwrap();
+        let (output, state) = run(&config, Some(&state));
+        assert_eq!(uids_of(&output), BTreeSet::from(["odd"]), "{stamp}");
+        assert_eq!(odd(&output).len(), 1, "{stamp}: {}", output.stderr);
+        assert!(odd(&output)[0].contains("cn=odd,") && odd(&output)[0].contains(value), "{}", output.stderr);
+        // What really changes afterwards is found.
+        let changed = base.replace("20260103", "20260105");
+        std::fs::write(&path, all(&(changed.clone() + &device("odd", stamp)))).unwrap();
+        let (output, state) = run(&config, Some(&state));
+        assert_eq!(uids_of(&output), BTreeSet::from(["b"]), "{stamp}");
+        assert_eq!(odd(&output).len(), 1, "{stamp}: {}", output.stderr);
+        // And so is a change of the odd one.
+        let odd_changed = device("odd", &format!("serialNumber: 1\n{stamp}"));
+        std::fs::write(&path, all(&(changed + &odd_changed))).unwrap();
+        let (output, _) = run(&config, Some(&state));
+        assert_eq!(uids_of(&output), BTreeSet::from(["odd"]), "{stamp}");
+        // A first read, too, emits it and keeps a position.
+        let (output, state) = run(&config, None);
+        assert_eq!((output.records(None).len(), odd(&output).len()), (3, 1), "{stamp}: {}", output.stderr);
+        let kept = state["bookmarks"]["all"]["replication_key_value"].as_str().unwrap().to_owned();
+        assert!(kept.starts_with("2026-01-05") || kept.starts_with("20260105"), "{stamp}: {kept}");
+    }
+}
+
+/// One that an earlier version left, or a clock that was wrong: nothing would ever be found behind it.
+#[test]
+fn a_position_in_the_future_is_a_resync() {
+    let of = |day: u32| format!("modifyTimestamp: 202601{day:02}000000Z\n");
+    let (_dir, url) = file(&(domain(&of(1)) + &device("a", &of(2)) + &device("b", &of(3))));
+    let config = of_file(&url, &json!({"replication_method": "INCREMENTAL"}));
+    let (_, mut state) = run(&config, None);
+    state["bookmarks"]["all"]["replication_key_value"] = json!("2099-01-01T00:00:00Z");
+    let (output, state) = run(&config, Some(&state));
+    assert_eq!((resyncs(&output), output.records(None).len()), (1, 2), "{}", output.stderr);
+    assert_eq!(resyncs(&run(&config, Some(&state)).0), 0);
+}
+
+fn uids_of(output: &Output) -> BTreeSet<&str> {
+    let dns = output.records(None).into_iter().map(|r| r["dn"].as_str().unwrap());
+    dns.map(|dn| dn.split([',', '=']).nth(1).unwrap()).collect()
+}

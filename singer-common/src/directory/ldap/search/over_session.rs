@@ -9,7 +9,6 @@ use crate::directory::error::DirectoryError;
 use crate::directory::ldap::session::Reply;
 use crate::directory::ldap::wire::{self, LdapResult};
 use crate::directory::ldap::{LdapDirectory, result_code};
-use crate::filter::Filter;
 
 /// A page.
 pub(super) struct Page(VecDeque<Event>);
@@ -20,7 +19,7 @@ impl Page {
         request: &PageRequest<'_>,
     ) -> Result<Page, DirectoryError> {
         let search = request.search;
-        let filter = Filter::parse(&search.filter).map_err(|e| DirectoryError::Protocol {
+        let filter = directory.filter(&search.filter).map_err(|e| DirectoryError::Protocol {
             operation: OPERATION,
             dn: search.base.clone(),
             reason: format!("`{}` is not a search filter (RFC 4515): {e}", search.filter),

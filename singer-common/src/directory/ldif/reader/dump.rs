@@ -40,6 +40,11 @@ pub enum Shortfall {
         /// The line where it begins.
         line: u64,
     },
+    /// The last line has no end: it may be cut in the middle, and others may have followed.
+    Unended {
+        /// The last line.
+        line: u64,
+    },
     /// The last entry has nothing but its name, and no other entry is so.
     Bare {
         /// Where the entry begins.
@@ -64,6 +69,7 @@ impl Shortfall {
             | Self::Count { line, .. }
             | Self::Page { line }
             | Self::NoEnd { line }
+            | Self::Unended { line }
             | Self::Bare { line }
             | Self::Range { line, .. } => *line,
         }
@@ -81,6 +87,9 @@ impl fmt::Display for Shortfall {
             Self::Count { said, held, .. } => write!(f, "{said} entries are announced, and {held} are there"),
             Self::Page { .. } => f.write_str("another page is announced, which is not there"),
             Self::NoEnd { .. } => f.write_str("an answer of ldapsearch begins here, and its end is missing"),
+            Self::Unended { .. } => f.write_str(
+                "the file ends without a line end, as one that was cut off (a whole one ends with one)",
+            ),
             Self::Bare { .. } => f.write_str("the last entry ends after its name"),
             Self::Range { dn, attribute, .. } => {
                 write!(f, "entry {dn:?} has only a part of the values of `{attribute}`")
@@ -188,12 +197,13 @@ impl Dump {
         self.has_attributes |= !entry.attributes.is_empty();
     }
 
-    /// The file is at its end.
-    pub(super) fn end(&mut self) {
+    /// The file is at its end. `unended`: its last line, where that has no end of its own.
+    pub(super) fn end(&mut self, unended: Option<u64>) {
         let page = self.page.take().map(|line| Shortfall::Page { line });
         let open = self.open.take().map(|line| Shortfall::NoEnd { line });
         let bare = self.bare.take().filter(|_| self.has_attributes).map(|line| Shortfall::Bare { line });
-        for shortfall in page.into_iter().chain(open).chain(bare) {
+        let unended = unended.map(|line| Shortfall::Unended { line });
+        for shortfall in page.into_iter().chain(open).chain(bare).chain(unended) {
             self.add(shortfall);
         }
     }
