@@ -36,22 +36,23 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Listens from now on, on a thread of its own: the run itself may be busy writing to a slow pipe.
+    /// Listens from now on: a signal that comes once this has returned is not lost. On a thread of its own, for the run itself may
+    /// be busy writing to a slow pipe.
     pub fn listen() -> Self {
         let (sender, seen) = watch::channel(None);
+        let signals = Signals::take_up();
         std::thread::spawn(move || {
-            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
-                return;
-            };
-            runtime.block_on(async move {
-                let _limits = file_size_limits();
-                let Some(signal) = next_signal().await else { return };
-                sender.send_replace(Some(signal));
-                // Until the end of the grace, or a second signal.
-                let _ = tokio::time::timeout(GRACE, next_signal()).await;
-                #[allow(clippy::exit, reason = "the run is stuck in a system call; nothing else can end it")]
-                std::process::exit(i32::from(signal.exit_code()));
+            let Some(mut signals) = signals else { return };
+            let Some(signal) = signals.next() else { return };
+            sender.send_replace(Some(signal));
+            // Until the end of the grace, or a second signal.
+            std::thread::spawn(move || {
+                std::thread::sleep(GRACE);
+                end(signal);
             });
+            if signals.next().is_some() {
+                end(signal);
+            }
         });
         Self { seen, handled: Arc::default() }
     }
@@ -93,29 +94,43 @@ impl Stop {
     }
 }
 
-/// Takes SIGXFSZ up, which would end the process: a file that may not grow any more (RLIMIT_FSIZE) is then an error where it
-/// is written, as on a full disk (EFBIG, write(2)).
-#[cfg(unix)]
-fn file_size_limits() -> Option<tokio::signal::unix::Signal> {
-    let number = rustix::process::Signal::XFSZ.as_raw();
-    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(number)).ok()
+#[allow(clippy::exit, reason = "the run is stuck in a system call; nothing else can end it")]
+fn end(signal: Signal) -> ! {
+    std::process::exit(i32::from(signal.exit_code()))
 }
 
-#[cfg(not(unix))]
-fn file_size_limits() {}
+/// The signals that came.
+#[cfg(unix)]
+struct Signals(signal_hook::iterator::Signals);
 
 #[cfg(unix)]
-async fn next_signal() -> Option<Signal> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt()).ok()?;
-    let mut terminate = signal(SignalKind::terminate()).ok()?;
-    tokio::select! {
-        _ = interrupt.recv() => Some(Signal::Interrupt),
-        _ = terminate.recv() => Some(Signal::Terminate),
+impl Signals {
+    /// Takes them up, and SIGXFSZ with them, which would end the process: a file that may not grow any more (RLIMIT_FSIZE) is
+    /// then an error where it is written, as on a full disk (EFBIG, write(2)).
+    fn take_up() -> Option<Signals> {
+        use signal_hook::consts::{SIGINT, SIGTERM};
+        let file_size = rustix::process::Signal::XFSZ.as_raw();
+        // What it says is known from the error.
+        let _ = signal_hook::flag::register(file_size, Arc::default());
+        signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).ok().map(Signals)
+    }
+
+    fn next(&mut self) -> Option<Signal> {
+        let number = self.0.forever().next()?;
+        Some(if number == signal_hook::consts::SIGINT { Signal::Interrupt } else { Signal::Terminate })
     }
 }
 
 #[cfg(not(unix))]
-async fn next_signal() -> Option<Signal> {
-    tokio::signal::ctrl_c().await.ok().map(|()| Signal::Interrupt)
+struct Signals(tokio::runtime::Runtime);
+
+#[cfg(not(unix))]
+impl Signals {
+    fn take_up() -> Option<Signals> {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().ok().map(Signals)
+    }
+
+    fn next(&mut self) -> Option<Signal> {
+        self.0.block_on(tokio::signal::ctrl_c()).ok().map(|()| Signal::Interrupt)
+    }
 }

@@ -166,6 +166,7 @@ impl<'a> Synced<'a> {
         let server = self.run.tree.directory.serving();
         let position = self.position_now(output).await?;
         let completeness = full::entries(&mut self.run, output).await?;
+        self.run.has_read_all = completeness.has_read_all();
         self.run.check_server(&server)?;
         let version = self.run.version;
         if conclude(&mut self.run, version, &completeness, output)? {

@@ -184,6 +184,7 @@ impl<'a> DirSynced<'a> {
         // Kept once everything is read: until then the stream has no position.
         let position = self.position_now(output).await?;
         let completeness = full::entries(&mut self.run, output).await?;
+        self.run.has_read_all = completeness.has_read_all();
         self.run.check_server(&server)?;
         self.position = Some(position);
         let version = self.run.version;

@@ -83,7 +83,7 @@ impl LogBookmark {
         Ok(found)
     }
 
-    /// Notes a stream's position, with what the index of keys has told by then.
+    /// Notes a stream's position, with what the index of keys has told by then; none where its read was not whole.
     pub(crate) fn note<W: Write>(
         run: &mut StreamRun<'_>,
         output: &mut Output<'_, W>,
@@ -92,6 +92,10 @@ impl LogBookmark {
         print: &Fingerprint,
         containers: &Names,
     ) -> anyhow::Result<()> {
+        if !run.has_read_all {
+            output.forget(&run.stream.tap_stream_id);
+            return Ok(());
+        }
         let bookmark = LogBookmark {
             format: FORMAT,
             replication_method: LOG_BASED.to_owned(),

@@ -61,6 +61,9 @@ pub(crate) struct StreamRun<'a> {
     is_unsettled_noted: bool,
     /// Whether everything that the log holds up to its position was told.
     caught_up: bool,
+    /// Whether the read that a position is of was whole. Of one that was not no position is kept: what is missing would never be
+    /// read.
+    pub has_read_all: bool,
     /// The keys of the stream (`track_deletions`).
     pub index: Option<SharedIndex>,
     /// Whether the index is for names: a log tells what is gone, but not always what it was called.
@@ -134,6 +137,7 @@ impl<'a> StreamRun<'a> {
             unsettled: false,
             is_unsettled_noted: false,
             caught_up: false,
+            has_read_all: true,
             index,
             names: matches!(method, Method::LogBased(_)),
             clock: Clock::default(),

@@ -226,23 +226,29 @@ fn a_server_that_refuses_the_list_of_names_is_read_level_by_level() {
 #[test]
 fn a_first_read_without_the_list_of_names_keeps_no_position_of_what_it_may_have_missed() {
     let (slapd, dns) = of_few_entries();
-    let mut catalog = discover(&with(&reader_config(&slapd), &json!({"page_size": 0})));
-    for stream in catalog["streams"].as_array_mut().unwrap() {
-        stream["replication_method"] = json!("INCREMENTAL");
-        let own =
-            stream["metadata"].as_array_mut().unwrap().iter_mut().find(|m| m["breadcrumb"] == json!([]));
-        own.unwrap()["metadata"]["replication-method"] = json!("INCREMENTAL");
-    }
     let config = with(&reader_config(&slapd), &json!({"page_size": 0}));
-    let output = json_log(&config).file("--catalog", &catalog).run().succeeds();
-    assert_each_once(&output, dns.iter().map(String::as_str));
-    let state = output.of_type("STATE").last().unwrap()["value"]["bookmarks"].clone();
-    let kept: BTreeSet<&str> = state.as_object().unwrap().keys().map(String::as_str).collect();
-    assert!(kept.contains("ou=a,dc=example,dc=test") && !kept.contains("dc=example,dc=test"), "{kept:?}");
-    // The next run reads that one whole again, and goes on with the others.
-    let again = json_log(&config).file("--catalog", &catalog).file("--state", &json!({"bookmarks": state}));
-    let again = again.run().succeeds();
-    assert_each_once(&again, ["cn=thing,dc=example,dc=test", "cn=below,cn=thing,dc=example,dc=test"]);
+    for method in ["INCREMENTAL", "LOG_BASED"] {
+        let mut catalog = discover(&config);
+        for stream in catalog["streams"].as_array_mut().unwrap() {
+            stream["replication_method"] = json!(method);
+            let own =
+                stream["metadata"].as_array_mut().unwrap().iter_mut().find(|m| m["breadcrumb"] == json!([]));
+            own.unwrap()["metadata"]["replication-method"] = json!(method);
+        }
+        let output = json_log(&config).file("--catalog", &catalog).run().succeeds();
+        assert_each_once(&output, dns.iter().map(String::as_str));
+        let state = output.of_type("STATE").last().unwrap()["value"]["bookmarks"].clone();
+        let kept: BTreeSet<&str> = state.as_object().unwrap().keys().map(String::as_str).collect();
+        assert!(
+            kept.contains("ou=a,dc=example,dc=test") && !kept.contains("dc=example,dc=test"),
+            "{method}: {kept:?}"
+        );
+        // The next run reads that one whole again, and goes on with the others.
+        let again =
+            json_log(&config).file("--catalog", &catalog).file("--state", &json!({"bookmarks": state}));
+        let again = again.run().succeeds();
+        assert_each_once(&again, ["cn=thing,dc=example,dc=test", "cn=below,cn=thing,dc=example,dc=test"]);
+    }
 }
 
 /// A limit in force without a size: the search of everything is refused.

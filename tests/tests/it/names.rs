@@ -59,7 +59,7 @@ fn a_misspelt_attribute_is_2_and_names_the_setting_and_the_nearest() {
         (
             json!({"replication_method": "INCREMENTAL", "replication_key": "modifyTimestmp"}),
             "schemas[0].replication_key",
-            "modifyTimestamp or entryCSN",
+            "expected `modifyTimestamp` or ",
         ),
         (
             json!({"replication_method": "INCREMENTAL", "replication_key": "lastModified"}),
