@@ -147,34 +147,18 @@ fn modification(change: &Modification, old: Vec<Vec<u8>>) -> Option<Modification
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::io::Write as _;
 
     use proptest::prelude::*;
-    use singer_common::directory::{Access, Directory, Scope, SearchRequest};
+    use singer_common::directory::{Access, Directory};
 
     use super::*;
+    use crate::testing::tree;
 
     const TREE: &str = "dn: dc=x\nobjectClass: domain\ndc: x\n\n\
         dn: ou=a,dc=x\nobjectClass: organizationalUnit\nou: a\n\n\
         dn: ou=b,dc=x\nobjectClass: organizationalUnit\nou: b\n\n\
         dn: cn=one,ou=a,dc=x\nobjectClass: device\ncn: one\ncn: uno\ndescription: D\nserialNumber: 1\n\n";
-
-    type Tree = BTreeMap<String, BTreeMap<String, Vec<Vec<u8>>>>;
-
-    async fn tree(directory: &Directory) -> Tree {
-        let request = SearchRequest::new("dc=x", Scope::Sub, "(objectClass=*)", &["*"]);
-        let mut search = directory.search(request).await.unwrap();
-        let mut all = Tree::new();
-        while let Some(entry) = search.next_entry().await.unwrap() {
-            let attributes = entry.attributes.into_iter().filter(|a| !a.values.is_empty()).map(|mut a| {
-                a.values.sort();
-                (a.description.to_lowercase(), a.values)
-            });
-            all.insert(entry.dn, attributes.collect());
-        }
-        all
-    }
 
     fn values() -> impl Strategy<Value = Vec<Vec<u8>>> {
         proptest::sample::subsequence(vec!["D", "E", "F"], 0..=3)

@@ -28,6 +28,8 @@ pub mod run;
 pub mod settings;
 pub mod show;
 pub mod template;
+#[cfg(test)]
+mod testing;
 pub mod undo;
 pub mod validate;
 pub mod versions;

@@ -6,7 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use singer_common::change::{Change, Modification, ModificationKind};
 use singer_common::directory::ldif::LdifDirectory;
-use singer_common::directory::{Access, Directory, Scope, SearchRequest};
+use singer_common::directory::{Access, Directory};
 use singer_common::entry::{Attribute, Entry};
 use singer_common::file::with_suffix;
 
@@ -15,28 +15,13 @@ use super::entities::Entities;
 use super::journal::Reading;
 use super::{JOURNAL, Undo, UndoFile, killed};
 use crate::destination::Destination;
+use crate::testing::{Tree, tree};
 
 const TREE: &str = "dn: dc=x\nobjectClass: domain\ndc: x\n\n\
     dn: ou=a,dc=x\nobjectClass: organizationalUnit\nou: a\n\n\
     dn: ou=b,dc=x\nobjectClass: organizationalUnit\nou: b\n\n\
     dn: cn=one,ou=a,dc=x\nobjectClass: device\ncn: one\ncn: uno\ndescription: D\nserialNumber: 1\n\n\
     dn: cn=three,ou=a,dc=x\nobjectClass: device\ncn: three\ndescription: E\nserialNumber: 3\nseeAlso: cn=q\n\n";
-
-type Tree = BTreeMap<String, BTreeMap<String, Vec<Vec<u8>>>>;
-
-async fn tree(directory: &Directory) -> Tree {
-    let request = SearchRequest::new("dc=x", Scope::Sub, "(objectClass=*)", &["*"]);
-    let mut search = directory.search(request).await.unwrap();
-    let mut all = Tree::new();
-    while let Some(entry) = search.next_entry().await.unwrap() {
-        let attributes = entry.attributes.into_iter().filter(|a| !a.values.is_empty()).map(|mut a| {
-            a.values.sort();
-            (a.description.to_lowercase(), a.values)
-        });
-        all.insert(entry.dn, attributes.collect());
-    }
-    all
-}
 
 fn octets(values: &[&str]) -> Vec<Vec<u8>> {
     values.iter().map(|v| v.as_bytes().to_vec()).collect()
