@@ -272,12 +272,22 @@ impl<'a> Converter<'a> {
             // A name is text: nothing is left out.
             let _ = write_octets(entry.dn_octets(), out);
         }
-        if self.further.is_empty() {
-            for (column, found) in self.columns.iter_mut().zip(&self.found) {
-                column.write_found(entry, *found, self.schema, out);
+        // Looked at once, and not for each column.
+        let has_further = !self.further.is_empty();
+        for (n, (column, found)) in self.columns.iter_mut().zip(&self.found).enumerate() {
+            out.extend_from_slice(&column.prefix);
+            match found {
+                Some(at) if has_further && self.further.iter().any(|(of, _)| *of == n) => {
+                    let further = self.further.iter().filter(|(of, _)| *of == n).map(|(_, at)| *at);
+                    let places = std::iter::once(*at).chain(further);
+                    let values = together(entry, places, &column.name, self.schema);
+                    column.write(entry, values.into_iter(), self.schema, out);
+                }
+                Some(at) if entry.value_count(*at) > 0 => {
+                    column.write(entry, entry.values_at(*at), self.schema, out);
+                }
+                _ => out.extend_from_slice(b"null"),
             }
-        } else {
-            self.write_further(entry, out);
         }
         if self.marks_deletions {
             if out.len() > start {
@@ -302,23 +312,6 @@ impl<'a> Converter<'a> {
         out.extend_from_slice(time_extracted.as_bytes());
         out.extend_from_slice(b"\"}\n");
         Ok(record)
-    }
-
-    /// Writes the columns of an entry that has an attribute in several places.
-    #[cold]
-    fn write_further(&mut self, entry: &impl EntryView, out: &mut Vec<u8>) {
-        for (n, (column, found)) in self.columns.iter_mut().zip(&self.found).enumerate() {
-            let further = self.further.iter().filter(|(of, _)| *of == n).map(|(_, at)| *at);
-            match found {
-                Some(at) if further.clone().next().is_some() => {
-                    let places = std::iter::once(*at).chain(further);
-                    let values = together(entry, places, &column.name, self.schema);
-                    out.extend_from_slice(&column.prefix);
-                    column.write(entry, values.into_iter(), self.schema, out);
-                }
-                _ => column.write_found(entry, *found, self.schema, out),
-            }
-        }
     }
 
     /// The part of the key that the entry in hand has no value of.
@@ -414,21 +407,6 @@ fn tail(version: Option<i64>) -> Vec<u8> {
 }
 
 impl Column {
-    /// Writes the attribute in a place of the entry, or null.
-    fn write_found(
-        &mut self,
-        entry: &impl EntryView,
-        found: Option<usize>,
-        schema: &Schema,
-        out: &mut Vec<u8>,
-    ) {
-        out.extend_from_slice(&self.prefix);
-        match found {
-            Some(at) if entry.value_count(at) > 0 => self.write(entry, entry.values_at(at), schema, out),
-            _ => out.extend_from_slice(b"null"),
-        }
-    }
-
     /// Writes all of these values, or null where there is none.
     fn write<'v>(
         &mut self,
