@@ -25,6 +25,7 @@ pub mod incremental;
 mod index;
 pub(crate) mod keys;
 mod known;
+mod leavers;
 mod log_bookmark;
 pub mod order;
 mod same_key;

@@ -12,12 +12,41 @@ use crate::undo::note::IDS;
 
 use singer_common::secret::is_write_only;
 
+/// Operational attributes of 389 Directory Server that people set and that `+` does not give everywhere.
+const OPERATIONAL: [&str; 3] = ["nsAccountLock", "aci", "nsRoleDN"];
+/// What Active Directory's account manager refuses in an entry that is added, beside what the schema says ([MS-ADTS]
+/// 3.1.1.5.2.2, 3.1.1.5.2.3; [MS-SAMR] 3.1.1.8).
+const KEPT_BY_ACTIVE_DIRECTORY: [&str; 19] = [
+    "adminCount",
+    "badPasswordTime",
+    "badPwdCount",
+    "dSCorePropagationData",
+    "distinguishedName",
+    "instanceType",
+    "isCriticalSystemObject",
+    "lastLogoff",
+    "lastLogon",
+    "lastLogonTimestamp",
+    "lockoutTime",
+    "logonCount",
+    "memberOf",
+    "name",
+    "objectSid",
+    "primaryGroupID",
+    "pwdLastSet",
+    "sAMAccountType",
+    "whenCreated",
+];
+
 /// The attributes of the entry, as it is before a change, that its inverse is made of; `None`: the entry is not needed.
 pub fn needs(change: &Change) -> Option<Vec<String>> {
     let names = |names: &mut dyn Iterator<Item = &str>| Some(to_ask(Vec::new(), names));
     match change {
         Change::Add(_) => None,
-        Change::Delete { .. } => Some(vec!["*".to_owned()]),
+        // With the operational ones: some of them are the user's, and keep an account locked (RFC 4512 section 3.4, RFC 3673).
+        Change::Delete { .. } => {
+            Some(["*", "+"].iter().chain(&OPERATIONAL).map(|&name| name.to_owned()).collect())
+        }
         Change::Modify { changes, .. } => names(&mut changes.iter().map(|m| m.description.as_str())),
         Change::Rename { new_rdn, .. } => {
             // All of them, and its id: by what it has, and is, it is known again under the new name.
@@ -30,13 +59,14 @@ pub fn needs(change: &Change) -> Option<Vec<String>> {
 
 /// The changes that take another one back, in the order they are to be made, given the entry as it was before.
 ///
-/// What the server keeps itself (entryUUID, timestamps) is not brought back, nor is what may not be read (passwords).
+/// What the server keeps itself (entryUUID, timestamps) is not brought back, nor is what may not be read (passwords). What
+/// others set is, though it is operational: locks, access rules, policies.
 pub fn inverse(change: &Change, before: Option<&Entry>, schema: &Schema) -> Vec<Change> {
     match change {
         Change::Add(entry) => vec![Change::Delete { dn: entry.dn.clone() }],
         Change::Delete { .. } => {
             let entry = before.cloned().map(|mut entry| {
-                entry.attributes.retain(|a| !a.values.is_empty() && !schema.is_operational(&a.description));
+                entry.attributes.retain(|a| !a.values.is_empty() && may_be_added(&a.description, schema));
                 Change::Add(entry)
             });
             entry.into_iter().collect()
@@ -48,6 +78,17 @@ pub fn inverse(change: &Change, before: Option<&Entry>, schema: &Schema) -> Vec<
         Change::Rename { dn, new_rdn, new_superior, .. } => {
             rename(dn, new_rdn, new_superior.as_deref(), before, schema).unwrap_or_default()
         }
+    }
+}
+
+/// Whether a server takes an attribute in an entry that is added.
+fn may_be_added(description: &str, schema: &Schema) -> bool {
+    let is_kept = |names: &[&str]| names.iter().any(|name| schema.same_description(name, description));
+    match schema.attribute_type(description) {
+        // Active Directory says of objectClass, too, that it keeps it itself.
+        Some(known) if known.no_user_modification => schema.same_description(description, "objectClass"),
+        Some(_) => !is_kept(&KEPT_BY_ACTIVE_DIRECTORY),
+        None => true,
     }
 }
 

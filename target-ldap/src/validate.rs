@@ -126,10 +126,22 @@ impl RecordValidator {
         if self.is_quickly_valid(record) {
             return Ok(());
         }
+        self.check_those(record, |_| true)
+    }
+
+    /// The same for these properties alone: whether a record's key can be believed that has something else wrong.
+    ///
+    /// # Errors
+    /// The violations, for people.
+    pub fn check_keys(&self, record: &Record, keys: &[String]) -> Result<(), String> {
+        self.check_those(record, |name| keys.iter().any(|key| key == name))
+    }
+
+    fn check_those(&self, record: &Record, is_meant: impl Fn(&str) -> bool) -> Result<(), String> {
         let compile = || compile(&self.of_deletions, self.draft).ok();
         // It is a part of what could be compiled.
         let Some(validator) = self.deletions.get_or_init(compile) else { return self.check(record) };
-        let there = record.iter().filter(|(_, value)| !value.is_null());
+        let there = record.iter().filter(|(name, value)| is_meant(name) && !value.is_null());
         let record = &Value::Object(there.map(|(name, value)| (name.to_owned(), value.clone())).collect());
         violations(validator, record)
     }

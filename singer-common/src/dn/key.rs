@@ -180,7 +180,7 @@ impl Above {
     /// As [`DnKey::parse`].
     pub fn key(&mut self, dn: &str, schema: &Schema) -> Result<DnKey, DnError> {
         // Nothing behind the comma is not the root: it is a name that does not end.
-        let plain = dn.split_once(',').filter(|(_, above)| !above.is_empty() && is_plain(dn));
+        let plain = dn.split_once(',').filter(|(_, above)| !above.trim().is_empty() && is_plain(dn));
         let Some(((attribute, value), above)) = plain.and_then(|(rdn, above)| Some((plain_rdn(rdn)?, above)))
         else {
             return DnKey::parse(dn, schema);

@@ -71,6 +71,15 @@ pub(crate) async fn look(
     Ok((now, moved.into_iter().map(|(_, dn)| dn).collect()))
 }
 
+/// The ids of the containers that are no longer there.
+pub(crate) fn vanished(before: &Names, now: &Names) -> Vec<String> {
+    // Where there are too many, none is watched any more.
+    if now.is_empty() {
+        return Vec::new();
+    }
+    before.keys().filter(|id| !now.contains_key(*id)).cloned().collect()
+}
+
 /// The name that a watched container had.
 fn known_name<'n>(run: &StreamRun<'_>, entry: &Entry, names: &'n Names) -> Option<&'n String> {
     let id = run.converter.value_of(entry, run.tree.ids.key.as_deref()?);

@@ -20,7 +20,7 @@ use super::completeness::conclude;
 use super::containers::{self, Names};
 use super::log_bookmark::LogBookmark;
 use super::stream::new_version;
-use super::{Fingerprint, LOG_BASED, StreamRun, announce_resync, full};
+use super::{Fingerprint, LOG_BASED, StreamRun, announce_resync, full, leavers};
 use crate::container;
 use crate::output::Output;
 use crate::source::{EVERYTHING, Source};
@@ -31,11 +31,16 @@ pub(crate) struct Synced<'a> {
     print: Fingerprint,
     /// `None`: everything is to be read.
     cookie: Option<Vec<u8>>,
+    /// A cookie that came in a refresh: 389 DS sends its last one ahead of the entries it covers. It counts from the refresh's
+    /// end on.
+    next_cookie: Option<Vec<u8>>,
     names: Names,
     /// On 389 DS: the stream's own filter, which is asked here.
     own_filter: Option<Filter>,
     /// What entries are asked for.
     attributes: Vec<String>,
+    /// The ids of entries that the log calls deleted since the last cookie. They may only have moved.
+    left: Vec<String>,
 }
 
 /// What an item led to.
@@ -64,14 +69,22 @@ impl<'a> Synced<'a> {
             run,
             print,
             cookie,
+            next_cookie: None,
             names: old.map(|o| o.containers).unwrap_or_default(),
             own_filter: None,
             attributes: Vec::new(),
+            left: Vec::new(),
         };
         if let Some(cookie) = &synced.cookie
             && !synced.may_be_cookie(cookie)
         {
             synced.start_over("its cookie is none that this server gives");
+        }
+        // Its log has nothing of an entry that came and went since the cookie; the run in between may have printed it.
+        if synced.cookie.is_some() && synced.is_389() && synced.run.is_unsettled() {
+            synced.start_over(
+                "the last run ended before its last STATE, and this server's log does not name entries that came and went since",
+            );
         }
         Ok(synced)
     }
@@ -94,6 +107,7 @@ impl<'a> Synced<'a> {
         let tree = self.run.tree;
         let vendor = tree.directory.root_dse().vendor;
         self.run.falls_behind();
+        self.next_cookie = None;
         let (base, scope, filter) = match self.run.source {
             Source::Search(s) => (s.base_dn.as_deref().unwrap_or(&tree.base), s.scope, s.filter.clone()),
             Source::Class { filter } => (tree.base.as_str(), Scope::Sub, filter.clone()),
@@ -157,6 +171,7 @@ impl<'a> Synced<'a> {
         self.run.version = Some(new_version(self.run.version));
         self.cookie = None;
         self.names = Names::new();
+        self.left.clear();
     }
 
     /// Reads everything. The position is taken first, so that what changes meanwhile is told once more by the next run: the
@@ -249,6 +264,12 @@ impl<'a> Synced<'a> {
                 }
             }
             SyncItem::Cookie(cookie) => {
+                if !self.run.has_caught_up() {
+                    self.next_cookie = Some(cookie);
+                    return Ok(Verdict::Go);
+                }
+                // It covers them.
+                self.emit_below_left(output).await?;
                 self.cookie = Some(cookie);
                 if output.is_due() {
                     self.note(output)?;
@@ -260,14 +281,25 @@ impl<'a> Synced<'a> {
                 return Ok(Verdict::Resync("the server's log no longer reaches back to the bookmark".into()));
             }
             SyncItem::PhaseEnd { complete, .. } => {
-                return Ok(if complete { Verdict::Fresh } else { Verdict::Go });
+                return Ok(if complete { self.refreshed() } else { Verdict::Go });
             }
             // What it stands for is another server's: nothing is concluded from its absence.
             SyncItem::Reference(_) => {}
-            SyncItem::End(Ok(())) => return Ok(Verdict::Ended),
+            SyncItem::End(Ok(())) => {
+                self.refreshed();
+                return Ok(Verdict::Ended);
+            }
             SyncItem::End(Err(end)) => return self.failed(end),
         }
         Ok(Verdict::Go)
+    }
+
+    /// The refresh is over: its cookie counts.
+    fn refreshed(&mut self) -> Verdict {
+        if let Some(cookie) = self.next_cookie.take() {
+            self.cookie = Some(cookie);
+        }
+        Verdict::Fresh
     }
 
     fn is_389(&self) -> bool {
@@ -299,6 +331,7 @@ impl<'a> Synced<'a> {
             if !self.is_container(&entry)? {
                 let key = self.key(uuid);
                 self.run.emit_deletion(output, &[key], Some(&entry.dn))?;
+                leavers::emit_below(&mut self.run, output, &entry.dn).await?;
             }
             return Ok(());
         }
@@ -327,7 +360,15 @@ impl<'a> Synced<'a> {
         dn: Option<&str>,
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<()> {
-        self.run.emit_deletion(output, &[self.key(uuid)], dn)
+        let key = self.key(uuid);
+        self.left.extend(key.as_str().map(str::to_owned));
+        self.run.emit_deletion(output, &[key], dn)
+    }
+
+    /// Tells of what left together with an entry.
+    async fn emit_below_left<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+        let left = std::mem::take(&mut self.left);
+        leavers::emit_below_ids(&mut self.run, output, &left).await
     }
 
     /// The key of the entry that a sync UUID is about.
@@ -391,8 +432,9 @@ impl<'a> Synced<'a> {
         for dn in &moved {
             containers::emit_below(&mut self.run, output, dn).await?;
         }
+        self.left.extend(containers::vanished(&self.names, &names));
         self.names = names;
-        Ok(())
+        self.emit_below_left(output).await
     }
 
     /// Notes the position, if there is one.

@@ -11,7 +11,6 @@ use singer_common::directory::ldap::result_code;
 use singer_common::directory::{
     Directory, DirectoryError, Paging, RootDse, Scope, SearchControl, SearchRequest, SearchStream,
 };
-use singer_common::dn::DnKey;
 use singer_common::entry::Entry;
 use singer_common::filter::Filter;
 use singer_common::schema::syntax::ValueKind;
@@ -22,7 +21,7 @@ use super::completeness::conclude;
 use super::containers::{self, Names};
 use super::log_bookmark::LogBookmark;
 use super::stream::new_version;
-use super::{Fingerprint, StreamRun, announce_resync, full, stream_base};
+use super::{Fingerprint, StreamRun, announce_resync, full, leavers, stream_base};
 use crate::container;
 use crate::output::Output;
 use crate::source::{EVERYTHING, Source};
@@ -131,7 +130,11 @@ impl<'a> DirSynced<'a> {
                 position = None;
             }
         }
-        let context = naming_context(&run)?;
+        let context = run.naming_context()?.ok_or_else(|| {
+            let contexts = &run.tree.directory.root_dse().naming_contexts;
+            let problem = format!("`{}` is in none of the server's naming contexts", stream_base(&run));
+            SettingsError::value("base_dn", problem, contexts.join(" or "))
+        })?;
         let highest_usn = old.as_ref().and_then(|b| b.highest_usn);
         let names = old.map(|o| o.containers).unwrap_or_default();
         Ok(Self { run, print, position, names, context, highest_usn })
@@ -340,14 +343,14 @@ impl<'a> DirSynced<'a> {
             Fate::Deleted { last_name } => {
                 // Objects of other streams are deleted, too; where it was is not always known.
                 if let Some(dn) = &last_name
-                    && !self.is_in_scope(dn)?
+                    && !self.run.is_in_scope(dn)?
                 {
                     return Ok(());
                 }
                 return self.run.emit_deletion(output, &[key], last_name.as_deref());
             }
         };
-        if !may_have_moved && !self.is_in_scope(&found.dn)? {
+        if !may_have_moved && !self.run.is_in_scope(&found.dn)? {
             return Ok(());
         }
         match self.read(&found.guid).await? {
@@ -362,8 +365,15 @@ impl<'a> DirSynced<'a> {
             }
             // A container is in no container's stream, now or ever.
             None if self.is_other_container(&found.dn)? => Ok(()),
-            // Not the stream's, or not any more.
-            None => self.run.emit_deletion(output, &[key], Some(&found.dn)),
+            // Not the stream's, or not any more; then what lies below it has left with it.
+            None => {
+                self.run.emit_deletion(output, &[key], Some(&found.dn))?;
+                if may_have_moved {
+                    leavers::emit_below(&mut self.run, output, &found.dn).await
+                } else {
+                    Ok(())
+                }
+            }
         }
     }
 
@@ -392,30 +402,11 @@ impl<'a> DirSynced<'a> {
             found => found?,
         };
         let Some(mut entry) = found else { return Ok(None) };
-        if !self.is_in_scope(&entry.dn)? || !self.run.keeps(&entry)? {
+        if !self.run.is_in_scope(&entry.dn)? || !self.run.keeps(&entry)? {
             return Ok(None);
         }
         tree.directory.complete_ranges(&mut entry).await?;
         Ok(Some(entry))
-    }
-
-    /// Whether an entry of this name is where the stream is.
-    fn is_in_scope(&self, dn: &str) -> anyhow::Result<bool> {
-        let (tree, schema) = (self.run.tree, self.run.schema());
-        let key = container::key(dn, schema)?;
-        let below = |base: &str, scope: Scope| -> anyhow::Result<bool> {
-            let base = container::key(base, schema)?;
-            Ok(match scope {
-                Scope::Base => key == base,
-                Scope::One => key.parent().as_ref() == Some(&base),
-                Scope::Sub => key.is_within(&base),
-            })
-        };
-        match self.run.source {
-            Source::Search(s) => below(s.base_dn.as_deref().unwrap_or(&tree.base), s.scope),
-            Source::Container { .. } => self.run.keeps(&Entry { dn: dn.to_owned(), attributes: Vec::new() }),
-            Source::Class { .. } | Source::Containers | Source::Members(_) => below(&tree.base, Scope::Sub),
-        }
     }
 
     async fn settle<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
@@ -469,25 +460,6 @@ fn last_name(entry: &Entry) -> Option<String> {
 /// A DN without the `<GUID=…>;<SID=…>;` that DirSync puts in front of it.
 fn extended_name(dn: &str) -> &str {
     if dn.starts_with('<') { dn.rsplit_once(">;").map_or(dn, |(_, name)| name) } else { dn }
-}
-
-/// The naming context that holds the stream.
-fn naming_context(run: &StreamRun<'_>) -> anyhow::Result<String> {
-    let tree = run.tree;
-    let base = stream_base(run);
-    let key = container::key(base, run.schema())?;
-    let contexts = &tree.directory.root_dse().naming_contexts;
-    let above = contexts.iter().filter_map(|dn| Some((DnKey::parse(dn, run.schema()).ok()?, dn)));
-    let deepest =
-        above.filter(|(context, _)| key.is_within(context)).max_by_key(|(context, _)| context.depth());
-    deepest.map(|(_, dn)| dn.clone()).ok_or_else(|| {
-        SettingsError::value(
-            "base_dn",
-            format!("`{base}` is in none of the server's naming contexts"),
-            contexts.join(" or "),
-        )
-        .into()
-    })
 }
 
 /// What a domain controller has counted to.

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use serde_json::{Value, json};
 use singer_common::catalog::CatalogEntry;
-use singer_common::directory::DirectoryError;
+use singer_common::directory::{DirectoryError, Scope};
 use singer_common::dn::DnKey;
 use singer_common::entry::{Entry, EntryView};
 use singer_common::schema::Schema;
@@ -18,7 +18,7 @@ use super::index::{IndexError, KeyIndex, Mark, SharedIndex};
 use super::known::{KnownIds, MOST};
 use super::log_bookmark::UNSETTLED;
 use super::same_key::{self, SameKeys};
-use super::{DELETED_AT, Method};
+use super::{DELETED_AT, Method, stream_base};
 use crate::config::{StreamConfig, TapConfig};
 use crate::container;
 use crate::convert::{Converter, MissingKey};
@@ -345,6 +345,16 @@ impl<'a> StreamRun<'a> {
         Ok(())
     }
 
+    /// Whether rows may be downstream that neither the ids nor the index have.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.unsettled
+    }
+
+    /// Whether everything that the log holds up to now was told.
+    pub(crate) fn has_caught_up(&self) -> bool {
+        self.caught_up
+    }
+
     /// The log is to be gone through again.
     pub(crate) fn falls_behind(&mut self) {
         self.caught_up = false;
@@ -554,6 +564,35 @@ impl<'a> StreamRun<'a> {
                 || container::key(&entry.dn, self.schema())? == container::key(&tree.base, self.schema())?),
             _ => Ok(true),
         }
+    }
+
+    /// Whether an entry of this name is where the stream is.
+    pub(crate) fn is_in_scope(&self, dn: &str) -> anyhow::Result<bool> {
+        let (tree, schema) = (self.tree, self.schema());
+        let key = container::key(dn, schema)?;
+        let below = |base: &str, scope: Scope| -> anyhow::Result<bool> {
+            let base = container::key(base, schema)?;
+            Ok(match scope {
+                Scope::Base => key == base,
+                Scope::One => key.parent().as_ref() == Some(&base),
+                Scope::Sub => key.is_within(&base),
+            })
+        };
+        match self.source {
+            Source::Search(s) => below(s.base_dn.as_deref().unwrap_or(&tree.base), s.scope),
+            Source::Container { .. } => self.keeps(&Entry { dn: dn.to_owned(), attributes: Vec::new() }),
+            Source::Class { .. } | Source::Containers | Source::Members(_) => below(&tree.base, Scope::Sub),
+        }
+    }
+
+    /// The naming context that holds the stream, the deepest one.
+    pub(crate) fn naming_context(&self) -> anyhow::Result<Option<String>> {
+        let key = container::key(stream_base(self), self.schema())?;
+        let contexts = self.tree.directory.root_dse().naming_contexts.iter();
+        let above = contexts.filter_map(|dn| Some((DnKey::parse(dn, self.schema()).ok()?, dn)));
+        let deepest =
+            above.filter(|(context, _)| key.is_within(context)).max_by_key(|(context, _)| context.depth());
+        Ok(deepest.map(|(_, dn)| dn.clone()))
     }
 
     /// Whether the server that a position was taken from is the one that everything was read from. Another one may not have

@@ -122,7 +122,12 @@ impl StreamPlan {
     }
 
     /// Which entry a record is about that makes none: what it is called, or how it is found, as of a deletion.
+    ///
+    /// `None`: that is not known. A key that its SCHEMA forbids (`true` where a text is to be) may stand for any entry.
     fn identity(&self, record: &Record) -> Option<(Task, DnKey)> {
+        if self.validator.as_ref().is_some_and(|v| v.check_keys(record, &self.key_properties).is_err()) {
+            return None;
+        }
         let task = self.mapping.map(record, true, &self.schema).ok()?;
         let Task::Delete { dn, filter, manner, .. } = task else { return None };
         let key = dn.as_deref().map(|dn| DnKey::parse(dn, &self.schema)).transpose().ok()?;

@@ -503,3 +503,18 @@ fn faults_in_a_scope_are_2_and_named() {
         .exits(2)
         .says("process_activate_version");
 }
+
+#[test]
+fn a_rejected_record_whose_key_is_of_another_type_may_be_any_entry() {
+    let dir = scratch();
+    for key in [json!(true), json!(5), json!(["a", "b"])] {
+        let slapd = slapd();
+        let rejects = dir.path().join("rejects.jsonl");
+        let config = with(&config(&slapd, &json!({})), &json!({"on_error": "skip", "reject_file": rejects}));
+        let marks = left(&slapd);
+        let mut bad = record("a");
+        bad["record"]["id"] = key;
+        run(&config, &[schema(), record("a"), bad, activate(), state()]).exits(4);
+        assert_eq!(left(&slapd), marks, "b to f may be what it was about");
+    }
+}

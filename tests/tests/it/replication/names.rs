@@ -86,3 +86,65 @@ fn what_lies_below_a_renamed_person_has_its_new_name() {
         assert!(output.records(None).iter().all(|r| r["_sdc_deleted_at"] == Value::Null));
     });
 }
+
+#[test]
+fn what_is_moved_out_of_the_base_takes_what_lies_below_along() {
+    for kind in [Kind::OpenLdap, Kind::Ds389, Kind::ActiveDirectory] {
+        let (class, below) = match kind {
+            Kind::ActiveDirectory => ("computer", "serviceConnectionPoint"),
+            _ => ("inetOrgPerson", "device"),
+        };
+        let directory = Directory::start(kind);
+        let suffix = directory.suffix().to_owned();
+        directory.ldapadd(unit(&format!("ou=in,{suffix}")) + &unit(&format!("ou=out,{suffix}")));
+        let base = format!("ou=in,{suffix}");
+        // Of everything, and of what is no unit: the units are then no records, and their moves are in no log.
+        for (n, filter) in ["(objectClass=*)", "(cn=*)"].into_iter().enumerate() {
+            let mut ldif = String::new();
+            for name in ["goes", "stays"] {
+                let place = format!("ou={name}{n},{base}");
+                ldif += &unit(&place);
+                ldif += &unit(&format!("ou=deep,{place}"));
+                for place in [&place, &format!("ou=deep,{place}")] {
+                    let deep = if place.starts_with("ou=deep") { "d" } else { "" };
+                    ldif += &format!(
+                        "dn: cn={name}{n}{deep},{place}\nobjectClass: {class}\ncn: {name}{n}{deep}\n"
+                    );
+                    ldif += if kind == Kind::ActiveDirectory { "\n" } else { "sn: x\n\n" };
+                }
+                let person = format!("cn=person{name}{n},{base}");
+                ldif += &format!("dn: {person}\nobjectClass: {class}\ncn: person{name}{n}\n");
+                ldif += if kind == Kind::ActiveDirectory { "\n" } else { "sn: x\n\n" };
+                ldif += &format!("dn: cn=thing,{person}\nobjectClass: {below}\ncn: thing\n\n");
+            }
+            directory.ldapadd(ldif);
+            let mut mirrors = [Method::Log, Method::TrackedLog].map(|method| {
+                let mut mirror = Mirror::new(&directory, &base, method);
+                mirror.set_stream("filter", json!(filter));
+                mirror.want(if n == 0 {
+                    |dn, _| dn.starts_with("ou=in,") || dn.contains(",ou=in,")
+                } else {
+                    |dn, attributes| dn.contains(",ou=in,") && attributes.contains_key("cn")
+                });
+                mirror.run();
+                let output = mirror.run();
+                mirror.assert_equal(&directory, &output);
+                mirror
+            });
+            directory.ldapmodify(
+                [format!("ou=goes{n}"), format!("cn=persongoes{n}")]
+                    .map(|rdn| {
+                        format!(
+                            "dn: {rdn},{base}\nchangetype: modrdn\nnewrdn: {rdn}\ndeleteoldrdn: 1\nnewsuperior: ou=out,{suffix}\n\n"
+                        )
+                    })
+                    .concat(),
+            );
+            for mirror in &mut mirrors {
+                let output = mirror.run();
+                mirror.assert_equal(&directory, &output);
+                assert!(mirror.run().of_type("RECORD").is_empty(), "{kind:?}: once");
+            }
+        }
+    }
+}
