@@ -186,7 +186,7 @@ async fn foreign(entities: &Entities, directory: &Directory) -> Result<Option<St
 fn ids_again(path: &Path) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let beside = std::fs::read_dir(file::folder(path)).into_iter().flatten().flatten().map(|e| e.path());
-    for file in beside.filter(|p| Reading::is_one(p)) {
+    for file in beside.filter(|p| Reading::is_one_or_journal(p)) {
         match journal::ids_again(&file) {
             Ok(ids) => all.extend(ids),
             Err(e) => {

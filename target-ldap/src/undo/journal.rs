@@ -268,6 +268,13 @@ impl Reading {
         File::open(path).and_then(|mut f| f.read_exact(&mut start)).is_ok() && start == *UNDO.as_bytes()
     }
 
+    /// The same, or the journal of a run that was killed.
+    pub fn is_one_or_journal(path: &Path) -> bool {
+        let mut start = [0; JOURNAL.len()];
+        let is_journal = |mut f: File| f.read_exact(&mut start).map(|()| start == *JOURNAL.as_bytes());
+        Self::is_one(path) || File::open(path).and_then(is_journal).unwrap_or(false)
+    }
+
     /// Reads what there is to know but for the changes themselves. What a crash left of the end of a journal is passed over:
     /// it had not reached the disk, so its change was not sent.
     pub fn open(path: &Path) -> Result<Reading, ReadError> {
