@@ -699,7 +699,8 @@ fn entries_of_active_directory_that_were_deleted_are_made_again() {
         entries
             .iter()
             .map(|(class, dn, more)| format!("dn: {dn}\nchangetype: add\nobjectClass: {class}\n{more}\n"))
-            .collect::<String>(),
+            .collect::<Vec<_>>()
+            .concat(),
     );
     let names = [
         "objectClass",

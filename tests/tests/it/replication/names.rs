@@ -1,6 +1,7 @@
 //! Entries that get another name, or do not, when something above them changes.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use ldap_tests::run::Output;
 use serde_json::{Value, json};
@@ -107,15 +108,17 @@ fn what_is_moved_out_of_the_base_takes_what_lies_below_along() {
                 ldif += &unit(&format!("ou=deep,{place}"));
                 for place in [&place, &format!("ou=deep,{place}")] {
                     let deep = if place.starts_with("ou=deep") { "d" } else { "" };
-                    ldif += &format!(
-                        "dn: cn={name}{n}{deep},{place}\nobjectClass: {class}\ncn: {name}{n}{deep}\n"
-                    );
+                    writeln!(
+                        ldif,
+                        "dn: cn={name}{n}{deep},{place}\nobjectClass: {class}\ncn: {name}{n}{deep}"
+                    )
+                    .unwrap();
                     ldif += if kind == Kind::ActiveDirectory { "\n" } else { "sn: x\n\n" };
                 }
                 let person = format!("cn=person{name}{n},{base}");
-                ldif += &format!("dn: {person}\nobjectClass: {class}\ncn: person{name}{n}\n");
+                writeln!(ldif, "dn: {person}\nobjectClass: {class}\ncn: person{name}{n}").unwrap();
                 ldif += if kind == Kind::ActiveDirectory { "\n" } else { "sn: x\n\n" };
-                ldif += &format!("dn: cn=thing,{person}\nobjectClass: {below}\ncn: thing\n\n");
+                write!(ldif, "dn: cn=thing,{person}\nobjectClass: {below}\ncn: thing\n\n").unwrap();
             }
             directory.ldapadd(ldif);
             let mut mirrors = [Method::Log, Method::TrackedLog].map(|method| {
