@@ -36,14 +36,17 @@ impl Classes {
     }
 
     /// Looks at the classes of an entry, which are in this place of it. Most entries have those of the one before.
+    #[inline]
     pub(super) fn look(&mut self, entry: &impl EntryView, place: usize, schema: &Schema) {
-        if let Some(encoded) = entry.encoded_values(place) {
-            if encoded == self.last {
-                return;
-            }
-            self.last.clear();
-            self.last.extend_from_slice(encoded);
+        if entry.encoded_values(place).is_none_or(|encoded| encoded != self.last) {
+            self.look_at_each(entry, place, schema);
         }
+    }
+
+    #[inline(never)]
+    fn look_at_each(&mut self, entry: &impl EntryView, place: usize, schema: &Schema) {
+        self.last.clear();
+        self.last.extend_from_slice(entry.encoded_values(place).unwrap_or_default());
         let mut at = 0;
         for class in entry.values_at(place) {
             if self.met.get(at).is_some_and(|expected| **expected == *class) {
