@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+mod distinct;
 mod lock;
 
+pub use distinct::{distinct, of_settings};
 pub use lock::{Held, Lock};
 
 /// Octets that are given to the system at once.
@@ -62,6 +64,7 @@ fn written<E: From<io::Error>>(
     readers: Readers,
     write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
 ) -> Result<tempfile::NamedTempFile, E> {
+    may_be_replaced(path)?;
     let file = tempfile::Builder::new().prefix(".singer-ldap-").tempfile_in(folder(path))?;
     let mut out = BufWriter::with_capacity(BUFFER, file);
     write(&mut out)?;
@@ -69,6 +72,33 @@ fn written<E: From<io::Error>>(
     set_permissions(path, file.as_file(), readers);
     file.as_file().sync_all()?;
     Ok(file)
+}
+
+/// A device, a pipe or a folder is not replaced by a file, nor is what this process reads from or writes to.
+fn may_be_replaced(path: &Path) -> io::Result<()> {
+    let Ok(there) = std::fs::metadata(path) else { return Ok(()) };
+    let why = if !there.is_file() {
+        "it is not a regular file, and would be replaced by one"
+    } else if is_standard_stream(&there) {
+        "standard input, output or error is this file, and would be lost"
+    } else {
+        return Ok(());
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+}
+
+#[cfg(unix)]
+fn is_standard_stream(file: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let is_it = |of: &str| {
+        std::fs::metadata(of).is_ok_and(|stream| (stream.dev(), stream.ino()) == (file.dev(), file.ino()))
+    };
+    ["/dev/stdin", "/dev/stdout", "/dev/stderr"].into_iter().any(is_it)
+}
+
+#[cfg(not(unix))]
+fn is_standard_stream(_: &std::fs::Metadata) -> bool {
+    false
 }
 
 /// Makes the names in a folder survive a power failure: of a file that was made, renamed or removed there.
@@ -169,5 +199,22 @@ mod tests {
         replace::<io::Error>(&path, |out| out.write_all(b"new")).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_regular_file_is_not_replaced() {
+        use std::os::unix::fs::FileTypeExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        for path in [&socket, &link] {
+            let failed = replace::<io::Error>(path, |out| out.write_all(b"new")).unwrap_err();
+            assert_eq!(failed.kind(), io::ErrorKind::InvalidInput);
+        }
+        assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
     }
 }

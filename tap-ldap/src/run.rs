@@ -122,6 +122,16 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         return crate::init::run(init, &args.common.config).await;
     }
     let resolved = TABLE.resolve(&args.common.config, &variables())?;
+    // Before any of them is written.
+    let (mut written, source) = file::of_settings(&resolved.values);
+    written.push(("--report", args.report.as_deref()));
+    let mut read = vec![
+        ("server_url", source),
+        ("--state", args.state.as_ref().map(Path::new)),
+        ("--catalog", args.catalog.as_ref().map(Path::new)),
+    ];
+    read.extend(args.common.config.iter().map(|path| ("--config", Some(Path::new(path)))));
+    file::distinct(&written, &read)?;
     // A run that fails over its other settings has an outcome, too. What only asks is no run.
     if args.discover || args.common.test.is_some() || args.common.command.is_some() {
         observe::check(&resolved.values)?;

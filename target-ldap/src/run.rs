@@ -15,7 +15,7 @@ use singer_common::cli::{
 use singer_common::directory::{Access, Directory, DirectoryError, ServerUrl};
 use singer_common::doctor::{self, Subject};
 use singer_common::error::Class;
-use singer_common::file::Lock;
+use singer_common::file::{self, Lock};
 use singer_common::init::InitError;
 use singer_common::observe;
 use singer_common::progress;
@@ -155,6 +155,12 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         let problem = "it is for --dry-run, and without that this run would write";
         return Err(SettingsError::value("--plan-format", problem, "--dry-run, too").into());
     }
+    // Before any of them is written.
+    let (mut written_files, destination) = file::of_settings(&resolved.values);
+    written_files.push(("server_url", destination));
+    let mut read = vec![("--input", args.input.as_ref().map(Path::new))];
+    read.extend(args.common.config.iter().map(|path| ("--config", Some(Path::new(path)))));
+    file::distinct(&written_files, &read)?;
     if is_dry || args.common.test.is_some() || args.common.command.is_some() {
         observe::check(&resolved.values)?;
     } else {
@@ -197,7 +203,12 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     };
     // What two runs at once would spoil. A dry run touches none of it.
     let undo_path = config.undo.as_ref().map(UndoFile::path);
-    let _locks = if dry { Vec::new() } else { locks(&config, undo_path.as_deref())? };
+    let _locks = if dry {
+        Vec::new()
+    } else {
+        let written = written(&config, undo_path.as_deref());
+        locks(&written)?
+    };
     let rejects = match &config.on_error {
         OnError::Skip { file, .. } if !dry => {
             let rejects = RejectFile::open(file)?;
@@ -295,16 +306,22 @@ fn both<T>(result: anyhow::Result<T>, after: anyhow::Result<()>) -> anyhow::Resu
     }
 }
 
-/// Locks what this run writes.
-fn locks(config: &TargetConfig, undo_path: Option<&Path>) -> Result<Vec<Lock>, SettingsError> {
+/// What this run writes and another one must not, by setting.
+fn written<'a>(
+    config: &'a TargetConfig,
+    undo_path: Option<&'a Path>,
+) -> [(&'static str, Option<&'a Path>); 3] {
     let rejects = match &config.on_error {
         OnError::Skip { file, .. } => Some(file.as_path()),
         OnError::Fail => None,
     };
-    let files =
-        [("server_url", config.ldif_destination()), (undo::SETTING, undo_path), ("reject_file", rejects)];
+    [("server_url", config.ldif_destination()), (undo::SETTING, undo_path), ("reject_file", rejects)]
+}
+
+/// Locks it.
+fn locks(written: &[(&str, Option<&Path>)]) -> Result<Vec<Lock>, SettingsError> {
     let mut locks = Vec::new();
-    for (setting, path) in files {
+    for (setting, path) in written {
         if let Some(path) = path {
             locks.extend(Lock::of(setting, path)?);
         }

@@ -180,6 +180,8 @@ impl<'a> Synced<'a> {
     pub(crate) async fn read<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
         let server = self.run.tree.directory.serving();
         let position = self.position_now(output).await?;
+        // What is renamed while everything is read is found by the names there were before.
+        self.names = containers::look(&self.run, &Names::new()).await?.0;
         let completeness = full::entries(&mut self.run, output).await?;
         self.run.has_read_all = completeness.has_read_all();
         self.run.check_server(&server)?;
@@ -189,8 +191,8 @@ impl<'a> Synced<'a> {
         } else {
             self.run.forget_ids();
         }
+        self.look(output).await?;
         self.run.caught_up()?;
-        self.names = containers::look(&self.run, &Names::new()).await?.0;
         self.cookie = Some(position);
         self.note(output)
     }

@@ -186,6 +186,8 @@ impl<'a> DirSynced<'a> {
         self.highest_usn = Some(highest_usn(&self.run.tree.directory).await?);
         // Kept once everything is read: until then the stream has no position.
         let position = self.position_now(output).await?;
+        // What is renamed while everything is read is found by the names there were before.
+        self.names = containers::look(&self.run, &Names::new()).await?.0;
         let completeness = full::entries(&mut self.run, output).await?;
         self.run.has_read_all = completeness.has_read_all();
         self.run.check_server(&server)?;
@@ -196,9 +198,7 @@ impl<'a> DirSynced<'a> {
         } else {
             self.run.forget_ids();
         }
-        self.run.caught_up()?;
-        self.names = containers::look(&self.run, &Names::new()).await?.0;
-        self.note(output)
+        self.settle(output).await
     }
 
     async fn position_now<W: Write>(&self, output: &mut Output<'_, W>) -> anyhow::Result<Position> {

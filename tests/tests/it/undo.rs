@@ -742,3 +742,30 @@ fn a_locked_account_that_was_deleted_is_locked_again() {
     undo(&config, &file, &[]).succeeds();
     assert_same("before", &before, "taken back", &server.dump_below(&unit, &names));
 }
+
+#[test]
+fn files_of_a_run_are_no_other_file_of_it() {
+    let dir = scratch();
+    let path = |name: &str| dir.path().join(name);
+    std::fs::write(path("input"), lines(&messages())).unwrap();
+    std::fs::write(path("directory.ldif"), "dn: dc=example,dc=test\nobjectClass: domain\ndc: example\n\n")
+        .unwrap();
+    let config = json!({"server_url": format!("ldif:{}", path("directory.ldif").display())});
+    let before = std::fs::read(path("input")).unwrap();
+    for more in [
+        json!({"undo_file": path("a.prom"), "metrics_file": path("./a.prom")}),
+        json!({"undo_file": path("input")}),
+        json!({"undo_file": path("directory.ldif")}),
+        json!({"metrics_file": path("directory.ldif")}),
+    ] {
+        let run = Run::target(&with(&config, &more)).arg("--input").arg(path("input").to_str().unwrap());
+        let output = run.run().exits(2);
+        assert!(output.stdout.is_empty(), "{more}");
+        assert_eq!(std::fs::read(path("input")).unwrap(), before);
+    }
+    // The page about a directory does not take its place.
+    let page = path("directory.ldif");
+    let run = Run::tap(&config).arg("--discover").arg("--report").arg(page.to_str().unwrap());
+    run.run().exits(2).says("--report");
+    assert!(std::fs::read_to_string(&page).unwrap().starts_with("dn: "));
+}
