@@ -508,7 +508,7 @@ fn a_file_under_two_names_is_one_file() {
         json!({"undo_file": at("d.ldif"), "server_url": url("other/d.ldif")}),
         json!({"on_error": "skip", "reject_file": at("other/d.ldif"), "server_url": url("d.ldif")}),
     ] {
-        Run::target(&settings).stdin(lines(&messages())).run().exits(2).says("this run itself");
+        Run::target(&settings).stdin(lines(&messages())).run().exits(2).says("`server_url`");
     }
     assert_eq!(read_text(&at("d.ldif")), "");
 }
