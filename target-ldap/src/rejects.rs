@@ -272,20 +272,6 @@ impl RejectFile {
         Ok(RejectFile { path: path.to_owned(), file, written: HashMap::new(), dirty: false, is_new })
     }
 
-    /// Whether this is the file of that name, too: it must not be read while it grows.
-    pub fn is_same_as(&self, other: &Path) -> bool {
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::MetadataExt as _;
-            let (ours, theirs) = (self.file.metadata(), std::fs::metadata(other));
-            matches!((ours, theirs), (Ok(a), Ok(b)) if a.is_file() && a.dev() == b.dev() && a.ino() == b.ino())
-        }
-        #[cfg(not(unix))]
-        {
-            matches!((self.path.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b)
-        }
-    }
-
     /// Appends a line, with the stream's SCHEMA ahead of it where it does not stand there yet.
     pub fn write(&mut self, stream: &str, origin: &Arc<Origin>, line: &str) -> Result<(), RejectFileError> {
         let mut text = String::new();

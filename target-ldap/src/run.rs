@@ -210,14 +210,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         locks(&written)?
     };
     let rejects = match &config.on_error {
-        OnError::Skip { file, .. } if !dry => {
-            let rejects = RejectFile::open(file)?;
-            if args.input.as_ref().is_some_and(|input| rejects.is_same_as(input.as_ref())) {
-                let problem = "the same file as --input, which would be read while it grows";
-                return Err(SettingsError::value("reject_file", problem, "another file").into());
-            }
-            Some(rejects)
-        }
+        OnError::Skip { file, .. } if !dry => Some(RejectFile::open(file)?),
         OnError::Skip { .. } | OnError::Fail => None,
     };
     let directory = Directory::open(&config.directory, Access::Write(config.ldif_format)).await?;

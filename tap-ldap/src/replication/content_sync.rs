@@ -283,12 +283,15 @@ impl<'a> Synced<'a> {
                 return Ok(Verdict::Resync("the server's log no longer reaches back to the bookmark".into()));
             }
             SyncItem::PhaseEnd { complete, .. } => {
-                return Ok(if complete { self.refreshed() } else { Verdict::Go });
+                if complete {
+                    self.adopt_cookie();
+                }
+                return Ok(if complete { Verdict::Fresh } else { Verdict::Go });
             }
             // What it stands for is another server's: nothing is concluded from its absence.
             SyncItem::Reference(_) => {}
             SyncItem::End(Ok(())) => {
-                self.refreshed();
+                self.adopt_cookie();
                 return Ok(Verdict::Ended);
             }
             SyncItem::End(Err(end)) => return self.failed(end),
@@ -297,11 +300,10 @@ impl<'a> Synced<'a> {
     }
 
     /// The refresh is over: its cookie counts.
-    fn refreshed(&mut self) -> Verdict {
-        if let Some(cookie) = self.next_cookie.take() {
-            self.cookie = Some(cookie);
+    fn adopt_cookie(&mut self) {
+        if self.next_cookie.is_some() {
+            self.cookie = self.next_cookie.take();
         }
-        Verdict::Fresh
     }
 
     fn is_389(&self) -> bool {
@@ -332,8 +334,9 @@ impl<'a> Synced<'a> {
             // It may have been one of the stream's before.
             if !self.is_container(&entry)? {
                 let key = self.key(uuid);
-                self.run.emit_deletion(output, &[key], Some(&entry.dn))?;
-                leavers::emit_below(&mut self.run, output, &entry.dn).await?;
+                if self.run.emit_deletion(output, &[key], Some(&entry.dn))? {
+                    leavers::emit_below(&mut self.run, output, &entry.dn).await?;
+                }
             }
             return Ok(());
         }
@@ -364,7 +367,8 @@ impl<'a> Synced<'a> {
     ) -> anyhow::Result<()> {
         let key = self.key(uuid);
         self.left.extend(key.as_str().map(str::to_owned));
-        self.run.emit_deletion(output, &[key], dn)
+        self.run.emit_deletion(output, &[key], dn)?;
+        Ok(())
     }
 
     /// Tells of what left together with an entry.

@@ -347,7 +347,8 @@ impl<'a> DirSynced<'a> {
                 {
                     return Ok(());
                 }
-                return self.run.emit_deletion(output, &[key], last_name.as_deref());
+                self.run.emit_deletion(output, &[key], last_name.as_deref())?;
+                return Ok(());
             }
         };
         if !may_have_moved && !self.run.is_in_scope(&found.dn)? {
@@ -365,10 +366,12 @@ impl<'a> DirSynced<'a> {
             }
             // A container is in no container's stream, now or ever.
             None if self.is_other_container(&found.dn)? => Ok(()),
-            // Not the stream's, or not any more; then what lies below it has left with it.
+            // Not the stream's, or not any more; then what lies below it has left with it. Changes are told for all of the
+            // naming context: of what the stream never had, nothing is looked for.
             None => {
-                self.run.emit_deletion(output, &[key], Some(&found.dn))?;
-                if may_have_moved {
+                let is_watched = key.as_str().is_some_and(|id| self.names.contains_key(id));
+                let has_left = self.run.emit_deletion(output, &[key], Some(&found.dn))? || is_watched;
+                if may_have_moved && has_left {
                     leavers::emit_below(&mut self.run, output, &found.dn).await
                 } else {
                     Ok(())

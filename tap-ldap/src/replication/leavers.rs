@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use singer_common::directory::{Directory, DirectoryError, Scope, SearchRequest};
+use singer_common::directory::{DirectoryError, Scope, SearchRequest};
 use singer_common::filter::escape_value;
 
 use super::StreamRun;
@@ -28,8 +28,7 @@ pub(crate) async fn emit_below_ids<W: Write>(
         let parts = ids.iter().map(|id| format!("({key}={})", escape_value(id.as_bytes())));
         let filter = format!("(|{})", parts.collect::<String>());
         let request = SearchRequest::new(context.as_str(), Scope::Sub, filter, &["1.1"]);
-        let Some(found) = names(&run.tree.directory, request, output).await? else { continue };
-        for dn in found {
+        for dn in names(run, request, output).await? {
             emit_below(run, output, &dn).await?;
         }
     }
@@ -58,38 +57,46 @@ pub(crate) async fn emit_below<W: Write>(
                 run.emit_deletion(output, &key, None)?;
             }
             Ok(None) => return Ok(()),
-            Err(error) => return put_up_with(error),
+            Err(error) => return put_up_with(run, error),
         }
     }
 }
 
 /// The names that a search finds.
 async fn names<W: Write>(
-    directory: &Directory,
+    run: &mut StreamRun<'_>,
     request: SearchRequest,
     output: &mut Output<'_, W>,
-) -> anyhow::Result<Option<Vec<String>>> {
+) -> anyhow::Result<Vec<String>> {
+    let directory = run.tree.directory.clone();
     let mut search = directory.search(request).await?;
     let mut found = Vec::new();
     loop {
         match output.or_stop(search.next_entry()).await? {
             Ok(Some(entry)) => found.push(entry.dn),
-            Ok(None) => return Ok(Some(found)),
-            Err(error) => return put_up_with(error).map(|()| None),
+            Ok(None) => return Ok(found),
+            Err(error) => {
+                put_up_with(run, error)?;
+                return Ok(found);
+            }
         }
     }
 }
 
-/// What a server refuses to say ends no run: the deletions that the log names are told.
-fn put_up_with(error: DirectoryError) -> anyhow::Result<()> {
+/// What a server refuses to say ends no run: the deletions that the log names are told. It is said once.
+fn put_up_with(run: &mut StreamRun<'_>, error: DirectoryError) -> anyhow::Result<()> {
     if error.is_no_such_object() {
         return Ok(());
     }
     if error.code().is_none() {
         return Err(error.into());
     }
-    tracing::warn!(
-        "where entries are now that left the stream cannot be looked up ({error}): what was moved out of it below one of them stays downstream until a full read"
-    );
+    if !std::mem::replace(&mut run.said_not_found, true) {
+        let stream = run.stream.stream.as_str();
+        tracing::warn!(
+            stream,
+            "{stream}: where entries are now that left the stream cannot be looked up ({error}): what was moved out of it below one of them stays downstream until a full read"
+        );
+    }
     Ok(())
 }

@@ -107,7 +107,7 @@ impl LogBookmark {
             containers: containers.clone(),
             subtree: run.reads_subtree,
             ids: run.ids(),
-            unsettled: run.note_settled(),
+            unsettled: run.is_bookmark_unsettled(),
             count: run.rules.count(),
         };
         output.note(&run.stream.tap_stream_id, serde_json::to_value(bookmark)?);

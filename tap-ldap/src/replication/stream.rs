@@ -54,6 +54,8 @@ pub(crate) struct StreamRun<'a> {
     known: Option<KnownIds>,
     /// Whether it was said that nobody does.
     said_unknown: bool,
+    /// Whether it was said that the server does not let one look where entries went.
+    pub said_not_found: bool,
     /// Whether rows may be downstream that neither the ids nor the index have: those of a run that was killed after it printed
     /// them and before it printed a STATE.
     unsettled: bool,
@@ -134,6 +136,7 @@ impl<'a> StreamRun<'a> {
             rules: Rules::new(config),
             known: None,
             said_unknown: false,
+            said_not_found: false,
             unsettled: false,
             is_unsettled_noted: false,
             caught_up: false,
@@ -284,23 +287,31 @@ impl<'a> StreamRun<'a> {
     }
 
     /// Emits the RECORD of a deletion: the key, the name where it is known, and when it was noticed. An entry that never
-    /// was in the stream is not told of, where the index of keys knows.
+    /// was in the stream is not told of, where the index of keys knows. Returns whether it may have been.
     pub(crate) fn emit_deletion<W: Write>(
         &mut self,
         output: &mut Output<'_, W>,
         key: &[Value],
         dn: Option<&str>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<bool> {
         let Some(index) = self.index.as_ref().filter(|_| self.names) else {
-            return if self.had(key) { self.write_deletion(output, key, dn) } else { Ok(()) };
+            let had = self.had(key);
+            if had {
+                self.write_deletion(output, key, dn)?;
+            }
+            return Ok(had);
         };
         let text = Value::Array(key.to_vec()).to_string();
         let name = index.get().name_of(&text)?;
         let Some(name) = name else {
-            return if self.unsettled { self.write_deletion(output, key, dn) } else { Ok(()) };
+            if self.unsettled {
+                self.write_deletion(output, key, dn)?;
+            }
+            return Ok(self.unsettled);
         };
         index.get().forget(text, &name)?;
-        self.write_deletion(output, key, Some(&name))
+        self.write_deletion(output, key, Some(&name))?;
+        Ok(true)
     }
 
     /// Begins to take note of the ids that the stream has: it is read whole.
@@ -362,7 +373,7 @@ impl<'a> StreamRun<'a> {
 
     /// What a bookmark of now says of rows that the ids do not have. One that says that there are none is the last to be
     /// printed before the next record.
-    pub(crate) fn note_settled(&mut self) -> bool {
+    pub(crate) fn is_bookmark_unsettled(&mut self) -> bool {
         if self.caught_up {
             self.is_unsettled_noted = false;
         }
