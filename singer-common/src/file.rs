@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 mod distinct;
 mod lock;
+mod stamp;
 
 pub use distinct::{distinct, of_settings};
 pub use lock::{Held, Lock};
+pub use stamp::Stamp;
 
 /// Octets that are given to the system at once.
 const BUFFER: usize = 64 * 1024;

@@ -93,6 +93,16 @@ impl DiscoverBy {
     }
 }
 
+/// Which properties discovery selects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SelectByDefault {
+    /// Those that occur, or that the classes demand.
+    Used,
+    /// All that the classes allow.
+    Allowed,
+}
+
 /// Whether whole reads are verified: whether what was emitted is compared with the names that the directory holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -119,6 +129,8 @@ pub struct TapConfig {
     pub discover_by: DiscoverBy,
     /// Entries read per stream at discovery; `None` is all.
     pub sample_size: Option<u64>,
+    /// Which properties discovery selects.
+    pub select_by_default: SelectByDefault,
     /// Attributes to emit as one value, in every stream.
     pub single_valued: Vec<String>,
     /// Operational attributes of every stream, when the user chose them.
@@ -161,6 +173,7 @@ impl TapConfig {
             schemas: Vec<Value>,
             discover_by: DiscoverBy,
             discovery_sample_size: u64,
+            select_by_default: SelectByDefault,
             single_valued: Vec<String>,
             operational_attributes: Option<Vec<String>>,
             membership_streams: bool,
@@ -212,6 +225,7 @@ impl TapConfig {
             schemas,
             discover_by: raw.discover_by,
             sample_size: Some(raw.discovery_sample_size).filter(|n| *n > 0),
+            select_by_default: raw.select_by_default,
             single_valued: raw.single_valued,
             operational_attributes: raw.operational_attributes,
             membership_streams: raw.membership_streams,

@@ -10,7 +10,7 @@ use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
 use singer_common::secret::is_secret_attribute;
 
-use crate::config::{DiscoverBy, StreamConfig, TapConfig};
+use crate::config::{DiscoverBy, SelectByDefault, StreamConfig, TapConfig};
 use crate::container::{CONTAINERS_STREAM, snake_case};
 use crate::members;
 use crate::replication::{FULL_TABLE, INCREMENTAL};
@@ -232,6 +232,7 @@ fn describe(
         let required = name == "objectClass" || must.iter().any(|m| m.eq_ignore_ascii_case(name));
         let by_default = automatic
             || required
+            || config.select_by_default == SelectByDefault::Allowed
             || sample.occurrence(name).is_some()
             || listed.iter().any(|a| schema.spell(a) == *name);
         metadata.push(property_metadata(schema, name, inclusion, by_default && inclusion != "unsupported"));

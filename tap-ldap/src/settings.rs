@@ -65,6 +65,12 @@ const OWN: &[Setting] = &[
     )
     .or("1000"),
     Setting::new(
+        "select_by_default",
+        Kind::Choice(&["used", "allowed"]),
+        "Which properties discovery selects: those that occur in the sample or that the classes demand (`used`), or all that the classes allow (`allowed`), so that a record has null for what no entry has any more. Use `allowed` for mirrors without a catalog: a target leaves alone what no SCHEMA has.",
+    )
+    .or("\"used\""),
+    Setting::new(
         "single_valued",
         Kind::TextList,
         "Attributes to emit as one value though the schema allows several. The value of the entry's own name comes first; entries that had more are counted in one warning.",

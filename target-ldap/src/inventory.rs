@@ -11,12 +11,12 @@ use singer_common::change::{Modification, ModificationKind};
 use singer_common::dn::DnKey;
 use singer_common::entry::{Attribute, Entry};
 use singer_common::filter::Filter;
-use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
+use singer_common::schema::{Equality, Schema};
 
 use crate::login::Login;
 use crate::names::{hash, to_ask};
-use crate::plan::{Policy, Wanted, WantedEntry};
+use crate::plan::{Compare, Policy, Wanted, WantedEntry};
 
 /// Entries read for one record that was looked up by itself, before an inventory is taken for too large for now: reading
 /// one in an answer of many costs a server about a tenth of looking it up.
@@ -38,6 +38,8 @@ pub struct Inventory {
     /// The attributes that are compared, as the mapping calls them.
     names: Vec<String>,
     position: HashMap<String, usize>,
+    /// How the values of each are told apart.
+    compare: Vec<Compare>,
     claim: Option<String>,
     /// What all of it lies below.
     base: OnceLock<DnKey>,
@@ -71,9 +73,10 @@ enum Found {
 
 impl Inventory {
     /// An empty one for these attributes, and for the one whose values `match` finds entries by.
-    pub fn new(names: Vec<String>, claim: Option<String>) -> Self {
+    pub fn new(names: Vec<(String, Compare)>, claim: Option<String>) -> Self {
+        let (names, compare): (Vec<String>, Vec<Compare>) = names.into_iter().unzip();
         let position = names.iter().enumerate().map(|(n, name)| (name.clone(), n)).collect();
-        Self { names, position, claim, base: OnceLock::new(), state: Mutex::default() }
+        Self { names, position, compare, claim, base: OnceLock::new(), state: Mutex::default() }
     }
 
     /// The attributes to ask for.
@@ -98,10 +101,11 @@ impl Inventory {
         let Ok(place) = u32::try_from(entries.classes.len()) else { return false };
         let has_ranges =
             entry.attributes.iter().any(|a| a.description.to_ascii_lowercase().contains(";range="));
-        entries.digests.extend(self.names.iter().map(|name| match schema.values_of(entry, name) {
+        let names = self.names.iter().zip(&self.compare);
+        entries.digests.extend(names.map(|(name, compare)| match schema.values_of(entry, name) {
             [] if has_ranges => UNKNOWN,
             [] => ABSENT,
-            values => digest(name, values, schema),
+            values => digest(compare.rule(name, schema), values, schema),
         }));
         let classes: BTreeSet<Vec<u8>> = schema.values_of(entry, "objectClass").iter().cloned().collect();
         let number = entries.class_sets.iter().position(|c| *c == classes).unwrap_or_else(|| {
@@ -152,7 +156,7 @@ impl Inventory {
         let digests = entries.digests.get(start..start + self.names.len())?;
         let mut changes = Vec::new();
         for attribute in wanted.attributes.iter().filter(|a| a.policy != Policy::CreateOnly) {
-            let Wanted { description, values, policy } = attribute;
+            let Wanted { description, values, policy, .. } = attribute;
             if description == "objectClass" {
                 let number = usize::try_from(*entries.classes.get(place)?).ok()?;
                 if !classes_stay(attribute, entries.class_sets.get(number)?, schema) {
@@ -166,7 +170,7 @@ impl Inventory {
                 (ABSENT, _) => values.is_empty(),
                 (_, Policy::Keep) => true,
                 (_, Policy::Merge) if values.is_empty() => true,
-                (there, _) => there == digest(description, values, schema),
+                (there, _) => there == digest(attribute.rule(schema), values, schema),
             };
             if is_same {
                 continue;
@@ -264,11 +268,10 @@ fn classes_stay(wanted: &Wanted, there: &BTreeSet<Vec<u8>>, schema: &Schema) -> 
 }
 
 /// Of values as they compare, in whatever order.
-fn digest(name: &str, values: &[Vec<u8>], schema: &Schema) -> u64 {
+fn digest(rule: Equality, values: &[Vec<u8>], schema: &Schema) -> u64 {
     if values.is_empty() {
         return ABSENT;
     }
-    let rule = schema.equality(name);
     let sum = values.iter().map(|v| hash(rule.normalize(v, schema).as_ref())).fold(0_u64, u64::wrapping_add);
     hash(&(values.len(), sum)).max(ABSENT + 1)
 }
@@ -356,11 +359,12 @@ mod tests {
         /// differs, but for values that would be added to others.
         #[test]
         fn nothing_differs_where_the_plan_is_empty(
-            there in values(), want in values(), exact in any::<bool>(),
+            there in values(), want in values(), exact in any::<bool>(), octets in any::<bool>(),
             policy in proptest::sample::select(vec![Policy::Force, Policy::Keep, Policy::Merge, Policy::CreateOnly]),
         ) {
             let schema = Schema::standard();
             let name = if exact { "homeDirectory" } else { "mail" };
+            let compare = if octets { Compare::Exact } else { Compare::Schema };
             let rule = schema.equality(name);
             let mut seen = HashSet::new();
             let mut once = |values: &[String]| -> Vec<Vec<u8>> {
@@ -370,10 +374,10 @@ mod tests {
             let entry = Entry { dn: "cn=x".into(), attributes: vec![Attribute::new(name, once(&there))] };
             let wanted = WantedEntry {
                 dn: "cn=x".into(),
-                attributes: vec![Wanted { description: name.into(), values: once(&want), policy }],
+                attributes: vec![Wanted { description: name.into(), values: once(&want), policy, compare }],
                 login: Login::default(),
             };
-            let inventory = Inventory::new(vec![name.to_owned()], None);
+            let inventory = Inventory::new(vec![(name.to_owned(), compare)], None);
             prop_assert!(inventory.insert(&entry, schema));
             let key = DnKey::parse("CN=x", schema).unwrap();
             let plan = wanted.changes(&entry, schema);

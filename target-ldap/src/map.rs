@@ -15,7 +15,7 @@ use singer_common::settings::{SettingsError, nearest};
 use crate::config::TargetConfig;
 use crate::encoding::Encoding;
 use crate::inventory::Inventory;
-use crate::plan::{Policy, Wanted, WantedEntry};
+use crate::plan::{Compare, Policy, Wanted, WantedEntry};
 use crate::rule::{OnDelete, Rule};
 use crate::template::{FilterTemplate, Rendered, Syntax, TemplateError, ValueTemplate};
 use singer_common::secret::is_secret_attribute;
@@ -47,6 +47,12 @@ impl Rule {
     fn policy(&self, description: &str, schema: &Schema) -> Option<Policy> {
         let said = self.policies.iter().find(|(name, _)| schema.same_description(name, description));
         said.map(|(_, policy)| *policy)
+    }
+
+    /// How the values of an attribute are told apart, where that is said.
+    fn compare(&self, description: &str, schema: &Schema) -> Option<Compare> {
+        let said = self.compare.iter().find(|(name, _)| schema.same_description(name, description));
+        said.map(|(_, compare)| *compare)
     }
 }
 
@@ -125,6 +131,7 @@ impl Mapping {
         let made = values.iter_mut().map(|(_, target)| target);
         for target in columns.iter_mut().flat_map(|c| &mut c.attributes).chain(made) {
             target.policy = rule.policy(&target.description, schema).unwrap_or_default();
+            target.compare = rule.compare(&target.description, schema).unwrap_or(target.compare);
             // An entry has it for life.
             if config.preserve_uuid && target.description.eq_ignore_ascii_case(ENTRY_UUID) {
                 target.policy = Policy::CreateOnly;
@@ -132,7 +139,8 @@ impl Mapping {
         }
         warnings.extend(unknown_to_schema(stream, &rule, schema, takes_unknown));
         named::check(stream, &rule, &shapes, &columns, schema, warnings)?;
-        for (name, _) in &rule.policies {
+        let policies = rule.policies.iter().map(|(name, _)| ("policies", name));
+        for (part, name) in policies.chain(rule.compare.iter().map(|(name, _)| ("compare", name))) {
             let same = |description: &str| schema.same_description(description, name);
             let targets = columns.iter().flat_map(|c| &c.attributes).chain(values.iter().map(|(_, t)| t));
             let given = targets.map(|t| t.description.as_str());
@@ -140,7 +148,7 @@ impl Mapping {
             if !given.clone().any(same) {
                 let near = nearest(name, &mut given).map(|near| format!("; did you mean `{near}`?"));
                 warnings.push(format!(
-                    "stream `{stream}`: mapping_rules policies name `{name}`, which nothing gives a value{}",
+                    "stream `{stream}`: mapping_rules {part} name `{name}`, which nothing gives a value{}",
                     near.unwrap_or_default()
                 ));
             }
@@ -162,7 +170,12 @@ impl Mapping {
                 Some(Policy::CreateOnly) => Policy::CreateOnly,
                 _ => Policy::Keep,
             };
-            defaults.push(Wanted { description: target.description, values, policy });
+            defaults.push(Wanted {
+                description: target.description,
+                values,
+                policy,
+                compare: target.compare,
+            });
         }
         let made = values.iter().map(|(_, target)| target);
         let written = columns.iter().flat_map(|c| &c.attributes).chain(made).map(|t| t.description.as_str());
@@ -235,6 +248,14 @@ impl Mapping {
         matches!(self.naming, Naming::Record)
     }
 
+    /// An empty text is no value: a mapping's source has it where it has nothing. What is mirrored as it is comes from a directory,
+    /// where an empty value is one.
+    fn leave_out_empty(&self, wanted: &mut Wanted) {
+        if !(self.is_mirror() && self.rule.attribute_mapping.is_none()) {
+            wanted.values.retain(|value| !value.is_empty());
+        }
+    }
+
     /// Where the stream's entries are; `None` where nobody said so.
     pub fn extent(&self) -> Option<&Extent> {
         self.extent.as_ref()
@@ -268,13 +289,13 @@ impl Mapping {
         };
         let made = self.values.iter().map(|(_, target)| target);
         let mapped = self.columns.iter().flat_map(|c| &c.attributes).chain(made);
-        let mapped = mapped.map(|t| t.description.clone());
-        let mut names: Vec<String> = Vec::new();
-        for name in
-            mapped.chain(self.defaults.iter().map(|d| d.description.clone())).chain(self.naming_attributes())
-        {
-            if name != "objectClass" && !names.contains(&name) {
-                names.push(name);
+        let mapped = mapped.map(|t| (t.description.clone(), t.compare));
+        let defaulted = self.defaults.iter().map(|d| (d.description.clone(), d.compare));
+        let naming = self.naming_attributes().into_iter().map(|name| (name, Compare::Schema));
+        let mut names: Vec<(String, Compare)> = Vec::new();
+        for (name, compare) in mapped.chain(defaulted).chain(naming) {
+            if name != "objectClass" && !names.iter().any(|(there, _)| *there == name) {
+                names.push((name, compare));
             }
         }
         Some((Inventory::new(names, claim), filter))
@@ -314,7 +335,8 @@ impl Mapping {
             for column in &self.columns {
                 let Some(value) = record.get(&column.property) else { continue };
                 for target in &column.attributes {
-                    let wanted = target.wanted(value, column, &self.rewrites, schema)?;
+                    let mut wanted = target.wanted(value, column, &self.rewrites, schema)?;
+                    self.leave_out_empty(&mut wanted);
                     if self.is_distinct { attributes.push(wanted) } else { attributes.force(wanted) }
                 }
             }
@@ -336,7 +358,9 @@ impl Mapping {
                             attributes: vec![],
                         };
                         let value = Value::String(text.clone());
-                        attributes.force(target.wanted(&value, &column, &self.rewrites, schema)?);
+                        let mut wanted = target.wanted(&value, &column, &self.rewrites, schema)?;
+                        self.leave_out_empty(&mut wanted);
+                        attributes.force(wanted);
                     }
                     made.insert(target.description.to_ascii_lowercase(), vec![text]);
                 }
@@ -383,7 +407,8 @@ impl Mapping {
         if !self.rule.object_classes.is_empty() {
             let values = self.rule.object_classes.iter().map(|c| c.clone().into_bytes()).collect();
             let policy = self.rule.policy("objectClass", schema).unwrap_or(Policy::Merge);
-            attributes.replace(Wanted { description: "objectClass".into(), values, policy });
+            let compare = Compare::Schema;
+            attributes.replace(Wanted { description: "objectClass".into(), values, policy, compare });
         }
         if dn != written {
             attributes.rename(&written, &Dn::parse(&dn).map_err(no_dn)?);

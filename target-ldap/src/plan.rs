@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use singer_common::change::{Modification, ModificationKind};
-use singer_common::entry::{Attribute, Entry, Packed};
-use singer_common::schema::{ObjectClass, Schema};
+use singer_common::entry::{Attribute, Entry, Packed, base_type};
+use singer_common::schema::{Equality, ObjectClass, Schema};
 
 use crate::login::Login;
 
@@ -23,6 +23,37 @@ pub enum Policy {
     CreateOnly,
 }
 
+/// How wanted values are told from those that are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compare {
+    /// By the attribute's EQUALITY rule.
+    #[default]
+    Schema,
+    /// Octet by octet: what the rule takes for the same is written all the same (`SMTP:a@x` in the place of `smtp:a@x`).
+    Exact,
+}
+
+impl Compare {
+    /// Returns what holds for an attribute of which nothing is said: in `proxyAddresses` the case of the prefix says which
+    /// address is the primary one ([MS-OXOABK] 2.2.3.23).
+    pub fn usual(description: &str) -> Compare {
+        if base_type(description).eq_ignore_ascii_case("proxyAddresses") {
+            Compare::Exact
+        } else {
+            Compare::Schema
+        }
+    }
+
+    /// Returns the rule by which values of an attribute compare.
+    pub fn rule(self, description: &str, schema: &Schema) -> Equality {
+        match self {
+            Compare::Schema => schema.equality(description),
+            Compare::Exact => Equality::OctetString,
+        }
+    }
+}
+
 /// An attribute as it is wanted. No values: it is not to be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
@@ -32,6 +63,17 @@ pub struct Wanted {
     pub values: Vec<Vec<u8>>,
     /// How they go together with those that are there.
     pub policy: Policy,
+    /// How they are told from those.
+    pub compare: Compare,
+}
+
+impl Wanted {
+    /// Returns the rule by which its values are told from those that are there. A value that is added to others has to be another
+    /// one to the server, too.
+    pub fn rule(&self, schema: &Schema) -> Equality {
+        let compare = if self.policy == Policy::Force { self.compare } else { Compare::Schema };
+        compare.rule(&self.description, schema)
+    }
 }
 
 /// An entry as it is wanted. Attributes not named are left alone.
@@ -92,7 +134,7 @@ fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification>
     if wanted.policy == Policy::Keep {
         return vec![];
     }
-    let rule = schema.equality(name);
+    let rule = wanted.rule(schema);
     let normal = |v: &Vec<u8>| rule.normalize(v, schema).into_owned();
     let there: HashSet<Vec<u8>> = present.iter().map(normal).collect();
     let missing: Vec<Vec<u8>> =
@@ -152,7 +194,7 @@ mod tests {
 
     fn wanted(name: &str, values: &[&str], policy: Policy) -> Wanted {
         let values = values.iter().map(|v| v.as_bytes().to_vec()).collect();
-        Wanted { description: name.into(), values, policy }
+        Wanted { description: name.into(), values, policy, compare: Compare::Schema }
     }
 
     fn plan(there: Attribute, want: Wanted) -> Vec<(ModificationKind, Vec<String>)> {
@@ -280,21 +322,23 @@ mod tests {
         /// Carrying the plan out gives what was wanted under the policy, and a second plan is empty.
         #[test]
         fn a_plan_reaches_its_aim_and_then_rests(
-            there in values(), want in values(), exact in any::<bool>(), policy in policy(),
+            there in values(), want in values(), exact in any::<bool>(), octets in any::<bool>(), policy in policy(),
         ) {
             let schema = Schema::standard();
             let name = if exact { "homeDirectory" } else { "mail" };
+            let compare = if octets { Compare::Exact } else { Compare::Schema };
             let as_ref = |v: &Vec<String>| v.iter().map(|s| s.as_bytes().to_vec()).collect::<Vec<_>>();
             let mut current = Entry { dn: "cn=x".into(), attributes: vec![Attribute::new(name, as_ref(&there))] };
             let entry = WantedEntry {
                 dn: "cn=x".into(),
-                attributes: vec![Wanted { description: name.into(), values: as_ref(&want), policy }],
+                attributes: vec![Wanted { description: name.into(), values: as_ref(&want), policy, compare }],
                 login: Login::default(),
             };
             let steps = entry.changes(&current, schema);
             carry_out(&mut current, &steps, schema);
+            let by = if policy == Policy::Force { compare } else { Compare::Schema };
             let normal = |vs: &[Vec<u8>]| -> HashSet<Vec<u8>> {
-                vs.iter().map(|v| schema.equality(name).normalize(v, schema).into_owned()).collect()
+                vs.iter().map(|v| by.rule(name, schema).normalize(v, schema).into_owned()).collect()
             };
             let (before, wanted) = (normal(&as_ref(&there)), normal(&as_ref(&want)));
             let aim = match policy {

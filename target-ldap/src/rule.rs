@@ -8,7 +8,7 @@ use singer_common::settings::{SettingsError, check_keys, typed};
 
 use crate::accounts::AccountsRule;
 use crate::password::PasswordRule;
-use crate::plan::Policy;
+use crate::plan::{Compare, Policy};
 use crate::template::{DnTemplate, FilterTemplate, Template};
 
 /// What a record with `_sdc_deleted_at` does.
@@ -77,6 +77,9 @@ pub struct Rule {
     pub defaults: Vec<(String, Value)>,
     /// How an attribute's wanted values go together with those that are there; `force` where nothing is said.
     pub policies: Vec<(String, Policy)>,
+    /// How an attribute's values are told from those that are there; by its EQUALITY rule where nothing is said, but for
+    /// [`Compare::usual`].
+    pub compare: Vec<(String, Compare)>,
     /// What finds an entry, whatever it is called; `None`: its DN.
     pub matching: Option<FilterTemplate>,
     /// Whether the values of its old name leave an entry that is renamed.
@@ -107,6 +110,7 @@ const RULE_KEYS: &[&str] = &[
     "values",
     "defaults",
     "policies",
+    "compare",
     "operations",
     "on_delete",
     "password",
@@ -124,6 +128,7 @@ impl Default for Rule {
             values: Vec::new(),
             defaults: Vec::new(),
             policies: Vec::new(),
+            compare: Vec::new(),
             matching: None,
             delete_old_rdn: true,
             empty_group: EmptyGroup::default(),
@@ -178,6 +183,8 @@ pub(crate) fn rule(path: &str, value: Value, default_base: Option<&str>) -> Resu
         defaults: Map<String, Value>,
         #[serde(default)]
         policies: Map<String, Value>,
+        #[serde(default)]
+        compare: Map<String, Value>,
         #[serde(rename = "match")]
         matching: Option<String>,
         delete_old_rdn: Option<bool>,
@@ -259,15 +266,9 @@ pub(crate) fn rule(path: &str, value: Value, default_base: Option<&str>) -> Resu
             return Err(SettingsError::value(at, "scope_base is not set", "both, or scope_base alone"));
         }
     }
-    let mut policies: Vec<(String, Policy)> = Vec::new();
-    for (attribute, policy) in raw.policies {
-        let at = format!("{path}.policies.{attribute}");
-        check_attribute(&at, &attribute)?;
-        let policy = serde_json::from_value(policy.clone()).map_err(|_| {
-            SettingsError::value(&at, format!("got {policy}"), "force, keep, merge or create_only")
-        })?;
-        policies.push((attribute, policy));
-    }
+    let policies =
+        of_attributes(&format!("{path}.policies"), raw.policies, "force, keep, merge or create_only")?;
+    let compare = of_attributes(&format!("{path}.compare"), raw.compare, "schema or exact")?;
     let operations = raw.operations.unwrap_or_else(|| Map::new().into());
     check_parts(&format!("{path}.operations"), &operations, &["create", "update", "rename", "delete"])?;
     let operations = serde_json::from_value(operations.clone())
@@ -284,6 +285,7 @@ pub(crate) fn rule(path: &str, value: Value, default_base: Option<&str>) -> Resu
         values,
         defaults: raw.defaults.into_iter().collect(),
         policies,
+        compare,
         matching,
         delete_old_rdn: raw.delete_old_rdn.unwrap_or(true),
         empty_group: raw.empty_group.map(|v| empty_group(path, v)).transpose()?.unwrap_or_default(),
@@ -299,6 +301,22 @@ pub(crate) fn rule(path: &str, value: Value, default_base: Option<&str>) -> Resu
 /// [`check_keys`], of what may be something else than an object.
 pub(crate) fn check_parts(setting: &str, value: &Value, known: &[&str]) -> Result<(), SettingsError> {
     value.as_object().map_or(Ok(()), |object| check_keys(setting, object, known))
+}
+
+/// One of a few words for each of some attributes.
+fn of_attributes<T: serde::de::DeserializeOwned>(
+    path: &str,
+    said: Map<String, Value>,
+    expected: &str,
+) -> Result<Vec<(String, T)>, SettingsError> {
+    let read = |(attribute, word): (String, Value)| {
+        let at = format!("{path}.{attribute}");
+        check_attribute(&at, &attribute)?;
+        let read = serde_json::from_value(word.clone());
+        let read = read.map_err(|_| SettingsError::value(&at, format!("got {word}"), expected))?;
+        Ok((attribute, read))
+    };
+    said.into_iter().map(read).collect()
 }
 
 /// One of the forms of `empty_group`.

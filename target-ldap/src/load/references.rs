@@ -11,7 +11,7 @@ use super::{Load, MAX_WAITING, Work};
 use crate::login::Login;
 use crate::map::{Manner, Task};
 use crate::order::Kind;
-use crate::plan::{Policy, Wanted, WantedEntry};
+use crate::plan::{Compare, Policy, Wanted, WantedEntry};
 use crate::rule::Operations;
 use crate::write::Held;
 
@@ -184,7 +184,10 @@ impl<W: Write> Load<'_, W> {
         for Held { description, value, .. } in held {
             match attributes.iter_mut().find(|a| a.description == description) {
                 Some(there) => there.values.push(value),
-                None => attributes.push(Wanted { description, values: vec![value], policy: Policy::Merge }),
+                None => {
+                    let (policy, compare) = (Policy::Merge, Compare::Schema);
+                    attributes.push(Wanted { description, values: vec![value], policy, compare });
+                }
             }
         }
         if attributes.is_empty() {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use singer_common::dn::Dn;
 use singer_common::schema::Schema;
 
-use crate::plan::{Policy, Wanted};
+use crate::plan::{Compare, Policy, Wanted};
 
 /// Attributes in order, each description once.
 pub(super) struct Attributes<'a> {
@@ -102,7 +102,10 @@ impl Attributes<'_> {
                     there.values.push(value);
                 }
             }
-            None => self.push(Wanted { description, values: vec![value], policy: Policy::Merge }),
+            None => {
+                let (policy, compare) = (Policy::Merge, Compare::Schema);
+                self.push(Wanted { description, values: vec![value], policy, compare });
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{ENTRY_UUID, MapError};
 use crate::config::TargetConfig;
 use crate::differences::unknown_attributes;
 use crate::encoding::Encoding;
-use crate::plan::{Policy, Wanted};
+use crate::plan::{Compare, Policy, Wanted};
 use crate::rule::{OnDelete, Rule, is_attribute_description};
 use singer_common::secret::is_secret_attribute;
 
@@ -33,6 +33,7 @@ pub(super) struct Target {
     pub(super) description: String,
     pub(super) kind: ValueKind,
     pub(super) policy: Policy,
+    pub(super) compare: Compare,
 }
 
 /// What `on_delete` sets an attribute to. Classes are added: what goes with the others stays.
@@ -50,7 +51,7 @@ pub(super) fn set_on_delete(
     }
     let is_class = schema.same_description(&target.description, "objectClass");
     let policy = if is_class { Policy::Merge } else { Policy::Force };
-    Ok(Wanted { description: target.description, values, policy })
+    Ok(Wanted { description: target.description, values, policy, compare: target.compare })
 }
 
 impl Target {
@@ -66,12 +67,17 @@ impl Target {
                 expectation(self.kind).trim_start_matches("expected "),
             ));
         };
-        Ok(octets.into_iter().flatten().collect())
+        Ok(octets.into_iter().flatten().filter(|value| !value.is_empty()).collect())
     }
 
     /// No value.
     pub(super) fn none(&self) -> Wanted {
-        Wanted { description: self.description.clone(), values: Vec::new(), policy: self.policy }
+        self.giving(Vec::new())
+    }
+
+    /// These values.
+    fn giving(&self, values: Vec<Vec<u8>>) -> Wanted {
+        Wanted { description: self.description.clone(), values, policy: self.policy, compare: self.compare }
     }
 
     /// The values of a property in the attribute's syntax.
@@ -125,14 +131,15 @@ impl Target {
             let mut seen = HashSet::new();
             values.retain(|octets| seen.insert(rule.normalize(octets, schema).into_owned()));
         }
-        Ok(Wanted { description: self.description.clone(), values, policy: self.policy })
+        Ok(self.giving(values))
     }
 }
 
 pub(super) fn target(schema: &Schema, name: &str) -> Target {
     let description = schema.spell(name);
     let kind = ValueKind::of(schema, &description);
-    Target { description, kind, policy: Policy::default() }
+    let compare = Compare::usual(&description);
+    Target { description, kind, policy: Policy::default(), compare }
 }
 
 /// A filter made of a record's texts, its values brought into their attributes' syntax: a UUID becomes Active Directory's
@@ -230,6 +237,7 @@ pub(super) fn pass_through(
                 description: property.clone(),
                 kind: unknown_kind(&shape),
                 policy: Policy::default(),
+                compare: Compare::usual(property),
             },
             // With templates, properties that are no attributes may be their material.
             None if rule.dn_template.is_some() || !rule.values.is_empty() => continue,

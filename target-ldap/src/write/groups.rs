@@ -85,6 +85,7 @@ mod tests {
 
     use super::*;
     use crate::login::Login;
+    use crate::plan::Compare;
 
     fn group(members: &[&str]) -> WantedEntry {
         let octets = |values: &[&str]| values.iter().map(|v| v.as_bytes().to_vec()).collect();
@@ -92,6 +93,7 @@ mod tests {
             description: name.into(),
             values: octets(values),
             policy: Policy::Force,
+            compare: Compare::Schema,
         };
         WantedEntry {
             dn: "cn=g,dc=x".into(),

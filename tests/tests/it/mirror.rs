@@ -238,3 +238,21 @@ fn a_referral_that_cannot_be_followed_is_still_copied() {
     assert!(copy.dump()["cn=referral,dc=example,dc=test"].contains_key("ref"));
     assert_eq!(parse(&copy.slapcat()).len(), 2);
 }
+
+/// An attribute whose last value went at the source goes at the copy, too, without a catalog of an earlier run.
+#[test]
+fn an_attribute_that_no_entry_has_any_more_is_removed_from_the_copy() {
+    let source = Slapd::start(SlapdOptions::with_users());
+    source.ldapmodify("dn: uid=reader,ou=people,dc=example,dc=test\nchangetype: modify\nadd: roomNumber\nroomNumber: 1\n-\n");
+    let copy = Slapd::start(SlapdOptions::empty());
+    let from = with(&tap_config(&source), &json!({"select_by_default": "allowed"}));
+    for _ in 0..2 {
+        let (tap, target) = pipe(&from, &target_config(&copy));
+        tap.succeeds();
+        target.succeeds();
+        assert_same("source", &source.dump(), "copy", &copy.dump());
+        source.ldapmodify(
+            "dn: uid=reader,ou=people,dc=example,dc=test\nchangetype: modify\nreplace: roomNumber\n-\n",
+        );
+    }
+}

@@ -192,3 +192,71 @@ fn faults_in_policies_and_operations_are_2_and_named() {
         .succeeds()
         .says("carLicense");
 }
+
+/// Another spelling is another value where the rule says so: one value, some of a list, and beside one that comes.
+#[test]
+fn values_that_compare_exactly_are_written_in_their_new_spelling() {
+    let slapd = slapd();
+    let exact = config(&slapd, &json!({"compare": {"rfc822Mailbox": "exact", "title": "exact"}}));
+    let run = |config: &Value, record: Value| {
+        Run::target(config).messages(&[schema(), record, state()]).run().succeeds();
+    };
+    let addresses = |a: &str, b: &str| json!({"mail": [a, b, "c@x"], "title": a});
+    run(&exact, record("a", &addresses("SMTP@x", "smtp2@x")));
+    let before = slapd.change_marks();
+    // By the schema nothing differs.
+    run(&config(&slapd, &json!({})), record("a", &addresses("smtp@x", "SMTP2@x")));
+    assert_untouched(&slapd, &before);
+    run(&exact, record("a", &addresses("smtp@x", "SMTP2@x")));
+    let there = entry(&slapd, "a");
+    assert_eq!(there["mail"], values(&["smtp@x", "SMTP2@x", "c@x"]));
+    assert_eq!(there["title"], values(&["smtp@x"]));
+    run(&exact, record("a", &json!({"mail": ["SMTP@x", "SMTP2@x", "c@x", "d@x"], "title": "smtp@x"})));
+    assert_eq!(entry(&slapd, "a")["mail"], values(&["SMTP@x", "SMTP2@x", "c@x", "d@x"]));
+    let before = slapd.change_marks();
+    run(&exact, record("a", &json!({"mail": ["SMTP@x", "SMTP2@x", "c@x", "d@x"], "title": "smtp@x"})));
+    assert_untouched(&slapd, &before);
+}
+
+#[test]
+fn proxy_addresses_compare_exactly_unless_the_rule_says_otherwise() {
+    let dir = ldap_tests::slapd::scratch();
+    let file = dir.path().join("directory.ldif");
+    let properties = json!({"type": "object", "properties": {"id": {"type": "string"},
+        "addresses": {"type": "array", "items": {"type": "string"}}}});
+    let schema = json!({"type": "SCHEMA", "stream": "p", "key_properties": ["id"], "schema": properties});
+    let run = |compare: Value, addresses: Value| {
+        let config = json!({"server_url": format!("ldif:{}", file.display()), "mapping_rules": {"p": {
+            "dn_template": "cn={id},dc=x", "object_classes": ["user"], "compare": compare,
+            "attribute_mapping": {"id": "cn", "addresses": "proxyAddresses"}}}});
+        let record = json!({"type": "RECORD", "stream": "p", "record": {"id": "a", "addresses": addresses}});
+        Run::target(&config).messages(&[schema.clone(), record]).run().succeeds();
+        let entries = ldap_tests::ldif::parse_file(&file);
+        entries["cn=a,dc=x"]["proxyaddresses"].clone()
+    };
+    let first = run(json!({}), json!(["SMTP:a@x", "smtp:b@x"]));
+    assert_eq!(first, values(&["SMTP:a@x", "smtp:b@x"]));
+    let same = run(json!({"proxyAddresses": "schema"}), json!(["smtp:a@x", "SMTP:b@x"]));
+    assert_eq!(same, first);
+    let swapped = run(json!({}), json!(["smtp:a@x", "SMTP:b@x", "smtp:c@x"]));
+    assert_eq!(swapped, values(&["smtp:a@x", "SMTP:b@x", "smtp:c@x"]));
+}
+
+/// Of an IA5 string, octets, a Directory String and by a template; a list keeps its other values.
+#[test]
+fn an_empty_text_is_no_value_whatever_the_syntax() {
+    let slapd = slapd();
+    let config = config(&slapd, &json!({"values": {"labeledURI": "{title|default:}"}, "compare": {}}));
+    let run = |record: Value| Run::target(&config).messages(&[schema(), record, state()]).run().succeeds();
+    run(record("a", &json!({"mail": ["1@x", ""], "phone": "1", "title": "Dr.", "pw": "Zmlyc3Q="})));
+    let first = entry(&slapd, "a");
+    assert_eq!(first["mail"], values(&["1@x"]));
+    assert_eq!(first["labeleduri"], values(&["Dr."]));
+    run(record("a", &json!({"mail": "", "phone": "", "title": ""})));
+    let second = entry(&slapd, "a");
+    for name in ["mail", "telephonenumber", "title", "labeleduri"] {
+        assert!(!second.contains_key(name), "{name}: {:?}", second.get(name));
+    }
+    run(record("b", &json!({"mail": "", "phone": "", "title": ""})));
+    assert!(!entry(&slapd, "b").contains_key("mail"));
+}

@@ -12,6 +12,7 @@ use super::{Access, Scope, SearchItem, SearchRequest, WriteControl};
 use crate::change::Change;
 use crate::dn::DnKey;
 use crate::entry::{Attribute, Entry, Packed, base_type};
+use crate::file::Stamp;
 use crate::filter::Filter;
 use crate::schema::{AttributeType, Schema};
 
@@ -60,6 +61,8 @@ struct Shared {
     format: LdifFormat,
     store: Mutex<Store>,
     said: Said,
+    /// The file as it was when it was read, or written last.
+    stamp: Mutex<Stamp>,
 }
 
 impl LdifDirectory {
@@ -76,10 +79,21 @@ impl LdifDirectory {
         };
         let mut store = Store::new(format == LdifFormat::Changes);
         let mut said = Said::default();
+        let mut stamp = Stamp::ABSENT;
         match File::open(path) {
             Ok(file) => {
+                let unknown = |e: std::io::Error| fail(e.to_string(), true);
+                stamp = Stamp::of(&file).map_err(unknown)?;
+                let is_file = file.metadata().map_err(unknown)?.is_file();
+                let again = file.try_clone().map_err(unknown)?;
                 said =
                     load(file, &mut store, access == Access::Read).map_err(|reason| fail(reason, false))?;
+                if is_file && Stamp::of(&again).map_err(unknown)? != stamp {
+                    return Err(fail(
+                        "was changed by another program while it was read; wait until it is whole, or give a copy".to_owned(),
+                        false,
+                    ));
+                }
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && !must_exist => store.mark_changed(),
             Err(e) => return Err(fail(e.to_string(), true)),
@@ -103,6 +117,7 @@ impl LdifDirectory {
                 format,
                 store,
                 said,
+                stamp: Mutex::new(stamp),
             }),
         })
     }
@@ -116,8 +131,8 @@ impl LdifDirectory {
     pub(super) fn in_memory(schema: Arc<Schema>, root_dse: RootDse, location: &str) -> Self {
         let store = Mutex::new(Store::new(false));
         let (path, location, format) = (PathBuf::new(), location.to_owned(), LdifFormat::Content);
-        let said = Said::default();
-        Self { shared: Arc::new(Shared { path, location, root_dse, schema, format, store, said }) }
+        let (said, stamp) = (Said::default(), Mutex::new(Stamp::ABSENT));
+        Self { shared: Arc::new(Shared { path, location, root_dse, schema, format, store, said, stamp }) }
     }
 
     /// Takes an entry as it is, wherever it stands.
@@ -270,14 +285,21 @@ impl LdifDirectory {
             unreachable: false,
         };
         // No `version: 1` line: slapadd refuses it, and everybody reads LDIF without it.
+        let mut stamp = self.shared.stamp.lock().unwrap_or_else(PoisonError::into_inner);
         let written: Result<(), LdifWriteError> = crate::file::replace(path, |out| {
             let mut writer = LdifWriter::new(out);
             match self.shared.format {
-                LdifFormat::Content => store.entries().try_for_each(|entry| writer.packed(entry)),
-                LdifFormat::Changes => store.log().iter().try_for_each(|change| writer.change(change)),
+                LdifFormat::Content => store.entries().try_for_each(|entry| writer.packed(entry))?,
+                LdifFormat::Changes => store.log().iter().try_for_each(|change| writer.change(change))?,
             }
+            // What another program wrote in the meantime would be lost.
+            if Stamp::at(path)? == *stamp {
+                return Ok(());
+            }
+            Err(std::io::Error::other("another program changed it since it was read: run again").into())
         });
         written.map_err(|e| fail(e.to_string()))?;
+        *stamp = Stamp::at(path).map_err(|e| fail(e.to_string()))?;
         store.committed();
         Ok(())
     }
@@ -412,5 +434,40 @@ impl Selection {
             attributes.push(Attribute::new("hasSubordinates", vec![value.to_vec()]));
         }
         Entry { dn: entry.dn.clone(), attributes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADA: &str = "dn: cn=ada,dc=x\nobjectClass: person\ncn: ada\nsn: L\n";
+
+    #[test]
+    fn what_another_program_wrote_meanwhile_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("d.ldif");
+        for there in [Some(ADA), None] {
+            let _ = there.map_or_else(|| std::fs::remove_file(&path), |text| std::fs::write(&path, text));
+            let directory = LdifDirectory::open(&path, Access::Write(LdifFormat::Content)).unwrap();
+            let add = Change::Add(Entry {
+                dn: "dc=y".into(),
+                attributes: vec![Attribute::new("dc", vec![b"y".to_vec()])],
+            });
+            directory.apply(&add).unwrap();
+            let theirs = format!("{ADA}description: by hand\n");
+            std::fs::write(&path, &theirs).unwrap();
+            assert!(matches!(directory.commit(), Err(DirectoryError::File { .. })));
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), theirs);
+        }
+        // What it wrote itself is no other program's.
+        let directory = LdifDirectory::open(&path, Access::Write(LdifFormat::Content)).unwrap();
+        for dn in ["dc=y", "dc=z"] {
+            let value = dn.as_bytes().get(3..).unwrap().to_vec();
+            let add =
+                Change::Add(Entry { dn: dn.into(), attributes: vec![Attribute::new("dc", vec![value])] });
+            directory.apply(&add).unwrap();
+            directory.commit().unwrap();
+        }
     }
 }
