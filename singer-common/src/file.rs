@@ -8,7 +8,7 @@ mod distinct;
 mod lock;
 mod stamp;
 
-pub use distinct::{distinct, of_settings};
+pub use distinct::{JOURNAL, LOCK, distinct, has_place, killed, of_settings};
 pub use lock::{Held, Lock};
 pub use stamp::Stamp;
 

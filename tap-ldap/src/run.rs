@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Parser;
-use serde_json::json;
+use serde_json::{Value, json};
 use singer_common::catalog::{Catalog, CatalogError};
 use singer_common::cli::{
     self, Command, CommonArgs, Manual, TestKind, class_in, example, heading, variables,
@@ -15,7 +15,7 @@ use singer_common::cli::{
 use singer_common::directory::{Access, Directory, DirectoryError};
 use singer_common::doctor::{self, Report, Subject};
 use singer_common::error::Class;
-use singer_common::file::{self, Lock};
+use singer_common::file::{self, LOCK, Lock};
 use singer_common::init::InitError;
 use singer_common::maps::Maps;
 use singer_common::metrics::Metrics;
@@ -131,6 +131,8 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         ("--catalog", args.catalog.as_ref().map(Path::new)),
     ];
     read.extend(args.common.config.iter().map(|path| ("--config", Some(Path::new(path)))));
+    let lock = resolved.values.get("state_dir").and_then(Value::as_str).map(|dir| Path::new(dir).join(LOCK));
+    read.push(("state_dir", lock.as_deref()));
     file::distinct(&written, &read)?;
     // A run that fails over its other settings has an outcome, too. What only asks is no run.
     if args.discover || args.common.test.is_some() || args.common.command.is_some() {
@@ -171,17 +173,17 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     }
     if let Some(path) = &args.report {
         // Found out now, not after an hour of reading.
-        let folder = file::folder(path);
-        std::fs::read_dir(folder)
-            .with_context(|| format!("--report {}: the folder cannot be used", path.display()))?;
+        file::has_place("--report", path)?;
     }
     if !args.discover {
         summary::begin("tap-ldap", env!("CARGO_PKG_VERSION"), false);
     }
     let indexes = config.track_deletions.as_deref().filter(|_| !args.discover);
     let locked = indexes.map(|folder| {
-        // What is wrong with it is said when it is used.
-        let _ = file::make_private_folder(folder);
+        file::make_private_folder(folder).map_err(|e| {
+            let problem = format!("{} cannot be made: {e}", folder.display());
+            SettingsError::value("state_dir", problem, "a folder that is there, or can be made")
+        })?;
         Lock::of("state_dir", folder)
     });
     let _locked = locked.transpose()?;

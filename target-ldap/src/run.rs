@@ -203,16 +203,23 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     };
     // What two runs at once would spoil. A dry run touches none of it.
     let undo_path = config.undo.as_ref().map(UndoFile::path);
-    let _locks = if dry {
-        Vec::new()
-    } else {
-        let written = written(&config, undo_path.as_deref());
-        locks(&written)?
-    };
+    let files = written(&config, undo_path.as_deref());
+    // With {run_id} and {date} in their places.
+    written_files.retain(|(setting, _)| *setting == "metrics_file");
+    file::distinct(&[&files[..], &written_files[..]].concat(), &read)?;
+    for (setting, path) in &files {
+        if let Some(path) = path {
+            file::has_place(setting, path)?;
+        }
+    }
+    let mut locks = if dry { Vec::new() } else { locks(&files)? };
     let rejects = match &config.on_error {
         OnError::Skip { file, .. } if !dry => Some(RejectFile::open(file)?),
         OnError::Skip { .. } | OnError::Fail => None,
     };
+    for (setting, lock) in &mut locks {
+        lock.hold(setting)?;
+    }
     let directory = Directory::open(&config.directory, Access::Write(config.ldif_format)).await?;
     requirements::check(&config, &directory)?;
     // From here on a signal is taken up between records.
@@ -312,11 +319,11 @@ fn written<'a>(
 }
 
 /// Locks it.
-fn locks(written: &[(&str, Option<&Path>)]) -> Result<Vec<Lock>, SettingsError> {
+fn locks<'a>(written: &[(&'a str, Option<&Path>)]) -> Result<Vec<(&'a str, Lock)>, SettingsError> {
     let mut locks = Vec::new();
     for (setting, path) in written {
         if let Some(path) = path {
-            locks.extend(Lock::of(setting, path)?);
+            locks.extend(Lock::of(setting, path)?.map(|lock| (*setting, lock)));
         }
     }
     Ok(locks)

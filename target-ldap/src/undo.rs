@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use singer_common::change::Change;
 use singer_common::directory::ldif::writer::LdifWriteError;
 use singer_common::directory::{Directory, DirectoryError};
-use singer_common::file::{self, with_suffix};
+use singer_common::file::{self, JOURNAL, with_suffix};
 use singer_common::logging;
 
 pub mod back;
@@ -32,9 +32,6 @@ pub use names::{SETTING, UndoFile};
 
 use journal::{Header, Id, Reading, Status};
 use note::Note;
-
-/// What a journal's name ends in.
-const JOURNAL: &str = ".journal";
 
 /// The undo file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +91,9 @@ impl Undo {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(&name).map_err(|e| fail(&e))?;
+        // Who has it by another name (a hard link) finds it in use. Nobody else can have it yet.
+        #[cfg(unix)]
+        let _ = file.try_lock();
         let line = header.journal_line();
         file.write_all(line.as_bytes()).map_err(|e| fail(&e))?;
         file.sync_all().and_then(|()| file::sync_folder(file::folder(&name))).map_err(|e| fail(&e))?;

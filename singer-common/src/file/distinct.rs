@@ -1,23 +1,68 @@
-//! Files that a run writes are no other file of the run.
+//! What names a setting's file takes: its own, and those that the program makes of it by an ending. No other file of the run may
+//! have one of them, and no setting may name a file that has such an ending: it would be what another file's name makes.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::folder;
+use super::{folder, real, with_suffix};
 use crate::settings::SettingsError;
 
-/// Checks that no file that is written is another one that is written or read. `written` and `read`: the settings or flags, and
-/// what they name.
+/// The lock of a file.
+pub const LOCK: &str = ".lock";
+/// What an undo file is made of.
+pub const JOURNAL: &str = ".journal";
+/// What takes back a run that was killed: the first such file, and with a number behind it the later ones.
+const KILLED: &str = ".killed";
+
+/// The file that takes back the `n`th killed run, from 1.
+pub fn killed(path: &Path, n: u32) -> PathBuf {
+    if n < 2 { with_suffix(path, KILLED) } else { with_suffix(path, &format!("{KILLED}.{n}")) }
+}
+
+/// The ending of a name that the program makes of another file's name.
+fn ending(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
+    let numbered = |name: &str| {
+        let (head, number) = name.rsplit_once('.')?;
+        (number.bytes().all(|c| c.is_ascii_digit()) && head.ends_with(KILLED))
+            .then(|| format!("{KILLED}.{number}"))
+    };
+    [LOCK, JOURNAL, KILLED]
+        .into_iter()
+        .find(|ending| name.ends_with(ending))
+        .map(str::to_owned)
+        .or_else(|| numbered(&name))
+}
+
+/// The files that are there now under names that the program makes of this one.
+fn made_of(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let of_killed = |path: PathBuf| {
+        (1..).map(move |n| killed(&path, n)).take_while(|file| file.symlink_metadata().is_ok())
+    };
+    [with_suffix(path, LOCK), with_suffix(path, JOURNAL)].into_iter().chain(of_killed(path.to_owned()))
+}
+
+/// Checks that a file that is written has a name of its own, and is not another one that is written or read. `written` and
+/// `read`: the settings or flags, and what they name.
 ///
 /// # Errors
-/// Two of them are one file, under whatever names: what the one writes would be lost by the other.
+/// Two of them are one file, under whatever names, or one is what the program makes of another's name: what the one writes would
+/// be lost by the other.
 pub fn distinct(
     written: &[(&str, Option<&Path>)],
     read: &[(&str, Option<&Path>)],
 ) -> Result<(), SettingsError> {
     for (n, (setting, path)) in written.iter().enumerate() {
         let Some(path) = path else { continue };
+        if let Some(ending) = ending(path).or_else(|| ending(&real(path))) {
+            let problem = format!(
+                "{} ends in `{ending}`, as a file does that the program makes of another file's name",
+                path.display()
+            );
+            let expected = format!("a name that does not end in {LOCK}, {JOURNAL} or {KILLED}");
+            return Err(SettingsError::value(*setting, problem, &expected));
+        }
         let others = written.iter().skip(n + 1).chain(read);
         for (other, theirs) in others.filter_map(|(other, path)| Some((other, (*path)?))) {
             if is_same(path, theirs) {
@@ -27,9 +72,36 @@ pub fn distinct(
                 );
                 return Err(SettingsError::value(*setting, problem, "a file of its own"));
             }
+            let (a, b) = ((*setting, *path), (*other, theirs));
+            for ((owner, name), (link, file)) in [(a, b), (b, a)] {
+                if let Some(made) = made_of(name).find(|made| is_same(made, file)) {
+                    let problem = format!(
+                        "{} is {} by another name, which the program makes of `{owner}`",
+                        file.display(),
+                        made.display()
+                    );
+                    return Err(SettingsError::value(link, problem, "a file of its own"));
+                }
+            }
         }
     }
     Ok(())
+}
+
+/// Checks that a file can be where a setting or a flag says: its folder is there, and it is not a folder itself.
+///
+/// # Errors
+/// It cannot.
+pub fn has_place(setting: &str, path: &Path) -> Result<(), SettingsError> {
+    let path = real(path);
+    let folder = folder(&path);
+    let problem = match std::fs::metadata(folder) {
+        Ok(it) if !it.is_dir() => format!("{} is not a folder", folder.display()),
+        Ok(_) if path.is_dir() => format!("{} is a folder", path.display()),
+        Ok(_) => return Ok(()),
+        Err(e) => format!("{}: the folder {} cannot be used: {e}", path.display(), folder.display()),
+    };
+    Err(SettingsError::value(setting, problem, "the path of a file in a folder that is there"))
 }
 
 /// The files that a run's settings name, for [`distinct`]: what it writes, and the file that is its directory.
@@ -79,6 +151,22 @@ mod tests {
             assert_eq!(distinct(&[one, other], &[]).is_ok(), is_fine, "{one:?} {other:?}");
             assert_eq!(distinct(&[one], &[other]).is_ok(), is_fine, "{one:?} {other:?}");
             assert!(distinct(&[], &[one, other]).is_ok(), "what is only read may be one");
+        }
+        // Names that the program makes are nobody's, and links to them neither.
+        for name in ["u.lock", "u.journal", "u.killed", "u.killed.7", "U.Journal"] {
+            assert!(distinct(&[("undo_file", Some(&at(name)))], &[]).is_err(), "{name}");
+        }
+        for name in ["u.killed.x", "lock", "u.lock.ldif", "killed.7"] {
+            assert!(distinct(&[("undo_file", Some(&at(name)))], &[]).is_ok(), "{name}");
+        }
+        for name in ["u.journal", "u.killed", "u.killed.2"] {
+            std::fs::write(at(name), "x").unwrap();
+            let other = at(&format!("of-{}", name.replace('.', "-")));
+            std::fs::hard_link(at(name), &other).unwrap();
+            let file = at("u");
+            let (undo, rejects) = (("undo_file", Some(&*file)), ("reject_file", Some(&*other)));
+            assert!(distinct(&[undo, rejects], &[]).is_err(), "{name}");
+            assert!(distinct(&[undo], &[rejects]).is_err(), "{name}");
         }
         // A pipe or a device may be named twice.
         let null = Some(Path::new("/dev/null"));

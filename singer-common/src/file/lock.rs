@@ -12,7 +12,7 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{real, with_suffix};
+use super::{LOCK, real, with_suffix};
 use crate::settings::SettingsError;
 
 /// How often a lock file is made again that its owner removed just then.
@@ -25,8 +25,10 @@ const PATIENCE: Duration = Duration::from_millis(10);
 pub struct Lock {
     file: File,
     path: PathBuf,
-    /// The file that it is for, by whatever name, as it was when the lock was taken.
-    _itself: Option<File>,
+    /// What it is for.
+    of: PathBuf,
+    /// The file that it is for, by whatever name, as it was when the lock was taken, or made since ([`Lock::hold`]).
+    itself: Option<File>,
 }
 
 /// Somebody else has the lock.
@@ -79,9 +81,9 @@ impl Lock {
     pub fn try_of(path: &Path) -> io::Result<Result<Option<Lock>, Held>> {
         let path = real(path);
         let beside = match std::fs::metadata(&path) {
-            Ok(it) if it.is_dir() => path.join(".lock"),
+            Ok(it) if it.is_dir() => path.join(LOCK),
             Ok(it) if !it.is_file() => return Ok(Ok(None)),
-            _ => with_suffix(&path, ".lock"),
+            _ => with_suffix(&path, LOCK),
         };
         for _ in 0..ATTEMPTS {
             let mut options = File::options();
@@ -112,10 +114,22 @@ impl Lock {
                 file.set_len(0)?;
                 file.rewind()?;
                 writeln!(file, "{}", std::process::id())?;
-                return Ok(Ok(Some(Lock { file, path: beside, _itself: itself })));
+                return Ok(Ok(Some(Lock { file, path: beside, of: path, itself })));
             }
         }
         Err(io::Error::other("its lock file is made and removed all the time"))
+    }
+
+    /// Locks the file itself, too, where this run has made it since it took the lock: for who knows it by another name.
+    ///
+    /// # Errors
+    /// Another run has it: by another name, and since it was made.
+    pub fn hold(&mut self, setting: &str) -> Result<(), SettingsError> {
+        if self.itself.is_none() {
+            let held = |pid| Held { path: self.of.clone(), pid }.error(setting);
+            self.itself = lock_itself(&self.of).map_err(held)?;
+        }
+        Ok(())
     }
 }
 
@@ -215,7 +229,7 @@ mod tests {
     fn what_a_killed_run_left_is_no_lock() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("undo.ldif");
-        std::fs::write(with_suffix(&path, ".lock"), "1\n").unwrap();
+        std::fs::write(with_suffix(&path, LOCK), "1\n").unwrap();
         let lock = Lock::of("undo_file", &path).unwrap();
         assert!(lock.is_some());
         assert_eq!(held(&path).pid, Some(std::process::id()));
@@ -257,6 +271,13 @@ mod tests {
         assert!(!at("other/undo.ldif.lock").exists(), "what is refused leaves nothing");
         #[cfg(target_os = "linux")]
         assert_eq!(held(&at("other/undo.ldif")).pid, Some(std::process::id()));
+        drop(lock);
+        // One that is made after its lock was taken.
+        let mut lock = Lock::of("reject_file", &at("made.jsonl")).unwrap().unwrap();
+        std::fs::write(at("made.jsonl"), "x").unwrap();
+        lock.hold("reject_file").unwrap();
+        std::fs::hard_link(at("made.jsonl"), at("other/made.jsonl")).unwrap();
+        held(&at("other/made.jsonl"));
         drop(lock);
         let _lock = Lock::of("undo_file", &at("other/undo.ldif")).unwrap().unwrap();
         // A file that takes its place by a rename has no lock of its own, and needs none: the name has one.

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use singer_common::cli::heading;
 use singer_common::directory::{Access, Directory, DirectoryError};
 use singer_common::dn::{DnKey, split};
-use singer_common::file::{self, Lock};
+use singer_common::file::{self, JOURNAL, Lock};
 use singer_common::settings::SettingsError;
 
 use super::back::{Fate, Undoing, rehearse};
 use super::entities::Entities;
 use super::journal::{self, ReadError, Reading};
-use super::{JOURNAL, plain};
+use super::plain;
 use crate::config::TargetConfig;
 use crate::destination::Destination;
 use crate::show::{Plan, PlanFormat};

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use singer_common::directory::Directory;
 use singer_common::directory::ldif::writer::LdifWriteError;
-use singer_common::file::{Lock, create_private, with_suffix};
+use singer_common::file::{JOURNAL, Lock, create_private, killed, with_suffix};
 
 use super::back::{Fate, rehearse};
 use super::entities::Entities;
 use super::journal::{ReadError, Reading, Status};
-use super::{JOURNAL, UndoError, UndoFile, failure};
+use super::{UndoError, UndoFile, failure};
 
 /// More files than anybody looks through.
 const MOST: u32 = 10_000;
@@ -56,6 +56,10 @@ async fn of_journal(path: &Path, directory: &Directory) -> Result<(), UndoError>
         Err(ReadError::Foreign) => {
             let octets = std::fs::read(&journal).map_err(|e| fail(&e))?;
             let records = super::plain::records_of_journal(&octets);
+            if records.is_empty() && !super::plain::begins_as_ldif(&octets) {
+                let why = "it is not a journal of this program, and would be removed: move it away, or set another undo_file";
+                return Err(failure(&journal, &why));
+            }
             if records.is_empty() {
                 None
             } else {
@@ -83,8 +87,7 @@ fn write<E: From<io::Error> + std::fmt::Display>(
     mut write: impl FnMut(&mut dyn io::Write) -> Result<(), E>,
 ) -> Result<PathBuf, E> {
     for n in 1..MOST {
-        let suffix = if n == 1 { ".killed".to_owned() } else { format!(".killed.{n}") };
-        let killed = with_suffix(path, &suffix);
+        let killed = killed(path, n);
         if killed.exists() {
             if is_it(&killed) {
                 return Ok(killed);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use singer_common::file::{folder, with_suffix};
+use singer_common::file::{JOURNAL, folder, with_suffix};
 use singer_common::logging;
 use singer_common::settings::SettingsError;
 
@@ -104,10 +104,10 @@ impl UndoFile {
 
     /// The undo files of earlier runs that may have been killed: those with a journal.
     pub(super) fn with_journals(&self, path: &Path) -> Vec<PathBuf> {
-        let journals = self.of_other_runs(path, super::JOURNAL);
+        let journals = self.of_other_runs(path, JOURNAL);
         journals
             .into_iter()
-            .filter_map(|j| j.to_str().and_then(|j| j.strip_suffix(super::JOURNAL)).map(PathBuf::from))
+            .filter_map(|j| j.to_str().and_then(|j| j.strip_suffix(JOURNAL)).map(PathBuf::from))
             .collect()
     }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use singer_common::change::Change;
 use singer_common::directory::DirectoryError;
 use singer_common::directory::ldif::reader::{LdifReader, Record};
+use singer_common::file::JOURNAL;
 
-use super::JOURNAL;
 use crate::destination::Destination;
 
 /// The records of a journal of an earlier version, in the order in which they are to be carried out.
@@ -19,6 +19,12 @@ pub(super) fn records_of_journal(octets: &[u8]) -> Vec<Vec<u8>> {
     let mut records: Vec<Vec<u8>> = records.map(|r| format!("{r}\n\n").into_bytes()).collect();
     records.reverse();
     records
+}
+
+/// Whether a journal without a whole record may be one of an earlier version that had just begun.
+pub(super) fn begins_as_ldif(octets: &[u8]) -> bool {
+    let starts = |with: &[u8]| octets.starts_with(with) || with.starts_with(octets);
+    starts(b"dn:") || starts(b"#") || starts(b"version:")
 }
 
 /// The changes of such a file.

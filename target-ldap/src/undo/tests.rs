@@ -13,7 +13,7 @@ use singer_common::file::with_suffix;
 use super::back::{Fate, Report, Undoing, rehearse};
 use super::entities::Entities;
 use super::journal::Reading;
-use super::{JOURNAL, Undo, UndoFile, killed};
+use super::{Undo, UndoFile, killed};
 use crate::destination::Destination;
 use crate::testing::{Tree, tree};
 
@@ -182,7 +182,7 @@ proptest! {
             let undo = trial.make(undo, &changes).await;
             undo.committed().unwrap();
             let before = tree(&trial.directory).await;
-            let journal = with_suffix(&path, JOURNAL);
+            let journal = with_suffix(&path, file::JOURNAL);
             let undo = std::sync::Arc::into_inner(undo).unwrap();
             drop(trial.make(undo, std::slice::from_ref(&last)).await);
             let all = String::from_utf8(std::fs::read(&journal).unwrap()).unwrap();

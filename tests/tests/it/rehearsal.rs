@@ -158,7 +158,7 @@ fn an_undo_file_that_cannot_be_written_stops_the_run_before_it_begins() {
     let slapd = start();
     let before = slapd.change_marks();
     let config = with(&config(&slapd), &json!({"undo_file": "/nowhere/at/all/undo.ldif"}));
-    target(&config).run().exits(1).says("undo_file");
+    target(&config).run().exits(2).says("undo_file");
     assert_untouched(&slapd, &before);
 }
 

@@ -456,9 +456,12 @@ fn two_runs_do_not_share_what_they_write() {
         ("reject_file", json!({"on_error": "skip", "reject_file": dir.path().join("./r.jsonl")})),
         // What is to be read there is written here.
         ("reject_file", json!({"on_error": "skip", "reject_file": at("undo.ldif")})),
+        // What the first makes of its file's name.
+        ("undo_file", json!({"undo_file": at("undo.ldif.journal")})),
+        ("undo_file", json!({"undo_file": at("undo.ldif.lock")})),
     ] {
         let second = Run::target(&with(&target_config(&slapd), &more)).stdin(lines(&messages())).run();
-        second.exits(2).says(setting).says(&pid).says(dir.path().to_str().unwrap());
+        second.exits(2).says(setting).says(dir.path().to_str().unwrap());
     }
     undo(&config, &at("undo.ldif"), &[]).exits(2).says(&pid);
     undo(&config, &at("undo.ldif.journal"), &[]).exits(2).says(&pid);
@@ -491,7 +494,11 @@ fn a_file_under_two_names_is_one_file() {
     let mut first = waiting(&with(&target_config(&slapd), &settings), &messages());
     let pid = first.child().id().to_string();
     let before = slapd.change_marks();
+    // The journal has been made since.
+    std::fs::hard_link(at("undo.ldif.journal"), at("other/journal")).unwrap();
     for (setting, more) in [
+        ("undo_file", json!({"undo_file": at("other/journal")})),
+        ("reject_file", json!({"on_error": "skip", "reject_file": at("other/journal")})),
         ("undo_file", json!({"undo_file": at("other/undo.ldif")})),
         ("reject_file", json!({"on_error": "skip", "reject_file": at("other/r.jsonl")})),
         ("reject_file", json!({"on_error": "skip", "reject_file": at("other/undo.ldif")})),
@@ -752,11 +759,27 @@ fn files_of_a_run_are_no_other_file_of_it() {
         .unwrap();
     let config = json!({"server_url": format!("ldif:{}", path("directory.ldif").display())});
     let before = std::fs::read(path("input")).unwrap();
+    let today = Command::new("date").args(["-u", "+u-%F"]).output().unwrap().stdout;
+    let today = String::from_utf8(today).unwrap().trim().to_owned();
+    std::os::unix::fs::symlink(path("u.journal"), path("linked")).unwrap();
+    std::fs::create_dir(path("folder")).unwrap();
     for more in [
         json!({"undo_file": path("a.prom"), "metrics_file": path("./a.prom")}),
         json!({"undo_file": path("input")}),
         json!({"undo_file": path("directory.ldif")}),
         json!({"metrics_file": path("directory.ldif")}),
+        // Names that the program makes of another one.
+        json!({"undo_file": path("u"), "on_error": "skip", "reject_file": path("u.journal")}),
+        json!({"undo_file": path("r.lock"), "on_error": "skip", "reject_file": path("r")}),
+        json!({"undo_file": path("u"), "on_error": "skip", "reject_file": path("u.killed.2")}),
+        json!({"undo_file": path("u.killed")}),
+        json!({"undo_file": path("linked")}),
+        json!({"undo_file": path("u-{date}"), "on_error": "skip", "reject_file": path(&today)}),
+        // Folders that are not there, and what is no folder.
+        json!({"undo_file": path("nowhere/u")}),
+        json!({"undo_file": path("input/u")}),
+        json!({"on_error": "skip", "reject_file": path("nowhere/r")}),
+        json!({"on_error": "skip", "reject_file": path("folder")}),
     ] {
         let run = Run::target(&with(&config, &more)).arg("--input").arg(path("input").to_str().unwrap());
         let output = run.run().exits(2);
@@ -768,4 +791,13 @@ fn files_of_a_run_are_no_other_file_of_it() {
     let run = Run::tap(&config).arg("--discover").arg("--report").arg(page.to_str().unwrap());
     run.run().exits(2).says("--report");
     assert!(std::fs::read_to_string(&page).unwrap().starts_with("dn: "));
+    let run = Run::tap(&config).arg("--discover").arg("--report").arg(path("nowhere/page").to_str().unwrap());
+    run.run().exits(2).says("--report");
+    let below_a_file = json!({"track_deletions": true, "state_dir": path("input/keys")});
+    Run::tap(&with(&config, &below_a_file)).run().exits(2).says("state_dir");
+    // What is not a journal of ours is not removed as one.
+    std::fs::write(path("u.journal"), lines(&messages())).unwrap();
+    let run = Run::target(&with(&config, &json!({"undo_file": path("u")}))).stdin(lines(&messages()));
+    run.run().exits(1).says("u.journal");
+    assert_eq!(read_text(&path("u.journal")), lines(&messages()));
 }
