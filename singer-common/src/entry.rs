@@ -133,3 +133,12 @@ impl EntryView for Entry {
 pub fn base_type(description: &str) -> &str {
     description.split(';').next().unwrap_or(description)
 }
+
+/// The OID of a name that is one, and of one that is written as RFC 1779 (section 2.3) has it: `OID.2.5.4.3`.
+pub fn as_oid(name: &str) -> Option<&str> {
+    let oid = match name.split_at_checked(4) {
+        Some((prefix, oid)) if prefix.eq_ignore_ascii_case("oid.") => oid,
+        _ => name,
+    };
+    oid.starts_with(|c: char| c.is_ascii_digit()).then_some(oid)
+}

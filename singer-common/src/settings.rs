@@ -319,6 +319,7 @@ impl Table {
         values: &mut Map<String, Value>,
         warnings: &mut Vec<String>,
     ) -> Result<(), SettingsError> {
+        let mut given: BTreeMap<&str, (String, Value)> = BTreeMap::new();
         for (key, value) in layer {
             // Meltano drops unset keys, other callers send null: both mean "not set".
             if value.is_null() {
@@ -326,6 +327,14 @@ impl Table {
             }
             if let Some(setting) = self.find(&key) {
                 Self::check(setting, &key, &value)?;
+                // Which of two names in one place counts, nobody could tell.
+                if let Some((other, theirs)) = given.insert(setting.name, (key.clone(), value.clone()))
+                    && theirs != value
+                {
+                    let problem =
+                        format!("`{other}` is another name of it, and is given, too, with another value");
+                    return Err(SettingsError::value(key, problem, format!("`{}` alone", setting.name)));
+                }
                 values.insert(setting.name.to_owned(), value);
             } else {
                 let known =

@@ -10,6 +10,15 @@ use singer_common::schema::{ClassKind, ObjectClass, Schema};
 /// The stream of entries that have no structural class the schema knows.
 pub const UNCLASSIFIED_STREAM: &str = "unclassified";
 
+/// What 389 DS makes of deleted entries, which keep their other classes. A search finds them where its filter names this class,
+/// even to leave it out, and the bound user is Directory Manager. They are no entries of the directory any more.
+const OF_DELETED: &str = "nsTombstone";
+
+/// Whether entries of this class are deleted ones: it makes no stream, and no filter names it.
+fn is_of_deleted(class: &ObjectClass) -> bool {
+    class.names.iter().any(|name| name.eq_ignore_ascii_case(OF_DELETED))
+}
+
 /// A class that occurs as the structural class of entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClassStream {
@@ -23,8 +32,11 @@ pub struct ClassStream {
 /// subclass are entries of the class, too (RFC 4512 section 2.4).
 pub async fn find(directory: &Directory, base: &str) -> Result<Vec<ClassStream>, DirectoryError> {
     let schema = directory.schema();
-    let structural: Vec<&ObjectClass> =
-        schema.object_classes().iter().filter(|c| c.kind == ClassKind::Structural).collect();
+    let structural: Vec<&ObjectClass> = schema
+        .object_classes()
+        .iter()
+        .filter(|c| c.kind == ClassKind::Structural && !is_of_deleted(c))
+        .collect();
     let roots = structural.iter().filter(|c| superior(c, schema).is_none()).copied();
     let mut found = Vec::new();
     let mut top = Vec::new();

@@ -9,6 +9,7 @@ use singer_common::dn::Dn;
 use singer_common::filter::Filter;
 use singer_common::settings::{SettingsError, check_keys, nearest, typed};
 
+use crate::members;
 use crate::replication::{FULL_TABLE, INCREMENTAL, LOG_BASED};
 use crate::settings::MOST_PARTITIONS;
 use crate::shrink::Shrink;
@@ -217,6 +218,17 @@ impl TapConfig {
                 "schemas",
                 format!("two streams are called `{name}`"),
                 "names that differ",
+            ));
+        }
+        let of_members = |name: &&&str| names.binary_search(&&*format!("{name}{}", members::SUFFIX)).is_ok();
+        if let Some(name) = names.iter().filter(|_| raw.membership_streams).find(of_members) {
+            let twin = format!("{name}{}", members::SUFFIX);
+            return Err(SettingsError::value(
+                "schemas",
+                format!(
+                    "the members of `{name}` (membership_streams) and another stream are both called `{twin}`"
+                ),
+                format!("names that differ: another one for `{name}` or for `{twin}`"),
             ));
         }
         Ok(TapConfig {

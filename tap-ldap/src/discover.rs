@@ -32,17 +32,25 @@ pub struct StreamSource {
 pub fn sources(config: &TapConfig, tree: &Tree) -> Vec<StreamSource> {
     let mut streams = entry_sources(config, tree);
     if config.membership_streams {
-        let members: Vec<StreamSource> = streams
-            .iter()
-            .map(|s| StreamSource {
-                id: format!("{}{}", s.id, members::SUFFIX),
-                name: format!("{}{}", s.name, members::SUFFIX),
-                source: Source::Members(Box::new(s.source.clone())),
-            })
-            .collect();
+        let members = member_sources(&streams);
         streams.extend(members);
     }
     streams
+}
+
+/// The streams of the members of groups, one for each of these. None has the name of another stream, such as that of a container
+/// that is called so.
+fn member_sources(streams: &[StreamSource]) -> Vec<StreamSource> {
+    let mut taken: BTreeSet<String> = streams.iter().map(|s| s.name.clone()).collect();
+    let member = |s: &StreamSource| {
+        let mut name = format!("{}{}", s.name, members::SUFFIX);
+        while !taken.insert(name.clone()) {
+            name.push_str(members::SUFFIX);
+        }
+        let id = format!("{}{}", s.id, members::SUFFIX);
+        StreamSource { id, name, source: Source::Members(Box::new(s.source.clone())) }
+    };
+    streams.iter().map(member).collect()
 }
 
 fn entry_sources(config: &TapConfig, tree: &Tree) -> Vec<StreamSource> {
@@ -105,15 +113,15 @@ pub async fn discover(config: &TapConfig, tree: &Tree) -> Result<Discovery, Dire
     let mut samples = Vec::new();
     let mut members = Vec::new();
     let mut withheld = BTreeSet::new();
-    for stream in entry_sources(config, tree) {
+    let sources = entry_sources(config, tree);
+    for (stream, of_members) in sources.iter().zip(member_sources(&sources)) {
         let sample = Sample::read(config, tree, &stream.source, &tree.ids).await?;
-        let entry = describe(config, vendor, tree.directory.schema(), &stream, &sample, &tree.ids);
+        let entry = describe(config, vendor, tree.directory.schema(), stream, &sample, &tree.ids);
         let occurs = |name: &&String| sample.occurrence(name).is_some() && !entry.is_property_selected(name);
         let secrets = entry.properties().map(|(name, _)| name).filter(|name| is_secret_attribute(name));
         withheld.extend(secrets.filter(occurs).cloned());
         if config.membership_streams && members::has_groups(&sample, vendor) {
-            let [id, name] = [&stream.id, &stream.name].map(|n| format!("{n}{}", members::SUFFIX));
-            members.push(members::describe(&id, &name, entry.is_selected()));
+            members.push(members::describe(&of_members.id, &of_members.name, entry.is_selected()));
         }
         streams.push(entry);
         samples.push(sample);

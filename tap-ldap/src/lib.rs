@@ -21,6 +21,7 @@ pub mod report;
 pub mod rewrite;
 pub mod run;
 pub mod sample;
+pub(crate) mod selection;
 pub mod settings;
 pub mod shrink;
 pub mod source;

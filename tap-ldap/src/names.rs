@@ -3,7 +3,7 @@
 //!
 //! So does a comparison that no entry can pass, such as `(uidNumber=abc)`.
 //!
-//! Not checked: OIDs, and names on a server that publishes no schema. A file has no schema of its own;
+//! Not checked: names on a server that publishes no schema. An OID is nobody's misspelling, and only warned of. A file has no schema of its own;
 //! there, what occurs in its entries is known as well.
 
 use std::collections::BTreeSet;
@@ -86,6 +86,7 @@ impl Known<'_> {
         list("single_valued".into(), &config.single_valued, Need::Value)?;
         let operational = config.operational_attributes.as_deref().unwrap_or_default();
         list("operational_attributes".into(), operational, Need::Operational)?;
+        list("secret_attributes".into(), &config.directory.secret_attributes, Need::Operational)?;
         for (n, stream) in config.schemas.iter().enumerate() {
             let setting = |key: &str| format!("schemas[{n}].{key}");
             list(setting("attributes"), &stream.attributes, Need::Value)?;
@@ -127,6 +128,12 @@ impl Known<'_> {
         let setting = setting.to_owned();
         if let Some(class) = base_type(description).strip_prefix('@') {
             found.extend(self.names.class(class).err().map(|name| Unknown { setting, name }));
+            return Ok(());
+        }
+        if self.names.is_unknown_oid(base_type(description)) {
+            let name =
+                UnknownName { what: "attribute", name: base_type(description).to_owned(), near: vec![] };
+            found.insert(Unknown { setting, name });
             return Ok(());
         }
         let Err(unknown) = self.names.attribute(description) else { return Ok(()) };

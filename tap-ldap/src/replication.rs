@@ -5,8 +5,8 @@ use std::io::Write;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use singer_common::catalog::CatalogEntry;
-use singer_common::directory::ChangeLog;
-use singer_common::settings::SettingsError;
+use singer_common::directory::{ChangeLog, KnownNames};
+use singer_common::settings::{SettingsError, nearest};
 use singer_common::state::StateError;
 
 use crate::config::TapConfig;
@@ -138,6 +138,12 @@ pub async fn method(
         Err(SettingsError::value(setting, problem, expected).into())
     };
     let Some(wanted) = possible.iter().find(|m| m.eq_ignore_ascii_case(wanted)).copied() else {
+        let words = [FULL_TABLE, INCREMENTAL, LOG_BASED];
+        if !words.iter().any(|word| word.eq_ignore_ascii_case(wanted)) {
+            let near = nearest(wanted, words.into_iter()).map(|word| format!("; did you mean `{word}`?"));
+            let problem = format!("there is no method `{wanted}`{}", near.unwrap_or_default());
+            return refuse("replication_method", problem, possible.join(" or "));
+        }
         let why = if wanted.eq_ignore_ascii_case(LOG_BASED) { no_log(tree) } else { "" };
         let problem = format!("`{wanted}`, which this server cannot do for this stream{why}");
         return refuse("replication_method", problem, possible.join(" or "));
@@ -162,12 +168,12 @@ pub async fn method(
             let is_change_key = tree.ids.change_keys.iter().any(|k| k.eq_ignore_ascii_case(&key));
             if !is_change_key && schema.attribute_type(&key).is_none() && !schema.has_ordering(&key) {
                 let problem = format!("the schema has no attribute `{key}`");
-                return refuse("replication_key", problem, tree.ids.change_keys.join(" or "));
+                return refuse("replication_key", problem, keys_instead(tree, &key));
             }
             if !is_change_key && !schema.has_ordering(&key) {
                 let problem =
                     format!("`{key}` has no ORDERING rule: the server cannot tell which values are larger");
-                return refuse("replication_key", problem, tree.ids.change_keys.join(" or "));
+                return refuse("replication_key", problem, keys_instead(tree, ""));
             }
             Ok(Method::Incremental { key })
         }
@@ -185,6 +191,29 @@ pub async fn method(
         }
         _ => Ok(Method::FullTable),
     }
+}
+
+/// What would be right in the place of a replication key: what is near to it, or what the server stamps changes with.
+fn keys_instead(tree: &Tree, key: &str) -> String {
+    let near =
+        KnownNames::new(&tree.directory).attribute(key).err().map(|unknown| unknown.near).unwrap_or_default();
+    let near = near.iter().map(String::as_str).filter(|name| tree.directory.schema().has_ordering(name));
+    let stamps = tree.ids.change_keys.iter().map(String::as_str);
+    let vendors = tree
+        .directory
+        .root_dse()
+        .vendor
+        .change_keys()
+        .iter()
+        .copied()
+        .filter(|_| tree.ids.change_keys.is_empty());
+    let mut names: Vec<&str> = Vec::new();
+    for name in near.filter(|_| !key.is_empty()).chain(stamps).chain(vendors) {
+        if !names.iter().any(|other| other.eq_ignore_ascii_case(name)) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() { "an attribute with an ordering".to_owned() } else { names.join(" or ") }
 }
 
 /// Where a stream's entries lie.

@@ -34,6 +34,7 @@ use crate::names;
 use crate::output::Output;
 use crate::report::{self, Place};
 use crate::rewrite::Rewriter;
+use crate::selection;
 use crate::settings::{ABOUT, TABLE};
 use crate::source::Tree;
 use crate::sync::{Outcome, Sync, books_json, check_json, first_records, look_at_books};
@@ -205,12 +206,11 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         Some(catalog) => catalog,
         None => discover(&config, &tree).await?.catalog,
     };
-    if let Some(maps) = &mut maps {
-        // A mistake in the map of the last stream is found before the first message.
-        for stream in catalog.streams.iter().filter(|stream| stream.is_selected()) {
-            maps.schema(&stream.stream, &stream.selected_schema(), &stream.key_properties)?;
-        }
-    }
+    let origin = match (&args.catalog, &config.catalog_path) {
+        (None, Some(_)) => "catalog_path",
+        _ => "--catalog",
+    };
+    selection::check(&catalog, origin, maps.as_mut())?;
     if let Some(rewriter) = Rewriter::new(maps, batches) {
         writer.rewrite_with(Box::new(rewriter));
     }

@@ -25,6 +25,7 @@ use crate::replication::dirsync::DirSynced;
 use crate::replication::{
     self, Log, Look, Method, StreamRun, close_books, follow, full, incremental, method,
 };
+use crate::selection;
 use crate::source::{Entries, Tree};
 
 /// How a sync ended, when it did not fail.
@@ -163,6 +164,7 @@ impl<'a> Sync<'a> {
                     "a catalog of this directory: run --discover again, or deselect the stream",
                 )
             })?;
+            selection::check_keys(self.tree, stream, &source.source)?;
             let last = output.state.bookmarks.get(&stream.tap_stream_id);
             let last_key = last.and_then(|b| b.get("replication_key")).and_then(serde_json::Value::as_str);
             let method = method(self.config, self.tree, stream, &source.source, last_key).await?;

@@ -17,6 +17,7 @@ use singer_common::file;
 use singer_common::message::{MessageError, RecordMessage, SchemaMessage};
 use singer_common::schema::Schema;
 use singer_common::secret::is_secret_attribute;
+use singer_common::text::printable_lines;
 
 use crate::load::InFile;
 
@@ -283,6 +284,8 @@ impl RejectFile {
         text.push_str(line);
         text.push('\n');
         // In one call, and with no buffer of ours: what this returned from survives the process.
+        // The same JSON, whatever a terminal makes of it that shows the file.
+        let text = printable_lines(&text);
         self.file.write_all(text.as_bytes()).map_err(|error| self.failure(error))?;
         self.dirty = true;
         if !known {

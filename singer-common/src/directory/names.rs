@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 
 use super::Directory;
 use super::ldif::NamesInUse;
-use crate::entry::base_type;
+use crate::entry::{as_oid, base_type};
 use crate::filter::Filter;
 use crate::schema::Schema;
 use crate::settings::nearest_of_many;
@@ -57,6 +57,15 @@ impl<'a> KnownNames<'a> {
         let file = self.file().map(|f| f.attributes.iter().map(String::as_str));
         let types = self.schema.attribute_types().iter().flat_map(|a| a.names.iter().map(String::as_str));
         Err(UnknownName::new("attribute", name, types.chain(file.into_iter().flatten())))
+    }
+
+    /// Whether a name is an OID that is no attribute's here. A server may know more than it publishes.
+    pub fn is_unknown_oid(&self, name: &str) -> bool {
+        // `1.1` is for no attributes (RFC 4511 section 4.5.1.8).
+        is_oid(name)
+            && name != "1.1"
+            && self.schema.attribute_type(name).is_none()
+            && !self.file().is_some_and(|f| f.attributes.iter().any(|a| a.eq_ignore_ascii_case(name)))
     }
 
     /// Whether an object class is known, or is an OID.
@@ -113,5 +122,5 @@ impl UnknownName {
 
 /// Whether a name is a numeric OID (RFC 4512 section 1.4).
 fn is_oid(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_digit())
+    as_oid(name).is_some()
 }

@@ -114,7 +114,7 @@ impl Formula {
 }
 
 /// The known name that a mistyped one may have been.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Option<&'a str> {
     known
         .map(|k| (strsim::jaro_winkler(&name.to_lowercase(), &k.to_lowercase()), k.as_str()))
         .filter(|(likeness, _)| *likeness > 0.8)
@@ -168,6 +168,17 @@ impl Definitions {
     /// A definition by its number.
     pub(super) fn get(&self, n: usize) -> Option<&Definition> {
         self.streams.get(n).map(|(_, definition)| definition)
+    }
+
+    /// The keys of the setting, the streams that they are about, and what is to become of those.
+    pub(super) fn sources(&self) -> impl Iterator<Item = (&str, &str, &Definition)> {
+        self.streams.iter().map(|(key, definition)| {
+            let source = match definition {
+                Definition::Map(map) => map.source.as_deref(),
+                Definition::LeaveOut => None,
+            };
+            (key.as_str(), source.unwrap_or(key), definition)
+        })
     }
 
     /// What becomes of a stream: names, and the numbers of definitions. The last definition of the stream itself counts; those

@@ -2,13 +2,14 @@
 //! streams are renamed, left out or copied, records filtered, properties renamed, left out or computed. The SCHEMA that goes out
 //! is that of the records that go out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value, json};
 
 // A map that keeps nothing else keeps it: without it a deletion would be a record.
 use crate::deletion::{is_marked, is_marker};
 use crate::error::{Class, Classified};
+use crate::secret::is_secret_attribute;
 use crate::settings::SettingsError;
 
 mod definition;
@@ -20,12 +21,14 @@ mod pattern;
 #[cfg(test)]
 mod tests;
 mod types;
+mod unused;
 mod value;
 
 use definition::{Definition, Definitions, Formula, StreamDefinition};
 use evaluate::{Failure, Scope, evaluate};
 use flatten::Flattening;
 use types::Types;
+pub use unused::Unused;
 
 /// Why the text of an expression is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,18 +44,35 @@ impl SyntaxError {
     }
 }
 
-/// An expression that comes to nothing for a record. It says where and why, never what the record holds.
+/// A record of which a map makes nothing that could go out. It says where and why, never what the record holds.
 #[derive(Debug, thiserror::Error)]
-#[error("setting `{setting}`, for a record of stream `{stream}`: at character {at}: {reason}")]
-pub struct MapError {
-    /// The path of the setting.
-    pub setting: String,
-    /// The stream the record came in.
-    pub stream: String,
-    /// Where in the expression, in characters from 1.
-    pub at: usize,
-    /// What does not fit.
-    pub reason: String,
+pub enum MapError {
+    /// An expression comes to nothing.
+    #[error("setting `{setting}`, for a record of stream `{stream}`: at character {at}: {reason}")]
+    Expression {
+        /// The path of the setting.
+        setting: String,
+        /// The stream the record came in.
+        stream: String,
+        /// Where in the expression, in characters from 1.
+        at: usize,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A key property has no value.
+    #[error(
+        "setting `{setting}`, for the record {record} of stream `{stream}`: the key property `{property}` would be null; a key needs a value in every record, deletions included: map another property, or name other keys in `__key_properties__`"
+    )]
+    NullKey {
+        /// The path of the setting.
+        setting: String,
+        /// The stream the record came in.
+        stream: String,
+        /// What identifies the record as it came: its DN, or its key.
+        record: String,
+        /// The key property.
+        property: String,
+    },
 }
 
 impl Classified for MapError {
@@ -80,6 +100,8 @@ pub struct Maps {
     /// `stream_map_config`.
     config: Value,
     streams: HashMap<String, Vec<Plan>>,
+    /// The streams that there are, whether they are wanted or not, and their properties.
+    known: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// What becomes of a stream.
@@ -92,6 +114,8 @@ struct Plan {
     /// Which definition; `None` leaves records as they are.
     definition: Option<usize>,
     key_properties: Vec<String>,
+    /// What identifies a record as it comes.
+    own_keys: Vec<String>,
     /// The schema that goes out.
     schema: Value,
 }
@@ -108,27 +132,48 @@ impl Maps {
             return Ok(None);
         }
         let config = values.get("stream_map_config").cloned().unwrap_or_else(|| json!({}));
-        Ok(Some(Maps { definitions, flattening, config, streams: HashMap::new() }))
+        Ok(Some(Maps { definitions, flattening, config, streams: HashMap::new(), known: BTreeMap::new() }))
     }
 
     /// Takes up a stream's SCHEMA, and gives what goes out in its place: nothing for a stream that is left out.
+    ///
+    /// # Errors
+    /// The settings do not fit the stream, or it would go out under the name of another one: what is said of the one as a whole,
+    /// such as which records are gone, would be taken as said of both.
     pub fn schema(
         &mut self,
         stream: &str,
         schema: &Value,
         key_properties: &[String],
     ) -> Result<Vec<Outgoing>, SettingsError> {
-        let mut plans = Vec::new();
+        self.know(stream, schema);
+        let mut plans: Vec<Plan> = Vec::new();
         for (name, definition) in self.definitions.of(stream) {
             let plan = match definition {
-                None => self.plan(stream, name, schema, key_properties.to_vec(), None)?,
+                None => self.plan((stream, key_properties), name, schema, key_properties.to_vec(), None)?,
                 Some(n) => {
                     let Some(Definition::Map(map)) = self.definitions.get(n) else { continue };
                     let keys = map.key_properties.clone().unwrap_or_else(|| key_properties.to_vec());
                     let mapped = self.mapped_schema(map, stream, schema, &keys)?;
-                    self.plan(stream, name, &mapped, keys, Some(n))?
+                    self.plan((stream, key_properties), name, &mapped, keys, Some(n))?
                 }
             };
+            let others = self.streams.iter().filter(|(other, _)| *other != stream);
+            let mut taken =
+                others.flat_map(|(other, plans)| plans.iter().map(move |plan| (other.as_str(), plan)));
+            let mut own = plans.iter().map(|plan| (stream, plan));
+            let twin = taken.find(|(_, other)| other.name == plan.name);
+            if let Some((other, twin)) = twin.or_else(|| own.find(|(_, other)| other.name == plan.name)) {
+                let path = |plan: &Plan| match plan.definition.and_then(|n| self.definitions.get(n)) {
+                    Some(Definition::Map(map)) => Some(map.path.clone()),
+                    _ => None,
+                };
+                return Err(SettingsError::value(
+                    path(&plan).or_else(|| path(twin)).unwrap_or_else(|| "stream_maps".to_owned()),
+                    format!("the streams `{other}` and `{stream}` would both be called `{}`", plan.name),
+                    "a name of its own for each (`__alias__`); it may be an expression with `__stream_name__`",
+                ));
+            }
             plans.push(plan);
         }
         let outgoing = plans.iter().map(|plan| Outgoing {
@@ -143,7 +188,7 @@ impl Maps {
 
     fn plan(
         &self,
-        stream: &str,
+        (stream, own_keys): (&str, &[String]),
         name: String,
         schema: &Value,
         key_properties: Vec<String>,
@@ -160,7 +205,8 @@ impl Maps {
             })?,
         };
         let (name_value, original) = (name.clone().into(), stream.into());
-        Ok(Plan { name, name_value, original, definition, key_properties, schema })
+        let own_keys = own_keys.to_vec();
+        Ok(Plan { name, name_value, original, definition, key_properties, own_keys, schema })
     }
 
     /// The schema after a map.
@@ -242,6 +288,7 @@ impl Maps {
                 _ => record.as_object().cloned(),
             };
             if let Some(mapped) = mapped {
+                self.check_keys(plan, stream, record, &mapped)?;
                 let mapped = match &self.flattening {
                     Some(flattening) => flattening.record(mapped, &plan.schema),
                     None => mapped,
@@ -250,6 +297,38 @@ impl Maps {
             }
         }
         Ok(out)
+    }
+
+    /// A key that a map makes has a value. (One that came without is not the map's.)
+    fn check_keys(
+        &self,
+        plan: &Plan,
+        stream: &str,
+        record: &Value,
+        mapped: &Map<String, Value>,
+    ) -> Result<(), MapError> {
+        let Some(Definition::Map(map)) = plan.definition.and_then(|n| self.definitions.get(n)) else {
+            return Ok(());
+        };
+        for property in &plan.key_properties {
+            if mapped.get(property).is_some_and(|value| !value.is_null()) {
+                continue;
+            }
+            let formula = map.properties.iter().find(|(name, _)| name == property);
+            let setting = match formula {
+                Some((_, Some(formula))) => formula.setting.clone(),
+                _ if map.key_properties.is_some() => format!("{}.__key_properties__", map.path),
+                _ => continue,
+            };
+            let stream = stream.to_owned();
+            return Err(MapError::NullKey {
+                setting,
+                stream,
+                record: name_of(record, plan),
+                property: property.clone(),
+            });
+        }
+        Ok(())
     }
 
     fn map(
@@ -267,7 +346,7 @@ impl Maps {
             original: &plan.original,
             own: None,
         };
-        let failed = |formula: &Formula, at, reason| MapError {
+        let failed = |formula: &Formula, at, reason| MapError::Expression {
             setting: formula.setting.clone(),
             stream: stream.to_owned(),
             at,
@@ -309,4 +388,15 @@ impl Maps {
         }
         Ok(Some(result).filter(|result| !result.is_empty()))
     }
+}
+
+/// What identifies a record, for people: its DN, or its key.
+fn name_of(record: &Value, plan: &Plan) -> String {
+    let value = |name: &str| record.get(name).filter(|value| !value.is_null() && !is_secret_attribute(name));
+    if let Some(dn) = value("dn").and_then(Value::as_str) {
+        return format!("`{dn}`");
+    }
+    let keys = plan.own_keys.iter().filter_map(|name| Some(format!("{name}={}", value(name)?)));
+    let keys: Vec<String> = keys.collect();
+    if keys.is_empty() { "(without a key)".to_owned() } else { keys.join(", ") }
 }

@@ -14,7 +14,7 @@ pub use definition::{AttributeType, ClassKind, ContentRule, DefinitionError, Obj
 pub use matching::Equality;
 
 use self::syntax::ValueKind;
-use crate::entry::{Entry, base_type};
+use crate::entry::{Entry, as_oid, base_type};
 
 /// Attribute types and object classes, found by name, alias or OID without regard to case.
 #[derive(Debug, Clone, Default)]
@@ -207,7 +207,11 @@ impl Schema {
 
     /// The usual name of an attribute type; of one that is not defined, what was given. Options are left out.
     pub fn canonical_name<'a>(&'a self, name: &'a str) -> &'a str {
-        self.attribute_type(name).map_or_else(|| base_type(name), AttributeType::name)
+        let unknown = || {
+            let name = base_type(name);
+            as_oid(name).unwrap_or(name)
+        };
+        self.attribute_type(name).map_or_else(unknown, AttributeType::name)
     }
 
     /// An attribute description as the schema spells its type, with the options as they are.
@@ -412,7 +416,8 @@ fn index(map: &mut Index, oid: &str, names: &[String], at: usize) {
 }
 
 fn lookup(map: &Index, name: &str) -> Option<usize> {
-    map.get(name).or_else(|| map.get(&name.trim().to_ascii_lowercase())).copied()
+    let other = || map.get(&name.trim().to_ascii_lowercase());
+    map.get(name).or_else(other).or_else(|| map.get(as_oid(name)?)).copied()
 }
 
 fn standard_with_errors() -> (Schema, Vec<DefinitionError>) {

@@ -3,7 +3,7 @@
 
 use std::sync::{PoisonError, RwLock};
 
-use crate::entry::base_type;
+use crate::entry::{as_oid, base_type};
 use crate::schema::{AttributeType, Schema};
 
 /// Attributes that hold passwords or keys, with their OIDs where they have a well-known one (RFC 4519 section 2.41, RFC
@@ -104,11 +104,7 @@ pub fn is_write_only(description: &str) -> bool {
 
 fn is(description: &str, also_by_user: bool) -> bool {
     let name = base_type(description);
-    // Another way to write an OID.
-    let name = match name.split_at_checked(4) {
-        Some((prefix, oid)) if prefix.eq_ignore_ascii_case("oid.") => oid,
-        _ => name,
-    };
+    let name = as_oid(name).unwrap_or(name);
     let added = |a: &Added| a.name.eq_ignore_ascii_case(name) && (also_by_user || !a.by_user);
     is_secret_name(name) || ADDED.read().unwrap_or_else(PoisonError::into_inner).iter().any(added)
 }

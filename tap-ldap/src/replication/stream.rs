@@ -11,7 +11,6 @@ use singer_common::dn::DnKey;
 use singer_common::entry::{Entry, EntryView};
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::{Clock, now};
-use singer_common::settings::SettingsError;
 
 use super::completeness::Rules;
 use super::index::{IndexError, KeyIndex, Mark, SharedIndex};
@@ -93,18 +92,6 @@ impl<'a> StreamRun<'a> {
     ) -> anyhow::Result<Self> {
         let schema = tree.directory.schema();
         let mut converter = Converter::new(stream, schema);
-        // The rows of a group are written elsewhere, and always have theirs.
-        if let Some(name) = converter.lacks_key(stream).filter(|_| !matches!(source, Source::Members(_))) {
-            return Err(SettingsError::value(
-                "--catalog",
-                format!(
-                    "`{name}` is in key_properties of the stream `{}`, and no selected property",
-                    stream.tap_stream_id
-                ),
-                format!("`{name}` among the properties of its schema, selected; or another key"),
-            )
-            .into());
-        }
         // The rows of a group are no entries.
         let is_tracked = !matches!(source, Source::Members(_));
         let tracked = config.track_deletions.as_deref().filter(|_| is_tracked);

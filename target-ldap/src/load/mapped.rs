@@ -8,6 +8,7 @@ use super::{InFile, LoadError};
 impl Planner {
     /// Plans what becomes of a SCHEMA. `false`: no more is wanted.
     pub(super) fn mapped_streams(&mut self, line: u64, message: &SchemaMessage, out: &mut Out) -> bool {
+        self.know(message);
         let outgoing = self.maps.as_mut().map_or(Ok(Vec::new()), |maps| {
             maps.schema(&message.stream, &message.schema, &message.key_properties)
         });

@@ -1,19 +1,21 @@
 //! From a line of the input to a task. Pure but for the reading, so that it goes on beside the writing, on a thread of its own.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, BufRead};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use serde_json::value::RawValue;
 use singer_common::deletion::is_marked;
-use singer_common::directory::Directory;
+use singer_common::directory::{Directory, KnownNames};
 use singer_common::dn::{Above, DnKey};
+use singer_common::entry::base_type;
 use singer_common::maps::Maps;
 use singer_common::message::{BatchMessage, Message, MessageError, RecordMessage, SchemaMessage};
 use singer_common::reader::LineReader;
 use singer_common::record::Record;
-use singer_common::schema::Schema;
+use singer_common::schema::{Coverage, Schema};
+use singer_common::settings::nearest_of_many;
 use tokio::sync::mpsc;
 
 use super::batch::{InBatch, read_batch};
@@ -206,6 +208,8 @@ pub(super) struct Planner {
     said: HashSet<String>,
     /// What becomes of streams before they are taken in.
     pub(super) maps: Option<Maps>,
+    /// The properties of all streams, as they came and as they are taken in.
+    properties: BTreeSet<String>,
 }
 
 impl Planner {
@@ -221,6 +225,45 @@ impl Planner {
             said: HashSet::new(),
             // What was rejected is in the file as the maps made it.
             maps: config.maps.clone().filter(|_| !retry_rejects),
+            properties: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn know(&mut self, message: &SchemaMessage) {
+        let properties = message.schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+        for (name, _) in properties {
+            if !self.properties.contains(name) {
+                self.properties.insert(name.clone());
+            }
+        }
+    }
+
+    /// Warns of settings that name what neither the input, which has ended, nor the directory has.
+    fn warn_of_unused(&self) {
+        if self.retry_rejects || self.streams.is_empty() {
+            return;
+        }
+        for unused in self.maps.iter().flat_map(Maps::unused) {
+            unused.warn();
+        }
+        let known = KnownNames::new(&self.directory);
+        let setting = "secret_attributes";
+        for name in &self.config.directory.secret_attributes {
+            let name = base_type(name);
+            let is_property = self.properties.iter().any(|property| property.eq_ignore_ascii_case(name));
+            let Err(unknown) = known.attribute(name) else { continue };
+            if is_property || self.schema.coverage() != Coverage::Whole && !self.takes_unknown {
+                continue;
+            }
+            let of_records = nearest_of_many(name, self.properties.iter().map(String::as_str));
+            let nearest = of_records.into_iter().chain(unknown.near.iter().map(String::as_str)).next();
+            let hint = nearest.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            tracing::warn!(
+                setting,
+                name,
+                nearest,
+                "setting `{setting}`: neither a record nor the directory has `{name}`{hint}"
+            );
         }
     }
 
@@ -326,6 +369,7 @@ impl Planner {
     }
 
     pub(super) fn stream(&mut self, line: u64, message: &SchemaMessage) -> Result<Line, LoadError> {
+        self.know(message);
         let bad = |reason| LoadError::Record { line, stream: message.stream.clone(), reason };
         // Without them no record would bring anything. The SDK's targets end there, too.
         if !message.schema.get("properties").is_some_and(Value::is_object) {
@@ -408,6 +452,7 @@ pub(super) fn read_lines(input: Box<dyn BufRead + Send>, mut planner: Planner) -
                     }
                 }
                 Ok(None) => {
+                    planner.warn_of_unused();
                     if out.flush() {
                         let _ = out.sender.blocking_send(Input::End);
                     }

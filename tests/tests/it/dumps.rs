@@ -68,6 +68,18 @@ fn a_dump_that_says_it_is_incomplete_activates_nothing() {
         ("CR alone ends lines", TREE.trim_end().replace('\n', "\r")),
         ("CRLF ends lines", TREE.trim_end().replace('\n', "\r\n")),
         ("references that were taken out", format!("{TREE}{end}\n# numEntries: 4\n# numReferences: 1\n")),
+        (
+            "UnboundID, PingDirectory",
+            format!("{TREE}\n# Result Code:  4 (size limit exceeded)\n# Number of Entries Returned:  4\n"),
+        ),
+        ("UnboundID, other entries", format!("{TREE}\n# Number of Entries Returned:  5\n")),
+        ("a name and a number", format!("{TREE}\n# Size limit exceeded (4)\n")),
+        ("the same of a program", format!("{TREE}\n# ldapsearch: Administrative limit exceeded (11)\n")),
+        ("ForgeRock", format!("{TREE}\n# The LDAP search request failed: 4 (Size Limit Exceeded)\n")),
+        ("ForgeRock, in other words", format!("{TREE}\n# The LDAP search request failed: 3 (zu langsam)\n")),
+        ("389 DS, another entry", format!("# entry-id: 1\n{TREE}\n# entry-id: 5\n")),
+        ("ldbsearch, another entry", format!("# record 1\n{TREE}\n# record 5\n")),
+        ("phpLDAPadmin", format!("# Total Entries: 5\n\n# Entry 1: dc=x\n{TREE}")),
     ] {
         let output = read(text).succeeds();
         assert!(!activates(&output), "{what}: {}", output.stderr);
@@ -76,6 +88,16 @@ fn a_dump_that_says_it_is_incomplete_activates_nothing() {
     }
     for (what, text) in [
         ("nothing is said", TREE.to_owned()),
+        (
+            "UnboundID, whole",
+            format!("{TREE}\n# Result Code:  0 (success)\n# Number of Entries Returned:  4\n"),
+        ),
+        ("389 DS, whole", format!("# entry-id: 1\n{TREE}")),
+        ("phpLDAPadmin, whole", format!("# Total Entries: 4\n\n# Entry 1: dc=x\n{TREE}")),
+        (
+            "other comments",
+            format!("{TREE}\n# the import failed: 3 tries\n# alice (4)\n# limit (4), people\n"),
+        ),
         ("all is well", format!("{header}{TREE}{end}\n# numResponses: 5\n# numEntries: 4\n")),
         (
             "the last page",

@@ -286,3 +286,25 @@ fn without_a_server_the_environment_says_which_file() {
     assert!(!file.exists());
     assert_eq!(copy.dump().len(), 2);
 }
+
+#[test]
+fn a_range_may_stand_before_other_options_and_an_oid_may_be_written_as_rfc_1779_has_it() {
+    let dir = scratch();
+    let file = dir.path().join("d.ldif");
+    std::fs::write(
+        &file,
+        "dn: dc=x\nobjectClass: domain\ndc: x\n\n\
+         dn: cn=g,dc=x\nobjectClass: groupOfNames\ncn: g\nOID.2.5.4.3: also\noid.1.2.3.4: other\n1.2.3.4: more\n\
+         member;range=0-0;lang-de: cn=a\nmember;range=1-*;lang-de: cn=b\n",
+    )
+    .unwrap();
+    let config = json!({"server_url": format!("ldif:{}", file.display()),
+        "schemas": [{"name": "s", "base_dn": "dc=x", "filter": "(OID.2.5.4.3=also)"}]});
+    let output = Run::tap(&config).run().succeeds();
+    let records = output.records(None);
+    assert_eq!(records.len(), 1, "{}", output.stderr);
+    assert_eq!(records[0]["cn"], json!(["g", "also"]));
+    assert_eq!(records[0]["member;lang-de"], json!(["cn=a", "cn=b"]));
+    assert_eq!(records[0]["1.2.3.4"], json!(["other", "more"]), "{}", records[0]);
+    assert_eq!(output.of_type("ACTIVATE_VERSION").len(), 1, "{}", output.stderr);
+}

@@ -40,6 +40,7 @@ mod meltano;
 mod memory;
 mod metrics;
 mod mirror;
+mod mistakes;
 mod moves;
 mod names;
 mod on_delete;

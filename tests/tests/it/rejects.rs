@@ -385,7 +385,7 @@ fn a_reject_file_that_cannot_be_written_fails_the_run_and_loses_nothing() {
     let before = slapd.change_marks();
     let dir = scratch();
     let config = skipping(&slapd, &dir.path().join("none/rejects.jsonl"));
-    let output = Run::target(&config).messages(&messages).run().exits(1).says("none/rejects.jsonl");
+    let output = Run::target(&config).messages(&messages).run().exits(2).says("none/rejects.jsonl");
     assert!(output.stdout.is_empty(), "known before the first record: {}", output.stdout_text());
     assert_untouched(&slapd, &before);
 }
@@ -536,4 +536,24 @@ fn a_killed_run_that_goes_on_from_its_state_has_lost_neither_a_record_nor_a_reje
         let rejected = rejects.iter().any(|r| r["record"]["id"] == json!(id));
         assert_eq!((rejected, has(&tree, &id)), (n % 3 == 0, n % 3 != 0), "{id}");
     }
+}
+
+#[test]
+fn a_reject_file_steers_no_terminal_and_is_the_same_json() {
+    let dir = scratch();
+    let (file, odd) =
+        (dir.path().join("rejects.jsonl"), "a\u{7f}\u{85}\u{9b}\u{202e}\u{2066}\u{2028}\u{1b}z");
+    let config = json!({"server_url": format!("ldif:{}", dir.path().join("d.ldif").display()),
+        "on_error": "skip", "reject_file": file});
+    let schema = json!({"type": "SCHEMA", "stream": "all", "key_properties": ["dn"], "schema": {"description": odd,
+        "properties": {"dn": {"type": "string"}, "objectClass": {"type": "array"}, "cn": {"type": "string"}}}});
+    let record =
+        json!({"type": "RECORD", "stream": "all", "record": {"dn": odd, "objectClass": ["x"], "cn": odd}});
+    Run::target(&config).messages(&[schema, record]).run().exits(4);
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.chars().all(|c| c == '\n' || !c.is_control() && c < '\u{2000}'), "{text:?}");
+    let (schemas, rejects) = read(&file);
+    assert_eq!((schemas.len(), rejects.len()), (1, 1), "{text}");
+    assert_eq!(schemas[0]["schema"]["description"], odd);
+    assert_eq!(rejects[0]["record"]["cn"], odd);
 }

@@ -1,8 +1,10 @@
 //! What a file says of itself where `ldapsearch` wrote it: how the search ended, how many entries there were, references to
 //! other servers. `ldapsearch` exits with an error after a size limit, but what it printed until then looks like any file.
 //!
-//! Known: OpenLDAP's `ldapsearch` (its `search:`/`result:` lines and its comments, which `-L` leaves, `-LL` does not), and
-//! Samba's `ldbsearch` (`# 3 entries`).
+//! Known: OpenLDAP's `ldapsearch` (its `search:`/`result:` lines and its comments, which `-L` leaves, `-LL` does not), that of
+//! UnboundID, PingDirectory and ForgeRock (`# Result Code:  4 (size limit exceeded)`), Samba's `ldbsearch` (`# 3 entries`),
+//! phpLDAPadmin (`# Total Entries: 3`), and `db2ldif` of 389 DS (`# entry-id: 3` above each entry). Whatever wrote it, a comment is
+//! understood that is the name of a result code with its number, in either order: `# Size limit exceeded (4)`.
 
 use std::fmt;
 
@@ -50,6 +52,11 @@ pub enum Shortfall {
         /// Where the entry begins.
         line: u64,
     },
+    /// The last line is one that such a program writes above an entry.
+    Announced {
+        /// The line.
+        line: u64,
+    },
     /// A list of values without its beginning, its end, or a part in between (`member;range=0-1499`).
     Range {
         /// Where the entry begins.
@@ -71,6 +78,7 @@ impl Shortfall {
             | Self::NoEnd { line }
             | Self::Unended { line }
             | Self::Bare { line }
+            | Self::Announced { line }
             | Self::Range { line, .. } => *line,
         }
     }
@@ -91,6 +99,7 @@ impl fmt::Display for Shortfall {
                 "the file ends without a line end, as one that was cut off (a whole one ends with one)",
             ),
             Self::Bare { .. } => f.write_str("the last entry ends after its name"),
+            Self::Announced { .. } => f.write_str("an entry is announced here, which is not there"),
             Self::Range { dn, attribute, .. } => {
                 write!(f, "entry {dn:?} has only a part of the values of `{attribute}`")
             }
@@ -123,6 +132,12 @@ pub struct Dump {
     bare: Option<u64>,
     has_attributes: bool,
     is_answer: bool,
+    /// Where the next entry was announced.
+    announced: Option<u64>,
+    /// How many entries the whole file is said to have, and where.
+    total: Option<(u64, u64)>,
+    /// All entries.
+    held: u64,
 }
 
 impl Dump {
@@ -160,12 +175,28 @@ impl Dump {
             self.cookie(line, cookie);
         } else if ["refldap://", "refldaps://", "refldapi://"].iter().any(|r| text.starts_with(r)) {
             self.references.push(vec![text.trim_start_matches("ref").to_owned()]);
-        } else if let Some(said) = number(text, "numEntries: ", "").or_else(|| number(text, "", " entries")) {
+        } else if announces_entry(text) {
+            self.announced = Some(line);
+        } else if let Some(code) = result_code_in(text) {
+            if code == 0 {
+                self.is_answer = true;
+            } else {
+                self.add(Shortfall::Result { line, code });
+            }
+        } else if let Some(said) = number(text, "Total Entries:", "") {
+            self.total = Some((line, said));
+        } else if let Some(said) = number(text, "numEntries:", "")
+            .or_else(|| number(text, "Number of Entries Returned:", ""))
+            .or_else(|| number(text, "Total number of matching entries:", ""))
+            .or_else(|| number(text, "", "entries"))
+        {
             let held = std::mem::take(&mut self.entries) + u64::from(in_entry);
             if said != held {
                 self.add(Shortfall::Count { line, said, held });
             }
-        } else if let Some(said) = number(text, "numReferences: ", "") {
+        } else if let Some(said) =
+            number(text, "numReferences:", "").or_else(|| number(text, "Number of References Returned:", ""))
+        {
             // Somebody may have taken out their lines.
             let held = self.references.len() - self.references_counted;
             let said = usize::try_from(said).unwrap_or(usize::MAX).min(held.saturating_add(MOST));
@@ -193,6 +224,8 @@ impl Dump {
 
     pub(super) fn entry(&mut self, line: u64, entry: &Entry) {
         self.entries += 1;
+        self.held += 1;
+        self.announced = None;
         self.bare = entry.attributes.is_empty().then_some(line).filter(|_| self.bare.is_none());
         self.has_attributes |= !entry.attributes.is_empty();
     }
@@ -203,14 +236,82 @@ impl Dump {
         let open = self.open.take().map(|line| Shortfall::NoEnd { line });
         let bare = self.bare.take().filter(|_| self.has_attributes).map(|line| Shortfall::Bare { line });
         let unended = unended.map(|line| Shortfall::Unended { line });
-        for shortfall in page.into_iter().chain(open).chain(bare).chain(unended) {
+        let announced = self.announced.take().map(|line| Shortfall::Announced { line });
+        let held = self.held;
+        let total = self.total.take().filter(|(_, said)| *said != held);
+        let total = total.map(|(line, said)| Shortfall::Count { line, said, held });
+        let found = page.into_iter().chain(open).chain(bare).chain(announced).chain(total).chain(unended);
+        for shortfall in found {
             self.add(shortfall);
         }
     }
 }
 
-/// The number between two texts that are all there is beside it.
+/// The number between two texts that are all there is beside it, but for spaces.
 fn number(text: &str, before: &str, after: &str) -> Option<u64> {
-    let digits = text.strip_prefix(before)?.strip_suffix(after)?;
-    digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())?
+    let digits = text.strip_prefix(before)?.strip_suffix(after)?.trim();
+    (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())?
+}
+
+/// Whether a comment stands above an entry: `entry-id: 3` (389 DS), `record 3` (Samba), `Entry 3: cn=x` (phpLDAPadmin).
+fn announces_entry(text: &str) -> bool {
+    let of_page = |text: &str| {
+        text.strip_prefix("Entry ")
+            .and_then(|rest| rest.split_once(": "))
+            .is_some_and(|(n, _)| number(n, "", "").is_some())
+    };
+    number(text, "entry-id:", "").is_some() || number(text, "record ", "").is_some() || of_page(text)
+}
+
+/// The result code that a comment names: by `Result Code:` or `failed:`, or by the code's name with the number beside it.
+fn result_code_in(text: &str) -> Option<u32> {
+    // It stands alone, or its name is behind it: not `import failed: 3 retries`.
+    let first_number = |text: &str| {
+        let text = text.trim();
+        let (number, _) = text.split_once('(').unwrap_or((text, ""));
+        number.trim().parse::<u32>().ok()
+    };
+    for word in ["Result Code:", "failed:"] {
+        if let Some((before, rest)) = text.split_once(word)
+            && (word != "Result Code:" || before.is_empty())
+            && let Some(code) = first_number(rest)
+        {
+            return Some(code);
+        }
+    }
+    // `Size limit exceeded (4)`, with the program's name before it or not.
+    if let Some((name, number)) = text.strip_suffix(')').and_then(|text| text.rsplit_once('('))
+        && let Ok(code) = number.parse::<u32>()
+        && is_name_of(name, code)
+    {
+        return Some(code);
+    }
+    // `4 (size limit exceeded)`.
+    let (number, name) = text.split_once('(')?;
+    let code = number.trim().rsplit(' ').next()?.parse::<u32>().ok()?;
+    is_name_of(name.trim_end_matches([')', '.']), code).then_some(code)
+}
+
+/// Whether a text ends in the name of a result code, as RFC 4511 has it or as programs write it.
+fn is_name_of(text: &str, code: u32) -> bool {
+    let plain = |text: &str| -> String {
+        text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+    };
+    let others: &[&str] = match code {
+        1 => &["operations error"],
+        11 => &["administrative limit exceeded", "admin limit exceeded"],
+        51 => &["server is busy"],
+        52 => &["server is unavailable", "DSA is unavailable"],
+        53 => &["server is unwilling to perform", "DSA is unwilling to perform"],
+        80 => &["internal (implementation specific) error", "other (e.g., implementation specific) error"],
+        81 => &["server down", "can't contact LDAP server"],
+        85 => &["timeout", "timed out"],
+        91 => &["connect error"],
+        _ => &[],
+    };
+    let name = crate::directory::ldap::result_code::name(code);
+    let name = name.split(' ').next().unwrap_or_default();
+    let text = plain(text);
+    let is_known = crate::directory::ldap::result_code::is_known(code);
+    is_known && text.ends_with(&plain(name)) || others.iter().any(|other| text.ends_with(&plain(other)))
 }

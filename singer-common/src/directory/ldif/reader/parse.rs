@@ -336,12 +336,15 @@ fn split(text: &[u8]) -> KindResult<Line<'_>> {
     Ok(Line::Pair(name, spec))
 }
 
-/// Whether this is Active Directory's name for the last values of a long list: `member;range=1500-*`.
+/// Whether this is Active Directory's name for the last values of a long list: `member;range=1500-*`, its options in any order.
 fn is_last_range(name: &str) -> bool {
-    let Some((name, range)) = name.strip_suffix("-*").and_then(|name| name.rsplit_once(';')) else {
-        return false;
+    let is_range = |option: &&str| {
+        option.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("range=")) && option.ends_with("-*")
     };
-    is_description(name) && range.get(..6).is_some_and(|option| option.eq_ignore_ascii_case("range="))
+    let mut ranges = name.split(';').skip(1).filter(is_range);
+    let (Some(range), None) = (ranges.next(), ranges.next()) else { return false };
+    let others: Vec<&str> = name.split(';').filter(|option| !is_range(option)).collect();
+    is_description(&others.join(";")) && is_description(range.trim_end_matches("-*"))
 }
 
 fn skip_spaces(text: &[u8]) -> &[u8] {

@@ -1,0 +1,86 @@
+//! Definitions that name what is not there: a stream, or a property that is to be left out. Most are misspelt, and then what was to
+//! be left out goes out.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::Maps;
+use super::definition::{Definition, nearest};
+use super::pattern;
+
+/// A part of `stream_maps` that nothing came of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unused {
+    /// The path of the setting.
+    pub setting: String,
+    /// What is not there: `stream` or `property`.
+    pub what: &'static str,
+    /// Its name.
+    pub name: String,
+    /// The name that is there and near.
+    pub nearest: Option<String>,
+}
+
+impl Unused {
+    /// Warns of it.
+    pub fn warn(&self) {
+        let Self { setting, what, name, nearest } = self;
+        let hint = nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let nearest = nearest.as_deref();
+        tracing::warn!(
+            setting,
+            what,
+            name,
+            nearest,
+            "setting `{setting}`: there is no {what} `{name}`{hint}"
+        );
+    }
+}
+
+impl Maps {
+    /// Takes note of a stream that is there, though it may not be wanted.
+    pub fn know(&mut self, stream: &str, schema: &Value) {
+        let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+        let known = self.known.entry(stream.to_owned()).or_default();
+        known.extend(properties.map(|(name, _)| name.clone()));
+    }
+
+    /// The parts of the setting that name streams and properties which are not among those that are known by now.
+    pub fn unused(&self) -> Vec<Unused> {
+        let mut unused = Vec::new();
+        for (key, source, definition) in self.definitions.sources() {
+            let fitting: Vec<&BTreeSet<String>> = self
+                .known
+                .iter()
+                .filter(|(stream, _)| *stream == source || pattern::fits(source, stream))
+                .map(|(_, properties)| properties)
+                .collect();
+            if fitting.is_empty() {
+                unused.push(Unused {
+                    setting: format!("stream_maps.{key}"),
+                    what: "stream",
+                    name: source.to_owned(),
+                    nearest: nearest(source, self.known.keys()).map(str::to_owned),
+                });
+                continue;
+            }
+            // A stream that does not say what its records have has whatever they have.
+            if fitting.iter().any(|properties| properties.is_empty()) {
+                continue;
+            }
+            let Definition::Map(map) = definition else { continue };
+            for (name, _) in map.properties.iter().filter(|(_, formula)| formula.is_none()) {
+                if !fitting.iter().any(|properties| properties.contains(name)) {
+                    unused.push(Unused {
+                        setting: format!("{}.{name}", map.path),
+                        what: "property",
+                        name: name.clone(),
+                        nearest: nearest(name, fitting.iter().copied().flatten()).map(str::to_owned),
+                    });
+                }
+            }
+        }
+        unused
+    }
+}

@@ -1,0 +1,122 @@
+//! What a catalog says, held against itself before the first message: names that are there twice, and words that are misspelt.
+
+use std::collections::BTreeMap;
+
+use singer_common::catalog::{Catalog, CatalogEntry};
+use singer_common::maps::Maps;
+use singer_common::settings::{SettingsError, nearest};
+
+use crate::convert::Converter;
+use crate::source::{Source, Tree};
+
+/// The metadata of a stream that this tap reads, and what others write. A key that is near to one of the former and none of these
+/// is misspelt.
+const READ: [&str; 5] =
+    ["selected", "selected-by-default", "replication-method", "replication-key", "forced-replication-method"];
+const OTHERS: [&str; 7] = [
+    "inclusion",
+    "table-key-properties",
+    "view-key-properties",
+    "valid-replication-keys",
+    "schema-name",
+    "database-name",
+    "is-view",
+];
+
+/// Checks a catalog. `setting`: where it comes from.
+///
+/// # Errors
+/// Two streams have one id, or would go out under one name: what is said of the one as a whole, such as which records are gone,
+/// would be taken as said of both.
+pub(crate) fn check(catalog: &Catalog, setting: &str, maps: Option<&mut Maps>) -> Result<(), SettingsError> {
+    let mut ids = BTreeMap::new();
+    let mut names = BTreeMap::new();
+    for stream in &catalog.streams {
+        if let Some(other) = ids.insert(stream.tap_stream_id.as_str(), stream) {
+            let problem = format!(
+                "the tap_stream_id `{}` is there twice: of the streams `{}` and `{}`",
+                stream.tap_stream_id, other.stream, stream.stream
+            );
+            return Err(SettingsError::value(
+                setting,
+                problem,
+                "each stream once, as --discover prints them",
+            ));
+        }
+        if stream.is_selected()
+            && let Some(other) = names.insert(stream.stream.as_str(), stream)
+        {
+            let problem = format!(
+                "the streams `{}` and `{}` are both called `{}`",
+                other.tap_stream_id, stream.tap_stream_id, stream.stream
+            );
+            return Err(SettingsError::value(setting, problem, "a name of its own for each (`stream`)"));
+        }
+        warn_of_metadata(stream, setting);
+    }
+    let Some(maps) = maps else { return Ok(()) };
+    for stream in &catalog.streams {
+        maps.know(&stream.stream, &stream.schema);
+    }
+    for unused in maps.unused() {
+        unused.warn();
+    }
+    for stream in catalog.streams.iter().filter(|stream| stream.is_selected()) {
+        // A mistake in the map of the last stream is found before the first message.
+        maps.schema(&stream.stream, &stream.selected_schema(), &stream.key_properties)?;
+    }
+    Ok(())
+}
+
+fn warn_of_metadata(stream: &CatalogEntry, setting: &str) {
+    let properties: Vec<&str> = stream.properties().map(|(name, _)| name.as_str()).collect();
+    for node in &stream.metadata {
+        if let [first, name] = node.breadcrumb.as_slice()
+            && first == "properties"
+            && !properties.contains(&name.as_str())
+            && let Some(nearest) = nearest(name, properties.iter().copied())
+        {
+            let id = &stream.tap_stream_id;
+            tracing::warn!(
+                setting,
+                stream = id,
+                name,
+                nearest,
+                "{setting}: stream `{id}` has metadata of a property `{name}`, and no such property; did you mean `{nearest}`?"
+            );
+        }
+        for key in node.metadata.keys().map(String::as_str) {
+            let is_known = READ.contains(&key) || OTHERS.contains(&key);
+            let all = READ.into_iter().chain(OTHERS);
+            if !is_known && let Some(nearest) = nearest(key, all).filter(|name| READ.contains(name)) {
+                let id = &stream.tap_stream_id;
+                tracing::warn!(
+                    setting,
+                    stream = id,
+                    name = key,
+                    nearest,
+                    "{setting}: the metadata `{key}` of stream `{id}` is not used; did you mean `{nearest}`?"
+                );
+            }
+        }
+    }
+}
+
+/// Checks that a stream's records have what identifies them.
+///
+/// # Errors
+/// A key property is no selected property of the stream.
+pub(crate) fn check_keys(tree: &Tree, stream: &CatalogEntry, source: &Source) -> Result<(), SettingsError> {
+    // The rows of a group are written elsewhere, and always have theirs.
+    if matches!(source, Source::Members(_)) {
+        return Ok(());
+    }
+    let converter = Converter::new(stream, tree.directory.schema());
+    let Some(name) = converter.lacks_key(stream) else { return Ok(()) };
+    let id = &stream.tap_stream_id;
+    let problem = format!("`{name}` is in key_properties of the stream `{id}`, and no selected property");
+    let others = stream.properties().map(|(name, _)| name.as_str()).filter(|other| *other != name);
+    let near = nearest(name, others).map(|near| format!("`{near}`, perhaps; or ")).unwrap_or_default();
+    let expected = format!("{near}`{name}` among the properties of its schema, selected; or another key");
+    Err(SettingsError::value("--catalog", problem, expected))
+}
