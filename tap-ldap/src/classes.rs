@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::container::{CLASS, is_root_dse};
 use crate::source::EVERYTHING;
 use singer_common::directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
 use singer_common::filter::escape_value;
@@ -77,6 +78,74 @@ pub async fn find(directory: &Directory, base: &str) -> Result<Vec<ClassStream>,
         found.push(ClassStream { class: UNCLASSIFIED_STREAM.to_owned(), filter: rest });
     }
     Ok(found)
+}
+
+/// Entries that are in no class stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Missed {
+    /// How many.
+    pub count: u64,
+    /// The DN of one of them.
+    pub first: Option<String>,
+}
+
+/// The most entries that are asked for one by one.
+const MOST_SINGLE: usize = 1_000;
+
+/// Looks for entries that are in no class stream because the bound user may not see their classes: no filter of classes is true
+/// of them, nor one that negates it. One pass over the names.
+pub async fn missed(
+    directory: &Directory,
+    base: &str,
+    streams: &[ClassStream],
+) -> Result<Missed, DirectoryError> {
+    let any: String = streams.iter().map(|stream| stream.filter.as_str()).collect();
+    let any = format!("(|{any})");
+    let request = SearchRequest::new(base, Scope::Sub, EVERYTHING, &[CLASS]).repeating();
+    let mut search = directory.search(request).await?;
+    let (mut held, mut suspects, mut all, mut beginnings) = (0_u64, Vec::new(), 0_usize, 0);
+    while let Some(entry) = search.next_entry().await? {
+        if search.beginnings() != beginnings {
+            beginnings = search.beginnings();
+            (held, all) = (0, 0);
+            suspects.clear();
+        }
+        if is_root_dse(directory, &entry.dn) {
+            continue;
+        }
+        held += 1;
+        if entry.values(CLASS).is_empty() {
+            all += 1;
+            if suspects.len() < MOST_SINGLE {
+                suspects.push(entry.dn);
+            }
+        }
+    }
+    // Who may not read the classes may yet be let search by them.
+    let mut missed = Missed::default();
+    if all > suspects.len() {
+        let mut search = directory.search(SearchRequest::new(base, Scope::Sub, any, &["1.1"])).await?;
+        let mut found = 0_u64;
+        while let Some(entry) = search.next_entry().await? {
+            found += u64::from(!is_root_dse(directory, &entry.dn));
+        }
+        missed.count = held.saturating_sub(found);
+        return Ok(missed);
+    }
+    for dn in suspects {
+        let mut search =
+            directory.search(SearchRequest::new(&*dn, Scope::Base, any.clone(), &["1.1"])).await?;
+        let is_found = match search.next_entry().await {
+            Err(e) if e.is_no_such_object() => false,
+            found => found?.is_some(),
+        };
+        // It may have gone meanwhile.
+        if !is_found && directory.read(&dn, &["1.1"]).await?.is_some() {
+            missed.count += 1;
+            missed.first.get_or_insert(dn);
+        }
+    }
+    Ok(missed)
 }
 
 /// Leaves entries of several structural classes to the first of their streams: each entry is in one.

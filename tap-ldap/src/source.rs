@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 use crate::books::{Tally, hash};
 use crate::census::{Census, Way};
-use crate::classes::{self, ClassStream};
+use crate::classes::{self, ClassStream, Missed};
 use crate::config::{StreamConfig, TapConfig, Verify};
 use crate::container::{self, Containers};
 use crate::inner::{self, Inner};
@@ -77,6 +77,8 @@ pub struct Tree {
     inner: OnceCell<Option<Inner>>,
     /// What a pass over the names found, once a stream was read whole.
     census: Mutex<Names>,
+    /// The entries that no class stream has, once one was read whole.
+    missed: OnceCell<Missed>,
 }
 
 /// What is known of the names below the base.
@@ -118,7 +120,46 @@ impl Tree {
             tells_subordinates,
             inner: OnceCell::new(),
             census: Mutex::default(),
+            missed: OnceCell::new(),
         })
+    }
+
+    /// The entries that no class stream has, for the bound user may not see their classes. Looked up once in a run, with one
+    /// warning; none where nobody verifies, and where no such entry could be seen.
+    pub async fn missed(&self) -> Result<&Missed, DirectoryError> {
+        let find = || async {
+            if self.classes.is_empty()
+                || self.verify == Verify::Never
+                || !self.directory.root_dse().finds_without_class()
+            {
+                return Ok(Missed::default());
+            }
+            let missed = match classes::missed(&self.directory, &self.base, &self.classes).await {
+                // Each class may still be within the limit.
+                Err(e) if e.is_limit() => {
+                    tracing::warn!(
+                        "the server refuses to list the names of all entries ({e}): whether there are some whose objectClass the bound user may not see, and which are in no stream, is not known"
+                    );
+                    Missed::default()
+                }
+                missed => missed?,
+            };
+            if missed.count > 0 {
+                tracing::warn!(
+                    books_differ = missed.count,
+                    "{} entries are in no stream of a class (the first is `{}`): the bound user may not see their objectClass. Let it search and read objectClass, or read by containers (discover_by)",
+                    missed.count,
+                    missed.first.as_deref().unwrap_or_default()
+                );
+            }
+            Ok(missed)
+        };
+        self.missed.get_or_try_init(find).await
+    }
+
+    /// The same, if it was looked up.
+    pub fn missed_so_far(&self) -> Option<&Missed> {
+        self.missed.get()
     }
 
     /// How many entries a source has, as far as one entry tells: 389 DS counts what lies directly below it, and so does

@@ -82,6 +82,14 @@ pub(super) fn join_ranges(entry: &mut Entry) -> Vec<String> {
 
 /// So many ranges of one attribute, and the server is going round in circles.
 const MAX_RANGES: u32 = 1_000_000;
+/// What an entry may come to when its ranges are joined, in octets: as much as one answer. A value costs this much more, so that
+/// a flood of short ones is bounded, too.
+const MOST: usize = crate::directory::ldif::reader::DEFAULT_MAX_RECORD_BYTES;
+const VALUE_OVERHEAD: usize = 24;
+
+fn size(values: &[Vec<u8>]) -> usize {
+    values.iter().map(|value| value.len().saturating_add(VALUE_OVERHEAD)).sum()
+}
 
 impl Directory {
     /// Completes the ranged attributes of an entry that a search gave, and takes the range out of their names.
@@ -91,6 +99,7 @@ impl Directory {
         }
         without_echoes(&mut entry.attributes);
         let dn = entry.dn.clone();
+        let mut total: usize = entry.attributes.iter().map(|attribute| size(&attribute.values)).sum();
         for attribute in &mut entry.attributes {
             let Some(mut range) = ranged(&attribute.description) else { continue };
             attribute.description.clone_from(&range.name);
@@ -114,6 +123,13 @@ impl Directory {
                 });
                 // Values that went away in between: the answer has no such range, and there is no more.
                 let Some((answered, values)) = found else { break };
+                if values.is_empty() && answered.last.is_some() {
+                    return Err(stuck("the server gave no value of a range that is not the last"));
+                }
+                total = total.saturating_add(size(&values));
+                if total > MOST {
+                    return Err(stuck(&format!("the entry came to more than {} MiB", MOST >> 20)));
+                }
                 attribute.values.extend(values);
                 if answered.first != next {
                     return Err(stuck("the server gave another range"));

@@ -159,9 +159,20 @@ impl RootDse {
     }
 
     /// The filter that every entry passes. `(objectClass=*)` does not find entries whose classes the bound user may not see;
-    /// `(&)` does, where the server has it (RFC 4526).
+    /// `(&)` does, where the server has it (RFC 4526). 389 DS has not, but gives each entry an id that the bound user may see.
     pub fn match_all(&self) -> &'static str {
-        if self.features.iter().any(|f| f == TRUE_AND_FALSE_FILTERS) { "(&)" } else { MATCH_ALL }
+        if self.features.iter().any(|f| f == TRUE_AND_FALSE_FILTERS) {
+            "(&)"
+        } else if self.vendor == Vendor::Ds389 {
+            "(|(objectClass=*)(nsUniqueId=*))"
+        } else {
+            MATCH_ALL
+        }
+    }
+
+    /// Whether that finds entries whose classes the bound user may not see.
+    pub fn finds_without_class(&self) -> bool {
+        self.match_all() != MATCH_ALL
     }
 
     /// The log that the server has, as far as it can be relied on.

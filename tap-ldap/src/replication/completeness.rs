@@ -29,6 +29,8 @@ pub(crate) enum Doubt {
     File,
     /// Entries below parents that are not seen would have been missed: the server refuses to list all names.
     Unverified,
+    /// Entries whose classes are not seen are in no stream: this one may have had them.
+    HiddenClasses,
     /// There was no record at all (`allow_empty_streams`).
     Empty,
     /// There were so many fewer records than the last time (`max_shrink`).
@@ -53,6 +55,9 @@ impl Doubt {
             }
             Doubt::File => "the file is not whole".to_owned(),
             Doubt::Unverified => "the server refuses to list all names".to_owned(),
+            Doubt::HiddenClasses => {
+                "the bound user may not see the objectClass of some entries, which may be of this stream".to_owned()
+            }
             Doubt::Empty => "no entry was found, which is no proof that all are gone (allow_empty_streams: true takes it as one)".to_owned(),
             Doubt::Shrunk { before, now } => {
                 format!("{now} records after {before} the last time, fewer than max_shrink allows")
@@ -137,7 +142,10 @@ impl Completeness {
 
     /// Whether every entry that the directory holds was read, as far as the books tell.
     pub(crate) fn has_read_all(&self) -> bool {
-        !self.doubts.iter().any(|doubt| matches!(doubt, Doubt::Books { .. } | Doubt::Unverified))
+        !self
+            .doubts
+            .iter()
+            .any(|doubt| matches!(doubt, Doubt::Books { .. } | Doubt::Unverified | Doubt::HiddenClasses))
     }
 
     /// Whether deletions may be concluded from the read.
@@ -161,8 +169,8 @@ pub(crate) fn conclude<W: Write>(
     }
     completeness.hold_against(&run.rules);
     for doubt in &completeness.doubts {
-        // Of the file, and of the list of names, one warning before says it all.
-        if matches!(doubt, Doubt::File | Doubt::Unverified) {
+        // Of the file, of the list of names, and of hidden classes, one warning before says it all.
+        if matches!(doubt, Doubt::File | Doubt::Unverified | Doubt::HiddenClasses) {
             continue;
         }
         // Many containers have nothing of their own, and were so before: those are named together at the end. One that

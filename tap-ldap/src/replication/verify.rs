@@ -15,6 +15,7 @@ use singer_common::summary::{self, Count};
 use super::StreamRun;
 use super::completeness::{Completeness, Doubt};
 use crate::books::{Difference, Tally, hash};
+use crate::classes::Missed;
 use crate::config::Verify;
 use crate::container;
 use crate::output::Output;
@@ -134,6 +135,10 @@ pub(crate) async fn verify<W: Write>(
     let mut completeness = Completeness::of(account.references);
     if account.is_unverified {
         completeness.doubt(Doubt::Unverified);
+    }
+    // One that the stream had may be among them.
+    if matches!(source, Source::Class { .. }) && output.or_stop(tree.missed()).await??.count > 0 {
+        completeness.doubt(Doubt::HiddenClasses);
     }
     let mut books = Books { held: 0, emitted: run.records - run.deletions, left_out: 0, differ: 0 };
     let (Some(held), Some(emitted)) = (&expected.held, account.emitted) else {
@@ -330,7 +335,10 @@ pub async fn look(tree: &Tree, sources: impl Iterator<Item = &Source>) -> Result
     found.refused = tree.is_census_refused().await;
     let census = tree.census_taken().await;
     let of_containers = census.map(|c| (c.in_no_stream, c.first_in_no_stream.clone()));
-    for (count, first) in [of_containers.unwrap_or_default(), without_class(tree).await?] {
+    let in_containers = tree.containers.iter().next().is_some();
+    let missed = if in_containers { Missed::default() } else { tree.missed().await?.clone() };
+    let of_classes = [without_class(tree).await?, (missed.count, missed.first)];
+    for (count, first) in [of_containers.unwrap_or_default()].into_iter().chain(of_classes) {
         found.held += count;
         found.differ += count;
         found.first = found.first.or(first);
@@ -363,6 +371,11 @@ pub(crate) async fn close_books(
         }
     }
     let is_file = tree.directory.root_dse().vendor == Vendor::Ldif;
+    // Those were told of. Where containers are streams, too, they are in one.
+    if let Some(missed) = tree.missed_so_far().filter(|_| tree.containers.iter().next().is_none()) {
+        summary::add(Count::BooksHeld, missed.count);
+        summary::add(Count::BooksDiffer, missed.count);
+    }
     if tree.verify == Verify::Always || is_file && tree.verify == Verify::Auto {
         let (count, first) = without_class(tree).await?;
         in_no_stream(count, first.as_deref());

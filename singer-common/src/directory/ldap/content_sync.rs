@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::wire::ber::{BOOLEAN, ENUMERATED, OCTET_STRING, Reader, SEQUENCE, SET, Writer};
@@ -125,7 +126,17 @@ pub struct SyncConnection {
     watches: HashMap<i64, Box<SearchWatch>>,
     /// Items of a message that had several.
     ready: VecDeque<(i64, SyncItem)>,
+    /// How long, and with how many items, a refresh has not got on.
+    waited: Duration,
+    idle: u32,
+    /// How many ids sets have named since an entry came.
+    named: usize,
 }
+
+/// More cookies and phases than come in a row. There may always be one to read, so that no time passes waiting.
+const MOST_IDLE: u32 = 100_000;
+/// The most ids that sets name one after another: more entries than any directory has.
+const MOST_NAMED: usize = 1 << 28;
 
 impl LdapDirectory {
     /// Opens a connection for synchronisations, to the server in use.
@@ -139,6 +150,9 @@ impl LdapDirectory {
             running: HashMap::new(),
             watches: HashMap::new(),
             ready: VecDeque::new(),
+            waited: Duration::ZERO,
+            idle: 0,
+            named: 0,
         })
     }
 }
@@ -169,6 +183,11 @@ impl SyncConnection {
 
     /// The next item of any synchronisation, with its id. May be dropped while it waits: nothing is lost.
     pub async fn next(&mut self) -> Result<(i64, SyncItem), DirectoryError> {
+        self.gets_on();
+        self.receive().await
+    }
+
+    async fn receive(&mut self) -> Result<(i64, SyncItem), DirectoryError> {
         loop {
             if let Some(item) = self.ready.pop_front() {
                 return Ok(item);
@@ -207,21 +226,55 @@ impl SyncConnection {
         }
     }
 
-    /// The same, for a refresh: the server has to go on within `operation_timeout_seconds`. What persists may be silent for
-    /// as long as nothing changes.
+    /// The same, for a refresh: the server has to get on within `operation_timeout_seconds`. Entries, ids and the end do so;
+    /// cookies and phases that follow one another do not. What persists may be silent for as long as nothing changes.
     pub async fn next_in_time(&mut self) -> Result<(i64, SyncItem), DirectoryError> {
         let limit = self.operation_timeout;
-        let waiting = observe::awaiting();
-        let next = tokio::time::timeout(limit, self.next()).await;
-        drop(waiting);
-        match next {
-            Ok(next) => next,
-            Err(_) => Err(DirectoryError::Timeout {
-                operation: "synchronisation",
-                dn: self.running.values().next().cloned().unwrap_or_default(),
-                seconds: limit.as_secs(),
-            }),
+        let error = DirectoryError::Timeout {
+            operation: "synchronisation",
+            dn: self.running.values().next().cloned().unwrap_or_default(),
+            seconds: limit.as_secs(),
+        };
+        let left = limit.saturating_sub(self.waited);
+        if self.idle > MOST_IDLE {
+            return Err(error);
         }
+        let waiting = observe::awaiting();
+        let began = Instant::now();
+        let next = tokio::time::timeout(left, self.receive()).await;
+        drop(waiting);
+        // What is done meanwhile is not the server's time.
+        self.waited += began.elapsed();
+        self.idle += 1;
+        let Ok(next) = next else { return Err(error) };
+        let (id, item) = next?;
+        match &item {
+            SyncItem::Cookie(_) | SyncItem::PhaseEnd { .. } => {}
+            SyncItem::Set { uuids, .. } => {
+                self.named = self.named.saturating_add(uuids.len());
+                if self.named > MOST_NAMED {
+                    return Err(DirectoryError::Protocol {
+                        operation: "synchronisation",
+                        dn: self.running.get(&id).cloned().unwrap_or_default(),
+                        reason: format!(
+                            "the server names more than {MOST_NAMED} entries as there, or as gone"
+                        ),
+                    });
+                }
+                if !uuids.is_empty() {
+                    self.gets_on();
+                }
+            }
+            SyncItem::Entry { .. } | SyncItem::Reference(_) | SyncItem::End(_) => {
+                self.gets_on();
+                self.named = 0;
+            }
+        }
+        Ok((id, item))
+    }
+
+    fn gets_on(&mut self) {
+        (self.waited, self.idle) = (Duration::ZERO, 0);
     }
 
     /// Ends a synchronisation before its end.

@@ -13,8 +13,10 @@ use super::{Attempts, LdapDirectory, result_code};
 use crate::directory::config::Referrals;
 use crate::directory::error::DirectoryError;
 use crate::directory::{Found, Paging, Scope, SearchItem, SearchRequest, Vendor};
+use crate::dn::DnKey;
 use crate::entry::{Entry, EntryView as _};
 use crate::observe::{self, SearchWatch};
+use crate::schema::Schema;
 
 mod bulk;
 mod over_session;
@@ -541,6 +543,10 @@ impl LdapSearch {
                     let reason = "the server gives the same page again and again: its cookies lead nowhere";
                     return Err(self.protocol(reason.into()));
                 }
+                if let Some(other) = self.is_of_another_name(&incoming) {
+                    let reason = format!("asked for this entry, the server gave another one, `{other}`");
+                    return Err(self.protocol(reason));
+                }
                 self.entries_of_page = self.entries_of_page.saturating_add(1);
                 if (self.limit > 0 || !self.given.is_empty()) && self.was_given(&incoming) {
                     return Ok(Step::Next);
@@ -572,6 +578,20 @@ impl LdapSearch {
         let Some((target, chain)) = followed else { return false };
         self.to_follow.push_back(Follow { target, chain, is_continued });
         true
+    }
+
+    /// The name of an entry that is not the one a base search asked for: what is to be done with that one would be done with
+    /// another. Aliases are not followed, and a reference has a search of its own.
+    fn is_of_another_name(&self, entry: &Incoming) -> Option<String> {
+        if self.request.scope != Scope::Base {
+            return None;
+        }
+        let name = match (entry, &self.carrier) {
+            (Incoming::Whole(entry), _) => entry.dn.clone(),
+            (Incoming::InPlace, Carrier::Bulk(bulk)) => bulk.in_place().dn().to_owned(),
+            (Incoming::InPlace, _) => return None,
+        };
+        (!is_same_name(&self.request.base, &name, self.directory.schema())).then_some(name)
     }
 
     /// Whether a page begins as the one before it did.
@@ -606,5 +626,46 @@ impl LdapSearch {
 
     fn protocol(&self, reason: String) -> DirectoryError {
         DirectoryError::Protocol { operation: OPERATION, dn: self.request.base.clone(), reason }
+    }
+}
+
+/// Whether two names may be one entry's. Active Directory takes other things than names, too (`<GUID=…>`, `<SID=…>`,
+/// `<WKGUID=…>`; [MS-ADTS] 3.1.1.3.1.2.4), and what cannot be taken apart is not told from anything.
+fn is_same_name(asked: &str, given: &str, schema: &Schema) -> bool {
+    if asked.starts_with('<') || asked.eq_ignore_ascii_case(given) {
+        return true;
+    }
+    // Where the server's schema is not read yet, or not readable, its names may be spelled in other capitals.
+    let lower = (asked.to_lowercase(), given.to_lowercase());
+    [schema, Schema::standard()].into_iter().any(|schema| {
+        match (DnKey::parse(&lower.0, schema), DnKey::parse(&lower.1, schema)) {
+            (Ok(asked), Ok(given)) => asked == given,
+            _ => true,
+        }
+    })
+}
+
+#[cfg(test)]
+mod names {
+    use super::*;
+
+    #[test]
+    fn one_entry_has_many_spellings() {
+        let is_same = |asked, given| is_same_name(asked, given, Schema::standard());
+        for (asked, given) in [
+            ("", ""),
+            ("cn=subschema", "cn=Subschema"),
+            ("CN=a\\2cb, OU=X", "cn=A\\,b,ou=x"),
+            ("2.5.4.3=a,dc=x", "commonName=a,dc=x"),
+            ("a=1+b=2,dc=x", "b=2+a=1,dc=x"),
+            ("<GUID=5c8b9d2e00001000800000000000000a>", "cn=a,dc=x"),
+            ("unknownAttribute=A,dc=x", "unknownattribute=a,dc=x"),
+        ] {
+            assert!(is_same(asked, given), "{asked} {given}");
+        }
+        for (asked, given) in [("cn=a,dc=x", "cn=b,dc=x"), ("cn=a,dc=x", "dc=x"), ("", "dc=x"), ("dc=x", "")]
+        {
+            assert!(!is_same(asked, given), "{asked} {given}");
+        }
     }
 }

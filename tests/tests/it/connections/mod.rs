@@ -11,6 +11,7 @@ mod cuts;
 mod endless;
 mod failover;
 mod restarts;
+mod untrue;
 
 pub(crate) const PEOPLE: &str = "ou=people,dc=example,dc=test";
 

@@ -16,6 +16,9 @@ use crate::filter::Filter;
 /// A page is so far from both its ends before octets are left to collect: a small answer is never held up.
 const COLLECT_AFTER: u32 = 64;
 
+/// More messages than an abandoned search or an extension leaves, in a row.
+const MOST_STRAYS: u32 = 1_000_000;
+
 /// A search under way on a connection that is its own.
 #[derive(Debug)]
 pub(super) struct Bulk {
@@ -30,8 +33,10 @@ pub(super) struct Bulk {
     /// Where the entry in hand is.
     entry: Range<usize>,
     places: EntryPlaces,
-    /// When the next message has to be here.
+    /// When the next message has to be here. What is of another search, or of an extension, is not waited for, and puts nothing off.
     deadline: Option<Instant>,
+    /// Messages that were not waited for, since the last one that was: there may always be one to read.
+    strays: u32,
     operation_timeout: Duration,
 }
 
@@ -46,6 +51,7 @@ impl Bulk {
             entry: 0..0,
             places: EntryPlaces::default(),
             deadline: None,
+            strays: 0,
             operation_timeout,
         }
     }
@@ -100,9 +106,9 @@ impl Bulk {
         loop {
             let Some(incoming) = self.leased.connection.take_incoming(page)? else { return Ok(None) };
             self.is_heard = true;
-            self.deadline = None;
             match incoming {
                 wire::Incoming::Entry(at) => {
+                    (self.deadline, self.strays) = (None, 0);
                     let octets = self.leased.connection.octets(&at);
                     if self.places.find(octets).is_none() {
                         return Ok(Some(Event::Malformed));
@@ -112,20 +118,25 @@ impl Bulk {
                 }
                 wire::Incoming::Other(message) => {
                     // What was abandoned may still go on for a while.
-                    if message.id != page {
+                    if message.id != page || matches!(message.answer, Answer::Intermediate { .. }) {
+                        self.strays = self.strays.saturating_add(1);
+                        if self.strays > MOST_STRAYS {
+                            return Ok(None);
+                        }
                         continue;
                     }
+                    (self.deadline, self.strays) = (None, 0);
                     let event = match message.answer {
                         Answer::Reference(urls) => Event::Reference(urls),
                         Answer::Done(result) | Answer::Extended { result, .. } => {
                             self.page = None;
                             Event::End { result, controls: message.controls }
                         }
-                        // Of an extension nobody asked for.
-                        Answer::Intermediate { .. } => continue,
-                        Answer::Entry(_) | Answer::Bind(_) | Answer::Changed(_) | Answer::Other(_) => {
-                            Event::Malformed
-                        }
+                        Answer::Intermediate { .. }
+                        | Answer::Entry(_)
+                        | Answer::Bind(_)
+                        | Answer::Changed(_)
+                        | Answer::Other(_) => Event::Malformed,
                     };
                     return Ok(Some(event));
                 }
@@ -141,6 +152,9 @@ impl Bulk {
             self.leased.connection.let_collect();
         }
         let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + self.operation_timeout);
+        if self.strays > MOST_STRAYS {
+            return Err(self.timeout());
+        }
         match tokio::time::timeout_at(deadline, self.leased.connection.fill()).await {
             Ok(filled) => filled,
             Err(_) => Err(self.timeout()),
