@@ -125,7 +125,7 @@ const OWN: &[Setting] = &[
     Setting::new(
         "verify",
         Kind::Choice(&["auto", "always", "never"]),
-        "Compare the entries emitted by each whole read with a pass over the names in the directory. `auto`: for files, for streams by container (one pass for the run), and for `partitions`; other reads are one search, whose answer the server says is complete. `always`: one more search of the names for each stream. Entries that are missing are read one by one; if some remain, the stream gets one warning and no ACTIVATE_VERSION.",
+        "Compare the entries emitted by each whole read with a pass over the names in the directory. `auto`: for files, for streams by container (one pass for the run), and for `partitions`; of streams by class, whether entries are in none of them because their `objectClass` is hidden (one pass, OpenLDAP and 389 Directory Server); other reads are one search, whose answer the server says is complete. `always`: one more search of the names for each stream. Entries that are missing are read one by one; if some remain, the stream gets one warning and no ACTIVATE_VERSION.",
     )
     .or("\"auto\""),
     Setting::new(

@@ -8,7 +8,7 @@ use singer_common::change::{Change, Modification, ModificationKind};
 use singer_common::directory::ldif::LdifDirectory;
 use singer_common::directory::{Access, Directory};
 use singer_common::entry::{Attribute, Entry};
-use singer_common::file::with_suffix;
+use singer_common::file::{JOURNAL, with_suffix};
 
 use super::back::{Fate, Report, Undoing, rehearse};
 use super::entities::Entities;
@@ -182,7 +182,7 @@ proptest! {
             let undo = trial.make(undo, &changes).await;
             undo.committed().unwrap();
             let before = tree(&trial.directory).await;
-            let journal = with_suffix(&path, file::JOURNAL);
+            let journal = with_suffix(&path, JOURNAL);
             let undo = std::sync::Arc::into_inner(undo).unwrap();
             drop(trial.make(undo, std::slice::from_ref(&last)).await);
             let all = String::from_utf8(std::fs::read(&journal).unwrap()).unwrap();

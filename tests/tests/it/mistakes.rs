@@ -262,7 +262,7 @@ fn the_target_warns_of_maps_and_secrets_that_nothing_came_of() {
         (json!({"secret_attributes": ["bagde"]}), "secret_attributes", "bagde", Some("badge")),
     ] {
         let run = Run::target(&with(&case.config, &more)).arg("--log-format").arg("json");
-        warns(&run.stdin(lines(&[schema.clone()])).run().succeeds(), setting, name, nearest);
+        warns(&run.stdin(lines(std::slice::from_ref(&schema))).run().succeeds(), setting, name, nearest);
     }
     let fine = json!({"secret_attributes": ["badge", "uid"], "stream_maps": {"people": {"badge": null}}});
     let run = Run::target(&with(&case.config, &fine)).arg("--log-format").arg("json");
