@@ -269,7 +269,11 @@ impl<W: Write> Load<'_, W> {
         if is_quiet {
             let whole = self.references.by_missing.values().flatten().copied();
             let whole: BTreeSet<u64> = whole.filter(|n| !self.references.rests.contains_key(n)).collect();
-            for number in whole {
+            // Nor does anybody give up a value.
+            let values = self.order.parked_items().filter(|parked| parked.payload.waits_for_value);
+            let values: Vec<u64> = values.map(|parked| parked.id).collect();
+            let is_over = self.late.is_empty() && !self.activations.has_announced();
+            for number in whole.into_iter().chain(values.into_iter().filter(|_| is_over)) {
                 self.order.change(number, |work| work.is_last_try = true);
                 self.order.try_parked(number);
             }

@@ -66,6 +66,7 @@ mod streams;
 mod support;
 mod sync;
 mod syntaxes;
+mod takeover;
 mod tap_model;
 mod terminal;
 mod tls;
