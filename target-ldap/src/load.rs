@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use singer_common::change::Modification;
 use singer_common::directory::{Directory, DirectoryError};
 use singer_common::dn::DnKey;
 use singer_common::metrics::Metrics;
@@ -100,6 +101,8 @@ struct Work {
     in_file: Option<InFile>,
     /// The values of the rest that is under way.
     values: Vec<Held>,
+    /// What gives values back that it gave up for others, and the name of the entry; no modifications: it was asked in vain.
+    gave_up: Option<(String, Vec<Modification>)>,
     /// Whether it waits for a value that the server has once only, and another entry has.
     waits_for_value: bool,
     /// Since when it waits for others, and when it was last tried.
@@ -130,6 +133,7 @@ impl Work {
             is_last_try: false,
             in_file: None,
             values: Vec::new(),
+            gave_up: None,
             waits_for_value: false,
             waits_since: None,
             tried: None,
@@ -504,6 +508,9 @@ impl<'a, W: Write> Load<'a, W> {
             // What waited behind what was left out can begin.
             return self.order.has_ready();
         }
+        if !leads_anywhere && self.ask_to_give_up() {
+            return true;
+        }
         if !leads_anywhere {
             self.is_last_try = true;
             self.report_missing();
@@ -556,6 +563,11 @@ impl<'a, W: Write> Load<'a, W> {
                 self.progress += 1;
                 return self.stepped_aside(work, dn);
             }
+            Effect::GaveUp { dn, back } => {
+                self.progress += 1;
+                return self.gave_up(work, dn, back);
+            }
+            Effect::NotGivenUp => return self.gave_up(work, String::new(), Vec::new()),
             Effect::Refused(reason) => {
                 return self.not_done(&work, |line, stream| LoadError::Record { line, stream, reason });
             }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use singer_common::change::Change;
+use singer_common::change::{Change, Modification};
 use singer_common::directory::ldap::result_code;
 use singer_common::directory::{DirectoryError, Scope, SearchRequest, Vendor, WriteControl};
 use singer_common::dn::{Dn, DnKey, split};
@@ -20,6 +20,7 @@ use crate::plan::{Policy, Wanted, WantedEntry};
 use crate::rejects::Answer;
 
 mod again;
+mod exchange;
 mod find;
 mod groups;
 mod login;
@@ -28,6 +29,7 @@ mod removal;
 mod rename;
 
 pub use again::NotFoundAgain;
+pub use exchange::Exchange;
 pub use find::Names;
 use find::{Place, SHOWN, Unread};
 use groups::{Emptied, empty_groups};
@@ -66,6 +68,15 @@ pub enum Effect {
     NameTaken,
     /// The entry gave its name up for another one, and has this one for the time being.
     SteppedAside(String),
+    /// The entry gave values up that others wait for; these modifications give them back.
+    GaveUp {
+        /// Its name.
+        dn: String,
+        /// What gives the values back.
+        back: Vec<Modification>,
+    },
+    /// Not done, and may be later: nobody waits for the values that the entry would give up.
+    NotGivenUp,
     /// Not done, for a reason that no directory gave.
     Refused(String),
     /// Not done: the record's filter fits these entries.
@@ -105,7 +116,9 @@ impl Outcome {
             | Effect::NeedsEntries(_)
             | Effect::Elsewhere(_)
             | Effect::NameTaken
-            | Effect::SteppedAside(_) => false,
+            | Effect::SteppedAside(_)
+            | Effect::GaveUp { .. }
+            | Effect::NotGivenUp => false,
         };
         is_final && self.held.is_empty()
     }
@@ -124,6 +137,8 @@ pub struct Circumstances {
     pub found: Option<String>,
     /// Whether it is to leave its name to another entry, which leaves it its own.
     pub steps_aside: bool,
+    /// Why it is to give up values that others wait for.
+    pub gives_up: Option<Exchange>,
     /// Whether no entry will come any more that it could wait for.
     pub is_last_try: bool,
     /// What was there when the stream's entries were read.
@@ -447,6 +462,9 @@ impl Applier {
                     Err(e) => return Err(e),
                 }
             };
+            if let Some(exchange) = &now.gives_up {
+                return self.give_up(dn, &wanted, &current, exchange).await;
+            }
             let mut planned = self.planned(&wanted, &current).await?;
             planned.exop = planned.exop.filter(|_| !password_is_set);
             let done = match (renamed, password_is_set) {

@@ -16,9 +16,6 @@ impl<W: Write> Load<'_, W> {
         while let Some((work, error)) = self.first_refused(&is_meant) {
             self.order.ended(work.number);
             self.refused(&work, error);
-            if work.left.is_some() {
-                self.aside.push(work);
-            }
         }
     }
 
@@ -63,6 +60,9 @@ impl<W: Write> Load<'_, W> {
             self.activations.under_way = self.activations.under_way.saturating_sub(1);
         } else {
             self.protect(work);
+        }
+        if work.left.is_some() || work.gave_up.is_some() {
+            self.aside.push(work.clone());
         }
         let error = error.in_file(work.in_file.as_ref());
         let Some(Kept { record, origin }) = &work.kept else { return self.fail(work.number, error) };

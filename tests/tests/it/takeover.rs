@@ -213,3 +213,66 @@ fn a_value_that_the_server_has_once_only_is_free_once_who_had_it_gives_it_up() {
         .unwrap();
     assert_eq!(reject["code"], 19, "{reject}");
 }
+
+/// Two people swap their addresses, and three pass them round: each ends with the other's, whoever comes first.
+#[test]
+fn people_who_exchange_values_that_the_server_has_once_only_each_get_the_others() {
+    let options = SlapdOptions {
+        database_conf: UNIQUE.to_owned(),
+        global_conf: "moduleload unique\n".to_owned(),
+        ..SlapdOptions::default()
+    };
+    let slapd = Slapd::start(options.seed(people(&[("x", "a", "1"), ("x", "b", "2"), ("x", "c", "3")])));
+    let mail = |mail: &str| json!({"mail": format!("{mail}@example.test")});
+    let config = with(&target_config(&slapd), &json!({"mapping_rules": {"p": rule("x", &json!({}))}}));
+    for round in [["b", "a", "c"], ["c", "b", "a"], ["a", "c", "b"]] {
+        let mut all = vec![schema("p")];
+        all.extend(
+            [("1", "a"), ("2", "b"), ("3", "c")]
+                .iter()
+                .zip(round)
+                .map(|((id, uid), to)| record("p", id, uid, &mail(to))),
+        );
+        all.push(state());
+        let output = run(&config, &all).succeeds();
+        assert_eq!(output.lines().last(), Some(&json!({"n": 1})));
+        let tree = slapd.dump();
+        for (number, to) in ["1", "2", "3"].iter().zip(round) {
+            assert_eq!(
+                of_number(&tree, number).1["mail"],
+                [format!("{to}@example.test").into_bytes()].into(),
+                "{round:?}"
+            );
+        }
+    }
+}
+
+/// One of a ring cannot be written: nobody is left without an address.
+#[test]
+fn who_gave_a_value_up_in_vain_gets_it_back() {
+    let options = SlapdOptions {
+        database_conf: UNIQUE.to_owned(),
+        global_conf: "moduleload unique\n".to_owned(),
+        ..SlapdOptions::default()
+    };
+    let slapd = Slapd::start(options.seed(people(&[("x", "a", "1"), ("x", "b", "2"), ("x", "c", "3")])));
+    let dir = scratch();
+    let config = with(
+        &target_config(&slapd),
+        &json!({"mapping_rules": {"p": rule("x", &json!({}))}, "on_error": "skip", "reject_file": dir.path().join("r.jsonl")}),
+    );
+    // a wants b's, b wants c's, and c says nothing of its own.
+    let mail = |mail: &str| json!({"mail": format!("{mail}@example.test")});
+    let all = [
+        schema("p"),
+        record("p", "1", "a", &mail("b")),
+        record("p", "2", "b", &mail("c")),
+        record("p", "3", "c", &json!({})),
+        state(),
+    ];
+    run(&config, &all).exits(4);
+    let tree = slapd.dump();
+    for (number, has) in [("1", "a"), ("2", "b"), ("3", "c")] {
+        assert_eq!(of_number(&tree, number).1["mail"], [format!("{has}@example.test").into_bytes()].into());
+    }
+}
