@@ -176,7 +176,8 @@ impl Inventory {
                 continue;
             }
             let is_single = *policy == Policy::Force && values.len() <= 1;
-            if !is_single || ValueKind::of(schema, description).is_name() {
+            let kind = ValueKind::of(schema, description);
+            if !is_single || kind.is_name() || values.is_empty() && kind.no_time(description).is_some() {
                 return None;
             }
             let kind = if values.is_empty() { ModificationKind::Delete } else { ModificationKind::Replace };

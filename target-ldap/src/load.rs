@@ -24,6 +24,7 @@ use crate::differences::UnknownClasses;
 use crate::map::{Manner, Task};
 use crate::order::{Claim, Kind, Order};
 use crate::rejects::{Answer, Origin, RejectFile, is_records_fault};
+use crate::rule::Rule;
 use crate::versions::Versions;
 use crate::write::{Applier, Circumstances, Effect, Held, Outcome, several};
 
@@ -248,7 +249,8 @@ impl<'a, W: Write> Load<'a, W> {
     ) -> Self {
         let applier = Applier::new(destination.clone(), config.create_parents, Books::default())
             .asserting(config.assert_unchanged)
-            .deleting_by_version(config.process_activate_version);
+            .deleting_by_version(config.process_activate_version)
+            .awaiting_parents(config.rules.values().any(Rule::renames_parents));
         let directory = Directory::clone(destination);
         Self {
             config,

@@ -150,6 +150,8 @@ pub struct Circumstances {
 pub struct Applier {
     directory: Destination,
     create_parents: bool,
+    /// Whether a record may give an entry the name of a missing parent: then none is made while one may come.
+    parents_may_come: bool,
     /// One creation of parents at a time: two children of a missing parent would both try.
     parents: Arc<tokio::sync::Mutex<()>>,
     /// One search for what lies below at a time: OpenLDAP keeps one paging state per connection.
@@ -184,6 +186,7 @@ impl Applier {
         Self {
             directory,
             create_parents,
+            parents_may_come: false,
             parents,
             trees,
             present,
@@ -202,6 +205,12 @@ impl Applier {
     #[must_use]
     pub fn deleting_by_version(self, deletes_by_version: bool) -> Self {
         Self { deletes_by_version, ..self }
+    }
+
+    /// Whether a rule renames entries that others may lie below.
+    #[must_use]
+    pub fn awaiting_parents(self, parents_may_come: bool) -> Self {
+        Self { parents_may_come, ..self }
     }
 
     /// Entries that their own `match` does not find again.
@@ -396,7 +405,7 @@ impl Applier {
                     return self.step_aside(now.found.as_deref().unwrap_or_default()).await;
                 }
                 Place::Elsewhere(there) if operations.rename => {
-                    match self.rename(&there, &wanted.dn, manner.delete_old_rdn).await {
+                    match self.rename(&there, &wanted.dn, manner.delete_old_rdn, self.creates(now)).await {
                         Ok(Rename::Done(entry)) => {
                             renamed = true;
                             current = Some(entry);
@@ -448,7 +457,7 @@ impl Applier {
                 return Ok(Effect::NeedsEntries(missing).into());
             }
             let Some(current) = current else {
-                match self.add(&wanted, key).await {
+                match self.add(&wanted, key, self.creates(now)).await {
                     Err(e) if is_absent && !e.is_connection() => {
                         is_absent = false;
                         continue;
@@ -507,7 +516,7 @@ impl Applier {
         if there == *key { Ok(()) } else { self.books.may_bring(who, dn, key) }
     }
 
-    async fn add(&self, wanted: &WantedEntry, key: &DnKey) -> Result<Effect, DirectoryError> {
+    async fn add(&self, wanted: &WantedEntry, key: &DnKey, creates: bool) -> Result<Effect, DirectoryError> {
         // Only `preserve_uuid` makes it so.
         let has_uuid =
             |a: &Wanted| a.policy == Policy::CreateOnly && a.description.eq_ignore_ascii_case(ENTRY_UUID);
@@ -526,7 +535,7 @@ impl Applier {
         match add().await {
             Ok(()) => {}
             Err(e) if e.is_no_such_object() => {
-                if !self.create_parents(&wanted.dn).await? {
+                if !self.create_parents(&wanted.dn, creates).await? {
                     return Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()));
                 }
                 add().await?;
@@ -537,8 +546,13 @@ impl Applier {
         Ok(Effect::Added)
     }
 
-    /// Makes the missing entries above one. `false` when one of them cannot be made from its name alone.
-    async fn create_parents(&self, dn: &str) -> Result<bool, DirectoryError> {
+    /// Whether missing parents are made at this try.
+    fn creates(&self, now: &Circumstances) -> bool {
+        now.is_last_try || !self.parents_may_come
+    }
+
+    /// Makes the missing entries above one. `false` when one of them cannot be made from its name alone, or is not to be.
+    async fn create_parents(&self, dn: &str, creates: bool) -> Result<bool, DirectoryError> {
         let _one_at_a_time = self.parents.lock().await;
         let Ok(parts) = split(dn) else { return Ok(false) };
         // From the nearest one up, until one is there or can be added.
@@ -548,7 +562,8 @@ impl Applier {
             if self.directory.read(&name, &["1.1"]).await?.is_some() {
                 break;
             }
-            let Some(entry) = self.create_parents.then(|| self.parent_entry(&name)).flatten() else {
+            let creates = creates && self.create_parents;
+            let Some(entry) = creates.then(|| self.parent_entry(&name)).flatten() else {
                 return Ok(false);
             };
             match self.directory.apply(&Change::Add(entry.clone())).await {

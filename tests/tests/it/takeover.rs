@@ -276,3 +276,35 @@ fn who_gave_a_value_up_in_vain_gets_it_back() {
         assert_eq!(of_number(&tree, number).1["mail"], [format!("{has}@example.test").into_bytes()].into());
     }
 }
+
+/// People come before their unit, which is renamed: it is not made anew for them.
+#[test]
+fn a_unit_that_a_record_renames_is_not_made_for_those_who_come_first() {
+    for known in [true, false] {
+        let slapd = Slapd::start(SlapdOptions::default().seed(people(&[("x", "a", "1")])));
+        slapd.ldapmodify(format!("dn: ou=x,{BASE}\nchangetype: modify\nadd: description\ndescription: 77\n"));
+        let units = json!({"dn_template": format!("ou={{uid}},{BASE}"), "object_classes": ["organizationalUnit"],
+            "attribute_mapping": {"uid": "ou", "id": "description"}, "match": "(description={id})"});
+        let config = with(
+            &target_config(&slapd),
+            &json!({"mapping_rules": {"p": rule("new", &json!({})), "u": units}}),
+        );
+        let mut all = vec![
+            schema("p"),
+            schema("u"),
+            record("p", "1", "a", &json!({})),
+            record("p", "2", "b", &json!({})),
+        ];
+        if known {
+            all.push(record("u", "77", "new", &json!({})));
+        }
+        all.push(state());
+        run(&config, &all).succeeds();
+        let tree = slapd.dump();
+        assert_eq!(of_number(&tree, "1").0, format!("uid=a,ou=new,{BASE}"));
+        assert_eq!(of_number(&tree, "2").0, format!("uid=b,ou=new,{BASE}"));
+        let unit = &tree[&format!("ou=new,{BASE}")];
+        assert_eq!(unit.contains_key("description"), known, "{unit:?}");
+        assert_eq!(tree.contains_key(&format!("ou=x,{BASE}")), !known);
+    }
+}
