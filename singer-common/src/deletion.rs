@@ -69,17 +69,17 @@ pub fn is_marked<'a>(properties: impl IntoIterator<Item = (&'a str, &'a Value)>)
 
 /// Returns whether a deletion marker's value marks a deletion.
 ///
-/// Null, an empty or blank text, `false`, 0, and a list of nothing else do not: they are how CSV and SQL write a null. A time
-/// does, in any form that [`read_time`] reads, and a list of one time.
+/// Null, an empty or blank text, `false`, 0, these as texts ("null", "false", "0", "None", "NaN", "NaT", "\\N"), and a list of
+/// nothing else do not: they are how CSV and SQL write a null. A time does, in any form that [`read_time`] reads, and a list of one time.
 ///
 /// # Errors
-/// Every other value: a text that is no time ("null", "false", "0"), `true`, another number, an object, several times, and
+/// Every other value: a text that is no time ("yes"), `true`, another number, an object, several times, and
 /// times that are placeholders.
 pub fn is_deletion(marker: &Value) -> Result<bool, NoTime> {
     let other = || NoTime::Other(NoTime::shown(marker));
     match marker {
         Value::Null | Value::Bool(false) => Ok(false),
-        Value::String(text) if text.trim().is_empty() => Ok(false),
+        Value::String(text) if is_nothing(text.trim()) => Ok(false),
         Value::String(text) => match read_time(text.trim()) {
             Some(time) if YEARS.contains(&time.year()) => Ok(true),
             Some(_) => Err(NoTime::Placeholder(NoTime::shown(marker))),
@@ -103,6 +103,12 @@ pub fn is_deletion(marker: &Value) -> Result<bool, NoTime> {
     }
 }
 
+/// How CSV, SQL and their tools write that there is no value, or that something is not so.
+fn is_nothing(text: &str) -> bool {
+    const WORDS: [&str; 8] = ["", "null", "none", "false", "0", "nan", "nat", "\\n"];
+    WORDS.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +126,11 @@ mod tests {
             json!(0.0),
             json!([]),
             json!([null, ""]),
+            json!("null"),
+            json!("False"),
+            json!("0"),
+            json!("None"),
+            json!("\\N"),
         ] {
             assert_eq!(is_deletion(&nothing), Ok(false), "{nothing}");
         }
@@ -132,10 +143,9 @@ mod tests {
             assert_eq!(is_deletion(&time), Ok(true), "{time}");
         }
         for wrong in [
-            json!("null"),
-            json!("false"),
-            json!("0"),
             json!("yes"),
+            json!("true"),
+            json!("1"),
             json!("0000-00-00"),
             json!(true),
             json!(1),

@@ -175,9 +175,14 @@ fn set_permissions(path: &Path, file: &File, readers: Readers) {
             Readers::Group => 0o640,
             Readers::Owner => 0o600,
         };
-        let permissions = std::fs::metadata(path)
-            .map_or_else(|_| std::fs::Permissions::from_mode(mode), |m| m.permissions());
-        let _ = file.set_permissions(permissions);
+        let there = std::fs::metadata(path).map(|m| m.permissions().mode());
+        let mode = match (there, readers) {
+            // Whatever it was before, it is not for everybody.
+            (Ok(there), Readers::Owner) => there & 0o770,
+            (Ok(there), Readers::Group) => there,
+            (Err(_), _) => mode,
+        };
+        let _ = file.set_permissions(std::fs::Permissions::from_mode(mode));
     }
     #[cfg(not(unix))]
     let _ = (path, file, readers);

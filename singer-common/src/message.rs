@@ -28,15 +28,21 @@ pub enum Message {
 }
 
 /// A SCHEMA message.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct SchemaMessage {
     /// The stream.
     pub stream: String,
     /// The JSON schema of its records.
     pub schema: Value,
-    /// The properties that identify a record; may be empty.
-    #[serde(default)]
+    /// The properties that identify a record; may be empty, which some taps write as null.
+    #[serde(default, deserialize_with = "or_default")]
     pub key_properties: Vec<String>,
+}
+
+fn or_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
+    value: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or_default())
 }
 
 /// A RECORD message.
@@ -172,6 +178,70 @@ impl Message {
     }
 }
 
+/// What is wrong with a line that other programs write, and that is no JSON (RFC 8259).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Flaw {
+    /// `NaN`, `Infinity` or `-Infinity`, as Python writes them.
+    NoNumber,
+    /// Half of a character: an escaped surrogate without the other one (`\ud83d`).
+    HalfCharacter,
+    /// Octets that are not UTF-8.
+    NotUtf8,
+}
+
+impl Flaw {
+    /// What is wrong, for people.
+    pub fn text(self) -> &'static str {
+        match self {
+            Flaw::NoNumber => "NaN or Infinity is no JSON: it is taken as null",
+            Flaw::HalfCharacter => {
+                "a text has half of a character (a surrogate without the other one, such as \\ud83d); its source cut the text in two"
+            }
+            Flaw::NotUtf8 => "a text is not UTF-8; its source has to write UTF-8",
+        }
+    }
+}
+
+/// Makes JSON of a line that has these flaws: null in the place of what is no number, U+FFFD in the place of what is no
+/// character. Returns the line and the worst of its flaws; `None` where it has none.
+pub fn repaired(line: &[u8]) -> Option<(Vec<u8>, Flaw)> {
+    let text = String::from_utf8_lossy(line);
+    let mut worst = matches!(text, std::borrow::Cow::Owned(_)).then_some(Flaw::NotUtf8);
+    let mut out = String::with_capacity(text.len());
+    let mut rest = &*text;
+    let mut in_text = false;
+    let unit =
+        |text: &str| -> Option<u16> { u16::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok() };
+    while let Some(c) = rest.chars().next() {
+        let mut length = c.len_utf8();
+        let mut put = rest.get(..length).unwrap_or_default();
+        if in_text && c == '\\' {
+            length = rest.chars().nth(1).map_or(1, |next| 1 + next.len_utf8());
+            put = rest.get(..length).unwrap_or_default();
+            if let Some(first) = unit(rest) {
+                let second = rest.get(6..).and_then(unit);
+                let is_pair = matches!(first, 0xd800..0xdc00) && matches!(second, Some(0xdc00..0xe000));
+                length = if is_pair { 12 } else { 6 };
+                put = rest.get(..length).unwrap_or_default();
+                if !is_pair && matches!(first, 0xd800..0xe000) {
+                    put = "\\ufffd";
+                    worst = worst.max(Some(Flaw::HalfCharacter));
+                }
+            }
+        } else if c == '"' {
+            in_text = !in_text;
+        } else if !in_text
+            && let Some(word) = ["NaN", "-Infinity", "Infinity"].iter().find(|word| rest.starts_with(**word))
+        {
+            (length, put) = (word.len(), "null");
+            worst = worst.max(Some(Flaw::NoNumber));
+        }
+        out.push_str(put);
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    worst.map(|flaw| (out.into_bytes(), flaw))
+}
+
 /// Whether a line's `record` is an object, or there is none.
 fn has_object(line: &[u8]) -> bool {
     #[derive(Deserialize)]
@@ -185,6 +255,26 @@ fn has_object(line: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_other_programs_write_is_made_json() {
+        let made =
+            |line: &str| repaired(line.as_bytes()).map(|(l, flaw)| (String::from_utf8(l).unwrap(), flaw));
+        assert_eq!(made(r#"{"a": [1, "NaN \" Infinity", "\ud83d\ude00 \\ud83d"]}"#), None);
+        assert_eq!(
+            made(r#"{"a": NaN, "b": [-Infinity, Infinity]}"#),
+            Some((r#"{"a": null, "b": [null, null]}"#.into(), Flaw::NoNumber))
+        );
+        let half = |text: &str| made(&format!(r#"{{"a": "{text}"}}"#)).map(|(line, flaw)| (line.len(), flaw));
+        for text in ["\\ud83d", "\\ude00", "\\uD83D\\n", "\\ud83d\\ud83d", "x\\ud83d"] {
+            let length = text.len() + 9;
+            assert_eq!(half(text), Some((length, Flaw::HalfCharacter)), "{text}");
+            assert!(
+                serde_json::from_str::<Value>(&made(&format!(r#"{{"a": "{text}"}}"#)).unwrap().0).is_ok()
+            );
+        }
+        assert_eq!(repaired(b"{\"a\": \"\xff\"}").unwrap().1, Flaw::NotUtf8);
+    }
 
     #[test]
     fn a_state_is_kept_as_it_was_written() {

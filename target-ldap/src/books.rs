@@ -126,8 +126,6 @@ struct Inner {
     entries: Table<u64, Owned>,
     /// Further records about a name: other streams', and rejected ones.
     others: Table<u64, Vec<Owned>>,
-    /// The name that a record asked for last.
-    last: Table<u32, u32>,
     /// How many of the names right below a name are known, or lie above one that is.
     below: Table<u64, u32>,
     /// Renamed containers of what is known: the names that their entries are known by, and have now.
@@ -341,16 +339,10 @@ impl Inner {
     }
 
     fn may_bring(&mut self, who: &Who<'_>, dn: &str, key: &DnKey) -> Result<(), String> {
-        let mut hash = hash_text(key.text());
-        let mut owned = self.entries.get(&hash).copied();
+        let mut owned = self.entries.get(&hash_text(key.text())).copied();
         if owned.is_none() && !self.renamed.is_empty() {
             // As it was called before what lies above it was renamed.
-            for former in self.candidates(key) {
-                if let Some(found) = self.entries.get(&former) {
-                    (hash, owned) = (former, Some(*found));
-                    break;
-                }
-            }
+            owned = self.candidates(key).iter().find_map(|former| self.entries.get(former)).copied();
         }
         let Some(owned) = owned else { return Ok(()) };
         if owned.who == who.hash() {
@@ -371,9 +363,8 @@ impl Inner {
             // A directory has one entry of a name at a time.
             Relation::OtherKey { .. } if who.kind == KeyKind::Id => Ok(()),
             Relation::OtherKey { text: other, .. } => {
-                let has_left = self.last.get(&owned.who).is_some_and(|last| *last != folded(hash));
                 let is_former = self.renamed.iter().any(|(from, _)| from.is_ancestor_of(key));
-                if has_left || is_former {
+                if is_former {
                     return Ok(());
                 }
                 Err(format!(
@@ -387,9 +378,6 @@ impl Inner {
     fn brought(&mut self, who: &Who<'_>, key: &DnKey) {
         let hash = hash_text(key.text());
         let me = who.hash();
-        if who.kind == KeyKind::Key {
-            self.last.insert(me, folded(hash));
-        }
         if let Some(owned) = self.entries.get(&hash).copied() {
             if !self.renamed.is_empty() {
                 self.link(key);
@@ -471,13 +459,6 @@ impl Inner {
         }
         self.unlink(from);
         self.link_unless_known(to, new);
-        for owned in moved.iter().chain(&others) {
-            if let Some(last) = self.last.get_mut(&owned.who)
-                && *last == folded(old)
-            {
-                *last = folded(new);
-            }
-        }
         if let Some(owned) = moved {
             self.entries.insert(new, owned);
         }
@@ -551,7 +532,6 @@ impl Inner {
         let (_, middle, _) = places.select_nth_unstable(middle);
         let middle = *middle;
         self.entries.retain(|_, owned| owned.text > middle);
-        self.last.clear();
         tracing::warn!(
             "the run has brought more than {MOST} entries: for the first half of them it is no longer checked whether another key asks for them or deletes them"
         );

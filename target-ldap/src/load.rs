@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use singer_common::change::Modification;
 use singer_common::directory::{Directory, DirectoryError};
 use singer_common::dn::DnKey;
 use singer_common::metrics::Metrics;
@@ -23,6 +24,7 @@ use crate::differences::UnknownClasses;
 use crate::map::{Manner, Task};
 use crate::order::{Claim, Kind, Order};
 use crate::rejects::{Answer, Origin, RejectFile, is_records_fault};
+use crate::rule::Rule;
 use crate::versions::Versions;
 use crate::write::{Applier, Circumstances, Effect, Held, Outcome, several};
 
@@ -31,6 +33,7 @@ mod counts;
 mod error;
 mod gone;
 mod intake;
+mod late;
 mod mapped;
 mod moves;
 mod planning;
@@ -46,6 +49,7 @@ pub use counts::{Counts, Ending, Told};
 pub use error::LoadError;
 use gone::{Activations, Gone};
 use intake::Stream;
+use late::Late;
 use planning::{Input, Planner, read_lines};
 use references::References;
 use survey::Survey;
@@ -98,6 +102,10 @@ struct Work {
     in_file: Option<InFile>,
     /// The values of the rest that is under way.
     values: Vec<Held>,
+    /// What gives values back that it gave up for others, and the name of the entry; no modifications: it was asked in vain.
+    gave_up: Option<(String, Vec<Modification>)>,
+    /// Whether it waits for a value that the server has once only, and another entry has.
+    waits_for_value: bool,
     /// Since when it waits for others, and when it was last tried.
     waits_since: Option<Instant>,
     tried: Option<Instant>,
@@ -126,6 +134,8 @@ impl Work {
             is_last_try: false,
             in_file: None,
             values: Vec::new(),
+            gave_up: None,
+            waits_for_value: false,
             waits_since: None,
             tried: None,
             is_wait_said: false,
@@ -210,6 +220,10 @@ pub struct Load<'a, W: Write> {
     survey: Option<Survey>,
     /// What an activation found gone, before it is taken up.
     gone: VecDeque<Gone>,
+    /// Whether it was said that a STATE is null.
+    is_null_state_said: bool,
+    /// Deletions that are made last.
+    late: Late,
     /// Streams of whose scope it was said that it is not there.
     missing_scopes: BTreeSet<String>,
     /// Deletions, by stream, of entries that a file of changes does not know: nothing was written for them.
@@ -235,7 +249,8 @@ impl<'a, W: Write> Load<'a, W> {
     ) -> Self {
         let applier = Applier::new(destination.clone(), config.create_parents, Books::default())
             .asserting(config.assert_unchanged)
-            .deleting_by_version(config.process_activate_version);
+            .deleting_by_version(config.process_activate_version)
+            .awaiting_parents(config.rules.values().any(Rule::renames_parents));
         let directory = Directory::clone(destination);
         Self {
             config,
@@ -265,6 +280,8 @@ impl<'a, W: Write> Load<'a, W> {
             waits: Waits::default(),
             survey: None,
             gone: VecDeque::new(),
+            is_null_state_said: false,
+            late: Late::default(),
             missing_scopes: BTreeSet::new(),
             unwritten_deletions: BTreeMap::new(),
             unknown_classes: UnknownClasses::default(),
@@ -379,7 +396,9 @@ impl<'a, W: Write> Load<'a, W> {
                 if given_up {
                     break;
                 }
-                if nothing_left && self.activations.has_announced() {
+                if !self.late.is_empty() {
+                    self.release_deletions();
+                } else if nothing_left && self.activations.has_announced() {
                     self.decide(true);
                 } else if nothing_left || !self.try_again() {
                     break;
@@ -411,6 +430,7 @@ impl<'a, W: Write> Load<'a, W> {
                 signal = self.stop.wait(), if stopped.is_none() => stopped = Some(signal),
                 _ = tick.tick() => {
                     self.watch.look(&self.counts);
+                    self.release_deletions_when_quiet();
                     self.give_up_waiting_for_long();
                     self.warn_of_held_state();
                     self.look_at_waits();
@@ -463,7 +483,7 @@ impl<'a, W: Write> Load<'a, W> {
     fn wants_more(&mut self, idle: bool) -> bool {
         if self.order.len() >= MAX_WAITING {
             // Under `on_error: skip`, too: parents may be still to come, and only the memory for waiting is used up.
-            if let Some((work, error)) = self.first_refused() {
+            if let Some((work, error)) = self.first_refused(|_, _| true) {
                 self.fail(work.number, error.in_file(work.in_file.as_ref()));
             }
             return false;
@@ -476,15 +496,22 @@ impl<'a, W: Write> Load<'a, W> {
     fn try_again(&mut self) -> bool {
         let leads_anywhere = self.progress_at_last_try != Some(self.progress);
         if !leads_anywhere && self.is_last_try && self.activations.has_announced() {
+            // A record that no deletion can help has its say before anything is deleted.
+            self.refuse_parked(Self::is_hopeless);
             // What goes with a version may be what others wait for.
-            self.decide(true);
-            self.progress_at_last_try = None;
+            if self.failure.is_none() && !self.order.has_ready() {
+                self.decide(true);
+                self.progress_at_last_try = None;
+            }
             return true;
         }
         if !leads_anywhere && self.is_last_try {
-            self.refuse_parked();
+            self.refuse_parked(|_, _| true);
             // What waited behind what was left out can begin.
             return self.order.has_ready();
+        }
+        if !leads_anywhere && self.ask_to_give_up() {
+            return true;
         }
         if !leads_anywhere {
             self.is_last_try = true;
@@ -516,10 +543,12 @@ impl<'a, W: Write> Load<'a, W> {
             {
                 return self.hold_refused(work);
             }
+            Err(error) if self.may_be_freed(&work, &error) => return self.value_taken(work, &error),
             Err(error) => {
                 return self.not_done(&work, |line, stream| LoadError::Write { line, stream, error });
             }
         };
+        work.waits_for_value = false;
         let found = work.now.found.as_deref().and_then(|dn| self.applier.key(dn).ok());
         let was = |work: &Work| found.clone().unwrap_or_else(|| work.key.clone());
         let is_kept = matches!(effect, Effect::Kept(_));
@@ -536,6 +565,11 @@ impl<'a, W: Write> Load<'a, W> {
                 self.progress += 1;
                 return self.stepped_aside(work, dn);
             }
+            Effect::GaveUp { dn, back } => {
+                self.progress += 1;
+                return self.gave_up(work, dn, back);
+            }
+            Effect::NotGivenUp => return self.gave_up(work, String::new(), Vec::new()),
             Effect::Refused(reason) => {
                 return self.not_done(&work, |line, stream| LoadError::Record { line, stream, reason });
             }

@@ -121,7 +121,8 @@ impl Mapping {
         for (name, template) in &rule.values {
             let at = || format!("mapping_rules.{stream}.values.{name}");
             let target = target(schema, name);
-            let template = ValueTemplate::new(template, Syntax::of(schema, &target.description));
+            let template =
+                ValueTemplate::new(template, Syntax::of_template(schema, &target.description, template));
             values.push((template.map_err(|e| no_dn_template(at(), &e))?, target));
         }
         if let Some(template) = &rule.matching {
@@ -299,6 +300,28 @@ impl Mapping {
             }
         }
         Some((Inventory::new(names, claim), filter))
+    }
+
+    /// The properties that an entry's name is made of, and what finds it: all that a deletion needs.
+    pub fn naming_properties(&self) -> BTreeSet<String> {
+        let mut names: BTreeSet<String> = match &self.naming {
+            Naming::Template(template) => template.names().map(str::to_owned).collect(),
+            Naming::Record => BTreeSet::from(["dn".to_owned()]),
+            Naming::Key { property, .. } => BTreeSet::from([property.clone()]),
+        };
+        names.extend(self.rule.matching.iter().flat_map(FilterTemplate::names).map(str::to_owned));
+        // A name is an attribute's or a property's.
+        for ((made, template), (_, target)) in self.rule.values.iter().zip(&self.values) {
+            if [made, &target.description].iter().any(|name| names.contains(*name)) {
+                names.extend(template.names().map(str::to_owned));
+            }
+        }
+        let is_named =
+            |target: &Target| names.iter().any(|name| name.eq_ignore_ascii_case(&target.description));
+        let mapped = self.columns.iter().filter(|c| c.attributes.iter().any(is_named));
+        let mapped: Vec<String> = mapped.map(|c| c.property.clone()).collect();
+        names.extend(mapped);
+        names
     }
 
     /// The properties whose values become those of secret attributes, directly or by a template.

@@ -52,6 +52,19 @@ struct Item<T> {
     waits_for_name: Option<DnKey>,
 }
 
+/// An operation that was too early.
+#[derive(Debug)]
+pub struct Parked<'o, T> {
+    /// Which it is.
+    pub id: Id,
+    /// What it does.
+    pub kind: Kind,
+    /// The name that it waits for, where it does.
+    pub name: Option<&'o DnKey>,
+    /// What is to run.
+    pub payload: &'o T,
+}
+
 /// Operations that have not ended, and what each waits for.
 #[derive(Debug)]
 pub struct Order<T> {
@@ -336,10 +349,11 @@ impl<T> Order<T> {
     }
 
     /// What is parked, oldest first.
-    pub fn parked_items(&self) -> impl Iterator<Item = (Id, Kind, Option<&DnKey>, &T)> {
+    pub fn parked_items(&self) -> impl Iterator<Item = Parked<'_, T>> {
         self.parked.iter().filter_map(|id| {
             let item = self.items.get(id)?;
-            Some((*id, item.kind, item.waits_for_name.as_ref(), item.payload.as_ref()?))
+            let (kind, name) = (item.kind, item.waits_for_name.as_ref());
+            Some(Parked { id: *id, kind, name, payload: item.payload.as_ref()? })
         })
     }
 
@@ -431,17 +445,16 @@ impl<T> Order<T> {
         false
     }
 
-    /// Whether an operation that has not ended is on this entry, or is to make one below it.
+    /// Whether an operation that has not ended is on this entry, or is to make one below it. One that waits for its name wants
+    /// the name, and not the entry.
     pub fn is_wanted(&self, key: &DnKey) -> bool {
-        let is_upsert = |id: &Id| self.items.get(id).is_some_and(|item| item.kind == Kind::Upsert);
-        self.by_key.contains_key(key)
-            || self.by_key.range(key.subtree()).flat_map(|(_, ids)| ids).any(is_upsert)
-    }
-
-    /// The oldest parked operation, and whether it waits for a name.
-    pub fn first_parked(&self) -> Option<(Kind, bool, &T)> {
-        let item = self.items.get(self.parked.first()?)?;
-        Some((item.kind, item.waits_for_name.is_some(), item.payload.as_ref()?))
+        self.by_key.range(key.subtree()).any(|(at, ids)| {
+            let is_here = at == key;
+            ids.iter().filter_map(|id| self.items.get(id)).any(|item| {
+                let waits_for_name = item.waits_for_name.as_ref() == Some(key);
+                (is_here && !waits_for_name) || (!is_here && item.kind == Kind::Upsert)
+            })
+        })
     }
 
     /// Drops what does not run and does not pass the test; those dropped count as ended.
@@ -567,7 +580,7 @@ mod tests {
                 prop_assert!(order.len() <= before);
             }
             // What is left was never possible: the oldest one still is not.
-            if let Some((kind, _, (key, _))) = order.first_parked() {
+            if let Some(Parked { kind, payload: (key, _), .. }) = order.parked_items().next() {
                 let impossible = match kind {
                     Kind::Upsert => !there.contains(&key.parent().unwrap()),
                     Kind::Delete => there.range(key.subtree()).any(|k| k != key),

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use singer_common::change::{Modification, ModificationKind};
 use singer_common::entry::{Attribute, Entry, Packed, base_type};
+use singer_common::schema::syntax::ValueKind;
 use singer_common::schema::{Equality, ObjectClass, Schema};
 
 use crate::login::Login;
@@ -150,6 +151,17 @@ fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification>
     if missing.is_empty() && surplus.is_empty() {
         return vec![];
     }
+    let kind = ValueKind::of(schema, name);
+    if wanted.values.is_empty()
+        && wanted.policy == Policy::Force
+        && let Some(no_time) = kind.no_time(name)
+    {
+        // Its server does not do without a value: "never" is one.
+        if present.iter().all(|value| kind.is_no_time(value)) {
+            return vec![];
+        }
+        return vec![step(ModificationKind::Replace, vec![no_time.into()])];
+    }
     if wanted.policy == Policy::Force {
         if wanted.values.is_empty() {
             return vec![step(ModificationKind::Delete, vec![])];
@@ -281,6 +293,19 @@ mod tests {
         );
         assert_eq!(steps.len(), 1);
         assert_eq!(steps[0].0, ModificationKind::Replace);
+    }
+
+    #[test]
+    fn no_time_is_a_value_of_active_directory() {
+        let never = || attribute("accountExpires", &["9223372036854775807"]);
+        let none = |name: &str| wanted(name, &[], Policy::Force);
+        assert_eq!(plan(never(), none("accountExpires")), []);
+        assert_eq!(plan(attribute("accountExpires", &["0"]), none("accountExpires")), []);
+        let replaced = |value: &str| [(ModificationKind::Replace, vec![value.to_owned()])];
+        let time = "132223104000000000";
+        let expires = plan(attribute("accountExpires", &[time]), none("accountExpires"));
+        assert_eq!(expires, replaced("9223372036854775807"));
+        assert_eq!(plan(attribute("lockoutTime", &[time]), none("lockoutTime")), replaced("0"));
     }
 
     fn carry_out(current: &mut Entry, steps: &[Modification], schema: &Schema) {

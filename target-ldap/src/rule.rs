@@ -143,6 +143,15 @@ impl Default for Rule {
 }
 
 impl Rule {
+    /// Whether it finds entries that others may lie below (units and their like), and gives them other names.
+    pub fn renames_parents(&self) -> bool {
+        const CONTAINERS: [&str; 6] = ["ou", "o", "l", "c", "st", "dc"];
+        let names = self.dn_template.iter().flat_map(DnTemplate::naming_attributes);
+        self.matching.is_some()
+            && self.operations.rename
+            && names.into_iter().any(|name| CONTAINERS.iter().any(|c| name.eq_ignore_ascii_case(c)))
+    }
+
     /// Which entries in the scope are the stream's. Without a filter they are those that have the rule's classes: what
     /// others put there, and the units they are in, are not.
     pub fn scope_filter(&self) -> String {

@@ -34,12 +34,19 @@ pub enum Doubt {
         "the input broke off: records of the version came after it, and neither an ACTIVATE_VERSION nor a STATE after them"
     )]
     BrokenOff,
+    /// A quiet time came in the middle of it.
+    #[error(
+        "the version was carried out when the input was quiet, and what came before that is not known any more; set activate_when_quiet_seconds to more than the longest pause within a version"
+    )]
+    CarriedOut,
 }
 
 /// The records of a run by stream and version. Records without a version belong to every one.
 #[derive(Debug, Default)]
 pub struct Versions {
     streams: BTreeMap<String, BTreeMap<Option<i64>, Came>>,
+    /// Versions that were carried out before the input ended.
+    carried_out: BTreeMap<String, i64>,
 }
 
 impl Versions {
@@ -61,11 +68,19 @@ impl Versions {
         self.of(stream, version).unknown = true;
     }
 
+    /// A version is carried out, and the input goes on: records of it that come from now on are a part of it.
+    pub fn carried_out(&mut self, stream: &str, version: i64) {
+        self.carried_out.insert(stream.to_owned(), version);
+    }
+
     /// A version is announced as whole: earlier ones no longer count.
     ///
     /// # Errors
-    /// None of its records came so far.
+    /// None of its records came so far, or only a part of them since it was carried out.
     pub fn activate(&mut self, stream: &str, version: i64) -> Result<(), Doubt> {
+        if self.carried_out.get(stream) == Some(&version) {
+            return Err(Doubt::CarriedOut);
+        }
         let versions = self.streams.entry(stream.to_owned()).or_default();
         versions.retain(|other, _| other.is_none_or(|other| other >= version));
         let whole = [Some(version), None];

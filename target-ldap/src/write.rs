@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use singer_common::change::Change;
+use singer_common::change::{Change, Modification};
 use singer_common::directory::ldap::result_code;
 use singer_common::directory::{DirectoryError, Scope, SearchRequest, Vendor, WriteControl};
 use singer_common::dn::{Dn, DnKey, split};
@@ -20,6 +20,7 @@ use crate::plan::{Policy, Wanted, WantedEntry};
 use crate::rejects::Answer;
 
 mod again;
+mod exchange;
 mod find;
 mod groups;
 mod login;
@@ -28,6 +29,7 @@ mod removal;
 mod rename;
 
 pub use again::NotFoundAgain;
+pub use exchange::Exchange;
 pub use find::Names;
 use find::{Place, SHOWN, Unread};
 use groups::{Emptied, empty_groups};
@@ -66,6 +68,15 @@ pub enum Effect {
     NameTaken,
     /// The entry gave its name up for another one, and has this one for the time being.
     SteppedAside(String),
+    /// The entry gave values up that others wait for; these modifications give them back.
+    GaveUp {
+        /// Its name.
+        dn: String,
+        /// What gives the values back.
+        back: Vec<Modification>,
+    },
+    /// Not done, and may be later: nobody waits for the values that the entry would give up.
+    NotGivenUp,
     /// Not done, for a reason that no directory gave.
     Refused(String),
     /// Not done: the record's filter fits these entries.
@@ -105,7 +116,9 @@ impl Outcome {
             | Effect::NeedsEntries(_)
             | Effect::Elsewhere(_)
             | Effect::NameTaken
-            | Effect::SteppedAside(_) => false,
+            | Effect::SteppedAside(_)
+            | Effect::GaveUp { .. }
+            | Effect::NotGivenUp => false,
         };
         is_final && self.held.is_empty()
     }
@@ -124,6 +137,8 @@ pub struct Circumstances {
     pub found: Option<String>,
     /// Whether it is to leave its name to another entry, which leaves it its own.
     pub steps_aside: bool,
+    /// Why it is to give up values that others wait for.
+    pub gives_up: Option<Exchange>,
     /// Whether no entry will come any more that it could wait for.
     pub is_last_try: bool,
     /// What was there when the stream's entries were read.
@@ -135,6 +150,8 @@ pub struct Circumstances {
 pub struct Applier {
     directory: Destination,
     create_parents: bool,
+    /// Whether a record may give an entry the name of a missing parent: then none is made while one may come.
+    parents_may_come: bool,
     /// One creation of parents at a time: two children of a missing parent would both try.
     parents: Arc<tokio::sync::Mutex<()>>,
     /// One search for what lies below at a time: OpenLDAP keeps one paging state per connection.
@@ -169,6 +186,7 @@ impl Applier {
         Self {
             directory,
             create_parents,
+            parents_may_come: false,
             parents,
             trees,
             present,
@@ -187,6 +205,12 @@ impl Applier {
     #[must_use]
     pub fn deleting_by_version(self, deletes_by_version: bool) -> Self {
         Self { deletes_by_version, ..self }
+    }
+
+    /// Whether a rule renames entries that others may lie below.
+    #[must_use]
+    pub fn awaiting_parents(self, parents_may_come: bool) -> Self {
+        Self { parents_may_come, ..self }
     }
 
     /// Entries that their own `match` does not find again.
@@ -381,7 +405,7 @@ impl Applier {
                     return self.step_aside(now.found.as_deref().unwrap_or_default()).await;
                 }
                 Place::Elsewhere(there) if operations.rename => {
-                    match self.rename(&there, &wanted.dn, manner.delete_old_rdn).await {
+                    match self.rename(&there, &wanted.dn, manner.delete_old_rdn, self.creates(now)).await {
                         Ok(Rename::Done(entry)) => {
                             renamed = true;
                             current = Some(entry);
@@ -433,7 +457,7 @@ impl Applier {
                 return Ok(Effect::NeedsEntries(missing).into());
             }
             let Some(current) = current else {
-                match self.add(&wanted, key).await {
+                match self.add(&wanted, key, self.creates(now)).await {
                     Err(e) if is_absent && !e.is_connection() => {
                         is_absent = false;
                         continue;
@@ -447,6 +471,9 @@ impl Applier {
                     Err(e) => return Err(e),
                 }
             };
+            if let Some(exchange) = &now.gives_up {
+                return self.give_up(dn, &wanted, &current, exchange).await;
+            }
             let mut planned = self.planned(&wanted, &current).await?;
             planned.exop = planned.exop.filter(|_| !password_is_set);
             let done = match (renamed, password_is_set) {
@@ -489,7 +516,7 @@ impl Applier {
         if there == *key { Ok(()) } else { self.books.may_bring(who, dn, key) }
     }
 
-    async fn add(&self, wanted: &WantedEntry, key: &DnKey) -> Result<Effect, DirectoryError> {
+    async fn add(&self, wanted: &WantedEntry, key: &DnKey, creates: bool) -> Result<Effect, DirectoryError> {
         // Only `preserve_uuid` makes it so.
         let has_uuid =
             |a: &Wanted| a.policy == Policy::CreateOnly && a.description.eq_ignore_ascii_case(ENTRY_UUID);
@@ -508,7 +535,7 @@ impl Applier {
         match add().await {
             Ok(()) => {}
             Err(e) if e.is_no_such_object() => {
-                if !self.create_parents(&wanted.dn).await? {
+                if !self.create_parents(&wanted.dn, creates).await? {
                     return Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()));
                 }
                 add().await?;
@@ -519,8 +546,13 @@ impl Applier {
         Ok(Effect::Added)
     }
 
-    /// Makes the missing entries above one. `false` when one of them cannot be made from its name alone.
-    async fn create_parents(&self, dn: &str) -> Result<bool, DirectoryError> {
+    /// Whether missing parents are made at this try.
+    fn creates(&self, now: &Circumstances) -> bool {
+        now.is_last_try || !self.parents_may_come
+    }
+
+    /// Makes the missing entries above one. `false` when one of them cannot be made from its name alone, or is not to be.
+    async fn create_parents(&self, dn: &str, creates: bool) -> Result<bool, DirectoryError> {
         let _one_at_a_time = self.parents.lock().await;
         let Ok(parts) = split(dn) else { return Ok(false) };
         // From the nearest one up, until one is there or can be added.
@@ -530,7 +562,8 @@ impl Applier {
             if self.directory.read(&name, &["1.1"]).await?.is_some() {
                 break;
             }
-            let Some(entry) = self.create_parents.then(|| self.parent_entry(&name)).flatten() else {
+            let creates = creates && self.create_parents;
+            let Some(entry) = creates.then(|| self.parent_entry(&name)).flatten() else {
                 return Ok(false);
             };
             match self.directory.apply(&Change::Add(entry.clone())).await {

@@ -389,12 +389,58 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Where a quoted string ends. An apostrophe inside should be `\27` (RFC 4512 section 4.1), and on some servers is
-/// not: only one before a space, a parenthesis, `$` or the end closes.
+/// Keywords that stand behind a quoted string, perhaps without a space (RFC 4512 sections 4.1.1 to 4.1.8).
+const KEYWORDS: [&str; 24] = [
+    "NAME",
+    "DESC",
+    "OBSOLETE",
+    "SUP",
+    "EQUALITY",
+    "ORDERING",
+    "SUBSTR",
+    "SYNTAX",
+    "SINGLE-VALUE",
+    "COLLECTIVE",
+    "NO-USER-MODIFICATION",
+    "USAGE",
+    "ABSTRACT",
+    "STRUCTURAL",
+    "AUXILIARY",
+    "MUST",
+    "MAY",
+    "AUX",
+    "NOT",
+    "FORM",
+    "OC",
+    "APPLIES",
+    "RULE",
+    "X-",
+];
+
+/// Where a quoted string ends. An apostrophe inside should be `\27` (RFC 4512 section 4.1), and on some servers is not: the
+/// first closes behind which the definition goes on or ends; where none does, the first before a space, a parenthesis, `$` or
+/// the end.
 fn closing_quote(inner: &str) -> Option<usize> {
+    let goes_on = |after: &str| {
+        let next = after.trim_start();
+        let word = next
+            .split(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | '\''))
+            .next()
+            .unwrap_or_default();
+        let is_keyword = KEYWORDS.contains(&word) || word.starts_with("X-");
+        // One that nobody knows.
+        let is_like_one = word.len() > 2 && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
+        let has_space = next.len() < after.len();
+        is_keyword
+            || has_space && (is_like_one || next.starts_with('\''))
+            || next.chars().next().is_none_or(|c| matches!(c, '(' | ')' | '$'))
+    };
     let ends =
         |after: &str| after.chars().next().is_none_or(|c| c.is_whitespace() || matches!(c, '(' | ')' | '$'));
-    inner.match_indices('\'').map(|(at, _)| at).find(|at| inner.get(at + 1..).is_none_or(ends))
+    let quotes = || inner.match_indices('\'').map(|(at, _)| at);
+    quotes()
+        .find(|at| inner.get(at + 1..).is_none_or(goes_on))
+        .or_else(|| quotes().find(|at| inner.get(at + 1..).is_none_or(ends)))
 }
 
 /// `\27` is an apostrophe and `\5C` a backslash (RFC 4512 section 4.1); every other backslash is itself.
@@ -424,6 +470,29 @@ mod tests {
         assert_eq!(a.substring.as_deref(), Some("s"));
         assert!(a.obsolete && a.single_value && a.collective && a.no_user_modification);
         assert_eq!(a.usage, Usage::DirectoryOperation);
+    }
+
+    #[test]
+    fn a_quoted_text_ends_where_the_definition_goes_on() {
+        for (definition, description) in [
+            ("( 1.2 NAME 'a' DESC 'text'EQUALITY caseIgnoreMatch SYNTAX 1.3 )", "text"),
+            ("( 1.2 NAME 'a'DESC 'text' EQUALITY caseIgnoreMatch SYNTAX 1.3 )", "text"),
+            (
+                "( 1.2 NAME 'a' DESC 'the users' count' EQUALITY caseIgnoreMatch SYNTAX 1.3 )",
+                "the users' count",
+            ),
+            (
+                "( 1.2 NAME ( 'a' 'b' ) DESC 'it's so' EQUALITY caseIgnoreMatch SYNTAX '1.3' X-ORIGIN 'a user's' )",
+                "it's so",
+            ),
+        ] {
+            let a = AttributeType::parse(definition).unwrap();
+            assert_eq!(a.description.as_deref(), Some(description), "{definition}");
+            assert_eq!(
+                (a.names[0].as_str(), a.equality.as_deref(), a.syntax.as_deref()),
+                ("a", Some("caseIgnoreMatch"), Some("1.3"))
+            );
+        }
     }
 
     #[test]

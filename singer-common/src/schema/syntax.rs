@@ -155,6 +155,19 @@ impl ValueKind {
         SYNTAXES.iter().find(|r| r.oid == oid).map_or(ValueKind::Text, |r| r.kind)
     }
 
+    /// Returns the value by which an attribute of Active Directory says that there is no time: such an attribute keeps one, and
+    /// null is written as it. `None` for other kinds.
+    pub fn no_time(self, description: &str) -> Option<&'static str> {
+        let [zero, never] = time::NO_FILETIME;
+        let is_account = base_type(description).eq_ignore_ascii_case("accountExpires");
+        (self == ValueKind::FileTime).then_some(if is_account { never } else { zero })
+    }
+
+    /// Whether a value says that there is no time, or never one.
+    pub fn is_no_time(self, value: &[u8]) -> bool {
+        self == ValueKind::FileTime && time::NO_FILETIME.iter().any(|no| no.as_bytes() == value)
+    }
+
     /// Whether the value names another entry, so that it moves with it.
     pub fn is_name(self) -> bool {
         matches!(self, ValueKind::DistinguishedName | ValueKind::NameAndOptionalUid)
@@ -182,8 +195,9 @@ impl ValueKind {
     pub fn write_json(self, value: &[u8], out: &mut Vec<u8>) -> Result<(), InvalidValue> {
         match self {
             ValueKind::Boolean => match value {
-                b"TRUE" => out.extend_from_slice(b"true"),
-                b"FALSE" => out.extend_from_slice(b"false"),
+                // Literals of the ABNF ignore case (RFC 5234 section 2.3).
+                value if value.eq_ignore_ascii_case(b"TRUE") => out.extend_from_slice(b"true"),
+                value if value.eq_ignore_ascii_case(b"FALSE") => out.extend_from_slice(b"false"),
                 _ => return Err(InvalidValue),
             },
             ValueKind::Integer => {
@@ -254,7 +268,8 @@ impl ValueKind {
                 _ => return Err(InvalidValue),
             },
             ValueKind::Integer => {
-                let digits = integral(&text);
+                let written = written_out(&text).unwrap_or_else(|| text.clone());
+                let digits = integral(&written);
                 if !is_integer(digits.as_bytes()) {
                     return Err(InvalidValue);
                 }
@@ -269,7 +284,11 @@ impl ValueKind {
             }
             ValueKind::Guid => uuid::Uuid::try_parse(&text).map_err(|_| InvalidValue)?.to_bytes_le().to_vec(),
             ValueKind::Sid => sid_from_text(&text)?,
-            ValueKind::Binary => BASE64.decode(text.as_bytes()).map_err(|_| InvalidValue)?,
+            ValueKind::Binary => {
+                // In lines (RFC 2045 section 6.8).
+                let joined: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
+                BASE64.decode(joined).map_err(|_| InvalidValue)?
+            }
             ValueKind::DistinguishedName
             | ValueKind::NameAndOptionalUid
             | ValueKind::PossiblyEmptyText
@@ -307,13 +326,39 @@ fn is_integer(value: &[u8]) -> bool {
     }
 }
 
-/// A number as text: as it is written, and a whole number without the `.0` that warehouses write.
+/// A number as text: its digits, and a whole number without the `.0` that warehouses write.
 pub fn number_text(number: &serde_json::Number) -> String {
     let text = number.to_string();
+    let text = written_out(&text).unwrap_or(text);
     match integral(&text) {
         whole if whole.len() < text.len() => whole.to_owned(),
         _ => text,
     }
+}
+
+/// The digits of a number with an exponent (`3e+17`); `None` for one without, or with more digits than anybody wants to see.
+fn written_out(text: &str) -> Option<String> {
+    const MOST: i32 = 400;
+    let (mantissa, exponent) = text.split_once(['e', 'E'])?;
+    let exponent: i32 = exponent.parse().ok().filter(|e: &i32| e.abs() <= MOST)?;
+    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    let point = i32::try_from(whole.len()).ok()? + exponent;
+    let length = i32::try_from(digits.len()).ok()?;
+    let (whole, fraction) = if point <= 0 {
+        ("0".to_owned(), "0".repeat(usize::try_from(-point).ok()?) + &digits)
+    } else if point >= length {
+        (digits + &"0".repeat(usize::try_from(point - length).ok()?), String::new())
+    } else {
+        let (whole, fraction) = digits.split_at_checked(usize::try_from(point).ok()?)?;
+        (whole.to_owned(), fraction.to_owned())
+    };
+    let whole = whole.trim_start_matches('0');
+    let fraction = fraction.trim_end_matches('0');
+    let whole = if whole.is_empty() { "0" } else { whole };
+    let point = if fraction.is_empty() { "" } else { "." };
+    Some(format!("{sign}{whole}{point}{fraction}"))
 }
 
 /// `3.0`, as warehouses write whole numbers, is 3.

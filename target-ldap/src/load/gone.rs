@@ -109,6 +109,9 @@ impl<W: Write> Load<'_, W> {
         }
         self.activations.doubtful.retain(|(other, ..)| *other != stream);
         if let Err(doubt) = self.versions.activate(&stream, version) {
+            if doubt == Doubt::CarriedOut {
+                return nothing(&stream, line, &doubt);
+            }
             return self.activations.doubtful.push((stream, line, version, doubt));
         }
         // Records came, and so did the SCHEMA.
@@ -133,6 +136,12 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
+    /// Whether an entry of this name goes where a version that was announced does not have it.
+    pub(super) fn is_in_an_extent(&self, key: &DnKey) -> bool {
+        let mut bases = self.activations.announced.iter().map(|a| a.extent.base.as_str());
+        bases.any(|base| self.applier.key(base).is_ok_and(|base| key.is_within(&base)))
+    }
+
     /// Decides what versions say, now that nothing more comes for now.
     pub(super) fn decide(&mut self, has_ended: bool) {
         let has_unknown = self.versions.has_unknown();
@@ -144,6 +153,9 @@ impl<W: Write> Load<'_, W> {
                 nothing(stream, *line, &Doubt::BrokenOff);
                 self.activations.broken_off = true;
             } else {
+                if !has_ended {
+                    self.versions.carried_out(stream, activation.version);
+                }
                 self.activations.due.push_back(activation);
             }
         }

@@ -25,6 +25,9 @@ impl<W: Write> Load<'_, W> {
             Line::Schema { stream, warnings } => self.schema(stream, warnings),
             Line::Record(planned) => self.record(*planned),
             Line::State(state) => {
+                if state.get() == "null" && !std::mem::replace(&mut self.is_null_state_said, true) {
+                    tracing::warn!("line {line}: the value of a STATE is null; it is not printed");
+                }
                 self.activations.state_came();
                 self.ack.state(state);
             }
@@ -39,6 +42,9 @@ impl<W: Write> Load<'_, W> {
 
     fn schema(&mut self, plan: Arc<StreamPlan>, warnings: Vec<String>) {
         let name = plan.name.clone();
+        if self.streams.get(&name).is_some_and(|stream| Arc::ptr_eq(&stream.plan, &plan)) {
+            return;
+        }
         for warning in warnings {
             tracing::warn!(stream = &*name, "{warning}");
         }
@@ -92,7 +98,10 @@ impl<W: Write> Load<'_, W> {
         let kept = record.filter(|_| self.rejects.is_some());
         let kept = kept.map(|record| Kept { record: Arc::new(record), origin: origin.clone() });
         let work = Work::new(number, line, name.clone(), task, key, about.into());
-        self.submit(Box::new(Work { version, kept, in_file, key_kind: stream.key_kind, ..work }));
+        let work = Box::new(Work { version, kept, in_file, key_kind: stream.key_kind, ..work });
+        if let Some(work) = self.hold_deletion(work) {
+            self.submit(work);
+        }
     }
 
     fn submit(&mut self, work: Box<Work>) {

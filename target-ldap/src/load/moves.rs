@@ -2,12 +2,14 @@
 
 use std::io::Write;
 
-use singer_common::change::Change;
+use singer_common::change::{Change, Modification};
 use singer_common::dn::DnKey;
 
 use super::{Load, LoadError, Work};
 use crate::destination::ABOUT;
 use crate::map::Task;
+use crate::order::Parked;
+use crate::write::Exchange;
 
 /// How often a record's entry may turn out to be elsewhere again.
 const MOVES: u32 = 5;
@@ -86,25 +88,76 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// Entries that stepped aside, and whose new name never became free, get their old one back.
+    /// Of those that wait for values which others have, one is asked to give its own up; each once. Whether there is one.
+    pub(super) fn ask_to_give_up(&mut self) -> bool {
+        let waits = |parked: &Parked<'_, Box<Work>>| parked.payload.waits_for_value;
+        let names = |work: &Work| work.now.found.as_deref().and_then(|dn| self.applier.key(dn).ok());
+        let waiting: Vec<(u64, bool, DnKey, DnKey)> = self
+            .order
+            .parked_items()
+            .filter(waits)
+            .map(|Parked { id, payload: work, .. }| {
+                let key = work.key.clone();
+                (id, work.gave_up.is_some(), names(work).unwrap_or_else(|| key.clone()), key)
+            })
+            .collect();
+        let Some(id) = waiting.iter().find(|(_, was_asked, ..)| !was_asked).map(|(id, ..)| *id) else {
+            return false;
+        };
+        // Nobody exchanges anything alone.
+        if waiting.len() < 2 {
+            return false;
+        }
+        let others = waiting.into_iter().filter(|(other, ..)| *other != id);
+        let waiting: Vec<DnKey> = others.flat_map(|(.., found, key)| [found, key]).collect();
+        self.order.change(id, |work| {
+            let refused_with = work.answer.as_ref().map(|answer| answer.text.clone()).unwrap_or_default();
+            work.now.gives_up = Some(Exchange { refused_with, waiting });
+        });
+        self.order.try_parked(id);
+        true
+    }
+
+    /// An entry gave values up, or was asked in vain: its record waits again.
+    pub(super) fn gave_up(&mut self, mut work: Box<Work>, dn: String, back: Vec<Modification>) {
+        work.now.gives_up = None;
+        work.gave_up = Some((dn, back));
+        work.waits_for_value = true;
+        self.progress_at_last_try = None;
+        self.order.park(work.number, work);
+    }
+
+    /// Entries that stepped aside, and whose new name never became free, get their old one back; those that gave up values in vain
+    /// get these back.
     pub(super) async fn go_back(&mut self) {
         let mut back = std::mem::take(&mut self.aside);
-        back.extend(self.order.waiting().filter(|work| work.left.is_some()).map(|work| Work::clone(work)));
+        let waits = |work: &&Box<Work>| work.left.is_some() || work.gave_up.is_some();
+        back.extend(self.order.waiting().filter(waits).map(|work| Work::clone(work)));
         for work in back {
-            let (Some(aside), Some(left)) = (&work.now.found, &work.left) else { continue };
-            let new_rdn =
-                singer_common::dn::split(left).ok().and_then(|parts| parts.first().map(ToString::to_string));
-            let change = Change::Rename {
-                dn: aside.clone(),
-                new_rdn: new_rdn.unwrap_or_default(),
-                delete_old_rdn: true,
-                new_superior: None,
-            };
-            if let Err(error) = ABOUT.scope(work.label(), self.applier.directory().apply(&change)).await {
-                tracing::error!("`{left}` is still `{aside}`: {error}");
-            } else if let (Ok(from), Ok(to)) = (self.applier.key(aside), self.applier.key(left)) {
-                self.applier.books().renamed(&from, &to);
+            if let Some((dn, changes)) = work.gave_up.clone().filter(|(_, changes)| !changes.is_empty()) {
+                let change = Change::Modify { dn: dn.clone(), changes };
+                if let Err(error) = ABOUT.scope(work.label(), self.applier.directory().apply(&change)).await {
+                    tracing::error!("`{dn}` is without values that it had: {error}");
+                }
             }
+            self.name_back(&work).await;
+        }
+    }
+
+    async fn name_back(&mut self, work: &Work) {
+        let (Some(aside), Some(left)) = (&work.now.found, &work.left) else { return };
+        let new_rdn =
+            singer_common::dn::split(left).ok().and_then(|parts| parts.first().map(ToString::to_string));
+        let change = Change::Rename {
+            dn: aside.clone(),
+            new_rdn: new_rdn.unwrap_or_default(),
+            delete_old_rdn: true,
+            new_superior: None,
+        };
+        if let Err(error) = ABOUT.scope(work.label(), self.applier.directory().apply(&change)).await {
+            tracing::error!("`{left}` is still `{aside}`: {error}");
+        } else if let (Ok(from), Ok(to)) = (self.applier.key(aside), self.applier.key(left)) {
+            self.applier.books().renamed(&from, &to);
         }
     }
 }

@@ -11,9 +11,12 @@ use singer_common::directory::{Directory, KnownNames};
 use singer_common::dn::{Above, DnKey};
 use singer_common::entry::base_type;
 use singer_common::maps::Maps;
-use singer_common::message::{BatchMessage, Message, MessageError, RecordMessage, SchemaMessage};
+use singer_common::message::{
+    BatchMessage, Flaw, Message, MessageError, RecordMessage, SchemaMessage, repaired,
+};
 use singer_common::reader::LineReader;
 use singer_common::record::Record;
+use singer_common::schema::syntax::number_text;
 use singer_common::schema::{Coverage, Schema};
 use singer_common::settings::nearest_of_many;
 use tokio::sync::mpsc;
@@ -46,6 +49,14 @@ pub(super) enum Line {
     /// A line of a reject file that has no record.
     Nothing,
     Failed(LoadError),
+}
+
+/// What a line is that is no JSON.
+enum Flawed {
+    /// This is asked for.
+    Line(Line),
+    /// It is read as this.
+    Json(Vec<u8>),
 }
 
 /// Lines with their numbers, from 1.
@@ -85,6 +96,8 @@ pub(super) struct StreamPlan {
     pub(super) origin: Arc<Origin>,
     validator: Option<RecordValidator>,
     key_properties: Vec<String>,
+    /// What an entry's name is made of, and what finds it.
+    naming_properties: BTreeSet<String>,
     is_mirror_without_key: bool,
     schema: Arc<Schema>,
     above: Mutex<Above>,
@@ -103,6 +116,17 @@ impl StreamPlan {
     ) -> Planned {
         let outcome = guarded(|| self.task(line, &record))
             .unwrap_or_else(|reason| Err(LoadError::Record { line, stream: self.name.to_string(), reason }));
+        self.planned(line, record, version, in_file, outcome)
+    }
+
+    fn planned(
+        self: &Arc<Self>,
+        line: u64,
+        record: Record,
+        version: Option<i64>,
+        in_file: Option<InFile>,
+        outcome: Result<(Task, DnKey), LoadError>,
+    ) -> Planned {
         let about = about(&self.key_properties, self.is_mirror_without_key, &record);
         let identity = if outcome.is_err() && self.keeps_records {
             guarded(|| self.identity(&record)).ok().flatten()
@@ -147,7 +171,12 @@ impl StreamPlan {
             return Err(bad(format!("the record lacks its key property `{key}`")));
         }
         match &self.validator {
-            Some(validator) if is_deletion => validator.check_deletion(record).map_err(bad)?,
+            Some(validator) if is_deletion => {
+                let names = |name: &str| {
+                    self.naming_properties.contains(name) || self.key_properties.iter().any(|key| key == name)
+                };
+                validator.check_deletion(record, names).map_err(bad)?;
+            }
             Some(validator) => validator.check(record).map_err(bad)?,
             None => {}
         }
@@ -174,6 +203,7 @@ fn about(key_properties: &[String], is_mirror_without_key: bool, record: &Record
         about.push('=');
         match record.get(name) {
             Some(Value::String(text)) => about.push_str(text),
+            Some(Value::Number(number)) => about.push_str(&number_text(number)),
             Some(other) => about.push_str(&other.to_string()),
             None => {}
         }
@@ -204,6 +234,8 @@ pub(super) struct Planner {
     takes_unknown: bool,
     retry_rejects: bool,
     streams: HashMap<String, Arc<StreamPlan>>,
+    /// The SCHEMA of each stream.
+    schemas: HashMap<String, SchemaMessage>,
     /// The warnings that were given.
     said: HashSet<String>,
     /// What becomes of streams before they are taken in.
@@ -222,6 +254,7 @@ impl Planner {
             takes_unknown: directory.takes_unknown_attributes(),
             retry_rejects,
             streams: HashMap::new(),
+            schemas: HashMap::new(),
             said: HashSet::new(),
             // What was rejected is in the file as the maps made it.
             maps: config.maps.clone().filter(|_| !retry_rejects),
@@ -296,9 +329,31 @@ impl Planner {
             Err(MessageError::UnknownType(kind)) if kind == rejects::KIND => {
                 Line::Failed(LoadError::Reject { line: number })
             }
-            Err(error) => Line::Failed(LoadError::Message { line: number, error }),
+            Err(error) => match repaired(text).and_then(|(octets, flaw)| self.flawed(number, octets, flaw)) {
+                Some(Flawed::Line(line)) => line,
+                Some(Flawed::Json(octets)) => return self.line(number, &octets, out),
+                None => Line::Failed(LoadError::Message { line: number, error }),
+            },
         };
         out.push(number, text.len(), line)
+    }
+
+    /// What becomes of a line that is JSON but for a flaw: what is no number is null, of which it is said once; of another flaw the
+    /// record is at fault. `None`: it is no record.
+    fn flawed(&mut self, line: u64, octets: Vec<u8>, flaw: Flaw) -> Option<Flawed> {
+        let message = Message::parse(&octets).ok()?;
+        if flaw == Flaw::NoNumber {
+            if self.said.insert(flaw.text().to_owned()) {
+                tracing::warn!("line {line}: {}", flaw.text());
+            }
+            return Some(Flawed::Json(octets));
+        }
+        let Message::Record(RecordMessage { stream, record, version }) = message else { return None };
+        let plan = self.streams.get(&stream)?;
+        let reason = flaw.text().to_owned();
+        let outcome = Err(LoadError::Record { line, stream, reason });
+        let planned = plan.planned(line, record, version, None, outcome);
+        Some(Flawed::Line(Line::Record(Box::new(planned))))
     }
 
     fn retried(&self, line: u64, retried: Result<Retried, MessageError>) -> Line {
@@ -369,6 +424,12 @@ impl Planner {
     }
 
     pub(super) fn stream(&mut self, line: u64, message: &SchemaMessage) -> Result<Line, LoadError> {
+        // Some taps repeat it before each record: an equal one changes nothing.
+        if self.schemas.get(&message.stream) == Some(message)
+            && let Some(stream) = self.streams.get(&message.stream)
+        {
+            return Ok(Line::Schema { stream: stream.clone(), warnings: Vec::new() });
+        }
         self.know(message);
         let bad = |reason| LoadError::Record { line, stream: message.stream.clone(), reason };
         // Without them no record would bring anything. The SDK's targets end there, too.
@@ -398,6 +459,7 @@ impl Planner {
         let stream = Arc::new(StreamPlan {
             name: message.stream.as_str().into(),
             origin: Arc::new(Origin::new(message, mapping.secret_properties())),
+            naming_properties: mapping.naming_properties(),
             mapping,
             validator,
             key_properties: message.key_properties.clone(),
@@ -407,6 +469,7 @@ impl Planner {
             keeps_records: matches!(self.config.on_error, OnError::Skip { .. }),
             key_kind,
         });
+        self.schemas.insert(message.stream.clone(), message.clone());
         self.streams.insert(message.stream.clone(), stream.clone());
         Ok(Line::Schema { stream, warnings })
     }

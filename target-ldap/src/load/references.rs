@@ -10,7 +10,7 @@ use singer_common::dn::DnKey;
 use super::{Load, MAX_WAITING, Work};
 use crate::login::Login;
 use crate::map::{Manner, Task};
-use crate::order::Kind;
+use crate::order::{Kind, Parked};
 use crate::plan::{Compare, Policy, Wanted, WantedEntry};
 use crate::rule::Operations;
 use crate::write::Held;
@@ -269,7 +269,13 @@ impl<W: Write> Load<'_, W> {
         if is_quiet {
             let whole = self.references.by_missing.values().flatten().copied();
             let whole: BTreeSet<u64> = whole.filter(|n| !self.references.rests.contains_key(n)).collect();
-            for number in whole {
+            // Nor does anybody give up a value, or give an entry the name of a missing parent.
+            let waits = |parked: &Parked<'_, Box<Work>>| {
+                parked.kind == Kind::Upsert && parked.name.is_none() && !parked.payload.is_last_try
+            };
+            let others: Vec<u64> = self.order.parked_items().filter(waits).map(|parked| parked.id).collect();
+            let is_over = self.late.is_empty() && !self.activations.has_announced();
+            for number in whole.into_iter().chain(others.into_iter().filter(|_| is_over)) {
                 self.order.change(number, |work| work.is_last_try = true);
                 self.order.try_parked(number);
             }

@@ -6,33 +6,40 @@ use std::sync::Arc;
 use super::{Kept, Load, LoadError, Told, Work};
 use crate::config::OnError;
 use crate::map::Task;
-use crate::order::Kind;
+use crate::order::{Kind, Parked};
 use crate::rejects::{Answer, Origin, Reject};
 use crate::write::Names;
 
 impl<W: Write> Load<'_, W> {
     /// What came too early, and whose time never came: the oldest of it ends the run, or all of it is left out.
-    pub(super) fn refuse_parked(&mut self) {
-        while let Some((work, error)) = self.first_refused() {
+    pub(super) fn refuse_parked(&mut self, is_meant: impl Fn(&Self, &Parked<'_, Box<Work>>) -> bool) {
+        while let Some((work, error)) = self.first_refused(&is_meant) {
             self.order.ended(work.number);
             self.refused(&work, error);
-            if work.left.is_some() {
-                self.aside.push(work);
-            }
         }
     }
 
     /// The oldest of what came too early, and what is wrong with it.
-    pub(super) fn first_refused(&self) -> Option<(Work, LoadError)> {
-        let (kind, waits_for_name, work) = self.order.first_parked()?;
+    pub(super) fn first_refused(
+        &self,
+        is_meant: impl Fn(&Self, &Parked<'_, Box<Work>>) -> bool,
+    ) -> Option<(Work, LoadError)> {
+        let Parked { kind, name, payload: work, .. } =
+            self.order.parked_items().find(|parked| is_meant(self, parked))?;
         let count = self.order.parked();
         let dn = work.dn().unwrap_or_default();
         let reason = match kind {
-            _ if waits_for_name => {
+            _ if name.is_some() => {
                 let owner = self.applier.books().owner(&work.key);
                 let owner = owner.map_or_else(String::new, |owner| format!(", that of {owner}"));
                 format!(
                     "`{dn}` is another entry{owner} (match does not fit it), and no record gives that one another name or deletes it"
+                )
+            }
+            Kind::Upsert if work.waits_for_value => {
+                let said = work.answer.as_ref().map(|answer| answer.text.clone()).unwrap_or_default();
+                format!(
+                    "`{dn}` wants a value that another entry has, and no record gives that one another: {said}"
                 )
             }
             Kind::Upsert => format!(
@@ -53,6 +60,9 @@ impl<W: Write> Load<'_, W> {
             self.activations.under_way = self.activations.under_way.saturating_sub(1);
         } else {
             self.protect(work);
+        }
+        if work.left.is_some() || work.gave_up.is_some() {
+            self.aside.push(work.clone());
         }
         let error = error.in_file(work.in_file.as_ref());
         let Some(Kept { record, origin }) = &work.kept else { return self.fail(work.number, error) };

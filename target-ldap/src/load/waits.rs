@@ -3,10 +3,14 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use singer_common::directory::DirectoryError;
+use singer_common::directory::ldap::result_code;
 use singer_common::observe;
 
 use super::{Load, Work};
-use crate::order::Kind;
+use crate::map::Task;
+use crate::order::{Kind, Parked};
+use crate::rejects::Answer;
 
 /// A wait of so long is worth a warning, and another try: what it waits for may have happened unseen.
 const LONG: Duration = Duration::from_secs(60);
@@ -36,13 +40,38 @@ impl<W: Write> Load<'_, W> {
         work.tried = Some(now);
     }
 
+    /// Whether a record was refused for a value that the server has once only, and whoever has it may still give it up: a later
+    /// record changes it, or it goes.
+    pub(super) fn may_be_freed(&self, work: &Work, error: &DirectoryError) -> bool {
+        let is_upsert = matches!(work.task, Task::Upsert { .. }) && !work.is_rest;
+        let is_open = !work.now.is_last_try || self.activations.has_announced();
+        is_upsert && is_open && is_taken_value(error)
+    }
+
+    /// It is tried again when something has gone, or nothing else is to be done.
+    pub(super) fn value_taken(&mut self, mut work: Box<Work>, error: &DirectoryError) {
+        work.answer = Answer::of(error);
+        work.waits_for_value = true;
+        Self::parks(&mut work);
+        self.order.park(work.number, work);
+    }
+
+    /// Whether what a parked record waits for comes about by no deletion: an entry above it, or a name that nothing takes away.
+    pub(super) fn is_hopeless(&self, parked: &Parked<'_, Box<Work>>) -> bool {
+        match (parked.kind, parked.name) {
+            (Kind::Delete, _) => false,
+            (Kind::Upsert, None) => !parked.payload.waits_for_value,
+            (Kind::Upsert, Some(name)) => !self.is_in_an_extent(name),
+        }
+    }
+
     /// Says which records wait for long, and for what, and tries them again.
     pub(super) fn look_at_waits(&mut self) {
         if self.waits.looked.elapsed() < LOOK {
             return;
         }
         self.waits.looked = Instant::now();
-        let since = self.order.parked_items().filter_map(|(.., work)| work.waits_since).min();
+        let since = self.order.parked_items().filter_map(|parked| parked.payload.waits_since).min();
         if observe::is_metering() && (since.is_some() || self.waits.is_shown) {
             observe::oldest_wait(since.map(|since| since.elapsed()).unwrap_or_default());
             self.waits.is_shown = since.is_some();
@@ -52,7 +81,7 @@ impl<W: Write> Load<'_, W> {
         }
         let mut due = Vec::new();
         let mut said = 0;
-        for (id, kind, name, work) in self.order.parked_items() {
+        for Parked { id, kind, name, payload: work } in self.order.parked_items() {
             let is_long = work.waits_since.is_some_and(|since| since.elapsed() >= LONG);
             if !is_long || work.tried.is_none_or(|tried| tried.elapsed() < LONG) {
                 continue;
@@ -71,6 +100,9 @@ impl<W: Write> Load<'_, W> {
                         owner.map_or_else(|| "another entry".to_owned(), |o| format!("the entry of {o}"));
                     format!("for {owner} to leave the name `{dn}`")
                 }
+                (Kind::Upsert, None) if work.waits_for_value => {
+                    format!("for another entry to give up a value that `{dn}` is to have")
+                }
                 (Kind::Delete, None) => format!("for the entries below `{dn}` to go"),
                 (Kind::Upsert, None) => format!("for an entry above `{dn}`, or one that it names, to come"),
             };
@@ -84,5 +116,20 @@ impl<W: Write> Load<'_, W> {
             self.order.change(id, |work| work.is_wait_said = true);
             self.order.try_parked(id);
         }
+    }
+}
+
+/// Whether an error says that a value is another entry's: of a name that is taken, or of an attribute whose values the server
+/// keeps unique. OpenLDAP (slapo-unique) and 389 DS say `constraintViolation` (19) and that in words; Active Directory
+/// `entryAlreadyExists` (68), or 19 with `000021C7` (userPrincipalName) or `000021C8` (servicePrincipalName).
+fn is_taken_value(error: &DirectoryError) -> bool {
+    let Some(Answer { code, text, .. }) = Answer::of(error) else { return false };
+    let text = text.to_ascii_lowercase();
+    match code {
+        result_code::ENTRY_ALREADY_EXISTS => true,
+        result_code::CONSTRAINT_VIOLATION => {
+            ["unique", "already", "in use", "000021c7", "000021c8"].iter().any(|word| text.contains(word))
+        }
+        _ => false,
     }
 }

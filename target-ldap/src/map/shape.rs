@@ -40,7 +40,10 @@ impl Shape {
             _ => {}
         }
         self.is_time |= schema.get("format").is_some_and(|f| f == "date-time");
-        let name = schema.get("contentEncoding").and_then(Value::as_str);
+        // As draft 4 of hyper-schema (`media`) and OpenAPI (`format: byte`) say it.
+        let name = [schema.get("contentEncoding"), schema.pointer("/media/binaryEncoding")];
+        let name = name.into_iter().flatten().find_map(Value::as_str);
+        let name = name.or(schema.get("format").is_some_and(|f| f == "byte").then_some("base64"));
         match name.map(|name| (name, Encoding::of(name))) {
             Some((_, Some(encoding))) if self.encoding == Encoding::Unsaid => self.encoding = encoding,
             Some((name, None)) => self.unknown_encoding = Some(name.to_owned()),
@@ -181,6 +184,8 @@ mod tests {
             json!({"type": ["array", "null"], "items": photo}),
             json!({"anyOf": [{"type": "array", "items": {"anyOf": [photo, {"type": "null"}]}}, {"type": "null"}]}),
             json!({"$ref": "#/definitions/again"}),
+            json!({"type": "string", "format": "byte"}),
+            json!({"anyOf": [{"type": "string", "media": {"binaryEncoding": "base64"}}, {"type": "null"}]}),
         ] {
             let schema = json!({"properties": {"p": property}, "definitions": {
                 "photo": photo, "again": {"allOf": [{"$ref": "#/definitions/again"}, {"$ref": "#/definitions/photo"}]}},

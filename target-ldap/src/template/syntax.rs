@@ -4,6 +4,7 @@
 //! is a single placeholder is the whole value: it is taken as it stands, and has to be a value of the syntax.
 
 use singer_common::dn::{Dn, escape_value};
+use singer_common::entry::base_type;
 use singer_common::filter::Filter;
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
@@ -38,6 +39,20 @@ impl Syntax {
             },
             _ => Syntax::Text,
         }
+    }
+
+    /// The syntax of an attribute that a template gives values: what the schema does not know, and the template writes as a DN
+    /// (`cn={name},ou=teams,dc=example,dc=com`), is one.
+    pub fn of_template(schema: &Schema, description: &str, template: &Template) -> Syntax {
+        let is_known = schema.attribute_type(base_type(description)).is_some();
+        if is_known || template.names().next().is_none() {
+            return Syntax::of(schema, description);
+        }
+        let looks_like_one = Dn::parse(&template.fill("x")).is_ok_and(|dn| {
+            let mut types = dn.rdns.iter().flat_map(|rdn| &rdn.avas);
+            dn.depth() > 1 && types.all(|ava| Schema::standard().attribute_type(&ava.attribute).is_some())
+        });
+        if looks_like_one { Syntax::Dn } else { Syntax::Text }
     }
 
     /// What is expected of a value, for people.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use singer_common::change::Change;
 use singer_common::directory::ldap::result_code;
 use singer_common::directory::{DirectoryError, Scope, SearchRequest};
-use singer_common::dn::{DnError, DnKey, split};
+use singer_common::dn::{Dn, DnError, DnKey, split};
 
 use super::{ATTEMPTS, Applier, Circumstances, Effect};
 use crate::books::{DeletePermit, Denied};
@@ -14,6 +14,18 @@ use crate::map::{Manner, Removal};
 use crate::plan::{Wanted, WantedEntry};
 use crate::rejects::Answer;
 use crate::rule::Operations;
+
+/// So many leavers of one name are told apart.
+const NAMESAKES: u32 = 1_000;
+
+/// An RDN with a number behind its first value: `cn=John Smith 2`.
+fn numbered(rdn: &str, number: u32) -> Result<String, DnError> {
+    let mut name = Dn::parse(rdn)?;
+    if let Some(ava) = name.rdns.first_mut().and_then(|rdn| rdn.avas.first_mut()) {
+        ava.value.extend_from_slice(format!(" {number}").as_bytes());
+    }
+    Ok(name.to_string())
+}
 
 impl Applier {
     /// Does what a deletion is to do. An entry that is not there is not an error.
@@ -82,37 +94,46 @@ impl Applier {
         {
             return Ok(Effect::Unchanged);
         }
-        let new_rdn = split(dn).map_err(invalid)?.first().copied().unwrap_or_default().to_owned();
-        let destination = format!("{new_rdn},{parent}");
+        let rdn = split(dn).map_err(invalid)?.first().copied().unwrap_or_default().to_owned();
+        let destination = format!("{rdn},{parent}");
         // Before, not after a refusal: slapd refuses with `other`, and does not say that the parent is missing.
-        if !self.create_parents(&destination).await? {
+        if !self.create_parents(&destination, true).await? {
             let text = format!(
                 "on_delete: `{parent}` is not there, and cannot be made from its name alone (create_parents)"
             );
             return Err(fail(result_code::NO_SUCH_OBJECT, text));
         }
-        // The RDN stays, so that no value is lost; Active Directory takes no other ([MS-ADTS] 3.1.1.5.4.1.1).
-        let change = Change::Rename {
-            dn: dn.to_owned(),
-            new_rdn,
-            delete_old_rdn: true,
-            new_superior: Some(parent.to_owned()),
-        };
         let with_it = if self.directory.counts_removals() {
             self.below(dn, "(objectClass=*)", |_| true).await?.len()
         } else {
             0
         };
-        match self.directory.apply(&change).await {
-            Ok(()) => {
-                self.directory.removed(1 + u64::try_from(with_it).unwrap_or(u64::MAX - 1));
-                Ok(Effect::Moved)
+        for number in 1..=NAMESAKES {
+            // The RDN stays, so that no value is lost; Active Directory takes no other ([MS-ADTS] 3.1.1.5.4.1.1). Where an earlier
+            // leaver has the name, a number tells them apart.
+            let new_rdn = if number == 1 { rdn.clone() } else { numbered(&rdn, number).map_err(invalid)? };
+            let change = Change::Rename {
+                dn: dn.to_owned(),
+                new_rdn: new_rdn.clone(),
+                delete_old_rdn: true,
+                new_superior: Some(parent.to_owned()),
+            };
+            match self.directory.apply(&change).await {
+                Ok(()) => {
+                    if number > 1 {
+                        tracing::info!(
+                            "on_delete: `{destination}` is taken; `{dn}` is `{new_rdn},{parent}` now"
+                        );
+                    }
+                    self.directory.removed(1 + u64::try_from(with_it).unwrap_or(u64::MAX - 1));
+                    return Ok(Effect::Moved);
+                }
+                Err(e) if e.code() == Some(result_code::ENTRY_ALREADY_EXISTS) => {}
+                Err(e) => return Err(e),
             }
-            Err(e) if e.code() == Some(result_code::ENTRY_ALREADY_EXISTS) => {
-                Err(fail(result_code::ENTRY_ALREADY_EXISTS, format!("on_delete: `{destination}` is taken")))
-            }
-            Err(e) => Err(e),
         }
+        let text = format!("on_delete: `{destination}` is taken, and so are {NAMESAKES} names like it");
+        Err(fail(result_code::ENTRY_ALREADY_EXISTS, text))
     }
 
     /// Deletes an entry and all below it: in the server where that can, else one by one, children first.

@@ -27,13 +27,14 @@ impl Applier {
         entry: &Entry,
         dn: &str,
         delete_old_rdn: bool,
+        creates: bool,
     ) -> Result<Rename, DirectoryError> {
         let schema = self.directory.schema();
         let (new_rdn, above) = first_and_rest(dn);
         let key = |dn: &str| DnKey::parse(dn, schema).unwrap_or_default();
         let moves = key(&entry.dn).parent() != key(dn).parent();
         // Before, not after a refusal: slapd refuses with `other`, and does not say that the parent is missing.
-        if moves && !self.create_parents(dn).await? {
+        if moves && !self.create_parents(dn, creates).await? {
             return Ok(Rename::NotDone(Effect::TooEarly(Answer::default())));
         }
         let change = Change::Rename {

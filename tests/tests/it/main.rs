@@ -67,6 +67,7 @@ mod streams;
 mod support;
 mod sync;
 mod syntaxes;
+mod takeover;
 mod tap_model;
 mod terminal;
 mod tls;

@@ -112,7 +112,7 @@ fn move_to_moves_an_entry_with_all_it_has_and_makes_the_parent() {
 }
 
 #[test]
-fn a_name_that_is_taken_there_is_an_error_of_the_record() {
+fn a_leaver_whose_name_is_taken_there_gets_a_number() {
     let (a, b) = (format!("uid=a,ou=p,{BASE}"), format!("uid=b,ou=p,{BASE}"));
     let seed = [
         unit(&format!("ou=p,{BASE}")),
@@ -121,22 +121,17 @@ fn a_name_that_is_taken_there_is_an_error_of_the_record() {
         person(&a),
         person(&b),
         person(&format!("uid=a,{GONE}")),
+        person(&format!("uid=A 2,{GONE}")),
     ]
     .concat();
     let slapd = Slapd::start(SlapdOptions::default().seed(seed));
     let config = config(&slapd, &json!({"move_to": GONE}));
-    let output = run(&config, &[&a]).exits(1).says("entryAlreadyExists (68)").says("line 2");
-    assert!(output.stdout.is_empty());
-    output.says(&format!("`uid=a,{GONE}` is taken"));
-    let dir = scratch();
-    let file = dir.path().join("rejects.jsonl");
-    let skip = with(&config, &json!({"on_error": "skip", "reject_file": file}));
-    run(&skip, &[&a, &b]).exits(4).says("1 moved");
-    let text = ldap_tests::run::read_text(&file);
-    let reject: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-    assert_eq!((&reject["code"], &reject["dn"]), (&json!(68), &json!(a)));
+    run(&config, &[&a, &b]).succeeds().says("2 moved");
     let tree = slapd.dump();
-    assert!(tree.contains_key(&a) && !tree.contains_key(&b), "{:?}", tree.keys());
+    assert!(!tree.contains_key(&a) && !tree.contains_key(&b), "{:?}", tree.keys());
+    for name in ["uid=a", "uid=a 2", "uid=a 3", "uid=b"] {
+        assert!(tree.contains_key(&format!("{name},{GONE}")), "{:?}", tree.keys());
+    }
 }
 
 #[test]

@@ -97,3 +97,19 @@ fn they_do_not_grow_on_active_directory() {
     assert!(output.records(None).len() > 1_500);
     assert_eq!(sizes, [1000; 2]);
 }
+
+/// A server that gives this user no pages: what it gives unpaged is read, and said once.
+#[test]
+fn without_pages_a_server_is_read_unpaged() {
+    let mut options = SlapdOptions::with_users().seed(people(300, PEOPLE));
+    options.database_conf =
+        "limits dn.exact=\"uid=reader,ou=people,dc=example,dc=test\" size.soft=1000 size.hard=1000 size.prtotal=disabled".into();
+    let slapd = Slapd::start(options);
+    let stream = json!({"schemas": [{"name": "all", "base_dn": PEOPLE}]});
+    let output =
+        Run::tap(&with(&reader_config(&slapd), &stream)).arg("--log-format").arg("json").run().succeeds();
+    assert_eq!(names(&output).len(), 305);
+    let lines = output.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let said: Vec<Value> = lines.filter(|line| line["setting"] == "page_size").collect();
+    assert!(!said.is_empty(), "{}", output.stderr);
+}

@@ -96,16 +96,19 @@ fn warnings(output: &Output, name: &str) -> Vec<String> {
 
 /// Values of `_sdc_deleted_at` that say "not deleted", and such that say nothing that one could act on.
 fn markers() -> (Vec<Value>, Vec<Value>) {
-    let empty = vec![json!(null), json!(""), json!(" "), json!(0), json!(false), json!([]), json!([""])];
-    let wrong = vec![
+    let empty = vec![
+        json!(null),
+        json!(""),
+        json!(" "),
+        json!(0),
+        json!(false),
+        json!([]),
+        json!([""]),
         json!("null"),
-        json!("false"),
+        json!("False"),
         json!("0"),
-        json!("gone"),
-        json!(true),
-        json!(1),
-        json!({"a": 1}),
     ];
+    let wrong = vec![json!("gone"), json!(true), json!(1), json!({"a": 1})];
     (empty, wrong)
 }
 

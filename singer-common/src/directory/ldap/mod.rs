@@ -220,7 +220,14 @@ impl LdapDirectory {
             tracing::debug!("a matching rule of the schema is left out: {error}");
         }
         let coverage = if errors.is_empty() { Coverage::Whole } else { Coverage::Part };
-        for error in errors {
+        if let Some(first) = errors.first() {
+            tracing::warn!(
+                definitions = errors.len(),
+                "{} definition(s) of the server's schema cannot be read and are left out, the first of them: {first}",
+                errors.len()
+            );
+        }
+        for error in errors.iter().skip(1) {
             tracing::debug!("a definition of the schema is left out: {error}");
         }
         Ok(Arc::new(schema.with_coverage(coverage)))

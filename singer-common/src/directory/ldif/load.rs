@@ -9,6 +9,7 @@ use rustc_hash::FxHasher;
 
 use super::reader::{LdifErrorKind, LdifReader, Record, Shortfall};
 use super::store::Store;
+use crate::change::Change;
 use crate::directory::range::join_ranges;
 use crate::entry::Entry;
 use crate::schema::Schema;
@@ -61,6 +62,11 @@ fn read<R: BufRead>(
         })?;
         records += 1;
         let line = reader.record_line();
+        let record = match record {
+            // What exporters write of each entry (`ldifde -d`), be its parent in the file or not.
+            Record::Change(Change::Add(entry)) if is_read => Record::Entry(entry),
+            record => record,
+        };
         let result = match record {
             Record::Entry(mut entry) => {
                 if is_read {

@@ -317,15 +317,17 @@ pub(super) fn no_such_object(operation: &'static str, dn: &str) -> DirectoryErro
 /// The standard schema, and for each attribute it does not know whose values are not all text: octets.
 fn complete_schema(store: &Store) -> Schema {
     let mut schema = Schema::standard().clone();
-    let mut unknown = std::collections::BTreeMap::<String, bool>::new();
+    // By their names in lower case: as they are spelled first, and whether all their values are texts.
+    let mut unknown = std::collections::BTreeMap::<String, (String, bool)>::new();
     for (description, mut values) in store.entries().flat_map(Packed::attributes) {
         let name = base_type(description);
         if Schema::standard().attribute_type(name).is_none() {
             let text = values.all(|v| std::str::from_utf8(v).is_ok());
-            *unknown.entry(name.to_ascii_lowercase()).or_insert(true) &= text;
+            let there = unknown.entry(name.to_ascii_lowercase()).or_insert_with(|| (name.to_owned(), true));
+            there.1 &= text;
         }
     }
-    for (name, _) in unknown.into_iter().filter(|(_, text)| !text) {
+    for (name, _) in unknown.into_values().filter(|(_, text)| !text) {
         // RFC 4517 section 3.3.25, Octet String.
         let definition = format!("( {name}-oid NAME '{name}' SYNTAX 1.3.6.1.4.1.1466.115.121.1.40 )");
         if let Ok(attribute) = AttributeType::parse(&definition) {

@@ -3,7 +3,8 @@
 use std::time::SystemTime;
 
 use chrono::{
-    DateTime, Duration, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, TimeZone, Utc,
+    DateTime, Datelike as _, Duration, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat,
+    TimeZone, Utc,
 };
 
 use super::InvalidValue;
@@ -21,6 +22,11 @@ fn digits<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
 
 fn number(rest: &mut &[u8], count: usize) -> Option<u32> {
     Some(digits(rest, count)?.iter().fold(0, |n, d| n * 10 + u32::from(d - b'0')))
+}
+
+/// Whether RFC 3339 and those who read it have the year: 1 to 9999.
+fn has_year(time: NaiveDateTime) -> bool {
+    (1..=9999).contains(&time.year())
 }
 
 /// GeneralizedTime (RFC 4517 section 3.3.13) as RFC 3339 in UTC.
@@ -55,6 +61,9 @@ fn generalized(text: &[u8]) -> Option<String> {
         utc = utc.checked_add_signed(Duration::seconds(i64::try_from(parts * unit_seconds / scale).ok()?))?;
         kept = "";
     }
+    if !has_year(utc) {
+        return None;
+    }
     let mut out = utc.format("%Y-%m-%dT%H:%M:").to_string();
     out.push_str(&if leap { "60".to_owned() } else { utc.format("%S").to_string() });
     if !kept.is_empty() {
@@ -80,7 +89,7 @@ pub(super) fn plain_generalized_to_rfc3339(value: &[u8]) -> Option<[u8; 20]> {
     };
     let is_time =
         (1..=days).contains(&two(d1, d2)?) && two(h1, h2)? < 24 && two(m1, m2)? < 60 && two(s1, s2)? < 60;
-    is_time.then_some([
+    (is_time && year > 0).then_some([
         y1, y2, y3, y4, b'-', o1, o2, b'-', d1, d2, b'T', h1, h2, b':', m1, m2, b':', s1, s2, b'Z',
     ])
 }
@@ -127,7 +136,8 @@ pub(super) fn filetime_to_rfc3339(text: &str) -> Result<Option<String>, InvalidV
     }
     let unix = steps.checked_sub(FILETIME_UNIX_EPOCH).ok_or(InvalidValue)?;
     let (seconds, rest) = (unix.div_euclid(STEPS_PER_SECOND), unix.rem_euclid(STEPS_PER_SECOND));
-    let time = Utc.timestamp_opt(seconds, 0).single().ok_or(InvalidValue)?;
+    let time = Utc.timestamp_opt(seconds, 0).single().filter(|time| has_year(time.naive_utc()));
+    let time = time.ok_or(InvalidValue)?;
     let mut out = time.format("%Y-%m-%dT%H:%M:%S").to_string();
     if rest != 0 {
         let fraction = format!("{rest:07}");
@@ -183,7 +193,14 @@ pub(super) fn rfc3339_to_utc_time(text: &str) -> Result<String, InvalidValue> {
     Ok(time.format("%y%m%d%H%M%SZ").to_string())
 }
 
+/// The numbers by which Active Directory says "never", or that there is no time.
+pub(super) const NO_FILETIME: [&str; 2] = ["0", "9223372036854775807"];
+
 pub(super) fn rfc3339_to_filetime(text: &str) -> Result<String, InvalidValue> {
+    // -1 is "now" (`pwdLastSet`).
+    if NO_FILETIME.contains(&text) || text == "-1" {
+        return Ok(text.to_owned());
+    }
     let (time, _) = parse(text)?;
     let steps = time
         .timestamp()

@@ -162,15 +162,60 @@ impl LdapSearch {
                 self.page_size = 0;
                 Ok(true)
             }
+            // A larger page was our wish alone: whatever the server says of it, the size that was asked for is right.
+            code if is_of_pages(code)
+                && self.entries_of_page == 0
+                && self.growth.has_grown(self.page_size) =>
+            {
+                tracing::debug!(code, "the server refuses pages of {} entries", self.page_size);
+                self.growth.refused(self.page_size);
+                self.page_size = self.growth.cut(self.page_size);
+                Ok(true)
+            }
+            code if is_of_pages(code) && first && self.page_size > 0 => {
+                let (name, text) = (result_code::name(code), &result.text);
+                tracing::warn!(
+                    code,
+                    setting = "page_size",
+                    "the server answers a search with paged results (RFC 2696) with {name} {text}; reading unpaged, which may end at its size limit"
+                );
+                self.page_size = 0;
+                Ok(true)
+            }
             code => Err(DirectoryError::Operation {
                 operation: OPERATION,
                 dn: self.request.base.clone(),
                 code,
                 matched: result.matched,
-                text: result.text,
+                text: self.with_advice(code, result.text),
             }),
         }
     }
+
+    /// What helps where a paged read ends at a limit for all of its pages together: smaller pages do not.
+    fn with_advice(&self, code: u32, text: String) -> String {
+        let is_limit = matches!(code, result_code::SIZE_LIMIT_EXCEEDED | result_code::ADMIN_LIMIT_EXCEEDED);
+        if !is_limit || self.page_size == 0 || self.cookie.is_empty() && self.entries_of_page == 0 {
+            return text;
+        }
+        let advice = "the server ends a paged read at a number of entries in all (OpenLDAP: size.prtotal, 389 DS: nsPagedSizeLimit), which smaller pages do not change: have the limit raised, or set page_size to 0 to read unpaged";
+        if text.is_empty() { advice.to_owned() } else { format!("{text}; {advice}") }
+    }
+}
+
+/// Whether a code may be a server's answer to the control for pages, or to their size.
+fn is_of_pages(code: u32) -> bool {
+    const OPERATIONS_ERROR: u32 = 1;
+    const OTHER: u32 = 80;
+    matches!(
+        code,
+        OPERATIONS_ERROR
+            | result_code::PROTOCOL_ERROR
+            | result_code::SIZE_LIMIT_EXCEEDED
+            | result_code::ADMIN_LIMIT_EXCEEDED
+            | result_code::UNWILLING_TO_PERFORM
+            | OTHER
+    )
 }
 
 /// The cookie of a page's answer (RFC 2696 section 2): a sequence of size and cookie. `None` where it is malformed. An answer

@@ -1,0 +1,137 @@
+//! Values that a server keeps unique, and that records of a run exchange: one of them gives its own up for the time being.
+
+use singer_common::change::{Change, Modification, ModificationKind};
+use singer_common::directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
+use singer_common::dn::{Dn, DnKey};
+use singer_common::entry::Entry;
+use singer_common::filter::Filter;
+use singer_common::schema::Schema;
+use singer_common::schema::syntax::ValueKind;
+
+use super::{Applier, Effect, Outcome};
+use crate::names::hash;
+use crate::plan::{Policy, Wanted, WantedEntry};
+
+/// Why an entry is to give up values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchange {
+    /// What the server said when the entry was to have its new values; it may name the attribute.
+    pub refused_with: String,
+    /// The entries that wait for values, too.
+    pub waiting: Vec<DnKey>,
+}
+
+impl Applier {
+    /// Takes values from an entry that others may be waiting for, where one of those that wait has what it wants itself. A value
+    /// that the entry cannot be without has another one in its place.
+    pub(super) async fn give_up(
+        &self,
+        dn: &str,
+        wanted: &WantedEntry,
+        current: &Entry,
+        exchange: &Exchange,
+    ) -> Result<Outcome, DirectoryError> {
+        let schema = self.directory.schema();
+        let contested = contested(wanted, current, dn, &exchange.refused_with, schema);
+        if !self.is_had_by(&contested, current, &exchange.waiting).await? {
+            return Ok(Effect::NotGivenUp.into());
+        }
+        let classes = self.directory.read(dn, &["objectClass"]).await?.unwrap_or_default();
+        let classes: Vec<String> =
+            classes.values("objectClass").iter().filter_map(|v| String::from_utf8(v.clone()).ok()).collect();
+        let (must, _) = schema.must_may(classes.iter().map(String::as_str));
+        let is_needed = |name: &str| {
+            must.iter().any(|m| schema.same_description(m, name))
+                || self.directory.root_dse().vendor == Vendor::ActiveDirectory
+                    && name.eq_ignore_ascii_case("sAMAccountName")
+        };
+        let (mut changes, mut back) = (Vec::new(), Vec::new());
+        for attribute in contested {
+            let name = attribute.description.as_str();
+            let there = schema.values_of(current, name);
+            let kept =
+                |value: &&Vec<u8>| attribute.values.iter().any(|w| schema.values_match(name, w, value));
+            let lost: Vec<Vec<u8>> = there.iter().filter(|value| !kept(value)).cloned().collect();
+            if lost.is_empty() {
+                continue;
+            }
+            if is_needed(name) {
+                let stand_in = format!("tmp{:012x}", hash(&dn) & 0xffff_ffff_ffff).into_bytes();
+                changes.push(Modification::new(ModificationKind::Replace, name, vec![stand_in]));
+                back.push(Modification::new(ModificationKind::Replace, name, there.to_vec()));
+            } else {
+                changes.push(Modification::new(ModificationKind::Delete, name, lost.clone()));
+                back.push(Modification::new(ModificationKind::Add, name, lost));
+            }
+        }
+        if changes.is_empty() {
+            return Ok(Effect::NotGivenUp.into());
+        }
+        let names: Vec<&str> = changes.iter().map(|c| c.description.as_str()).collect();
+        tracing::info!("`{dn}` is without its {} until its new value is free", names.join(", "));
+        self.directory.apply(&Change::Modify { dn: dn.to_owned(), changes }).await?;
+        Ok(Effect::GaveUp { dn: dn.to_owned(), back }.into())
+    }
+
+    /// Whether an entry that waits has one of the values.
+    async fn is_had_by(
+        &self,
+        contested: &[&Wanted],
+        current: &Entry,
+        waiting: &[DnKey],
+    ) -> Result<bool, DirectoryError> {
+        let schema = self.directory.schema();
+        let mut any = Vec::new();
+        for attribute in contested {
+            let name = &attribute.description;
+            let there = schema.values_of(current, name);
+            let is_new = |value: &&Vec<u8>| !there.iter().any(|t| schema.values_match(name, t, value));
+            any.extend(
+                attribute
+                    .values
+                    .iter()
+                    .filter(is_new)
+                    .map(|value| Filter::Equality { attribute: name.clone(), value: value.clone() }),
+            );
+        }
+        let Some(base) = self.directory.root_dse().default_base().filter(|_| !any.is_empty()) else {
+            return Ok(false);
+        };
+        let mut request = SearchRequest::new(base, Scope::Sub, &Filter::Or(any).to_string(), &["1.1"]);
+        request.paging = Paging::AtMost(100);
+        let mut search = self.directory.search(request).await?;
+        let mut is_had = false;
+        while let Some(entry) = search.next_entry().await? {
+            is_had |= self.key(&entry.dn).is_ok_and(|key| waiting.contains(&key));
+        }
+        Ok(is_had)
+    }
+}
+
+/// The attributes that differ and may be what the server refused: those that it names, or all.
+fn contested<'w>(
+    wanted: &'w WantedEntry,
+    current: &Entry,
+    dn: &str,
+    refused_with: &str,
+    schema: &Schema,
+) -> Vec<&'w Wanted> {
+    let rdn = Dn::parse(dn).ok().and_then(|name| name.rdn().cloned());
+    let differs = |attribute: &&Wanted| {
+        let name = &attribute.description;
+        let there = schema.values_of(current, name);
+        let is_naming =
+            rdn.iter().flat_map(|rdn| &rdn.avas).any(|ava| schema.same_description(&ava.attribute, name));
+        attribute.policy == Policy::Force
+            && !is_naming
+            && !there.is_empty()
+            && schema.has_equality(name)
+            && ValueKind::of(schema, name) != ValueKind::Binary
+            && attribute.values.iter().any(|v| !there.iter().any(|t| schema.values_match(name, t, v)))
+    };
+    let all: Vec<&Wanted> = wanted.attributes.iter().filter(differs).collect();
+    let text = refused_with.to_ascii_lowercase();
+    let named: Vec<&Wanted> =
+        all.iter().copied().filter(|a| text.contains(&a.description.to_ascii_lowercase())).collect();
+    if named.is_empty() { all } else { named }
+}
