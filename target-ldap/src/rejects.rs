@@ -137,6 +137,8 @@ pub struct Reject<'a> {
     pub reason: &'a str,
     /// The record.
     pub record: &'a Value,
+    /// Whether it is as it came, for a stream map came to nothing: `--retry-rejects` applies none.
+    pub is_unmapped: bool,
 }
 
 impl Reject<'_> {
@@ -157,7 +159,7 @@ impl Reject<'_> {
             record.insert(property.clone(), if hide { Value::String(MASK.into()) } else { value.clone() });
         }
         let text = self.answer.map(|a| scrubbed(&a.text, self.record, origin));
-        json!({
+        let mut line = json!({
             "type": KIND,
             "stream": self.stream,
             "line": self.line,
@@ -171,8 +173,11 @@ impl Reject<'_> {
             "reason": self.safe_reason(origin),
             "record": self.record.is_object().then_some(record),
             "masked": masked,
-        })
-        .to_string()
+        });
+        if let Some(line) = line.as_object_mut().filter(|_| self.is_unmapped) {
+            line.insert("unmapped".to_owned(), Value::Bool(true));
+        }
+        line.to_string()
     }
 }
 
@@ -201,6 +206,8 @@ pub struct Retried {
     pub message: Option<RecordMessage>,
     /// The properties left out because they are still masked.
     pub still_masked: Vec<String>,
+    /// Whether a stream map came to nothing for it, so that it is not as the destination takes it.
+    pub is_unmapped: bool,
 }
 
 /// Reads a line of a reject file; `None` when it is a message of another type.
@@ -215,6 +222,8 @@ pub fn read_line(line: &[u8]) -> Option<Result<Retried, MessageError>> {
         record: Option<Map<String, Value>>,
         #[serde(default)]
         masked: Vec<String>,
+        #[serde(default)]
+        unmapped: bool,
     }
     let envelope: Envelope = serde_json::from_slice(line).ok()?;
     if envelope.r#type.as_deref() != Some(KIND) {
@@ -234,7 +243,7 @@ pub fn read_line(line: &[u8]) -> Option<Result<Retried, MessageError>> {
             let stream = read.stream;
             let message =
                 read.record.map(|record| RecordMessage { stream, record: record.into(), version: None });
-            Retried { message, still_masked }
+            Retried { message, still_masked, is_unmapped: read.unmapped }
         },
     ))
 }
@@ -405,6 +414,7 @@ mod tests {
             let reason = format!("constraintViolation (19): <{secret}> is too weak");
             let reject = Reject {
                 stream: "s", line: 3, in_file: None, dn: Some("cn=x"), answer: Some(&said), reason: &reason, record: &record,
+                is_unmapped: false,
             };
             let line = reject.to_line(&origin, Schema::standard());
             prop_assert!(!line.contains(&format!("<{secret}>")), "{line}");

@@ -69,7 +69,7 @@ const OWN: &[Setting] = &[
     Setting::new(
         "validate_records",
         Kind::Boolean,
-        "Check each record against its stream's SCHEMA (JSON Schema, formats included).",
+        "Check each record against its stream's SCHEMA (JSON Schema). `format` is not checked there: a value has to be what its attribute is.",
     )
     .or("true"),
     Setting::new(

@@ -54,6 +54,14 @@ pub enum LoadError {
         /// The map's setting, and what is wrong.
         error: singer_common::maps::MapError,
     },
+    /// A record of a reject file that a stream map came to nothing for.
+    #[error(
+        "line {line}: stream_maps came to nothing for this record, and --retry-rejects applies none: correct it at its source, and feed it from there"
+    )]
+    Unmapped {
+        /// Counted from 1.
+        line: u64,
+    },
     /// A task the directory refused.
     #[error("line {line}, stream `{stream}`: {error}")]
     Write {
@@ -147,10 +155,18 @@ impl LoadError {
         }
     }
 
+    /// Whether its record is as it came, before stream maps.
+    pub(super) fn is_of_unmapped(&self) -> bool {
+        matches!(self, LoadError::StreamMap { .. } | LoadError::Unmapped { .. })
+    }
+
     /// Whether the record alone is to blame, and others may well be written.
     pub(super) fn is_records_fault(&self) -> bool {
         match self {
-            LoadError::Record { .. } | LoadError::Map { .. } => true,
+            LoadError::Record { .. }
+            | LoadError::Map { .. }
+            | LoadError::StreamMap { .. }
+            | LoadError::Unmapped { .. } => true,
             LoadError::Write { error, .. } => is_records_fault(error),
             LoadError::InFile { error, .. } => error.is_records_fault(),
             _ => false,

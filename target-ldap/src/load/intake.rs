@@ -75,6 +75,7 @@ impl<W: Write> Load<'_, W> {
                     answer: None,
                     reason: &reason,
                     record,
+                    is_unmapped: error.is_of_unmapped(),
                 };
                 self.reject(number, &reject, &stream.origin, error.in_file(place), None);
                 return self.protect_rejected(&stream, line, version, about, identity);

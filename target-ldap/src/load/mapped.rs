@@ -35,11 +35,19 @@ impl Planner {
     ) -> bool {
         let Some(maps) = self.maps.as_mut() else { return true };
         let RecordMessage { stream, record, version } = message;
-        let mapped = match maps.record(&stream, &record.into_value()) {
+        let value = record.into_value();
+        let mapped = match maps.record(&stream, &value) {
             Ok(mapped) => mapped,
             Err(error) => {
-                let error = LoadError::StreamMap { line, error }.in_file(in_file);
-                return out.push(line, 0, Line::Failed(error));
+                let error = LoadError::StreamMap { line, error };
+                // Of one of the streams that it would have become, whichever: it is the record that is at fault.
+                let names = self.maps.as_ref().map(|maps| maps.names(&stream)).into_iter().flatten();
+                let plan = names.into_iter().find_map(|name| self.streams.get(name));
+                let (Some(plan), Ok(record)) = (plan, value.try_into()) else {
+                    return out.push(line, 0, Line::Failed(error.in_file(in_file)));
+                };
+                let planned = plan.planned(line, record, version, in_file.cloned(), Err(error));
+                return out.push(line, octets, Line::Record(Box::new(planned)));
             }
         };
         let mapped: Vec<RecordMessage> = mapped

@@ -119,7 +119,8 @@ impl StreamPlan {
         self.planned(line, record, version, in_file, outcome)
     }
 
-    fn planned(
+    /// A record with what became of it.
+    pub(super) fn planned(
         self: &Arc<Self>,
         line: u64,
         record: Record,
@@ -233,7 +234,7 @@ pub(super) struct Planner {
     schema: Arc<Schema>,
     takes_unknown: bool,
     retry_rejects: bool,
-    streams: HashMap<String, Arc<StreamPlan>>,
+    pub(super) streams: HashMap<String, Arc<StreamPlan>>,
     /// The SCHEMA of each stream.
     schemas: HashMap<String, SchemaMessage>,
     /// The warnings that were given.
@@ -358,8 +359,13 @@ impl Planner {
 
     fn retried(&self, line: u64, retried: Result<Retried, MessageError>) -> Line {
         match retried {
-            Ok(Retried { message: Some(message), still_masked }) => {
+            Ok(Retried { message: Some(message), still_masked, is_unmapped }) => {
                 let stream = &message.stream;
+                if let Some(plan) = self.streams.get(stream).filter(|_| is_unmapped) {
+                    let RecordMessage { record, version, .. } = message;
+                    let outcome = Err(LoadError::Unmapped { line });
+                    return Line::Record(Box::new(plan.planned(line, record, version, None, outcome)));
+                }
                 let warning = |property: &String| {
                     format!(
                         "line {line}, stream `{stream}`: `{property}` is masked, and is left out: put the value in for it to be written"

@@ -225,9 +225,34 @@ impl<W: Write> Load<'_, W> {
         for number in self.references.rests.keys().copied().collect::<Vec<_>>() {
             self.report(number);
         }
+        self.report_whole();
         let reported = self.references.reported;
         if reported > REPORTED {
             tracing::warn!("{reported} values in all name entries that are not there");
+        }
+    }
+
+    /// Of records that wait as a whole: all that an attribute which has to be there would hold names nothing.
+    fn report_whole(&mut self) {
+        let mut missing: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+        for (key, numbers) in &self.references.by_missing {
+            for number in numbers.iter().filter(|number| !self.references.rests.contains_key(number)) {
+                missing.entry(*number).or_default().push(key.to_string());
+            }
+        }
+        for parked in self.order.parked_items() {
+            for name in missing.get(&parked.id).into_iter().flatten() {
+                self.references.reported += 1;
+                if self.references.reported > REPORTED {
+                    continue;
+                }
+                let Work { line, stream, .. } = parked.payload.as_ref();
+                let dn = parked.payload.dn().unwrap_or_default();
+                tracing::warn!(
+                    stream = &**stream,
+                    "line {line}, stream `{stream}`: `{dn}` names `{name}`, which is not there; it is written all the same"
+                );
+            }
         }
     }
 

@@ -76,6 +76,7 @@ impl<W: Write> Load<'_, W> {
             answer: answer.as_ref(),
             reason: &reason,
             record,
+            is_unmapped: false,
         };
         self.reject(work.number, &reject, origin, error, work.told);
     }

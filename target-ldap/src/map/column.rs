@@ -93,8 +93,12 @@ impl Target {
             attribute: self.description.clone(),
             reason: reason.to_owned(),
         };
-        let elements = texts(value)
-            .ok_or_else(|| fail("an object is no value; expected a scalar or a list of scalars"))?;
+        let elements = texts(value).ok_or_else(|| {
+            let is_object =
+                value.is_object() || value.as_array().is_some_and(|all| all.iter().any(Value::is_object));
+            let what = if is_object { "an object" } else { "a list within a list" };
+            fail(&format!("{what} is no value; expected a scalar or a list of scalars"))
+        })?;
         let mut values = Vec::with_capacity(elements.len());
         for element in elements {
             let kind = match (column.encoding, self.kind) {
@@ -202,6 +206,20 @@ fn is_metadata(property: &str) -> bool {
     property.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("_sdc_"))
 }
 
+/// What a domain controller counts itself and lets nobody write, though its schema does not say so ([MS-ADTS] 3.1.1.5.3.1,
+/// [MS-SAMR] 3.1.1.8).
+const COUNTED: [&str; 9] = [
+    "badPasswordTime",
+    "badPwdCount",
+    "lastLogoff",
+    "lastLogon",
+    "lastLogonTimestamp",
+    "logonCount",
+    "msDS-FailedInteractiveLogonCount",
+    "msDS-LastFailedInteractiveLogonTime",
+    "msDS-LastSuccessfulInteractiveLogonTime",
+];
+
 /// Properties that are attributes of the destination. What the server keeps itself is left out.
 #[allow(clippy::too_many_arguments, reason = "they are what decides")]
 pub(super) fn pass_through(
@@ -229,6 +247,11 @@ pub(super) fn pass_through(
                 if attribute.no_user_modification
                     && !is_kept_uuid
                     && !schema.same_description(property, "objectClass") =>
+            {
+                continue;
+            }
+            Some(attribute)
+                if !takes_unknown && COUNTED.iter().any(|c| attribute.name().eq_ignore_ascii_case(c)) =>
             {
                 continue;
             }

@@ -26,6 +26,7 @@ mod harness;
 mod in_flight;
 mod init;
 mod injection;
+mod input;
 mod inventory;
 #[cfg(feature = "gssapi")]
 mod kerberos;

@@ -137,7 +137,9 @@ fn what_names_nothing_is_said_and_written_all_the_same() {
         group("ghosts", &json!([person_dn("ghost")])),
         person("a", &json!({"manager": person_dn("nobody"), "seeAlso": "cn=x,dc=elsewhere"})),
     ];
-    done(run(&config, &records)).says("`manager` of `cn=a").says("cn=nobody").says("not there");
+    let output = done(run(&config, &records)).says("`manager` of `cn=a").says("cn=nobody").says("not there");
+    // The group, too, which waits as a whole: its class demands a member.
+    output.says(&format!("`{}` names", group_dn("ghosts")));
     assert_eq!(values(&slapd, &person_dn("a"), "manager"), set(&[person_dn("nobody")]));
     assert_eq!(values(&slapd, &person_dn("a"), "seealso"), set(&["cn=x,dc=elsewhere".to_owned()]));
     assert_eq!(values(&slapd, &group_dn("ghosts"), "member"), set(&[person_dn("ghost")]));

@@ -161,7 +161,9 @@ fn parse(text: &str) -> Result<(DateTime<Utc>, String), InvalidValue> {
     };
     let time: DateTime<FixedOffset> = DateTime::parse_from_rfc3339(&normal)
         .or_else(|_| DateTime::parse_from_rfc3339(&format!("{normal}Z")))
-        .map_err(|_| InvalidValue)?;
+        .ok()
+        .or_else(|| crate::time::read_time(text))
+        .ok_or(InvalidValue)?;
     let fraction = normal
         .split_once('.')
         .map(|(_, tail)| tail.chars().take_while(char::is_ascii_digit).collect())

@@ -1,0 +1,134 @@
+//! Lines of the input as other programs write them: what is wrong with one of them is an error of its record, and of no other.
+
+use std::path::PathBuf;
+
+use ldap_tests::ldif::{Tree, parse_file};
+use ldap_tests::run::{Output, Run};
+use ldap_tests::server::scratch;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{no_panic, with};
+
+/// A file as the destination, and the rule of its one stream.
+struct Target {
+    dir: TempDir,
+}
+
+impl Target {
+    fn new() -> Target {
+        Target { dir: scratch() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn run(&self, more: &Value, lines: &[&str]) -> Output {
+        let config = json!({"server_url": format!("ldif:{}", self.path("d.ldif").display()),
+            "on_error": "skip", "reject_file": self.path("r.jsonl"),
+            "mapping_rules": {"p": {"dn_template": "cn={id},dc=x", "object_classes": ["person"],
+                "attribute_mapping": {"id": "cn", "name": "sn", "text": "description"}}}});
+        let output = Run::target(&with(&config, more)).stdin(lines.join("\n") + "\n").run();
+        no_panic(&output);
+        output
+    }
+
+    fn tree(&self) -> Tree {
+        parse_file(&self.path("d.ldif"))
+    }
+
+    /// The rejects: line and record.
+    fn rejects(&self) -> Vec<(u64, Value)> {
+        let text = std::fs::read_to_string(self.path("r.jsonl")).unwrap_or_default();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let rejects = lines.filter(|line| line["type"] == "REJECT");
+        rejects.map(|reject| (reject["line"].as_u64().unwrap(), reject["record"].clone())).collect()
+    }
+}
+
+const SCHEMA: &str = r#"{"type":"SCHEMA","stream":"p","key_properties":null,"schema":{"properties":{"id":{},"name":{},"text":{}}}}"#;
+
+#[test]
+fn half_of_a_character_and_what_is_no_utf_8_are_errors_of_their_records() {
+    let target = Target::new();
+    let half = r#"{"type":"RECORD","stream":"p","record":{"id":"half","name":"x","text":"\ud83d"}}"#;
+    let whole =
+        r#"{"type":"RECORD","stream":"p","record":{"id":"whole","name":"x","text":"\ud83d\ude00 \\ud83d"}}"#;
+    target.run(&json!({}), &[SCHEMA, half, whole]).exits(4);
+    let tree = target.tree();
+    assert_eq!(tree["cn=whole,dc=x"]["description"], ["\u{1f600} \\ud83d".as_bytes().to_vec()].into());
+    assert!(!tree.contains_key("cn=half,dc=x"));
+    let rejects = target.rejects();
+    assert_eq!((rejects.len(), rejects[0].0, &rejects[0].1["id"]), (1, 2, &json!("half")));
+    // Without `skip` the run ends with it.
+    target.run(&json!({"on_error": "fail"}), &[SCHEMA, half]).exits(1).says("line 2");
+}
+
+#[test]
+fn what_python_writes_for_no_number_is_null() {
+    let target = Target::new();
+    let line = r#"{"type":"RECORD","stream":"p","record":{"id":"a","name":"NaN","text":NaN}}"#;
+    let infinite = r#"{"type":"RECORD","stream":"p","record":{"id":"b","name":"x","text":[-Infinity,"t"]}}"#;
+    let output = target.run(&json!({}), &[SCHEMA, line, infinite]).succeeds();
+    assert_eq!(output.stderr.matches("is taken as null").count(), 1, "said once");
+    let tree = target.tree();
+    assert!(!tree["cn=a,dc=x"].contains_key("description"));
+    assert_eq!(tree["cn=b,dc=x"]["description"], [b"t".to_vec()].into());
+}
+
+#[test]
+fn a_record_that_a_stream_map_comes_to_nothing_for_is_an_error_of_its_own() {
+    let target = Target::new();
+    let maps = json!({"stream_maps": {"p": {"text": "text[0]"}}});
+    let record = |id: &str, text: &str| {
+        format!(r#"{{"type":"RECORD","stream":"p","record":{{"id":"{id}","name":"x","text":{text}}}}}"#)
+    };
+    let (empty, full) = (record("empty", "[]"), record("full", r#"["a"]"#));
+    target.run(&maps, &[SCHEMA, &empty, &full]).exits(4);
+    assert!(target.tree().contains_key("cn=full,dc=x"));
+    let rejects = target.rejects();
+    assert_eq!((rejects.len(), rejects[0].0, &rejects[0].1["id"]), (1, 2, &json!("empty")));
+    // It is not written as it came, for no map would be applied.
+    std::fs::rename(target.path("r.jsonl"), target.path("old.jsonl")).unwrap();
+    let config = json!({"server_url": format!("ldif:{}", target.path("d.ldif").display()), "on_error": "skip",
+        "reject_file": target.path("r.jsonl"), "mapping_rules": {"p": {"dn_template": "cn={id},dc=x", "object_classes": ["person"],
+        "attribute_mapping": {"id": "cn", "name": "sn", "text": "description"}}}});
+    let retry = Run::target(&config)
+        .arg("--retry-rejects")
+        .arg("--input")
+        .arg(target.path("old.jsonl").display().to_string());
+    retry.run().exits(4);
+    assert!(!target.tree().contains_key("cn=empty,dc=x"));
+    assert_eq!(target.rejects().len(), 1);
+}
+
+#[test]
+fn numbers_are_written_with_their_digits() {
+    let target = Target::new();
+    let record = |id: &str, number: &str| {
+        format!(r#"{{"type":"RECORD","stream":"p","record":{{"id":"{id}","name":"x","text":{number}}}}}"#)
+    };
+    let cases = [
+        ("a", "3e+17", "300000000000000000"),
+        ("b", "7.0", "7"),
+        ("c", "1.50e1", "15"),
+        ("d", "-2.5E-3", "-0.0025"),
+        ("e", "1e2", "100"),
+    ];
+    let lines: Vec<String> = cases.iter().map(|(id, number, _)| record(id, number)).collect();
+    let mut all = vec![SCHEMA];
+    all.extend(lines.iter().map(String::as_str));
+    target.run(&json!({}), &all).succeeds();
+    for (id, _, digits) in cases {
+        assert_eq!(
+            target.tree()[&format!("cn={id},dc=x")]["description"],
+            [digits.as_bytes().to_vec()].into()
+        );
+    }
+    // As a part of a name, too.
+    let named = format!(r#"{{"type":"RECORD","stream":"p","record":{{"id":{},"name":"x"}}}}"#, "1e2");
+    target.run(&json!({}), &[SCHEMA, &named]).succeeds();
+    assert!(target.tree().contains_key("cn=100,dc=x"));
+    target.run(&json!({}), &[SCHEMA, &record("f", "[[1]]")]).exits(4).says("a list within a list");
+}
