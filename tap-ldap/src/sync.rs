@@ -108,7 +108,7 @@ impl<'a> Sync<'a> {
                     let _ = output.save();
                     return Err(error);
                 }
-                output.writer.flush()?;
+                output.flush()?;
                 return Err(error.context(format!("stream `{}`", stream.tap_stream_id)));
             }
             output.state.currently_syncing = planned.get(n + 1).map(|(next, ..)| next.tap_stream_id.clone());

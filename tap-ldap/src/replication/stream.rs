@@ -17,8 +17,10 @@ use super::completeness::Rules;
 use super::index::{IndexError, KeyIndex, Mark, SharedIndex};
 use super::known::{KnownIds, MOST};
 use super::log_bookmark::UNSETTLED;
+use super::order::KeyOrder;
 use super::same_key::{self, SameKeys};
-use super::{DELETED_AT, Method, stream_base};
+use super::witness::{self, Witness};
+use super::{DELETED_AT, LACKS_PRINTED, Method, OTHER_INDEX, keys, stream_base};
 use crate::config::{StreamConfig, TapConfig};
 use crate::container;
 use crate::convert::{Converter, MissingKey};
@@ -73,6 +75,9 @@ pub(crate) struct StreamRun<'a> {
     clock: Clock,
     /// The keys of a whole read, where several entries may have the same.
     pub same_keys: Option<SameKeys>,
+    /// What tells whether the directory went back behind a log's position, and how its values sort.
+    pub witness: Witness,
+    marks: Vec<KeyOrder<'static>>,
     /// Over how many connections it is to be read whole.
     pub partitions: usize,
     /// Whether entries of a container with others nested in it lie deeper than level by level they are found: below parents
@@ -108,7 +113,9 @@ impl<'a> StreamRun<'a> {
         // The rows of a group are no entries.
         let is_tracked = !matches!(source, Source::Members(_));
         let tracked = config.track_deletions.as_deref().filter(|_| is_tracked);
-        let index = tracked.map(|folder| output.indexes.open(folder, &stream.tap_stream_id)).transpose()?;
+        let index = tracked
+            .map(|folder| output.indexes.open(folder, &stream.tap_stream_id, &stream.key_properties))
+            .transpose()?;
         if index.is_some() || matches!(method, Method::LogBased(_)) {
             converter.mark_deletions();
         }
@@ -123,6 +130,9 @@ impl<'a> StreamRun<'a> {
         let of_stream = if let Source::Search(search) = source { search.partitions } else { None };
         let partitions = of_stream.unwrap_or(config.partitions);
         let ignored = config.ignore_modifiers.iter().filter_map(|dn| DnKey::parse(dn, schema).ok()).collect();
+        let vendor = tree.directory.root_dse().vendor;
+        let is_log = matches!(method, Method::LogBased(_));
+        let marks = if is_log { witness::orders(schema, vendor) } else { Vec::new() };
         Ok(Self {
             tree,
             stream,
@@ -142,9 +152,11 @@ impl<'a> StreamRun<'a> {
             caught_up: false,
             has_read_all: true,
             index,
-            names: matches!(method, Method::LogBased(_)),
+            names: is_log,
             clock: Clock::default(),
             same_keys: SameKeys::of(tree, source, stream),
+            witness: Witness::default(),
+            marks,
             partitions: usize::try_from(partitions).unwrap_or(1),
             reads_subtree: false,
             keeps_position: *method != Method::FullTable,
@@ -169,6 +181,16 @@ impl<'a> StreamRun<'a> {
         }
         // RFC 4511 section 4.5.1.8: an empty list would mean all attributes.
         if names.is_empty() { vec!["1.1".to_owned()] } else { names }
+    }
+
+    /// What entries are asked for besides, where a log is followed.
+    pub(crate) fn marks(&self) -> &'static [&'static str] {
+        if self.names { keys::marks(self.tree.directory.root_dse().vendor) } else { &[] }
+    }
+
+    /// How their values sort.
+    pub(crate) fn mark_orders(&self) -> &[KeyOrder<'static>] {
+        &self.marks
     }
 
     /// Prints SCHEMA. A stream whose deletions are told has a property for them.
@@ -294,6 +316,21 @@ impl<'a> StreamRun<'a> {
         key: &[Value],
         dn: Option<&str>,
     ) -> anyhow::Result<bool> {
+        let had = self.tell_gone(output, key, dn)?;
+        if self.names
+            && let Some(Value::String(id)) = key.first()
+        {
+            self.witness.is_gone(id, had);
+        }
+        Ok(had)
+    }
+
+    fn tell_gone<W: Write>(
+        &mut self,
+        output: &mut Output<'_, W>,
+        key: &[Value],
+        dn: Option<&str>,
+    ) -> anyhow::Result<bool> {
         let Some(index) = self.index.as_ref().filter(|_| self.names) else {
             let had = self.had(key);
             if had {
@@ -303,20 +340,31 @@ impl<'a> StreamRun<'a> {
         };
         let text = Value::Array(key.to_vec()).to_string();
         let name = index.get().name_of(&text)?;
-        let Some(name) = name else {
-            if self.unsettled {
-                self.write_deletion(output, key, dn)?;
-            }
-            return Ok(self.unsettled);
-        };
+        // All that was ever told is in there, or was told as gone by its name.
+        let Some(name) = name else { return Ok(false) };
         index.get().forget(text, &name)?;
         self.write_deletion(output, key, Some(&name))?;
         Ok(true)
     }
 
-    /// Begins to take note of the ids that the stream has: it is read whole.
-    pub(crate) fn begin_ids(&mut self) {
+    /// Whether the stream is known to have an entry: by the index, or by the ids of its bookmark.
+    pub(crate) fn is_known(&self, key: &[Value]) -> anyhow::Result<bool> {
+        let text = Value::from(key).to_string();
+        Ok(match (&self.index, &self.known) {
+            (Some(index), _) => index.get().name_of(&text)?.is_some(),
+            (None, Some(known)) => known.contains(&text),
+            (None, None) => false,
+        })
+    }
+
+    /// Begins to take note of what the stream has: it is read whole.
+    pub(crate) fn begin_ids(&mut self) -> anyhow::Result<()> {
         self.known = (self.names && self.index.is_none()).then(KnownIds::default);
+        self.witness = Witness::default();
+        if let Some(index) = self.index.as_ref().filter(|_| self.names) {
+            index.get().read_whole()?;
+        }
+        Ok(())
     }
 
     /// After a whole read of which nothing was concluded: rows of earlier versions stay downstream, and nobody knows which.
@@ -332,16 +380,14 @@ impl<'a> StreamRun<'a> {
         self.unsettled = self.index.as_ref().map_or(unsettled, |index| index.get().is_unsettled());
     }
 
-    /// Before the first record: whoever goes on from an earlier STATE is told that there may be rows of which the ids
-    /// and the index do not know.
+    /// Before a record: whoever goes on from an earlier STATE is told that there may be rows of which the ids do not know.
+    /// The index knows of them from now on before they are printed.
     fn note_unsettled<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
-        if std::mem::replace(&mut self.is_unsettled_noted, true) {
-            return Ok(());
+        if let Some(index) = &self.index {
+            return Ok(index.get().follow()?);
         }
-        match &self.index {
-            Some(index) => index.get().unsettle()?,
-            None if self.known.is_some() => output.change_bookmark(&self.stream.tap_stream_id, UNSETTLED)?,
-            None => {}
+        if !std::mem::replace(&mut self.is_unsettled_noted, true) && self.known.is_some() {
+            output.change_bookmark(&self.stream.tap_stream_id, UNSETTLED)?;
         }
         Ok(())
     }
@@ -387,6 +433,11 @@ impl<'a> StreamRun<'a> {
 
     /// The stream has this entry.
     fn has(&mut self, entry: &impl EntryView) {
+        if self.names
+            && let Some(Value::String(id)) = self.key_of(entry).first()
+        {
+            self.witness.saw(id, entry, &self.marks, self.tree.directory.schema());
+        }
         if self.known.is_none() {
             return;
         }
@@ -513,14 +564,33 @@ impl<'a> StreamRun<'a> {
         Ok(Some(mark))
     }
 
-    /// Takes up the index of keys where a bookmark left it. Whether it is the bookmark's: if not, what was deleted meanwhile
-    /// nobody knows.
-    pub(crate) fn resume_index(&mut self, mark: Option<&Mark>) -> anyhow::Result<bool> {
-        Ok(match (&self.index, mark) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(index), Some(mark)) => index.get().confirm(mark)?,
+    /// Takes up the index of keys where a bookmark left it. Why it is not the bookmark's, if it is not: then what was deleted
+    /// meanwhile nobody knows.
+    pub(crate) fn resume_index(&mut self, mark: Option<&Mark>) -> anyhow::Result<Option<String>> {
+        let Some(index) = &self.index else { return Ok(None) };
+        let mut index = index.get();
+        let is_the_bookmarks = mark.map(|mark| index.confirm(mark)).transpose()?.unwrap_or_default();
+        Ok(if let Some(other) = index.other_key() {
+            Some(other_key(&self.stream.key_properties, other))
+        } else if !is_the_bookmarks {
+            Some(OTHER_INDEX.to_owned())
+        } else if self.names && index.lacks_printed() {
+            Some(LACKS_PRINTED.to_owned())
+        } else {
+            None
         })
+    }
+
+    /// Whether the index was of another key.
+    pub(crate) fn has_other_key(&self) -> bool {
+        self.index.as_ref().is_some_and(|index| index.get().other_key().is_some())
+    }
+
+    /// Why a bookmark of records with other key properties is of no use. Those of earlier versions do not say which they had.
+    pub(crate) fn is_of_other_key(&self, key: Option<&[String]>) -> Option<String> {
+        let now = &self.stream.key_properties;
+        let other = key.filter(|key| key != now)?;
+        Some(other_key(now, &Value::from(other).to_string()))
     }
 
     /// Prints again what was told of a log but may not have arrived. The log tells again, after it, of what is there.
@@ -641,6 +711,11 @@ impl<'a> StreamRun<'a> {
             tracing::info!(stream, "{stream}: {} changes left out (ignore_modifiers)", self.left_out);
         }
     }
+}
+
+/// What is to be said of a position or an index of another key: by its keys nothing that is there would be known.
+fn other_key(now: &[String], before: &str) -> String {
+    format!("key_properties is {} now, and was {before}: rows of the other key are another version's", Value::from(now))
 }
 
 /// Whether a part of a key says nothing.
