@@ -35,16 +35,12 @@ pub(crate) async fn content_sync<W: Write>(
         let connected = output.or_stop(directory.sync_connection()).await?;
         let result = match connected {
             Ok(mut connection) => {
-                // Whatever happened to the server in between.
-                if std::mem::replace(&mut is_back, true) {
-                    for stream in &mut streams {
-                        stream.look_back(output).await?;
-                        if stream.is_to_be_read() {
-                            stream.read(output).await?;
-                        }
-                    }
-                }
-                let result = persist(&mut streams, &mut connection, output, &mut pause).await;
+                let looked = if is_back { look_back(&mut streams, output).await } else { Ok(()) };
+                is_back = true;
+                let result = match looked {
+                    Ok(()) => persist(&mut streams, &mut connection, output, &mut pause).await,
+                    Err(e) => Err(e),
+                };
                 if result.is_err() {
                     // What was printed is right: its position may be kept.
                     note_all(&mut streams, output)?;
@@ -56,6 +52,17 @@ pub(crate) async fn content_sync<W: Write>(
         let Err(error) = result else { return Ok(()) };
         wait_for(error, &directory, output, &mut pause, longest_pause).await?;
     }
+}
+
+/// Whatever happened to a server while there was no connection: reads anew what went back.
+async fn look_back<W: Write>(streams: &mut [Synced<'_>], output: &mut Output<'_, W>) -> anyhow::Result<()> {
+    for stream in streams {
+        stream.look_back(output).await?;
+        if stream.is_to_be_read() {
+            stream.read(output).await?;
+        }
+    }
+    Ok(())
 }
 
 /// After a lost connection: waits and connects anew. Any other error ends it.

@@ -37,7 +37,7 @@ pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'
     output.state.bookmarks.remove(&id);
     let old = old.map(|old| Bookmark {
         index: old.index.filter(|_| run.index.is_some()),
-        count: run.rules.count(),
+        count: run.rules.count_alone(output.state.bookmarks.len()),
         ..old
     });
     let mut index = old.as_ref().and_then(|old| old.index.clone());
@@ -56,15 +56,17 @@ pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'
         format: FORMAT,
         replication_method: FULL_TABLE.to_owned(),
         index,
-        count: run.rules.count(),
+        count: run.rules.count_alone(output.state.bookmarks.len()),
     };
     if bookmark.index.is_some() || bookmark.count.is_some() {
         output.note(&id, serde_json::to_value(bookmark).unwrap_or_default());
+    } else {
+        output.forget(&id);
     }
     Ok(())
 }
 
-/// What `track_deletions` and `max_shrink` have to remember.
+/// What `track_deletions` has to remember, and how many records there were.
 #[derive(Debug, Serialize, Deserialize)]
 struct Bookmark {
     format: u64,

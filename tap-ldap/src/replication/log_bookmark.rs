@@ -11,9 +11,7 @@ use super::containers::Names;
 use super::index::Mark;
 use super::stream::new_version;
 use super::witness::Witness;
-use super::{
-    FORMAT, Fingerprint, LOG_BASED, NOT_THE_SAME, StreamRun, announce_resync, bookmark,
-};
+use super::{FORMAT, Fingerprint, LOG_BASED, NOT_THE_SAME, StreamRun, announce_resync, bookmark};
 use crate::output::Output;
 
 /// The name of a bookmark's property.

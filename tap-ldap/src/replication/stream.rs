@@ -200,6 +200,9 @@ impl<'a> StreamRun<'a> {
         bookmark_properties: &[String],
     ) -> anyhow::Result<()> {
         self.rules.resume(output.state.bookmarks.get(&self.stream.tap_stream_id));
+        if let Some(index) = &self.index {
+            self.rules.resume_index(index.get().count()?);
+        }
         let mut schema = self.stream.selected_schema();
         // As in the records, whatever the order in the catalog.
         if let Some(Value::Object(properties)) = schema.get_mut("properties")
@@ -715,7 +718,10 @@ impl<'a> StreamRun<'a> {
 
 /// What is to be said of a position or an index of another key: by its keys nothing that is there would be known.
 fn other_key(now: &[String], before: &str) -> String {
-    format!("key_properties is {} now, and was {before}: rows of the other key are another version's", Value::from(now))
+    format!(
+        "key_properties is {} now, and was {before}: rows of the other key are another version's",
+        Value::from(now)
+    )
 }
 
 /// Whether a part of a key says nothing.

@@ -119,7 +119,9 @@ impl Newest {
 }
 
 fn went_back(what: &str) -> String {
-    format!("the directory went back behind the bookmark (it was restored from an older copy, or imported): {what}")
+    format!(
+        "the directory went back behind the bookmark (it was restored from an older copy, or imported): {what}"
+    )
 }
 
 /// The orders of what entries are asked for.
@@ -160,7 +162,9 @@ pub(crate) async fn look(run: &mut StreamRun<'_>) -> Result<Option<String>, Dire
     let (scope, filter) = match run.source {
         Source::Search(search) => (search.scope, search.filter.clone()),
         Source::Class { filter } => (Scope::Sub, filter.clone()),
-        Source::Containers | Source::Container { .. } | Source::Members(_) => (Scope::Sub, EVERYTHING.to_owned()),
+        Source::Containers | Source::Container { .. } | Source::Members(_) => {
+            (Scope::Sub, EVERYTHING.to_owned())
+        }
     };
     let mut names = vec![id.as_str()];
     names.push(crate::container::CLASS);
