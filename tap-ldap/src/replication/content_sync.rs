@@ -136,8 +136,8 @@ impl<'a> Synced<'a> {
         let mut filter = server(&tree.directory)?
             .filter(&filter)
             .map_err(|e| SettingsError::value("filter", e.to_string(), "an RFC 4515 filter"))?;
-        let more = [containers::OF_CHANGES.as_slice(), self.run.marks()].concat();
-        let mut attributes = self.run.attributes(&more);
+        let besides = [containers::OF_CHANGES.as_slice(), self.run.marks()].concat();
+        let mut attributes = self.run.attributes(&besides);
         if self.is_389() {
             // 389 DS does not tell of an entry that no longer passes the filter: it is asked for everything, and the
             // filter is looked at here.

@@ -52,6 +52,18 @@ impl Witness {
         self.newest.is_empty() && self.gone.is_empty()
     }
 
+    /// Whether an entry need not be looked at: it changed before those that are kept, and nothing is asked of it. Values of one
+    /// length sort as they are: times, change sequence numbers, and numbers.
+    pub(crate) fn is_older(&self, entry: &impl EntryView, orders: &[KeyOrder<'_>]) -> bool {
+        let is_full = self.newest.len() == MOST && self.gone.is_empty() && self.doubtful.is_empty();
+        let (true, Some(last), Some(first)) = (is_full, self.newest.last(), orders.first()) else {
+            return false;
+        };
+        let value = entry.position(first.name).and_then(|at| entry.values_at(at).next());
+        let kept = last.marks.get(first.name).map(String::as_bytes);
+        value.zip(kept).is_some_and(|(value, kept)| value.len() == kept.len() && value < kept)
+    }
+
     /// The stream has an entry, as a read or the log tells. `orders`: those of the marks.
     pub(crate) fn saw(&mut self, id: &str, entry: &impl EntryView, orders: &[KeyOrder<'_>], schema: &Schema) {
         self.doubtful.remove(id);
@@ -139,7 +151,9 @@ pub(crate) async fn look(run: &mut StreamRun<'_>) -> Result<Option<String>, Dire
     }
     let (orders, schema) = (run.mark_orders().to_vec(), run.schema());
     let mut newest = run.witness.newest.clone();
-    newest.iter_mut().for_each(|newest| newest.parse(&orders, schema));
+    for newest in &mut newest {
+        newest.parse(&orders, schema);
+    }
     // Wherever they are now.
     let context = run.naming_context().ok().flatten().unwrap_or_else(|| stream_base(run).to_owned());
     let names: Vec<&str> = std::iter::once(id.as_str()).chain(orders.iter().map(|o| o.name)).collect();
@@ -240,13 +254,16 @@ mod tests {
         }
         let ids = |w: &Witness| w.newest.iter().map(|n| n.id.clone()).collect::<Vec<_>>();
         assert_eq!(ids(&witness), ["d", "b", "c"]);
+        assert!(witness.is_older(&entry("1"), &orders) && !witness.is_older(&entry("2"), &orders));
         let text = serde_json::to_string(&witness).unwrap();
         let mut witness: Witness = serde_json::from_str(&text).unwrap();
         witness.saw("c", &entry("6"), &orders, schema);
         assert_eq!(ids(&witness), ["c", "d", "b"], "also after it came back from a bookmark");
         witness.is_gone("d", true);
         assert_eq!((ids(&witness).len(), witness.gone.as_slice()), (2, &["d".to_owned()][..]));
-        witness.newest.iter_mut().for_each(|n| n.parse(&orders, schema));
+        for newest in &mut witness.newest {
+            newest.parse(&orders, schema);
+        }
         assert_eq!(witness.newest[0].fell(&entry("5"), &orders, schema), Some("entryCSN"));
         assert_eq!(witness.newest[0].fell(&entry("6"), &orders, schema), None);
         witness.doubtful.insert("b".into());
