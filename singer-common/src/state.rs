@@ -49,6 +49,9 @@ impl Classified for StateError {
     }
 }
 
+/// The stream that a run was in.
+const CURRENTLY_SYNCING: &str = "currently_syncing";
+
 impl State {
     /// Reads a state. The bare value and the whole message (`{"type": "STATE", "value": …}`) are both taken;
     /// an empty text is an empty state, as Meltano's first run passes it.
@@ -64,11 +67,14 @@ impl State {
             return Err(StateError::Shape("value is not an object"));
         };
         let bookmarks = match object.remove("bookmarks") {
-            None | Some(Value::Null) => Map::new(),
+            None | Some(Value::Null) if object.keys().all(|key| key == CURRENTLY_SYNCING) => Map::new(),
+            None | Some(Value::Null) => {
+                return Err(StateError::Shape("value has no `bookmarks`, and other properties instead"));
+            }
             Some(Value::Object(bookmarks)) => bookmarks,
             Some(_) => return Err(StateError::Shape("`bookmarks` is not an object")),
         };
-        let currently_syncing = match object.remove("currently_syncing") {
+        let currently_syncing = match object.remove(CURRENTLY_SYNCING) {
             None | Some(Value::Null) => None,
             Some(Value::String(stream)) => Some(stream),
             Some(_) => return Err(StateError::Shape("`currently_syncing` is not a text")),
@@ -81,7 +87,7 @@ impl State {
         let mut object = Map::new();
         object.insert("bookmarks".into(), Value::Object(self.bookmarks.clone()));
         if let Some(stream) = &self.currently_syncing {
-            object.insert("currently_syncing".into(), Value::String(stream.clone()));
+            object.insert(CURRENTLY_SYNCING.into(), Value::String(stream.clone()));
         }
         Value::Object(object)
     }
@@ -105,7 +111,14 @@ mod tests {
 
     #[test]
     fn a_damaged_state_is_an_error_of_the_configuration() {
-        for text in ["[1]", "{\"bookmarks\": 3}", "{\"currently_syncing\": {}}", "{\"bookmarks\":"] {
+        for text in [
+            "{\"a\": 1}",
+            "{\"singer_state\": {\"bookmarks\": {}}}",
+            "[1]",
+            "{\"bookmarks\": 3}",
+            "{\"currently_syncing\": {}}",
+            "{\"bookmarks\":",
+        ] {
             let error = State::parse(text).unwrap_err();
             assert_eq!(error.class(), Class::Config, "{text}");
             assert!(error.to_string().contains("--state"), "{error}");

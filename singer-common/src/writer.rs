@@ -166,13 +166,15 @@ impl<W: Write> SingerWriter<W> {
 
     /// Hands the buffer on when it has become large enough.
     pub fn record_done(&mut self) -> Result<(), WriteError> {
+        if self.record_taken()? { self.hand_over() } else { Ok(()) }
+    }
+
+    /// The same for who has something to do before anything leaves the process: whether [`Self::hand_over`] is to follow.
+    pub fn record_taken(&mut self) -> Result<bool, WriteError> {
         if self.rewrite.is_some() {
             self.rewrite_records()?;
         }
-        if self.buffer.len() < BUFFER_BYTES || (self.is_congested() && self.buffer.len() < MOST_BYTES) {
-            return Ok(());
-        }
-        self.hand_over()
+        Ok(self.buffer.len() >= BUFFER_BYTES && (!self.is_congested() || self.buffer.len() >= MOST_BYTES))
     }
 
     /// Whether more was printed than stdout takes at the moment.
@@ -252,7 +254,8 @@ impl<W: Write> SingerWriter<W> {
         }
     }
 
-    fn hand_over(&mut self) -> Result<(), WriteError> {
+    /// Hands the buffer on, without waiting until the system has it.
+    pub fn hand_over(&mut self) -> Result<(), WriteError> {
         let result = match &mut self.output {
             Output::Direct(output) => output.write_all(&self.buffer).and_then(|()| output.flush()),
             Output::Background(background) => background.hand_over(&mut self.buffer),

@@ -126,6 +126,7 @@ pub async fn discover(config: &TapConfig, tree: &Tree) -> Result<Discovery, Dire
         streams.push(entry);
         samples.push(sample);
     }
+    warn_of_names_as_keys(&streams, &samples, &tree.ids);
     streams.extend(members);
     if !withheld.is_empty() {
         let names: Vec<String> = withheld.into_iter().collect();
@@ -135,6 +136,30 @@ pub async fn discover(config: &TapConfig, tree: &Tree) -> Result<Discovery, Dire
         );
     }
     Ok(Discovery { catalog: Catalog { streams }, samples })
+}
+
+/// Says which streams have `dn` for a key, because entries have no immutable id: their records follow no rename, and once every
+/// entry has an id, or one more has none, the key is another one.
+fn warn_of_names_as_keys(streams: &[CatalogEntry], samples: &[Sample], ids: &IdentityAttributes) {
+    let Some(id) = &ids.key else { return };
+    let is_name = |stream: &CatalogEntry| stream.key_properties == ["dn"];
+    let lacking = streams.iter().zip(samples).filter(|(stream, s)| s.without_id > 0 && is_name(stream));
+    let lacking: Vec<_> = lacking.collect();
+    let Some((stream, sample)) = lacking.first() else { return };
+    let more = match lacking.len() - 1 {
+        0 => String::new(),
+        more => format!("; {more} more streams are the same"),
+    };
+    let (stream, without_id) = (stream.stream.as_str(), sample.without_id);
+    let first = sample.first_without_id.as_deref().unwrap_or_default();
+    tracing::warn!(
+        stream,
+        without_id,
+        first,
+        streams = lacking.len(),
+        "{stream}: key_properties is `dn`, because {without_id} of the {} entries looked at have no `{id}` (the first is `{first}`){more}. Give the bound user the right to read it there, or set key_properties, so that the key stays the same",
+        sample.entries
+    );
 }
 
 /// The properties of a stream, in order, and which of them the schema demands.
@@ -165,7 +190,7 @@ fn describe(
     };
     let key_properties = match user.and_then(|s| s.key_properties.clone()) {
         Some(names) => names.iter().map(|n| if n == "dn" { n.clone() } else { schema.spell(n) }).collect(),
-        None => vec![ids.key.clone().filter(|_| !sample.lacks_key).unwrap_or_else(|| "dn".to_owned())],
+        None => vec![ids.key.clone().filter(|_| sample.without_id == 0).unwrap_or_else(|| "dn".to_owned())],
     };
     // In the order of their names, not in that of the entries: a catalog is the same however a server sorts.
     let mut classes: Vec<&str> = sample.classes.iter().map(|(name, _)| name.as_str()).collect();

@@ -12,7 +12,7 @@ use singer_common::observe::{self, RecordCounter};
 use singer_common::progress::{Bar, Show};
 use singer_common::signals::{Signal, Stop};
 use singer_common::state::State;
-use singer_common::writer::{SingerWriter, WriteError};
+use singer_common::writer::SingerWriter;
 
 use crate::replication::Indexes;
 use crate::source::Entries;
@@ -157,13 +157,19 @@ impl<'a, W: Write> Output<'a, W> {
     }
 
     /// A record line was put into the writer's buffer. `of_stream` is how many the stream has by now.
-    pub fn record_done(&mut self, stream: &str, of_stream: u64) -> Result<(), WriteError> {
+    ///
+    /// # Errors
+    /// Fails if an index or stdout cannot be written.
+    pub fn record_done(&mut self, stream: &str, of_stream: u64) -> anyhow::Result<()> {
         self.records += 1;
         self.unsaved += 1;
         if let Some(counter) = &mut self.counter {
             counter.record(stream);
         }
-        self.writer.record_done()?;
+        if self.writer.record_taken()? {
+            self.indexes.commit_ahead()?;
+            self.writer.hand_over()?;
+        }
         if self.progress {
             self.show_progress(stream, of_stream);
         }
@@ -232,6 +238,15 @@ impl<'a, W: Write> Output<'a, W> {
     /// Forgets a stream's position: the next run reads it whole.
     pub fn forget(&mut self, stream: &str) {
         self.state.bookmarks.remove(stream);
+    }
+
+    /// Hands everything on that was printed.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub fn flush(&mut self) -> anyhow::Result<()> {
+        self.indexes.commit_ahead()?;
+        Ok(self.writer.flush()?)
     }
 
     /// Prints the positions reached, once the indexes of keys hold what was printed up to them.

@@ -31,6 +31,7 @@ pub mod order;
 mod same_key;
 mod stream;
 mod verify;
+mod witness;
 
 pub(crate) use fingerprint::Fingerprint;
 pub(crate) use index::Indexes;
@@ -256,6 +257,9 @@ pub(crate) const NOT_THE_SAME: &str =
 /// See [`NOT_THE_SAME`].
 pub(crate) const OTHER_INDEX: &str =
     "the index of keys (state_dir) does not go back to the bookmark: what was deleted meanwhile nobody knows";
+
+/// See [`NOT_THE_SAME`].
+pub(crate) const LACKS_PRINTED: &str = "the last run began to read everything and did not end: the index of keys (state_dir) does not hold what it printed";
 
 /// Announces that a stream is read anew, whole: never a silent gap.
 pub(crate) fn announce_resync(stream: &str, why: &str) {

@@ -158,13 +158,20 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     }
     // Everything the command line names is looked at before the directory is.
     let state = match &args.state {
-        Some(path) => State::parse(&std::fs::read_to_string(path).map_err(|e| {
-            SettingsError::value(
-                "--state",
-                format!("{path}: {e}"),
-                "a file with the last STATE the tap printed",
-            )
-        })?)?,
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|e| {
+                SettingsError::value(
+                    "--state",
+                    format!("{path}: {e}"),
+                    "a file with the last STATE the tap printed",
+                )
+            })?;
+            // Some runners write the file before there is a STATE. It may also be what is left of one.
+            if text.trim().is_empty() {
+                tracing::warn!(state = path, "--state {path} is empty: everything is read as in a first run");
+            }
+            State::parse(&text)?
+        }
         None => State::default(),
     };
     let catalog_path = args.catalog.as_ref().or(config.catalog_path.as_ref()).filter(|_| !args.discover);

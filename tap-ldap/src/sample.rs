@@ -171,8 +171,10 @@ pub struct Sample {
     pub classes: Vec<(String, u64)>,
     /// Attributes, in the order they were met.
     pub attributes: Vec<Occurrence>,
-    /// Whether an entry came without the immutable id.
-    pub lacks_key: bool,
+    /// Entries that came without the immutable id.
+    pub without_id: u64,
+    /// The DN of the first of them.
+    pub first_without_id: Option<String>,
     class_index: HashMap<String, usize>,
     attribute_index: HashMap<String, usize>,
 }
@@ -226,7 +228,10 @@ impl Sample {
 
     fn take(&mut self, entry: &Entry, ids: &IdentityAttributes, schema: &Schema) {
         self.entries += 1;
-        self.lacks_key |= lacks(ids, entry);
+        if lacks(ids, entry) {
+            self.without_id += 1;
+            self.first_without_id.get_or_insert_with(|| entry.dn.clone());
+        }
         for class in entry.values("objectClass") {
             let class = String::from_utf8_lossy(class);
             let next = self.classes.len();

@@ -137,7 +137,7 @@ const OWN: &[Setting] = &[
     Setting::new(
         "max_shrink",
         Kind::IntegerOrText,
-        "How much smaller than its last complete answer a stream that is read whole may be: a number of entries, or a share such as `\"50%\"`. A smaller answer deletes nothing: no ACTIVATE_VERSION and no deletions by `track_deletions`. The count is kept in the bookmark, so that the STATE has to come back with the next run, for FULL_TABLE as well. Default: no limit.",
+        "How much smaller than its last complete answer a stream that is read whole may be: a number of entries, or a share such as `\"50%\"`. A smaller answer deletes nothing: no ACTIVATE_VERSION and no deletions by `track_deletions`. The count is kept in the bookmark, so that the STATE has to come back with the next run, for FULL_TABLE as well. Default: no limit; an answer of less than half of the last one, where that is known and had 20 entries or more, is a warning.",
     ),
     Setting::new(
         "batch_config",

@@ -23,7 +23,7 @@ use crate::output::{Interrupted, Output};
 use crate::replication::content_sync::{self, Synced};
 use crate::replication::dirsync::DirSynced;
 use crate::replication::{
-    self, Log, Look, Method, StreamRun, close_books, follow, full, incremental, method,
+    self, FULL_TABLE, Log, Look, Method, StreamRun, close_books, follow, full, incremental, method,
 };
 use crate::selection;
 use crate::source::{Entries, Tree};
@@ -109,7 +109,7 @@ impl<'a> Sync<'a> {
                     let _ = output.save();
                     return Err(error);
                 }
-                output.writer.flush()?;
+                output.flush()?;
                 return Err(error.context(format!("stream `{}`", stream.tap_stream_id)));
             }
             output.state.currently_syncing = planned.get(n + 1).map(|(next, ..)| next.tap_stream_id.clone());
@@ -138,7 +138,10 @@ impl<'a> Sync<'a> {
         }
         self.warn_of_new_containers(catalog);
         let bookmarks = &output.state.bookmarks;
-        if !bookmarks.is_empty() && !catalog.streams.iter().any(|s| bookmarks.contains_key(&s.tap_stream_id))
+        // A count of records is no position.
+        let is_position = |b: &serde_json::Value| b.get("replication_method").is_none_or(|m| m != FULL_TABLE);
+        if bookmarks.values().any(is_position)
+            && !catalog.streams.iter().any(|s| bookmarks.contains_key(&s.tap_stream_id))
         {
             let names: Vec<&str> = bookmarks.keys().take(3).map(String::as_str).collect();
             return Err(StateError::Foreign(names.join(", ")).into());

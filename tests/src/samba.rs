@@ -81,6 +81,25 @@ impl Samba {
         self.server.start_again(command);
     }
 
+    /// Stops the server, keeps a copy of its database, and starts it again.
+    pub fn backup(&mut self) {
+        self.copy_private("domain/private", "backup");
+    }
+
+    /// Stops the server, puts the copy of its database in place, and starts it again.
+    pub fn restore(&mut self) {
+        self.copy_private("backup", "domain/private");
+    }
+
+    fn copy_private(&mut self, from: &str, to: &str) {
+        self.server.stop();
+        let _ = fs::remove_dir_all(self.path(to));
+        let mut copy = Command::new(tool("cp"));
+        succeed(copy.args(["-a", "--sparse=always"]).arg(self.path(from)).arg(self.path(to)));
+        let command = command(&self.server, &self.ports);
+        self.server.start_again(command);
+    }
+
     /// Adds LDIF to the database beside the running server, in one transaction: an LDAP operation takes it ten
     /// milliseconds.
     pub fn ldbadd(&self, ldif: &str) {

@@ -461,7 +461,10 @@ mod tests {
     #[test]
     fn what_a_syntax_forbids_is_invalid() {
         let cases: &[(ValueKind, &[u8])] = &[
-            (ValueKind::Boolean, b"true"),
+            (ValueKind::Boolean, b"yes"),
+            (ValueKind::GeneralizedTime, b"000001010000Z"),
+            (ValueKind::GeneralizedTime, b"99991231235959-0500"),
+            (ValueKind::FileTime, b"2650467744000000000"),
             (ValueKind::Integer, b"007"),
             (ValueKind::Integer, b"-0"),
             (ValueKind::Integer, b""),
@@ -482,6 +485,12 @@ mod tests {
         for (kind, octets) in cases {
             assert_eq!(to_json(*kind, octets), Err(InvalidValue), "{kind:?} {octets:?}");
         }
+    }
+
+    #[test]
+    fn a_boolean_ignores_case() {
+        assert_eq!(to_json(ValueKind::Boolean, b"true").as_deref(), Ok("true"));
+        assert_eq!(to_json(ValueKind::Boolean, b"False").as_deref(), Ok("false"));
     }
 
     #[test]

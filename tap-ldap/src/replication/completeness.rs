@@ -82,11 +82,24 @@ pub(crate) struct Rules {
     max_shrink: Option<Shrink>,
     /// The records of the last complete read, where the bookmark knows.
     last: Option<u64>,
+    /// The keys of the last one, where the index of keys knows.
+    indexed: Option<u64>,
 }
+
+/// So many records are worth a count in a bookmark.
+const WORTH_COUNTING: u64 = 20;
+
+/// So many FULL_TABLE streams have a bookmark for their count alone: it is printed again after each stream.
+const MOST_COUNTED: usize = 500;
 
 impl Rules {
     pub(crate) fn new(config: &TapConfig) -> Self {
-        Self { allow_empty: config.allow_empty_streams, max_shrink: config.max_shrink, last: None }
+        Self {
+            allow_empty: config.allow_empty_streams,
+            max_shrink: config.max_shrink,
+            last: None,
+            indexed: None,
+        }
     }
 
     /// Takes up what the stream's bookmark says, of whatever method it is.
@@ -94,9 +107,27 @@ impl Rules {
         self.last = bookmark.and_then(|b| b.get("count")).and_then(Value::as_u64);
     }
 
+    /// Takes up what the index of keys says.
+    pub(crate) fn resume_index(&mut self, keys: u64) {
+        self.indexed = Some(keys);
+    }
+
     /// Returns what the next bookmark has to say; `None` where nobody asks for it.
     pub(crate) fn count(&self) -> Option<u64> {
-        self.last.filter(|_| self.max_shrink.is_some())
+        self.last.filter(|last| self.max_shrink.is_some() || *last >= WORTH_COUNTING)
+    }
+
+    /// The same, for a bookmark that has nothing else to say. `bookmarks`: how many there are.
+    pub(crate) fn count_alone(&self, bookmarks: usize) -> Option<u64> {
+        self.count().filter(|_| self.max_shrink.is_some() || bookmarks < MOST_COUNTED)
+    }
+
+    /// How many there were the last time, where a read gave much less: more than half of them are missing.
+    fn much_more(&self, now: u64) -> Option<u64> {
+        let half = Shrink::Percent(50.0);
+        let before = self.last.or(self.indexed)?;
+        (before >= WORTH_COUNTING && half.is_exceeded(before, now) && self.max_shrink.is_none())
+            .then_some(before)
     }
 }
 
@@ -199,6 +230,14 @@ pub(crate) fn conclude<W: Write>(
             summary::add(Count::Incomplete, 1);
         }
         return Ok(false);
+    }
+    if let Some((now, before)) = completeness.records.and_then(|now| Some((now, run.rules.much_more(now)?))) {
+        tracing::warn!(
+            stream,
+            before,
+            now,
+            "{stream}: {now} records after {before} the last time: all that is missing is deleted downstream, as if it were gone (max_shrink would hold that back)"
+        );
     }
     run.rules.last = completeness.records;
     if let Some(version) = version {

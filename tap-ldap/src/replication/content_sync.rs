@@ -1,6 +1,7 @@
 //! `LOG_BASED` by content synchronisation (RFC 4533): OpenLDAP, 389 Directory Server, and others that have it.
 
 use std::io::Write;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -20,10 +21,13 @@ use super::completeness::conclude;
 use super::containers::{self, Names};
 use super::log_bookmark::LogBookmark;
 use super::stream::new_version;
-use super::{Fingerprint, LOG_BASED, StreamRun, announce_resync, full, leavers};
+use super::{Fingerprint, LOG_BASED, StreamRun, announce_resync, full, leavers, witness};
 use crate::container;
 use crate::output::Output;
 use crate::source::{EVERYTHING, Source};
+
+/// How long a server may take to write into its log what can be found already.
+const A_MOMENT: Duration = Duration::from_millis(500);
 
 /// A stream that follows the server's log.
 pub(crate) struct Synced<'a> {
@@ -132,7 +136,8 @@ impl<'a> Synced<'a> {
         let mut filter = server(&tree.directory)?
             .filter(&filter)
             .map_err(|e| SettingsError::value("filter", e.to_string(), "an RFC 4515 filter"))?;
-        let mut attributes = self.run.attributes(&containers::OF_CHANGES);
+        let besides = [containers::OF_CHANGES.as_slice(), self.run.marks()].concat();
+        let mut attributes = self.run.attributes(&besides);
         if self.is_389() {
             // 389 DS does not tell of an entry that no longer passes the filter: it is asked for everything, and the
             // filter is looked at here.
@@ -425,11 +430,34 @@ impl<'a> Synced<'a> {
         }
     }
 
-    /// What is due once everything is as the server has it: entries whose name changed by what is above them.
-    pub(crate) async fn settle<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+    /// What is due once everything is as the server has it: entries whose name changed by what is above them. Gives why
+    /// everything has to be read anew, if it has.
+    pub(crate) async fn settle<W: Write>(
+        &mut self,
+        output: &mut Output<'_, W>,
+    ) -> anyhow::Result<Option<String>> {
         self.look(output).await?;
-        self.run.caught_up()?;
-        self.note(output)
+        let unexplained = self.run.witness.unexplained();
+        if unexplained.is_none() {
+            self.run.caught_up()?;
+            self.note(output)?;
+        }
+        Ok(unexplained)
+    }
+
+    /// Looks, before the log is gone through, whether the directory went back behind the position. Then there is none any more.
+    pub(crate) async fn look_back<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+        let mut attempts = None;
+        while self.cookie.is_some() {
+            match output.or_stop(witness::look(&mut self.run)).await? {
+                Ok(Some(why)) => self.start_over(&why),
+                Ok(None) => break,
+                Err(error) => {
+                    output.or_stop(self.run.tree.directory.recover(error, &mut attempts)).await??;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Prints what lies below containers that were renamed since the last look.
@@ -458,15 +486,21 @@ pub(crate) async fn run<'a, W: Write>(
     output: &mut Output<'_, W>,
 ) -> anyhow::Result<Synced<'a>> {
     let mut synced = Synced::begin(run, output)?;
+    synced.look_back(output).await?;
     let mut attempts = None;
+    let mut asked_again = false;
     while !synced.is_to_be_read() {
         let before = synced.cookie.clone();
         match refreshed(&mut synced, output).await {
             Ok(Some(why)) => synced.start_over(&why),
-            Ok(None) => {
-                synced.settle(output).await?;
-                break;
-            }
+            Ok(None) => match synced.settle(output).await? {
+                None => break,
+                // What is written may be found a moment before the log has it.
+                Some(_) if !std::mem::replace(&mut asked_again, true) => {
+                    output.or_stop(tokio::time::sleep(A_MOMENT)).await?;
+                }
+                Some(why) => synced.start_over(&why),
+            },
             // It goes on from the last cookie that came.
             Err(error) => {
                 if synced.cookie != before {

@@ -21,7 +21,7 @@ use super::completeness::conclude;
 use super::containers::{self, Names};
 use super::log_bookmark::LogBookmark;
 use super::stream::new_version;
-use super::{Fingerprint, StreamRun, announce_resync, full, leavers, stream_base};
+use super::{Fingerprint, StreamRun, announce_resync, full, leavers, stream_base, witness};
 use crate::container;
 use crate::output::Output;
 use crate::source::{EVERYTHING, Source};
@@ -99,6 +99,8 @@ pub(crate) struct DirSynced<'a> {
     context: String,
     /// The domain controller's highest update sequence number when the position was taken.
     highest_usn: Option<u64>,
+    /// Whether it was looked if the directory went back behind the position, since the connection was opened.
+    has_looked_back: bool,
 }
 
 impl<'a> DirSynced<'a> {
@@ -137,7 +139,7 @@ impl<'a> DirSynced<'a> {
         })?;
         let highest_usn = old.as_ref().and_then(|b| b.highest_usn);
         let names = old.map(|o| o.containers).unwrap_or_default();
-        Ok(Self { run, print, position, names, context, highest_usn })
+        Ok(Self { run, print, position, names, context, highest_usn, has_looked_back: false })
     }
 
     /// The naming context that its changes are told for.
@@ -154,6 +156,7 @@ impl<'a> DirSynced<'a> {
             if self.position != before {
                 attempts = None;
             }
+            self.has_looked_back = false;
             let error: DirectoryError = error.downcast()?;
             output.or_stop(self.run.tree.directory.recover(error, &mut attempts)).await??;
         }
@@ -163,17 +166,23 @@ impl<'a> DirSynced<'a> {
     async fn catch_up_once<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
         if let Some(position) = self.position.clone() {
             self.run.falls_behind();
-            let result = match position {
-                Position::DirSync(cookie) => self.dirsync(cookie, output).await,
-                Position::Usn(usn) => self.changed_since(usn, output).await,
-            };
-            match result {
-                Ok(()) => return self.settle(output).await,
-                Err(e) => match refused_cookie(&e) {
-                    Some(why) => announce_resync(&self.run.stream.tap_stream_id, &why),
-                    None => return Err(e),
-                },
+            // While a connection lasts, the server does not go back.
+            let mut why = None;
+            if !std::mem::replace(&mut self.has_looked_back, true) {
+                why = output.or_stop(witness::look(&mut self.run)).await??;
             }
+            if why.is_none() {
+                let result = match position {
+                    Position::DirSync(cookie) => self.dirsync(cookie, output).await,
+                    Position::Usn(usn) => self.changed_since(usn, output).await,
+                };
+                why = match result {
+                    Ok(()) => self.run.witness.unexplained(),
+                    Err(e) => Some(refused_cookie(&e).ok_or(e)?),
+                };
+            }
+            let Some(why) = why else { return self.settle(output).await };
+            announce_resync(&self.run.stream.tap_stream_id, &why);
             self.run.version = Some(new_version(self.run.version));
             self.names = Names::new();
         }
@@ -344,6 +353,7 @@ impl<'a> DirSynced<'a> {
                 // Objects of other streams are deleted, too; where it was is not always known.
                 if let Some(dn) = &last_name
                     && !self.run.is_in_scope(dn)?
+                    && !self.run.is_known(std::slice::from_ref(&key))?
                 {
                     return Ok(());
                 }
@@ -396,7 +406,7 @@ impl<'a> DirSynced<'a> {
         // [MS-ADTS] 3.1.1.3.1.2.4: a DN of this form names the object wherever it is.
         let key = key(guid);
         let text = key.as_str().unwrap_or_default();
-        let attributes = self.run.attributes(&[]);
+        let attributes = self.run.attributes(self.run.marks());
         let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
         let request = SearchRequest::new(format!("<GUID={text}>"), Scope::Base, filter, &names);
         let mut search = tree.directory.search(request).await?;

@@ -30,11 +30,17 @@ pub(crate) async fn content_sync<W: Write>(
     let Some(first) = streams.first() else { return Ok(()) };
     let directory = server(&first.run.tree.directory)?.clone();
     let mut pause = FIRST_PAUSE;
+    let mut is_back = false;
     loop {
         let connected = output.or_stop(directory.sync_connection()).await?;
         let result = match connected {
             Ok(mut connection) => {
-                let result = persist(&mut streams, &mut connection, output, &mut pause).await;
+                let looked = if is_back { look_back(&mut streams, output).await } else { Ok(()) };
+                is_back = true;
+                let result = match looked {
+                    Ok(()) => persist(&mut streams, &mut connection, output, &mut pause).await,
+                    Err(e) => Err(e),
+                };
                 if result.is_err() {
                     // What was printed is right: its position may be kept.
                     note_all(&mut streams, output)?;
@@ -46,6 +52,17 @@ pub(crate) async fn content_sync<W: Write>(
         let Err(error) = result else { return Ok(()) };
         wait_for(error, &directory, output, &mut pause, longest_pause).await?;
     }
+}
+
+/// Whatever happened to a server while there was no connection: reads anew what went back.
+async fn look_back<W: Write>(streams: &mut [Synced<'_>], output: &mut Output<'_, W>) -> anyhow::Result<()> {
+    for stream in streams {
+        stream.look_back(output).await?;
+        if stream.is_to_be_read() {
+            stream.read(output).await?;
+        }
+    }
+    Ok(())
 }
 
 /// After a lost connection: waits and connects anew. Any other error ends it.
@@ -110,7 +127,7 @@ async fn persist<W: Write>(
         }
         let patience = if unsaved { QUIET } else { LOOK_EVERY };
         let Ok(next) = output.or_stop(tokio::time::timeout(patience, connection.next())).await? else {
-            output.writer.flush()?;
+            output.flush()?;
             continue;
         };
         let (id, item) = next?;
@@ -120,7 +137,13 @@ async fn persist<W: Write>(
         let before = stream.run.records;
         match stream.take(item, output).await? {
             Verdict::Go => {}
-            Verdict::Fresh => stream.settle(output).await?,
+            Verdict::Fresh => {
+                if let Some(why) = stream.settle(output).await? {
+                    let again = read_anew(stream, &why, id, connection, output).await?;
+                    of.remove(&id);
+                    of.insert(again, n);
+                }
+            }
             // A server ends a search that was to have no end when it goes down.
             Verdict::Ended => {
                 return Err(DirectoryError::Lost {
@@ -131,15 +154,27 @@ async fn persist<W: Write>(
                 .into());
             }
             Verdict::Resync(why) => {
-                connection.abandon(id).await?;
+                let again = read_anew(stream, &why, id, connection, output).await?;
                 of.remove(&id);
-                stream.start_over(&why);
-                stream.read(output).await?;
-                of.insert(connection.start(&stream.request(SyncMode::RefreshAndPersist).await?).await?, n);
+                of.insert(again, n);
             }
         }
         unsaved |= stream.run.records > before;
     }
+}
+
+/// Ends a stream's search, reads everything, and begins another search, whose id it gives.
+async fn read_anew<W: Write>(
+    stream: &mut Synced<'_>,
+    why: &str,
+    id: i64,
+    connection: &mut SyncConnection,
+    output: &mut Output<'_, W>,
+) -> anyhow::Result<i64> {
+    connection.abandon(id).await?;
+    stream.start_over(why);
+    stream.read(output).await?;
+    Ok(connection.start(&stream.request(SyncMode::RefreshAndPersist).await?).await?)
 }
 
 /// Follows streams of Active Directory: whenever the server tells of any change, what changed is looked up.

@@ -12,7 +12,7 @@ use super::completeness::{Completeness, conclude};
 use super::index::Mark;
 use super::stream::{StreamRun, new_version};
 use super::verify::{expect, verify};
-use super::{FORMAT, FULL_TABLE, bookmark};
+use super::{FORMAT, FULL_TABLE, announce_resync, bookmark};
 use crate::members::Memberships;
 use crate::output::Output;
 use crate::partition;
@@ -25,15 +25,19 @@ pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'
         Some(old) => Some(old),
         None => bookmark(output, &id, "count")?,
     };
-    // Everything is read in any case: an index that is not the bookmark's does no harm.
-    run.resume_index(old.as_ref().and_then(|old| old.index.as_ref()))?;
+    // Everything is read in any case. But what was deleted since an index that is not there any more is told by
+    // ACTIVATE_VERSION alone.
+    let mark = old.as_ref().and_then(|old| old.index.as_ref());
+    if let Some(why) = run.resume_index(mark)?.filter(|_| mark.is_some() || run.has_other_key()) {
+        announce_resync(&id, &why);
+    }
     run.version = Some(new_version(None));
     run.start(output, &[])?;
     // A position of another method is of no use to this one, nor to itself later on.
     output.state.bookmarks.remove(&id);
     let old = old.map(|old| Bookmark {
         index: old.index.filter(|_| run.index.is_some()),
-        count: run.rules.count(),
+        count: run.rules.count_alone(output.state.bookmarks.len()),
         ..old
     });
     let mut index = old.as_ref().and_then(|old| old.index.clone());
@@ -52,15 +56,17 @@ pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'
         format: FORMAT,
         replication_method: FULL_TABLE.to_owned(),
         index,
-        count: run.rules.count(),
+        count: run.rules.count_alone(output.state.bookmarks.len()),
     };
     if bookmark.index.is_some() || bookmark.count.is_some() {
         output.note(&id, serde_json::to_value(bookmark).unwrap_or_default());
+    } else {
+        output.forget(&id);
     }
     Ok(())
 }
 
-/// What `track_deletions` and `max_shrink` have to remember.
+/// What `track_deletions` has to remember, and how many records there were.
 #[derive(Debug, Serialize, Deserialize)]
 struct Bookmark {
     format: u64,
@@ -76,9 +82,9 @@ pub(crate) async fn entries<W: Write>(
     run: &mut StreamRun<'_>,
     output: &mut Output<'_, W>,
 ) -> anyhow::Result<Completeness> {
-    run.begin_ids();
+    run.begin_ids()?;
     let before = run.live();
-    let attributes = run.attributes(&[]);
+    let attributes = run.attributes(run.marks());
     let (tree, source) = (run.tree, run.source);
     let dividing = partition::filters(tree, source, &run.stream.stream, run.partitions);
     let filters = output.or_stop(dividing).await??;

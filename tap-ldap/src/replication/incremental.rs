@@ -23,7 +23,7 @@ use super::index::{Mark, SharedIndex};
 use super::order::KeyOrder;
 use super::stream::new_version;
 use super::verify::{Expected, expect, verify};
-use super::{Fingerprint, NOT_THE_SAME, OTHER_INDEX, StreamRun, announce_resync, bookmark, keys};
+use super::{Fingerprint, NOT_THE_SAME, StreamRun, announce_resync, bookmark, keys};
 use crate::output::Output;
 
 mod boundary;
@@ -48,6 +48,9 @@ struct Bookmark {
     replication_key_value: Value,
     #[serde(default)]
     fingerprint: Option<String>,
+    /// The key properties of the stream's records; none in bookmarks of versions that did not keep them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key_properties: Option<Vec<String>>,
     /// With `track_deletions`: what the rows of the last full read are marked with, and what the index told so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     version: Option<i64>,
@@ -68,7 +71,7 @@ struct Bookmark {
     reached: Reached,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     newest: Vec<Newest>,
-    /// With `max_shrink`: the entries of the last complete look at all keys.
+    /// The entries of the last complete look at all keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
 }
@@ -88,6 +91,13 @@ pub(crate) async fn run<W: Write>(
     let print = Fingerprint::of(run.tree, run.source, &run.attributes(&[]), key, &server);
     let old: Option<Bookmark> = bookmark(output, id, "replication_key_value")?;
     let last_version = old.as_ref().and_then(|old| old.version);
+    let old = old.filter(|old| {
+        let other_key = run.is_of_other_key(old.key_properties.as_deref());
+        if let Some(why) = &other_key {
+            announce_resync(id, why);
+        }
+        other_key.is_none()
+    });
     let old = old.filter(|old| match &old.fingerprint {
         Some(other) if !print.is(other) => {
             announce_resync(id, NOT_THE_SAME);
@@ -106,7 +116,7 @@ pub(crate) async fn run<W: Write>(
         }
         !is_ahead
     });
-    let reached = Reached::now(run).await?;
+    let reached = Reached::now(run, &order).await?;
     let old = match old {
         Some((value, old)) => {
             match restored::look(run, &order, &value, &old.reached, &reached, &old.newest).await? {
@@ -119,11 +129,11 @@ pub(crate) async fn run<W: Write>(
         }
         None => None,
     };
-    let has_index = run.resume_index(old.as_ref().and_then(|(_, old)| old.index.as_ref()))?;
-    if old.is_some() && !has_index {
-        announce_resync(id, OTHER_INDEX);
+    let other_index = run.resume_index(old.as_ref().and_then(|(_, old)| old.index.as_ref()))?;
+    if let Some(why) = other_index.as_ref().filter(|_| old.is_some()) {
+        announce_resync(id, why);
     }
-    let (value, old) = old.filter(|_| has_index).unzip();
+    let (value, old) = old.filter(|_| other_index.is_none()).unzip();
     run.version = run.index.is_some().then(|| match &old {
         Some(old) => old.version.unwrap_or_default(),
         None => new_version(last_version),

@@ -6,8 +6,9 @@
 //! What is gone stays in the file until a STATE that was printed after it comes back with a later run: a run that was
 //! killed, or whose output was lost, tells of it again.
 //!
-//! No STATE is printed before the file holds, durably, every key that was printed before it: [`Indexes`] is the only way to
-//! open a file, and [`crate::output::Output::save`] commits all of them first.
+//! No STATE is printed before the file holds, durably, every key that was printed before it, and no change that a log tells
+//! leaves the process before: [`Indexes`] is the only way to open a file, and [`crate::output::Output`] commits first. Where a
+//! stream is read whole, one commit for each buffer would cost more than the read: a run that was killed there leaves a note.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use redb::{
     Database, Durability, ReadableDatabase, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -42,8 +44,41 @@ const ID: TableDefinition<'_, (), u128> = TableDefinition::new("id");
 /// How many durable commits there were that changed what is known: fewer than a bookmark says, and the file is an older copy.
 const COMMITS: TableDefinition<'_, (), u64> = TableDefinition::new("commits");
 
-/// Whether a log's records were printed of which the file does not hold all keys, until all are told and it holds them again.
+/// The stream's key properties, as a JSON list: of what the keys of this file are made. Files of earlier versions have none.
+const OF: TableDefinition<'_, (), &str> = TableDefinition::new("of");
+/// How earlier versions noted that a log's records were printed of which the file does not hold all keys.
 const UNSETTLED: TableDefinition<'_, (), bool> = TableDefinition::new("unsettled");
+/// What the last run with a log had begun and not ended: a number of [`Stage`].
+const STAGE: TableDefinition<'_, (), u64> = TableDefinition::new("stage");
+
+/// What a run that prints what a log tells has begun and not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// Nothing.
+    Settled,
+    /// It printed changes. The file holds each of them before it leaves the process.
+    Following,
+    /// It read the stream whole. What it printed the file may not hold.
+    ReadingWhole,
+}
+
+impl Stage {
+    fn number(self) -> u64 {
+        match self {
+            Stage::Settled => 0,
+            Stage::Following => 1,
+            Stage::ReadingWhole => 2,
+        }
+    }
+
+    fn of(number: u64) -> Stage {
+        match number {
+            0 => Stage::Settled,
+            1 => Stage::Following,
+            _ => Stage::ReadingWhole,
+        }
+    }
+}
 
 /// The pass of entries that none has shown yet.
 const NO_PASS: u128 = 0;
@@ -114,41 +149,25 @@ pub(crate) struct KeyIndex {
     /// Whether any of them is more than that an entry was seen again.
     learned: bool,
     commits: u64,
-    /// See [`Self::unsettle`].
-    unsettled: bool,
+    stage: Stage,
+    /// The key that the file was of before, where it was another one. It was made anew.
+    other_key: Option<String>,
 }
 
 impl KeyIndex {
-    /// Opens the file of a stream, or makes it.
-    fn open(folder: &Path, stream: &str) -> Result<KeyIndex, IndexError> {
+    /// Opens the file of a stream with these key properties, or makes it. One of another key is made anew: by its keys every
+    /// entry would be gone.
+    fn open(folder: &Path, stream: &str, key: &[String]) -> Result<KeyIndex, IndexError> {
         let name: String = stream.chars().filter(char::is_ascii_alphanumeric).take(40).collect();
         let hash = BASE64.encode(Sha256::digest(stream).get(..6).unwrap_or_default());
         let path = folder.join(format!("{name}-{hash}.keys"));
-        let prepare = |database: &Database| -> Result<_, redb::Error> {
-            let change = database.begin_write()?;
-            let found = {
-                change.open_table(KEYS)?;
-                change.open_table(GONE)?;
-                change.open_table(RETURNED)?;
-                let mut ids = change.open_table(ID)?;
-                let known = ids.get(())?.map(|id| id.value());
-                let id = known.unwrap_or_else(|| Uuid::new_v4().as_u128());
-                ids.insert((), id)?;
-                let run = change.open_table(RUN)?.get(())?.map_or(0, |run| run.value());
-                let commits = change.open_table(COMMITS)?.get(())?.map_or(0, |commits| commits.value());
-                let unsettled = change.open_table(UNSETTLED)?.get(())?.is_some_and(|row| row.value());
-                (Uuid::from_u128(id), run, commits, unsettled)
-            };
-            change.commit()?;
-            Ok(found)
-        };
-        let (database, (id, run, commits, unsettled)) =
-            file::open(&path, prepare).map_err(|e| fail(&path, &e))?;
+        let prepare = |database: &Database| prepare(database, key);
+        let (database, found) = file::open(&path, prepare).map_err(|e| fail(&path, &e))?;
         Ok(KeyIndex {
             database,
             path,
-            id,
-            run,
+            id: found.id,
+            run: found.run,
             pass: Uuid::new_v4().as_u128(),
             waiting: Vec::new(),
             names: HashMap::new(),
@@ -156,9 +175,21 @@ impl KeyIndex {
             found: false,
             dirty: false,
             learned: false,
-            commits,
-            unsettled,
+            commits: found.commits,
+            stage: found.stage,
+            other_key: found.other_key,
         })
+    }
+
+    /// The key properties that the file was of before, where they were others.
+    pub(crate) fn other_key(&self) -> Option<&str> {
+        self.other_key.as_deref()
+    }
+
+    /// How many keys it holds.
+    pub(crate) fn count(&self) -> Result<u64, IndexError> {
+        let read = || -> Result<_, redb::Error> { Ok(self.database.begin_read()?.open_table(KEYS)?.len()?) };
+        file::guarded(read).map_err(|e| fail(&self.path, &e))
     }
 
     /// What a bookmark has to say before anything new was found to be gone.
@@ -230,36 +261,56 @@ impl KeyIndex {
         file::guarded(read).map_err(|e| fail(&self.path, &e))
     }
 
-    /// Notes, durably, that records of a log are printed before their keys are in the file. A run that is killed then leaves rows
-    /// that the file does not know of.
-    pub(crate) fn unsettle(&mut self) -> Result<(), IndexError> {
-        if self.unsettled {
+    /// Notes that changes of a log are printed. From now on [`Self::commit_ahead`] makes each of them last before it leaves the
+    /// process: what a run printed that was killed, a later one knows by its names.
+    pub(crate) fn follow(&mut self) -> Result<(), IndexError> {
+        if self.stage >= Stage::Following {
             return Ok(());
         }
-        self.change(Durability::Immediate, |change| {
-            change.open_table(UNSETTLED)?.insert((), true)?;
-            Ok(())
-        })?;
-        self.unsettled = true;
-        Ok(())
+        self.begin_stage(Stage::Following, Durability::None)
     }
 
-    /// Whether there may be such rows.
+    /// Notes, durably, that the stream of a log is read whole: what is printed is in the file at the end only.
+    pub(crate) fn read_whole(&mut self) -> Result<(), IndexError> {
+        if self.stage == Stage::ReadingWhole {
+            return Ok(());
+        }
+        self.begin_stage(Stage::ReadingWhole, Durability::Immediate)
+    }
+
+    /// Whether the last run printed what a log tells and did not come to its end.
     pub(crate) fn is_unsettled(&self) -> bool {
-        self.unsettled
+        self.stage != Stage::Settled
     }
 
-    /// The log was gone through to its end: with the next commit there are none.
+    /// Whether the last run may have printed what the file does not hold.
+    pub(crate) fn lacks_printed(&self) -> bool {
+        self.stage == Stage::ReadingWhole
+    }
+
+    /// The log was gone through to its end: with the next commit nothing is open.
     pub(crate) fn settle(&mut self) -> Result<(), IndexError> {
-        if !self.unsettled {
+        if self.stage == Stage::Settled {
             return Ok(());
         }
         self.write_waiting()?;
-        self.change(Durability::None, |change| {
-            change.open_table(UNSETTLED)?.insert((), false)?;
+        self.begin_stage(Stage::Settled, Durability::None)
+    }
+
+    fn begin_stage(&mut self, stage: Stage, durability: Durability) -> Result<(), IndexError> {
+        self.change(durability, |change| {
+            change.open_table(STAGE)?.insert((), stage.number())?;
             Ok(())
         })?;
-        self.unsettled = false;
+        self.stage = stage;
+        Ok(())
+    }
+
+    /// Before records leave the process: makes their keys last, unless everything is read.
+    pub(crate) fn commit_ahead(&mut self) -> Result<(), IndexError> {
+        if self.stage == Stage::Following {
+            self.commit()?;
+        }
         Ok(())
     }
 
@@ -438,6 +489,73 @@ impl KeyIndex {
         self.dirty |= matches!(durability, Durability::None);
         Ok(())
     }
+}
+
+/// What a file holds when it is opened.
+struct Found {
+    id: Uuid,
+    run: u64,
+    commits: u64,
+    stage: Stage,
+    other_key: Option<String>,
+}
+
+/// Makes the tables that are not there, and empties those of another key.
+fn prepare(database: &Database, key: &[String]) -> Result<Found, redb::Error> {
+    let key = Value::from(key).to_string();
+    let change = database.begin_write()?;
+    let before = change.open_table(OF)?.get(())?.map(|of| of.value().to_owned());
+    let other_key = match before {
+        Some(before) => (before != key).then_some(before),
+        None => is_of_another_key(&change, &key)?.then(|| "another key".to_owned()),
+    };
+    if other_key.is_some() {
+        change.delete_table(KEYS)?;
+        change.delete_table(GONE)?;
+        change.delete_table(RETURNED)?;
+        change.delete_table(ID)?;
+        change.delete_table(RUN)?;
+        change.delete_table(COMMITS)?;
+        change.delete_table(UNSETTLED)?;
+        change.delete_table(STAGE)?;
+    }
+    let found = {
+        change.open_table(OF)?.insert((), key.as_str())?;
+        change.open_table(KEYS)?;
+        change.open_table(GONE)?;
+        change.open_table(RETURNED)?;
+        let mut ids = change.open_table(ID)?;
+        let known = ids.get(())?.map(|id| id.value());
+        let id = known.unwrap_or_else(|| Uuid::new_v4().as_u128());
+        ids.insert((), id)?;
+        let run = change.open_table(RUN)?.get(())?.map_or(0, |run| run.value());
+        let commits = change.open_table(COMMITS)?.get(())?.map_or(0, |commits| commits.value());
+        let unsettled = change.open_table(UNSETTLED)?.remove(())?.is_some_and(|row| row.value());
+        let mut stages = change.open_table(STAGE)?;
+        let stage = stages.get(())?.map(|stage| Stage::of(stage.value()));
+        // Earlier versions printed changes, too, before the file held them.
+        let stage = stage.unwrap_or(if unsettled { Stage::ReadingWhole } else { Stage::Settled });
+        stages.insert((), stage.number())?;
+        Found { id: Uuid::from_u128(id), run, commits, stage, other_key }
+    };
+    change.commit()?;
+    Ok(found)
+}
+
+/// Whether the keys of a file that does not say of which key it is cannot be of this one, by one of them.
+fn is_of_another_key(change: &redb::WriteTransaction, key: &str) -> Result<bool, redb::Error> {
+    let keys = change.open_table(KEYS)?;
+    let Some((row, seen)) = keys.first()? else { return Ok(false) };
+    let names: Vec<String> = serde_json::from_str(key).unwrap_or_default();
+    let values: Vec<Value> = serde_json::from_str(row.value()).unwrap_or_default();
+    let dn = seen.value().1;
+    let differs = |(name, value): (&String, &Value)| {
+        let is_name = value.as_str() == Some(dn);
+        // `entryDN` and `distinguishedName` say the same.
+        let may_be_name = name.to_ascii_lowercase().ends_with("dn") || name == "distinguishedName";
+        if name == "dn" { !is_name } else { is_name && !may_be_name }
+    };
+    Ok(names.len() != values.len() || names.iter().zip(&values).any(differs))
 }
 
 fn fail(path: &Path, error: &redb::Error) -> IndexError {

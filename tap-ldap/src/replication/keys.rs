@@ -79,6 +79,18 @@ pub(crate) fn besides(vendor: Vendor, key: &str) -> Option<&'static str> {
     (vendor == Vendor::Ds389 && key.eq_ignore_ascii_case("entryusn")).then_some(MODIFIED)
 }
 
+/// What says of an entry of a server of this kind, and of no other, when it changed last: of one that is not asked for by it.
+/// The first one tells which changed later.
+pub(crate) fn marks(vendor: Vendor) -> &'static [&'static str] {
+    match vendor {
+        Vendor::OpenLdap => &["entryCSN"],
+        // An import takes the number back, and a restored entry has an older time.
+        Vendor::Ds389 => &[MODIFIED, "entryusn"],
+        Vendor::ActiveDirectory => &["uSNChanged"],
+        Vendor::Ldif | Vendor::Other => &[MODIFIED],
+    }
+}
+
 /// The best of some keys, the server's own first: one that tells every change.
 pub(crate) fn best(keys: &[String]) -> Option<&String> {
     keys.iter().find(|k| growth(k) == Growth::Changed)

@@ -26,6 +26,11 @@ impl KnownIds {
         self.0.len() <= MOST
     }
 
+    /// Whether the stream has an id.
+    pub(crate) fn contains(&self, key: &str) -> bool {
+        self.0.contains(&short(key))
+    }
+
     /// Removes the id of an entry that is gone. Returns whether the stream had it.
     pub(crate) fn remove(&mut self, key: &str) -> bool {
         self.0.remove(&short(key))

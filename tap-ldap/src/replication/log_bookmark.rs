@@ -10,9 +10,8 @@ use singer_common::state::StateError;
 use super::containers::Names;
 use super::index::Mark;
 use super::stream::new_version;
-use super::{
-    FORMAT, Fingerprint, LOG_BASED, NOT_THE_SAME, OTHER_INDEX, StreamRun, announce_resync, bookmark,
-};
+use super::witness::Witness;
+use super::{FORMAT, Fingerprint, LOG_BASED, NOT_THE_SAME, StreamRun, announce_resync, bookmark};
 use crate::output::Output;
 
 /// The name of a bookmark's property.
@@ -28,6 +27,9 @@ pub(crate) struct LogBookmark {
     /// The server's words, in base64.
     pub cookie: String,
     pub fingerprint: String,
+    /// The key properties of the stream's records; none in bookmarks of versions that did not keep them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_properties: Option<Vec<String>>,
     /// What the rows of the last full read are marked with.
     pub version: i64,
     /// Active Directory: the domain controller's highest update sequence number by then.
@@ -47,9 +49,12 @@ pub(crate) struct LogBookmark {
     /// Whether a run that went on from here may have printed rows that `ids` does not have: [`UNSETTLED`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unsettled: bool,
-    /// With `max_shrink`: the records of the last complete read.
+    /// The records of the last complete read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
+    /// What tells whether the directory went back.
+    #[serde(default, skip_serializing_if = "Witness::is_empty")]
+    pub witness: Witness,
 }
 
 impl LogBookmark {
@@ -63,15 +68,17 @@ impl LogBookmark {
         let stream = run.stream.tap_stream_id.as_str();
         let found: Option<LogBookmark> = bookmark(output, stream, "cookie")?;
         let last_version = found.as_ref().map(|b| b.version);
-        let fits = found.as_ref().is_some_and(|b| print.is(&b.fingerprint));
-        if found.is_some() && !fits {
-            announce_resync(stream, NOT_THE_SAME);
+        let other_index = run.resume_index(found.as_ref().and_then(|b| b.index.as_ref()))?;
+        let why = found.as_ref().and_then(|b| {
+            let other_key = run.is_of_other_key(b.key_properties.as_deref());
+            let other = (!print.is(&b.fingerprint)).then(|| NOT_THE_SAME.to_owned());
+            other_key.or(other).or(other_index)
+        });
+        if let Some(why) = &why {
+            announce_resync(stream, why);
         }
-        let has_index = run.resume_index(found.as_ref().and_then(|b| b.index.as_ref()))?;
-        if fits && !has_index {
-            announce_resync(stream, OTHER_INDEX);
-        }
-        let found = found.filter(|_| fits && has_index);
+        let found = found.filter(|_| why.is_none());
+        run.witness = found.as_ref().map(|b| b.witness.clone()).unwrap_or_default();
         run.reads_subtree = found.as_ref().is_some_and(|b| b.subtree);
         run.version = Some(found.as_ref().map_or_else(|| new_version(last_version), |b| b.version));
         run.start(output, &[])?;
@@ -101,6 +108,7 @@ impl LogBookmark {
             replication_method: LOG_BASED.to_owned(),
             cookie: BASE64.encode(cookie),
             fingerprint: print.to_text(),
+            key_properties: Some(run.stream.key_properties.clone()),
             version: run.version.unwrap_or_default(),
             highest_usn,
             index: run.save_index()?,
@@ -109,6 +117,7 @@ impl LogBookmark {
             ids: run.ids(),
             unsettled: run.is_bookmark_unsettled(),
             count: run.rules.count(),
+            witness: run.witness.clone(),
         };
         output.note(&run.stream.tap_stream_id, serde_json::to_value(bookmark)?);
         Ok(())

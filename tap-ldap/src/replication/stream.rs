@@ -13,16 +13,19 @@ use singer_common::schema::Schema;
 use singer_common::schema::syntax::{Clock, now};
 
 use super::completeness::Rules;
-use super::index::{IndexError, KeyIndex, Mark, SharedIndex};
-use super::known::{KnownIds, MOST};
-use super::log_bookmark::UNSETTLED;
+use super::index::SharedIndex;
+use super::known::KnownIds;
+use super::order::KeyOrder;
 use super::same_key::{self, SameKeys};
-use super::{DELETED_AT, Method, stream_base};
+use super::witness::{self, Witness};
+use super::{DELETED_AT, Method, keys, stream_base};
 use crate::config::{StreamConfig, TapConfig};
 use crate::container;
 use crate::convert::{Converter, MissingKey};
 use crate::output::Output;
 use crate::source::{Source, Tree};
+
+mod held;
 
 /// The operational attribute that names who changed an entry last (RFC 4512 section 3.4.2).
 const MODIFIERS_NAME: &str = "modifiersName";
@@ -72,6 +75,9 @@ pub(crate) struct StreamRun<'a> {
     clock: Clock,
     /// The keys of a whole read, where several entries may have the same.
     pub same_keys: Option<SameKeys>,
+    /// What tells whether the directory went back behind a log's position, and how its values sort.
+    pub witness: Witness,
+    marks: Vec<KeyOrder<'static>>,
     /// Over how many connections it is to be read whole.
     pub partitions: usize,
     /// Whether entries of a container with others nested in it lie deeper than level by level they are found: below parents
@@ -95,7 +101,9 @@ impl<'a> StreamRun<'a> {
         // The rows of a group are no entries.
         let is_tracked = !matches!(source, Source::Members(_));
         let tracked = config.track_deletions.as_deref().filter(|_| is_tracked);
-        let index = tracked.map(|folder| output.indexes.open(folder, &stream.tap_stream_id)).transpose()?;
+        let index = tracked
+            .map(|folder| output.indexes.open(folder, &stream.tap_stream_id, &stream.key_properties))
+            .transpose()?;
         if index.is_some() || matches!(method, Method::LogBased(_)) {
             converter.mark_deletions();
         }
@@ -110,6 +118,9 @@ impl<'a> StreamRun<'a> {
         let of_stream = if let Source::Search(search) = source { search.partitions } else { None };
         let partitions = of_stream.unwrap_or(config.partitions);
         let ignored = config.ignore_modifiers.iter().filter_map(|dn| DnKey::parse(dn, schema).ok()).collect();
+        let vendor = tree.directory.root_dse().vendor;
+        let is_log = matches!(method, Method::LogBased(_));
+        let marks = if is_log { witness::orders(schema, vendor) } else { Vec::new() };
         Ok(Self {
             tree,
             stream,
@@ -129,9 +140,11 @@ impl<'a> StreamRun<'a> {
             caught_up: false,
             has_read_all: true,
             index,
-            names: matches!(method, Method::LogBased(_)),
+            names: is_log,
             clock: Clock::default(),
             same_keys: SameKeys::of(tree, source, stream),
+            witness: Witness::default(),
+            marks,
             partitions: usize::try_from(partitions).unwrap_or(1),
             reads_subtree: false,
             keeps_position: *method != Method::FullTable,
@@ -158,6 +171,16 @@ impl<'a> StreamRun<'a> {
         if names.is_empty() { vec!["1.1".to_owned()] } else { names }
     }
 
+    /// What entries are asked for besides, where a log is followed.
+    pub(crate) fn marks(&self) -> &'static [&'static str] {
+        if self.names { keys::marks(self.tree.directory.root_dse().vendor) } else { &[] }
+    }
+
+    /// How their values sort.
+    pub(crate) fn mark_orders(&self) -> &[KeyOrder<'static>] {
+        &self.marks
+    }
+
     /// Prints SCHEMA. A stream whose deletions are told has a property for them.
     pub(crate) fn start<W: Write>(
         &mut self,
@@ -165,6 +188,9 @@ impl<'a> StreamRun<'a> {
         bookmark_properties: &[String],
     ) -> anyhow::Result<()> {
         self.rules.resume(output.state.bookmarks.get(&self.stream.tap_stream_id));
+        if let Some(index) = &self.index {
+            self.rules.resume_index(index.get().count()?);
+        }
         let mut schema = self.stream.selected_schema();
         // As in the records, whatever the order in the catalog.
         if let Some(Value::Object(properties)) = schema.get_mut("properties")
@@ -259,145 +285,6 @@ impl<'a> StreamRun<'a> {
                 .is_some_and(|dn| self.ignored.contains(&dn))
     }
 
-    /// Takes note of an entry's name. Of one that had another before, that is gone.
-    fn name<W: Write>(&mut self, output: &mut Output<'_, W>, entry: &impl EntryView) -> anyhow::Result<()> {
-        let key = self.key_of(entry);
-        let text = Value::Array(key.clone()).to_string();
-        let Some(index) = self.index.clone() else { return Ok(()) };
-        let old = index.get().name_of(&text)?;
-        if let Some(old) = old.filter(|old| *old != entry.dn()) {
-            index.get().renamed(text.clone(), &old)?;
-            self.write_deletion(output, &key, Some(&old))?;
-        }
-        index.get().seen(text, entry.dn())?;
-        Ok(())
-    }
-
-    /// Emits the RECORD of a deletion: the key, the name where it is known, and when it was noticed. An entry that never
-    /// was in the stream is not told of, where the index of keys knows. Returns whether it may have been.
-    pub(crate) fn emit_deletion<W: Write>(
-        &mut self,
-        output: &mut Output<'_, W>,
-        key: &[Value],
-        dn: Option<&str>,
-    ) -> anyhow::Result<bool> {
-        let Some(index) = self.index.as_ref().filter(|_| self.names) else {
-            let had = self.had(key);
-            if had {
-                self.write_deletion(output, key, dn)?;
-            }
-            return Ok(had);
-        };
-        let text = Value::Array(key.to_vec()).to_string();
-        let name = index.get().name_of(&text)?;
-        let Some(name) = name else {
-            if self.unsettled {
-                self.write_deletion(output, key, dn)?;
-            }
-            return Ok(self.unsettled);
-        };
-        index.get().forget(text, &name)?;
-        self.write_deletion(output, key, Some(&name))?;
-        Ok(true)
-    }
-
-    /// Begins to take note of the ids that the stream has: it is read whole.
-    pub(crate) fn begin_ids(&mut self) {
-        self.known = (self.names && self.index.is_none()).then(KnownIds::default);
-    }
-
-    /// After a whole read of which nothing was concluded: rows of earlier versions stay downstream, and nobody knows which.
-    pub(crate) fn forget_ids(&mut self) {
-        if self.live() > 0 {
-            self.known = None;
-        }
-    }
-
-    /// Takes up the ids of a bookmark, and whether they are all.
-    pub(crate) fn resume_ids(&mut self, text: Option<&str>, unsettled: bool) {
-        self.known = text.filter(|_| self.index.is_none()).and_then(KnownIds::from_text);
-        self.unsettled = self.index.as_ref().map_or(unsettled, |index| index.get().is_unsettled());
-    }
-
-    /// Before the first record: whoever goes on from an earlier STATE is told that there may be rows of which the ids
-    /// and the index do not know.
-    fn note_unsettled<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
-        if std::mem::replace(&mut self.is_unsettled_noted, true) {
-            return Ok(());
-        }
-        match &self.index {
-            Some(index) => index.get().unsettle()?,
-            None if self.known.is_some() => output.change_bookmark(&self.stream.tap_stream_id, UNSETTLED)?,
-            None => {}
-        }
-        Ok(())
-    }
-
-    /// Everything that the log holds was told: what the ids and the index know is all there is.
-    pub(crate) fn caught_up(&mut self) -> anyhow::Result<()> {
-        self.caught_up = true;
-        self.unsettled = false;
-        if let Some(index) = &self.index {
-            index.get().settle()?;
-        }
-        Ok(())
-    }
-
-    /// Whether rows may be downstream that neither the ids nor the index have.
-    pub(crate) fn is_unsettled(&self) -> bool {
-        self.unsettled
-    }
-
-    /// Whether everything that the log holds up to now was told.
-    pub(crate) fn has_caught_up(&self) -> bool {
-        self.caught_up
-    }
-
-    /// The log is to be gone through again.
-    pub(crate) fn falls_behind(&mut self) {
-        self.caught_up = false;
-    }
-
-    /// What a bookmark of now says of rows that the ids do not have. One that says that there are none is the last to be
-    /// printed before the next record.
-    pub(crate) fn is_bookmark_unsettled(&mut self) -> bool {
-        if self.caught_up {
-            self.is_unsettled_noted = false;
-        }
-        self.known.is_some() && !self.caught_up
-    }
-
-    /// Returns the ids for a bookmark.
-    pub(crate) fn ids(&self) -> Option<String> {
-        self.known.as_ref().map(KnownIds::to_text)
-    }
-
-    /// The stream has this entry.
-    fn has(&mut self, entry: &impl EntryView) {
-        if self.known.is_none() {
-            return;
-        }
-        let key = Value::Array(self.key_of(entry)).to_string();
-        if self.known.as_mut().is_some_and(|known| !known.insert(&key)) {
-            self.known = None;
-        }
-    }
-
-    /// Whether the stream may have had an entry that a log names.
-    fn had(&mut self, key: &[Value]) -> bool {
-        if let Some(known) = &mut self.known {
-            return known.remove(&Value::Array(key.to_vec()).to_string()) || self.unsettled;
-        }
-        if self.names && !std::mem::replace(&mut self.said_unknown, true) {
-            let stream = self.stream.stream.as_str();
-            tracing::warn!(
-                stream,
-                "{stream}: the bookmark does not say which entries the stream has (more than {MOST} of them, or a STATE of an earlier version): deletions may name entries that it never had; track_deletions with state_dir avoids that"
-            );
-        }
-        true
-    }
-
     /// Entries printed so far that are there.
     pub(crate) fn live(&self) -> u64 {
         self.records.saturating_sub(self.deletions)
@@ -433,120 +320,6 @@ impl<'a> StreamRun<'a> {
             name => self.converter.value_of(entry, name),
         };
         self.stream.key_properties.iter().map(value).collect()
-    }
-
-    /// Takes note of an entry that is there (`track_deletions`).
-    pub(crate) fn seen(&mut self, entry: &impl EntryView) -> anyhow::Result<()> {
-        self.index_entry(entry, KeyIndex::seen)
-    }
-
-    /// The same in a pass over the keys alone. The name of an entry that was never printed, or not under that name, comes with
-    /// [`Self::unread`].
-    pub(crate) fn met(&mut self, entry: &impl EntryView) -> anyhow::Result<()> {
-        self.index_entry(entry, KeyIndex::met)
-    }
-
-    /// Whether names of entries wait that are to be read and printed.
-    pub(crate) fn has_unread(&self) -> bool {
-        self.index.as_ref().is_some_and(|index| index.get().has_unread())
-    }
-
-    /// Takes the names of the entries that are to be read and printed. The index knows of them, durably: what is printed and
-    /// then gone is told as well, and what is not printed any more is read again.
-    pub(crate) fn unread(&self) -> anyhow::Result<Vec<(String, String)>> {
-        let Some(index) = &self.index else { return Ok(Vec::new()) };
-        index.get().commit()?;
-        Ok(index.get().take_unread())
-    }
-
-    /// Whether the index knows of nothing that is still to be told as gone.
-    pub(crate) fn nothing_is_gone(&self) -> anyhow::Result<bool> {
-        let Some(index) = &self.index else { return Ok(false) };
-        let mut index = index.get();
-        index.commit()?;
-        Ok(index.gone_after(None, 1, true)?.is_empty())
-    }
-
-    /// An entry that was met is gone before it was read.
-    pub(crate) fn vanished(&self, key: String, dn: &str) -> anyhow::Result<()> {
-        if let Some(index) = &self.index {
-            index.get().forget(key, dn)?;
-        }
-        Ok(())
-    }
-
-    /// Takes note of an entry that was printed, and may be gone before everything is looked at (`track_deletions`).
-    pub(crate) fn printed(&mut self, entry: &Entry) -> anyhow::Result<()> {
-        // With a log, printing has done it.
-        if self.names { Ok(()) } else { self.index_entry(entry, KeyIndex::printed) }
-    }
-
-    fn index_entry(
-        &mut self,
-        entry: &impl EntryView,
-        put: fn(&mut KeyIndex, String, &str) -> Result<(), IndexError>,
-    ) -> anyhow::Result<()> {
-        let Some(index) = &self.index else { return Ok(()) };
-        let key = Value::Array(self.key_of(entry)).to_string();
-        put(&mut index.get(), key, entry.dn())?;
-        Ok(())
-    }
-
-    /// After a complete read: prints the deletions of what was not seen in it. Gives what the bookmark has to say.
-    pub(crate) fn emit_gone<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<Option<Mark>> {
-        let Some(index) = &self.index else { return Ok(None) };
-        let mark = index.get().complete()?;
-        self.write_gone(output, false)?;
-        Ok(Some(mark))
-    }
-
-    /// Takes up the index of keys where a bookmark left it. Whether it is the bookmark's: if not, what was deleted meanwhile
-    /// nobody knows.
-    pub(crate) fn resume_index(&mut self, mark: Option<&Mark>) -> anyhow::Result<bool> {
-        Ok(match (&self.index, mark) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(index), Some(mark)) => index.get().confirm(mark)?,
-        })
-    }
-
-    /// Prints again what was told of a log but may not have arrived. The log tells again, after it, of what is there.
-    pub(crate) fn tell_again<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
-        self.write_gone(output, true)
-    }
-
-    /// Makes what the index knows last, before what it knows of is printed.
-    pub(crate) fn make_index_last(&self) -> anyhow::Result<()> {
-        if let Some(index) = &self.index {
-            index.get().commit()?;
-        }
-        Ok(())
-    }
-
-    /// What a bookmark in mid-stream has to say of the index: no more was told than `told` says, and all that was printed
-    /// is in it, durably.
-    pub(crate) fn commit_index(&self, told: Option<&Mark>) -> anyhow::Result<Option<Mark>> {
-        let Some((index, told)) = self.index.as_ref().zip(told) else { return Ok(None) };
-        Ok(Some(told.at(index.get().commit()?)))
-    }
-
-    /// What the bookmark has to say of the index, with all that was told so far.
-    pub(crate) fn save_index(&mut self) -> anyhow::Result<Option<Mark>> {
-        Ok(self.index.as_ref().map(|index| index.get().save()).transpose()?)
-    }
-
-    fn write_gone<W: Write>(&mut self, output: &mut Output<'_, W>, renamed: bool) -> anyhow::Result<()> {
-        let mut last = None;
-        loop {
-            let Some(index) = &self.index else { return Ok(()) };
-            let gone = index.get().gone_after(last.as_ref(), GONE_AT_ONCE, renamed)?;
-            let Some(end) = gone.last().cloned() else { return Ok(()) };
-            last = Some(end);
-            for (key, dn) in gone {
-                let key: Vec<Value> = serde_json::from_str(&key).unwrap_or_default();
-                self.write_deletion(output, &key, Some(&dn))?;
-            }
-        }
     }
 
     /// Whether an entry that a search of the whole scope gave belongs to this stream.

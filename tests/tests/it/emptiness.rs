@@ -160,6 +160,63 @@ fn an_answer_that_shrank_too_much_deletes_nothing_until_the_limit_is_raised() {
 }
 
 #[test]
+fn a_read_that_brings_much_less_is_said_where_nothing_holds_it_back() {
+    let (dir, folder) = (scratch(), scratch());
+    let file = dir.path().join("x.ldif");
+    let said = |output: &Output| {
+        let lines = lines(output);
+        lines
+            .iter()
+            .filter(|l| l["before"].is_u64())
+            .map(|l| json!([l["before"], l["now"]]))
+            .collect::<Vec<_>>()
+    };
+    for more in [json!({}), json!({"track_deletions": true, "state_dir": folder.path()})] {
+        let config = from_file(&file, &more);
+        accounts(&file, 100);
+        let first = run(&config, None).succeeds();
+        assert!(said(&first).is_empty());
+        // Half of them may go without a word.
+        accounts(&file, 50);
+        let second = run(&config, Some(&state(&first))).succeeds();
+        assert!(said(&second).is_empty(), "{}", second.stderr);
+        accounts(&file, 7);
+        let third = run(&config, Some(&state(&second))).succeeds();
+        assert_eq!(said(&third), [json!([50, 7])], "{}", third.stderr);
+        assert_eq!(activated(&third).len(), 1);
+        // Few are not worth it.
+        accounts(&file, 1);
+        let fourth = run(&config, Some(&state(&third))).succeeds();
+        assert!(said(&fourth).is_empty(), "{}", fourth.stderr);
+    }
+    // A count is no position: a STATE that has nothing else is none of another directory's.
+    accounts(&file, 100);
+    let first = run(&from_file(&file, &json!({})), None).succeeds();
+    let stream = json!([{"name": "others", "filter": "(objectClass=account)"}]);
+    run(&from_file(&file, &json!({"schemas": stream})), Some(&state(&first))).succeeds();
+}
+
+#[test]
+fn a_state_that_is_none_is_said() {
+    let dir = scratch();
+    let file = dir.path().join("x.ldif");
+    accounts(&file, 3);
+    let config = from_file(&file, &json!({}));
+    let tap = |text: &[u8]| Run::tap(&config).arg("--log-format").arg("json").raw_file("--state", text).run();
+    for empty in ["", " \n"] {
+        let output = tap(empty.as_bytes()).succeeds();
+        assert_eq!(lines(&output).iter().filter(|l| l["state"].is_string()).count(), 1, "{}", output.stderr);
+    }
+    for none in ["{}", "{\"bookmarks\": {}}", "{\"currently_syncing\": null}"] {
+        let output = tap(none.as_bytes()).succeeds();
+        assert_eq!(lines(&output).iter().filter(|l| l["level"] == "warning").count(), 0, "{}", output.stderr);
+    }
+    for other in ["{\"a\": 1}", "{\"singer_state\": {\"bookmarks\": {}}}"] {
+        assert!(tap(other.as_bytes()).exits(2).says("bookmarks").stdout.is_empty());
+    }
+}
+
+#[test]
 fn a_resync_of_log_based_deletes_nothing_by_an_empty_or_shrunken_answer() {
     let slapd = Slapd::start(SlapdOptions::with_users());
     let config = |filter: &str, more: &Value| {

@@ -569,6 +569,7 @@ impl Reading<'_> {
             replication_key: Some(self.track.order.name.to_owned()),
             replication_key_value: largest,
             fingerprint: Some(self.print.to_text()),
+            key_properties: Some(run.stream.key_properties.clone()),
             version: run.version,
             incomplete: self.incomplete,
             index: run.commit_index(self.mark.as_ref())?,

@@ -31,7 +31,7 @@ pub(super) struct Reached {
     /// Which server, in short: what another one says is not comparable.
     server: String,
     /// How far, by what it counts apart: OpenLDAP's change sequence numbers by server, Active Directory's update sequence
-    /// number.
+    /// number, and that of 389 DS where it is the replication key.
     marks: BTreeMap<String, String>,
 }
 
@@ -41,13 +41,18 @@ impl Reached {
     }
 
     /// Asks the server.
-    pub(super) async fn now(run: &StreamRun<'_>) -> anyhow::Result<Reached> {
+    pub(super) async fn now(run: &StreamRun<'_>, order: &KeyOrder<'_>) -> anyhow::Result<Reached> {
         let directory = &run.tree.directory;
         let (server, marks) = match directory.root_dse().vendor {
             Vendor::OpenLdap => (directory.serving(), context_csns(run).await?),
             Vendor::ActiveDirectory => {
                 let usn = highest_usn(directory).await?.to_string();
                 (run.tree.local_identity().await?, BTreeMap::from([("usn".to_owned(), usn)]))
+            }
+            Vendor::Ds389 if order.name.eq_ignore_ascii_case("entryusn") => {
+                let root = directory.read("", &[LAST_USN]).await?.unwrap_or_default();
+                let Some(usn) = last_usn(&root) else { return Ok(Reached::default()) };
+                (run.tree.local_identity().await?, BTreeMap::from([(LAST_USN.to_owned(), usn.to_string())]))
             }
             Vendor::Ds389 | Vendor::Ldif | Vendor::Other => return Ok(Reached::default()),
         };
@@ -64,7 +69,7 @@ impl Reached {
     fn is_behind(&self, before: &Reached) -> bool {
         self.server == before.server
             && before.marks.iter().any(|(name, was)| {
-                self.marks.get(name).is_none_or(|is| match (is.parse::<u64>(), was.parse::<u64>()) {
+                self.marks.get(name).is_none_or(|is| match (is.parse::<i64>(), was.parse::<i64>()) {
                     (Ok(is), Ok(was)) => is < was,
                     // Those of one server sort as texts: they begin with the time.
                     _ => is < was,
@@ -95,6 +100,9 @@ async fn context_csns(run: &StreamRun<'_>) -> Result<BTreeMap<String, String>, D
     Ok(values.filter_map(|csn| Some((csn.split('#').nth(2)?.to_owned(), csn.to_owned()))).collect())
 }
 
+/// Why a bookmark of 389 DS's own numbers is of no use.
+const TAKEN_BACK: &str = "the server counts its changes (lastusn) from below the bookmark: additions were refused, or its database was imported";
+
 /// Why the bookmark is of no use any more, if the directory went back behind it.
 pub(super) async fn look(
     run: &StreamRun<'_>,
@@ -104,19 +112,21 @@ pub(super) async fn look(
     now: &Reached,
     newest: &[Newest],
 ) -> anyhow::Result<Option<&'static str>> {
+    let counted = now.marks.get(LAST_USN).and_then(|usn| usn.parse().ok());
     if now.is_behind(before) {
-        return Ok(Some("the server's data is older than the bookmark: it was restored from an older copy"));
+        return Ok(Some(if counted.is_some() {
+            TAKEN_BACK
+        } else {
+            "the server's data is older than the bookmark: it was restored from an older copy"
+        }));
     }
     let vendor = run.tree.directory.root_dse().vendor;
     let number = std::str::from_utf8(largest).ok().and_then(|t| t.parse::<u64>().ok());
     let behind = |counted: i64| number.is_some_and(|n| i64::try_from(n).unwrap_or(i64::MAX) > counted);
-    if vendor == Vendor::Ds389 && order.name.eq_ignore_ascii_case("entryusn") {
-        let root = run.tree.directory.read("", &[LAST_USN]).await?.unwrap_or_default();
-        if last_usn(&root).is_some_and(behind) {
-            return Ok(Some(
-                "the server counts its changes (lastusn) from below the bookmark: additions were refused, or its database was imported",
-            ));
-        }
+    // A bookmark that knows how far the server had counted was taken although its entries have larger numbers: from then on
+    // the second key finds what is numbered again.
+    if !(before.server == now.server && before.marks.contains_key(LAST_USN)) && counted.is_some_and(behind) {
+        return Ok(Some(TAKEN_BACK));
     }
     if vendor == Vendor::ActiveDirectory
         && order.name.eq_ignore_ascii_case("uSNChanged")
@@ -152,7 +162,7 @@ fn signed(number: u64) -> i64 {
     match i64::try_from(number) {
         Ok(n) if (small - NEARLY..=small).contains(&number) => n - i64::from(u32::MAX) - 1,
         Ok(n) => n,
-        Err(_) => -1,
+        Err(_) => number.cast_signed(),
     }
 }
 
@@ -162,19 +172,28 @@ async fn have_fallen(
     order: &KeyOrder<'_>,
     newest: &[Newest],
 ) -> Result<bool, DirectoryError> {
-    let Some(id) = &run.tree.ids.key else { return Ok(false) };
+    let mut fallen = false;
+    let mut wanted: Vec<&str> = order.attributes().collect();
+    for newest in newest {
+        let Some(dn) = newest.dn() else { continue };
+        let entry = match run.tree.directory.read(dn, &wanted).await {
+            // It is gone, or it is not to be seen.
+            Err(e) if e.code().is_some() && !e.may_pass() => None,
+            entry => entry?,
+        };
+        fallen |= entry.is_some_and(|entry| has_fallen(run, order, newest, &entry));
+    }
+    let Some(id) = &run.tree.ids.key else { return Ok(fallen) };
     let ids: Vec<Vec<u8>> = newest.iter().filter_map(Newest::id).collect();
     if ids.is_empty() {
-        return Ok(false);
+        return Ok(fallen);
     }
     let terms: Vec<String> = ids.iter().map(|value| format!("({id}={})", escape_value(value))).collect();
     let terms = terms.concat();
-    let mut wanted = vec![id.as_str()];
-    wanted.extend(order.attributes());
+    wanted.push(id.as_str());
     let mut request = SearchRequest::new(stream_base(run), Scope::Sub, format!("(|{terms})"), &wanted);
     request.paging = Paging::Configured;
     let mut search = run.tree.directory.search(request).await?;
-    let mut fallen = false;
     loop {
         let entry = match search.next_entry().await {
             // The base is gone, or is out of sight.
@@ -183,13 +202,18 @@ async fn have_fallen(
         };
         let Some(entry) = entry else { break };
         let was = newest.iter().find(|n| n.id().as_ref() == entry.values(id).first());
-        let was: Option<OrderKey> = was.and_then(|n| order.sortable(n.value.as_bytes(), run.schema()));
-        let is = order.of(&entry, run.schema()).map(|(key, _)| key);
-        // A value that is wrong says nothing of the others.
-        let is_odd = order.odd(&entry, run.schema(), None).is_some();
-        fallen |= !is_odd && is.is_some() && is < was;
+        fallen |= was.is_some_and(|was| has_fallen(run, order, was, &entry));
     }
     Ok(fallen)
+}
+
+/// Whether an entry has a smaller value than it had.
+fn has_fallen(run: &StreamRun<'_>, order: &KeyOrder<'_>, newest: &Newest, entry: &Entry) -> bool {
+    let was: Option<OrderKey> = order.sortable(newest.value.as_bytes(), run.schema());
+    let is = order.of(entry, run.schema()).map(|(key, _)| key);
+    // A value that is wrong says nothing of the others.
+    let is_odd = order.odd(entry, run.schema(), None).is_some();
+    !is_odd && is.is_some() && is < was
 }
 
 #[cfg(test)]
@@ -214,6 +238,8 @@ mod tests {
         assert!(!of_two.is_behind(&reached("a", &[("001", &old)])));
         assert!(reached("a", &[("usn", "999")]).is_behind(&reached("a", &[("usn", "1000")])));
         assert!(!reached("a", &[("usn", "1000")]).is_behind(&reached("a", &[("usn", "999")])));
+        assert!(reached("a", &[("lastusn", "-6")]).is_behind(&reached("a", &[("lastusn", "2")])));
+        assert!(!reached("a", &[("lastusn", "-4")]).is_behind(&reached("a", &[("lastusn", "-6")])));
         assert!(!Reached::default().is_behind(&Reached::default()));
     }
 
@@ -224,7 +250,7 @@ mod tests {
             attributes: values.iter().map(|(n, v)| Attribute::new(*n, vec![v.as_bytes().to_vec()])).collect(),
         };
         assert_eq!(last_usn(&root(&[("lastusn;userroot", "22"), ("lastusn;changelog", "99")])), Some(22));
-        assert_eq!(last_usn(&root(&[("lastusn;userroot", "18446744073709551614")])), Some(-1));
+        assert_eq!(last_usn(&root(&[("lastusn;userroot", "18446744073709551614")])), Some(-2));
         assert_eq!(last_usn(&root(&[("lastUSN", "4294967294")])), Some(-2));
         assert_eq!(last_usn(&root(&[("lastusn;userroot", "5000000000")])), Some(5_000_000_000));
         assert_eq!(last_usn(&root(&[])), None);

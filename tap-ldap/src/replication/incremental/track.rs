@@ -20,8 +20,12 @@ const NEWEST: usize = 3;
 /// An entry that had one of the largest values of the key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Newest {
-    /// Its immutable id, in base64.
+    /// Its immutable id, in base64; empty where it has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     id: String,
+    /// Then its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dn: Option<String>,
     /// The value, as the server had it.
     pub(super) value: String,
 }
@@ -29,7 +33,12 @@ pub(super) struct Newest {
 impl Newest {
     /// The immutable id, as the server has it.
     pub(super) fn id(&self) -> Option<Vec<u8>> {
-        BASE64.decode(&self.id).ok()
+        BASE64.decode(&self.id).ok().filter(|id| !id.is_empty())
+    }
+
+    /// Its name, where it has no id.
+    pub(super) fn dn(&self) -> Option<&str> {
+        self.dn.as_deref()
     }
 }
 
@@ -58,8 +67,8 @@ pub(super) struct Track<'a> {
     keep: String,
     /// The largest value seen, sortable and as it is.
     largest: Option<(OrderKey, Vec<u8>)>,
-    /// The ids of the entries that had the largest values, and these.
-    newest: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The entries that had the largest values.
+    newest: Vec<Newest>,
 }
 
 impl<'a> Track<'a> {
@@ -74,7 +83,6 @@ impl<'a> Track<'a> {
         let (largest, before) = left.map_or((None, Boundary::default()), |(value, before)| {
             (order.sortable(&value, schema).map(|key| (key, value)), before)
         });
-        let newest = newest.iter().filter_map(|n| Some((n.id()?, n.value.clone().into_bytes()))).collect();
         let mut track = Self {
             horizon: order.horizon(Utc::now()),
             order,
@@ -84,7 +92,7 @@ impl<'a> Track<'a> {
             now: Boundary::default(),
             keep: String::new(),
             largest,
-            newest,
+            newest: newest.to_vec(),
         };
         track.keep = track.keep_from().unwrap_or_default();
         track
@@ -102,10 +110,13 @@ impl<'a> Track<'a> {
         if let Some(key) = key.filter(|_| odd.is_none())
             && self.largest.as_ref().is_none_or(|(largest, _)| key.0 > *largest)
         {
-            if let Some(id) = id.and_then(|id| entry.values(id).first()) {
-                self.newest.retain(|(other, _)| other != id);
+            if let Ok(value) = std::str::from_utf8(&key.1) {
+                let id = id.and_then(|id| entry.values(id).first()).map(|id| BASE64.encode(id));
+                let dn = id.is_none().then(|| entry.dn.clone());
+                let newest = Newest { id: id.unwrap_or_default(), dn, value: value.to_owned() };
+                self.newest.retain(|other| (&other.id, &other.dn) != (&newest.id, &newest.dn));
                 self.newest.truncate(NEWEST - 1);
-                self.newest.insert(0, (id.clone(), key.1.clone()));
+                self.newest.insert(0, newest);
             }
             self.largest = Some(key);
             self.keep = self.keep_from().unwrap_or_default();
@@ -152,8 +163,6 @@ impl<'a> Track<'a> {
 
     /// The entries with the largest values, as a bookmark has them.
     pub(super) fn newest(&self) -> Vec<Newest> {
-        let text = |value: &[u8]| std::str::from_utf8(value).ok().map(str::to_owned);
-        let newest = self.newest.iter();
-        newest.filter_map(|(id, value)| Some(Newest { id: BASE64.encode(id), value: text(value)? })).collect()
+        self.newest.clone()
     }
 }

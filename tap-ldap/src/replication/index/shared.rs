@@ -14,8 +14,13 @@ pub(crate) struct Indexes {
 
 impl Indexes {
     /// Opens the index of a stream, or makes it.
-    pub(crate) fn open(&mut self, folder: &Path, stream: &str) -> Result<SharedIndex, IndexError> {
-        let index = SharedIndex(Rc::new(RefCell::new(KeyIndex::open(folder, stream)?)));
+    pub(crate) fn open(
+        &mut self,
+        folder: &Path,
+        stream: &str,
+        key: &[String],
+    ) -> Result<SharedIndex, IndexError> {
+        let index = SharedIndex(Rc::new(RefCell::new(KeyIndex::open(folder, stream, key)?)));
         self.open.push(index.clone());
         Ok(index)
     }
@@ -27,6 +32,11 @@ impl Indexes {
         }
         self.open.retain(|index| Rc::strong_count(&index.0) > 1);
         Ok(())
+    }
+
+    /// Before records leave the process: makes the keys of changes that a log tells last.
+    pub(crate) fn commit_ahead(&self) -> Result<(), IndexError> {
+        self.open.iter().try_for_each(|index| index.get().commit_ahead())
     }
 }
 

@@ -3,6 +3,7 @@
 mod busy;
 mod durable;
 mod follow;
+mod keys;
 mod kill;
 mod kind;
 mod live;
@@ -13,6 +14,7 @@ mod names;
 mod positions;
 mod quiet;
 mod refused;
+mod restored;
 pub(crate) mod rng;
 mod states;
 mod table;

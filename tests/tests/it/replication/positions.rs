@@ -176,6 +176,34 @@ fn a_counter_that_389_takes_back_loses_no_change() {
 }
 
 #[test]
+fn a_counter_of_389_that_stands_below_its_entries_is_one_resync() {
+    const BASE: &str = "ou=people,dc=example,dc=test";
+    let mut server = Ds389::start(&Ds389Options::default().seed(unit(BASE)).seed(people(20, BASE)));
+    let dn = |n: usize| format!("uid=person{n},{BASE}");
+    // An import begins the counter anew, and refused additions take it below zero, which 389 writes as a very large number.
+    let backup = server.export();
+    server.import(&backup);
+    refused_additions(&server, &dn(0), 6);
+    let config = by_key(&server, BASE, Some("entryusn"));
+    let (_, mut state) = run(&config, None);
+    for n in 0..4 {
+        if n == 2 {
+            // Further down: what was counted twice nobody knows.
+            refused_additions(&server, &dn(0), 5);
+            let (output, next) = run(&config, Some(&state));
+            assert_eq!(resyncs(&output), 1, "{}", output.stderr);
+            state = next;
+        }
+        server.ldapmodify(change(&dn(n), n));
+        let (output, next) = run(&config, Some(&state));
+        assert_eq!(resyncs(&output), 0, "{n}: {}", output.stderr);
+        assert_eq!(uids(&output), BTreeSet::from([format!("person{n}")]));
+        state = next;
+    }
+    assert!(run(&config, Some(&state)).0.records(None).is_empty());
+}
+
+#[test]
 fn a_389_that_was_imported_anew_is_noticed() {
     const BASE: &str = "ou=people,dc=example,dc=test";
     let mut server = Ds389::start(&Ds389Options::default().seed(unit(BASE)).seed(people(20, BASE)));
