@@ -69,6 +69,11 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// One value beside those that are there.
+    pub fn merged(description: String, value: Vec<u8>) -> Wanted {
+        Wanted { description, values: vec![value], policy: Policy::Merge, compare: Compare::Schema }
+    }
+
     /// Returns the rule by which its values are told from those that are there. A value that is added to others has to be another
     /// one to the server, too.
     pub fn rule(&self, schema: &Schema) -> Equality {

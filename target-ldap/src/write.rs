@@ -145,13 +145,20 @@ pub struct Circumstances {
     pub inventory: Option<Arc<Inventory>>,
 }
 
+/// When entries above a new one are made that are not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ParentsMade {
+    Never,
+    AtOnce,
+    /// Once no record can come any more that gives an entry their name.
+    Last,
+}
+
 /// Carries tasks out. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Applier {
     directory: Destination,
-    create_parents: bool,
-    /// Whether a record may give an entry the name of a missing parent: then none is made while one may come.
-    parents_may_come: bool,
+    parents_made: ParentsMade,
     /// One creation of parents at a time: two children of a missing parent would both try.
     parents: Arc<tokio::sync::Mutex<()>>,
     /// One search for what lies below at a time: OpenLDAP keeps one paging state per connection.
@@ -185,8 +192,7 @@ impl Applier {
         let inventories = Inventories::default();
         Self {
             directory,
-            create_parents,
-            parents_may_come: false,
+            parents_made: if create_parents { ParentsMade::AtOnce } else { ParentsMade::Never },
             parents,
             trees,
             present,
@@ -210,7 +216,10 @@ impl Applier {
     /// Whether a rule renames entries that others may lie below.
     #[must_use]
     pub fn awaiting_parents(self, parents_may_come: bool) -> Self {
-        Self { parents_may_come, ..self }
+        match self.parents_made {
+            ParentsMade::AtOnce if parents_may_come => Self { parents_made: ParentsMade::Last, ..self },
+            _ => self,
+        }
     }
 
     /// Entries that their own `match` does not find again.
@@ -548,7 +557,11 @@ impl Applier {
 
     /// Whether missing parents are made at this try.
     fn creates(&self, now: &Circumstances) -> bool {
-        now.is_last_try || !self.parents_may_come
+        match self.parents_made {
+            ParentsMade::Never => false,
+            ParentsMade::AtOnce => true,
+            ParentsMade::Last => now.is_last_try,
+        }
     }
 
     /// Makes the missing entries above one. `false` when one of them cannot be made from its name alone, or is not to be.
@@ -562,7 +575,6 @@ impl Applier {
             if self.directory.read(&name, &["1.1"]).await?.is_some() {
                 break;
             }
-            let creates = creates && self.create_parents;
             let Some(entry) = creates.then(|| self.parent_entry(&name)).flatten() else {
                 return Ok(false);
             };

@@ -207,6 +207,8 @@ impl<W: Write> Load<'_, W> {
             && announced.iter().all(|activation| activation.has_state)
             && self.last_line.elapsed() >= quiet
         {
+            // While the books still know what this period brought.
+            self.release_deletions();
             self.decide(false);
             self.applier.books().begin_period();
             self.activations.ends_period = true;

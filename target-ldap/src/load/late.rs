@@ -44,9 +44,9 @@ impl Late {
     }
 
     /// Takes those out that are about what a later record is about.
-    fn take_identity(&mut self, identity: &str) -> Vec<Box<Work>> {
+    fn take_identity(&mut self, identity: &str) -> Vec<Work> {
         let numbers = self.by_identity.remove(identity).unwrap_or_default();
-        numbers.iter().filter_map(|number| self.works.remove(number)).collect()
+        numbers.iter().filter_map(|number| self.works.remove(number).map(|work| *work)).collect()
     }
 
     fn take_all(&mut self) -> impl Iterator<Item = Box<Work>> {
@@ -100,11 +100,11 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// The same where the input is quiet, or where others have waited for long.
+    /// The same where the input is quiet, where many wait (for a name that a deletion frees, perhaps), or after long.
     pub(super) fn release_deletions_when_quiet(&mut self) {
         let Some(since) = self.late.since else { return };
         let quiet = self.config.activate_when_quiet.map_or(QUIET, |quiet| quiet.min(QUIET));
-        if self.last_line.elapsed() >= quiet {
+        if self.last_line.elapsed() >= quiet || self.order.parked() > MOST {
             self.release_deletions();
         } else if since.elapsed() >= PATIENCE {
             self.warn_of_early_deletions("the input was never quiet since");

@@ -131,8 +131,8 @@ impl<W: Write> Load<'_, W> {
     /// get these back.
     pub(super) async fn go_back(&mut self) {
         let mut back = std::mem::take(&mut self.aside);
-        let waits = |work: &&Box<Work>| work.left.is_some() || work.gave_up.is_some();
-        back.extend(self.order.waiting().filter(waits).map(|work| Work::clone(work)));
+        let waiting = self.order.waiting().filter(|work| work.left.is_some() || work.gave_up.is_some());
+        back.extend(waiting.map(|work| Work::clone(work)));
         for work in back {
             if let Some((dn, changes)) = work.gave_up.clone().filter(|(_, changes)| !changes.is_empty()) {
                 let change = Change::Modify { dn: dn.clone(), changes };

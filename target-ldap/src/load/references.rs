@@ -11,7 +11,7 @@ use super::{Load, MAX_WAITING, Work};
 use crate::login::Login;
 use crate::map::{Manner, Task};
 use crate::order::{Kind, Parked};
-use crate::plan::{Compare, Policy, Wanted, WantedEntry};
+use crate::plan::{Policy, Wanted, WantedEntry};
 use crate::rule::Operations;
 use crate::write::Held;
 
@@ -182,12 +182,10 @@ impl<W: Write> Load<'_, W> {
         let Task::Upsert { wanted, filter, manner } = &work.task else { return None };
         let mut attributes: Vec<Wanted> = Vec::new();
         for Held { description, value, .. } in held {
-            match attributes.iter_mut().find(|a| a.description == description) {
-                Some(there) => there.values.push(value),
-                None => {
-                    let (policy, compare) = (Policy::Merge, Compare::Schema);
-                    attributes.push(Wanted { description, values: vec![value], policy, compare });
-                }
+            if let Some(there) = attributes.iter_mut().find(|a| a.description == description) {
+                there.values.push(value);
+            } else {
+                attributes.push(Wanted::merged(description, value));
             }
         }
         if attributes.is_empty() {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use singer_common::dn::Dn;
 use singer_common::schema::Schema;
 
-use crate::plan::{Compare, Policy, Wanted};
+use crate::plan::{Policy, Wanted};
 
 /// Attributes in order, each description once.
 pub(super) struct Attributes<'a> {
@@ -96,16 +96,11 @@ impl Attributes<'_> {
     /// An entry has the values of its name.
     pub(super) fn contain(&mut self, attribute: &str, value: Vec<u8>) {
         let description = self.schema.spell(attribute);
-        match self.position(&description).and_then(|p| self.list.get_mut(p)) {
-            Some(there) => {
-                if !there.values.iter().any(|v| self.schema.values_match(&description, v, &value)) {
-                    there.values.push(value);
-                }
-            }
-            None => {
-                let (policy, compare) = (Policy::Merge, Compare::Schema);
-                self.push(Wanted { description, values: vec![value], policy, compare });
-            }
+        let Some(there) = self.position(&description).and_then(|p| self.list.get_mut(p)) else {
+            return self.push(Wanted::merged(description, value));
+        };
+        if !there.values.iter().any(|v| self.schema.values_match(&description, v, &value)) {
+            there.values.push(value);
         }
     }
 }

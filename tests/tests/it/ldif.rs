@@ -204,10 +204,10 @@ fn the_file_is_replaced_in_one_rename() {
 }
 
 #[test]
-fn a_file_that_cannot_be_written_is_1_and_no_state_is_printed() {
+fn a_file_in_a_folder_that_is_not_there_is_2_and_no_state_is_printed() {
     let dir = scratch();
     let config = json!({"server_url": format!("ldif:{}", dir.path().join("none/export.ldif").display())});
-    let output = Run::target(&config).messages(&units(&["a"])).run().exits(1).says("none/export.ldif");
+    let output = Run::target(&config).messages(&units(&["a"])).run().exits(2).says("server_url").says("none");
     crate::support::no_panic(&output);
     assert!(output.stdout.is_empty(), "nothing is written, so no STATE is safe: {}", output.stdout_text());
 }

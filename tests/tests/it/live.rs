@@ -153,5 +153,42 @@ fn a_version_deletes_once_the_input_is_quiet() {
     live.running.write_stdin(lines(&round(2, &[1])).as_bytes());
     live.prints(&state(2));
     assert_eq!(left(), 1);
+    // A pause in the middle of a version: what came before it stays.
+    let with_state = |n: u32, people: &[u32]| {
+        let mut messages = round(3, people);
+        *messages.last_mut().unwrap() = state(n);
+        messages
+    };
+    live.running.write_stdin(lines(&with_state(3, &[1, 7])).as_bytes());
+    live.prints(&state(3));
+    live.running.write_stdin(lines(&with_state(4, &[8])).as_bytes());
+    live.prints(&state(4));
+    assert_eq!(left(), 3);
+    live.ends(0);
+}
+
+/// A deletion of what `match` finds waits for the end of the input, or until that is quiet; a record that comes before then has the
+/// entry.
+#[test]
+fn a_deletion_by_match_is_made_once_the_input_is_quiet() {
+    let slapd = Slapd::start(SlapdOptions::default().seed(unit(OLD) + &people(2, OLD)));
+    let rule = json!({"dn_template": format!("uid={{uid}},{OLD}"), "object_classes": ["inetOrgPerson"],
+        "attribute_mapping": {"cn": "cn", "sn": "sn", "uid": "uid"}, "match": "(uid={uid})"});
+    let config = with(&target_config(&slapd), &json!({"mapping_rules": {"users": rule}}));
+    let text = json!({"type": ["string", "null"]});
+    let schema = json!({"type": "SCHEMA", "stream": "users", "key_properties": ["uid"],
+        "schema": {"type": "object", "properties": {"uid": text, "cn": text, "sn": text, "_sdc_deleted_at": text}}});
+    let record = |more: &Value| json!({"type": "RECORD", "stream": "users", "record": with(&json!({"uid": "person1"}), more)});
+    let gone = record(&json!({"_sdc_deleted_at": "2026-01-01T00:00:00Z"}));
+    let is_there = || slapd.dump().contains_key(&format!("uid=person1,{OLD}"));
+    let mut live = Live::start(&config);
+    live.running.write_stdin(
+        lines(&[schema, gone.clone(), state(1), record(&json!({"cn": "c", "sn": "s"})), state(2)]).as_bytes(),
+    );
+    live.prints(&state(2));
+    assert!(is_there());
+    live.running.write_stdin(lines(&[gone, state(3)]).as_bytes());
+    live.prints(&state(3));
+    assert!(!is_there());
     live.ends(0);
 }

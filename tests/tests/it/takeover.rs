@@ -1,6 +1,8 @@
 //! One entry, or one value, goes from one record to another within a run: whichever comes first, nothing is lost and nothing stays
 //! stuck.
 
+use std::fmt::Write as _;
+
 use ldap_tests::ldif::{Attributes, Tree};
 use ldap_tests::run::{Output, Run};
 use ldap_tests::server::scratch;
@@ -15,7 +17,8 @@ const UNIQUE: &str = "overlay unique\nunique_uri ldap:///?mail?sub?\n";
 fn people(entries: &[(&str, &str, &str)]) -> String {
     let mut text: String = ["x", "y"].iter().map(|ou| unit(&format!("ou={ou},{BASE}"))).collect();
     for (ou, uid, number) in entries {
-        text += &format!(
+        let _ = write!(
+            text,
             "dn: uid={uid},ou={ou},{BASE}\nobjectClass: inetOrgPerson\nuid: {uid}\ncn: {uid}\nsn: {uid}\nemployeeNumber: {number}\n\
              userPassword: secret\nmail: {uid}@example.test\n\n"
         );

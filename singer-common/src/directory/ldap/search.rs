@@ -46,6 +46,8 @@ pub struct LdapSearch {
     carrier: Carrier,
     state: Progress,
     empty_pages: u32,
+    /// What the server answered when it was asked for pages, and is read without: said once it answers that.
+    without_pages: Option<(u32, String)>,
     entries_of_page: u32,
     growth: Growth,
     dirsync: Option<DirSyncEnd>,
@@ -176,6 +178,7 @@ impl LdapSearch {
             carrier: Carrier::None,
             state: Progress::Running,
             empty_pages: 0,
+            without_pages: None,
             entries_of_page: 0,
             growth,
             dirsync: None,

@@ -113,6 +113,16 @@ impl LdapSearch {
         controls: &[Control],
     ) -> Result<bool, DirectoryError> {
         let first = self.cookie.is_empty() && self.entries_of_page == 0;
+        if (result.code == result_code::SUCCESS || self.entries_of_page > 0)
+            && let Some((code, text)) = self.without_pages.take()
+        {
+            let name = result_code::name(code);
+            tracing::warn!(
+                code,
+                setting = "page_size",
+                "the server answers a search with paged results (RFC 2696) with {name} {text}; it is read unpaged, which may end at its size limit"
+            );
+        }
         match result.code {
             result_code::SUCCESS => {
                 let dirsync = controls.iter().find(|c| c.oid == DIRSYNC);
@@ -173,12 +183,7 @@ impl LdapSearch {
                 Ok(true)
             }
             code if is_of_pages(code) && first && self.page_size > 0 => {
-                let (name, text) = (result_code::name(code), &result.text);
-                tracing::warn!(
-                    code,
-                    setting = "page_size",
-                    "the server answers a search with paged results (RFC 2696) with {name} {text}; reading unpaged, which may end at its size limit"
-                );
+                self.without_pages = Some((code, result.text));
                 self.page_size = 0;
                 Ok(true)
             }
