@@ -138,7 +138,10 @@ impl<W: Write> Load<'_, W> {
             // STATE behind the record waits for the look, too.
             let number = self.ack.begin();
             let work = Work::new(number, line, name.clone(), task, key, about.into());
-            self.submit(Box::new(Work { version, key_kind: stream.key_kind, ..work }));
+            let work = Box::new(Work { version, key_kind: stream.key_kind, ..work });
+            if let Some(work) = self.hold_deletion(work) {
+                self.submit(work);
+            }
         }
     }
 }

@@ -69,7 +69,7 @@ impl<W: Write> Load<'_, W> {
                 }
                 None
             }
-            Task::Upsert { .. } if !self.late.is_empty() => {
+            Task::Upsert { .. } | Task::Find { .. } if !self.late.is_empty() => {
                 if let Some(identity) = work.claim().identity {
                     for void in self.late.take_identity(&identity) {
                         let counts = self.counts.entry(void.stream.clone()).or_default();

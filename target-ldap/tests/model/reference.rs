@@ -57,8 +57,8 @@ struct Run {
     owner: BTreeMap<Name, Who>,
     /// Further records about it: of another stream, and rejected ones.
     others: BTreeMap<Name, Vec<Who>>,
-    /// The name that a record asked for last.
-    last: BTreeMap<Who, Name>,
+    /// Deletions of what `match` finds: they are made last, unless a later record is about the same.
+    late: Vec<(Who, Option<Name>)>,
     /// Streams of which a record came.
     came: BTreeSet<u8>,
     /// A record was rejected, and nobody knows which entry it was about.
@@ -76,11 +76,17 @@ pub(crate) fn run(rules: Rules, directory: &mut Directory, lines: &[Line]) -> Op
     for (number, line) in lines.iter().enumerate() {
         match line {
             Line::Record { stream, key, name, bad } => {
+                if rules.matches[usize::from(*stream)] {
+                    run.late.retain(|(who, _)| who.1 != *key);
+                }
                 run.came.insert(*stream);
                 if let Some(is_open) = run.announced.get_mut(stream) {
                     *is_open = true;
                 }
                 run.record(rules, directory, (*stream, *key), *name, *bad)?;
+            }
+            Line::Deletion { stream, key, name } if rules.matches[usize::from(*stream)] => {
+                run.late.push(((*stream, *key), *name));
             }
             Line::Deletion { stream, key, name } => run.deletion(rules, directory, (*stream, *key), *name),
             Line::Activate { stream } if run.came.contains(stream) => {
@@ -94,6 +100,9 @@ pub(crate) fn run(rules: Rules, directory: &mut Directory, lines: &[Line]) -> Op
                 }
             }
         }
+    }
+    for (who, name) in std::mem::take(&mut run.late) {
+        run.deletion(rules, directory, who, name);
     }
     let broke_off = !run.unknown && run.announced.values().any(|is_open| *is_open);
     run.outcome.state =
@@ -141,12 +150,7 @@ impl Run {
 
     /// Whether another key has the entry, of whichever stream. (A stream writes what another one of the same key writes.)
     fn is_anothers(&self, name: Name, who: Who) -> bool {
-        self.owner.get(&name).is_some_and(|owner| owner.1 != who.1 && self.has_brought(*owner, name))
-    }
-
-    /// Whether a record brought an entry, and says nothing else since.
-    fn has_brought(&self, who: Who, name: Name) -> bool {
-        self.last.get(&who) == Some(&name)
+        self.owner.get(&name).is_some_and(|owner| owner.1 != who.1)
     }
 
     fn record(
@@ -187,23 +191,15 @@ impl Run {
         directory.insert(name, entry);
         if let Some(there) = there.filter(|there| *there != name) {
             // Who was about it is about it under its new name.
-            let about = self.about(there);
             if let Some(owner) = self.owner.remove(&there) {
                 self.owner.insert(name, owner);
             }
             let others = self.others.remove(&there).unwrap_or_default();
             self.others.entry(name).or_default().extend(others);
-            for other in
-                about.into_iter().filter(|other| self.last.get(other) == Some(&there)).collect::<Vec<_>>()
-            {
-                self.last.insert(other, name);
-            }
         }
-        self.last.insert(who, name);
         match self.owner.get(&name) {
             // The two streams write one entry on purpose.
             Some(owner) if *owner != who && owner.1 == key => self.note(name, who),
-            // Who had it has left it.
             _ => {
                 self.owner.insert(name, who);
             }
