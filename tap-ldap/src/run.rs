@@ -228,7 +228,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let stdout = std::io::stdout();
     let progress = args.common.progress.show(stdout.is_terminal() || progress::is_pipe(&stdout));
     let mut output = Output::new(&mut writer, metrics, stop, progress, state, config.state_interval);
-    let outcome = Sync { config: &config, tree: &tree }.run(&catalog, &mut output).await?;
+    let outcome = Box::pin(Sync { config: &config, tree: &tree }.run(&catalog, &mut output)).await?;
     directory.close().await;
     Ok(match outcome {
         Outcome::Complete => ExitCode::SUCCESS,
