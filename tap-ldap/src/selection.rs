@@ -86,7 +86,8 @@ fn warn_of_metadata(stream: &CatalogEntry, setting: &str) {
             );
         }
         for key in node.metadata.keys().map(String::as_str) {
-            let is_known = READ.contains(&key) || OTHERS.contains(&key);
+            // Those of a tap's own have its name in front of them (`ldap.syntax`).
+            let is_known = READ.contains(&key) || OTHERS.contains(&key) || key.contains('.');
             let all = READ.into_iter().chain(OTHERS);
             if !is_known && let Some(nearest) = nearest(key, all).filter(|name| READ.contains(name)) {
                 let id = &stream.tap_stream_id;

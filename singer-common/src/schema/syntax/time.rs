@@ -75,6 +75,7 @@ fn generalized(text: &[u8]) -> Option<String> {
 }
 
 /// The form that servers write, `20200101123015Z`, in one go; `None` for any other, which may be as right.
+#[inline]
 pub(super) fn plain_generalized_to_rfc3339(value: &[u8]) -> Option<[u8; 20]> {
     let [y1, y2, y3, y4, o1, o2, d1, d2, h1, h2, m1, m2, s1, s2, b'Z'] = *value else { return None };
     let digit = |octet: u8| octet.is_ascii_digit().then(|| u32::from(octet - b'0'));
