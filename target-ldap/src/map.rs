@@ -324,6 +324,15 @@ impl Mapping {
         names
     }
 
+    /// The properties that the rule uses.
+    pub fn used_properties(&self) -> BTreeSet<String> {
+        let mut names = self.naming_properties();
+        names.extend(self.columns.iter().map(|column| column.property.clone()));
+        names.extend(self.rule.values.iter().flat_map(|(_, template)| template.names()).map(str::to_owned));
+        names.extend(self.rule.taken_properties().into_iter().map(str::to_owned));
+        names
+    }
+
     /// The properties whose values become those of secret attributes, directly or by a template.
     pub fn secret_properties(&self) -> BTreeSet<String> {
         let is_secret = |target: &Target| is_secret_attribute(&target.description);

@@ -69,7 +69,7 @@ const OWN: &[Setting] = &[
     Setting::new(
         "validate_records",
         Kind::Boolean,
-        "Check each record against its stream's SCHEMA (JSON Schema). `format` is not checked there: a value has to be what its attribute is.",
+        "Check each record against its stream's SCHEMA (JSON Schema, formats included: of properties that a rule uses; times and URIs are read in other forms, too, and an empty text is no value).",
     )
     .or("true"),
     Setting::new(

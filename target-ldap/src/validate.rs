@@ -5,7 +5,7 @@
 mod dialect;
 mod quick;
 
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 use jsonschema::{Draft, Retrieve, Uri, Validator};
 use serde_json::Value;
@@ -40,11 +40,25 @@ impl Retrieve for NoRetrieval {
     }
 }
 
+/// The formats that a value may have to have, and what each is by itself.
+static FORMATS: LazyLock<Vec<(&str, Validator)>> = LazyLock::new(|| {
+    let names =
+        ["email", "idn-email", "hostname", "idn-hostname", "ipv4", "ipv6", "uuid", "json-pointer", "regex"];
+    let of = |name| {
+        let options = jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true);
+        Some((name, options.build(&serde_json::json!({"format": name})).ok()?))
+    };
+    names.into_iter().filter_map(of).collect()
+});
+
 fn compile(schema: &Value, draft: Draft) -> Result<Validator, String> {
     let build = || {
-        // What a text has to look like, the attribute says that it becomes: taps name formats that their values do not keep, of
-        // properties that nobody writes, too. The SDK checks none.
-        let options = jsonschema::options().with_draft(draft).should_validate_formats(false);
+        let mut options = jsonschema::options().with_draft(draft).should_validate_formats(true);
+        for (name, format) in FORMATS.iter() {
+            // An empty text is no value.
+            options = options
+                .with_format(*name, |text: &str| text.is_empty() || format.is_valid(&Value::from(text)));
+        }
         // As a mapping reads them: in lines, without padding, in small hex digits.
         let options = options
             .with_content_encoding("base64", is_base64, |text| Ok(decoded(Encoding::Base64, text)))
@@ -77,17 +91,23 @@ pub(crate) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 impl RecordValidator {
-    /// Compiles a SCHEMA. `format` says nothing (draft 2020-12 section 7.2.1). Warnings are for the log.
+    /// Compiles a SCHEMA. Formats are asserted of properties that a rule uses, and where the value needs them: times and URIs are
+    /// read by the mapping, and an empty text is no value. Warnings are for the log.
     ///
     /// Without `$schema` it is draft 7; a draft that is not known is taken as the nearest one. Where it is no schema of that
     /// draft, but one of draft 4 or older (`exclusiveMinimum: true`), it is taken as that, as others in Singer do.
     ///
     /// # Errors
     /// It is no schema of any draft, refers to what it does not hold, or has a pattern that is none.
-    pub fn new(schema: &Value, warnings: &mut Vec<String>) -> Result<Self, String> {
+    pub fn new(
+        schema: &Value,
+        is_used: &dyn Fn(&str) -> bool,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, String> {
         let (draft, warning) = dialect::draft(schema);
         warnings.extend(warning);
-        let prepared = dialect::prepared(schema);
+        let mut prepared = dialect::prepared(schema);
+        dialect::keep_formats_of(&mut prepared, is_used);
         let older = || dialect::as_draft_4(&prepared);
         let first = match draft {
             Draft::Draft4 => (older(), Draft::Draft4),
@@ -175,7 +195,9 @@ mod tests {
     use serde_json::json;
 
     fn check(schema: &Value, record: &Value) -> Result<(), String> {
-        RecordValidator::new(schema, &mut Vec::new()).unwrap().check(&record.clone().try_into().unwrap())
+        RecordValidator::new(schema, &|_| true, &mut Vec::new())
+            .unwrap()
+            .check(&record.clone().try_into().unwrap())
     }
 
     #[test]
@@ -196,6 +218,23 @@ mod tests {
     }
 
     #[test]
+    fn formats_are_those_of_what_is_written_and_needs_them() {
+        let schema = json!({"properties": {"mail": {"type": ["null", "string"], "format": "email"},
+            "other": {"anyOf": [{"type": "string", "format": "email"}, {"type": "null"}]}, "page": {"format": "uri"}}});
+        let validator = RecordValidator::new(&schema, &|name| name != "other", &mut Vec::new()).unwrap();
+        let check = |record: Value| validator.check(&record.try_into().unwrap());
+        assert!(check(json!({"mail": "no address"})).unwrap_err().contains("/mail"));
+        for right in [
+            json!({"mail": ""}),
+            json!({"mail": "a@x"}),
+            json!({"other": "no address"}),
+            json!({"page": "www.x.example"}),
+        ] {
+            assert_eq!(check(right), Ok(()));
+        }
+    }
+
+    #[test]
     fn integers_of_any_length_are_integers() {
         let schema = json!({"properties": {"n": {"type": "integer"}}});
         let record: Value = serde_json::from_str(r#"{"n": 123456789012345678901234567890}"#).unwrap();
@@ -204,7 +243,7 @@ mod tests {
 
     fn warned(schema: &Value) -> (RecordValidator, usize) {
         let mut warnings = Vec::new();
-        let validator = RecordValidator::new(schema, &mut warnings).unwrap();
+        let validator = RecordValidator::new(schema, &|_| true, &mut warnings).unwrap();
         (validator, warnings.len())
     }
 
@@ -239,7 +278,7 @@ mod tests {
     fn a_deletion_needs_what_it_has_to_be_right_and_nothing_else() {
         let schema = json!({"type": "object", "required": ["id", "name"], "additionalProperties": false, "properties": {
             "id": {"type": "integer"}, "name": {"type": "string"}}});
-        let validator = RecordValidator::new(&schema, &mut Vec::new()).unwrap();
+        let validator = RecordValidator::new(&schema, &|_| true, &mut Vec::new()).unwrap();
         let check =
             |record: Value| validator.check_deletion(&record.try_into().unwrap(), |name| name == "id");
         assert_eq!(check(json!({"id": 1, "name": null, "_sdc_deleted_at": "2026-01-01T00:00:00Z"})), Ok(()));
@@ -265,7 +304,7 @@ mod tests {
             json!({"properties": {"a": {"type": "thing"}}}),
             json!({"$id": "::", "properties": {"a": {"$ref": "x"}}}),
         ] {
-            assert!(RecordValidator::new(&schema, &mut Vec::new()).is_err(), "{schema}");
+            assert!(RecordValidator::new(&schema, &|_| true, &mut Vec::new()).is_err(), "{schema}");
         }
         let circles = [
             json!({"$ref": "#", "properties": {"a": {}}}),
@@ -278,7 +317,7 @@ mod tests {
             json!({"$schema": "https://json-schema.org/draft/2020-12/schema", "properties": {"a": {"$dynamicRef": "#x", "$dynamicAnchor": "x"}}}),
         ];
         for schema in circles {
-            let Ok(validator) = RecordValidator::new(&schema, &mut Vec::new()) else { continue };
+            let Ok(validator) = RecordValidator::new(&schema, &|_| true, &mut Vec::new()) else { continue };
             let record = json!({"a": {"n": {"n": null}}, "b": 1});
             let record = record.try_into().unwrap();
             let _ = (validator.check(&record), validator.check_deletion(&record, |_| true));

@@ -13,6 +13,18 @@ pub fn peak_kib(pid: u32) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
+/// Looks on until a process ends: gives its largest resident set, in KiB.
+pub fn watch_peak(pid: u32) -> std::thread::JoinHandle<u64> {
+    std::thread::spawn(move || {
+        let mut peak = 0;
+        while let Some(now) = peak_kib(pid) {
+            peak = now;
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        peak
+    })
+}
+
 /// What a slowly read run needed.
 #[derive(Debug)]
 pub struct Measured {

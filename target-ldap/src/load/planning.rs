@@ -443,18 +443,23 @@ impl Planner {
             return Err(bad("the SCHEMA has no `properties`".to_owned()));
         }
         let mut warnings = Vec::new();
+        let mapping =
+            guarded(|| Mapping::new(message, &self.config, &self.schema, self.takes_unknown, &mut warnings));
         let validator = if self.config.validate_records {
-            let validator = RecordValidator::new(&message.schema, &mut warnings).map_err(|e| {
-                bad(format!(
-                    "the SCHEMA is not a valid JSON schema: {e}; correct it, or set validate_records to false"
-                ))
-            })?;
+            let used = match &mapping {
+                Ok(Ok(mapping)) => mapping.used_properties(),
+                _ => BTreeSet::new(),
+            };
+            let validator =
+                RecordValidator::new(&message.schema, &|name| used.contains(name), &mut warnings).map_err(|e| {
+                    bad(format!(
+                        "the SCHEMA is not a valid JSON schema: {e}; correct it, or set validate_records to false"
+                    ))
+                })?;
             Some(validator)
         } else {
             None
         };
-        let mapping =
-            guarded(|| Mapping::new(message, &self.config, &self.schema, self.takes_unknown, &mut warnings));
         let settings = |error| LoadError::Settings { line, error };
         let mapping = mapping.map_err(bad)?.map_err(settings)?;
         mapping.check_filters(&message.stream, &self.directory, &mut warnings).map_err(settings)?;

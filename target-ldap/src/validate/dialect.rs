@@ -85,6 +85,26 @@ pub(super) fn prepared(schema: &Value) -> Value {
     schema
 }
 
+/// Formats that no attribute needs as JSON Schema has it: the mapping reads times in every form that taps write, and what an
+/// attribute takes as a URI is the server's business.
+const READ_BY_THE_MAPPING: [&str; 9] =
+    ["date-time", "date", "time", "duration", "uri", "uri-reference", "iri", "iri-reference", "uri-template"];
+
+/// Takes the formats away that say nothing of what is written: of properties that no rule uses, and those that the mapping reads in
+/// other forms, too.
+pub(super) fn keep_formats_of(schema: &mut Value, is_used: &dyn Fn(&str) -> bool) {
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        for (_, property) in properties.iter_mut().filter(|(name, _)| !is_used(name)) {
+            each_schema(property, &mut |object| drop(object.shift_remove("format")));
+        }
+    }
+    each_schema(schema, &mut |object| {
+        if object.get("format").and_then(Value::as_str).is_some_and(|f| READ_BY_THE_MAPPING.contains(&f)) {
+            object.shift_remove("format");
+        }
+    });
+}
+
 /// What a deletion is held to: the properties that it has, and nothing about those that it lacks.
 pub(super) fn of_deletions(prepared: &Value) -> Value {
     const KEPT: [&str; 6] = ["properties", "patternProperties", "definitions", "$defs", "$id", "id"];

@@ -5,9 +5,9 @@ use jsonschema::Validator;
 use serde_json::{Map, Value};
 use singer_common::record::Record;
 
-/// Keywords that say nothing of what is valid (draft 7 section 10, 2019-09 sections 7.2.1 and 9).
-const ANNOTATIONS: [&str; 8] =
-    ["title", "description", "default", "examples", "$comment", "readOnly", "writeOnly", "format"];
+/// Keywords that say nothing of what is valid (draft 7 section 10, 2019-09 section 9).
+const ANNOTATIONS: [&str; 7] =
+    ["title", "description", "default", "examples", "$comment", "readOnly", "writeOnly"];
 
 /// JSON's types, each a bit.
 const TYPES: [(&str, u8); 7] = [

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use ldap_tests::ldif::{Attributes, Tree};
 use ldap_tests::run::{Output, Run};
+use ldap_tests::samba::Samba;
 use ldap_tests::server::scratch;
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
@@ -12,7 +13,6 @@ use serde_json::{Value, json};
 use crate::support::{lines, no_panic, target_config, unit, with};
 
 const BASE: &str = "dc=example,dc=test";
-const UNIQUE: &str = "overlay unique\nunique_uri ldap:///?mail?sub?\n";
 
 fn people(entries: &[(&str, &str, &str)]) -> String {
     let mut text: String = ["x", "y"].iter().map(|ou| unit(&format!("ou={ou},{BASE}"))).collect();
@@ -24,6 +24,16 @@ fn people(entries: &[(&str, &str, &str)]) -> String {
         );
     }
     text
+}
+
+/// A server that takes each `mail` once.
+fn unique(entries: &[(&str, &str, &str)]) -> Slapd {
+    let options = SlapdOptions {
+        database_conf: "overlay unique\nunique_uri ldap:///?mail?sub?\n".to_owned(),
+        global_conf: "moduleload unique\n".to_owned(),
+        ..SlapdOptions::default()
+    };
+    Slapd::start(options.seed(people(entries)))
 }
 
 fn rule(ou: &str, more: &Value) -> Value {
@@ -80,7 +90,7 @@ fn of_number(tree: &Tree, number: &str) -> (String, Attributes) {
 #[test]
 fn who_moves_to_another_stream_keeps_the_entry_in_whichever_order_that_comes() {
     for deletes in [json!("delete"), json!("tree"), json!({"set": {"description": "gone"}})] {
-        let slapd = Slapd::start(SlapdOptions { ..SlapdOptions::default() }.seed(people(&[("x", "a", "7")])));
+        let slapd = Slapd::start(SlapdOptions::default().seed(people(&[("x", "a", "7")])));
         let rules = json!({"p": rule("x", &json!({"on_delete": deletes})), "q": rule("y", &json!({}))});
         let config = with(&target_config(&slapd), &json!({"mapping_rules": rules}));
         let messages =
@@ -169,13 +179,7 @@ fn nothing_is_deleted_where_a_record_that_waits_fails() {
 /// The address of somebody who goes, or has another one by a later record, is free for who comes.
 #[test]
 fn a_value_that_the_server_has_once_only_is_free_once_who_had_it_gives_it_up() {
-    let slapd = || {
-        let options = SlapdOptions { database_conf: UNIQUE.to_owned(), ..SlapdOptions::default() };
-        let global = "moduleload unique\n".to_owned();
-        Slapd::start(
-            SlapdOptions { global_conf: global, ..options }.seed(people(&[("x", "a", "1"), ("x", "b", "2")])),
-        )
-    };
+    let slapd = || unique(&[("x", "a", "1"), ("x", "b", "2")]);
     let mail = |mail: &str| json!({"mail": format!("{mail}@example.test")});
     let scope = json!({"scope_base": format!("ou=x,{BASE}")});
     let joins = record("p", "9", "new", &mail("a"));
@@ -220,12 +224,7 @@ fn a_value_that_the_server_has_once_only_is_free_once_who_had_it_gives_it_up() {
 /// Two people swap their addresses, and three pass them round: each ends with the other's, whoever comes first.
 #[test]
 fn people_who_exchange_values_that_the_server_has_once_only_each_get_the_others() {
-    let options = SlapdOptions {
-        database_conf: UNIQUE.to_owned(),
-        global_conf: "moduleload unique\n".to_owned(),
-        ..SlapdOptions::default()
-    };
-    let slapd = Slapd::start(options.seed(people(&[("x", "a", "1"), ("x", "b", "2"), ("x", "c", "3")])));
+    let slapd = unique(&[("x", "a", "1"), ("x", "b", "2"), ("x", "c", "3")]);
     let mail = |mail: &str| json!({"mail": format!("{mail}@example.test")});
     let config = with(&target_config(&slapd), &json!({"mapping_rules": {"p": rule("x", &json!({}))}}));
     for round in [["b", "a", "c"], ["c", "b", "a"], ["a", "c", "b"]] {
@@ -253,12 +252,7 @@ fn people_who_exchange_values_that_the_server_has_once_only_each_get_the_others(
 /// One of a ring cannot be written: nobody is left without an address.
 #[test]
 fn who_gave_a_value_up_in_vain_gets_it_back() {
-    let options = SlapdOptions {
-        database_conf: UNIQUE.to_owned(),
-        global_conf: "moduleload unique\n".to_owned(),
-        ..SlapdOptions::default()
-    };
-    let slapd = Slapd::start(options.seed(people(&[("x", "a", "1"), ("x", "b", "2"), ("x", "c", "3")])));
+    let slapd = unique(&[("x", "a", "1"), ("x", "b", "2"), ("x", "c", "3")]);
     let dir = scratch();
     let config = with(
         &target_config(&slapd),
@@ -309,5 +303,33 @@ fn a_unit_that_a_record_renames_is_not_made_for_those_who_come_first() {
         let unit = &tree[&format!("ou=new,{BASE}")];
         assert_eq!(unit.contains_key("description"), known, "{unit:?}");
         assert_eq!(tree.contains_key(&format!("ou=x,{BASE}")), !known);
+    }
+}
+
+#[test]
+fn people_who_swap_their_logon_names_on_active_directory_each_get_the_others() {
+    let server = Samba::start("");
+    let base = format!("CN=Users,{}", server.suffix());
+    for (name, number) in [("a", 1), ("b", 2), ("c", 3)] {
+        server.ldapadd(format!(
+            "dn: CN={name},{base}\nobjectClass: user\nsAMAccountName: sam{name}\nemployeeNumber: {number}\n"
+        ));
+    }
+    let rule = json!({"dn_template": format!("CN={{uid}},{base}"), "object_classes": ["user"], "match": "(employeeNumber={id})",
+        "attribute_mapping": {"id": "employeeNumber", "uid": "cn", "mail": "sAMAccountName"}});
+    let config =
+        with(&target_config(&server), &json!({"default_base_dn": null, "mapping_rules": {"p": rule}}));
+    let to = |name: &str| json!({"mail": format!("sam{name}"), "name": null});
+    let all = [
+        schema("p"),
+        record("p", "1", "a", &to("b")),
+        record("p", "2", "b", &to("c")),
+        record("p", "3", "c", &to("a")),
+        state(),
+    ];
+    run(&config, &all).succeeds();
+    let tree = server.dump_below(&base, &["employeeNumber", "sAMAccountName"]);
+    for (number, name) in [("1", "b"), ("2", "c"), ("3", "a")] {
+        assert_eq!(of_number(&tree, number).1["samaccountname"], [format!("sam{name}").into_bytes()].into());
     }
 }

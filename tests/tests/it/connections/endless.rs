@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ldap_tests::fake::{Fake, Operation, Request, Role, Scope, entry, message, result};
-use ldap_tests::memory::peak_kib;
+use ldap_tests::memory::watch_peak;
 use ldap_tests::run::Run;
 use serde_json::json;
 
@@ -81,14 +81,7 @@ fn an_endless_answer_to_a_small_read_is_an_error_that_names_the_search() {
         let mut running = Run::tap(&config(&fake)).spawn();
         let id = running.child().id();
         running.close_stdin_with(&[]);
-        let watch = std::thread::spawn(move || {
-            let mut peak = 0;
-            while let Some(now) = peak_kib(id) {
-                peak = now;
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            peak
-        });
+        let watch = watch_peak(id);
         let (code, stderr, took) = running.wait(Duration::from_secs(60));
         assert_eq!(code, 1, "{flood:?}: {stderr}");
         assert!(stderr.contains(named), "{flood:?}: {stderr}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ldap_tests::fake::provider::info;
 use ldap_tests::fake::{Fake, Operation, Request, Role, Scope, entry, message, result};
-use ldap_tests::memory::peak_kib;
+use ldap_tests::memory::watch_peak;
 use ldap_tests::run::Run;
 use serde_json::{Value, json};
 
@@ -115,19 +115,12 @@ fn config(fake: &Fake) -> Value {
         "schemas": [{"name": "all", "attributes": ["uid", "member"]}]})
 }
 
-/// Runs to its failure, within a minute and half a gigabyte.
+/// Runs to its failure, within a minute and 900 MiB.
 fn fails(run: &Run, input: &[u8]) -> String {
     let mut running = run.spawn();
     let id = running.child().id();
     running.close_stdin_with(input);
-    let watch = std::thread::spawn(move || {
-        let mut peak = 0;
-        while let Some(now) = peak_kib(id) {
-            peak = now;
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        peak
-    });
+    let watch = watch_peak(id);
     let (code, stderr, _) = running.wait(Duration::from_secs(60));
     assert_eq!(code, 1, "{stderr}");
     let peak = watch.join().unwrap();

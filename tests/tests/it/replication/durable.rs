@@ -14,6 +14,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::go_on;
 use super::mirror::resyncs;
 use super::rng::{Rng, seed};
 use super::table::Table;
@@ -292,14 +293,7 @@ impl Small {
     }
 
     fn run(&self, state: Option<&Value>) -> (Output, Value) {
-        let mut run = Run::tap(&self.config);
-        if let Some(state) = state {
-            run = run.file("--state", state);
-        }
-        let output = run.run().succeeds();
-        no_panic(&output);
-        let state = output.of_type("STATE").last().unwrap()["value"].clone();
-        (output, state)
+        go_on(Run::tap(&self.config), state)
     }
 
     fn index(&self) -> PathBuf {

@@ -10,21 +10,15 @@ use ldap_tests::server::scratch;
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
+use super::go_on;
 use super::mirror::resyncs;
-use crate::support::{no_panic, tap_config, unit, with};
+use crate::support::{tap_config, unit, with};
 
 const BASE: &str = "ou=people,dc=example,dc=test";
 
 #[track_caller]
 fn run(config: &Value, state: Option<&Value>) -> (Output, Value) {
-    let mut run = Run::tap(config).arg("--log-format").arg("json");
-    if let Some(state) = state {
-        run = run.file("--state", state);
-    }
-    let output = run.run().succeeds();
-    no_panic(&output);
-    let state = output.of_type("STATE").last().unwrap()["value"].clone();
-    (output, state)
+    go_on(Run::tap(config).arg("--log-format").arg("json"), state)
 }
 
 /// People, and whether each has an id.

@@ -11,6 +11,7 @@ use ldap_tests::slapd::{Base, Slapd, SlapdOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::go_on;
 use super::mirror::resyncs;
 use crate::support::{discover, no_panic, people, reader_config, stream, tap_config, unit, with};
 
@@ -19,14 +20,7 @@ const SUFFIX: &str = "dc=example,dc=test";
 /// Runs the tap to its end. What it printed, and the STATE to go on from.
 #[track_caller]
 fn run(config: &Value, state: Option<&Value>) -> (Output, Value) {
-    let mut run = Run::tap(config);
-    if let Some(state) = state {
-        run = run.file("--state", state);
-    }
-    let output = run.run().succeeds();
-    no_panic(&output);
-    let state = output.of_type("STATE").last().unwrap()["value"].clone();
-    (output, state)
+    go_on(Run::tap(config), state)
 }
 
 /// A folder with an LDIF file of this content.

@@ -11,8 +11,9 @@ use ldap_tests::server::Server;
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
+use super::go_on;
 use super::mirror::resyncs;
-use crate::support::{no_panic, people, tap_config, unit, with};
+use crate::support::{people, tap_config, unit, with};
 
 const BASE: &str = "ou=people,dc=example,dc=test";
 
@@ -28,14 +29,7 @@ const ALL: [Lost; 3] = [Lost::Change, Lost::Addition, Lost::Deletion];
 
 #[track_caller]
 fn run(config: &Value, state: Option<&Value>) -> (Output, Value) {
-    let mut run = Run::tap(config);
-    if let Some(state) = state {
-        run = run.file("--state", state);
-    }
-    let output = run.run().succeeds();
-    no_panic(&output);
-    let state = output.of_type("STATE").last().unwrap()["value"].clone();
-    (output, state)
+    go_on(Run::tap(config), state)
 }
 
 fn dn(n: usize) -> String {
