@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::{Class, Classified};
+use crate::facts::Facts;
 
 /// A catalog.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,6 +58,10 @@ pub struct CatalogError {
 impl Classified for CatalogError {
     fn class(&self) -> Class {
         Class::Config
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::of_setting("--catalog")
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 pub use self::manual::{Example, Manual, example, heading};
 use crate::error::{Class, Classified};
+use crate::facts::Facts;
 use crate::logging::{self, LogFormat};
 use crate::observe;
 use crate::progress::{self, Progress};
@@ -91,7 +92,7 @@ impl Command {
             }
             Command::Man { subcommand } => match manual.man_page(command, subcommand.as_deref()) {
                 Ok(page) => out = page,
-                Err(e) => return report(&e, Class::Config),
+                Err(e) => return report(&e, Class::Config, &Facts::default()),
             },
             // What needs a configuration is the executable's.
             Command::Init(_) | Command::Doctor { .. } => {}
@@ -159,7 +160,7 @@ where
     }));
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(e) => return report(&e, Class::Run),
+        Err(e) => return report(&e, Class::Run, &Facts::default()),
     };
     // A signal counts from the first moment: a server that does not answer must not hold the process up.
     let mut stop = Stop::listen();
@@ -204,8 +205,8 @@ pub fn health_report(
     .to_string()
 }
 
-/// Logs an error, unless nobody is there to read our output any more, and gives its exit code.
-pub fn report(error: &(dyn std::error::Error + 'static), class: Class) -> ExitCode {
+/// Logs an error with what it is about, unless nobody is there to read our output any more, and gives its exit code.
+pub fn report(error: &(dyn std::error::Error + 'static), class: Class, facts: &Facts) -> ExitCode {
     if class == Class::OutputClosed {
         summary::forget();
         return ExitCode::from(class.exit_code());
@@ -221,13 +222,21 @@ pub fn report(error: &(dyn std::error::Error + 'static), class: Class) -> ExitCo
         }
         source = cause.source();
     }
-    tracing::error!("{text}");
+    facts.error(&text);
     ExitCode::from(class.exit_code())
 }
 
-/// The class of the first error in the chain that has one among `T`.
+/// The class and the facts of a failure: the class of the first of the errors that were found in its chain, and what any
+/// of them knows; [`Class::Run`], where none has a class.
+pub fn classified(found: impl IntoIterator<Item = Option<(Class, Facts)>>) -> (Class, Facts) {
+    let mut found = found.into_iter().flatten();
+    let Some(first) = found.next() else { return (Class::Run, Facts::default()) };
+    found.fold(first, |(class, facts), (_, others)| (class, facts.or(others)))
+}
+
+/// The class of the first error in the chain that is a `T`, and what it is about.
 pub fn class_in<'a, T: Classified + 'static>(
     chain: impl Iterator<Item = &'a (dyn std::error::Error + 'static)>,
-) -> Option<Class> {
-    chain.filter_map(|e| e.downcast_ref::<T>()).map(Classified::class).next()
+) -> Option<(Class, Facts)> {
+    chain.filter_map(|e| e.downcast_ref::<T>()).map(|e| (e.class(), e.facts())).next()
 }

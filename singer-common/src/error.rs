@@ -1,5 +1,7 @@
 //! How a failure ends a run: every error of the pair belongs to one class, and a class is an exit code.
 
+use crate::facts::Facts;
+
 /// What kind of failure an error is. Decides the exit code (the table in the README) and nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -28,4 +30,9 @@ impl Class {
 pub trait Classified: std::error::Error {
     /// The class of this error.
     fn class(&self) -> Class;
+
+    /// What it is about, as far as it knows; nothing, if an error does not say.
+    fn facts(&self) -> Facts {
+        Facts::default()
+    }
 }

@@ -11,6 +11,7 @@ pub mod dn;
 pub mod doctor;
 pub mod entry;
 pub mod error;
+pub mod facts;
 pub mod file;
 pub mod filter;
 pub mod init;

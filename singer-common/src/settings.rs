@@ -4,12 +4,12 @@
 //! `ENV` for the variables of the executable's own prefix, those in the file `.env` included). Later ones win key by key.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use crate::error::{Class, Classified};
+use crate::facts::{Facts, Warning, did_you_mean};
 
 mod dotenv;
 mod shared;
@@ -179,7 +179,7 @@ pub enum SettingsError {
         reason: String,
     },
     /// A value of the wrong kind, or settings that do not go together.
-    #[error("setting `{setting}`: {problem}; expected {expected}")]
+    #[error("setting `{setting}`: {problem}{}; expected {expected}", hint(.nearest.as_deref(), .expected))]
     Value {
         /// The setting's name, with a path into it where it has parts.
         setting: String,
@@ -187,12 +187,28 @@ pub enum SettingsError {
         problem: String,
         /// What would be right.
         expected: String,
+        /// The known name that a wrong one is near to.
+        nearest: Option<String>,
     },
+}
+
+/// Names the near name, where what is expected does not.
+fn hint(nearest: Option<&str>, expected: &str) -> String {
+    did_you_mean(nearest.filter(|name| !expected.contains(&format!("`{name}`"))))
 }
 
 impl Classified for SettingsError {
     fn class(&self) -> Class {
         Class::Config
+    }
+
+    fn facts(&self) -> Facts {
+        match self {
+            SettingsError::File { .. } => Facts::of_setting("--config"),
+            SettingsError::Value { setting, nearest, .. } => {
+                Facts { nearest: nearest.clone(), ..Facts::of_setting(setting) }
+            }
+        }
     }
 }
 
@@ -203,7 +219,21 @@ impl SettingsError {
         problem: impl Into<String>,
         expected: impl Into<String>,
     ) -> Self {
-        SettingsError::Value { setting: setting.into(), problem: problem.into(), expected: expected.into() }
+        SettingsError::Value {
+            setting: setting.into(),
+            problem: problem.into(),
+            expected: expected.into(),
+            nearest: None,
+        }
+    }
+
+    /// The error, with the known name that a wrong one is near to.
+    #[must_use]
+    pub fn near(mut self, name: Option<impl Into<String>>) -> Self {
+        if let SettingsError::Value { nearest, .. } = &mut self {
+            *nearest = name.map(Into::into);
+        }
+        self
     }
 }
 
@@ -225,7 +255,7 @@ pub struct Resolved {
     /// The values by setting name. Settings that are neither given nor have a default are missing.
     pub values: Map<String, Value>,
     /// Sentences to be logged as warnings.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 impl Table {
@@ -289,7 +319,7 @@ impl Table {
     fn layer_of_variables(
         &self,
         variables: &BTreeMap<String, String>,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Map<String, Value> {
         let mut layer = Map::new();
         let prefix = format!("{}_", self.prefix);
@@ -308,7 +338,8 @@ impl Table {
             }
         }
         if layer.is_empty() {
-            warnings.push(format!("--config ENV: no variable begins with {prefix}"));
+            let text = format!("--config ENV: no variable begins with {prefix}");
+            warnings.push(Warning::of_setting("--config", text));
         }
         layer
     }
@@ -317,7 +348,7 @@ impl Table {
         &self,
         layer: Map<String, Value>,
         values: &mut Map<String, Value>,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<(), SettingsError> {
         let mut given: BTreeMap<&str, (String, Value)> = BTreeMap::new();
         for (key, value) in layer {
@@ -355,12 +386,11 @@ impl Table {
 }
 
 /// The warning about a key that nobody knows, with the nearest known name where one is near.
-pub fn unknown_key<'a>(path: &str, key: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let mut text = format!("unknown setting `{path}{key}` is ignored");
-    if let Some(name) = nearest(key, known) {
-        let _ = write!(text, "; did you mean `{path}{name}`?");
-    }
-    text
+pub fn unknown_key<'a>(path: &str, key: &str, known: impl Iterator<Item = &'a str>) -> Warning {
+    let near = nearest(key, known).map(|name| format!("{path}{name}"));
+    let setting = format!("{path}{key}");
+    let text = format!("unknown setting `{setting}` is ignored");
+    Warning::of_setting(setting, text).near(key, near)
 }
 
 /// Refuses keys of an object in a setting that are none of its parts: what a misspelt part says would be left out.
@@ -369,11 +399,12 @@ pub fn unknown_key<'a>(path: &str, key: &str, known: impl Iterator<Item = &'a st
 /// The first key that is not known, with the nearest one that is.
 pub fn check_keys(setting: &str, object: &Map<String, Value>, known: &[&str]) -> Result<(), SettingsError> {
     let Some(key) = object.keys().find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
-    let problem = match nearest(key, known.iter().copied()) {
-        Some(name) => format!("there is no such part; did you mean `{name}`?"),
-        None => "there is no such part".to_owned(),
-    };
-    Err(SettingsError::value(format!("{setting}.{key}"), problem, format!("one of {}", known.join(", "))))
+    let error = SettingsError::value(
+        format!("{setting}.{key}"),
+        "there is no such part",
+        format!("one of {}", known.join(", ")),
+    );
+    Err(error.near(nearest(key, known.iter().copied())))
 }
 
 /// The known name that a wrong one most likely stands for: the same letters and digits in other cases and with other
@@ -485,7 +516,8 @@ mod tests {
     fn a_misspelt_key_is_named_with_the_nearest_known_one() {
         let (_dir, path) = file(&json!({"bind_pasword": "x"}));
         let warnings = TABLE.resolve(&[path], &BTreeMap::new()).unwrap().warnings;
-        assert_eq!(warnings, ["unknown setting `bind_pasword` is ignored; did you mean `bind_password`?"]);
+        assert_eq!(warnings[0].facts.nearest.as_deref(), Some("bind_password"));
+        assert_eq!(warnings[0].facts.setting.as_deref(), Some("bind_pasword"));
     }
 
     #[test]

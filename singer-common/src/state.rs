@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::error::{Class, Classified};
+use crate::facts::Facts;
 
 /// The tap's STATE value: bookmarks by `tap_stream_id`, and the stream a run was in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -46,6 +47,10 @@ pub enum StateError {
 impl Classified for StateError {
     fn class(&self) -> Class {
         Class::Config
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::of_setting("--state")
     }
 }
 

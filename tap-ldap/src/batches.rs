@@ -1,6 +1,7 @@
 //! BATCH messages: records in files of their own (<https://sdk.meltano.com/en/latest/batch.html>), JSON lines, with or
 //! without gzip. A file is complete and closed, and has its name, before the message that tells of it is printed.
 
+use singer_common::facts::Warning;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -66,11 +67,11 @@ impl Batches {
     /// As `batch_config` says; `None` where it is not set. Warnings are for the log.
     pub fn from_settings(
         values: &Map<String, Value>,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<Option<Batches>, SettingsError> {
         let Some(config) = values.get("batch_config").and_then(Value::as_object) else { return Ok(None) };
         warn_of_unknown("batch_config.", config, &["encoding", "storage", "batch_size"], warnings);
-        let part = |name: &str, known: &[&str], warnings: &mut Vec<String>| match config.get(name) {
+        let part = |name: &str, known: &[&str], warnings: &mut Vec<Warning>| match config.get(name) {
             Some(Value::Object(part)) => {
                 warn_of_unknown(&format!("batch_config.{name}."), part, known, warnings);
                 Ok(part.clone())
@@ -230,7 +231,7 @@ fn url(path: &Path) -> String {
     format!("file://{}", path.display())
 }
 
-fn warn_of_unknown(prefix: &str, part: &Map<String, Value>, known: &[&str], warnings: &mut Vec<String>) {
+fn warn_of_unknown(prefix: &str, part: &Map<String, Value>, known: &[&str], warnings: &mut Vec<Warning>) {
     for key in part.keys().filter(|key| !known.contains(&key.as_str())) {
         warnings.push(unknown_key(prefix, key, known.iter().copied()));
     }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use singer_common::directory::{DirectoryConfig, Scope};
 use singer_common::dn::Dn;
+use singer_common::facts::Warning;
 use singer_common::filter::Filter;
 use singer_common::settings::{SettingsError, check_keys, nearest, typed};
 
@@ -164,7 +165,7 @@ impl TapConfig {
     /// Resolves the settings. Warnings are for the log.
     pub fn from_settings(
         values: &Map<String, Value>,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<TapConfig, SettingsError> {
         #[derive(Deserialize)]
         #[allow(clippy::struct_excessive_bools, reason = "they are the settings, as they are")]
@@ -282,11 +283,9 @@ fn stream(n: usize, value: Value) -> Result<StreamConfig, SettingsError> {
             return Err(SettingsError::value(
                 format!("{path}.replication_method"),
                 format!("there is no method `{method}` (stream `{}`)", stream.name),
-                match nearest(method, known.into_iter()) {
-                    Some(name) => format!("{name}, of {}", known.join(" or ")),
-                    None => known.join(" or "),
-                },
-            ));
+                known.join(" or "),
+            )
+            .near(nearest(method, known.into_iter())));
         };
         name.clone_into(method);
     }

@@ -148,7 +148,7 @@ impl Known<'_> {
         if is_error && self.schema.coverage() == Coverage::Whole {
             let problem = format!("the server's schema has no attribute `{name}`");
             let expected = self.expectation(&setting, &unknown);
-            return Err(SettingsError::value(setting, problem, expected));
+            return Err(SettingsError::value(setting, problem, expected).near(unknown.near.first()));
         }
         found.insert(Unknown { setting, name: unknown });
         Ok(())

@@ -134,16 +134,18 @@ pub async fn method(
         .or(stream.replication_method.as_deref())
         .unwrap_or(FULL_TABLE);
     let possible = possible(tree, source);
-    let refuse = |setting: &str, problem: String, expected: String| {
+    let bad = |setting: &str, problem: String, expected: String| {
         let problem = format!("{problem} (stream `{}`)", stream.tap_stream_id);
-        Err(SettingsError::value(setting, problem, expected).into())
+        SettingsError::value(setting, problem, expected)
     };
+    let refuse =
+        |setting: &str, problem: String, expected: String| Err(bad(setting, problem, expected).into());
     let Some(wanted) = possible.iter().find(|m| m.eq_ignore_ascii_case(wanted)).copied() else {
         let words = [FULL_TABLE, INCREMENTAL, LOG_BASED];
         if !words.iter().any(|word| word.eq_ignore_ascii_case(wanted)) {
-            let near = nearest(wanted, words.into_iter()).map(|word| format!("; did you mean `{word}`?"));
-            let problem = format!("there is no method `{wanted}`{}", near.unwrap_or_default());
-            return refuse("replication_method", problem, possible.join(" or "));
+            let problem = format!("there is no method `{wanted}`");
+            let error = bad("replication_method", problem, possible.join(" or "));
+            return Err(error.near(nearest(wanted, words.into_iter())).into());
         }
         let why = if wanted.eq_ignore_ascii_case(LOG_BASED) { no_log(tree) } else { "" };
         let problem = format!("`{wanted}`, which this server cannot do for this stream{why}");

@@ -10,11 +10,12 @@ use clap::Parser;
 use serde_json::{Value, json};
 use singer_common::catalog::{Catalog, CatalogError};
 use singer_common::cli::{
-    self, Command, CommonArgs, Manual, TestKind, class_in, example, heading, variables,
+    self, Command, CommonArgs, Manual, TestKind, class_in, classified, example, heading, variables,
 };
 use singer_common::directory::{Access, Directory, DirectoryError};
 use singer_common::doctor::{self, Report, Subject};
 use singer_common::error::Class;
+use singer_common::facts::Facts;
 use singer_common::file::{self, LOCK, Lock};
 use singer_common::init::InitError;
 use singer_common::maps::Maps;
@@ -100,17 +101,27 @@ pub const MANUAL: Manual = Manual {
 
 /// Runs the tap and gives the process's exit code.
 pub fn main() -> ExitCode {
-    cli::run(&MANUAL, |args: &Args| &args.common, run, |e: anyhow::Error| cli::report(e.as_ref(), class(&e)))
+    cli::run(
+        &MANUAL,
+        |args: &Args| &args.common,
+        run,
+        |e: anyhow::Error| {
+            let (class, facts) = class(&e);
+            cli::report(e.as_ref(), class, &facts)
+        },
+    )
 }
 
-fn class(error: &anyhow::Error) -> Class {
-    class_in::<SettingsError>(error.chain())
-        .or_else(|| class_in::<CatalogError>(error.chain()))
-        .or_else(|| class_in::<StateError>(error.chain()))
-        .or_else(|| class_in::<DirectoryError>(error.chain()))
-        .or_else(|| class_in::<InitError>(error.chain()))
-        .or_else(|| class_in::<WriteError>(error.chain()))
-        .unwrap_or(Class::Run)
+/// The class of a failure, and what it is about.
+fn class(error: &anyhow::Error) -> (Class, Facts) {
+    classified([
+        class_in::<SettingsError>(error.chain()),
+        class_in::<CatalogError>(error.chain()),
+        class_in::<StateError>(error.chain()),
+        class_in::<DirectoryError>(error.chain()),
+        class_in::<InitError>(error.chain()),
+        class_in::<WriteError>(error.chain()),
+    ])
 }
 
 async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
@@ -146,7 +157,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let maps = Maps::from_settings(&resolved.values);
     let batches = Batches::from_settings(&resolved.values, &mut warnings);
     for warning in &warnings {
-        tracing::warn!("{warning}");
+        warning.log();
     }
     let config = config?;
     let mut maps = maps?;
@@ -354,7 +365,7 @@ async fn health(
         tokio::time::timeout(doctor::LONGEST, attempt).await.unwrap_or_else(|_| Err(doctor::too_long()));
     let code = match &result {
         Ok(_) => 0,
-        Err(e) => class_in::<DirectoryError>(e.chain()).unwrap_or(Class::Run).exit_code(),
+        Err(e) => class(e).0.exit_code(),
     };
     let server = config.directory.servers.first().map(singer_common::directory::ServerUrl::to_text);
     let outcome = result.map_err(|e| format!("{e:#}"));

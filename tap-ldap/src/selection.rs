@@ -117,7 +117,6 @@ pub(crate) fn check_keys(tree: &Tree, stream: &CatalogEntry, source: &Source) ->
     let id = &stream.tap_stream_id;
     let problem = format!("`{name}` is in key_properties of the stream `{id}`, and no selected property");
     let others = stream.properties().map(|(name, _)| name.as_str()).filter(|other| *other != name);
-    let near = nearest(name, others).map(|near| format!("`{near}`, perhaps; or ")).unwrap_or_default();
-    let expected = format!("{near}`{name}` among the properties of its schema, selected; or another key");
-    Err(SettingsError::value("--catalog", problem, expected))
+    let expected = format!("`{name}` among the properties of its schema, selected; or another key");
+    Err(SettingsError::value("--catalog", problem, expected).near(nearest(name, others)))
 }

@@ -272,7 +272,7 @@ fn warn_of_empty_containers(streams: &[String]) {
 
 /// Whether an error only means that nobody reads stdout any more, which is nobody's fault and no news.
 fn output_closed(error: &anyhow::Error) -> bool {
-    class_in::<WriteError>(error.chain()) == Some(Class::OutputClosed)
+    class_in::<WriteError>(error.chain()).is_some_and(|(class, _)| class == Class::OutputClosed)
 }
 
 /// Reads one entry of each selected stream, for `--test`.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use singer_common::directory::ldif::LdifFormat;
 use singer_common::directory::{DirectoryConfig, ServerUrl};
 use singer_common::dn::{Dn, DnKey, SuffixRewrite};
+use singer_common::facts::Warning;
 use singer_common::maps::Maps;
 use singer_common::schema::Schema;
 use singer_common::settings::{SettingsError, nearest, typed};
@@ -93,7 +94,7 @@ impl TargetConfig {
     /// Resolves the settings. Warnings are for the log.
     pub fn from_settings(
         values: &Map<String, Value>,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<TargetConfig, SettingsError> {
         #[derive(Deserialize)]
         struct Rewrite {
@@ -137,7 +138,10 @@ impl TargetConfig {
         if raw.ldif_export_path.is_some()
             && !directory.servers.iter().any(|s| matches!(s, ServerUrl::Ldif(_)))
         {
-            warnings.push("ldif_export_path is not used: a server is given".to_owned());
+            warnings.push(Warning::of_setting(
+                "ldif_export_path",
+                "ldif_export_path is not used: a server is given",
+            ));
         }
         let dn_rewrite = raw
             .dn_rewrite
@@ -175,14 +179,14 @@ impl TargetConfig {
             }
             (_, file) => {
                 if file.is_some() || raw.max_rejects.is_some() {
-                    warnings
-                        .push("reject_file and max_rejects are not used: on_error is not skip".to_owned());
+                    let text = "reject_file and max_rejects are not used: on_error is not skip";
+                    warnings.push(Warning::of_setting("on_error", text));
                 }
                 OnError::Fail
             }
         };
         if raw.undo_file.is_none() && raw.undo_keep.is_some() {
-            warnings.push("undo_keep is not used: undo_file is not set".to_owned());
+            warnings.push(Warning::of_setting("undo_keep", "undo_keep is not used: undo_file is not set"));
         }
         let undo = raw.undo_file.map(|path| UndoFile::parse(&path, raw.undo_keep, warnings)).transpose()?;
         let mut rules = BTreeMap::new();
@@ -194,9 +198,10 @@ impl TargetConfig {
             rule.scope_base.is_some() && rule.matching.is_none() || rule.scope_filter.is_some()
         };
         if let (false, Some((stream, _))) = (raw.process_activate_version, rules.iter().find(scoped)) {
-            warnings.push(format!(
+            let text = format!(
                 "mapping_rules.{stream}: scope_base and scope_filter are not used: process_activate_version is not true"
-            ));
+            );
+            warnings.push(Warning::of_setting(format!("mapping_rules.{stream}"), text));
         }
         check_scopes(&rules)?;
         let config = TargetConfig {
@@ -228,16 +233,15 @@ impl TargetConfig {
 
     /// What is said of rules that none of these streams used: their entries are left as they are, without a word. For a run
     /// whose input was read to its end.
-    pub fn unused_rules(&self, streams: &[&str]) -> Vec<String> {
+    pub fn unused_rules(&self, streams: &[&str]) -> Vec<Warning> {
         let unused = self.rules.keys().filter(|name| *name != "*" && !streams.contains(&name.as_str()));
         let warning = |name: &String| {
             // One that has a rule of its own is nobody's misspelt name.
             let without = streams.iter().copied().filter(|stream| !self.rules.contains_key(*stream));
-            let near = nearest(name, without).map(|near| format!("; did you mean `{near}`?"));
-            format!(
-                "setting `mapping_rules.{name}`: the input has no stream `{name}`, and the rule was not used{}",
-                near.unwrap_or_default()
-            )
+            let setting = format!("mapping_rules.{name}");
+            let text =
+                format!("setting `{setting}`: the input has no stream `{name}`, and the rule was not used");
+            Warning::of_setting(setting, text).near(name, nearest(name, without))
         };
         unused.map(warning).collect()
     }

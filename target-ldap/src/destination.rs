@@ -15,9 +15,10 @@ use tokio::sync::Semaphore;
 use crate::books::DeletePermit;
 use crate::guard::Tally;
 use crate::inverse::{inverse, needs};
+use crate::load::Counts;
 use crate::map::ENTRY_UUID;
 use crate::names::to_ask;
-use crate::show::Plan;
+use crate::show::{Plan, Planned, Refused};
 use crate::undo::note::{self, IDS, Note};
 use crate::undo::{Announced, Undo, UndoError};
 
@@ -35,6 +36,8 @@ pub struct About {
     pub line: u64,
     /// The record's key: `id=7`.
     pub record: Arc<str>,
+    /// Whether its entry is to leave: deleted, moved away or disabled, as `on_delete` says.
+    pub is_leaving: bool,
 }
 
 impl fmt::Display for About {
@@ -258,8 +261,26 @@ impl Destination {
         }
         let Some(plan) = &self.plan else { return Ok(()) };
         let about = ABOUT.try_with(About::to_string).unwrap_or_default();
-        let relaxed = controls.contains(&WriteControl::RelaxRules);
-        plan.show(change, before.as_ref(), relaxed, &about).map_err(|e| unwritable(&e))
+        let planned = Planned {
+            change,
+            before: before.as_ref(),
+            relaxed: controls.contains(&WriteControl::RelaxRules),
+            about: &about,
+            is_leaving: ABOUT.try_with(|about| about.is_leaving).unwrap_or_default(),
+        };
+        plan.show(&planned).map_err(|e| unwritable(&e))
+    }
+
+    /// Shows, where there is a plan, that a record would be refused.
+    pub fn show_refused(&self, refused: &Refused<'_>) -> Result<(), DirectoryError> {
+        self.plan.as_ref().map_or(Ok(()), |plan| plan.show_refused(refused)).map_err(|e| unwritable(&e))
+    }
+
+    /// Tells the plan, where there is one, how a stream's records ended.
+    pub fn show_counts(&self, stream: &str, counts: &Counts) {
+        if let Some(plan) = &self.plan {
+            plan.count(stream, counts);
+        }
     }
 
     /// Writes down what takes a change back. Once this returns it is on the disk.

@@ -113,6 +113,18 @@ struct Work {
 }
 
 impl Work {
+    /// What is wrong with its record.
+    fn bad(&self, reason: String) -> LoadError {
+        let (line, stream, key) = (self.line, self.stream.to_string(), self.about.to_string());
+        LoadError::Record { line, stream, key, reason }
+    }
+
+    /// What the directory said to its record.
+    fn refused_by(&self, error: DirectoryError) -> LoadError {
+        let (line, stream, key) = (self.line, self.stream.to_string(), self.about.to_string());
+        LoadError::Write { line, stream, key, error }
+    }
+
     fn new(number: u64, line: u64, stream: Arc<str>, task: Task, key: DnKey, about: Arc<str>) -> Self {
         Self {
             number,
@@ -168,7 +180,8 @@ impl Work {
             Some(place) => format!("{} ({place})", self.about).into(),
             None => self.about.clone(),
         };
-        About { stream: self.stream.clone(), line: self.line, record }
+        let is_leaving = matches!(self.task, Task::Delete { .. });
+        About { stream: self.stream.clone(), line: self.line, record, is_leaving }
     }
 
     /// Whose it is.
@@ -196,7 +209,7 @@ pub struct Load<'a, W: Write> {
     order: Order<Box<Work>>,
     running: JoinSet<Finished>,
     /// What each running task is about, should it end without a result.
-    running_works: HashMap<tokio::task::Id, (u64, u64, Arc<str>)>,
+    running_works: HashMap<tokio::task::Id, running::About>,
     /// Tasks that have ended, ever: whether another try of those that came too early can make sense.
     progress: u64,
     progress_at_last_try: Option<u64>,
@@ -314,6 +327,7 @@ impl<'a, W: Write> Load<'a, W> {
         let planned = if self.config.dry_run { " (planned)" } else { "" };
         for (stream, counts) in &self.counts {
             metrics.record_count(stream, counts.records);
+            self.applier.directory().show_counts(stream, counts);
             tracing::info!(stream = &**stream, "{stream}{planned}: {counts}");
         }
         for (stream, took) in took {
@@ -342,7 +356,7 @@ impl<'a, W: Write> Load<'a, W> {
         if matches!(result, Ok(None)) && !self.retry_rejects {
             let streams: Vec<&str> = self.counts.keys().map(|name| &**name).collect();
             for warning in self.config.unused_rules(&streams) {
-                tracing::warn!("{warning}");
+                warning.log();
             }
         }
         metrics.job_duration(started.elapsed(), matches!(result, Ok(None)));
@@ -545,7 +559,8 @@ impl<'a, W: Write> Load<'a, W> {
             }
             Err(error) if self.may_be_freed(&work, &error) => return self.value_taken(work, &error),
             Err(error) => {
-                return self.not_done(&work, |line, stream| LoadError::Write { line, stream, error });
+                let error = work.refused_by(error);
+                return self.not_done(&work, error);
             }
         };
         work.waits_for_value = false;
@@ -571,12 +586,14 @@ impl<'a, W: Write> Load<'a, W> {
             }
             Effect::NotGivenUp => return self.gave_up(work, String::new(), Vec::new()),
             Effect::Refused(reason) => {
-                return self.not_done(&work, |line, stream| LoadError::Record { line, stream, reason });
+                let error = work.bad(reason);
+                return self.not_done(&work, error);
             }
             Effect::Several(names) => {
                 self.protect_found(&work, &names);
                 let reason = several(&names.names);
-                return self.not_done(&work, |line, stream| LoadError::Record { line, stream, reason });
+                let error = work.bad(reason);
+                return self.not_done(&work, error);
             }
             Effect::Found(names) => {
                 self.protect_found(&work, &names);
@@ -673,10 +690,10 @@ impl<'a, W: Write> Load<'a, W> {
         }
     }
 
-    fn not_done(&mut self, work: &Work, error: impl FnOnce(u64, String) -> LoadError) {
+    fn not_done(&mut self, work: &Work, error: LoadError) {
         self.order.ended(work.number);
         self.progress += 1;
-        self.refused(work, error(work.line, work.stream.to_string()));
+        self.refused(work, error);
     }
 
     /// Keeps the failure of the earliest record. What comes after it is not begun; what came before goes on.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use singer_common::directory::Directory;
 use singer_common::dn::{Dn, DnKey, SuffixRewrite, escape_value, first_rdn};
+use singer_common::facts::Warning;
 use singer_common::message::SchemaMessage;
 use singer_common::record::Record;
 use singer_common::schema::Schema;
@@ -83,7 +84,7 @@ impl Mapping {
         config: &TargetConfig,
         schema: &Schema,
         takes_unknown: bool,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<Mapping, SettingsError> {
         let stream = &message.stream;
         let empty = Map::new();
@@ -96,14 +97,10 @@ impl Mapping {
             None => {
                 return Err(SettingsError::value(
                     format!("mapping_rules.{stream}"),
-                    match nearest(stream, config.rules.keys().map(String::as_str)) {
-                        Some(near) => format!(
-                            "not set, and the stream's records have no `dn` and `objectClass` to be mirrored by; there is a rule for `{near}`: did you mean that?"
-                        ),
-                        None => "not set, and the stream's records have no `dn` and `objectClass` to be mirrored by".to_owned(),
-                    },
+                    "not set, and the stream's records have no `dn` and `objectClass` to be mirrored by",
                     format!("a rule for `{stream}` (or for \"*\") with dn_template and object_classes"),
-                ));
+                )
+                .near(nearest(stream, config.rules.keys().map(String::as_str))));
             }
         };
         let mut columns = match &rule.attribute_mapping {
@@ -147,11 +144,10 @@ impl Mapping {
             let given = targets.map(|t| t.description.as_str());
             let mut given = given.chain(rule.defaults.iter().map(|(d, _)| d.as_str())).chain(["objectClass"]);
             if !given.clone().any(same) {
-                let near = nearest(name, &mut given).map(|near| format!("; did you mean `{near}`?"));
-                warnings.push(format!(
-                    "stream `{stream}`: mapping_rules {part} name `{name}`, which nothing gives a value{}",
-                    near.unwrap_or_default()
-                ));
+                let setting = format!("mapping_rules.{stream}.{part}");
+                let text = format!("setting `{setting}`: nothing gives `{name}` a value");
+                let warning = Warning::of_setting(setting, text).in_stream(stream);
+                warnings.push(warning.near(name, nearest(name, &mut given)));
             }
         }
         let naming = naming(stream, &rule, config, &columns, &message.key_properties, has("dn"))?;
@@ -220,9 +216,10 @@ impl Mapping {
         for name in shapes.properties() {
             let shape = shapes.of(name);
             if let Some(unknown) = shape.unknown_encoding {
-                warnings.push(format!(
+                let text = format!(
                     "stream `{stream}`: the contentEncoding `{unknown}` of `{name}` is not known; its texts are taken as they are"
-                ));
+                );
+                warnings.push(Warning::from(text).in_stream(stream));
             }
             if shape.encoding.is_encoded() {
                 encoded.insert(name.to_owned(), shape.encoding);
@@ -276,7 +273,7 @@ impl Mapping {
         &self,
         stream: &str,
         directory: &Directory,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<(), SettingsError> {
         filters::check(stream, self, directory, warnings)
     }

@@ -155,11 +155,7 @@ fn check_classes(setting: &str, rule: &Rule, directory: &Directory) -> Result<()
         return Ok(());
     };
     let known = schema.object_classes().iter().flat_map(|class| &class.names).map(String::as_str);
-    let near = nearest(unknown, known).map(|near| format!("; did you mean `{near}`?"));
-    let problem = format!(
-        "the schema of {} has no object class `{unknown}`{}",
-        directory.location(),
-        near.unwrap_or_default()
-    );
-    Err(SettingsError::value(setting, problem, "classes that the destination knows"))
+    let problem = format!("the schema of {} has no object class `{unknown}`", directory.location());
+    let error = SettingsError::value(setting, problem, "classes that the destination knows");
+    Err(error.near(nearest(unknown, known)))
 }

@@ -1,7 +1,7 @@
 //! What the command line asks for.
 
 use std::io::{BufRead, BufReader, IsTerminal as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,11 +10,12 @@ use anyhow::Context as _;
 use clap::Parser;
 use serde_json::json;
 use singer_common::cli::{
-    self, Command, Commands, CommonArgs, Manual, class_in, example, heading, variables,
+    self, Command, Commands, CommonArgs, Manual, class_in, classified, example, heading, variables,
 };
 use singer_common::directory::{Access, Directory, DirectoryError, ServerUrl};
 use singer_common::doctor::{self, Subject};
 use singer_common::error::Class;
+use singer_common::facts::Facts;
 use singer_common::file::{self, Lock};
 use singer_common::init::InitError;
 use singer_common::observe;
@@ -27,7 +28,7 @@ use singer_common::writer::{SingerWriter, WriteError};
 use crate::config::{OnError, TargetConfig};
 use crate::destination::Destination;
 use crate::guard::{self, Tally};
-use crate::load::{Ending, Load, Watch};
+use crate::load::{Ending, Load, LoadError, Watch};
 use crate::rejects::RejectFile;
 use crate::requirements;
 use crate::settings::{ABOUT, TABLE};
@@ -128,15 +129,26 @@ const REJECTED: u8 = 4;
 
 /// Runs the target and gives the process's exit code.
 pub fn main() -> ExitCode {
-    cli::run(&MANUAL, |args: &Args| &args.common, run, |e: anyhow::Error| cli::report(e.as_ref(), class(&e)))
+    cli::run(
+        &MANUAL,
+        |args: &Args| &args.common,
+        run,
+        |e: anyhow::Error| {
+            let (class, facts) = class(&e);
+            cli::report(e.as_ref(), class, &facts)
+        },
+    )
 }
 
-fn class(error: &anyhow::Error) -> Class {
-    class_in::<SettingsError>(error.chain())
-        .or_else(|| class_in::<DirectoryError>(error.chain()))
-        .or_else(|| class_in::<InitError>(error.chain()))
-        .or_else(|| class_in::<WriteError>(error.chain()))
-        .unwrap_or(Class::Run)
+/// The class of a failure, and what it is about.
+fn class(error: &anyhow::Error) -> (Class, Facts) {
+    classified([
+        class_in::<SettingsError>(error.chain()),
+        class_in::<DirectoryError>(error.chain()),
+        class_in::<InitError>(error.chain()),
+        class_in::<WriteError>(error.chain()),
+        error.chain().find_map(|e| e.downcast_ref::<LoadError>()).map(|e| (Class::Run, e.facts())),
+    ])
 }
 
 async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
@@ -169,7 +181,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let mut warnings = resolved.warnings;
     let config = TargetConfig::from_settings(&resolved.values, &mut warnings);
     for warning in &warnings {
-        tracing::warn!("{warning}");
+        warning.log();
     }
     let config = config?;
     if let Some(TargetCommand::Undo(undo)) = &args.common.command {
@@ -248,6 +260,11 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         }
         let ending = both(result, shown.map_err(Into::into))?;
         directory.close().await;
+        if ending.rejected > 0 && ending.stopped.is_none() && matches!(config.on_error, OnError::Fail) {
+            let text = "a run would end at the first of the records that would be refused: mend them, or set on_error to `skip`";
+            Facts::of_setting("on_error").error(text);
+            return Ok(ExitCode::from(Class::Run.exit_code()));
+        }
         return Ok(code(ending));
     }
     if config.guards.is_any() {
@@ -350,13 +367,21 @@ impl Rehearsal<'_> {
         let mut config =
             TargetConfig { max_in_flight: 1, metrics: false, dry_run: true, ..self.config.clone() };
         let mut rejects = None;
+        // A plan shows every record that would be refused, not the first alone.
+        if plan.is_some() && matches!(config.on_error, OnError::Fail) {
+            config.on_error = OnError::Skip { file: PathBuf::new(), max: None };
+        }
         if let OnError::Skip { file, .. } = &mut config.on_error {
             *file = folder.path().join("rejects.jsonl");
             rejects = Some(RejectFile::open(file)?);
         }
         let tally = Arc::new(Tally::default());
-        let destination =
-            Destination::new(self.directory.clone().preview()).with_plan(plan).with_tally(tally.clone());
+        // What a run would be ended by is known for certain only when it writes.
+        let directory = match &plan {
+            Some(_) => self.directory.clone().checked_preview(),
+            None => self.directory.clone().preview(),
+        };
+        let destination = Destination::new(directory).with_plan(plan).with_tally(tally.clone());
         // STATE is of what was written.
         let mut nowhere = SingerWriter::new(std::io::sink());
         let load =
@@ -390,7 +415,7 @@ async fn health(config: &TargetConfig, writer: &mut SingerWriter) -> anyhow::Res
     };
     let result =
         tokio::time::timeout(doctor::LONGEST, attempt).await.unwrap_or_else(|_| Err(doctor::too_long()));
-    let code = result.as_ref().map_or_else(|e| class(e).exit_code(), |_| 0);
+    let code = result.as_ref().map_or_else(|e| class(e).0.exit_code(), |_| 0);
     let server = config.directory.servers.first().map(ServerUrl::to_text);
     let outcome = result.map_err(|e| e.to_string());
     writer.show(&cli::health_report(&outcome, server.as_deref(), started.elapsed(), &checks))?;

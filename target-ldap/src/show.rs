@@ -1,5 +1,6 @@
 //! The plan of a run, for people and for `ldapmodify`: each change as it would be made, in the order it would be.
 
+use std::collections::HashSet;
 use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -14,6 +15,8 @@ use singer_common::entry::{Attribute, Entry};
 
 use singer_common::secret::is_secret_attribute;
 use singer_common::text::printable;
+
+use crate::load::Counts;
 
 mod html;
 
@@ -30,6 +33,38 @@ pub enum PlanFormat {
     Json,
     /// A page for people, in one file: each change with what was and what will be
     Html,
+}
+
+/// A change of a plan.
+#[derive(Debug, Clone, Copy)]
+pub struct Planned<'a> {
+    /// The change.
+    pub change: &'a Change,
+    /// The entry as it was, where [`Plan::shows_before`].
+    pub before: Option<&'a Entry>,
+    /// Whether it needs the relax rules control.
+    pub relaxed: bool,
+    /// What it is made for.
+    pub about: &'a str,
+    /// Whether it is how an entry leaves: `on_delete`.
+    pub is_leaving: bool,
+}
+
+/// A record that would be refused.
+#[derive(Debug, Clone, Copy)]
+pub struct Refused<'a> {
+    /// Its stream.
+    pub stream: &'a str,
+    /// Its line, from 1.
+    pub line: u64,
+    /// Its key: `id=7`.
+    pub record: &'a str,
+    /// Its entry, where that is known.
+    pub dn: Option<&'a str>,
+    /// LDAP's result code, where it is the directory that would refuse it.
+    pub code: Option<u32>,
+    /// What is wrong, without secrets.
+    pub reason: &'a str,
 }
 
 /// Where a plan is shown.
@@ -71,7 +106,7 @@ impl Plan {
 
     /// Whether the plan shows what entries were.
     pub fn shows_before(&self) -> bool {
-        self.format == PlanFormat::Html
+        matches!(self.format, PlanFormat::Html | PlanFormat::Diff)
     }
 
     /// The end of the plan. `complete`: whether the whole input was looked at.
@@ -89,24 +124,52 @@ impl Plan {
         self.page.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows one change. `about` says what it is made for; `relaxed`, that it needs the relax rules control; `before` is the
-    /// entry as it was, where [`Self::shows_before`].
-    pub fn show(
-        &self,
-        change: &Change,
-        before: Option<&Entry>,
-        relaxed: bool,
-        about: &str,
-    ) -> Result<(), LdifWriteError> {
+    /// Shows one change.
+    pub fn show(&self, planned: &Planned<'_>) -> Result<(), LdifWriteError> {
         if self.format == PlanFormat::Html {
-            return Ok(self.page().change(change, before, about)?);
+            return Ok(self.page().change(planned)?);
         }
         self.write(&match self.format {
-            PlanFormat::Ldif => ldif(change, relaxed, about)?,
-            PlanFormat::Diff => self.diff(change, about).into_bytes(),
-            PlanFormat::Json => json_line(&json(change, about)),
+            PlanFormat::Ldif => ldif(planned.change, planned.relaxed, planned.about)?,
+            PlanFormat::Diff => self.diff(planned).into_bytes(),
+            PlanFormat::Json => json_line(&json(planned)),
             PlanFormat::Html => Vec::new(),
         })
+    }
+
+    /// Shows that a record would be refused.
+    pub fn show_refused(&self, refused: &Refused<'_>) -> Result<(), LdifWriteError> {
+        if self.format == PlanFormat::Html {
+            return Ok(self.page().refused(refused)?);
+        }
+        let Refused { stream, line, record, dn, code, reason } = *refused;
+        let about = format!("{stream}, line {line}: {record}");
+        self.write(&match self.format {
+            PlanFormat::Ldif => {
+                let mut writer = LdifWriter::new(Vec::new());
+                writer.comment(&about)?;
+                writer.comment(&format!("would be refused: {reason}"))?;
+                let mut octets = writer.into_inner();
+                octets.push(b'\n');
+                octets
+            }
+            PlanFormat::Diff => {
+                let mut lines = self.lines();
+                lines.push(DIM, &format!("# {about}"));
+                lines.push(RED, &format!("! {}", dn.unwrap_or("(no entry)")));
+                lines.push(RED, &format!("    would be refused: {reason}"));
+                lines.end().into_bytes()
+            }
+            PlanFormat::Json => json_line(&json!({
+                "operation": "refused", "dn": dn, "about": about, "code": code, "reason": reason,
+            })),
+            PlanFormat::Html => Vec::new(),
+        })
+    }
+
+    /// Takes up how the records of a stream ended: the numbers of the log.
+    pub fn count(&self, stream: &str, counts: &Counts) {
+        self.page().count(stream, counts);
     }
 
     /// Shows that a password is set by an operation of its own, but not which.
@@ -168,7 +231,8 @@ impl Plan {
         Lines { colour: self.colour, text: String::new() }
     }
 
-    fn diff(&self, change: &Change, about: &str) -> String {
+    fn diff(&self, planned: &Planned<'_>) -> String {
+        let Planned { change, before, about, .. } = *planned;
         let mut lines = self.lines();
         lines.push(DIM, &format!("# {about}"));
         match change {
@@ -183,20 +247,20 @@ impl Plan {
             Change::Delete { dn } => lines.push(RED, &format!("- {dn}")),
             Change::Modify { dn, changes } => {
                 lines.push(YELLOW, &format!("~ {dn}"));
-                for Modification { kind, description, values } in changes {
-                    let (colour, sign) = match kind {
-                        ModificationKind::Add => (GREEN, '+'),
-                        ModificationKind::Delete => (RED, '-'),
-                        ModificationKind::Replace | ModificationKind::Increment => (YELLOW, '~'),
-                    };
-                    if values.is_empty() {
+                for (description, old, new) in before_and_after(changes, before) {
+                    let is_secret = is_secret_attribute(description);
+                    // Of what cannot be seen, it is known that it goes.
+                    if old.is_empty() && new.is_empty() {
                         lines.push(RED, &format!("    - {description}: (all values)"));
                     }
-                    for value in values {
-                        lines.push(
-                            colour,
-                            &format!("    {sign} {description}: {}", shown(description, value)),
-                        );
+                    for (colour, sign, values, others) in [(RED, '-', &old, &new), (GREEN, '+', &new, &old)] {
+                        // Of a secret it is not shown how many there are.
+                        let shown_values = values.iter().filter(|value| is_secret || !others.contains(value));
+                        let most = if is_secret { 1 } else { usize::MAX };
+                        for value in shown_values.take(most) {
+                            let value = shown(description, value);
+                            lines.push(colour, &format!("    {sign} {description}: {value}"));
+                        }
                     }
                 }
             }
@@ -274,7 +338,42 @@ fn ldif(change: &Change, relaxed: bool, about: &str) -> Result<Vec<u8>, LdifWrit
     Ok(writer.into_inner())
 }
 
-fn json(change: &Change, about: &str) -> Value {
+/// The attributes that the steps of a change are about, each with its values as they were and as they will be.
+fn before_and_after<'c>(
+    changes: &'c [Modification],
+    before: Option<&Entry>,
+) -> Vec<(&'c str, Vec<Vec<u8>>, Vec<Vec<u8>>)> {
+    let mut names: Vec<&str> = Vec::new();
+    for change in changes {
+        if !names.iter().any(|n| n.eq_ignore_ascii_case(&change.description)) {
+            names.push(&change.description);
+        }
+    }
+    let of = |name: &'c str| {
+        let is_it = |n: &str| n.eq_ignore_ascii_case(name);
+        let held = before.and_then(|b| b.attributes.iter().find(|a| is_it(&a.description)));
+        let old: Vec<Vec<u8>> = held.map(|a| a.values.clone()).unwrap_or_default();
+        let mut new = old.clone();
+        for step in changes.iter().filter(|c| is_it(&c.description)) {
+            match step.kind {
+                ModificationKind::Add | ModificationKind::Increment => {
+                    new.extend(step.values.iter().cloned())
+                }
+                ModificationKind::Replace => new.clone_from(&step.values),
+                ModificationKind::Delete if step.values.is_empty() => new.clear(),
+                ModificationKind::Delete => {
+                    let gone: HashSet<&[u8]> = step.values.iter().map(Vec::as_slice).collect();
+                    new.retain(|value| !gone.contains(value.as_slice()));
+                }
+            }
+        }
+        (name, old, new)
+    };
+    names.into_iter().map(of).collect()
+}
+
+fn json(planned: &Planned<'_>) -> Value {
+    let Planned { change, about, is_leaving, .. } = *planned;
     let value = |name: &str, v: &Vec<u8>| match std::str::from_utf8(v) {
         _ if is_secret_attribute(name) => HIDDEN.into(),
         Ok(text) => Value::from(text),
@@ -305,6 +404,9 @@ fn json(change: &Change, about: &str) -> Value {
         ),
     };
     let mut object = json!({"operation": operation, "dn": change.dn(), "about": about});
+    if is_leaving {
+        object["is_leaving"] = true.into();
+    }
     if let (Some(object), Value::Object(detail)) = (object.as_object_mut(), detail) {
         object.extend(detail);
     }
@@ -376,7 +478,9 @@ mod tests {
             Change::Delete { dn: "cn=f,dc=x".into() },
         ];
         for change in &changes {
-            plan.show(change, None, false, "users id=7").unwrap();
+            let planned =
+                Planned { change, before: None, relaxed: false, about: "users id=7", is_leaving: false };
+            plan.show(&planned).unwrap();
         }
         plan.show_password("cn=g,dc=x", "users id=7").unwrap();
         plan.finish(true).unwrap();

@@ -5,6 +5,7 @@
 mod dialect;
 mod quick;
 
+use singer_common::facts::Warning;
 use std::sync::{LazyLock, OnceLock};
 
 use jsonschema::{Draft, Retrieve, Uri, Validator};
@@ -102,10 +103,10 @@ impl RecordValidator {
     pub fn new(
         schema: &Value,
         is_used: &dyn Fn(&str) -> bool,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<Self, String> {
         let (draft, warning) = dialect::draft(schema);
-        warnings.extend(warning);
+        warnings.extend(warning.map(Warning::from));
         let mut prepared = dialect::prepared(schema);
         dialect::keep_formats_of(&mut prepared, is_used);
         let older = || dialect::as_draft_4(&prepared);
@@ -117,10 +118,9 @@ impl RecordValidator {
         let (validator, schema, draft) = compiled.or_else(|error| {
             let schema = older();
             let validator = compile(&schema, Draft::Draft4).map_err(|_| error)?;
-            warnings.push(format!(
-                "the SCHEMA is not valid as {}, and is taken as draft 4 of JSON Schema",
-                dialect::name(draft)
-            ));
+            let name = dialect::name(draft);
+            let text = format!("the SCHEMA is not valid as {name}, and is taken as draft 4 of JSON Schema");
+            warnings.push(text.into());
             Ok::<_, String>((validator, schema, Draft::Draft4))
         })?;
         let quick = Quick::new(&schema, |property| compile(property, draft).ok());

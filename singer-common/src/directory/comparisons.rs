@@ -12,7 +12,7 @@ use super::{KnownNames, Vendor};
 use crate::dn::Dn;
 use crate::entry::base_type;
 use crate::filter::Filter;
-use crate::schema::syntax::generalized_to_rfc3339;
+use crate::schema::syntax::{generalized_to_rfc3339, is_integer};
 use crate::schema::{Coverage, Equality};
 use crate::secret::is_secret_attribute;
 
@@ -217,16 +217,6 @@ struct Problem {
     name: String,
     what: String,
     expected: String,
-}
-
-/// RFC 4517 section 3.3.16.
-fn is_integer(value: &[u8]) -> bool {
-    match value {
-        b"0" => true,
-        [b'-', digits @ ..] | digits => {
-            matches!(digits, [b'1'..=b'9', ..]) && digits.iter().all(u8::is_ascii_digit)
-        }
-    }
 }
 
 /// A time and three hexadecimal numbers: a count, a server and another count.

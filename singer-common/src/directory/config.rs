@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::facts::Warning;
 use crate::secret::{self, Secret};
 use crate::settings::{SettingsError, typed};
 
@@ -253,7 +254,7 @@ impl DirectoryConfig {
     pub fn from_settings(
         values: &Map<String, Value>,
         fallback: Option<ServerUrl>,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<DirectoryConfig, SettingsError> {
         let raw: Raw = typed("(directory)", Value::Object(values.clone()))?;
         let servers = servers(&raw, fallback, warnings)?;
@@ -266,12 +267,16 @@ impl DirectoryConfig {
             ));
         }
         if raw.follow_referrals != Referrals::Follow && !referral_hosts.is_empty() {
-            warnings.push("`referral_hosts` is not used: follow_referrals is not `follow`".to_owned());
+            let text = "`referral_hosts` is not used: follow_referrals is not `follow`";
+            warnings.push(Warning::of_setting("referral_hosts", text));
         }
         let auth = auth(&raw, warnings)?;
         let identity = match (raw.tls_cert_file, raw.tls_key_file) {
             (Some(cert), Some(key)) => {
-                warnings.extend(secret::exposure(&key).map(|said| format!("tls_key_file: {said}")));
+                warnings.extend(
+                    secret::exposure(&key)
+                        .map(|said| Warning::of_setting("tls_key_file", format!("tls_key_file: {said}"))),
+                );
                 Some((cert, key))
             }
             (None, None) => None,
@@ -297,9 +302,10 @@ impl DirectoryConfig {
                     "an ldaps:// URL, or start_tls: true",
                 ));
             }
-            warnings.push(format!(
+            let text = format!(
                 "the password goes to {server} in clear text; use ldaps:// or start_tls, and set require_tls to make sure"
-            ));
+            );
+            warnings.push(Warning::of_setting("require_tls", text));
         }
         Ok(DirectoryConfig {
             servers,
@@ -337,7 +343,7 @@ fn unencrypted(servers: &[ServerUrl], start_tls: bool) -> impl Iterator<Item = &
 fn servers(
     raw: &Raw,
     fallback: Option<ServerUrl>,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<Vec<ServerUrl>, SettingsError> {
     let urls: Vec<&str> = match &raw.server_url {
         Some(OneOrMany::One(url)) => vec![url.as_str()],
@@ -372,7 +378,7 @@ fn servers(
         ));
     }
     if raw.host.is_some() || raw.port.is_some() {
-        warnings.push("`host` and `port` are not used: server_url is set".to_owned());
+        warnings.push(Warning::of_setting("host", "`host` and `port` are not used: server_url is set"));
     }
     if urls.is_empty() {
         return fallback.map(|f| vec![f]).ok_or_else(|| {
@@ -404,15 +410,24 @@ fn built(is_there: bool, feature: &str) -> Result<(), SettingsError> {
     ))
 }
 
-fn auth(raw: &Raw, warnings: &mut Vec<String>) -> Result<AuthMethod, SettingsError> {
+fn auth(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<AuthMethod, SettingsError> {
     let mut simple = || -> Result<AuthMethod, SettingsError> {
         let dn = raw.bind_dn.clone().filter(|d| !d.is_empty()).ok_or_else(|| {
             SettingsError::value("bind_dn", "not set", "the DN to bind as (auth_method is simple)")
         })?;
         let password = match (&raw.bind_password, &raw.bind_password_file) {
-            (Some(password), _) => password.clone(),
+            (Some(password), file) => {
+                if file.is_some() {
+                    let text =
+                        "bind_password_file is not used: bind_password is set, too; leave one of them out";
+                    warnings.push(Warning::of_setting("bind_password_file", text));
+                }
+                password.clone()
+            }
             (None, Some(path)) => {
-                warnings.extend(secret::exposure(path).map(|said| format!("bind_password_file: {said}")));
+                warnings.extend(secret::exposure(path).map(|said| {
+                    Warning::of_setting("bind_password_file", format!("bind_password_file: {said}"))
+                }));
                 Secret::from_file(path).map_err(|e| {
                     SettingsError::value(
                         "bind_password_file",
@@ -480,7 +495,7 @@ mod tests {
         }
     }
 
-    fn resolved(settings: &Value) -> Result<(DirectoryConfig, Vec<String>), SettingsError> {
+    fn resolved(settings: &Value) -> Result<(DirectoryConfig, Vec<Warning>), SettingsError> {
         const TABLE: crate::settings::Table = crate::settings::Table { prefix: "TAP_LDAP", own: &[] };
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), settings.to_string()).unwrap();
@@ -512,7 +527,7 @@ mod tests {
             let (config, warnings) = resolved(&settings).unwrap();
             assert_eq!(warnings.len(), usize::from(clear), "{more}: {warnings:?}");
             assert!(
-                warnings.iter().all(|w| w.contains("require_tls") && !w.contains("hunter2")),
+                warnings.iter().all(|w| w.text.contains("require_tls") && !w.text.contains("hunter2")),
                 "{warnings:?}"
             );
             assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");

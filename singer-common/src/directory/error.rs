@@ -2,6 +2,7 @@
 
 use super::ldap::result_code;
 use crate::error::{Class, Classified};
+use crate::facts::Facts;
 
 /// A failure of a directory. Messages carry LDAP's number and name, the server's text, and what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -138,5 +139,19 @@ impl Classified for DirectoryError {
             | DirectoryError::File { unreachable: true, .. } => Class::Connection,
             _ => Class::Run,
         }
+    }
+
+    fn facts(&self) -> Facts {
+        let (server, dn) = match self {
+            DirectoryError::Connect { server, .. } | DirectoryError::Bind { server, .. } => {
+                (Some(server), None)
+            }
+            DirectoryError::File { path, .. } => (Some(path), None),
+            DirectoryError::Operation { dn, .. }
+            | DirectoryError::Lost { dn, .. }
+            | DirectoryError::Timeout { dn, .. }
+            | DirectoryError::Protocol { dn, .. } => (None, Some(dn)),
+        };
+        Facts { server: server.cloned(), dn: dn.cloned(), code: self.code(), ..Facts::default() }
     }
 }

@@ -268,6 +268,13 @@ impl Directory {
         Directory::Preview(PreviewDirectory::new(self))
     }
 
+    /// The same, and what the server would refuse by its schema is refused
+    /// (see [`conformance`](crate::schema::conformance)).
+    #[must_use]
+    pub fn checked_preview(self) -> Directory {
+        Directory::Preview(PreviewDirectory::new(self).with_schema_check())
+    }
+
     /// What the server says of itself; for a file, what follows from its entries.
     pub fn root_dse(&self) -> &RootDse {
         match self {

@@ -13,7 +13,7 @@ use super::{
 use crate::change::{Change, Modification, ModificationKind};
 use crate::dn::{DnKey, split};
 use crate::entry::Entry;
-use crate::schema::Schema;
+use crate::schema::{Coverage, Schema, conformance};
 use crate::secret::Secret;
 
 /// What an entry is asked for when it is taken into memory.
@@ -28,6 +28,8 @@ pub struct PreviewDirectory {
     changed: LdifDirectory,
     /// The names that are looked up in `changed` alone, whether they are there or not.
     known: Arc<Mutex<Known>>,
+    /// Whether what the schema forbids is refused, as the server below would.
+    checks_schema: bool,
 }
 
 /// A search keeps the set as it was when it began; it is copied only when it changes meanwhile.
@@ -38,7 +40,18 @@ impl PreviewDirectory {
     pub fn new(below: Directory) -> Self {
         let changed =
             LdifDirectory::in_memory(below.schema().clone(), below.root_dse().clone(), below.location());
-        Self { below: Box::new(below), changed, known: Arc::default() }
+        Self { below: Box::new(below), changed, known: Arc::default(), checks_schema: false }
+    }
+
+    /// The same; what the server below would refuse by its schema is refused here, too. Nothing changes where that is not
+    /// known as a whole, and in front of a file, which takes anything.
+    #[must_use]
+    pub fn with_schema_check(mut self) -> Self {
+        let schema = self.below.schema();
+        self.checks_schema = matches!(*self.below, Directory::Ldap(_))
+            && schema.coverage() == Coverage::Whole
+            && !schema.is_assumed();
+        self
     }
 
     /// The directory below.
@@ -136,7 +149,31 @@ impl PreviewDirectory {
                 return self.know_below(&destination);
             }
         }
-        self.changed.apply_with(change, controls)
+        self.checked(change, controls)
+    }
+
+    /// Makes a change, unless a server would refuse the entry for its schema.
+    fn checked(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
+        if !self.checks_schema || !matches!(change, Change::Add(_) | Change::Modify { .. }) {
+            return self.changed.apply_with(change, controls);
+        }
+        let dn = change.dn();
+        let before = self.changed.read(dn, WHOLE)?;
+        self.changed.apply_with(change, controls)?;
+        let Some(after) = self.changed.read(dn, WHOLE)? else { return Ok(()) };
+        let vendor = self.below.root_dse().vendor;
+        let brought = conformance::brought(self.schema(), vendor, before.as_ref(), &after);
+        let Some(first) = brought.first() else { return Ok(()) };
+        self.changed.apply(&as_it_was(change, before.as_ref()))?;
+        let operation = if before.is_some() { "modify" } else { "add" };
+        let all: Vec<String> = brought.iter().map(ToString::to_string).collect();
+        Err(DirectoryError::Operation {
+            operation,
+            dn: dn.to_owned(),
+            code: first.code(),
+            matched: String::new(),
+            text: all.join("; "),
+        })
     }
 
     /// Takes an entry into memory, or that it is not there.
@@ -202,6 +239,20 @@ impl PreviewDirectory {
         }
         Box::pin(search.abandon()).await
     }
+}
+
+/// What takes back a change that was made a moment ago: of an entry that was there, its attributes are as they were.
+fn as_it_was(change: &Change, before: Option<&Entry>) -> Change {
+    let dn = change.dn().to_owned();
+    let (Some(before), Change::Modify { changes, .. }) = (before, change) else {
+        return Change::Delete { dn };
+    };
+    let names: BTreeSet<&str> = changes.iter().map(|c| c.description.as_str()).collect();
+    let back = names
+        .into_iter()
+        .map(|name| Modification::new(ModificationKind::Replace, name, before.values(name).to_vec()))
+        .collect();
+    Change::Modify { dn, changes: back }
 }
 
 fn parent(dn: &str) -> Option<String> {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::variables;
 use crate::directory::{Access, Directory, DirectoryConfig, DirectoryError};
 use crate::error::{Class, Classified};
+use crate::facts::Facts;
 use crate::file;
 use crate::secret::Secret;
 use crate::settings::{SettingsError, Table};
@@ -69,6 +70,15 @@ impl Classified for InitError {
             InitError::Input(_) | InitError::File { .. } => Class::Run,
             InitError::Directory(e) => e.class(),
             InitError::Settings(e) => e.class(),
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        match self {
+            InitError::Directory(e) => e.facts(),
+            InitError::Settings(e) => e.facts(),
+            InitError::Exists(_) | InitError::File { .. } => Facts::of_setting("--output"),
+            InitError::NoTerminal | InitError::Input(_) | InitError::Missing(_) => Facts::default(),
         }
     }
 }

@@ -15,8 +15,8 @@ use crate::text::{printable, printable_line};
 
 /// A field whose text is JSON, and which is a METRIC line's point.
 pub(crate) const METRIC: &str = "metric_info";
-/// Fields of this prefix are for machines: for people, the message says them.
-const FOR_MACHINES: [&str; 2] = [METRIC, "summary."];
+/// The prefix of a field's name that is not part of it: of the summary's, which are many.
+const SUMMARY: &str = "summary.";
 
 pub(super) struct Formatter {
     pub name: &'static str,
@@ -70,7 +70,7 @@ impl Fields {
     /// The fields that the message does not hold already, without the prefix that says so.
     fn for_machines(&mut self) -> impl Iterator<Item = (String, Value)> {
         let others = std::mem::take(&mut self.others);
-        others.into_iter().map(|(key, value)| (key.strip_prefix("summary.").unwrap_or(key).to_owned(), value))
+        others.into_iter().map(|(key, value)| (key.strip_prefix(SUMMARY).unwrap_or(key).to_owned(), value))
     }
 }
 
@@ -98,9 +98,9 @@ where
 impl Formatter {
     fn text(&self, out: &mut Writer<'_>, level: Level, target: &str, fields: &Fields) -> fmt::Result {
         let mut text = fields.message.clone();
-        for (key, value) in &fields.others {
-            // For people, the message itself says which stream it is about.
-            if *key != "stream" && !FOR_MACHINES.iter().any(|prefix| key.starts_with(prefix)) {
+        // Fields are for programs: to people, the message says what they hold. Who looks for faults wants both.
+        if level > Level::INFO {
+            for (key, value) in &fields.others {
                 let _ = write!(text, " {key}={value}");
             }
         }

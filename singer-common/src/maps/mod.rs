@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 // A map that keeps nothing else keeps it: without it a deletion would be a record.
 use crate::deletion::{is_marked, is_marker};
 use crate::error::{Class, Classified};
+use crate::facts::Facts;
 use crate::secret::is_secret_attribute;
 use crate::settings::SettingsError;
 
@@ -78,6 +79,14 @@ pub enum MapError {
 impl Classified for MapError {
     fn class(&self) -> Class {
         Class::Run
+    }
+
+    fn facts(&self) -> Facts {
+        let (setting, stream, record) = match self {
+            MapError::Expression { setting, stream, .. } => (setting, stream, None),
+            MapError::NullKey { setting, stream, record, .. } => (setting, stream, Some(record.clone())),
+        };
+        Facts { stream: Some(stream.clone()), record, ..Facts::of_setting(setting) }
     }
 }
 

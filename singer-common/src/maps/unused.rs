@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::Maps;
 use super::definition::{Definition, nearest};
 use super::pattern;
+use crate::facts::Warning;
 
 /// A part of `stream_maps` that nothing came of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,15 +27,8 @@ impl Unused {
     /// Warns of it.
     pub fn warn(&self) {
         let Self { setting, what, name, nearest } = self;
-        let hint = nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-        let nearest = nearest.as_deref();
-        tracing::warn!(
-            setting,
-            what,
-            name,
-            nearest,
-            "setting `{setting}`: there is no {what} `{name}`{hint}"
-        );
+        let text = format!("setting `{setting}`: there is no {what} `{name}`");
+        Warning::of_setting(setting, text).near(name, nearest.as_deref()).log();
     }
 }
 

@@ -1,5 +1,6 @@
 //! The schema of a directory: attribute types and object classes (RFC 4512 section 4), and how values compare.
 
+pub mod conformance;
 mod definition;
 mod matching;
 pub mod syntax;

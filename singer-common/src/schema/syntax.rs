@@ -319,7 +319,7 @@ fn write_base64(value: &[u8], out: &mut Vec<u8>) {
 }
 
 /// RFC 4517 section 3.3.16: no leading zeros, no plus, no minus zero. Such digits are JSON numbers too.
-fn is_integer(value: &[u8]) -> bool {
+pub(crate) fn is_integer(value: &[u8]) -> bool {
     match value {
         b"0" => true,
         [b'-', rest @ ..] | rest => matches!(rest, [b'1'..=b'9', ..]) && rest.iter().all(u8::is_ascii_digit),

@@ -1,6 +1,8 @@
 //! Why a run ends early.
 
 use singer_common::directory::DirectoryError;
+use singer_common::error::Classified as _;
+use singer_common::facts::Facts;
 use singer_common::message::MessageError;
 use singer_common::settings::SettingsError;
 use singer_common::writer::WriteError;
@@ -27,22 +29,26 @@ pub enum LoadError {
         line: u64,
     },
     /// A record that cannot be taken.
-    #[error("line {line}, stream `{stream}`: {reason}")]
+    #[error("line {line}, stream `{stream}`{}: {reason}", of_record(.key))]
     Record {
         /// Counted from 1.
         line: u64,
         /// The record's stream.
         stream: String,
+        /// The record's key, for people: `id=7`. Empty where it is not known.
+        key: String,
         /// What is wrong with it.
         reason: String,
     },
     /// A record that makes no entry.
-    #[error("line {line}, stream `{stream}`: {error}")]
+    #[error("line {line}, stream `{stream}`{}: {error}", of_record(.key))]
     Map {
         /// Counted from 1.
         line: u64,
         /// The record's stream.
         stream: String,
+        /// The record's key, for people: `id=7`. Empty where it is not known.
+        key: String,
         /// What is wrong with it.
         error: MapError,
     },
@@ -52,6 +58,7 @@ pub enum LoadError {
         /// Counted from 1.
         line: u64,
         /// The map's setting, and what is wrong.
+        #[source]
         error: singer_common::maps::MapError,
     },
     /// A record of a reject file that a stream map came to nothing for.
@@ -63,12 +70,14 @@ pub enum LoadError {
         line: u64,
     },
     /// A task the directory refused.
-    #[error("line {line}, stream `{stream}`: {error}")]
+    #[error("line {line}, stream `{stream}`{}: {error}", of_record(.key))]
     Write {
         /// Counted from 1.
         line: u64,
         /// The record's stream.
         stream: String,
+        /// The record's key, for people: `id=7`. Empty where it is not known.
+        key: String,
         /// What the directory said.
         #[source]
         error: DirectoryError,
@@ -126,7 +135,57 @@ pub enum LoadError {
     Output(#[from] WriteError),
 }
 
+/// What a message has behind the stream.
+fn of_record(key: &str) -> String {
+    if key.is_empty() { String::new() } else { format!(", {key}") }
+}
+
 impl LoadError {
+    /// What it is about, for the log's fields.
+    pub(crate) fn facts(&self) -> Facts {
+        let of = |line: &u64, stream: Option<&String>, key: Option<&String>| Facts {
+            line: Some(*line),
+            stream: stream.cloned(),
+            record: key.filter(|key| !key.is_empty()).cloned(),
+            ..Facts::default()
+        };
+        match self {
+            LoadError::Record { line, stream, key, .. } | LoadError::Map { line, stream, key, .. } => {
+                of(line, Some(stream), Some(key))
+            }
+            LoadError::Write { line, stream, key, error } => {
+                of(line, Some(stream), Some(key)).or(error.facts())
+            }
+            LoadError::StreamMap { line, error } => of(line, None, None).or(error.facts()),
+            LoadError::Settings { line, error } => of(line, None, None).or(error.facts()),
+            LoadError::Batch { line, stream, .. } => of(line, Some(stream), None),
+            LoadError::Message { line, .. } | LoadError::Reject { line } | LoadError::Unmapped { line } => {
+                of(line, None, None)
+            }
+            LoadError::InFile { error, .. } => error.facts(),
+            LoadError::TooManyRejects { error, .. } => error.facts().or(Facts::of_setting("max_rejects")),
+            LoadError::Directory(error) => error.facts(),
+            LoadError::RejectFile(_) => Facts::of_setting("reject_file"),
+            LoadError::Output(error) => error.facts(),
+            LoadError::Input(_) | LoadError::Internal(_) => Facts::default(),
+        }
+    }
+
+    /// A record whose key is not known yet.
+    pub(super) fn record(line: u64, stream: &str, reason: String) -> LoadError {
+        LoadError::Record { line, stream: stream.to_owned(), key: String::new(), reason }
+    }
+
+    /// Of the record with this key.
+    pub(super) fn of_key(mut self, about: &str) -> LoadError {
+        if let LoadError::Record { key, .. } | LoadError::Map { key, .. } | LoadError::Write { key, .. } =
+            &mut self
+        {
+            about.clone_into(key);
+        }
+        self
+    }
+
     /// With the place of the record, where it came in a batch.
     pub(super) fn in_file(self, place: Option<&InFile>) -> LoadError {
         match place {

@@ -254,7 +254,7 @@ impl<W: Write> Load<'_, W> {
             Ok(gone) => gone,
             Err(error) => {
                 let Activation { line, stream, .. } = activation;
-                self.fail(u64::MAX - 1, LoadError::Write { line, stream, error });
+                self.fail(u64::MAX - 1, LoadError::Write { line, stream, key: String::new(), error });
                 return None;
             }
         };

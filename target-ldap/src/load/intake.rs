@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use singer_common::dn::DnKey;
+use singer_common::facts::Warning;
 
 use super::planning::{Line, Planned, StreamPlan};
 use super::survey::Reading;
@@ -40,13 +41,13 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    fn schema(&mut self, plan: Arc<StreamPlan>, warnings: Vec<String>) {
+    fn schema(&mut self, plan: Arc<StreamPlan>, warnings: Vec<Warning>) {
         let name = plan.name.clone();
         if self.streams.get(&name).is_some_and(|stream| Arc::ptr_eq(&stream.plan, &plan)) {
             return;
         }
         for warning in warnings {
-            tracing::warn!(stream = &*name, "{warning}");
+            warning.in_stream(&name).log();
         }
         self.streams.insert(name.clone(), Stream { plan, reading: Reading::default() });
         self.watch.began(&name);
@@ -58,7 +59,7 @@ impl<W: Write> Load<'_, W> {
         let Planned { stream, line, in_file, version, about, record, outcome, warnings, identity } = planned;
         let name = &stream.name;
         for warning in warnings {
-            tracing::warn!(stream = &**name, "{warning}");
+            warning.in_stream(name).log();
         }
         let number = self.ack.begin();
         self.counts.entry(name.clone()).or_default().records += 1;

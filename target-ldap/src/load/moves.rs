@@ -5,7 +5,7 @@ use std::io::Write;
 use singer_common::change::{Change, Modification};
 use singer_common::dn::DnKey;
 
-use super::{Load, LoadError, Work};
+use super::{Load, Work};
 use crate::destination::ABOUT;
 use crate::map::Task;
 use crate::order::Parked;
@@ -21,7 +21,7 @@ impl<W: Write> Load<'_, W> {
         if work.moves > MOVES {
             let reason = format!("its entry is renamed all the time: it was `{dn}` last");
             self.order.ended(work.number);
-            let error = LoadError::Record { line: work.line, stream: work.stream.to_string(), reason };
+            let error = work.bad(reason);
             return self.refused(&work, error);
         }
         match self.applier.key(&dn) {
@@ -32,7 +32,7 @@ impl<W: Write> Load<'_, W> {
             Err(e) => {
                 self.order.ended(work.number);
                 let reason = format!("`{dn}`: {e}");
-                let error = LoadError::Record { line: work.line, stream: work.stream.to_string(), reason };
+                let error = work.bad(reason);
                 self.refused(&work, error);
             }
         }

@@ -10,6 +10,7 @@ use singer_common::deletion::is_marked;
 use singer_common::directory::{Directory, KnownNames};
 use singer_common::dn::{Above, DnKey};
 use singer_common::entry::base_type;
+use singer_common::facts::Warning;
 use singer_common::maps::Maps;
 use singer_common::message::{
     BatchMessage, Flaw, Message, MessageError, RecordMessage, SchemaMessage, repaired,
@@ -38,7 +39,7 @@ const PART_BYTES: usize = 32 * 1024;
 pub(super) enum Line {
     Schema {
         stream: Arc<StreamPlan>,
-        warnings: Vec<String>,
+        warnings: Vec<Warning>,
     },
     Record(Box<Planned>),
     State(Box<RawValue>),
@@ -84,7 +85,7 @@ pub(super) struct Planned {
     /// The task, and the name of the entry that it is about; the root's where the record does not say it.
     pub(super) outcome: Result<(Task, DnKey), LoadError>,
     /// For the log.
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Warning>,
     /// The entry that a record is about which is rejected at once, as far as that is known: a [`Task::Find`].
     pub(super) identity: Option<(Task, DnKey)>,
 }
@@ -115,7 +116,7 @@ impl StreamPlan {
         in_file: Option<InFile>,
     ) -> Planned {
         let outcome = guarded(|| self.task(line, &record))
-            .unwrap_or_else(|reason| Err(LoadError::Record { line, stream: self.name.to_string(), reason }));
+            .unwrap_or_else(|reason| Err(LoadError::record(line, &self.name, reason)));
         self.planned(line, record, version, in_file, outcome)
     }
 
@@ -129,6 +130,7 @@ impl StreamPlan {
         outcome: Result<(Task, DnKey), LoadError>,
     ) -> Planned {
         let about = about(&self.key_properties, self.is_mirror_without_key, &record);
+        let outcome = outcome.map_err(|error| error.of_key(&about));
         let identity = if outcome.is_err() && self.keeps_records {
             guarded(|| self.identity(&record)).ok().flatten()
         } else {
@@ -162,11 +164,8 @@ impl StreamPlan {
     }
 
     fn task(&self, line: u64, record: &Record) -> Result<(Task, DnKey), LoadError> {
-        let bad = |reason| LoadError::Record { line, stream: self.name.to_string(), reason };
-        let is_deletion = is_marked(record.iter()).map_err(|e| {
-            let about = about(&self.key_properties, self.is_mirror_without_key, record);
-            bad(if about.is_empty() { e.to_string() } else { format!("{about}: {e}") })
-        })?;
+        let bad = |reason| LoadError::record(line, &self.name, reason);
+        let is_deletion = is_marked(record.iter()).map_err(|e| bad(e.to_string()))?;
         // A deletion needs what names its entry, and no more.
         if let Some(key) = self.key_properties.iter().find(|k| !is_deletion && record.get(k).is_none()) {
             return Err(bad(format!("the record lacks its key property `{key}`")));
@@ -181,7 +180,8 @@ impl StreamPlan {
             Some(validator) => validator.check(record).map_err(bad)?,
             None => {}
         }
-        let map_error = |error| LoadError::Map { line, stream: self.name.to_string(), error };
+        let map_error =
+            |error| LoadError::Map { line, stream: self.name.to_string(), key: String::new(), error };
         let task = self.mapping.map(record, is_deletion, &self.schema).map_err(map_error)?;
         let mut above = self.above.lock().unwrap_or_else(PoisonError::into_inner);
         let key = task.dn().map(|dn| {
@@ -291,13 +291,8 @@ impl Planner {
             }
             let of_records = nearest_of_many(name, self.properties.iter().map(String::as_str));
             let nearest = of_records.into_iter().chain(unknown.near.iter().map(String::as_str)).next();
-            let hint = nearest.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-            tracing::warn!(
-                setting,
-                name,
-                nearest,
-                "setting `{setting}`: neither a record nor the directory has `{name}`{hint}"
-            );
+            let text = format!("setting `{setting}`: neither a record nor the directory has `{name}`");
+            Warning::of_setting(setting, text).near(name, nearest).log();
         }
     }
 
@@ -352,7 +347,7 @@ impl Planner {
         let Message::Record(RecordMessage { stream, record, version }) = message else { return None };
         let plan = self.streams.get(&stream)?;
         let reason = flaw.text().to_owned();
-        let outcome = Err(LoadError::Record { line, stream, reason });
+        let outcome = Err(LoadError::record(line, &stream, reason));
         let planned = plan.planned(line, record, version, None, outcome);
         Some(Flawed::Line(Line::Record(Box::new(planned))))
     }
@@ -367,9 +362,10 @@ impl Planner {
                     return Line::Record(Box::new(plan.planned(line, record, version, None, outcome)));
                 }
                 let warning = |property: &String| {
-                    format!(
+                    let text = format!(
                         "line {line}, stream `{stream}`: `{property}` is masked, and is left out: put the value in for it to be written"
-                    )
+                    );
+                    Warning::from(text).in_stream(stream)
                 };
                 let warnings = still_masked.iter().map(warning).collect();
                 self.record(line, message, None, warnings)
@@ -414,12 +410,12 @@ impl Planner {
         line: u64,
         message: RecordMessage,
         in_file: Option<InFile>,
-        warnings: Vec<String>,
+        warnings: Vec<Warning>,
     ) -> Line {
         let RecordMessage { stream: name, record, version } = message;
         let Some(stream) = self.streams.get(&name) else {
             let reason = "a RECORD came before the stream's SCHEMA".into();
-            return Line::Failed(LoadError::Record { line, stream: name, reason });
+            return Line::Failed(LoadError::record(line, &name, reason));
         };
         Line::Record(Box::new(Planned { warnings, ..stream.plan(line, record, version, in_file) }))
     }
@@ -437,7 +433,7 @@ impl Planner {
             return Ok(Line::Schema { stream: stream.clone(), warnings: Vec::new() });
         }
         self.know(message);
-        let bad = |reason| LoadError::Record { line, stream: message.stream.clone(), reason };
+        let bad = |reason| LoadError::record(line, &message.stream, reason);
         // Without them no record would bring anything. The SDK's targets end there, too.
         if !message.schema.get("properties").is_some_and(Value::is_object) {
             return Err(bad("the SCHEMA has no `properties`".to_owned()));
@@ -464,7 +460,7 @@ impl Planner {
         let mapping = mapping.map_err(bad)?.map_err(settings)?;
         mapping.check_filters(&message.stream, &self.directory, &mut warnings).map_err(settings)?;
         // A tap may repeat its SCHEMA before each record.
-        warnings.retain(|warning| self.said.insert(warning.clone()));
+        warnings.retain(|warning| self.said.insert(warning.text.clone()));
         let key_kind = key_kind(&message.key_properties, mapping.is_mirror(), self.config.dn_rewrite.len());
         let is_mirror_without_key = message.key_properties.is_empty() && mapping.is_mirror();
         let stream = Arc::new(StreamPlan {

@@ -3,11 +3,14 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use singer_common::facts::Facts;
+
 use super::{Kept, Load, LoadError, Told, Work};
 use crate::config::OnError;
 use crate::map::Task;
 use crate::order::{Kind, Parked};
 use crate::rejects::{Answer, Origin, Reject};
+use crate::show::Refused;
 use crate::write::Names;
 
 impl<W: Write> Load<'_, W> {
@@ -47,7 +50,7 @@ impl<W: Write> Load<'_, W> {
             ),
             Kind::Delete => format!("`{dn}` cannot be deleted: entries that no record deletes lie below it"),
         };
-        let error = LoadError::Record { line: work.line, stream: work.stream.to_string(), reason };
+        let error = work.bad(reason);
         Some((Work::clone(work), error))
     }
 
@@ -102,13 +105,24 @@ impl<W: Write> Load<'_, W> {
         if let Err(e) = file.write(reject.stream, origin, &line) {
             return self.fail(number, e.into());
         }
-        tracing::warn!(
-            stream = reject.stream,
-            "line {}, stream `{}`: rejected: {}",
-            reject.line,
-            reject.stream,
-            reject.safe_reason(origin)
-        );
+        let facts =
+            Facts { line: Some(reject.line), stream: Some(reject.stream.to_owned()), ..error.facts() };
+        let record = facts.record.clone().unwrap_or_default();
+        let reason = reject.safe_reason(origin);
+        let refused = Refused {
+            stream: reject.stream,
+            line: reject.line,
+            record: &record,
+            dn: reject.dn,
+            code: reject.answer.map(|answer| answer.code),
+            reason: &reason,
+        };
+        if let Err(e) = self.applier.directory().show_refused(&refused) {
+            return self.fail(number, e.into());
+        }
+        let who = if record.is_empty() { String::new() } else { format!(", {record}") };
+        let what = if self.config.dry_run { "would be refused" } else { "rejected" };
+        facts.warn(&format!("line {}, stream `{}`{who}: {what}: {reason}", reject.line, reject.stream));
         self.rejected += 1;
         self.counts.entry(reject.stream.into()).or_default().tell(Told::Rejected, told);
         self.ack.done(number);

@@ -24,6 +24,9 @@ const MOST_BESIDE: usize = 256;
 /// A task on its way, and what has become of it in the end.
 type Running = Pin<Box<dyn Future<Output = Finished> + Send>>;
 
+/// A task under way: its number, and of its record the line, the stream and the key.
+pub(super) type About = (u64, u64, Arc<str>, Arc<str>);
+
 impl<W: Write> Load<'_, W> {
     /// Begins what may begin; not so much at once that nothing else is seen to.
     pub(super) fn start_ready(&mut self) {
@@ -66,7 +69,7 @@ impl<W: Write> Load<'_, W> {
     }
 
     fn start(&mut self, work: Box<Work>, rest: Option<Task>) {
-        let about = (work.number, work.line, work.stream.clone());
+        let about = (work.number, work.line, work.stream.clone(), work.about.clone());
         let mut running = self.prepare(work, rest);
         // What is in memory ends here and now, and need not become a task of the runtime's.
         match poll_once(&mut running) {
@@ -79,7 +82,7 @@ impl<W: Write> Load<'_, W> {
     /// Begins what nothing else is under way beside: it needs no place in the order unless it does not end at once.
     pub(super) fn start_alone(&mut self, work: Box<Work>) {
         let (number, kind) = (work.number, work.kind());
-        let about = (number, work.line, work.stream.clone());
+        let about = (number, work.line, work.stream.clone(), work.about.clone());
         self.supersede(&work);
         let claim = work.claim();
         let mut running = self.prepare(work, None);
@@ -107,7 +110,7 @@ impl<W: Write> Load<'_, W> {
         })
     }
 
-    fn go_on(&mut self, running: Running, about: (u64, u64, Arc<str>)) {
+    fn go_on(&mut self, running: Running, about: About) {
         let handle = self.running.spawn(running);
         self.running_works.insert(handle.id(), about);
     }
@@ -127,10 +130,10 @@ impl<W: Write> Load<'_, W> {
     }
 
     /// A task did not come to an end.
-    fn broken(&mut self, (number, line, stream): (u64, u64, Arc<str>)) {
+    fn broken(&mut self, (number, line, stream, key): About) {
         self.order.ended(number);
         let reason = "a fault of this program; whether the change was made is not known".into();
-        self.fail(number, LoadError::Record { line, stream: stream.to_string(), reason });
+        self.fail(number, LoadError::record(line, &stream, reason).of_key(&key));
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 use singer_common::dn::SuffixRewrite;
 use singer_common::entry::base_type;
+use singer_common::facts::Warning;
 use singer_common::filter::Filter;
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::{ValueKind, number_text};
@@ -230,7 +231,7 @@ pub(super) fn pass_through(
     config: &TargetConfig,
     schema: &Schema,
     takes_unknown: bool,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Warning>,
 ) -> Vec<Column> {
     let mut columns = Vec::new();
     let mut unknown = Vec::new();
@@ -275,7 +276,7 @@ pub(super) fn pass_through(
             attributes: vec![target],
         });
     }
-    warnings.extend(unknown_attributes(stream, &unknown, "left out"));
+    warnings.extend(unknown_attributes(stream, &unknown, "left out").map(Warning::from));
     columns
 }
 
@@ -285,7 +286,7 @@ pub(super) fn unknown_to_schema(
     rule: &Rule,
     schema: &Schema,
     takes_unknown: bool,
-) -> Vec<String> {
+) -> Vec<Warning> {
     if takes_unknown {
         return Vec::new();
     }
@@ -298,11 +299,13 @@ pub(super) fn unknown_to_schema(
     unknown.sort_unstable();
     unknown.dedup();
     let consequence = "its rule has records write them, and the server may refuse that";
-    let Some(mut warning) = unknown_attributes(stream, &unknown, consequence) else { return Vec::new() };
+    let Some(text) = unknown_attributes(stream, &unknown, consequence) else { return Vec::new() };
+    let mut warning = Warning::of_setting(format!("mapping_rules.{stream}"), text).in_stream(stream);
     for name in unknown {
         let known = schema.attribute_types().iter().flat_map(|a| &a.names).map(String::as_str);
         if let Some(near) = nearest(base_type(name), known) {
-            let _ = write!(warning, "; for `{name}` did you mean `{near}`?");
+            let _ = write!(warning.text, "; for `{name}` did you mean `{near}`?");
+            warning.facts.nearest.get_or_insert_with(|| near.to_owned());
         }
     }
     vec![warning]

@@ -1,6 +1,7 @@
 //! The names in a rule's filters, against what the directory knows.
 
 use singer_common::directory::{Directory, KnownNames, Undefined, UnknownName};
+use singer_common::facts::Warning;
 use singer_common::filter::Filter;
 use singer_common::schema::Coverage;
 use singer_common::settings::SettingsError;
@@ -15,7 +16,7 @@ pub(super) fn check(
     stream: &str,
     mapping: &Mapping,
     directory: &Directory,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<(), SettingsError> {
     let coverage = directory.schema().coverage();
     let is_file = directory.takes_unknown_attributes();
@@ -41,9 +42,11 @@ pub(super) fn check(
     let of_scope = of_scope.map(|filter| ("scope_filter", known.undefined_in(&filter)));
     for (part, undefined) in undefined.chain(of_scope) {
         for Undefined { comparison, problem, expected, .. } in undefined {
-            warnings.push(format!(
-                "setting `mapping_rules.{stream}.{part}`: no entry passes the comparison {comparison}, nor what negates it: {problem} (RFC 4511 section 4.5.1.7); expected: {expected}"
-            ));
+            let setting = format!("mapping_rules.{stream}.{part}");
+            let text = format!(
+                "setting `{setting}`: no entry passes the comparison {comparison}, nor what negates it: {problem} (RFC 4511 section 4.5.1.7); expected: {expected}"
+            );
+            warnings.push(Warning::of_setting(setting, text).in_stream(stream));
         }
     }
     for (part, unknown) in matching.chain(scope) {
@@ -64,14 +67,18 @@ pub(super) fn check(
             let near = unknown.either();
             if coverage == Coverage::Part {
                 let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-                warnings.push(format!("setting `{at}`: {problem}, as far as it can be read{hint}"));
+                let text = format!("setting `{at}`: {problem}, as far as it can be read{hint}");
+                let mut warning = Warning::of_setting(at.clone(), text).in_stream(stream);
+                warning.facts.nearest = unknown.near.into_iter().next();
+                warnings.push(warning);
                 continue;
             }
             return Err(SettingsError::value(
                 at,
                 problem,
                 near.unwrap_or_else(|| format!("an {what} that the directory knows")),
-            ));
+            )
+            .near(unknown.near.first()));
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The names that a rule uses, against the properties that the stream's SCHEMA has: a misspelt one gives no value, in every
 //! record, and nothing else says so.
 
+use singer_common::facts::Warning;
 use std::collections::BTreeSet;
 
 use singer_common::schema::Schema;
@@ -31,12 +32,11 @@ impl Stream<'_> {
         let all: Vec<&str> = self.properties.iter().take(NAMED).copied().collect();
         let more = if self.properties.len() > NAMED { ", …" } else { "" };
         let has = format!("(it has {}{more})", all.join(", "));
-        match nearest(name, self.properties.iter().copied()) {
-            Some(near) => {
-                format!("the SCHEMA of stream `{}` has no `{name}` {has}; did you mean `{near}`?", self.name)
-            }
-            None => format!("the SCHEMA of stream `{}` has no `{name}` {has}", self.name),
-        }
+        format!("the SCHEMA of stream `{}` has no `{name}` {has}", self.name)
+    }
+
+    fn nearest(&self, name: &str) -> Option<&str> {
+        nearest(name, self.properties.iter().copied())
     }
 }
 
@@ -48,7 +48,7 @@ pub(super) fn check(
     shapes: &Shapes<'_>,
     columns: &[Column],
     schema: &Schema,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<(), SettingsError> {
     let known = Stream { name: stream, properties: shapes.properties().collect() };
     // A SCHEMA that names no property says nothing of what records have.
@@ -57,7 +57,8 @@ pub(super) fn check(
     }
     let at = |part: &str| format!("mapping_rules.{stream}.{part}");
     let mut warn = |part: &str, name: &str| {
-        let warning = format!("setting `{}`: {}", at(part), known.lacks(name));
+        let text = format!("setting `{}`: {}", at(part), known.lacks(name));
+        let warning = Warning::of_setting(at(part), text).in_stream(stream).near(name, known.nearest(name));
         if !warnings.contains(&warning) {
             warnings.push(warning);
         }
@@ -111,7 +112,7 @@ pub(super) fn check(
             continue;
         }
         let expected = "a property of the stream, or an attribute that one is mapped to";
-        return Err(SettingsError::value(at(part), known.lacks(name), expected));
+        return Err(SettingsError::value(at(part), known.lacks(name), expected).near(known.nearest(name)));
     }
     Ok(())
 }

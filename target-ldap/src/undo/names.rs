@@ -1,5 +1,6 @@
 //! Where undo files are: one for all runs, or one for each of the last runs.
 
+use singer_common::facts::Warning;
 use std::path::{Path, PathBuf};
 
 use singer_common::file::{JOURNAL, folder, with_suffix};
@@ -41,7 +42,7 @@ impl UndoFile {
     pub fn parse(
         path: &Path,
         keep: Option<u64>,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Warning>,
     ) -> Result<UndoFile, SettingsError> {
         let bad = |problem: &str| SettingsError::value(SETTING, problem, EXPECTED);
         let text = path.file_name().ok_or_else(|| bad("not the path of a file"))?;
@@ -60,9 +61,8 @@ impl UndoFile {
         }
         let differs = name.iter().any(|p| !matches!(p, Part::Literal(_)));
         if !differs && keep.is_some() {
-            warnings.push(
-                "undo_keep is not used: undo_file is the same for every run (it has no {run_id})".to_owned(),
-            );
+            let text = "undo_keep is not used: undo_file is the same for every run (it has no {run_id})";
+            warnings.push(Warning::of_setting("undo_keep", text));
         }
         let keep = keep.map_or(DEFAULT_KEEP, |n| usize::try_from(n).unwrap_or(usize::MAX));
         Ok(UndoFile { folder, name, keep })

@@ -94,7 +94,7 @@ fn the_page_shows_what_was_and_what_will_be_and_fits_every_screen() {
         "120 added",
         "1 modified",
         "0 renamed",
-        "What is deleted",
+        "What leaves",
         "Person 5",
         "person1@example.test",
         "Number1",

@@ -1,0 +1,116 @@
+//! What an error or a warning is about, as fields of the log: the words may change, and programs do not read them.
+
+use std::fmt;
+
+/// What an error or a warning is about. Each part that is known is a field of its line under `--log-format json`, by the
+/// same name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The setting, with a path into it (`schemas[0].filter`), or the flag (`--catalog`).
+    pub setting: Option<String>,
+    /// The stream.
+    pub stream: Option<String>,
+    /// The record, by its key: `employee_id=1061`.
+    pub record: Option<String>,
+    /// The line of the input, from 1.
+    pub line: Option<u64>,
+    /// The entry, or the base of the search.
+    pub dn: Option<String>,
+    /// The server or the file.
+    pub server: Option<String>,
+    /// LDAP's result code (RFC 4511 section 4.1.9), where a server gave one.
+    pub code: Option<u32>,
+    /// The name that is not known.
+    pub name: Option<String>,
+    /// The known name that a wrong one is near to.
+    pub nearest: Option<String>,
+}
+
+impl Facts {
+    /// About a setting.
+    pub fn of_setting(setting: impl Into<String>) -> Self {
+        Self { setting: Some(setting.into()), ..Self::default() }
+    }
+
+    /// Fills in what is not known yet from `others`, of an error further down the chain.
+    #[must_use]
+    pub fn or(self, others: Facts) -> Self {
+        Self {
+            setting: self.setting.or(others.setting),
+            stream: self.stream.or(others.stream),
+            record: self.record.or(others.record),
+            line: self.line.or(others.line),
+            dn: self.dn.or(others.dn),
+            server: self.server.or(others.server),
+            code: self.code.or(others.code),
+            name: self.name.or(others.name),
+            nearest: self.nearest.or(others.nearest),
+        }
+    }
+
+    /// Logs an error about this.
+    pub fn error(&self, text: &str) {
+        let Facts { setting, stream, record, line, dn, server, code, name, nearest } = self;
+        tracing::error!(setting, stream, record, line, dn, server, code, name, nearest, "{text}");
+    }
+
+    /// Logs a warning about this.
+    pub fn warn(&self, text: &str) {
+        let Facts { setting, stream, record, line, dn, server, code, name, nearest } = self;
+        tracing::warn!(setting, stream, record, line, dn, server, code, name, nearest, "{text}");
+    }
+}
+
+/// A warning that is logged later, with what it is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Warning {
+    /// For people.
+    pub text: String,
+    /// For programs.
+    pub facts: Facts,
+}
+
+impl Warning {
+    /// A warning about a setting.
+    pub fn of_setting(setting: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { text: text.into(), facts: Facts::of_setting(setting) }
+    }
+
+    /// The warning, about a name that is not known, with the known one that it is near to. The text says the latter, too.
+    #[must_use]
+    pub fn near(mut self, name: &str, nearest: Option<impl Into<String>>) -> Self {
+        self.facts.name = Some(name.to_owned());
+        self.facts.nearest = nearest.map(Into::into);
+        self.text.push_str(&did_you_mean(self.facts.nearest.as_deref()));
+        self
+    }
+
+    /// The warning, of a stream.
+    #[must_use]
+    pub fn in_stream(mut self, stream: &str) -> Self {
+        self.facts.stream = Some(stream.to_owned());
+        self
+    }
+
+    /// Logs it.
+    pub fn log(&self) {
+        self.facts.warn(&self.text);
+    }
+}
+
+impl<T: Into<String>> From<T> for Warning {
+    fn from(text: T) -> Self {
+        Self { text: text.into(), facts: Facts::default() }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The end of a message about a name that is not known: `` ; did you mean `mail`? ``, or nothing.
+pub fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
+}

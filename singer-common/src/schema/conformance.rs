@@ -1,0 +1,312 @@
+//! What a server that keeps its schema refuses of an entry (RFC 4512 sections 2.4 and 2.5, RFC 4517 section 3.3), so that a plan can say
+//! it before anything is written.
+//!
+//! Not checked: DIT structure rules and name forms, which servers hardly have; syntaxes that are not in the table below; the
+//! upper bounds of texts; and on Active Directory which attributes a class allows, for its auxiliary classes are not among an
+//! entry's.
+
+use std::fmt;
+
+use super::syntax::{ValueKind, generalized_to_rfc3339, is_integer};
+use super::{Equality, Schema};
+use crate::directory::Vendor;
+use crate::directory::ldap::result_code;
+use crate::dn::first_rdn;
+use crate::entry::{Entry, base_type};
+use crate::settings::nearest_of_many;
+
+/// What an entry must not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Violation {
+    /// It has a class that the schema does not have.
+    UnknownClass {
+        /// The class.
+        class: String,
+        /// The class that is there and near.
+        nearest: Option<String>,
+    },
+    /// It lacks an attribute that a class needs.
+    Missing {
+        /// The class.
+        class: String,
+        /// The attribute.
+        attribute: String,
+    },
+    /// It has an attribute that the schema does not have.
+    UnknownAttribute {
+        /// The attribute.
+        attribute: String,
+        /// The attribute that is there and near.
+        nearest: Option<String>,
+    },
+    /// It has an attribute that none of its classes allows.
+    NotAllowed {
+        /// The attribute.
+        attribute: String,
+        /// Its classes.
+        classes: Vec<String>,
+    },
+    /// A value does not follow the attribute's syntax. The value is not part of it: it may be a secret.
+    Invalid {
+        /// The attribute.
+        attribute: String,
+        /// What it wants.
+        expected: &'static str,
+    },
+    /// It has several values of an attribute that may have one.
+    Several {
+        /// The attribute.
+        attribute: String,
+        /// How many.
+        values: usize,
+    },
+}
+
+impl Violation {
+    /// The result code with which servers refuse it (OpenLDAP's, where they differ).
+    pub fn code(&self) -> u32 {
+        match self {
+            Violation::UnknownClass { .. } | Violation::Invalid { .. } => {
+                result_code::INVALID_ATTRIBUTE_SYNTAX
+            }
+            Violation::Missing { .. } | Violation::NotAllowed { .. } => result_code::OBJECT_CLASS_VIOLATION,
+            Violation::UnknownAttribute { .. } => result_code::UNDEFINED_ATTRIBUTE_TYPE,
+            Violation::Several { .. } => result_code::CONSTRAINT_VIOLATION,
+        }
+    }
+
+    /// Whether both are the same fault.
+    fn is_like(&self, other: &Violation) -> bool {
+        match (self, other) {
+            (Violation::Invalid { attribute: a, .. }, Violation::Invalid { attribute: b, .. })
+            | (Violation::Several { attribute: a, .. }, Violation::Several { attribute: b, .. })
+            | (Violation::NotAllowed { attribute: a, .. }, Violation::NotAllowed { attribute: b, .. }) => {
+                a == b
+            }
+            _ => self == other,
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let near = |f: &mut fmt::Formatter<'_>, nearest: &Option<String>| match nearest {
+            Some(name) => write!(f, "; did you mean `{name}`?"),
+            None => Ok(()),
+        };
+        match self {
+            Violation::UnknownClass { class, nearest } => {
+                write!(f, "the schema has no object class `{class}`")?;
+                near(f, nearest)
+            }
+            Violation::Missing { class, attribute } => {
+                write!(
+                    f,
+                    "class {class} needs `{attribute}`, and the entry has none (attribute_mapping, values, defaults)"
+                )
+            }
+            Violation::UnknownAttribute { attribute, nearest } => {
+                write!(f, "the schema has no attribute `{attribute}`")?;
+                near(f, nearest)
+            }
+            Violation::NotAllowed { attribute, classes } => {
+                write!(f, "`{attribute}` is allowed by none of the entry's classes ({})", classes.join(", "))
+            }
+            Violation::Invalid { attribute, expected } => write!(f, "`{attribute}` wants {expected}"),
+            Violation::Several { attribute, values } => {
+                write!(f, "`{attribute}` may have one value (SINGLE-VALUE), and has {values}")
+            }
+        }
+    }
+}
+
+/// The violations that a change brings: those of the entry as it would be that it does not have already. An entry that the
+/// reader sees in part lacks the same before and after.
+pub fn brought(schema: &Schema, vendor: Vendor, before: Option<&Entry>, after: &Entry) -> Vec<Violation> {
+    let found = violations(schema, vendor, after);
+    if found.is_empty() {
+        return found;
+    }
+    let earlier = before.map(|before| violations(schema, vendor, before)).unwrap_or_default();
+    found.into_iter().filter(|one| !earlier.iter().any(|other| one.is_like(other))).collect()
+}
+
+/// What Active Directory gives an entry that lacks it, though its classes need it ([MS-ADTS] 3.1.1.5.2).
+const GIVEN_BY_AD: [&str; 7] = [
+    "cn",
+    "groupType",
+    "instanceType",
+    "nTSecurityDescriptor",
+    "objectCategory",
+    "objectSid",
+    "sAMAccountName",
+];
+
+/// What a server refuses of an entry, in the order in which OpenLDAP looks: classes, attributes, values, what is missing.
+pub fn violations(schema: &Schema, vendor: Vendor, entry: &Entry) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let classes: Vec<&str> =
+        entry.values("objectClass").iter().filter_map(|class| std::str::from_utf8(class).ok()).collect();
+    for class in &classes {
+        if schema.object_class(class).is_none() {
+            let names = schema.object_classes().iter().flat_map(|c| &c.names).map(String::as_str);
+            let nearest = nearest_of_many(class, names).first().map(|name| (*name).to_owned());
+            found.push(Violation::UnknownClass { class: (*class).to_owned(), nearest });
+        }
+    }
+    let knows_classes = found.is_empty() && !classes.is_empty();
+    let (must, may) = schema.must_may(classes.iter().copied());
+    let takes_any = classes.iter().any(|class| class.eq_ignore_ascii_case("extensibleObject"));
+    // Active Directory's auxiliary classes are not among an entry's.
+    let checks_allowed = knows_classes && !takes_any && vendor != Vendor::ActiveDirectory;
+    for attribute in &entry.attributes {
+        let name = base_type(&attribute.description);
+        let Some(kind) = schema.attribute_type(name) else {
+            let names = schema.attribute_types().iter().flat_map(|a| &a.names).map(String::as_str);
+            let nearest = nearest_of_many(name, names).first().map(|name| (*name).to_owned());
+            found.push(Violation::UnknownAttribute { attribute: name.to_owned(), nearest });
+            continue;
+        };
+        if schema.is_operational(name) {
+            continue;
+        }
+        let usual = schema.canonical_name(name);
+        let is_allowed = || must.iter().chain(&may).any(|allowed| allowed.eq_ignore_ascii_case(usual));
+        if checks_allowed && !usual.eq_ignore_ascii_case("objectClass") && !is_allowed() {
+            let classes = classes.iter().map(|class| (*class).to_owned()).collect();
+            found.push(Violation::NotAllowed { attribute: usual.to_owned(), classes });
+        }
+        if kind.single_value && attribute.values.len() > 1 {
+            let values = attribute.values.len();
+            found.push(Violation::Several { attribute: usual.to_owned(), values });
+        }
+        if let Some(expected) = expected(schema, vendor, &attribute.description)
+            && let Some(wrong) = expected.of(schema, &attribute.values)
+        {
+            found.push(Violation::Invalid { attribute: usual.to_owned(), expected: wrong });
+        }
+    }
+    if knows_classes {
+        found.extend(missing(schema, vendor, entry, &classes));
+    }
+    found
+}
+
+/// What the classes need and the entry does not have: neither as an attribute nor in its name, which servers add.
+fn missing(schema: &Schema, vendor: Vendor, entry: &Entry, classes: &[&str]) -> Vec<Violation> {
+    let rdn = first_rdn(&entry.dn).ok().flatten();
+    let named = rdn.iter().flat_map(|rdn| &rdn.avas).map(|ava| ava.attribute.as_str());
+    let held = entry.attributes.iter().filter(|a| !a.values.is_empty()).map(|a| base_type(&a.description));
+    let has: Vec<&str> = held.chain(named).map(|name| schema.canonical_name(name)).collect();
+    let is_given = |name: &str| {
+        schema.is_operational(name)
+            || schema.attribute_type(name).is_some_and(|a| a.no_user_modification)
+            || vendor == Vendor::ActiveDirectory && GIVEN_BY_AD.iter().any(|g| g.eq_ignore_ascii_case(name))
+    };
+    let mut found = Vec::new();
+    for class in schema.class_closure(classes.iter().copied()) {
+        for name in class.must.iter().map(|name| schema.canonical_name(name)) {
+            let is_there = has.iter().any(|h| h.eq_ignore_ascii_case(name));
+            // A class and one below it may both say so.
+            let is_said = || {
+                found
+                    .iter()
+                    .any(|one| matches!(one, Violation::Missing { attribute, .. } if attribute == name))
+            };
+            if !is_there && !is_given(name) && !is_said() {
+                found.push(Violation::Missing { class: class.name().to_owned(), attribute: name.to_owned() });
+            }
+        }
+    }
+    found
+}
+
+/// What the values of an attribute have to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    Boolean,
+    Integer,
+    GeneralizedTime,
+    Uuid,
+    Name { known: bool },
+    Text,
+    Ascii,
+    Printable,
+    Digits,
+}
+
+/// RFC 4517 sections 3.3.29, 3.3.31, 3.3.23, 3.3.6 and 3.3.15.
+const PRINTABLE_STRING: &str = "1.3.6.1.4.1.1466.115.121.1.44";
+/// See [`PRINTABLE_STRING`].
+const TELEPHONE_NUMBER: &str = "1.3.6.1.4.1.1466.115.121.1.50";
+/// See [`PRINTABLE_STRING`].
+const NUMERIC_STRING: &str = "1.3.6.1.4.1.1466.115.121.1.36";
+/// See [`PRINTABLE_STRING`].
+const DIRECTORY_STRING: &str = "1.3.6.1.4.1.1466.115.121.1.15";
+/// See [`PRINTABLE_STRING`].
+const IA5_STRING: &str = "1.3.6.1.4.1.1466.115.121.1.26";
+
+fn expected(schema: &Schema, vendor: Vendor, description: &str) -> Option<Expected> {
+    let syntax = schema.syntax(base_type(description))?;
+    let is_ad = vendor == Vendor::ActiveDirectory;
+    match ValueKind::of(schema, description) {
+        ValueKind::Boolean => Some(Expected::Boolean),
+        ValueKind::Integer | ValueKind::FileTime => Some(Expected::Integer),
+        // Active Directory takes a UTCTime, too.
+        ValueKind::GeneralizedTime if !is_ad => Some(Expected::GeneralizedTime),
+        ValueKind::Uuid if syntax != DIRECTORY_STRING => Some(Expected::Uuid),
+        // DN-Binary and `<GUID=…>` are Active Directory's.
+        ValueKind::DistinguishedName if !is_ad => Some(Expected::Name { known: vendor == Vendor::OpenLdap }),
+        _ if is_ad => None,
+        _ => match syntax {
+            DIRECTORY_STRING => Some(Expected::Text),
+            IA5_STRING => Some(Expected::Ascii),
+            PRINTABLE_STRING | TELEPHONE_NUMBER => Some(Expected::Printable),
+            NUMERIC_STRING => Some(Expected::Digits),
+            _ => None,
+        },
+    }
+}
+
+impl Expected {
+    /// What is expected, where a value is something else.
+    fn of(self, schema: &Schema, values: &[Vec<u8>]) -> Option<&'static str> {
+        let wrong = values.iter().find(|value| !self.is_right(schema, value))?;
+        Some(match self {
+            Expected::Boolean => "TRUE or FALSE",
+            Expected::Integer => "a whole number",
+            Expected::GeneralizedTime => "a time (GeneralizedTime, such as 20260101000000Z)",
+            Expected::Uuid => "a UUID, such as 6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+            Expected::Name { .. } => "a DN of known attributes, such as cn=name,dc=example,dc=com",
+            Expected::Text if wrong.is_empty() => "a text that is not empty",
+            Expected::Text => "a text in UTF-8",
+            Expected::Ascii => "a text of ASCII characters",
+            Expected::Printable => "a text of letters, digits, blanks and '()+,-./:=?",
+            Expected::Digits => "digits and blanks",
+        })
+    }
+
+    fn is_right(self, schema: &Schema, value: &[u8]) -> bool {
+        match self {
+            Expected::Boolean => matches!(value, b"TRUE" | b"FALSE"),
+            Expected::Integer => is_integer(value),
+            Expected::GeneralizedTime => {
+                std::str::from_utf8(value).is_ok_and(|text| generalized_to_rfc3339(text).is_ok())
+            }
+            Expected::Uuid => Equality::Uuid.normalize_valid(value, schema).is_some(),
+            Expected::Name { known } => {
+                let Ok(text) = std::str::from_utf8(value) else { return false };
+                let Ok(dn) = crate::dn::Dn::parse(text) else { return false };
+                let mut parts = dn.rdns.iter().flat_map(|rdn| &rdn.avas);
+                !known || parts.all(|part| schema.attribute_type(&part.attribute).is_some())
+            }
+            Expected::Text => !value.is_empty() && std::str::from_utf8(value).is_ok(),
+            Expected::Ascii => value.is_ascii(),
+            Expected::Printable => {
+                let is_mark = |b: &u8| b.is_ascii_alphanumeric() || b" '()+,-./:=?".contains(b);
+                !value.is_empty() && value.iter().all(is_mark)
+            }
+            Expected::Digits => !value.is_empty() && value.iter().all(|b| b.is_ascii_digit() || *b == b' '),
+        }
+    }
+}
