@@ -70,6 +70,13 @@ impl Catalog {
     pub fn read(path: &str) -> Result<Catalog, CatalogError> {
         let fail = |reason: String| CatalogError { path: path.to_owned(), reason };
         let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
+        let value: Value = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;
+        if value.get("streams").is_none() {
+            let is_settings = ["server_url", "host", "bind_dn"].iter().any(|key| value.get(key).is_some());
+            let what =
+                if is_settings { "it holds settings, and no `streams`" } else { "it has no `streams`" };
+            return Err(fail(what.to_owned()));
+        }
         serde_json::from_str(&text).map_err(|e| fail(e.to_string()))
     }
 

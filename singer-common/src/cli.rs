@@ -137,7 +137,7 @@ where
     C: clap::Subcommand + Commands,
     F: Future<Output = Result<ExitCode, E>>,
 {
-    let args = match A::try_parse() {
+    let args = match parsed::<A>() {
         Ok(args) => args,
         Err(e) => {
             // --help and --version are answers, anything else is a usage error; clap prints both.
@@ -182,6 +182,29 @@ where
     summary::end(code);
     observe::finish(code);
     code
+}
+
+/// The command line. What is for every task (`--config`, the log) may stand before a subcommand or behind it; what is for a Singer run
+/// goes with none.
+fn parsed<A: clap::Parser + clap::CommandFactory>() -> Result<A, clap::Error> {
+    let mut command = A::command();
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    if let Some((name, _)) = matches.subcommand() {
+        let is_given = |id: &str| matches.value_source(id) == Some(clap::parser::ValueSource::CommandLine);
+        let stray = command
+            .get_arguments()
+            .find(|arg| {
+                !arg.is_global_set()
+                    && matches.try_contains_id(arg.get_id().as_str()).is_ok()
+                    && is_given(arg.get_id().as_str())
+            })
+            .map(ToString::to_string);
+        if let Some(stray) = stray {
+            let text = format!("'{stray}' is for a run, and cannot be used with the subcommand '{name}'");
+            return Err(command.error(clap::error::ErrorKind::ArgumentConflict, text));
+        }
+    }
+    A::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
 }
 
 /// What `--test` prints: `healthy` with server and vendor, or `unhealthy` with the reason, and each check made.

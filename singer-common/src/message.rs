@@ -5,7 +5,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::facts::did_you_mean;
 use crate::record::Record;
+use crate::settings::nearest;
 
 /// One message.
 #[derive(Debug)]
@@ -102,13 +104,15 @@ pub struct BatchEncoding {
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
     /// Not JSON, or not an object.
-    #[error("not a JSON object: {0}")]
+    #[error(
+        "no Singer message but {0}; a message is a JSON object with a `type`, as taps print them: pipe a tap's output here (for a table, of a tap that reads tables)"
+    )]
     NotJson(String),
     /// An object without `type`.
     #[error("the message has no `type`; expected SCHEMA, RECORD, STATE, ACTIVATE_VERSION or BATCH")]
     NoType,
     /// A `type` that Singer does not know.
-    #[error("unknown message type `{0}`; expected SCHEMA, RECORD, STATE, ACTIVATE_VERSION or BATCH")]
+    #[error("unknown message type `{0}`{hint}; expected SCHEMA, RECORD, STATE, ACTIVATE_VERSION or BATCH", hint = did_you_mean(nearest_type(.0)))]
     UnknownType(String),
     /// A message of a known type that lacks something.
     #[error("not a {kind} message: {reason}")]
@@ -121,6 +125,35 @@ pub enum MessageError {
     /// An empty line.
     #[error("the line is empty")]
     Blank,
+}
+
+/// The types of messages that are known.
+const TYPES: [&str; 5] = ["SCHEMA", "RECORD", "STATE", "ACTIVATE_VERSION", "BATCH"];
+
+/// What a line is that is no JSON object. What begins as one may hold a record, which is not shown.
+fn beginning(line: &[u8], error: &serde_json::Error) -> String {
+    const SHOWN: usize = 20;
+    let text = String::from_utf8_lossy(line);
+    let text = text.trim();
+    if text.starts_with(['{', '[', '"']) {
+        return format!("broken JSON ({error})");
+    }
+    let more = if text.chars().count() > SHOWN { "…" } else { "" };
+    format!("a line that begins `{}{more}`", text.chars().take(SHOWN).collect::<String>())
+}
+
+fn nearest_type(kind: &str) -> Option<&'static str> {
+    nearest(kind, TYPES.into_iter())
+}
+
+impl MessageError {
+    /// The type that an unknown one most likely stands for.
+    pub fn nearest(&self) -> Option<&'static str> {
+        match self {
+            MessageError::UnknownType(kind) => nearest_type(kind),
+            _ => None,
+        }
+    }
 }
 
 impl Message {
@@ -152,7 +185,7 @@ impl Message {
             return Err(MessageError::Blank);
         }
         let envelope: Envelope =
-            serde_json::from_slice(line).map_err(|e| MessageError::NotJson(e.to_string()))?;
+            serde_json::from_slice(line).map_err(|e| MessageError::NotJson(beginning(line, &e)))?;
         let kind = envelope.r#type.ok_or(MessageError::NoType)?;
         match kind.as_str() {
             "SCHEMA" => typed(&kind, line).map(Message::Schema),

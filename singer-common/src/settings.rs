@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Class, Classified};
 use crate::facts::{Facts, Warning, did_you_mean};
+use crate::schema::syntax::truth;
 
 mod dotenv;
 mod shared;
@@ -80,11 +81,7 @@ impl Kind {
         let parsed = || serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
         match self {
             Kind::Text | Kind::Choice(_) => Value::String(text.to_owned()),
-            Kind::Boolean => match text.to_ascii_lowercase().as_str() {
-                "true" | "1" | "yes" | "on" => Value::Bool(true),
-                "false" | "0" | "no" | "off" => Value::Bool(false),
-                _ => Value::String(text.to_owned()),
-            },
+            Kind::Boolean => truth(text).map_or_else(|| Value::String(text.to_owned()), Value::Bool),
             Kind::TextOrList if !text.trim_start().starts_with('[') => Value::String(text.to_owned()),
             Kind::TextList if !text.trim_start().starts_with('[') => {
                 Value::Array(text.split(',').map(|t| Value::String(t.trim().to_owned())).collect())
@@ -189,6 +186,8 @@ pub enum SettingsError {
         expected: String,
         /// The known name that a wrong one is near to.
         nearest: Option<String>,
+        /// The stream that it is about.
+        stream: Option<String>,
     },
 }
 
@@ -205,8 +204,8 @@ impl Classified for SettingsError {
     fn facts(&self) -> Facts {
         match self {
             SettingsError::File { .. } => Facts::of_setting("--config"),
-            SettingsError::Value { setting, nearest, .. } => {
-                Facts { nearest: nearest.clone(), ..Facts::of_setting(setting) }
+            SettingsError::Value { setting, nearest, stream, .. } => {
+                Facts { nearest: nearest.clone(), stream: stream.clone(), ..Facts::of_setting(setting) }
             }
         }
     }
@@ -224,7 +223,17 @@ impl SettingsError {
             problem: problem.into(),
             expected: expected.into(),
             nearest: None,
+            stream: None,
         }
+    }
+
+    /// The error, of a stream. Its text says so already, or names a setting of that stream.
+    #[must_use]
+    pub fn in_stream(mut self, name: &str) -> Self {
+        if let SettingsError::Value { stream, .. } = &mut self {
+            *stream = Some(name.to_owned());
+        }
+        self
     }
 
     /// The error, with the known name that a wrong one is near to.
@@ -381,7 +390,11 @@ impl Table {
             return Ok(());
         }
         let problem = if setting.secret { type_name(value).to_owned() } else { describe(value) };
-        Err(SettingsError::value(key, format!("got {problem}"), setting.kind.expectation()))
+        let near = match (setting.kind, value) {
+            (Kind::Choice(names), Value::String(text)) => nearest(text, names.iter().copied()),
+            _ => None,
+        };
+        Err(SettingsError::value(key, format!("got {problem}"), setting.kind.expectation()).near(near))
     }
 }
 
@@ -461,14 +474,63 @@ fn read_object(path: &Path) -> Result<Map<String, Value>, SettingsError> {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(fail("the file holds no JSON object".into())),
         // serde_json's messages give line and column, and never quote the text.
+        Err(e) if looks_like_yaml(&text) => {
+            Err(fail(format!("not JSON but YAML, as it seems ({e}); Meltano takes YAML, in its meltano.yml")))
+        }
         Err(e) => Err(fail(format!("not JSON: {e}"))),
     }
 }
 
-/// Turns resolved values (or a part of them) into a typed configuration. An error names the path.
+/// Whether a text begins as YAML does: `name: value`, or a list of them.
+fn looks_like_yaml(text: &str) -> bool {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let first = lines.find(|line| *line != "---").unwrap_or_default();
+    let name = first.strip_prefix("- ").unwrap_or(first).split_once(':').map(|(name, _)| name);
+    name.is_some_and(|name| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "_-".contains(c)))
+}
+
+/// Turns resolved values (or a part of them) into a typed configuration.
+///
+/// # Errors
+/// The path of the first part that is wrong, what it is and what it should be; of a word that is none of a few, the nearest.
 pub fn typed<T: serde::de::DeserializeOwned>(setting: &str, value: Value) -> Result<T, SettingsError> {
-    serde_json::from_value(value)
-        .map_err(|e| SettingsError::value(setting, e.to_string(), "what the README's table of settings says"))
+    serde_path_to_error::deserialize(value).map_err(|e| {
+        let within = e.path().to_string();
+        // A setting of no part of the configuration is one of its top.
+        let path = match (setting.starts_with('('), within.as_str()) {
+            (_, "." | "") => setting.to_owned(),
+            (true, within) => within.to_owned(),
+            (false, within) if within.starts_with('[') => format!("{setting}{within}"),
+            (false, within) => format!("{setting}.{within}"),
+        };
+        wrong_part(path, &e.into_inner().to_string())
+    })
+}
+
+/// What serde says of a value, as this project says it.
+fn wrong_part(path: String, said: &str) -> SettingsError {
+    let (problem, expected) =
+        said.split_once(", expected ").unwrap_or((said, "what the table of settings says"));
+    let quoted =
+        |text: &str| -> Vec<String> { text.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let near = match quoted(problem).first() {
+        Some(word) if problem.starts_with("unknown variant") => {
+            let known = quoted(expected);
+            nearest(word, known.iter().map(String::as_str)).map(str::to_owned)
+        }
+        _ => None,
+    };
+    let problem = match problem.strip_prefix("invalid type: ") {
+        Some(got) => format!("got {got}"),
+        None => problem.replacen("unknown variant ", "got ", 1),
+    };
+    let expected = match expected {
+        "a sequence" => "a list, for example [\"uid\", \"cn\"]",
+        "a map" => "an object, in braces",
+        "a string" => "a text",
+        other => other,
+    };
+    SettingsError::value(path, problem, expected).near(near)
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! BATCH messages: records in files of their own (<https://sdk.meltano.com/en/latest/batch.html>), JSON lines, with or
 //! without gzip. A file is complete and closed, and has its name, before the message that tells of it is printed.
 
-use singer_common::facts::Warning;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -10,7 +9,7 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Map, Value, json};
-use singer_common::settings::{SettingsError, unknown_key};
+use singer_common::settings::{SettingsError, check_keys};
 use singer_common::writer::RewriteError;
 use uuid::Uuid;
 
@@ -65,15 +64,12 @@ impl Output {
 
 impl Batches {
     /// As `batch_config` says; `None` where it is not set. Warnings are for the log.
-    pub fn from_settings(
-        values: &Map<String, Value>,
-        warnings: &mut Vec<Warning>,
-    ) -> Result<Option<Batches>, SettingsError> {
+    pub fn from_settings(values: &Map<String, Value>) -> Result<Option<Batches>, SettingsError> {
         let Some(config) = values.get("batch_config").and_then(Value::as_object) else { return Ok(None) };
-        warn_of_unknown("batch_config.", config, &["encoding", "storage", "batch_size"], warnings);
-        let part = |name: &str, known: &[&str], warnings: &mut Vec<Warning>| match config.get(name) {
+        check_keys("batch_config", config, &["encoding", "storage", "batch_size"])?;
+        let part = |name: &str, known: &[&str]| match config.get(name) {
             Some(Value::Object(part)) => {
-                warn_of_unknown(&format!("batch_config.{name}."), part, known, warnings);
+                check_keys(&format!("batch_config.{name}"), part, known)?;
                 Ok(part.clone())
             }
             None | Some(Value::Null) => Ok(Map::new()),
@@ -81,8 +77,8 @@ impl Batches {
                 Err(SettingsError::value(format!("batch_config.{name}"), "it is no object", "an object"))
             }
         };
-        let encoding = part("encoding", &["format", "compression"], warnings)?;
-        let storage = part("storage", &["root", "prefix"], warnings)?;
+        let encoding = part("encoding", &["format", "compression"])?;
+        let storage = part("storage", &["root", "prefix"])?;
         let text = |part: &Map<String, Value>, path: &str, name: &str| match part.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -229,10 +225,4 @@ impl Drop for Batches {
 /// As the SDK writes it, and reads it: nothing is percent-encoded.
 fn url(path: &Path) -> String {
     format!("file://{}", path.display())
-}
-
-fn warn_of_unknown(prefix: &str, part: &Map<String, Value>, known: &[&str], warnings: &mut Vec<Warning>) {
-    for key in part.keys().filter(|key| !known.contains(&key.as_str())) {
-        warnings.push(unknown_key(prefix, key, known.iter().copied()));
-    }
 }

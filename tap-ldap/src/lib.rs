@@ -2,6 +2,7 @@
 //!
 //! config → connect → discover/select → search → convert → emit. Data walks one way.
 
+pub(crate) mod bases;
 pub mod batches;
 pub(crate) mod books;
 pub mod census;

@@ -136,7 +136,7 @@ pub async fn method(
     let possible = possible(tree, source);
     let bad = |setting: &str, problem: String, expected: String| {
         let problem = format!("{problem} (stream `{}`)", stream.tap_stream_id);
-        SettingsError::value(setting, problem, expected)
+        SettingsError::value(setting, problem, expected).in_stream(&stream.tap_stream_id)
     };
     let refuse =
         |setting: &str, problem: String, expected: String| Err(bad(setting, problem, expected).into());

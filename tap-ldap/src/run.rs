@@ -28,6 +28,7 @@ use singer_common::state::{State, StateError};
 use singer_common::summary;
 use singer_common::writer::{SingerWriter, WriteError};
 
+use crate::bases;
 use crate::batches::Batches;
 use crate::config::TapConfig;
 use crate::discover::{Discovery, discover};
@@ -46,7 +47,6 @@ use crate::sync::{Outcome, Sync, books_json, check_json, first_records, look_at_
     name = "tap-ldap",
     version,
     after_help = MANUAL.after_help(),
-    args_conflicts_with_subcommands = true,
     disable_help_subcommand = true
 )]
 pub struct Args {
@@ -155,7 +155,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let mut warnings = resolved.warnings;
     let config = TapConfig::from_settings(&resolved.values, &mut warnings);
     let maps = Maps::from_settings(&resolved.values);
-    let batches = Batches::from_settings(&resolved.values, &mut warnings);
+    let batches = Batches::from_settings(&resolved.values);
     for warning in &warnings {
         warning.log();
     }
@@ -181,7 +181,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
             if text.trim().is_empty() {
                 tracing::warn!(state = path, "--state {path} is empty: everything is read as in a first run");
             }
-            State::parse(&text)?
+            State::parse(&text).with_context(|| format!("--state {path}"))?
         }
         None => State::default(),
     };
@@ -208,7 +208,10 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let _locked = locked.transpose()?;
     let (directory, tree) = open(&config).await?;
     if args.discover {
-        let discovery = discover(&config, &tree).await?;
+        let discovery = match discover(&config, &tree).await {
+            Ok(discovery) => discovery,
+            Err(e) => return Err(bases::explained(&config, &directory, e.into()).await),
+        };
         writer.show(&discovery.catalog.to_pretty_json()?)?;
         if let Some(path) = &args.report {
             let books = match look_at_books(&config, &tree, &discovery.catalog).await {
@@ -222,7 +225,10 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     }
     let catalog = match catalog {
         Some(catalog) => catalog,
-        None => discover(&config, &tree).await?.catalog,
+        None => match discover(&config, &tree).await {
+            Ok(discovery) => discovery.catalog,
+            Err(e) => return Err(bases::explained(&config, &directory, e.into()).await),
+        },
     };
     let origin = match (&args.catalog, &config.catalog_path) {
         (None, Some(_)) => "catalog_path",
@@ -239,7 +245,10 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let stdout = std::io::stdout();
     let progress = args.common.progress.show(stdout.is_terminal() || progress::is_pipe(&stdout));
     let mut output = Output::new(&mut writer, metrics, stop, progress, state, config.state_interval);
-    let outcome = Box::pin(Sync { config: &config, tree: &tree }.run(&catalog, &mut output)).await?;
+    let outcome = match Box::pin(Sync { config: &config, tree: &tree }.run(&catalog, &mut output)).await {
+        Ok(outcome) => outcome,
+        Err(e) => return Err(bases::explained(&config, &directory, e).await),
+    };
     directory.close().await;
     Ok(match outcome {
         Outcome::Complete => ExitCode::SUCCESS,
@@ -270,8 +279,10 @@ async fn open(config: &TapConfig) -> anyhow::Result<(Directory, Tree)> {
     warn_of_shortfalls(&directory);
     names::check(config, &directory)?;
     let base = base(config, &directory)?;
-    let tree = Tree::find(config, &directory, &base).await?;
-    Ok((directory, tree))
+    match Tree::find(config, &directory, &base).await {
+        Ok(tree) => Ok((directory, tree)),
+        Err(e) => Err(bases::explained(config, &directory, e.into()).await),
+    }
 }
 
 /// A file may say of itself that it is not whole.

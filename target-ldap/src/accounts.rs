@@ -7,7 +7,8 @@ use singer_common::directory::Vendor;
 use singer_common::entry::{Attribute, Entry};
 use singer_common::record::Record;
 use singer_common::schema::Schema;
-use singer_common::settings::SettingsError;
+use singer_common::schema::syntax::truth;
+use singer_common::settings::{SettingsError, typed};
 
 use crate::map::MapError;
 use crate::rule::check_parts;
@@ -58,8 +59,7 @@ impl AccountsRule {
             }
         };
         check_parts(&at, &value, &["enabled", "must_change_password"])?;
-        let raw: Raw =
-            serde_json::from_value(value).map_err(|e| SettingsError::value(&at, e.to_string(), expected))?;
+        let raw: Raw = typed(&at, value)?;
         let rule = AccountsRule {
             enabled: source("enabled", raw.enabled)?,
             must_change_password: source("must_change_password", raw.must_change_password)?,
@@ -94,18 +94,14 @@ impl Source {
                 Some(1) => Some(true),
                 _ => None,
             },
-            Some(Value::String(text)) => match text.trim().to_ascii_lowercase().as_str() {
-                "" => return Ok(None),
-                "true" | "1" => Some(true),
-                "false" | "0" => Some(false),
-                _ => None,
-            },
+            Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
+            Some(Value::String(text)) => truth(text),
             Some(_) => None,
         };
         answer.map(Some).ok_or_else(|| MapError::Value {
             property: name.clone(),
             attribute: format!("accounts.{part}"),
-            reason: "expected true or false".to_owned(),
+            reason: "expected true or false, yes or no, on or off, 1 or 0".to_owned(),
         })
     }
 }

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::Value;
 use singer_common::change::Change;
 use singer_common::directory::{Directory, DirectoryError, Scope, SearchRequest};
+use singer_common::error::{Class, Classified};
+use singer_common::facts::Facts;
 use singer_common::settings::SettingsError;
 
 /// The most of something that a run may do.
@@ -80,6 +82,16 @@ pub struct GuardError {
     what: &'static str,
     count: u64,
     limit: String,
+}
+
+impl Classified for GuardError {
+    fn class(&self) -> Class {
+        Class::Run
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::of_setting(self.setting)
+    }
 }
 
 /// What a rehearsal did.

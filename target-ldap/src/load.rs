@@ -40,6 +40,7 @@ mod planning;
 mod references;
 mod refused;
 mod running;
+mod said;
 mod survey;
 mod waits;
 mod watch;
@@ -52,6 +53,7 @@ use intake::Stream;
 use late::Late;
 use planning::{Input, Planner, read_lines};
 use references::References;
+use said::Said;
 use survey::Survey;
 use waits::Waits;
 pub use watch::Watch;
@@ -116,13 +118,13 @@ impl Work {
     /// What is wrong with its record.
     fn bad(&self, reason: String) -> LoadError {
         let (line, stream, key) = (self.line, self.stream.to_string(), self.about.to_string());
-        LoadError::Record { line, stream, key, reason }
+        LoadError::Record { line, stream, key, reason, nearest: None }
     }
 
     /// What the directory said to its record.
     fn refused_by(&self, error: DirectoryError) -> LoadError {
         let (line, stream, key) = (self.line, self.stream.to_string(), self.about.to_string());
-        LoadError::Write { line, stream, key, error }
+        LoadError::Write { line, stream, key, error, nearest: None }
     }
 
     fn new(number: u64, line: u64, stream: Arc<str>, task: Task, key: DnKey, about: Arc<str>) -> Self {
@@ -225,6 +227,7 @@ pub struct Load<'a, W: Write> {
     /// Under `on_error: skip`.
     rejects: Option<RejectFile>,
     rejected: u64,
+    said_rejects: Said,
     retry_rejects: bool,
     /// With `process_activate_version`.
     versions: Versions,
@@ -287,6 +290,7 @@ impl<'a, W: Write> Load<'a, W> {
             printed: Instant::now(),
             rejects,
             rejected: 0,
+            said_rejects: Said::default(),
             retry_rejects,
             versions: Versions::default(),
             activations: Activations::default(),
@@ -339,7 +343,7 @@ impl<'a, W: Write> Load<'a, W> {
         for (stream, entries, dn) in self.applier.not_found_again().report() {
             tracing::warn!(
                 stream,
-                setting = "match",
+                setting = format!("mapping_rules.{stream}.match"),
                 entries,
                 dn,
                 "setting `mapping_rules.{stream}.match`: {entries} entries, `{dn}` among them, are not what match asks for, so no later run finds them by it: give them its attributes (attribute_mapping, values)"
@@ -359,6 +363,7 @@ impl<'a, W: Write> Load<'a, W> {
                 warning.log();
             }
         }
+        self.said_rejects.report();
         metrics.job_duration(started.elapsed(), matches!(result, Ok(None)));
         match &self.config.on_error {
             OnError::Skip { .. } if self.rejected > 0 && self.config.dry_run => {
@@ -559,7 +564,7 @@ impl<'a, W: Write> Load<'a, W> {
             }
             Err(error) if self.may_be_freed(&work, &error) => return self.value_taken(work, &error),
             Err(error) => {
-                let error = work.refused_by(error);
+                let error = self.explained(&work, error);
                 return self.not_done(&work, error);
             }
         };

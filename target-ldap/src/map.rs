@@ -136,7 +136,8 @@ impl Mapping {
             }
         }
         warnings.extend(unknown_to_schema(stream, &rule, schema, takes_unknown));
-        named::check(stream, &rule, &shapes, &columns, schema, warnings)?;
+        let is_own = config.rules.contains_key(stream);
+        named::check(stream, &rule, &shapes, &columns, schema, is_own, warnings)?;
         let policies = rule.policies.iter().map(|(name, _)| ("policies", name));
         for (part, name) in policies.chain(rule.compare.iter().map(|(name, _)| ("compare", name))) {
             let same = |description: &str| schema.same_description(description, name);
@@ -276,6 +277,12 @@ impl Mapping {
         warnings: &mut Vec<Warning>,
     ) -> Result<(), SettingsError> {
         filters::check(stream, self, directory, warnings)
+    }
+
+    /// The property that becomes an attribute.
+    pub fn property_of(&self, attribute: &str, schema: &Schema) -> Option<&str> {
+        let is_it = |target: &Target| schema.same_description(&target.description, attribute);
+        self.columns.iter().find(|c| c.attributes.iter().any(is_it)).map(|c| c.property.as_str())
     }
 
     /// How to read the stream's entries all at once: the attributes, the filter, and the attribute that `match` finds them

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use singer_common::record::Record;
 use singer_common::secret::Secret;
-use singer_common::settings::SettingsError;
+use singer_common::settings::{SettingsError, typed};
 
 use crate::encoding::Encoding;
 use crate::map::MapError;
@@ -72,7 +72,7 @@ impl PasswordRule {
             ));
         }
         check_parts(&format!("{path}.password"), &value, &["from", "mode", "policy"])?;
-        let rule: PasswordRule = serde_json::from_value(value).map_err(|e| fail(e.to_string()))?;
+        let rule: PasswordRule = typed(&format!("{path}.password"), value)?;
         if rule.mode == Mode::UnicodePwd && rule.when == When::Keep {
             let problem = "keep: Active Directory never tells whether an account has a password";
             return Err(SettingsError::value(

@@ -35,6 +35,8 @@ pub struct Answer {
     pub text: String,
     /// The matchedDN.
     pub matched: String,
+    /// The name of an entry that is there, near to the one that is not; looked for when nothing else is left to try.
+    pub nearest: Option<String>,
 }
 
 impl Answer {
@@ -42,7 +44,7 @@ impl Answer {
     pub fn of(error: &DirectoryError) -> Option<Answer> {
         match error {
             DirectoryError::Operation { code, matched, text, .. } => {
-                Some(Answer { code: *code, text: text.clone(), matched: matched.clone() })
+                Some(Answer { code: *code, text: text.clone(), matched: matched.clone(), nearest: None })
             }
             _ => None,
         }
@@ -341,7 +343,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn answer(code: u32, text: &str) -> Answer {
-        Answer { code, text: text.into(), matched: String::new() }
+        Answer { code, text: text.into(), ..Answer::default() }
     }
 
     fn error(code: u32, text: &str) -> DirectoryError {

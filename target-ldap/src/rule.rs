@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use singer_common::dn::Dn;
 use singer_common::filter::{self, Filter};
-use singer_common::settings::{SettingsError, check_keys, typed};
+use singer_common::settings::{SettingsError, check_keys, nearest, typed};
 
 use crate::accounts::AccountsRule;
 use crate::password::PasswordRule;
@@ -212,8 +212,8 @@ pub(crate) fn rule(path: &str, value: Value, default_base: Option<&str>) -> Resu
     let matching = raw.matching.map(|text| {
         let expected = "a search filter with {placeholders}, for example (employeeNumber={employee_id})";
         let at = format!("{path}.match");
-        let template =
-            FilterTemplate::parse(&text).map_err(|e| SettingsError::value(&at, e.to_string(), expected))?;
+        let template = FilterTemplate::parse(&text)
+            .map_err(|e| SettingsError::value(&at, e.to_string(), expected).near(e.nearest))?;
         if template.names().next().is_none() {
             return Err(SettingsError::value(
                 at,
@@ -246,8 +246,9 @@ pub(crate) fn rule(path: &str, value: Value, default_base: Option<&str>) -> Resu
         let at = format!("{path}.values.{attribute}");
         check_attribute(&at, &attribute)?;
         let text: String = typed(&at, text)?;
-        let template = Template::parse(&text)
-            .map_err(|e| SettingsError::value(&at, e.to_string(), "a text with {placeholders}"))?;
+        let template = Template::parse(&text).map_err(|e| {
+            SettingsError::value(&at, e.to_string(), "a text with {placeholders}").near(e.nearest)
+        })?;
         values.push((attribute, template));
     }
     for attribute in raw.defaults.keys() {
@@ -322,7 +323,11 @@ fn of_attributes<T: serde::de::DeserializeOwned>(
         let at = format!("{path}.{attribute}");
         check_attribute(&at, &attribute)?;
         let read = serde_json::from_value(word.clone());
-        let read = read.map_err(|_| SettingsError::value(&at, format!("got {word}"), expected))?;
+        let read = read.map_err(|_| {
+            let known = expected.split([' ', ',']).filter(|known| !known.is_empty() && *known != "or");
+            let near = word.as_str().and_then(|word| nearest(word, known));
+            SettingsError::value(&at, format!("got {word}"), expected).near(near)
+        })?;
         Ok((attribute, read))
     };
     said.into_iter().map(read).collect()
@@ -339,7 +344,8 @@ fn empty_group(path: &str, value: String) -> Result<EmptyGroup, SettingsError> {
             format!("{path}.empty_group"),
             format!("got \"{other}\""),
             "keep_last, delete, fail, or the DN of a placeholder, for example cn=nobody,dc=example,dc=com",
-        )),
+        )
+        .near(nearest(other, ["keep_last", "delete", "fail"].into_iter()))),
     }
 }
 
@@ -357,7 +363,8 @@ fn on_delete(path: &str, value: Value) -> Result<OnDelete, SettingsError> {
                 "delete" => Ok(OnDelete::Delete),
                 "tree" => Ok(OnDelete::Tree),
                 "ignore" => Ok(OnDelete::Ignore),
-                _ => Err(wrong(format!("got \"{name}\""))),
+                _ => Err(wrong(format!("got \"{name}\""))
+                    .near(nearest(&name, ["delete", "tree", "ignore"].into_iter()))),
             };
         }
         other => return Err(wrong(format!("got {other}"))),
@@ -392,6 +399,7 @@ fn dn_template(path: &str, text: &str, default_base: Option<&str>) -> Result<DnT
                 e.to_string(),
                 "a DN with {placeholders}, for example uid={uid},ou=users,dc=example,dc=com",
             )
+            .near(e.nearest)
         })
     };
     let template = parse(text)?;

@@ -27,7 +27,8 @@ use singer_common::writer::{SingerWriter, WriteError};
 
 use crate::config::{OnError, TargetConfig};
 use crate::destination::Destination;
-use crate::guard::{self, Tally};
+
+use crate::guard::{self, GuardError, Tally};
 use crate::load::{Ending, Load, LoadError, Watch};
 use crate::rejects::RejectFile;
 use crate::requirements;
@@ -42,7 +43,6 @@ use crate::undo::{self, Undo, UndoFile, killed};
     name = "target-ldap",
     version,
     after_help = MANUAL.after_help(),
-    args_conflicts_with_subcommands = true,
     disable_help_subcommand = true
 )]
 pub struct Args {
@@ -147,6 +147,7 @@ fn class(error: &anyhow::Error) -> (Class, Facts) {
         class_in::<DirectoryError>(error.chain()),
         class_in::<InitError>(error.chain()),
         class_in::<WriteError>(error.chain()),
+        class_in::<GuardError>(error.chain()),
         error.chain().find_map(|e| e.downcast_ref::<LoadError>()).map(|e| (Class::Run, e.facts())),
     ])
 }

@@ -15,7 +15,7 @@ mod syntax;
 use singer_common::schema::Schema;
 use singer_common::{dn, filter};
 
-use filters::Filter;
+use filters::{Filter, Wrong};
 pub use syntax::{Syntax, ValueTemplate};
 
 /// Why a template cannot be used: a configuration error.
@@ -28,6 +28,8 @@ pub struct TemplateError {
     pub at: usize,
     /// What is wrong, and what would be right.
     pub message: String,
+    /// The filter that is there and near to one that is not.
+    pub nearest: Option<String>,
 }
 
 /// Why a template cannot be filled in for one record: an error of that record. Never shows a value.
@@ -133,7 +135,12 @@ impl Template {
         let mut pieces = Vec::new();
         let mut literal = String::new();
         let mut chars = text.chars().zip(1..).peekable();
-        let error = |at, message: String| TemplateError { template: text.into(), at, message };
+        let error = |at, wrong: Wrong| TemplateError {
+            template: text.into(),
+            at,
+            message: wrong.message,
+            nearest: wrong.nearest,
+        };
         while let Some((c, at)) = chars.next() {
             match c {
                 '{' | '}' if chars.next_if(|(next, _)| *next == c).is_some() => literal.push(c),
@@ -159,7 +166,7 @@ impl Template {
                     if !literal.is_empty() {
                         pieces.push(Piece::Literal(std::mem::take(&mut literal)));
                     }
-                    let placeholder = Placeholder::parse(at, &inner).map_err(|message| error(at, message))?;
+                    let placeholder = Placeholder::parse(at, &inner).map_err(|wrong| error(at, wrong))?;
                     pieces.push(Piece::Placeholder(placeholder));
                 }
                 _ => literal.push(c),
@@ -316,12 +323,12 @@ impl Template {
     }
 
     fn error(&self, at: usize, message: impl Into<String>) -> TemplateError {
-        TemplateError { template: self.text.clone(), at, message: message.into() }
+        TemplateError { template: self.text.clone(), at, message: message.into(), nearest: None }
     }
 }
 
 impl Placeholder {
-    fn parse(at: usize, inner: &str) -> Result<Self, String> {
+    fn parse(at: usize, inner: &str) -> Result<Self, Wrong> {
         let mut parts = inner.split('|');
         let name = parts.next().unwrap_or_default().trim();
         if name.is_empty() {

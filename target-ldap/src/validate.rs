@@ -183,10 +183,24 @@ fn violations(validator: &Validator, record: &Value) -> Result<(), String> {
         .map(|e| {
             let path = e.instance_path().to_string();
             let path = if path.is_empty() { "the record".to_owned() } else { format!("`{path}`") };
-            format!("{path}: {}", e.masked())
+            let is_type = matches!(e.kind(), jsonschema::error::ValidationErrorKind::Type { .. });
+            let got = if is_type { format!(" but {}", kind_of(&e.instance())) } else { String::new() };
+            format!("{path}: {}{got}", e.masked())
         })
         .collect();
-    Err(problems.join("; "))
+    Err(format!("{} (SCHEMA says so; validate_records: false lets it pass)", problems.join("; ")))
+}
+
+/// What a value is, without the value.
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
 }
 
 #[cfg(test)]

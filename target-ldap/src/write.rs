@@ -466,7 +466,7 @@ impl Applier {
                 return Ok(Effect::NeedsEntries(missing).into());
             }
             let Some(current) = current else {
-                match self.add(&wanted, key, self.creates(now)).await {
+                match self.add(&wanted, key, now).await {
                     Err(e) if is_absent && !e.is_connection() => {
                         is_absent = false;
                         continue;
@@ -525,7 +525,12 @@ impl Applier {
         if there == *key { Ok(()) } else { self.books.may_bring(who, dn, key) }
     }
 
-    async fn add(&self, wanted: &WantedEntry, key: &DnKey, creates: bool) -> Result<Effect, DirectoryError> {
+    async fn add(
+        &self,
+        wanted: &WantedEntry,
+        key: &DnKey,
+        now: &Circumstances,
+    ) -> Result<Effect, DirectoryError> {
         // Only `preserve_uuid` makes it so.
         let has_uuid =
             |a: &Wanted| a.policy == Policy::CreateOnly && a.description.eq_ignore_ascii_case(ENTRY_UUID);
@@ -544,8 +549,12 @@ impl Applier {
         match add().await {
             Ok(()) => {}
             Err(e) if e.is_no_such_object() => {
-                if !self.create_parents(&wanted.dn, creates).await? {
-                    return Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()));
+                if !self.create_parents(&wanted.dn, self.creates(now)).await? {
+                    let mut answer = Answer::of(&e).unwrap_or_default();
+                    if now.is_last_try {
+                        answer.nearest = self.directory.nearest_name(&wanted.dn).await;
+                    }
+                    return Ok(Effect::TooEarly(answer));
                 }
                 add().await?;
             }

@@ -270,6 +270,24 @@ impl DirectoryConfig {
             let text = "`referral_hosts` is not used: follow_referrals is not `follow`";
             warnings.push(Warning::of_setting("referral_hosts", text));
         }
+        let is_plain = |server: &ServerUrl| matches!(server, ServerUrl::Ldap { tls: false, .. });
+        if raw.start_tls && !servers.iter().any(is_plain) {
+            let text = "`start_tls` is not used: no server's URL begins with ldap://";
+            warnings.push(Warning::of_setting("start_tls", text));
+        }
+        for (setting, file) in [
+            ("tls_ca_file", &raw.tls_ca_file),
+            ("tls_cert_file", &raw.tls_cert_file),
+            ("tls_key_file", &raw.tls_key_file),
+        ] {
+            // Found out now, and not when a server is there to be asked.
+            if let Some(path) = file
+                && let Err(e) = std::fs::File::open(path)
+            {
+                let problem = format!("{}: {e}", path.display());
+                return Err(SettingsError::value(setting, problem, "a file in PEM that can be read"));
+            }
+        }
         let auth = auth(&raw, warnings)?;
         let identity = match (raw.tls_cert_file, raw.tls_key_file) {
             (Some(cert), Some(key)) => {

@@ -74,7 +74,7 @@ pub enum DirectoryError {
         reason: String,
     },
     /// A file could not be read or written.
-    #[error("{path}: {reason}")]
+    #[error("{}{path}: {reason}", if *.unreachable { "setting `server_url`: ldif:" } else { "" })]
     File {
         /// The file.
         path: String,
@@ -134,9 +134,9 @@ impl DirectoryError {
 impl Classified for DirectoryError {
     fn class(&self) -> Class {
         match self {
-            DirectoryError::Connect { .. }
-            | DirectoryError::Bind { .. }
-            | DirectoryError::File { unreachable: true, .. } => Class::Connection,
+            DirectoryError::Connect { .. } | DirectoryError::Bind { .. } => Class::Connection,
+            // Which file it is, is a setting.
+            DirectoryError::File { unreachable: true, .. } => Class::Config,
             _ => Class::Run,
         }
     }
@@ -152,6 +152,8 @@ impl Classified for DirectoryError {
             | DirectoryError::Timeout { dn, .. }
             | DirectoryError::Protocol { dn, .. } => (None, Some(dn)),
         };
-        Facts { server: server.cloned(), dn: dn.cloned(), code: self.code(), ..Facts::default() }
+        let is_setting = matches!(self, DirectoryError::File { unreachable: true, .. });
+        let setting = is_setting.then(|| "server_url".to_owned());
+        Facts { setting, server: server.cloned(), dn: dn.cloned(), code: self.code(), ..Facts::default() }
     }
 }

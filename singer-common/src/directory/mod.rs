@@ -15,6 +15,7 @@ mod error;
 pub mod ldap;
 pub mod ldif;
 mod names;
+mod near;
 mod preview;
 mod range;
 mod root_dse;

@@ -118,6 +118,7 @@ fn write(path: &Path) -> std::io::Result<()> {
 
 fn complain(path: &Path, error: &std::io::Error) {
     tracing::warn!(
+        setting = "metrics_file",
         "metrics_file {}: {error}; the run goes on, and what watches it sees old metrics. Let this user write to that folder, or set another file",
         path.display()
     );

@@ -65,7 +65,9 @@ impl Config {
             labels.insert(name, value);
         }
         let otlp = raw.otlp_endpoint.as_deref().map(traces::endpoint).transpose()?;
-        if let Some(file) = raw.metrics_file.as_ref().filter(|f| f.file_name().is_none()) {
+        // node_exporter's textfile collector reads nothing else, and nobody would know.
+        let is_read = |file: &&PathBuf| file.extension().is_some_and(|extension| extension == "prom");
+        if let Some(file) = raw.metrics_file.as_ref().filter(|file| !is_read(file)) {
             let expected =
                 "the path of a file that ends in .prom, in the folder that the textfile collector reads";
             return Err(SettingsError::value("metrics_file", format!("`{}`", file.display()), expected));

@@ -75,6 +75,32 @@ impl Violation {
         }
     }
 
+    /// Whether it is about what the whole entry has, and no value of its own.
+    pub fn is_of_whole(&self) -> bool {
+        matches!(self, Violation::Missing { .. } | Violation::NotAllowed { .. })
+    }
+
+    /// The attribute that it is about, where the entry has it.
+    pub fn attribute(&self) -> Option<&str> {
+        match self {
+            Violation::UnknownAttribute { attribute, .. }
+            | Violation::NotAllowed { attribute, .. }
+            | Violation::Invalid { attribute, .. }
+            | Violation::Several { attribute, .. } => Some(attribute),
+            Violation::UnknownClass { .. } | Violation::Missing { .. } => None,
+        }
+    }
+
+    /// The known name that a wrong one is near to.
+    pub fn nearest(&self) -> Option<&str> {
+        match self {
+            Violation::UnknownClass { nearest, .. } | Violation::UnknownAttribute { nearest, .. } => {
+                nearest.as_deref()
+            }
+            _ => None,
+        }
+    }
+
     /// Whether both are the same fault.
     fn is_like(&self, other: &Violation) -> bool {
         match (self, other) {
@@ -90,14 +116,9 @@ impl Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let near = |f: &mut fmt::Formatter<'_>, nearest: &Option<String>| match nearest {
-            Some(name) => write!(f, "; did you mean `{name}`?"),
-            None => Ok(()),
-        };
         match self {
-            Violation::UnknownClass { class, nearest } => {
-                write!(f, "the schema has no object class `{class}`")?;
-                near(f, nearest)
+            Violation::UnknownClass { class, .. } => {
+                write!(f, "the schema has no object class `{class}`")
             }
             Violation::Missing { class, attribute } => {
                 write!(
@@ -105,9 +126,8 @@ impl fmt::Display for Violation {
                     "class {class} needs `{attribute}`, and the entry has none (attribute_mapping, values, defaults)"
                 )
             }
-            Violation::UnknownAttribute { attribute, nearest } => {
-                write!(f, "the schema has no attribute `{attribute}`")?;
-                near(f, nearest)
+            Violation::UnknownAttribute { attribute, .. } => {
+                write!(f, "the schema has no attribute `{attribute}`")
             }
             Violation::NotAllowed { attribute, classes } => {
                 write!(f, "`{attribute}` is allowed by none of the entry's classes ({})", classes.join(", "))

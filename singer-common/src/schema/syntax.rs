@@ -262,10 +262,9 @@ impl ValueKind {
             return Ok(None);
         }
         let octets = match self {
-            ValueKind::Boolean => match text.to_ascii_lowercase().as_str() {
-                "true" => b"TRUE".to_vec(),
-                "false" => b"FALSE".to_vec(),
-                _ => return Err(InvalidValue),
+            ValueKind::Boolean => match truth(&text).ok_or(InvalidValue)? {
+                true => b"TRUE".to_vec(),
+                false => b"FALSE".to_vec(),
             },
             ValueKind::Integer => {
                 let written = written_out(&text).unwrap_or_else(|| text.clone());
@@ -295,6 +294,15 @@ impl ValueKind {
             | ValueKind::Text => text.into_bytes(),
         };
         Ok(Some(octets))
+    }
+}
+
+/// Whether a text says yes or no, in the words that people, spreadsheets and databases have for it; `None` for any other.
+pub fn truth(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" => Some(false),
+        _ => None,
     }
 }
 

@@ -525,9 +525,21 @@ async fn refreshed<W: Write>(
     let directory = server(&synced.run.tree.directory)?.clone();
     let mut connection = output.or_stop(directory.sync_connection()).await??;
     let id = connection.start(&synced.request(SyncMode::RefreshOnly).await?).await?;
-    let why = refresh(&mut connection, id, synced, output).await?;
+    let why = refresh(&mut connection, id, synced, output).await.map_err(unlimited)?;
     connection.close().await;
     Ok(why)
+}
+
+/// The answer of content synchronisation comes in one piece, whatever page_size says.
+fn unlimited(error: anyhow::Error) -> anyhow::Error {
+    let is_limit = error.downcast_ref().is_some_and(DirectoryError::is_limit);
+    if !is_limit {
+        return error;
+    }
+    error.context(
+        "LOG_BASED: content synchronisation is not paged, and page_size does not help: have the administrator lift the limits \
+         of the bound user (OpenLDAP: `limits dn.exact=\"…\" size=unlimited`), or use INCREMENTAL with track_deletions",
+    )
 }
 
 /// Goes through one refresh. Gives why everything has to be read anew, if it has.

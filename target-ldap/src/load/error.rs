@@ -2,7 +2,7 @@
 
 use singer_common::directory::DirectoryError;
 use singer_common::error::Classified as _;
-use singer_common::facts::Facts;
+use singer_common::facts::{Facts, did_you_mean};
 use singer_common::message::MessageError;
 use singer_common::settings::SettingsError;
 use singer_common::writer::WriteError;
@@ -29,7 +29,7 @@ pub enum LoadError {
         line: u64,
     },
     /// A record that cannot be taken.
-    #[error("line {line}, stream `{stream}`{}: {reason}", of_record(.key))]
+    #[error("line {line}, stream `{stream}`{}: {reason}{}", of_record(.key), did_you_mean(.nearest.as_deref()))]
     Record {
         /// Counted from 1.
         line: u64,
@@ -39,6 +39,8 @@ pub enum LoadError {
         key: String,
         /// What is wrong with it.
         reason: String,
+        /// The name of an entry that is there, near to one that is not.
+        nearest: Option<String>,
     },
     /// A record that makes no entry.
     #[error("line {line}, stream `{stream}`{}: {error}", of_record(.key))]
@@ -70,7 +72,7 @@ pub enum LoadError {
         line: u64,
     },
     /// A task the directory refused.
-    #[error("line {line}, stream `{stream}`{}: {error}", of_record(.key))]
+    #[error("line {line}, stream `{stream}`{}: {error}{}", of_record(.key), did_you_mean(.nearest.as_deref()))]
     Write {
         /// Counted from 1.
         line: u64,
@@ -81,6 +83,8 @@ pub enum LoadError {
         /// What the directory said.
         #[source]
         error: DirectoryError,
+        /// As of a record.
+        nearest: Option<String>,
     },
     /// A batch that cannot be read.
     #[error("line {line}, stream `{stream}`: {error}")]
@@ -150,18 +154,20 @@ impl LoadError {
             ..Facts::default()
         };
         match self {
-            LoadError::Record { line, stream, key, .. } | LoadError::Map { line, stream, key, .. } => {
-                of(line, Some(stream), Some(key))
+            LoadError::Record { line, stream, key, nearest, .. } => {
+                Facts { nearest: nearest.clone(), ..of(line, Some(stream), Some(key)) }
             }
-            LoadError::Write { line, stream, key, error } => {
-                of(line, Some(stream), Some(key)).or(error.facts())
+            LoadError::Map { line, stream, key, .. } => of(line, Some(stream), Some(key)),
+            LoadError::Write { line, stream, key, error, nearest } => {
+                Facts { nearest: nearest.clone(), ..of(line, Some(stream), Some(key)).or(error.facts()) }
             }
             LoadError::StreamMap { line, error } => of(line, None, None).or(error.facts()),
             LoadError::Settings { line, error } => of(line, None, None).or(error.facts()),
             LoadError::Batch { line, stream, .. } => of(line, Some(stream), None),
-            LoadError::Message { line, .. } | LoadError::Reject { line } | LoadError::Unmapped { line } => {
-                of(line, None, None)
+            LoadError::Message { line, error } => {
+                Facts { nearest: error.nearest().map(str::to_owned), ..of(line, None, None) }
             }
+            LoadError::Reject { line } | LoadError::Unmapped { line } => of(line, None, None),
             LoadError::InFile { error, .. } => error.facts(),
             LoadError::TooManyRejects { error, .. } => error.facts().or(Facts::of_setting("max_rejects")),
             LoadError::Directory(error) => error.facts(),
@@ -173,7 +179,7 @@ impl LoadError {
 
     /// A record whose key is not known yet.
     pub(super) fn record(line: u64, stream: &str, reason: String) -> LoadError {
-        LoadError::Record { line, stream: stream.to_owned(), key: String::new(), reason }
+        LoadError::Record { line, stream: stream.to_owned(), key: String::new(), reason, nearest: None }
     }
 
     /// Of the record with this key.
@@ -182,6 +188,14 @@ impl LoadError {
             &mut self
         {
             about.clone_into(key);
+        }
+        self
+    }
+
+    /// Of a record for which an entry is wanted that is not there; this one is, and is near.
+    pub(super) fn near(mut self, name: Option<String>) -> LoadError {
+        if let LoadError::Record { nearest, .. } | LoadError::Write { nearest, .. } = &mut self {
+            *nearest = name;
         }
         self
     }
@@ -206,9 +220,11 @@ impl LoadError {
     /// What is wrong, without the line and the stream.
     pub(super) fn reason(&self) -> String {
         match self {
-            LoadError::Record { reason, .. } => reason.clone(),
+            LoadError::Record { reason, nearest, .. } => {
+                format!("{reason}{}", did_you_mean(nearest.as_deref()))
+            }
             LoadError::Map { error, .. } => error.to_string(),
-            LoadError::Write { error, .. } => error.to_string(),
+            LoadError::Write { error, nearest, .. } => format!("{error}{}", did_you_mean(nearest.as_deref())),
             LoadError::InFile { error, .. } => error.reason(),
             other => other.to_string(),
         }

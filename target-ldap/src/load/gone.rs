@@ -254,7 +254,10 @@ impl<W: Write> Load<'_, W> {
             Ok(gone) => gone,
             Err(error) => {
                 let Activation { line, stream, .. } = activation;
-                self.fail(u64::MAX - 1, LoadError::Write { line, stream, key: String::new(), error });
+                self.fail(
+                    u64::MAX - 1,
+                    LoadError::Write { line, stream, key: String::new(), error, nearest: None },
+                );
                 return None;
             }
         };
@@ -304,7 +307,7 @@ impl<W: Write> Load<'_, W> {
         };
         tracing::warn!(
             stream = name,
-            setting = "scope_base",
+            setting = format!("mapping_rules.{name}.scope_base"),
             dn = base,
             nearest,
             "setting `mapping_rules.{name}.scope_base`: there is no entry `{base}`, so no entry of stream `{name}` is found there and none is deleted; {there}: correct the setting, or create the entry"

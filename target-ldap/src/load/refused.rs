@@ -3,7 +3,10 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use singer_common::directory::DirectoryError;
 use singer_common::facts::Facts;
+use singer_common::schema::Coverage;
+use singer_common::schema::conformance::{Violation, violations};
 
 use super::{Kept, Load, LoadError, Told, Work};
 use crate::config::OnError;
@@ -50,8 +53,45 @@ impl<W: Write> Load<'_, W> {
             ),
             Kind::Delete => format!("`{dn}` cannot be deleted: entries that no record deletes lie below it"),
         };
-        let error = work.bad(reason);
+        let near = work.answer.as_ref().and_then(|answer| answer.nearest.clone());
+        let error = work.bad(reason).near(near);
         Some((Work::clone(work), error))
+    }
+
+    /// What a directory said to a record, with what the schema tells of its reason and what may have been meant.
+    pub(super) fn explained(&self, work: &Work, mut error: DirectoryError) -> LoadError {
+        // Servers say many things of a name that is none of theirs (10, 32, 53).
+        let mut near = self.directory.nearest_context(work.dn().unwrap_or_default()).map(str::to_owned);
+        let schema = self.directory.schema();
+        if let DirectoryError::Operation { operation, code, text, .. } = &mut error
+            && let Task::Upsert { wanted, .. } = &work.task
+            && schema.coverage() == Coverage::Whole
+        {
+            let found = violations(schema, self.directory.root_dse().vendor, &wanted.to_entry());
+            // What a record says nothing of, an entry that is there may have.
+            let is_meant =
+                |one: &Violation| one.code() == *code && (*operation == "add" || !one.is_of_whole());
+            for one in found.into_iter().filter(is_meant) {
+                let said = one.to_string();
+                let property =
+                    one.attribute().and_then(|attribute| self.property_of(&work.stream, attribute));
+                let property =
+                    property.map(|name| format!(", from the property `{name}`")).unwrap_or_default();
+                // A plan's refusal consists of it.
+                match text.contains(&said) {
+                    true => *text = text.replace(&said, &format!("{said}{property}")),
+                    false if text.is_empty() => *text = format!("{said}{property}"),
+                    false => *text = format!("{text}; {said}{property}"),
+                }
+                near = near.or(one.nearest().map(str::to_owned));
+            }
+        }
+        work.refused_by(error).near(near)
+    }
+
+    /// The property of a stream that becomes an attribute.
+    fn property_of(&self, stream: &str, attribute: &str) -> Option<&str> {
+        self.streams.get(stream)?.plan.mapping.property_of(attribute, self.directory.schema())
     }
 
     /// A record that the directory did not take.
@@ -120,9 +160,11 @@ impl<W: Write> Load<'_, W> {
         if let Err(e) = self.applier.directory().show_refused(&refused) {
             return self.fail(number, e.into());
         }
-        let who = if record.is_empty() { String::new() } else { format!(", {record}") };
         let what = if self.config.dry_run { "would be refused" } else { "rejected" };
-        facts.warn(&format!("line {}, stream `{}`{who}: {what}: {reason}", reject.line, reject.stream));
+        if self.said_rejects.is_said_one_by_one(reject.stream, &reason, what) {
+            let who = if record.is_empty() { String::new() } else { format!(", {record}") };
+            facts.warn(&format!("line {}, stream `{}`{who}: {what}: {reason}", reject.line, reject.stream));
+        }
         self.rejected += 1;
         self.counts.entry(reject.stream.into()).or_default().tell(Told::Rejected, told);
         self.ack.done(number);

@@ -40,7 +40,7 @@ impl Stream<'_> {
     }
 }
 
-/// Looks at every name in a rule. One that an entry's name or `match` is made of, and that no record can have, is an error;
+/// Looks at every name in a rule. `is_own`: it is this stream's, and not for any. One that an entry's name or `match` is made of, and that no record can have, is an error;
 /// others are warnings, each once.
 pub(super) fn check(
     stream: &str,
@@ -48,6 +48,7 @@ pub(super) fn check(
     shapes: &Shapes<'_>,
     columns: &[Column],
     schema: &Schema,
+    is_own: bool,
     warnings: &mut Vec<Warning>,
 ) -> Result<(), SettingsError> {
     let known = Stream { name: stream, properties: shapes.properties().collect() };
@@ -63,10 +64,18 @@ pub(super) fn check(
             warnings.push(warning);
         }
     };
-    for (property, _) in rule.attribute_mapping.iter().flatten() {
-        if !known.has(property) {
-            warn("attribute_mapping", property);
+    let mapped: BTreeSet<&str> =
+        rule.attribute_mapping.iter().flatten().map(|(property, _)| property.as_str()).collect();
+    for property in mapped.iter().copied().filter(|property| !known.has(property)) {
+        // A property that is near, and that the rule does not use, is the one that was meant. A rule for all streams, or one whose
+        // records may have more than the SCHEMA names, can still be right.
+        let meant = known.nearest(property).filter(|near| !mapped.contains(near));
+        if meant.is_some() && is_own && !shapes.is_open() {
+            let expected = "a property of the stream";
+            let error = SettingsError::value(at("attribute_mapping"), known.lacks(property), expected);
+            return Err(error.near(meant).in_stream(stream));
         }
+        warn("attribute_mapping", property);
     }
     let password = rule.password.iter().map(|p| ("password.from", p.from.as_str()));
     let accounts = rule.accounts.iter().flat_map(|a| {

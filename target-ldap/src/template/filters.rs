@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use chrono::format::{Item, StrftimeItems};
 use singer_common::dn::escape_value;
+use singer_common::facts::did_you_mean;
+use singer_common::settings::nearest;
 use singer_common::time::read_time;
 
 /// The filters there are, as a message lists them.
@@ -34,13 +36,27 @@ pub(super) enum Filter {
     Date(String),
 }
 
+/// What is wrong with a placeholder.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    pub(super) message: String,
+    /// The filter that is there and near to one that is not.
+    pub(super) nearest: Option<String>,
+}
+
+impl<T: Into<String>> From<T> for Wrong {
+    fn from(message: T) -> Self {
+        Self { message: message.into(), nearest: None }
+    }
+}
+
 /// A value that `date` cannot read.
 #[derive(Debug)]
 pub(super) struct NoDate;
 
 impl Filter {
     /// Reads `name` or `name:argument`. Spaces around the name do not count; in an argument they do.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, Wrong> {
         let (name, argument) = match text.split_once(':') {
             Some((name, argument)) => (name.trim(), Some(argument)),
             None => (text.trim(), None),
@@ -72,15 +88,22 @@ impl Filter {
                 if StrftimeItems::new(format).any(|item| matches!(item, Item::Error)) {
                     return Err(format!(
                         "`{format}` is not a strftime format: `%Y`, `%m`, `%d`, `%H` and so on, and `%%` for a %"
-                    ));
+                    )
+                    .into());
                 }
                 return Ok(Self::Date(format.into()));
             }
-            _ => return Err(format!("there is no filter {name:?}: the filters are {KNOWN}")),
+            _ => {
+                let known = KNOWN.split('`').skip(1).step_by(2).filter_map(|known| known.split(':').next());
+                let nearest = nearest(name, known).map(str::to_owned);
+                let hint = did_you_mean(nearest.as_deref());
+                let message = format!("there is no filter {name:?}{hint}: the filters are {KNOWN}");
+                return Err(Wrong { message, nearest });
+            }
         };
         match argument {
             None => Ok(plain),
-            Some(_) => Err(format!("`{name}` takes no argument: write `|{name}`")),
+            Some(_) => Err(format!("`{name}` takes no argument: write `|{name}`").into()),
         }
     }
 

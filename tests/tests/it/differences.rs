@@ -36,7 +36,7 @@ fn classes_and_attributes_that_the_destination_does_not_know_are_named() {
     let config = target_config(&slapd);
     let before = slapd.change_marks();
     // Ahead of the first write: where the run is rehearsed.
-    let output = Run::target(&config).arg("--dry-run").messages(&messages()).run().succeeds();
+    let output = Run::target(&config).arg("--dry-run").messages(&messages()).run().exits(1);
     output.says(ATTRIBUTES).says(CLASSES);
     let limited = with(&config, &json!({"max_changes": 2}));
     Run::target(&limited).messages(&messages()).run().exits(1).says("max_changes").says(CLASSES);

@@ -20,6 +20,7 @@ mod doctor;
 mod dumps;
 mod emptiness;
 mod exit_codes;
+mod failures;
 mod faults;
 mod golden;
 mod harness;

@@ -64,7 +64,7 @@ const ROWS: &[Row] = &[
     row(
         4,
         "sizeLimitExceeded",
-        "set page_size to a number the server allows, or ask the administrator for a higher limit",
+        "ask the administrator for a higher limit; where a read is paged, page_size is to be a number the server allows",
     ),
     row(5, "compareFalse", ""),
     row(6, "compareTrue", ""),

@@ -84,7 +84,18 @@ impl LdifDirectory {
             Ok(file) => {
                 let unknown = |e: std::io::Error| fail(e.to_string(), true);
                 stamp = Stamp::of(&file).map_err(unknown)?;
-                let is_file = file.metadata().map_err(unknown)?.is_file();
+                let kind = file.metadata().map_err(unknown)?.file_type();
+                let is_file = kind.is_file();
+                if kind.is_dir() {
+                    return Err(fail("is a folder; expected a file of LDIF".to_owned(), true));
+                }
+                // It is replaced at the end, and read again before.
+                if !is_file && access != Access::Read {
+                    return Err(fail(
+                        "is no ordinary file, and could not be replaced by a new one".to_owned(),
+                        true,
+                    ));
+                }
                 let again = file.try_clone().map_err(unknown)?;
                 said =
                     load(file, &mut store, access == Access::Read).map_err(|reason| fail(reason, false))?;
