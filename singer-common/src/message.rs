@@ -105,7 +105,7 @@ pub struct BatchEncoding {
 pub enum MessageError {
     /// Not JSON, or not an object.
     #[error(
-        "no Singer message but {0}; a message is a JSON object with a `type`, as taps print them: pipe a tap's output here (for a table, of a tap that reads tables)"
+        "not a JSON object: {0}; a message is a JSON object with a `type`, as taps print them: pipe a tap's output here (for a table, of a tap that reads tables)"
     )]
     NotJson(String),
     /// An object without `type`.
@@ -136,10 +136,10 @@ fn beginning(line: &[u8], error: &serde_json::Error) -> String {
     let text = String::from_utf8_lossy(line);
     let text = text.trim();
     if text.starts_with(['{', '[', '"']) {
-        return format!("broken JSON ({error})");
+        return error.to_string();
     }
     let more = if text.chars().count() > SHOWN { "…" } else { "" };
-    format!("a line that begins `{}{more}`", text.chars().take(SHOWN).collect::<String>())
+    format!("it begins `{}{more}`", text.chars().take(SHOWN).collect::<String>())
 }
 
 fn nearest_type(kind: &str) -> Option<&'static str> {
