@@ -262,10 +262,10 @@ impl ValueKind {
             return Ok(None);
         }
         let octets = match self {
-            ValueKind::Boolean => match truth(&text).ok_or(InvalidValue)? {
-                true => b"TRUE".to_vec(),
-                false => b"FALSE".to_vec(),
-            },
+            ValueKind::Boolean => {
+                let written = if truth(&text).ok_or(InvalidValue)? { "TRUE" } else { "FALSE" };
+                written.as_bytes().to_vec()
+            }
             ValueKind::Integer => {
                 let written = written_out(&text).unwrap_or_else(|| text.clone());
                 let digits = integral(&written);

@@ -78,10 +78,12 @@ impl<W: Write> Load<'_, W> {
                 let property =
                     property.map(|name| format!(", from the property `{name}`")).unwrap_or_default();
                 // A plan's refusal consists of it.
-                match text.contains(&said) {
-                    true => *text = text.replace(&said, &format!("{said}{property}")),
-                    false if text.is_empty() => *text = format!("{said}{property}"),
-                    false => *text = format!("{text}; {said}{property}"),
+                if text.contains(&said) {
+                    *text = text.replace(&said, &format!("{said}{property}"));
+                } else if text.is_empty() {
+                    *text = format!("{said}{property}");
+                } else {
+                    *text = format!("{text}; {said}{property}");
                 }
                 near = near.or(one.nearest().map(str::to_owned));
             }
