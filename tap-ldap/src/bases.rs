@@ -11,7 +11,7 @@ pub(crate) async fn explained(
     directory: &Directory,
     error: anyhow::Error,
 ) -> anyhow::Error {
-    if error.chain().any(|e| e.is::<SettingsError>()) {
+    if error.chain().any(<dyn std::error::Error>::is::<SettingsError>) {
         return error;
     }
     let absent = error.chain().filter_map(|e| e.downcast_ref()).find_map(|e| match e {

@@ -338,11 +338,11 @@ fn ldif(change: &Change, relaxed: bool, about: &str) -> Result<Vec<u8>, LdifWrit
     Ok(writer.into_inner())
 }
 
+/// An attribute, with its values as they were and as they will be.
+type Turned<'c> = (&'c str, Vec<Vec<u8>>, Vec<Vec<u8>>);
+
 /// The attributes that the steps of a change are about, each with its values as they were and as they will be.
-fn before_and_after<'c>(
-    changes: &'c [Modification],
-    before: Option<&Entry>,
-) -> Vec<(&'c str, Vec<Vec<u8>>, Vec<Vec<u8>>)> {
+fn before_and_after<'c>(changes: &'c [Modification], before: Option<&Entry>) -> Vec<Turned<'c>> {
     let mut names: Vec<&str> = Vec::new();
     for change in changes {
         if !names.iter().any(|n| n.eq_ignore_ascii_case(&change.description)) {

@@ -184,7 +184,7 @@ fn violations(validator: &Validator, record: &Value) -> Result<(), String> {
             let path = e.instance_path().to_string();
             let path = if path.is_empty() { "the record".to_owned() } else { format!("`{path}`") };
             let is_type = matches!(e.kind(), jsonschema::error::ValidationErrorKind::Type { .. });
-            let got = if is_type { format!(" but {}", kind_of(&e.instance())) } else { String::new() };
+            let got = if is_type { format!(" but {}", kind_of(e.instance())) } else { String::new() };
             format!("{path}: {}{got}", e.masked())
         })
         .collect();
