@@ -357,7 +357,7 @@ fn before_and_after<'c>(changes: &'c [Modification], before: Option<&Entry>) -> 
         for step in changes.iter().filter(|c| is_it(&c.description)) {
             match step.kind {
                 ModificationKind::Add | ModificationKind::Increment => {
-                    new.extend(step.values.iter().cloned())
+                    new.extend(step.values.iter().cloned());
                 }
                 ModificationKind::Replace => new.clone_from(&step.values),
                 ModificationKind::Delete if step.values.is_empty() => new.clear(),
