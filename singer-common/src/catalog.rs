@@ -70,14 +70,18 @@ impl Catalog {
     pub fn read(path: &str) -> Result<Catalog, CatalogError> {
         let fail = |reason: String| CatalogError { path: path.to_owned(), reason };
         let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
-        let value: Value = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;
-        if value.get("streams").is_none() {
-            let is_settings = ["server_url", "host", "bind_dn"].iter().any(|key| value.get(key).is_some());
-            let what =
-                if is_settings { "it holds settings, and no `streams`" } else { "it has no `streams`" };
-            return Err(fail(what.to_owned()));
-        }
-        serde_json::from_str(&text).map_err(|e| fail(e.to_string()))
+        serde_json::from_str(&text).map_err(|e| {
+            let other = serde_json::from_str::<Map<String, Value>>(&text).ok();
+            let other = other.filter(|object| !object.contains_key("streams"));
+            let is_settings = |object: &Map<String, Value>| {
+                ["server_url", "host", "bind_dn"].iter().any(|key| object.contains_key(*key))
+            };
+            fail(match other {
+                Some(object) if is_settings(&object) => "it holds settings, and no `streams`".to_owned(),
+                Some(_) => "it has no `streams`".to_owned(),
+                None => e.to_string(),
+            })
+        })
     }
 
     /// The catalog as `--discover` prints it. Indented: Meltano reads it line by line, and hangs on one long line.

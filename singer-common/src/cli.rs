@@ -189,22 +189,37 @@ where
 fn parsed<A: clap::Parser + clap::CommandFactory>() -> Result<A, clap::Error> {
     let mut command = A::command();
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
-    if let Some((name, _)) = matches.subcommand() {
-        let is_given = |id: &str| matches.value_source(id) == Some(clap::parser::ValueSource::CommandLine);
-        let stray = command
-            .get_arguments()
-            .find(|arg| {
-                !arg.is_global_set()
-                    && matches.try_contains_id(arg.get_id().as_str()).is_ok()
-                    && is_given(arg.get_id().as_str())
-            })
-            .map(ToString::to_string);
-        if let Some(stray) = stray {
-            let text = format!("'{stray}' is for a run, and cannot be used with the subcommand '{name}'");
-            return Err(command.error(clap::error::ErrorKind::ArgumentConflict, text));
-        }
+    if let Some(problem) = misplaced(&command, &matches) {
+        return Err(command.error(clap::error::ErrorKind::ArgumentConflict, problem));
     }
     A::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
+}
+
+/// What cannot stand where it does, with a subcommand: what is for a run alone, and what stands on both sides of it, for clap keeps
+/// one side and drops the other without a word.
+fn misplaced(command: &clap::Command, matches: &clap::ArgMatches) -> Option<String> {
+    let (name, _) = matches.subcommand()?;
+    let words: Vec<String> = std::env::args_os().filter_map(|word| word.into_string().ok()).collect();
+    command.get_arguments().find_map(|arg| {
+        let id = arg.get_id().as_str();
+        if !matches.try_contains_id(id).is_ok_and(|is_there| is_there)
+            || matches.value_source(id) != Some(clap::parser::ValueSource::CommandLine)
+        {
+            return None;
+        }
+        if !arg.is_global_set() {
+            return Some(format!("'{arg}' is for a run, and cannot be used with the subcommand '{name}'"));
+        }
+        let long = format!("--{}", arg.get_long()?);
+        let is_it = |word: &&String| {
+            word.strip_prefix(&long).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+        };
+        let given = words.iter().filter(is_it).count();
+        let kept = matches.indices_of(id).map_or(0, |all| all.len());
+        (given > kept).then(|| {
+            format!("'{long}' stands before the subcommand '{name}' and behind it; put all on one side")
+        })
+    })
 }
 
 /// What `--test` prints: `healthy` with server and vendor, or `unhealthy` with the reason, and each check made.

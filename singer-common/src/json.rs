@@ -77,6 +77,19 @@ fn quoted(octets: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// A value's type, for messages: never the value, which may be a secret.
+pub fn type_name(value: &serde_json::Value) -> &'static str {
+    use serde_json::Value;
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

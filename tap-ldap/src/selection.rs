@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use singer_common::catalog::{Catalog, CatalogEntry};
+use singer_common::facts::Warning;
 use singer_common::maps::Maps;
 use singer_common::settings::{SettingsError, nearest};
 
@@ -77,13 +78,9 @@ fn warn_of_metadata(stream: &CatalogEntry, setting: &str) {
             && let Some(nearest) = nearest(name, properties.iter().copied())
         {
             let id = &stream.tap_stream_id;
-            tracing::warn!(
-                setting,
-                stream = id,
-                name,
-                nearest,
-                "{setting}: stream `{id}` has metadata of a property `{name}`, and no such property; did you mean `{nearest}`?"
-            );
+            let text =
+                format!("{setting}: stream `{id}` has metadata of a property `{name}`, and no such property");
+            Warning::of_setting(setting, text).in_stream(id).near(name, Some(nearest)).log();
         }
         for key in node.metadata.keys().map(String::as_str) {
             // Those of a tap's own have its name in front of them (`ldap.syntax`).
@@ -91,13 +88,8 @@ fn warn_of_metadata(stream: &CatalogEntry, setting: &str) {
             let all = READ.into_iter().chain(OTHERS);
             if !is_known && let Some(nearest) = nearest(key, all).filter(|name| READ.contains(name)) {
                 let id = &stream.tap_stream_id;
-                tracing::warn!(
-                    setting,
-                    stream = id,
-                    name = key,
-                    nearest,
-                    "{setting}: the metadata `{key}` of stream `{id}` is not used; did you mean `{nearest}`?"
-                );
+                let text = format!("{setting}: the metadata `{key}` of stream `{id}` is not used");
+                Warning::of_setting(setting, text).in_stream(id).near(key, Some(nearest)).log();
             }
         }
     }

@@ -228,6 +228,8 @@ pub struct Load<'a, W: Write> {
     rejects: Option<RejectFile>,
     rejected: u64,
     said_rejects: Said,
+    /// Of names that the schema does not have.
+    nearest_names: HashMap<String, Option<String>>,
     retry_rejects: bool,
     /// With `process_activate_version`.
     versions: Versions,
@@ -291,6 +293,7 @@ impl<'a, W: Write> Load<'a, W> {
             rejects,
             rejected: 0,
             said_rejects: Said::default(),
+            nearest_names: HashMap::new(),
             retry_rejects,
             versions: Versions::default(),
             activations: Activations::default(),

@@ -145,14 +145,7 @@ impl Plan {
         let Refused { stream, line, record, dn, code, reason } = *refused;
         let about = format!("{stream}, line {line}: {record}");
         self.write(&match self.format {
-            PlanFormat::Ldif => {
-                let mut writer = LdifWriter::new(Vec::new());
-                writer.comment(&about)?;
-                writer.comment(&format!("would be refused: {reason}"))?;
-                let mut octets = writer.into_inner();
-                octets.push(b'\n');
-                octets
-            }
+            PlanFormat::Ldif => comments(&[&about, &format!("would be refused: {reason}")])?,
             PlanFormat::Diff => {
                 let mut lines = self.lines();
                 lines.push(DIM, &format!("# {about}"));
@@ -180,13 +173,8 @@ impl Plan {
         }
         self.write(&match self.format {
             PlanFormat::Ldif => {
-                let mut writer = LdifWriter::new(Vec::new());
-                writer.comment(about)?;
-                writer.comment(&format!("password: {HIDDEN}, {HOW}"))?;
-                writer.comment(&format!("(of {dn}, nothing else)"))?;
-                let mut octets = writer.into_inner();
-                octets.push(b'\n');
-                octets
+                let what = format!("password: {HIDDEN}, {HOW}");
+                comments(&[about, &what, &format!("(of {dn}, nothing else)")])?
             }
             PlanFormat::Diff => {
                 let mut lines = self.lines();
@@ -299,6 +287,15 @@ impl Lines {
 
 fn json_line(value: &Value) -> Vec<u8> {
     format!("{}\n", printable(&value.to_string())).into_bytes()
+}
+
+/// Comments and no change.
+fn comments(lines: &[&str]) -> Result<Vec<u8>, LdifWriteError> {
+    let mut writer = LdifWriter::new(Vec::new());
+    lines.iter().try_for_each(|line| writer.comment(line))?;
+    let mut octets = writer.into_inner();
+    octets.push(b'\n');
+    Ok(octets)
 }
 
 /// What has a secret value is said in a comment, and is not part of the change.

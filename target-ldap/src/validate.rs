@@ -5,11 +5,12 @@
 mod dialect;
 mod quick;
 
-use singer_common::facts::Warning;
 use std::sync::{LazyLock, OnceLock};
 
 use jsonschema::{Draft, Retrieve, Uri, Validator};
 use serde_json::Value;
+use singer_common::facts::Warning;
+use singer_common::json::type_name;
 use singer_common::record::Record;
 
 use crate::encoding::Encoding;
@@ -184,23 +185,11 @@ fn violations(validator: &Validator, record: &Value) -> Result<(), String> {
             let path = e.instance_path().to_string();
             let path = if path.is_empty() { "the record".to_owned() } else { format!("`{path}`") };
             let is_type = matches!(e.kind(), jsonschema::error::ValidationErrorKind::Type { .. });
-            let got = if is_type { format!(" but {}", kind_of(e.instance())) } else { String::new() };
+            let got = if is_type { format!(" but {}", type_name(e.instance())) } else { String::new() };
             format!("{path}: {}{got}", e.masked())
         })
         .collect();
     Err(format!("{} (SCHEMA says so; validate_records: false lets it pass)", problems.join("; ")))
-}
-
-/// What a value is, without the value.
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }
 
 #[cfg(test)]

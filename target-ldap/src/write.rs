@@ -24,6 +24,7 @@ mod exchange;
 mod find;
 mod groups;
 mod login;
+mod nearest;
 mod references;
 mod removal;
 mod rename;
@@ -33,6 +34,7 @@ pub use exchange::Exchange;
 pub use find::Names;
 use find::{Place, SHOWN, Unread};
 use groups::{Emptied, empty_groups};
+use nearest::Nearest;
 pub use references::Held;
 use references::Present;
 use rename::{Rename, without_naming_values};
@@ -161,6 +163,7 @@ pub struct Applier {
     parents_made: ParentsMade,
     /// One creation of parents at a time: two children of a missing parent would both try.
     parents: Arc<tokio::sync::Mutex<()>>,
+    nearest: Nearest,
     /// One search for what lies below at a time: OpenLDAP keeps one paging state per connection.
     trees: Arc<tokio::sync::Mutex<()>>,
     present: Arc<Present>,
@@ -194,6 +197,7 @@ impl Applier {
             directory,
             parents_made: if create_parents { ParentsMade::AtOnce } else { ParentsMade::Never },
             parents,
+            nearest: Nearest::default(),
             trees,
             present,
             added,
@@ -552,7 +556,7 @@ impl Applier {
                 if !self.create_parents(&wanted.dn, self.creates(now)).await? {
                     let mut answer = Answer::of(&e).unwrap_or_default();
                     if now.is_last_try {
-                        answer.nearest = self.directory.nearest_name(&wanted.dn).await;
+                        answer.nearest = self.nearest.above(&self.directory, &wanted.dn).await;
                     }
                     return Ok(Effect::TooEarly(answer));
                 }

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+pub(super) use crate::json::type_name;
 use serde_json::{Number, Value};
 
 use super::expression::Operator;
@@ -317,16 +318,4 @@ fn float_text(n: f64) -> String {
 /// What Python's `strip` and `split` take for a blank.
 pub(super) fn is_blank(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
-}
-
-/// A value's type, for messages: never the value, which may be a secret.
-pub(super) fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }

@@ -22,8 +22,6 @@ pub enum Violation {
     UnknownClass {
         /// The class.
         class: String,
-        /// The class that is there and near.
-        nearest: Option<String>,
     },
     /// It lacks an attribute that a class needs.
     Missing {
@@ -36,8 +34,6 @@ pub enum Violation {
     UnknownAttribute {
         /// The attribute.
         attribute: String,
-        /// The attribute that is there and near.
-        nearest: Option<String>,
     },
     /// It has an attribute that none of its classes allows.
     NotAllowed {
@@ -91,14 +87,30 @@ impl Violation {
         }
     }
 
-    /// The known name that a wrong one is near to.
-    pub fn nearest(&self) -> Option<&str> {
+    /// The name that the schema does not have, if that is what is wrong.
+    pub fn unknown(&self) -> Option<&str> {
         match self {
-            Violation::UnknownClass { nearest, .. } | Violation::UnknownAttribute { nearest, .. } => {
-                nearest.as_deref()
-            }
+            Violation::UnknownClass { class } => Some(class),
+            Violation::UnknownAttribute { attribute } => Some(attribute),
             _ => None,
         }
+    }
+
+    /// The known name that the unknown one is near to. Goes through the whole schema.
+    pub fn nearest<'s>(&self, schema: &'s Schema) -> Option<&'s str> {
+        let unknown = self.unknown()?;
+        let near = if matches!(self, Violation::UnknownClass { .. }) {
+            nearest_of_many(
+                unknown,
+                schema.object_classes().iter().flat_map(|c| &c.names).map(String::as_str),
+            )
+        } else {
+            nearest_of_many(
+                unknown,
+                schema.attribute_types().iter().flat_map(|a| &a.names).map(String::as_str),
+            )
+        };
+        near.first().copied()
     }
 
     /// Whether both are the same fault.
@@ -117,7 +129,7 @@ impl Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Violation::UnknownClass { class, .. } => {
+            Violation::UnknownClass { class } => {
                 write!(f, "the schema has no object class `{class}`")
             }
             Violation::Missing { class, attribute } => {
@@ -126,7 +138,7 @@ impl fmt::Display for Violation {
                     "class {class} needs `{attribute}`, and the entry has none (attribute_mapping, values, defaults)"
                 )
             }
-            Violation::UnknownAttribute { attribute, .. } => {
+            Violation::UnknownAttribute { attribute } => {
                 write!(f, "the schema has no attribute `{attribute}`")
             }
             Violation::NotAllowed { attribute, classes } => {
@@ -152,15 +164,8 @@ pub fn brought(schema: &Schema, vendor: Vendor, before: Option<&Entry>, after: &
 }
 
 /// What Active Directory gives an entry that lacks it, though its classes need it ([MS-ADTS] 3.1.1.5.2).
-const GIVEN_BY_AD: [&str; 7] = [
-    "cn",
-    "groupType",
-    "instanceType",
-    "nTSecurityDescriptor",
-    "objectCategory",
-    "objectSid",
-    "sAMAccountName",
-];
+const GIVEN_BY_AD: [&str; 6] =
+    ["groupType", "instanceType", "nTSecurityDescriptor", "objectCategory", "objectSid", "sAMAccountName"];
 
 /// What a server refuses of an entry, in the order in which OpenLDAP looks: classes, attributes, values, what is missing.
 pub fn violations(schema: &Schema, vendor: Vendor, entry: &Entry) -> Vec<Violation> {
@@ -169,9 +174,7 @@ pub fn violations(schema: &Schema, vendor: Vendor, entry: &Entry) -> Vec<Violati
         entry.values("objectClass").iter().filter_map(|class| std::str::from_utf8(class).ok()).collect();
     for class in &classes {
         if schema.object_class(class).is_none() {
-            let names = schema.object_classes().iter().flat_map(|c| &c.names).map(String::as_str);
-            let nearest = nearest_of_many(class, names).first().map(|name| (*name).to_owned());
-            found.push(Violation::UnknownClass { class: (*class).to_owned(), nearest });
+            found.push(Violation::UnknownClass { class: (*class).to_owned() });
         }
     }
     let knows_classes = found.is_empty() && !classes.is_empty();
@@ -182,9 +185,7 @@ pub fn violations(schema: &Schema, vendor: Vendor, entry: &Entry) -> Vec<Violati
     for attribute in &entry.attributes {
         let name = base_type(&attribute.description);
         let Some(kind) = schema.attribute_type(name) else {
-            let names = schema.attribute_types().iter().flat_map(|a| &a.names).map(String::as_str);
-            let nearest = nearest_of_many(name, names).first().map(|name| (*name).to_owned());
-            found.push(Violation::UnknownAttribute { attribute: name.to_owned(), nearest });
+            found.push(Violation::UnknownAttribute { attribute: name.to_owned() });
             continue;
         };
         if schema.is_operational(name) {

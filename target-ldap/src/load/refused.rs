@@ -59,15 +59,15 @@ impl<W: Write> Load<'_, W> {
     }
 
     /// What a directory said to a record, with what the schema tells of its reason and what may have been meant.
-    pub(super) fn explained(&self, work: &Work, mut error: DirectoryError) -> LoadError {
+    pub(super) fn explained(&mut self, work: &Work, mut error: DirectoryError) -> LoadError {
         // Servers say many things of a name that is none of theirs (10, 32, 53).
         let mut near = self.directory.nearest_context(work.dn().unwrap_or_default()).map(str::to_owned);
-        let schema = self.directory.schema();
+        let schema = self.directory.schema().clone();
         if let DirectoryError::Operation { operation, code, text, .. } = &mut error
             && let Task::Upsert { wanted, .. } = &work.task
             && schema.coverage() == Coverage::Whole
         {
-            let found = violations(schema, self.directory.root_dse().vendor, &wanted.to_entry());
+            let found = violations(&schema, self.directory.root_dse().vendor, &wanted.to_entry());
             // What a record says nothing of, an entry that is there may have.
             let is_meant =
                 |one: &Violation| one.code() == *code && (*operation == "add" || !one.is_of_whole());
@@ -85,7 +85,11 @@ impl<W: Write> Load<'_, W> {
                 } else {
                     *text = format!("{text}; {said}{property}");
                 }
-                near = near.or(one.nearest().map(str::to_owned));
+                near = near.or_else(|| {
+                    // Thousands of records may have the same.
+                    let known = self.nearest_names.entry(one.unknown()?.to_owned());
+                    known.or_insert_with(|| one.nearest(&schema).map(str::to_owned)).clone()
+                });
             }
         }
         work.refused_by(error).near(near)

@@ -1,9 +1,9 @@
 //! The names that a rule uses, against the properties that the stream's SCHEMA has: a misspelt one gives no value, in every
 //! record, and nothing else says so.
 
-use singer_common::facts::Warning;
 use std::collections::BTreeSet;
 
+use singer_common::facts::Warning;
 use singer_common::schema::Schema;
 use singer_common::settings::{SettingsError, nearest};
 

@@ -1,8 +1,8 @@
 //! Where undo files are: one for all runs, or one for each of the last runs.
 
-use singer_common::facts::Warning;
 use std::path::{Path, PathBuf};
 
+use singer_common::facts::Warning;
 use singer_common::file::{JOURNAL, folder, with_suffix};
 use singer_common::logging;
 use singer_common::settings::SettingsError;

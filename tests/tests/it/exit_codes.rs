@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::time::Duration;
 
 use ldap_tests::run::{Output, Program, Run};
-use ldap_tests::slapd::{Base, Slapd, SlapdOptions, free_port};
+use ldap_tests::slapd::{Base, Slapd, SlapdOptions, free_port, scratch};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -150,6 +150,26 @@ fn an_unknown_flag_is_2() {
     for program in [Program::Tap, Program::Target] {
         Run::bare(program).arg("--frobnicate").run().exits(2).says("--frobnicate");
     }
+}
+
+#[test]
+fn options_stand_before_a_subcommand_or_behind_it_and_none_is_dropped() {
+    let slapd = Slapd::start(SlapdOptions::with_users());
+    let dir = scratch();
+    let path = dir.path().join("config.json");
+    std::fs::write(&path, tap_config(&slapd).to_string()).unwrap();
+    let path = path.to_str().unwrap();
+    let run = |args: &[&str]| args.iter().fold(Run::bare(Program::Tap), |run, arg| run.arg(*arg)).run();
+    let before = run(&["--config", path, "--log-level", "warning", "doctor"]).succeeds();
+    let behind = run(&["doctor", "--config", path, "--log-level", "warning"]).succeeds();
+    assert!(!before.stdout.is_empty() && !behind.stdout.is_empty());
+    run(&["doctor", "--config", path, "--config", path]).succeeds();
+    // Of both sides one would be dropped without a word.
+    run(&["--config", path, "doctor", "--config", path]).exits(2).says("--config");
+    run(&["--log-level=warning", "doctor", "--config", path, "--log-level", "info"])
+        .exits(2)
+        .says("--log-level");
+    run(&["--config", path, "--discover", "doctor"]).exits(2).says("--discover");
 }
 
 #[test]

@@ -59,6 +59,7 @@ mod references;
 mod referrals;
 mod regressions;
 mod rehearsal;
+mod rehearsal_schema;
 mod rejects;
 mod replication;
 mod report;
