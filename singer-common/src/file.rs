@@ -61,13 +61,21 @@ pub fn create_private<E: From<io::Error>>(
     Ok(sync_folder(folder(path))?)
 }
 
+/// Why no file can be made in a folder, without the name of a temporary one that nobody has heard of.
+fn of_folder(folder: &Path, error: &io::Error) -> io::Error {
+    std::fs::metadata(folder).err().unwrap_or_else(|| error.kind().into())
+}
+
 fn written<E: From<io::Error>>(
     path: &Path,
     readers: Readers,
     write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
 ) -> Result<tempfile::NamedTempFile, E> {
     may_be_replaced(path)?;
-    let file = tempfile::Builder::new().prefix(".singer-ldap-").tempfile_in(folder(path))?;
+    let file = tempfile::Builder::new()
+        .prefix(".singer-ldap-")
+        .tempfile_in(folder(path))
+        .map_err(|e| of_folder(folder(path), &e))?;
     let mut out = BufWriter::with_capacity(BUFFER, file);
     write(&mut out)?;
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;

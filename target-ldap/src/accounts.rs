@@ -228,16 +228,18 @@ mod tests {
         let of = |value: Value| {
             Source::Property("active".into()).of(&json!({"active": value}).try_into().unwrap(), "enabled")
         };
-        for yes in [json!(true), json!("TRUE"), json!("true "), json!(1), json!("1")] {
+        for yes in
+            [json!(true), json!("TRUE"), json!("true "), json!(1), json!("1"), json!("Yes"), json!("on")]
+        {
             assert_eq!(of(yes).unwrap(), Some(true));
         }
-        for no in [json!(false), json!("False"), json!(0)] {
+        for no in [json!(false), json!("False"), json!(0), json!("no"), json!("off")] {
             assert_eq!(of(no).unwrap(), Some(false));
         }
         for nothing in [json!(null), json!("")] {
             assert_eq!(of(nothing).unwrap(), None);
         }
-        for wrong in [json!("yes"), json!(2), json!([]), json!(0.5)] {
+        for wrong in [json!("perhaps"), json!(2), json!([]), json!(0.5)] {
             let error = of(wrong).unwrap_err().to_string();
             assert!(error.contains("`active`") && error.contains("accounts.enabled"), "{error}");
         }

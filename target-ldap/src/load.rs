@@ -122,9 +122,9 @@ impl Work {
     }
 
     /// What the directory said to its record.
-    fn refused_by(&self, error: DirectoryError) -> LoadError {
+    fn refused_by(&self, error: DirectoryError, hint: String) -> LoadError {
         let (line, stream, key) = (self.line, self.stream.to_string(), self.about.to_string());
-        LoadError::Write { line, stream, key, error, nearest: None }
+        LoadError::Write { line, stream, key, error, hint, nearest: None }
     }
 
     fn new(number: u64, line: u64, stream: Arc<str>, task: Task, key: DnKey, about: Arc<str>) -> Self {

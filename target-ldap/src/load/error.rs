@@ -72,7 +72,7 @@ pub enum LoadError {
         line: u64,
     },
     /// A task the directory refused.
-    #[error("line {line}, stream `{stream}`{}: {error}{}", of_record(.key), did_you_mean(.nearest.as_deref()))]
+    #[error("line {line}, stream `{stream}`{}: {error}{hint}{}", of_record(.key), did_you_mean(.nearest.as_deref()))]
     Write {
         /// Counted from 1.
         line: u64,
@@ -83,6 +83,8 @@ pub enum LoadError {
         /// What the directory said.
         #[source]
         error: DirectoryError,
+        /// What the schema tells of the reason; begins with `; ` where there is anything.
+        hint: String,
         /// As of a record.
         nearest: Option<String>,
     },
@@ -158,7 +160,7 @@ impl LoadError {
                 Facts { nearest: nearest.clone(), ..of(line, Some(stream), Some(key)) }
             }
             LoadError::Map { line, stream, key, .. } => of(line, Some(stream), Some(key)),
-            LoadError::Write { line, stream, key, error, nearest } => {
+            LoadError::Write { line, stream, key, error, nearest, .. } => {
                 Facts { nearest: nearest.clone(), ..of(line, Some(stream), Some(key)).or(error.facts()) }
             }
             LoadError::StreamMap { line, error } => of(line, None, None).or(error.facts()),
@@ -224,7 +226,9 @@ impl LoadError {
                 format!("{reason}{}", did_you_mean(nearest.as_deref()))
             }
             LoadError::Map { error, .. } => error.to_string(),
-            LoadError::Write { error, nearest, .. } => format!("{error}{}", did_you_mean(nearest.as_deref())),
+            LoadError::Write { error, hint, nearest, .. } => {
+                format!("{error}{hint}{}", did_you_mean(nearest.as_deref()))
+            }
             LoadError::InFile { error, .. } => error.reason(),
             other => other.to_string(),
         }

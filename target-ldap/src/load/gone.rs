@@ -256,7 +256,14 @@ impl<W: Write> Load<'_, W> {
                 let Activation { line, stream, .. } = activation;
                 self.fail(
                     u64::MAX - 1,
-                    LoadError::Write { line, stream, key: String::new(), error, nearest: None },
+                    LoadError::Write {
+                        line,
+                        stream,
+                        key: String::new(),
+                        error,
+                        hint: String::new(),
+                        nearest: None,
+                    },
                 );
                 return None;
             }

@@ -1,5 +1,6 @@
 //! Records that are not taken: each ends the run, or is left out (`on_error`).
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -59,11 +60,13 @@ impl<W: Write> Load<'_, W> {
     }
 
     /// What a directory said to a record, with what the schema tells of its reason and what may have been meant.
-    pub(super) fn explained(&mut self, work: &Work, mut error: DirectoryError) -> LoadError {
+    /// The server's own words stay as they are: they go into the reject file.
+    pub(super) fn explained(&mut self, work: &Work, error: DirectoryError) -> LoadError {
         // Servers say many things of a name that is none of theirs (10, 32, 53).
         let mut near = self.directory.nearest_context(work.dn().unwrap_or_default()).map(str::to_owned);
+        let mut hint = String::new();
         let schema = self.directory.schema().clone();
-        if let DirectoryError::Operation { operation, code, text, .. } = &mut error
+        if let DirectoryError::Operation { operation, code, text, .. } = &error
             && let Task::Upsert { wanted, .. } = &work.task
             && schema.coverage() == Coverage::Whole
         {
@@ -73,17 +76,14 @@ impl<W: Write> Load<'_, W> {
                 |one: &Violation| one.code() == *code && (*operation == "add" || !one.is_of_whole());
             for one in found.into_iter().filter(is_meant) {
                 let said = one.to_string();
-                let property =
-                    one.attribute().and_then(|attribute| self.property_of(&work.stream, attribute));
-                let property =
-                    property.map(|name| format!(", from the property `{name}`")).unwrap_or_default();
                 // A plan's refusal consists of it.
-                if text.contains(&said) {
-                    *text = text.replace(&said, &format!("{said}{property}"));
-                } else if text.is_empty() {
-                    *text = format!("{said}{property}");
-                } else {
-                    *text = format!("{text}; {said}{property}");
+                if !text.contains(&said) {
+                    let _ = write!(hint, "; {said}");
+                }
+                if let Some(attribute) = one.attribute()
+                    && let Some(property) = self.property_of(&work.stream, attribute)
+                {
+                    let _ = write!(hint, "; `{attribute}` is from the property `{property}`");
                 }
                 near = near.or_else(|| {
                     // Thousands of records may have the same.
@@ -92,7 +92,7 @@ impl<W: Write> Load<'_, W> {
                 });
             }
         }
-        work.refused_by(error).near(near)
+        work.refused_by(error, hint).near(near)
     }
 
     /// The property of a stream that becomes an attribute.

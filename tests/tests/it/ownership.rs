@@ -483,8 +483,10 @@ fn a_scope_that_is_not_there_is_said() {
             all.extend(messages.clone());
             let output =
                 Run::target(&config).stdin(lines(&all)).arg("--log-format").arg("json").run().succeeds();
-            let said: Vec<Value> =
-                warned(&output).into_iter().filter(|line| line["setting"] == "scope_base").collect();
+            let said: Vec<Value> = warned(&output)
+                .into_iter()
+                .filter(|line| line["setting"] == "mapping_rules.p.scope_base")
+                .collect();
             assert_eq!(said.len(), usize::from(nearest.is_some()), "{}", output.stderr);
             if let (Some(nearest), [said]) = (nearest, said.as_slice()) {
                 assert_eq!((&said["dn"], &said["nearest"]), (&json!(scope), &json!(nearest)));

@@ -396,7 +396,14 @@ fn no_password_is_seen_anywhere() {
             let output = run.messages(&messages).run().exits(4);
             hidden("the plan", &output.stdout_text(), &format!("{name} {format}"));
             hidden("the log of a plan", &output.stderr, name);
-            assert_eq!(output.stdout_text().matches("(not shown)").count(), 3, "{}", output.stdout_text());
+            // Of what would be refused nothing is planned; a list has the one that was there, too.
+            let shown = if format == "diff" && name != "exop" { 3 } else { 2 };
+            assert_eq!(
+                output.stdout_text().matches("(not shown)").count(),
+                shown,
+                "{}",
+                output.stdout_text()
+            );
             assert!(!undo.exists(), "a plan takes nothing back");
         }
         let before = slapd.dump();

@@ -129,6 +129,6 @@ pub(super) fn failures() -> Vec<Failure> {
             .messages(&[schema(), record(&json!({"id": "a"}))])
             .exits(4)
             .record("users", "id=a"),
-        target("an undo file that is not there", json!({})).args(&["undo", "{dir}/none.ldif"]),
+        target("an undo file that is not there", json!({})).args(&["undo", "{dir}/none.ldif"]).setting("FILE"),
     ]
 }

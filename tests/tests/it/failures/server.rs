@@ -28,7 +28,7 @@ pub(super) fn failures() -> Vec<Failure> {
         tap("a wrong password", json!({"bind_password": "wrong"})).on_server().exits(3).field("code", 49),
         tap("a user that is not there", json!({"bind_dn": "cn=nobody,dc=example,dc=test"})).on_server().exits(3).field("code", 49),
         target("a wrong password", json!({"bind_password": "wrong"})).on_server().exits(3).field("code", 49),
-        tap("TLS that the server does not speak", json!({"start_tls": true})).on_server().exits(3),
+        tap("TLS that the server does not speak", json!({"start_tls": true})).on_server().exits(3).field("server", "{server}"),
         target("a name in no naming context", people(&json!({"dn_template": "uid=p{id},dc=exmaple,dc=test"})))
             .on_server()
             .messages(&one(&json!({"id": 1, "name": "Ann"})))
