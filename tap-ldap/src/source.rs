@@ -330,8 +330,27 @@ pub struct Entries<'a> {
     is_unverified: bool,
     /// Searches begun.
     searches: u64,
-    /// Continuation references that were left out.
+    /// What was left out.
+    pub gaps: Gaps,
+}
+
+/// What an answer had that is not read: where there is any, absence proves nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gaps {
+    /// Continuation references to other servers.
     pub references: u64,
+    /// Entries whose names are not UTF-8.
+    pub unreadable: u64,
+}
+
+impl Gaps {
+    /// What was left out by reading twice: some of it is the same.
+    pub(crate) fn or(self, other: Gaps) -> Gaps {
+        Gaps {
+            references: self.references.max(other.references),
+            unreadable: self.unreadable.max(other.unreadable),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -367,8 +386,8 @@ struct Current {
 /// What a whole read of a stream, or a part of one, gave.
 #[derive(Debug)]
 pub(crate) struct Account {
-    /// Continuation references that were left out.
-    pub(crate) references: u64,
+    /// What was left out.
+    pub(crate) gaps: Gaps,
     /// The entries of the stream, where books are kept.
     pub(crate) emitted: Option<Tally>,
     /// Whether some of them came twice.
@@ -378,9 +397,9 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// Adds another part of the same stream. Both have seen the references of all of it.
+    /// Adds another part of the same stream. Both have seen what is left out of all of it.
     pub(crate) fn add(&mut self, other: Account) {
-        self.references = self.references.max(other.references);
+        self.gaps = self.gaps.or(other.gaps);
         self.is_repeated |= other.is_repeated;
         self.is_unverified |= other.is_unverified;
         match (&mut self.emitted, other.emitted) {
@@ -423,12 +442,12 @@ impl<'a> Entries<'a> {
             Source::Containers | Source::Members(_) => {
                 let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
                 let found = container::read_entries(&tree.directory, &tree.base, &names, filter).await?;
-                entries.references = found.references;
+                entries.gaps = found.gaps;
                 Step::Ready(found.entries.into_iter().map(|(_, entry)| entry).collect())
             }
             Source::Container { dn } => {
                 // What was not seen of the containers may be missing here, or be here in their place.
-                entries.references = tree.containers.references;
+                entries.gaps.references = tree.containers.gaps.references;
                 let key = container::key(dn, schema)?;
                 if !tree.containers.has_nested(&key) {
                     entries.step(dn, Scope::Sub, Keep::Below(dn.clone()))
@@ -443,7 +462,8 @@ impl<'a> Entries<'a> {
                         census => census?,
                     };
                     entries.is_unverified = census.is_none();
-                    entries.references += census.as_ref().map_or(0, |census| census.references);
+                    entries.gaps =
+                        entries.gaps.or(census.as_ref().map_or(Gaps::default(), |census| census.gaps(&key)));
                     match census.as_ref().map_or(&Way::Levels(Inner::default()), |census| census.way(&key)) {
                         Way::Levels(_) => {
                             if tree.tells_subordinates {
@@ -497,7 +517,7 @@ impl<'a> Entries<'a> {
             is_repeated: false,
             is_unverified: false,
             searches: 0,
-            references: 0,
+            gaps: Gaps::default(),
         }
     }
 
@@ -524,7 +544,7 @@ impl<'a> Entries<'a> {
     /// What the read gave, at its end.
     pub(crate) fn account(&mut self) -> Account {
         Account {
-            references: self.references,
+            gaps: self.gaps,
             emitted: self.emitted.take(),
             is_repeated: self.is_repeated,
             is_unverified: self.is_unverified,
@@ -704,7 +724,11 @@ impl<'a> Entries<'a> {
     fn take(&mut self, found: Found) -> Result<bool, DirectoryError> {
         match found {
             Found::Reference(_) => {
-                self.references += 1;
+                self.gaps.references += 1;
+                return Ok(false);
+            }
+            Found::Unreadable(_) => {
+                self.gaps.unreadable += 1;
                 return Ok(false);
             }
             Found::Entry(entry) => self.held = Some(entry),

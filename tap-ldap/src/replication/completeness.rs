@@ -11,13 +11,15 @@ use super::StreamRun;
 use crate::config::TapConfig;
 use crate::output::Output;
 use crate::shrink::Shrink;
-use crate::source::Source;
+use crate::source::{Gaps, Source};
 
 /// A reason why entries may be missing from a whole read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Doubt {
     /// Continuation references to other servers were ignored: the entries there are missing.
     References(u64),
+    /// Entries whose names are not UTF-8 were left out: one of them may be any entry of the stream.
+    Unreadable(u64),
     /// Entries that the directory holds were neither emitted nor left out by a rule.
     Books {
         /// How many.
@@ -48,6 +50,9 @@ impl Doubt {
         match self {
             Doubt::References(count) => {
                 format!("{count} referral(s) to other servers were ignored (follow_referrals)")
+            }
+            Doubt::Unreadable(count) => {
+                format!("{count} entries whose names are not UTF-8 were left out")
             }
             Doubt::Books { count, first } => {
                 let first = first.as_ref().map(|dn| format!(" (the first is `{dn}`)")).unwrap_or_default();
@@ -132,11 +137,17 @@ impl Rules {
 }
 
 impl Completeness {
-    /// The completeness of a read that left out so many continuation references. For reads of entries:
-    /// [`super::verify::verify`], which looks at the books.
-    pub(crate) fn of(references: u64) -> Completeness {
-        let doubts = if references > 0 { vec![Doubt::References(references)] } else { Vec::new() };
-        Completeness { doubts, records: None }
+    /// The completeness of a read that left this out. For reads of entries: [`super::verify::verify`], which looks at the
+    /// books.
+    pub(crate) fn of(gaps: Gaps) -> Completeness {
+        let mut completeness = Completeness { doubts: Vec::new(), records: None };
+        if gaps.references > 0 {
+            completeness.doubt(Doubt::References(gaps.references));
+        }
+        if gaps.unreadable > 0 {
+            completeness.doubt(Doubt::Unreadable(gaps.unreadable));
+        }
+        completeness
     }
 
     /// Notes how many records there were.

@@ -32,6 +32,8 @@ pub(super) struct Reply {
     pub(super) entries: Vec<Entry>,
     /// Its continuation references.
     pub(super) references: Vec<Vec<String>>,
+    /// The names of those that are not UTF-8, escaped.
+    pub(super) unreadable: Vec<String>,
     pub(super) result: LdapResult,
     /// What an extended operation answers.
     pub(super) value: Option<Vec<u8>>,
@@ -191,7 +193,10 @@ impl Waiting {
     fn keep(&mut self, octets: usize, keep: impl FnOnce(&mut Reply)) -> Result<(), Bound> {
         self.octets = self.octets.saturating_add(octets);
         keep(&mut self.so_far);
-        let items = self.so_far.entries.len() + self.so_far.references.len();
+        let items = {
+            let Reply { entries, references, unreadable, .. } = &self.so_far;
+            entries.len() + references.len() + unreadable.len()
+        };
         if items > self.bound.items || self.octets > self.bound.octets { Err(self.bound) } else { Ok(()) }
     }
 }
@@ -276,6 +281,10 @@ fn dispatch(waiting: &mut HashMap<i64, Waiting>, message: Message) -> Option<i32
             let kept = one.keep(octets, |reply| reply.references.push(urls));
             return give_up(waiting, id, kept);
         }
+        Answer::Unreadable(dn) if is_search => {
+            let kept = one.keep(dn.len(), |reply| reply.unreadable.push(dn));
+            return give_up(waiting, id, kept);
+        }
         Answer::Intermediate { .. } => return None,
         Answer::Done(result) => (Some(result), is_search),
         Answer::Changed(result) => (Some(result), !is_search && one.asked != EXTENDED_REQUEST),
@@ -284,7 +293,7 @@ fn dispatch(waiting: &mut HashMap<i64, Waiting>, message: Message) -> Option<i32
             (Some(result), one.asked == EXTENDED_REQUEST)
         }
         Answer::Bind(result) => (Some(result), false),
-        Answer::Entry(_) | Answer::Reference(_) | Answer::Other(_) => (None, false),
+        Answer::Entry(_) | Answer::Unreadable(_) | Answer::Reference(_) | Answer::Other(_) => (None, false),
     };
     let Waiting { reply, so_far, .. } = waiting.remove(&id)?;
     // An answer of another kind is taken for what it says where it says no: Samba refuses unknown critical controls by an

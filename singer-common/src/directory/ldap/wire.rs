@@ -33,8 +33,8 @@ mod sasl;
 #[cfg(feature = "gssapi")]
 mod sealed;
 
-pub(super) use entry::EntryPlaces;
 pub use entry::WireEntry;
+pub(super) use entry::{EntryPlaces, Flaw};
 pub(super) use message::{
     Answer, Control, LdapResult, Message, SEARCH_ENTRY, SEARCH_REQUEST, abandon, envelope, frame, head,
     limits, parse, search,
