@@ -342,9 +342,15 @@ pub(crate) fn stream_metadata(key_properties: &[String], selected: bool) -> Meta
 /// The JSON schema of a property: SINGLE-VALUE decides scalar or array, never the data.
 fn property_schema(schema: &Schema, name: &str, single: bool) -> Value {
     let mut value = ValueKind::of(schema, name).json_schema();
-    // No schema says what this is: the text is the octets themselves (RFC 2045 section 2.8), whatever a target knows.
-    if schema.attribute_type(name).is_none()
-        && ValueKind::of(schema, name) == ValueKind::Text
+    // The text is the octets themselves (RFC 2045 section 2.8), whatever a target makes of the name: no schema says what this
+    // is, or the server's own does, and others have it as octets.
+    let is_said =
+        schema.attribute_type(name).is_some() && ValueKind::of(Schema::standard(), name) != ValueKind::Binary;
+    if !is_said
+        && matches!(
+            ValueKind::of(schema, name),
+            ValueKind::Text | ValueKind::PossiblyEmptyText | ValueKind::DistinguishedName
+        )
         && let Value::Object(object) = &mut value
     {
         object.insert("contentEncoding".into(), "8bit".into());

@@ -22,6 +22,7 @@ use crate::inner::{self, Inner};
 use crate::sample::IdentityAttributes;
 
 mod keep;
+mod single;
 
 use keep::Keep;
 
@@ -309,12 +310,14 @@ pub struct Entries<'a> {
     filter: String,
     controls: Vec<SearchControl>,
     attributes: Vec<String>,
+    /// What is asked for entry by entry.
+    singly: Vec<String>,
     paging: Paging,
     steps: VecDeque<Step>,
     current: Option<Box<Current>>,
     /// The entry in hand, where it is not in place in the search.
     held: Option<Entry>,
-    /// Whether ranges of that one's attributes are still to be asked for.
+    /// Whether something of that one is still to be asked for: ranges of its attributes, or what is read entry by entry.
     is_incomplete: bool,
     /// Whether [`HAS_SUBORDINATES`] is asked for here only, not by the stream.
     asked_subordinates: bool,
@@ -440,7 +443,7 @@ impl<'a> Entries<'a> {
         entries.controls = controls;
         let step = match source {
             Source::Containers | Source::Members(_) => {
-                let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
+                let names: Vec<&str> = entries.attributes.iter().map(String::as_str).collect();
                 let found = container::read_entries(&tree.directory, &tree.base, &names, filter).await?;
                 entries.gaps = found.gaps;
                 Step::Ready(found.entries.into_iter().map(|(_, entry)| entry).collect())
@@ -500,11 +503,14 @@ impl<'a> Entries<'a> {
     }
 
     fn new(tree: &'a Tree, attributes: &[String], paging: Paging) -> Entries<'a> {
+        let mut attributes = attributes.to_vec();
+        let singly = single::take_out(&tree.directory, &mut attributes);
         Entries {
             tree,
             filter: EVERYTHING.to_owned(),
             controls: Vec::new(),
-            attributes: attributes.to_vec(),
+            attributes,
+            singly,
             paging,
             steps: VecDeque::new(),
             current: None,
@@ -636,13 +642,14 @@ impl<'a> Entries<'a> {
         loop {
             if let Some(entry) = self.held.as_mut().filter(|_| self.is_incomplete) {
                 self.tree.directory.complete_ranges(entry).await?;
+                single::complete(&self.tree.directory, entry, &self.singly).await?;
                 self.is_incomplete = false;
                 return Ok(true);
             }
             self.held = None;
             let Some(current) = &mut self.current else {
                 if self.begin_step().await? {
-                    if self.held.is_some() {
+                    if self.held.is_some() && !self.is_incomplete {
                         return Ok(true);
                     }
                     continue;
@@ -698,6 +705,7 @@ impl<'a> Entries<'a> {
                         emitted.add(hash(entry.dn.as_bytes()));
                     }
                     self.held = Some(entry);
+                    self.is_incomplete = !self.singly.is_empty();
                     self.steps.push_front(Step::Ready(ready));
                 }
             }
@@ -751,7 +759,7 @@ impl<'a> Entries<'a> {
             emitted.add(hash);
         }
         let entry = self.entry();
-        if entry.has_values_in_options() {
+        if entry.has_values_in_options() || !self.singly.is_empty() {
             self.held = Some(entry.to_entry());
             self.is_incomplete = true;
         }

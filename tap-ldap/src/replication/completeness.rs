@@ -84,6 +84,7 @@ pub(crate) struct Completeness {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rules {
     allow_empty: bool,
+    activates: bool,
     max_shrink: Option<Shrink>,
     /// The records of the last complete read, where the bookmark knows.
     last: Option<u64>,
@@ -101,6 +102,7 @@ impl Rules {
     pub(crate) fn new(config: &TapConfig) -> Self {
         Self {
             allow_empty: config.allow_empty_streams,
+            activates: config.activate_versions,
             max_shrink: config.max_shrink,
             last: None,
             indexed: None,
@@ -242,7 +244,9 @@ pub(crate) fn conclude<W: Write>(
         }
         return Ok(false);
     }
-    if let Some((now, before)) = completeness.records.and_then(|now| Some((now, run.rules.much_more(now)?))) {
+    if let Some((now, before)) = completeness.records.and_then(|now| Some((now, run.rules.much_more(now)?)))
+        && run.rules.activates
+    {
         tracing::warn!(
             stream,
             before,
@@ -251,7 +255,7 @@ pub(crate) fn conclude<W: Write>(
         );
     }
     run.rules.last = completeness.records;
-    if let Some(version) = version {
+    if let Some(version) = version.filter(|_| run.rules.activates) {
         output.writer.activate_version(stream, version)?;
     }
     Ok(true)

@@ -60,7 +60,10 @@ fn a_plus_is_every_operational_attribute() {
     let both =
         with(&config, &json!({"schemas": [{"name": "base", "scope": "base", "attributes": ["dc", "+"]}]}));
     let record = one(&both);
-    assert_eq!((&record["dc"], &record["structuralObjectClass"]), (&json!(["example"]), &json!("organization")));
+    assert_eq!(
+        (&record["dc"], &record["structuralObjectClass"]),
+        (&json!("example"), &json!("organization"))
+    );
     // What no entry of the sample has can be selected.
     let catalog = discover(&config);
     assert!(
@@ -107,8 +110,9 @@ fn a_file_has_what_is_in_it() {
         ("creatorsName", "cn=admin,dc=x"),
         ("entryCSN", "20260101000000.000000Z#000000#000#000000"),
     ];
-    let lines: String = attributes.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
-    std::fs::write(&path, format!("dn: uid=a,dc=x\nobjectClass: account\nuid: a\n{lines}\n")).unwrap();
+    let lines: Vec<String> = attributes.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    let lines = lines.join("\n");
+    std::fs::write(&path, format!("dn: uid=a,dc=x\nobjectClass: account\nuid: a\n{lines}\n\n")).unwrap();
     let config = json!({"server_url": format!("ldif:{}", path.display()), "base_dn": "dc=x"});
     let catalog = discover(&config);
     for config in [

@@ -23,6 +23,7 @@ use crate::schema::{Coverage, Schema};
 use crate::secret::Secret;
 use crate::summary::{self, Count};
 
+mod addresses;
 pub mod change_notices;
 mod connect;
 pub mod content_sync;
@@ -193,7 +194,7 @@ impl LdapDirectory {
         let opened = wire::Connection::open(self.config(), &link.server, link.address).await;
         opened.map_err(|failure| match failure.error {
             // In the middle of a run: there was one before.
-            DirectoryError::Connect { server, reason } => {
+            DirectoryError::Connect { server, reason, .. } => {
                 DirectoryError::Lost { operation: "connect", dn: server, reason }
             }
             other => other,

@@ -402,7 +402,7 @@ impl LdapSearch {
     /// The connection is for the next search.
     fn give_back(&mut self) {
         if let Carrier::Bulk(bulk) = std::mem::replace(&mut self.carrier, Carrier::None) {
-            self.directory.pool().give_back(bulk.into_leased());
+            self.directory.give_back(bulk.into_leased());
         }
     }
 

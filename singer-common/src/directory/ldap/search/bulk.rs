@@ -152,7 +152,7 @@ impl Bulk {
     pub(super) async fn wait(&mut self, had: u32, more: Option<u32>) -> Result<(), DirectoryError> {
         let is_amid = had >= COLLECT_AFTER && more.is_none_or(|more| more >= COLLECT_AFTER);
         if is_amid {
-            self.leased.connection.let_collect();
+            self.leased.connection.let_collect().await;
         }
         let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + self.operation_timeout);
         if self.strays > MOST_STRAYS {
