@@ -641,8 +641,9 @@ impl<'a> Entries<'a> {
     pub async fn advance(&mut self) -> Result<bool, DirectoryError> {
         loop {
             if let Some(entry) = self.held.as_mut().filter(|_| self.is_incomplete) {
-                self.tree.directory.complete_ranges(entry).await?;
-                single::complete(&self.tree.directory, entry, &self.singly).await?;
+                // Boxed: few entries need it.
+                Box::pin(self.tree.directory.complete_ranges(entry)).await?;
+                Box::pin(single::complete(&self.tree.directory, entry, &self.singly)).await?;
                 self.is_incomplete = false;
                 return Ok(true);
             }

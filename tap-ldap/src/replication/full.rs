@@ -130,7 +130,7 @@ pub(crate) async fn entries<W: Write>(
     }
     run.reads_subtree = tree.reads_subtree(source).await?;
     let mut completeness = match account {
-        Some(account) => verify(run, expected, account, output).await?,
+        Some(account) => Box::pin(verify(run, expected, account, output)).await?,
         // There is always a part.
         None => Completeness::of(Gaps::default()),
     };

@@ -126,7 +126,7 @@ impl LdapDirectory {
     pub async fn open(config: &DirectoryConfig, access: Access) -> Result<Self, DirectoryError> {
         let servers: Vec<connect::Candidate> = config.servers.iter().map(|s| (s.clone(), None)).collect();
         // Who it is is found out below.
-        let link = connect::connect(config, &servers, 0, None).await?;
+        let link = Box::pin(connect::connect(config, &servers, 0, None)).await?;
         Self::over(config, access, link).await
     }
 
