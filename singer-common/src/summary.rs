@@ -26,6 +26,7 @@ pub enum Count {
     BooksLeftOut,
     BooksDiffer,
     BooksSameKey,
+    Unreadable,
     Incomplete,
 }
 
@@ -96,6 +97,7 @@ pub(crate) fn end(code: ExitCode) {
         (Count::Rejected, "rejected"),
         (Count::BooksDiffer, "entries held but not read"),
         (Count::BooksSameKey, "entries with another one's key"),
+        (Count::Unreadable, "entries whose names are not UTF-8 left out"),
         (Count::Incomplete, "stream(s) from which nothing may be deleted"),
     ] {
         let Some(number) = get(count).filter(|n| *n > 0 || count != Count::BooksDiffer) else { continue };
@@ -128,6 +130,7 @@ pub(crate) fn end(code: ExitCode) {
                 summary.books_left_out = get(Count::BooksLeftOut),
                 summary.books_differ = get(Count::BooksDiffer),
                 summary.books_same_key = get(Count::BooksSameKey),
+                summary.unreadable = get(Count::Unreadable),
                 summary.incomplete_streams = get(Count::Incomplete),
                 summary.duration_seconds = took.as_secs_f64(),
                 summary.records_per_second = rate,

@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, HashSet};
 
 use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
 use singer_common::dn::{Above, DnKey};
+use singer_common::schema::Schema;
 
 use crate::books::{Tally, hash};
 use crate::container::{self, Containers};
 use crate::inner::{self, Inner};
-use crate::source::EVERYTHING;
+use crate::source::{EVERYTHING, Gaps};
 
 /// The most hashes of entries that are kept in mind to know whether a parent was seen.
 const MOST_SEEN: usize = 500_000;
@@ -36,6 +37,8 @@ struct Part {
     /// Parents of its entries, other than itself.
     parents: Option<BTreeMap<DnKey, String>>,
     way: Way,
+    /// Its entries whose names are not UTF-8.
+    unreadable: u64,
 }
 
 /// What a pass over the names found.
@@ -53,8 +56,8 @@ pub struct Census {
     pub first_in_no_stream: Option<String>,
     /// Parents of entries that are not seen themselves.
     pub unseen_parents: u64,
-    /// Continuation references that were left out.
-    pub references: u64,
+    /// What was left out that may be anybody's.
+    gaps: Gaps,
 }
 
 impl Census {
@@ -67,6 +70,7 @@ impl Census {
             is_nested: containers.has_nested(key),
             parents: Some(BTreeMap::new()),
             way: Way::Subtree,
+            unreadable: 0,
         };
         Census {
             parts: keys.iter().map(part).collect(),
@@ -76,7 +80,7 @@ impl Census {
             in_no_stream: 0,
             first_in_no_stream: None,
             unseen_parents: 0,
-            references: 0,
+            gaps: Gaps::default(),
         }
     }
 
@@ -101,9 +105,16 @@ impl Census {
                 census = Census::new(containers);
                 seen.clear();
             }
-            let SearchItem::Entry(entry) = item else {
-                census.references += 1;
-                continue;
+            let entry = match item {
+                SearchItem::Entry(entry) => entry,
+                SearchItem::Reference(_) => {
+                    census.gaps.references += 1;
+                    continue;
+                }
+                SearchItem::Unreadable(dn) => {
+                    census.note_unreadable(&dn, schema);
+                    continue;
+                }
             };
             // The root DSE is not an entry of the directory (RFC 4512 section 5.1).
             if entry.dn.is_empty() && !is_file {
@@ -156,6 +167,22 @@ impl Census {
             }
         }
         Ok(census)
+    }
+
+    /// Notes an entry whose name is not UTF-8. Escaped, it is a name all the same (RFC 4514 section 2.4).
+    fn note_unreadable(&mut self, dn: &str, schema: &Schema) {
+        let parent = DnKey::parse(dn, schema).ok().and_then(|key| key.parent());
+        let index = parent.and_then(|parent| self.at_or_above(&parent));
+        match index.and_then(|n| self.parts.get_mut(n)) {
+            Some(part) => part.unreadable += 1,
+            None => self.gaps.unreadable += 1,
+        }
+    }
+
+    /// What was left out that may be a container's.
+    pub fn gaps(&self, container: &DnKey) -> Gaps {
+        let own = self.part(container).map_or(0, |part| part.unreadable);
+        Gaps { unreadable: self.gaps.unreadable + own, ..self.gaps }
     }
 
     /// The container at a name or nearest above it.

@@ -151,6 +151,8 @@ pub struct TapConfig {
     pub track_deletions: Option<PathBuf>,
     /// Whether a stream without a record replaces what was there.
     pub allow_empty_streams: bool,
+    /// Whether ACTIVATE_VERSION is printed.
+    pub activate_versions: bool,
     /// How much smaller than the last one a whole answer may be.
     pub max_shrink: Option<Shrink>,
     /// The catalog to use when the command line names none.
@@ -186,6 +188,7 @@ impl TapConfig {
             track_deletions: bool,
             state_dir: Option<PathBuf>,
             allow_empty_streams: bool,
+            emit_activate_version_messages: bool,
             max_shrink: Option<Value>,
             catalog_path: Option<String>,
             verify: Verify,
@@ -248,6 +251,7 @@ impl TapConfig {
             ignore_modifiers: raw.ignore_modifiers,
             track_deletions,
             allow_empty_streams: raw.allow_empty_streams,
+            activate_versions: raw.emit_activate_version_messages,
             max_shrink: raw.max_shrink.map(|value| Shrink::parse("max_shrink", &value)).transpose()?,
             catalog_path: raw.catalog_path,
             verify: raw.verify,

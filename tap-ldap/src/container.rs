@@ -8,7 +8,7 @@ use singer_common::dn::{Dn, DnError, DnKey};
 use singer_common::entry::Entry;
 use singer_common::schema::Schema;
 
-use crate::source::EVERYTHING;
+use crate::source::{EVERYTHING, Gaps};
 
 /// The stream of the container entries themselves.
 pub const CONTAINERS_STREAM: &str = "organizational_units";
@@ -53,9 +53,8 @@ pub struct Container {
 #[derive(Debug, Clone, Default)]
 pub struct Containers {
     by_key: BTreeMap<DnKey, Container>,
-    /// Continuation references that were left out while they were looked up: entries taken for a container's own may
-    /// be those of another one.
-    pub references: u64,
+    /// What was left out while they were looked up: entries taken for a container's own may be those of another one.
+    pub gaps: Gaps,
 }
 
 fn classes(vendor: Vendor) -> &'static [&'static str] {
@@ -92,8 +91,8 @@ fn is_never(entry: &Entry) -> bool {
 pub struct Found {
     /// The base first, parents before children.
     pub entries: Vec<(DnKey, Entry)>,
-    /// Continuation references that were left out: there may be containers behind them.
-    pub references: u64,
+    /// What was left out: there may be containers in it.
+    pub gaps: Gaps,
 }
 
 /// Reads the entries that are containers and pass a filter. They come with their classes, asked for or not.
@@ -116,20 +115,21 @@ pub async fn read_entries(
     }
     let mut search =
         directory.search(SearchRequest::new(base, Scope::Sub, filter, &wanted).repeating()).await?;
-    let mut references = 0;
+    let mut gaps = Gaps::default();
     while let Some(item) = search.next().await? {
         match item {
             SearchItem::Entry(entry) if is_never(&entry) || is_root_dse(directory, &entry.dn) => {}
             SearchItem::Entry(entry) => {
                 found.insert(key(&entry.dn, schema)?, entry);
             }
-            SearchItem::Reference(_) => references += 1,
+            SearchItem::Reference(_) => gaps.references += 1,
+            SearchItem::Unreadable(_) => gaps.unreadable += 1,
         }
     }
     if let Some(entry) = base_entry {
         found.insert(key(&entry.dn, schema)?, entry);
     }
-    Ok(Found { entries: found.into_iter().collect(), references })
+    Ok(Found { entries: found.into_iter().collect(), gaps })
 }
 
 /// The error of a search at the base, which says so if there is no such entry.
@@ -198,7 +198,7 @@ pub(crate) fn not_a_dn(dn: &str, error: &DnError) -> DirectoryError {
 impl Containers {
     /// Finds the containers at and below a base.
     pub async fn find(directory: &Directory, base: &str) -> Result<Containers, DirectoryError> {
-        let Found { entries, references } = read_entries(directory, base, &[CLASS], EVERYTHING).await?;
+        let Found { entries, gaps } = read_entries(directory, base, &[CLASS], EVERYTHING).await?;
         let mut by_key: BTreeMap<DnKey, Container> = entries
             .into_iter()
             .map(|(key, entry)| (key, Container { dn: entry.dn, stream: String::new() }))
@@ -219,7 +219,7 @@ impl Containers {
                 container.stream = name;
             }
         }
-        Ok(Containers { by_key, references })
+        Ok(Containers { by_key, gaps })
     }
 
     /// The keys of the containers, parents first.

@@ -195,14 +195,14 @@ impl<'a> Converter<'a> {
     pub fn attributes(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         for column in &self.columns {
-            // `userCertificate;binary` has to be asked for as it is (RFC 4522), other options come with their type.
-            let name = if column.name.to_ascii_lowercase().contains(";binary") {
-                column.name.as_str()
-            } else {
-                base_type(&column.name)
-            };
-            if !names.iter().any(|n| n.eq_ignore_ascii_case(name)) {
-                names.push(name.to_owned());
+            // `userCertificate;binary` has to be asked for as it is (RFC 4522). Other options come with their type (RFC 4511
+            // section 4.5.1.8), but not from every server: some give a description only to who asks for that very one.
+            let is_binary = column.name.to_ascii_lowercase().contains(";binary");
+            let base = (!is_binary).then(|| base_type(&column.name));
+            for name in base.into_iter().chain([column.name.as_str()]) {
+                if !names.iter().any(|n| n.eq_ignore_ascii_case(name)) {
+                    names.push(name.to_owned());
+                }
             }
         }
         // RFC 4511 section 4.5.1.8: an empty list would mean all attributes.
@@ -637,6 +637,6 @@ mod tests {
     #[test]
     fn only_what_is_selected_is_asked_for() {
         let stream = stream();
-        assert_eq!(Converter::new(&stream, Schema::standard()).attributes(), ["cn", "sn"]);
+        assert_eq!(Converter::new(&stream, Schema::standard()).attributes(), ["cn", "cn;lang-de", "sn"]);
     }
 }

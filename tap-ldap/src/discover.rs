@@ -6,15 +6,15 @@ use serde_json::{Map, Value, json};
 use singer_common::catalog::{Catalog, CatalogEntry, MetadataEntry};
 use singer_common::directory::{DirectoryError, Vendor};
 use singer_common::entry::base_type;
-use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
+use singer_common::schema::{AttributeType, Coverage, Schema, Usage};
 use singer_common::secret::is_secret_attribute;
 
 use crate::config::{DiscoverBy, SelectByDefault, StreamConfig, TapConfig};
 use crate::container::{CONTAINERS_STREAM, snake_case};
 use crate::members;
 use crate::replication::{FULL_TABLE, INCREMENTAL};
-use crate::sample::{IdentityAttributes, Sample};
+use crate::sample::{IdentityAttributes, Occurrence, Sample};
 use crate::source::{Source, Tree};
 
 /// A stream before its schema is known.
@@ -117,6 +117,7 @@ pub async fn discover(config: &TapConfig, tree: &Tree) -> Result<Discovery, Dire
     for (stream, of_members) in sources.iter().zip(member_sources(&sources)) {
         let sample = Sample::read(config, tree, &stream.source, &tree.ids).await?;
         let entry = describe(config, vendor, tree.directory.schema(), stream, &sample, &tree.ids);
+        warn_of_no_operational(stream, tree, &sample);
         let occurs = |name: &&String| sample.occurrence(name).is_some() && !entry.is_property_selected(name);
         let secrets = entry.properties().map(|(name, _)| name).filter(|name| is_secret_attribute(name));
         withheld.extend(secrets.filter(occurs).cloned());
@@ -210,6 +211,9 @@ fn describe(
             properties.add(name);
         }
     }
+    if listed.iter().any(|a| a == "+") {
+        operational(schema, &seen, listed).for_each(|name| properties.add(name));
+    }
     for name in listed.iter().filter(|a| *a != "*" && *a != "+") {
         let name = schema.spell(name);
         properties.add(&name);
@@ -283,6 +287,47 @@ fn describe(
     }
 }
 
+/// The properties that `+` stands for (RFC 3673): the operational attributes seen, and those that the server's schema has
+/// besides.
+fn operational<'a>(schema: &'a Schema, seen: &'a [&str], listed: &[String]) -> impl Iterator<Item = &'a str> {
+    // What came and nobody knows came by it, where nothing else asked for what is not named.
+    let by_it_alone = !listed.iter().any(|a| a == "*");
+    let is_one = move |name: &&&str| {
+        schema.is_operational(name) || by_it_alone && schema.attribute_type(base_type(name)).is_none()
+    };
+    let known = schema.attribute_types().iter().filter(|a| a.usage != Usage::UserApplications);
+    // The built-in schema has the attributes of servers that this one is none of.
+    let known = known.filter(|_| schema.coverage() != Coverage::BuiltIn).map(AttributeType::name);
+    let mut known: Vec<&str> = known.collect();
+    known.sort_unstable_by_key(|name| name.to_ascii_lowercase());
+    seen.iter().filter(is_one).copied().chain(known)
+}
+
+/// Says so where `+` brought nothing from a server that does not have it.
+fn warn_of_no_operational(stream: &StreamSource, tree: &Tree, sample: &Sample) {
+    let Source::Search(user) = &stream.source else { return };
+    let schema = tree.directory.schema();
+    let named = |name: &str| {
+        user.attributes.iter().chain(&tree.ids.operational).any(|a| schema.same_description(a, name))
+    };
+    let came = |o: &Occurrence| {
+        let name = o.description.as_str();
+        !named(name) && (schema.is_operational(name) || schema.attribute_type(base_type(name)).is_none())
+    };
+    if user.attributes.iter().any(|a| a == "+")
+        && sample.entries > 0
+        && !tree.directory.root_dse().gives_all_operational()
+        && !sample.attributes.iter().any(came)
+    {
+        let name = &stream.name;
+        tracing::warn!(
+            setting = "schemas[].attributes",
+            stream = name,
+            "{name}: `attributes` asks for `+`, all operational attributes (RFC 3673), which this server does not offer: none came; name each of them"
+        );
+    }
+}
+
 /// The metadata of a stream itself.
 pub(crate) fn stream_metadata(key_properties: &[String], selected: bool) -> MetadataEntry {
     let metadata = json!({
@@ -297,9 +342,15 @@ pub(crate) fn stream_metadata(key_properties: &[String], selected: bool) -> Meta
 /// The JSON schema of a property: SINGLE-VALUE decides scalar or array, never the data.
 fn property_schema(schema: &Schema, name: &str, single: bool) -> Value {
     let mut value = ValueKind::of(schema, name).json_schema();
-    // No schema says what this is: the text is the octets themselves (RFC 2045 section 2.8), whatever a target knows.
-    if schema.attribute_type(name).is_none()
-        && ValueKind::of(schema, name) == ValueKind::Text
+    // The text is the octets themselves (RFC 2045 section 2.8), whatever a target makes of the name: no schema says what this
+    // is, or the server's own does, and others have it as octets.
+    let is_said =
+        schema.attribute_type(name).is_some() && ValueKind::of(Schema::standard(), name) != ValueKind::Binary;
+    if !is_said
+        && matches!(
+            ValueKind::of(schema, name),
+            ValueKind::Text | ValueKind::PossiblyEmptyText | ValueKind::DistinguishedName
+        )
         && let Value::Object(object) = &mut value
     {
         object.insert("contentEncoding".into(), "8bit".into());

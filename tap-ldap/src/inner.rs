@@ -53,9 +53,14 @@ impl Inner {
         let mut search = directory.search(request).await?;
         let mut inner = Inner::default();
         while let Some(item) = search.next().await? {
-            let SearchItem::Entry(entry) = item else {
-                inner.references += 1;
-                continue;
+            let entry = match item {
+                SearchItem::Entry(entry) => entry,
+                SearchItem::Reference(_) => {
+                    inner.references += 1;
+                    continue;
+                }
+                // Those below it have such names, too.
+                SearchItem::Unreadable(_) => continue,
             };
             let key = container::key(&entry.dn, schema)?;
             let (key, dn) = match (filter, key.parent()) {

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::convert::MissingKey;
 use crate::sample::Sample;
-use crate::source::{Entries, Source, Tree};
+use crate::source::{Entries, Gaps, Source, Tree};
 
 /// What the id and the name of a membership stream end with.
 pub const SUFFIX: &str = "_members";
@@ -163,9 +163,9 @@ impl<'a> Memberships<'a> {
         })
     }
 
-    /// Continuation references that were left out.
-    pub fn references(&self) -> u64 {
-        self.entries.references
+    /// What was left out.
+    pub(crate) fn gaps(&self) -> Gaps {
+        self.entries.gaps
     }
 
     /// Writes the next row's RECORD line; `false` once there is none.

@@ -135,6 +135,12 @@ const OWN: &[Setting] = &[
     )
     .or("false"),
     Setting::new(
+        "emit_activate_version_messages",
+        Kind::Boolean,
+        "Send ACTIVATE_VERSION at the end of a stream that was read whole. Some loaders end with an error at this message: `false` is for them. Nothing is deleted downstream then, but by records with `_sdc_deleted_at` (`LOG_BASED`, `track_deletions`).",
+    )
+    .or("true"),
+    Setting::new(
         "max_shrink",
         Kind::IntegerOrText,
         "How much smaller than its last complete answer a stream that is read whole may be: a number of entries, or a share such as `\"50%\"`. A smaller answer deletes nothing: no ACTIVATE_VERSION and no deletions by `track_deletions`. The count is kept in the bookmark, so that the STATE has to come back with the next run, for FULL_TABLE as well. Default: no limit; an answer of less than half of the last one, where that is known and had 20 entries or more, is a warning.",

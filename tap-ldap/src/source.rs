@@ -22,6 +22,7 @@ use crate::inner::{self, Inner};
 use crate::sample::IdentityAttributes;
 
 mod keep;
+mod single;
 
 use keep::Keep;
 
@@ -309,12 +310,14 @@ pub struct Entries<'a> {
     filter: String,
     controls: Vec<SearchControl>,
     attributes: Vec<String>,
+    /// What is asked for entry by entry.
+    singly: Vec<String>,
     paging: Paging,
     steps: VecDeque<Step>,
     current: Option<Box<Current>>,
     /// The entry in hand, where it is not in place in the search.
     held: Option<Entry>,
-    /// Whether ranges of that one's attributes are still to be asked for.
+    /// Whether something of that one is still to be asked for: ranges of its attributes, or what is read entry by entry.
     is_incomplete: bool,
     /// Whether [`HAS_SUBORDINATES`] is asked for here only, not by the stream.
     asked_subordinates: bool,
@@ -330,8 +333,27 @@ pub struct Entries<'a> {
     is_unverified: bool,
     /// Searches begun.
     searches: u64,
-    /// Continuation references that were left out.
+    /// What was left out.
+    pub gaps: Gaps,
+}
+
+/// What an answer had that is not read: where there is any, absence proves nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gaps {
+    /// Continuation references to other servers.
     pub references: u64,
+    /// Entries whose names are not UTF-8.
+    pub unreadable: u64,
+}
+
+impl Gaps {
+    /// What was left out by reading twice: some of it is the same.
+    pub(crate) fn or(self, other: Gaps) -> Gaps {
+        Gaps {
+            references: self.references.max(other.references),
+            unreadable: self.unreadable.max(other.unreadable),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -367,8 +389,8 @@ struct Current {
 /// What a whole read of a stream, or a part of one, gave.
 #[derive(Debug)]
 pub(crate) struct Account {
-    /// Continuation references that were left out.
-    pub(crate) references: u64,
+    /// What was left out.
+    pub(crate) gaps: Gaps,
     /// The entries of the stream, where books are kept.
     pub(crate) emitted: Option<Tally>,
     /// Whether some of them came twice.
@@ -378,9 +400,9 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// Adds another part of the same stream. Both have seen the references of all of it.
+    /// Adds another part of the same stream. Both have seen what is left out of all of it.
     pub(crate) fn add(&mut self, other: Account) {
-        self.references = self.references.max(other.references);
+        self.gaps = self.gaps.or(other.gaps);
         self.is_repeated |= other.is_repeated;
         self.is_unverified |= other.is_unverified;
         match (&mut self.emitted, other.emitted) {
@@ -421,14 +443,14 @@ impl<'a> Entries<'a> {
         entries.controls = controls;
         let step = match source {
             Source::Containers | Source::Members(_) => {
-                let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
+                let names: Vec<&str> = entries.attributes.iter().map(String::as_str).collect();
                 let found = container::read_entries(&tree.directory, &tree.base, &names, filter).await?;
-                entries.references = found.references;
+                entries.gaps = found.gaps;
                 Step::Ready(found.entries.into_iter().map(|(_, entry)| entry).collect())
             }
             Source::Container { dn } => {
                 // What was not seen of the containers may be missing here, or be here in their place.
-                entries.references = tree.containers.references;
+                entries.gaps.references = tree.containers.gaps.references;
                 let key = container::key(dn, schema)?;
                 if !tree.containers.has_nested(&key) {
                     entries.step(dn, Scope::Sub, Keep::Below(dn.clone()))
@@ -443,7 +465,8 @@ impl<'a> Entries<'a> {
                         census => census?,
                     };
                     entries.is_unverified = census.is_none();
-                    entries.references += census.as_ref().map_or(0, |census| census.references);
+                    entries.gaps =
+                        entries.gaps.or(census.as_ref().map_or(Gaps::default(), |census| census.gaps(&key)));
                     match census.as_ref().map_or(&Way::Levels(Inner::default()), |census| census.way(&key)) {
                         Way::Levels(_) => {
                             if tree.tells_subordinates {
@@ -480,11 +503,14 @@ impl<'a> Entries<'a> {
     }
 
     fn new(tree: &'a Tree, attributes: &[String], paging: Paging) -> Entries<'a> {
+        let mut attributes = attributes.to_vec();
+        let singly = single::take_out(&tree.directory, &mut attributes);
         Entries {
             tree,
             filter: EVERYTHING.to_owned(),
             controls: Vec::new(),
-            attributes: attributes.to_vec(),
+            attributes,
+            singly,
             paging,
             steps: VecDeque::new(),
             current: None,
@@ -497,7 +523,7 @@ impl<'a> Entries<'a> {
             is_repeated: false,
             is_unverified: false,
             searches: 0,
-            references: 0,
+            gaps: Gaps::default(),
         }
     }
 
@@ -524,7 +550,7 @@ impl<'a> Entries<'a> {
     /// What the read gave, at its end.
     pub(crate) fn account(&mut self) -> Account {
         Account {
-            references: self.references,
+            gaps: self.gaps,
             emitted: self.emitted.take(),
             is_repeated: self.is_repeated,
             is_unverified: self.is_unverified,
@@ -615,14 +641,16 @@ impl<'a> Entries<'a> {
     pub async fn advance(&mut self) -> Result<bool, DirectoryError> {
         loop {
             if let Some(entry) = self.held.as_mut().filter(|_| self.is_incomplete) {
-                self.tree.directory.complete_ranges(entry).await?;
+                // Boxed: few entries need it.
+                Box::pin(self.tree.directory.complete_ranges(entry)).await?;
+                Box::pin(single::complete(&self.tree.directory, entry, &self.singly)).await?;
                 self.is_incomplete = false;
                 return Ok(true);
             }
             self.held = None;
             let Some(current) = &mut self.current else {
                 if self.begin_step().await? {
-                    if self.held.is_some() {
+                    if self.held.is_some() && !self.is_incomplete {
                         return Ok(true);
                     }
                     continue;
@@ -678,6 +706,7 @@ impl<'a> Entries<'a> {
                         emitted.add(hash(entry.dn.as_bytes()));
                     }
                     self.held = Some(entry);
+                    self.is_incomplete = !self.singly.is_empty();
                     self.steps.push_front(Step::Ready(ready));
                 }
             }
@@ -704,7 +733,11 @@ impl<'a> Entries<'a> {
     fn take(&mut self, found: Found) -> Result<bool, DirectoryError> {
         match found {
             Found::Reference(_) => {
-                self.references += 1;
+                self.gaps.references += 1;
+                return Ok(false);
+            }
+            Found::Unreadable(_) => {
+                self.gaps.unreadable += 1;
                 return Ok(false);
             }
             Found::Entry(entry) => self.held = Some(entry),
@@ -727,7 +760,7 @@ impl<'a> Entries<'a> {
             emitted.add(hash);
         }
         let entry = self.entry();
-        if entry.has_values_in_options() {
+        if entry.has_values_in_options() || !self.singly.is_empty() {
             self.held = Some(entry.to_entry());
             self.is_incomplete = true;
         }

@@ -9,6 +9,7 @@ use std::thread;
 
 pub mod active_directory;
 pub mod ber;
+pub mod plain;
 pub mod provider;
 mod request;
 
@@ -123,6 +124,11 @@ pub fn result(application: u8, code: u8, text: &str) -> Vec<u8> {
 
 /// A SearchResultEntry (RFC 4511 section 4.5.2).
 pub fn entry(dn: &str, attributes: &[(String, Vec<Vec<u8>>)]) -> Vec<u8> {
+    entry_of(dn.as_bytes(), attributes)
+}
+
+/// The same with a name that need not be UTF-8.
+pub fn entry_of(dn: &[u8], attributes: &[(String, Vec<Vec<u8>>)]) -> Vec<u8> {
     let attributes: Vec<Vec<u8>> = attributes
         .iter()
         .map(|(description, values)| {
@@ -130,7 +136,7 @@ pub fn entry(dn: &str, attributes: &[(String, Vec<Vec<u8>>)]) -> Vec<u8> {
             sequence(&[octets(description.as_bytes()), tagged(Tag::SET, &values.concat())])
         })
         .collect();
-    let parts = [octets(dn.as_bytes()), sequence(&attributes)];
+    let parts = [octets(dn), sequence(&attributes)];
     tagged(Tag::application(4).constructed(), &parts.concat())
 }
 

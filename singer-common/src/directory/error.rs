@@ -14,6 +14,8 @@ pub enum DirectoryError {
         server: String,
         /// What failed, and what to do.
         reason: String,
+        /// Whether it stays so until somebody mends it, such as an expired certificate.
+        lasting: bool,
     },
     /// The server did not accept the bind.
     #[error("{server} refused the {method} bind{}: {}", who(.identity), result_code::describe(*.code, .text))]

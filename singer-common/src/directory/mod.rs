@@ -114,6 +114,9 @@ pub enum SearchItem {
     Entry(Entry),
     /// Continuation references: URLs where the answer goes on (RFC 4511 section 4.5.3).
     Reference(Vec<String>),
+    /// An entry that is left out because its name is not UTF-8: the name, with the octets that are no text escaped. It was
+    /// warned of.
+    Unreadable(String),
 }
 
 /// One item of a search's answer, for who only looks at entries.
@@ -125,6 +128,8 @@ pub enum Found {
     Entry(Entry),
     /// Continuation references.
     Reference(Vec<String>),
+    /// An entry that is left out, as [`SearchItem::Unreadable`].
+    Unreadable(String),
 }
 
 /// The answer to a search, item by item.
@@ -156,6 +161,7 @@ impl SearchStream {
         Ok(self.next().await?.map(|item| match item {
             SearchItem::Entry(entry) => Found::Entry(entry),
             SearchItem::Reference(urls) => Found::Reference(urls),
+            SearchItem::Unreadable(dn) => Found::Unreadable(dn),
         }))
     }
 
@@ -201,12 +207,12 @@ impl SearchStream {
         }
     }
 
-    /// The next entry, references left out.
+    /// The next entry, references and entries that cannot be read left out.
     pub async fn next_entry(&mut self) -> Result<Option<Entry>, DirectoryError> {
         loop {
             match self.next().await? {
                 Some(SearchItem::Entry(entry)) => return Ok(Some(entry)),
-                Some(SearchItem::Reference(_)) => {}
+                Some(SearchItem::Reference(_) | SearchItem::Unreadable(_)) => {}
                 None => return Ok(None),
             }
         }
@@ -327,6 +333,15 @@ impl Directory {
             Directory::Ldap(_) => false,
             Directory::Ldif(_) => true,
             Directory::Preview(d) => d.below().takes_unknown_attributes(),
+        }
+    }
+
+    /// Warns of an entry that is left out because its name is not UTF-8, once for each, and counts it.
+    pub fn note_unreadable(&self, dn: &str) {
+        match self {
+            Directory::Ldap(d) => d.note_unreadable(dn),
+            Directory::Ldif(_) => {}
+            Directory::Preview(d) => d.below().note_unreadable(dn),
         }
     }
 

@@ -6,6 +6,8 @@ use crate::entry::Entry;
 
 /// The filter that stands for every entry, whatever the directory is: [`RootDse::match_all`] says what its server is asked.
 pub const MATCH_ALL: &str = "(objectClass=*)";
+/// The feature of all operational attributes (RFC 3673 section 2).
+const ALL_OPERATIONAL_ATTRIBUTES: &str = "1.3.6.1.4.1.4203.1.5.1";
 /// The feature of absolute true and false filters (RFC 4526 section 4).
 const TRUE_AND_FALSE_FILTERS: &str = "1.3.6.1.4.1.4203.1.5.3";
 
@@ -168,6 +170,11 @@ impl RootDse {
         } else {
             MATCH_ALL
         }
+    }
+
+    /// Whether the server gives all operational attributes to who asks for `+` (RFC 3673).
+    pub fn gives_all_operational(&self) -> bool {
+        self.vendor == Vendor::Ldif || self.features.iter().any(|f| f == ALL_OPERATIONAL_ATTRIBUTES)
     }
 
     /// Whether that finds entries whose classes the bound user may not see.

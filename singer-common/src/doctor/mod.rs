@@ -102,6 +102,7 @@ pub async fn open(
     let error = last.unwrap_or_else(|| DirectoryError::Connect {
         server: "(no server)".to_owned(),
         reason: "server_url is empty".to_owned(),
+        lasting: true,
     });
     (steps, Err(error))
 }

@@ -8,6 +8,7 @@ use crate::directory::{
     SearchRequest, Vendor,
 };
 use crate::entry::Entry;
+use crate::time::generalized::GeneralizedTime;
 
 use super::{Report, settings};
 
@@ -417,8 +418,8 @@ async fn clock(directory: &Directory, report: &mut Report) {
     };
     for (dn, attribute) in places {
         let Ok(Some(entry)) = directory.read(dn, &[attribute]).await else { continue };
-        let Some(time) = entry.first_text(attribute).and_then(generalized_time) else { continue };
-        let ahead = time - chrono::Utc::now().timestamp();
+        let Some(time) = entry.first_text(attribute).and_then(GeneralizedTime::read) else { continue };
+        let ahead = time.unix_seconds() - chrono::Utc::now().timestamp();
         report.steps.push(if ahead.abs() > CLOCK {
             let direction = if ahead > 0 { "ahead of" } else { "behind" };
             Step::new("clock", Grade::Warning, format!("the server's clock is {} s {direction} this machine's", ahead.abs()))
@@ -433,10 +434,4 @@ async fn clock(directory: &Directory, report: &mut Report) {
         Grade::Unknown,
         "the bound user cannot see the server's clock; nothing here goes by this machine's",
     ));
-}
-
-/// Seconds since 1970 of a GeneralizedTime in UTC (RFC 4517 section 3.3.13), fraction and all.
-fn generalized_time(text: &str) -> Option<i64> {
-    let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
-    chrono::NaiveDateTime::parse_from_str(&digits, "%Y%m%d%H%M%S").ok().map(|t| t.and_utc().timestamp())
 }

@@ -5,13 +5,13 @@
 //! characters stay what they are, and case is folded letter by letter (`ß` is not `ss`), as OpenLDAP does it.
 
 mod text;
-mod time;
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::Schema;
 use crate::dn;
+use crate::time::generalized::GeneralizedTime;
 
 /// How values of an attribute compare for equality (RFC 4517 section 4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -154,8 +154,8 @@ impl Equality {
                 let same = |word: &&str| text.eq_ignore_ascii_case(word);
                 owned((*["TRUE", "FALSE"].iter().find(|w| same(w))?).to_owned())
             }
-            Self::GeneralizedTime => owned(time::generalized(text)?),
-            Self::UtcTime => owned(time::utc(text)?),
+            Self::GeneralizedTime => owned(GeneralizedTime::read(text)?.to_normal_form()?),
+            Self::UtcTime => owned(utc_time(text)?),
             Self::DistinguishedName => owned(dn::normal_name(text, schema, nesting)?),
             Self::UniqueMember => owned(unique_member(text, schema, nesting)?),
             Self::ObjectIdentifier => owned(object_identifier(text, schema)?),
@@ -264,6 +264,14 @@ fn object_identifier(text: &str, schema: &Schema) -> Option<String> {
     Some(class.or_else(attribute).map_or(text, String::as_str).to_ascii_lowercase())
 }
 
+/// UTCTime in the normal form of a GeneralizedTime, which is taken as it is.
+fn utc_time(text: &str) -> Option<String> {
+    if let Some(normal) = GeneralizedTime::read(text).and_then(|time| time.to_normal_form()) {
+        return (normal == text).then_some(normal);
+    }
+    GeneralizedTime::read_utc_time(text)?.to_normal_form()
+}
+
 /// A UUID in the text form of RFC 4122.
 fn uuid(text: &str) -> Option<String> {
     let parsed = uuid::Uuid::try_parse(text).ok().filter(|_| text.len() == 36)?;
@@ -316,6 +324,7 @@ mod tests {
             (GeneralizedTime, "20200101000030,500Z", "202001010000.508333Z", false),
             (GeneralizedTime, "20200101000030,5Z", "20200101000030.50Z", true),
             (GeneralizedTime, "20200101000000Z", "20200101000001Z", false),
+            (GeneralizedTime, "20161231235960Z", "20170101005960.0+01", true),
             (GeneralizedTime, "never", "Never", false),
             (UtcTime, "9912312359Z", "991231235900Z", true),
             (UtcTime, "9912312359Z", "0001010059+0100", true),

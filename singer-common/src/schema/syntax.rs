@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::Schema;
 use crate::entry::base_type;
 use crate::json;
+use crate::time::generalized::plain_to_rfc3339;
 
 mod time;
 pub use crate::json::write_text;
@@ -207,7 +208,7 @@ impl ValueKind {
                 out.extend_from_slice(value);
             }
             ValueKind::GeneralizedTime => {
-                if let Some(time) = time::plain_generalized_to_rfc3339(value) {
+                if let Some(time) = plain_to_rfc3339(value) {
                     out.push(b'"');
                     out.extend_from_slice(&time);
                     out.push(b'"');

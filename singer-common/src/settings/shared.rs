@@ -54,7 +54,7 @@ pub const SHARED: &[Setting] = &[
         "Refuse to send a password in clear text to a host that is not loopback; `false` warns.",
     )
     .or("false"),
-    Setting::new("connect_timeout_seconds", SECONDS, "Per connection: name lookup, TCP and TLS together; and once more for the bind.").or("10"),
+    Setting::new("connect_timeout_seconds", SECONDS, "For the look-up of a host name; then, for each of its addresses, for TCP; and for TLS and the bind together. While an address is silent the next one is tried.").or("10"),
     Setting::new(
         "operation_timeout_seconds",
         SECONDS,

@@ -11,13 +11,15 @@ use super::StreamRun;
 use crate::config::TapConfig;
 use crate::output::Output;
 use crate::shrink::Shrink;
-use crate::source::Source;
+use crate::source::{Gaps, Source};
 
 /// A reason why entries may be missing from a whole read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Doubt {
     /// Continuation references to other servers were ignored: the entries there are missing.
     References(u64),
+    /// Entries whose names are not UTF-8 were left out: one of them may be any entry of the stream.
+    Unreadable(u64),
     /// Entries that the directory holds were neither emitted nor left out by a rule.
     Books {
         /// How many.
@@ -49,6 +51,9 @@ impl Doubt {
             Doubt::References(count) => {
                 format!("{count} referral(s) to other servers were ignored (follow_referrals)")
             }
+            Doubt::Unreadable(count) => {
+                format!("{count} entries whose names are not UTF-8 were left out")
+            }
             Doubt::Books { count, first } => {
                 let first = first.as_ref().map(|dn| format!(" (the first is `{dn}`)")).unwrap_or_default();
                 format!("{count} entries that the directory holds were not read{first}")
@@ -79,6 +84,7 @@ pub(crate) struct Completeness {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rules {
     allow_empty: bool,
+    activates: bool,
     max_shrink: Option<Shrink>,
     /// The records of the last complete read, where the bookmark knows.
     last: Option<u64>,
@@ -96,6 +102,7 @@ impl Rules {
     pub(crate) fn new(config: &TapConfig) -> Self {
         Self {
             allow_empty: config.allow_empty_streams,
+            activates: config.activate_versions,
             max_shrink: config.max_shrink,
             last: None,
             indexed: None,
@@ -132,11 +139,17 @@ impl Rules {
 }
 
 impl Completeness {
-    /// The completeness of a read that left out so many continuation references. For reads of entries:
-    /// [`super::verify::verify`], which looks at the books.
-    pub(crate) fn of(references: u64) -> Completeness {
-        let doubts = if references > 0 { vec![Doubt::References(references)] } else { Vec::new() };
-        Completeness { doubts, records: None }
+    /// The completeness of a read that left this out. For reads of entries: [`super::verify::verify`], which looks at the
+    /// books.
+    pub(crate) fn of(gaps: Gaps) -> Completeness {
+        let mut completeness = Completeness { doubts: Vec::new(), records: None };
+        if gaps.references > 0 {
+            completeness.doubt(Doubt::References(gaps.references));
+        }
+        if gaps.unreadable > 0 {
+            completeness.doubt(Doubt::Unreadable(gaps.unreadable));
+        }
+        completeness
     }
 
     /// Notes how many records there were.
@@ -231,7 +244,9 @@ pub(crate) fn conclude<W: Write>(
         }
         return Ok(false);
     }
-    if let Some((now, before)) = completeness.records.and_then(|now| Some((now, run.rules.much_more(now)?))) {
+    if let Some((now, before)) = completeness.records.and_then(|now| Some((now, run.rules.much_more(now)?)))
+        && run.rules.activates
+    {
         tracing::warn!(
             stream,
             before,
@@ -240,7 +255,7 @@ pub(crate) fn conclude<W: Write>(
         );
     }
     run.rules.last = completeness.records;
-    if let Some(version) = version {
+    if let Some(version) = version.filter(|_| run.rules.activates) {
         output.writer.activate_version(stream, version)?;
     }
     Ok(true)

@@ -295,6 +295,8 @@ impl<'a> Synced<'a> {
             }
             // What it stands for is another server's: nothing is concluded from its absence.
             SyncItem::Reference(_) => {}
+            // What is downstream of it stays as it is.
+            SyncItem::Unreadable(dn) => self.run.tree.directory.note_unreadable(&dn),
             SyncItem::End(Ok(())) => {
                 self.adopt_cookie();
                 return Ok(Verdict::Ended);

@@ -34,7 +34,10 @@ impl Fingerprint {
             Source::Containers => json!([tree.base, "containers"]),
             Source::Members(_) => json!(["members"]),
         };
-        let mut attributes: Vec<String> = attributes.iter().map(|a| a.to_ascii_lowercase()).collect();
+        // What has options comes with its type, and is of the print by that: it is asked for besides for the sake of some servers.
+        let is_of_print = |a: &String| !a.contains(';') || a.contains(";binary");
+        let mut attributes: Vec<String> =
+            attributes.iter().map(|a| a.to_ascii_lowercase()).filter(is_of_print).collect();
         attributes.sort_unstable();
         let all = json!([mechanism, server, tree.ids.base, place, attributes]);
         Self(BASE64.encode(Sha256::digest(all.to_string()).get(..12).unwrap_or_default()))

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use singer_common::directory::ldap::LdapDirectory;
-use singer_common::directory::ldap::content_sync::{SyncConnection, SyncMode};
+use singer_common::directory::ldap::content_sync::{SyncConnection, SyncItem, SyncMode};
 use singer_common::directory::{Directory, DirectoryError};
 
 use super::content_sync::{Synced, Verdict, server};
@@ -65,7 +65,7 @@ async fn look_back<W: Write>(streams: &mut [Synced<'_>], output: &mut Output<'_,
     Ok(())
 }
 
-/// After a lost connection: waits and connects anew. Any other error ends it.
+/// After what may pass: waits and connects anew. Any other error ends it.
 async fn wait_for<W: Write>(
     error: anyhow::Error,
     directory: &LdapDirectory,
@@ -80,10 +80,10 @@ async fn wait_for<W: Write>(
     }
     let mut error = error;
     loop {
-        let Some(lost) = error.downcast_ref::<DirectoryError>().filter(|e| e.is_connection()) else {
+        let Some(passing) = error.downcast_ref::<DirectoryError>().filter(|e| e.may_be_waited_out()) else {
             return Err(error);
         };
-        tracing::warn!("{lost}; connecting again in {} ms", pause.as_millis());
+        tracing::warn!("{passing}; connecting again in {} ms", pause.as_millis());
         output.save()?;
         output.or_stop(tokio::time::sleep(*pause)).await?;
         *pause = (*pause * 2).min(longest_pause);
@@ -131,7 +131,10 @@ async fn persist<W: Write>(
             continue;
         };
         let (id, item) = next?;
-        *pause = FIRST_PAUSE;
+        // A server that only says that it cannot now is not asked ever so often.
+        if !matches!(item, SyncItem::End(_)) {
+            *pause = FIRST_PAUSE;
+        }
         let Some(n) = of.get(&id).copied() else { continue };
         let Some(stream) = streams.get_mut(n) else { continue };
         let before = stream.run.records;

@@ -16,7 +16,7 @@ use super::{FORMAT, FULL_TABLE, announce_resync, bookmark};
 use crate::members::Memberships;
 use crate::output::Output;
 use crate::partition;
-use crate::source::{Account, Entries, Source};
+use crate::source::{Account, Entries, Gaps, Source};
 
 /// Reads a stream whole.
 pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'_, W>) -> anyhow::Result<()> {
@@ -130,9 +130,9 @@ pub(crate) async fn entries<W: Write>(
     }
     run.reads_subtree = tree.reads_subtree(source).await?;
     let mut completeness = match account {
-        Some(account) => verify(run, expected, account, output).await?,
+        Some(account) => Box::pin(verify(run, expected, account, output)).await?,
         // There is always a part.
-        None => Completeness::of(0),
+        None => Completeness::of(Gaps::default()),
     };
     completeness.records(run.live() - before);
     Ok(completeness)
@@ -178,7 +178,7 @@ async fn members<W: Write>(
             more = members.write_next(version, &time, writer.record_buffer()) => more?,
         };
         if !more {
-            let mut completeness = Completeness::of(members.references());
+            let mut completeness = Completeness::of(members.gaps());
             completeness.records(run.records);
             return Ok(completeness);
         }

@@ -198,7 +198,7 @@ pub(crate) async fn run<W: Write>(
     reading.everything(run, output).await?;
     reading.odd_ones(run, output).await?;
     if let (Some(expected), Some(account)) = (expected, reading.account.take()) {
-        let completeness = verify(run, expected, account, output).await?;
+        let completeness = Box::pin(verify(run, expected, account, output)).await?;
         completeness.warn_of_books(&run.stream.stream);
         is_whole = completeness.has_read_all();
     }

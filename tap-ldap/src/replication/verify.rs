@@ -132,7 +132,7 @@ pub(crate) async fn verify<W: Write>(
     output: &mut Output<'_, W>,
 ) -> anyhow::Result<Completeness> {
     let (tree, source, stream) = (run.tree, run.source, run.stream.stream.as_str());
-    let mut completeness = Completeness::of(account.references);
+    let mut completeness = Completeness::of(account.gaps);
     if account.is_unverified {
         completeness.doubt(Doubt::Unverified);
     }

@@ -8,8 +8,8 @@ use singer_common::dn::SuffixRewrite;
 use singer_common::entry::base_type;
 use singer_common::facts::Warning;
 use singer_common::filter::Filter;
-use singer_common::schema::Schema;
 use singer_common::schema::syntax::{ValueKind, number_text};
+use singer_common::schema::{AttributeType, Schema, Usage};
 use singer_common::settings::{SettingsError, nearest};
 
 use super::shape::{Shape, Shapes};
@@ -221,6 +221,12 @@ const COUNTED: [&str; 9] = [
     "msDS-LastSuccessfulInteractiveLogonTime",
 ];
 
+/// Whether an attribute is nothing to write: a server keeps it itself. A file keeps nothing: it is given what a search of its
+/// source gives by `*`, Active Directory's identifiers among it. What is operational stays with the server it came from.
+fn is_kept_by_servers(attribute: &AttributeType, is_file: bool) -> bool {
+    attribute.no_user_modification && !(is_file && attribute.usage == Usage::UserApplications)
+}
+
 /// Properties that are attributes of the destination. What the server keeps itself is left out.
 #[allow(clippy::too_many_arguments, reason = "they are what decides")]
 pub(super) fn pass_through(
@@ -245,7 +251,7 @@ pub(super) fn pass_through(
         let target = match schema.attribute_type(property) {
             // Active Directory calls objectClass one that it keeps itself, and wants it in every entry that is added.
             Some(attribute)
-                if attribute.no_user_modification
+                if is_kept_by_servers(attribute, takes_unknown)
                     && !is_kept_uuid
                     && !schema.same_description(property, "objectClass") =>
             {

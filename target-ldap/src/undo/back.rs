@@ -16,6 +16,7 @@ use singer_common::directory::{Directory, DirectoryError, Vendor, WriteControl};
 use singer_common::dn::split;
 use singer_common::entry::Entry;
 use singer_common::schema::Schema;
+use singer_common::time::generalized::GeneralizedTime;
 
 use super::entities::{Entities, Expected, key, moved};
 use super::journal::Reading;
@@ -404,10 +405,9 @@ impl Undoing<'_> {
 fn is_older(entry: &Entry, started: &str) -> bool {
     /// Clocks differ.
     const TOLERANCE: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
-    let Some(created) = entry.first_text("createTimestamp") else { return false };
-    let created =
-        created.get(..14).and_then(|t| chrono::NaiveDateTime::parse_from_str(t, "%Y%m%d%H%M%S").ok());
-    let started = chrono::DateTime::parse_from_rfc3339(started).ok().map(|t| t.naive_utc());
+    let created = entry.first_text("createTimestamp").and_then(GeneralizedTime::read);
+    let created = created.and_then(|time| time.to_date_time());
+    let started = chrono::DateTime::parse_from_rfc3339(started).ok();
     matches!((created, started), (Some(created), Some(started)) if created + TOLERANCE < started)
 }
 

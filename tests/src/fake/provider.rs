@@ -10,7 +10,8 @@ use super::{Operation, Request, Role, Scope, entry, message, reference, result};
 pub const SUFFIX: &str = "dc=example,dc=test";
 /// Sync Request Control (RFC 4533 section 2.2).
 pub const SYNC_REQUEST: &str = "1.3.6.1.4.1.4203.1.9.1.1";
-const SYNC_STATE: &str = "1.3.6.1.4.1.4203.1.9.1.2";
+/// Sync State Control (RFC 4533 section 2.3).
+pub const SYNC_STATE: &str = "1.3.6.1.4.1.4203.1.9.1.2";
 const SYNC_DONE: &str = "1.3.6.1.4.1.4203.1.9.1.3";
 const SYNC_INFO: &str = "1.3.6.1.4.1.4203.1.9.1.4";
 const SEARCH_DONE: u8 = 5;

@@ -267,6 +267,20 @@ fn every_limit_counts() {
     }
 }
 
+/// For loaders that end at ACTIVATE_VERSION.
+#[test]
+fn versions_are_not_activated_for_who_does_not_want_it() {
+    let dir = scratch();
+    let text = "dn: dc=x\nobjectClass: domain\ndc: x\n\ndn: cn=a,dc=x\nobjectClass: device\ncn: a\n\n";
+    let config = file(dir.path(), text);
+    let usual = Run::tap(&config).run().succeeds();
+    assert!(!activated(&usual).is_empty(), "the default");
+    let output = Run::tap(&with(&config, &json!({"emit_activate_version_messages": false}))).run().succeeds();
+    assert!(activated(&output).is_empty());
+    assert_eq!(output.records(None), usual.records(None));
+    assert!(!output.of_type("STATE").is_empty() && output.stderr.contains("done"), "{}", output.stderr);
+}
+
 /// Refuses to list everything below the base, with this code.
 struct Refusing(u8);
 

@@ -220,3 +220,54 @@ fn a_file_that_holds_nothing_or_is_no_ldif_is_an_error_that_says_what_it_is() {
         }
     }
 }
+
+/// What is wrong with a file is said of the file: which line, and what would be right.
+#[test]
+fn messages_about_a_file_say_which_line_and_what_would_be_right() {
+    let dir = scratch();
+    let path = dir.path().join("data.ldif");
+    let base = "dn: dc=x\nobjectClass: domain\ndc: x\n\n";
+    let thing = "dn: cn=a,dc=x\nobjectClass: device\ncn: a\n";
+    let twice = format!("{base}{thing}\n{}", thing.replace("cn=a,dc=x", "CN=A, DC=x"));
+    let latin = [base.as_bytes(), b"dn: cn=caf\xe9,dc=x\nobjectClass: device\ncn: x\n"].concat();
+    let url = format!("{base}{thing}description:< file:///etc/passwd\n");
+    for (content, says) in [
+        (twice.into_bytes(), &["line 9", "twice", "on line 5"][..]),
+        (
+            b"dn: dc=x\nchangetype: modify\nreplace: dc\ndc: x\n".to_vec(),
+            &["line 1", "modify `dc=x`", "ldapmodify"],
+        ),
+        (b"dn: dc=x\nchangetype: delete\n".to_vec(), &["line 1", "delete `dc=x`"]),
+        (format!("{base}include: file:///tmp/other.ldif\n\n{thing}").into_bytes(), &["line 5", "`include:`"]),
+        (
+            format!("{}  \n{thing}", base.trim_end_matches('\n').to_owned() + "\n").into_bytes(),
+            &["line 4", "blanks"],
+        ),
+        (
+            format!("{}\t\n \n{thing}", base.trim_end_matches('\n').to_owned() + "\n ").into_bytes(),
+            &["line 5", "blanks"],
+        ),
+        (latin, &["line 5", "column 11", "E9", "iconv"]),
+        (b"dn:: Y249Y2Fm6SxkYz14\nobjectClass: device\ncn: x\n".to_vec(), &["line 1", "octet 7", "E9"]),
+        (url.into_bytes(), &["line 8", "`description`", "base64"]),
+    ] {
+        std::fs::write(&path, &content).unwrap();
+        let config = json!({"server_url": format!("ldif:{}", path.display())});
+        let mut output = Run::tap(&config).run();
+        for text in says {
+            output = output.says(text);
+        }
+        for text in ["bound user", "by default", "ask the administrator"] {
+            assert!(!output.stderr.contains(text), "{text}: {}", output.stderr);
+        }
+        assert!(output.of_type("RECORD").is_empty());
+        assert_ne!(output.code, 0);
+    }
+    // A long value may well be folded among blanks.
+    let folded = format!("{base}{thing}description: a\n  \n   b\n");
+    std::fs::write(&path, folded).unwrap();
+    let config = json!({"server_url": format!("ldif:{}", path.display()), "base_dn": "dc=x", "schemas": [{"name": "all"}]});
+    let output = Run::tap(&config).run().succeeds();
+    let records = output.records(None);
+    assert!(records.iter().any(|r| r["description"] == json!(["a   b"])), "{records:?}");
+}

@@ -83,6 +83,22 @@ fn nothing_of_what_goes_over_the_network_can_be_read() {
 }
 
 #[test]
+fn no_more_is_sealed_at_once_than_the_server_takes() {
+    let (kdc, slapd) = realm("sasl-secprops noanonymous,noplain,maxbufsize=4096");
+    let config = with(&config(&slapd, &slapd.ldap_uri()), &json!({"schemas": null, "base_dn": null}));
+    let texts = json!({"type": "array", "items": {"type": "string"}});
+    let messages = [
+        json!({"type": "SCHEMA", "stream": "s", "key_properties": ["dn"], "schema": {"properties": {
+            "dn": {"type": "string"}, "objectClass": texts, "ou": texts, "description": texts}}}),
+        json!({"type": "RECORD", "stream": "s", "record": {"dn": format!("ou=new,{PEOPLE}"),
+            "objectClass": ["organizationalUnit"], "ou": ["new"], "description": ["x".repeat(50_000)]}}),
+    ];
+    as_client(Run::target(&config), &kdc, true).messages(&messages).run().succeeds();
+    let new = &slapd.dump_below(PEOPLE, &["description"])[&format!("ou=new,{PEOPLE}")];
+    assert_eq!(new["description"].iter().next().unwrap().len(), 50_000);
+}
+
+#[test]
 fn without_a_ticket_the_message_says_what_to_do() {
     let (kdc, slapd) = realm("");
     let config = config(&slapd, &slapd.ldap_uri());

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ldap_tests::fake::ber::{Tag, octets, tagged};
+use ldap_tests::fake::ber::{Tag, octets, sequence, tagged};
 use ldap_tests::fake::provider::{
-    Answer, Provider, SUFFIX, boolean, changed, done, id_set, info, sync_done, uuid,
+    Answer, Provider, SUFFIX, SYNC_STATE, boolean, changed, done, id_set, info, sync_done, uuid,
 };
-use ldap_tests::fake::{Fake, message, result};
+use ldap_tests::fake::{Fake, entry_of, message, result};
 use ldap_tests::run::{Output, Run};
 use ldap_tests::server::scratch;
 use ldap_tests::slapd::{Slapd, SlapdOptions};
@@ -59,6 +59,23 @@ fn then(answers: Vec<Answer>) -> (Fake, Output) {
 fn deleted(output: &Output) -> Vec<&str> {
     let records = output.records(None).into_iter();
     records.filter(|r| r["_sdc_deleted_at"].is_string()).map(|r| r["entryUUID"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn an_entry_whose_name_is_no_text_is_left_out_and_deletes_nothing() {
+    let (_fake, output) = then(vec![Box::new(|id| {
+        let state = sequence(&[tagged(Tag::ENUMERATED, &[2]), octets(&uuid(1).0)]);
+        let renamed = entry_of(b"uid=on\xe9,dc=example,dc=test", &[("uid".into(), vec![b"one".to_vec()])]);
+        vec![
+            message(id, renamed, &[(SYNC_STATE, state)]),
+            changed(id, 2, 2, "two"),
+            sync_done(id, "csn=2", true),
+        ]
+    })]);
+    let output = output.succeeds().says("uid=on\\E9,dc=example,dc=test");
+    assert_eq!(deleted(&output), [] as [&str; 0]);
+    assert_eq!(output.records(None).len(), 1, "{}", output.stdout_text());
+    assert_eq!(output.records(None)[0]["entryUUID"], uuid(2).1);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use ldap_tests::ds389::{Ds389, Ds389Options};
-use ldap_tests::ldif::{assert_same, normalize_dn, parent, parse_file};
+use ldap_tests::ldif::{Tree, assert_same, normalize_dn, parent, parse_file};
 use ldap_tests::run::{Output, Run, pipe};
 use ldap_tests::samba::Samba;
 use ldap_tests::server::{Server, fixture, scratch, tool};
@@ -723,4 +723,71 @@ fn the_catalog_of_a_file_is_as_expected() {
     assert_eq!(assert_records_fit(&output), parse_file(&file).len());
     let emitted: BTreeSet<String> = records(&output).into_keys().collect();
     assert_eq!(emitted, parse_file(&file).into_keys().collect::<BTreeSet<_>>());
+}
+
+/// An export is typed by what the source says, and has what the source gives: also identifiers, which no server takes back.
+#[test]
+fn an_export_of_active_directory_has_every_value_that_it_gives() {
+    let samba = samba();
+    let dir = scratch();
+    let suffix = samba.suffix();
+    for (n, base) in [
+        suffix.to_owned(),
+        format!("CN=Configuration,{suffix}"),
+        format!("CN=Schema,CN=Configuration,{suffix}"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let path = dir.path().join(format!("{n}.ldif"));
+        let config = with(&tap_config(&samba), &json!({"base_dn": base}));
+        let (tap, target) = pipe(&config, &json!({"server_url": format!("ldif:{}", path.display())}));
+        tap.succeeds();
+        target.succeeds();
+        let (there, written) = (samba.dump_below(base, &["*"]), parse_file(&path));
+        let names = |tree: &Tree| tree.keys().cloned().collect::<BTreeSet<_>>();
+        // What lies above is made.
+        let lacking: Vec<String> = names(&there).difference(&names(&written)).cloned().collect();
+        assert!(lacking.is_empty(), "{base}: {lacking:?}");
+        let mut lacking: BTreeMap<&str, usize> = BTreeMap::new();
+        for (dn, attributes) in &there {
+            for (name, values) in attributes {
+                // Times that are none are null.
+                let is_no_time = values.iter().all(|v| v == b"0" || v == b"9223372036854775807");
+                if !is_no_time && written[dn].get(name) != Some(values) {
+                    *lacking.entry(name).or_default() += 1;
+                }
+            }
+        }
+        assert_eq!(lacking, BTreeMap::new(), "{base}");
+        assert!(there.values().all(|attributes| attributes.contains_key("objectguid")));
+    }
+}
+
+/// Active Directory gives these to base searches only.
+#[test]
+fn what_active_directory_works_out_for_one_object_at_a_time_is_read_so() {
+    let samba = samba();
+    let stream = |attributes: Value| {
+        let users = json!({"name": "users", "base_dn": format!("CN=Users,{}", samba.suffix()),
+            "filter": "(sAMAccountName=Administrator)", "attributes": attributes});
+        with(&tap_config(&samba), &json!({"schemas": [users]}))
+    };
+    let output = Run::tap(&stream(json!(["cn", "tokenGroups"]))).run().succeeds();
+    let record = output.records(Some("users"))[0];
+    let groups = record["tokenGroups"].as_array().unwrap();
+    // Domain Admins ([MS-DTYP] 2.4.2.4).
+    assert!(groups.iter().any(|sid| sid.as_str().unwrap().ends_with("-512")), "{record}");
+    assert_eq!(record["cn"], "Administrator");
+    let alone = Run::tap(&stream(json!(["tokenGroups"]))).run().succeeds();
+    assert_eq!(alone.records(Some("users"))[0]["tokenGroups"].as_array().unwrap().len(), groups.len());
+    // Containers, which are read otherwise, and everything at once.
+    let all = with(
+        &tap_config(&samba),
+        &json!({"select_by_default": "allowed", "base_dn": format!("CN=Users,{}", samba.suffix())}),
+    );
+    let output = Run::tap(&all).run().succeeds();
+    let records = output.records(None);
+    let administrator = records.iter().find(|r| r["sAMAccountName"] == "Administrator").unwrap();
+    assert_eq!(administrator["tokenGroups"].as_array().unwrap().len(), groups.len());
 }

@@ -42,7 +42,7 @@ impl ChangeNotices {
                 continue;
             }
             match message.answer {
-                Answer::Entry(_) => return Ok(()),
+                Answer::Entry(_) | Answer::Unreadable(_) => return Ok(()),
                 Answer::Done(end) | Answer::Extended { result: end, .. } => {
                     return Err(DirectoryError::Operation {
                         operation: "change notification",

@@ -58,12 +58,17 @@ pub(super) async fn connect(
         let curable = failures.iter().any(|f| f.curable);
         // What no retry cures says more than what might pass by itself.
         failures.sort_by_key(|f| f.curable);
-        let Some(Failure { error, .. }) = failures.into_iter().next() else {
+        let Some(Failure { mut error, .. }) = failures.into_iter().next() else {
             return Err(DirectoryError::Connect {
                 server: "(no server)".into(),
                 reason: "server_url is empty".into(),
+                lasting: true,
             });
         };
+        // One of the others may be back later.
+        if let DirectoryError::Connect { lasting, .. } = &mut error {
+            *lasting &= !curable;
+        }
         if !curable || !attempts.wait(&error).await {
             return Err(error);
         }
@@ -81,20 +86,18 @@ pub(super) struct Failure {
 impl Failure {
     /// Of the network, or of TLS.
     pub(super) fn of_io(url: &str, error: &std::io::Error) -> Self {
-        let curable = !matches!(error.kind(), std::io::ErrorKind::NotFound)
-            && tls_error(error).is_none()
-            && !is_lookup(error);
-        Self { error: refused(url, explain_io(error)), curable }
+        let curable = !matches!(error.kind(), std::io::ErrorKind::NotFound) && tls_error(error).is_none();
+        Self { error: refused(url, explain_io(error), !curable), curable }
     }
 
     /// One that no other attempt cures.
     pub(super) fn lasting(url: &str, reason: String) -> Self {
-        Self { error: refused(url, reason), curable: false }
+        Self { error: refused(url, reason, true), curable: false }
     }
 
     /// One that may pass.
     pub(super) fn passing(url: &str, reason: String) -> Self {
-        Self { error: refused(url, reason), curable: true }
+        Self { error: refused(url, reason, false), curable: true }
     }
 
     /// Of a bind that the server refused.
@@ -112,8 +115,8 @@ impl Failure {
     }
 }
 
-fn refused(url: &str, reason: String) -> DirectoryError {
-    DirectoryError::Connect { server: url.to_owned(), reason }
+fn refused(url: &str, reason: String, lasting: bool) -> DirectoryError {
+    DirectoryError::Connect { server: url.to_owned(), reason, lasting }
 }
 
 async fn open(
@@ -137,19 +140,10 @@ fn tls_error(error: &std::io::Error) -> Option<&rustls::Error> {
     error.get_ref().and_then(|e| e.downcast_ref())
 }
 
-/// tokio and the C library say so in words only.
-fn is_lookup(error: &std::io::Error) -> bool {
-    error.to_string().contains("lookup")
-}
-
 /// Why the network or TLS refused a connection, in words.
 pub(super) fn explain_io(error: &std::io::Error) -> String {
     if let Some(tls_error) = tls_error(error) {
         return tls::explain(tls_error);
-    }
-    let text = error.to_string();
-    if is_lookup(error) {
-        return format!("the host name cannot be resolved ({text})");
     }
     match error.kind() {
         std::io::ErrorKind::ConnectionRefused => {
@@ -159,6 +153,6 @@ pub(super) fn explain_io(error: &std::io::Error) -> String {
         std::io::ErrorKind::UnexpectedEof => {
             "the server closed the connection; does it speak TLS on this port?".into()
         }
-        _ => text,
+        _ => error.to_string(),
     }
 }

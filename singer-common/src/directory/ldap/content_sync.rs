@@ -93,6 +93,8 @@ pub enum SyncItem {
     },
     /// Something kept by another server.
     Reference(Vec<String>),
+    /// An entry whose name is not UTF-8: the name, with the octets that are no text escaped.
+    Unreadable(String),
     /// The search is over, after which it gives nothing more. An error is one of LDAP's own.
     End(Result<(), EndCode>),
 }
@@ -265,7 +267,7 @@ impl SyncConnection {
                     self.gets_on();
                 }
             }
-            SyncItem::Entry { .. } | SyncItem::Reference(_) | SyncItem::End(_) => {
+            SyncItem::Entry { .. } | SyncItem::Reference(_) | SyncItem::Unreadable(_) | SyncItem::End(_) => {
                 self.gets_on();
                 self.named = 0;
             }
@@ -308,6 +310,13 @@ pub(super) fn items(message: Message) -> Option<Vec<SyncItem>> {
             };
             let uuid = Uuid::from_slice(state.take(OCTET_STRING)?).ok()?;
             items.push(SyncItem::Entry { state: what, uuid, entry });
+            items.extend(cookie(state.take(OCTET_STRING)));
+        }
+        Answer::Unreadable(dn) => {
+            items.push(SyncItem::Unreadable(dn));
+            let mut state = Reader::new(control(SYNC_STATE)?).constructed(SEQUENCE)?;
+            state.element()?;
+            state.element()?;
             items.extend(cookie(state.take(OCTET_STRING)));
         }
         Answer::Reference(urls) => items.push(SyncItem::Reference(urls)),

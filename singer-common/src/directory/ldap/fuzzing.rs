@@ -45,7 +45,7 @@ pub fn entry_in_place(content: &[u8]) -> Option<(i64, Entry)> {
     let head = wire::head(content).filter(|h| h.tag == wire::SEARCH_ENTRY)?;
     let operation = content.get(head.operation)?;
     let mut places = EntryPlaces::default();
-    places.find(operation)?;
+    places.find(operation).ok()?;
     Some((head.id, places.entry(operation).to_entry()))
 }
 

@@ -1,9 +1,9 @@
 //! A directory server: changes, small reads and extended operations over one connection, many at a time; long answers over
 //! connections of their own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, AtomicU64};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use self::connect::Link;
 use self::pool::Pool;
@@ -21,7 +21,9 @@ use crate::entry::Entry;
 use crate::filter::{Filter, FilterError};
 use crate::schema::{Coverage, Schema};
 use crate::secret::Secret;
+use crate::summary::{self, Count};
 
+mod addresses;
 pub mod change_notices;
 mod connect;
 pub mod content_sync;
@@ -77,6 +79,11 @@ fn is_unconditional(change: &Change) -> bool {
     !changes.iter().any(|m| m.description.eq_ignore_ascii_case("userAccountControl"))
 }
 
+/// So many entries whose names are not UTF-8 are told apart.
+const MOST_UNREADABLE: usize = 100_000;
+/// So many of them are named in the log; the others are only counted.
+const NAMED_UNREADABLE: usize = 10;
+
 /// A connected, bound server. Clones share the connection; operations are multiplexed on it.
 #[derive(Clone)]
 pub struct LdapDirectory {
@@ -104,6 +111,8 @@ struct Shared {
     schema: Arc<Schema>,
     /// Entries that the server is known to give without pages.
     size_limit: AtomicU32,
+    /// The names met that are not UTF-8, escaped.
+    unreadable: Mutex<BTreeSet<String>>,
 }
 
 impl std::fmt::Debug for LdapDirectory {
@@ -117,7 +126,7 @@ impl LdapDirectory {
     pub async fn open(config: &DirectoryConfig, access: Access) -> Result<Self, DirectoryError> {
         let servers: Vec<connect::Candidate> = config.servers.iter().map(|s| (s.clone(), None)).collect();
         // Who it is is found out below.
-        let link = connect::connect(config, &servers, 0, None).await?;
+        let link = Box::pin(connect::connect(config, &servers, 0, None)).await?;
         Self::over(config, access, link).await
     }
 
@@ -158,6 +167,7 @@ impl LdapDirectory {
                 root_dse,
                 schema,
                 size_limit: AtomicU32::new(u32::MAX),
+                unreadable: Mutex::default(),
             }),
         };
         // A directory that knows nothing yet, to read what it has to know.
@@ -184,7 +194,7 @@ impl LdapDirectory {
         let opened = wire::Connection::open(self.config(), &link.server, link.address).await;
         opened.map_err(|failure| match failure.error {
             // In the middle of a run: there was one before.
-            DirectoryError::Connect { server, reason } => {
+            DirectoryError::Connect { server, reason, .. } => {
                 DirectoryError::Lost { operation: "connect", dn: server, reason }
             }
             other => other,
@@ -241,6 +251,21 @@ impl LdapDirectory {
     /// The server's schema.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.shared.schema
+    }
+
+    /// Warns of an entry that is left out because its name is not UTF-8, once, and counts it.
+    pub fn note_unreadable(&self, dn: &str) {
+        let mut known = self.shared.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST_UNREADABLE || !known.insert(dn.to_owned()) {
+            return;
+        }
+        summary::add(Count::Unreadable, 1);
+        if known.len() <= NAMED_UNREADABLE {
+            tracing::warn!(
+                dn,
+                "the name of the entry `{dn}` is not UTF-8 (RFC 4514): the entry is left out; rename it. \\XX stands for an octet that is no text"
+            );
+        }
     }
 
     /// The URL in use.
@@ -300,7 +325,7 @@ impl LdapDirectory {
         loop {
             match search.next().await {
                 Ok(Some(SearchItem::Entry(entry))) => found = Some(entry),
-                Ok(Some(SearchItem::Reference(_))) => {}
+                Ok(Some(SearchItem::Reference(_) | SearchItem::Unreadable(_))) => {}
                 Ok(None) => return Ok(found),
                 Err(e) if e.is_no_such_object() => return Ok(None),
                 Err(e) => return Err(e),

@@ -25,6 +25,8 @@ pub(super) struct Leased {
     pub(super) connection: Connection,
     /// Whether it served before: the server may have closed it meanwhile.
     pub(super) is_used: bool,
+    /// The number of the link it was opened beside ([`Link::number`]): of another one it may go to another server.
+    of_link: u64,
     _slot: Arc<()>,
 }
 
@@ -34,10 +36,19 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a connection back that has no search under way.
-    pub(super) fn give_back(&self, mut leased: Leased) {
-        leased.is_used = true;
-        self.idle().push(leased);
+    /// Takes a connection back that has no search under way. One from before another server took over is closed.
+    fn take_back(&self, mut leased: Leased, link: u64) {
+        if leased.of_link == link {
+            leased.is_used = true;
+            self.idle().push(leased);
+        }
+    }
+
+    /// A connection that nobody uses, opened beside the link with this number. Others are closed.
+    fn take(&self, link: u64) -> Option<Leased> {
+        let mut idle = self.idle();
+        idle.retain(|leased| leased.of_link == link);
+        idle.pop()
     }
 
     /// Forgets the connections that nobody uses.
@@ -55,10 +66,15 @@ impl Pool {
 }
 
 impl LdapDirectory {
+    /// Gives a connection back that has no search under way.
+    pub(super) fn give_back(&self, leased: Leased) {
+        self.pool().take_back(leased, self.link().number);
+    }
+
     /// A connection for a streamed search. `None` where the search has to go over the first connection, as all others do:
     /// the reason is logged.
     pub(super) async fn lease(&self) -> Option<Leased> {
-        let idle = self.pool().idle().pop();
+        let idle = self.pool().take(self.link().number);
         match idle {
             Some(leased) => Some(leased),
             None => self.lease_new().await,
@@ -80,13 +96,14 @@ impl LdapDirectory {
             self.tell(&format!("connection_pool_size is {}", self.config().pool_size));
             return None;
         }
+        let of_link = self.link().number;
         let opened = async {
             let mut connection = self.open_connection().await?;
             self.check_identity(&mut connection).await?;
             Ok::<_, DirectoryError>(connection)
         };
         match opened.await {
-            Ok(connection) => Some(Leased { connection, is_used: false, _slot: slot }),
+            Ok(connection) => Some(Leased { connection, is_used: false, of_link, _slot: slot }),
             Err(e) => {
                 self.tell(&e.to_string());
                 None
@@ -104,7 +121,7 @@ impl LdapDirectory {
         }
         let count = leased.len();
         for one in leased {
-            self.pool().give_back(one);
+            self.give_back(one);
         }
         count
     }
@@ -129,6 +146,30 @@ impl LdapDirectory {
         Err(DirectoryError::Connect {
             server: self.location().to_owned(),
             reason: "there is another server behind the same address".to_owned(),
+            lasting: false,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_of_a_server_before_is_not_for_searches_of_the_one_after() {
+        let pool = Pool::default();
+        let leased = |of_link| Leased {
+            connection: Connection::to_nobody(),
+            is_used: false,
+            of_link,
+            _slot: pool.slots.clone(),
+        };
+        pool.take_back(leased(1), 2);
+        assert!(pool.take(2).is_none(), "leased before a failover, given back after it");
+        pool.take_back(leased(2), 2);
+        assert!(pool.take(2).is_some_and(|leased| leased.is_used));
+        pool.take_back(leased(2), 2);
+        assert!(pool.take(3).is_none(), "given back before a failover, asked for after it");
+        assert_eq!(Arc::strong_count(&pool.slots), 1, "and they are closed");
     }
 }

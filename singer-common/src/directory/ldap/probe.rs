@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpStream;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
+use super::addresses::{lookup, one_of};
 use super::connect::{Failure, explain_io};
 use super::wire::Connection;
 use crate::directory::config::{AuthMethod, DirectoryConfig, ServerUrl, TlsConfig};
@@ -81,14 +82,15 @@ async fn steps_to(
     let failed = |name, reason: &str| {
         (
             Step::new(name, Grade::Failed, reason),
-            DirectoryError::Connect { server: url.clone(), reason: reason.to_owned() },
+            DirectoryError::Connect { server: url.clone(), reason: reason.to_owned(), lasting: true },
         )
     };
+    let mut addresses = Vec::new();
     if let ServerUrl::Ldap { host, port, .. } = server {
-        let addresses = match lookup(config, host, *port).await {
-            Ok(addresses) => addresses,
-            Err(reason) => {
-                let (step, error) = failed("resolve", &reason);
+        addresses = match lookup(config, server, host, *port).await {
+            Ok(found) => found,
+            Err(failure) => {
+                let (step, error) = failed("resolve", &reason_of(&failure.error));
                 steps.push(step.advise(format!(
                     "check the name in server_url, and that this machine's resolver knows `{host}`"
                 )));
@@ -99,18 +101,19 @@ async fn steps_to(
         steps.push(Step::new("resolve", Grade::Ok, format!("`{host}` is {}", texts.join(", "))));
         let (step, reached) = tcp(config, &addresses).await;
         steps.push(step);
-        if let Err(reason) = reached {
-            return Err(failed("connect", &reason).1);
-        }
+        addresses = match reached {
+            Ok(reached) => reached,
+            Err(reason) => return Err(failed("connect", &reason).1),
+        };
     }
     let is_tls = matches!(server, ServerUrl::Ldap { tls: true, .. }) || config.tls.start_tls;
-    let mut connection = match open(config, server).await {
+    let mut connection = match open(config, server, &addresses).await {
         Ok(connection) => connection,
         Err(failure) => {
             let name = if is_tls { "tls" } else { "connect" };
             let reason = reason_of(&failure.error);
             let mut step = Step::new(name, Grade::Failed, reason);
-            if is_tls && let Some(facts) = unverified(config, server).await {
+            if is_tls && let Some(facts) = unverified(config, server, &addresses).await {
                 step.text.push_str("; ");
                 step.text.push_str(&describe(&facts).0);
                 step = step.advise("ask the administrator for a certificate that is valid and names this host, or for the authority that signed it (tls_ca_file)");
@@ -146,24 +149,13 @@ async fn steps_to(
     }
 }
 
-async fn lookup(config: &DirectoryConfig, host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    match tokio::time::timeout(config.connect_timeout, tokio::net::lookup_host((host, port))).await {
-        Ok(Ok(found)) => {
-            let found: Vec<SocketAddr> = found.collect();
-            if found.is_empty() { Err(format!("`{host}` has no address")) } else { Ok(found) }
-        }
-        Ok(Err(e)) => Err(explain_io(&e)),
-        Err(_) => Err(format!("no answer about `{host}` within {} s", config.connect_timeout.as_secs())),
-    }
-}
-
 /// Tries every address: of several servers behind a name, one may be down.
-async fn tcp(config: &DirectoryConfig, addresses: &[SocketAddr]) -> (Step, Result<(), String>) {
+async fn tcp(config: &DirectoryConfig, addresses: &[SocketAddr]) -> (Step, Result<Vec<SocketAddr>, String>) {
     let mut reached = Vec::new();
     let mut lost = Vec::new();
     for address in addresses {
         match tokio::time::timeout(config.connect_timeout, TcpStream::connect(address)).await {
-            Ok(Ok(_)) => reached.push(address.to_string()),
+            Ok(Ok(_)) => reached.push(*address),
             Ok(Err(e)) => lost.push(format!("{address}: {}", explain_io(&e))),
             Err(_) => lost.push(format!(
                 "{address}: no answer within {} s; a firewall in between?",
@@ -177,29 +169,42 @@ async fn tcp(config: &DirectoryConfig, addresses: &[SocketAddr]) -> (Step, Resul
             "is the server running, is the port right, and does a firewall let this machine through?";
         return (Step::new("connect", Grade::Failed, lost_text.clone()).advise(advice), Err(lost_text));
     }
-    let text = format!("{} answers", reached.join(", "));
+    let texts: Vec<String> = reached.iter().map(ToString::to_string).collect();
+    let text = format!("{} answers", texts.join(", "));
     if lost.is_empty() {
-        (Step::new("connect", Grade::Ok, text), Ok(()))
+        (Step::new("connect", Grade::Ok, text), Ok(reached))
     } else {
-        (Step::new("connect", Grade::Warning, format!("{text}; but {lost_text}")), Ok(()))
+        (Step::new("connect", Grade::Warning, format!("{text}; but {lost_text}")), Ok(reached))
     }
 }
 
-async fn open(config: &DirectoryConfig, server: &ServerUrl) -> Result<Connection, Failure> {
-    let opening = Connection::open_unbound(config, server, None);
-    tokio::time::timeout(config.connect_timeout, opening).await.unwrap_or_else(|_| {
-        let seconds = config.connect_timeout.as_secs();
-        Err(Failure::passing(
-            &server.to_text(),
-            format!("no answer within {seconds} s (connect_timeout_seconds)"),
-        ))
-    })
+/// Opens the first of these addresses that goes all the way, as a run does; or what has none.
+async fn open(
+    config: &DirectoryConfig,
+    server: &ServerUrl,
+    addresses: &[SocketAddr],
+) -> Result<Connection, Failure> {
+    if addresses.is_empty() {
+        return Connection::open_unbound(config, server, None).await;
+    }
+    let mut failures = Vec::new();
+    for address in addresses {
+        match Connection::open_unbound(config, server, Some(*address)).await {
+            Ok(connection) => return Ok(connection),
+            Err(failure) => failures.push((*address, failure)),
+        }
+    }
+    Err(one_of(&server.to_text(), failures))
 }
 
 /// Looks at the certificate of a server that is not trusted. Nothing is sent to it but the handshake.
-async fn unverified(config: &DirectoryConfig, server: &ServerUrl) -> Option<TlsFacts> {
+async fn unverified(
+    config: &DirectoryConfig,
+    server: &ServerUrl,
+    addresses: &[SocketAddr],
+) -> Option<TlsFacts> {
     let tls = TlsConfig { verify: false, ..config.tls.clone() };
-    let connection = open(&DirectoryConfig { tls, ..config.clone() }, server).await.ok()?;
+    let connection = open(&DirectoryConfig { tls, ..config.clone() }, server, addresses).await.ok()?;
     connection.tls().cloned()
 }
 

@@ -73,7 +73,7 @@ impl LdapDirectory {
             return Ok(());
         }
         let candidates = candidates(&old, &config.servers, elsewhere);
-        let link = connect::connect(config, &candidates, old.number + 1, Some(self)).await?;
+        let link = Box::pin(connect::connect(config, &candidates, old.number + 1, Some(self))).await?;
         let (before, now) = (old.server.to_text(), link.server.to_text());
         if before == now {
             tracing::info!("connected to {now} again");

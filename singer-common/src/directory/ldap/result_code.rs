@@ -53,7 +53,7 @@ const ROWS: &[Row] = &[
     row(
         1,
         "operationsError",
-        "Active Directory says this to who has not bound: set bind_dn and bind_password",
+        "Active Directory says this to who has not bound (set bind_dn and bind_password), and of attributes that it works out for base searches only: leave those out",
     ),
     row(
         2,

@@ -70,6 +70,18 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 impl DirectoryError {
+    /// Whether who has all the time there is should wait and connect anew: a server that is gone, does not answer, or says that
+    /// it cannot now. What stays so until somebody mends it (an expired certificate, another directory in the server's place, a
+    /// password that is no longer right) is not waited out.
+    pub fn may_be_waited_out(&self) -> bool {
+        match self {
+            DirectoryError::Connect { lasting, .. } => !lasting,
+            DirectoryError::Bind { code, text, .. } => result_code::may_be_retried(*code, text),
+            DirectoryError::Timeout { .. } => true,
+            other => other.may_pass(),
+        }
+    }
+
     /// Whether the same may succeed a little later, over another connection: a connection that was lost, or an answer by
     /// which the server cannot now.
     pub fn may_pass(&self) -> bool {

@@ -99,6 +99,8 @@ struct PageRequest<'r> {
 enum Event {
     Entry(Incoming),
     Reference(Vec<String>),
+    /// An entry whose name is not UTF-8, escaped.
+    Unreadable(String),
     End {
         result: LdapResult,
         controls: Vec<Control>,
@@ -209,6 +211,7 @@ impl LdapSearch {
             Some(Found::Entry(entry)) => Some(SearchItem::Entry(entry)),
             Some(Found::InPlace) => self.in_place().map(|e| SearchItem::Entry(e.to_entry())),
             Some(Found::Reference(urls)) => Some(SearchItem::Reference(urls)),
+            Some(Found::Unreadable(dn)) => Some(SearchItem::Unreadable(dn)),
             None => None,
         })
     }
@@ -399,7 +402,7 @@ impl LdapSearch {
     /// The connection is for the next search.
     fn give_back(&mut self) {
         if let Carrier::Bulk(bulk) = std::mem::replace(&mut self.carrier, Carrier::None) {
-            self.directory.pool().give_back(bulk.into_leased());
+            self.directory.give_back(bulk.into_leased());
         }
     }
 
@@ -540,6 +543,11 @@ impl LdapSearch {
                     return Ok(Step::Next);
                 }
                 Ok(Step::Found(Found::Reference(urls)))
+            }
+            Event::Unreadable(dn) => {
+                self.entries_of_page = self.entries_of_page.saturating_add(1);
+                self.directory.note_unreadable(&dn);
+                Ok(Step::Found(Found::Unreadable(dn)))
             }
             Event::Entry(incoming) => {
                 if self.entries_of_page == 0 && self.goes_round(&incoming) {

@@ -4,6 +4,7 @@
 //! with many operations outstanding costs few system calls; answers find who asked by their id, in any order.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -20,7 +21,9 @@ use crate::observe;
 /// What the task is asked for.
 enum Request {
     /// An operation, and who waits for its answer.
-    Operation { operation: Vec<u8>, controls: Vec<Control>, reply: oneshot::Sender<Answered> },
+    Operation { ticket: u64, operation: Vec<u8>, controls: Vec<Control>, reply: oneshot::Sender<Answered> },
+    /// To forget the operation with this ticket: nobody waits for its answer any more.
+    GiveUp(u64),
     /// To unbind, and to say when that is done.
     Close(oneshot::Sender<()>),
 }
@@ -32,6 +35,8 @@ pub(super) struct Reply {
     pub(super) entries: Vec<Entry>,
     /// Its continuation references.
     pub(super) references: Vec<Vec<String>>,
+    /// The names of those that are not UTF-8, escaped.
+    pub(super) unreadable: Vec<String>,
     pub(super) result: LdapResult,
     /// What an extended operation answers.
     pub(super) value: Option<Vec<u8>>,
@@ -94,6 +99,24 @@ pub(super) struct Session {
     url: String,
     /// Why the connection ended, once it has.
     end: Arc<OnceLock<String>>,
+    /// The next operation's ticket.
+    tickets: Arc<AtomicU64>,
+}
+
+/// An operation that somebody waits for.
+struct Asked<'s> {
+    session: &'s Session,
+    ticket: u64,
+    is_answered: bool,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            // Where the connection has ended, there is nobody to be told.
+            let _ = self.session.requests.send(Request::GiveUp(self.ticket));
+        }
+    }
 }
 
 impl Session {
@@ -107,7 +130,7 @@ impl Session {
         tokio::spawn(async move {
             drive(connection, waiting, &why).await;
         });
-        Self { requests, timeout, url, end }
+        Self { requests, timeout, url, end, tickets: Arc::default() }
     }
 
     /// Sends a request and waits for all of its answer. `operation` and `dn` are for messages.
@@ -134,13 +157,20 @@ impl Session {
         controls: Vec<Control>,
     ) -> Result<Reply, DirectoryError> {
         let (reply, answer) = oneshot::channel();
+        let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
         let lost = || DirectoryError::Lost {
             operation,
             dn: dn.to_owned(),
             reason: self.end.get().cloned().unwrap_or_else(|| format!("{} closed it", self.url)),
         };
-        self.requests.send(Request::Operation { operation: request, controls, reply }).map_err(|_| lost())?;
-        match tokio::time::timeout(self.timeout, answer).await {
+        let request = Request::Operation { ticket, operation: request, controls, reply };
+        self.requests.send(request).map_err(|_| lost())?;
+        // Who stops waiting, whatever for, gives it up.
+        let mut asked = Asked { session: self, ticket, is_answered: false };
+        let answered = tokio::time::timeout(self.timeout, answer).await;
+        asked.is_answered = answered.is_ok();
+        drop(asked);
+        match answered {
             Ok(Ok(Ok(reply))) => Ok(reply),
             Ok(Ok(Err(fault))) => {
                 let reason = match fault {
@@ -179,6 +209,8 @@ impl Session {
 /// Who waits for an answer, and what came of it so far.
 struct Waiting {
     reply: oneshot::Sender<Answered>,
+    /// What who waits knows it by.
+    ticket: u64,
     /// The request's tag, which says what may be its answer.
     asked: u8,
     so_far: Reply,
@@ -191,7 +223,10 @@ impl Waiting {
     fn keep(&mut self, octets: usize, keep: impl FnOnce(&mut Reply)) -> Result<(), Bound> {
         self.octets = self.octets.saturating_add(octets);
         keep(&mut self.so_far);
-        let items = self.so_far.entries.len() + self.so_far.references.len();
+        let items = {
+            let Reply { entries, references, unreadable, .. } = &self.so_far;
+            entries.len() + references.len() + unreadable.len()
+        };
         if items > self.bound.items || self.octets > self.bound.octets { Err(self.bound) } else { Ok(()) }
     }
 }
@@ -236,12 +271,17 @@ async fn until_the_end(
                 is_open = next.is_some();
                 while let Some(request) = next {
                     match request {
-                        Request::Operation { operation, controls, reply } => {
+                        Request::Operation { ticket, operation, controls, reply } => {
                             let asked = operation.first().copied().unwrap_or_default();
                             let bound = Bound::of(&operation);
                             let id = connection.queue(&operation, &controls);
                             let so_far = Reply::default();
-                            waiting.insert(id, Waiting { reply, asked, so_far, bound, octets: 0 });
+                            waiting.insert(id, Waiting { reply, ticket, asked, so_far, bound, octets: 0 });
+                        }
+                        Request::GiveUp(ticket) => {
+                            if let Some(id) = forget(waiting, ticket) {
+                                connection.queue(&abandon(id), &[]);
+                            }
                         }
                         Request::Close(done) => return Ok(Some(done)),
                     }
@@ -260,6 +300,14 @@ async fn until_the_end(
     Ok(None)
 }
 
+/// Forgets an operation: an answer that comes late is passed over. Gives the id to abandon where it is a search. A change is left
+/// to the server, which has begun it for all that is known.
+fn forget(waiting: &mut HashMap<i64, Waiting>, ticket: u64) -> Option<i32> {
+    let id = waiting.iter().find(|(_, one)| one.ticket == ticket).map(|(id, _)| *id)?;
+    let one = waiting.remove(&id)?;
+    (one.asked == SEARCH_REQUEST).then(|| i32::try_from(id).ok())?
+}
+
 /// Gives a message to who waits for it. The id of an operation that is to be abandoned: its answer has no end.
 fn dispatch(waiting: &mut HashMap<i64, Waiting>, message: Message) -> Option<i32> {
     let Message { id, answer, controls } = message;
@@ -276,6 +324,10 @@ fn dispatch(waiting: &mut HashMap<i64, Waiting>, message: Message) -> Option<i32
             let kept = one.keep(octets, |reply| reply.references.push(urls));
             return give_up(waiting, id, kept);
         }
+        Answer::Unreadable(dn) if is_search => {
+            let kept = one.keep(dn.len(), |reply| reply.unreadable.push(dn));
+            return give_up(waiting, id, kept);
+        }
         Answer::Intermediate { .. } => return None,
         Answer::Done(result) => (Some(result), is_search),
         Answer::Changed(result) => (Some(result), !is_search && one.asked != EXTENDED_REQUEST),
@@ -284,7 +336,7 @@ fn dispatch(waiting: &mut HashMap<i64, Waiting>, message: Message) -> Option<i32
             (Some(result), one.asked == EXTENDED_REQUEST)
         }
         Answer::Bind(result) => (Some(result), false),
-        Answer::Entry(_) | Answer::Reference(_) | Answer::Other(_) => (None, false),
+        Answer::Entry(_) | Answer::Unreadable(_) | Answer::Reference(_) | Answer::Other(_) => (None, false),
     };
     let Waiting { reply, so_far, .. } = waiting.remove(&id)?;
     // An answer of another kind is taken for what it says where it says no: Samba refuses unknown critical controls by an
@@ -303,4 +355,69 @@ fn give_up(waiting: &mut HashMap<i64, Waiting>, id: i64, kept: Result<(), Bound>
     // Who gave up waiting does not want it any more.
     let _ = one.reply.send(Err(Fault::Endless(bound)));
     i32::try_from(id).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+
+    use super::super::wire::{envelope, frame, head, search};
+    use super::*;
+    use crate::filter::Filter;
+
+    /// The next message that the server gets: its id, its tag and its content.
+    async fn next(server: &mut DuplexStream, inbox: &mut Vec<u8>) -> (i64, u8, Vec<u8>) {
+        loop {
+            if let Ok(at) = frame(inbox)
+                && at.end <= inbox.len()
+            {
+                let message: Vec<u8> = inbox.drain(..at.end).skip(at.start).collect();
+                let head = head(&message).unwrap();
+                let content = message.get(head.operation).unwrap().to_vec();
+                return (head.id, head.tag, content);
+            }
+            assert!(server.read_buf(inbox).await.unwrap() > 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_search_that_nobody_waits_for_is_abandoned_and_what_comes_of_it_is_kept_by_nobody() {
+        let (client, mut server) = tokio::io::duplex(1 << 20);
+        let session = Session::start(Connection::over_stream(client), Duration::from_millis(50));
+        let ask = || search("dc=x", Scope::Sub, &Filter::Present("cn".into()), &[], 0);
+        let late = session.ask("search", "dc=x", ask(), Vec::new()).await;
+        assert!(matches!(late, Err(DirectoryError::Timeout { .. })));
+        let mut inbox = Vec::new();
+        let (asked, tag, _) = next(&mut server, &mut inbox).await;
+        assert_eq!(tag, SEARCH_REQUEST);
+        let (_, tag, content) = next(&mut server, &mut inbox).await;
+        let id = u8::try_from(asked).unwrap();
+        assert_eq!((tag, content), (0x50, vec![id]), "AbandonRequest (RFC 4511 section 4.11)");
+
+        // Whose future is dropped does not wait, either.
+        let dropped = session.ask("search", "dc=x", ask(), Vec::new());
+        assert!(tokio::time::timeout(Duration::from_millis(10), dropped).await.is_err());
+        let (second, ..) = next(&mut server, &mut inbox).await;
+        let (_, tag, content) = next(&mut server, &mut inbox).await;
+        assert_eq!((tag, content), (0x50, vec![u8::try_from(second).unwrap()]));
+
+        // An answer that comes late is passed over, and the next one finds who asked.
+        let done =
+            |id: i64| envelope(i32::try_from(id).unwrap(), b"\x65\x07\x0a\x01\x00\x04\x00\x04\x00", &[]);
+        server.write_all(&done(asked)).await.unwrap();
+        let answer = async {
+            let (id, ..) = next(&mut server, &mut inbox).await;
+            server.write_all(&done(id)).await.unwrap();
+        };
+        let (reply, ()) = tokio::join!(session.ask("search", "dc=x", ask(), Vec::new()), answer);
+        assert_eq!(reply.unwrap().result.code, result_code::SUCCESS);
+
+        // A change is left to the server.
+        let change = [0x4a, 4, b'd', b'c', b'=', b'x'].to_vec();
+        assert!(session.ask("delete", "dc=x", change, Vec::new()).await.is_err());
+        let (_, tag, _) = next(&mut server, &mut inbox).await;
+        assert_eq!(tag, 0x4a);
+        session.close().await;
+        assert_eq!(next(&mut server, &mut inbox).await.1, 0x42, "UnbindRequest, and no other message");
+    }
 }

@@ -2,7 +2,7 @@
 //! tells one certificate error from another.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::Digest as _;
 
@@ -15,8 +15,21 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStor
 use super::wire::ber::{Reader, SEQUENCE};
 use crate::directory::config::TlsConfig;
 
-/// Builds the client's side of TLS. An error is a sentence for the user.
+/// What was built: files are read once in a run, and not for each connection, by when they may be half replaced.
+static BUILT: Mutex<Vec<(TlsConfig, Arc<ClientConfig>)>> = Mutex::new(Vec::new());
+
+/// Returns the client's side of TLS, built when it is asked for first. An error is a sentence for the user.
 pub(super) fn client_config(config: &TlsConfig) -> Result<Arc<ClientConfig>, String> {
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, client)) = built.iter().find(|(of, _)| of == config) {
+        return Ok(client.clone());
+    }
+    let client = build(config)?;
+    built.push((config.clone(), client.clone()));
+    Ok(client)
+}
+
+fn build(config: &TlsConfig) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let roots = Arc::new(roots(config)?);
     let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -61,9 +74,23 @@ fn roots(config: &TlsConfig) -> Result<RootCertStore, String> {
             }
         }
         None if config.verify => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            let found = rustls_native_certs::load_native_certs();
+            let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+            let (_, ignored) = roots.add_parsable_certificates(found.certs);
+            let first = errors.first().map(String::as_str).unwrap_or_default();
             if roots.is_empty() {
-                return Err("this system has no trusted certificates; set tls_ca_file".into());
+                let why =
+                    if first.is_empty() { String::new() } else { format!(" that can be read ({first})") };
+                return Err(format!("this system has no trusted certificates{why}; set tls_ca_file"));
+            }
+            if !errors.is_empty() || ignored > 0 {
+                let what = if errors.is_empty() { String::new() } else { format!(": {}", errors.join("; ")) };
+                tracing::warn!(
+                    setting = "tls_ca_file",
+                    errors = errors.len(),
+                    ignored,
+                    "some of this system's trusted certificates cannot be used{what}; a server that one of them vouches for is not trusted. tls_ca_file names the authority to trust in their place"
+                );
             }
         }
         None => {}
@@ -229,4 +256,36 @@ impl ServerCertVerifier for Unverified {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        let config = TlsConfig { ca_file: Some(path.clone()), verify: true, ..TlsConfig::default() };
+        assert!(client_config(&config).unwrap_err().contains("tls_ca_file"), "what fails is tried again");
+        std::fs::write(&path, AUTHORITY).unwrap();
+        let first = client_config(&config).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(Arc::ptr_eq(&first, &client_config(&config).unwrap()));
+        let other = TlsConfig { verify: false, ..config };
+        assert!(client_config(&other).is_err(), "another configuration is built by itself");
+    }
+
+    /// An authority made for this test.
+    const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----\n\
+        MIIBgDCCASWgAwIBAgIUaxWRxY/10nI7tLzIz1BEgqpij2gwCgYIKoZIzj0EAwIw\n\
+        FDESMBAGA1UEAwwJQXV0aG9yaXR5MCAXDTI2MTEyOTAzMDUyMFoYDzIxMjYxMTA1\n\
+        MDMwNTIwWjAUMRIwEAYDVQQDDAlBdXRob3JpdHkwWTATBgcqhkjOPQIBBggqhkjO\n\
+        PQMBBwNCAAREqrCBaekBZDfFPBVfY46PI/Rv+TDp3CVnEY9pMtbhwED5SjredqQe\n\
+        OxU7XcMBuNoR3tMWwHReMajlqcGmzOkZo1MwUTAdBgNVHQ4EFgQU1cwPfy9NYeu+\n\
+        /BUHBAMZ1Q1noQQwHwYDVR0jBBgwFoAU1cwPfy9NYeu+/BUHBAMZ1Q1noQQwDwYD\n\
+        VR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNJADBGAiEAj+aO4lGxFQCOG+ylyPtC\n\
+        Y6HlkklxTpAo+ZVJ3d91riACIQClz+K4+/cJimxCI2ZthKr6ngpYwK5KAti4ZVBi\n\
+        rM8XCQ==\n\
+        -----END CERTIFICATE-----\n";
 }

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::addresses::{self, Race};
 use super::connect::Failure;
 use super::probe::TlsFacts;
 use super::{result_code, tls};
@@ -33,8 +34,8 @@ mod sasl;
 #[cfg(feature = "gssapi")]
 mod sealed;
 
-pub(super) use entry::EntryPlaces;
 pub use entry::WireEntry;
+pub(super) use entry::{EntryPlaces, Flaw};
 pub(super) use message::{
     Answer, Control, LdapResult, Message, SEARCH_ENTRY, SEARCH_REQUEST, abandon, envelope, frame, head,
     limits, parse, search,
@@ -54,9 +55,9 @@ const KEEPALIVE: TcpKeepalive =
 const READ: usize = 64 * 1024;
 /// The room for octets that is kept when a larger message is through.
 const KEPT: usize = 4 * READ;
-/// How long octets are left to collect ([`Connection::let_collect`]): a server that writes entry by entry
-/// writes some twenty of them meanwhile.
-const COLLECT: Duration = Duration::from_micros(200);
+/// How long octets are left to collect ([`Connection::let_collect`]): the least that tokio's clock counts. A server that
+/// writes entry by entry writes some hundred of them meanwhile, and what it writes has room in the socket.
+const COLLECT: Duration = Duration::from_millis(1);
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Stream for T {}
@@ -103,7 +104,7 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Connects to one server and binds as configured, within `connect_timeout`. `address` is where exactly, where that is
+    /// Connects to one server and binds as configured, each of its addresses within `connect_timeout`. `address` is where exactly, where that is
     /// known: a name may stand for many servers, and positions in the log of one mean nothing to another.
     pub(super) async fn open(
         config: &DirectoryConfig,
@@ -111,12 +112,7 @@ impl Connection {
         address: Option<SocketAddr>,
     ) -> Result<Self, Failure> {
         let watch = observe::Connecting::begin(server);
-        let opened = tokio::time::timeout(config.connect_timeout, Self::open_bound(config, server, address));
-        let mut result = opened.await.unwrap_or_else(|_| {
-            let seconds = config.connect_timeout.as_secs();
-            let reason = format!("no answer within {seconds} s (connect_timeout_seconds)");
-            Err(Failure::passing(&server.to_text(), reason))
-        });
+        let mut result = Self::open_somewhere(config, server, address).await;
         if let Some(watch) = watch {
             watch.done(result.as_ref().map(|_| ()).map_err(|failure| &failure.error));
         }
@@ -126,30 +122,79 @@ impl Connection {
         result
     }
 
-    async fn open_bound(
+    /// Tries each address of the server, unless it is given. Each has a limit of its own for what follows TCP, too: a server
+    /// may take a connection and never say a word.
+    async fn open_somewhere(
         config: &DirectoryConfig,
         server: &ServerUrl,
         address: Option<SocketAddr>,
     ) -> Result<Self, Failure> {
-        let mut connection = Self::open_unbound(config, server, address).await?;
+        let ServerUrl::Ldap { host, port, .. } = server else {
+            return in_time(config, server, Self::open_bound(config, server, None)).await;
+        };
+        let addresses = match address {
+            Some(address) => vec![address],
+            None => addresses::lookup(config, server, host, *port).await?,
+        };
+        let mut race = Race::of(addresses, config.connect_timeout);
+        let mut failures = Vec::new();
+        while let Some((address, reached)) = race.next().await {
+            let opened = match reached {
+                Some(Ok(tcp)) => in_time(config, server, Self::open_bound(config, server, Some(tcp))).await,
+                Some(Err(e)) => Err(Failure::of_io(&server.to_text(), &e)),
+                None => Err(silent(config, server)),
+            };
+            match opened {
+                // The next server would only count it against the account.
+                Err(Failure { error: error @ DirectoryError::Bind { .. }, curable: false }) => {
+                    return Err(Failure { error, curable: false });
+                }
+                Err(failure) => failures.push((address, failure)),
+                Ok(connection) => return Ok(connection),
+            }
+        }
+        Err(addresses::one_of(&server.to_text(), failures))
+    }
+
+    async fn open_bound(
+        config: &DirectoryConfig,
+        server: &ServerUrl,
+        tcp: Option<TcpStream>,
+    ) -> Result<Self, Failure> {
+        let mut connection = Self::over(config, server, tcp).await?;
         connection.bind(&config.auth, server).await?;
         Ok(connection)
     }
 
-    /// Connects, TLS included, without a bind and without a limit of time.
+    /// Connects to an address, TLS included, without a bind and within `connect_timeout`.
     pub(super) async fn open_unbound(
         config: &DirectoryConfig,
         server: &ServerUrl,
         address: Option<SocketAddr>,
     ) -> Result<Self, Failure> {
+        let opening = async {
+            let tcp = match address {
+                Some(address) => Some(
+                    TcpStream::connect(address).await.map_err(|e| Failure::of_io(&server.to_text(), &e))?,
+                ),
+                None => None,
+            };
+            Self::over(config, server, tcp).await
+        };
+        in_time(config, server, opening).await
+    }
+
+    /// Over a TCP connection, or one of its own to a socket of this machine.
+    async fn over(
+        config: &DirectoryConfig,
+        server: &ServerUrl,
+        tcp: Option<TcpStream>,
+    ) -> Result<Self, Failure> {
         let url = server.to_text();
         let io = |e: std::io::Error| Failure::of_io(&url, &e);
         Ok(match server {
-            ServerUrl::Ldap { host, port, tls } => {
-                let tcp = match address {
-                    Some(address) => TcpStream::connect(address).await.map_err(io)?,
-                    None => TcpStream::connect((host.as_str(), *port)).await.map_err(io)?,
-                };
+            ServerUrl::Ldap { host, tls, .. } => {
+                let tcp = tcp.ok_or_else(|| Failure::lasting(&url, "it has no address".into()))?;
                 tcp.set_nodelay(true).map_err(io)?;
                 let peer = tcp.peer_addr().ok();
                 // Whoever waits for changes sends nothing: a peer that vanished would never be noticed.
@@ -207,6 +252,18 @@ impl Connection {
             counted: None,
             end_point: None,
         }
+    }
+
+    /// One whose other side is closed.
+    #[cfg(test)]
+    pub(super) fn to_nobody() -> Self {
+        Self::over_stream(tokio::io::duplex(1).0)
+    }
+
+    /// One to a server of a test's own.
+    #[cfg(test)]
+    pub(super) fn over_stream(stream: tokio::io::DuplexStream) -> Self {
+        Self::new(Box::new(stream), "ldap://test", None)
     }
 
     /// Over TLS.
@@ -429,12 +486,10 @@ impl Connection {
     /// Lets octets collect for a moment, where a long answer is under way. slapd writes entry by entry; who reads each at
     /// once makes it send a packet, and wake somebody up for each, on this machine and between containers. From far they
     /// come together, and it makes no difference.
-    pub(super) fn let_collect(&self) {
+    pub(super) async fn let_collect(&self) {
         // Where a read brings as much as it takes, they have collected.
         if self.last_read < READ / 2 {
-            // tokio's clock does not count less than a millisecond. This thread has nothing else to do: what it could
-            // do is to read what it waits for.
-            std::thread::sleep(COLLECT);
+            tokio::time::sleep(COLLECT).await;
         }
     }
 
@@ -476,6 +531,22 @@ impl Connection {
     fn lost(&self, reason: &str) -> DirectoryError {
         DirectoryError::Lost { operation: "search", dn: self.url.clone(), reason: reason.to_owned() }
     }
+}
+
+/// Within `connect_timeout`.
+async fn in_time<T>(
+    config: &DirectoryConfig,
+    server: &ServerUrl,
+    opening: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let opened = tokio::time::timeout(config.connect_timeout, opening).await;
+    opened.unwrap_or_else(|_| Err(silent(config, server)))
+}
+
+fn silent(config: &DirectoryConfig, server: &ServerUrl) -> Failure {
+    let seconds = config.connect_timeout.as_secs();
+    let reason = format!("no answer within {seconds} s (connect_timeout_seconds)");
+    Failure::passing(&server.to_text(), reason)
 }
 
 async fn handshake<S: Stream>(

@@ -3,14 +3,17 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::hash::BuildHasherDefault;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek as _, SeekFrom};
 
 use rustc_hash::FxHasher;
 
 use super::reader::{LdifErrorKind, LdifReader, Record, Shortfall};
 use super::store::Store;
 use crate::change::Change;
+use crate::directory::error::DirectoryError;
+use crate::directory::ldap::result_code;
 use crate::directory::range::join_ranges;
+use crate::dn::DnKey;
 use crate::entry::Entry;
 use crate::schema::Schema;
 
@@ -33,6 +36,8 @@ const MOST_SPELLINGS: usize = 10_000;
 /// # Errors
 /// The reason, with the line where there is one.
 pub(super) fn load(file: File, store: &mut Store, is_read: bool) -> Result<Said, String> {
+    // To look for the first of two entries, should there be two.
+    let again = file.try_clone().map_err(|e| e.to_string())?;
     let mut input = BufReader::new(file);
     let start = input.fill_buf().map_err(|e| e.to_string())?;
     if let Some(what) = what_it_is(start) {
@@ -40,9 +45,9 @@ pub(super) fn load(file: File, store: &mut Store, is_read: bool) -> Result<Said,
     }
     let is_empty = start.is_empty();
     if ends_lines_in_cr(start) {
-        read(LdifReader::new(BufReader::new(CrLines(input))), store, is_read, is_empty)
+        read(LdifReader::new(BufReader::new(CrLines(input))), store, is_read, is_empty, &again)
     } else {
-        read(LdifReader::new(input), store, is_read, is_empty)
+        read(LdifReader::new(input), store, is_read, is_empty, &again)
     }
 }
 
@@ -51,6 +56,7 @@ fn read<R: BufRead>(
     store: &mut Store,
     is_read: bool,
     is_empty: bool,
+    file: &File,
 ) -> Result<Said, String> {
     let (mut said, mut spellings, mut records) = (Said::default(), Spellings::default(), 0_u64);
     while let Some(record) = reader.next() {
@@ -82,7 +88,7 @@ fn read<R: BufRead>(
             }
             Record::Change(change) => store.apply(&change, Schema::standard()),
         };
-        result.map_err(|e| format!("line {line}: {e}"))?;
+        result.map_err(|e| explain(&e, line, file))?;
     }
     let dump = reader.dump();
     if !is_read {
@@ -101,6 +107,47 @@ fn read<R: BufRead>(
     said.shortfalls.extend_from_slice(dump.shortfalls());
     said.references = dump.references().to_vec();
     Ok(said)
+}
+
+/// Says why a record cannot be read as a part of a directory. What servers are asked to do about such an answer is no advice here.
+fn explain(error: &DirectoryError, line: u64, file: &File) -> String {
+    match error {
+        DirectoryError::Operation {
+            operation: "add", dn, code: result_code::ENTRY_ALREADY_EXISTS, ..
+        } => {
+            let first =
+                first_line(dn, file).map(|first| format!(", on line {first} before")).unwrap_or_default();
+            format!("line {line}: the entry `{dn}` is in the file twice{first}; keep one of the two")
+        }
+        DirectoryError::Operation { operation, dn, code: result_code::NO_SUCH_OBJECT, .. } => format!(
+            "line {line}: {operation} `{dn}`: nothing before this line is that entry. Change records are carried out on the entries of the file itself: put the entries before them, or apply the changes to a directory (ldapmodify) and read that"
+        ),
+        DirectoryError::Operation { operation, dn, code, text, .. } => {
+            let text = if text.is_empty() { String::new() } else { format!(": {text}") };
+            format!("line {line}: {operation} `{dn}`: {}{text}", result_code::name(*code))
+        }
+        other => format!("line {line}: {other}"),
+    }
+}
+
+/// The line on which the first entry of a name begins; `None` of a file that cannot be read again, such as a pipe.
+fn first_line(dn: &str, file: &File) -> Option<u64> {
+    let mut file = file;
+    file.seek(SeekFrom::Start(0)).ok()?;
+    let key = DnKey::parse(dn, Schema::standard()).ok()?;
+    let mut input = BufReader::new(file);
+    let start = input.fill_buf().ok()?;
+    let input: Box<dyn BufRead + '_> =
+        if ends_lines_in_cr(start) { Box::new(BufReader::new(CrLines(input))) } else { Box::new(input) };
+    let mut reader = LdifReader::new(input);
+    while let Some(record) = reader.next() {
+        if let Record::Entry(entry) | Record::Change(Change::Add(entry)) = record.ok()?
+            && DnKey::parse(&entry.dn, Schema::standard()).is_ok_and(|other| other == key)
+        {
+            return Some(reader.record_line());
+        }
+    }
+    None
 }
 
 /// Says what a file is that is certainly no LDIF, by its first octets.

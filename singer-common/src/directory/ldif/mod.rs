@@ -243,7 +243,7 @@ impl LdifDirectory {
         match self.search(&SearchRequest::new(dn, Scope::Base, "(objectClass=*)", attributes)) {
             Ok(mut search) => Ok(search.advance().and_then(|item| match item {
                 SearchItem::Entry(entry) => Some(entry),
-                SearchItem::Reference(_) => None,
+                SearchItem::Reference(_) | SearchItem::Unreadable(_) => None,
             })),
             Err(e) if e.is_no_such_object() => Ok(None),
             Err(e) => Err(e),
@@ -407,6 +407,9 @@ impl LdifSearch {
 }
 
 /// The attributes asked for (RFC 4511 section 4.5.1.8): names with their subtypes and options, `*`, `+` (RFC 3673).
+///
+/// `*` is all that the file has: it keeps none for itself, and what is operational on one server (`memberOf`, `aci`,
+/// `nsAccountLock`) is not so on another one. Which of them it came from it does not say.
 #[derive(Debug)]
 struct Selection {
     user: bool,
@@ -433,8 +436,8 @@ impl Selection {
     }
 
     fn takes(&self, description: &str, schema: &Schema) -> bool {
-        let by_kind = if schema.is_operational(description) { self.operational } else { self.user };
-        by_kind
+        self.user
+            || self.operational && schema.is_operational(description)
             || self.types.contains(&schema.canonical_name(description).to_ascii_lowercase())
             || description.contains(';') && self.descriptions.contains(&description.to_ascii_lowercase())
     }

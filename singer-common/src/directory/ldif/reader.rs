@@ -88,8 +88,8 @@ pub enum LdifErrorKind {
     Syntax(String),
     /// A value is to come from a URL, which is not allowed here.
     #[error(
-        "the value of `{attribute}` is to be read from a URL (`:<`), which is refused by default: \
-         put the value here in base64 (`{attribute}:: …`)"
+        "the value of `{attribute}` is to be read from a URL (`:<`), which is refused: a file would decide which files of \
+         this machine are read. Put the value here in base64 (`{attribute}:: …`)"
     )]
     UrlRefused {
         /// The attribute.
@@ -247,6 +247,16 @@ impl<R: BufRead> LdifReader<R> {
             if refused.is_some() {
                 continue;
             }
+            if starts {
+                // A value that ends in blanks is written in base64 by every program.
+                let is_name = text.get(..3).is_some_and(|name| name.eq_ignore_ascii_case(b"dn:"));
+                refused = self.raw.blanks.take().filter(|(_, kept)| *kept > 0 || is_name).map(blank_line);
+                if refused.is_some() {
+                    self.raw.text.clear();
+                    self.raw.lines.truncate(1);
+                    continue;
+                }
+            }
             let kind = if text.len() > room {
                 LdifErrorKind::TooLarge { limit: self.max_record_bytes }
             } else if starts {
@@ -259,6 +269,10 @@ impl<R: BufRead> LdifReader<R> {
                         .into(),
                 )
             } else {
+                let kept = self.raw.blanks.take().map_or(0, |(_, kept)| kept);
+                if text.iter().all(|octet| matches!(octet, b' ' | b'\t')) {
+                    self.raw.blanks = Some((self.line, kept + text.len()));
+                }
                 self.raw.text.extend_from_slice(text);
                 continue;
             };
@@ -266,11 +280,21 @@ impl<R: BufRead> LdifReader<R> {
             self.raw.text.clear();
             self.raw.lines.truncate(1);
         }
+        if refused.is_none() {
+            refused = self.raw.blanks.take().filter(|(_, kept)| *kept > 0).map(blank_line);
+        }
         match refused {
             Some(error) => Err(error),
             None => Ok(!self.raw.lines.is_empty()),
         }
     }
+}
+
+/// The error of a line of blanks where an empty one is meant.
+fn blank_line((line, _): (u64, usize)) -> LdifError {
+    let what = "this line holds nothing but blanks, and so it continues the line before (RFC 2849): between two records \
+                has to be an empty line; take the blanks away";
+    LdifError { line, dn: None, kind: LdifErrorKind::Syntax(what.into()) }
 }
 
 impl<R: BufRead> Iterator for LdifReader<R> {
@@ -311,6 +335,9 @@ impl<R: BufRead> Iterator for LdifReader<R> {
 struct RawRecord {
     text: Vec<u8>,
     lines: Vec<RawLine>,
+    /// The last line, where it continues the one before by nothing but blanks, and how many of them it and such lines before it
+    /// add.
+    blanks: Option<(u64, usize)>,
 }
 
 #[derive(Debug)]
@@ -323,6 +350,7 @@ impl RawRecord {
     fn clear(&mut self) {
         self.text.clear();
         self.lines.clear();
+        self.blanks = None;
         if self.text.capacity() > KEEP_BUFFER {
             *self = Self::default();
         }

@@ -527,7 +527,7 @@ impl Reading<'_> {
         self.read_met(run, output).await?;
         let account = entries.account();
         drop(entries);
-        let mut completeness = verify(run, expected, account, output).await?;
+        let mut completeness = Box::pin(verify(run, expected, account, output)).await?;
         completeness.records(records);
         // The version of an earlier read is activated already.
         let version = if self.incomplete { run.version } else { None };

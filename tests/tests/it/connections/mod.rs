@@ -10,6 +10,7 @@ mod busy;
 mod cuts;
 mod endless;
 mod failover;
+mod follow;
 mod restarts;
 mod untrue;
 

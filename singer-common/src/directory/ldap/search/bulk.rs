@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{Event, Incoming, OPERATION, PageRequest};
 use crate::directory::error::DirectoryError;
 use crate::directory::ldap::pool::Leased;
-use crate::directory::ldap::wire::{self, Answer, Control, EntryPlaces, LdapResult, WireEntry};
+use crate::directory::ldap::wire::{self, Answer, Control, EntryPlaces, Flaw, LdapResult, WireEntry};
 use crate::filter::Filter;
 
 /// A page is so far from both its ends before octets are left to collect: a small answer is never held up.
@@ -110,11 +110,13 @@ impl Bulk {
                 wire::Incoming::Entry(at) => {
                     (self.deadline, self.strays) = (None, 0);
                     let octets = self.leased.connection.octets(&at);
-                    if self.places.find(octets).is_none() {
-                        return Ok(Some(Event::Malformed));
-                    }
+                    let found = self.places.find(octets);
                     self.entry = at;
-                    return Ok(Some(Event::Entry(Incoming::InPlace)));
+                    return Ok(Some(match found {
+                        Ok(()) => Event::Entry(Incoming::InPlace),
+                        Err(Flaw::Name(dn)) => Event::Unreadable(dn),
+                        Err(Flaw::Form) => Event::Malformed,
+                    }));
                 }
                 wire::Incoming::Other(message) => {
                     // What was abandoned may still go on for a while.
@@ -134,6 +136,7 @@ impl Bulk {
                         }
                         Answer::Intermediate { .. }
                         | Answer::Entry(_)
+                        | Answer::Unreadable(_)
                         | Answer::Bind(_)
                         | Answer::Changed(_)
                         | Answer::Other(_) => Event::Malformed,
@@ -149,7 +152,7 @@ impl Bulk {
     pub(super) async fn wait(&mut self, had: u32, more: Option<u32>) -> Result<(), DirectoryError> {
         let is_amid = had >= COLLECT_AFTER && more.is_none_or(|more| more >= COLLECT_AFTER);
         if is_amid {
-            self.leased.connection.let_collect();
+            self.leased.connection.let_collect().await;
         }
         let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + self.operation_timeout);
         if self.strays > MOST_STRAYS {

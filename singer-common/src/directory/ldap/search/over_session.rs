@@ -34,13 +34,14 @@ impl Page {
             // A cookie is good for the connection that it came over.
             directory.session().ask(OPERATION, &search.base, octets(), request.controls.clone()).await?
         };
-        let Reply { entries, references, mut result, controls, .. } = reply;
+        let Reply { entries, references, unreadable, mut result, controls, .. } = reply;
         // Some servers say that the limit was reached as soon as it is.
         if is_base && result.code == result_code::SIZE_LIMIT_EXCEEDED && !entries.is_empty() {
             result = LdapResult::default();
         }
         let entries = entries.into_iter().map(|e| Event::Entry(Incoming::Whole(e)));
         let mut events: VecDeque<Event> = entries.collect();
+        events.extend(unreadable.into_iter().map(Event::Unreadable));
         events.extend(references.into_iter().map(Event::Reference));
         events.push_back(Event::End { result, controls });
         Ok(Page(events))

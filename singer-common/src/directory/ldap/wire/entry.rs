@@ -1,6 +1,8 @@
 //! A SearchResultEntry (RFC 4511 section 4.5.2) read where it lies: nothing of it is copied, and the places of its parts
 //! are kept in memory that the next entry uses again.
 
+use std::fmt::Write as _;
+
 use super::ber::{OCTET_STRING, SEQUENCE, SET};
 use crate::entry::EntryView;
 use crate::json;
@@ -46,17 +48,24 @@ pub struct WireEntry<'a> {
 }
 
 impl EntryPlaces {
-    /// Looks at the content of the operation. `None` when it is not well-formed; every tag, every length and the text of
-    /// names and descriptions is looked at here, so that nothing can go wrong later.
-    pub(crate) fn find(&mut self, octets: &[u8]) -> Option<()> {
+    /// Looks at the content of the operation; every tag, every length and the text of names and descriptions is looked at
+    /// here, so that nothing can go wrong later.
+    ///
+    /// # Errors
+    /// Fails if it is not well-formed, or if the name is no text.
+    pub(crate) fn find(&mut self, octets: &[u8]) -> Result<(), Flaw> {
         self.attributes.clear();
         self.has_values_in_options = false;
         let mut operation = Cursor { rest: octets, at: 0 };
-        let (start, dn) = operation.take(OCTET_STRING)?;
-        if json::any(dn, json::high_bits) {
-            std::str::from_utf8(dn).ok()?;
+        let (start, dn) = operation.take(OCTET_STRING).ok_or(Flaw::Form)?;
+        if json::any(dn, json::high_bits) && std::str::from_utf8(dn).is_err() {
+            return Err(Flaw::name(dn));
         }
         self.dn = Span { start, end: start + dn.len() };
+        self.find_attributes(operation).ok_or(Flaw::Form)
+    }
+
+    fn find_attributes(&mut self, mut operation: Cursor<'_>) -> Option<()> {
         let mut list = operation.enter(SEQUENCE)?;
         while !list.rest.is_empty() {
             let mut one = list.enter(SEQUENCE)?;
@@ -81,6 +90,30 @@ impl EntryPlaces {
     /// The entry that was looked at last, given its octets again.
     pub(crate) fn entry<'a>(&'a self, octets: &'a [u8]) -> WireEntry<'a> {
         WireEntry { octets, places: self }
+    }
+}
+
+/// Why an entry cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// It is not what RFC 4511 says of entries.
+    Form,
+    /// Its name is not UTF-8, as RFC 4514 wants it. The name, with the octets that are no text escaped.
+    Name(String),
+}
+
+impl Flaw {
+    /// The flaw of this name. Its octets are written as RFC 4514 section 2.4 escapes any octet: `cn=caf\E9`.
+    #[cold]
+    pub(super) fn name(dn: &[u8]) -> Flaw {
+        let mut escaped = String::new();
+        for part in dn.utf8_chunks() {
+            escaped.push_str(part.valid());
+            for octet in part.invalid() {
+                let _ = write!(escaped, "\\{octet:02X}");
+            }
+        }
+        Flaw::Name(escaped)
     }
 }
 
@@ -201,14 +234,14 @@ mod tests {
         })
     }
 
-    fn read(octets: &[u8]) -> Option<Entry> {
+    fn read(octets: &[u8]) -> Result<Entry, Flaw> {
         let mut places = EntryPlaces::default();
         places.find(octets)?;
         let entry = places.entry(octets);
         for at in 0..entry.len() {
             assert_eq!(entry.value_count(at), entry.values_at(at).count());
         }
-        Some(entry.to_entry())
+        Ok(entry.to_entry())
     }
 
     fn entries() -> impl Strategy<Value = Entry> {
@@ -225,7 +258,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_written_is_found(entry in entries()) {
-            prop_assert_eq!(read(&operation(&entry)), Some(entry));
+            prop_assert_eq!(read(&operation(&entry)), Ok(entry));
         }
 
         #[test]
@@ -252,9 +285,10 @@ mod tests {
             b"\x04\x01x\x30\x84\xff\xff\xff\xff",
             b"\x04\x01x\x30\x05\x30\x7f\x04\x01a",
             b"\x04\x01x\x30\x80\x00\x00",
-            b"\x04\x01\xff\x30\x00",
         ] {
-            assert_eq!(read(octets), None, "{octets:02x?}");
+            assert_eq!(read(octets), Err(Flaw::Form), "{octets:02x?}");
         }
+        let name = Flaw::Name("cn=\u{e9}\\E9\\C3,dc=x".to_owned());
+        assert_eq!(read(b"\x04\x0ccn=\xc3\xa9\xe9\xc3,dc=x\x30\x00"), Err(name));
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::ber::{self, BOOLEAN, ENUMERATED, INTEGER, OCTET_STRING, Reader, SEQUENCE, SET, Writer};
+use super::entry::Flaw;
 use super::filter;
 use crate::directory::Scope;
 use crate::entry::{Attribute, Entry};
@@ -53,6 +54,8 @@ pub(crate) struct LdapResult {
 pub(crate) enum Answer {
     Bind(LdapResult),
     Entry(Entry),
+    /// An entry whose name is not UTF-8; the octets that are no text are escaped.
+    Unreadable(String),
     Reference(Vec<String>),
     Done(LdapResult),
     /// What became of a change.
@@ -111,7 +114,11 @@ pub(in crate::directory::ldap) fn parse(content: &[u8]) -> Option<Message> {
             let result = result(&mut operation)?;
             Answer::Bind(LdapResult { sasl: operation.take(0x87).map(<[u8]>::to_vec), ..result })
         }
-        SEARCH_ENTRY => Answer::Entry(entry(operation)?),
+        SEARCH_ENTRY => match entry(operation) {
+            Ok(entry) => Answer::Entry(entry),
+            Err(Flaw::Name(dn)) => Answer::Unreadable(dn),
+            Err(Flaw::Form) => return None,
+        },
         SEARCH_REFERENCE => {
             let mut urls = Vec::new();
             while !operation.is_empty() {
@@ -167,8 +174,14 @@ fn result(operation: &mut Reader<'_>) -> Option<LdapResult> {
 }
 
 /// SearchResultEntry (section 4.5.2). A `vals` without values is an attribute asked for by name only.
-pub(super) fn entry(mut operation: Reader<'_>) -> Option<Entry> {
-    let dn = operation.text(OCTET_STRING)?.to_owned();
+pub(super) fn entry(mut operation: Reader<'_>) -> Result<Entry, Flaw> {
+    let dn = operation.take(OCTET_STRING).ok_or(Flaw::Form)?;
+    let dn = std::str::from_utf8(dn).map_err(|_| Flaw::name(dn))?.to_owned();
+    let attributes = attributes(operation).ok_or(Flaw::Form)?;
+    Ok(Entry { dn, attributes })
+}
+
+fn attributes(mut operation: Reader<'_>) -> Option<Vec<Attribute>> {
     let mut list = operation.constructed(SEQUENCE)?;
     let mut attributes = Vec::new();
     while !list.is_empty() {
@@ -181,7 +194,7 @@ pub(super) fn entry(mut operation: Reader<'_>) -> Option<Entry> {
         }
         attributes.push(Attribute { description, values });
     }
-    Some(Entry { dn, attributes })
+    Some(attributes)
 }
 
 /// A whole message: id, operation, controls.

@@ -53,8 +53,9 @@ impl Connection {
         let is_sealed = self.end_point.is_none() && !matches!(server, ServerUrl::Ldapi(_));
         let context = self.begin(auth, server, is_sealed, mechanism.advice)?;
         let (mut context, answer) = self.establish(context, &mechanism).await?;
+        let mut server_takes = 0;
         let answer = if mechanism.negotiates_layers {
-            self.agree(&mut context, &mechanism, answer, is_sealed).await?
+            self.agree(&mut context, &mechanism, answer, is_sealed, &mut server_takes).await?
         } else {
             answer
         };
@@ -63,7 +64,7 @@ impl Connection {
         }
         if is_sealed {
             let clear = std::mem::replace(&mut self.stream, Box::new(tokio::io::duplex(1).0));
-            self.stream = Box::new(Sealed::new(clear, context));
+            self.stream = Box::new(Sealed::new(clear, context, server_takes));
         }
         Ok(())
     }
@@ -154,13 +155,15 @@ impl Connection {
         Err(Failure::lasting(&self.url, reason.into()))
     }
 
-    /// Agrees on a security layer (RFC 4752 section 3.1).
+    /// Agrees on a security layer (RFC 4752 section 3.1). `server_takes` becomes the octets of the longest sealed buffer that the
+    /// server takes.
     async fn agree(
         &mut self,
         context: &mut ClientCtx,
         mechanism: &Mechanism,
         answer: LdapResult,
         is_sealed: bool,
+        server_takes: &mut usize,
     ) -> Result<LdapResult, Failure> {
         if answer.code != result_code::SASL_BIND_IN_PROGRESS {
             return Ok(answer);
@@ -171,7 +174,10 @@ impl Connection {
             .unwrap(answer.sasl.as_deref().unwrap_or_default())
             .map_err(|e| Failure::lasting(&self.url, explain(e, "")))?;
         let layers = match &*offered {
-            [layers, _, _, _] => *layers,
+            [layers, a, b, c] => {
+                *server_takes = usize::try_from(u32::from_be_bytes([0, *a, *b, *c])).unwrap_or(usize::MAX);
+                *layers
+            }
             _ => return Err(malformed()),
         };
         let wanted = if is_sealed { CONFIDENTIALITY } else { NO_LAYER };

@@ -12,8 +12,10 @@ use super::Stream;
 
 /// The longest buffer taken, sealed.
 pub(super) const MOST: usize = 0xff_ffff;
-/// So much is sealed at once: less than any server's limit (64 KiB with Cyrus SASL).
+/// So much is sealed at once, where the server takes as much.
 const AT_ONCE: usize = 32 * 1024;
+/// The most that a mechanism adds to what it seals. Kerberos adds less than 80 octets (RFC 4121 section 4.2.4).
+const OVERHEAD: usize = 256;
 /// What one read from the socket takes.
 const READ: usize = 64 * 1024;
 
@@ -29,12 +31,26 @@ pub(super) struct Sealed {
     taken: usize,
     /// Sealed, and not written yet.
     outbox: Vec<u8>,
+    /// How much may be sealed at once.
+    at_once: usize,
+}
+
+/// How much may be sealed at once for a server that takes sealed buffers of so many octets at most (RFC 4752 section 3.1). 0
+/// says nothing: it is for servers that take none.
+fn at_once(server_takes: usize) -> usize {
+    if server_takes == 0 {
+        return AT_ONCE;
+    }
+    // However little it takes, something has to go: the server says what it makes of that.
+    server_takes.saturating_sub(OVERHEAD).clamp(1, AT_ONCE)
 }
 
 impl Sealed {
-    pub(super) fn new(inner: Box<dyn Stream>, context: ClientCtx) -> Self {
+    /// `server_takes`: the octets of the longest sealed buffer that the server takes, 0 where it did not say.
+    pub(super) fn new(inner: Box<dyn Stream>, context: ClientCtx, server_takes: usize) -> Self {
         let context = Mutex::new(context);
-        Self { inner, context, inbox: Vec::new(), open: Vec::new(), taken: 0, outbox: Vec::new() }
+        let at_once = at_once(server_takes);
+        Self { inner, context, inbox: Vec::new(), open: Vec::new(), taken: 0, outbox: Vec::new(), at_once }
     }
 
     fn context(&mut self) -> &mut ClientCtx {
@@ -104,7 +120,7 @@ impl AsyncRead for Sealed {
 impl AsyncWrite for Sealed {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_empty(cx))?;
-        let part = octets.get(..octets.len().min(AT_ONCE)).unwrap_or_default();
+        let part = octets.get(..octets.len().min(self.at_once)).unwrap_or_default();
         let sealed =
             self.context().wrap(true, part).map_err(|e| io::Error::other(format!("sealing: {e}")))?;
         let length = u32::try_from(sealed.len()).map_err(io::Error::other)?;
@@ -125,5 +141,19 @@ impl AsyncWrite for Sealed {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_empty(cx))?;
         Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_sealed_than_the_server_takes() {
+        for (server_takes, expected) in
+            [(0, AT_ONCE), (1, 1), (1024, 768), (65_536, AT_ONCE), (0xff_ffff, AT_ONCE), (8_192, 7_936)]
+        {
+            assert_eq!(at_once(server_takes), expected, "{server_takes}");
+        }
     }
 }

@@ -102,6 +102,11 @@ impl<'a> Parser<'a> {
             if self.is_search_result() {
                 return Ok(Parsed::Trailer(self.trailer()));
             }
+            if name.eq_ignore_ascii_case("include") {
+                return syntax(
+                    "`include:` is not carried out: put the records of that file here, or give each file by itself",
+                );
+            }
             return syntax("a record begins with its name: the line `dn: …` is missing");
         }
         self.next += 1;
@@ -195,7 +200,21 @@ impl<'a> Parser<'a> {
             return syntax(format!("`{name}` cannot come from a URL: write `{name}: …` or `{name}:: …`"));
         }
         let value = self.value(name, spec)?;
-        String::from_utf8(value).or_else(|_| syntax(format!("the value of `{name}` is not UTF-8")))
+        String::from_utf8(value).or_else(|error| {
+            let at = error.utf8_error().valid_up_to();
+            let octet = error.as_bytes().get(at).copied().unwrap_or_default();
+            let (place, cure) = match spec {
+                Spec::Plain(text) => {
+                    let line = self.raw.lines.iter().position(|line| line.number == self.at);
+                    let line = line.and_then(|index| self.raw.line(index)).map_or(0, |(_, line)| line.len());
+                    let column = line.saturating_sub(text.len()) + at + 1;
+                    let cure = "is the file in Latin-1? LDIF is UTF-8 (RFC 2849): convert it, for instance with iconv";
+                    (format!("column {column}"), cure)
+                }
+                _ => (format!("octet {} of the decoded value", at + 1), "encode the UTF-8 of the text in base64"),
+            };
+            syntax(format!("the value of `{name}` is not UTF-8 at {place} ({octet:02X} in hexadecimal): {cure}"))
+        })
     }
 
     /// `control: OID [true|false][: value]` (RFC 2849), or `control: OID false VALUE` as `ldapsearch` prints it.
