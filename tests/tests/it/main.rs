@@ -31,6 +31,7 @@ mod inventory;
 #[cfg(feature = "gssapi")]
 mod kerberos;
 mod kill_target;
+mod large;
 mod ldif;
 mod least_writes;
 mod limits;
@@ -77,4 +78,5 @@ mod undo;
 mod unforeseen;
 mod uuid;
 mod vendors;
+mod waiting;
 mod wheels;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use self::connect::Link;
+use self::large::Sizes;
 use self::pool::Pool;
 use self::probe::Step;
 
@@ -29,6 +30,7 @@ pub mod controls;
 mod doubt;
 #[doc(hidden)]
 pub mod fuzzing;
+mod large;
 mod pool;
 pub mod probe;
 mod recover;
@@ -104,6 +106,7 @@ struct Shared {
     schema: Arc<Schema>,
     /// Entries that the server is known to give without pages.
     size_limit: AtomicU32,
+    sizes: Sizes,
 }
 
 impl std::fmt::Debug for LdapDirectory {
@@ -158,6 +161,7 @@ impl LdapDirectory {
                 root_dse,
                 schema,
                 size_limit: AtomicU32::new(u32::MAX),
+                sizes: Sizes::default(),
             }),
         };
         // A directory that knows nothing yet, to read what it has to know.
