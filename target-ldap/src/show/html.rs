@@ -2,7 +2,8 @@
 //!
 //! Changes are kept in files until the end, when it is known how many there are: a plan may have a hundred thousand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
 use std::io::{self, Seek as _, Write};
 
 use maud::{Markup, html};
@@ -73,7 +74,7 @@ impl Page {
     }
 
     pub(super) fn password(&mut self, dn: &str, about: &str, how: &str) -> io::Result<()> {
-        let text = |text: String| vec![Line { text, kind: Kind::Stays }];
+        let text = |text: String| Side::one(text, Kind::Stays);
         let row =
             Row { name: "password".into(), was: text(HIDDEN.into()), will: text(format!("{HIDDEN}, {how}")) };
         self.keep(2, dn, about, &[row])
@@ -214,79 +215,176 @@ struct Line {
 /// An attribute, as it was and as it will be.
 struct Row {
     name: String,
-    was: Vec<Line>,
-    will: Vec<Line>,
+    was: Side,
+    will: Side,
 }
 
-fn lines(name: &str, values: &[Vec<u8>], kind: Kind) -> Vec<Line> {
-    values.iter().map(|v| Line { text: shown(name, v), kind }).collect()
+/// Values of an attribute on one side: those that are shown, and how many there are.
+#[derive(Default)]
+struct Side {
+    lines: Vec<Line>,
+    total: usize,
+}
+
+impl Side {
+    /// One line, whatever it stands for.
+    fn one(text: String, kind: Kind) -> Side {
+        Side { lines: vec![Line { text, kind }], total: 1 }
+    }
+
+    fn push<'v>(&mut self, name: &str, values: impl IntoIterator<Item = &'v [u8]>, kind: Kind) {
+        for value in values {
+            self.total += 1;
+            if self.lines.len() < MOST_VALUES {
+                self.lines.push(Line { text: shown(name, value), kind });
+            }
+        }
+    }
+
+    fn of<'v>(name: &str, values: impl IntoIterator<Item = &'v [u8]>, kind: Kind) -> Side {
+        let mut side = Side::default();
+        side.push(name, values, kind);
+        side
+    }
+}
+
+fn octets(values: &[Vec<u8>]) -> impl Iterator<Item = &[u8]> {
+    values.iter().map(Vec::as_slice)
 }
 
 fn added(attribute: &Attribute) -> Row {
     let Attribute { description, values } = attribute;
-    Row { name: description.clone(), was: Vec::new(), will: lines(description, values, Kind::Comes) }
+    let will = Side::of(description, octets(values), Kind::Comes);
+    Row { name: description.clone(), was: Side::default(), will }
 }
 
 fn removed(attribute: &Attribute) -> Row {
     let Attribute { description, values } = attribute;
-    Row { name: description.clone(), was: lines(description, values, Kind::Goes), will: Vec::new() }
+    let was = Side::of(description, octets(values), Kind::Goes);
+    Row { name: description.clone(), was, will: Side::default() }
 }
 
 fn renamed(dn: &str, new_rdn: &str, new_superior: Option<&str>) -> Row {
-    let line = |text: String, kind| vec![Line { text, kind }];
     let place = new_superior.map(|s| format!(", below {s}")).unwrap_or_default();
     Row {
         name: "name".into(),
-        was: line(dn.to_owned(), Kind::Goes),
-        will: line(format!("{new_rdn}{place}"), Kind::Comes),
+        was: Side::one(dn.to_owned(), Kind::Goes),
+        will: Side::one(format!("{new_rdn}{place}"), Kind::Comes),
+    }
+}
+
+/// The values of one attribute, each once or more, in their order. What is taken out is only marked: a group may have 50,000.
+#[derive(Default)]
+struct Values<'v> {
+    all: Vec<(&'v [u8], bool)>,
+    /// Where each is that was not taken out.
+    places: HashMap<Octets<'v>, Vec<usize>>,
+}
+
+impl<'v> Values<'v> {
+    fn add(&mut self, values: &'v [Vec<u8>]) {
+        for value in octets(values) {
+            self.places.entry(Octets(value)).or_default().push(self.all.len());
+            self.all.push((value, true));
+        }
+    }
+
+    fn take_out(&mut self, values: &'v [Vec<u8>]) {
+        for place in octets(values).filter_map(|value| self.places.remove(&Octets(value))).flatten() {
+            if let Some((_, is_there)) = self.all.get_mut(place) {
+                *is_there = false;
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        *self = Values::default();
+    }
+
+    fn has(&self, value: &'v [u8]) -> bool {
+        self.places.contains_key(&Octets(value))
+    }
+
+    fn there(&self) -> impl Iterator<Item = &'v [u8]> {
+        self.all.iter().filter(|(_, is_there)| *is_there).map(|(value, _)| *value)
+    }
+
+    /// Those that the other side has not, then those that it has.
+    fn beside(&self, name: &str, other: &Values<'v>, kind: Kind) -> Side {
+        let mut side = Side::of(name, self.there().filter(|v| !other.has(v)), kind);
+        side.push(name, self.there().filter(|v| other.has(v)), Kind::Stays);
+        side
+    }
+}
+
+/// A value as it is looked up. Tests count how often two are compared.
+#[derive(Debug, Clone, Copy, Eq)]
+struct Octets<'v>(&'v [u8]);
+
+impl PartialEq for Octets<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        #[cfg(test)]
+        tests::COMPARED.with(|count| count.set(count.get() + 1));
+        self.0 == other.0
+    }
+}
+
+impl Hash for Octets<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
     }
 }
 
 /// The attributes that steps are about, each with all its values before and after.
 fn modified(changes: &[Modification], before: Option<&Entry>) -> Vec<Row> {
     let mut names: Vec<&str> = Vec::new();
+    let mut steps: HashMap<String, Vec<&Modification>> = HashMap::new();
     for change in changes {
-        if !names.iter().any(|n| n.eq_ignore_ascii_case(&change.description)) {
+        let of_it = steps.entry(change.description.to_ascii_lowercase()).or_default();
+        if of_it.is_empty() {
             names.push(&change.description);
         }
+        of_it.push(change);
+    }
+    let mut there: HashMap<String, &Attribute> = HashMap::new();
+    for attribute in before.into_iter().flat_map(|b| &b.attributes) {
+        there.entry(attribute.description.to_ascii_lowercase()).or_insert(attribute);
     }
     names
         .into_iter()
         .map(|name| {
-            let is_it = |n: &str| n.eq_ignore_ascii_case(name);
-            let old: Vec<Vec<u8>> = before
-                .and_then(|b| b.attributes.iter().find(|a| is_it(&a.description)))
-                .map(|a| a.values.clone())
-                .unwrap_or_default();
-            let mut new = old.clone();
-            for step in changes.iter().filter(|c| is_it(&c.description)) {
+            let key = name.to_ascii_lowercase();
+            let (mut old, mut new) = (Values::default(), Values::default());
+            if let Some(attribute) = there.get(&key) {
+                old.add(&attribute.values);
+                new.add(&attribute.values);
+            }
+            for step in steps.get(&key).into_iter().flatten() {
                 match step.kind {
-                    ModificationKind::Add | ModificationKind::Increment => {
-                        new.extend(step.values.iter().cloned());
+                    ModificationKind::Add | ModificationKind::Increment => new.add(&step.values),
+                    ModificationKind::Replace => {
+                        new.clear();
+                        new.add(&step.values);
                     }
-                    ModificationKind::Replace => new.clone_from(&step.values),
                     ModificationKind::Delete if step.values.is_empty() => new.clear(),
-                    ModificationKind::Delete => new.retain(|v| !step.values.contains(v)),
+                    ModificationKind::Delete => new.take_out(&step.values),
                 }
             }
             if is_secret_attribute(name) {
-                let line = |there: bool, kind| {
-                    if there { vec![Line { text: HIDDEN.to_owned(), kind }] } else { Vec::new() }
+                let side = |values: &Values<'_>, kind| match values.there().next() {
+                    Some(_) => Side::one(HIDDEN.to_owned(), kind),
+                    None => Side::default(),
                 };
-                let (was, will) = (line(!old.is_empty(), Kind::Goes), line(!new.is_empty(), Kind::Comes));
-                return Row { name: name.to_owned(), was, will };
+                return Row {
+                    name: name.to_owned(),
+                    was: side(&old, Kind::Goes),
+                    will: side(&new, Kind::Comes),
+                };
             }
-            let sorted = |values: &[Vec<u8>], other: &[Vec<u8>], kind| {
-                let (stays, moves): (Vec<Vec<u8>>, Vec<Vec<u8>>) =
-                    values.iter().cloned().partition(|v| other.contains(v));
-                let mut all = lines(name, &moves, kind);
-                all.extend(lines(name, &stays, Kind::Stays));
-                all
-            };
             Row {
                 name: name.to_owned(),
-                was: sorted(&old, &new, Kind::Goes),
-                will: sorted(&new, &old, Kind::Comes),
+                was: old.beside(name, &new, Kind::Goes),
+                will: new.beside(name, &old, Kind::Comes),
             }
         })
         .collect()
@@ -320,13 +418,13 @@ fn table(dn: &str, rows: &[Row]) -> Markup {
     }
 }
 
-fn values(lines: &[Line]) -> Markup {
+fn values(side: &Side) -> Markup {
     html! {
-        @if lines.is_empty() {
+        @if side.lines.is_empty() {
             span.quiet { "–" }
         } @else {
             ul.values {
-                @for line in lines.iter().take(MOST_VALUES) {
+                @for line in &side.lines {
                     li {
                         @match line.kind {
                             Kind::Stays => bdi { (breakable(&line.text)) },
@@ -335,10 +433,94 @@ fn values(lines: &[Line]) -> Markup {
                         }
                     }
                 }
-                @if let Some(more) = lines.len().checked_sub(MOST_VALUES).filter(|more| *more > 0) {
+                @if let Some(more) = side.total.checked_sub(MOST_VALUES).filter(|more| *more > 0) {
                     li.quiet { "and " (singer_common::page::count(more)) " more" }
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    thread_local! {
+        pub(super) static COMPARED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    fn texts(side: &Side) -> Vec<String> {
+        side.lines
+            .iter()
+            .map(|line| {
+                let sign = match line.kind {
+                    Kind::Stays => "=",
+                    Kind::Goes => "-",
+                    Kind::Comes => "+",
+                };
+                format!("{sign}{}", line.text)
+            })
+            .collect()
+    }
+
+    fn all(values: &[&str]) -> Vec<Vec<u8>> {
+        values.iter().map(|v| v.as_bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn what_was_and_what_will_be_of_each_attribute() {
+        use ModificationKind::{Add, Delete, Replace};
+        let attributes = vec![Attribute::new("mail", all(&["a", "b"])), Attribute::new("cn", all(&["x"]))];
+        let before = Entry { dn: "cn=x".into(), attributes };
+        let step = |kind, name: &str, values: &[&str]| Modification::new(kind, name, all(values));
+        let changes = [
+            step(Delete, "Mail", &["a"]),
+            step(Add, "mail", &["c", "a"]),
+            step(Delete, "cn", &[]),
+            step(Add, "CN", &["y"]),
+            step(Replace, "sn", &["z"]),
+            step(Add, "userPassword", &["secret"]),
+        ];
+        let rows = modified(&changes, Some(&before));
+        let shown: Vec<(&str, Vec<String>, Vec<String>)> =
+            rows.iter().map(|r| (r.name.as_str(), texts(&r.was), texts(&r.will))).collect();
+        let of = |values: &[&str]| values.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            shown,
+            [
+                ("Mail", of(&["=a", "=b"]), of(&["+c", "=b", "=a"])),
+                ("cn", of(&["-x"]), of(&["+y"])),
+                ("sn", of(&[]), of(&["+z"])),
+                ("userPassword", of(&[]), vec![format!("+{HIDDEN}")]),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_group_of_many_is_looked_at_a_few_times_over() {
+        const MEMBERS: usize = 50_000;
+        let names: Vec<String> = (0..=MEMBERS).map(|n| format!("uid=person{n},ou=people,dc=x")).collect();
+        let members = |range: std::ops::Range<usize>| -> Vec<Vec<u8>> {
+            names[range].iter().map(|n| n.as_bytes().to_vec()).collect()
+        };
+        let before =
+            Entry { dn: "cn=g".into(), attributes: vec![Attribute::new("member", members(0..MEMBERS))] };
+        let half = MEMBERS / 2;
+        for changes in [
+            vec![Modification::new(ModificationKind::Replace, "member", members(1..MEMBERS + 1))],
+            vec![
+                Modification::new(ModificationKind::Delete, "member", members(0..half)),
+                Modification::new(ModificationKind::Add, "member", members(MEMBERS..MEMBERS + 1)),
+            ],
+        ] {
+            COMPARED.with(|count| count.set(0));
+            let row = modified(&changes, Some(&before)).remove(0);
+            let compared = COMPARED.with(Cell::get);
+            assert!(compared < 8 * MEMBERS, "{compared} comparisons");
+            assert_eq!(row.was.total, MEMBERS);
+            assert_eq!(row.was.lines.len(), MOST_VALUES);
         }
     }
 }
