@@ -118,6 +118,13 @@ pub enum LoadError {
     /// A rejected record could not be kept.
     #[error("{0}")]
     RejectFile(#[from] RejectFileError),
+    /// The values of records that wait for others could not be kept.
+    #[error(
+        "records that wait for entries which have not come are more than memory is for, and cannot be kept in a temporary file in {}: {}; set TMPDIR to a folder with room",
+        std::env::temp_dir().display(),
+        .0
+    )]
+    Shelf(std::io::Error),
     /// A part of this program did not do what it is there for.
     #[error("internal error: {0}; no further STATE is printed. Run again, and please report this")]
     Internal(&'static str),
