@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use singer_common::change::{Change, Modification};
 use singer_common::directory::ldap::result_code;
+use singer_common::directory::ldif::LdifRules;
 use singer_common::directory::{DirectoryError, Scope, SearchRequest, Vendor, WriteControl};
 use singer_common::dn::{Dn, DnKey, split};
 use singer_common::entry::{Attribute, Entry};
@@ -439,7 +440,8 @@ impl Applier {
             if let Some(entry) = &mut current {
                 self.directory.complete_ranges(entry).await?;
             }
-            match empty_groups(wanted.as_ref(), current.as_ref(), &manner.empty_group, schema) {
+            let is_checked = self.directory.ldif_rules().is_none_or(|rules| rules.checks_schema);
+            match empty_groups(wanted.as_ref(), current.as_ref(), &manner.empty_group, schema, is_checked) {
                 Emptied::Nothing => {}
                 Emptied::Becomes(other) => wanted = Cow::Owned(other),
                 Emptied::Goes if current.is_none() => return Ok(Effect::Unchanged.into()),
@@ -466,7 +468,7 @@ impl Applier {
                 return Ok(Effect::NeedsEntries(missing).into());
             }
             let Some(current) = current else {
-                match self.add(&wanted, key, self.creates(now)).await {
+                match self.add(&wanted, key, self.creates(now), now.is_last_try).await {
                     Err(e) if is_absent && !e.is_connection() => {
                         is_absent = false;
                         continue;
@@ -525,7 +527,13 @@ impl Applier {
         if there == *key { Ok(()) } else { self.books.may_bring(who, dn, key) }
     }
 
-    async fn add(&self, wanted: &WantedEntry, key: &DnKey, creates: bool) -> Result<Effect, DirectoryError> {
+    async fn add(
+        &self,
+        wanted: &WantedEntry,
+        key: &DnKey,
+        creates: bool,
+        is_last_try: bool,
+    ) -> Result<Effect, DirectoryError> {
         // Only `preserve_uuid` makes it so.
         let has_uuid =
             |a: &Wanted| a.policy == Policy::CreateOnly && a.description.eq_ignore_ascii_case(ENTRY_UUID);
@@ -544,7 +552,8 @@ impl Applier {
         match add().await {
             Ok(()) => {}
             Err(e) if e.is_no_such_object() => {
-                if !self.create_parents(&wanted.dn, creates).await? {
+                if !self.create_parents(&wanted.dn, creates).await? && !(is_last_try && self.takes_orphans())
+                {
                     return Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()));
                 }
                 add().await?;
@@ -553,6 +562,15 @@ impl Applier {
         }
         self.after_add(wanted).await?;
         Ok(Effect::Added)
+    }
+
+    /// Has a file take entries whose parents are not there from now on: none will come any more. `false` for a server.
+    pub fn takes_orphans(&self) -> bool {
+        let rules = self.directory.ldif_rules();
+        if let Some(rules) = rules {
+            self.directory.set_ldif_rules(LdifRules { takes_orphans: true, ..rules });
+        }
+        rules.is_some()
     }
 
     /// Whether missing parents are made at this try.

@@ -15,6 +15,7 @@ mod named {
     #[cfg(feature = "gssapi")]
     pub const SASL_BIND_IN_PROGRESS: u32 = 14;
     pub const NO_SUCH_ATTRIBUTE: u32 = 16;
+    pub const UNDEFINED_ATTRIBUTE_TYPE: u32 = 17;
     pub const CONSTRAINT_VIOLATION: u32 = 19;
     pub const ATTRIBUTE_OR_VALUE_EXISTS: u32 = 20;
     pub const NO_SUCH_OBJECT: u32 = 32;
