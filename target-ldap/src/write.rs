@@ -552,8 +552,9 @@ impl Applier {
         match add().await {
             Ok(()) => {}
             Err(e) if e.is_no_such_object() => {
-                if !self.create_parents(&wanted.dn, creates).await? && !(is_last_try && self.takes_orphans())
-                {
+                let is_made = self.create_parents(&wanted.dn, creates).await?;
+                let goes_without = is_made || is_last_try && self.takes_orphans();
+                if !goes_without {
                     return Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()));
                 }
                 add().await?;
