@@ -415,7 +415,7 @@ impl Applier {
                     return self.step_aside(now.found.as_deref().unwrap_or_default()).await;
                 }
                 Place::Elsewhere(there) if operations.rename => {
-                    match self.rename(&there, &wanted.dn, manner.delete_old_rdn, self.creates(now)).await {
+                    match self.rename(&there, &wanted.dn, manner.delete_old_rdn, now).await {
                         Ok(Rename::Done(entry)) => {
                             renamed = true;
                             current = Some(entry);
@@ -468,7 +468,7 @@ impl Applier {
                 return Ok(Effect::NeedsEntries(missing).into());
             }
             let Some(current) = current else {
-                match self.add(&wanted, key, self.creates(now), now.is_last_try).await {
+                match self.add(&wanted, key, now).await {
                     Err(e) if is_absent && !e.is_connection() => {
                         is_absent = false;
                         continue;
@@ -531,8 +531,7 @@ impl Applier {
         &self,
         wanted: &WantedEntry,
         key: &DnKey,
-        creates: bool,
-        is_last_try: bool,
+        now: &Circumstances,
     ) -> Result<Effect, DirectoryError> {
         // Only `preserve_uuid` makes it so.
         let has_uuid =
@@ -552,9 +551,7 @@ impl Applier {
         match add().await {
             Ok(()) => {}
             Err(e) if e.is_no_such_object() => {
-                let is_made = self.create_parents(&wanted.dn, creates).await?;
-                let goes_without = is_made || is_last_try && self.takes_orphans();
-                if !goes_without {
+                if !self.may_lie_at(&wanted.dn, now).await? {
                     return Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()));
                 }
                 add().await?;
@@ -581,6 +578,17 @@ impl Applier {
             ParentsMade::AtOnce => true,
             ParentsMade::Last => now.is_last_try,
         }
+    }
+
+    /// Whether an entry may have this name as far as those above it matter: they are there, could be made, or need not be.
+    async fn may_lie_at(&self, dn: &str, now: &Circumstances) -> Result<bool, DirectoryError> {
+        let takes_orphans = self.directory.ldif_rules().is_some_and(|rules| rules.takes_orphans);
+        let creates = self.creates(now);
+        if takes_orphans && !creates {
+            return Ok(true);
+        }
+        let is_made = self.create_parents(dn, creates).await?;
+        Ok(is_made || takes_orphans || now.is_last_try && self.takes_orphans())
     }
 
     /// Makes the missing entries above one. `false` when one of them cannot be made from its name alone, or is not to be.
