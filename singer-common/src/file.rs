@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use crate::signals;
+
 mod distinct;
 mod lock;
 mod stamp;
@@ -25,7 +27,8 @@ pub enum Readers {
 }
 
 /// Writes a file next to where it goes, then puts it in its place in one rename: whoever reads it sees the old one
-/// or the new one, and a failure leaves the old one as it was. Once this returns, the new one survives a power failure.
+/// or the new one, and a failure leaves the old one as it was. Once this returns, the new one survives a power failure. No signal
+/// ends the process meanwhile.
 ///
 /// The file it replaces keeps its mode. Without one to follow it is readable by the group at most. Where the path is a
 /// link, the file that it leads to is replaced.
@@ -33,6 +36,7 @@ pub fn replace<E: From<io::Error>>(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
 ) -> Result<(), E> {
+    let _uninterrupted = signals::uninterrupted();
     let path = real(path);
     let file = written(&path, Readers::Group, write)?;
     file.persist(&path).map_err(|e| e.error)?;
@@ -44,6 +48,7 @@ pub fn replace_private<E: From<io::Error>>(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
 ) -> Result<(), E> {
+    let _uninterrupted = signals::uninterrupted();
     let path = real(path);
     let file = written(&path, Readers::Owner, write)?;
     file.persist(&path).map_err(|e| e.error)?;
@@ -56,6 +61,7 @@ pub fn create_private<E: From<io::Error>>(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
 ) -> Result<(), E> {
+    let _uninterrupted = signals::uninterrupted();
     let file = written(path, Readers::Owner, write)?;
     file.persist_noclobber(path).map_err(|e| e.error)?;
     Ok(sync_folder(folder(path))?)

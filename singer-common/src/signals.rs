@@ -1,8 +1,8 @@
 //! SIGTERM and SIGINT: a request to stop at the next record, not a blow.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -47,10 +47,11 @@ impl Stop {
             sender.send_replace(Some(signal));
             // Until the end of the grace, or a second signal.
             std::thread::spawn(move || {
-                std::thread::sleep(GRACE);
+                let _over = COMMITS.over_after(GRACE);
                 end(signal);
             });
             if signals.next().is_some() {
+                let _over = COMMITS.over();
                 end(signal);
             }
         });
@@ -94,6 +95,67 @@ impl Stop {
     }
 }
 
+/// What is being written now and must not be cut.
+static COMMITS: Commits = Commits { count: Mutex::new(0), changed: Condvar::new() };
+
+/// How many commits are under way.
+#[derive(Debug)]
+struct Commits {
+    count: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Commits {
+    fn count(&self) -> MutexGuard<'_, usize> {
+        // A number is whole whatever happened.
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&'static self) -> Uninterrupted {
+        *self.count() += 1;
+        Uninterrupted(self)
+    }
+
+    /// Waits until nothing is under way. Nothing begins while what it returns is held.
+    fn over(&self) -> MutexGuard<'_, usize> {
+        let none = self.changed.wait_while(self.count(), |count| *count > 0);
+        none.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits so long, and, where something is under way by then, until that is over and so long again: what was committed is
+    /// to be said, too.
+    fn over_after(&self, grace: Duration) -> MutexGuard<'_, usize> {
+        std::thread::sleep(grace);
+        let waited = Instant::now();
+        let was_under_way = *self.count() > 0;
+        let over = self.over();
+        if !was_under_way {
+            return over;
+        }
+        drop(over);
+        tracing::debug!("the end of the run was put off by {:?}", waited.elapsed());
+        std::thread::sleep(grace);
+        self.over()
+    }
+}
+
+/// While one of these is there, no signal ends the process.
+#[derive(Debug)]
+pub struct Uninterrupted(&'static Commits);
+
+/// Begins something that no signal may cut: a file that is put in its place, a line of a journal. Hold it until that is done,
+/// and never while others are waited for: a run has to end that cannot go on.
+pub fn uninterrupted() -> Uninterrupted {
+    COMMITS.begin()
+}
+
+impl Drop for Uninterrupted {
+    fn drop(&mut self) {
+        *self.0.count() -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
 #[allow(clippy::exit, reason = "the run is stuck in a system call; nothing else can end it")]
 fn end(signal: Signal) -> ! {
     std::process::exit(i32::from(signal.exit_code()))
@@ -132,5 +194,36 @@ impl Signals {
 
     fn next(&mut self) -> Option<Signal> {
         self.0.block_on(tokio::signal::ctrl_c()).ok().map(|()| Signal::Interrupt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_waits_for_what_is_under_way_and_then_lets_it_be_said() {
+        let commits: &'static Commits =
+            Box::leak(Box::new(Commits { count: Mutex::new(0), changed: Condvar::new() }));
+        let (grace, long) = (Duration::from_millis(50), Duration::from_millis(300));
+        let started = Instant::now();
+        drop(commits.over_after(grace));
+        assert!(started.elapsed() < long, "nothing is under way");
+        for insists in [false, true] {
+            let (one, other) = (commits.begin(), commits.begin());
+            let started = Instant::now();
+            let ends = std::thread::spawn(move || {
+                drop(if insists { commits.over() } else { commits.over_after(grace) });
+                started.elapsed()
+            });
+            std::thread::sleep(long);
+            drop(one);
+            std::thread::sleep(long);
+            assert!(!ends.is_finished());
+            drop(other);
+            let took = ends.join().unwrap();
+            assert!(took >= long * 2 + if insists { Duration::ZERO } else { grace }, "{took:?}");
+        }
+        assert_eq!(*commits.count(), 0);
     }
 }

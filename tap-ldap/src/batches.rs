@@ -10,6 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Map, Value, json};
 use singer_common::settings::{SettingsError, check_keys};
+use singer_common::signals;
 use singer_common::writer::RewriteError;
 use uuid::Uuid;
 
@@ -188,6 +189,7 @@ impl Batches {
 
     fn close(&mut self, stream: &str, out: &mut Vec<u8>) -> Result<(), RewriteError> {
         let Some(batch) = self.open.remove(stream) else { return Ok(()) };
+        let _uninterrupted = signals::uninterrupted();
         let closed = batch.output.close().and_then(|()| fs::rename(&batch.part, &batch.path));
         closed.map_err(|error| RewriteError::File { path: batch.path.clone(), error })?;
         let mut message = json!({

@@ -65,7 +65,7 @@ impl<'a> Sync<'a> {
         let started = Instant::now();
         // What was read to discover is no part of it.
         summary::set(Count::Entries, 0);
-        let mut result = self.streams(catalog, output).await.map(|()| Outcome::Complete);
+        let mut result = Box::pin(self.streams(catalog, output)).await.map(|()| Outcome::Complete);
         if let Err(error) = &result
             && let Some(Interrupted(signal)) = error.downcast_ref()
         {

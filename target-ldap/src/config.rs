@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use singer_common::directory::ldif::LdifFormat;
+use singer_common::directory::ldif::{LdifFormat, LdifRules};
 use singer_common::directory::{DirectoryConfig, ServerUrl};
 use singer_common::dn::{Dn, DnKey, SuffixRewrite};
 use singer_common::facts::Warning;
@@ -59,6 +59,8 @@ pub struct TargetConfig {
     pub activate_when_quiet: Option<Duration>,
     /// Whether missing parents are created.
     pub create_parents: bool,
+    /// Whether entries of an LDIF file have to go with the schema.
+    pub ldif_check: bool,
     /// Writes outstanding at once.
     pub max_in_flight: usize,
     /// What a file holds.
@@ -111,7 +113,8 @@ impl TargetConfig {
             reject_file: Option<PathBuf>,
             max_rejects: Option<u64>,
             validate_records: bool,
-            create_parents: bool,
+            create_parents: Option<bool>,
+            ldif_check: bool,
             process_activate_version: bool,
             activate_when_quiet_seconds: Option<u64>,
             max_in_flight: usize,
@@ -135,6 +138,7 @@ impl TargetConfig {
             check_parts(&format!("dn_rewrite[{n}]"), rewrite, &["from", "to"])?;
         }
         let raw: Raw = typed("(target)", Value::Object(values.clone()))?;
+        let is_file = matches!(directory.servers.first(), Some(ServerUrl::Ldif(_)));
         if raw.ldif_export_path.is_some()
             && !directory.servers.iter().any(|s| matches!(s, ServerUrl::Ldif(_)))
         {
@@ -212,7 +216,8 @@ impl TargetConfig {
             dn_rewrite,
             on_error,
             validate_records: raw.validate_records,
-            create_parents: raw.create_parents,
+            create_parents: raw.create_parents.unwrap_or(!is_file),
+            ldif_check: raw.ldif_check,
             process_activate_version: raw.process_activate_version,
             activate_when_quiet: raw.activate_when_quiet_seconds.map(Duration::from_secs),
             max_in_flight: raw.max_in_flight,
@@ -249,6 +254,14 @@ impl TargetConfig {
     /// Whether the destination is a file of changes, which does not hold the directory that they are for.
     pub fn writes_changes(&self) -> bool {
         self.ldif_destination().is_some() && self.ldif_format == LdifFormat::Changes
+    }
+
+    /// What is asked of the entries of a file.
+    pub fn ldif_rules(&self) -> LdifRules {
+        // Where changes are carried out one after another, or taken back so, a parent that comes later goes first.
+        let is_in_order = self.ldif_format == LdifFormat::Changes || self.undo.is_some();
+        let takes_orphans = !self.create_parents && !is_in_order;
+        LdifRules { takes_orphans, checks_schema: self.ldif_check }
     }
 
     /// The LDIF file that is written, where it is one.

@@ -10,6 +10,7 @@ use singer_common::directory::{Directory, DirectoryError, WriteControl};
 use singer_common::dn::DnKey;
 use singer_common::entry::{Entry, Packed};
 use singer_common::secret::Secret;
+use singer_common::signals;
 use tokio::sync::Semaphore;
 
 use crate::books::DeletePermit;
@@ -178,6 +179,7 @@ impl Destination {
         let Some(undo) = self.undo.as_ref().filter(|_| !self.directory.applies_at_once()) else {
             return self.directory.commit();
         };
+        let _uninterrupted = signals::uninterrupted();
         undo.sync()?;
         self.directory.commit()?;
         Ok(undo.committed()?)

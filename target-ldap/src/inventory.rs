@@ -27,6 +27,8 @@ const FIRST_LOOKUPS: u64 = 200;
 const PATIENCE: u64 = 4;
 /// The most numbers of 8 bytes that are kept.
 const MOST_NUMBERS: usize = 2_000_000;
+/// The most that a run may have had to do with, before it is no longer known what is absent: 16 bytes each.
+const MOST_TOUCHED: usize = 500_000;
 
 /// No value can be compared: the answer did not have all of them.
 const UNKNOWN: u64 = 0;
@@ -216,7 +218,15 @@ impl Inventory {
         let value = filter.and_then(|filter| self.asserted(filter, schema));
         self.forget(key, false);
         let mut entries = self.entries();
+        // Then nothing is said to be absent any more.
+        if entries.is_lost {
+            return;
+        }
         entries.touched.extend([hash(key)].into_iter().chain(value));
+        if entries.touched.len() > MOST_TOUCHED {
+            entries.is_lost = true;
+            entries.touched = HashSet::new();
+        }
     }
 
     /// All there was below this entry has been taken in.
@@ -414,6 +424,32 @@ mod tests {
         assert!(is("cn=a,ou=u", "one"));
         inventory.forget(&DnKey::parse("ou=u", schema).unwrap(), true);
         assert!(!is("cn=a,ou=u", "one"), "what lies above has another name now");
+    }
+
+    #[test]
+    fn what_a_run_had_to_do_with_is_bounded_and_nothing_is_absent_then() {
+        let schema = Schema::standard();
+        let inventory = Inventory::new(vec![], None);
+        let key = |dn: &str| DnKey::parse(dn, schema).unwrap();
+        let entry = Entry { dn: "cn=a,ou=u".into(), attributes: vec![] };
+        assert!(inventory.insert(&entry, schema));
+        inventory.complete(key("ou=u"));
+        assert!(inventory.is_absent(&key("cn=b,ou=u"), None, schema));
+        inventory.touch(&key("cn=b,ou=u"), None, schema);
+        assert!(!inventory.is_absent(&key("cn=b,ou=u"), None, schema));
+        let more = u64::try_from(MOST_TOUCHED).unwrap();
+        inventory.entries().touched.extend(0..more);
+        inventory.touch(&key("cn=c,ou=u"), None, schema);
+        for dn in ["cn=b,ou=u", "cn=c,ou=u", "cn=d,ou=u"] {
+            assert!(!inventory.is_absent(&key(dn), None, schema), "{dn}");
+            inventory.touch(&key(dn), None, schema);
+        }
+        assert!(inventory.entries().touched.is_empty());
+        let wanted = WantedEntry { dn: entry.dn.clone(), attributes: vec![], login: Login::default() };
+        assert!(
+            inventory.changes(&wanted, &key("cn=a,ou=u"), None, schema).is_some(),
+            "what is there is known"
+        );
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod references;
 mod refused;
 mod running;
 mod said;
+mod shelf;
 mod survey;
 mod waits;
 mod watch;
@@ -54,6 +55,7 @@ use late::Late;
 use planning::{Input, Planner, read_lines};
 use references::References;
 use said::Said;
+use shelf::{Place, Shelf};
 use survey::Survey;
 use waits::Waits;
 pub use watch::Watch;
@@ -112,6 +114,10 @@ struct Work {
     waits_since: Option<Instant>,
     tried: Option<Instant>,
     is_wait_said: bool,
+    /// Where its values are, while it waits.
+    shelved: Option<Arc<Place>>,
+    /// What they count while it is ready to begin, or under way.
+    weight: Option<Arc<Place>>,
 }
 
 impl Work {
@@ -153,6 +159,8 @@ impl Work {
             waits_since: None,
             tried: None,
             is_wait_said: false,
+            shelved: None,
+            weight: None,
         }
     }
 
@@ -209,6 +217,7 @@ pub struct Load<'a, W: Write> {
     counts: BTreeMap<Arc<str>, Counts>,
     ack: Ack,
     order: Order<Box<Work>>,
+    shelf: Shelf,
     running: JoinSet<Finished>,
     /// What each running task is about, should it end without a result.
     running_works: HashMap<tokio::task::Id, running::About>,
@@ -280,6 +289,7 @@ impl<'a, W: Write> Load<'a, W> {
             counts: BTreeMap::new(),
             ack: Ack::default(),
             order: Order::default(),
+            shelf: Shelf::default(),
             running: JoinSet::new(),
             running_works: HashMap::new(),
             progress: 0,
@@ -504,6 +514,12 @@ impl<'a, W: Write> Load<'a, W> {
     /// Whether another line can be taken in: memory stays bounded, and what waits for a line gets it.
     fn wants_more(&mut self, idle: bool) -> bool {
         if self.order.len() >= MAX_WAITING {
+            // A file need not hold what lies above.
+            let waits_for_parents = self.directory.ldif_rules().is_some_and(|rules| !rules.takes_orphans);
+            if waits_for_parents && self.applier.takes_orphans() {
+                self.order.unpark_topmost();
+                return false;
+            }
             // Under `on_error: skip`, too: parents may be still to come, and only the memory for waiting is used up.
             if let Some((work, error)) = self.first_refused(|_, _| true) {
                 self.fail(work.number, error.in_file(work.in_file.as_ref()));
@@ -540,7 +556,12 @@ impl<'a, W: Write> Load<'a, W> {
             self.report_missing();
         }
         self.progress_at_last_try = Some(self.progress);
-        self.order.unpark_all();
+        // Where an entry is taken without those above it, these still go first.
+        if self.is_last_try && self.directory.ldif_rules().is_some() {
+            self.order.unpark_topmost();
+        } else {
+            self.order.unpark_all();
+        }
         self.submit_rests();
         true
     }
@@ -579,7 +600,7 @@ impl<'a, W: Write> Load<'a, W> {
             Effect::TooEarly(answer) => {
                 work.answer = Some(answer);
                 Self::parks(&mut work);
-                return self.order.park(work.number, work);
+                return self.park(work);
             }
             Effect::NeedsEntries(missing) => return self.hold_whole(work, missing),
             Effect::Elsewhere(dn) => return self.found_elsewhere(work, dn),

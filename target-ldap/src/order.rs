@@ -375,6 +375,13 @@ impl<T> Order<T> {
         self.unpark(id);
     }
 
+    /// Changes what is to run of an operation that waits for others, but does not run. Nothing of one that may run now.
+    pub fn change_waiting(&mut self, id: Id, change: impl FnOnce(&mut T)) {
+        if self.items.get(&id).is_some_and(|item| item.waits_for > 0) {
+            self.change(id, change);
+        }
+    }
+
     /// Changes what is to run.
     pub fn change(&mut self, id: Id, change: impl FnOnce(&mut T)) {
         if let Some(payload) = self.items.get_mut(&id).and_then(|item| item.payload.as_mut()) {
@@ -391,6 +398,25 @@ impl<T> Order<T> {
     pub fn unpark_all(&mut self) {
         let all: Vec<Id> = self.parked.iter().copied().collect();
         for id in all {
+            self.unpark(id);
+        }
+    }
+
+    /// The same, but for additions below others that are parked: theirs come first.
+    pub fn unpark_topmost(&mut self) {
+        let is_upsert = |id: &Id| {
+            self.items.get(id).is_some_and(|item| item.kind == Kind::Upsert && item.waits_for_name.is_none())
+        };
+        let waits = |key: &DnKey| {
+            self.by_key.get(key).into_iter().flatten().any(|id| self.parked.contains(id) && is_upsert(id))
+        };
+        let is_below_one = |id: &Id| {
+            let keys = self.items.get(id).map(|item| item.claim.keys.as_slice()).unwrap_or_default();
+            keys.iter()
+                .any(|key| std::iter::successors(key.parent(), DnKey::parent).any(|above| waits(&above)))
+        };
+        let topmost = self.parked.iter().copied().filter(|id| !is_upsert(id) || !is_below_one(id));
+        for id in topmost.collect::<Vec<_>>() {
             self.unpark(id);
         }
     }

@@ -17,6 +17,7 @@ use singer_common::file;
 use singer_common::message::{MessageError, RecordMessage, SchemaMessage};
 use singer_common::schema::Schema;
 use singer_common::secret::is_secret_attribute;
+use singer_common::signals;
 use singer_common::text::printable_lines;
 
 use crate::load::InFile;
@@ -54,7 +55,9 @@ impl Answer {
 /// Whether a failure is the record's own: the next record may well succeed. What is the connection's or the server's
 /// is not, nor what only may be the record's.
 pub fn is_records_fault(error: &DirectoryError) -> bool {
-    let Some(Answer { code, text, .. }) = Answer::of(error) else { return false };
+    let Some(Answer { code, text, .. }) = Answer::of(error) else {
+        return matches!(error, DirectoryError::TooLarge { .. });
+    };
     if code == result_code::UNWILLING_TO_PERFORM {
         // Active Directory says so to a password against its policy, slapd to a name outside its naming contexts: the
         // record's. But also the server's, to every write: slapd's `readonly on` ("operation restricted") and its
@@ -117,7 +120,8 @@ impl Origin {
         Origin { schema: schema.to_string(), secrets }
     }
 
-    fn is_secret(&self, property: &str) -> bool {
+    /// Whether nobody is to read the values of a property.
+    pub fn is_secret(&self, property: &str) -> bool {
         self.secrets.contains(property) || is_secret_attribute(property)
     }
 }
@@ -294,6 +298,7 @@ impl RejectFile {
         }
         text.push_str(line);
         text.push('\n');
+        let _uninterrupted = signals::uninterrupted();
         // In one call, and with no buffer of ours: what this returned from survives the process.
         // The same JSON, whatever a terminal makes of it that shows the file.
         let text = printable_lines(&text);
@@ -365,6 +370,10 @@ mod tests {
         }
         let lost = DirectoryError::Lost { operation: "add", dn: "cn=x".into(), reason: "reset".into() };
         assert!(!is_records_fault(&lost));
+        let (largest, limit) = (String::new(), String::new());
+        let large =
+            DirectoryError::TooLarge { operation: "add", dn: "cn=x".into(), octets: 1, largest, limit };
+        assert!(is_records_fault(&large));
     }
 
     #[test]

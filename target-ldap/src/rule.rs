@@ -51,8 +51,10 @@ impl Default for Operations {
 /// What becomes of a group that would be left without a member, which its class forbids (RFC 4519 section 3.5).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum EmptyGroup {
-    /// It is an error of the record.
+    /// Nobody said: as `fail` where a server would refuse it, and where a file is to be checked; else it is written as it is.
     #[default]
+    NotSaid,
+    /// It is an error of the record.
     Fail,
     /// The members it has stay.
     KeepLast,

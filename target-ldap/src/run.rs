@@ -234,6 +234,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         lock.hold(setting)?;
     }
     let directory = Directory::open(&config.directory, Access::Write(config.ldif_format)).await?;
+    directory.set_ldif_rules(config.ldif_rules());
     requirements::check(&config, &directory)?;
     // From here on a signal is taken up between records.
     stop.handle();

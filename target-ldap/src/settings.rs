@@ -75,9 +75,8 @@ const OWN: &[Setting] = &[
     Setting::new(
         "create_parents",
         Kind::Boolean,
-        "Create missing parents of an entry: `ou`, `dc`, `o`, `c`, `l` and `st`, and on Active Directory `cn`.",
-    )
-    .or("true"),
+        "Create missing parents of an entry: `ou`, `dc`, `o`, `c`, `l` and `st`, and on Active Directory `cn`. Not set: true for a server; false for an LDIF file, which takes entries without parents.",
+    ),
     Setting::new(
         "process_activate_version",
         Kind::Boolean,
@@ -128,6 +127,12 @@ const OWN: &[Setting] = &[
         "preserve_uuid",
         Kind::Boolean,
         "Give new entries the `entryUUID` of their records, for mirrors (relax rules control: OpenLDAP, for who has the right to `manage`; and LDIF files). Other servers are refused.",
+    )
+    .or("false"),
+    Setting::new(
+        "ldif_check",
+        Kind::Boolean,
+        "Hold the entries of a `ldif:` destination to the built-in standard schema, as a server does: what their classes demand is there, and nothing that these do not allow. Not set: a file takes every entry.",
     )
     .or("false"),
     Setting::new(

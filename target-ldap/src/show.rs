@@ -1,6 +1,5 @@
 //! The plan of a run, for people and for `ldapmodify`: each change as it would be made, in the order it would be.
 
-use std::collections::HashSet;
 use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
-use singer_common::change::{Change, Modification, ModificationKind};
+use singer_common::change::{Change, Modification};
 use singer_common::directory::RELAX_RULES;
 use singer_common::directory::ldif::writer::{LdifWriteError, LdifWriter};
 use singer_common::entry::{Attribute, Entry};
@@ -18,7 +17,10 @@ use singer_common::text::printable;
 
 use crate::load::Counts;
 
+use turned::{Turned, before_and_after, octets};
+
 mod html;
+mod turned;
 
 pub use html::Place;
 
@@ -235,19 +237,19 @@ impl Plan {
             Change::Delete { dn } => lines.push(RED, &format!("- {dn}")),
             Change::Modify { dn, changes } => {
                 lines.push(YELLOW, &format!("~ {dn}"));
-                for (description, old, new) in before_and_after(changes, before) {
-                    let is_secret = is_secret_attribute(description);
+                for Turned { name, old, new } in before_and_after(changes, before) {
+                    let is_secret = is_secret_attribute(name);
                     // Of what cannot be seen, it is known that it goes.
                     if old.is_empty() && new.is_empty() {
-                        lines.push(RED, &format!("    - {description}: (all values)"));
+                        lines.push(RED, &format!("    - {name}: (all values)"));
                     }
                     for (colour, sign, values, others) in [(RED, '-', &old, &new), (GREEN, '+', &new, &old)] {
                         // Of a secret it is not shown how many there are.
-                        let shown_values = values.iter().filter(|value| is_secret || !others.contains(value));
+                        let shown_values = values.there().filter(|value| is_secret || !others.has(value));
                         let most = if is_secret { 1 } else { usize::MAX };
                         for value in shown_values.take(most) {
-                            let value = shown(description, value);
-                            lines.push(colour, &format!("    {sign} {description}: {value}"));
+                            let value = shown(name, value);
+                            lines.push(colour, &format!("    {sign} {name}: {value}"));
                         }
                     }
                 }
@@ -333,40 +335,6 @@ fn ldif(change: &Change, relaxed: bool, about: &str) -> Result<Vec<u8>, LdifWrit
     }
     writer.change(&change)?;
     Ok(writer.into_inner())
-}
-
-/// An attribute, with its values as they were and as they will be.
-type Turned<'c> = (&'c str, Vec<Vec<u8>>, Vec<Vec<u8>>);
-
-/// The attributes that the steps of a change are about, each with its values as they were and as they will be.
-fn before_and_after<'c>(changes: &'c [Modification], before: Option<&Entry>) -> Vec<Turned<'c>> {
-    let mut names: Vec<&str> = Vec::new();
-    for change in changes {
-        if !names.iter().any(|n| n.eq_ignore_ascii_case(&change.description)) {
-            names.push(&change.description);
-        }
-    }
-    let of = |name: &'c str| {
-        let is_it = |n: &str| n.eq_ignore_ascii_case(name);
-        let held = before.and_then(|b| b.attributes.iter().find(|a| is_it(&a.description)));
-        let old: Vec<Vec<u8>> = held.map(|a| a.values.clone()).unwrap_or_default();
-        let mut new = old.clone();
-        for step in changes.iter().filter(|c| is_it(&c.description)) {
-            match step.kind {
-                ModificationKind::Add | ModificationKind::Increment => {
-                    new.extend(step.values.iter().cloned());
-                }
-                ModificationKind::Replace => new.clone_from(&step.values),
-                ModificationKind::Delete if step.values.is_empty() => new.clear(),
-                ModificationKind::Delete => {
-                    let gone: HashSet<&[u8]> = step.values.iter().map(Vec::as_slice).collect();
-                    new.retain(|value| !gone.contains(value.as_slice()));
-                }
-            }
-        }
-        (name, old, new)
-    };
-    names.into_iter().map(of).collect()
 }
 
 fn json(planned: &Planned<'_>) -> Value {
@@ -528,4 +496,10 @@ mod tests {
         assert!(text.contains("~ cn=g,dc=x\n    ~ password: (not shown)"), "{text}");
         assert!(text.contains("> cn=d,dc=x\n    becomes cn=e\n"), "{text}");
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often two values were compared.
+    static COMPARED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }

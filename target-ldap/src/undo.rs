@@ -16,6 +16,7 @@ use singer_common::directory::ldif::writer::LdifWriteError;
 use singer_common::directory::{Directory, DirectoryError};
 use singer_common::file::{self, JOURNAL, with_suffix};
 use singer_common::logging;
+use singer_common::signals;
 
 pub mod back;
 pub mod command;
@@ -215,6 +216,7 @@ impl Undo {
             reading.places.clear();
         }
         killed::look_up(&mut reading, directory).await;
+        let _uninterrupted = signals::uninterrupted();
         if !reading.is_empty() {
             file::replace_private(&self.path, |out| reading.write(false, out))
                 .map_err(|e: LdifWriteError| fail(&e))?;
@@ -229,6 +231,7 @@ impl Undo {
 impl Journal {
     /// Writes at the end, or nothing.
     fn append(&mut self, octets: &[u8]) -> io::Result<()> {
+        let _uninterrupted = signals::uninterrupted();
         let mut file = &*self.file;
         let written = file.seek(SeekFrom::Start(self.end)).and_then(|_| file.write_all(octets));
         match written {

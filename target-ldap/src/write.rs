@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use singer_common::change::{Change, Modification};
 use singer_common::directory::ldap::result_code;
+use singer_common::directory::ldif::LdifRules;
 use singer_common::directory::{DirectoryError, Scope, SearchRequest, Vendor, WriteControl};
 use singer_common::dn::{Dn, DnKey, split};
 use singer_common::entry::{Attribute, Entry};
@@ -418,7 +419,7 @@ impl Applier {
                     return self.step_aside(now.found.as_deref().unwrap_or_default()).await;
                 }
                 Place::Elsewhere(there) if operations.rename => {
-                    match self.rename(&there, &wanted.dn, manner.delete_old_rdn, self.creates(now)).await {
+                    match self.rename(&there, &wanted.dn, manner.delete_old_rdn, now).await {
                         Ok(Rename::Done(entry)) => {
                             renamed = true;
                             current = Some(entry);
@@ -443,7 +444,8 @@ impl Applier {
             if let Some(entry) = &mut current {
                 self.directory.complete_ranges(entry).await?;
             }
-            match empty_groups(wanted.as_ref(), current.as_ref(), &manner.empty_group, schema) {
+            let is_checked = self.directory.ldif_rules().is_none_or(|rules| rules.checks_schema);
+            match empty_groups(wanted.as_ref(), current.as_ref(), &manner.empty_group, schema, is_checked) {
                 Emptied::Nothing => {}
                 Emptied::Becomes(other) => wanted = Cow::Owned(other),
                 Emptied::Goes if current.is_none() => return Ok(Effect::Unchanged.into()),
@@ -553,7 +555,7 @@ impl Applier {
         match add().await {
             Ok(()) => {}
             Err(e) if e.is_no_such_object() => {
-                if !self.create_parents(&wanted.dn, self.creates(now)).await? {
+                if !self.may_lie_at(&wanted.dn, now).await? {
                     let mut answer = Answer::of(&e).unwrap_or_default();
                     if now.is_last_try {
                         answer.nearest = self.nearest.above(&self.directory, &wanted.dn).await;
@@ -568,6 +570,15 @@ impl Applier {
         Ok(Effect::Added)
     }
 
+    /// Has a file take entries whose parents are not there from now on: none will come any more. `false` for a server.
+    pub fn takes_orphans(&self) -> bool {
+        let rules = self.directory.ldif_rules();
+        if let Some(rules) = rules {
+            self.directory.set_ldif_rules(LdifRules { takes_orphans: true, ..rules });
+        }
+        rules.is_some()
+    }
+
     /// Whether missing parents are made at this try.
     fn creates(&self, now: &Circumstances) -> bool {
         match self.parents_made {
@@ -575,6 +586,17 @@ impl Applier {
             ParentsMade::AtOnce => true,
             ParentsMade::Last => now.is_last_try,
         }
+    }
+
+    /// Whether an entry may have this name as far as those above it matter: they are there, could be made, or need not be.
+    async fn may_lie_at(&self, dn: &str, now: &Circumstances) -> Result<bool, DirectoryError> {
+        let takes_orphans = self.directory.ldif_rules().is_some_and(|rules| rules.takes_orphans);
+        let creates = self.creates(now);
+        if takes_orphans && !creates {
+            return Ok(true);
+        }
+        let is_made = self.create_parents(dn, creates).await?;
+        Ok(is_made || takes_orphans || now.is_last_try && self.takes_orphans())
     }
 
     /// Makes the missing entries above one. `false` when one of them cannot be made from its name alone, or is not to be.

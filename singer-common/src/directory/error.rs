@@ -75,6 +75,22 @@ pub enum DirectoryError {
         /// What is wrong with the answer.
         reason: String,
     },
+    /// A change that is larger than the server takes.
+    #[error(
+        "{operation} `{dn}`: the request has {octets} octets{largest}, and the server closes the connection when one so large begins; its limit is {limit}: raise that, or leave the value out"
+    )]
+    TooLarge {
+        /// `add`, `modify`, …
+        operation: &'static str,
+        /// The entry.
+        dn: String,
+        /// How large the request is.
+        octets: usize,
+        /// Which attribute takes up most of it; empty, or with a comma ahead.
+        largest: String,
+        /// The server's setting, and its default.
+        limit: String,
+    },
     /// A file could not be read or written.
     #[error("{}{path}: {reason}", if *.unreachable { "setting `server_url`: ldif:" } else { "" })]
     File {
@@ -152,7 +168,8 @@ impl Classified for DirectoryError {
             DirectoryError::Operation { dn, .. }
             | DirectoryError::Lost { dn, .. }
             | DirectoryError::Timeout { dn, .. }
-            | DirectoryError::Protocol { dn, .. } => (None, Some(dn)),
+            | DirectoryError::Protocol { dn, .. }
+            | DirectoryError::TooLarge { dn, .. } => (None, Some(dn)),
         };
         let is_setting = matches!(self, DirectoryError::File { unreachable: true, .. });
         let setting = is_setting.then(|| "server_url".to_owned());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use self::ldif::LdifRules;
 use crate::change::Change;
 use crate::dn::DnKey;
 use crate::entry::{Entry, Packed};
@@ -467,6 +468,24 @@ impl Directory {
     /// Whether a change stays once [`Self::apply`] has returned; otherwise it does after [`Self::commit`].
     pub fn applies_at_once(&self) -> bool {
         !matches!(self, Directory::Ldif(_))
+    }
+
+    /// What is asked of the entries of a file; `None` for a server, which asks what it likes.
+    pub fn ldif_rules(&self) -> Option<LdifRules> {
+        match self {
+            Directory::Ldap(_) => None,
+            Directory::Ldif(d) => Some(d.rules()),
+            Directory::Preview(d) => d.ldif_rules(),
+        }
+    }
+
+    /// Asks this of the entries of a file from now on. Nothing for a server.
+    pub fn set_ldif_rules(&self, rules: LdifRules) {
+        match self {
+            Directory::Ldap(_) => {}
+            Directory::Ldif(d) => d.set_rules(rules),
+            Directory::Preview(d) => d.set_ldif_rules(rules),
+        }
     }
 
     /// Whether nobody sees a state in between: a file of entries is there as a whole, or not at all.

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::ldif::LdifDirectory;
+use super::ldif::{LdifDirectory, LdifRules};
 use super::{
     Directory, DirectoryError, Paging, Scope, SearchItem, SearchRequest, SearchStream, WriteControl,
 };
@@ -40,6 +40,9 @@ impl PreviewDirectory {
     pub fn new(below: Directory) -> Self {
         let changed =
             LdifDirectory::in_memory(below.schema().clone(), below.root_dse().clone(), below.location());
+        if let Some(rules) = below.ldif_rules() {
+            changed.set_rules(rules);
+        }
         Self { below: Box::new(below), changed, known: Arc::default(), checks_schema: false }
     }
 
@@ -52,6 +55,18 @@ impl PreviewDirectory {
             && schema.coverage() == Coverage::Whole
             && !schema.is_assumed();
         self
+    }
+
+    /// What is asked of entries, where a file is below.
+    pub(super) fn ldif_rules(&self) -> Option<LdifRules> {
+        self.below.ldif_rules().map(|_| self.changed.rules())
+    }
+
+    /// Asks this of entries from now on, where a file is below.
+    pub(super) fn set_ldif_rules(&self, rules: LdifRules) {
+        if self.below.ldif_rules().is_some() {
+            self.changed.set_rules(rules);
+        }
     }
 
     /// The directory below.

@@ -13,6 +13,7 @@ use crate::facts::Facts;
 use crate::file;
 use crate::secret::Secret;
 use crate::settings::{SettingsError, Table};
+use crate::signals;
 
 mod connection;
 mod terminal;
@@ -257,6 +258,7 @@ impl Written {
 /// Writes a file that only its owner can read, whole or not at all.
 fn private(path: &Path, text: &str) -> Result<(), InitError> {
     let fail = |e: std::io::Error| InitError::File { path: path.to_owned(), reason: e.to_string() };
+    let _uninterrupted = signals::uninterrupted();
     // A temporary file is its owner's alone, whatever the umask says.
     let mut out =
         tempfile::Builder::new().prefix(".singer-ldap-").tempfile_in(file::folder(path)).map_err(fail)?;

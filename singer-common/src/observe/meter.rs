@@ -406,6 +406,7 @@ pub fn retried(error: &DirectoryError) {
         DirectoryError::Operation { operation, .. }
         | DirectoryError::Lost { operation, .. }
         | DirectoryError::Timeout { operation, .. }
+        | DirectoryError::TooLarge { operation, .. }
         | DirectoryError::Protocol { operation, .. } => operation,
         DirectoryError::Connect { .. } | DirectoryError::Bind { .. } | DirectoryError::File { .. } => "bind",
     };

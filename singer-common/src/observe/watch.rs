@@ -48,6 +48,7 @@ fn code_label(error: &DirectoryError) -> String {
         DirectoryError::Connect { .. } => "connect".to_owned(),
         DirectoryError::Lost { .. } => "lost".to_owned(),
         DirectoryError::Timeout { .. } => "timeout".to_owned(),
+        DirectoryError::TooLarge { .. } => "too_large".to_owned(),
         DirectoryError::Bind { code, .. } | DirectoryError::Operation { code, .. } => {
             if result_code::is_known(*code) { code.to_string() } else { "unknown".to_owned() }
         }

@@ -76,21 +76,12 @@ impl Schema {
     ) -> (Self, Vec<DefinitionError>) {
         let mut schema = Self::default();
         let mut errors = Vec::new();
-        for definition in attribute_types {
-            AttributeType::parse(definition).map_or_else(|e| errors.push(e), |a| schema.add_type(a));
-        }
+        let read = |definition| AttributeType::parse(definition).map_err(|e| errors.push(e)).ok();
+        schema.add_attribute_types(attribute_types.into_iter().filter_map(read));
         for definition in object_classes {
             ObjectClass::parse(definition).map_or_else(|e| errors.push(e), |c| schema.add_class(c));
         }
         (schema, errors)
-    }
-
-    fn add_type(&mut self, attribute: AttributeType) {
-        self.publishes_equality |= attribute.equality.is_some();
-        index(&mut self.type_index, &attribute.oid, &attribute.names, self.types.len());
-        self.types.push(attribute);
-        // It may be what another one is derived from.
-        self.derived = vec![OnceLock::new(); self.types.len()];
     }
 
     /// Adds DIT content rules (Active Directory lists its attributes in them). Gives what was wrong with the rest.
@@ -141,9 +132,17 @@ impl Schema {
         self.rules.contains(&name_or_oid.to_ascii_lowercase())
     }
 
-    /// Adds an attribute type that the schema lacks. One that it has stays as it is.
-    pub fn add_attribute_type(&mut self, attribute: AttributeType) {
-        self.add_type(attribute);
+    /// Adds attribute types that the schema lacks. One that it has stays as it is.
+    pub fn add_attribute_types(&mut self, attributes: impl IntoIterator<Item = AttributeType>) {
+        for attribute in attributes {
+            self.publishes_equality |= attribute.equality.is_some();
+            index(&mut self.type_index, &attribute.oid, &attribute.names, self.types.len());
+            self.types.push(attribute);
+        }
+        // Each may be what another one is derived from. Once for all of them: a server may have 40,000.
+        self.derived = vec![OnceLock::new(); self.types.len()];
+        #[cfg(test)]
+        tests::FORGOTTEN.with(|count| count.set(count.get() + self.types.len()));
     }
 
     fn add_class(&mut self, class: ObjectClass) {
@@ -430,7 +429,31 @@ fn standard_with_errors() -> (Schema, Vec<DefinitionError>) {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    thread_local! {
+        /// How often what follows from a type was forgotten.
+        pub(super) static FORGOTTEN: Cell<usize> = const { Cell::new(0) };
+    }
+
+    #[test]
+    fn many_types_are_read_in_time_that_grows_with_them() {
+        const TYPES: usize = 40_000;
+        // Each is derived from the one behind it.
+        let definitions: Vec<String> = (0..TYPES)
+            .map(|n| match n % 5 {
+                4 => format!("( 1.1.{n} NAME 'a{n}' SYNTAX 1.3.6.1.4.1.1466.115.121.1.27 )"),
+                _ => format!("( 1.1.{n} NAME 'a{n}' SUP a{} )", n + 1),
+            })
+            .collect();
+        FORGOTTEN.with(|count| count.set(0));
+        let (schema, errors) = Schema::parse(definitions.iter().map(String::as_str), []);
+        assert!(errors.is_empty());
+        assert_eq!(FORGOTTEN.with(Cell::get), TYPES);
+        assert_eq!(schema.syntax("a0"), Some("1.3.6.1.4.1.1466.115.121.1.27"));
+    }
 
     #[test]
     fn a_bad_definition_does_not_spoil_the_rest() {

@@ -21,6 +21,7 @@ use redb::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use singer_common::signals;
 use uuid::Uuid;
 
 pub(crate) use self::shared::{Indexes, SharedIndex};
@@ -478,6 +479,7 @@ impl KeyIndex {
         durability: Durability,
         what: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<(), IndexError> {
+        let _uninterrupted = signals::uninterrupted();
         let change = || -> Result<(), redb::Error> {
             let mut change = self.database.begin_write()?;
             change.set_durability(durability)?;
@@ -503,6 +505,7 @@ struct Found {
 /// Makes the tables that are not there, and empties those of another key.
 fn prepare(database: &Database, key: &[String]) -> Result<Found, redb::Error> {
     let key = Value::from(key).to_string();
+    let _uninterrupted = signals::uninterrupted();
     let change = database.begin_write()?;
     let before = change.open_table(OF)?.get(())?.map(|of| of.value().to_owned());
     let other_key = match before {

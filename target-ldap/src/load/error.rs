@@ -133,6 +133,13 @@ pub enum LoadError {
     /// A rejected record could not be kept.
     #[error("{0}")]
     RejectFile(#[from] RejectFileError),
+    /// The values of records that wait for others could not be kept.
+    #[error(
+        "records that wait for entries which have not come are more than memory is for, and cannot be kept in a temporary file in {}: {}; set TMPDIR to a folder with room",
+        std::env::temp_dir().display(),
+        .0
+    )]
+    Shelf(std::io::Error),
     /// A part of this program did not do what it is there for.
     #[error("internal error: {0}; no further STATE is printed. Run again, and please report this")]
     Internal(&'static str),
@@ -175,7 +182,7 @@ impl LoadError {
             LoadError::Directory(error) => error.facts(),
             LoadError::RejectFile(_) => Facts::of_setting("reject_file"),
             LoadError::Output(error) => error.facts(),
-            LoadError::Input(_) | LoadError::Internal(_) => Facts::default(),
+            LoadError::Input(_) | LoadError::Internal(_) | LoadError::Shelf(_) => Facts::default(),
         }
     }
 

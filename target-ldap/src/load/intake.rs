@@ -106,12 +106,14 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    fn submit(&mut self, work: Box<Work>) {
+    fn submit(&mut self, mut work: Box<Work>) {
         let number = work.number;
         if self.order.is_empty() && self.running.is_empty() {
             self.start_alone(work);
         } else {
+            self.shelf.is_ready(&mut work);
             self.order.submit(number, work.claim(), work.kind(), work);
+            self.put_away_if_it_waits(number);
         }
     }
 

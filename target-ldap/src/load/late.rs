@@ -59,9 +59,10 @@ impl Late {
 impl<W: Write> Load<'_, W> {
     /// Keeps a deletion for later, if it is one of these. A record that is about the same thing makes an earlier deletion void.
     /// Gives back what is to be done now.
-    pub(super) fn hold_deletion(&mut self, work: Box<Work>) -> Option<Box<Work>> {
+    pub(super) fn hold_deletion(&mut self, mut work: Box<Work>) -> Option<Box<Work>> {
         match &work.task {
             Task::Delete { filter: Some(_), .. } if !work.by_version => {
+                self.put_away(&mut work);
                 self.late.keep(work);
                 if self.late.works.len() > MOST {
                     self.warn_of_early_deletions("there are more of them than are kept");

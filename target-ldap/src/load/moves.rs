@@ -43,7 +43,7 @@ impl<W: Write> Load<'_, W> {
     pub(super) fn name_taken(&mut self, mut work: Box<Work>) {
         Self::parks(&mut work);
         let (number, key) = (work.number, work.key.clone());
-        self.order.park_for_name(number, work, key);
+        self.park_for_name(work, key);
         if self.order.is_in_a_ring(number) {
             self.order.change(number, |work| work.now.steps_aside = true);
             self.order.try_parked(number);
@@ -81,8 +81,8 @@ impl<W: Write> Load<'_, W> {
             self.applier.books().renamed(from, to);
         }
         work.left = work.left.or(old);
-        let (number, key) = (work.number, work.key.clone());
-        self.order.park_for_name(number, work, key);
+        let key = work.key.clone();
+        self.park_for_name(work, key);
         if let Some(key) = freed {
             self.order.name_is_free(&key);
         }
@@ -124,7 +124,7 @@ impl<W: Write> Load<'_, W> {
         work.gave_up = Some((dn, back));
         work.waits_for_value = true;
         self.progress_at_last_try = None;
-        self.order.park(work.number, work);
+        self.park(work);
     }
 
     /// Entries that stepped aside, and whose new name never became free, get their old one back; those that gave up values in vain

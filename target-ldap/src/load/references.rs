@@ -119,8 +119,13 @@ impl References {
 
 impl<W: Write> Load<'_, W> {
     /// A record was written but for values that name entries which are not there.
-    pub(super) fn hold(&mut self, work: Box<Work>, held: Vec<Held>) {
+    pub(super) fn hold(&mut self, mut work: Box<Work>, held: Vec<Held>) {
         let number = work.number;
+        // All else is written.
+        if let Task::Upsert { wanted, .. } = &mut work.task {
+            wanted.attributes = Vec::new();
+        }
+        self.put_away(&mut work);
         let came = held.iter().all(|h| self.applier.is_known(&h.key));
         self.references.hold(work, held, false);
         if came {
@@ -147,7 +152,7 @@ impl<W: Write> Load<'_, W> {
         let number = work.number;
         let came = missing.iter().all(|key| self.applier.is_known(key));
         self.references.wait(number, missing.into_iter());
-        self.order.park(number, work);
+        self.park(work);
         if came {
             self.order.try_parked(number);
         }

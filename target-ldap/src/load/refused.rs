@@ -20,9 +20,11 @@ use crate::write::Names;
 impl<W: Write> Load<'_, W> {
     /// What came too early, and whose time never came: the oldest of it ends the run, or all of it is left out.
     pub(super) fn refuse_parked(&mut self, is_meant: impl Fn(&Self, &Parked<'_, Box<Work>>) -> bool) {
-        while let Some((work, error)) = self.first_refused(&is_meant) {
+        while let Some((mut work, error)) = self.first_refused(&is_meant) {
             self.order.ended(work.number);
-            self.refused(&work, error);
+            if self.take_back(&mut work) {
+                self.refused(&work, error);
+            }
         }
     }
 

@@ -35,6 +35,10 @@ impl<W: Write> Load<'_, W> {
                 return;
             }
             let Some((_, mut work)) = self.order.next_ready() else { return };
+            if !self.take_back(&mut work) {
+                self.order.ended(work.number);
+                return;
+            }
             let rest = if work.is_rest {
                 let Some(task) = self.rest_of(&mut work) else {
                     self.order.ended(work.number);
@@ -52,7 +56,9 @@ impl<W: Write> Load<'_, W> {
     }
 
     pub(super) fn can_start(&self) -> bool {
-        self.running.len() < self.most_running() && self.order.has_ready()
+        self.order.has_ready()
+            && self.running.len() < self.most_running()
+            && (self.running.is_empty() || !self.shelf.is_full())
     }
 
     /// How many tasks may be under way. One at a time stays just that.
@@ -65,7 +71,7 @@ impl<W: Write> Load<'_, W> {
 
     /// Whether so many tasks are taken in that those that have to wait for others do not stop the rest.
     pub(super) fn has_enough(&self) -> bool {
-        self.order.len() - self.order.parked() >= self.most_running() * TASKS_AHEAD
+        self.order.len() - self.order.parked() >= self.most_running() * TASKS_AHEAD || self.shelf.has_enough()
     }
 
     fn start(&mut self, work: Box<Work>, rest: Option<Task>) {

@@ -53,7 +53,7 @@ impl<W: Write> Load<'_, W> {
         work.answer = Answer::of(error);
         work.waits_for_value = true;
         Self::parks(&mut work);
-        self.order.park(work.number, work);
+        self.park(work);
     }
 
     /// Whether what a parked record waits for comes about by no deletion: an entry above it, or a name that nothing takes away.

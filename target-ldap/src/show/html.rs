@@ -2,7 +2,7 @@
 //!
 //! Changes are kept in files until the end, when it is known how many there are: a plan may have a hundred thousand.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::io::{self, Seek as _, Write};
 
 use maud::{Markup, html};
@@ -11,8 +11,9 @@ use singer_common::entry::{Attribute, Entry};
 use singer_common::page::{Frame, breakable, thousands, visible};
 use tempfile::SpooledTempFile;
 
-use super::{HIDDEN, Planned, Refused, before_and_after, shown};
+use super::{HIDDEN, Planned, Refused, Turned, before_and_after, octets, shown};
 use crate::load::Counts;
+use crate::show::turned::Values;
 use singer_common::secret::is_secret_attribute;
 
 const STYLE: &str = include_str!("../../assets/plan.css");
@@ -128,7 +129,7 @@ impl Page {
     }
 
     pub(super) fn password(&mut self, dn: &str, about: &str, how: &str) -> io::Result<()> {
-        let text = |text: String| vec![Line { text, kind: Kind::Stays }];
+        let text = |text: String| Side::one(text, Kind::Stays);
         let row =
             Row { name: "password".into(), was: text(HIDDEN.into()), will: text(format!("{HIDDEN}, {how}")) };
         self.keep(MODIFY, dn, about, &table(dn, &[row]))
@@ -284,56 +285,82 @@ struct Line {
 /// An attribute, as it was and as it will be.
 struct Row {
     name: String,
-    was: Vec<Line>,
-    will: Vec<Line>,
+    was: Side,
+    will: Side,
 }
 
-fn lines(name: &str, values: &[Vec<u8>], kind: Kind) -> Vec<Line> {
-    values.iter().map(|v| Line { text: shown(name, v), kind }).collect()
+/// Values of an attribute on one side: those that are shown, and how many there are.
+#[derive(Default)]
+struct Side {
+    lines: Vec<Line>,
+    total: usize,
+}
+
+impl Side {
+    /// One line, whatever it stands for.
+    fn one(text: String, kind: Kind) -> Side {
+        Side { lines: vec![Line { text, kind }], total: 1 }
+    }
+
+    fn push<'v>(&mut self, name: &str, values: impl IntoIterator<Item = &'v [u8]>, kind: Kind) {
+        for value in values {
+            self.total += 1;
+            if self.lines.len() < MOST_VALUES {
+                self.lines.push(Line { text: shown(name, value), kind });
+            }
+        }
+    }
+
+    fn of<'v>(name: &str, values: impl IntoIterator<Item = &'v [u8]>, kind: Kind) -> Side {
+        let mut side = Side::default();
+        side.push(name, values, kind);
+        side
+    }
 }
 
 fn added(attribute: &Attribute) -> Row {
     let Attribute { description, values } = attribute;
-    Row { name: description.clone(), was: Vec::new(), will: lines(description, values, Kind::Comes) }
+    let will = Side::of(description, octets(values), Kind::Comes);
+    Row { name: description.clone(), was: Side::default(), will }
 }
 
 fn removed(attribute: &Attribute) -> Row {
     let Attribute { description, values } = attribute;
-    Row { name: description.clone(), was: lines(description, values, Kind::Goes), will: Vec::new() }
+    let was = Side::of(description, octets(values), Kind::Goes);
+    Row { name: description.clone(), was, will: Side::default() }
 }
 
 fn renamed(dn: &str, new_rdn: &str, new_superior: Option<&str>) -> Row {
-    let line = |text: String, kind| vec![Line { text, kind }];
     let place = new_superior.map(|s| format!(", below {s}")).unwrap_or_default();
     Row {
         name: "name".into(),
-        was: line(dn.to_owned(), Kind::Goes),
-        will: line(format!("{new_rdn}{place}"), Kind::Comes),
+        was: Side::one(dn.to_owned(), Kind::Goes),
+        will: Side::one(format!("{new_rdn}{place}"), Kind::Comes),
     }
+}
+
+/// Those of one side that the other has not, then those that both have.
+fn beside<'v>(name: &str, values: &Values<'v>, other: &Values<'v>, kind: Kind) -> Side {
+    let mut side = Side::of(name, values.there().filter(|v| !other.has(v)), kind);
+    side.push(name, values.there().filter(|v| other.has(v)), Kind::Stays);
+    side
 }
 
 /// The attributes that steps are about, each with all its values before and after.
 fn modified(changes: &[Modification], before: Option<&Entry>) -> Vec<Row> {
-    let row = |(name, old, new): (&str, Vec<Vec<u8>>, Vec<Vec<u8>>)| {
+    let row = |Turned { name, old, new }: Turned<'_>| {
         if is_secret_attribute(name) {
-            let line = |there: bool, kind| {
-                if there { vec![Line { text: HIDDEN.to_owned(), kind }] } else { Vec::new() }
+            let side = |values: &Values<'_>, kind| match values.is_empty() {
+                true => Side::default(),
+                false => Side::one(HIDDEN.to_owned(), kind),
             };
-            let (was, will) = (line(!old.is_empty(), Kind::Goes), line(!new.is_empty(), Kind::Comes));
+            let (was, will) = (side(&old, Kind::Goes), side(&new, Kind::Comes));
             return Row { name: name.to_owned(), was, will };
         }
-        let sorted = |values: &[Vec<u8>], other: &[Vec<u8>], kind| {
-            let other: HashSet<&[u8]> = other.iter().map(Vec::as_slice).collect();
-            let (stays, moves): (Vec<Vec<u8>>, Vec<Vec<u8>>) =
-                values.iter().cloned().partition(|v| other.contains(v.as_slice()));
-            let mut all = lines(name, &moves, kind);
-            all.extend(lines(name, &stays, Kind::Stays));
-            all
-        };
         Row {
             name: name.to_owned(),
-            was: sorted(&old, &new, Kind::Goes),
-            will: sorted(&new, &old, Kind::Comes),
+            was: beside(name, &old, &new, Kind::Goes),
+            will: beside(name, &new, &old, Kind::Comes),
         }
     };
     before_and_after(changes, before).into_iter().map(row).collect()
@@ -367,13 +394,13 @@ fn table(dn: &str, rows: &[Row]) -> Markup {
     }
 }
 
-fn values(lines: &[Line]) -> Markup {
+fn values(side: &Side) -> Markup {
     html! {
-        @if lines.is_empty() {
+        @if side.lines.is_empty() {
             span.quiet { "–" }
         } @else {
             ul.values {
-                @for line in lines.iter().take(MOST_VALUES) {
+                @for line in &side.lines {
                     li {
                         @match line.kind {
                             Kind::Stays => bdi { (breakable(&line.text)) },
@@ -382,10 +409,91 @@ fn values(lines: &[Line]) -> Markup {
                         }
                     }
                 }
-                @if let Some(more) = lines.len().checked_sub(MOST_VALUES).filter(|more| *more > 0) {
+                @if let Some(more) = side.total.checked_sub(MOST_VALUES).filter(|more| *more > 0) {
                     li.quiet { "and " (singer_common::page::count(more)) " more" }
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use singer_common::change::ModificationKind;
+
+    use super::super::COMPARED;
+    use super::*;
+
+    fn texts(side: &Side) -> Vec<String> {
+        side.lines
+            .iter()
+            .map(|line| {
+                let sign = match line.kind {
+                    Kind::Stays => "=",
+                    Kind::Goes => "-",
+                    Kind::Comes => "+",
+                };
+                format!("{sign}{}", line.text)
+            })
+            .collect()
+    }
+
+    fn all(values: &[&str]) -> Vec<Vec<u8>> {
+        values.iter().map(|v| v.as_bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn what_was_and_what_will_be_of_each_attribute() {
+        use ModificationKind::{Add, Delete, Replace};
+        let attributes = vec![Attribute::new("mail", all(&["a", "b"])), Attribute::new("cn", all(&["x"]))];
+        let before = Entry { dn: "cn=x".into(), attributes };
+        let step = |kind, name: &str, values: &[&str]| Modification::new(kind, name, all(values));
+        let changes = [
+            step(Delete, "Mail", &["a"]),
+            step(Add, "mail", &["c", "a"]),
+            step(Delete, "cn", &[]),
+            step(Add, "CN", &["y"]),
+            step(Replace, "sn", &["z"]),
+            step(Add, "userPassword", &["secret"]),
+        ];
+        let rows = modified(&changes, Some(&before));
+        let shown: Vec<(&str, Vec<String>, Vec<String>)> =
+            rows.iter().map(|r| (r.name.as_str(), texts(&r.was), texts(&r.will))).collect();
+        let of = |values: &[&str]| values.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            shown,
+            [
+                ("Mail", of(&["=a", "=b"]), of(&["+c", "=b", "=a"])),
+                ("cn", of(&["-x"]), of(&["+y"])),
+                ("sn", of(&[]), of(&["+z"])),
+                ("userPassword", of(&[]), vec![format!("+{HIDDEN}")]),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_group_of_many_is_looked_at_a_few_times_over() {
+        const MEMBERS: usize = 50_000;
+        let names: Vec<String> = (0..=MEMBERS).map(|n| format!("uid=person{n},ou=people,dc=x")).collect();
+        let members = |range: std::ops::Range<usize>| -> Vec<Vec<u8>> {
+            names[range].iter().map(|n| n.as_bytes().to_vec()).collect()
+        };
+        let before =
+            Entry { dn: "cn=g".into(), attributes: vec![Attribute::new("member", members(0..MEMBERS))] };
+        let half = MEMBERS / 2;
+        for changes in [
+            vec![Modification::new(ModificationKind::Replace, "member", members(1..MEMBERS + 1))],
+            vec![
+                Modification::new(ModificationKind::Delete, "member", members(0..half)),
+                Modification::new(ModificationKind::Add, "member", members(MEMBERS..MEMBERS + 1)),
+            ],
+        ] {
+            COMPARED.with(|count| count.set(0));
+            let row = modified(&changes, Some(&before)).remove(0);
+            let compared = COMPARED.with(std::cell::Cell::get);
+            assert!(compared < 8 * MEMBERS, "{compared} comparisons");
+            assert_eq!(row.was.total, MEMBERS);
+            assert_eq!(row.was.lines.len(), MOST_VALUES);
         }
     }
 }

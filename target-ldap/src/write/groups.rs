@@ -33,13 +33,18 @@ pub(super) fn demanded<'s>(
     schema.must_may(classes.iter().copied()).0
 }
 
-/// Looks for names of other entries (`member`, `uniqueMember`, …) that the entry has to have and would not.
+/// Looks for names of other entries (`member`, `uniqueMember`, …) that the entry has to have and would not. `is_checked`: whether
+/// the destination holds entries to their classes.
 pub(super) fn empty_groups(
     wanted: &WantedEntry,
     current: Option<&Entry>,
     policy: &EmptyGroup,
     schema: &Schema,
+    is_checked: bool,
 ) -> Emptied {
+    if *policy == EmptyGroup::NotSaid && !is_checked {
+        return Emptied::Nothing;
+    }
     let is_emptied = |a: &&Wanted| {
         a.values.is_empty() && a.policy == Policy::Force && ValueKind::of(schema, &a.description).is_name()
     };
@@ -68,7 +73,7 @@ pub(super) fn empty_groups(
                     wanted.dn
                 ));
             }
-            EmptyGroup::Fail => {
+            EmptyGroup::Fail | EmptyGroup::NotSaid => {
                 return Emptied::Refused(format!(
                     "`{}` would be without a `{name}`, which its class demands: empty_group says what is to become of it (keep_last, delete, or the DN of a placeholder)",
                     wanted.dn
@@ -111,11 +116,18 @@ mod tests {
     fn each_way_to_treat_a_group_without_members() {
         let schema = Schema::standard();
         let ask = |wanted: &[&str], current: Option<&Entry>, policy: &EmptyGroup| {
-            empty_groups(&group(wanted), current, policy, schema)
+            empty_groups(&group(wanted), current, policy, schema, true)
         };
         let two = there(&["cn=a", "cn=b"]);
         assert_eq!(ask(&["cn=a"], Some(&two), &EmptyGroup::Fail), Emptied::Nothing);
         assert!(matches!(ask(&[], Some(&two), &EmptyGroup::Fail), Emptied::Refused(_)));
+        assert!(matches!(ask(&[], None, &EmptyGroup::NotSaid), Emptied::Refused(_)));
+        let in_a_file = empty_groups(&group(&[]), None, &EmptyGroup::NotSaid, schema, false);
+        assert_eq!(in_a_file, Emptied::Nothing);
+        assert!(matches!(
+            empty_groups(&group(&[]), None, &EmptyGroup::Fail, schema, false),
+            Emptied::Refused(_)
+        ));
         assert_eq!(ask(&[], Some(&two), &EmptyGroup::KeepLast), Emptied::Becomes(group(&["cn=b"])));
         assert!(matches!(ask(&[], None, &EmptyGroup::KeepLast), Emptied::Refused(_)));
         let nobody = EmptyGroup::Placeholder("cn=nobody".into());
@@ -125,7 +137,7 @@ mod tests {
         device.attributes[0].values = vec![b"device".to_vec()];
         device.attributes[1].description = "seeAlso".into();
         assert_eq!(
-            empty_groups(&device, None, &EmptyGroup::Fail, schema),
+            empty_groups(&device, None, &EmptyGroup::Fail, schema, true),
             Emptied::Nothing,
             "no class demands it"
         );

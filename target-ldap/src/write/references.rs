@@ -36,29 +36,47 @@ const REMEMBERED: usize = 200_000;
 
 /// Entries that are known to be there.
 #[derive(Debug, Default)]
-pub(super) struct Present(Mutex<HashSet<u64>>);
+pub(super) struct Present(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    entries: HashSet<u64>,
+    /// The names that these lie below.
+    above: HashSet<u64>,
+}
 
 impl Present {
-    fn set(&self) -> MutexGuard<'_, HashSet<u64>> {
-        // A panic elsewhere leaves the set whole.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // A panic elsewhere leaves the sets whole, or an entry unknown.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_there(&self, key: &DnKey) {
-        let mut set = self.set();
-        if set.len() >= REMEMBERED {
-            set.clear();
+        let mut known = self.known();
+        if known.entries.len() + known.above.len() >= REMEMBERED {
+            *known = Known::default();
         }
-        set.insert(hash(key));
+        if !known.entries.insert(hash(key)) {
+            return;
+        }
+        let mut above = key.parent();
+        while let Some(key) = above.filter(|key| known.above.insert(hash(key))) {
+            above = key.parent();
+        }
     }
 
-    /// With an entry may go what lies below it, whose names are not kept.
-    pub(super) fn is_gone(&self, _: &DnKey) {
-        self.set().clear();
+    /// With an entry goes what lies below it: where that is any that is known, nothing is known any more, for names are not kept.
+    pub(super) fn is_gone(&self, key: &DnKey) {
+        let mut known = self.known();
+        let key = hash(key);
+        if known.above.contains(&key) {
+            *known = Known::default();
+        }
+        known.entries.remove(&key);
     }
 
     pub(super) fn knows(&self, key: &DnKey) -> bool {
-        self.set().contains(&hash(key))
+        self.known().entries.contains(&hash(key))
     }
 }
 
@@ -190,5 +208,31 @@ impl Applier {
             attribute.values.is_empty() && !stays && held.iter().any(|h| is_it(&h.description))
         };
         demanded.iter().any(|name| is_left_out(name)).then(|| held.iter().map(|h| h.key.clone()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use singer_common::schema::Schema;
+
+    use super::*;
+
+    #[test]
+    fn what_goes_takes_what_lies_below_it_out_of_memory_and_nothing_else() {
+        let key = |dn: &str| DnKey::parse(dn, Schema::standard()).unwrap();
+        let present = Present::default();
+        for dn in ["uid=a,ou=u,dc=x", "uid=b,ou=u,dc=x", "uid=c,ou=w,dc=x"] {
+            present.is_there(&key(dn));
+        }
+        present.is_gone(&key("uid=a,ou=u,dc=x"));
+        present.is_gone(&key("uid=never,ou=u,dc=x"));
+        assert!(!present.knows(&key("uid=a,ou=u,dc=x")));
+        assert!(present.knows(&key("uid=b,ou=u,dc=x")) && present.knows(&key("uid=c,ou=w,dc=x")));
+        present.is_gone(&key("ou=u,dc=x"));
+        assert!(!present.knows(&key("uid=b,ou=u,dc=x")));
+        for n in 0..=REMEMBERED {
+            present.is_there(&key(&format!("uid={n}")));
+        }
+        assert!(present.known().entries.len() <= REMEMBERED);
     }
 }

@@ -7,7 +7,7 @@ use singer_common::directory::ldap::result_code;
 use singer_common::directory::{DirectoryError, Scope, SearchRequest};
 use singer_common::dn::{Dn, DnError, DnKey, split};
 
-use super::{ATTEMPTS, Applier, Circumstances, Effect, ParentsMade};
+use super::{ATTEMPTS, Applier, Circumstances, Effect};
 use crate::books::{DeletePermit, Denied};
 use crate::login::Login;
 use crate::map::{Manner, Removal};
@@ -97,7 +97,9 @@ impl Applier {
         let rdn = split(dn).map_err(invalid)?.first().copied().unwrap_or_default().to_owned();
         let destination = format!("{rdn},{parent}");
         // Before, not after a refusal: slapd refuses with `other`, and does not say that the parent is missing.
-        if !self.create_parents(&destination, self.parents_made != ParentsMade::Never).await? {
+        // The rule names the place: nobody is waited for who could make it.
+        let now = Circumstances { is_last_try: true, ..Circumstances::default() };
+        if !self.may_lie_at(&destination, &now).await? {
             let text = format!(
                 "on_delete: `{parent}` is not there, and cannot be made from its name alone (create_parents)"
             );

@@ -7,7 +7,7 @@ use singer_common::dn::{Ava, Dn, DnKey, escape_value, split};
 use singer_common::entry::{Attribute, Entry};
 use singer_common::schema::Schema;
 
-use super::{Applier, Effect, Outcome};
+use super::{Applier, Circumstances, Effect, Outcome};
 use crate::plan::WantedEntry;
 use crate::rejects::Answer;
 
@@ -27,14 +27,14 @@ impl Applier {
         entry: &Entry,
         dn: &str,
         delete_old_rdn: bool,
-        creates: bool,
+        now: &Circumstances,
     ) -> Result<Rename, DirectoryError> {
         let schema = self.directory.schema();
         let (new_rdn, above) = first_and_rest(dn);
         let key = |dn: &str| DnKey::parse(dn, schema).unwrap_or_default();
         let moves = key(&entry.dn).parent() != key(dn).parent();
         // Before, not after a refusal: slapd refuses with `other`, and does not say that the parent is missing.
-        if moves && !self.create_parents(dn, creates).await? {
+        if moves && !self.may_lie_at(dn, now).await? {
             return Ok(Rename::NotDone(Effect::TooEarly(Answer::default())));
         }
         let change = Change::Rename {

@@ -222,7 +222,9 @@ fn a_file_holds_the_values_and_no_other_records() {
     let dir = scratch();
     for format in ["content", "changes"] {
         let file = dir.path().join(format!("{format}.ldif"));
-        let destination = json!({"server_url": format!("ldif:{}", file.display()), "ldif_format": format});
+        let destination = json!({"server_url": format!("ldif:{}", file.display()), "ldif_format": format,
+            // The other server has none.
+            "create_parents": true});
         run(&with(&destination, &rule(&json!({}))), &messages(&values, title));
         // Into another server, and by another reader.
         let other =

@@ -1,5 +1,6 @@
 //! LDIF files in the place of servers, at both ends.
 
+use std::path::Path;
 use std::process::Command;
 
 use ldap_tests::hostile;
@@ -8,7 +9,7 @@ use ldap_tests::run::{Program, Run, pipe};
 use ldap_tests::slapd::{ADMIN_PASSWORD, Slapd, SlapdOptions, fixture, scratch, tool};
 use serde_json::{Value, json};
 
-use crate::support::{tap_config, target_config};
+use crate::support::{tap_config, target_config, with};
 
 fn from_file(path: &std::path::Path) -> Value {
     // Secrets are left out unless they are named.
@@ -307,4 +308,117 @@ fn a_range_may_stand_before_other_options_and_an_oid_may_be_written_as_rfc_1779_
     assert_eq!(records[0]["member;lang-de"], json!(["cn=a", "cn=b"]));
     assert_eq!(records[0]["1.2.3.4"], json!(["other", "more"]), "{}", records[0]);
     assert_eq!(output.of_type("ACTIVATE_VERSION").len(), 1, "{}", output.stderr);
+}
+
+/// Records of entries, for a file.
+fn entries(entries: &[Value]) -> Vec<Value> {
+    let text = json!({"type": ["string", "array", "null"]});
+    let properties =
+        json!({"dn": text, "objectClass": text, "uid": text, "cn": text, "sn": text, "member": text});
+    let mut messages = vec![json!({"type": "SCHEMA", "stream": "all", "key_properties": ["dn"],
+        "schema": {"properties": properties}})];
+    messages.extend(entries.iter().map(|entry| json!({"type": "RECORD", "stream": "all", "record": entry})));
+    messages
+}
+
+/// The DNs of a file, in their order.
+fn names(file: &Path) -> Vec<String> {
+    let text = ldap_tests::run::read_text(file);
+    text.lines().filter_map(|line| line.strip_prefix("dn: ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_file_takes_entries_whose_parents_are_not_there() {
+    let folder = scratch();
+    let path = folder.path().join("people.ldif");
+    let person = |dn: &str| json!({"dn": dn, "objectClass": ["account"], "uid": "a"});
+    let unit = json!({"dn": "ou=users,dc=x", "objectClass": ["organizationalUnit"]});
+    let (cn, ou) = (person("uid=a,cn=users,dc=x"), person("uid=a,ou=users,dc=x"));
+    let config = json!({"server_url": format!("ldif:{}", path.display())});
+    let load = |config: &Value, records: &[Value]| {
+        let _ = std::fs::remove_file(&path);
+        Run::target(config).messages(&entries(records)).run().succeeds();
+        names(&path)
+    };
+    assert_eq!(load(&config, &[cn.clone(), ou.clone()]), ["uid=a,ou=users,dc=x", "uid=a,cn=users,dc=x"]);
+    let made = with(&config, &json!({"create_parents": true}));
+    assert_eq!(load(&made, std::slice::from_ref(&ou)), ["dc=x", "ou=users,dc=x", "uid=a,ou=users,dc=x"]);
+    // What cannot be made from its name is not there.
+    assert_eq!(load(&made, std::slice::from_ref(&cn)), ["uid=a,cn=users,dc=x"]);
+    // Parents come first all the same: who carries the changes out needs them.
+    let changes = with(&config, &json!({"ldif_format": "changes"}));
+    let late = [ou.clone(), unit, cn];
+    assert_eq!(load(&changes, &late), ["ou=users,dc=x", "uid=a,ou=users,dc=x", "uid=a,cn=users,dc=x"]);
+    assert_eq!(load(&config, &late), ["ou=users,dc=x", "uid=a,ou=users,dc=x", "uid=a,cn=users,dc=x"]);
+    // Nothing differs when it comes again; and a plan says the same as the run.
+    let again = Run::target(&config).messages(&entries(&late)).run().succeeds();
+    assert!(again.stderr.contains("3 unchanged"), "{}", again.stderr);
+    let _ = std::fs::remove_file(&path);
+    let plan = Run::target(&config).arg("--dry-run").messages(&entries(&[ou])).run().succeeds();
+    assert!(plan.stdout_text().contains("dn: uid=a,ou=users,dc=x"));
+    assert!(!plan.stdout_text().contains("dn: ou=users,dc=x"), "{}", plan.stdout_text());
+}
+
+#[test]
+fn entries_that_were_added_before_their_parents_are_taken_back() {
+    let folder = scratch();
+    let (path, undo) = (folder.path().join("people.ldif"), folder.path().join("undo.ldif"));
+    let before = "dn: dc=y\nobjectClass: domain\ndc: y\n\n";
+    std::fs::write(&path, before).unwrap();
+    let config = json!({"server_url": format!("ldif:{}", path.display()), "undo_file": undo});
+    let records = [
+        json!({"dn": "uid=a,ou=users,dc=x", "objectClass": ["account"], "uid": "a"}),
+        json!({"dn": "ou=users,dc=x", "objectClass": ["organizationalUnit"]}),
+    ];
+    Run::target(&config).messages(&entries(&records)).run().succeeds();
+    assert_eq!(names(&path).len(), 3);
+    Run::bare(Program::Target)
+        .arg("undo")
+        .arg(undo.display().to_string())
+        .file("--config", &config)
+        .run()
+        .succeeds();
+    assert_eq!(names(&path), ["dc=y"]);
+}
+
+#[test]
+fn a_file_has_no_schema_check_unless_it_is_asked_for() {
+    let folder = scratch();
+    let path = folder.path().join("all.ldif");
+    let config = json!({"server_url": format!("ldif:{}", path.display()), "on_error": "skip",
+        "reject_file": folder.path().join("rejects.jsonl")});
+    let records = [
+        json!({"dn": "cn=empty,dc=x", "objectClass": ["groupOfNames"], "cn": "empty", "member": []}),
+        json!({"dn": "cn=full,dc=x", "objectClass": ["groupOfNames"], "cn": "full", "member": ["cn=a"]}),
+        json!({"dn": "cn=bare,dc=x", "objectClass": ["person"], "cn": "bare"}),
+        json!({"dn": "cn=odd,dc=x", "objectClass": ["person"], "cn": "odd", "sn": "o", "uid": "o"}),
+        json!({"dn": "cn=whole,dc=x", "objectClass": ["person"], "cn": "whole", "sn": "w"}),
+        json!({"dn": "cn=strange,dc=x", "objectClass": ["noSuchClass"], "cn": "strange"}),
+    ];
+    Run::target(&config).messages(&entries(&records)).run().succeeds();
+    assert_eq!(names(&path).len(), records.len());
+    std::fs::remove_file(&path).unwrap();
+    let checked = with(&config, &json!({"ldif_check": true}));
+    let plan = Run::target(&checked).arg("--dry-run").messages(&entries(&records)).run().exits(4);
+    Run::target(&checked).messages(&entries(&records)).run().exits(4);
+    assert_eq!(names(&path), ["cn=full,dc=x", "cn=whole,dc=x"]);
+    assert_eq!(plan.stdout_text().matches("dn: ").count(), 2);
+    let text = ldap_tests::run::read_text(&folder.path().join("rejects.jsonl"));
+    let rejects: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let rejects = rejects.iter().filter(|l| l["type"] == "REJECT");
+    let said: Vec<(&str, Value, Value)> = rejects
+        .map(|r| (r["record"]["cn"].as_str().unwrap(), r["code"].clone(), r["attribute"].clone()))
+        .collect();
+    let expected = [
+        ("empty", Value::Null, Value::Null),
+        ("bare", json!(65), json!("sn")),
+        ("odd", json!(65), json!("uid")),
+        ("strange", json!(65), Value::Null),
+    ];
+    assert_eq!(said, expected);
+    // A rule's own word on groups is kept to.
+    let _ = std::fs::remove_file(&path);
+    let rule = json!({"mapping_rules": {"all": {"empty_group": "fail"}}});
+    Run::target(&with(&config, &rule)).messages(&entries(&records[..2])).run().exits(4);
+    assert_eq!(names(&path), ["cn=full,dc=x"]);
 }

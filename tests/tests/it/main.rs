@@ -33,6 +33,7 @@ mod inventory;
 #[cfg(feature = "gssapi")]
 mod kerberos;
 mod kill_target;
+mod large;
 mod ldif;
 mod least_writes;
 mod limits;
@@ -81,4 +82,5 @@ mod unforeseen;
 mod unreadable;
 mod uuid;
 mod vendors;
+mod waiting;
 mod wheels;

@@ -466,11 +466,22 @@ fn people_move_in_a_file() {
         [format!("dn: {BASE}\nobjectClass: domain\ndc: example\n\n"), unit(&at("ou=a"))].concat(),
     )
     .unwrap();
+    let before = std::fs::read(&file).unwrap();
     let config =
         json!({"server_url": format!("ldif:{}", file.display()), "mapping_rules": {"p": rule(BASE)}});
-    done(run(&config, &[person("1", "anna", "a"), person("2", "bert", "a")])).says("2 added");
-    done(run(&config, &[person("1", "bert", "a"), person("2", "anna", "b")])).says("2 renamed");
-    let tree = ldap_tests::ldif::parse_file(&file);
-    assert!(tree[&at("uid=bert,ou=a")]["employeenumber"].contains(b"1".as_slice()));
-    assert!(tree[&at("uid=anna,ou=b")]["employeenumber"].contains(b"2".as_slice()));
+    // The unit they move to is not in the file: it need not be, and is made where that is asked for.
+    for (settings, is_made) in [
+        (json!({}), false),
+        (json!({"create_parents": true}), true),
+        (json!({"undo_file": dir.path().join("undo.ldif")}), false),
+    ] {
+        std::fs::write(&file, &before).unwrap();
+        let config = with(&config, &settings);
+        done(run(&config, &[person("1", "anna", "a"), person("2", "bert", "a")])).says("2 added");
+        done(run(&config, &[person("1", "bert", "a"), person("2", "anna", "b")])).says("2 renamed");
+        let tree = ldap_tests::ldif::parse_file(&file);
+        assert!(tree[&at("uid=bert,ou=a")]["employeenumber"].contains(b"1".as_slice()));
+        assert!(tree[&at("uid=anna,ou=b")]["employeenumber"].contains(b"2".as_slice()));
+        assert_eq!(tree.contains_key(&at("ou=b")), is_made, "{settings}");
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use self::connect::Link;
+use self::large::Sizes;
 use self::pool::Pool;
 use self::probe::Step;
 
@@ -31,6 +32,7 @@ pub mod controls;
 mod doubt;
 #[doc(hidden)]
 pub mod fuzzing;
+mod large;
 mod pool;
 pub mod probe;
 mod recover;
@@ -113,6 +115,7 @@ struct Shared {
     size_limit: AtomicU32,
     /// The names met that are not UTF-8, escaped.
     unreadable: Mutex<BTreeSet<String>>,
+    sizes: Sizes,
 }
 
 impl std::fmt::Debug for LdapDirectory {
@@ -168,6 +171,7 @@ impl LdapDirectory {
                 schema,
                 size_limit: AtomicU32::new(u32::MAX),
                 unreadable: Mutex::default(),
+                sizes: Sizes::default(),
             }),
         };
         // A directory that knows nothing yet, to read what it has to know.

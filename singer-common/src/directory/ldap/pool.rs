@@ -129,9 +129,9 @@ impl LdapDirectory {
     /// Once is enough: it costs time, and nothing else.
     fn tell(&self, why: &str) {
         if self.pool().told.swap(true, Ordering::Relaxed) {
-            tracing::debug!("no further connection to read over ({why})");
+            tracing::debug!("no further connection ({why})");
         } else {
-            tracing::info!("no further connection to read over ({why}); reading over the first one, slower");
+            tracing::info!("no further connection ({why}); the first one is used, slower");
         }
     }
 

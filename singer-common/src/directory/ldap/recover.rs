@@ -202,20 +202,36 @@ impl LdapDirectory {
         let mut in_doubt = false;
         loop {
             let link = self.link();
-            let asked = link.session.ask(operation, dn, request::change(change), controls.to_vec()).await;
-            let error = match asked {
-                Ok(reply) if result_code::may_be_retried(reply.result.code, &reply.result.text) => {
-                    refusal(operation, dn, reply.result)
+            let asked = request::change(change);
+            let octets = asked.len();
+            if !in_doubt && self.is_known_as_too_large(octets) {
+                return Err(self.too_large(operation, change, octets));
+            }
+            let alone = self.change_alone(operation, dn, &asked, controls).await;
+            let is_alone = alone.is_some();
+            let result = match alone {
+                Some(result) => result,
+                None => {
+                    link.session.ask(operation, dn, asked, controls.to_vec()).await.map(|reply| reply.result)
+                }
+            };
+            let error = match result {
+                Ok(result) if result_code::may_be_retried(result.code, &result.text) => {
+                    refusal(operation, dn, result)
                 }
                 // It may have been refused because it is done already.
-                Ok(reply) if in_doubt && reply.result.code != result_code::SUCCESS => {
+                Ok(result) if in_doubt && result.code != result_code::SUCCESS => {
                     let is_done = self.look_for(change).await? == Finding::Done;
-                    return Ok(if is_done { LdapResult::default() } else { reply.result });
+                    return Ok(if is_done { LdapResult::default() } else { result });
                 }
-                Ok(reply) => return Ok(reply.result),
+                Ok(result) => return Ok(result),
                 Err(e) if e.may_pass() => e,
                 Err(e) => return Err(e),
             };
+            // Then it was not even read.
+            if error.is_connection() && self.is_too_large(&request::change(change), controls).await {
+                return Err(self.too_large(operation, change, octets));
+            }
             if !error.is_connection() {
                 self.cure(&link, error, &mut attempts).await?;
                 continue;
@@ -225,7 +241,15 @@ impl LdapDirectory {
                 dn: dn.to_owned(),
                 reason: "and whether the change was made cannot be told by reading".to_owned(),
             };
-            self.cure(&link, error, &mut attempts).await?;
+            if is_alone {
+                // The others' connection is not lost by that.
+                self.pool().clear();
+                if !attempts.wait(&error).await {
+                    return Err(error);
+                }
+            } else {
+                self.cure(&link, error, &mut attempts).await?;
+            }
             tokio::time::sleep(SETTLE).await;
             in_doubt = true;
             match self.look_for(change).await? {

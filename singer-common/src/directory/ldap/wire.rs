@@ -379,6 +379,44 @@ impl Connection {
         Ok(i64::from(id))
     }
 
+    /// Asks for a change while nothing else is under way, and waits for what became of it.
+    pub(super) async fn change(
+        &mut self,
+        operation: &[u8],
+        controls: &[Control],
+    ) -> Result<LdapResult, DirectoryError> {
+        let id = self.send(operation, controls).await?;
+        loop {
+            let message = self.receive().await?;
+            return match message.answer {
+                _ if message.id != id => continue,
+                Answer::Intermediate { .. } => continue,
+                Answer::Changed(result) => Ok(result),
+                // As of any change ([`super::session`]).
+                Answer::Extended { result, .. } | Answer::Done(result)
+                    if result.code != result_code::SUCCESS =>
+                {
+                    Ok(result)
+                }
+                _ => Err(self.nonsense()),
+            };
+        }
+    }
+
+    /// Sends the beginning of a request, and sees whether the connection is lost by it. Nothing else can be done with it then.
+    pub(super) async fn is_cut_by(&mut self, beginning: &[u8], patience: Duration) -> bool {
+        let cut = async {
+            self.stream.write_all(beginning).await.ok()?;
+            self.stream.flush().await.ok()?;
+            loop {
+                self.fill().await.ok()?;
+            }
+        };
+        // Never `Some`: it reads for as long as it can.
+        let ended: Result<Option<()>, _> = tokio::time::timeout(patience, cut).await;
+        ended.is_ok()
+    }
+
     /// RFC 4511 section 4.1.1.1: 0 is the server's. Who comes round again has long had the answers to the first ones.
     fn next_id(&mut self) -> i32 {
         self.last_id = self.last_id.checked_add(1).unwrap_or(1);

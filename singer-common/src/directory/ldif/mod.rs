@@ -37,6 +37,17 @@ pub enum LdifFormat {
     Changes,
 }
 
+/// What is asked of the entries of a file that is written. A file has neither a suffix nor a schema of its own: nothing, unless
+/// somebody wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LdifRules {
+    /// Whether an entry may be added though there is none right above it.
+    pub takes_orphans: bool,
+    /// Whether entries have to go with the schema: their classes and attributes are known, what the classes demand is there, and
+    /// nothing besides what they allow.
+    pub checks_schema: bool,
+}
+
 /// A file, read. Clones share it.
 #[derive(Debug, Clone)]
 pub struct LdifDirectory {
@@ -131,6 +142,16 @@ impl LdifDirectory {
                 stamp: Mutex::new(stamp),
             }),
         })
+    }
+
+    /// What is asked of entries.
+    pub(super) fn rules(&self) -> LdifRules {
+        self.store().rules()
+    }
+
+    /// Asks this of entries from now on.
+    pub(super) fn set_rules(&self, rules: LdifRules) {
+        self.store().set_rules(rules);
     }
 
     /// Whether the file holds entries, not changes.
@@ -257,7 +278,7 @@ impl LdifDirectory {
 
     /// Adds an entry, in memory.
     pub(super) fn add(&self, entry: Packed, key: DnKey) -> Result<(), DirectoryError> {
-        self.store().add_new(entry, key)
+        self.store().add_new(entry, key, self.schema())
     }
 
     /// Whether a search may begin at a name: it is an entry, or entries lie below it.
@@ -338,13 +359,12 @@ fn complete_schema(store: &Store) -> Schema {
             there.1 &= text;
         }
     }
-    for (name, _) in unknown.into_values().filter(|(_, text)| !text) {
+    let octets = unknown.into_values().filter(|(_, text)| !text).filter_map(|(name, _)| {
         // RFC 4517 section 3.3.25, Octet String.
         let definition = format!("( {name}-oid NAME '{name}' SYNTAX 1.3.6.1.4.1.1466.115.121.1.40 )");
-        if let Ok(attribute) = AttributeType::parse(&definition) {
-            schema.add_attribute_type(attribute);
-        }
-    }
+        AttributeType::parse(&definition).ok()
+    });
+    schema.add_attribute_types(octets);
     schema
 }
 

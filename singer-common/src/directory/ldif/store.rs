@@ -4,11 +4,12 @@ use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
 
+use super::LdifRules;
 use crate::change::{Change, Modification, ModificationKind};
 use crate::directory::error::DirectoryError;
 use crate::directory::ldap::result_code;
 use crate::dn::{Dn, DnKey, Parents, Rdn, split};
-use crate::entry::{Attribute, Entry, Packed};
+use crate::entry::{Attribute, Entry, Packed, base_type};
 use crate::filter::Filter;
 use crate::schema::Schema;
 
@@ -21,6 +22,7 @@ pub(super) struct Store {
     /// Every change since the directory was empty, entries of content included; kept only where it is written.
     log: Option<Vec<Change>>,
     changed: bool,
+    rules: LdifRules,
 }
 
 /// The error a server would answer with.
@@ -38,6 +40,14 @@ impl Store {
     /// An empty store, which remembers its changes when `keeps_log`.
     pub(super) fn new(keeps_log: bool) -> Self {
         Self { log: keeps_log.then(Vec::new), ..Self::default() }
+    }
+
+    pub(super) fn rules(&self) -> LdifRules {
+        self.rules
+    }
+
+    pub(super) fn set_rules(&mut self, rules: LdifRules) {
+        self.rules = rules;
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = &Packed> {
@@ -123,7 +133,9 @@ impl Store {
     /// Carries out a change, or says why not and changes nothing.
     pub(super) fn apply(&mut self, change: &Change, schema: &Schema) -> Result<(), DirectoryError> {
         match change {
-            Change::Add(entry) => return self.add_new(Packed::from(entry), key("add", &entry.dn, schema)?),
+            Change::Add(entry) => {
+                return self.add_new(Packed::from(entry), key("add", &entry.dn, schema)?, schema);
+            }
             Change::Delete { dn } => self.delete(dn, schema)?,
             Change::Modify { dn, changes } => self.modify(dn, changes, schema)?,
             Change::Rename { dn, new_rdn, delete_old_rdn, new_superior } => {
@@ -163,8 +175,18 @@ impl Store {
     }
 
     /// Carries out an add.
-    pub(super) fn add_new(&mut self, entry: Packed, key: DnKey) -> Result<(), DirectoryError> {
-        if !self.has_parent(&key) && !self.contains(&key) && !self.may_begin_a_tree(entry.dn(), &key) {
+    pub(super) fn add_new(
+        &mut self,
+        entry: Packed,
+        key: DnKey,
+        schema: &Schema,
+    ) -> Result<(), DirectoryError> {
+        self.check("add", || entry.to_entry(), schema)?;
+        if !self.rules.takes_orphans
+            && !self.has_parent(&key)
+            && !self.contains(&key)
+            && !self.may_begin_a_tree(entry.dn(), &key)
+        {
             return Err(super::no_such_object("add", entry.dn()));
         }
         match self.entries.entry(key) {
@@ -219,7 +241,53 @@ impl Store {
         for change in changes {
             modify(&mut entry, change, schema).map_err(|(code, text)| failure("modify", dn, code, &text))?;
         }
+        self.check("modify", || entry.clone(), schema)?;
         self.entries.insert(key, Packed::from(&entry));
+        Ok(())
+    }
+
+    /// Whether an entry goes with the schema (RFC 4512 section 2.4), where that is asked for.
+    fn check(
+        &self,
+        operation: &'static str,
+        entry: impl FnOnce() -> Entry,
+        schema: &Schema,
+    ) -> Result<(), DirectoryError> {
+        if !self.rules.checks_schema {
+            return Ok(());
+        }
+        let entry = entry();
+        let wrong = |code, text: String| Err(failure(operation, &entry.dn, code, &text));
+        let violated = result_code::OBJECT_CLASS_VIOLATION;
+        let values = schema.values_of(&entry, "objectClass").iter();
+        let classes: Vec<&str> = values.filter_map(|v| std::str::from_utf8(v).ok()).collect();
+        if classes.is_empty() {
+            return wrong(violated, "missing attribute 'objectClass'".to_owned());
+        }
+        if let Some(class) = classes.iter().find(|class| schema.class_closure([**class]).is_empty()) {
+            return wrong(violated, format!("the object class '{class}' is not known"));
+        }
+        let (must, may) = schema.must_may(classes.iter().copied());
+        if let Some(name) = must.iter().find(|name| schema.values_of(&entry, name).is_empty()) {
+            return wrong(violated, format!("missing attribute '{name}', which its object classes demand"));
+        }
+        let takes_all = schema
+            .class_closure(classes.iter().copied())
+            .iter()
+            .any(|class| class.names.iter().any(|name| name.eq_ignore_ascii_case("extensibleObject")));
+        for attribute in &entry.attributes {
+            let name = base_type(&attribute.description);
+            if schema.attribute_type(name).is_none() {
+                return wrong(
+                    result_code::UNDEFINED_ATTRIBUTE_TYPE,
+                    format!("attribute '{name}' is not known"),
+                );
+            }
+            let is_allowed = |allowed: &&str| schema.same_description(allowed, name);
+            if !takes_all && !schema.is_operational(name) && !must.iter().chain(&may).any(is_allowed) {
+                return wrong(violated, format!("attribute '{name}' is not allowed by its object classes"));
+            }
+        }
         Ok(())
     }
 
@@ -238,7 +306,9 @@ impl Store {
         let (Some(rdn), 1) = (name.rdn(), name.depth()) else { return Err(invalid()) };
         let parent = match new_superior {
             Some(superior) => {
-                self.existing("rename", superior, schema)?;
+                if !self.rules.takes_orphans {
+                    self.existing("rename", superior, schema)?;
+                }
                 superior.to_owned()
             }
             None => parts("rename", dn)?.get(1..).unwrap_or_default().join(","),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
 use redb::{Database, Error};
-use singer_common::file;
+use singer_common::{file, signals};
 
 /// What the file's pages may take in memory, in octets.
 const CACHE: usize = 8 * 1024 * 1024;
@@ -60,6 +60,7 @@ pub(super) fn open<T>(
 
 /// Makes the file under another name, and renames it once it is whole.
 fn create<T>(path: &Path, prepare: &impl Fn(&Database) -> Result<T, Error>) -> Result<(Database, T), Error> {
+    let _uninterrupted = signals::uninterrupted();
     let new = path.with_extension("keys.new");
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);

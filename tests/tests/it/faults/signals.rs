@@ -134,3 +134,46 @@ fn while_a_write_is_under_way() {
         assert_eq!(slapd.dump_below(BASE, &["1.1"]).len(), 11);
     }
 }
+
+#[test]
+fn while_a_file_is_put_in_its_place() {
+    let folder = ldap_tests::slapd::scratch();
+    let path = folder.path().join("people.ldif");
+    let base = "dc=example,dc=test";
+    let before =
+        format!("dn: {base}\nobjectClass: domain\ndc: example\n\n{}", crate::support::people(60_000, base));
+    let names = || -> Vec<String> {
+        let all = std::fs::read_dir(folder.path()).unwrap();
+        all.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    for (signal, expected) in SIGNALS {
+        std::fs::write(&path, &before).unwrap();
+        let record = json!({"dn": format!("uid=new,{base}"), "objectClass": ["account"], "uid": "new"});
+        let text = json!({"type": ["string", "array"]});
+        let messages = [
+            json!({"type": "SCHEMA", "stream": "people", "key_properties": ["dn"],
+                "schema": {"properties": {"dn": text, "objectClass": text, "uid": text}}}),
+            json!({"type": "RECORD", "stream": "people", "record": record}),
+        ];
+        let mut running = Run::target(&json!({"server_url": format!("ldif:{}", path.display())})).spawn();
+        running.close_stdin_with(lines(&messages).as_bytes());
+        let until = Instant::now() + PATIENCE;
+        while !names().iter().any(|name| name.starts_with(".singer-ldap-")) {
+            assert!(
+                Instant::now() < until && running.child().try_wait().unwrap().is_none(),
+                "it was not seen"
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // The second one ends what the first one did not.
+        running.signal(signal);
+        std::thread::sleep(Duration::from_millis(5));
+        running.signal(signal);
+        let (code, _, stderr) = ended(running);
+        // All may be done before it ends.
+        assert!([0, expected].contains(&code), "{code}: {stderr}");
+        let after = std::fs::read_to_string(&path).unwrap();
+        assert!(after.len() > before.len() && after.contains("uid=new"), "{}", after.len());
+        assert!(!names().iter().any(|name| name.starts_with(".singer-ldap-")), "{:?}", names());
+    }
+}
