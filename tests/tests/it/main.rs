@@ -63,6 +63,7 @@ mod replication;
 mod report;
 mod rules;
 mod sdk;
+mod sdk_lines;
 mod secrets;
 mod streams;
 mod support;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::support::{assert_records_fit, by_stream, types, with};
 
 /// The SDK's Python environment.
-fn sdk() -> &'static Path {
+pub(crate) fn sdk() -> &'static Path {
     static SDK: OnceLock<PathBuf> = OnceLock::new();
     SDK.get_or_init(|| venv("sdk", "tests/sdk/requirements.txt"))
 }
