@@ -49,6 +49,7 @@ mod ownership;
 mod pages;
 mod partitions;
 mod passwords;
+mod plan_hostile;
 mod plan_page;
 mod plan_property;
 mod policies;
