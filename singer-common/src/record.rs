@@ -10,30 +10,39 @@ use serde_json::{Map, Value};
 const FEW: usize = 32;
 
 /// The properties of a record in the order they were written, each once; of two with the same name the later value counts,
-/// as elsewhere in JSON.
+/// as elsewhere in JSON, and the record says that there were two.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Record(Vec<(String, Value)>);
+pub struct Record {
+    properties: Vec<(String, Value)>,
+    twice: Option<Box<str>>,
+}
 
 impl Record {
+    /// The property that was written twice, with values that differ: the record contradicts itself (RFC 8259, section 4). Only of
+    /// what was read as text.
+    pub fn twice(&self) -> Option<&str> {
+        self.twice.as_deref()
+    }
+
     /// The value of a property.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+        self.properties.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
     /// The properties in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value))
+        self.properties.iter().map(|(name, value)| (name.as_str(), value))
     }
 
     /// The same as an object.
     pub fn into_value(self) -> Value {
-        Value::Object(self.0.into_iter().collect())
+        Value::Object(self.properties.into_iter().collect())
     }
 }
 
 impl From<Map<String, Value>> for Record {
     fn from(object: Map<String, Value>) -> Self {
-        Self(object.into_iter().collect())
+        Self { properties: object.into_iter().collect(), twice: None }
     }
 }
 
@@ -68,18 +77,31 @@ impl<'de> Deserialize<'de> for Record {
 
             fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Record, A::Error> {
                 let mut properties: Vec<(String, Value)> = Vec::with_capacity(FEW / 2);
+                let mut twice = None;
                 while let Some(name) = object.next_key::<String>()? {
                     let value = object.next_value()?;
                     let few = properties.len() < FEW;
                     match properties.iter_mut().find(|(key, _)| few && *key == name) {
-                        Some((_, before)) => *before = value,
+                        Some((name, before)) => {
+                            if *before != value {
+                                twice = Some(name.as_str().into());
+                            }
+                            *before = value;
+                        }
                         None => properties.push((name, value)),
                     }
                 }
                 if properties.len() > FEW {
-                    return Ok(properties.into_iter().collect::<Map<String, Value>>().into());
+                    let mut object = Map::with_capacity(properties.len());
+                    for (name, value) in properties {
+                        if object.get(&name).is_some_and(|before| *before != value) {
+                            twice = Some(name.as_str().into());
+                        }
+                        object.insert(name, value);
+                    }
+                    properties = object.into_iter().collect();
                 }
-                Ok(Record(properties))
+                Ok(Record { properties, twice })
             }
         }
 
@@ -107,6 +129,18 @@ mod tests {
             prop_assert_eq!(serde_json::to_string(&record).unwrap(), object.to_string());
             prop_assert_eq!(record.into_value(), object);
         }
+    }
+
+    #[test]
+    fn a_property_that_is_there_twice_is_named_unless_both_say_the_same() {
+        let of = |text: &str| serde_json::from_str::<Record>(text).unwrap();
+        assert_eq!(of(r#"{"a":1,"b":2,"a":3}"#).twice(), Some("a"));
+        assert_eq!(of(r#"{"a":1,"b":2,"a":1}"#).twice(), None);
+        let many: Vec<String> = (0..60).map(|n| format!("\"p{n}\":{n}")).collect();
+        let many = many.join(",");
+        assert_eq!(of(&format!("{{{many}}}")).twice(), None);
+        assert_eq!(of(&format!("{{{many},\"p50\":0}}")).twice(), Some("p50"));
+        assert_eq!(of(&format!("{{{many},\"p5\":0}}")).twice(), Some("p5"));
     }
 
     #[test]

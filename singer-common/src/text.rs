@@ -6,16 +6,20 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Whether a character steers a terminal or a reader instead of being seen: the controls (U+0000 to U+001F, U+007F to
-/// U+009F), line and paragraph separators, and what sets the direction of writing (Unicode Standard Annex 9, section 2).
+/// U+009F), line and paragraph separators, what sets the direction of writing (Unicode Standard Annex 9, section 2), and what
+/// has no width and hides in a name: soft hyphens, spaces of no width, tags (Unicode, general category Cf).
+///
+/// Of those the joiners U+200C and U+200D are none: words of several scripts and emoji have them.
 pub fn is_steering(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}' | '\u{feff}'
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+                | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e007f}'
         )
 }
 
-/// The text with its steering characters as escapes, in JSON's spelling (RFC 8259 section 7): `\n`, `\u001b`.
+/// The text with its steering characters as escapes, in JSON's spelling (RFC 8259 section 7): `\n`, `\u001b`, `\udb40\udc41`.
 ///
 /// Other backslashes stay as they are: this is for people, and not to be read back.
 pub fn printable(text: &str) -> Cow<'_, str> {
@@ -49,8 +53,9 @@ fn escaped(text: &str, is_odd: impl Fn(char) -> bool) -> Cow<'_, str> {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             _ => {
-                // None of them lies beyond the basic plane.
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(out, "\\u{unit:04x}");
+                }
             }
         }
     }
@@ -72,6 +77,7 @@ mod tests {
             ("a\nb\tc\0", "a\\nb\\tc\\u0000"),
             ("\u{202e}evil\u{202c}\u{2066}x\u{2069}", "\\u202eevil\\u202c\\u2066x\\u2069"),
             ("\u{200e}\u{200f}\u{61c}\u{2028}", "\\u200e\\u200f\\u061c\\u2028"),
+            ("a\u{ad}b\u{200b}c\u{2060}d\u{e0041}", "a\\u00adb\\u200bc\\u2060d\\udb40\\udc41"),
             // Joiners are part of words and of emoji.
             ("\u{200d}", "\u{200d}"),
         ] {
@@ -83,7 +89,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_steering_is_left(text in "(\\PC|[\\x00-\\x1f\\x7f-\\u{9f}]|[\\u{200b}-\\u{206f}\\u{61c}]){0,30}") {
+        fn nothing_steering_is_left(text in "(\\PC|[\\x00-\\x1f\\x7f-\\u{9f}]|[\\u{200b}-\\u{206f}\\u{61c}\\u{ad}\\u{e0000}-\\u{e007f}]){0,30}") {
             prop_assert!(!printable(&text).contains(is_steering));
             prop_assert!(!printable_line(&text).contains(is_steering));
             // The same JSON, whatever it holds.

@@ -13,6 +13,7 @@ mod dn;
 mod filter;
 mod ldif;
 mod lines;
+mod printable;
 mod template;
 
 pub use ber::ber;
@@ -21,19 +22,21 @@ pub use dn::dn;
 pub use filter::filter;
 pub use ldif::ldif;
 pub use lines::lines;
+pub use printable::printable;
 pub use template::template;
 
 /// A check.
 pub type Check = fn(&[u8]);
 
 /// Every check, under the name of its fuzz target and of its folder in `corpus` and `regressions`.
-pub const CHECKS: [(&str, Check); 7] = [
+pub const CHECKS: [(&str, Check); 8] = [
     ("ber", ber),
     ("definition", definition),
     ("dn", dn),
     ("filter", filter),
     ("ldif", ldif),
     ("lines", lines),
+    ("printable", printable),
     ("template", template),
 ];
 

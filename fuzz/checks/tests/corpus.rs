@@ -39,3 +39,28 @@ fn every_input_that_is_kept_holds() {
         assert!(fuzz.join("fuzz_targets").join(name).with_extension("rs").is_file(), "no fuzz target {name}");
     }
 }
+
+/// Texts of which much steers, made by a generator of numbers (Numerical Recipes, 7.1) from the same seed each time.
+#[test]
+fn texts_made_at_random_are_printable() {
+    let mut state: u64 = 1;
+    let mut next = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for _ in 0..20_000 {
+        let mut text = String::new();
+        for _ in 0..next(24) {
+            let number = match next(6) {
+                0 => next(0x100),
+                1 => 0x2000 + next(0x80),
+                2 => 0xe_0000 + next(0x90),
+                3 => 0xfe00 + next(0x200),
+                4 => u64::from(b"<>&\"'\\nrtu,/._"[usize::try_from(next(14)).unwrap()]),
+                _ => next(0x11_0000),
+            };
+            text.extend(u32::try_from(number).ok().and_then(char::from_u32));
+        }
+        fuzz_checks::printable(text.as_bytes());
+    }
+}

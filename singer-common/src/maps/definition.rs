@@ -79,37 +79,61 @@ impl Formula {
 
     /// Every name has to be a property of the stream, or one of those that are always there.
     pub(super) fn check_names(&self, stream: &str, known: &Map<String, Value>) -> Result<(), SettingsError> {
-        let mut parts = vec![&self.node];
-        while let Some(node) = parts.pop() {
-            parts.extend(children(&node.kind));
-            let name = match &node.kind {
-                Kind::Name(name) => name,
-                Kind::Index(of, key) => match (&of.kind, &key.kind) {
-                    (Kind::Name(of), Kind::Literal(Value::String(key))) if of == "record" || of == "_" => key,
-                    _ => continue,
-                },
-                Kind::Attribute(of, key) if matches!(&of.kind, Kind::Name(of) if of == "record" || of == "_") => {
-                    key
+        self.check_part(&self.node, &mut Vec::new(), stream, known)
+    }
+
+    /// The same of a part; `bound` are the names that a comprehension gives.
+    fn check_part<'n>(
+        &self,
+        node: &'n Node,
+        bound: &mut Vec<&'n str>,
+        stream: &str,
+        known: &Map<String, Value>,
+    ) -> Result<(), SettingsError> {
+        if let Kind::Comprehension(element, clauses) = &node.kind {
+            let outer = bound.len();
+            for clause in clauses {
+                self.check_part(&clause.items, bound, stream, known)?;
+                bound.extend(clause.targets.iter().map(String::as_str));
+                for condition in &clause.conditions {
+                    self.check_part(condition, bound, stream, known)?;
                 }
-                _ => continue,
-            };
-            let always = ["record", "_", "config", "__stream_name__", "__original_stream_name__"];
-            let is_self =
-                name == "self" && self.setting.rsplit('.').next().is_some_and(|own| known.contains_key(own));
-            if known.contains_key(name) || always.contains(&name.as_str()) || is_self {
-                continue;
             }
-            let nearest = nearest(name, known.keys());
-            return Err(SettingsError::value(
-                self.setting.clone(),
-                format!("at character {}: stream `{stream}` has no property `{name}`", node.at),
-                nearest.map_or_else(
-                    || "the name of a property; `record.get('name')` for what may be missing".to_owned(),
-                    |nearest| format!("`{nearest}`, perhaps; `record.get('name')` for what may be missing"),
-                ),
-            ));
+            for part in element.nodes() {
+                self.check_part(part, bound, stream, known)?;
+            }
+            bound.truncate(outer);
+            return Ok(());
         }
-        Ok(())
+        for part in children(&node.kind) {
+            self.check_part(part, bound, stream, known)?;
+        }
+        let is_record = |of: &Node| matches!(&of.kind, Kind::Name(of) if (of == "record" || of == "_") && !bound.contains(&of.as_str()));
+        let name = match &node.kind {
+            Kind::Name(name) if bound.contains(&name.as_str()) => return Ok(()),
+            Kind::Name(name) => name,
+            Kind::Index(of, key) => match &key.kind {
+                Kind::Literal(Value::String(key)) if is_record(of) => key,
+                _ => return Ok(()),
+            },
+            Kind::Attribute(of, key) if is_record(of) => key,
+            _ => return Ok(()),
+        };
+        let always = ["record", "_", "config", "__stream_name__", "__original_stream_name__"];
+        let is_self =
+            name == "self" && self.setting.rsplit('.').next().is_some_and(|own| known.contains_key(own));
+        if known.contains_key(name) || always.contains(&name.as_str()) || is_self {
+            return Ok(());
+        }
+        let nearest = nearest(name, known.keys());
+        Err(SettingsError::value(
+            self.setting.clone(),
+            format!("at character {}: stream `{stream}` has no property `{name}`", node.at),
+            nearest.map_or_else(
+                || "the name of a property; `record.get('name')` for what may be missing".to_owned(),
+                |nearest| format!("`{nearest}`, perhaps; `record.get('name')` for what may be missing"),
+            ),
+        ))
     }
 }
 
@@ -219,7 +243,16 @@ fn alias_of(alias: &str, stream: &str) -> String {
         parts.extend(children(&part.kind));
     }
     let (record, name) = (json!({}), Value::from(stream));
-    let scope = Scope { record: &record, config: &Value::Null, stream: &name, original: &name, own: None };
+    let steps = std::cell::Cell::new(0);
+    let scope = Scope {
+        record: &record,
+        config: &Value::Null,
+        stream: &name,
+        original: &name,
+        own: None,
+        locals: None,
+        steps: &steps,
+    };
     match evaluate(&node, &scope).as_deref() {
         Ok(Value::String(name)) => name.clone(),
         _ => alias.to_owned(),

@@ -1,22 +1,25 @@
 //! What an expression comes to for a record. Pure: no clock, no chance, nothing outside of the record and the settings.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt::Write as _;
 
 use md5::Md5;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use super::compound::{Clause, Element};
 use super::expression::{Comparison, Function, Kind, Method, Node};
+use super::texts::on_text;
 use super::value::{
-    Num, binary, compare, contains, equal, is_blank, number, signed, text, to_float, to_integer, to_text,
-    truth, type_name,
+    Num, binary, compare, contains, equal, from_json, number, signed, text, to_float, to_integer, to_json,
+    to_text, truth, type_name,
 };
 use crate::dn::escape_value;
 
 /// What an expression may refer to.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scope<'v> {
+pub(super) struct Scope<'v, 'l> {
     /// The record, an object.
     pub(super) record: &'v Value,
     /// `config`.
@@ -27,7 +30,22 @@ pub(super) struct Scope<'v> {
     pub(super) original: &'v Value,
     /// `self`: the property that is computed anew.
     pub(super) own: Option<&'v Value>,
+    /// The names that comprehensions give, the innermost first.
+    pub(super) locals: Option<&'l Local<'l>>,
+    /// How many items comprehensions have gone through.
+    pub(super) steps: &'l Cell<u32>,
 }
+
+/// A name that a comprehension gives.
+#[derive(Debug)]
+pub(super) struct Local<'l> {
+    name: &'l str,
+    value: &'l Value,
+    outer: Option<&'l Local<'l>>,
+}
+
+/// The comprehensions of an expression go through so many items together, as in the SDK.
+const MOST_STEPS: u32 = 10_000;
 
 /// Why an expression comes to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +63,19 @@ pub(super) enum Failure {
 
 type Evaluated<'v> = Result<Cow<'v, Value>, Failure>;
 
-impl<'v> Scope<'v> {
-    fn name(&self, name: &str) -> Option<&'v Value> {
+impl<'v> Scope<'v, '_> {
+    fn name(&self, name: &str) -> Option<Cow<'v, Value>> {
+        let mut local = self.locals;
+        while let Some(Local { name: known, value, outer }) = local {
+            if *known == name {
+                return Some(Cow::Owned((*value).clone()));
+            }
+            local = *outer;
+        }
+        self.global(name).map(Cow::Borrowed)
+    }
+
+    fn global(&self, name: &str) -> Option<&'v Value> {
         match name {
             "self" if self.own.is_some() => self.own,
             "_" | "record" => Some(self.record),
@@ -59,22 +88,44 @@ impl<'v> Scope<'v> {
 }
 
 /// Evaluates an expression.
-pub(super) fn evaluate<'v>(node: &'v Node, scope: &Scope<'v>) -> Evaluated<'v> {
+pub(super) fn evaluate<'v>(node: &'v Node, scope: &Scope<'v, '_>) -> Evaluated<'v> {
     let owned = |value: Value| Ok(Cow::Owned(value));
     let wrong = |reason: String| Failure::Wrong { at: node.at, reason };
     match &node.kind {
         Kind::Literal(value) => Ok(Cow::Borrowed(value)),
-        Kind::Name(name) => scope.name(name).map(Cow::Borrowed).ok_or(Failure::Absent),
-        Kind::List(items) => {
+        Kind::Name(name) => scope.name(name).ok_or(Failure::Absent),
+        Kind::List(items) | Kind::Tuple(items) => {
             let items = items.iter().map(|item| evaluate(item, scope).map(Cow::into_owned));
             owned(Value::Array(items.collect::<Result<_, _>>()?))
         }
+        Kind::Object(pairs) => {
+            let mut object = Map::new();
+            for (key, value) in pairs {
+                insert(&mut object, evaluate(key, scope)?, evaluate(value, scope)?, wrong)?;
+            }
+            owned(object.into())
+        }
+        Kind::Comprehension(element, clauses) => {
+            let mut made = match **element {
+                Element::One(_) => Value::Array(Vec::new()),
+                Element::Pair(..) => Value::Object(Map::new()),
+            };
+            comprehend(node.at, element, clauses, scope, &mut made)?;
+            Ok(Cow::Owned(made))
+        }
+        Kind::Format(parts) => {
+            let mut made = String::new();
+            for part in parts {
+                made.push_str(&to_text(&*evaluate(part, scope)?).map_err(wrong)?);
+            }
+            owned(text(made).map_err(wrong)?)
+        }
         Kind::Index(of, index) => at_index(evaluate(of, scope)?, &*evaluate(index, scope)?, wrong),
         Kind::Attribute(of, name) => at_key(evaluate(of, scope)?, name, wrong),
-        Kind::Slice(of, start, end) => {
+        Kind::Slice(of, [start, end, step]) => {
             let bound = |part: &'v Option<Box<Node>>| part.as_deref().map(|n| evaluate(n, scope)).transpose();
-            let (of, start, end) = (evaluate(of, scope)?, bound(start)?, bound(end)?);
-            owned(slice(&of, start.as_deref(), end.as_deref()).map_err(wrong)?)
+            let (of, start, end, step) = (evaluate(of, scope)?, bound(start)?, bound(end)?, bound(step)?);
+            owned(slice(&of, start.as_deref(), end.as_deref(), step.as_deref()).map_err(wrong)?)
         }
         Kind::Call(function, arguments) => {
             let argument = match arguments.first() {
@@ -85,12 +136,15 @@ pub(super) fn evaluate<'v>(node: &'v Node, scope: &Scope<'v>) -> Evaluated<'v> {
         }
         Kind::Method(of, method, arguments) => {
             let of = evaluate(of, scope)?;
+            let is_tuple = matches!(arguments.first(), Some(Node { kind: Kind::Tuple(_), .. }));
             let arguments = arguments.iter().map(|a| evaluate(a, scope)).collect::<Result<Vec<_>, _>>()?;
             if *method == Method::Get {
                 return get(of, &arguments, wrong);
             }
             let result = match &*of {
-                Value::String(text) => on_text(text, *method, &arguments),
+                Value::String(text) => on_text(text, *method, &arguments, is_tuple),
+                Value::Array(items) => on_list(items, *method, &arguments),
+                Value::Object(object) => on_object(object, *method),
                 Value::Null => Err(format!(
                     "`.{0}()` of null; `X.{0}(…) if X else None` takes care of it",
                     method.name()
@@ -127,7 +181,7 @@ pub(super) fn evaluate<'v>(node: &'v Node, scope: &Scope<'v>) -> Evaluated<'v> {
     }
 }
 
-fn decide<'v>(parts: &'v [Node], scope: &Scope<'v>, ends_with: bool) -> Evaluated<'v> {
+fn decide<'v>(parts: &'v [Node], scope: &Scope<'v, '_>, ends_with: bool) -> Evaluated<'v> {
     let mut last = Cow::Owned(Value::Bool(false));
     for part in parts {
         last = evaluate(part, scope)?;
@@ -194,31 +248,166 @@ fn place(n: i128, length: usize) -> Option<usize> {
     usize::try_from(n).ok().filter(|n| *n < length)
 }
 
-fn slice(of: &Value, start: Option<&Value>, end: Option<&Value>) -> Result<Value, String> {
-    let range = |length: usize| -> Result<(usize, usize), String> {
-        let bound = |value: Option<&Value>, default: usize| match value {
-            None | Some(Value::Null) => Ok(default),
-            Some(value) => match number(value) {
-                Some(Num::Integer(n)) => {
-                    let length = i128::try_from(length).unwrap_or(i128::MAX);
-                    let n = if n < 0 { n.saturating_add(length) } else { n };
-                    Ok(usize::try_from(n.clamp(0, length)).unwrap_or(default))
+/// Puts a value into an object that an expression makes.
+fn insert(
+    object: &mut Map<String, Value>,
+    key: Cow<'_, Value>,
+    value: Cow<'_, Value>,
+    wrong: impl Fn(String) -> Failure,
+) -> Result<(), Failure> {
+    let Value::String(key) = key.into_owned() else {
+        return Err(wrong("a key of an object that is not a text".to_owned()));
+    };
+    object.insert(key, value.into_owned());
+    Ok(())
+}
+
+/// Goes through the items of a comprehension's first clause, and of the others within.
+fn comprehend<'v>(
+    at: usize,
+    element: &'v Element,
+    clauses: &'v [Clause],
+    scope: &Scope<'v, '_>,
+    made: &mut Value,
+) -> Result<(), Failure> {
+    let wrong = |reason: String| Failure::Wrong { at, reason };
+    let Some((clause, inner)) = clauses.split_first() else {
+        match (element, made) {
+            (Element::One(node), Value::Array(items)) => items.push(evaluate(node, scope)?.into_owned()),
+            (Element::Pair(key, value), Value::Object(object)) => {
+                insert(object, evaluate(key, scope)?, evaluate(value, scope)?, wrong)?;
+            }
+            _ => {}
+        }
+        return Ok(());
+    };
+    let items = match &clause.items.kind {
+        Kind::Method(of, Method::Items, _) => pairs(&*evaluate(of, scope)?),
+        _ => items_of(&*evaluate(&clause.items, scope)?),
+    };
+    let items = items.map_err(|reason| Failure::Wrong { at: clause.items.at, reason })?;
+    for item in items {
+        if scope.steps.replace(scope.steps.get() + 1) >= MOST_STEPS {
+            return Err(wrong(format!("more than {MOST_STEPS} items")));
+        }
+        let values = if clause.divides { items_of(&item).map_err(wrong)? } else { vec![item] };
+        if values.len() != clause.targets.len() {
+            return Err(wrong(format!(
+                "an item of {} parts for {} names",
+                values.len(),
+                clause.targets.len()
+            )));
+        }
+        bind(&clause.targets, &values, scope, &mut |scope| {
+            for condition in &clause.conditions {
+                if !truth(&*evaluate(condition, scope)?) {
+                    return Ok(());
                 }
-                _ => Err(format!("`[from:to]` with {}", type_name(value))),
-            },
+            }
+            comprehend(at, element, inner, scope, made)
+        })?;
+    }
+    Ok(())
+}
+
+/// Does something with these names.
+fn bind<'v>(
+    names: &[String],
+    values: &[Value],
+    scope: &Scope<'v, '_>,
+    then: &mut dyn FnMut(&Scope<'v, '_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let (Some((name, names)), Some((value, values))) = (names.split_first(), values.split_first()) else {
+        return then(scope);
+    };
+    let local = Local { name, value, outer: scope.locals };
+    bind(names, values, &Scope { locals: Some(&local), ..*scope }, then)
+}
+
+/// What Python goes through: a list's items, a text's characters, an object's keys.
+pub(super) fn items_of(value: &Value) -> Result<Vec<Value>, String> {
+    match value {
+        Value::Array(items) => Ok(items.clone()),
+        Value::String(text) => Ok(text.chars().map(|c| Value::String(c.into())).collect()),
+        Value::Object(object) => Ok(object.keys().map(|key| key.as_str().into()).collect()),
+        other => Err(format!("{} has no items", type_name(other))),
+    }
+}
+
+/// `.items()`
+fn pairs(value: &Value) -> Result<Vec<Value>, String> {
+    let Value::Object(object) = value else {
+        return Err(format!("`.items()` of {}, and it is for objects", type_name(value)));
+    };
+    Ok(object.iter().map(|(key, value)| Value::Array(vec![key.as_str().into(), value.clone()])).collect())
+}
+
+fn on_list(items: &[Value], method: Method, arguments: &[Cow<'_, Value>]) -> Result<Value, String> {
+    let Some(wanted) = arguments.first() else { return Err(format!("`.{}()` of a list", method.name())) };
+    match method {
+        Method::Count => Ok(items.iter().filter(|item| equal(item, wanted)).count().into()),
+        Method::Index => {
+            let at = items.iter().position(|item| equal(item, wanted));
+            at.map(Value::from).ok_or_else(|| "`.index()` of what is not there".to_owned())
+        }
+        _ => Err(format!("`.{}()` of a list, and it is for texts", method.name())),
+    }
+}
+
+fn on_object(object: &Map<String, Value>, method: Method) -> Result<Value, String> {
+    match method {
+        Method::Keys => Ok(object.keys().map(|key| Value::from(key.as_str())).collect()),
+        Method::Values => Ok(object.values().cloned().collect()),
+        _ => Err(format!("`.{}()` of an object, and it is for texts", method.name())),
+    }
+}
+
+/// `[from:to:step]`, as Python has it (<https://docs.python.org/3/library/stdtypes.html#common-sequence-operations>, notes 4 and 5).
+fn slice(
+    of: &Value,
+    start: Option<&Value>,
+    end: Option<&Value>,
+    step: Option<&Value>,
+) -> Result<Value, String> {
+    let whole = |value: Option<&Value>| match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => match number(value) {
+            Some(Num::Integer(n)) => Ok(Some(n)),
+            _ => Err(format!("`[from:to]` with {}", type_name(value))),
+        },
+    };
+    let places = |length: usize| -> Result<Vec<usize>, String> {
+        let length = i128::try_from(length).unwrap_or(i128::MAX);
+        let step = whole(step)?.unwrap_or(1);
+        if step == 0 {
+            return Err("`[from:to:step]` with a step of 0".to_owned());
+        }
+        let (least, most) = if step < 0 { (-1, length - 1) } else { (0, length) };
+        let bound = |value: Option<&Value>, default: i128| {
+            let n = whole(value)?.map(|n| if n < 0 { n.saturating_add(length) } else { n });
+            Ok::<i128, String>(n.map_or(default, |n| n.clamp(least, most)))
         };
-        let (start, end) = (bound(start, 0)?, bound(end, length)?);
-        Ok((start, end.saturating_sub(start)))
+        let (mut at, end) = if step < 0 {
+            (bound(start, most)?, bound(end, least)?)
+        } else {
+            (bound(start, least)?, bound(end, most)?)
+        };
+        let mut places = Vec::new();
+        while if step < 0 { at > end } else { at < end } {
+            places.extend(usize::try_from(at));
+            at = at.saturating_add(step);
+        }
+        Ok(places)
     };
     match of {
         Value::String(text) => {
-            let (skip, take) = range(text.chars().count())?;
-            Ok(Value::String(text.chars().skip(skip).take(take).collect()))
+            let characters: Vec<char> = text.chars().collect();
+            let places = places(characters.len())?;
+            Ok(Value::String(places.into_iter().filter_map(|at| characters.get(at)).collect()))
         }
-        Value::Array(items) => {
-            let (skip, take) = range(items.len())?;
-            Ok(Value::Array(items.iter().skip(skip).take(take).cloned().collect()))
-        }
+        Value::Array(items) => Ok(Value::Array(
+            places(items.len())?.into_iter().filter_map(|at| items.get(at)).cloned().collect(),
+        )),
         other => Err(format!("`[from:to]` of {}", type_name(other))),
     }
 }
@@ -229,12 +418,15 @@ fn get<'v>(
     wrong: impl Fn(String) -> Failure,
 ) -> Evaluated<'v> {
     let kind = type_name(&of);
-    let Some(Value::String(key)) = arguments.first().map(|a| &**a) else {
-        return Err(wrong("`.get()` without the name of a property".to_owned()));
+    let key = match arguments.first().map(|a| &**a) {
+        Some(Value::String(key)) => Some(key),
+        // Of which there is none.
+        Some(Value::Null | Value::Bool(_) | Value::Number(_)) => None,
+        _ => return Err(wrong("`.get()` without the name of a property".to_owned())),
     };
     let found = match of {
-        Cow::Borrowed(Value::Object(object)) => object.get(key).map(Cow::Borrowed),
-        Cow::Owned(Value::Object(mut object)) => object.remove(key).map(Cow::Owned),
+        Cow::Borrowed(Value::Object(object)) => key.and_then(|key| object.get(key)).map(Cow::Borrowed),
+        Cow::Owned(Value::Object(mut object)) => key.and_then(|key| object.remove(key)).map(Cow::Owned),
         _ => return Err(wrong(format!("`.get()` of {kind}"))),
     };
     Ok(found.or_else(|| arguments.get(1).cloned()).unwrap_or_default())
@@ -245,7 +437,16 @@ fn call(function: Function, argument: &Value) -> Result<Value, String> {
         Function::Bool => Ok(truth(argument).into()),
         Function::Float => to_float(argument),
         Function::Int => to_integer(argument),
-        Function::Str => text(to_text(argument)),
+        Function::Str => text(to_text(argument)?),
+        Function::JsonDumps => text(to_json(argument)?),
+        Function::JsonLoads => from_json(argument),
+        Function::List => items_of(argument).map(Value::Array),
+        Function::Len => match argument {
+            Value::String(text) => Ok(text.chars().count().into()),
+            Value::Array(items) => Ok(items.len().into()),
+            Value::Object(object) => Ok(object.len().into()),
+            other => Err(format!("`len()` of {}", type_name(other))),
+        },
         Function::EscapeDn | Function::Md5 | Function::Sha256 => {
             let Value::String(text) = argument else {
                 return Err(format!(
@@ -264,75 +465,5 @@ fn call(function: Function, argument: &Value) -> Result<Value, String> {
                 out
             })))
         }
-    }
-}
-
-fn on_text(of: &str, method: Method, arguments: &[Cow<'_, Value>]) -> Result<Value, String> {
-    let argument = |n: usize| arguments.get(n).map(|a| &**a).filter(|a| !a.is_null());
-    let needs_text =
-        |value: &Value| format!("`.{}()` with {}, and it takes a text", method.name(), type_name(value));
-    let optional = |n: usize| match argument(n) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.as_str())),
-        Some(other) => Err(needs_text(other)),
-    };
-    let required = |n: usize| optional(n)?.ok_or_else(|| needs_text(&Value::Null));
-    // How often; a negative number is no limit.
-    let count = |n: usize| match arguments.get(n).map(|a| number(a)) {
-        None => Ok(None),
-        Some(Some(Num::Integer(n))) => Ok(usize::try_from(n).ok()),
-        Some(_) => Err(format!("`.{}()` takes a whole number there", method.name())),
-    };
-    let stripped = |start: bool, end: bool| -> Result<Value, String> {
-        let set = optional(0)?;
-        let fits = |c: char| set.map_or_else(|| is_blank(c), |set| set.contains(c));
-        let of = if start { of.trim_start_matches(fits) } else { of };
-        Ok(if end { of.trim_end_matches(fits) } else { of }.into())
-    };
-    match method {
-        Method::Lower => text(of.to_lowercase()),
-        Method::Upper => text(of.to_uppercase()),
-        Method::Strip => stripped(true, true),
-        Method::LStrip => stripped(true, false),
-        Method::RStrip => stripped(false, true),
-        Method::StartsWith => Ok(of.starts_with(required(0)?).into()),
-        Method::EndsWith => Ok(of.ends_with(required(0)?).into()),
-        Method::Replace => {
-            let (old, new) = (required(0)?, required(1)?);
-            text(count(2)?.map_or_else(|| of.replace(old, new), |n| of.replacen(old, new, n)))
-        }
-        Method::Split => {
-            let most = count(1)?.unwrap_or(usize::MAX);
-            Ok(match optional(0)? {
-                Some("") => return Err("`.split()` with an empty text".to_owned()),
-                Some(separator) => of.splitn(most.saturating_add(1), separator).map(Value::from).collect(),
-                None => words(of, most),
-            })
-        }
-        Method::Join => {
-            let Some(Value::Array(items)) = argument(0) else {
-                return Err("`.join()` of what is no list".to_owned());
-            };
-            let texts: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
-            text(texts.ok_or("`.join()` of a list with something else than texts")?.join(of))
-        }
-        Method::Get => Err("`.get()` of a text".to_owned()),
-    }
-}
-
-/// What is between blanks; after so many cuts the rest is one.
-fn words(mut of: &str, most: usize) -> Value {
-    let mut words = Vec::new();
-    loop {
-        of = of.trim_start_matches(is_blank);
-        if of.is_empty() {
-            return Value::Array(words);
-        }
-        let Some((word, rest)) = of.split_once(is_blank).filter(|_| words.len() < most) else {
-            words.push(of.into());
-            return Value::Array(words);
-        };
-        words.push(word.into());
-        of = rest;
     }
 }

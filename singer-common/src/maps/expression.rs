@@ -5,7 +5,8 @@
 use serde_json::{Number, Value};
 
 use super::SyntaxError;
-use super::lexer::{Token, TokenKind, tokens};
+use super::compound::{self, Clause, Element, is_text};
+use super::lexer::{Part, Token, TokenKind, tokens};
 
 /// How deep an expression may be nested: it is parsed and evaluated by recursion.
 const DEEPEST: u16 = 100;
@@ -25,10 +26,18 @@ pub(super) struct Node {
 pub(super) enum Kind {
     Literal(Value),
     Name(String),
-    /// A list, or a tuple, which is one in JSON.
     List(Vec<Node>),
+    /// A tuple, which is a list in JSON.
+    Tuple(Vec<Node>),
+    /// `{'key': value}`.
+    Object(Vec<(Node, Node)>),
+    /// `[x for x in list]`, `{k: v for …}`.
+    Comprehension(Box<Element>, Vec<Clause>),
+    /// `f'{first} {last}'`: texts, and what becomes one.
+    Format(Vec<Node>),
     Index(Box<Node>, Box<Node>),
-    Slice(Box<Node>, Option<Box<Node>>, Option<Box<Node>>),
+    /// From, to, step.
+    Slice(Box<Node>, [Option<Box<Node>>; 3]),
     /// `record.mail`.
     Attribute(Box<Node>, String),
     Call(Function, Vec<Node>),
@@ -55,6 +64,12 @@ pub(super) enum Function {
     EscapeDn,
     Float,
     Int,
+    /// `json.dumps`
+    JsonDumps,
+    /// `json.loads`
+    JsonLoads,
+    Len,
+    List,
     Md5,
     Sha256,
     Str,
@@ -65,40 +80,82 @@ const FUNCTIONS: &[(&str, Function)] = &[
     ("escape_dn", Function::EscapeDn),
     ("float", Function::Float),
     ("int", Function::Int),
+    ("json.dumps", Function::JsonDumps),
+    ("json.loads", Function::JsonLoads),
+    ("len", Function::Len),
+    ("list", Function::List),
     ("md5", Function::Md5),
     ("sha256", Function::Sha256),
     ("str", Function::Str),
 ];
 
-/// Methods of texts, and `get` of records.
+/// Methods of texts, of lists (`count`, `index`) and of objects (`get`, `items`, `keys`, `values`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Method {
+    Capitalize,
+    Count,
     EndsWith,
+    Find,
     Get,
+    Index,
+    IsDigit,
+    IsSpace,
+    Items,
     Join,
+    Keys,
+    LJust,
     Lower,
     LStrip,
+    Partition,
+    RemovePrefix,
+    RemoveSuffix,
     Replace,
+    RFind,
+    RJust,
+    RSplit,
     RStrip,
     Split,
+    SplitLines,
     StartsWith,
     Strip,
+    Title,
     Upper,
+    Values,
+    ZFill,
 }
 
 /// With how many arguments they take, at least and at most.
 const METHODS: &[(&str, Method, usize, usize)] = &[
+    ("capitalize", Method::Capitalize, 0, 0),
+    ("count", Method::Count, 1, 1),
     ("endswith", Method::EndsWith, 1, 1),
+    ("find", Method::Find, 1, 1),
     ("get", Method::Get, 1, 2),
+    ("index", Method::Index, 1, 1),
+    ("isdigit", Method::IsDigit, 0, 0),
+    ("isspace", Method::IsSpace, 0, 0),
+    ("items", Method::Items, 0, 0),
     ("join", Method::Join, 1, 1),
+    ("keys", Method::Keys, 0, 0),
+    ("ljust", Method::LJust, 1, 2),
     ("lower", Method::Lower, 0, 0),
     ("lstrip", Method::LStrip, 0, 1),
+    ("partition", Method::Partition, 1, 1),
+    ("removeprefix", Method::RemovePrefix, 1, 1),
+    ("removesuffix", Method::RemoveSuffix, 1, 1),
     ("replace", Method::Replace, 2, 3),
+    ("rfind", Method::RFind, 1, 1),
+    ("rjust", Method::RJust, 1, 2),
+    ("rsplit", Method::RSplit, 0, 2),
     ("rstrip", Method::RStrip, 0, 1),
     ("split", Method::Split, 0, 2),
+    ("splitlines", Method::SplitLines, 0, 0),
     ("startswith", Method::StartsWith, 1, 1),
     ("strip", Method::Strip, 0, 1),
+    ("title", Method::Title, 0, 0),
     ("upper", Method::Upper, 0, 0),
+    ("values", Method::Values, 0, 0),
+    ("zfill", Method::ZFill, 1, 1),
 ];
 
 impl Method {
@@ -155,48 +212,73 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     }
     let node = parser.tuple_or_one()?;
     match parser.peek() {
-        TokenKind::End => Ok(node),
+        TokenKind::End => compound::check(&node).map(|()| node),
         other => Err(SyntaxError::new(parser.at(), format!("{} does not belong here", describe(other)))),
     }
 }
 
-struct Parser {
+pub(super) struct Parser {
     tokens: Vec<Token>,
     next: usize,
     depth: u16,
 }
 
-type Parsed = Result<Node, SyntaxError>;
+pub(super) type Parsed = Result<Node, SyntaxError>;
 
 impl Parser {
-    fn peek(&self) -> &TokenKind {
+    pub(super) fn peek(&self) -> &TokenKind {
         self.tokens.get(self.next).map_or(&TokenKind::End, |t| &t.kind)
     }
 
-    fn at(&self) -> usize {
+    pub(super) fn at(&self) -> usize {
         self.tokens.get(self.next).or(self.tokens.last()).map_or(1, |t| t.at)
     }
 
-    fn take_sign(&mut self, sign: &str) -> bool {
+    pub(super) fn take(&mut self) -> TokenKind {
+        let token = self.peek().clone();
+        self.next += 1;
+        token
+    }
+
+    /// The expression within a formatted text, which begins there.
+    pub(super) fn within(&self, text: &str, at: usize) -> Parsed {
+        let there = |mut error: SyntaxError| {
+            error.at += at - 1;
+            error
+        };
+        let mut tokens = tokens(text).map_err(there)?;
+        for token in &mut tokens {
+            token.at += at - 1;
+        }
+        // One behind its bracket: it may be a tuple no more than elsewhere.
+        let mut parser = Parser { tokens, next: 0, depth: self.depth };
+        let node = parser.deeper(Self::tuple_or_one)?;
+        match parser.peek() {
+            TokenKind::End => Ok(node),
+            other => Err(SyntaxError::new(parser.at(), format!("{} does not belong here", describe(other)))),
+        }
+    }
+
+    pub(super) fn take_sign(&mut self, sign: &str) -> bool {
         let is_it = matches!(self.peek(), TokenKind::Sign(s) if *s == sign);
         self.next += usize::from(is_it);
         is_it
     }
 
-    fn take_word(&mut self, word: &str) -> bool {
+    pub(super) fn take_word(&mut self, word: &str) -> bool {
         let is_it = matches!(self.peek(), TokenKind::Name(n) if n == word);
         self.next += usize::from(is_it);
         is_it
     }
 
-    fn expect_sign(&mut self, sign: &str) -> Result<(), SyntaxError> {
+    pub(super) fn expect_sign(&mut self, sign: &str) -> Result<(), SyntaxError> {
         if self.take_sign(sign) {
             return Ok(());
         }
         Err(SyntaxError::new(self.at(), format!("`{sign}` is missing before {}", describe(self.peek()))))
     }
 
-    fn node(at: usize, kind: Kind) -> Parsed {
+    pub(super) fn node(at: usize, kind: Kind) -> Parsed {
         let depth = 1 + children(&kind).into_iter().map(|n| n.depth).max().unwrap_or(0);
         if depth > DEEPEST {
             return Err(SyntaxError::new(at, format!("nested deeper than {DEEPEST}")));
@@ -224,14 +306,18 @@ impl Parser {
         }
         let mut items = vec![first];
         items.extend(self.items(")")?);
-        Self::node(at, Kind::List(items))
+        Self::node(at, Kind::Tuple(items))
     }
 
     /// What stands between commas, up to a bracket (which is left) or the end.
-    fn items(&mut self, end: &'static str) -> Result<Vec<Node>, SyntaxError> {
+    pub(super) fn items(&mut self, end: &'static str) -> Result<Vec<Node>, SyntaxError> {
         let mut items = Vec::new();
         while self.peek() != &TokenKind::Sign(end) && self.peek() != &TokenKind::End {
-            items.push(self.expression()?);
+            let item = self.expression()?;
+            if self.peek() == &TokenKind::Sign("=") {
+                return Err(SyntaxError::new(self.at(), "arguments by name are not supported"));
+            }
+            items.push(item);
             if !self.take_sign(",") {
                 break;
             }
@@ -239,7 +325,7 @@ impl Parser {
         Ok(items)
     }
 
-    fn expression(&mut self) -> Parsed {
+    pub(super) fn expression(&mut self) -> Parsed {
         self.deeper(|parser| {
             let at = parser.at();
             let then = parser.or()?;
@@ -256,7 +342,7 @@ impl Parser {
         })
     }
 
-    fn or(&mut self) -> Parsed {
+    pub(super) fn or(&mut self) -> Parsed {
         let (at, first) = (self.at(), self.and()?);
         let mut parts = vec![first];
         while self.take_word("or") {
@@ -353,6 +439,9 @@ impl Parser {
             let Some(operator) = signs.iter().find(|(sign, _)| self.take_sign(sign)).map(|(_, o)| *o) else {
                 return Ok(left);
             };
+            if operator == Operator::Modulo && is_text(&left) {
+                return Err(SyntaxError::new(at, "`%` on a text is not supported; write `f'{X}'`"));
+            }
             let right = part(self)?;
             left = Self::node(at, Kind::Binary(Box::new(left), operator, Box::new(right)))?;
         }
@@ -407,13 +496,12 @@ impl Parser {
             let Some(index) = start else { return Err(SyntaxError::new(at, "nothing between the brackets")) };
             return Self::node(at, Kind::Index(Box::new(of), index));
         }
-        let ends = self.peek() == &TokenKind::Sign("]");
-        let end = if ends { None } else { Some(Box::new(self.expression()?)) };
-        if is_colon(self) {
-            return Err(SyntaxError::new(self.at(), "steps in `[from:to:step]` are not supported"));
-        }
+        let ends = |parser: &Self| matches!(parser.peek(), TokenKind::Sign("]" | ":"));
+        let end = if ends(self) { None } else { Some(Box::new(self.expression()?)) };
+        let has_step = self.take_sign(":") && !ends(self);
+        let step = if has_step { Some(Box::new(self.expression()?)) } else { None };
         self.expect_sign("]")?;
-        Self::node(at, Kind::Slice(Box::new(of), start, end))
+        Self::node(at, Kind::Slice(Box::new(of), [start, end, step]))
     }
 
     fn arguments(
@@ -423,7 +511,15 @@ impl Parser {
         least: usize,
         most: usize,
     ) -> Result<Vec<Node>, SyntaxError> {
-        let arguments = self.items(")")?;
+        let place = self.at();
+        let mut arguments = self.items(")")?;
+        if let [_] = arguments.as_slice() {
+            let clauses = self.clauses()?;
+            if let (false, Some(only)) = (clauses.is_empty(), arguments.pop_if(|_| !clauses.is_empty())) {
+                arguments
+                    .push(Self::node(place, Kind::Comprehension(Box::new(Element::One(only)), clauses))?);
+            }
+        }
         self.expect_sign(")")?;
         if (least..=most).contains(&arguments.len()) {
             return Ok(arguments);
@@ -444,6 +540,23 @@ impl Parser {
         Self::node(at, Kind::Method(Box::new(of), *method, arguments))
     }
 
+    /// Whether what follows is one of these, of a module.
+    fn is_of_a_module(&self, names: &[&str]) -> bool {
+        let name = self.tokens.get(self.next + 1).map(|token| &token.kind);
+        self.peek() == &TokenKind::Sign(".")
+            && matches!(name, Some(TokenKind::Name(name)) if names.contains(&name.as_str()))
+    }
+
+    fn call(&mut self, at: usize, name: &str) -> Parsed {
+        let Some((name, function)) = FUNCTIONS.iter().find(|(known, _)| *known == name) else {
+            let known: Vec<&str> = FUNCTIONS.iter().map(|(name, _)| *name).collect();
+            let reason = format!("unknown function `{name}`; there are {}", known.join(", "));
+            return Err(SyntaxError::new(at, reason));
+        };
+        let arguments = self.arguments(at, name, 1, 1)?;
+        Self::node(at, Kind::Call(*function, arguments))
+    }
+
     fn atom(&mut self) -> Parsed {
         let (at, kind) = (self.at(), self.peek().clone());
         let literal = |value: Value| Self::node(at, Kind::Literal(value));
@@ -451,14 +564,8 @@ impl Parser {
         match kind {
             TokenKind::Integer(n) => literal(super::value::integer(n)),
             TokenKind::Float(n) => literal(Number::from_f64(n).map_or(Value::Null, Value::Number)),
-            TokenKind::Text(mut text) => {
-                // Texts side by side are one.
-                while let TokenKind::Text(more) = self.peek() {
-                    text.push_str(more);
-                    self.next += 1;
-                }
-                literal(Value::String(text))
-            }
+            TokenKind::Text(text) => self.texts(at, vec![Part::Text(text)]),
+            TokenKind::Format(parts) => self.texts(at, parts),
             TokenKind::Name(name) => match name.as_str() {
                 "None" => literal(Value::Null),
                 "True" => literal(true.into()),
@@ -466,30 +573,36 @@ impl Parser {
                 word if KEYWORDS.contains(&word) => {
                     Err(SyntaxError::new(at, format!("`{word}` does not belong here")))
                 }
-                _ if self.take_sign("(") => {
-                    let Some((name, function)) = FUNCTIONS.iter().find(|(known, _)| *known == name) else {
-                        let known: Vec<&str> = FUNCTIONS.iter().map(|(name, _)| *name).collect();
-                        let reason = format!("unknown function `{name}`; there are {}", known.join(", "));
-                        return Err(SyntaxError::new(at, reason));
-                    };
-                    let arguments = self.arguments(at, name, 1, 1)?;
-                    Self::node(at, Kind::Call(*function, arguments))
+                "datetime" if self.is_of_a_module(&["date", "datetime", "time", "timedelta", "timezone"]) => {
+                    Err(SyntaxError::new(at, "`datetime` is not supported: a time stays the text it is"))
                 }
+                "json" if self.is_of_a_module(&["dumps", "loads"]) => {
+                    self.next += 1;
+                    let name = if self.take_word("dumps") { "json.dumps" } else { "json.loads" };
+                    self.next += usize::from(name == "json.loads");
+                    self.expect_sign("(")?;
+                    self.call(at, name)
+                }
+                _ if self.take_sign("(") => self.call(at, &name),
                 _ => Self::node(at, Kind::Name(name)),
             },
             TokenKind::Sign("(") => {
                 if self.take_sign(")") {
-                    return Self::node(at, Kind::List(Vec::new()));
+                    return Self::node(at, Kind::Tuple(Vec::new()));
                 }
                 let node = self.deeper(Self::tuple_or_one)?;
+                let clauses = self.clauses()?;
                 self.expect_sign(")")?;
-                Ok(node)
+                if clauses.is_empty() {
+                    return Ok(node);
+                }
+                Self::node(at, Kind::Comprehension(Box::new(Element::One(node)), clauses))
             }
-            TokenKind::Sign("[") => {
-                let items = self.items("]")?;
-                self.expect_sign("]")?;
-                Self::node(at, Kind::List(items))
+            TokenKind::Sign(sign @ ("*" | "**")) => {
+                Err(SyntaxError::new(at, format!("`{sign}` before a value is not supported")))
             }
+            TokenKind::Sign("[") => self.deeper(|parser| parser.list(at)),
+            TokenKind::Sign("{") => self.deeper(|parser| parser.object(at)),
             other => Err(SyntaxError::new(at, format!("{} does not belong here", describe(&other)))),
         }
     }
@@ -500,7 +613,7 @@ fn describe(token: &TokenKind) -> String {
         TokenKind::Name(name) => format!("`{name}`"),
         TokenKind::Integer(n) => format!("`{n}`"),
         TokenKind::Float(n) => format!("`{n}`"),
-        TokenKind::Text(_) => "a text".to_owned(),
+        TokenKind::Text(_) | TokenKind::Format(_) => "a text".to_owned(),
         TokenKind::Sign(sign) => format!("`{sign}`"),
         TokenKind::End => "the end".to_owned(),
     }
@@ -510,12 +623,20 @@ fn describe(token: &TokenKind) -> String {
 pub(super) fn children(kind: &Kind) -> Vec<&Node> {
     match kind {
         Kind::Literal(_) | Kind::Name(_) => Vec::new(),
-        Kind::List(items) | Kind::And(items) | Kind::Or(items) | Kind::Call(_, items) => {
-            items.iter().collect()
+        Kind::List(items)
+        | Kind::Tuple(items)
+        | Kind::Format(items)
+        | Kind::And(items)
+        | Kind::Or(items)
+        | Kind::Call(_, items) => items.iter().collect(),
+        Kind::Object(pairs) => pairs.iter().flat_map(|(key, value)| [key, value]).collect(),
+        Kind::Comprehension(element, clauses) => {
+            let of_clauses = clauses.iter().flat_map(|c| std::iter::once(&c.items).chain(&c.conditions));
+            of_clauses.chain(element.nodes()).collect()
         }
         Kind::Index(a, b) | Kind::Binary(a, _, b) => vec![a, b],
-        Kind::Slice(a, b, c) => {
-            [Some(a), b.as_ref(), c.as_ref()].into_iter().flatten().map(|n| &**n).collect()
+        Kind::Slice(of, bounds) => {
+            std::iter::once(&**of).chain(bounds.iter().flatten().map(|n| &**n)).collect()
         }
         Kind::Attribute(of, _) | Kind::Not(of) | Kind::Negative(of) | Kind::Positive(of) => vec![of],
         Kind::Method(of, _, arguments) => std::iter::once(&**of).chain(arguments).collect(),

@@ -128,7 +128,7 @@ fn without_type(property: &Value) -> Value {
 }
 
 /// JSON without blanks, and in ASCII alone, as the SDK writes it.
-fn ascii_json(value: &Value) -> String {
+pub(super) fn ascii_json(value: &Value) -> String {
     let text = value.to_string();
     if text.is_ascii() {
         return text;

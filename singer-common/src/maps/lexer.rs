@@ -17,15 +17,32 @@ pub(super) enum TokenKind {
     Integer(i128),
     Float(f64),
     Text(String),
+    /// `f'{name}'`.
+    Format(Vec<Part>),
     /// An operator or a bracket.
     Sign(&'static str),
     End,
 }
 
+/// A part of a formatted text.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Part {
+    Text(String),
+    Expression {
+        text: String,
+        /// Where it begins, in characters from 1.
+        at: usize,
+    },
+}
+
 /// Longer ones first.
 const SIGNS: &[&str] = &[
-    "**", "//", "==", "!=", "<=", ">=", "<", ">", "+", "-", "*", "/", "%", "(", ")", "[", "]", ",", ".", ":",
+    "**", "//", "==", "!=", "<=", ">=", "<", ">", "+", "-", "*", "/", "%", "(", ")", "[", "]", "{", "}", ",",
+    ".", ":", "=",
 ];
+
+/// What Python has and this has not, longer ones first.
+const NOT_SUPPORTED: &[&str] = &["<<", ">>", ":=", "&", "|", "^", "~", "@"];
 
 /// Longer expressions are taken for a mistake.
 const LONGEST: usize = 10_000;
@@ -66,6 +83,11 @@ impl Lexer {
         self.characters.get(self.next + 1).copied()
     }
 
+    fn is_next(&self, sign: &str) -> bool {
+        let next = self.characters.get(self.next..self.next + sign.chars().count());
+        next.is_some_and(|c| sign.chars().eq(c.iter().copied()))
+    }
+
     fn take_while(&mut self, fits: impl Fn(char) -> bool) -> String {
         let start = self.next;
         while self.peek().is_some_and(&fits) {
@@ -77,7 +99,7 @@ impl Lexer {
     fn token(&mut self) -> Result<TokenKind, SyntaxError> {
         let Some(first) = self.peek() else { return Ok(TokenKind::End) };
         if first == '\'' || first == '"' {
-            return self.text(false);
+            return self.text(false).map(TokenKind::Text);
         }
         if first.is_ascii_digit() || (first == '.' && self.peek_second().is_some_and(|c| c.is_ascii_digit()))
         {
@@ -88,7 +110,8 @@ impl Lexer {
             let name = self.take_while(|c| c.is_alphanumeric() || c == '_');
             if self.peek().is_some_and(|c| c == '\'' || c == '"') {
                 return match name.as_str() {
-                    "r" | "R" => self.text(true),
+                    "r" | "R" => self.text(true).map(TokenKind::Text),
+                    "f" | "F" => self.format().map(TokenKind::Format),
                     _ => {
                         Err(SyntaxError::new(at, format!("texts with the prefix `{name}` are not supported")))
                     }
@@ -96,16 +119,12 @@ impl Lexer {
             }
             return Ok(TokenKind::Name(name));
         }
-        for sign in SIGNS {
-            let length = sign.chars().count();
-            if self
-                .characters
-                .get(self.next..self.next + length)
-                .is_some_and(|c| sign.chars().eq(c.iter().copied()))
-            {
-                self.next += length;
-                return Ok(TokenKind::Sign(sign));
-            }
+        if let Some(sign) = NOT_SUPPORTED.iter().find(|sign| self.is_next(sign)) {
+            return Err(SyntaxError::new(self.next + 1, format!("`{sign}` is not supported")));
+        }
+        if let Some(sign) = SIGNS.iter().find(|sign| self.is_next(sign)) {
+            self.next += sign.chars().count();
+            return Ok(TokenKind::Sign(sign));
         }
         Err(SyntaxError::new(self.next + 1, format!("`{first}` is not understood")))
     }
@@ -152,38 +171,141 @@ impl Lexer {
     }
 
     /// A text between quotation marks, as Python has it.
-    fn text(&mut self, raw: bool) -> Result<TokenKind, SyntaxError> {
+    fn text(&mut self, raw: bool) -> Result<String, SyntaxError> {
         let at = self.next + 1;
-        let quote = self.peek();
-        let open = || SyntaxError::new(at, "the text has no end: a quotation mark is missing");
-        self.next += 1;
+        let quote = self.open_quote(at)?;
         let mut text = String::new();
         loop {
-            let character = self.peek().ok_or_else(open)?;
-            self.next += 1;
-            if Some(character) == quote {
-                return Ok(TokenKind::Text(text));
+            let character = self.take().ok_or_else(|| without_end(at))?;
+            if character == quote {
+                return Ok(text);
             }
-            if character != '\\' {
-                text.push(character);
-                continue;
-            }
-            let escaped = self.peek().ok_or_else(open)?;
-            self.next += 1;
-            match escaped {
-                _ if raw => text.extend(['\\', escaped]),
-                '\\' | '\'' | '"' => text.push(escaped),
-                'n' => text.push('\n'),
-                'r' => text.push('\r'),
-                't' => text.push('\t'),
-                'x' => text.push(self.hexadecimal(2)?),
-                'u' => text.push(self.hexadecimal(4)?),
-                // Python leaves what it does not know as it is.
-                _ => text.extend(['\\', escaped]),
+            match character {
+                '\\' if raw => text.extend(['\\', self.take().ok_or_else(|| without_end(at))?]),
+                '\\' => self.escaped(at, &mut text)?,
+                _ => text.push(character),
             }
         }
     }
 
+    fn take(&mut self) -> Option<char> {
+        let character = self.peek()?;
+        self.next += 1;
+        Some(character)
+    }
+
+    /// The quotation mark that a text begins with. Three of them, which may hold line ends, are refused: two would be an empty text.
+    fn open_quote(&mut self, at: usize) -> Result<char, SyntaxError> {
+        let quote = self.take().ok_or_else(|| without_end(at))?;
+        if self.peek() == Some(quote) && self.peek_second() == Some(quote) {
+            return Err(SyntaxError::new(at, "texts between three quotation marks are not supported"));
+        }
+        Ok(quote)
+    }
+
+    /// What stands for what after a backslash.
+    fn escaped(&mut self, at: usize, text: &mut String) -> Result<(), SyntaxError> {
+        let place = self.next;
+        let escaped = self.take().ok_or_else(|| without_end(at))?;
+        match escaped {
+            '\\' | '\'' | '"' => text.push(escaped),
+            'n' => text.push('\n'),
+            'r' => text.push('\r'),
+            't' => text.push('\t'),
+            'a' => text.push('\u{7}'),
+            'b' => text.push('\u{8}'),
+            'f' => text.push('\u{c}'),
+            'v' => text.push('\u{b}'),
+            'x' => text.push(self.hexadecimal(2)?),
+            'u' => text.push(self.hexadecimal(4)?),
+            'U' => text.push(self.hexadecimal(8)?),
+            '0'..='7' | 'N' | '\n' => {
+                return Err(SyntaxError::new(
+                    place,
+                    format!(
+                        "`\\{}` is not supported in a text; write `\\u` and four digits",
+                        escaped.escape_default()
+                    ),
+                ));
+            }
+            // Python leaves what it does not know as it is.
+            _ => text.extend(['\\', escaped]),
+        }
+        Ok(())
+    }
+
+    /// A text with expressions in it.
+    fn format(&mut self) -> Result<Vec<Part>, SyntaxError> {
+        let at = self.next + 1;
+        let quote = self.open_quote(at)?;
+        let mut parts = Vec::new();
+        let mut text = String::new();
+        loop {
+            let place = self.next + 1;
+            let character = self.take().ok_or_else(|| without_end(at))?;
+            match character {
+                c if c == quote => {
+                    parts.push(Part::Text(text));
+                    return Ok(parts);
+                }
+                '{' | '}' if self.peek() == Some(character) => {
+                    self.next += 1;
+                    text.push(character);
+                }
+                '{' => {
+                    parts.push(Part::Text(std::mem::take(&mut text)));
+                    parts.push(self.placeholder(place, quote)?);
+                }
+                '}' => return Err(SyntaxError::new(place, "a `}` without `{` in a text; write `}}`")),
+                '\\' => self.escaped(at, &mut text)?,
+                _ => text.push(character),
+            }
+        }
+    }
+
+    /// The expression between `{`, which is behind, and `}`.
+    fn placeholder(&mut self, place: usize, quote: char) -> Result<Part, SyntaxError> {
+        let at = self.next + 1;
+        let mut inner = String::new();
+        let (mut depth, mut within) = (0_usize, None);
+        loop {
+            let here = self.next + 1;
+            let character = self.take().filter(|c| *c != quote);
+            let character = character.ok_or_else(|| {
+                SyntaxError::new(place, "`{` without `}` in a text; within it, use the other quotation mark")
+            })?;
+            match (within, character) {
+                (_, '\\') => return Err(SyntaxError::new(here, "a backslash within `{…}` is not supported")),
+                (Some(open), c) => within = (c != open).then_some(open),
+                (None, '\'' | '"') => within = Some(character),
+                (None, '(' | '[' | '{') => depth += 1,
+                (None, ')' | ']') => depth = depth.saturating_sub(1),
+                (None, '}') if depth == 0 => {
+                    if inner.trim().is_empty() {
+                        return Err(SyntaxError::new(place, "nothing between `{` and `}`"));
+                    }
+                    return Ok(Part::Expression { text: inner, at });
+                }
+                (None, '}') => depth -= 1,
+                (None, ':') if depth == 0 => {
+                    return Err(SyntaxError::new(
+                        here,
+                        "formats, `{X:FORMAT}`, are not supported; `str(X).zfill(N)`, `.rjust(N)` and `.ljust(N)` are",
+                    ));
+                }
+                (None, '!') if depth == 0 && self.peek() != Some('=') => {
+                    return Err(SyntaxError::new(here, "conversions, `{X!r}`, are not supported"));
+                }
+                (None, '=') if depth == 0 && self.peek() == Some('}') => {
+                    return Err(SyntaxError::new(here, "`{X=}` is not supported"));
+                }
+                _ => {}
+            }
+            inner.push(character);
+        }
+    }
+
+    /// The character with this number.
     fn hexadecimal(&mut self, digits: usize) -> Result<char, SyntaxError> {
         let at = self.next + 1;
         let text: String =
@@ -195,4 +317,8 @@ impl Lexer {
             .and_then(char::from_u32)
             .ok_or_else(|| SyntaxError::new(at, "not a character's number"))
     }
+}
+
+fn without_end(at: usize) -> SyntaxError {
+    SyntaxError::new(at, "the text has no end: a quotation mark is missing")
 }

@@ -2,6 +2,7 @@
 //! streams are renamed, left out or copied, records filtered, properties renamed, left out or computed. The SCHEMA that goes out
 //! is that of the records that go out.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value, json};
@@ -13,6 +14,7 @@ use crate::facts::Facts;
 use crate::secret::is_secret_attribute;
 use crate::settings::SettingsError;
 
+mod compound;
 mod definition;
 mod evaluate;
 mod expression;
@@ -21,6 +23,7 @@ mod lexer;
 mod pattern;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod types;
 mod unused;
 mod value;
@@ -252,7 +255,7 @@ impl Maps {
                 continue;
             };
             let own = Some(name.as_str()).filter(|name| known.contains_key(*name));
-            let types = Types { record: schema, config: &self.config, own };
+            let types = Types { record: schema, config: &self.config, own, locals: None };
             properties.insert(name.clone(), types::nullable(types::schema_of(&formula.node, &types)));
         }
         if let Some(key) = keys.iter().find(|key| !properties.contains_key(*key)) {
@@ -348,12 +351,15 @@ impl Maps {
         record: &Value,
     ) -> Result<Option<Map<String, Value>>, MapError> {
         let Some(properties) = record.as_object() else { return Ok(None) };
+        let steps = Cell::new(0);
         let scope = Scope {
             record,
             config: &self.config,
             stream: &plan.name_value,
             original: &plan.original,
             own: None,
+            locals: None,
+            steps: &steps,
         };
         let failed = |formula: &Formula, at, reason| MapError::Expression {
             setting: formula.setting.clone(),

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::compound::{Clause, Element};
 use super::expression::{Function, Kind, Method, Node, Operator};
 
 /// What an expression may refer to, by type.
@@ -14,6 +15,64 @@ pub(super) struct Types<'a> {
     pub(super) config: &'a Value,
     /// The property that is computed anew, where there was one.
     pub(super) own: Option<&'a str>,
+    /// The names that comprehensions give, the innermost first.
+    pub(super) locals: Option<&'a Local<'a>>,
+}
+
+/// A name that a comprehension gives, by type.
+#[derive(Debug)]
+pub(super) struct Local<'a> {
+    name: &'a str,
+    schema: Value,
+    outer: Option<&'a Local<'a>>,
+}
+
+impl Types<'_> {
+    fn local(&self, name: &str) -> Option<&Value> {
+        let mut local = self.locals;
+        while let Some(Local { name: known, schema, outer }) = local {
+            if *known == name {
+                return Some(schema);
+            }
+            local = *outer;
+        }
+        None
+    }
+}
+
+/// The schema of what a comprehension makes.
+fn of_comprehension(element: &Element, clauses: &[Clause], types: &Types<'_>) -> Value {
+    let Some((clause, inner)) = clauses.split_first() else {
+        return match element {
+            Element::One(node) => json!({"type": ["array"], "items": schema_of(node, types)}),
+            Element::Pair(..) => of_kind("object"),
+        };
+    };
+    let item = match (clause.targets.as_slice(), clause.divides) {
+        ([_], false) => items_of(&schema_of(&clause.items, types)),
+        _ => anything(),
+    };
+    bind(&clause.targets, &item, types, &mut |types| of_comprehension(element, inner, types))
+}
+
+fn bind(
+    names: &[String],
+    schema: &Value,
+    types: &Types<'_>,
+    then: &mut dyn FnMut(&Types<'_>) -> Value,
+) -> Value {
+    let Some((name, names)) = names.split_first() else { return then(types) };
+    let local = Local { name, schema: schema.clone(), outer: types.locals };
+    bind(names, schema, &Types { locals: Some(&local), ..*types }, then)
+}
+
+/// What is gone through: a list's items, a text's characters, an object's keys.
+fn items_of(of: &Value) -> Value {
+    match kinds(of).map(|kinds| kinds.into_iter().filter(|k| *k != "null").collect::<Vec<_>>()).as_deref() {
+        Some(["string" | "object"]) => of_kind("string"),
+        Some(["array"]) => of.get("items").cloned().unwrap_or_else(anything),
+        _ => anything(),
+    }
 }
 
 /// The schema of anything.
@@ -121,6 +180,7 @@ fn literal_key(node: &Node) -> Option<&str> {
 pub(super) fn schema_of(node: &Node, types: &Types<'_>) -> Value {
     match &node.kind {
         Kind::Literal(value) => of_value(value),
+        Kind::Name(name) if types.local(name).is_some() => types.local(name).cloned().unwrap_or_default(),
         Kind::Name(name) => match name.as_str() {
             "self" if types.own.is_some() => at_key(types.record, types.own.unwrap_or_default()),
             "_" | "record" => types.record.clone(),
@@ -128,7 +188,17 @@ pub(super) fn schema_of(node: &Node, types: &Types<'_>) -> Value {
             "__stream_name__" | "__original_stream_name__" => of_kind("string"),
             _ => at_key(types.record, name),
         },
-        Kind::List(items) => list(items.iter().map(|item| schema_of(item, types))),
+        Kind::List(items) | Kind::Tuple(items) => list(items.iter().map(|item| schema_of(item, types))),
+        Kind::Object(pairs) => {
+            let mut properties = Map::new();
+            for (key, value) in pairs {
+                let Some(key) = literal_key(key) else { return of_kind("object") };
+                properties.insert(key.to_owned(), schema_of(value, types));
+            }
+            json!({"type": ["object"], "properties": properties})
+        }
+        Kind::Comprehension(element, clauses) => of_comprehension(element, clauses, types),
+        Kind::Format(_) => of_kind("string"),
         Kind::Index(of, index) => match literal_key(index) {
             Some(key) => at_key(&schema_of(of, types), key),
             None => at_place(&schema_of(of, types)),
@@ -147,15 +217,24 @@ pub(super) fn schema_of(node: &Node, types: &Types<'_>) -> Value {
                 _ => anything(),
             }
         }
+        Kind::Call(Function::JsonLoads, _) => anything(),
+        Kind::Call(Function::List, arguments) => {
+            let items = arguments.first().map_or_else(anything, |of| items_of(&schema_of(of, types)));
+            json!({"type": ["array"], "items": items})
+        }
         Kind::Call(function, _) => of_kind(match function {
             Function::Bool => "boolean",
             Function::Float => "number",
-            Function::Int => "integer",
-            Function::EscapeDn | Function::Str | Function::Md5 | Function::Sha256 => "string",
+            Function::Int | Function::Len => "integer",
+            _ => "string",
         }),
         Kind::Method(of, method, arguments) => match method {
-            Method::StartsWith | Method::EndsWith => of_kind("boolean"),
-            Method::Split => json!({"type": ["array"], "items": {"type": ["string"]}}),
+            Method::StartsWith | Method::EndsWith | Method::IsDigit | Method::IsSpace => of_kind("boolean"),
+            Method::Count | Method::Find | Method::RFind | Method::Index => of_kind("integer"),
+            Method::Values | Method::Items => of_kind("array"),
+            Method::Split | Method::RSplit | Method::SplitLines | Method::Partition | Method::Keys => {
+                json!({"type": ["array"], "items": {"type": ["string"]}})
+            }
             Method::Get => {
                 let found = match arguments.first().and_then(literal_key) {
                     Some(key) => at_key(&schema_of(of, types), key),
@@ -189,6 +268,9 @@ fn computed(of: &[Value], operator: Operator) -> Value {
         Operator::Add if all(&["string"]) => results.push(of_kind("string")),
         Operator::Multiply if any("string") => results.push(of_kind("string")),
         _ => {}
+    }
+    if operator == Operator::Multiply && any("array") {
+        results.push(of_kind("array"));
     }
     if operator == Operator::Add && all(&["array"]) {
         results.push(of_kind("array"));

@@ -8,7 +8,10 @@ use serde_json::{Number, Value};
 use super::expression::Operator;
 
 /// Texts that an expression makes are no longer than this, in octets.
-const LONGEST_TEXT: usize = 1 << 20;
+pub(super) const LONGEST_TEXT: usize = 1 << 20;
+
+/// Lists that `*` makes have no more items.
+const LONGEST_LIST: usize = 100_000;
 
 /// A number, or a boolean, which is one in Python.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -140,11 +143,25 @@ pub(super) fn binary(a: &Value, operator: Operator, b: &Value) -> Result<Value, 
             }
             Ok(Value::String(text.repeat(times)))
         }
+        (Value::Array(items), Operator::Multiply, times)
+        | (times, Operator::Multiply, Value::Array(items)) => {
+            let Some(Num::Integer(times)) = number(times) else {
+                return Err(format!("`*` of a list and {}", type_name(times)));
+            };
+            let times = usize::try_from(times.max(0)).unwrap_or(usize::MAX);
+            if items.len().saturating_mul(times) > LONGEST_LIST {
+                return Err(format!("the list would be longer than {LONGEST_LIST} items"));
+            }
+            Ok((0..times).flat_map(|_| items.iter().cloned()).collect())
+        }
+        (Value::String(_), Operator::Modulo, _) => {
+            Err("`%` on a text is not supported; write `f'{X}'`".to_owned())
+        }
         _ => Err(format!("`{sign}` of {} and {}", type_name(a), type_name(b))),
     }
 }
 
-fn too_long() -> String {
+pub(super) fn too_long() -> String {
     format!("the text would be longer than {LONGEST_TEXT} octets")
 }
 
@@ -255,34 +272,71 @@ pub(super) fn to_float(value: &Value) -> Result<Value, String> {
 }
 
 /// `str(x)`.
-pub(super) fn to_text(value: &Value) -> String {
+pub(super) fn to_text(value: &Value) -> Result<String, String> {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => Ok(text.clone()),
         other => shown(other),
     }
 }
 
 /// Python's `repr`.
-fn shown(value: &Value) -> String {
-    match value {
+fn shown(value: &Value) -> Result<String, String> {
+    Ok(match value {
         Value::Null => "None".to_owned(),
         Value::Bool(true) => "True".to_owned(),
         Value::Bool(false) => "False".to_owned(),
-        Value::Number(n) => match number(value) {
-            Some(Num::Float(f)) if n.to_string().contains(['.', 'e', 'E']) => float_text(f),
-            _ => n.to_string(),
-        },
-        Value::String(text) => quoted(text),
-        Value::Array(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
-        Value::Object(object) => {
-            let parts: Vec<String> =
-                object.iter().map(|(k, v)| format!("{}: {}", quoted(k), shown(v))).collect();
-            format!("{{{}}}", parts.join(", "))
+        Value::Number(n) => number_text(n),
+        Value::String(text) => quoted(text)?,
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(shown).collect::<Result<Vec<_>, _>>()?.join(", "))
         }
+        Value::Object(object) => {
+            let parts = object.iter().map(|(k, v)| Ok(format!("{}: {}", quoted(k)?, shown(v)?)));
+            format!("{{{}}}", parts.collect::<Result<Vec<_>, String>>()?.join(", "))
+        }
+    })
+}
+
+/// A number's text: of an integer its digits, of a fraction as Python writes it.
+fn number_text(n: &Number) -> String {
+    match number(&Value::Number(n.clone())) {
+        Some(Num::Integer(n)) => n.to_string(),
+        Some(Num::Float(f)) if n.to_string().contains(['.', 'e', 'E']) => float_text(f),
+        _ => n.to_string(),
     }
 }
 
-fn quoted(text: &str) -> String {
+/// `json.dumps(x)`: in ASCII alone, with a blank after each comma and colon.
+pub(super) fn to_json(value: &Value) -> Result<String, String> {
+    let text = |text: &str| super::flatten::ascii_json(&Value::from(text)).replace('\u{7f}', "\\u007f");
+    Ok(match value {
+        Value::Number(n) if n.as_f64().is_none_or(f64::is_infinite) && n.to_string().contains(['e', 'E']) => {
+            return Err("a number that is not finite in Python".to_owned());
+        }
+        Value::Number(n) => number_text(n),
+        Value::String(s) => text(s),
+        Value::Null | Value::Bool(_) => value.to_string(),
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(to_json).collect::<Result<Vec<_>, _>>()?.join(", "))
+        }
+        Value::Object(object) => {
+            let parts = object.iter().map(|(k, v)| Ok(format!("{}: {}", text(k), to_json(v)?)));
+            format!("{{{}}}", parts.collect::<Result<Vec<_>, String>>()?.join(", "))
+        }
+    })
+}
+
+/// `json.loads(x)`.
+pub(super) fn from_json(value: &Value) -> Result<Value, String> {
+    let Value::String(text) = value else {
+        return Err(format!("`json.loads()` of {}, and it is for texts", type_name(value)));
+    };
+    serde_json::from_str(text).map_err(|_| "`json.loads()` of a text that is not JSON".to_owned())
+}
+
+/// A text as Python shows it within a list. Which characters beyond ASCII it shows by their numbers is its own table
+/// (`str.isprintable`): those that may be among them are refused.
+fn quoted(text: &str) -> Result<String, String> {
     use std::fmt::Write as _;
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     let mut out = String::from(quote);
@@ -296,11 +350,26 @@ fn quoted(text: &str) -> String {
             c if c < ' ' || c == '\u{7f}' => {
                 let _ = write!(out, "\\x{:02x}", u32::from(c));
             }
+            c if !c.is_ascii() && !is_printable(c) => {
+                return Err(format!(
+                    "the text of a list or an object with U+{:04X} is not supported",
+                    u32::from(c)
+                ));
+            }
             c => out.push(c),
         }
     }
     out.push(quote);
-    out
+    Ok(out)
+}
+
+/// Whether Python shows a character beyond ASCII as it is, as far as that is sure: letters and digits, and signs of the blocks
+/// that are full.
+fn is_printable(c: char) -> bool {
+    c.is_alphanumeric()
+        || matches!(c, '\u{a1}'..='\u{ac}' | '\u{ae}'..='\u{2ff}' | '\u{300}'..='\u{36f}' | '\u{2010}'..='\u{2027}'
+            | '\u{2030}'..='\u{205e}' | '\u{20a0}'..='\u{20bf}' | '\u{2100}'..='\u{218b}' | '\u{2190}'..='\u{2426}'
+            | '\u{2500}'..='\u{27ff}' | '\u{3001}'..='\u{303f}' | '\u{1f300}'..='\u{1f64f}')
 }
 
 /// A fraction as Python writes it: the shortest digits that mean it, with an exponent below 1e-4 and from 1e16 on.

@@ -2,7 +2,7 @@
 
 use singer_common::message::{RecordMessage, SchemaMessage};
 
-use super::planning::{Line, Out, Planner};
+use super::planning::{Line, Out, Planner, said_twice};
 use super::{InFile, LoadError};
 
 impl Planner {
@@ -35,11 +35,15 @@ impl Planner {
     ) -> bool {
         let Some(maps) = self.maps.as_mut() else { return true };
         let RecordMessage { stream, record, version } = message;
+        let twice = record.twice().map(said_twice);
         let value = record.into_value();
-        let mapped = match maps.record(&stream, &value) {
+        let mapped = match twice {
+            Some(reason) => Err(LoadError::record(line, &stream, reason)),
+            None => maps.record(&stream, &value).map_err(|error| LoadError::StreamMap { line, error }),
+        };
+        let mapped = match mapped {
             Ok(mapped) => mapped,
             Err(error) => {
-                let error = LoadError::StreamMap { line, error };
                 // Of one of the streams that it would have become, whichever: it is the record that is at fault.
                 let names = self.maps.as_ref().map(|maps| maps.names(&stream)).into_iter().flatten();
                 let plan = names.into_iter().find_map(|name| self.streams.get(name));

@@ -152,8 +152,12 @@ impl StreamPlan {
 
     /// Which entry a record is about that makes none: what it is called, or how it is found, as of a deletion.
     ///
-    /// `None`: that is not known. A key that its SCHEMA forbids (`true` where a text is to be) may stand for any entry.
+    /// `None`: that is not known. A key that its SCHEMA forbids (`true` where a text is to be) may stand for any entry, and so may one
+    /// of two.
     fn identity(&self, record: &Record) -> Option<(Task, DnKey)> {
+        if record.twice().is_some() {
+            return None;
+        }
         if self.validator.as_ref().is_some_and(|v| v.check_keys(record, &self.key_properties).is_err()) {
             return None;
         }
@@ -165,6 +169,9 @@ impl StreamPlan {
 
     fn task(&self, line: u64, record: &Record) -> Result<(Task, DnKey), LoadError> {
         let bad = |reason| LoadError::record(line, &self.name, reason);
+        if let Some(property) = record.twice() {
+            return Err(bad(said_twice(property)));
+        }
         let is_deletion = is_marked(record.iter()).map_err(|e| bad(e.to_string()))?;
         // A deletion needs what names its entry, and no more.
         if let Some(key) = self.key_properties.iter().find(|k| !is_deletion && record.get(k).is_none()) {
@@ -190,6 +197,11 @@ impl StreamPlan {
         });
         Ok((task, key.transpose()?.unwrap_or_default()))
     }
+}
+
+/// What is wrong with a record that has a property twice: whichever value were taken, the other one would be lost.
+pub(super) fn said_twice(property: &str) -> String {
+    format!("property `{property}` is in the record twice, with values that differ; it must be there once")
 }
 
 /// A record's key, for people: `id=7`. Of a mirror without one the name, as it is spelled.

@@ -145,3 +145,24 @@ fn assert_keys(value: &Value, known: &[&str]) {
         );
     }
 }
+
+/// Compares a part of a document with a text: what stands between `<!-- begin: NAME … -->` and `<!-- end: NAME -->`. With
+/// `UPDATE_GOLDEN=1` writes it.
+#[track_caller]
+pub(crate) fn assert_text_in(document: &str, name: &str, text: &str) {
+    let path = ldap_tests::meltano::root().join(document);
+    let whole = std::fs::read_to_string(&path).unwrap();
+    let (begin, end) = (format!("<!-- begin: {name}"), format!("<!-- end: {name} -->"));
+    let (before, rest) = whole.split_once(&begin).unwrap_or_else(|| panic!("{document}: no `{begin}`"));
+    let (note, rest) = rest.split_once("-->\n").unwrap();
+    let (now, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{document}: no `{end}`"));
+    let wanted = format!("\n{text}\n");
+    if std::env::var_os(UPDATE).is_some() {
+        std::fs::write(&path, format!("{before}{begin}{note}-->\n{wanted}{end}{after}")).unwrap();
+        return;
+    }
+    assert!(
+        now == wanted,
+        "{document}: the part `{name}` is out of date; run the test again with {UPDATE}=1"
+    );
+}

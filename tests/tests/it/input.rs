@@ -66,6 +66,31 @@ fn half_of_a_character_and_what_is_no_utf_8_are_errors_of_their_records() {
 }
 
 #[test]
+fn a_property_that_is_there_twice_is_an_error_of_its_record() {
+    let target = Target::new();
+    let record = |id: &str, more: &str| {
+        format!(r#"{{"type":"RECORD","stream":"p","record":{{"id":"{id}","name":"x",{more}}}}}"#)
+    };
+    let (twice, same) =
+        (record("twice", r#""text":"a","text":"b""#), record("same", r#""text":"a","text":"a""#));
+    let file = target.path("batch.jsonl");
+    std::fs::write(&file, "{\"id\":\"filed\",\"name\":\"x\",\"name\":\"y\"}\n").unwrap();
+    let batch = json!({"type": "BATCH", "stream": "p", "encoding": {"format": "jsonl"}, "manifest": [format!("file://{}", file.display())]});
+    let lines = [SCHEMA, &twice, &same, &batch.to_string()];
+    target.run(&json!({}), &lines).exits(4);
+    let tree = target.tree();
+    assert_eq!(tree["cn=same,dc=x"]["description"], [b"a".to_vec()].into());
+    assert!(!tree.contains_key("cn=twice,dc=x") && !tree.contains_key("cn=filed,dc=x"));
+    let ids: Vec<Value> = target.rejects().into_iter().map(|(_, record)| record["id"].clone()).collect();
+    assert_eq!(ids, ["twice", "filed"]);
+    // A map does not get to choose between them, either.
+    let target = Target::new();
+    target.run(&json!({"stream_maps": {"p": {"text": "text.upper()"}}}), &[SCHEMA, &twice, &same]).exits(4);
+    assert_eq!((target.tree().len(), target.rejects().len()), (2, 1));
+    target.run(&json!({"on_error": "fail"}), &[SCHEMA, &twice]).exits(1).says("line 2").says("`text`");
+}
+
+#[test]
 fn what_python_writes_for_no_number_is_null() {
     let target = Target::new();
     let line = r#"{"type":"RECORD","stream":"p","record":{"id":"a","name":"NaN","text":NaN}}"#;

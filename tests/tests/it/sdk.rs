@@ -1,5 +1,6 @@
 //! Stream maps, flattening, BATCH and `--about`, beside the Meltano SDK itself.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -12,10 +13,11 @@ use ldap_tests::run::{Output, Program, Run, output};
 use ldap_tests::server::scratch;
 use serde_json::{Value, json};
 
+use crate::golden::{assert_golden_text, assert_text_in};
 use crate::support::{assert_records_fit, by_stream, types, with};
 
 /// The SDK's Python environment.
-fn sdk() -> &'static Path {
+pub(crate) fn sdk() -> &'static Path {
     static SDK: OnceLock<PathBuf> = OnceLock::new();
     SDK.get_or_init(|| venv("sdk", "tests/sdk/requirements.txt"))
 }
@@ -133,6 +135,9 @@ fn maps_do_what_the_sdks_do() {
                 "rest": "str(-int(departmentNumber) % 7 + 17 // -5)",
                 "escaped": "'it\\'s ' + \"a \\\"text\\\"\"",
                 "nested": "(uid if (sn == 'Lovelace' or not mail) else cn).lower()",
+                "padded": "str(int(departmentNumber)).zfill(5)",
+                "formatted": "f'{cn.title()} <{mail}>'.strip()",
+                "joined": "', '.join(x.lower() for x in objectClass if x != 'top')",
             }}),
             // Whatever a record may have of which the SCHEMA says nothing.
             &["missing"],
@@ -145,8 +150,11 @@ fn maps_do_what_the_sdks_do() {
                 "words": "cn.split()",
                 "mail": "mail is not None",
                 "phones": "telephoneNumber",
+                "classes": "[x.upper() for x in objectClass]",
+                "object": "{'uid': uid, 'mail': mail}",
+                "read": "json.loads('[1, 2]')",
             }}),
-            &["n", "is_ada", "words", "mail"],
+            &["n", "is_ada", "words", "mail", "classes", "object", "read"],
         ),
     ] {
         as_the_sdk_has_it(&json!({"stream_maps": maps, "stream_map_config": {"salt": "pepper"}}), but_for);
@@ -249,6 +257,33 @@ fn a_mistake_in_a_map_is_found_before_the_first_message() {
     let run =
         Run::tap(&with(&config, &json!({"stream_maps": maps}))).run().exits(1).says("`.lower()` of null");
     assert!(!run.stderr.contains("Ada"), "{}", run.stderr);
+}
+
+/// What the SDK's evaluator makes of expressions is what the test of ours (`maps/tests.rs`) goes by.
+#[test]
+fn expressions_that_the_sdk_takes_are_taken_or_refused_by_name() {
+    let outcomes =
+        Command::new(sdk().join("bin/python")).arg(root().join("tests/sdk/expressions.py")).output().unwrap();
+    assert!(outcomes.status.success(), "{}", said(&outcomes));
+    let text = String::from_utf8(outcomes.stdout).unwrap();
+    assert_golden_text("sdk-expressions.jsonl", &text);
+    let (_dir, config) = tap();
+    let mut table = "| not supported | because |\n|---|---|\n".to_owned();
+    for line in text.lines().skip(1) {
+        let case: Value = serde_json::from_str(line).unwrap();
+        let Some(part) = case["not_taken"].as_str() else { continue };
+        let expression = case["expression"].as_str().unwrap();
+        let maps = json!({"stream_maps": {"users": {"mail": expression}}});
+        let run = Run::tap(&with(&config, &maps)).run().exits(2).says("stream_maps.users.mail").says(part);
+        assert!(run.stdout.is_empty(), "{expression}: {}", run.stdout_text());
+        let (_, error) = run.stderr.split_once("at character ").unwrap();
+        let (_, reason) = error.lines().next().unwrap().split_once(": ").unwrap();
+        let reason = reason.split_once("; expected").map_or(reason, |(reason, _)| reason);
+        let reason = reason.split_once("; there are").map_or(reason, |(reason, _)| reason);
+        let cell = |text: &str| text.replace('|', "\\|");
+        let _ = writeln!(table, "| `{}` | {} |", cell(expression), cell(reason));
+    }
+    assert_text_in("docs/meltano.md", "not supported", &table);
 }
 
 fn decompressed(path: &Path) -> Vec<Value> {
