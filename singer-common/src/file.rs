@@ -72,16 +72,19 @@ fn of_folder(folder: &Path, error: &io::Error) -> io::Error {
     std::fs::metadata(folder).err().unwrap_or_else(|| error.kind().into())
 }
 
+/// A temporary file in the folder of another, which goes when it is dropped.
+fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let folder = folder(path);
+    tempfile::Builder::new().prefix(".singer-ldap-").tempfile_in(folder).map_err(|e| of_folder(folder, &e))
+}
+
 fn written<E: From<io::Error>>(
     path: &Path,
     readers: Readers,
     write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
 ) -> Result<tempfile::NamedTempFile, E> {
     may_be_replaced(path)?;
-    let file = tempfile::Builder::new()
-        .prefix(".singer-ldap-")
-        .tempfile_in(folder(path))
-        .map_err(|e| of_folder(folder(path), &e))?;
+    let file = beside(path)?;
     let mut out = BufWriter::with_capacity(BUFFER, file);
     write(&mut out)?;
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;

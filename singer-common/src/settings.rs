@@ -516,7 +516,11 @@ fn wrong_part(path: String, said: &str) -> SettingsError {
     let near = match quoted(problem).first() {
         Some(word) if problem.starts_with("unknown variant") => {
             let known = quoted(expected);
-            nearest(word, known.iter().map(String::as_str)).map(str::to_owned)
+            let in_it = || known.iter().find(|known| word.to_lowercase().contains(known.as_str()));
+            // Of the few words that there are, one may also be a part of what others say: `subtree`.
+            nearest(word, known.iter().map(String::as_str))
+                .or_else(|| in_it().map(String::as_str))
+                .map(str::to_owned)
         }
         _ => None,
     };

@@ -108,6 +108,8 @@ struct Work {
     values: Vec<Held>,
     /// What gives values back that it gave up for others, and the name of the entry; no modifications: it was asked in vain.
     gave_up: Option<(String, Vec<Modification>)>,
+    /// What the entry that has its name is known by; empty where that is not known.
+    taken_by: String,
     /// Whether it waits for a value that the server has once only, and another entry has.
     waits_for_value: bool,
     /// Since when it waits for others, and when it was last tried.
@@ -155,6 +157,7 @@ impl Work {
             in_file: None,
             values: Vec::new(),
             gave_up: None,
+            taken_by: String::new(),
             waits_for_value: false,
             waits_since: None,
             tried: None,
@@ -604,7 +607,7 @@ impl<'a, W: Write> Load<'a, W> {
             }
             Effect::NeedsEntries(missing) => return self.hold_whole(work, missing),
             Effect::Elsewhere(dn) => return self.found_elsewhere(work, dn),
-            Effect::NameTaken => return self.name_taken(work),
+            Effect::NameTaken(by) => return self.name_taken(work, by),
             Effect::SteppedAside(dn) => {
                 self.progress += 1;
                 return self.stepped_aside(work, dn);

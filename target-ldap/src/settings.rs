@@ -75,7 +75,7 @@ const OWN: &[Setting] = &[
     Setting::new(
         "create_parents",
         Kind::Boolean,
-        "Create missing parents of an entry: `ou`, `dc`, `o`, `c`, `l` and `st`, and on Active Directory `cn`. Not set: true for a server; false for an LDIF file, which takes entries without parents.",
+        "Create missing parents of an entry: `ou`, `dc`, `o`, `c`, `l` and `st`, and on Active Directory `cn`; at most 100 one above the other. Not set: true for a server; false for an LDIF file, which takes entries without parents.",
     ),
     Setting::new(
         "process_activate_version",

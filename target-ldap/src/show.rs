@@ -380,7 +380,7 @@ fn json(planned: &Planned<'_>) -> Value {
 
 /// A value on a line of its own: what is not text, or would not stay on its line, in base64. What else steers a terminal
 /// becomes an escape with the line.
-fn shown(name: &str, value: &[u8]) -> String {
+pub(crate) fn shown(name: &str, value: &[u8]) -> String {
     match std::str::from_utf8(value) {
         _ if is_secret_attribute(name) => HIDDEN.to_owned(),
         Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
@@ -391,6 +391,8 @@ fn shown(name: &str, value: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use singer_common::change::ModificationKind;
 
     use super::*;
 

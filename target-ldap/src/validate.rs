@@ -4,6 +4,7 @@
 
 mod dialect;
 mod quick;
+mod work;
 
 use std::sync::{LazyLock, OnceLock};
 
@@ -100,12 +101,14 @@ impl RecordValidator {
     /// draft, but one of draft 4 or older (`exclusiveMinimum: true`), it is taken as that, as others in Singer do.
     ///
     /// # Errors
-    /// It is no schema of any draft, refers to what it does not hold, or has a pattern that is none.
+    /// It is no schema of any draft, refers to what it does not hold, has a pattern that is none, or
+    /// would take more work than a record is worth.
     pub fn new(
         schema: &Value,
         is_used: &dyn Fn(&str) -> bool,
         warnings: &mut Vec<Warning>,
     ) -> Result<Self, String> {
+        work::check(schema)?;
         let (draft, warning) = dialect::draft(schema);
         warnings.extend(warning.map(Warning::from));
         let mut prepared = dialect::prepared(schema);

@@ -67,8 +67,9 @@ pub enum Effect {
     NeedsEntries(Vec<DnKey>),
     /// Not done: the entry has this name, and nobody saw to it that nothing else is done to that one.
     Elsewhere(String),
-    /// Not done, and may be later: another entry has the name.
-    NameTaken,
+    /// Not done, and may be later: another entry has the name. What the rule's filter would know that one by, for people:
+    /// `employeeNumber=7`; empty where it is not known.
+    NameTaken(String),
     /// The entry gave its name up for another one, and has this one for the time being.
     SteppedAside(String),
     /// The entry gave values up that others wait for; these modifications give them back.
@@ -118,7 +119,7 @@ impl Outcome {
             Effect::TooEarly(_)
             | Effect::NeedsEntries(_)
             | Effect::Elsewhere(_)
-            | Effect::NameTaken
+            | Effect::NameTaken(_)
             | Effect::SteppedAside(_)
             | Effect::GaveUp { .. }
             | Effect::NotGivenUp => false,
@@ -187,6 +188,8 @@ pub struct Applier {
 
 /// How often an entry that appears or disappears between reading and writing is read again.
 const ATTEMPTS: u32 = 3;
+/// So many entries above one are made at most: a name of more is a mistake, and a directory for each of its parts would be, too.
+const MOST_PARENTS: usize = 100;
 
 impl Applier {
     /// An applier to a directory.
@@ -256,7 +259,7 @@ impl Applier {
                 self.remember_several(who, dn.as_deref(), filter, manner, &place).await?;
                 drop(looking);
                 Ok(Effect::Found(match place {
-                    Place::Nowhere | Place::Taken => Names::whole(Vec::new()),
+                    Place::Nowhere | Place::Taken(_) => Names::whole(Vec::new()),
                     Place::Several(names) => names,
                     Place::NotClaimed(dn) => Names::whole(vec![dn]),
                     Place::Named(entry) | Place::Elsewhere(entry) => Names::whole(vec![entry.dn]),
@@ -272,7 +275,7 @@ impl Applier {
                         self.remember_several(who, dn.as_deref(), filter, manner, &place).await?;
                         drop(looking);
                         match place {
-                            Place::Nowhere | Place::Taken => return Ok(Effect::Unchanged.into()),
+                            Place::Nowhere | Place::Taken(_) => return Ok(Effect::Unchanged.into()),
                             Place::Several(names) => return Ok(Effect::Several(names).into()),
                             Place::NotClaimed(dn) => return Ok(Effect::Elsewhere(dn).into()),
                             Place::Named(entry) | Place::Elsewhere(entry) => entry.dn,
@@ -411,7 +414,7 @@ impl Applier {
             match place {
                 Place::Several(names) => return Ok(Effect::Several(names).into()),
                 Place::NotClaimed(dn) => return Ok(Effect::Elsewhere(dn).into()),
-                Place::Taken => return Ok(Effect::NameTaken.into()),
+                Place::Taken(by) => return Ok(Effect::NameTaken(by).into()),
                 Place::Nowhere if !operations.create => return Ok(Effect::LeftAlone.into()),
                 Place::Nowhere => current = None,
                 Place::Named(entry) => current = Some(entry),
@@ -606,6 +609,9 @@ impl Applier {
         // From the nearest one up, until one is there or can be added.
         let mut missing: Vec<Entry> = Vec::new();
         for above in 1..parts.len() {
+            if above > MOST_PARENTS {
+                return Ok(false);
+            }
             let name = parts.get(above..).unwrap_or_default().join(",");
             if self.directory.read(&name, &["1.1"]).await?.is_some() {
                 break;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::ldap::tls;
 use crate::facts::Warning;
 use crate::secret::{self, Secret};
 use crate::settings::{SettingsError, typed};
@@ -275,19 +276,6 @@ impl DirectoryConfig {
             let text = "`start_tls` is not used: no server's URL begins with ldap://";
             warnings.push(Warning::of_setting("start_tls", text));
         }
-        for (setting, file) in [
-            ("tls_ca_file", &raw.tls_ca_file),
-            ("tls_cert_file", &raw.tls_cert_file),
-            ("tls_key_file", &raw.tls_key_file),
-        ] {
-            // Found out now, and not when a server is there to be asked.
-            if let Some(path) = file
-                && let Err(e) = std::fs::File::open(path)
-            {
-                let problem = format!("{}: {e}", path.display());
-                return Err(SettingsError::value(setting, problem, "a file in PEM that can be read"));
-            }
-        }
         let auth = auth(&raw, warnings)?;
         let identity = match (raw.tls_cert_file, raw.tls_key_file) {
             (Some(cert), Some(key)) => {
@@ -309,6 +297,15 @@ impl DirectoryConfig {
                 ));
             }
         };
+        let tls = TlsConfig {
+            start_tls: raw.start_tls,
+            ca_file: raw.tls_ca_file,
+            identity,
+            verify: raw.tls_verify,
+        };
+        // Found out now, and not when a server is there to be asked.
+        tls::check_files(&tls)
+            .map_err(|e| SettingsError::value(e.setting, e.problem, "a file in PEM that can be read"))?;
         if matches!(auth, AuthMethod::Simple { .. })
             && let Some(server) = unencrypted(&servers, raw.start_tls).find(|s| s.leaves_this_machine())
         {
@@ -328,12 +325,7 @@ impl DirectoryConfig {
         Ok(DirectoryConfig {
             servers,
             auth,
-            tls: TlsConfig {
-                start_tls: raw.start_tls,
-                ca_file: raw.tls_ca_file,
-                identity,
-                verify: raw.tls_verify,
-            },
+            tls,
             connect_timeout: Duration::from_secs(raw.connect_timeout_seconds),
             operation_timeout: Duration::from_secs(raw.operation_timeout_seconds),
             retry_attempts: raw.retry_attempts,

@@ -91,6 +91,16 @@ pub enum DirectoryError {
         /// The server's setting, and its default.
         limit: String,
     },
+    /// A file that is there holds what is no directory.
+    #[error("{path}: {reason}")]
+    Ldif {
+        /// The file.
+        path: String,
+        /// Where, from 1; of what is not in one place nothing.
+        line: Option<u64>,
+        /// What is wrong; the line is in it.
+        reason: String,
+    },
     /// A file could not be read or written.
     #[error("{}{path}: {reason}", if *.unreachable { "setting `server_url`: ldif:" } else { "" })]
     File {
@@ -164,7 +174,7 @@ impl Classified for DirectoryError {
             DirectoryError::Connect { server, .. } | DirectoryError::Bind { server, .. } => {
                 (Some(server), None)
             }
-            DirectoryError::File { path, .. } => (Some(path), None),
+            DirectoryError::File { path, .. } | DirectoryError::Ldif { path, .. } => (Some(path), None),
             DirectoryError::Operation { dn, .. }
             | DirectoryError::Lost { dn, .. }
             | DirectoryError::Timeout { dn, .. }
@@ -173,6 +183,17 @@ impl Classified for DirectoryError {
         };
         let is_setting = matches!(self, DirectoryError::File { unreachable: true, .. });
         let setting = is_setting.then(|| "server_url".to_owned());
-        Facts { setting, server: server.cloned(), dn: dn.cloned(), code: self.code(), ..Facts::default() }
+        let line = match self {
+            DirectoryError::Ldif { line, .. } => *line,
+            _ => None,
+        };
+        Facts {
+            setting,
+            line,
+            server: server.cloned(),
+            dn: dn.cloned(),
+            code: self.code(),
+            ..Facts::default()
+        }
     }
 }

@@ -88,7 +88,8 @@ pub fn distinct(
     Ok(())
 }
 
-/// Checks that a file can be where a setting or a flag says: its folder is there, and it is not a folder itself.
+/// Checks that a file can be where a setting or a flag says: it is not a folder, and where it is not there yet, its folder is
+/// one in which this user may make it.
 ///
 /// # Errors
 /// It cannot.
@@ -98,10 +99,18 @@ pub fn has_place(setting: &str, path: &Path) -> Result<(), SettingsError> {
     let problem = match std::fs::metadata(folder) {
         Ok(it) if !it.is_dir() => format!("{} is not a folder", folder.display()),
         Ok(_) if path.is_dir() => format!("{} is a folder", path.display()),
-        Ok(_) => return Ok(()),
+        Ok(_) if path.exists() => return Ok(()),
+        Ok(_) => match super::beside(&path) {
+            Ok(_) => return Ok(()),
+            Err(e) => format!("{}: nothing can be written in {}: {e}", path.display(), folder.display()),
+        },
         Err(e) => format!("{}: the folder {} cannot be used: {e}", path.display(), folder.display()),
     };
-    Err(SettingsError::value(setting, problem, "the path of a file in a folder that is there"))
+    Err(SettingsError::value(
+        setting,
+        problem,
+        "the path of a file in a folder that is there and may be written",
+    ))
 }
 
 /// The files that a run's settings name, for [`distinct`]: what it writes, and the file that is its directory.

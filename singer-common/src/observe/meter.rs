@@ -408,7 +408,10 @@ pub fn retried(error: &DirectoryError) {
         | DirectoryError::Timeout { operation, .. }
         | DirectoryError::TooLarge { operation, .. }
         | DirectoryError::Protocol { operation, .. } => operation,
-        DirectoryError::Connect { .. } | DirectoryError::Bind { .. } | DirectoryError::File { .. } => "bind",
+        DirectoryError::Connect { .. }
+        | DirectoryError::Bind { .. }
+        | DirectoryError::File { .. }
+        | DirectoryError::Ldif { .. } => "bind",
     };
     if let Some(meter) = meter() {
         meter.retries.with_label_values(&[operation]).inc();

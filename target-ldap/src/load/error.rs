@@ -55,10 +55,12 @@ pub enum LoadError {
         error: MapError,
     },
     /// A record that a stream map comes to nothing for.
-    #[error("line {line}: {error}")]
+    #[error("line {line}{}: {error}", of_record(.key))]
     StreamMap {
         /// Counted from 1.
         line: u64,
+        /// The record's key, for people: `id=7`. Empty where it is not known.
+        key: String,
         /// The map's setting, and what is wrong.
         #[source]
         error: singer_common::maps::MapError,
@@ -170,7 +172,7 @@ impl LoadError {
             LoadError::Write { line, stream, key, error, nearest, .. } => {
                 Facts { nearest: nearest.clone(), ..of(line, Some(stream), Some(key)).or(error.facts()) }
             }
-            LoadError::StreamMap { line, error } => of(line, None, None).or(error.facts()),
+            LoadError::StreamMap { line, key, error } => of(line, None, Some(key)).or(error.facts()),
             LoadError::Settings { line, error } => of(line, None, None).or(error.facts()),
             LoadError::Batch { line, stream, .. } => of(line, Some(stream), None),
             LoadError::Message { line, error } => {
@@ -193,8 +195,10 @@ impl LoadError {
 
     /// Of the record with this key.
     pub(super) fn of_key(mut self, about: &str) -> LoadError {
-        if let LoadError::Record { key, .. } | LoadError::Map { key, .. } | LoadError::Write { key, .. } =
-            &mut self
+        if let LoadError::Record { key, .. }
+        | LoadError::Map { key, .. }
+        | LoadError::StreamMap { key, .. }
+        | LoadError::Write { key, .. } = &mut self
         {
             about.clone_into(key);
         }

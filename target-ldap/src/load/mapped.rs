@@ -39,7 +39,11 @@ impl Planner {
         let value = record.into_value();
         let mapped = match twice {
             Some(reason) => Err(LoadError::record(line, &stream, reason)),
-            None => maps.record(&stream, &value).map_err(|error| LoadError::StreamMap { line, error }),
+            None => maps.record(&stream, &value).map_err(|error| LoadError::StreamMap {
+                line,
+                key: String::new(),
+                error,
+            }),
         };
         let mapped = match mapped {
             Ok(mapped) => mapped,

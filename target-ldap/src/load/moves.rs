@@ -40,7 +40,8 @@ impl<W: Write> Load<'_, W> {
 
     /// The name that a record gives its entry is another one's: it waits until that one has left. Where all wait for each
     /// other, one steps aside.
-    pub(super) fn name_taken(&mut self, mut work: Box<Work>) {
+    pub(super) fn name_taken(&mut self, mut work: Box<Work>, by: String) {
+        work.taken_by = by;
         Self::parks(&mut work);
         let (number, key) = (work.number, work.key.clone());
         self.park_for_name(work, key);

@@ -41,8 +41,10 @@ impl<W: Write> Load<'_, W> {
             _ if name.is_some() => {
                 let owner = self.applier.books().owner(&work.key);
                 let owner = owner.map_or_else(String::new, |owner| format!(", that of {owner}"));
+                let by = if work.taken_by.is_empty() { "another entry" } else { &work.taken_by };
+                let property = work.about.split('=').next().filter(|name| !name.is_empty()).unwrap_or("id");
                 format!(
-                    "`{dn}` is another entry{owner} (match does not fit it), and no record gives that one another name or deletes it"
+                    "the name `{dn}` is taken by {by}{owner} (match does not fit that entry), and no record gives it another name or deletes it. Two of one name? Let dn_template make names that differ, with {{{property}}} in it"
                 )
             }
             Kind::Upsert if work.waits_for_value => {

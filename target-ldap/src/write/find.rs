@@ -8,6 +8,7 @@ use singer_common::entry::Entry;
 use super::{Applier, Circumstances};
 use crate::books::{DeletePermit, Denied, KeyKind, Who};
 use crate::map::Manner;
+use crate::show::shown;
 
 /// How many of several entries are named.
 pub(super) const SHOWN: usize = 5;
@@ -53,8 +54,8 @@ pub(super) enum Place {
     Elsewhere(Entry),
     /// Under another name, and something else may be done to it at the same time.
     NotClaimed(String),
-    /// Nowhere, and its name is another entry's.
-    Taken,
+    /// Nowhere, and its name is another entry's. What the filter would know that one by: `employeeNumber=7`.
+    Taken(String),
     /// In several places.
     Several(Names),
 }
@@ -128,8 +129,12 @@ impl Applier {
         let mut names: Vec<&str> = names.iter().map(String::as_str).filter(|n| *n != "1.1").collect();
         names.extend(manner.claims.iter().map(String::as_str));
         let Some(entry) = self.directory.read(dn, &names).await? else { return Ok(Place::Nowhere) };
-        let is_claimed = manner.claims.iter().any(|name| !schema.values_of(&entry, name).is_empty());
-        Ok(if is_claimed { Place::Taken } else { Place::Named(entry) })
+        let claimed =
+            manner.claims.iter().find_map(|name| Some((name, schema.values_of(&entry, name).first()?)));
+        Ok(match claimed {
+            Some((name, value)) => Place::Taken(format!("{name}={}", shown(name, value))),
+            None => Place::Named(entry),
+        })
     }
 
     /// Where to look: the rule's scope, else the part of the directory that the entry is to be in.

@@ -48,7 +48,7 @@ impl Applier {
         match self.directory.apply(&change).await {
             Ok(()) => {}
             Err(e) if e.code() == Some(result_code::ENTRY_ALREADY_EXISTS) => {
-                return Ok(Rename::NotDone(Effect::NameTaken));
+                return Ok(Rename::NotDone(Effect::NameTaken(String::new())));
             }
             Err(e) => return Err(e),
         }
@@ -60,7 +60,7 @@ impl Applier {
     pub(super) async fn step_aside(&self, dn: &str) -> Result<Outcome, DirectoryError> {
         let (old_rdn, above) = first_and_rest(dn);
         let Some(ava) = Dn::parse(dn).ok().and_then(|name| name.rdn()?.avas.first().cloned()) else {
-            return Ok(Effect::NameTaken.into());
+            return Ok(Effect::NameTaken(String::new()).into());
         };
         self.inventories.forget(&self.key(dn).unwrap_or_default(), true);
         let mut attempt = 1;

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::support::{discover, no_panic, tap_config, with};
 
 /// What the log says when a long answer comes over the first connection.
-const OVER_FIRST: &str = "no further connection to read over";
+const OVER_FIRST: &str = "no further connection (";
 const PAGED: &str = "1.2.840.113556.1.4.319";
 
 /// One stream of everything.

@@ -41,7 +41,7 @@ pub mod result_code;
 mod retry;
 mod search;
 mod session;
-mod tls;
+pub(super) mod tls;
 mod wire;
 
 pub use retry::Attempts;

@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::Digest as _;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::pem::PemObject as _;
+use rustls::client::{WantsClientCert, WebPkiServerVerifier};
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 
 use super::wire::ber::{Reader, SEQUENCE};
 use crate::directory::config::TlsConfig;
@@ -29,6 +31,41 @@ pub(super) fn client_config(config: &TlsConfig) -> Result<Arc<ClientConfig>, Str
     Ok(client)
 }
 
+/// What is wrong with a file of TLS, and which setting names it.
+#[derive(Debug)]
+pub(in crate::directory) struct FileError {
+    pub(in crate::directory) setting: &'static str,
+    pub(in crate::directory) problem: String,
+}
+
+impl std::fmt::Display for FileError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.setting, self.problem)
+    }
+}
+
+/// Reads the files that settings name, before there is a server to be asked: these are what a run is about to use.
+///
+/// # Errors
+///
+/// A file is not there, is no PEM, or the key is not the certificate's.
+pub(in crate::directory) fn check_files(config: &TlsConfig) -> Result<(), FileError> {
+    if let Some(path) = &config.ca_file {
+        authorities(path)?;
+    }
+    if config.identity.is_some() {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let unverified = Arc::new(Unverified(provider.clone()));
+        // These versions are ring's own: there is nothing to fail.
+        if let Ok(builder) =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
+        {
+            with_identity(builder.dangerous().with_custom_certificate_verifier(unverified), config)?;
+        }
+    }
+    Ok(())
+}
+
 fn build(config: &TlsConfig) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let roots = Arc::new(roots(config)?);
@@ -43,57 +80,81 @@ fn build(config: &TlsConfig) -> Result<Arc<ClientConfig>, String> {
     } else {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider)))
     };
-    let client = match &config.identity {
-        None => builder.with_no_client_auth(),
-        Some((cert, key)) => {
-            let chain = certificates(cert, "tls_cert_file")?;
-            let key = PrivateKeyDer::from_pem_file(key)
-                .map_err(|e| format!("tls_key_file {}: {e}", key.display()))?;
-            builder.with_client_auth_cert(chain, key).map_err(|e| format!("tls_cert_file: {e}"))?
-        }
-    };
-    Ok(Arc::new(client))
+    Ok(Arc::new(with_identity(builder, config).map_err(|e| e.to_string())?))
 }
 
-fn certificates(path: &Path, setting: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let fail = |e: rustls::pki_types::pem::Error| format!("{setting} {}: {e}", path.display());
-    let found =
-        CertificateDer::pem_file_iter(path).map_err(fail)?.collect::<Result<Vec<_>, _>>().map_err(fail)?;
-    if found.is_empty() {
-        return Err(format!("{setting} {}: no certificate in PEM form", path.display()));
+/// The client's side, with its own certificate where it has one.
+fn with_identity(
+    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+    config: &TlsConfig,
+) -> Result<ClientConfig, FileError> {
+    let Some((cert, key)) = &config.identity else { return Ok(builder.with_no_client_auth()) };
+    let chain = certificates(cert, "tls_cert_file")?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|e| FileError {
+        setting: "tls_key_file",
+        problem: format!("{}: {}", key.display(), pem(&e, "private key without a password")),
+    })?;
+    builder.with_client_auth_cert(chain, key).map_err(|e| {
+        let problem = format!("{}: {e}; tls_key_file has to be this certificate's key", cert.display());
+        FileError { setting: "tls_cert_file", problem }
+    })
+}
+
+/// What is wrong with a file in PEM (RFC 7468).
+fn pem(error: &pem::Error, kind: &str) -> String {
+    match error {
+        pem::Error::NoItemsFound => format!("no {kind} in PEM form (-----BEGIN …-----)"),
+        pem::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
     }
-    Ok(found)
+}
+
+fn certificates(path: &Path, setting: &'static str) -> Result<Vec<CertificateDer<'static>>, FileError> {
+    let error = |problem: String| FileError { setting, problem: format!("{}: {problem}", path.display()) };
+    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match found {
+        Ok(found) if found.is_empty() => Err(error(pem(&pem::Error::NoItemsFound, "certificate"))),
+        Ok(found) => Ok(found),
+        Err(e) => Err(error(pem(&e, "certificate"))),
+    }
+}
+
+/// The authorities of `tls_ca_file`.
+fn authorities(path: &Path) -> Result<RootCertStore, FileError> {
+    let mut roots = RootCertStore::empty();
+    for (certificate, number) in certificates(path, "tls_ca_file")?.into_iter().zip(1..) {
+        roots.add(certificate).map_err(|e| FileError {
+            setting: "tls_ca_file",
+            problem: format!("{}: certificate {number}: {e}", path.display()),
+        })?;
+    }
+    Ok(roots)
 }
 
 fn roots(config: &TlsConfig) -> Result<RootCertStore, String> {
+    if let Some(path) = &config.ca_file {
+        return authorities(path).map_err(|e| e.to_string());
+    }
     let mut roots = RootCertStore::empty();
-    match &config.ca_file {
-        Some(path) => {
-            for certificate in certificates(path, "tls_ca_file")? {
-                roots.add(certificate).map_err(|e| format!("tls_ca_file {}: {e}", path.display()))?;
-            }
-        }
-        None if config.verify => {
-            let found = rustls_native_certs::load_native_certs();
-            let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-            let (_, ignored) = roots.add_parsable_certificates(found.certs);
-            let first = errors.first().map(String::as_str).unwrap_or_default();
-            if roots.is_empty() {
-                let why =
-                    if first.is_empty() { String::new() } else { format!(" that can be read ({first})") };
-                return Err(format!("this system has no trusted certificates{why}; set tls_ca_file"));
-            }
-            if !errors.is_empty() || ignored > 0 {
-                let what = if errors.is_empty() { String::new() } else { format!(": {}", errors.join("; ")) };
-                tracing::warn!(
-                    setting = "tls_ca_file",
-                    errors = errors.len(),
-                    ignored,
-                    "some of this system's trusted certificates cannot be used{what}; a server that one of them vouches for is not trusted. tls_ca_file names the authority to trust in their place"
-                );
-            }
-        }
-        None => {}
+    if !config.verify {
+        return Ok(roots);
+    }
+    let found = rustls_native_certs::load_native_certs();
+    let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+    let (_, ignored) = roots.add_parsable_certificates(found.certs);
+    let first = errors.first().map(String::as_str).unwrap_or_default();
+    if roots.is_empty() {
+        let why = if first.is_empty() { String::new() } else { format!(" that can be read ({first})") };
+        return Err(format!("this system has no trusted certificates{why}; set tls_ca_file"));
+    }
+    if !errors.is_empty() || ignored > 0 {
+        let what = if errors.is_empty() { String::new() } else { format!(": {}", errors.join("; ")) };
+        tracing::warn!(
+            setting = "tls_ca_file",
+            errors = errors.len(),
+            ignored,
+            "some of this system's trusted certificates cannot be used{what}; a server that one of them vouches for is not trusted. tls_ca_file names the authority to trust in their place"
+        );
     }
     Ok(roots)
 }
@@ -138,21 +199,55 @@ pub(super) fn explain(error: &rustls::Error) -> String {
         };
     };
     let why = match reason {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "it is not valid yet",
+        CertificateError::Expired => "it has expired: have the server's administrator renew it".to_owned(),
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("it expired on {}: have the server's administrator renew it", day(*not_after))
+        }
+        CertificateError::NotValidYet => "it is not valid yet".to_owned(),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("it is not valid before {}: is the clock of this machine right?", day(*not_before))
+        }
         CertificateError::UnknownIssuer => {
-            "it is signed by an authority that is not trusted; set tls_ca_file to that authority's certificate"
+            "it is signed by an authority that is not trusted; set tls_ca_file to that authority's certificate".to_owned()
         }
         CertificateError::BadSignature => {
-            "it is signed by an authority that is not trusted, though one of the same name is; set tls_ca_file to that authority's certificate"
+            "it is signed by an authority that is not trusted, though one of the same name is; set tls_ca_file to that authority's certificate".to_owned()
         }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "it is for another host name; use the name in the certificate as server_url"
+        CertificateError::NotValidForName => {
+            "it is for another host name; use the name in the certificate as server_url".to_owned()
         }
-        CertificateError::Revoked => "it has been revoked",
-        other => return format!("the server's certificate is not accepted: {other:?}"),
+        CertificateError::NotValidForNameContext { expected, presented } => other_name(expected, presented),
+        CertificateError::Revoked => "it has been revoked".to_owned(),
+        other => format!("{other:?}"),
     };
     format!("the server's certificate is not accepted: {why}")
+}
+
+/// What is said of a certificate that is for other names than the one that was asked for.
+fn other_name(expected: &ServerName<'_>, presented: &[String]) -> String {
+    // As rustls has them: `DnsName("a.example")`, `IpAddress(192.0.2.1)`.
+    let name = |text: &String| -> String {
+        let inner = text.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(text);
+        inner.trim_matches('"').to_owned()
+    };
+    let names: Vec<String> = presented.iter().map(name).collect();
+    let asked = expected.to_str();
+    if names.is_empty() {
+        return format!(
+            "it names no host (subjectAltName), and server_url says {asked}: have the server's administrator renew it with the server's name"
+        );
+    }
+    format!(
+        "it is for {}, and server_url says {asked}: use a name in the certificate as server_url, or have the certificate renewed with this one",
+        names.join(", ")
+    )
+}
+
+/// A point in time as its day, UTC.
+fn day(time: UnixTime) -> String {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    chrono::DateTime::from_timestamp(seconds, 0)
+        .map_or_else(|| format!("second {seconds}"), |at| at.format("%Y-%m-%d").to_string())
 }
 
 /// What is said of a certificate that nobody else vouches for.

@@ -25,6 +25,21 @@ pub(super) struct Said {
     pub(super) references: Vec<Vec<String>>,
 }
 
+/// Why a file cannot be read as a directory.
+#[derive(Debug)]
+pub(super) struct Unread {
+    /// Where, from 1; of what is not in one place nothing.
+    pub(super) line: Option<u64>,
+    /// The reason; the line is in it.
+    pub(super) reason: String,
+}
+
+impl From<String> for Unread {
+    fn from(reason: String) -> Self {
+        Self { line: None, reason }
+    }
+}
+
 /// So many attributes without all of their values are named.
 const MOST_NAMED: usize = 100;
 /// So many spellings are remembered.
@@ -34,14 +49,14 @@ const MOST_SPELLINGS: usize = 10_000;
 /// something: an empty one is nobody's directory.
 ///
 /// # Errors
-/// The reason, with the line where there is one.
-pub(super) fn load(file: File, store: &mut Store, is_read: bool) -> Result<Said, String> {
+/// The reason.
+pub(super) fn load(file: File, store: &mut Store, is_read: bool) -> Result<Said, Unread> {
     // To look for the first of two entries, should there be two.
     let again = file.try_clone().map_err(|e| e.to_string())?;
     let mut input = BufReader::new(file);
     let start = input.fill_buf().map_err(|e| e.to_string())?;
     if let Some(what) = what_it_is(start) {
-        return Err(what.to_owned());
+        return Err(what.to_owned().into());
     }
     let is_empty = start.is_empty();
     if ends_lines_in_cr(start) {
@@ -57,14 +72,17 @@ fn read<R: BufRead>(
     is_read: bool,
     is_empty: bool,
     file: &File,
-) -> Result<Said, String> {
+) -> Result<Said, Unread> {
     let (mut said, mut spellings, mut records) = (Said::default(), Spellings::default(), 0_u64);
     while let Some(record) = reader.next() {
-        let record = record.map_err(|e| match e.kind {
-            LdifErrorKind::Syntax(_) if records == 0 => {
-                format!("is not LDIF, or not from its beginning on: {e}")
-            }
-            _ => e.to_string(),
+        let record = record.map_err(|e| {
+            let reason = match e.kind {
+                LdifErrorKind::Syntax(_) if records == 0 => {
+                    format!("is not LDIF, or not from its beginning on: {e}")
+                }
+                _ => e.to_string(),
+            };
+            Unread { line: Some(e.line), reason }
         })?;
         records += 1;
         let line = reader.record_line();
@@ -88,7 +106,7 @@ fn read<R: BufRead>(
             }
             Record::Change(change) => store.apply(&change, Schema::standard()),
         };
-        result.map_err(|e| explain(&e, line, file))?;
+        result.map_err(|e| Unread { line: Some(line), reason: explain(&e, line, file) })?;
     }
     let dump = reader.dump();
     if !is_read {
@@ -102,7 +120,7 @@ fn read<R: BufRead>(
         } else {
             "holds no entry, only comments or empty lines"
         };
-        return Err(format!("{reason}; give a file with at least one entry"));
+        return Err(format!("{reason}; give a file with at least one entry").into());
     }
     said.shortfalls.extend_from_slice(dump.shortfalls());
     said.references = dump.references().to_vec();

@@ -21,7 +21,7 @@ pub mod reader;
 mod store;
 pub mod writer;
 
-use load::{Said, load};
+use load::{Said, Unread, load};
 pub use reader::Shortfall;
 use store::Store;
 use writer::{LdifWriteError, LdifWriter};
@@ -108,8 +108,10 @@ impl LdifDirectory {
                     ));
                 }
                 let again = file.try_clone().map_err(unknown)?;
-                said =
-                    load(file, &mut store, access == Access::Read).map_err(|reason| fail(reason, false))?;
+                said = load(file, &mut store, access == Access::Read).map_err(|unread| {
+                    let Unread { line, reason } = unread;
+                    DirectoryError::Ldif { path: path.display().to_string(), line, reason }
+                })?;
                 if is_file && Stamp::of(&again).map_err(unknown)? != stamp {
                     return Err(fail(
                         "was changed by another program while it was read; wait until it is whole, or give a copy".to_owned(),

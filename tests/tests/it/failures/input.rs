@@ -48,6 +48,10 @@ pub(super) fn failures() -> Vec<Failure> {
         plain("a match that is no filter", rules(&json!({"match": "(uid={id}"}))).setting("mapping_rules.users.match"),
         plain("a misspelt property in a match", rules(&json!({"match": "(uid={idd})"}))).setting("mapping_rules.users.match").near("id"),
         plain("a misspelt attribute in a match", rules(&json!({"match": "(employeeNumbr={id})"}))).on_server().setting("mapping_rules.users.match").near("employeeNumber"),
+        plain("an expression that a record has nothing for", with(&rules(&json!({})), &json!({"stream_maps": {"users": {"first": "mail.split()[3]"}}})))
+            .exits(1)
+            .setting("stream_maps.users.first")
+            .record("users", "id=7"),
         plain("a misspelt class", rules(&json!({"object_classes": ["inetOrgPersn"]}))).on_server().setting("mapping_rules.users.object_classes").near("inetOrgPerson"),
         plain("a misspelt attribute", rules(&json!({"attribute_mapping": {"id": "uid", "name": ["cn", "sn"], "mail": "maill"}})))
             .on_server()

@@ -41,6 +41,13 @@ pub(super) fn failures() -> Vec<Failure> {
             .exits(1)
             .record("users", "id=2")
             .near("ou=people,dc=example,dc=test"),
+        target("two of one name", people(&json!({"dn_template": "cn={name},ou=people,dc=example,dc=test", "match": "(employeeNumber={id})",
+            "attribute_mapping": {"name": "sn", "id": "employeeNumber"}})))
+            .on_server()
+            .messages(&[schema(), json!({"type": "RECORD", "stream": "users", "record": {"id": 81, "name": "Ann"}}),
+                json!({"type": "RECORD", "stream": "users", "record": {"id": 82, "name": "Ann"}})])
+            .exits(1)
+            .record("users", "id=82"),
         target("a class that lacks an attribute, planned", people(&json!({"attribute_mapping": {"name": "cn"}})))
             .on_server()
             .args(&["--dry-run"])

@@ -42,6 +42,9 @@ pub(super) fn failures() -> Vec<Failure> {
         tap("an unknown way to bind", json!({"server_url": "ldap://127.0.0.1:1", "auth_method": "simpel"})).setting("auth_method").near("simple"),
         tap("TLS demanded and not asked for", json!({"server_url": "ldap://ldap.example.com", "bind_dn": "cn=x", "bind_password": "x", "require_tls": true})).setting("require_tls"),
         tap("certificates that are not there", json!({"server_url": "ldaps://127.0.0.1:1", "tls_ca_file": "{dir}/none.crt"})).setting("tls_ca_file"),
+        tap("certificates that are no PEM", json!({"server_url": "ldaps://127.0.0.1:1", "tls_ca_file": "{dir}/tree.ldif"})).setting("tls_ca_file"),
+        tap("a certificate that is no PEM", json!({"server_url": "ldaps://127.0.0.1:1", "tls_cert_file": "{dir}/tree.ldif", "tls_key_file": "{dir}/tree.ldif"}))
+            .setting("tls_cert_file"),
         tap("a certificate without its key", json!({"server_url": "ldaps://127.0.0.1:1", "tls_cert_file": "{dir}/tree.ldif"})).setting("tls_key_file"),
         tap("a key that is not there", json!({"server_url": "ldaps://127.0.0.1:1", "tls_cert_file": "{dir}/none.crt", "tls_key_file": "{dir}/none.key"}))
             .setting("tls_cert_file"),
@@ -55,6 +58,8 @@ pub(super) fn failures() -> Vec<Failure> {
         tap("secrets that nothing has", json!({"secret_attributes": ["badgeNumbr"]})).exits(0).setting("secret_attributes"),
         tap("a negative time", json!({"connect_timeout_seconds": -1})).setting("connect_timeout_seconds"),
         tap("a choice that is none", json!({"follow_referrals": "folow"})).setting("follow_referrals").near("follow"),
+        tap("a report where nothing can be written", json!({})).args(&["--discover", "--report", "/proc/r.html"]).setting("--report"),
+        target("an undo file where nothing can be written", json!({"undo_file": "/proc/undo.ldif"})).setting("undo_file"),
         tap("a report in no folder", json!({})).args(&["--discover", "--report", "{dir}/none/r.html"]).setting("--report"),
     ]
 }

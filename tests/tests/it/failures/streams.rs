@@ -41,7 +41,12 @@ pub(super) fn failures() -> Vec<Failure> {
             .on_server()
             .setting("schemas[0].base_dn")
             .field("stream", "p"),
-        tap("a scope that is none", json!({"schemas": [{"name": "p", "scope": "subtree"}]})).setting("schemas[0].scope"),
+        tap("a file that is none from a line on", json!({"server_url": "ldif:{dir}/bad.ldif"}))
+            .with_file("bad.ldif", "dn: dc=example,dc=test\nobjectClass: domain\ndc: example\n\ndn: uid=a,dc=example,dc=test\nuid a\n")
+            .exits(1)
+            .field("line", 6)
+            .field("server", "{dir}/bad.ldif"),
+        tap("a scope that is none", json!({"schemas": [{"name": "p", "scope": "subtree"}]})).setting("schemas[0].scope").near("sub"),
         tap("no partitions", json!({"schemas": [{"name": "p", "partitions": 0}]})).setting("schemas[0].partitions"),
         tap("a share that is none", json!({"schemas": [{"name": "p"}], "max_shrink": "half"})).setting("max_shrink"),
         tap("no such catalog", json!({})).args(&["--catalog", "{dir}/none.json"]).setting("--catalog"),
