@@ -1,5 +1,9 @@
 //! The Singer catalog: streams, their metadata, and what of them is selected.
 
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::OnceLock;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -28,12 +32,36 @@ pub struct CatalogEntry {
     /// Metadata of the stream and of each property.
     #[serde(default)]
     pub metadata: Vec<MetadataEntry>,
+    /// Only a help.
+    #[serde(skip)]
+    pub places: Places,
     /// The method the user wants; the stream's metadata wins over it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_method: Option<String>,
     /// The key that goes with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_key: Option<String>,
+}
+
+/// Where the metadata of each property is: made when it is looked for first, of a stream of many.
+#[derive(Debug, Clone, Default)]
+pub struct Places(OnceLock<HashMap<String, usize>>);
+
+impl PartialEq for Places {
+    /// What is only remembered makes no difference.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl MetadataEntry {
+    fn is_of(&self, property: Option<&str>) -> bool {
+        match (property, self.breadcrumb.as_slice()) {
+            (None, []) => true,
+            (Some(name), [first, second]) => first == "properties" && second == name,
+            _ => false,
+        }
+    }
 }
 
 /// Metadata of a node: the stream itself (an empty breadcrumb) or a property.
@@ -69,7 +97,7 @@ impl Catalog {
     /// Reads a catalog file.
     pub fn read(path: &str) -> Result<Catalog, CatalogError> {
         let fail = |reason: String| CatalogError { path: path.to_owned(), reason };
-        let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
+        let text = crate::file::read_text(Path::new(path)).map_err(|e| fail(e.to_string()))?;
         serde_json::from_str(&text).map_err(|e| {
             let other = serde_json::from_str::<Map<String, Value>>(&text).ok();
             let other = other.filter(|object| !object.contains_key("streams"));
@@ -92,14 +120,17 @@ impl Catalog {
 
 impl CatalogEntry {
     fn node(&self, property: Option<&str>) -> Option<&Map<String, Value>> {
-        self.metadata
-            .iter()
-            .find(|m| match (property, m.breadcrumb.as_slice()) {
-                (None, []) => true,
-                (Some(name), [first, second]) => first == "properties" && second == name,
-                _ => false,
-            })
-            .map(|m| &m.metadata)
+        const FEW: usize = 64;
+        let looked_up = property.filter(|_| self.metadata.len() > FEW).and_then(|name| {
+            let all = || {
+                let named =
+                    |(at, entry): (usize, &MetadataEntry)| Some((entry.breadcrumb.get(1)?.clone(), at));
+                // Of two the first one counts.
+                self.metadata.iter().enumerate().rev().filter_map(named).collect()
+            };
+            self.metadata.get(*self.places.0.get_or_init(all).get(name)?).filter(|m| m.is_of(property))
+        });
+        looked_up.or_else(|| self.metadata.iter().find(|m| m.is_of(property))).map(|m| &m.metadata)
     }
 
     /// A metadata value of the stream itself.

@@ -1,7 +1,7 @@
 //! Files that are there whole or not at all.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use crate::signals;
@@ -72,6 +72,55 @@ fn of_folder(folder: &Path, error: &io::Error) -> io::Error {
     std::fs::metadata(folder).err().unwrap_or_else(|| error.kind().into())
 }
 
+/// The most that is read of a file that a setting or a flag names. Whatever has more is none of these files (`/dev/zero`).
+const MOST_READ: u64 = 256 << 20;
+
+/// Reads a whole file, as [`std::fs::read`] does, unless it has no end.
+///
+/// # Errors
+/// It cannot be read, or is larger than 256 MiB ([`io::ErrorKind::FileTooLarge`]).
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut octets = Vec::new();
+    File::open(path)?.take(MOST_READ + 1).read_to_end(&mut octets)?;
+    if octets.len() as u64 > MOST_READ {
+        let text = format!("it has more than {} MiB", MOST_READ >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    Ok(octets)
+}
+
+/// The same of a text. The mark by which Windows begins one (U+FEFF) is no part of it.
+///
+/// # Errors
+/// As [`read`], or it is not UTF-8.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    let octets = read(path)?;
+    let text = String::from_utf8(octets).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        io::Error::new(io::ErrorKind::InvalidData, format!("it is not UTF-8 from octet {at} on"))
+    })?;
+    Ok(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_owned))
+}
+
+/// Whether what is written to a path is gone: the system's devices that throw it away.
+pub fn swallows(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+        let device = |path: &Path| {
+            let there = std::fs::metadata(path).ok().filter(|there| there.file_type().is_char_device());
+            there.map(|there| there.rdev())
+        };
+        let it = device(path);
+        it.is_some() && ["/dev/null", "/dev/zero"].iter().any(|name| device(Path::new(name)) == it)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
+}
+
 /// A temporary file in the folder of another, which goes when it is dropped.
 fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     let folder = folder(path);
@@ -93,8 +142,12 @@ fn written<E: From<io::Error>>(
     Ok(file)
 }
 
-/// A device, a pipe or a folder is not replaced by a file, nor is what this process reads from or writes to.
-fn may_be_replaced(path: &Path) -> io::Result<()> {
+/// Checks that a file may be put in a place: a device, a pipe or a folder is not replaced by one, nor is what this process reads
+/// from or writes to.
+///
+/// # Errors
+/// It may not.
+pub fn may_be_replaced(path: &Path) -> io::Result<()> {
     let Ok(there) = std::fs::metadata(path) else { return Ok(()) };
     let why = if !there.is_file() {
         "it is not a regular file, and would be replaced by one"

@@ -90,11 +90,116 @@ pub fn type_name(value: &serde_json::Value) -> &'static str {
     }
 }
 
+/// Where an object has one name twice, as a path (`mapping_rules.users.match`): of such names one value is lost
+/// (RFC 8259 section 4). `None`: nowhere, or the text is no JSON.
+pub fn twice(text: &str) -> Option<String> {
+    let mut path = Vec::new();
+    let mut read = serde_json::Deserializer::from_str(text);
+    serde::de::DeserializeSeed::deserialize(Once(&mut path), &mut read).is_err().then_some(())?;
+    (!path.is_empty()).then(|| {
+        path.iter().rev().fold(String::new(), |all, part| {
+            let dot = if all.is_empty() || part.starts_with('[') { "" } else { "." };
+            format!("{all}{dot}{part}")
+        })
+    })
+}
+
+/// Any value in which each object has each name once. Where one has not, its path is told, from the inside out.
+struct Once<'p>(&'p mut Vec<String>);
+
+impl<'de> serde::de::DeserializeSeed<'de> for Once<'_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> serde::de::Visitor<'de> for Once<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let mut number = 0_usize;
+        loop {
+            match items.next_element_seed(Once(self.0)) {
+                Ok(Some(())) => number += 1,
+                Ok(None) => return Ok(()),
+                Err(e) => {
+                    // Only of what is twice something is known.
+                    if !self.0.is_empty() {
+                        self.0.push(format!("[{number}]"));
+                    }
+                    return Err(e);
+                }
+            }
+        }
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
+        let mut names = std::collections::HashSet::new();
+        while let Some(name) = object.next_key::<String>()? {
+            if names.contains(&name) {
+                self.0.push(name);
+                return Err(serde::de::Error::custom("a name that is there twice"));
+            }
+            if let Err(e) = object.next_value_seed(Once(self.0)) {
+                if !self.0.is_empty() {
+                    self.0.push(name);
+                }
+                return Err(e);
+            }
+            names.insert(name);
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_name_that_is_there_twice_is_told_with_its_path() {
+        for (text, expected) in [
+            (r#"{"a": {"b": 1, "c": [{"d": 1.5e3, "e": null}, {"d": 2, "d": true}]}}"#, Some("a.c[1].d")),
+            (r#"{"a": 1, "b": {}, "a": 1}"#, Some("a")),
+            (r#"{"a": {"x": 1}, "b": {"x": 1}, "c": 12345678901234567890123}"#, None),
+            (r#"{"a": "#, None),
+            ("[[1, 2], \"a\"]", None),
+        ] {
+            assert_eq!(twice(text).as_deref(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn every_octet_at_every_place_is_written_as_serde_has_it() {

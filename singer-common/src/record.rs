@@ -1,5 +1,6 @@
 //! A record, as it was written: an object of JSON that is looked up a few times and then let go.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{MapAccess, Visitor};
@@ -8,6 +9,8 @@ use serde_json::{Map, Value};
 
 /// Up to so many properties, looking through them is quicker than a table of hashes.
 const FEW: usize = 32;
+/// From so many properties on, a record has a table of them that is kept.
+const MANY: usize = 512;
 
 /// The properties of a record in the order they were written, each once; of two with the same name the later value counts,
 /// as elsewhere in JSON, and the record says that there were two.
@@ -15,9 +18,17 @@ const FEW: usize = 32;
 pub struct Record {
     properties: Vec<(String, Value)>,
     twice: Option<Box<str>>,
+    /// Where each property is, of a record of many: they may be looked up as often as there are.
+    places: Option<HashMap<Box<str>, usize>>,
 }
 
 impl Record {
+    fn new(properties: Vec<(String, Value)>, twice: Option<Box<str>>) -> Self {
+        let places = (properties.len() >= MANY)
+            .then(|| properties.iter().map(|(name, _)| name.as_str().into()).zip(0..).collect());
+        Self { properties, twice, places }
+    }
+
     /// The property that was written twice, with values that differ: the record contradicts itself (RFC 8259, section 4). Only of
     /// what was read as text.
     pub fn twice(&self) -> Option<&str> {
@@ -26,7 +37,11 @@ impl Record {
 
     /// The value of a property.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.properties.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+        let found = match &self.places {
+            Some(places) => places.get(name).and_then(|at| self.properties.get(*at)),
+            None => self.properties.iter().find(|(key, _)| key == name),
+        };
+        found.map(|(_, value)| value)
     }
 
     /// The properties in their order.
@@ -42,7 +57,7 @@ impl Record {
 
 impl From<Map<String, Value>> for Record {
     fn from(object: Map<String, Value>) -> Self {
-        Self { properties: object.into_iter().collect(), twice: None }
+        Self::new(object.into_iter().collect(), None)
     }
 }
 
@@ -101,7 +116,7 @@ impl<'de> Deserialize<'de> for Record {
                     }
                     properties = object.into_iter().collect();
                 }
-                Ok(Record { properties, twice })
+                Ok(Record::new(properties, twice))
             }
         }
 

@@ -21,7 +21,7 @@ impl Secret {
 
     /// The text of a file, without one line end at its end.
     pub fn from_file(path: &Path) -> io::Result<Self> {
-        let mut text = Zeroizing::new(std::fs::read_to_string(path)?);
+        let mut text = Zeroizing::new(crate::file::read_text(path)?);
         if text.ends_with('\n') {
             text.pop();
             if text.ends_with('\r') {

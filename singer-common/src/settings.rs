@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Class, Classified};
 use crate::facts::{Facts, Warning, did_you_mean};
+use crate::json;
 use crate::schema::syntax::truth;
 
 mod dotenv;
@@ -314,7 +315,7 @@ impl Table {
     /// This executable's own variables in a file of `NAME=value` lines; none where there is no such file.
     fn variables_of_file(&self, path: &Path) -> Result<BTreeMap<String, String>, SettingsError> {
         let bad = |reason: String| SettingsError::File { path: path.display().to_string(), reason };
-        let text = match std::fs::read_to_string(path) {
+        let text = match crate::file::read_text(path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
             Err(e) => return Err(bad(e.to_string())),
@@ -389,7 +390,17 @@ impl Table {
         if setting.kind.accepts(value) {
             return Ok(());
         }
-        let problem = if setting.secret { type_name(value).to_owned() } else { describe(value) };
+        let problem = match (setting.kind, value) {
+            // Whatever it says, it may be a part of something secret.
+            (Kind::Object | Kind::ObjectList, Value::String(text)) => {
+                let begins = text.trim_start().starts_with(['{', '[']);
+                let fault = serde_json::from_str::<serde::de::IgnoredAny>(text).err().filter(|_| begins);
+                let fault = fault.map(|e| format!(" that is no JSON: {e}")).unwrap_or_default();
+                format!("a text{fault}")
+            }
+            _ if setting.secret => type_name(value).to_owned(),
+            _ => describe(value),
+        };
         let near = match (setting.kind, value) {
             (Kind::Choice(names), Value::String(text)) => nearest(text, names.iter().copied()),
             _ => None,
@@ -469,9 +480,15 @@ fn type_name(value: &Value) -> &'static str {
 
 fn read_object(path: &Path) -> Result<Map<String, Value>, SettingsError> {
     let fail = |reason: String| SettingsError::File { path: path.display().to_string(), reason };
-    let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
+    let text = crate::file::read_text(path).map_err(|e| fail(e.to_string()))?;
     match serde_json::from_str(&text) {
-        Ok(Value::Object(object)) => Ok(object),
+        Ok(Value::Object(object)) => match json::twice(&text) {
+            None => Ok(object),
+            Some(setting) => {
+                let problem = format!("it stands twice in {}, and one would be lost", path.display());
+                Err(SettingsError::value(setting, problem, "each name once"))
+            }
+        },
         Ok(_) => Err(fail("the file holds no JSON object".into())),
         // serde_json's messages give line and column, and never quote the text.
         Err(e) if looks_like_yaml(&text) => {
@@ -524,14 +541,21 @@ fn wrong_part(path: String, said: &str) -> SettingsError {
         }
         _ => None,
     };
-    let problem = match problem.strip_prefix("invalid type: ") {
-        Some(got) => format!("got {got}"),
-        None => problem.replacen("unknown variant ", "got ", 1),
+    let problem = match problem.split_once(": ") {
+        // Of a text not what it says: it may be a secret in the wrong place.
+        Some(("invalid type", got)) if got.starts_with("string ") => "got a text".to_owned(),
+        Some(("invalid type", got)) => format!("got {got}"),
+        Some(("invalid length", _)) => "got a list".to_owned(),
+        _ if problem.starts_with("data did not match any variant") => {
+            "it is none of the forms that there are".to_owned()
+        }
+        _ => problem.replacen("unknown variant ", "got ", 1),
     };
     let expected = match expected {
         "a sequence" => "a list, for example [\"uid\", \"cn\"]",
         "a map" => "an object, in braces",
         "a string" => "a text",
+        made if made.starts_with("struct ") => "an object, in braces",
         other => other,
     };
     SettingsError::value(path, problem, expected).near(near)

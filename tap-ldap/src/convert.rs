@@ -44,7 +44,7 @@ struct Column {
 /// An entry without a value of its stream's key. A record of it would be nobody's: it is never written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{dn}` has no value of `{property}`, which is in key_properties of the stream `{stream}`: give the bound user the right to read `{property}` there, or choose a key that every entry has, such as `dn`"
+    "`{dn}` has no value of `{property}`, or none that its syntax allows, and that is in key_properties of the stream `{stream}`: give the bound user the right to read `{property}` there, or choose a key that every entry has, such as `dn`"
 )]
 pub struct MissingKey {
     /// The entry.
@@ -193,14 +193,14 @@ impl<'a> Converter<'a> {
 
     /// The attributes to ask the server for.
     pub fn attributes(&self) -> Vec<String> {
-        let mut names: Vec<String> = Vec::new();
+        let (mut names, mut seen) = (Vec::new(), HashSet::new());
         for column in &self.columns {
             // `userCertificate;binary` has to be asked for as it is (RFC 4522). Other options come with their type (RFC 4511
             // section 4.5.1.8), but not from every server: some give a description only to who asks for that very one.
             let is_binary = column.name.to_ascii_lowercase().contains(";binary");
             let base = (!is_binary).then(|| base_type(&column.name));
             for name in base.into_iter().chain([column.name.as_str()]) {
-                if !names.iter().any(|n| n.eq_ignore_ascii_case(name)) {
+                if seen.insert(name.to_ascii_lowercase()) {
                     names.push(name.to_owned());
                 }
             }

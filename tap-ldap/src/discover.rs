@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
-use singer_common::catalog::{Catalog, CatalogEntry, MetadataEntry};
+use singer_common::catalog::{Catalog, CatalogEntry, MetadataEntry, Places};
 use singer_common::directory::{DirectoryError, Vendor};
 use singer_common::entry::base_type;
 use singer_common::schema::syntax::ValueKind;
@@ -200,7 +200,8 @@ fn describe(
     seen.sort_unstable_by_key(|a| a.to_ascii_lowercase());
     let (must, may) = schema.must_may(classes);
     let mut properties = Properties { names: Vec::new(), seen: BTreeSet::from(["dn".to_owned()]) };
-    for name in key_properties.iter().filter(|k| *k != "dn").chain(&ids.operational) {
+    let operational_names = ids.operational.iter().filter(|name| *name != "+");
+    for name in key_properties.iter().filter(|k| *k != "dn").chain(operational_names) {
         properties.add(name);
     }
     let listed = user.map(|s| s.attributes.as_slice()).unwrap_or_default();
@@ -211,7 +212,7 @@ fn describe(
             properties.add(name);
         }
     }
-    if listed.iter().any(|a| a == "+") {
+    if listed.iter().chain(&ids.operational).any(|a| a == "+") {
         operational(schema, &seen, listed).for_each(|name| properties.add(name));
     }
     for name in listed.iter().filter(|a| *a != "*" && *a != "+") {
@@ -275,6 +276,7 @@ fn describe(
         metadata.push(property_metadata(schema, name, inclusion, by_default && inclusion != "unsupported"));
     }
     CatalogEntry {
+        places: Places::default(),
         tap_stream_id: stream.id.clone(),
         stream: stream.name.clone(),
         key_properties,
@@ -291,7 +293,7 @@ fn describe(
 /// besides.
 fn operational<'a>(schema: &'a Schema, seen: &'a [&str], listed: &[String]) -> impl Iterator<Item = &'a str> {
     // What came and nobody knows came by it, where nothing else asked for what is not named.
-    let by_it_alone = !listed.iter().any(|a| a == "*");
+    let by_it_alone = !listed.is_empty() && !listed.iter().any(|a| a == "*");
     let is_one = move |name: &&&str| {
         schema.is_operational(name) || by_it_alone && schema.attribute_type(base_type(name)).is_none()
     };
@@ -314,7 +316,7 @@ fn warn_of_no_operational(stream: &StreamSource, tree: &Tree, sample: &Sample) {
         let name = o.description.as_str();
         !named(name) && (schema.is_operational(name) || schema.attribute_type(base_type(name)).is_none())
     };
-    if user.attributes.iter().any(|a| a == "+")
+    if user.attributes.iter().chain(&tree.ids.operational).any(|a| a == "+")
         && sample.entries > 0
         && !tree.directory.root_dse().gives_all_operational()
         && !sample.attributes.iter().any(came)

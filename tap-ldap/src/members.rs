@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use singer_common::catalog::{CatalogEntry, MetadataEntry};
+use singer_common::catalog::{CatalogEntry, MetadataEntry, Places};
 use singer_common::directory::ldap::result_code;
 use singer_common::directory::{
     Directory, DirectoryError, Paging, Scope, SearchRequest, SearchStream, Vendor,
@@ -78,6 +78,7 @@ pub fn describe(id: &str, name: &str, selected: bool) -> CatalogEntry {
         });
     }
     CatalogEntry {
+        places: Places::default(),
         tap_stream_id: id.to_owned(),
         stream: name.to_owned(),
         key_properties: KEYS.map(str::to_owned).to_vec(),

@@ -170,7 +170,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     // Everything the command line names is looked at before the directory is.
     let state = match &args.state {
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|e| {
+            let text = file::read_text(Path::new(path)).map_err(|e| {
                 SettingsError::value(
                     "--state",
                     format!("{path}: {e}"),
@@ -193,6 +193,10 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     if let Some(path) = &args.report {
         // Found out now, not after an hour of reading.
         file::has_place("--report", path)?;
+        if let Err(e) = file::may_be_replaced(path) {
+            let problem = format!("{}: {e}", path.display());
+            return Err(SettingsError::value("--report", problem, "the path of an ordinary file").into());
+        }
     }
     if !args.discover {
         summary::begin("tap-ldap", env!("CARGO_PKG_VERSION"), false);

@@ -8,6 +8,7 @@ use singer_common::directory::ldap::result_code;
 use singer_common::directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
 use singer_common::entry::Entry;
 use singer_common::schema::Schema;
+use singer_common::schema::syntax::ValueKind;
 use singer_common::secret::is_secret_attribute;
 
 use crate::config::TapConfig;
@@ -144,9 +145,11 @@ pub async fn change_key(tree: &Tree, source: &Source) -> Result<Option<String>, 
     Ok(sample.change_key(tree.directory.root_dse().vendor, ids).cloned())
 }
 
-/// Whether an entry came without the immutable id.
-fn lacks(ids: &IdentityAttributes, entry: &Entry) -> bool {
-    ids.key.as_ref().is_some_and(|k| entry.values(k).is_empty())
+/// Whether an entry came without the immutable id, or with one that its syntax does not allow, which is none.
+fn lacks(ids: &IdentityAttributes, entry: &Entry, schema: &Schema) -> bool {
+    let is_id =
+        |name: &str, value: &[u8]| ValueKind::of(schema, name).write_json(value, &mut Vec::new()).is_ok();
+    ids.key.as_ref().is_some_and(|key| !entry.values(key).first().is_some_and(|value| is_id(key, value)))
 }
 
 /// An attribute as it occurs.
@@ -228,7 +231,7 @@ impl Sample {
 
     fn take(&mut self, entry: &Entry, ids: &IdentityAttributes, schema: &Schema) {
         self.entries += 1;
-        if lacks(ids, entry) {
+        if lacks(ids, entry, schema) {
             self.without_id += 1;
             self.first_without_id.get_or_insert_with(|| entry.dn.clone());
         }

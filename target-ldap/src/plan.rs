@@ -127,6 +127,9 @@ fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification>
         return vec![];
     }
     let present = schema.values_of(current, name);
+    if is_settled(wanted, present) {
+        return vec![];
+    }
     if present.is_empty() {
         return match wanted.policy {
             _ if wanted.values.is_empty() => vec![],
@@ -184,6 +187,31 @@ fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification>
         steps.push(step(ModificationKind::Add, missing));
     }
     steps
+}
+
+/// Whether Active Directory has what is wanted, though in other words ([MS-ADTS] 2.2.16, 3.1.1.5.3.2): in `userAccountControl` it
+/// adds the kind of account to a value that has none, works two bits out by itself and does not do without a value; in
+/// `pwdLastSet` -1 becomes the time at which it was written.
+fn is_settled(wanted: &Wanted, present: &[Vec<u8>]) -> bool {
+    const NORMAL_ACCOUNT: i64 = 0x200;
+    /// One of these is in every value.
+    const KINDS: i64 = 0x100 | NORMAL_ACCOUNT | 0x800 | 0x1000 | 0x2000;
+    /// Locked out, and the password has expired.
+    const WORKED_OUT: i64 = 0x10 | 0x80_0000;
+    let is = |name: &str| wanted.description.eq_ignore_ascii_case(name);
+    let number = |value: &[u8]| -> Option<i64> { std::str::from_utf8(value).ok()?.parse().ok() };
+    let [there] = present else { return false };
+    match wanted.values.as_slice() {
+        [] => is("userAccountControl") && wanted.policy == Policy::Force,
+        [value] if is("userAccountControl") => {
+            number(value).zip(number(there)).is_some_and(|(value, there)| {
+                let kind = if value & KINDS == 0 { NORMAL_ACCOUNT } else { 0 };
+                (value | kind) & !WORKED_OUT == there & !WORKED_OUT
+            })
+        }
+        [value] if is("pwdLastSet") => value == b"-1" && there != b"0",
+        _ => false,
+    }
 }
 
 /// The superclasses of wanted object classes, which a server adds by itself (RFC 4512 section 3.3: 389 DS and Active

@@ -158,7 +158,7 @@ impl Reject<'_> {
         let mut masked = Vec::new();
         let mut record = Map::new();
         for (property, value) in self.record.as_object().into_iter().flatten() {
-            let hide = !value.is_null() && origin.is_secret(property);
+            let hide = !value.is_null() && (origin.is_secret(property) || has_secret(value));
             if hide {
                 masked.push(property.clone());
             }
@@ -189,6 +189,17 @@ impl Reject<'_> {
 
 /// Shorter secrets are found in every text.
 const SHORTEST_SECRET: usize = 4;
+
+/// Whether an object somewhere in a value has a secret (`{"account": {"userPassword": …}}`).
+fn has_secret(value: &Value) -> bool {
+    match value {
+        Value::Object(object) => {
+            object.iter().any(|(name, v)| !v.is_null() && is_secret_attribute(name) || has_secret(v))
+        }
+        Value::Array(items) => items.iter().any(has_secret),
+        _ => false,
+    }
+}
 
 fn scrubbed(text: &str, record: &Value, origin: &Origin) -> String {
     let mut text = text.to_owned();

@@ -199,8 +199,14 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         return health(&config, &mut writer).await;
     }
     let file = args.input.as_ref().map(|path| {
-        std::fs::File::open(path)
-            .map_err(|e| SettingsError::value("--input", format!("{path}: {e}"), "a file of Singer messages"))
+        let wrong = |e: std::io::Error| {
+            SettingsError::value("--input", format!("{path}: {e}"), "a file of Singer messages")
+        };
+        let file = std::fs::File::open(path).map_err(wrong)?;
+        match file.metadata().map_err(wrong)?.is_dir() {
+            true => Err(wrong(std::io::ErrorKind::IsADirectory.into())),
+            false => Ok(file),
+        }
     });
     let file = file.transpose()?;
     let dry = args.dry_run || config.dry_run;

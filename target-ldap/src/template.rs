@@ -147,8 +147,15 @@ impl Template {
                 '}' => return Err(error(at, "a single `}`: write `}}` for a brace".into())),
                 '{' => {
                     let mut inner = String::new();
+                    // `{"x|y}"}`: a name that has signs of the template's own.
+                    let mut is_quoted = false;
                     loop {
                         match chars.next() {
+                            Some(('"', _)) if is_quoted || inner.trim().is_empty() => {
+                                is_quoted = !is_quoted;
+                                inner.push('"');
+                            }
+                            Some((c, _)) if is_quoted => inner.push(c),
                             Some(('}', _)) => break,
                             Some(('{', at)) => {
                                 return Err(error(
@@ -329,8 +336,18 @@ impl Template {
 
 impl Placeholder {
     fn parse(at: usize, inner: &str) -> Result<Self, Wrong> {
-        let mut parts = inner.split('|');
-        let name = parts.next().unwrap_or_default().trim();
+        let quoted = inner.trim_start().strip_prefix('"').and_then(|rest| rest.split_once('"'));
+        let (name, rest) = match quoted {
+            Some((name, rest)) => (name, rest.trim_start()),
+            None => inner
+                .split_once('|')
+                .map_or((inner, ""), |(name, _)| (name, inner.get(name.len()..).unwrap_or_default())),
+        };
+        let name = if quoted.is_some() { name } else { name.trim() };
+        if !rest.is_empty() && !rest.starts_with('|') {
+            return Err("after a name in quotation marks comes `|` or `}`".into());
+        }
+        let parts = rest.split('|').skip(1);
         if name.is_empty() {
             return Err("a placeholder without a name: write `{name}`, or `{{` and `}}` for braces".into());
         }

@@ -45,13 +45,11 @@ impl Retrieve for NoRetrieval {
 
 /// The formats that a value may have to have, and what each is by itself.
 static FORMATS: LazyLock<Vec<(&str, Validator)>> = LazyLock::new(|| {
-    let names =
-        ["email", "idn-email", "hostname", "idn-hostname", "ipv4", "ipv6", "uuid", "json-pointer", "regex"];
     let of = |name| {
         let options = jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true);
         Some((name, options.build(&serde_json::json!({"format": name})).ok()?))
     };
-    names.into_iter().filter_map(of).collect()
+    dialect::HELD_TO.into_iter().filter_map(of).collect()
 });
 
 fn compile(schema: &Value, draft: Draft) -> Result<Validator, String> {
@@ -94,8 +92,8 @@ pub(crate) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 impl RecordValidator {
-    /// Compiles a SCHEMA. Formats are asserted of properties that a rule uses, and where the value needs them: times and URIs are
-    /// read by the mapping, and an empty text is no value. Warnings are for the log.
+    /// Compiles a SCHEMA. Of formats, those of addresses are asserted ([`dialect::HELD_TO`]), of properties that a rule uses; an
+    /// empty text is no value. Warnings are for the log.
     ///
     /// Without `$schema` it is draft 7; a draft that is not known is taken as the nearest one. Where it is no schema of that
     /// draft, but one of draft 4 or older (`exclusiveMinimum: true`), it is taken as that, as others in Singer do.

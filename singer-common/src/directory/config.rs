@@ -439,9 +439,12 @@ fn auth(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<AuthMethod, SettingsEr
                     Warning::of_setting("bind_password_file", format!("bind_password_file: {said}"))
                 }));
                 Secret::from_file(path).map_err(|e| {
+                    // One word may well be the password itself.
+                    let is_path = path.components().count() > 1;
+                    let file = if is_path { path.display().to_string() } else { "the file".to_owned() };
                     SettingsError::value(
                         "bind_password_file",
-                        format!("{}: {e}", path.display()),
+                        format!("{file}: {e}"),
                         "a readable file with the password",
                     )
                 })?

@@ -99,6 +99,7 @@ pub fn has_place(setting: &str, path: &Path) -> Result<(), SettingsError> {
     let problem = match std::fs::metadata(folder) {
         Ok(it) if !it.is_dir() => format!("{} is not a folder", folder.display()),
         Ok(_) if path.is_dir() => format!("{} is a folder", path.display()),
+        Ok(_) if super::swallows(&path) => format!("{}: what is written there is lost", path.display()),
         Ok(_) if path.exists() => return Ok(()),
         Ok(_) => match super::beside(&path) {
             Ok(_) => return Ok(()),

@@ -49,6 +49,13 @@ pub enum Violation {
         /// What it wants.
         expected: &'static str,
     },
+    /// Its name has an attribute that the schema does not have, or one with a value that does not follow its syntax.
+    Name {
+        /// The attribute.
+        attribute: String,
+        /// What it wants; `None`: the schema does not have it.
+        expected: Option<&'static str>,
+    },
     /// It has several values of an attribute that may have one.
     Several {
         /// The attribute.
@@ -68,6 +75,7 @@ impl Violation {
             Violation::Missing { .. } | Violation::NotAllowed { .. } => result_code::OBJECT_CLASS_VIOLATION,
             Violation::UnknownAttribute { .. } => result_code::UNDEFINED_ATTRIBUTE_TYPE,
             Violation::Several { .. } => result_code::CONSTRAINT_VIOLATION,
+            Violation::Name { .. } => result_code::INVALID_DN_SYNTAX,
         }
     }
 
@@ -83,7 +91,7 @@ impl Violation {
             | Violation::NotAllowed { attribute, .. }
             | Violation::Invalid { attribute, .. }
             | Violation::Several { attribute, .. } => Some(attribute),
-            Violation::UnknownClass { .. } | Violation::Missing { .. } => None,
+            Violation::UnknownClass { .. } | Violation::Missing { .. } | Violation::Name { .. } => None,
         }
     }
 
@@ -91,7 +99,9 @@ impl Violation {
     pub fn unknown(&self) -> Option<&str> {
         match self {
             Violation::UnknownClass { class } => Some(class),
-            Violation::UnknownAttribute { attribute } => Some(attribute),
+            Violation::UnknownAttribute { attribute } | Violation::Name { attribute, expected: None } => {
+                Some(attribute)
+            }
             _ => None,
         }
     }
@@ -144,6 +154,12 @@ impl fmt::Display for Violation {
             Violation::NotAllowed { attribute, classes } => {
                 write!(f, "`{attribute}` is allowed by none of the entry's classes ({})", classes.join(", "))
             }
+            Violation::Name { attribute, expected: None } => {
+                write!(f, "the schema has no attribute `{attribute}`, which is in the entry's name")
+            }
+            Violation::Name { attribute, expected: Some(expected) } => {
+                write!(f, "`{attribute}` in the entry's name wants {expected}")
+            }
             Violation::Invalid { attribute, expected } => write!(f, "`{attribute}` wants {expected}"),
             Violation::Several { attribute, values } => {
                 write!(f, "`{attribute}` may have one value (SINGLE-VALUE), and has {values}")
@@ -178,6 +194,10 @@ pub fn violations(schema: &Schema, vendor: Vendor, entry: &Entry) -> Vec<Violati
         }
     }
     let knows_classes = found.is_empty() && !classes.is_empty();
+    // Others look at it when they add the attributes of the name to the entry.
+    if vendor == Vendor::OpenLdap {
+        found.extend(wrong_in_name(schema, vendor, &entry.dn));
+    }
     let (must, may) = schema.must_may(classes.iter().copied());
     let takes_any = classes.iter().any(|class| class.eq_ignore_ascii_case("extensibleObject"));
     // Active Directory's auxiliary classes are not among an entry's.
@@ -211,6 +231,19 @@ pub fn violations(schema: &Schema, vendor: Vendor, entry: &Entry) -> Vec<Violati
         found.extend(missing(schema, vendor, entry, &classes));
     }
     found
+}
+
+/// What is wrong with a name.
+fn wrong_in_name(schema: &Schema, vendor: Vendor, dn: &str) -> Option<Violation> {
+    let name = crate::dn::Dn::parse(dn).ok()?;
+    name.rdns.iter().flat_map(|rdn| &rdn.avas).find_map(|ava| {
+        let attribute = schema.canonical_name(&ava.attribute).to_owned();
+        if schema.attribute_type(&ava.attribute).is_none() {
+            return Some(Violation::Name { attribute, expected: None });
+        }
+        let wrong = expected(schema, vendor, &attribute)?.of(schema, std::slice::from_ref(&ava.value))?;
+        Some(Violation::Name { attribute, expected: Some(wrong) })
+    })
 }
 
 /// What the classes need and the entry does not have: neither as an attribute nor in its name, which servers add.
@@ -249,11 +282,25 @@ enum Expected {
     Integer,
     GeneralizedTime,
     Uuid,
-    Name { known: bool },
+    Name {
+        known: bool,
+    },
     Text,
     Ascii,
     Printable,
     Digits,
+    NameAndUid {
+        known: bool,
+    },
+    Country,
+    Bits,
+    DeliveryMethod,
+    Netgroup,
+    Boot,
+    /// The server has nothing to check values by, and so takes none.
+    None,
+    /// `pwdLastSet`.
+    Reset,
 }
 
 /// RFC 4517 sections 3.3.29, 3.3.31, 3.3.23, 3.3.6 and 3.3.15.
@@ -267,11 +314,25 @@ const DIRECTORY_STRING: &str = "1.3.6.1.4.1.1466.115.121.1.15";
 /// See [`PRINTABLE_STRING`].
 const IA5_STRING: &str = "1.3.6.1.4.1.1466.115.121.1.26";
 
+/// RFC 4517 sections 3.3.4, 3.3.2, 3.3.5 and 3.3.11.
+const COUNTRY_STRING: &str = "1.3.6.1.4.1.1466.115.121.1.11";
+/// See [`COUNTRY_STRING`].
+const BIT_STRING: &str = "1.3.6.1.4.1.1466.115.121.1.6";
+/// See [`COUNTRY_STRING`].
+const DELIVERY_METHOD: &str = "1.3.6.1.4.1.1466.115.121.1.14";
+/// See [`COUNTRY_STRING`].
+const FAX: &str = "1.3.6.1.4.1.1466.115.121.1.23";
+/// RFC 2307 section 2.4.
+const NETGROUP_TRIPLE: &str = "1.3.6.1.1.1.0.0";
+/// See [`NETGROUP_TRIPLE`].
+const BOOT_PARAMETER: &str = "1.3.6.1.1.1.0.1";
+
 fn expected(schema: &Schema, vendor: Vendor, description: &str) -> Option<Expected> {
     let syntax = schema.syntax(base_type(description))?;
     let is_ad = vendor == Vendor::ActiveDirectory;
     match ValueKind::of(schema, description) {
         ValueKind::Boolean => Some(Expected::Boolean),
+        _ if is_ad && base_type(description).eq_ignore_ascii_case("pwdLastSet") => Some(Expected::Reset),
         ValueKind::Integer | ValueKind::FileTime => Some(Expected::Integer),
         // Active Directory takes a UTCTime, too.
         ValueKind::GeneralizedTime if !is_ad => Some(Expected::GeneralizedTime),
@@ -279,7 +340,15 @@ fn expected(schema: &Schema, vendor: Vendor, description: &str) -> Option<Expect
         // DN-Binary and `<GUID=…>` are Active Directory's.
         ValueKind::DistinguishedName if !is_ad => Some(Expected::Name { known: vendor == Vendor::OpenLdap }),
         _ if is_ad => None,
+        ValueKind::NameAndOptionalUid => Some(Expected::NameAndUid { known: vendor == Vendor::OpenLdap }),
         _ => match syntax {
+            COUNTRY_STRING => Some(Expected::Country),
+            BIT_STRING => Some(Expected::Bits),
+            DELIVERY_METHOD => Some(Expected::DeliveryMethod),
+            // Others take what is ASCII.
+            NETGROUP_TRIPLE if vendor == Vendor::OpenLdap => Some(Expected::Netgroup),
+            BOOT_PARAMETER if vendor == Vendor::OpenLdap => Some(Expected::Boot),
+            FAX if vendor == Vendor::OpenLdap => Some(Expected::None),
             DIRECTORY_STRING => Some(Expected::Text),
             IA5_STRING => Some(Expected::Ascii),
             PRINTABLE_STRING | TELEPHONE_NUMBER => Some(Expected::Printable),
@@ -304,6 +373,18 @@ impl Expected {
             Expected::Ascii => "a text of ASCII characters",
             Expected::Printable => "a text of letters, digits, blanks and '()+,-./:=?",
             Expected::Digits => "digits and blanks",
+            Expected::NameAndUid { .. } => {
+                "a DN of known attributes, and a UID if there is one (cn=name,dc=example,dc=com#'0101'B)"
+            }
+            Expected::Country => "two letters (ISO 3166), such as DE",
+            Expected::Bits => "bits, such as '0101'B",
+            Expected::DeliveryMethod => {
+                "any, mhs, physical, telex, teletex, g3fax, g4fax, ia5, videotex or telephone, several with $ between"
+            }
+            Expected::Netgroup => "a triple, such as (host,user,domain)",
+            Expected::Boot => "key=server:path",
+            Expected::None => "no value that this server could check: it takes none",
+            Expected::Reset => "0 (to be changed at the next logon) or -1 (changed now)",
         })
     }
 
@@ -321,6 +402,42 @@ impl Expected {
                 let mut parts = dn.rdns.iter().flat_map(|rdn| &rdn.avas);
                 !known || parts.all(|part| schema.attribute_type(&part.attribute).is_some())
             }
+            Expected::NameAndUid { known } => {
+                let text = std::str::from_utf8(value).unwrap_or_default();
+                let name = match text.rsplit_once('#') {
+                    Some((name, uid)) if is_bits(uid.as_bytes()) => name,
+                    _ => text,
+                };
+                Expected::Name { known }.is_right(schema, name.as_bytes()) && !value.is_empty()
+            }
+            Expected::Country => value.len() == 2 && value.iter().all(u8::is_ascii_alphabetic),
+            Expected::Bits => is_bits(value),
+            Expected::DeliveryMethod => {
+                const METHODS: [&str; 10] = [
+                    "any",
+                    "mhs",
+                    "physical",
+                    "telex",
+                    "teletex",
+                    "g3fax",
+                    "g4fax",
+                    "ia5",
+                    "videotex",
+                    "telephone",
+                ];
+                let is_one = |part: &str| METHODS.contains(&part.trim().to_ascii_lowercase().as_str());
+                std::str::from_utf8(value).is_ok_and(|text| text.split('$').all(is_one))
+            }
+            Expected::Netgroup => {
+                let inner = value.strip_prefix(b"(").and_then(|rest| rest.strip_suffix(b")"));
+                inner.is_some_and(|inner| inner.iter().filter(|b| **b == b',').count() == 2)
+            }
+            Expected::Boot => {
+                let (key, place) = value.split_at(value.iter().position(|b| *b == b'=').unwrap_or_default());
+                !key.is_empty() && place.contains(&b':')
+            }
+            Expected::None => false,
+            Expected::Reset => matches!(value, b"0" | b"-1"),
             Expected::Text => !value.is_empty() && std::str::from_utf8(value).is_ok(),
             Expected::Ascii => value.is_ascii(),
             Expected::Printable => {
@@ -330,4 +447,10 @@ impl Expected {
             Expected::Digits => !value.is_empty() && value.iter().all(|b| b.is_ascii_digit() || *b == b' '),
         }
     }
+}
+
+/// Whether a value is a Bit String (RFC 4517 section 3.3.2).
+fn is_bits(value: &[u8]) -> bool {
+    let bits = value.strip_prefix(b"'").and_then(|rest| rest.strip_suffix(b"'B"));
+    bits.is_some_and(|bits| bits.iter().all(|bit| matches!(bit, b'0' | b'1')))
 }

@@ -370,12 +370,13 @@ fn written_out(text: &str) -> Option<String> {
     Some(format!("{sign}{whole}{point}{fraction}"))
 }
 
-/// `3.0`, as warehouses write whole numbers, is 3.
+/// `3.0`, as warehouses write whole numbers, is 3; `-0`, as Python does, is 0.
 fn integral(text: &str) -> &str {
-    match text.split_once('.') {
+    let whole = match text.split_once('.') {
         Some((whole, fraction)) if !fraction.is_empty() && fraction.bytes().all(|b| b == b'0') => whole,
         _ => text,
-    }
+    };
+    if whole == "-0" { "0" } else { whole }
 }
 
 fn sid_to_text(value: &[u8]) -> Result<String, InvalidValue> {

@@ -19,6 +19,8 @@ const NAMES: &[(&str, &str)] = &[
     ("dBCSPwd", "1.2.840.113556.1.4.55"),
     ("ntPwdHistory", "1.2.840.113556.1.4.94"),
     ("lmPwdHistory", "1.2.840.113556.1.4.160"),
+    ("currentValue", "1.2.840.113556.1.4.27"),
+    ("priorValue", "1.2.840.113556.1.4.100"),
     ("supplementalCredentials", "1.2.840.113556.1.4.125"),
     ("unixUserPassword", "1.2.840.113556.1.4.1910"),
     ("msDS-ManagedPassword", "1.2.840.113556.1.4.2196"),

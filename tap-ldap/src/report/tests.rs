@@ -1,5 +1,5 @@
 use serde_json::json;
-use singer_common::catalog::MetadataEntry;
+use singer_common::catalog::{MetadataEntry, Places};
 
 use singer_common::page::{thousands, visible};
 
@@ -26,6 +26,7 @@ fn entry(id: &str, name: &str, attributes: &[&str]) -> CatalogEntry {
         });
     }
     CatalogEntry {
+        places: Places::default(),
         tap_stream_id: id.to_owned(),
         stream: name.to_owned(),
         key_properties: vec!["dn".to_owned()],

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
 use percent_encoding::percent_decode_str;
-use singer_common::message::BatchMessage;
+use singer_common::message::{BatchMessage, Flaw, repaired};
 use singer_common::reader::LineReader;
 use singer_common::record::Record;
 
@@ -85,6 +85,8 @@ pub(super) struct InBatch {
     pub(super) place: InFile,
     pub(super) octets: usize,
     pub(super) record: Record,
+    /// What is wrong with its line, which is no JSON without a repair.
+    pub(super) flaw: Option<Flaw>,
     /// Whether the next one may have to be waited for.
     pub(super) is_last_here: bool,
 }
@@ -107,9 +109,14 @@ pub(super) fn read_batch(
     read(&files, gzip, take)
 }
 
-fn record(place: &InFile, text: &[u8]) -> Result<Record, BatchError> {
+fn record(place: &InFile, text: &[u8]) -> Result<(Record, Option<Flaw>), BatchError> {
     let bad = |reason| BatchError::Line { place: place.clone(), reason };
-    serde_json::from_slice(text).map_err(|error| {
+    let read = serde_json::from_slice(text).map(|record| (record, None)).or_else(|error| {
+        let again = repaired(text)
+            .and_then(|(octets, flaw)| Some((serde_json::from_slice(&octets).ok()?, Some(flaw))));
+        again.ok_or(error)
+    });
+    read.map_err(|error| {
         match text.trim_ascii_start().first() {
             None => bad("the line is empty".to_owned()),
             Some(b'{') => bad(format!("not a JSON object: {error}")),
@@ -172,8 +179,8 @@ fn read(files: &[[PathBuf; 2]], gzip: bool, take: &mut dyn FnMut(InBatch) -> boo
             let place = InFile { file: file.clone(), line };
             match lines.next_line() {
                 Ok(Some((_, text))) => {
-                    let (record, octets) = (record(&place, text)?, text.len());
-                    if !take(InBatch { place, octets, record, is_last_here: !lines.has_line() }) {
+                    let ((record, flaw), octets) = (record(&place, text)?, text.len());
+                    if !take(InBatch { place, octets, record, flaw, is_last_here: !lines.has_line() }) {
                         return Ok(());
                     }
                 }

@@ -350,18 +350,34 @@ impl Planner {
     /// record is at fault. `None`: it is no record.
     fn flawed(&mut self, line: u64, octets: Vec<u8>, flaw: Flaw) -> Option<Flawed> {
         let message = Message::parse(&octets).ok()?;
-        if flaw == Flaw::NoNumber {
-            if self.said.insert(flaw.text().to_owned()) {
-                tracing::warn!("line {line}: {}", flaw.text());
-            }
+        if self.is_passable(&format!("line {line}"), flaw) {
             return Some(Flawed::Json(octets));
         }
-        let Message::Record(RecordMessage { stream, record, version }) = message else { return None };
+        match message {
+            Message::Record(record) => self.faulty(line, record, None, flaw).map(Flawed::Line),
+            // Of a description, nobody misses the half of a character.
+            Message::Schema(schema) => {
+                tracing::warn!(stream = schema.stream, line, "line {line}: in the SCHEMA, {}", flaw.text());
+                Some(Flawed::Json(octets))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a flaw changes nothing but what is no number, of which it is said once.
+    fn is_passable(&mut self, place: &str, flaw: Flaw) -> bool {
+        if flaw == Flaw::NoNumber && self.said.insert(flaw.text().to_owned()) {
+            tracing::warn!("{place}: {}", flaw.text());
+        }
+        flaw == Flaw::NoNumber
+    }
+
+    /// A record whose line has a flaw; `None` of a stream that there is not.
+    fn faulty(&self, line: u64, record: RecordMessage, in_file: Option<InFile>, flaw: Flaw) -> Option<Line> {
+        let RecordMessage { stream, record, version } = record;
         let plan = self.streams.get(&stream)?;
-        let reason = flaw.text().to_owned();
-        let outcome = Err(LoadError::record(line, &stream, reason));
-        let planned = plan.planned(line, record, version, None, outcome);
-        Some(Flawed::Line(Line::Record(Box::new(planned))))
+        let outcome = Err(LoadError::record(line, &stream, flaw.text().to_owned()));
+        Some(Line::Record(Box::new(plan.planned(line, record, version, in_file, outcome))))
     }
 
     fn retried(&self, line: u64, retried: Result<Retried, MessageError>) -> Line {
@@ -396,9 +412,13 @@ impl Planner {
         let BatchMessage { stream, version, .. } = message;
         let is_mapped = self.is_mapped(stream);
         let read = if is_mapped || self.streams.contains_key(stream) {
-            read_batch(message, &mut |InBatch { place, octets, record, is_last_here }| {
+            read_batch(message, &mut |InBatch { place, octets, record, flaw, is_last_here }| {
                 let record = RecordMessage { stream: stream.clone(), record, version: *version };
-                let is_wanted = if is_mapped {
+                let fault = flaw.filter(|flaw| !self.is_passable(&place.to_string(), *flaw));
+                let is_wanted = if let Some(flaw) = fault {
+                    let planned = self.faulty(line, record, Some(place), flaw);
+                    out.push(line, octets, planned.unwrap_or(Line::Nothing))
+                } else if is_mapped {
                     self.mapped_records(line, record, Some(&place), octets, out)
                 } else {
                     out.push(line, octets, self.record(line, record, Some(place), Vec::new()))

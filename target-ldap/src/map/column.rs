@@ -373,7 +373,7 @@ fn rewritten_value(value: Vec<u8>, kind: ValueKind, rewrites: &[SuffixRewrite], 
 fn expectation(kind: ValueKind) -> &'static str {
     match kind {
         ValueKind::Boolean => "expected true or false, yes or no, on or off, 1 or 0",
-        ValueKind::Integer => "expected a whole number",
+        ValueKind::Integer => "expected a whole number, without leading zeros, blanks or a plus",
         ValueKind::GeneralizedTime | ValueKind::UtcTime | ValueKind::FileTime => {
             "expected a time (RFC 3339, for example 2026-01-31T08:00:00Z)"
         }

@@ -85,10 +85,9 @@ pub(super) fn prepared(schema: &Value) -> Value {
     schema
 }
 
-/// Formats that no attribute needs as JSON Schema has it: the mapping reads times in every form that taps write, and what an
-/// attribute takes as a URI is the server's business.
-const READ_BY_THE_MAPPING: [&str; 9] =
-    ["date-time", "date", "time", "duration", "uri", "uri-reference", "iri", "iri-reference", "uri-template"];
+/// The formats that a value is held to. No attribute needs another one as JSON Schema has it: the mapping reads times and UUIDs in
+/// every form that taps write, and what an attribute takes as a URI or an address is the server's business.
+pub(super) const HELD_TO: [&str; 2] = ["email", "idn-email"];
 
 /// Takes the formats away that say nothing of what is written: of properties that no rule uses, and those that the mapping reads in
 /// other forms, too.
@@ -99,7 +98,7 @@ pub(super) fn keep_formats_of(schema: &mut Value, is_used: &dyn Fn(&str) -> bool
         }
     }
     each_schema(schema, &mut |object| {
-        if object.get("format").and_then(Value::as_str).is_some_and(|f| READ_BY_THE_MAPPING.contains(&f)) {
+        if object.get("format").and_then(Value::as_str).is_some_and(|f| !HELD_TO.contains(&f)) {
             object.shift_remove("format");
         }
     });

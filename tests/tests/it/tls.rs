@@ -112,7 +112,7 @@ fn a_certificate_and_a_socket_bind_as_whom_the_server_takes_them_for() {
     assert_eq!(read(socket).succeeds().records(None).len(), 4);
     // A key that is another certificate's.
     let wrong = with(&certificate, &json!({"server_url": slapd.ldaps_uri(), "tls_key_file": tls.server_key}));
-    read(wrong).exits(3).says("tls_cert_file");
+    read(wrong).exits(2).says("setting `tls_cert_file`");
 }
 
 #[cfg(not(feature = "gssapi"))]

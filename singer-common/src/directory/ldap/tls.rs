@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::Digest as _;
+use zeroize::Zeroizing;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WantsClientCert, WebPkiServerVerifier};
@@ -16,6 +17,7 @@ use rustls::{
 
 use super::wire::ber::{Reader, SEQUENCE};
 use crate::directory::config::TlsConfig;
+use crate::file;
 
 /// What was built: files are read once in a run, and not for each connection, by when they may be half replaced.
 static BUILT: Mutex<Vec<(TlsConfig, Arc<ClientConfig>)>> = Mutex::new(Vec::new());
@@ -90,12 +92,20 @@ fn with_identity(
 ) -> Result<ClientConfig, FileError> {
     let Some((cert, key)) = &config.identity else { return Ok(builder.with_no_client_auth()) };
     let chain = certificates(cert, "tls_cert_file")?;
-    let key = PrivateKeyDer::from_pem_file(key).map_err(|e| FileError {
+    let of_key = |problem: String| FileError {
         setting: "tls_key_file",
-        problem: format!("{}: {}", key.display(), pem(&e, "private key without a password")),
-    })?;
+        problem: format!("{}: {problem}", key.display()),
+    };
+    let octets = Zeroizing::new(file::read(key).map_err(|e| of_key(e.to_string()))?);
+    let key = PrivateKeyDer::from_pem_slice(&octets)
+        .map_err(|e| of_key(pem(&e, "private key without a password")))?;
     builder.with_client_auth_cert(chain, key).map_err(|e| {
-        let problem = format!("{}: {e}; tls_key_file has to be this certificate's key", cert.display());
+        let problem = match e {
+            rustls::Error::InconsistentKeys(_) => {
+                format!("{}: the key in tls_key_file is another certificate's", cert.display())
+            }
+            e => format!("{}: {e}", cert.display()),
+        };
         FileError { setting: "tls_cert_file", problem }
     })
 }
@@ -104,14 +114,20 @@ fn with_identity(
 fn pem(error: &pem::Error, kind: &str) -> String {
     match error {
         pem::Error::NoItemsFound => format!("no {kind} in PEM form (-----BEGIN …-----)"),
-        pem::Error::Io(error) => error.to_string(),
+        pem::Error::MissingSectionEnd { .. } => {
+            "it is cut off: a -----BEGIN line has no -----END line".to_owned()
+        }
+        // What it has in these lines is not shown.
+        pem::Error::IllegalSectionStart { .. } => "a -----BEGIN line that is none".to_owned(),
+        pem::Error::Base64Decode(_) => "it holds what is no base64".to_owned(),
         other => other.to_string(),
     }
 }
 
 fn certificates(path: &Path, setting: &'static str) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let error = |problem: String| FileError { setting, problem: format!("{}: {problem}", path.display()) };
-    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let octets = file::read(path).map_err(|e| error(e.to_string()))?;
+    let found = CertificateDer::pem_slice_iter(&octets).collect::<Result<Vec<_>, _>>();
     match found {
         Ok(found) if found.is_empty() => Err(error(pem(&pem::Error::NoItemsFound, "certificate"))),
         Ok(found) => Ok(found),

@@ -194,7 +194,8 @@ impl<R: BufRead> LdifReader<R> {
             // A line that is too long: the rest of it is of no use, and it is an error.
             self.is_unended = false;
         }
-        if self.physical.last() == Some(&b'\r') {
+        // Two, where a program turned the line ends of Windows into these once more.
+        while self.physical.last() == Some(&b'\r') {
             self.physical.pop();
         }
         self.line += 1;
@@ -241,6 +242,12 @@ impl<R: BufRead> LdifReader<R> {
                 // OpenLDAP's ldapsearch writes each entry's name into a comment above it as it is, line feeds included.
                 Some(_) if in_comment && self.raw.lines.is_empty() && !text.contains(&b':') => continue,
                 Some((b' ', rest)) => (false, rest),
+                Some((b'\t', rest))
+                    if refused.is_none() && rest.iter().all(|o| matches!(o, b' ' | b'\t')) =>
+                {
+                    refused = Some(blank_line((self.line, 1)));
+                    continue;
+                }
                 Some(_) => (true, text),
             };
             in_comment = false;

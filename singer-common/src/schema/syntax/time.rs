@@ -74,6 +74,10 @@ fn parse(text: &str) -> Result<(DateTime<Utc>, String), InvalidValue> {
 /// RFC 3339 (or a plain date) as GeneralizedTime in UTC.
 pub fn rfc3339_to_generalized(text: &str) -> Result<String, InvalidValue> {
     let (time, fraction) = parse(text)?;
+    // A zone may take it out of the years that there are.
+    if !has_year(time.naive_utc()) {
+        return Err(InvalidValue);
+    }
     let mut out = time.format("%Y%m%d%H%M").to_string();
     // chrono shows a leap second as second 59 with a full second of nanoseconds.
     let leap = time.timestamp_subsec_nanos() >= 1_000_000_000;
@@ -109,6 +113,8 @@ pub(super) fn rfc3339_to_filetime(text: &str) -> Result<String, InvalidValue> {
         .checked_mul(STEPS_PER_SECOND)
         .and_then(|s| s.checked_add(i64::from(time.timestamp_subsec_nanos() / 100)))
         .and_then(|s| s.checked_add(FILETIME_UNIX_EPOCH))
+        // They begin in 1601, and 0 is none ("never").
+        .filter(|steps| *steps > 0 && has_year(time.naive_utc()))
         .ok_or(InvalidValue)?;
     Ok(steps.to_string())
 }
