@@ -51,13 +51,13 @@ impl Kind {
         match self {
             Kind::Text => "a text".into(),
             Kind::TextOrList => "a text or a list of texts".into(),
-            Kind::TextList => "a list of texts".into(),
+            Kind::TextList => "a list of texts, for example [\"uid\", \"cn\"]".into(),
             Kind::IntegerOrText => "a whole number or a text".into(),
             Kind::Boolean => "true or false".into(),
             Kind::Integer { min, max: i64::MAX } => format!("a whole number of at least {min}"),
             Kind::Integer { min, max } => format!("a whole number from {min} to {max}"),
             Kind::Choice(names) => format!("one of {}", names.join(", ")),
-            Kind::ObjectList => "a list of objects".into(),
+            Kind::ObjectList => "a list of objects, for example [{\"name\": \"people\"}]".into(),
             Kind::Object => "an object".into(),
         }
     }

@@ -1,6 +1,6 @@
 //! The one owner of stdout.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -51,6 +51,8 @@ pub struct SingerWriter<W: Write = io::Stdout> {
     rewrite: Option<Box<dyn Rewrite>>,
     /// Up to where the buffer holds what goes out as it is.
     rewritten: usize,
+    /// Whether people see what is printed, on a terminal.
+    is_seen: bool,
 }
 
 #[derive(Debug)]
@@ -75,13 +77,13 @@ impl Room {
 impl SingerWriter {
     /// The writer of this process's stdout. There should be one.
     pub fn stdout() -> Self {
-        Self::new(io::stdout())
+        Self { is_seen: io::stdout().is_terminal(), ..Self::new(io::stdout()) }
     }
 
     /// The same, written by a thread of its own, for who has something to do while nobody reads.
     pub fn background() -> Self {
         let output = Output::Background(Background::start(io::stdout()));
-        Self { output, buffer: Vec::with_capacity(BUFFER_BYTES * 2), rewrite: None, rewritten: 0 }
+        Self { output, ..Self::stdout() }
     }
 }
 
@@ -89,7 +91,7 @@ impl<W: Write> SingerWriter<W> {
     /// A writer to `output`.
     pub fn new(output: W) -> Self {
         let buffer = Vec::with_capacity(BUFFER_BYTES * 2);
-        Self { output: Output::Direct(output), buffer, rewrite: None, rewritten: 0 }
+        Self { output: Output::Direct(output), buffer, rewrite: None, rewritten: 0, is_seen: false }
     }
 
     /// Has messages changed on their way out from now on.
@@ -256,6 +258,12 @@ impl<W: Write> SingerWriter<W> {
 
     /// Hands the buffer on, without waiting until the system has it.
     pub fn hand_over(&mut self) -> Result<(), WriteError> {
+        if self.is_seen
+            && let Ok(text) = std::str::from_utf8(&self.buffer)
+            && let std::borrow::Cow::Owned(harmless) = crate::text::printable_lines(text)
+        {
+            self.buffer = harmless.into_bytes();
+        }
         let result = match &mut self.output {
             Output::Direct(output) => output.write_all(&self.buffer).and_then(|()| output.flush()),
             Output::Background(background) => background.hand_over(&mut self.buffer),
@@ -277,6 +285,20 @@ impl<W: Write> SingerWriter<W> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_people_see_does_not_steer_their_terminal() {
+        for is_seen in [false, true] {
+            let mut out = Vec::new();
+            let mut writer = SingerWriter { is_seen, ..SingerWriter::new(&mut out) };
+            writer.record_buffer().extend_from_slice("{\"a\":\"\u{9b}31m\u{202e}ü\u{7f}\"}\n".as_bytes());
+            writer.flush().unwrap();
+            let text = String::from_utf8(out).unwrap();
+            let value: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(value, json!({"a": "\u{9b}31m\u{202e}ü\u{7f}"}), "the same JSON");
+            assert_eq!(text.contains(|c| matches!(c, '\u{7f}'..='\u{9f}' | '\u{202e}')), !is_seen);
+        }
+    }
 
     #[test]
     fn messages_have_singers_shape() {

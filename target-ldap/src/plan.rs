@@ -233,6 +233,32 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn what_active_directory_says_in_other_words_is_there_already() {
+        let schema = Schema::standard();
+        let has_steps = |name: &str, there: &str, values: &[&str]| {
+            let there = Entry { dn: "cn=x".into(), attributes: vec![attribute(name, &[there])] };
+            !steps(&wanted(name, values, Policy::Force), &there, schema).is_empty()
+        };
+        for (value, there, changes) in [
+            ("0", "512", false),
+            ("8388608", "512", false),
+            ("65536", "66048", false),
+            ("512", "8389120", false),
+            ("514", "512", true),
+            ("512", "66048", true),
+            ("4096", "512", true),
+            ("0", "514", true),
+        ] {
+            assert_eq!(has_steps("userAccountControl", there, &[value]), changes, "{there} -> {value}");
+        }
+        assert!(!has_steps("userAccountControl", "512", &[]), "it cannot be removed");
+        assert!(!has_steps("pwdLastSet", "134404145873874890", &["-1"]));
+        assert!(
+            has_steps("pwdLastSet", "0", &["-1"]) && has_steps("pwdLastSet", "134404145873874890", &["0"])
+        );
+    }
+
     fn attribute(name: &str, values: &[&str]) -> Attribute {
         Attribute::new(name, values.iter().map(|v| v.as_bytes().to_vec()).collect())
     }

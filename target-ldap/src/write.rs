@@ -608,10 +608,13 @@ impl Applier {
         let Ok(parts) = split(dn) else { return Ok(false) };
         // From the nearest one up, until one is there or can be added.
         let mut missing: Vec<Entry> = Vec::new();
+        // So far up there is one, or there are too many to make.
+        if let Some(far_up) = parts.get(MOST_PARENTS + 1..).filter(|far_up| !far_up.is_empty())
+            && self.directory.read(&far_up.join(","), &["1.1"]).await?.is_none()
+        {
+            return Ok(false);
+        }
         for above in 1..parts.len() {
-            if above > MOST_PARENTS {
-                return Ok(false);
-            }
             let name = parts.get(above..).unwrap_or_default().join(",");
             if self.directory.read(&name, &["1.1"]).await?.is_some() {
                 break;

@@ -395,7 +395,7 @@ fn servers(
             SettingsError::value(
                 "server_url",
                 "not set",
-                "where the directory is, for example ldap://ldap.example.com or ldif:people.ldif (or the setting host)",
+                "where the directory is, for example ldap://ldap.example.com or ldif:people.ldif (or the setting host); the subcommand init asks for it and writes a configuration",
             )
         });
     }

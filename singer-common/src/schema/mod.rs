@@ -30,6 +30,8 @@ pub struct Schema {
     rules: HashSet<String>,
     /// By the position of their structural class.
     content_rules: HashMap<usize, ContentRule>,
+    /// The syntaxes whose values go over the wire with `;binary` (RFC 4522), by OID.
+    binary_transfer: HashSet<String>,
     /// Active Directory publishes no EQUALITY at all, which says nothing about what its attributes can do.
     publishes_equality: bool,
     /// Whether it stands in for one that cannot be read.
@@ -120,6 +122,22 @@ impl Schema {
             }
         }
         errors
+    }
+
+    /// Adds what is published of syntaxes (RFC 4512 section 4.1.5): whether their values need `;binary`, as OpenLDAP says it.
+    pub fn add_syntaxes<'a>(&mut self, syntaxes: impl IntoIterator<Item = &'a str>) {
+        let needs_it = |definition: &&str| definition.contains("X-BINARY-TRANSFER-REQUIRED 'TRUE'");
+        let oids = syntaxes.into_iter().filter(needs_it).filter_map(|one| AttributeType::parse(one).ok());
+        self.binary_transfer.extend(oids.map(|syntax| syntax.oid));
+    }
+
+    /// A description as it goes over the wire: as [`Self::spell`], with `;binary` where the server demands it (RFC 4522
+    /// section 3, RFC 4523 section 2).
+    pub fn spell_for_transfer(&self, description: &str) -> String {
+        let name = self.spell(description);
+        let has_it = name.split(';').skip(1).any(|option| option.eq_ignore_ascii_case("binary"));
+        let needs_it = || self.syntax(base_type(&name)).is_some_and(|oid| self.binary_transfer.contains(oid));
+        if has_it || self.binary_transfer.is_empty() || !needs_it() { name } else { format!("{name};binary") }
     }
 
     /// Whether matching rules are published.

@@ -237,10 +237,10 @@ impl<W: Write> Load<'_, W> {
 
     /// Of records that wait as a whole: all that an attribute which has to be there would hold names nothing.
     fn report_whole(&mut self) {
-        let mut missing: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+        let mut missing: BTreeMap<u64, Vec<DnKey>> = BTreeMap::new();
         for (key, numbers) in &self.references.by_missing {
             for number in numbers.iter().filter(|number| !self.references.rests.contains_key(number)) {
-                missing.entry(*number).or_default().push(key.to_string());
+                missing.entry(*number).or_default().push(key.clone());
             }
         }
         for parked in self.order.parked_items() {
@@ -251,6 +251,7 @@ impl<W: Write> Load<'_, W> {
                 }
                 let Work { line, stream, .. } = parked.payload.as_ref();
                 let dn = parked.payload.dn().unwrap_or_default();
+                let name = self.applier.spelled(&parked.payload.task, name);
                 tracing::warn!(
                     stream = &**stream,
                     "line {line}, stream `{stream}`: `{dn}` names `{name}`, which is not there; it is written all the same"

@@ -53,9 +53,15 @@ impl<W: Write> Load<'_, W> {
                     "`{dn}` wants a value that another entry has, and no record gives that one another: {said}"
                 )
             }
-            Kind::Upsert => format!(
-                "`{dn}` cannot be added: an entry above it is not there, no record made it, and it cannot be made from its name alone (create_parents); {count} record(s) wait like this one"
-            ),
+            Kind::Upsert => {
+                let why = match self.config.create_parents {
+                    true => "it cannot be made from its name alone (create_parents)",
+                    false => "create_parents is off",
+                };
+                format!(
+                    "`{dn}` cannot be added: an entry above it is not there, no record made it, and {why}; {count} record(s) wait like this one"
+                )
+            }
             Kind::Delete => format!("`{dn}` cannot be deleted: entries that no record deletes lie below it"),
         };
         let near = work.answer.as_ref().and_then(|answer| answer.nearest.clone());
@@ -69,6 +75,13 @@ impl<W: Write> Load<'_, W> {
         // Servers say many things of a name that is none of theirs (10, 32, 53).
         let mut near = self.directory.nearest_context(work.dn().unwrap_or_default()).map(str::to_owned);
         let mut hint = String::new();
+        if near.is_some() {
+            let contexts = self.directory.root_dse().naming_contexts.join("`, `");
+            let _ = write!(
+                hint,
+                "; it lies in no naming context of this server (`{contexts}`): check dn_template"
+            );
+        }
         let schema = self.directory.schema().clone();
         if let DirectoryError::Operation { operation, code, text, .. } = &error
             && let Task::Upsert { wanted, .. } = &work.task

@@ -141,7 +141,7 @@ impl Target {
 }
 
 pub(super) fn target(schema: &Schema, name: &str) -> Target {
-    let description = schema.spell(name);
+    let description = schema.spell_for_transfer(name);
     let kind = ValueKind::of(schema, &description);
     let compare = Compare::usual(&description);
     Target { description, kind, policy: Policy::default(), compare }

@@ -38,6 +38,19 @@ impl Stream<'_> {
     fn nearest(&self, name: &str) -> Option<&str> {
         nearest(name, self.properties.iter().copied())
     }
+
+    /// The same for a warning: also a property that the name has in it, or the other way round (`fullname`, `name`).
+    fn nearest_or_part(&self, name: &str) -> Option<&str> {
+        const SHORTEST: usize = 3;
+        let name = name.to_lowercase();
+        let is_part = |property: &&&str| {
+            let property = property.to_lowercase();
+            property.len().min(name.len()) >= SHORTEST
+                && (property.contains(&name) || name.contains(&property))
+        };
+        self.nearest(&name)
+            .or_else(|| self.properties.iter().filter(is_part).max_by_key(|p| p.len()).copied())
+    }
 }
 
 /// Looks at every name in a rule. `is_own`: it is this stream's, and not for any. One that an entry's name or `match` is made of, and that no record can have, is an error;
@@ -59,7 +72,8 @@ pub(super) fn check(
     let at = |part: &str| format!("mapping_rules.{stream}.{part}");
     let mut warn = |part: &str, name: &str| {
         let text = format!("setting `{}`: {}", at(part), known.lacks(name));
-        let warning = Warning::of_setting(at(part), text).in_stream(stream).near(name, known.nearest(name));
+        let warning =
+            Warning::of_setting(at(part), text).in_stream(stream).near(name, known.nearest_or_part(name));
         if !warnings.contains(&warning) {
             warnings.push(warning);
         }

@@ -17,6 +17,7 @@ use super::Applier;
 use super::groups::demanded;
 use crate::names::hash;
 use crate::plan::{Policy, WantedEntry};
+use crate::write::Task;
 
 /// A value that waits for the entry it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,6 +152,14 @@ impl Applier {
         let is_ours = contexts.is_empty()
             || contexts.iter().any(|c| DnKey::parse(c, schema).is_ok_and(|c| key.is_within(&c)));
         is_ours.then_some(key)
+    }
+
+    /// A name as a task's values spell it; where none does, in its normal form.
+    pub(crate) fn spelled(&self, task: &Task, key: &DnKey) -> String {
+        let Task::Upsert { wanted, .. } = task else { return key.to_string() };
+        let mut values = wanted.attributes.iter().flat_map(|attribute| &attribute.values);
+        let found = values.find(|value| self.named(value).as_ref() == Some(key));
+        found.map_or_else(|| key.to_string(), |value| String::from_utf8_lossy(value).into_owned())
     }
 
     /// Those whose entries are not there.

@@ -64,6 +64,14 @@ fn a_plus_is_every_operational_attribute() {
         (&record["dc"], &record["structuralObjectClass"]),
         (&json!("example"), &json!("organization"))
     );
+    // For all streams, and beside what a stream asks for.
+    let of_all = with(
+        &config,
+        &json!({"operational_attributes": ["+"], "schemas": [{"name": "base", "scope": "base", "attributes": ["dc"]}]}),
+    );
+    let record = one(&of_all);
+    assert!(record["creatorsName"].is_string() && record.get("objectClass").is_none(), "{record}");
+    assert_eq!(record["dc"], json!("example"));
     // What no entry of the sample has can be selected.
     let catalog = discover(&config);
     assert!(

@@ -157,3 +157,112 @@ fn numbers_are_written_with_their_digits() {
     assert!(target.tree().contains_key("cn=100,dc=x"));
     target.run(&json!({}), &[SCHEMA, &record("f", "[[1]]")]).exits(4).says("a list within a list");
 }
+
+#[test]
+fn a_line_of_a_batch_has_the_faults_of_its_record_alone() {
+    let target = Target::new();
+    let file = target.path("batch.jsonl");
+    let lines = [
+        r#"{"id":"half","name":"x","text":"\ud83d"}"#,
+        r#"{"id":"nan","name":"x","text":NaN}"#,
+        r#"{"id":"whole","name":"x"}"#,
+    ];
+    std::fs::write(&file, lines.join("\n") + "\n").unwrap();
+    let batch = json!({"type": "BATCH", "stream": "p", "encoding": {"format": "jsonl"}, "manifest": [format!("file://{}", file.display())]});
+    // The description of a SCHEMA may be cut, too.
+    let schema = SCHEMA.replace(r#""text":{}"#, r#""text":{"description":"\ud83d","default":NaN}"#);
+    for more in [json!({}), json!({"stream_maps": {"p": {"more": "name"}}})] {
+        target.run(&more, &[&schema, &batch.to_string()]).exits(4);
+        let tree = target.tree();
+        assert_eq!(tree.keys().collect::<Vec<_>>(), ["cn=nan,dc=x", "cn=whole,dc=x"]);
+        assert!(!tree["cn=nan,dc=x"].contains_key("description"));
+        let rejects = target.rejects();
+        assert_eq!((rejects.len(), &rejects[0].1["id"]), (1, &json!("half")));
+        std::fs::remove_file(target.path("r.jsonl")).unwrap();
+    }
+}
+
+#[test]
+fn numbers_and_times_that_only_other_programs_have() {
+    let target = Target::new();
+    let rule = |attribute: &str| {
+        json!({"mapping_rules": {"p": {"dn_template": "cn={id},dc=x", "object_classes": ["device"],
+            "attribute_mapping": {"id": "cn", "text": attribute}}}})
+    };
+    let record = |id: &str, value: &str| {
+        format!(r#"{{"type":"RECORD","stream":"p","record":{{"id":"{id}","text":{value}}}}}"#)
+    };
+    // Minus nothing, as Python writes it.
+    let zero = r#"{"type":"RECORD","stream":"p","record":{"id":-0.0,"text":-0}}"#;
+    target.run(&rule("gidNumber"), &[SCHEMA, zero]).exits(0);
+    assert_eq!(target.tree()["cn=0,dc=x"]["gidnumber"], [b"0".to_vec()].into());
+    // A zone takes a time out of the years that there are, and file times begin in 1601, of which 0 is "never".
+    for (attribute, value, is_taken) in [
+        ("pwdAccountLockedTime", "9999-12-31T23:59:59-05:00", false),
+        ("pwdAccountLockedTime", "9999-12-31T23:59:59+05:00", true),
+        ("accountExpires", "0001-01-01T00:00:00Z", false),
+        ("accountExpires", "1600-12-31T00:00:00Z", false),
+        ("accountExpires", "1601-01-01T00:00:00Z", false),
+        ("accountExpires", "1601-01-01T00:00:01Z", true),
+        ("lockoutTime", "1600-01-01T00:00:00Z", false),
+    ] {
+        let target = Target::new();
+        let value = format!("\"{value}\"");
+        target.run(&rule(attribute), &[SCHEMA, &record("a", &value)]).exits(if is_taken { 0 } else { 4 });
+        assert_eq!(target.tree().contains_key("cn=a,dc=x"), is_taken, "{attribute} {value}");
+    }
+}
+
+#[test]
+fn secrets_within_others_are_not_in_reject_files() {
+    let target = Target::new();
+    let record = r#"{"type":"RECORD","stream":"p","record":{"name":"x","account":{"userPassword":"REJECTED1"},"list":[{"a":[{"unicodePwd":"REJECTED2"}]}],"plain":{"a":1}}}"#;
+    target.run(&json!({}), &[SCHEMA, record]).exits(4);
+    let text = std::fs::read_to_string(target.path("r.jsonl")).unwrap();
+    assert!(!text.contains("REJECTED"), "{text}");
+    let record = &target.rejects()[0].1;
+    assert_eq!(
+        (&record["account"], &record["list"], &record["plain"]),
+        (&json!("***"), &json!("***"), &json!({"a": 1}))
+    );
+}
+
+#[test]
+fn a_property_that_has_the_signs_of_templates_is_named_in_quotation_marks() {
+    let target = Target::new();
+    let rule = json!({"mapping_rules": {"p": {"dn_template": "cn={\"a|b\"|lower},dc=x", "object_classes": ["person"],
+        "values": {"sn": "{ \"c}d\" |upper}", "description": "{\"e\"}{\"f|g\"|default:-}"}}}});
+    let schema = r#"{"type":"SCHEMA","stream":"p","key_properties":["a|b"],"schema":{"properties":{"a|b":{},"c}d":{},"e":{},"f|g":{}}}}"#;
+    let record = r#"{"type":"RECORD","stream":"p","record":{"a|b":"ANN","c}d":"lee","e":"x"}}"#;
+    target.run(&rule, &[schema, record]).exits(0);
+    let tree = target.tree();
+    assert_eq!(tree["cn=ann,dc=x"]["sn"], [b"LEE".to_vec()].into());
+    assert_eq!(tree["cn=ann,dc=x"]["description"], [b"x-".to_vec()].into());
+    let rule =
+        json!({"mapping_rules": {"p": {"dn_template": "cn={\"a|b\" x},dc=x", "object_classes": ["person"]}}});
+    target.run(&rule, &[schema, record]).exits(2);
+}
+
+#[test]
+fn what_would_take_for_ever_is_an_error() {
+    // Each definition applies the next one twice.
+    let target = Target::new();
+    let mut definitions = serde_json::Map::new();
+    for n in 0..30 {
+        let next = json!({"$ref": format!("#/definitions/d{}", n + 1)});
+        definitions.insert(format!("d{n}"), json!({"anyOf": [next, next]}));
+    }
+    definitions.insert("d30".into(), json!({"type": "string"}));
+    let schema = json!({"type": "SCHEMA", "stream": "p", "key_properties": ["id"], "schema": {"definitions": definitions,
+        "properties": {"id": {"type": "string"}, "name": {"$ref": "#/definitions/d0"}}}});
+    let record = r#"{"type":"RECORD","stream":"p","record":{"id":"a","name":7}}"#;
+    target.run(&json!({}), &[&schema.to_string(), record]).exits(1).says("line 1");
+    target.run(&json!({"validate_records": false}), &[&schema.to_string(), record]).exits(0);
+    // Nobody has ten thousand levels, and no directory is made for each.
+    let target = Target::new();
+    let above: Vec<String> = (0..10_000).map(|n| format!("ou=o{n}")).collect();
+    let rule = json!({"create_parents": true, "mapping_rules": {"p": {"dn_template": format!("cn={{id}},{},dc=x", above.join(",")),
+        "object_classes": ["device"]}}});
+    target.run(&rule, &[SCHEMA, r#"{"type":"RECORD","stream":"p","record":{"id":"deep"}}"#]).exits(0);
+    assert_eq!(target.tree().len(), 1);
+}

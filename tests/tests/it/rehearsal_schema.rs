@@ -28,11 +28,32 @@ fn entries() -> Vec<(&'static str, Value)> {
         ("telephone", json!({"telephoneNumber": ["+49 30 123 45-0"]})),
         ("photo", json!({"jpegPhoto": ["/9j/4AAQSkZJRg=="]})),
         ("option", json!({"cn;lang-de": ["Deutsch"]})),
+        ("no-unique-member", extensible(json!({"uniqueMember": ["ada"]}))),
+        (
+            "a-unique-member",
+            extensible(json!({"uniqueMember": ["cn=a,dc=example,dc=test#'01'B", "cn=b,dc=example,dc=test"]})),
+        ),
+        ("no-country", extensible(json!({"c": ["Germany"]}))),
+        ("a-country", extensible(json!({"c": ["DE"]}))),
+        ("no-delivery", json!({"preferredDeliveryMethod": ["pigeon"]})),
+        ("a-delivery", json!({"preferredDeliveryMethod": ["mhs $ telephone"]})),
+        ("no-triple", extensible(json!({"nisNetgroupTriple": ["x"]}))),
+        ("a-triple", extensible(json!({"nisNetgroupTriple": ["(host,user,domain)"]}))),
+        ("no-boot", extensible(json!({"bootParameter": ["zz"]}))),
+        ("a-boot", extensible(json!({"bootParameter": ["root=server:/path"]}))),
         (
             "extensible",
             json!({"objectClass": ["top", "person", "organizationalPerson", "inetOrgPerson", "extensibleObject"], "gecos": ["x"]}),
         ),
     ]
+}
+
+/// What no class of people allows.
+fn extensible(more: Value) -> Value {
+    with(
+        &json!({"objectClass": ["top", "person", "organizationalPerson", "inetOrgPerson", "extensibleObject"]}),
+        &more,
+    )
 }
 
 fn messages(people: &str, skip: &[&str]) -> Vec<Value> {
@@ -50,6 +71,11 @@ fn messages(people: &str, skip: &[&str]) -> Vec<Value> {
         "telephoneNumber",
         "jpegPhoto",
         "cn;lang-de",
+        "uniqueMember",
+        "c",
+        "preferredDeliveryMethod",
+        "nisNetgroupTriple",
+        "bootParameter",
     ];
     let mut properties: serde_json::Map<String, Value> =
         names.iter().map(|name| ((*name).to_owned(), list.clone())).collect();
@@ -127,4 +153,69 @@ fn a_plan_refuses_no_more_than_active_directory() {
         &["umlaut-in-ascii", "not-allowed", "extensible", "no-dn", "a-dn", "option"],
         2,
     );
+}
+
+#[test]
+fn names_that_openldap_does_not_take_are_told_by_what_is_wrong_with_them() {
+    let slapd = Slapd::start(SlapdOptions::with_users());
+    let people = format!("ou=people,{}", slapd.suffix());
+    for (rdn, near) in
+        [("c=Germany", None), ("shoeSize=43", None), ("employeeNumbr=7", Some("employeeNumber"))]
+    {
+        let schema = json!({"type": "SCHEMA", "stream": "s", "key_properties": ["dn"], "schema": {"properties": {
+            "dn": {"type": "string"}, "objectClass": {"type": "array"}, "cn": {"type": "string"}}}});
+        let record = json!({"type": "RECORD", "stream": "s", "record": {"dn": format!("{rdn},{people}"), "objectClass": ["device", "extensibleObject"], "cn": "x"}});
+        for args in [&["--dry-run"][..], &[]] {
+            let mut run = Run::target(&target_config(&slapd))
+                .messages(&[schema.clone(), record.clone()])
+                .arg("--log-format")
+                .arg("json");
+            for arg in args {
+                run = run.arg(*arg);
+            }
+            let output = run.run().exits(1);
+            let lines: Vec<Value> =
+                output.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+            let error =
+                lines.iter().find(|line| line["code"] == 34).unwrap_or_else(|| panic!("{}", output.stderr));
+            assert_eq!(error["nearest"], near.map_or(Value::Null, Value::from), "{rdn}");
+        }
+    }
+}
+
+#[test]
+fn certificates_go_as_openldap_wants_them() {
+    use base64::Engine as _;
+    let slapd = Slapd::start(SlapdOptions::with_users());
+    let pem = std::fs::read_to_string(&slapd.certificates().client_cert).unwrap();
+    let body: String = pem
+        .lines()
+        .skip_while(|line| !line.starts_with("-----BEGIN CERTIFICATE"))
+        .skip(1)
+        .take_while(|line| !line.starts_with("-----END"))
+        .collect();
+    let der = base64::engine::general_purpose::STANDARD.decode(&body).unwrap();
+    let dn = format!("cn=cert,ou=people,{}", slapd.suffix());
+    let messages = |name: &str| {
+        [
+            json!({"type": "SCHEMA", "stream": "s", "key_properties": ["dn"], "schema": {"properties": {
+                "dn": {"type": "string"}, "objectClass": {"type": "array"}, "sn": {"type": "string"},
+                name: {"type": "array", "items": {"type": "string", "contentEncoding": "base64"}}}}}),
+            json!({"type": "RECORD", "stream": "s", "record": {"dn": dn, "objectClass": ["inetOrgPerson"], "sn": "x", name: [body]}}),
+        ]
+    };
+    // As an LDIF file has it, as the server has it, and once more.
+    for (name, says) in [
+        ("userCertificate", "1 added"),
+        ("userCertificate;binary", "1 unchanged"),
+        ("userCertificate", "1 unchanged"),
+    ] {
+        let config = target_config(&slapd);
+        let run = Run::target(&config).messages(&messages(name));
+        if says == "1 added" {
+            run.arg("--dry-run").run().exits(0);
+        }
+        Run::target(&config).messages(&messages(name)).run().exits(0).says(says);
+        assert_eq!(slapd.dump()[&dn]["usercertificate;binary"], [der.clone()].into());
+    }
 }

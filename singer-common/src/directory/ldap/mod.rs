@@ -215,7 +215,7 @@ impl LdapDirectory {
 
     async fn load_schema(&self, root_dse: &RootDse) -> Result<Arc<Schema>, DirectoryError> {
         let dn = root_dse.subschema.as_deref().unwrap_or("cn=subschema");
-        let wanted = ["attributeTypes", "objectClasses", "dITContentRules", "matchingRules"];
+        let wanted = ["attributeTypes", "objectClasses", "dITContentRules", "matchingRules", "ldapSyntaxes"];
         let entry = match self.read(dn, &wanted).await {
             Ok(entry) => entry,
             Err(e) if e.code().is_some() => None,
@@ -233,6 +233,7 @@ impl LdapDirectory {
         for error in schema.add_matching_rules(texts("matchingRules")) {
             tracing::debug!("a matching rule of the schema is left out: {error}");
         }
+        schema.add_syntaxes(texts("ldapSyntaxes"));
         let coverage = if errors.is_empty() { Coverage::Whole } else { Coverage::Part };
         if let Some(first) = errors.first() {
             tracing::warn!(

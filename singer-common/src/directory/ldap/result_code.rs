@@ -53,7 +53,7 @@ const ROWS: &[Row] = &[
     row(
         1,
         "operationsError",
-        "Active Directory says this to who has not bound (set bind_dn and bind_password), and of attributes that it works out for base searches only: leave those out",
+        "Active Directory says this to who has not bound (set bind_dn and bind_password); of who has, ask for no attribute that it works out for one entry alone",
     ),
     row(
         2,
@@ -84,7 +84,11 @@ const ROWS: &[Row] = &[
         "noSuchAttribute",
         "what was to be removed is not there: the entry has changed meanwhile, so run again",
     ),
-    row(17, "undefinedAttributeType", "the server's schema does not know the attribute"),
+    row(
+        17,
+        "undefinedAttributeType",
+        "the server's schema does not know the attribute, or does not take it in this form",
+    ),
     row(18, "inappropriateMatching", "the attribute has no such matching rule"),
     row(
         19,

@@ -45,6 +45,15 @@ pub(super) fn failures() -> Vec<Failure> {
         tap("certificates that are no PEM", json!({"server_url": "ldaps://127.0.0.1:1", "tls_ca_file": "{dir}/tree.ldif"})).setting("tls_ca_file"),
         tap("a certificate that is no PEM", json!({"server_url": "ldaps://127.0.0.1:1", "tls_cert_file": "{dir}/tree.ldif", "tls_key_file": "{dir}/tree.ldif"}))
             .setting("tls_cert_file"),
+        tap("certificates without an end", json!({"server_url": "ldaps://127.0.0.1:1", "tls_ca_file": "/dev/zero"})).setting("tls_ca_file"),
+        tap("a setting that stands twice", json!({}))
+            .args(&["--config", "{dir}/twice.json"])
+            .with_file("twice.json", "{\"server_url\": \"ldif:a.ldif\", \"schemas\": [{\"name\": \"p\", \"filter\": \"(a=*)\", \"filter\": \"(b=*)\"}]}")
+            .setting("schemas[0].filter"),
+        tap("a configuration that has no end", json!({})).args(&["--config", "/dev/zero"]).setting("--config"),
+        target("rejects that nobody would see", json!({"on_error": "skip", "reject_file": "/dev/null"})).setting("reject_file"),
+        tap("a report on a device", json!({})).args(&["--discover", "--report", "/dev/null"]).setting("--report"),
+        target("a folder as the input", json!({})).args(&["--input", "{dir}"]).setting("--input"),
         tap("a certificate without its key", json!({"server_url": "ldaps://127.0.0.1:1", "tls_cert_file": "{dir}/tree.ldif"})).setting("tls_key_file"),
         tap("a key that is not there", json!({"server_url": "ldaps://127.0.0.1:1", "tls_cert_file": "{dir}/none.crt", "tls_key_file": "{dir}/none.key"}))
             .setting("tls_cert_file"),

@@ -364,6 +364,11 @@ fn no_record_of_a_file_has_a_null_key() {
     let output = Run::tap(&of_file(&url, &json!({}))).run().succeeds();
     assert_eq!(output.of_type("SCHEMA")[0]["key_properties"], json!(["dn"]));
     assert_eq!(output.records(None).len(), 4);
+    // One that is no UUID is none.
+    let (_dir_of_invalid, invalid) = file(&text.replace(&id(3), "entryUUID: INVALID\nserialNumber: s3\n"));
+    let output = Run::tap(&of_file(&invalid, &json!({}))).run().succeeds();
+    assert_eq!(output.of_type("SCHEMA")[0]["key_properties"], json!(["dn"]));
+    assert_eq!(output.records(None).len(), 4);
     // A key of the user's own, of one part or of several.
     for keys in [json!(["entryUUID"]), json!(["serialNumber"]), json!(["dn", "serialNumber"])] {
         let output = Run::tap(&of_file(&url, &json!({"key_properties": keys})))
