@@ -95,8 +95,9 @@ impl<'de> Deserialize<'de> for Record {
                 let mut twice = None;
                 while let Some(name) = object.next_key::<String>()? {
                     let value = object.next_value()?;
-                    let few = properties.len() < FEW;
-                    match properties.iter_mut().find(|(key, _)| few && *key == name) {
+                    // Of more, which are twice is found out below.
+                    let looked_through = if properties.len() < FEW { properties.len() } else { 0 };
+                    match properties.iter_mut().take(looked_through).find(|(key, _)| *key == name) {
                         Some((name, before)) => {
                             if *before != value {
                                 twice = Some(name.as_str().into());

@@ -1,6 +1,6 @@
 //! What a catalog says, held against itself before the first message: names that are there twice, and words that are misspelt.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use singer_common::catalog::{Catalog, CatalogEntry};
 use singer_common::facts::Warning;
@@ -70,11 +70,11 @@ pub(crate) fn check(catalog: &Catalog, setting: &str, maps: Option<&mut Maps>) -
 }
 
 fn warn_of_metadata(stream: &CatalogEntry, setting: &str) {
-    let properties: Vec<&str> = stream.properties().map(|(name, _)| name.as_str()).collect();
+    let properties: BTreeSet<&str> = stream.properties().map(|(name, _)| name.as_str()).collect();
     for node in &stream.metadata {
         if let [first, name] = node.breadcrumb.as_slice()
             && first == "properties"
-            && !properties.contains(&name.as_str())
+            && !properties.contains(name.as_str())
             && let Some(nearest) = nearest(name, properties.iter().copied())
         {
             let id = &stream.tap_stream_id;

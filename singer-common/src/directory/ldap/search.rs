@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::controls::{DirSyncEnd, SearchControl};
 use super::referral::Target;
-use super::wire::{Control, LdapResult, WireEntry};
+use super::wire::{Control, LdapResult, MOST_ATTRIBUTES, WireEntry};
 use super::{Attempts, LdapDirectory, result_code};
 use crate::directory::config::Referrals;
 use crate::directory::error::DirectoryError;
@@ -105,6 +105,8 @@ enum Event {
         result: LdapResult,
         controls: Vec<Control>,
     },
+    /// An entry of more attributes than are taken.
+    TooMany(String),
     /// Something of the search that is not well-formed.
     Malformed,
 }
@@ -530,6 +532,13 @@ impl LdapSearch {
 
     fn take(&mut self, event: Event) -> Result<Step, DirectoryError> {
         match event {
+            Event::TooMany(dn) => Err(DirectoryError::Protocol {
+                operation: OPERATION,
+                dn,
+                reason: format!(
+                    "the entry has more than {MOST_ATTRIBUTES} attributes, which are not taken; name those to read (`attributes`)"
+                ),
+            }),
             Event::Malformed => Err(self.protocol("the server sent an entry that is not well-formed".into())),
             Event::Reference(urls) => {
                 if self.directory.config().referrals == Referrals::Fail {

@@ -35,7 +35,7 @@ mod sasl;
 mod sealed;
 
 pub use entry::WireEntry;
-pub(super) use entry::{EntryPlaces, Flaw};
+pub(super) use entry::{EntryPlaces, Flaw, MOST_ATTRIBUTES};
 pub(super) use message::{
     Answer, Control, LdapResult, Message, SEARCH_ENTRY, SEARCH_REQUEST, abandon, envelope, frame, head,
     limits, parse, search,

@@ -91,6 +91,13 @@ impl LdifDirectory {
         let mut store = Store::new(format == LdifFormat::Changes);
         let mut said = Said::default();
         let mut stamp = Stamp::ABSENT;
+        let no_ordinary =
+            || fail("is no ordinary file, and could not be replaced by a new one".to_owned(), true);
+        // One that nobody writes to (a pipe) is not waited for.
+        let is_odd = std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir());
+        if is_odd && access != Access::Read {
+            return Err(no_ordinary());
+        }
         match File::open(path) {
             Ok(file) => {
                 let unknown = |e: std::io::Error| fail(e.to_string(), true);
@@ -102,10 +109,7 @@ impl LdifDirectory {
                 }
                 // It is replaced at the end, and read again before.
                 if !is_file && access != Access::Read {
-                    return Err(fail(
-                        "is no ordinary file, and could not be replaced by a new one".to_owned(),
-                        true,
-                    ));
+                    return Err(no_ordinary());
                 }
                 let again = file.try_clone().map_err(unknown)?;
                 said = load(file, &mut store, access == Access::Read).map_err(|unread| {

@@ -115,6 +115,7 @@ impl Bulk {
                     return Ok(Some(match found {
                         Ok(()) => Event::Entry(Incoming::InPlace),
                         Err(Flaw::Name(dn)) => Event::Unreadable(dn),
+                        Err(Flaw::Attributes(dn)) => Event::TooMany(dn),
                         Err(Flaw::Form) => Event::Malformed,
                     }));
                 }

@@ -8,7 +8,7 @@ use crate::entry::EntryView;
 use crate::json;
 
 /// More attributes are in no entry: beyond, their places would take more memory than the message itself.
-const MOST_ATTRIBUTES: usize = 65_536;
+pub(crate) const MOST_ATTRIBUTES: usize = 65_536;
 
 /// Some octets of a message, by their place in it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -62,7 +62,11 @@ impl EntryPlaces {
             return Err(Flaw::name(dn));
         }
         self.dn = Span { start, end: start + dn.len() };
-        self.find_attributes(operation).ok_or(Flaw::Form)
+        let is_full = |places: &Self| places.attributes.len() >= MOST_ATTRIBUTES;
+        self.find_attributes(operation).ok_or_else(|| {
+            let name = || String::from_utf8_lossy(dn).into_owned();
+            if is_full(self) { Flaw::Attributes(name()) } else { Flaw::Form }
+        })
     }
 
     fn find_attributes(&mut self, mut operation: Cursor<'_>) -> Option<()> {
@@ -98,6 +102,8 @@ impl EntryPlaces {
 pub(crate) enum Flaw {
     /// It is not what RFC 4511 says of entries.
     Form,
+    /// It has more attributes than are taken. Its name.
+    Attributes(String),
     /// Its name is not UTF-8, as RFC 4514 wants it. The name, with the octets that are no text escaped.
     Name(String),
 }

@@ -117,7 +117,7 @@ pub(in crate::directory::ldap) fn parse(content: &[u8]) -> Option<Message> {
         SEARCH_ENTRY => match entry(operation) {
             Ok(entry) => Answer::Entry(entry),
             Err(Flaw::Name(dn)) => Answer::Unreadable(dn),
-            Err(Flaw::Form) => return None,
+            Err(Flaw::Form | Flaw::Attributes(_)) => return None,
         },
         SEARCH_REFERENCE => {
             let mut urls = Vec::new();
