@@ -203,10 +203,8 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
             SettingsError::value("--input", format!("{path}: {e}"), "a file of Singer messages")
         };
         let file = std::fs::File::open(path).map_err(wrong)?;
-        match file.metadata().map_err(wrong)?.is_dir() {
-            true => Err(wrong(std::io::ErrorKind::IsADirectory.into())),
-            false => Ok(file),
-        }
+        let is_folder = file.metadata().map_err(wrong)?.is_dir();
+        if is_folder { Err(wrong(std::io::ErrorKind::IsADirectory.into())) } else { Ok(file) }
     });
     let file = file.transpose()?;
     let dry = args.dry_run || config.dry_run;

@@ -430,7 +430,7 @@ impl Expected {
             }
             Expected::Netgroup => {
                 let inner = value.strip_prefix(b"(").and_then(|rest| rest.strip_suffix(b")"));
-                inner.is_some_and(|inner| inner.iter().filter(|b| **b == b',').count() == 2)
+                inner.is_some_and(|inner| inner.split(|b| *b == b',').count() == 3)
             }
             Expected::Boot => {
                 let (key, place) = value.split_at(value.iter().position(|b| *b == b'=').unwrap_or_default());

@@ -287,7 +287,7 @@ mod tests {
             let (format, unit) = [("%Y%m%d%H", 3600), ("%Y%m%d%H%M", 60), ("%Y%m%d%H%M%S", 1)][parts];
             let digits = time.format(format).to_string();
             // What is not written is zero.
-            let whole = format!("{digits}{}", &"0000"[..14 - digits.len()]);
+            let whole = format!("{digits:0<14}");
             let whole = NaiveDateTime::parse_from_str(&whole, "%Y%m%d%H%M%S").unwrap();
             let billionths: i64 = format!("{fraction:0<9}").parse().unwrap();
             let zone = FixedOffset::east_opt(offset * 60).unwrap();

@@ -54,9 +54,10 @@ impl<W: Write> Load<'_, W> {
                 )
             }
             Kind::Upsert => {
-                let why = match self.config.create_parents {
-                    true => "it cannot be made from its name alone (create_parents)",
-                    false => "create_parents is off",
+                let why = if self.config.create_parents {
+                    "it cannot be made from its name alone (create_parents)"
+                } else {
+                    "create_parents is off"
                 };
                 format!(
                     "`{dn}` cannot be added: an entry above it is not there, no record made it, and {why}; {count} record(s) wait like this one"

@@ -350,9 +350,8 @@ fn beside<'v>(name: &str, values: &Values<'v>, other: &Values<'v>, kind: Kind) -
 fn modified(changes: &[Modification], before: Option<&Entry>) -> Vec<Row> {
     let row = |Turned { name, old, new }: Turned<'_>| {
         if is_secret_attribute(name) {
-            let side = |values: &Values<'_>, kind| match values.is_empty() {
-                true => Side::default(),
-                false => Side::one(HIDDEN.to_owned(), kind),
+            let side = |values: &Values<'_>, kind| {
+                if values.is_empty() { Side::default() } else { Side::one(HIDDEN.to_owned(), kind) }
             };
             let (was, will) = (side(&old, Kind::Goes), side(&new, Kind::Comes));
             return Row { name: name.to_owned(), was, will };

@@ -28,19 +28,21 @@ fn entries() -> Vec<(&'static str, Value)> {
         ("telephone", json!({"telephoneNumber": ["+49 30 123 45-0"]})),
         ("photo", json!({"jpegPhoto": ["/9j/4AAQSkZJRg=="]})),
         ("option", json!({"cn;lang-de": ["Deutsch"]})),
-        ("no-unique-member", extensible(json!({"uniqueMember": ["ada"]}))),
+        ("no-unique-member", extensible(&json!({"uniqueMember": ["ada"]}))),
         (
             "a-unique-member",
-            extensible(json!({"uniqueMember": ["cn=a,dc=example,dc=test#'01'B", "cn=b,dc=example,dc=test"]})),
+            extensible(
+                &json!({"uniqueMember": ["cn=a,dc=example,dc=test#'01'B", "cn=b,dc=example,dc=test"]}),
+            ),
         ),
-        ("no-country", extensible(json!({"c": ["Germany"]}))),
-        ("a-country", extensible(json!({"c": ["DE"]}))),
+        ("no-country", extensible(&json!({"c": ["Germany"]}))),
+        ("a-country", extensible(&json!({"c": ["DE"]}))),
         ("no-delivery", json!({"preferredDeliveryMethod": ["pigeon"]})),
         ("a-delivery", json!({"preferredDeliveryMethod": ["mhs $ telephone"]})),
-        ("no-triple", extensible(json!({"nisNetgroupTriple": ["x"]}))),
-        ("a-triple", extensible(json!({"nisNetgroupTriple": ["(host,user,domain)"]}))),
-        ("no-boot", extensible(json!({"bootParameter": ["zz"]}))),
-        ("a-boot", extensible(json!({"bootParameter": ["root=server:/path"]}))),
+        ("no-triple", extensible(&json!({"nisNetgroupTriple": ["x"]}))),
+        ("a-triple", extensible(&json!({"nisNetgroupTriple": ["(host,user,domain)"]}))),
+        ("no-boot", extensible(&json!({"bootParameter": ["zz"]}))),
+        ("a-boot", extensible(&json!({"bootParameter": ["root=server:/path"]}))),
         (
             "extensible",
             json!({"objectClass": ["top", "person", "organizationalPerson", "inetOrgPerson", "extensibleObject"], "gecos": ["x"]}),
@@ -49,10 +51,10 @@ fn entries() -> Vec<(&'static str, Value)> {
 }
 
 /// What no class of people allows.
-fn extensible(more: Value) -> Value {
+fn extensible(more: &Value) -> Value {
     with(
         &json!({"objectClass": ["top", "person", "organizationalPerson", "inetOrgPerson", "extensibleObject"]}),
-        &more,
+        more,
     )
 }
 
