@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::{BufRead, Write};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -108,6 +109,8 @@ struct Work {
     values: Vec<Held>,
     /// What gives values back that it gave up for others, and the name of the entry; no modifications: it was asked in vain.
     gave_up: Option<(String, Vec<Modification>)>,
+    /// Whether its entry got its name at an earlier try.
+    was_renamed: bool,
     /// What the entry that has its name is known by; empty where that is not known.
     taken_by: String,
     /// Whether it waits for a value that the server has once only, and another entry has.
@@ -157,6 +160,7 @@ impl Work {
             in_file: None,
             values: Vec::new(),
             gave_up: None,
+            was_renamed: false,
             taken_by: String::new(),
             waits_for_value: false,
             waits_since: None,
@@ -581,6 +585,10 @@ impl<'a, W: Write> Load<'a, W> {
         if let Some(spans) = self.spans.as_mut().filter(|_| !work.is_rest) {
             spans.record(&work.stream, result.is_ok());
         }
+        let is_renamed = work.now.is_renamed.swap(false, Ordering::Relaxed);
+        if is_renamed && result.is_err() {
+            self.left_its_name(&mut work);
+        }
         let Outcome { effect, held } = match result {
             Ok(outcome) => outcome,
             // It named what is not there (yet): no other fault of the record's is left to find.
@@ -661,6 +669,8 @@ impl<'a, W: Write> Load<'a, W> {
         self.wake(&work, told, &was(&work));
         // The rest of a record is counted already, as what was done with the record.
         if !work.is_rest || told == Told::Modified && work.told == Some(Told::Unchanged) {
+            let is_less = matches!(told, Told::Modified | Told::Unchanged);
+            let told = if work.was_renamed && is_less { Told::Renamed } else { told };
             self.counts.entry(work.stream.clone()).or_default().tell(told, work.told);
             work.told = Some(told);
         }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use singer_common::change::{Change, Modification};
 use singer_common::directory::ldap::result_code;
@@ -147,6 +148,8 @@ pub struct Circumstances {
     pub is_last_try: bool,
     /// What was there when the stream's entries were read.
     pub inventory: Option<Arc<Inventory>>,
+    /// Whether this try gave the entry its name, whatever came after.
+    pub is_renamed: Arc<AtomicBool>,
 }
 
 /// When entries above a new one are made that are not there.
@@ -425,6 +428,7 @@ impl Applier {
                     match self.rename(&there, &wanted.dn, manner.delete_old_rdn, now).await {
                         Ok(Rename::Done(entry)) => {
                             renamed = true;
+                            now.is_renamed.store(true, Ordering::Relaxed);
                             current = Some(entry);
                         }
                         Ok(Rename::NotDone(effect)) => return Ok(effect.into()),

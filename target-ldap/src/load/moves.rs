@@ -72,6 +72,18 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
+    /// An entry has its new name, though what else its record wants was refused: it is there from now on, and its old name is free.
+    pub(super) fn left_its_name(&mut self, work: &mut Work) {
+        let found = work.now.found.take();
+        let Some(was) = found.as_deref().and_then(|dn| self.applier.key(dn).ok()) else { return };
+        (work.left, work.was_renamed) = (None, true);
+        self.progress += 1;
+        self.applier.books().renamed(&was, &work.key);
+        self.order.name_is_free(&was);
+        self.order.wake_above(&was);
+        self.follow_rename(&was, &work.key, work.task.dn().unwrap_or_default());
+    }
+
     /// An entry has left its name for another one.
     pub(super) fn stepped_aside(&mut self, mut work: Box<Work>, aside: String) {
         let old = work.now.found.replace(aside);

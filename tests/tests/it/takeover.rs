@@ -249,6 +249,36 @@ fn people_who_exchange_values_that_the_server_has_once_only_each_get_the_others(
     }
 }
 
+/// They exchange names with their addresses: the one is there before the other is free.
+#[test]
+fn people_who_exchange_names_and_values_get_both() {
+    let slapd = unique(&[("x", "a", "1"), ("x", "b", "2"), ("x", "c", "3")]);
+    let mail = |mail: &str| json!({"mail": format!("{mail}@example.test")});
+    let mut now = ["a", "b", "c"];
+    for (n, to) in
+        [["b", "c", "a"], ["c", "a", "b"], ["b", "a", "c"], ["a", "c", "b"], ["b", "c", "a"], ["c", "b", "a"]]
+            .into_iter()
+            .enumerate()
+    {
+        let rules = json!({"mapping_rules": {"p": rule("x", &json!({}))}, "max_in_flight": if n % 2 == 0 { 8 } else { 1 }});
+        let config = with(&target_config(&slapd), &rules);
+        let mut all = vec![schema("p")];
+        let mut people: Vec<_> = ["1", "2", "3"].into_iter().zip(to).collect();
+        people.rotate_left(n % 3);
+        all.extend(people.iter().map(|(id, to)| record("p", id, to, &mail(to))));
+        all.push(state());
+        let renamed = now.iter().zip(to).filter(|(old, new)| *old != new).count();
+        run(&config, &all).succeeds().says(&format!("{renamed} renamed"));
+        let tree = slapd.dump();
+        for (number, to) in ["1", "2", "3"].iter().zip(to) {
+            let (dn, entry) = of_number(&tree, number);
+            assert!(dn.starts_with(&format!("uid={to},")), "{dn}");
+            assert_eq!(entry["mail"], [format!("{to}@example.test").into_bytes()].into(), "{to}");
+        }
+        now = to;
+    }
+}
+
 /// One of a ring cannot be written: nobody is left without an address.
 #[test]
 fn who_gave_a_value_up_in_vain_gets_it_back() {

@@ -124,7 +124,7 @@ fn errors_say_where_and_what() {
         ("dn:< file:///etc/passwd\n", "line 1", "URL"),
         ("version: 2\n\ndn: a=1\n", "line 1", "`version: 1`"),
         ("dn: a=1\na: 1\ndn: a=2\n", "line 3", "empty line"),
-        ("dn: a=1\na:< file:///etc/passwd\n", "line 2", "refused by default"),
+        ("dn: a=1\na:< file:///etc/passwd\n", "line 2", "which is refused"),
         ("dn: a=1\ncontrol: 1.2.3 true\nchangetype: delete\n", "line 2", "1.2.3 is marked critical"),
         ("dn: a=1\ncontrol: tree\nchangetype: delete\n", "line 2", "control: OID"),
         ("dn: a=1\nchangetype: replace\n", "line 2", "`modrdn`"),
