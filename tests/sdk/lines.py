@@ -260,7 +260,6 @@ WHY = {
     "1e400": "The same number; an exponent is written out, since LDAP's INTEGER and numericString have none.",
     "1.0 for an integer": "JSON schema (draft 6 and later) counts 1.0 as an integer. The SDK parses it as a Decimal, and refuses it. `1` is written.",
     "1e3 for an integer": "As above: `1000` is written.",
-    "-0": "The digits are kept as they came.",
     "a key twice in a record": "Python takes the last value, and nobody hears of the first. The record contradicts itself: it is at fault, and `on_error: skip` puts it aside. Twice the same value is taken.",
     "`type` twice": "The message contradicts itself.",
     "a key twice in a STATE": "A STATE is printed as it came, octet for octet.",

@@ -102,7 +102,7 @@ fn a_record_that_is_larger_than_the_server_takes_is_an_error_of_that_record() {
 fn a_value_of_an_entry_that_is_there_may_be_too_large_too() {
     let slapd = limited(300_000);
     load(&config(&slapd, None), &[("ann", 0)]).succeeds();
-    let one = json!({"connection_pool_size": 1, "retry_attempts": 0});
+    let one = json!({"connection_pool_size": 1, "retry_attempts": 0, "max_in_flight": 1});
     let output = load(&with(&config(&slapd, None), &one), &[("ann", 400_000), ("ben", 0)]).exits(1);
     output.says("sockbuf_max_incoming_auth").says("line 2");
     assert_eq!(there(&slapd), ["ann"]);

@@ -234,7 +234,7 @@ fn an_entry_that_is_nobodys_is_taken_over_and_one_that_is_somebodys_is_not() {
     slapd.ldapadd(format!("dn: uid=anna,ou=a,{BASE}\nobjectClass: inetOrgPerson\nuid: anna\ncn: x\nsn: x\n"));
     done(run(&config(&slapd, &json!({})), &[person("1", "anna", "a")])).says("1 modified");
     assert_eq!(people(&slapd, "entryUUID")["1"].0, at("uid=anna,ou=a"));
-    run(&config(&slapd, &json!({})), &[person("9", "bert", "a")]).exits(1).says("another entry");
+    run(&config(&slapd, &json!({})), &[person("9", "bert", "a")]).exits(1).says("is taken by");
     assert_eq!(people(&slapd, "entryUUID")["2"].0, at("uid=bert,ou=a"));
 }
 
