@@ -32,7 +32,7 @@ pub struct CatalogEntry {
     /// Metadata of the stream and of each property.
     #[serde(default)]
     pub metadata: Vec<MetadataEntry>,
-    /// Only a help.
+    /// Where each property is in `metadata`, once one of many was looked up.
     #[serde(skip)]
     pub places: Places,
     /// The method the user wants; the stream's metadata wins over it.

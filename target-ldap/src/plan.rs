@@ -127,9 +127,6 @@ fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification>
         return vec![];
     }
     let present = schema.values_of(current, name);
-    if is_settled(wanted, present) {
-        return vec![];
-    }
     if present.is_empty() {
         return match wanted.policy {
             _ if wanted.values.is_empty() => vec![],
@@ -189,27 +186,30 @@ fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification>
     steps
 }
 
-/// Whether Active Directory has what is wanted, though in other words ([MS-ADTS] 2.2.16, 3.1.1.5.3.2): in `userAccountControl` it
-/// adds the kind of account to a value that has none, works two bits out by itself and does not do without a value; in
-/// `pwdLastSet` -1 becomes the time at which it was written.
-fn is_settled(wanted: &Wanted, present: &[Vec<u8>]) -> bool {
+/// Whether Active Directory has what a step brings, though in other words ([MS-ADTS] 2.2.16, 3.1.1.5.3.2): in
+/// `userAccountControl` it adds the kind of account to a value that has none, works two bits out by itself and does not do without
+/// a value; in `pwdLastSet` -1 becomes the time at which it was written. Of another server nothing of that is so.
+pub(crate) fn is_settled(step: &Modification, current: &Entry, schema: &Schema) -> bool {
     const NORMAL_ACCOUNT: i64 = 0x200;
     /// One of these is in every value.
     const KINDS: i64 = 0x100 | NORMAL_ACCOUNT | 0x800 | 0x1000 | 0x2000;
     /// Locked out, and the password has expired.
     const WORKED_OUT: i64 = 0x10 | 0x80_0000;
-    let is = |name: &str| wanted.description.eq_ignore_ascii_case(name);
+    let is = |name: &str| step.description.eq_ignore_ascii_case(name);
+    if !is("userAccountControl") && !is("pwdLastSet") {
+        return false;
+    }
     let number = |value: &[u8]| -> Option<i64> { std::str::from_utf8(value).ok()?.parse().ok() };
-    let [there] = present else { return false };
-    match wanted.values.as_slice() {
-        [] => is("userAccountControl") && wanted.policy == Policy::Force,
-        [value] if is("userAccountControl") => {
+    let [there] = schema.values_of(current, &step.description) else { return false };
+    match (step.kind, step.values.as_slice()) {
+        (ModificationKind::Delete, []) => is("userAccountControl"),
+        (ModificationKind::Replace, [value]) if is("pwdLastSet") => value == b"-1" && there != b"0",
+        (ModificationKind::Replace, [value]) => {
             number(value).zip(number(there)).is_some_and(|(value, there)| {
                 let kind = if value & KINDS == 0 { NORMAL_ACCOUNT } else { 0 };
                 (value | kind) & !WORKED_OUT == there & !WORKED_OUT
             })
         }
-        [value] if is("pwdLastSet") => value == b"-1" && there != b"0",
         _ => false,
     }
 }
@@ -238,7 +238,9 @@ mod tests {
         let schema = Schema::standard();
         let has_steps = |name: &str, there: &str, values: &[&str]| {
             let there = Entry { dn: "cn=x".into(), attributes: vec![attribute(name, &[there])] };
-            !steps(&wanted(name, values, Policy::Force), &there, schema).is_empty()
+            let all = steps(&wanted(name, values, Policy::Force), &there, schema);
+            assert!(!all.is_empty(), "to another server it is a change");
+            all.iter().any(|step| !is_settled(step, &there, schema))
         };
         for (value, there, changes) in [
             ("0", "512", false),

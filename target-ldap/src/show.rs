@@ -499,9 +499,3 @@ mod tests {
         assert!(text.contains("> cn=d,dc=x\n    becomes cn=e\n"), "{text}");
     }
 }
-
-#[cfg(test)]
-thread_local! {
-    /// How often two values were compared.
-    static COMPARED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-}

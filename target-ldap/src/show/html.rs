@@ -420,7 +420,7 @@ fn values(side: &Side) -> Markup {
 mod tests {
     use singer_common::change::ModificationKind;
 
-    use super::super::COMPARED;
+    use super::super::turned::COMPARED;
     use super::*;
 
     fn texts(side: &Side) -> Vec<String> {

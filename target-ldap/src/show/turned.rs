@@ -106,7 +106,7 @@ struct Octets<'v>(&'v [u8]);
 impl PartialEq for Octets<'_> {
     fn eq(&self, other: &Self) -> bool {
         #[cfg(test)]
-        super::COMPARED.with(|count| count.set(count.get() + 1));
+        COMPARED.with(|count| count.set(count.get() + 1));
         self.0 == other.0
     }
 }
@@ -115,4 +115,10 @@ impl Hash for Octets<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.hash(state);
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often two values were compared.
+    pub(super) static COMPARED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }

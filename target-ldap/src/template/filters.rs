@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use chrono::format::{Item, StrftimeItems};
 use singer_common::dn::escape_value;
-use singer_common::facts::did_you_mean;
 use singer_common::settings::nearest;
 use singer_common::time::read_time;
 
@@ -96,8 +95,7 @@ impl Filter {
             _ => {
                 let known = KNOWN.split('`').skip(1).step_by(2).filter_map(|known| known.split(':').next());
                 let nearest = nearest(name, known).map(str::to_owned);
-                let hint = did_you_mean(nearest.as_deref());
-                let message = format!("there is no filter {name:?}{hint}: the filters are {KNOWN}");
+                let message = format!("there is no filter {name:?}: the filters are {KNOWN}");
                 return Err(Wrong { message, nearest });
             }
         };

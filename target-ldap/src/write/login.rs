@@ -2,7 +2,9 @@
 
 use singer_common::change::{Change, Modification, ModificationKind};
 use singer_common::directory::ldap::{PASSWORD_MODIFY, result_code};
-use singer_common::directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, WriteControl};
+use singer_common::directory::{
+    Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor, WriteControl,
+};
 use singer_common::entry::{Attribute, Entry};
 use singer_common::secret::Secret;
 
@@ -10,7 +12,7 @@ use super::Applier;
 use crate::accounts::{Lock, PWD_LAST_SET, pwd_last_set};
 use crate::assertion::unchanged;
 use crate::password::{Mode, NewPassword, When};
-use crate::plan::WantedEntry;
+use crate::plan::{WantedEntry, is_settled};
 
 /// What has to be done to an entry that is there.
 #[derive(Debug, Default)]
@@ -108,6 +110,9 @@ impl Applier {
         current: &Entry,
     ) -> Result<Planned, DirectoryError> {
         let mut changes = wanted.changes(current, self.directory.schema());
+        if self.directory.root_dse().vendor == Vendor::ActiveDirectory {
+            changes.retain(|step| !is_settled(step, current, self.directory.schema()));
+        }
         let mut exop = None;
         let mut last = Vec::new();
         let mut is_set = false;
