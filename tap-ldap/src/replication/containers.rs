@@ -17,6 +17,7 @@ use singer_common::schema::syntax::ValueKind;
 
 use super::StreamRun;
 use crate::container;
+use crate::inner::parent_text;
 use crate::output::Output;
 use crate::source::{EVERYTHING, Entries, Source};
 
@@ -92,6 +93,16 @@ pub(crate) fn is_renamed(run: &StreamRun<'_>, entry: &Entry, names: &Names) -> R
         Some(known) => *known != short(&entry.dn),
         None => !names.is_empty() && is_container(run, entry)?,
     })
+}
+
+/// Whether an entry is a watched container under its name of now, or lies directly below one. Else something above it has
+/// another name by now, or it lies below an entry that is not watched.
+pub(crate) fn is_below_known(entry: &Entry, names: &Names) -> bool {
+    let is_known = |dn: &str| {
+        let name = short(dn);
+        names.values().any(|known| *known == name)
+    };
+    names.is_empty() || is_known(&parent_text(&entry.dn)) || is_known(&entry.dn)
 }
 
 fn short(dn: &str) -> String {

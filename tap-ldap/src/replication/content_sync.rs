@@ -10,7 +10,7 @@ use singer_common::directory::ldap::content_sync::{
     EndCode, SyncConnection, SyncItem, SyncMode, SyncRequest, SyncState,
 };
 use singer_common::directory::ldap::{LdapDirectory, result_code};
-use singer_common::directory::{Directory, DirectoryError, Scope, Vendor};
+use singer_common::directory::{Directory, DirectoryError, Scope, SearchRequest, Vendor};
 use singer_common::entry::Entry;
 use singer_common::filter::{Filter, escape_value};
 use singer_common::settings::SettingsError;
@@ -26,8 +26,8 @@ use crate::container;
 use crate::output::Output;
 use crate::source::{EVERYTHING, Source};
 
-/// How long a server may take to write into its log what can be found already.
-const A_MOMENT: Duration = Duration::from_millis(500);
+/// How long a server may take to write into its log what can be found already, or what it has told of.
+pub(crate) const A_MOMENT: Duration = Duration::from_millis(500);
 
 /// A stream that follows the server's log.
 pub(crate) struct Synced<'a> {
@@ -41,7 +41,9 @@ pub(crate) struct Synced<'a> {
     names: Names,
     /// On 389 DS: the stream's own filter, which is asked here.
     own_filter: Option<Filter>,
-    /// What entries are asked for.
+    /// Where entries are looked for, and what they are asked for.
+    base: String,
+    scope: Scope,
     attributes: Vec<String>,
     /// The ids of entries that the log calls deleted since the last cookie. They may only have moved.
     left: Vec<String>,
@@ -76,6 +78,8 @@ impl<'a> Synced<'a> {
             next_cookie: None,
             names: old.map(|o| o.containers).unwrap_or_default(),
             own_filter: None,
+            base: String::new(),
+            scope: Scope::Sub,
             attributes: Vec::new(),
             left: Vec::new(),
         };
@@ -150,6 +154,7 @@ impl<'a> Synced<'a> {
             self.own_filter = Some(std::mem::replace(&mut filter, everything));
         }
         self.attributes.clone_from(&attributes);
+        (self.base, self.scope) = (base.to_owned(), scope);
         Ok(SyncRequest {
             base: base.to_owned(),
             scope,
@@ -313,19 +318,34 @@ impl<'a> Synced<'a> {
         }
     }
 
-    fn is_389(&self) -> bool {
+    pub(crate) fn is_389(&self) -> bool {
         self.run.tree.directory.root_dse().vendor == Vendor::Ds389
     }
 
-    /// A changed entry as a search of the stream would give it. 389 DS tells of a change with the user attributes only,
-    /// whatever was asked for; `None` where the entry is gone by now or another one has its name, which the log tells, too.
+    /// A changed entry as a search of the stream would give it; `None` where the entry is gone by now or another one has its
+    /// name, which the log tells, too. 389 DS tells of a change with the user attributes only, whatever was asked for. What
+    /// persists may arrive after something above it was renamed, with the name it had before, and after what lies below was
+    /// read anew under the new one.
     async fn whole(&self, uuid: Uuid, entry: Entry) -> anyhow::Result<Option<Entry>> {
         if !self.is_389() {
-            return Ok(Some(entry));
+            let is_late = self.run.has_caught_up() && !containers::is_below_known(&entry, &self.names);
+            return if is_late { self.now(uuid).await } else { Ok(Some(entry)) };
         }
         let names: Vec<&str> = self.attributes.iter().map(String::as_str).collect();
         let read = self.run.tree.directory.read(&entry.dn, &names).await?;
         Ok(read.filter(|read| self.run.key_of(read) == [self.key(uuid)]))
+    }
+
+    /// An entry of the stream as it is now.
+    async fn now(&self, uuid: Uuid) -> anyhow::Result<Option<Entry>> {
+        let filter = Filter::equality("entryUUID", uuid.hyphenated().to_string()).to_string();
+        let attributes: Vec<&str> = self.attributes.iter().map(String::as_str).collect();
+        let request = SearchRequest::new(self.base.as_str(), self.scope, filter, &attributes);
+        let mut search = self.run.tree.directory.search(request.repeating()).await?;
+        match search.next_entry().await {
+            Err(e) if e.is_no_such_object() => Ok(None),
+            entry => Ok(entry?),
+        }
     }
 
     async fn changed<W: Write>(
@@ -397,7 +417,7 @@ impl<'a> Synced<'a> {
         Value::String(text)
     }
 
-    fn failed(&self, end: EndCode) -> anyhow::Result<Verdict> {
+    pub(crate) fn failed(&self, end: EndCode) -> anyhow::Result<Verdict> {
         let has_cookie = self.cookie.is_some();
         match end.code {
             result_code::SYNC_REFRESH_REQUIRED if has_cookie => {
@@ -489,47 +509,66 @@ pub(crate) async fn run<'a, W: Write>(
 ) -> anyhow::Result<Synced<'a>> {
     let mut synced = Synced::begin(run, output)?;
     synced.look_back(output).await?;
-    let mut attempts = None;
-    let mut asked_again = false;
-    while !synced.is_to_be_read() {
-        let before = synced.cookie.clone();
-        match refreshed(&mut synced, output).await {
-            Ok(Some(why)) => synced.start_over(&why),
-            Ok(None) => match synced.settle(output).await? {
-                None => break,
-                // What is written may be found a moment before the log has it.
-                Some(_) if !std::mem::replace(&mut asked_again, true) => {
-                    output.or_stop(tokio::time::sleep(A_MOMENT)).await?;
-                }
-                Some(why) => synced.start_over(&why),
-            },
-            // It goes on from the last cookie that came.
-            Err(error) => {
-                if synced.cookie != before {
-                    attempts = None;
-                }
-                let error: DirectoryError = error.downcast()?;
-                output.or_stop(synced.run.tree.directory.recover(error, &mut attempts)).await??;
-            }
-        }
-    }
-    if synced.is_to_be_read() {
-        synced.read(output).await?;
-    }
+    synced.catch_up(&mut None, output).await?;
     Ok(synced)
 }
 
-/// One refresh over a connection of its own.
-async fn refreshed<W: Write>(
-    synced: &mut Synced<'_>,
-    output: &mut Output<'_, W>,
-) -> anyhow::Result<Option<String>> {
-    let directory = server(&synced.run.tree.directory)?.clone();
-    let mut connection = output.or_stop(directory.sync_connection()).await??;
-    let id = connection.start(&synced.request(SyncMode::RefreshOnly).await?).await?;
-    let why = refresh(&mut connection, id, synced, output).await.map_err(unlimited)?;
-    connection.close().await;
-    Ok(why)
+impl Synced<'_> {
+    /// Brings the stream up to date: what changed since its position, or everything where it has none. Refreshes go over
+    /// `connection`, which is opened where there is none, and stays open.
+    pub(crate) async fn catch_up<W: Write>(
+        &mut self,
+        connection: &mut Option<SyncConnection>,
+        output: &mut Output<'_, W>,
+    ) -> anyhow::Result<()> {
+        let mut attempts = None;
+        let mut asked_again = false;
+        while !self.is_to_be_read() {
+            let before = self.cookie.clone();
+            match self.refresh_over(connection, output).await {
+                Ok(Some(why)) => self.start_over(&why),
+                Ok(None) => match self.settle(output).await? {
+                    None => break,
+                    // What is written may be found a moment before the log has it.
+                    Some(_) if !std::mem::replace(&mut asked_again, true) => {
+                        output.or_stop(tokio::time::sleep(A_MOMENT)).await?;
+                    }
+                    Some(why) => self.start_over(&why),
+                },
+                // It goes on from the last cookie that came.
+                Err(error) => {
+                    if self.cookie != before {
+                        attempts = None;
+                    }
+                    let error: DirectoryError = error.downcast()?;
+                    output.or_stop(self.run.tree.directory.recover(error, &mut attempts)).await??;
+                }
+            }
+        }
+        if self.is_to_be_read() {
+            self.read(output).await?;
+        }
+        Ok(())
+    }
+
+    /// One refresh over a connection. Gives why everything has to be read anew, if it has.
+    async fn refresh_over<W: Write>(
+        &mut self,
+        kept: &mut Option<SyncConnection>,
+        output: &mut Output<'_, W>,
+    ) -> anyhow::Result<Option<String>> {
+        let mut connection = match kept.take() {
+            Some(connection) => connection,
+            None => {
+                let directory = server(&self.run.tree.directory)?.clone();
+                output.or_stop(directory.sync_connection()).await??
+            }
+        };
+        let id = connection.start(&self.request(SyncMode::RefreshOnly).await?).await?;
+        let why = refresh(&mut connection, id, self, output).await.map_err(unlimited)?;
+        *kept = Some(connection);
+        Ok(why)
+    }
 }
 
 /// The answer of content synchronisation comes in one piece, whatever page_size says.

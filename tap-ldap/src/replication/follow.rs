@@ -5,10 +5,10 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use singer_common::directory::ldap::LdapDirectory;
-use singer_common::directory::ldap::content_sync::{SyncConnection, SyncItem, SyncMode};
+use singer_common::directory::ldap::content_sync::{SyncConnection, SyncItem, SyncMode, SyncRequest};
 use singer_common::directory::{Directory, DirectoryError};
 
-use super::content_sync::{Synced, Verdict, server};
+use super::content_sync::{A_MOMENT, Synced, Verdict, server};
 use super::dirsync::DirSynced;
 use crate::output::{Interrupted, Output};
 
@@ -29,6 +29,7 @@ pub(crate) async fn content_sync<W: Write>(
 ) -> anyhow::Result<()> {
     let Some(first) = streams.first() else { return Ok(()) };
     let directory = server(&first.run.tree.directory)?.clone();
+    let is_389 = first.is_389();
     let mut pause = FIRST_PAUSE;
     let mut is_back = false;
     loop {
@@ -38,6 +39,9 @@ pub(crate) async fn content_sync<W: Write>(
                 let looked = if is_back { look_back(&mut streams, output).await } else { Ok(()) };
                 is_back = true;
                 let result = match looked {
+                    Ok(()) if is_389 => {
+                        refresh_when_told(&mut streams, &mut connection, output, &mut pause).await
+                    }
                     Ok(()) => persist(&mut streams, &mut connection, output, &mut pause).await,
                     Err(e) => Err(e),
                 };
@@ -147,15 +151,7 @@ async fn persist<W: Write>(
                     of.insert(again, n);
                 }
             }
-            // A server ends a search that was to have no end when it goes down.
-            Verdict::Ended => {
-                return Err(DirectoryError::Lost {
-                    operation: "synchronisation",
-                    dn: stream.run.stream.tap_stream_id.clone(),
-                    reason: "the server ended it".into(),
-                }
-                .into());
-            }
+            Verdict::Ended => return Err(ended(stream)),
             Verdict::Resync(why) => {
                 let again = read_anew(stream, &why, id, connection, output).await?;
                 of.remove(&id);
@@ -164,6 +160,93 @@ async fn persist<W: Write>(
         }
         unsaved |= stream.run.records > before;
     }
+}
+
+/// One connection's time on 389 DS. It does not tell of what was written after it took a search's position and before it took
+/// the search into its list, nor of what its queue has no room for: what it tells of is a notice, and refreshes alone, which read
+/// its changelog, emit changes and move positions.
+async fn refresh_when_told<W: Write>(
+    streams: &mut [Synced<'_>],
+    notices: &mut SyncConnection,
+    output: &mut Output<'_, W>,
+    pause: &mut Duration,
+) -> anyhow::Result<()> {
+    let mut of = HashMap::new();
+    for (n, stream) in streams.iter_mut().enumerate() {
+        of.insert(notices.start(&notice_request(stream).await?).await?, n);
+    }
+    let mut refreshes = None;
+    loop {
+        // What was being written when a notice came, or when the searches began, is in the log a moment later.
+        let mut patience = A_MOMENT;
+        loop {
+            let before = output.records;
+            for stream in streams.iter_mut() {
+                stream.catch_up(&mut refreshes, output).await?;
+            }
+            if output.records > before {
+                output.save()?;
+            }
+            if let Ok(next) = output.or_stop(tokio::time::timeout(patience, notices.next())).await? {
+                take_notice(next?, streams, &mut of, notices, output, pause).await?;
+                break;
+            }
+            patience = LOOK_EVERY;
+        }
+        // Changes come in crowds: one refresh for all of them, and for those that arrive meanwhile.
+        let crowd = Instant::now();
+        while crowd.elapsed() < STATE_WITHIN {
+            match output.or_stop(tokio::time::timeout(QUIET, notices.next())).await? {
+                Ok(next) => take_notice(next?, streams, &mut of, notices, output, pause).await?,
+                Err(_) => break,
+            }
+        }
+    }
+}
+
+/// The search by which 389 DS tells that something changed in a stream.
+async fn notice_request(stream: &mut Synced<'_>) -> anyhow::Result<SyncRequest> {
+    let mut request = stream.request(SyncMode::RefreshAndPersist).await?;
+    request.attributes = vec!["1.1".to_owned()];
+    Ok(request)
+}
+
+/// Looks at an item of a search for notices: the end alone is more than a notice.
+async fn take_notice<W: Write>(
+    (id, item): (i64, SyncItem),
+    streams: &mut [Synced<'_>],
+    of: &mut HashMap<i64, usize>,
+    notices: &mut SyncConnection,
+    output: &mut Output<'_, W>,
+    pause: &mut Duration,
+) -> anyhow::Result<()> {
+    let SyncItem::End(end) = item else {
+        *pause = FIRST_PAUSE;
+        return Ok(());
+    };
+    let Some(n) = of.remove(&id) else { return Ok(()) };
+    let Some(stream) = streams.get_mut(n) else { return Ok(()) };
+    match end {
+        Ok(()) => Err(ended(stream)),
+        Err(code) => {
+            if let Verdict::Resync(why) = stream.failed(code)? {
+                stream.start_over(&why);
+                stream.read(output).await?;
+            }
+            of.insert(notices.start(&notice_request(stream).await?).await?, n);
+            Ok(())
+        }
+    }
+}
+
+/// A server ends a search that was to have no end when it goes down.
+fn ended(stream: &Synced<'_>) -> anyhow::Error {
+    DirectoryError::Lost {
+        operation: "synchronisation",
+        dn: stream.run.stream.tap_stream_id.clone(),
+        reason: "the server ended it".into(),
+    }
+    .into()
 }
 
 /// Ends a stream's search, reads everything, and begins another search, whose id it gives.
@@ -193,6 +276,8 @@ pub(crate) async fn dirsync<W: Write>(
     loop {
         let result = async {
             let mut notices = output.or_stop(directory.change_notices(&context)).await??;
+            // A change that came before the server heard of the search has no notice.
+            let mut patience = A_MOMENT;
             loop {
                 let before = output.records;
                 for stream in &mut streams {
@@ -202,10 +287,15 @@ pub(crate) async fn dirsync<W: Write>(
                     output.save()?;
                 }
                 pause = FIRST_PAUSE;
-                output.or_stop(notices.next()).await??;
-                // Changes come in crowds: one look for all of them.
-                output.or_stop(tokio::time::sleep(QUIET)).await?;
-                notices.skip_ready().await?;
+                if let Ok(notice) = output.or_stop(tokio::time::timeout(patience, notices.next())).await? {
+                    notice?;
+                    // Changes come in crowds: one look for all of them.
+                    output.or_stop(tokio::time::sleep(QUIET)).await?;
+                    notices.skip_ready().await?;
+                    patience = A_MOMENT;
+                } else {
+                    patience = LOOK_EVERY;
+                }
             }
         };
         let result: anyhow::Result<()> = result.await;

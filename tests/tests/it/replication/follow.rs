@@ -241,3 +241,79 @@ fn a_quiet_directory_is_followed_quietly() {
     assert!(news.is_empty(), "nothing changed, nothing is said: {news:?}");
     follower.stop(&mut model.mirror);
 }
+
+/// Changes arrive while the follower begins: a server may tell of none of those that it made between looking at its position and
+/// listening.
+fn is_followed_from_the_first_change_on(kind: Kind, own_seed: u64) {
+    let mut model = Model::start(kind, Method::Log, Habits::UnitsMove, own_seed);
+    model.look();
+    model.mirror.reconfigure(&json!({"follow": true}));
+    let suffix = model.directory.suffix().to_owned();
+    for round in 0..4 {
+        let people: String = (0..80)
+            .map(|n| {
+                format!("dn: cn=At once {round} {n},{suffix}\nchangetype: add\nobjectClass: inetOrgPerson\nsn: {n}\n\n")
+            })
+            .collect();
+        let mut follower = Follower::start(&model.mirror);
+        model.directory.ldapmodify(&people);
+        follower.wait_until_equal(&mut model);
+        follower.stop(&mut model.mirror);
+    }
+}
+
+/// A container is renamed twice, and an entry below it is changed in between, before the follower comes to read of any of it: the
+/// log has the entry's second name, what lies below the container is read under the third.
+fn late_names_are_not_emitted(kind: Kind, own_seed: u64) {
+    let (mut model, mut follower) = follower_of(kind, own_seed);
+    let suffix = model.directory.suffix().to_owned();
+    model.directory.ldapmodify(format!(
+        "dn: ou=first,{suffix}\nchangetype: add\nobjectClass: organizationalUnit\n\n\
+         dn: cn=Late,ou=first,{suffix}\nchangetype: add\nobjectClass: inetOrgPerson\nsn: x\n\n"
+    ));
+    follower.wait_until_equal(&mut model);
+    follower.running.signal(Signal::STOP);
+    let rename = |from: &str, to: &str| {
+        format!("dn: ou={from},{suffix}\nchangetype: modrdn\nnewrdn: ou={to}\ndeleteoldrdn: 1\n\n")
+    };
+    let change = |below: &str| {
+        format!("dn: cn=Late,ou={below},{suffix}\nchangetype: modify\nreplace: sn\nsn: {below}\n\n")
+    };
+    let changes =
+        change("first") + &rename("first", "second") + &change("second") + &rename("second", "third");
+    model.directory.ldapmodify(changes);
+    follower.running.signal(Signal::CONT);
+    follower.wait_until_equal(&mut model);
+    follower.stop(&mut model.mirror);
+}
+
+#[test]
+fn names_that_openldap_tells_late_are_not_emitted() {
+    late_names_are_not_emitted(Kind::OpenLdap, 131);
+}
+
+#[test]
+fn names_that_ds389_tells_late_are_not_emitted() {
+    late_names_are_not_emitted(Kind::Ds389, 132);
+}
+
+#[test]
+fn names_that_active_directory_tells_late_are_not_emitted() {
+    late_names_are_not_emitted(Kind::ActiveDirectory, 133);
+}
+
+/// It forgets them.
+#[test]
+fn ds389_is_followed_from_the_first_change_on() {
+    is_followed_from_the_first_change_on(Kind::Ds389, 128);
+}
+
+#[test]
+fn openldap_is_followed_from_the_first_change_on() {
+    is_followed_from_the_first_change_on(Kind::OpenLdap, 129);
+}
+
+#[test]
+fn active_directory_is_followed_from_the_first_change_on() {
+    is_followed_from_the_first_change_on(Kind::ActiveDirectory, 130);
+}
