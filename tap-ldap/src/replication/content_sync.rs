@@ -557,12 +557,11 @@ impl Synced<'_> {
         kept: &mut Option<SyncConnection>,
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<Option<String>> {
-        let mut connection = match kept.take() {
-            Some(connection) => connection,
-            None => {
-                let directory = server(&self.run.tree.directory)?.clone();
-                output.or_stop(directory.sync_connection()).await??
-            }
+        let mut connection = if let Some(connection) = kept.take() {
+            connection
+        } else {
+            let directory = server(&self.run.tree.directory)?.clone();
+            output.or_stop(directory.sync_connection()).await??
         };
         let id = connection.start(&self.request(SyncMode::RefreshOnly).await?).await?;
         let why = refresh(&mut connection, id, self, output).await.map_err(unlimited)?;

@@ -250,13 +250,13 @@ fn is_followed_from_the_first_change_on(kind: Kind, own_seed: u64) {
     model.mirror.reconfigure(&json!({"follow": true}));
     let suffix = model.directory.suffix().to_owned();
     for round in 0..4 {
-        let people: String = (0..80)
+        let people: Vec<String> = (0..80)
             .map(|n| {
                 format!("dn: cn=At once {round} {n},{suffix}\nchangetype: add\nobjectClass: inetOrgPerson\nsn: {n}\n\n")
             })
             .collect();
         let mut follower = Follower::start(&model.mirror);
-        model.directory.ldapmodify(&people);
+        model.directory.ldapmodify(people.concat());
         follower.wait_until_equal(&mut model);
         follower.stop(&mut model.mirror);
     }
