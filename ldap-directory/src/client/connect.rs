@@ -1,0 +1,159 @@
+//! Connecting and binding, with failover over the list of servers.
+
+use std::net::SocketAddr;
+
+use super::retry::Attempts;
+use super::{LdapDirectory, result_code, tls};
+use crate::client::connection::Connection;
+use crate::client::shared_connection::Session;
+use crate::config::{DirectoryConfig, ServerUrl};
+use crate::error::DirectoryError;
+use crate::protocol::message::LdapResult;
+
+/// A connection, bound.
+#[derive(Clone)]
+pub(crate) struct Link {
+    pub(crate) session: Session,
+    /// The server in use.
+    pub(crate) server: ServerUrl,
+    /// Where it goes to, where that is an address: further connections go to the same one, and not to whatever server
+    /// the name stands for by then.
+    pub(crate) address: Option<SocketAddr>,
+    /// Counts the connections of a run: who found one lost says which.
+    pub(crate) number: u64,
+    /// What tells the server from others that hold the same directory.
+    pub(crate) own: Vec<String>,
+}
+
+/// A server to try, and where exactly, if that matters.
+pub(crate) type Candidate = (ServerUrl, Option<SocketAddr>);
+
+/// Connects to the first server that answers and binds.
+///
+/// All servers are tried in order; when none could be reached and one of them may be back soon, the list is gone
+/// through again after a pause. A refused bind ends it at once: the next server would only count it against the account.
+/// A server that takes over from one `before` is looked at first.
+pub(crate) async fn connect(
+    config: &DirectoryConfig,
+    servers: &[Candidate],
+    number: u64,
+    before: Option<&LdapDirectory>,
+) -> Result<Link, DirectoryError> {
+    let mut attempts = Attempts::new(config);
+    loop {
+        let mut failures: Vec<Failure> = Vec::new();
+        for (server, address) in servers {
+            match open(config, server, *address, number, before).await {
+                Ok(link) => return Ok(link),
+                Err(Failure { error: error @ DirectoryError::Bind { .. }, curable: false }) => {
+                    return Err(error);
+                }
+                Err(failure) => {
+                    if servers.len() > 1 {
+                        tracing::warn!("{}", failure.error);
+                    }
+                    failures.push(failure);
+                }
+            }
+        }
+        let curable = failures.iter().any(|f| f.curable);
+        // What no retry cures says more than what might pass by itself.
+        failures.sort_by_key(|f| f.curable);
+        let Some(Failure { mut error, .. }) = failures.into_iter().next() else {
+            return Err(DirectoryError::Connect {
+                server: "(no server)".into(),
+                reason: "server_url is empty".into(),
+                lasting: true,
+            });
+        };
+        // One of the others may be back later.
+        if let DirectoryError::Connect { lasting, .. } = &mut error {
+            *lasting &= !curable;
+        }
+        if !curable || !attempts.wait(&error).await {
+            return Err(error);
+        }
+    }
+}
+
+/// Why a connection did not come about.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: DirectoryError,
+    /// Whether trying again may help.
+    pub(crate) curable: bool,
+}
+
+impl Failure {
+    /// Of the network, or of TLS.
+    pub(crate) fn of_io(url: &str, error: &std::io::Error) -> Self {
+        let curable = !matches!(error.kind(), std::io::ErrorKind::NotFound) && tls_error(error).is_none();
+        Self { error: refused(url, explain_io(error), !curable), curable }
+    }
+
+    /// One that no other attempt cures.
+    pub(crate) fn lasting(url: &str, reason: String) -> Self {
+        Self { error: refused(url, reason, true), curable: false }
+    }
+
+    /// One that may pass.
+    pub(crate) fn passing(url: &str, reason: String) -> Self {
+        Self { error: refused(url, reason, false), curable: true }
+    }
+
+    /// Of a bind that the server refused.
+    pub(crate) fn of_bind(url: &str, method: &'static str, identity: &str, result: LdapResult) -> Self {
+        Self {
+            curable: result_code::may_be_retried(result.code, &result.text),
+            error: DirectoryError::Bind {
+                server: url.to_owned(),
+                method,
+                identity: identity.to_owned(),
+                code: result.code,
+                text: result.text,
+            },
+        }
+    }
+}
+
+fn refused(url: &str, reason: String, lasting: bool) -> DirectoryError {
+    DirectoryError::Connect { server: url.to_owned(), reason, lasting }
+}
+
+async fn open(
+    config: &DirectoryConfig,
+    server: &ServerUrl,
+    address: Option<SocketAddr>,
+    number: u64,
+    before: Option<&LdapDirectory>,
+) -> Result<Link, Failure> {
+    let mut connection = Connection::open(config, server, address).await?;
+    let own = match before {
+        Some(directory) => directory.accept(&mut connection).await?,
+        None => Vec::new(),
+    };
+    let address = connection.peer();
+    let session = Session::start(connection, config);
+    Ok(Link { session, server: server.clone(), address, number, own })
+}
+
+fn tls_error(error: &std::io::Error) -> Option<&rustls::Error> {
+    error.get_ref().and_then(|e| e.downcast_ref())
+}
+
+/// Why the network or TLS refused a connection, in words.
+pub(crate) fn explain_io(error: &std::io::Error) -> String {
+    if let Some(tls_error) = tls_error(error) {
+        return tls::explain(tls_error);
+    }
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => {
+            "connection refused: nothing listens there; check host and port".into()
+        }
+        std::io::ErrorKind::NotFound => "there is no such socket".into(),
+        std::io::ErrorKind::UnexpectedEof => {
+            "the server closed the connection; does it speak TLS on this port?".into()
+        }
+        _ => error.to_string(),
+    }
+}

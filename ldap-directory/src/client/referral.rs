@@ -1,0 +1,203 @@
+//! Following referrals (RFC 4511 section 4.1.10) and continuation references (section 4.5.3) to hosts that the user listed:
+//! with the same credentials, which nobody else gets to see.
+
+use super::retry::reconnect::name_of;
+use super::{LdapDirectory, result_code, success};
+use crate::change::Change;
+use crate::config::{DirectoryConfig, Referrals, ServerUrl};
+use crate::directory::{Access, Scope, SearchRequest};
+use crate::error::DirectoryError;
+use crate::protocol::message::{Control, LdapResult};
+
+/// A chain of so many servers is taken for one that leads nowhere.
+const MOST_HOPS: usize = 10;
+
+/// An LDAP URL (RFC 4516), as far as a referral needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    server: ServerUrl,
+    dn: Option<String>,
+    scope: Option<Scope>,
+    filter: Option<String>,
+}
+
+impl Target {
+    /// Reads a URL. `None` for one of another kind, or with an extension that must not be passed over.
+    fn parse(url: &str) -> Option<Target> {
+        let (scheme, rest) = url.split_once("://")?;
+        let (authority, rest) = rest.split_once('/').unwrap_or((rest, ""));
+        if !scheme.eq_ignore_ascii_case("ldap") && !scheme.eq_ignore_ascii_case("ldaps") {
+            return None;
+        }
+        let server = ServerUrl::parse(&format!("{scheme}://{authority}")).ok()?;
+        let mut parts = rest.split('?').map(|part| {
+            let decoded = percent_encoding::percent_decode_str(part).decode_utf8();
+            decoded.ok().map(std::borrow::Cow::into_owned)
+        });
+        let mut part = || match parts.next() {
+            None => Some(None),
+            Some(decoded) => decoded.map(|text| Some(text).filter(|t| !t.is_empty())),
+        };
+        let dn = part()?;
+        // The attributes are the search's own.
+        part()?;
+        let scope = match part()?.map(|s| s.to_ascii_lowercase()).as_deref() {
+            None => None,
+            Some("base") => Some(Scope::Base),
+            Some("one") => Some(Scope::One),
+            Some("sub") => Some(Scope::Sub),
+            Some(_) => return None,
+        };
+        let filter = part()?;
+        let is_critical = part()?.is_some_and(|extensions| extensions.split(',').any(|e| e.starts_with('!')));
+        (!is_critical).then_some(Target { server, dn, scope, filter })
+    }
+
+    /// What tells a step of a chain from others.
+    fn step(&self, request: &SearchRequest) -> String {
+        let dn = self.dn.as_deref().unwrap_or(&request.base).to_lowercase();
+        format!("{} {dn} {:?}", self.server.to_text(), self.scope.unwrap_or(request.scope))
+    }
+
+    /// The same search, where the reference points to. Without a scope in the URL what lies one level below is asked for by
+    /// itself (RFC 4511 section 4.5.3).
+    pub(crate) fn request(&self, of: &SearchRequest, is_continued: bool) -> SearchRequest {
+        let continued = if of.scope == Scope::One && is_continued { Scope::Base } else { of.scope };
+        SearchRequest {
+            base: self.dn.clone().unwrap_or_else(|| of.base.clone()),
+            scope: self.scope.unwrap_or(continued),
+            filter: self.filter.clone().unwrap_or_else(|| of.filter.clone()),
+            ..of.clone()
+        }
+    }
+}
+
+impl LdapDirectory {
+    /// The first of these URLs that may be followed, and what the chain is then. `None` where none may.
+    pub(crate) fn followed(
+        &self,
+        urls: &[String],
+        request: &SearchRequest,
+        chain: &[String],
+    ) -> Option<(Target, Vec<String>)> {
+        if self.config().referrals != Referrals::Follow {
+            return None;
+        }
+        urls.iter().filter_map(|url| Target::parse(url)).find_map(|target| {
+            let step = target.step(request);
+            if !self.may_ask(&target.server) || chain.contains(&step) || chain.len() >= MOST_HOPS {
+                tracing::warn!("a referral to {} is not followed", target.server.to_text());
+                return None;
+            }
+            let chain = chain.iter().cloned().chain([step]).collect();
+            Some((target, chain))
+        })
+    }
+
+    /// Whether a host is one that the credentials may be shown to, in the way that this one was.
+    fn may_ask(&self, server: &ServerUrl) -> bool {
+        let ServerUrl::Ldap { host, port, .. } = server else { return false };
+        let with_port = format!("{host}:{port}");
+        let config = self.config();
+        let is_listed = config
+            .referral_hosts
+            .iter()
+            .any(|listed| listed.eq_ignore_ascii_case(host) || listed.eq_ignore_ascii_case(&with_port));
+        let there = DirectoryConfig { servers: vec![server.clone()], ..config.clone() };
+        let here = DirectoryConfig { servers: vec![self.link().server.clone()], ..config.clone() };
+        let goes_clear = |c: &DirectoryConfig| c.unencrypted_servers().any(ServerUrl::leaves_this_machine);
+        is_listed && (!goes_clear(&there) || goes_clear(&here))
+    }
+
+    /// The directory that a reference points to. Opened once.
+    pub(crate) async fn other(&self, target: &Target) -> Result<LdapDirectory, DirectoryError> {
+        let url = target.server.to_text();
+        let mut others = self.shared.others.lock().await;
+        if let Some(other) = others.get(&url) {
+            return Ok(other.clone());
+        }
+        let config = DirectoryConfig { servers: vec![target.server.clone()], ..self.config().clone() };
+        let access = if self.shared.keeps_positions { Access::Read } else { WRITE };
+        // Boxed: opening reads, and reading may come back here.
+        let opened = Box::pin(LdapDirectory::open(&config, access)).await;
+        let other = opened.map_err(|e| DirectoryError::Protocol {
+            operation: "search",
+            dn: target.dn.clone().unwrap_or_default(),
+            reason: format!("the server refers to {url}, which cannot be asked: {e}"),
+        })?;
+        tracing::info!("a referral leads to {url}");
+        others.insert(url, other.clone());
+        Ok(other)
+    }
+
+    /// Carries out one change, where it leads to.
+    pub(crate) async fn make(&self, change: &Change, controls: &[Control]) -> Result<(), DirectoryError> {
+        let result = self.change(change, controls).await?;
+        if result.code != result_code::REFERRAL {
+            return success(name_of(change), change.dn(), result);
+        }
+        let mut chain = Vec::new();
+        let mut directory = self.clone();
+        let mut change = change.clone();
+        let mut last: LdapResult = result;
+        // What names a change is what a base search for its entry would be.
+        while last.code == result_code::REFERRAL {
+            let as_search = SearchRequest::new(change.dn(), Scope::Base, "(objectClass=*)", &[]);
+            let Some((target, next)) = self.followed(&last.referral, &as_search, &chain) else { break };
+            chain = next;
+            directory = directory.other(&target).await?;
+            if let Some(dn) = target.dn {
+                change = named(change, dn);
+            }
+            last = directory.change(&change, controls).await?;
+        }
+        success(name_of(&change), change.dn(), last)
+    }
+}
+
+/// A run that writes keeps no positions; what format a file would have does not matter here.
+const WRITE: Access = Access::Write(crate::ldif::LdifFormat::Content);
+
+fn named(change: Change, to: String) -> Change {
+    match change {
+        Change::Add(entry) => Change::Add(crate::entry::Entry { dn: to, ..entry }),
+        Change::Delete { .. } => Change::Delete { dn: to },
+        Change::Modify { changes, .. } => Change::Modify { dn: to, changes },
+        Change::Rename { new_rdn, delete_old_rdn, new_superior, .. } => {
+            Change::Rename { dn: to, new_rdn, delete_old_rdn, new_superior }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_as_rfc_4516_has_them() {
+        let target = Target::parse("ldap://b.example:1389/ou=a%20b,dc=x??one?(cn=*)").unwrap();
+        assert_eq!(target.server.to_text(), "ldap://b.example:1389");
+        assert_eq!(target.dn.as_deref(), Some("ou=a b,dc=x"));
+        assert_eq!((target.scope, target.filter.as_deref()), (Some(Scope::One), Some("(cn=*)")));
+        let bare = Target::parse("LDAPS://b.example").unwrap();
+        assert_eq!((bare.dn, bare.scope, bare.filter), (None, None, None));
+        assert!(Target::parse("ldap://b/??sub??x-a=b").is_some());
+        for url in
+            ["http://b/", "ldap://u:p@b/", "ldap://b/dc=x??odd", "ldap://b/????!x", "ldap:///dc=x", "x"]
+        {
+            assert_eq!(Target::parse(url), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_reference_below_one_level_is_asked_for_by_itself() {
+        let request = SearchRequest::new("dc=x", Scope::One, "(cn=a)", &["cn"]);
+        let target = Target::parse("ldap://b/ou=y,dc=x").unwrap();
+        assert_eq!(target.request(&request, true).scope, Scope::Base);
+        assert_eq!(target.request(&request, false).scope, Scope::One);
+        let target = Target::parse("ldap://b/ou=y,dc=x??sub").unwrap();
+        let followed = target.request(&request, true);
+        assert_eq!((followed.base.as_str(), followed.scope), ("ou=y,dc=x", Scope::Sub));
+        assert_eq!((followed.filter, followed.attributes), (request.filter, request.attributes));
+    }
+}

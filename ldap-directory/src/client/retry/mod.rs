@@ -1,0 +1,143 @@
+//! What is tried again, how often, and after which pause.
+//!
+//! Three things can pass by themselves: a connection that was lost, a server that answers that it cannot *now*
+//! ([`result_code::may_be_retried`] is the table), and a server that cannot be reached. No answer within
+//! `operation_timeout_seconds` is none of them: the operation may well be under way.
+
+use std::time::Duration;
+
+use crate::config::DirectoryConfig;
+use crate::error::DirectoryError;
+use crate::observer::Observing;
+use crate::protocol::result_code;
+
+pub(crate) mod reconnect;
+mod verify;
+
+/// The first pause between two attempts; it doubles from there.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+
+/// The attempts that are left for one thing, and the pauses between them.
+#[derive(Debug, Clone)]
+pub struct Attempts {
+    observer: Observing,
+    made: u32,
+    most: u32,
+    wait: Duration,
+    longest: Duration,
+}
+
+impl Attempts {
+    /// As configured: `retry_attempts` more after the first, `retry_max_wait_seconds` apart at most.
+    pub(crate) fn new(config: &DirectoryConfig) -> Self {
+        Self {
+            observer: config.observer.clone(),
+            made: 0,
+            most: config.retry_attempts,
+            wait: FIRST_WAIT,
+            longest: config.retry_max_wait,
+        }
+    }
+
+    /// Takes the next attempt: how long to wait before it, `None` when there is none left.
+    pub(crate) fn next(&mut self) -> Option<Duration> {
+        if self.made >= self.most {
+            return None;
+        }
+        self.made += 1;
+        let pause = jittered(self.wait.min(self.longest));
+        self.wait = self.wait.saturating_mul(2);
+        Some(pause)
+    }
+
+    /// Whether there is none left.
+    pub(crate) fn are_used_up(&self) -> bool {
+        self.made >= self.most
+    }
+
+    /// Waits before the next attempt, and says why. `false`, without a word, when there is none left.
+    pub(crate) async fn wait(&mut self, why: &DirectoryError) -> bool {
+        let Some(pause) = self.next() else { return false };
+        self.observer.retried(why);
+        tracing::warn!("{why}; attempt {} of {} in {} ms", self.made, self.most, pause.as_millis());
+        tokio::time::sleep(pause).await;
+        true
+    }
+
+    /// Something went on: what fails next is another fault.
+    pub fn begin_anew(&mut self) {
+        self.made = 0;
+        self.wait = FIRST_WAIT;
+    }
+}
+
+/// Between half and the whole of a pause, so that many clients do not come back at once.
+fn jittered(pause: Duration) -> Duration {
+    let noise = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.subsec_nanos() % 1000);
+    pause / 2 + pause.mul_f64(f64::from(noise) / 2000.0)
+}
+
+impl DirectoryError {
+    /// Whether who has all the time there is should wait and connect anew: a server that is gone, does not answer, or says that
+    /// it cannot now. What stays so until somebody mends it (an expired certificate, another directory in the server's place, a
+    /// password that is no longer right) is not waited out.
+    pub fn may_be_waited_out(&self) -> bool {
+        match self {
+            DirectoryError::Connect { lasting, .. } => !lasting,
+            DirectoryError::Bind { code, text, .. } => result_code::may_be_retried(*code, text),
+            DirectoryError::Timeout { .. } => true,
+            other => other.may_pass(),
+        }
+    }
+
+    /// Whether the same may succeed a little later, over another connection: a connection that was lost, or an answer by
+    /// which the server cannot now.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            DirectoryError::Lost { .. } => true,
+            DirectoryError::Operation { code, text, .. } => result_code::may_be_retried(*code, text),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_come_to_an_end() {
+        let longest = Duration::from_millis(600);
+        let mut attempts =
+            Attempts { observer: Observing::default(), made: 0, most: 4, wait: FIRST_WAIT, longest };
+        for most in [250, 500, 600, 600] {
+            let pause = attempts.next().unwrap().as_millis();
+            assert!(pause >= most / 2 && pause <= most, "{pause} of {most}");
+        }
+        assert_eq!(attempts.next(), None);
+        attempts.begin_anew();
+        assert!(attempts.next().unwrap() <= FIRST_WAIT);
+        let mut none =
+            Attempts { observer: Observing::default(), made: 0, most: 0, wait: FIRST_WAIT, longest };
+        assert_eq!(none.next(), None, "retry_attempts: 0");
+    }
+
+    #[test]
+    fn only_what_can_pass_by_itself_is_tried_again() {
+        let (operation, dn) = ("add", "cn=x".to_owned());
+        let answer = |code| DirectoryError::Operation {
+            operation,
+            dn: dn.clone(),
+            code,
+            matched: String::new(),
+            text: String::new(),
+        };
+        assert!(answer(result_code::BUSY).may_pass() && answer(result_code::UNAVAILABLE).may_pass());
+        assert!(!answer(80).may_pass() && !answer(result_code::NO_SUCH_OBJECT).may_pass());
+        assert!(DirectoryError::Lost { operation, dn: dn.clone(), reason: "reset".into() }.may_pass());
+        assert!(!DirectoryError::Timeout { operation, dn: dn.clone(), seconds: 1 }.may_pass());
+        assert!(!DirectoryError::Protocol { operation, dn, reason: "nonsense".into() }.may_pass());
+    }
+}

@@ -1,0 +1,325 @@
+//! Going on after a lost connection, and after an answer by which the server cannot now.
+//!
+//! Reads are asked again. A change is sent again when the server refused it for the time being, and when its answer was
+//! lost and reading shows that it was not made ([`super::verify`]).
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::Attempts;
+use super::verify::Finding;
+use crate::change::Change;
+use crate::client::LdapDirectory;
+use crate::client::connect::{self, Candidate, Failure, Link};
+use crate::client::connection::Connection;
+use crate::client::shared_connection::Reply;
+use crate::config::{DirectoryConfig, ServerUrl};
+use crate::directory::Scope;
+use crate::entry::Entry;
+use crate::error::DirectoryError;
+use crate::filter::Filter;
+use crate::protocol::message::{Answer, Control, LdapResult};
+use crate::protocol::request;
+use crate::protocol::result_code;
+use crate::root_dse::RootDse;
+
+/// So long a server may take to notice that a connection is gone, and to finish what it had begun for it: until then
+/// reading does not tell what became of a change.
+const SETTLE: Duration = Duration::from_millis(250);
+
+impl LdapDirectory {
+    /// The attempts of one thing, as configured.
+    pub fn attempts(&self) -> Attempts {
+        Attempts::new(self.config())
+    }
+
+    /// After an error that may pass: waits, and sees to a connection. Gives the error back where it cannot pass, and when
+    /// the attempts are used up.
+    pub async fn recover(
+        &self,
+        error: DirectoryError,
+        attempts: &mut Attempts,
+    ) -> Result<(), DirectoryError> {
+        if !error.may_pass() || !attempts.wait(&error).await {
+            return Err(error);
+        }
+        self.pool().clear();
+        // Whatever it says: it is asked for the connection's sake.
+        self.ask("search", "", probe, &[]).await.map(|_| ())
+    }
+
+    /// The server in use, and where exactly.
+    pub fn serving(&self) -> String {
+        let link = self.link();
+        link.address.map_or_else(|| link.server.to_text(), |a| format!("{} ({a})", link.server.to_text()))
+    }
+
+    /// Connects and binds anew, at once and once.
+    pub async fn reconnect(&self) -> Result<(), DirectoryError> {
+        let config = DirectoryConfig { retry_attempts: 0, ..self.config().clone() };
+        self.replace(self.link().number, false, &config).await
+    }
+
+    /// Replaces the connection with this number, unless somebody else has done so.
+    async fn replace(
+        &self,
+        lost: u64,
+        elsewhere: bool,
+        config: &DirectoryConfig,
+    ) -> Result<(), DirectoryError> {
+        let _one_at_a_time = self.shared.replacing.lock().await;
+        let old = self.link();
+        if old.number != lost {
+            return Ok(());
+        }
+        let candidates = candidates(&old, &config.servers, elsewhere);
+        let link = Box::pin(connect::connect(config, &candidates, old.number + 1, Some(self))).await?;
+        let (before, now) = (old.server.to_text(), link.server.to_text());
+        if before == now {
+            tracing::info!("connected to {now} again");
+        } else {
+            tracing::warn!("{now} is used in place of {before} from here on");
+        }
+        *self.shared.link.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(link);
+        self.pool().clear();
+        Ok(())
+    }
+
+    /// Looks at a server before it takes over in the middle of a run. Gives what tells it from others.
+    pub(crate) async fn accept(&self, connection: &mut Connection) -> Result<Vec<String>, Failure> {
+        if !self.shared.is_known {
+            return Ok(Vec::new());
+        }
+        let url = connection.url().to_owned();
+        let found = self.who_is(connection).await.map_err(|e| Failure::passing(&url, e.to_string()))?;
+        let first = self.root_dse();
+        let holds = |context: &String| found.naming_contexts.iter().any(|c| c.eq_ignore_ascii_case(context));
+        if found.vendor != first.vendor || !first.naming_contexts.iter().all(holds) {
+            let reason = "it holds another directory than the server before, and does not take over";
+            return Err(Failure::lasting(&url, reason.into()));
+        }
+        // What one server counts must not be compared with what another one counts.
+        if self.shared.keeps_positions && first.vendor.counts_for_itself() && found.own != first.own {
+            let reason = format!(
+                "each {} counts changes for itself: another one does not take over in the middle of a run. Run again",
+                first.vendor.name()
+            );
+            return Err(Failure::lasting(&url, reason));
+        }
+        Ok(found.own)
+    }
+
+    /// Reads the root DSE over a connection with nothing under way.
+    pub(crate) async fn who_is(&self, connection: &mut Connection) -> Result<RootDse, DirectoryError> {
+        let attributes: Vec<String> = RootDse::ATTRIBUTES.iter().map(|a| (*a).to_owned()).collect();
+        let filter = Filter::Present("objectClass".to_owned());
+        let answer = async {
+            let id = connection.search("", Scope::Base, &filter, &attributes, 0, &[]).await?;
+            let mut found = Entry::default();
+            loop {
+                let message = connection.receive().await?;
+                match message.answer {
+                    Answer::Entry(entry) if message.id == id => found = entry,
+                    Answer::Done(_) | Answer::Extended { .. } if message.id == id => return Ok(found),
+                    _ => {}
+                }
+            }
+        };
+        let limit = self.config().connect_timeout;
+        let found = tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
+            Err(DirectoryError::Timeout { operation: "search", dn: String::new(), seconds: limit.as_secs() })
+        });
+        found.map(|entry| RootDse::from_entry(&entry))
+    }
+
+    /// Waits before another attempt, and sees to a connection where there is none. Gives the error back when the attempts
+    /// are used up.
+    async fn cure(
+        &self,
+        link: &Link,
+        error: DirectoryError,
+        attempts: &mut Attempts,
+    ) -> Result<(), DirectoryError> {
+        let Some(pause) = attempts.next() else { return Err(error) };
+        self.config().observer.retried(&error);
+        // Once for all that were under way.
+        if self.shared.told.swap(link.number, Ordering::Relaxed) == link.number {
+            tracing::debug!("{error}; trying again in {} ms", pause.as_millis());
+        } else {
+            tracing::warn!("{error}; trying again in {} ms", pause.as_millis());
+        }
+        tokio::time::sleep(pause).await;
+        let is_lost = error.is_connection();
+        if !is_lost && self.config().servers.len() == 1 {
+            return Ok(());
+        }
+        match self.replace(link.number, !is_lost, self.config()).await {
+            Ok(()) => Ok(()),
+            // The others are no better: the one in use said that it may be later.
+            Err(_) if !is_lost => Ok(()),
+            Err(again) => Err(match error {
+                DirectoryError::Lost { operation, dn, reason } => {
+                    let reason = format!("{reason}, and no other was to be had: {again}");
+                    DirectoryError::Lost { operation, dn, reason }
+                }
+                other => other,
+            }),
+        }
+    }
+
+    /// Asks what may be asked any number of times, and again where that may help.
+    pub(crate) async fn ask(
+        &self,
+        operation: &'static str,
+        dn: &str,
+        request: impl Fn() -> Vec<u8>,
+        controls: &[Control],
+    ) -> Result<Reply, DirectoryError> {
+        let mut attempts = self.attempts();
+        loop {
+            let link = self.link();
+            let error = match link.session.ask(operation, dn, request(), controls.to_vec()).await {
+                Ok(reply) if !result_code::may_be_retried(reply.result.code, &reply.result.text) => {
+                    return Ok(reply);
+                }
+                Ok(reply) if attempts.are_used_up() => return Ok(reply),
+                Ok(reply) => refusal(operation, dn, reply.result),
+                Err(e) if e.may_pass() => e,
+                Err(e) => return Err(e),
+            };
+            self.cure(&link, error, &mut attempts).await?;
+        }
+    }
+
+    /// Carries out one change under controls, once.
+    pub(crate) async fn change(
+        &self,
+        change: &Change,
+        controls: &[Control],
+    ) -> Result<LdapResult, DirectoryError> {
+        let (operation, dn) = (name_of(change), change.dn());
+        let mut attempts = self.attempts();
+        let mut in_doubt = false;
+        loop {
+            let link = self.link();
+            let asked = request::change(change);
+            let octets = asked.len();
+            if !in_doubt && self.is_known_as_too_large(octets) {
+                return Err(self.too_large(operation, change, octets));
+            }
+            let alone = self.change_alone(operation, dn, &asked, controls).await;
+            let is_alone = alone.is_some();
+            let result = match alone {
+                Some(result) => result,
+                None => {
+                    link.session.ask(operation, dn, asked, controls.to_vec()).await.map(|reply| reply.result)
+                }
+            };
+            let error = match result {
+                Ok(result) if result_code::may_be_retried(result.code, &result.text) => {
+                    refusal(operation, dn, result)
+                }
+                // It may have been refused because it is done already.
+                Ok(result) if in_doubt && result.code != result_code::SUCCESS => {
+                    let is_done = self.look_for(change).await? == Finding::Done;
+                    return Ok(if is_done { LdapResult::default() } else { result });
+                }
+                Ok(result) => return Ok(result),
+                Err(e) if e.may_pass() => e,
+                Err(e) => return Err(e),
+            };
+            // Then it was not even read.
+            if error.is_connection() && self.is_too_large(&request::change(change), controls).await {
+                return Err(self.too_large(operation, change, octets));
+            }
+            if !error.is_connection() {
+                self.cure(&link, error, &mut attempts).await?;
+                continue;
+            }
+            let unknown = || DirectoryError::Lost {
+                operation,
+                dn: dn.to_owned(),
+                reason: "and whether the change was made cannot be told by reading".to_owned(),
+            };
+            if is_alone {
+                // The others' connection is not lost by that.
+                self.pool().clear();
+                if !attempts.wait(&error).await {
+                    return Err(error);
+                }
+            } else {
+                self.cure(&link, error, &mut attempts).await?;
+            }
+            tokio::time::sleep(SETTLE).await;
+            in_doubt = true;
+            match self.look_for(change).await? {
+                Finding::Done => {
+                    tracing::debug!("{operation} `{dn}`: it was done, only the answer was lost");
+                    return Ok(LdapResult::default());
+                }
+                Finding::NotDone => {}
+                Finding::Unknown => return Err(unknown()),
+            }
+        }
+    }
+
+    /// Asks for what must not be done twice: again only where the server refused it for the time being.
+    pub(crate) async fn ask_once(
+        &self,
+        operation: &'static str,
+        dn: &str,
+        request: impl Fn() -> Vec<u8>,
+    ) -> Result<Reply, DirectoryError> {
+        let mut attempts = self.attempts();
+        loop {
+            let link = self.link();
+            let reply = link.session.ask(operation, dn, request(), Vec::new()).await?;
+            if !result_code::may_be_retried(reply.result.code, &reply.result.text) || attempts.are_used_up() {
+                return Ok(reply);
+            }
+            self.cure(&link, refusal(operation, dn, reply.result), &mut attempts).await?;
+        }
+    }
+}
+
+/// The name of a change in messages.
+pub(crate) fn name_of(change: &Change) -> &'static str {
+    match change {
+        Change::Add(_) => "add",
+        Change::Modify { .. } => "modify",
+        Change::Delete { .. } => "delete",
+        Change::Rename { .. } => "rename",
+    }
+}
+
+/// A search that costs a server nothing.
+fn probe() -> Vec<u8> {
+    let filter = Filter::Present("objectClass".to_owned());
+    crate::protocol::message::search("", Scope::Base, &filter, &["1.1".to_owned()], 0)
+}
+
+fn refusal(operation: &'static str, dn: &str, result: LdapResult) -> DirectoryError {
+    let LdapResult { code, matched, text, .. } = result;
+    DirectoryError::Operation { operation, dn: dn.to_owned(), code, matched, text }
+}
+
+/// The servers in the order in which they may go on: the one in use first, at its very address, for positions and what is
+/// read back are best there; last where it was the one that could not.
+fn candidates(old: &Link, servers: &[ServerUrl], elsewhere: bool) -> Vec<Candidate> {
+    let same: (ServerUrl, Option<SocketAddr>) = (old.server.clone(), old.address);
+    let others = servers.iter().filter(|s| **s != old.server).map(|s| (s.clone(), None));
+    let mut all: Vec<Candidate> = if elsewhere {
+        others.chain([same]).collect()
+    } else {
+        std::iter::once(same).chain(others).collect()
+    };
+    // The name may stand for another address by now.
+    if let ServerUrl::Ldap { host, .. } = &old.server
+        && host.parse::<std::net::IpAddr>().is_err()
+    {
+        all.push((old.server.clone(), None));
+    }
+    all
+}

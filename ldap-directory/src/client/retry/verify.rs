@@ -1,0 +1,213 @@
+//! A change whose answer was lost: whether it was made is found out by reading.
+
+use crate::change::{Change, Modification, ModificationKind};
+use crate::client::LdapDirectory;
+use crate::dn::{DnKey, split};
+use crate::entry::Entry;
+use crate::error::DirectoryError;
+use crate::schema::Schema;
+use crate::secret::SecretAttributes;
+
+/// What reading tells of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// Everything is as the change would have it.
+    Done,
+    /// It is not: the change may be sent (again).
+    NotDone,
+    /// It cannot be told, and sending it twice would do something else than sending it once.
+    Unknown,
+}
+
+impl LdapDirectory {
+    /// Looks whether a change was made.
+    pub(crate) async fn look_for(&self, change: &Change) -> Result<Finding, DirectoryError> {
+        let schema = self.schema();
+        Ok(match change {
+            Change::Delete { dn } => {
+                if self.read(dn, &["1.1"]).await?.is_none() {
+                    Finding::Done
+                } else {
+                    Finding::NotDone
+                }
+            }
+            Change::Add(wanted) => {
+                let names: Vec<&str> = wanted.attributes.iter().map(|a| a.description.as_str()).collect();
+                match self.read_whole(&wanted.dn, &names).await? {
+                    Some(there) if is_as_added(wanted, &there, schema, self.secret_attributes()) => {
+                        Finding::Done
+                    }
+                    // Somebody else's, maybe: the server says so when it is asked again.
+                    _ => Finding::NotDone,
+                }
+            }
+            Change::Modify { dn, changes } => {
+                let names: Vec<&str> = changes.iter().map(|m| m.description.as_str()).collect();
+                match self.read_whole(dn, &names).await? {
+                    Some(there) => is_as_modified(changes, &there, schema, self.secret_attributes()),
+                    None => Finding::NotDone,
+                }
+            }
+            Change::Rename { dn, new_rdn, new_superior, .. } => {
+                let above = match new_superior {
+                    Some(superior) => superior.clone(),
+                    None => split(dn)
+                        .map(|parts| parts.get(1..).unwrap_or_default().join(","))
+                        .unwrap_or_default(),
+                };
+                let new = if above.is_empty() { new_rdn.clone() } else { format!("{new_rdn},{above}") };
+                let key = |dn: &str| DnKey::parse(dn, schema).unwrap_or_default();
+                // The same name, spelled otherwise: to write it twice is to write it.
+                if key(dn) == key(&new) {
+                    return Ok(Finding::NotDone);
+                }
+                let is_old_there = self.read(dn, &["1.1"]).await?.is_some();
+                if !is_old_there && self.read(&new, &["1.1"]).await?.is_some() {
+                    Finding::Done
+                } else {
+                    Finding::NotDone
+                }
+            }
+        })
+    }
+
+    /// Reads attributes to their end. Boxed: reading may come back here, for all the compiler knows.
+    async fn read_whole(&self, dn: &str, names: &[&str]) -> Result<Option<Entry>, DirectoryError> {
+        let Some(mut entry) = self.read(dn, names).await? else { return Ok(None) };
+        let directory = crate::directory::Directory::Ldap(self.clone());
+        Box::pin(directory.complete_ranges(&mut entry)).await?;
+        Ok(Some(entry))
+    }
+}
+
+fn has(schema: &Schema, values: &[Vec<u8>], description: &str, value: &[u8]) -> bool {
+    values.iter().any(|v| schema.values_match(description, v, value))
+}
+
+/// Whether an entry has all that it was to be added with. Attributes that are not shown say nothing.
+fn is_as_added(wanted: &Entry, there: &Entry, schema: &Schema, secrets: &SecretAttributes) -> bool {
+    wanted.attributes.iter().filter(|a| !secrets.is_write_only(&a.description)).all(|a| {
+        let values = schema.values_of(there, &a.description);
+        values.is_empty() || a.values.iter().all(|v| has(schema, values, &a.description, v))
+    })
+}
+
+/// Whether an entry is as modifications leave it.
+fn is_as_modified(
+    changes: &[Modification],
+    there: &Entry,
+    schema: &Schema,
+    secrets: &SecretAttributes,
+) -> Finding {
+    if changes.iter().any(|m| m.kind == ModificationKind::Increment) {
+        return Finding::Unknown;
+    }
+    let mut seen = false;
+    // Secrets are kept in another form than they were given, or shown to nobody.
+    for (n, change) in changes.iter().enumerate() {
+        let name = change.description.as_str();
+        if secrets.is_write_only(name) {
+            continue;
+        }
+        seen = true;
+        let values = schema.values_of(there, name);
+        // What a later step does to the same attribute decides.
+        let later: Vec<&Modification> = changes
+            .get(n + 1..)
+            .unwrap_or_default()
+            .iter()
+            .filter(|m| schema.same_description(&m.description, name))
+            .collect();
+        if later.iter().any(|m| m.kind == ModificationKind::Replace) {
+            continue;
+        }
+        let changed_later =
+            |value: &[u8]| later.iter().any(|m| m.values.is_empty() || has(schema, &m.values, name, value));
+        let as_wanted = match change.kind {
+            ModificationKind::Add => {
+                change.values.iter().all(|v| changed_later(v) || has(schema, values, name, v))
+            }
+            ModificationKind::Delete if change.values.is_empty() => values.iter().all(|v| changed_later(v)),
+            ModificationKind::Delete => {
+                change.values.iter().all(|v| changed_later(v) || !has(schema, values, name, v))
+            }
+            ModificationKind::Replace => {
+                change.values.iter().all(|v| changed_later(v) || has(schema, values, name, v))
+                    && values.iter().all(|v| changed_later(v) || has(schema, &change.values, name, v))
+            }
+            ModificationKind::Increment => false,
+        };
+        if !as_wanted {
+            return Finding::NotDone;
+        }
+    }
+    // Of passwords alone nothing can be seen: to replace one twice is to replace it.
+    match (seen, changes.iter().all(|m| m.kind == ModificationKind::Replace)) {
+        (true, _) => Finding::Done,
+        (false, true) => Finding::NotDone,
+        (false, false) => Finding::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Attribute;
+
+    fn values(texts: &[&str]) -> Vec<Vec<u8>> {
+        texts.iter().map(|t| t.as_bytes().to_vec()).collect()
+    }
+
+    fn entry(attributes: &[(&str, &[&str])]) -> Entry {
+        let attributes = attributes.iter().map(|(n, v)| Attribute::new(*n, values(v))).collect();
+        Entry { dn: "cn=x".into(), attributes }
+    }
+
+    #[test]
+    fn an_added_entry_is_known_by_its_values() {
+        let wanted = entry(&[("cn", &["X"]), ("mail", &["a@x", "b@x"]), ("userPassword", &["secret"])]);
+        let added = |there: &Entry| is_as_added(&wanted, there, Schema::standard(), &SecretAttributes::new());
+        // The server's own spelling, hash and additions do not matter.
+        assert!(added(&entry(&[
+            ("cn", &["x"]),
+            ("mail", &["b@x", "A@x", "c@x"]),
+            ("userPassword", &["{SSHA}x"])
+        ])));
+        assert!(added(&entry(&[("cn", &["x"])])), "what is not shown says nothing");
+        assert!(!added(&entry(&[("cn", &["x"]), ("mail", &["b@x"])])));
+        assert!(!added(&entry(&[("cn", &["y"])])));
+    }
+
+    #[test]
+    fn a_modification_is_known_by_what_it_leaves() {
+        use ModificationKind::{Add, Delete, Increment, Replace};
+        type Step<'a> = (ModificationKind, &'a str, &'a [&'a str]);
+        type Case<'a> = (&'a [Step<'a>], &'a [(&'a str, &'a [&'a str])], Finding);
+        let cases: &[Case<'_>] = &[
+            (&[(Replace, "sn", &["a"])], &[("sn", &["A"])], Finding::Done),
+            (&[(Replace, "sn", &["a"])], &[("sn", &["a", "b"])], Finding::NotDone),
+            (&[(Replace, "sn", &[])], &[], Finding::Done),
+            (&[(Add, "sn", &["a"])], &[("sn", &["b", "a"])], Finding::Done),
+            (&[(Add, "sn", &["a"])], &[("sn", &["b"])], Finding::NotDone),
+            (&[(Delete, "sn", &["a"])], &[("sn", &["b"])], Finding::Done),
+            (&[(Delete, "sn", &["a"])], &[("sn", &["a"])], Finding::NotDone),
+            (&[(Delete, "sn", &[])], &[], Finding::Done),
+            (&[(Delete, "sn", &[]), (Add, "sn", &["a"])], &[("sn", &["a"])], Finding::Done),
+            (&[(Delete, "sn", &["a"]), (Add, "sn", &["a"])], &[("sn", &["a"])], Finding::Done),
+            (&[(Add, "sn", &["a"]), (Replace, "sn", &["b"])], &[("sn", &["b"])], Finding::Done),
+            (&[(Add, "sn", &["a"]), (Add, "cn", &["c"])], &[("sn", &["a"])], Finding::NotDone),
+            (&[(Increment, "uidNumber", &["1"])], &[("uidNumber", &["2"])], Finding::Unknown),
+            (&[(Replace, "userPassword", &["x"])], &[], Finding::NotDone),
+            (&[(Delete, "unicodePwd", &["x"]), (Add, "unicodePwd", &["y"])], &[], Finding::Unknown),
+        ];
+        for (steps, there, expected) in cases {
+            let changes: Vec<Modification> =
+                steps.iter().map(|(k, n, v)| Modification::new(*k, *n, values(v))).collect();
+            assert_eq!(
+                is_as_modified(&changes, &entry(there), Schema::standard(), &SecretAttributes::new()),
+                *expected,
+                "{steps:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! Many operations at a time over one connection: changes, small searches and extended operations.
+//!
+//! A task of its own has the connection. It takes all requests that wait at once and writes them together, so that a run
+//! with many operations outstanding costs few system calls; answers find who asked by their id, in any order.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::client::connection::Connection;
+use crate::config::DirectoryConfig;
+use crate::directory::Scope;
+use crate::entry::{Attribute, Entry};
+use crate::error::DirectoryError;
+use crate::observer::Observing;
+use crate::protocol::message::{Answer, Control, LdapResult, Message, SEARCH_REQUEST, abandon, limits};
+use crate::protocol::request::EXTENDED_REQUEST;
+use crate::protocol::result_code;
+
+/// What the task is asked for.
+enum Request {
+    /// An operation, and who waits for its answer.
+    Operation { ticket: u64, operation: Vec<u8>, controls: Vec<Control>, reply: oneshot::Sender<Answered> },
+    /// To forget the operation with this ticket: nobody waits for its answer any more.
+    GiveUp(u64),
+    /// To unbind, and to say when that is done.
+    Close(oneshot::Sender<()>),
+}
+
+/// All of the answer to one operation.
+#[derive(Debug, Default)]
+pub(crate) struct Reply {
+    /// A search's entries, in the order they came.
+    pub(crate) entries: Vec<Entry>,
+    /// Its continuation references.
+    pub(crate) references: Vec<Vec<String>>,
+    /// The names of those that are not UTF-8, escaped.
+    pub(crate) unreadable: Vec<String>,
+    pub(crate) result: LdapResult,
+    /// What an extended operation answers.
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) controls: Vec<Control>,
+}
+
+/// What came of an operation.
+type Answered = Result<Reply, Fault>;
+
+/// What may be wrong with an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// It is that of another operation.
+    Foreign,
+    /// It has no end: more came than was asked for, or can be kept.
+    Endless(Bound),
+}
+
+/// The most of an answer that is kept in memory. Every answer over this connection is, so that a server whose answer has no
+/// end would fill the machine; there is one such bound, taken from the request itself, so that no caller can forget it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bound {
+    /// Entries and references.
+    items: usize,
+    octets: usize,
+}
+
+/// More than was asked for, but not much: some proxies give an entry once for each server behind them.
+const SPARE_ITEMS: usize = 16;
+/// What one entry may have, and one message ([`crate::client::connection`]).
+const FEW_OCTETS: usize = 256 * 1024 * 1024;
+/// What an answer of any number of entries may have.
+const MANY_OCTETS: usize = 1024 * 1024 * 1024;
+
+impl Bound {
+    /// The bound of a request: a search of one entry, of so many, or of any number.
+    fn of(request: &[u8]) -> Bound {
+        let items = match limits(request) {
+            Some((Scope::Base, _)) => 1,
+            Some((_, size_limit)) if size_limit > 0 => usize::try_from(size_limit).unwrap_or(usize::MAX),
+            Some(_) => return Bound { items: usize::MAX, octets: MANY_OCTETS },
+            // No search: nothing but its result is kept.
+            None => 0,
+        };
+        Bound { items: items.saturating_add(SPARE_ITEMS), octets: FEW_OCTETS }
+    }
+}
+
+/// What is kept of an entry, in octets.
+fn size_of(entry: &Entry) -> usize {
+    let attribute = |a: &Attribute| a.description.len() + a.values.iter().map(Vec::len).sum::<usize>();
+    entry.dn.len() + entry.attributes.iter().map(attribute).sum::<usize>()
+}
+
+/// A connection for many operations. Clones share it; it is closed with the last of them.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    requests: mpsc::UnboundedSender<Request>,
+    timeout: Duration,
+    observer: Observing,
+    url: String,
+    /// Why the connection ended, once it has.
+    end: Arc<OnceLock<String>>,
+    /// The next operation's ticket.
+    tickets: Arc<AtomicU64>,
+}
+
+/// An operation that somebody waits for.
+struct Asked<'s> {
+    session: &'s Session,
+    ticket: u64,
+    is_answered: bool,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            // Where the connection has ended, there is nobody to be told.
+            let _ = self.session.requests.send(Request::GiveUp(self.ticket));
+        }
+    }
+}
+
+impl Session {
+    /// Begins to use a connection that is bound. The operation timeout is for each operation.
+    pub(crate) fn start(connection: Connection, config: &DirectoryConfig) -> Self {
+        let url = connection.url().to_owned();
+        // Unbounded, but for who asks: each waits for an answer before the next.
+        let (requests, waiting) = mpsc::unbounded_channel();
+        let end: Arc<OnceLock<String>> = Arc::default();
+        let why = end.clone();
+        tokio::spawn(async move {
+            drive(connection, waiting, &why).await;
+        });
+        let (timeout, observer) = (config.operation_timeout, config.observer.clone());
+        Self { requests, timeout, observer, url, end, tickets: Arc::default() }
+    }
+
+    /// Sends a request and waits for all of its answer. `operation` and `dn` are for messages.
+    pub(crate) async fn ask(
+        &self,
+        operation: &'static str,
+        dn: &str,
+        request: Vec<u8>,
+        controls: Vec<Control>,
+    ) -> Result<Reply, DirectoryError> {
+        let watch = self.observer.operation(operation);
+        let asked = self.ask_unwatched(operation, dn, request, controls).await;
+        if let Some(watch) = watch {
+            watch.done(&self.url, asked.as_ref().map(|reply| reply.result.code));
+        }
+        asked
+    }
+
+    async fn ask_unwatched(
+        &self,
+        operation: &'static str,
+        dn: &str,
+        request: Vec<u8>,
+        controls: Vec<Control>,
+    ) -> Result<Reply, DirectoryError> {
+        let (reply, answer) = oneshot::channel();
+        let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
+        let lost = || DirectoryError::Lost {
+            operation,
+            dn: dn.to_owned(),
+            reason: self.end.get().cloned().unwrap_or_else(|| format!("{} closed it", self.url)),
+        };
+        let request = Request::Operation { ticket, operation: request, controls, reply };
+        self.requests.send(request).map_err(|_| lost())?;
+        // Who stops waiting, whatever for, gives it up.
+        let mut asked = Asked { session: self, ticket, is_answered: false };
+        let answered = tokio::time::timeout(self.timeout, answer).await;
+        asked.is_answered = answered.is_ok();
+        drop(asked);
+        match answered {
+            Ok(Ok(Ok(reply))) => Ok(reply),
+            Ok(Ok(Err(fault))) => {
+                let reason = match fault {
+                    Fault::Foreign => format!(
+                        "{} gave the answer of another operation; whether it was done is not known",
+                        self.url
+                    ),
+                    Fault::Endless(bound) => format!(
+                        "the answer of {} has no end: more than {} entries or {} MiB came, and it was given up",
+                        self.url,
+                        bound.items,
+                        bound.octets >> 20
+                    ),
+                };
+                Err(DirectoryError::Protocol { operation, dn: dn.to_owned(), reason })
+            }
+            Ok(Err(_)) => Err(lost()),
+            Err(_) => {
+                Err(DirectoryError::Timeout { operation, dn: dn.to_owned(), seconds: self.timeout.as_secs() })
+            }
+        }
+    }
+}
+
+impl Session {
+    /// Unbinds.
+    pub(crate) async fn close(self) {
+        let (done, closed) = oneshot::channel();
+        if self.requests.send(Request::Close(done)).is_ok() {
+            // Whoever cannot be told is gone already.
+            let _ = closed.await;
+        }
+    }
+}
+
+/// Who waits for an answer, and what came of it so far.
+struct Waiting {
+    reply: oneshot::Sender<Answered>,
+    /// What who waits knows it by.
+    ticket: u64,
+    /// The request's tag, which says what may be its answer.
+    asked: u8,
+    so_far: Reply,
+    bound: Bound,
+    octets: usize,
+}
+
+impl Waiting {
+    /// Keeps a part of the answer of so many octets, or finds that it is too much.
+    fn keep(&mut self, octets: usize, keep: impl FnOnce(&mut Reply)) -> Result<(), Bound> {
+        self.octets = self.octets.saturating_add(octets);
+        keep(&mut self.so_far);
+        let items = {
+            let Reply { entries, references, unreadable, .. } = &self.so_far;
+            entries.len() + references.len() + unreadable.len()
+        };
+        if items > self.bound.items || self.octets > self.bound.octets { Err(self.bound) } else { Ok(()) }
+    }
+}
+
+/// Until nobody has requests any more, or the connection is lost: then whoever waits is told by its channel, and `end` says
+/// why.
+async fn drive(
+    mut connection: Connection,
+    mut requests: mpsc::UnboundedReceiver<Request>,
+    end: &OnceLock<String>,
+) {
+    let mut waiting: HashMap<i64, Waiting> = HashMap::new();
+    match until_the_end(&mut connection, &mut requests, &mut waiting).await {
+        Ok(done) => {
+            connection.close().await;
+            if let Some(done) = done {
+                let _ = done.send(());
+            }
+        }
+        Err(error) => {
+            tracing::debug!("the connection ended: {error}");
+            let reason = match error {
+                DirectoryError::Lost { reason, .. } => reason,
+                other => other.to_string(),
+            };
+            // Before anybody is told: nobody else sets it.
+            let _ = end.set(reason);
+        }
+    }
+}
+
+async fn until_the_end(
+    connection: &mut Connection,
+    requests: &mut mpsc::UnboundedReceiver<Request>,
+    waiting: &mut HashMap<i64, Waiting>,
+) -> Result<Option<oneshot::Sender<()>>, DirectoryError> {
+    let mut is_open = true;
+    while is_open || !waiting.is_empty() {
+        tokio::select! {
+            request = requests.recv(), if is_open => {
+                let mut next = request;
+                is_open = next.is_some();
+                while let Some(request) = next {
+                    match request {
+                        Request::Operation { ticket, operation, controls, reply } => {
+                            let asked = operation.first().copied().unwrap_or_default();
+                            let bound = Bound::of(&operation);
+                            let id = connection.queue(&operation, &controls);
+                            let so_far = Reply::default();
+                            waiting.insert(id, Waiting { reply, ticket, asked, so_far, bound, octets: 0 });
+                        }
+                        Request::GiveUp(ticket) => {
+                            if let Some(id) = forget(waiting, ticket) {
+                                connection.queue(&abandon(id), &[]);
+                            }
+                        }
+                        Request::Close(done) => return Ok(Some(done)),
+                    }
+                    // All that waits goes out together.
+                    next = requests.try_recv().ok();
+                }
+            }
+            exchanged = connection.exchange() => exchanged?,
+        }
+        while let Some(message) = connection.take_message()? {
+            if let Some(endless) = dispatch(waiting, message) {
+                connection.queue(&abandon(endless), &[]);
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Forgets an operation: an answer that comes late is passed over. Gives the id to abandon where it is a search. A change is left
+/// to the server, which has begun it for all that is known.
+fn forget(waiting: &mut HashMap<i64, Waiting>, ticket: u64) -> Option<i32> {
+    let id = waiting.iter().find(|(_, one)| one.ticket == ticket).map(|(id, _)| *id)?;
+    let one = waiting.remove(&id)?;
+    (one.asked == SEARCH_REQUEST).then(|| i32::try_from(id).ok())?
+}
+
+/// Gives a message to who waits for it. The id of an operation that is to be abandoned: its answer has no end.
+fn dispatch(waiting: &mut HashMap<i64, Waiting>, message: Message) -> Option<i32> {
+    let Message { id, answer, controls } = message;
+    let one = waiting.get_mut(&id)?;
+    let is_search = one.asked == SEARCH_REQUEST;
+    let mut value = None;
+    let (result, is_its_own) = match answer {
+        Answer::Entry(entry) if is_search => {
+            let kept = one.keep(size_of(&entry), |reply| reply.entries.push(entry));
+            return give_up(waiting, id, kept);
+        }
+        Answer::Reference(urls) if is_search => {
+            let octets = urls.iter().map(String::len).sum();
+            let kept = one.keep(octets, |reply| reply.references.push(urls));
+            return give_up(waiting, id, kept);
+        }
+        Answer::Unreadable(dn) if is_search => {
+            let kept = one.keep(dn.len(), |reply| reply.unreadable.push(dn));
+            return give_up(waiting, id, kept);
+        }
+        Answer::Intermediate { .. } => return None,
+        Answer::Done(result) => (Some(result), is_search),
+        Answer::Changed(result) => (Some(result), !is_search && one.asked != EXTENDED_REQUEST),
+        Answer::Extended { result, value: answered, .. } => {
+            value = answered;
+            (Some(result), one.asked == EXTENDED_REQUEST)
+        }
+        Answer::Bind(result) => (Some(result), false),
+        Answer::Entry(_) | Answer::Unreadable(_) | Answer::Reference(_) | Answer::Other(_) => (None, false),
+    };
+    let Waiting { reply, so_far, .. } = waiting.remove(&id)?;
+    // An answer of another kind is taken for what it says where it says no: Samba refuses unknown critical controls by an
+    // extended response, whatever was asked for. That something was done it cannot say.
+    let result = result.filter(|r| is_its_own || r.code != result_code::SUCCESS);
+    // Who gave up waiting does not want it any more.
+    let _ =
+        reply.send(result.map(|result| Reply { result, value, controls, ..so_far }).ok_or(Fault::Foreign));
+    None
+}
+
+/// Tells who waits that an answer has no end, if it has none; then gives the id to abandon.
+fn give_up(waiting: &mut HashMap<i64, Waiting>, id: i64, kept: Result<(), Bound>) -> Option<i32> {
+    let bound = kept.err()?;
+    let one = waiting.remove(&id)?;
+    // Who gave up waiting does not want it any more.
+    let _ = one.reply.send(Err(Fault::Endless(bound)));
+    i32::try_from(id).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+
+    use super::*;
+    use crate::filter::Filter;
+    use crate::protocol::message::{envelope, frame, head, search};
+
+    /// The next message that the server gets: its id, its tag and its content.
+    async fn next(server: &mut DuplexStream, inbox: &mut Vec<u8>) -> (i64, u8, Vec<u8>) {
+        loop {
+            if let Ok(at) = frame(inbox)
+                && at.end <= inbox.len()
+            {
+                let message: Vec<u8> = inbox.drain(..at.end).skip(at.start).collect();
+                let head = head(&message).unwrap();
+                let content = message.get(head.operation).unwrap().to_vec();
+                return (head.id, head.tag, content);
+            }
+            assert!(server.read_buf(inbox).await.unwrap() > 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_search_that_nobody_waits_for_is_abandoned_and_what_comes_of_it_is_kept_by_nobody() {
+        let (client, mut server) = tokio::io::duplex(1 << 20);
+        let session = Session::start(
+            Connection::over_stream(client),
+            &DirectoryConfig::new([]).operation_timeout(Duration::from_millis(50)),
+        );
+        let ask = || search("dc=x", Scope::Sub, &Filter::Present("cn".into()), &[], 0);
+        let late = session.ask("search", "dc=x", ask(), Vec::new()).await;
+        assert!(matches!(late, Err(DirectoryError::Timeout { .. })));
+        let mut inbox = Vec::new();
+        let (asked, tag, _) = next(&mut server, &mut inbox).await;
+        assert_eq!(tag, SEARCH_REQUEST);
+        let (_, tag, content) = next(&mut server, &mut inbox).await;
+        let id = u8::try_from(asked).unwrap();
+        assert_eq!((tag, content), (0x50, vec![id]), "AbandonRequest (RFC 4511 section 4.11)");
+
+        // Whose future is dropped does not wait, either.
+        let dropped = session.ask("search", "dc=x", ask(), Vec::new());
+        assert!(tokio::time::timeout(Duration::from_millis(10), dropped).await.is_err());
+        let (second, ..) = next(&mut server, &mut inbox).await;
+        let (_, tag, content) = next(&mut server, &mut inbox).await;
+        assert_eq!((tag, content), (0x50, vec![u8::try_from(second).unwrap()]));
+
+        // An answer that comes late is passed over, and the next one finds who asked.
+        let done =
+            |id: i64| envelope(i32::try_from(id).unwrap(), b"\x65\x07\x0a\x01\x00\x04\x00\x04\x00", &[]);
+        server.write_all(&done(asked)).await.unwrap();
+        let answer = async {
+            let (id, ..) = next(&mut server, &mut inbox).await;
+            server.write_all(&done(id)).await.unwrap();
+        };
+        let (reply, ()) = tokio::join!(session.ask("search", "dc=x", ask(), Vec::new()), answer);
+        assert_eq!(reply.unwrap().result.code, result_code::SUCCESS);
+
+        // A change is left to the server.
+        let change = [0x4a, 4, b'd', b'c', b'=', b'x'].to_vec();
+        assert!(session.ask("delete", "dc=x", change, Vec::new()).await.is_err());
+        let (_, tag, _) = next(&mut server, &mut inbox).await;
+        assert_eq!(tag, 0x4a);
+        session.close().await;
+        assert_eq!(next(&mut server, &mut inbox).await.1, 0x42, "UnbindRequest, and no other message");
+    }
+}

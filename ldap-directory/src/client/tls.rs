@@ -1,0 +1,421 @@
+//! TLS: rustls with the ring provider, TLS 1.2 and 1.3. It is memory-safe, needs no system library in a wheel, and
+//! tells one certificate error from another.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use sha2::Digest as _;
+use zeroize::Zeroizing;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WantsClientCert, WebPkiServerVerifier};
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
+
+use crate::config::TlsConfig;
+use crate::file;
+use crate::protocol::ber::{Reader, SEQUENCE};
+
+/// Returns the client's side of TLS, built when it is asked for first: files are read once, and not for each connection, by when
+/// they may be half replaced. An error is a sentence for the user.
+pub(crate) fn client_config(config: &TlsConfig) -> Result<Arc<ClientConfig>, String> {
+    config.built.0.get_or_init(|| build(config)).clone()
+}
+
+/// The client's side of TLS, once it was built. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Built(Arc<OnceLock<Result<Arc<ClientConfig>, String>>>);
+
+impl std::fmt::Debug for Built {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.get().is_some() { "built" } else { "not built" })
+    }
+}
+
+/// It follows from the configuration.
+impl PartialEq for Built {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Built {}
+
+/// A file that TLS is configured with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsFile {
+    /// [`TlsConfig::ca_file`].
+    Authorities,
+    /// The certificate of [`TlsConfig::identity`].
+    Certificate,
+    /// The key of [`TlsConfig::identity`].
+    Key,
+}
+
+/// What is wrong with a file of TLS.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}")]
+pub struct TlsFileError {
+    /// Which file.
+    pub file: TlsFile,
+    /// What is wrong, with the file's path.
+    pub problem: String,
+}
+
+/// Reads the files of a configuration, before there is a server to connect to.
+///
+/// # Errors
+/// A file is not there, is not PEM, or the key is not the certificate's.
+pub fn check_files(config: &TlsConfig) -> Result<(), TlsFileError> {
+    if let Some(path) = &config.ca_file {
+        authorities(path)?;
+    }
+    if config.identity.is_some() {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let unverified = Arc::new(Unverified(provider.clone()));
+        // These versions are ring's own: there is nothing to fail.
+        if let Ok(builder) =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
+        {
+            with_identity(builder.dangerous().with_custom_certificate_verifier(unverified), config)?;
+        }
+    }
+    Ok(())
+}
+
+fn build(config: &TlsConfig) -> Result<Arc<ClientConfig>, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let roots = Arc::new(roots(config)?);
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?;
+    let builder = if config.verify {
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider)
+            .build()
+            .map_err(|e| format!("the trusted certificates cannot be used: {e}"))?;
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Verified(verifier)))
+    } else {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider)))
+    };
+    Ok(Arc::new(with_identity(builder, config).map_err(|e| e.to_string())?))
+}
+
+/// The client's side, with its own certificate where it has one.
+fn with_identity(
+    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+    config: &TlsConfig,
+) -> Result<ClientConfig, TlsFileError> {
+    let Some((cert, key)) = &config.identity else { return Ok(builder.with_no_client_auth()) };
+    let chain = certificates(cert, TlsFile::Certificate)?;
+    let of_key = |problem: String| TlsFileError {
+        file: TlsFile::Key,
+        problem: format!("{}: {problem}", key.display()),
+    };
+    let octets = Zeroizing::new(file::read(key).map_err(|e| of_key(e.to_string()))?);
+    let key = PrivateKeyDer::from_pem_slice(&octets)
+        .map_err(|e| of_key(pem(&e, "private key without a password")))?;
+    builder.with_client_auth_cert(chain, key).map_err(|e| {
+        let problem = match e {
+            rustls::Error::InconsistentKeys(_) => {
+                format!("{}: the key is another certificate's", cert.display())
+            }
+            e => format!("{}: {e}", cert.display()),
+        };
+        TlsFileError { file: TlsFile::Certificate, problem }
+    })
+}
+
+/// What is wrong with a file in PEM (RFC 7468).
+fn pem(error: &pem::Error, kind: &str) -> String {
+    match error {
+        pem::Error::NoItemsFound => format!("no {kind} in PEM form (-----BEGIN …-----)"),
+        pem::Error::MissingSectionEnd { .. } => {
+            "it is cut off: a -----BEGIN line has no -----END line".to_owned()
+        }
+        // What it has in these lines is not shown.
+        pem::Error::IllegalSectionStart { .. } => "a -----BEGIN line that is none".to_owned(),
+        pem::Error::Base64Decode(_) => "it holds what is no base64".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn certificates(path: &Path, kind: TlsFile) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
+    let error =
+        |problem: String| TlsFileError { file: kind, problem: format!("{}: {problem}", path.display()) };
+    let octets = file::read(path).map_err(|e| error(e.to_string()))?;
+    let found = CertificateDer::pem_slice_iter(&octets).collect::<Result<Vec<_>, _>>();
+    match found {
+        Ok(found) if found.is_empty() => Err(error(pem(&pem::Error::NoItemsFound, "certificate"))),
+        Ok(found) => Ok(found),
+        Err(e) => Err(error(pem(&e, "certificate"))),
+    }
+}
+
+/// The authorities of `tls_ca_file`.
+fn authorities(path: &Path) -> Result<RootCertStore, TlsFileError> {
+    let mut roots = RootCertStore::empty();
+    for (certificate, number) in certificates(path, TlsFile::Authorities)?.into_iter().zip(1..) {
+        roots.add(certificate).map_err(|e| TlsFileError {
+            file: TlsFile::Authorities,
+            problem: format!("{}: certificate {number}: {e}", path.display()),
+        })?;
+    }
+    Ok(roots)
+}
+
+fn roots(config: &TlsConfig) -> Result<RootCertStore, String> {
+    if let Some(path) = &config.ca_file {
+        return authorities(path).map_err(|e| e.to_string());
+    }
+    let mut roots = RootCertStore::empty();
+    if !config.verify {
+        return Ok(roots);
+    }
+    let found = rustls_native_certs::load_native_certs();
+    let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+    let (_, ignored) = roots.add_parsable_certificates(found.certs);
+    let first = errors.first().map(String::as_str).unwrap_or_default();
+    if roots.is_empty() {
+        let why = if first.is_empty() { String::new() } else { format!(" that can be read ({first})") };
+        return Err(format!("this system has no trusted certificates{why}; set tls_ca_file"));
+    }
+    if !errors.is_empty() || ignored > 0 {
+        let what = if errors.is_empty() { String::new() } else { format!(": {}", errors.join("; ")) };
+        tracing::warn!(
+            setting = "tls_ca_file",
+            errors = errors.len(),
+            ignored,
+            "some of this system's trusted certificates cannot be used{what}; a server that one of them vouches for is not trusted. tls_ca_file names the authority to trust in their place"
+        );
+    }
+    Ok(roots)
+}
+
+/// The channel binding `tls-server-end-point` (RFC 5929 section 4.1): a hash of the server's certificate, by the hash function
+/// of the certificate's own signature; SHA-256 where that is an older one, or none of these.
+pub(crate) fn end_point(certificate: &CertificateDer<'_>) -> Vec<u8> {
+    let algorithm = signature_algorithm(certificate);
+    let mut binding = b"tls-server-end-point:".to_vec();
+    match algorithm {
+        // sha384WithRSAEncryption, ecdsa-with-SHA384 (RFC 4055 section 5, RFC 5758 section 3.2).
+        Some(b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0c" | b"\x2a\x86\x48\xce\x3d\x04\x03\x03") => {
+            binding.extend_from_slice(&sha2::Sha384::digest(certificate));
+        }
+        // sha512WithRSAEncryption, ecdsa-with-SHA512.
+        Some(b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0d" | b"\x2a\x86\x48\xce\x3d\x04\x03\x04") => {
+            binding.extend_from_slice(&sha2::Sha512::digest(certificate));
+        }
+        _ => binding.extend_from_slice(&sha2::Sha256::digest(certificate)),
+    }
+    binding
+}
+
+/// The OID of the algorithm that signed a certificate (RFC 5280 section 4.1).
+fn signature_algorithm<'c>(certificate: &'c CertificateDer<'_>) -> Option<&'c [u8]> {
+    const OID: u8 = 6;
+    let mut parts = Reader::new(certificate).constructed(SEQUENCE)?;
+    parts.constructed(SEQUENCE)?;
+    parts.constructed(SEQUENCE)?.take(OID)
+}
+
+/// What is wrong with a certificate, in words.
+pub(crate) fn explain(error: &rustls::Error) -> String {
+    let rustls::Error::InvalidCertificate(reason) = error else {
+        return match error {
+            rustls::Error::General(text) if text == SELF_SIGNED => text.clone(),
+            rustls::Error::PeerIncompatible(_)
+            | rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion) => {
+                format!("TLS: {error}; TLS 1.2 at least is needed")
+            }
+            error => format!("TLS: {error}"),
+        };
+    };
+    let why = match reason {
+        CertificateError::Expired => "it has expired: have the server's administrator renew it".to_owned(),
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("it expired on {}: have the server's administrator renew it", day(*not_after))
+        }
+        CertificateError::NotValidYet => "it is not valid yet".to_owned(),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("it is not valid before {}: is the clock of this machine right?", day(*not_before))
+        }
+        CertificateError::UnknownIssuer => {
+            "it is signed by an authority that is not trusted; set tls_ca_file to that authority's certificate".to_owned()
+        }
+        CertificateError::BadSignature => {
+            "it is signed by an authority that is not trusted, though one of the same name is; set tls_ca_file to that authority's certificate".to_owned()
+        }
+        CertificateError::NotValidForName => {
+            "it is for another host name; use the name in the certificate as server_url".to_owned()
+        }
+        CertificateError::NotValidForNameContext { expected, presented } => other_name(expected, presented),
+        CertificateError::Revoked => "it has been revoked".to_owned(),
+        other => format!("{other:?}"),
+    };
+    format!("the server's certificate is not accepted: {why}")
+}
+
+/// What is said of a certificate that is for other names than the one that was asked for.
+fn other_name(expected: &ServerName<'_>, presented: &[String]) -> String {
+    // As rustls has them: `DnsName("a.example")`, `IpAddress(192.0.2.1)`.
+    let name = |text: &String| -> String {
+        let inner = text.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(text);
+        inner.trim_matches('"').to_owned()
+    };
+    let names: Vec<String> = presented.iter().map(name).collect();
+    let asked = expected.to_str();
+    if names.is_empty() {
+        return format!(
+            "it names no host (subjectAltName), and server_url says {asked}: have the server's administrator renew it with the server's name"
+        );
+    }
+    format!(
+        "it is for {}, and server_url says {asked}: use a name in the certificate as server_url, or have the certificate renewed with this one",
+        names.join(", ")
+    )
+}
+
+/// A point in time as its day, UTC.
+fn day(time: UnixTime) -> String {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    chrono::DateTime::from_timestamp(seconds, 0)
+        .map_or_else(|| format!("second {seconds}"), |at| at.format("%Y-%m-%d").to_string())
+}
+
+/// What is said of a certificate that nobody else vouches for.
+const SELF_SIGNED: &str = "the server's certificate is not accepted: it is signed by itself; let the server have one of an authority (a self-signed one is accepted in tls_ca_file only if it is an authority's)";
+
+/// Whether a certificate names itself as its issuer (RFC 5280 section 4.1: version, serialNumber, signature, issuer, validity,
+/// subject).
+fn is_self_issued(certificate: &CertificateDer<'_>) -> Option<bool> {
+    const VERSION: u8 = 0xa0;
+    let mut parts = Reader::new(certificate).constructed(SEQUENCE)?.constructed(SEQUENCE)?;
+    parts.constructed(VERSION);
+    parts.element()?;
+    parts.element()?;
+    let (_, issuer) = parts.element()?;
+    parts.element()?;
+    let (_, subject) = parts.element()?;
+    Some(issuer == subject)
+}
+
+/// As WebPKI has it, with a word of its own for certificates that are signed by themselves.
+#[derive(Debug)]
+struct Verified(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for Verified {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.0.verify_server_cert(certificate, intermediates, name, ocsp, now);
+        verified.map_err(|error| match error {
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)
+                if is_self_issued(certificate) == Some(true) =>
+            {
+                rustls::Error::General(SELF_SIGNED.to_owned())
+            }
+            error => error,
+        })
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+/// `tls_verify: false`: any certificate will do, but the handshake's signatures are checked all the same.
+#[derive(Debug)]
+struct Unverified(Arc<rustls::crypto::CryptoProvider>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        let config = TlsConfig { ca_file: Some(path.clone()), verify: true, ..TlsConfig::default() };
+        assert!(client_config(&config).unwrap_err().contains("tls_ca_file"), "what fails is tried again");
+        std::fs::write(&path, AUTHORITY).unwrap();
+        let first = client_config(&config).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(Arc::ptr_eq(&first, &client_config(&config).unwrap()));
+        let other = TlsConfig { verify: false, ..config };
+        assert!(client_config(&other).is_err(), "another configuration is built by itself");
+    }
+
+    /// An authority made for this test.
+    const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----\n\
+        MIIBgDCCASWgAwIBAgIUaxWRxY/10nI7tLzIz1BEgqpij2gwCgYIKoZIzj0EAwIw\n\
+        FDESMBAGA1UEAwwJQXV0aG9yaXR5MCAXDTI2MTEyOTAzMDUyMFoYDzIxMjYxMTA1\n\
+        MDMwNTIwWjAUMRIwEAYDVQQDDAlBdXRob3JpdHkwWTATBgcqhkjOPQIBBggqhkjO\n\
+        PQMBBwNCAAREqrCBaekBZDfFPBVfY46PI/Rv+TDp3CVnEY9pMtbhwED5SjredqQe\n\
+        OxU7XcMBuNoR3tMWwHReMajlqcGmzOkZo1MwUTAdBgNVHQ4EFgQU1cwPfy9NYeu+\n\
+        /BUHBAMZ1Q1noQQwHwYDVR0jBBgwFoAU1cwPfy9NYeu+/BUHBAMZ1Q1noQQwDwYD\n\
+        VR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNJADBGAiEAj+aO4lGxFQCOG+ylyPtC\n\
+        Y6HlkklxTpAo+ZVJ3d91riACIQClz+K4+/cJimxCI2ZthKr6ngpYwK5KAti4ZVBi\n\
+        rM8XCQ==\n\
+        -----END CERTIFICATE-----\n";
+}

@@ -1,0 +1,414 @@
+//! What is needed to open a directory: where it is, how to bind, and the limits, with their defaults.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::client::tls::Built;
+use crate::observer::{Observer, Observing};
+use crate::secret::Secret;
+
+/// Where a directory is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerUrl {
+    /// `ldap://host:port`.
+    Ldap {
+        /// Name or address, IPv6 without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+        /// TLS from the first byte: `ldaps://`.
+        tls: bool,
+    },
+    /// `ldapi://` and the path of a socket, decoded.
+    Ldapi(String),
+    /// `ldif:PATH`.
+    Ldif(PathBuf),
+}
+
+/// Why a text is not the URL of a directory.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}")]
+pub struct InvalidUrl {
+    /// What is wrong. A password in it is left out.
+    pub problem: String,
+}
+
+impl ServerUrl {
+    /// Reads `ldap://host:port`, `ldaps://host:port`, `ldapi://%2Fpath%2Fto%2Fsocket` or `ldif:PATH`. Without a port it is 389, or
+    /// 636 with TLS.
+    ///
+    /// # Errors
+    /// The text is none of these; it has a base DN, which belongs into the request, or credentials.
+    ///
+    /// ```
+    /// use ldap_directory::ServerUrl;
+    ///
+    /// let url = ServerUrl::parse("ldaps://ldap.example.com")?;
+    /// assert_eq!(url.to_text(), "ldaps://ldap.example.com:636");
+    /// assert!(ServerUrl::parse("http://ldap.example.com").is_err());
+    /// # Ok::<(), ldap_directory::config::InvalidUrl>(())
+    /// ```
+    pub fn parse(text: &str) -> Result<ServerUrl, InvalidUrl> {
+        let fail = |problem: String| InvalidUrl { problem };
+        if let Some(path) = text.strip_prefix("ldif:") {
+            if path.is_empty() {
+                return Err(fail("`ldif:` without a path".into()));
+            }
+            return Ok(ServerUrl::Ldif(PathBuf::from(path)));
+        }
+        let (scheme, rest) =
+            text.split_once("://").ok_or_else(|| fail(format!("`{text}` is not a URL of a directory")))?;
+        let authority = rest.trim_end_matches('/');
+        match scheme.to_ascii_lowercase().as_str() {
+            "ldapi" => {
+                let path = percent_encoding::percent_decode_str(authority)
+                    .decode_utf8()
+                    .map_err(|_| fail(format!("the path in `{text}` is not UTF-8")))?;
+                if path.is_empty() {
+                    return Err(fail("`ldapi://` without the path of a socket".into()));
+                }
+                Ok(ServerUrl::Ldapi(path.into_owned()))
+            }
+            scheme @ ("ldap" | "ldaps") => {
+                if authority.contains('@') {
+                    return Err(fail(
+                        "credentials do not belong into the URL (use bind_dn and bind_password)".into(),
+                    ));
+                }
+                if authority.contains(['/', '?', '#']) {
+                    return Err(fail(format!("`{text}` has a path (the base DN is the setting base_dn)")));
+                }
+                let tls = scheme == "ldaps";
+                let (host, port) = host_and_port(authority)
+                    .ok_or_else(|| fail(format!("`{text}` has no valid host and port")))?;
+                Ok(ServerUrl::Ldap { host, port: port.unwrap_or(if tls { 636 } else { 389 }), tls })
+            }
+            other => Err(fail(format!("unknown scheme `{other}`"))),
+        }
+    }
+
+    /// The URL as text.
+    pub fn to_text(&self) -> String {
+        match self {
+            ServerUrl::Ldap { host, port, tls } => {
+                let scheme = if *tls { "ldaps" } else { "ldap" };
+                if host.contains(':') {
+                    format!("{scheme}://[{host}]:{port}")
+                } else {
+                    format!("{scheme}://{host}:{port}")
+                }
+            }
+            ServerUrl::Ldapi(path) => {
+                format!(
+                    "ldapi://{}",
+                    percent_encoding::utf8_percent_encode(path, percent_encoding::NON_ALPHANUMERIC)
+                )
+            }
+            ServerUrl::Ldif(path) => format!("ldif:{}", path.display()),
+        }
+    }
+
+    /// Whether what is sent there leaves this machine.
+    pub fn leaves_this_machine(&self) -> bool {
+        match self {
+            ServerUrl::Ldap { host, .. } => {
+                host != "localhost" && !host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+            }
+            ServerUrl::Ldapi(_) | ServerUrl::Ldif(_) => false,
+        }
+    }
+}
+
+/// Reads `host`, `host:port` or `[IPv6]:port`; `None` where it is none of them.
+pub fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+        let (host, after) = rest.split_once(']')?;
+        host.parse::<std::net::Ipv6Addr>().ok()?;
+        (host, after.strip_prefix(':').or(if after.is_empty() { Some("") } else { None })?)
+    } else {
+        authority.split_once(':').unwrap_or((authority, ""))
+    };
+    if host.is_empty() || host.contains(char::is_whitespace) {
+        return None;
+    }
+    let port = if port.is_empty() { None } else { Some(port.parse().ok().filter(|p| *p != 0)?) };
+    Some((host.to_owned(), port))
+}
+
+/// How to bind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// A DN and a password.
+    Simple {
+        /// Who.
+        dn: String,
+        /// The proof.
+        password: Secret,
+    },
+    /// Nobody in particular.
+    Anonymous,
+    /// SASL EXTERNAL: the client certificate, or the peer of an `ldapi` socket.
+    External,
+    /// SASL GSSAPI (RFC 4752): the Kerberos ticket of whoever runs this.
+    Gssapi,
+    /// NTLM in SASL GSS-SPNEGO ([MS-NLMP], [MS-ADTS] 5.1.1.1.2).
+    Ntlm {
+        /// `DOMAIN\user` or `user@domain`.
+        user: String,
+        /// The proof.
+        password: Secret,
+    },
+}
+
+impl AuthMethod {
+    /// Returns the simple bind of a DN with its password.
+    pub fn simple(dn: impl Into<String>, password: impl Into<String>) -> Self {
+        AuthMethod::Simple { dn: dn.into(), password: Secret::new(password) }
+    }
+
+    /// Whether what goes over the connection is encrypted once bound, where TLS does not do it.
+    pub fn seals(&self) -> bool {
+        matches!(self, AuthMethod::Gssapi | AuthMethod::Ntlm { .. })
+    }
+}
+
+/// What to do with a referral.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Referrals {
+    /// Count it and warn once.
+    Ignore,
+    /// Ask the server that it names, where that is one of `referral_hosts`; ignore the others.
+    Follow,
+    /// End with an error.
+    Fail,
+}
+
+/// How TLS is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Whether StartTLS (RFC 4511 section 4.14) is sent on `ldap://`. Default: `false`.
+    pub start_tls: bool,
+    /// A PEM file of authorities to trust in place of the system's. Default: none.
+    pub ca_file: Option<PathBuf>,
+    /// PEM files of the client's certificate and its key. Default: none.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Whether the server's certificate is checked. Default: `true`.
+    pub verify: bool,
+    pub(crate) built: Built,
+}
+
+impl TlsConfig {
+    /// Sets whether StartTLS is sent on `ldap://`.
+    #[must_use]
+    pub fn start_tls(self, start_tls: bool) -> Self {
+        Self { start_tls, ..self }
+    }
+
+    /// Sets the PEM file of authorities to trust in place of the system's.
+    #[must_use]
+    pub fn ca_file(self, ca_file: Option<PathBuf>) -> Self {
+        Self { ca_file, ..self }
+    }
+
+    /// Sets the PEM files of the client's certificate and its key.
+    #[must_use]
+    pub fn identity(self, identity: Option<(PathBuf, PathBuf)>) -> Self {
+        Self { identity, ..self }
+    }
+
+    /// Sets whether the server's certificate is checked.
+    #[must_use]
+    pub fn verify(self, verify: bool) -> Self {
+        Self { verify, ..self }
+    }
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        Self { start_tls: false, ca_file: None, identity: None, verify: true, built: Built::default() }
+    }
+}
+
+/// The default of [`DirectoryConfig::page_size`]. From it, pages grow where the server is slow to begin one.
+pub const DEFAULT_PAGE_SIZE: u32 = 1000;
+
+/// Everything needed to open a directory. [`DirectoryConfig::new`] has the defaults; a method for each key sets it.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use ldap_directory::{AuthMethod, DirectoryConfig, ServerUrl};
+///
+/// let config = DirectoryConfig::new([ServerUrl::parse("ldaps://ldap.example.com")?])
+///     .auth(AuthMethod::simple("cn=reader,dc=example,dc=com", "secret"))
+///     .operation_timeout(Duration::from_secs(30))
+///     .page_size(500);
+/// assert_eq!(config.page_size, 500);
+/// # Ok::<(), ldap_directory::config::InvalidUrl>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct DirectoryConfig {
+    /// Servers that hold the same directory, at least one, tried in order. An LDIF file stands alone.
+    pub servers: Vec<ServerUrl>,
+    /// How to bind. Default: anonymous.
+    pub auth: AuthMethod,
+    /// TLS. Default: the system's authorities, the certificate checked, no StartTLS.
+    pub tls: TlsConfig,
+    /// How long each address of a server may take to connect, to agree on TLS and to bind. Default: 10 seconds.
+    pub connect_timeout: Duration,
+    /// How long the server may take for one answer: of a search, for the next entry. Default: 300 seconds.
+    pub operation_timeout: Duration,
+    /// How often an operation or a connection that failed for a while is tried again. Default: 5.
+    pub retry_attempts: u32,
+    /// The longest pause between two attempts; the first is short, and each doubles. Default: 30 seconds.
+    pub retry_max_wait: Duration,
+    /// Entries per page (RFC 2696), 0 for searches without pages. Default: [`DEFAULT_PAGE_SIZE`].
+    pub page_size: u32,
+    /// What to do with referrals. Default: [`Referrals::Ignore`].
+    pub referrals: Referrals,
+    /// With [`Referrals::Follow`]: the hosts that may be shown the credentials, by name, or by name and port. Default: none.
+    pub referral_hosts: Vec<String>,
+    /// The most connections open at once. Default: 4.
+    pub pool_size: usize,
+    /// Attributes whose values are secret besides [those known](crate::secret::SecretAttributes). Default: none.
+    pub secret_attributes: Vec<String>,
+    /// What is shown connections, operations and searches as they happen. Default: nothing.
+    pub observer: Observing,
+}
+
+impl DirectoryConfig {
+    /// Returns the configuration for servers, or for a file, with all else at its default.
+    pub fn new(servers: impl IntoIterator<Item = ServerUrl>) -> Self {
+        Self {
+            servers: servers.into_iter().collect(),
+            auth: AuthMethod::Anonymous,
+            tls: TlsConfig::default(),
+            connect_timeout: Duration::from_secs(10),
+            operation_timeout: Duration::from_secs(300),
+            retry_attempts: 5,
+            retry_max_wait: Duration::from_secs(30),
+            page_size: DEFAULT_PAGE_SIZE,
+            referrals: Referrals::Ignore,
+            referral_hosts: Vec::new(),
+            pool_size: 4,
+            secret_attributes: Vec::new(),
+            observer: Observing::default(),
+        }
+    }
+
+    /// Sets how to bind.
+    #[must_use]
+    pub fn auth(self, auth: AuthMethod) -> Self {
+        Self { auth, ..self }
+    }
+
+    /// Sets how TLS is used.
+    #[must_use]
+    pub fn tls(self, tls: TlsConfig) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// Sets how long each address may take to connect.
+    #[must_use]
+    pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
+        Self { connect_timeout, ..self }
+    }
+
+    /// Sets how long the server may take for one answer.
+    #[must_use]
+    pub fn operation_timeout(self, operation_timeout: Duration) -> Self {
+        Self { operation_timeout, ..self }
+    }
+
+    /// Sets how often, and with which longest pause, something is tried again.
+    #[must_use]
+    pub fn retry(self, attempts: u32, max_wait: Duration) -> Self {
+        Self { retry_attempts: attempts, retry_max_wait: max_wait, ..self }
+    }
+
+    /// Sets the entries per page; 0 for searches without pages.
+    #[must_use]
+    pub fn page_size(self, page_size: u32) -> Self {
+        Self { page_size, ..self }
+    }
+
+    /// Sets what to do with referrals, and which hosts may be shown the credentials.
+    #[must_use]
+    pub fn referrals(self, referrals: Referrals, hosts: impl IntoIterator<Item = String>) -> Self {
+        Self { referrals, referral_hosts: hosts.into_iter().collect(), ..self }
+    }
+
+    /// Sets the most connections open at once.
+    #[must_use]
+    pub fn pool_size(self, pool_size: usize) -> Self {
+        Self { pool_size, ..self }
+    }
+
+    /// Sets the attributes whose values are secret besides those known.
+    #[must_use]
+    pub fn secret_attributes(self, names: impl IntoIterator<Item = String>) -> Self {
+        Self { secret_attributes: names.into_iter().collect(), ..self }
+    }
+
+    /// Sets what is shown connections, operations and searches as they happen.
+    #[must_use]
+    pub fn observer(self, observer: impl Observer + 'static) -> Self {
+        Self { observer: Observing::by(observer), ..self }
+    }
+
+    /// Returns the servers to which what is sent is not encrypted: neither by TLS, nor by SASL, nor over a socket of this machine.
+    /// Loopback is among them.
+    pub fn unencrypted_servers(&self) -> impl Iterator<Item = &ServerUrl> {
+        let is_plain = |s: &&ServerUrl| matches!(s, ServerUrl::Ldap { tls: false, .. });
+        let seals = self.tls.start_tls || self.auth.seals();
+        self.servers.iter().filter(is_plain).filter(move |_| !seals)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_and_written() {
+        for (text, again) in [
+            ("ldap://a.example", "ldap://a.example:389"),
+            ("LDAPS://a.example/", "ldaps://a.example:636"),
+            ("ldap://[::1]:1389", "ldap://[::1]:1389"),
+            ("ldapi://%2Frun%2Fldapi", "ldapi://%2Frun%2Fldapi"),
+            ("ldif:out/people.ldif", "ldif:out/people.ldif"),
+        ] {
+            assert_eq!(ServerUrl::parse(text).unwrap().to_text(), again);
+        }
+        for text in [
+            "a.example",
+            "http://a",
+            "ldap://",
+            "ldap://a:0",
+            "ldap://a:x",
+            "ldap://u:p@a",
+            "ldap://a/dc=x",
+            "ldif:",
+            "ldapi://",
+        ] {
+            assert!(ServerUrl::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn loopback_stays_here() {
+        for (text, leaves) in [
+            ("ldap://localhost", false),
+            ("ldap://127.0.0.9:3", false),
+            ("ldap://[::1]", false),
+            ("ldap://192.0.2.1", true),
+            ("ldap://localhost.example", true),
+        ] {
+            assert_eq!(ServerUrl::parse(text).unwrap().leaves_this_machine(), leaves, "{text}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The entry that a name which is not there most likely stands for.
+
+use super::{Directory, Paging, Scope, SearchItem, SearchRequest};
+use crate::dn::{Dn, split};
+use crate::nearest::{nearest, nearest_of_many};
+
+/// So many entries are looked at; of more, any may be the nearest.
+const MOST: u32 = 1_000;
+
+impl Directory {
+    /// Returns the name of an entry that is there and near to one that is not: beside it, below what is there of it; or, where
+    /// nothing of it is there, the naming context that is near. `None` where none is near, or nothing can be read.
+    pub async fn nearest_name(&self, dn: &str) -> Option<String> {
+        let parts = split(dn).ok()?;
+        for at in 1..parts.len() {
+            let above = parts.get(at..)?.join(",");
+            if !self.begins_at(&above).await.ok()? {
+                continue;
+            }
+            let missing = parts.get(at - 1)?;
+            let beside = self.children(&above).await?;
+            let names = beside.iter().filter_map(|name| split(name).ok()?.first().copied());
+            let near = nearest_of_many(missing, names).first().map(|near| (*near).to_owned())?;
+            return Some(format!("{near},{above}"));
+        }
+        self.nearest_context(dn).map(str::to_owned)
+    }
+
+    /// Returns the naming context that a name which lies in none is near to, or the only one that there is; `None` for a name in
+    /// one.
+    pub fn nearest_context(&self, dn: &str) -> Option<&str> {
+        let contexts = &self.root_dse().naming_contexts;
+        let key = Dn::parse(dn).ok()?.key(self.schema());
+        let is_in = |context: &String| {
+            Dn::parse(context).is_ok_and(|context| key.is_within(&context.key(self.schema())))
+        };
+        if contexts.is_empty() || contexts.iter().any(is_in) {
+            return None;
+        }
+        // The end of the name that is as long as the context.
+        let parts = split(dn).ok()?;
+        let near = contexts.iter().find(|context| {
+            let length = split(context).map_or(0, |parts| parts.len());
+            let end = parts.get(parts.len().saturating_sub(length)..).unwrap_or_default().join(",");
+            nearest(&end, std::iter::once(context.as_str())).is_some()
+        });
+        near.or_else(|| contexts.first().filter(|_| contexts.len() == 1)).map(String::as_str)
+    }
+
+    async fn children(&self, dn: &str) -> Option<Vec<String>> {
+        let mut request = SearchRequest::new(dn, Scope::One, "(objectClass=*)", &["1.1"]);
+        request.paging = Paging::Limited(MOST);
+        let mut search = self.search(request).await.ok()?;
+        let mut names = Vec::new();
+        // What came before a limit was reached may have it.
+        while let Ok(Some(item)) = search.next().await {
+            if let SearchItem::Entry(entry) = item {
+                names.push(entry.dn);
+            }
+        }
+        Some(names)
+    }
+}

@@ -1,0 +1,192 @@
+//! Active Directory's ranged attributes ([MS-ADTS] 3.1.1.3.1.3.3): of an attribute with many values only the first come
+//! (1,500 for `member`), as `member;range=0-1499`. The rest is asked for range by range, to the end.
+
+use super::{Directory, DirectoryError};
+use crate::entry::{Attribute, Entry};
+
+/// A description taken apart: `member;range=0-1499` is the type with its other options, and where the range ends.
+#[derive(Debug, PartialEq, Eq)]
+struct Ranged {
+    name: String,
+    /// The first value's index.
+    first: u64,
+    /// The last value's index; `None` is the end.
+    last: Option<u64>,
+}
+
+fn ranged(description: &str) -> Option<Ranged> {
+    let mut range = None;
+    let mut kept = Vec::new();
+    for part in description.split(';') {
+        let lower = part.to_ascii_lowercase();
+        match lower.strip_prefix("range=").and_then(|r| r.split_once('-')) {
+            Some((first, "*")) => range = Some((first.parse().ok()?, None)),
+            Some((first, last)) => range = Some((first.parse().ok()?, Some(last.parse().ok()?))),
+            None => kept.push(part),
+        }
+    }
+    range.map(|(first, last)| Ranged { name: kept.join(";"), first, last })
+}
+
+/// Beside the range that it gives, Active Directory names the attribute as it was asked for, without a value: `member`
+/// next to `member;range=0-1499`, `member;range=1500-*` next to `member;range=1500-2999`. That is not the end of it.
+fn without_echoes(attributes: &mut Vec<Attribute>) {
+    let name = |a: &Attribute| ranged(&a.description).map_or_else(|| a.description.clone(), |r| r.name);
+    let given: Vec<String> =
+        attributes.iter().filter(|a| !a.values.is_empty() && a.description.contains('=')).map(name).collect();
+    attributes.retain(|a| !a.values.is_empty() || !given.iter().any(|g| g.eq_ignore_ascii_case(&name(a))));
+}
+
+/// Joins the ranges that an entry of a file has, as a server's are joined, and takes them out of the names. Returns the
+/// attributes of which a part is missing.
+pub(crate) fn join_ranges(entry: &mut Entry) -> Vec<String> {
+    if !entry.attributes.iter().any(|a| a.description.contains('=')) {
+        return Vec::new();
+    }
+    without_echoes(&mut entry.attributes);
+    let (mut parts, mut joined): (Vec<(Ranged, Attribute)>, Vec<Attribute>) = (Vec::new(), Vec::new());
+    for attribute in std::mem::take(&mut entry.attributes) {
+        match ranged(&attribute.description) {
+            Some(range) => parts.push((range, attribute)),
+            None => joined.push(attribute),
+        }
+    }
+    parts.sort_by_cached_key(|(range, _)| (range.name.to_ascii_lowercase(), range.first));
+    let mut missing: Vec<String> = Vec::new();
+    let mut parts = parts.into_iter().peekable();
+    while let Some((range, part)) = parts.next() {
+        let mut attribute = Attribute::new(range.name.clone(), part.values);
+        let mut whole = range.first == 0;
+        let mut end = range.last;
+        while let Some((next, mut more)) =
+            parts.next_if(|(next, _)| next.name.eq_ignore_ascii_case(&range.name))
+        {
+            // What a range promises has to be there.
+            whole &= end.is_none_or(|end| u64::try_from(attribute.values.len()).ok() == end.checked_add(1));
+            // A range may be in the file twice, or overlap.
+            let begins = end.map_or(u64::MAX, |end| end.saturating_add(1));
+            whole &= next.first <= begins;
+            let known = usize::try_from(begins.saturating_sub(next.first)).unwrap_or(usize::MAX);
+            more.values.drain(..known.min(more.values.len()));
+            attribute.values.extend(more.values);
+            end = end.and_then(|end| next.last.map(|last| last.max(end)));
+        }
+        if !whole || end.is_some() {
+            missing.push(range.name);
+        }
+        joined.push(attribute);
+    }
+    entry.attributes = joined;
+    missing
+}
+
+/// So many ranges of one attribute, and the server is going round in circles.
+const MAX_RANGES: u32 = 1_000_000;
+/// What an entry may come to when its ranges are joined, in octets: as much as one answer. A value costs this much more, so that
+/// a flood of short ones is bounded, too.
+const MOST: usize = crate::ldif::reader::DEFAULT_MAX_RECORD_BYTES;
+const VALUE_OVERHEAD: usize = 24;
+
+fn size(values: &[Vec<u8>]) -> usize {
+    values.iter().map(|value| value.len().saturating_add(VALUE_OVERHEAD)).sum()
+}
+
+impl Directory {
+    /// Completes the ranged attributes of an entry that a search gave, and takes the range out of their names.
+    pub async fn complete_ranges(&self, entry: &mut Entry) -> Result<(), DirectoryError> {
+        if !entry.attributes.iter().any(|a| a.description.contains('=')) {
+            return Ok(());
+        }
+        without_echoes(&mut entry.attributes);
+        let dn = entry.dn.clone();
+        let mut total: usize = entry.attributes.iter().map(|attribute| size(&attribute.values)).sum();
+        for attribute in &mut entry.attributes {
+            let Some(mut range) = ranged(&attribute.description) else { continue };
+            attribute.description.clone_from(&range.name);
+            let mut asked = 0;
+            while let Some(last) = range.last {
+                asked += 1;
+                let next = last.saturating_add(1);
+                let wanted = format!("{};range={next}-*", range.name);
+                let stuck = |reason: &str| DirectoryError::Protocol {
+                    operation: "search",
+                    dn: dn.clone(),
+                    reason: format!("{reason} when asked for `{wanted}`"),
+                };
+                let Some(mut more) = self.read(&dn, &[&wanted]).await? else {
+                    return Err(stuck("the entry was gone"));
+                };
+                without_echoes(&mut more.attributes);
+                let found = more.attributes.into_iter().find_map(|a| {
+                    let r = ranged(&a.description).filter(|r| r.name.eq_ignore_ascii_case(&range.name))?;
+                    Some((r, a.values))
+                });
+                // Values that went away in between: the answer has no such range, and there is no more.
+                let Some((answered, values)) = found else { break };
+                if values.is_empty() && answered.last.is_some() {
+                    return Err(stuck("the server gave no value of a range that is not the last"));
+                }
+                total = total.saturating_add(size(&values));
+                if total > MOST {
+                    return Err(stuck(&format!("the entry came to more than {} MiB", MOST >> 20)));
+                }
+                attribute.values.extend(values);
+                if answered.first != next {
+                    return Err(stuck("the server gave another range"));
+                }
+                if answered.last.is_some_and(|l| l < next) || asked > MAX_RANGES {
+                    return Err(stuck("the server went round in circles"));
+                }
+                range.last = answered.last;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_a_file_are_joined_whatever_their_order() {
+        let entry = |attributes: &[(&str, &[&str])]| Entry {
+            dn: "cn=g".into(),
+            attributes: attributes
+                .iter()
+                .map(|(n, vs)| Attribute::new(*n, vs.iter().map(|v| v.as_bytes().to_vec()).collect()))
+                .collect(),
+        };
+        let joined = |attributes: &[(&str, &[&str])]| {
+            let mut entry = entry(attributes);
+            let missing = join_ranges(&mut entry);
+            let text = |v: &Vec<u8>| String::from_utf8_lossy(v).into_owned();
+            let values: Vec<String> =
+                entry.attributes.iter().flat_map(|a| a.values.iter().map(text)).collect();
+            (values.concat(), missing)
+        };
+        let part = |missing: &str| vec![missing.to_owned()];
+        let all = joined(&[("member;range=2-*", &["c"]), ("cn", &["g"]), ("member;range=0-1", &["a", "b"])]);
+        assert_eq!(all, ("gabc".into(), vec![]));
+        assert_eq!(joined(&[("m;range=0-*", &["a"])]), ("a".into(), vec![]));
+        assert_eq!(
+            joined(&[("m;range=0-1", &["a", "b"]), ("M;RANGE=1-*", &["b", "c"])]),
+            ("abc".into(), vec![])
+        );
+        assert_eq!(joined(&[("m;range=0-1", &["a", "b"])]), ("ab".into(), part("m")), "no last range");
+        assert_eq!(joined(&[("m;range=1-*", &["b"])]), ("b".into(), part("m")), "no first range");
+        assert_eq!(joined(&[("m;range=0-0", &["a"]), ("m;range=2-*", &["c"])]), ("ac".into(), part("m")));
+        assert_eq!(joined(&[("cn;x=1", &["a"])]), ("a".into(), vec![]), "another option");
+    }
+
+    #[test]
+    fn ranges_are_told_from_other_options() {
+        let r = |name: &str, first, last| Some(Ranged { name: name.into(), first, last });
+        assert_eq!(ranged("member;range=0-1499"), r("member", 0, Some(1499)));
+        assert_eq!(ranged("member;Range=1500-*"), r("member", 1500, None));
+        assert_eq!(ranged("x;lang-de;range=0-*"), r("x;lang-de", 0, None));
+        assert_eq!(ranged("member;range=x-9"), None);
+        assert_eq!(ranged("cn;lang-de"), None);
+        assert_eq!(ranged("member;range=0-x"), None);
+    }
+}

@@ -1,0 +1,314 @@
+//! Reading a file into memory: what it holds, what it says of itself, and what it is where it is no LDIF.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::hash::BuildHasherDefault;
+use std::io::{self, BufRead, BufReader, Read, Seek as _, SeekFrom};
+
+use rustc_hash::FxHasher;
+
+use super::reader::{LdifErrorKind, LdifReader, Record, Shortfall};
+use super::store::Store;
+use crate::change::Change;
+use crate::directory::range_retrieval::join_ranges;
+use crate::dn::DnKey;
+use crate::entry::Entry;
+use crate::error::DirectoryError;
+use crate::protocol::result_code;
+use crate::schema::Schema;
+
+/// What a file says of itself.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    pub(crate) shortfalls: Vec<Shortfall>,
+    /// References to other servers, each with its URLs.
+    pub(crate) references: Vec<Vec<String>>,
+}
+
+/// Why a file cannot be read as a directory.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    /// Where, from 1; of what is not in one place nothing.
+    pub(crate) line: Option<u64>,
+    /// The reason; the line is in it.
+    pub(crate) reason: String,
+}
+
+impl From<String> for Unread {
+    fn from(reason: String) -> Self {
+        Self { line: None, reason }
+    }
+}
+
+/// So many attributes without all of their values are named.
+const MOST_NAMED: usize = 100;
+/// So many spellings are remembered.
+const MOST_SPELLINGS: usize = 10_000;
+
+/// Reads a file whole. Content records are entries, change records are carried out. A file that is only read has to hold
+/// something: an empty one is nobody's directory.
+///
+/// # Errors
+/// The reason.
+pub(crate) fn load(file: File, store: &mut Store, is_read: bool) -> Result<Said, Unread> {
+    // To look for the first of two entries, should there be two.
+    let again = file.try_clone().map_err(|e| e.to_string())?;
+    let mut input = BufReader::new(file);
+    let start = input.fill_buf().map_err(|e| e.to_string())?;
+    if let Some(what) = what_it_is(start) {
+        return Err(what.to_owned().into());
+    }
+    let is_empty = start.is_empty();
+    if ends_lines_in_cr(start) {
+        read(LdifReader::new(BufReader::new(CrLines(input))), store, is_read, is_empty, &again)
+    } else {
+        read(LdifReader::new(input), store, is_read, is_empty, &again)
+    }
+}
+
+fn read<R: BufRead>(
+    mut reader: LdifReader<R>,
+    store: &mut Store,
+    is_read: bool,
+    is_empty: bool,
+    file: &File,
+) -> Result<Said, Unread> {
+    let (mut said, mut spellings, mut records) = (Said::default(), Spellings::default(), 0_u64);
+    while let Some(record) = reader.next() {
+        let record = record.map_err(|e| {
+            let reason = match e.kind {
+                LdifErrorKind::Syntax(_) if records == 0 => {
+                    format!("is not LDIF, or not from its beginning on: {e}")
+                }
+                _ => e.to_string(),
+            };
+            Unread { line: Some(e.line), reason }
+        })?;
+        records += 1;
+        let line = reader.record_line();
+        let record = match record {
+            // What exporters write of each entry (`ldifde -d`), be its parent in the file or not.
+            Record::Change(Change::Add(entry)) if is_read => Record::Entry(entry),
+            record => record,
+        };
+        let result = match record {
+            Record::Entry(mut entry) => {
+                if is_read {
+                    for attribute in join_ranges(&mut entry) {
+                        if said.shortfalls.len() < MOST_NAMED {
+                            let dn = entry.dn.clone();
+                            said.shortfalls.push(Shortfall::Range { line, dn, attribute });
+                        }
+                    }
+                }
+                spellings.merge(&mut entry);
+                store.load(entry)
+            }
+            Record::Change(change) => store.apply(&change, Schema::standard()),
+        };
+        result.map_err(|e| Unread { line: Some(line), reason: explain(&e, line, file) })?;
+    }
+    let dump = reader.dump();
+    if !is_read {
+        return Ok(said);
+    }
+    if records == 0 {
+        let reason = if is_empty {
+            "is empty"
+        } else if dump.is_answer() {
+            "is an answer of ldapsearch without an entry"
+        } else {
+            "holds no entry, only comments or empty lines"
+        };
+        return Err(format!("{reason}; give a file with at least one entry").into());
+    }
+    said.shortfalls.extend_from_slice(dump.shortfalls());
+    said.references = dump.references().to_vec();
+    Ok(said)
+}
+
+/// Says why a record cannot be read as a part of a directory. What servers are asked to do about such an answer is no advice here.
+fn explain(error: &DirectoryError, line: u64, file: &File) -> String {
+    match error {
+        DirectoryError::Operation {
+            operation: "add", dn, code: result_code::ENTRY_ALREADY_EXISTS, ..
+        } => {
+            let first =
+                first_line(dn, file).map(|first| format!(", on line {first} before")).unwrap_or_default();
+            format!("line {line}: the entry `{dn}` is in the file twice{first}; keep one of the two")
+        }
+        DirectoryError::Operation { operation, dn, code: result_code::NO_SUCH_OBJECT, .. } => format!(
+            "line {line}: {operation} `{dn}`: nothing before this line is that entry. Change records are carried out on the entries of the file itself: put the entries before them, or apply the changes to a directory (ldapmodify) and read that"
+        ),
+        DirectoryError::Operation { operation, dn, code, text, .. } => {
+            let text = if text.is_empty() { String::new() } else { format!(": {text}") };
+            format!("line {line}: {operation} `{dn}`: {}{text}", result_code::name(*code))
+        }
+        other => format!("line {line}: {other}"),
+    }
+}
+
+/// The line on which the first entry of a name begins; `None` of a file that cannot be read again, such as a pipe.
+fn first_line(dn: &str, file: &File) -> Option<u64> {
+    let mut file = file;
+    file.seek(SeekFrom::Start(0)).ok()?;
+    let key = DnKey::parse(dn, Schema::standard()).ok()?;
+    let mut input = BufReader::new(file);
+    let start = input.fill_buf().ok()?;
+    let input: Box<dyn BufRead + '_> =
+        if ends_lines_in_cr(start) { Box::new(BufReader::new(CrLines(input))) } else { Box::new(input) };
+    let mut reader = LdifReader::new(input);
+    while let Some(record) = reader.next() {
+        if let Record::Entry(entry) | Record::Change(Change::Add(entry)) = record.ok()?
+            && DnKey::parse(&entry.dn, Schema::standard()).is_ok_and(|other| other == key)
+        {
+            return Some(reader.record_line());
+        }
+    }
+    None
+}
+
+/// Says what a file is that is certainly no LDIF, by its first octets.
+fn what_it_is(start: &[u8]) -> Option<&'static str> {
+    const KINDS: [(&[u8], &str); 8] = [
+        (b"\x1f\x8b", "is compressed by gzip: decompress it first (gunzip)"),
+        (b"BZh", "is compressed by bzip2: decompress it first (bunzip2)"),
+        (b"\xfd7zXZ\0", "is compressed by xz: decompress it first (unxz)"),
+        (b"\x28\xb5\x2f\xfd", "is compressed by zstd: decompress it first (unzstd)"),
+        (b"PK\x03\x04", "is a ZIP archive: unpack it first"),
+        (b"SQLite format 3\0", "is an SQLite database, and not LDIF"),
+        (b"%PDF-", "is a PDF document, and not LDIF"),
+        (b"\x7fELF", "is an executable, and not LDIF"),
+    ];
+    if let Some((_, what)) = KINDS.iter().find(|(magic, _)| start.starts_with(magic)) {
+        return Some(what);
+    }
+    let line = start.split(|octet| *octet == b'\n').next().unwrap_or_default();
+    match start.trim_ascii_start().first() {
+        Some(b'{' | b'[') => Some("looks like JSON, and not like LDIF"),
+        Some(b'<') => Some("looks like XML or HTML, and not like LDIF"),
+        // UTF-16 is told by its mark, in the reader.
+        _ if line.contains(&0) && !line.starts_with(b"\xff\xfe") && !line.starts_with(b"\xfe\xff") => {
+            Some("is binary, and not LDIF")
+        }
+        _ => None,
+    }
+}
+
+/// Whether lines end in CR alone, as on the Macintosh of old.
+fn ends_lines_in_cr(start: &[u8]) -> bool {
+    // The last octet may be the first half of CRLF.
+    let inner = start.get(..start.len().saturating_sub(1)).unwrap_or_default();
+    inner.contains(&b'\r') && !start.contains(&b'\n')
+}
+
+/// A file whose lines end in CR, with LF in the place of each.
+struct CrLines<R>(R);
+
+impl<R: Read> Read for CrLines<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read(buffer)?;
+        let read = buffer.get_mut(..count).unwrap_or_default();
+        read.iter_mut().filter(|octet| **octet == b'\r').for_each(|octet| *octet = b'\n');
+        Ok(count)
+    }
+}
+
+/// The attribute descriptions met, by what they name: `cn`, `commonName` and `2.5.4.3` are one attribute.
+#[derive(Default)]
+struct Spellings {
+    known: HashMap<String, usize, BuildHasherDefault<FxHasher>>,
+    normal: HashMap<String, usize>,
+    /// For each attribute, the last entry that had it, and where.
+    last: Vec<(u64, usize)>,
+    entry: u64,
+}
+
+impl Spellings {
+    /// Makes one attribute of those that an entry has under several descriptions: all values, each once.
+    fn merge(&mut self, entry: &mut Entry) {
+        self.entry += 1;
+        let mut doubles: Vec<(usize, usize)> = Vec::new();
+        for (at, attribute) in entry.attributes.iter().enumerate() {
+            let id = self.id(&attribute.description);
+            match self.last.get_mut(id) {
+                Some((of, first)) if *of == self.entry => doubles.push((*first, at)),
+                Some(last) => *last = (self.entry, at),
+                None => {}
+            }
+        }
+        for (first, at) in doubles.iter().copied() {
+            let values = entry.attributes.get_mut(at).map(|a| std::mem::take(&mut a.values));
+            let Some(attribute) = entry.attributes.get_mut(first) else { continue };
+            let rule = Schema::standard().equality(&attribute.description);
+            let normal = |value: &[u8]| rule.normalize(value, Schema::standard()).into_owned();
+            let mut there: HashSet<Vec<u8>> = attribute.values.iter().map(|v| normal(v)).collect();
+            attribute.values.extend(values.into_iter().flatten().filter(|v| there.insert(normal(v))));
+        }
+        if !doubles.is_empty() {
+            let mut at = 0;
+            entry.attributes.retain(|_| {
+                at += 1;
+                !doubles.iter().any(|(_, double)| *double == at - 1)
+            });
+        }
+    }
+
+    fn id(&mut self, description: &str) -> usize {
+        if let Some(id) = self.known.get(description) {
+            return *id;
+        }
+        let next = self.last.len();
+        let id = *self.normal.entry(Schema::standard().normal_description(description)).or_insert(next);
+        if id == next {
+            self.last.push((0, 0));
+        }
+        if self.known.len() < MOST_SPELLINGS {
+            self.known.insert(description.to_owned(), id);
+        }
+        id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Attribute;
+
+    #[test]
+    fn descriptions_of_one_attribute_become_one() {
+        let mut spellings = Spellings::default();
+        let values = |vs: &[&str]| vs.iter().map(|v| v.as_bytes().to_vec()).collect::<Vec<_>>();
+        for _ in 0..2 {
+            let attribute = |name: &str, vs| Attribute::new(name, values(vs));
+            let mut entry = Entry {
+                dn: "cn=a".into(),
+                attributes: vec![
+                    attribute("cn", &["A"]),
+                    attribute("sn", &["s"]),
+                    attribute("commonName", &["a", "B"]),
+                    attribute("2.5.4.3", &["C"]),
+                    attribute("cn;lang-de", &["d"]),
+                    attribute("x", &["1"]),
+                ],
+            };
+            spellings.merge(&mut entry);
+            let names: Vec<&str> = entry.attributes.iter().map(|a| a.description.as_str()).collect();
+            assert_eq!(names, ["cn", "sn", "cn;lang-de", "x"]);
+            assert_eq!(entry.values("cn"), values(&["A", "B", "C"]));
+        }
+    }
+
+    #[test]
+    fn what_is_no_ldif_is_called_by_its_name() {
+        assert!(what_it_is(b"\x1f\x8b\x08").is_some_and(|w| w.contains("gzip")));
+        assert!(what_it_is(b" {\"a\": 1}").is_some_and(|w| w.contains("JSON")));
+        assert!(what_it_is(b"ab\0c").is_some() && what_it_is(b"\xff\xfed\0n\0").is_none());
+        assert!(what_it_is(b"dn: a\ncn: \0\n").is_none() && what_it_is(b"").is_none());
+        assert!(
+            ends_lines_in_cr(b"dn: a\rcn: a\r")
+                && !ends_lines_in_cr(b"dn: a\r\ncn")
+                && !ends_lines_in_cr(b"dn: a\r")
+        );
+    }
+}

@@ -1,0 +1,388 @@
+//! The LDIF reader: content and change records (RFC 2849), one at a time, with their line numbers.
+//!
+//! Reads what servers and tools write in practice, too: raw UTF-8 values, `ldapsearch` without `-LLL`
+//! (its closing `search:`/`result:` record is passed over), `slapcat`, `ldifde`. Strict where guessing would
+//! change data: base64, names, the order of a change record.
+//!
+//! Not here: schema, DN syntax (a DN is only checked to be UTF-8), LDAP controls (a critical one is an error).
+
+use std::io::{self, BufRead, Read};
+
+use crate::change::Change;
+use crate::entry::Entry;
+
+pub use self::dump::{Dump, Shortfall};
+use self::parse::{Parsed, Parser};
+
+mod dump;
+mod parse;
+
+/// What a record may take before it is refused: 256 MiB.
+pub const DEFAULT_MAX_RECORD_BYTES: usize = 256 * 1024 * 1024;
+
+/// What one line costs beyond its octets, so that a flood of tiny lines is bounded as well.
+const LINE_OVERHEAD: usize = 64;
+
+/// A record buffer larger than this is given back after its record.
+const KEEP_BUFFER: usize = 1024 * 1024;
+
+/// One LDIF record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// An entry: a content record.
+    Entry(Entry),
+    /// A change record.
+    Change(Change),
+}
+
+impl Record {
+    /// The entry this record is about.
+    pub fn dn(&self) -> &str {
+        match self {
+            Self::Entry(entry) => &entry.dn,
+            Self::Change(change) => change.dn(),
+        }
+    }
+}
+
+/// Why a record could not be read. Shows line and DN, never a value.
+#[derive(Debug, thiserror::Error)]
+#[error("LDIF line {line}{}: {kind}", .dn.as_ref().map(|dn| format!(" (entry {dn:?})")).unwrap_or_default())]
+pub struct LdifError {
+    /// The line in the file, from 1.
+    pub line: u64,
+    /// The entry, where the record got as far as its DN.
+    pub dn: Option<String>,
+    /// What is wrong.
+    pub kind: LdifErrorKind,
+}
+
+impl LdifError {
+    /// Whether nothing more can be read. Otherwise the next record can.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self.kind, LdifErrorKind::Io(_) | LdifErrorKind::Encoding)
+    }
+}
+
+/// What is wrong with a record.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LdifErrorKind {
+    /// The input failed.
+    #[error("could not read: {0}")]
+    Io(#[source] io::Error),
+    /// Not an encoding LDIF allows.
+    #[error("this is UTF-16, and LDIF is UTF-8 (RFC 2849): convert the file, for instance with iconv")]
+    Encoding,
+    /// The record is larger than the reader allows.
+    #[error(
+        "the record is larger than {limit} octets, each line counted with {LINE_OVERHEAD} more: \
+         raise the limit if that is meant, or look for a missing empty line between records"
+    )]
+    TooLarge {
+        /// The limit.
+        limit: usize,
+    },
+    /// The record does not follow RFC 2849.
+    #[error("{0}")]
+    Syntax(String),
+    /// A value is to come from a URL, which is not allowed here.
+    #[error(
+        "the value of `{attribute}` is to be read from a URL (`:<`), which is refused: a file would decide which files of \
+         this machine are read. Put the value here in base64 (`{attribute}:: …`)"
+    )]
+    UrlRefused {
+        /// The attribute.
+        attribute: String,
+    },
+    /// A value's URL could not be read.
+    #[error("the URL of `{attribute}` {reason}")]
+    Url {
+        /// The attribute.
+        attribute: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A change with a critical control: ignoring it would not be what its author asked for.
+    #[error(
+        "the control {oid} is marked critical and is not supported: take the control line out, or say `false`"
+    )]
+    CriticalControl {
+        /// The control.
+        oid: String,
+    },
+}
+
+/// Whether LDIF can hold this attribute description: RFC 2849's characters, and those that servers add
+/// (`_`, and `=` in Active Directory's `member;range=0-1499`).
+pub(crate) fn is_description(name: &str) -> bool {
+    name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b';' | b'_' | b'='))
+}
+
+/// Reads LDIF records, one at a time; holds one record in memory, whatever the size of the file.
+///
+/// An iterator of [`Record`]s. After an error that is not [fatal](LdifError::is_fatal) it goes on with the
+/// next record, so that one bad record need not cost the others.
+#[derive(Debug)]
+pub struct LdifReader<R> {
+    input: R,
+    allow_urls: bool,
+    max_record_bytes: usize,
+    line: u64,
+    /// Whether the line read last has no end.
+    is_unended: bool,
+    done: bool,
+    physical: Vec<u8>,
+    raw: RawRecord,
+    dump: Dump,
+}
+
+impl<R: BufRead> LdifReader<R> {
+    /// A reader that refuses URLs, with the default limit.
+    pub fn new(input: R) -> Self {
+        Self {
+            input,
+            allow_urls: false,
+            max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
+            line: 0,
+            is_unended: false,
+            done: false,
+            physical: Vec::new(),
+            raw: RawRecord::default(),
+            dump: Dump::default(),
+        }
+    }
+
+    /// Returns what the file says of itself; complete once the last record was read.
+    pub fn dump(&self) -> &Dump {
+        &self.dump
+    }
+
+    /// Whether `attribute:< file:///…` reads that file. Off by default: a file would otherwise decide which
+    /// files of this machine go into the directory.
+    #[must_use]
+    pub fn allow_urls(mut self, allow: bool) -> Self {
+        self.allow_urls = allow;
+        self
+    }
+
+    /// The largest record, in octets; a line counts 64 more, a file read by URL with its size.
+    #[must_use]
+    pub fn max_record_bytes(mut self, limit: usize) -> Self {
+        self.max_record_bytes = limit;
+        self
+    }
+
+    /// The line on which the record or error returned last begins; 0 before the first.
+    pub fn record_line(&self) -> u64 {
+        self.raw.lines.first().map_or(self.line, |l| l.number)
+    }
+
+    /// Reads one physical line without its line end into `self.physical`, no more than a little over `room`
+    /// octets of it. False at the end of the input.
+    fn read_physical(&mut self, room: usize) -> io::Result<bool> {
+        self.physical.clear();
+        let most = u64::try_from(room).unwrap_or(u64::MAX).saturating_add(2);
+        if self.input.by_ref().take(most).read_until(b'\n', &mut self.physical)? == 0 {
+            return Ok(false);
+        }
+        self.is_unended = self.physical.last() != Some(&b'\n');
+        if !self.is_unended {
+            self.physical.pop();
+        } else if self.input.skip_until(b'\n')? > 0 {
+            // A line that is too long: the rest of it is of no use, and it is an error.
+            self.is_unended = false;
+        }
+        // Two, where a program turned the line ends of Windows into these once more.
+        while self.physical.last() == Some(&b'\r') {
+            self.physical.pop();
+        }
+        self.line += 1;
+        Ok(true)
+    }
+
+    /// Gathers the lines of the next record, unfolded, without comments. False at the end of the input.
+    fn gather(&mut self) -> Result<bool, LdifError> {
+        self.raw.clear();
+        let mut in_comment = false;
+        let mut refused: Option<LdifError> = None;
+        loop {
+            let room = match refused {
+                Some(_) => 0,
+                None => self.max_record_bytes.saturating_sub(self.raw.cost()),
+            };
+            match self.read_physical(room) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    return Err(LdifError { line: self.line + 1, dn: None, kind: LdifErrorKind::Io(error) });
+                }
+            }
+            let mut text = self.physical.as_slice();
+            if self.line == 1 {
+                if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
+                    return Err(LdifError { line: 1, dn: None, kind: LdifErrorKind::Encoding });
+                }
+                text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+            }
+            let (starts, text) = match text.split_first() {
+                None if self.raw.lines.is_empty() && refused.is_none() => {
+                    in_comment = false;
+                    continue;
+                }
+                None => break,
+                Some((b'#', comment)) => {
+                    in_comment = true;
+                    let in_entry = self.raw.begins_entry();
+                    self.dump.comment(self.line, comment, in_entry);
+                    continue;
+                }
+                Some((b' ', _)) if in_comment => continue,
+                // OpenLDAP's ldapsearch writes each entry's name into a comment above it as it is, line feeds included.
+                Some(_) if in_comment && self.raw.lines.is_empty() && !text.contains(&b':') => continue,
+                Some((b' ', rest)) => (false, rest),
+                Some((b'\t', rest))
+                    if refused.is_none() && rest.iter().all(|o| matches!(o, b' ' | b'\t')) =>
+                {
+                    refused = Some(blank_line((self.line, 1)));
+                    continue;
+                }
+                Some(_) => (true, text),
+            };
+            in_comment = false;
+            if refused.is_some() {
+                continue;
+            }
+            if starts {
+                // A value that ends in blanks is written in base64 by every program.
+                let is_name = text.get(..3).is_some_and(|name| name.eq_ignore_ascii_case(b"dn:"));
+                refused = self.raw.blanks.take().filter(|(_, kept)| *kept > 0 || is_name).map(blank_line);
+                if refused.is_some() {
+                    self.raw.text.clear();
+                    self.raw.lines.truncate(1);
+                    continue;
+                }
+            }
+            let kind = if text.len() > room {
+                LdifErrorKind::TooLarge { limit: self.max_record_bytes }
+            } else if starts {
+                self.raw.start(self.line, text);
+                continue;
+            } else if self.raw.lines.is_empty() {
+                LdifErrorKind::Syntax(
+                    "a line that begins with a space continues the line before, and there is none: \
+                     take the space away, or the empty line before it"
+                        .into(),
+                )
+            } else {
+                let kept = self.raw.blanks.take().map_or(0, |(_, kept)| kept);
+                if text.iter().all(|octet| matches!(octet, b' ' | b'\t')) {
+                    self.raw.blanks = Some((self.line, kept + text.len()));
+                }
+                self.raw.text.extend_from_slice(text);
+                continue;
+            };
+            refused = Some(LdifError { line: self.line, dn: None, kind });
+            self.raw.text.clear();
+            self.raw.lines.truncate(1);
+        }
+        if refused.is_none() {
+            refused = self.raw.blanks.take().filter(|(_, kept)| *kept > 0).map(blank_line);
+        }
+        match refused {
+            Some(error) => Err(error),
+            None => Ok(!self.raw.lines.is_empty()),
+        }
+    }
+}
+
+/// The error of a line of blanks where an empty one is meant.
+fn blank_line((line, _): (u64, usize)) -> LdifError {
+    let what = "this line holds nothing but blanks, and so it continues the line before (RFC 2849): between two records \
+                has to be an empty line; take the blanks away";
+    LdifError { line, dn: None, kind: LdifErrorKind::Syntax(what.into()) }
+}
+
+impl<R: BufRead> Iterator for LdifReader<R> {
+    type Item = Result<Record, LdifError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.done {
+            let result = match self.gather() {
+                Ok(true) => Parser::new(&self.raw, self.allow_urls, self.max_record_bytes).record(),
+                Ok(false) => {
+                    self.done = true;
+                    self.dump.end(Some(self.line).filter(|_| self.is_unended));
+                    return None;
+                }
+                Err(error) => Err(error),
+            };
+            match result {
+                Ok(Parsed::Nothing) => {}
+                Ok(Parsed::Trailer(trailer)) => self.dump.trailer(self.record_line(), trailer),
+                Ok(Parsed::Record(record)) => {
+                    if let Record::Entry(entry) = &record {
+                        self.dump.entry(self.raw.lines.first().map_or(self.line, |l| l.number), entry);
+                    }
+                    return Some(Ok(record));
+                }
+                Err(error) => {
+                    self.done = error.is_fatal();
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// The lines of one record, unfolded, one after the other in one buffer.
+#[derive(Debug, Default)]
+struct RawRecord {
+    text: Vec<u8>,
+    lines: Vec<RawLine>,
+    /// The last line, where it continues the one before by nothing but blanks, and how many of them it and such lines before it
+    /// add.
+    blanks: Option<(u64, usize)>,
+}
+
+#[derive(Debug)]
+struct RawLine {
+    number: u64,
+    start: usize,
+}
+
+impl RawRecord {
+    fn clear(&mut self) {
+        self.text.clear();
+        self.lines.clear();
+        self.blanks = None;
+        if self.text.capacity() > KEEP_BUFFER {
+            *self = Self::default();
+        }
+    }
+
+    fn cost(&self) -> usize {
+        self.text.len().saturating_add(self.lines.len().saturating_mul(LINE_OVERHEAD))
+    }
+
+    /// Whether these are the lines of an entry, or the first of them.
+    fn begins_entry(&self) -> bool {
+        self.text.get(..3).is_some_and(|name| name.eq_ignore_ascii_case(b"dn:"))
+    }
+
+    fn start(&mut self, number: u64, text: &[u8]) {
+        self.lines.push(RawLine { number, start: self.text.len() });
+        self.text.extend_from_slice(text);
+    }
+
+    fn line(&self, index: usize) -> Option<(u64, &[u8])> {
+        let line = self.lines.get(index)?;
+        let end = self.lines.get(index + 1).map_or(self.text.len(), |next| next.start);
+        Some((line.number, self.text.get(line.start..end)?))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,30 @@
+//! An LDAP directory.
+
+pub mod change;
+pub mod client;
+pub mod config;
+pub mod directory;
+pub mod dn;
+pub mod entry;
+pub mod error;
+pub mod file;
+pub mod filter;
+pub mod json;
+pub mod ldif;
+pub mod nearest;
+pub mod observer;
+pub mod oid;
+pub mod protocol;
+pub mod root_dse;
+pub mod schema;
+pub mod secret;
+pub mod text;
+pub mod time;
+pub mod write_control;
+
+pub use config::{AuthMethod, DirectoryConfig, Referrals, ServerUrl};
+pub use directory::*;
+pub use error::DirectoryError;
+pub use protocol::controls::SearchControl;
+pub use root_dse::{ChangeLog, MATCH_ALL, RootDse, Vendor};
+pub use write_control::WriteControl;

@@ -1,0 +1,9 @@
+//! LDAP's messages as octets (RFC 4511): read and written without any input or output.
+
+pub(crate) mod ber;
+pub mod controls;
+pub(crate) mod entry;
+pub(crate) mod filter;
+pub(crate) mod message;
+pub(crate) mod request;
+pub mod result_code;

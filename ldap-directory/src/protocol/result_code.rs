@@ -1,0 +1,295 @@
+//! LDAP result codes: their names, what may be tried again, and what to do about them (RFC 4511 appendix A).
+
+mod active_directory;
+
+/// The codes the code asks about by name.
+pub const SUCCESS: u32 = 0;
+#[allow(missing_docs, reason = "the names are RFC 4511's")]
+mod named {
+    pub const PROTOCOL_ERROR: u32 = 2;
+    pub const TIME_LIMIT_EXCEEDED: u32 = 3;
+    pub const SIZE_LIMIT_EXCEEDED: u32 = 4;
+    pub const REFERRAL: u32 = 10;
+    pub const ADMIN_LIMIT_EXCEEDED: u32 = 11;
+    pub const UNAVAILABLE_CRITICAL_EXTENSION: u32 = 12;
+    #[cfg(feature = "gssapi")]
+    pub const SASL_BIND_IN_PROGRESS: u32 = 14;
+    pub const NO_SUCH_ATTRIBUTE: u32 = 16;
+    pub const UNDEFINED_ATTRIBUTE_TYPE: u32 = 17;
+    pub const CONSTRAINT_VIOLATION: u32 = 19;
+    pub const ATTRIBUTE_OR_VALUE_EXISTS: u32 = 20;
+    pub const INVALID_ATTRIBUTE_SYNTAX: u32 = 21;
+    pub const NO_SUCH_OBJECT: u32 = 32;
+    pub const INVALID_DN_SYNTAX: u32 = 34;
+    pub const INVALID_CREDENTIALS: u32 = 49;
+    pub const INSUFFICIENT_ACCESS_RIGHTS: u32 = 50;
+    pub const BUSY: u32 = 51;
+    pub const UNAVAILABLE: u32 = 52;
+    pub const UNWILLING_TO_PERFORM: u32 = 53;
+    pub const NAMING_VIOLATION: u32 = 64;
+    pub const OBJECT_CLASS_VIOLATION: u32 = 65;
+    pub const NOT_ALLOWED_ON_NON_LEAF: u32 = 66;
+    pub const ENTRY_ALREADY_EXISTS: u32 = 68;
+    /// RFC 4528 section 4.
+    pub const ASSERTION_FAILED: u32 = 122;
+    /// RFC 4533 section 2.6.
+    pub const SYNC_REFRESH_REQUIRED: u32 = 4096;
+}
+pub use named::*;
+
+struct Row {
+    code: u32,
+    name: &'static str,
+    /// What to do next; empty where the server's own text has to do.
+    advice: &'static str,
+}
+
+const fn row(code: u32, name: &'static str, advice: &'static str) -> Row {
+    Row { code, name, advice }
+}
+
+const ROWS: &[Row] = &[
+    row(0, "success", ""),
+    row(
+        1,
+        "operationsError",
+        "Active Directory says this to who has not bound (set bind_dn and bind_password); of who has, ask for no attribute that it works out for one entry alone",
+    ),
+    row(
+        2,
+        "protocolError",
+        "the server did not understand: is it an LDAPv3 server, and does it have the operation?",
+    ),
+    row(3, "timeLimitExceeded", "narrow the filter, or ask the administrator for a longer time limit"),
+    row(
+        4,
+        "sizeLimitExceeded",
+        "ask the administrator for a higher limit; where a read is paged, page_size is to be a number the server allows",
+    ),
+    row(5, "compareFalse", ""),
+    row(6, "compareTrue", ""),
+    row(7, "authMethodNotSupported", "choose another auth_method"),
+    row(8, "strongerAuthRequired", "use ldaps://, start_tls, or another auth_method"),
+    row(10, "referral", "the entry is kept by another server: use that one as server_url"),
+    row(11, "adminLimitExceeded", "set a smaller page_size, or ask the administrator for a higher limit"),
+    row(
+        12,
+        "unavailableCriticalExtension",
+        "the server lacks a control that is needed, or the bound user may not use it: ask the administrator",
+    ),
+    row(13, "confidentialityRequired", "use ldaps:// or start_tls"),
+    row(14, "saslBindInProgress", "the bind was not finished: choose another auth_method"),
+    row(
+        16,
+        "noSuchAttribute",
+        "what was to be removed is not there: the entry has changed meanwhile, so run again",
+    ),
+    row(
+        17,
+        "undefinedAttributeType",
+        "the server's schema does not know the attribute, or does not take it in this form",
+    ),
+    row(18, "inappropriateMatching", "the attribute has no such matching rule"),
+    row(
+        19,
+        "constraintViolation",
+        "a value breaks a rule of the server: its length, how many there may be, that it is unique, or the password policy",
+    ),
+    row(
+        20,
+        "attributeOrValueExists",
+        "the value is there already, or twice in the record: compare the two, or run again",
+    ),
+    row(21, "invalidAttributeSyntax", "the value does not follow the attribute's syntax"),
+    row(32, "noSuchObject", "check the DN, and that the bound user may see it"),
+    row(33, "aliasProblem", "an alias names an entry that is not there: ask the administrator"),
+    row(34, "invalidDNSyntax", "check the DN's spelling (RFC 4514)"),
+    row(36, "aliasDereferencingProblem", "the bound user may not follow an alias: ask the administrator"),
+    row(
+        48,
+        "inappropriateAuthentication",
+        "the entry of bind_dn has no password, or anonymous access is off",
+    ),
+    row(49, "invalidCredentials", "check bind_dn and bind_password"),
+    row(50, "insufficientAccessRights", "the bound user needs more rights: ask the administrator"),
+    row(51, "busy", "try again later"),
+    row(52, "unavailable", "try again later"),
+    row(
+        53,
+        "unwillingToPerform",
+        "a rule of the server forbids it: its text says which, or else its own log",
+    ),
+    row(54, "loopDetect", "aliases or referrals lead in a circle: ask the administrator"),
+    row(64, "namingViolation", "the DN does not go with the entry's object classes or values"),
+    row(65, "objectClassViolation", "an attribute is missing or not allowed for the entry's object classes"),
+    row(66, "notAllowedOnNonLeaf", "the entry has entries below it"),
+    row(67, "notAllowedOnRDN", "the value is part of the entry's name"),
+    row(
+        68,
+        "entryAlreadyExists",
+        "an entry of this name was made meanwhile, or the bound user may not see it: run again, or check its rights",
+    ),
+    row(
+        69,
+        "objectClassModsProhibited",
+        "what kind of entry it is cannot be changed: delete it and add it anew",
+    ),
+    row(
+        71,
+        "affectsMultipleDSAs",
+        "the two places are kept by different servers or databases: add it there and delete it here",
+    ),
+    row(80, "other", "the server's text, or else its own log, says what happened"),
+    // RFC 3909, RFC 4533, RFC 4528.
+    row(118, "canceled", ""),
+    row(121, "cannotCancel", ""),
+    row(122, "assertionFailed", "somebody else is changing the entry at the same time: run again later"),
+    row(123, "authorizationDenied", "the bound user may not act for another: ask the administrator"),
+    row(4096, "e-syncRefreshRequired", ""),
+];
+
+/// The code's name in RFC 4511, and its number: `invalidCredentials (49)`.
+pub fn name(code: u32) -> String {
+    let name = ROWS.iter().find(|r| r.code == code).map_or("unknown result code", |r| r.name);
+    format!("{name} ({code})")
+}
+
+/// Whether the code is in a standard, and not an invention of the server's.
+pub fn is_known(code: u32) -> bool {
+    ROWS.iter().any(|r| r.code == code)
+}
+
+/// The code's name and number, the server's text, and what to do next.
+pub fn describe(code: u32, text: &str) -> String {
+    let mut out = name(code);
+    let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
+    if !text.is_empty() {
+        out.push_str(": ");
+        out.push_str(&text.replace(['\n', '\r'], " "));
+    }
+    let advice = active_directory::advice(code, text)
+        .or_else(|| ad_code(text).and_then(|n| AD_ROWS.iter().find(|row| row.code == n)).map(|row| row.name))
+        .or_else(|| ROWS.iter().find(|r| r.code == code).map(|r| r.advice))
+        .unwrap_or_default();
+    if !advice.is_empty() {
+        out.push_str("; ");
+        out.push_str(advice);
+    }
+    out
+}
+
+/// The answers after which the same request may succeed a little later: the server says it cannot *now* (RFC 4511 appendix
+/// A.2). Neither time nor size limits are among them, which the same request meets again, nor `other`, which may be
+/// anything.
+pub const RETRIED: &[u32] = &[BUSY, UNAVAILABLE];
+
+/// An error of Active Directory's own ([MS-ERREF] 2.2), by which its diagnostic message begins: more exact than the result
+/// code beside it.
+struct AdRow {
+    code: u32,
+    name: &'static str,
+    retried: bool,
+}
+
+const fn ad(code: u32, name: &'static str, retried: bool) -> AdRow {
+    AdRow { code, name, retried }
+}
+
+const AD_ROWS: &[AdRow] = &[
+    ad(0x2010, "ERROR_DS_NO_RIDS_ALLOCATED: the domain controller waits for numbers for new accounts", true),
+    ad(0x200e, "ERROR_DS_BUSY", true),
+    ad(0x200f, "ERROR_DS_UNAVAILABLE", true),
+    ad(0x217d, "ERROR_DS_OUT_OF_VERSION_STORE: too much is written at once", true),
+    ad(0x04dc, "ERROR_NOT_AUTHENTICATED", false),
+    ad(0x2024, "ERROR_DS_ADMIN_LIMIT_EXCEEDED", false),
+];
+
+/// The number by which a message of Active Directory begins: `0000200E: SvcErr: DSID-…, problem 5001 (BUSY), data 0`.
+fn ad_code(text: &str) -> Option<u32> {
+    let (number, rest) = text.split_once(": ")?;
+    let is_ad = number.len() == 8 && rest.contains("DSID-");
+    u32::from_str_radix(number, 16).ok().filter(|_| is_ad)
+}
+
+/// Whether the same request may succeed a little later, by the code and what the server says with it. Nothing was done then.
+pub fn may_be_retried(code: u32, text: &str) -> bool {
+    RETRIED.contains(&code)
+        || code != SUCCESS
+            && ad_code(text).is_some_and(|n| AD_ROWS.iter().any(|row| row.code == n && row.retried))
+}
+
+/// Whether the answer is about the entry or the values of one update, and says nothing of the next one (RFC 4511
+/// appendix A.2: the attribute, name and update problems, and insufficientAccessRights, which access control
+/// decides entry by entry).
+pub fn concerns_entry(code: u32) -> bool {
+    concerns_attribute(code)
+        || matches!(
+            code,
+            NO_SUCH_OBJECT
+                | 33 // aliasProblem
+                | INVALID_DN_SYNTAX
+                | 36 // aliasDereferencingProblem
+                | INSUFFICIENT_ACCESS_RIGHTS
+                | UNWILLING_TO_PERFORM
+                | NOT_ALLOWED_ON_NON_LEAF
+                | ENTRY_ALREADY_EXISTS
+                | 71 // affectsMultipleDSAs
+                | ASSERTION_FAILED
+        )
+}
+
+/// Whether the answer is about an attribute of an entry: its type, its values, or how it goes with the object classes.
+pub fn concerns_attribute(code: u32) -> bool {
+    // 17 to 19: undefinedAttributeType, inappropriateMatching, constraintViolation; 21: invalidAttributeSyntax;
+    // 67: notAllowedOnRDN; 69: objectClassModsProhibited.
+    matches!(
+        code,
+        NO_SUCH_ATTRIBUTE | 17
+            ..=19 | ATTRIBUTE_OR_VALUE_EXISTS | 21 | NAMING_VIOLATION | OBJECT_CLASS_VIOLATION | 67 | 69
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_have_name_text_and_advice() {
+        assert_eq!(describe(49, ""), "invalidCredentials (49); check bind_dn and bind_password");
+        let other = describe(80, "internal\nerror");
+        assert!(other.starts_with("other (80): internal error; "), "{other}");
+        assert_eq!(name(4711), "unknown result code (4711)");
+        assert!(ROWS.is_sorted_by(|a, b| a.code < b.code), "a code twice, or out of order");
+    }
+
+    #[test]
+    fn every_code_that_is_shown_says_what_to_do() {
+        // Answers that are no failures, and the ends of operations that nobody waits for.
+        const SILENT: [u32; 6] = [SUCCESS, 5, 6, 118, 121, SYNC_REFRESH_REQUIRED];
+        let page = include_str!("../../../docs/messages.md");
+        for Row { code, advice, .. } in ROWS {
+            assert_eq!(advice.is_empty(), SILENT.contains(code), "{}", name(*code));
+            assert!(!advice.ends_with('.'), "{}", name(*code));
+            let row = format!("| `{}` | {advice} |", name(*code));
+            assert!(advice.is_empty() || page.contains(&row), "docs/messages.md lacks the row {row}");
+        }
+    }
+
+    #[test]
+    fn what_is_tried_again_is_what_the_documentation_says() {
+        let text = include_str!("../../../docs/reliability.md");
+        for row in ROWS.iter().filter(|r| r.code != SUCCESS) {
+            let listed = text.contains(&format!("| {} | `{}` |", row.code, row.name));
+            assert_eq!(may_be_retried(row.code, ""), listed, "{} in docs/reliability.md", row.name);
+        }
+        for row in AD_ROWS {
+            let name = row.name.split(':').next().unwrap_or_default();
+            let message = format!("{:08X}: SvcErr: DSID-0315201E, problem 5001 (BUSY), data 0", row.code);
+            let listed = text.contains(&format!("| {:08X} | `{name}` |", row.code));
+            assert_eq!(may_be_retried(80, &message), row.retried, "{name}");
+            assert_eq!(row.retried, listed, "{name} in docs/reliability.md");
+        }
+        assert!(!may_be_retried(80, "0000200E: something else"), "it has to be Active Directory's form");
+        assert!(!may_be_retried(80, "") && !may_be_retried(3, "") && !may_be_retried(4, ""));
+    }
+}

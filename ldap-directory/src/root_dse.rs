@@ -1,0 +1,258 @@
+//! What a server says of itself in its root DSE (RFC 4512 section 5.1).
+
+use crate::entry::Entry;
+use crate::oid;
+
+/// The filter that stands for every entry, whatever the directory is: [`RootDse::match_all`] says what its server is asked.
+pub const MATCH_ALL: &str = "(objectClass=*)";
+
+/// Servers with ways of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Vendor {
+    /// OpenLDAP's slapd.
+    OpenLdap,
+    /// 389 Directory Server and its kin.
+    Ds389,
+    /// Active Directory, Samba's included.
+    ActiveDirectory,
+    /// An LDIF file.
+    Ldif,
+    /// Any other RFC 4511 server.
+    #[default]
+    Other,
+}
+
+impl Vendor {
+    /// A name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Vendor::OpenLdap => "OpenLDAP",
+            Vendor::Ds389 => "389 Directory Server",
+            Vendor::ActiveDirectory => "Active Directory",
+            Vendor::Ldif => "LDIF file",
+            Vendor::Other => "LDAP server",
+        }
+    }
+
+    /// Whether its servers give changes numbers of their own, which mean nothing to the others of the directory.
+    pub fn counts_for_itself(self) -> bool {
+        matches!(self, Vendor::ActiveDirectory | Vendor::Ds389)
+    }
+
+    /// The attributes that name an entry for ever, whatever happens to its DN; the best first.
+    pub fn immutable_ids(self) -> &'static [&'static str] {
+        match self {
+            Vendor::Ds389 => &["nsUniqueId", "entryUUID"],
+            Vendor::ActiveDirectory => &["objectGUID"],
+            Vendor::OpenLdap | Vendor::Ldif | Vendor::Other => &["entryUUID", "nsUniqueId", "objectGUID"],
+        }
+    }
+
+    /// The attributes that tell what changed, the server's own key first.
+    pub fn change_keys(self) -> &'static [&'static str] {
+        match self {
+            Vendor::OpenLdap => &["entryCSN", "modifyTimestamp", "createTimestamp"],
+            Vendor::Ds389 => &["entryusn", "modifyTimestamp", "createTimestamp"],
+            Vendor::ActiveDirectory => {
+                &["uSNChanged", "whenChanged", "whenCreated", "modifyTimestamp", "createTimestamp"]
+            }
+            Vendor::Ldif | Vendor::Other => &["modifyTimestamp", "createTimestamp"],
+        }
+    }
+}
+
+/// How a server tells what changed and what is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeLog {
+    /// Content synchronization (RFC 4533).
+    ContentSync,
+    /// Active Directory's DirSync ([MS-ADTS] 3.1.1.3.4.1.3), or its update sequence numbers.
+    DirSync,
+}
+
+/// The parts of the root DSE the pair uses.
+#[derive(Debug, Clone, Default)]
+pub struct RootDse {
+    /// The kind of server.
+    pub vendor: Vendor,
+    /// `vendorName` and `vendorVersion`, where the server tells.
+    pub version: String,
+    /// `namingContexts`.
+    pub naming_contexts: Vec<String>,
+    /// `defaultNamingContext` (Active Directory, and others that copied it).
+    pub default_naming_context: Option<String>,
+    /// `supportedControl`.
+    pub controls: Vec<String>,
+    /// `supportedExtension`.
+    pub extensions: Vec<String>,
+    /// `supportedFeatures`.
+    pub features: Vec<String>,
+    /// `subschemaSubentry`.
+    pub subschema: Option<String>,
+    /// What tells the server from others that hold the same directory, where numbers of its own are in its answers: Active
+    /// Directory's `dsServiceName` ([MS-ADTS] 3.1.1.3.2.7), 389 DS's `netscapemdsuffix`.
+    pub own: Vec<String>,
+}
+
+impl RootDse {
+    /// The attributes to ask for.
+    pub const ATTRIBUTES: &'static [&'static str] = &[
+        "objectClass",
+        "structuralObjectClass",
+        "vendorName",
+        "vendorVersion",
+        "namingContexts",
+        "defaultNamingContext",
+        "supportedControl",
+        "supportedExtension",
+        "supportedFeatures",
+        "supportedCapabilities",
+        "subschemaSubentry",
+        "dsServiceName",
+        "netscapemdsuffix",
+    ];
+
+    /// The highest update sequence number of a domain controller ([MS-ADTS] 3.1.1.3.2.10): read anew when it is needed.
+    pub const HIGHEST_USN: &'static str = "highestCommittedUSN";
+
+    /// Reads the entry with the empty DN.
+    pub fn from_entry(entry: &Entry) -> RootDse {
+        let texts = |name: &str| -> Vec<String> {
+            entry.values(name).iter().map(|v| String::from_utf8_lossy(v).into_owned()).collect()
+        };
+        let first = |name: &str| entry.first_text(name).map(str::to_owned);
+        // [MS-ADTS] 3.1.1.3.4.3: LDAP_CAP_ACTIVE_DIRECTORY_OID.
+        let is_ad = texts("supportedCapabilities").iter().any(|c| c == oid::ACTIVE_DIRECTORY);
+        let is_openldap = texts("objectClass")
+            .iter()
+            .chain(&texts("structuralObjectClass"))
+            .any(|c| c.eq_ignore_ascii_case("OpenLDAProotDSE"));
+        let vendor_name = first("vendorName").unwrap_or_default();
+        let vendor = if is_ad {
+            Vendor::ActiveDirectory
+        } else if is_openldap {
+            Vendor::OpenLdap
+        } else if vendor_name.contains("389") || vendor_name.contains("Red Hat") {
+            Vendor::Ds389
+        } else {
+            Vendor::Other
+        };
+        RootDse {
+            vendor,
+            version: [vendor_name, first("vendorVersion").unwrap_or_default()].join(" ").trim().to_owned(),
+            naming_contexts: texts("namingContexts"),
+            default_naming_context: first("defaultNamingContext"),
+            controls: texts("supportedControl"),
+            extensions: texts("supportedExtension"),
+            features: texts("supportedFeatures"),
+            subschema: first("subschemaSubentry"),
+            own: [texts("dsServiceName"), texts("netscapemdsuffix")].concat(),
+        }
+    }
+
+    /// Whether the server offers a control.
+    pub fn supports_control(&self, oid: &str) -> bool {
+        self.controls.iter().any(|c| c == oid)
+    }
+
+    /// The filter that every entry passes. `(objectClass=*)` does not find entries whose classes the bound user may not see;
+    /// `(&)` does, where the server has it (RFC 4526). 389 DS has not, but gives each entry an id that the bound user may see.
+    pub fn match_all(&self) -> &'static str {
+        if self.features.iter().any(|f| f == oid::TRUE_AND_FALSE_FILTERS) {
+            "(&)"
+        } else if self.vendor == Vendor::Ds389 {
+            "(|(objectClass=*)(nsUniqueId=*))"
+        } else {
+            MATCH_ALL
+        }
+    }
+
+    /// Whether the server gives all operational attributes to who asks for `+` (RFC 3673).
+    pub fn gives_all_operational(&self) -> bool {
+        self.vendor == Vendor::Ldif || self.features.iter().any(|f| f == oid::ALL_OPERATIONAL_ATTRIBUTES)
+    }
+
+    /// Whether that finds entries whose classes the bound user may not see.
+    pub fn finds_without_class(&self) -> bool {
+        self.match_all() != MATCH_ALL
+    }
+
+    /// The log that the server has, as far as it can be relied on.
+    pub fn change_log(&self) -> Option<ChangeLog> {
+        // ApacheDS lists the control of DirSync without having it: that alone says nothing. Domain controllers and AD LDS name
+        // their own object besides.
+        let is_domain_controller = self.vendor == Vendor::ActiveDirectory
+            || (self.supports_control(oid::DIRSYNC) && !self.own.is_empty());
+        if is_domain_controller {
+            return Some(ChangeLog::DirSync);
+        }
+        (self.supports_control(oid::SYNC_REQUEST) && !self.loses_changes()).then_some(ChangeLog::ContentSync)
+    }
+
+    /// Whether the server's content synchronization is known to leave out modifications and renames (ApacheDS 2.0.0.AM26).
+    pub fn loses_changes(&self) -> bool {
+        self.version.starts_with("Apache Software Foundation")
+    }
+
+    /// Whether the server is known not to offer an extended operation.
+    pub fn lacks_extension(&self, oid: &str) -> bool {
+        !self.extensions.is_empty() && !self.extensions.iter().any(|e| e == oid)
+    }
+
+    /// The base to use when the user names none: the default naming context, or the only one that holds data.
+    /// `None` when there are several to choose from. For a file: what all of its entries lie at or below, which may be the
+    /// root (the empty DN), and need not be an entry.
+    pub fn default_base(&self) -> Option<&str> {
+        if self.vendor == Vendor::Ldif {
+            return self.default_naming_context.as_deref();
+        }
+        // 389 DS offers `cn=changelog` as its default naming context: nobody means that.
+        let is_data = |dn: &str| !dn.to_ascii_lowercase().starts_with("cn=");
+        if let Some(dn) = self.default_naming_context.as_deref().filter(|dn| is_data(dn)) {
+            return Some(dn);
+        }
+        let mut candidates = self.naming_contexts.iter().filter(|dn| is_data(dn));
+        match (candidates.next(), candidates.next()) {
+            (Some(only), None) => Some(only),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Attribute;
+
+    fn root(attributes: &[(&str, &[&str])]) -> RootDse {
+        let attribute = |(name, values): &(&str, &[&str])| {
+            Attribute::new(*name, values.iter().map(|v| v.as_bytes().to_vec()).collect())
+        };
+        RootDse::from_entry(&Entry {
+            dn: String::new(),
+            attributes: attributes.iter().map(attribute).collect(),
+        })
+    }
+
+    #[test]
+    fn one_control_makes_no_domain_controller() {
+        let apache = [
+            ("vendorName", &["Apache Software Foundation"][..]),
+            ("vendorVersion", &["2.0.0.AM26"]),
+            ("supportedControl", &[oid::DIRSYNC, oid::SYNC_REQUEST]),
+        ];
+        assert_eq!(root(&apache).change_log(), None, "its content synchronization loses changes");
+        let [_, version, controls] = apache;
+        assert_eq!(
+            root(&[("vendorName", &["Other"]), version, controls]).change_log(),
+            Some(ChangeLog::ContentSync)
+        );
+        assert_eq!(
+            root(&[controls, ("dsServiceName", &["CN=NTDS Settings"])]).change_log(),
+            Some(ChangeLog::DirSync)
+        );
+        let capability = ("supportedCapabilities", &[oid::ACTIVE_DIRECTORY][..]);
+        assert_eq!(root(&[capability]).change_log(), Some(ChangeLog::DirSync));
+        assert_eq!(root(&[("supportedControl", &[oid::DIRSYNC])]).change_log(), None);
+    }
+}

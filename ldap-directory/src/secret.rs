@@ -1,0 +1,129 @@
+//! Values that must never be seen: passwords.
+
+use std::path::Path;
+use std::{fmt, io};
+
+use zeroize::Zeroizing;
+
+pub mod attributes;
+
+pub use attributes::SecretAttributes;
+
+/// A text that prints as `***`, whatever formats it, and whose memory is wiped when it is dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes a text into custody.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// The text of a file, without one line end at its end.
+    pub fn from_file(path: &Path) -> io::Result<Self> {
+        let mut text = Zeroizing::new(crate::file::read_text(path)?);
+        if text.ends_with('\n') {
+            text.pop();
+            if text.ends_with('\r') {
+                text.pop();
+            }
+        }
+        Ok(Self(text))
+    }
+
+    /// The text itself. The only way to it, so that every use can be found by this name.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Who besides its owner and its group may use a file that holds a secret, as a warning; `None` where nobody may, and where a file
+/// has no such permissions. A group may read it: that is how a container is given one.
+pub fn exposure(path: &Path) -> Option<String> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // Of the file that a link leads to; one that cannot be looked at cannot be read either, which is said elsewhere.
+        let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
+        let whose = match mode {
+            _ if mode & 0o002 != 0 => "anybody on this machine may change it",
+            _ if mode & 0o004 != 0 => "anybody on this machine may read it",
+            _ if mode & 0o020 != 0 => "its whole group may change it",
+            _ => return None,
+        };
+        Some(format!("{} has the mode {mode:04o}, so {whose}: `chmod 600` it (or 640)", path.display()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Secret::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_as_stars_however_it_is_formatted() {
+        let secret = Secret::new("hunter2");
+        for text in [format!("{secret}"), format!("{secret:?}"), format!("{:#?}", Some(&secret))] {
+            assert!(!text.contains("hunter2") && text.contains("***"), "{text}");
+        }
+        assert_eq!(secret.reveal(), "hunter2");
+    }
+
+    #[test]
+    fn a_file_loses_one_line_end() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (text, secret) in
+            [("a", "a"), ("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("a\r", "a\r"), ("", "")]
+        {
+            std::fs::write(file.path(), text).unwrap();
+            assert_eq!(Secret::from_file(file.path()).unwrap().reveal(), secret, "{text:?}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_others_may_read_or_change_is_named() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (mode, word) in [
+            (0o600, None),
+            (0o400, None),
+            (0o640, None),
+            (0o440, None),
+            (0o644, Some("read")),
+            (0o604, Some("read")),
+            (0o660, Some("its whole group may change")),
+            (0o666, Some("anybody on this machine may change")),
+            (0o602, Some("change")),
+        ] {
+            file.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).unwrap();
+            let said = exposure(file.path());
+            assert_eq!(said.is_some(), word.is_some(), "{mode:o}: {said:?}");
+            if let (Some(said), Some(word)) = (said, word) {
+                assert!(said.contains(word) && said.contains(&format!("0{mode:o}")), "{said}");
+            }
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Which attributes, and which properties of records, hold secrets. One rule for plans, rejects, reports, undo files and
+//! catalogs: by name, by the server's schema, and by the setting `secret_attributes`.
+
+use crate::entry::{as_oid, base_type};
+use crate::schema::{AttributeType, Schema};
+
+/// Attributes that hold passwords or keys, with their OIDs where they have a well-known one (RFC 4519 section 2.41, RFC
+/// 2798 section 2.10, RFC 3112, draft-behera-ldap-password-policy; [MS-ADA1] to [MS-ADA3], LAPS, `BitLocker`; Samba,
+/// 389 Directory Server, FreeIPA, MIT Kerberos and Heimdal). `olcSyncrepl` and the like hold `credentials=…`.
+const NAMES: &[(&str, &str)] = &[
+    ("userPassword", "2.5.4.35"),
+    ("authPassword", "1.3.6.1.4.1.4203.1.3.4"),
+    ("userPKCS12", "2.16.840.1.113730.3.1.216"),
+    ("pwdHistory", "1.3.6.1.4.1.42.2.27.8.1.20"),
+    ("passwordHistory", "2.16.840.1.113730.3.1.96"),
+    ("unicodePwd", "1.2.840.113556.1.4.90"),
+    ("dBCSPwd", "1.2.840.113556.1.4.55"),
+    ("ntPwdHistory", "1.2.840.113556.1.4.94"),
+    ("lmPwdHistory", "1.2.840.113556.1.4.160"),
+    ("currentValue", "1.2.840.113556.1.4.27"),
+    ("priorValue", "1.2.840.113556.1.4.100"),
+    ("supplementalCredentials", "1.2.840.113556.1.4.125"),
+    ("unixUserPassword", "1.2.840.113556.1.4.1910"),
+    ("msDS-ManagedPassword", "1.2.840.113556.1.4.2196"),
+    ("ms-Mcs-AdmPwd", "1.2.840.113556.1.8000.2554.50051.45980.28112.18903.35903.6685103.1224907.2.1"),
+    ("msFVE-RecoveryPassword", "1.2.840.113556.1.4.1964"),
+    ("msFVE-KeyPackage", "1.2.840.113556.1.4.1999"),
+    ("msTPM-OwnerInformation", "1.2.840.113556.1.4.1966"),
+    ("msPKIDPAPIMasterKeys", "1.2.840.113556.1.4.1893"),
+    ("msPKIAccountCredentials", "1.2.840.113556.1.4.1894"),
+    ("msPKI-CredentialRoamingTokens", "1.2.840.113556.1.4.2050"),
+    ("trustAuthIncoming", "1.2.840.113556.1.4.129"),
+    ("trustAuthOutgoing", "1.2.840.113556.1.4.135"),
+    ("initialAuthIncoming", "1.2.840.113556.1.4.539"),
+    ("initialAuthOutgoing", "1.2.840.113556.1.4.540"),
+    ("pekList", "1.2.840.113556.1.4.865"),
+    ("sambaLMPassword", "1.3.6.1.4.1.7165.2.1.24"),
+    ("sambaNTPassword", "1.3.6.1.4.1.7165.2.1.25"),
+    ("sambaPasswordHistory", "1.3.6.1.4.1.7165.2.1.54"),
+    ("sambaClearTextPassword", "1.3.6.1.4.1.7165.2.1.68"),
+    ("sambaPreviousClearTextPassword", "1.3.6.1.4.1.7165.2.1.69"),
+    ("nsDS5ReplicaCredentials", "2.16.840.1.113730.3.1.582"),
+    ("nsSymmetricKey", "2.16.840.1.113730.3.1.2084"),
+    ("krbPrincipalKey", "2.16.840.1.113719.1.301.4.39.1"),
+    ("krbMKey", "2.16.840.1.113719.1.301.4.46.1"),
+    ("krb5Key", ""),
+    ("ipaNTHash", ""),
+    ("ipaNTTrustAuthIncoming", ""),
+    ("ipaNTTrustAuthOutgoing", ""),
+    ("ipatokenOTPkey", ""),
+    ("olcSyncrepl", ""),
+    ("olcDbACLBind", ""),
+    ("olcDbIDAssertBind", ""),
+];
+/// Windows LAPS, of which only this is not secret.
+const LAPS: &str = "msLAPS-";
+const LAPS_EXPIRY: &str = "msLAPS-PasswordExpirationTime";
+
+/// How the names of secrets end, in whatever directory or record, without separators: `radiusTunnelPassword`,
+/// `oauth_client_secret`.
+const ENDINGS: &[&str] = &[
+    "password",
+    "passwd",
+    "passphrase",
+    "pwd",
+    "passwordhash",
+    "passwdhash",
+    "pwdhash",
+    "passwordhistory",
+    "pwdhistory",
+    "nthash",
+    "lmhash",
+    "rootpw",
+    "secret",
+    "credential",
+    "credentials",
+    "privatekey",
+    "secretkey",
+    "masterkey",
+    "apikey",
+];
+/// ... unless it is said what is done about one: `msDS-UserDontExpirePassword`, `must_change_password`.
+const ABOUT: &[&str] = &["expirepassword", "changepassword", "expirepwd", "changepwd"];
+
+/// An attribute that the configuration or a schema adds.
+#[derive(Debug, Clone)]
+struct Added {
+    name: String,
+    /// Whether it is secret by the user's word alone.
+    by_user: bool,
+}
+
+/// Which attributes, and which properties of records, hold secrets: by name, by a user's word, and by a schema.
+///
+/// ```
+/// use ldap_directory::secret::SecretAttributes;
+///
+/// let mut secrets = SecretAttributes::default();
+/// secrets.add(&["nationalId".to_owned()]);
+/// assert!(secrets.contains("userPassword;x-old") && secrets.contains("nationalID"));
+/// assert!(!secrets.contains("pwdLastSet"));
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct SecretAttributes {
+    added: Vec<Added>,
+}
+
+impl SecretAttributes {
+    /// Returns the rule without anything added.
+    pub const fn new() -> Self {
+        Self { added: Vec::new() }
+    }
+
+    /// Returns the rule with names that a user calls secret, and what a schema says of all of them.
+    pub fn of(names: &[String], schema: &Schema) -> Self {
+        let mut secrets = Self::new();
+        secrets.add(names);
+        secrets.learn(schema);
+        secrets
+    }
+
+    /// Whether the values of an attribute, or of a record's property, must never be shown.
+    pub fn contains(&self, description: &str) -> bool {
+        self.is(description, true)
+    }
+
+    /// Whether a server may keep the values of an attribute from everybody, so that an empty answer does not mean that there are
+    /// none. What is secret by the user's word alone is read like others.
+    pub fn is_write_only(&self, description: &str) -> bool {
+        self.is(description, false)
+    }
+
+    fn is(&self, description: &str, also_by_user: bool) -> bool {
+        let name = base_type(description);
+        let name = as_oid(name).unwrap_or(name);
+        let added = |a: &Added| a.name.eq_ignore_ascii_case(name) && (also_by_user || !a.by_user);
+        is_secret_name(name) || self.added.iter().any(added)
+    }
+
+    /// Adds attributes and properties that a user calls secret.
+    pub fn add(&mut self, names: &[String]) {
+        for name in names {
+            self.push(base_type(name), true);
+        }
+    }
+
+    fn push(&mut self, name: &str, by_user: bool) {
+        if !self.is(name, by_user) {
+            self.added.push(Added { name: name.to_owned(), by_user });
+        }
+    }
+
+    /// Adds what another rule has besides.
+    pub fn extend(&mut self, other: &SecretAttributes) {
+        for added in &other.added {
+            self.push(&added.name, added.by_user);
+        }
+    }
+
+    /// Adds what a schema says of secret attributes: their other names, their OIDs, and their subtypes.
+    pub fn learn(&mut self, schema: &Schema) {
+        for by_user in [false, true] {
+            let own = |a: &AttributeType| a.names.iter().chain([&a.oid]).any(|name| self.is(name, by_user));
+            let secret: Vec<&AttributeType> = schema
+                .attribute_types()
+                .iter()
+                .filter(|a| own(a) || schema.type_chain(&a.oid).any(own))
+                .collect();
+            for name in secret.iter().flat_map(|a| a.names.iter().chain([&a.oid])) {
+                self.push(name, by_user);
+            }
+        }
+    }
+}
+
+/// The rule without what is added.
+fn is_secret_name(name: &str) -> bool {
+    if NAMES.iter().any(|(n, oid)| n.eq_ignore_ascii_case(name) || !name.is_empty() && *oid == name) {
+        return true;
+    }
+    if name.get(..LAPS.len()).is_some_and(|start| start.eq_ignore_ascii_case(LAPS)) {
+        return !name.eq_ignore_ascii_case(LAPS_EXPIRY);
+    }
+    ENDINGS.iter().any(|end| ends_in(name, end)) && !ABOUT.iter().any(|end| ends_in(name, end))
+}
+
+/// Whether a name ends so, whatever separators and capitals it is written with.
+fn ends_in(name: &str, ending: &str) -> bool {
+    let mut letters = name.bytes().rev().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_lowercase());
+    ending.bytes().rev().all(|b| letters.next() == Some(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_known_by_name_oid_option_and_ending() {
+        for name in [
+            "userPassword",
+            "USERPASSWORD;x-form",
+            "2.5.4.35",
+            "OID.2.5.4.35",
+            "ms-Mcs-AdmPwd",
+            "msLAPS-Password",
+            "msLAPS-EncryptedDSRMPasswordHistory",
+            "mslaps-encryptedpassword",
+            "msFVE-RecoveryPassword",
+            "supplementalCredentials",
+            "sambaClearTextPassword",
+            "passwordHistory",
+            "pwdHistory",
+            "nsds5ReplicaCredentials",
+            "nsds5ReplicaBootstrapCredentials",
+            "msDS-ManagedPassword",
+            "dBCSPwd",
+            "ntPwdHistory",
+            "lmPwdHistory",
+            "unixUserPassword",
+            "krbMKey",
+            "krbPrincipalKey",
+            "sambaNTPassword",
+            "sambaLMPassword",
+            "userPKCS12",
+            "nsSLAPD-RootPW",
+            "olcRootPW",
+            "radiusTunnelPassword",
+            "privateKey",
+            "oauth_client_secret",
+            "initial-password",
+            "PASSWD",
+            "password_hash",
+        ] {
+            assert!(SecretAttributes::new().contains(name), "{name}");
+        }
+        for name in [
+            "pwdLastSet",
+            "pwdPolicySubentry",
+            "pwdChangedTime",
+            "pwdInHistory",
+            "passwordExpirationTime",
+            "passwordExp",
+            "badPwdCount",
+            "msDS-PasswordSettings",
+            "msDS-PasswordHistoryLength",
+            "msDS-UserDontExpirePassword",
+            "msDS-ManagedPasswordId",
+            "msDS-ManagedPasswordInterval",
+            "msLAPS-PasswordExpirationTime",
+            "must_change_password",
+            "minPwdLength",
+            "secretary",
+            "sambaPwdLastSet",
+            "krbPasswordExpiration",
+            "userCertificate",
+            "publicKey",
+            "cn",
+            "",
+        ] {
+            assert!(!SecretAttributes::new().contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_configuration_and_the_schema_add_to_them() {
+        let mut secrets = SecretAttributes::new();
+        assert!(!secrets.contains("ssnOfTest"));
+        secrets.add(&["ssnOfTest;x".to_owned()]);
+        assert!(secrets.contains("SSNofTest;lang-de"));
+        let types = [
+            "( 1.1.1 NAME ( 'ssnOfTest' 'socialNumberOfTest' ) SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )",
+            "( 1.1.2 NAME 'otherNumberOfTest' SUP ssnOfTest )",
+            "( 1.1.3 NAME 'harmlessOfTest' SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )",
+        ];
+        let (schema, errors) = Schema::parse(types, []);
+        assert!(errors.is_empty());
+        secrets.learn(&schema);
+        for name in ["socialNumberOfTest", "1.1.1", "otherNumberOfTest", "1.1.2"] {
+            assert!(secrets.contains(name) && !secrets.is_write_only(name), "{name}");
+        }
+        assert!(!secrets.contains("harmlessOfTest") && !secrets.contains("1.1.3"));
+    }
+}
