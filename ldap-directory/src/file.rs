@@ -111,6 +111,14 @@ pub fn swallows(path: &Path) -> bool {
     }
 }
 
+/// Checks that a file can be made in the folder of another.
+///
+/// # Errors
+/// It cannot; why, without the name of the file that was tried.
+pub fn can_be_made_beside(path: &Path) -> io::Result<()> {
+    beside(path).map(|_| ())
+}
+
 /// A temporary file in the folder of another, which goes when it is dropped.
 fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     let folder = folder(path);

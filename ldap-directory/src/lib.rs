@@ -28,3 +28,28 @@ pub use error::DirectoryError;
 pub use protocol::controls::SearchControl;
 pub use root_dse::{ChangeLog, MATCH_ALL, RootDse, Vendor};
 pub use write_control::WriteControl;
+
+/// The modules of this library, by which a program may set what is logged: targets of `tracing` begin with them.
+pub const MODULES: &[&str] = &[
+    "change",
+    "client",
+    "config",
+    "directory",
+    "dn",
+    "entry",
+    "error",
+    "file",
+    "filter",
+    "json",
+    "ldif",
+    "nearest",
+    "observer",
+    "oid",
+    "protocol",
+    "root_dse",
+    "schema",
+    "secret",
+    "text",
+    "time",
+    "write_control",
+];

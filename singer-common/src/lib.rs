@@ -1,37 +1,18 @@
-//! What `tap-ldap` and `target-ldap` share: Singer messages, settings, directories and their schema.
+//! What `tap-ldap` and `target-ldap` share, in four groups; each may use those before it, and [`ldap_directory`].
 
-pub mod about;
-pub mod catalog;
-pub mod change;
-pub mod cli;
-pub mod definition;
-pub mod deletion;
-pub mod directory;
-pub mod dn;
-pub mod doctor;
-pub mod entry;
-pub mod error;
-pub mod facts;
-pub mod file;
-pub mod filter;
-pub mod init;
-pub mod json;
-pub mod logging;
 pub mod maps;
-pub mod message;
-pub mod metrics;
-pub mod observe;
-pub mod page;
-pub mod panics;
-pub mod progress;
-pub mod reader;
-pub mod record;
-pub mod schema;
-pub mod secret;
-pub mod settings;
-pub mod signals;
-pub mod state;
-pub mod summary;
-pub mod text;
-pub mod time;
-pub mod writer;
+pub mod operations;
+pub mod plugin;
+pub mod singer;
+
+pub use ldap_directory::{change, dn, entry, filter, json, schema, text, time};
+pub use operations::*;
+pub use plugin::*;
+pub use singer::*;
+
+/// For the time being.
+pub mod directory {
+    pub use ldap_directory::client as ldap;
+    pub use ldap_directory::oid::RELAX_RULES;
+    pub use ldap_directory::*;
+}

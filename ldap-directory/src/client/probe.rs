@@ -36,6 +36,18 @@ pub enum Grade {
     Unknown,
 }
 
+impl Grade {
+    /// Returns `ok`, `warning`, `failed` or `unknown`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Grade::Ok => "ok",
+            Grade::Warning => "warning",
+            Grade::Failed => "failed",
+            Grade::Unknown => "unknown",
+        }
+    }
+}
+
 /// A step, how it went, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::evaluate::{Scope, evaluate};
 use super::expression::{Kind, Node, children, parse};
 use super::pattern;
-use crate::settings::SettingsError;
+use crate::operations::settings_error::SettingsError;
 
 /// What says "nothing" where null cannot be said: Meltano drops nulls.
 const NULL: &str = "__NULL__";

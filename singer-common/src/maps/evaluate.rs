@@ -15,7 +15,7 @@ use super::value::{
     Num, binary, compare, contains, equal, from_json, number, signed, text, to_float, to_integer, to_json,
     to_text, truth, type_name,
 };
-use crate::dn::escape_value;
+use ldap_directory::dn::escape_value;
 
 /// What an expression may refer to.
 #[derive(Debug, Clone, Copy)]

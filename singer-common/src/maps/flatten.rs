@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::settings::{SettingsError, typed};
+use crate::operations::settings_error::{SettingsError, typed};
 
 /// How records are flattened.
 #[derive(Debug, Clone)]

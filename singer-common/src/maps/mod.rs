@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde_json::{Map, Value, json};
 
 // A map that keeps nothing else keeps it: without it a deletion would be a record.
-use crate::deletion::{is_marked, is_marker};
-use crate::error::{Class, Classified};
-use crate::facts::Facts;
-use crate::secret::is_secret_attribute;
-use crate::settings::SettingsError;
+use crate::operations::error::{Class, Classified};
+use crate::operations::facts::Facts;
+use crate::operations::secret::is_secret_attribute;
+use crate::operations::settings_error::SettingsError;
+use crate::singer::deletion::{is_marked, is_marker};
+pub use crate::singer::writer::Outgoing;
+use crate::singer::writer::RewriteError;
 
 mod compound;
 mod definition;
@@ -93,15 +95,10 @@ impl Classified for MapError {
     }
 }
 
-/// A stream that goes out.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Outgoing {
-    /// Its name.
-    pub stream: String,
-    /// What its records look like.
-    pub schema: Value,
-    /// The properties that identify a record.
-    pub key_properties: Vec<String>,
+impl From<MapError> for RewriteError {
+    fn from(error: MapError) -> Self {
+        RewriteError::Map(Box::new(error))
+    }
 }
 
 /// The maps of a run, and what they make of each stream whose SCHEMA is known.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Maps;
 use super::definition::{Definition, nearest};
 use super::pattern;
-use crate::facts::Warning;
+use crate::operations::facts::Warning;
 
 /// A part of `stream_maps` that nothing came of.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-pub(super) use crate::json::type_name;
+pub(super) use ldap_directory::json::type_name;
 use serde_json::{Number, Value};
 
 use super::expression::Operator;

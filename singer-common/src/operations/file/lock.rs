@@ -1,0 +1,317 @@
+//! One run at a time for a file or a folder that a run writes.
+//!
+//! The lock is the system's own (flock(2), LockFileEx), on a small file beside what it is for: that may be replaced by a
+//! rename, and a lock on it would go with the old one. The system releases it when the process ends, however it ends. What
+//! a killed run left in the lock file is only text.
+//!
+//! A file may have several names in several folders (hard links), each with a lock file of its own beside it. So a file that is
+//! there is locked itself, too: that lock belongs to its device and inode, whatever it is called.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{LOCK, real, with_suffix};
+use crate::operations::settings_error::SettingsError;
+
+/// How often a lock file is made again that its owner removed just then.
+const ATTEMPTS: u32 = 100;
+/// How long the owner has for writing down who it is.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// A lock that is held until it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+    path: PathBuf,
+    /// What it is for.
+    of: PathBuf,
+    /// The file that it is for, by whatever name, as it was when the lock was taken, or made since ([`Lock::hold`]).
+    itself: Option<File>,
+}
+
+/// Somebody else has the lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// What the lock is for, without links.
+    pub path: PathBuf,
+    /// The process that has it, where that is known.
+    pub pid: Option<u32>,
+}
+
+impl Held {
+    /// The error of a setting that names the file.
+    pub fn error(&self, setting: &str) -> SettingsError {
+        let path = self.path.display();
+        let (who, expected) = match self.pid {
+            Some(pid) if pid == std::process::id() => {
+                ("this run itself, for another setting".to_owned(), "a file of its own for each setting")
+            }
+            Some(pid) => (format!("the process {pid}"), "one run after the other, or another file for each"),
+            None => ("another process".to_owned(), "one run after the other, or another file for each"),
+        };
+        SettingsError::value(setting, format!("{path} is in use by {who}"), expected)
+    }
+}
+
+impl Lock {
+    /// Takes the lock of a file, or of a folder, that a setting names. All names that lead to it have the same lock.
+    ///
+    /// `None`, and a warning, where the file system has no locks or the lock file cannot be made: the run goes on without.
+    /// What is not a regular file (a pipe, a terminal) has no lock.
+    ///
+    /// # Errors
+    /// Another run has the lock: [`Held::error`].
+    pub fn of(setting: &str, path: &Path) -> Result<Option<Lock>, SettingsError> {
+        match Self::try_of(path) {
+            Ok(Ok(lock)) => Ok(lock),
+            Ok(Err(held)) => Err(held.error(setting)),
+            Err(e) => {
+                tracing::warn!(
+                    "{setting}: {} could not be locked: {e}; make sure that no two runs use it at the same time",
+                    path.display()
+                );
+                Ok(None)
+            }
+        }
+    }
+
+    /// The same for who decides otherwise: who has it, or why there is none.
+    pub fn try_of(path: &Path) -> io::Result<Result<Option<Lock>, Held>> {
+        let path = real(path);
+        let beside = match std::fs::metadata(&path) {
+            Ok(it) if it.is_dir() => path.join(LOCK),
+            Ok(it) if !it.is_file() => return Ok(Ok(None)),
+            _ => with_suffix(&path, LOCK),
+        };
+        for _ in 0..ATTEMPTS {
+            let mut options = File::options();
+            options.read(true).write(true).create(true).truncate(false);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
+            let mut file = options.open(&beside)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(Err(Held { pid: owner(&mut file), path })),
+                Err(TryLockError::Error(e)) => {
+                    // Nobody needs an empty file that locks nothing.
+                    if file.metadata().is_ok_and(|m| m.len() == 0) {
+                        let _ = std::fs::remove_file(&beside);
+                    }
+                    return Err(e);
+                }
+            }
+            // Its last owner may have removed it between our opening it and its release.
+            if is_still(&file, &beside) {
+                let itself = match lock_itself(&path) {
+                    Ok(itself) => itself,
+                    Err(pid) => {
+                        let _ = std::fs::remove_file(&beside);
+                        return Ok(Err(Held { path, pid }));
+                    }
+                };
+                file.set_len(0)?;
+                file.rewind()?;
+                writeln!(file, "{}", std::process::id())?;
+                return Ok(Ok(Some(Lock { file, path: beside, of: path, itself })));
+            }
+        }
+        Err(io::Error::other("its lock file is made and removed all the time"))
+    }
+
+    /// Locks the file itself, too, where this run has made it since it took the lock: for who knows it by another name.
+    ///
+    /// # Errors
+    /// Another run has it: by another name, and since it was made.
+    pub fn hold(&mut self, setting: &str) -> Result<(), SettingsError> {
+        if self.itself.is_none() {
+            let held = |pid| Held { path: self.of.clone(), pid }.error(setting);
+            self.itself = lock_itself(&self.of).map_err(held)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Removed while it is held: who opened it meanwhile sees that it is gone, and makes another.
+        let _ = std::fs::remove_file(&self.path);
+        let _ = self.file.unlock();
+    }
+}
+
+/// Locks a file itself, if it is there and its file system can do so. The error is the process that has it by another name,
+/// where that is known. A file under two names in one place is one file, and has one lock.
+#[cfg(unix)]
+fn lock_itself(path: &Path) -> Result<Option<File>, Option<u32>> {
+    let Ok(file) = File::open(path) else { return Ok(None) };
+    if !file.metadata().is_ok_and(|it| it.is_file()) {
+        return Ok(None);
+    }
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(owner_of_inode(&file)),
+        // NFS locks only what is open for writing; the lock beside the file holds all the same.
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
+}
+
+/// There such a lock would keep this process itself from writing.
+#[cfg(not(unix))]
+fn lock_itself(_: &Path) -> Result<Option<File>, Option<u32>> {
+    Ok(None)
+}
+
+/// Who has the lock of a file itself: proc_locks(5), by device and inode.
+#[cfg(unix)]
+fn owner_of_inode(file: &File) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    let inode = file.metadata().ok()?.ino();
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    // `1: FLOCK  ADVISORY  WRITE 708 08:01:1234 0 EOF`. Devices of btrfs and overlays are others there: the inode tells.
+    let of = |line: &str| {
+        let mut words = line.split_whitespace().skip(1);
+        let (kind, pid) = (words.next()?, words.nth(2)?);
+        let at = words.next()?.rsplit(':').next()?.parse::<u64>().ok()?;
+        (kind == "FLOCK" && at == inode).then(|| pid.parse().ok()).flatten()
+    };
+    let mut found = locks.lines().filter_map(of);
+    // Of two files with one number, on two devices, it is not said whose it is.
+    found.next().filter(|_| found.next().is_none())
+}
+
+/// Who has the lock, as it wrote down itself.
+fn owner(file: &mut File) -> Option<u32> {
+    for _ in 0..10 {
+        let mut text = String::new();
+        let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
+        if read.is_ok() && text.ends_with('\n') {
+            return text.trim().parse().ok();
+        }
+        std::thread::sleep(PATIENCE);
+    }
+    None
+}
+
+#[cfg(unix)]
+fn is_still(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    matches!((file.metadata(), std::fs::metadata(path)), (Ok(a), Ok(b)) if a.dev() == b.dev() && a.ino() == b.ino())
+}
+
+/// An open file cannot be removed there.
+#[cfg(not(unix))]
+fn is_still(_: &File, path: &Path) -> bool {
+    path.exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(path: &Path) -> Held {
+        Lock::try_of(path).unwrap().unwrap_err()
+    }
+
+    #[test]
+    fn the_second_is_told_who_the_first_is_and_afterwards_nothing_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("undo.ldif");
+        let lock = Lock::of("undo_file", &path).unwrap().unwrap();
+        assert_eq!(held(&path).pid, Some(std::process::id()));
+        drop(lock);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        Lock::of("undo_file", &path).unwrap().unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_no_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("undo.ldif");
+        std::fs::write(with_suffix(&path, LOCK), "1\n").unwrap();
+        let lock = Lock::of("undo_file", &path).unwrap();
+        assert!(lock.is_some());
+        assert_eq!(held(&path).pid, Some(std::process::id()));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn every_name_of_a_file_has_the_same_lock() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("real")).unwrap();
+        symlink("real", at("linked")).unwrap();
+        symlink(at("linked/undo.ldif"), at("link")).unwrap();
+        symlink("link", at("link-to-link")).unwrap();
+        // There is no such file yet.
+        let lock = Lock::of("undo_file", &at("real/undo.ldif")).unwrap();
+        for name in ["real/../real/./undo.ldif", "linked/undo.ldif", "link", "link-to-link"] {
+            assert_eq!(held(&at(name)).pid, Some(std::process::id()), "{name}");
+        }
+        drop(lock);
+        std::fs::write(at("real/undo.ldif"), "x").unwrap();
+        let _lock = Lock::of("undo_file", &at("link-to-link")).unwrap();
+        held(&at("real/undo.ldif"));
+        assert!(Lock::of("undo_file", &at("real")).unwrap().is_some(), "a folder has one of its own");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn hard_links_are_one_file_and_have_one_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("other")).unwrap();
+        std::fs::write(at("rejects.jsonl"), "x").unwrap();
+        std::fs::hard_link(at("rejects.jsonl"), at("other/undo.ldif")).unwrap();
+        let lock = Lock::of("reject_file", &at("rejects.jsonl")).unwrap().unwrap();
+        let error = Lock::of("undo_file", &at("other/undo.ldif")).unwrap_err().to_string();
+        assert!(error.contains("undo.ldif") && error.contains("in use"), "{error}");
+        assert!(!at("other/undo.ldif.lock").exists(), "what is refused leaves nothing");
+        #[cfg(target_os = "linux")]
+        assert_eq!(held(&at("other/undo.ldif")).pid, Some(std::process::id()));
+        drop(lock);
+        // One that is made after its lock was taken.
+        let mut lock = Lock::of("reject_file", &at("made.jsonl")).unwrap().unwrap();
+        std::fs::write(at("made.jsonl"), "x").unwrap();
+        lock.hold("reject_file").unwrap();
+        std::fs::hard_link(at("made.jsonl"), at("other/made.jsonl")).unwrap();
+        held(&at("other/made.jsonl"));
+        drop(lock);
+        let _lock = Lock::of("undo_file", &at("other/undo.ldif")).unwrap().unwrap();
+        // A file that takes its place by a rename has no lock of its own, and needs none: the name has one.
+        std::fs::write(at("new"), "y").unwrap();
+        std::fs::rename(at("new"), at("other/undo.ldif")).unwrap();
+        held(&at("other/undo.ldif"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_and_what_cannot_be_locked_is_used_without_a_lock() {
+        assert!(Lock::of("reject_file", Path::new("/dev/null")).unwrap().is_none());
+        assert!(Lock::of("reject_file", Path::new("/nowhere/at/all")).unwrap().is_none());
+    }
+
+    #[test]
+    fn one_of_many_at_once_gets_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        let (inside, most) = (std::sync::atomic::AtomicU32::new(0), std::sync::atomic::AtomicU32::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        if let Ok(Ok(Some(lock))) = Lock::try_of(&path) {
+                            let now = inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
+                            most.fetch_max(now, std::sync::atomic::Ordering::SeqCst);
+                            inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                            drop(lock);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(most.into_inner(), 1);
+    }
+}

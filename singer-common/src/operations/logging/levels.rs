@@ -1,0 +1,138 @@
+//! `--log-level`: a level for everything, and others for modules.
+
+use std::fmt::Write as _;
+
+/// Levels, from the one that says least. `warning` and `critical` are what Python calls them.
+const LEVELS: &[(&str, &[&str])] = &[
+    ("off", &["off", "none"]),
+    ("error", &["error", "critical", "fatal"]),
+    ("warn", &["warn", "warning"]),
+    ("info", &["info"]),
+    ("debug", &["debug"]),
+    ("trace", &["trace", "notset"]),
+];
+
+/// Names of `singer_common`: its groups, and the metrics of Singer by the name that their lines have.
+const OWN_MODULES: &[&str] = &["maps", "metrics", "operations", "plugin", "singer"];
+/// Names that were another library's before it had one of its own.
+const RENAMED: (&str, &str) = ("singer_common::directory", "ldap_directory");
+
+/// What is logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Levels {
+    everything: &'static str,
+    /// A module's path, and its level.
+    modules: Vec<(String, &'static str)>,
+}
+
+impl Default for Levels {
+    fn default() -> Self {
+        Self { everything: "info", modules: Vec::new() }
+    }
+}
+
+impl Levels {
+    /// Reads `info,tap_ldap::sync=debug`. `name` is the executable's; `source` the text of its `lib.rs`, which lists its
+    /// modules. Fails with what is wrong, and what would be right.
+    pub fn parse(text: &str, name: &str, source: &str) -> Result<Self, String> {
+        let mut levels = Self::default();
+        for part in text.split(',').map(str::trim) {
+            match part.split_once('=') {
+                None => levels.everything = level(part)?,
+                Some((module, text)) => {
+                    let module = module.trim();
+                    let module = if module.starts_with(RENAMED.0) { RENAMED.1 } else { module };
+                    check_module(module, name, source)?;
+                    levels.modules.push((module.to_owned(), level(text.trim())?));
+                }
+            }
+        }
+        Ok(levels)
+    }
+
+    /// In the form of tracing-subscriber's EnvFilter.
+    pub(super) fn directives(&self, name: &str) -> String {
+        let level = self.everything;
+        let own = name.replace('-', "_");
+        // Our own modules only: what libraries trace (rustls: handshakes) was not written with secrets in mind.
+        let mut out = format!("off,ldap_directory={level},singer_common={level},{own}={level}");
+        for (module, level) in &self.modules {
+            let _ = write!(out, ",{module}={level}");
+        }
+        out
+    }
+}
+
+fn level(text: &str) -> Result<&'static str, String> {
+    let found = LEVELS.iter().find(|(_, names)| names.iter().any(|n| n.eq_ignore_ascii_case(text)));
+    found.map(|(name, _)| *name).ok_or_else(|| {
+        let names: Vec<&str> = LEVELS.iter().map(|(name, _)| *name).collect();
+        format!("`{text}` is no level; expected one of {}", names.join(", "))
+    })
+}
+
+fn check_module(path: &str, name: &str, source: &str) -> Result<(), String> {
+    let own = name.replace('-', "_");
+    let (root, rest) = path.split_once("::").unwrap_or((path, ""));
+    let known: Vec<&str> = match root {
+        root if root == own => modules_of(source).collect(),
+        "singer_common" => OWN_MODULES.to_vec(),
+        "ldap_directory" => ldap_directory::MODULES.to_vec(),
+        _ => {
+            return Err(format!(
+                "`{path}` is no module of {name}; its modules are {own}::…, singer_common::… and ldap_directory::…"
+            ));
+        }
+    };
+    let module = rest.split("::").next().unwrap_or_default();
+    if rest.is_empty() || known.contains(&module) {
+        return Ok(());
+    }
+    let near = known.iter().max_by(|a, b| strsim::jaro(module, a).total_cmp(&strsim::jaro(module, b)));
+    let near = near.map(|m| format!("; the nearest is `{root}::{m}`")).unwrap_or_default();
+    Err(format!("`{root}` has no module `{module}`{near}; it has {}", known.join(", ")))
+}
+
+/// The modules that a `lib.rs` lists.
+fn modules_of(source: &str) -> impl Iterator<Item = &str> {
+    source.lines().filter_map(|l| {
+        l.strip_prefix("pub ")
+            .or_else(|| l.strip_prefix("pub(crate) "))?
+            .strip_prefix("mod ")?
+            .strip_suffix(';')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOURCE: &str = "pub mod sync;\npub(crate) mod partition;\n";
+
+    #[test]
+    fn levels_by_module() {
+        let parse = |text| Levels::parse(text, "tap-ldap", SOURCE);
+        let all = parse(
+            "Warning, tap_ldap::sync=debug,singer_common::directory::ldap=TRACE,tap_ldap::partition=off",
+        )
+        .unwrap();
+        assert_eq!(
+            all.directives("tap-ldap"),
+            "off,ldap_directory=warn,singer_common=warn,tap_ldap=warn,tap_ldap::sync=debug,ldap_directory=trace,tap_ldap::partition=off"
+        );
+        assert_eq!(parse("info").unwrap(), Levels::default());
+        for (text, says) in [
+            ("loud", "`loud` is no level; expected one of off, error,"),
+            ("", "`` is no level"),
+            ("info,tap_ldap::sync=loud", "`loud` is no level"),
+            ("rustls=debug", "`rustls` is no module of tap-ldap"),
+            ("target_ldap::load=debug", "no module of tap-ldap"),
+            ("tap_ldap::snyc=debug", "the nearest is `tap_ldap::sync`"),
+            ("ldap_directory::clint=debug", "the nearest is `ldap_directory::client`"),
+            ("singer_common::operations=debug,singer_common::nope=debug", "has no module `nope`"),
+        ] {
+            let problem = parse(text).unwrap_err();
+            assert!(problem.contains(says), "{text}: {problem}");
+        }
+    }
+}

@@ -1,0 +1,455 @@
+//! The instruments: Prometheus counters, gauges and histograms, in a registry of the process's own.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use prometheus::{
+    Counter, Encoder as _, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use ldap_directory::DirectoryError;
+
+/// From a fraction of a millisecond, which is what a server on the same machine takes, to the longest a page may.
+const BUCKETS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+];
+/// So many streams have series of their own; those that come later share one.
+const MOST_STREAMS: usize = 500;
+/// So many records are counted at a time.
+const RECORDS: u64 = 256;
+/// The label of streams beyond.
+const OTHERS: &str = "(others)";
+/// What the labels of metrics are called, so that none of them can be given by the user.
+const LABELS: &[&str] = &[
+    "program",
+    "operation",
+    "server",
+    "status",
+    "code",
+    "stream",
+    "change",
+    "books",
+    "version",
+    "le",
+    "quantile",
+    "job",
+    "instance",
+];
+
+static METER: OnceLock<Meter> = OnceLock::new();
+
+/// The instruments, where metrics are wanted.
+pub(super) fn meter() -> Option<&'static Meter> {
+    METER.get()
+}
+
+/// Whether the user can give all metrics a label of this name.
+pub(super) fn is_label(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !name.starts_with("__")
+        && !LABELS.contains(&name)
+}
+
+/// All instruments.
+#[derive(Debug)]
+pub(super) struct Meter {
+    registry: Registry,
+    pub(super) started: Instant,
+    pub(super) operations: IntCounterVec,
+    pub(super) response_time: HistogramVec,
+    pub(super) active_connections: IntGaugeVec,
+    pub(super) connections: IntCounter,
+    pub(super) errors: IntCounterVec,
+    pub(super) records: IntCounterVec,
+    changes: IntCounterVec,
+    rejects: IntCounterVec,
+    books: IntGaugeVec,
+    pub(super) entries: IntCounterVec,
+    pub(super) pages: IntCounterVec,
+    pub(super) received: IntCounterVec,
+    retries: IntCounterVec,
+    pub(super) in_flight: IntGaugeVec,
+    queue_depth: IntGauge,
+    pub(super) oldest_wait: IntGauge,
+    server_wait: Counter,
+    output_wait: Counter,
+    cpu: Counter,
+    in_progress: IntGauge,
+    written: Gauge,
+    last: Last,
+    streams: Mutex<HashSet<String>>,
+    /// How many answers are waited for, and since when there is any.
+    waiting: Mutex<(u32, Option<Instant>)>,
+}
+
+/// What is known of the last run that ended, and so what alerts look at.
+#[derive(Debug)]
+struct Last {
+    timestamp: Gauge,
+    duration: Gauge,
+    exit_code: Gauge,
+    success: Gauge,
+    success_timestamp: Gauge,
+}
+
+/// Registers instruments. A name twice would be a fault of ours, and is found by the first test that starts.
+struct Builder {
+    registry: Registry,
+}
+
+impl Builder {
+    fn add<T: prometheus::core::Collector + Clone + 'static>(
+        &self,
+        made: prometheus::Result<T>,
+    ) -> prometheus::Result<T> {
+        let made = made?;
+        self.registry.register(Box::new(made.clone()))?;
+        Ok(made)
+    }
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
+        self.add(Gauge::new(name, help))
+    }
+    fn seconds(&self, name: &str, help: &str) -> prometheus::Result<Counter> {
+        self.add(Counter::new(name, help))
+    }
+}
+
+impl Meter {
+    fn new(program: &str, labels: &BTreeMap<String, String>) -> prometheus::Result<Meter> {
+        let mut constant: HashMap<String, String> = labels.clone().into_iter().collect();
+        constant.insert("program".to_owned(), program.to_owned());
+        let b = Builder { registry: Registry::new_custom(None, Some(constant))? };
+        let build =
+            b.gauges("flext_ldap_build_info", "Always 1: the version is in the label.", &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let response_time = HistogramOpts::new(
+            "flext_ldap_response_time_seconds",
+            "Time until an operation was answered; of a search's page, the time that was waited for it.",
+        );
+        let meter = Meter {
+            started: Instant::now(),
+            operations: b.counters("flext_ldap_operations_total", "LDAP operations that came to an end; each page of a search is one. Status: success, absent (there is no such entry), limit (there is more), error.", &["operation", "server", "status"])?,
+            response_time: b.add(HistogramVec::new(response_time.buckets(BUCKETS.to_vec()), &["operation", "server"]))?,
+            active_connections: b.gauges("flext_ldap_active_connections", "Connections that are open and bound.", &["server"])?,
+            connections: b.add(IntCounter::new("ldap_connections_total", "Connections that were opened and bound."))?,
+            errors: b.counters("ldap_errors_total", "Operations that failed. Code: LDAP's number, or connect, lost, timeout, protocol.", &["operation", "code"])?,
+            records: b.counters("flext_ldap_records_total", "Records printed (tap) or taken in (target).", &["stream"])?,
+            changes: b.counters("flext_ldap_changes_total", "What became of the records taken in: added, modified, renamed, moved, deleted, unchanged, left_alone.", &["stream", "change"])?,
+            rejects: b.counters("flext_ldap_rejects_total", "Records that were rejected.", &["stream"])?,
+            books: b.gauges("flext_ldap_books_entries", "The last whole read of a stream that was verified. Books: held (by the directory), emitted, left_out (by a rule), differ (held, but neither emitted nor left out).", &["stream", "books"])?,
+            entries: b.counters("flext_ldap_entries_read_total", "Entries that searches gave, counted by the page.", &["server"])?,
+            pages: b.counters("flext_ldap_pages_total", "Pages of searches.", &["server"])?,
+            received: b.counters("flext_ldap_received_bytes_total", "Octets read from servers.", &["server"])?,
+            retries: b.counters("flext_ldap_retries_total", "What was tried again after a pause.", &["operation"])?,
+            in_flight: b.gauges("flext_ldap_in_flight_operations", "Operations sent and not yet answered, but for searches read entry by entry.", &["operation"])?,
+            oldest_wait: b.add(IntGauge::new("flext_ldap_oldest_wait_seconds", "How long the record has waited that waits longest for another one, every few seconds."))?,
+            queue_depth: b.add(IntGauge::new("flext_ldap_queue_depth", "Records taken in that are not written yet, once a second."))?,
+            server_wait: b.seconds("flext_ldap_server_wait_seconds_total", "Time in which an answer of a server was waited for.")?,
+            output_wait: b.seconds("flext_ldap_output_wait_seconds_total", "Time in which whoever reads stdout took nothing.")?,
+            cpu: b.seconds("process_cpu_seconds_total", "Processor time of this process.")?,
+            in_progress: b.add(IntGauge::new("flext_ldap_run_in_progress", "Whether a run is going on."))?,
+            written: b.gauge(
+                "flext_ldap_metrics_timestamp_seconds",
+                "When these metrics were written: an old time while a run is going on is a run that was killed.",
+            )?,
+            last: Last {
+                timestamp: b.gauge("flext_ldap_last_run_timestamp_seconds", "When the last run ended; 0: none did yet.")?,
+                duration: b.gauge("flext_ldap_last_run_duration_seconds", "How long the last run took.")?,
+                exit_code: b.gauge("flext_ldap_last_run_exit_code", "The exit code of the last run.")?,
+                success: b.gauge("flext_ldap_last_run_success", "Whether the last run ended with exit code 0.")?,
+                success_timestamp: b.gauge("flext_ldap_last_success_timestamp_seconds", "When a run last ended with exit code 0; 0: none did yet.")?,
+            },
+            streams: Mutex::default(),
+            waiting: Mutex::default(),
+            registry: b.registry,
+        };
+        meter.in_progress.set(1);
+        Ok(meter)
+    }
+
+    /// All metrics in Prometheus's text format, version 0.0.4.
+    pub(super) fn text(&self) -> String {
+        let cpu = cpu_seconds();
+        if cpu > self.cpu.get() {
+            self.cpu.inc_by(cpu - self.cpu.get());
+        }
+        self.written.set(super::now());
+        let mut text = Vec::new();
+        // It fails where a family has no metrics, which the registry does not gather.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Takes up what an earlier run left in the file that is going to be replaced.
+    pub(super) fn take_up(&self, earlier: &str) {
+        let Last { timestamp, duration, exit_code, success, success_timestamp } = &self.last;
+        for gauge in [timestamp, duration, exit_code, success, success_timestamp] {
+            let desc = prometheus::core::Collector::desc(gauge);
+            let Some(name) = desc.first().map(|d| d.fq_name.as_str()) else { continue };
+            let value = earlier.lines().find_map(|line| {
+                let rest = line.strip_prefix(name)?;
+                rest.starts_with(['{', ' ']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
+            });
+            gauge.set(value.filter(|v| v.is_finite()).unwrap_or_default());
+        }
+    }
+
+    /// Notes how the run ended.
+    pub(super) fn ended(&self, code: u8) {
+        let now = super::now();
+        self.in_progress.set(0);
+        self.last.timestamp.set(now);
+        self.last.duration.set(self.started.elapsed().as_secs_f64());
+        self.last.exit_code.set(f64::from(code));
+        self.last.success.set(f64::from(u8::from(code == 0)));
+        if code == 0 {
+            self.last.success_timestamp.set(now);
+        }
+    }
+
+    /// An answer begins to be waited for.
+    pub(super) fn wait_begins(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.0 += 1;
+        waiting.1.get_or_insert_with(Instant::now);
+    }
+
+    /// It is no longer waited for.
+    pub(super) fn wait_ends(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.0 = waiting.0.saturating_sub(1);
+        if waiting.0 == 0
+            && let Some(since) = waiting.1.take()
+        {
+            self.server_wait.inc_by(since.elapsed().as_secs_f64());
+        }
+    }
+
+    /// The stream as a label: as many as are configured in any sensible way, but not without bound.
+    fn label<'a>(&self, stream: &'a str) -> &'a str {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if streams.contains(stream) {
+            return stream;
+        }
+        if streams.len() >= MOST_STREAMS {
+            return OTHERS;
+        }
+        streams.insert(stream.to_owned());
+        stream
+    }
+}
+
+/// The processor time of this process.
+fn cpu_seconds() -> f64 {
+    #[cfg(unix)]
+    {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Duration::try_from(time).map_or(0.0, |d| d.as_secs_f64())
+    }
+    #[cfg(not(unix))]
+    0.0
+}
+
+/// Makes the instruments.
+pub(super) fn start(program: &str, labels: &BTreeMap<String, String>) {
+    match Meter::new(program, labels) {
+        Ok(meter) => drop(METER.set(meter)),
+        Err(e) => tracing::warn!("no metrics are kept: {e}"),
+    }
+}
+
+/// So many more records of a stream went by.
+pub fn records(stream: &str, more: u64) {
+    if let Some(meter) = meter() {
+        // With none: the series is there from the beginning of the stream on.
+        meter.records.with_label_values(&[meter.label(stream)]).inc_by(more);
+    }
+}
+
+/// Counts records by the stream, some hundred at a time.
+#[derive(Debug)]
+pub struct RecordCounter {
+    stream: String,
+    uncounted: u64,
+}
+
+impl RecordCounter {
+    /// `None` where no metrics are wanted.
+    pub fn begin() -> Option<RecordCounter> {
+        meter().map(|_| RecordCounter { stream: String::new(), uncounted: 0 })
+    }
+
+    /// A stream begins: its series is there from now on.
+    pub fn stream(&mut self, stream: &str) {
+        self.flush();
+        stream.clone_into(&mut self.stream);
+        records(stream, 0);
+    }
+
+    /// A record of a stream went by.
+    pub fn record(&mut self, stream: &str) {
+        if self.stream != stream {
+            self.stream(stream);
+        }
+        self.uncounted += 1;
+        if self.uncounted >= RECORDS {
+            self.flush();
+        }
+    }
+
+    /// Shows all of them.
+    pub fn flush(&mut self) {
+        if self.uncounted > 0 {
+            records(&self.stream, std::mem::take(&mut self.uncounted));
+        }
+    }
+}
+
+/// What became of records that a target took in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Change {
+    Added,
+    Modified,
+    Renamed,
+    Moved,
+    Deleted,
+    Unchanged,
+    LeftAlone,
+}
+
+impl Change {
+    fn label(self) -> &'static str {
+        match self {
+            Change::Added => "added",
+            Change::Modified => "modified",
+            Change::Renamed => "renamed",
+            Change::Moved => "moved",
+            Change::Deleted => "deleted",
+            Change::Unchanged => "unchanged",
+            Change::LeftAlone => "left_alone",
+        }
+    }
+}
+
+/// So many more changes of a kind were made for a stream.
+pub fn changes(stream: &str, change: Change, more: u64) {
+    if let Some(meter) = meter() {
+        meter.changes.with_label_values(&[meter.label(stream), change.label()]).inc_by(more);
+    }
+}
+
+/// So many more records of a stream were rejected.
+pub fn rejected(stream: &str, more: u64) {
+    if let Some(meter) = meter() {
+        meter.rejects.with_label_values(&[meter.label(stream)]).inc_by(more);
+    }
+}
+
+/// The books of a whole read: numbers of entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Books {
+    /// Held by the directory.
+    pub held: u64,
+    /// Emitted.
+    pub emitted: u64,
+    /// Left out by a rule.
+    pub left_out: u64,
+    /// Held, but neither emitted nor left out.
+    pub differ: u64,
+}
+
+/// A stream was read whole, and the read was verified.
+pub fn books(stream: &str, books: Books) {
+    let Some(meter) = meter() else { return };
+    let Books { held, emitted, left_out, differ } = books;
+    for (kind, number) in [("held", held), ("emitted", emitted), ("left_out", left_out), ("differ", differ)] {
+        let number = i64::try_from(number).unwrap_or(i64::MAX);
+        meter.books.with_label_values(&[meter.label(stream), kind]).set(number);
+    }
+}
+
+/// How long the record has waited that waits longest for another one.
+pub fn oldest_wait(wait: std::time::Duration) {
+    if let Some(meter) = meter() {
+        meter.oldest_wait.set(i64::try_from(wait.as_secs()).unwrap_or(i64::MAX));
+    }
+}
+
+/// Records that wait to be written.
+pub fn queue_depth(records: usize) {
+    if let Some(meter) = meter() {
+        meter.queue_depth.set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+}
+
+/// Nobody read stdout for so long.
+pub fn output_waited(time: Duration) {
+    if let Some(meter) = meter() {
+        meter.output_wait.inc_by(time.as_secs_f64());
+    }
+}
+
+/// What failed so is tried again.
+pub fn retried(error: &DirectoryError) {
+    let operation = match error {
+        DirectoryError::Operation { operation, .. }
+        | DirectoryError::Lost { operation, .. }
+        | DirectoryError::Timeout { operation, .. }
+        | DirectoryError::TooLarge { operation, .. }
+        | DirectoryError::Protocol { operation, .. } => operation,
+        DirectoryError::Connect { .. }
+        | DirectoryError::Bind { .. }
+        | DirectoryError::File { .. }
+        | DirectoryError::Ldif { .. } => "bind",
+    };
+    if let Some(meter) = meter() {
+        meter.retries.with_label_values(&[operation]).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_run_left_is_taken_up_and_other_programs_lines_are_not() {
+        let meter = Meter::new("tap-ldap", &BTreeMap::new()).unwrap();
+        meter.take_up(
+            "# HELP flext_ldap_last_run_success x\nflext_ldap_last_run_success{program=\"tap-ldap\"} 1\n\
+             flext_ldap_last_success_timestamp_secondsx 7\nflext_ldap_last_success_timestamp_seconds{program=\"a b\"} 1.5e9\n",
+        );
+        let text = meter.text();
+        assert!(text.contains("flext_ldap_last_run_success{program=\"tap-ldap\"} 1\n"), "{text}");
+        assert!(
+            text.contains("flext_ldap_last_success_timestamp_seconds{program=\"tap-ldap\"} 1500000000\n"),
+            "{text}"
+        );
+        meter.ended(3);
+        let text = meter.text();
+        assert!(text.contains("flext_ldap_last_run_exit_code{program=\"tap-ldap\"} 3\n"), "{text}");
+        assert!(
+            text.contains("flext_ldap_last_success_timestamp_seconds{program=\"tap-ldap\"} 1500000000\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn streams_without_bound_share_a_series() {
+        let meter = Meter::new("tap-ldap", &BTreeMap::new()).unwrap();
+        let names: Vec<String> = (0..=MOST_STREAMS).map(|n| format!("s{n}")).collect();
+        let labels: HashSet<&str> = names.iter().map(|n| meter.label(n)).collect();
+        assert_eq!(labels.len(), MOST_STREAMS + 1);
+        assert!(labels.contains(OTHERS) && meter.label("s0") == "s0");
+    }
+}

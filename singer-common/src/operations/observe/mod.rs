@@ -1,0 +1,121 @@
+//! What an operator sees of a run from outside: Prometheus metrics, and traces over OTLP.
+//!
+//! Both are off unless they are configured, and then an instrument is one look at a [`OnceLock`]. Nothing here is done for
+//! each entry: pages, operations and connections are counted. Nothing here can end a run either: what cannot be written or
+//! sent is one warning.
+//!
+//! [`OnceLock`]: std::sync::OnceLock
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::operations::settings_error::{SettingsError, typed};
+
+mod export;
+mod listen;
+mod meter;
+mod traces;
+mod watch;
+
+pub use meter::{
+    Books, Change, RecordCounter, books, changes, oldest_wait, output_waited, queue_depth, records, rejected,
+    retried,
+};
+pub use traces::{Batches, StreamSpan};
+pub use watch::RunObserver;
+
+/// The settings of this module.
+#[derive(Debug, Clone, Default)]
+struct Config {
+    file: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    labels: BTreeMap<String, String>,
+    otlp: Option<String>,
+}
+
+impl Config {
+    fn from_settings(values: &Map<String, Value>) -> Result<Config, SettingsError> {
+        #[derive(Deserialize)]
+        struct Raw {
+            metrics_file: Option<PathBuf>,
+            metrics_listen: Option<String>,
+            #[serde(default)]
+            metrics_labels: Map<String, Value>,
+            otlp_endpoint: Option<String>,
+            enable_metrics: bool,
+            enable_tracing: bool,
+        }
+        let raw: Raw = typed("(metrics and traces)", Value::Object(values.clone()))?;
+        let listen = raw.metrics_listen.as_deref().map(listen::address).transpose()?;
+        let mut labels = BTreeMap::new();
+        for (name, value) in raw.metrics_labels {
+            let setting = format!("metrics_labels.{name}");
+            if !meter::is_label(&name) {
+                let expected = "a name of letters, digits and _ that no metric has as a label of its own";
+                return Err(SettingsError::value(setting, "not a label that can be given", expected));
+            }
+            let Value::String(value) = value else {
+                return Err(SettingsError::value(setting, "not a text", "a text"));
+            };
+            labels.insert(name, value);
+        }
+        let otlp = raw.otlp_endpoint.as_deref().map(traces::endpoint).transpose()?;
+        // node_exporter's textfile collector reads nothing else, and nobody would know.
+        let is_read = |file: &&PathBuf| file.extension().is_some_and(|extension| extension == "prom");
+        if let Some(file) = raw.metrics_file.as_ref().filter(|file| !is_read(file)) {
+            let expected =
+                "the path of a file that ends in .prom, in the folder that the textfile collector reads";
+            return Err(SettingsError::value("metrics_file", format!("`{}`", file.display()), expected));
+        }
+        let wanted = raw.enable_metrics;
+        Ok(Config {
+            file: raw.metrics_file.filter(|_| wanted),
+            listen: listen.filter(|_| wanted),
+            labels,
+            otlp: otlp.filter(|_| raw.enable_tracing),
+        })
+    }
+}
+
+/// Begins to watch a run, as the settings want it. `name` is the executable's. Once for a process: a second call does nothing.
+///
+/// [`finish`] has to be called at the end.
+pub fn start(name: &'static str, values: &Map<String, Value>) -> Result<(), SettingsError> {
+    let config = Config::from_settings(values)?;
+    if config.file.is_some() || config.listen.is_some() {
+        meter::start(name, &config.labels);
+        export::start(name, config.file, config.listen);
+    }
+    if let Some(endpoint) = &config.otlp {
+        traces::start(name, endpoint);
+    }
+    Ok(())
+}
+
+/// Whether metrics are kept.
+pub fn is_metering() -> bool {
+    meter::meter().is_some()
+}
+
+/// Looks only whether the settings are right.
+pub fn check(values: &Map<String, Value>) -> Result<(), SettingsError> {
+    Config::from_settings(values).map(|_| ())
+}
+
+/// The run is over: the outcome is written, and spans that wait are sent, within a few seconds.
+pub fn finish(code: ExitCode) {
+    // The type keeps its number to itself.
+    let code = (0..=u8::MAX).find(|n| ExitCode::from(*n) == code).unwrap_or(u8::MAX);
+    traces::finish(code);
+    export::finish(code);
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
+}

@@ -1,0 +1,138 @@
+//! What is said about an executable beside its flags: examples and exit codes, once for `--help` and the man page.
+
+use std::fmt::Write as _;
+use std::io;
+
+use clap::Command;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+
+use crate::operations::error::Class;
+
+/// Help headings, in the order in which `--help` has them.
+pub mod heading {
+    /// What a run does.
+    pub const TASK: &str = "What to do";
+    /// What a run is given.
+    pub const INPUT: &str = "What to read";
+    /// What a run says on stderr.
+    pub const LOG: &str = "Log and progress (on stderr)";
+}
+
+/// Examples and exit codes of an executable.
+#[derive(Debug, Clone, Copy)]
+pub struct Manual {
+    /// The executable's name.
+    pub name: &'static str,
+    /// The text of its `lib.rs`, which lists the modules that can have a log level of their own.
+    pub modules: &'static str,
+    /// Command lines, each with what it does.
+    pub examples: &'static [Example],
+    /// Exit codes of this executable alone, with what they mean.
+    pub exit_codes: &'static [(u8, &'static str)],
+}
+
+/// A command line, and what it does.
+#[derive(Debug, Clone, Copy)]
+pub struct Example {
+    /// As it would be typed.
+    pub line: &'static str,
+    /// In a few words.
+    pub what: &'static str,
+}
+
+/// An example.
+pub const fn example(line: &'static str, what: &'static str) -> Example {
+    Example { line, what }
+}
+
+impl Manual {
+    /// Every exit code and its meaning, in ascending order.
+    fn exit_codes(&self) -> Vec<(String, &'static str)> {
+        let mut codes = vec![
+            (0, "all done"),
+            (Class::Run.exit_code(), "failed while running; STATE printed so far is safe to go on from"),
+            (Class::Config.exit_code(), "the command line or a setting is wrong: the message names it"),
+            (Class::Connection.exit_code(), "could not connect or bind"),
+        ];
+        codes.extend_from_slice(self.exit_codes);
+        codes.sort_unstable_by_key(|(code, _)| *code);
+        let mut codes: Vec<_> = codes.into_iter().map(|(code, what)| (code.to_string(), what)).collect();
+        codes.push(("130, 143".to_owned(), "stopped by SIGINT or SIGTERM"));
+        codes
+    }
+
+    /// What `--help` says after the flags.
+    pub fn after_help(&self) -> String {
+        let mut out = String::from("Examples:\n");
+        for Example { line, what } in self.examples {
+            let _ = writeln!(out, "  {line}\n      {what}");
+        }
+        out.push_str("\nExit codes:\n");
+        for (code, what) in self.exit_codes() {
+            let _ = writeln!(out, "  {code:<9} {what}");
+        }
+        let _ = write!(
+            out,
+            "\nAll settings: {0} --about. A manual page: {0} man | man -l -. Completions: {0} completions bash.",
+            self.name
+        );
+        out
+    }
+
+    /// The manual page of an executable, or of one of its subcommands, in roff.
+    pub fn man_page(&self, command: &Command, subcommand: Option<&str>) -> io::Result<Vec<u8>> {
+        let mut command = command.clone();
+        command.build();
+        let page = match subcommand {
+            None => command,
+            Some(name) => command.find_subcommand(name).cloned().ok_or_else(|| {
+                io::Error::new(io::ErrorKind::NotFound, format!("there is no subcommand `{name}`"))
+            })?,
+        };
+        let whole = subcommand.is_none();
+        let page = if whole {
+            page.override_usage(format!("{0} [OPTIONS]\n{0} COMMAND [OPTIONS]", self.name))
+        } else {
+            page
+        };
+        let source = format!("{} {}", self.name, env!("CARGO_PKG_VERSION"));
+        // No date: the page is the same whenever it is made.
+        let title = page.get_display_name().unwrap_or(self.name).to_owned();
+        let man = Man::new(page.clone()).title(title).source(source).manual("LDAP for Singer");
+        let mut out = Vec::new();
+        man.render_title(&mut out)?;
+        man.render_name_section(&mut out)?;
+        man.render_synopsis_section(&mut out)?;
+        man.render_description_section(&mut out)?;
+        man.render_options_section(&mut out)?;
+        if whole {
+            man.render_subcommands_section(&mut out)?;
+            self.sections().to_writer(&mut out)?;
+        } else if page.get_after_help().is_some() {
+            man.render_extra_section(&mut out)?;
+        }
+        Ok(out)
+    }
+
+    fn sections(&self) -> Roff {
+        let mut roff = Roff::new();
+        roff.control("SH", ["EXAMPLES"]);
+        for Example { line, what } in self.examples {
+            roff.control("TP", []).text([bold(*line)]).text([roman(*what)]);
+        }
+        roff.control("SH", ["EXIT STATUS"]);
+        for (code, what) in self.exit_codes() {
+            roff.control("TP", []).text([bold(code)]).text([roman(what)]);
+        }
+        roff.control("SH", ["SEE ALSO"]);
+        let other = if self.name == "tap-ldap" { "target-ldap" } else { "tap-ldap" };
+        roff.text([
+            bold(other),
+            roman("(1); "),
+            bold(format!("{} --about", self.name)),
+            roman(" lists all settings."),
+        ]);
+        roff
+    }
+}

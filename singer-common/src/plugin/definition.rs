@@ -1,0 +1,166 @@
+//! The definition of a plugin as Meltano Hub keeps it, from its table of settings.
+//! <https://docs.meltano.com/reference/plugin-definition-syntax/>
+
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
+
+use crate::plugin::about::About;
+use crate::plugin::settings::{Kind, Setting};
+
+/// What a definition says beside what `--about` does.
+#[derive(Debug, Clone, Copy)]
+pub struct Plugin {
+    /// Whose variant of the plugin it is.
+    pub variant: &'static str,
+    /// For people.
+    pub label: &'static str,
+    /// What people look for.
+    pub keywords: &'static [&'static str],
+    /// Sets of settings, of which one has to be complete.
+    pub required: &'static [&'static [&'static str]],
+}
+
+/// Words of a setting's name that are written in capitals.
+const CAPITALS: &[&str] = &["ca", "dn", "id", "ldif", "otlp", "ssl", "tls", "url", "uuid"];
+
+/// The definition as YAML. `command` is what writes it anew.
+pub fn yaml(about: &About, plugin: &Plugin, command: &str) -> String {
+    let mut out = format!("# Generated from the table of settings: `{command}` writes it anew.\n");
+    let Value::Object(definition) = definition(about, plugin) else { return out };
+    for (key, value) in definition {
+        match value {
+            Value::Array(items) => {
+                let _ = writeln!(out, "{key}:");
+                for item in items {
+                    list_item(&item, &mut out);
+                }
+            }
+            value => {
+                let _ = writeln!(out, "{key}: {value}");
+            }
+        }
+    }
+    out
+}
+
+/// The definition as the lock file of a Meltano project has it: `plugins/extractors/tap-ldap--variant.lock`. `kind` is Meltano's
+/// word for such plugins: `extractors`, `loaders`.
+pub fn lock(about: &About, plugin: &Plugin, kind: &str) -> String {
+    let mut lock = Map::new();
+    lock.insert("plugin_type".into(), kind.into());
+    if let Value::Object(definition) = definition(about, plugin) {
+        // These are the hub's own, for its pages.
+        lock.extend(
+            definition.into_iter().filter(|(key, _)| key != "maintenance_status" && key != "quality"),
+        );
+    }
+    format!("{:#}\n", Value::Object(lock))
+}
+
+/// JSON is YAML: what is short is written as that.
+fn list_item(item: &Value, out: &mut String) {
+    let Value::Object(fields) = item else {
+        let _ = writeln!(out, "- {item}");
+        return;
+    };
+    let mut indent = "- ";
+    for (key, value) in fields {
+        let _ = writeln!(out, "{indent}{key}: {value}");
+        indent = "  ";
+    }
+}
+
+/// The definition.
+fn definition(about: &About, plugin: &Plugin) -> Value {
+    let settings: Vec<Value> = about.table.settings().map(setting).collect();
+    json!({
+        "name": about.name,
+        "namespace": about.name.replace('-', "_"),
+        "variant": plugin.variant,
+        "label": plugin.label,
+        "description": about.description,
+        "pip_url": about.name,
+        "executable": about.name,
+        "keywords": plugin.keywords,
+        "maintenance_status": "beta",
+        "quality": "unknown",
+        "capabilities": about.capabilities,
+        "settings_group_validation": plugin.required,
+        "settings": settings,
+    })
+}
+
+fn setting(setting: &Setting) -> Value {
+    let mut row = Map::new();
+    row.insert("name".into(), setting.name.into());
+    row.insert("label".into(), label(setting.name).into());
+    row.insert("kind".into(), kind(setting.kind).into());
+    if !setting.aliases.is_empty() {
+        row.insert("aliases".into(), setting.aliases.into());
+    }
+    if let Kind::Choice(names) = setting.kind {
+        let options: Vec<Value> =
+            names.iter().map(|name| json!({"label": label(name), "value": name})).collect();
+        row.insert("options".into(), options.into());
+    }
+    let mut description = setting.description.to_owned();
+    if let Ok(default) = serde_json::from_str::<Value>(setting.default) {
+        if setting.flext.is_empty() {
+            row.insert("value".into(), default);
+        } else {
+            // Meltano would hand the default over as if somebody had set it, and so hide the variable.
+            let _ = write!(description, " Default: `{default}`, or the environment's `{}`.", setting.flext);
+        }
+    }
+    if setting.secret {
+        row.insert("sensitive".into(), true.into());
+    }
+    row.insert("description".into(), description.into());
+    Value::Object(row)
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Text | Kind::TextOrList | Kind::IntegerOrText => "string",
+        Kind::TextList | Kind::ObjectList => "array",
+        Kind::Boolean => "boolean",
+        Kind::Integer { .. } => "integer",
+        Kind::Choice(_) => "options",
+        Kind::Object => "object",
+    }
+}
+
+/// `bind_dn` is "Bind DN".
+fn label(name: &str) -> String {
+    let word = |word: &str| {
+        if CAPITALS.contains(&word) {
+            return word.to_uppercase();
+        }
+        let mut letters = word.chars();
+        letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+    };
+    name.split('_').map(word).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_for_people() {
+        assert_eq!(label("bind_dn"), "Bind DN");
+        assert_eq!(label("tls_ca_file"), "TLS CA File");
+        assert_eq!(label("ou"), "Ou");
+    }
+
+    #[test]
+    fn a_default_that_a_variable_sets_is_no_value() {
+        let row = Setting::new("port", Kind::Integer { min: 1, max: 9 }, "The port.").or("3");
+        assert_eq!(setting(&row)["value"], 3);
+        let row = row.flext("FLEXT_LDAP_PORT");
+        let row = setting(&row);
+        assert!(row.get("value").is_none(), "{row}");
+        assert!(row["description"].as_str().unwrap().contains("FLEXT_LDAP_PORT"), "{row}");
+    }
+}

@@ -1,0 +1,358 @@
+//! The settings of a directory, resolved and checked against each other.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ldap_directory::client::tls::{self, TlsFile};
+use ldap_directory::config::{InvalidUrl, TlsConfig, host_and_port};
+use ldap_directory::secret::{self, Secret};
+use ldap_directory::{AuthMethod, DirectoryConfig, Referrals, ServerUrl};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::operations::facts::Warning;
+use crate::operations::observe::RunObserver;
+use crate::plugin::settings::{SettingsError, typed};
+
+impl From<InvalidUrl> for SettingsError {
+    fn from(error: InvalidUrl) -> Self {
+        let expected = "ldap://host:port, ldaps://host:port, ldapi://%2Fpath%2Fto%2Fsocket or ldif:PATH";
+        SettingsError::value("server_url", error.problem, expected)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(Deserialize)]
+#[allow(clippy::struct_excessive_bools, reason = "they are the settings, as they are")]
+struct Raw {
+    server_url: Option<OneOrMany>,
+    host: Option<String>,
+    port: Option<u16>,
+    use_ssl: bool,
+    auth_method: Option<String>,
+    bind_dn: Option<String>,
+    bind_password: Option<Secret>,
+    bind_password_file: Option<PathBuf>,
+    start_tls: bool,
+    tls_ca_file: Option<PathBuf>,
+    tls_cert_file: Option<PathBuf>,
+    tls_key_file: Option<PathBuf>,
+    tls_verify: bool,
+    require_tls: bool,
+    connect_timeout_seconds: u64,
+    operation_timeout_seconds: u64,
+    retry_attempts: u32,
+    retry_max_wait_seconds: u64,
+    page_size: u32,
+    follow_referrals: Referrals,
+    #[serde(default)]
+    referral_hosts: Option<Vec<String>>,
+    connection_pool_size: usize,
+    #[serde(default)]
+    secret_attributes: Vec<String>,
+}
+
+/// Resolves the settings of a directory. `fallback` is the destination when no server is given at all. Warnings are for the log.
+///
+/// # Errors
+/// A setting is missing, is not valid, or contradicts another; a file of TLS cannot be read.
+pub fn directory_config(
+    values: &Map<String, Value>,
+    fallback: Option<ServerUrl>,
+    warnings: &mut Vec<Warning>,
+) -> Result<DirectoryConfig, SettingsError> {
+    let raw: Raw = typed("(directory)", Value::Object(values.clone()))?;
+    let servers = servers(&raw, fallback, warnings)?;
+    let referral_hosts = raw.referral_hosts.clone().unwrap_or_default();
+    if raw.follow_referrals == Referrals::Follow && referral_hosts.is_empty() {
+        return Err(SettingsError::value(
+            "referral_hosts",
+            "empty or not set, though follow_referrals is `follow`",
+            "the hosts that may be shown bind_dn and bind_password, as `host` or `host:port`",
+        ));
+    }
+    if raw.follow_referrals != Referrals::Follow && !referral_hosts.is_empty() {
+        let text = "`referral_hosts` is not used: follow_referrals is not `follow`";
+        warnings.push(Warning::of_setting("referral_hosts", text));
+    }
+    let is_plain = |server: &ServerUrl| matches!(server, ServerUrl::Ldap { tls: false, .. });
+    if raw.start_tls && !servers.iter().any(is_plain) {
+        let text = "`start_tls` is not used: no server's URL begins with ldap://";
+        warnings.push(Warning::of_setting("start_tls", text));
+    }
+    let auth = auth(&raw, warnings)?;
+    let tls = tls_config(&raw, warnings)?;
+    let config = DirectoryConfig::new(servers)
+        .auth(auth)
+        .tls(tls)
+        .connect_timeout(Duration::from_secs(raw.connect_timeout_seconds))
+        .operation_timeout(Duration::from_secs(raw.operation_timeout_seconds))
+        .retry(raw.retry_attempts, Duration::from_secs(raw.retry_max_wait_seconds))
+        .page_size(raw.page_size)
+        .referrals(raw.follow_referrals, referral_hosts)
+        .pool_size(raw.connection_pool_size)
+        .secret_attributes(raw.secret_attributes)
+        .observer(RunObserver);
+    check_encryption(&config, raw.require_tls, warnings)?;
+    Ok(config)
+}
+
+/// The settings of TLS; its files are read now, and not when a server is there to be asked.
+fn tls_config(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<TlsConfig, SettingsError> {
+    let identity = match (&raw.tls_cert_file, &raw.tls_key_file) {
+        (Some(cert), Some(key)) => {
+            warnings.extend(
+                secret::exposure(key)
+                    .map(|said| Warning::of_setting("tls_key_file", format!("tls_key_file: {said}"))),
+            );
+            Some((cert.clone(), key.clone()))
+        }
+        (None, None) => None,
+        (Some(_), None) => {
+            return Err(SettingsError::value("tls_key_file", "not set", "the key of tls_cert_file"));
+        }
+        (None, Some(_)) => {
+            return Err(SettingsError::value("tls_cert_file", "not set", "the certificate of tls_key_file"));
+        }
+    };
+    let config = TlsConfig::default()
+        .start_tls(raw.start_tls)
+        .ca_file(raw.tls_ca_file.clone())
+        .identity(identity)
+        .verify(raw.tls_verify);
+    tls::check_files(&config).map_err(|e| {
+        let setting = match e.file {
+            TlsFile::Authorities => "tls_ca_file",
+            TlsFile::Certificate => "tls_cert_file",
+            TlsFile::Key => "tls_key_file",
+        };
+        SettingsError::value(setting, e.problem, "a file in PEM that can be read")
+    })?;
+    Ok(config)
+}
+
+/// A password in clear text that leaves this machine is a warning, or an error where `require_tls` is set.
+fn check_encryption(
+    config: &DirectoryConfig,
+    require_tls: bool,
+    warnings: &mut Vec<Warning>,
+) -> Result<(), SettingsError> {
+    if matches!(config.auth, AuthMethod::Simple { .. })
+        && let Some(server) = config.unencrypted_servers().find(|s| s.leaves_this_machine())
+    {
+        let server = server.to_text();
+        if require_tls {
+            return Err(SettingsError::value(
+                "require_tls",
+                format!("the password would go to {server} in clear text"),
+                "an ldaps:// URL, or start_tls: true",
+            ));
+        }
+        let text = format!(
+            "the password goes to {server} in clear text; use ldaps:// or start_tls, and set require_tls to make sure"
+        );
+        warnings.push(Warning::of_setting("require_tls", text));
+    }
+    Ok(())
+}
+
+fn servers(
+    raw: &Raw,
+    fallback: Option<ServerUrl>,
+    warnings: &mut Vec<Warning>,
+) -> Result<Vec<ServerUrl>, SettingsError> {
+    let urls: Vec<&str> = match &raw.server_url {
+        Some(OneOrMany::One(url)) => vec![url.as_str()],
+        Some(OneOrMany::Many(urls)) => urls.iter().map(String::as_str).collect(),
+        None => vec![],
+    };
+    if let (Some(host), true) = (&raw.host, urls.is_empty()) {
+        let port = raw.port.unwrap_or(if raw.use_ssl { 636 } else { 389 });
+        // An address of IPv6 is given without brackets here.
+        let bare: Result<std::net::Ipv6Addr, _> = host.parse();
+        let bracketed = if bare.is_ok() { format!("[{host}]") } else { host.clone() };
+        return match host_and_port(&bracketed) {
+            Some((host, None)) if !bracketed.contains('/') => {
+                Ok(vec![ServerUrl::Ldap { host, port, tls: raw.use_ssl }])
+            }
+            _ => Err(SettingsError::value(
+                "host",
+                // What stands before an @ may be a password.
+                format!(
+                    "`{}` is no host name",
+                    host.rsplit_once('@').map_or(host.as_str(), |(_, rest)| rest)
+                ),
+                "a name or an address alone; the port is the setting `port`, a URL is the setting `server_url`",
+            )),
+        };
+    }
+    if raw.use_ssl && urls.iter().any(|u| u.to_ascii_lowercase().starts_with("ldap:")) && !raw.start_tls {
+        return Err(SettingsError::value(
+            "use_ssl",
+            "true, and server_url says ldap:// (clear text)",
+            "an ldaps:// URL, or start_tls: true (use_ssl goes with `host`)",
+        ));
+    }
+    if raw.host.is_some() || raw.port.is_some() {
+        warnings.push(Warning::of_setting("host", "`host` and `port` are not used: server_url is set"));
+    }
+    if urls.is_empty() {
+        return fallback.map(|f| vec![f]).ok_or_else(|| {
+            SettingsError::value(
+                "server_url",
+                "not set",
+                "where the directory is, for example ldap://ldap.example.com or ldif:people.ldif (or the setting host); the subcommand init asks for it and writes a configuration",
+            )
+        });
+    }
+    let servers = urls.into_iter().map(ServerUrl::parse).collect::<Result<Vec<_>, _>>()?;
+    if servers.len() > 1 && servers.iter().any(|s| matches!(s, ServerUrl::Ldif(_))) {
+        return Err(SettingsError::value("server_url", "a list with an LDIF file", "one LDIF file, alone"));
+    }
+    Ok(servers)
+}
+
+/// A method that needs a library of the machine's is built only where that is wanted.
+fn built(is_there: bool, feature: &str) -> Result<(), SettingsError> {
+    if is_there {
+        return Ok(());
+    }
+    Err(SettingsError::value(
+        "auth_method",
+        format!("`{feature}`, which this executable was built without"),
+        format!(
+            "one that was built with `--features {feature}` (cargo build --release --features {feature}; it needs the machine's libgssapi_krb5), or another auth_method"
+        ),
+    ))
+}
+
+fn auth(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<AuthMethod, SettingsError> {
+    let mut simple = || -> Result<AuthMethod, SettingsError> {
+        let dn = raw.bind_dn.clone().filter(|d| !d.is_empty()).ok_or_else(|| {
+            SettingsError::value("bind_dn", "not set", "the DN to bind as (auth_method is simple)")
+        })?;
+        let password = match (&raw.bind_password, &raw.bind_password_file) {
+            (Some(password), file) => {
+                if file.is_some() {
+                    let text =
+                        "bind_password_file is not used: bind_password is set, too; leave one of them out";
+                    warnings.push(Warning::of_setting("bind_password_file", text));
+                }
+                password.clone()
+            }
+            (None, Some(path)) => {
+                warnings.extend(secret::exposure(path).map(|said| {
+                    Warning::of_setting("bind_password_file", format!("bind_password_file: {said}"))
+                }));
+                Secret::from_file(path).map_err(|e| {
+                    // One word may well be the password itself.
+                    let is_path = path.components().count() > 1;
+                    let file = if is_path { path.display().to_string() } else { "the file".to_owned() };
+                    SettingsError::value(
+                        "bind_password_file",
+                        format!("{file}: {e}"),
+                        "a readable file with the password",
+                    )
+                })?
+            }
+            (None, None) => Secret::new(""),
+        };
+        // RFC 4513 section 5.1.2: a DN with an empty password succeeds on many servers, as nobody.
+        if password.reveal().is_empty() {
+            return Err(SettingsError::value(
+                "bind_password",
+                "empty or not set, though bind_dn is",
+                "the password (or bind_password_file, or auth_method anonymous)",
+            ));
+        }
+        Ok(AuthMethod::Simple { dn, password })
+    };
+    match raw.auth_method.as_deref() {
+        Some("anonymous") => Ok(AuthMethod::Anonymous),
+        Some("external") => Ok(AuthMethod::External),
+        Some("gssapi") => built(cfg!(feature = "gssapi"), "gssapi").map(|()| AuthMethod::Gssapi),
+        Some("ntlm") => {
+            built(cfg!(feature = "ntlm"), "ntlm")?;
+            let AuthMethod::Simple { dn, password } = simple()? else { return Ok(AuthMethod::Anonymous) };
+            Ok(AuthMethod::Ntlm { user: dn, password })
+        }
+        Some("simple") => simple(),
+        _ if raw.bind_dn.as_deref().is_some_and(|d| !d.is_empty()) => simple(),
+        _ => Ok(AuthMethod::Anonymous),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn resolved(settings: &Value) -> Result<(DirectoryConfig, Vec<Warning>), SettingsError> {
+        const TABLE: crate::plugin::settings::Table =
+            crate::plugin::settings::Table { prefix: "TAP_LDAP", own: &[] };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), settings.to_string()).unwrap();
+        let mut resolved = TABLE.resolve(&[file.path().display().to_string()], &[].into())?;
+        directory_config(&resolved.values, None, &mut resolved.warnings)
+            .map(|config| (config, resolved.warnings))
+    }
+
+    fn with_password(more: &Value) -> Value {
+        let mut settings = json!({"bind_dn": "cn=etl,dc=example,dc=com", "bind_password": "hunter2"});
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        settings
+    }
+
+    #[test]
+    fn a_password_in_clear_text_is_warned_of_and_with_require_tls_refused() {
+        for (more, clear) in [
+            (json!({"server_url": "ldap://ldap.example.com"}), true),
+            (json!({"host": "ldap.example.com"}), true),
+            (json!({"server_url": ["ldaps://a.example.com", "ldap://b.example.com"]}), true),
+            (json!({"server_url": "ldap://ldap.example.com", "start_tls": true}), false),
+            (json!({"server_url": "ldaps://ldap.example.com"}), false),
+            (json!({"host": "ldap.example.com", "use_ssl": true}), false),
+            (json!({"server_url": "ldap://127.0.0.1"}), false),
+            (json!({"server_url": "ldapi://%2Frun%2Fldapi"}), false),
+            (json!({"server_url": "ldap://ldap.example.com", "auth_method": "anonymous"}), false),
+        ] {
+            let mut settings = with_password(&more);
+            let (config, warnings) = resolved(&settings).unwrap();
+            assert_eq!(warnings.len(), usize::from(clear), "{more}: {warnings:?}");
+            assert!(
+                warnings.iter().all(|w| w.text.contains("require_tls") && !w.text.contains("hunter2")),
+                "{warnings:?}"
+            );
+            assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+            settings["require_tls"] = json!(true);
+            match resolved(&settings) {
+                Ok((_, warnings)) => assert!(!clear && warnings.is_empty(), "{more}: {warnings:?}"),
+                Err(e) => assert!(clear && e.to_string().contains("setting `require_tls`"), "{more}: {e}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_dn_without_a_password_is_refused_before_it_becomes_nobody() {
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(empty.path(), "\n").unwrap();
+        for more in [
+            json!({"bind_password": null}),
+            json!({"bind_password": ""}),
+            json!({"bind_password": null, "bind_password_file": empty.path()}),
+        ] {
+            let mut settings = with_password(&more);
+            settings["server_url"] = json!("ldaps://ldap.example.com");
+            let error = resolved(&settings).unwrap_err().to_string();
+            assert!(error.contains("setting `bind_password`"), "{error}");
+            settings["auth_method"] = json!("anonymous");
+            assert_eq!(resolved(&settings).unwrap().0.auth, AuthMethod::Anonymous);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! `doctor`: what a directory lets this configuration do, in plain words, and what to ask its administrator for.
+//!
+//! Nothing is written. Each check is made for itself: one that fails, or that the bound user may not make, says so, and the
+//! others go on.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::operations::error::{Class, Classified as _};
+use crate::operations::secret;
+use ldap_directory::client::LdapDirectory;
+use ldap_directory::client::probe::{Grade, Step};
+use ldap_directory::text::printable_line;
+use ldap_directory::{Access, Directory, DirectoryConfig, DirectoryError, ServerUrl};
+
+mod server;
+mod settings;
+
+pub use server::Subject;
+
+/// The longest that `--test` takes: whoever runs it as a probe is told in time.
+pub const LONGEST: Duration = Duration::from_secs(60);
+
+/// That it took longer.
+#[derive(Debug, thiserror::Error)]
+#[error("no result within {} s", LONGEST.as_secs())]
+pub struct TooLong;
+
+/// [`TooLong`], whatever errors the caller has.
+pub fn too_long<E: From<TooLong>>() -> E {
+    E::from(TooLong)
+}
+
+/// That the root DSE was read, and whose it is, as `--test` prints it.
+pub fn root_check(directory: &Directory) -> Value {
+    let root = directory.root_dse();
+    let detail = [root.vendor.name(), &root.version].join(" ");
+    json!({"name": "rootDSE", "ok": true, "detail": detail.trim()})
+}
+
+/// How `doctor` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Report {
+    /// Where it was.
+    pub server: String,
+    /// `OpenLDAP`, …, where that is known.
+    pub vendor: Option<&'static str>,
+    /// Every check.
+    pub steps: Vec<Step>,
+    /// What the pair can do here, in sentences.
+    pub works: Vec<String>,
+    /// 0, 1 (a check failed) or 3 (no connection or bind).
+    pub code: u8,
+}
+
+/// Opens a directory without trying again, and says step by step how that went: for `--test` and [`examine`].
+pub async fn open(
+    config: &DirectoryConfig,
+    access: Access,
+) -> (Vec<Step>, Result<Directory, DirectoryError>) {
+    let config = DirectoryConfig { retry_attempts: 0, ..config.clone() };
+    let mut steps = Vec::new();
+    let mut last = None;
+    for server in &config.servers {
+        if let ServerUrl::Ldif(path) = server {
+            let opened = secret::open(&config, access).await;
+            let text = format!("`{}`", path.display());
+            steps.push(match &opened {
+                Ok(_) => Step::new("file", Grade::Ok, text),
+                Err(e) => Step::new("file", Grade::Failed, e.to_string()),
+            });
+            return (steps, opened);
+        }
+        if config.servers.len() > 1 {
+            steps.push(Step::new("server", Grade::Ok, server.to_text()));
+        }
+        let (more, opened) = LdapDirectory::open_by_steps(&config, access, server).await;
+        steps.extend(more);
+        match opened {
+            Ok(directory) => {
+                let directory = Directory::Ldap(directory);
+                secret::learn(&directory);
+                return (steps, Ok(directory));
+            }
+            Err(error) => {
+                // The next one would only count the bind against the account.
+                let is_bind = matches!(error, DirectoryError::Bind { .. });
+                last = Some(error);
+                if is_bind {
+                    break;
+                }
+            }
+        }
+    }
+    let error = last.unwrap_or_else(|| DirectoryError::Connect {
+        server: "(no server)".to_owned(),
+        reason: "server_url is empty".to_owned(),
+        lasting: true,
+    });
+    (steps, Err(error))
+}
+
+/// Makes every check that can be made.
+pub async fn examine(config: &DirectoryConfig, access: Access, subject: &Subject<'_>) -> Report {
+    // A check that takes long is no reason to wait for the others for ever.
+    let patience = config.operation_timeout.min(Duration::from_secs(30));
+    let config = DirectoryConfig { operation_timeout: patience, ..config.clone() };
+    let (mut steps, opened) = open(&config, access).await;
+    let configured = config.servers.first().map(ServerUrl::to_text).unwrap_or_default();
+    match opened {
+        Err(error) => {
+            if !steps.iter().any(|s| s.grade == Grade::Failed) {
+                steps.push(Step::new("rootDSE", Grade::Failed, error.to_string()));
+            }
+            let code = match error.class() {
+                Class::Run | Class::OutputClosed => Class::Run,
+                known => known,
+            };
+            Report { server: configured, vendor: None, steps, works: Vec::new(), code: code.exit_code() }
+        }
+        Ok(directory) => {
+            let mut report = Report {
+                server: directory.location().to_owned(),
+                vendor: Some(directory.root_dse().vendor.name()),
+                steps,
+                works: Vec::new(),
+                code: 0,
+            };
+            server::examine(&directory, &config, subject, &mut report).await;
+            directory.close().await;
+            if report.steps.iter().any(|s| s.grade == Grade::Failed) {
+                report.code = Class::Run.exit_code();
+            }
+            report
+        }
+    }
+}
+
+/// A step as `--test` prints it: `{"name": …, "ok": …, "detail": …}`.
+pub fn check_json(step: &Step) -> Value {
+    json!({"name": step.name, "ok": step.grade != Grade::Failed, "detail": step.text})
+}
+
+impl Report {
+    /// The report in a form, with a line feed at its end.
+    pub fn render(&self, format: Format, program: &str) -> String {
+        match format {
+            Format::Json => format!("{}\n", self.to_json()),
+            Format::Text => self.to_text(program),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let checks: Vec<Value> = self
+            .steps
+            .iter()
+            .map(|s| {
+                let advice = Some(&s.advice).filter(|a| !a.is_empty());
+                json!({"name": s.name, "result": s.grade.word(), "detail": s.text, "advice": advice})
+            })
+            .collect();
+        json!({
+            "status": if self.code == 0 { "healthy" } else { "unhealthy" },
+            "exit_code": self.code, "server": self.server, "vendor": self.vendor,
+            "checks": checks, "works": self.works,
+        })
+    }
+
+    fn to_text(&self, program: &str) -> String {
+        let mut text = format!("{program} doctor: {}", self.server);
+        if let Some(vendor) = self.vendor {
+            let _ = write!(text, " ({vendor})");
+        }
+        text.push_str("\n\n");
+        for step in &self.steps {
+            // What a server sent must not be able to move the cursor.
+            let line = format!("{:<8} {:<16} {}", step.grade.word(), step.name, step.text);
+            text.push_str(&printable_line(&line));
+            text.push('\n');
+            if !step.advice.is_empty() {
+                text.push_str(&printable_line(&format!("{:25} -> {}", "", step.advice)));
+                text.push('\n');
+            }
+        }
+        if !self.works.is_empty() {
+            text.push_str("\nWhat will work:\n");
+            for sentence in &self.works {
+                text.push_str(&printable_line(&format!("  - {sentence}")));
+                text.push('\n');
+            }
+        }
+        let asked: Vec<&Step> =
+            self.steps.iter().filter(|s| s.advice.to_lowercase().starts_with("ask")).collect();
+        if !asked.is_empty() {
+            text.push_str("\nFor the administrator:\n");
+            for step in asked {
+                text.push_str(&printable_line(&format!("  - {}: {}", step.name, step.advice)));
+                text.push('\n');
+            }
+        }
+        let failed = self.steps.iter().filter(|s| s.grade == Grade::Failed).count();
+        let warned = self.steps.iter().filter(|s| s.grade == Grade::Warning).count();
+        let _ = match (failed, warned) {
+            (0, 0) => writeln!(text, "\nAll well."),
+            (0, warned) => writeln!(text, "\nNothing failed; {warned} warning(s)."),
+            (failed, warned) => writeln!(text, "\n{failed} check(s) failed, {warned} warning(s)."),
+        };
+        text
+    }
+}

@@ -1,0 +1,431 @@
+//! The checks of a directory that is open.
+
+use ldap_directory::oid;
+
+use ldap_directory::client::probe::{Grade, Step};
+use ldap_directory::entry::Entry;
+use ldap_directory::time::generalized::GeneralizedTime;
+use ldap_directory::{
+    ChangeLog, Directory, DirectoryConfig, DirectoryError, MATCH_ALL, Paging, Scope, SearchControl,
+    SearchRequest, Vendor,
+};
+
+use super::{Report, settings};
+
+/// As many entries are read to see where a limit is.
+const SAMPLE: u32 = 5_000;
+/// So many seconds may clocks differ before it is worth a warning.
+const CLOCK: i64 = 60;
+
+/// Who asks: what the tap needs differs from what the target needs.
+#[derive(Debug, Clone, Copy)]
+pub enum Subject<'a> {
+    /// The tap, with its base.
+    Tap {
+        /// `base_dn`.
+        base: Option<&'a str>,
+    },
+    /// The target.
+    Target {
+        /// `default_base_dn`.
+        base: Option<&'a str>,
+        /// The attributes by which entries are looked for (`match`).
+        matched: &'a [String],
+    },
+}
+
+impl<'a> Subject<'a> {
+    fn base(self) -> Option<&'a str> {
+        match self {
+            Subject::Tap { base } | Subject::Target { base, .. } => base,
+        }
+    }
+
+    fn is_target(self) -> bool {
+        matches!(self, Subject::Target { .. })
+    }
+}
+
+pub(super) async fn examine(
+    directory: &Directory,
+    config: &DirectoryConfig,
+    subject: &Subject<'_>,
+    report: &mut Report,
+) {
+    let root = directory.root_dse();
+    if root.vendor == Vendor::Ldif {
+        base(directory, *subject, report).await;
+        report
+            .works
+            .push("FULL_TABLE; a file has neither pages nor limits, and keeps no log of changes".to_owned());
+        return;
+    }
+    report.steps.push(match (root.controls.is_empty(), root.vendor) {
+        (true, Vendor::Other) => {
+            Step::new("rootDSE", Grade::Warning, "the server says nothing of what it can do").advise(
+                "ask the administrator to let the bound user read the root DSE (the entry with the empty DN)",
+            )
+        }
+        (_, vendor) => {
+            let version = [vendor.name(), root.version.as_str()].join(" ");
+            let bases = root.naming_contexts.join("; ");
+            Step::new("rootDSE", Grade::Ok, format!("{}; naming contexts: {bases}", version.trim()))
+        }
+    });
+    who_am_i(directory, report).await;
+    schema(directory, report).await;
+    let found = base(directory, *subject, report).await;
+    if let Some(base) = &found {
+        reading(directory, config, base, report).await;
+        attributes(directory, base, report).await;
+    }
+    tracking(directory, report, *subject, found.as_deref()).await;
+    settings::limits(directory, report).await;
+    settings::indexes(directory, *subject, found.as_deref(), report).await;
+    if subject.is_target() {
+        // How the tap would read it is not what was asked.
+        report.works.clear();
+    }
+    if let (Subject::Target { .. }, Some(base)) = (subject, &found) {
+        writing(directory, base, report).await;
+    }
+    clock(directory, report).await;
+}
+
+async fn who_am_i(directory: &Directory, report: &mut Report) {
+    let Directory::Ldap(ldap) = directory else { return };
+    report.steps.push(match ldap.who_am_i().await {
+        Ok(Some(who)) if who.is_empty() => {
+            Step::new("identity", Grade::Warning, "the server takes us for nobody (anonymous)")
+        }
+        Ok(Some(who)) => Step::new("identity", Grade::Ok, format!("the server takes us for `{who}`")),
+        Ok(None) => {
+            Step::new("identity", Grade::Unknown, "the server does not answer \"Who am I?\" (RFC 4532)")
+        }
+        Err(e) => Step::new("identity", Grade::Unknown, e.to_string()),
+    });
+}
+
+async fn schema(directory: &Directory, report: &mut Report) {
+    let dn = directory.root_dse().subschema.clone().unwrap_or_else(|| "cn=subschema".to_owned());
+    let count = match directory.read(&dn, &["attributeTypes"]).await {
+        Ok(entry) => entry.map_or(0, |e| e.values("attributeTypes").len()),
+        Err(_) => 0,
+    };
+    report.steps.push(if count > 0 {
+        Step::new("subschema", Grade::Ok, format!("`{dn}` has {count} attribute types: columns get the server's own types"))
+    } else {
+        Step::new("subschema", Grade::Warning, format!("`{dn}` cannot be read: types come from the standard schema, and the server's own attributes are texts"))
+            .advise(format!("ask the administrator to let the bound user read `{dn}`"))
+    });
+}
+
+/// Whether there is a base, and which.
+async fn base(directory: &Directory, subject: Subject<'_>, report: &mut Report) -> Option<String> {
+    let setting = if subject.is_target() { "default_base_dn" } else { "base_dn" };
+    let root = directory.root_dse();
+    let Some(base) = subject.base().or(root.default_base()) else {
+        let step = Step::new(
+            "base",
+            Grade::Unknown,
+            format!("{setting} is not set, and the server has no single naming context"),
+        );
+        report.steps.push(
+            step.advise(format!("set {setting}, for example to one of {}", root.naming_contexts.join("; "))),
+        );
+        return None;
+    };
+    let (step, is_there) = match directory.read(base, &["objectClass", "numSubordinates"]).await {
+        Ok(Some(entry)) => {
+            let below = entry
+                .first_text("numSubordinates")
+                .map(|n| format!(", with {n} entries right below it"))
+                .unwrap_or_default();
+            (Step::new("base", Grade::Ok, format!("`{base}` is there{below}")), true)
+        }
+        Ok(None) if root.vendor == Vendor::Ldif && directory.begins_at(base).await.unwrap_or(false) => {
+            let text = format!("`{base}` is not an entry of the file, but entries lie below it");
+            (Step::new("base", Grade::Ok, text), true)
+        }
+        Ok(None) if subject.is_target() => {
+            let text = format!("`{base}` is not there, or the bound user may not see it");
+            (
+                Step::new("base", Grade::Warning, text)
+                    .advise("with create_parents it is created, where the bound user may do that"),
+                false,
+            )
+        }
+        Ok(None) => {
+            let text = format!("`{base}` is not there, or the bound user may not see it");
+            (
+                Step::new("base", Grade::Failed, text).advise(format!(
+                    "check {setting}, or ask the administrator to let the bound user read below it"
+                )),
+                false,
+            )
+        }
+        Err(e) => (Step::new("base", Grade::Failed, e.to_string()), false),
+    };
+    report.steps.push(step);
+    is_there.then(|| base.to_owned())
+}
+
+/// Reads names, to see pages and limits.
+async fn reading(directory: &Directory, config: &DirectoryConfig, base: &str, report: &mut Report) {
+    let offered = directory.root_dse().supports_control(oid::PAGED_RESULTS);
+    let mut request = SearchRequest::new(base, Scope::Sub, MATCH_ALL, &["1.1"]);
+    let page = config.page_size;
+    let step = match count(directory, request.clone(), u64::from(page) + 1).await {
+        Ok(read) if page == 0 => Step::new("paging", Grade::Warning, format!("page_size is 0: {read} names came unpaged"))
+            .advise("leave page_size as it is (1000): without pages the server's size limit ends an answer"),
+        Ok(read) if offered => Step::new("paging", Grade::Ok, format!("pages of {page} entries (RFC 2696): {read} names came")),
+        Ok(read) => Step::new("paging", Grade::Warning, format!("the server offers no pages (RFC 2696); {read} names came"))
+            .advise("ask the administrator for a size limit for the bound user that is larger than the directory"),
+        Err(e) => Step::new("paging", Grade::Failed, e.to_string()).advise(
+            "ask the administrator for limits for the bound user that let pages through (OpenLDAP: `limits … size.prtotal=unlimited`)",
+        ),
+    };
+    report.steps.push(step);
+    let Directory::Ldap(ldap) = directory else { return };
+    request.paging = Paging::AtMost(SAMPLE);
+    if let Ok(read) = count(directory, request, u64::from(SAMPLE)).await {
+        report.steps.push(match ldap.known_size_limit() {
+            Some(limit) => Step::new("size limit", Grade::Ok, format!("without pages the server gives {limit} entries at most; reading goes by pages, and only the changes of one LOG_BASED run have to fit"))
+                .advise(format!("ask the administrator for a higher size limit for the bound user if more than {limit} entries may change between two LOG_BASED runs")),
+            None if read < u64::from(SAMPLE) => Step::new("size limit", Grade::Ok, format!("none seen: all {read} entries came at once")),
+            None => Step::new("size limit", Grade::Ok, format!("none seen up to {SAMPLE} entries")),
+        });
+    }
+}
+
+/// Reads up to so many entries.
+async fn count(directory: &Directory, request: SearchRequest, most: u64) -> Result<u64, DirectoryError> {
+    let mut search = directory.search(request).await?;
+    let mut read = 0;
+    while read < most {
+        match search.next_entry().await? {
+            Some(_) => read += 1,
+            None => return Ok(read),
+        }
+    }
+    search.abandon().await?;
+    Ok(read)
+}
+
+/// Which of the attributes that the tap goes by the bound user may see.
+async fn attributes(directory: &Directory, base: &str, report: &mut Report) {
+    let vendor = directory.root_dse().vendor;
+    let ids = vendor.immutable_ids();
+    let keys = vendor.change_keys();
+    let wanted: Vec<&str> = ids.iter().chain(keys).copied().collect();
+    let entry = match directory.read(base, &wanted).await {
+        Ok(Some(entry)) => entry,
+        Ok(None) | Err(_) => Entry::default(),
+    };
+    let has = |name: &&&str| !entry.values(name).is_empty();
+    report.steps.push(match ids.iter().find(has) {
+        Some(id) => Step::new(
+            "id",
+            Grade::Ok,
+            format!("`{id}` names entries for ever: a renamed entry stays one row"),
+        ),
+        None => Step::new(
+            "id",
+            Grade::Warning,
+            "no id that never changes is to be seen: rows are known by their DN, and a rename is a new row",
+        )
+        .advise(format!("ask the administrator to let the bound user read {}", ids.join(" or "))),
+    });
+    report.steps.push(match keys.iter().find(has) {
+        Some(key) => {
+            report.works.push(format!("INCREMENTAL by `{key}`"));
+            Step::new("change key", Grade::Ok, format!("`{key}` tells what changed"))
+        }
+        None => Step::new("change key", Grade::Warning, "no attribute that tells what changed is to be seen")
+            .advise(format!("ask the administrator to let the bound user read {}", keys.join(" or "))),
+    });
+}
+
+/// What the server offers to tell changes and deletions by.
+async fn tracking(directory: &Directory, report: &mut Report, subject: Subject<'_>, base: Option<&str>) {
+    let root = directory.root_dse();
+    let offers = |oid| root.supports_control(oid);
+    report.works.insert(0, "FULL_TABLE: everything, and a target is told what is gone".to_owned());
+    let step = if root.vendor == Vendor::ActiveDirectory && offers(oid::DIRSYNC) {
+        dirsync(directory).await
+    } else if root.change_log() == Some(ChangeLog::ContentSync) {
+        report
+            .works
+            .push("LOG_BASED by content synchronisation (RFC 4533): changes and deletions".to_owned());
+        Step::new("change tracking", Grade::Ok, "content synchronisation (RFC 4533)")
+    } else {
+        let what = match root.vendor {
+            Vendor::OpenLdap => "the overlay syncprov for this database",
+            Vendor::Ds389 => "the plug-in \"Content Synchronization\" (nsslapd-pluginEnabled: on)",
+            _ => "content synchronisation (RFC 4533), if the server has it",
+        };
+        Step::new(
+            "change tracking",
+            Grade::Warning,
+            "none offered: LOG_BASED does not work, and deletions are found by track_deletions or FULL_TABLE",
+        )
+        .advise(format!("ask the administrator for {what}"))
+    };
+    if step.grade == Grade::Ok && step.text.contains("DirSync") {
+        report.works.push("LOG_BASED by DirSync: changes and deletions".to_owned());
+    }
+    report.steps.push(step);
+    let logs: Vec<&str> = root
+        .naming_contexts
+        .iter()
+        .map(String::as_str)
+        .filter(|dn| ["cn=accesslog", "cn=changelog"].iter().any(|log| dn.eq_ignore_ascii_case(log)))
+        .collect();
+    if !logs.is_empty() {
+        report.steps.push(Step::new("change log", Grade::Ok, format!("there is `{}`", logs.join("`, `"))));
+    }
+    if let (Subject::Tap { .. }, Vendor::OpenLdap, true, Some(base)) =
+        (subject, root.vendor, offers(oid::SYNC_REQUEST), base)
+    {
+        let csn = directory.read(base, &["contextCSN"]).await.ok().flatten();
+        if csn.is_none_or(|e| e.values("contextCSN").is_empty()) {
+            report.steps.push(
+                Step::new("contextCSN", Grade::Warning, format!("`{base}` shows no contextCSN: either it is not the database's suffix, or syncprov is not on this database"))
+                    .advise("ask the administrator whether this database has syncprov, and to let the bound user read contextCSN"),
+            );
+        }
+    }
+    if offers(oid::SERVER_SORT) {
+        report
+            .works
+            .push("sorting by the server (RFC 2891), which INCREMENTAL uses for large answers".to_owned());
+    }
+}
+
+async fn dirsync(directory: &Directory) -> Step {
+    let Some(base) = directory.root_dse().default_naming_context.clone() else {
+        return Step::new(
+            "change tracking",
+            Grade::Unknown,
+            "DirSync is offered, but the server names no default naming context",
+        );
+    };
+    let mut request = SearchRequest::new(&base, Scope::Sub, "(objectClass=domain)", &["objectGUID"]);
+    request.controls = vec![SearchControl::DirSync { cookie: Vec::new() }];
+    match count(directory, request, 1).await {
+        Ok(_) => Step::new("change tracking", Grade::Ok, "DirSync, and the bound user has the right to it"),
+        Err(e) if e.code().is_some() => Step::new("change tracking", Grade::Warning, format!("DirSync is offered, but not to the bound user ({e}); LOG_BASED goes by uSNChanged and tombstones instead"))
+            .advise("ask the administrator for the right \"Replicating Directory Changes\" on the domain"),
+        Err(e) => Step::new("change tracking", Grade::Unknown, e.to_string()),
+    }
+}
+
+/// What can be known of the right to write without writing.
+async fn writing(directory: &Directory, base: &str, report: &mut Report) {
+    let root = directory.root_dse();
+    let step = match root.vendor {
+        Vendor::ActiveDirectory => {
+            let entry = directory
+                .read(base, &["allowedChildClassesEffective", "allowedAttributesEffective"])
+                .await
+                .ok()
+                .flatten();
+            let classes = entry.as_ref().map_or(0, |e| e.values("allowedChildClassesEffective").len());
+            let attributes = entry.as_ref().map_or(0, |e| e.values("allowedAttributesEffective").len());
+            if classes > 0 {
+                Step::new(
+                    "write access",
+                    Grade::Ok,
+                    format!(
+                        "the bound user may create {classes} classes of entries below `{base}`, and write {attributes} attributes of it"
+                    ),
+                )
+            } else {
+                Step::new(
+                    "write access",
+                    Grade::Warning,
+                    format!("the bound user may create nothing right below `{base}`"),
+                )
+                .advise(format!(
+                    "ask the administrator to delegate creating and changing objects below `{base}`"
+                ))
+            }
+        }
+        Vendor::Ds389 => match directory.effective_rights(base).await {
+            Ok(Some(rights)) if rights.contains('a') => Step::new(
+                "write access",
+                Grade::Ok,
+                format!(
+                    "the bound user's rights on `{base}`: {rights} (a: add below it, d: delete, n: rename, v: view)"
+                ),
+            ),
+            Ok(Some(rights)) => Step::new(
+                "write access",
+                Grade::Warning,
+                format!("the bound user's rights on `{base}` are `{rights}`: it may not add entries there"),
+            )
+            .advise(format!(
+                "ask the administrator for an ACI that lets the bound user write below `{base}`"
+            )),
+            Ok(None) | Err(_) => Step::new(
+                "write access",
+                Grade::Unknown,
+                "the server does not tell the bound user its rights",
+            ),
+        },
+        _ => Step::new(
+            "write access",
+            Grade::Unknown,
+            "this server does not tell who may write what: `--dry-run` shows what would be written, the first write shows whether it may be",
+        ),
+    };
+    report.steps.push(step);
+    report.steps.push(if root.vendor == Vendor::ActiveDirectory {
+        Step::new(
+            "passwords",
+            Grade::Ok,
+            "password.mode unicode_pwd works, over TLS: the server applies its policy",
+        )
+    } else if root.lacks_extension(oid::PASSWORD_MODIFY) {
+        Step::new("passwords", Grade::Warning, "the server does not set passwords itself (RFC 3062)")
+            .advise("use password.mode hash:ssha512 or hash:argon2id, as the server takes them")
+    } else {
+        Step::new(
+            "passwords",
+            Grade::Ok,
+            "password.mode exop works (RFC 3062): the server hashes, and applies its policy",
+        )
+    });
+    settings::password_policy(directory, base, report).await;
+    report.works.push("adding, modifying, renaming and deleting, as far as the bound user may".to_owned());
+    if root.supports_control(oid::ASSERTION) {
+        report.works.push("changes only where nobody else changed the entry meanwhile (RFC 4528)".to_owned());
+    }
+}
+
+/// The server's clock against this machine's: both are in timestamps and in certificates.
+async fn clock(directory: &Directory, report: &mut Report) {
+    let places: &[(&str, &str)] = match directory.root_dse().vendor {
+        Vendor::ActiveDirectory => &[("", "currentTime")],
+        Vendor::Ds389 => &[("cn=monitor", "currenttime")],
+        _ => &[("cn=Current,cn=Time,cn=Monitor", "monitorTimestamp")],
+    };
+    for (dn, attribute) in places {
+        let Ok(Some(entry)) = directory.read(dn, &[attribute]).await else { continue };
+        let Some(time) = entry.first_text(attribute).and_then(GeneralizedTime::read) else { continue };
+        let ahead = time.unix_seconds() - chrono::Utc::now().timestamp();
+        report.steps.push(if ahead.abs() > CLOCK {
+            let direction = if ahead > 0 { "ahead of" } else { "behind" };
+            Step::new("clock", Grade::Warning, format!("the server's clock is {} s {direction} this machine's", ahead.abs()))
+                .advise("ask for NTP on both: nothing here goes by this machine's clock, but certificates and what people compare do")
+        } else {
+            Step::new("clock", Grade::Ok, format!("the server's clock and this machine's differ by {} s", ahead.abs()))
+        });
+        return;
+    }
+    report.steps.push(Step::new(
+        "clock",
+        Grade::Unknown,
+        "the bound user cannot see the server's clock; nothing here goes by this machine's",
+    ));
+}

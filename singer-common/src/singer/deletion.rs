@@ -1,0 +1,187 @@
+//! The property that marks a record as a deletion: one place decides what counts as one.
+
+use chrono::Datelike as _;
+use serde_json::Value;
+
+use ldap_directory::time::read_time;
+
+/// The property (as the Meltano SDK names it) that says when a record was deleted at its source.
+pub const DELETED_AT: &str = "_sdc_deleted_at";
+
+/// The first and the last year in which something was deleted. What is outside is a placeholder: databases and programs that
+/// have no null write the first or the last moment that they know (year 1, 1753, 1900, 1970; 2262, 9999).
+const YEARS: std::ops::RangeInclusive<i32> = 1971..=2199;
+/// So many characters of a wrong value are shown.
+const SHOWN: usize = 60;
+
+/// Returns whether a property is the deletion marker, in whichever case: warehouses that fold names print `_SDC_DELETED_AT`.
+pub fn is_marker(name: &str) -> bool {
+    name.eq_ignore_ascii_case(DELETED_AT)
+}
+
+/// A deletion marker that does not say whether its record was deleted. Never taken for a deletion.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoTime {
+    /// It is neither empty nor a time.
+    #[error(
+        "`{DELETED_AT}` is neither empty nor a time, but {0}: expected null, or when the record was deleted (RFC 3339, for \
+         example 2026-01-31T08:00:00Z)"
+    )]
+    Other(String),
+    /// A time at which nothing was deleted.
+    #[error(
+        "`{DELETED_AT}` is {0}, which is a placeholder and no time of a deletion: expected null, or a time from {first} to {last}",
+        first = YEARS.start(),
+        last = YEARS.end()
+    )]
+    Placeholder(String),
+    /// The record has the property in several spellings, and they do not say the same.
+    #[error(
+        "`{DELETED_AT}` is in the record in several spellings, of which one marks a deletion and another does not"
+    )]
+    Contradiction,
+}
+
+impl NoTime {
+    fn shown(value: &Value) -> String {
+        let text = value.to_string();
+        match text.char_indices().nth(SHOWN) {
+            Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
+            None => text,
+        }
+    }
+}
+
+/// Returns whether a record is marked as a deletion, given its properties.
+///
+/// # Errors
+/// See [`is_deletion`]; and several spellings of the marker that do not say the same.
+pub fn is_marked<'a>(properties: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Result<bool, NoTime> {
+    let mut said = None;
+    for (_, value) in properties.into_iter().filter(|(name, _)| is_marker(name)) {
+        let is_deletion = is_deletion(value)?;
+        if said.replace(is_deletion).is_some_and(|before| before != is_deletion) {
+            return Err(NoTime::Contradiction);
+        }
+    }
+    Ok(said.unwrap_or(false))
+}
+
+/// Returns whether a deletion marker's value marks a deletion.
+///
+/// Null, an empty or blank text, `false`, 0, these as texts ("null", "false", "0", "None", "NaN", "NaT", "\\N"), and a list of
+/// nothing else do not: they are how CSV and SQL write a null. A time does, in any form that [`read_time`] reads, and a list of one time.
+///
+/// # Errors
+/// Every other value: a text that is no time ("yes"), `true`, another number, an object, several times, and
+/// times that are placeholders.
+pub fn is_deletion(marker: &Value) -> Result<bool, NoTime> {
+    let other = || NoTime::Other(NoTime::shown(marker));
+    match marker {
+        Value::Null | Value::Bool(false) => Ok(false),
+        Value::String(text) if is_nothing(text.trim()) => Ok(false),
+        Value::String(text) => match read_time(text.trim()) {
+            Some(time) if YEARS.contains(&time.year()) => Ok(true),
+            Some(_) => Err(NoTime::Placeholder(NoTime::shown(marker))),
+            None => Err(other()),
+        },
+        Value::Number(number) if number.as_f64() == Some(0.0) => Ok(false),
+        Value::Array(elements) => {
+            let mut marks = 0;
+            for element in elements {
+                if element.is_array() {
+                    return Err(other());
+                }
+                marks += u8::from(is_deletion(element)?);
+                if marks > 1 {
+                    return Err(other());
+                }
+            }
+            Ok(marks == 1)
+        }
+        Value::Bool(true) | Value::Number(_) | Value::Object(_) => Err(other()),
+    }
+}
+
+/// How CSV, SQL and their tools write that there is no value, or that something is not so.
+fn is_nothing(text: &str) -> bool {
+    const WORDS: [&str; 8] = ["", "null", "none", "false", "0", "nan", "nat", "\\n"];
+    WORDS.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_a_time_is_a_deletion() {
+        assert_eq!(is_marked([("id", &json!(1))]), Ok(false));
+        for nothing in [
+            json!(null),
+            json!(""),
+            json!("  "),
+            json!(false),
+            json!(0),
+            json!(0.0),
+            json!([]),
+            json!([null, ""]),
+            json!("null"),
+            json!("False"),
+            json!("0"),
+            json!("None"),
+            json!("\\N"),
+        ] {
+            assert_eq!(is_deletion(&nothing), Ok(false), "{nothing}");
+        }
+        for time in [
+            json!("2026-01-01T00:00:00Z"),
+            json!(" 2026-01-01 00:00:00+00 "),
+            json!("2026-01-01"),
+            json!(["2026-01-01T00:00:00Z"]),
+        ] {
+            assert_eq!(is_deletion(&time), Ok(true), "{time}");
+        }
+        for wrong in [
+            json!("yes"),
+            json!("true"),
+            json!("1"),
+            json!("0000-00-00"),
+            json!(true),
+            json!(1),
+            json!(1_767_225_600),
+            json!({}),
+            json!([["2026-01-01"]]),
+            json!(["2026-01-01", "2026-01-02"]),
+        ] {
+            assert!(matches!(is_deletion(&wrong), Err(NoTime::Other(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_placeholder_is_no_time_of_a_deletion() {
+        for placeholder in [
+            json!("0001-01-01T00:00:00Z"),
+            json!("1753-01-01"),
+            json!("1900-01-01T00:00:00"),
+            json!("1970-01-01T00:00:00+00:00"),
+            json!("9999-12-31T23:59:59.999Z"),
+            json!(["9999-12-31"]),
+        ] {
+            let said = is_deletion(&placeholder);
+            assert!(matches!(said, Err(NoTime::Placeholder(_))), "{placeholder}: {said:?}");
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_the_marker_is_one_and_all_have_to_say_the_same() {
+        let (time, null) = (json!("2026-01-01T00:00:00Z"), json!(null));
+        for name in ["_sdc_deleted_at", "_SDC_DELETED_AT", "_sdc_Deleted_At"] {
+            assert_eq!(is_marked([("id", &null), (name, &time)]), Ok(true), "{name}");
+        }
+        assert_eq!(is_marked([("_sdc_deleted_at", &time), ("_SDC_DELETED_AT", &time)]), Ok(true));
+        let both = is_marked([("_sdc_deleted_at", &null), ("_SDC_DELETED_AT", &time)]);
+        assert_eq!(both, Err(NoTime::Contradiction));
+        assert_eq!(is_marked([("sdc_deleted_at", &time)]), Ok(false));
+    }
+}

@@ -1,0 +1,353 @@
+//! Singer messages as a target reads them (the Singer specification's SCHEMA, RECORD, STATE, and the
+//! ACTIVATE_VERSION and BATCH that taps and targets of today add).
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::operations::facts::did_you_mean;
+use crate::singer::record::Record;
+use ldap_directory::nearest::nearest;
+
+/// One message.
+#[derive(Debug)]
+pub enum Message {
+    /// What the records of a stream look like.
+    Schema(SchemaMessage),
+    /// One record.
+    Record(RecordMessage),
+    /// The tap's position: to be printed once all before it is safe. Kept as it was written.
+    State(Box<RawValue>),
+    /// The stream is whole as of this version.
+    ActivateVersion {
+        /// The stream.
+        stream: String,
+        /// The version, by convention milliseconds since 1970.
+        version: i64,
+    },
+    /// Records in files of their own.
+    Batch(BatchMessage),
+}
+
+/// A SCHEMA message.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct SchemaMessage {
+    /// The stream.
+    pub stream: String,
+    /// The JSON schema of its records.
+    pub schema: Value,
+    /// The properties that identify a record; may be empty, which some taps write as null.
+    #[serde(default, deserialize_with = "or_default")]
+    pub key_properties: Vec<String>,
+}
+
+fn or_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
+    value: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or_default())
+}
+
+/// A RECORD message.
+#[derive(Debug, Deserialize)]
+pub struct RecordMessage {
+    /// The stream.
+    pub stream: String,
+    /// The record.
+    pub record: Record,
+    /// The version of the stream that the record belongs to.
+    #[serde(default)]
+    pub version: Option<i64>,
+}
+
+impl RecordMessage {
+    /// The RECORD that nearly every line is. `None`: another message, or one that something is wrong with.
+    fn in_one_pass(line: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Line<'a> {
+            #[serde(borrow)]
+            r#type: std::borrow::Cow<'a, str>,
+            stream: String,
+            record: Record,
+            #[serde(default)]
+            version: Option<i64>,
+        }
+        let Line { r#type, stream, record, version } = serde_json::from_slice(line).ok()?;
+        (r#type == "RECORD").then_some(Self { stream, record, version })
+    }
+}
+
+/// A BATCH message, as the Meltano SDK has it (https://sdk.meltano.com/en/latest/batch.html).
+#[derive(Debug, Deserialize)]
+pub struct BatchMessage {
+    /// The stream.
+    pub stream: String,
+    /// How the files are written.
+    pub encoding: BatchEncoding,
+    /// URLs of the files, in the order of their records.
+    pub manifest: Vec<String>,
+    /// The version of the stream that the records belong to. The SDK has none here; other taps may.
+    #[serde(default)]
+    pub version: Option<i64>,
+}
+
+/// How the files of a BATCH are written.
+#[derive(Debug, Deserialize)]
+pub struct BatchEncoding {
+    /// `jsonl`, or what others there may be.
+    pub format: String,
+    /// `gzip`, `none`, or nothing.
+    #[serde(default)]
+    pub compression: Option<String>,
+}
+
+/// Why a line is not a message.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    /// Not JSON, or not an object.
+    #[error(
+        "not a JSON object: {0}; a message is a JSON object with a `type`, as taps print them: pipe a tap's output here (for a table, of a tap that reads tables)"
+    )]
+    NotJson(String),
+    /// An object without `type`.
+    #[error("the message has no `type`; expected SCHEMA, RECORD, STATE, ACTIVATE_VERSION or BATCH")]
+    NoType,
+    /// A `type` that Singer does not know.
+    #[error("unknown message type `{0}`{hint}; expected SCHEMA, RECORD, STATE, ACTIVATE_VERSION or BATCH", hint = did_you_mean(nearest_type(.0)))]
+    UnknownType(String),
+    /// A message of a known type that lacks something.
+    #[error("not a {kind} message: {reason}")]
+    Malformed {
+        /// The message's type.
+        kind: String,
+        /// What serde says is missing or wrong.
+        reason: String,
+    },
+    /// An empty line.
+    #[error("the line is empty")]
+    Blank,
+}
+
+/// The types of messages that are known.
+const TYPES: [&str; 5] = ["SCHEMA", "RECORD", "STATE", "ACTIVATE_VERSION", "BATCH"];
+
+/// What a line is that is no JSON object. What begins as one may hold a record, which is not shown.
+fn beginning(line: &[u8], error: &serde_json::Error) -> String {
+    const SHOWN: usize = 20;
+    let text = String::from_utf8_lossy(line);
+    let text = text.trim();
+    if text.starts_with(['{', '[', '"']) {
+        return error.to_string();
+    }
+    let more = if text.chars().count() > SHOWN { "…" } else { "" };
+    format!("it begins `{}{more}`", text.chars().take(SHOWN).collect::<String>())
+}
+
+fn nearest_type(kind: &str) -> Option<&'static str> {
+    nearest(kind, TYPES.into_iter())
+}
+
+impl MessageError {
+    /// The type that an unknown one most likely stands for.
+    pub fn nearest(&self) -> Option<&'static str> {
+        match self {
+            MessageError::UnknownType(kind) => nearest_type(kind),
+            _ => None,
+        }
+    }
+}
+
+impl Message {
+    /// Parses one line.
+    pub fn parse(line: &[u8]) -> Result<Message, MessageError> {
+        #[derive(Deserialize)]
+        struct Envelope {
+            r#type: Option<String>,
+        }
+        #[derive(Deserialize)]
+        struct StateMessage {
+            value: Box<RawValue>,
+        }
+        #[derive(Deserialize)]
+        struct Named {
+            stream: String,
+            #[serde(default)]
+            version: Option<i64>,
+        }
+        fn typed<'a, T: Deserialize<'a>>(kind: &str, line: &'a [u8]) -> Result<T, MessageError> {
+            serde_json::from_slice(line)
+                .map_err(|e| MessageError::Malformed { kind: kind.to_owned(), reason: e.to_string() })
+        }
+
+        if let Some(record) = RecordMessage::in_one_pass(line) {
+            return Ok(Message::Record(record));
+        }
+        if line.iter().all(u8::is_ascii_whitespace) {
+            return Err(MessageError::Blank);
+        }
+        let envelope: Envelope =
+            serde_json::from_slice(line).map_err(|e| MessageError::NotJson(beginning(line, &e)))?;
+        let kind = envelope.r#type.ok_or(MessageError::NoType)?;
+        match kind.as_str() {
+            "SCHEMA" => typed(&kind, line).map(Message::Schema),
+            "RECORD" => typed(&kind, line).map(Message::Record).map_err(|error| {
+                if has_object(line) {
+                    return error;
+                }
+                // What serde says of it would show it.
+                MessageError::Malformed { kind, reason: "`record` is not an object".into() }
+            }),
+            "STATE" => typed::<StateMessage>(&kind, line).map(|m| Message::State(m.value)),
+            "ACTIVATE_VERSION" => {
+                let Named { stream, version } = typed(&kind, line)?;
+                let version = version.ok_or_else(|| MessageError::Malformed {
+                    kind: kind.clone(),
+                    reason: "missing field `version`".into(),
+                })?;
+                Ok(Message::ActivateVersion { stream, version })
+            }
+            "BATCH" => typed(&kind, line).map(Message::Batch),
+            _ => Err(MessageError::UnknownType(kind)),
+        }
+    }
+}
+
+/// What is wrong with a line that other programs write, and that is no JSON (RFC 8259).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Flaw {
+    /// `NaN`, `Infinity` or `-Infinity`, as Python writes them.
+    NoNumber,
+    /// Half of a character: an escaped surrogate without the other one (`\ud83d`).
+    HalfCharacter,
+    /// Octets that are not UTF-8.
+    NotUtf8,
+}
+
+impl Flaw {
+    /// What is wrong, for people.
+    pub fn text(self) -> &'static str {
+        match self {
+            Flaw::NoNumber => "NaN or Infinity is no JSON: it is taken as null",
+            Flaw::HalfCharacter => {
+                "a text has half of a character (a surrogate without the other one, such as \\ud83d); its source cut the text in two"
+            }
+            Flaw::NotUtf8 => "a text is not UTF-8; its source has to write UTF-8",
+        }
+    }
+}
+
+/// Makes JSON of a line that has these flaws: null in the place of what is no number, U+FFFD in the place of what is no
+/// character. Returns the line and the worst of its flaws; `None` where it has none.
+pub fn repaired(line: &[u8]) -> Option<(Vec<u8>, Flaw)> {
+    let text = String::from_utf8_lossy(line);
+    let mut worst = matches!(text, std::borrow::Cow::Owned(_)).then_some(Flaw::NotUtf8);
+    let mut out = String::with_capacity(text.len());
+    let mut rest = &*text;
+    let mut in_text = false;
+    let unit =
+        |text: &str| -> Option<u16> { u16::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok() };
+    while let Some(c) = rest.chars().next() {
+        let mut length = c.len_utf8();
+        let mut put = rest.get(..length).unwrap_or_default();
+        if in_text && c == '\\' {
+            length = rest.chars().nth(1).map_or(1, |next| 1 + next.len_utf8());
+            put = rest.get(..length).unwrap_or_default();
+            if let Some(first) = unit(rest) {
+                let second = rest.get(6..).and_then(unit);
+                let is_pair = matches!(first, 0xd800..0xdc00) && matches!(second, Some(0xdc00..0xe000));
+                length = if is_pair { 12 } else { 6 };
+                put = rest.get(..length).unwrap_or_default();
+                if !is_pair && matches!(first, 0xd800..0xe000) {
+                    put = "\\ufffd";
+                    worst = worst.max(Some(Flaw::HalfCharacter));
+                }
+            }
+        } else if c == '"' {
+            in_text = !in_text;
+        } else if !in_text
+            && let Some(word) = ["NaN", "-Infinity", "Infinity"].iter().find(|word| rest.starts_with(**word))
+        {
+            (length, put) = (word.len(), "null");
+            worst = worst.max(Some(Flaw::NoNumber));
+        }
+        out.push_str(put);
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    worst.map(|flaw| (out.into_bytes(), flaw))
+}
+
+/// Whether a line's `record` is an object, or there is none.
+fn has_object(line: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Line<'a> {
+        #[serde(borrow)]
+        record: Option<&'a RawValue>,
+    }
+    serde_json::from_slice(line).is_ok_and(|Line { record }| record.is_none_or(|r| r.get().starts_with('{')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_other_programs_write_is_made_json() {
+        let made =
+            |line: &str| repaired(line.as_bytes()).map(|(l, flaw)| (String::from_utf8(l).unwrap(), flaw));
+        assert_eq!(made(r#"{"a": [1, "NaN \" Infinity", "\ud83d\ude00 \\ud83d"]}"#), None);
+        assert_eq!(
+            made(r#"{"a": NaN, "b": [-Infinity, Infinity]}"#),
+            Some((r#"{"a": null, "b": [null, null]}"#.into(), Flaw::NoNumber))
+        );
+        let half = |text: &str| made(&format!(r#"{{"a": "{text}"}}"#)).map(|(line, flaw)| (line.len(), flaw));
+        for text in ["\\ud83d", "\\ude00", "\\uD83D\\n", "\\ud83d\\ud83d", "x\\ud83d"] {
+            let length = text.len() + 9;
+            assert_eq!(half(text), Some((length, Flaw::HalfCharacter)), "{text}");
+            assert!(
+                serde_json::from_str::<Value>(&made(&format!(r#"{{"a": "{text}"}}"#)).unwrap().0).is_ok()
+            );
+        }
+        assert_eq!(repaired(b"{\"a\": \"\xff\"}").unwrap().1, Flaw::NotUtf8);
+    }
+
+    #[test]
+    fn a_state_is_kept_as_it_was_written() {
+        let Message::State(raw) = Message::parse(br#"{"type":"STATE","value":{"b": 1.50,"a":[ ]}}"#).unwrap()
+        else {
+            panic!("not a state")
+        };
+        assert_eq!(raw.get(), r#"{"b": 1.50,"a":[ ]}"#);
+    }
+
+    #[test]
+    fn what_is_not_a_message_says_why() {
+        for (line, expected) in [
+            ("", "empty"),
+            ("{", "not a JSON object"),
+            ("[1]", "not a JSON object"),
+            ("{}", "no `type`"),
+            (r#"{"type":"NONSENSE"}"#, "unknown message type `NONSENSE`"),
+            (r#"{"type":"RECORD","record":{}}"#, "missing field `stream`"),
+            (
+                r#"{"type":"RECORD","stream":"s","record":3}"#,
+                "not a RECORD message: `record` is not an object",
+            ),
+            (
+                r#"{"type":"RECORD","stream":"s","record":"secret"}"#,
+                "not a RECORD message: `record` is not an object",
+            ),
+            (r#"{"type":"ACTIVATE_VERSION","stream":"s"}"#, "version"),
+            (r#"{"type":"BATCH","stream":"s","encoding":{"format":"jsonl"}}"#, "manifest"),
+            (r#"{"type":"BATCH","stream":"s","manifest":[]}"#, "encoding"),
+        ] {
+            let error = Message::parse(line.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(expected) && !error.contains("secret"), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_any_length_pass_through() {
+        let line = br#"{"type":"RECORD","stream":"s","record":{"n":123456789012345678901234567890}}"#;
+        let Message::Record(record) = Message::parse(line).unwrap() else { panic!("not a record") };
+        assert_eq!(record.record.get("n").unwrap().to_string(), "123456789012345678901234567890");
+    }
+}
