@@ -6,8 +6,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use singer_common::dn::{Dn, DnKey, escape_value, split};
-use singer_common::schema::Schema;
+use ldap_directory::dn::{Dn, DnKey, escape_value, split};
+use ldap_directory::schema::Schema;
 
 /// A name, and what is written of it.
 struct Row {

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 
 use clap::Parser;
 
-use singer_common::cli::{self, CommonArgs, Manual};
+use singer_common::plugin::cli::{self, CommonArgs, Manual};
 
 const SECRET: &str = "KwPanic4711";
 const CHILD: &str = "SINGER_COMMON_TEST_PANICS";

@@ -7,9 +7,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
-use singer_common::dn::{Above, DnKey};
-use singer_common::schema::Schema;
+use ldap_directory::dn::{Above, DnKey};
+use ldap_directory::schema::Schema;
+use ldap_directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
 
 use crate::books::{Tally, hash};
 use crate::container::{self, Containers};

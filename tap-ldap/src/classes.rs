@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::container::{CLASS, is_root_dse};
 use crate::source::EVERYTHING;
-use singer_common::directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
-use singer_common::filter::escape_value;
-use singer_common::schema::{ClassKind, ObjectClass, Schema};
+use ldap_directory::filter::escape_value;
+use ldap_directory::schema::{ClassKind, ObjectClass, Schema};
+use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
 
 /// The stream of entries that have no structural class the schema knows.
 pub const UNCLASSIFIED_STREAM: &str = "unclassified";

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use ldap_directory::dn::Dn;
+use ldap_directory::filter::Filter;
+use ldap_directory::nearest::nearest;
+use ldap_directory::{DirectoryConfig, Scope};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use singer_common::directory::{DirectoryConfig, Scope};
-use singer_common::dn::Dn;
-use singer_common::facts::Warning;
-use singer_common::filter::Filter;
-use singer_common::settings::{SettingsError, check_keys, nearest, typed};
+use singer_common::operations::facts::Warning;
+use singer_common::plugin::settings::{SettingsError, check_keys, typed};
 
 use crate::members;
 use crate::replication::{FULL_TABLE, INCREMENTAL, LOG_BASED};
@@ -194,7 +195,7 @@ impl TapConfig {
             verify: Verify,
             enable_metrics: bool,
         }
-        let directory = DirectoryConfig::from_settings(values, None, warnings)?;
+        let directory = singer_common::plugin::directory_settings::directory_config(values, None, warnings)?;
         let raw: Raw = typed("(tap)", Value::Object(values.clone()))?;
         if let Some(base) = &raw.base_dn {
             check_dn("base_dn", base)?;

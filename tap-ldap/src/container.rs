@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use singer_common::directory::ldap::result_code;
-use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
-use singer_common::dn::{Dn, DnError, DnKey};
-use singer_common::entry::Entry;
-use singer_common::schema::Schema;
+use ldap_directory::dn::{Dn, DnError, DnKey};
+use ldap_directory::entry::Entry;
+use ldap_directory::protocol::result_code;
+use ldap_directory::schema::Schema;
+use ldap_directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
 
 use crate::source::{EVERYTHING, Gaps};
 

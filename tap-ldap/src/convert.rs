@@ -4,13 +4,13 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use ldap_directory::dn::Dn;
+use ldap_directory::entry::{EntryView, base_type};
+use ldap_directory::json::write_octets;
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::{ValueKind, write_text};
 use serde_json::Value;
-use singer_common::catalog::CatalogEntry;
-use singer_common::dn::Dn;
-use singer_common::entry::{EntryView, base_type};
-use singer_common::json::write_octets;
-use singer_common::schema::Schema;
-use singer_common::schema::syntax::{ValueKind, write_text};
+use singer_common::singer::catalog::CatalogEntry;
 
 use self::classes::Classes;
 use self::descriptions::{Descriptions, Destination};
@@ -492,8 +492,8 @@ fn is_array(property: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ldap_directory::entry::{Attribute, Entry};
     use serde_json::json;
-    use singer_common::entry::{Attribute, Entry};
 
     fn stream() -> CatalogEntry {
         serde_json::from_value(json!({

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
-use singer_common::dn::{DnKey, split};
+use ldap_directory::dn::{DnKey, split};
+use ldap_directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
 
 use crate::container::{self, Containers};
 use crate::source::EVERYTHING;
@@ -121,8 +121,8 @@ pub(crate) fn parent_text(dn: &str) -> String {
 mod tests {
     use std::io::Write as _;
 
-    use singer_common::directory::Access;
-    use singer_common::directory::ldif::LdifDirectory;
+    use ldap_directory::Access;
+    use ldap_directory::ldif::LdifDirectory;
 
     use super::*;
 

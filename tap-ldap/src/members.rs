@@ -4,15 +4,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use ldap_directory::entry::Entry;
+use ldap_directory::filter::escape_value;
+use ldap_directory::protocol::result_code;
+use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, SearchStream, Vendor};
 use serde_json::{Map, Value, json};
-use singer_common::catalog::{CatalogEntry, MetadataEntry, Places};
-use singer_common::directory::ldap::result_code;
-use singer_common::directory::{
-    Directory, DirectoryError, Paging, Scope, SearchRequest, SearchStream, Vendor,
-};
-use singer_common::entry::Entry;
-use singer_common::filter::escape_value;
-use singer_common::schema::syntax::ValueKind;
+use singer_common::singer::catalog::{CatalogEntry, MetadataEntry, Places};
 use tokio::task::JoinSet;
 
 use crate::convert::MissingKey;

@@ -7,10 +7,10 @@
 
 use std::collections::HashMap;
 
-use singer_common::directory::{Directory, DirectoryError, Paging, Scope, Vendor};
-use singer_common::dn::Dn;
-use singer_common::entry::EntryView as _;
-use singer_common::filter::escape_value;
+use ldap_directory::dn::Dn;
+use ldap_directory::entry::EntryView as _;
+use ldap_directory::filter::escape_value;
+use ldap_directory::{Directory, DirectoryError, Paging, Scope, Vendor};
 
 use crate::container;
 use crate::replication::order::{KeyOrder, OrderKey};
@@ -144,7 +144,7 @@ impl<'t> Sample<'t> {
         Ok((count == FEW).then_some(sample))
     }
 
-    fn take(&mut self, entry: &singer_common::entry::Entry) {
+    fn take(&mut self, entry: &ldap_directory::entry::Entry) {
         match self.order.of(entry, self.tree.directory.schema()) {
             Some(key) => self.keys.push(key),
             None => self.lacks_key = true,

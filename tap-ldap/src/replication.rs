@@ -2,12 +2,13 @@
 
 use std::io::Write;
 
+use ldap_directory::nearest::nearest;
+use ldap_directory::{ChangeLog, KnownNames};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use singer_common::catalog::CatalogEntry;
-use singer_common::directory::{ChangeLog, KnownNames};
-use singer_common::settings::{SettingsError, nearest};
-use singer_common::state::StateError;
+use singer_common::plugin::settings::SettingsError;
+use singer_common::singer::catalog::CatalogEntry;
+use singer_common::singer::state::StateError;
 
 use crate::config::TapConfig;
 use crate::output::Output;
@@ -80,7 +81,7 @@ pub const INCREMENTAL: &str = "INCREMENTAL";
 /// See [`FULL_TABLE`].
 pub const LOG_BASED: &str = "LOG_BASED";
 
-pub use singer_common::deletion::DELETED_AT;
+pub use singer_common::singer::deletion::DELETED_AT;
 
 /// The log the server offers, if any.
 pub fn log_of(tree: &Tree) -> Option<Log> {

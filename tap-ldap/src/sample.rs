@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use singer_common::directory::ldap::result_code;
-use singer_common::directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
-use singer_common::entry::Entry;
-use singer_common::schema::Schema;
-use singer_common::schema::syntax::ValueKind;
-use singer_common::secret::is_secret_attribute;
+use ldap_directory::entry::Entry;
+use ldap_directory::protocol::result_code;
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
+use singer_common::operations::secret::is_secret_attribute;
 
 use crate::config::TapConfig;
 use crate::replication::keys::{self, Growth};

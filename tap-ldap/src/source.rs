@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use singer_common::directory::{
+use ldap_directory::dn::DnKey;
+use ldap_directory::entry::{Entry, EntryView};
+use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::{
     Directory, DirectoryError, EntryRef, Found, Paging, Scope, SearchControl, SearchRequest, SearchStream,
     Vendor,
 };
-use singer_common::dn::DnKey;
-use singer_common::entry::{Entry, EntryView};
-use singer_common::schema::syntax::ValueKind;
-use singer_common::summary::{self, Count};
+use singer_common::operations::summary::{self, Count};
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::books::{Tally, hash};
@@ -27,7 +27,7 @@ mod single;
 use keep::Keep;
 
 /// The filter that every entry passes, in whatever words the server is asked.
-pub const EVERYTHING: &str = singer_common::directory::MATCH_ALL;
+pub const EVERYTHING: &str = ldap_directory::MATCH_ALL;
 
 /// The operational attribute that tells whether entries lie below (X.501; OpenLDAP and 389 DS have it, Active Directory
 /// has not).

@@ -1,12 +1,12 @@
 //! `assert_unchanged`: the condition under which a modify is made (RFC 4528), from what was read before it. Pure.
 
-use singer_common::change::{Modification, ModificationKind};
-use singer_common::directory::WriteControl;
-use singer_common::entry::Entry;
-use singer_common::filter::Filter;
-use singer_common::schema::{Equality, Schema};
+use ldap_directory::WriteControl;
+use ldap_directory::change::{Modification, ModificationKind};
+use ldap_directory::entry::Entry;
+use ldap_directory::filter::Filter;
+use ldap_directory::schema::{Equality, Schema};
 
-use singer_common::secret::is_secret_attribute;
+use singer_common::operations::secret::is_secret_attribute;
 
 /// Longer lists are asserted value by value only where they are replaced: for a `member` of 50,000 the server would
 /// compare each with each.
@@ -56,7 +56,7 @@ fn is_comparable(name: &str, schema: &Schema) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use singer_common::entry::Attribute;
+    use ldap_directory::entry::Attribute;
 
     use super::*;
 

@@ -15,8 +15,8 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ldap_directory::dn::DnKey;
 use rustc_hash::FxHasher;
-use singer_common::dn::DnKey;
 
 mod spool;
 

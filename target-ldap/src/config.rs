@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ldap_directory::dn::{Dn, DnKey, SuffixRewrite};
+use ldap_directory::ldif::{LdifFormat, LdifRules};
+use ldap_directory::nearest::nearest;
+use ldap_directory::schema::Schema;
+use ldap_directory::{DirectoryConfig, ServerUrl};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use singer_common::directory::ldif::{LdifFormat, LdifRules};
-use singer_common::directory::{DirectoryConfig, ServerUrl};
-use singer_common::dn::{Dn, DnKey, SuffixRewrite};
-use singer_common::facts::Warning;
 use singer_common::maps::Maps;
-use singer_common::schema::Schema;
-use singer_common::settings::{SettingsError, nearest, typed};
+use singer_common::operations::facts::Warning;
+use singer_common::plugin::settings::{SettingsError, typed};
 
 use crate::guard::{Guards, Limit};
 use crate::requirements::check_transport;
@@ -131,7 +132,8 @@ impl TargetConfig {
         }
         let export =
             values.get("ldif_export_path").and_then(Value::as_str).map(PathBuf::from).map(ServerUrl::Ldif);
-        let directory = DirectoryConfig::from_settings(values, export, warnings)?;
+        let directory =
+            singer_common::plugin::directory_settings::directory_config(values, export, warnings)?;
         for (n, rewrite) in
             values.get("dn_rewrite").and_then(Value::as_array).into_iter().flatten().enumerate()
         {

@@ -4,13 +4,13 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use singer_common::change::{Change, Modification, ModificationKind};
-use singer_common::directory::ldif::writer::LdifWriteError;
-use singer_common::directory::{Directory, DirectoryError, WriteControl};
-use singer_common::dn::DnKey;
-use singer_common::entry::{Entry, Packed};
-use singer_common::secret::Secret;
-use singer_common::signals;
+use ldap_directory::change::{Change, Modification, ModificationKind};
+use ldap_directory::dn::DnKey;
+use ldap_directory::entry::{Entry, Packed};
+use ldap_directory::ldif::writer::LdifWriteError;
+use ldap_directory::{Directory, DirectoryError, WriteControl};
+use singer_common::operations::secret::Secret;
+use singer_common::operations::signals;
 use tokio::sync::Semaphore;
 
 use crate::books::DeletePermit;
@@ -177,11 +177,11 @@ impl Destination {
     /// Makes what was applied last (see [`Directory::commit`]); what takes it back is on the disk before.
     pub fn commit(&self) -> Result<(), DirectoryError> {
         let Some(undo) = self.undo.as_ref().filter(|_| !self.directory.applies_at_once()) else {
-            return self.directory.commit();
+            return singer_common::operations::file::commit(&self.directory);
         };
         let _uninterrupted = signals::uninterrupted();
         undo.sync()?;
-        self.directory.commit()?;
+        singer_common::operations::file::commit(&self.directory)?;
         Ok(undo.committed()?)
     }
 

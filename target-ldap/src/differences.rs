@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use singer_common::schema::Schema;
+use ldap_directory::schema::Schema;
 
 use crate::plan::WantedEntry;
 

@@ -8,12 +8,12 @@
 use std::io::{BufRead, BufReader, Seek as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ldap_directory::change::Change;
+use ldap_directory::{Directory, DirectoryError, Scope, SearchRequest};
 use serde_json::Value;
-use singer_common::change::Change;
-use singer_common::directory::{Directory, DirectoryError, Scope, SearchRequest};
-use singer_common::error::{Class, Classified};
-use singer_common::facts::Facts;
-use singer_common::settings::SettingsError;
+use singer_common::operations::error::{Class, Classified};
+use singer_common::operations::facts::Facts;
+use singer_common::plugin::settings::SettingsError;
 
 /// The most of something that a run may do.
 #[derive(Debug, Clone, Copy, PartialEq)]

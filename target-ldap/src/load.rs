@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use ldap_directory::change::Modification;
+use ldap_directory::dn::DnKey;
+use ldap_directory::{Directory, DirectoryError};
 use serde_json::Value;
-use singer_common::change::Modification;
-use singer_common::directory::{Directory, DirectoryError};
-use singer_common::dn::DnKey;
-use singer_common::metrics::Metrics;
-use singer_common::observe;
-use singer_common::progress;
-use singer_common::signals::{Signal, Stop};
-use singer_common::writer::SingerWriter;
+use singer_common::operations::observe;
+use singer_common::operations::progress;
+use singer_common::operations::signals::{Signal, Stop};
+use singer_common::singer::metrics::Metrics;
+use singer_common::singer::writer::SingerWriter;
 use tokio::task::JoinSet;
 
 use crate::ack::Ack;
@@ -505,7 +505,7 @@ impl<'a, W: Write> Load<'a, W> {
             && self.references.is_empty()
             && self.running_works.is_empty()
             && self.activations.is_empty();
-        if singer_common::panics::happened() {
+        if singer_common::operations::panics::happened() {
             self.fail(0, LoadError::Internal("a part of this program has panicked"));
         } else if !is_all_done || !self.counts.values().all(Counts::add_up) {
             let total = self.counts.values().fold(Counts::default(), Counts::plus);
@@ -747,7 +747,7 @@ impl<'a, W: Write> Load<'a, W> {
     }
 
     fn print_state(&mut self, last: bool) -> Result<(), LoadError> {
-        if singer_common::panics::happened() {
+        if singer_common::operations::panics::happened() {
             return Ok(());
         }
         let due = last || self.directory.applies_at_once() && self.printed.elapsed() >= STATE_INTERVAL;

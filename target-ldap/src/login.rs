@@ -1,7 +1,7 @@
 //! What an entry is to have that depends on what is there, beside its attributes: a password, and whether the account may
 //! be used.
 
-use singer_common::directory::DirectoryError;
+use ldap_directory::DirectoryError;
 
 use crate::password::{Mode, NewPassword, When};
 

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ldap_directory::Directory;
+use ldap_directory::dn::{Dn, DnKey, SuffixRewrite, escape_value, first_rdn};
+use ldap_directory::nearest::nearest;
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::ValueKind;
 use serde_json::{Map, Value};
-use singer_common::directory::Directory;
-use singer_common::dn::{Dn, DnKey, SuffixRewrite, escape_value, first_rdn};
-use singer_common::facts::Warning;
-use singer_common::message::SchemaMessage;
-use singer_common::record::Record;
-use singer_common::schema::Schema;
-use singer_common::schema::syntax::ValueKind;
-use singer_common::settings::{SettingsError, nearest};
+use singer_common::operations::facts::Warning;
+use singer_common::plugin::settings::SettingsError;
+use singer_common::singer::message::SchemaMessage;
+use singer_common::singer::record::Record;
 
 use crate::config::TargetConfig;
 use crate::encoding::Encoding;
@@ -19,7 +20,7 @@ use crate::inventory::Inventory;
 use crate::plan::{Compare, Policy, Wanted, WantedEntry};
 use crate::rule::{OnDelete, Rule};
 use crate::template::{FilterTemplate, Rendered, Syntax, TemplateError, ValueTemplate};
-use singer_common::secret::is_secret_attribute;
+use singer_common::operations::secret::is_secret_attribute;
 
 mod attributes;
 mod column;
@@ -353,7 +354,7 @@ impl Mapping {
         names
     }
 
-    /// The task of one record. `deleted`: it is marked as a deletion ([`singer_common::deletion`]).
+    /// The task of one record. `deleted`: it is marked as a deletion ([`singer_common::singer::deletion`]).
     pub fn map(&self, record: &Record, deleted: bool, schema: &Schema) -> Result<Task, MapError> {
         if deleted && *self.removal == Removal::Nothing {
             return Ok(Task::Nothing);

@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
-use singer_common::entry::base_type;
+use ldap_directory::entry::base_type;
 
 /// The attributes to ask a server for to have these descriptions, each once, behind those in `asked`.
 ///

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use singer_common::dn::DnKey;
+use ldap_directory::dn::DnKey;
 
 /// Identifies an operation. Later operations have larger ones.
 pub type Id = u64;
@@ -520,8 +520,8 @@ impl<T> Order<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ldap_directory::schema::Schema;
     use proptest::prelude::*;
-    use singer_common::schema::Schema;
 
     fn key(name: &str) -> DnKey {
         let dn: Vec<String> = name.split(',').map(|p| format!("ou={p}")).collect();

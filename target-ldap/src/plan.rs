@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use singer_common::change::{Modification, ModificationKind};
-use singer_common::entry::{Attribute, Entry, Packed, base_type};
-use singer_common::schema::syntax::ValueKind;
-use singer_common::schema::{Equality, ObjectClass, Schema};
+use ldap_directory::change::{Modification, ModificationKind};
+use ldap_directory::entry::{Attribute, Entry, Packed, base_type};
+use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::schema::{Equality, ObjectClass, Schema};
 
 use crate::login::Login;
 

@@ -1,8 +1,9 @@
 //! What the settings ask of a directory, checked before the first record: a server that cannot do it is exit code 2, not
 //! a refusal for each record.
 
-use singer_common::directory::{Directory, ServerUrl, Vendor};
-use singer_common::settings::{SettingsError, nearest};
+use ldap_directory::nearest::nearest;
+use ldap_directory::{Directory, ServerUrl, Vendor};
+use singer_common::plugin::settings::SettingsError;
 
 use crate::accounts::Lock;
 use crate::config::TargetConfig;

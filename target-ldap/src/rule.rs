@@ -1,10 +1,11 @@
 //! A mapping rule: what becomes of a stream's records.
 
+use ldap_directory::dn::Dn;
+use ldap_directory::filter::{self, Filter};
+use ldap_directory::nearest::nearest;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use singer_common::dn::Dn;
-use singer_common::filter::{self, Filter};
-use singer_common::settings::{SettingsError, check_keys, nearest, typed};
+use singer_common::plugin::settings::{SettingsError, check_keys, typed};
 
 use crate::accounts::AccountsRule;
 use crate::password::PasswordRule;

@@ -8,22 +8,22 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Parser;
+use ldap_directory::{Access, Directory, DirectoryError, ServerUrl};
 use serde_json::json;
-use singer_common::cli::{
+use singer_common::operations::error::Class;
+use singer_common::operations::facts::Facts;
+use singer_common::operations::file::{self, Lock};
+use singer_common::operations::observe;
+use singer_common::operations::progress;
+use singer_common::operations::signals::Stop;
+use singer_common::operations::summary;
+use singer_common::plugin::cli::{
     self, Command, Commands, CommonArgs, Manual, class_in, classified, example, heading, variables,
 };
-use singer_common::directory::{Access, Directory, DirectoryError, ServerUrl};
-use singer_common::doctor::{self, Subject};
-use singer_common::error::Class;
-use singer_common::facts::Facts;
-use singer_common::file::{self, Lock};
-use singer_common::init::InitError;
-use singer_common::observe;
-use singer_common::progress;
-use singer_common::settings::SettingsError;
-use singer_common::signals::Stop;
-use singer_common::summary;
-use singer_common::writer::{SingerWriter, WriteError};
+use singer_common::plugin::doctor::{self, Subject};
+use singer_common::plugin::init::InitError;
+use singer_common::plugin::settings::SettingsError;
+use singer_common::singer::writer::{SingerWriter, WriteError};
 
 use crate::config::{OnError, TargetConfig};
 use crate::destination::Destination;
@@ -237,7 +237,8 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     for (setting, lock) in &mut locks {
         lock.hold(setting)?;
     }
-    let directory = Directory::open(&config.directory, Access::Write(config.ldif_format)).await?;
+    let directory =
+        singer_common::operations::secret::open(&config.directory, Access::Write(config.ldif_format)).await?;
     directory.set_ldif_rules(config.ldif_rules());
     requirements::check(&config, &directory)?;
     // From here on a signal is taken up between records.

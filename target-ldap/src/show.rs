@@ -6,14 +6,14 @@ use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use ldap_directory::change::{Change, Modification};
+use ldap_directory::entry::{Attribute, Entry};
+use ldap_directory::ldif::writer::{LdifWriteError, LdifWriter};
+use ldap_directory::oid::RELAX_RULES;
 use serde_json::{Value, json};
-use singer_common::change::{Change, Modification};
-use singer_common::directory::RELAX_RULES;
-use singer_common::directory::ldif::writer::{LdifWriteError, LdifWriter};
-use singer_common::entry::{Attribute, Entry};
 
-use singer_common::secret::is_secret_attribute;
-use singer_common::text::printable;
+use ldap_directory::text::printable;
+use singer_common::operations::secret::is_secret_attribute;
 
 use crate::load::Counts;
 
@@ -392,7 +392,7 @@ pub(crate) fn shown(name: &str, value: &[u8]) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use singer_common::change::ModificationKind;
+    use ldap_directory::change::ModificationKind;
 
     use super::*;
 
@@ -467,7 +467,7 @@ mod tests {
     #[test]
     fn a_plan_is_ldif_that_ldapmodify_takes() {
         let text = plan(PlanFormat::Ldif);
-        let reader = singer_common::directory::ldif::reader::LdifReader::new(text.as_bytes());
+        let reader = ldap_directory::ldif::reader::LdifReader::new(text.as_bytes());
         let records: Vec<_> = reader.map(|r| r.unwrap_or_else(|e| panic!("{e}\n{text}"))).collect();
         assert_eq!(records.len(), 4, "a change of nothing but a password is only a comment:\n{text}");
         assert_eq!(text.matches("# users id=7\n").count(), 6);

@@ -12,8 +12,9 @@ mod filters;
 mod skeleton;
 mod syntax;
 
-use singer_common::schema::Schema;
-use singer_common::{dn, filter};
+use ldap_directory::dn;
+use ldap_directory::filter;
+use ldap_directory::schema::Schema;
 
 use filters::{Filter, Wrong};
 pub use syntax::{Syntax, ValueTemplate};

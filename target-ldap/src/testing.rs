@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use singer_common::directory::{Directory, Scope, SearchRequest};
+use ldap_directory::{Directory, Scope, SearchRequest};
 
 /// Entries by name, and their values by attribute, sorted.
 pub(crate) type Tree = BTreeMap<String, BTreeMap<String, Vec<Vec<u8>>>>;

@@ -9,10 +9,10 @@ mod work;
 use std::sync::{LazyLock, OnceLock};
 
 use jsonschema::{Draft, Retrieve, Uri, Validator};
+use ldap_directory::json::type_name;
 use serde_json::Value;
-use singer_common::facts::Warning;
-use singer_common::json::type_name;
-use singer_common::record::Record;
+use singer_common::operations::facts::Warning;
+use singer_common::singer::record::Record;
 
 use crate::encoding::Encoding;
 use quick::Quick;
@@ -88,7 +88,7 @@ fn decoded(encoding: Encoding, text: &str) -> Option<String> {
 
 /// Runs what takes another's data apart, and makes an error of a panic: it is one SCHEMA's or one record's, and not the run's.
 pub(crate) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    singer_common::panics::caught(run).ok_or_else(|| PANICKED.to_owned())
+    singer_common::operations::panics::caught(run).ok_or_else(|| PANICKED.to_owned())
 }
 
 impl RecordValidator {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use singer_common::dn::DnKey;
+use ldap_directory::dn::DnKey;
 
 /// What came with one version.
 #[derive(Debug, Default)]

@@ -4,14 +4,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use singer_common::change::{Change, Modification};
-use singer_common::directory::ldap::result_code;
-use singer_common::directory::ldif::LdifRules;
-use singer_common::directory::{DirectoryError, Scope, SearchRequest, Vendor, WriteControl};
-use singer_common::dn::{Dn, DnKey, split};
-use singer_common::entry::{Attribute, Entry};
-use singer_common::schema::Schema;
-use singer_common::schema::syntax::ValueKind;
+use ldap_directory::change::{Change, Modification};
+use ldap_directory::dn::{Dn, DnKey, split};
+use ldap_directory::entry::{Attribute, Entry};
+use ldap_directory::ldif::LdifRules;
+use ldap_directory::protocol::result_code;
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::{DirectoryError, Scope, SearchRequest, Vendor, WriteControl};
 
 use crate::books::{Books, Denied, Who};
 use crate::destination::Destination;
@@ -717,7 +717,7 @@ impl Applier {
     }
 
     /// The key of a task's entry, by which tasks are ordered.
-    pub fn key(&self, dn: &str) -> Result<DnKey, singer_common::dn::DnError> {
+    pub fn key(&self, dn: &str) -> Result<DnKey, ldap_directory::dn::DnError> {
         DnKey::parse(dn, self.directory.schema())
     }
 }

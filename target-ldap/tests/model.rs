@@ -13,13 +13,13 @@ use std::io::Cursor;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ldap_directory::ldif::{LdifDirectory, LdifFormat};
+use ldap_directory::{Access, Directory as Place, Scope, SearchRequest};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
-use singer_common::directory::ldif::{LdifDirectory, LdifFormat};
-use singer_common::directory::{Access, Directory as Place, Scope, SearchRequest};
-use singer_common::signals::Stop;
-use singer_common::writer::SingerWriter;
+use singer_common::operations::signals::Stop;
+use singer_common::singer::writer::SingerWriter;
 use target_ldap::config::{OnError, TargetConfig};
 use target_ldap::destination::Destination;
 use target_ldap::load::Load;

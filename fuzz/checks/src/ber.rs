@@ -1,8 +1,8 @@
 //! Messages from a server (RFC 4511).
 
-use singer_common::directory::ldap::content_sync::SyncItem;
-use singer_common::directory::ldap::fuzzing::{self, Read};
-use singer_common::entry::Entry;
+use ldap_directory::client::content_sync::SyncItem;
+use ldap_directory::client::fuzzing::{self, Read};
+use ldap_directory::entry::Entry;
 
 /// Reads the messages in the input one after another: both readers of entries have the same, an entry that was read and is
 /// written again is read as itself, and nothing is kept that was not sent.

@@ -1,6 +1,6 @@
 //! Definitions of a server's schema (RFC 4512 section 4.1).
 
-use singer_common::schema::{AttributeType, ClassKind, ObjectClass, Schema};
+use ldap_directory::schema::{AttributeType, ClassKind, ObjectClass, Schema};
 
 /// A definition that was read and is written as RFC 4512 has it is read as itself; a schema of such definitions can be asked
 /// anything, whatever is derived from what; and two spellings of a value that are made equal stay equal.

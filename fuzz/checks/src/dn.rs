@@ -1,7 +1,7 @@
 //! Distinguished names (RFC 4514).
 
-use singer_common::dn::{self, Ava, Dn, DnKey, Rdn, SuffixRewrite};
-use singer_common::schema::Schema;
+use ldap_directory::dn::{self, Ava, Dn, DnKey, Rdn, SuffixRewrite};
+use ldap_directory::schema::Schema;
 
 /// A name survives its text; names that are equal have equal keys; keys know the tree; and the input as a value stays inside
 /// the relative name it is put into.

@@ -1,8 +1,8 @@
 //! Search filters (RFC 4515).
 
-use singer_common::entry::{Attribute, Entry};
-use singer_common::filter::{self, Filter};
-use singer_common::schema::Schema;
+use ldap_directory::entry::{Attribute, Entry};
+use ldap_directory::filter::{self, Filter};
+use ldap_directory::schema::Schema;
 
 /// A filter survives its text, its negation says the opposite of every entry, and the input as a value stays inside of its
 /// assertion.

@@ -1,9 +1,9 @@
 //! LDIF (RFC 2849).
 
-use singer_common::change::Change;
-use singer_common::directory::ldif::reader::{LdifReader, Record};
-use singer_common::directory::ldif::writer::LdifWriter;
-use singer_common::entry::Entry;
+use ldap_directory::change::Change;
+use ldap_directory::entry::Entry;
+use ldap_directory::ldif::reader::{LdifReader, Record};
+use ldap_directory::ldif::writer::LdifWriter;
 
 /// What a record may take: small, so that the fuzzer meets the limit.
 const LIMIT: usize = 2048;
@@ -57,7 +57,7 @@ fn size(record: &Record) -> usize {
 fn value_stays_in_its_place(data: &[u8]) {
     let entry = Entry {
         dn: String::from_utf8_lossy(data).into_owned(),
-        attributes: vec![singer_common::entry::Attribute::new(
+        attributes: vec![ldap_directory::entry::Attribute::new(
             "description",
             vec![data.to_vec(), data.to_vec()],
         )],

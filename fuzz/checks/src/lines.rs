@@ -1,8 +1,8 @@
 //! The Singer messages on a target's stdin.
 
 use serde_json::json;
-use singer_common::message::Message;
-use singer_common::reader::LineReader;
+use singer_common::singer::message::Message;
+use singer_common::singer::reader::LineReader;
 
 /// The lines are the input, no more and no less, and a message that was read and is written again is read as itself.
 pub fn lines(data: &[u8]) {

@@ -1,7 +1,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use singer_common::{page, text};
+use ldap_directory::text;
+use singer_common::operations::page;
 
 /// What a terminal, a log or a page gets of any text holds nothing that steers it, and all that can be seen; and what went through
 /// once goes through again unchanged.

@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use ldap_directory::file as plain;
+use ldap_directory::{Directory, DirectoryError, file as plain};
 
 pub use ldap_directory::file::{
     Stamp, can_be_made_beside, folder, make_private_folder, may_be_replaced, read, read_text, real, swallows,
@@ -18,6 +18,15 @@ mod lock;
 
 pub use distinct::{JOURNAL, LOCK, distinct, has_place, killed, of_settings};
 pub use lock::{Held, Lock};
+
+/// Writes what was applied to an LDIF file, as [`Directory::commit`] does. A server has it already.
+///
+/// # Errors
+/// As [`Directory::commit`].
+pub fn commit(directory: &Directory) -> Result<(), DirectoryError> {
+    let _uninterrupted = signals::uninterrupted();
+    directory.commit()
+}
 
 /// Replaces a file, as [`plain::replace`] does.
 ///

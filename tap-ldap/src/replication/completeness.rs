@@ -3,9 +3,9 @@
 
 use std::io::Write;
 
+use ldap_directory::dn::DnKey;
 use serde_json::Value;
-use singer_common::dn::DnKey;
-use singer_common::summary::{self, Count};
+use singer_common::operations::summary::{self, Count};
 
 use super::StreamRun;
 use crate::config::TapConfig;

@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde_json::Value;
-use singer_common::directory::ldap::content_sync::{
+use ldap_directory::client::LdapDirectory;
+use ldap_directory::client::content_sync::{
     EndCode, SyncConnection, SyncItem, SyncMode, SyncRequest, SyncState,
 };
-use singer_common::directory::ldap::{LdapDirectory, result_code};
-use singer_common::directory::{Directory, DirectoryError, Scope, SearchRequest, Vendor};
-use singer_common::entry::Entry;
-use singer_common::filter::{Filter, escape_value};
-use singer_common::settings::SettingsError;
-use singer_common::summary::{self, Count};
+use ldap_directory::entry::Entry;
+use ldap_directory::filter::{Filter, escape_value};
+use ldap_directory::protocol::result_code;
+use ldap_directory::{Directory, DirectoryError, Scope, SearchRequest, Vendor};
+use serde_json::Value;
+use singer_common::operations::summary::{self, Count};
+use singer_common::plugin::settings::SettingsError;
 use uuid::Uuid;
 
 use super::completeness::conclude;

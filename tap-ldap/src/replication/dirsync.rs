@@ -6,16 +6,16 @@
 
 use std::io::Write;
 
-use serde_json::Value;
-use singer_common::directory::ldap::result_code;
-use singer_common::directory::{
+use ldap_directory::entry::Entry;
+use ldap_directory::filter::Filter;
+use ldap_directory::protocol::result_code;
+use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::{
     Directory, DirectoryError, Paging, RootDse, Scope, SearchControl, SearchRequest, SearchStream,
 };
-use singer_common::entry::Entry;
-use singer_common::filter::Filter;
-use singer_common::schema::syntax::ValueKind;
-use singer_common::settings::SettingsError;
-use singer_common::summary::{self, Count};
+use serde_json::Value;
+use singer_common::operations::summary::{self, Count};
+use singer_common::plugin::settings::SettingsError;
 
 use super::completeness::conclude;
 use super::containers::{self, Names};
@@ -465,7 +465,7 @@ fn candidate(entry: &Entry, may_have_moved: bool) -> Option<Candidate> {
 /// 3.1.1.5.5), below its last parent.
 fn last_name(entry: &Entry) -> Option<String> {
     let parent = extended_name(entry.first_text("lastKnownParent")?);
-    let rdn = singer_common::dn::split(extended_name(&entry.dn)).ok()?.first().copied()?;
+    let rdn = ldap_directory::dn::split(extended_name(&entry.dn)).ok()?.first().copied()?;
     let own = rdn.split_once("\\0ADEL:").map_or(rdn, |(own, _)| own);
     Some(format!("{own},{parent}"))
 }
@@ -527,7 +527,7 @@ fn refused_cookie(error: &anyhow::Error) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use singer_common::entry::Attribute;
+    use ldap_directory::entry::Attribute;
 
     #[test]
     fn a_tombstone_tells_what_the_object_was_called() {

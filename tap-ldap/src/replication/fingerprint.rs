@@ -2,9 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use ldap_directory::Scope;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use singer_common::directory::Scope;
 
 use crate::source::{Source, Tree};
 

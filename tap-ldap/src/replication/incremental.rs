@@ -8,10 +8,10 @@
 use std::io::Write;
 
 use chrono::Utc;
+use ldap_directory::Vendor;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use singer_common::directory::Vendor;
-use singer_common::state::StateError;
+use singer_common::singer::state::StateError;
 
 use self::boundary::Boundary;
 use self::odd::OddEntries;

@@ -21,7 +21,7 @@ use redb::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use singer_common::signals;
+use singer_common::operations::signals;
 use uuid::Uuid;
 
 pub(crate) use self::shared::{Indexes, SharedIndex};

@@ -1,7 +1,7 @@
 //! What is known of replication keys, in one place: how their values grow, which entries have them, and what has to be asked
 //! besides, because a server takes a key back or leaves it out.
 
-use singer_common::directory::Vendor;
+use ldap_directory::Vendor;
 
 /// What the values of a key say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

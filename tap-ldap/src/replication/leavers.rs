@@ -5,8 +5,8 @@
 
 use std::io::Write;
 
-use singer_common::directory::{DirectoryError, Scope, SearchRequest};
-use singer_common::filter::escape_value;
+use ldap_directory::filter::escape_value;
+use ldap_directory::{DirectoryError, Scope, SearchRequest};
 
 use super::StreamRun;
 use crate::output::Output;

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::ops::Range;
 
+use ldap_directory::dn::DnKey;
+use ldap_directory::entry::{Entry, EntryView};
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::{Clock, now};
+use ldap_directory::{DirectoryError, Scope};
 use serde_json::{Value, json};
-use singer_common::catalog::CatalogEntry;
-use singer_common::directory::{DirectoryError, Scope};
-use singer_common::dn::DnKey;
-use singer_common::entry::{Entry, EntryView};
-use singer_common::schema::Schema;
-use singer_common::schema::syntax::{Clock, now};
+use singer_common::singer::catalog::CatalogEntry;
 
 use super::completeness::Rules;
 use super::index::SharedIndex;

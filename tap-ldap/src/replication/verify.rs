@@ -7,10 +7,10 @@
 use std::collections::{BTreeSet, HashSet};
 use std::io::Write;
 
-use singer_common::directory::{DirectoryError, Paging, Scope, SearchItem, SearchRequest, Vendor};
-use singer_common::entry::EntryView as _;
-use singer_common::observe::{self, Books};
-use singer_common::summary::{self, Count};
+use ldap_directory::entry::EntryView as _;
+use ldap_directory::{DirectoryError, Paging, Scope, SearchItem, SearchRequest, Vendor};
+use singer_common::operations::observe::{self, Books};
+use singer_common::operations::summary::{self, Count};
 
 use super::StreamRun;
 use super::completeness::{Completeness, Doubt};

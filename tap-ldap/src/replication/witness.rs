@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ldap_directory::entry::{Entry, EntryView};
+use ldap_directory::filter::escape_value;
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use singer_common::directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
-use singer_common::entry::{Entry, EntryView};
-use singer_common::filter::escape_value;
-use singer_common::schema::Schema;
-use singer_common::schema::syntax::ValueKind;
 
 use super::order::{KeyOrder, OrderKey};
 use super::{StreamRun, keys, stream_base};
@@ -235,7 +235,7 @@ async fn search(
 
 #[cfg(test)]
 mod tests {
-    use singer_common::entry::Attribute;
+    use ldap_directory::entry::Attribute;
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! The markup. `maud` escapes every `( )` in text and attributes; [`visible`] makes control characters harmless too.
 
 use maud::{Markup, html};
-use singer_common::page::{Frame, breakable, count, plural, thousands, visible};
+use singer_common::operations::page::{Frame, breakable, count, plural, thousands, visible};
 
 use super::{Attribute, Label, Overall, Place, Stream, syntaxes};
 

@@ -1,8 +1,8 @@
 //! Which entries of a search belong to a stream.
 
-use singer_common::directory::{DirectoryError, Scope};
-use singer_common::dn::DnKey;
-use singer_common::entry::EntryView as _;
+use ldap_directory::dn::DnKey;
+use ldap_directory::entry::EntryView as _;
+use ldap_directory::{DirectoryError, Scope};
 
 use super::{Entries, HAS_SUBORDINATES, Step};
 use crate::census::Way;

@@ -1,7 +1,7 @@
 //! Attributes that a server gives to base searches only: they are read entry by entry.
 
-use singer_common::directory::{Directory, DirectoryError, Vendor};
-use singer_common::entry::{Entry, base_type};
+use ldap_directory::entry::{Entry, base_type};
+use ldap_directory::{Directory, DirectoryError, Vendor};
 
 /// What Active Directory works out when it is asked, for one object at a time ([MS-ADTS] 3.1.1.4.5): a search of a subtree that asks
 /// for one of them fails with operationsError.

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
 use percent_encoding::percent_decode_str;
-use singer_common::message::{BatchMessage, Flaw, repaired};
-use singer_common::reader::LineReader;
-use singer_common::record::Record;
+use singer_common::singer::message::{BatchMessage, Flaw, repaired};
+use singer_common::singer::reader::LineReader;
+use singer_common::singer::record::Record;
 
 /// How a gzip file begins (RFC 1952 section 2.3.1), and no line of JSON does.
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];

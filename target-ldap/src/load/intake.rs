@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use singer_common::dn::DnKey;
-use singer_common::facts::Warning;
+use ldap_directory::dn::DnKey;
+use singer_common::operations::facts::Warning;
 
 use super::planning::{Line, Planned, StreamPlan};
 use super::survey::Reading;

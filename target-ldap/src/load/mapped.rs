@@ -1,6 +1,6 @@
 //! Stream maps and flattening, on what is taken in. They apply to a batch's records as to any.
 
-use singer_common::message::{RecordMessage, SchemaMessage};
+use singer_common::singer::message::{RecordMessage, SchemaMessage};
 
 use super::planning::{Line, Out, Planner, said_twice};
 use super::{InFile, LoadError};

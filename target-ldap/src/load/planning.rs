@@ -4,22 +4,22 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, BufRead};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ldap_directory::dn::{Above, DnKey};
+use ldap_directory::entry::base_type;
+use ldap_directory::nearest::nearest_of_many;
+use ldap_directory::schema::syntax::number_text;
+use ldap_directory::schema::{Coverage, Schema};
+use ldap_directory::{Directory, KnownNames};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use singer_common::deletion::is_marked;
-use singer_common::directory::{Directory, KnownNames};
-use singer_common::dn::{Above, DnKey};
-use singer_common::entry::base_type;
-use singer_common::facts::Warning;
 use singer_common::maps::Maps;
-use singer_common::message::{
+use singer_common::operations::facts::Warning;
+use singer_common::singer::deletion::is_marked;
+use singer_common::singer::message::{
     BatchMessage, Flaw, Message, MessageError, RecordMessage, SchemaMessage, repaired,
 };
-use singer_common::reader::LineReader;
-use singer_common::record::Record;
-use singer_common::schema::syntax::number_text;
-use singer_common::schema::{Coverage, Schema};
-use singer_common::settings::nearest_of_many;
+use singer_common::singer::reader::LineReader;
+use singer_common::singer::record::Record;
 use tokio::sync::mpsc;
 
 use super::batch::{InBatch, read_batch};

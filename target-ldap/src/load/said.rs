@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use singer_common::facts::Facts;
+use singer_common::operations::facts::Facts;
 
 /// Records that are named for one kind of reason. All are in the reject file.
 const NAMED: u64 = 5;

@@ -2,10 +2,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Cursor;
 
+use ldap_directory::ldif::{LdifDirectory, LdifFormat};
+use ldap_directory::{Access, Scope, SearchRequest};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use singer_common::directory::ldif::{LdifDirectory, LdifFormat};
-use singer_common::directory::{Access, Scope, SearchRequest};
 
 use super::*;
 

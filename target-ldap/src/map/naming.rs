@@ -1,6 +1,6 @@
 //! Where an entry's name comes from.
 
-use singer_common::settings::SettingsError;
+use singer_common::plugin::settings::SettingsError;
 
 use super::column::Column;
 use crate::config::TargetConfig;

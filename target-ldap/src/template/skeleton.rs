@@ -3,8 +3,8 @@
 //! Two checks: a walk over the literal text finds out where each placeholder stands, and says so when it is in the
 //! wrong place; the parsers then read the template with innocent and with hostile text filled in.
 
-use singer_common::dn::{self, Dn};
-use singer_common::filter;
+use ldap_directory::dn::{self, Dn};
+use ldap_directory::filter;
 
 use super::{Piece, Placeholder, Template, TemplateError, filters::Filter};
 

@@ -1,8 +1,8 @@
 //! Tests of the templates.
 
+use ldap_directory::dn::{Dn, Rdn};
+use ldap_directory::filter::Filter;
 use proptest::prelude::*;
-use singer_common::dn::{Dn, Rdn};
-use singer_common::filter::Filter;
 
 use super::*;
 

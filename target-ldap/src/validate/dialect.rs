@@ -2,7 +2,7 @@
 
 use jsonschema::Draft;
 use serde_json::{Map, Value};
-use singer_common::deletion::{DELETED_AT, is_marker};
+use singer_common::singer::deletion::{DELETED_AT, is_marker};
 
 /// The draft that `$schema` asks for, or the nearest known one, and a warning where it is not the same. Without `$schema` it
 /// is draft 7, as everywhere in Singer.
@@ -59,7 +59,7 @@ const NAMED: [&str; 6] =
     ["properties", "patternProperties", "definitions", "$defs", "dependencies", "dependentSchemas"];
 
 /// The schema without any `$schema` (the draft is decided), and with a deletion marker that may be anything: what it says is
-/// for [`singer_common::deletion`] to tell.
+/// for [`singer_common::singer::deletion`] to tell.
 pub(super) fn prepared(schema: &Value) -> Value {
     let mut schema = schema.clone();
     each_schema(&mut schema, &mut |object| {

@@ -1,12 +1,12 @@
 //! Values that a server keeps unique, and that records of a run exchange: one of them gives its own up for the time being.
 
-use singer_common::change::{Change, Modification, ModificationKind};
-use singer_common::directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
-use singer_common::dn::{Dn, DnKey};
-use singer_common::entry::Entry;
-use singer_common::filter::Filter;
-use singer_common::schema::Schema;
-use singer_common::schema::syntax::ValueKind;
+use ldap_directory::change::{Change, Modification, ModificationKind};
+use ldap_directory::dn::{Dn, DnKey};
+use ldap_directory::entry::Entry;
+use ldap_directory::filter::Filter;
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
 
 use super::{Applier, Effect, Outcome};
 use crate::names::hash;

@@ -1,9 +1,9 @@
 //! Where an entry is that is not found by its name (`match`).
 
-use singer_common::directory::ldap::result_code;
-use singer_common::directory::{DirectoryError, Paging, Scope, SearchRequest};
-use singer_common::dn::{Dn, DnKey};
-use singer_common::entry::Entry;
+use ldap_directory::dn::{Dn, DnKey};
+use ldap_directory::entry::Entry;
+use ldap_directory::protocol::result_code;
+use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest};
 
 use super::{Applier, Circumstances};
 use crate::books::{DeletePermit, Denied, KeyKind, Who};

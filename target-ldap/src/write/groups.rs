@@ -1,8 +1,8 @@
 //! Groups that would be left without a member, though their class demands one (`empty_group`; RFC 4519 section 3.5). Pure.
 
-use singer_common::entry::Entry;
-use singer_common::schema::Schema;
-use singer_common::schema::syntax::ValueKind;
+use ldap_directory::entry::Entry;
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::ValueKind;
 
 use crate::plan::{Policy, Wanted, WantedEntry};
 use crate::rule::EmptyGroup;
@@ -86,7 +86,7 @@ pub(super) fn empty_groups(
 
 #[cfg(test)]
 mod tests {
-    use singer_common::entry::Attribute;
+    use ldap_directory::entry::Attribute;
 
     use super::*;
     use crate::login::Login;

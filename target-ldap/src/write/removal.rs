@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use singer_common::change::Change;
-use singer_common::directory::ldap::result_code;
-use singer_common::directory::{DirectoryError, Scope, SearchRequest};
-use singer_common::dn::{Dn, DnError, DnKey, split};
+use ldap_directory::change::Change;
+use ldap_directory::dn::{Dn, DnError, DnKey, split};
+use ldap_directory::protocol::result_code;
+use ldap_directory::{DirectoryError, Scope, SearchRequest};
 
 use super::{ATTEMPTS, Applier, Circumstances, Effect};
 use crate::books::{DeletePermit, Denied};

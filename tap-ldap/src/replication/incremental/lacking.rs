@@ -1,6 +1,6 @@
 //! Entries that have no value of the replication key: no later run would ever ask for them.
 
-use singer_common::settings::SettingsError;
+use singer_common::plugin::settings::SettingsError;
 
 use crate::replication::StreamRun;
 

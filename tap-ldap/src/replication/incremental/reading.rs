@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::io::Write;
 
+use ldap_directory::entry::{Entry, EntryView as _};
+use ldap_directory::oid::SERVER_SORT;
+use ldap_directory::protocol::result_code;
+use ldap_directory::{DirectoryError, Paging, SearchControl, Vendor};
 use serde_json::Value;
-use singer_common::directory::ldap::controls::SERVER_SORT;
-use singer_common::directory::ldap::result_code;
-use singer_common::directory::{DirectoryError, Paging, SearchControl, Vendor};
-use singer_common::entry::{Entry, EntryView as _};
 
 use super::boundary::Boundary;
 use super::lacking::Lacking;

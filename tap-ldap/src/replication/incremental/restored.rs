@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use ldap_directory::dn::DnKey;
+use ldap_directory::entry::{Entry, base_type};
+use ldap_directory::filter::escape_value;
+use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use singer_common::directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
-use singer_common::dn::DnKey;
-use singer_common::entry::{Entry, base_type};
-use singer_common::filter::escape_value;
 
 use super::track::Newest;
 use crate::replication::dirsync::highest_usn;
@@ -219,7 +219,7 @@ fn has_fallen(run: &StreamRun<'_>, order: &KeyOrder<'_>, newest: &Newest, entry:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use singer_common::entry::Attribute;
+    use ldap_directory::entry::Attribute;
 
     fn reached(server: &str, marks: &[(&str, &str)]) -> Reached {
         let marks = marks.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
