@@ -1,8 +1,8 @@
 //! Entries as a directory holds them: values are octets, in the order the server gave.
 
-mod packed;
+mod compact;
 
-pub use packed::{Packed, PackedAttributes, PackedValues};
+pub use compact::{CompactEntry, PackedAttributes, PackedValues};
 
 /// An attribute description (RFC 4512 section 2.5: a type with options, `cn;lang-de`) and its values.
 #[derive(Debug, Clone, PartialEq, Eq)]

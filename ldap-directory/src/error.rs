@@ -2,6 +2,54 @@
 
 use crate::protocol::result_code;
 
+/// What failed on the way to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectErrorKind {
+    /// The host name has no address, or none that could be found out.
+    Resolve,
+    /// Nothing listens at the address.
+    Refused,
+    /// There was no answer within [`connect_timeout`](crate::DirectoryConfig::connect_timeout).
+    Timeout,
+    /// The network failed, or the server closed the connection.
+    Network,
+    /// TLS: the server's certificate, the client's, or the handshake.
+    Tls,
+    /// The server refused StartTLS, or did not answer it as RFC 4511 section 4.14 has it.
+    StartTls,
+    /// The server answered the bind with something that is no answer to it, or a SASL mechanism failed on this side.
+    Bind,
+    /// Another server answered than before, and what one of them counts means nothing to another.
+    OtherServer,
+    /// This library, or this build of it, cannot do that.
+    Unsupported,
+}
+
+/// What kind of failure a [`DirectoryError`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// There is no connection.
+    Connect(ConnectErrorKind),
+    /// The server refused the bind with a result code (RFC 4511 section 4.1.9).
+    Bind(u32),
+    /// The server answered an operation with a result code.
+    Operation(u32),
+    /// The connection was lost.
+    Lost,
+    /// There was no answer in time.
+    Timeout,
+    /// An answer is not valid.
+    Protocol,
+    /// A request is larger than the server accepts.
+    TooLarge,
+    /// An LDIF file is not valid.
+    Ldif,
+    /// A file cannot be read or written.
+    File,
+}
+
 /// A failure of a directory. Messages carry LDAP's number and name, the server's text, and what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
@@ -10,7 +58,9 @@ pub enum DirectoryError {
     Connect {
         /// The URL.
         server: String,
-        /// What failed, and what to do.
+        /// What failed.
+        kind: ConnectErrorKind,
+        /// The same for people, with what to do.
         reason: String,
         /// Whether it stays so until somebody mends it, such as an expired certificate.
         lasting: bool,
@@ -120,6 +170,21 @@ fn matched_text(matched: &str) -> String {
 }
 
 impl DirectoryError {
+    /// Returns what kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            DirectoryError::Connect { kind, .. } => ErrorKind::Connect(*kind),
+            DirectoryError::Bind { code, .. } => ErrorKind::Bind(*code),
+            DirectoryError::Operation { code, .. } => ErrorKind::Operation(*code),
+            DirectoryError::Lost { .. } => ErrorKind::Lost,
+            DirectoryError::Timeout { .. } => ErrorKind::Timeout,
+            DirectoryError::Protocol { .. } => ErrorKind::Protocol,
+            DirectoryError::TooLarge { .. } => ErrorKind::TooLarge,
+            DirectoryError::Ldif { .. } => ErrorKind::Ldif,
+            DirectoryError::File { .. } => ErrorKind::File,
+        }
+    }
+
     /// LDAP's result code, when the server gave one.
     pub fn code(&self) -> Option<u32> {
         match self {

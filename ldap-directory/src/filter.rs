@@ -7,6 +7,9 @@ use std::fmt;
 
 use crate::dn::push_hex;
 
+/// The filter that every entry passes (RFC 4511 section 4.5.1.7, RFC 4512 section 2.3), as text.
+pub const MATCH_ALL: &str = "(objectClass=*)";
+
 /// Filters nested deeper than this are refused.
 pub const MAX_DEPTH: usize = 100;
 
@@ -108,6 +111,11 @@ impl Filter {
     /// comparison without any.
     pub fn parse(text: &str) -> Result<Self, FilterError> {
         parse::parse(text)
+    }
+
+    /// Whether this is [`MATCH_ALL`], as it is spelled there.
+    pub(crate) fn is_match_all(&self) -> bool {
+        matches!(self, Self::Present(name) if name == "objectClass")
     }
 
     /// The attributes it looks at, in order; one may come twice.

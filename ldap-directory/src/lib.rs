@@ -17,6 +17,7 @@ pub mod oid;
 pub mod protocol;
 pub mod root_dse;
 pub mod schema;
+pub mod search_request;
 pub mod secret;
 pub mod text;
 pub mod time;
@@ -24,7 +25,7 @@ pub mod write_control;
 
 pub use config::{AuthMethod, DirectoryConfig, Referrals, ServerUrl};
 pub use directory::*;
-pub use error::DirectoryError;
+pub use error::{ConnectErrorKind, DirectoryError, ErrorKind};
 pub use protocol::controls::SearchControl;
 pub use root_dse::{ChangeLog, MATCH_ALL, RootDse, Vendor};
 pub use write_control::WriteControl;

@@ -3,8 +3,7 @@
 use crate::entry::Entry;
 use crate::oid;
 
-/// The filter that stands for every entry, whatever the directory is: [`RootDse::match_all`] says what its server is asked.
-pub const MATCH_ALL: &str = "(objectClass=*)";
+pub use crate::filter::MATCH_ALL;
 
 /// Servers with ways of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,7 +34,7 @@ impl Vendor {
     }
 
     /// Whether its servers give changes numbers of their own, which mean nothing to the others of the directory.
-    pub fn counts_for_itself(self) -> bool {
+    pub fn has_per_server_usns(self) -> bool {
         matches!(self, Vendor::ActiveDirectory | Vendor::Ds389)
     }
 
@@ -91,7 +90,7 @@ pub struct RootDse {
     pub subschema: Option<String>,
     /// What tells the server from others that hold the same directory, where numbers of its own are in its answers: Active
     /// Directory's `dsServiceName` ([MS-ADTS] 3.1.1.3.2.7), 389 DS's `netscapemdsuffix`.
-    pub own: Vec<String>,
+    pub server_id: Vec<String>,
 }
 
 impl RootDse {
@@ -146,7 +145,7 @@ impl RootDse {
             extensions: texts("supportedExtension"),
             features: texts("supportedFeatures"),
             subschema: first("subschemaSubentry"),
-            own: [texts("dsServiceName"), texts("netscapemdsuffix")].concat(),
+            server_id: [texts("dsServiceName"), texts("netscapemdsuffix")].concat(),
         }
     }
 
@@ -182,7 +181,7 @@ impl RootDse {
         // ApacheDS lists the control of DirSync without having it: that alone says nothing. Domain controllers and AD LDS name
         // their own object besides.
         let is_domain_controller = self.vendor == Vendor::ActiveDirectory
-            || (self.supports_control(oid::DIRSYNC) && !self.own.is_empty());
+            || (self.supports_control(oid::DIRSYNC) && !self.server_id.is_empty());
         if is_domain_controller {
             return Some(ChangeLog::DirSync);
         }

@@ -96,7 +96,7 @@ impl Census {
         let mut seen = HashSet::new();
         let mut above = Above::default();
         let mut last: Option<(DnKey, Option<usize>)> = None;
-        let request = SearchRequest::new(base, Scope::Sub, EVERYTHING, &["1.1"]).repeating();
+        let request = SearchRequest::new(base, Scope::Subtree, EVERYTHING, &["1.1"]).repeating();
         let mut search = directory.search(request).await?;
         let mut beginnings = 0;
         while let Some(item) = search.next().await? {

@@ -101,7 +101,7 @@ pub async fn missed(
 ) -> Result<Missed, DirectoryError> {
     let any: String = streams.iter().map(|stream| stream.filter.as_str()).collect();
     let any = format!("(|{any})");
-    let request = SearchRequest::new(base, Scope::Sub, EVERYTHING, &[CLASS]).repeating();
+    let request = SearchRequest::new(base, Scope::Subtree, EVERYTHING, &[CLASS]).repeating();
     let mut search = directory.search(request).await?;
     let (mut held, mut suspects, mut all, mut beginnings) = (0_u64, Vec::new(), 0_usize, 0);
     while let Some(entry) = search.next_entry().await? {
@@ -124,7 +124,7 @@ pub async fn missed(
     // Who may not read the classes may yet be let search by them.
     let mut missed = Missed::default();
     if all > suspects.len() {
-        let mut search = directory.search(SearchRequest::new(base, Scope::Sub, any, &["1.1"])).await?;
+        let mut search = directory.search(SearchRequest::new(base, Scope::Subtree, any, &["1.1"])).await?;
         let mut found = 0_u64;
         while let Some(entry) = search.next_entry().await? {
             found += u64::from(!is_root_dse(directory, &entry.dn));
@@ -190,7 +190,7 @@ fn without(filter: &str, below: &[&ObjectClass]) -> String {
 }
 
 async fn occurs(directory: &Directory, base: &str, filter: &str) -> Result<bool, DirectoryError> {
-    let mut request = SearchRequest::new(base, Scope::Sub, filter, &["1.1"]);
+    let mut request = SearchRequest::new(base, Scope::Subtree, filter, &["1.1"]);
     request.paging = Paging::AtMost(1);
     let mut search = directory.search(request).await?;
     let found = search.next_entry().await?.is_some();

@@ -114,7 +114,7 @@ pub async fn read_entries(
         filter = format!("(&{filter}{only})");
     }
     let mut search =
-        directory.search(SearchRequest::new(base, Scope::Sub, filter, &wanted).repeating()).await?;
+        directory.search(SearchRequest::new(base, Scope::Subtree, filter, &wanted).repeating()).await?;
     let mut gaps = Gaps::default();
     while let Some(item) = search.next().await? {
         match item {
@@ -277,7 +277,7 @@ async fn has_entries_of_its_own(
     by_key: &BTreeMap<DnKey, Container>,
 ) -> Result<bool, DirectoryError> {
     let schema = directory.schema();
-    let mut search = directory.search(SearchRequest::new(base, Scope::Sub, EVERYTHING, &["1.1"])).await?;
+    let mut search = directory.search(SearchRequest::new(base, Scope::Subtree, EVERYTHING, &["1.1"])).await?;
     while let Some(entry) = search.next_entry().await? {
         let own = key(&entry.dn, schema)?;
         if by_key.contains_key(&own) {

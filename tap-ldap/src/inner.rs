@@ -49,7 +49,7 @@ impl Inner {
             _ => None,
         };
         let request =
-            SearchRequest::new(base, Scope::Sub, filter.unwrap_or(EVERYTHING), &["1.1"]).repeating();
+            SearchRequest::new(base, Scope::Subtree, filter.unwrap_or(EVERYTHING), &["1.1"]).repeating();
         let mut search = directory.search(request).await?;
         let mut inner = Inner::default();
         while let Some(item) = search.next().await? {

@@ -283,7 +283,7 @@ impl<'a> Memberships<'a> {
             let Some((group, rid)) = self.primaries.pop_front() else { return Ok(None) };
             let filter = format!("({PRIMARY_GROUP}={})", escape_value(rid.as_bytes()));
             let key = self.key.as_deref().unwrap_or("1.1");
-            let request = SearchRequest::new(&self.tree.base, Scope::Sub, filter, &[key]).repeating();
+            let request = SearchRequest::new(&self.tree.base, Scope::Subtree, filter, &[key]).repeating();
             self.primary_search = Some((group, self.tree.directory.search(request).await?));
         }
     }
@@ -327,7 +327,7 @@ async fn find(
     let wanted = [key.unwrap_or("1.1")];
     if attribute == "memberUid" {
         let filter = format!("(uid={})", escape_value(member.as_bytes()));
-        let mut request = SearchRequest::new(base, Scope::Sub, filter, &wanted);
+        let mut request = SearchRequest::new(base, Scope::Subtree, filter, &wanted);
         // Whether there is a second one is all that has to be known of the others.
         request.paging = Paging::Limited(2);
         let mut search = directory.search(request).await?;

@@ -108,7 +108,7 @@ async fn look_below<'w>(
     seen: &mut Vec<&'w str>,
 ) -> Result<(), DirectoryError> {
     let vendor = directory.root_dse().vendor;
-    let mut request = SearchRequest::new(base, Scope::Sub, EVERYTHING, wanted);
+    let mut request = SearchRequest::new(base, Scope::Subtree, EVERYTHING, wanted);
     request.paging = Paging::AtMost(LOOKED_AT);
     let mut search = directory.search(request).await?;
     let mut read = 0;

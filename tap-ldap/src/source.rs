@@ -168,7 +168,7 @@ impl Tree {
     pub async fn expected(&self, source: &Source) -> Option<u64> {
         let dn = match source {
             Source::Container { dn } => dn,
-            Source::Search(s) if s.scope == Scope::One && s.filter == EVERYTHING => {
+            Source::Search(s) if s.scope == Scope::OneLevel && s.filter == EVERYTHING => {
                 s.base_dn.as_ref().unwrap_or(&self.base)
             }
             _ => return None,
@@ -297,7 +297,7 @@ impl Tree {
     /// Keeps all entries of a search, but for the root DSE, which is none.
     fn keep_all(&self, request: &SearchRequest) -> Keep {
         let may_have_root_dse =
-            request.scope == Scope::Sub && container::is_root_dse(&self.directory, &request.base);
+            request.scope == Scope::Subtree && container::is_root_dse(&self.directory, &request.base);
         if may_have_root_dse { Keep::Below(String::new()) } else { Keep::All }
     }
 }
@@ -453,10 +453,10 @@ impl<'a> Entries<'a> {
                 entries.gaps.references = tree.containers.gaps.references;
                 let key = container::key(dn, schema)?;
                 if !tree.containers.has_nested(&key) {
-                    entries.step(dn, Scope::Sub, Keep::Below(dn.clone()))
+                    entries.step(dn, Scope::Subtree, Keep::Below(dn.clone()))
                 } else if filter != EVERYTHING {
                     // Entries that do not pass may have entries below them that do: no way but down to the bottom.
-                    entries.step(dn, Scope::Sub, Keep::Nearest { depth: key.depth() + 1, container: key })
+                    entries.step(dn, Scope::Subtree, Keep::Nearest { depth: key.depth() + 1, container: key })
                 } else {
                     // A sample, too: what lies below an entry that is not seen may be all there is of a class.
                     let census = match tree.census().await {
@@ -473,27 +473,27 @@ impl<'a> Entries<'a> {
                                 entries.ask_subordinates();
                             }
                             entries.census = census;
-                            entries.step(dn, Scope::One, Keep::Children { container: key })
+                            entries.step(dn, Scope::OneLevel, Keep::Children { container: key })
                         }
                         // Read all that lies below, keep ours.
                         Way::Subtree => entries.step(
                             dn,
-                            Scope::Sub,
+                            Scope::Subtree,
                             Keep::Nearest { depth: key.depth() + 1, container: key },
                         ),
                     }
                 }
             }
             Source::Class { filter } => {
-                let mut request = entries.request(&tree.base, Scope::Sub);
-                request.filter = both(filter, &request.filter);
+                let mut request = entries.request(&tree.base, Scope::Subtree);
+                request.filter = both(filter, &request.filter.to_string()).into();
                 let keep = tree.keep_all(&request);
                 Step::Search(Search { request, keep, base_may_be_gone: false })
             }
             Source::Search(stream) => {
                 let base = stream.base_dn.as_deref().unwrap_or(&tree.base);
                 let mut request = entries.request(base, stream.scope);
-                request.filter = both(&stream.filter, &request.filter);
+                request.filter = both(&stream.filter, &request.filter.to_string()).into();
                 let keep = tree.keep_all(&request);
                 Step::Search(Search { request, keep, base_may_be_gone: false })
             }
@@ -570,7 +570,7 @@ impl<'a> Entries<'a> {
         let mut keep = Keep::Below(dn.to_owned());
         match source {
             // What lies deeper is not in the stream.
-            Source::Search(stream) if stream.scope != Scope::Sub => return Ok(entries),
+            Source::Search(stream) if stream.scope != Scope::Subtree => return Ok(entries),
             Source::Search(stream) => entries.filter.clone_from(&stream.filter),
             Source::Class { filter } => entries.filter.clone_from(filter),
             Source::Containers => entries.filter = container::filter(tree.directory.root_dse().vendor),
@@ -581,7 +581,7 @@ impl<'a> Entries<'a> {
             }
             Source::Members(_) => return Ok(entries),
         }
-        let step = entries.step(dn, Scope::Sub, keep);
+        let step = entries.step(dn, Scope::Subtree, keep);
         entries.steps.push_back(step);
         Ok(entries)
     }
@@ -597,7 +597,7 @@ impl<'a> Entries<'a> {
         SearchRequest {
             base: base.to_owned(),
             scope,
-            filter: self.filter.clone(),
+            filter: self.filter.as_str().into(),
             attributes: self.attributes.clone(),
             paging: self.paging,
             controls: self.controls.clone(),

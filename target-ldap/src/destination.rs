@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ldap_directory::change::{Change, Modification, ModificationKind};
 use ldap_directory::dn::DnKey;
-use ldap_directory::entry::{Entry, Packed};
+use ldap_directory::entry::{CompactEntry, Entry};
 use ldap_directory::ldif::writer::LdifWriteError;
 use ldap_directory::{Directory, DirectoryError, WriteControl};
 use singer_common::operations::secret::Secret;
@@ -194,7 +194,7 @@ impl Destination {
     pub fn add_in_memory(
         &self,
         key: &DnKey,
-        entry: impl FnOnce() -> Packed,
+        entry: impl FnOnce() -> CompactEntry,
     ) -> Option<Result<(), DirectoryError>> {
         let is_noted = self.undo.is_some() || self.plan.is_some() || self.tally.is_some();
         (!is_noted).then(|| self.directory.add_in_memory(key, entry)).flatten()

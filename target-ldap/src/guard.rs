@@ -150,7 +150,7 @@ async fn count(directory: &Directory, base: Option<&str>) -> anyhow::Result<u64>
         )
         .into());
     };
-    let request = SearchRequest::new(base, Scope::Sub, "(objectClass=*)", &["1.1"]);
+    let request = SearchRequest::new(base, Scope::Subtree, "(objectClass=*)", &["1.1"]);
     let mut attempts = None;
     loop {
         let result = async {

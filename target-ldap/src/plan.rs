@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use ldap_directory::change::{Modification, ModificationKind};
-use ldap_directory::entry::{Attribute, Entry, Packed, base_type};
+use ldap_directory::entry::{Attribute, CompactEntry, Entry, base_type};
 use ldap_directory::schema::syntax::ValueKind;
 use ldap_directory::schema::{Equality, ObjectClass, Schema};
 
@@ -95,8 +95,8 @@ pub struct WantedEntry {
 
 impl WantedEntry {
     /// The entry to add when there is none, in one piece.
-    pub fn to_packed(&self) -> Packed {
-        Packed::new(&self.dn, self.attributes.iter().map(|a| (a.description.as_str(), &*a.values)))
+    pub fn to_packed(&self) -> CompactEntry {
+        CompactEntry::new(&self.dn, self.attributes.iter().map(|a| (a.description.as_str(), &*a.values)))
     }
 
     /// The entry to add when there is none.

@@ -9,7 +9,7 @@ pub(crate) type Tree = BTreeMap<String, BTreeMap<String, Vec<Vec<u8>>>>;
 
 /// All that lies below `dc=x`.
 pub(crate) async fn tree(directory: &Directory) -> Tree {
-    let request = SearchRequest::new("dc=x", Scope::Sub, "(objectClass=*)", &["*"]);
+    let request = SearchRequest::new("dc=x", Scope::Subtree, "(objectClass=*)", &["*"]);
     let mut search = directory.search(request).await.unwrap();
     let mut all = Tree::new();
     while let Some(entry) = search.next_entry().await.unwrap() {

@@ -690,8 +690,10 @@ impl Applier {
         let _one_at_a_time = self.trees.lock().await;
         let names = inventory.attributes();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let mut search =
-            self.directory.search(SearchRequest::new(base, Scope::Sub, filter, &names).repeating()).await?;
+        let mut search = self
+            .directory
+            .search(SearchRequest::new(base, Scope::Subtree, filter, &names).repeating())
+            .await?;
         let mut read = 0;
         while let Some(entry) = search.next_entry().await? {
             read += 1;

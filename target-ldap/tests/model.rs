@@ -48,7 +48,7 @@ fn write(directory: &Directory, path: &Path) {
 }
 
 async fn read(place: &Place) -> Directory {
-    let request = SearchRequest::new("dc=x", Scope::Sub, "(uid=*)", &["employeeNumber", "title", "uid"]);
+    let request = SearchRequest::new("dc=x", Scope::Subtree, "(uid=*)", &["employeeNumber", "title", "uid"]);
     let mut search = place.search(request).await.unwrap();
     let mut found = BTreeMap::new();
     while let Some(entry) = search.next_entry().await.unwrap() {

@@ -3,6 +3,7 @@
 //! Active Directory's names stand for every domain controller. So each address has a time limit of its own, and the next one
 //! is tried while one is silent (RFC 8305, "Happy Eyeballs"): one that is down does not use up the time of the others.
 
+use crate::error::ConnectErrorKind;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -37,14 +38,15 @@ pub(crate) async fn lookup(
     let asked = tokio::task::spawn_blocking(move || resolve(&name, port));
     match tokio::time::timeout(config.connect_timeout, asked).await {
         Ok(Ok(Ok(found))) if found.is_empty() => {
-            Err(Failure::lasting(&url, format!("`{host}` has no address")))
+            Err(Failure::lasting(ConnectErrorKind::Resolve, &url, format!("`{host}` has no address")))
         }
         Ok(Ok(Ok(found))) => Ok(found),
         Ok(Ok(Err(error))) => Err(refused(&url, error)),
-        Ok(Err(stopped)) => Err(Failure::lasting(&url, stopped.to_string())),
+        Ok(Err(stopped)) => Err(Failure::lasting(ConnectErrorKind::Resolve, &url, stopped.to_string())),
         Err(_) => {
             let seconds = config.connect_timeout.as_secs();
             Err(Failure::passing(
+                ConnectErrorKind::Resolve,
                 &url,
                 format!(
                     "the host name cannot be resolved (no answer within {seconds} s, connect_timeout_seconds)"
@@ -72,7 +74,11 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
 fn refused(url: &str, error: LookupError) -> Failure {
     let passes = may_pass(error.kind());
     let reason = format!("the host name cannot be resolved ({})", std::io::Error::from(error));
-    if passes { Failure::passing(url, reason) } else { Failure::lasting(url, reason) }
+    if passes {
+        Failure::passing(ConnectErrorKind::Resolve, url, reason)
+    } else {
+        Failure::lasting(ConnectErrorKind::Resolve, url, reason)
+    }
 }
 
 /// Whether the same name may have an address a little later: nobody could be asked now, or this machine was short of
@@ -142,11 +148,18 @@ pub(crate) fn one_of(url: &str, mut failures: Vec<(SocketAddr, Failure)>) -> Fai
             })
             .collect();
         let reason = reasons.join("; ");
-        return if curable { Failure::passing(url, reason) } else { Failure::lasting(url, reason) };
+        return if curable {
+            Failure::passing(ConnectErrorKind::Resolve, url, reason)
+        } else {
+            Failure::lasting(ConnectErrorKind::Resolve, url, reason)
+        };
     }
     failures.sort_by_key(|(_, f)| f.curable);
     let first = failures.into_iter().next();
-    first.map_or_else(|| Failure::lasting(url, "it has no address".to_owned()), |(_, failure)| failure)
+    first.map_or_else(
+        || Failure::lasting(ConnectErrorKind::Resolve, url, "it has no address".to_owned()),
+        |(_, failure)| failure,
+    )
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ impl LdapDirectory {
         // The one filter that the control goes with.
         let filter = Filter::Present("objectClass".into());
         let attributes = ["1.1".to_owned()];
-        let id = connection.search(base, Scope::Sub, &filter, &attributes, 0, &controls).await?;
+        let id = connection.search(base, Scope::Subtree, &filter, &attributes, 0, &controls).await?;
         Ok(ChangeNotices { connection, id, base: base.to_owned() })
     }
 }

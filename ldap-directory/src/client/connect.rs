@@ -5,15 +5,15 @@ use std::net::SocketAddr;
 use super::retry::Attempts;
 use super::{LdapDirectory, result_code, tls};
 use crate::client::connection::Connection;
-use crate::client::shared_connection::Session;
+use crate::client::shared_connection::SharedConnection;
 use crate::config::{DirectoryConfig, ServerUrl};
-use crate::error::DirectoryError;
+use crate::error::{ConnectErrorKind, DirectoryError};
 use crate::protocol::message::LdapResult;
 
 /// A connection, bound.
 #[derive(Clone)]
-pub(crate) struct Link {
-    pub(crate) session: Session,
+pub(crate) struct ActiveServer {
+    pub(crate) session: SharedConnection,
     /// The server in use.
     pub(crate) server: ServerUrl,
     /// Where it goes to, where that is an address: further connections go to the same one, and not to whatever server
@@ -22,7 +22,7 @@ pub(crate) struct Link {
     /// Counts the connections of a run: who found one lost says which.
     pub(crate) number: u64,
     /// What tells the server from others that hold the same directory.
-    pub(crate) own: Vec<String>,
+    pub(crate) server_id: Vec<String>,
 }
 
 /// A server to try, and where exactly, if that matters.
@@ -38,7 +38,7 @@ pub(crate) async fn connect(
     servers: &[Candidate],
     number: u64,
     before: Option<&LdapDirectory>,
-) -> Result<Link, DirectoryError> {
+) -> Result<ActiveServer, DirectoryError> {
     let mut attempts = Attempts::new(config);
     loop {
         let mut failures: Vec<Failure> = Vec::new();
@@ -62,6 +62,7 @@ pub(crate) async fn connect(
         let Some(Failure { mut error, .. }) = failures.into_iter().next() else {
             return Err(DirectoryError::Connect {
                 server: "(no server)".into(),
+                kind: ConnectErrorKind::Unsupported,
                 reason: "server_url is empty".into(),
                 lasting: true,
             });
@@ -88,17 +89,22 @@ impl Failure {
     /// Of the network, or of TLS.
     pub(crate) fn of_io(url: &str, error: &std::io::Error) -> Self {
         let curable = !matches!(error.kind(), std::io::ErrorKind::NotFound) && tls_error(error).is_none();
-        Self { error: refused(url, explain_io(error), !curable), curable }
+        let kind = match error.kind() {
+            _ if tls_error(error).is_some() => ConnectErrorKind::Tls,
+            std::io::ErrorKind::ConnectionRefused => ConnectErrorKind::Refused,
+            _ => ConnectErrorKind::Network,
+        };
+        Self { error: refused(kind, url, explain_io(error), !curable), curable }
     }
 
     /// One that no other attempt cures.
-    pub(crate) fn lasting(url: &str, reason: String) -> Self {
-        Self { error: refused(url, reason, true), curable: false }
+    pub(crate) fn lasting(kind: ConnectErrorKind, url: &str, reason: String) -> Self {
+        Self { error: refused(kind, url, reason, true), curable: false }
     }
 
     /// One that may pass.
-    pub(crate) fn passing(url: &str, reason: String) -> Self {
-        Self { error: refused(url, reason, false), curable: true }
+    pub(crate) fn passing(kind: ConnectErrorKind, url: &str, reason: String) -> Self {
+        Self { error: refused(kind, url, reason, false), curable: true }
     }
 
     /// Of a bind that the server refused.
@@ -116,8 +122,8 @@ impl Failure {
     }
 }
 
-fn refused(url: &str, reason: String, lasting: bool) -> DirectoryError {
-    DirectoryError::Connect { server: url.to_owned(), reason, lasting }
+fn refused(kind: ConnectErrorKind, url: &str, reason: String, lasting: bool) -> DirectoryError {
+    DirectoryError::Connect { server: url.to_owned(), kind, reason, lasting }
 }
 
 async fn open(
@@ -126,15 +132,15 @@ async fn open(
     address: Option<SocketAddr>,
     number: u64,
     before: Option<&LdapDirectory>,
-) -> Result<Link, Failure> {
+) -> Result<ActiveServer, Failure> {
     let mut connection = Connection::open(config, server, address).await?;
     let own = match before {
         Some(directory) => directory.accept(&mut connection).await?,
         None => Vec::new(),
     };
     let address = connection.peer();
-    let session = Session::start(connection, config);
-    Ok(Link { session, server: server.clone(), address, number, own })
+    let session = SharedConnection::start(connection, config);
+    Ok(ActiveServer { session, server: server.clone(), address, number, server_id: own })
 }
 
 fn tls_error(error: &std::io::Error) -> Option<&rustls::Error> {

@@ -4,6 +4,7 @@
 //! nothing is read before somebody asks for it, so that a slow reader of stdout slows the server down (TCP's own backpressure) and memory
 //! stays what one message takes. Several searches may run at once; their answers come as the server interleaves them.
 
+use crate::error::ConnectErrorKind;
 use crate::oid;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -181,7 +182,9 @@ impl Connection {
         let io = |e: std::io::Error| Failure::of_io(&url, &e);
         Ok(match server {
             ServerUrl::Ldap { host, tls, .. } => {
-                let tcp = tcp.ok_or_else(|| Failure::lasting(&url, "it has no address".into()))?;
+                let tcp = tcp.ok_or_else(|| {
+                    Failure::lasting(ConnectErrorKind::Resolve, &url, "it has no address".into())
+                })?;
                 tcp.set_nodelay(true).map_err(io)?;
                 let peer = tcp.peer_addr().ok();
                 // Whoever waits for changes sends nothing: a peer that vanished would never be noticed.
@@ -200,9 +203,19 @@ impl Connection {
             }
             #[cfg(not(unix))]
             ServerUrl::Ldapi(_) => {
-                return Err(Failure::lasting(&url, "this system has no sockets in files".into()));
+                return Err(Failure::lasting(
+                    ConnectErrorKind::Unsupported,
+                    &url,
+                    "this system has no sockets in files".into(),
+                ));
             }
-            ServerUrl::Ldif(_) => return Err(Failure::lasting(&url, "a file is no server".into())),
+            ServerUrl::Ldif(_) => {
+                return Err(Failure::lasting(
+                    ConnectErrorKind::Unsupported,
+                    &url,
+                    "a file is no server".into(),
+                ));
+            }
         })
     }
 
@@ -215,7 +228,11 @@ impl Connection {
         let bound = tokio::time::timeout(config.connect_timeout, self.bind(&config.auth, server)).await;
         bound.unwrap_or_else(|_| {
             let seconds = config.connect_timeout.as_secs();
-            Err(Failure::passing(&self.url, format!("no answer to the bind within {seconds} s")))
+            Err(Failure::passing(
+                ConnectErrorKind::Timeout,
+                &self.url,
+                format!("no answer to the bind within {seconds} s"),
+            ))
         })
     }
 
@@ -274,17 +291,21 @@ impl Connection {
         let url = self.url.clone();
         let answer = self.greet(&request::extended(oid::START_TLS, None)).await?;
         let Answer::Extended { result, .. } = answer else {
-            return Err(Failure::lasting(&url, "the server did not answer StartTLS".into()));
+            return Err(Failure::lasting(
+                ConnectErrorKind::StartTls,
+                &url,
+                "the server did not answer StartTLS".into(),
+            ));
         };
         if result.code != result_code::SUCCESS {
             let why = result_code::describe(result.code, &result.text);
-            return Err(Failure::lasting(&url, format!("StartTLS: {why}")));
+            return Err(Failure::lasting(ConnectErrorKind::StartTls, &url, format!("StartTLS: {why}")));
         }
         // RFC 4511 section 4.14.1: nothing may follow the answer in clear text. What does was put there by somebody
         // else.
         if self.taken < self.inbox.len() {
             let reason = "the server went on in clear text after StartTLS";
-            return Err(Failure::lasting(&url, reason.into()));
+            return Err(Failure::lasting(ConnectErrorKind::Bind, &url, reason.into()));
         }
         let secured = handshake(config, host, self.stream, &url).await?;
         Ok(Self::secured(secured, &url, self.peer))
@@ -302,7 +323,11 @@ impl Connection {
             #[cfg(not(feature = "gssapi"))]
             AuthMethod::Gssapi | AuthMethod::Ntlm { .. } => {
                 let _ = server;
-                return Err(Failure::lasting(&self.url, "built without this auth_method".into()));
+                return Err(Failure::lasting(
+                    ConnectErrorKind::Unsupported,
+                    &self.url,
+                    "built without this auth_method".into(),
+                ));
             }
         };
         match self.greet(&request).await? {
@@ -310,7 +335,7 @@ impl Connection {
             Answer::Bind(result) => Err(Failure::of_bind(&self.url, method, identity, result)),
             _ => {
                 let reason = "the server answered the bind with something else";
-                Err(Failure::lasting(&self.url, reason.into()))
+                Err(Failure::lasting(ConnectErrorKind::Bind, &self.url, reason.into()))
             }
         }
     }
@@ -324,6 +349,7 @@ impl Connection {
         match asked.await {
             Ok(message) => Ok(message.answer),
             Err(DirectoryError::Lost { reason, .. }) => Err(Failure::passing(
+                ConnectErrorKind::Bind,
                 &self.url,
                 format!("during the bind: {reason}; does it speak TLS on this port?"),
             )),
@@ -571,7 +597,7 @@ async fn in_time<T>(
 fn silent(config: &DirectoryConfig, server: &ServerUrl) -> Failure {
     let seconds = config.connect_timeout.as_secs();
     let reason = format!("no answer within {seconds} s (connect_timeout_seconds)");
-    Failure::passing(&server.to_text(), reason)
+    Failure::passing(ConnectErrorKind::Tls, &server.to_text(), reason)
 }
 
 async fn handshake<S: Stream>(
@@ -580,8 +606,10 @@ async fn handshake<S: Stream>(
     stream: S,
     url: &str,
 ) -> Result<tokio_rustls::client::TlsStream<S>, Failure> {
-    let client = tls::client_config(&config.tls).map_err(|reason| Failure::lasting(url, reason))?;
-    let name = rustls::pki_types::ServerName::try_from(host.to_owned())
-        .map_err(|_| Failure::lasting(url, format!("`{host}` cannot be the name in a certificate")))?;
+    let client = tls::client_config(&config.tls)
+        .map_err(|reason| Failure::lasting(ConnectErrorKind::Tls, url, reason))?;
+    let name = rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(|_| {
+        Failure::lasting(ConnectErrorKind::Tls, url, format!("`{host}` cannot be the name in a certificate"))
+    })?;
     TlsConnector::from(client).connect(name, stream).await.map_err(|e| Failure::of_io(url, &e))
 }

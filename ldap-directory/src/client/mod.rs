@@ -6,15 +6,15 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use self::connect::Link;
+use self::connect::ActiveServer;
 use self::large::Sizes;
 use self::pool::Pool;
 use self::probe::Step;
 
-use self::shared_connection::Session;
+use self::shared_connection::SharedConnection;
 use crate::change::Change;
 use crate::config::{DirectoryConfig, Referrals, ServerUrl};
-use crate::directory::{Access, Scope, SearchItem, SearchRequest};
+use crate::directory::{Access, Scope, SearchFilter, SearchItem, SearchRequest};
 use crate::entry::Entry;
 use crate::error::DirectoryError;
 use crate::filter::{Filter, FilterError};
@@ -73,7 +73,7 @@ pub struct LdapDirectory {
 
 struct Shared {
     /// Replaced when the connection was lost and opened anew.
-    link: RwLock<Arc<Link>>,
+    link: RwLock<Arc<ActiveServer>>,
     /// Connections for streamed searches.
     pool: Pool,
     config: DirectoryConfig,
@@ -124,19 +124,23 @@ impl LdapDirectory {
             Ok(connection) => connection,
             Err(error) => return (steps, Err(error)),
         };
-        let link = Link {
+        let link = ActiveServer {
             address: connection.peer(),
-            session: Session::start(connection, config),
+            session: SharedConnection::start(connection, config),
             server: server.clone(),
             number: 0,
-            own: Vec::new(),
+            server_id: Vec::new(),
         };
         (steps, Self::over(config, access, link).await)
     }
 
     /// Reads root DSE and subschema over a connection.
-    async fn over(config: &DirectoryConfig, access: Access, link: Link) -> Result<Self, DirectoryError> {
-        let bare = |link: &Link, is_known, root_dse, schema: Arc<Schema>| Self {
+    async fn over(
+        config: &DirectoryConfig,
+        access: Access,
+        link: ActiveServer,
+    ) -> Result<Self, DirectoryError> {
+        let bare = |link: &ActiveServer, is_known, root_dse, schema: Arc<Schema>| Self {
             shared: Arc::new(Shared {
                 link: RwLock::new(Arc::new(link.clone())),
                 pool: Pool::default(),
@@ -167,7 +171,8 @@ impl LdapDirectory {
         };
         let schema = blank.load_schema(&root_dse).await?;
         // It may have been another connection than the first by then.
-        let link = Link { own: root_dse.own.clone(), ..Link::clone(&blank.link()) };
+        let link =
+            ActiveServer { server_id: root_dse.server_id.clone(), ..ActiveServer::clone(&blank.link()) };
         let directory = bare(&link, true, root_dse, schema);
         tracing::debug!("connected to {} ({})", directory.location(), directory.root_dse().vendor.name());
         Ok(directory)
@@ -186,7 +191,7 @@ impl LdapDirectory {
         })
     }
 
-    fn link(&self) -> Arc<Link> {
+    fn link(&self) -> Arc<ActiveServer> {
         self.shared.link.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -292,7 +297,7 @@ impl LdapDirectory {
     }
 
     /// The connection for all but long answers.
-    fn session(&self) -> Session {
+    fn session(&self) -> SharedConnection {
         self.link().session.clone()
     }
 
@@ -302,6 +307,12 @@ impl LdapDirectory {
     /// Fails if the text is no filter (RFC 4515).
     pub fn filter(&self, text: &str) -> Result<Filter, FilterError> {
         Filter::parse(if text == MATCH_ALL { self.root_dse().match_all() } else { text })
+    }
+
+    /// The same for the filter of a request.
+    fn wire_filter(&self, filter: &SearchFilter) -> Result<Filter, FilterError> {
+        let filter = filter.get().map_err(Clone::clone)?;
+        if filter.is_match_all() { Filter::parse(self.root_dse().match_all()) } else { Ok(filter.clone()) }
     }
 
     /// Begins a search. Nothing is sent before somebody asks for an answer.

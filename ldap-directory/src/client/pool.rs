@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::LdapDirectory;
 use crate::client::connection::Connection;
-use crate::error::DirectoryError;
+use crate::error::{ConnectErrorKind, DirectoryError};
 
 /// The connections that nobody uses, and a count of all.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    idle: Mutex<Vec<Leased>>,
+    idle: Mutex<Vec<PooledConnection>>,
     /// Each connection holds a clone.
     slots: Arc<()>,
     /// Whether somebody was told why searches go over the first connection.
@@ -21,23 +21,23 @@ pub(crate) struct Pool {
 
 /// A connection that goes back to the pool when a search is complete, and is closed when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Leased {
+pub(crate) struct PooledConnection {
     pub(crate) connection: Connection,
     /// Whether it served before: the server may have closed it meanwhile.
     pub(crate) is_used: bool,
-    /// The number of the link it was opened beside ([`Link::number`]): of another one it may go to another server.
+    /// The number of the link it was opened beside ([`ActiveServer::number`]): of another one it may go to another server.
     of_link: u64,
     _slot: Arc<()>,
 }
 
 impl Pool {
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Leased>> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<PooledConnection>> {
         // A panic elsewhere leaves the list whole.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a connection back that has no search under way. One from before another server took over is closed.
-    fn take_back(&self, mut leased: Leased, link: u64) {
+    fn take_back(&self, mut leased: PooledConnection, link: u64) {
         if leased.of_link == link {
             leased.is_used = true;
             self.idle().push(leased);
@@ -45,7 +45,7 @@ impl Pool {
     }
 
     /// A connection that nobody uses, opened beside the link with this number. Others are closed.
-    fn take(&self, link: u64) -> Option<Leased> {
+    fn take(&self, link: u64) -> Option<PooledConnection> {
         let mut idle = self.idle();
         idle.retain(|leased| leased.of_link == link);
         idle.pop()
@@ -67,13 +67,13 @@ impl Pool {
 
 impl LdapDirectory {
     /// Gives a connection back that has no search under way.
-    pub(crate) fn give_back(&self, leased: Leased) {
+    pub(crate) fn give_back(&self, leased: PooledConnection) {
         self.pool().take_back(leased, self.link().number);
     }
 
     /// A connection for a streamed search. `None` where the search has to go over the first connection, as all others do:
     /// the reason is logged.
-    pub(crate) async fn lease(&self) -> Option<Leased> {
+    pub(crate) async fn lease(&self) -> Option<PooledConnection> {
         let idle = self.pool().take(self.link().number);
         match idle {
             Some(leased) => Some(leased),
@@ -84,11 +84,11 @@ impl LdapDirectory {
     /// The same, and one that did not serve before.
     ///
     /// Boxed: to find out who the other side is takes a search, which could call this again, for all the compiler knows.
-    pub(crate) fn lease_new(&self) -> Pin<Box<dyn Future<Output = Option<Leased>> + Send + '_>> {
+    pub(crate) fn lease_new(&self) -> Pin<Box<dyn Future<Output = Option<PooledConnection>> + Send + '_>> {
         Box::pin(self.open_leased())
     }
 
-    async fn open_leased(&self) -> Option<Leased> {
+    async fn open_leased(&self) -> Option<PooledConnection> {
         let pool = self.pool();
         let slot = pool.slots.clone();
         // The pool's own, this one, and the first connection.
@@ -103,7 +103,7 @@ impl LdapDirectory {
             Ok::<_, DirectoryError>(connection)
         };
         match opened.await {
-            Ok(connection) => Some(Leased { connection, is_used: false, of_link, _slot: slot }),
+            Ok(connection) => Some(PooledConnection { connection, is_used: false, of_link, _slot: slot }),
             Err(e) => {
                 self.tell(&e.to_string());
                 None
@@ -138,13 +138,14 @@ impl LdapDirectory {
     /// Behind one address there may be several servers. What one of them counts (`uSNChanged`) must not be compared with
     /// what another one counts.
     async fn check_identity(&self, connection: &mut Connection) -> Result<(), DirectoryError> {
-        if !self.root_dse().vendor.counts_for_itself()
-            || self.who_is(connection).await?.own == self.link().own
+        if !self.root_dse().vendor.has_per_server_usns()
+            || self.who_is(connection).await?.server_id == self.link().server_id
         {
             return Ok(());
         }
         Err(DirectoryError::Connect {
             server: self.location().to_owned(),
+            kind: ConnectErrorKind::OtherServer,
             reason: "there is another server behind the same address".to_owned(),
             lasting: false,
         })
@@ -158,7 +159,7 @@ mod tests {
     #[test]
     fn a_connection_of_a_server_before_is_not_for_searches_of_the_one_after() {
         let pool = Pool::default();
-        let leased = |of_link| Leased {
+        let leased = |of_link| PooledConnection {
             connection: Connection::to_nobody(),
             is_used: false,
             of_link,

@@ -9,7 +9,7 @@ use super::addresses::{lookup, one_of};
 use super::connect::{Failure, explain_io};
 use crate::client::connection::Connection;
 use crate::config::{AuthMethod, DirectoryConfig, ServerUrl, TlsConfig};
-use crate::error::DirectoryError;
+use crate::error::{ConnectErrorKind, DirectoryError};
 
 /// Days before a certificate's end from which on it is worth a warning.
 const SOON: i64 = 30;
@@ -94,7 +94,12 @@ async fn steps_to(
     let failed = |name, reason: &str| {
         (
             Step::new(name, Grade::Failed, reason),
-            DirectoryError::Connect { server: url.clone(), reason: reason.to_owned(), lasting: true },
+            DirectoryError::Connect {
+                server: url.clone(),
+                kind: ConnectErrorKind::Unsupported,
+                reason: reason.to_owned(),
+                lasting: true,
+            },
         )
     };
     let mut addresses = Vec::new();

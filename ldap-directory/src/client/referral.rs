@@ -5,7 +5,7 @@ use super::retry::reconnect::name_of;
 use super::{LdapDirectory, result_code, success};
 use crate::change::Change;
 use crate::config::{DirectoryConfig, Referrals, ServerUrl};
-use crate::directory::{Access, Scope, SearchRequest};
+use crate::directory::{Access, Scope, SearchFilter, SearchRequest};
 use crate::error::DirectoryError;
 use crate::protocol::message::{Control, LdapResult};
 
@@ -18,7 +18,7 @@ pub(crate) struct Target {
     server: ServerUrl,
     dn: Option<String>,
     scope: Option<Scope>,
-    filter: Option<String>,
+    filter: Option<SearchFilter>,
 }
 
 impl Target {
@@ -44,11 +44,11 @@ impl Target {
         let scope = match part()?.map(|s| s.to_ascii_lowercase()).as_deref() {
             None => None,
             Some("base") => Some(Scope::Base),
-            Some("one") => Some(Scope::One),
-            Some("sub") => Some(Scope::Sub),
+            Some("one") => Some(Scope::OneLevel),
+            Some("sub") => Some(Scope::Subtree),
             Some(_) => return None,
         };
-        let filter = part()?;
+        let filter = part()?.map(SearchFilter::from);
         let is_critical = part()?.is_some_and(|extensions| extensions.split(',').any(|e| e.starts_with('!')));
         (!is_critical).then_some(Target { server, dn, scope, filter })
     }
@@ -62,7 +62,7 @@ impl Target {
     /// The same search, where the reference points to. Without a scope in the URL what lies one level below is asked for by
     /// itself (RFC 4511 section 4.5.3).
     pub(crate) fn request(&self, of: &SearchRequest, is_continued: bool) -> SearchRequest {
-        let continued = if of.scope == Scope::One && is_continued { Scope::Base } else { of.scope };
+        let continued = if of.scope == Scope::OneLevel && is_continued { Scope::Base } else { of.scope };
         SearchRequest {
             base: self.dn.clone().unwrap_or_else(|| of.base.clone()),
             scope: self.scope.unwrap_or(continued),
@@ -178,7 +178,7 @@ mod tests {
         let target = Target::parse("ldap://b.example:1389/ou=a%20b,dc=x??one?(cn=*)").unwrap();
         assert_eq!(target.server.to_text(), "ldap://b.example:1389");
         assert_eq!(target.dn.as_deref(), Some("ou=a b,dc=x"));
-        assert_eq!((target.scope, target.filter.as_deref()), (Some(Scope::One), Some("(cn=*)")));
+        assert_eq!((target.scope, target.filter), (Some(Scope::OneLevel), Some("(cn=*)".into())));
         let bare = Target::parse("LDAPS://b.example").unwrap();
         assert_eq!((bare.dn, bare.scope, bare.filter), (None, None, None));
         assert!(Target::parse("ldap://b/??sub??x-a=b").is_some());
@@ -191,13 +191,13 @@ mod tests {
 
     #[test]
     fn a_reference_below_one_level_is_asked_for_by_itself() {
-        let request = SearchRequest::new("dc=x", Scope::One, "(cn=a)", &["cn"]);
+        let request = SearchRequest::new("dc=x", Scope::OneLevel, "(cn=a)", &["cn"]);
         let target = Target::parse("ldap://b/ou=y,dc=x").unwrap();
         assert_eq!(target.request(&request, true).scope, Scope::Base);
-        assert_eq!(target.request(&request, false).scope, Scope::One);
+        assert_eq!(target.request(&request, false).scope, Scope::OneLevel);
         let target = Target::parse("ldap://b/ou=y,dc=x??sub").unwrap();
         let followed = target.request(&request, true);
-        assert_eq!((followed.base.as_str(), followed.scope), ("ou=y,dc=x", Scope::Sub));
+        assert_eq!((followed.base.as_str(), followed.scope), ("ou=y,dc=x", Scope::Subtree));
         assert_eq!((followed.filter, followed.attributes), (request.filter, request.attributes));
     }
 }

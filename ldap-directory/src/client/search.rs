@@ -26,7 +26,7 @@ mod streaming;
 
 use pages::Growth;
 pub(crate) use pages::paged_cookie;
-use streaming::Bulk;
+use streaming::StreamingSearch;
 
 /// The most entries that may come without pages, and wait in memory: larger samples are read by pages.
 const LARGEST_UNPAGED: u32 = 5_000;
@@ -45,7 +45,7 @@ pub struct LdapSearch {
     /// The DNs that came under the size limit: what follows begins anew, and they are left out of it.
     given: HashSet<String>,
     cookie: Vec<u8>,
-    carrier: Carrier,
+    transport: Transport,
     state: Progress,
     empty_pages: u32,
     /// What the server answered when it was asked for pages, and is read without: said once it answers that.
@@ -79,13 +79,13 @@ struct Follow {
 }
 
 /// What the answer comes over.
-enum Carrier {
+enum Transport {
     /// Not chosen yet.
     None,
     /// A connection of our own.
-    Bulk(Box<Bulk>),
+    Streaming(Box<StreamingSearch>),
     /// The first connection; the page under way.
-    Session(Option<Box<buffered::Page>>),
+    Buffered(Option<Box<buffered::Page>>),
 }
 
 /// A page to ask for.
@@ -181,7 +181,7 @@ impl LdapSearch {
             limit,
             given: HashSet::new(),
             cookie: Vec::new(),
-            carrier: Carrier::None,
+            transport: Transport::None,
             state: Progress::Running,
             empty_pages: 0,
             without_pages: None,
@@ -259,7 +259,7 @@ impl LdapSearch {
         if let Some(other) = &mut self.following {
             return other.advance_at_once();
         }
-        while let (Carrier::Bulk(bulk), Progress::Running) = (&mut self.carrier, self.state) {
+        while let (Transport::Streaming(bulk), Progress::Running) = (&mut self.transport, self.state) {
             if self.fault.is_some() {
                 break;
             }
@@ -281,24 +281,24 @@ impl LdapSearch {
         if let Some(other) = &mut self.following {
             return Box::pin(other.absorb()).await;
         }
-        match &mut self.carrier {
+        match &mut self.transport {
             // What is wrong with the connection is met again by who goes on. Of a page that has grown the server keeps what is
             // not wanted yet.
-            Carrier::Bulk(bulk)
+            Transport::Streaming(bulk)
                 if self.limit > 0 || self.page_size > 0 && !self.growth.has_grown(self.page_size) =>
             {
                 Ok(bulk.absorb().await.unwrap_or(false))
             }
-            Carrier::None | Carrier::Bulk(_) | Carrier::Session(_) => Ok(false),
+            Transport::None | Transport::Streaming(_) | Transport::Buffered(_) => Ok(false),
         }
     }
 
     /// The entry that was found last, where it stayed there.
     pub(crate) fn in_place(&self) -> Option<WireEntry<'_>> {
-        match (&self.following, &self.carrier) {
+        match (&self.following, &self.transport) {
             (Some(other), _) => other.in_place(),
-            (None, Carrier::Bulk(bulk)) => Some(bulk.in_place()),
-            (None, Carrier::None | Carrier::Session(_)) => None,
+            (None, Transport::Streaming(bulk)) => Some(bulk.in_place()),
+            (None, Transport::None | Transport::Buffered(_)) => None,
         }
     }
 
@@ -310,21 +310,21 @@ impl LdapSearch {
         }
         // All there is may be much: closing the connection is sooner done.
         let is_much = self.page_size == 0 && self.limit == 0 || self.growth.has_grown(self.page_size);
-        if matches!(self.carrier, Carrier::Bulk(_)) && is_much {
+        if matches!(self.transport, Transport::Streaming(_)) && is_much {
             return Ok(());
         }
         match self.abandoning().await {
             // Nothing more was wanted of it.
-            Err(e) if e.may_pass() => Ok(()),
+            Err(e) if e.is_transient() => Ok(()),
             result => result.map_err(|e| self.about_base(e)),
         }
     }
 
     async fn abandoning(&mut self) -> Result<(), DirectoryError> {
         loop {
-            match &mut self.carrier {
-                Carrier::None | Carrier::Session(_) => return Ok(()),
-                Carrier::Bulk(bulk) => {
+            match &mut self.transport {
+                Transport::None | Transport::Buffered(_) => return Ok(()),
+                Transport::Streaming(bulk) => {
                     while bulk.is_under_way() {
                         if bulk.next_at_once()?.is_none() {
                             bulk.wait(0, None).await?;
@@ -353,13 +353,13 @@ impl LdapSearch {
                 }
                 Ok(None)
             }
-            Err(e) if e.may_pass() && self.may_begin_again() => {
+            Err(e) if e.is_transient() && self.may_begin_again() => {
                 self.fault = Some(e);
                 Ok(None)
             }
             Err(e) => {
                 self.state = Progress::Done;
-                self.carrier = Carrier::None;
+                self.transport = Transport::None;
                 if let Some(watch) = self.watch.take() {
                     watch.done(Err(&e));
                 }
@@ -379,7 +379,7 @@ impl LdapSearch {
     /// Begins again after a fault, over another connection. A page's cookie is good for the connection it came over, so that
     /// there is no other place to go on from.
     async fn begin_again(&mut self, fault: DirectoryError) -> Result<(), DirectoryError> {
-        self.carrier = Carrier::None;
+        self.transport = Transport::None;
         let fault = self.about_base(fault);
         let directory = self.directory.clone();
         let attempts = self.attempts.get_or_insert_with(|| directory.attempts());
@@ -405,7 +405,7 @@ impl LdapSearch {
 
     /// The connection is for the next search.
     fn give_back(&mut self) {
-        if let Carrier::Bulk(bulk) = std::mem::replace(&mut self.carrier, Carrier::None) {
+        if let Transport::Streaming(bulk) = std::mem::replace(&mut self.transport, Transport::None) {
             self.directory.give_back(bulk.into_leased());
         }
     }
@@ -424,7 +424,7 @@ impl LdapSearch {
 
     /// Does what has to be done before the next event: asks for a page, or waits for octets.
     async fn wait(&mut self) -> Result<Option<Event>, DirectoryError> {
-        if matches!(self.carrier, Carrier::None) {
+        if matches!(self.transport, Transport::None) {
             let is_long = self.request.scope != Scope::Base && !self.is_small();
             if self.watch.is_none() {
                 self.watch = self.directory.config().observer.search(
@@ -433,28 +433,28 @@ impl LdapSearch {
                     is_long,
                 );
             }
-            self.carrier = self.choose().await;
+            self.transport = self.choose().await;
         }
-        let result = self.wait_over_carrier().await;
-        if let (Carrier::Bulk(bulk), Err(DirectoryError::Lost { .. })) = (&self.carrier, &result)
+        let result = self.wait_over_transport().await;
+        if let (Transport::Streaming(bulk), Err(DirectoryError::Lost { .. })) = (&self.transport, &result)
             && bulk.may_be_stale()
         {
             // Closed while nobody used it, as servers do after a time.
-            self.carrier = match self.directory.lease_new().await {
-                Some(leased) => self.over(leased).unwrap_or(Carrier::Session(None)),
-                None => Carrier::Session(None),
+            self.transport = match self.directory.lease_new().await {
+                Some(leased) => self.over(leased).unwrap_or(Transport::Buffered(None)),
+                None => Transport::Buffered(None),
             };
             return Ok(None);
         }
         result
     }
 
-    async fn wait_over_carrier(&mut self) -> Result<Option<Event>, DirectoryError> {
-        match &mut self.carrier {
-            Carrier::Session(Some(page)) => {
+    async fn wait_over_transport(&mut self) -> Result<Option<Event>, DirectoryError> {
+        match &mut self.transport {
+            Transport::Buffered(Some(page)) => {
                 return Ok(Some(page.next()));
             }
-            Carrier::Bulk(bulk) if bulk.is_under_way() => {
+            Transport::Streaming(bulk) if bulk.is_under_way() => {
                 let of_page = if self.limit > 0 { self.limit } else { self.page_size };
                 let more = (of_page > 0).then(|| of_page.saturating_sub(self.entries_of_page));
                 let began = Instant::now();
@@ -472,7 +472,7 @@ impl LdapSearch {
                 }
                 return self.ask_ahead().await.map(|()| None);
             }
-            Carrier::None | Carrier::Session(None) | Carrier::Bulk(_) => {}
+            Transport::None | Transport::Buffered(None) | Transport::Streaming(_) => {}
         }
         let is_first = self.cookie.is_empty();
         if !is_first && self.page_size > 0 {
@@ -481,12 +481,12 @@ impl LdapSearch {
         }
         let controls = self.controls(&self.cookie);
         let request = PageRequest { search: &self.request, size_limit: self.limit, controls, is_first };
-        match &mut self.carrier {
-            Carrier::None => {}
-            Carrier::Session(page) => {
+        match &mut self.transport {
+            Transport::None => {}
+            Transport::Buffered(page) => {
                 *page = Some(Box::new(buffered::Page::begin(&self.directory, &request).await?));
             }
-            Carrier::Bulk(bulk) => bulk.begin(&request).await?,
+            Transport::Streaming(bulk) => bulk.begin(&request).await?,
         }
         self.entries_of_page = 0;
         Ok(None)
@@ -495,7 +495,7 @@ impl LdapSearch {
     /// Asks for the next page as soon as the end of this one is here, though entries before it wait to be dealt with: the
     /// server has something to do meanwhile.
     async fn ask_ahead(&mut self) -> Result<(), DirectoryError> {
-        let Carrier::Bulk(bulk) = &self.carrier else { return Ok(()) };
+        let Transport::Streaming(bulk) = &self.transport else { return Ok(()) };
         if self.page_size == 0 || self.limit > 0 {
             return Ok(());
         }
@@ -508,9 +508,9 @@ impl LdapSearch {
         self.page_size = self.growth.next(self.page_size, Instant::now());
         let controls = self.controls(&cookie);
         let request = PageRequest { search: &self.request, size_limit: 0, controls, is_first: false };
-        match &mut self.carrier {
-            Carrier::Bulk(bulk) => bulk.begin_next(&request).await,
-            Carrier::None | Carrier::Session(_) => Ok(()),
+        match &mut self.transport {
+            Transport::Streaming(bulk) => bulk.begin_next(&request).await,
+            Transport::None | Transport::Buffered(_) => Ok(()),
         }
     }
 
@@ -520,20 +520,24 @@ impl LdapSearch {
     }
 
     /// What the answer is to come over. Small answers are no reason to open a connection.
-    async fn choose(&self) -> Carrier {
+    async fn choose(&self) -> Transport {
         if self.request.scope == Scope::Base || self.is_small() {
-            return Carrier::Session(None);
+            return Transport::Buffered(None);
         }
         match self.directory.lease().await {
-            Some(leased) => self.over(leased).unwrap_or(Carrier::Session(None)),
-            None => Carrier::Session(None),
+            Some(leased) => self.over(leased).unwrap_or(Transport::Buffered(None)),
+            None => Transport::Buffered(None),
         }
     }
 
     /// `None` for a filter that we do not understand: the crate says what is wrong with it, if it is wrong.
-    fn over(&self, leased: super::pool::Leased) -> Option<Carrier> {
-        let filter = self.directory.filter(&self.request.filter).ok()?;
-        Some(Carrier::Bulk(Box::new(Bulk::new(leased, filter, self.directory.config().operation_timeout))))
+    fn over(&self, leased: super::pool::PooledConnection) -> Option<Transport> {
+        let filter = self.directory.wire_filter(&self.request.filter).ok()?;
+        Some(Transport::Streaming(Box::new(StreamingSearch::new(
+            leased,
+            filter,
+            self.directory.config().operation_timeout,
+        ))))
     }
 
     fn take(&mut self, event: Event) -> Result<Step, DirectoryError> {
@@ -583,8 +587,8 @@ impl LdapSearch {
                 }))
             }
             Event::End { result, controls } => {
-                let is_own = matches!(self.carrier, Carrier::Bulk(_));
-                if let Carrier::Session(page) = &mut self.carrier {
+                let is_own = matches!(self.transport, Transport::Streaming(_));
+                if let Transport::Buffered(page) = &mut self.transport {
                     *page = None;
                 }
                 if let Some(watch) = &mut self.watch {
@@ -612,9 +616,9 @@ impl LdapSearch {
         if self.request.scope != Scope::Base {
             return None;
         }
-        let name = match (entry, &self.carrier) {
+        let name = match (entry, &self.transport) {
             (Incoming::Whole(entry), _) => entry.dn.clone(),
-            (Incoming::InPlace, Carrier::Bulk(bulk)) => bulk.in_place().dn().to_owned(),
+            (Incoming::InPlace, Transport::Streaming(bulk)) => bulk.in_place().dn().to_owned(),
             (Incoming::InPlace, _) => return None,
         };
         (!is_same_name(&self.request.base, &name, self.directory.schema())).then_some(name)
@@ -622,9 +626,9 @@ impl LdapSearch {
 
     /// Whether a page begins as the one before it did.
     fn goes_round(&mut self, first: &Incoming) -> bool {
-        let dn = match (first, &self.carrier) {
+        let dn = match (first, &self.transport) {
             (Incoming::Whole(entry), _) => entry.dn.clone(),
-            (Incoming::InPlace, Carrier::Bulk(bulk)) => bulk.in_place().dn().to_owned(),
+            (Incoming::InPlace, Transport::Streaming(bulk)) => bulk.in_place().dn().to_owned(),
             (Incoming::InPlace, _) => return false,
         };
         let is_same = !self.cookie.is_empty() && dn == self.first_of_page;
@@ -635,9 +639,9 @@ impl LdapSearch {
     /// Whether an entry came before, under the size limit; takes note of it while that is in force.
     fn was_given(&mut self, entry: &Incoming) -> bool {
         let in_place;
-        let dn = match (entry, &self.carrier) {
+        let dn = match (entry, &self.transport) {
             (Incoming::Whole(entry), _) => entry.dn.as_str(),
-            (Incoming::InPlace, Carrier::Bulk(bulk)) => {
+            (Incoming::InPlace, Transport::Streaming(bulk)) => {
                 in_place = bulk.in_place();
                 in_place.dn()
             }

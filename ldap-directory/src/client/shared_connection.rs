@@ -95,7 +95,7 @@ fn size_of(entry: &Entry) -> usize {
 
 /// A connection for many operations. Clones share it; it is closed with the last of them.
 #[derive(Debug, Clone)]
-pub(crate) struct Session {
+pub(crate) struct SharedConnection {
     requests: mpsc::UnboundedSender<Request>,
     timeout: Duration,
     observer: Observing,
@@ -108,7 +108,7 @@ pub(crate) struct Session {
 
 /// An operation that somebody waits for.
 struct Asked<'s> {
-    session: &'s Session,
+    session: &'s SharedConnection,
     ticket: u64,
     is_answered: bool,
 }
@@ -122,7 +122,7 @@ impl Drop for Asked<'_> {
     }
 }
 
-impl Session {
+impl SharedConnection {
     /// Begins to use a connection that is bound. The operation timeout is for each operation.
     pub(crate) fn start(connection: Connection, config: &DirectoryConfig) -> Self {
         let url = connection.url().to_owned();
@@ -199,7 +199,7 @@ impl Session {
     }
 }
 
-impl Session {
+impl SharedConnection {
     /// Unbinds.
     pub(crate) async fn close(self) {
         let (done, closed) = oneshot::channel();
@@ -387,11 +387,11 @@ mod tests {
     #[tokio::test]
     async fn a_search_that_nobody_waits_for_is_abandoned_and_what_comes_of_it_is_kept_by_nobody() {
         let (client, mut server) = tokio::io::duplex(1 << 20);
-        let session = Session::start(
+        let session = SharedConnection::start(
             Connection::over_stream(client),
             &DirectoryConfig::new([]).operation_timeout(Duration::from_millis(50)),
         );
-        let ask = || search("dc=x", Scope::Sub, &Filter::Present("cn".into()), &[], 0);
+        let ask = || search("dc=x", Scope::Subtree, &Filter::Present("cn".into()), &[], 0);
         let late = session.ask("search", "dc=x", ask(), Vec::new()).await;
         assert!(matches!(late, Err(DirectoryError::Timeout { .. })));
         let mut inbox = Vec::new();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::change::Change;
 use crate::dn::DnKey;
-use crate::entry::{Entry, Packed};
+use crate::entry::{CompactEntry, Entry};
 use crate::ldif::LdifRules;
 use crate::schema::Schema;
 use crate::secret::{Secret, SecretAttributes};
@@ -15,208 +15,23 @@ mod known_names;
 mod nearest_entry;
 mod preview;
 pub(crate) mod range_retrieval;
+mod search_stream;
 mod undefined;
 
 pub use entry_ref::EntryRef;
 pub use known_names::{KnownNames, UnknownName};
 pub use preview::{PreviewDirectory, PreviewSearch};
+pub use search_stream::{Found, SearchItem, SearchStream};
 pub use undefined::Undefined;
+
+pub use crate::search_request::{Paging, Scope, SearchFilter, SearchRequest};
 
 use crate::client as ldap;
 use crate::config::{DirectoryConfig, Referrals, ServerUrl};
 use crate::error::DirectoryError;
 use crate::ldif;
-use crate::protocol::controls::SearchControl;
 use crate::root_dse::{RootDse, Vendor};
 use crate::write_control::WriteControl;
-
-/// The scope of a search (RFC 4511 section 4.5.1.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-pub enum Scope {
-    /// The base entry only.
-    #[serde(rename = "base")]
-    Base,
-    /// The entries right below the base.
-    #[serde(rename = "one")]
-    One,
-    /// The base and all below it.
-    #[default]
-    #[serde(rename = "sub")]
-    Sub,
-}
-
-/// How many entries of an answer come at a time (RFC 2696).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Paging {
-    /// `page_size`, as configured.
-    #[default]
-    Configured,
-    /// So many entries may be all that is wanted: for samples. Others follow, by pages, where they are asked for.
-    AtMost(u32),
-    /// All at once: for answers known to be small, while a paged search is under way.
-    Off,
-    /// All at once, and never more than so many: a look-up that only has to see whether there are several must not have the
-    /// server send everything for a filter that fits everything. The answer ends there without an error.
-    Limited(u32),
-}
-
-/// A search. Aliases are never dereferenced: they are entries like others.
-#[derive(Debug, Clone)]
-pub struct SearchRequest {
-    /// Where to begin.
-    pub base: String,
-    /// How far to go.
-    pub scope: Scope,
-    /// RFC 4515 text.
-    pub filter: String,
-    /// The attributes wanted: names, `*` for all user attributes, `1.1` for none.
-    pub attributes: Vec<String>,
-    /// How many entries come at a time.
-    pub paging: Paging,
-    /// What a server is asked for besides; a file knows none of it.
-    pub controls: Vec<SearchControl>,
-    /// Whether an entry may come twice: then a search whose connection is lost begins again over another one, whatever came
-    /// before. Others do so only as long as nothing came.
-    pub may_repeat: bool,
-}
-
-impl SearchRequest {
-    /// A search for everything below a base.
-    pub fn new(
-        base: impl Into<String>,
-        scope: Scope,
-        filter: impl Into<String>,
-        attributes: &[&str],
-    ) -> Self {
-        Self {
-            base: base.into(),
-            scope,
-            filter: filter.into(),
-            attributes: attributes.iter().map(|a| (*a).to_owned()).collect(),
-            paging: Paging::default(),
-            controls: Vec::new(),
-            may_repeat: false,
-        }
-    }
-
-    /// The same search by somebody to whom it does not matter whether an entry comes twice.
-    #[must_use]
-    pub fn repeating(self) -> Self {
-        Self { may_repeat: true, ..self }
-    }
-}
-
-/// One item of a search's answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SearchItem {
-    /// An entry.
-    Entry(Entry),
-    /// Continuation references: URLs where the answer goes on (RFC 4511 section 4.5.3).
-    Reference(Vec<String>),
-    /// An entry that is left out because its name is not UTF-8: the name, with the octets that are no text escaped. It was
-    /// warned of.
-    Unreadable(String),
-}
-
-/// One item of a search's answer, for who only looks at entries.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
-    /// An entry that stays where it came in: [`SearchStream::in_place`] shows it, until the search goes on.
-    InPlace,
-    /// An entry taken apart.
-    Entry(Entry),
-    /// Continuation references.
-    Reference(Vec<String>),
-    /// An entry that is left out, as [`SearchItem::Unreadable`].
-    Unreadable(String),
-}
-
-/// The answer to a search, item by item.
-#[derive(Debug)]
-pub enum SearchStream {
-    /// From a server.
-    Ldap(Box<ldap::LdapSearch>),
-    /// From a file.
-    Ldif(Box<ldif::LdifSearch>),
-    /// From a directory as it would be.
-    Preview(Box<PreviewSearch>),
-}
-
-impl SearchStream {
-    /// The next item; `None` once the answer is complete. After an error the answer is *not* complete.
-    pub async fn next(&mut self) -> Result<Option<SearchItem>, DirectoryError> {
-        match self {
-            SearchStream::Ldap(search) => search.next().await,
-            SearchStream::Ldif(search) => Ok(search.advance()),
-            SearchStream::Preview(search) => search.next().await,
-        }
-    }
-
-    /// Goes on to the next item, as [`Self::next`] does, and takes no entry apart that can be shown where it is.
-    pub async fn advance(&mut self) -> Result<Option<Found>, DirectoryError> {
-        if let SearchStream::Ldap(search) = self {
-            return search.advance().await;
-        }
-        Ok(self.next().await?.map(|item| match item {
-            SearchItem::Entry(entry) => Found::Entry(entry),
-            SearchItem::Reference(urls) => Found::Reference(urls),
-            SearchItem::Unreadable(dn) => Found::Unreadable(dn),
-        }))
-    }
-
-    /// The same where nothing has to be waited for: `None` says that [`Self::advance`] is to be asked.
-    pub fn advance_at_once(&mut self) -> Result<Option<Found>, DirectoryError> {
-        match self {
-            SearchStream::Ldap(search) => search.advance_at_once(),
-            SearchStream::Ldif(_) | SearchStream::Preview(_) => Ok(None),
-        }
-    }
-
-    /// Reads more of the page under way, and leaves it where it is, for who cannot take it now but does not want the server to
-    /// wait. The entry in place is lost. Whether there is more to read; may be dropped while it waits.
-    pub async fn absorb(&mut self) -> Result<bool, DirectoryError> {
-        match self {
-            SearchStream::Ldap(search) => search.absorb().await,
-            SearchStream::Ldif(_) | SearchStream::Preview(_) => Ok(false),
-        }
-    }
-
-    /// How often the answer began again after entries had come (`may_repeat`): what came before comes once more.
-    pub fn beginnings(&self) -> u32 {
-        match self {
-            SearchStream::Ldap(search) => search.beginnings(),
-            SearchStream::Ldif(_) | SearchStream::Preview(_) => 0,
-        }
-    }
-
-    /// The entry in place, after [`Found::InPlace`].
-    pub fn in_place(&self) -> Option<ldap::WireEntry<'_>> {
-        match self {
-            SearchStream::Ldap(search) => search.in_place(),
-            SearchStream::Ldif(_) | SearchStream::Preview(_) => None,
-        }
-    }
-
-    /// Ends a search before its end, in a way that another search can follow at once.
-    pub async fn abandon(self) -> Result<(), DirectoryError> {
-        match self {
-            SearchStream::Ldap(search) => search.abandon().await,
-            SearchStream::Ldif(_) => Ok(()),
-            SearchStream::Preview(search) => search.abandon().await,
-        }
-    }
-
-    /// The next entry, references and entries that cannot be read left out.
-    pub async fn next_entry(&mut self) -> Result<Option<Entry>, DirectoryError> {
-        loop {
-            match self.next().await? {
-                Some(SearchItem::Entry(entry)) => return Ok(Some(entry)),
-                Some(SearchItem::Reference(_) | SearchItem::Unreadable(_)) => {}
-                None => return Ok(None),
-            }
-        }
-    }
-}
 
 /// A directory, opened. Cheap to clone: clones share the connection or the file.
 #[derive(Debug, Clone)]
@@ -393,7 +208,7 @@ impl Directory {
     pub fn add_in_memory(
         &self,
         key: &DnKey,
-        entry: impl FnOnce() -> Packed,
+        entry: impl FnOnce() -> CompactEntry,
     ) -> Option<Result<(), DirectoryError>> {
         match self {
             Directory::Ldif(d) => Some(d.add(entry(), key.clone())),

@@ -48,7 +48,7 @@ impl Directory {
     }
 
     async fn children(&self, dn: &str) -> Option<Vec<String>> {
-        let mut request = SearchRequest::new(dn, Scope::One, "(objectClass=*)", &["1.1"]);
+        let mut request = SearchRequest::new(dn, Scope::OneLevel, "(objectClass=*)", &["1.1"]);
         request.paging = Paging::Limited(MOST);
         let mut search = self.search(request).await.ok()?;
         let mut names = Vec::new();

@@ -150,9 +150,9 @@ impl PreviewDirectory {
         match change {
             Change::Modify { .. } => {}
             Change::Add(_) => self.take_in_parent(dn).await?,
-            Change::Delete { .. } => self.take_in_below(dn, Scope::One, 1).await?,
+            Change::Delete { .. } => self.take_in_below(dn, Scope::OneLevel, 1).await?,
             Change::Rename { new_rdn, new_superior, .. } => {
-                self.take_in_below(dn, Scope::Sub, usize::MAX).await?;
+                self.take_in_below(dn, Scope::Subtree, usize::MAX).await?;
                 let parent = match new_superior {
                     Some(superior) => superior.clone(),
                     None => parent(dn).unwrap_or_default(),
@@ -212,7 +212,8 @@ impl PreviewDirectory {
 
     /// Entries that moved with one that was renamed are known under their new names, too.
     fn know_below(&self, dn: &str) -> Result<(), DirectoryError> {
-        let mut search = self.changed.search(&SearchRequest::new(dn, Scope::Sub, EVERYTHING, &["1.1"]))?;
+        let mut search =
+            self.changed.search(&SearchRequest::new(dn, Scope::Subtree, EVERYTHING, &["1.1"]))?;
         while let Some(item) = search.advance() {
             if let SearchItem::Entry(entry) = item {
                 let key = self.key(&entry.dn)?;
@@ -355,12 +356,12 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(TREE.as_bytes()).unwrap();
         let below = Directory::Ldif(LdifDirectory::open(file.path(), Access::Read).unwrap());
-        let before = names(&below, "dc=x", Scope::Sub).await;
+        let before = names(&below, "dc=x", Scope::Subtree).await;
         let preview = Directory::preview(below.clone());
-        assert_eq!(names(&preview, "dc=x", Scope::Sub).await, before);
+        assert_eq!(names(&preview, "dc=x", Scope::Subtree).await, before);
         // A change that is refused takes entries in, and they are found all the same.
         assert!(preview.apply(&device("cn=two,ou=a,dc=x")).await.is_err());
-        assert_eq!(names(&preview, "dc=x", Scope::Sub).await, before);
+        assert_eq!(names(&preview, "dc=x", Scope::Subtree).await, before);
 
         let modify = |values: &[&[u8]]| Change::Modify {
             dn: "cn=one,ou=a,dc=x".into(),
@@ -387,7 +388,7 @@ mod tests {
             preview.apply(&Change::Delete { dn: format!("{name},ou=a,dc=x") }).await.unwrap();
         }
         assert_eq!(code(preview.apply(&Change::Delete { dn: "cn=one,ou=a,dc=x".into() }).await), 32);
-        assert_eq!(names(&preview, "ou=a,dc=x", Scope::One).await, [""; 0]);
+        assert_eq!(names(&preview, "ou=a,dc=x", Scope::OneLevel).await, [""; 0]);
         preview.apply(&device("cn=three,ou=a,dc=x")).await.unwrap();
         preview
             .apply(&Change::Rename {
@@ -398,10 +399,15 @@ mod tests {
             })
             .await
             .unwrap();
-        assert_eq!(names(&preview, "dc=x", Scope::Sub).await, ["cn=three,ou=b,dc=x", "dc=x", "ou=b,dc=x"]);
-        assert_eq!(names(&preview, "ou=b,dc=x", Scope::One).await, ["cn=three,ou=b,dc=x"]);
+        assert_eq!(
+            names(&preview, "dc=x", Scope::Subtree).await,
+            ["cn=three,ou=b,dc=x", "dc=x", "ou=b,dc=x"]
+        );
+        assert_eq!(names(&preview, "ou=b,dc=x", Scope::OneLevel).await, ["cn=three,ou=b,dc=x"]);
         assert!(preview.read("ou=a,dc=x", &["1.1"]).await.unwrap().is_none());
-        assert!(preview.search(SearchRequest::new("ou=a,dc=x", Scope::Sub, EVERYTHING, &[])).await.is_err());
-        assert_eq!(names(&below, "dc=x", Scope::Sub).await, before, "nothing was written");
+        assert!(
+            preview.search(SearchRequest::new("ou=a,dc=x", Scope::Subtree, EVERYTHING, &[])).await.is_err()
+        );
+        assert_eq!(names(&below, "dc=x", Scope::Subtree).await, before, "nothing was written");
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::change::Change;
 use crate::directory::{Access, Scope, SearchItem, SearchRequest};
 use crate::dn::DnKey;
-use crate::entry::{Attribute, Entry, Packed, base_type};
+use crate::entry::{Attribute, CompactEntry, Entry, base_type};
 use crate::error::DirectoryError;
 use crate::file::Stamp;
 use crate::filter::Filter;
@@ -233,7 +233,7 @@ impl LdifDirectory {
     /// Returns the attribute types and object classes that occur in the entries, as they are spelt there.
     pub fn names_in_use(&self) -> NamesInUse {
         let mut names = NamesInUse::default();
-        for (description, values) in self.store().entries().flat_map(Packed::attributes) {
+        for (description, values) in self.store().entries().flat_map(CompactEntry::attributes) {
             let name = base_type(description);
             if Schema::standard().canonical_name(name).eq_ignore_ascii_case("objectClass") {
                 for class in values.filter_map(|v| std::str::from_utf8(v).ok()) {
@@ -267,7 +267,10 @@ impl LdifDirectory {
             dn: request.base.clone(),
             reason,
         };
-        let filter = Filter::parse(&request.filter)
+        let filter = request
+            .filter
+            .get()
+            .cloned()
             .map_err(|e| protocol(format!("`{}` is not a search filter: {e}", request.filter)))?;
         let base =
             DnKey::parse(&request.base, self.schema()).map_err(|e| protocol(format!("not a DN: {e}")))?;
@@ -314,13 +317,13 @@ impl LdifDirectory {
     }
 
     /// Adds an entry, in memory.
-    pub(crate) fn add(&self, entry: Packed, key: DnKey) -> Result<(), DirectoryError> {
+    pub(crate) fn add(&self, entry: CompactEntry, key: DnKey) -> Result<(), DirectoryError> {
         self.store().add_new(entry, key, self.schema())
     }
 
     /// Whether a search may begin at a name: it is an entry, or entries lie below it.
     pub(crate) fn begins_at(&self, dn: &str) -> bool {
-        self.search(&SearchRequest::new(dn, Scope::Sub, "(objectClass=*)", &["1.1"])).is_ok()
+        self.search(&SearchRequest::new(dn, Scope::Subtree, "(objectClass=*)", &["1.1"])).is_ok()
     }
 
     /// Whether there is an entry of this name.
@@ -383,7 +386,7 @@ fn complete_schema(store: &Store) -> Schema {
     let mut schema = Schema::standard().clone();
     // By their names in lower case: as they are spelled first, and whether all their values are texts.
     let mut unknown = std::collections::BTreeMap::<String, (String, bool)>::new();
-    for (description, mut values) in store.entries().flat_map(Packed::attributes) {
+    for (description, mut values) in store.entries().flat_map(CompactEntry::attributes) {
         let name = base_type(description);
         if Schema::standard().attribute_type(name).is_none() {
             let text = values.all(|v| std::str::from_utf8(v).is_ok());
@@ -440,8 +443,8 @@ impl LdifSearch {
             self.next = Bound::Excluded(key.clone());
             let in_scope = match self.scope {
                 Scope::Base if *key != self.base => return None,
-                Scope::One => key.depth() == self.base.depth() + 1,
-                Scope::Base | Scope::Sub => true,
+                Scope::OneLevel => key.depth() == self.base.depth() + 1,
+                Scope::Base | Scope::Subtree => true,
             };
             if !in_scope {
                 continue;

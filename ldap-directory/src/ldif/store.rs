@@ -7,7 +7,7 @@ use std::ops::Bound;
 use super::LdifRules;
 use crate::change::{Change, Modification, ModificationKind};
 use crate::dn::{Dn, DnKey, Parents, Rdn, split};
-use crate::entry::{Attribute, Entry, Packed, base_type};
+use crate::entry::{Attribute, CompactEntry, Entry, base_type};
 use crate::error::DirectoryError;
 use crate::filter::Filter;
 use crate::protocol::result_code;
@@ -16,7 +16,7 @@ use crate::schema::Schema;
 /// The entries by their keys: parents before children.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
-    entries: BTreeMap<DnKey, Packed>,
+    entries: BTreeMap<DnKey, CompactEntry>,
     /// Entries that are there for sure: others were added below them, and none has gone since.
     parents: Parents,
     /// Every change since the directory was empty, entries of content included; kept only where it is written.
@@ -50,7 +50,7 @@ impl Store {
         self.rules = rules;
     }
 
-    pub(crate) fn entries(&self) -> impl Iterator<Item = &Packed> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &CompactEntry> {
         self.entries.values()
     }
 
@@ -79,7 +79,7 @@ impl Store {
         self.entries.contains_key(key)
     }
 
-    pub(crate) fn first_from(&self, from: &Bound<DnKey>) -> Option<(&DnKey, &Packed)> {
+    pub(crate) fn first_from(&self, from: &Bound<DnKey>) -> Option<(&DnKey, &CompactEntry)> {
         self.entries.range((from.as_ref(), Bound::Unbounded)).next()
     }
 
@@ -89,7 +89,7 @@ impl Store {
 
     /// The entries without one above them.
     pub(crate) fn naming_contexts(&self) -> Vec<String> {
-        let mut contexts: Vec<(&DnKey, &Packed)> = Vec::new();
+        let mut contexts: Vec<(&DnKey, &CompactEntry)> = Vec::new();
         for (key, entry) in &self.entries {
             if !contexts.last().is_some_and(|(context, _)| context.is_ancestor_of(key)) {
                 contexts.push((key, entry));
@@ -123,7 +123,7 @@ impl Store {
                 "the entry is in the file twice",
             ));
         }
-        self.entries.insert(key, Packed::from(&entry));
+        self.entries.insert(key, CompactEntry::from(&entry));
         if let Some(log) = &mut self.log {
             log.push(Change::Add(entry));
         }
@@ -134,7 +134,7 @@ impl Store {
     pub(crate) fn apply(&mut self, change: &Change, schema: &Schema) -> Result<(), DirectoryError> {
         match change {
             Change::Add(entry) => {
-                return self.add_new(Packed::from(entry), key("add", &entry.dn, schema)?, schema);
+                return self.add_new(CompactEntry::from(entry), key("add", &entry.dn, schema)?, schema);
             }
             Change::Delete { dn } => self.delete(dn, schema)?,
             Change::Modify { dn, changes } => self.modify(dn, changes, schema)?,
@@ -177,7 +177,7 @@ impl Store {
     /// Carries out an add.
     pub(crate) fn add_new(
         &mut self,
-        entry: Packed,
+        entry: CompactEntry,
         key: DnKey,
         schema: &Schema,
     ) -> Result<(), DirectoryError> {
@@ -242,7 +242,7 @@ impl Store {
             modify(&mut entry, change, schema).map_err(|(code, text)| failure("modify", dn, code, &text))?;
         }
         self.check("modify", || entry.clone(), schema)?;
-        self.entries.insert(key, Packed::from(&entry));
+        self.entries.insert(key, CompactEntry::from(&entry));
         Ok(())
     }
 
@@ -332,14 +332,14 @@ impl Store {
         for (key, below) in self.entries.range(old_key.subtree()) {
             if *key == old_key {
                 renamed.dn.clone_from(&destination);
-                moved.push((key.clone(), Packed::from(&renamed)));
+                moved.push((key.clone(), CompactEntry::from(&renamed)));
                 continue;
             }
             let mut below = below.to_entry();
             let names = parts("rename", &below.dn)?;
             let kept = names.get(..names.len().saturating_sub(depth)).unwrap_or_default().join(",");
             below.dn = join(&kept, &destination);
-            moved.push((key.clone(), Packed::from(&below)));
+            moved.push((key.clone(), CompactEntry::from(&below)));
         }
         self.parents.clear();
         for (key, _) in &moved {
@@ -501,7 +501,7 @@ mod tests {
             new_superior: Some("ou=b,dc=x,dc=test".into()),
         };
         s.apply(&rename, schema).unwrap();
-        let dns: Vec<&str> = s.entries().map(Packed::dn).collect();
+        let dns: Vec<&str> = s.entries().map(CompactEntry::dn).collect();
         assert_eq!(
             dns,
             [

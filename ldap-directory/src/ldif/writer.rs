@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::reader::is_description;
 use crate::change::{Change, Modification};
-use crate::entry::{Attribute, Entry, Packed};
+use crate::entry::{Attribute, CompactEntry, Entry};
 use crate::text::printable;
 
 /// RFC 2849 lets a line be folded anywhere; 76 octets is what its tools do.
@@ -66,7 +66,7 @@ impl<W: Write> LdifWriter<W> {
     }
 
     /// The same, of an entry in one piece.
-    pub fn packed(&mut self, entry: &Packed) -> Result<(), LdifWriteError> {
+    pub fn packed(&mut self, entry: &CompactEntry) -> Result<(), LdifWriteError> {
         self.content(entry.dn(), entry.attributes())
     }
 

@@ -277,8 +277,8 @@ pub(crate) fn search(
 ) -> Vec<u8> {
     let scope = match scope {
         Scope::Base => 0,
-        Scope::One => 1,
-        Scope::Sub => 2,
+        Scope::OneLevel => 1,
+        Scope::Subtree => 2,
     };
     Writer::build(|w| {
         w.constructed(SEARCH_REQUEST, |w| {
@@ -300,8 +300,8 @@ pub(crate) fn limits(request: &[u8]) -> Option<(Scope, i64)> {
     search.take(OCTET_STRING)?;
     let scope = match search.integer(ENUMERATED)? {
         0 => Scope::Base,
-        1 => Scope::One,
-        _ => Scope::Sub,
+        1 => Scope::OneLevel,
+        _ => Scope::Subtree,
     };
     search.integer(ENUMERATED)?;
     Some((scope, search.integer(INTEGER)?))
@@ -326,7 +326,7 @@ mod tests {
     fn a_search_request_is_what_ldapsearch_sends() {
         // ldapsearch -b dc=x -s one '(&(cn=a*)(!(o>=b)))' cn, as message 2.
         let filter = Filter::parse("(&(cn=a*)(!(o>=b)))").unwrap();
-        let message = envelope(2, &search("dc=x", Scope::One, &filter, &["cn".to_owned()], 0), &[]);
+        let message = envelope(2, &search("dc=x", Scope::OneLevel, &filter, &["cn".to_owned()], 0), &[]);
         let expected: &[u8] = b"\x30\x37\x02\x01\x02\x63\x32\x04\x04dc=x\x0a\x01\x01\x0a\x01\x00\x02\x01\x00\x02\x01\x00\x01\x01\x00\
             \xa0\x15\xa4\x09\x04\x02cn\x30\x03\x80\x01a\xa2\x08\xa5\x06\x04\x01o\x04\x01b\x30\x04\x04\x02cn";
         assert_eq!(message, expected, "{message:02x?}");

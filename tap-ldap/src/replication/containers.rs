@@ -40,7 +40,7 @@ pub(crate) async fn look(
 ) -> Result<(Names, Vec<String>), DirectoryError> {
     let tree = run.tree;
     let base = match run.source {
-        Source::Search(s) if s.scope == Scope::Sub => s.base_dn.as_deref().unwrap_or(&tree.base),
+        Source::Search(s) if s.scope == Scope::Subtree => s.base_dn.as_deref().unwrap_or(&tree.base),
         Source::Class { .. } | Source::Containers => &tree.base,
         // What lies below a renamed container is in another stream, or below the same.
         _ => return Ok((Names::new(), Vec::new())),
@@ -133,7 +133,7 @@ pub(crate) async fn has_below(
     if run.tree.directory.root_dse().vendor != Vendor::ActiveDirectory {
         return Ok(false);
     }
-    let mut request = SearchRequest::new(entry.dn.as_str(), Scope::One, EVERYTHING, &["1.1"]);
+    let mut request = SearchRequest::new(entry.dn.as_str(), Scope::OneLevel, EVERYTHING, &["1.1"]);
     request.paging = Paging::AtMost(1);
     let mut search = run.tree.directory.search(request).await?;
     let found = match search.next_entry().await {

@@ -80,7 +80,7 @@ impl<'a> Synced<'a> {
             names: old.map(|o| o.containers).unwrap_or_default(),
             own_filter: None,
             base: String::new(),
-            scope: Scope::Sub,
+            scope: Scope::Subtree,
             attributes: Vec::new(),
             left: Vec::new(),
         };
@@ -119,18 +119,18 @@ impl<'a> Synced<'a> {
         self.next_cookie = None;
         let (base, scope, filter) = match self.run.source {
             Source::Search(s) => (s.base_dn.as_deref().unwrap_or(&tree.base), s.scope, s.filter.clone()),
-            Source::Class { filter } => (tree.base.as_str(), Scope::Sub, filter.clone()),
+            Source::Class { filter } => (tree.base.as_str(), Scope::Subtree, filter.clone()),
             // The base is one of them whatever it is.
             Source::Containers => {
                 let base = self.base_filter();
-                (tree.base.as_str(), Scope::Sub, format!("(|{}{base})", container::filter(vendor)))
+                (tree.base.as_str(), Scope::Subtree, format!("(|{}{base})", container::filter(vendor)))
             }
             Source::Container { dn } => {
                 let key = container::key(dn, self.run.schema())?;
                 // Down to its bottom, unless all that lies deeper is known to be other containers'.
                 let flat =
                     !self.run.reads_subtree && tree.containers.has_nested(&key) && tree.is_flat(&key).await?;
-                let scope = if flat { Scope::One } else { Scope::Sub };
+                let scope = if flat { Scope::OneLevel } else { Scope::Subtree };
                 (dn.as_str(), scope, EVERYTHING.to_owned())
             }
             Source::Members(_) => {

@@ -272,8 +272,8 @@ impl<'a> DirSynced<'a> {
         attributes.retain(|a| !CONSTRUCTED.iter().any(|c| c.eq_ignore_ascii_case(a)));
         SearchRequest {
             base: self.context.clone(),
-            scope: Scope::Sub,
-            filter: filter.to_owned(),
+            scope: Scope::Subtree,
+            filter: filter.into(),
             attributes,
             paging: Paging::Off,
             controls: vec![SearchControl::DirSync { cookie }],
@@ -326,7 +326,7 @@ impl<'a> DirSynced<'a> {
             return Ok(());
         }
         let filter = format!("(uSNChanged>={})", usn.saturating_add(1));
-        let mut request = SearchRequest::new(self.context.as_str(), Scope::Sub, filter, &ALWAYS);
+        let mut request = SearchRequest::new(self.context.as_str(), Scope::Subtree, filter, &ALWAYS);
         request.controls = vec![SearchControl::ShowDeleted];
         let mut search = directory.search(request).await?;
         while let Some(entry) = output.or_stop(search.next_entry()).await?? {

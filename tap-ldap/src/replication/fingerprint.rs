@@ -58,8 +58,8 @@ impl Fingerprint {
 fn scope_name(scope: Scope) -> &'static str {
     match scope {
         Scope::Base => "Base",
-        Scope::One => "One",
-        Scope::Sub => "Sub",
+        Scope::OneLevel => "One",
+        Scope::Subtree => "Sub",
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) async fn emit_below_ids<W: Write>(
     for ids in ids.chunks(AT_ONCE) {
         let parts = ids.iter().map(|id| format!("({key}={})", escape_value(id.as_bytes())));
         let filter = format!("(|{})", parts.collect::<String>());
-        let request = SearchRequest::new(context.as_str(), Scope::Sub, filter, &["1.1"]);
+        let request = SearchRequest::new(context.as_str(), Scope::Subtree, filter, &["1.1"]);
         for dn in names(run, request, output).await? {
             emit_below(run, output, &dn).await?;
         }
@@ -46,7 +46,7 @@ pub(crate) async fn emit_below<W: Write>(
     }
     let keys: Vec<String> = run.stream.key_properties.clone();
     let attributes: Vec<&str> = keys.iter().map(String::as_str).collect();
-    let request = SearchRequest::new(dn, Scope::Sub, EVERYTHING, &attributes);
+    let request = SearchRequest::new(dn, Scope::Subtree, EVERYTHING, &attributes);
     let directory = run.tree.directory.clone();
     let mut search = directory.search(request).await?;
     loop {

@@ -345,14 +345,16 @@ impl<'a> StreamRun<'a> {
             let base = container::key(base, schema)?;
             Ok(match scope {
                 Scope::Base => key == base,
-                Scope::One => key.parent().as_ref() == Some(&base),
-                Scope::Sub => key.is_within(&base),
+                Scope::OneLevel => key.parent().as_ref() == Some(&base),
+                Scope::Subtree => key.is_within(&base),
             })
         };
         match self.source {
             Source::Search(s) => below(s.base_dn.as_deref().unwrap_or(&tree.base), s.scope),
             Source::Container { .. } => self.keeps(&Entry { dn: dn.to_owned(), attributes: Vec::new() }),
-            Source::Class { .. } | Source::Containers | Source::Members(_) => below(&tree.base, Scope::Sub),
+            Source::Class { .. } | Source::Containers | Source::Members(_) => {
+                below(&tree.base, Scope::Subtree)
+            }
         }
     }
 

@@ -105,7 +105,7 @@ impl Expected {
 async fn count_in_scope(tree: &Tree, source: &Source) -> Result<u64, DirectoryError> {
     let (base, scope) = match source {
         Source::Search(search) => (search.base_dn.as_deref().unwrap_or(&tree.base), search.scope),
-        _ => (tree.base.as_str(), Scope::Sub),
+        _ => (tree.base.as_str(), Scope::Subtree),
     };
     let mut search = tree.directory.search(SearchRequest::new(base, scope, EVERYTHING, &["1.1"])).await?;
     let mut count = 0;
@@ -236,7 +236,7 @@ async fn still_there(
         }
     };
     let base = if let Source::Container { dn } = source { dn } else { &tree.base };
-    let request = SearchRequest::new(base.as_str(), Scope::Sub, EVERYTHING, &["1.1"]).repeating();
+    let request = SearchRequest::new(base.as_str(), Scope::Subtree, EVERYTHING, &["1.1"]).repeating();
     let mut search = tree.directory.search(request).await?;
     while let Some(entry) = search.next_entry().await? {
         if !hashes.contains(&hash(entry.dn.as_bytes())) {
@@ -402,7 +402,7 @@ async fn without_class(tree: &Tree) -> Result<(u64, Option<String>), DirectoryEr
     }
     let any: String = tree.classes.iter().map(|class| class.filter.as_str()).collect();
     let filter = format!("(!(|{any}))");
-    let request = SearchRequest::new(tree.base.as_str(), Scope::Sub, filter, &["1.1"]);
+    let request = SearchRequest::new(tree.base.as_str(), Scope::Subtree, filter, &["1.1"]);
     let mut search = tree.directory.search(request).await?;
     let (mut count, mut first) = (0, None);
     while let Some(entry) = search.next_entry().await? {

@@ -158,7 +158,7 @@ pub(crate) async fn look(run: &mut StreamRun<'_>) -> Result<Option<String>, Dire
     let context = run.naming_context().ok().flatten().unwrap_or_else(|| stream_base(run).to_owned());
     let names: Vec<&str> = std::iter::once(id.as_str()).chain(orders.iter().map(|o| o.name)).collect();
     let ids: Vec<&String> = newest.iter().map(|newest| &newest.id).collect();
-    let Some(found) = search(run, &context, Scope::Sub, EVERYTHING, &id, &ids, &names).await? else {
+    let Some(found) = search(run, &context, Scope::Subtree, EVERYTHING, &id, &ids, &names).await? else {
         return Ok(None);
     };
     for newest in &newest {
@@ -175,9 +175,9 @@ pub(crate) async fn look(run: &mut StreamRun<'_>) -> Result<Option<String>, Dire
     let gone = run.witness.gone.clone();
     let (scope, filter) = match run.source {
         Source::Search(search) => (search.scope, search.filter.clone()),
-        Source::Class { filter } => (Scope::Sub, filter.clone()),
+        Source::Class { filter } => (Scope::Subtree, filter.clone()),
         Source::Containers | Source::Container { .. } | Source::Members(_) => {
-            (Scope::Sub, EVERYTHING.to_owned())
+            (Scope::Subtree, EVERYTHING.to_owned())
         }
     };
     let mut names = vec![id.as_str()];
@@ -220,7 +220,7 @@ async fn search(
         let entry = match search.next_entry().await {
             // The base is gone.
             Err(e) if e.is_no_such_object() => return Ok(Some(found)),
-            Err(e) if e.code().is_some() && !e.may_pass() => {
+            Err(e) if e.code().is_some() && !e.is_transient() => {
                 tracing::debug!("entries cannot be looked up by `{id}`: {e}");
                 return Ok(None);
             }

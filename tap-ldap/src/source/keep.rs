@@ -82,7 +82,7 @@ impl Entries<'_> {
     pub(super) fn read_below(&mut self, dn: &str, key: &DnKey, container: DnKey) {
         let Some(current) = &self.current else { return };
         let (added, base) = (self.steps.len().saturating_sub(current.steps_before), current.base.clone());
-        let is_read_whole = |step: &Step| matches!(step, Step::Search(s) if s.request.base == base && s.request.scope == Scope::Sub);
+        let is_read_whole = |step: &Step| matches!(step, Step::Search(s) if s.request.base == base && s.request.scope == Scope::Subtree);
         // Once all is going to be read, there is nothing to add.
         if added == 1 && self.steps.back().is_some_and(is_read_whole) {
             return;
@@ -91,11 +91,11 @@ impl Entries<'_> {
             let was_seen = current.base_may_be_gone;
             self.steps.truncate(current.steps_before);
             let keep = Keep::Nearest { container, depth: key.depth() + 1 };
-            (self.step(&base, Scope::Sub, keep), was_seen)
+            (self.step(&base, Scope::Subtree, keep), was_seen)
         } else if self.tree.containers.has_below(key) {
-            (self.step(dn, Scope::One, Keep::Children { container }), true)
+            (self.step(dn, Scope::OneLevel, Keep::Children { container }), true)
         } else {
-            (self.step(dn, Scope::Sub, Keep::Below(dn.to_owned())), true)
+            (self.step(dn, Scope::Subtree, Keep::Below(dn.to_owned())), true)
         };
         if let Step::Search(search) = &mut step {
             search.base_may_be_gone = was_seen;

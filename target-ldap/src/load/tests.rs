@@ -65,7 +65,7 @@ fn run(
         let load = Load::new(&config, &destination, &mut writer, Stop::never(), None, false);
         load.run(Box::new(Cursor::new(input.into_bytes()))).await?;
         let mut search = directory
-            .search(SearchRequest::new("dc=x", Scope::Sub, "(employeeNumber=*)", &["employeeNumber"]))
+            .search(SearchRequest::new("dc=x", Scope::Subtree, "(employeeNumber=*)", &["employeeNumber"]))
             .await
             .unwrap();
         let mut found = BTreeMap::new();

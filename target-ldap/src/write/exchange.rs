@@ -97,7 +97,7 @@ impl Applier {
         let Some(base) = self.directory.root_dse().default_base().filter(|_| !any.is_empty()) else {
             return Ok(false);
         };
-        let mut request = SearchRequest::new(base, Scope::Sub, Filter::Or(any).to_string(), &["1.1"]);
+        let mut request = SearchRequest::new(base, Scope::Subtree, Filter::Or(any).to_string(), &["1.1"]);
         request.paging = Paging::AtMost(100);
         let mut search = self.directory.search(request).await?;
         let mut is_had = false;

@@ -101,7 +101,7 @@ impl Applier {
         }
         let base = self.search_base(dn, manner);
         let (mut found, is_whole) =
-            self.matching(&base, Scope::Sub, filter, names, self.most_named()).await?;
+            self.matching(&base, Scope::Subtree, filter, names, self.most_named()).await?;
         let Some(entry) = found.pop() else { return Ok(Place::Nowhere) };
         if !found.is_empty() {
             found.push(entry);
@@ -227,7 +227,8 @@ impl Applier {
 
     async fn read_protected(&self, unread: &Unread) -> Result<(), DirectoryError> {
         let names = ["1.1".to_owned()];
-        let (found, _) = self.matching(&unread.base, Scope::Sub, &unread.filter, &names, PROTECTED).await?;
+        let (found, _) =
+            self.matching(&unread.base, Scope::Subtree, &unread.filter, &names, PROTECTED).await?;
         let who = Who { stream: &unread.stream, key: &unread.key, kind: unread.kind };
         for key in found.iter().filter_map(|entry| self.key(&entry.dn).ok()) {
             self.books.rejected(&who, &key);

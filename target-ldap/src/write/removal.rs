@@ -178,7 +178,7 @@ impl Applier {
     ) -> Result<BTreeMap<DnKey, String>, DirectoryError> {
         let _one_at_a_time = self.trees.lock().await;
         let schema = self.directory.schema();
-        let request = SearchRequest::new(dn, Scope::Sub, filter, &["1.1"]).repeating();
+        let request = SearchRequest::new(dn, Scope::Subtree, filter, &["1.1"]).repeating();
         let mut names = BTreeMap::new();
         let mut search = match self.directory.search(request).await {
             Err(e) if e.is_no_such_object() => return Ok(names),

@@ -3,6 +3,7 @@
 //! Over `ldap://` what follows the bind is sealed by the mechanism; over TLS the bind is bound to the server's certificate
 //! (RFC 5929), so that nobody in between can pass it on, and nothing is sealed twice: Active Directory refuses that.
 
+use crate::error::ConnectErrorKind;
 use libgssapi::context::{ClientCtx, CtxFlags, SecurityContext as _};
 use libgssapi::credential::{Cred, CredUsage};
 use libgssapi::error::Error;
@@ -77,7 +78,7 @@ impl Connection {
         is_sealed: bool,
         advice: &str,
     ) -> Result<ClientCtx, Failure> {
-        let refused = |e: Error| Failure::lasting(&self.url, explain(e, advice));
+        let refused = |e: Error| Failure::lasting(ConnectErrorKind::Bind, &self.url, explain(e, advice));
         let host = match server {
             ServerUrl::Ldap { host, .. } => host.as_str(),
             ServerUrl::Ldapi(_) | ServerUrl::Ldif(_) => "localhost",
@@ -121,9 +122,13 @@ impl Connection {
                 let stepped = context.step(token.as_deref(), binding.as_deref());
                 (context, stepped.map(|token| token.map(|t| t.to_vec())))
             });
-            let stepped = stepped.await.map_err(|e| Failure::lasting(&self.url, e.to_string()))?;
+            let stepped = stepped
+                .await
+                .map_err(|e| Failure::lasting(ConnectErrorKind::Bind, &self.url, e.to_string()))?;
             context = stepped.0;
-            let stepped = stepped.1.map_err(|e| Failure::lasting(&self.url, explain(e, mechanism.advice)))?;
+            let stepped = stepped.1.map_err(|e| {
+                Failure::lasting(ConnectErrorKind::Bind, &self.url, explain(e, mechanism.advice))
+            })?;
             let token = match (stepped, &last) {
                 (Some(token), _) => token,
                 // The context is there, and the server knows.
@@ -143,7 +148,11 @@ impl Connection {
             }
             last = Some(answer);
         }
-        Err(Failure::lasting(&self.url, format!("the {} bind comes to no end", mechanism.name)))
+        Err(Failure::lasting(
+            ConnectErrorKind::Bind,
+            &self.url,
+            format!("the {} bind comes to no end", mechanism.name),
+        ))
     }
 
     async fn step(&mut self, mechanism: &Mechanism, token: &[u8]) -> Result<LdapResult, Failure> {
@@ -152,7 +161,7 @@ impl Connection {
             return Ok(result);
         }
         let reason = "the server answered the bind with something else";
-        Err(Failure::lasting(&self.url, reason.into()))
+        Err(Failure::lasting(ConnectErrorKind::Bind, &self.url, reason.into()))
     }
 
     /// Agrees on a security layer (RFC 4752 section 3.1). `server_takes` becomes the octets of the longest sealed buffer that the
@@ -168,11 +177,16 @@ impl Connection {
         if answer.code != result_code::SASL_BIND_IN_PROGRESS {
             return Ok(answer);
         }
-        let malformed =
-            || Failure::lasting(&self.url, "the server's security layers are none of RFC 4752".into());
+        let malformed = || {
+            Failure::lasting(
+                ConnectErrorKind::Bind,
+                &self.url,
+                "the server's security layers are none of RFC 4752".into(),
+            )
+        };
         let offered = context
             .unwrap(answer.sasl.as_deref().unwrap_or_default())
-            .map_err(|e| Failure::lasting(&self.url, explain(e, "")))?;
+            .map_err(|e| Failure::lasting(ConnectErrorKind::Bind, &self.url, explain(e, "")))?;
         let layers = match &*offered {
             [layers, a, b, c] => {
                 *server_takes = usize::try_from(u32::from_be_bytes([0, *a, *b, *c])).unwrap_or(usize::MAX);
@@ -187,12 +201,13 @@ impl Connection {
             } else {
                 "the server wants GSSAPI's own encryption, also over TLS: use ldap:// without start_tls"
             };
-            return Err(Failure::lasting(&self.url, reason.into()));
+            return Err(Failure::lasting(ConnectErrorKind::Bind, &self.url, reason.into()));
         }
         let size = if is_sealed { u32::try_from(MOST).unwrap_or_default() } else { 0 };
         let [_, a, b, c] = size.to_be_bytes();
         let chosen = context.wrap(false, &[wanted, a, b, c]);
-        let chosen = chosen.map_err(|e| Failure::lasting(&self.url, explain(e, "")))?;
+        let chosen =
+            chosen.map_err(|e| Failure::lasting(ConnectErrorKind::Bind, &self.url, explain(e, "")))?;
         self.step(mechanism, &chosen).await
     }
 }

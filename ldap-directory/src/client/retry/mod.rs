@@ -88,13 +88,13 @@ impl DirectoryError {
             DirectoryError::Connect { lasting, .. } => !lasting,
             DirectoryError::Bind { code, text, .. } => result_code::may_be_retried(*code, text),
             DirectoryError::Timeout { .. } => true,
-            other => other.may_pass(),
+            other => other.is_transient(),
         }
     }
 
     /// Whether the same may succeed a little later, over another connection: a connection that was lost, or an answer by
     /// which the server cannot now.
-    pub fn may_pass(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             DirectoryError::Lost { .. } => true,
             DirectoryError::Operation { code, text, .. } => result_code::may_be_retried(*code, text),
@@ -134,10 +134,10 @@ mod tests {
             matched: String::new(),
             text: String::new(),
         };
-        assert!(answer(result_code::BUSY).may_pass() && answer(result_code::UNAVAILABLE).may_pass());
-        assert!(!answer(80).may_pass() && !answer(result_code::NO_SUCH_OBJECT).may_pass());
-        assert!(DirectoryError::Lost { operation, dn: dn.clone(), reason: "reset".into() }.may_pass());
-        assert!(!DirectoryError::Timeout { operation, dn: dn.clone(), seconds: 1 }.may_pass());
-        assert!(!DirectoryError::Protocol { operation, dn, reason: "nonsense".into() }.may_pass());
+        assert!(answer(result_code::BUSY).is_transient() && answer(result_code::UNAVAILABLE).is_transient());
+        assert!(!answer(80).is_transient() && !answer(result_code::NO_SUCH_OBJECT).is_transient());
+        assert!(DirectoryError::Lost { operation, dn: dn.clone(), reason: "reset".into() }.is_transient());
+        assert!(!DirectoryError::Timeout { operation, dn: dn.clone(), seconds: 1 }.is_transient());
+        assert!(!DirectoryError::Protocol { operation, dn, reason: "nonsense".into() }.is_transient());
     }
 }

@@ -3,16 +3,17 @@
 //! Reads are asked again. A change is sent again when the server refused it for the time being, and when its answer was
 //! lost and reading shows that it was not made ([`super::verify`]).
 
+use crate::error::ConnectErrorKind;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::Attempts;
-use super::verify::Finding;
+use super::verify::ChangeState;
 use crate::change::Change;
 use crate::client::LdapDirectory;
-use crate::client::connect::{self, Candidate, Failure, Link};
+use crate::client::connect::{self, ActiveServer, Candidate, Failure};
 use crate::client::connection::Connection;
 use crate::client::shared_connection::Reply;
 use crate::config::{DirectoryConfig, ServerUrl};
@@ -42,7 +43,7 @@ impl LdapDirectory {
         error: DirectoryError,
         attempts: &mut Attempts,
     ) -> Result<(), DirectoryError> {
-        if !error.may_pass() || !attempts.wait(&error).await {
+        if !error.is_transient() || !attempts.wait(&error).await {
             return Err(error);
         }
         self.pool().clear();
@@ -93,22 +94,28 @@ impl LdapDirectory {
             return Ok(Vec::new());
         }
         let url = connection.url().to_owned();
-        let found = self.who_is(connection).await.map_err(|e| Failure::passing(&url, e.to_string()))?;
+        let found = self
+            .who_is(connection)
+            .await
+            .map_err(|e| Failure::passing(ConnectErrorKind::OtherServer, &url, e.to_string()))?;
         let first = self.root_dse();
         let holds = |context: &String| found.naming_contexts.iter().any(|c| c.eq_ignore_ascii_case(context));
         if found.vendor != first.vendor || !first.naming_contexts.iter().all(holds) {
             let reason = "it holds another directory than the server before, and does not take over";
-            return Err(Failure::lasting(&url, reason.into()));
+            return Err(Failure::lasting(ConnectErrorKind::OtherServer, &url, reason.into()));
         }
         // What one server counts must not be compared with what another one counts.
-        if self.shared.keeps_positions && first.vendor.counts_for_itself() && found.own != first.own {
+        if self.shared.keeps_positions
+            && first.vendor.has_per_server_usns()
+            && found.server_id != first.server_id
+        {
             let reason = format!(
                 "each {} counts changes for itself: another one does not take over in the middle of a run. Run again",
                 first.vendor.name()
             );
-            return Err(Failure::lasting(&url, reason));
+            return Err(Failure::lasting(ConnectErrorKind::OtherServer, &url, reason));
         }
-        Ok(found.own)
+        Ok(found.server_id)
     }
 
     /// Reads the root DSE over a connection with nothing under way.
@@ -138,7 +145,7 @@ impl LdapDirectory {
     /// are used up.
     async fn cure(
         &self,
-        link: &Link,
+        link: &ActiveServer,
         error: DirectoryError,
         attempts: &mut Attempts,
     ) -> Result<(), DirectoryError> {
@@ -186,7 +193,7 @@ impl LdapDirectory {
                 }
                 Ok(reply) if attempts.are_used_up() => return Ok(reply),
                 Ok(reply) => refusal(operation, dn, reply.result),
-                Err(e) if e.may_pass() => e,
+                Err(e) if e.is_transient() => e,
                 Err(e) => return Err(e),
             };
             self.cure(&link, error, &mut attempts).await?;
@@ -223,11 +230,11 @@ impl LdapDirectory {
                 }
                 // It may have been refused because it is done already.
                 Ok(result) if in_doubt && result.code != result_code::SUCCESS => {
-                    let is_done = self.look_for(change).await? == Finding::Done;
+                    let is_done = self.verify(change).await? == ChangeState::Done;
                     return Ok(if is_done { LdapResult::default() } else { result });
                 }
                 Ok(result) => return Ok(result),
-                Err(e) if e.may_pass() => e,
+                Err(e) if e.is_transient() => e,
                 Err(e) => return Err(e),
             };
             // Then it was not even read.
@@ -254,13 +261,13 @@ impl LdapDirectory {
             }
             tokio::time::sleep(SETTLE).await;
             in_doubt = true;
-            match self.look_for(change).await? {
-                Finding::Done => {
+            match self.verify(change).await? {
+                ChangeState::Done => {
                     tracing::debug!("{operation} `{dn}`: it was done, only the answer was lost");
                     return Ok(LdapResult::default());
                 }
-                Finding::NotDone => {}
-                Finding::Unknown => return Err(unknown()),
+                ChangeState::NotDone => {}
+                ChangeState::Unknown => return Err(unknown()),
             }
         }
     }
@@ -307,7 +314,7 @@ fn refusal(operation: &'static str, dn: &str, result: LdapResult) -> DirectoryEr
 
 /// The servers in the order in which they may go on: the one in use first, at its very address, for positions and what is
 /// read back are best there; last where it was the one that could not.
-fn candidates(old: &Link, servers: &[ServerUrl], elsewhere: bool) -> Vec<Candidate> {
+fn candidates(old: &ActiveServer, servers: &[ServerUrl], elsewhere: bool) -> Vec<Candidate> {
     let same: (ServerUrl, Option<SocketAddr>) = (old.server.clone(), old.address);
     let others = servers.iter().filter(|s| **s != old.server).map(|s| (s.clone(), None));
     let mut all: Vec<Candidate> = if elsewhere {

@@ -10,7 +10,7 @@ use crate::secret::SecretAttributes;
 
 /// What reading tells of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Finding {
+pub(crate) enum ChangeState {
     /// Everything is as the change would have it.
     Done,
     /// It is not: the change may be sent (again).
@@ -21,31 +21,31 @@ pub(crate) enum Finding {
 
 impl LdapDirectory {
     /// Looks whether a change was made.
-    pub(crate) async fn look_for(&self, change: &Change) -> Result<Finding, DirectoryError> {
+    pub(crate) async fn verify(&self, change: &Change) -> Result<ChangeState, DirectoryError> {
         let schema = self.schema();
         Ok(match change {
             Change::Delete { dn } => {
                 if self.read(dn, &["1.1"]).await?.is_none() {
-                    Finding::Done
+                    ChangeState::Done
                 } else {
-                    Finding::NotDone
+                    ChangeState::NotDone
                 }
             }
             Change::Add(wanted) => {
                 let names: Vec<&str> = wanted.attributes.iter().map(|a| a.description.as_str()).collect();
                 match self.read_whole(&wanted.dn, &names).await? {
                     Some(there) if is_as_added(wanted, &there, schema, self.secret_attributes()) => {
-                        Finding::Done
+                        ChangeState::Done
                     }
                     // Somebody else's, maybe: the server says so when it is asked again.
-                    _ => Finding::NotDone,
+                    _ => ChangeState::NotDone,
                 }
             }
             Change::Modify { dn, changes } => {
                 let names: Vec<&str> = changes.iter().map(|m| m.description.as_str()).collect();
                 match self.read_whole(dn, &names).await? {
                     Some(there) => is_as_modified(changes, &there, schema, self.secret_attributes()),
-                    None => Finding::NotDone,
+                    None => ChangeState::NotDone,
                 }
             }
             Change::Rename { dn, new_rdn, new_superior, .. } => {
@@ -59,13 +59,13 @@ impl LdapDirectory {
                 let key = |dn: &str| DnKey::parse(dn, schema).unwrap_or_default();
                 // The same name, spelled otherwise: to write it twice is to write it.
                 if key(dn) == key(&new) {
-                    return Ok(Finding::NotDone);
+                    return Ok(ChangeState::NotDone);
                 }
                 let is_old_there = self.read(dn, &["1.1"]).await?.is_some();
                 if !is_old_there && self.read(&new, &["1.1"]).await?.is_some() {
-                    Finding::Done
+                    ChangeState::Done
                 } else {
-                    Finding::NotDone
+                    ChangeState::NotDone
                 }
             }
         })
@@ -98,9 +98,9 @@ fn is_as_modified(
     there: &Entry,
     schema: &Schema,
     secrets: &SecretAttributes,
-) -> Finding {
+) -> ChangeState {
     if changes.iter().any(|m| m.kind == ModificationKind::Increment) {
-        return Finding::Unknown;
+        return ChangeState::Unknown;
     }
     let mut seen = false;
     // Secrets are kept in another form than they were given, or shown to nobody.
@@ -138,14 +138,14 @@ fn is_as_modified(
             ModificationKind::Increment => false,
         };
         if !as_wanted {
-            return Finding::NotDone;
+            return ChangeState::NotDone;
         }
     }
     // Of passwords alone nothing can be seen: to replace one twice is to replace it.
     match (seen, changes.iter().all(|m| m.kind == ModificationKind::Replace)) {
-        (true, _) => Finding::Done,
-        (false, true) => Finding::NotDone,
-        (false, false) => Finding::Unknown,
+        (true, _) => ChangeState::Done,
+        (false, true) => ChangeState::NotDone,
+        (false, false) => ChangeState::Unknown,
     }
 }
 
@@ -182,23 +182,23 @@ mod tests {
     fn a_modification_is_known_by_what_it_leaves() {
         use ModificationKind::{Add, Delete, Increment, Replace};
         type Step<'a> = (ModificationKind, &'a str, &'a [&'a str]);
-        type Case<'a> = (&'a [Step<'a>], &'a [(&'a str, &'a [&'a str])], Finding);
+        type Case<'a> = (&'a [Step<'a>], &'a [(&'a str, &'a [&'a str])], ChangeState);
         let cases: &[Case<'_>] = &[
-            (&[(Replace, "sn", &["a"])], &[("sn", &["A"])], Finding::Done),
-            (&[(Replace, "sn", &["a"])], &[("sn", &["a", "b"])], Finding::NotDone),
-            (&[(Replace, "sn", &[])], &[], Finding::Done),
-            (&[(Add, "sn", &["a"])], &[("sn", &["b", "a"])], Finding::Done),
-            (&[(Add, "sn", &["a"])], &[("sn", &["b"])], Finding::NotDone),
-            (&[(Delete, "sn", &["a"])], &[("sn", &["b"])], Finding::Done),
-            (&[(Delete, "sn", &["a"])], &[("sn", &["a"])], Finding::NotDone),
-            (&[(Delete, "sn", &[])], &[], Finding::Done),
-            (&[(Delete, "sn", &[]), (Add, "sn", &["a"])], &[("sn", &["a"])], Finding::Done),
-            (&[(Delete, "sn", &["a"]), (Add, "sn", &["a"])], &[("sn", &["a"])], Finding::Done),
-            (&[(Add, "sn", &["a"]), (Replace, "sn", &["b"])], &[("sn", &["b"])], Finding::Done),
-            (&[(Add, "sn", &["a"]), (Add, "cn", &["c"])], &[("sn", &["a"])], Finding::NotDone),
-            (&[(Increment, "uidNumber", &["1"])], &[("uidNumber", &["2"])], Finding::Unknown),
-            (&[(Replace, "userPassword", &["x"])], &[], Finding::NotDone),
-            (&[(Delete, "unicodePwd", &["x"]), (Add, "unicodePwd", &["y"])], &[], Finding::Unknown),
+            (&[(Replace, "sn", &["a"])], &[("sn", &["A"])], ChangeState::Done),
+            (&[(Replace, "sn", &["a"])], &[("sn", &["a", "b"])], ChangeState::NotDone),
+            (&[(Replace, "sn", &[])], &[], ChangeState::Done),
+            (&[(Add, "sn", &["a"])], &[("sn", &["b", "a"])], ChangeState::Done),
+            (&[(Add, "sn", &["a"])], &[("sn", &["b"])], ChangeState::NotDone),
+            (&[(Delete, "sn", &["a"])], &[("sn", &["b"])], ChangeState::Done),
+            (&[(Delete, "sn", &["a"])], &[("sn", &["a"])], ChangeState::NotDone),
+            (&[(Delete, "sn", &[])], &[], ChangeState::Done),
+            (&[(Delete, "sn", &[]), (Add, "sn", &["a"])], &[("sn", &["a"])], ChangeState::Done),
+            (&[(Delete, "sn", &["a"]), (Add, "sn", &["a"])], &[("sn", &["a"])], ChangeState::Done),
+            (&[(Add, "sn", &["a"]), (Replace, "sn", &["b"])], &[("sn", &["b"])], ChangeState::Done),
+            (&[(Add, "sn", &["a"]), (Add, "cn", &["c"])], &[("sn", &["a"])], ChangeState::NotDone),
+            (&[(Increment, "uidNumber", &["1"])], &[("uidNumber", &["2"])], ChangeState::Unknown),
+            (&[(Replace, "userPassword", &["x"])], &[], ChangeState::NotDone),
+            (&[(Delete, "unicodePwd", &["x"]), (Add, "unicodePwd", &["y"])], &[], ChangeState::Unknown),
         ];
         for (steps, there, expected) in cases {
             let changes: Vec<Modification> =

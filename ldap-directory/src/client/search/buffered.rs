@@ -20,7 +20,7 @@ impl Page {
         request: &PageRequest<'_>,
     ) -> Result<Page, DirectoryError> {
         let search = request.search;
-        let filter = directory.filter(&search.filter).map_err(|e| DirectoryError::Protocol {
+        let filter = directory.wire_filter(&search.filter).map_err(|e| DirectoryError::Protocol {
             operation: OPERATION,
             dn: search.base.clone(),
             reason: format!("`{}` is not a search filter (RFC 4515): {e}", search.filter),

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Event, Incoming, OPERATION, PageRequest};
 use crate::client::connection;
-use crate::client::pool::Leased;
+use crate::client::pool::PooledConnection;
 use crate::error::DirectoryError;
 use crate::filter::Filter;
 use crate::protocol::entry::{EntryPlaces, Flaw, WireEntry};
@@ -23,8 +23,8 @@ const MOST_STRAYS: u32 = 1_000_000;
 
 /// A search under way on a connection that is its own.
 #[derive(Debug)]
-pub(crate) struct Bulk {
-    leased: Leased,
+pub(crate) struct StreamingSearch {
+    leased: PooledConnection,
     filter: Filter,
     /// The id of the page under way.
     page: Option<i64>,
@@ -42,9 +42,13 @@ pub(crate) struct Bulk {
     operation_timeout: Duration,
 }
 
-impl Bulk {
-    pub(crate) fn new(leased: Leased, filter: Filter, operation_timeout: Duration) -> Bulk {
-        Bulk {
+impl StreamingSearch {
+    pub(crate) fn new(
+        leased: PooledConnection,
+        filter: Filter,
+        operation_timeout: Duration,
+    ) -> StreamingSearch {
+        StreamingSearch {
             leased,
             filter,
             page: None,
@@ -202,7 +206,7 @@ impl Bulk {
     }
 
     /// The connection, with nothing under way on it.
-    pub(crate) fn into_leased(self) -> Leased {
+    pub(crate) fn into_leased(self) -> PooledConnection {
         self.leased
     }
 

@@ -106,6 +106,7 @@ pub async fn open(
     }
     let error = last.unwrap_or_else(|| DirectoryError::Connect {
         server: "(no server)".to_owned(),
+        kind: ldap_directory::ConnectErrorKind::Unsupported,
         reason: "server_url is empty".to_owned(),
         lasting: true,
     });

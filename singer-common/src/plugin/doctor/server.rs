@@ -173,7 +173,7 @@ async fn base(directory: &Directory, subject: Subject<'_>, report: &mut Report) 
 /// Reads names, to see pages and limits.
 async fn reading(directory: &Directory, config: &DirectoryConfig, base: &str, report: &mut Report) {
     let offered = directory.root_dse().supports_control(oid::PAGED_RESULTS);
-    let mut request = SearchRequest::new(base, Scope::Sub, MATCH_ALL, &["1.1"]);
+    let mut request = SearchRequest::new(base, Scope::Subtree, MATCH_ALL, &["1.1"]);
     let page = config.page_size;
     let step = match count(directory, request.clone(), u64::from(page) + 1).await {
         Ok(read) if page == 0 => Step::new("paging", Grade::Warning, format!("page_size is 0: {read} names came unpaged"))
@@ -310,7 +310,7 @@ async fn dirsync(directory: &Directory) -> Step {
             "DirSync is offered, but the server names no default naming context",
         );
     };
-    let mut request = SearchRequest::new(&base, Scope::Sub, "(objectClass=domain)", &["objectGUID"]);
+    let mut request = SearchRequest::new(&base, Scope::Subtree, "(objectClass=domain)", &["objectGUID"]);
     request.controls = vec![SearchControl::DirSync { cookie: Vec::new() }];
     match count(directory, request, 1).await {
         Ok(_) => Step::new("change tracking", Grade::Ok, "DirSync, and the bound user has the right to it"),

@@ -16,7 +16,7 @@ const SHOWN: usize = 12;
 
 /// What is there and may be seen; nothing else.
 async fn find(directory: &Directory, base: &str, filter: &str, attributes: &[&str]) -> Vec<Entry> {
-    let mut request = SearchRequest::new(base, Scope::Sub, filter, attributes);
+    let mut request = SearchRequest::new(base, Scope::Subtree, filter, attributes);
     // Active Directory's schema has more entries than it gives without pages; 389 DS has no pages for its settings.
     if directory.root_dse().vendor != Vendor::ActiveDirectory {
         request.paging = Paging::Off;

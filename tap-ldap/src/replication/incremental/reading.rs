@@ -342,7 +342,7 @@ impl Reading<'_> {
             return Ok(false);
         }
         let mut first = match output.next_of(&mut entries).await? {
-            Err(e) if e.code().is_some() && !e.may_pass() => {
+            Err(e) if e.code().is_some() && !e.is_transient() => {
                 tracing::debug!("the server does not sort this answer ({e}); reading in windows");
                 return Ok(false);
             }

@@ -178,7 +178,7 @@ async fn have_fallen(
         let Some(dn) = newest.dn() else { continue };
         let entry = match run.tree.directory.read(dn, &wanted).await {
             // It is gone, or it is not to be seen.
-            Err(e) if e.code().is_some() && !e.may_pass() => None,
+            Err(e) if e.code().is_some() && !e.is_transient() => None,
             entry => entry?,
         };
         fallen |= entry.is_some_and(|entry| has_fallen(run, order, newest, &entry));
@@ -191,7 +191,7 @@ async fn have_fallen(
     let terms: Vec<String> = ids.iter().map(|value| format!("({id}={})", escape_value(value))).collect();
     let terms = terms.concat();
     wanted.push(id.as_str());
-    let mut request = SearchRequest::new(stream_base(run), Scope::Sub, format!("(|{terms})"), &wanted);
+    let mut request = SearchRequest::new(stream_base(run), Scope::Subtree, format!("(|{terms})"), &wanted);
     request.paging = Paging::Configured;
     let mut search = run.tree.directory.search(request).await?;
     loop {

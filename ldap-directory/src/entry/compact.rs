@@ -6,9 +6,9 @@ use super::{Attribute, Entry};
 ///
 /// Each string is behind its length: the DN; then for each attribute its description, the number of its values, and these.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Packed(Box<[u8]>);
+pub struct CompactEntry(Box<[u8]>);
 
-impl Packed {
+impl CompactEntry {
     /// Of a DN, and descriptions with their values.
     pub fn new<'a>(dn: &str, attributes: impl Iterator<Item = (&'a str, &'a [Vec<u8>])> + Clone) -> Self {
         let attributes = attributes.filter(|(_, values)| !values.is_empty());
@@ -50,7 +50,7 @@ impl Packed {
     }
 }
 
-impl From<&Entry> for Packed {
+impl From<&Entry> for CompactEntry {
     fn from(entry: &Entry) -> Self {
         Self::new(&entry.dn, entry.attributes.iter().map(|a| (a.description.as_str(), &*a.values)))
     }
@@ -157,7 +157,7 @@ mod tests {
         ) {
             let mut entry = Entry { dn, attributes: attributes.into_iter().map(|(n, v)| Attribute::new(n, v)).collect() };
             entry.attributes.push(Attribute::new("many", vec![b"x".to_vec(); many]));
-            let packed = Packed::from(&entry);
+            let packed = CompactEntry::from(&entry);
             entry.attributes.retain(|a| !a.values.is_empty());
             prop_assert_eq!(packed.dn(), &*entry.dn);
             prop_assert_eq!(packed.to_entry(), entry);
@@ -167,6 +167,6 @@ mod tests {
     #[test]
     fn it_is_in_one_piece_of_its_length() {
         let entry = Entry { dn: "cn=a".into(), attributes: vec![Attribute::new("cn", vec![b"a".to_vec()])] };
-        assert_eq!(&*Packed::from(&entry).0, b"\x04cn=a\x02cn\x01\x01a");
+        assert_eq!(&*CompactEntry::from(&entry).0, b"\x04cn=a\x02cn\x01\x01a");
     }
 }
