@@ -1,0 +1,196 @@
+//! The dependency rule between the crates, and the order of the groups in this one (ARCHITECTURE.md).
+
+// The lints let tests unwrap, and a test's helpers are part of it.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+/// The groups of `singer-common`. A group uses those before it.
+const GROUPS: [&str; 4] = ["operations", "singer", "maps", "plugin"];
+
+/// Our crates, and those of ours that each may depend on.
+const CRATES: [(&str, &[&str]); 4] = [
+    ("ldap-directory", &[]),
+    ("singer-common", &["ldap-directory"]),
+    ("tap-ldap", &["ldap-directory", "singer-common"]),
+    ("target-ldap", &["ldap-directory", "singer-common"]),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+#[test]
+fn groups_import_only_groups_before_them() {
+    let src = root().join("singer-common/src");
+    let mut wrong = Vec::new();
+    for (position, group) in GROUPS.iter().enumerate() {
+        let files = rust_files(&src.join(group));
+        assert!(!files.is_empty(), "no group `{group}`: a rename belongs into GROUPS, too");
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let module_depth = depth(file.strip_prefix(&src).unwrap());
+            for import in imports(&text, module_depth) {
+                if GROUPS.iter().skip(position + 1).any(|later| *later == import.group) {
+                    let file = file.strip_prefix(&src).unwrap().display();
+                    wrong.push(format!("singer-common/src/{file}:{}: {}", import.line, import.path));
+                }
+            }
+        }
+    }
+    let order = GROUPS.join(" < ");
+    assert!(wrong.is_empty(), "imports against the order {order}:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_module_of_the_root_is_a_group() {
+    let text = std::fs::read_to_string(root().join("singer-common/src/lib.rs")).unwrap();
+    let mut modules: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';'))
+        .collect();
+    let mut groups = GROUPS.to_vec();
+    modules.sort_unstable();
+    groups.sort_unstable();
+    assert_eq!(modules, groups);
+}
+
+#[test]
+fn crates_depend_only_on_crates_below_them() {
+    let mut wrong = Vec::new();
+    for (name, allowed) in CRATES {
+        let manifest = std::fs::read_to_string(root().join(name).join("Cargo.toml")).unwrap();
+        let found = dependencies(&manifest);
+        wrong.extend(
+            found
+                .iter()
+                .filter(|dependency| !allowed.contains(&dependency.as_str()))
+                .map(|dependency| format!("{name}/Cargo.toml: {dependency}")),
+        );
+        for expected in allowed {
+            assert!(
+                found.iter().any(|f| f == expected),
+                "{name} no longer depends on {expected}: see CRATES"
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "dependencies against the rule:\n{}", wrong.join("\n"));
+}
+
+/// A path in the sources that leads from the root of the crate into a group.
+#[derive(Debug, PartialEq, Eq)]
+struct Import {
+    /// From 1.
+    line: usize,
+    path: String,
+    group: String,
+}
+
+/// The number of `super::` that lead from a file to the root of the crate.
+fn depth(file: &Path) -> usize {
+    file.components().count() - usize::from(file.ends_with("mod.rs"))
+}
+
+/// Finds `crate::GROUP`, `crate::{GROUP::…, …}` and the same behind `super::super::…`, outside of comments.
+fn imports(text: &str, module_depth: usize) -> Vec<Import> {
+    let code = without_comments(text);
+    let to_root = "super::".repeat(module_depth);
+    let mut imports = Vec::new();
+    for start in ["crate::", to_root.as_str()] {
+        for (at, _) in code.match_indices(start) {
+            let before = code.get(..at).unwrap();
+            if before.ends_with(|c: char| c.is_alphanumeric() || c == '_') {
+                continue;
+            }
+            let line = before.matches('\n').count() + 1;
+            let rest = code.get(at + start.len()..).unwrap();
+            imports.extend(first_segments(rest).into_iter().map(|(offset, group)| Import {
+                line: line + rest.get(..offset).unwrap().matches('\n').count(),
+                path: format!("{start}{group}"),
+                group,
+            }));
+        }
+    }
+    imports
+}
+
+/// The first names of a path: one, or, where it begins with a brace, one for each of its parts, with where they are.
+fn first_segments(path: &str) -> Vec<(usize, String)> {
+    let name_at = |at: usize| {
+        let text = path.get(at..).unwrap();
+        let name = text.trim_start();
+        let end = name.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(name.len());
+        Some((at + text.len() - name.len(), name.get(..end)?.to_owned())).filter(|_| end > 0)
+    };
+    if !path.starts_with('{') {
+        return name_at(0).into_iter().collect();
+    }
+    let mut level = 0_usize;
+    let mut names = Vec::new();
+    for (at, c) in path.char_indices() {
+        match c {
+            '{' => level += 1,
+            '}' => level -= 1,
+            _ => {}
+        }
+        match (c, level) {
+            (_, 0) => break,
+            ('{' | ',', 1) => names.extend(name_at(at + 1)),
+            _ => {}
+        }
+    }
+    names
+}
+
+/// The text, each comment that fills a line replaced by an empty line.
+fn without_comments(text: &str) -> String {
+    let lines = text.lines().map(|line| if line.trim_start().starts_with("//") { "" } else { line });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Those of our crates that a manifest lists, in whichever table of dependencies.
+fn dependencies(manifest: &str) -> Vec<String> {
+    let mut is_dependencies = false;
+    let mut found = Vec::new();
+    for line in manifest.lines().map(str::trim) {
+        let name = if let Some(table) = line.strip_prefix('[') {
+            let table = table.trim_end_matches(']');
+            is_dependencies = table.ends_with("dependencies");
+            table.rsplit_once("dependencies.").map(|(_, name)| name)
+        } else if is_dependencies {
+            line.split(['.', '=', ' ']).next()
+        } else {
+            None
+        };
+        found.extend(name.filter(|name| CRATES.iter().any(|(ours, _)| ours == name)).map(str::to_owned));
+    }
+    found
+}
+
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn imports_are_found_in_braces_and_behind_super() {
+    let text = "use crate::maps::Maps;\n// crate::plugin\nuse crate::{\n    operations::{error, facts},\n    plugin,\n};\nuse super::super::singer::record;\nuse super::evaluate;\nfn f() { crate::plugin::cli::report() }\n";
+    let found: Vec<(usize, String)> = imports(text, 2).into_iter().map(|i| (i.line, i.group)).collect();
+    let expected = [(1, "maps"), (4, "operations"), (5, "plugin"), (9, "plugin"), (7, "singer")];
+    assert_eq!(found, expected.map(|(line, group)| (line, group.to_owned())));
+}
+
+#[test]
+fn dependencies_are_found_in_each_form() {
+    let manifest = "[package]\nname = \"singer-common\"\n[dependencies]\nldap-directory.workspace = true\n[target.'cfg(unix)'.dependencies]\ntap-ldap = { path = \"x\" }\n[dev-dependencies.target-ldap]\npath = \"x\"\n[features]\ngssapi = [\"singer-common/gssapi\"]\nsinger-common = []\n";
+    assert_eq!(dependencies(manifest), ["ldap-directory", "tap-ldap", "target-ldap"]);
+}
