@@ -1,4 +1,4 @@
-//! Comprehensions, objects and formatted texts: how they are parsed, and where a tuple may stand.
+//! Comprehensions, displays of objects and formatted texts: their grammar, and the places where a tuple is allowed.
 
 use serde_json::Value;
 
@@ -6,22 +6,22 @@ use super::SyntaxError;
 use super::expression::{Comparison, Function, Kind, Method, Node, Parsed, Parser};
 use super::lexer::{Part, TokenKind};
 
-/// `for NAMES in ITER if CONDITION`.
+/// A clause of a comprehension: `for NAMES in ITER if CONDITION`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Clause {
-    /// One name, or the names that an item is divided among.
+    /// One name, or the names that an item is unpacked into.
     pub(super) targets: Vec<String>,
-    /// Whether an item is divided.
+    /// Whether an item is unpacked.
     pub(super) divides: bool,
     pub(super) items: Node,
     pub(super) conditions: Vec<Node>,
 }
 
-/// What a comprehension makes of each item.
+/// The element of a comprehension, evaluated for each item.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Element {
     One(Node),
-    /// Of `{K: V for …}`.
+    /// `{K: V for …}`.
     Pair(Node, Node),
 }
 
@@ -35,7 +35,7 @@ impl Element {
 }
 
 impl Parser {
-    /// What follows an element: the clauses of a comprehension; none where there is no `for`.
+    /// Parses the clauses behind an element; empty if there is no `for`.
     pub(super) fn clauses(&mut self) -> Result<Vec<Clause>, SyntaxError> {
         let mut clauses = Vec::new();
         while self.take_word("for") {
@@ -76,7 +76,7 @@ impl Parser {
         Ok((names, divides))
     }
 
-    /// `[a, b]`, or a comprehension; the bracket is behind.
+    /// Parses `[a, b]` or a comprehension. The opening bracket is already read.
     pub(super) fn list(&mut self, at: usize) -> Parsed {
         if self.take_sign("]") {
             return Self::node(at, Kind::List(Vec::new()));
@@ -95,7 +95,7 @@ impl Parser {
         Self::node(at, Kind::List(items))
     }
 
-    /// `{k: v}`, or a comprehension; the bracket is behind.
+    /// Parses `{k: v}` or a comprehension. The opening brace is already read.
     pub(super) fn object(&mut self, at: usize) -> Parsed {
         let mut pairs = Vec::new();
         while !self.take_sign("}") {
@@ -127,7 +127,7 @@ impl Parser {
         Self::node(at, Kind::Object(pairs))
     }
 
-    /// Texts side by side, which are one. Of one without expressions a literal.
+    /// Parses adjacent texts, which Python concatenates. Texts without expressions become a literal.
     pub(super) fn texts(&mut self, at: usize, first: Vec<Part>) -> Parsed {
         let mut parts = first;
         loop {
@@ -161,22 +161,23 @@ impl Parser {
     }
 }
 
-/// How far a tuple differs from a list, which is what it is in JSON: `str((1, 2))` is another text than `str([1, 2])`, and the two
-/// are not equal. Where that could be seen, a tuple is refused; and so is what Python gives as a view (`o.keys()`).
+/// Rejects expressions in which the difference between a tuple and a list would be visible.
+/// JSON has only lists, but `str((1, 2))` is another text than `str([1, 2])`, and the two are not equal.
+/// Python's views (`o.keys()`) are rejected in the same places.
 pub(super) fn check(node: &Node) -> Result<(), SyntaxError> {
     allow(node, Place::Value)
 }
 
-/// What is done with a value.
+/// The use of a value.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
-    /// It is what the expression comes to.
+    /// The result of the expression.
     Value,
-    /// It is gone through, or something is looked for in it.
+    /// The value is iterated over or searched.
     Items,
-    /// One of its items is asked for.
+    /// One of its items is read.
     Base,
-    /// Anything else.
+    /// Any other use.
     Other,
 }
 
@@ -255,7 +256,7 @@ fn allow(node: &Node, place: Place) -> Result<(), SyntaxError> {
     }
 }
 
-/// Whether a literal text is to be formatted with `%`, of which nothing is known here.
+/// Whether a literal text would be formatted with `%`, which is not supported.
 pub(super) fn is_text(node: &Node) -> bool {
     matches!(&node.kind, Kind::Literal(Value::String(_)) | Kind::Format(_))
 }

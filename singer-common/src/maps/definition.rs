@@ -7,31 +7,31 @@ use super::expression::{Kind, Node, children, parse};
 use super::pattern;
 use crate::operations::settings_error::SettingsError;
 
-/// What says "nothing" where null cannot be said: Meltano drops nulls.
+/// Stands for null in the setting: Meltano drops nulls.
 const NULL: &str = "__NULL__";
 
-/// All of `stream_maps`.
+/// The whole of `stream_maps`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Definitions {
-    /// By the key in the setting, in its order.
+    /// Definitions by their key in the setting, in its order.
     streams: Vec<(String, Definition)>,
-    /// `__else__`: what is not named is left out.
+    /// `__else__` is null: streams without a definition are left out.
     leaves_others_out: bool,
 }
 
-/// What becomes of a stream.
+/// The definition of a stream.
 #[derive(Debug, Clone)]
 pub(super) enum Definition {
     LeaveOut,
     Map(Box<StreamDefinition>),
 }
 
-/// A map of a stream.
+/// The map of a stream.
 #[derive(Debug, Clone)]
 pub(super) struct StreamDefinition {
-    /// `stream_maps.users`.
+    /// The path of the setting: `stream_maps.users`.
     pub(super) path: String,
-    /// `__source__`: the stream that this one is made of beside its own.
+    /// `__source__`: the stream that this one is an additional copy of.
     source: Option<String>,
     /// `__alias__`.
     alias: Option<String>,
@@ -39,13 +39,13 @@ pub(super) struct StreamDefinition {
     pub(super) filter: Option<Formula>,
     /// `__key_properties__`.
     pub(super) key_properties: Option<Vec<String>>,
-    /// Unless `__else__` is null: properties that are not named stay.
+    /// Whether properties without a definition stay: they do unless `__else__` is null.
     pub(super) keeps_others: bool,
-    /// In the order of the setting; `None` leaves one out.
+    /// Properties in the order of the setting; `None` leaves a property out.
     pub(super) properties: Vec<(String, Option<Formula>)>,
 }
 
-/// An expression, and where it stands.
+/// An expression, and the path of its setting.
 #[derive(Debug, Clone)]
 pub(super) struct Formula {
     /// `stream_maps.users.mail`.
@@ -77,12 +77,12 @@ impl Formula {
         }
     }
 
-    /// Every name has to be a property of the stream, or one of those that are always there.
+    /// Checks that each name is a property of the stream or one of the built-in names.
     pub(super) fn check_names(&self, stream: &str, known: &Map<String, Value>) -> Result<(), SettingsError> {
         self.check_part(&self.node, &mut Vec::new(), stream, known)
     }
 
-    /// The same of a part; `bound` are the names that a comprehension gives.
+    /// Checks a part of an expression. `bound` are the names bound by comprehensions.
     fn check_part<'n>(
         &self,
         node: &'n Node,
@@ -137,7 +137,7 @@ impl Formula {
     }
 }
 
-/// The known name that a mistyped one may have been.
+/// Returns the known name nearest to an unknown one.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Option<&'a str> {
     known
         .map(|k| (strsim::jaro_winkler(&name.to_lowercase(), &k.to_lowercase()), k.as_str()))
@@ -184,17 +184,17 @@ impl Definitions {
         Ok(definitions)
     }
 
-    /// Whether there is nothing to do.
+    /// Whether the setting defines nothing.
     pub(super) fn is_empty(&self) -> bool {
         self.streams.is_empty() && !self.leaves_others_out
     }
 
-    /// A definition by its number.
+    /// Returns a definition by its index.
     pub(super) fn get(&self, n: usize) -> Option<&Definition> {
         self.streams.get(n).map(|(_, definition)| definition)
     }
 
-    /// The keys of the setting, the streams that they are about, and what is to become of those.
+    /// Returns the keys of the setting with their source stream and their definition.
     pub(super) fn sources(&self) -> impl Iterator<Item = (&str, &str, &Definition)> {
         self.streams.iter().map(|(key, definition)| {
             let source = match definition {
@@ -205,8 +205,8 @@ impl Definitions {
         })
     }
 
-    /// What becomes of a stream: names, and the numbers of definitions. The last definition of the stream itself counts; those
-    /// with a `__source__` come beside it.
+    /// Returns the names under which a stream is emitted, each with the index of its definition.
+    /// The last definition of the stream itself is used; those with a `__source__` are added to it.
     pub(super) fn of(&self, stream: &str) -> Vec<(String, Option<usize>)> {
         let mut own = (!self.leaves_others_out).then(|| (stream.to_owned(), None));
         let mut copies = Vec::new();
@@ -232,7 +232,7 @@ impl Definitions {
     }
 }
 
-/// An alias is a name as it stands, or an expression of `__stream_name__` and texts.
+/// Returns the name that an alias stands for: the alias itself, or an expression of `__stream_name__` and texts.
 fn alias_of(alias: &str, stream: &str) -> String {
     let Ok(node) = parse(alias) else { return alias.to_owned() };
     let mut parts = vec![&node];

@@ -1,4 +1,4 @@
-//! What an expression comes to for a record. Pure: no clock, no chance, nothing outside of the record and the settings.
+//! Evaluation of an expression for a record. Pure: no clock, no randomness, only the record and the settings.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -17,7 +17,7 @@ use super::value::{
 };
 use ldap_directory::dn::escape_value;
 
-/// What an expression may refer to.
+/// The names that an expression may refer to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scope<'v, 'l> {
     /// The record, an object.
@@ -28,15 +28,15 @@ pub(super) struct Scope<'v, 'l> {
     pub(super) stream: &'v Value,
     /// `__original_stream_name__`.
     pub(super) original: &'v Value,
-    /// `self`: the property that is computed anew.
+    /// `self`: the value of the property before the map.
     pub(super) own: Option<&'v Value>,
-    /// The names that comprehensions give, the innermost first.
+    /// Names bound by comprehensions, the innermost first.
     pub(super) locals: Option<&'l Local<'l>>,
-    /// How many items comprehensions have gone through.
+    /// The number of items iterated over by comprehensions so far.
     pub(super) steps: &'l Cell<u32>,
 }
 
-/// A name that a comprehension gives.
+/// A name bound by a comprehension.
 #[derive(Debug)]
 pub(super) struct Local<'l> {
     name: &'l str,
@@ -44,19 +44,19 @@ pub(super) struct Local<'l> {
     outer: Option<&'l Local<'l>>,
 }
 
-/// The comprehensions of an expression go through so many items together, as in the SDK.
+/// The most items that all comprehensions of an expression iterate over, as in the SDK.
 const MOST_STEPS: u32 = 10_000;
 
-/// Why an expression comes to nothing.
+/// The reason why an expression has no value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Failure {
     /// The record does not have the property.
     Absent,
-    /// The values do not fit what is to be done with them.
+    /// A value has the wrong type for the operation.
     Wrong {
-        /// Where, in characters from 1.
+        /// The position in the expression, in characters from 1.
         at: usize,
-        /// What. Without any value.
+        /// The reason. Never contains a value.
         reason: String,
     },
 }
@@ -87,7 +87,7 @@ impl<'v> Scope<'v, '_> {
     }
 }
 
-/// Evaluates an expression.
+/// Evaluates an expression in a scope.
 pub(super) fn evaluate<'v>(node: &'v Node, scope: &Scope<'v, '_>) -> Evaluated<'v> {
     let owned = |value: Value| Ok(Cow::Owned(value));
     let wrong = |reason: String| Failure::Wrong { at: node.at, reason };
@@ -171,7 +171,7 @@ pub(super) fn evaluate<'v>(node: &'v Node, scope: &Scope<'v, '_>) -> Evaluated<'
             }
             owned(true.into())
         }
-        // The value that decided, as Python has it.
+        // As in Python, the result is the operand that decided.
         Kind::And(parts) => decide(parts, scope, false),
         Kind::Or(parts) => decide(parts, scope, true),
         Kind::If { test, then, otherwise } => {
@@ -202,7 +202,7 @@ fn holds(a: &Value, comparison: Comparison, b: &Value) -> Result<bool, String> {
         Comparison::GreaterOrEqual => compare(a, b)?.is_ge(),
         Comparison::In => contains(b, a)?,
         Comparison::NotIn => !contains(b, a)?,
-        // Whether two are one and the same is only sure of these in Python.
+        // Python guarantees identity only for these constants.
         Comparison::Is => a == b,
         Comparison::IsNot => a != b,
     })
@@ -242,13 +242,13 @@ fn at_index<'v>(of: Cow<'v, Value>, index: &Value, wrong: impl Fn(String) -> Fai
     }
 }
 
-/// A place from the beginning; a negative one is from the end.
+/// Resolves an index; a negative one counts from the end.
 fn place(n: i128, length: usize) -> Option<usize> {
     let n = if n < 0 { n.checked_add(i128::try_from(length).ok()?)? } else { n };
     usize::try_from(n).ok().filter(|n| *n < length)
 }
 
-/// Puts a value into an object that an expression makes.
+/// Inserts a value into the object that an expression builds.
 fn insert(
     object: &mut Map<String, Value>,
     key: Cow<'_, Value>,
@@ -262,7 +262,7 @@ fn insert(
     Ok(())
 }
 
-/// Goes through the items of a comprehension's first clause, and of the others within.
+/// Iterates over the items of the first clause, and recursively over the other clauses.
 fn comprehend<'v>(
     at: usize,
     element: &'v Element,
@@ -310,7 +310,7 @@ fn comprehend<'v>(
     Ok(())
 }
 
-/// Does something with these names.
+/// Evaluates with an item bound to the clause's names.
 fn bind<'v>(
     names: &[String],
     values: &[Value],
@@ -324,7 +324,7 @@ fn bind<'v>(
     bind(names, values, &Scope { locals: Some(&local), ..*scope }, then)
 }
 
-/// What Python goes through: a list's items, a text's characters, an object's keys.
+/// Returns what Python iterates over: a list's items, a text's characters, an object's keys.
 pub(super) fn items_of(value: &Value) -> Result<Vec<Value>, String> {
     match value {
         Value::Array(items) => Ok(items.clone()),
@@ -362,7 +362,8 @@ fn on_object(object: &Map<String, Value>, method: Method) -> Result<Value, Strin
     }
 }
 
-/// `[from:to:step]`, as Python has it (<https://docs.python.org/3/library/stdtypes.html#common-sequence-operations>, notes 4 and 5).
+/// Evaluates `[from:to:step]` by Python's rules
+/// (<https://docs.python.org/3/library/stdtypes.html#common-sequence-operations>, notes 4 and 5).
 fn slice(
     of: &Value,
     start: Option<&Value>,
@@ -420,7 +421,7 @@ fn get<'v>(
     let kind = type_name(&of);
     let key = match arguments.first().map(|a| &**a) {
         Some(Value::String(key)) => Some(key),
-        // Of which there is none.
+        // These are valid and have no items.
         Some(Value::Null | Value::Bool(_) | Value::Number(_)) => None,
         _ => return Err(wrong("`.get()` without the name of a property".to_owned())),
     };

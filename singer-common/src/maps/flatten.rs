@@ -1,5 +1,6 @@
-//! Flattening, by the rules of the Meltano SDK: an object's properties become properties of the record, called `parent__child`,
-//! down to a depth; what is still an object then, and every list, becomes JSON as text.
+//! Flattening by the rules of the Meltano SDK.
+//! An object's properties become properties of the record, named `parent__child`, down to a maximum depth.
+//! Deeper objects and all lists become JSON texts.
 
 use std::fmt::Write as _;
 
@@ -7,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::operations::settings_error::{SettingsError, typed};
 
-/// How records are flattened.
+/// The settings of flattening.
 #[derive(Debug, Clone)]
 pub(super) struct Flattening {
     depth: u32,
@@ -15,7 +16,7 @@ pub(super) struct Flattening {
 }
 
 impl Flattening {
-    /// As the settings say; `None` where they do not ask for it.
+    /// Reads the settings; `None` if flattening is off.
     pub(super) fn from_settings(values: &Map<String, Value>) -> Result<Option<Flattening>, SettingsError> {
         let value = |name: &str| values.get(name).cloned().unwrap_or_default();
         let enabled: Option<bool> = typed("flattening_enabled", value("flattening_enabled"))?;
@@ -31,11 +32,11 @@ impl Flattening {
                 "how many levels of objects are flattened, for example 1",
             )
         })?;
-        // Nothing is done then, neither to objects nor to lists.
+        // Depth 0 switches flattening off, for lists, too.
         Ok((depth > 0).then(|| Flattening { depth, separator: separator.unwrap_or_else(|| "__".to_owned()) }))
     }
 
-    /// The schema of flattened records. An error names a property that would be there twice.
+    /// Returns the schema of flattened records. An error names a property that would exist twice.
     pub(super) fn schema(&self, schema: &Value) -> Result<Value, String> {
         let mut properties = Map::new();
         self.properties(schema, "", 0, &mut properties)?;
@@ -78,7 +79,7 @@ impl Flattening {
         Ok(())
     }
 
-    /// A flattened record, and the schema it has to have.
+    /// Returns a flattened record. `schema` is its flattened schema.
     pub(super) fn record(&self, record: Map<String, Value>, schema: &Value) -> Map<String, Value> {
         let mut out = Map::new();
         self.flatten(record, "", 0, schema, &mut out);
@@ -112,7 +113,7 @@ impl Flattening {
     }
 }
 
-/// A property that has no type of its own: that of the first choice (`anyOf`, …), or a text.
+/// Returns a property without a type of its own with the type of its first alternative (`anyOf`, …), else text.
 fn without_type(property: &Value) -> Value {
     let first = property
         .as_object()
@@ -121,13 +122,13 @@ fn without_type(property: &Value) -> Value {
         .and_then(|a| a.first());
     match first.and_then(super::types::kinds).as_deref() {
         Some(["string"]) => super::types::nullable(first.cloned().unwrap_or_default()),
-        // The values are written as JSON.
+        // Their values become JSON texts.
         Some(["array" | "object"]) | None => json!({"type": ["null", "string"]}),
         Some(_) => property.clone(),
     }
 }
 
-/// JSON without blanks, and in ASCII alone, as the SDK writes it.
+/// Serializes to JSON without blanks and in ASCII only, as the SDK does.
 pub(super) fn ascii_json(value: &Value) -> String {
     let text = value.to_string();
     if text.is_ascii() {

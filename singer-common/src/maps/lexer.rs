@@ -1,15 +1,15 @@
-//! From the text of an expression to its tokens.
+//! Tokens of an expression.
 
 use super::SyntaxError;
 
-/// A token, and where it begins, in characters from 1.
+/// A token and its position, in characters from 1.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Token {
     pub(super) kind: TokenKind,
     pub(super) at: usize,
 }
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum TokenKind {
     /// A name or a keyword.
@@ -30,24 +30,24 @@ pub(super) enum Part {
     Text(String),
     Expression {
         text: String,
-        /// Where it begins, in characters from 1.
+        /// Its position, in characters from 1.
         at: usize,
     },
 }
 
-/// Longer ones first.
+/// Operators and brackets, longer ones first.
 const SIGNS: &[&str] = &[
     "**", "//", "==", "!=", "<=", ">=", "<", ">", "+", "-", "*", "/", "%", "(", ")", "[", "]", "{", "}", ",",
     ".", ":", "=",
 ];
 
-/// What Python has and this has not, longer ones first.
+/// Operators of Python that are not supported, longer ones first.
 const NOT_SUPPORTED: &[&str] = &["<<", ">>", ":=", "&", "|", "^", "~", "@"];
 
-/// Longer expressions are taken for a mistake.
+/// The longest expression accepted, in characters.
 const LONGEST: usize = 10_000;
 
-/// The tokens of an expression; the last one is the end.
+/// Returns the tokens of an expression. The last one is [`TokenKind::End`].
 pub(super) fn tokens(text: &str) -> Result<Vec<Token>, SyntaxError> {
     let characters: Vec<char> = text.chars().collect();
     if characters.len() > LONGEST {
@@ -170,7 +170,7 @@ impl Lexer {
         text.parse().map(TokenKind::Integer).map_err(|_| bad())
     }
 
-    /// A text between quotation marks, as Python has it.
+    /// Reads a text between quotation marks, by Python's rules.
     fn text(&mut self, raw: bool) -> Result<String, SyntaxError> {
         let at = self.next + 1;
         let quote = self.open_quote(at)?;
@@ -194,7 +194,8 @@ impl Lexer {
         Some(character)
     }
 
-    /// The quotation mark that a text begins with. Three of them, which may hold line ends, are refused: two would be an empty text.
+    /// Reads the quotation mark that opens a text.
+    /// Triple quotation marks, which may contain line ends, are rejected: read as two they would be an empty text.
     fn open_quote(&mut self, at: usize) -> Result<char, SyntaxError> {
         let quote = self.take().ok_or_else(|| without_end(at))?;
         if self.peek() == Some(quote) && self.peek_second() == Some(quote) {
@@ -203,7 +204,7 @@ impl Lexer {
         Ok(quote)
     }
 
-    /// What stands for what after a backslash.
+    /// Reads the escape sequence after a backslash.
     fn escaped(&mut self, at: usize, text: &mut String) -> Result<(), SyntaxError> {
         let place = self.next;
         let escaped = self.take().ok_or_else(|| without_end(at))?;
@@ -228,13 +229,13 @@ impl Lexer {
                     ),
                 ));
             }
-            // Python leaves what it does not know as it is.
+            // Python leaves unknown escape sequences as they are.
             _ => text.extend(['\\', escaped]),
         }
         Ok(())
     }
 
-    /// A text with expressions in it.
+    /// Reads a formatted text.
     fn format(&mut self) -> Result<Vec<Part>, SyntaxError> {
         let at = self.next + 1;
         let quote = self.open_quote(at)?;
@@ -263,7 +264,7 @@ impl Lexer {
         }
     }
 
-    /// The expression between `{`, which is behind, and `}`.
+    /// Reads the expression between `{`, which is already read, and `}`.
     fn placeholder(&mut self, place: usize, quote: char) -> Result<Part, SyntaxError> {
         let at = self.next + 1;
         let mut inner = String::new();
@@ -305,7 +306,7 @@ impl Lexer {
         }
     }
 
-    /// The character with this number.
+    /// Reads the digits of a character's code point.
     fn hexadecimal(&mut self, digits: usize) -> Result<char, SyntaxError> {
         let at = self.next + 1;
         let text: String =

@@ -1,13 +1,16 @@
-//! Stream maps and flattening, as plugins of the Meltano SDK have them (<https://sdk.meltano.com/en/latest/stream_maps.html>):
-//! streams are renamed, left out or copied, records filtered, properties renamed, left out or computed. The SCHEMA that goes out
-//! is that of the records that go out.
+//! Stream maps and flattening, as in plugins of the Meltano SDK (<https://sdk.meltano.com/en/latest/stream_maps.html>).
+//! Streams are renamed, removed or copied; records are filtered; properties are renamed, removed or computed.
+//! The emitted SCHEMA describes the mapped records.
+//!
+//! The stages: `lexer` (tokens), `parser` and `compound` (grammar) build an `expression` tree.
+//! `types` derives the schema of its values, `evaluate` computes them for a record,
+//! with the operators of `value` and the text methods of `texts`.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value, json};
 
-// A map that keeps nothing else keeps it: without it a deletion would be a record.
 use crate::operations::error::{Class, Classified};
 use crate::operations::facts::Facts;
 use crate::operations::secret::is_secret_attribute;
@@ -36,10 +39,10 @@ use flatten::Flattening;
 use types::Types;
 pub use unused::Unused;
 
-/// Why the text of an expression is none.
+/// A syntax error in an expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct SyntaxError {
-    /// Where, in characters from 1.
+    /// The position, in characters from 1.
     at: usize,
     reason: String,
 }
@@ -50,19 +53,19 @@ impl SyntaxError {
     }
 }
 
-/// A record of which a map makes nothing that could go out. It says where and why, never what the record holds.
+/// An error in mapping a record. Contains the position and the reason, never a value of the record.
 #[derive(Debug, thiserror::Error)]
 pub enum MapError {
-    /// An expression comes to nothing.
+    /// An expression has no value.
     #[error("setting `{setting}`, for a record of stream `{stream}`: at character {at}: {reason}")]
     Expression {
         /// The path of the setting.
         setting: String,
-        /// The stream the record came in.
+        /// The source stream.
         stream: String,
-        /// Where in the expression, in characters from 1.
+        /// The position in the expression, in characters from 1.
         at: usize,
-        /// What does not fit.
+        /// The reason.
         reason: String,
     },
     /// A key property has no value.
@@ -72,9 +75,9 @@ pub enum MapError {
     NullKey {
         /// The path of the setting.
         setting: String,
-        /// The stream the record came in.
+        /// The source stream.
         stream: String,
-        /// What identifies the record as it came: its DN, or its key.
+        /// The identity of the source record: its DN or its key.
         record: String,
         /// The key property.
         property: String,
@@ -101,7 +104,7 @@ impl From<MapError> for RewriteError {
     }
 }
 
-/// The maps of a run, and what they make of each stream whose SCHEMA is known.
+/// The maps of a run, and their result for each stream whose SCHEMA was read.
 #[derive(Debug, Clone)]
 pub struct Maps {
     definitions: Definitions,
@@ -109,28 +112,28 @@ pub struct Maps {
     /// `stream_map_config`.
     config: Value,
     streams: HashMap<String, Vec<Plan>>,
-    /// The streams that there are, whether they are wanted or not, and their properties.
+    /// Known streams, selected or not, and their properties.
     known: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// What becomes of a stream.
+/// The output of a stream under one name.
 #[derive(Debug, Clone)]
 struct Plan {
-    /// The name it goes out with.
+    /// The name of the output stream.
     name: String,
     name_value: Value,
     original: Value,
-    /// Which definition; `None` leaves records as they are.
+    /// The index of the definition; `None` passes records unchanged.
     definition: Option<usize>,
     key_properties: Vec<String>,
-    /// What identifies a record as it comes.
+    /// The key properties of the source stream.
     own_keys: Vec<String>,
-    /// The schema that goes out.
+    /// The schema of the output stream.
     schema: Value,
 }
 
 impl Maps {
-    /// The maps that the settings ask for; `None` where they ask for nothing.
+    /// Reads the settings; `None` if they define neither maps nor flattening.
     pub fn from_settings(values: &Map<String, Value>) -> Result<Option<Maps>, SettingsError> {
         let flattening = Flattening::from_settings(values)?;
         let definitions = match values.get("stream_maps") {
@@ -144,11 +147,11 @@ impl Maps {
         Ok(Some(Maps { definitions, flattening, config, streams: HashMap::new(), known: BTreeMap::new() }))
     }
 
-    /// Takes up a stream's SCHEMA, and gives what goes out in its place: nothing for a stream that is left out.
+    /// Registers a stream's SCHEMA and returns the SCHEMAs to emit in its place; none if the stream is removed.
     ///
     /// # Errors
-    /// The settings do not fit the stream, or it would go out under the name of another one: what is said of the one as a whole,
-    /// such as which records are gone, would be taken as said of both.
+    /// A map does not fit the stream, or two source streams would share one name.
+    /// Messages about a whole stream (such as ACTIVATE_VERSION, which removes records) would then apply to both.
     pub fn schema(
         &mut self,
         stream: &str,
@@ -218,7 +221,7 @@ impl Maps {
         Ok(Plan { name, name_value, original, definition, key_properties, own_keys, schema })
     }
 
-    /// The schema after a map.
+    /// Returns the schema of mapped records.
     fn mapped_schema(
         &self,
         map: &StreamDefinition,
@@ -229,7 +232,7 @@ impl Maps {
         let none = Map::new();
         let known = schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
         let formulas = map.properties.iter().filter_map(|(_, formula)| formula.as_ref());
-        // A stream that does not say what its records have has whatever they have.
+        // A schema without properties allows any property.
         if !known.is_empty() {
             for formula in formulas.chain(&map.filter) {
                 formula.check_names(stream, known)?;
@@ -237,6 +240,7 @@ impl Maps {
         }
         let mut properties = known.clone();
         if !map.keeps_others {
+            // The marker stays in any case: without it a deletion would become a record.
             properties.retain(|name, _| keys.contains(name) || is_marker(name));
         }
         for (name, formula) in &map.properties {
@@ -265,7 +269,7 @@ impl Maps {
         let mut mapped = if map.keeps_others { schema.clone() } else { json!({"type": "object"}) };
         if let Some(object) = mapped.as_object_mut() {
             if let Some(Value::Array(required)) = object.get_mut("required") {
-                // What is computed may be null, and left out.
+                // A computed property may be null or absent.
                 let computed = |name: &str| map.properties.iter().any(|(n, _)| n == name);
                 required.retain(|name| {
                     name.as_str().is_some_and(|name| properties.contains_key(name) && !computed(name))
@@ -276,19 +280,19 @@ impl Maps {
         Ok(mapped)
     }
 
-    /// Whether the stream's SCHEMA came.
+    /// Whether the stream's SCHEMA was read.
     pub fn knows(&self, stream: &str) -> bool {
         self.streams.contains_key(stream)
     }
 
-    /// The names that a stream goes out with: what is said of the stream as a whole is said of each.
+    /// Returns the names under which a stream is emitted. Messages about the whole stream are emitted for each.
     pub fn names<'a>(&'a self, stream: &'a str) -> impl Iterator<Item = &'a str> {
         let plans = self.streams.get(stream);
         let unknown = plans.is_none().then_some(stream);
         plans.into_iter().flatten().map(|plan| plan.name.as_str()).chain(unknown)
     }
 
-    /// What becomes of a record: one of each stream that goes out, unless it is filtered.
+    /// Maps a record: one result for each output stream, unless it is filtered out.
     pub fn record(&self, stream: &str, record: &Value) -> Result<Vec<(&str, Value)>, MapError> {
         let mut out = Vec::new();
         for plan in self.streams.get(stream).into_iter().flatten() {
@@ -308,7 +312,7 @@ impl Maps {
         Ok(out)
     }
 
-    /// A key that a map makes has a value. (One that came without is not the map's.)
+    /// Checks that each computed key has a value. A key that was missing in the source record is not an error here.
     fn check_keys(
         &self,
         plan: &Plan,
@@ -365,12 +369,12 @@ impl Maps {
             reason,
         };
         if let Some(filter) = &map.filter {
-            // A marker that is no time goes on, too: whoever writes the record says what is wrong with it.
+            // A marker that is not a time is emitted, too: the target reports it.
             let is_deletion =
                 is_marked(properties.iter().map(|(name, value)| (name.as_str(), value))) != Ok(false);
             let passes = match evaluate(&filter.node, &scope) {
                 Ok(value) => value::truth(&value),
-                // Of what is gone there is no more than its key: it goes, wherever it was.
+                // A deletion has only its key, so its filter cannot be evaluated: it is emitted.
                 Err(Failure::Absent) => is_deletion,
                 Err(Failure::Wrong { at, reason }) => return Err(failed(filter, at, reason)),
             };
@@ -380,6 +384,7 @@ impl Maps {
         }
         let mut result = properties.clone();
         if !map.keeps_others {
+            // The marker stays in any case: without it a deletion would become a record.
             result.retain(|name, _| plan.key_properties.contains(name) || is_marker(name));
         }
         for (name, formula) in &map.properties {
@@ -391,7 +396,7 @@ impl Maps {
                 Ok(value) => {
                     result.insert(name.clone(), value.into_owned());
                 }
-                // What is made of a property that the record does not have, it does not have either.
+                // A property computed from a missing property is missing, too.
                 Err(Failure::Absent) => {
                     result.shift_remove(name);
                 }
@@ -402,7 +407,7 @@ impl Maps {
     }
 }
 
-/// What identifies a record, for people: its DN, or its key.
+/// Returns the identity of a record for messages: its DN or its key.
 fn name_of(record: &Value, plan: &Plan) -> String {
     let value = |name: &str| record.get(name).filter(|value| !value.is_null() && !is_secret_attribute(name));
     if let Some(dn) = value("dn").and_then(Value::as_str) {

@@ -1,10 +1,10 @@
-//! Wildcards in the names of streams: `*`, `?`, `[abc]`, `[a-z]`, `[!abc]`, as Python's `fnmatch` has them.
+//! Wildcards in stream names: `*`, `?`, `[abc]`, `[a-z]`, `[!abc]`, as in Python's `fnmatch`.
 
-/// Whether a name fits a pattern.
+/// Whether a name matches a pattern.
 pub(super) fn fits(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     let (mut p, mut n) = (0, 0);
-    // Where the last `*` was, and up to where it has eaten the name.
+    // The position of the last `*`, and the end of the characters that it matched.
     let mut star: Option<(usize, usize)> = None;
     while n < name.len() {
         if pattern.get(p) == Some(&'*') {
@@ -24,7 +24,7 @@ pub(super) fn fits(pattern: &str, name: &str) -> bool {
     pattern.iter().skip(p).all(|c| *c == '*')
 }
 
-/// How long the part of the pattern is that one character fits.
+/// Returns the length of the pattern's next element if it matches the character.
 fn step(pattern: &[char], c: Option<char>) -> Option<usize> {
     let c = c?;
     match pattern.first()? {
@@ -32,7 +32,7 @@ fn step(pattern: &[char], c: Option<char>) -> Option<usize> {
         '[' => {
             let is_not = pattern.get(1) == Some(&'!');
             let start = if is_not { 2 } else { 1 };
-            // A bracket right at the beginning is one of the characters.
+            // A `]` right after the opening bracket is a member of the set.
             let Some(end) = pattern.iter().skip(start + 1).position(|c| *c == ']').map(|n| n + start + 1)
             else {
                 return (c == '[').then_some(1);

@@ -22,7 +22,7 @@ fn record() -> Value {
     json!({"id": "1", "mail": "Ada@Example.com ", "n": 7, "f": 2.5, "b": true, "list": ["a", "b"], "o": {"x": 3}})
 }
 
-/// What an expression comes to, or why it does not.
+/// Evaluates an expression against the test record.
 fn of(expression: &str) -> Result<Value, String> {
     let node = parse(expression).map_err(|e| format!("{}: {}", e.at, e.reason))?;
     let (record, config, name) = (record(), json!({"salt": "pepper", "n": 2}), Value::from("users"));
@@ -161,8 +161,8 @@ fn what_does_not_fit_says_where_and_why_and_not_with_what() {
     }
 }
 
-/// What the SDK's own evaluator makes of expressions (`tests/sdk/expressions.py`) is what this one makes of them; or it says what it
-/// does not take, before the first record. Never another value.
+/// Expressions have the value that the SDK's own evaluator gives them (`tests/sdk/expressions.py`), or are rejected.
+/// A rejection happens before the first record, and never yields another value.
 #[test]
 fn expressions_come_to_what_the_sdk_makes_of_them_or_say_what_is_not_taken() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/tests/golden/sdk-expressions.jsonl");
@@ -180,7 +180,7 @@ fn expressions_come_to_what_the_sdk_makes_of_them_or_say_what_is_not_taken() {
             Ok(node) => node,
             Err(error) => {
                 let said = case["not_taken"].as_str();
-                // What the SDK refuses, too, needs no listing.
+                // Expressions that the SDK rejects, too, need not be listed.
                 let is_listed = said.is_some_and(|part| error.reason.contains(part));
                 if !is_listed
                     && (said.is_some() || results.iter().any(|result| result.get("value").is_some()))
@@ -220,7 +220,7 @@ fn expressions_come_to_what_the_sdk_makes_of_them_or_say_what_is_not_taken() {
     assert!(all >= 250, "{all}");
 }
 
-/// As JSON has it: `1`, `1.0` and `true` are three values, `1e2` and `100.0` one.
+/// Compares as JSON: `1`, `1.0` and `true` are three values, `1e2` and `100.0` are one.
 fn is_the_same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => {
@@ -279,7 +279,7 @@ fn a_stream_is_renamed_filtered_and_computed() {
     assert_eq!(records, [("people", mapped)]);
     assert!(maps.record("users", &json!({"id": "1", "n": 5})).unwrap().is_empty());
     assert_eq!(maps.names("users").collect::<Vec<_>>(), ["people"]);
-    // What is gone has a key and a name, and nothing to be filtered by.
+    // A deletion has a key and a name, and no property to filter by.
     let gone = json!({"id": "1", "_sdc_deleted_at": "2026-01-01T00:00:00Z"});
     assert_eq!(
         maps.record("users", &gone).unwrap(),
@@ -376,7 +376,7 @@ fn flattening_makes_properties_of_objects_and_texts_of_lists() {
     assert!(maps.schema("t", &twice, &[]).unwrap_err().to_string().contains("`o__x` twice"));
 }
 
-/// Expressions, most of which make sense.
+/// Generates expressions, most of them meaningful.
 fn expression() -> impl Strategy<Value = String> {
     let leaf = prop::sample::select(vec![
         "mail",
@@ -484,7 +484,7 @@ proptest! {
 
     #[test]
     fn the_type_that_an_expression_is_said_to_have_is_true(text in expression()) {
-        // Quotation marks of a text within a text.
+        // Nested quotation marks can make the text invalid.
         let Ok(node) = parse(&text) else { return Ok(()) };
         let (schema, config) = (schema(), json!({"salt": "pepper", "n": 2}));
         let types = Types { record: &schema, config: &config, own: Some("mail"), locals: None };
@@ -492,7 +492,7 @@ proptest! {
         if let Ok(value) = of(&text) {
             prop_assert!(is_of(&value, &said), "{text}: {value} is said to be {said}");
         }
-        // The same input gives the same output.
+        // Evaluation is deterministic.
         prop_assert_eq!(of(&text), of(&text));
     }
 }

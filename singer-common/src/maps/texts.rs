@@ -1,4 +1,4 @@
-//! Methods of texts, as Python has them.
+//! Methods of texts, with Python's semantics.
 
 use std::borrow::Cow;
 
@@ -141,7 +141,7 @@ fn padded(of: &str, method: Method, width: usize, fill: char) -> Result<Value, S
     text(if method == Method::LJust { format!("{of}{padding}") } else { format!("{sign}{padding}{rest}") })
 }
 
-/// Python's `isdigit`. Which characters beyond ASCII are digits is not known here.
+/// Python's `isdigit`, for ASCII. Digits beyond ASCII are rejected: Python's table of them is not reproduced here.
 fn is_digits(of: &str) -> Result<Value, String> {
     if of.chars().any(|c| !c.is_ascii() && c.is_numeric()) {
         return Err("`.isdigit()` of numerals beyond ASCII is not supported".to_owned());
@@ -149,14 +149,14 @@ fn is_digits(of: &str) -> Result<Value, String> {
     Ok((!of.is_empty() && of.bytes().all(|b| b.is_ascii_digit())).into())
 }
 
-/// The first letter of each word, or of the text, as in a title, and the others small.
+/// Returns a text in title case: the first letter of each word, or of the text, is a capital, the others are small.
 fn titled(of: &str, each_word: bool) -> Result<String, String> {
     let mut out = String::with_capacity(of.len());
     let mut goes_on = false;
     for (n, (at, c)) in of.char_indices().enumerate() {
         if if each_word { goes_on } else { n > 0 } {
             if c == 'Σ' {
-                // Which of its two small forms it has depends on what follows.
+                // The small form of sigma depends on what follows.
                 let rest = of.get(at..).unwrap_or_default();
                 out.extend(format!("a{rest}").to_lowercase().chars().nth(1));
             } else {
@@ -170,12 +170,12 @@ fn titled(of: &str, each_word: bool) -> Result<String, String> {
     Ok(out)
 }
 
-/// Letters that are two, the first of them large (general category Lt), and what they belong to.
+/// Digraph letters in title case (general category Lt).
 fn is_title(c: char) -> bool {
     matches!(c, 'ǅ' | 'ǈ' | 'ǋ' | 'ǲ' | '\u{1f88}'..='\u{1f8f}' | '\u{1f98}'..='\u{1f9f}' | '\u{1fa8}'..='\u{1faf}' | '\u{1fbc}' | '\u{1fcc}' | '\u{1ffc}')
 }
 
-/// A letter as a title begins with it: its capital, but for those whose title case is one of its own
+/// Returns a letter in title case: its capital, except for letters with a title case of their own
 /// (<https://www.unicode.org/Public/UCD/latest/ucd/UnicodeData.txt>, the last field).
 fn title(c: char) -> Result<Vec<char>, String> {
     let capital: Vec<char> = c.to_uppercase().collect();
@@ -191,7 +191,7 @@ fn title(c: char) -> Result<Vec<char>, String> {
     }
 }
 
-/// What is between blanks; after so many cuts the rest is one.
+/// Splits at blanks, at most `most` times. The rest is the last item.
 fn words(mut of: &str, most: usize) -> Value {
     let mut words = Vec::new();
     loop {
@@ -208,7 +208,7 @@ fn words(mut of: &str, most: usize) -> Value {
     }
 }
 
-/// The same from the end.
+/// Splits at blanks from the end, at most `most` times. The rest is the first item.
 fn last_words(mut of: &str, most: usize) -> Value {
     let mut words: Vec<Value> = Vec::new();
     loop {
@@ -227,7 +227,7 @@ fn last_words(mut of: &str, most: usize) -> Value {
     Value::Array(words)
 }
 
-/// Lines by any of the ends that Python knows.
+/// Splits at all line ends that Python recognizes.
 fn lines(of: &str) -> Value {
     let is_end = |c: char| {
         matches!(

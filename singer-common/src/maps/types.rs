@@ -1,25 +1,25 @@
-//! Which type an expression's values have, from the types of the stream's properties: so that the SCHEMA that goes out is
-//! true. A type is a JSON schema; one without `type` stands for anything.
+//! Types of expressions, derived from the types of the stream's properties, for the emitted SCHEMA.
+//! A type is a JSON schema; a schema without `type` allows any value.
 
 use serde_json::{Map, Value, json};
 
 use super::compound::{Clause, Element};
 use super::expression::{Function, Kind, Method, Node, Operator};
 
-/// What an expression may refer to, by type.
+/// The names that an expression may refer to, with their types.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Types<'a> {
     /// The stream's schema.
     pub(super) record: &'a Value,
     /// `config`.
     pub(super) config: &'a Value,
-    /// The property that is computed anew, where there was one.
+    /// The source property of a computed property, if it exists.
     pub(super) own: Option<&'a str>,
-    /// The names that comprehensions give, the innermost first.
+    /// Names bound by comprehensions, the innermost first.
     pub(super) locals: Option<&'a Local<'a>>,
 }
 
-/// A name that a comprehension gives, by type.
+/// A name bound by a comprehension, with its type.
 #[derive(Debug)]
 pub(super) struct Local<'a> {
     name: &'a str,
@@ -40,7 +40,7 @@ impl Types<'_> {
     }
 }
 
-/// The schema of what a comprehension makes.
+/// Returns the schema of a comprehension's result.
 fn of_comprehension(element: &Element, clauses: &[Clause], types: &Types<'_>) -> Value {
     let Some((clause, inner)) = clauses.split_first() else {
         return match element {
@@ -66,7 +66,7 @@ fn bind(
     bind(names, schema, &Types { locals: Some(&local), ..*types }, then)
 }
 
-/// What is gone through: a list's items, a text's characters, an object's keys.
+/// Returns the schema of the items that Python iterates over: a list's items, a text's characters, an object's keys.
 fn items_of(of: &Value) -> Value {
     match kinds(of).map(|kinds| kinds.into_iter().filter(|k| *k != "null").collect::<Vec<_>>()).as_deref() {
         Some(["string" | "object"]) => of_kind("string"),
@@ -75,7 +75,7 @@ fn items_of(of: &Value) -> Value {
     }
 }
 
-/// The schema of anything.
+/// Returns the schema that allows any value.
 fn anything() -> Value {
     Value::Object(Map::new())
 }
@@ -84,7 +84,7 @@ fn of_kind(kind: &str) -> Value {
     json!({"type": [kind]})
 }
 
-/// The types that a schema names; `None` where it names none.
+/// Returns the types that a schema names; `None` if it names none.
 pub(super) fn kinds(schema: &Value) -> Option<Vec<&str>> {
     match schema.get("type")? {
         Value::String(kind) => Some(vec![kind]),
@@ -93,7 +93,7 @@ pub(super) fn kinds(schema: &Value) -> Option<Vec<&str>> {
     }
 }
 
-/// The schema of a property that may be null.
+/// Returns the schema extended by null.
 pub(super) fn nullable(mut schema: Value) -> Value {
     let Some(kinds) = kinds(&schema) else { return schema };
     let mut kinds: Vec<Value> = kinds.into_iter().map(Value::from).collect();
@@ -106,7 +106,7 @@ pub(super) fn nullable(mut schema: Value) -> Value {
     schema
 }
 
-/// What is one or the other.
+/// Returns the schema that both schemas fit.
 fn either(a: Value, b: Value) -> Value {
     if a == b {
         return a;
@@ -121,7 +121,7 @@ fn either(a: Value, b: Value) -> Value {
     let mut all = of_a;
     all.extend(of_b.into_iter().filter(|kind| !all.contains(kind)).collect::<Vec<_>>());
     let mut schema = json!({"type": all});
-    // What both say of a list's items holds for what is either.
+    // The schema of items stays if both schemas have the same.
     if let (Some(items), Some(object)) =
         (a.get("items").filter(|i| b.get("items") == Some(i)), schema.as_object_mut())
     {
@@ -130,7 +130,7 @@ fn either(a: Value, b: Value) -> Value {
     schema
 }
 
-/// The schema that a value of the settings has.
+/// Returns the schema of a value from the settings.
 fn of_value(value: &Value) -> Value {
     match value {
         Value::Null => of_kind("null"),
@@ -155,12 +155,12 @@ fn list(items: impl Iterator<Item = Value>) -> Value {
     }
 }
 
-/// What is at a key, when it is there.
+/// Returns the schema of an existing key's value.
 fn at_key(of: &Value, key: &str) -> Value {
     of.pointer("/properties").and_then(|p| p.get(key)).cloned().unwrap_or_else(anything)
 }
 
-/// What is at a place of a list or a text.
+/// Returns the schema of one item of a list or a text.
 fn at_place(of: &Value) -> Value {
     match kinds(of).map(|kinds| kinds.into_iter().filter(|k| *k != "null").collect::<Vec<_>>()).as_deref() {
         Some(["string"]) => of_kind("string"),
@@ -176,7 +176,7 @@ fn literal_key(node: &Node) -> Option<&str> {
     }
 }
 
-/// The schema of an expression's values.
+/// Returns the schema of an expression's values.
 pub(super) fn schema_of(node: &Node, types: &Types<'_>) -> Value {
     match &node.kind {
         Kind::Literal(value) => of_value(value),
@@ -254,7 +254,7 @@ pub(super) fn schema_of(node: &Node, types: &Types<'_>) -> Value {
     }
 }
 
-/// What a computation gives: of numbers a number, of texts a text.
+/// Returns the schema of an arithmetic result: a number, or a text.
 fn computed(of: &[Value], operator: Operator) -> Value {
     let Some(kinds) = of.iter().map(kinds).collect::<Option<Vec<_>>>() else { return anything() };
     let all = |fits: &[&str]| kinds.iter().all(|kinds| kinds.iter().any(|kind| fits.contains(kind)));

@@ -1,5 +1,5 @@
-//! Definitions that name what is not there: a stream, or a property that is to be left out. Most are misspelt, and then what was to
-//! be left out goes out.
+//! Definitions of streams or properties that do not exist.
+//! Most are misspelled, and the data that they should remove would be emitted.
 
 use std::collections::BTreeSet;
 
@@ -10,21 +10,21 @@ use super::definition::{Definition, nearest};
 use super::pattern;
 use crate::operations::facts::Warning;
 
-/// A part of `stream_maps` that nothing came of.
+/// A part of `stream_maps` without effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unused {
     /// The path of the setting.
     pub setting: String,
-    /// What is not there: `stream` or `property`.
+    /// What is missing: `stream` or `property`.
     pub what: &'static str,
     /// Its name.
     pub name: String,
-    /// The name that is there and near.
+    /// The nearest existing name.
     pub nearest: Option<String>,
 }
 
 impl Unused {
-    /// Warns of it.
+    /// Logs a warning.
     pub fn warn(&self) {
         let Self { setting, what, name, nearest } = self;
         let text = format!("setting `{setting}`: there is no {what} `{name}`");
@@ -33,14 +33,14 @@ impl Unused {
 }
 
 impl Maps {
-    /// Takes note of a stream that is there, though it may not be wanted.
+    /// Registers an existing stream, selected or not.
     pub fn know(&mut self, stream: &str, schema: &Value) {
         let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
         let known = self.known.entry(stream.to_owned()).or_default();
         known.extend(properties.map(|(name, _)| name.clone()));
     }
 
-    /// The parts of the setting that name streams and properties which are not among those that are known by now.
+    /// Returns the parts of the setting whose stream or property is not among those registered so far.
     pub fn unused(&self) -> Vec<Unused> {
         let mut unused = Vec::new();
         for (key, source, definition) in self.definitions.sources() {
@@ -59,7 +59,7 @@ impl Maps {
                 });
                 continue;
             }
-            // A stream that does not say what its records have has whatever they have.
+            // A schema without properties allows any property.
             if fitting.iter().any(|properties| properties.is_empty()) {
                 continue;
             }

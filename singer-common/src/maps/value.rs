@@ -1,4 +1,4 @@
-//! Values as Python treats them: what is true, what is equal, what a number's text is.
+//! Values with Python's semantics: truth, equality, order, arithmetic, conversion to text.
 
 use std::cmp::Ordering;
 
@@ -7,13 +7,13 @@ use serde_json::{Number, Value};
 
 use super::expression::Operator;
 
-/// Texts that an expression makes are no longer than this, in octets.
+/// The longest text that an expression may build, in octets.
 pub(super) const LONGEST_TEXT: usize = 1 << 20;
 
-/// Lists that `*` makes have no more items.
+/// The longest list that `*` may build.
 const LONGEST_LIST: usize = 100_000;
 
-/// A number, or a boolean, which is one in Python.
+/// A number, or a boolean, which is a number in Python.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Num {
     Integer(i128),
@@ -30,7 +30,7 @@ impl Num {
     }
 }
 
-/// The number in a value. One of more digits than can be computed with is a fraction.
+/// Returns the number in a value. An integer too large to compute with is returned as a float.
 pub(super) fn number(value: &Value) -> Option<Num> {
     match value {
         Value::Bool(b) => Some(Num::Integer(i128::from(*b))),
@@ -45,7 +45,7 @@ pub(super) fn number(value: &Value) -> Option<Num> {
     }
 }
 
-/// An integer as a value.
+/// Returns an integer as a value.
 pub(super) fn integer(n: i128) -> Value {
     Number::from_i128(n).map_or(Value::Null, Value::Number)
 }
@@ -54,7 +54,7 @@ fn float(n: f64) -> Result<Value, String> {
     Number::from_f64(n).map(Value::Number).ok_or_else(|| "the result is no finite number".to_owned())
 }
 
-/// What `if` takes for true.
+/// Python's truth value.
 pub(super) fn truth(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -66,7 +66,7 @@ pub(super) fn truth(value: &Value) -> bool {
     }
 }
 
-/// Whether `==` holds: `1`, `1.0` and `True` are equal.
+/// Python's `==`: `1`, `1.0` and `True` are equal.
 pub(super) fn equal(a: &Value, b: &Value) -> bool {
     if let (Some(a), Some(b)) = (number(a), number(b)) {
         return compare_numbers(a, b) == Some(Ordering::Equal);
@@ -87,14 +87,14 @@ fn compare_numbers(a: Num, b: Num) -> Option<Ordering> {
     }
 }
 
-/// Which of two comes first: texts by their characters, numbers, and lists of them.
+/// Python's order of texts (by code point), of numbers, and of lists of them.
 pub(super) fn compare(a: &Value, b: &Value) -> Result<Ordering, String> {
     let cannot = || format!("{} and {} cannot be compared", type_name(a), type_name(b));
     if let (Some(a), Some(b)) = (number(a), number(b)) {
         return compare_numbers(a, b).ok_or_else(cannot);
     }
     match (a, b) {
-        // UTF-8 is ordered as its characters are.
+        // UTF-8 octets sort in the order of code points.
         (Value::String(a), Value::String(b)) => Ok(a.cmp(b)),
         (Value::Array(a), Value::Array(b)) => match a.iter().zip(b).find(|(a, b)| !equal(a, b)) {
             Some((a, b)) => compare(a, b),
@@ -104,7 +104,7 @@ pub(super) fn compare(a: &Value, b: &Value) -> Result<Ordering, String> {
     }
 }
 
-/// Whether `item in container` holds.
+/// Python's `item in container`.
 pub(super) fn contains(container: &Value, item: &Value) -> Result<bool, String> {
     match (container, item) {
         (Value::String(text), Value::String(part)) => Ok(text.contains(part.as_str())),
@@ -165,7 +165,7 @@ pub(super) fn too_long() -> String {
     format!("the text would be longer than {LONGEST_TEXT} octets")
 }
 
-/// A text that was made.
+/// Returns a built text as a value, unless it is too long.
 pub(super) fn text(text: String) -> Result<Value, String> {
     if text.len() > LONGEST_TEXT { Err(too_long()) } else { Ok(Value::String(text)) }
 }
@@ -182,7 +182,7 @@ fn arithmetic(a: Num, operator: Operator, b: Num) -> Result<Value, String> {
             Operator::Add => a.checked_add(b),
             Operator::Subtract => a.checked_sub(b),
             Operator::Multiply => a.checked_mul(b),
-            // Python's goes down, and its rest has the sign of the divisor.
+            // Python rounds towards minus infinity; the remainder has the divisor's sign.
             Operator::FloorDivide => floor_divide(a, b),
             Operator::Divide | Operator::Modulo => {
                 floor_divide(a, b).and_then(|q| q.checked_mul(b)).and_then(|p| a.checked_sub(p))
@@ -210,7 +210,7 @@ fn floor_divide(a: i128, b: i128) -> Option<i128> {
     if !is_exact && (a < 0) != (b < 0) { quotient.checked_sub(1) } else { Some(quotient) }
 }
 
-/// `-x`, and `+x`.
+/// Returns `-x` or `+x`.
 pub(super) fn signed(value: &Value, negative: bool) -> Result<Value, String> {
     let sign = if negative { "-" } else { "+" };
     match number(value).ok_or_else(|| format!("`{sign}` of {}", type_name(value)))? {
@@ -225,7 +225,7 @@ pub(super) fn signed(value: &Value, negative: bool) -> Result<Value, String> {
 /// `int(x)`.
 pub(super) fn to_integer(value: &Value) -> Result<Value, String> {
     match (value, number(value)) {
-        // Of any length: a directory's integers have no bound.
+        // Integers of any length: LDAP's Integer syntax is unbounded.
         (Value::Number(n), Some(Num::Float(_)))
             if n.to_string().bytes().all(|b| b.is_ascii_digit() || b == b'-') =>
         {
@@ -248,7 +248,7 @@ pub(super) fn to_integer(value: &Value) -> Result<Value, String> {
     }
 }
 
-/// What Python reads as a whole number: blanks around it, single underscores within.
+/// Returns the digits of a text that Python accepts as an integer: surrounding blanks, single underscores inside.
 fn digits(text: &str) -> Option<String> {
     let text = text.trim_matches(is_blank);
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -297,7 +297,7 @@ fn shown(value: &Value) -> Result<String, String> {
     })
 }
 
-/// A number's text: of an integer its digits, of a fraction as Python writes it.
+/// Returns a number as text: an integer's digits, a float by Python's rules.
 fn number_text(n: &Number) -> String {
     match number(&Value::Number(n.clone())) {
         Some(Num::Integer(n)) => n.to_string(),
@@ -306,7 +306,7 @@ fn number_text(n: &Number) -> String {
     }
 }
 
-/// `json.dumps(x)`: in ASCII alone, with a blank after each comma and colon.
+/// `json.dumps(x)`: ASCII only, with a blank after each comma and colon.
 pub(super) fn to_json(value: &Value) -> Result<String, String> {
     let text = |text: &str| super::flatten::ascii_json(&Value::from(text)).replace('\u{7f}', "\\u007f");
     Ok(match value {
@@ -334,8 +334,8 @@ pub(super) fn from_json(value: &Value) -> Result<Value, String> {
     serde_json::from_str(text).map_err(|_| "`json.loads()` of a text that is not JSON".to_owned())
 }
 
-/// A text as Python shows it within a list. Which characters beyond ASCII it shows by their numbers is its own table
-/// (`str.isprintable`): those that may be among them are refused.
+/// Returns a text as Python's `repr` shows it.
+/// Python escapes non-printable characters beyond ASCII by its own table (`str.isprintable`); doubtful ones are rejected.
 fn quoted(text: &str) -> Result<String, String> {
     use std::fmt::Write as _;
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
@@ -363,8 +363,7 @@ fn quoted(text: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// Whether Python shows a character beyond ASCII as it is, as far as that is sure: letters and digits, and signs of the blocks
-/// that are full.
+/// Whether Python certainly shows a character beyond ASCII unescaped: letters, digits, and symbols of fully assigned blocks.
 fn is_printable(c: char) -> bool {
     c.is_alphanumeric()
         || matches!(c, '\u{a1}'..='\u{ac}' | '\u{ae}'..='\u{2ff}' | '\u{300}'..='\u{36f}' | '\u{2010}'..='\u{2027}'
@@ -372,7 +371,7 @@ fn is_printable(c: char) -> bool {
             | '\u{2500}'..='\u{27ff}' | '\u{3001}'..='\u{303f}' | '\u{1f300}'..='\u{1f64f}')
 }
 
-/// A fraction as Python writes it: the shortest digits that mean it, with an exponent below 1e-4 and from 1e16 on.
+/// Returns a float as Python writes it: the shortest digits, with an exponent below 1e-4 and from 1e16 on.
 fn float_text(n: f64) -> String {
     let text = format!("{n:e}");
     let Some((digits, exponent)) = text.split_once('e') else { return text };
@@ -384,7 +383,7 @@ fn float_text(n: f64) -> String {
     format!("{digits}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
 }
 
-/// What Python's `strip` and `split` take for a blank.
+/// Whether Python's `strip` and `split` treat a character as blank.
 pub(super) fn is_blank(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }

@@ -1,24 +1,24 @@
-//! How a failure ends a run: every error of the pair belongs to one class, and a class is an exit code.
+//! Classes of errors. Every error of both executables belongs to one class, and a class determines the exit code.
 
 use ldap_directory::DirectoryError;
 
 use crate::operations::facts::Facts;
 
-/// What kind of failure an error is. Decides the exit code (the table in the README) and nothing else.
+/// The class of an error. It determines the exit code (the table in the README) and nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Usage or configuration: the caller has to change something before the next run can succeed.
+    /// Usage or configuration: the next run fails, too, unless the caller changes something.
     Config,
-    /// The server could not be reached, or did not accept who we are.
+    /// The server was not reachable, or the bind failed.
     Connection,
-    /// Failed while running: server, network or stream. Printed STATE is safe to resume from.
+    /// Failure during the run: server, network or stream. Emitted STATE is safe to resume from.
     Run,
-    /// Nobody reads stdout any more. Ends the run without a message.
+    /// The reader of stdout has closed it. Ends the run without a message.
     OutputClosed,
 }
 
 impl Class {
-    /// The process exit code of the class.
+    /// Returns the exit code of the class.
     pub fn exit_code(self) -> u8 {
         match self {
             Class::Run | Class::OutputClosed => 1,
@@ -28,12 +28,12 @@ impl Class {
     }
 }
 
-/// An error that knows its class.
+/// An error with a class.
 pub trait Classified: std::error::Error {
-    /// The class of this error.
+    /// Returns the class of this error.
     fn class(&self) -> Class;
 
-    /// What it is about, as far as it knows; nothing, if an error does not say.
+    /// Returns the fields of this error's log line; empty by default.
     fn facts(&self) -> Facts {
         Facts::default()
     }
@@ -43,7 +43,7 @@ impl Classified for DirectoryError {
     fn class(&self) -> Class {
         match self {
             DirectoryError::Connect { .. } | DirectoryError::Bind { .. } => Class::Connection,
-            // Which file it is, is a setting.
+            // The path of the file is a setting.
             DirectoryError::File { unreachable: true, .. } => Class::Config,
             _ => Class::Run,
         }

@@ -1,9 +1,9 @@
-//! What an error or a warning is about, as fields of the log: the words may change, and programs do not read them.
+//! Structured fields of errors and warnings in the log. The text of a message may change; programs read the fields.
 
 use std::fmt;
 
-/// What an error or a warning is about. Each part that is known is a field of its line under `--log-format json`, by the
-/// same name.
+/// The subject of an error or a warning.
+/// Each known part is a field of its log line under `--log-format json`, with the same name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// The setting, with a path into it (`schemas[0].filter`), or the flag (`--catalog`).
@@ -18,21 +18,21 @@ pub struct Facts {
     pub dn: Option<String>,
     /// The server or the file.
     pub server: Option<String>,
-    /// LDAP's result code (RFC 4511 section 4.1.9), where a server gave one.
+    /// LDAP's result code (RFC 4511 section 4.1.9), if a server returned one.
     pub code: Option<u32>,
-    /// The name that is not known.
+    /// The unknown name.
     pub name: Option<String>,
-    /// The known name that a wrong one is near to.
+    /// The known name nearest to the unknown one.
     pub nearest: Option<String>,
 }
 
 impl Facts {
-    /// About a setting.
+    /// Returns the facts of a setting.
     pub fn of_setting(setting: impl Into<String>) -> Self {
         Self { setting: Some(setting.into()), ..Self::default() }
     }
 
-    /// Fills in what is not known yet from `others`, of an error further down the chain.
+    /// Fills in missing facts from `others`, which belong to an error further down the chain.
     #[must_use]
     pub fn or(self, others: Facts) -> Self {
         Self {
@@ -48,20 +48,20 @@ impl Facts {
         }
     }
 
-    /// Logs an error about this.
+    /// Logs an error with these facts.
     pub fn error(&self, text: &str) {
         let Facts { setting, stream, record, line, dn, server, code, name, nearest } = self;
         tracing::error!(setting, stream, record, line, dn, server, code, name, nearest, "{text}");
     }
 
-    /// Logs a warning about this.
+    /// Logs a warning with these facts.
     pub fn warn(&self, text: &str) {
         let Facts { setting, stream, record, line, dn, server, code, name, nearest } = self;
         tracing::warn!(setting, stream, record, line, dn, server, code, name, nearest, "{text}");
     }
 }
 
-/// A warning that is logged later, with what it is about.
+/// A warning to be logged later, with its facts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Warning {
     /// For people.
@@ -71,12 +71,12 @@ pub struct Warning {
 }
 
 impl Warning {
-    /// A warning about a setting.
+    /// Returns a warning about a setting.
     pub fn of_setting(setting: impl Into<String>, text: impl Into<String>) -> Self {
         Self { text: text.into(), facts: Facts::of_setting(setting) }
     }
 
-    /// The warning, about a name that is not known, with the known one that it is near to. The text says the latter, too.
+    /// Returns the warning about an unknown name, with the nearest known one, which the text mentions, too.
     #[must_use]
     pub fn near(mut self, name: &str, nearest: Option<impl Into<String>>) -> Self {
         self.facts.name = Some(name.to_owned());
@@ -85,14 +85,14 @@ impl Warning {
         self
     }
 
-    /// The warning, of a stream.
+    /// Returns the warning with its stream.
     #[must_use]
     pub fn in_stream(mut self, stream: &str) -> Self {
         self.facts.stream = Some(stream.to_owned());
         self
     }
 
-    /// Logs it.
+    /// Logs the warning.
     pub fn log(&self) {
         self.facts.warn(&self.text);
     }
@@ -110,7 +110,7 @@ impl fmt::Display for Warning {
     }
 }
 
-/// The end of a message about a name that is not known: `` ; did you mean `mail`? ``, or nothing.
+/// Returns the end of a message about an unknown name: `` ; did you mean `mail`? ``, or an empty text.
 pub fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
 }

@@ -1,5 +1,4 @@
-//! Files of a run: as [`ldap_directory::file`], and no signal ends the process while one is put in its place; locks; files that
-//! may not be the same.
+//! Files of a run. Operations of [`ldap_directory::file`] that no signal interrupts; locks; checks that two files are distinct.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -19,7 +18,7 @@ mod lock;
 pub use distinct::{JOURNAL, LOCK, distinct, has_place, killed, of_settings};
 pub use lock::{Held, Lock};
 
-/// Writes what was applied to an LDIF file, as [`Directory::commit`] does. A server has it already.
+/// Writes applied changes to an LDIF file, by [`Directory::commit`]. On a server it does nothing.
 ///
 /// # Errors
 /// As [`Directory::commit`].
@@ -28,7 +27,7 @@ pub fn commit(directory: &Directory) -> Result<(), DirectoryError> {
     directory.commit()
 }
 
-/// Replaces a file, as [`plain::replace`] does.
+/// Replaces a file by [`plain::replace`], without interruption by signals.
 ///
 /// # Errors
 /// As [`plain::replace`].
@@ -40,7 +39,7 @@ pub fn replace<E: From<io::Error>>(
     plain::replace(path, write)
 }
 
-/// Replaces a file that only its owner may read, as [`plain::replace_private`] does.
+/// Replaces a file that only its owner may read, by [`plain::replace_private`], without interruption by signals.
 ///
 /// # Errors
 /// As [`plain::replace_private`].
@@ -52,7 +51,7 @@ pub fn replace_private<E: From<io::Error>>(
     plain::replace_private(path, write)
 }
 
-/// Makes a file that only its owner may read, as [`plain::create_private`] does.
+/// Creates a file that only its owner may read, by [`plain::create_private`], without interruption by signals.
 ///
 /// # Errors
 /// As [`plain::create_private`].

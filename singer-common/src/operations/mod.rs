@@ -1,4 +1,9 @@
-//! Operating a run: errors and exit codes, logs, metrics, traces, progress, signals, files, pages.
+//! Operation of a run: errors and exit codes, logs, metrics, traces, progress, signals, files, HTML pages.
+//!
+//! - [`error`], [`facts`], [`settings_error`], [`panics`]: classes of errors, their exit codes and log fields.
+//! - [`logging`], [`summary`], [`progress`], [`observe`]: output for people and for monitoring.
+//! - [`signals`], [`file`], [`secret`]: graceful shutdown, atomic writes and locks, secret attributes.
+//! - [`page`]: the frame of HTML reports.
 
 pub mod error;
 pub mod facts;

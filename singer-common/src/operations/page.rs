@@ -1,7 +1,7 @@
-//! The frame and the look of pages for people: one HTML file, which loads nothing and runs nothing.
+//! The frame and style of HTML pages: one file, without scripts and external resources.
 //!
-//! What comes from a directory is hostile input. `maud` escapes every `( )` in text and attributes; [`visible`] makes control
-//! characters harmless too.
+//! Content from a directory is untrusted input.
+//! `maud` escapes every `( )` in text and attributes; [`visible`] makes control characters harmless, too.
 
 use std::borrow::Cow;
 
@@ -10,30 +10,30 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use ldap_directory::text::is_steering;
 
 const STYLE: &str = include_str!("../../assets/page.css");
-/// Nothing is loaded and nothing runs, whatever got into the page.
+/// Scripts and external resources are blocked, even if one were injected.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
-/// What a page has around its content.
+/// The frame of a page.
 #[derive(Debug)]
 pub struct Frame<'a> {
-    /// What kind of page it is: `Directory report`.
+    /// The kind of page: `Directory report`.
     pub kind: &'a str,
-    /// What it is about.
+    /// The subject.
     pub title: &'a str,
-    /// The style of this kind of page alone.
+    /// CSS rules of this kind of page.
     pub style: &'a str,
     /// Names and values below the title.
     pub facts: &'a [(&'a str, Markup)],
-    /// Numbers that are the first thing to see, each with what it counts.
+    /// The key figures at the top, each with its noun.
     pub figures: &'a [(String, &'a str)],
     /// Links within the page: identifier and text.
     pub links: &'a [(&'a str, &'a str)],
-    /// The last words.
+    /// The footer.
     pub footer: &'a str,
 }
 
 impl Frame<'_> {
-    /// The page.
+    /// Returns the page around its content.
     pub fn around(&self, main: &Markup) -> Markup {
         html! {
             (DOCTYPE)
@@ -71,16 +71,16 @@ impl Frame<'_> {
         }
     }
 
-    /// What comes before the content and what comes after it, for content that is too long to hold.
+    /// Returns the HTML before and after the content, for content that is too large for memory.
     pub fn halves(&self) -> (String, String) {
-        // No text of the page can be this: NUL is made visible in all of them.
+        // No text of the page contains this: NUL is replaced in all of them.
         const HERE: &str = "\0";
         let whole = self.around(&PreEscaped(HERE.to_owned())).into_string();
         whole.split_once(HERE).map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap_or_default()
     }
 }
 
-/// A name, with places where a line may break.
+/// Returns a name with opportunities for line breaks.
 pub fn breakable(text: &str) -> Markup {
     html! {
         @for (n, part) in visible(text).split_inclusive([',', '/', '_', '.']).enumerate() {
@@ -90,8 +90,8 @@ pub fn breakable(text: &str) -> Markup {
     }
 }
 
-/// A text whose control characters can be seen, as pictures: NUL is not allowed in HTML, a line break would vanish, and those
-/// that turn the direction of writing would turn what follows.
+/// Returns a text with visible pictures in place of control characters.
+/// NUL is not allowed in HTML, a line break would be lost, and bidirectional controls would reorder the text after them.
 pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.contains(is_steering) {
         return Cow::Borrowed(text);
@@ -108,7 +108,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
         .into()
 }
 
-/// A number with commas: `12,345`.
+/// Formats a number with commas: `12,345`.
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -121,12 +121,12 @@ pub fn thousands(number: u64) -> String {
     out
 }
 
-/// [`thousands`] of a count of things.
+/// Formats a count with commas, as [`thousands`].
 pub fn count(number: usize) -> String {
     thousands(u64::try_from(number).unwrap_or(u64::MAX))
 }
 
-/// A number and its noun: `1 stream`, `2 streams`.
+/// Formats a count and its noun: `1 stream`, `2 streams`.
 pub fn plural(number: usize, noun: &str) -> String {
     format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
 }

@@ -1,4 +1,4 @@
-//! Whether anything in this process panicked: a run of which a part is missing must not pass for one that is whole.
+//! Panics of this process: a run that lost a part must not succeed.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
@@ -10,12 +10,12 @@ thread_local! {
     static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a part of the run ended by a panic. No STATE may be printed any more, and the run fails.
+/// Whether a thread or task of the run panicked. No further STATE is emitted, and the run fails.
 pub fn happened() -> bool {
     HAPPENED.load(Ordering::Relaxed)
 }
 
-/// Runs what may panic over somebody else's data, and returns `None` where it did: that is one record's fault, not the run's.
+/// Runs code that may panic on external data. Returns `None` after a panic, which then fails one record, not the run.
 pub fn caught<T>(run: impl FnOnce() -> T) -> Option<T> {
     let before = IS_CAUGHT.replace(true);
     let result = catch_unwind(AssertUnwindSafe(run)).ok();
@@ -23,7 +23,7 @@ pub fn caught<T>(run: impl FnOnce() -> T) -> Option<T> {
     result
 }
 
-/// Notes a panic, and returns what can be said of it: words that are in the source, never such as hold data.
+/// Records a panic, and returns its description: text from the source code, never data.
 pub(crate) fn note(info: &PanicHookInfo<'_>) -> String {
     if !IS_CAUGHT.get() {
         HAPPENED.store(true, Ordering::Relaxed);

@@ -1,6 +1,6 @@
-//! Progress on stderr: bars where a person looks on, lines now and then otherwise, and nothing where nobody asked.
+//! Progress on stderr: bars on a terminal, log lines elsewhere, or nothing.
 //!
-//! Bars and log lines share stderr: [`Stderr`] takes the bars away while a line is written.
+//! Bars and log lines share stderr: [`Stderr`] removes the bars while a line is written.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::OnceLock;
@@ -12,11 +12,11 @@ use ldap_directory::text::printable;
 
 mod terminal;
 
-/// How often a bar is drawn although nothing was counted: time goes on.
+/// The interval between two redraws if no number changed: the elapsed time is shown.
 const TICK: Duration = Duration::from_millis(250);
-/// How often bars are drawn at most.
+/// The most redraws per second.
 const DRAWS_PER_SECOND: u8 = 10;
-/// Bars beyond the one for everything; a terminal has 24 lines.
+/// The most bars beside the total; a terminal has 24 lines.
 const MOST_BARS: usize = 8;
 
 const KNOWN: &str = "{prefix:24!} {human_pos:>11} of {human_len:11} {bar:20} {rate:>13}, {eta} left";
@@ -25,32 +25,31 @@ const BYTES: &str = "{prefix:24!} {bytes:>11} of {total_bytes:11} {bar:20} {byte
 
 static BARS: OnceLock<MultiProgress> = OnceLock::new();
 
-/// What is shown.
+/// The form of progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Show {
     /// Nothing.
     Nothing,
-    /// Log lines now and then.
+    /// A log line at intervals.
     Lines,
     /// Bars.
     Bars,
 }
 
-/// What the user asked for.
+/// The value of `--progress`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Progress {
-    /// Bars, where stderr is a terminal that no other program of a pipeline writes to; lines, where one may; else nothing
+    /// Bars if stderr is a terminal that no other program of a pipeline writes to; lines if one may; else nothing
     #[default]
     Auto,
-    /// Bars, where stderr is a terminal; else lines now and then
+    /// Bars if stderr is a terminal; else lines at intervals
     Always,
     /// Nothing
     Never,
 }
 
 impl Progress {
-    /// What to show on this process's stderr. `shared`: whether something else may write to the terminal meanwhile, as the
-    /// other side of a pipe does.
+    /// Returns the form of progress for this process's stderr. `shared`: another process may write to the terminal, as in a pipe.
     pub fn show(self, shared: bool) -> Show {
         match (self, io::stderr().is_terminal(), shared) {
             (Progress::Never, ..) | (Progress::Auto, false, _) => Show::Nothing,
@@ -60,7 +59,7 @@ impl Progress {
     }
 }
 
-/// Whether stdin or stdout is a pipe or a socket, so that another program is at its other end.
+/// Whether stdin or stdout is a pipe or a socket, with another program at its other end.
 #[cfg(unix)]
 pub fn is_pipe(stream: &impl std::os::fd::AsFd) -> bool {
     use std::os::unix::fs::FileTypeExt as _;
@@ -69,18 +68,18 @@ pub fn is_pipe(stream: &impl std::os::fd::AsFd) -> bool {
     kind.is_ok_and(|k| k.is_fifo() || k.is_socket())
 }
 
-/// Whether stdin or stdout is a pipe: where that cannot be told, it may be.
+/// Whether stdin or stdout may be a pipe. Not known here, so it may.
 #[cfg(not(unix))]
 pub fn is_pipe<T>(_: &T) -> bool {
     true
 }
 
-/// stderr for whole lines, which no bar is drawn into.
+/// stderr for whole lines, in which no bar is drawn.
 #[derive(Debug)]
 pub struct Stderr(());
 
 impl Stderr {
-    /// This process's.
+    /// Returns this process's stderr.
     pub fn new() -> Self {
         Self(())
     }
@@ -92,7 +91,7 @@ impl Default for Stderr {
     }
 }
 
-/// What cannot be written (a full disk, a reader that has gone) is dropped: a log is no reason to end a run.
+/// A failed write (a full disk, a closed pipe) is dropped: it must not end the run.
 impl Write for Stderr {
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
         let _ = suspended(|| io::stderr().write_all(octets));
@@ -105,7 +104,7 @@ impl Write for Stderr {
     }
 }
 
-/// Does something that writes to the terminal, without bars in its way.
+/// Runs code that writes to the terminal, with the bars removed.
 pub fn suspended<T>(write: impl FnOnce() -> T) -> T {
     match BARS.get() {
         Some(bars) => bars.suspend(write),
@@ -113,7 +112,7 @@ pub fn suspended<T>(write: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Takes all bars away: the run is over.
+/// Removes all bars at the end of the run.
 pub(crate) fn end() {
     if let Some(bars) = BARS.get() {
         let _ = bars.clear();
@@ -126,13 +125,13 @@ pub(crate) fn end() {
 pub struct Bar(ProgressBar);
 
 impl Bar {
-    /// A bar for records of one stream, or of all. `total`: how many there will be, as far as anybody can tell.
+    /// Returns a bar for the records of one stream or of all. `total`: the expected number, if known.
     pub fn records(name: &str, total: Option<u64>) -> Self {
         let template = if total.is_some() { KNOWN } else { UNKNOWN };
         Self::new(name, total, template)
     }
 
-    /// A bar for the octets of a file.
+    /// Returns a bar for the octets of a file.
     pub fn octets(name: &str, total: u64) -> Self {
         Self::new(name, Some(total), BYTES)
     }
@@ -147,18 +146,18 @@ impl Bar {
             bar.unset_length();
         }
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        // Its own `per_sec` has a dozen digits behind the point.
+        // indicatif's own `per_sec` has a dozen decimals.
         let style = style.with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
             let _ = write!(out, "{:.0}/s", state.per_sec());
         });
         bar.set_style(style.progress_chars("=> "));
-        // What a directory calls its containers must not steer the terminal.
+        // Names from a directory must not send control sequences to the terminal.
         bar.set_prefix(printable(name).into_owned());
         bar.enable_steady_tick(TICK);
         Self(bar)
     }
 
-    /// So many are done. More than were expected are no fault: an estimate was too low.
+    /// Sets the number done. It may exceed the total, which is an estimate.
     pub fn set(&self, done: u64) {
         if self.0.length().is_some_and(|total| total < done) {
             self.0.set_length(done);
@@ -166,12 +165,12 @@ impl Bar {
         self.0.set_position(done);
     }
 
-    /// So many are to be done, as far as is known now.
+    /// Sets the expected total.
     pub fn expect(&self, total: u64) {
         self.0.set_length(total);
     }
 
-    /// Words beside the number.
+    /// Sets the text beside the number.
     pub fn say(&self, words: &str) {
         self.0.set_message(printable(words).into_owned());
     }
@@ -183,7 +182,7 @@ impl Drop for Bar {
     }
 }
 
-/// Bars for the streams of a target, each with what was taken in and what of it is done.
+/// Bars for the streams of a target, each with the numbers of records read and processed.
 #[derive(Debug)]
 pub struct Streams {
     all: Bar,
@@ -191,19 +190,19 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// With a file, the bar for everything goes by its octets.
+    /// With a file, the total is its octets.
     pub fn new(file: Option<u64>) -> Self {
         let all = file
             .map_or_else(|| Bar::records("all streams", None), |size| Bar::octets("read of the file", size));
         Self { all, streams: Vec::new() }
     }
 
-    /// The bar for everything.
+    /// Returns the bar of the total.
     pub fn all(&self) -> &Bar {
         &self.all
     }
 
-    /// A stream: so many records were taken in, and so many of them are done.
+    /// Sets a stream's numbers of records read and processed.
     pub fn stream(&mut self, name: &str, taken: u64, done: u64) {
         let at = self.streams.iter().position(|(known, _)| known == name);
         let at = match at {

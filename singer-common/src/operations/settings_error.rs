@@ -1,4 +1,4 @@
-//! A setting that cannot be used, and the checks that every setting with parts goes through.
+//! Errors of settings, and checks for settings with parts.
 
 use ldap_directory::nearest::nearest;
 use serde_json::{Map, Value};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::operations::error::{Class, Classified};
 use crate::operations::facts::{Facts, did_you_mean};
 
-/// A configuration that cannot be used. Every message names the setting, what is wrong, and what would be right.
+/// An invalid configuration. Every message names the setting, the problem, and the expected value.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// A config file could not be read.
@@ -14,26 +14,26 @@ pub enum SettingsError {
     File {
         /// The path as given.
         path: String,
-        /// The system's or the JSON parser's words.
+        /// The message of the system or the JSON parser.
         reason: String,
     },
-    /// A value of the wrong kind, or settings that do not go together.
+    /// A value of the wrong type, or settings that contradict each other.
     #[error("setting `{setting}`: {problem}{}; expected {expected}", hint(.nearest.as_deref(), .expected))]
     Value {
-        /// The setting's name, with a path into it where it has parts.
+        /// The setting's name, with a path if it has parts.
         setting: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
-        /// What would be right.
+        /// The expected value.
         expected: String,
-        /// The known name that a wrong one is near to.
+        /// The known name nearest to the wrong one.
         nearest: Option<String>,
-        /// The stream that it is about.
+        /// The stream concerned.
         stream: Option<String>,
     },
 }
 
-/// Names the near name, where what is expected does not.
+/// Returns a hint at the nearest name, unless the expectation contains it.
 fn hint(nearest: Option<&str>, expected: &str) -> String {
     did_you_mean(nearest.filter(|name| !expected.contains(&format!("`{name}`"))))
 }
@@ -54,7 +54,7 @@ impl Classified for SettingsError {
 }
 
 impl SettingsError {
-    /// An error about one setting.
+    /// Returns an error about one setting.
     pub fn value(
         setting: impl Into<String>,
         problem: impl Into<String>,
@@ -69,7 +69,7 @@ impl SettingsError {
         }
     }
 
-    /// The error, of a stream. Its text says so already, or names a setting of that stream.
+    /// Returns the error with its stream. The text already names the stream or one of its settings.
     #[must_use]
     pub fn in_stream(mut self, name: &str) -> Self {
         if let SettingsError::Value { stream, .. } = &mut self {
@@ -78,7 +78,7 @@ impl SettingsError {
         self
     }
 
-    /// The error, with the known name that a wrong one is near to.
+    /// Returns the error with the known name nearest to the wrong one.
     #[must_use]
     pub fn near(mut self, name: Option<impl Into<String>>) -> Self {
         if let SettingsError::Value { nearest, .. } = &mut self {
@@ -88,10 +88,10 @@ impl SettingsError {
     }
 }
 
-/// Refuses keys of an object in a setting that are none of its parts: what a misspelt part says would be left out.
+/// Rejects unknown keys of an object in a setting: a misspelled key would be ignored.
 ///
 /// # Errors
-/// The first key that is not known, with the nearest one that is.
+/// The first unknown key, with the nearest known one.
 pub fn check_keys(setting: &str, object: &Map<String, Value>, known: &[&str]) -> Result<(), SettingsError> {
     let Some(key) = object.keys().find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
     let error = SettingsError::value(
@@ -102,14 +102,14 @@ pub fn check_keys(setting: &str, object: &Map<String, Value>, known: &[&str]) ->
     Err(error.near(nearest(key, known.iter().copied())))
 }
 
-/// Turns resolved values (or a part of them) into a typed configuration.
+/// Deserializes resolved values (or a part of them) into a typed configuration.
 ///
 /// # Errors
-/// The path of the first part that is wrong, what it is and what it should be; of a word that is none of a few, the nearest.
+/// The path of the first invalid part, its value and the expected one; for a fixed set of words, the nearest.
 pub fn typed<T: serde::de::DeserializeOwned>(setting: &str, value: Value) -> Result<T, SettingsError> {
     serde_path_to_error::deserialize(value).map_err(|e| {
         let within = e.path().to_string();
-        // A setting of no part of the configuration is one of its top.
+        // A name in parentheses stands for a group of settings: its parts are top-level settings.
         let path = match (setting.starts_with('('), within.as_str()) {
             (_, "." | "") => setting.to_owned(),
             (true, within) => within.to_owned(),
@@ -120,7 +120,7 @@ pub fn typed<T: serde::de::DeserializeOwned>(setting: &str, value: Value) -> Res
     })
 }
 
-/// What serde says of a value, as this project says it.
+/// Converts serde's message into a message of this project.
 fn wrong_part(path: String, said: &str) -> SettingsError {
     let (problem, expected) =
         said.split_once(", expected ").unwrap_or((said, "what the table of settings says"));
@@ -130,7 +130,7 @@ fn wrong_part(path: String, said: &str) -> SettingsError {
         Some(word) if problem.starts_with("unknown variant") => {
             let known = quoted(expected);
             let in_it = || known.iter().find(|known| word.to_lowercase().contains(known.as_str()));
-            // Of the few words that there are, one may also be a part of what others say: `subtree`.
+            // A word like `subtree` may also be a part of other words.
             nearest(word, known.iter().map(String::as_str))
                 .or_else(|| in_it().map(String::as_str))
                 .map(str::to_owned)
@@ -138,7 +138,7 @@ fn wrong_part(path: String, said: &str) -> SettingsError {
         _ => None,
     };
     let problem = match problem.split_once(": ") {
-        // Of a text not what it says: it may be a secret in the wrong place.
+        // The text itself is not shown: it may be a misplaced secret.
         Some(("invalid type", got)) if got.starts_with("string ") => "got a text".to_owned(),
         Some(("invalid type", got)) => format!("got {got}"),
         Some(("invalid length", _)) => "got a list".to_owned(),

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: a request to stop at the next record, not a blow.
+//! SIGTERM and SIGINT: a graceful shutdown at the next record.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-/// After a first signal, a run that does not end by itself (stdout's reader sleeps) is ended from here.
+/// The time between a first signal and the forced end of a run that is blocked (stdout's reader sleeps).
 const GRACE: Duration = Duration::from_secs(10);
 
-/// The signals that ask for a stop.
+/// The signals that request a shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// SIGINT.
@@ -19,7 +19,7 @@ pub enum Signal {
 }
 
 impl Signal {
-    /// 128 and the signal's number, as a shell reports it.
+    /// Returns 128 plus the signal's number, as a shell reports it.
     pub fn exit_code(self) -> u8 {
         match self {
             Signal::Interrupt => 130,
@@ -28,7 +28,7 @@ impl Signal {
     }
 }
 
-/// Whether a stop has been asked for. Cheap to clone.
+/// The request for a shutdown. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Stop {
     seen: watch::Receiver<Option<Signal>>,
@@ -36,8 +36,8 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Listens from now on: a signal that comes once this has returned is not lost. On a thread of its own, for the run itself may
-    /// be busy writing to a slow pipe.
+    /// Starts to listen on a separate thread; signals after the return are not lost.
+    /// The run itself may be blocked by a slow pipe.
     pub fn listen() -> Self {
         let (sender, seen) = watch::channel(None);
         let signals = Signals::take_up();
@@ -45,7 +45,7 @@ impl Stop {
             let Some(mut signals) = signals else { return };
             let Some(signal) = signals.next() else { return };
             sender.send_replace(Some(signal));
-            // Until the end of the grace, or a second signal.
+            // Waits for the end of the grace period or a second signal.
             std::thread::spawn(move || {
                 let _over = COMMITS.over_after(GRACE);
                 end(signal);
@@ -58,22 +58,22 @@ impl Stop {
         Self { seen, handled: Arc::default() }
     }
 
-    /// For a run that no signal stops.
+    /// Returns a [`Stop`] that is never requested.
     pub fn never() -> Self {
         Self { seen: watch::channel(None).1, handled: Arc::default() }
     }
 
-    /// The signal, once it has come.
+    /// Returns the signal, if one was received.
     pub fn requested(&self) -> Option<Signal> {
         *self.seen.borrow()
     }
 
-    /// Says that from now on somebody looks at signals at the right moments.
+    /// Declares that the run itself handles signals from now on.
     pub fn handle(&self) {
         self.handled.store(true, Ordering::Relaxed);
     }
 
-    /// Waits for a signal that comes before anybody handles them.
+    /// Waits for a signal received before the run handles signals itself.
     pub async fn wait_unless_handled(&mut self) -> Signal {
         let signal = self.wait().await;
         if self.handled.load(Ordering::Relaxed) {
@@ -95,10 +95,10 @@ impl Stop {
     }
 }
 
-/// What is being written now and must not be cut.
+/// The writes in progress, which must not be interrupted.
 static COMMITS: Commits = Commits { count: Mutex::new(0), changed: Condvar::new() };
 
-/// How many commits are under way.
+/// The number of commits in progress.
 #[derive(Debug)]
 struct Commits {
     count: Mutex<usize>,
@@ -107,7 +107,7 @@ struct Commits {
 
 impl Commits {
     fn count(&self) -> MutexGuard<'_, usize> {
-        // A number is whole whatever happened.
+        // The number is valid even after a panic.
         self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -116,14 +116,14 @@ impl Commits {
         Uninterrupted(self)
     }
 
-    /// Waits until nothing is under way. Nothing begins while what it returns is held.
+    /// Waits until no commit is in progress. None begins while the returned guard is held.
     fn over(&self) -> MutexGuard<'_, usize> {
         let none = self.changed.wait_while(self.count(), |count| *count > 0);
         none.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits so long, and, where something is under way by then, until that is over and so long again: what was committed is
-    /// to be said, too.
+    /// Waits for the grace period. If a commit is then in progress, waits for its end and for another grace period:
+    /// its result must be reported, too.
     fn over_after(&self, grace: Duration) -> MutexGuard<'_, usize> {
         std::thread::sleep(grace);
         let waited = Instant::now();
@@ -139,12 +139,12 @@ impl Commits {
     }
 }
 
-/// While one of these is there, no signal ends the process.
+/// Defers the end of the process by signals until it is dropped.
 #[derive(Debug)]
 pub struct Uninterrupted(&'static Commits);
 
-/// Begins something that no signal may cut: a file that is put in its place, a line of a journal. Hold it until that is done,
-/// and never while others are waited for: a run has to end that cannot go on.
+/// Begins a write that no signal may interrupt: the replacement of a file, a line of a journal.
+/// Hold the result until the write is done, and never while waiting for others: a blocked run must still end.
 pub fn uninterrupted() -> Uninterrupted {
     COMMITS.begin()
 }
@@ -161,18 +161,18 @@ fn end(signal: Signal) -> ! {
     std::process::exit(i32::from(signal.exit_code()))
 }
 
-/// The signals that came.
+/// The signals received.
 #[cfg(unix)]
 struct Signals(signal_hook::iterator::Signals);
 
 #[cfg(unix)]
 impl Signals {
-    /// Takes them up, and SIGXFSZ with them, which would end the process: a file that may not grow any more (RLIMIT_FSIZE) is
-    /// then an error where it is written, as on a full disk (EFBIG, write(2)).
+    /// Registers handlers for the signals, and for SIGXFSZ, which would end the process.
+    /// A file at its size limit (RLIMIT_FSIZE) is then a write error, like a full disk (EFBIG, write(2)).
     fn take_up() -> Option<Signals> {
         use signal_hook::consts::{SIGINT, SIGTERM};
         let file_size = rustix::process::Signal::XFSZ.as_raw();
-        // What it says is known from the error.
+        // The flag is unused: the error of the write reports it.
         let _ = signal_hook::flag::register(file_size, Arc::default());
         signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).ok().map(Signals)
     }

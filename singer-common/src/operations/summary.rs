@@ -1,4 +1,4 @@
-//! The first and the last line of a run in the log: what it was, and what it added up to.
+//! The first and the last log line of a run: its options and its totals.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::operations::logging::run_id;
 
-/// What a run is summed up in.
+/// The totals of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Count {
@@ -30,10 +30,10 @@ pub enum Count {
     Incomplete,
 }
 
-/// How many [`Count`]s there are.
+/// The number of [`Count`]s.
 const COUNTS: usize = Count::Incomplete as usize + 1;
 
-/// One for a process.
+/// One per process.
 static RUN: Mutex<Option<Run>> = Mutex::new(None);
 
 #[derive(Debug, Clone)]
@@ -43,33 +43,33 @@ struct Run {
     counts: [Option<u64>; COUNTS],
 }
 
-/// Says that a run begins. What is not a run, such as `--about`, has neither a first nor a last line.
+/// Logs the first line. Tasks that are not a run, such as `--about`, have neither a first nor a last line.
 pub fn begin(name: &str, version: &str, dry: bool) {
     *lock() = Some(Run { started: Instant::now(), dry, counts: [None; COUNTS] });
     let kind = if dry { " (dry run)" } else { "" };
     tracing::info!("run {} begins{kind}: {name} {version}", run_id());
 }
 
-/// Sets a count. Not for every record: at the end of a stream, or of the run.
+/// Sets a count. Called at the end of a stream or of the run, not for each record.
 pub fn set(count: Count, number: u64) {
     if let Some(slot) = lock().as_mut().and_then(|run| run.counts.get_mut(count as usize)) {
         *slot = Some(number);
     }
 }
 
-/// Adds to a count. Not for every record, either.
+/// Adds to a count. Not called for each record, either.
 pub fn add(count: Count, number: u64) {
     if let Some(slot) = lock().as_mut().and_then(|run| run.counts.get_mut(count as usize)) {
         *slot = Some(slot.unwrap_or_default() + number);
     }
 }
 
-/// No last line: nobody is there to read it.
+/// Suppresses the last line: its reader has gone.
 pub(crate) fn forget() {
     *lock() = None;
 }
 
-/// Says what the run added up to.
+/// Logs the last line, with the totals.
 pub(crate) fn end(code: ExitCode) {
     let Some(run) = lock().take() else { return };
     let code = (0..=u8::MAX).find(|n| same(code, *n)).unwrap_or_default();
@@ -107,7 +107,7 @@ pub(crate) fn end(code: ExitCode) {
         }
         separator = ", ";
     }
-    // The level has to be known where the macro is.
+    // The macro needs a constant level.
     macro_rules! line {
         ($level:expr) => {
             tracing::event!(
@@ -145,7 +145,7 @@ pub(crate) fn end(code: ExitCode) {
     }
 }
 
-/// [`ExitCode`] tells its number to nobody.
+/// Whether an [`ExitCode`] has this number, which it does not expose.
 fn same(code: ExitCode, number: u8) -> bool {
     code == ExitCode::from(number)
 }

@@ -1,4 +1,4 @@
-//! `--about`: what an executable is, can do and takes, from its table of settings.
+//! `--about`: name, capabilities and settings of an executable, from its table of settings.
 
 use std::fmt::Write as _;
 
@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 
 use crate::plugin::settings::{Setting, Table};
 
-/// The forms of `--about`.
+/// The formats of `--about`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum AboutFormat {
     /// For people.
     #[default]
     Text,
-    /// For Meltano: the shape the Singer SDK prints.
+    /// For Meltano, in the shape of the Singer SDK.
     Json,
     /// For a README.
     Markdown,
@@ -27,14 +27,14 @@ pub struct About {
     pub description: &'static str,
     /// The package's version.
     pub version: &'static str,
-    /// Capabilities by the names of the Meltano Hub.
+    /// Capabilities, by their names on Meltano Hub.
     pub capabilities: &'static [&'static str],
     /// The settings.
     pub table: Table,
 }
 
 impl About {
-    /// The text `--about` prints, without a line feed at its end.
+    /// Returns the output of `--about`, without a line feed at its end.
     pub fn render(&self, format: AboutFormat) -> String {
         match format {
             AboutFormat::Text => self.text(),
@@ -43,7 +43,7 @@ impl About {
         }
     }
 
-    /// The JSON schema of the settings.
+    /// Returns the JSON schema of the settings.
     fn settings_schema(&self) -> Value {
         let properties: Map<String, Value> =
             self.table.settings().map(|s| (s.name.to_owned(), setting_schema(s))).collect();
@@ -105,7 +105,7 @@ impl About {
     }
 }
 
-/// A Markdown table of settings, as `--about --format markdown` and the documentation show it.
+/// Returns a Markdown table of settings, for `--about --format markdown` and the documentation.
 pub fn settings_table<'a>(settings: impl Iterator<Item = &'a Setting>) -> String {
     let mut out = String::from("| setting | default | meaning |\n|---|---|---|");
     for s in settings {

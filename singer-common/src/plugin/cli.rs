@@ -1,4 +1,4 @@
-//! The command line both executables share, and the frame of a run: configuration in, exit code out.
+//! The command line of both executables, and the frame of a run, from its configuration to its exit code.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -16,40 +16,40 @@ use crate::operations::summary;
 
 mod manual;
 
-/// Flags both executables have.
+/// Flags of both executables.
 #[derive(Debug, Clone, clap::Args)]
 pub struct CommonArgs<C: clap::Subcommand = Command> {
-    /// A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key
+    /// A JSON file of settings, or ENV for environment variables. Repeatable: later sources override earlier ones, key by key
     #[arg(long, global = true, value_name = "PATH|ENV", help_heading = heading::INPUT)]
     pub config: Vec<String>,
-    /// Print what this executable is, can do and takes, then stop
+    /// Print name, capabilities and settings of this executable, then stop
     #[arg(long, help_heading = heading::TASK)]
     pub about: bool,
-    /// The form of --about
+    /// The format of --about
     #[arg(long, value_enum, default_value_t, help_heading = heading::TASK)]
     pub format: crate::plugin::about::AboutFormat,
-    /// Connect, bind and read a little, then print a health report as JSON
+    /// Connect, bind and read a sample, then print a health report as JSON
     #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "all",
         help_heading = heading::TASK)]
     pub test: Option<TestKind>,
-    /// What is logged: off, error, warn, info (if not given), debug or trace, and MODULE=LEVEL for single modules, with
-    /// commas: info,ldap_directory=debug
+    /// Log levels: off, error, warn, info (default), debug or trace; MODULE=LEVEL sets a module's level, after a comma:
+    /// info,ldap_directory=debug
     #[arg(long, global = true, value_name = "LEVELS", help_heading = heading::LOG)]
     pub log_level: Option<String>,
-    /// The form of the log; text, if not given and Meltano does not ask for another
+    /// The log format; the default is text, unless Meltano requests another one
     #[arg(long, global = true, value_enum, value_name = "FORMAT", help_heading = heading::LOG)]
     pub log_format: Option<LogFormat>,
-    /// How far a run is
+    /// When to show progress
     #[arg(long, value_enum, value_name = "WHEN", default_value_t, help_heading = heading::LOG)]
     pub progress: Progress,
-    /// A task that is no Singer run
+    /// A task other than a Singer run
     #[command(subcommand)]
     pub command: Option<C>,
 }
 
-/// The subcommands of an executable: those that both have, and its own.
+/// The subcommands of an executable: the common ones and its own.
 pub trait Commands {
-    /// The one that both have, if it is one of them.
+    /// Returns the common subcommand, if it is one.
     fn common(&self) -> Option<&Command>;
 }
 
@@ -59,14 +59,14 @@ impl Commands for Command {
     }
 }
 
-/// Tasks that are no Singer run. `run` of the executable does those that [`run`] does not do itself.
+/// Tasks other than a Singer run. [`run`] does some of them itself, and the `run` of the executable does the others.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Command {
-    /// Ask for server and user, try them, and write a first configuration
+    /// Ask for server and user, test them, and write a first configuration
     Init(crate::plugin::init::InitArgs),
-    /// Look at what the directory lets this configuration do, and what to ask its administrator for; nothing is written
+    /// Check what this configuration may do in the directory, and list requests to its administrator; writes nothing
     Doctor {
-        /// The form of the report
+        /// The format of the report
         #[arg(long, value_enum, default_value_t)]
         format: crate::plugin::doctor::Format,
     },
@@ -75,15 +75,15 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, in roff: `man | man -l -` shows it
+    /// Print the manual page in roff; `man | man -l -` shows it
     Man {
-        /// The page of a subcommand
+        /// The subcommand whose page to print
         subcommand: Option<String>,
     },
 }
 
 impl Command {
-    /// Prints what is known without a configuration: completions and manual pages.
+    /// Prints completions and manual pages, which need no configuration.
     fn print(&self, command: &clap::Command, manual: &Manual) -> ExitCode {
         let mut out = Vec::new();
         match self {
@@ -94,19 +94,19 @@ impl Command {
                 Ok(page) => out = page,
                 Err(e) => return report(&e, Class::Config, &Facts::default()),
             },
-            // What needs a configuration is the executable's.
+            // Tasks with a configuration belong to the executable.
             Command::Init(_) | Command::Doctor { .. } => {}
         }
-        // Who reads no further has seen enough.
+        // A reader that stops early is not an error.
         let _ = std::io::Write::write_all(&mut std::io::stdout(), &out);
         ExitCode::SUCCESS
     }
 }
 
-/// Done, but records were rejected (target).
+/// The exit code of a completed run with rejected records (target).
 pub const REJECTED: u8 = 4;
 
-/// What `--test` tries.
+/// The scope of `--test`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum TestKind {
     /// Everything.
@@ -117,15 +117,16 @@ pub enum TestKind {
     Schema,
 }
 
-/// The process's environment. Variables that are not UTF-8 are none of ours.
+/// Returns the process's environment. Variables that are not UTF-8 are skipped.
 pub fn variables() -> BTreeMap<String, String> {
     std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect()
 }
 
-/// The frame of an executable: the command line, the log, signals, and an exit code whatever happens.
+/// Runs an executable: command line, log, signals, and an exit code for every outcome.
 ///
-/// `run` gets the arguments and a [`Stop`]; what it fails with is given to `report`. A panic, which is a fault of ours, is a
-/// failed run that says so in one line: neither a backtrace nor the panic's own words, which may hold what the server sent.
+/// `run` receives the arguments and a [`Stop`]; its errors are passed to `report_failure`.
+/// A panic is a bug: it fails the run with one log line.
+/// The line has neither a backtrace nor the panic's message, which may contain data from the server.
 pub fn run<A, C, F, E>(
     manual: &Manual,
     common: impl Fn(&A) -> &CommonArgs<C>,
@@ -140,7 +141,7 @@ where
     let args = match parsed::<A>() {
         Ok(args) => args,
         Err(e) => {
-            // --help and --version are answers, anything else is a usage error; clap prints both.
+            // --help and --version are results, all others are usage errors; clap prints both.
             let _ = e.print();
             return ExitCode::from(u8::from(e.use_stderr()) * Class::Config.exit_code());
         }
@@ -162,7 +163,7 @@ where
         Ok(runtime) => runtime,
         Err(e) => return report(&e, Class::Run, &Facts::default()),
     };
-    // A signal counts from the first moment: a server that does not answer must not hold the process up.
+    // Signals apply from the start: a server that does not answer must not block the process.
     let mut stop = Stop::listen();
     let body = run(args, stop.clone());
     let guarded = async {
@@ -175,7 +176,7 @@ where
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(guarded)));
     let failed = ExitCode::from(Class::Run.exit_code());
     let code = outcome.unwrap_or(failed);
-    // A thread or a task that is missing: what was to come of it may be missing, too.
+    // A lost thread or task may have lost output, too.
     let passes = [0, REJECTED].map(ExitCode::from).contains(&code);
     let code = if passes && crate::operations::panics::happened() { failed } else { code };
     progress::end();
@@ -184,8 +185,9 @@ where
     code
 }
 
-/// The command line. What is for every task (`--config`, the log) may stand before a subcommand or behind it; what is for a Singer run
-/// goes with none.
+/// Parses the command line.
+/// Flags for every task (`--config`, the log) are allowed before and after a subcommand.
+/// Flags for a Singer run exclude subcommands.
 fn parsed<A: clap::Parser + clap::CommandFactory>() -> Result<A, clap::Error> {
     let mut command = A::command();
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
@@ -195,8 +197,8 @@ fn parsed<A: clap::Parser + clap::CommandFactory>() -> Result<A, clap::Error> {
     A::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
 }
 
-/// What cannot stand where it does, with a subcommand: what is for a run alone, and what stands on both sides of it, for clap keeps
-/// one side and drops the other without a word.
+/// Returns the error of a flag at the wrong place beside a subcommand.
+/// That is a flag for a Singer run, or one on both sides of the subcommand: clap would silently drop one side.
 fn misplaced(command: &clap::Command, matches: &clap::ArgMatches) -> Option<String> {
     let (name, _) = matches.subcommand()?;
     let words: Vec<String> = std::env::args_os().filter_map(|word| word.into_string().ok()).collect();
@@ -222,7 +224,7 @@ fn misplaced(command: &clap::Command, matches: &clap::ArgMatches) -> Option<Stri
     })
 }
 
-/// What `--test` prints: `healthy` with server and vendor, or `unhealthy` with the reason, and each check made.
+/// Returns the output of `--test`: `healthy` with server and vendor, or `unhealthy` with the reason, and each check.
 pub fn health_report(
     outcome: &Result<(String, &str), String>,
     server: Option<&str>,
@@ -243,7 +245,7 @@ pub fn health_report(
     .to_string()
 }
 
-/// Logs an error with what it is about, unless nobody is there to read our output any more, and gives its exit code.
+/// Logs an error with its facts and returns its exit code. Logs nothing if stdout was closed by its reader.
 pub fn report(error: &(dyn std::error::Error + 'static), class: Class, facts: &Facts) -> ExitCode {
     if class == Class::OutputClosed {
         summary::forget();
@@ -253,7 +255,7 @@ pub fn report(error: &(dyn std::error::Error + 'static), class: Class, facts: &F
     let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
-        // thiserror's `#[error(transparent)]` and `{0}` messages already hold their cause.
+        // The message of `#[error(transparent)]` and `{0}` (thiserror) already contains its cause.
         if !text.contains(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);
@@ -264,15 +266,15 @@ pub fn report(error: &(dyn std::error::Error + 'static), class: Class, facts: &F
     ExitCode::from(class.exit_code())
 }
 
-/// The class and the facts of a failure: the class of the first of the errors that were found in its chain, and what any
-/// of them knows; [`Class::Run`], where none has a class.
+/// Returns the class and the facts of a failure: the class of the first classified error in its chain, and the facts of all.
+/// Without a classified error, the class is [`Class::Run`].
 pub fn classified(found: impl IntoIterator<Item = Option<(Class, Facts)>>) -> (Class, Facts) {
     let mut found = found.into_iter().flatten();
     let Some(first) = found.next() else { return (Class::Run, Facts::default()) };
     found.fold(first, |(class, facts), (_, others)| (class, facts.or(others)))
 }
 
-/// The class of the first error in the chain that is a `T`, and what it is about.
+/// Returns the class and the facts of the first error in the chain that is a `T`.
 pub fn class_in<'a, T: Classified + 'static>(
     chain: impl Iterator<Item = &'a (dyn std::error::Error + 'static)>,
 ) -> Option<(Class, Facts)> {

@@ -1,4 +1,4 @@
-//! The definition of a plugin as Meltano Hub keeps it, from its table of settings.
+//! The definition of a plugin for Meltano Hub, from its table of settings:
 //! <https://docs.meltano.com/reference/plugin-definition-syntax/>
 
 use std::fmt::Write as _;
@@ -8,23 +8,23 @@ use serde_json::{Map, Value, json};
 use crate::plugin::about::About;
 use crate::plugin::settings::{Kind, Setting};
 
-/// What a definition says beside what `--about` does.
+/// The parts of a definition that `--about` does not have.
 #[derive(Debug, Clone, Copy)]
 pub struct Plugin {
-    /// Whose variant of the plugin it is.
+    /// The owner of this variant of the plugin.
     pub variant: &'static str,
-    /// For people.
+    /// The name for people.
     pub label: &'static str,
-    /// What people look for.
+    /// Search terms.
     pub keywords: &'static [&'static str],
-    /// Sets of settings, of which one has to be complete.
+    /// Groups of settings: one group must be complete.
     pub required: &'static [&'static [&'static str]],
 }
 
-/// Words of a setting's name that are written in capitals.
+/// Words in names of settings that are written in capitals.
 const CAPITALS: &[&str] = &["ca", "dn", "id", "ldif", "otlp", "ssl", "tls", "url", "uuid"];
 
-/// The definition as YAML. `command` is what writes it anew.
+/// Returns the definition as YAML. `command` regenerates the file.
 pub fn yaml(about: &About, plugin: &Plugin, command: &str) -> String {
     let mut out = format!("# Generated from the table of settings: `{command}` writes it anew.\n");
     let Value::Object(definition) = definition(about, plugin) else { return out };
@@ -44,13 +44,13 @@ pub fn yaml(about: &About, plugin: &Plugin, command: &str) -> String {
     out
 }
 
-/// The definition as the lock file of a Meltano project has it: `plugins/extractors/tap-ldap--variant.lock`. `kind` is Meltano's
-/// word for such plugins: `extractors`, `loaders`.
+/// Returns the definition as a Meltano project's lock file: `plugins/extractors/tap-ldap--variant.lock`.
+/// `kind` is Meltano's term for such plugins: `extractors`, `loaders`.
 pub fn lock(about: &About, plugin: &Plugin, kind: &str) -> String {
     let mut lock = Map::new();
     lock.insert("plugin_type".into(), kind.into());
     if let Value::Object(definition) = definition(about, plugin) {
-        // These are the hub's own, for its pages.
+        // These keys are for the hub's pages only.
         lock.extend(
             definition.into_iter().filter(|(key, _)| key != "maintenance_status" && key != "quality"),
         );
@@ -58,7 +58,7 @@ pub fn lock(about: &About, plugin: &Plugin, kind: &str) -> String {
     format!("{:#}\n", Value::Object(lock))
 }
 
-/// JSON is YAML: what is short is written as that.
+/// JSON is valid YAML: short items are written as JSON.
 fn list_item(item: &Value, out: &mut String) {
     let Value::Object(fields) = item else {
         let _ = writeln!(out, "- {item}");
@@ -71,7 +71,7 @@ fn list_item(item: &Value, out: &mut String) {
     }
 }
 
-/// The definition.
+/// Returns the definition.
 fn definition(about: &About, plugin: &Plugin) -> Value {
     let settings: Vec<Value> = about.table.settings().map(setting).collect();
     json!({
@@ -109,7 +109,7 @@ fn setting(setting: &Setting) -> Value {
         if setting.flext.is_empty() {
             row.insert("value".into(), default);
         } else {
-            // Meltano would hand the default over as if somebody had set it, and so hide the variable.
+            // Meltano would pass the default as if it were set, which would override the variable.
             let _ = write!(description, " Default: `{default}`, or the environment's `{}`.", setting.flext);
         }
     }
@@ -131,7 +131,7 @@ fn kind(kind: Kind) -> &'static str {
     }
 }
 
-/// `bind_dn` is "Bind DN".
+/// Returns the label of a setting: `bind_dn` is "Bind DN".
 fn label(name: &str) -> String {
     let word = |word: &str| {
         if CAPITALS.contains(&word) {

@@ -58,10 +58,10 @@ struct Raw {
     secret_attributes: Vec<String>,
 }
 
-/// Resolves the settings of a directory. `fallback` is the destination when no server is given at all. Warnings are for the log.
+/// Resolves the settings of a directory. `fallback` is used if no server is set. Warnings are for the log.
 ///
 /// # Errors
-/// A setting is missing, is not valid, or contradicts another; a file of TLS cannot be read.
+/// A setting is missing, invalid, or contradicts another; a TLS file cannot be read.
 pub fn directory_config(
     values: &Map<String, Value>,
     fallback: Option<ServerUrl>,
@@ -103,7 +103,7 @@ pub fn directory_config(
     Ok(config)
 }
 
-/// The settings of TLS; its files are read now, and not when a server is there to be asked.
+/// Resolves the settings of TLS. Its files are read now, before any connection.
 fn tls_config(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<TlsConfig, SettingsError> {
     let identity = match (&raw.tls_cert_file, &raw.tls_key_file) {
         (Some(cert), Some(key)) => {
@@ -137,7 +137,7 @@ fn tls_config(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<TlsConfig, Setti
     Ok(config)
 }
 
-/// A password in clear text that leaves this machine is a warning, or an error where `require_tls` is set.
+/// Checks for a password in clear text to another machine: a warning, or an error if `require_tls` is set.
 fn check_encryption(
     config: &DirectoryConfig,
     require_tls: bool,
@@ -174,7 +174,7 @@ fn servers(
     };
     if let (Some(host), true) = (&raw.host, urls.is_empty()) {
         let port = raw.port.unwrap_or(if raw.use_ssl { 636 } else { 389 });
-        // An address of IPv6 is given without brackets here.
+        // IPv6 addresses are set without brackets.
         let bare: Result<std::net::Ipv6Addr, _> = host.parse();
         let bracketed = if bare.is_ok() { format!("[{host}]") } else { host.clone() };
         return match host_and_port(&bracketed) {
@@ -183,7 +183,7 @@ fn servers(
             }
             _ => Err(SettingsError::value(
                 "host",
-                // What stands before an @ may be a password.
+                // The text before an @ may be a password.
                 format!(
                     "`{}` is no host name",
                     host.rsplit_once('@').map_or(host.as_str(), |(_, rest)| rest)
@@ -218,7 +218,7 @@ fn servers(
     Ok(servers)
 }
 
-/// A method that needs a library of the machine's is built only where that is wanted.
+/// Checks that a bind method is built in: it needs a library of the system, so its feature is optional.
 fn built(is_there: bool, feature: &str) -> Result<(), SettingsError> {
     if is_there {
         return Ok(());
@@ -251,7 +251,7 @@ fn auth(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<AuthMethod, SettingsEr
                     Warning::of_setting("bind_password_file", format!("bind_password_file: {said}"))
                 }));
                 Secret::from_file(path).map_err(|e| {
-                    // One word may well be the password itself.
+                    // A single word may be the password itself.
                     let is_path = path.components().count() > 1;
                     let file = if is_path { path.display().to_string() } else { "the file".to_owned() };
                     SettingsError::value(
@@ -263,7 +263,7 @@ fn auth(raw: &Raw, warnings: &mut Vec<Warning>) -> Result<AuthMethod, SettingsEr
             }
             (None, None) => Secret::new(""),
         };
-        // RFC 4513 section 5.1.2: a DN with an empty password succeeds on many servers, as nobody.
+        // RFC 4513 section 5.1.2: a simple bind with an empty password is unauthenticated, and succeeds on many servers.
         if password.reveal().is_empty() {
             return Err(SettingsError::value(
                 "bind_password",

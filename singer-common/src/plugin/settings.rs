@@ -1,7 +1,8 @@
-//! One table of settings, and everything that follows from it: parsing, warnings, `--about`, the README.
+//! The table of settings, and its uses: parsing, warnings, `--about`, the README.
 //!
-//! Sources, weakest first: defaults, `FLEXT_*` variables, then each `--config` in the order given (a JSON file, or
-//! `ENV` for the variables of the executable's own prefix, those in the file `.env` included). Later ones win key by key.
+//! Sources, in ascending priority: defaults, `FLEXT_*` variables, then each `--config` in the order given.
+//! A `--config` is a JSON file, or `ENV` for variables with the executable's own prefix, including those in the file `.env`.
+//! Later sources override earlier ones key by key.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +17,7 @@ mod dotenv;
 mod shared;
 pub use shared::SHARED;
 
-/// What a setting's value may be.
+/// The type of a setting's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A text.
@@ -25,18 +26,18 @@ pub enum Kind {
     TextOrList,
     /// A list of texts.
     TextList,
-    /// A whole number, or a text that stands for one.
+    /// An integer, or a text that stands for one.
     IntegerOrText,
     /// `true` or `false`.
     Boolean,
-    /// A whole number within bounds, both included.
+    /// An integer within inclusive bounds.
     Integer {
         /// The least value.
         min: i64,
         /// The greatest value.
         max: i64,
     },
-    /// One of the named texts.
+    /// One of a fixed set of texts.
     Choice(&'static [&'static str]),
     /// A list of objects.
     ObjectList,
@@ -45,7 +46,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What would be right, for a message to the user.
+    /// Returns the expected value, for messages.
     fn expectation(self) -> String {
         match self {
             Kind::Text => "a text".into(),
@@ -76,7 +77,7 @@ impl Kind {
         }
     }
 
-    /// A variable's text as a value of this kind: texts as they are, the rest as JSON (what Meltano exports).
+    /// Converts a variable's text: texts stay as they are, other types are parsed as JSON (as Meltano exports them).
     fn value_of_variable(self, text: &str) -> Value {
         let parsed = || serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
         match self {
@@ -90,7 +91,7 @@ impl Kind {
         }
     }
 
-    /// The JSON schema of the kind, as `--about` prints it; null is the same as not set.
+    /// Returns the JSON schema of the type, as `--about` prints it. Null is the same as not set.
     pub fn json_schema(self) -> Value {
         use serde_json::json;
         match self {
@@ -113,50 +114,50 @@ impl Kind {
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
-    /// The key in a config file; upper-cased behind the prefix, the variable of `--config ENV`.
+    /// The key in a config file. In upper case after the prefix, it is the variable of `--config ENV`.
     pub name: &'static str,
-    /// Other keys that mean the same.
+    /// Other names of the setting.
     pub aliases: &'static [&'static str],
-    /// What it may be.
+    /// The type of its value.
     pub kind: Kind,
     /// The default as JSON, empty for none.
     pub default: &'static str,
-    /// Never shown, neither by `--about` nor in a message.
+    /// The value is shown neither by `--about` nor in a message.
     pub secret: bool,
-    /// The `FLEXT_*` variable that sets it, empty for none.
+    /// The `FLEXT_*` variable of the setting, empty for none.
     pub flext: &'static str,
     /// One or two sentences: meaning, unit, scope.
     pub description: &'static str,
 }
 
 impl Setting {
-    /// A row with neither default nor aliases, not secret.
+    /// Returns a row with neither default nor aliases, not secret.
     pub const fn new(name: &'static str, kind: Kind, description: &'static str) -> Self {
         Self { name, aliases: &[], kind, default: "", secret: false, flext: "", description }
     }
 
-    /// The row with a default, given as JSON.
+    /// Returns the row with a default, as JSON.
     #[must_use]
     pub const fn or(mut self, default: &'static str) -> Self {
         self.default = default;
         self
     }
 
-    /// The row with a `FLEXT_*` variable.
+    /// Returns the row with a `FLEXT_*` variable.
     #[must_use]
     pub const fn flext(mut self, variable: &'static str) -> Self {
         self.flext = variable;
         self
     }
 
-    /// The row with other names.
+    /// Returns the row with other names.
     #[must_use]
     pub const fn alias(mut self, aliases: &'static [&'static str]) -> Self {
         self.aliases = aliases;
         self
     }
 
-    /// The row, marked as a secret.
+    /// Returns the row, marked as secret.
     #[must_use]
     pub const fn secret(mut self) -> Self {
         self.secret = true;
@@ -168,7 +169,7 @@ pub use ldap_directory::nearest::{nearest, nearest_of_many};
 
 pub use crate::operations::settings_error::{SettingsError, check_keys, typed};
 
-/// The file in the working directory that `--config ENV` reads variables from, too.
+/// The file in the working directory whose variables `--config ENV` reads, too.
 const DOTENV: &str = ".env";
 
 /// The settings of an executable: the shared ones and its own.
@@ -180,17 +181,17 @@ pub struct Table {
     pub own: &'static [Setting],
 }
 
-/// The outcome of reading a configuration: the values, defaults filled in, and what the user should be told.
+/// A resolved configuration: the values with defaults, and warnings for the user.
 #[derive(Debug)]
 pub struct Resolved {
     /// The values by setting name. Settings that are neither given nor have a default are missing.
     pub values: Map<String, Value>,
-    /// Sentences to be logged as warnings.
+    /// Warnings to be logged.
     pub warnings: Vec<Warning>,
 }
 
 impl Table {
-    /// All rows, the shared ones first.
+    /// Returns all rows, the shared ones first.
     pub fn settings(&self) -> impl Iterator<Item = &'static Setting> + '_ {
         SHARED.iter().chain(self.own.iter())
     }
@@ -222,7 +223,7 @@ impl Table {
         for source in sources {
             let layer = if source == "ENV" {
                 let mut all = self.variables_of_file(Path::new(DOTENV))?;
-                // What is set is not set anew.
+                // The environment overrides the file.
                 all.extend(variables.iter().map(|(name, value)| (name.clone(), value.clone())));
                 self.layer_of_variables(&all, &mut warnings)
             } else {
@@ -233,7 +234,7 @@ impl Table {
         Ok(Resolved { values, warnings })
     }
 
-    /// This executable's own variables in a file of `NAME=value` lines; none where there is no such file.
+    /// Returns this executable's own variables in a file of `NAME=value` lines; none if the file does not exist.
     fn variables_of_file(&self, path: &Path) -> Result<BTreeMap<String, String>, SettingsError> {
         let bad = |reason: String| SettingsError::File { path: path.display().to_string(), reason };
         let text = match crate::operations::file::read_text(path) {
@@ -261,7 +262,7 @@ impl Table {
                 Some(setting) => {
                     layer.insert(key, setting.kind.value_of_variable(text));
                 }
-                // Meltano exports variables of its own with this prefix; they are no mistake of the user's.
+                // Meltano exports variables of its own with this prefix; they are not misspelled settings.
                 None if key.starts_with('_') => {}
                 None => {
                     layer.insert(key, Value::String(text.clone()));
@@ -283,13 +284,13 @@ impl Table {
     ) -> Result<(), SettingsError> {
         let mut given: BTreeMap<&str, (String, Value)> = BTreeMap::new();
         for (key, value) in layer {
-            // Meltano drops unset keys, other callers send null: both mean "not set".
+            // Meltano drops unset keys, other callers pass null: both mean "not set".
             if value.is_null() {
                 continue;
             }
             if let Some(setting) = self.find(&key) {
                 Self::check(setting, &key, &value)?;
-                // Which of two names in one place counts, nobody could tell.
+                // If two names of one setting differ in value, neither has priority.
                 if let Some((other, theirs)) = given.insert(setting.name, (key.clone(), value.clone()))
                     && theirs != value
                 {
@@ -312,7 +313,7 @@ impl Table {
             return Ok(());
         }
         let problem = match (setting.kind, value) {
-            // Whatever it says, it may be a part of something secret.
+            // The text is not shown: it may be a part of a secret.
             (Kind::Object | Kind::ObjectList, Value::String(text)) => {
                 let begins = text.trim_start().starts_with(['{', '[']);
                 let fault = serde_json::from_str::<serde::de::IgnoredAny>(text).err().filter(|_| begins);
@@ -330,7 +331,7 @@ impl Table {
     }
 }
 
-/// The warning about a key that nobody knows, with the nearest known name where one is near.
+/// Returns the warning about an unknown key, with the nearest known name.
 pub fn unknown_key<'a>(path: &str, key: &str, known: impl Iterator<Item = &'a str>) -> Warning {
     let near = nearest(key, known).map(|name| format!("{path}{name}"));
     let setting = format!("{path}{key}");
@@ -338,7 +339,7 @@ pub fn unknown_key<'a>(path: &str, key: &str, known: impl Iterator<Item = &'a st
     Warning::of_setting(setting, text).near(key, near)
 }
 
-/// A value in a message: short, and never more than a line.
+/// Returns a value for messages: short, and at most one line.
 fn describe(value: &Value) -> String {
     let text = value.to_string();
     if text.chars().count() <= 60 {
@@ -371,7 +372,7 @@ fn read_object(path: &Path) -> Result<Map<String, Value>, SettingsError> {
             }
         },
         Ok(_) => Err(fail("the file holds no JSON object".into())),
-        // serde_json's messages give line and column, and never quote the text.
+        // serde_json's messages contain line and column, and never quote the text.
         Err(e) if looks_like_yaml(&text) => {
             Err(fail(format!("not JSON but YAML, as it seems ({e}); Meltano takes YAML, in its meltano.yml")))
         }
@@ -379,7 +380,7 @@ fn read_object(path: &Path) -> Result<Map<String, Value>, SettingsError> {
     }
 }
 
-/// Whether a text begins as YAML does: `name: value`, or a list of them.
+/// Whether a text begins like YAML: `name: value`, or a list of such lines.
 fn looks_like_yaml(text: &str) -> bool {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let first = lines.find(|line| *line != "---").unwrap_or_default();

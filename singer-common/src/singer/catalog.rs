@@ -1,4 +1,4 @@
-//! The Singer catalog: streams, their metadata, and what of them is selected.
+//! The Singer catalog: streams, their metadata, and their selection.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,16 +13,16 @@ use crate::operations::facts::Facts;
 /// A catalog.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Catalog {
-    /// The streams, in the order they are synced.
+    /// The streams, in the order of their sync.
     pub streams: Vec<CatalogEntry>,
 }
 
 /// A stream of a catalog.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CatalogEntry {
-    /// What identifies the stream in state and selection.
+    /// The stream's id in STATE and selection.
     pub tap_stream_id: String,
-    /// The name its messages carry.
+    /// The stream's name in messages.
     pub stream: String,
     /// The properties that identify a record.
     #[serde(default)]
@@ -32,23 +32,23 @@ pub struct CatalogEntry {
     /// Metadata of the stream and of each property.
     #[serde(default)]
     pub metadata: Vec<MetadataEntry>,
-    /// Where each property is in `metadata`, once one of many was looked up.
+    /// The index of each property in `metadata`, built on the first lookup in a large stream.
     #[serde(skip)]
     pub places: Places,
-    /// The method the user wants; the stream's metadata wins over it.
+    /// The method that the user wants; the stream's metadata has priority.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_method: Option<String>,
-    /// The key that goes with it.
+    /// The replication key of that method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_key: Option<String>,
 }
 
-/// Where the metadata of each property is: made when it is looked for first, of a stream of many.
+/// The index of each property's metadata, built on the first lookup in a large stream.
 #[derive(Debug, Clone, Default)]
 pub struct Places(OnceLock<HashMap<String, usize>>);
 
 impl PartialEq for Places {
-    /// What is only remembered makes no difference.
+    /// A cache does not affect equality.
     fn eq(&self, _: &Self) -> bool {
         true
     }
@@ -73,13 +73,13 @@ pub struct MetadataEntry {
     pub metadata: Map<String, Value>,
 }
 
-/// A catalog file that cannot be used.
+/// A catalog file could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("--catalog {path}: {reason}; expected the JSON that --discover prints")]
 pub struct CatalogError {
     /// The path as given.
     pub path: String,
-    /// The system's or the JSON parser's words.
+    /// The message of the system or the JSON parser.
     pub reason: String,
 }
 
@@ -112,7 +112,7 @@ impl Catalog {
         })
     }
 
-    /// The catalog as `--discover` prints it. Indented: Meltano reads it line by line, and hangs on one long line.
+    /// Returns the catalog as `--discover` prints it. Indented: Meltano reads lines, and hangs on one long line.
     pub fn to_pretty_json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string_pretty(self)
     }
@@ -125,7 +125,7 @@ impl CatalogEntry {
             let all = || {
                 let named =
                     |(at, entry): (usize, &MetadataEntry)| Some((entry.breadcrumb.get(1)?.clone(), at));
-                // Of two the first one counts.
+                // The first of two entries has priority.
                 self.metadata.iter().enumerate().rev().filter_map(named).collect()
             };
             self.metadata.get(*self.places.0.get_or_init(all).get(name)?).filter(|m| m.is_of(property))
@@ -133,7 +133,7 @@ impl CatalogEntry {
         looked_up.or_else(|| self.metadata.iter().find(|m| m.is_of(property))).map(|m| &m.metadata)
     }
 
-    /// A metadata value of the stream itself.
+    /// Returns a metadata value of the stream itself.
     pub fn stream_metadata(&self, key: &str) -> Option<&Value> {
         self.node(None)?.get(key)
     }
@@ -143,10 +143,11 @@ impl CatalogEntry {
         self.node(None).and_then(decide).unwrap_or(false)
     }
 
-    /// Whether a property is selected, by the Singer SDK's precedence: `unsupported` is no, `automatic` is yes,
-    /// then `selected`, then `selected-by-default`, then what the stream says.
+    /// Whether a property is selected, by the Singer SDK's precedence.
+    /// `unsupported` is never selected, `automatic` always.
+    /// Then `selected`, then `selected-by-default`, then the stream's selection apply.
     pub fn is_property_selected(&self, property: &str) -> bool {
-        // Automatic, even where the user chose it after the catalog was made.
+        // The replication key is automatic, even if the user chose it after discovery.
         if self.metadata_replication_key() == Some(property) {
             return true;
         }
@@ -160,24 +161,24 @@ impl CatalogEntry {
         }
     }
 
-    /// The replication method that the stream's metadata asks for: a forced one, or the user's.
+    /// Returns the replication method in the stream's metadata: a forced one, or the user's.
     pub fn metadata_replication_method(&self) -> Option<&str> {
         self.stream_metadata("forced-replication-method")
             .or_else(|| self.stream_metadata("replication-method"))
             .and_then(Value::as_str)
     }
 
-    /// The replication key that the stream's metadata asks for.
+    /// Returns the replication key in the stream's metadata.
     pub fn metadata_replication_key(&self) -> Option<&str> {
         self.stream_metadata("replication-key").and_then(Value::as_str)
     }
 
-    /// The schema's properties.
+    /// Returns the schema's properties.
     pub fn properties(&self) -> impl Iterator<Item = (&String, &Value)> {
         self.schema.get("properties").and_then(Value::as_object).into_iter().flatten()
     }
 
-    /// The schema with only the selected properties, as a SCHEMA message carries it.
+    /// Returns the schema with only the selected properties, for the SCHEMA message.
     pub fn selected_schema(&self) -> Value {
         let mut schema = self.schema.clone();
         if let Some(Value::Object(properties)) = schema.get_mut("properties") {

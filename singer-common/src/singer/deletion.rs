@@ -1,41 +1,41 @@
-//! The property that marks a record as a deletion: one place decides what counts as one.
+//! The property that marks a record as a deletion, and its valid values.
 
 use chrono::Datelike as _;
 use serde_json::Value;
 
 use ldap_directory::time::read_time;
 
-/// The property (as the Meltano SDK names it) that says when a record was deleted at its source.
+/// The property with the time of a deletion at its source, named as in the Meltano SDK.
 pub const DELETED_AT: &str = "_sdc_deleted_at";
 
-/// The first and the last year in which something was deleted. What is outside is a placeholder: databases and programs that
-/// have no null write the first or the last moment that they know (year 1, 1753, 1900, 1970; 2262, 9999).
+/// The years accepted as times of deletions. Others are placeholders:
+/// databases and programs without null write their first or last time (year 1, 1753, 1900, 1970; 2262, 9999).
 const YEARS: std::ops::RangeInclusive<i32> = 1971..=2199;
-/// So many characters of a wrong value are shown.
+/// The most characters of an invalid value in a message.
 const SHOWN: usize = 60;
 
-/// Returns whether a property is the deletion marker, in whichever case: warehouses that fold names print `_SDC_DELETED_AT`.
+/// Returns whether a property is the deletion marker, ignoring case: some warehouses print `_SDC_DELETED_AT`.
 pub fn is_marker(name: &str) -> bool {
     name.eq_ignore_ascii_case(DELETED_AT)
 }
 
-/// A deletion marker that does not say whether its record was deleted. Never taken for a deletion.
+/// A deletion marker that is ambiguous. Never treated as a deletion.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoTime {
-    /// It is neither empty nor a time.
+    /// The value is neither empty nor a time.
     #[error(
         "`{DELETED_AT}` is neither empty nor a time, but {0}: expected null, or when the record was deleted (RFC 3339, for \
          example 2026-01-31T08:00:00Z)"
     )]
     Other(String),
-    /// A time at which nothing was deleted.
+    /// The time is a placeholder.
     #[error(
         "`{DELETED_AT}` is {0}, which is a placeholder and no time of a deletion: expected null, or a time from {first} to {last}",
         first = YEARS.start(),
         last = YEARS.end()
     )]
     Placeholder(String),
-    /// The record has the property in several spellings, and they do not say the same.
+    /// The record has the property in several spellings with different values.
     #[error(
         "`{DELETED_AT}` is in the record in several spellings, of which one marks a deletion and another does not"
     )]
@@ -55,7 +55,7 @@ impl NoTime {
 /// Returns whether a record is marked as a deletion, given its properties.
 ///
 /// # Errors
-/// See [`is_deletion`]; and several spellings of the marker that do not say the same.
+/// See [`is_deletion`]; also several spellings of the marker with different values.
 pub fn is_marked<'a>(properties: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Result<bool, NoTime> {
     let mut said = None;
     for (_, value) in properties.into_iter().filter(|(name, _)| is_marker(name)) {
@@ -69,12 +69,12 @@ pub fn is_marked<'a>(properties: impl IntoIterator<Item = (&'a str, &'a Value)>)
 
 /// Returns whether a deletion marker's value marks a deletion.
 ///
-/// Null, an empty or blank text, `false`, 0, these as texts ("null", "false", "0", "None", "NaN", "NaT", "\\N"), and a list of
-/// nothing else do not: they are how CSV and SQL write a null. A time does, in any form that [`read_time`] reads, and a list of one time.
+/// Values that do not: null, an empty or blank text, `false`, 0, and a list of nothing else.
+/// The same holds for their texts ("null", "false", "0", "None", "NaN", "NaT", "\\N"), by which CSV and SQL write null.
+/// Values that do: a time in any form that [`read_time`] reads, and a list of one time.
 ///
 /// # Errors
-/// Every other value: a text that is no time ("yes"), `true`, another number, an object, several times, and
-/// times that are placeholders.
+/// All other values: another text ("yes"), `true`, another number, an object, several times, and placeholders.
 pub fn is_deletion(marker: &Value) -> Result<bool, NoTime> {
     let other = || NoTime::Other(NoTime::shown(marker));
     match marker {
@@ -103,7 +103,7 @@ pub fn is_deletion(marker: &Value) -> Result<bool, NoTime> {
     }
 }
 
-/// How CSV, SQL and their tools write that there is no value, or that something is not so.
+/// Whether a text is a way of CSV, SQL or their tools to write null or false.
 fn is_nothing(text: &str) -> bool {
     const WORDS: [&str; 8] = ["", "null", "none", "false", "0", "nan", "nat", "\\n"];
     WORDS.iter().any(|word| text.eq_ignore_ascii_case(word))

@@ -1,5 +1,5 @@
-//! Singer messages as a target reads them (the Singer specification's SCHEMA, RECORD, STATE, and the
-//! ACTIVATE_VERSION and BATCH that taps and targets of today add).
+//! Singer messages as a target reads them: SCHEMA, RECORD and STATE of the Singer specification,
+//! and the later ACTIVATE_VERSION and BATCH.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,20 +12,20 @@ use ldap_directory::nearest::nearest;
 /// One message.
 #[derive(Debug)]
 pub enum Message {
-    /// What the records of a stream look like.
+    /// The schema of a stream.
     Schema(SchemaMessage),
     /// One record.
     Record(RecordMessage),
-    /// The tap's position: to be printed once all before it is safe. Kept as it was written.
+    /// The tap's state, to be emitted once all messages before it are committed. Kept in its original spelling.
     State(Box<RawValue>),
-    /// The stream is whole as of this version.
+    /// All records of the stream as of this version were emitted.
     ActivateVersion {
         /// The stream.
         stream: String,
         /// The version, by convention milliseconds since 1970.
         version: i64,
     },
-    /// Records in files of their own.
+    /// Records in separate files.
     Batch(BatchMessage),
 }
 
@@ -36,7 +36,7 @@ pub struct SchemaMessage {
     pub stream: String,
     /// The JSON schema of its records.
     pub schema: Value,
-    /// The properties that identify a record; may be empty, which some taps write as null.
+    /// The properties that identify a record. May be empty, which some taps write as null.
     #[serde(default, deserialize_with = "or_default")]
     pub key_properties: Vec<String>,
 }
@@ -60,7 +60,7 @@ pub struct RecordMessage {
 }
 
 impl RecordMessage {
-    /// The RECORD that nearly every line is. `None`: another message, or one that something is wrong with.
+    /// Parses a typical RECORD line. `None`: another message, or an invalid one.
     fn in_one_pass(line: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
         struct Line<'a> {
@@ -76,61 +76,61 @@ impl RecordMessage {
     }
 }
 
-/// A BATCH message, as the Meltano SDK has it (https://sdk.meltano.com/en/latest/batch.html).
+/// A BATCH message, as in the Meltano SDK (https://sdk.meltano.com/en/latest/batch.html).
 #[derive(Debug, Deserialize)]
 pub struct BatchMessage {
     /// The stream.
     pub stream: String,
-    /// How the files are written.
+    /// The format of the files.
     pub encoding: BatchEncoding,
     /// URLs of the files, in the order of their records.
     pub manifest: Vec<String>,
-    /// The version of the stream that the records belong to. The SDK has none here; other taps may.
+    /// The version of the stream that the records belong to. Not part of the SDK's message.
     #[serde(default)]
     pub version: Option<i64>,
 }
 
-/// How the files of a BATCH are written.
+/// The format of a BATCH's files.
 #[derive(Debug, Deserialize)]
 pub struct BatchEncoding {
-    /// `jsonl`, or what others there may be.
+    /// `jsonl`; others are not supported.
     pub format: String,
-    /// `gzip`, `none`, or nothing.
+    /// `gzip`, `none`, or missing.
     #[serde(default)]
     pub compression: Option<String>,
 }
 
-/// Why a line is not a message.
+/// The reason why a line is not a message.
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
-    /// Not JSON, or not an object.
+    /// The line is not JSON, or not an object.
     #[error(
         "not a JSON object: {0}; a message is a JSON object with a `type`, as taps print them: pipe a tap's output here (for a table, of a tap that reads tables)"
     )]
     NotJson(String),
-    /// An object without `type`.
+    /// The object has no `type`.
     #[error("the message has no `type`; expected SCHEMA, RECORD, STATE, ACTIVATE_VERSION or BATCH")]
     NoType,
-    /// A `type` that Singer does not know.
+    /// The `type` is unknown.
     #[error("unknown message type `{0}`{hint}; expected SCHEMA, RECORD, STATE, ACTIVATE_VERSION or BATCH", hint = did_you_mean(nearest_type(.0)))]
     UnknownType(String),
-    /// A message of a known type that lacks something.
+    /// A message of a known type is invalid.
     #[error("not a {kind} message: {reason}")]
     Malformed {
         /// The message's type.
         kind: String,
-        /// What serde says is missing or wrong.
+        /// serde's message.
         reason: String,
     },
-    /// An empty line.
+    /// The line is empty.
     #[error("the line is empty")]
     Blank,
 }
 
-/// The types of messages that are known.
+/// The known types of messages.
 const TYPES: [&str; 5] = ["SCHEMA", "RECORD", "STATE", "ACTIVATE_VERSION", "BATCH"];
 
-/// What a line is that is no JSON object. What begins as one may hold a record, which is not shown.
+/// Returns the beginning of a line that is not a JSON object. Text that begins as one may contain a record, and is not shown.
 fn beginning(line: &[u8], error: &serde_json::Error) -> String {
     const SHOWN: usize = 20;
     let text = String::from_utf8_lossy(line);
@@ -147,7 +147,7 @@ fn nearest_type(kind: &str) -> Option<&'static str> {
 }
 
 impl MessageError {
-    /// The type that an unknown one most likely stands for.
+    /// Returns the known type nearest to an unknown one.
     pub fn nearest(&self) -> Option<&'static str> {
         match self {
             MessageError::UnknownType(kind) => nearest_type(kind),
@@ -193,7 +193,7 @@ impl Message {
                 if has_object(line) {
                     return error;
                 }
-                // What serde says of it would show it.
+                // serde's message would contain the value.
                 MessageError::Malformed { kind, reason: "`record` is not an object".into() }
             }),
             "STATE" => typed::<StateMessage>(&kind, line).map(|m| Message::State(m.value)),
@@ -211,19 +211,19 @@ impl Message {
     }
 }
 
-/// What is wrong with a line that other programs write, and that is no JSON (RFC 8259).
+/// A flaw in lines of other programs that makes them invalid JSON (RFC 8259).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Flaw {
     /// `NaN`, `Infinity` or `-Infinity`, as Python writes them.
     NoNumber,
-    /// Half of a character: an escaped surrogate without the other one (`\ud83d`).
+    /// An escaped surrogate without its pair (`\ud83d`).
     HalfCharacter,
     /// Octets that are not UTF-8.
     NotUtf8,
 }
 
 impl Flaw {
-    /// What is wrong, for people.
+    /// Returns the description of the flaw.
     pub fn text(self) -> &'static str {
         match self {
             Flaw::NoNumber => "NaN or Infinity is no JSON: it is taken as null",
@@ -235,8 +235,8 @@ impl Flaw {
     }
 }
 
-/// Makes JSON of a line that has these flaws: null in the place of what is no number, U+FFFD in the place of what is no
-/// character. Returns the line and the worst of its flaws; `None` where it has none.
+/// Repairs a line with these flaws: null replaces values that are not numbers, U+FFFD replaces invalid characters.
+/// Returns the line and the worst of its flaws; `None` if it has none.
 pub fn repaired(line: &[u8]) -> Option<(Vec<u8>, Flaw)> {
     let text = String::from_utf8_lossy(line);
     let mut worst = matches!(text, std::borrow::Cow::Owned(_)).then_some(Flaw::NotUtf8);
@@ -275,7 +275,7 @@ pub fn repaired(line: &[u8]) -> Option<(Vec<u8>, Flaw)> {
     worst.map(|flaw| (out.into_bytes(), flaw))
 }
 
-/// Whether a line's `record` is an object, or there is none.
+/// Whether a line's `record` is an object or missing.
 fn has_object(line: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Line<'a> {

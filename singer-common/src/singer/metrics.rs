@@ -4,32 +4,32 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// The name by which `--log-level` knows these lines, wherever this module is.
+/// The log target of these lines for `--log-level`, independent of the module's path.
 const LOG_TARGET: &str = "singer_common::metrics";
 
-/// Writes METRIC lines, or nothing when they are switched off.
+/// Writes METRIC lines, unless they are disabled.
 #[derive(Debug, Clone, Copy)]
 pub struct Metrics {
     enabled: bool,
 }
 
 impl Metrics {
-    /// Metrics that are written when `enabled`.
+    /// Returns metrics that are written if `enabled`.
     pub fn new(enabled: bool) -> Self {
         Self { enabled }
     }
 
-    /// How many records of a stream went by.
+    /// Writes the number of a stream's records.
     pub fn record_count(self, stream: &str, records: u64) {
         self.emit(Some(stream), "counter", "record_count", &records.into(), None);
     }
 
-    /// How long a stream took, in seconds, and whether it succeeded.
+    /// Writes the duration of a stream in seconds, and whether it succeeded.
     pub fn sync_duration(self, stream: &str, duration: Duration, succeeded: bool) {
         self.emit(Some(stream), "timer", "sync_duration", &duration.as_secs_f64().into(), Some(succeeded));
     }
 
-    /// How long a target was busy with a stream, in seconds: from its first SCHEMA to the end of its last record.
+    /// Writes a target's time for a stream in seconds, from its first SCHEMA to the end of its last record.
     pub fn batch_processing_time(self, stream: &str, duration: Duration, succeeded: bool) {
         self.emit(
             Some(stream),
@@ -40,7 +40,7 @@ impl Metrics {
         );
     }
 
-    /// How long the whole run took, in seconds, and whether it succeeded.
+    /// Writes the duration of the run in seconds, and whether it succeeded.
     pub fn job_duration(self, duration: Duration, succeeded: bool) {
         self.emit(None, "timer", "job_duration", &duration.as_secs_f64().into(), Some(succeeded));
     }

@@ -1,17 +1,17 @@
-//! Lines in, with their numbers.
+//! Input lines, with their numbers.
 
 use std::io::{self, ErrorKind, Read};
 
-/// The longest line taken: the Singer messages of Meltano end at 50 MiB; a line without end must not fill memory.
+/// The longest line accepted. Meltano's limit is 50 MiB; an endless line must not exhaust memory.
 pub const MAX_LINE_BYTES: usize = 256 * 1024 * 1024;
-/// How much is read at once.
+/// The size of one read.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Reads lines and counts them.
 #[derive(Debug)]
 pub struct LineReader<R> {
     input: R,
-    /// What was read, from `start` on not yet given out; up to `searched` without a line feed.
+    /// Octets read and not yet returned, from `start` on. There is no line feed before `searched`.
     buffer: Vec<u8>,
     start: usize,
     searched: usize,
@@ -21,7 +21,7 @@ pub struct LineReader<R> {
 }
 
 impl<R: Read> LineReader<R> {
-    /// A reader that has read nothing yet.
+    /// Returns a reader at the start of its input.
     pub fn new(input: R) -> Self {
         Self {
             input,
@@ -34,8 +34,8 @@ impl<R: Read> LineReader<R> {
         }
     }
 
-    /// The next line without its line feed, and its number, counted from 1; `None` at the end. Waits for the input only
-    /// when it has no whole line.
+    /// Returns the next line without its line feed, and its number from 1; `None` at the end.
+    /// Waits for input only if no complete line is buffered.
     pub fn next_line(&mut self) -> io::Result<Option<(u64, &[u8])>> {
         let (line, next) = loop {
             let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
@@ -60,7 +60,7 @@ impl<R: Read> LineReader<R> {
         Ok(Some((self.number, self.buffer.get(line).unwrap_or_default())))
     }
 
-    /// Whether the next line is there without waiting for the input.
+    /// Whether a complete line is buffered.
     pub fn has_line(&self) -> bool {
         memchr::memchr(b'\n', self.buffer.get(self.searched..).unwrap_or_default()).is_some()
     }
@@ -70,7 +70,7 @@ impl<R: Read> LineReader<R> {
         self.searched -= self.start;
         self.start = 0;
         let length = self.buffer.len();
-        // Not in steps that grow with the line: a pipe fills a small part of a step, and all of it would be cleared each time.
+        // The step does not grow with the line: a pipe fills a small part of each step, but all of it is zeroed.
         let room = CHUNK_BYTES.min(self.longest + 1 - length.min(self.longest));
         self.buffer.resize(length + room, 0);
         let read = loop {
@@ -96,7 +96,7 @@ mod tests {
 
     use super::*;
 
-    /// An input that comes in pieces.
+    /// An input that arrives in pieces.
     struct Pieces(std::collections::VecDeque<Vec<u8>>);
 
     impl Read for Pieces {

@@ -1,4 +1,4 @@
-//! A record, as it was written: an object of JSON that is looked up a few times and then let go.
+//! Records: JSON objects that are looked up a few times and then dropped.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,18 +7,18 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-/// Up to so many properties, looking through them is quicker than a table of hashes.
+/// Up to this number of properties a linear search is faster than a hash table.
 const FEW: usize = 32;
-/// From so many properties on, a record has a table of them that is kept.
+/// From this number of properties on, a record keeps a table of them.
 const MANY: usize = 512;
 
-/// The properties of a record in the order they were written, each once; of two with the same name the later value counts,
-/// as elsewhere in JSON, and the record says that there were two.
+/// The properties of a record in their original order, each once.
+/// Of duplicates the last value is used, as usual in JSON, and the record remembers the duplicate.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Record {
     properties: Vec<(String, Value)>,
     twice: Option<Box<str>>,
-    /// Where each property is, of a record of many: they may be looked up as often as there are.
+    /// The index of each property, for records with many: all of them may be looked up.
     places: Option<HashMap<Box<str>, usize>>,
 }
 
@@ -29,13 +29,13 @@ impl Record {
         Self { properties, twice, places }
     }
 
-    /// The property that was written twice, with values that differ: the record contradicts itself (RFC 8259, section 4). Only of
-    /// what was read as text.
+    /// Returns a property that occurs twice with different values (RFC 8259, section 4).
+    /// Known only for records parsed from text.
     pub fn twice(&self) -> Option<&str> {
         self.twice.as_deref()
     }
 
-    /// The value of a property.
+    /// Returns the value of a property.
     pub fn get(&self, name: &str) -> Option<&Value> {
         let found = match &self.places {
             Some(places) => places.get(name).and_then(|at| self.properties.get(*at)),
@@ -44,12 +44,12 @@ impl Record {
         found.map(|(_, value)| value)
     }
 
-    /// The properties in their order.
+    /// Returns the properties in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.properties.iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    /// The same as an object.
+    /// Returns the record as a JSON object.
     pub fn into_value(self) -> Value {
         Value::Object(self.properties.into_iter().collect())
     }
@@ -62,7 +62,7 @@ impl From<Map<String, Value>> for Record {
 }
 
 impl TryFrom<Value> for Record {
-    /// What is no object.
+    /// The value that is not an object.
     type Error = Value;
 
     fn try_from(value: Value) -> Result<Self, Value> {
@@ -95,7 +95,7 @@ impl<'de> Deserialize<'de> for Record {
                 let mut twice = None;
                 while let Some(name) = object.next_key::<String>()? {
                     let value = object.next_value()?;
-                    // Of more, which are twice is found out below.
+                    // Larger records are checked for duplicates below.
                     let looked_through = if properties.len() < FEW { properties.len() } else { 0 };
                     match properties.iter_mut().take(looked_through).find(|(key, _)| *key == name) {
                         Some((name, before)) => {

@@ -1,43 +1,43 @@
-//! Singer STATE: what was read so far. Pure: no clock, no I/O.
+//! Singer STATE: the positions of a tap. Pure: no clock, no I/O.
 
 use serde_json::{Map, Value};
 
 use crate::operations::error::{Class, Classified};
 use crate::operations::facts::Facts;
 
-/// The tap's STATE value: bookmarks by `tap_stream_id`, and the stream a run was in.
+/// The tap's STATE value: bookmarks by `tap_stream_id`, and the stream in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct State {
     /// One bookmark for each `tap_stream_id`.
     pub bookmarks: Map<String, Value>,
-    /// The stream to begin with, when the last run did not finish it.
+    /// The stream to begin with, if the last run did not complete it.
     pub currently_syncing: Option<String>,
 }
 
-/// A state file that is not a state.
+/// A state file that is not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// Not JSON at all.
+    /// The file is not JSON.
     #[error(
         "the state is not JSON ({0}); pass the last STATE value the tap printed, or leave --state out for a full run"
     )]
     NotJson(#[from] serde_json::Error),
-    /// JSON, but not of the shape of a state.
+    /// The JSON does not have the shape of a state.
     #[error(
         "the state's {0}; pass the last STATE value the tap printed, or leave --state out for a full run"
     )]
     Shape(&'static str),
-    /// A bookmark that cannot be used.
+    /// A bookmark is not valid.
     #[error(
         "the state's bookmark of `{stream}` {problem}; pass the last STATE value this tap printed, or take the bookmark out to read the stream anew"
     )]
     Bookmark {
         /// The stream's id.
         stream: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// A state with nothing in it for any stream of the catalog.
+    /// The state contains no stream of the catalog.
     #[error(
         "the state knows none of the catalog's streams (it has `{0}`): it is another tap's or another directory's; pass the last STATE value this tap printed, or leave --state out for a full run"
     )]
@@ -54,12 +54,12 @@ impl Classified for StateError {
     }
 }
 
-/// The stream that a run was in.
+/// The key of the stream in progress.
 const CURRENTLY_SYNCING: &str = "currently_syncing";
 
 impl State {
-    /// Reads a state. The bare value and the whole message (`{"type": "STATE", "value": …}`) are both taken;
-    /// an empty text is an empty state, as Meltano's first run passes it.
+    /// Parses a state: the bare value, or the whole message (`{"type": "STATE", "value": …}`).
+    /// An empty text is an empty state, which Meltano passes in its first run.
     pub fn parse(text: &str) -> Result<State, StateError> {
         if text.trim().is_empty() {
             return Ok(State::default());
@@ -87,7 +87,7 @@ impl State {
         Ok(State { bookmarks, currently_syncing })
     }
 
-    /// The value a STATE message carries.
+    /// Returns the value of a STATE message.
     pub fn to_value(&self) -> Value {
         let mut object = Map::new();
         object.insert("bookmarks".into(), Value::Object(self.bookmarks.clone()));

@@ -1,4 +1,4 @@
-//! The one owner of stdout.
+//! The only writer to stdout.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ mod rewrite;
 use background::{Background, Progress};
 pub use rewrite::{Rewrite, RewriteError};
 
-/// A stream as it is emitted.
+/// A stream as emitted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outgoing {
     /// Its name.
@@ -25,18 +25,18 @@ pub struct Outgoing {
     pub key_properties: Vec<String>,
 }
 
-/// Bytes collected before they are handed to the system: one `write` a line is what makes a tap slow.
+/// The size of a buffer before it is written: one `write` per line would make a tap slow.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// The most that is collected while the buffer before is still being written.
+/// The most octets buffered while the previous buffer is being written.
 const MOST_BYTES: usize = 4 * BUFFER_BYTES;
 
-/// A message could not be printed.
+/// A message could not be emitted.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// Writing to stdout failed.
     #[error("writing to stdout: {0}")]
     Stdout(#[from] io::Error),
-    /// What was to be made of a message could not be.
+    /// A message could not be rewritten.
     #[error("{0}")]
     Rewrite(#[from] RewriteError),
 }
@@ -51,18 +51,18 @@ impl Classified for WriteError {
     }
 }
 
-/// Writes lines to stdout (or, in tests, anywhere).
+/// Writes lines to stdout (or, in tests, to another output).
 ///
-/// STATE and ACTIVATE_VERSION are followed by a flush, RECORD is not: records wait for the buffer to fill.
+/// A flush follows STATE and ACTIVATE_VERSION. RECORDs wait until the buffer is full.
 #[derive(Debug)]
 pub struct SingerWriter<W: Write = io::Stdout> {
     output: Output<W>,
     buffer: Vec<u8>,
-    /// What changes messages on their way out.
+    /// Rewrites messages before they are emitted.
     rewrite: Option<Box<dyn Rewrite>>,
-    /// Up to where the buffer holds what goes out as it is.
+    /// The end of the rewritten part of the buffer.
     rewritten: usize,
-    /// Whether people see what is printed, on a terminal.
+    /// Whether the output is a terminal.
     is_seen: bool,
 }
 
@@ -72,12 +72,12 @@ enum Output<W> {
     Background(Background),
 }
 
-/// Waits until stdout takes more.
+/// Waits until stdout accepts more.
 #[derive(Debug, Clone)]
 pub struct Room(Option<Arc<Progress>>);
 
 impl Room {
-    /// Waits.
+    /// Waits until the previous buffer is written.
     pub async fn wait(&self) {
         if let Some(progress) = &self.0 {
             progress.idle().await;
@@ -86,12 +86,12 @@ impl Room {
 }
 
 impl SingerWriter {
-    /// The writer of this process's stdout. There should be one.
+    /// Returns the writer of this process's stdout. There must be only one.
     pub fn stdout() -> Self {
         Self { is_seen: io::stdout().is_terminal(), ..Self::new(io::stdout()) }
     }
 
-    /// The same, written by a thread of its own, for who has something to do while nobody reads.
+    /// Returns a writer to stdout on a separate thread, for callers with other work while the reader is slow.
     pub fn background() -> Self {
         let output = Output::Background(Background::start(io::stdout()));
         Self { output, ..Self::stdout() }
@@ -99,19 +99,19 @@ impl SingerWriter {
 }
 
 impl<W: Write> SingerWriter<W> {
-    /// A writer to `output`.
+    /// Returns a writer to `output`.
     pub fn new(output: W) -> Self {
         let buffer = Vec::with_capacity(BUFFER_BYTES * 2);
         Self { output: Output::Direct(output), buffer, rewrite: None, rewritten: 0, is_seen: false }
     }
 
-    /// Has messages changed on their way out from now on.
+    /// Sets a rewriter for all messages from now on.
     pub fn rewrite_with(&mut self, rewrite: Box<dyn Rewrite>) {
         self.rewrite = Some(rewrite);
         self.rewritten = self.buffer.len();
     }
 
-    /// Has said what has to be said before what follows.
+    /// Emits messages that the rewriter has deferred, before the next message.
     fn settle(&mut self) -> Result<(), WriteError> {
         if let Some(rewrite) = &mut self.rewrite {
             rewrite.settle(&mut self.buffer)?;
@@ -119,12 +119,12 @@ impl<W: Write> SingerWriter<W> {
         Ok(())
     }
 
-    /// The names that a stream goes out with.
+    /// Returns the names under which a stream is emitted.
     fn names_of(&self, stream: &str) -> Vec<String> {
         self.rewrite.as_ref().map_or_else(|| vec![stream.to_owned()], |rewrite| rewrite.names(stream))
     }
 
-    /// Changes the RECORD lines that came to the buffer.
+    /// Rewrites the RECORD lines added to the buffer.
     fn rewrite_records(&mut self) -> Result<(), WriteError> {
         if let Some(rewrite) = &mut self.rewrite {
             let lines = self.buffer.split_off(self.rewritten.min(self.buffer.len()));
@@ -134,7 +134,7 @@ impl<W: Write> SingerWriter<W> {
         Ok(())
     }
 
-    /// Prints a SCHEMA message.
+    /// Emits a SCHEMA message.
     pub fn schema(
         &mut self,
         stream: &str,
@@ -171,18 +171,18 @@ impl<W: Write> SingerWriter<W> {
         self.flush()
     }
 
-    /// The buffer a RECORD line is written into by its converter, which ends it with a line feed;
+    /// Returns the buffer into which a converter writes a RECORD line with its line feed.
     /// [`Self::record_done`] must follow.
     pub fn record_buffer(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
     }
 
-    /// Hands the buffer on when it has become large enough.
+    /// Writes the buffer once it is large enough.
     pub fn record_done(&mut self) -> Result<(), WriteError> {
         if self.record_taken()? { self.hand_over() } else { Ok(()) }
     }
 
-    /// The same for who has something to do before anything leaves the process: whether [`Self::hand_over`] is to follow.
+    /// Returns whether [`Self::hand_over`] must follow, for callers with work to do before data leaves the process.
     pub fn record_taken(&mut self) -> Result<bool, WriteError> {
         if self.rewrite.is_some() {
             self.rewrite_records()?;
@@ -190,7 +190,7 @@ impl<W: Write> SingerWriter<W> {
         Ok(self.buffer.len() >= BUFFER_BYTES && (!self.is_congested() || self.buffer.len() >= MOST_BYTES))
     }
 
-    /// Whether more was printed than stdout takes at the moment.
+    /// Whether more output is pending than stdout currently accepts.
     pub fn is_congested(&self) -> bool {
         self.buffer.len() >= BUFFER_BYTES
             && match &self.output {
@@ -199,7 +199,7 @@ impl<W: Write> SingerWriter<W> {
             }
     }
 
-    /// What to wait for while [`Self::is_congested`].
+    /// Returns a handle to wait on while [`Self::is_congested`].
     pub fn room(&self) -> Room {
         Room(match &self.output {
             Output::Direct(_) => None,
@@ -207,7 +207,7 @@ impl<W: Write> SingerWriter<W> {
         })
     }
 
-    /// Prints an ACTIVATE_VERSION message.
+    /// Emits an ACTIVATE_VERSION message.
     pub fn activate_version(&mut self, stream: &str, version: i64) -> Result<(), WriteError> {
         #[derive(Serialize)]
         struct ActivateVersion<'a> {
@@ -228,7 +228,7 @@ impl<W: Write> SingerWriter<W> {
         self.flush()
     }
 
-    /// Prints a STATE message, as taps do.
+    /// Emits a STATE message of a tap.
     pub fn state(&mut self, value: &Value) -> Result<(), WriteError> {
         #[derive(Serialize)]
         struct State<'a> {
@@ -245,20 +245,20 @@ impl<W: Write> SingerWriter<W> {
         self.flush()
     }
 
-    /// Prints what people look at: a catalog, a report. What would steer their terminal becomes escapes, with which JSON is
-    /// the same JSON.
+    /// Prints output for people: a catalog, a report.
+    /// Terminal control characters are escaped, which leaves JSON equivalent.
     pub fn show(&mut self, text: &str) -> Result<(), WriteError> {
         self.line(&ldap_directory::text::printable_lines(text))
     }
 
-    /// Prints one line as it is: a target's bare STATE value.
+    /// Prints one line unchanged: a target's bare STATE value.
     pub fn line(&mut self, text: &str) -> Result<(), WriteError> {
         self.buffer.extend_from_slice(text.as_bytes());
         self.buffer.push(b'\n');
         self.flush()
     }
 
-    /// Hands everything to the system.
+    /// Flushes all output to the system.
     pub fn flush(&mut self) -> Result<(), WriteError> {
         self.hand_over()?;
         match &self.output {
@@ -267,7 +267,7 @@ impl<W: Write> SingerWriter<W> {
         }
     }
 
-    /// Hands the buffer on, without waiting until the system has it.
+    /// Passes the buffer to the writing thread, without waiting for the write.
     pub fn hand_over(&mut self) -> Result<(), WriteError> {
         if self.is_seen
             && let Ok(text) = std::str::from_utf8(&self.buffer)

@@ -1,5 +1,6 @@
-//! What names a setting's file takes: its own, and those that the program makes of it by an ending. No other file of the run may
-//! have one of them, and no setting may name a file that has such an ending: it would be what another file's name makes.
+//! Checks that the files of a run are distinct.
+//! A setting reserves its file's name, and the names that the program derives from it with a suffix.
+//! No other file of the run may have one of these names, and no setting may name a file with such a suffix.
 
 use std::path::{Path, PathBuf};
 
@@ -8,19 +9,19 @@ use serde_json::{Map, Value};
 use super::{folder, real, with_suffix};
 use crate::operations::settings_error::SettingsError;
 
-/// The lock of a file.
+/// The suffix of a lock file.
 pub const LOCK: &str = ".lock";
-/// What an undo file is made of.
+/// The suffix of the journal that an undo file is made from.
 pub const JOURNAL: &str = ".journal";
-/// What takes back a run that was killed: the first such file, and with a number behind it the later ones.
+/// The suffix of undo files of killed runs. The second and later ones also have a number.
 const KILLED: &str = ".killed";
 
-/// The file that takes back the `n`th killed run, from 1.
+/// Returns the path of the undo file of the `n`th killed run, from 1.
 pub fn killed(path: &Path, n: u32) -> PathBuf {
     if n < 2 { with_suffix(path, KILLED) } else { with_suffix(path, &format!("{KILLED}.{n}")) }
 }
 
-/// The ending of a name that the program makes of another file's name.
+/// Returns the suffix of a derived name.
 fn ending(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
     let numbered = |name: &str| {
@@ -35,7 +36,7 @@ fn ending(path: &Path) -> Option<String> {
         .or_else(|| numbered(&name))
 }
 
-/// The files that are there now under names that the program makes of this one.
+/// Returns the existing files whose names are derived from this one.
 fn made_of(path: &Path) -> impl Iterator<Item = PathBuf> {
     let of_killed = |path: PathBuf| {
         (1..).map(move |n| killed(&path, n)).take_while(|file| file.symlink_metadata().is_ok())
@@ -43,12 +44,11 @@ fn made_of(path: &Path) -> impl Iterator<Item = PathBuf> {
     [with_suffix(path, LOCK), with_suffix(path, JOURNAL)].into_iter().chain(of_killed(path.to_owned()))
 }
 
-/// Checks that a file that is written has a name of its own, and is not another one that is written or read. `written` and
-/// `read`: the settings or flags, and what they name.
+/// Checks that each written file has a name of its own and is not also read or written under another setting.
+/// `written` and `read` contain settings or flags with the paths that they name.
 ///
 /// # Errors
-/// Two of them are one file, under whatever names, or one is what the program makes of another's name: what the one writes would
-/// be lost by the other.
+/// Two paths lead to one file, or one path is derived from another: one would overwrite the other.
 pub fn distinct(
     written: &[(&str, Option<&Path>)],
     read: &[(&str, Option<&Path>)],
@@ -88,11 +88,11 @@ pub fn distinct(
     Ok(())
 }
 
-/// Checks that a file can be where a setting or a flag says: it is not a folder, and where it is not there yet, its folder is
-/// one in which this user may make it.
+/// Checks that a file can exist at the path of a setting or flag.
+/// The path is not a directory; if the file does not exist, this user may create it in its directory.
 ///
 /// # Errors
-/// It cannot.
+/// The file cannot exist there.
 pub fn has_place(setting: &str, path: &Path) -> Result<(), SettingsError> {
     let path = real(path);
     let folder = folder(&path);
@@ -114,7 +114,7 @@ pub fn has_place(setting: &str, path: &Path) -> Result<(), SettingsError> {
     ))
 }
 
-/// The files that a run's settings name, for [`distinct`]: what it writes, and the file that is its directory.
+/// Returns the files that a run's settings name, for [`distinct`]: files it writes, and the LDIF file that is its directory.
 pub fn of_settings(values: &Map<String, Value>) -> (Vec<(&str, Option<&Path>)>, Option<&Path>) {
     let text = |name: &str| values.get(name).and_then(Value::as_str);
     let written = ["undo_file", "reject_file", "metrics_file"].map(|name| (name, text(name).map(Path::new)));
@@ -132,7 +132,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
         #[cfg(not(unix))]
         return a.is_file() && b.is_file() && one.canonicalize().ok() == other.canonicalize().ok();
     }
-    // Where it will be.
+    // The path that the file will have.
     let place =
         |path: &Path| -> Option<PathBuf> { Some(folder(path).canonicalize().ok()?.join(path.file_name()?)) };
     place(one).is_some_and(|it| Some(it) == place(other))
@@ -162,7 +162,7 @@ mod tests {
             assert_eq!(distinct(&[one], &[other]).is_ok(), is_fine, "{one:?} {other:?}");
             assert!(distinct(&[], &[one, other]).is_ok(), "what is only read may be one");
         }
-        // Names that the program makes are nobody's, and links to them neither.
+        // Derived names, and links to them, cannot be used by settings.
         for name in ["u.lock", "u.journal", "u.killed", "u.killed.7", "U.Journal"] {
             assert!(distinct(&[("undo_file", Some(&at(name)))], &[]).is_err(), "{name}");
         }
@@ -178,7 +178,7 @@ mod tests {
             assert!(distinct(&[undo, rejects], &[]).is_err(), "{name}");
             assert!(distinct(&[undo], &[rejects]).is_err(), "{name}");
         }
-        // A pipe or a device may be named twice.
+        // Pipes and devices may be named twice.
         let null = Some(Path::new("/dev/null"));
         assert!(distinct(&[("reject_file", null)], &[("--input", null)]).is_ok());
     }

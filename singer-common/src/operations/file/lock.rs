@@ -1,11 +1,11 @@
-//! One run at a time for a file or a folder that a run writes.
+//! Locks: one run at a time for a file or directory that a run writes.
 //!
-//! The lock is the system's own (flock(2), LockFileEx), on a small file beside what it is for: that may be replaced by a
-//! rename, and a lock on it would go with the old one. The system releases it when the process ends, however it ends. What
-//! a killed run left in the lock file is only text.
+//! The lock is the system's (flock(2), LockFileEx), on a small file beside the locked path.
+//! The locked file itself may be replaced by a rename, which would drop a lock on it.
+//! The system releases the lock when the process ends, even if it is killed. The content of the lock file is only information.
 //!
-//! A file may have several names in several folders (hard links), each with a lock file of its own beside it. So a file that is
-//! there is locked itself, too: that lock belongs to its device and inode, whatever it is called.
+//! A file may have several names (hard links), each with its own lock file.
+//! An existing file is therefore locked itself, too: that lock belongs to its device and inode.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -15,33 +15,33 @@ use std::time::Duration;
 use super::{LOCK, real, with_suffix};
 use crate::operations::settings_error::SettingsError;
 
-/// How often a lock file is made again that its owner removed just then.
+/// Attempts to create a lock file that its owner removes at the same moment.
 const ATTEMPTS: u32 = 100;
-/// How long the owner has for writing down who it is.
+/// The time for an owner to write its process id.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// A lock that is held until it is dropped.
+/// A lock, held until it is dropped.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
     path: PathBuf,
-    /// What it is for.
+    /// The locked path.
     of: PathBuf,
-    /// The file that it is for, by whatever name, as it was when the lock was taken, or made since ([`Lock::hold`]).
+    /// The file at that path when the lock was acquired, or created since ([`Lock::hold`]).
     itself: Option<File>,
 }
 
-/// Somebody else has the lock.
+/// The lock is held by another process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
-    /// What the lock is for, without links.
+    /// The locked path, links resolved.
     pub path: PathBuf,
-    /// The process that has it, where that is known.
+    /// The process that holds it, if known.
     pub pid: Option<u32>,
 }
 
 impl Held {
-    /// The error of a setting that names the file.
+    /// Returns the error of a setting that names the file.
     pub fn error(&self, setting: &str) -> SettingsError {
         let path = self.path.display();
         let (who, expected) = match self.pid {
@@ -56,13 +56,13 @@ impl Held {
 }
 
 impl Lock {
-    /// Takes the lock of a file, or of a folder, that a setting names. All names that lead to it have the same lock.
+    /// Acquires the lock of a file or directory that a setting names. All names of one file share its lock.
     ///
-    /// `None`, and a warning, where the file system has no locks or the lock file cannot be made: the run goes on without.
-    /// What is not a regular file (a pipe, a terminal) has no lock.
+    /// Returns `None`, with a warning, if the file system has no locks or the lock file cannot be created: the run continues.
+    /// Files that are not regular (a pipe, a terminal) are not locked.
     ///
     /// # Errors
-    /// Another run has the lock: [`Held::error`].
+    /// Another run holds the lock: [`Held::error`].
     pub fn of(setting: &str, path: &Path) -> Result<Option<Lock>, SettingsError> {
         match Self::try_of(path) {
             Ok(Ok(lock)) => Ok(lock),
@@ -77,7 +77,7 @@ impl Lock {
         }
     }
 
-    /// The same for who decides otherwise: who has it, or why there is none.
+    /// Acquires the lock and returns the reason for a failure, for callers that handle it themselves.
     pub fn try_of(path: &Path) -> io::Result<Result<Option<Lock>, Held>> {
         let path = real(path);
         let beside = match std::fs::metadata(&path) {
@@ -95,14 +95,14 @@ impl Lock {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(Err(Held { pid: owner(&mut file), path })),
                 Err(TryLockError::Error(e)) => {
-                    // Nobody needs an empty file that locks nothing.
+                    // An empty lock file without a lock is not left behind.
                     if file.metadata().is_ok_and(|m| m.len() == 0) {
                         let _ = std::fs::remove_file(&beside);
                     }
                     return Err(e);
                 }
             }
-            // Its last owner may have removed it between our opening it and its release.
+            // The last owner may have removed the file between this open and its release.
             if is_still(&file, &beside) {
                 let itself = match lock_itself(&path) {
                     Ok(itself) => itself,
@@ -120,10 +120,10 @@ impl Lock {
         Err(io::Error::other("its lock file is made and removed all the time"))
     }
 
-    /// Locks the file itself, too, where this run has made it since it took the lock: for who knows it by another name.
+    /// Locks the file itself, too, if this run created it after the lock was acquired: other names may lead to it.
     ///
     /// # Errors
-    /// Another run has it: by another name, and since it was made.
+    /// Another run has locked the file by another name since it was created.
     pub fn hold(&mut self, setting: &str) -> Result<(), SettingsError> {
         if self.itself.is_none() {
             let held = |pid| Held { path: self.of.clone(), pid }.error(setting);
@@ -135,14 +135,14 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Removed while it is held: who opened it meanwhile sees that it is gone, and makes another.
+        // Removed while the lock is held: a process that has just opened it notices, and creates another.
         let _ = std::fs::remove_file(&self.path);
         let _ = self.file.unlock();
     }
 }
 
-/// Locks a file itself, if it is there and its file system can do so. The error is the process that has it by another name,
-/// where that is known. A file under two names in one place is one file, and has one lock.
+/// Locks a file itself, if it exists and its file system supports that.
+/// The error is the process that holds the lock by another name, if known.
 #[cfg(unix)]
 fn lock_itself(path: &Path) -> Result<Option<File>, Option<u32>> {
     let Ok(file) = File::open(path) else { return Ok(None) };
@@ -152,24 +152,25 @@ fn lock_itself(path: &Path) -> Result<Option<File>, Option<u32>> {
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Err(owner_of_inode(&file)),
-        // NFS locks only what is open for writing; the lock beside the file holds all the same.
+        // NFS locks only files that are open for writing; the lock beside the file is held in any case.
         Err(TryLockError::Error(_)) => Ok(None),
     }
 }
 
-/// There such a lock would keep this process itself from writing.
+/// On other systems such a lock would prevent writes by this process, too.
 #[cfg(not(unix))]
 fn lock_itself(_: &Path) -> Result<Option<File>, Option<u32>> {
     Ok(None)
 }
 
-/// Who has the lock of a file itself: proc_locks(5), by device and inode.
+/// Returns the process that holds the lock of a file: proc_locks(5), by device and inode.
 #[cfg(unix)]
 fn owner_of_inode(file: &File) -> Option<u32> {
     use std::os::unix::fs::MetadataExt as _;
     let inode = file.metadata().ok()?.ino();
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    // `1: FLOCK  ADVISORY  WRITE 708 08:01:1234 0 EOF`. Devices of btrfs and overlays are others there: the inode tells.
+    // `1: FLOCK  ADVISORY  WRITE 708 08:01:1234 0 EOF`.
+    // Btrfs and overlay file systems report other device numbers there, so only the inode is compared.
     let of = |line: &str| {
         let mut words = line.split_whitespace().skip(1);
         let (kind, pid) = (words.next()?, words.nth(2)?);
@@ -177,11 +178,11 @@ fn owner_of_inode(file: &File) -> Option<u32> {
         (kind == "FLOCK" && at == inode).then(|| pid.parse().ok()).flatten()
     };
     let mut found = locks.lines().filter_map(of);
-    // Of two files with one number, on two devices, it is not said whose it is.
+    // If two devices have a file with this inode, the owner is ambiguous.
     found.next().filter(|_| found.next().is_none())
 }
 
-/// Who has the lock, as it wrote down itself.
+/// Returns the process id in a lock file.
 fn owner(file: &mut File) -> Option<u32> {
     for _ in 0..10 {
         let mut text = String::new();
@@ -200,7 +201,7 @@ fn is_still(file: &File, path: &Path) -> bool {
     matches!((file.metadata(), std::fs::metadata(path)), (Ok(a), Ok(b)) if a.dev() == b.dev() && a.ino() == b.ino())
 }
 
-/// An open file cannot be removed there.
+/// On other systems an open file cannot be removed.
 #[cfg(not(unix))]
 fn is_still(_: &File, path: &Path) -> bool {
     path.exists()
@@ -245,7 +246,7 @@ mod tests {
         symlink("real", at("linked")).unwrap();
         symlink(at("linked/undo.ldif"), at("link")).unwrap();
         symlink("link", at("link-to-link")).unwrap();
-        // There is no such file yet.
+        // The file does not exist yet.
         let lock = Lock::of("undo_file", &at("real/undo.ldif")).unwrap();
         for name in ["real/../real/./undo.ldif", "linked/undo.ldif", "link", "link-to-link"] {
             assert_eq!(held(&at(name)).pid, Some(std::process::id()), "{name}");
@@ -272,7 +273,7 @@ mod tests {
         #[cfg(target_os = "linux")]
         assert_eq!(held(&at("other/undo.ldif")).pid, Some(std::process::id()));
         drop(lock);
-        // One that is made after its lock was taken.
+        // A file that is created after its lock was acquired.
         let mut lock = Lock::of("reject_file", &at("made.jsonl")).unwrap().unwrap();
         std::fs::write(at("made.jsonl"), "x").unwrap();
         lock.hold("reject_file").unwrap();
@@ -280,7 +281,7 @@ mod tests {
         held(&at("other/made.jsonl"));
         drop(lock);
         let _lock = Lock::of("undo_file", &at("other/undo.ldif")).unwrap().unwrap();
-        // A file that takes its place by a rename has no lock of its own, and needs none: the name has one.
+        // A file that replaces it by a rename needs no lock of its own: the name has one.
         std::fs::write(at("new"), "y").unwrap();
         std::fs::rename(at("new"), at("other/undo.ldif")).unwrap();
         held(&at("other/undo.ldif"));

@@ -1,4 +1,4 @@
-//! The forms of a log line.
+//! Formats of a log line.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -13,9 +13,9 @@ use tracing_subscriber::registry::LookupSpan;
 use super::{LogFormat, run_id};
 use ldap_directory::text::{printable, printable_line};
 
-/// A field whose text is JSON, and which is a METRIC line's point.
+/// The field with the point of a METRIC line, as JSON.
 pub(crate) const METRIC: &str = "metric_info";
-/// The prefix of a field's name that is not part of it: of the summary's, which are many.
+/// The prefix of the summary's fields. It is not part of a field's name in the output.
 const SUMMARY: &str = "summary.";
 
 pub(super) struct Formatter {
@@ -67,7 +67,7 @@ impl Fields {
         fields
     }
 
-    /// The fields that the message does not hold already, without the prefix that says so.
+    /// Returns the fields that the message does not repeat, without the prefix that marks them.
     fn for_machines(&mut self) -> impl Iterator<Item = (String, Value)> {
         let others = std::mem::take(&mut self.others);
         others.into_iter().map(|(key, value)| (key.strip_prefix(SUMMARY).unwrap_or(key).to_owned(), value))
@@ -98,18 +98,18 @@ where
 impl Formatter {
     fn text(&self, out: &mut Writer<'_>, level: Level, target: &str, fields: &Fields) -> fmt::Result {
         let mut text = fields.message.clone();
-        // Fields are for programs: to people, the message says what they hold. Who looks for faults wants both.
+        // Fields are for programs; the message repeats them for people. At debug and trace they are shown to people, too.
         if level > Level::INFO {
             for (key, value) in &fields.others {
                 let _ = write!(text, " {key}={value}");
             }
         }
-        // A value from a directory or a record starts no line of its own, and tells the terminal nothing.
+        // A value from a directory or a record must not begin a new line or send control sequences to the terminal.
         let text = printable_line(&text);
         let time = chrono::Utc::now().format("%Y-%m-%d %H:%M:%S,%3f");
         let (on, off) = if self.colour { colours(level) } else { ("", "") };
         write!(out, "{time} | {on}{:<8}{off} | {} | ", level_name(level), self.name)?;
-        // Who looks so closely wants to know what to look at more closely still.
+        // At debug and trace the module is shown.
         if level > Level::INFO {
             write!(out, "{target}: ")?;
         }
@@ -129,8 +129,8 @@ impl Formatter {
         object
     }
 
-    /// What Meltano's parser for the Singer SDK takes: every key but `stream_name`, `metric_info`, `exception` and `extra` is
-    /// required, and `extra` is what it shows beside the message.
+    /// Returns the line in the form that Meltano's parser for the Singer SDK requires.
+    /// All keys are required except `stream_name`, `metric_info`, `exception` and `extra`; `extra` is shown beside the message.
     fn singer(&self, level: Level, mut fields: Fields) -> Value {
         let stream = fields.others.remove("stream");
         let point = fields.others.remove(METRIC);
@@ -140,7 +140,7 @@ impl Formatter {
         let seconds = now as f64 / 1e6;
         let message = if point.is_some() { "METRIC".to_owned() } else { std::mem::take(&mut fields.message) };
         let mut extra: Map<String, Value> = fields.for_machines().collect();
-        // Meltano's own events have a `run_id`, which must not be lost.
+        // Meltano's own events have a `run_id`, which must not be overwritten.
         extra.insert("ldap_run_id".into(), run_id().into());
         let mut object = json!({
             "level": level_name(level).to_ascii_lowercase(), "pid": std::process::id(), "logger_name": self.name,

@@ -1,8 +1,8 @@
-//! `--log-level`: a level for everything, and others for modules.
+//! `--log-level`: a default level, and levels of single modules.
 
 use std::fmt::Write as _;
 
-/// Levels, from the one that says least. `warning` and `critical` are what Python calls them.
+/// Levels, from the least verbose. `warning` and `critical` are Python's names.
 const LEVELS: &[(&str, &[&str])] = &[
     ("off", &["off", "none"]),
     ("error", &["error", "critical", "fatal"]),
@@ -12,16 +12,16 @@ const LEVELS: &[(&str, &[&str])] = &[
     ("trace", &["trace", "notset"]),
 ];
 
-/// Names of `singer_common`: its groups, and the metrics of Singer by the name that their lines have.
+/// Names in `singer_common`: its groups, and `metrics` for Singer's METRIC lines, which have that log target.
 const OWN_MODULES: &[&str] = &["maps", "metrics", "operations", "plugin", "singer"];
-/// Names that were another library's before it had one of its own.
+/// A name that `--log-level` accepted before `ldap-directory` was a crate of its own.
 const RENAMED: (&str, &str) = ("singer_common::directory", "ldap_directory");
 
-/// What is logged.
+/// The levels of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Levels {
     everything: &'static str,
-    /// A module's path, and its level.
+    /// Paths of modules, with their levels.
     modules: Vec<(String, &'static str)>,
 }
 
@@ -32,8 +32,9 @@ impl Default for Levels {
 }
 
 impl Levels {
-    /// Reads `info,tap_ldap::sync=debug`. `name` is the executable's; `source` the text of its `lib.rs`, which lists its
-    /// modules. Fails with what is wrong, and what would be right.
+    /// Parses `info,tap_ldap::sync=debug`.
+    /// `name` is the executable's; `source` is the text of its `lib.rs`, which lists its modules.
+    /// The error says what is wrong and what is expected.
     pub fn parse(text: &str, name: &str, source: &str) -> Result<Self, String> {
         let mut levels = Self::default();
         for part in text.split(',').map(str::trim) {
@@ -50,11 +51,11 @@ impl Levels {
         Ok(levels)
     }
 
-    /// In the form of tracing-subscriber's EnvFilter.
+    /// Returns the directives of tracing-subscriber's EnvFilter.
     pub(super) fn directives(&self, name: &str) -> String {
         let level = self.everything;
         let own = name.replace('-', "_");
-        // Our own modules only: what libraries trace (rustls: handshakes) was not written with secrets in mind.
+        // Modules of this workspace only: traces of libraries (rustls: handshakes) may contain secrets.
         let mut out = format!("off,ldap_directory={level},singer_common={level},{own}={level}");
         for (module, level) in &self.modules {
             let _ = write!(out, ",{module}={level}");
@@ -93,7 +94,7 @@ fn check_module(path: &str, name: &str, source: &str) -> Result<(), String> {
     Err(format!("`{root}` has no module `{module}`{near}; it has {}", known.join(", ")))
 }
 
-/// The modules that a `lib.rs` lists.
+/// Returns the modules that a `lib.rs` lists.
 fn modules_of(source: &str) -> impl Iterator<Item = &str> {
     source.lines().filter_map(|l| {
         l.strip_prefix("pub ")

@@ -1,4 +1,4 @@
-//! Logs: on stderr, as text for people, or as one JSON object a line for machines.
+//! Logs on stderr, as text for people, or as one JSON object a line for machines.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
@@ -14,21 +14,21 @@ mod levels;
 
 pub use levels::Levels;
 
-/// The variable with which Meltano says how a plugin is to log: the path of a configuration of Python's `logging`.
+/// The variable by which Meltano configures a plugin's log: the path of a configuration of Python's `logging`.
 const SDK_CONFIG: &str = "SINGER_SDK_LOG_CONFIG";
 
-/// How a log line looks.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// `2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer's Python plugins write it
+    /// `2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as in Singer's Python plugins
     Text,
-    /// One JSON object a line: timestamp, level, logger, module, run_id, message, stream, and fields
+    /// One JSON object per line: timestamp, level, logger, module, run_id, message, stream, and fields
     Json,
-    /// One JSON object a line, in the Singer SDK's form: what Meltano asks for with SINGER_SDK_LOG_CONFIG
+    /// One JSON object per line in the Singer SDK's form, which Meltano requests by SINGER_SDK_LOG_CONFIG
     Singer,
 }
 
-/// What the command line says about the log.
+/// The log options of the command line.
 #[derive(Debug, Clone, Copy)]
 pub struct Wish<'a> {
     /// `--log-level`.
@@ -37,17 +37,17 @@ pub struct Wish<'a> {
     pub format: Option<LogFormat>,
 }
 
-/// The id of this run: 16 hexadecimal digits, another one each time.
+/// Returns the id of this run: 16 hexadecimal digits, different in each run.
 pub fn run_id() -> &'static str {
     static ID: OnceLock<String> = OnceLock::new();
     ID.get_or_init(|| uuid::Uuid::new_v4().simple().to_string().chars().take(16).collect())
 }
 
-/// Starts logging for this process. `name` is the executable's, `source` the text of its `lib.rs`. Fails with what is wrong
-/// with a level, and where it came from.
+/// Starts logging for this process. `name` is the executable's, `source` is the text of its `lib.rs`.
 ///
-/// A level comes from the command line, else from the variables that the Singer SDK knows (`TAP_LDAP_LOGLEVEL`, `LOGLEVEL`),
-/// else from the file that [`SDK_CONFIG`] names, else it is `info`.
+/// The level is that of the command line, else of the Singer SDK's variables (`TAP_LDAP_LOGLEVEL`, `LOGLEVEL`),
+/// else of the file that [`SDK_CONFIG`] names, else `info`.
+/// The error names the invalid level and its source.
 pub fn init(
     name: &'static str,
     source: &str,
@@ -66,7 +66,7 @@ pub fn init(
         (None, Some((n, text)), _) => {
             Levels::parse(text, name, source).map_err(|e| format!("{n}={text}: {e}"))?
         }
-        // What Meltano writes there is its own level; one that nobody here knows is no reason not to run.
+        // Meltano writes its own level there; an unknown one must not fail the run.
         (None, None, Some(text)) => Levels::parse(text, name, source).unwrap_or_default(),
         (None, None, None) => Levels::default(),
     };
@@ -75,7 +75,7 @@ pub fn init(
     let colour = std::io::stderr().is_terminal() && !variables.contains_key("NO_COLOR");
     // A second call (in tests) leaves the first subscriber in place.
     let _ = tracing_subscriber::fmt()
-        // What cannot be written to stderr would be complained of on stderr.
+        // A failed write to stderr would be reported on stderr.
         .log_internal_errors(false)
         .with_writer(progress::Stderr::new)
         .with_env_filter(EnvFilter::new(levels.directives(name)))
@@ -84,10 +84,10 @@ pub fn init(
     Ok(())
 }
 
-/// What a configuration of Python's `logging` says to us.
+/// The relevant parts of a configuration of Python's `logging`.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct SdkConfig {
-    /// Whether lines are to be JSON, for Meltano to take apart.
+    /// Whether lines are JSON, for Meltano to parse.
     structured: bool,
     /// The level of the root logger.
     level: Option<String>,
@@ -95,12 +95,12 @@ struct SdkConfig {
 
 impl SdkConfig {
     fn read(path: &str) -> Self {
-        // It is the caller's file, and about nothing but the log: what cannot be read of it says nothing.
+        // The file belongs to the caller and concerns only the log: an unreadable one is ignored.
         let text = std::fs::read_to_string(path).unwrap_or_default();
         Self::parse(&text)
     }
 
-    /// Meltano writes JSON. Who writes YAML by hand writes it for Python.
+    /// Meltano writes JSON. A YAML file is handwritten, for Python plugins.
     fn parse(text: &str) -> Self {
         let Ok(config) = serde_json::from_str::<Value>(text) else { return Self::default() };
         let formatters = config["formatters"].as_object();

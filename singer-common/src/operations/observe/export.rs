@@ -1,5 +1,5 @@
-//! Where metrics go: into a file for node_exporter's textfile collector, and over HTTP. Both are done by a thread of their own,
-//! so that neither a slow disk nor whoever scrapes can hold the run up.
+//! Export of metrics: a file for node_exporter's textfile collector, and HTTP.
+//! A separate thread does both, so that neither a slow disk nor a slow scraper delays the run.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,13 +16,13 @@ use super::listen;
 use super::meter::{Meter, meter};
 use crate::operations::file;
 
-/// How often the file is written while the run goes on.
+/// The interval between two writes of the file during the run.
 const WRITE_INTERVAL: Duration = Duration::from_secs(15);
-/// How often the run shows that it is alive.
+/// The interval between two signs of life of the run.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// After so long without a sign of life the run is stuck.
+/// The time without a sign of life after which the run is reported as stuck.
 const STUCK: Duration = Duration::from_secs(60);
-/// The longest wait for the last file, at the end of a run, where the disk does not answer.
+/// The longest wait for the last write at the end of a run, if the disk does not respond.
 const LAST_WRITE: Duration = Duration::from_secs(5);
 
 static EXPORT: OnceLock<Export> = OnceLock::new();
@@ -32,12 +32,12 @@ struct Export {
     file: Option<PathBuf>,
     thread: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
     started: Instant,
-    /// When the run was last seen alive: milliseconds since it began.
+    /// The last sign of life of the run: milliseconds since its start.
     alive: AtomicU64,
     name: &'static str,
 }
 
-/// Begins to export. Has to be called in the run's own runtime.
+/// Starts to export. Must be called in the run's own runtime.
 pub(super) fn start(name: &'static str, file: Option<PathBuf>, listen: Option<SocketAddr>) {
     let Some(meter) = meter() else { return };
     if let Some(earlier) = file.as_ref().and_then(|path| std::fs::read_to_string(path).ok()) {
@@ -107,7 +107,7 @@ fn write(path: &Path) -> std::io::Result<()> {
     let Some(meter) = meter() else { return Ok(()) };
     let is_new = !path.exists();
     file::replace(path, |out| out.write_all(meter.text().as_bytes()))?;
-    // Whoever collects it is another user, and there is nothing in it to hide.
+    // The collector runs as another user, and the file contains no secrets.
     #[cfg(unix)]
     if is_new {
         use std::os::unix::fs::PermissionsExt as _;
@@ -124,14 +124,14 @@ fn complain(path: &Path, error: &std::io::Error) {
     );
 }
 
-/// Writes the outcome.
+/// Writes the outcome of the run.
 pub(super) fn finish(code: u8) {
     let (Some(meter), Some(export)) = (meter(), EXPORT.get()) else { return };
     meter.ended(code);
     let thread = export.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some((stop, thread)) = thread {
         let _ = stop.send(());
-        // A write under way goes on to its end: what it writes is older.
+        // A write in progress continues to its end: its content is older.
         let deadline = Instant::now() + LAST_WRITE;
         while !thread.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
@@ -140,7 +140,7 @@ pub(super) fn finish(code: u8) {
     if let Some(path) = &export.file {
         let (done, written) = std::sync::mpsc::channel();
         let path = path.clone();
-        // A disk that does not answer must not keep the process.
+        // A disk that does not respond must not delay the end of the process.
         std::thread::spawn(move || {
             if let Err(e) = write(&path) {
                 complain(&path, &e);
@@ -151,7 +151,7 @@ pub(super) fn finish(code: u8) {
     }
 }
 
-/// What `/health` says: whether the run is well, and the report.
+/// Returns the content of `/health`: whether the run is healthy, and the report.
 pub(super) fn health() -> (bool, Value) {
     let (Some(meter), Some(export)) = (meter(), EXPORT.get()) else {
         return (false, json!({"status": "unhealthy", "error": "nothing is running"}));
@@ -189,7 +189,7 @@ fn trouble(meter: &Meter, connections: u64, silent: Duration) -> Option<String> 
     (failed > 0).then(|| format!("not connected: {failed} attempt(s) failed"))
 }
 
-/// The sum of counters or gauges.
+/// Returns the sum of counters or gauges.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "they count what there is")]
 fn sum(families: &[prometheus::proto::MetricFamily]) -> u64 {
     let metrics = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric);

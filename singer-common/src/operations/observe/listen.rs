@@ -1,4 +1,4 @@
-//! `/metrics` and `/health` over HTTP, for the address that the user gives and no other.
+//! `/metrics` and `/health` over HTTP, on the address of the setting only.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -17,12 +17,12 @@ use crate::operations::settings_error::SettingsError;
 
 /// Connections served at once; others wait in the system's queue.
 const MOST_CONNECTIONS: usize = 16;
-/// The longest that a connection may last, whatever the other side does.
+/// The longest duration of a connection.
 const LONGEST: Duration = Duration::from_secs(10);
 
 type Body = http_body_util::Full<Bytes>;
 
-/// Reads `host:port`, or `:port` for loopback.
+/// Parses `host:port`, or `:port` for loopback.
 pub(super) fn address(text: &str) -> Result<SocketAddr, SettingsError> {
     let whole = if text.starts_with(':') { format!("127.0.0.1{text}") } else { text.to_owned() };
     let whole = whole.strip_prefix("localhost:").map_or(whole.clone(), |port| format!("127.0.0.1:{port}"));
@@ -32,7 +32,7 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, SettingsError> {
     })
 }
 
-/// Serves until it is dropped. An address that cannot be had is a warning.
+/// Serves until the future is dropped. If the address is not available, a warning is logged.
 pub(super) async fn serve(address: SocketAddr) {
     let listener = match TcpListener::bind(address).await {
         Ok(listener) => listener,
@@ -48,7 +48,7 @@ pub(super) async fn serve(address: SocketAddr) {
     loop {
         let Ok(permit) = room.clone().acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of file descriptors, say: that may pass.
+            // For example, no file descriptor is free: that may be temporary.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
@@ -60,7 +60,7 @@ pub(super) async fn serve(address: SocketAddr) {
                 .keep_alive(false)
                 .max_buf_size(16 * 1024)
                 .serve_connection(TokioIo::new(stream), service);
-            // Who breaks off has what he wants.
+            // A client that closes the connection early is not an error.
             let _ = tokio::time::timeout(LONGEST, connection).await;
             drop(permit);
         });

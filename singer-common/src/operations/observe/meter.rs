@@ -1,4 +1,4 @@
-//! The instruments: Prometheus counters, gauges and histograms, in a registry of the process's own.
+//! Prometheus counters, gauges and histograms, in a registry of the process's own.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -11,17 +11,17 @@ use prometheus::{
 
 use ldap_directory::DirectoryError;
 
-/// From a fraction of a millisecond, which is what a server on the same machine takes, to the longest a page may.
+/// From a fraction of a millisecond (a server on the same machine) to the longest time of a page.
 const BUCKETS: &[f64] = &[
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 ];
-/// So many streams have series of their own; those that come later share one.
+/// The most streams with series of their own; later ones share one series.
 const MOST_STREAMS: usize = 500;
-/// So many records are counted at a time.
+/// Records counted before the counter is updated.
 const RECORDS: u64 = 256;
-/// The label of streams beyond.
+/// The label of streams beyond [`MOST_STREAMS`].
 const OTHERS: &str = "(others)";
-/// What the labels of metrics are called, so that none of them can be given by the user.
+/// The labels of our metrics, which the user's labels must not repeat.
 const LABELS: &[&str] = &[
     "program",
     "operation",
@@ -40,12 +40,12 @@ const LABELS: &[&str] = &[
 
 static METER: OnceLock<Meter> = OnceLock::new();
 
-/// The instruments, where metrics are wanted.
+/// Returns the instruments, if metrics are enabled.
 pub(super) fn meter() -> Option<&'static Meter> {
     METER.get()
 }
 
-/// Whether the user can give all metrics a label of this name.
+/// Whether the user may add a label of this name to all metrics.
 pub(super) fn is_label(name: &str) -> bool {
     let mut chars = name.chars();
     chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
@@ -82,11 +82,11 @@ pub(super) struct Meter {
     written: Gauge,
     last: Last,
     streams: Mutex<HashSet<String>>,
-    /// How many answers are waited for, and since when there is any.
+    /// The number of pending answers, and the time since at least one is pending.
     waiting: Mutex<(u32, Option<Instant>)>,
 }
 
-/// What is known of the last run that ended, and so what alerts look at.
+/// The last run that ended, for alerts.
 #[derive(Debug)]
 struct Last {
     timestamp: Gauge,
@@ -96,7 +96,7 @@ struct Last {
     success_timestamp: Gauge,
 }
 
-/// Registers instruments. A name twice would be a fault of ours, and is found by the first test that starts.
+/// Registers instruments. A name used twice is a bug, which the first test that starts finds.
 struct Builder {
     registry: Registry,
 }
@@ -177,7 +177,7 @@ impl Meter {
         Ok(meter)
     }
 
-    /// All metrics in Prometheus's text format, version 0.0.4.
+    /// Returns all metrics in Prometheus's text format, version 0.0.4.
     pub(super) fn text(&self) -> String {
         let cpu = cpu_seconds();
         if cpu > self.cpu.get() {
@@ -185,12 +185,12 @@ impl Meter {
         }
         self.written.set(super::now());
         let mut text = Vec::new();
-        // It fails where a family has no metrics, which the registry does not gather.
+        // Encoding fails for a family without metrics, which the registry does not gather.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         String::from_utf8_lossy(&text).into_owned()
     }
 
-    /// Takes up what an earlier run left in the file that is going to be replaced.
+    /// Reads the results of an earlier run from the file that will be replaced.
     pub(super) fn take_up(&self, earlier: &str) {
         let Last { timestamp, duration, exit_code, success, success_timestamp } = &self.last;
         for gauge in [timestamp, duration, exit_code, success, success_timestamp] {
@@ -204,7 +204,7 @@ impl Meter {
         }
     }
 
-    /// Notes how the run ended.
+    /// Records the outcome of the run.
     pub(super) fn ended(&self, code: u8) {
         let now = super::now();
         self.in_progress.set(0);
@@ -217,14 +217,14 @@ impl Meter {
         }
     }
 
-    /// An answer begins to be waited for.
+    /// Marks the begin of a wait for an answer.
     pub(super) fn wait_begins(&self) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.0 += 1;
         waiting.1.get_or_insert_with(Instant::now);
     }
 
-    /// It is no longer waited for.
+    /// Marks the end of a wait for an answer.
     pub(super) fn wait_ends(&self) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.0 = waiting.0.saturating_sub(1);
@@ -235,7 +235,7 @@ impl Meter {
         }
     }
 
-    /// The stream as a label: as many as are configured in any sensible way, but not without bound.
+    /// Returns the stream's label. The number of labels is bounded, beyond any sensible number of streams.
     fn label<'a>(&self, stream: &'a str) -> &'a str {
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         if streams.contains(stream) {
@@ -249,7 +249,7 @@ impl Meter {
     }
 }
 
-/// The processor time of this process.
+/// Returns the processor time of this process.
 fn cpu_seconds() -> f64 {
     #[cfg(unix)]
     {
@@ -260,7 +260,7 @@ fn cpu_seconds() -> f64 {
     0.0
 }
 
-/// Makes the instruments.
+/// Creates the instruments.
 pub(super) fn start(program: &str, labels: &BTreeMap<String, String>) {
     match Meter::new(program, labels) {
         Ok(meter) => drop(METER.set(meter)),
@@ -268,15 +268,15 @@ pub(super) fn start(program: &str, labels: &BTreeMap<String, String>) {
     }
 }
 
-/// So many more records of a stream went by.
+/// Counts records of a stream.
 pub fn records(stream: &str, more: u64) {
     if let Some(meter) = meter() {
-        // With none: the series is there from the beginning of the stream on.
+        // Zero creates the series at the begin of the stream.
         meter.records.with_label_values(&[meter.label(stream)]).inc_by(more);
     }
 }
 
-/// Counts records by the stream, some hundred at a time.
+/// Counts records by stream, and updates the metrics every few hundred.
 #[derive(Debug)]
 pub struct RecordCounter {
     stream: String,
@@ -284,19 +284,19 @@ pub struct RecordCounter {
 }
 
 impl RecordCounter {
-    /// `None` where no metrics are wanted.
+    /// Returns `None` if metrics are disabled.
     pub fn begin() -> Option<RecordCounter> {
         meter().map(|_| RecordCounter { stream: String::new(), uncounted: 0 })
     }
 
-    /// A stream begins: its series is there from now on.
+    /// Begins a stream: its series exists from now on.
     pub fn stream(&mut self, stream: &str) {
         self.flush();
         stream.clone_into(&mut self.stream);
         records(stream, 0);
     }
 
-    /// A record of a stream went by.
+    /// Counts a record of a stream.
     pub fn record(&mut self, stream: &str) {
         if self.stream != stream {
             self.stream(stream);
@@ -307,7 +307,7 @@ impl RecordCounter {
         }
     }
 
-    /// Shows all of them.
+    /// Updates the metrics.
     pub fn flush(&mut self) {
         if self.uncounted > 0 {
             records(&self.stream, std::mem::take(&mut self.uncounted));
@@ -315,7 +315,7 @@ impl RecordCounter {
     }
 }
 
-/// What became of records that a target took in.
+/// The result of a record in a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Change {
@@ -342,34 +342,34 @@ impl Change {
     }
 }
 
-/// So many more changes of a kind were made for a stream.
+/// Counts changes of a kind for a stream.
 pub fn changes(stream: &str, change: Change, more: u64) {
     if let Some(meter) = meter() {
         meter.changes.with_label_values(&[meter.label(stream), change.label()]).inc_by(more);
     }
 }
 
-/// So many more records of a stream were rejected.
+/// Counts rejected records of a stream.
 pub fn rejected(stream: &str, more: u64) {
     if let Some(meter) = meter() {
         meter.rejects.with_label_values(&[meter.label(stream)]).inc_by(more);
     }
 }
 
-/// The books of a whole read: numbers of entries.
+/// The reconciliation of a full read, in numbers of entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Books {
-    /// Held by the directory.
+    /// Entries in the directory.
     pub held: u64,
-    /// Emitted.
+    /// Entries emitted.
     pub emitted: u64,
-    /// Left out by a rule.
+    /// Entries left out by a rule.
     pub left_out: u64,
-    /// Held, but neither emitted nor left out.
+    /// Entries in the directory that were neither emitted nor left out.
     pub differ: u64,
 }
 
-/// A stream was read whole, and the read was verified.
+/// Records the reconciliation of a stream after a verified full read.
 pub fn books(stream: &str, books: Books) {
     let Some(meter) = meter() else { return };
     let Books { held, emitted, left_out, differ } = books;
@@ -379,28 +379,28 @@ pub fn books(stream: &str, books: Books) {
     }
 }
 
-/// How long the record has waited that waits longest for another one.
+/// Sets the wait of the record that has waited longest for another one.
 pub fn oldest_wait(wait: std::time::Duration) {
     if let Some(meter) = meter() {
         meter.oldest_wait.set(i64::try_from(wait.as_secs()).unwrap_or(i64::MAX));
     }
 }
 
-/// Records that wait to be written.
+/// Sets the number of records waiting to be written.
 pub fn queue_depth(records: usize) {
     if let Some(meter) = meter() {
         meter.queue_depth.set(i64::try_from(records).unwrap_or(i64::MAX));
     }
 }
 
-/// Nobody read stdout for so long.
+/// Adds to the time in which stdout was not read.
 pub fn output_waited(time: Duration) {
     if let Some(meter) = meter() {
         meter.output_wait.inc_by(time.as_secs_f64());
     }
 }
 
-/// What failed so is tried again.
+/// Counts a retry, by its error.
 pub fn retried(error: &DirectoryError) {
     let operation = match error {
         DirectoryError::Operation { operation, .. }

@@ -1,8 +1,11 @@
-//! What an operator sees of a run from outside: Prometheus metrics, and traces over OTLP.
+//! Monitoring of a run: Prometheus metrics, and traces over OTLP.
 //!
-//! Both are off unless they are configured, and then an instrument is one look at a [`OnceLock`]. Nothing here is done for
-//! each entry: pages, operations and connections are counted. Nothing here can end a run either: what cannot be written or
-//! sent is one warning.
+//! Both are off by default; a disabled instrument costs one load of a [`OnceLock`].
+//! Pages, operations and connections are counted, never single entries.
+//! A failed export is one warning and never ends the run.
+//!
+//! - `instruments`: the [`Observer`](ldap_directory::observer::Observer) through which the LDAP library reports.
+//! - `meter`: the metrics; `export` and `listen`: the file and HTTP; `traces`: spans.
 //!
 //! [`OnceLock`]: std::sync::OnceLock
 
@@ -29,7 +32,7 @@ pub use meter::{
 pub use traces::{Batches, StreamSpan};
 pub use watch::RunObserver;
 
-/// The settings of this module.
+/// The settings of metrics and traces.
 #[derive(Debug, Clone, Default)]
 struct Config {
     file: Option<PathBuf>,
@@ -65,7 +68,7 @@ impl Config {
             labels.insert(name, value);
         }
         let otlp = raw.otlp_endpoint.as_deref().map(traces::endpoint).transpose()?;
-        // node_exporter's textfile collector reads nothing else, and nobody would know.
+        // node_exporter's textfile collector silently ignores other files.
         let is_read = |file: &&PathBuf| file.extension().is_some_and(|extension| extension == "prom");
         if let Some(file) = raw.metrics_file.as_ref().filter(|file| !is_read(file)) {
             let expected =
@@ -82,9 +85,9 @@ impl Config {
     }
 }
 
-/// Begins to watch a run, as the settings want it. `name` is the executable's. Once for a process: a second call does nothing.
+/// Starts metrics and traces by the settings. `name` is the executable's. A second call in a process does nothing.
 ///
-/// [`finish`] has to be called at the end.
+/// [`finish`] must be called at the end.
 pub fn start(name: &'static str, values: &Map<String, Value>) -> Result<(), SettingsError> {
     let config = Config::from_settings(values)?;
     if config.file.is_some() || config.listen.is_some() {
@@ -97,19 +100,19 @@ pub fn start(name: &'static str, values: &Map<String, Value>) -> Result<(), Sett
     Ok(())
 }
 
-/// Whether metrics are kept.
+/// Whether metrics are enabled.
 pub fn is_metering() -> bool {
     meter::meter().is_some()
 }
 
-/// Looks only whether the settings are right.
+/// Checks the settings only.
 pub fn check(values: &Map<String, Value>) -> Result<(), SettingsError> {
     Config::from_settings(values).map(|_| ())
 }
 
-/// The run is over: the outcome is written, and spans that wait are sent, within a few seconds.
+/// Ends the run: writes the outcome and sends pending spans, within a few seconds.
 pub fn finish(code: ExitCode) {
-    // The type keeps its number to itself.
+    // `ExitCode` does not expose its number.
     let code = (0..=u8::MAX).find(|n| ExitCode::from(*n) == code).unwrap_or(u8::MAX);
     traces::finish(code);
     export::finish(code);

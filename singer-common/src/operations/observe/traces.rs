@@ -1,6 +1,7 @@
-//! Traces: spans to a collector, over OTLP (HTTP, protobuf). A span for the run, one for each stream, one for each connection,
-//! search, and batch of writes. What is sent waits in a bounded queue of the SDK's, and a thread of its own sends it: a
-//! collector that is down or slow costs spans, and never time.
+//! Traces: spans to a collector, over OTLP (HTTP, protobuf).
+//! There is one span for the run, for each stream, connection, search, and batch of writes.
+//! Pending spans wait in the SDK's bounded queue, and a separate thread sends them.
+//! A slow or unreachable collector loses spans and never delays the run.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,13 +25,13 @@ use super::watch::failure_text;
 use crate::operations::settings_error::SettingsError;
 use ldap_directory::DirectoryError;
 
-/// The longest that one request to the collector takes.
+/// The timeout of one request to the collector.
 const SEND: Duration = Duration::from_secs(3);
-/// The longest that the end of a run waits for what is to be sent.
+/// The longest wait for pending spans at the end of a run.
 const LAST_SEND: Duration = Duration::from_secs(5);
-/// Spans that wait; what comes when so many do is lost.
+/// The most pending spans; further ones are lost.
 const QUEUE: usize = 2048;
-/// The most writes in one batch's span, and the longest that it lasts.
+/// The most writes in one batch's span, and its longest duration.
 const BATCH: (u64, Duration) = (1000, Duration::from_secs(1));
 
 static TRACING: OnceLock<Tracing> = OnceLock::new();
@@ -41,11 +42,11 @@ struct Tracing {
     tracer: SdkTracer,
     /// The run's span.
     root: Context,
-    /// The span of the stream that is read.
+    /// The span of the current stream.
     stream: Mutex<Option<Context>>,
 }
 
-/// Where spans go: a base URL, as OTEL_EXPORTER_OTLP_ENDPOINT has it, or the whole one.
+/// Returns the URL of the collector. The setting is a base URL, as in OTEL_EXPORTER_OTLP_ENDPOINT, or the full one.
 pub(super) fn endpoint(text: &str) -> Result<String, SettingsError> {
     let wrong = |problem: &str| {
         let expected = "the URL of an OTLP receiver over HTTP, for example http://127.0.0.1:4318; what it wants in headers belongs in the environment variable OTEL_EXPORTER_OTLP_HEADERS";
@@ -82,7 +83,7 @@ fn open(name: &'static str, endpoint: &str) -> Result<Tracing, Box<dyn std::erro
         .with_scheduled_delay(Duration::from_secs(2))
         .build();
     let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
-    // The environment's OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME count.
+    // OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME of the environment apply.
     let mut resource = Resource::builder();
     if std::env::var_os("OTEL_SERVICE_NAME").is_none_or(|v| v.is_empty()) {
         resource = resource.with_service_name(name);
@@ -102,7 +103,7 @@ fn open(name: &'static str, endpoint: &str) -> Result<Tracing, Box<dyn std::erro
     Ok(Tracing { provider, tracer, root, stream: Mutex::default() })
 }
 
-/// Ends the run's span and sends what waits.
+/// Ends the run's span and sends pending spans.
 pub(super) fn finish(code: u8) {
     let Some(tracing) = TRACING.get() else { return };
     let span = tracing.root.span();
@@ -116,16 +117,16 @@ pub(super) fn finish(code: u8) {
     let _ = tracing.provider.shutdown_with_timeout(LAST_SEND);
 }
 
-/// Whether traces are wanted.
+/// Whether traces are enabled.
 pub(super) fn is_on() -> bool {
     TRACING.get().is_some()
 }
 
-/// A span under way.
+/// An open span.
 #[derive(Debug)]
 pub(super) struct Span(opentelemetry_sdk::trace::Span);
 
-/// Begins a span of something that a server is asked for.
+/// Begins the span of a request to a server.
 pub(super) fn client_span(name: &'static str, server: &str, operation: &'static str) -> Option<Span> {
     let tracing = TRACING.get()?;
     let stream = tracing.stream.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -183,12 +184,12 @@ impl Span {
     }
 }
 
-/// The span of a stream that is read: what a server is asked for meanwhile belongs to it. Ends when it is dropped.
+/// The span of a stream. Requests to a server meanwhile are its children. Ends when it is dropped.
 #[derive(Debug)]
 pub struct StreamSpan(Option<Context>);
 
 impl StreamSpan {
-    /// Begins it.
+    /// Begins the span.
     pub fn begin(stream: &str) -> StreamSpan {
         let Some(tracing) = TRACING.get() else { return StreamSpan(None) };
         let context = stream_context(tracing, stream);
@@ -196,7 +197,7 @@ impl StreamSpan {
         StreamSpan(Some(context))
     }
 
-    /// Notes how many records it had, and whether it came to its end.
+    /// Records the number of records, and whether the stream was completed.
     pub fn done(&self, records: u64, succeeded: bool) {
         let Some(context) = &self.0 else { return };
         end_stream(context, records, succeeded);
@@ -228,7 +229,7 @@ fn end_stream(context: &Context, records: u64, succeeded: bool) {
     span.set_status(if succeeded { Status::Ok } else { Status::error("the stream was not read to its end") });
 }
 
-/// The writes of a target, by stream: a span for each batch of them.
+/// The writes of a target: a span for each batch of a stream's writes.
 #[derive(Debug)]
 pub struct Batches {
     server: String,
@@ -241,19 +242,19 @@ struct Batch {
     started: Option<(Instant, SystemTime)>,
     done: u64,
     failed: u64,
-    /// Of the whole stream.
+    /// The number of the whole stream.
     total: u64,
     any_failed: bool,
 }
 
 impl Batches {
-    /// `None` where no traces are wanted.
+    /// Returns `None` if traces are disabled.
     pub fn begin(server: &str, base: &str) -> Option<Batches> {
         TRACING.get()?;
         Some(Batches { server: server.to_owned(), base: base.to_owned(), streams: BTreeMap::new() })
     }
 
-    /// A record of a stream was dealt with.
+    /// Counts a processed record of a stream.
     pub fn record(&mut self, stream: &str, succeeded: bool) {
         let Some(tracing) = TRACING.get() else { return };
         if !self.streams.contains_key(stream) {
@@ -268,7 +269,7 @@ impl Batches {
         }
     }
 
-    /// All is over.
+    /// Ends all spans.
     pub fn end(self) {
         let Some(tracing) = TRACING.get() else { return };
         for (context, mut batch) in self.streams.into_values() {
@@ -299,7 +300,7 @@ impl Batch {
     }
 }
 
-/// Sends what the exporter has to send. It blocks the thread that sends, which has nothing else to do.
+/// An HTTP client that blocks the exporter's own thread, which has no other work.
 #[derive(Debug)]
 struct Client {
     agent: ureq::Agent,
@@ -334,7 +335,7 @@ impl Client {
         Ok(Response::from_parts(parts, body.read_to_vec()?.into()))
     }
 
-    /// Once is enough.
+    /// Logs one warning per run.
     fn complain(&self, why: &str) {
         if !self.told.swap(true, Ordering::Relaxed) {
             tracing::warn!("otlp_endpoint {}: {why}; the run goes on, and spans are lost", self.endpoint);

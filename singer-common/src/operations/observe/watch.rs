@@ -1,5 +1,4 @@
-//! Instruments for the code that talks to servers: each is one line there, and nothing where neither metrics nor traces are
-//! wanted.
+//! The observer through which the LDAP library reports to metrics and traces. Without both, each call returns `None`.
 
 use std::time::{Duration, Instant};
 
@@ -14,14 +13,14 @@ use ldap_directory::observer::{
 use ldap_directory::protocol::result_code;
 use ldap_directory::{DirectoryError, ServerUrl};
 
-/// How an operation ended.
+/// The result of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The server answered with this result code.
+    /// The server returned this result code.
     Code(u32),
-    /// There was no answer.
+    /// No answer arrived.
     Lost,
-    /// There was no answer in time.
+    /// No answer arrived in time.
     Timeout,
 }
 
@@ -45,8 +44,8 @@ impl Outcome {
     }
 }
 
-/// An error's code as a label: LDAP's own numbers, and a word for what has none. A number that nobody knows would be as good
-/// as any text that a server makes up.
+/// Returns an error's code as a label: LDAP's registered numbers, or a word.
+/// Unregistered numbers share one label: a server could send any number of them.
 fn code_label(error: &DirectoryError) -> String {
     match error {
         DirectoryError::Connect { .. } => "connect".to_owned(),
@@ -60,7 +59,7 @@ fn code_label(error: &DirectoryError) -> String {
     }
 }
 
-/// For a span: LDAP's name and number, or what kind of failure it was. Never the server's text.
+/// Returns an error's text for a span: LDAP's name and number, or the kind of failure. Never the server's text.
 pub(super) fn failure_text(error: &DirectoryError) -> String {
     error.code().map_or_else(|| code_label(error), result_code::name)
 }
@@ -76,7 +75,7 @@ fn failed(operation: &str, error: &DirectoryError) {
     }
 }
 
-/// Shows the metrics and traces of this run what a directory does.
+/// Reports a directory's activity to the metrics and traces of this run.
 #[derive(Debug, Clone, Copy)]
 pub struct RunObserver;
 
@@ -108,7 +107,7 @@ impl Observer for RunObserver {
     }
 
     fn search(&self, server: &str, base: &str, is_long: bool) -> Option<Box<dyn SearchObserver>> {
-        // A search that reads an entry by its name has no span of its own.
+        // A search that reads one entry by its DN has no span of its own.
         let span = is_long.then(|| traces::client_span("ldap_search", server, "search")).flatten().map(
             |mut span| {
                 span.text("ldap.base_dn", base);
@@ -141,7 +140,7 @@ impl Observer for RunObserver {
     }
 }
 
-/// Counts the time until it is dropped as time in which a server was waited for.
+/// Counts the time until it is dropped as time spent waiting for a server.
 #[derive(Debug)]
 struct Awaiting(&'static Meter);
 
@@ -190,7 +189,7 @@ impl ConnectObserver for Connecting {
     }
 }
 
-/// A connection that is open, until it is dropped.
+/// An open connection, until it is dropped.
 #[derive(Debug)]
 struct OpenConnection {
     active: IntGauge,
@@ -209,7 +208,7 @@ impl Drop for OpenConnection {
     }
 }
 
-/// An operation that is under way over a connection with others.
+/// An operation in progress on a shared connection.
 #[derive(Debug)]
 struct Answering {
     meter: &'static Meter,
@@ -223,7 +222,7 @@ impl OperationObserver for Answering {
     fn done(self: Box<Self>, server: &str, outcome: Result<u32, &DirectoryError>) {
         let took = self.started.elapsed();
         let (meter, operation) = (self.meter, self.operation);
-        // A search's failure is counted where it is known whether it is one.
+        // The caller counts a search's failure: it knows whether it is one.
         let is_search = operation == "search";
         match outcome {
             Ok(code) => {
@@ -258,7 +257,7 @@ struct SearchWatch {
     server: String,
     entries: u64,
     pages: u64,
-    /// What was waited for the page under way.
+    /// The time waited for the current page.
     waited: Duration,
     span: Option<Span>,
 }
@@ -326,7 +325,7 @@ impl SearchWatch {
 }
 
 impl Drop for SearchWatch {
-    /// As much was read as was wanted.
+    /// A dropped search was ended early by its caller: a success.
     fn drop(&mut self) {
         self.end_span(Ok(()));
     }

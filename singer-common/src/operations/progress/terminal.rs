@@ -1,16 +1,16 @@
-//! The terminal that bars are drawn on: stderr, whatever becomes of it. A terminal that was closed is no reason to end a run,
-//! and a drawing that fails would be a panic of the drawing library.
+//! The terminal of the bars: stderr, with errors ignored.
+//! A closed terminal must not end a run, and an error would make the drawing library panic.
 
 use std::io::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::TermLike;
 
-/// What a terminal has whose size is not known.
+/// The size of a terminal whose size is unknown.
 const USUAL_COLUMNS: u16 = 80;
 const USUAL_ROWS: u16 = 24;
 
-/// What is drawn, until it is flushed.
+/// The octets drawn since the last flush.
 #[derive(Debug, Default)]
 pub(super) struct Terminal(Mutex<Vec<u8>>);
 
@@ -27,7 +27,7 @@ impl Terminal {
     }
 }
 
-/// Columns and rows.
+/// Returns columns and rows.
 fn size() -> (u16, u16) {
     #[cfg(unix)]
     if let Ok(size) = rustix::termios::tcgetwinsize(io::stderr())

@@ -1,4 +1,4 @@
-//! What is said about an executable beside its flags: examples and exit codes, once for `--help` and the man page.
+//! Examples and exit codes of an executable, for `--help` and the manual page.
 
 use std::fmt::Write as _;
 use std::io;
@@ -9,14 +9,14 @@ use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::operations::error::Class;
 
-/// Help headings, in the order in which `--help` has them.
+/// Headings of `--help`, in their order.
 pub mod heading {
-    /// What a run does.
-    pub const TASK: &str = "What to do";
-    /// What a run is given.
-    pub const INPUT: &str = "What to read";
-    /// What a run says on stderr.
-    pub const LOG: &str = "Log and progress (on stderr)";
+    /// Tasks.
+    pub const TASK: &str = "Tasks";
+    /// Inputs.
+    pub const INPUT: &str = "Input";
+    /// Output on stderr.
+    pub const LOG: &str = "Log and progress (stderr)";
 }
 
 /// Examples and exit codes of an executable.
@@ -24,36 +24,36 @@ pub mod heading {
 pub struct Manual {
     /// The executable's name.
     pub name: &'static str,
-    /// The text of its `lib.rs`, which lists the modules that can have a log level of their own.
+    /// The text of its `lib.rs`, which lists the modules that `--log-level` accepts.
     pub modules: &'static str,
-    /// Command lines, each with what it does.
+    /// Command lines, each with its effect.
     pub examples: &'static [Example],
-    /// Exit codes of this executable alone, with what they mean.
+    /// Exit codes of this executable alone, with their meaning.
     pub exit_codes: &'static [(u8, &'static str)],
 }
 
-/// A command line, and what it does.
+/// A command line and its effect.
 #[derive(Debug, Clone, Copy)]
 pub struct Example {
-    /// As it would be typed.
+    /// The command line as typed.
     pub line: &'static str,
-    /// In a few words.
+    /// Its effect, in a few words.
     pub what: &'static str,
 }
 
-/// An example.
+/// Returns an example.
 pub const fn example(line: &'static str, what: &'static str) -> Example {
     Example { line, what }
 }
 
 impl Manual {
-    /// Every exit code and its meaning, in ascending order.
+    /// Returns every exit code and its meaning, in ascending order.
     fn exit_codes(&self) -> Vec<(String, &'static str)> {
         let mut codes = vec![
-            (0, "all done"),
-            (Class::Run.exit_code(), "failed while running; STATE printed so far is safe to go on from"),
-            (Class::Config.exit_code(), "the command line or a setting is wrong: the message names it"),
-            (Class::Connection.exit_code(), "could not connect or bind"),
+            (0, "success"),
+            (Class::Run.exit_code(), "the run failed; STATE emitted so far is safe to resume from"),
+            (Class::Config.exit_code(), "the command line or a setting is invalid; the message names it"),
+            (Class::Connection.exit_code(), "connect or bind failed"),
         ];
         codes.extend_from_slice(self.exit_codes);
         codes.sort_unstable_by_key(|(code, _)| *code);
@@ -62,7 +62,7 @@ impl Manual {
         codes
     }
 
-    /// What `--help` says after the flags.
+    /// Returns the text of `--help` after the flags.
     pub fn after_help(&self) -> String {
         let mut out = String::from("Examples:\n");
         for Example { line, what } in self.examples {
@@ -74,13 +74,13 @@ impl Manual {
         }
         let _ = write!(
             out,
-            "\nAll settings: {0} --about. A manual page: {0} man | man -l -. Completions: {0} completions bash.",
+            "\nAll settings: {0} --about. Manual page: {0} man | man -l -. Shell completions: {0} completions bash.",
             self.name
         );
         out
     }
 
-    /// The manual page of an executable, or of one of its subcommands, in roff.
+    /// Returns the manual page of an executable, or of one of its subcommands, in roff.
     pub fn man_page(&self, command: &Command, subcommand: Option<&str>) -> io::Result<Vec<u8>> {
         let mut command = command.clone();
         command.build();
@@ -97,7 +97,7 @@ impl Manual {
             page
         };
         let source = format!("{} {}", self.name, env!("CARGO_PKG_VERSION"));
-        // No date: the page is the same whenever it is made.
+        // Without a date, so that the page is reproducible.
         let title = page.get_display_name().unwrap_or(self.name).to_owned();
         let man = Man::new(page.clone()).title(title).source(source).manual("LDAP for Singer");
         let mut out = Vec::new();

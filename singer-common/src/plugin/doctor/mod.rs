@@ -1,7 +1,6 @@
-//! `doctor`: what a directory lets this configuration do, in plain words, and what to ask its administrator for.
+//! `doctor`: what a configuration may do in a directory, and requests to its administrator.
 //!
-//! Nothing is written. Each check is made for itself: one that fails, or that the bound user may not make, says so, and the
-//! others go on.
+//! Nothing is written. Checks are independent: a check that fails or is not permitted is reported, and the others continue.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -20,27 +19,27 @@ mod settings;
 
 pub use server::Subject;
 
-/// The longest that `--test` takes: whoever runs it as a probe is told in time.
+/// The timeout of `--test`, for its use as a probe.
 pub const LONGEST: Duration = Duration::from_secs(60);
 
-/// That it took longer.
+/// The timeout of `--test` was exceeded.
 #[derive(Debug, thiserror::Error)]
 #[error("no result within {} s", LONGEST.as_secs())]
 pub struct TooLong;
 
-/// [`TooLong`], whatever errors the caller has.
+/// Returns [`TooLong`] as the caller's error.
 pub fn too_long<E: From<TooLong>>() -> E {
     E::from(TooLong)
 }
 
-/// That the root DSE was read, and whose it is, as `--test` prints it.
+/// Returns the check of the root DSE with its vendor, as `--test` prints it.
 pub fn root_check(directory: &Directory) -> Value {
     let root = directory.root_dse();
     let detail = [root.vendor.name(), &root.version].join(" ");
     json!({"name": "rootDSE", "ok": true, "detail": detail.trim()})
 }
 
-/// How `doctor` prints.
+/// The formats of `doctor`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Format {
     /// For people.
@@ -50,22 +49,22 @@ pub enum Format {
     Json,
 }
 
-/// What came of it.
+/// The result of `doctor`.
 #[derive(Debug)]
 pub struct Report {
-    /// Where it was.
+    /// The server.
     pub server: String,
-    /// `OpenLDAP`, …, where that is known.
+    /// `OpenLDAP`, …, if known.
     pub vendor: Option<&'static str>,
     /// Every check.
     pub steps: Vec<Step>,
-    /// What the pair can do here, in sentences.
+    /// The features that work here, in sentences.
     pub works: Vec<String>,
     /// 0, 1 (a check failed) or 3 (no connection or bind).
     pub code: u8,
 }
 
-/// Opens a directory without trying again, and says step by step how that went: for `--test` and [`examine`].
+/// Opens a directory without retries and reports each step, for `--test` and [`examine`].
 pub async fn open(
     config: &DirectoryConfig,
     access: Access,
@@ -95,7 +94,7 @@ pub async fn open(
                 return (steps, Ok(directory));
             }
             Err(error) => {
-                // The next one would only count the bind against the account.
+                // Another attempt would only count as a failed bind against the account.
                 let is_bind = matches!(error, DirectoryError::Bind { .. });
                 last = Some(error);
                 if is_bind {
@@ -113,9 +112,9 @@ pub async fn open(
     (steps, Err(error))
 }
 
-/// Makes every check that can be made.
+/// Runs all possible checks.
 pub async fn examine(config: &DirectoryConfig, access: Access, subject: &Subject<'_>) -> Report {
-    // A check that takes long is no reason to wait for the others for ever.
+    // A slow check must not delay the others indefinitely.
     let patience = config.operation_timeout.min(Duration::from_secs(30));
     let config = DirectoryConfig { operation_timeout: patience, ..config.clone() };
     let (mut steps, opened) = open(&config, access).await;
@@ -149,13 +148,13 @@ pub async fn examine(config: &DirectoryConfig, access: Access, subject: &Subject
     }
 }
 
-/// A step as `--test` prints it: `{"name": …, "ok": …, "detail": …}`.
+/// Returns a step as `--test` prints it: `{"name": …, "ok": …, "detail": …}`.
 pub fn check_json(step: &Step) -> Value {
     json!({"name": step.name, "ok": step.grade != Grade::Failed, "detail": step.text})
 }
 
 impl Report {
-    /// The report in a form, with a line feed at its end.
+    /// Returns the report in a format, with a line feed at its end.
     pub fn render(&self, format: Format, program: &str) -> String {
         match format {
             Format::Json => format!("{}\n", self.to_json()),
@@ -186,7 +185,7 @@ impl Report {
         }
         text.push_str("\n\n");
         for step in &self.steps {
-            // What a server sent must not be able to move the cursor.
+            // Text from a server must not send control sequences to the terminal.
             let line = format!("{:<8} {:<16} {}", step.grade.word(), step.name, step.text);
             text.push_str(&printable_line(&line));
             text.push('\n');

@@ -1,4 +1,4 @@
-//! The checks of a directory that is open.
+//! The checks of an open directory.
 
 use ldap_directory::oid;
 
@@ -12,12 +12,12 @@ use ldap_directory::{
 
 use super::{Report, settings};
 
-/// As many entries are read to see where a limit is.
+/// The number of entries read to find limits.
 const SAMPLE: u32 = 5_000;
-/// So many seconds may clocks differ before it is worth a warning.
+/// The difference between clocks, in seconds, from which a warning is logged.
 const CLOCK: i64 = 60;
 
-/// Who asks: what the tap needs differs from what the target needs.
+/// The executable that asks: tap and target need different rights.
 #[derive(Debug, Clone, Copy)]
 pub enum Subject<'a> {
     /// The tap, with its base.
@@ -29,7 +29,7 @@ pub enum Subject<'a> {
     Target {
         /// `default_base_dn`.
         base: Option<&'a str>,
-        /// The attributes by which entries are looked for (`match`).
+        /// The attributes by which entries are searched (`match`).
         matched: &'a [String],
     },
 }
@@ -83,7 +83,7 @@ pub(super) async fn examine(
     settings::limits(directory, report).await;
     settings::indexes(directory, *subject, found.as_deref(), report).await;
     if subject.is_target() {
-        // How the tap would read it is not what was asked.
+        // The features of the tap were not asked for.
         report.works.clear();
     }
     if let (Subject::Target { .. }, Some(base)) = (subject, &found) {
@@ -120,7 +120,7 @@ async fn schema(directory: &Directory, report: &mut Report) {
     });
 }
 
-/// Whether there is a base, and which.
+/// Finds the base and reports it.
 async fn base(directory: &Directory, subject: Subject<'_>, report: &mut Report) -> Option<String> {
     let setting = if subject.is_target() { "default_base_dn" } else { "base_dn" };
     let root = directory.root_dse();
@@ -170,7 +170,7 @@ async fn base(directory: &Directory, subject: Subject<'_>, report: &mut Report) 
     is_there.then(|| base.to_owned())
 }
 
-/// Reads names, to see pages and limits.
+/// Reads DNs to find the effect of pages and limits.
 async fn reading(directory: &Directory, config: &DirectoryConfig, base: &str, report: &mut Report) {
     let offered = directory.root_dse().supports_control(oid::PAGED_RESULTS);
     let mut request = SearchRequest::new(base, Scope::Subtree, MATCH_ALL, &["1.1"]);
@@ -198,7 +198,7 @@ async fn reading(directory: &Directory, config: &DirectoryConfig, base: &str, re
     }
 }
 
-/// Reads up to so many entries.
+/// Counts entries up to a limit.
 async fn count(directory: &Directory, request: SearchRequest, most: u64) -> Result<u64, DirectoryError> {
     let mut search = directory.search(request).await?;
     let mut read = 0;
@@ -212,7 +212,7 @@ async fn count(directory: &Directory, request: SearchRequest, most: u64) -> Resu
     Ok(read)
 }
 
-/// Which of the attributes that the tap goes by the bound user may see.
+/// Reports which of the attributes that the tap needs are visible to the bound user.
 async fn attributes(directory: &Directory, base: &str, report: &mut Report) {
     let vendor = directory.root_dse().vendor;
     let ids = vendor.immutable_ids();
@@ -246,7 +246,7 @@ async fn attributes(directory: &Directory, base: &str, report: &mut Report) {
     });
 }
 
-/// What the server offers to tell changes and deletions by.
+/// Reports the server's methods of change and deletion tracking.
 async fn tracking(directory: &Directory, report: &mut Report, subject: Subject<'_>, base: Option<&str>) {
     let root = directory.root_dse();
     let offers = |oid| root.supports_control(oid);
@@ -320,7 +320,7 @@ async fn dirsync(directory: &Directory) -> Step {
     }
 }
 
-/// What can be known of the right to write without writing.
+/// Reports what is known about write access without a write.
 async fn writing(directory: &Directory, base: &str, report: &mut Report) {
     let root = directory.root_dse();
     let step = match root.vendor {
@@ -403,7 +403,7 @@ async fn writing(directory: &Directory, base: &str, report: &mut Report) {
     }
 }
 
-/// The server's clock against this machine's: both are in timestamps and in certificates.
+/// Compares the server's clock with this machine's: timestamps and certificates depend on both.
 async fn clock(directory: &Directory, report: &mut Report) {
     let places: &[(&str, &str)] = match directory.root_dse().vendor {
         Vendor::ActiveDirectory => &[("", "currentTime")],

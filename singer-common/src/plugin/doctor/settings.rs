@@ -1,4 +1,4 @@
-//! What can be seen of a server's own settings: limits, indexes, password policy.
+//! The visible settings of a server: limits, indexes, password policy.
 
 use std::collections::BTreeSet;
 
@@ -8,16 +8,16 @@ use ldap_directory::{Directory, Paging, Scope, SearchRequest, Vendor};
 
 use super::{Report, Subject};
 
-/// As many entries of settings are looked at.
+/// The most entries of settings to read.
 const MOST: usize = 2_000;
 
-/// As many indexes are named.
+/// The most indexes to list.
 const SHOWN: usize = 12;
 
-/// What is there and may be seen; nothing else.
+/// Returns the visible entries; a failed search counts as none.
 async fn find(directory: &Directory, base: &str, filter: &str, attributes: &[&str]) -> Vec<Entry> {
     let mut request = SearchRequest::new(base, Scope::Subtree, filter, attributes);
-    // Active Directory's schema has more entries than it gives without pages; 389 DS has no pages for its settings.
+    // Active Directory's schema exceeds the size limit without pages; 389 DS does not support pages for its settings.
     if directory.root_dse().vendor != Vendor::ActiveDirectory {
         request.paging = Paging::Off;
     }
@@ -36,7 +36,7 @@ fn texts(entry: &Entry, name: &str) -> Vec<String> {
     entry.values(name).iter().map(|v| String::from_utf8_lossy(v).into_owned()).collect()
 }
 
-/// Limits that the server's settings show.
+/// Reports limits in the server's settings.
 pub(super) async fn limits(directory: &Directory, report: &mut Report) {
     let names: &[&str] = match directory.root_dse().vendor {
         Vendor::OpenLdap => &["olcSizeLimit", "olcTimeLimit", "olcLimits"],
@@ -75,13 +75,13 @@ pub(super) async fn limits(directory: &Directory, report: &mut Report) {
     });
 }
 
-/// Active Directory's partition of settings.
+/// Returns the DN of Active Directory's configuration partition.
 fn configuration(directory: &Directory) -> Option<String> {
     let contexts = &directory.root_dse().naming_contexts;
     contexts.iter().find(|dn| dn.to_ascii_lowercase().starts_with("cn=configuration,")).cloned()
 }
 
-/// Whether what searches go by is indexed.
+/// Reports whether the attributes used in searches are indexed.
 pub(super) async fn indexes(
     directory: &Directory,
     subject: Subject<'_>,
@@ -91,7 +91,7 @@ pub(super) async fn indexes(
     let vendor = directory.root_dse().vendor;
     let (wanted, why): (Vec<String>, &str) = match subject {
         Subject::Tap { .. } => {
-            // DirSync and content synchronisation have their own.
+            // DirSync and content synchronization have their own indexes.
             let keys = vendor.change_keys().iter().take(1).chain(vendor.immutable_ids().iter().take(1));
             (keys.map(|k| (*k).to_owned()).collect(), "INCREMENTAL searches and partitions go by it")
         }
@@ -125,7 +125,7 @@ pub(super) async fn indexes(
     });
 }
 
-/// The attributes that have an index of their values; `None` where that cannot be seen.
+/// Returns the attributes with an equality index; `None` if they are not visible.
 async fn indexed(directory: &Directory, base: Option<&str>) -> Option<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     match directory.root_dse().vendor {
@@ -169,7 +169,7 @@ async fn indexed(directory: &Directory, base: Option<&str>) -> Option<BTreeSet<S
     Some(found)
 }
 
-/// What the server wants of passwords, where it shows that.
+/// Reports the server's password policy, if it is visible.
 pub(super) async fn password_policy(directory: &Directory, base: &str, report: &mut Report) {
     let root = directory.root_dse();
     let (dn, names): (String, &[&str]) = match root.vendor {

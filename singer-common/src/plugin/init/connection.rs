@@ -1,4 +1,4 @@
-//! The server and the bind: asked for, and tried at once.
+//! Server and bind: questions, each answer tested at once.
 
 use serde_json::{Map, Value};
 
@@ -8,27 +8,27 @@ use ldap_directory::{Directory, DirectoryError, ServerUrl};
 /// Settings of a connection that an attempt may change.
 const OF_CONNECTION: [&str; 6] = ["server_url", "host", "port", "use_ssl", "start_tls", "tls_verify"];
 
-/// What to do after an attempt.
+/// The result of an attempt.
 enum Tried {
     Reached,
-    /// Try the next way to this server.
+    /// The next form of this server's URL may work.
     Failed,
-    /// Ask for another server.
+    /// Another server is needed.
     NoSuchHost,
 }
 
-/// How far an attempt without a bind came.
+/// The result of an attempt without a bind.
 enum Reached {
-    /// To the server, over TLS where that was asked for.
+    /// The server was reached, over TLS if that was requested.
     Server,
-    /// Its certificate is not accepted.
+    /// The server's certificate was rejected.
     Certificate(String),
-    /// Nowhere.
+    /// The server was not reached.
     Not(String),
 }
 
 impl Init {
-    /// Asks for the server and the user until somebody is bound.
+    /// Asks for server and user until a bind succeeds.
     pub async fn connect(&mut self) -> Result<Directory, InitError> {
         self.server().await?;
         let directory = self.bind().await?;
@@ -49,7 +49,7 @@ impl Init {
                 let reason = "--yes: no server is given; set server_url in --config".to_owned();
                 return Err(InitError::Missing(reason));
             }
-            // The bind shows whether it is there.
+            // The bind will show whether the server is there.
             return Ok(());
         }
         self.terminal.say("Server: a name (ldap.example.com), a URL (ldaps://…, ldap://…, ldapi://…), or a file (ldif:PATH)");
@@ -79,7 +79,7 @@ impl Init {
         }
     }
 
-    /// Tries to reach a server, and asks about its certificate where that is what is wrong.
+    /// Tries to reach a server, and asks about its certificate if it was rejected.
     async fn try_server(&mut self, url: &str, start_tls: bool) -> Result<Tried, InitError> {
         let how = if start_tls { " with StartTLS" } else { "" };
         loop {
@@ -121,7 +121,7 @@ impl Init {
         }
     }
 
-    /// Whether a server answers at all: whoever may not read it anonymously has reached it.
+    /// Whether a server answers. A server that denies anonymous reads was reached, too.
     async fn reach(&self) -> Result<Reached, InitError> {
         let user = ["bind_dn", "bind_password_file", "auth_method"];
         let settings: Map<String, Value> = self
@@ -146,7 +146,7 @@ impl Init {
             Err(InitError::Directory(DirectoryError::Bind { .. } | DirectoryError::Operation { .. })) => {
                 Reached::Server
             }
-            // The words are those of the checks of certificates, and of what loads them.
+            // These texts come from the verification and the loading of certificates.
             Err(e)
                 if e.to_string().contains("certificate is not accepted")
                     || e.to_string().contains("tls_ca_file") =>
@@ -175,7 +175,7 @@ impl Init {
             if !name.is_empty() && name != "-" {
                 let password = self.terminal.secret("Password (it is not shown)").await?;
                 if password.reveal().is_empty() {
-                    // RFC 4513 section 5.1.2: it would be taken for an anonymous bind, and would succeed.
+                    // RFC 4513 section 5.1.2: the server would treat it as an unauthenticated bind, which succeeds.
                     self.no("without a password nobody is bound");
                     continue;
                 }
@@ -191,7 +191,7 @@ impl Init {
     }
 }
 
-/// What an answer may mean, the safest first: URLs, and whether by StartTLS.
+/// Returns the possible meanings of an answer, the safest first: URLs, each with whether to use StartTLS.
 fn attempts(answer: &str) -> Vec<(String, bool)> {
     if answer.is_empty() {
         return Vec::new();
@@ -203,7 +203,7 @@ fn attempts(answer: &str) -> Vec<(String, bool)> {
         return vec![(answer.to_owned(), false)];
     }
     let (tls, clear) = (format!("ldaps://{answer}"), format!("ldap://{answer}"));
-    // 636, and 3269 of Active Directory's global catalog, speak TLS from the first byte; 389 and 3268 do not.
+    // 636, and 3269 of Active Directory's global catalog, use TLS from the first octet; 389 and 3268 do not.
     if [":636", ":3269"].iter().any(|port| answer.ends_with(port)) {
         vec![(tls, false)]
     } else if [":389", ":3268"].iter().any(|port| answer.ends_with(port)) {

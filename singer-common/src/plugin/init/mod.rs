@@ -1,4 +1,4 @@
-//! `init`: asks where the directory is and who reads it, tries each answer at once, and writes a configuration.
+//! `init`: asks for directory and user, tests each answer at once, and writes a configuration.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -24,43 +24,43 @@ pub use terminal::Terminal;
 /// The flags of `init`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct InitArgs {
-    /// Where the configuration goes; other files go beside it [default: tap.json or target.json]
+    /// The configuration file to write; other files are written beside it [default: tap.json or target.json]
     #[arg(long, value_name = "PATH")]
     pub output: Option<PathBuf>,
-    /// Ask nothing: take what --config says, and what is suggested otherwise
+    /// Ask nothing: use --config, and suggested values for the rest
     #[arg(long)]
     pub yes: bool,
 }
 
-/// Why there is no configuration.
+/// The reason why no configuration was written.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
-    /// stdin is no terminal.
+    /// stdin is not a terminal.
     #[error(
         "init asks questions, and stdin is no terminal; with --yes it asks nothing, and takes the server and the bind from --config (a file, or ENV)"
     )]
     NoTerminal,
-    /// stdin ended, or broke.
+    /// stdin ended or failed.
     #[error("stdin: {0}; nothing was written")]
     Input(String),
-    /// With `--yes`, what nobody can suggest.
+    /// With `--yes`, a value without a suggestion is missing.
     #[error("{0}")]
     Missing(String),
-    /// A file that is there already.
+    /// The file exists.
     #[error("{} is there already, and was left as it is; give another name with --output, or remove it first", .0.display())]
     Exists(PathBuf),
-    /// A file cannot be written.
+    /// A file could not be written.
     #[error("{}: {reason}", .path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's message.
         reason: String,
     },
-    /// With `--yes`, a directory that cannot be used.
+    /// With `--yes`, the directory cannot be used.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    /// A setting that is wrong.
+    /// A setting is invalid.
     #[error(transparent)]
     Settings(#[from] SettingsError),
 }
@@ -85,13 +85,13 @@ impl Classified for InitError {
     }
 }
 
-/// A configuration in the making.
+/// A configuration in progress.
 #[derive(Debug)]
 pub struct Init {
-    /// Who is asked.
+    /// The terminal for questions.
     pub terminal: Terminal,
     table: Table,
-    /// What was found to be right so far, and what `--config` said.
+    /// The settings of `--config` and those tested so far.
     pub settings: Map<String, Value>,
     password: Option<Secret>,
     output: PathBuf,
@@ -99,7 +99,7 @@ pub struct Init {
 }
 
 impl Init {
-    /// Begins. `name`: the executable's; `table`: its settings; `sources`: `--config`.
+    /// Begins. `name`: the executable's; `table`: its settings; `sources`: the values of `--config`.
     pub fn begin(
         name: &str,
         table: Table,
@@ -126,7 +126,7 @@ impl Init {
         Ok(Self { terminal, table, settings, password, output, access })
     }
 
-    /// All settings, as a run would have them. No retries: somebody waits for the answer.
+    /// Returns all settings of a later run, but without retries: the user is waiting.
     pub fn values(&self) -> Result<Map<String, Value>, InitError> {
         let mut values = self.table.resolve(&[], &BTreeMap::new())?.values;
         values.extend(self.settings.clone());
@@ -142,7 +142,7 @@ impl Init {
         Ok(secret::open(&config, self.access).await?)
     }
 
-    /// Asks where the tree begins, under the setting `name`, until there is such an entry.
+    /// Asks for the base, under the setting `name`, until the entry exists.
     pub async fn base(&mut self, directory: &Directory, name: &str) -> Result<String, InitError> {
         let root = directory.root_dse();
         if root.naming_contexts.len() > 1 {
@@ -180,12 +180,12 @@ impl Init {
         self.terminal.say(&format!("  No: {why}."));
     }
 
-    /// A file beside the configuration: `tap.password`.
+    /// Returns the path of a file beside the configuration: `tap.password`.
     pub fn beside(&self, extension: &str) -> PathBuf {
         self.output.with_extension(extension)
     }
 
-    /// Asks about each file that is there already, and writes them all. `more`: files beside the configuration.
+    /// Asks about each existing file, then writes all. `more`: files beside the configuration.
     pub async fn write(mut self, more: Vec<(PathBuf, String)>) -> Result<Written, InitError> {
         let mut files = more;
         let mut variable = None;
@@ -226,25 +226,25 @@ impl Init {
     }
 }
 
-/// What was written.
+/// The files written.
 #[derive(Debug)]
 pub struct Written {
     /// The configuration.
     pub config: PathBuf,
-    /// The variable that the password has to be in.
+    /// The variable that must contain the password.
     variable: Option<String>,
     terminal: Terminal,
 }
 
 impl Written {
-    /// The flags that name the configuration.
+    /// Returns the flags that name the configuration.
     pub fn flags(&self) -> String {
         let config = self.config.display();
         let env = if self.variable.is_some() { " --config ENV" } else { "" };
         format!("--config {config}{env}")
     }
 
-    /// Says what to do next.
+    /// Prints the next steps.
     pub fn next(&self, lines: &[(String, &str)]) {
         self.terminal.say("\nNext:");
         if let Some(variable) = &self.variable {
@@ -256,11 +256,11 @@ impl Written {
     }
 }
 
-/// Writes a file that only its owner can read, whole or not at all.
+/// Writes a file atomically that only its owner may read.
 fn private(path: &Path, text: &str) -> Result<(), InitError> {
     let fail = |e: std::io::Error| InitError::File { path: path.to_owned(), reason: e.to_string() };
     let _uninterrupted = signals::uninterrupted();
-    // A temporary file is its owner's alone, whatever the umask says.
+    // A temporary file is readable only by its owner, independent of the umask.
     let mut out =
         tempfile::Builder::new().prefix(".singer-ldap-").tempfile_in(file::folder(path)).map_err(fail)?;
     out.write_all(text.as_bytes()).map_err(fail)?;

@@ -1,4 +1,4 @@
-//! Questions and answers, on stderr and stdin: stdout is Singer's.
+//! Questions on stderr, answers on stdin: stdout belongs to Singer.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
@@ -9,32 +9,32 @@ use crate::operations::progress::Stderr;
 use crate::operations::secret::Secret;
 use ldap_directory::text::{printable_line, printable_lines};
 
-/// Who is asked.
+/// The terminal for questions.
 #[derive(Debug)]
 pub struct Terminal {
-    /// Nobody: every suggestion is taken.
+    /// Suggestions are accepted without questions.
     yes: bool,
 }
 
 impl Terminal {
-    /// With `yes` nobody is asked. Otherwise stdin has to be a terminal: answers that come from elsewhere are no answers.
+    /// Returns the terminal. Without `yes`, stdin must be a terminal: other input is not an answer.
     pub fn new(yes: bool) -> Result<Self, InitError> {
         if yes || io::stdin().is_terminal() { Ok(Self { yes }) } else { Err(InitError::NoTerminal) }
     }
 
-    /// Whether every suggestion is taken, so that asking again would ask for ever.
+    /// Whether suggestions are accepted without questions, so that repeating a question would loop forever.
     pub fn takes_suggestions(&self) -> bool {
         self.yes
     }
 
-    /// Says something. What a server sent cannot steer the terminal.
+    /// Prints a line. Text from a server cannot send control sequences to the terminal.
     pub fn say(&self, text: &str) {
         let text = printable_lines(text);
-        // Who closed stderr wants to hear nothing.
+        // A closed stderr is not an error.
         let _ = writeln!(Stderr::new(), "{text}");
     }
 
-    /// Asks; an empty answer takes the suggestion.
+    /// Asks a question; an empty answer accepts the suggestion.
     pub async fn ask(&self, question: &str, suggestion: &str) -> Result<String, InitError> {
         let brackets = if suggestion.is_empty() { String::new() } else { format!(" [{suggestion}]") };
         Self::prompt(&format!("{question}{brackets}: "));
@@ -47,7 +47,7 @@ impl Terminal {
         Ok(if answer.is_empty() { suggestion.to_owned() } else { answer.to_owned() })
     }
 
-    /// Asks for yes or no.
+    /// Asks a question with yes or no as its answer.
     pub async fn confirm(&self, question: &str, suggestion: bool) -> Result<bool, InitError> {
         loop {
             let answer = self.ask(question, if suggestion { "yes" } else { "no" }).await?;
@@ -59,13 +59,13 @@ impl Terminal {
         }
     }
 
-    /// Asks for what must not be seen: the terminal shows nothing of it.
+    /// Asks for a secret, without echo on the terminal.
     pub async fn secret(&self, question: &str) -> Result<Secret, InitError> {
         Self::prompt(&format!("{question}: "));
         let hidden = Hidden::begin();
         let answer = line().await;
         drop(hidden);
-        // The line feed was not shown either.
+        // The line feed was not echoed either.
         self.say("");
         Ok(Secret::new(answer?.trim_end_matches(['\r', '\n'])))
     }
@@ -77,7 +77,7 @@ impl Terminal {
     }
 }
 
-/// One line of stdin. On a thread of its own, which nobody waits for: a signal ends the run although it sits there.
+/// Reads one line of stdin on a detached thread: a signal ends the run during the read.
 async fn line() -> Result<Zeroizing<String>, InitError> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
@@ -92,7 +92,7 @@ async fn line() -> Result<Zeroizing<String>, InitError> {
     }
 }
 
-/// While this is there, the terminal does not show what is typed.
+/// Disables the terminal's echo until it is dropped.
 struct Hidden {
     #[cfg(unix)]
     before: Option<rustix::termios::Termios>,

@@ -1,13 +1,14 @@
-//! Files of `NAME=value` lines, as python-dotenv reads them, and so the Meltano SDK: quotes around a value, `export` before a
-//! name, comments. Nothing is put in for `$NAME`: a password may have such signs.
+//! Files of `NAME=value` lines, by the rules of python-dotenv, which the Meltano SDK uses.
+//! Values may be quoted, names may follow `export`, comments are skipped.
+//! `$NAME` is not expanded: a password may contain a dollar sign.
 
-/// The variables of a file; later lines win. An error is the number of the line that is none.
+/// Returns the variables of a file; later lines override earlier ones. An error is the number of an invalid line.
 pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, usize> {
     let mut variables = Vec::new();
     let mut rest = text;
     loop {
         rest = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
-        // Where it is, for who has to look.
+        // The line of an error.
         let line = text.get(..text.len() - rest.len()).unwrap_or_default().matches('\n').count() + 1;
         if rest.is_empty() {
             return Ok(variables);
@@ -22,7 +23,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<(String, String)>, usize> {
     }
 }
 
-/// A variable, none for a name without a value, and what comes after it.
+/// Parses a variable (`None` for a name without a value), and returns the rest of the text.
 fn variable(text: &str) -> Option<(Option<(String, String)>, &str)> {
     let text = text.strip_prefix("export ").map_or(text, |text| text.trim_start_matches([' ', '\t']));
     let end = text.find(['=', '\n', '#', ' ', '\t', '\r']).unwrap_or(text.len());
@@ -32,7 +33,7 @@ fn variable(text: &str) -> Option<(Option<(String, String)>, &str)> {
     }
     let after = after.trim_start_matches([' ', '\t']);
     let Some(value) = after.strip_prefix('=') else {
-        // A name alone says nothing.
+        // A name without a value is skipped.
         return to_line_end(after).map(|after| (None, after));
     };
     let value = value.trim_start_matches([' ', '\t']);
@@ -46,14 +47,14 @@ fn variable(text: &str) -> Option<(Option<(String, String)>, &str)> {
     to_line_end(after).map(|after| (Some((name.to_owned(), value)), after))
 }
 
-/// The rest, when the line has no more than a comment.
+/// Returns the text after the line if the line has only a comment.
 fn to_line_end(text: &str) -> Option<&str> {
     let (line, after) = text.split_once('\n').unwrap_or((text, ""));
     let line = line.trim();
     (line.is_empty() || line.starts_with('#')).then_some(after)
 }
 
-/// A value up to its quotation mark.
+/// Parses a value up to its closing quotation mark.
 fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut characters = text.char_indices();

@@ -1,33 +1,33 @@
-//! The settings both executables have.
+//! The settings of both executables.
 
 use super::{Kind, Setting};
 
 const SECONDS: Kind = Kind::Integer { min: 1, max: 86_400 };
 
-/// The settings both executables have, in the order they are documented.
+/// The settings of both executables, in the order of the documentation.
 pub const SHARED: &[Setting] = &[
     Setting::new(
         "server_url",
         Kind::TextOrList,
         "The directory: `ldap://host:port`, `ldaps://…`, `ldapi://%2Fpath%2Fto%2Fsocket`, or `ldif:PATH` for a file. A list is tried in order.",
     ),
-    Setting::new("host", Kind::Text, "The server's name or address, where `server_url` is not given.")
+    Setting::new("host", Kind::Text, "The server's name or address, if `server_url` is not set.")
         .flext("FLEXT_LDAP_HOST"),
     Setting::new(
         "port",
         Kind::Integer { min: 1, max: 65_535 },
-        "The port that goes with `host`; 389, or 636 with `use_ssl`.",
+        "The port for `host`; 389, or 636 with `use_ssl`.",
     )
     .flext("FLEXT_LDAP_PORT"),
-    Setting::new("use_ssl", Kind::Boolean, "With `host`: TLS from the first byte (`ldaps://`).")
+    Setting::new("use_ssl", Kind::Boolean, "With `host`: TLS from the first octet (`ldaps://`).")
         .or("false")
         .flext("FLEXT_LDAP_USE_SSL"),
     Setting::new(
         "auth_method",
         Kind::Choice(&["simple", "anonymous", "external", "gssapi", "ntlm"]),
-        "How to bind (RFC 4513). `simple` when `bind_dn` is set, else `anonymous`; `external` takes the identity of the client certificate or of the `ldapi` peer; `gssapi` takes the Kerberos ticket of who runs this (executables built with the feature `gssapi`), `ntlm` a Windows account (feature `ntlm`). Both encrypt what goes over `ldap://`.",
+        "The bind method (RFC 4513). The default is `simple` if `bind_dn` is set, else `anonymous`. `external` uses the identity of the client certificate or of the `ldapi` peer. `gssapi` uses the Kerberos ticket of the user who runs this; executables need the feature `gssapi`. `ntlm` uses a Windows account (feature `ntlm`). Both encrypt `ldap://` connections.",
     ),
-    Setting::new("bind_dn", Kind::Text, "The DN (on Active Directory also user@domain; with `ntlm` DOMAIN\\user or user@domain) to bind as.")
+    Setting::new("bind_dn", Kind::Text, "The DN to bind as. Active Directory also accepts user@domain; `ntlm` needs DOMAIN\\user or user@domain.")
         .flext("FLEXT_LDAP_BIND_DN"),
     Setting::new("bind_password", Kind::Text, "The password of `bind_dn`. Never logged.")
         .secret()
@@ -35,128 +35,128 @@ pub const SHARED: &[Setting] = &[
     Setting::new(
         "bind_password_file",
         Kind::Text,
-        "A file that holds the password; one line feed at its end is dropped. A file that others than its owner and group may read, or others than its owner may change, is warned of.",
+        "A file that contains the password; one line feed at its end is ignored. A warning is logged if others than its owner and group may read it, or others than its owner may change it.",
     ),
     Setting::new("start_tls", Kind::Boolean, "Upgrade an `ldap://` connection to TLS before the bind (RFC 4511 section 4.14).")
         .or("false"),
-    Setting::new("tls_ca_file", Kind::Text, "PEM file of the authorities to trust, in place of the system's."),
+    Setting::new("tls_ca_file", Kind::Text, "PEM file of trusted certificate authorities, in place of the system's."),
     Setting::new("tls_cert_file", Kind::Text, "PEM file of the client certificate (chain)."),
     Setting::new("tls_key_file", Kind::Text, "PEM file of the client certificate's key."),
     Setting::new(
         "tls_verify",
         Kind::Boolean,
-        "Check the server's certificate and name. `false` is for tests: anybody in between can read the password.",
+        "Verify the server's certificate and name. `false` is for tests: an attacker in the middle can read the password.",
     )
     .or("true"),
     Setting::new(
         "require_tls",
         Kind::Boolean,
-        "Refuse to send a password in clear text to a host that is not loopback; `false` warns.",
+        "Refuse to send a password in clear text to a host that is not loopback. `false` logs a warning instead.",
     )
     .or("false"),
-    Setting::new("connect_timeout_seconds", SECONDS, "For the look-up of a host name; then, for each of its addresses, for TCP; and for TLS and the bind together. While an address is silent the next one is tried.").or("10"),
+    Setting::new("connect_timeout_seconds", SECONDS, "The timeout of the host name lookup, of TCP for each address, and of TLS and the bind together. If an address does not answer, the next one is tried.").or("10"),
     Setting::new(
         "operation_timeout_seconds",
         SECONDS,
-        "The longest wait for the next answer of the server, per operation, not per run.",
+        "The longest wait for the server's next answer, per operation, not per run.",
     )
     .or("300"),
     Setting::new(
         "retry_attempts",
         Kind::Integer { min: 0, max: 100 },
-        "How often something is tried again: connecting when no server can be reached, a read or a change when the connection is lost or the server is busy or unavailable (docs/reliability.md).",
+        "The most retries of connecting, of a read and of a change. A connect is retried if no server is reachable. Reads and changes are retried if the connection is lost, or the server is busy or unavailable (docs/reliability.md).",
     )
     .or("3")
     .flext("FLEXT_LDAP_RETRY_ATTEMPTS"),
     Setting::new(
         "retry_max_wait_seconds",
         SECONDS,
-        "The longest pause between two attempts; pauses double from a quarter of a second, with jitter.",
+        "The longest pause between two attempts. Pauses start at a quarter of a second and double, with jitter.",
     )
     .or("30"),
     Setting::new(
         "connection_pool_size",
         Kind::Integer { min: 1, max: 64 },
-        "The most connections open at once. A directory is read faster over a second one; with 1, long answers come over the one that there is.",
+        "The most connections open at once. A second connection makes reads faster; with 1, long answers share the only connection.",
     )
     .or("4")
     .flext("FLEXT_LDAP_CONNECTION_POOL_SIZE"),
     Setting::new(
         "follow_referrals",
         Kind::Choice(&["ignore", "follow", "fail"]),
-        "What to do with a referral to another server: count it and warn once, follow it to one of `referral_hosts` (others are ignored; LOG_BASED follows none in its changes), or fail. With `ignore`, referral entries of this server are read as entries (RFC 3296).",
+        "Referrals to other servers. `ignore` counts them and warns once; the server's referral entries are then read as entries (RFC 3296). `follow` follows those to one of `referral_hosts` and ignores others; LOG_BASED follows none in its changes. `fail` fails.",
     )
     .or("\"ignore\""),
     Setting::new(
         "referral_hosts",
         Kind::TextList,
-        "With `follow_referrals: follow`: the hosts, as `host` or `host:port`, that referrals may lead to. They are bound to in the same way, and so get to see the password.",
+        "With `follow_referrals: follow`: the hosts, as `host` or `host:port`, to which referrals may lead. The bind there is the same, so these hosts receive the password.",
     ),
     Setting::new(
         "page_size",
         Kind::Integer { min: 0, max: 2_147_483_647 },
-        "Entries per page of a search (RFC 2696). With the default they are more, up to 256,000, where pages begin slowly, as over a long way; any other number is kept. A page the server finds too large is asked for again, smaller. 0 reads unpaged.",
+        "Entries per page of a search (RFC 2696). With the default, pages that are slow to start (high latency) grow, to at most 256,000 entries. Other numbers are fixed. If the server rejects a page as too large, a smaller one is requested. 0 disables paging.",
     )
     .or("1000"),
     Setting::new(
         "secret_attributes",
         Kind::TextList,
-        "Attributes and properties of records that are treated as secret, beside those known to be (passwords, their history, keys): their values are in no plan, reject, report or log, and the tap reads them only where they are named.",
+        "Attributes and record properties to treat as secret, in addition to known ones (passwords, their history, keys). Plans, rejects, reports and logs do not contain their values. The tap reads them only if they are named explicitly.",
     )
     .or("[]"),
     Setting::new(
         "enable_metrics",
         Kind::Boolean,
-        "Singer's METRIC lines on stderr, and `metrics_file` and `metrics_listen` where they are set. `false` switches all of them off.",
+        "Singer's METRIC lines on stderr, and `metrics_file` and `metrics_listen` if they are set. `false` disables all of them.",
     )
     .or("true")
     .flext("FLEXT_LDAP_ENABLE_METRICS"),
     Setting::new(
         "metrics_file",
         Kind::Text,
-        "A file for Prometheus metrics, as node_exporter's textfile collector reads them: it must end in `.prom`. Replaced in one rename every 15 seconds and at the end, whatever the outcome.",
+        "A file for Prometheus metrics, for node_exporter's textfile collector; its name must end in `.prom`. Replaced atomically every 15 seconds and at the end of every run, including failed ones.",
     ),
     Setting::new(
         "metrics_listen",
         Kind::Text,
-        "Where `/metrics` (Prometheus) and `/health` (JSON) are served over HTTP while the run goes on: `127.0.0.1:9330`, or `:9330`, which is loopback, too.",
+        "The address of `/metrics` (Prometheus) and `/health` (JSON) over HTTP during the run: `127.0.0.1:9330`, or `:9330`, which is loopback, too.",
     ),
     Setting::new(
         "metrics_labels",
         Kind::Object,
-        "Labels of all metrics, for example `{\"pipeline\": \"hr\"}`: they tell runs on the same machine from one another.",
+        "Labels of all metrics, for example `{\"pipeline\": \"hr\"}`, to distinguish runs on the same machine.",
     ),
     Setting::new(
         "otlp_endpoint",
         Kind::Text,
-        "Where traces are sent: the URL of an OTLP receiver over HTTP, `http://127.0.0.1:4318`. A run that finds `TRACEPARENT` in its environment is part of that trace; `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_SERVICE_NAME` count.",
+        "The collector for traces: the URL of an OTLP receiver over HTTP, `http://127.0.0.1:4318`. With `TRACEPARENT` in its environment, the run is part of that trace. `OTEL_EXPORTER_OTLP_HEADERS` and `OTEL_SERVICE_NAME` apply.",
     ),
-    Setting::new("enable_tracing", Kind::Boolean, "`false` sends no traces, though `otlp_endpoint` is set.")
+    Setting::new("enable_tracing", Kind::Boolean, "`false` disables traces, even if `otlp_endpoint` is set.")
         .or("true")
         .flext("FLEXT_LDAP_ENABLE_TRACING"),
     Setting::new(
         "stream_maps",
         Kind::Object,
-        "Inline transformations, as the Meltano SDK has them, by stream (`*` is a wildcard): `{\"users\": {\"__alias__\": …, \"__filter__\": …, \"__key_properties__\": …, \"__source__\": …, \"__else__\": null, \"mail\": \"mail.lower()\", \"phone\": null}}`; null (or `\"__NULL__\"`) leaves a stream or a property out.",
+        "Inline transformations, as in the Meltano SDK, by stream (`*` is a wildcard): `{\"users\": {\"__alias__\": …, \"__filter__\": …, \"__key_properties__\": …, \"__source__\": …, \"__else__\": null, \"mail\": \"mail.lower()\", \"phone\": null}}`; null (or `\"__NULL__\"`) removes a stream or a property.",
     ),
     Setting::new(
         "stream_map_config",
         Kind::Object,
-        "Values that expressions in `stream_maps` refer to: `config['salt']`.",
+        "Values for expressions in `stream_maps`: `config['salt']`.",
     )
     .secret(),
     Setting::new(
         "flattening_enabled",
         Kind::Boolean,
-        "Make objects within records properties of the record (`parent__child`), and lists texts of JSON, as the Meltano SDK does. That is every attribute with several values: for destinations that know no lists.",
+        "Convert objects in records to properties (`parent__child`), and lists to JSON texts, as the Meltano SDK does. Every attribute with several values is a list: this is for destinations without lists.",
     )
     .or("false"),
     Setting::new(
         "flattening_max_depth",
         Kind::Integer { min: 0, max: 100 },
-        "With `flattening_enabled`: how many levels of objects are flattened. What is deeper becomes a text of JSON; 0 does nothing.",
+        "With `flattening_enabled`: the number of object levels to flatten. Deeper objects become JSON texts; 0 disables flattening.",
     ),
-    Setting::new("flattening_separator", Kind::Text, "With `flattening_enabled`: what is put between the names.")
+    Setting::new("flattening_separator", Kind::Text, "With `flattening_enabled`: the separator between the names.")
         .or("\"__\"")
         .alias(&["flattening_key_separator"]),
 ];

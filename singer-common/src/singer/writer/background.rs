@@ -1,5 +1,5 @@
-//! stdout written by a thread of its own, one buffer at a time: whoever reads slowly holds up the thread, and not what has
-//! to be done meanwhile.
+//! A separate thread that writes stdout, one buffer at a time.
+//! A slow reader delays this thread, not the other work of the run.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::Notify;
 
-/// A thread that writes.
+/// The writing thread.
 #[derive(Debug)]
 pub(super) struct Background {
     buffers: Option<Sender<Vec<u8>>>,
@@ -17,7 +17,7 @@ pub(super) struct Background {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Tells who waits that the thread has ended, should it be by a panic.
+/// Wakes waiting tasks when the thread ends, even by a panic.
 struct Ended(Arc<Progress>);
 
 impl Drop for Ended {
@@ -28,7 +28,7 @@ impl Drop for Ended {
     }
 }
 
-/// How far the thread is.
+/// The progress of the thread.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     state: Mutex<State>,
@@ -39,7 +39,7 @@ pub(super) struct Progress {
 #[derive(Debug, Default)]
 struct State {
     is_writing: bool,
-    /// Why nothing is written any more.
+    /// The error after which nothing is written.
     failed: Option<(io::ErrorKind, String)>,
 }
 
@@ -51,17 +51,17 @@ impl State {
 
 impl Progress {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere leaves the state whole.
+        // A panic elsewhere leaves the state consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until nothing is being written.
+    /// Waits until no buffer is being written.
     fn wait(&self) -> MutexGuard<'_, State> {
         let state = self.lock();
         self.changed.wait_while(state, |s| s.is_writing).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same, without holding up the thread that waits.
+    /// Waits asynchronously until no buffer is being written.
     pub(super) async fn idle(&self) {
         loop {
             let mut notified = std::pin::pin!(self.room.notified());
@@ -86,7 +86,7 @@ impl Progress {
 }
 
 impl Background {
-    /// A thread that writes to `output`.
+    /// Starts a thread that writes to `output`.
     pub(super) fn start(mut output: impl Write + Send + 'static) -> Self {
         let (buffers, to_write) = channel::<Vec<u8>>();
         let (give_back, written) = channel();
@@ -99,7 +99,7 @@ impl Background {
                 let result =
                     if has_failed { Ok(()) } else { output.write_all(&buffer).and_then(|()| output.flush()) };
                 buffer.clear();
-                // Nobody may want it any more.
+                // The receiver may be gone.
                 let _ = give_back.send(buffer);
                 of_thread.done(result);
             }
@@ -116,7 +116,8 @@ impl Background {
         self.progress.lock().is_writing
     }
 
-    /// Has a buffer written, once the one before is, and leaves an empty one in its place. Fails where an earlier one did.
+    /// Passes a buffer on once the previous one is written, and replaces it by an empty one.
+    /// Returns the error of an earlier write.
     pub(super) fn hand_over(&mut self, buffer: &mut Vec<u8>) -> io::Result<()> {
         let mut state = self.progress.wait();
         state.result()?;
@@ -125,7 +126,7 @@ impl Background {
         let free = self.written.try_recv().unwrap_or_else(|_| Vec::with_capacity(buffer.capacity()));
         let full = std::mem::replace(buffer, free);
         let sent = self.buffers.as_ref().is_some_and(|buffers| buffers.send(full).is_ok());
-        // The thread ends with this.
+        // The thread ends with the channel.
         if sent { Ok(()) } else { Err(io::Error::from(io::ErrorKind::BrokenPipe)) }
     }
 
@@ -137,7 +138,7 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        // A line must not end in the middle because the process does.
+        // The process must not end in the middle of a line.
         self.buffers = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -149,7 +150,7 @@ impl Drop for Background {
 mod tests {
     use super::*;
 
-    /// Takes a permit for each write.
+    /// Waits for a permit before each write.
     struct Slow {
         permits: Receiver<io::Result<()>>,
         seen: Arc<Mutex<Vec<u8>>>,

@@ -1,4 +1,4 @@
-//! What may become of messages on their way out: stream maps, and records that go into files of their own.
+//! Rewriting of messages before they are emitted: stream maps, and records in separate files (BATCH).
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -10,9 +10,9 @@ use crate::operations::error::{Class, Classified};
 use crate::operations::facts::Facts;
 use crate::operations::settings_error::SettingsError;
 
-/// Changes messages on their way out.
+/// Rewrites messages before they are emitted.
 pub trait Rewrite: Debug {
-    /// What a SCHEMA becomes.
+    /// Returns the SCHEMA messages to emit in place of one.
     fn schema(
         &mut self,
         stream: &str,
@@ -20,17 +20,17 @@ pub trait Rewrite: Debug {
         key_properties: &[String],
     ) -> Result<Vec<Outgoing>, RewriteError>;
 
-    /// What RECORD lines become, each with its line feed: appended to `out`.
+    /// Appends the rewritten RECORD lines, each with its line feed, to `out`.
     fn records(&mut self, lines: &[u8], out: &mut Vec<u8>) -> Result<(), RewriteError>;
 
-    /// The names that a stream goes out with.
+    /// Returns the names under which a stream is emitted.
     fn names(&self, stream: &str) -> Vec<String>;
 
-    /// Appends what has to be said before a STATE, an ACTIVATE_VERSION or another SCHEMA.
+    /// Appends deferred messages that must precede a STATE, an ACTIVATE_VERSION or another SCHEMA.
     fn settle(&mut self, out: &mut Vec<u8>) -> Result<(), RewriteError>;
 }
 
-/// What was to be made of a message could not be.
+/// A message could not be rewritten.
 #[derive(Debug, thiserror::Error)]
 pub enum RewriteError {
     /// A setting does not fit the stream.
@@ -42,12 +42,12 @@ pub enum RewriteError {
     /// A file could not be written.
     #[error("batch_config: {path}: {error}")]
     File {
-        /// Its path.
+        /// The path.
         path: PathBuf,
-        /// What the system says.
+        /// The system's message.
         error: std::io::Error,
     },
-    /// A message of our own that cannot be read.
+    /// A message of this tap could not be parsed again.
     #[error("a message cannot be taken apart again: {0}")]
     Message(#[from] serde_json::Error),
 }
