@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::evaluate::{Scope, evaluate};
-use super::expression::{Kind, Node, children, parse};
+use super::expression::{Kind, Node, children};
+use super::parser::parse;
 use super::pattern;
 use crate::operations::settings_error::SettingsError;
 

@@ -8,11 +8,11 @@ use md5::Md5;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::compound::{Clause, Element};
-use super::expression::{Comparison, Function, Kind, Method, Node};
+use super::expression::{Clause, Comparison, Element, Function, Kind, Method, Node};
+use super::number::{Num, number};
 use super::texts::on_text;
 use super::value::{
-    Num, binary, compare, contains, equal, from_json, number, signed, text, to_float, to_integer, to_json,
+    binary, compare, contains, equal, from_json, items_of, signed, text, to_float, to_integer, to_json,
     to_text, truth, type_name,
 };
 use ldap_directory::dn::escape_value;
@@ -290,7 +290,7 @@ fn comprehend<'v>(
         if scope.steps.replace(scope.steps.get() + 1) >= MOST_STEPS {
             return Err(wrong(format!("more than {MOST_STEPS} items")));
         }
-        let values = if clause.divides { items_of(&item).map_err(wrong)? } else { vec![item] };
+        let values = if clause.unpacks { items_of(&item).map_err(wrong)? } else { vec![item] };
         if values.len() != clause.targets.len() {
             return Err(wrong(format!(
                 "an item of {} parts for {} names",
@@ -322,16 +322,6 @@ fn bind<'v>(
     };
     let local = Local { name, value, outer: scope.locals };
     bind(names, values, &Scope { locals: Some(&local), ..*scope }, then)
-}
-
-/// Returns what Python iterates over: a list's items, a text's characters, an object's keys.
-pub(super) fn items_of(value: &Value) -> Result<Vec<Value>, String> {
-    match value {
-        Value::Array(items) => Ok(items.clone()),
-        Value::String(text) => Ok(text.chars().map(|c| Value::String(c.into())).collect()),
-        Value::Object(object) => Ok(object.keys().map(|key| key.as_str().into()).collect()),
-        other => Err(format!("{} has no items", type_name(other))),
-    }
 }
 
 /// `.items()`

@@ -1,6 +1,6 @@
 //! Tokens of an expression.
 
-use super::SyntaxError;
+use super::syntax_error::SyntaxError;
 
 /// A token and its position, in characters from 1.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,7 +2,7 @@
 //! Streams are renamed, removed or copied; records are filtered; properties are renamed, removed or computed.
 //! The emitted SCHEMA describes the mapped records.
 //!
-//! The stages: `lexer` (tokens), `parser` and `compound` (grammar) build an `expression` tree.
+//! An expression passes through `lexer` (tokens) and `parser`, which builds an `expression` tree.
 //! `types` derives the schema of its values, `evaluate` computes them for a record,
 //! with the operators of `value` and the text methods of `texts`.
 
@@ -19,16 +19,19 @@ use crate::singer::deletion::{is_marked, is_marker};
 pub use crate::singer::writer::Outgoing;
 use crate::singer::writer::RewriteError;
 
-mod compound;
 mod definition;
 mod evaluate;
 mod expression;
 mod flatten;
 mod lexer;
+mod number;
+mod parser;
 mod pattern;
+mod syntax_error;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod tuples;
 mod types;
 mod unused;
 mod value;
@@ -38,20 +41,6 @@ use evaluate::{Failure, Scope, evaluate};
 use flatten::Flattening;
 use types::Types;
 pub use unused::Unused;
-
-/// A syntax error in an expression.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct SyntaxError {
-    /// The position, in characters from 1.
-    at: usize,
-    reason: String,
-}
-
-impl SyntaxError {
-    fn new(at: usize, reason: impl Into<String>) -> Self {
-        Self { at, reason: reason.into() }
-    }
-}
 
 /// An error in mapping a record. Contains the position and the reason, never a value of the record.
 #[derive(Debug, thiserror::Error)]

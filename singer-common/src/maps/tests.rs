@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::evaluate::{Failure, Scope, evaluate};
-use super::expression::parse;
+use super::parser::parse;
 use super::types::{Types, kinds, schema_of};
 use super::{Maps, Outgoing};
 

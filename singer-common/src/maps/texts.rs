@@ -4,121 +4,48 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::evaluate::items_of;
 use super::expression::Method;
-use super::value::{Num, integer, is_blank, number, text, type_name};
+use super::number::{Num, integer, number};
+use super::value::{is_blank, items_of, text, type_name};
 
-/// Calls a method of a text. `is_tuple`: the first argument stands there as a tuple.
+/// Calls a method of a text. `is_tuple`: the first argument is written as a tuple.
 pub(super) fn on_text(
     of: &str,
     method: Method,
     arguments: &[Cow<'_, Value>],
     is_tuple: bool,
 ) -> Result<Value, String> {
-    let argument = |n: usize| arguments.get(n).map(|a| &**a).filter(|a| !a.is_null());
-    let needs_text =
-        |value: &Value| format!("`.{}()` with {}, and it takes a text", method.name(), type_name(value));
-    let optional = |n: usize| match argument(n) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.as_str())),
-        Some(other) => Err(needs_text(other)),
-    };
-    let required = |n: usize| optional(n)?.ok_or_else(|| needs_text(&Value::Null));
-    // How often; a negative number is no limit.
-    let count = |n: usize| match arguments.get(n).map(|a| number(a)) {
-        None => Ok(None),
-        Some(Some(Num::Integer(n))) => Ok(usize::try_from(n).ok()),
-        Some(_) => Err(format!("`.{}()` takes a whole number there", method.name())),
-    };
-    let any_of = |fits: &dyn Fn(&str) -> bool| match argument(0) {
-        Some(Value::Array(items)) if is_tuple => {
-            let texts: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
-            let texts = texts
-                .ok_or_else(|| format!("`.{}()` with a tuple of other things than texts", method.name()))?;
-            Ok(Value::Bool(texts.into_iter().any(fits)))
-        }
-        _ => Ok(Value::Bool(fits(required(0)?))),
-    };
-    let stripped = |start: bool, end: bool| -> Result<Value, String> {
-        let set = optional(0)?;
-        let fits = |c: char| set.map_or_else(|| is_blank(c), |set| set.contains(c));
-        let of = if start { of.trim_start_matches(fits) } else { of };
-        Ok(if end { of.trim_end_matches(fits) } else { of }.into())
-    };
+    let arguments = Arguments { method, values: arguments };
     match method {
         Method::Lower => text(of.to_lowercase()),
         Method::Upper => text(of.to_uppercase()),
         Method::Title => text(titled(of, true)?),
         Method::Capitalize => text(titled(of, false)?),
-        Method::Strip => stripped(true, true),
-        Method::LStrip => stripped(true, false),
-        Method::RStrip => stripped(false, true),
-        Method::StartsWith => any_of(&|part| of.starts_with(part)),
-        Method::EndsWith => any_of(&|part| of.ends_with(part)),
-        Method::RemovePrefix => Ok(required(0).map(|part| of.strip_prefix(part).unwrap_or(of))?.into()),
-        Method::RemoveSuffix => Ok(required(0).map(|part| of.strip_suffix(part).unwrap_or(of))?.into()),
+        Method::Strip => stripped(of, true, true, &arguments),
+        Method::LStrip => stripped(of, true, false, &arguments),
+        Method::RStrip => stripped(of, false, true, &arguments),
+        Method::StartsWith => any_of(&arguments, is_tuple, &|part| of.starts_with(part)),
+        Method::EndsWith => any_of(&arguments, is_tuple, &|part| of.ends_with(part)),
+        Method::RemovePrefix => {
+            Ok(arguments.required(0).map(|part| of.strip_prefix(part).unwrap_or(of))?.into())
+        }
+        Method::RemoveSuffix => {
+            Ok(arguments.required(0).map(|part| of.strip_suffix(part).unwrap_or(of))?.into())
+        }
         Method::Replace => {
-            let (old, new) = (required(0)?, required(1)?);
-            text(count(2)?.map_or_else(|| of.replace(old, new), |n| of.replacen(old, new, n)))
+            let (old, new) = (arguments.required(0)?, arguments.required(1)?);
+            text(arguments.count(2)?.map_or_else(|| of.replace(old, new), |n| of.replacen(old, new, n)))
         }
-        Method::Split | Method::RSplit => {
-            let most = count(1)?.unwrap_or(usize::MAX);
-            let from_the_right = method == Method::RSplit;
-            Ok(match optional(0)? {
-                Some("") => return Err(format!("`.{}()` with an empty text", method.name())),
-                Some(separator) if from_the_right => {
-                    let mut parts: Vec<Value> =
-                        of.rsplitn(most.saturating_add(1), separator).map(Value::from).collect();
-                    parts.reverse();
-                    parts.into()
-                }
-                Some(separator) => of.splitn(most.saturating_add(1), separator).map(Value::from).collect(),
-                None if from_the_right => last_words(of, most),
-                None => words(of, most),
-            })
-        }
+        Method::Split | Method::RSplit => split(of, &arguments),
         Method::SplitLines => Ok(lines(of)),
-        Method::Partition => {
-            let separator = required(0)?;
-            if separator.is_empty() {
-                return Err("`.partition()` with an empty text".to_owned());
-            }
-            let parts = of.split_once(separator).map_or([of, "", ""], |(a, b)| [a, separator, b]);
-            Ok(parts.into_iter().map(Value::from).collect())
-        }
-        Method::Join => {
-            let items = items_of(argument(0).unwrap_or(&Value::Null))?;
-            let texts: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
-            text(texts.ok_or("`.join()` of a list with something else than texts")?.join(of))
-        }
+        Method::Partition => partition(of, &arguments),
+        Method::Join => join(of, &arguments),
         Method::Count => {
-            let part = required(0)?;
+            let part = arguments.required(0)?;
             Ok(if part.is_empty() { of.chars().count() + 1 } else { of.matches(part).count() }.into())
         }
-        Method::Find | Method::RFind | Method::Index => {
-            let part = required(0)?;
-            let found = if method == Method::RFind { of.rfind(part) } else { of.find(part) };
-            match found.and_then(|at| of.get(..at)) {
-                Some(before) => Ok(before.chars().count().into()),
-                None if method == Method::Index => Err("`.index()` of what is not there".to_owned()),
-                None => Ok(integer(-1)),
-            }
-        }
-        Method::ZFill | Method::LJust | Method::RJust => {
-            let width = count(0)?.unwrap_or(0);
-            let fill = match optional(1)? {
-                None if method == Method::ZFill => '0',
-                None => ' ',
-                Some(fill) => {
-                    let mut characters = fill.chars();
-                    match (characters.next(), characters.next()) {
-                        (Some(only), None) => only,
-                        _ => return Err(format!("`.{}()` fills with one character", method.name())),
-                    }
-                }
-            };
-            padded(of, method, width, fill)
-        }
+        Method::Find | Method::RFind | Method::Index => find(of, &arguments),
+        Method::ZFill | Method::LJust | Method::RJust => padded(of, &arguments),
         Method::IsDigit => is_digits(of),
         Method::IsSpace => Ok((!of.is_empty() && of.chars().all(is_blank)).into()),
         Method::Get | Method::Items | Method::Keys | Method::Values => {
@@ -127,7 +54,129 @@ pub(super) fn on_text(
     }
 }
 
-fn padded(of: &str, method: Method, width: usize, fill: char) -> Result<Value, String> {
+/// The arguments of a method.
+struct Arguments<'a> {
+    method: Method,
+    values: &'a [Cow<'a, Value>],
+}
+
+impl<'a> Arguments<'a> {
+    /// Returns an argument, unless it is missing or null.
+    fn get(&self, n: usize) -> Option<&'a Value> {
+        self.values.get(n).map(|a| &**a).filter(|a| !a.is_null())
+    }
+
+    fn needs_text(&self, value: &Value) -> String {
+        format!("`.{}()` with {}, and it takes a text", self.method.name(), type_name(value))
+    }
+
+    /// Returns a text, unless it is missing or null.
+    fn optional(&self, n: usize) -> Result<Option<&'a str>, String> {
+        match self.get(n) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.as_str())),
+            Some(other) => Err(self.needs_text(other)),
+        }
+    }
+
+    /// Returns a text.
+    fn required(&self, n: usize) -> Result<&'a str, String> {
+        self.optional(n)?.ok_or_else(|| self.needs_text(&Value::Null))
+    }
+
+    /// Returns a count; `None` if it is missing or negative, which means no limit.
+    fn count(&self, n: usize) -> Result<Option<usize>, String> {
+        match self.values.get(n).map(|a| number(a)) {
+            None => Ok(None),
+            Some(Some(Num::Integer(n))) => Ok(usize::try_from(n).ok()),
+            Some(_) => Err(format!("`.{}()` takes a whole number there", self.method.name())),
+        }
+    }
+}
+
+/// Whether the first argument, or an item of it if it is a tuple, fits.
+fn any_of(arguments: &Arguments<'_>, is_tuple: bool, fits: &dyn Fn(&str) -> bool) -> Result<Value, String> {
+    match arguments.get(0) {
+        Some(Value::Array(items)) if is_tuple => {
+            let texts: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
+            let texts = texts.ok_or_else(|| {
+                format!("`.{}()` with a tuple of other things than texts", arguments.method.name())
+            })?;
+            Ok(Value::Bool(texts.into_iter().any(fits)))
+        }
+        _ => Ok(Value::Bool(fits(arguments.required(0)?))),
+    }
+}
+
+/// Removes blanks, or the characters of the first argument, from the chosen ends.
+fn stripped(of: &str, start: bool, end: bool, arguments: &Arguments<'_>) -> Result<Value, String> {
+    let set = arguments.optional(0)?;
+    let fits = |c: char| set.map_or_else(|| is_blank(c), |set| set.contains(c));
+    let of = if start { of.trim_start_matches(fits) } else { of };
+    Ok(if end { of.trim_end_matches(fits) } else { of }.into())
+}
+
+/// `split` and `rsplit`: by a separator, or by blanks.
+fn split(of: &str, arguments: &Arguments<'_>) -> Result<Value, String> {
+    let most = arguments.count(1)?.unwrap_or(usize::MAX);
+    let from_the_right = arguments.method == Method::RSplit;
+    Ok(match arguments.optional(0)? {
+        Some("") => return Err(format!("`.{}()` with an empty text", arguments.method.name())),
+        Some(separator) if from_the_right => {
+            let mut parts: Vec<Value> =
+                of.rsplitn(most.saturating_add(1), separator).map(Value::from).collect();
+            parts.reverse();
+            parts.into()
+        }
+        Some(separator) => of.splitn(most.saturating_add(1), separator).map(Value::from).collect(),
+        None if from_the_right => last_words(of, most),
+        None => words(of, most),
+    })
+}
+
+/// Returns the text before the separator, the separator, and the text after it.
+fn partition(of: &str, arguments: &Arguments<'_>) -> Result<Value, String> {
+    let separator = arguments.required(0)?;
+    if separator.is_empty() {
+        return Err("`.partition()` with an empty text".to_owned());
+    }
+    let parts = of.split_once(separator).map_or([of, "", ""], |(a, b)| [a, separator, b]);
+    Ok(parts.into_iter().map(Value::from).collect())
+}
+
+/// Concatenates the texts of a list, with `of` between them.
+fn join(of: &str, arguments: &Arguments<'_>) -> Result<Value, String> {
+    let items = items_of(arguments.get(0).unwrap_or(&Value::Null))?;
+    let texts: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
+    text(texts.ok_or("`.join()` of a list with something else than texts")?.join(of))
+}
+
+/// `find`, `rfind` and `index`: the position of a part, in characters from 0.
+fn find(of: &str, arguments: &Arguments<'_>) -> Result<Value, String> {
+    let part = arguments.required(0)?;
+    let found = if arguments.method == Method::RFind { of.rfind(part) } else { of.find(part) };
+    match found.and_then(|at| of.get(..at)) {
+        Some(before) => Ok(before.chars().count().into()),
+        None if arguments.method == Method::Index => Err("`.index()` of what is not there".to_owned()),
+        None => Ok(integer(-1)),
+    }
+}
+
+/// `zfill`, `ljust` and `rjust`: fills a text up to a width.
+fn padded(of: &str, arguments: &Arguments<'_>) -> Result<Value, String> {
+    let method = arguments.method;
+    let width = arguments.count(0)?.unwrap_or(0);
+    let fill = match arguments.optional(1)? {
+        None if method == Method::ZFill => '0',
+        None => ' ',
+        Some(fill) => {
+            let mut characters = fill.chars();
+            match (characters.next(), characters.next()) {
+                (Some(only), None) => only,
+                _ => return Err(format!("`.{}()` fills with one character", method.name())),
+            }
+        }
+    };
     let missing = width.saturating_sub(of.chars().count());
     if missing > super::value::LONGEST_TEXT {
         return Err(super::value::too_long());

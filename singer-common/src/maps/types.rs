@@ -3,8 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::compound::{Clause, Element};
-use super::expression::{Function, Kind, Method, Node, Operator};
+use super::expression::{Clause, Element, Function, Kind, Method, Node, Operator};
 
 /// The names that an expression may refer to, with their types.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +47,7 @@ fn of_comprehension(element: &Element, clauses: &[Clause], types: &Types<'_>) ->
             Element::Pair(..) => of_kind("object"),
         };
     };
-    let item = match (clause.targets.as_slice(), clause.divides) {
+    let item = match (clause.targets.as_slice(), clause.unpacks) {
         ([_], false) => items_of(&schema_of(&clause.items, types)),
         _ => anything(),
     };

@@ -1,4 +1,4 @@
-//! Values with Python's semantics: truth, equality, order, arithmetic, conversion to text.
+//! Values with Python's semantics: truth, equality, order, operators, conversions.
 
 use std::cmp::Ordering;
 
@@ -6,53 +6,13 @@ pub(super) use ldap_directory::json::type_name;
 use serde_json::{Number, Value};
 
 use super::expression::Operator;
+use super::number::{Num, arithmetic, compare_numbers, float, integer, number};
 
 /// The longest text that an expression may build, in octets.
 pub(super) const LONGEST_TEXT: usize = 1 << 20;
 
 /// The longest list that `*` may build.
 const LONGEST_LIST: usize = 100_000;
-
-/// A number, or a boolean, which is a number in Python.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Num {
-    Integer(i128),
-    Float(f64),
-}
-
-#[allow(clippy::cast_precision_loss, reason = "Python loses it, too")]
-impl Num {
-    fn float(self) -> f64 {
-        match self {
-            Num::Integer(n) => n as f64,
-            Num::Float(n) => n,
-        }
-    }
-}
-
-/// Returns the number in a value. An integer too large to compute with is returned as a float.
-pub(super) fn number(value: &Value) -> Option<Num> {
-    match value {
-        Value::Bool(b) => Some(Num::Integer(i128::from(*b))),
-        Value::Number(n) => {
-            if let Some(n) = n.as_i64() {
-                return Some(Num::Integer(n.into()));
-            }
-            let text = n.to_string();
-            text.parse().ok().map(Num::Integer).or_else(|| text.parse().ok().map(Num::Float))
-        }
-        _ => None,
-    }
-}
-
-/// Returns an integer as a value.
-pub(super) fn integer(n: i128) -> Value {
-    Number::from_i128(n).map_or(Value::Null, Value::Number)
-}
-
-fn float(n: f64) -> Result<Value, String> {
-    Number::from_f64(n).map(Value::Number).ok_or_else(|| "the result is no finite number".to_owned())
-}
 
 /// Python's truth value.
 pub(super) fn truth(value: &Value) -> bool {
@@ -77,13 +37,6 @@ pub(super) fn equal(a: &Value, b: &Value) -> bool {
             a.len() == b.len() && a.iter().all(|(k, v)| b.get(k).is_some_and(|w| equal(v, w)))
         }
         _ => a == b,
-    }
-}
-
-fn compare_numbers(a: Num, b: Num) -> Option<Ordering> {
-    match (a, b) {
-        (Num::Integer(a), Num::Integer(b)) => Some(a.cmp(&b)),
-        (a, b) => a.float().partial_cmp(&b.float()),
     }
 }
 
@@ -113,6 +66,16 @@ pub(super) fn contains(container: &Value, item: &Value) -> Result<bool, String> 
         (container, item) => {
             Err(format!("{} cannot be looked for in {}", type_name(item), type_name(container)))
         }
+    }
+}
+
+/// Returns what Python iterates over: a list's items, a text's characters, an object's keys.
+pub(super) fn items_of(value: &Value) -> Result<Vec<Value>, String> {
+    match value {
+        Value::Array(items) => Ok(items.clone()),
+        Value::String(text) => Ok(text.chars().map(|c| Value::String(c.into())).collect()),
+        Value::Object(object) => Ok(object.keys().map(|key| key.as_str().into()).collect()),
+        other => Err(format!("{} has no items", type_name(other))),
     }
 }
 
@@ -168,46 +131,6 @@ pub(super) fn too_long() -> String {
 /// Returns a built text as a value, unless it is too long.
 pub(super) fn text(text: String) -> Result<Value, String> {
     if text.len() > LONGEST_TEXT { Err(too_long()) } else { Ok(Value::String(text)) }
-}
-
-fn arithmetic(a: Num, operator: Operator, b: Num) -> Result<Value, String> {
-    let divides = matches!(operator, Operator::Divide | Operator::FloorDivide | Operator::Modulo);
-    if divides && b.float() == 0.0 {
-        return Err("division by zero".to_owned());
-    }
-    if let (Num::Integer(a), Num::Integer(b)) = (a, b)
-        && operator != Operator::Divide
-    {
-        let result = match operator {
-            Operator::Add => a.checked_add(b),
-            Operator::Subtract => a.checked_sub(b),
-            Operator::Multiply => a.checked_mul(b),
-            // Python rounds towards minus infinity; the remainder has the divisor's sign.
-            Operator::FloorDivide => floor_divide(a, b),
-            Operator::Divide | Operator::Modulo => {
-                floor_divide(a, b).and_then(|q| q.checked_mul(b)).and_then(|p| a.checked_sub(p))
-            }
-        };
-        return result.map(integer).ok_or_else(|| "the result has too many digits".to_owned());
-    }
-    let (a, b) = (a.float(), b.float());
-    float(match operator {
-        Operator::Add => a + b,
-        Operator::Subtract => a - b,
-        Operator::Multiply => a * b,
-        Operator::Divide => a / b,
-        Operator::FloorDivide => (a / b).floor(),
-        Operator::Modulo => {
-            let rest = a % b;
-            if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }
-        }
-    })
-}
-
-fn floor_divide(a: i128, b: i128) -> Option<i128> {
-    let quotient = a.checked_div(b)?;
-    let is_exact = a.checked_rem(b)? == 0;
-    if !is_exact && (a < 0) != (b < 0) { quotient.checked_sub(1) } else { Some(quotient) }
 }
 
 /// Returns `-x` or `+x`.

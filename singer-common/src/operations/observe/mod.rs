@@ -20,17 +20,17 @@ use serde_json::{Map, Value};
 use crate::operations::settings_error::{SettingsError, typed};
 
 mod export;
+mod instruments;
 mod listen;
 mod meter;
 mod traces;
-mod watch;
 
+pub use instruments::RunObserver;
 pub use meter::{
     Books, Change, RecordCounter, books, changes, oldest_wait, output_waited, queue_depth, records, rejected,
     retried,
 };
 pub use traces::{Batches, StreamSpan};
-pub use watch::RunObserver;
 
 /// The settings of metrics and traces.
 #[derive(Debug, Clone, Default)]

@@ -21,7 +21,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracer, SdkTracerProvider};
 
-use super::watch::failure_text;
+use super::instruments::failure_text;
 use crate::operations::settings_error::SettingsError;
 use ldap_directory::DirectoryError;
 
