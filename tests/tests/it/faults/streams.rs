@@ -26,7 +26,7 @@ fn a_target_whose_stdout_is_closed_is_1_without_a_word_and_has_written() {
     drop(running.take_stdout());
     running.close_stdin_with(lines(&people(0, 20)).as_bytes());
     let (code, stderr, _) = running.wait(PATIENCE);
-    assert_eq!((code, stderr.as_str()), (1, ""));
+    assert_eq!((code, &*stderr), (1, ""));
     // Nobody knows how far it came, so all is sent again, and that is no harm.
     let again = Run::target(&config(&slapd, &json!({}))).messages(&people(0, 20)).run().succeeds();
     assert_eq!(states(&again).last(), Some(&json!({"n": 20})));

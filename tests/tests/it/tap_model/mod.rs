@@ -11,11 +11,11 @@
 )]
 
 mod cases;
-mod file;
-mod files;
-mod forest;
-mod hidden;
-mod names;
+mod dn_spelling;
+mod hidden_entries;
+mod ldif_files;
+mod ldif_spelling;
 mod output;
+mod random_entries;
 mod reference;
-mod renames;
+mod renamed_units;
