@@ -80,6 +80,13 @@ impl Output {
         self.reports(&json!({ "line": line }))
     }
 
+    /// Panics unless a line of the log, of any level, has all these fields.
+    #[track_caller]
+    pub fn logs(self, fields: &Value) -> Output {
+        self.stderr.has(fields);
+        self
+    }
+
     /// Panics unless the summary of the run has these numbers: see [`Log::counts`].
     #[track_caller]
     pub fn counts(self, numbers: &[(&str, u64)]) -> Output {

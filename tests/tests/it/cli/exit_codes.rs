@@ -131,8 +131,12 @@ fn a_faulty_configuration_is_2_and_names_what_is_wrong() {
 #[test]
 fn a_missing_server_is_2_and_named() {
     for program in [Program::Tap, Program::Target] {
-        Run::bare(program).file("--config", &json!({"page_size": 10})).run().exits(2).says("server_url");
-        Run::bare(program).run().exits(2).says("server_url");
+        Run::bare(program)
+            .file("--config", &json!({"page_size": 10}))
+            .run()
+            .exits(2)
+            .reports_setting("server_url");
+        Run::bare(program).run().exits(2).reports_setting("server_url");
     }
 }
 
@@ -177,7 +181,11 @@ fn a_misspelt_key_is_a_warning_with_the_nearest_name() {
     let slapd = Slapd::start(SlapdOptions::with_users());
     let config = with(&tap_config(&slapd), &json!({"page_sise": 10, "bind_pasword_file": "/x"}));
     for output in both(&config) {
-        output.succeeds().says("page_sise").says("page_size").says("bind_password_file");
+        output
+            .succeeds()
+            .reports_setting("page_sise")
+            .reports_setting("page_size")
+            .reports_setting("bind_password_file");
     }
 }
 
@@ -191,7 +199,7 @@ fn a_filter_or_a_base_that_is_wrong_is_said_so() {
     let gone = with(&tap_config(&slapd), &json!({"base_dn": "ou=gone,dc=example,dc=test"}));
     let output = Run::tap(&gone).run();
     assert!(output.code == 1 || output.code == 2, "code {}: {}", output.code, output.stderr);
-    output.says("noSuchObject (32)").says("ou=gone,dc=example,dc=test");
+    output.reports_code(32).says("ou=gone,dc=example,dc=test");
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn the_target_gets_a_first_rule_that_works() {
     ];
     let load = Run::target(&config(&run.folder().join("t.json"))).arg("--config").arg("ENV");
     let load = load.env("TARGET_LDAP_BIND_PASSWORD", slapd.admin_password());
-    load.messages(&messages).run().succeeds().says("1 added");
+    load.messages(&messages).run().succeeds().counts(&[("added", 1)]);
 }
 
 #[test]
@@ -147,5 +147,5 @@ fn scripts_take_the_suggestions() {
         spawned.run().exits(2).says("is there already, and was left as it is");
     }
     run(Program::Tap).run().exits(2).says("stdin is no terminal");
-    Run::bare(Program::Tap).arg("init").arg("--yes").run().exits(2).says("server_url");
+    Run::bare(Program::Tap).arg("init").arg("--yes").run().exits(2).reports_setting("server_url");
 }

@@ -71,7 +71,7 @@ fn a_misspelt_attribute_is_2_and_names_the_setting_and_the_nearest() {
         for program in
             [Run::tap(&users(&slapd, &stream)), Run::tap(&users(&slapd, &stream)).arg("--discover")]
         {
-            let output = program.run().exits(2).says(&format!("`{setting}`")).says(right);
+            let output = program.run().exits(2).reports(&json!({"setting": setting, "nearest": right}));
             assert!(output.stdout.is_empty(), "{}", output.stdout_text());
         }
     }
@@ -94,7 +94,10 @@ fn an_unknown_key_inside_a_stream_is_2_and_names_the_nearest() {
     ] {
         let stream = json!({"name": "users", key: "(objectClass=person)"});
         let config = json!({"server_url": format!("ldif:{}", file.display()), "schemas": [stream]});
-        let output = Run::tap(&config).run().exits(2).says(&format!("`schemas[0].{key}`")).says(nearest);
+        let output = Run::tap(&config)
+            .run()
+            .exits(2)
+            .reports(&json!({"setting": format!("schemas[0].{key}"), "nearest": nearest}));
         assert!(output.stdout.is_empty(), "{}", output.stdout_text());
     }
 }

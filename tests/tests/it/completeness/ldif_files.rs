@@ -29,7 +29,7 @@ fn a_file_need_not_hold_the_parents_of_its_entries() {
     assert_each_once(&Run::tap(&by_class).run().succeeds(), dns);
     let schemas = with(&config, &json!({"schemas": [{"name": "all"}]}));
     assert_each_once(&Run::tap(&schemas).run().succeeds(), dns);
-    Run::tap(&with(&config, &json!({"base_dn": "ou=other,dc=x"}))).run().exits(2).says("base_dn");
+    Run::tap(&with(&config, &json!({"base_dn": "ou=other,dc=x"}))).run().exits(2).reports_setting("base_dn");
 }
 
 #[test]

@@ -118,12 +118,12 @@ fn a_write_that_a_busy_server_refuses_is_sent_again_and_once_too_often_is_an_err
         assert_eq!(server.requests().iter().filter(|r| is_write(r)).count(), 4);
     }
     let server = server(is_write, 51, "", 4);
-    let output = Run::target(&config(&server)).messages(&messages).run().exits(1).says("busy (51)");
+    let output = Run::target(&config(&server)).messages(&messages).run().exits(1).reports_code(51);
     assert!(output.stdout.is_empty());
     // Not even under `on_error: skip`: nothing is wrong with the record.
     let rejects = ldap_tests::server::scratch();
     let skip =
         json!({"on_error": "skip", "reject_file": rejects.path().join("rejects.jsonl"), "retry_attempts": 0});
     let server = self::server(is_write, 51, "", 4);
-    Run::target(&with(&config(&server), &skip)).messages(&messages).run().exits(1).says("busy (51)");
+    Run::target(&with(&config(&server), &skip)).messages(&messages).run().exits(1).reports_code(51);
 }

@@ -51,7 +51,10 @@ fn a_search_goes_on_at_the_servers_that_are_listed_and_at_no_other() {
     let below = json!({"schemas": [{"name": "s", "base_dn": REMOTE, "scope": "one"}]});
     let output = Run::tap(&following(&with(&tap, &below), &["127.0.0.1".to_owned()])).run().succeeds();
     assert_eq!(output.records(None).len(), 30);
-    Run::tap(&with(&tap, &json!({"follow_referrals": "follow"}))).run().exits(2).says("referral_hosts");
+    Run::tap(&with(&tap, &json!({"follow_referrals": "follow"})))
+        .run()
+        .exits(2)
+        .reports_setting("referral_hosts");
 }
 
 #[test]
@@ -110,5 +113,5 @@ fn a_change_goes_where_its_entry_is_kept() {
     assert_eq!(sn("person2"), None);
     // To a server that is not listed nothing is sent.
     let target = following(&target_config(&first), &["elsewhere.example".to_owned()]);
-    Run::target(&target).messages(&messages).run().exits(1).says("referral (10)");
+    Run::target(&target).messages(&messages).run().exits(1).reports_code(10);
 }

@@ -112,7 +112,7 @@ fn a_certificate_and_a_socket_bind_as_whom_the_server_takes_them_for() {
     assert_eq!(read(socket).succeeds().records(None).len(), 4);
     // A key that is another certificate's.
     let wrong = with(&certificate, &json!({"server_url": slapd.ldaps_uri(), "tls_key_file": tls.server_key}));
-    read(wrong).exits(2).says("setting `tls_cert_file`");
+    read(wrong).exits(2).reports_setting("tls_cert_file");
 }
 
 #[cfg(not(feature = "gssapi"))]
@@ -120,6 +120,6 @@ fn a_certificate_and_a_socket_bind_as_whom_the_server_takes_them_for() {
 fn a_method_that_was_not_built_says_how_to_build_it() {
     for method in ["gssapi", "ntlm"] {
         let config = json!({"server_url": "ldap://127.0.0.1", "auth_method": method, "bind_dn": "A\\b", "bind_password": "x"});
-        Run::tap(&config).run().exits(2).says("auth_method").says(&format!("--features {method}"));
+        Run::tap(&config).run().exits(2).reports_setting("auth_method").says(&format!("--features {method}"));
     }
 }

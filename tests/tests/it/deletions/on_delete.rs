@@ -63,7 +63,12 @@ fn set_writes_values_by_the_destinations_syntax_and_leaves_the_rest() {
                         "testCounts": [1, 2], "DESCRIPTION": null}}),
     );
     let never = format!("uid=never,ou=none,{BASE}");
-    done(run(&config, &[&a, &never])).says("1 modified, 0 renamed, 0 deleted, 1 unchanged");
+    done(run(&config, &[&a, &never])).counts(&[
+        ("modified", 1),
+        ("renamed", 0),
+        ("deleted", 0),
+        ("unchanged", 1),
+    ]);
     let tree = slapd.dump();
     let entry = &tree[&a];
     assert_eq!(entry["testflag"], values(&["TRUE"]));
@@ -94,8 +99,11 @@ fn move_to_moves_an_entry_with_all_it_has_and_makes_the_parent() {
     let slapd = Slapd::start(SlapdOptions::default().seed(seed));
     let config = config(&slapd, &json!({"move_to": GONE}));
     let before = slapd.dump();
-    done(run(&config, &[&a, &format!("uid=never,ou=p,{BASE}"), &escaped]))
-        .says("0 deleted, 1 unchanged, 2 moved");
+    done(run(&config, &[&a, &format!("uid=never,ou=p,{BASE}"), &escaped])).counts(&[
+        ("deleted", 0),
+        ("unchanged", 1),
+        ("moved", 2),
+    ]);
     let tree = slapd.dump();
     assert_eq!(tree[&format!("uid=a,{GONE}")], before[&a]);
     assert_eq!(tree[&format!("uid=below,uid=a,{GONE}")], before[&format!("uid=below,{a}")]);
@@ -126,7 +134,7 @@ fn a_leaver_whose_name_is_taken_there_gets_a_number() {
     .concat();
     let slapd = Slapd::start(SlapdOptions::default().seed(seed));
     let config = config(&slapd, &json!({"move_to": GONE}));
-    run(&config, &[&a, &b]).succeeds().says("2 moved");
+    run(&config, &[&a, &b]).succeeds().counts(&[("moved", 2)]);
     let tree = slapd.dump();
     assert!(!tree.contains_key(&a) && !tree.contains_key(&b), "{:?}", tree.keys());
     for name in ["uid=a", "uid=a 2", "uid=a 3", "uid=b"] {
@@ -141,9 +149,9 @@ fn a_parent_that_cannot_be_made_is_an_error_of_the_record() {
     let slapd = Slapd::start(SlapdOptions::default().seed(seed));
     let before = slapd.change_marks();
     let nameless = config(&slapd, &json!({"move_to": format!("cn=gone,{BASE}")}));
-    run(&nameless, &[&a]).exits(1).says("noSuchObject (32)").says(&format!("`cn=gone,{BASE}` is not there"));
+    run(&nameless, &[&a]).exits(1).reports_code(32).says(&format!("`cn=gone,{BASE}` is not there"));
     let careful = with(&config(&slapd, &json!({"move_to": GONE})), &json!({"create_parents": false}));
-    run(&careful, &[&a]).exits(1).says(GONE).says("create_parents");
+    run(&careful, &[&a]).exits(1).says(GONE).reports_setting("create_parents");
     assert_untouched(&slapd, &before);
 }
 
@@ -177,12 +185,12 @@ fn tree_deletes_what_lies_below_children_first_and_page_by_page() {
     let config = with(&config(&slapd, &json!("tree")), &json!({"page_size": 2}));
     let mut names: Vec<&str> = roots.iter().take(5).map(String::as_str).collect();
     names.extend(["ou=never,dc=example,dc=test", "uid=p1,ou=i0,ou=r0,dc=example,dc=test"]);
-    done(run(&config, &names)).says("5 deleted, 2 unchanged").says("18 entries below it");
+    done(run(&config, &names)).counts(&[("deleted", 5), ("unchanged", 2)]).says("18 entries below it");
     let left: Vec<String> = slapd.dump().into_keys().collect();
     assert_eq!(left.iter().filter(|dn| dn.ends_with(&roots[5])).count(), 19, "{left:?}");
     assert_eq!(left.len(), 19 + 2, "{left:?}");
     // An entry without any below it.
-    done(run(&config, &[&format!("uid=stays,{BASE}")])).says("1 deleted");
+    done(run(&config, &[&format!("uid=stays,{BASE}")])).counts(&[("deleted", 1)]);
     let before = slapd.change_marks();
     done(run(&config, &names));
     assert_untouched(&slapd, &before);
@@ -213,7 +221,7 @@ fn a_tree_that_the_bound_user_may_not_delete_is_an_error_of_the_record() {
         &config(&slapd, &json!("tree")),
         &json!({"bind_dn": slapd.reader_dn(), "bind_password": "reader-pw"}),
     );
-    run(&config, &[&format!("ou=r0,{BASE}")]).exits(1).says("insufficientAccessRights (50)");
+    run(&config, &[&format!("ou=r0,{BASE}")]).exits(1).reports_code(50);
     assert_untouched(&slapd, &before);
 }
 
@@ -227,7 +235,7 @@ fn with_delete_switched_off_no_form_does_anything() {
     {
         let mut config = config(&slapd, &form);
         config["mapping_rules"]["s"]["operations"] = json!({"delete": false});
-        done(run(&config, &[&root])).says("1 left as they are");
+        done(run(&config, &[&root])).counts(&[("ignored", 1)]);
     }
     done(run(&config(&slapd, &json!("ignore")), &[&root]));
     assert_untouched(&slapd, &before);
@@ -267,19 +275,19 @@ fn on_ds389_accounts_are_locked_moved_and_deleted_with_what_lies_below() {
     let server = Ds389::start(&Ds389Options::default().seed(forest(1)));
     let stays = format!("uid=stays,{BASE}");
     let lock = config(&server, &json!({"set": {"nsAccountLock": "TRUE"}}));
-    done(run(&lock, &[&stays])).says("1 modified");
+    done(run(&lock, &[&stays])).counts(&[("modified", 1)]);
     let locked = server.dump_attributes(&["nsAccountLock"]);
     assert_eq!(locked[&stays]["nsaccountlock"], values(&["TRUE"]));
-    done(run(&lock, &[&stays])).says("1 unchanged");
+    done(run(&lock, &[&stays])).counts(&[("unchanged", 1)]);
 
     let inner = format!("ou=i0,ou=r0,{BASE}");
     let moving = config(&server, &json!({"move_to": GONE}));
-    done(run(&moving, &[&stays, &inner])).says("2 moved");
+    done(run(&moving, &[&stays, &inner])).counts(&[("moved", 2)]);
     assert!(server.dump().contains_key(&format!("uid=p4,ou=i0,{GONE}")));
-    done(run(&moving, &[&stays, &inner])).says("2 unchanged");
+    done(run(&moving, &[&stays, &inner])).counts(&[("unchanged", 2)]);
 
     let tree = with(&config(&server, &json!("tree")), &json!({"page_size": 2}));
-    done(run(&tree, &[&format!("ou=r0,{BASE}"), &format!("ou=archive,{BASE}")])).says("2 deleted");
+    done(run(&tree, &[&format!("ou=r0,{BASE}"), &format!("ou=archive,{BASE}")])).counts(&[("deleted", 2)]);
     let left: Vec<String> = server.dump().into_keys().collect();
     assert_eq!(left, [BASE.to_owned(), format!("uid=reader,{BASE}")], "{left:?}");
 }
@@ -295,16 +303,16 @@ fn on_active_directory_a_tree_goes_in_one_request() {
     }
     let server = Samba::start(&ldif);
     let moving = config(&server, &json!({"move_to": format!("OU=gone,{SUFFIX}")}));
-    done(run(&moving, &[&format!("CN=p0,OU=i,OU=r,{SUFFIX}")])).says("1 moved");
+    done(run(&moving, &[&format!("CN=p0,OU=i,OU=r,{SUFFIX}")])).counts(&[("moved", 1)]);
     let config = config(&server, &json!("tree"));
-    let output = done(run(&config, &[&format!("OU=r,{SUFFIX}")])).says("1 deleted");
+    let output = done(run(&config, &[&format!("OU=r,{SUFFIX}")])).counts(&[("deleted", 1)]);
     assert!(!output.stderr.contains("entries below it"), "by the server itself: {}", output.stderr);
     let below = |name: &str| {
         let tree = server.dump();
         tree.keys().filter(|dn| dn.to_lowercase().contains(name)).count()
     };
     assert_eq!((below("ou=r,"), below("cn=p0,ou=gone,")), (0, 1));
-    done(run(&config, &[&format!("OU=r,{SUFFIX}")])).says("1 unchanged");
+    done(run(&config, &[&format!("OU=r,{SUFFIX}")])).counts(&[("unchanged", 1)]);
 }
 
 #[test]
@@ -326,7 +334,7 @@ fn faults_in_on_delete_are_2_and_named() {
     ] {
         let output = Run::target(&config(&slapd, &form)).messages(&[schema()]).run().exits(2);
         no_panic(&output);
-        output.says("mapping_rules.s.on_delete").says(word);
+        output.reports_setting("mapping_rules.s.on_delete").says(word);
     }
     Run::target(&config(&slapd, &json!({"set": {"userPassword": null}})))
         .messages(&[schema()])

@@ -64,7 +64,7 @@ fn an_entry_with_others_below_it_is_not_deleted_and_holds_the_state_back() {
     let slapd = tree();
     let before = left(&slapd);
     let messages = [schema(), state(1), deletion("ou=b,ou=a,dc=example,dc=test"), state(2)];
-    let output = Run::target(&target_config(&slapd)).messages(&messages).run().exits(1).says("line 3");
+    let output = Run::target(&target_config(&slapd)).messages(&messages).run().exits(1).reports_line(3);
     assert_eq!(output.stdout_text(), "{\"n\":1}\n");
     assert_eq!(left(&slapd), before);
 }
@@ -87,5 +87,5 @@ fn parts_of_a_rule_that_are_not_there_yet_are_refused() {
     let slapd = tree();
     let mut config = target_config(&slapd);
     config["mapping_rules"] = json!({"s": {"password": {"from": "password"}}});
-    Run::target(&config).messages(&[schema()]).run().exits(2).says("mapping_rules.s.password");
+    Run::target(&config).messages(&[schema()]).run().exits(2).reports_setting("mapping_rules.s.password");
 }

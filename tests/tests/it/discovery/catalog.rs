@@ -473,7 +473,11 @@ fn a_misspelt_key_inside_a_stream_is_2_with_the_nearest_name() {
     let slapd = small();
     let people = json!({"name": "people", "base_dn": format!("ou=people,{SUFFIX}"), "atributes": ["cn"]});
     let config = with(&tap_config(&slapd), &json!({"schemas": [people]}));
-    Run::tap(&config).arg("--discover").run().exits(2).says("schemas[0].atributes").says("`attributes`");
+    Run::tap(&config)
+        .arg("--discover")
+        .run()
+        .exits(2)
+        .reports(&json!({"setting": "schemas[0].atributes", "nearest": "attributes"}));
 }
 
 #[test]

@@ -1,13 +1,12 @@
 //! Every attribute that a server's schema defines, and the type the tap gives it: none is left to chance.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 
+use ldap_tests::client::Client;
 use ldap_tests::ds389::{Ds389, Ds389Options};
-use ldap_tests::ldif::records;
 use ldap_tests::run::Run;
 use ldap_tests::samba::Samba;
-use ldap_tests::server::{Server, tool};
+use ldap_tests::server::Server;
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
@@ -129,25 +128,14 @@ struct Published {
     single: bool,
 }
 
-/// The server's definitions of one kind, read with ldapsearch.
+/// The server's definitions of one kind.
 fn definitions(server: &Server, kind: &str) -> Vec<String> {
-    let search = |base: &str, attribute: &str| {
-        let output = Command::new(tool("ldapsearch"))
-            .args(["-x", "-LLL", "-o", "ldif-wrap=no", "-H", &server.ldap_uri(), "-D", &server.admin_dn()])
-            .args(["-w", server.admin_password(), "-s", "base", "-b", base, "(objectClass=*)", attribute])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let values: Vec<String> = records(&output.stdout)
-            .into_iter()
-            .flatten()
-            .filter(|(name, _)| name.eq_ignore_ascii_case(attribute))
-            .map(|(_, value)| String::from_utf8(value).unwrap())
-            .collect();
-        values
+    let mut client = Client::admin(server);
+    let texts = |values: Vec<Vec<u8>>| -> Vec<String> {
+        values.into_iter().map(|value| String::from_utf8(value).unwrap()).collect()
     };
-    let subschema = search("", "subschemaSubentry");
-    search(&subschema[0], kind)
+    let subschema = texts(client.values("", "subschemaSubentry"));
+    texts(client.values(&subschema[0], kind))
 }
 
 /// The words of a definition, quotes and parentheses left out; what is quoted is one word.

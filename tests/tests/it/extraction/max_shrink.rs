@@ -155,7 +155,8 @@ fn an_answer_that_shrank_too_much_deletes_nothing_until_the_limit_is_raised() {
         assert_eq!(activated(&output).len(), 1);
         assert_eq!(self::state(&output)["bookmarks"]["users"]["count"], Value::Null);
     }
-    let output = run(&from_file(&file, &json!({"max_shrink": "half"})), None).exits(2).says("max_shrink");
+    let output =
+        run(&from_file(&file, &json!({"max_shrink": "half"})), None).exits(2).reports_setting("max_shrink");
     assert!(output.stdout.is_empty());
 }
 
@@ -212,7 +213,7 @@ fn a_state_that_is_none_is_said() {
         assert_eq!(lines(&output).iter().filter(|l| l["level"] == "warning").count(), 0, "{}", output.stderr);
     }
     for other in ["{\"a\": 1}", "{\"singer_state\": {\"bookmarks\": {}}}"] {
-        assert!(tap(other.as_bytes()).exits(2).says("bookmarks").stdout.is_empty());
+        assert!(tap(other.as_bytes()).exits(2).reports_setting("--state").stdout.is_empty());
     }
 }
 

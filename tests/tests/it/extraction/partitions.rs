@@ -90,7 +90,7 @@ fn a_stream_may_have_partitions_of_its_own_and_containers_are_divided() {
     assert_eq!(output.records(Some("all")).len(), COUNT);
     assert_eq!(output.records(Some("one")).len(), COUNT + 2);
     let zero = json!({"schemas": [{"name": "all", "partitions": 0}]});
-    Run::tap(&with(&config, &zero)).run().exits(2).says("schemas[0].partitions");
+    Run::tap(&with(&config, &zero)).run().exits(2).reports_setting("schemas[0].partitions");
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn an_input_that_ends_within_a_line_is_1_and_what_came_before_is_safe() {
         let mut input = whole.clone().into_bytes();
         let last = lines(&[person(5)]);
         input.extend_from_slice(&last.as_bytes()[..cut]);
-        let output = Run::target(&config(&slapd, &json!({}))).stdin(&input).run().exits(1).says("line 12");
+        let output = Run::target(&config(&slapd, &json!({}))).stdin(&input).run().exits(1).reports_line(12);
         no_panic(&output);
         assert_eq!(states(&output).last(), Some(&json!({"n": 5})));
         assert_eq!(slapd.dump_below(BASE, &["1.1"]).len(), 6);

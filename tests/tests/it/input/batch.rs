@@ -95,7 +95,10 @@ fn records_are_taken_where_their_batch_stands() {
             state(1),
         ],
     ))
-    .says("users: 3 added, 3 modified, 0 renamed, 0 deleted, 1 unchanged");
+    .stream_counts(
+        "users",
+        &[("added", 3), ("modified", 3), ("renamed", 0), ("deleted", 0), ("unchanged", 1)],
+    );
     let all =
         [vec![schema(), before], first.iter().map(record).collect(), second.iter().map(record).collect()];
     done(run(&config(&by_record), &[all.concat(), vec![after, state(1)]].concat()));
@@ -125,7 +128,7 @@ fn a_state_waits_for_the_whole_batch_and_a_bad_record_is_named() {
 
     // The directory refuses it.
     std::fs::write(&file, gzip(&lines(&[person("a", "x"), json!({"id": "d", "name": null})]))).unwrap();
-    run(&config(&slapd), &messages).exits(1).says("objectClassViolation (65)").says("jsonl.gz, line 2");
+    run(&config(&slapd), &messages).exits(1).reports_code(65).says("jsonl.gz, line 2");
 }
 
 #[test]
@@ -178,8 +181,12 @@ fn a_batch_is_rehearsed_limited_and_counted_for_its_version_too() {
     let over = with(&config, &json!({"max_changes": 2}));
     run(&over, &messages).exits(1).says("the run would change 3, more than 2");
     assert_untouched(&slapd, &before);
-    done(run(&with(&config, &json!({"max_changes": 3})), &messages))
-        .says("2 added, 0 modified, 0 renamed, 1 deleted");
+    done(run(&with(&config, &json!({"max_changes": 3})), &messages)).counts(&[
+        ("added", 2),
+        ("modified", 0),
+        ("renamed", 0),
+        ("deleted", 1),
+    ]);
     let before = slapd.change_marks();
     done(run(&config, &messages));
     assert_untouched(&slapd, &before);
@@ -208,7 +215,7 @@ fn what_cannot_be_read_is_named_and_nothing_of_it_is_written() {
         (batch(&none, &[&good, &path("none.jsonl")]), "none.jsonl: No such file"),
         (batch(&none, &[&good, dir.path()]), "directory"),
     ] {
-        let output = run(&config(&slapd), &[schema(), batch, state(1)]).exits(1).says("line 2").says(says);
+        let output = run(&config(&slapd), &[schema(), batch, state(1)]).exits(1).reports_line(2).says(says);
         assert!(output.stdout.is_empty(), "no STATE");
         assert_untouched(&slapd, &before);
     }

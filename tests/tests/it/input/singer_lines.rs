@@ -62,7 +62,7 @@ fn half_of_a_character_and_what_is_no_utf_8_are_errors_of_their_records() {
     let rejects = target.rejects();
     assert_eq!((rejects.len(), rejects[0].0, &rejects[0].1["id"]), (1, 2, &json!("half")));
     // Without `skip` the run ends with it.
-    target.run(&json!({"on_error": "fail"}), &[SCHEMA, half]).exits(1).says("line 2");
+    target.run(&json!({"on_error": "fail"}), &[SCHEMA, half]).exits(1).reports_line(2);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_property_that_is_there_twice_is_an_error_of_its_record() {
     let target = Target::new();
     target.run(&json!({"stream_maps": {"p": {"text": "text.upper()"}}}), &[SCHEMA, &twice, &same]).exits(4);
     assert_eq!((target.tree().len(), target.rejects().len()), (1, 1));
-    target.run(&json!({"on_error": "fail"}), &[SCHEMA, &twice]).exits(1).says("line 2").says("`text`");
+    target.run(&json!({"on_error": "fail"}), &[SCHEMA, &twice]).exits(1).reports_line(2).says("`text`");
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn what_would_take_for_ever_is_an_error() {
     let schema = json!({"type": "SCHEMA", "stream": "p", "key_properties": ["id"], "schema": {"definitions": definitions,
         "properties": {"id": {"type": "string"}, "name": {"$ref": "#/definitions/d0"}}}});
     let record = r#"{"type":"RECORD","stream":"p","record":{"id":"a","name":7}}"#;
-    target.run(&json!({}), &[&schema.to_string(), record]).exits(1).says("line 1");
+    target.run(&json!({}), &[&schema.to_string(), record]).exits(1).reports_line(1);
     target.run(&json!({"validate_records": false}), &[&schema.to_string(), record]).exits(0);
     // Nobody has ten thousand levels, and no directory is made for each.
     let target = Target::new();

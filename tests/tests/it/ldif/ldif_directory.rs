@@ -208,7 +208,12 @@ fn the_file_is_replaced_in_one_rename() {
 fn a_file_in_a_folder_that_is_not_there_is_2_and_no_state_is_printed() {
     let dir = scratch();
     let config = json!({"server_url": format!("ldif:{}", dir.path().join("none/export.ldif").display())});
-    let output = Run::target(&config).messages(&units(&["a"])).run().exits(2).says("server_url").says("none");
+    let output = Run::target(&config)
+        .messages(&units(&["a"]))
+        .run()
+        .exits(2)
+        .reports_setting("server_url")
+        .says("none");
     crate::support::no_panic(&output);
     assert!(output.stdout.is_empty(), "nothing is written, so no STATE is safe: {}", output.stdout_text());
 }
@@ -283,7 +288,7 @@ fn without_a_server_the_environment_says_which_file() {
     std::fs::remove_file(&file).unwrap();
     // A server that is given wins, and that is said.
     let copy = Slapd::start(SlapdOptions::empty());
-    run(Run::target(&target_config(&copy))).says("ldif_export_path");
+    run(Run::target(&target_config(&copy))).reports_setting("ldif_export_path");
     assert!(!file.exists());
     assert_eq!(copy.dump().len(), 2);
 }

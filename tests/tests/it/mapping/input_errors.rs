@@ -60,7 +60,7 @@ fn a_record_before_its_schema_stops_with_its_number() {
 #[test]
 fn a_record_of_a_wrong_type_stops_with_its_number() {
     stops_at_line_4(r#"{"type":"RECORD","stream":"users","record":{"user_id":5,"full_name":"x"}}"#)
-        .says("user_id");
+        .reports_setting("user_id");
     stops_at_line_4(r#"{"type":"RECORD","stream":"users","record":"text"}"#);
     stops_at_line_4(r#"{"type":"RECORD","stream":"users"}"#);
     stops_at_line_4(
@@ -86,7 +86,7 @@ fn what_the_server_refuses_stops_with_its_line_dn_and_reason() {
     let output = stops_at_line_4(
         r#"{"type":"RECORD","stream":"users","record":{"user_id":"nameless","last_name":"x"}}"#,
     );
-    output.says("objectClassViolation (65)").says("uid=nameless");
+    output.reports_code(65).says("uid=nameless");
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_record_without_its_key_is_refused_even_when_its_name_does_not_need_it() {
     let before = slapd.change_marks();
     let output = Run::target(&config(&slapd)).messages(&[keyed, record("jdoe"), state(1)]).run().exits(1);
     no_panic(&output);
-    let output = output.says("line 2").says("badge");
+    let output = output.reports_line(2).says("badge");
     assert!(output.stdout.is_empty(), "{}", output.stdout_text());
     assert_untouched(&slapd, &before);
 }

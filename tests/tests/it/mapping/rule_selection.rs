@@ -73,7 +73,6 @@ fn a_misspelt_key_inside_a_rule_is_refused_with_the_nearest_name() {
         .messages(&[schema(), record("jdoe")])
         .run()
         .exits(2)
-        .says("mapping_rules.users.deafults")
-        .says("`defaults`");
+        .reports(&json!({"setting": "mapping_rules.users.deafults", "nearest": "defaults"}));
     assert_untouched(&slapd, &before);
 }

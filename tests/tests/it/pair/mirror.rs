@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use ldap_tests::hostile;
-use ldap_tests::ldif::{assert_same, dump, parse};
+use ldap_tests::ldif::{assert_same, parse};
 use ldap_tests::run::{Run, pipe};
-use ldap_tests::slapd::{ADMIN_PASSWORD, Slapd, SlapdOptions};
+use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::json;
 
 use crate::support::{
@@ -118,13 +118,7 @@ fn only_what_changed_at_the_source_is_written() {
     ];
     assert_eq!(touched, BTreeSet::from(expected));
 
-    let log = dump(
-        &copy.ldap_uri(),
-        &copy.admin_dn(),
-        ADMIN_PASSWORD,
-        "cn=accesslog",
-        &["reqDN", "reqMod", "reqType"],
-    );
+    let log = copy.dump_below("cn=accesslog", &["reqDN", "reqMod", "reqType"]);
     let mut changes = BTreeSet::new();
     for entry in log.values().filter(|e| e.get("reqtype").is_some_and(|t| t.contains(&b"modify".to_vec()))) {
         for change in &entry["reqmod"] {

@@ -158,7 +158,7 @@ fn an_undo_file_that_cannot_be_written_stops_the_run_before_it_begins() {
     let slapd = start();
     let before = slapd.change_marks();
     let config = with(&config(&slapd), &json!({"undo_file": "/nowhere/at/all/undo.ldif"}));
-    target(&config).run().exits(2).says("undo_file");
+    target(&config).run().exits(2).reports_setting("undo_file");
     assert_untouched(&slapd, &before);
 }
 
@@ -176,7 +176,10 @@ fn a_run_that_would_do_too_much_does_nothing() {
         assert!(output.stdout.is_empty(), "no STATE");
         assert_untouched(&slapd, &before);
     }
-    target(&with(&config(&slapd), &json!({"max_deletes": "many"}))).run().exits(2).says("max_deletes");
+    target(&with(&config(&slapd), &json!({"max_deletes": "many"})))
+        .run()
+        .exits(2)
+        .reports_setting("max_deletes");
     let within = json!({"max_deletes": 2, "max_changes": "75%"});
     let output = target(&with(&config(&slapd), &within)).run().succeeds();
     assert_eq!(output.lines(), [json!({"done": true})]);

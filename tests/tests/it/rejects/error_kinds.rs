@@ -18,11 +18,7 @@ fn what_is_the_servers_fault_fails_the_run_and_rejects_nothing() {
     let file = dir.path().join("rejects.jsonl");
     let slapd = Slapd::start(SlapdOptions { database_conf: "readonly on\n".into(), ..options() });
     let messages = [schema(), state(1), good("a"), good("b"), state(2)];
-    let output = Run::target(&skipping(&slapd, &file))
-        .messages(&messages)
-        .run()
-        .exits(1)
-        .says("unwillingToPerform (53)");
+    let output = Run::target(&skipping(&slapd, &file)).messages(&messages).run().exits(1).reports_code(53);
     assert_eq!(states(&output), [json!({"n": 1})]);
     assert_eq!(ldap_tests::run::read_text(&file), "");
 
@@ -126,7 +122,7 @@ fn a_line_that_is_no_message_fails_the_run_all_the_same() {
     let dir = scratch();
     let config = skipping(&slapd, &dir.path().join("rejects.jsonl"));
     let input = lines(&[schema(), good("a"), state(1)]) + "{\"type\":\"RECORD\"\n" + &lines(&[state(2)]);
-    let output: Output = Run::target(&config).stdin(input).run().exits(1).says("line 4");
+    let output: Output = Run::target(&config).stdin(input).run().exits(1).reports_line(4);
     assert_eq!(states(&output), [json!({"n": 1})]);
 }
 

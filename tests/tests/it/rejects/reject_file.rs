@@ -22,7 +22,7 @@ fn bad_records_are_kept_and_all_others_are_written() {
     let output = Run::target(&config).messages(&messages).run().exits(4);
     no_panic(&output);
     assert_eq!(states(&output).last(), Some(&json!({"n": 5})), "STATE covers what was rejected");
-    let output = output.says("6 added").says("6 rejected").says("rejects.jsonl");
+    let output = output.counts(&[("added", 6)]).counts(&[("rejected", 6)]).says("rejects.jsonl");
     assert!(output.stderr.contains("line 3, stream `users`"), "{}", output.stderr);
 
     let (schemas, rejects) = read(&file);

@@ -32,8 +32,8 @@ fn a_reject_file_is_input_again_and_corrected_lines_are_written() {
         .raw_file("--input", text.as_bytes())
         .run()
         .exits(1)
-        .says("line 2")
-        .says("--retry-rejects");
+        .reports_line(2)
+        .reports_setting("--retry-rejects");
 
     rejects[0]["record"]["name"] = json!("Now Named");
     rejects[1]["record"]["mail"] = json!("zoe@example.test");

@@ -14,7 +14,12 @@ fn more_than_max_rejects_fail_the_run_and_state_stays_before_the_one_too_many() 
     let file = dir.path().join("rejects.jsonl");
     let config = with(&skipping(&slapd, &file), &json!({"max_rejects": 2, "max_in_flight": 1}));
     let (messages, _) = mixed();
-    let output = Run::target(&config).messages(&messages).run().exits(1).says("max_rejects").says("line 9");
+    let output = Run::target(&config)
+        .messages(&messages)
+        .run()
+        .exits(1)
+        .reports_setting("max_rejects")
+        .reports_line(9);
     no_panic(&output);
     assert_eq!(states(&output).last(), Some(&json!({"n": 1})));
     assert_eq!(read(&file).1.len(), 2, "the one too many comes again with the next run");
@@ -34,11 +39,11 @@ fn settings_of_rejects_that_do_not_go_together_are_2_and_named() {
     let file = dir.path().join("rejects.jsonl");
     let config = skipping(&slapd, &file);
     let run = |changes: &Value| Run::target(&with(&config, changes)).messages(&[schema()]).run();
-    run(&json!({"reject_file": null})).exits(2).says("reject_file");
-    run(&json!({"reject_file": ""})).exits(2).says("reject_file");
-    run(&json!({"on_error": "maybe"})).exits(2).says("on_error");
-    run(&json!({"max_rejects": -1})).exits(2).says("max_rejects");
-    run(&json!({"on_error": "fail"})).succeeds().says("on_error is not skip");
+    run(&json!({"reject_file": null})).exits(2).reports_setting("reject_file");
+    run(&json!({"reject_file": ""})).exits(2).reports_setting("reject_file");
+    run(&json!({"on_error": "maybe"})).exits(2).reports_setting("on_error");
+    run(&json!({"max_rejects": -1})).exits(2).reports_setting("max_rejects");
+    run(&json!({"on_error": "fail"})).succeeds().reports_setting("on_error");
     std::fs::write(&file, lines(&[schema()])).unwrap();
     Run::target(&config)
         .arg("--input")
@@ -46,5 +51,5 @@ fn settings_of_rejects_that_do_not_go_together_are_2_and_named() {
         .arg("--retry-rejects")
         .run()
         .exits(2)
-        .says("reject_file");
+        .reports_setting("reject_file");
 }

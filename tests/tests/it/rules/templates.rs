@@ -119,7 +119,7 @@ fn a_single_placeholder_is_a_whole_dn_and_has_to_be_one() {
             .messages(&messages)
             .run()
             .exits(2)
-            .says("mapping_rules.p.values.manager");
+            .reports_setting("mapping_rules.p.values.manager");
         assert!(output.stdout.is_empty());
     }
 }

@@ -84,7 +84,7 @@ fn a_part_of_a_rule_that_is_none_is_refused_with_the_nearest() {
     }
     let file = File::new(&json!({}), &[]);
     let config = with(&file.config(), &json!({"dn_rewrite": [{"from": "dc=a", "too": "dc=b"}]}));
-    Run::target(&config).messages(&[state()]).run().exits(2).says("dn_rewrite[0]");
+    Run::target(&config).messages(&[state()]).run().exits(2).reports_setting("dn_rewrite[0]");
 }
 
 #[test]

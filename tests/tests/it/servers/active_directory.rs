@@ -14,7 +14,7 @@ use crate::support::{discover, is_array_of, is_scalar, metadata, stream, tap_con
 #[test]
 fn a_group_of_1600_members_is_read_whole_from_active_directory() {
     // More than Windows gives at once. Samba gives all of them, and takes half a minute to be given 5,000; what Windows
-    // does with so many is in limits.rs.
+    // does with so many is in active_directory_limits.rs.
     const COUNT: usize = 1_600;
     let server = samba();
     let mut ldif = String::new();

@@ -142,7 +142,7 @@ fn without_pages_the_limit_of_1000_is_1_and_activates_nothing() {
                 "filter": "(objectClass=contact)"}], "discovery_sample_size": 10}),
         )),
     ] {
-        let output = run.run().exits(1).says("sizeLimitExceeded (4)");
+        let output = run.run().exits(1).reports_code(4);
         assert!(output.of_type("ACTIVATE_VERSION").iter().all(|m| m["stream"] != "contacts"));
         crate::support::no_panic(&output);
     }

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ldap_tests::client::Client;
 use ldap_tests::ds389::{Ds389, Ds389Options};
 use ldap_tests::ldif::{normalize_dn, parent, parse_file};
 use ldap_tests::run::Run;
-use ldap_tests::server::{Server, scratch, tool};
+use ldap_tests::server::{Server, scratch};
 use serde_json::{Value, json};
 
 use super::{SUFFIX, ds389, nested, records, samba, slapd, tree_ldif};
@@ -96,14 +97,9 @@ fn containers_of_active_directory_are_units_containers_and_domains() {
 
 /// The entries below the suffix that pass a filter.
 fn passing(server: &Server, bind_dn: &str, password: &str, filter: &str) -> BTreeSet<String> {
-    let output = std::process::Command::new(tool("ldapsearch"))
-        .args(["-x", "-LLL", "-o", "ldif-wrap=no", "-H", &server.ldap_uri(), "-D", bind_dn, "-w", password])
-        .args(["-b", server.suffix(), filter, "1.1"])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().filter_map(|l| l.strip_prefix("dn: ")).map(normalize_dn).collect()
+    let mut client = Client::bind(&server.ldap_uri(), bind_dn, password);
+    let entries = client.search(server.suffix(), filter, &["1.1"]).unwrap();
+    entries.iter().map(|entry| normalize_dn(&entry.dn)).collect()
 }
 
 /// What the tap relies on where it asks a server which entries have others below them.
@@ -134,7 +130,7 @@ fn nothing_is_lost_where_the_server_does_not_let_one_see_what_has_entries_below(
          (version 3.0; acl \"read\"; allow (read,search,compare) userdn=\"ldap:///all\";)\n"
     ));
     let (dn, password) = (server.reader_dn(), ldap_tests::ds389::READER_PASSWORD);
-    let seen = ldap_tests::ldif::dump(&server.ldap_uri(), &dn, password, SUFFIX, &["hasSubordinates"]);
+    let seen = Client::bind(&server.ldap_uri(), &dn, password).tree(SUFFIX, &["hasSubordinates"]);
     assert!(seen.len() > 80 && seen.values().all(BTreeMap::is_empty), "{seen:?}");
     let reader = with(&tap_config(&server), &json!({"bind_dn": dn, "bind_password": password}));
     let output = Run::tap(&reader).run().succeeds();

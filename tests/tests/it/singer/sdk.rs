@@ -225,13 +225,18 @@ fn the_target_maps_and_flattens_what_it_reads() {
         &config,
         &json!({"stream_maps": {"staff": {"__alias__": "users", "uid": "'u' + str(id)", "sn": "active.lower()"}}}),
     );
-    Run::target(&bad).messages(&messages).run().exits(1).says("stream_maps.staff.sn").says("at character 8");
+    Run::target(&bad)
+        .messages(&messages)
+        .run()
+        .exits(1)
+        .reports_setting("stream_maps.staff.sn")
+        .says("at character 8");
     let bad = with(&config, &json!({"stream_maps": {"staff": {"uid": "lowr(id)"}}}));
     Run::target(&bad)
         .messages(&messages)
         .run()
         .exits(2)
-        .says("stream_maps.staff.uid")
+        .reports_setting("stream_maps.staff.uid")
         .says("at character 1: unknown function");
     let bad = with(&config, &json!({"stream_maps": {"staff": {"uid": "idd"}}}));
     Run::target(&bad).messages(&messages).run().exits(2).says("no property `idd`");
@@ -274,7 +279,11 @@ fn expressions_that_the_sdk_takes_are_taken_or_refused_by_name() {
         let Some(part) = case["not_taken"].as_str() else { continue };
         let expression = case["expression"].as_str().unwrap();
         let maps = json!({"stream_maps": {"users": {"mail": expression}}});
-        let run = Run::tap(&with(&config, &maps)).run().exits(2).says("stream_maps.users.mail").says(part);
+        let run = Run::tap(&with(&config, &maps))
+            .run()
+            .exits(2)
+            .reports_setting("stream_maps.users.mail")
+            .says(part);
         assert!(run.stdout.is_empty(), "{expression}: {}", run.stdout_text());
         let (_, error) = run.stderr.split_once("at character ").unwrap();
         let (_, reason) = error.lines().next().unwrap().split_once(": ").unwrap();

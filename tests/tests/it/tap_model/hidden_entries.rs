@@ -1,13 +1,12 @@
-//! Servers that hide some of what they hold: what `ldapsearch` sees as the same user is what the tap reads, each entry
+//! Servers that hide some of what they hold: what another client sees as the same user is what the tap reads, each entry
 //! once; or the run says that it is not all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::process::Command;
 
-use ldap_tests::ldif::{Tree, normalize_dn, parse, shown};
+use ldap_tests::client::{Client, tree};
+use ldap_tests::ldif::{Tree, normalize_dn, shown};
 use ldap_tests::run::{Output, Run};
-use ldap_tests::server::tool;
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::{Value, json};
 
@@ -85,17 +84,13 @@ fn rules(dns: &[String], rng: &mut Rng) -> String {
     rules
 }
 
-/// What a user sees below a base with `ldapsearch` as it is; `None` where the base is not to be seen.
+/// What a user sees below a base; `None` where the base is not to be seen.
 ///
-/// Its filter is the tap's as well, `(objectClass=*)`: entries whose classes a user may not see pass neither.
+/// The filter is the tap's as well, `(objectClass=*)`: entries whose classes a user may not see pass neither.
 fn seen(slapd: &Slapd, user: &str, base: &str) -> Option<Tree> {
-    let output = Command::new(tool("ldapsearch"))
-        .args(["-x", "-LLL", "-o", "ldif-wrap=no", "-M", "-E", "pr=400/noprompt", "-H", &slapd.ldap_uri()])
-        .args(["-D", &format!("uid={user},ou=people,{SUFFIX}"), "-w", &format!("{user}-pw")])
-        .args(["-b", base, "*"])
-        .output()
-        .unwrap();
-    output.status.success().then(|| parse(&output.stdout))
+    let mut client =
+        Client::bind(&slapd.ldap_uri(), &format!("uid={user},ou=people,{SUFFIX}"), &format!("{user}-pw"));
+    client.search(base, "(objectClass=*)", &["*"]).ok().map(tree)
 }
 
 /// What is asked of the tap, and as whom.
@@ -169,7 +164,7 @@ fn balance(streams: &[&Stream], sees: &Tree, question: &Question, output: &Outpu
         for record in &stream.records {
             let dn = normalize_dn(record["dn"].as_str().unwrap_or_default());
             let Some(entry) = sees.get(&dn) else {
-                return Err(Problem { kind: "entry that ldapsearch does not see", detail: dn });
+                return Err(Problem { kind: "entry that the other client does not see", detail: dn });
             };
             *read.entry(dn.clone()).or_default() += 1;
             // A password is octets to everybody.

@@ -34,7 +34,7 @@ fn two_runs_do_not_share_what_they_write() {
         ("undo_file", json!({"undo_file": at("undo.ldif.lock")})),
     ] {
         let second = Run::target(&with(&target_config(&slapd), &more)).stdin(lines(&messages())).run();
-        second.exits(2).says(setting).says(dir.path().to_str().unwrap());
+        second.exits(2).reports_setting(setting).says(dir.path().to_str().unwrap());
     }
     undo(&config, &at("undo.ldif"), &[]).exits(2).says(&pid);
     undo(&config, &at("undo.ldif.journal"), &[]).exits(2).says(&pid);
@@ -77,7 +77,7 @@ fn a_file_under_two_names_is_one_file() {
         ("reject_file", json!({"on_error": "skip", "reject_file": at("other/undo.ldif")})),
     ] {
         let second = Run::target(&with(&target_config(&slapd), &more)).stdin(lines(&messages())).run();
-        second.exits(2).says(setting).says(&pid).says(at("other").to_str().unwrap());
+        second.exits(2).reports_setting(setting).says(&pid).says(at("other").to_str().unwrap());
     }
     assert_untouched(&slapd, &before);
     first.close_stdin_with(b"");
@@ -88,7 +88,7 @@ fn a_file_under_two_names_is_one_file() {
         json!({"undo_file": at("d.ldif"), "server_url": url("other/d.ldif")}),
         json!({"on_error": "skip", "reject_file": at("other/d.ldif"), "server_url": url("d.ldif")}),
     ] {
-        Run::target(&settings).stdin(lines(&messages())).run().exits(2).says("`server_url`");
+        Run::target(&settings).stdin(lines(&messages())).run().exits(2).reports_setting("server_url");
     }
     assert_eq!(read_text(&at("d.ldif")), "");
 }
@@ -107,7 +107,7 @@ fn a_file_has_one_writer_and_a_state_dir_one_tap() {
         sleep(Duration::from_millis(10));
     }
     let pid = first.child().id().to_string();
-    Run::target(&config).stdin(lines(&messages())).run().exits(2).says("server_url").says(&pid);
+    Run::target(&config).stdin(lines(&messages())).run().exits(2).reports_setting("server_url").says(&pid);
     // Reading is free to all.
     let tap = json!({"server_url": format!("ldif:{}", file.display()), "state_dir": dir.path().join("state"),
         "track_deletions": true});
@@ -128,7 +128,7 @@ fn a_file_has_one_writer_and_a_state_dir_one_tap() {
         sleep(Duration::from_millis(10));
     }
     let pid = first.child().id().to_string();
-    Run::tap(&tap).run().exits(2).says("state_dir").says(&pid);
+    Run::tap(&tap).run().exits(2).reports_setting("state_dir").says(&pid);
     drop(stdout);
     first.wait(Duration::from_secs(30));
     Run::tap(&tap).run().succeeds();

@@ -50,7 +50,7 @@ fn each_run_may_have_a_file_of_its_own_and_the_newest_are_kept() {
     assert!(before != slapd.dump());
     for bad in ["undo-{run}.ldif", "{run_id}/undo.ldif"] {
         let config = with(&config, &json!({"undo_file": dir.path().join(bad)}));
-        Run::target(&config).stdin(lines(&messages())).run().exits(2).says("undo_file");
+        Run::target(&config).stdin(lines(&messages())).run().exits(2).reports_setting("undo_file");
     }
 }
 
@@ -110,12 +110,12 @@ fn files_of_a_run_are_no_other_file_of_it() {
     // The page about a directory does not take its place.
     let page = path("directory.ldif");
     let run = Run::tap(&config).arg("--discover").arg("--report").arg(page.to_str().unwrap());
-    run.run().exits(2).says("--report");
+    run.run().exits(2).reports_setting("--report");
     assert!(std::fs::read_to_string(&page).unwrap().starts_with("dn: "));
     let run = Run::tap(&config).arg("--discover").arg("--report").arg(path("nowhere/page").to_str().unwrap());
-    run.run().exits(2).says("--report");
+    run.run().exits(2).reports_setting("--report");
     let below_a_file = json!({"track_deletions": true, "state_dir": path("input/keys")});
-    Run::tap(&with(&config, &below_a_file)).run().exits(2).says("state_dir");
+    Run::tap(&with(&config, &below_a_file)).run().exits(2).reports_setting("state_dir");
     // What is not a journal of ours is not removed as one.
     std::fs::write(path("u.journal"), lines(&messages())).unwrap();
     let run = Run::target(&with(&config, &json!({"undo_file": path("u")}))).stdin(lines(&messages()));

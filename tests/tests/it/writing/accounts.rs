@@ -73,8 +73,8 @@ fn active_directory_accounts_are_switched_by_one_bit() {
     let dn = |id: &str| format!("CN={id},CN=Users,{SUFFIX}");
     let control = |id: &str| value(&samba, &dn(id), "userAccountControl").unwrap();
     let pw = "Passw0rd-1";
-    run(&config, record("on", &json!({"pw": pw, "active": true}))).says("1 added");
-    run(&config, record("off", &json!({"pw": pw, "active": "FALSE"}))).says("1 added");
+    run(&config, record("on", &json!({"pw": pw, "active": true}))).counts(&[("added", 1)]);
+    run(&config, record("off", &json!({"pw": pw, "active": "FALSE"}))).counts(&[("added", 1)]);
     assert_eq!((control("on").as_str(), control("off").as_str()), ("512", "514"));
     assert!(binds(&samba, &dn("on"), pw) && !binds(&samba, &dn("off"), pw));
     // Who binds is told why not.
@@ -87,22 +87,22 @@ fn active_directory_accounts_are_switched_by_one_bit() {
         dn("on"),
         0x200 | 0x1_0000
     ));
-    run(&config, record("on", &json!({"pw": pw, "active": false}))).says("1 modified");
+    run(&config, record("on", &json!({"pw": pw, "active": false}))).counts(&[("modified", 1)]);
     assert_eq!(control("on"), (0x202 | 0x1_0000).to_string());
     assert!(!binds(&samba, &dn("on"), pw));
     let before = samba.change_marks();
     for same in [json!({"pw": pw, "active": 0}), json!({"pw": pw, "active": null}), json!({"pw": pw})] {
-        run(&config, record("on", &same)).says("1 unchanged");
+        run(&config, record("on", &same)).counts(&[("unchanged", 1)]);
     }
     assert_untouched(&samba, &before);
-    run(&config, record("on", &json!({"pw": pw, "active": true}))).says("1 modified");
+    run(&config, record("on", &json!({"pw": pw, "active": true}))).counts(&[("modified", 1)]);
     assert_eq!(control("on"), (0x200 | 0x1_0000).to_string());
     assert!(binds(&samba, &dn("on"), pw));
 
     // One that came without a password, disabled, is enabled when it has one: in one change.
     let force = samba_config(&samba, &json!({"enabled": "active"}), "force");
-    run(&force, record("late", &json!({"active": false}))).says("1 added");
-    run(&force, record("late", &json!({"active": true, "pw": pw}))).says("1 modified");
+    run(&force, record("late", &json!({"active": false}))).counts(&[("added", 1)]);
+    run(&force, record("late", &json!({"active": true, "pw": pw}))).counts(&[("modified", 1)]);
     assert_eq!(control("late"), "512");
     assert!(binds(&samba, &dn("late"), pw));
 
@@ -129,12 +129,12 @@ fn a_password_that_was_set_has_to_be_changed_and_one_that_was_changed_does_not()
     let changed = "pwdLastSet: -1\n";
     samba.ldapmodify(format!("dn: {}\nchangetype: modify\nreplace: pwdLastSet\n{changed}", dn("a")));
     let before = samba.change_marks();
-    run(&create, record("a", &json!({"pw": pw, "new": true}))).says("1 unchanged");
+    run(&create, record("a", &json!({"pw": pw, "new": true}))).counts(&[("unchanged", 1)]);
     assert_untouched(&samba, &before);
     assert!(binds(&samba, &dn("a"), pw));
     // But when this run sets it.
     let force = samba_config(&samba, &accounts, "force");
-    run(&force, record("a", &json!({"pw": "Passw0rd-2", "new": true}))).says("1 modified");
+    run(&force, record("a", &json!({"pw": "Passw0rd-2", "new": true}))).counts(&[("modified", 1)]);
     assert_eq!(last_set("a"), "0");
 }
 
@@ -154,8 +154,8 @@ fn lock_and_unlock(server: &Server, attribute: &str, locked: i32) {
     let config = person_config(server, &json!({"enabled": "active"}));
     let dn = |id: &str| format!("uid={id},{USERS}");
     let pw = "first-password";
-    run(&config, record("on", &json!({"pw": pw, "active": true}))).says("1 added");
-    run(&config, record("off", &json!({"pw": pw, "active": false}))).says("1 added");
+    run(&config, record("on", &json!({"pw": pw, "active": true}))).counts(&[("added", 1)]);
+    run(&config, record("off", &json!({"pw": pw, "active": false}))).counts(&[("added", 1)]);
     assert_eq!(bind_code(server, &dn("on"), pw), 0);
     assert_eq!(bind_code(server, &dn("off"), pw), locked);
     for (active, says, code) in [(true, "1 modified", 0), (false, "1 modified", locked)] {
@@ -164,7 +164,7 @@ fn lock_and_unlock(server: &Server, attribute: &str, locked: i32) {
         assert_eq!(bind_code(server, &dn("off"), pw), code);
         assert_eq!(value(server, &dn("off"), attribute).is_none(), active);
         let before = value(server, &dn("off"), "modifyTimestamp");
-        run(&config, change()).says("1 unchanged");
+        run(&config, change()).counts(&[("unchanged", 1)]);
         assert_eq!(value(server, &dn("off"), "modifyTimestamp"), before);
     }
 }
@@ -174,7 +174,7 @@ fn ds389_accounts_are_locked_by_ns_account_lock() {
     let server = Ds389::start(&Ds389Options::default().seed(unit(USERS)));
     lock_and_unlock(&server, "nsAccountLock", 53);
     let config = person_config(&server, &json!({"must_change_password": true}));
-    Run::target(&config).run().exits(2).says("mapping_rules.users.accounts.must_change_password");
+    Run::target(&config).run().exits(2).reports_setting("mapping_rules.users.accounts.must_change_password");
 }
 
 #[test]
@@ -192,14 +192,14 @@ fn openldap_accounts_are_locked_by_its_password_policy() {
     for (mode, pw) in [("exop", "second-password"), ("hash:ssha512", "third-password")] {
         let mut force = person_config(&server, &json!({"enabled": "active"}));
         force["mapping_rules"]["users"]["password"] = json!({"from": "pw", "mode": mode, "policy": "force"});
-        run(&force, record("off", &json!({"pw": pw, "active": false}))).says("1 modified");
+        run(&force, record("off", &json!({"pw": pw, "active": false}))).counts(&[("modified", 1)]);
         let dn = format!("uid=off,{USERS}");
         assert_eq!(bind_code(&server, &dn, pw), 49);
         assert_eq!(value(&server, &dn, "pwdAccountLockedTime").as_deref(), Some("000001010000Z"));
-        run(&force, record("off", &json!({"pw": pw, "active": false}))).says("1 unchanged");
-        run(&force, record("off", &json!({"pw": pw, "active": true}))).says("1 modified");
+        run(&force, record("off", &json!({"pw": pw, "active": false}))).counts(&[("unchanged", 1)]);
+        run(&force, record("off", &json!({"pw": pw, "active": true}))).counts(&[("modified", 1)]);
         assert_eq!(bind_code(&server, &dn, pw), 0);
-        run(&force, record("off", &json!({"pw": pw, "active": false}))).says("1 modified");
+        run(&force, record("off", &json!({"pw": pw, "active": false}))).counts(&[("modified", 1)]);
     }
 }
 
@@ -211,13 +211,21 @@ fn where_accounts_have_no_lock_it_is_2() {
         json!({"dn_template": "uid={id},dc=x", "object_classes": ["account"], "accounts": {"enabled": true}});
     let config = |rule: &Value| json!({"server_url": url, "mapping_rules": {"users": rule}});
     let setting = "mapping_rules.users.accounts";
-    Run::target(&config(&rule)).run().exits(2).says(setting).says("userAccountControl");
+    Run::target(&config(&rule)).run().exits(2).reports_setting(setting).says("userAccountControl");
     for accounts in [json!({}), json!(true), json!({"enabled": []}), json!({"disabled": true})] {
-        Run::target(&config(&with(&rule, &json!({"accounts": accounts})))).run().exits(2).says(setting);
+        Run::target(&config(&with(&rule, &json!({"accounts": accounts}))))
+            .run()
+            .exits(2)
+            .reports_setting(setting);
     }
     // Two parts of a rule must not write the same attribute.
     let samba = Samba::start("");
     let mut both = samba_config(&samba, &json!({"enabled": true}), "create_only");
     both["mapping_rules"]["users"]["defaults"] = json!({"userAccountControl": 512});
-    Run::target(&both).messages(&[schema()]).run().exits(2).says(setting).says("userAccountControl");
+    Run::target(&both)
+        .messages(&[schema()])
+        .run()
+        .exits(2)
+        .reports_setting(setting)
+        .says("userAccountControl");
 }

@@ -82,7 +82,7 @@ fn what_somebody_else_wrote_in_between_is_not_lost() {
     let (slapd, relay) = start(theirs, |number| number == 1);
     let output = Run::target(&config(&slapd, &relay, true)).messages(&messages()).run().succeeds();
     no_panic(&output);
-    output.says("1 modified");
+    output.counts(&[("modified", 1)]);
     assert_eq!(entry(&slapd)["title"], texts(&["theirs"]), "read again, and kept");
     assert_eq!(entry(&slapd)["mail"], texts(&["ours@x"]), "the rest is written all the same");
     let sent = relay.requests_of(MODIFY);
@@ -99,7 +99,7 @@ fn an_entry_that_never_holds_still_is_an_error_of_its_record() {
     let output = Run::target(&config(&slapd, &relay, true)).messages(&messages()).run().exits(1);
     no_panic(&output);
     assert!(states(&output).is_empty());
-    output.says("assertionFailed (122)").says("line 2").says("somebody else");
+    output.reports_code(122).reports_line(2).says("somebody else");
     assert_eq!(relay.requests_of(MODIFY).len(), 3);
     assert_eq!(entry(&slapd)["mail"], texts(&["theirs-3@x"]));
 
@@ -184,7 +184,7 @@ fn a_plan_and_a_file_can_be_had_with_it() {
     let mut changed = messages();
     changed[1]["record"]["mail"] = json!("changed@x");
     Run::target(&of_file).messages(&messages()).run().succeeds();
-    Run::target(&of_file).messages(&changed).run().succeeds().says("1 modified");
+    Run::target(&of_file).messages(&changed).run().succeeds().counts(&[("modified", 1)]);
     assert!(read_text(&file).contains("changed@x"));
 }
 
@@ -194,7 +194,12 @@ fn a_server_without_the_control_is_2() {
     let samba = Samba::start("");
     for server in [&*ds389, &*samba] {
         let config = with(&target_config(server), &json!({"assert_unchanged": true}));
-        Run::target(&config).run().exits(2).says("assert_unchanged").says("RFC 4528").says(ASSERTION);
+        Run::target(&config)
+            .run()
+            .exits(2)
+            .reports_setting("assert_unchanged")
+            .says("RFC 4528")
+            .says(ASSERTION);
     }
 }
 
@@ -227,7 +232,7 @@ fn a_bit_that_somebody_else_sets_in_between_is_not_lost() {
     let record =
         json!({"type": "RECORD", "stream": "users", "record": {"id": "a", "name": "x", "active": true}});
     let behind_first = relay.requests_of(MODIFY).len();
-    Run::target(&config).messages(&[schema(), record]).run().succeeds().says("1 modified");
+    Run::target(&config).messages(&[schema(), record]).run().succeeds().counts(&[("modified", 1)]);
     assert_eq!(relay.requests_of(MODIFY).len() - behind_first, 2);
     let tree = samba.dump_below(&format!("CN=a,CN=Users,{SUFFIX}"), &["userAccountControl"]);
     let value = &tree.values().next().unwrap()["useraccountcontrol"];

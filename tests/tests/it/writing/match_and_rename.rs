@@ -122,8 +122,13 @@ fn a_person_who_changes_name_department_and_mail_is_moved_in_one_run() {
     other.ldapmodify(&plan.stdout);
     let dir = scratch();
     let undo = dir.path().join("undo.ldif");
-    done(run(&with(&config, &json!({"undo_file": undo})), &records))
-        .says("0 added, 0 modified, 1 renamed, 0 deleted, 1 unchanged");
+    done(run(&with(&config, &json!({"undo_file": undo})), &records)).counts(&[
+        ("added", 0),
+        ("modified", 0),
+        ("renamed", 1),
+        ("deleted", 0),
+        ("unchanged", 1),
+    ]);
     assert_renamed(
         &ids,
         &people(&slapd, "entryUUID"),
@@ -134,7 +139,7 @@ fn a_person_who_changes_name_department_and_mail_is_moved_in_one_run() {
     assert!(entry["mail"].contains(b"anna.neu@x.test".as_slice()) && entry["mail"].len() == 1);
     assert_same("the plan", &other.dump(), "the run", &slapd.dump());
     let marks = slapd.change_marks();
-    done(run(&config, &records)).says("2 unchanged");
+    done(run(&config, &records)).counts(&[("unchanged", 2)]);
     assert_untouched(&slapd, &marks);
     slapd.ldapmodify(std::fs::read(&undo).unwrap());
     assert_same("before", &before, "taken back", &slapd.dump());
@@ -157,7 +162,7 @@ fn people_who_swap_names_each_get_the_others() {
             person("4", "emil", "a"),
             person("5", "carl", "a"),
         ];
-        done(run(&with(&config, &json!({"undo_file": undo})), &records)).says("5 renamed");
+        done(run(&with(&config, &json!({"undo_file": undo})), &records)).counts(&[("renamed", 5)]);
         let names: Vec<String> =
             ["bert", "anna", "dora", "emil", "carl"].iter().map(|n| at(&format!("uid={n},ou=a"))).collect();
         let expected: Vec<(&str, &str)> =
@@ -165,7 +170,7 @@ fn people_who_swap_names_each_get_the_others() {
         assert_renamed(&ids, &people(&slapd, "entryUUID"), &expected);
         assert_eq!(slapd.dump().len(), before.len());
         let marks = slapd.change_marks();
-        done(run(&config, &records)).says("5 unchanged");
+        done(run(&config, &records)).counts(&[("unchanged", 5)]);
         assert_untouched(&slapd, &marks);
         slapd.ldapmodify(std::fs::read(&undo).unwrap());
         assert_same("before", &before, "taken back", &slapd.dump());
@@ -181,7 +186,12 @@ fn a_name_is_taken_over_from_one_who_leaves_it_later_in_the_run() {
     let ids = people(&slapd, "entryUUID");
     // 1 takes 2's name, 2 takes 3's, and 3 is deleted; 4 is new, and takes 1's.
     let records = [person("4", "anna", "a"), person("1", "bert", "a"), person("2", "carl", "a"), gone("3")];
-    done(run(&config(&slapd, &json!({})), &records)).says("1 added, 0 modified, 2 renamed, 1 deleted");
+    done(run(&config(&slapd, &json!({})), &records)).counts(&[
+        ("added", 1),
+        ("modified", 0),
+        ("renamed", 2),
+        ("deleted", 1),
+    ]);
     let after = people(&slapd, "entryUUID");
     assert_renamed(&ids, &after, &[("1", &at("uid=bert,ou=a")), ("2", &at("uid=carl,ou=a"))]);
     assert_eq!(after["4"].0, at("uid=anna,ou=a"));
@@ -224,7 +234,7 @@ fn who_stepped_aside_in_vain_gets_the_old_name_back() {
     let messages = [schema, record("1", &below), record("2", &at("uid=anna,ou=a")), state()];
     let output = Run::target(&config).messages(&messages).run();
     no_panic(&output);
-    output.exits(4).says("until its new name is free").says("2 rejected");
+    output.exits(4).says("until its new name is free").counts(&[("rejected", 2)]);
     assert_same("before", &before, "after", &ldap_tests::ldif::parse_file(&file));
 }
 
@@ -232,7 +242,7 @@ fn who_stepped_aside_in_vain_gets_the_old_name_back() {
 fn an_entry_that_is_nobodys_is_taken_over_and_one_that_is_somebodys_is_not() {
     let slapd = slapd(&[("2", "bert")]);
     slapd.ldapadd(format!("dn: uid=anna,ou=a,{BASE}\nobjectClass: inetOrgPerson\nuid: anna\ncn: x\nsn: x\n"));
-    done(run(&config(&slapd, &json!({})), &[person("1", "anna", "a")])).says("1 modified");
+    done(run(&config(&slapd, &json!({})), &[person("1", "anna", "a")])).counts(&[("modified", 1)]);
     assert_eq!(people(&slapd, "entryUUID")["1"].0, at("uid=anna,ou=a"));
     run(&config(&slapd, &json!({})), &[person("9", "bert", "a")]).exits(1).says("is taken by");
     assert_eq!(people(&slapd, "entryUUID")["2"].0, at("uid=bert,ou=a"));
@@ -257,18 +267,24 @@ fn several_entries_that_fit_are_an_error_that_names_them() {
     assert_untouched(&slapd, &marks);
     // In a scope where only one is, it is found.
     let scoped = config(&slapd, &json!({"scope_base": at("uid=x,ou=b")}));
-    done(run(&scoped, &[person("7", "z", "a")])).says("1 renamed");
+    done(run(&scoped, &[person("7", "z", "a")])).counts(&[("renamed", 1)]);
 }
 
 #[test]
 fn a_deletion_needs_no_more_than_what_the_entry_is_found_by() {
     let slapd = slapd(&[("1", "anna"), ("2", "bert")]);
-    done(run(&config(&slapd, &json!({})), &[gone("2"), gone("3")])).says("1 deleted, 1 unchanged");
+    done(run(&config(&slapd, &json!({})), &[gone("2"), gone("3")]))
+        .counts(&[("deleted", 1), ("unchanged", 1)]);
     assert_eq!(people(&slapd, "entryUUID").keys().collect::<Vec<_>>(), ["1"]);
     // Renamed, gone and back, in one run: the entry stays the same one.
     let before = people(&slapd, "entryUUID")["1"].1.clone();
     let records = [person("1", "neu", "b"), gone("1"), person("1", "wieder", "a")];
-    done(run(&config(&slapd, &json!({})), &records)).says("0 added, 0 modified, 2 renamed, 0 deleted");
+    done(run(&config(&slapd, &json!({})), &records)).counts(&[
+        ("added", 0),
+        ("modified", 0),
+        ("renamed", 2),
+        ("deleted", 0),
+    ]);
     assert_eq!(people(&slapd, "entryUUID")["1"], (at("uid=wieder,ou=a"), before));
 }
 
@@ -276,12 +292,12 @@ fn a_deletion_needs_no_more_than_what_the_entry_is_found_by() {
 fn with_renaming_switched_off_the_rest_is_written_where_the_entry_is() {
     let slapd = slapd(&[("1", "anna")]);
     let config = config(&slapd, &json!({"operations": {"rename": false}}));
-    done(run(&config, &[person("1", "neu", "b")])).says("1 modified, 0 renamed");
+    done(run(&config, &[person("1", "neu", "b")])).counts(&[("modified", 1), ("renamed", 0)]);
     let tree = slapd.dump();
     let entry = &tree[&at("uid=anna,ou=a")];
     assert!(entry["mail"].contains(b"neu@x.test".as_slice()) && entry["uid"].len() == 1, "{entry:?}");
     let marks = slapd.change_marks();
-    done(run(&config, &[person("1", "neu", "b")])).says("1 unchanged");
+    done(run(&config, &[person("1", "neu", "b")])).counts(&[("unchanged", 1)]);
     assert_untouched(&slapd, &marks);
 }
 
@@ -289,7 +305,7 @@ fn with_renaming_switched_off_the_rest_is_written_where_the_entry_is() {
 fn the_old_name_stays_as_a_value_where_it_is_to() {
     let slapd = slapd(&[("1", "anna")]);
     let config = config(&slapd, &json!({"delete_old_rdn": false}));
-    done(run(&config, &[person("1", "neu", "a")])).says("1 renamed");
+    done(run(&config, &[person("1", "neu", "a")])).counts(&[("renamed", 1)]);
     let values = |tree: &Tree| {
         tree[&at("uid=neu,ou=a")]["uid"]
             .iter()
@@ -298,7 +314,7 @@ fn the_old_name_stays_as_a_value_where_it_is_to() {
     };
     assert_eq!(values(&slapd.dump()), ["anna", "neu"]);
     let marks = slapd.change_marks();
-    done(run(&config, &[person("1", "neu", "a")])).says("1 unchanged");
+    done(run(&config, &[person("1", "neu", "a")])).counts(&[("unchanged", 1)]);
     assert_untouched(&slapd, &marks);
 }
 
@@ -331,8 +347,14 @@ fn a_department_is_renamed_above_a_thousand_people() {
     }
     messages.push(state());
     let output = Run::target(&config).messages(&messages).run().succeeds();
-    let output = output.says("d: 0 added, 0 modified, 1 renamed, 0 deleted, 0 unchanged");
-    output.says("p: 0 added, 0 modified, 1 renamed, 0 deleted, 999 unchanged");
+    let output = output.stream_counts(
+        "d",
+        &[("added", 0), ("modified", 0), ("renamed", 1), ("deleted", 0), ("unchanged", 0)],
+    );
+    output.stream_counts(
+        "p",
+        &[("added", 0), ("modified", 0), ("renamed", 1), ("deleted", 0), ("unchanged", 999)],
+    );
     let after = people(&slapd, "entryUUID");
     assert_eq!(after.len(), 1000);
     for (number, (dn, id)) in &after {
@@ -361,7 +383,7 @@ fn who_is_renamed_with_a_version_is_not_gone_with_it() {
     let scoped =
         with(&config(&slapd, &json!({"scope_base": BASE})), &json!({"process_activate_version": true}));
     let messages = version(&[person("1", "bert", "a"), person("2", "neu", "b")]);
-    done(Run::target(&scoped).messages(&messages).run()).says("2 renamed, 1 deleted");
+    done(Run::target(&scoped).messages(&messages).run()).counts(&[("renamed", 2), ("deleted", 1)]);
     let after = people(&slapd, "entryUUID");
     assert_eq!(after["1"], (at("uid=bert,ou=a"), ids["1"].1.clone()));
     assert_eq!(after["2"], (at("uid=neu,ou=b"), ids["2"].1.clone()));
@@ -372,7 +394,7 @@ fn who_is_renamed_with_a_version_is_not_gone_with_it() {
     done(
         Run::target(&fixed).messages(&version(&[person("1", "anders", "a"), person("2", "neu", "b")])).run(),
     )
-    .says("0 deleted");
+    .counts(&[("deleted", 0)]);
     assert_eq!(people(&slapd, "entryUUID").len(), 2);
 }
 
@@ -382,7 +404,7 @@ fn the_same_name_in_another_case_is_the_same_name() {
     let marks = slapd.change_marks();
     let mut record = person("1", "ANNA", "A");
     record["record"]["mail"] = json!("anna@x.test");
-    done(run(&config(&slapd, &json!({})), &[record])).says("1 unchanged");
+    done(run(&config(&slapd, &json!({})), &[record])).counts(&[("unchanged", 1)]);
     assert_untouched(&slapd, &marks);
 }
 
@@ -390,9 +412,9 @@ fn the_same_name_in_another_case_is_the_same_name() {
 fn a_value_in_a_filter_is_a_value_whatever_it_holds() {
     let slapd = slapd(&[("1", "anna"), ("2", "bert")]);
     let records = [person("*", "stern", "a"), person("1)(uid=*", "klammer", "a")];
-    done(run(&config(&slapd, &json!({})), &records)).says("2 added");
-    done(run(&config(&slapd, &json!({})), &records)).says("2 unchanged");
-    done(run(&config(&slapd, &json!({})), &[gone("*")])).says("1 deleted");
+    done(run(&config(&slapd, &json!({})), &records)).counts(&[("added", 2)]);
+    done(run(&config(&slapd, &json!({})), &records)).counts(&[("unchanged", 2)]);
+    done(run(&config(&slapd, &json!({})), &[gone("*")])).counts(&[("deleted", 1)]);
     assert_eq!(people(&slapd, "entryUUID").len(), 3);
 }
 
@@ -400,7 +422,7 @@ fn a_value_in_a_filter_is_a_value_whatever_it_holds() {
 fn a_match_that_is_none_is_refused_before_anything_else() {
     let slapd = slapd(&[]);
     for wrong in ["(employeeNumber=7)", "employeeNumber", "({x}=7)", "(a={b}", ""] {
-        run(&config(&slapd, &json!({"match": wrong})), &[]).exits(2).says("mapping_rules.p.match");
+        run(&config(&slapd, &json!({"match": wrong})), &[]).exits(2).reports_setting("mapping_rules.p.match");
     }
 }
 
@@ -408,18 +430,18 @@ fn vendor(server: &Server, ou_base: &str, id: &str) {
     let rule = with(&rule(ou_base), &json!({"scope_base": ou_base}));
     let config = with(&target_config(server), &json!({"mapping_rules": {"p": rule}}));
     let first = [person("1", "anna", "a"), person("2", "bert", "a"), person("3", "carl", "a")];
-    done(run(&config, &first)).says("3 added");
+    done(run(&config, &first)).counts(&[("added", 3)]);
     let ids = people(server, id);
     let records = [person("1", "bert", "a"), person("2", "anna", "a"), person("3", "carl2", "b")];
-    done(run(&config, &records)).says("3 renamed");
+    done(run(&config, &records)).counts(&[("renamed", 3)]);
     let at = |rdn: &str| format!("{rdn},{}", ou_base.to_lowercase());
     assert_renamed(
         &ids,
         &people(server, id),
         &[("1", &at("uid=bert,ou=a")), ("2", &at("uid=anna,ou=a")), ("3", &at("uid=carl2,ou=b"))],
     );
-    done(run(&config, &records)).says("3 unchanged");
-    done(run(&config, &[gone("1")])).says("1 deleted");
+    done(run(&config, &records)).counts(&[("unchanged", 3)]);
+    done(run(&config, &[gone("1")])).counts(&[("deleted", 1)]);
 }
 
 #[test]
@@ -444,17 +466,17 @@ fn people_move_on_active_directory() {
     );
     let config = with(&target_config(&server), &json!({"mapping_rules": {"p": rule}}));
     let first = [person("1", "anna", "a"), person("2", "bert", "a"), person("3", "carl", "a")];
-    done(run(&config, &first)).says("3 added");
+    done(run(&config, &first)).counts(&[("added", 3)]);
     let ids = people(&server, "objectGUID");
     let records = [person("2", "bert", "b"), person("3", "carla", "a"), person("1", "anna", "a")];
-    done(run(&config, &records)).says("2 renamed").says("1 unchanged");
+    done(run(&config, &records)).counts(&[("renamed", 2)]).counts(&[("unchanged", 1)]);
     let at = |rdn: &str| format!("{rdn},{}", base.to_lowercase());
     assert_renamed(
         &ids,
         &people(&server, "objectGUID"),
         &[("1", &at("cn=anna,ou=a")), ("2", &at("cn=bert,ou=b")), ("3", &at("cn=carla,ou=a"))],
     );
-    done(run(&config, &records)).says("3 unchanged");
+    done(run(&config, &records)).counts(&[("unchanged", 3)]);
 }
 
 #[test]
@@ -477,8 +499,8 @@ fn people_move_in_a_file() {
     ] {
         std::fs::write(&file, &before).unwrap();
         let config = with(&config, &settings);
-        done(run(&config, &[person("1", "anna", "a"), person("2", "bert", "a")])).says("2 added");
-        done(run(&config, &[person("1", "bert", "a"), person("2", "anna", "b")])).says("2 renamed");
+        done(run(&config, &[person("1", "anna", "a"), person("2", "bert", "a")])).counts(&[("added", 2)]);
+        done(run(&config, &[person("1", "bert", "a"), person("2", "anna", "b")])).counts(&[("renamed", 2)]);
         let tree = ldap_tests::ldif::parse_file(&file);
         assert!(tree[&at("uid=bert,ou=a")]["employeenumber"].contains(b"1".as_slice()));
         assert!(tree[&at("uid=anna,ou=b")]["employeenumber"].contains(b"2".as_slice()));

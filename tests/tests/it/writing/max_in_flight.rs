@@ -29,7 +29,7 @@ fn outstanding(slapd: &Slapd, max_in_flight: usize, title: &str) -> Outstanding 
         |n| json!({"type": "RECORD", "stream": "p", "record": {"id": format!("person{n}"), "title": title}}),
     ));
     messages.push(json!({"type": "STATE", "value": {"n": 1}}));
-    done(Run::target(&config).messages(&messages).run()).says(&format!("{COUNT} modified"));
+    done(Run::target(&config).messages(&messages).run()).counts(&[("modified", COUNT as u64)]);
     relay.most_outstanding()
 }
 

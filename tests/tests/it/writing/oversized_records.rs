@@ -104,7 +104,7 @@ fn a_value_of_an_entry_that_is_there_may_be_too_large_too() {
     load(&config(&slapd, None), &[("ann", 0)]).succeeds();
     let one = json!({"connection_pool_size": 1, "retry_attempts": 0, "max_in_flight": 1});
     let output = load(&with(&config(&slapd, None), &one), &[("ann", 400_000), ("ben", 0)]).exits(1);
-    output.says("sockbuf_max_incoming_auth").says("line 2");
+    output.says("sockbuf_max_incoming_auth").reports_line(2);
     assert_eq!(there(&slapd), ["ann"]);
 }
 

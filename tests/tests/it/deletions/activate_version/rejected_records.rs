@@ -23,7 +23,7 @@ fn a_rejected_records_entry_stays_and_one_that_is_not_known_stops_all_deletion()
     // The server refuses it: no sn.
     let mut refused = record("b");
     refused["record"]["name"] = json!(null);
-    run(&config, &[schema(), record("a"), refused, activate(), state()]).exits(4).says("4 deleted");
+    run(&config, &[schema(), record("a"), refused, activate(), state()]).exits(4).counts(&[("deleted", 4)]);
     assert_eq!(left(&slapd), "cn=printer dc=example ou=else ou=in ou=users uid=a uid=b uid=g");
 }
 
@@ -35,7 +35,7 @@ fn state_waits_for_what_is_gone_and_a_rejected_deletion_is_kept() {
     let plain = with(&config(&slapd, &json!({})), &json!({"max_in_flight": 1}));
     let mut messages = whole(&["a"]);
     messages.insert(1, json!({"type": "STATE", "value": {"n": 0}}));
-    let output = run(&plain, &messages).exits(1).says(&format!("uid=b,{USERS}")).says("line 4");
+    let output = run(&plain, &messages).exits(1).says(&format!("uid=b,{USERS}")).reports_line(4);
     assert_eq!(states(&output), [json!({"n": 0})]);
     let dir = scratch();
     let file = dir.path().join("rejects.jsonl");

@@ -9,14 +9,16 @@ use crate::support::{assert_untouched, done, with};
 fn without_the_setting_or_without_a_scope_nothing_goes() {
     let slapd = slapd();
     let before = slapd.change_marks();
-    done(run(&config(&slapd, &json!({"scope_base": null})), &whole(&["a"]))).says("scope_base");
+    done(run(&config(&slapd, &json!({"scope_base": null})), &whole(&["a"]))).reports_setting("scope_base");
     done(run(&config(&slapd, &json!({"on_delete": "ignore"})), &whole(&["a"])));
     let off = with(&config(&slapd, &json!({})), &json!({"process_activate_version": null}));
-    done(run(&off, &whole(&["a"]))).says("mapping_rules.users").says("process_activate_version");
+    done(run(&off, &whole(&["a"])))
+        .reports_setting("mapping_rules.users")
+        .reports_setting("process_activate_version");
     let nowhere = config(&slapd, &json!({"scope_base": format!("ou=nowhere,{BASE}")}));
     done(run(&nowhere, &whole(&["a"])));
     let kept = config(&slapd, &json!({"operations": {"delete": false}}));
-    done(run(&kept, &whole(&["a"]))).says("5 left as they are");
+    done(run(&kept, &whole(&["a"]))).counts(&[("ignored", 5)]);
     assert_untouched(&slapd, &before);
 }
 
@@ -89,7 +91,7 @@ fn faults_in_a_scope_are_2_and_named() {
         (json!({"scope_base": null, "scope_filter": "(uid=*)"}), "scope_base is not set"),
     ] {
         let output = run(&config(&slapd, &rule), &[schema()]).exits(2);
-        output.says(setting);
+        output.reports_setting(setting);
     }
     let scope = config(&slapd, &json!({}))["mapping_rules"]["users"].clone();
     for (rules, setting) in [
@@ -97,9 +99,9 @@ fn faults_in_a_scope_are_2_and_named() {
         (json!({"a": scope, "users": scope}), "mapping_rules.users.scope_base"),
     ] {
         let rules = with(&config(&slapd, &json!({})), &json!({"mapping_rules": rules}));
-        run(&rules, &[schema()]).exits(2).says(setting);
+        run(&rules, &[schema()]).exits(2).reports_setting(setting);
     }
     run(&with(&config(&slapd, &json!({})), &json!({"process_activate_version": "yes"})), &[schema()])
         .exits(2)
-        .says("process_activate_version");
+        .reports_setting("process_activate_version");
 }

@@ -110,7 +110,7 @@ fn entries_that_are_set_or_moved_away_count_as_deleted() {
         };
         let mut all = vec![schema("p")];
         all.extend(messages.clone());
-        run(&settings(count - 1), &all).exits(1).says("max_deletes");
+        run(&settings(count - 1), &all).exits(1).reports_setting("max_deletes");
         assert_eq!(file.tree(), before, "{messages:?}");
         run(&settings(count), &all).succeeds();
         assert_ne!(file.tree(), before);

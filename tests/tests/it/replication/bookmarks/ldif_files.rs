@@ -30,7 +30,7 @@ fn a_file_whose_entries_were_never_modified_is_followed() {
     std::fs::write(&path, text + &device("d", "")).unwrap();
     let mut again = Run::tap(&config).file("--state", &state);
     for _ in 0..2 {
-        let output = again.run().exits(2).says("cn=d,dc=example,dc=test").says("replication_key");
+        let output = again.run().exits(2).says("cn=d,dc=example,dc=test").reports_setting("replication_key");
         no_panic(&output);
         assert!(output.of_type("RECORD").is_empty() && output.of_type("STATE").is_empty());
         // In a first read, too.

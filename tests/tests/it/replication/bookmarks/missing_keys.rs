@@ -80,7 +80,7 @@ fn the_key_is_chosen_by_the_streams_own_entries() {
     // Who asks for the hidden one is told of the entries.
     let mut by_hidden = config;
     by_hidden["schemas"][0]["replication_key"] = json!("entryCSN");
-    let output = Run::tap(&by_hidden).run().exits(2).says("replication_key").says(BASE);
+    let output = Run::tap(&by_hidden).run().exits(2).reports_setting("replication_key").says(BASE);
     assert!(output.of_type("RECORD").is_empty());
 }
 
