@@ -109,7 +109,6 @@ fn a_refused_bind_is_tried_on_no_other_server() {
         with(&tap_config(&slapd), &json!({"server_url": [slapd.ldap_uri(), dead], "bind_password": "wrong"}));
     let output = Run::tap(&config).run().exits(3).reports_code(49);
     assert_eq!(output.stderr.matches("invalidCredentials").count(), 1, "{}", output.stderr);
-    assert!(!output.stderr.contains("refused:"), "{}", output.stderr);
 }
 
 #[test]
@@ -121,8 +120,7 @@ fn a_mistake_in_the_last_stream_is_found_before_the_first_is_read() {
     let output = Run::tap(&with(&tap_config(&slapd), &streams))
         .run()
         .exits(2)
-        .says("FULL_TABLE or INCREMENTAL or LOG_BASED")
-        .says("wrong");
+        .reports(&json!({"setting": "schemas[1].replication_method", "nearest": "LOG_BASED"}));
     assert!(output.stdout.is_empty(), "{}", output.stdout_text());
 }
 

@@ -44,7 +44,7 @@ fn a_search_goes_on_at_the_servers_that_are_listed_and_at_no_other() {
     }
     let tap = with(&tap_config(&first), &json!({"schemas": [{"name": "s"}]}));
     let output = Run::tap(&following(&tap, &["elsewhere.example".to_owned()])).run().succeeds();
-    let output = output.says("is not followed").says("referral(s) to other servers were ignored");
+    let output = output.says("is not followed").reports(&json!({"stream": "s"}));
     assert_eq!(output.records(None).len(), 2);
     assert!(output.of_type("ACTIVATE_VERSION").is_empty());
     // A base that is kept elsewhere.
@@ -62,7 +62,11 @@ fn a_listed_server_that_is_gone_is_a_failure_and_no_gap() {
     let (first, mut second) = two();
     second.kill();
     let tap = with(&tap_config(&first), &json!({"schemas": [{"name": "s"}]}));
-    let output = Run::tap(&following(&tap, &[host(&second)])).run().exits(1).says("which cannot be asked");
+    let output = Run::tap(&following(&tap, &[host(&second)]))
+        .run()
+        .exits(1)
+        .reports(&json!({"dn": REMOTE}))
+        .says(&second.ldap_uri());
     assert!(output.of_type("ACTIVATE_VERSION").is_empty());
 }
 

@@ -149,9 +149,12 @@ fn a_parent_that_cannot_be_made_is_an_error_of_the_record() {
     let slapd = Slapd::start(SlapdOptions::default().seed(seed));
     let before = slapd.change_marks();
     let nameless = config(&slapd, &json!({"move_to": format!("cn=gone,{BASE}")}));
-    run(&nameless, &[&a]).exits(1).reports_code(32).says(&format!("`cn=gone,{BASE}` is not there"));
+    run(&nameless, &[&a])
+        .exits(1)
+        .reports(&json!({"code": 32, "record": format!("dn={a}")}))
+        .says(&format!("cn=gone,{BASE}"));
     let careful = with(&config(&slapd, &json!({"move_to": GONE})), &json!({"create_parents": false}));
-    run(&careful, &[&a]).exits(1).says(GONE).reports_setting("create_parents");
+    run(&careful, &[&a]).exits(1).says(GONE).says("create_parents");
     assert_untouched(&slapd, &before);
 }
 
@@ -178,7 +181,7 @@ fn tree_deletes_what_lies_below_children_first_and_page_by_page() {
     let roots: Vec<String> = (0..6).map(|n| format!("ou=r{n},{BASE}")).collect();
     let plain = config(&slapd, &json!("delete"));
     let before = slapd.change_marks();
-    run(&plain, &[&roots[0]]).exits(1).says("lie below it");
+    run(&plain, &[&roots[0]]).exits(1).reports(&json!({"line": 2, "record": format!("dn={}", roots[0])}));
     assert_untouched(&slapd, &before);
 
     // Several at once, on one connection.
@@ -334,7 +337,7 @@ fn faults_in_on_delete_are_2_and_named() {
     ] {
         let output = Run::target(&config(&slapd, &form)).messages(&[schema()]).run().exits(2);
         no_panic(&output);
-        output.reports_setting("mapping_rules.s.on_delete").says(word);
+        output.says("mapping_rules.s.on_delete").says(word);
     }
     Run::target(&config(&slapd, &json!({"set": {"userPassword": null}})))
         .messages(&[schema()])

@@ -87,7 +87,11 @@ fn a_property_that_is_there_twice_is_an_error_of_its_record() {
     let target = Target::new();
     target.run(&json!({"stream_maps": {"p": {"text": "text.upper()"}}}), &[SCHEMA, &twice, &same]).exits(4);
     assert_eq!((target.tree().len(), target.rejects().len()), (1, 1));
-    target.run(&json!({"on_error": "fail"}), &[SCHEMA, &twice]).exits(1).reports_line(2).says("`text`");
+    target
+        .run(&json!({"on_error": "fail"}), &[SCHEMA, &twice])
+        .exits(1)
+        .reports(&json!({"line": 2, "stream": "p"}))
+        .says("`text`");
 }
 
 #[test]
@@ -155,7 +159,10 @@ fn numbers_are_written_with_their_digits() {
     let named = format!(r#"{{"type":"RECORD","stream":"p","record":{{"id":{},"name":"x"}}}}"#, "1e2");
     target.run(&json!({}), &[SCHEMA, &named]).succeeds();
     assert!(target.tree().contains_key("cn=100,dc=x"));
-    target.run(&json!({}), &[SCHEMA, &record("f", "[[1]]")]).exits(4).says("a list within a list");
+    target
+        .run(&json!({}), &[SCHEMA, &record("f", "[[1]]")])
+        .exits(4)
+        .reports(&json!({"line": 2, "stream": "p"}));
 }
 
 #[test]

@@ -215,7 +215,7 @@ fn a_file_that_holds_nothing_or_is_no_ldif_is_an_error_that_says_what_it_is() {
         for base in [json!("dc=x"), json!(""), Value::Null] {
             let mut config = config(&file);
             config["base_dn"] = base;
-            let output = Run::tap(&config).run().exits(1).says("dump.ldif").says(word);
+            let output = Run::tap(&config).run().exits(1).reports(&json!({"server": file})).says(word);
             assert!(output.stdout.is_empty(), "{}", output.stdout_text());
         }
     }

@@ -14,7 +14,7 @@ fn without_create_parents_a_missing_parent_is_a_fault_and_nothing_is_made() {
     let messages = [schema(), record("jdoe"), state(1)];
     let output = Run::target(&config).messages(&messages).run().exits(1);
     no_panic(&output);
-    let output = output.reports_line(2).reports_setting("create_parents").says(&format!("uid=jdoe,{USERS}"));
+    let output = output.reports_line(2).says("create_parents").says(&format!("uid=jdoe,{USERS}"));
     assert!(output.stdout.is_empty(), "{}", output.stdout_text());
     assert_untouched(&slapd, &before);
 
@@ -46,7 +46,11 @@ fn a_child_that_comes_before_its_parent_waits_and_holds_state_back() {
     let (child, parent) = (format!("uid=child,uid=parent,{SUFFIX}"), format!("uid=parent,{SUFFIX}"));
     let mut messages = mirrored(&[&child]);
     messages.push(state(1));
-    let output = Run::target(&config).messages(&messages).run().exits(1).reports_line(2).says(&child);
+    let output = Run::target(&config)
+        .messages(&messages)
+        .run()
+        .exits(1)
+        .reports(&json!({"line": 2, "record": format!("dn={child}")}));
     no_panic(&output);
     assert!(output.stdout.is_empty(), "a record that waits is not written: {}", output.stdout_text());
 

@@ -196,7 +196,7 @@ fn a_damaged_state_is_2_and_says_what_to_do() {
     for state in states {
         let mut mirror = Mirror::new(&log.directory, "dc=example,dc=test", Method::Log);
         mirror.state = Some(state.clone());
-        let output = mirror.next_run().run().exits(2).says("pass the last STATE value");
+        let output = mirror.next_run().run().exits(2).reports_setting("--state");
         no_panic(&output);
         assert!(output.of_type("RECORD").is_empty() && output.of_type("STATE").is_empty(), "{state}");
     }
@@ -204,7 +204,7 @@ fn a_damaged_state_is_2_and_says_what_to_do() {
         let mut mirror = Mirror::new(&log.directory, "dc=example,dc=test", Method::By("modifyTimestamp"));
         mirror.state = Some(json!({"bookmarks": {STREAM:
             {"replication_key": "modifyTimestamp", "replication_key_value": value}}}));
-        let output = mirror.next_run().run().exits(2).says("pass the last STATE value");
+        let output = mirror.next_run().run().exits(2).reports_setting("--state");
         no_panic(&output);
         assert!(output.of_type("RECORD").is_empty(), "{value}");
     }

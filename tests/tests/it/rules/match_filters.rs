@@ -112,16 +112,16 @@ fn entries_that_match_does_not_find_again_are_counted_and_one_is_named() {
     // The second run finds them by their names, and by nothing else.
     for _ in 0..2 {
         let output = done(Run::target(&file.config()).messages(&messages).run());
-        let named = warnings(&output, "mapping_rules.p.match");
+        let named = output.stderr.about(&json!({"setting": "mapping_rules.p.match"}));
         assert_eq!(named.len(), 1, "{}", output.stderr);
         let dn = format!("uid=a,{BASE}");
-        assert!(named[0].contains("3 entries") && named[0].contains(&dn), "{}", named[0]);
+        assert!(named[0]["entries"] == 3 && named[0]["dn"] == dn, "{}", named[0]);
     }
     let mapped = json!({"id": ["uid", "cn"], "last": "sn", "number": "employeeNumber"});
     let file = File::new(&with(&matched, &json!({"attribute_mapping": mapped})), &["a"]);
     for _ in 0..2 {
         let output = done(Run::target(&file.config()).messages(&messages).run());
-        assert_eq!(warnings(&output, "match"), [""; 0], "{}", output.stderr);
+        output.stderr.does_not_report(&json!({"setting": "mapping_rules.p.match"}));
     }
 }
 
@@ -143,9 +143,10 @@ fn a_name_in_a_filter_that_the_server_does_not_know_is_a_wrong_setting() {
             record(&json!({"id": "alice", "_sdc_deleted_at": "2026-01-01T00:00:00Z"})),
             state(),
         ];
-        no_panic(
-            &Run::target(&config).messages(&messages).run().exits(2).says("mapping_rules.p.").says(near),
-        );
+        let setting = if wrong["match"].is_null() { "scope_filter" } else { "match" };
+        let setting = format!("mapping_rules.p.{setting}");
+        let output = Run::target(&config).messages(&messages).run().exits(2);
+        no_panic(&output.reports(&json!({"setting": setting, "nearest": near})));
         assert_untouched(&slapd, &before);
     }
 }

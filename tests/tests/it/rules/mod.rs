@@ -93,7 +93,8 @@ fn state() -> Value {
     json!({"type": "STATE", "value": {"n": 1}})
 }
 
-/// The warnings that name something.
-fn warnings(output: &Output, name: &str) -> Vec<String> {
-    output.stderr.lines().filter(|l| l.contains("WARN") && l.contains(name)).map(str::to_owned).collect()
+/// The warnings that name something in their text.
+fn warnings(output: &Output, name: &str) -> Vec<Value> {
+    let names = |line: &Value| line["message"].as_str().unwrap().contains(name);
+    output.stderr.warnings().into_iter().filter(|line| names(line)).cloned().collect()
 }

@@ -36,8 +36,8 @@ fn two_runs_do_not_share_what_they_write() {
         let second = Run::target(&with(&target_config(&slapd), &more)).stdin(lines(&messages())).run();
         second.exits(2).reports_setting(setting).says(dir.path().to_str().unwrap());
     }
-    undo(&config, &at("undo.ldif"), &[]).exits(2).says(&pid);
-    undo(&config, &at("undo.ldif.journal"), &[]).exits(2).says(&pid);
+    undo(&config, &at("undo.ldif"), &[]).exits(2).reports_setting("FILE").says(&pid);
+    undo(&config, &at("undo.ldif.journal"), &[]).exits(2).reports_setting("FILE").says(&pid);
     let same = json!({"undo_file": at("x"), "on_error": "skip", "reject_file": at("x")});
     Run::target(&with(&target_config(&slapd), &same)).stdin(lines(&messages())).run().exits(2);
     assert_untouched(&slapd, &before);
@@ -84,11 +84,14 @@ fn a_file_under_two_names_is_one_file() {
     assert_eq!(first.wait(Duration::from_secs(30)).0, 0);
     // Within one run, too.
     let url = |name: &str| format!("ldif:{}", at(name).display());
-    for settings in [
-        json!({"undo_file": at("d.ldif"), "server_url": url("other/d.ldif")}),
-        json!({"on_error": "skip", "reject_file": at("other/d.ldif"), "server_url": url("d.ldif")}),
+    for (setting, settings) in [
+        ("undo_file", json!({"undo_file": at("d.ldif"), "server_url": url("other/d.ldif")})),
+        (
+            "reject_file",
+            json!({"on_error": "skip", "reject_file": at("other/d.ldif"), "server_url": url("d.ldif")}),
+        ),
     ] {
-        Run::target(&settings).stdin(lines(&messages())).run().exits(2).reports_setting("server_url");
+        Run::target(&settings).stdin(lines(&messages())).run().exits(2).reports_setting(setting);
     }
     assert_eq!(read_text(&at("d.ldif")), "");
 }

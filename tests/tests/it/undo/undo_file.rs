@@ -66,9 +66,10 @@ fn the_runs_own_failure_comes_first_and_that_of_the_undo_file_is_said_too() {
     running.close_stdin_with(b"{ this is no message\n");
     let (code, stderr, _) = running.wait(Duration::from_secs(30));
     assert_eq!(code, 1, "{stderr}");
-    assert!(stderr.contains("line 8") && stderr.contains("undo_file"), "{stderr}");
-    let at = |text: &str| stderr.lines().position(|l| l.contains("ERROR") && l.contains(text));
-    assert!(at("undo_file") < at("line 8"), "what the run ends with is its own failure: {stderr}");
+    let errors = stderr.about(&json!({"level": "error"}));
+    let [undo, own] = errors.as_slice() else { panic!("{stderr}") };
+    assert!(undo["message"].as_str().unwrap().contains("undo_file"), "{stderr}");
+    assert_eq!(own["line"], 8, "what the run ends with is its own failure: {stderr}");
 }
 
 #[test]

@@ -60,7 +60,8 @@ fn samba_config(samba: &Samba, accounts: &Value, policy: &str) -> Value {
 fn refused(samba: &Samba, dn: &str, password: &str, says: &[&str]) {
     let user = json!({"bind_dn": dn, "bind_password": password, "mapping_rules": null});
     let mut output = Run::tap(&with(&secured(samba, &json!({})), &user)).arg("--discover").run().exits(3);
-    for words in ["invalidCredentials (49)"].iter().chain(says) {
+    output = output.reports_code(49);
+    for words in says {
         output = output.says(words);
     }
     assert!(!output.stderr.contains(password), "{}", output.stderr);
@@ -107,7 +108,7 @@ fn active_directory_accounts_are_switched_by_one_bit() {
     assert!(binds(&samba, &dn("late"), pw));
 
     let output = Run::target(&config).messages(&[schema(), record("x", &json!({"active": "perhaps"}))]).run();
-    output.exits(1).says("`active`").says("accounts.enabled").says("true or false");
+    output.exits(1).reports(&json!({"record": "id=x", "line": 2})).says("accounts.enabled");
 }
 
 #[test]
@@ -158,9 +159,9 @@ fn lock_and_unlock(server: &Server, attribute: &str, locked: i32) {
     run(&config, record("off", &json!({"pw": pw, "active": false}))).counts(&[("added", 1)]);
     assert_eq!(bind_code(server, &dn("on"), pw), 0);
     assert_eq!(bind_code(server, &dn("off"), pw), locked);
-    for (active, says, code) in [(true, "1 modified", 0), (false, "1 modified", locked)] {
+    for (active, code) in [(true, 0), (false, locked)] {
         let change = || record("off", &json!({"pw": pw, "active": active}));
-        run(&config, change()).says(says);
+        run(&config, change()).counts(&[("modified", 1)]);
         assert_eq!(bind_code(server, &dn("off"), pw), code);
         assert_eq!(value(server, &dn("off"), attribute).is_none(), active);
         let before = value(server, &dn("off"), "modifyTimestamp");

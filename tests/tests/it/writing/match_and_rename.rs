@@ -203,7 +203,10 @@ fn a_name_that_stays_anothers_is_an_error_of_the_record() {
     let slapd = slapd(&[("1", "anna"), ("2", "bert")]);
     let marks = slapd.change_marks();
     let records = [person("1", "bert", "a"), person("7", "anna", "a")];
-    run(&config(&slapd, &json!({})), &records).exits(1).says("uid=bert,ou=a").says("another entry");
+    run(&config(&slapd, &json!({})), &records)
+        .exits(1)
+        .reports(&json!({"record": "id=1", "line": 2}))
+        .says("uid=bert,ou=a");
     assert_untouched(&slapd, &marks);
 }
 
@@ -234,7 +237,7 @@ fn who_stepped_aside_in_vain_gets_the_old_name_back() {
     let messages = [schema, record("1", &below), record("2", &at("uid=anna,ou=a")), state()];
     let output = Run::target(&config).messages(&messages).run();
     no_panic(&output);
-    output.exits(4).says("until its new name is free").counts(&[("rejected", 2)]);
+    output.exits(4).says("-moving1,").counts(&[("rejected", 2)]);
     assert_same("before", &before, "after", &ldap_tests::ldif::parse_file(&file));
 }
 
@@ -244,7 +247,9 @@ fn an_entry_that_is_nobodys_is_taken_over_and_one_that_is_somebodys_is_not() {
     slapd.ldapadd(format!("dn: uid=anna,ou=a,{BASE}\nobjectClass: inetOrgPerson\nuid: anna\ncn: x\nsn: x\n"));
     done(run(&config(&slapd, &json!({})), &[person("1", "anna", "a")])).counts(&[("modified", 1)]);
     assert_eq!(people(&slapd, "entryUUID")["1"].0, at("uid=anna,ou=a"));
-    run(&config(&slapd, &json!({})), &[person("9", "bert", "a")]).exits(1).says("is taken by");
+    run(&config(&slapd, &json!({})), &[person("9", "bert", "a")])
+        .exits(1)
+        .reports(&json!({"record": "id=9", "line": 2}));
     assert_eq!(people(&slapd, "entryUUID")["2"].0, at("uid=bert,ou=a"));
 }
 
@@ -259,11 +264,12 @@ fn several_entries_that_fit_are_an_error_that_names_them() {
     let marks = slapd.change_marks();
     run(&config(&slapd, &json!({})), &[person("7", "z", "a")])
         .exits(1)
+        .reports(&json!({"record": "id=7", "line": 2}))
         .says("uid=x,ou=b")
-        .says("uid=y,ou=b")
-        .says("several");
-    run(&config(&slapd, &json!({})), &[gone("7")]).exits(1).says("several");
-    run(&config(&slapd, &json!({})), &[person("", "z", "a")]).exits(1).says("match");
+        .says("uid=y,ou=b");
+    run(&config(&slapd, &json!({})), &[gone("7")]).exits(1).reports(&json!({"record": "id=7", "line": 2}));
+    let output = run(&config(&slapd, &json!({})), &[person("", "z", "a")]).exits(1);
+    output.reports(&json!({"record": "id=", "line": 2}));
     assert_untouched(&slapd, &marks);
     // In a scope where only one is, it is found.
     let scoped = config(&slapd, &json!({"scope_base": at("uid=x,ou=b")}));

@@ -18,7 +18,10 @@ fn a_rejected_records_entry_stays_and_one_that_is_not_known_stops_all_deletion()
     let mut nameless = record("b");
     nameless["record"]["id"] = json!(" ");
     let before = slapd.change_marks();
-    run(&config, &[schema(), record("a"), nameless, activate(), state()]).exits(4).says("entry is not known");
+    run(&config, &[schema(), record("a"), nameless, activate(), state()])
+        .exits(4)
+        .reports(&json!({"stream": "users"}))
+        .says("ACTIVATE_VERSION deletes nothing");
     assert_untouched(&slapd, &before);
     // The server refuses it: no sn.
     let mut refused = record("b");
@@ -35,7 +38,10 @@ fn state_waits_for_what_is_gone_and_a_rejected_deletion_is_kept() {
     let plain = with(&config(&slapd, &json!({})), &json!({"max_in_flight": 1}));
     let mut messages = whole(&["a"]);
     messages.insert(1, json!({"type": "STATE", "value": {"n": 0}}));
-    let output = run(&plain, &messages).exits(1).says(&format!("uid=b,{USERS}")).reports_line(4);
+    let output = run(&plain, &messages)
+        .exits(1)
+        .reports(&json!({"line": 4, "stream": "users"}))
+        .says(&format!("uid=b,{USERS}"));
     assert_eq!(states(&output), [json!({"n": 0})]);
     let dir = scratch();
     let file = dir.path().join("rejects.jsonl");

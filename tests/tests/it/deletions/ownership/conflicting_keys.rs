@@ -16,7 +16,7 @@ fn two_keys_for_one_name_are_an_error_that_names_both() {
         vec![schema("p"), record("p", "k2", "jsmith"), gone("p", "k1", "jsmith")],
     ] {
         let before = file.tree();
-        run(&file.config(&rules), &messages).exits(1).says("id=k1").says("id=k2");
+        run(&file.config(&rules), &messages).exits(1).reports(&json!({"record": "id=k2"})).says("id=k1");
         assert!(file.uids().contains("jsmith"));
         std::fs::remove_file(file.path("rejects.jsonl")).ok();
         run(&file.skip(&rules), &messages).exits(4);
@@ -37,7 +37,10 @@ fn an_entry_that_another_key_brought_is_not_renamed() {
     schema["schema"]["properties"]["number"] = json!({"type": "string"});
     let record = |id: &str, uid: &str| json!({"type": "RECORD", "stream": "p", "record": {"id": id, "uid": uid, "name": uid, "number": "7"}});
     let config = file.config(&json!({"mapping_rules": {"p": rule("a", &found)}}));
-    run(&config, &[schema, record("k1", "x"), record("k2", "y")]).exits(1).says("id=k1").says("id=k2");
+    run(&config, &[schema, record("k1", "x"), record("k2", "y")])
+        .exits(1)
+        .reports(&json!({"record": "id=k2"}))
+        .says("id=k1");
     assert_eq!(file.uids(), set(&["x"]));
 }
 
@@ -73,7 +76,7 @@ fn a_name_that_a_record_no_longer_asks_for_is_still_its_own() {
         let file = File::new(&[]);
         let rules = json!({"max_in_flight": in_flight, "mapping_rules": {"p": rule("a", &json!({}))}});
         let all = [schema("p"), record("p", "1", "x"), record("p", "1", "y"), record("p", "2", "x")];
-        run(&file.config(&rules), &all).exits(1).says("id=1").says("id=2");
+        run(&file.config(&rules), &all).exits(1).reports(&json!({"record": "id=2"})).says("id=1");
         run(&file.skip(&rules), &all).exits(4);
         assert_eq!(rejects(&file).len(), 1);
         let tree = file.tree();

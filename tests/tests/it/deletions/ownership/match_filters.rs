@@ -19,10 +19,10 @@ fn a_name_in_a_filter_that_the_file_does_not_know_is_a_wrong_setting() {
         let before = file.tree();
         let config = file.config(&json!({"mapping_rules": {"p": rule("a", &wrong)}}));
         let messages = [schema("p"), record("p", "5", "c"), gone("p", "77", "b")];
-        let output = run(&config, &messages).exits(2).says("mapping_rules.p.");
-        if let Some(near) = near {
-            output.says(near);
-        }
+        let setting = if wrong["match"].is_null() { "scope_filter" } else { "match" };
+        run(&config, &messages)
+            .exits(2)
+            .reports(&json!({"setting": format!("mapping_rules.p.{setting}"), "nearest": near}));
         assert_eq!(file.tree(), before);
     }
 }

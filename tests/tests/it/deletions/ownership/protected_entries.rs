@@ -54,7 +54,7 @@ fn a_deletion_of_another_stream_does_not_take_what_moved() {
         let ada = &tree[&format!("uid=ada,ou=b,{BASE}")];
         assert!(ada.contains_key("title"), "the same entry as before");
         assert_eq!(file.uids(), set(&["ada"]), "what only one stream knows goes");
-        output.says("id=1").says("1 of the unchanged not deleted");
+        output.reports(&json!({"stream": "p"})).stream_counts("p", &[("unchanged", 1), ("kept", 1)]);
     }
 }
 

@@ -26,7 +26,7 @@ fn no_record_has_a_null_key_where_the_id_is_hidden() {
         with(&reader_config(&slapd), &json!({"schemas": stream, "discovery_sample_size": sample}))
     };
     for method in ["FULL_TABLE", "INCREMENTAL", "LOG_BASED"] {
-        let output = Run::tap(&config(5, method)).run().exits(1).says(hidden).says("entryUUID");
+        let output = Run::tap(&config(5, method)).run().exits(1).says(hidden);
         no_panic(&output);
         assert!(output.records(None).iter().all(|record| record["entryUUID"].is_string()), "{method}");
         assert!(output.of_type("ACTIVATE_VERSION").is_empty(), "{method}");
@@ -86,12 +86,8 @@ fn the_key_is_chosen_by_the_streams_own_entries() {
 
 /// The warnings about values of the replication key that have no place in its order.
 fn odd(output: &Output) -> Vec<String> {
-    output
-        .stderr
-        .lines()
-        .filter(|l| l.contains("WARN") && l.contains("no place in its order"))
-        .map(str::to_owned)
-        .collect()
+    let messages = output.stderr.warnings().into_iter().map(|line| line["message"].as_str().unwrap());
+    messages.filter(|text| text.contains("no place in its order")).map(str::to_owned).collect()
 }
 
 #[test]
