@@ -352,7 +352,7 @@ impl<'a, W: Write> Load<'a, W> {
         for (stream, counts) in &self.counts {
             metrics.record_count(stream, counts.records);
             self.applier.directory().show_counts(stream, counts);
-            tracing::info!(stream = &**stream, "{stream}{planned}: {counts}");
+            counts.log(stream, planned);
         }
         for (stream, took) in took {
             metrics.batch_processing_time(&stream, took, result.is_ok());

@@ -253,7 +253,7 @@ impl<W: Write> Load<'_, W> {
                 let dn = parked.payload.dn().unwrap_or_default();
                 let name = self.applier.spelled(&parked.payload.task, name);
                 tracing::warn!(
-                    stream = &**stream,
+                    stream = &**stream, line, dn = %dn, name = %name,
                     "line {line}, stream `{stream}`: `{dn}` names `{name}`, which is not there; it is written all the same"
                 );
             }
@@ -269,7 +269,7 @@ impl<W: Write> Load<'_, W> {
             if self.references.reported <= REPORTED {
                 let value = String::from_utf8_lossy(value);
                 tracing::warn!(
-                    stream = &**stream,
+                    stream = &**stream, line, dn = %dn, name = %value,
                     "line {line}, stream `{stream}`: `{description}` of `{dn}` names `{value}`, which is not there; it is written all the same"
                 );
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::replication::rng::{Rng, seed};
+use crate::support::rng::{Rng, seed};
 
 /// How many cases, in place of each test's own number.
 const CASES: &str = "TAP_MODEL_CASES";
