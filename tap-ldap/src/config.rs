@@ -10,11 +10,13 @@ use singer_common::facts::Warning;
 use singer_common::filter::Filter;
 use singer_common::settings::{SettingsError, check_keys, nearest, typed};
 
-use crate::members;
+use crate::config::shrink::Shrink;
 use crate::replication::{FULL_TABLE, INCREMENTAL, LOG_BASED};
 use crate::settings::MOST_PARTITIONS;
-use crate::shrink::Shrink;
-use crate::source::EVERYTHING;
+use crate::stream::entries::EVERYTHING;
+use crate::stream::members;
+
+pub mod shrink;
 
 /// A stream the user wrote.
 #[derive(Debug, Clone, Deserialize)]

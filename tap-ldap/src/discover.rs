@@ -11,11 +11,11 @@ use singer_common::schema::{AttributeType, Coverage, Schema, Usage};
 use singer_common::secret::is_secret_attribute;
 
 use crate::config::{DiscoverBy, SelectByDefault, StreamConfig, TapConfig};
-use crate::container::{CONTAINERS_STREAM, snake_case};
-use crate::members;
+use crate::discovery::container::{CONTAINERS_STREAM, snake_case};
+use crate::discovery::sample::{IdentityAttributes, Occurrence, Sample};
 use crate::replication::{FULL_TABLE, INCREMENTAL};
-use crate::sample::{IdentityAttributes, Occurrence, Sample};
-use crate::source::{Source, Tree};
+use crate::stream::entries::{Source, Tree};
+use crate::stream::members;
 
 /// A stream before its schema is known.
 #[derive(Debug, Clone)]

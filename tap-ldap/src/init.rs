@@ -10,7 +10,7 @@ use singer_common::init::{Init, InitArgs};
 use crate::config::TapConfig;
 use crate::discover::{Discovery, discover};
 use crate::settings::TABLE;
-use crate::source::Tree;
+use crate::stream::entries::Tree;
 
 /// So many streams are listed; a directory may have thousands of containers.
 const MOST_LISTED: usize = 40;

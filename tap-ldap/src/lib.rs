@@ -2,28 +2,15 @@
 //!
 //! config → connect → discover/select → search → convert → emit. Data walks one way.
 
-pub(crate) mod bases;
-pub mod batches;
-pub(crate) mod books;
-pub mod census;
-pub mod classes;
 pub mod config;
-pub mod container;
-pub mod convert;
 pub mod discover;
+pub mod discovery;
 pub mod init;
-pub mod inner;
-pub mod members;
-pub(crate) mod names;
+pub(crate) mod key_index;
 pub mod output;
-pub(crate) mod partition;
 pub mod replication;
 pub mod report;
-pub mod rewrite;
 pub mod run;
-pub mod sample;
-pub(crate) mod selection;
 pub mod settings;
-pub mod shrink;
-pub mod source;
+pub mod stream;
 pub mod sync;

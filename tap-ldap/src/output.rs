@@ -14,8 +14,11 @@ use singer_common::signals::{Signal, Stop};
 use singer_common::state::State;
 use singer_common::writer::SingerWriter;
 
-use crate::replication::Indexes;
-use crate::source::Entries;
+use crate::key_index::Indexes;
+use crate::stream::entries::Entries;
+
+pub mod batches;
+pub mod rewrite;
 
 /// A signal asked for a stop. Not a failure: what was printed is right, and the run can go on from the last STATE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

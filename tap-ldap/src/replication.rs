@@ -10,9 +10,9 @@ use singer_common::settings::{SettingsError, nearest};
 use singer_common::state::StateError;
 
 use crate::config::TapConfig;
+use crate::discovery::sample;
 use crate::output::Output;
-use crate::sample;
-use crate::source::{Source, Tree};
+use crate::stream::entries::{Source, Tree};
 
 mod completeness;
 mod containers;
@@ -22,20 +22,16 @@ mod fingerprint;
 pub mod follow;
 pub mod full;
 pub mod incremental;
-mod index;
-pub(crate) mod keys;
 mod known;
 mod leavers;
 mod log_bookmark;
-pub mod order;
 mod same_key;
-mod stream;
+mod stream_run;
 mod verify;
 mod witness;
 
 pub(crate) use fingerprint::Fingerprint;
-pub(crate) use index::Indexes;
-pub(crate) use stream::StreamRun;
+pub(crate) use stream_run::StreamRun;
 pub(crate) use verify::close_books;
 pub use verify::{Look, look};
 

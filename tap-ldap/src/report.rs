@@ -10,7 +10,7 @@ use singer_common::catalog::CatalogEntry;
 use singer_common::dn::{Dn, DnKey, Rdn};
 use singer_common::schema::{ClassKind, Schema};
 
-use crate::sample::Sample;
+use crate::discovery::sample::Sample;
 
 mod page;
 mod syntaxes;

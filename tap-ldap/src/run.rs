@@ -28,17 +28,17 @@ use singer_common::state::{State, StateError};
 use singer_common::summary;
 use singer_common::writer::{SingerWriter, WriteError};
 
-use crate::bases;
-use crate::batches::Batches;
 use crate::config::TapConfig;
 use crate::discover::{Discovery, discover};
-use crate::names;
+use crate::discovery::bases;
+use crate::discovery::setting_names;
 use crate::output::Output;
+use crate::output::batches::Batches;
+use crate::output::rewrite::Rewriter;
 use crate::report::{self, Place};
-use crate::rewrite::Rewriter;
-use crate::selection;
 use crate::settings::{ABOUT, TABLE};
-use crate::source::Tree;
+use crate::stream::entries::Tree;
+use crate::stream::selection;
 use crate::sync::{Outcome, Sync, books_json, check_json, first_records, look_at_books};
 
 /// Reads any LDAP directory, or an LDIF file, and prints Singer messages.
@@ -281,7 +281,7 @@ fn write_report(path: &Path, discovery: &Discovery, tree: &Tree, books: &str) ->
 async fn open(config: &TapConfig) -> anyhow::Result<(Directory, Tree)> {
     let directory = Directory::open(&config.directory, Access::Read).await?;
     warn_of_shortfalls(&directory);
-    names::check(config, &directory)?;
+    setting_names::check(config, &directory)?;
     let base = base(config, &directory)?;
     match Tree::find(config, &directory, &base).await {
         Ok(tree) => Ok((directory, tree)),
@@ -347,7 +347,7 @@ async fn health(
         checks.extend(steps.iter().map(doctor::check_json));
         let directory = opened?;
         checks.push(doctor::root_check(&directory));
-        names::check(config, &directory)?;
+        setting_names::check(config, &directory)?;
         let base = base(config, &directory)?;
         let tree = Tree::find(config, &directory, &base).await?;
         checks.push(json!({"name": "base", "ok": true, "detail": format!("`{base}`")}));

@@ -25,8 +25,8 @@ use crate::replication::dirsync::DirSynced;
 use crate::replication::{
     self, FULL_TABLE, Log, Look, Method, StreamRun, close_books, follow, full, incremental, method,
 };
-use crate::selection;
-use crate::source::{Entries, Tree};
+use crate::stream::entries::{Entries, Tree};
+use crate::stream::selection;
 
 /// How a sync ended, when it did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use singer_common::summary::{self, Count};
 
 use super::StreamRun;
 use crate::config::TapConfig;
+use crate::config::shrink::Shrink;
 use crate::output::Output;
-use crate::shrink::Shrink;
-use crate::source::{Gaps, Source};
+use crate::stream::entries::{Gaps, Source};
 
 /// A reason why entries may be missing from a whole read.
 #[derive(Debug, Clone, PartialEq, Eq)]

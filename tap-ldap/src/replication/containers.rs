@@ -16,10 +16,10 @@ use singer_common::entry::Entry;
 use singer_common::schema::syntax::ValueKind;
 
 use super::StreamRun;
-use crate::container;
-use crate::inner::parent_text;
+use crate::discovery::container;
+use crate::discovery::non_leaf::parent_text;
 use crate::output::Output;
-use crate::source::{EVERYTHING, Entries, Source};
+use crate::stream::entries::{EVERYTHING, Entries, Source};
 
 /// Tell whether entries lie below (X.501; 389 DS counts them, too).
 pub(crate) const BELOW: [&str; 2] = ["hasSubordinates", "numSubordinates"];

@@ -20,11 +20,11 @@ use uuid::Uuid;
 use super::completeness::conclude;
 use super::containers::{self, Names};
 use super::log_bookmark::LogBookmark;
-use super::stream::new_version;
+use super::stream_run::new_version;
 use super::{Fingerprint, LOG_BASED, StreamRun, announce_resync, full, leavers, witness};
-use crate::container;
+use crate::discovery::container;
 use crate::output::Output;
-use crate::source::{EVERYTHING, Source};
+use crate::stream::entries::{EVERYTHING, Source};
 
 /// How long a server may take to write into its log what can be found already, or what it has told of.
 pub(crate) const A_MOMENT: Duration = Duration::from_millis(500);

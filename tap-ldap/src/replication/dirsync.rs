@@ -20,11 +20,11 @@ use singer_common::summary::{self, Count};
 use super::completeness::conclude;
 use super::containers::{self, Names};
 use super::log_bookmark::LogBookmark;
-use super::stream::new_version;
+use super::stream_run::new_version;
 use super::{Fingerprint, StreamRun, announce_resync, full, leavers, stream_base, witness};
-use crate::container;
+use crate::discovery::container;
 use crate::output::Output;
-use crate::source::{EVERYTHING, Source};
+use crate::stream::entries::{EVERYTHING, Source};
 
 /// The immutable id.
 const GUID: &str = "objectGUID";

@@ -6,7 +6,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use singer_common::directory::Scope;
 
-use crate::source::{Source, Tree};
+use crate::stream::entries::{Source, Tree};
 
 /// What stands before a fingerprint: how it was made. The first ones have no version, and were made as version 1.
 const VERSION: &str = "1:";

@@ -9,14 +9,14 @@ use singer_common::directory::{DirectoryError, EntryRef, Paging};
 use singer_common::schema::syntax::now;
 
 use super::completeness::{Completeness, conclude};
-use super::index::Mark;
-use super::stream::{StreamRun, new_version};
+use super::stream_run::{StreamRun, new_version};
 use super::verify::{expect, verify};
 use super::{FORMAT, FULL_TABLE, announce_resync, bookmark};
-use crate::members::Memberships;
+use crate::key_index::Mark;
 use crate::output::Output;
-use crate::partition;
-use crate::source::{Account, Entries, Gaps, Source};
+use crate::stream::entries::{Account, Entries, Gaps, Source};
+use crate::stream::members::Memberships;
+use crate::stream::partition;
 
 /// Reads a stream whole.
 pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'_, W>) -> anyhow::Result<()> {

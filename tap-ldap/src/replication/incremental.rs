@@ -1,7 +1,7 @@
 //! `INCREMENTAL`: entries whose key is at or above the bookmark's.
 //!
 //! The bookmark is the largest value that the *server* returned. Reading begins again a little earlier (see
-//! [`super::order`]), and what was printed then and is the same now is not printed again: [`boundary`] keeps what that
+//! [`crate::stream::key_order`]), and what was printed then and is the same now is not printed again: [`boundary`] keeps what that
 //! needs. The bookmark moves while the stream is read: few entries are sorted here, many by the server (RFC 2891) or, where it
 //! does not sort, read in windows of the key, so that a run that is killed repeats one window at most.
 
@@ -19,12 +19,13 @@ use self::reading::Reading;
 use self::restored::Reached;
 use self::track::{Besides, Newest, Track};
 use super::containers::{self, Names};
-use super::index::{Mark, SharedIndex};
-use super::order::KeyOrder;
-use super::stream::new_version;
+use super::stream_run::new_version;
 use super::verify::{Expected, expect, verify};
-use super::{Fingerprint, NOT_THE_SAME, StreamRun, announce_resync, bookmark, keys};
+use super::{Fingerprint, NOT_THE_SAME, StreamRun, announce_resync, bookmark};
+use crate::discovery::replication_keys;
+use crate::key_index::{Mark, SharedIndex};
 use crate::output::Output;
+use crate::stream::key_order::KeyOrder;
 
 mod boundary;
 mod lacking;
@@ -87,7 +88,8 @@ pub(crate) async fn run<W: Write>(
     let vendor = run.tree.directory.root_dse().vendor;
     let order = KeyOrder::new(key, schema, vendor);
     // The server's own numbers mean nothing on another server.
-    let server = if keys::is_local(key) { run.tree.local_identity().await? } else { String::new() };
+    let server =
+        if replication_keys::is_local(key) { run.tree.local_identity().await? } else { String::new() };
     let print = Fingerprint::of(run.tree, run.source, &run.attributes(&[]), key, &server);
     let old: Option<Bookmark> = bookmark(output, id, "replication_key_value")?;
     let last_version = old.as_ref().and_then(|old| old.version);
@@ -145,7 +147,7 @@ pub(crate) async fn run<W: Write>(
         // The others of the stream are not read.
         run.same_keys = None;
     }
-    let besides = keys::besides(vendor, key).map(|key| KeyOrder::new(key, schema, vendor));
+    let besides = replication_keys::besides(vendor, key).map(|key| KeyOrder::new(key, schema, vendor));
     let mut more: Vec<&str> = order.attributes().collect();
     more.extend(besides.iter().flat_map(KeyOrder::attributes));
     more.extend(run.tree.ids.key.as_deref());
@@ -239,11 +241,11 @@ fn warn(run: &StreamRun<'_>, key: &str, reached: &Reached) {
             reached.count()
         );
     }
-    if keys::growth(key) == keys::Growth::Created {
+    if replication_keys::growth(key) == replication_keys::Growth::Created {
         tracing::warn!(
             stream,
             "{stream}: replication_key `{key}` says when an entry was added: entries that are modified later are not read again. {} tells every change",
-            keys::best(&run.tree.ids.change_keys).map_or("Another key", String::as_str)
+            replication_keys::best(&run.tree.ids.change_keys).map_or("Another key", String::as_str)
         );
     }
 }

@@ -10,7 +10,7 @@ use singer_common::filter::escape_value;
 
 use super::StreamRun;
 use crate::output::Output;
-use crate::source::EVERYTHING;
+use crate::stream::entries::EVERYTHING;
 
 /// So many ids are looked up by one search.
 const AT_ONCE: usize = 200;

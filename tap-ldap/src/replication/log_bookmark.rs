@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use singer_common::state::StateError;
 
 use super::containers::Names;
-use super::index::Mark;
-use super::stream::new_version;
+use super::stream_run::new_version;
 use super::witness::Witness;
 use super::{FORMAT, Fingerprint, LOG_BASED, NOT_THE_SAME, StreamRun, announce_resync, bookmark};
+use crate::key_index::Mark;
 use crate::output::Output;
 
 /// The name of a bookmark's property.

@@ -15,8 +15,8 @@ use singer_common::secret::is_secret_attribute;
 use singer_common::summary::{self, Count};
 
 use super::StreamRun;
-use crate::books::hash;
-use crate::source::{Entries, Source, Tree};
+use crate::discovery::tally::hash;
+use crate::stream::entries::{Entries, Source, Tree};
 
 /// The most keys that the second look counts the entries of.
 const MOST: usize = 10_000;

@@ -14,12 +14,12 @@ use singer_common::summary::{self, Count};
 
 use super::StreamRun;
 use super::completeness::{Completeness, Doubt};
-use crate::books::{Difference, Tally, hash};
-use crate::classes::Missed;
 use crate::config::Verify;
-use crate::container;
+use crate::discovery::classes::Missed;
+use crate::discovery::container;
+use crate::discovery::tally::{Difference, Tally, hash};
 use crate::output::Output;
-use crate::source::{Account, EVERYTHING, Entries, Source, Tree};
+use crate::stream::entries::{Account, EVERYTHING, Entries, Source, Tree};
 
 /// The most entries that are read one by one.
 const MOST_SINGLE: usize = 1_000;

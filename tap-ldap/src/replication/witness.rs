@@ -14,9 +14,10 @@ use singer_common::filter::escape_value;
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
 
-use super::order::{KeyOrder, OrderKey};
-use super::{StreamRun, keys, stream_base};
-use crate::source::{EVERYTHING, Source};
+use super::{StreamRun, stream_base};
+use crate::discovery::replication_keys;
+use crate::stream::entries::{EVERYTHING, Source};
+use crate::stream::key_order::{KeyOrder, OrderKey};
 
 /// So many entries are kept of either kind.
 const MOST: usize = 3;
@@ -138,7 +139,7 @@ fn went_back(what: &str) -> String {
 
 /// The orders of what entries are asked for.
 pub(crate) fn orders(schema: &Schema, vendor: Vendor) -> Vec<KeyOrder<'static>> {
-    keys::marks(vendor).iter().map(|name| KeyOrder::new(name, schema, vendor)).collect()
+    replication_keys::marks(vendor).iter().map(|name| KeyOrder::new(name, schema, vendor)).collect()
 }
 
 /// Looks at the entries that a bookmark was taken after, before the log is gone through. Gives why the position is of no use,
@@ -181,7 +182,7 @@ pub(crate) async fn look(run: &mut StreamRun<'_>) -> Result<Option<String>, Dire
         }
     };
     let mut names = vec![id.as_str()];
-    names.push(crate::container::CLASS);
+    names.push(crate::discovery::container::CLASS);
     let (base, ids) = (stream_base(run).to_owned(), gone.iter().collect::<Vec<_>>());
     for (id, entry) in search(run, &base, scope, &filter, &id, &ids, &names).await?.unwrap_or_default() {
         if run.keeps(&entry).unwrap_or_default() {

@@ -5,7 +5,7 @@ use singer_common::page::{thousands, visible};
 
 use super::page::percent;
 use super::*;
-use crate::sample::Occurrence;
+use crate::discovery::sample::Occurrence;
 
 const HOSTILE: &str = "<script>alert(\"x\")</script>'&";
 

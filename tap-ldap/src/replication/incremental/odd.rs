@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-use crate::books::hash;
-use crate::replication::order::Odd;
+use crate::discovery::tally::hash;
+use crate::stream::key_order::Odd;
 
 /// How many there are, and the first.
 #[derive(Debug, Default)]

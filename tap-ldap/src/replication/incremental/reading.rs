@@ -16,15 +16,16 @@ use super::restored::Reached;
 use super::track::{Besides, Track};
 use super::windows::Sketch;
 use super::{Bookmark, FEW};
-use crate::books::{Tally, hash};
+use crate::discovery::replication_keys;
+use crate::discovery::tally::{Tally, hash};
+use crate::key_index::Mark;
 use crate::output::Output;
 use crate::replication::completeness::conclude;
 use crate::replication::containers::{self, Names};
-use crate::replication::index::Mark;
-use crate::replication::order::Odd;
 use crate::replication::verify::{expect, verify};
-use crate::replication::{FORMAT, Fingerprint, INCREMENTAL, StreamRun, keys};
-use crate::source::{Account, EVERYTHING, Entries, Source};
+use crate::replication::{FORMAT, Fingerprint, INCREMENTAL, StreamRun};
+use crate::stream::entries::{Account, EVERYTHING, Entries, Source};
+use crate::stream::key_order::Odd;
 
 /// A stream that is read from a position on, or for the first time.
 pub(super) struct Reading<'a> {
@@ -179,7 +180,9 @@ impl Reading<'_> {
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<()> {
         let order = &self.track.order;
-        if !self.delta || keys::is_on_every_entry(run.tree.directory.root_dse().vendor, order.name) {
+        if !self.delta
+            || replication_keys::is_on_every_entry(run.tree.directory.root_dse().vendor, order.name)
+        {
             return Ok(());
         }
         let mut lacking = Lacking::default();

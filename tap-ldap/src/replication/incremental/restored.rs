@@ -13,10 +13,10 @@ use singer_common::entry::{Entry, base_type};
 use singer_common::filter::escape_value;
 
 use super::track::Newest;
+use crate::discovery::replication_keys::{self, Growth};
 use crate::replication::dirsync::highest_usn;
-use crate::replication::keys::{self, Growth};
-use crate::replication::order::{KeyOrder, OrderKey};
 use crate::replication::{StreamRun, stream_base};
+use crate::stream::key_order::{KeyOrder, OrderKey};
 
 /// OpenLDAP: the last change of each server of the directory (draft-ietf-ldup-model; slapd's syncprov).
 const CONTEXT_CSN: &str = "contextCSN";
@@ -134,7 +134,7 @@ pub(super) async fn look(
     {
         return Ok(Some("the domain controller was restored from an older copy of its database"));
     }
-    if keys::growth(order.name) == Growth::Changed && have_fallen(run, order, newest).await? {
+    if replication_keys::growth(order.name) == Growth::Changed && have_fallen(run, order, newest).await? {
         return Ok(Some(
             "entries have older values of the replication key than the bookmark: the directory was restored or imported",
         ));

@@ -9,7 +9,7 @@ use singer_common::entry::Entry;
 use singer_common::schema::Schema;
 
 use super::boundary::Boundary;
-use crate::replication::order::{KeyOrder, Odd, OrderKey};
+use crate::stream::key_order::{KeyOrder, Odd, OrderKey};
 
 /// The moment of entries whose value has no place in the order: behind all others, so that it is never forgotten.
 const NO_MOMENT: &str = "~";

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::replication::order::OrderKey;
+use crate::stream::key_order::OrderKey;
 
 /// So many values are kept apart; beyond, neighbours are put together.
 const KEPT: usize = 4_096;
@@ -55,7 +55,7 @@ mod tests {
     use singer_common::schema::Schema;
 
     use super::*;
-    use crate::replication::order::KeyOrder;
+    use crate::stream::key_order::KeyOrder;
 
     fn bounds(values: impl Iterator<Item = u64>, size: u64) -> Vec<u64> {
         let order = KeyOrder::new("uidNumber", Schema::standard(), Vendor::OpenLdap);

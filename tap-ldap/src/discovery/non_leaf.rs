@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
 use singer_common::dn::{DnKey, split};
 
-use crate::container::{self, Containers};
-use crate::source::EVERYTHING;
+use crate::discovery::container::{self, Containers};
+use crate::stream::entries::EVERYTHING;
 
 /// So many of them are kept in mind. Where there are more, one look at everything costs less than a search for each.
 pub const MOST: usize = 5_000;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::container::{CLASS, is_root_dse};
-use crate::source::EVERYTHING;
+use crate::discovery::container::{CLASS, is_root_dse};
+use crate::stream::entries::EVERYTHING;
 use singer_common::directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
 use singer_common::filter::escape_value;
 use singer_common::schema::{ClassKind, ObjectClass, Schema};

@@ -13,17 +13,18 @@ use singer_common::schema::Schema;
 use singer_common::schema::syntax::{Clock, now};
 
 use super::completeness::Rules;
-use super::index::SharedIndex;
 use super::known::KnownIds;
-use super::order::KeyOrder;
 use super::same_key::{self, SameKeys};
 use super::witness::{self, Witness};
-use super::{DELETED_AT, Method, keys, stream_base};
+use super::{DELETED_AT, Method, stream_base};
 use crate::config::{StreamConfig, TapConfig};
-use crate::container;
-use crate::convert::{Converter, MissingKey};
+use crate::discovery::container;
+use crate::discovery::replication_keys;
+use crate::key_index::SharedIndex;
 use crate::output::Output;
-use crate::source::{Source, Tree};
+use crate::stream::convert::{Converter, MissingKey};
+use crate::stream::entries::{Source, Tree};
+use crate::stream::key_order::KeyOrder;
 
 mod held;
 
@@ -173,7 +174,7 @@ impl<'a> StreamRun<'a> {
 
     /// What entries are asked for besides, where a log is followed.
     pub(crate) fn marks(&self) -> &'static [&'static str] {
-        if self.names { keys::marks(self.tree.directory.root_dse().vendor) } else { &[] }
+        if self.names { replication_keys::marks(self.tree.directory.root_dse().vendor) } else { &[] }
     }
 
     /// How their values sort.

@@ -9,7 +9,7 @@ use singer_common::json::write_text;
 use singer_common::maps::{Maps, Outgoing};
 use singer_common::writer::{Rewrite, RewriteError};
 
-use crate::batches::Batches;
+use crate::output::batches::Batches;
 
 /// What the settings ask for.
 #[derive(Debug)]

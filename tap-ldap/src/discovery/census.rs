@@ -11,10 +11,10 @@ use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, Sea
 use singer_common::dn::{Above, DnKey};
 use singer_common::schema::Schema;
 
-use crate::books::{Tally, hash};
-use crate::container::{self, Containers};
-use crate::inner::{self, Inner};
-use crate::source::{EVERYTHING, Gaps};
+use crate::discovery::container::{self, Containers};
+use crate::discovery::non_leaf::{self, Inner};
+use crate::discovery::tally::{Tally, hash};
+use crate::stream::entries::{EVERYTHING, Gaps};
 
 /// The most hashes of entries that are kept in mind to know whether a parent was seen.
 const MOST_SEEN: usize = 500_000;
@@ -225,8 +225,8 @@ impl Part {
         if let Some(parents) = &mut self.parents
             && !parents.contains_key(parent)
         {
-            parents.insert(parent.clone(), inner::parent_text(dn));
-            if parents.len() > inner::MOST {
+            parents.insert(parent.clone(), non_leaf::parent_text(dn));
+            if parents.len() > non_leaf::MOST {
                 self.parents = None;
             }
         }

@@ -15,9 +15,9 @@ use singer_common::filter::escape_value;
 use singer_common::schema::syntax::ValueKind;
 use tokio::task::JoinSet;
 
-use crate::convert::MissingKey;
-use crate::sample::Sample;
-use crate::source::{Entries, Gaps, Source, Tree};
+use crate::discovery::sample::Sample;
+use crate::stream::convert::MissingKey;
+use crate::stream::entries::{Entries, Gaps, Source, Tree};
 
 /// What the id and the name of a membership stream end with.
 pub const SUFFIX: &str = "_members";

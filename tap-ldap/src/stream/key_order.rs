@@ -8,7 +8,7 @@ use singer_common::filter::escape_value;
 use singer_common::schema::syntax::ValueKind;
 use singer_common::schema::{Equality, Schema};
 
-use super::keys;
+use crate::discovery::replication_keys;
 
 /// How far behind the largest value seen reading begins again. A server stamps a change before it waits for its turn to
 /// write it, so that a change can become visible after one that is stamped later. Seconds; for keys that are times only.
@@ -71,7 +71,7 @@ impl<'a> KeyOrder<'a> {
             (Vendor::ActiveDirectory, n) if n.eq_ignore_ascii_case("createTimeStamp") => "whenCreated",
             _ => name,
         };
-        let stands_in = keys::stands_in(vendor, name);
+        let stands_in = replication_keys::stands_in(vendor, name);
         Self { name, searched, stands_in, kind, style, order: schema.ordering(name), vendor }
     }
 

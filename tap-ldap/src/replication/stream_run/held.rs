@@ -6,8 +6,8 @@ use serde_json::Value;
 use singer_common::entry::{Entry, EntryView};
 
 use super::{GONE_AT_ONCE, StreamRun};
+use crate::key_index::{IndexError, KeyIndex, Mark};
 use crate::output::Output;
-use crate::replication::index::{IndexError, KeyIndex, Mark};
 use crate::replication::known::{KnownIds, MOST};
 use crate::replication::log_bookmark::UNSETTLED;
 use crate::replication::witness::Witness;

@@ -8,7 +8,7 @@ use singer_common::dn::{Dn, DnError, DnKey};
 use singer_common::entry::Entry;
 use singer_common::schema::Schema;
 
-use crate::source::{EVERYTHING, Gaps};
+use crate::stream::entries::{EVERYTHING, Gaps};
 
 /// The stream of the container entries themselves.
 pub const CONTAINERS_STREAM: &str = "organizational_units";

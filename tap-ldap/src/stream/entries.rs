@@ -13,18 +13,18 @@ use singer_common::schema::syntax::ValueKind;
 use singer_common::summary::{self, Count};
 use tokio::sync::{Mutex, OnceCell};
 
-use crate::books::{Tally, hash};
-use crate::census::{Census, Way};
-use crate::classes::{self, ClassStream, Missed};
 use crate::config::{StreamConfig, TapConfig, Verify};
-use crate::container::{self, Containers};
-use crate::inner::{self, Inner};
-use crate::sample::IdentityAttributes;
+use crate::discovery::census::{Census, Way};
+use crate::discovery::classes::{self, ClassStream, Missed};
+use crate::discovery::container::{self, Containers};
+use crate::discovery::non_leaf::{self, Inner};
+use crate::discovery::sample::IdentityAttributes;
+use crate::discovery::tally::{Tally, hash};
 
-mod keep;
-mod single;
+mod base_only;
+mod entry_scope;
 
-use keep::Keep;
+use entry_scope::Keep;
 
 /// The filter that every entry passes, in whatever words the server is asked.
 pub const EVERYTHING: &str = singer_common::directory::MATCH_ALL;
@@ -199,7 +199,7 @@ impl Tree {
     /// The entries below containers that are none themselves and have entries below them. Looked up once in a run;
     /// `None` when they are too many to keep in mind.
     pub async fn inner(&self) -> Result<Option<&Inner>, DirectoryError> {
-        let find = || Inner::find(&self.directory, &self.base, &self.containers, inner::MOST);
+        let find = || Inner::find(&self.directory, &self.base, &self.containers, non_leaf::MOST);
         Ok(self.inner.get_or_try_init(find).await?.as_ref())
     }
 
@@ -504,7 +504,7 @@ impl<'a> Entries<'a> {
 
     fn new(tree: &'a Tree, attributes: &[String], paging: Paging) -> Entries<'a> {
         let mut attributes = attributes.to_vec();
-        let singly = single::take_out(&tree.directory, &mut attributes);
+        let singly = base_only::take_out(&tree.directory, &mut attributes);
         Entries {
             tree,
             filter: EVERYTHING.to_owned(),
@@ -643,7 +643,7 @@ impl<'a> Entries<'a> {
             if let Some(entry) = self.held.as_mut().filter(|_| self.is_incomplete) {
                 // Boxed: few entries need it.
                 Box::pin(self.tree.directory.complete_ranges(entry)).await?;
-                Box::pin(single::complete(&self.tree.directory, entry, &self.singly)).await?;
+                Box::pin(base_only::complete(&self.tree.directory, entry, &self.singly)).await?;
                 self.is_incomplete = false;
                 return Ok(true);
             }

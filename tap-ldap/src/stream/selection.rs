@@ -7,8 +7,8 @@ use singer_common::facts::Warning;
 use singer_common::maps::Maps;
 use singer_common::settings::{SettingsError, nearest};
 
-use crate::convert::Converter;
-use crate::source::{Source, Tree};
+use crate::stream::convert::Converter;
+use crate::stream::entries::{Source, Tree};
 
 /// The metadata of a stream that this tap reads, and what others write. A key that is near to one of the former and none of these
 /// is misspelt.

@@ -12,9 +12,9 @@ use singer_common::dn::Dn;
 use singer_common::entry::EntryView as _;
 use singer_common::filter::escape_value;
 
-use crate::container;
-use crate::replication::order::{KeyOrder, OrderKey};
-use crate::source::{EVERYTHING, Entries, Source, Tree};
+use crate::discovery::container;
+use crate::stream::entries::{EVERYTHING, Entries, Source, Tree};
+use crate::stream::key_order::{KeyOrder, OrderKey};
 
 /// A stream with fewer entries is read sooner than divided.
 const FEW: usize = 1_000;

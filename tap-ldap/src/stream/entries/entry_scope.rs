@@ -5,8 +5,8 @@ use singer_common::dn::DnKey;
 use singer_common::entry::EntryView as _;
 
 use super::{Entries, HAS_SUBORDINATES, Step};
-use crate::census::Way;
-use crate::{container, inner};
+use crate::discovery::census::Way;
+use crate::discovery::{container, non_leaf};
 
 /// Which entries of a search belong to the stream.
 #[derive(Debug, Clone)]
@@ -87,7 +87,7 @@ impl Entries<'_> {
         if added == 1 && self.steps.back().is_some_and(is_read_whole) {
             return;
         }
-        let (mut step, was_seen) = if added >= inner::MOST {
+        let (mut step, was_seen) = if added >= non_leaf::MOST {
             let was_seen = current.base_may_be_gone;
             self.steps.truncate(current.steps_before);
             let keep = Keep::Nearest { container, depth: key.depth() + 1 };

@@ -14,7 +14,7 @@ use singer_common::schema::syntax::{ValueKind, write_text};
 
 use self::classes::Classes;
 use self::descriptions::{Descriptions, Destination};
-use crate::container::CLASS;
+use crate::discovery::container::CLASS;
 use crate::replication::DELETED_AT;
 
 mod classes;

@@ -12,8 +12,8 @@ use singer_common::schema::syntax::ValueKind;
 use singer_common::secret::is_secret_attribute;
 
 use crate::config::TapConfig;
-use crate::replication::keys::{self, Growth};
-use crate::source::{EVERYTHING, Entries, Source, Tree};
+use crate::discovery::replication_keys::{self, Growth};
+use crate::stream::entries::{EVERYTHING, Entries, Source, Tree};
 
 /// So many entries are looked at to find out which attributes the server keeps.
 const LOOKED_AT: u32 = 100;
@@ -60,7 +60,7 @@ impl IdentityAttributes {
         let spelled = |name: &str| schema.canonical_name(name).to_owned();
         let key = vendor.immutable_ids().iter().copied().find(|name| has(name)).map(spelled);
         let change_keys: Vec<String> =
-            keys::there(vendor, vendor.change_keys(), has).into_iter().map(spelled).collect();
+            replication_keys::there(vendor, vendor.change_keys(), has).into_iter().map(spelled).collect();
         let usual = || key.iter().cloned().chain(change_keys.iter().cloned());
         let operational = match &config.operational_attributes {
             None => usual().collect(),
@@ -221,11 +221,12 @@ impl Sample {
     pub fn change_key<'i>(&self, vendor: Vendor, ids: &'i IdentityAttributes) -> Option<&'i String> {
         let entries = |key: &str| self.occurrence(key).map_or(0, |o| o.entries);
         let is_everywhere = |key: &&String| {
-            let others = [keys::stands_in(vendor, key), keys::besides(vendor, key)];
+            let others = [replication_keys::stands_in(vendor, key), replication_keys::besides(vendor, key)];
             let mut names = std::iter::once(key.as_str()).chain(others.into_iter().flatten());
             names.any(|name| entries(name) == self.entries)
         };
-        let mut changes = ids.change_keys.iter().filter(|key| keys::growth(key) == Growth::Changed);
+        let mut changes =
+            ids.change_keys.iter().filter(|key| replication_keys::growth(key) == Growth::Changed);
         changes.clone().find(is_everywhere).or_else(|| changes.next())
     }
 
