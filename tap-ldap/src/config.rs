@@ -10,13 +10,16 @@ use singer_common::facts::Warning;
 use singer_common::filter::Filter;
 use singer_common::settings::{SettingsError, check_keys, nearest, typed};
 
-use crate::config::shrink::Shrink;
-use crate::replication::{FULL_TABLE, INCREMENTAL, LOG_BASED};
+use self::method::METHODS;
+use self::shrink::Shrink;
 use crate::settings::MOST_PARTITIONS;
-use crate::stream::entries::EVERYTHING;
-use crate::stream::members;
+use singer_common::directory::MATCH_ALL;
 
+pub mod method;
 pub mod shrink;
+
+/// What the ids and names of membership streams end with.
+pub const MEMBERSHIP_SUFFIX: &str = "_members";
 
 /// A stream the user wrote.
 #[derive(Debug, Clone, Deserialize)]
@@ -70,7 +73,7 @@ const STREAM_KEYS: &[&str] = &[
 ];
 
 fn everything() -> String {
-    EVERYTHING.to_owned()
+    MATCH_ALL.to_owned()
 }
 
 /// What becomes a stream.
@@ -226,9 +229,10 @@ impl TapConfig {
                 "names that differ",
             ));
         }
-        let of_members = |name: &&&str| names.binary_search(&&*format!("{name}{}", members::SUFFIX)).is_ok();
+        let of_members =
+            |name: &&&str| names.binary_search(&&*format!("{name}{}", MEMBERSHIP_SUFFIX)).is_ok();
         if let Some(name) = names.iter().filter(|_| raw.membership_streams).find(of_members) {
-            let twin = format!("{name}{}", members::SUFFIX);
+            let twin = format!("{name}{}", MEMBERSHIP_SUFFIX);
             return Err(SettingsError::value(
                 "schemas",
                 format!(
@@ -284,7 +288,7 @@ fn stream(n: usize, value: Value) -> Result<StreamConfig, SettingsError> {
         ));
     }
     if let Some(method) = &mut stream.replication_method {
-        let known = [FULL_TABLE, INCREMENTAL, LOG_BASED];
+        let known = METHODS;
         let Some(name) = known.into_iter().find(|m| m.eq_ignore_ascii_case(method)) else {
             return Err(SettingsError::value(
                 format!("{path}.replication_method"),

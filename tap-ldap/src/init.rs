@@ -9,8 +9,8 @@ use singer_common::init::{Init, InitArgs};
 
 use crate::config::TapConfig;
 use crate::discover::{Discovery, discover};
+use crate::discovery::context::DirectoryContext;
 use crate::settings::TABLE;
-use crate::stream::entries::Tree;
 
 /// So many streams are listed; a directory may have thousands of containers.
 const MOST_LISTED: usize = 40;
@@ -22,8 +22,8 @@ pub async fn run(args: &InitArgs, sources: &[String]) -> anyhow::Result<ExitCode
     let base = init.base(&directory, "base_dn").await?;
     let config = TapConfig::from_settings(&init.values()?, &mut Vec::new())?;
     init.terminal.say("  Looking what there is …");
-    let tree = Tree::find(&config, &directory, &base).await?;
-    let Discovery { mut catalog, samples } = discover(&config, &tree).await?;
+    let context = DirectoryContext::find(&config, &directory, &base).await?;
+    let Discovery { mut catalog, samples } = discover(&config, &context).await?;
     directory.close().await;
     for (at, stream) in catalog.streams.iter().enumerate().take(MOST_LISTED) {
         let entries = samples.get(at).map(|s| format!("{}{}", s.entries, if s.complete { "" } else { "+" }));

@@ -135,7 +135,7 @@ impl<'a, W: Write> Output<'a, W> {
         let since = Instant::now();
         let absorb = async {
             // An error is met again by who goes on to it.
-            while entries.absorb().await.is_ok_and(|more| more) {}
+            while entries.buffer_page().await.is_ok_and(|more| more) {}
             std::future::pending::<()>().await;
         };
         let waited = self

@@ -10,12 +10,14 @@ use singer_common::settings::{SettingsError, nearest};
 use singer_common::state::StateError;
 
 use crate::config::TapConfig;
-use crate::discovery::sample;
+use crate::config::method::{FULL_TABLE, INCREMENTAL, LOG_BASED, METHODS};
+use crate::discovery::context::DirectoryContext;
+use crate::discovery::source::Source;
 use crate::output::Output;
-use crate::stream::entries::{Source, Tree};
+use crate::stream::sampling;
 
 mod completeness;
-mod containers;
+mod container_renames;
 pub mod content_sync;
 pub mod dirsync;
 mod fingerprint;
@@ -69,29 +71,20 @@ impl Method {
     }
 }
 
-/// Singer's words for the methods.
-pub const FULL_TABLE: &str = "FULL_TABLE";
-/// See [`FULL_TABLE`].
-pub const INCREMENTAL: &str = "INCREMENTAL";
-/// See [`FULL_TABLE`].
-pub const LOG_BASED: &str = "LOG_BASED";
-
-pub use singer_common::deletion::DELETED_AT;
-
 /// The log the server offers, if any.
-pub fn log_of(tree: &Tree) -> Option<Log> {
-    tree.directory.root_dse().change_log().map(|log| match log {
+pub fn log_of(context: &DirectoryContext) -> Option<Log> {
+    context.directory.root_dse().change_log().map(|log| match log {
         ChangeLog::ContentSync => Log::ContentSync,
         ChangeLog::DirSync => Log::DirSync,
     })
 }
 
 /// What keeps `LOG_BASED` from a stream although the server speaks of a log.
-fn no_log(tree: &Tree) -> &'static str {
-    let root = tree.directory.root_dse();
+fn no_log(context: &DirectoryContext) -> &'static str {
+    let root = context.directory.root_dse();
     if root.loses_changes() {
         " (its content synchronization leaves out modifications and renames)"
-    } else if log_of(tree).is_some() && tree.ids.key.is_none() {
+    } else if log_of(context).is_some() && context.ids.key.is_none() {
         " (the bound user sees no immutable id, by which its log names entries)"
     } else {
         ""
@@ -99,13 +92,13 @@ fn no_log(tree: &Tree) -> &'static str {
 }
 
 /// The methods that a stream of this directory can be read by.
-fn possible(tree: &Tree, source: &Source) -> Vec<&'static str> {
+fn possible(context: &DirectoryContext, source: &Source) -> Vec<&'static str> {
     // The rows of a group are no entries, and have no marks of their own.
     if matches!(source, Source::Members(_)) {
         return vec![FULL_TABLE];
     }
     let mut methods = vec![FULL_TABLE, INCREMENTAL];
-    if log_of(tree).is_some() && tree.ids.key.is_some() {
+    if log_of(context).is_some() && context.ids.key.is_some() {
         methods.push(LOG_BASED);
     }
     methods
@@ -118,7 +111,7 @@ fn possible(tree: &Tree, source: &Source) -> Vec<&'static str> {
 /// Fails if the server or the stream cannot be read so, which names the setting, and if the server does not answer.
 pub async fn method(
     config: &TapConfig,
-    tree: &Tree,
+    context: &DirectoryContext,
     stream: &CatalogEntry,
     source: &Source,
     last_key: Option<&str>,
@@ -129,7 +122,7 @@ pub async fn method(
         .or_else(|| of_user.and_then(|s| s.replication_method.as_deref()))
         .or(stream.replication_method.as_deref())
         .unwrap_or(FULL_TABLE);
-    let possible = possible(tree, source);
+    let possible = possible(context, source);
     let bad = |setting: &str, problem: String, expected: String| {
         let problem = format!("{problem} (stream `{}`)", stream.tap_stream_id);
         SettingsError::value(setting, problem, expected).in_stream(&stream.tap_stream_id)
@@ -137,48 +130,48 @@ pub async fn method(
     let refuse =
         |setting: &str, problem: String, expected: String| Err(bad(setting, problem, expected).into());
     let Some(wanted) = possible.iter().find(|m| m.eq_ignore_ascii_case(wanted)).copied() else {
-        let words = [FULL_TABLE, INCREMENTAL, LOG_BASED];
+        let words = METHODS;
         if !words.iter().any(|word| word.eq_ignore_ascii_case(wanted)) {
             let problem = format!("there is no method `{wanted}`");
             let error = bad("replication_method", problem, possible.join(" or "));
             return Err(error.near(nearest(wanted, words.into_iter())).into());
         }
-        let why = if wanted.eq_ignore_ascii_case(LOG_BASED) { no_log(tree) } else { "" };
+        let why = if wanted.eq_ignore_ascii_case(LOG_BASED) { no_log(context) } else { "" };
         let problem = format!("`{wanted}`, which this server cannot do for this stream{why}");
         return refuse("replication_method", problem, possible.join(" or "));
     };
-    let schema = tree.directory.schema();
+    let schema = context.directory.schema();
     match wanted {
         INCREMENTAL => {
             let key = stream
                 .metadata_replication_key()
                 .or_else(|| of_user.and_then(|s| s.replication_key.as_deref()))
                 .or(stream.replication_key.as_deref());
-            let known = |k: &&str| tree.ids.change_keys.iter().any(|key| key.eq_ignore_ascii_case(k));
+            let known = |k: &&str| context.ids.change_keys.iter().any(|key| key.eq_ignore_ascii_case(k));
             let key = match key.or(last_key.filter(known)) {
                 Some(key) => Some(schema.spell(key)),
-                None => sample::change_key(tree, source).await?,
+                None => sampling::change_key(context, source).await?,
             };
             let Some(key) = key else {
                 let problem = "not set, and the directory has no change key that the bound user may read";
                 return refuse("replication_key", problem.into(), "an attribute with an ordering".into());
             };
             // 389 DS compares its entryusn, whatever its schema leaves out.
-            let is_change_key = tree.ids.change_keys.iter().any(|k| k.eq_ignore_ascii_case(&key));
+            let is_change_key = context.ids.change_keys.iter().any(|k| k.eq_ignore_ascii_case(&key));
             if !is_change_key && schema.attribute_type(&key).is_none() && !schema.has_ordering(&key) {
                 let problem = format!("the schema has no attribute `{key}`");
-                return refuse("replication_key", problem, keys_instead(tree, &key));
+                return refuse("replication_key", problem, keys_instead(context, &key));
             }
             if !is_change_key && !schema.has_ordering(&key) {
                 let problem =
                     format!("`{key}` has no ORDERING rule: the server cannot tell which values are larger");
-                return refuse("replication_key", problem, keys_instead(tree, ""));
+                return refuse("replication_key", problem, keys_instead(context, ""));
             }
             Ok(Method::Incremental { key })
         }
         LOG_BASED => {
-            let Some(log) = log_of(tree) else { return Ok(Method::FullTable) };
-            let key = tree.ids.key.as_deref().unwrap_or_default();
+            let Some(log) = log_of(context) else { return Ok(Method::FullTable) };
+            let key = context.ids.key.as_deref().unwrap_or_default();
             if stream.key_properties.as_slice() != [key] {
                 let problem = format!(
                     "{:?}, but the server's log names what was deleted by `{key}`",
@@ -193,19 +186,22 @@ pub async fn method(
 }
 
 /// What would be right in the place of a replication key: what is near to it, or what the server stamps changes with.
-fn keys_instead(tree: &Tree, key: &str) -> String {
-    let near =
-        KnownNames::new(&tree.directory).attribute(key).err().map(|unknown| unknown.near).unwrap_or_default();
-    let near = near.iter().map(String::as_str).filter(|name| tree.directory.schema().has_ordering(name));
-    let stamps = tree.ids.change_keys.iter().map(String::as_str);
-    let vendors = tree
+fn keys_instead(context: &DirectoryContext, key: &str) -> String {
+    let near = KnownNames::new(&context.directory)
+        .attribute(key)
+        .err()
+        .map(|unknown| unknown.near)
+        .unwrap_or_default();
+    let near = near.iter().map(String::as_str).filter(|name| context.directory.schema().has_ordering(name));
+    let stamps = context.ids.change_keys.iter().map(String::as_str);
+    let vendors = context
         .directory
         .root_dse()
         .vendor
         .change_keys()
         .iter()
         .copied()
-        .filter(|_| tree.ids.change_keys.is_empty());
+        .filter(|_| context.ids.change_keys.is_empty());
     let mut names: Vec<&str> = Vec::new();
     for name in near.filter(|_| !key.is_empty()).chain(stamps).chain(vendors) {
         if !names.iter().any(|other| other.eq_ignore_ascii_case(name)) {
@@ -218,9 +214,9 @@ fn keys_instead(tree: &Tree, key: &str) -> String {
 /// Where a stream's entries lie.
 pub(crate) fn stream_base<'r>(run: &'r StreamRun<'_>) -> &'r str {
     match run.source {
-        Source::Search(s) => s.base_dn.as_deref().unwrap_or(&run.tree.base),
+        Source::Search(s) => s.base_dn.as_deref().unwrap_or(&run.context.base),
         Source::Container { dn } => dn,
-        Source::Class { .. } | Source::Containers | Source::Members(_) => &run.tree.base,
+        Source::Class { .. } | Source::Containers | Source::Members(_) => &run.context.base,
     }
 }
 

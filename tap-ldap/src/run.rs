@@ -30,14 +30,14 @@ use singer_common::writer::{SingerWriter, WriteError};
 
 use crate::config::TapConfig;
 use crate::discover::{Discovery, discover};
-use crate::discovery::bases;
+use crate::discovery::context::DirectoryContext;
+use crate::discovery::missing_base;
 use crate::discovery::setting_names;
 use crate::output::Output;
 use crate::output::batches::Batches;
 use crate::output::rewrite::Rewriter;
 use crate::report::{self, Place};
 use crate::settings::{ABOUT, TABLE};
-use crate::stream::entries::Tree;
 use crate::stream::selection;
 use crate::sync::{Outcome, Sync, books_json, check_json, first_records, look_at_books};
 
@@ -210,28 +210,28 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         Lock::of("state_dir", folder)
     });
     let _locked = locked.transpose()?;
-    let (directory, tree) = open(&config).await?;
+    let (directory, context) = open(&config).await?;
     if args.discover {
-        let discovery = match discover(&config, &tree).await {
+        let discovery = match discover(&config, &context).await {
             Ok(discovery) => discovery,
-            Err(e) => return Err(bases::explained(&config, &directory, e.into()).await),
+            Err(e) => return Err(missing_base::explained(&config, &directory, e.into()).await),
         };
         writer.show(&discovery.catalog.to_pretty_json()?)?;
         if let Some(path) = &args.report {
-            let books = match look_at_books(&config, &tree, &discovery.catalog).await {
+            let books = match look_at_books(&config, &context, &discovery.catalog).await {
                 Some(seen) => seen?.to_text(),
                 None => "not looked at (verify)".to_owned(),
             };
-            write_report(path, &discovery, &tree, &books)?;
+            write_report(path, &discovery, &context, &books)?;
         }
         directory.close().await;
         return Ok(ExitCode::SUCCESS);
     }
     let catalog = match catalog {
         Some(catalog) => catalog,
-        None => match discover(&config, &tree).await {
+        None => match discover(&config, &context).await {
             Ok(discovery) => discovery.catalog,
-            Err(e) => return Err(bases::explained(&config, &directory, e.into()).await),
+            Err(e) => return Err(missing_base::explained(&config, &directory, e.into()).await),
         },
     };
     let origin = match (&args.catalog, &config.catalog_path) {
@@ -249,9 +249,10 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let stdout = std::io::stdout();
     let progress = args.common.progress.show(stdout.is_terminal() || progress::is_pipe(&stdout));
     let mut output = Output::new(&mut writer, metrics, stop, progress, state, config.state_interval);
-    let outcome = match Box::pin(Sync { config: &config, tree: &tree }.run(&catalog, &mut output)).await {
+    let outcome = match Box::pin(Sync { config: &config, context: &context }.run(&catalog, &mut output)).await
+    {
         Ok(outcome) => outcome,
-        Err(e) => return Err(bases::explained(&config, &directory, e).await),
+        Err(e) => return Err(missing_base::explained(&config, &directory, e).await),
     };
     directory.close().await;
     Ok(match outcome {
@@ -261,31 +262,36 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
 }
 
 /// The page about what was discovered.
-fn write_report(path: &Path, discovery: &Discovery, tree: &Tree, books: &str) -> anyhow::Result<()> {
-    let root = tree.directory.root_dse();
+fn write_report(
+    path: &Path,
+    discovery: &Discovery,
+    context: &DirectoryContext,
+    books: &str,
+) -> anyhow::Result<()> {
+    let root = context.directory.root_dse();
     let vendor = [root.vendor.name(), &root.version].join(" ");
     let date = chrono::Utc::now().format("%Y-%m-%d %H:%M UTC").to_string();
     let place = Place {
-        server: tree.directory.location(),
+        server: context.directory.location(),
         vendor: vendor.trim(),
-        base: &tree.base,
+        base: &context.base,
         date: &date,
         books,
     };
     let streams: Vec<_> = discovery.catalog.streams.iter().zip(&discovery.samples).collect();
-    let page = report::render(&place, &streams, tree.directory.schema());
+    let page = report::render(&place, &streams, context.directory.schema());
     file::replace(path, |out| out.write_all(page.as_bytes()))
         .with_context(|| format!("--report {}: the page could not be written", path.display()))
 }
 
-async fn open(config: &TapConfig) -> anyhow::Result<(Directory, Tree)> {
+async fn open(config: &TapConfig) -> anyhow::Result<(Directory, DirectoryContext)> {
     let directory = Directory::open(&config.directory, Access::Read).await?;
     warn_of_shortfalls(&directory);
     setting_names::check(config, &directory)?;
     let base = base(config, &directory)?;
-    match Tree::find(config, &directory, &base).await {
-        Ok(tree) => Ok((directory, tree)),
-        Err(e) => Err(bases::explained(config, &directory, e.into()).await),
+    match DirectoryContext::find(config, &directory, &base).await {
+        Ok(context) => Ok((directory, context)),
+        Err(e) => Err(missing_base::explained(config, &directory, e.into()).await),
     }
 }
 
@@ -349,23 +355,23 @@ async fn health(
         checks.push(doctor::root_check(&directory));
         setting_names::check(config, &directory)?;
         let base = base(config, &directory)?;
-        let tree = Tree::find(config, &directory, &base).await?;
+        let context = DirectoryContext::find(config, &directory, &base).await?;
         checks.push(json!({"name": "base", "ok": true, "detail": format!("`{base}`")}));
         let catalog = match catalog {
             Some(catalog) => catalog,
-            None => discover(config, &tree).await?.catalog,
+            None => discover(config, &context).await?.catalog,
         };
         checks.push(
             json!({"name": "streams", "ok": true, "detail": format!("{} streams", catalog.streams.len())}),
         );
         let mut failure = None;
         if kind != TestKind::Schema {
-            for (name, result) in first_records(config, &tree, &catalog).await {
+            for (name, result) in first_records(config, &context, &catalog).await {
                 checks.push(check_json(&format!("records of {name}"), &result));
                 failure = failure.or(result.err());
             }
             if failure.is_none() {
-                let look = look_at_books(config, &tree, &catalog).await;
+                let look = look_at_books(config, &context, &catalog).await;
                 checks.push(books_json(look.as_ref()));
             }
         }

@@ -17,15 +17,17 @@ use singer_common::state::StateError;
 use singer_common::summary::{self, Count};
 use singer_common::writer::WriteError;
 
+use crate::config::method::FULL_TABLE;
 use crate::config::{TapConfig, Verify};
-use crate::discover::{StreamSource, sources};
+use crate::discovery::context::DirectoryContext;
+use crate::discovery::streams::{StreamSource, sources};
 use crate::output::{Interrupted, Output};
 use crate::replication::content_sync::{self, Synced};
 use crate::replication::dirsync::DirSynced;
 use crate::replication::{
-    self, FULL_TABLE, Log, Look, Method, StreamRun, close_books, follow, full, incremental, method,
+    self, Log, Look, Method, StreamRun, close_books, follow, full, incremental, method,
 };
-use crate::stream::entries::{Entries, Tree};
+use crate::stream::entries::Entries;
 use crate::stream::selection;
 
 /// How a sync ended, when it did not fail.
@@ -42,7 +44,7 @@ pub struct Sync<'a> {
     /// The settings.
     pub config: &'a TapConfig,
     /// The directory and its containers.
-    pub tree: &'a Tree,
+    pub context: &'a DirectoryContext,
 }
 
 /// A stream that is selected, where its entries come from, and how it is read.
@@ -81,7 +83,7 @@ impl<'a> Sync<'a> {
 
     async fn streams<W: Write>(&self, catalog: &Catalog, output: &mut Output<'_, W>) -> anyhow::Result<()> {
         let known: BTreeMap<String, StreamSource> =
-            sources(self.config, self.tree).into_iter().map(|s| (s.id.clone(), s)).collect();
+            sources(self.config, self.context).into_iter().map(|s| (s.id.clone(), s)).collect();
         let planned = self.plan(catalog, &known, output).await?;
         let mut followed = Followed::default();
         for (n, (stream, source, method)) in planned.iter().enumerate() {
@@ -90,7 +92,7 @@ impl<'a> Sync<'a> {
             output.state.currently_syncing = Some(stream.tap_stream_id.clone());
             let before = output.records;
             if output.has_bars() {
-                let expected = self.tree.expected(&source.source).await;
+                let expected = self.context.expected(&source.source).await;
                 output.stream_begins(&stream.stream, (n + 1, planned.len()), expected);
             }
             let span = StreamSpan::begin(&stream.stream);
@@ -116,7 +118,7 @@ impl<'a> Sync<'a> {
             output.save()?;
         }
         let is_selected = |id: &str| planned.iter().any(|(stream, ..)| stream.tap_stream_id == id);
-        close_books(self.tree, is_selected).await?;
+        close_books(self.context, is_selected).await?;
         output.no_more_bars();
         warn_of_empty_containers(&output.empty);
         if self.config.follow {
@@ -167,10 +169,10 @@ impl<'a> Sync<'a> {
                     "a catalog of this directory: run --discover again, or deselect the stream",
                 )
             })?;
-            selection::check_keys(self.tree, stream, &source.source)?;
+            selection::check_keys(self.context, stream, &source.source)?;
             let last = output.state.bookmarks.get(&stream.tap_stream_id);
             let last_key = last.and_then(|b| b.get("replication_key")).and_then(serde_json::Value::as_str);
-            let method = method(self.config, self.tree, stream, &source.source, last_key).await?;
+            let method = method(self.config, self.context, stream, &source.source, last_key).await?;
             planned.push((stream, source, method));
         }
         Ok(planned)
@@ -180,9 +182,9 @@ impl<'a> Sync<'a> {
     fn warn_of_new_containers(&self, catalog: &Catalog) {
         let known = |dn: &str| catalog.streams.iter().any(|s| s.tap_stream_id == dn);
         let unknown: Vec<&str> =
-            self.tree.containers.iter().map(|c| c.dn.as_str()).filter(|dn| !known(dn)).collect();
+            self.context.containers.iter().map(|c| c.dn.as_str()).filter(|dn| !known(dn)).collect();
         let classes: Vec<&str> =
-            self.tree.classes.iter().map(|c| c.class.as_str()).filter(|class| !known(class)).collect();
+            self.context.classes.iter().map(|c| c.class.as_str()).filter(|class| !known(class)).collect();
         if let Some(first) = classes.first() {
             tracing::warn!(
                 "{} object class(es) of the directory are not in the catalog (the first is `{first}`); their entries are not read. Run --discover again",
@@ -208,7 +210,7 @@ impl<'a> Sync<'a> {
     where
         'a: 's,
     {
-        let mut run = StreamRun::new(output, self.config, self.tree, stream, &source.source, method)?;
+        let mut run = StreamRun::new(output, self.config, self.context, stream, &source.source, method)?;
         match method {
             Method::FullTable => Box::pin(full::run(&mut run, output)).await?,
             Method::Incremental { key } => Box::pin(incremental::run(&mut run, key, output)).await?,
@@ -278,21 +280,22 @@ fn output_closed(error: &anyhow::Error) -> bool {
 /// Reads one entry of each selected stream, for `--test`.
 pub async fn first_records(
     config: &TapConfig,
-    tree: &Tree,
+    context: &DirectoryContext,
     catalog: &Catalog,
 ) -> Vec<(String, Result<bool, DirectoryError>)> {
     let mut checks = Vec::new();
-    for source in sources(config, tree) {
+    for source in sources(config, context) {
         if !catalog.streams.iter().any(|s| s.tap_stream_id == source.id && s.is_selected()) {
             continue;
         }
-        let result = match Entries::open(tree, &source.source, &["1.1".to_owned()], Paging::AtMost(1)).await {
-            Ok(mut entries) => match entries.next().await {
-                Ok(entry) => entries.close().await.map(|()| entry.is_some()),
+        let result =
+            match Entries::open(context, &source.source, &["1.1".to_owned()], Paging::AtMost(1)).await {
+                Ok(mut entries) => match entries.next().await {
+                    Ok(entry) => entries.close().await.map(|()| entry.is_some()),
+                    Err(e) => Err(e),
+                },
                 Err(e) => Err(e),
-            },
-            Err(e) => Err(e),
-        };
+            };
         checks.push((source.name, result));
     }
     checks
@@ -304,13 +307,13 @@ const LONGEST_LOOK: Duration = Duration::from_secs(5);
 /// Looks at the books of the selected streams; `None` where that is not wanted, or takes too long.
 pub async fn look_at_books(
     config: &TapConfig,
-    tree: &Tree,
+    context: &DirectoryContext,
     catalog: &Catalog,
 ) -> Option<Result<Look, DirectoryError>> {
     let is_selected =
         |id: &str| catalog.streams.iter().any(|stream| stream.tap_stream_id == id && stream.is_selected());
-    let sources = sources(config, tree);
-    let look = replication::look(tree, sources.iter().filter(|s| is_selected(&s.id)).map(|s| &s.source));
+    let sources = sources(config, context);
+    let look = replication::look(context, sources.iter().filter(|s| is_selected(&s.id)).map(|s| &s.source));
     match config.verify {
         Verify::Never => None,
         Verify::Always => Some(look.await),

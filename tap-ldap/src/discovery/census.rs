@@ -11,19 +11,21 @@ use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, Sea
 use singer_common::dn::{Above, DnKey};
 use singer_common::schema::Schema;
 
-use crate::discovery::container::{self, Containers};
-use crate::discovery::non_leaf::{self, Inner};
+use crate::discovery::containers::Containers;
+use crate::discovery::dn;
+use crate::discovery::gaps::Gaps;
+use crate::discovery::non_leaf::{self, NonLeafEntries};
 use crate::discovery::tally::{Tally, hash};
-use crate::stream::entries::{EVERYTHING, Gaps};
+use singer_common::directory::MATCH_ALL;
 
 /// The most hashes of entries that are kept in mind to know whether a parent was seen.
 const MOST_SEEN: usize = 500_000;
 
 /// How the entries of a container are read.
 #[derive(Debug)]
-pub enum Way {
+pub enum ReadStrategy {
     /// Level by level, beginning at the container; below these entries lie others.
-    Levels(Inner),
+    Levels(NonLeafEntries),
     /// As one subtree, of which it keeps its own.
     Subtree,
 }
@@ -36,7 +38,7 @@ struct Part {
     is_nested: bool,
     /// Parents of its entries, other than itself.
     parents: Option<BTreeMap<DnKey, String>>,
-    way: Way,
+    way: ReadStrategy,
     /// Its entries whose names are not UTF-8.
     unreadable: u64,
 }
@@ -69,7 +71,7 @@ impl Census {
             held: empty.clone(),
             is_nested: containers.has_nested(key),
             parents: Some(BTreeMap::new()),
-            way: Way::Subtree,
+            way: ReadStrategy::Subtree,
             unreadable: 0,
         };
         Census {
@@ -85,7 +87,7 @@ impl Census {
     }
 
     /// Takes the census.
-    pub async fn take(
+    pub async fn read(
         directory: &Directory,
         base: &str,
         containers: &Containers,
@@ -96,7 +98,7 @@ impl Census {
         let mut seen = HashSet::new();
         let mut above = Above::default();
         let mut last: Option<(DnKey, Option<usize>)> = None;
-        let request = SearchRequest::new(base, Scope::Sub, EVERYTHING, &["1.1"]).repeating();
+        let request = SearchRequest::new(base, Scope::Sub, MATCH_ALL, &["1.1"]).repeating();
         let mut search = directory.search(request).await?;
         let mut beginnings = 0;
         while let Some(item) = search.next().await? {
@@ -121,7 +123,7 @@ impl Census {
                 continue;
             }
             census.held += 1;
-            let key = above.key(&entry.dn, schema).map_err(|e| container::not_a_dn(&entry.dn, &e))?;
+            let key = above.key(&entry.dn, schema).map_err(|e| dn::not_a_dn(&entry.dn, &e))?;
             if containers.contains(&key) {
                 census.containers.add(hash(entry.dn.as_bytes()));
                 continue;
@@ -163,7 +165,7 @@ impl Census {
                     containers.dn_of(&part.key).unwrap_or_default()
                 );
             } else {
-                part.way = Way::Levels(Inner::of(parents));
+                part.way = ReadStrategy::Levels(NonLeafEntries::of(parents));
             }
         }
         Ok(census)
@@ -202,8 +204,8 @@ impl Census {
     }
 
     /// How the entries of a container are read.
-    pub fn way(&self, container: &DnKey) -> &Way {
-        self.part(container).map_or(&Way::Subtree, |part| &part.way)
+    pub fn strategy(&self, container: &DnKey) -> &ReadStrategy {
+        self.part(container).map_or(&ReadStrategy::Subtree, |part| &part.way)
     }
 
     /// The entries of a container's stream.
@@ -225,7 +227,7 @@ impl Part {
         if let Some(parents) = &mut self.parents
             && !parents.contains_key(parent)
         {
-            parents.insert(parent.clone(), non_leaf::parent_text(dn));
+            parents.insert(parent.clone(), dn::parent(dn));
             if parents.len() > non_leaf::MOST {
                 self.parents = None;
             }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::discovery::container::{CLASS, is_root_dse};
-use crate::stream::entries::EVERYTHING;
+use crate::discovery::containers::CLASS;
+use crate::discovery::dn::is_root_dse;
+use singer_common::directory::MATCH_ALL;
 use singer_common::directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
 use singer_common::filter::escape_value;
 use singer_common::schema::{ClassKind, ObjectClass, Schema};
@@ -73,7 +74,7 @@ pub async fn find(directory: &Directory, base: &str) -> Result<Vec<ClassStream>,
     if !matches!(directory.root_dse().vendor, Vendor::OpenLdap | Vendor::ActiveDirectory) {
         disjoint(directory, base, &mut found).await?;
     }
-    let rest = without(EVERYTHING, &top);
+    let rest = without(MATCH_ALL, &top);
     if occurs(directory, base, &rest).await? {
         found.push(ClassStream { class: UNCLASSIFIED_STREAM.to_owned(), filter: rest });
     }
@@ -82,7 +83,7 @@ pub async fn find(directory: &Directory, base: &str) -> Result<Vec<ClassStream>,
 
 /// Entries that are in no class stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Missed {
+pub struct HiddenEntries {
     /// How many.
     pub count: u64,
     /// The DN of one of them.
@@ -94,14 +95,14 @@ const MOST_SINGLE: usize = 1_000;
 
 /// Looks for entries that are in no class stream because the bound user may not see their classes: no filter of classes is true
 /// of them, nor one that negates it. One pass over the names.
-pub async fn missed(
+pub async fn hidden_entries(
     directory: &Directory,
     base: &str,
     streams: &[ClassStream],
-) -> Result<Missed, DirectoryError> {
+) -> Result<HiddenEntries, DirectoryError> {
     let any: String = streams.iter().map(|stream| stream.filter.as_str()).collect();
     let any = format!("(|{any})");
-    let request = SearchRequest::new(base, Scope::Sub, EVERYTHING, &[CLASS]).repeating();
+    let request = SearchRequest::new(base, Scope::Sub, MATCH_ALL, &[CLASS]).repeating();
     let mut search = directory.search(request).await?;
     let (mut held, mut suspects, mut all, mut beginnings) = (0_u64, Vec::new(), 0_usize, 0);
     while let Some(entry) = search.next_entry().await? {
@@ -122,7 +123,7 @@ pub async fn missed(
         }
     }
     // Who may not read the classes may yet be let search by them.
-    let mut missed = Missed::default();
+    let mut missed = HiddenEntries::default();
     if all > suspects.len() {
         let mut search = directory.search(SearchRequest::new(base, Scope::Sub, any, &["1.1"])).await?;
         let mut found = 0_u64;

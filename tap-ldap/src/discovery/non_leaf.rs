@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
-use singer_common::dn::{DnKey, split};
+use singer_common::dn::DnKey;
 
-use crate::discovery::container::{self, Containers};
-use crate::stream::entries::EVERYTHING;
+use crate::discovery::containers::Containers;
+use crate::discovery::dn;
+use singer_common::directory::MATCH_ALL;
 
 /// So many of them are kept in mind. Where there are more, one look at everything costs less than a search for each.
 pub const MOST: usize = 5_000;
@@ -15,7 +16,7 @@ pub const MOST: usize = 5_000;
 /// The entries below containers with others nested in them that have entries below them and are no containers.
 /// Containers without others nested in them are read as one subtree, and nobody asks what is inner there.
 #[derive(Debug, Default)]
-pub struct Inner {
+pub struct NonLeafEntries {
     /// Their DNs, parents first.
     by_key: BTreeMap<DnKey, String>,
     /// Continuation references that were left out while they were looked up.
@@ -33,7 +34,7 @@ fn filter(vendor: Vendor) -> Option<&'static str> {
     }
 }
 
-impl Inner {
+impl NonLeafEntries {
     /// Looks them up in one pass over names: of entries that have entries below them, where the server tells, else of
     /// all entries, whose parents they are. `None` when they are more than `most`.
     pub async fn find(
@@ -41,17 +42,16 @@ impl Inner {
         base: &str,
         containers: &Containers,
         most: usize,
-    ) -> Result<Option<Inner>, DirectoryError> {
+    ) -> Result<Option<NonLeafEntries>, DirectoryError> {
         let schema = directory.schema();
         // The base, with containers below it, passes: when it does not, this user is not told.
         let filter = match filter(directory.root_dse().vendor) {
             Some(filter) if passes(directory, base, filter).await? => Some(filter),
             _ => None,
         };
-        let request =
-            SearchRequest::new(base, Scope::Sub, filter.unwrap_or(EVERYTHING), &["1.1"]).repeating();
+        let request = SearchRequest::new(base, Scope::Sub, filter.unwrap_or(MATCH_ALL), &["1.1"]).repeating();
         let mut search = directory.search(request).await?;
-        let mut inner = Inner::default();
+        let mut inner = NonLeafEntries::default();
         while let Some(item) = search.next().await? {
             let entry = match item {
                 SearchItem::Entry(entry) => entry,
@@ -62,10 +62,10 @@ impl Inner {
                 // Those below it have such names, too.
                 SearchItem::Unreadable(_) => continue,
             };
-            let key = container::key(&entry.dn, schema)?;
+            let key = dn::key(&entry.dn, schema)?;
             let (key, dn) = match (filter, key.parent()) {
                 (Some(_), _) => (key, entry.dn),
-                (None, Some(parent)) => (parent, parent_text(&entry.dn)),
+                (None, Some(parent)) => (parent, dn::parent(&entry.dn)),
                 (None, None) => continue,
             };
             let is_of_interest = !inner.by_key.contains_key(&key)
@@ -83,8 +83,8 @@ impl Inner {
     }
 
     /// Those that are known already.
-    pub(crate) fn of(by_key: BTreeMap<DnKey, String>) -> Inner {
-        Inner { by_key, references: 0 }
+    pub(crate) fn of(by_key: BTreeMap<DnKey, String>) -> NonLeafEntries {
+        NonLeafEntries { by_key, references: 0 }
     }
 
     /// Whether there are none.
@@ -112,11 +112,6 @@ async fn passes(directory: &Directory, dn: &str, filter: &str) -> Result<bool, D
     Ok(directory.search(request).await?.next_entry().await?.is_some())
 }
 
-/// A name without its first part, spelled as it was.
-pub(crate) fn parent_text(dn: &str) -> String {
-    split(dn).ok().and_then(|parts| parts.get(1..).map(|above| above.join(","))).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -142,8 +137,8 @@ mod tests {
         file.write_all(TREE.as_bytes()).unwrap();
         let directory = Directory::Ldif(LdifDirectory::open(file.path(), Access::Read).unwrap());
         let containers = Containers::find(&directory, "dc=x").await.unwrap();
-        let inner = Inner::find(&directory, "dc=x", &containers, 2).await.unwrap().unwrap();
-        let key = |dn: &str| container::key(dn, directory.schema()).unwrap();
+        let inner = NonLeafEntries::find(&directory, "dc=x", &containers, 2).await.unwrap().unwrap();
+        let key = |dn: &str| dn::key(dn, directory.schema()).unwrap();
         assert_eq!(
             inner.below(&key("ou=a,dc=x"), &containers),
             ["cn=one,ou=a,dc=x", "cn=two\\, too,cn=one,ou=a,dc=x"]
@@ -153,6 +148,9 @@ mod tests {
             !inner.contains(&key("cn=four,ou=b,ou=a,dc=x")),
             "ou=b has no container in it: nobody asks what lies below what there"
         );
-        assert!(Inner::find(&directory, "dc=x", &containers, 1).await.unwrap().is_none(), "one too many");
+        assert!(
+            NonLeafEntries::find(&directory, "dc=x", &containers, 1).await.unwrap().is_none(),
+            "one too many"
+        );
     }
 }

@@ -75,7 +75,7 @@ pub(crate) fn stands_in(vendor: Vendor, key: &str) -> Option<&'static str> {
 
 /// A second key that is asked as well, because the server may give a value of the first one twice: 389 DS takes `entryusn`
 /// back for each addition that it refuses, and begins anew after an import.
-pub(crate) fn besides(vendor: Vendor, key: &str) -> Option<&'static str> {
+pub(crate) fn second_key(vendor: Vendor, key: &str) -> Option<&'static str> {
     (vendor == Vendor::Ds389 && key.eq_ignore_ascii_case("entryusn")).then_some(MODIFIED)
 }
 
@@ -98,7 +98,11 @@ pub(crate) fn best(keys: &[String]) -> Option<&String> {
 
 /// Those of the change keys that are there, by what entries have. A server that made an entry and did not modify it has no
 /// `modifyTimestamp` to show, and will have one: what was created is followed by that.
-pub(crate) fn there(vendor: Vendor, keys: &[&'static str], has: impl Fn(&str) -> bool) -> Vec<&'static str> {
+pub(crate) fn available(
+    vendor: Vendor,
+    keys: &[&'static str],
+    has: impl Fn(&str) -> bool,
+) -> Vec<&'static str> {
     let implied = |key: &str| stands_in(vendor, key).is_some_and(&has);
     keys.iter().copied().filter(|key| has(key) || implied(key)).collect()
 }
@@ -135,12 +139,12 @@ mod tests {
     fn an_entry_that_was_never_modified_is_followed_by_what_stands_in() {
         let keys = Vendor::Other.change_keys();
         assert_eq!(
-            there(Vendor::Other, keys, |k| k == "createTimestamp"),
+            available(Vendor::Other, keys, |k| k == "createTimestamp"),
             ["modifyTimestamp", "createTimestamp"]
         );
-        assert!(there(Vendor::Other, keys, |_| false).is_empty());
+        assert!(available(Vendor::Other, keys, |_| false).is_empty());
         assert_eq!(
-            there(Vendor::OpenLdap, Vendor::OpenLdap.change_keys(), |k| k == "createTimestamp"),
+            available(Vendor::OpenLdap, Vendor::OpenLdap.change_keys(), |k| k == "createTimestamp"),
             ["createTimestamp"]
         );
     }

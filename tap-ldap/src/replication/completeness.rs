@@ -10,8 +10,9 @@ use singer_common::summary::{self, Count};
 use super::StreamRun;
 use crate::config::TapConfig;
 use crate::config::shrink::Shrink;
+use crate::discovery::gaps::Gaps;
+use crate::discovery::source::Source;
 use crate::output::Output;
-use crate::stream::entries::{Gaps, Source};
 
 /// A reason why entries may be missing from a whole read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -208,7 +209,7 @@ pub(crate) fn conclude<W: Write>(
 ) -> anyhow::Result<bool> {
     let stream = run.stream.stream.as_str();
     let mut completeness = completeness.clone();
-    if !run.tree.directory.shortfalls().is_empty() {
+    if !run.context.directory.shortfalls().is_empty() {
         completeness.doubt(Doubt::File);
     }
     completeness.hold_against(&run.rules);
@@ -264,8 +265,8 @@ pub(crate) fn conclude<W: Write>(
 /// Whether the stream is that of a container with others nested in it.
 fn has_nested(run: &StreamRun<'_>) -> bool {
     let Source::Container { dn } = run.source else { return false };
-    let schema = run.tree.directory.schema();
-    DnKey::parse(dn, schema).is_ok_and(|key| run.tree.containers.has_nested(&key))
+    let schema = run.context.directory.schema();
+    DnKey::parse(dn, schema).is_ok_and(|key| run.context.containers.has_nested(&key))
 }
 
 /// Whether the stream was made by discovery, of whatever container there is.

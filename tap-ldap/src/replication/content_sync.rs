@@ -18,13 +18,15 @@ use singer_common::summary::{self, Count};
 use uuid::Uuid;
 
 use super::completeness::conclude;
-use super::containers::{self, Names};
+use super::container_renames::{self, Names};
 use super::log_bookmark::LogBookmark;
 use super::stream_run::new_version;
 use super::{Fingerprint, LOG_BASED, StreamRun, announce_resync, full, leavers, witness};
-use crate::discovery::container;
+use crate::discovery::containers;
+use crate::discovery::dn;
+use crate::discovery::source::Source;
 use crate::output::Output;
-use crate::stream::entries::{EVERYTHING, Source};
+use singer_common::directory::MATCH_ALL;
 
 /// How long a server may take to write into its log what can be found already, or what it has told of.
 pub(crate) const A_MOMENT: Duration = Duration::from_millis(500);
@@ -68,7 +70,7 @@ impl<'a> Synced<'a> {
         mut run: StreamRun<'a>,
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<Self> {
-        let print = Fingerprint::of(run.tree, run.source, &run.attributes(&[]), "RFC 4533", "");
+        let print = Fingerprint::of(run.context, run.source, &run.attributes(&[]), "RFC 4533", "");
         let old = LogBookmark::begin(&mut run, output, &print)?;
         let cookie = old.as_ref().map(|b| b.cookie(&run.stream.tap_stream_id)).transpose()?;
         let mut synced = Self {
@@ -102,7 +104,7 @@ impl<'a> Synced<'a> {
     fn may_be_cookie(&self, cookie: &[u8]) -> bool {
         let is_csn = |cookie: &[u8]| cookie.windows(4).any(|part| part == b"csn=");
         !cookie.is_empty()
-            && (self.run.tree.directory.root_dse().vendor != Vendor::OpenLdap || is_csn(cookie))
+            && (self.run.context.directory.root_dse().vendor != Vendor::OpenLdap || is_csn(cookie))
     }
 
     /// Whether everything is to be read.
@@ -112,35 +114,36 @@ impl<'a> Synced<'a> {
 
     /// The search that goes on from the stream's position.
     pub(crate) async fn request(&mut self, mode: SyncMode) -> anyhow::Result<SyncRequest> {
-        let tree = self.run.tree;
-        let vendor = tree.directory.root_dse().vendor;
+        let context = self.run.context;
+        let vendor = context.directory.root_dse().vendor;
         self.run.falls_behind();
         self.next_cookie = None;
         let (base, scope, filter) = match self.run.source {
-            Source::Search(s) => (s.base_dn.as_deref().unwrap_or(&tree.base), s.scope, s.filter.clone()),
-            Source::Class { filter } => (tree.base.as_str(), Scope::Sub, filter.clone()),
+            Source::Search(s) => (s.base_dn.as_deref().unwrap_or(&context.base), s.scope, s.filter.clone()),
+            Source::Class { filter } => (context.base.as_str(), Scope::Sub, filter.clone()),
             // The base is one of them whatever it is.
             Source::Containers => {
                 let base = self.base_filter();
-                (tree.base.as_str(), Scope::Sub, format!("(|{}{base})", container::filter(vendor)))
+                (context.base.as_str(), Scope::Sub, format!("(|{}{base})", containers::filter(vendor)))
             }
             Source::Container { dn } => {
-                let key = container::key(dn, self.run.schema())?;
+                let key = dn::key(dn, self.run.schema())?;
                 // Down to its bottom, unless all that lies deeper is known to be other containers'.
-                let flat =
-                    !self.run.reads_subtree && tree.containers.has_nested(&key) && tree.is_flat(&key).await?;
+                let flat = !self.run.reads_subtree
+                    && context.containers.has_nested(&key)
+                    && context.is_flat(&key).await?;
                 let scope = if flat { Scope::One } else { Scope::Sub };
-                (dn.as_str(), scope, EVERYTHING.to_owned())
+                (dn.as_str(), scope, MATCH_ALL.to_owned())
             }
             Source::Members(_) => {
                 return Err(SettingsError::value("replication_method", LOG_BASED, "FULL_TABLE").into());
             }
         };
         // slapd tells of a change as of a deletion where the entry's classes are hidden and the filter asks for them.
-        let mut filter = server(&tree.directory)?
+        let mut filter = server(&context.directory)?
             .filter(&filter)
             .map_err(|e| SettingsError::value("filter", e.to_string(), "an RFC 4515 filter"))?;
-        let besides = [containers::OF_CHANGES.as_slice(), self.run.marks()].concat();
+        let besides = [container_renames::OF_CHANGES.as_slice(), self.run.marks()].concat();
         let mut attributes = self.run.attributes(&besides);
         if self.is_389() {
             // 389 DS does not tell of an entry that no longer passes the filter: it is asked for everything, and the
@@ -167,7 +170,7 @@ impl<'a> Synced<'a> {
 
     /// The filter that the base alone passes, by its immutable id.
     fn base_filter(&self) -> String {
-        let ids = &self.run.tree.ids;
+        let ids = &self.run.context.ids;
         let value = BASE64.decode(&ids.base).unwrap_or_default();
         match &ids.key {
             Some(key) if !value.is_empty() => format!("({key}={})", escape_value(&value)),
@@ -188,10 +191,10 @@ impl<'a> Synced<'a> {
     /// refresh of content synchronisation is no substitute, since slapd leaves out of it what was written after it began,
     /// and it is not paged.
     pub(crate) async fn read<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
-        let server = self.run.tree.directory.serving();
+        let server = self.run.context.directory.serving();
         let position = self.position_now(output).await?;
         // What is renamed while everything is read is found by the names there were before.
-        self.names = containers::look(&self.run, &Names::new()).await?.0;
+        self.names = container_renames::look(&self.run, &Names::new()).await?.0;
         let completeness = full::entries(&mut self.run, output).await?;
         self.run.has_read_all = completeness.has_read_all();
         self.run.check_server(&server)?;
@@ -216,14 +219,14 @@ impl<'a> Synced<'a> {
                 Ok(position) => return Ok(position),
                 Err(error) => {
                     let error: DirectoryError = error.downcast()?;
-                    output.or_stop(self.run.tree.directory.recover(error, &mut attempts)).await??;
+                    output.or_stop(self.run.context.directory.recover(error, &mut attempts)).await??;
                 }
             }
         }
     }
 
     async fn ask_position<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<Vec<u8>> {
-        let directory = server(&self.run.tree.directory)?.clone();
+        let directory = server(&self.run.context.directory)?.clone();
         let mut request = self.request(SyncMode::RefreshOnly).await?;
         request.attributes = vec!["1.1".to_owned()];
         request.cookie = None;
@@ -301,7 +304,7 @@ impl<'a> Synced<'a> {
             // What it stands for is another server's: nothing is concluded from its absence.
             SyncItem::Reference(_) => {}
             // What is downstream of it stays as it is.
-            SyncItem::Unreadable(dn) => self.run.tree.directory.note_unreadable(&dn),
+            SyncItem::Unreadable(dn) => self.run.context.directory.note_unreadable(&dn),
             SyncItem::End(Ok(())) => {
                 self.adopt_cookie();
                 return Ok(Verdict::Ended);
@@ -319,7 +322,7 @@ impl<'a> Synced<'a> {
     }
 
     pub(crate) fn is_389(&self) -> bool {
-        self.run.tree.directory.root_dse().vendor == Vendor::Ds389
+        self.run.context.directory.root_dse().vendor == Vendor::Ds389
     }
 
     /// A changed entry as a search of the stream would give it; `None` where the entry is gone by now or another one has its
@@ -328,11 +331,11 @@ impl<'a> Synced<'a> {
     /// read anew under the new one.
     async fn whole(&self, uuid: Uuid, entry: Entry) -> anyhow::Result<Option<Entry>> {
         if !self.is_389() {
-            let is_late = self.run.has_caught_up() && !containers::is_below_known(&entry, &self.names);
+            let is_late = self.run.has_caught_up() && !container_renames::is_below_known(&entry, &self.names);
             return if is_late { self.now(uuid).await } else { Ok(Some(entry)) };
         }
         let names: Vec<&str> = self.attributes.iter().map(String::as_str).collect();
-        let read = self.run.tree.directory.read(&entry.dn, &names).await?;
+        let read = self.run.context.directory.read(&entry.dn, &names).await?;
         Ok(read.filter(|read| self.run.key_of(read) == [self.key(uuid)]))
     }
 
@@ -341,7 +344,7 @@ impl<'a> Synced<'a> {
         let filter = Filter::equality("entryUUID", uuid.hyphenated().to_string()).to_string();
         let attributes: Vec<&str> = self.attributes.iter().map(String::as_str).collect();
         let request = SearchRequest::new(self.base.as_str(), self.scope, filter, &attributes);
-        let mut search = self.run.tree.directory.search(request.repeating()).await?;
+        let mut search = self.run.context.directory.search(request.repeating()).await?;
         match search.next_entry().await {
             Err(e) if e.is_no_such_object() => Ok(None),
             entry => Ok(entry?),
@@ -371,19 +374,19 @@ impl<'a> Synced<'a> {
             return Ok(());
         }
         // At once: the cookie that follows covers it.
-        if containers::is_renamed(&self.run, &entry, &self.names)? {
+        if container_renames::is_renamed(&self.run, &entry, &self.names)? {
             self.look(output).await?;
-        } else if containers::has_below(&self.run, &entry, &self.names).await? {
-            containers::emit_below(&mut self.run, output, &entry.dn).await?;
+        } else if container_renames::has_below(&self.run, &entry, &self.names).await? {
+            container_renames::emit_below(&mut self.run, output, &entry.dn).await?;
         }
         Ok(())
     }
 
     /// A container is in no container's stream, now or ever.
     fn is_container(&self, entry: &Entry) -> anyhow::Result<bool> {
-        let tree = self.run.tree;
+        let context = self.run.context;
         Ok(matches!(self.run.source, Source::Container { .. })
-            && tree.containers.contains(&container::key(&entry.dn, self.run.schema())?))
+            && context.containers.contains(&dn::key(&entry.dn, self.run.schema())?))
     }
 
     fn deleted<W: Write>(
@@ -475,7 +478,7 @@ impl<'a> Synced<'a> {
                 Ok(Some(why)) => self.start_over(&why),
                 Ok(None) => break,
                 Err(error) => {
-                    output.or_stop(self.run.tree.directory.recover(error, &mut attempts)).await??;
+                    output.or_stop(self.run.context.directory.recover(error, &mut attempts)).await??;
                 }
             }
         }
@@ -484,11 +487,11 @@ impl<'a> Synced<'a> {
 
     /// Prints what lies below containers that were renamed since the last look.
     pub(crate) async fn look<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
-        let (names, moved) = containers::look(&self.run, &self.names).await?;
+        let (names, moved) = container_renames::look(&self.run, &self.names).await?;
         for dn in &moved {
-            containers::emit_below(&mut self.run, output, dn).await?;
+            container_renames::emit_below(&mut self.run, output, dn).await?;
         }
-        self.left.extend(containers::vanished(&self.names, &names));
+        self.left.extend(container_renames::vanished(&self.names, &names));
         self.names = names;
         self.emit_below_left(output).await
     }
@@ -541,7 +544,7 @@ impl Synced<'_> {
                         attempts = None;
                     }
                     let error: DirectoryError = error.downcast()?;
-                    output.or_stop(self.run.tree.directory.recover(error, &mut attempts)).await??;
+                    output.or_stop(self.run.context.directory.recover(error, &mut attempts)).await??;
                 }
             }
         }
@@ -560,7 +563,7 @@ impl Synced<'_> {
         let mut connection = if let Some(connection) = kept.take() {
             connection
         } else {
-            let directory = server(&self.run.tree.directory)?.clone();
+            let directory = server(&self.run.context.directory)?.clone();
             output.or_stop(directory.sync_connection()).await??
         };
         let id = connection.start(&self.request(SyncMode::RefreshOnly).await?).await?;

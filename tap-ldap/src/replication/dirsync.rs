@@ -18,13 +18,14 @@ use singer_common::settings::SettingsError;
 use singer_common::summary::{self, Count};
 
 use super::completeness::conclude;
-use super::containers::{self, Names};
+use super::container_renames::{self, Names};
 use super::log_bookmark::LogBookmark;
 use super::stream_run::new_version;
 use super::{Fingerprint, StreamRun, announce_resync, full, leavers, stream_base, witness};
-use crate::discovery::container;
+use crate::discovery::dn;
+use crate::discovery::source::Source;
 use crate::output::Output;
-use crate::stream::entries::{EVERYTHING, Source};
+use singer_common::directory::MATCH_ALL;
 
 /// The immutable id.
 const GUID: &str = "objectGUID";
@@ -96,7 +97,7 @@ pub(crate) struct DirSynced<'a> {
     position: Option<Position>,
     names: Names,
     /// The naming context that the stream lies in: changes are told for all of it.
-    context: String,
+    naming_context: String,
     /// The domain controller's highest update sequence number when the position was taken.
     highest_usn: Option<u64>,
     /// Whether it was looked if the directory went back behind the position, since the connection was opened.
@@ -110,14 +111,14 @@ impl<'a> DirSynced<'a> {
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<Self> {
         // A cookie is good for the domain controller that gave it, and for its database as it was then.
-        let server = run.tree.local_identity().await?;
-        let print = Fingerprint::of(run.tree, run.source, &run.attributes(&[]), "DirSync", &server);
+        let server = run.context.local_identity().await?;
+        let print = Fingerprint::of(run.context, run.source, &run.attributes(&[]), "DirSync", &server);
         let old = LogBookmark::begin(&mut run, output, &print)?;
         let cookie = old.as_ref().map(|b| b.cookie(&run.stream.tap_stream_id)).transpose()?;
         let mut position = None;
         if let Some(cookie) = cookie {
             position = Position::from_octets(&cookie);
-            let highest = highest_usn(&run.tree.directory).await?;
+            let highest = highest_usn(&run.context.directory).await?;
             let why = match &position {
                 None => Some("its cookie is none that this server gives"),
                 // Its numbers begin again where they were: a cookie from before would hide what is counted a second time.
@@ -132,19 +133,19 @@ impl<'a> DirSynced<'a> {
                 position = None;
             }
         }
-        let context = run.naming_context()?.ok_or_else(|| {
-            let contexts = &run.tree.directory.root_dse().naming_contexts;
+        let naming_context = run.naming_context()?.ok_or_else(|| {
+            let contexts = &run.context.directory.root_dse().naming_contexts;
             let problem = format!("`{}` is in none of the server's naming contexts", stream_base(&run));
             SettingsError::value("base_dn", problem, contexts.join(" or "))
         })?;
         let highest_usn = old.as_ref().and_then(|b| b.highest_usn);
         let names = old.map(|o| o.containers).unwrap_or_default();
-        Ok(Self { run, print, position, names, context, highest_usn, has_looked_back: false })
+        Ok(Self { run, print, position, names, naming_context, highest_usn, has_looked_back: false })
     }
 
     /// The naming context that its changes are told for.
-    pub(crate) fn context(&self) -> &str {
-        &self.context
+    pub(crate) fn naming_context(&self) -> &str {
+        &self.naming_context
     }
 
     /// Brings the stream up to date, and goes on from its position where a connection is lost on the way.
@@ -158,7 +159,7 @@ impl<'a> DirSynced<'a> {
             }
             self.has_looked_back = false;
             let error: DirectoryError = error.downcast()?;
-            output.or_stop(self.run.tree.directory.recover(error, &mut attempts)).await??;
+            output.or_stop(self.run.context.directory.recover(error, &mut attempts)).await??;
         }
     }
 
@@ -191,12 +192,12 @@ impl<'a> DirSynced<'a> {
 
     /// Reads everything. The position is taken first: what changes meanwhile is told once more by the next run.
     async fn full<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
-        let server = self.run.tree.directory.serving();
-        self.highest_usn = Some(highest_usn(&self.run.tree.directory).await?);
+        let server = self.run.context.directory.serving();
+        self.highest_usn = Some(highest_usn(&self.run.context.directory).await?);
         // Kept once everything is read: until then the stream has no position.
         let position = self.position_now(output).await?;
         // What is renamed while everything is read is found by the names there were before.
-        self.names = containers::look(&self.run, &Names::new()).await?.0;
+        self.names = container_renames::look(&self.run, &Names::new()).await?.0;
         let completeness = full::entries(&mut self.run, output).await?;
         self.run.has_read_all = completeness.has_read_all();
         self.run.check_server(&server)?;
@@ -214,7 +215,7 @@ impl<'a> DirSynced<'a> {
         let mut cookie = Vec::new();
         loop {
             let request = self.dirsync_request(NOTHING, cookie.clone());
-            let mut search = self.run.tree.directory.search(request).await?;
+            let mut search = self.run.context.directory.search(request).await?;
             loop {
                 match output.or_stop(search.next_entry()).await? {
                     Ok(Some(_)) => {}
@@ -223,7 +224,7 @@ impl<'a> DirSynced<'a> {
                     Err(e) => return Err(e.into()),
                 }
             }
-            let end = dirsync_end(&search, &self.context)?;
+            let end = dirsync_end(&search, &self.naming_context)?;
             if !end.0 {
                 return Ok(Position::DirSync(end.1));
             }
@@ -234,10 +235,10 @@ impl<'a> DirSynced<'a> {
     /// The position of an account that may not use DirSync. It must see tombstones, or deletions would be missed without a
     /// word.
     async fn usn_now(&self) -> anyhow::Result<Position> {
-        let directory = &self.run.tree.directory;
-        let tombstones = format!("{DELETED_OBJECTS},{}", self.context);
+        let directory = &self.run.context.directory;
+        let tombstones = format!("{DELETED_OBJECTS},{}", self.naming_context);
         // Who may not read what lies there may all the same be shown that there is a container: bare of attributes.
-        let mut request = SearchRequest::new(tombstones, Scope::Base, EVERYTHING, &["objectClass"]);
+        let mut request = SearchRequest::new(tombstones, Scope::Base, MATCH_ALL, &["objectClass"]);
         request.controls = vec![SearchControl::ShowDeleted];
         let mut search = directory.search(request).await?;
         let sees = match search.next_entry().await {
@@ -271,7 +272,7 @@ impl<'a> DirSynced<'a> {
         let mut attributes = self.run.attributes(&more);
         attributes.retain(|a| !CONSTRUCTED.iter().any(|c| c.eq_ignore_ascii_case(a)));
         SearchRequest {
-            base: self.context.clone(),
+            base: self.naming_context.clone(),
             scope: Scope::Sub,
             filter: filter.to_owned(),
             attributes,
@@ -286,10 +287,10 @@ impl<'a> DirSynced<'a> {
         mut cookie: Vec<u8>,
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<()> {
-        let highest = highest_usn(&self.run.tree.directory).await?;
+        let highest = highest_usn(&self.run.context.directory).await?;
         loop {
-            let request = self.dirsync_request(EVERYTHING, cookie.clone());
-            let mut search = self.run.tree.directory.search(request).await?;
+            let request = self.dirsync_request(MATCH_ALL, cookie.clone());
+            let mut search = self.run.context.directory.search(request).await?;
             let mut candidates = Vec::new();
             while let Some(entry) = output.or_stop(search.next_entry()).await?? {
                 summary::add(Count::Entries, 1);
@@ -297,7 +298,7 @@ impl<'a> DirSynced<'a> {
                 let moved = entry.attribute("name").is_some() || entry.attribute("parentGUID").is_some();
                 candidates.extend(candidate(&entry, moved));
             }
-            let (more, next) = dirsync_end(&search, &self.context)?;
+            let (more, next) = dirsync_end(&search, &self.naming_context)?;
             // A cookie holds the time, too: where nothing changed, the old one says the same.
             if candidates.is_empty() && !more {
                 return Ok(());
@@ -319,14 +320,14 @@ impl<'a> DirSynced<'a> {
     }
 
     async fn changed_since<W: Write>(&mut self, usn: u64, output: &mut Output<'_, W>) -> anyhow::Result<()> {
-        let directory = self.run.tree.directory.clone();
+        let directory = self.run.context.directory.clone();
         // Read first: what changes while this runs is above it, and is told again next time.
         let highest = highest_usn(&directory).await?;
         if highest == usn {
             return Ok(());
         }
         let filter = format!("(uSNChanged>={})", usn.saturating_add(1));
-        let mut request = SearchRequest::new(self.context.as_str(), Scope::Sub, filter, &ALWAYS);
+        let mut request = SearchRequest::new(self.naming_context.as_str(), Scope::Sub, filter, &ALWAYS);
         request.controls = vec![SearchControl::ShowDeleted];
         let mut search = directory.search(request).await?;
         while let Some(entry) = output.or_stop(search.next_entry()).await?? {
@@ -368,9 +369,9 @@ impl<'a> DirSynced<'a> {
             Some(entry) => {
                 if self.run.emit_change(output, &entry)?
                     && may_have_moved
-                    && containers::has_below(&self.run, &entry, &self.names).await?
+                    && container_renames::has_below(&self.run, &entry, &self.names).await?
                 {
-                    containers::emit_below(&mut self.run, output, &entry.dn).await?;
+                    container_renames::emit_below(&mut self.run, output, &entry.dn).await?;
                 }
                 Ok(())
             }
@@ -391,17 +392,17 @@ impl<'a> DirSynced<'a> {
     }
 
     fn is_other_container(&self, dn: &str) -> anyhow::Result<bool> {
-        let key = container::key(dn, self.run.schema())?;
-        Ok(matches!(self.run.source, Source::Container { .. }) && self.run.tree.containers.contains(&key))
+        let key = dn::key(dn, self.run.schema())?;
+        Ok(matches!(self.run.source, Source::Container { .. }) && self.run.context.containers.contains(&key))
     }
 
     /// The object as a search of the stream gives it; `None` where it would not.
     async fn read(&self, guid: &[u8]) -> anyhow::Result<Option<Entry>> {
-        let tree = self.run.tree;
+        let context = self.run.context;
         let filter = match self.run.source {
             Source::Search(s) => s.filter.as_str(),
             Source::Class { filter } => filter.as_str(),
-            Source::Containers | Source::Container { .. } | Source::Members(_) => EVERYTHING,
+            Source::Containers | Source::Container { .. } | Source::Members(_) => MATCH_ALL,
         };
         // [MS-ADTS] 3.1.1.3.1.2.4: a DN of this form names the object wherever it is.
         let key = key(guid);
@@ -409,7 +410,7 @@ impl<'a> DirSynced<'a> {
         let attributes = self.run.attributes(self.run.marks());
         let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
         let request = SearchRequest::new(format!("<GUID={text}>"), Scope::Base, filter, &names);
-        let mut search = tree.directory.search(request).await?;
+        let mut search = context.directory.search(request).await?;
         let found = match search.next_entry().await {
             Err(e) if e.is_no_such_object() => None,
             found => found?,
@@ -418,14 +419,14 @@ impl<'a> DirSynced<'a> {
         if !self.run.is_in_scope(&entry.dn)? || !self.run.keeps(&entry)? {
             return Ok(None);
         }
-        tree.directory.complete_ranges(&mut entry).await?;
+        context.directory.complete_ranges(&mut entry).await?;
         Ok(Some(entry))
     }
 
     async fn settle<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
-        let (names, moved) = containers::look(&self.run, &self.names).await?;
+        let (names, moved) = container_renames::look(&self.run, &self.names).await?;
         for dn in &moved {
-            containers::emit_below(&mut self.run, output, dn).await?;
+            container_renames::emit_below(&mut self.run, output, dn).await?;
         }
         self.names = names;
         self.run.caught_up()?;
@@ -489,11 +490,11 @@ pub(crate) async fn highest_usn(directory: &Directory) -> anyhow::Result<u64> {
     })
 }
 
-fn dirsync_end(search: &SearchStream, context: &str) -> Result<(bool, Vec<u8>), DirectoryError> {
+fn dirsync_end(search: &SearchStream, naming_context: &str) -> Result<(bool, Vec<u8>), DirectoryError> {
     let SearchStream::Ldap(search) = search else { return Ok((false, Vec::new())) };
     search.dirsync_end().map(|end| (end.more, end.cookie.clone())).ok_or_else(|| DirectoryError::Protocol {
         operation: "search",
-        dn: context.to_owned(),
+        dn: naming_context.to_owned(),
         reason: "the server's answer has no DirSync control".into(),
     })
 }

@@ -6,7 +6,8 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use singer_common::directory::Scope;
 
-use crate::stream::entries::{Source, Tree};
+use crate::discovery::context::DirectoryContext;
+use crate::discovery::source::Source;
 
 /// What stands before a fingerprint: how it was made. The first ones have no version, and were made as version 1.
 const VERSION: &str = "1:";
@@ -19,7 +20,7 @@ pub(crate) struct Fingerprint(String);
 impl Fingerprint {
     /// Of a stream, by a mechanism, and, where positions are a server's own, of that server.
     pub(crate) fn of(
-        tree: &Tree,
+        context: &DirectoryContext,
         source: &Source,
         attributes: &[String],
         mechanism: &str,
@@ -27,11 +28,11 @@ impl Fingerprint {
     ) -> Self {
         let place = match source {
             Source::Search(s) => {
-                json!([s.base_dn.as_deref().unwrap_or(&tree.base), scope_name(s.scope), s.filter])
+                json!([s.base_dn.as_deref().unwrap_or(&context.base), scope_name(s.scope), s.filter])
             }
-            Source::Class { filter } => json!([tree.base, "class", filter]),
+            Source::Class { filter } => json!([context.base, "class", filter]),
             Source::Container { dn } => json!([dn, "container"]),
-            Source::Containers => json!([tree.base, "containers"]),
+            Source::Containers => json!([context.base, "containers"]),
             Source::Members(_) => json!(["members"]),
         };
         // What has options comes with its type, and is of the print by that: it is asked for besides for the sake of some servers.
@@ -39,7 +40,7 @@ impl Fingerprint {
         let mut attributes: Vec<String> =
             attributes.iter().map(|a| a.to_ascii_lowercase()).filter(is_of_print).collect();
         attributes.sort_unstable();
-        let all = json!([mechanism, server, tree.ids.base, place, attributes]);
+        let all = json!([mechanism, server, context.ids.base, place, attributes]);
         Self(BASE64.encode(Sha256::digest(all.to_string()).get(..12).unwrap_or_default()))
     }
 

@@ -28,7 +28,7 @@ pub(crate) async fn content_sync<W: Write>(
     longest_pause: Duration,
 ) -> anyhow::Result<()> {
     let Some(first) = streams.first() else { return Ok(()) };
-    let directory = server(&first.run.tree.directory)?.clone();
+    let directory = server(&first.run.context.directory)?.clone();
     let is_389 = first.is_389();
     let mut pause = FIRST_PAUSE;
     let mut is_back = false;
@@ -270,12 +270,12 @@ pub(crate) async fn dirsync<W: Write>(
     longest_pause: Duration,
 ) -> anyhow::Result<()> {
     let Some(first) = streams.first() else { return Ok(()) };
-    let Directory::Ldap(directory) = first.run.tree.directory.clone() else { return Ok(()) };
-    let context = first.context().to_owned();
+    let Directory::Ldap(directory) = first.run.context.directory.clone() else { return Ok(()) };
+    let naming_context = first.naming_context().to_owned();
     let mut pause = FIRST_PAUSE;
     loop {
         let result = async {
-            let mut notices = output.or_stop(directory.change_notices(&context)).await??;
+            let mut notices = output.or_stop(directory.change_notices(&naming_context)).await??;
             // A change that came before the server heard of the search has no notice.
             let mut patience = A_MOMENT;
             loop {

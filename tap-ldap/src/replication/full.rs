@@ -12,9 +12,11 @@ use super::completeness::{Completeness, conclude};
 use super::stream_run::{StreamRun, new_version};
 use super::verify::{expect, verify};
 use super::{FORMAT, FULL_TABLE, announce_resync, bookmark};
+use crate::discovery::gaps::Gaps;
+use crate::discovery::source::Source;
 use crate::key_index::Mark;
 use crate::output::Output;
-use crate::stream::entries::{Account, Entries, Gaps, Source};
+use crate::stream::entries::{Entries, ReadOutcome};
 use crate::stream::members::Memberships;
 use crate::stream::partition;
 
@@ -85,27 +87,27 @@ pub(crate) async fn entries<W: Write>(
     run.begin_ids()?;
     let before = run.live();
     let attributes = run.attributes(run.marks());
-    let (tree, source) = (run.tree, run.source);
-    let dividing = partition::filters(tree, source, &run.stream.stream, run.partitions);
+    let (context, source) = (run.context, run.source);
+    let dividing = partition::filters(context, source, &run.stream.stream, run.partitions);
     let filters = output.or_stop(dividing).await??;
     if run.keeps_position {
-        tree.prepare_for_position(source).await?;
+        context.prepare_for_position(source).await?;
     }
-    let expected = output.or_stop(expect(tree, source, filters.len() > 1)).await??;
+    let expected = output.or_stop(expect(context, source, filters.len() > 1)).await??;
     let mut waiting = Vec::new();
     for filter in &filters {
         let mut part =
-            Entries::open_filtered(tree, source, &attributes, Paging::Configured, filter, vec![]).await?;
+            Entries::open_filtered(context, source, &attributes, Paging::Configured, filter, vec![]).await?;
         expected.begin(&mut part);
         waiting.push(advance(part));
     }
-    let mut account: Option<Account> = None;
+    let mut account: Option<ReadOutcome> = None;
     while !waiting.is_empty() {
         let (n, (mut part, found)) = output.or_stop(first_of(&mut waiting)).await?;
         drop(waiting.swap_remove(n));
         let mut found = found?;
         if !found {
-            let of_part = part.account();
+            let of_part = part.outcome();
             match &mut account {
                 Some(account) => account.add(of_part),
                 None => account = Some(of_part),
@@ -128,7 +130,7 @@ pub(crate) async fn entries<W: Write>(
         }
         waiting.push(advance(part));
     }
-    run.reads_subtree = tree.reads_subtree(source).await?;
+    run.reads_subtree = context.reads_subtree(source).await?;
     let mut completeness = match account {
         Some(account) => Box::pin(verify(run, expected, account, output)).await?,
         // There is always a part.
@@ -167,7 +169,7 @@ async fn members<W: Write>(
     of: &Source,
     output: &mut Output<'_, W>,
 ) -> anyhow::Result<Completeness> {
-    let mut members = Memberships::open(run.tree, of, run.stream, run.tree.ids.key.clone()).await?;
+    let mut members = Memberships::open(run.context, of, run.stream, run.context.ids.key.clone()).await?;
     let version = run.version.unwrap_or_default();
     loop {
         let Output { writer, stop, .. } = output;

@@ -18,7 +18,7 @@ use self::odd::OddEntries;
 use self::reading::Reading;
 use self::restored::Reached;
 use self::track::{Besides, Newest, Track};
-use super::containers::{self, Names};
+use super::container_renames::{self, Names};
 use super::stream_run::new_version;
 use super::verify::{Expected, expect, verify};
 use super::{Fingerprint, NOT_THE_SAME, StreamRun, announce_resync, bookmark};
@@ -85,12 +85,12 @@ pub(crate) async fn run<W: Write>(
 ) -> anyhow::Result<()> {
     let id = run.stream.tap_stream_id.as_str();
     let schema = run.schema();
-    let vendor = run.tree.directory.root_dse().vendor;
+    let vendor = run.context.directory.root_dse().vendor;
     let order = KeyOrder::new(key, schema, vendor);
     // The server's own numbers mean nothing on another server.
     let server =
-        if replication_keys::is_local(key) { run.tree.local_identity().await? } else { String::new() };
-    let print = Fingerprint::of(run.tree, run.source, &run.attributes(&[]), key, &server);
+        if replication_keys::is_local(key) { run.context.local_identity().await? } else { String::new() };
+    let print = Fingerprint::of(run.context, run.source, &run.attributes(&[]), key, &server);
     let old: Option<Bookmark> = bookmark(output, id, "replication_key_value")?;
     let last_version = old.as_ref().and_then(|old| old.version);
     let old = old.filter(|old| {
@@ -147,16 +147,16 @@ pub(crate) async fn run<W: Write>(
         // The others of the stream are not read.
         run.same_keys = None;
     }
-    let besides = replication_keys::besides(vendor, key).map(|key| KeyOrder::new(key, schema, vendor));
+    let besides = replication_keys::second_key(vendor, key).map(|key| KeyOrder::new(key, schema, vendor));
     let mut more: Vec<&str> = order.attributes().collect();
     more.extend(besides.iter().flat_map(KeyOrder::attributes));
-    more.extend(run.tree.ids.key.as_deref());
+    more.extend(run.context.ids.key.as_deref());
     if delta {
-        more.extend(containers::OF_CHANGES);
+        more.extend(container_renames::OF_CHANGES);
     }
     let attributes = run.attributes(&more);
     let old_names = old.as_ref().map(|o| o.containers.clone()).unwrap_or_default();
-    let (names, moved) = containers::look(run, &old_names).await?;
+    let (names, moved) = container_renames::look(run, &old_names).await?;
     let mark = run.index.as_ref().map(SharedIndex::mark);
     let mark = old.as_ref().and_then(|o| o.index.clone()).or(mark);
     let incomplete = run.index.is_some() && old.as_ref().is_none_or(|o| o.incomplete);
@@ -191,10 +191,10 @@ pub(crate) async fn run<W: Write>(
     reading.check_digests(run, output).await?;
     reading.refuse_those_without(run, output).await?;
     if !delta {
-        run.tree.prepare_for_position(run.source).await?;
+        run.context.prepare_for_position(run.source).await?;
     }
     let expected =
-        if delta { None } else { Some(output.or_stop(expect(run.tree, run.source, false)).await??) };
+        if delta { None } else { Some(output.or_stop(expect(run.context, run.source, false)).await??) };
     reading.books = expected.as_ref().and_then(Expected::sum);
     let mut is_whole = true;
     reading.everything(run, output).await?;
@@ -207,7 +207,7 @@ pub(crate) async fn run<W: Write>(
     reading.books = None;
     reading.what_went_back(run, output).await?;
     for dn in &moved {
-        containers::emit_below(run, output, dn).await?;
+        container_renames::emit_below(run, output, dn).await?;
     }
     reading.emit_below(run, output).await?;
     reading.names = names;
@@ -234,7 +234,7 @@ fn warn(run: &StreamRun<'_>, key: &str, reached: &Reached) {
     let stream = run.stream.stream.as_str();
     // A change of another provider that arrives late was stamped before changes that are here already, and maybe before the
     // bookmark.
-    if run.tree.directory.root_dse().vendor == Vendor::OpenLdap && reached.count() > 1 {
+    if run.context.directory.root_dse().vendor == Vendor::OpenLdap && reached.count() > 1 {
         tracing::warn!(
             stream,
             "{stream}: the directory replicates from {} providers; INCREMENTAL misses a change that arrives after later ones were read. LOG_BASED does not",
@@ -245,7 +245,7 @@ fn warn(run: &StreamRun<'_>, key: &str, reached: &Reached) {
         tracing::warn!(
             stream,
             "{stream}: replication_key `{key}` says when an entry was added: entries that are modified later are not read again. {} tells every change",
-            replication_keys::best(&run.tree.ids.change_keys).map_or("Another key", String::as_str)
+            replication_keys::best(&run.context.ids.change_keys).map_or("Another key", String::as_str)
         );
     }
 }

@@ -10,7 +10,7 @@ use singer_common::filter::escape_value;
 
 use super::StreamRun;
 use crate::output::Output;
-use crate::stream::entries::EVERYTHING;
+use singer_common::directory::MATCH_ALL;
 
 /// So many ids are looked up by one search.
 const AT_ONCE: usize = 200;
@@ -22,12 +22,12 @@ pub(crate) async fn emit_below_ids<W: Write>(
     output: &mut Output<'_, W>,
     ids: &[String],
 ) -> anyhow::Result<()> {
-    let Some(key) = run.tree.ids.key.clone() else { return Ok(()) };
-    let context = run.naming_context()?.unwrap_or_else(|| run.tree.base.clone());
+    let Some(key) = run.context.ids.key.clone() else { return Ok(()) };
+    let naming_context = run.naming_context()?.unwrap_or_else(|| run.context.base.clone());
     for ids in ids.chunks(AT_ONCE) {
         let parts = ids.iter().map(|id| format!("({key}={})", escape_value(id.as_bytes())));
         let filter = format!("(|{})", parts.collect::<String>());
-        let request = SearchRequest::new(context.as_str(), Scope::Sub, filter, &["1.1"]);
+        let request = SearchRequest::new(naming_context.as_str(), Scope::Sub, filter, &["1.1"]);
         for dn in names(run, request, output).await? {
             emit_below(run, output, &dn).await?;
         }
@@ -46,8 +46,8 @@ pub(crate) async fn emit_below<W: Write>(
     }
     let keys: Vec<String> = run.stream.key_properties.clone();
     let attributes: Vec<&str> = keys.iter().map(String::as_str).collect();
-    let request = SearchRequest::new(dn, Scope::Sub, EVERYTHING, &attributes);
-    let directory = run.tree.directory.clone();
+    let request = SearchRequest::new(dn, Scope::Sub, MATCH_ALL, &attributes);
+    let directory = run.context.directory.clone();
     let mut search = directory.search(request).await?;
     loop {
         match output.or_stop(search.next_entry()).await? {
@@ -68,7 +68,7 @@ async fn names<W: Write>(
     request: SearchRequest,
     output: &mut Output<'_, W>,
 ) -> anyhow::Result<Vec<String>> {
-    let directory = run.tree.directory.clone();
+    let directory = run.context.directory.clone();
     let mut search = directory.search(request).await?;
     let mut found = Vec::new();
     loop {

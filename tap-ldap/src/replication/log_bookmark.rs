@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use singer_common::state::StateError;
 
-use super::containers::Names;
+use super::container_renames::Names;
 use super::stream_run::new_version;
 use super::witness::Witness;
 use super::{FORMAT, Fingerprint, LOG_BASED, NOT_THE_SAME, StreamRun, announce_resync, bookmark};

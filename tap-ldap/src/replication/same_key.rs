@@ -15,8 +15,10 @@ use singer_common::secret::is_secret_attribute;
 use singer_common::summary::{self, Count};
 
 use super::StreamRun;
+use crate::discovery::context::DirectoryContext;
+use crate::discovery::source::Source;
 use crate::discovery::tally::hash;
-use crate::stream::entries::{Entries, Source, Tree};
+use crate::stream::entries::Entries;
 
 /// The most keys that the second look counts the entries of.
 const MOST: usize = 10_000;
@@ -31,9 +33,9 @@ pub(crate) struct SameKeys {
 
 impl SameKeys {
     /// For a stream whose keys may be the same; `None` for others.
-    pub(crate) fn of(tree: &Tree, source: &Source, stream: &CatalogEntry) -> Option<SameKeys> {
-        let is_file = tree.directory.root_dse().vendor == Vendor::Ldif;
-        let is_own = |name: &String| !is_file && tree.ids.key.as_deref() == Some(name);
+    pub(crate) fn of(context: &DirectoryContext, source: &Source, stream: &CatalogEntry) -> Option<SameKeys> {
+        let is_file = context.directory.root_dse().vendor == Vendor::Ldif;
+        let is_own = |name: &String| !is_file && context.ids.key.as_deref() == Some(name);
         let names = &stream.key_properties;
         let is_unique = names.iter().any(|name| name == "dn" || is_own(name));
         // The rows of a group are no entries.
@@ -124,7 +126,7 @@ async fn look(
 ) -> Result<Found, DirectoryError> {
     let mut found = Found::default();
     let mut seen: HashMap<u64, String> = HashMap::new();
-    let mut entries = Entries::open(run.tree, run.source, &keys.names, Paging::Configured).await?;
+    let mut entries = Entries::open(run.context, run.source, &keys.names, Paging::Configured).await?;
     while entries.advance().await? {
         let entry = entries.entry();
         let hash = keys.hash(&entry);
@@ -148,7 +150,7 @@ async fn look(
             }
         }
     }
-    entries.uncounted();
+    entries.discard_count();
     Ok(found)
 }
 

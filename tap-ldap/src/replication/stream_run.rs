@@ -16,14 +16,18 @@ use super::completeness::Rules;
 use super::known::KnownIds;
 use super::same_key::{self, SameKeys};
 use super::witness::{self, Witness};
-use super::{DELETED_AT, Method, stream_base};
+use singer_common::deletion::DELETED_AT;
+
+use super::{Method, stream_base};
 use crate::config::{StreamConfig, TapConfig};
-use crate::discovery::container;
+use crate::discovery::containers;
+use crate::discovery::context::DirectoryContext;
+use crate::discovery::dn;
 use crate::discovery::replication_keys;
+use crate::discovery::source::Source;
 use crate::key_index::SharedIndex;
 use crate::output::Output;
 use crate::stream::convert::{Converter, MissingKey};
-use crate::stream::entries::{Source, Tree};
 use crate::stream::key_order::KeyOrder;
 
 mod held;
@@ -37,7 +41,7 @@ const GONE_AT_ONCE: usize = 1_000;
 /// A stream that is read.
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own about the stream")]
 pub(crate) struct StreamRun<'a> {
-    pub tree: &'a Tree,
+    pub context: &'a DirectoryContext,
     pub stream: &'a CatalogEntry,
     pub source: &'a Source,
     pub converter: Converter<'a>,
@@ -92,12 +96,12 @@ impl<'a> StreamRun<'a> {
     pub(crate) fn new<W: Write>(
         output: &mut Output<'_, W>,
         config: &TapConfig,
-        tree: &'a Tree,
+        context: &'a DirectoryContext,
         stream: &'a CatalogEntry,
         source: &'a Source,
         method: &Method,
     ) -> anyhow::Result<Self> {
-        let schema = tree.directory.schema();
+        let schema = context.directory.schema();
         let mut converter = Converter::new(stream, schema);
         // The rows of a group are no entries.
         let is_tracked = !matches!(source, Source::Members(_));
@@ -119,11 +123,11 @@ impl<'a> StreamRun<'a> {
         let of_stream = if let Source::Search(search) = source { search.partitions } else { None };
         let partitions = of_stream.unwrap_or(config.partitions);
         let ignored = config.ignore_modifiers.iter().filter_map(|dn| DnKey::parse(dn, schema).ok()).collect();
-        let vendor = tree.directory.root_dse().vendor;
+        let vendor = context.directory.root_dse().vendor;
         let is_log = matches!(method, Method::LogBased(_));
         let marks = if is_log { witness::orders(schema, vendor) } else { Vec::new() };
         Ok(Self {
-            tree,
+            context,
             stream,
             source,
             converter,
@@ -143,7 +147,7 @@ impl<'a> StreamRun<'a> {
             index,
             names: is_log,
             clock: Clock::default(),
-            same_keys: SameKeys::of(tree, source, stream),
+            same_keys: SameKeys::of(context, source, stream),
             witness: Witness::default(),
             marks,
             partitions: usize::try_from(partitions).unwrap_or(1),
@@ -153,7 +157,7 @@ impl<'a> StreamRun<'a> {
     }
 
     pub(crate) fn schema(&self) -> &'a Schema {
-        self.tree.directory.schema()
+        self.context.directory.schema()
     }
 
     /// The attributes to ask for: those of the records, and the others that reading needs.
@@ -162,7 +166,7 @@ impl<'a> StreamRun<'a> {
         names.retain(|n| n != "1.1");
         let modifiers = (!self.ignored.is_empty()).then_some(MODIFIERS_NAME);
         // What the containers are told by.
-        let class = matches!(self.source, Source::Containers).then_some(container::CLASS);
+        let class = matches!(self.source, Source::Containers).then_some(containers::CLASS);
         for name in more.iter().copied().chain(modifiers).chain(class) {
             if !names.iter().any(|n| n.eq_ignore_ascii_case(name)) {
                 names.push(name.to_owned());
@@ -174,7 +178,7 @@ impl<'a> StreamRun<'a> {
 
     /// What entries are asked for besides, where a log is followed.
     pub(crate) fn marks(&self) -> &'static [&'static str] {
-        if self.names { replication_keys::marks(self.tree.directory.root_dse().vendor) } else { &[] }
+        if self.names { replication_keys::marks(self.context.directory.root_dse().vendor) } else { &[] }
     }
 
     /// How their values sort.
@@ -325,25 +329,24 @@ impl<'a> StreamRun<'a> {
 
     /// Whether an entry that a search of the whole scope gave belongs to this stream.
     pub(crate) fn keeps(&self, entry: &Entry) -> anyhow::Result<bool> {
-        let tree = self.tree;
+        let context = self.context;
         match self.source {
             Source::Container { dn } => {
-                let (key, own) =
-                    (container::key(&entry.dn, self.schema())?, container::key(dn, self.schema())?);
-                Ok(!tree.containers.contains(&key) && tree.containers.nearest(&key) == Some(own))
+                let (key, own) = (dn::key(&entry.dn, self.schema())?, dn::key(dn, self.schema())?);
+                Ok(!context.containers.contains(&key) && context.containers.nearest(&key) == Some(own))
             }
-            Source::Containers => Ok(container::is_container(tree.directory.root_dse().vendor, entry)
-                || container::key(&entry.dn, self.schema())? == container::key(&tree.base, self.schema())?),
+            Source::Containers => Ok(containers::is_container(context.directory.root_dse().vendor, entry)
+                || dn::key(&entry.dn, self.schema())? == dn::key(&context.base, self.schema())?),
             _ => Ok(true),
         }
     }
 
     /// Whether an entry of this name is where the stream is.
     pub(crate) fn is_in_scope(&self, dn: &str) -> anyhow::Result<bool> {
-        let (tree, schema) = (self.tree, self.schema());
-        let key = container::key(dn, schema)?;
+        let (context, schema) = (self.context, self.schema());
+        let key = dn::key(dn, schema)?;
         let below = |base: &str, scope: Scope| -> anyhow::Result<bool> {
-            let base = container::key(base, schema)?;
+            let base = dn::key(base, schema)?;
             Ok(match scope {
                 Scope::Base => key == base,
                 Scope::One => key.parent().as_ref() == Some(&base),
@@ -351,26 +354,29 @@ impl<'a> StreamRun<'a> {
             })
         };
         match self.source {
-            Source::Search(s) => below(s.base_dn.as_deref().unwrap_or(&tree.base), s.scope),
+            Source::Search(s) => below(s.base_dn.as_deref().unwrap_or(&context.base), s.scope),
             Source::Container { .. } => self.keeps(&Entry { dn: dn.to_owned(), attributes: Vec::new() }),
-            Source::Class { .. } | Source::Containers | Source::Members(_) => below(&tree.base, Scope::Sub),
+            Source::Class { .. } | Source::Containers | Source::Members(_) => {
+                below(&context.base, Scope::Sub)
+            }
         }
     }
 
     /// The naming context that holds the stream, the deepest one.
     pub(crate) fn naming_context(&self) -> anyhow::Result<Option<String>> {
-        let key = container::key(stream_base(self), self.schema())?;
-        let contexts = self.tree.directory.root_dse().naming_contexts.iter();
+        let key = dn::key(stream_base(self), self.schema())?;
+        let contexts = self.context.directory.root_dse().naming_contexts.iter();
         let above = contexts.filter_map(|dn| Some((DnKey::parse(dn, self.schema()).ok()?, dn)));
-        let deepest =
-            above.filter(|(context, _)| key.is_within(context)).max_by_key(|(context, _)| context.depth());
+        let deepest = above
+            .filter(|(naming_context, _)| key.is_within(naming_context))
+            .max_by_key(|(naming_context, _)| naming_context.depth());
         Ok(deepest.map(|(_, dn)| dn.clone()))
     }
 
     /// Whether the server that a position was taken from is the one that everything was read from. Another one may not have
     /// had all that lies before the position, and would never be asked for it.
     pub(crate) fn check_server(&self, server: &str) -> Result<(), DirectoryError> {
-        let now = self.tree.directory.serving();
+        let now = self.context.directory.serving();
         if now == server {
             return Ok(());
         }

@@ -16,8 +16,9 @@ use singer_common::schema::syntax::ValueKind;
 
 use super::{StreamRun, stream_base};
 use crate::discovery::replication_keys;
-use crate::stream::entries::{EVERYTHING, Source};
+use crate::discovery::source::Source;
 use crate::stream::key_order::{KeyOrder, OrderKey};
+use singer_common::directory::MATCH_ALL;
 
 /// So many entries are kept of either kind.
 const MOST: usize = 3;
@@ -146,7 +147,7 @@ pub(crate) fn orders(schema: &Schema, vendor: Vendor) -> Vec<KeyOrder<'static>> 
 /// where that is certain.
 pub(crate) async fn look(run: &mut StreamRun<'_>) -> Result<Option<String>, DirectoryError> {
     run.witness.doubtful.clear();
-    let Some(id) = run.tree.ids.key.clone() else { return Ok(None) };
+    let Some(id) = run.context.ids.key.clone() else { return Ok(None) };
     if run.witness.is_empty() {
         return Ok(None);
     }
@@ -156,10 +157,10 @@ pub(crate) async fn look(run: &mut StreamRun<'_>) -> Result<Option<String>, Dire
         newest.parse(&orders, schema);
     }
     // Wherever they are now.
-    let context = run.naming_context().ok().flatten().unwrap_or_else(|| stream_base(run).to_owned());
+    let naming_context = run.naming_context().ok().flatten().unwrap_or_else(|| stream_base(run).to_owned());
     let names: Vec<&str> = std::iter::once(id.as_str()).chain(orders.iter().map(|o| o.name)).collect();
     let ids: Vec<&String> = newest.iter().map(|newest| &newest.id).collect();
-    let Some(found) = search(run, &context, Scope::Sub, EVERYTHING, &id, &ids, &names).await? else {
+    let Some(found) = search(run, &naming_context, Scope::Sub, MATCH_ALL, &id, &ids, &names).await? else {
         return Ok(None);
     };
     for newest in &newest {
@@ -178,11 +179,11 @@ pub(crate) async fn look(run: &mut StreamRun<'_>) -> Result<Option<String>, Dire
         Source::Search(search) => (search.scope, search.filter.clone()),
         Source::Class { filter } => (Scope::Sub, filter.clone()),
         Source::Containers | Source::Container { .. } | Source::Members(_) => {
-            (Scope::Sub, EVERYTHING.to_owned())
+            (Scope::Sub, MATCH_ALL.to_owned())
         }
     };
     let mut names = vec![id.as_str()];
-    names.push(crate::discovery::container::CLASS);
+    names.push(crate::discovery::containers::CLASS);
     let (base, ids) = (stream_base(run).to_owned(), gone.iter().collect::<Vec<_>>());
     for (id, entry) in search(run, &base, scope, &filter, &id, &ids, &names).await?.unwrap_or_default() {
         if run.keeps(&entry).unwrap_or_default() {
@@ -212,7 +213,7 @@ async fn search(
     let filter = format!("(&(|{}){filter})", terms.concat());
     let mut request = SearchRequest::new(base, scope, filter, names);
     request.paging = Paging::Configured;
-    let mut search = match run.tree.directory.search(request).await {
+    let mut search = match run.context.directory.search(request).await {
         Err(e) if e.code().is_some() => return Ok(None),
         search => search?,
     };

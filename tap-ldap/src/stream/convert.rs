@@ -14,8 +14,8 @@ use singer_common::schema::syntax::{ValueKind, write_text};
 
 use self::classes::Classes;
 use self::descriptions::{Descriptions, Destination};
-use crate::discovery::container::CLASS;
-use crate::replication::DELETED_AT;
+use crate::discovery::containers::CLASS;
+use singer_common::deletion::DELETED_AT;
 
 mod classes;
 mod descriptions;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use singer_common::catalog::{CatalogEntry, MetadataEntry, Places};
+use singer_common::catalog::CatalogEntry;
 use singer_common::directory::ldap::result_code;
 use singer_common::directory::{
     Directory, DirectoryError, Paging, Scope, SearchRequest, SearchStream, Vendor,
@@ -15,77 +15,26 @@ use singer_common::filter::escape_value;
 use singer_common::schema::syntax::ValueKind;
 use tokio::task::JoinSet;
 
-use crate::discovery::sample::Sample;
+use crate::discovery::context::DirectoryContext;
+use crate::discovery::gaps::Gaps;
+use crate::discovery::membership::{ATTRIBUTES, PROPERTIES};
+use crate::discovery::source::Source;
 use crate::stream::convert::MissingKey;
-use crate::stream::entries::{Entries, Gaps, Source, Tree};
+use crate::stream::entries::Entries;
 
-/// What the id and the name of a membership stream end with.
-pub const SUFFIX: &str = "_members";
-/// The attributes that hold members: names, names with an id (RFC 4517 section 3.3.21), and user ids (RFC 2307).
-const ATTRIBUTES: [&str; 3] = ["member", "uniqueMember", "memberUid"];
-/// The attribute of a user of Active Directory that names a group by the end of its SID.
+/// The attribute of a user of Active Directory that refers to a group by the RID, the last part of its SID.
 const PRIMARY_GROUP: &str = "primaryGroupID";
 /// Members looked up at once.
 const LOOKUPS: usize = 32;
 /// Members remembered, so that who is in many groups is looked up once.
 const REMEMBERED: usize = 100_000;
 
-const KEYS: [&str; 3] = ["group_key", "attribute", "member"];
-const PROPERTIES: [(&str, &str); 6] = [
-    ("group_key", "The group's key: what identifies it in its own stream"),
-    ("group_dn", "The group's DN"),
-    ("attribute", "The attribute that says so: member, uniqueMember, memberUid or primaryGroupID"),
-    ("member", "The value of that attribute; for primaryGroupID the member's DN"),
-    ("member_dn", "The member's DN, where it is known"),
-    (
-        "member_key",
-        "The member's key: what identifies it in its own stream; null where it is in another directory or gone",
-    ),
-];
-
-/// The filter of entries that have members.
+/// Returns the filter for entries that have members.
 fn filter(vendor: Vendor) -> &'static str {
     match vendor {
-        // A group may have no `member` and still be the primary group of many.
+        // A group may have no `member` and still be the primary group of many users.
         Vendor::ActiveDirectory => "(objectClass=group)",
         _ => "(|(member=*)(uniqueMember=*)(memberUid=*))",
-    }
-}
-
-/// Whether a stream has groups.
-pub fn has_groups(sample: &Sample, vendor: Vendor) -> bool {
-    ATTRIBUTES.iter().any(|a| sample.occurrence(a).is_some())
-        || vendor == Vendor::ActiveDirectory
-            && sample.classes.iter().any(|(c, _)| c.eq_ignore_ascii_case("group"))
-}
-
-/// The catalog's entry of a membership stream.
-pub fn describe(id: &str, name: &str, selected: bool) -> CatalogEntry {
-    let mut properties = Map::new();
-    let mut own = crate::discover::stream_metadata(&KEYS.map(str::to_owned), selected);
-    // Rows of a group are no entries: nothing tells of them one by one.
-    own.metadata.insert("forced-replication-method".into(), crate::replication::FULL_TABLE.into());
-    let mut metadata = vec![own];
-    for (property, description) in PROPERTIES {
-        properties.insert(property.into(), json!({"type": ["null", "string"], "description": description}));
-        let inclusion = if KEYS.contains(&property) { "automatic" } else { "available" };
-        metadata.push(MetadataEntry {
-            breadcrumb: vec!["properties".into(), property.into()],
-            metadata: Map::from_iter([
-                ("inclusion".to_owned(), inclusion.into()),
-                ("selected-by-default".to_owned(), true.into()),
-            ]),
-        });
-    }
-    CatalogEntry {
-        places: Places::default(),
-        tap_stream_id: id.to_owned(),
-        stream: name.to_owned(),
-        key_properties: KEYS.map(str::to_owned).to_vec(),
-        schema: json!({"type": "object", "properties": properties}),
-        metadata,
-        replication_method: Some(crate::replication::FULL_TABLE.to_owned()),
-        replication_key: None,
     }
 }
 
@@ -116,7 +65,7 @@ struct Member {
 /// The rows of a membership stream, one by one.
 #[derive(Debug)]
 pub struct Memberships<'a> {
-    tree: &'a Tree,
+    context: &'a DirectoryContext,
     entries: Entries<'a>,
     /// The attribute that identifies entries; `None` is the DN.
     key: Option<String>,
@@ -135,23 +84,24 @@ pub struct Memberships<'a> {
 impl<'a> Memberships<'a> {
     /// Begins to read the groups of a stream.
     pub async fn open(
-        tree: &'a Tree,
+        context: &'a DirectoryContext,
         of: &Source,
         stream: &CatalogEntry,
         key: Option<String>,
     ) -> Result<Memberships<'a>, DirectoryError> {
-        let vendor = tree.directory.root_dse().vendor;
+        let vendor = context.directory.root_dse().vendor;
         let mut attributes: Vec<String> = ATTRIBUTES.iter().map(|a| (*a).to_owned()).collect();
         attributes.extend(key.clone());
         if vendor == Vendor::ActiveDirectory {
             attributes.push("objectSid".to_owned());
         }
         let entries =
-            Entries::open_filtered(tree, of, &attributes, Paging::Configured, filter(vendor), vec![]).await?;
+            Entries::open_filtered(context, of, &attributes, Paging::Configured, filter(vendor), vec![])
+                .await?;
         let selected =
             PROPERTIES.iter().map(|(name, _)| *name).filter(|n| stream.is_property_selected(n)).collect();
         Ok(Memberships {
-            tree,
+            context,
             entries,
             key,
             selected,
@@ -229,7 +179,7 @@ impl<'a> Memberships<'a> {
         let mut json = Vec::new();
         let value = entry.values(key).first();
         let written =
-            value.map(|v| ValueKind::of(self.tree.directory.schema(), key).write_json(v, &mut json));
+            value.map(|v| ValueKind::of(self.context.directory.schema(), key).write_json(v, &mut json));
         match written {
             Some(Ok(())) => serde_json::from_slice(&json).unwrap_or_default(),
             _ => Value::Null,
@@ -248,7 +198,7 @@ impl<'a> Memberships<'a> {
             let mut lookups = JoinSet::new();
             for row in &rows {
                 if !self.known.contains_key(&row.member) {
-                    let (directory, base) = (self.tree.directory.clone(), self.tree.base.clone());
+                    let (directory, base) = (self.context.directory.clone(), self.context.base.clone());
                     let (attribute, member, key) = (row.attribute, row.member.clone(), self.key.clone());
                     self.known.insert(member.clone(), None);
                     lookups.spawn(async move {
@@ -285,8 +235,8 @@ impl<'a> Memberships<'a> {
             let Some((group, rid)) = self.primaries.pop_front() else { return Ok(None) };
             let filter = format!("({PRIMARY_GROUP}={})", escape_value(rid.as_bytes()));
             let key = self.key.as_deref().unwrap_or("1.1");
-            let request = SearchRequest::new(&self.tree.base, Scope::Sub, filter, &[key]).repeating();
-            self.primary_search = Some((group, self.tree.directory.search(request).await?));
+            let request = SearchRequest::new(&self.context.base, Scope::Sub, filter, &[key]).repeating();
+            self.primary_search = Some((group, self.context.directory.search(request).await?));
         }
     }
 

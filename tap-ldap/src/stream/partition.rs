@@ -12,9 +12,12 @@ use singer_common::dn::Dn;
 use singer_common::entry::EntryView as _;
 use singer_common::filter::escape_value;
 
-use crate::discovery::container;
-use crate::stream::entries::{EVERYTHING, Entries, Source, Tree};
+use crate::discovery::context::DirectoryContext;
+use crate::discovery::dn;
+use crate::discovery::source::Source;
+use crate::stream::entries::Entries;
 use crate::stream::key_order::{KeyOrder, OrderKey};
+use singer_common::directory::MATCH_ALL;
 
 /// A stream with fewer entries is read sooner than divided.
 const FEW: usize = 1_000;
@@ -44,12 +47,12 @@ fn attribute(vendor: Vendor) -> Option<&'static str> {
 
 /// Filters of which each entry of a stream passes exactly one; only one where it is not to be divided, or cannot be.
 pub(crate) async fn filters(
-    tree: &Tree,
+    context: &DirectoryContext,
     source: &Source,
     stream: &str,
     wanted: usize,
 ) -> Result<Vec<String>, DirectoryError> {
-    let whole = vec![EVERYTHING.to_owned()];
+    let whole = vec![MATCH_ALL.to_owned()];
     if wanted < 2 {
         return Ok(whole);
     }
@@ -57,20 +60,20 @@ pub(crate) async fn filters(
         tracing::warn!(stream, "{stream}: partitions: {wanted}, but it is read over one connection: {why}");
         Ok(whole.clone())
     };
-    let Directory::Ldap(server) = &tree.directory else { return in_one("a file has none") };
+    let Directory::Ldap(server) = &context.directory else { return in_one("a file has none") };
     let Some(attribute) = attribute(server.root_dse().vendor) else {
         return in_one("the server has no attribute that never changes and has an order");
     };
-    if !is_divisible(tree, source)? {
+    if !is_divisible(context, source)? {
         return in_one("it is a base entry, a list of containers or members, or has containers nested in it");
     }
-    let Some(mut sample) = Sample::first(tree, source, attribute).await? else {
+    let Some(mut sample) = Sample::first(context, source, attribute).await? else {
         tracing::debug!("{stream}: too few entries to divide");
         return Ok(whole);
     };
     let ends = sample.common_ends();
     if !ends.is_empty() {
-        sample.everywhere(tree, source, attribute, &ends).await?;
+        sample.everywhere(context, source, attribute, &ends).await?;
     }
     if sample.lacks_key {
         return in_one(&format!("not every entry shows its {attribute}"));
@@ -86,21 +89,19 @@ pub(crate) async fn filters(
 }
 
 /// Whether a stream is one search of which a filter makes parts.
-fn is_divisible(tree: &Tree, source: &Source) -> Result<bool, DirectoryError> {
+fn is_divisible(context: &DirectoryContext, source: &Source) -> Result<bool, DirectoryError> {
     Ok(match source {
         Source::Containers | Source::Members(_) => false,
         Source::Class { .. } => true,
         Source::Search(search) => search.scope != Scope::Base,
-        Source::Container { dn } => {
-            !tree.containers.has_nested(&container::key(dn, tree.directory.schema())?)
-        }
+        Source::Container { dn } => !context.containers.has_nested(&dn::key(dn, context.directory.schema())?),
     })
 }
 
 /// From cut to cut. What has no such attribute is in the first part.
 fn ranges(attribute: &str, cuts: &[Vec<u8>]) -> Vec<String> {
     let from = |cut: &Vec<u8>| format!("({attribute}>={})", escape_value(cut));
-    let (Some(first), Some(last)) = (cuts.first(), cuts.last()) else { return vec![EVERYTHING.to_owned()] };
+    let (Some(first), Some(last)) = (cuts.first(), cuts.last()) else { return vec![MATCH_ALL.to_owned()] };
     let between = cuts.windows(2).filter_map(|pair| match pair {
         [low, high] => Some(format!("(&{}(!{}))", from(low), from(high))),
         _ => None,
@@ -112,7 +113,7 @@ fn ranges(attribute: &str, cuts: &[Vec<u8>]) -> Vec<String> {
 /// Values of the attribute that some entries have.
 struct Sample<'t> {
     order: KeyOrder<'static>,
-    tree: &'t Tree,
+    context: &'t DirectoryContext,
     keys: Vec<(OrderKey, Vec<u8>)>,
     /// How often the first entries' names end so: type, and the last characters of the value.
     ends: HashMap<(String, String), usize>,
@@ -123,14 +124,15 @@ struct Sample<'t> {
 impl<'t> Sample<'t> {
     /// The first entries; `None` when there are no others.
     async fn first(
-        tree: &'t Tree,
+        context: &'t DirectoryContext,
         source: &Source,
         attribute: &'static str,
     ) -> Result<Option<Self>, DirectoryError> {
-        let order = KeyOrder::new(attribute, tree.directory.schema(), tree.directory.root_dse().vendor);
-        let mut sample = Self { order, tree, keys: Vec::new(), ends: HashMap::new(), lacks_key: false };
+        let order = KeyOrder::new(attribute, context.directory.schema(), context.directory.root_dse().vendor);
+        let mut sample = Self { order, context, keys: Vec::new(), ends: HashMap::new(), lacks_key: false };
         let limit = u32::try_from(FEW).unwrap_or(u32::MAX);
-        let mut entries = Entries::open(tree, source, &[attribute.to_owned()], Paging::AtMost(limit)).await?;
+        let mut entries =
+            Entries::open(context, source, &[attribute.to_owned()], Paging::AtMost(limit)).await?;
         let mut count = 0;
         while count < FEW && entries.advance().await? {
             count += 1;
@@ -145,7 +147,7 @@ impl<'t> Sample<'t> {
     }
 
     fn take(&mut self, entry: &singer_common::entry::Entry) {
-        match self.order.of(entry, self.tree.directory.schema()) {
+        match self.order.of(entry, self.context.directory.schema()) {
             Some(key) => self.keys.push(key),
             None => self.lacks_key = true,
         }
@@ -167,7 +169,7 @@ impl<'t> Sample<'t> {
     /// Takes entries from everywhere in place of the first ones, if there are enough.
     async fn everywhere(
         &mut self,
-        tree: &Tree,
+        context: &DirectoryContext,
         source: &Source,
         attribute: &str,
         ends: &[(String, String)],
@@ -176,7 +178,7 @@ impl<'t> Sample<'t> {
         let filter = format!("(|{})", ends.iter().map(has_end).collect::<String>());
         let attributes = [attribute.to_owned()];
         let mut entries =
-            Entries::open_filtered(tree, source, &attributes, Paging::Configured, &filter, vec![]).await?;
+            Entries::open_filtered(context, source, &attributes, Paging::Configured, &filter, vec![]).await?;
         let first = std::mem::take(&mut self.keys);
         let (mut count, mut step) = (0_usize, 1);
         while entries.advance().await? {

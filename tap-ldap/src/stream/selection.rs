@@ -7,8 +7,9 @@ use singer_common::facts::Warning;
 use singer_common::maps::Maps;
 use singer_common::settings::{SettingsError, nearest};
 
+use crate::discovery::context::DirectoryContext;
+use crate::discovery::source::Source;
 use crate::stream::convert::Converter;
-use crate::stream::entries::{Source, Tree};
 
 /// The metadata of a stream that this tap reads, and what others write. A key that is near to one of the former and none of these
 /// is misspelt.
@@ -99,12 +100,16 @@ fn warn_of_metadata(stream: &CatalogEntry, setting: &str) {
 ///
 /// # Errors
 /// A key property is no selected property of the stream.
-pub(crate) fn check_keys(tree: &Tree, stream: &CatalogEntry, source: &Source) -> Result<(), SettingsError> {
+pub(crate) fn check_keys(
+    context: &DirectoryContext,
+    stream: &CatalogEntry,
+    source: &Source,
+) -> Result<(), SettingsError> {
     // The rows of a group are written elsewhere, and always have theirs.
     if matches!(source, Source::Members(_)) {
         return Ok(());
     }
-    let converter = Converter::new(stream, tree.directory.schema());
+    let converter = Converter::new(stream, context.directory.schema());
     let Some(name) = converter.lacks_key(stream) else { return Ok(()) };
     let id = &stream.tap_stream_id;
     let problem = format!("`{name}` is in key_properties of the stream `{id}`, and no selected property");

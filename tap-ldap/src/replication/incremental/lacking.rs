@@ -26,7 +26,7 @@ impl Lacking {
             return Ok(());
         }
         let others: Vec<&str> = run
-            .tree
+            .context
             .ids
             .change_keys
             .iter()

@@ -17,15 +17,17 @@ use super::track::{Besides, Track};
 use super::windows::Sketch;
 use super::{Bookmark, FEW};
 use crate::discovery::replication_keys;
+use crate::discovery::source::Source;
 use crate::discovery::tally::{Tally, hash};
 use crate::key_index::Mark;
 use crate::output::Output;
 use crate::replication::completeness::conclude;
-use crate::replication::containers::{self, Names};
+use crate::replication::container_renames::{self, Names};
 use crate::replication::verify::{expect, verify};
 use crate::replication::{FORMAT, Fingerprint, INCREMENTAL, StreamRun};
-use crate::stream::entries::{Account, EVERYTHING, Entries, Source};
+use crate::stream::entries::{Entries, ReadOutcome};
 use crate::stream::key_order::Odd;
+use singer_common::directory::MATCH_ALL;
 
 /// A stream that is read from a position on, or for the first time.
 pub(super) struct Reading<'a> {
@@ -50,7 +52,7 @@ pub(super) struct Reading<'a> {
     /// In a first read: a sum of the kind that its parts keep.
     pub(super) books: Option<Tally>,
     /// What its parts gave.
-    pub(super) account: Option<Account>,
+    pub(super) account: Option<ReadOutcome>,
     /// Entries with values by which no position may be taken.
     pub(super) odd: OddEntries,
     /// Whether the stream was read in parts, by filters of the key.
@@ -68,7 +70,7 @@ impl Reading<'_> {
     fn filter(&self, window: Window<'_>) -> String {
         let at_least = |value: &[u8]| self.track.order.at_least(value);
         match (window.from, window.to) {
-            (None, None) => EVERYTHING.to_owned(),
+            (None, None) => MATCH_ALL.to_owned(),
             (Some(from), None) => at_least(from),
             // Entries without the key are in the first window.
             (None, Some(to)) => format!("(!{})", at_least(to)),
@@ -85,16 +87,16 @@ impl Reading<'_> {
     ) -> Result<Entries<'t>, DirectoryError> {
         let paging = Paging::Configured;
         let mut entries =
-            Entries::open_filtered(run.tree, run.source, attributes, paging, filter, controls).await?;
+            Entries::open_filtered(run.context, run.source, attributes, paging, filter, controls).await?;
         if let Some(like) = &self.books {
-            entries.keep_books(like);
+            entries.count_emitted(like);
         }
         Ok(entries)
     }
 
     /// Takes up what a part gave, at its end.
     fn close(&mut self, entries: &mut Entries<'_>) {
-        let of_part = entries.account();
+        let of_part = entries.outcome();
         match &mut self.account {
             Some(account) => account.add(of_part),
             None => self.account = Some(of_part),
@@ -111,7 +113,7 @@ impl Reading<'_> {
         for of_besides in [false, true] {
             let track = if of_besides { self.besides.as_ref() } else { Some(&self.track) };
             let Some(track) = track.filter(|track| track.before.is_digest()) else { continue };
-            let filter = track.from.as_deref().map_or(EVERYTHING.to_owned(), |v| track.order.at_least(v));
+            let filter = track.from.as_deref().map_or(MATCH_ALL.to_owned(), |v| track.order.at_least(v));
             let mut there = Boundary::default();
             let mut entries = self.open(run, &filter, &self.attributes, vec![]).await?;
             let mut scratch = Vec::new();
@@ -144,7 +146,7 @@ impl Reading<'_> {
     /// Whether entries whose value has no place in the order are looked for: a file is in memory, and holds anything. Servers hold
     /// to their schema.
     fn has_odd_pass(run: &StreamRun<'_>) -> bool {
-        run.tree.directory.root_dse().vendor == Vendor::Ldif
+        run.context.directory.root_dse().vendor == Vendor::Ldif
     }
 
     /// Reads the entries that no filter of the key finds, because their value has no place in its order.
@@ -168,7 +170,7 @@ impl Reading<'_> {
                 emitted.add(hash(entry.dn.as_bytes()));
             }
         }
-        entries.uncounted();
+        entries.discard_count();
         Ok(())
     }
 
@@ -181,7 +183,7 @@ impl Reading<'_> {
     ) -> anyhow::Result<()> {
         let order = &self.track.order;
         if !self.delta
-            || replication_keys::is_on_every_entry(run.tree.directory.root_dse().vendor, order.name)
+            || replication_keys::is_on_every_entry(run.context.directory.root_dse().vendor, order.name)
         {
             return Ok(());
         }
@@ -332,12 +334,12 @@ impl Reading<'_> {
         output: &mut Output<'_, W>,
         all: Window<'_>,
     ) -> anyhow::Result<bool> {
-        if !run.tree.directory.root_dse().supports_control(SERVER_SORT)
+        if !run.context.directory.root_dse().supports_control(SERVER_SORT)
             || !self.track.order.is_sorted_by_server()
         {
             return Ok(false);
         }
-        let directory = &run.tree.directory.clone();
+        let directory = &run.context.directory.clone();
         let controls = vec![SearchControl::Sort(self.track.order.searched.to_owned())];
         let attributes = self.attributes.clone();
         let mut entries = self.open(run, &self.filter(all), &attributes, controls.clone()).await?;
@@ -446,7 +448,7 @@ impl Reading<'_> {
         if let Some(odd) = self.track.odd(entry) {
             self.odd.add(&entry.dn, odd);
         }
-        let id = run.tree.ids.key.as_deref();
+        let id = run.context.ids.key.as_deref();
         let mut seen = self.track.take(entry, record, id);
         if let Some(besides) = &mut self.besides {
             seen |= besides.take(entry, record, None);
@@ -460,7 +462,7 @@ impl Reading<'_> {
         run.records += 1;
         output.record_done(&run.stream.stream, run.records)?;
         run.printed(entry)?;
-        if self.delta && containers::has_below(run, entry, &self.names).await? {
+        if self.delta && container_renames::has_below(run, entry, &self.names).await? {
             self.below.push(entry.dn.clone());
         }
         Ok(())
@@ -473,7 +475,7 @@ impl Reading<'_> {
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<()> {
         for dn in std::mem::take(&mut self.below) {
-            containers::emit_below(run, output, &dn).await?;
+            container_renames::emit_below(run, output, &dn).await?;
         }
         Ok(())
     }
@@ -485,7 +487,7 @@ impl Reading<'_> {
         run: &mut StreamRun<'_>,
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<()> {
-        let directory = &run.tree.directory;
+        let directory = &run.context.directory;
         let wanted: Vec<&str> = self.attributes.iter().map(String::as_str).collect();
         for (key, dn) in run.unread()? {
             let Some(mut entry) = output.or_stop(directory.read(&dn, &wanted)).await?? else {
@@ -516,7 +518,7 @@ impl Reading<'_> {
         if keys.is_empty() {
             keys.push("1.1".to_owned());
         }
-        let expected = output.or_stop(expect(run.tree, run.source, false)).await??;
+        let expected = output.or_stop(expect(run.context, run.source, false)).await??;
         let mut entries = self.open(run, &self.filter(Window::default()), &keys, vec![]).await?;
         expected.begin(&mut entries);
         let mut records = 0;
@@ -528,7 +530,7 @@ impl Reading<'_> {
             }
         }
         self.read_met(run, output).await?;
-        let account = entries.account();
+        let account = entries.outcome();
         drop(entries);
         let mut completeness = Box::pin(verify(run, expected, account, output)).await?;
         completeness.records(records);
@@ -552,7 +554,7 @@ impl Reading<'_> {
     ) -> anyhow::Result<()> {
         let Some(largest) = self.track.largest() else { return Ok(()) };
         // What is missing from an answer may lie before the position, and would never be asked for again.
-        if !run.tree.directory.shortfalls().is_empty() {
+        if !run.context.directory.shortfalls().is_empty() {
             return Ok(());
         }
         // In the middle of a delta the second key's position is still where the last run left it.

@@ -42,17 +42,20 @@ impl Reached {
 
     /// Asks the server.
     pub(super) async fn now(run: &StreamRun<'_>, order: &KeyOrder<'_>) -> anyhow::Result<Reached> {
-        let directory = &run.tree.directory;
+        let directory = &run.context.directory;
         let (server, marks) = match directory.root_dse().vendor {
             Vendor::OpenLdap => (directory.serving(), context_csns(run).await?),
             Vendor::ActiveDirectory => {
                 let usn = highest_usn(directory).await?.to_string();
-                (run.tree.local_identity().await?, BTreeMap::from([("usn".to_owned(), usn)]))
+                (run.context.local_identity().await?, BTreeMap::from([("usn".to_owned(), usn)]))
             }
             Vendor::Ds389 if order.name.eq_ignore_ascii_case("entryusn") => {
                 let root = directory.read("", &[LAST_USN]).await?.unwrap_or_default();
                 let Some(usn) = last_usn(&root) else { return Ok(Reached::default()) };
-                (run.tree.local_identity().await?, BTreeMap::from([(LAST_USN.to_owned(), usn.to_string())]))
+                (
+                    run.context.local_identity().await?,
+                    BTreeMap::from([(LAST_USN.to_owned(), usn.to_string())]),
+                )
             }
             Vendor::Ds389 | Vendor::Ldif | Vendor::Other => return Ok(Reached::default()),
         };
@@ -79,17 +82,17 @@ impl Reached {
 }
 
 async fn context_csns(run: &StreamRun<'_>) -> Result<BTreeMap<String, String>, DirectoryError> {
-    let tree = run.tree;
+    let context = run.context;
     let schema = run.schema();
     let base = stream_base(run);
     let Ok(key) = DnKey::parse(base, schema) else { return Ok(BTreeMap::new()) };
     // The suffix entry has it, wherever below it the stream begins.
-    let contexts = &tree.directory.root_dse().naming_contexts;
+    let contexts = &context.directory.root_dse().naming_contexts;
     let above = contexts.iter().filter(|dn| DnKey::parse(dn, schema).is_ok_and(|c| key.is_within(&c)));
-    let Some(context) = above.max_by_key(|dn| dn.len()).filter(|dn| !dn.is_empty()) else {
+    let Some(naming_context) = above.max_by_key(|dn| dn.len()).filter(|dn| !dn.is_empty()) else {
         return Ok(BTreeMap::new());
     };
-    let entry = match tree.directory.read(context, &[CONTEXT_CSN]).await {
+    let entry = match context.directory.read(naming_context, &[CONTEXT_CSN]).await {
         Ok(entry) => entry.unwrap_or_default(),
         // Not everybody may read it.
         Err(e) if e.code().is_some() => return Ok(BTreeMap::new()),
@@ -120,7 +123,7 @@ pub(super) async fn look(
             "the server's data is older than the bookmark: it was restored from an older copy"
         }));
     }
-    let vendor = run.tree.directory.root_dse().vendor;
+    let vendor = run.context.directory.root_dse().vendor;
     let number = std::str::from_utf8(largest).ok().and_then(|t| t.parse::<u64>().ok());
     let behind = |counted: i64| number.is_some_and(|n| i64::try_from(n).unwrap_or(i64::MAX) > counted);
     // A bookmark that knows how far the server had counted was taken although its entries have larger numbers: from then on
@@ -176,14 +179,14 @@ async fn have_fallen(
     let mut wanted: Vec<&str> = order.attributes().collect();
     for newest in newest {
         let Some(dn) = newest.dn() else { continue };
-        let entry = match run.tree.directory.read(dn, &wanted).await {
+        let entry = match run.context.directory.read(dn, &wanted).await {
             // It is gone, or it is not to be seen.
             Err(e) if e.code().is_some() && !e.may_pass() => None,
             entry => entry?,
         };
         fallen |= entry.is_some_and(|entry| has_fallen(run, order, newest, &entry));
     }
-    let Some(id) = &run.tree.ids.key else { return Ok(fallen) };
+    let Some(id) = &run.context.ids.key else { return Ok(fallen) };
     let ids: Vec<Vec<u8>> = newest.iter().filter_map(Newest::id).collect();
     if ids.is_empty() {
         return Ok(fallen);
@@ -193,7 +196,7 @@ async fn have_fallen(
     wanted.push(id.as_str());
     let mut request = SearchRequest::new(stream_base(run), Scope::Sub, format!("(|{terms})"), &wanted);
     request.paging = Paging::Configured;
-    let mut search = run.tree.directory.search(request).await?;
+    let mut search = run.context.directory.search(request).await?;
     loop {
         let entry = match search.next_entry().await {
             // The base is gone, or is out of sight.

@@ -161,7 +161,7 @@ impl StreamRun<'_> {
             && !self.witness.is_older(entry, &self.marks)
             && let Some(Value::String(id)) = self.key_of(entry).first()
         {
-            self.witness.saw(id, entry, &self.marks, self.tree.directory.schema());
+            self.witness.saw(id, entry, &self.marks, self.context.directory.schema());
         }
         if self.known.is_none() {
             return;

@@ -1,103 +1,114 @@
 //! Which entries of a search belong to a stream.
 
-use singer_common::directory::{DirectoryError, Scope};
+use singer_common::directory::{Directory, DirectoryError, Scope, SearchRequest};
 use singer_common::dn::DnKey;
 use singer_common::entry::EntryView as _;
 
-use super::{Entries, HAS_SUBORDINATES, Step};
-use crate::discovery::census::Way;
-use crate::discovery::{container, non_leaf};
+use super::{Entries, ReadStep};
+use crate::discovery::census::ReadStrategy;
+use crate::discovery::context::HAS_SUBORDINATES;
+use crate::discovery::{dn, non_leaf};
 
 /// Which entries of a search belong to the stream.
 #[derive(Debug, Clone)]
-pub(super) enum Keep {
+pub(super) enum ScopeFilter {
     /// All of them.
     All,
-    /// All but the base of the search, given as the server spells it: most streams are read so, and comparing texts
-    /// spares them a key for every entry.
+    /// All except the base of the search, as the server spells it. Most streams are read so; comparing texts saves a key for
+    /// every entry.
     Below(String),
-    /// Those right below the base that are no containers. What lies below them is read next.
+    /// Immediate subordinates of the base that are not containers. Their subordinates are read next.
     Children {
-        /// The container they belong to.
+        /// The container that they belong to.
         container: DnKey,
     },
-    /// Those whose nearest container this is, and that lie at least so deep.
+    /// Entries at this depth or deeper that have this container as their nearest.
     Nearest { container: DnKey, depth: usize },
 }
 
-/// What becomes of an entry.
-pub(super) struct Kept {
-    /// Whether it is one of the stream.
-    pub(super) is_kept: bool,
-    /// Where entries lie below it that are to be read: its name, and the container they belong to.
+impl ScopeFilter {
+    /// Returns the filter for a search of which all entries belong to the stream. The root DSE is not an entry.
+    pub(super) fn of(directory: &Directory, request: &SearchRequest) -> ScopeFilter {
+        let may_have_root_dse = request.scope == Scope::Sub && dn::is_root_dse(directory, &request.base);
+        if may_have_root_dse { ScopeFilter::Below(String::new()) } else { ScopeFilter::All }
+    }
+}
+
+/// The result of [`Entries::match_scope`].
+pub(super) struct ScopeMatch {
+    /// Whether the entry is in the stream.
+    pub(super) is_in_stream: bool,
+    /// If its subordinates must be read: its DN and key, and the container that they belong to.
     pub(super) below: Option<(String, DnKey, DnKey)>,
 }
 
-impl From<bool> for Kept {
-    fn from(is_kept: bool) -> Self {
-        Self { is_kept, below: None }
+impl From<bool> for ScopeMatch {
+    fn from(is_in_stream: bool) -> Self {
+        Self { is_in_stream, below: None }
     }
 }
 
 impl Entries<'_> {
-    /// Whether the entry in hand is one of the stream.
-    pub(super) fn keeps(&self) -> Result<Kept, DirectoryError> {
-        let Some(current) = &self.current else { return Ok(Kept::from(false)) };
+    /// Compares the current entry with the scope of the running search.
+    pub(super) fn match_scope(&self) -> Result<ScopeMatch, DirectoryError> {
+        let Some(running) = &self.running else { return Ok(ScopeMatch::from(false)) };
         let entry = self.entry();
-        match &current.keep {
-            Keep::All => return Ok(Kept::from(true)),
-            Keep::Below(base) => return Ok(Kept::from(entry.dn_octets() != base.as_bytes())),
-            Keep::Children { .. } | Keep::Nearest { .. } => {}
+        match &running.scope {
+            ScopeFilter::All => return Ok(ScopeMatch::from(true)),
+            ScopeFilter::Below(base) => return Ok(ScopeMatch::from(entry.dn_octets() != base.as_bytes())),
+            ScopeFilter::Children { .. } | ScopeFilter::Nearest { .. } => {}
         }
-        let containers = &self.tree.containers;
-        let key = container::key(entry.dn(), self.tree.directory.schema())?;
+        let containers = &self.context.containers;
+        let key = dn::key(entry.dn(), self.context.directory.schema())?;
         if containers.contains(&key) {
-            return Ok(Kept::from(false));
+            return Ok(ScopeMatch::from(false));
         }
-        match &current.keep {
-            Keep::All | Keep::Below(_) => Ok(Kept::from(true)),
-            Keep::Nearest { container, depth } => {
-                Ok(Kept::from(key.depth() >= *depth && containers.nearest(&key).as_ref() == Some(container)))
+        match &running.scope {
+            ScopeFilter::All | ScopeFilter::Below(_) => Ok(ScopeMatch::from(true)),
+            ScopeFilter::Nearest { container, depth } => Ok(ScopeMatch::from(
+                key.depth() >= *depth && containers.nearest(&key).as_ref() == Some(container),
+            )),
+            // Servers with several naming contexts differ in what they return as immediate subordinates of the root.
+            ScopeFilter::Children { container } if containers.nearest(&key).as_ref() != Some(container) => {
+                Ok(ScopeMatch::from(false))
             }
-            // Servers with several naming contexts do not all agree on what lies right below the root.
-            Keep::Children { container } if containers.nearest(&key).as_ref() != Some(container) => {
-                Ok(Kept::from(false))
-            }
-            Keep::Children { container } => {
-                let told = entry.first_text_of(HAS_SUBORDINATES);
-                let has_below = match self.census.as_ref().map(|census| census.way(container)) {
-                    // Others may have come below it since the names were looked at.
-                    Some(Way::Levels(inner)) => told == Some("TRUE") || inner.contains(&key),
-                    // Who may not see it may all the same see what lies below.
-                    _ => told != Some("FALSE"),
+            ScopeFilter::Children { container } => {
+                let reported = entry.first_text_of(HAS_SUBORDINATES);
+                let has_below = match self.census.as_ref().map(|census| census.strategy(container)) {
+                    // Others may have been added below it since the census.
+                    Some(ReadStrategy::Levels(non_leaf)) => {
+                        reported == Some("TRUE") || non_leaf.contains(&key)
+                    }
+                    // A user who may not see the attribute may still see the subordinates.
+                    _ => reported != Some("FALSE"),
                 };
                 let below = has_below.then(|| (entry.dn().to_owned(), key, container.clone()));
-                Ok(Kept { is_kept: true, below })
+                Ok(ScopeMatch { is_in_stream: true, below })
             }
         }
     }
 
-    /// Reads what lies below an entry of the search in hand, later: in a search of its own, or in one for all entries
-    /// below the base of that search when they are many. Containers nested in it are read elsewhere.
+    /// Queues a search for the subordinates of an entry. If there are too many such entries below the base of the running
+    /// search, one search of its whole subtree replaces theirs. Nested containers are read elsewhere.
     pub(super) fn read_below(&mut self, dn: &str, key: &DnKey, container: DnKey) {
-        let Some(current) = &self.current else { return };
-        let (added, base) = (self.steps.len().saturating_sub(current.steps_before), current.base.clone());
-        let is_read_whole = |step: &Step| matches!(step, Step::Search(s) if s.request.base == base && s.request.scope == Scope::Sub);
-        // Once all is going to be read, there is nothing to add.
-        if added == 1 && self.steps.back().is_some_and(is_read_whole) {
+        let Some(running) = &self.running else { return };
+        let (added, base) = (self.steps.len().saturating_sub(running.steps_before), running.base.clone());
+        let is_whole_subtree = |step: &ReadStep| matches!(step, ReadStep::Search(s) if s.request.base == base && s.request.scope == Scope::Sub);
+        // Once the whole subtree is queued, there is nothing to add.
+        if added == 1 && self.steps.back().is_some_and(is_whole_subtree) {
             return;
         }
         let (mut step, was_seen) = if added >= non_leaf::MOST {
-            let was_seen = current.base_may_be_gone;
-            self.steps.truncate(current.steps_before);
-            let keep = Keep::Nearest { container, depth: key.depth() + 1 };
-            (self.step(&base, Scope::Sub, keep), was_seen)
-        } else if self.tree.containers.has_below(key) {
-            (self.step(dn, Scope::One, Keep::Children { container }), true)
+            let was_seen = running.base_may_be_gone;
+            self.steps.truncate(running.steps_before);
+            let scope = ScopeFilter::Nearest { container, depth: key.depth() + 1 };
+            (self.search_step(&base, Scope::Sub, scope), was_seen)
+        } else if self.context.containers.has_below(key) {
+            (self.search_step(dn, Scope::One, ScopeFilter::Children { container }), true)
         } else {
-            (self.step(dn, Scope::Sub, Keep::Below(dn.to_owned())), true)
+            (self.search_step(dn, Scope::Sub, ScopeFilter::Below(dn.to_owned())), true)
         };
-        if let Step::Search(search) = &mut step {
+        if let ReadStep::Search(search) = &mut step {
             search.base_may_be_gone = was_seen;
         }
         self.steps.push_back(step);

@@ -16,15 +16,17 @@ use singer_common::entry::Entry;
 use singer_common::schema::syntax::ValueKind;
 
 use super::StreamRun;
-use crate::discovery::container;
-use crate::discovery::non_leaf::parent_text;
+use crate::discovery::containers;
+use crate::discovery::dn;
+use crate::discovery::source::Source;
 use crate::output::Output;
-use crate::stream::entries::{EVERYTHING, Entries, Source};
+use crate::stream::entries::Entries;
+use singer_common::directory::MATCH_ALL;
 
 /// Tell whether entries lie below (X.501; 389 DS counts them, too).
 pub(crate) const BELOW: [&str; 2] = ["hasSubordinates", "numSubordinates"];
 /// What changed entries are asked for besides: these, and what they are.
-pub(crate) const OF_CHANGES: [&str; 3] = [BELOW[0], BELOW[1], container::CLASS];
+pub(crate) const OF_CHANGES: [&str; 3] = [BELOW[0], BELOW[1], containers::CLASS];
 /// More containers than this are not watched: the bookmark would grow too large.
 const MOST: usize = 5_000;
 
@@ -38,16 +40,16 @@ pub(crate) async fn look(
     run: &StreamRun<'_>,
     before: &Names,
 ) -> Result<(Names, Vec<String>), DirectoryError> {
-    let tree = run.tree;
+    let context = run.context;
     let base = match run.source {
-        Source::Search(s) if s.scope == Scope::Sub => s.base_dn.as_deref().unwrap_or(&tree.base),
-        Source::Class { .. } | Source::Containers => &tree.base,
+        Source::Search(s) if s.scope == Scope::Sub => s.base_dn.as_deref().unwrap_or(&context.base),
+        Source::Class { .. } | Source::Containers => &context.base,
         // What lies below a renamed container is in another stream, or below the same.
         _ => return Ok((Names::new(), Vec::new())),
     };
-    let Some(key) = &tree.ids.key else { return Ok((Names::new(), Vec::new())) };
+    let Some(key) = &context.ids.key else { return Ok((Names::new(), Vec::new())) };
     let kind = ValueKind::of(run.schema(), key);
-    let found = container::read_entries(&tree.directory, base, &[key], EVERYTHING).await?.entries;
+    let found = containers::read_entries(&context.directory, base, &[key], MATCH_ALL).await?.entries;
     if found.len() > MOST {
         tracing::warn!(
             "more than {MOST} containers below `{base}`: what lies below one that is renamed keeps its old name until it changes itself, or until a full read"
@@ -83,7 +85,7 @@ pub(crate) fn vanished(before: &Names, now: &Names) -> Vec<String> {
 
 /// The name that a watched container had.
 fn known_name<'n>(run: &StreamRun<'_>, entry: &Entry, names: &'n Names) -> Option<&'n String> {
-    let id = run.converter.value_of(entry, run.tree.ids.key.as_deref()?);
+    let id = run.converter.value_of(entry, run.context.ids.key.as_deref()?);
     names.get(id.as_str()?)
 }
 
@@ -102,7 +104,7 @@ pub(crate) fn is_below_known(entry: &Entry, names: &Names) -> bool {
         let name = short(dn);
         names.values().any(|known| *known == name)
     };
-    names.is_empty() || is_known(&parent_text(&entry.dn)) || is_known(&entry.dn)
+    names.is_empty() || is_known(&dn::parent(&entry.dn)) || is_known(&entry.dn)
 }
 
 fn short(dn: &str) -> String {
@@ -130,12 +132,12 @@ pub(crate) async fn has_below(
         return Ok(count != "0");
     }
     // Active Directory does not tell: one small search for each entry that changed.
-    if run.tree.directory.root_dse().vendor != Vendor::ActiveDirectory {
+    if run.context.directory.root_dse().vendor != Vendor::ActiveDirectory {
         return Ok(false);
     }
-    let mut request = SearchRequest::new(entry.dn.as_str(), Scope::One, EVERYTHING, &["1.1"]);
+    let mut request = SearchRequest::new(entry.dn.as_str(), Scope::One, MATCH_ALL, &["1.1"]);
     request.paging = Paging::AtMost(1);
-    let mut search = run.tree.directory.search(request).await?;
+    let mut search = run.context.directory.search(request).await?;
     let found = match search.next_entry().await {
         // Gone again by now.
         Err(e) if e.is_no_such_object() => return Ok(false),
@@ -147,8 +149,8 @@ pub(crate) async fn has_below(
 
 /// By its classes where they were read, else by what was found at the beginning of the run.
 fn is_container(run: &StreamRun<'_>, entry: &Entry) -> Result<bool, DirectoryError> {
-    Ok(container::is_container(run.tree.directory.root_dse().vendor, entry)
-        || run.tree.containers.contains(&container::key(&entry.dn, run.schema())?))
+    Ok(containers::is_container(run.context.directory.root_dse().vendor, entry)
+        || run.context.containers.contains(&dn::key(&entry.dn, run.schema())?))
 }
 
 /// Prints the records of what the stream has below an entry.
@@ -158,7 +160,7 @@ pub(crate) async fn emit_below<W: Write>(
     dn: &str,
 ) -> anyhow::Result<()> {
     let attributes = run.attributes(&[]);
-    let mut entries = Entries::open_below(run.tree, run.source, &attributes, dn)?;
+    let mut entries = Entries::open_below(run.context, run.source, &attributes, dn)?;
     loop {
         match output.next_of(&mut entries).await? {
             // Gone again by now: what is gone is told by the log.

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use singer_common::directory::ldap::result_code;
 use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
-use singer_common::dn::{Dn, DnError, DnKey};
+use singer_common::dn::{Dn, DnKey};
 use singer_common::entry::Entry;
-use singer_common::schema::Schema;
 
-use crate::stream::entries::{EVERYTHING, Gaps};
+use crate::discovery::dn;
+use crate::discovery::gaps::Gaps;
+use singer_common::directory::MATCH_ALL;
 
 /// The stream of the container entries themselves.
 pub const CONTAINERS_STREAM: &str = "organizational_units";
@@ -110,7 +111,7 @@ pub async fn read_entries(
         wanted.push(CLASS);
     }
     let mut filter = filter(directory.root_dse().vendor);
-    if only != EVERYTHING {
+    if only != MATCH_ALL {
         filter = format!("(&{filter}{only})");
     }
     let mut search =
@@ -118,16 +119,16 @@ pub async fn read_entries(
     let mut gaps = Gaps::default();
     while let Some(item) = search.next().await? {
         match item {
-            SearchItem::Entry(entry) if is_never(&entry) || is_root_dse(directory, &entry.dn) => {}
+            SearchItem::Entry(entry) if is_never(&entry) || dn::is_root_dse(directory, &entry.dn) => {}
             SearchItem::Entry(entry) => {
-                found.insert(key(&entry.dn, schema)?, entry);
+                found.insert(dn::key(&entry.dn, schema)?, entry);
             }
             SearchItem::Reference(_) => gaps.references += 1,
             SearchItem::Unreadable(_) => gaps.unreadable += 1,
         }
     }
     if let Some(entry) = base_entry {
-        found.insert(key(&entry.dn, schema)?, entry);
+        found.insert(dn::key(&entry.dn, schema)?, entry);
     }
     Ok(Found { entries: found.into_iter().collect(), gaps })
 }
@@ -156,7 +157,7 @@ async fn read_base(
     attributes: &[&str],
     only: &str,
 ) -> Result<Option<Entry>, DirectoryError> {
-    if is_root_dse(directory, base) {
+    if dn::is_root_dse(directory, base) {
         return Ok(None);
     }
     let found = match directory.search(SearchRequest::new(base, Scope::Base, only, attributes)).await {
@@ -170,42 +171,22 @@ async fn read_base(
     }
 }
 
-/// Whether a name is that of a server's root DSE, which tells of the server and is not an entry of its directory (RFC 4512
-/// section 5.1). In a file it is an entry like others.
-pub(crate) fn is_root_dse(directory: &Directory, dn: &str) -> bool {
-    dn.is_empty() && directory.root_dse().vendor != Vendor::Ldif
-}
-
 /// Whether the directory is a file with entries at or below a name.
 async fn begins_in_file(directory: &Directory, dn: &str) -> Result<bool, DirectoryError> {
     Ok(directory.root_dse().vendor == Vendor::Ldif && directory.begins_at(dn).await?)
 }
 
-/// The key of a DN that a server sent.
-pub fn key(dn: &str, schema: &Schema) -> Result<DnKey, DirectoryError> {
-    DnKey::parse(dn, schema).map_err(|e| not_a_dn(dn, &e))
-}
-
-/// The error for a name that is not a DN.
-pub(crate) fn not_a_dn(dn: &str, error: &DnError) -> DirectoryError {
-    DirectoryError::Protocol {
-        operation: "search",
-        dn: dn.to_owned(),
-        reason: format!("the server sent a name that is no DN: {error}"),
-    }
-}
-
 impl Containers {
     /// Finds the containers at and below a base.
     pub async fn find(directory: &Directory, base: &str) -> Result<Containers, DirectoryError> {
-        let Found { entries, gaps } = read_entries(directory, base, &[CLASS], EVERYTHING).await?;
+        let Found { entries, gaps } = read_entries(directory, base, &[CLASS], MATCH_ALL).await?;
         let mut by_key: BTreeMap<DnKey, Container> = entries
             .into_iter()
             .map(|(key, entry)| (key, Container { dn: entry.dn, stream: String::new() }))
             .collect();
         // The base is a container whatever it is, also where the bound user may not see it or a file lacks it. A file's base
         // that is no entry is one only if an entry belongs to it.
-        let base_key = key(base, directory.schema())?;
+        let base_key = dn::key(base, directory.schema())?;
         if !by_key.contains_key(&base_key)
             && (directory.root_dse().vendor != Vendor::Ldif
                 || has_entries_of_its_own(directory, base, &by_key).await?)
@@ -277,9 +258,9 @@ async fn has_entries_of_its_own(
     by_key: &BTreeMap<DnKey, Container>,
 ) -> Result<bool, DirectoryError> {
     let schema = directory.schema();
-    let mut search = directory.search(SearchRequest::new(base, Scope::Sub, EVERYTHING, &["1.1"])).await?;
+    let mut search = directory.search(SearchRequest::new(base, Scope::Sub, MATCH_ALL, &["1.1"])).await?;
     while let Some(entry) = search.next_entry().await? {
-        let own = key(&entry.dn, schema)?;
+        let own = dn::key(&entry.dn, schema)?;
         if by_key.contains_key(&own) {
             continue;
         }
