@@ -1,14 +1,14 @@
-//! `track_deletions`: the keys and names of a stream, kept in a file.
+//! `track_deletions`: the keys and DNs of a stream's entries, kept in a file.
 //!
-//! Where there is no log, keys that a complete read did not show are gone. Where there is one, the file knows what an entry
-//! was called that the log names by its id alone, or calls by another name than before.
+//! Without a log, keys that a complete read did not show are deletions. With a log, the file has the last DN of an entry that the
+//! log names only by its id, or by another DN than before.
 //!
-//! What is gone stays in the file until a STATE that was printed after it comes back with a later run: a run that was
-//! killed, or whose output was lost, tells of it again.
+//! Emitted deletions stay in the file until a later run starts from a STATE that covers them. A run that was killed, or whose
+//! output was lost, emits them again.
 //!
-//! No STATE is printed before the file holds, durably, every key that was printed before it, and no change that a log tells
-//! leaves the process before: [`Indexes`] is the only way to open a file, and [`crate::output::Output`] commits first. Where a
-//! stream is read whole, one commit for each buffer would cost more than the read: a run that was killed there leaves a note.
+//! Before a STATE is printed, the file durably has every key emitted before it; before a change from a log leaves the process, the
+//! file has its key. [`Indexes`] is the only way to open a file, and [`crate::output::Output`] commits first. During a whole read,
+//! one commit per buffer would cost more than the read: the file notes instead that a whole read did not end.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -31,42 +31,42 @@ mod shared;
 #[cfg(test)]
 mod tests;
 
-/// A key in JSON, in which pass over the directory it was seen last, and the entry's name then.
+/// By key in JSON: the pass over the directory that saw it last, and the entry's DN then.
 const KEYS: TableDefinition<'_, &str, (u128, &str)> = TableDefinition::new("keys");
-/// A key in JSON and a name that its entry had, and in which run it was found to be gone.
+/// By key in JSON and a DN that its entry had: the run that found it deleted.
 const GONE: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("gone");
-/// The key in JSON of an entry that a pass over the keys met and that was to be read because of it, and in which run. It stays
-/// until a STATE that was printed after it comes back: until then nobody knows that its record arrived.
+/// By key in JSON: the run in which a pass over the keys found an entry that had to be read. Kept until a run starts from a STATE
+/// printed after it: until then its record may not have arrived.
 const RETURNED: TableDefinition<'_, &str, u64> = TableDefinition::new("returned");
-/// The number of the last run that found anything gone.
+/// The number of the last run that found deletions.
 const RUN: TableDefinition<'_, (), u64> = TableDefinition::new("run");
-/// What tells this file from one that was made anew.
+/// The identity of this file; a new file has another one.
 const ID: TableDefinition<'_, (), u128> = TableDefinition::new("id");
-/// How many durable commits there were that changed what is known: fewer than a bookmark says, and the file is an older copy.
+/// The number of durable commits that changed the content. If it is less than in a bookmark, the file is an older copy.
 const COMMITS: TableDefinition<'_, (), u64> = TableDefinition::new("commits");
 
-/// The stream's key properties, as a JSON list: of what the keys of this file are made. Files of earlier versions have none.
+/// The stream's key properties as a JSON list: the properties of the keys in this file. Files of earlier versions have none.
 const OF: TableDefinition<'_, (), &str> = TableDefinition::new("of");
-/// How earlier versions noted that a log's records were printed of which the file does not hold all keys.
+/// The mark of earlier versions for records of a log that are printed, while the file does not have all keys.
 const UNSETTLED: TableDefinition<'_, (), bool> = TableDefinition::new("unsettled");
-/// What the last run with a log had begun and not ended: a number of [`Stage`].
+/// What the last run with a log started and did not end: a number of [`Stage`].
 const STAGE: TableDefinition<'_, (), u64> = TableDefinition::new("stage");
 
-/// What a run that prints what a log tells has begun and not ended.
+/// What a run with a log has started and not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     /// Nothing.
-    Settled,
-    /// It printed changes. The file holds each of them before it leaves the process.
+    Ended,
+    /// It emitted changes. The file has each of them before it leaves the process.
     Following,
-    /// It read the stream whole. What it printed the file may not hold.
+    /// It read the whole stream. The file may not have what it emitted.
     ReadingWhole,
 }
 
 impl Stage {
     fn number(self) -> u64 {
         match self {
-            Stage::Settled => 0,
+            Stage::Ended => 0,
             Stage::Following => 1,
             Stage::ReadingWhole => 2,
         }
@@ -74,19 +74,19 @@ impl Stage {
 
     fn of(number: u64) -> Stage {
         match number {
-            0 => Stage::Settled,
+            0 => Stage::Ended,
             1 => Stage::Following,
             _ => Stage::ReadingWhole,
         }
     }
 }
 
-/// The pass of entries that none has shown yet.
+/// The pass of entries that no pass has shown yet.
 const NO_PASS: u128 = 0;
-/// Keys put into the file at once.
-const BATCH: usize = 10_000;
+/// Keys written to the file at once.
+const WRITTEN_AT_ONCE: usize = 10_000;
 
-/// The file could not be used.
+/// The file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the index of keys {path} (state_dir): {reason}")]
 pub(crate) struct IndexError {
@@ -94,70 +94,70 @@ pub(crate) struct IndexError {
     reason: String,
 }
 
-/// What a bookmark says of the file.
+/// The position of a bookmark in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Mark {
-    /// Which file it is about.
+pub(crate) struct IndexPosition {
+    /// The identity of the file.
     id: Uuid,
-    /// The run whose deletions were printed before it.
+    /// The run whose deletions were emitted before the bookposition.
     run: u64,
-    /// How many durable commits there were before it; 0 in bookmarks of versions that did not count them.
+    /// The number of durable commits before the bookmark; 0 in bookmarks of versions that did not count them.
     #[serde(default)]
     commits: u64,
 }
 
-impl Mark {
-    /// The same deletions, and the file as it was committed by then.
-    pub(crate) fn at(&self, commits: u64) -> Mark {
-        Mark { commits, ..self.clone() }
+impl IndexPosition {
+    /// Returns this position with another number of commits.
+    pub(crate) fn at(&self, commits: u64) -> IndexPosition {
+        IndexPosition { commits, ..self.clone() }
     }
 }
 
-/// A change of the file that is to be made.
+/// A pending update of a key.
 #[derive(Debug)]
-enum Change {
-    /// The entry is there, under this name.
-    There(String),
-    /// The entry was met under this name, by its key alone.
-    Met(String),
-    /// The entry was printed under this name; whether it is there the pass has to show.
-    Printed(String),
-    /// The entry is gone; it had this name.
-    Gone(String),
-    /// The entry is there, but no longer has this name.
+enum KeyUpdate {
+    /// The entry exists, with this DN.
+    Present(String),
+    /// The entry is listed with this DN in a pass over the keys.
+    Listed(String),
+    /// The entry was emitted with this DN; the pass must show whether it exists.
+    Emitted(String),
+    /// The entry was deleted; it had this DN.
+    Deleted(String),
+    /// The entry exists, but no longer has this DN.
     Renamed(String),
 }
 
-/// The keys of one stream.
+/// The index of one stream.
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own about the file")]
 pub(crate) struct KeyIndex {
     database: Database,
     path: PathBuf,
     id: Uuid,
     run: u64,
-    /// This pass over the directory.
+    /// The current pass over the directory.
     pass: u128,
-    /// What is to be put into the file, by key in JSON.
-    waiting: Vec<(String, Change)>,
-    /// The names these changes lead to.
-    names: HashMap<String, Option<String>>,
-    /// Keys and names of entries that were met and are to be read.
+    /// Pending updates, by key in JSON.
+    pending: Vec<(String, KeyUpdate)>,
+    /// The DNs after these updates.
+    dns: HashMap<String, Option<String>>,
+    /// Keys and DNs of listed entries that must be read.
     unread: Vec<(String, String)>,
-    /// Whether anything was found to be gone, or to be read, since the run was counted.
+    /// Whether a deletion, or an entry to be read, was found since the last counted run.
     found: bool,
-    /// Whether there are changes that a crash would take back.
+    /// Whether there are changes that are not durable.
     dirty: bool,
-    /// Whether any of them is more than that an entry was seen again.
+    /// Whether any of them is more than an entry seen again.
     learned: bool,
     commits: u64,
     stage: Stage,
-    /// The key that the file was of before, where it was another one. It was made anew.
+    /// The key properties that the file had before, if they were others. The file was then emptied.
     other_key: Option<String>,
 }
 
 impl KeyIndex {
-    /// Opens the file of a stream with these key properties, or makes it. One of another key is made anew: by its keys every
-    /// entry would be gone.
+    /// Opens the file of a stream with these key properties, or creates it. A file with another key is emptied: by its keys every
+    /// entry would be deleted.
     fn open(folder: &Path, stream: &str, key: &[String]) -> Result<KeyIndex, IndexError> {
         let name: String = stream.chars().filter(char::is_ascii_alphanumeric).take(40).collect();
         let hash = BASE64.encode(Sha256::digest(stream).get(..6).unwrap_or_default());
@@ -170,8 +170,8 @@ impl KeyIndex {
             id: found.id,
             run: found.run,
             pass: Uuid::new_v4().as_u128(),
-            waiting: Vec::new(),
-            names: HashMap::new(),
+            pending: Vec::new(),
+            dns: HashMap::new(),
             unread: Vec::new(),
             found: false,
             dirty: false,
@@ -182,77 +182,77 @@ impl KeyIndex {
         })
     }
 
-    /// The key properties that the file was of before, where they were others.
+    /// Returns the key properties that the file had before, if they were others.
     pub(crate) fn other_key(&self) -> Option<&str> {
         self.other_key.as_deref()
     }
 
-    /// How many keys it holds.
+    /// Returns the number of keys.
     pub(crate) fn count(&self) -> Result<u64, IndexError> {
         let read = || -> Result<_, redb::Error> { Ok(self.database.begin_read()?.open_table(KEYS)?.len()?) };
         file::guarded(read).map_err(|e| fail(&self.path, &e))
     }
 
-    /// What a bookmark has to say before anything new was found to be gone.
-    pub(crate) fn mark(&self) -> Mark {
-        Mark { id: self.id, run: self.run, commits: self.commits }
+    /// Returns the position for a bookmark before any deletion of this run.
+    pub(crate) fn position(&self) -> IndexPosition {
+        IndexPosition { id: self.id, run: self.run, commits: self.commits }
     }
 
-    /// Takes note of what a bookmark says: deletions that were printed before it need not be told again. Whether the
-    /// bookmark is about this file; if not, what was deleted since it nobody knows.
-    pub(crate) fn confirm(&mut self, mark: &Mark) -> Result<bool, IndexError> {
+    /// Compares the file with a bookmark's position: deletions emitted before it need not be repeated. Returns `false` if the bookmark
+    /// is not about this file, so that deletions since the bookmark are unknown.
+    pub(crate) fn confirm(&mut self, position: &IndexPosition) -> Result<bool, IndexError> {
         // A bookmark of a later run or commit than the file's: the file is an old copy.
-        if mark.id != self.id || mark.run > self.run || mark.commits > self.commits {
+        if position.id != self.id || position.run > self.run || position.commits > self.commits {
             return Ok(false);
         }
         self.change(Durability::Immediate, |change| {
-            change.open_table(GONE)?.retain(|_, run| run > mark.run)?;
-            change.open_table(RETURNED)?.retain(|_, run| run > mark.run)?;
+            change.open_table(GONE)?.retain(|_, run| run > position.run)?;
+            change.open_table(RETURNED)?.retain(|_, run| run > position.run)?;
             Ok(())
         })?;
         Ok(true)
     }
 
-    /// An entry is there, under this name.
+    /// Notes that an entry exists, with this DN.
     pub(crate) fn seen(&mut self, key: String, dn: &str) -> Result<(), IndexError> {
-        self.put(key, Change::There(dn.to_owned()))
+        self.put(key, KeyUpdate::Present(dn.to_owned()))
     }
 
-    /// An entry is there, as its key shows. One that was never printed, or not under this name, is to be read.
-    pub(crate) fn met(&mut self, key: String, dn: &str) -> Result<(), IndexError> {
-        self.put(key, Change::Met(dn.to_owned()))
+    /// Notes that a pass over the keys listed an entry. If it was never emitted, or with another DN, it must be read.
+    pub(crate) fn listed(&mut self, key: String, dn: &str) -> Result<(), IndexError> {
+        self.put(key, KeyUpdate::Listed(dn.to_owned()))
     }
 
-    /// Whether entries that were met are to be read.
+    /// Returns whether listed entries must be read.
     pub(crate) fn has_unread(&self) -> bool {
         !self.unread.is_empty()
     }
 
-    /// Takes the keys and names of the entries to be read.
+    /// Returns the keys and DNs of the entries that must be read.
     pub(crate) fn take_unread(&mut self) -> Vec<(String, String)> {
         std::mem::take(&mut self.unread)
     }
 
-    /// An entry was printed. If the pass does not show it, it is gone again.
-    pub(crate) fn printed(&mut self, key: String, dn: &str) -> Result<(), IndexError> {
-        self.put(key, Change::Printed(dn.to_owned()))
+    /// Notes that an entry was emitted. If the pass does not show it, it was deleted since.
+    pub(crate) fn emitted(&mut self, key: String, dn: &str) -> Result<(), IndexError> {
+        self.put(key, KeyUpdate::Emitted(dn.to_owned()))
     }
 
-    /// An entry is gone; it had this name.
+    /// Notes that an entry was deleted; it had this DN.
     pub(crate) fn forget(&mut self, key: String, dn: &str) -> Result<(), IndexError> {
         self.found = true;
-        self.put(key, Change::Gone(dn.to_owned()))
+        self.put(key, KeyUpdate::Deleted(dn.to_owned()))
     }
 
-    /// An entry no longer has this name.
+    /// Notes that an entry no longer has this DN.
     pub(crate) fn renamed(&mut self, key: String, dn: &str) -> Result<(), IndexError> {
         self.found = true;
-        self.put(key, Change::Renamed(dn.to_owned()))
+        self.put(key, KeyUpdate::Renamed(dn.to_owned()))
     }
 
-    /// The name an entry had when it was seen last; `None` for one that never was, or is known to be gone.
-    pub(crate) fn name_of(&self, key: &str) -> Result<Option<String>, IndexError> {
-        if let Some(name) = self.names.get(key) {
+    /// Returns the last DN of an entry; `None` if it was never seen, or is known to be deleted.
+    pub(crate) fn dn_of(&self, key: &str) -> Result<Option<String>, IndexError> {
+        if let Some(name) = self.dns.get(key) {
             return Ok(name.clone());
         }
         let read = || -> Result<_, redb::Error> {
@@ -262,8 +262,8 @@ impl KeyIndex {
         file::guarded(read).map_err(|e| fail(&self.path, &e))
     }
 
-    /// Notes that changes of a log are printed. From now on [`Self::commit_ahead`] makes each of them last before it leaves the
-    /// process: what a run printed that was killed, a later one knows by its names.
+    /// Notes that changes of a log are emitted. From now on [`Self::commit_ahead`] makes each of them durable before it leaves the
+    /// process, so that a later run knows what a killed run emitted.
     pub(crate) fn follow(&mut self) -> Result<(), IndexError> {
         if self.stage >= Stage::Following {
             return Ok(());
@@ -271,7 +271,7 @@ impl KeyIndex {
         self.begin_stage(Stage::Following, Durability::None)
     }
 
-    /// Notes, durably, that the stream of a log is read whole: what is printed is in the file at the end only.
+    /// Notes, durably, that the stream of a log is read whole: the file has the emitted keys only at the end.
     pub(crate) fn read_whole(&mut self) -> Result<(), IndexError> {
         if self.stage == Stage::ReadingWhole {
             return Ok(());
@@ -279,23 +279,23 @@ impl KeyIndex {
         self.begin_stage(Stage::ReadingWhole, Durability::Immediate)
     }
 
-    /// Whether the last run printed what a log tells and did not come to its end.
+    /// Returns whether the last run emitted changes of a log and did not end.
     pub(crate) fn is_unsettled(&self) -> bool {
-        self.stage != Stage::Settled
+        self.stage != Stage::Ended
     }
 
-    /// Whether the last run may have printed what the file does not hold.
+    /// Returns whether the last run may have emitted entries that the file does not have.
     pub(crate) fn lacks_printed(&self) -> bool {
         self.stage == Stage::ReadingWhole
     }
 
-    /// The log was gone through to its end: with the next commit nothing is open.
-    pub(crate) fn settle(&mut self) -> Result<(), IndexError> {
-        if self.stage == Stage::Settled {
+    /// Notes that the log was read to its end: after the next commit nothing is open.
+    pub(crate) fn finish(&mut self) -> Result<(), IndexError> {
+        if self.stage == Stage::Ended {
             return Ok(());
         }
-        self.write_waiting()?;
-        self.begin_stage(Stage::Settled, Durability::None)
+        self.write_pending()?;
+        self.begin_stage(Stage::Ended, Durability::None)
     }
 
     fn begin_stage(&mut self, stage: Stage, durability: Durability) -> Result<(), IndexError> {
@@ -307,7 +307,7 @@ impl KeyIndex {
         Ok(())
     }
 
-    /// Before records leave the process: makes their keys last, unless everything is read.
+    /// Makes keys durable before their records leave the process, except during a whole read.
     pub(crate) fn commit_ahead(&mut self) -> Result<(), IndexError> {
         if self.stage == Stage::Following {
             self.commit()?;
@@ -315,24 +315,24 @@ impl KeyIndex {
         Ok(())
     }
 
-    fn put(&mut self, key: String, change: Change) -> Result<(), IndexError> {
-        match &change {
-            Change::There(dn) | Change::Met(dn) | Change::Printed(dn) => {
-                drop(self.names.insert(key.clone(), Some(dn.clone())));
+    fn put(&mut self, key: String, update: KeyUpdate) -> Result<(), IndexError> {
+        match &update {
+            KeyUpdate::Present(dn) | KeyUpdate::Listed(dn) | KeyUpdate::Emitted(dn) => {
+                drop(self.dns.insert(key.clone(), Some(dn.clone())));
             }
-            Change::Gone(_) => drop(self.names.insert(key.clone(), None)),
-            Change::Renamed(_) => {}
+            KeyUpdate::Deleted(_) => drop(self.dns.insert(key.clone(), None)),
+            KeyUpdate::Renamed(_) => {}
         }
-        self.waiting.push((key, change));
-        if self.waiting.len() >= BATCH { self.write_waiting() } else { Ok(()) }
+        self.pending.push((key, update));
+        if self.pending.len() >= WRITTEN_AT_ONCE { self.write_pending() } else { Ok(()) }
     }
 
-    fn write_waiting(&mut self) -> Result<(), IndexError> {
-        if self.waiting.is_empty() {
+    fn write_pending(&mut self) -> Result<(), IndexError> {
+        if self.pending.is_empty() {
             return Ok(());
         }
-        let waiting = std::mem::take(&mut self.waiting);
-        self.names.clear();
+        let pending = std::mem::take(&mut self.pending);
+        self.dns.clear();
         let (pass, run) = (self.pass, self.run + 1);
         let (mut learned, mut unread) = (false, Vec::new());
         self.change(Durability::None, |change| {
@@ -341,20 +341,20 @@ impl KeyIndex {
             let mut keys = change.open_table(KEYS)?;
             let mut gone = change.open_table(GONE)?;
             let mut any_gone = !gone.is_empty()?;
-            for (key, change) in &waiting {
+            for (key, update) in &pending {
                 let key = key.as_str();
-                match change {
-                    Change::There(dn) => {
+                match update {
+                    KeyUpdate::Present(dn) => {
                         let before = keys.insert(key, (pass, dn.as_str()))?;
                         learned |= before.is_none_or(|row| row.value().1 != dn.as_str());
                         if any_gone {
                             gone.remove((key, dn.as_str()))?;
                         }
                     }
-                    Change::Met(dn) => {
+                    KeyUpdate::Listed(dn) => {
                         let before = keys.insert(key, (pass, dn.as_str()))?;
                         let is_new = before.is_none_or(|row| row.value().1 != dn.as_str());
-                        // It may be that an earlier run was killed before its record went out.
+                        // An earlier run may have been killed before it emitted the record.
                         if is_new || (any_returned && returned.get(key)?.is_some()) {
                             returned.insert(key, run)?;
                             unread.push((key.to_owned(), dn.clone()));
@@ -364,16 +364,16 @@ impl KeyIndex {
                             gone.remove((key, dn.as_str()))?;
                         }
                     }
-                    Change::Printed(dn) => {
+                    KeyUpdate::Emitted(dn) => {
                         let before = keys.insert(key, (NO_PASS, dn.as_str()))?;
                         learned |= before.is_none_or(|row| row.value().1 != dn.as_str());
                     }
-                    Change::Gone(dn) => {
+                    KeyUpdate::Deleted(dn) => {
                         keys.remove(key)?;
                         gone.insert((key, dn.as_str()), run)?;
                         (any_gone, learned) = (true, true);
                     }
-                    Change::Renamed(dn) => {
+                    KeyUpdate::Renamed(dn) => {
                         gone.insert((key, dn.as_str()), run)?;
                         (any_gone, learned) = (true, true);
                     }
@@ -387,11 +387,11 @@ impl KeyIndex {
         Ok(())
     }
 
-    /// Makes all that was noted last, whatever happens to this process or this machine. How often that was done so far.
+    /// Makes all updates durable. Returns the number of commits so far.
     pub(crate) fn commit(&mut self) -> Result<u64, IndexError> {
-        self.write_waiting()?;
+        self.write_pending()?;
         if self.dirty {
-            // A run in which nothing changed leaves a bookmark as it was.
+            // If nothing changed in a run, the bookmark stays the same.
             let commits = self.commits + u64::from(self.learned);
             self.change(Durability::Immediate, |change| {
                 change.open_table(COMMITS)?.insert((), commits)?;
@@ -403,9 +403,9 @@ impl KeyIndex {
         Ok(self.commits)
     }
 
-    /// The same, and counts what was found to be gone as told. Gives what the bookmark has to say.
-    pub(crate) fn save(&mut self) -> Result<Mark, IndexError> {
-        self.write_waiting()?;
+    /// Makes all updates durable, and counts the deletions found as emitted. Returns the position for the bookposition.
+    pub(crate) fn save(&mut self) -> Result<IndexPosition, IndexError> {
+        self.write_pending()?;
         if self.found {
             let run = self.run + 1;
             self.change(Durability::None, |change| {
@@ -416,12 +416,12 @@ impl KeyIndex {
             self.found = false;
         }
         self.commit()?;
-        Ok(self.mark())
+        Ok(self.position())
     }
 
-    /// The read was complete: what was not seen in it is gone. Gives what the bookmark has to say.
-    pub(crate) fn complete(&mut self) -> Result<Mark, IndexError> {
-        self.write_waiting()?;
+    /// Ends a complete read: keys that it did not show are deletions. Returns the position for the bookposition.
+    pub(crate) fn complete(&mut self) -> Result<IndexPosition, IndexError> {
+        self.write_pending()?;
         let (pass, run) = (self.pass, self.run + 1);
         let mut found = false;
         self.change(Durability::None, |change| {
@@ -438,14 +438,14 @@ impl KeyIndex {
         })?;
         self.found |= found;
         self.learned |= found;
-        // Nothing that is seen from now on is of this pass.
+        // Entries seen from now on belong to a new pass.
         self.pass = Uuid::new_v4().as_u128();
         self.save()
     }
 
-    /// What is gone and was not yet told for certain: keys in JSON, and names, up to `count` of them after one. With
-    /// `renamed`, names that entries had which are there under another one, too.
-    pub(crate) fn gone_after(
+    /// Returns deletions that are not confirmed by a bookmark: keys in JSON and DNs, up to `count` of them after one. `renamed`: also
+    /// former DNs of entries that exist with another one.
+    pub(crate) fn deletions_after(
         &self,
         after: Option<&(String, String)>,
         count: usize,
@@ -473,7 +473,7 @@ impl KeyIndex {
         file::guarded(read).map_err(|e| fail(&self.path, &e))
     }
 
-    /// Changes the file. What is not durable is so after the next [`Self::commit`].
+    /// Runs a transaction. If it is not durable, it becomes so with the next [`Self::commit`].
     fn change(
         &mut self,
         durability: Durability,
@@ -493,8 +493,8 @@ impl KeyIndex {
     }
 }
 
-/// What a file holds when it is opened.
-struct Found {
+/// The content of a file when it is opened.
+struct OpenedIndex {
     id: Uuid,
     run: u64,
     commits: u64,
@@ -502,8 +502,8 @@ struct Found {
     other_key: Option<String>,
 }
 
-/// Makes the tables that are not there, and empties those of another key.
-fn prepare(database: &Database, key: &[String]) -> Result<Found, redb::Error> {
+/// Creates missing tables, and empties those of another key.
+fn prepare(database: &Database, key: &[String]) -> Result<OpenedIndex, redb::Error> {
     let key = Value::from(key).to_string();
     let _uninterrupted = signals::uninterrupted();
     let change = database.begin_write()?;
@@ -536,16 +536,16 @@ fn prepare(database: &Database, key: &[String]) -> Result<Found, redb::Error> {
         let unsettled = change.open_table(UNSETTLED)?.remove(())?.is_some_and(|row| row.value());
         let mut stages = change.open_table(STAGE)?;
         let stage = stages.get(())?.map(|stage| Stage::of(stage.value()));
-        // Earlier versions printed changes, too, before the file held them.
-        let stage = stage.unwrap_or(if unsettled { Stage::ReadingWhole } else { Stage::Settled });
+        // Earlier versions also printed changes before the file had them.
+        let stage = stage.unwrap_or(if unsettled { Stage::ReadingWhole } else { Stage::Ended });
         stages.insert((), stage.number())?;
-        Found { id: Uuid::from_u128(id), run, commits, stage, other_key }
+        OpenedIndex { id: Uuid::from_u128(id), run, commits, stage, other_key }
     };
     change.commit()?;
     Ok(found)
 }
 
-/// Whether the keys of a file that does not say of which key it is cannot be of this one, by one of them.
+/// Returns whether the keys of a file without key properties cannot be of these, judged by one of them.
 fn is_of_another_key(change: &redb::WriteTransaction, key: &str) -> Result<bool, redb::Error> {
     let keys = change.open_table(KEYS)?;
     let Some((row, seen)) = keys.first()? else { return Ok(false) };
@@ -554,7 +554,7 @@ fn is_of_another_key(change: &redb::WriteTransaction, key: &str) -> Result<bool,
     let dn = seen.value().1;
     let differs = |(name, value): (&String, &Value)| {
         let is_name = value.as_str() == Some(dn);
-        // `entryDN` and `distinguishedName` say the same.
+        // `entryDN` and `distinguishedName` have the same value.
         let may_be_name = name.to_ascii_lowercase().ends_with("dn") || name == "distinguishedName";
         if name == "dn" { !is_name } else { is_name && !may_be_name }
     };
@@ -564,7 +564,7 @@ fn is_of_another_key(change: &redb::WriteTransaction, key: &str) -> Result<bool,
 fn fail(path: &Path, error: &redb::Error) -> IndexError {
     let reason = match error {
         redb::Error::DatabaseAlreadyOpen => "another run is using it".to_owned(),
-        // The next run makes a new one, and says so.
+        // The next run creates a new one, with a message.
         damaged if file::is_damaged(damaged) => {
             let kept = file::set_aside(path).map_or_else(|e| e.to_string(), |to| to.display().to_string());
             format!(

@@ -97,7 +97,7 @@ impl<'a, W: Write> Output<'a, W> {
     }
 
     /// A stream begins.
-    pub fn begin_stream(&mut self, stream: &str) {
+    pub fn count_stream(&mut self, stream: &str) {
         if let Some(counter) = &mut self.counter {
             counter.stream(stream);
         }
@@ -126,7 +126,7 @@ impl<'a, W: Write> Output<'a, W> {
 
     /// While stdout takes no more, reads what is on its way of a page, so that the server gets rid of it: 389 DS closes a
     /// connection that takes nothing for ten seconds (nsslapd-ioblocktimeout), and others do after a while.
-    pub async fn make_room(&mut self, entries: &mut Entries<'_>) -> Result<(), Interrupted> {
+    pub async fn wait_for_stdout(&mut self, entries: &mut Entries<'_>) -> Result<(), Interrupted> {
         if !self.writer.is_congested() {
             return Ok(());
         }
@@ -155,7 +155,7 @@ impl<'a, W: Write> Output<'a, W> {
         &mut self,
         entries: &mut Entries<'_>,
     ) -> Result<Result<Option<Entry>, DirectoryError>, Interrupted> {
-        self.make_room(entries).await?;
+        self.wait_for_stdout(entries).await?;
         self.or_stop(entries.next()).await
     }
 
@@ -163,7 +163,7 @@ impl<'a, W: Write> Output<'a, W> {
     ///
     /// # Errors
     /// Fails if an index or stdout cannot be written.
-    pub fn record_done(&mut self, stream: &str, of_stream: u64) -> anyhow::Result<()> {
+    pub fn record_written(&mut self, stream: &str, of_stream: u64) -> anyhow::Result<()> {
         self.records += 1;
         self.unsaved += 1;
         if let Some(counter) = &mut self.counter {
@@ -199,7 +199,7 @@ impl<'a, W: Write> Output<'a, W> {
     }
 
     /// A stream begins, of so many. `expected`: how many records it will have, as far as anybody can tell.
-    pub fn stream_begins(&mut self, name: &str, place: (usize, usize), expected: Option<u64>) {
+    pub fn show_stream(&mut self, name: &str, place: (usize, usize), expected: Option<u64>) {
         let Some(bars) = &mut self.bars else { return };
         let all = bars.all.get_or_insert_with(|| Bar::records("all streams", None));
         all.say(&format!("records, stream {} of {}", place.0, place.1));
@@ -209,7 +209,7 @@ impl<'a, W: Write> Output<'a, W> {
     }
 
     /// All streams have ended.
-    pub fn no_more_bars(&mut self) {
+    pub fn clear_bars(&mut self) {
         self.bars = self.bars.take().map(|_| Bars::default());
     }
 
@@ -232,7 +232,7 @@ impl<'a, W: Write> Output<'a, W> {
     ///
     /// # Errors
     /// As [`Self::save`].
-    pub fn change_bookmark(&mut self, stream: &str, property: &str) -> anyhow::Result<()> {
+    pub fn flag_bookmark(&mut self, stream: &str, property: &str) -> anyhow::Result<()> {
         let Some(Value::Object(bookmark)) = self.state.bookmarks.get_mut(stream) else { return Ok(()) };
         bookmark.insert(property.to_owned(), true.into());
         self.save()

@@ -39,7 +39,7 @@ use crate::output::rewrite::Rewriter;
 use crate::report::{self, Place};
 use crate::settings::{ABOUT, TABLE};
 use crate::stream::selection;
-use crate::sync::{Outcome, Sync, books_json, check_json, first_records, look_at_books};
+use crate::sync::{Outcome, Sync, check_json, first_records, reconcile_streams, reconciliation_json};
 
 /// Reads any LDAP directory, or an LDIF file, and prints Singer messages.
 #[derive(Debug, Parser)]
@@ -218,7 +218,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         };
         writer.show(&discovery.catalog.to_pretty_json()?)?;
         if let Some(path) = &args.report {
-            let books = match look_at_books(&config, &context, &discovery.catalog).await {
+            let books = match reconcile_streams(&config, &context, &discovery.catalog).await {
                 Some(seen) => seen?.to_text(),
                 None => "not looked at (verify)".to_owned(),
             };
@@ -371,8 +371,8 @@ async fn health(
                 failure = failure.or(result.err());
             }
             if failure.is_none() {
-                let look = look_at_books(config, &context, &catalog).await;
-                checks.push(books_json(look.as_ref()));
+                let look = reconcile_streams(config, &context, &catalog).await;
+                checks.push(reconciliation_json(look.as_ref()));
             }
         }
         let about = (directory.location().to_owned(), directory.root_dse().vendor.name());

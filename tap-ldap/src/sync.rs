@@ -1,4 +1,4 @@
-//! Reading the selected streams, one after another, and then, if asked to, staying with them.
+//! IncrementalRead the selected streams, one after another, and then, if asked to, staying with them.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -22,11 +22,12 @@ use crate::config::{TapConfig, Verify};
 use crate::discovery::context::DirectoryContext;
 use crate::discovery::streams::{StreamSource, sources};
 use crate::output::{Interrupted, Output};
-use crate::replication::content_sync::{self, Synced};
-use crate::replication::dirsync::DirSynced;
-use crate::replication::{
-    self, Log, Look, Method, StreamRun, close_books, follow, full, incremental, method,
-};
+use crate::replication::content_sync::{self, ContentSyncStream};
+use crate::replication::dirsync::DirSyncStream;
+use crate::replication::method::{Log, Method, method};
+use crate::replication::stream_run::StreamRun;
+use crate::replication::verify::{Reconciliation, reconcile, reconcile_unselected};
+use crate::replication::{follow, full, incremental};
 use crate::stream::entries::Entries;
 use crate::stream::selection;
 
@@ -53,8 +54,8 @@ type Planned<'s> = (&'s CatalogEntry, &'s StreamSource, Method);
 /// The streams that can be followed once they are up to date.
 #[derive(Default)]
 struct Followed<'a> {
-    content_sync: Vec<Synced<'a>>,
-    dirsync: Vec<DirSynced<'a>>,
+    content_sync: Vec<ContentSyncStream<'a>>,
+    dirsync: Vec<DirSyncStream<'a>>,
 }
 
 impl<'a> Sync<'a> {
@@ -76,7 +77,7 @@ impl<'a> Sync<'a> {
         if !result.as_ref().is_err_and(output_closed) {
             output.metrics.job_duration(started.elapsed(), matches!(result, Ok(Outcome::Complete)));
         }
-        output.no_more_bars();
+        output.clear_bars();
         summary::set(Count::Records, output.records);
         result
     }
@@ -93,10 +94,10 @@ impl<'a> Sync<'a> {
             let before = output.records;
             if output.has_bars() {
                 let expected = self.context.expected(&source.source).await;
-                output.stream_begins(&stream.stream, (n + 1, planned.len()), expected);
+                output.show_stream(&stream.stream, (n + 1, planned.len()), expected);
             }
             let span = StreamSpan::begin(&stream.stream);
-            output.begin_stream(&stream.stream);
+            output.count_stream(&stream.stream);
             let result = self.stream(stream, source, method, &mut followed, output).await;
             span.done(output.records - before, result.is_ok());
             output.count();
@@ -118,8 +119,8 @@ impl<'a> Sync<'a> {
             output.save()?;
         }
         let is_selected = |id: &str| planned.iter().any(|(stream, ..)| stream.tap_stream_id == id);
-        close_books(self.context, is_selected).await?;
-        output.no_more_bars();
+        reconcile_unselected(self.context, is_selected).await?;
+        output.clear_bars();
         warn_of_empty_containers(&output.empty);
         if self.config.follow {
             self.follow(&planned, followed, output).await?;
@@ -216,20 +217,20 @@ impl<'a> Sync<'a> {
             Method::Incremental { key } => Box::pin(incremental::run(&mut run, key, output)).await?,
             Method::LogBased(Log::ContentSync) => {
                 let synced = Box::pin(content_sync::run(run, output)).await?;
-                synced.run.warn();
+                synced.run.log_warnings();
                 followed.content_sync.push(synced);
                 return Ok(());
             }
             Method::LogBased(Log::DirSync) => {
-                let mut synced = Box::pin(DirSynced::begin(run, output)).await?;
+                let mut synced = Box::pin(DirSyncStream::begin(run, output)).await?;
                 Box::pin(synced.catch_up(output)).await?;
-                synced.run.warn();
+                synced.run.log_warnings();
                 followed.dirsync.push(synced);
                 return Ok(());
             }
         }
-        run.warn_of_same_keys().await?;
-        run.warn();
+        run.warn_of_duplicate_keys().await?;
+        run.log_warnings();
         Ok(())
     }
 
@@ -302,27 +303,27 @@ pub async fn first_records(
 }
 
 /// So long a look at the books may take, unless `verify` is `always`.
-const LONGEST_LOOK: Duration = Duration::from_secs(5);
+const LONGEST_RECONCILIATION: Duration = Duration::from_secs(5);
 
 /// Looks at the books of the selected streams; `None` where that is not wanted, or takes too long.
-pub async fn look_at_books(
+pub async fn reconcile_streams(
     config: &TapConfig,
     context: &DirectoryContext,
     catalog: &Catalog,
-) -> Option<Result<Look, DirectoryError>> {
+) -> Option<Result<Reconciliation, DirectoryError>> {
     let is_selected =
         |id: &str| catalog.streams.iter().any(|stream| stream.tap_stream_id == id && stream.is_selected());
     let sources = sources(config, context);
-    let look = replication::look(context, sources.iter().filter(|s| is_selected(&s.id)).map(|s| &s.source));
+    let look = reconcile(context, sources.iter().filter(|s| is_selected(&s.id)).map(|s| &s.source));
     match config.verify {
         Verify::Never => None,
         Verify::Always => Some(look.await),
-        Verify::Auto => tokio::time::timeout(LONGEST_LOOK, look).await.ok(),
+        Verify::Auto => tokio::time::timeout(LONGEST_RECONCILIATION, look).await.ok(),
     }
 }
 
 /// The check of the books for a health report.
-pub fn books_json(look: Option<&Result<Look, DirectoryError>>) -> serde_json::Value {
+pub fn reconciliation_json(look: Option<&Result<Reconciliation, DirectoryError>>) -> serde_json::Value {
     match look {
         None => json!({"name": "books", "ok": true, "detail": "not looked at (verify)"}),
         Some(Ok(look)) => json!({
@@ -337,7 +338,7 @@ pub fn books_json(look: Option<&Result<Look, DirectoryError>>) -> serde_json::Va
     }
 }
 
-/// Names for a health report.
+/// ContainerNames for a health report.
 pub fn check_json(name: &str, result: &Result<bool, DirectoryError>) -> serde_json::Value {
     match result {
         Ok(true) => json!({"name": name, "ok": true}),

@@ -68,7 +68,7 @@ pub(crate) fn is_local(key: &str) -> bool {
 }
 
 /// What says when an entry changed that has no value of the key, because it was never modified since it was added.
-pub(crate) fn stands_in(vendor: Vendor, key: &str) -> Option<&'static str> {
+pub(crate) fn fallback(vendor: Vendor, key: &str) -> Option<&'static str> {
     let lacks = key.eq_ignore_ascii_case(MODIFIED) && !is_on_every_entry(vendor, key);
     lacks.then_some(CREATED)
 }
@@ -103,7 +103,7 @@ pub(crate) fn available(
     keys: &[&'static str],
     has: impl Fn(&str) -> bool,
 ) -> Vec<&'static str> {
-    let implied = |key: &str| stands_in(vendor, key).is_some_and(&has);
+    let implied = |key: &str| fallback(vendor, key).is_some_and(&has);
     keys.iter().copied().filter(|key| has(key) || implied(key)).collect()
 }
 
@@ -128,7 +128,7 @@ mod tests {
             for key in vendor.change_keys() {
                 assert_ne!(growth(key), Growth::Unknown, "{key}");
                 let is_followed = is_on_every_entry(vendor, key)
-                    || stands_in(vendor, key).is_some()
+                    || fallback(vendor, key).is_some()
                     || growth(key) == Growth::Created;
                 assert!(is_followed, "{vendor:?} {key}");
             }

@@ -45,8 +45,7 @@ impl Sample {
     pub fn change_key<'i>(&self, vendor: Vendor, ids: &'i IdentityAttributes) -> Option<&'i String> {
         let entries = |key: &str| self.occurrence(key).map_or(0, |o| o.entries);
         let is_everywhere = |key: &&String| {
-            let others =
-                [replication_keys::stands_in(vendor, key), replication_keys::second_key(vendor, key)];
+            let others = [replication_keys::fallback(vendor, key), replication_keys::second_key(vendor, key)];
             let mut names = std::iter::once(key.as_str()).chain(others.into_iter().flatten());
             names.any(|name| entries(name) == self.entries)
         };

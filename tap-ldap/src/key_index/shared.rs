@@ -4,7 +4,7 @@ use std::cell::{RefCell, RefMut};
 use std::path::Path;
 use std::rc::Rc;
 
-use super::{IndexError, KeyIndex, Mark};
+use super::{IndexError, IndexPosition, KeyIndex};
 
 /// The indexes of a run. No STATE goes out before [`Indexes::commit`].
 #[derive(Default)]
@@ -51,7 +51,7 @@ impl SharedIndex {
     }
 
     /// What a bookmark has to say before anything new was found to be gone.
-    pub(crate) fn mark(&self) -> Mark {
-        self.get().mark()
+    pub(crate) fn position(&self) -> IndexPosition {
+        self.get().position()
     }
 }

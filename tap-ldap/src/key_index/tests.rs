@@ -4,7 +4,7 @@ fn of(key: &str) -> Vec<String> {
     vec![key.to_owned()]
 }
 
-fn read(index: &mut KeyIndex, keys: &[&str]) -> Mark {
+fn read(index: &mut KeyIndex, keys: &[&str]) -> IndexPosition {
     for key in keys {
         index.seen((*key).to_owned(), &format!("cn={key}")).unwrap();
     }
@@ -12,7 +12,7 @@ fn read(index: &mut KeyIndex, keys: &[&str]) -> Mark {
 }
 
 fn gone(index: &KeyIndex) -> Vec<String> {
-    index.gone_after(None, 100, false).unwrap().into_iter().map(|(key, _)| key).collect()
+    index.deletions_after(None, 100, false).unwrap().into_iter().map(|(key, _)| key).collect()
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn what_was_not_seen_is_gone_until_a_later_bookmark_says_that_it_was_told() {
     assert!(index.confirm(&first).unwrap());
     let second = read(&mut index, &["a", "c"]);
     assert_eq!(gone(&index), ["b"]);
-    assert_eq!(index.gone_after(None, 1, false).unwrap(), [("b".to_owned(), "cn=b".to_owned())]);
+    assert_eq!(index.deletions_after(None, 1, false).unwrap(), [("b".to_owned(), "cn=b".to_owned())]);
     drop(index);
 
     // The STATE of the second run was lost: it is told again.
@@ -59,13 +59,13 @@ fn what_a_run_had_begun_is_known_to_the_next() {
     drop(index);
     let mut index = open();
     assert!(index.is_unsettled() && !index.lacks_printed());
-    assert_eq!(index.name_of("a").unwrap().as_deref(), Some("cn=a"));
+    assert_eq!(index.dn_of("a").unwrap().as_deref(), Some("cn=a"));
     // A STATE in the middle does not settle it.
     index.save().unwrap();
     drop(index);
     let mut index = open();
     assert!(index.is_unsettled());
-    index.settle().unwrap();
+    index.finish().unwrap();
     index.save().unwrap();
     drop(index);
     let mut index = open();
@@ -76,7 +76,7 @@ fn what_a_run_had_begun_is_known_to_the_next() {
     drop(index);
     let index = open();
     assert!(index.lacks_printed());
-    assert_eq!(index.name_of("b").unwrap(), None);
+    assert_eq!(index.dn_of("b").unwrap(), None);
 }
 
 #[test]
@@ -148,20 +148,20 @@ fn names_that_a_log_does_not_tell_are_known() {
     let open = || KeyIndex::open(folder.path(), "s", &of("entryUUID")).unwrap();
     let mut index = open();
     let first = read(&mut index, &["a", "b"]);
-    assert_eq!(index.name_of("a").unwrap().as_deref(), Some("cn=a"));
+    assert_eq!(index.dn_of("a").unwrap().as_deref(), Some("cn=a"));
     index.renamed("a".into(), "cn=a").unwrap();
     index.seen("a".into(), "cn=z").unwrap();
     index.forget("b".into(), "cn=b").unwrap();
-    assert_eq!(index.name_of("a").unwrap().as_deref(), Some("cn=z"), "before it is in the file");
-    assert_eq!(index.name_of("b").unwrap(), None);
+    assert_eq!(index.dn_of("a").unwrap().as_deref(), Some("cn=z"), "before it is in the file");
+    assert_eq!(index.dn_of("b").unwrap(), None);
     let second = index.save().unwrap();
     assert_ne!(first, second);
     assert_eq!(index.save().unwrap(), second, "nothing new");
     drop(index);
 
     let mut index = open();
-    assert_eq!(index.name_of("a").unwrap().as_deref(), Some("cn=z"));
-    let told_again = |index: &KeyIndex| index.gone_after(None, 100, true).unwrap();
+    assert_eq!(index.dn_of("a").unwrap().as_deref(), Some("cn=z"));
+    let told_again = |index: &KeyIndex| index.deletions_after(None, 100, true).unwrap();
     assert!(index.confirm(&first).unwrap());
     assert_eq!(told_again(&index), [("a".into(), "cn=a".into()), ("b".into(), "cn=b".into())]);
     assert_eq!(gone(&index), ["b"]);
@@ -180,8 +180,8 @@ fn another_file_is_noticed() {
 fn what_was_printed_and_is_gone_before_the_pass_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let mut index = KeyIndex::open(folder.path(), "s", &of("entryUUID")).unwrap();
-    index.printed("short".into(), "cn=short").unwrap();
-    index.printed("long".into(), "cn=long").unwrap();
+    index.emitted("short".into(), "cn=short").unwrap();
+    index.emitted("long".into(), "cn=long").unwrap();
     index.seen("long".into(), "cn=long").unwrap();
     index.complete().unwrap();
     assert_eq!(gone(&index), ["short"]);
@@ -191,7 +191,7 @@ fn what_was_printed_and_is_gone_before_the_pass_is_told() {
 fn more_keys_than_a_batch() {
     let folder = tempfile::tempdir().unwrap();
     let mut index = KeyIndex::open(folder.path(), "s", &of("entryUUID")).unwrap();
-    for n in 0..BATCH * 2 + 7 {
+    for n in 0..WRITTEN_AT_ONCE * 2 + 7 {
         index.seen(n.to_string(), "cn=x").unwrap();
     }
     index.complete().unwrap();

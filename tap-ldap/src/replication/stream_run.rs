@@ -1,4 +1,4 @@
-//! One stream under way: what it is read from, what its records are made of, how many there were.
+//! One stream in a run: where its entries come from, its records and deletions so far, and what is known of its entries.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -12,13 +12,12 @@ use singer_common::entry::{Entry, EntryView};
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::{Clock, now};
 
-use super::completeness::Rules;
-use super::known::KnownIds;
-use super::same_key::{self, SameKeys};
-use super::witness::{self, Witness};
+use crate::replication::completeness::CompletenessRules;
+use crate::replication::duplicate_keys::{self, DuplicateKeys};
+use crate::replication::known_ids::KnownIds;
+use crate::replication::witness::{self, Witness};
 use singer_common::deletion::DELETED_AT;
 
-use super::{Method, stream_base};
 use crate::config::{StreamConfig, TapConfig};
 use crate::discovery::containers;
 use crate::discovery::context::DirectoryContext;
@@ -27,68 +26,68 @@ use crate::discovery::replication_keys;
 use crate::discovery::source::Source;
 use crate::key_index::SharedIndex;
 use crate::output::Output;
+use crate::replication::method::Method;
 use crate::stream::convert::{Converter, MissingKey};
 use crate::stream::key_order::KeyOrder;
 
-mod held;
+mod known_entries;
 
-/// The operational attribute that names who changed an entry last (RFC 4512 section 3.4.2).
+/// The operational attribute with the DN of an entry's last modifier (RFC 4512 section 3.4.2).
 const MODIFIERS_NAME: &str = "modifiersName";
 
-/// Deletions taken from the index at once.
-const GONE_AT_ONCE: usize = 1_000;
+/// Deletions read from the index at once.
+const DELETIONS_AT_ONCE: usize = 1_000;
 
-/// A stream that is read.
+/// A stream that is being read.
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own about the stream")]
 pub(crate) struct StreamRun<'a> {
     pub context: &'a DirectoryContext,
     pub stream: &'a CatalogEntry,
     pub source: &'a Source,
     pub converter: Converter<'a>,
-    /// The version its records carry; none where no version is ever activated.
+    /// The version of its records; `None` if no version is activated.
     pub version: Option<i64>,
-    /// Records printed.
+    /// Records emitted, including deletions.
     pub records: u64,
-    /// Deletions among them.
+    /// Deletions emitted.
     pub deletions: u64,
-    /// Whose changes are left out (`ignore_modifiers`).
+    /// The modifiers whose changes are ignored (`ignore_modifiers`).
     ignored: BTreeSet<DnKey>,
-    /// How many were.
-    pub left_out: u64,
-    /// When deletions may be concluded from a whole read.
-    pub rules: Rules,
-    /// The ids that the stream has, where a log names others and there is no index; `None` where nobody knows.
+    /// Changes that were ignored.
+    pub ignored_changes: u64,
+    /// The rules for concluding deletions from a whole read.
+    pub rules: CompletenessRules,
+    /// With a log and without an index: the ids of the stream's entries; `None` if they are not known.
     known: Option<KnownIds>,
-    /// Whether it was said that nobody does.
-    said_unknown: bool,
-    /// Whether it was said that the server does not let one look where entries went.
-    pub said_not_found: bool,
-    /// Whether rows may be downstream that neither the ids nor the index have: those of a run that was killed after it printed
-    /// them and before it printed a STATE.
+    /// Whether a warning said that they are not known.
+    warned_unknown: bool,
+    /// Whether a warning said that the server refuses to look up moved entries.
+    pub warned_not_found: bool,
+    /// Whether records of unknown entries may be downstream: those that a killed run emitted before it could print a STATE.
     unsettled: bool,
-    /// Whether a later run that goes on from the last STATE is told that there may be such rows.
+    /// Whether the last STATE says that there may be such records.
     is_unsettled_noted: bool,
-    /// Whether everything that the log holds up to its position was told.
+    /// Whether all changes up to the log's position were emitted.
     caught_up: bool,
-    /// Whether the read that a position is of was whole. Of one that was not no position is kept: what is missing would never be
-    /// read.
+    /// Whether the whole read before the position was complete. After an incomplete one no position is kept: the missing entries would
+    /// never be read.
     pub has_read_all: bool,
-    /// The keys of the stream (`track_deletions`).
+    /// The index of keys (`track_deletions`).
     pub index: Option<SharedIndex>,
-    /// Whether the index is for names: a log tells what is gone, but not always what it was called.
-    names: bool,
+    /// Whether the method is `LOG_BASED`: the index then serves for DNs, because a log does not always have the DN of a deleted entry.
+    is_log_based: bool,
     clock: Clock,
-    /// The keys of a whole read, where several entries may have the same.
-    pub same_keys: Option<SameKeys>,
-    /// What tells whether the directory went back behind a log's position, and how its values sort.
+    /// The keys of a whole read, if they may not be unique.
+    pub duplicate_keys: Option<DuplicateKeys>,
+    /// The last changes before a log's position, and the orders of the change marks.
     pub witness: Witness,
     marks: Vec<KeyOrder<'static>>,
-    /// Over how many connections it is to be read whole.
+    /// The number of connections for a whole read.
     pub partitions: usize,
-    /// Whether entries of a container with others nested in it lie deeper than level by level they are found: below parents
-    /// that are not seen, or below too many. Its changes are then looked for in all of its subtree.
+    /// Whether a container with nested containers has deeper entries than a read by levels finds: below invisible parents, or below
+    /// too many. Its changes are then searched in the whole subtree.
     pub reads_subtree: bool,
-    /// Whether later runs go on from a position that a whole read leaves.
+    /// Whether later runs continue from a position after a whole read.
     pub keeps_position: bool,
 }
 
@@ -103,7 +102,7 @@ impl<'a> StreamRun<'a> {
     ) -> anyhow::Result<Self> {
         let schema = context.directory.schema();
         let mut converter = Converter::new(stream, schema);
-        // The rows of a group are no entries.
+        // Membership records are not entries.
         let is_tracked = !matches!(source, Source::Members(_));
         let tracked = config.track_deletions.as_deref().filter(|_| is_tracked);
         let index = tracked
@@ -115,7 +114,7 @@ impl<'a> StreamRun<'a> {
         let listed = |s: &StreamConfig| !s.attributes.is_empty() && !s.attributes.iter().any(|a| a == "*");
         match source {
             Source::Members(_) => {}
-            // Who lists the attributes has said which.
+            // With listed attributes, no class needs others.
             Source::Search(search) if listed(search) => {}
             Source::Search(search) => converter.watch_classes(stream, &search.exclude_attributes),
             _ => converter.watch_classes(stream, &[]),
@@ -135,19 +134,19 @@ impl<'a> StreamRun<'a> {
             records: 0,
             deletions: 0,
             ignored,
-            left_out: 0,
-            rules: Rules::new(config),
+            ignored_changes: 0,
+            rules: CompletenessRules::new(config),
             known: None,
-            said_unknown: false,
-            said_not_found: false,
+            warned_unknown: false,
+            warned_not_found: false,
             unsettled: false,
             is_unsettled_noted: false,
             caught_up: false,
             has_read_all: true,
             index,
-            names: is_log,
+            is_log_based: is_log,
             clock: Clock::default(),
-            same_keys: SameKeys::of(context, source, stream),
+            duplicate_keys: DuplicateKeys::of(context, source, stream),
             witness: Witness::default(),
             marks,
             partitions: usize::try_from(partitions).unwrap_or(1),
@@ -160,12 +159,12 @@ impl<'a> StreamRun<'a> {
         self.context.directory.schema()
     }
 
-    /// The attributes to ask for: those of the records, and the others that reading needs.
+    /// Returns the attributes to request: those of the records, and others that reading needs.
     pub(crate) fn attributes(&self, more: &[&str]) -> Vec<String> {
         let mut names = self.converter.attributes();
         names.retain(|n| n != "1.1");
         let modifiers = (!self.ignored.is_empty()).then_some(MODIFIERS_NAME);
-        // What the containers are told by.
+        // Containers are identified by it.
         let class = matches!(self.source, Source::Containers).then_some(containers::CLASS);
         for name in more.iter().copied().chain(modifiers).chain(class) {
             if !names.iter().any(|n| n.eq_ignore_ascii_case(name)) {
@@ -176,17 +175,21 @@ impl<'a> StreamRun<'a> {
         if names.is_empty() { vec!["1.1".to_owned()] } else { names }
     }
 
-    /// What entries are asked for besides, where a log is followed.
+    /// Returns the change marks to request, if the method is `LOG_BASED`.
     pub(crate) fn marks(&self) -> &'static [&'static str] {
-        if self.names { replication_keys::marks(self.context.directory.root_dse().vendor) } else { &[] }
+        if self.is_log_based {
+            replication_keys::marks(self.context.directory.root_dse().vendor)
+        } else {
+            &[]
+        }
     }
 
-    /// How their values sort.
+    /// Returns the orders of the change marks.
     pub(crate) fn mark_orders(&self) -> &[KeyOrder<'static>] {
         &self.marks
     }
 
-    /// Prints SCHEMA. A stream whose deletions are told has a property for them.
+    /// Prints the SCHEMA message. A stream with deletions has a property for them.
     pub(crate) fn start<W: Write>(
         &mut self,
         output: &mut Output<'_, W>,
@@ -197,7 +200,7 @@ impl<'a> StreamRun<'a> {
             self.rules.resume_index(index.get().count()?);
         }
         let mut schema = self.stream.selected_schema();
-        // As in the records, whatever the order in the catalog.
+        // `dn` is first in the records, whatever its place in the catalog.
         if let Some(Value::Object(properties)) = schema.get_mut("properties")
             && let Some(dn) = properties.shift_remove("dn")
         {
@@ -216,7 +219,7 @@ impl<'a> StreamRun<'a> {
         Ok(output.writer.schema(&self.stream.stream, &schema, keys, bookmark_properties)?)
     }
 
-    /// Appends an entry's RECORD line of now. Gives where in it the record itself is.
+    /// Appends the RECORD line of an entry. Returns the range of the record itself in it.
     ///
     /// # Errors
     /// Fails if the entry has no value of the key.
@@ -226,38 +229,38 @@ impl<'a> StreamRun<'a> {
         out: &mut Vec<u8>,
     ) -> Result<Range<usize>, MissingKey> {
         let record = self.converter.write(entry, self.version, self.clock.now(), out)?;
-        if let Some(keys) = &mut self.same_keys {
+        if let Some(keys) = &mut self.duplicate_keys {
             keys.add(entry);
         }
         Ok(record)
     }
 
     /// Warns once of entries that have the same key.
-    pub(crate) async fn warn_of_same_keys(&mut self) -> Result<(), DirectoryError> {
-        same_key::warn(self).await
+    pub(crate) async fn warn_of_duplicate_keys(&mut self) -> Result<(), DirectoryError> {
+        duplicate_keys::warn(self).await
     }
 
-    /// Prints an entry's RECORD.
+    /// Emits the RECORD of an entry.
     pub(crate) fn emit<W: Write>(
         &mut self,
         output: &mut Output<'_, W>,
         entry: &impl EntryView,
     ) -> anyhow::Result<()> {
-        if self.names {
+        if self.is_log_based {
             self.note_unsettled(output)?;
             if self.index.is_some() {
-                self.name(output, entry)?;
+                self.note_dn(output, entry)?;
             }
         }
-        self.has(entry);
+        self.note_present(entry);
         self.write(entry, output.writer.record_buffer())?;
         self.records += 1;
-        output.record_done(&self.stream.stream, self.records)?;
+        output.record_written(&self.stream.stream, self.records)?;
         Ok(())
     }
 
-    /// The same, of an entry that is taken note of as being there.
-    pub(crate) fn take<W: Write>(
+    /// Emits the RECORD of an entry, and notes in the index that it exists.
+    pub(crate) fn emit_present<W: Write>(
         &mut self,
         output: &mut Output<'_, W>,
         entry: &impl EntryView,
@@ -266,22 +269,22 @@ impl<'a> StreamRun<'a> {
         self.seen(entry)
     }
 
-    /// Prints the RECORD of an entry that changed, unless it was changed by whom nobody wants to hear of. Whether it was printed.
+    /// Emits the RECORD of a changed entry, unless its modifier is listed in `ignore_modifiers`. Returns whether it was emitted.
     pub(crate) fn emit_change<W: Write>(
         &mut self,
         output: &mut Output<'_, W>,
         entry: &Entry,
     ) -> anyhow::Result<bool> {
         if self.is_ignored(entry) {
-            self.has(entry);
-            self.left_out += 1;
+            self.note_present(entry);
+            self.ignored_changes += 1;
             return Ok(false);
         }
         self.emit(output, entry)?;
         Ok(true)
     }
 
-    /// Whether the last change of an entry was made by one of `ignore_modifiers`.
+    /// Returns whether the last modifier of an entry is listed in `ignore_modifiers`.
     pub(crate) fn is_ignored(&self, entry: &Entry) -> bool {
         !self.ignored.is_empty()
             && entry
@@ -290,7 +293,7 @@ impl<'a> StreamRun<'a> {
                 .is_some_and(|dn| self.ignored.contains(&dn))
     }
 
-    /// Entries printed so far that are there.
+    /// Returns the number of emitted entries that exist.
     pub(crate) fn live(&self) -> u64 {
         self.records.saturating_sub(self.deletions)
     }
@@ -314,11 +317,11 @@ impl<'a> StreamRun<'a> {
         self.converter.write_deletion(dn, &keys, self.version, &now(), output.writer.record_buffer());
         self.records += 1;
         self.deletions += 1;
-        output.record_done(&self.stream.stream, self.records)?;
+        output.record_written(&self.stream.stream, self.records)?;
         Ok(())
     }
 
-    /// An entry's key as its records have it: a value for each of the key properties.
+    /// Returns the key of an entry as in its record: one value for each key property.
     pub(crate) fn key_of(&self, entry: &impl EntryView) -> Vec<Value> {
         let value = |name: &String| match name.as_str() {
             "dn" => Value::String(entry.dn().to_owned()),
@@ -327,7 +330,7 @@ impl<'a> StreamRun<'a> {
         self.stream.key_properties.iter().map(value).collect()
     }
 
-    /// Whether an entry that a search of the whole scope gave belongs to this stream.
+    /// Returns whether an entry in the scope of the stream's search belongs to the stream.
     pub(crate) fn keeps(&self, entry: &Entry) -> anyhow::Result<bool> {
         let context = self.context;
         match self.source {
@@ -341,7 +344,7 @@ impl<'a> StreamRun<'a> {
         }
     }
 
-    /// Whether an entry of this name is where the stream is.
+    /// Returns whether a DN is in the scope of the stream.
     pub(crate) fn is_in_scope(&self, dn: &str) -> anyhow::Result<bool> {
         let (context, schema) = (self.context, self.schema());
         let key = dn::key(dn, schema)?;
@@ -362,9 +365,18 @@ impl<'a> StreamRun<'a> {
         }
     }
 
-    /// The naming context that holds the stream, the deepest one.
+    /// Returns the base DN of the stream.
+    pub(crate) fn base(&self) -> &str {
+        match self.source {
+            Source::Search(s) => s.base_dn.as_deref().unwrap_or(&self.context.base),
+            Source::Container { dn } => dn,
+            Source::Class { .. } | Source::Containers | Source::Members(_) => &self.context.base,
+        }
+    }
+
+    /// Returns the deepest naming context that contains the stream.
     pub(crate) fn naming_context(&self) -> anyhow::Result<Option<String>> {
-        let key = dn::key(stream_base(self), self.schema())?;
+        let key = dn::key(self.base(), self.schema())?;
         let contexts = self.context.directory.root_dse().naming_contexts.iter();
         let above = contexts.filter_map(|dn| Some((DnKey::parse(dn, self.schema()).ok()?, dn)));
         let deepest = above
@@ -373,8 +385,8 @@ impl<'a> StreamRun<'a> {
         Ok(deepest.map(|(_, dn)| dn.clone()))
     }
 
-    /// Whether the server that a position was taken from is the one that everything was read from. Another one may not have
-    /// had all that lies before the position, and would never be asked for it.
+    /// Checks that the server of the position is the one that everything was read from. Another one may lack changes before the
+    /// position, which would never be requested.
     pub(crate) fn check_server(&self, server: &str) -> Result<(), DirectoryError> {
         let now = self.context.directory.serving();
         if now == server {
@@ -389,8 +401,8 @@ impl<'a> StreamRun<'a> {
         })
     }
 
-    /// What the user should know at the end of the stream.
-    pub(crate) fn warn(&self) {
+    /// Logs the warnings at the end of the stream.
+    pub(crate) fn log_warnings(&self) {
         let stream = self.stream.stream.as_str();
         for warning in self.converter.warnings() {
             tracing::warn!(stream, "{stream}: {warning}");
@@ -404,18 +416,18 @@ impl<'a> StreamRun<'a> {
                 "{stream}: entries of {classes} came, which has attributes that the catalog does not have: these are not read; run --discover again (discovery_sample_size: 0 reads every entry)"
             );
         }
-        if self.left_out > 0 {
-            tracing::info!(stream, "{stream}: {} changes left out (ignore_modifiers)", self.left_out);
+        if self.ignored_changes > 0 {
+            tracing::info!(stream, "{stream}: {} changes left out (ignore_modifiers)", self.ignored_changes);
         }
     }
 }
 
-/// Whether a part of a key says nothing.
+/// Returns whether a part of a key is null.
 fn is_null(value: &Value) -> bool {
     value.is_null() || value.as_array().is_some_and(|values| values.iter().all(Value::is_null))
 }
 
-/// Milliseconds since 1970: what taps take for a version, and larger than the one before, whatever the clock does.
+/// Returns a version in milliseconds since 1970, as taps usually do; always larger than the last one.
 pub(crate) fn new_version(last: Option<i64>) -> i64 {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

@@ -1,8 +1,8 @@
-//! Verifies whole reads: compares what was emitted with what the directory holds.
+//! Verifies whole reads: compares the emitted entries with those that the directory holds.
 //!
-//! The names are looked at before a stream is read, so that an entry that is added meanwhile is not missed. An entry that
-//! was held and not emitted may have been deleted or renamed meanwhile: a second look at the names tells. What is still
-//! there is read by itself.
+//! The DNs are read before the stream, so that an entry that is added meanwhile is not reported as missing. An entry that was held
+//! and not emitted may have been deleted or renamed meanwhile: a second pass over the DNs decides. Entries that still exist are
+//! read one by one.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::Write;
@@ -12,8 +12,6 @@ use singer_common::entry::EntryView as _;
 use singer_common::observe::{self, Books};
 use singer_common::summary::{self, Count};
 
-use super::StreamRun;
-use super::completeness::{Completeness, Doubt};
 use crate::config::Verify;
 use crate::discovery::classes::HiddenEntries;
 use crate::discovery::context::DirectoryContext;
@@ -21,23 +19,25 @@ use crate::discovery::dn;
 use crate::discovery::source::Source;
 use crate::discovery::tally::{Difference, Tally, hash};
 use crate::output::Output;
+use crate::replication::completeness::{Completeness, IncompleteReason};
+use crate::replication::stream_run::StreamRun;
 use crate::stream::entries::{Entries, ReadOutcome};
 use singer_common::directory::MATCH_ALL;
 
 /// The most entries that are read one by one.
-const MOST_SINGLE: usize = 1_000;
+const MAX_ONE_BY_ONE: usize = 1_000;
 
-/// What a whole read is expected to give.
+/// The expected result of a whole read.
 #[derive(Debug)]
 pub(crate) struct Expected {
-    /// The entries of the stream; `None` where nobody looks.
+    /// The entries of the stream; `None` if they are not verified.
     held: Option<Tally>,
-    /// How many entries lie within reach of the stream's search, whether they pass its filter or not; `None` where nobody
-    /// counts them.
+    /// The number of entries in the scope of the stream's search, whether they match its filter or not; `None` if they are not
+    /// counted.
     in_scope: Option<u64>,
 }
 
-/// Looks at the names of a stream that is going to be read whole, where that is wanted. `is_divided`: it is read in parts.
+/// Reads the DNs of a stream before a whole read, if `verify` asks for it. `is_divided`: the stream is read in partitions.
 pub(crate) async fn expect(
     context: &DirectoryContext,
     source: &Source,
@@ -59,9 +59,9 @@ pub(crate) async fn expect(
                     census.of_container(&dn::key(dn, context.directory.schema())?).cloned()
                 }
                 (Some(census), _) => Some(census.of_containers().clone()),
-                // What one search gives is whole, as the server says itself. Of others, the read knows what it may miss.
+                // The server itself says whether one search is complete. With several searches, the read knows what it may miss.
                 (None, _) if context.verify == Verify::Always && context.is_one_search(source)? => {
-                    Some(names(context, source, &Tally::one_of(1)).await?)
+                    Some(dn_tally(context, source, &Tally::one_of(1)).await?)
                 }
                 (None, _) => None,
             };
@@ -69,7 +69,7 @@ pub(crate) async fn expect(
         Source::Class { .. } | Source::Search(_) if is_wanted(false) => {
             if is_file || context.verify == Verify::Always {
                 expected.in_scope = match count_in_scope(context, source).await {
-                    // The filter may let through what the limit allows.
+                    // The entries that match the filter may be within the limit.
                     Err(e) if e.is_limit() => {
                         tracing::warn!(
                             "books_left_out does not count what a stream's filter leaves out: {e}"
@@ -79,10 +79,10 @@ pub(crate) async fn expect(
                     count => Some(count?),
                 };
             }
-            // A file is not asked twice by the same filter: it would give the same answer.
-            let is_everything = matches!(source, Source::Search(s) if s.filter == MATCH_ALL);
-            if !is_file || is_everything {
-                expected.held = Some(names(context, source, &Tally::one_of(1)).await?);
+            // A second search of a file with the same filter would return the same entries.
+            let is_unfiltered = matches!(source, Source::Search(s) if s.filter == MATCH_ALL);
+            if !is_file || is_unfiltered {
+                expected.held = Some(dn_tally(context, source, &Tally::one_of(1)).await?);
             }
         }
         _ => {}
@@ -91,12 +91,12 @@ pub(crate) async fn expect(
 }
 
 impl Expected {
-    /// A sum of the kind that the parts of the read have to keep, where books are kept.
-    pub(crate) fn sum(&self) -> Option<Tally> {
+    /// Returns an empty tally of the size that the parts of the read must use, if the read is verified.
+    pub(crate) fn empty_tally(&self) -> Option<Tally> {
         self.held.as_ref().map(Tally::empty_like)
     }
 
-    /// Lets the read keep a sum of that kind.
+    /// Makes a read count its entries in such a tally.
     pub(crate) fn begin(&self, entries: &mut Entries<'_>) {
         if let Some(held) = &self.held {
             entries.count_emitted(held);
@@ -118,8 +118,12 @@ async fn count_in_scope(context: &DirectoryContext, source: &Source) -> Result<u
     Ok(count)
 }
 
-/// The sum of the names that the stream's own way of reading gives.
-async fn names(context: &DirectoryContext, source: &Source, like: &Tally) -> Result<Tally, DirectoryError> {
+/// Returns the tally of the DNs that reading the stream returns.
+async fn dn_tally(
+    context: &DirectoryContext,
+    source: &Source,
+    like: &Tally,
+) -> Result<Tally, DirectoryError> {
     let mut entries = Entries::open(context, source, &["1.1".to_owned()], Paging::Configured).await?;
     entries.count_emitted(like);
     while entries.advance().await? {}
@@ -127,38 +131,38 @@ async fn names(context: &DirectoryContext, source: &Source, like: &Tally) -> Res
     Ok(entries.outcome().emitted.unwrap_or_else(|| like.empty_like()))
 }
 
-/// Compares what a whole read gave with what was expected. What is missing and still there is read and emitted now.
+/// Compares a whole read with the expected result. Missing entries that still exist are read and emitted now.
 pub(crate) async fn verify<W: Write>(
     run: &mut StreamRun<'_>,
     expected: Expected,
-    account: ReadOutcome,
+    outcome: ReadOutcome,
     output: &mut Output<'_, W>,
 ) -> anyhow::Result<Completeness> {
     let (context, source, stream) = (run.context, run.source, run.stream.stream.as_str());
-    let mut completeness = Completeness::of(account.gaps);
-    if account.is_unverified {
-        completeness.doubt(Doubt::Unverified);
+    let mut completeness = Completeness::of(outcome.gaps);
+    if outcome.is_unverified {
+        completeness.add(IncompleteReason::Unverified);
     }
-    // One that the stream had may be among them.
+    // An entry of the stream may be among them.
     if matches!(source, Source::Class { .. }) && output.or_stop(context.hidden_entries()).await??.count > 0 {
-        completeness.doubt(Doubt::HiddenClasses);
+        completeness.add(IncompleteReason::HiddenClasses);
     }
-    let mut books = Books { held: 0, emitted: run.records - run.deletions, left_out: 0, differ: 0 };
-    let (Some(held), Some(emitted)) = (&expected.held, account.emitted) else {
+    let mut totals = Books { held: 0, emitted: run.records - run.deletions, left_out: 0, differ: 0 };
+    let (Some(held), Some(emitted)) = (&expected.held, outcome.emitted) else {
         if let Some(in_scope) = expected.in_scope {
-            books.held = in_scope;
-            books.left_out = in_scope.saturating_sub(books.emitted);
-            tell(stream, books);
+            totals.held = in_scope;
+            totals.left_out = in_scope.saturating_sub(totals.emitted);
+            add_totals(stream, totals);
         }
         return Ok(completeness);
     };
-    books.emitted = emitted.count();
-    books.held = held.count().max(expected.in_scope.unwrap_or_default());
-    books.left_out = books.held - held.count();
-    let emitted = if account.is_repeated { names(context, source, held).await? } else { emitted };
+    totals.emitted = emitted.count();
+    totals.held = held.count().max(expected.in_scope.unwrap_or_default());
+    totals.left_out = totals.held - held.count();
+    let emitted = if outcome.is_repeated { dn_tally(context, source, held).await? } else { emitted };
     let missing = match held.difference(&emitted) {
         Difference::Known { missing, .. } => Some(missing),
-        // A long read of a busy directory: compared with what is held now, there may be fewer.
+        // During a long read the directory may change a lot: a comparison with the current DNs may differ less.
         Difference::Unknown => match expect(context, source, true).await?.held {
             Some(now) if matches!(source, Source::Class { .. } | Source::Search(_)) => {
                 match now.difference(&emitted) {
@@ -170,20 +174,20 @@ pub(crate) async fn verify<W: Write>(
         },
     };
     let Some(missing) = missing else {
-        books.differ = held.count().abs_diff(emitted.count()).max(1);
-        completeness.doubt(Doubt::Books { count: books.differ, first: None });
-        tell(stream, books);
+        totals.differ = held.count().abs_diff(emitted.count()).max(1);
+        completeness.add(IncompleteReason::Missing { count: totals.differ, first: None });
+        add_totals(stream, totals);
         return Ok(completeness);
     };
     if !missing.is_empty() {
         let missing: HashSet<u64> = missing.into_iter().collect();
-        let mut there = output.or_stop(still_there(context, source, &missing)).await??;
+        let mut there = output.or_stop(find_existing(context, source, &missing)).await??;
         let mut single = 0;
-        if there.len() <= MOST_SINGLE {
-            single = read_singly(run, &mut there, output).await?;
+        if there.len() <= MAX_ONE_BY_ONE {
+            single = read_one_by_one(run, &mut there, output).await?;
             if !there.is_empty() {
                 let rest: HashSet<u64> = there.iter().map(|dn| hash(dn.as_bytes())).collect();
-                there = output.or_stop(still_there(context, source, &rest)).await??;
+                there = output.or_stop(find_existing(context, source, &rest)).await??;
             }
         }
         if single > 0 {
@@ -192,31 +196,31 @@ pub(crate) async fn verify<W: Write>(
                 "{stream}: {single} entries that the search did not give were read one by one"
             );
         }
-        books.emitted += single;
-        // Gone in the meantime.
+        totals.emitted += single;
+        // Deleted meanwhile.
         let gone = u64::try_from(missing.len()).unwrap_or(u64::MAX).saturating_sub(single);
-        books.differ = u64::try_from(there.len()).unwrap_or(u64::MAX);
-        books.held -= gone.saturating_sub(books.differ).min(books.held);
+        totals.differ = u64::try_from(there.len()).unwrap_or(u64::MAX);
+        totals.held -= gone.saturating_sub(totals.differ).min(totals.held);
         if let Some(first) = there.first() {
-            completeness.doubt(Doubt::Books { count: books.differ, first: Some(first.clone()) });
+            completeness.add(IncompleteReason::Missing { count: totals.differ, first: Some(first.clone()) });
         }
     }
-    tell(stream, books);
+    add_totals(stream, totals);
     Ok(completeness)
 }
 
-/// Puts the books of a stream into the summary and the metrics.
-fn tell(stream: &str, books: Books) {
-    summary::add(Count::BooksHeld, books.held);
-    summary::add(Count::BooksEmitted, books.emitted);
-    summary::add(Count::BooksLeftOut, books.left_out);
-    summary::add(Count::BooksDiffer, books.differ);
-    observe::books(stream, books);
-    tracing::debug!(stream, "{stream}: {books:?}");
+/// Adds the counts of a stream to the summary and the metrics.
+fn add_totals(stream: &str, totals: Books) {
+    summary::add(Count::BooksHeld, totals.held);
+    summary::add(Count::BooksEmitted, totals.emitted);
+    summary::add(Count::BooksLeftOut, totals.left_out);
+    summary::add(Count::BooksDiffer, totals.differ);
+    observe::books(stream, totals);
+    tracing::debug!(stream, "{stream}: {totals:?}");
 }
 
-/// The DNs of the entries of a stream that have one of these hashes and are there now, in the order of their names.
-async fn still_there(
+/// Returns the DNs of the existing entries of a stream that have one of these hashes, sorted.
+async fn find_existing(
     context: &DirectoryContext,
     source: &Source,
     hashes: &HashSet<u64>,
@@ -258,8 +262,8 @@ async fn still_there(
     Ok(found.into_iter().collect())
 }
 
-/// Reads entries one by one and emits them. Those that nobody gives stay in the list.
-async fn read_singly<W: Write>(
+/// Reads entries one by one and emits them. DNs without an entry stay in the list.
+async fn read_one_by_one<W: Write>(
     run: &mut StreamRun<'_>,
     dns: &mut Vec<String>,
     output: &mut Output<'_, W>,
@@ -271,7 +275,7 @@ async fn read_singly<W: Write>(
     for dn in std::mem::take(dns) {
         match output.or_stop(run.context.directory.read(&dn, &names)).await?? {
             Some(entry) => {
-                run.take(output, &entry)?;
+                run.emit_present(output, &entry)?;
                 read += 1;
             }
             None => left.push(dn),
@@ -281,25 +285,25 @@ async fn read_singly<W: Write>(
     Ok(read)
 }
 
-/// What the books of a directory look like, without a record being read.
+/// The result of comparing the streams with the directory, without emitting records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Look {
-    /// Entries that the streams have.
+pub struct Reconciliation {
+    /// Entries that the directory holds in the scope of the streams.
     pub held: u64,
-    /// Entries that reading the streams gives.
+    /// Entries that reading the streams returns.
     pub read: u64,
-    /// Entries that are held and in no stream, or that reading their stream does not give.
+    /// Entries that are held and in no stream, or not returned by reading their stream.
     pub differ: u64,
-    /// The DN of one of these, where it is known.
+    /// The DN of one of these, if known.
     pub first: Option<String>,
-    /// Whether the server refused to list all names, so that nothing was compared with them.
+    /// Whether the server refused to list all DNs, so that nothing was compared.
     pub refused: bool,
 }
 
-impl Look {
-    /// The result in words.
+impl Reconciliation {
+    /// Returns the result as text.
     pub fn to_text(&self) -> String {
-        let Look { held, read, differ, first, refused } = self;
+        let Reconciliation { held, read, differ, first, refused } = self;
         if *refused {
             return format!("{read} entries read, and not compared: the server refuses to list all names");
         }
@@ -311,27 +315,27 @@ impl Look {
     }
 }
 
-/// Looks at the names that reading some streams gives, and at those that the directory holds.
-pub async fn look(
+/// Compares the DNs that reading the streams returns with those that the directory holds.
+pub async fn reconcile(
     context: &DirectoryContext,
     sources: impl Iterator<Item = &Source>,
-) -> Result<Look, DirectoryError> {
-    let mut found = Look::default();
+) -> Result<Reconciliation, DirectoryError> {
+    let mut found = Reconciliation::default();
     for source in sources.filter(|source| !matches!(source, Source::Members(_))) {
         let expected = expect(context, source, true).await?;
         let Some(held) = expected.held else {
-            let tally = names(context, source, &Tally::one_of(usize::MAX)).await?;
+            let tally = dn_tally(context, source, &Tally::one_of(usize::MAX)).await?;
             found.held += tally.count();
             found.read += tally.count();
             continue;
         };
-        let read = names(context, source, &held).await?;
+        let read = dn_tally(context, source, &held).await?;
         found.held += held.count();
         found.read += read.count();
         match held.difference(&read) {
             Difference::Known { missing, .. } if missing.is_empty() => {}
             Difference::Known { missing, .. } => {
-                let there = still_there(context, source, &missing.into_iter().collect()).await?;
+                let there = find_existing(context, source, &missing.into_iter().collect()).await?;
                 found.differ += u64::try_from(there.len()).unwrap_or(u64::MAX);
                 found.first = found.first.or_else(|| there.into_iter().next());
             }
@@ -353,9 +357,9 @@ pub async fn look(
     Ok(found)
 }
 
-/// Ends the books of a run: what the directory holds beside the streams that were read. `is_selected`: whether a stream, by
-/// its id, was read.
-pub(crate) async fn close_books(
+/// Counts what the directory holds beside the streams that were read, at the end of a run. `is_selected`: whether the stream with
+/// this id was read.
+pub(crate) async fn reconcile_unselected(
     context: &DirectoryContext,
     is_selected: impl Fn(&str) -> bool,
 ) -> Result<(), DirectoryError> {
@@ -372,13 +376,13 @@ pub(crate) async fn close_books(
     for class in context.classes.iter().filter(|class| !is_selected(&class.class)) {
         if context.verify == Verify::Always {
             let source = Source::Class { filter: class.filter.clone() };
-            let held = names(context, &source, &Tally::one_of(usize::MAX)).await?.count();
+            let held = dn_tally(context, &source, &Tally::one_of(usize::MAX)).await?.count();
             summary::add(Count::BooksHeld, held);
             summary::add(Count::BooksLeftOut, held);
         }
     }
     let is_file = context.directory.root_dse().vendor == Vendor::Ldif;
-    // Those were told of. Where containers are streams, too, they are in one.
+    // These were reported before. If containers are streams too, the entries are in one of those.
     if let Some(missed) =
         context.known_hidden_entries().filter(|_| context.containers.iter().next().is_none())
     {
@@ -404,7 +408,7 @@ fn in_no_stream(count: u64, first: Option<&str>) {
     }
 }
 
-/// The entries that pass the filter of no class stream, where those are the streams.
+/// Counts the entries that match the filter of no class stream.
 async fn without_class(context: &DirectoryContext) -> Result<(u64, Option<String>), DirectoryError> {
     if context.classes.is_empty() {
         return Ok((0, None));

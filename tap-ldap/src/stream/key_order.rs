@@ -1,4 +1,4 @@
-//! The values of a replication key: which is larger, where to begin again, what counts as one moment.
+//! The values of a replication key: their order, where reading resumes, and which of them are of one moment.
 
 use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
@@ -10,35 +10,35 @@ use singer_common::schema::{Equality, Schema};
 
 use crate::discovery::replication_keys;
 
-/// How far behind the largest value seen reading begins again. A server stamps a change before it waits for its turn to
-/// write it, so that a change can become visible after one that is stamped later. Seconds; for keys that are times only.
+/// How far before the largest value reading resumes. A server stamps a change before it waits for its turn to write it, so that a
+/// change can become visible after one with a later stamp. Seconds; only for keys that are times.
 const OVERLAP_SECONDS: i64 = 5;
 
-/// How far ahead of this machine's clock a value may lie: clocks differ, and nobody changes an entry in the future.
+/// How far a value may be ahead of this machine's clock, because clocks differ.
 const AHEAD_HOURS: i64 = 24;
 
-/// A value in a form whose octets sort as the server sorts the values.
+/// A value in a form whose octets sort like the values on the server.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct OrderKey(Vec<u8>);
 
-/// A value of a replication key by which no position may be taken: what really changes would lie behind it, or it lies nowhere.
+/// A value of a replication key that cannot be a position: later changes would be before it, or it has no place in the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Odd<'e> {
-    /// It does not follow its syntax, and has no place in the order: no filter of the key finds its entry.
+pub(crate) enum UnusableValue<'e> {
+    /// It violates its syntax: no filter of the key finds its entry.
     Invalid(&'e [u8]),
-    /// It is a time that is still to come.
+    /// It is a time in the future.
     Future(&'e [u8]),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Style {
+enum OrderStyle {
     /// GeneralizedTime and UTCTime.
     Time,
-    /// OpenLDAP's change sequence number: a time, then who made the change.
+    /// OpenLDAP's change sequence number: a time, then the origin of the change.
     Csn,
     /// Whole numbers.
     Number,
-    /// Anything else with an ordering rule.
+    /// Any other syntax with an ordering rule.
     Text,
 }
 
@@ -46,12 +46,12 @@ enum Style {
 #[derive(Debug, Clone)]
 pub(crate) struct KeyOrder<'a> {
     pub name: &'a str,
-    /// What filters and sort controls name.
+    /// The attribute in filters and sort controls.
     pub searched: &'a str,
-    /// What says when an entry changed that has no value of the key.
-    stands_in: Option<&'static str>,
+    /// The attribute that dates an entry without a value of the key.
+    fallback: Option<&'static str>,
     pub kind: ValueKind,
-    style: Style,
+    style: OrderStyle,
     order: Equality,
     vendor: Vendor,
 }
@@ -60,94 +60,94 @@ impl<'a> KeyOrder<'a> {
     pub(crate) fn new(name: &'a str, schema: &Schema, vendor: Vendor) -> Self {
         let kind = ValueKind::of(schema, name);
         let style = match kind {
-            ValueKind::GeneralizedTime | ValueKind::UtcTime => Style::Time,
-            ValueKind::Integer | ValueKind::FileTime => Style::Number,
-            _ if name.eq_ignore_ascii_case("entryCSN") => Style::Csn,
-            _ => Style::Text,
+            ValueKind::GeneralizedTime | ValueKind::UtcTime => OrderStyle::Time,
+            ValueKind::Integer | ValueKind::FileTime => OrderStyle::Number,
+            _ if name.eq_ignore_ascii_case("entryCSN") => OrderStyle::Csn,
+            _ => OrderStyle::Text,
         };
-        // [MS-ADTS] 3.1.1.4.5: Active Directory makes up these two from what it stores, and finds no entry by them.
+        // [MS-ADTS] 3.1.1.4.5: Active Directory computes these two from stored attributes, and finds no entry by them.
         let searched = match (vendor, name) {
             (Vendor::ActiveDirectory, n) if n.eq_ignore_ascii_case("modifyTimeStamp") => "whenChanged",
             (Vendor::ActiveDirectory, n) if n.eq_ignore_ascii_case("createTimeStamp") => "whenCreated",
             _ => name,
         };
-        let stands_in = replication_keys::stands_in(vendor, name);
-        Self { name, searched, stands_in, kind, style, order: schema.ordering(name), vendor }
+        let fallback = replication_keys::fallback(vendor, name);
+        Self { name, searched, fallback, kind, style, order: schema.ordering(name), vendor }
     }
 
-    /// The largest value of the key that an entry has.
+    /// Returns the largest value of the key in an entry, in sortable form and as it is.
     pub(crate) fn of(&self, entry: &Entry, schema: &Schema) -> Option<(OrderKey, Vec<u8>)> {
-        let instead = self.stands_in.map_or(&[][..], |name| entry.values(name));
+        let instead = self.fallback.map_or(&[][..], |name| entry.values(name));
         let values = entry.values(self.name).iter().chain(instead);
         values.filter_map(|v| Some((self.sortable(v, schema)?, v.clone()))).max()
     }
 
-    /// The first value of an entry by which no position may be taken. `horizon`: see [`Self::horizon`].
-    pub(crate) fn odd<'e>(
+    /// Returns the first value of an entry that cannot be a position. `horizon`: see [`Self::horizon`].
+    pub(crate) fn unusable_value<'e>(
         &self,
         entry: &'e Entry,
         schema: &Schema,
         horizon: Option<&OrderKey>,
-    ) -> Option<Odd<'e>> {
-        let instead = self.stands_in.map_or(&[][..], |name| entry.values(name));
+    ) -> Option<UnusableValue<'e>> {
+        let instead = self.fallback.map_or(&[][..], |name| entry.values(name));
         entry.values(self.name).iter().chain(instead).find_map(|value| match self.sortable(value, schema) {
-            None => Some(Odd::Invalid(value)),
-            Some(key) if horizon.is_some_and(|horizon| key > *horizon) => Some(Odd::Future(value)),
+            None => Some(UnusableValue::Invalid(value)),
+            Some(key) if horizon.is_some_and(|horizon| key > *horizon) => Some(UnusableValue::Future(value)),
             Some(_) => None,
         })
     }
 
-    /// Behind which value no entry can have changed, at this time; `None` for keys that are no times.
+    /// Returns the largest value that an entry can have at this time; `None` for keys that are not times.
     pub(crate) fn horizon(&self, now: DateTime<Utc>) -> Option<OrderKey> {
         let latest = now.checked_add_signed(Duration::hours(AHEAD_HOURS))?;
         match self.style {
-            Style::Time => self.sortable(&self.time(latest), Schema::standard()),
-            Style::Csn => Some(OrderKey(latest.format("%Y%m%d%H%M%S").to_string().into_bytes())),
-            Style::Number | Style::Text => None,
+            OrderStyle::Time => self.sortable(&self.time(latest), Schema::standard()),
+            OrderStyle::Csn => Some(OrderKey(latest.format("%Y%m%d%H%M%S").to_string().into_bytes())),
+            OrderStyle::Number | OrderStyle::Text => None,
         }
     }
 
-    /// The attributes that its value is made of.
+    /// Returns the attributes that the key's value is taken from.
     pub(crate) fn attributes(&self) -> impl Iterator<Item = &'a str> {
         let searched = (self.searched != self.name).then_some(self.searched);
-        std::iter::once(self.name).chain(searched).chain(self.stands_in)
+        std::iter::once(self.name).chain(searched).chain(self.fallback)
     }
 
-    /// Whether a server that sorts by the key puts entries in the order of their values here.
+    /// Returns whether a server that sorts by the key uses the same order.
     pub(crate) fn is_sorted_by_server(&self) -> bool {
-        self.stands_in.is_none()
+        self.fallback.is_none()
     }
 
-    /// The filter of entries whose value is this one, or larger.
+    /// Returns the filter for entries with this value or a larger one.
     pub(crate) fn at_least(&self, value: &[u8]) -> String {
         self.filter(&|name| format!("({name}>={})", escape_value(value)))
     }
 
-    /// The filter of entries that have no value.
+    /// Returns the filter for entries without a value.
     pub(crate) fn without(&self) -> String {
         format!("(!{})", self.filter(&|name| format!("({name}=*)")))
     }
 
     fn filter(&self, of: &dyn Fn(&str) -> String) -> String {
-        match self.stands_in {
+        match self.fallback {
             None => of(self.searched),
             Some(other) => format!("(|{}{})", of(self.searched), of(other)),
         }
     }
 
-    /// A value in sortable form; `None` if it does not follow its syntax.
+    /// Returns a value in sortable form; `None` if it violates its syntax.
     pub(crate) fn sortable(&self, value: &[u8], schema: &Schema) -> Option<OrderKey> {
         let octets = match self.style {
-            Style::Time => self.rfc3339(value)?.trim_end_matches('Z').as_bytes().to_vec(),
-            Style::Csn => csn_time(value).map(|_| value.to_vec())?,
-            Style::Number => number(self.number_text(std::str::from_utf8(value).ok()?))?,
-            Style::Text => self.order.normalize(value, schema).into_owned(),
+            OrderStyle::Time => self.rfc3339(value)?.trim_end_matches('Z').as_bytes().to_vec(),
+            OrderStyle::Csn => csn_time(value).map(|_| value.to_vec())?,
+            OrderStyle::Number => number(self.number_text(std::str::from_utf8(value).ok()?))?,
+            OrderStyle::Text => self.order.normalize(value, schema).into_owned(),
         };
         Some(OrderKey(octets))
     }
 
-    /// 389 DS writes numbers below zero, which its counter comes to where additions are refused in an empty database, as very
-    /// large ones.
+    /// Returns the text of a number. 389 DS writes negative numbers as very large ones; its counter falls below zero if additions are
+    /// refused in an empty database.
     fn number_text<'v>(&self, text: &'v str) -> &'v str {
         let is_negative = self.vendor == Vendor::Ds389
             && self.name.eq_ignore_ascii_case("entryusn")
@@ -183,11 +183,11 @@ impl<'a> KeyOrder<'a> {
             time.checked_sub_signed(Duration::seconds(OVERLAP_SECONDS))
         };
         let again = match self.style {
-            Style::Time => self.rfc3339(largest).and_then(|t| Some(self.time(earlier(&t)?))),
-            Style::Csn => csn_time(largest).and_then(|t| {
+            OrderStyle::Time => self.rfc3339(largest).and_then(|t| Some(self.time(earlier(&t)?))),
+            OrderStyle::Csn => csn_time(largest).and_then(|t| {
                 Some(earlier(&t)?.format("%Y%m%d%H%M%S.000000Z#000000#000#000000").to_string().into_bytes())
             }),
-            Style::Number | Style::Text => None,
+            OrderStyle::Number | OrderStyle::Text => None,
         };
         again.unwrap_or_else(|| largest.to_vec())
     }
@@ -206,11 +206,11 @@ impl<'a> KeyOrder<'a> {
     pub(crate) fn moment(&self, key: &OrderKey) -> String {
         let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
         match self.style {
-            Style::Time => text(key.0.get(.."2026-11-24T16:40:12".len()).unwrap_or(&key.0)),
-            Style::Csn => text(key.0.get(.."20261124164012".len()).unwrap_or(&key.0)),
+            OrderStyle::Time => text(key.0.get(.."2026-11-24T16:40:12".len()).unwrap_or(&key.0)),
+            OrderStyle::Csn => text(key.0.get(.."20261124164012".len()).unwrap_or(&key.0)),
             // In 20 digits, so that moments sort as texts.
-            Style::Number => format!("{:0>20}", text(key.0.get(NUMBER_HEAD..).unwrap_or_default())),
-            Style::Text => text(&key.0),
+            OrderStyle::Number => format!("{:0>20}", text(key.0.get(NUMBER_HEAD..).unwrap_or_default())),
+            OrderStyle::Text => text(&key.0),
         }
     }
 }
@@ -286,9 +286,9 @@ mod tests {
                 dn: "cn=x".into(),
                 attributes: vec![Attribute::new(name, vec![value.as_bytes().to_vec()])],
             };
-            match order.odd(&entry, Schema::standard(), horizon.as_ref()) {
-                Some(Odd::Invalid(v)) => ("invalid", v == value.as_bytes()),
-                Some(Odd::Future(v)) => ("future", v == value.as_bytes()),
+            match order.unusable_value(&entry, Schema::standard(), horizon.as_ref()) {
+                Some(UnusableValue::Invalid(v)) => ("invalid", v == value.as_bytes()),
+                Some(UnusableValue::Future(v)) => ("future", v == value.as_bytes()),
                 None => ("", true),
             }
         };

@@ -1,22 +1,22 @@
-//! Entries that left a stream because something above them was moved out of it: no log tells of them.
+//! Entries that left a stream because an entry above them was moved out of it. No log reports them.
 //!
-//! A log tells of the moved entry alone. It is looked up by its immutable id, wherever it is now, and what lies below it there
-//! and was the stream's is gone.
+//! A log reports only the moved entry. It is found by its immutable id at its new place; the entries below it there that were in
+//! the stream are deleted.
 
 use std::io::Write;
 
 use singer_common::directory::{DirectoryError, Scope, SearchRequest};
 use singer_common::filter::escape_value;
 
-use super::StreamRun;
 use crate::output::Output;
+use crate::replication::stream_run::StreamRun;
 use singer_common::directory::MATCH_ALL;
 
-/// So many ids are looked up by one search.
-const AT_ONCE: usize = 200;
+/// Ids per search.
+const IDS_PER_SEARCH: usize = 200;
 
-/// Prints the deletions of what lies below entries that left the stream. `ids`: the immutable ids of entries that a log calls
-/// deleted; most of them are.
+/// Emits deletions of the entries below entries that left the stream. `ids`: the immutable ids of entries that a log reported as
+/// deleted, which most of them are.
 pub(crate) async fn emit_below_ids<W: Write>(
     run: &mut StreamRun<'_>,
     output: &mut Output<'_, W>,
@@ -24,18 +24,18 @@ pub(crate) async fn emit_below_ids<W: Write>(
 ) -> anyhow::Result<()> {
     let Some(key) = run.context.ids.key.clone() else { return Ok(()) };
     let naming_context = run.naming_context()?.unwrap_or_else(|| run.context.base.clone());
-    for ids in ids.chunks(AT_ONCE) {
+    for ids in ids.chunks(IDS_PER_SEARCH) {
         let parts = ids.iter().map(|id| format!("({key}={})", escape_value(id.as_bytes())));
         let filter = format!("(|{})", parts.collect::<String>());
         let request = SearchRequest::new(naming_context.as_str(), Scope::Sub, filter, &["1.1"]);
-        for dn in names(run, request, output).await? {
+        for dn in dns(run, request, output).await? {
             emit_below(run, output, &dn).await?;
         }
     }
     Ok(())
 }
 
-/// Prints the deletions of what lies below an entry that left the stream and is there under this name.
+/// Emits deletions of the entries below an entry that left the stream and has this DN now.
 pub(crate) async fn emit_below<W: Write>(
     run: &mut StreamRun<'_>,
     output: &mut Output<'_, W>,
@@ -57,13 +57,13 @@ pub(crate) async fn emit_below<W: Write>(
                 run.emit_deletion(output, &key, None)?;
             }
             Ok(None) => return Ok(()),
-            Err(error) => return put_up_with(run, error),
+            Err(error) => return tolerate(run, error),
         }
     }
 }
 
-/// The names that a search finds.
-async fn names<W: Write>(
+/// Returns the DNs of the search results.
+async fn dns<W: Write>(
     run: &mut StreamRun<'_>,
     request: SearchRequest,
     output: &mut Output<'_, W>,
@@ -76,22 +76,22 @@ async fn names<W: Write>(
             Ok(Some(entry)) => found.push(entry.dn),
             Ok(None) => return Ok(found),
             Err(error) => {
-                put_up_with(run, error)?;
+                tolerate(run, error)?;
                 return Ok(found);
             }
         }
     }
 }
 
-/// What a server refuses to say ends no run: the deletions that the log names are told. It is said once.
-fn put_up_with(run: &mut StreamRun<'_>, error: DirectoryError) -> anyhow::Result<()> {
+/// Ignores a refused search, with one warning: the deletions that the log names are still emitted.
+fn tolerate(run: &mut StreamRun<'_>, error: DirectoryError) -> anyhow::Result<()> {
     if error.is_no_such_object() {
         return Ok(());
     }
     if error.code().is_none() {
         return Err(error.into());
     }
-    if !std::mem::replace(&mut run.said_not_found, true) {
+    if !std::mem::replace(&mut run.warned_not_found, true) {
         let stream = run.stream.stream.as_str();
         tracing::warn!(
             stream,

@@ -1,9 +1,9 @@
-//! Entries of one stream that have the same key: downstream the record of one replaces the other's, and nobody is told.
+//! Entries of one stream that have the same key: downstream, the record of one silently replaces that of the other.
 //!
-//! Of each record of a whole read a 64-bit hash of its key is kept, and nothing else. Those that occur twice may also be one
-//! entry that was read twice or renamed meanwhile, so that a second look at the keys of the stream tells, if there are any.
+//! A whole read keeps a 64-bit hash of the key of each record, and nothing else. A hash that occurs twice may also be one entry
+//! that was read twice or renamed meanwhile: then the keys of the stream are read again.
 //!
-//! Not kept where keys cannot be the same: `dn`, and the immutable id that a server gives. A file may hold anything.
+//! Not checked if keys are unique: `dn`, and the immutable id that a server assigns. A file may contain anything.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,36 +14,40 @@ use singer_common::entry::EntryView;
 use singer_common::secret::is_secret_attribute;
 use singer_common::summary::{self, Count};
 
-use super::StreamRun;
 use crate::discovery::context::DirectoryContext;
 use crate::discovery::source::Source;
 use crate::discovery::tally::hash;
+use crate::replication::stream_run::StreamRun;
 use crate::stream::entries::Entries;
 
-/// The most keys that the second look counts the entries of.
-const MOST: usize = 10_000;
+/// The most keys whose entries the second pass counts.
+const MAX_KEYS: usize = 10_000;
 
 /// The keys of a whole read, by their hashes.
 #[derive(Debug, Default)]
-pub(crate) struct SameKeys {
+pub(crate) struct DuplicateKeys {
     names: Vec<String>,
     hashes: Vec<u64>,
     scratch: Vec<u8>,
 }
 
-impl SameKeys {
-    /// For a stream whose keys may be the same; `None` for others.
-    pub(crate) fn of(context: &DirectoryContext, source: &Source, stream: &CatalogEntry) -> Option<SameKeys> {
+impl DuplicateKeys {
+    /// Returns an empty set for a stream whose keys may not be unique; `None` for others.
+    pub(crate) fn of(
+        context: &DirectoryContext,
+        source: &Source,
+        stream: &CatalogEntry,
+    ) -> Option<DuplicateKeys> {
         let is_file = context.directory.root_dse().vendor == Vendor::Ldif;
         let is_own = |name: &String| !is_file && context.ids.key.as_deref() == Some(name);
         let names = &stream.key_properties;
         let is_unique = names.iter().any(|name| name == "dn" || is_own(name));
-        // The rows of a group are no entries.
-        let may_be_same = !names.is_empty() && !is_unique && !matches!(source, Source::Members(_));
-        may_be_same.then(|| SameKeys { names: names.clone(), ..SameKeys::default() })
+        // Membership records are not entries.
+        let may_repeat = !names.is_empty() && !is_unique && !matches!(source, Source::Members(_));
+        may_repeat.then(|| DuplicateKeys { names: names.clone(), ..DuplicateKeys::default() })
     }
 
-    /// Notes the key of a record.
+    /// Adds the key of a record.
     pub(crate) fn add(&mut self, entry: &impl EntryView) {
         let hash = self.hash(entry);
         self.hashes.push(hash);
@@ -61,7 +65,7 @@ impl SameKeys {
         hash(&self.scratch)
     }
 
-    /// The hashes that occur more than once, up to [`MOST`] of them, and how many records are beyond the first of theirs.
+    /// Returns the hashes that occur more than once, up to [`MAX_KEYS`], and the number of records beyond the first of each.
     fn repeated(&mut self) -> (HashSet<u64>, u64) {
         self.hashes.sort_unstable();
         let pairs = self.hashes.windows(2).filter_map(|pair| match pair {
@@ -71,7 +75,7 @@ impl SameKeys {
         let (mut repeated, mut count) = (HashSet::new(), 0);
         for hash in pairs {
             count += 1;
-            if repeated.len() < MOST {
+            if repeated.len() < MAX_KEYS {
                 repeated.insert(hash);
             }
         }
@@ -79,33 +83,33 @@ impl SameKeys {
     }
 }
 
-/// Entries with a key that others have, too.
+/// Entries that share their key with another one.
 #[derive(Debug, Default)]
-struct Found {
-    /// Those beyond the first of each key.
+struct Duplicates {
+    /// The number of entries beyond the first of each key.
     count: u64,
-    /// The first such key, and two entries that have it.
+    /// The first such key, and two entries with it.
     first: Option<(String, String, String)>,
 }
 
 /// Warns once of entries of a whole read that have the same key.
 pub(crate) async fn warn(run: &mut StreamRun<'_>) -> Result<(), DirectoryError> {
-    let Some(mut keys) = run.same_keys.take() else { return Ok(()) };
+    let Some(mut keys) = run.duplicate_keys.take() else { return Ok(()) };
     let (repeated, count) = keys.repeated();
     if repeated.is_empty() {
         return Ok(());
     }
     keys.hashes = Vec::new();
-    let found = match look(run, &mut keys, &repeated).await {
+    let found = match count_duplicates(run, &mut keys, &repeated).await {
         Ok(found) => found,
-        // The records are printed: a limit is no reason to fail now.
-        Err(e) if e.code().is_some() => Found { count, first: None },
+        // The records are printed already: a limit is not a reason to fail now.
+        Err(e) if e.code().is_some() => Duplicates { count, first: None },
         Err(e) => return Err(e),
     };
     if found.count == 0 {
         return Ok(());
     }
-    let Found { count, first } = found;
+    let Duplicates { count, first } = found;
     summary::add(Count::BooksSameKey, count);
     let stream = run.stream.stream.as_str();
     let first = first.map(|(key, one, other)| format!(" (the first: {key} of `{one}` and `{other}`)"));
@@ -118,13 +122,13 @@ pub(crate) async fn warn(run: &mut StreamRun<'_>) -> Result<(), DirectoryError> 
     Ok(())
 }
 
-/// Reads the keys of the stream again, for those that occurred more than once.
-async fn look(
+/// Reads the keys of the stream again, and counts the entries of those that occurred more than once.
+async fn count_duplicates(
     run: &StreamRun<'_>,
-    keys: &mut SameKeys,
+    keys: &mut DuplicateKeys,
     repeated: &HashSet<u64>,
-) -> Result<Found, DirectoryError> {
-    let mut found = Found::default();
+) -> Result<Duplicates, DirectoryError> {
+    let mut found = Duplicates::default();
     let mut seen: HashMap<u64, String> = HashMap::new();
     let mut entries = Entries::open(run.context, run.source, &keys.names, Paging::Configured).await?;
     while entries.advance().await? {
@@ -137,7 +141,7 @@ async fn look(
             None => {
                 seen.insert(hash, entry.dn().to_owned());
             }
-            // Once more, as when a search began again.
+            // The same entry again, for example because a search was restarted.
             Some(other) if other == entry.dn() => {}
             Some(other) => {
                 found.count += 1;

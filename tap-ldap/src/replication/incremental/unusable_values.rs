@@ -1,30 +1,30 @@
-//! Entries whose value of the replication key is none by which a position may be taken: it is no valid one, or lies in the
-//! future. They are emitted, and told.
+//! Entries with a replication key value that cannot be a position: it is invalid, or in the future. They are emitted, with a
+//! warning.
 
 use std::collections::HashSet;
 
 use crate::discovery::tally::hash;
-use crate::stream::key_order::Odd;
+use crate::stream::key_order::UnusableValue;
 
-/// How many there are, and the first.
+/// The number of such entries, and the first.
 #[derive(Debug, Default)]
-pub(super) struct OddEntries {
-    /// Hashes of the DNs of those without a place in the order.
+pub(super) struct UnusableValues {
+    /// Hashes of the DNs of entries with invalid values.
     invalid: HashSet<u64>,
-    /// How many lie in the future.
+    /// The number of values in the future.
     future: u64,
     first: Option<String>,
 }
 
-impl OddEntries {
-    /// Notes one.
-    pub(super) fn add(&mut self, dn: &str, odd: Odd<'_>) {
-        let value = match odd {
-            Odd::Invalid(value) => {
+impl UnusableValues {
+    /// Adds an entry.
+    pub(super) fn add(&mut self, dn: &str, value: UnusableValue<'_>) {
+        let value = match value {
+            UnusableValue::Invalid(value) => {
                 self.invalid.insert(hash(dn.as_bytes()));
                 value
             }
-            Odd::Future(value) => {
+            UnusableValue::Future(value) => {
                 self.future += 1;
                 value
             }
@@ -32,12 +32,12 @@ impl OddEntries {
         self.first.get_or_insert_with(|| format!("`{dn}`: {:?}", String::from_utf8_lossy(value)));
     }
 
-    /// Whether an entry was noted as one without a place in the order.
+    /// Returns whether an entry was added as one with an invalid value.
     pub(super) fn has(&self, dn: &str) -> bool {
         self.invalid.contains(&hash(dn.as_bytes()))
     }
 
-    /// Warns of them, if there are any.
+    /// Warns of the entries, if there are any.
     pub(super) fn warn(&self, stream: &str, key: &str) {
         let Some(first) = &self.first else { return };
         let invalid = u64::try_from(self.invalid.len()).unwrap_or(u64::MAX);

@@ -1,21 +1,21 @@
-//! Where to cut a range of keys into windows of about the same number of entries, in bounded memory.
+//! The distribution of key values in bounded memory: where to cut a range into windows of about the same size.
 
 use std::collections::BTreeMap;
 
 use crate::stream::key_order::OrderKey;
 
-/// So many values are kept apart; beyond, neighbours are put together.
+/// Groups that are kept; neighbors are merged beyond twice as many.
 const KEPT: usize = 4_096;
 
-/// How the keys of many entries are spread.
+/// The distribution of the keys of many entries.
 #[derive(Debug, Default)]
-pub(super) struct Sketch {
-    /// The smallest value of a group of neighbours, and how many entries are in the group.
+pub(super) struct KeyHistogram {
+    /// The smallest value of a group of neighbors, and the number of entries in it.
     groups: BTreeMap<OrderKey, (Vec<u8>, u64)>,
 }
 
-impl Sketch {
-    /// Notes an entry's key, in sortable form and as it is.
+impl KeyHistogram {
+    /// Adds an entry's key, in sortable form and as it is.
     pub(super) fn add(&mut self, key: OrderKey, value: Vec<u8>) {
         self.groups.entry(key).or_insert((value, 0)).1 += 1;
         if self.groups.len() > KEPT * 2 {
@@ -23,7 +23,7 @@ impl Sketch {
         }
     }
 
-    /// Puts every second group into the one before it.
+    /// Merges every second group into the one before it.
     fn halve(&mut self) {
         let mut halved = BTreeMap::new();
         let mut groups = std::mem::take(&mut self.groups).into_iter();
@@ -34,7 +34,7 @@ impl Sketch {
         self.groups = halved;
     }
 
-    /// The values where windows of about `size` entries begin, but for the first window's.
+    /// Returns the first values of windows of about `size` entries, except for the first window.
     pub(super) fn bounds(&self, size: u64) -> Vec<Vec<u8>> {
         let mut bounds = Vec::new();
         let mut filled = 0;
@@ -59,7 +59,7 @@ mod tests {
 
     fn bounds(values: impl Iterator<Item = u64>, size: u64) -> Vec<u64> {
         let order = KeyOrder::new("uidNumber", Schema::standard(), Vendor::OpenLdap);
-        let mut sketch = Sketch::default();
+        let mut sketch = KeyHistogram::default();
         for value in values {
             let value = value.to_string().into_bytes();
             sketch.add(order.sortable(&value, Schema::standard()).unwrap(), value);

@@ -1,4 +1,4 @@
-//! One key that a stream is read by: where reading begins again, what was printed there, and how far it came.
+//! The position by one key: where reading resumes, what was emitted there, and the largest value so far.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -9,70 +9,70 @@ use singer_common::entry::Entry;
 use singer_common::schema::Schema;
 
 use super::boundary::Boundary;
-use crate::stream::key_order::{KeyOrder, Odd, OrderKey};
+use crate::stream::key_order::{KeyOrder, OrderKey, UnusableValue};
 
-/// The moment of entries whose value has no place in the order: behind all others, so that it is never forgotten.
+/// The moment of entries with an invalid value: it sorts behind all others, so that it is never pruned.
 const NO_MOMENT: &str = "~";
 
-/// So many of the entries with the largest values are kept in mind.
+/// Entries with the largest values that are kept.
 const NEWEST: usize = 3;
 
 /// An entry that had one of the largest values of the key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Newest {
-    /// Its immutable id, in base64; empty where it has none.
+    /// Its immutable id in base64; empty if it has none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     id: String,
-    /// Then its name.
+    /// Its DN, if it has no id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dn: Option<String>,
-    /// The value, as the server had it.
+    /// The value as the server had it.
     pub(super) value: String,
 }
 
 impl Newest {
-    /// The immutable id, as the server has it.
+    /// Returns the immutable id as the server has it.
     pub(super) fn id(&self) -> Option<Vec<u8>> {
         BASE64.decode(&self.id).ok().filter(|id| !id.is_empty())
     }
 
-    /// Its name, where it has no id.
+    /// Returns the DN, if it has no id.
     pub(super) fn dn(&self) -> Option<&str> {
         self.dn.as_deref()
     }
 }
 
-/// A position by one key, as a bookmark has it.
+/// The position by a second key in a bookmark.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Besides {
+pub(super) struct SecondPosition {
     pub(super) key: String,
     pub(super) value: Value,
     #[serde(default, skip_serializing_if = "Boundary::is_empty")]
     pub(super) boundary: Boundary,
 }
 
-/// How far reading came by one key.
-pub(super) struct Track<'a> {
+/// The position by one key.
+pub(super) struct KeyCursor<'a> {
     pub(super) order: KeyOrder<'a>,
     schema: &'a Schema,
     /// See [`KeyOrder::horizon`].
     horizon: Option<OrderKey>,
-    /// The value to begin at.
+    /// The value to start at.
     pub(super) from: Option<Vec<u8>>,
-    /// What the last run left at its end.
-    pub(super) before: Boundary,
-    /// What this run leaves at its own.
-    now: Boundary,
-    /// The earliest moment that the next run will read again.
+    /// The last run's records at its end.
+    pub(super) previous: Boundary,
+    /// This run's records at its end.
+    current: Boundary,
+    /// The earliest moment that the next run reads again.
     keep: String,
-    /// The largest value seen, sortable and as it is.
+    /// The largest value so far, in sortable form and as it is.
     largest: Option<(OrderKey, Vec<u8>)>,
-    /// The entries that had the largest values.
+    /// The entries with the largest values.
     newest: Vec<Newest>,
 }
 
-impl<'a> Track<'a> {
-    /// Of a stream that was left at a value, with this at its end.
+impl<'a> KeyCursor<'a> {
+    /// Starts at a value that the last run left, with its records at the end.
     pub(super) fn new(
         order: KeyOrder<'a>,
         schema: &'a Schema,
@@ -83,31 +83,31 @@ impl<'a> Track<'a> {
         let (largest, before) = left.map_or((None, Boundary::default()), |(value, before)| {
             (order.sortable(&value, schema).map(|key| (key, value)), before)
         });
-        let mut track = Self {
+        let mut cursor = Self {
             horizon: order.horizon(Utc::now()),
             order,
             schema,
             from,
-            before,
-            now: Boundary::default(),
+            previous: before,
+            current: Boundary::default(),
             keep: String::new(),
             largest,
             newest: newest.to_vec(),
         };
-        track.keep = track.keep_from().unwrap_or_default();
-        track
+        cursor.keep = cursor.keep_from().unwrap_or_default();
+        cursor
     }
 
-    /// Takes note of an entry and its record. Whether an earlier run printed the same.
-    pub(super) fn take(&mut self, entry: &Entry, record: &[u8], id: Option<&str>) -> bool {
-        let odd = self.odd(entry);
+    /// Notes an entry and its record. Returns whether an earlier run emitted the same record.
+    pub(super) fn note(&mut self, entry: &Entry, record: &[u8], id: Option<&str>) -> bool {
+        let unusable = self.unusable_value(entry);
         let key = self.order.of(entry, self.schema);
-        let moment = match (&key, odd) {
-            (_, Some(Odd::Invalid(_))) => NO_MOMENT.to_owned(),
+        let moment = match (&key, unusable) {
+            (_, Some(UnusableValue::Invalid(_))) => NO_MOMENT.to_owned(),
             (Some((key, _)), _) => self.order.moment(key),
             (None, _) => return false,
         };
-        if let Some(key) = key.filter(|_| odd.is_none())
+        if let Some(key) = key.filter(|_| unusable.is_none())
             && self.largest.as_ref().is_none_or(|(largest, _)| key.0 > *largest)
         {
             if let Ok(value) = std::str::from_utf8(&key.1) {
@@ -120,48 +120,48 @@ impl<'a> Track<'a> {
             }
             self.largest = Some(key);
             self.keep = self.keep_from().unwrap_or_default();
-            self.now.prune(&self.keep);
+            self.current.prune(&self.keep);
         }
-        let seen = self.before.contains(&moment, record);
+        let seen = self.previous.contains(&moment, record);
         if moment >= self.keep {
-            self.now.add(&moment, record);
+            self.current.add(&moment, record);
         }
         seen
     }
 
-    /// The first value of an entry by which no position may be taken.
-    pub(super) fn odd<'e>(&self, entry: &'e Entry) -> Option<Odd<'e>> {
-        self.order.odd(entry, self.schema, self.horizon.as_ref())
+    /// Returns the first value of an entry that cannot be a position.
+    pub(super) fn unusable_value<'e>(&self, entry: &'e Entry) -> Option<UnusableValue<'e>> {
+        self.order.unusable_value(entry, self.schema, self.horizon.as_ref())
     }
 
-    /// The earliest moment that is read again after the largest value.
+    /// Returns the earliest moment that is read again after the largest value.
     fn keep_from(&self) -> Option<String> {
         let (_, largest) = self.largest.as_ref()?;
         let again = self.order.again_from(largest);
         self.order.sortable(&again, self.schema).map(|key| self.order.moment(&key))
     }
 
-    /// From which value on to read again, after the largest seen.
-    pub(super) fn again(&self) -> Option<Vec<u8>> {
+    /// Returns the value to resume at, after the largest one so far.
+    pub(super) fn resume_from(&self) -> Option<Vec<u8>> {
         self.largest.as_ref().map(|(_, largest)| self.order.again_from(largest))
     }
 
-    /// All that was noted at the end comes once more, and is to be counted once.
-    pub(super) fn comes_again(&mut self) {
-        self.now = Boundary::default();
+    /// Forgets the records at the end: all of them are received again, and must be counted once.
+    pub(super) fn restart(&mut self) {
+        self.current = Boundary::default();
     }
 
-    /// The largest value, as a bookmark has it.
+    /// Returns the largest value for a bookmark.
     pub(super) fn largest(&self) -> Option<Value> {
         self.largest.as_ref().map(|(_, largest)| self.order.to_json(largest))
     }
 
-    /// What this run leaves at its end.
+    /// Returns the records at this run's end.
     pub(super) fn boundary(&self) -> Boundary {
-        self.now.clone()
+        self.current.clone()
     }
 
-    /// The entries with the largest values, as a bookmark has them.
+    /// Returns the entries with the largest values.
     pub(super) fn newest(&self) -> Vec<Newest> {
         self.newest.clone()
     }

@@ -1,7 +1,7 @@
-//! The ids of the entries that a `LOG_BASED` stream has, kept in its bookmark where there is no index (`state_dir`).
+//! The ids of the entries of a `LOG_BASED` stream, kept in its bookmark if there is no index of keys (`state_dir`).
 //!
-//! A server's log also names entries that the stream never had: those of other parts of the tree, and changed ones that do
-//! not pass the filter. As a deletion such an id would make a row downstream that nobody knows.
+//! A server's log also names entries that the stream never had: those outside its base, and changed ones that do not match its
+//! filter. A deletion of such an id would create a row downstream.
 
 use std::collections::HashSet;
 
@@ -9,29 +9,29 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use sha2::{Digest as _, Sha256};
 
-/// More ids than this are not kept: a bookmark is printed again and again, and this many take 213,000 octets of it.
+/// The most ids that are kept: they take 213,000 octets of a bookmark that is printed many times.
 pub(crate) const MOST: usize = 20_000;
 
-/// The format of the text, in front of it.
+/// The format of the text; its prefix.
 const FORMAT: &str = "1:";
 
-/// Ids in short: the first 64 bits of a hash. Two of 20,000 are alike once in ninety billion.
+/// The first 64 bits of a hash of each id. Two of 20,000 ids collide once in ninety billion.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct KnownIds(HashSet<u64>);
 
 impl KnownIds {
-    /// Adds the id of an entry that the stream has. Returns whether there was room for it.
+    /// Adds the id of an entry in the stream. Returns whether there was room for it.
     pub(crate) fn insert(&mut self, key: &str) -> bool {
         self.0.insert(short(key));
         self.0.len() <= MOST
     }
 
-    /// Whether the stream has an id.
+    /// Returns whether an id is in the stream.
     pub(crate) fn contains(&self, key: &str) -> bool {
         self.0.contains(&short(key))
     }
 
-    /// Removes the id of an entry that is gone. Returns whether the stream had it.
+    /// Removes the id of a deleted entry. Returns whether it was in the stream.
     pub(crate) fn remove(&mut self, key: &str) -> bool {
         self.0.remove(&short(key))
     }
@@ -44,7 +44,7 @@ impl KnownIds {
         [FORMAT, &BASE64.encode(octets)].concat()
     }
 
-    /// Reads the text of a bookmark; `None` where it is of a format that this version does not know.
+    /// Reads the text of a bookmark; `None` if this version does not know its format.
     pub(crate) fn from_text(text: &str) -> Option<Self> {
         let octets = BASE64.decode(text.strip_prefix(FORMAT)?).ok()?;
         let (ids, rest) = octets.as_chunks::<8>();
@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(KnownIds::from_text("2:AAAA"), None);
         assert_eq!(KnownIds::from_text("1:AAAA"), None);
         assert_eq!(KnownIds::from_text("1:"), Some(KnownIds::default()));
-        // As it was written first: an id never becomes another one.
+        // As the first version wrote it: the hash of an id never changes.
         let mut one = KnownIds::default();
         one.insert("[\"a\"]");
         assert_eq!(one.to_text(), "1:DrW41vgbxnc");

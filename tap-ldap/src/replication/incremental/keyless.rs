@@ -1,18 +1,18 @@
-//! Entries that have no value of the replication key: no later run would ever ask for them.
+//! Entries without a value of the replication key: later runs would never find their changes.
 
 use singer_common::settings::SettingsError;
 
-use crate::replication::StreamRun;
+use crate::replication::stream_run::StreamRun;
 
-/// How many there are, and the first.
+/// The number of such entries, and the DN of the first.
 #[derive(Debug, Default)]
-pub(super) struct Lacking {
+pub(super) struct KeylessEntries {
     count: u64,
     first: String,
 }
 
-impl Lacking {
-    /// Notes one.
+impl KeylessEntries {
+    /// Adds an entry.
     pub(super) fn add(&mut self, dn: &str) {
         if self.count == 0 {
             dn.clone_into(&mut self.first);
@@ -20,7 +20,7 @@ impl Lacking {
         self.count += 1;
     }
 
-    /// An error that says so, if there are any.
+    /// Returns an error if there are any.
     pub(super) fn refuse(&self, run: &StreamRun<'_>, key: &str) -> Result<(), SettingsError> {
         if self.count == 0 {
             return Ok(());
