@@ -12,10 +12,10 @@ use crate::discover::{Discovery, discover};
 use crate::discovery::context::DirectoryContext;
 use crate::settings::TABLE;
 
-/// So many streams are listed; a directory may have thousands of containers.
+/// The most streams that are listed; a directory may have thousands of containers.
 const MOST_LISTED: usize = 40;
 
-/// Asks, tries and writes. `sources`: `--config`.
+/// Asks for the settings, tries them and writes the files. `sources`: the values of `--config`.
 pub async fn run(args: &InitArgs, sources: &[String]) -> anyhow::Result<ExitCode> {
     let mut init = Init::begin("tap-ldap", TABLE, args, sources, Access::Read)?;
     let directory = init.connect().await?;
@@ -57,7 +57,7 @@ pub async fn run(args: &InitArgs, sources: &[String]) -> anyhow::Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// The numbers of an answer, from 1 to `most`.
+/// Returns the numbers in an answer, from 1 to `most`.
 fn numbers(answer: &str, most: usize) -> Result<Vec<usize>, String> {
     if answer.eq_ignore_ascii_case("all") {
         return Ok((1..=most).collect());

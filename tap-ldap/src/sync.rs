@@ -1,4 +1,4 @@
-//! IncrementalRead the selected streams, one after another, and then, if asked to, staying with them.
+//! Sync mode: reads the selected streams one after another, and follows them if configured.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -31,27 +31,27 @@ use crate::replication::{follow, full, incremental};
 use crate::stream::entries::Entries;
 use crate::stream::selection;
 
-/// How a sync ended, when it did not fail.
+/// How a sync ended without a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Every selected stream is complete.
     Complete,
-    /// A signal asked for a stop.
+    /// A signal requested a stop.
     Stopped(Signal),
 }
 
-/// What a sync reads.
+/// A sync.
 pub struct Sync<'a> {
     /// The settings.
     pub config: &'a TapConfig,
-    /// The directory and its containers.
+    /// The directory.
     pub context: &'a DirectoryContext,
 }
 
-/// A stream that is selected, where its entries come from, and how it is read.
+/// A selected stream, its source, and its replication method.
 type Planned<'s> = (&'s CatalogEntry, &'s StreamSource, Method);
 
-/// The streams that can be followed once they are up to date.
+/// The streams to follow once they are up to date.
 #[derive(Default)]
 struct Followed<'a> {
     content_sync: Vec<ContentSyncStream<'a>>,
@@ -66,7 +66,7 @@ impl<'a> Sync<'a> {
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<Outcome> {
         let started = Instant::now();
-        // What was read to discover is no part of it.
+        // Entries read by discovery are not counted.
         summary::set(Count::Entries, 0);
         let mut result = Box::pin(self.streams(catalog, output)).await.map(|()| Outcome::Complete);
         if let Err(error) = &result
@@ -89,7 +89,7 @@ impl<'a> Sync<'a> {
         let mut followed = Followed::default();
         for (n, (stream, source, method)) in planned.iter().enumerate() {
             let started = Instant::now();
-            // For a run that is interrupted within: it goes on where it was.
+            // A run that is interrupted here continues with this stream.
             output.state.currently_syncing = Some(stream.tap_stream_id.clone());
             let before = output.records;
             if output.has_bars() {
@@ -106,9 +106,9 @@ impl<'a> Sync<'a> {
                 output.metrics.sync_duration(&stream.stream, started.elapsed(), result.is_ok());
             }
             if let Err(error) = result {
-                // What was read is right, only not complete.
+                // The output is correct, only not complete.
                 if error.is::<Interrupted>() {
-                    // Whoever was to read it may have been stopped first.
+                    // The reader of stdout may have been stopped first.
                     let _ = output.save();
                     return Err(error);
                 }
@@ -128,7 +128,7 @@ impl<'a> Sync<'a> {
         Ok(())
     }
 
-    /// Looks at everything before the first message: a mistake in the last stream is no reason to read the others.
+    /// Checks all streams before the first message: an error in the last stream must not cost reading the others.
     async fn plan<'s, W: Write>(
         &self,
         catalog: &'s Catalog,
@@ -139,9 +139,9 @@ impl<'a> Sync<'a> {
         if selected.is_empty() {
             tracing::warn!("the catalog selects no stream: nothing is read");
         }
-        self.warn_of_new_containers(catalog);
+        self.warn_of_uncataloged(catalog);
         let bookmarks = &output.state.bookmarks;
-        // A count of records is no position.
+        // A count of records is not a position.
         let is_position = |b: &serde_json::Value| b.get("replication_method").is_none_or(|m| m != FULL_TABLE);
         if bookmarks.values().any(is_position)
             && !catalog.streams.iter().any(|s| bookmarks.contains_key(&s.tap_stream_id))
@@ -149,7 +149,7 @@ impl<'a> Sync<'a> {
             let names: Vec<&str> = bookmarks.keys().take(3).map(String::as_str).collect();
             return Err(StateError::Foreign(names.join(", ")).into());
         }
-        // A run that was interrupted goes on where it was.
+        // An interrupted run continues where it was.
         if let Some(position) = output
             .state
             .currently_syncing
@@ -179,8 +179,8 @@ impl<'a> Sync<'a> {
         Ok(planned)
     }
 
-    /// Entries of a class or a container that the catalog does not know would be in no stream at all.
-    fn warn_of_new_containers(&self, catalog: &Catalog) {
+    /// Warns of classes and containers that the catalog lacks: their entries would be in no stream.
+    fn warn_of_uncataloged(&self, catalog: &Catalog) {
         let known = |dn: &str| catalog.streams.iter().any(|s| s.tap_stream_id == dn);
         let unknown: Vec<&str> =
             self.context.containers.iter().map(|c| c.dn.as_str()).filter(|dn| !known(dn)).collect();
@@ -257,13 +257,13 @@ impl<'a> Sync<'a> {
         }
         tracing::info!("up to date; following {count} stream(s)");
         let longest_pause = self.config.directory.retry_max_wait;
-        // One server has one of the two.
+        // One server supports one of the two.
         follow::content_sync(followed.content_sync, output, longest_pause).await?;
         follow::dirsync(followed.dirsync, output, longest_pause).await.context("following changes")
     }
 }
 
-/// One warning for all: most directories have containers without entries of their own.
+/// Warns once for all streams: most directories have containers without entries of their own.
 fn warn_of_empty_containers(streams: &[String]) {
     let Some(first) = streams.first() else { return };
     tracing::warn!(
@@ -273,7 +273,7 @@ fn warn_of_empty_containers(streams: &[String]) {
     );
 }
 
-/// Whether an error only means that nobody reads stdout any more, which is nobody's fault and no news.
+/// Returns whether an error only means that stdout was closed, which the run did not cause.
 fn output_closed(error: &anyhow::Error) -> bool {
     class_in::<WriteError>(error.chain()).is_some_and(|(class, _)| class == Class::OutputClosed)
 }
@@ -302,10 +302,10 @@ pub async fn first_records(
     checks
 }
 
-/// So long a look at the books may take, unless `verify` is `always`.
+/// The longest time for the reconciliation, unless `verify` is `always`.
 const LONGEST_RECONCILIATION: Duration = Duration::from_secs(5);
 
-/// Looks at the books of the selected streams; `None` where that is not wanted, or takes too long.
+/// Compares the selected streams with the directory; `None` if `verify` is `never`, or if it takes too long.
 pub async fn reconcile_streams(
     config: &TapConfig,
     context: &DirectoryContext,
@@ -322,7 +322,7 @@ pub async fn reconcile_streams(
     }
 }
 
-/// The check of the books for a health report.
+/// Returns the check of the reconciliation for a health report.
 pub fn reconciliation_json(look: Option<&Result<Reconciliation, DirectoryError>>) -> serde_json::Value {
     match look {
         None => json!({"name": "books", "ok": true, "detail": "not looked at (verify)"}),
@@ -338,7 +338,7 @@ pub fn reconciliation_json(look: Option<&Result<Reconciliation, DirectoryError>>
     }
 }
 
-/// ContainerNames for a health report.
+/// Returns the check of a stream for a health report.
 pub fn check_json(name: &str, result: &Result<bool, DirectoryError>) -> serde_json::Value {
     match result {
         Ok(true) => json!({"name": name, "ok": true}),

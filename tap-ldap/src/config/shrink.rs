@@ -3,12 +3,12 @@
 use serde_json::Value;
 use singer_common::settings::SettingsError;
 
-/// What a whole read may have less than the last one.
+/// The most entries that a whole read may have less than the last one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Shrink {
-    /// So many entries.
+    /// A number of entries.
     Count(u64),
-    /// So many in a hundred of the last one's.
+    /// A percentage of the last read.
     Percent(f64),
 }
 
@@ -29,7 +29,7 @@ impl Shrink {
         })
     }
 
-    /// Whether a read is smaller than the last one by more than this.
+    /// Returns whether a read is smaller than the last one by more than this.
     #[allow(clippy::cast_precision_loss, reason = "a share of a count of entries")]
     pub fn is_exceeded(self, before: u64, now: u64) -> bool {
         let less = before.saturating_sub(now);

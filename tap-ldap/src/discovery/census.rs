@@ -1,9 +1,8 @@
-//! One pass over the names below the base: how many entries each container's stream has, and how its entries can be read so
-//! that none is missed.
+//! One pass over the DNs below the base: how many entries each container's stream has, and how to read them so that none is missed.
 //!
-//! A container without others nested in it is read as one subtree, which gives all of its entries. One with others nested in
-//! it is read level by level, which gives those whose parents are seen. An entry may lie below a parent that the bound user
-//! may not see, or that a file lacks: then the container is read as one subtree, too, and what belongs to others is left out.
+//! A container without nested containers is read as one subtree, which returns all of its entries. One with nested containers is
+//! read level by level, which only finds entries with visible parents. If a parent is not visible, or missing in a file, the
+//! container is also read as one subtree, and the entries of other containers are dropped.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -18,15 +17,15 @@ use crate::discovery::non_leaf::{self, NonLeafEntries};
 use crate::discovery::tally::{Tally, hash};
 use singer_common::directory::MATCH_ALL;
 
-/// The most hashes of entries that are kept in mind to know whether a parent was seen.
+/// The most hashes of entries that are kept to check whether a parent was seen.
 const MOST_SEEN: usize = 500_000;
 
 /// How the entries of a container are read.
 #[derive(Debug)]
 pub enum ReadStrategy {
-    /// Level by level, beginning at the container; below these entries lie others.
+    /// Level by level, starting at the container; these entries have subordinates.
     Levels(NonLeafEntries),
-    /// As one subtree, of which it keeps its own.
+    /// As one subtree; entries of nested containers are dropped.
     Subtree,
 }
 
@@ -36,14 +35,14 @@ struct Part {
     key: DnKey,
     held: Tally,
     is_nested: bool,
-    /// Parents of its entries, other than itself.
+    /// The parents of its entries, except for itself.
     parents: Option<BTreeMap<DnKey, String>>,
     way: ReadStrategy,
-    /// Its entries whose names are not UTF-8.
+    /// Its entries with DNs that are not UTF-8.
     unreadable: u64,
 }
 
-/// What a pass over the names found.
+/// The result of a pass over the DNs.
 #[derive(Debug)]
 pub struct Census {
     parts: Vec<Part>,
@@ -54,11 +53,11 @@ pub struct Census {
     pub held: u64,
     /// Entries below no container.
     pub in_no_stream: u64,
-    /// The first of them.
+    /// The DN of the first of them.
     pub first_in_no_stream: Option<String>,
-    /// Parents of entries that are not seen themselves.
+    /// Parents that are not visible themselves.
     pub unseen_parents: u64,
-    /// What was left out that may be anybody's.
+    /// What was skipped and may belong to any container.
     gaps: Gaps,
 }
 
@@ -86,7 +85,7 @@ impl Census {
         }
     }
 
-    /// Takes the census.
+    /// Reads all DNs.
     pub async fn read(
         directory: &Directory,
         base: &str,
@@ -154,7 +153,7 @@ impl Census {
                 if seen.contains(&hash(key.as_octets())) {
                     continue;
                 }
-                // It may be that there were too many to keep in mind.
+                // There may have been too many to keep.
                 let is_there = seen.len() > MOST_SEEN && directory.read(dn, &["1.1"]).await?.is_some();
                 unseen += u64::from(!is_there);
             }
@@ -171,7 +170,7 @@ impl Census {
         Ok(census)
     }
 
-    /// Notes an entry whose name is not UTF-8. Escaped, it is a name all the same (RFC 4514 section 2.4).
+    /// Counts an entry with a DN that is not UTF-8. Escaped, it is a valid DN (RFC 4514 section 2.4).
     fn note_unreadable(&mut self, dn: &str, schema: &Schema) {
         let parent = DnKey::parse(dn, schema).ok().and_then(|key| key.parent());
         let index = parent.and_then(|parent| self.at_or_above(&parent));
@@ -181,13 +180,13 @@ impl Census {
         }
     }
 
-    /// What was left out that may be a container's.
+    /// Returns what was skipped and may belong to a container.
     pub fn gaps(&self, container: &DnKey) -> Gaps {
         let own = self.part(container).map_or(0, |part| part.unreadable);
         Gaps { unreadable: self.gaps.unreadable + own, ..self.gaps }
     }
 
-    /// The container at a name or nearest above it.
+    /// Returns the container at a DN or nearest above it.
     fn at_or_above(&self, key: &DnKey) -> Option<usize> {
         let mut next = Some(key.clone());
         while let Some(key) = next {
@@ -203,17 +202,17 @@ impl Census {
         self.parts.get(*self.by_key.get(container)?)
     }
 
-    /// How the entries of a container are read.
+    /// Returns how to read the entries of a container.
     pub fn strategy(&self, container: &DnKey) -> &ReadStrategy {
         self.part(container).map_or(&ReadStrategy::Subtree, |part| &part.way)
     }
 
-    /// The entries of a container's stream.
+    /// Returns the entries of a container's stream.
     pub(crate) fn of_container(&self, container: &DnKey) -> Option<&Tally> {
         self.part(container).map(|part| &part.held)
     }
 
-    /// The containers themselves.
+    /// Returns the containers themselves.
     pub(crate) fn of_containers(&self) -> &Tally {
         &self.containers
     }

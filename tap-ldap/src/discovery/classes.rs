@@ -9,29 +9,29 @@ use singer_common::directory::{Directory, DirectoryError, Paging, Scope, SearchR
 use singer_common::filter::escape_value;
 use singer_common::schema::{ClassKind, ObjectClass, Schema};
 
-/// The stream of entries that have no structural class the schema knows.
+/// The stream of entries without a structural class in the schema.
 pub const UNCLASSIFIED_STREAM: &str = "unclassified";
 
-/// What 389 DS makes of deleted entries, which keep their other classes. A search finds them where its filter names this class,
-/// even to leave it out, and the bound user is Directory Manager. They are no entries of the directory any more.
+/// The class of deleted entries on 389 DS, which keep their other classes. Directory Manager finds them by filters that contain this
+/// class, even negated. They are not entries of the directory any more.
 const OF_DELETED: &str = "nsTombstone";
 
-/// Whether entries of this class are deleted ones: it makes no stream, and no filter names it.
+/// Returns whether a class is that of deleted entries: it has no stream, and is in no filter.
 fn is_of_deleted(class: &ObjectClass) -> bool {
     class.names.iter().any(|name| name.eq_ignore_ascii_case(OF_DELETED))
 }
 
-/// A class that occurs as the structural class of entries.
+/// A class that is the structural class of entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClassStream {
     /// The class, as the schema spells it.
     pub class: String,
-    /// The filter of the entries whose structural class it is: each entry passes one such filter.
+    /// The filter for entries with this structural class. Each entry matches one such filter.
     pub filter: String,
 }
 
-/// Finds the classes that occur below a base. A class without entries is not looked at any deeper: entries of a
-/// subclass are entries of the class, too (RFC 4512 section 2.4).
+/// Finds the classes that occur below a base. Subclasses of a class without entries are skipped: an entry of a subclass is also an
+/// entry of the class (RFC 4512 section 2.4).
 pub async fn find(directory: &Directory, base: &str) -> Result<Vec<ClassStream>, DirectoryError> {
     let schema = directory.schema();
     let structural: Vec<&ObjectClass> = schema
@@ -44,7 +44,7 @@ pub async fn find(directory: &Directory, base: &str) -> Result<Vec<ClassStream>,
     let mut top = Vec::new();
     let mut seen = BTreeSet::new();
     let mut queue: Vec<&ObjectClass> = roots.collect();
-    // Whether a class occurs is known when its superior's turn comes: children first would ask for too much.
+    // Whether a class occurs must be known before its subclasses are searched: otherwise there are too many searches.
     let mut index = 0;
     let mut occurring: Vec<(&ObjectClass, Vec<&ObjectClass>)> = Vec::new();
     while let Some(class) = queue.get(index).copied() {
@@ -70,7 +70,7 @@ pub async fn find(directory: &Directory, base: &str) -> Result<Vec<ClassStream>,
             found.push(ClassStream { class: class.name().to_owned(), filter });
         }
     }
-    // These two let an entry have one structural class and its superiors only (RFC 4512 section 2.4.2).
+    // These two allow only one structural class and its superclasses in an entry (RFC 4512 section 2.4.2).
     if !matches!(directory.root_dse().vendor, Vendor::OpenLdap | Vendor::ActiveDirectory) {
         disjoint(directory, base, &mut found).await?;
     }
@@ -81,7 +81,7 @@ pub async fn find(directory: &Directory, base: &str) -> Result<Vec<ClassStream>,
     Ok(found)
 }
 
-/// Entries that are in no class stream.
+/// Entries in no class stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HiddenEntries {
     /// How many.
@@ -90,11 +90,11 @@ pub struct HiddenEntries {
     pub first: Option<String>,
 }
 
-/// The most entries that are asked for one by one.
+/// The most entries that are checked one by one.
 const MOST_SINGLE: usize = 1_000;
 
-/// Looks for entries that are in no class stream because the bound user may not see their classes: no filter of classes is true
-/// of them, nor one that negates it. One pass over the names.
+/// Finds entries that are in no class stream because the bound user may not see their classes: filters with classes, even negated,
+/// are Undefined for them. One pass over the DNs.
 pub async fn hidden_entries(
     directory: &Directory,
     base: &str,
@@ -122,7 +122,7 @@ pub async fn hidden_entries(
             }
         }
     }
-    // Who may not read the classes may yet be let search by them.
+    // A user who may not read the classes may still be allowed to search by them.
     let mut missed = HiddenEntries::default();
     if all > suspects.len() {
         let mut search = directory.search(SearchRequest::new(base, Scope::Sub, any, &["1.1"])).await?;
@@ -140,7 +140,7 @@ pub async fn hidden_entries(
             Err(e) if e.is_no_such_object() => false,
             found => found?.is_some(),
         };
-        // It may have gone meanwhile.
+        // It may have been deleted meanwhile.
         if !is_found && directory.read(&dn, &["1.1"]).await?.is_some() {
             missed.count += 1;
             missed.first.get_or_insert(dn);
@@ -149,7 +149,7 @@ pub async fn hidden_entries(
     Ok(missed)
 }
 
-/// Leaves entries of several structural classes to the first of their streams: each entry is in one.
+/// Assigns entries with several structural classes to the first of their streams, so that each entry is in one.
 async fn disjoint(
     directory: &Directory,
     base: &str,
@@ -173,7 +173,7 @@ async fn disjoint(
     Ok(())
 }
 
-/// The structural class right above one, if any.
+/// Returns the structural superclass of a class, if any.
 fn superior<'s>(class: &ObjectClass, schema: &'s Schema) -> Option<&'s ObjectClass> {
     class.superiors.iter().filter_map(|s| schema.object_class(s)).find(|c| c.kind == ClassKind::Structural)
 }

@@ -1,4 +1,4 @@
-//! The containers of a directory, the streams they make, and which entry belongs to which.
+//! The containers of a directory, their streams, and which entry belongs to which container.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,15 +16,15 @@ pub const CONTAINERS_STREAM: &str = "organizational_units";
 
 pub(crate) const CLASS: &str = "objectClass";
 
-/// The classes of entries that are there to hold others (RFC 4519 section 3, RFC 4524 section 3), 389 DS's nsContainer
-/// included, which FreeIPA makes its tree of.
+/// The classes of container entries (RFC 4519 section 3, RFC 4524 section 3), with nsContainer of 389 DS, which FreeIPA uses for its
+/// tree.
 const CLASSES: &[&str] =
     &["organizationalUnit", "organization", "domain", "locality", "country", "nsContainer"];
 
-/// The same on Active Directory ([MS-ADSC]): a domain's class, domainDNS, is a domain too.
+/// The same on Active Directory ([MS-ADSC]); the class of a domain there, domainDNS, is a subclass of domain.
 const CLASSES_OF_ACTIVE_DIRECTORY: &[&str] = &["organizationalUnit", "container", "builtinDomain", "domain"];
 
-/// A file may have come from any of them.
+/// The same for files, which may be from any server.
 const CLASSES_OF_FILES: &[&str] = &[
     "organizationalUnit",
     "organization",
@@ -36,12 +36,12 @@ const CLASSES_OF_FILES: &[&str] = &[
     "builtinDomain",
 ];
 
-/// Classes of people, accounts and hosts: what has one of them is no container, whatever else it is. A mailbox
-/// (rFC822localPart) and a host in DNS (dNSDomain, one for each in the directories that serve zones) are subclasses of
-/// domain (RFC 4524 section 3.10, RFC 1274 section 8.3.12); 389 DS and files allow several structural classes at once.
+/// Classes of people, accounts and hosts, which are never containers, even if they also have a container class. A mailbox
+/// (rFC822localPart) and a DNS host (dNSDomain, one for each host in DNS zones) are subclasses of domain (RFC 4524 section 3.10,
+/// RFC 1274 section 8.3.12); 389 DS and files allow several structural classes.
 const NEVER: &[&str] = &["person", "account", "posixAccount", "rFC822localPart", "dNSDomain"];
 
-/// A container: an entry of one of the classes above, or the base, which need not be an entry that is seen.
+/// A container: an entry of one of the classes above, or the base, even if it is not visible.
 #[derive(Debug, Clone)]
 pub struct Container {
     /// Its DN as the server spells it.
@@ -54,7 +54,7 @@ pub struct Container {
 #[derive(Debug, Clone, Default)]
 pub struct Containers {
     by_key: BTreeMap<DnKey, Container>,
-    /// What was left out while they were looked up: entries taken for a container's own may be those of another one.
+    /// What was skipped in the search: a skipped container's entries would be taken for those of the container above.
     pub gaps: Gaps,
 }
 
@@ -66,22 +66,22 @@ fn classes(vendor: Vendor) -> &'static [&'static str] {
     }
 }
 
-/// Whether an entry that came with its classes is a container by these.
+/// Returns whether an entry, read with its classes, is a container.
 pub fn is_container(vendor: Vendor, entry: &Entry) -> bool {
     let is = |class: &Vec<u8>| classes(vendor).iter().any(|n| n.as_bytes().eq_ignore_ascii_case(class));
     entry.values(CLASS).iter().any(is) && !is_never(entry)
 }
 
-/// The filter that finds containers.
+/// Returns the filter for containers.
 pub fn filter(vendor: Vendor) -> String {
     let classes = classes(vendor);
-    // A class that the server does not know makes its part of the `|` Undefined, which is as good as false (RFC 4511
-    // section 4.5.1.7). In a `!` it would make everything Undefined: what is never a container is left out here, later.
+    // An unknown class makes its part of the `|` Undefined, which is like false (RFC 4511 section 4.5.1.7). In a `!` it would make
+    // the whole filter Undefined: excluded classes are therefore dropped later.
     let any: Vec<String> = classes.iter().map(|c| format!("(objectClass={c})")).collect();
     format!("(|{})", any.concat())
 }
 
-/// Whether an entry is of a class that is never a container.
+/// Returns whether an entry has a class that is never a container.
 fn is_never(entry: &Entry) -> bool {
     let is = |class: &Vec<u8>| NEVER.iter().any(|n| n.as_bytes().eq_ignore_ascii_case(class));
     entry.values(CLASS).iter().any(is)
@@ -92,11 +92,11 @@ fn is_never(entry: &Entry) -> bool {
 pub struct Found {
     /// The base first, parents before children.
     pub entries: Vec<(DnKey, Entry)>,
-    /// What was left out: there may be containers in it.
+    /// What was skipped: containers may be among it.
     pub gaps: Gaps,
 }
 
-/// Reads the entries that are containers and pass a filter. They come with their classes, asked for or not.
+/// Reads the container entries that match a filter. Their classes are always requested.
 pub async fn read_entries(
     directory: &Directory,
     base: &str,
@@ -133,7 +133,7 @@ pub async fn read_entries(
     Ok(Found { entries: found.into_iter().collect(), gaps })
 }
 
-/// The error of a search at the base, which says so if there is no such entry.
+/// Returns the error of a search at the base; if there is no such entry, it says so.
 pub(crate) fn absent_base(error: DirectoryError) -> DirectoryError {
     match error {
         DirectoryError::Operation {
@@ -150,7 +150,7 @@ pub(crate) fn absent_base(error: DirectoryError) -> DirectoryError {
     }
 }
 
-/// The entry of the base, if there is one that passes a filter. A file need not have one.
+/// Returns the entry of the base, if it exists and matches a filter. A file need not have it.
 async fn read_base(
     directory: &Directory,
     base: &str,
@@ -171,7 +171,7 @@ async fn read_base(
     }
 }
 
-/// Whether the directory is a file with entries at or below a name.
+/// Returns whether the directory is a file with entries at or below a DN.
 async fn begins_in_file(directory: &Directory, dn: &str) -> Result<bool, DirectoryError> {
     Ok(directory.root_dse().vendor == Vendor::Ldif && directory.begins_at(dn).await?)
 }
@@ -184,8 +184,8 @@ impl Containers {
             .into_iter()
             .map(|(key, entry)| (key, Container { dn: entry.dn, stream: String::new() }))
             .collect();
-        // The base is a container whatever it is, also where the bound user may not see it or a file lacks it. A file's base
-        // that is no entry is one only if an entry belongs to it.
+        // The base is always a container, even if it is not visible or a file lacks it. A missing base in a file is one only if an entry
+        // belongs to it.
         let base_key = dn::key(base, directory.schema())?;
         if !by_key.contains_key(&base_key)
             && (directory.root_dse().vendor != Vendor::Ldif
@@ -203,42 +203,42 @@ impl Containers {
         Ok(Containers { by_key, gaps })
     }
 
-    /// The keys of the containers, parents first.
+    /// Returns the keys of the containers, parents first.
     pub fn keys(&self) -> impl Iterator<Item = &DnKey> {
         self.by_key.keys()
     }
 
-    /// The containers with their keys, parents first.
+    /// Returns the containers with their keys, parents first.
     pub fn iter_keyed(&self) -> impl Iterator<Item = (&DnKey, &Container)> {
         self.by_key.iter()
     }
 
-    /// The DN of a container as the server spells it.
+    /// Returns the DN of a container as the server spells it.
     pub fn dn_of(&self, key: &DnKey) -> Option<&str> {
         self.by_key.get(key).map(|container| container.dn.as_str())
     }
 
-    /// The containers, parents first.
+    /// Returns the containers, parents first.
     pub fn iter(&self) -> impl Iterator<Item = &Container> {
         self.by_key.values()
     }
 
-    /// Whether an entry is a container itself.
+    /// Returns whether an entry is a container.
     pub fn contains(&self, key: &DnKey) -> bool {
         self.by_key.contains_key(key)
     }
 
-    /// Whether containers lie below a container.
+    /// Returns whether there are containers below a container.
     pub fn has_nested(&self, key: &DnKey) -> bool {
         self.by_key.range(key.subtree()).nth(1).is_some()
     }
 
-    /// Whether containers lie below an entry that is none.
+    /// Returns whether there are containers below an entry that is not one.
     pub fn has_below(&self, key: &DnKey) -> bool {
         self.by_key.range(key.subtree()).next().is_some()
     }
 
-    /// The container nearest above an entry.
+    /// Returns the nearest container above an entry.
     pub fn nearest(&self, key: &DnKey) -> Option<DnKey> {
         let mut above = key.parent();
         while let Some(candidate) = above {
@@ -251,7 +251,7 @@ impl Containers {
     }
 }
 
-/// Whether a base that is no entry is the nearest container of any entry.
+/// Returns whether a missing base would be the nearest container of any entry.
 async fn has_entries_of_its_own(
     directory: &Directory,
     base: &str,
@@ -275,7 +275,7 @@ async fn has_entries_of_its_own(
     Ok(false)
 }
 
-/// A text in snake case: `Emea People` and `emeaPeople` become `emea_people`.
+/// Returns a text in snake case: `Emea People` and `emeaPeople` become `emea_people`.
 pub fn snake_case(text: &str) -> String {
     let mut out = String::new();
     let mut previous_lower = false;
@@ -299,9 +299,9 @@ pub fn snake_case(text: &str) -> String {
     if out.is_empty() { "unnamed".to_owned() } else { out }
 }
 
-/// A name for each container: its RDN's value, with ancestors in front until all names differ.
+/// Returns a name for each container: the value of its RDN, with those of its ancestors in front until all names differ.
 fn stream_names(dns: &[&str]) -> Vec<String> {
-    // For each container, the names of itself and of what is above it, nearest first.
+    // For each container: the names of itself and its ancestors, nearest first.
     let paths: Vec<Vec<String>> = dns
         .iter()
         .map(|dn| {
@@ -341,7 +341,7 @@ fn stream_names(dns: &[&str]) -> Vec<String> {
     }
 }
 
-/// Names that differ at last: what is still the same gets a number.
+/// Appends numbers to names that are still equal.
 fn numbered(names: Vec<String>) -> Vec<String> {
     let mut used: BTreeSet<String> = BTreeSet::from([CONTAINERS_STREAM.to_owned()]);
     names

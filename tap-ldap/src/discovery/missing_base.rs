@@ -1,11 +1,11 @@
-//! A base that is not there: whose setting it is, and what is there instead.
+//! A base that does not exist: which setting has it, and what exists instead.
 
 use singer_common::directory::{AuthMethod, Directory, DirectoryError};
 use singer_common::settings::SettingsError;
 
 use crate::config::TapConfig;
 
-/// Returns a failure as one of the setting that has the base which a search did not find; any other as it is.
+/// Returns the error of the setting with the base that a search did not find; any other error unchanged.
 pub(crate) async fn explained(
     config: &TapConfig,
     directory: &Directory,

@@ -1,5 +1,4 @@
-//! The entries that are no containers and have entries below them: where a container with others nested in it has to be
-//! looked into, beyond what lies right below it.
+//! Entries that are not containers and have subordinates. A container with nested containers must be read below them, too.
 
 use std::collections::BTreeMap;
 
@@ -10,22 +9,21 @@ use crate::discovery::containers::Containers;
 use crate::discovery::dn;
 use singer_common::directory::MATCH_ALL;
 
-/// So many of them are kept in mind. Where there are more, one look at everything costs less than a search for each.
+/// The most that are kept. With more, one read of the whole subtree costs less than a search for each.
 pub const MOST: usize = 5_000;
 
-/// The entries below containers with others nested in them that have entries below them and are no containers.
-/// Containers without others nested in them are read as one subtree, and nobody asks what is inner there.
+/// The entries with subordinates, that are not containers, below containers with nested containers. Other containers are read as one
+/// subtree, and need no such list.
 #[derive(Debug, Default)]
 pub struct NonLeafEntries {
     /// Their DNs, parents first.
     by_key: BTreeMap<DnKey, String>,
-    /// Continuation references that were left out while they were looked up.
+    /// Search result references that were skipped.
     pub references: u64,
 }
 
-/// The filter of entries that have entries below them, where the server has one that is cheap: slapd's `hasSubordinates`
-/// is not stored, but looks a name up; of 389's `numSubordinates` the presence is indexed. Who may not see the attribute
-/// on 389 DS finds nothing by it, and is not told why.
+/// Returns the filter for entries with subordinates, if the server has a cheap one: slapd computes `hasSubordinates` by a lookup; 389 DS
+/// indexes the presence of `numSubordinates`. On 389 DS, a user who may not see the attribute silently finds nothing by it.
 fn filter(vendor: Vendor) -> Option<&'static str> {
     match vendor {
         Vendor::OpenLdap => Some("(hasSubordinates=TRUE)"),
@@ -35,8 +33,8 @@ fn filter(vendor: Vendor) -> Option<&'static str> {
 }
 
 impl NonLeafEntries {
-    /// Looks them up in one pass over names: of entries that have entries below them, where the server tells, else of
-    /// all entries, whose parents they are. `None` when they are more than `most`.
+    /// Finds them in one pass over DNs: of the entries with subordinates, if the server can search for them; or else of all entries, by
+    /// their parents. Returns `None` if there are more than `most`.
     pub async fn find(
         directory: &Directory,
         base: &str,
@@ -44,7 +42,7 @@ impl NonLeafEntries {
         most: usize,
     ) -> Result<Option<NonLeafEntries>, DirectoryError> {
         let schema = directory.schema();
-        // The base, with containers below it, passes: when it does not, this user is not told.
+        // The base, which has containers below it, must match. Otherwise the user may not see the attribute.
         let filter = match filter(directory.root_dse().vendor) {
             Some(filter) if passes(directory, base, filter).await? => Some(filter),
             _ => None,
@@ -59,7 +57,7 @@ impl NonLeafEntries {
                     inner.references += 1;
                     continue;
                 }
-                // Those below it have such names, too.
+                // Entries below it have such DNs, too.
                 SearchItem::Unreadable(_) => continue,
             };
             let key = dn::key(&entry.dn, schema)?;
@@ -82,22 +80,22 @@ impl NonLeafEntries {
         Ok(Some(inner))
     }
 
-    /// Those that are known already.
+    /// Creates the list from known entries.
     pub(crate) fn of(by_key: BTreeMap<DnKey, String>) -> NonLeafEntries {
         NonLeafEntries { by_key, references: 0 }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.by_key.is_empty()
     }
 
-    /// Whether an entry is one.
+    /// Returns whether an entry is in the list.
     pub fn contains(&self, key: &DnKey) -> bool {
         self.by_key.contains_key(key)
     }
 
-    /// Those whose nearest container this is, parents first.
+    /// Returns those that have this container as their nearest, parents first.
     pub fn below<'a>(&'a self, container: &DnKey, containers: &Containers) -> Vec<&'a str> {
         self.by_key
             .range(container.subtree())

@@ -1,26 +1,26 @@
-//! What is known of replication keys, in one place: how their values grow, which entries have them, and what has to be asked
-//! besides, because a server takes a key back or leaves it out.
+//! The replication keys that servers maintain: how their values grow, which entries have them, and which attribute must be read in
+//! addition, because a server reuses values or omits them.
 
 use singer_common::directory::Vendor;
 
-/// What the values of a key say.
+/// What the values of a key mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Growth {
-    /// When the entry changed last: of an entry, the value never falls, unless its database went back.
+    /// The last change of the entry. The value of an entry never decreases, unless its database is restored.
     Changed,
-    /// When the entry was made: it tells additions, and no other change.
+    /// The creation of the entry: it marks additions, and no other change.
     Created,
-    /// Whatever its users write.
+    /// Any value that users write.
     Unknown,
 }
 
-/// A key that servers keep themselves.
+/// A key that servers maintain.
 struct Key {
     name: &'static str,
     growth: Growth,
     /// The kinds of server that give it to every entry.
     everywhere: &'static [Vendor],
-    /// Whether its values are of one server, and mean nothing on the others of the directory.
+    /// Whether its values are local to one server, and not valid on the others of the directory.
     local: bool,
 }
 
@@ -28,12 +28,12 @@ const ALL_STAMP: &[Vendor] = &[Vendor::OpenLdap, Vendor::Ds389, Vendor::ActiveDi
 
 const KEYS: &[Key] = &[
     Key { name: "entryCSN", growth: Growth::Changed, everywhere: &[Vendor::OpenLdap], local: false },
-    // Entries that were there before the plug-in have none; see `besides`.
+    // Entries that are older than the plug-in have none; see `second_key`.
     Key { name: "entryusn", growth: Growth::Changed, everywhere: &[Vendor::Ds389], local: true },
     Key { name: "uSNChanged", growth: Growth::Changed, everywhere: &[Vendor::ActiveDirectory], local: true },
     // [MS-ADA3] 2.370: not replicated, each domain controller has its own.
     Key { name: "whenChanged", growth: Growth::Changed, everywhere: &[Vendor::ActiveDirectory], local: true },
-    // RFC 4512 section 3.4.4: set when an entry is modified. Some servers set it when it is added, too.
+    // RFC 4512 section 3.4.4: set when an entry is modified. Some servers also set it when it is added.
     Key { name: MODIFIED, growth: Growth::Changed, everywhere: ALL_STAMP, local: false },
     Key { name: "uSNCreated", growth: Growth::Created, everywhere: &[Vendor::ActiveDirectory], local: true },
     Key {
@@ -52,52 +52,52 @@ fn known(key: &str) -> Option<&'static Key> {
     KEYS.iter().find(|k| k.name.eq_ignore_ascii_case(key))
 }
 
-/// What the values of a key say.
+/// Returns what the values of a key mean.
 pub(crate) fn growth(key: &str) -> Growth {
     known(key).map_or(Growth::Unknown, |k| k.growth)
 }
 
-/// Whether every entry of a server of this kind has the key.
+/// Returns whether every entry of a server of this kind has the key.
 pub(crate) fn is_on_every_entry(vendor: Vendor, key: &str) -> bool {
     known(key).is_some_and(|k| k.everywhere.contains(&vendor))
 }
 
-/// Whether a key counts the changes of one server only.
+/// Returns whether a key is local to one server.
 pub(crate) fn is_local(key: &str) -> bool {
     known(key).is_some_and(|k| k.local)
 }
 
-/// What says when an entry changed that has no value of the key, because it was never modified since it was added.
+/// Returns the attribute that dates an entry without a value of the key, because it was never modified since it was added.
 pub(crate) fn fallback(vendor: Vendor, key: &str) -> Option<&'static str> {
     let lacks = key.eq_ignore_ascii_case(MODIFIED) && !is_on_every_entry(vendor, key);
     lacks.then_some(CREATED)
 }
 
-/// A second key that is asked as well, because the server may give a value of the first one twice: 389 DS takes `entryusn`
-/// back for each addition that it refuses, and begins anew after an import.
+/// Returns a second key to read, because the server may reuse values of the first one: 389 DS decrements `entryusn` for each addition
+/// that it refuses, and starts anew after an import.
 pub(crate) fn second_key(vendor: Vendor, key: &str) -> Option<&'static str> {
     (vendor == Vendor::Ds389 && key.eq_ignore_ascii_case("entryusn")).then_some(MODIFIED)
 }
 
-/// What says of an entry of a server of this kind, and of no other, when it changed last: of one that is not asked for by it.
-/// The first one tells which changed later.
+/// Returns the attributes that mark the last change of an entry on a server of this kind, if they are not the replication key. The
+/// first one decides which of two entries changed later.
 pub(crate) fn marks(vendor: Vendor) -> &'static [&'static str] {
     match vendor {
         Vendor::OpenLdap => &["entryCSN"],
-        // An import takes the number back, and a restored entry has an older time.
+        // An import resets the number, and a restored entry has an earlier time.
         Vendor::Ds389 => &[MODIFIED, "entryusn"],
         Vendor::ActiveDirectory => &["uSNChanged"],
         Vendor::Ldif | Vendor::Other => &[MODIFIED],
     }
 }
 
-/// The best of some keys, the server's own first: one that tells every change.
+/// Returns the best of some keys, the server's own first: one that marks every change.
 pub(crate) fn best(keys: &[String]) -> Option<&String> {
     keys.iter().find(|k| growth(k) == Growth::Changed)
 }
 
-/// Those of the change keys that are there, by what entries have. A server that made an entry and did not modify it has no
-/// `modifyTimestamp` to show, and will have one: what was created is followed by that.
+/// Returns the change keys that entries have. A server that does not set `modifyTimestamp` when it adds an entry will set it later:
+/// `createTimestamp` implies it.
 pub(crate) fn available(
     vendor: Vendor,
     keys: &[&'static str],

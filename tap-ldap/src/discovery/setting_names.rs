@@ -1,10 +1,8 @@
-//! The names in the settings, held against the directory's schema before the first search: a misspelt class in a filter
-//! gives an answer without entries, which is no error to any server.
+//! Checks names in the settings against the directory's schema before the first search: a misspelled class in a filter returns no
+//! entries, which is not an error on any server. Neither is a comparison that no entry can match, such as `(uidNumber=abc)`.
 //!
-//! So does a comparison that no entry can pass, such as `(uidNumber=abc)`.
-//!
-//! Not checked: names on a server that publishes no schema. An OID is nobody's misspelling, and only warned of. A file has no schema of its own;
-//! there, what occurs in its entries is known as well.
+//! Not checked: names on a server that publishes no schema. Unknown OIDs are only a warning, because they are not misspellings. A
+//! file has no schema of its own; there, the names in its entries are also known.
 
 use std::collections::BTreeSet;
 
@@ -24,11 +22,10 @@ struct Unknown {
     name: UnknownName,
 }
 
-/// Checks all names. Warns of those that may be right all the same.
+/// Checks all names. Warns of those that may still be correct.
 ///
 /// # Errors
-/// A name without which the stream cannot be read as it is meant: an unknown key, or an attribute whose spelling is near
-/// to one that is known.
+/// Fails if a stream cannot be read as intended: for an unknown key, or an attribute with a spelling similar to a known one.
 pub(crate) fn check(config: &TapConfig, directory: &Directory) -> Result<(), SettingsError> {
     let schema = directory.schema();
     let known = Known { schema, directory, names: KnownNames::new(directory) };
@@ -58,18 +55,18 @@ pub(crate) fn check(config: &TapConfig, directory: &Directory) -> Result<(), Set
     Ok(())
 }
 
-/// How much hangs on a name.
+/// What a name is needed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
-    /// Without it the stream cannot be read.
+    /// The stream cannot be read without it.
     Key,
-    /// The user wants to have, or not to have, its values.
+    /// Its values are selected or excluded.
     Value,
-    /// It is asked for where the directory has it.
+    /// It is requested if the directory has it.
     Operational,
 }
 
-/// What the directory knows.
+/// The names that the directory knows.
 struct Known<'a> {
     schema: &'a Schema,
     directory: &'a Directory,
@@ -106,7 +103,7 @@ impl Known<'_> {
         Ok(found)
     }
 
-    /// Returns the comparisons in the settings' filters that no entry passes.
+    /// Returns the comparisons in the settings' filters that no entry can match.
     fn undefined(&self, config: &TapConfig) -> BTreeSet<(String, Undefined)> {
         let streams = config.schemas.iter().enumerate();
         // They were parsed before.
@@ -138,7 +135,7 @@ impl Known<'_> {
         }
         let Err(unknown) = self.names.attribute(description) else { return Ok(()) };
         let name = &unknown.name;
-        // A server may hide operational attributes from its schema. What is right elsewhere is no misspelling.
+        // A server may hide operational attributes in its schema. A name that is valid elsewhere is not misspelled.
         let misspelt = !unknown.near.is_empty() && Schema::standard().attribute_type(name).is_none();
         let is_error = match need {
             Need::Key => true,
@@ -154,7 +151,7 @@ impl Known<'_> {
         Ok(())
     }
 
-    /// What would be right: the nearest names; for a replication key those that the server stamps changes with, the nearest first.
+    /// Returns valid alternatives: similar names, or, for a replication key, the server's change marks, the most similar first.
     fn expectation(&self, setting: &str, unknown: &UnknownName) -> String {
         let keys = self.directory.root_dse().vendor.change_keys().iter();
         let mut keys: Vec<&str> = keys.copied().filter(|k| self.schema.attribute_type(k).is_some()).collect();

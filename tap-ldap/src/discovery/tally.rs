@@ -1,19 +1,19 @@
-//! The books of a whole read: which entries the directory holds, which were emitted, and how the two differ.
+//! The reconciliation of a whole read: which entries the directory holds, which were emitted, and how the two differ.
 //!
-//! Entries are told apart by 64-bit hashes of their DNs as the directory spells them. Nothing is kept per entry: a [`Tally`]
-//! has a fixed size and does not depend on the order. Two tallies subtracted give the hashes by which they differ, as long
-//! as those are not too many (an invertible Bloom lookup table; Eppstein et al., "What's the Difference?", 2011).
+//! Entries are identified by 64-bit hashes of their DNs as the directory spells them. A [`Tally`] has a fixed size, whatever the number
+//! of entries, and does not depend on their order. The difference of two tallies lists the hashes by which they differ, if
+//! there are not too many (an invertible Bloom lookup table; Eppstein et al., "What's the Difference?", 2011).
 
 /// The parts of a tally; each hash is in one cell of every part.
 const PARTS: usize = 3;
 /// The fewest cells of a part.
 const FEWEST: usize = 32;
-/// The most cells of a part: some 9,000 differences can be named.
+/// The most cells of a part: about 9,000 differences can be listed.
 const MOST: usize = 4096;
 /// The cells of a part that all tallies of a run share.
 const SHARED: usize = 1 << 17;
 
-/// The hash of a DN as the directory spells it.
+/// Returns the hash of a DN as the directory spells it.
 pub(crate) fn hash(dn: &[u8]) -> u64 {
     let mut state = 0x9e37_79b9_7f4a_7c15 ^ dn.len() as u64;
     let (chunks, rest) = dn.as_chunks::<8>();
@@ -38,7 +38,7 @@ fn mix(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// A sum of hashes: how many, of what, and a check of that.
+/// A sum of hashes: their number, their sum, and a check sum.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Cell {
     count: i64,
@@ -53,7 +53,7 @@ impl Cell {
         self.checks = self.checks.wrapping_add(mix(hash).wrapping_mul(times.cast_unsigned()));
     }
 
-    /// The one hash in it, if it is one, added or taken away once.
+    /// Returns the only hash in the cell, if there is one, and whether it was added or subtracted.
     fn only(self) -> Option<(u64, i64)> {
         let (hash, check) = match self.count {
             1 => (self.hashes, self.checks),
@@ -64,44 +64,44 @@ impl Cell {
     }
 }
 
-/// A set of entries, summed up.
+/// A set of entries as sums of their hashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// [`PARTS`] parts of the same size, which is a power of two.
     cells: Vec<Cell>,
-    /// How many entries were added.
+    /// The number of entries added.
     count: u64,
 }
 
 /// How two sets of entries differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Difference {
-    /// By these hashes; by none where they agree.
+    /// These hashes; empty if the sets are equal.
     Known {
         /// Held, but not emitted.
         missing: Vec<u64>,
-        /// Emitted, but not held; an entry that was emitted twice is one.
+        /// Emitted, but not held, or emitted twice.
         extra: Vec<u64>,
     },
-    /// By too many to name.
+    /// Too many to list.
     Unknown,
 }
 
 impl Tally {
-    /// An empty tally that is one of so many in a run: all of them must fit into memory.
+    /// Returns an empty tally, one of a number of tallies that must fit into memory together.
     pub(crate) fn one_of(tallies: usize) -> Tally {
         let size = (SHARED / tallies.max(1)).clamp(FEWEST, MOST);
-        // A power of two, at most that.
+        // The largest power of two up to that.
         let size = 1 << size.ilog2();
         Tally { cells: vec![Cell::default(); PARTS * size], count: 0 }
     }
 
-    /// An empty tally of the same size.
+    /// Returns an empty tally of the same size.
     pub(crate) fn empty_like(&self) -> Tally {
         Tally { cells: vec![Cell::default(); self.cells.len()], count: 0 }
     }
 
-    /// How many entries were added.
+    /// Returns the number of entries added.
     pub(crate) fn count(&self) -> u64 {
         self.count
     }
@@ -122,7 +122,7 @@ impl Tally {
         }
     }
 
-    /// How what is held here differs from what was emitted. Both tallies must be of the same size.
+    /// Returns how the held entries differ from the emitted ones. Both tallies must have the same size.
     pub(crate) fn difference(&self, emitted: &Tally) -> Difference {
         if self.cells.len() != emitted.cells.len() {
             return Difference::Unknown;
@@ -152,11 +152,11 @@ impl Tally {
         [at(0, hash), at(1, other), at(2, other >> 32)]
     }
 
-    /// Takes out one hash after another that is alone in a cell.
+    /// Extracts hashes that are alone in a cell, one after another.
     fn peel(mut self) -> Difference {
         let (mut missing, mut extra) = (Vec::new(), Vec::new());
         let mut queue: Vec<usize> = (0..self.cells.len()).collect();
-        // Each hash taken out empties a cell; what does not end is not a tally of sets.
+        // Each extraction empties a cell; if this does not end, the tally is not one of sets.
         let mut steps = self.cells.len();
         while let Some(at) = queue.pop() {
             let Some((hash, times)) = self.cells.get(at).and_then(|cell| cell.only()) else { continue };

@@ -1,4 +1,4 @@
-//! The file of an index: it appears whole, and one that is damaged is set aside.
+//! The file of an index: it is created atomically, and a damaged one is renamed.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -8,17 +8,17 @@ use redb::backends::FileBackend;
 use redb::{Database, Error};
 use singer_common::{file, signals};
 
-/// What the file's pages may take in memory, in octets.
+/// The page cache of a file, in octets.
 const CACHE: usize = 8 * 1024 * 1024;
 /// The first octets of a database (redb, docs/design.md).
 const MAGIC: [u8; 9] = *b"redb\x1A\x0A\xA9\x0D\x0A";
-/// Files up to this size, in octets, are read through when they are opened. Damage in larger ones is met on the way.
+/// The largest file that is checked when it is opened, in octets. Damage in larger ones is found later.
 const CHECKED: u64 = 32 * 1024 * 1024;
-/// How often opening begins again, because a file was set aside or another run made one.
+/// Attempts to open the file, if a file was renamed or another run created one.
 const ATTEMPTS: u32 = 3;
 
-/// Opens the file, or makes it: under another name first, so that a run that is killed leaves none or a whole one.
-/// `prepare` makes the tables. A file that is not a database, or a damaged one, is set aside with a warning.
+/// Opens the file, or creates it under another name first, so that a killed run leaves no file or a complete one. `prepare`
+/// creates the tables. A damaged file, or one that is not a database, is renamed with a warning.
 pub(super) fn open<T>(
     path: &Path,
     prepare: impl Fn(&Database) -> Result<T, Error>,
@@ -28,7 +28,7 @@ pub(super) fn open<T>(
     for _ in 0..ATTEMPTS {
         result = match File::options().read(true).write(true).open(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => match fs::read_link(path) {
-                // What it leads to may be on a disk that is not there now, and knows more than a new one.
+                // Its target may be on a disk that is not mounted, and have more than a new file.
                 Ok(to) => {
                     let reason = format!(
                         "it is a link to {}, which is not there: bring that back, or remove the link",
@@ -50,7 +50,7 @@ pub(super) fn open<T>(
                     kept.display()
                 );
             }
-            // Another run made one at the same time: it is opened, or in use.
+            // Another run created one at the same time: it is opened, or in use.
             Err(Error::DatabaseAlreadyOpen) if !path.exists() => {}
             _ => break,
         }
@@ -58,22 +58,22 @@ pub(super) fn open<T>(
     result
 }
 
-/// Makes the file under another name, and renames it once it is whole.
+/// Creates the file under another name, and renames it once it is complete.
 fn create<T>(path: &Path, prepare: &impl Fn(&Database) -> Result<T, Error>) -> Result<(Database, T), Error> {
     let _uninterrupted = signals::uninterrupted();
     let new = path.with_extension("keys.new");
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
-    // The names of a directory's entries are not for everybody.
+    // The DNs of a directory are not public.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(&new)?;
     lock(&file)?;
-    // Whoever had the lock before may have been faster.
+    // The previous holder of the lock may have created it.
     if path.exists() || !is_file_at(&file, &new) {
         return Err(Error::DatabaseAlreadyOpen);
     }
-    // What a killed run left.
+    // Left by a killed run.
     file.set_len(0)?;
     let database = guarded(|| database(file))?;
     let found = prepare(&database)?;
@@ -96,7 +96,7 @@ fn existing<T>(
     guarded(|| {
         let mut database = database(file)?;
         if is_checked {
-            // Whether it had to be repaired does not matter: what that took back, the count of commits tells.
+            // Whether it was repaired does not matter: the number of commits shows what that undid.
             database.check_integrity()?;
         }
         let found = prepare(&database)?;
@@ -108,7 +108,7 @@ fn database(file: File) -> Result<Database, Error> {
     Ok(Database::builder().set_cache_size(CACHE).create_with_backend(FileBackend::new(file)?)?)
 }
 
-/// The lock that a database has while it is open; redb asks for it again by the same descriptor.
+/// Takes the lock that a database holds while it is open; redb requests it again by the same descriptor.
 fn lock(file: &File) -> Result<(), Error> {
     file.try_lock().map_err(|e| match e {
         fs::TryLockError::WouldBlock => Error::DatabaseAlreadyOpen,
@@ -129,7 +129,7 @@ fn is_file_at(_: &File, path: &Path) -> bool {
     path.exists()
 }
 
-/// Whether an error means that the file can be of no use any more: not that it is in use, or that the disk is full.
+/// Returns whether an error means that the file can never be used again, and not that it is in use, or that the disk is full.
 pub(super) fn is_damaged(error: &Error) -> bool {
     match error {
         Error::Io(e) => matches!(
@@ -146,14 +146,14 @@ pub(super) fn is_damaged(error: &Error) -> bool {
     }
 }
 
-/// Renames a file that is of no use. Gives its new name.
+/// Renames an unusable file. Returns its new name.
 pub(super) fn set_aside(path: &Path) -> Result<PathBuf, io::Error> {
     let to = path.with_extension("keys.damaged");
     fs::rename(path, &to)?;
     Ok(to)
 }
 
-/// Damage that redb does not look for may end in a panic: it is damage all the same.
+/// Runs an operation and treats a panic as damage: redb panics on damage that it does not check for.
 pub(super) fn guarded<T>(what: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     singer_common::panics::caught(what)
         .unwrap_or_else(|| Err(Error::Corrupted("it cannot be read".to_owned())))

@@ -1,4 +1,4 @@
-//! Who fills an index, and who prints STATE, share it.
+//! Indexes are shared by the streams that fill them and by the output, which prints the STATE.
 
 use std::cell::{RefCell, RefMut};
 use std::path::Path;
@@ -6,14 +6,14 @@ use std::rc::Rc;
 
 use super::{IndexError, IndexPosition, KeyIndex};
 
-/// The indexes of a run. No STATE goes out before [`Indexes::commit`].
+/// The indexes of a run. [`Indexes::commit`] is called before each STATE.
 #[derive(Default)]
 pub(crate) struct Indexes {
     open: Vec<SharedIndex>,
 }
 
 impl Indexes {
-    /// Opens the index of a stream, or makes it.
+    /// Opens the index of a stream, or creates it.
     pub(crate) fn open(
         &mut self,
         folder: &Path,
@@ -25,7 +25,7 @@ impl Indexes {
         Ok(index)
     }
 
-    /// Makes all that was noted in any of them last, and closes those that nobody fills any more.
+    /// Makes all indexes durable, and closes those that no stream fills any more.
     pub(crate) fn commit(&mut self) -> Result<(), IndexError> {
         for index in &self.open {
             index.get().commit()?;
@@ -34,7 +34,7 @@ impl Indexes {
         Ok(())
     }
 
-    /// Before records leave the process: makes the keys of changes that a log tells last.
+    /// Makes the keys of a log's changes durable, before their records leave the process.
     pub(crate) fn commit_ahead(&self) -> Result<(), IndexError> {
         self.open.iter().try_for_each(|index| index.get().commit_ahead())
     }
@@ -45,12 +45,12 @@ impl Indexes {
 pub(crate) struct SharedIndex(Rc<RefCell<KeyIndex>>);
 
 impl SharedIndex {
-    /// The index itself, for one thing to do with it.
+    /// Borrows the index for one operation.
     pub(crate) fn get(&self) -> RefMut<'_, KeyIndex> {
         self.0.borrow_mut()
     }
 
-    /// What a bookmark has to say before anything new was found to be gone.
+    /// Returns the position for a bookmark before any deletion of this run.
     pub(crate) fn position(&self) -> IndexPosition {
         self.get().position()
     }

@@ -1,5 +1,5 @@
-//! BATCH messages: records in files of their own (<https://sdk.meltano.com/en/latest/batch.html>), JSON lines, with or
-//! without gzip. A file is complete and closed, and has its name, before the message that tells of it is printed.
+//! BATCH messages: records in JSON lines files (<https://sdk.meltano.com/en/latest/batch.html>), with or without gzip. A file is
+//! complete, closed and has its final name before its message is printed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,17 +14,17 @@ use singer_common::signals;
 use singer_common::writer::RewriteError;
 use uuid::Uuid;
 
-/// Records in a file, where `batch_size` does not say otherwise: as the SDK has it.
+/// Records per file by default, as in the Singer SDK.
 const BATCH_SIZE: u64 = 10_000;
 
-/// The files that are being written.
+/// The open BATCH files.
 #[derive(Debug)]
 pub struct Batches {
     folder: PathBuf,
     prefix: String,
     gzip: bool,
     size: u64,
-    /// Of this run, so that no file has the name of an earlier one.
+    /// The id of this run, so that file names differ from those of earlier runs.
     run: Uuid,
     files: u64,
     open: BTreeMap<String, Batch>,
@@ -32,8 +32,8 @@ pub struct Batches {
 
 #[derive(Debug)]
 struct Batch {
-    output: Output,
-    /// The name it has until it is complete.
+    output: BatchWriter,
+    /// The file's name until it is complete.
     part: PathBuf,
     path: PathBuf,
     version: Option<i64>,
@@ -41,30 +41,30 @@ struct Batch {
 }
 
 #[derive(Debug)]
-enum Output {
+enum BatchWriter {
     Plain(BufWriter<File>),
     Gzip(GzEncoder<BufWriter<File>>),
 }
 
-impl Output {
+impl BatchWriter {
     fn write(&mut self, octets: &[u8]) -> io::Result<()> {
         match self {
-            Output::Plain(output) => output.write_all(octets),
-            Output::Gzip(output) => output.write_all(octets),
+            BatchWriter::Plain(output) => output.write_all(octets),
+            BatchWriter::Gzip(output) => output.write_all(octets),
         }
     }
 
     fn close(self) -> io::Result<()> {
         let mut output = match self {
-            Output::Plain(output) => output,
-            Output::Gzip(output) => output.finish()?,
+            BatchWriter::Plain(output) => output,
+            BatchWriter::Gzip(output) => output.finish()?,
         };
         output.flush()
     }
 }
 
 impl Batches {
-    /// As `batch_config` says; `None` where it is not set. Warnings are for the log.
+    /// Returns the batches of the setting `batch_config`; `None` if it is not set.
     pub fn from_settings(values: &Map<String, Value>) -> Result<Option<Batches>, SettingsError> {
         let Some(config) = values.get("batch_config").and_then(Value::as_object) else { return Ok(None) };
         check_keys("batch_config", config, &["encoding", "storage", "batch_size"])?;
@@ -144,7 +144,7 @@ impl Batches {
         Ok(Some(Batches { folder, prefix, gzip, size, run, files: 0, open: BTreeMap::new() }))
     }
 
-    /// Puts a record into its stream's file. When that has become full, it is told of in `out`.
+    /// Adds a record to its stream's file. If the file is full, closes it and appends its message to `out`.
     pub fn put(
         &mut self,
         stream: &str,
@@ -169,7 +169,7 @@ impl Batches {
 
     fn begin(&mut self, stream: &str, version: Option<i64>) -> Result<Batch, RewriteError> {
         self.files += 1;
-        // A stream's name may be anything.
+        // A stream's name may contain any character.
         let safe: String =
             stream.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
         let safe = safe.get(..100).unwrap_or(&safe);
@@ -180,9 +180,9 @@ impl Batches {
             File::create_new(&part).map_err(|error| RewriteError::File { path: part.clone(), error })?;
         let file = BufWriter::new(file);
         let output = if self.gzip {
-            Output::Gzip(GzEncoder::new(file, Compression::default()))
+            BatchWriter::Gzip(GzEncoder::new(file, Compression::default()))
         } else {
-            Output::Plain(file)
+            BatchWriter::Plain(file)
         };
         Ok(Batch { output, part, path, version, records: 0 })
     }
@@ -206,7 +206,7 @@ impl Batches {
         Ok(())
     }
 
-    /// Closes all files, and tells of them in `out`.
+    /// Closes all files, and appends their messages to `out`.
     pub fn close_all(&mut self, out: &mut Vec<u8>) -> Result<(), RewriteError> {
         while let Some(stream) = self.open.keys().next().cloned() {
             self.close(&stream, out)?;
@@ -217,14 +217,14 @@ impl Batches {
 
 impl Drop for Batches {
     fn drop(&mut self) {
-        // Nobody was told of these.
+        // No message named these files.
         for batch in self.open.values() {
             let _ = fs::remove_file(&batch.part);
         }
     }
 }
 
-/// As the SDK writes it, and reads it: nothing is percent-encoded.
+/// Returns the URL as the Singer SDK writes and reads it: without percent-encoding.
 fn url(path: &Path) -> String {
     format!("file://{}", path.display())
 }

@@ -1,4 +1,4 @@
-//! Stream maps and batches, on what the tap prints. Nothing of this is there when neither is asked for.
+//! Applies stream maps and batches to the messages of the tap. Not used if neither is configured.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use singer_common::writer::{Rewrite, RewriteError};
 
 use crate::output::batches::Batches;
 
-/// What the settings ask for.
+/// The configured stream maps and batches.
 #[derive(Debug)]
 pub struct Rewriter {
     maps: Option<Maps>,
@@ -19,13 +19,13 @@ pub struct Rewriter {
 }
 
 impl Rewriter {
-    /// What the settings ask for; `None` when that is nothing.
+    /// Returns the configured rewriting, or `None`.
     pub fn new(maps: Option<Maps>, batches: Option<Batches>) -> Option<Rewriter> {
         (maps.is_some() || batches.is_some()).then_some(Rewriter { maps, batches })
     }
 }
 
-/// A RECORD line, taken apart.
+/// A RECORD line in parts.
 #[derive(Deserialize)]
 struct Line<'a> {
     #[serde(borrow)]
@@ -38,7 +38,7 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Prints a record of this line, or puts it into the stream's file.
+    /// Writes the records of this line, or adds them to the stream's file.
     fn put(
         &self,
         batches: Option<&mut Batches>,

@@ -54,7 +54,7 @@ fn sample(entries: u64, complete: bool, classes: &[(&str, u64)], attributes: &[(
 }
 
 fn rendered(streams: &[(&CatalogEntry, &Sample)]) -> String {
-    let place = Place { server: HOSTILE, vendor: HOSTILE, base: HOSTILE, date: HOSTILE, books: HOSTILE };
+    let place = PageHead { server: HOSTILE, vendor: HOSTILE, base: HOSTILE, date: HOSTILE, books: HOSTILE };
     render(&place, streams, Schema::standard())
 }
 

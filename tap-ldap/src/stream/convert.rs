@@ -1,5 +1,5 @@
-//! From an entry to a RECORD line. Planned once per stream; no clock, no network. The line is written into the output
-//! buffer as the entry is looked at, with nothing in between.
+//! Converts entries to RECORD lines. Planned once per stream; without a clock or network. The line is written directly into the
+//! output buffer while the entry is read.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -20,36 +20,36 @@ use singer_common::deletion::DELETED_AT;
 mod classes;
 mod descriptions;
 
-/// So many bad values of an attribute are named in the log; the rest is only counted.
+/// Invalid values of an attribute that are logged; the others are only counted.
 const NAMED_BAD_VALUES: u64 = 10;
-/// So many attributes are named that came without being asked for: no server has more, but who knows what it says.
+/// Returned attributes without a property that are listed in the warning: a server cannot flood the log.
 const NAMED_UNFORESEEN: usize = 1_000;
 
 /// A property of the records.
 #[derive(Debug)]
 struct Column {
     name: String,
-    /// `"name":`, ready to be written; after the first property with the comma between.
+    /// `"name":` in JSON, with a leading comma unless it is the first property.
     prefix: Vec<u8>,
     kind: ValueKind,
     array: bool,
     /// Whether it is a part of the key.
     is_key: bool,
-    /// Whether the entry in hand has a value of the key that is none.
+    /// Whether the current entry has an invalid value of the key.
     has_bad_key: bool,
     bad_values: u64,
     surplus_entries: u64,
 }
 
-/// An entry without a value of its stream's key. A record of it would be nobody's: it is never written.
+/// An entry without a value of its stream's key. Its record could not be identified, so it is never written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{dn}` has no value of `{property}`, or none that its syntax allows, and that is in key_properties of the stream `{stream}`: give the bound user the right to read `{property}` there, or choose a key that every entry has, such as `dn`"
 )]
 pub struct MissingKey {
-    /// The entry.
+    /// The entry's DN.
     pub dn: String,
-    /// The part of the key.
+    /// The key property.
     pub property: String,
     /// The stream.
     pub stream: String,
@@ -62,29 +62,29 @@ pub struct Converter<'a> {
     /// `{"type":"RECORD","stream":…,"record":{`.
     head: Vec<u8>,
     has_dn: bool,
-    /// Whether records have a property that says when they were deleted.
+    /// Whether records have the property for the time of their deletion.
     marks_deletions: bool,
     columns: Vec<Column>,
-    /// Those of the key; `dn`, which every entry has, is none of them.
+    /// The columns of the key, without `dn`, which every entry has.
     keys: Vec<usize>,
     stream: String,
-    /// Which attribute belongs into which column, however the server spells it.
+    /// The column of each attribute description, however the server spells it.
     descriptions: Descriptions,
-    /// For each column, where the entry in hand has its attribute.
+    /// For each column, the place of its attribute in the current entry.
     found: Vec<Option<usize>>,
-    /// The columns whose attribute the entry in hand has more than once, with the further places: one attribute under
-    /// several descriptions (`cn`, `commonName`, `2.5.4.3`), or a description twice.
+    /// The further places of attributes that the current entry has more than once: under several descriptions (`cn`, `commonName`,
+    /// `2.5.4.3`), or one description twice.
     further: Vec<(usize, usize)>,
-    /// From the record's end to the time, for records of this version.
+    /// The line from the record's end to the time, for this version.
     tail: (Option<i64>, Vec<u8>),
-    /// Attributes that came without being asked for by name: subtypes and options that discovery did not see.
+    /// Attributes that were not requested by name: subtypes and options that discovery did not see.
     unforeseen: Vec<String>,
-    /// The column of the entries' classes and the classes met, where they are watched.
+    /// The column of objectClass and the classes seen, if they are watched.
     classes: Option<(usize, Classes)>,
 }
 
 impl<'a> Converter<'a> {
-    /// Plans a stream's conversion: what is selected, how each value is written.
+    /// Plans a stream's conversion: the selected properties, and how each value is written.
     pub fn new(stream: &CatalogEntry, schema: &'a Schema) -> Self {
         let mut head = b"{\"type\":\"RECORD\",\"stream\":".to_vec();
         write_text(&stream.stream, &mut head);
@@ -127,29 +127,29 @@ impl<'a> Converter<'a> {
         }
     }
 
-    /// Watches for entries of classes whose attributes the catalog does not have: nobody asks for these. Attributes that were
-    /// left out on purpose are no matter.
+    /// Watches for entries of classes with attributes that the catalog lacks, and which are therefore not requested. Excluded
+    /// attributes are ignored.
     pub fn watch_classes(&mut self, stream: &CatalogEntry, excluded: &[String]) {
         let column = self.columns.iter().position(|c| c.name.eq_ignore_ascii_case(CLASS));
         self.classes = column.map(|column| (column, Classes::of(stream, excluded, self.schema)));
     }
 
-    /// The classes met whose attributes the catalog does not have, the first ones by name.
+    /// Returns the names of the first such classes.
     pub fn unforeseen_classes(&self) -> &[String] {
         self.classes.as_ref().map_or(&[], |(_, classes)| classes.unforeseen())
     }
 
-    /// Gives every record the property that says when it was deleted: null, for what is there.
+    /// Adds the property for the time of deletion to all records; null in records of existing entries.
     pub fn mark_deletions(&mut self) {
         self.marks_deletions = true;
     }
 
-    /// Whether records have that property.
+    /// Returns whether records have that property.
     pub fn marks_deletions(&self) -> bool {
         self.marks_deletions
     }
 
-    /// A part of the key that records would not have.
+    /// Returns a key property that records would lack.
     pub fn lacks_key<'s>(&self, stream: &'s CatalogEntry) -> Option<&'s str> {
         let has = |name: &str| {
             if name == "dn" { self.has_dn } else { self.columns.iter().any(|c| c.name == name) }
@@ -157,7 +157,7 @@ impl<'a> Converter<'a> {
         stream.key_properties.iter().map(String::as_str).find(|name| !has(name))
     }
 
-    /// A property's value as an entry's record has it; of a list the first one.
+    /// Returns a property's value as in the entry's record; the first one of a list.
     pub fn value_of(&self, entry: &impl EntryView, property: &str) -> Value {
         let mut json = Vec::new();
         let kind = ValueKind::of(self.schema, property);
@@ -178,7 +178,7 @@ impl<'a> Converter<'a> {
         }
     }
 
-    /// Whether a description is that of a property, however it is spelt.
+    /// Returns whether a description is that of a property, in any spelling.
     fn is_property(&self, description: &[u8], property: &str) -> bool {
         if description.eq_ignore_ascii_case(property.as_bytes()) {
             return true;
@@ -191,12 +191,12 @@ impl<'a> Converter<'a> {
         matches!((of(description), of(property)), (Some(a), Some(b)) if std::ptr::eq(a, b))
     }
 
-    /// The attributes to ask the server for.
+    /// Returns the attributes to request.
     pub fn attributes(&self) -> Vec<String> {
         let (mut names, mut seen) = (Vec::new(), HashSet::new());
         for column in &self.columns {
-            // `userCertificate;binary` has to be asked for as it is (RFC 4522). Other options come with their type (RFC 4511
-            // section 4.5.1.8), but not from every server: some give a description only to who asks for that very one.
+            // `userCertificate;binary` must be requested by this name (RFC 4522). Other options are returned with their type (RFC 4511
+            // section 4.5.1.8), but some servers return a description only if it is requested by its exact name.
             let is_binary = column.name.to_ascii_lowercase().contains(";binary");
             let base = (!is_binary).then(|| base_type(&column.name));
             for name in base.into_iter().chain([column.name.as_str()]) {
@@ -209,10 +209,10 @@ impl<'a> Converter<'a> {
         if names.is_empty() { vec!["1.1".to_owned()] } else { names }
     }
 
-    /// Finds out about a description that was not met before.
+    /// Finds the destination of a description that was not seen before.
     fn meet(&mut self, description: &[u8]) -> Destination {
         let Ok(description) = std::str::from_utf8(description) else { return Destination::Nowhere };
-        // An alias or an OID of a name we know (`surname`, `2.5.4.4`).
+        // An alias or an OID of a known name (`surname`, `2.5.4.4`).
         let name = self.schema.spell(description);
         let destination = self.descriptions.column(&self.schema.normal_description(description));
         if destination == Destination::Nowhere {
@@ -228,7 +228,7 @@ impl<'a> Converter<'a> {
         destination
     }
 
-    /// Looks which attribute of an entry belongs into which column.
+    /// Finds the attribute of the current entry for each column.
     fn find(&mut self, entry: &impl EntryView) {
         self.found.fill(None);
         self.further.clear();
@@ -252,7 +252,7 @@ impl<'a> Converter<'a> {
         }
     }
 
-    /// Appends an entry's RECORD line. Gives where in it the record itself is.
+    /// Appends an entry's RECORD line. Returns the range of the record itself in it.
     ///
     /// # Errors
     /// Fails, and appends nothing, if the entry has no value of the key.
@@ -269,10 +269,10 @@ impl<'a> Converter<'a> {
         let start = out.len();
         if self.has_dn {
             out.extend_from_slice(b"\"dn\":");
-            // A name is text: nothing is left out.
+            // A DN is always text: nothing is left out.
             let _ = write_octets(entry.dn_octets(), out);
         }
-        // Looked at once, and not for each column.
+        // Checked once, and not for each column.
         let has_further = !self.further.is_empty();
         for (n, (column, found)) in self.columns.iter_mut().zip(&self.found).enumerate() {
             out.extend_from_slice(&column.prefix);
@@ -314,7 +314,7 @@ impl<'a> Converter<'a> {
         Ok(record)
     }
 
-    /// The part of the key that the entry in hand has no value of.
+    /// Returns the key column without a value in the current entry.
     fn missing_key(&self, entry: &impl EntryView) -> Option<usize> {
         self.keys.iter().copied().find(|column| {
             let found = self.found.get(*column).copied().flatten();
@@ -332,8 +332,8 @@ impl<'a> Converter<'a> {
         MissingKey { dn: dn.to_owned(), property: column.name.clone(), stream: self.stream.clone() }
     }
 
-    /// Appends the RECORD line of an entry that is gone: every property that other records have, in the same order, null
-    /// where it is not known. A loader of CSV takes its columns from the first record.
+    /// Appends the RECORD line of a deleted entry: with all properties of other records, in the same order, null if not known. A CSV
+    /// target takes its columns from the first record.
     pub fn write_deletion(
         &self,
         dn: Option<&str>,
@@ -356,7 +356,7 @@ impl<'a> Converter<'a> {
         for column in &self.columns {
             out.extend_from_slice(&column.prefix);
             match key(&column.name) {
-                // The key is one value; its property may all the same be a list.
+                // The key is one value, but its property may be a list.
                 Some(value) if column.array => {
                     out.extend_from_slice(Value::Array(vec![value.clone()]).to_string().as_bytes());
                 }
@@ -373,7 +373,7 @@ impl<'a> Converter<'a> {
         out.extend_from_slice(b"\"}\n");
     }
 
-    /// What the user should know at the end of the stream.
+    /// Returns the warnings at the end of the stream.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         for column in &self.columns {
@@ -400,14 +400,14 @@ impl<'a> Converter<'a> {
     }
 }
 
-/// What comes after a record's own properties, up to the time.
+/// Returns the line after a record's properties, up to the time.
 fn tail(version: Option<i64>) -> Vec<u8> {
     let version = version.map(|v| format!(",\"version\":{v}")).unwrap_or_default();
     format!("}}{version},\"time_extracted\":\"").into_bytes()
 }
 
 impl Column {
-    /// Writes all of these values, or null where there is none.
+    /// Writes all values, or null if there are none.
     fn write<'v>(
         &mut self,
         entry: &impl EntryView,
@@ -455,7 +455,7 @@ impl Column {
     }
 }
 
-/// The values of an attribute that an entry has in several places, each once: they are one set (RFC 4512 section 2.2).
+/// Returns the values of an attribute in several places, each once: they are one set (RFC 4512 section 2.2).
 fn together<'e>(
     entry: &'e impl EntryView,
     places: impl Iterator<Item = usize>,
@@ -468,7 +468,7 @@ fn together<'e>(
     values.filter(|value| seen.insert(rule.normalize(value, schema))).collect()
 }
 
-/// The value that is part of the entry's own name.
+/// Returns the value that is part of the entry's RDN.
 fn naming_value<'v>(
     mut values: impl Iterator<Item = &'v [u8]>,
     name: &str,

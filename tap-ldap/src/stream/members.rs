@@ -1,5 +1,5 @@
-//! Group membership as rows (`membership_streams`): one record for each member of each group, so that a group of a
-//! million needs no list of a million.
+//! Group memberships as records (`membership_streams`): one record per member of a group, so that a group of a million members
+//! needs no list of a million values.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -22,11 +22,11 @@ use crate::discovery::source::Source;
 use crate::stream::convert::MissingKey;
 use crate::stream::entries::Entries;
 
-/// The attribute of a user of Active Directory that refers to a group by the RID, the last part of its SID.
+/// The attribute of a user of Active Directory that refers to a group by its RID, the last part of its SID.
 const PRIMARY_GROUP: &str = "primaryGroupID";
 /// Members looked up at once.
 const LOOKUPS: usize = 32;
-/// Members remembered, so that who is in many groups is looked up once.
+/// Members kept, so that a member of many groups is looked up once.
 const REMEMBERED: usize = 100_000;
 
 /// Returns the filter for entries that have members.
@@ -38,7 +38,7 @@ fn filter(vendor: Vendor) -> &'static str {
     }
 }
 
-/// A group, which its rows share: there may be a million of them.
+/// A group, shared by its records: there may be a million of them.
 #[derive(Debug)]
 struct Group {
     key: Value,
@@ -51,18 +51,18 @@ struct Membership {
     group: Arc<Group>,
     attribute: &'static str,
     member: String,
-    /// What the member is, once it was looked up.
+    /// The member's entry, once it was looked up.
     found: Option<Member>,
 }
 
-/// An entry found to be a member.
+/// The entry of a member.
 #[derive(Debug, Clone)]
 struct Member {
     dn: String,
     key: Value,
 }
 
-/// The rows of a membership stream, one by one.
+/// The records of a membership stream, one by one.
 #[derive(Debug)]
 pub struct Memberships<'a> {
     context: &'a DirectoryContext,
@@ -71,18 +71,18 @@ pub struct Memberships<'a> {
     key: Option<String>,
     selected: Vec<&'static str>,
     stream: String,
-    /// Rows of the group in hand whose members are not looked up yet.
+    /// Records of the current group whose members are not looked up yet.
     pending: VecDeque<Membership>,
-    /// Rows ready to be written.
+    /// Records ready to be written.
     ready: VecDeque<Membership>,
-    /// Groups of Active Directory by the end of their SID, for those whose primary group they are.
+    /// Groups of Active Directory with their RID, to find the users that have them as primary group.
     primaries: VecDeque<(Membership, String)>,
     primary_search: Option<(Membership, SearchStream)>,
     known: HashMap<String, Option<Member>>,
 }
 
 impl<'a> Memberships<'a> {
-    /// Begins to read the groups of a stream.
+    /// Starts reading the groups of a stream.
     pub async fn open(
         context: &'a DirectoryContext,
         of: &Source,
@@ -114,12 +114,12 @@ impl<'a> Memberships<'a> {
         })
     }
 
-    /// What was left out.
+    /// Returns what was skipped.
     pub(crate) fn gaps(&self) -> Gaps {
         self.entries.gaps
     }
 
-    /// Writes the next row's RECORD line; `false` once there is none.
+    /// Writes the next RECORD line. Returns `false` at the end.
     pub async fn write_next(&mut self, version: i64, time: &str, out: &mut Vec<u8>) -> anyhow::Result<bool> {
         loop {
             if let Some(row) = self.ready.pop_front() {
@@ -166,7 +166,7 @@ impl<'a> Memberships<'a> {
                 continue;
             };
             for value in held.values {
-                // Neither a DN nor a user id is ever anything but text.
+                // A DN or a user id is always text.
                 let member = String::from_utf8(value)
                     .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
                 self.pending.push_back(row(attribute, member));
@@ -186,7 +186,7 @@ impl<'a> Memberships<'a> {
         }
     }
 
-    /// Looks up who the next rows are about, many at once.
+    /// Looks up the members of the next records, many at once.
     async fn look_up(&mut self) -> Result<(), DirectoryError> {
         let count = self.pending.len().min(LOOKUPS);
         let mut rows: Vec<Membership> = self.pending.drain(..count).collect();
@@ -220,7 +220,7 @@ impl<'a> Memberships<'a> {
         Ok(())
     }
 
-    /// The next user of Active Directory whose primary group is one of the groups: it is in no `member` list.
+    /// Returns the next user of Active Directory whose primary group is one of the groups; such users are in no `member` list.
     async fn next_primary(&mut self) -> Result<Option<Membership>, DirectoryError> {
         loop {
             if let Some((group, search)) = &mut self.primary_search {
@@ -241,7 +241,7 @@ impl<'a> Memberships<'a> {
     }
 
     fn write(&self, row: &Membership, version: i64, time: &str, out: &mut Vec<u8>) {
-        // A DN is what it is, also where its entry could not be read.
+        // A member's DN is known, even if its entry could not be read.
         let named = (row.attribute == "member").then(|| row.member.clone());
         let dn = row.found.as_ref().map(|m| m.dn.clone()).or(named);
         let key = row.found.as_ref().map_or(Value::Null, |m| m.key.clone());
@@ -268,7 +268,7 @@ impl<'a> Memberships<'a> {
     }
 }
 
-/// The entry that a member value stands for; `None` where there is none, or not exactly one.
+/// Returns the entry for a member value; `None` if there is none, or more than one.
 async fn find(
     directory: &Directory,
     base: &str,
@@ -280,7 +280,7 @@ async fn find(
     if attribute == "memberUid" {
         let filter = format!("(uid={})", escape_value(member.as_bytes()));
         let mut request = SearchRequest::new(base, Scope::Sub, filter, &wanted);
-        // Whether there is a second one is all that has to be known of the others.
+        // Of further entries, only their existence matters.
         request.paging = Paging::Limited(2);
         let mut search = directory.search(request).await?;
         let first = search.next_entry().await?;
@@ -293,7 +293,7 @@ async fn find(
         _ => member,
     };
     match directory.read(dn, &wanted).await {
-        // Another server's entry, or no DN at all: known by its name only.
+        // An entry of another server, or not a DN: only the value is known.
         Err(e) if matches!(e.code(), Some(result_code::REFERRAL | result_code::INVALID_DN_SYNTAX)) => {
             Ok(None)
         }

@@ -1,9 +1,9 @@
 //! `partitions`: where to cut a stream that is read over several connections.
 //!
-//! A stream is cut into ranges of an attribute that never changes once an entry is there, so that each entry is in exactly
-//! one of them, whatever happens to it meanwhile. Where the cuts have to be, to make parts of about the same size, a sample
-//! tells: the first entries of a search are the oldest ones, so they only tell what names end in, and a filter by such an
-//! end then gives a few entries from everywhere. A filter costs a server little; what it sends costs.
+//! A stream is cut into ranges of an attribute that never changes, so that each entry is in exactly one of them, whatever changes
+//! meanwhile. A sample finds cuts for parts of about the same size. The first entries of a search are the oldest, so they only
+//! show how RDN values end; a search for some of these ends then returns entries from the whole range. A filter costs a
+//! server little; the entries that it sends cost more.
 
 use std::collections::HashMap;
 
@@ -19,33 +19,32 @@ use crate::stream::entries::Entries;
 use crate::stream::key_order::{KeyOrder, OrderKey};
 use singer_common::directory::MATCH_ALL;
 
-/// A stream with fewer entries is read sooner than divided.
+/// Streams with fewer entries are not divided.
 const FEW: usize = 1_000;
-/// The most values that are kept: of more, every second one.
+/// The most values that are kept: beyond, every second one is dropped.
 const MOST: usize = 20_000;
-/// With fewer, the second sample says nothing.
+/// With fewer entries, the second sample is not used.
 const TOO_FEW: usize = 20;
-/// How many characters of a name's end are searched for.
+/// The number of final characters of an RDN value that are searched for.
 const END: usize = 2;
-/// So many of the first entries are to have one of the ends that are searched for: three in a hundred.
+/// The number of first entries that must have one of the searched ends: three percent.
 const SAMPLED: usize = FEW * 3 / 100;
 /// The most ends in a filter.
 const MOST_ENDS: usize = 8;
 
-/// What a server's entries are divided by: the server gives it when it makes an entry, has an order for it, and never
-/// changes it.
+/// Returns the attribute to divide a server's entries by: assigned when an entry is added, with an ordering, never changed.
 fn attribute(vendor: Vendor) -> Option<&'static str> {
     match vendor {
         // RFC 4530: with UUIDOrderingMatch.
         Vendor::OpenLdap => Some("entryUUID"),
-        // [MS-ADA3] 2.364: each domain controller's own, which does no harm within one run.
+        // [MS-ADA3] 2.364: local to a domain controller, which does not matter within one run.
         Vendor::ActiveDirectory => Some("uSNCreated"),
-        // 389 DS has no order for its ids.
+        // 389 DS has no ordering for its ids.
         Vendor::Ds389 | Vendor::Ldif | Vendor::Other => None,
     }
 }
 
-/// Filters of which each entry of a stream passes exactly one; only one where it is not to be divided, or cannot be.
+/// Returns filters of which each entry of a stream matches exactly one; only one if the stream is not divided.
 pub(crate) async fn filters(
     context: &DirectoryContext,
     source: &Source,
@@ -88,7 +87,7 @@ pub(crate) async fn filters(
     Ok(ranges(attribute, &sample.cuts(count)))
 }
 
-/// Whether a stream is one search of which a filter makes parts.
+/// Returns whether a stream is one search that filters can divide.
 fn is_divisible(context: &DirectoryContext, source: &Source) -> Result<bool, DirectoryError> {
     Ok(match source {
         Source::Containers | Source::Members(_) => false,
@@ -98,7 +97,7 @@ fn is_divisible(context: &DirectoryContext, source: &Source) -> Result<bool, Dir
     })
 }
 
-/// From cut to cut. What has no such attribute is in the first part.
+/// Returns the filters between the cuts. Entries without the attribute match the first one.
 fn ranges(attribute: &str, cuts: &[Vec<u8>]) -> Vec<String> {
     let from = |cut: &Vec<u8>| format!("({attribute}>={})", escape_value(cut));
     let (Some(first), Some(last)) = (cuts.first(), cuts.last()) else { return vec![MATCH_ALL.to_owned()] };
@@ -110,19 +109,19 @@ fn ranges(attribute: &str, cuts: &[Vec<u8>]) -> Vec<String> {
     [first].into_iter().chain(between).chain([from(last)]).collect()
 }
 
-/// Values of the attribute that some entries have.
+/// The values of the attribute in some entries.
 struct Sample<'t> {
     order: KeyOrder<'static>,
     context: &'t DirectoryContext,
     keys: Vec<(OrderKey, Vec<u8>)>,
-    /// How often the first entries' names end so: type, and the last characters of the value.
+    /// How often the RDN values of the first entries have an end, by type and final characters.
     ends: HashMap<(String, String), usize>,
-    /// Whether an entry does not have it, or not for everybody's eyes: who may not see it may not search by it.
+    /// Whether an entry lacks the attribute, or hides it from the bound user, who then may not search by it.
     lacks_key: bool,
 }
 
 impl<'t> Sample<'t> {
-    /// The first entries; `None` when there are no others.
+    /// Reads the first entries; returns `None` if there are no others.
     async fn first(
         context: &'t DirectoryContext,
         source: &Source,
@@ -153,7 +152,7 @@ impl<'t> Sample<'t> {
         }
     }
 
-    /// Ends that about one name in a hundred has each, and some more have together.
+    /// Returns ends that about one percent of the entries have each, and that are common enough together.
     fn common_ends(&self) -> Vec<(String, String)> {
         let mut ends: Vec<_> = self.ends.iter().filter(|(_, count)| **count <= FEW / 8).collect();
         ends.sort_unstable_by_key(|(end, count)| (count.abs_diff(FEW / 100), *end));
@@ -166,7 +165,7 @@ impl<'t> Sample<'t> {
         ends.into_iter().take_while(is_wanted).take(MOST_ENDS).map(|(end, _)| end.clone()).collect()
     }
 
-    /// Takes entries from everywhere in place of the first ones, if there are enough.
+    /// Replaces the first entries by entries from the whole range, if there are enough.
     async fn everywhere(
         &mut self,
         context: &DirectoryContext,
@@ -203,7 +202,7 @@ impl<'t> Sample<'t> {
         Ok(())
     }
 
-    /// The values that make so many parts of the same size.
+    /// Returns the values that cut the entries into parts of the same size.
     fn cuts(mut self, parts: usize) -> Vec<Vec<u8>> {
         self.keys.sort_unstable();
         self.keys.dedup_by(|a, b| a.0 == b.0);
@@ -215,7 +214,7 @@ impl<'t> Sample<'t> {
     }
 }
 
-/// The type of an entry's name and the last characters of its value.
+/// Returns the attribute type of an entry's RDN and the last characters of its value.
 fn end_of_name(dn: &str) -> Option<(String, String)> {
     let dn = Dn::parse(dn).ok()?;
     let ava = dn.rdn()?.avas.first()?;

@@ -1,4 +1,4 @@
-//! What a catalog says, held against itself before the first message: names that are there twice, and words that are misspelt.
+//! Checks a catalog before the first message: for duplicate names, and for misspelled metadata.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +11,8 @@ use crate::discovery::context::DirectoryContext;
 use crate::discovery::source::Source;
 use crate::stream::convert::Converter;
 
-/// The metadata of a stream that this tap reads, and what others write. A key that is near to one of the former and none of these
-/// is misspelt.
+/// The metadata of a stream that this tap reads, and that others write. A key that is similar to one of the former and not one of
+/// these is misspelled.
 const READ: [&str; 5] =
     ["selected", "selected-by-default", "replication-method", "replication-key", "forced-replication-method"];
 const OTHERS: [&str; 7] = [
@@ -25,11 +25,11 @@ const OTHERS: [&str; 7] = [
     "is-view",
 ];
 
-/// Checks a catalog. `setting`: where it comes from.
+/// Checks a catalog. `setting`: its origin, for messages.
 ///
 /// # Errors
-/// Two streams have one id, or would go out under one name: what is said of the one as a whole, such as which records are gone,
-/// would be taken as said of both.
+/// Fails if two selected streams have the same id or name: a message about one as a whole, such as ACTIVATE_VERSION, would apply to
+/// both.
 pub(crate) fn check(catalog: &Catalog, setting: &str, maps: Option<&mut Maps>) -> Result<(), SettingsError> {
     let mut ids = BTreeMap::new();
     let mut names = BTreeMap::new();
@@ -64,7 +64,7 @@ pub(crate) fn check(catalog: &Catalog, setting: &str, maps: Option<&mut Maps>) -
         unused.warn();
     }
     for stream in catalog.streams.iter().filter(|stream| stream.is_selected()) {
-        // A mistake in the map of the last stream is found before the first message.
+        // An error in the map of the last stream is found before the first message.
         maps.schema(&stream.stream, &stream.selected_schema(), &stream.key_properties)?;
     }
     Ok(())
@@ -84,7 +84,7 @@ fn warn_of_metadata(stream: &CatalogEntry, setting: &str) {
             Warning::of_setting(setting, text).in_stream(id).near(name, Some(nearest)).log();
         }
         for key in node.metadata.keys().map(String::as_str) {
-            // Those of a tap's own have its name in front of them (`ldap.syntax`).
+            // Metadata of a tap's own has a prefix (`ldap.syntax`).
             let is_known = READ.contains(&key) || OTHERS.contains(&key) || key.contains('.');
             let all = READ.into_iter().chain(OTHERS);
             if !is_known && let Some(nearest) = nearest(key, all).filter(|name| READ.contains(name)) {
@@ -96,16 +96,16 @@ fn warn_of_metadata(stream: &CatalogEntry, setting: &str) {
     }
 }
 
-/// Checks that a stream's records have what identifies them.
+/// Checks that a stream's records have their key.
 ///
 /// # Errors
-/// A key property is no selected property of the stream.
+/// Fails if a key property is not a selected property of the stream.
 pub(crate) fn check_keys(
     context: &DirectoryContext,
     stream: &CatalogEntry,
     source: &Source,
 ) -> Result<(), SettingsError> {
-    // The rows of a group are written elsewhere, and always have theirs.
+    // Membership records always have their key.
     if matches!(source, Source::Members(_)) {
         return Ok(());
     }

@@ -1,7 +1,7 @@
-//! Classes that come with entries and that discovery did not see: their attributes are in no property of the stream.
+//! Classes that discovery did not see: some of their attributes have no property in the stream.
 //!
-//! The entries of a stream have the same few classes, mostly in the same order. So the classes met are kept in the order they
-//! come in, and the next one is nearly always the one after the last.
+//! The entries of a stream have the same few classes, mostly in the same order. So classes are kept in the order of their occurrence,
+//! and the next one is usually the one after the last.
 
 use std::collections::HashSet;
 
@@ -9,25 +9,25 @@ use singer_common::catalog::CatalogEntry;
 use singer_common::entry::{EntryView, base_type};
 use singer_common::schema::Schema;
 
-/// So many classes are kept in mind. A file that makes them up costs time, not memory.
+/// The most classes that are kept. A file with more costs time, not memory.
 const REMEMBERED: usize = 1_024;
-/// So many classes are named.
+/// The most classes that are named.
 const NAMED: usize = 10;
 
-/// The classes met in a stream.
+/// The classes seen in a stream.
 #[derive(Debug)]
 pub(super) struct Classes {
-    /// The attributes that the stream has a property for, or was told to leave out; in lower case.
+    /// The attributes that have a property, or are excluded; in lower case.
     foreseen: HashSet<String>,
-    /// The classes met, as the server spelt them.
+    /// The classes seen, as the server spelled them.
     met: Vec<Box<[u8]>>,
     unforeseen: Vec<String>,
-    /// The classes of the last entry, as they came.
+    /// The encoded classes of the last entry.
     last: Vec<u8>,
 }
 
 impl Classes {
-    /// Of a stream of the catalog.
+    /// Starts watching a stream of the catalog.
     pub(super) fn of(stream: &CatalogEntry, excluded: &[String], schema: &Schema) -> Self {
         let properties = stream.properties().map(|(name, _)| name).chain(excluded);
         let foreseen =
@@ -35,7 +35,7 @@ impl Classes {
         Self { foreseen, met: Vec::new(), unforeseen: Vec::new(), last: Vec::new() }
     }
 
-    /// Looks at the classes of an entry, which are in this place of it. Most entries have those of the one before.
+    /// Checks the classes of an entry, which are at this place. Most entries have those of the entry before.
     #[inline]
     pub(super) fn look(&mut self, entry: &impl EntryView, place: usize, schema: &Schema) {
         if entry.encoded_values(place).is_none_or(|encoded| encoded != self.last) {
@@ -67,7 +67,7 @@ impl Classes {
     #[cold]
     fn meet(&mut self, class: &[u8], schema: &Schema) {
         let Ok(class) = std::str::from_utf8(class) else { return };
-        // What an unknown class brings nobody knows.
+        // The attributes of an unknown class are not known.
         let Some(known) = schema.object_class(class) else { return };
         let name = known.name();
         let (must, may) = schema.must_may([name]);
@@ -77,7 +77,7 @@ impl Classes {
         }
     }
 
-    /// The classes of which the stream lacks attributes, the first ones.
+    /// Returns the first classes with attributes that the stream lacks.
     pub(super) fn unforeseen(&self) -> &[String] {
         &self.unforeseen
     }

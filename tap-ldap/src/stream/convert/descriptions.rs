@@ -1,54 +1,54 @@
-//! Which attribute description belongs into which column, for descriptions as the server spells them.
+//! The column of each attribute description, as the server spells it.
 //!
-//! A server gives the attributes of entries of a kind in the same order, spelt the same way. So descriptions are kept in
-//! the order they come in, and the next one is nearly always the one after the last.
+//! A server returns the attributes of similar entries in the same order and spelling. So descriptions are kept in the order of their
+//! occurrence, and the next one is usually the one after the last.
 
 use std::collections::HashMap;
 
-/// So many spellings are remembered. A server that makes them up costs time, not memory.
+/// The most spellings that are kept. A server with more costs time, not memory.
 const REMEMBERED: usize = 4_096;
-/// So many of them are compared one by one; others are looked up.
+/// The most spellings that are compared one by one; others are looked up.
 const IN_ORDER: usize = 256;
 
-/// Where the values of an attribute go.
+/// The destination of an attribute's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Destination {
-    /// Into this column.
+    /// This column.
     Column(usize),
-    /// Nobody selected them.
+    /// The attribute is not selected.
     Nowhere,
 }
 
-/// The spellings met, with their destinations.
+/// The spellings seen, with their destinations.
 #[derive(Debug, Default)]
 pub(super) struct Descriptions {
-    /// Descriptions of columns in their normal form, which is in lower case.
+    /// The columns by their description in normal form, which is in lower case.
     columns: HashMap<String, usize>,
     in_order: Vec<(Box<[u8]>, Destination)>,
     others: HashMap<Box<[u8]>, Destination>,
-    /// Where in the order the entry in hand is.
+    /// The current position in the order.
     at: usize,
 }
 
 impl Descriptions {
-    /// Of columns with these descriptions in normal form. The last one counts where two are the same.
+    /// Creates the table for columns with these descriptions in normal form. Of equal ones, the last one is used.
     pub(super) fn of(names: impl Iterator<Item = String>) -> Self {
         let columns = names.enumerate().map(|(n, name)| (name, n)).collect();
         Self { columns, ..Self::default() }
     }
 
-    /// The column of a description in normal form.
+    /// Returns the column of a description in normal form.
     pub(super) fn column(&self, normal: &str) -> Destination {
         let column = self.columns.get(normal);
         column.map_or(Destination::Nowhere, |column| Destination::Column(*column))
     }
 
-    /// Another entry begins.
+    /// Starts another entry.
     pub(super) fn begin(&mut self) {
         self.at = 0;
     }
 
-    /// The destination of the entry's next description; `None` where it was not met before.
+    /// Returns the destination of the entry's next description; `None` if it was not seen before.
     pub(super) fn next(&mut self, description: &[u8]) -> Option<Destination> {
         if let Some((expected, destination)) = self.in_order.get(self.at)
             && **expected == *description
@@ -64,7 +64,7 @@ impl Descriptions {
         self.others.get(description).copied()
     }
 
-    /// Takes note of a description that was not met before.
+    /// Adds a description that was not seen before.
     pub(super) fn learn(&mut self, description: &[u8], destination: Destination) {
         if self.in_order.len() < IN_ORDER {
             let at = self.at.min(self.in_order.len());
