@@ -14,11 +14,14 @@ use singer_common::maps::Maps;
 use singer_common::schema::Schema;
 use singer_common::settings::{SettingsError, nearest, typed};
 
-use crate::guard::{Guards, Limit};
-use crate::requirements::check_transport;
-use crate::rule::{Rule, check_parts, rule};
-use crate::template::FilterTemplate;
-use crate::undo::UndoFile;
+use crate::rules::keys::check_parts;
+use crate::rules::rule::{Rule, rule};
+use crate::rules::template::FilterTemplate;
+use limits::{Guards, Limit};
+use undo_file::UndoFile;
+
+pub mod limits;
+pub mod undo_file;
 
 /// What a bad record does.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -208,7 +211,7 @@ impl TargetConfig {
             warnings.push(Warning::of_setting(format!("mapping_rules.{stream}"), text));
         }
         check_scopes(&rules)?;
-        let config = TargetConfig {
+        Ok(TargetConfig {
             maps: Maps::from_settings(values)?,
             directory,
             default_base_dn: raw.default_base_dn,
@@ -231,9 +234,7 @@ impl TargetConfig {
             },
             assert_unchanged: raw.assert_unchanged,
             preserve_uuid: raw.preserve_uuid,
-        };
-        check_transport(&config)?;
-        Ok(config)
+        })
     }
 
     /// What is said of rules that none of these streams used: their entries are left as they are, without a word. For a run

@@ -12,54 +12,60 @@ use singer_common::directory::{Directory, DirectoryError};
 use singer_common::dn::DnKey;
 use singer_common::metrics::Metrics;
 use singer_common::observe;
-use singer_common::progress;
 use singer_common::signals::{Signal, Stop};
 use singer_common::writer::SingerWriter;
 use tokio::task::JoinSet;
 
-use crate::ack::Ack;
-use crate::books::{Books, KeyKind, Who};
 use crate::config::{OnError, TargetConfig};
-use crate::destination::{About, Destination};
-use crate::differences::UnknownClasses;
+use crate::load::ack::Ack;
+use crate::load::rejects::{Origin, RejectFile};
+use crate::load::scheduler::{Claim, Kind, Order};
+use crate::load::versions::Versions;
+use crate::map::unknown_names::UnknownClasses;
 use crate::map::{Manner, Task};
-use crate::order::{Claim, Kind, Order};
-use crate::rejects::{Answer, Origin, RejectFile, is_records_fault};
-use crate::rule::Rule;
-use crate::versions::Versions;
+use crate::rules::rule::Rule;
+use crate::write::answer::{Answer, is_records_fault};
+use crate::write::claims::{Books, KeyKind, Who};
+use crate::write::counts::{self, Counts, Ending, Told};
+use crate::write::destination::{About, Destination};
 use crate::write::{Applier, Circumstances, Effect, Held, Outcome, several};
 
+pub mod ack;
 mod batch;
-mod counts;
 mod error;
+mod executor;
 mod gone;
-mod intake;
+pub mod in_file;
+mod input;
 mod late;
 mod mapped;
 mod moves;
 mod planning;
+mod prefetch;
+mod progress;
 mod references;
 mod refused;
-mod running;
+pub mod rejects;
+pub mod requirements;
 mod said;
+pub mod scheduler;
 mod shelf;
-mod survey;
+pub mod versions;
 mod waits;
-mod watch;
 
-pub use batch::{BatchError, InFile};
-pub use counts::{Counts, Ending, Told};
+pub use batch::BatchError;
 pub use error::LoadError;
 use gone::{Activations, Gone};
-use intake::Stream;
+use in_file::InFile;
+use input::Stream;
 use late::Late;
 use planning::{Input, Planner, read_lines};
+use prefetch::Survey;
+pub use progress::Watch;
 use references::References;
 use said::Said;
 use shelf::{Place, Shelf};
-use survey::Survey;
 use waits::Waits;
-pub use watch::Watch;
 
 /// Records that may wait, for parents to come and for children to go, before the input is taken for wrong.
 const MAX_WAITING: usize = 100_000;
@@ -227,7 +233,7 @@ pub struct Load<'a, W: Write> {
     shelf: Shelf,
     running: JoinSet<Finished>,
     /// What each running task is about, should it end without a result.
-    running_works: HashMap<tokio::task::Id, running::About>,
+    running_works: HashMap<tokio::task::Id, executor::About>,
     /// Tasks that have ended, ever: whether another try of those that came too early can make sense.
     progress: u64,
     progress_at_last_try: Option<u64>,
@@ -757,7 +763,7 @@ impl<'a, W: Write> Load<'a, W> {
                 file.sync()?;
             }
             self.applier.directory().sync_undo().map_err(DirectoryError::from)?;
-            progress::suspended(|| self.writer.line(state.get()))?;
+            singer_common::progress::suspended(|| self.writer.line(state.get()))?;
             self.printed = Instant::now();
         }
         Ok(())

@@ -14,11 +14,12 @@ use singer_common::schema::syntax::ValueKind;
 use singer_common::settings::{SettingsError, nearest};
 
 use crate::config::TargetConfig;
-use crate::encoding::Encoding;
-use crate::inventory::Inventory;
-use crate::plan::{Compare, Policy, Wanted, WantedEntry};
-use crate::rule::{OnDelete, Rule};
-use crate::template::{FilterTemplate, Rendered, Syntax, TemplateError, ValueTemplate};
+use crate::map::wanted::{Wanted, WantedEntry};
+use crate::rules::encoding::Encoding;
+use crate::rules::error::MapError;
+use crate::rules::policy::{Compare, Policy};
+use crate::rules::rule::{OnDelete, Rule};
+use crate::rules::template::{FilterTemplate, Rendered, Syntax, TemplateError, ValueTemplate};
 use singer_common::secret::is_secret_attribute;
 
 mod attributes;
@@ -29,6 +30,9 @@ mod named;
 mod naming;
 mod shape;
 mod task;
+pub mod unknown_names;
+pub mod validate;
+pub mod wanted;
 
 use attributes::Attributes;
 use column::{
@@ -38,7 +42,7 @@ use column::{
 use login::LoginPlan;
 use naming::{Naming, naming};
 use shape::Shapes;
-pub use task::{Extent, Manner, MapError, Removal, Task};
+pub use task::{Extent, Manner, Removal, Task};
 
 /// What names an entry for ever (RFC 4530).
 pub(crate) const ENTRY_UUID: &str = "entryUUID";
@@ -74,6 +78,17 @@ pub struct Mapping {
     login: LoginPlan,
     /// Whether no two properties go to one attribute.
     is_distinct: bool,
+}
+
+/// How to read the entries of a stream all at once.
+#[derive(Debug)]
+pub struct StreamQuery {
+    /// The attributes, and how the values of each are told apart.
+    pub attributes: Vec<(String, Compare)>,
+    /// The attribute that `match` finds entries by.
+    pub claim: Option<String>,
+    /// The filter that all of them fit (RFC 4515).
+    pub filter: String,
 }
 
 impl Mapping {
@@ -287,7 +302,7 @@ impl Mapping {
 
     /// How to read the stream's entries all at once: the attributes, the filter, and the attribute that `match` finds them
     /// by. `None`: what `match` finds cannot be told from the entries.
-    pub fn inventory(&self) -> Option<(Inventory, String)> {
+    pub fn stream_query(&self) -> Option<StreamQuery> {
         let (filter, claim) = match &self.rule.matching {
             None => (self.rule.scope_filter(), None),
             Some(template) => template.of_all().map(|(filter, claim)| (filter, Some(claim)))?,
@@ -303,7 +318,7 @@ impl Mapping {
                 names.push((name, compare));
             }
         }
-        Some((Inventory::new(names, claim), filter))
+        Some(StreamQuery { attributes: names, claim, filter })
     }
 
     /// The properties that an entry's name is made of, and what finds it: all that a deletion needs.

@@ -3,113 +3,17 @@
 use std::collections::HashSet;
 
 use singer_common::change::{Modification, ModificationKind};
-use singer_common::entry::{Attribute, Entry, Packed, base_type};
+use singer_common::entry::Entry;
 use singer_common::schema::syntax::ValueKind;
-use singer_common::schema::{Equality, ObjectClass, Schema};
+use singer_common::schema::{ObjectClass, Schema};
 
-use crate::login::Login;
+use crate::map::wanted::{Wanted, WantedEntry};
+use crate::rules::policy::Policy;
 
-/// How wanted values go together with those that are there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Policy {
-    /// They replace them.
-    #[default]
-    Force,
-    /// They count only where there are none.
-    Keep,
-    /// They are added; none is removed.
-    Merge,
-    /// They count only where the entry is added.
-    CreateOnly,
-}
-
-/// How wanted values are told from those that are there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Compare {
-    /// By the attribute's EQUALITY rule.
-    #[default]
-    Schema,
-    /// Octet by octet: what the rule takes for the same is written all the same (`SMTP:a@x` in the place of `smtp:a@x`).
-    Exact,
-}
-
-impl Compare {
-    /// Returns what holds for an attribute of which nothing is said: in `proxyAddresses` the case of the prefix says which
-    /// address is the primary one ([MS-OXOABK] 2.2.3.23).
-    pub fn usual(description: &str) -> Compare {
-        if base_type(description).eq_ignore_ascii_case("proxyAddresses") {
-            Compare::Exact
-        } else {
-            Compare::Schema
-        }
-    }
-
-    /// Returns the rule by which values of an attribute compare.
-    pub fn rule(self, description: &str, schema: &Schema) -> Equality {
-        match self {
-            Compare::Schema => schema.equality(description),
-            Compare::Exact => Equality::OctetString,
-        }
-    }
-}
-
-/// An attribute as it is wanted. No values: it is not to be there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
-    /// The attribute description, as the destination's schema spells it.
-    pub description: String,
-    /// The values, none twice.
-    pub values: Vec<Vec<u8>>,
-    /// How they go together with those that are there.
-    pub policy: Policy,
-    /// How they are told from those.
-    pub compare: Compare,
-}
-
-impl Wanted {
-    /// One value beside those that are there.
-    pub fn merged(description: String, value: Vec<u8>) -> Wanted {
-        Wanted { description, values: vec![value], policy: Policy::Merge, compare: Compare::Schema }
-    }
-
-    /// Returns the rule by which its values are told from those that are there. A value that is added to others has to be another
-    /// one to the server, too.
-    pub fn rule(&self, schema: &Schema) -> Equality {
-        let compare = if self.policy == Policy::Force { self.compare } else { Compare::Schema };
-        compare.rule(&self.description, schema)
-    }
-}
-
-/// An entry as it is wanted. Attributes not named are left alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WantedEntry {
-    /// Its name.
-    pub dn: String,
-    /// Its attributes, each description once.
-    pub attributes: Vec<Wanted>,
-    /// Its password, and whether it may be used.
-    pub login: Login,
-}
+pub mod assertion;
+pub mod entry_digests;
 
 impl WantedEntry {
-    /// The entry to add when there is none, in one piece.
-    pub fn to_packed(&self) -> Packed {
-        Packed::new(&self.dn, self.attributes.iter().map(|a| (a.description.as_str(), &*a.values)))
-    }
-
-    /// The entry to add when there is none.
-    pub fn to_entry(&self) -> Entry {
-        let attributes = self
-            .attributes
-            .iter()
-            .filter(|a| !a.values.is_empty())
-            .map(|a| Attribute::new(a.description.clone(), a.values.clone()))
-            .collect();
-        Entry { dn: self.dn.clone(), attributes }
-    }
-
     /// The modifications that make `current` what is wanted; none when it is already.
     ///
     /// Values compare by the attribute's EQUALITY rule. They are added and deleted singly where that is less than
@@ -230,7 +134,11 @@ fn class_name<'s>(value: &[u8], schema: &'s Schema) -> Option<&'s str> {
 
 #[cfg(test)]
 mod tests {
+    use singer_common::entry::Attribute;
+
     use super::*;
+    use crate::map::wanted::Login;
+    use crate::rules::policy::Compare;
     use proptest::prelude::*;
 
     #[test]

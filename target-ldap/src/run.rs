@@ -26,16 +26,18 @@ use singer_common::summary;
 use singer_common::writer::{SingerWriter, WriteError};
 
 use crate::config::{OnError, TargetConfig};
-use crate::destination::Destination;
+use crate::write::destination::Destination;
 
-use crate::guard::{self, GuardError, Tally};
-use crate::load::{Ending, Load, LoadError, Watch};
-use crate::rejects::RejectFile;
-use crate::requirements;
+use crate::config::undo_file::{self, UndoFile};
+use crate::load::rejects::RejectFile;
+use crate::load::requirements;
+use crate::load::{Load, LoadError, Watch};
 use crate::settings::{ABOUT, TABLE};
-use crate::show::{Place, Plan, PlanFormat};
-use crate::undo::command::{self, UndoArgs};
-use crate::undo::{self, Undo, UndoFile, killed};
+use crate::write::counts::Ending;
+use crate::write::guard::{self, GuardError, Tally};
+use crate::write::plan_output::{Place, Plan, PlanFormat};
+use crate::write::undo::command::{self, UndoArgs};
+use crate::write::undo::{Undo, killed};
 
 /// Reads Singer messages and makes an LDAP directory, or an LDIF file, match them.
 #[derive(Debug, Parser)]
@@ -185,6 +187,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         warning.log();
     }
     let config = config?;
+    requirements::check_transport(&config)?;
     if let Some(TargetCommand::Undo(undo)) = &args.common.command {
         return command::run(undo, &config).await;
     }
@@ -338,7 +341,7 @@ fn written<'a>(
         OnError::Skip { file, .. } => Some(file.as_path()),
         OnError::Fail => None,
     };
-    [("server_url", config.ldif_destination()), (undo::SETTING, undo_path), ("reject_file", rejects)]
+    [("server_url", config.ldif_destination()), (undo_file::SETTING, undo_path), ("reject_file", rejects)]
 }
 
 /// Locks it.

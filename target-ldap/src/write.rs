@@ -13,23 +13,32 @@ use singer_common::entry::{Attribute, Entry};
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
 
-use crate::books::{Books, Denied, Who};
-use crate::destination::Destination;
-use crate::inventory::{Inventories, Inventory};
+use crate::map::wanted::{Wanted, WantedEntry};
 use crate::map::{ENTRY_UUID, Manner, Task};
-use crate::names::to_ask;
-use crate::plan::{Policy, Wanted, WantedEntry};
-use crate::rejects::Answer;
+use crate::plan::entry_digests::{Inventories, Inventory};
+use crate::rules::names::to_ask;
+use crate::rules::policy::Policy;
+use crate::write::answer::Answer;
+use crate::write::claims::{Books, Denied, Who};
+use crate::write::destination::Destination;
 
 mod again;
+pub mod answer;
+pub mod claims;
+pub mod counts;
+pub mod destination;
 mod exchange;
 mod find;
 mod groups;
+pub mod guard;
+pub mod inverse;
 mod login;
 mod nearest;
+pub mod plan_output;
 mod references;
 mod removal;
 mod rename;
+pub mod undo;
 
 pub use again::NotFoundAgain;
 pub use exchange::Exchange;

@@ -21,9 +21,9 @@ use singer_common::directory::{Access, Directory as Place, Scope, SearchRequest}
 use singer_common::signals::Stop;
 use singer_common::writer::SingerWriter;
 use target_ldap::config::{OnError, TargetConfig};
-use target_ldap::destination::Destination;
 use target_ldap::load::Load;
-use target_ldap::rejects::RejectFile;
+use target_ldap::load::rejects::RejectFile;
+use target_ldap::write::destination::Destination;
 
 #[path = "model/reference.rs"]
 mod reference;

@@ -3,7 +3,7 @@
 use singer_common::dn::{self, Dn};
 use singer_common::filter::Filter;
 use singer_common::schema::Schema;
-use target_ldap::template::{DnTemplate, FilterTemplate, Rendered, Syntax, Template, ValueTemplate};
+use target_ldap::rules::template::{DnTemplate, FilterTemplate, Rendered, Syntax, Template, ValueTemplate};
 
 /// A harmless value.
 const PLAIN: &str = "x";

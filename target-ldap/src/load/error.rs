@@ -7,9 +7,11 @@ use singer_common::message::MessageError;
 use singer_common::settings::SettingsError;
 use singer_common::writer::WriteError;
 
-use super::batch::{BatchError, InFile};
-use crate::map::MapError;
-use crate::rejects::{RejectFileError, is_records_fault};
+use super::batch::BatchError;
+use super::in_file::InFile;
+use crate::load::rejects::RejectFileError;
+use crate::rules::error::MapError;
+use crate::write::answer::is_records_fault;
 
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]

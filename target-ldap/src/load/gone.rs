@@ -15,10 +15,10 @@ use singer_common::settings::nearest;
 use singer_common::signals::Signal;
 
 use super::{Kept, Load, LoadError, Work};
+use crate::load::rejects::Origin;
+use crate::load::scheduler::Kind;
+use crate::load::versions::{Doubt, topmost};
 use crate::map::{Extent, Removal, Task};
-use crate::order::Kind;
-use crate::rejects::Origin;
-use crate::versions::{Doubt, topmost};
 
 /// STATE that is held back for longer is worth a warning.
 const HELD_FOR_LONG: Duration = Duration::from_secs(60);

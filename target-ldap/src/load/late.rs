@@ -10,8 +10,8 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use super::{Load, Told, Work};
+use crate::load::scheduler::Kind;
 use crate::map::Task;
-use crate::order::Kind;
 
 /// So many deletions wait.
 const MOST: usize = 20_000;

@@ -6,10 +6,10 @@ use singer_common::change::{Change, Modification};
 use singer_common::dn::DnKey;
 
 use super::{Load, Work};
-use crate::destination::ABOUT;
+use crate::load::scheduler::Parked;
 use crate::map::Task;
-use crate::order::Parked;
 use crate::write::Exchange;
+use crate::write::destination::ABOUT;
 
 /// How often a record's entry may turn out to be elsewhere again.
 const MOVES: u32 = 5;

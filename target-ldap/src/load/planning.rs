@@ -24,11 +24,12 @@ use tokio::sync::mpsc;
 
 use super::batch::{InBatch, read_batch};
 use super::{BatchError, InFile, LoadError};
-use crate::books::KeyKind;
 use crate::config::{OnError, TargetConfig};
-use crate::map::{MapError, Mapping, Task};
-use crate::rejects::{self, Origin, Retried};
-use crate::validate::{RecordValidator, guarded};
+use crate::load::rejects::{self, Origin, Retried};
+use crate::map::validate::{RecordValidator, guarded};
+use crate::map::{Mapping, Task};
+use crate::rules::error::MapError;
+use crate::write::claims::KeyKind;
 
 /// Parts of the input that wait between the reader's thread and the run.
 const PARTS_AHEAD: usize = 2;

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use singer_common::dn::DnKey;
 
 use super::{Load, MAX_WAITING, Work};
-use crate::login::Login;
+use crate::load::scheduler::{Kind, Parked};
+use crate::map::wanted::Login;
+use crate::map::wanted::{Wanted, WantedEntry};
 use crate::map::{Manner, Task};
-use crate::order::{Kind, Parked};
-use crate::plan::{Policy, Wanted, WantedEntry};
-use crate::rule::Operations;
+use crate::rules::policy::Policy;
+use crate::rules::rule::Operations;
 use crate::write::Held;
 
 /// After so long values are tried though their entries are not there: a source that never ends would keep STATE back for ever.

@@ -11,11 +11,12 @@ use singer_common::schema::conformance::{Violation, violations};
 
 use super::{Kept, Load, LoadError, Told, Work};
 use crate::config::OnError;
+use crate::load::rejects::{Origin, Reject};
+use crate::load::scheduler::{Kind, Parked};
 use crate::map::Task;
-use crate::order::{Kind, Parked};
-use crate::rejects::{Answer, Origin, Reject};
-use crate::show::Refused;
 use crate::write::Names;
+use crate::write::answer::Answer;
+use crate::write::plan_output::Refused;
 
 impl<W: Write> Load<'_, W> {
     /// What came too early, and whose time never came: the oldest of it ends the run, or all of it is left out.

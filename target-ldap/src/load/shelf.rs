@@ -17,7 +17,7 @@ use singer_common::secret::is_secret_attribute;
 
 use super::{Kept, Load, LoadError, Work};
 use crate::map::Task;
-use crate::plan::Wanted;
+use crate::map::wanted::Wanted;
 
 /// So many octets of values that wait are kept in memory.
 const MOST: usize = 32 * 1024 * 1024;
@@ -357,9 +357,10 @@ mod tests {
     use singer_common::message::SchemaMessage;
 
     use super::*;
-    use crate::login::Login;
-    use crate::plan::{Compare, Policy, WantedEntry};
-    use crate::rejects::Origin;
+    use crate::load::rejects::Origin;
+    use crate::map::wanted::Login;
+    use crate::map::wanted::WantedEntry;
+    use crate::rules::policy::{Compare, Policy};
 
     fn work(octets: usize) -> Work {
         let wanted = |description: &str, values: Vec<Vec<u8>>| Wanted {

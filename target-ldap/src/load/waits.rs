@@ -8,9 +8,9 @@ use singer_common::directory::ldap::result_code;
 use singer_common::observe;
 
 use super::{Load, Work};
+use crate::load::scheduler::{Kind, Parked};
 use crate::map::Task;
-use crate::order::{Kind, Parked};
-use crate::rejects::Answer;
+use crate::write::answer::Answer;
 
 /// A wait of so long is worth a warning, and another try: what it waits for may have happened unseen.
 const LONG: Duration = Duration::from_secs(60);

@@ -12,13 +12,15 @@ use singer_common::schema::syntax::{ValueKind, number_text};
 use singer_common::schema::{AttributeType, Schema, Usage};
 use singer_common::settings::{SettingsError, nearest};
 
+use super::ENTRY_UUID;
 use super::shape::{Shape, Shapes};
-use super::{ENTRY_UUID, MapError};
 use crate::config::TargetConfig;
-use crate::differences::unknown_attributes;
-use crate::encoding::Encoding;
-use crate::plan::{Compare, Policy, Wanted};
-use crate::rule::{OnDelete, Rule, is_attribute_description};
+use crate::map::unknown_names::unknown_attributes;
+use crate::map::wanted::Wanted;
+use crate::rules::encoding::Encoding;
+use crate::rules::error::MapError;
+use crate::rules::policy::{Compare, Policy};
+use crate::rules::rule::{OnDelete, Rule, is_attribute_description};
 use singer_common::secret::is_secret_attribute;
 
 /// A property and the attributes it becomes.

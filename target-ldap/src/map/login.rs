@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use singer_common::record::Record;
 use singer_common::settings::SettingsError;
 
-use super::MapError;
 use super::shape::Shapes;
-use crate::accounts::Source;
-use crate::encoding::Encoding;
-use crate::login::Login;
-use crate::rule::Rule;
+use crate::map::wanted::Login;
+use crate::rules::accounts::Source;
+use crate::rules::encoding::Encoding;
+use crate::rules::error::MapError;
+use crate::rules::rule::Rule;
 
 /// What a stream's records say of accounts.
 #[derive(Debug)]

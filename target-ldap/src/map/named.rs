@@ -9,9 +9,9 @@ use singer_common::settings::{SettingsError, nearest};
 
 use super::column::Column;
 use super::shape::Shapes;
-use crate::accounts::Source;
-use crate::rule::Rule;
-use crate::template::{DnTemplate, FilterTemplate, Template};
+use crate::rules::accounts::Source;
+use crate::rules::rule::Rule;
+use crate::rules::template::{DnTemplate, FilterTemplate, Template};
 
 /// So many properties of a stream are named.
 const NAMED: usize = 12;

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use singer_common::dn::DnKey;
 
-use crate::plan::{Wanted, WantedEntry};
-use crate::rule::{EmptyGroup, Operations};
-use crate::template::RenderError;
+use crate::map::wanted::{Wanted, WantedEntry};
+use crate::rules::rule::{EmptyGroup, Operations};
 
 /// What a record asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,30 +114,4 @@ pub struct Extent {
     pub removal: Arc<Removal>,
     /// Whether anything may be done.
     pub manner: Arc<Manner>,
-}
-
-/// Why a record makes no entry. Never shows a value.
-#[derive(Debug, thiserror::Error)]
-pub enum MapError {
-    /// A value cannot be brought into the attribute's syntax.
-    #[error("property `{property}` cannot become a value of `{attribute}`: {reason}")]
-    Value {
-        /// The record's property.
-        property: String,
-        /// The attribute.
-        attribute: String,
-        /// What would be right.
-        reason: String,
-    },
-    /// A template cannot be filled in.
-    #[error("{part}: {error}")]
-    Template {
-        /// Which template.
-        part: String,
-        /// Why.
-        error: RenderError,
-    },
-    /// No name can be made.
-    #[error("{0}")]
-    Name(String),
 }

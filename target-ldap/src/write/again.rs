@@ -10,9 +10,9 @@ use singer_common::entry::{Attribute, Entry};
 use singer_common::filter::Filter;
 use singer_common::schema::Schema;
 
-use crate::books::Who;
-use crate::names::hash;
-use crate::plan::WantedEntry;
+use crate::map::wanted::WantedEntry;
+use crate::rules::names::hash;
+use crate::write::claims::Who;
 
 /// Those of one stream: hashes of their names (a record may be tried several times), and one of them.
 #[derive(Debug)]

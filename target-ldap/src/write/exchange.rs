@@ -9,8 +9,9 @@ use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
 
 use super::{Applier, Effect, Outcome};
-use crate::names::hash;
-use crate::plan::{Policy, Wanted, WantedEntry};
+use crate::map::wanted::{Wanted, WantedEntry};
+use crate::rules::names::hash;
+use crate::rules::policy::Policy;
 
 /// Why an entry is to give up values.
 #[derive(Debug, Clone, PartialEq, Eq)]

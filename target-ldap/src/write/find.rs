@@ -6,9 +6,9 @@ use singer_common::dn::{Dn, DnKey};
 use singer_common::entry::Entry;
 
 use super::{Applier, Circumstances};
-use crate::books::{DeletePermit, Denied, KeyKind, Who};
 use crate::map::Manner;
-use crate::show::shown;
+use crate::write::claims::{DeletePermit, Denied, KeyKind, Who};
+use crate::write::plan_output::shown;
 
 /// How many of several entries are named.
 pub(super) const SHOWN: usize = 5;
@@ -206,7 +206,7 @@ impl Applier {
         self.read_protected(&unread).await
     }
 
-    /// The leave to delete an entry ([`Books::permit`](crate::books::Books::permit)), once it is known which ones are protected.
+    /// The leave to delete an entry ([`Books::permit`](crate::write::claims::Books::permit)), once it is known which ones are protected.
     pub(super) async fn permit(
         &self,
         who: Option<&Who<'_>>,

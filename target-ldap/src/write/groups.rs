@@ -4,8 +4,9 @@ use singer_common::entry::Entry;
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
 
-use crate::plan::{Policy, Wanted, WantedEntry};
-use crate::rule::EmptyGroup;
+use crate::map::wanted::{Wanted, WantedEntry};
+use crate::rules::policy::Policy;
+use crate::rules::rule::EmptyGroup;
 
 /// What becomes of an entry.
 #[derive(Debug, PartialEq, Eq)]
@@ -89,8 +90,8 @@ mod tests {
     use singer_common::entry::Attribute;
 
     use super::*;
-    use crate::login::Login;
-    use crate::plan::Compare;
+    use crate::map::wanted::Login;
+    use crate::rules::policy::Compare;
 
     fn group(members: &[&str]) -> WantedEntry {
         let octets = |values: &[&str]| values.iter().map(|v| v.as_bytes().to_vec()).collect();

@@ -9,10 +9,11 @@ use singer_common::entry::{Attribute, Entry};
 use singer_common::secret::Secret;
 
 use super::Applier;
-use crate::accounts::{Lock, PWD_LAST_SET, pwd_last_set};
-use crate::assertion::unchanged;
-use crate::password::{Mode, NewPassword, When};
-use crate::plan::{WantedEntry, is_settled};
+use crate::map::wanted::WantedEntry;
+use crate::plan::assertion::unchanged;
+use crate::plan::is_settled;
+use crate::rules::accounts::{Lock, PWD_LAST_SET, pwd_last_set};
+use crate::rules::password::{Mode, NewPassword, When};
 
 /// What has to be done to an entry that is there.
 #[derive(Debug, Default)]

@@ -15,8 +15,9 @@ use tokio::task::JoinSet;
 
 use super::Applier;
 use super::groups::demanded;
-use crate::names::hash;
-use crate::plan::{Policy, WantedEntry};
+use crate::map::wanted::WantedEntry;
+use crate::rules::names::hash;
+use crate::rules::policy::Policy;
 use crate::write::Task;
 
 /// A value that waits for the entry it names.

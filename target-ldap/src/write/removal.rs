@@ -8,12 +8,12 @@ use singer_common::directory::{DirectoryError, Scope, SearchRequest};
 use singer_common::dn::{Dn, DnError, DnKey, split};
 
 use super::{ATTEMPTS, Applier, Circumstances, Effect};
-use crate::books::{DeletePermit, Denied};
-use crate::login::Login;
+use crate::map::wanted::Login;
+use crate::map::wanted::{Wanted, WantedEntry};
 use crate::map::{Manner, Removal};
-use crate::plan::{Wanted, WantedEntry};
-use crate::rejects::Answer;
-use crate::rule::Operations;
+use crate::rules::rule::Operations;
+use crate::write::answer::Answer;
+use crate::write::claims::{DeletePermit, Denied};
 
 /// So many leavers of one name are told apart.
 const NAMESAKES: u32 = 1_000;

@@ -8,8 +8,8 @@ use singer_common::entry::{Attribute, Entry};
 use singer_common::schema::Schema;
 
 use super::{Applier, Circumstances, Effect, Outcome};
-use crate::plan::WantedEntry;
-use crate::rejects::Answer;
+use crate::map::wanted::WantedEntry;
+use crate::write::answer::Answer;
 
 /// What became of a renaming.
 #[derive(Debug)]
