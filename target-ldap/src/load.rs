@@ -18,53 +18,53 @@ use tokio::task::JoinSet;
 
 use crate::config::{OnError, TargetConfig};
 use crate::load::ack::Ack;
-use crate::load::rejects::{Origin, RejectFile};
-use crate::load::scheduler::{Claim, Kind, Order};
+use crate::load::rejects::{RejectFile, RejectSchema};
+use crate::load::scheduler::{DnLock, Scheduler, TaskKind};
 use crate::load::versions::Versions;
 use crate::map::unknown_names::UnknownClasses;
-use crate::map::{Manner, Task};
+use crate::map::{Task, WritePolicy};
 use crate::rules::rule::Rule;
-use crate::write::answer::{Answer, is_records_fault};
-use crate::write::claims::{Books, KeyKind, Who};
-use crate::write::counts::{self, Counts, Ending, Told};
-use crate::write::destination::{About, Destination};
-use crate::write::{Applier, Circumstances, Effect, Held, Outcome, several};
+use crate::write::claims::{Claimant, EntryClaims, KeyKind};
+use crate::write::counts::{self, Counts, LoadSummary, RecordOutcome};
+use crate::write::destination::{ChangeLabel, Destination};
+use crate::write::ldap_result::{LdapResult, is_records_fault};
+use crate::write::{Applier, Attempt, AttemptContext, DeferredReference, WriteOutcome, several};
 
 pub mod ack;
+mod activation;
 mod batch;
+mod deferred_deletions;
+mod deferred_references;
 mod error;
 mod executor;
-mod gone;
 pub mod in_file;
 mod input;
-mod late;
-mod mapped;
-mod moves;
-mod planning;
+mod line_mapper;
 mod prefetch;
 mod progress;
-mod references;
-mod refused;
+mod refusals;
+mod reject_log;
 pub mod rejects;
+mod renames;
 pub mod requirements;
-mod said;
 pub mod scheduler;
-mod shelf;
+mod spill;
+mod stream_maps;
 pub mod versions;
 mod waits;
 
+use activation::{AbsentEntry, Activations};
 pub use batch::BatchError;
+use deferred_deletions::DeferredDeletions;
+use deferred_references::DeferredReferences;
 pub use error::LoadError;
-use gone::{Activations, Gone};
 use in_file::InFile;
 use input::Stream;
-use late::Late;
-use planning::{Input, Planner, read_lines};
-use prefetch::Survey;
-pub use progress::Watch;
-use references::References;
-use said::Said;
-use shelf::{Place, Shelf};
+use line_mapper::{InputEvent, LineMapper, read_lines};
+use prefetch::Prefetch;
+pub use progress::LoadProgress;
+use reject_log::RejectLog;
+use spill::{SpillBuffer, SpillSlot};
 use waits::Waits;
 
 /// Records that may wait, for parents to come and for children to go, before the input is taken for wrong.
@@ -74,9 +74,9 @@ const STATE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What is kept of a record while it is on its way, should it be rejected.
 #[derive(Debug, Clone)]
-struct Kept {
+struct RejectContext {
     record: Arc<Value>,
-    origin: Arc<Origin>,
+    reject_schema: Arc<RejectSchema>,
 }
 
 /// A task on its way.
@@ -93,10 +93,10 @@ struct Work {
     about: Arc<str>,
     version: Option<i64>,
     /// Only under `on_error: skip`.
-    kept: Option<Kept>,
+    kept: Option<RejectContext>,
     /// Why it was too early at its last try.
-    answer: Option<Answer>,
-    now: Circumstances,
+    answer: Option<LdapResult>,
+    context: AttemptContext,
     /// How often its entry was found elsewhere.
     moves: u32,
     /// The name it left for another entry.
@@ -104,7 +104,7 @@ struct Work {
     /// Whether it is about what was held back of a record that is written.
     is_rest: bool,
     /// What was put down of it, while a part of it still waits.
-    told: Option<Told>,
+    recorded: Option<RecordOutcome>,
     key_kind: KeyKind,
     /// Whether no record says so, but a version.
     by_version: bool,
@@ -112,7 +112,7 @@ struct Work {
     /// Where a batch has the record.
     in_file: Option<InFile>,
     /// The values of the rest that is under way.
-    values: Vec<Held>,
+    values: Vec<DeferredReference>,
     /// What gives values back that it gave up for others, and the name of the entry; no modifications: it was asked in vain.
     gave_up: Option<(String, Vec<Modification>)>,
     /// Whether its entry got its name at an earlier try.
@@ -124,11 +124,11 @@ struct Work {
     /// Since when it waits for others, and when it was last tried.
     waits_since: Option<Instant>,
     tried: Option<Instant>,
-    is_wait_said: bool,
+    is_wait_logged: bool,
     /// Where its values are, while it waits.
-    shelved: Option<Arc<Place>>,
+    spilled: Option<Arc<SpillSlot>>,
     /// What they count while it is ready to begin, or under way.
-    weight: Option<Arc<Place>>,
+    weight: Option<Arc<SpillSlot>>,
 }
 
 impl Work {
@@ -155,11 +155,11 @@ impl Work {
             version: None,
             kept: None,
             answer: None,
-            now: Circumstances::default(),
+            context: AttemptContext::default(),
             moves: 0,
             left: None,
             is_rest: false,
-            told: None,
+            recorded: None,
             key_kind: KeyKind::Key,
             by_version: false,
             is_last_try: false,
@@ -171,53 +171,53 @@ impl Work {
             waits_for_value: false,
             waits_since: None,
             tried: None,
-            is_wait_said: false,
-            shelved: None,
+            is_wait_logged: false,
+            spilled: None,
             weight: None,
         }
     }
 
     /// What it touches, as far as its record says.
-    fn claim(&self) -> Claim {
+    fn dn_lock(&self) -> DnLock {
         let key = Some(self.key.clone()).filter(|key| !key.is_root());
-        let found = |manner: &Manner| manner.base.clone().unwrap_or_default();
+        let found = |write_policy: &WritePolicy| write_policy.base.clone().unwrap_or_default();
         let base = match &self.task {
-            Task::Upsert { manner, .. } | Task::Delete { manner, .. } | Task::Find { manner, .. } => {
-                found(manner)
-            }
+            Task::Upsert { write_policy, .. }
+            | Task::Delete { write_policy, .. }
+            | Task::Find { write_policy, .. } => found(write_policy),
             Task::Nothing => String::new(),
         };
         // No DN has a NUL.
         let identity = self.task.filter().map(|filter| format!("{base}\0{filter}"));
-        Claim { keys: key.into_iter().collect(), identity }
+        DnLock { keys: key.into_iter().collect(), identity }
     }
 
     /// The entry it is about, as it is called now.
     fn dn(&self) -> Option<&str> {
-        self.task.dn().or(self.now.found.as_deref())
+        self.task.dn().or(self.context.found.as_deref())
     }
 
     /// What a change in its name is made for.
-    fn label(&self) -> About {
+    fn label(&self) -> ChangeLabel {
         let record = match &self.in_file {
             Some(place) => format!("{} ({place})", self.about).into(),
             None => self.about.clone(),
         };
         let is_leaving = matches!(self.task, Task::Delete { .. });
-        About { stream: self.stream.clone(), line: self.line, record, is_leaving }
+        ChangeLabel { stream: self.stream.clone(), line: self.line, record, is_leaving }
     }
 
     /// Whose it is.
-    fn who(&self) -> Who<'_> {
-        Who { stream: &self.stream, key: &self.about, kind: self.key_kind }
+    fn claimant(&self) -> Claimant<'_> {
+        Claimant { stream: &self.stream, key: &self.about, kind: self.key_kind }
     }
 
-    fn kind(&self) -> Kind {
-        if matches!(self.task, Task::Delete { .. }) { Kind::Delete } else { Kind::Upsert }
+    fn kind(&self) -> TaskKind {
+        if matches!(self.task, Task::Delete { .. }) { TaskKind::Delete } else { TaskKind::Upsert }
     }
 }
 
-type Finished = (Box<Work>, Result<Outcome, DirectoryError>);
+type Finished = (Box<Work>, Result<Attempt, DirectoryError>);
 
 /// A run's parts.
 pub struct Load<'a, W: Write> {
@@ -229,17 +229,17 @@ pub struct Load<'a, W: Write> {
     streams: HashMap<Arc<str>, Stream>,
     counts: BTreeMap<Arc<str>, Counts>,
     ack: Ack,
-    order: Order<Box<Work>>,
-    shelf: Shelf,
+    scheduler: Scheduler<Box<Work>>,
+    spill_buffer: SpillBuffer,
     running: JoinSet<Finished>,
     /// What each running task is about, should it end without a result.
-    running_works: HashMap<tokio::task::Id, executor::About>,
+    running_works: HashMap<tokio::task::Id, executor::TaskLabel>,
     /// Tasks that have ended, ever: whether another try of those that came too early can make sense.
-    progress: u64,
-    progress_at_last_try: Option<u64>,
+    ended_tasks: u64,
+    ended_at_last_try: Option<u64>,
     /// Whether no entry will come any more.
     is_last_try: bool,
-    references: References,
+    references: DeferredReferences,
     /// Those that stepped aside in vain.
     aside: Vec<Work>,
     /// When the input last had something.
@@ -249,7 +249,7 @@ pub struct Load<'a, W: Write> {
     /// Under `on_error: skip`.
     rejects: Option<RejectFile>,
     rejected: u64,
-    said_rejects: Said,
+    reject_log: RejectLog,
     /// Of names that the schema does not have.
     nearest_names: HashMap<String, Option<String>>,
     retry_rejects: bool,
@@ -257,19 +257,19 @@ pub struct Load<'a, W: Write> {
     versions: Versions,
     activations: Activations,
     waits: Waits,
-    survey: Option<Survey>,
+    prefetch: Option<Prefetch>,
     /// What an activation found gone, before it is taken up.
-    gone: VecDeque<Gone>,
+    absent: VecDeque<AbsentEntry>,
     /// Whether it was said that a STATE is null.
-    is_null_state_said: bool,
+    is_null_state_logged: bool,
     /// Deletions that are made last.
-    late: Late,
+    deferred_deletions: DeferredDeletions,
     /// Streams of whose scope it was said that it is not there.
     missing_scopes: BTreeSet<String>,
     /// Deletions, by stream, of entries that a file of changes does not know: nothing was written for them.
     unwritten_deletions: BTreeMap<Arc<str>, u64>,
     unknown_classes: UnknownClasses,
-    watch: Watch,
+    progress: LoadProgress,
     /// What the metrics show.
     shown: BTreeMap<Arc<str>, Counts>,
     /// Where traces are wanted.
@@ -287,7 +287,7 @@ impl<'a, W: Write> Load<'a, W> {
         rejects: Option<RejectFile>,
         retry_rejects: bool,
     ) -> Self {
-        let applier = Applier::new(destination.clone(), config.create_parents, Books::default())
+        let applier = Applier::new(destination.clone(), config.create_parents, EntryClaims::default())
             .asserting(config.assert_unchanged)
             .deleting_by_version(config.process_activate_version)
             .awaiting_parents(config.rules.values().any(Rule::renames_parents));
@@ -301,34 +301,34 @@ impl<'a, W: Write> Load<'a, W> {
             streams: HashMap::new(),
             counts: BTreeMap::new(),
             ack: Ack::default(),
-            order: Order::default(),
-            shelf: Shelf::default(),
+            scheduler: Scheduler::default(),
+            spill_buffer: SpillBuffer::default(),
             running: JoinSet::new(),
             running_works: HashMap::new(),
-            progress: 0,
-            progress_at_last_try: None,
+            ended_tasks: 0,
+            ended_at_last_try: None,
             is_last_try: false,
-            references: References::default(),
+            references: DeferredReferences::default(),
             aside: Vec::new(),
             last_line: Instant::now(),
             failure: None,
             printed: Instant::now(),
             rejects,
             rejected: 0,
-            said_rejects: Said::default(),
+            reject_log: RejectLog::default(),
             nearest_names: HashMap::new(),
             retry_rejects,
             versions: Versions::default(),
             activations: Activations::default(),
             waits: Waits::default(),
-            survey: None,
-            gone: VecDeque::new(),
-            is_null_state_said: false,
-            late: Late::default(),
+            prefetch: None,
+            absent: VecDeque::new(),
+            is_null_state_logged: false,
+            deferred_deletions: DeferredDeletions::default(),
             missing_scopes: BTreeSet::new(),
             unwritten_deletions: BTreeMap::new(),
             unknown_classes: UnknownClasses::default(),
-            watch: Watch::nobody(),
+            progress: LoadProgress::disabled(),
             shown: BTreeMap::new(),
             spans: None,
         }
@@ -336,12 +336,12 @@ impl<'a, W: Write> Load<'a, W> {
 
     /// The same, with somebody who looks on.
     #[must_use]
-    pub fn watched(self, watch: Watch) -> Self {
-        Self { watch, ..self }
+    pub fn with_progress(self, progress: LoadProgress) -> Self {
+        Self { progress: progress, ..self }
     }
 
     /// Reads the input to its end (or to a failure, or a signal), and leaves everything taken in written or refused.
-    pub async fn run(mut self, input: Box<dyn BufRead + Send>) -> Result<Ending, LoadError> {
+    pub async fn run(mut self, input: Box<dyn BufRead + Send>) -> Result<LoadSummary, LoadError> {
         let started = Instant::now();
         let metrics = Metrics::new(self.config.metrics);
         if !self.config.dry_run {
@@ -349,7 +349,7 @@ impl<'a, W: Write> Load<'a, W> {
             self.spans = observe::Batches::begin(self.directory.location(), base.unwrap_or_default());
         }
         let result = self.consume(input).await;
-        let took = self.watch.end(&self.counts, self.rejected);
+        let took = self.progress.end(&self.counts, self.rejected);
         self.show_counts();
         if let Some(spans) = self.spans.take() {
             spans.end();
@@ -366,7 +366,7 @@ impl<'a, W: Write> Load<'a, W> {
         for (stream, text) in self.unknown_classes.report() {
             tracing::warn!(stream, "{text}");
         }
-        for (stream, entries, dn) in self.applier.not_found_again().report() {
+        for (stream, entries, dn) in self.applier.unmatched_entries().report() {
             tracing::warn!(
                 stream,
                 setting = format!("mapping_rules.{stream}.match"),
@@ -389,7 +389,7 @@ impl<'a, W: Write> Load<'a, W> {
                 warning.log();
             }
         }
-        self.said_rejects.report();
+        self.reject_log.report();
         metrics.job_duration(started.elapsed(), matches!(result, Ok(None)));
         match &self.config.on_error {
             OnError::Skip { .. } if self.rejected > 0 && self.config.dry_run => {
@@ -401,11 +401,11 @@ impl<'a, W: Write> Load<'a, W> {
             _ => {}
         }
         let total = self.counts.values().fold(Counts::default(), Counts::plus);
-        result.map(|stopped| Ending { stopped, rejected: self.rejected, total })
+        result.map(|stopped| LoadSummary { stopped, rejected: self.rejected, total })
     }
 
     async fn consume(&mut self, input: Box<dyn BufRead + Send>) -> Result<Option<Signal>, LoadError> {
-        let mut lines = read_lines(input, Planner::new(self.config, &self.directory, self.retry_rejects));
+        let mut lines = read_lines(input, LineMapper::new(self.config, &self.directory, self.retry_rejects));
         let mut ahead = VecDeque::new();
         let mut stopped = None;
         let mut open = true;
@@ -413,35 +413,35 @@ impl<'a, W: Write> Load<'a, W> {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let given_up = stopped.is_some() || self.failure.is_some();
-            self.take_gone(given_up);
+            self.submit_absent(given_up);
             self.start_ready();
-            let idle = self.running.is_empty() && !self.order.has_ready();
+            let idle = self.running.is_empty() && !self.scheduler.has_ready();
             self.decide_when_quiet();
             self.release_state();
             // What is under way may give an entry the name under which it came.
             if idle
                 && !given_up
-                && self.gone.is_empty()
+                && self.absent.is_empty()
                 && let Some(activation) = self.activations.due.pop_front()
             {
-                stopped = self.find_gone(activation).await;
+                stopped = self.find_absent(activation).await;
                 continue;
             }
-            if idle && !given_up && ahead.is_empty() && self.order.unpark_woken() {
+            if idle && !given_up && ahead.is_empty() && self.scheduler.unpark_woken() {
                 continue;
             }
             // What is under way may change what is read.
-            if let Some(survey) = self.survey.take_if(|_| idle && !given_up) {
-                stopped = self.read_inventory(survey).await;
+            if let Some(prefetch) = self.prefetch.take_if(|_| idle && !given_up) {
+                stopped = self.prefetch(prefetch).await;
                 continue;
             }
             open &= !given_up;
-            let nothing_left = self.order.is_empty() && self.references.is_empty();
-            if !open && idle && self.gone.is_empty() {
+            let nothing_left = self.scheduler.is_empty() && self.references.is_empty();
+            if !open && idle && self.absent.is_empty() {
                 if given_up {
                     break;
                 }
-                if !self.late.is_empty() {
+                if !self.deferred_deletions.is_empty() {
                     self.release_deletions();
                 } else if nothing_left && self.activations.has_announced() {
                     self.decide(true);
@@ -451,47 +451,47 @@ impl<'a, W: Write> Load<'a, W> {
                 continue;
             }
             let holds_back =
-                !self.gone.is_empty() || !self.activations.due.is_empty() || self.survey.is_some();
+                !self.absent.is_empty() || !self.activations.due.is_empty() || self.prefetch.is_some();
             let more = open && !holds_back && self.wants_more(idle);
             if more && let Some((number, line)) = ahead.pop_front() {
                 self.last_line = Instant::now();
-                self.take(number, line);
+                self.handle_line(number, line);
                 self.print_state(false)?;
                 continue;
             }
             tokio::select! {
                 lines = lines.recv(), if more => match lines {
-                    Some(Input::Lines(lines)) => ahead.extend(lines),
-                    Some(Input::Failed(e)) => self.fail(u64::MAX, LoadError::Input(e)),
-                    Some(Input::End) => open = false,
+                    Some(InputEvent::Lines(lines)) => ahead.extend(lines),
+                    Some(InputEvent::Failed(e)) => self.fail(u64::MAX, LoadError::Input(e)),
+                    Some(InputEvent::End) => open = false,
                     None => self.fail(
                         u64::MAX,
                         LoadError::Internal("the input's reader ended before the input did"),
                     ),
                 },
                 Some(finished) = self.running.join_next_with_id(), if !self.running.is_empty() => {
-                    self.joined(finished);
+                    self.handle_joined(finished);
                 }
                 signal = self.stop.wait(), if stopped.is_none() => stopped = Some(signal),
                 _ = tick.tick() => {
-                    self.watch.look(&self.counts);
+                    self.progress.poll(&self.counts);
                     self.release_deletions_when_quiet();
                     self.give_up_waiting_for_long();
                     self.warn_of_held_state();
-                    self.look_at_waits();
-                    self.order.unpark_woken();
+                    self.poll_waits();
+                    self.scheduler.unpark_woken();
                     self.show_counts();
                 }
                 () = std::future::ready(()), if self.can_start() => {}
             }
             self.print_state(false)?;
         }
-        self.go_back().await;
+        self.restore_names().await;
         if stopped.is_none() && self.failure.is_none() {
             self.check_scopes().await;
         }
         self.release_state();
-        self.check_books(stopped.is_some());
+        self.check_totals(stopped.is_some());
         // What was done is kept, even when something else failed.
         self.applier.directory().commit()?;
         self.print_state(true)?;
@@ -502,18 +502,18 @@ impl<'a, W: Write> Load<'a, W> {
     }
 
     /// The books have to balance: each record of the input has ended as exactly one thing.
-    fn check_books(&mut self, stopped: bool) {
+    fn check_totals(&mut self, stopped: bool) {
         if stopped || self.failure.is_some() {
             return;
         }
         let is_all_done = self.ack.is_done()
-            && self.order.is_empty()
+            && self.scheduler.is_empty()
             && self.references.is_empty()
             && self.running_works.is_empty()
             && self.activations.is_empty();
         if singer_common::panics::happened() {
             self.fail(0, LoadError::Internal("a part of this program has panicked"));
-        } else if !is_all_done || !self.counts.values().all(Counts::add_up) {
+        } else if !is_all_done || !self.counts.values().all(Counts::is_balanced) {
             let total = self.counts.values().fold(Counts::default(), Counts::plus);
             tracing::error!(
                 "the books do not balance: {} record(s) taken in, {} outcome(s)",
@@ -526,11 +526,11 @@ impl<'a, W: Write> Load<'a, W> {
 
     /// Whether another line can be taken in: memory stays bounded, and what waits for a line gets it.
     fn wants_more(&mut self, idle: bool) -> bool {
-        if self.order.len() >= MAX_WAITING {
+        if self.scheduler.len() >= MAX_WAITING {
             // A file need not hold what lies above.
             let waits_for_parents = self.directory.ldif_rules().is_some_and(|rules| !rules.takes_orphans);
             if waits_for_parents && self.applier.takes_orphans() {
-                self.order.unpark_topmost();
+                self.scheduler.unpark_topmost();
                 return false;
             }
             // Under `on_error: skip`, too: parents may be still to come, and only the memory for waiting is used up.
@@ -545,21 +545,21 @@ impl<'a, W: Write> Load<'a, W> {
     /// The input has ended: what came too early is tried again, as long as that leads anywhere; then without waiting for
     /// entries that are only named. `false` when all is said and done.
     fn try_again(&mut self) -> bool {
-        let leads_anywhere = self.progress_at_last_try != Some(self.progress);
+        let leads_anywhere = self.ended_at_last_try != Some(self.ended_tasks);
         if !leads_anywhere && self.is_last_try && self.activations.has_announced() {
             // A record that no deletion can help has its say before anything is deleted.
             self.refuse_parked(Self::is_hopeless);
             // What goes with a version may be what others wait for.
-            if self.failure.is_none() && !self.order.has_ready() {
+            if self.failure.is_none() && !self.scheduler.has_ready() {
                 self.decide(true);
-                self.progress_at_last_try = None;
+                self.ended_at_last_try = None;
             }
             return true;
         }
         if !leads_anywhere && self.is_last_try {
             self.refuse_parked(|_, _| true);
             // What waited behind what was left out can begin.
-            return self.order.has_ready();
+            return self.scheduler.has_ready();
         }
         if !leads_anywhere && self.ask_to_give_up() {
             return true;
@@ -568,12 +568,12 @@ impl<'a, W: Write> Load<'a, W> {
             self.is_last_try = true;
             self.report_missing();
         }
-        self.progress_at_last_try = Some(self.progress);
+        self.ended_at_last_try = Some(self.ended_tasks);
         // Where an entry is taken without those above it, these still go first.
         if self.is_last_try && self.directory.ldif_rules().is_some() {
-            self.order.unpark_topmost();
+            self.scheduler.unpark_topmost();
         } else {
-            self.order.unpark_all();
+            self.scheduler.unpark_all();
         }
         self.submit_rests();
         true
@@ -582,72 +582,72 @@ impl<'a, W: Write> Load<'a, W> {
     /// Brings the metrics up to date.
     fn show_counts(&mut self) {
         if observe::is_metering() && !self.config.dry_run {
-            observe::queue_depth(self.order.len());
+            observe::queue_depth(self.scheduler.len());
             counts::show(&self.counts, &mut self.shown);
         }
     }
 
-    fn finished(&mut self, (mut work, result): Finished) {
+    fn handle_finished(&mut self, (mut work, result): Finished) {
         if let Some(spans) = self.spans.as_mut().filter(|_| !work.is_rest) {
             spans.record(&work.stream, result.is_ok());
         }
-        let is_renamed = work.now.is_renamed.swap(false, Ordering::Relaxed);
+        let is_renamed = work.context.is_renamed.swap(false, Ordering::Relaxed);
         if is_renamed && result.is_err() {
-            self.left_its_name(&mut work);
+            self.note_rename(&mut work);
         }
-        let Outcome { effect, held } = match result {
-            Ok(outcome) => outcome,
+        let Attempt { outcome, deferred } = match result {
+            Ok(attempt) => attempt,
             // It named what is not there (yet): no other fault of the record's is left to find.
             Err(error)
                 if work.is_rest && work.is_last_try && !self.is_last_try && is_records_fault(&error) =>
             {
-                return self.hold_refused(work);
+                return self.defer_refused(work);
             }
             Err(error) if self.may_be_freed(&work, &error) => return self.value_taken(work, &error),
             Err(error) => {
                 let error = self.explained(&work, error);
-                return self.not_done(&work, error);
+                return self.refuse_task(&work, error);
             }
         };
         work.waits_for_value = false;
-        let found = work.now.found.as_deref().and_then(|dn| self.applier.key(dn).ok());
+        let found = work.context.found.as_deref().and_then(|dn| self.applier.key(dn).ok());
         let was = |work: &Work| found.clone().unwrap_or_else(|| work.key.clone());
-        let is_kept = matches!(effect, Effect::Kept(_));
-        let told = match effect {
-            Effect::TooEarly(answer) => {
+        let is_kept = matches!(outcome, WriteOutcome::Kept(_));
+        let recorded = match outcome {
+            WriteOutcome::TooEarly(answer) => {
                 work.answer = Some(answer);
                 Self::parks(&mut work);
                 return self.park(work);
             }
-            Effect::NeedsEntries(missing) => return self.hold_whole(work, missing),
-            Effect::Elsewhere(dn) => return self.found_elsewhere(work, dn),
-            Effect::NameTaken(by) => return self.name_taken(work, by),
-            Effect::SteppedAside(dn) => {
-                self.progress += 1;
+            WriteOutcome::NeedsEntries(missing) => return self.defer_whole(work, missing),
+            WriteOutcome::Elsewhere(dn) => return self.found_elsewhere(work, dn),
+            WriteOutcome::NameTaken(by) => return self.name_taken(work, by),
+            WriteOutcome::SteppedAside(dn) => {
+                self.ended_tasks += 1;
                 return self.stepped_aside(work, dn);
             }
-            Effect::GaveUp { dn, back } => {
-                self.progress += 1;
+            WriteOutcome::GaveUp { dn, back } => {
+                self.ended_tasks += 1;
                 return self.gave_up(work, dn, back);
             }
-            Effect::NotGivenUp => return self.gave_up(work, String::new(), Vec::new()),
-            Effect::Refused(reason) => {
+            WriteOutcome::NotGivenUp => return self.gave_up(work, String::new(), Vec::new()),
+            WriteOutcome::Refused(reason) => {
                 let error = work.bad(reason);
-                return self.not_done(&work, error);
+                return self.refuse_task(&work, error);
             }
-            Effect::Several(names) => {
+            WriteOutcome::Several(names) => {
                 self.protect_found(&work, &names);
                 let reason = several(&names.names);
                 let error = work.bad(reason);
-                return self.not_done(&work, error);
+                return self.refuse_task(&work, error);
             }
-            Effect::Found(names) => {
+            WriteOutcome::Found(names) => {
                 self.protect_found(&work, &names);
-                self.order.ended(work.number);
-                self.progress += 1;
+                self.scheduler.ended(work.number);
+                self.ended_tasks += 1;
                 return self.ack.done(work.number);
             }
-            Effect::Kept(reason) => {
+            WriteOutcome::Kept(reason) => {
                 tracing::warn!(
                     stream = &*work.stream,
                     "line {}, stream `{}`: {reason}",
@@ -655,92 +655,94 @@ impl<'a, W: Write> Load<'a, W> {
                     work.stream
                 );
                 self.counts.entry(work.stream.clone()).or_default().kept += 1;
-                Told::Unchanged
+                RecordOutcome::Unchanged
             }
-            Effect::Added => Told::Added,
-            Effect::Renamed => Told::Renamed,
-            Effect::Modified => Told::Modified,
-            Effect::Unchanged => Told::Unchanged,
-            Effect::LeftAlone | Effect::Ignored => Told::Ignored,
-            Effect::Moved => Told::Moved,
-            Effect::Deleted => Told::Deleted,
+            WriteOutcome::Added => RecordOutcome::Added,
+            WriteOutcome::Renamed => RecordOutcome::Renamed,
+            WriteOutcome::Modified => RecordOutcome::Modified,
+            WriteOutcome::Unchanged => RecordOutcome::Unchanged,
+            WriteOutcome::LeftAlone | WriteOutcome::Ignored => RecordOutcome::Ignored,
+            WriteOutcome::Moved => RecordOutcome::Moved,
+            WriteOutcome::Deleted => RecordOutcome::Deleted,
         };
         let is_deletion = matches!(work.task, Task::Delete { .. });
-        if is_deletion && told == Told::Unchanged && !is_kept && self.config.writes_changes() {
+        if is_deletion && recorded == RecordOutcome::Unchanged && !is_kept && self.config.writes_changes() {
             *self.unwritten_deletions.entry(work.stream.clone()).or_default() += 1;
         }
         if !is_kept {
-            self.keep_books(&work, told, &was(&work));
+            self.update_claims(&work, recorded, &was(&work));
         }
-        self.wake(&work, told, &was(&work));
+        self.wake(&work, recorded, &was(&work));
         // The rest of a record is counted already, as what was done with the record.
-        if !work.is_rest || told == Told::Modified && work.told == Some(Told::Unchanged) {
-            let is_less = matches!(told, Told::Modified | Told::Unchanged);
-            let told = if work.was_renamed && is_less { Told::Renamed } else { told };
-            self.counts.entry(work.stream.clone()).or_default().tell(told, work.told);
-            work.told = Some(told);
+        if !work.is_rest
+            || recorded == RecordOutcome::Modified && work.recorded == Some(RecordOutcome::Unchanged)
+        {
+            let is_less = matches!(recorded, RecordOutcome::Modified | RecordOutcome::Unchanged);
+            let recorded = if work.was_renamed && is_less { RecordOutcome::Renamed } else { recorded };
+            self.counts.entry(work.stream.clone()).or_default().count(recorded, work.recorded);
+            work.recorded = Some(recorded);
         }
         if work.by_version {
             self.activations.under_way = self.activations.under_way.saturating_sub(1);
         }
-        self.order.ended(work.number);
-        if held.is_empty() {
-            self.progress += 1;
+        self.scheduler.ended(work.number);
+        if deferred.is_empty() {
+            self.ended_tasks += 1;
             self.ack.done(work.number);
         } else {
             if !work.is_rest {
-                self.progress += 1;
+                self.ended_tasks += 1;
             }
-            self.hold(work, held);
+            self.defer(work, deferred);
         }
     }
 
     /// Puts down whose the entry is that a record was about. `was`: where it was.
-    fn keep_books(&self, work: &Work, told: Told, was: &DnKey) {
-        let books = self.applier.books();
-        match (&work.task, told) {
-            (Task::Upsert { .. }, Told::Renamed) => {
-                books.renamed(was, &work.key);
-                books.brought(&work.who(), &work.key);
+    fn update_claims(&self, work: &Work, recorded: RecordOutcome, was: &DnKey) {
+        let claims = self.applier.claims();
+        match (&work.task, recorded) {
+            (Task::Upsert { .. }, RecordOutcome::Renamed) => {
+                claims.renamed(was, &work.key);
+                claims.claim(&work.claimant(), &work.key);
             }
             // Its record let it go, whatever the rule has in place of a deletion; or a group would be empty.
-            (_, Told::Deleted | Told::Moved)
-            | (Task::Delete { .. }, Told::Modified)
-            | (Task::Delete { filter: None, .. }, Told::Unchanged) => {
-                books.gone((!work.by_version).then(|| work.who()).as_ref(), was);
+            (_, RecordOutcome::Deleted | RecordOutcome::Moved)
+            | (Task::Delete { .. }, RecordOutcome::Modified)
+            | (Task::Delete { filter: None, .. }, RecordOutcome::Unchanged) => {
+                claims.release((!work.by_version).then(|| work.claimant()).as_ref(), was);
             }
             // Where it may not be renamed it has come all the same.
-            (Task::Upsert { .. }, _) => books.brought(&work.who(), was),
+            (Task::Upsert { .. }, _) => claims.claim(&work.claimant(), was),
             _ => {}
         }
     }
 
     /// Wakes what waits for what has just been done.
-    fn wake(&mut self, work: &Work, told: Told, was: &DnKey) {
-        match told {
-            Told::Added => {
+    fn wake(&mut self, work: &Work, recorded: RecordOutcome, was: &DnKey) {
+        match recorded {
+            RecordOutcome::Added => {
                 // Before what waited for this entry: its children that came too early come first.
-                self.order.unpark_below(&work.key);
+                self.scheduler.unpark_below(&work.key);
                 self.arrived(&work.key, false);
             }
-            Told::Renamed => {
-                self.order.unpark_below(&work.key);
-                self.order.name_is_free(was);
-                self.order.wake_above(was);
+            RecordOutcome::Renamed => {
+                self.scheduler.unpark_below(&work.key);
+                self.scheduler.name_is_free(was);
+                self.scheduler.wake_above(was);
                 self.follow_rename(was, &work.key, work.task.dn().unwrap_or_default());
                 self.arrived(&work.key, true);
             }
-            Told::Moved | Told::Deleted => {
-                self.order.name_is_free(was);
-                self.order.wake_above(was);
+            RecordOutcome::Moved | RecordOutcome::Deleted => {
+                self.scheduler.name_is_free(was);
+                self.scheduler.wake_above(was);
             }
             _ => {}
         }
     }
 
-    fn not_done(&mut self, work: &Work, error: LoadError) {
-        self.order.ended(work.number);
-        self.progress += 1;
+    fn refuse_task(&mut self, work: &Work, error: LoadError) {
+        self.scheduler.ended(work.number);
+        self.ended_tasks += 1;
         self.refused(work, error);
     }
 
@@ -748,7 +750,7 @@ impl<'a, W: Write> Load<'a, W> {
     fn fail(&mut self, number: u64, error: LoadError) {
         if self.failure.as_ref().is_none_or(|(earliest, _)| number < *earliest) {
             self.failure = Some((number, error));
-            self.order.drop_unless(|work| work.number < number);
+            self.scheduler.drop_unless(|work| work.number < number);
         }
     }
 

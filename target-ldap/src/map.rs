@@ -16,33 +16,33 @@ use singer_common::settings::{SettingsError, nearest};
 use crate::config::TargetConfig;
 use crate::map::wanted::{Wanted, WantedEntry};
 use crate::rules::encoding::Encoding;
-use crate::rules::error::MapError;
+use crate::rules::error::MappingError;
 use crate::rules::policy::{Compare, Policy};
 use crate::rules::rule::{OnDelete, Rule};
 use crate::rules::template::{FilterTemplate, Rendered, Syntax, TemplateError, ValueTemplate};
 use singer_common::secret::is_secret_attribute;
 
+mod account;
 mod attributes;
 mod column;
 mod filters;
-mod login;
-mod named;
 mod naming;
 mod shape;
 mod task;
+mod template_names;
 pub mod unknown_names;
 pub mod validate;
 pub mod wanted;
 
+use account::AccountMapping;
 use attributes::Attributes;
 use column::{
     Column, Target, asserted, display_texts, is_password, pass_through, rewritten, set_on_delete, target,
     unknown_to_schema,
 };
-use login::LoginPlan;
 use naming::{Naming, naming};
 use shape::Shapes;
-pub use task::{Extent, Manner, Removal, Task};
+pub use task::{DeleteAction, Extent, Task, WritePolicy};
 
 /// What names an entry for ever (RFC 4530).
 pub(crate) const ENTRY_UUID: &str = "entryUUID";
@@ -71,11 +71,11 @@ pub struct Mapping {
     /// The properties whose texts are encoded.
     encoded: BTreeMap<String, Encoding>,
     defaults: Vec<Wanted>,
-    manner: Arc<Manner>,
-    removal: Arc<Removal>,
+    write_policy: Arc<WritePolicy>,
+    action: Arc<DeleteAction>,
     extent: Option<Extent>,
     rewrites: Vec<SuffixRewrite>,
-    login: LoginPlan,
+    account: AccountMapping,
     /// Whether no two properties go to one attribute.
     is_distinct: bool,
 }
@@ -86,7 +86,7 @@ pub struct StreamQuery {
     /// The attributes, and how the values of each are told apart.
     pub attributes: Vec<(String, Compare)>,
     /// The attribute that `match` finds entries by.
-    pub claim: Option<String>,
+    pub matched_by: Option<String>,
     /// The filter that all of them fit (RFC 4515).
     pub filter: String,
 }
@@ -152,7 +152,7 @@ impl Mapping {
         }
         warnings.extend(unknown_to_schema(stream, &rule, schema, takes_unknown));
         let is_own = config.rules.contains_key(stream);
-        named::check(stream, &rule, &shapes, &columns, schema, is_own, warnings)?;
+        template_names::check(stream, &rule, &shapes, &columns, schema, is_own, warnings)?;
         let policies = rule.policies.iter().map(|(name, _)| ("policies", name));
         for (part, name) in policies.chain(rule.compare.iter().map(|(name, _)| ("compare", name))) {
             let same = |description: &str| schema.same_description(description, name);
@@ -193,26 +193,26 @@ impl Mapping {
         let made = values.iter().map(|(_, target)| target);
         let written = columns.iter().flat_map(|c| &c.attributes).chain(made).map(|t| t.description.as_str());
         let defaulted = defaults.iter().map(|d: &Wanted| d.description.as_str());
-        let login = LoginPlan::new(stream, &rule, &shapes, written.chain(defaulted))?;
-        let removal = match &rule.on_delete {
-            OnDelete::Delete => Removal::Delete,
-            OnDelete::Tree => Removal::Tree,
-            OnDelete::Ignore => Removal::Nothing,
-            OnDelete::MoveTo(dn) => Removal::MoveTo(dn.clone()),
-            OnDelete::Set(attributes) => Removal::Set(
+        let account = AccountMapping::new(stream, &rule, &shapes, written.chain(defaulted))?;
+        let action = match &rule.on_delete {
+            OnDelete::Delete => DeleteAction::Delete,
+            OnDelete::Tree => DeleteAction::Tree,
+            OnDelete::Ignore => DeleteAction::Nothing,
+            OnDelete::MoveTo(dn) => DeleteAction::MoveTo(dn.clone()),
+            OnDelete::Set(attributes) => DeleteAction::Set(
                 attributes
                     .iter()
                     .map(|(name, value)| set_on_delete(stream, name, value, schema))
                     .collect::<Result<_, _>>()?,
             ),
         };
-        let removal = Arc::new(removal);
-        let manner = Arc::new(Manner {
+        let action = Arc::new(action);
+        let write_policy = Arc::new(WritePolicy {
             operations: rule.operations,
             delete_old_rdn: rule.delete_old_rdn,
             empty_group: rule.empty_group.clone(),
             base: rule.scope_base.clone(),
-            claims: rule.matching.as_ref().map(FilterTemplate::attributes).unwrap_or_default(),
+            match_attributes: rule.matching.as_ref().map(FilterTemplate::attributes).unwrap_or_default(),
         });
         let rewrites = config.dn_rewrite.clone();
         let extent = rule.scope_base.as_ref().map(|base| {
@@ -220,7 +220,7 @@ impl Mapping {
             let scopes = config.rules.values().filter_map(|r| r.scope_base.as_ref()).filter_map(key);
             let others = scopes.filter(|s| key(base).is_some_and(|b| b.is_ancestor_of(s))).collect();
             let (base, filter) = (base.clone(), rule.scope_filter());
-            Extent { base, filter, others, removal: removal.clone(), manner: manner.clone() }
+            Extent { base, filter, others, action: action.clone(), write_policy: write_policy.clone() }
         });
         let mut seen = BTreeSet::new();
         let is_distinct = columns
@@ -248,11 +248,11 @@ impl Mapping {
             values,
             encoded,
             defaults,
-            manner,
-            removal,
+            write_policy,
+            action,
             extent,
             rewrites,
-            login,
+            account,
             is_distinct,
         })
     }
@@ -303,9 +303,9 @@ impl Mapping {
     /// How to read the stream's entries all at once: the attributes, the filter, and the attribute that `match` finds them
     /// by. `None`: what `match` finds cannot be told from the entries.
     pub fn stream_query(&self) -> Option<StreamQuery> {
-        let (filter, claim) = match &self.rule.matching {
+        let (filter, matched_by) = match &self.rule.matching {
             None => (self.rule.scope_filter(), None),
-            Some(template) => template.of_all().map(|(filter, claim)| (filter, Some(claim)))?,
+            Some(template) => template.of_all().map(|(filter, matched_by)| (filter, Some(matched_by)))?,
         };
         let made = self.values.iter().map(|(_, target)| target);
         let mapped = self.columns.iter().flat_map(|c| &c.attributes).chain(made);
@@ -318,7 +318,7 @@ impl Mapping {
                 names.push((name, compare));
             }
         }
-        Some(StreamQuery { attributes: names, claim, filter })
+        Some(StreamQuery { attributes: names, matched_by, filter })
     }
 
     /// The properties that an entry's name is made of, and what finds it: all that a deletion needs.
@@ -369,8 +369,8 @@ impl Mapping {
     }
 
     /// The task of one record. `deleted`: it is marked as a deletion ([`singer_common::deletion`]).
-    pub fn map(&self, record: &Record, deleted: bool, schema: &Schema) -> Result<Task, MapError> {
-        if deleted && *self.removal == Removal::Nothing {
+    pub fn map(&self, record: &Record, deleted: bool, schema: &Schema) -> Result<Task, MappingError> {
+        if deleted && *self.action == DeleteAction::Nothing {
             return Ok(Task::Nothing);
         }
         let mapped = self.mapped_texts(record);
@@ -398,7 +398,7 @@ impl Mapping {
                 Ok(rendered) => rendered,
                 // What its entry is called may be made without it, and nothing else of it matters.
                 Err(_) if deleted => continue,
-                Err(error) => return Err(MapError::Template { part: format!("values.{name}"), error }),
+                Err(error) => return Err(MappingError::Template { part: format!("values.{name}"), error }),
             };
             match rendered {
                 Rendered::Text(text) => {
@@ -429,7 +429,7 @@ impl Mapping {
         };
         let filter = self.rule.matching.as_ref().map(|template| {
             let filter = template.render(&given);
-            let filter = filter.map_err(|error| MapError::Template { part: "match".into(), error })?;
+            let filter = filter.map_err(|error| MappingError::Template { part: "match".into(), error })?;
             asserted(&filter, schema)
         });
         let filter = filter.transpose()?;
@@ -447,8 +447,9 @@ impl Mapping {
         }
         let written = written?;
         let dn = rewritten(&written, &self.rewrites, schema).unwrap_or_else(|| written.clone());
-        let no_dn = |e| MapError::Name(format!("`{dn}` is no DN: {e}"));
-        let rdn = first_rdn(&dn).map_err(no_dn)?.ok_or_else(|| MapError::Name("the DN is empty".into()))?;
+        let no_dn = |e| MappingError::Name(format!("`{dn}` is no DN: {e}"));
+        let rdn =
+            first_rdn(&dn).map_err(no_dn)?.ok_or_else(|| MappingError::Name("the DN is empty".into()))?;
         if deleted {
             return Ok(self.deletion(Some(dn), filter));
         }
@@ -471,9 +472,9 @@ impl Mapping {
             }
             attributes.contain(&ava.attribute, ava.value);
         }
-        let login = self.login.of(&self.rule, record)?;
-        let wanted = WantedEntry { dn, attributes: attributes.into_list(), login };
-        Ok(Task::Upsert { wanted, filter, manner: self.manner.clone() })
+        let account = self.account.of(&self.rule, record)?;
+        let wanted = WantedEntry { dn, attributes: attributes.into_list(), account };
+        Ok(Task::Upsert { wanted, filter, write_policy: self.write_policy.clone() })
     }
 
     /// The attributes of the RDN, where they are known before a record is.
@@ -486,7 +487,7 @@ impl Mapping {
     }
 
     fn deletion(&self, dn: Option<String>, filter: Option<String>) -> Task {
-        Task::Delete { dn, filter, removal: self.removal.clone(), manner: self.manner.clone() }
+        Task::Delete { dn, filter, action: self.action.clone(), write_policy: self.write_policy.clone() }
     }
 
     /// The record's values by the attributes they become, as templates see them.
@@ -515,19 +516,20 @@ impl Mapping {
         &self,
         record: &Record,
         lookup: &dyn Fn(&str) -> Option<Vec<String>>,
-    ) -> Result<String, MapError> {
+    ) -> Result<String, MappingError> {
         match &self.naming {
             Naming::Template(template) => template
                 .render(lookup)
-                .map_err(|error| MapError::Template { part: "dn_template".into(), error }),
+                .map_err(|error| MappingError::Template { part: "dn_template".into(), error }),
             Naming::Record => match record.iter().find(|(name, _)| name.eq_ignore_ascii_case("dn")) {
                 Some((name, Value::String(dn))) if !dn.trim().is_empty() => {
                     let encoded = self.encoded.get(name).map(|encoding| encoding.decode(dn));
                     let Some(octets) = encoded else { return Ok(dn.clone()) };
                     let decoded = octets.and_then(|octets| String::from_utf8(octets).ok());
-                    decoded.ok_or_else(|| MapError::Name("`dn` is not as its contentEncoding says".into()))
+                    decoded
+                        .ok_or_else(|| MappingError::Name("`dn` is not as its contentEncoding says".into()))
                 }
-                _ => Err(MapError::Name("the record has no `dn` (a text)".into())),
+                _ => Err(MappingError::Name("the record has no `dn` (a text)".into())),
             },
             Naming::Key { attribute, property, base } => {
                 let texts = self.texts(record, property).unwrap_or_default();
@@ -535,7 +537,7 @@ impl Mapping {
                     [only] if !only.trim().is_empty() => {
                         Ok(format!("{attribute}={},{base}", escape_value(only.as_bytes())))
                     }
-                    _ => Err(MapError::Name(format!(
+                    _ => Err(MappingError::Name(format!(
                         "the key `{property}` has not exactly one value that is not empty"
                     ))),
                 }

@@ -93,7 +93,7 @@ fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification>
 /// Whether Active Directory has what a step brings, though in other words ([MS-ADTS] 2.2.16, 3.1.1.5.3.2): in
 /// `userAccountControl` it adds the kind of account to a value that has none, works two bits out by itself and does not do without
 /// a value; in `pwdLastSet` -1 becomes the time at which it was written. Of another server nothing of that is so.
-pub(crate) fn is_settled(step: &Modification, current: &Entry, schema: &Schema) -> bool {
+pub(crate) fn is_equivalent_on_ad(step: &Modification, current: &Entry, schema: &Schema) -> bool {
     const NORMAL_ACCOUNT: i64 = 0x200;
     /// One of these is in every value.
     const KINDS: i64 = 0x100 | NORMAL_ACCOUNT | 0x800 | 0x1000 | 0x2000;
@@ -137,7 +137,7 @@ mod tests {
     use singer_common::entry::Attribute;
 
     use super::*;
-    use crate::map::wanted::Login;
+    use crate::map::wanted::WantedAccount;
     use crate::rules::policy::Compare;
     use proptest::prelude::*;
 
@@ -148,7 +148,7 @@ mod tests {
             let there = Entry { dn: "cn=x".into(), attributes: vec![attribute(name, &[there])] };
             let all = steps(&wanted(name, values, Policy::Force), &there, schema);
             assert!(!all.is_empty(), "to another server it is a change");
-            all.iter().any(|step| !is_settled(step, &there, schema))
+            all.iter().any(|step| !is_equivalent_on_ad(step, &there, schema))
         };
         for (value, there, changes) in [
             ("0", "512", false),
@@ -180,7 +180,8 @@ mod tests {
 
     fn plan(there: Attribute, want: Wanted) -> Vec<(ModificationKind, Vec<String>)> {
         let current = Entry { dn: "cn=x".into(), attributes: vec![there] };
-        let entry = WantedEntry { dn: "cn=x".into(), attributes: vec![want], login: Login::default() };
+        let entry =
+            WantedEntry { dn: "cn=x".into(), attributes: vec![want], account: WantedAccount::default() };
         let text = |v: &Vec<u8>| String::from_utf8(v.clone()).unwrap();
         entry
             .changes(&current, Schema::standard())
@@ -326,7 +327,7 @@ mod tests {
             let entry = WantedEntry {
                 dn: "cn=x".into(),
                 attributes: vec![Wanted { description: name.into(), values: as_ref(&want), policy, compare }],
-                login: Login::default(),
+                account: WantedAccount::default(),
             };
             let steps = entry.changes(&current, schema);
             carry_out(&mut current, &steps, schema);

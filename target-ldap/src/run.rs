@@ -31,13 +31,13 @@ use crate::write::destination::Destination;
 use crate::config::undo_file::{self, UndoFile};
 use crate::load::rejects::RejectFile;
 use crate::load::requirements;
-use crate::load::{Load, LoadError, Watch};
+use crate::load::{Load, LoadError, LoadProgress};
 use crate::settings::{ABOUT, TABLE};
-use crate::write::counts::Ending;
+use crate::write::counts::LoadSummary;
 use crate::write::guard::{self, GuardError, Tally};
-use crate::write::plan_output::{Place, Plan, PlanFormat};
+use crate::write::plan_output::{PlanFormat, PlanHeader, PlanOutput};
 use crate::write::undo::command::{self, UndoArgs};
-use crate::write::undo::{Undo, killed};
+use crate::write::undo::{Undo, recovery};
 
 /// Reads Singer messages and makes an LDAP directory, or an LDIF file, match them.
 #[derive(Debug, Parser)]
@@ -216,7 +216,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let piped = file.is_none() && progress::is_pipe(&std::io::stdin());
     let show = args.common.progress.show(piped || dry && std::io::stdout().is_terminal());
     // A rehearsal has read the file to its end before the run begins.
-    let watch = Watch::new(show, file.as_ref().filter(|_| dry || !config.guards.is_any()));
+    let progress = LoadProgress::new(show, file.as_ref().filter(|_| dry || !config.guards.is_any()));
     let input: Box<dyn BufRead + Send> = match file {
         Some(file) => Box::new(BufReader::new(file)),
         None => Box::new(BufReader::with_capacity(64 * 1024, std::io::stdin())),
@@ -254,15 +254,15 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         });
         let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let root = directory.root_dse();
-        let place = Place {
+        let place = PlanHeader {
             server: directory.location().to_owned(),
             vendor: [root.vendor.name(), &root.version].join(" ").trim().to_owned(),
             date: chrono::Utc::now().format("%Y-%m-%d %H:%M UTC").to_string(),
         };
-        let plan = Arc::new(Plan::new(format, colour, Box::new(std::io::stdout())).of(place));
+        let plan = Arc::new(PlanOutput::new(format, colour, Box::new(std::io::stdout())).of(place));
         let rehearsal =
             Rehearsal { config: &config, directory: &directory, retry_rejects: args.retry_rejects };
-        let result = rehearsal.run(input, Some(plan.clone()), watch, stop).await;
+        let result = rehearsal.run(input, Some(plan.clone()), progress, stop).await;
         let shown = plan.finish(result.as_ref().is_ok_and(|ending| ending.stopped.is_none()));
         if plan.is_closed() {
             return Err(WriteError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe)).into());
@@ -281,7 +281,8 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         let rehearsal =
             Rehearsal { config: &config, directory: &directory, retry_rejects: args.retry_rejects };
         tracing::info!("max_deletes, max_changes: the run is rehearsed first");
-        let ending = rehearsal.run(guard::replay(&kept)?, None, Watch::nobody(), stop.clone()).await?;
+        let ending =
+            rehearsal.run(guard::replay(&kept)?, None, LoadProgress::disabled(), stop.clone()).await?;
         if ending.stopped.is_some() {
             return Ok(code(ending));
         }
@@ -289,7 +290,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     }
     let undo = match config.undo.as_ref().zip(undo_path.as_deref()) {
         Some((names, path)) => {
-            killed::recover(names, path, &directory).await?;
+            recovery::recover(names, path, &directory).await?;
             let undo = Undo::create(path, &directory, config.preserve_uuid)?;
             Some((names, Arc::new(undo)))
         }
@@ -298,8 +299,8 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     let journal = undo.as_ref().map(|(_, undo)| undo.clone());
     let destination =
         Destination::new(directory.clone()).with_undo(journal).with_max_in_flight(config.max_in_flight);
-    let load =
-        Load::new(&config, &destination, &mut writer, stop, rejects, args.retry_rejects).watched(watch);
+    let load = Load::new(&config, &destination, &mut writer, stop, rejects, args.retry_rejects)
+        .with_progress(progress);
     let result = load.run(input).await;
     let finished = match undo {
         Some((names, undo)) => undo.finish(names, &directory).await,
@@ -310,11 +311,11 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     Ok(code(ending))
 }
 
-fn code(ending: Ending) -> ExitCode {
+fn code(ending: LoadSummary) -> ExitCode {
     match ending {
-        Ending { stopped: Some(signal), .. } => ExitCode::from(signal.exit_code()),
-        Ending { rejected: 0, .. } => ExitCode::SUCCESS,
-        Ending { .. } => ExitCode::from(REJECTED),
+        LoadSummary { stopped: Some(signal), .. } => ExitCode::from(signal.exit_code()),
+        LoadSummary { rejected: 0, .. } => ExitCode::SUCCESS,
+        LoadSummary { .. } => ExitCode::from(REJECTED),
     }
 }
 
@@ -367,10 +368,10 @@ impl Rehearsal<'_> {
     async fn run(
         &self,
         input: Box<dyn BufRead + Send>,
-        plan: Option<Arc<Plan>>,
-        watch: Watch,
+        plan: Option<Arc<PlanOutput>>,
+        progress: LoadProgress,
         stop: Stop,
-    ) -> anyhow::Result<Ending> {
+    ) -> anyhow::Result<LoadSummary> {
         let folder = tempfile::tempdir().context("a folder for what would be rejected")?;
         // One after another: the plan is in the order in which it was made.
         let mut config =
@@ -393,8 +394,8 @@ impl Rehearsal<'_> {
         let destination = Destination::new(directory).with_plan(plan).with_tally(tally.clone());
         // STATE is of what was written.
         let mut nowhere = SingerWriter::new(std::io::sink());
-        let load =
-            Load::new(&config, &destination, &mut nowhere, stop, rejects, self.retry_rejects).watched(watch);
+        let load = Load::new(&config, &destination, &mut nowhere, stop, rejects, self.retry_rejects)
+            .with_progress(progress);
         let ending = load.run(input).await?;
         if ending.stopped.is_none() {
             let base = self.config.default_base_dn.as_deref();

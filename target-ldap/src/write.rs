@@ -14,45 +14,45 @@ use singer_common::schema::Schema;
 use singer_common::schema::syntax::ValueKind;
 
 use crate::map::wanted::{Wanted, WantedEntry};
-use crate::map::{ENTRY_UUID, Manner, Task};
-use crate::plan::entry_digests::{Inventories, Inventory};
+use crate::map::{ENTRY_UUID, Task, WritePolicy};
+use crate::plan::entry_digests::{EntryDigestCache, EntryDigestCaches};
 use crate::rules::names::to_ask;
 use crate::rules::policy::Policy;
-use crate::write::answer::Answer;
-use crate::write::claims::{Books, Denied, Who};
+use crate::write::claims::{Claimant, DeleteDenied, EntryClaims};
 use crate::write::destination::Destination;
+use crate::write::ldap_result::LdapResult;
 
-mod again;
-pub mod answer;
+mod account;
 pub mod claims;
 pub mod counts;
+mod delete;
 pub mod destination;
 mod exchange;
-mod find;
 mod groups;
 pub mod guard;
 pub mod inverse;
-mod login;
+pub mod ldap_result;
+mod locate;
 mod nearest;
 pub mod plan_output;
 mod references;
-mod removal;
 mod rename;
 pub mod undo;
+mod unmatched;
 
-pub use again::NotFoundAgain;
 pub use exchange::Exchange;
-pub use find::Names;
-use find::{Place, SHOWN, Unread};
-use groups::{Emptied, empty_groups};
+use groups::{EmptyGroupAction, empty_groups};
+pub use locate::MatchedNames;
+use locate::{Located, SHOWN, UnreadMatch};
 use nearest::Nearest;
-pub use references::Held;
-use references::Present;
+pub use references::DeferredReference;
+use references::KnownEntries;
 use rename::{Rename, without_naming_values};
+pub use unmatched::UnmatchedEntries;
 
 /// What became of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
+pub enum WriteOutcome {
     /// The entry was added.
     Added,
     /// The entry was modified.
@@ -71,7 +71,7 @@ pub enum Effect {
     Ignored,
     /// Not done, and may be later: the entry above it is not there, and is none that could be made; or entries lie
     /// below the one to be deleted.
-    TooEarly(Answer),
+    TooEarly(LdapResult),
     /// Not done, and may be later: its class demands an attribute all of whose values name entries that are not there.
     /// These are they.
     NeedsEntries(Vec<DnKey>),
@@ -94,59 +94,59 @@ pub enum Effect {
     /// Not done, for a reason that no directory gave.
     Refused(String),
     /// Not done: the record's filter fits these entries.
-    Several(Names),
+    Several(MatchedNames),
     /// A deletion that is not made: another record of the run has the entry.
     Kept(String),
     /// Nothing was to be done but to look which entries a filter fits.
-    Found(Names),
+    Found(MatchedNames),
 }
 
 /// What became of a task, and what is left to do of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
+pub struct Attempt {
     /// What was done.
-    pub effect: Effect,
+    pub outcome: WriteOutcome,
     /// Values that were not written, for they name entries that are not there.
-    pub held: Vec<Held>,
+    pub deferred: Vec<DeferredReference>,
 }
 
-impl Outcome {
+impl Attempt {
     /// Whether nothing is left to do, now or later.
     pub fn is_final(&self) -> bool {
-        let is_final = match &self.effect {
-            Effect::Added
-            | Effect::Modified
-            | Effect::Renamed
-            | Effect::Deleted
-            | Effect::Moved
-            | Effect::LeftAlone
-            | Effect::Unchanged
-            | Effect::Ignored
-            | Effect::Refused(_)
-            | Effect::Several(_)
-            | Effect::Kept(_)
-            | Effect::Found(_) => true,
-            Effect::TooEarly(_)
-            | Effect::NeedsEntries(_)
-            | Effect::Elsewhere(_)
-            | Effect::NameTaken(_)
-            | Effect::SteppedAside(_)
-            | Effect::GaveUp { .. }
-            | Effect::NotGivenUp => false,
+        let is_final = match &self.outcome {
+            WriteOutcome::Added
+            | WriteOutcome::Modified
+            | WriteOutcome::Renamed
+            | WriteOutcome::Deleted
+            | WriteOutcome::Moved
+            | WriteOutcome::LeftAlone
+            | WriteOutcome::Unchanged
+            | WriteOutcome::Ignored
+            | WriteOutcome::Refused(_)
+            | WriteOutcome::Several(_)
+            | WriteOutcome::Kept(_)
+            | WriteOutcome::Found(_) => true,
+            WriteOutcome::TooEarly(_)
+            | WriteOutcome::NeedsEntries(_)
+            | WriteOutcome::Elsewhere(_)
+            | WriteOutcome::NameTaken(_)
+            | WriteOutcome::SteppedAside(_)
+            | WriteOutcome::GaveUp { .. }
+            | WriteOutcome::NotGivenUp => false,
         };
-        is_final && self.held.is_empty()
+        is_final && self.deferred.is_empty()
     }
 }
 
-impl From<Effect> for Outcome {
-    fn from(effect: Effect) -> Self {
-        Self { effect, held: Vec::new() }
+impl From<WriteOutcome> for Attempt {
+    fn from(outcome: WriteOutcome) -> Self {
+        Self { outcome, deferred: Vec::new() }
     }
 }
 
 /// What is known when a task is tried.
 #[derive(Debug, Clone, Default)]
-pub struct Circumstances {
+pub struct AttemptContext {
     /// Where the entry is, under which other name than the wanted one: nothing else is done there now.
     pub found: Option<String>,
     /// Whether it is to leave its name to another entry, which leaves it its own.
@@ -156,7 +156,7 @@ pub struct Circumstances {
     /// Whether no entry will come any more that it could wait for.
     pub is_last_try: bool,
     /// What was there when the stream's entries were read.
-    pub inventory: Option<Arc<Inventory>>,
+    pub digest_cache: Option<Arc<EntryDigestCache>>,
     /// Whether this try gave the entry its name, whatever came after.
     pub is_renamed: Arc<AtomicBool>,
 }
@@ -180,22 +180,22 @@ pub struct Applier {
     nearest: Nearest,
     /// One search for what lies below at a time: OpenLDAP keeps one paging state per connection.
     trees: Arc<tokio::sync::Mutex<()>>,
-    present: Arc<Present>,
+    present: Arc<KnownEntries>,
     /// Entries that this run added.
-    added: Arc<Present>,
-    inventories: Inventories,
+    added: Arc<KnownEntries>,
+    digest_caches: EntryDigestCaches,
     /// Whose each entry is.
-    books: Books,
+    claims: EntryClaims,
     /// Whether a modify is made only of what is as it was read.
     assert_unchanged: bool,
     /// Whether versions delete what no record is about.
     deletes_by_version: bool,
     /// Of records that fit several entries: which ones nothing deletes is read before the first deletion.
-    unread: Arc<tokio::sync::Mutex<Vec<Unread>>>,
+    unread: Arc<tokio::sync::Mutex<Vec<UnreadMatch>>>,
     /// Read while a record's entry is looked for, and written before a deletion: the records before it have theirs, or are known
-    /// to fit several. Who asks first comes first.
+    /// to fit several. Claimant asks first comes first.
     looking: Arc<tokio::sync::RwLock<()>>,
-    not_found_again: Arc<NotFoundAgain>,
+    unmatched_entries: Arc<UnmatchedEntries>,
 }
 
 /// How often an entry that appears or disappears between reading and writing is read again.
@@ -205,10 +205,10 @@ const MOST_PARENTS: usize = 100;
 
 impl Applier {
     /// An applier to a directory.
-    pub fn new(directory: Destination, create_parents: bool, books: Books) -> Self {
+    pub fn new(directory: Destination, create_parents: bool, claims: EntryClaims) -> Self {
         let (parents, trees) = (Arc::default(), Arc::default());
         let (present, added) = (Arc::default(), Arc::default());
-        let inventories = Inventories::default();
+        let digest_caches = EntryDigestCaches::default();
         Self {
             directory,
             parents_made: if create_parents { ParentsMade::AtOnce } else { ParentsMade::Never },
@@ -217,13 +217,13 @@ impl Applier {
             trees,
             present,
             added,
-            inventories,
-            books,
+            digest_caches,
+            claims,
             assert_unchanged: false,
             deletes_by_version: false,
             unread: Arc::default(),
             looking: Arc::default(),
-            not_found_again: Arc::default(),
+            unmatched_entries: Arc::default(),
         }
     }
 
@@ -243,8 +243,8 @@ impl Applier {
     }
 
     /// Entries that their own `match` does not find again.
-    pub fn not_found_again(&self) -> &NotFoundAgain {
-        &self.not_found_again
+    pub fn unmatched_entries(&self) -> &UnmatchedEntries {
+        &self.unmatched_entries
     }
 
     /// Modifies an entry only where what it changes is as it was read.
@@ -257,132 +257,144 @@ impl Applier {
     /// its name.
     pub async fn apply(
         &self,
-        who: Option<&Who<'_>>,
+        claimant: Option<&Claimant<'_>>,
         task: &Task,
         key: &DnKey,
-        now: &Circumstances,
-    ) -> Result<Outcome, DirectoryError> {
+        context: &AttemptContext,
+    ) -> Result<Attempt, DirectoryError> {
         match task {
-            Task::Nothing => Ok(Effect::Ignored.into()),
-            Task::Find { dn, filter, manner } => {
-                let Some(filter) = filter else { return Ok(Effect::Found(Names::whole(Vec::new())).into()) };
+            Task::Nothing => Ok(WriteOutcome::Ignored.into()),
+            Task::Find { dn, filter, write_policy } => {
+                let Some(filter) = filter else {
+                    return Ok(WriteOutcome::Found(MatchedNames::whole(Vec::new())).into());
+                };
                 let looking = self.looking.read().await;
-                let place = self.locate(dn.as_deref(), filter, manner, now, &["1.1".into()]).await?.0;
-                self.remember_several(who, dn.as_deref(), filter, manner, &place).await?;
+                let place =
+                    self.locate(dn.as_deref(), filter, write_policy, context, &["1.1".into()]).await?.0;
+                self.remember_several(claimant, dn.as_deref(), filter, write_policy, &place).await?;
                 drop(looking);
-                Ok(Effect::Found(match place {
-                    Place::Nowhere | Place::Taken(_) => Names::whole(Vec::new()),
-                    Place::Several(names) => names,
-                    Place::NotClaimed(dn) => Names::whole(vec![dn]),
-                    Place::Named(entry) | Place::Elsewhere(entry) => Names::whole(vec![entry.dn]),
+                Ok(WriteOutcome::Found(match place {
+                    Located::Nowhere | Located::Taken(_) => MatchedNames::whole(Vec::new()),
+                    Located::Several(names) => names,
+                    Located::NotClaimed(dn) => MatchedNames::whole(vec![dn]),
+                    Located::Named(entry) | Located::Elsewhere(entry) => MatchedNames::whole(vec![entry.dn]),
                 })
                 .into())
             }
-            Task::Delete { dn, filter, removal, manner } => {
+            Task::Delete { dn, filter, action, write_policy } => {
                 let dn = match filter {
                     None => dn.clone().unwrap_or_default(),
                     Some(filter) => {
                         let looking = self.looking.read().await;
-                        let place = self.fitting(dn.as_deref(), filter, manner, now, &["1.1".into()]).await?;
-                        self.remember_several(who, dn.as_deref(), filter, manner, &place).await?;
+                        let place = self
+                            .fitting(dn.as_deref(), filter, write_policy, context, &["1.1".into()])
+                            .await?;
+                        self.remember_several(claimant, dn.as_deref(), filter, write_policy, &place).await?;
                         drop(looking);
                         match place {
-                            Place::Nowhere | Place::Taken(_) => return Ok(Effect::Unchanged.into()),
-                            Place::Several(names) => return Ok(Effect::Several(names).into()),
-                            Place::NotClaimed(dn) => return Ok(Effect::Elsewhere(dn).into()),
-                            Place::Named(entry) | Place::Elsewhere(entry) => entry.dn,
+                            Located::Nowhere | Located::Taken(_) => return Ok(WriteOutcome::Unchanged.into()),
+                            Located::Several(names) => return Ok(WriteOutcome::Several(names).into()),
+                            Located::NotClaimed(dn) => return Ok(WriteOutcome::Elsewhere(dn).into()),
+                            Located::Named(entry) | Located::Elsewhere(entry) => entry.dn,
                         }
                     }
                 };
-                let effect = if manner.operations.delete {
+                let outcome = if write_policy.operations.delete {
                     let key = self.key(&dn).unwrap_or_default();
-                    match self.permit(who, &dn, &key, removal.takes_subtree()).await? {
+                    match self.permit(claimant, &dn, &key, action.takes_subtree()).await? {
                         Ok(permit) => {
-                            self.inventories.forget(&key, true);
-                            self.remove(&permit, removal).await?
+                            self.digest_caches.forget(&key, true);
+                            self.remove(&permit, action).await?
                         }
-                        Err(Denied::Error(reason)) => Effect::Refused(reason),
-                        Err(Denied::Kept(reason)) => Effect::Kept(reason),
+                        Err(DeleteDenied::Error(reason)) => WriteOutcome::Refused(reason),
+                        Err(DeleteDenied::Kept(reason)) => WriteOutcome::Kept(reason),
                     }
                 } else if self.directory.read(&dn, &["1.1"]).await?.is_some() {
-                    Effect::LeftAlone
+                    WriteOutcome::LeftAlone
                 } else {
-                    Effect::Unchanged
+                    WriteOutcome::Unchanged
                 };
-                if matches!(effect, Effect::Deleted | Effect::Moved) {
-                    self.present.is_gone(&self.key(&dn).unwrap_or_default());
+                if matches!(outcome, WriteOutcome::Deleted | WriteOutcome::Moved) {
+                    self.present.remove(&self.key(&dn).unwrap_or_default());
                 }
-                Ok(effect.into())
+                Ok(outcome.into())
             }
-            Task::Upsert { wanted, filter, manner } => {
+            Task::Upsert { wanted, filter, write_policy } => {
                 let filter = filter.as_deref();
                 let schema = self.directory.schema();
-                let known = now.inventory.as_ref().filter(|_| wanted.login.is_for_new_entries_only());
+                let known =
+                    context.digest_cache.as_ref().filter(|_| wanted.account.is_for_new_entries_only());
                 let changes = known.and_then(|i| i.changes(wanted, key, filter, schema));
                 // Where a filter has to find the entry it is asked once that is known.
                 if (filter.is_none() || changes.is_some())
-                    && let Some(Err(reason)) = who.map(|who| self.books.may_bring(who, &wanted.dn, key))
+                    && let Some(Err(reason)) =
+                        claimant.map(|claimant| self.claims.may_write(claimant, &wanted.dn, key))
                 {
-                    return Ok(Effect::Refused(reason).into());
+                    return Ok(WriteOutcome::Refused(reason).into());
                 }
                 if changes.as_ref().is_some_and(Vec::is_empty) {
-                    self.remember(key);
-                    return Ok(Effect::Unchanged.into());
+                    self.note_present(key);
+                    return Ok(WriteOutcome::Unchanged.into());
                 }
                 let is_absent = match self.directory.holds_in_memory(key).filter(|_| filter.is_none()) {
                     Some(is_there) => !is_there,
                     None => {
-                        now.inventory.as_ref().is_some_and(|i| i.is_absent(key, filter, schema))
+                        context.digest_cache.as_ref().is_some_and(|i| i.is_absent(key, filter, schema))
                             || filter.is_none() && self.is_below_a_new_one(key)
                     }
                 };
                 // Before it is: what a change whose answer is lost did is not known.
-                self.inventories.touch(key, filter, schema);
-                if let Some(changes) = changes.filter(|_| manner.operations.update && !self.assert_unchanged)
+                self.digest_caches.touch(key, filter, schema);
+                if let Some(changes) =
+                    changes.filter(|_| write_policy.operations.update && !self.assert_unchanged)
                 {
                     match self.directory.apply(&Change::Modify { dn: wanted.dn.clone(), changes }).await {
-                        Ok(()) => return Ok(Effect::Modified.into()),
+                        Ok(()) => return Ok(WriteOutcome::Modified.into()),
                         Err(e) if e.is_connection() => return Err(e),
                         // It may have changed since. What is wrong with the record is found out with the entry in hand.
                         Err(_) => {}
                     }
                 }
-                let outcome = self.upsert(who, wanted, key, filter, manner, now, is_absent).await;
-                let outcome = outcome.map_err(|e| wanted.login.scrub(e))?;
+                let attempt =
+                    self.upsert(claimant, wanted, key, filter, write_policy, context, is_absent).await;
+                let attempt = attempt.map_err(|e| wanted.account.scrub(e))?;
                 if matches!(
-                    outcome.effect,
-                    Effect::Added | Effect::Modified | Effect::Renamed | Effect::Unchanged
+                    attempt.outcome,
+                    WriteOutcome::Added
+                        | WriteOutcome::Modified
+                        | WriteOutcome::Renamed
+                        | WriteOutcome::Unchanged
                 ) {
-                    self.remember(key);
+                    self.note_present(key);
                 }
-                if outcome.effect == Effect::Added && !self.directory.is_written_at_once() {
-                    self.added.is_there(key);
+                if attempt.outcome == WriteOutcome::Added && !self.directory.is_written_at_once() {
+                    self.added.insert(key);
                 }
-                Ok(outcome)
+                Ok(attempt)
             }
         }
     }
 
     /// An entry is there, which others may name. (In a file that is replaced as a whole nothing waits for that.)
-    fn remember(&self, key: &DnKey) {
+    fn note_present(&self, key: &DnKey) {
         if !self.directory.is_written_at_once() {
-            self.present.is_there(key);
+            self.present.insert(key);
         }
     }
 
     #[allow(clippy::too_many_arguments, reason = "a record, its entry, and what is known of both")]
     async fn upsert(
         &self,
-        who: Option<&Who<'_>>,
+        claimant: Option<&Claimant<'_>>,
         wanted: &WantedEntry,
         key: &DnKey,
         filter: Option<&str>,
-        manner: &Manner,
-        now: &Circumstances,
+        write_policy: &WritePolicy,
+        context: &AttemptContext,
         is_absent: bool,
-    ) -> Result<Outcome, DirectoryError> {
+    ) -> Result<Attempt, DirectoryError> {
         let schema = self.directory.schema();
-        let operations = manner.operations;
+        let operations = write_policy.operations;
         // As far as an inventory says: then the directory itself is asked only where it does not take the entry.
         let mut is_absent = is_absent && operations.create;
         let mut renamed = false;
@@ -390,57 +402,58 @@ impl Applier {
         let mut password_is_set = false;
         loop {
             let (place, is_found_by_filter) = if is_absent {
-                (Place::Nowhere, false)
+                (Located::Nowhere, false)
             } else if let Some(filter) = filter {
-                let names = names_to_read(wanted, &self.login_names(wanted), schema);
+                let names = names_to_read(wanted, &self.account_attributes(wanted), schema);
                 let looking = self.looking.read().await;
-                let found = self.locate(Some(&wanted.dn), filter, manner, now, &names).await?;
-                self.remember_several(who, Some(&wanted.dn), filter, manner, &found.0).await?;
+                let found = self.locate(Some(&wanted.dn), filter, write_policy, context, &names).await?;
+                self.remember_several(claimant, Some(&wanted.dn), filter, write_policy, &found.0).await?;
                 drop(looking);
                 found
             } else {
-                let names = names_to_read(wanted, &self.login_names(wanted), schema);
+                let names = names_to_read(wanted, &self.account_attributes(wanted), schema);
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 let entry = self.directory.read(&wanted.dn, &names).await?;
-                (entry.map_or(Place::Nowhere, Place::Named), false)
+                (entry.map_or(Located::Nowhere, Located::Named), false)
             };
-            if let (Some(who), Some(filter), false) = (who, filter, is_found_by_filter) {
+            if let (Some(claimant), Some(filter), false) = (claimant, filter, is_found_by_filter) {
                 match &place {
-                    Place::Nowhere if operations.create => {
-                        self.not_found_again.look(who, wanted, key, None, filter, schema);
+                    Located::Nowhere if operations.create => {
+                        self.unmatched_entries.check(claimant, wanted, key, None, filter, schema);
                     }
-                    Place::Named(entry) if operations.update => {
-                        self.not_found_again.look(who, wanted, key, Some(entry), filter, schema);
+                    Located::Named(entry) if operations.update => {
+                        self.unmatched_entries.check(claimant, wanted, key, Some(entry), filter, schema);
                     }
                     _ => {}
                 }
             }
-            if let (Some(who), Some(_), Place::Named(entry) | Place::Elsewhere(entry)) = (who, filter, &place)
-                && let Err(reason) = self.may_bring_found(who, &wanted.dn, key, entry)
+            if let (Some(claimant), Some(_), Located::Named(entry) | Located::Elsewhere(entry)) =
+                (claimant, filter, &place)
+                && let Err(reason) = self.may_write_found(claimant, &wanted.dn, key, entry)
             {
-                return Ok(Effect::Refused(reason).into());
+                return Ok(WriteOutcome::Refused(reason).into());
             }
             let mut dn = &wanted.dn;
             let mut wanted = Cow::Borrowed(wanted);
             let (entry, current);
             match place {
-                Place::Several(names) => return Ok(Effect::Several(names).into()),
-                Place::NotClaimed(dn) => return Ok(Effect::Elsewhere(dn).into()),
-                Place::Taken(by) => return Ok(Effect::NameTaken(by).into()),
-                Place::Nowhere if !operations.create => return Ok(Effect::LeftAlone.into()),
-                Place::Nowhere => current = None,
-                Place::Named(entry) => current = Some(entry),
-                Place::Elsewhere(_) if now.steps_aside => {
-                    return self.step_aside(now.found.as_deref().unwrap_or_default()).await;
+                Located::Several(names) => return Ok(WriteOutcome::Several(names).into()),
+                Located::NotClaimed(dn) => return Ok(WriteOutcome::Elsewhere(dn).into()),
+                Located::Taken(by) => return Ok(WriteOutcome::NameTaken(by).into()),
+                Located::Nowhere if !operations.create => return Ok(WriteOutcome::LeftAlone.into()),
+                Located::Nowhere => current = None,
+                Located::Named(entry) => current = Some(entry),
+                Located::Elsewhere(_) if context.steps_aside => {
+                    return self.step_aside(context.found.as_deref().unwrap_or_default()).await;
                 }
-                Place::Elsewhere(there) if operations.rename => {
-                    match self.rename(&there, &wanted.dn, manner.delete_old_rdn, now).await {
+                Located::Elsewhere(there) if operations.rename => {
+                    match self.rename(&there, &wanted.dn, write_policy.delete_old_rdn, context).await {
                         Ok(Rename::Done(entry)) => {
                             renamed = true;
-                            now.is_renamed.store(true, Ordering::Relaxed);
+                            context.is_renamed.store(true, Ordering::Relaxed);
                             current = Some(entry);
                         }
-                        Ok(Rename::NotDone(effect)) => return Ok(effect.into()),
+                        Ok(Rename::NotDone(outcome)) => return Ok(outcome.into()),
                         Err(e) if e.is_no_such_object() && attempt < ATTEMPTS => {
                             attempt += 1;
                             continue;
@@ -449,7 +462,7 @@ impl Applier {
                     }
                 }
                 // Under the name that it has: it keeps that, and its values.
-                Place::Elsewhere(there) => {
+                Located::Elsewhere(there) => {
                     without_naming_values(wanted.to_mut(), &there.dn, schema);
                     entry = there;
                     dn = &entry.dn;
@@ -461,34 +474,40 @@ impl Applier {
                 self.directory.complete_ranges(entry).await?;
             }
             let is_checked = self.directory.ldif_rules().is_none_or(|rules| rules.checks_schema);
-            match empty_groups(wanted.as_ref(), current.as_ref(), &manner.empty_group, schema, is_checked) {
-                Emptied::Nothing => {}
-                Emptied::Becomes(other) => wanted = Cow::Owned(other),
-                Emptied::Goes if current.is_none() => return Ok(Effect::Unchanged.into()),
-                Emptied::Goes if !operations.delete => return Ok(Effect::LeftAlone.into()),
-                Emptied::Goes => {
+            match empty_groups(
+                wanted.as_ref(),
+                current.as_ref(),
+                &write_policy.empty_group,
+                schema,
+                is_checked,
+            ) {
+                EmptyGroupAction::Nothing => {}
+                EmptyGroupAction::Becomes(other) => wanted = Cow::Owned(other),
+                EmptyGroupAction::Goes if current.is_none() => return Ok(WriteOutcome::Unchanged.into()),
+                EmptyGroupAction::Goes if !operations.delete => return Ok(WriteOutcome::LeftAlone.into()),
+                EmptyGroupAction::Goes => {
                     let there = self.key(dn).unwrap_or_default();
-                    let permit = match self.permit(who, dn, &there, false).await? {
+                    let permit = match self.permit(claimant, dn, &there, false).await? {
                         Ok(permit) => permit,
-                        Err(Denied::Error(reason)) => return Ok(Effect::Refused(reason).into()),
-                        Err(Denied::Kept(reason)) => return Ok(Effect::Kept(reason).into()),
+                        Err(DeleteDenied::Error(reason)) => return Ok(WriteOutcome::Refused(reason).into()),
+                        Err(DeleteDenied::Kept(reason)) => return Ok(WriteOutcome::Kept(reason).into()),
                     };
                     self.directory.delete(&permit).await?;
-                    return Ok(Effect::Deleted.into());
+                    return Ok(WriteOutcome::Deleted.into());
                 }
-                Emptied::Refused(reason) => return Ok(Effect::Refused(reason).into()),
+                EmptyGroupAction::Refused(reason) => return Ok(WriteOutcome::Refused(reason).into()),
             }
             // In a file that is replaced as a whole nothing can name what is not there yet, and values keep their order.
-            let held = if now.is_last_try || self.directory.is_written_at_once() {
+            let deferred = if context.is_last_try || self.directory.is_written_at_once() {
                 Vec::new()
             } else {
-                self.hold_back(&mut wanted, current.as_ref()).await?
+                self.defer_missing(&mut wanted, current.as_ref()).await?
             };
-            if let Some(missing) = self.leaves_out_what_is_needed(&wanted, current.as_ref(), &held) {
-                return Ok(Effect::NeedsEntries(missing).into());
+            if let Some(missing) = self.leaves_out_what_is_needed(&wanted, current.as_ref(), &deferred) {
+                return Ok(WriteOutcome::NeedsEntries(missing).into());
             }
             let Some(current) = current else {
-                match self.add(&wanted, key, now).await {
+                match self.add(&wanted, key, context).await {
                     Err(e) if is_absent && !e.is_connection() => {
                         is_absent = false;
                         continue;
@@ -498,25 +517,25 @@ impl Applier {
                         attempt += 1;
                         continue;
                     }
-                    Ok(effect) => return Ok(Outcome { effect, held }),
+                    Ok(outcome) => return Ok(Attempt { outcome, deferred }),
                     Err(e) => return Err(e),
                 }
             };
-            if let Some(exchange) = &now.gives_up {
+            if let Some(exchange) = &context.gives_up {
                 return self.give_up(dn, &wanted, &current, exchange).await;
             }
             let mut planned = self.planned(&wanted, &current).await?;
             planned.exop = planned.exop.filter(|_| !password_is_set);
             let done = match (renamed, password_is_set) {
-                (true, _) => Effect::Renamed,
-                (false, true) => Effect::Modified,
-                (false, false) => Effect::Unchanged,
+                (true, _) => WriteOutcome::Renamed,
+                (false, true) => WriteOutcome::Modified,
+                (false, false) => WriteOutcome::Unchanged,
             };
             if planned.is_empty() {
-                return Ok(Outcome { effect: done, held });
+                return Ok(Attempt { outcome: done, deferred });
             }
             if !operations.update {
-                return Ok(if renamed { done } else { Effect::LeftAlone }.into());
+                return Ok(if renamed { done } else { WriteOutcome::LeftAlone }.into());
             }
             // Ahead of the other changes: they tell that the entry is no longer as it was added.
             if let Some(password) = &planned.exop {
@@ -525,8 +544,8 @@ impl Applier {
             }
             match self.modify(dn, planned, &current).await {
                 Ok(()) => {
-                    let effect = if renamed { Effect::Renamed } else { Effect::Modified };
-                    return Ok(Outcome { effect, held });
+                    let outcome = if renamed { WriteOutcome::Renamed } else { WriteOutcome::Modified };
+                    return Ok(Attempt { outcome, deferred });
                 }
                 // A value, or the entry, came or went in between: the plan was made of what is no longer so.
                 Err(e)
@@ -541,18 +560,24 @@ impl Applier {
     }
 
     /// Whether a record may write the entry that its filter found, and give it its name.
-    fn may_bring_found(&self, who: &Who<'_>, dn: &str, key: &DnKey, entry: &Entry) -> Result<(), String> {
+    fn may_write_found(
+        &self,
+        claimant: &Claimant<'_>,
+        dn: &str,
+        key: &DnKey,
+        entry: &Entry,
+    ) -> Result<(), String> {
         let there = self.key(&entry.dn).unwrap_or_default();
-        self.books.may_bring(who, &entry.dn, &there)?;
-        if there == *key { Ok(()) } else { self.books.may_bring(who, dn, key) }
+        self.claims.may_write(claimant, &entry.dn, &there)?;
+        if there == *key { Ok(()) } else { self.claims.may_write(claimant, dn, key) }
     }
 
     async fn add(
         &self,
         wanted: &WantedEntry,
         key: &DnKey,
-        now: &Circumstances,
-    ) -> Result<Effect, DirectoryError> {
+        context: &AttemptContext,
+    ) -> Result<WriteOutcome, DirectoryError> {
         // Only `preserve_uuid` makes it so.
         let has_uuid =
             |a: &Wanted| a.policy == Policy::CreateOnly && a.description.eq_ignore_ascii_case(ENTRY_UUID);
@@ -560,7 +585,7 @@ impl Applier {
             if wanted.attributes.iter().any(has_uuid) { &[WriteControl::RelaxRules] } else { &[] };
         let add = async || {
             // A password, say, may have to be made first.
-            if wanted.login.is_empty()
+            if wanted.account.is_empty()
                 && controls.is_empty()
                 && let Some(added) = self.directory.add_in_memory(key, || wanted.to_packed())
             {
@@ -571,19 +596,19 @@ impl Applier {
         match add().await {
             Ok(()) => {}
             Err(e) if e.is_no_such_object() => {
-                if !self.may_lie_at(&wanted.dn, now).await? {
-                    let mut answer = Answer::of(&e).unwrap_or_default();
-                    if now.is_last_try {
+                if !self.may_lie_at(&wanted.dn, context).await? {
+                    let mut answer = LdapResult::of(&e).unwrap_or_default();
+                    if context.is_last_try {
                         answer.nearest = self.nearest.above(&self.directory, &wanted.dn).await;
                     }
-                    return Ok(Effect::TooEarly(answer));
+                    return Ok(WriteOutcome::TooEarly(answer));
                 }
                 add().await?;
             }
             Err(e) => return Err(e),
         }
         self.after_add(wanted).await?;
-        Ok(Effect::Added)
+        Ok(WriteOutcome::Added)
     }
 
     /// Has a file take entries whose parents are not there from now on: none will come any more. `false` for a server.
@@ -596,23 +621,23 @@ impl Applier {
     }
 
     /// Whether missing parents are made at this try.
-    fn creates(&self, now: &Circumstances) -> bool {
+    fn creates(&self, context: &AttemptContext) -> bool {
         match self.parents_made {
             ParentsMade::Never => false,
             ParentsMade::AtOnce => true,
-            ParentsMade::Last => now.is_last_try,
+            ParentsMade::Last => context.is_last_try,
         }
     }
 
     /// Whether an entry may have this name as far as those above it matter: they are there, could be made, or need not be.
-    async fn may_lie_at(&self, dn: &str, now: &Circumstances) -> Result<bool, DirectoryError> {
+    async fn may_lie_at(&self, dn: &str, context: &AttemptContext) -> Result<bool, DirectoryError> {
         let takes_orphans = self.directory.ldif_rules().is_some_and(|rules| rules.takes_orphans);
-        let creates = self.creates(now);
+        let creates = self.creates(context);
         if takes_orphans && !creates {
             return Ok(true);
         }
         let is_made = self.create_parents(dn, creates).await?;
-        Ok(is_made || takes_orphans || now.is_last_try && self.takes_orphans())
+        Ok(is_made || takes_orphans || context.is_last_try && self.takes_orphans())
     }
 
     /// Makes the missing entries above one. `false` when one of them cannot be made from its name alone, or is not to be.
@@ -680,44 +705,44 @@ impl Applier {
 
     /// Whether an entry would lie right below one that this run added: then it is hardly there.
     fn is_below_a_new_one(&self, key: &DnKey) -> bool {
-        key.parent().is_some_and(|parent| self.added.knows(&parent)) && !self.added.knows(key)
+        key.parent().is_some_and(|parent| self.added.contains(&parent)) && !self.added.contains(key)
     }
 
     /// Whether an entry is known to be there.
     pub fn is_known(&self, key: &DnKey) -> bool {
-        self.present.knows(key)
+        self.present.contains(key)
     }
 
     /// Reads what a stream's entries are like, below a base, up to so many. `None`: there are more.
-    pub async fn survey(
+    pub async fn prefetch(
         &self,
-        inventory: Inventory,
+        digest_cache: EntryDigestCache,
         base: &str,
         filter: &str,
         most: u64,
-    ) -> Result<Option<Arc<Inventory>>, DirectoryError> {
+    ) -> Result<Option<Arc<EntryDigestCache>>, DirectoryError> {
         let _one_at_a_time = self.trees.lock().await;
-        let names = inventory.attributes();
+        let names = digest_cache.attributes();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut search =
             self.directory.search(SearchRequest::new(base, Scope::Sub, filter, &names).repeating()).await?;
         let mut read = 0;
         while let Some(entry) = search.next_entry().await? {
             read += 1;
-            if read > most || !inventory.insert(&entry, self.directory.schema()) {
+            if read > most || !digest_cache.insert(&entry, self.directory.schema()) {
                 search.abandon().await?;
                 return Ok(None);
             }
         }
-        inventory.complete(self.key(base).unwrap_or_default());
-        let inventory = Arc::new(inventory);
-        self.inventories.add(&inventory);
-        Ok(Some(inventory))
+        digest_cache.complete(self.key(base).unwrap_or_default());
+        let digest_cache = Arc::new(digest_cache);
+        self.digest_caches.add(&digest_cache);
+        Ok(Some(digest_cache))
     }
 
     /// The books of the run.
-    pub fn books(&self) -> &Books {
-        &self.books
+    pub fn claims(&self) -> &EntryClaims {
+        &self.claims
     }
 
     /// The directory.

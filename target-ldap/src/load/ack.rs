@@ -76,7 +76,7 @@ impl Ack {
     }
 
     /// What was held back waits for the records before it, and for nothing else.
-    pub fn let_go(&mut self) {
+    pub fn resume(&mut self) {
         self.is_holding = false;
         self.waiting.append(&mut self.held);
         self.release();
@@ -149,7 +149,7 @@ mod tests {
             ack.state(raw(&format!("{{\"n\":{n}}}")));
         }
         assert!(ack.take_safe().is_none() && ack.held.len() <= 2);
-        ack.let_go();
+        ack.resume();
         assert_eq!(ack.take_safe().unwrap().get(), "{\"n\":2}");
         ack.done(second);
         assert_eq!(ack.take_safe().unwrap().get(), "{\"n\":99}");

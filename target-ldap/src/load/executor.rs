@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::{Finished, Load, LoadError, Work};
 use crate::map::Task;
-use crate::write::destination::ABOUT;
+use crate::write::destination::CHANGE_LABEL;
 
 /// Tasks begun at most before the input, the answers and signals are seen to again.
 const STARTS: usize = 256;
@@ -25,7 +25,7 @@ const MOST_BESIDE: usize = 256;
 type Running = Pin<Box<dyn Future<Output = Finished> + Send>>;
 
 /// A task under way: its number, and of its record the line, the stream and the key.
-pub(super) type About = (u64, u64, Arc<str>, Arc<str>);
+pub(super) type TaskLabel = (u64, u64, Arc<str>, Arc<str>);
 
 impl<W: Write> Load<'_, W> {
     /// Begins what may begin; not so much at once that nothing else is seen to.
@@ -34,16 +34,16 @@ impl<W: Write> Load<'_, W> {
             if !self.can_start() {
                 return;
             }
-            let Some((_, mut work)) = self.order.next_ready() else { return };
-            if !self.take_back(&mut work) {
-                self.order.ended(work.number);
+            let Some((_, mut work)) = self.scheduler.next_ready() else { return };
+            if !self.restore(&mut work) {
+                self.scheduler.ended(work.number);
                 return;
             }
             let rest = if work.is_rest {
                 let Some(task) = self.rest_of(&mut work) else {
-                    self.order.ended(work.number);
+                    self.scheduler.ended(work.number);
                     self.ack.done(work.number);
-                    self.progress += 1;
+                    self.ended_tasks += 1;
                     continue;
                 };
                 Some(task)
@@ -56,9 +56,9 @@ impl<W: Write> Load<'_, W> {
     }
 
     pub(super) fn can_start(&self) -> bool {
-        self.order.has_ready()
+        self.scheduler.has_ready()
             && self.running.len() < self.most_running()
-            && (self.running.is_empty() || !self.shelf.is_full())
+            && (self.running.is_empty() || !self.spill_buffer.is_full())
     }
 
     /// How many tasks may be under way. One at a time stays just that.
@@ -71,7 +71,8 @@ impl<W: Write> Load<'_, W> {
 
     /// Whether so many tasks are taken in that those that have to wait for others do not stop the rest.
     pub(super) fn has_enough(&self) -> bool {
-        self.order.len() - self.order.parked() >= self.most_running() * TASKS_AHEAD || self.shelf.has_enough()
+        self.scheduler.len() - self.scheduler.parked() >= self.most_running() * TASKS_AHEAD
+            || self.spill_buffer.has_enough()
     }
 
     fn start(&mut self, work: Box<Work>, rest: Option<Task>) {
@@ -79,9 +80,9 @@ impl<W: Write> Load<'_, W> {
         let mut running = self.prepare(work, rest);
         // What is in memory ends here and now, and need not become a task of the runtime's.
         match poll_once(&mut running) {
-            Ok(Poll::Ready(finished)) => self.finished(finished),
-            Ok(Poll::Pending) => self.go_on(running, about),
-            Err(()) => self.broken(about),
+            Ok(Poll::Ready(finished)) => self.handle_finished(finished),
+            Ok(Poll::Pending) => self.spawn(running, about),
+            Err(()) => self.fail_task(about),
         }
     }
 
@@ -90,54 +91,59 @@ impl<W: Write> Load<'_, W> {
         let (number, kind) = (work.number, work.kind());
         let about = (number, work.line, work.stream.clone(), work.about.clone());
         self.supersede(&work);
-        let claim = work.claim();
+        let lock = work.dn_lock();
         let mut running = self.prepare(work, None);
         let polled = poll_once(&mut running);
-        if !matches!(&polled, Ok(Poll::Ready((_, Ok(outcome)))) if outcome.is_final()) {
-            self.order.submit_running(number, claim, kind);
+        if !matches!(&polled, Ok(Poll::Ready((_, Ok(attempt)))) if attempt.is_final()) {
+            self.scheduler.submit_running(number, lock, kind);
         }
         match polled {
-            Ok(Poll::Ready(finished)) => self.finished(finished),
-            Ok(Poll::Pending) => self.go_on(running, about),
-            Err(()) => self.broken(about),
+            Ok(Poll::Ready(finished)) => self.handle_finished(finished),
+            Ok(Poll::Pending) => self.spawn(running, about),
+            Err(()) => self.fail_task(about),
         }
     }
 
     fn prepare(&self, mut work: Box<Work>, rest: Option<Task>) -> Running {
-        work.now.is_last_try = self.is_last_try || work.is_last_try;
-        work.now.inventory = self.streams.get(&*work.stream).and_then(|s| s.reading.inventory.clone());
+        work.context.is_last_try = self.is_last_try || work.is_last_try;
+        work.context.digest_cache =
+            self.streams.get(&*work.stream).and_then(|s| s.prefetch.digest_cache.clone());
         let applier = self.applier.clone();
         Box::pin(async move {
             let task = rest.as_ref().unwrap_or(&work.task);
-            let who = (!work.by_version).then(|| work.who());
-            let result =
-                ABOUT.scope(work.label(), applier.apply(who.as_ref(), task, &work.key, &work.now)).await;
+            let claimant = (!work.by_version).then(|| work.claimant());
+            let result = CHANGE_LABEL
+                .scope(work.label(), applier.apply(claimant.as_ref(), task, &work.key, &work.context))
+                .await;
             (work, result)
         })
     }
 
-    fn go_on(&mut self, running: Running, about: About) {
+    fn spawn(&mut self, running: Running, about: TaskLabel) {
         let handle = self.running.spawn(running);
         self.running_works.insert(handle.id(), about);
     }
 
-    pub(super) fn joined(&mut self, joined: Result<(tokio::task::Id, Finished), tokio::task::JoinError>) {
+    pub(super) fn handle_joined(
+        &mut self,
+        joined: Result<(tokio::task::Id, Finished), tokio::task::JoinError>,
+    ) {
         match joined {
             Ok((id, finished)) => {
                 self.running_works.remove(&id);
-                self.finished(finished);
+                self.handle_finished(finished);
             }
             // A panic, which is a fault of ours: the task is gone, and the answer with it.
             Err(e) => match self.running_works.remove(&e.id()) {
-                Some(about) => self.broken(about),
+                Some(about) => self.fail_task(about),
                 None => self.fail(0, LoadError::Internal("a task that is not known has ended")),
             },
         }
     }
 
     /// A task did not come to an end.
-    fn broken(&mut self, (number, line, stream, key): About) {
-        self.order.ended(number);
+    fn fail_task(&mut self, (number, line, stream, key): TaskLabel) {
+        self.scheduler.ended(number);
         let reason = "a fault of this program; whether the change was made is not known".into();
         self.fail(number, LoadError::record(line, &stream, reason).of_key(&key));
     }

@@ -6,57 +6,58 @@ use std::sync::Arc;
 use singer_common::dn::DnKey;
 use singer_common::facts::Warning;
 
-use super::planning::{Line, Planned, StreamPlan};
-use super::prefetch::Reading;
-use super::{Kept, Load, Told, Work};
+use super::line_mapper::{InputLine, MappedRecord, StreamDefinition};
+use super::prefetch::PrefetchState;
+use super::{Load, RecordOutcome, RejectContext, Work};
 use crate::load::rejects::Reject;
 use crate::map::Task;
-use crate::write::claims::Who;
+use crate::write::claims::Claimant;
 
 /// A stream whose SCHEMA has come.
 pub(super) struct Stream {
-    pub(super) plan: Arc<StreamPlan>,
-    pub(super) reading: Reading,
+    pub(super) definition: Arc<StreamDefinition>,
+    pub(super) prefetch: PrefetchState,
 }
 
 impl<W: Write> Load<'_, W> {
     /// Takes one line in. A failure is kept, not returned: what came before it still has to be written.
-    pub(super) fn take(&mut self, line: u64, read: Line) {
+    pub(super) fn handle_line(&mut self, line: u64, read: InputLine) {
         match read {
-            Line::Schema { stream, warnings } => self.schema(stream, warnings),
-            Line::Record(planned) => self.record(*planned),
-            Line::State(state) => {
-                if state.get() == "null" && !std::mem::replace(&mut self.is_null_state_said, true) {
+            InputLine::Schema { stream, warnings } => self.schema(stream, warnings),
+            InputLine::Record(planned) => self.record(*planned),
+            InputLine::State(state) => {
+                if state.get() == "null" && !std::mem::replace(&mut self.is_null_state_logged, true) {
                     tracing::warn!("line {line}: the value of a STATE is null; it is not printed");
                 }
                 self.activations.state_came();
                 self.ack.state(state);
             }
-            Line::ActivateVersion { stream, version } => self.activate(line, stream, version),
-            Line::Nothing => {
+            InputLine::ActivateVersion { stream, version } => self.activate(line, stream, version),
+            InputLine::Nothing => {
                 tracing::warn!("line {line}: an entry that was gone, not a record: it is passed over");
             }
             // It comes after every record begun so far.
-            Line::Failed(error) => self.fail(u64::MAX - 1, error),
+            InputLine::Failed(error) => self.fail(u64::MAX - 1, error),
         }
     }
 
-    fn schema(&mut self, plan: Arc<StreamPlan>, warnings: Vec<Warning>) {
-        let name = plan.name.clone();
-        if self.streams.get(&name).is_some_and(|stream| Arc::ptr_eq(&stream.plan, &plan)) {
+    fn schema(&mut self, definition: Arc<StreamDefinition>, warnings: Vec<Warning>) {
+        let name = definition.name.clone();
+        if self.streams.get(&name).is_some_and(|stream| Arc::ptr_eq(&stream.definition, &definition)) {
             return;
         }
         for warning in warnings {
             warning.in_stream(&name).log();
         }
-        self.streams.insert(name.clone(), Stream { plan, reading: Reading::default() });
-        self.watch.began(&name);
+        self.streams.insert(name.clone(), Stream { definition, prefetch: PrefetchState::default() });
+        self.progress.began(&name);
         self.counts.entry(name).or_default();
     }
 
     /// Takes a record in: of a RECORD, or of the batch in hand.
-    pub(super) fn record(&mut self, planned: Planned) {
-        let Planned { stream, line, in_file, version, about, record, outcome, warnings, identity } = planned;
+    pub(super) fn record(&mut self, planned: MappedRecord) {
+        let MappedRecord { stream, line, in_file, version, about, record, outcome, warnings, identity } =
+            planned;
         let name = &stream.name;
         for warning in warnings {
             warning.in_stream(name).log();
@@ -78,49 +79,50 @@ impl<W: Write> Load<'_, W> {
                     record,
                     is_unmapped: error.is_of_unmapped(),
                 };
-                self.reject(number, &reject, &stream.origin, error.in_file(place), None);
+                self.reject(number, &reject, &stream.reject_schema, error.in_file(place), None);
                 return self.protect_rejected(&stream, line, version, about, identity);
             }
         };
         if task == Task::Nothing {
-            self.counts.entry(name.clone()).or_default().tell(Told::Ignored, None);
+            self.counts.entry(name.clone()).or_default().count(RecordOutcome::Ignored, None);
             return self.ack.done(number);
         }
         if let Task::Upsert { wanted, .. } = &task {
             if !self.directory.takes_unknown_attributes() {
-                self.unknown_classes.look(name, wanted, self.directory.schema());
+                self.unknown_classes.check(name, wanted, self.directory.schema());
             }
             if self.config.process_activate_version {
                 self.versions.came(name, version);
                 self.activations.record_came(name, version);
             }
-            self.think_of_an_inventory(name, &task, &key);
+            self.consider_prefetch(name, &task, &key);
         }
-        let origin = &stream.origin;
+        let reject_schema = &stream.reject_schema;
         let kept = record.filter(|_| self.rejects.is_some());
-        let kept = kept.map(|record| Kept { record: Arc::new(record), origin: origin.clone() });
+        let kept = kept
+            .map(|record| RejectContext { record: Arc::new(record), reject_schema: reject_schema.clone() });
         let work = Work::new(number, line, name.clone(), task, key, about.into());
         let work = Box::new(Work { version, kept, in_file, key_kind: stream.key_kind, ..work });
-        if let Some(work) = self.hold_deletion(work) {
+        if let Some(work) = self.defer_deletion(work) {
             self.submit(work);
         }
     }
 
     fn submit(&mut self, mut work: Box<Work>) {
         let number = work.number;
-        if self.order.is_empty() && self.running.is_empty() {
+        if self.scheduler.is_empty() && self.running.is_empty() {
             self.start_alone(work);
         } else {
-            self.shelf.is_ready(&mut work);
-            self.order.submit(number, work.claim(), work.kind(), work);
-            self.put_away_if_it_waits(number);
+            self.spill_buffer.is_ready(&mut work);
+            self.scheduler.submit(number, work.dn_lock(), work.kind(), work);
+            self.spill_if_waiting(number);
         }
     }
 
     /// The entry of a record that was rejected at once is not deleted by the run, as far as it is known which one that is.
     fn protect_rejected(
         &mut self,
-        stream: &StreamPlan,
+        stream: &StreamDefinition,
         line: u64,
         version: Option<i64>,
         about: String,
@@ -135,14 +137,14 @@ impl<W: Write> Load<'_, W> {
         else {
             return self.versions.unknown_came(name, version);
         };
-        let who = Who { stream: name, key: &about, kind: stream.key_kind };
-        self.applier.books().rejected(&who, &key);
+        let claimant = Claimant { stream: name, key: &about, kind: stream.key_kind };
+        self.applier.claims().protect(&claimant, &key);
         if task.filter().is_some() {
             // STATE behind the record waits for the look, too.
             let number = self.ack.begin();
             let work = Work::new(number, line, name.clone(), task, key, about.into());
             let work = Box::new(Work { version, key_kind: stream.key_kind, ..work });
-            if let Some(work) = self.hold_deletion(work) {
+            if let Some(work) = self.defer_deletion(work) {
                 self.submit(work);
             }
         }

@@ -14,30 +14,30 @@ use super::Counts;
 /// Between two lines where there are no bars.
 const LINES: Duration = Duration::from_secs(10);
 
-/// Who looks on.
+/// Claimant looks on.
 #[derive(Debug)]
-pub struct Watch {
+pub struct LoadProgress {
     show: Show,
     /// The input, where it is a file: a second handle, whose position is the reader's.
     file: Option<(File, u64)>,
     bars: Option<Streams>,
-    said: Instant,
+    logged_at: Instant,
     /// What the last lines said.
-    told: BTreeMap<String, u64>,
+    logged: BTreeMap<String, u64>,
     /// When each stream began, when it last went on, and how much was done by then.
     busy: BTreeMap<String, (Instant, Instant, u64)>,
     sums_up: bool,
 }
 
-impl Watch {
+impl LoadProgress {
     /// Nobody, as for a rehearsal.
-    pub fn nobody() -> Self {
+    pub fn disabled() -> Self {
         Self {
             show: Show::Nothing,
             file: None,
             bars: None,
-            said: Instant::now(),
-            told: BTreeMap::new(),
+            logged_at: Instant::now(),
+            logged: BTreeMap::new(),
             busy: BTreeMap::new(),
             sums_up: false,
         }
@@ -49,7 +49,7 @@ impl Watch {
             Some((f.try_clone().ok()?, f.metadata().ok().filter(std::fs::Metadata::is_file)?.len()))
         });
         let bars = (show == Show::Bars).then(|| Streams::new(file.as_ref().map(|(_, size)| *size)));
-        Self { show, file, bars, sums_up: true, ..Self::nobody() }
+        Self { show, file, bars, sums_up: true, ..Self::disabled() }
     }
 
     /// A stream begins, unless it has already.
@@ -59,7 +59,7 @@ impl Watch {
     }
 
     /// Looks at what was done so far.
-    pub(super) fn look(&mut self, counts: &BTreeMap<Arc<str>, Counts>) {
+    pub(super) fn poll(&mut self, counts: &BTreeMap<Arc<str>, Counts>) {
         let now = Instant::now();
         for (stream, counts) in counts {
             let done = counts.done();
@@ -74,26 +74,26 @@ impl Watch {
         match (&mut self.bars, self.show) {
             (Some(bars), _) => {
                 for (stream, counts) in counts {
-                    bars.stream(stream, counts.taken(), counts.done());
+                    bars.stream(stream, counts.accepted(), counts.done());
                 }
                 match &mut self.file {
                     Some((file, _)) => bars.all().set(file.stream_position().unwrap_or_default()),
                     None => bars.all().set(counts.values().map(Counts::done).sum()),
                 }
             }
-            (None, Show::Lines) if self.said.elapsed() >= LINES => {
-                self.said = now;
+            (None, Show::Lines) if self.logged_at.elapsed() >= LINES => {
+                self.logged_at = now;
                 let share = self.file.as_mut().map(|(file, size)| {
                     let percent = file.stream_position().unwrap_or_default() * 100 / (*size).max(1);
                     format!(", {percent} % of the input read")
                 });
                 for (stream, counts) in counts {
                     let done = counts.done();
-                    if self.told.insert(stream.to_string(), done) != Some(done) {
+                    if self.logged.insert(stream.to_string(), done) != Some(done) {
                         tracing::info!(
                             stream = &**stream,
                             "{stream}: {done} of {} records done{}",
-                            counts.taken(),
+                            counts.accepted(),
                             share.as_deref().unwrap_or_default()
                         );
                     }
@@ -109,7 +109,7 @@ impl Watch {
         counts: &BTreeMap<Arc<str>, Counts>,
         rejected: u64,
     ) -> Vec<(String, Duration)> {
-        self.look(counts);
+        self.poll(counts);
         self.bars = None;
         if self.sums_up {
             let total = counts.values().fold(Counts::default(), Counts::plus);

@@ -19,7 +19,7 @@ use singer_common::signals;
 use singer_common::text::printable_lines;
 
 use super::in_file::InFile;
-use crate::write::answer::{Answer, attribute_named};
+use crate::write::ldap_result::{LdapResult, attribute_named};
 
 /// What stands in the file for a value that nobody is to read there.
 const MASK: &str = "***";
@@ -29,17 +29,17 @@ pub const KIND: &str = "REJECT";
 /// What a rejected record's line needs to know of its stream. Shared by the stream's records under way: a SCHEMA that
 /// changes meanwhile is not theirs.
 #[derive(Debug)]
-pub struct Origin {
+pub struct RejectSchema {
     schema: String,
     secrets: BTreeSet<String>,
 }
 
-impl Origin {
+impl RejectSchema {
     /// Of a SCHEMA, and the properties that become secret attributes.
-    pub fn new(message: &SchemaMessage, secrets: BTreeSet<String>) -> Origin {
+    pub fn new(message: &SchemaMessage, secrets: BTreeSet<String>) -> RejectSchema {
         let schema = json!({"type": "SCHEMA", "stream": message.stream, "schema": message.schema,
             "key_properties": message.key_properties});
-        Origin { schema: schema.to_string(), secrets }
+        RejectSchema { schema: schema.to_string(), secrets }
     }
 
     /// Whether nobody is to read the values of a property.
@@ -60,7 +60,7 @@ pub struct Reject<'a> {
     /// Its entry, where that is known.
     pub dn: Option<&'a str>,
     /// What the directory said, if it was asked.
-    pub answer: Option<&'a Answer>,
+    pub answer: Option<&'a LdapResult>,
     /// What is wrong, for people.
     pub reason: &'a str,
     /// The record.
@@ -71,22 +71,22 @@ pub struct Reject<'a> {
 
 impl Reject<'_> {
     /// The reason, without the record's secrets, should a server have repeated one.
-    pub fn safe_reason(&self, origin: &Origin) -> String {
-        scrubbed(self.reason, self.record, origin)
+    pub fn safe_reason(&self, reject_schema: &RejectSchema) -> String {
+        scrubbed(self.reason, self.record, reject_schema)
     }
 
     /// The line, without a line feed.
-    pub fn to_line(&self, origin: &Origin, schema: &Schema) -> String {
+    pub fn to_line(&self, reject_schema: &RejectSchema, schema: &Schema) -> String {
         let mut masked = Vec::new();
         let mut record = Map::new();
         for (property, value) in self.record.as_object().into_iter().flatten() {
-            let hide = !value.is_null() && (origin.is_secret(property) || has_secret(value));
+            let hide = !value.is_null() && (reject_schema.is_secret(property) || has_secret(value));
             if hide {
                 masked.push(property.clone());
             }
             record.insert(property.clone(), if hide { Value::String(MASK.into()) } else { value.clone() });
         }
-        let text = self.answer.map(|a| scrubbed(&a.text, self.record, origin));
+        let text = self.answer.map(|a| scrubbed(&a.text, self.record, reject_schema));
         let mut line = json!({
             "type": KIND,
             "stream": self.stream,
@@ -98,7 +98,7 @@ impl Reject<'_> {
             "message": text.filter(|t| !t.is_empty()),
             "matched_dn": self.answer.map(|a| &a.matched).filter(|m| !m.is_empty()),
             "attribute": self.answer.and_then(|a| attribute_named(a, schema)),
-            "reason": self.safe_reason(origin),
+            "reason": self.safe_reason(reject_schema),
             "record": self.record.is_object().then_some(record),
             "masked": masked,
         });
@@ -123,10 +123,10 @@ fn has_secret(value: &Value) -> bool {
     }
 }
 
-fn scrubbed(text: &str, record: &Value, origin: &Origin) -> String {
+fn scrubbed(text: &str, record: &Value, reject_schema: &RejectSchema) -> String {
     let mut text = text.to_owned();
     for (property, value) in record.as_object().into_iter().flatten() {
-        if !origin.is_secret(property) {
+        if !reject_schema.is_secret(property) {
             continue;
         }
         let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
@@ -201,7 +201,7 @@ pub struct RejectFile {
     path: PathBuf,
     file: File,
     /// The SCHEMA that stands above a stream's next line.
-    written: HashMap<String, Arc<Origin>>,
+    written: HashMap<String, Arc<RejectSchema>>,
     dirty: bool,
     /// Whether its name is not yet known to be on the disk.
     is_new: bool,
@@ -222,11 +222,16 @@ impl RejectFile {
     }
 
     /// Appends a line, with the stream's SCHEMA ahead of it where it does not stand there yet.
-    pub fn write(&mut self, stream: &str, origin: &Arc<Origin>, line: &str) -> Result<(), RejectFileError> {
+    pub fn write(
+        &mut self,
+        stream: &str,
+        reject_schema: &Arc<RejectSchema>,
+        line: &str,
+    ) -> Result<(), RejectFileError> {
         let mut text = String::new();
-        let known = self.written.get(stream).is_some_and(|w| w.schema == origin.schema);
+        let known = self.written.get(stream).is_some_and(|w| w.schema == reject_schema.schema);
         if !known {
-            text.push_str(&origin.schema);
+            text.push_str(&reject_schema.schema);
             text.push('\n');
         }
         text.push_str(line);
@@ -238,7 +243,7 @@ impl RejectFile {
         self.file.write_all(text.as_bytes()).map_err(|error| self.failure(error))?;
         self.dirty = true;
         if !known {
-            self.written.insert(stream.to_owned(), origin.clone());
+            self.written.insert(stream.to_owned(), reject_schema.clone());
         }
         Ok(())
     }
@@ -280,8 +285,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn answer(code: u32, text: &str) -> Answer {
-        Answer { code, text: text.into(), ..Answer::default() }
+    fn answer(code: u32, text: &str) -> LdapResult {
+        LdapResult { code, text: text.into(), ..LdapResult::default() }
     }
 
     proptest! {
@@ -292,7 +297,7 @@ mod tests {
         ) {
             let message = SchemaMessage { stream: "s".into(), schema: json!({}), key_properties: vec![] };
             let property = if mapped { "geheim" } else { "user_password" };
-            let origin = Origin::new(&message, BTreeSet::from(["geheim".to_owned()]));
+            let reject_schema = RejectSchema::new(&message, BTreeSet::from(["geheim".to_owned()]));
             let record = json!({"id": 1, "plain": plain, property: secret});
             let said = answer(19, &format!("<{secret}> is too weak"));
             let reason = format!("constraintViolation (19): <{secret}> is too weak");
@@ -300,7 +305,7 @@ mod tests {
                 stream: "s", line: 3, in_file: None, dn: Some("cn=x"), answer: Some(&said), reason: &reason, record: &record,
                 is_unmapped: false,
             };
-            let line = reject.to_line(&origin, Schema::standard());
+            let line = reject.to_line(&reject_schema, Schema::standard());
             prop_assert!(!line.contains(&format!("<{secret}>")), "{line}");
             let again = read_line(line.as_bytes()).unwrap().unwrap();
             prop_assert_eq!(again.message.unwrap().record.into_value(), json!({"id": 1, "plain": plain}));

@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use singer_common::dn::DnKey;
 
 /// Identifies an operation. Later operations have larger ones.
-pub type Id = u64;
+pub type TaskId = u64;
 
 /// What an operation does to its entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum TaskKind {
     /// Makes it what it is to be.
     Upsert,
     /// Takes it away.
@@ -24,7 +24,7 @@ pub enum Kind {
 
 /// What an operation touches.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
+pub struct DnLock {
     /// The entries: the one it is about, and under which other names it is or was.
     pub keys: Vec<DnKey>,
     /// What says whose entry it is, where that is not its name: operations on one thing go in the order of their
@@ -32,7 +32,7 @@ pub struct Claim {
     pub identity: Option<String>,
 }
 
-impl Claim {
+impl DnLock {
     /// Of one entry, known by its name.
     pub fn of(key: DnKey) -> Self {
         Self { keys: vec![key], identity: None }
@@ -40,9 +40,9 @@ impl Claim {
 }
 
 #[derive(Debug)]
-struct Item<T> {
-    claim: Claim,
-    kind: Kind,
+struct ScheduledTask<T> {
+    lock: DnLock,
+    kind: TaskKind,
     /// How many operations it waits for.
     waits_for: usize,
     /// What to run; gone while it runs.
@@ -56,9 +56,9 @@ struct Item<T> {
 #[derive(Debug)]
 pub struct Parked<'o, T> {
     /// Which it is.
-    pub id: Id,
+    pub id: TaskId,
     /// What it does.
-    pub kind: Kind,
+    pub kind: TaskKind,
     /// The name that it waits for, where it does.
     pub name: Option<&'o DnKey>,
     /// What is to run.
@@ -67,22 +67,22 @@ pub struct Parked<'o, T> {
 
 /// Operations that have not ended, and what each waits for.
 #[derive(Debug)]
-pub struct Order<T> {
-    items: HashMap<Id, Item<T>>,
+pub struct Scheduler<T> {
+    items: HashMap<TaskId, ScheduledTask<T>>,
     /// The operations on each entry, oldest first.
-    by_key: BTreeMap<DnKey, Vec<Id>>,
-    by_identity: HashMap<String, Vec<Id>>,
+    by_key: BTreeMap<DnKey, Vec<TaskId>>,
+    by_identity: HashMap<String, Vec<TaskId>>,
     /// For an operation, those that wait for it.
-    dependents: HashMap<Id, Vec<Id>>,
-    ready: BTreeSet<Id>,
-    parked: BTreeSet<Id>,
+    dependents: HashMap<TaskId, Vec<TaskId>>,
+    ready: BTreeSet<TaskId>,
+    parked: BTreeSet<TaskId>,
     /// Those that are parked until a name is free.
-    by_awaited_name: BTreeMap<DnKey, Vec<Id>>,
+    by_awaited_name: BTreeMap<DnKey, Vec<TaskId>>,
     /// Parked deletions below whose entries something has gone since.
-    woken: BTreeSet<Id>,
+    woken: BTreeSet<TaskId>,
 }
 
-impl<T> Default for Order<T> {
+impl<T> Default for Scheduler<T> {
     fn default() -> Self {
         Self {
             items: HashMap::new(),
@@ -97,11 +97,11 @@ impl<T> Default for Order<T> {
     }
 }
 
-impl<T> Order<T> {
+impl<T> Scheduler<T> {
     /// Takes an operation. It waits for all earlier ones on its entries, above them and below them, and on its identity.
-    pub fn submit(&mut self, id: Id, claim: Claim, kind: Kind, payload: T) {
-        let mut related = self.related_ids(&claim);
-        related.retain(|r| !self.lets_pass(*r, kind, &claim));
+    pub fn submit(&mut self, id: TaskId, lock: DnLock, kind: TaskKind, payload: T) {
+        let mut related = self.related_ids(&lock);
+        related.retain(|r| !self.lets_pass(*r, kind, &lock));
         for earlier in &related {
             self.dependents.entry(*earlier).or_default().push(id);
         }
@@ -109,35 +109,38 @@ impl<T> Order<T> {
             self.ready.insert(id);
         }
         let waits_for = related.len();
-        self.insert(id, claim, kind, waits_for, Some(payload));
+        self.insert(id, lock, kind, waits_for, Some(payload));
     }
 
     /// Takes an operation that runs already. Only while there is no other.
-    pub fn submit_running(&mut self, id: Id, claim: Claim, kind: Kind) {
+    pub fn submit_running(&mut self, id: TaskId, lock: DnLock, kind: TaskKind) {
         debug_assert!(self.is_empty(), "what it has to do with would not be waited for");
-        self.insert(id, claim, kind, 0, None);
+        self.insert(id, lock, kind, 0, None);
     }
 
-    fn insert(&mut self, id: Id, claim: Claim, kind: Kind, waits_for: usize, payload: Option<T>) {
-        for key in &claim.keys {
+    fn insert(&mut self, id: TaskId, lock: DnLock, kind: TaskKind, waits_for: usize, payload: Option<T>) {
+        for key in &lock.keys {
             self.by_key.entry(key.clone()).or_default().push(id);
         }
-        if let Some(identity) = &claim.identity {
+        if let Some(identity) = &lock.identity {
             self.by_identity.entry(identity.clone()).or_default().push(id);
         }
-        self.items.insert(id, Item { claim, kind, waits_for, payload, parked: false, waits_for_name: None });
+        self.items.insert(
+            id,
+            ScheduledTask { lock, kind, waits_for, payload, parked: false, waits_for_name: None },
+        );
     }
 
     /// The operations that a claim has to do with, each once.
-    fn related_ids(&self, claim: &Claim) -> Vec<Id> {
+    fn related_ids(&self, lock: &DnLock) -> Vec<TaskId> {
         let mut ids = BTreeSet::new();
-        for key in &claim.keys {
+        for key in &lock.keys {
             for above in std::iter::successors(key.parent(), DnKey::parent) {
                 ids.extend(self.by_key.get(&above).into_iter().flatten());
             }
             ids.extend(self.by_key.range(key.subtree()).flat_map(|(_, ids)| ids));
         }
-        if let Some(identity) = &claim.identity {
+        if let Some(identity) = &lock.identity {
             ids.extend(self.by_identity.get(identity).into_iter().flatten());
         }
         ids.into_iter().collect()
@@ -146,39 +149,39 @@ impl<T> Order<T> {
     /// Whether an operation may run ahead of an earlier one that is stuck: parked, or behind one that is, which needs
     /// the later one first. A parent goes before its child, a child's deletion before its parent's, and who leaves a name
     /// before who takes it.
-    fn lets_pass(&self, earlier: Id, kind: Kind, claim: &Claim) -> bool {
+    fn lets_pass(&self, earlier: TaskId, kind: TaskKind, lock: &DnLock) -> bool {
         let Some(item) = self.items.get(&earlier).filter(|item| item.parked || item.waits_for > 0) else {
             return false;
         };
         if item.parked && item.waits_for_name.is_some() {
-            let same = item.claim.identity.is_some() && item.claim.identity == claim.identity;
-            return !same && claim.keys.iter().any(|key| item.claim.keys.contains(key));
+            let same = item.lock.identity.is_some() && item.lock.identity == lock.identity;
+            return !same && lock.keys.iter().any(|key| item.lock.keys.contains(key));
         }
         // One that may rename its entry has to wait for what is to run below; but for a deletion that is parked, which takes
         // the new name over.
-        let keeps_name = claim.identity.is_none() || item.parked && item.kind == Kind::Delete;
+        let keeps_name = lock.identity.is_none() || item.parked && item.kind == TaskKind::Delete;
         let parked = |at: &DnKey| {
             let ids = self.by_key.get(at).into_iter().flatten();
-            let is_passed = |other: &Item<T>| {
-                other.kind == kind || keeps_name && kind == Kind::Upsert && other.waits_for_name.is_none()
+            let is_passed = |other: &ScheduledTask<T>| {
+                other.kind == kind || keeps_name && kind == TaskKind::Upsert && other.waits_for_name.is_none()
             };
             ids.filter_map(|id| self.items.get(id)).any(|other| other.parked && is_passed(other))
         };
-        let pairs = claim.keys.iter().flat_map(|key| item.claim.keys.iter().map(move |stuck| (key, stuck)));
+        let pairs = lock.keys.iter().flat_map(|key| item.lock.keys.iter().map(move |stuck| (key, stuck)));
         pairs.into_iter().any(|(key, stuck)| match kind {
             // From the stuck operation's entry up to right below the parent.
-            Kind::Upsert => std::iter::successors(Some(stuck.clone()), DnKey::parent)
+            TaskKind::Upsert => std::iter::successors(Some(stuck.clone()), DnKey::parent)
                 .take_while(|at| key.is_ancestor_of(at))
                 .any(|at| parked(&at)),
             // From right above the child up to the stuck operation's entry.
-            Kind::Delete => std::iter::successors(key.parent(), DnKey::parent)
+            TaskKind::Delete => std::iter::successors(key.parent(), DnKey::parent)
                 .take_while(|at| at.is_within(stuck))
                 .any(|at| parked(&at)),
         })
     }
 
     /// The next operation that may run now, oldest first.
-    pub fn next_ready(&mut self) -> Option<(Id, T)> {
+    pub fn next_ready(&mut self) -> Option<(TaskId, T)> {
         let id = self.ready.pop_first()?;
         let payload = self.items.get_mut(&id)?.payload.take()?;
         Some((id, payload))
@@ -186,13 +189,13 @@ impl<T> Order<T> {
 
     /// Says that an operation ran and has to do with another entry, too: it is to run again once none of those that run
     /// now is on that one. Whatever has not begun waits for it.
-    pub fn claim_too(&mut self, id: Id, key: DnKey, payload: T) {
-        let more = Claim::of(key.clone());
+    pub fn lock_also(&mut self, id: TaskId, key: DnKey, payload: T) {
+        let more = DnLock::of(key.clone());
         let related = self.related_ids(&more);
         let Some(item) = self.items.get_mut(&id) else { return };
         item.payload = Some(payload);
-        if !item.claim.keys.contains(&key) {
-            item.claim.keys.push(key.clone());
+        if !item.lock.keys.contains(&key) {
+            item.lock.keys.push(key.clone());
             self.by_key.entry(key).or_default().push(id);
         }
         let mut waits_for = 0;
@@ -220,11 +223,11 @@ impl<T> Order<T> {
     }
 
     /// Says that an operation has ended; what waited for it may become ready.
-    pub fn ended(&mut self, id: Id) {
+    pub fn ended(&mut self, id: TaskId) {
         self.unpark_one(id);
         let Some(item) = self.items.remove(&id) else { return };
         self.ready.remove(&id);
-        for key in &item.claim.keys {
+        for key in &item.lock.keys {
             if let Some(ids) = self.by_key.get_mut(key) {
                 ids.retain(|other| *other != id);
                 if ids.is_empty() {
@@ -232,7 +235,7 @@ impl<T> Order<T> {
                 }
             }
         }
-        if let Some(identity) = &item.claim.identity
+        if let Some(identity) = &item.lock.identity
             && let Some(ids) = self.by_identity.get_mut(identity)
         {
             ids.retain(|other| *other != id);
@@ -245,7 +248,7 @@ impl<T> Order<T> {
         }
     }
 
-    fn release(&mut self, id: Id) {
+    fn release(&mut self, id: TaskId) {
         let Some(item) = self.items.get_mut(&id) else { return };
         item.waits_for -= 1;
         if item.waits_for == 0 {
@@ -254,16 +257,16 @@ impl<T> Order<T> {
     }
 
     /// Says that an operation ran and was too early. It has not ended.
-    pub fn park(&mut self, id: Id, payload: T) {
+    pub fn park(&mut self, id: TaskId, payload: T) {
         self.park_for(id, payload, None);
     }
 
     /// Says that an operation ran, and that the name it is to give its entry is taken. It has not ended.
-    pub fn park_for_name(&mut self, id: Id, payload: T, name: DnKey) {
+    pub fn park_for_name(&mut self, id: TaskId, payload: T, name: DnKey) {
         self.park_for(id, payload, Some(name));
     }
 
-    fn park_for(&mut self, id: Id, payload: T, name: Option<DnKey>) {
+    fn park_for(&mut self, id: TaskId, payload: T, name: Option<DnKey>) {
         let Some(item) = self.items.get_mut(&id) else { return };
         item.parked = true;
         item.payload = Some(payload);
@@ -272,13 +275,13 @@ impl<T> Order<T> {
         if let Some(name) = name {
             self.by_awaited_name.entry(name).or_default().push(id);
         }
-        let claim = item.claim.clone();
+        let lock = item.lock.clone();
         // What this one waits for now must not wait for it, nor for what is stuck behind it.
-        for stuck in self.related_ids(&claim) {
+        for stuck in self.related_ids(&lock) {
             let waiting = self.dependents.remove(&stuck).unwrap_or_default();
-            let (ahead, behind): (Vec<Id>, Vec<Id>) = waiting.into_iter().partition(|dependent| {
+            let (ahead, behind): (Vec<TaskId>, Vec<TaskId>) = waiting.into_iter().partition(|dependent| {
                 let dependent = self.items.get(dependent);
-                dependent.is_some_and(|other| self.lets_pass(stuck, other.kind, &other.claim))
+                dependent.is_some_and(|other| self.lets_pass(stuck, other.kind, &other.lock))
             });
             if !behind.is_empty() {
                 self.dependents.insert(stuck, behind);
@@ -296,7 +299,7 @@ impl<T> Order<T> {
             return;
         }
         let below = self.by_key.range(key.subtree()).flat_map(|(_, ids)| ids).copied();
-        let is_meant = |id: &Id| self.items.get(id).is_some_and(|item| item.waits_for_name.is_none());
+        let is_meant = |id: &TaskId| self.items.get(id).is_some_and(|item| item.waits_for_name.is_none());
         for id in below.filter(is_meant).collect::<Vec<_>>() {
             self.unpark(id);
         }
@@ -310,8 +313,8 @@ impl<T> Order<T> {
         }
         for above in std::iter::successors(key.parent(), DnKey::parent) {
             for id in self.by_key.get(&above).into_iter().flatten() {
-                let is_meant = |item: &Item<T>| {
-                    item.parked && item.kind == Kind::Delete && item.waits_for_name.is_none()
+                let is_meant = |item: &ScheduledTask<T>| {
+                    item.parked && item.kind == TaskKind::Delete && item.waits_for_name.is_none()
                 };
                 if self.items.get(id).is_some_and(is_meant) {
                     self.woken.insert(*id);
@@ -330,20 +333,20 @@ impl<T> Order<T> {
     }
 
     /// The parked deletions strictly below an entry.
-    pub fn parked_deletions_below(&self, key: &DnKey) -> Vec<Id> {
+    pub fn parked_deletions_below(&self, key: &DnKey) -> Vec<TaskId> {
         if self.parked.is_empty() {
             return Vec::new();
         }
         let below = self.by_key.range(key.subtree()).filter(|(at, _)| *at != key).flat_map(|(_, ids)| ids);
-        let is_meant = |item: &Item<T>| item.parked && item.kind == Kind::Delete;
+        let is_meant = |item: &ScheduledTask<T>| item.parked && item.kind == TaskKind::Delete;
         below.copied().filter(|id| self.items.get(id).is_some_and(is_meant)).collect()
     }
 
     /// Says that a parked operation is on an entry under another name, too.
-    pub fn add_key(&mut self, id: Id, key: DnKey) {
+    pub fn add_key(&mut self, id: TaskId, key: DnKey) {
         let Some(item) = self.items.get_mut(&id) else { return };
-        if !item.claim.keys.contains(&key) {
-            item.claim.keys.push(key.clone());
+        if !item.lock.keys.contains(&key) {
+            item.lock.keys.push(key.clone());
             self.by_key.entry(key).or_default().push(id);
         }
     }
@@ -358,7 +361,7 @@ impl<T> Order<T> {
     }
 
     /// How many operations wait for one.
-    pub fn waiting_for(&self, id: Id) -> usize {
+    pub fn waiting_for(&self, id: TaskId) -> usize {
         self.dependents.get(&id).map_or(0, Vec::len)
     }
 
@@ -371,19 +374,19 @@ impl<T> Order<T> {
     }
 
     /// Makes an operation ready again, if it is parked.
-    pub fn try_parked(&mut self, id: Id) {
+    pub fn try_parked(&mut self, id: TaskId) {
         self.unpark(id);
     }
 
     /// Changes what is to run of an operation that waits for others, but does not run. Nothing of one that may run now.
-    pub fn change_waiting(&mut self, id: Id, change: impl FnOnce(&mut T)) {
+    pub fn change_waiting(&mut self, id: TaskId, change: impl FnOnce(&mut T)) {
         if self.items.get(&id).is_some_and(|item| item.waits_for > 0) {
             self.change(id, change);
         }
     }
 
     /// Changes what is to run.
-    pub fn change(&mut self, id: Id, change: impl FnOnce(&mut T)) {
+    pub fn change(&mut self, id: TaskId, change: impl FnOnce(&mut T)) {
         if let Some(payload) = self.items.get_mut(&id).and_then(|item| item.payload.as_mut()) {
             change(payload);
         }
@@ -396,7 +399,7 @@ impl<T> Order<T> {
 
     /// Makes all parked operations ready again.
     pub fn unpark_all(&mut self) {
-        let all: Vec<Id> = self.parked.iter().copied().collect();
+        let all: Vec<TaskId> = self.parked.iter().copied().collect();
         for id in all {
             self.unpark(id);
         }
@@ -404,14 +407,16 @@ impl<T> Order<T> {
 
     /// The same, but for additions below others that are parked: theirs come first.
     pub fn unpark_topmost(&mut self) {
-        let is_upsert = |id: &Id| {
-            self.items.get(id).is_some_and(|item| item.kind == Kind::Upsert && item.waits_for_name.is_none())
+        let is_upsert = |id: &TaskId| {
+            self.items
+                .get(id)
+                .is_some_and(|item| item.kind == TaskKind::Upsert && item.waits_for_name.is_none())
         };
         let waits = |key: &DnKey| {
             self.by_key.get(key).into_iter().flatten().any(|id| self.parked.contains(id) && is_upsert(id))
         };
-        let is_below_one = |id: &Id| {
-            let keys = self.items.get(id).map(|item| item.claim.keys.as_slice()).unwrap_or_default();
+        let is_below_one = |id: &TaskId| {
+            let keys = self.items.get(id).map(|item| item.lock.keys.as_slice()).unwrap_or_default();
             keys.iter()
                 .any(|key| std::iter::successors(key.parent(), DnKey::parent).any(|above| waits(&above)))
         };
@@ -422,13 +427,13 @@ impl<T> Order<T> {
     }
 
     /// Makes a parked operation ready again.
-    fn unpark(&mut self, id: Id) {
+    fn unpark(&mut self, id: TaskId) {
         if self.unpark_one(id) {
             self.ready.insert(id);
         }
     }
 
-    fn unpark_one(&mut self, id: Id) -> bool {
+    fn unpark_one(&mut self, id: TaskId) -> bool {
         if !self.parked.remove(&id) {
             return false;
         }
@@ -447,10 +452,10 @@ impl<T> Order<T> {
     }
 
     /// Whether an operation waits, over others like it, for a name that its own entry has: none of them can ever go first.
-    pub fn is_in_a_ring(&self, id: Id) -> bool {
-        let awaited = |id: Id| self.items.get(&id)?.waits_for_name.as_ref();
-        // Who has the name that this one waits for, and waits for another.
-        let next = |id: Id| {
+    pub fn is_in_a_ring(&self, id: TaskId) -> bool {
+        let awaited = |id: TaskId| self.items.get(&id)?.waits_for_name.as_ref();
+        // Claimant has the name that this one waits for, and waits for another.
+        let next = |id: TaskId| {
             let holders = self.by_key.get(awaited(id)?)?;
             holders
                 .iter()
@@ -478,14 +483,14 @@ impl<T> Order<T> {
             let is_here = at == key;
             ids.iter().filter_map(|id| self.items.get(id)).any(|item| {
                 let waits_for_name = item.waits_for_name.as_ref() == Some(key);
-                (is_here && !waits_for_name) || (!is_here && item.kind == Kind::Upsert)
+                (is_here && !waits_for_name) || (!is_here && item.kind == TaskKind::Upsert)
             })
         })
     }
 
     /// Drops what does not run and does not pass the test; those dropped count as ended.
     pub fn drop_unless(&mut self, keep: impl Fn(&T) -> bool) {
-        let dropped: Vec<Id> = self
+        let dropped: Vec<TaskId> = self
             .items
             .iter()
             .filter(|(_, item)| item.payload.as_ref().is_some_and(|payload| !keep(payload)))
@@ -537,11 +542,11 @@ mod tests {
             picks in proptest::collection::vec(any::<proptest::sample::Index>(), 40),
         ) {
             let keys: Vec<DnKey> = names.iter().map(|n| key(n)).collect();
-            let mut order = Order::default();
+            let mut order = Scheduler::default();
             for (id, key) in (0..).zip(&keys) {
-                order.submit(id, Claim::of(key.clone()), Kind::Upsert, ());
+                order.submit(id, DnLock::of(key.clone()), TaskKind::Upsert, ());
             }
-            let mut running: Vec<Id> = Vec::new();
+            let mut running: Vec<TaskId> = Vec::new();
             let mut ended = BTreeSet::new();
             let mut picks = picks.iter();
             loop {
@@ -570,20 +575,20 @@ mod tests {
         fn what_came_too_early_is_done_in_time(
             steps in proptest::collection::vec(("[ab](,[ab]){0,3}", any::<bool>()), 1..40),
         ) {
-            let mut order = Order::default();
+            let mut order = Scheduler::default();
             let mut there: BTreeSet<DnKey> = BTreeSet::from([DnKey::root()]);
-            let mut last: BTreeMap<DnKey, Id> = BTreeMap::new();
+            let mut last: BTreeMap<DnKey, TaskId> = BTreeMap::new();
             for (id, (name, delete)) in (0..).zip(&steps) {
-                let kind = if *delete { Kind::Delete } else { Kind::Upsert };
-                order.submit(id, Claim::of(key(name)), kind, (key(name), kind));
+                let kind = if *delete { TaskKind::Delete } else { TaskKind::Upsert };
+                order.submit(id, DnLock::of(key(name)), kind, (key(name), kind));
             }
             loop {
                 let before = order.len();
                 while let Some((id, (key, kind))) = order.next_ready() {
                     prop_assert!(last.get(&key).is_none_or(|l| *l < id), "{id} ran behind a later one");
                     let early = match kind {
-                        Kind::Upsert => !there.contains(&key.parent().unwrap()),
-                        Kind::Delete => there.range(key.subtree()).any(|k| *k != key),
+                        TaskKind::Upsert => !there.contains(&key.parent().unwrap()),
+                        TaskKind::Delete => there.range(key.subtree()).any(|k| *k != key),
                     };
                     if early {
                         order.park(id, (key, kind));
@@ -591,7 +596,7 @@ mod tests {
                     }
                     last.insert(key.clone(), id);
                     order.ended(id);
-                    if kind == Kind::Upsert {
+                    if kind == TaskKind::Upsert {
                         there.insert(key.clone());
                         order.unpark_below(&key);
                     } else {
@@ -608,8 +613,8 @@ mod tests {
             // What is left was never possible: the oldest one still is not.
             if let Some(Parked { kind, payload: (key, _), .. }) = order.parked_items().next() {
                 let impossible = match kind {
-                    Kind::Upsert => !there.contains(&key.parent().unwrap()),
-                    Kind::Delete => there.range(key.subtree()).any(|k| k != key),
+                    TaskKind::Upsert => !there.contains(&key.parent().unwrap()),
+                    TaskKind::Delete => there.range(key.subtree()).any(|k| k != key),
                 };
                 prop_assert!(impossible);
             } else {
@@ -626,14 +631,14 @@ mod tests {
             steps in proptest::collection::vec(("[ab](,[ab]){0,2}", proptest::option::of("[ab](,[ab]){0,2}")), 1..30),
             picks in proptest::collection::vec(any::<proptest::sample::Index>(), 100),
         ) {
-            let mut order = Order::default();
+            let mut order = Scheduler::default();
             for (id, (name, _)) in (0..).zip(&steps) {
-                order.submit(id, Claim::of(key(name)), Kind::Upsert, vec![key(name)]);
+                order.submit(id, DnLock::of(key(name)), TaskKind::Upsert, vec![key(name)]);
             }
             let related = |a: &[DnKey], b: &[DnKey]| {
                 a.iter().any(|a| b.iter().any(|b| a.is_within(b) || b.is_within(a)))
             };
-            let mut running: Vec<(Id, Vec<DnKey>)> = Vec::new();
+            let mut running: Vec<(TaskId, Vec<DnKey>)> = Vec::new();
             let mut ended = 0;
             for pick in &picks {
                 while let Some((id, keys)) = order.next_ready() {
@@ -649,7 +654,7 @@ mod tests {
                 match &steps[usize::try_from(id).unwrap()].1 {
                     Some(other) if keys.len() == 1 => {
                         keys.push(key(other));
-                        order.claim_too(id, key(other), keys);
+                        order.lock_also(id, key(other), keys);
                     }
                     _ => {
                         order.ended(id);
@@ -664,25 +669,25 @@ mod tests {
 
     #[test]
     fn a_deletion_is_woken_by_what_goes_below_it_and_holds_nothing_up_above_it() {
-        let mut order = Order::default();
-        order.submit(1, Claim::of(key("c,p")), Kind::Delete, "delete c");
+        let mut order = Scheduler::default();
+        order.submit(1, DnLock::of(key("c,p")), TaskKind::Delete, "delete c");
         let (id, payload) = order.next_ready().unwrap();
         order.park(id, payload);
         // On its own entry, and below that one: behind it.
-        order.submit(2, Claim::of(key("c,p")), Kind::Upsert, "add c again");
+        order.submit(2, DnLock::of(key("c,p")), TaskKind::Upsert, "add c again");
         assert!(order.next_ready().is_none());
         // Above it, and beside it.
-        order.submit(3, Claim::of(key("p")), Kind::Upsert, "p");
+        order.submit(3, DnLock::of(key("p")), TaskKind::Upsert, "p");
         assert_eq!(order.next_ready(), Some((3, "p")));
         order.ended(3);
-        order.submit(4, Claim::of(key("d,p")), Kind::Upsert, "d");
+        order.submit(4, DnLock::of(key("d,p")), TaskKind::Upsert, "d");
         assert_eq!(order.next_ready(), Some((4, "d")));
         order.ended(4);
         // Found by a filter: it may rename the entry, and what waits for its name goes first.
-        let found = Claim { keys: vec![key("p")], identity: Some("id=1".to_owned()) };
-        order.submit(5, found, Kind::Upsert, "p, found");
+        let found = DnLock { keys: vec![key("p")], identity: Some("id=1".to_owned()) };
+        order.submit(5, found, TaskKind::Upsert, "p, found");
         assert!(order.next_ready().is_none());
-        order.submit(6, Claim::of(key("x,c,p")), Kind::Delete, "delete x");
+        order.submit(6, DnLock::of(key("x,c,p")), TaskKind::Delete, "delete x");
         assert_eq!(order.next_ready(), Some((6, "delete x")));
         order.ended(6);
         order.wake_above(&key("x,c,p"));
@@ -698,14 +703,14 @@ mod tests {
 
     #[test]
     fn a_later_deletion_waits_for_an_addition_that_waits_for_its_parent() {
-        let mut order = Order::default();
-        order.submit(1, Claim::of(key("x,p")), Kind::Upsert, "add x");
-        order.submit(2, Claim::of(key("x,p")), Kind::Delete, "delete x");
+        let mut order = Scheduler::default();
+        order.submit(1, DnLock::of(key("x,p")), TaskKind::Upsert, "add x");
+        order.submit(2, DnLock::of(key("x,p")), TaskKind::Delete, "delete x");
         let (id, payload) = order.next_ready().unwrap();
         order.park(id, payload);
         assert!(order.next_ready().is_none(), "the deletion must not run ahead");
-        order.submit(3, Claim::of(key("p")), Kind::Upsert, "add p");
-        order.submit(4, Claim::of(key("p")), Kind::Delete, "delete p");
+        order.submit(3, DnLock::of(key("p")), TaskKind::Upsert, "add p");
+        order.submit(4, DnLock::of(key("p")), TaskKind::Delete, "delete p");
         let mut seen = Vec::new();
         while let Some((id, payload)) = order.next_ready() {
             seen.push(payload);

@@ -9,7 +9,7 @@ use singer_common::dn::DnKey;
 
 /// What came with one version.
 #[derive(Debug, Default)]
-struct Came {
+struct VersionRecords {
     records: u64,
     /// A record's entry is not known: it could be any.
     unknown: bool,
@@ -17,7 +17,7 @@ struct Came {
 
 /// Why nothing is to be deleted though a version was announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Doubt {
+pub enum SkipReason {
     /// An empty source is taken for a fault, not for an empty directory.
     #[error("no record of the stream came with it")]
     NoRecord,
@@ -44,13 +44,13 @@ pub enum Doubt {
 /// The records of a run by stream and version. Records without a version belong to every one.
 #[derive(Debug, Default)]
 pub struct Versions {
-    streams: BTreeMap<String, BTreeMap<Option<i64>, Came>>,
+    streams: BTreeMap<String, BTreeMap<Option<i64>, VersionRecords>>,
     /// Versions that were carried out before the input ended.
     carried_out: BTreeMap<String, i64>,
 }
 
 impl Versions {
-    fn of(&mut self, stream: &str, version: Option<i64>) -> &mut Came {
+    fn of(&mut self, stream: &str, version: Option<i64>) -> &mut VersionRecords {
         self.streams.entry(stream.to_owned()).or_default().entry(version).or_default()
     }
 
@@ -77,26 +77,30 @@ impl Versions {
     ///
     /// # Errors
     /// None of its records came so far, or only a part of them since it was carried out.
-    pub fn activate(&mut self, stream: &str, version: i64) -> Result<(), Doubt> {
+    pub fn activate(&mut self, stream: &str, version: i64) -> Result<(), SkipReason> {
         if self.carried_out.get(stream) == Some(&version) {
-            return Err(Doubt::CarriedOut);
+            return Err(SkipReason::CarriedOut);
         }
         let versions = self.streams.entry(stream.to_owned()).or_default();
         versions.retain(|other, _| other.is_none_or(|other| other >= version));
         let whole = [Some(version), None];
-        let has_come = |came: &Came| came.records > 0 || came.unknown;
-        if whole.iter().filter_map(|v| versions.get(v)).any(has_come) { Ok(()) } else { Err(Doubt::NoRecord) }
+        let has_come = |came: &VersionRecords| came.records > 0 || came.unknown;
+        if whole.iter().filter_map(|v| versions.get(v)).any(has_come) {
+            Ok(())
+        } else {
+            Err(SkipReason::NoRecord)
+        }
     }
 
     /// Why nothing is deleted for a version that had no record when it was announced, now that nothing more comes.
-    pub fn doubt(&self, stream: &str, version: i64, doubt: Doubt) -> Doubt {
+    pub fn skip_reason(&self, stream: &str, version: i64, skip_reason: SkipReason) -> SkipReason {
         let versions = self.streams.get(stream);
         let has_come =
             |v: Option<i64>| versions.and_then(|all| all.get(&v)).is_some_and(|came| came.records > 0);
-        if doubt == Doubt::NoRecord && (has_come(Some(version)) || has_come(None)) {
-            Doubt::TooEarly
+        if skip_reason == SkipReason::NoRecord && (has_come(Some(version)) || has_come(None)) {
+            SkipReason::TooEarly
         } else {
-            doubt
+            skip_reason
         }
     }
 
@@ -124,13 +128,13 @@ mod tests {
     #[test]
     fn a_stream_without_records_and_an_unknown_one_delete_nothing() {
         let mut versions = Versions::default();
-        assert_eq!(versions.activate("s", 1), Err(Doubt::NoRecord));
+        assert_eq!(versions.activate("s", 1), Err(SkipReason::NoRecord));
         versions.came("other", Some(1));
         versions.came("s", Some(1));
-        assert_eq!(versions.activate("s", 2), Err(Doubt::NoRecord), "they are an earlier version's");
-        assert_eq!(versions.doubt("s", 2, Doubt::NoRecord), Doubt::NoRecord);
+        assert_eq!(versions.activate("s", 2), Err(SkipReason::NoRecord), "they are an earlier version's");
+        assert_eq!(versions.skip_reason("s", 2, SkipReason::NoRecord), SkipReason::NoRecord);
         versions.came("s", Some(3));
-        assert_eq!(versions.doubt("s", 3, Doubt::NoRecord), Doubt::TooEarly);
+        assert_eq!(versions.skip_reason("s", 3, SkipReason::NoRecord), SkipReason::TooEarly);
         assert_eq!(versions.activate("s", 3), Ok(()));
         versions.unknown_came("s", Some(4));
         assert!(versions.activate("s", 4).is_ok() && versions.has_unknown());

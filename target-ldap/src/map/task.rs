@@ -17,7 +17,7 @@ pub enum Task {
         /// The filter that finds it (RFC 4515), whatever it is called; `None`: it is found by its name.
         filter: Option<String>,
         /// How it is found and changed.
-        manner: Arc<Manner>,
+        write_policy: Arc<WritePolicy>,
     },
     /// The entry is not to be there.
     Delete {
@@ -26,9 +26,9 @@ pub enum Task {
         /// As for an upsert.
         filter: Option<String>,
         /// What is done about it.
-        removal: Arc<Removal>,
+        action: Arc<DeleteAction>,
         /// How it is found, and whether anything may be done.
-        manner: Arc<Manner>,
+        write_policy: Arc<WritePolicy>,
     },
     /// Nothing, but to look which entries are meant: those of a record that is rejected.
     Find {
@@ -37,7 +37,7 @@ pub enum Task {
         /// As for an upsert.
         filter: Option<String>,
         /// How they are found.
-        manner: Arc<Manner>,
+        write_policy: Arc<WritePolicy>,
     },
     /// Nothing.
     Nothing,
@@ -66,7 +66,7 @@ impl Task {
 
 /// How the entries of a rule are found and changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Manner {
+pub struct WritePolicy {
     /// What may be done.
     pub operations: Operations,
     /// Whether the values of its old name leave an entry that is renamed.
@@ -76,12 +76,12 @@ pub struct Manner {
     /// Where entries are looked for that are found by a filter; `None`: where the directory has its data.
     pub base: Option<String>,
     /// The attributes whose values in that filter are the record's: an entry without any of them is nobody's yet.
-    pub claims: Vec<String>,
+    pub match_attributes: Vec<String>,
 }
 
 /// What a deletion does to an entry, if it is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Removal {
+pub enum DeleteAction {
     /// It goes.
     Delete,
     /// It goes, and all that lies below it.
@@ -94,10 +94,10 @@ pub enum Removal {
     Nothing,
 }
 
-impl Removal {
+impl DeleteAction {
     /// Whether what lies below an entry goes with it.
     pub fn takes_subtree(&self) -> bool {
-        matches!(self, Removal::Tree | Removal::MoveTo(_))
+        matches!(self, DeleteAction::Tree | DeleteAction::MoveTo(_))
     }
 }
 
@@ -111,7 +111,7 @@ pub struct Extent {
     /// But not what lies in the scope of a rule further down: an entry is of the stream that is nearest.
     pub others: Vec<DnKey>,
     /// What a deletion does.
-    pub removal: Arc<Removal>,
+    pub action: Arc<DeleteAction>,
     /// Whether anything may be done.
-    pub manner: Arc<Manner>,
+    pub write_policy: Arc<WritePolicy>,
 }

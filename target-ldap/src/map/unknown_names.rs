@@ -15,7 +15,7 @@ pub struct UnknownClasses {
 
 impl UnknownClasses {
     /// Looks at an entry that a record asks for.
-    pub fn look(&mut self, stream: &str, wanted: &WantedEntry, schema: &Schema) {
+    pub fn check(&mut self, stream: &str, wanted: &WantedEntry, schema: &Schema) {
         let classes = wanted.attributes.iter().filter(|a| a.description.eq_ignore_ascii_case("objectClass"));
         for value in classes.flat_map(|a| &a.values) {
             let Ok(name) = std::str::from_utf8(value) else { continue };

@@ -2,9 +2,9 @@
 //!
 //! A SCHEMA is somebody else's: whatever it says must not end the run in a panic, and nothing that it names is fetched.
 
+mod cost;
 mod dialect;
-mod quick;
-mod work;
+mod fast_path;
 
 use std::sync::{LazyLock, OnceLock};
 
@@ -15,7 +15,7 @@ use singer_common::json::type_name;
 use singer_common::record::Record;
 
 use crate::rules::encoding::Encoding;
-use quick::Quick;
+use fast_path::Quick;
 
 /// A stream's SCHEMA, compiled once.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl RecordValidator {
         is_used: &dyn Fn(&str) -> bool,
         warnings: &mut Vec<Warning>,
     ) -> Result<Self, String> {
-        work::check(schema)?;
+        cost::check(schema)?;
         let (draft, warning) = dialect::draft(schema);
         warnings.extend(warning.map(Warning::from));
         let mut prepared = dialect::prepared(schema);

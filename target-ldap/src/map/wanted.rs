@@ -43,7 +43,7 @@ pub struct WantedEntry {
     /// Its attributes, each description once.
     pub attributes: Vec<Wanted>,
     /// Its password, and whether it may be used.
-    pub login: Login,
+    pub account: WantedAccount,
 }
 
 impl WantedEntry {
@@ -66,7 +66,7 @@ impl WantedEntry {
 
 /// What is wanted of an account. Nothing, by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Login {
+pub struct WantedAccount {
     /// Its password.
     pub password: Option<NewPassword>,
     /// Whether it may be used.
@@ -75,7 +75,7 @@ pub struct Login {
     pub must_change: Option<bool>,
 }
 
-impl Login {
+impl WantedAccount {
     /// Whether nothing of it is about an entry that is there: then it is not looked at for it.
     pub fn is_for_new_entries_only(&self) -> bool {
         let password = |p: &NewPassword| p.when == When::CreateOnly && p.mode != Mode::Exop;

@@ -14,7 +14,7 @@ use singer_common::filter::Filter;
 use singer_common::schema::syntax::ValueKind;
 use singer_common::schema::{Equality, Schema};
 
-use crate::map::wanted::Login;
+use crate::map::wanted::WantedAccount;
 use crate::map::wanted::{Wanted, WantedEntry};
 use crate::rules::names::{hash, to_ask};
 use crate::rules::policy::{Compare, Policy};
@@ -37,20 +37,20 @@ const ABSENT: u64 = 1;
 
 /// The entries of one stream, as they were read.
 #[derive(Debug)]
-pub struct Inventory {
+pub struct EntryDigestCache {
     /// The attributes that are compared, as the mapping calls them.
     names: Vec<String>,
     position: HashMap<String, usize>,
     /// How the values of each are told apart.
     compare: Vec<Compare>,
-    claim: Option<String>,
+    matched_by: Option<String>,
     /// What all of it lies below.
     base: OnceLock<DnKey>,
-    state: Mutex<Entries>,
+    state: Mutex<CachedEntries>,
 }
 
 #[derive(Debug, Default)]
-struct Entries {
+struct CachedEntries {
     /// Where in `digests` an entry's are.
     by_key: HashMap<u64, u32>,
     digests: Vec<u64>,
@@ -60,7 +60,7 @@ struct Entries {
     /// The names that entries lie below.
     above: HashSet<u64>,
     /// The entries by what `match` finds them by.
-    matched: HashMap<u64, Found>,
+    matched: HashMap<u64, MatchTarget>,
     /// What this run had to do with since: names, and values that `match` asked for.
     touched: HashSet<u64>,
     /// Whether what was known is no longer so: what is not here may be there.
@@ -69,26 +69,26 @@ struct Entries {
 
 /// What a value finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
+enum MatchTarget {
     One(u64),
     Several,
 }
 
-impl Inventory {
+impl EntryDigestCache {
     /// An empty one for these attributes, and for the one whose values `match` finds entries by.
-    pub fn new(names: Vec<(String, Compare)>, claim: Option<String>) -> Self {
+    pub fn new(names: Vec<(String, Compare)>, matched_by: Option<String>) -> Self {
         let (names, compare): (Vec<String>, Vec<Compare>) = names.into_iter().unzip();
         let position = names.iter().enumerate().map(|(n, name)| (name.clone(), n)).collect();
-        Self { names, position, compare, claim, base: OnceLock::new(), state: Mutex::default() }
+        Self { names, position, compare, matched_by, base: OnceLock::new(), state: Mutex::default() }
     }
 
     /// The attributes to ask for.
     pub fn attributes(&self) -> Vec<String> {
-        let names = self.names.iter().chain(&self.claim).map(String::as_str);
+        let names = self.names.iter().chain(&self.matched_by).map(String::as_str);
         to_ask(vec!["objectClass".to_owned()], names)
     }
 
-    fn entries(&self) -> MutexGuard<'_, Entries> {
+    fn entries(&self) -> MutexGuard<'_, CachedEntries> {
         // A panic elsewhere leaves at most one entry unknown.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,15 +122,15 @@ impl Inventory {
         while let Some(key) = above.filter(|key| entries.above.insert(hash(key))) {
             above = key.parent();
         }
-        if let Some(claim) = &self.claim {
-            let rule = schema.equality(claim);
-            for value in schema.values_of(entry, claim) {
+        if let Some(matched_by) = &self.matched_by {
+            let rule = schema.equality(matched_by);
+            for value in schema.values_of(entry, matched_by) {
                 let value = hash(rule.normalize(value, schema).as_ref());
                 entries
                     .matched
                     .entry(value)
-                    .and_modify(|f| *f = Found::Several)
-                    .or_insert(Found::One(hashed));
+                    .and_modify(|f| *f = MatchTarget::Several)
+                    .or_insert(MatchTarget::One(hashed));
             }
         }
         true
@@ -151,7 +151,9 @@ impl Inventory {
         let value = filter.map(|filter| self.asserted(filter, schema));
         let entries = self.entries();
         let key = hash(key);
-        if value.is_some_and(|value| value.and_then(|v| entries.matched.get(&v)) != Some(&Found::One(key))) {
+        if value
+            .is_some_and(|value| value.and_then(|v| entries.matched.get(&v)) != Some(&MatchTarget::One(key)))
+        {
             return None;
         }
         let place = usize::try_from(*entries.by_key.get(&key)?).ok()?;
@@ -191,10 +193,10 @@ impl Inventory {
 
     /// The value that a record's filter asks for.
     fn asserted(&self, filter: &str, schema: &Schema) -> Option<u64> {
-        let claim = self.claim.as_ref()?;
+        let matched_by = self.matched_by.as_ref()?;
         let filter = Filter::parse(filter).ok()?;
-        let value = equalities(&filter).find(|(name, _)| schema.same_description(name, claim))?.1;
-        Some(hash(schema.equality(claim).normalize(value, schema).as_ref()))
+        let value = equalities(&filter).find(|(name, _)| schema.same_description(name, matched_by))?.1;
+        Some(hash(schema.equality(matched_by).normalize(value, schema).as_ref()))
     }
 
     /// Whether no entry has the name, and none is found by the filter.
@@ -255,7 +257,7 @@ impl Inventory {
         let mut entries = self.entries();
         let key = hash(key);
         if with_subtree && entries.above.contains(&key) {
-            *entries = Entries { is_lost: true, ..Entries::default() };
+            *entries = CachedEntries { is_lost: true, ..CachedEntries::default() };
         }
         entries.by_key.remove(&key);
     }
@@ -275,7 +277,11 @@ fn equalities(filter: &Filter) -> Box<dyn Iterator<Item = (&str, &[u8])> + '_> {
 fn classes_stay(wanted: &Wanted, there: &BTreeSet<Vec<u8>>, schema: &Schema) -> bool {
     let values = there.iter().cloned().collect();
     let current = Entry { dn: String::new(), attributes: vec![Attribute::new("objectClass", values)] };
-    let entry = WantedEntry { dn: String::new(), attributes: vec![wanted.clone()], login: Login::default() };
+    let entry = WantedEntry {
+        dn: String::new(),
+        attributes: vec![wanted.clone()],
+        account: WantedAccount::default(),
+    };
     entry.changes(&current, schema).is_empty()
 }
 
@@ -290,18 +296,18 @@ fn digest(rule: Equality, values: &[Vec<u8>], schema: &Schema) -> u64 {
 
 /// Whether a stream is worth an inventory: as soon as looking its records up has cost as much as reading what is there.
 #[derive(Debug, Clone, Copy)]
-pub struct Lookups {
+pub struct LookupBudget {
     records: u64,
     due: u64,
 }
 
-impl Default for Lookups {
+impl Default for LookupBudget {
     fn default() -> Self {
         Self { records: 0, due: FIRST_LOOKUPS }
     }
 }
 
-impl Lookups {
+impl LookupBudget {
     /// A record came. `Some(n)`: an inventory of up to `n` entries is worth trying.
     pub fn record(&mut self) -> Option<u64> {
         self.records += 1;
@@ -320,32 +326,32 @@ impl Lookups {
 
 /// The inventories of a run, each of which hears of every write.
 #[derive(Debug, Clone, Default)]
-pub struct Inventories(Arc<Mutex<Vec<Weak<Inventory>>>>);
+pub struct EntryDigestCaches(Arc<Mutex<Vec<Weak<EntryDigestCache>>>>);
 
-impl Inventories {
-    fn all(&self) -> MutexGuard<'_, Vec<Weak<Inventory>>> {
+impl EntryDigestCaches {
+    fn all(&self) -> MutexGuard<'_, Vec<Weak<EntryDigestCache>>> {
         // A panic elsewhere leaves the list whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Another one, which is told of writes from now on.
-    pub fn add(&self, inventory: &Arc<Inventory>) {
+    pub fn add(&self, digest_cache: &Arc<EntryDigestCache>) {
         let mut all = self.all();
         all.retain(|other| other.strong_count() > 0);
-        all.push(Arc::downgrade(inventory));
+        all.push(Arc::downgrade(digest_cache));
     }
 
     /// Something is about to be done to an entry, which a filter may have found.
     pub fn touch(&self, key: &DnKey, filter: Option<&str>, schema: &Schema) {
-        for inventory in self.all().iter().filter_map(Weak::upgrade) {
-            inventory.touch(key, filter, schema);
+        for digest_cache in self.all().iter().filter_map(Weak::upgrade) {
+            digest_cache.touch(key, filter, schema);
         }
     }
 
     /// Something is written to an entry, or was tried to be.
     pub fn forget(&self, key: &DnKey, with_subtree: bool) {
-        for inventory in self.all().iter().filter_map(Weak::upgrade) {
-            inventory.forget(key, with_subtree);
+        for digest_cache in self.all().iter().filter_map(Weak::upgrade) {
+            digest_cache.forget(key, with_subtree);
         }
     }
 }
@@ -387,33 +393,33 @@ mod tests {
             let wanted = WantedEntry {
                 dn: "cn=x".into(),
                 attributes: vec![Wanted { description: name.into(), values: once(&want), policy, compare }],
-                login: Login::default(),
+                account: WantedAccount::default(),
             };
-            let inventory = Inventory::new(vec![(name.to_owned(), compare)], None);
-            prop_assert!(inventory.insert(&entry, schema));
+            let digest_cache = EntryDigestCache::new(vec![(name.to_owned(), compare)], None);
+            prop_assert!(digest_cache.insert(&entry, schema));
             let key = DnKey::parse("CN=x", schema).unwrap();
             let plan = wanted.changes(&entry, schema);
-            match inventory.changes(&wanted, &key, None, schema) {
+            match digest_cache.changes(&wanted, &key, None, schema) {
                 Some(changes) => prop_assert_eq!(changes, plan),
                 None => prop_assert!(!plan.is_empty() || policy == Policy::Merge),
             }
-            inventory.forget(&key, false);
-            prop_assert_eq!(inventory.changes(&wanted, &key, None, schema), None);
+            digest_cache.forget(&key, false);
+            prop_assert_eq!(digest_cache.changes(&wanted, &key, None, schema), None);
         }
     }
 
     #[test]
     fn what_a_filter_finds_is_one_or_nobody() {
         let schema = Schema::standard();
-        let inventory = Inventory::new(vec![], Some("employeeType".to_owned()));
+        let digest_cache = EntryDigestCache::new(vec![], Some("employeeType".to_owned()));
         let insert = |dn: &str, number: &str| {
             let attribute = Attribute::new("employeeType", vec![number.as_bytes().to_vec()]);
-            assert!(inventory.insert(&Entry { dn: dn.into(), attributes: vec![attribute] }, schema));
+            assert!(digest_cache.insert(&Entry { dn: dn.into(), attributes: vec![attribute] }, schema));
         };
         let is = |dn: &str, number: &str| {
-            let wanted = WantedEntry { dn: dn.into(), attributes: vec![], login: Login::default() };
+            let wanted = WantedEntry { dn: dn.into(), attributes: vec![], account: WantedAccount::default() };
             let filter = format!("(&(objectClass=person)(employeeType={number}))");
-            inventory.changes(&wanted, &DnKey::parse(dn, schema).unwrap(), Some(&filter), schema).is_some()
+            digest_cache.changes(&wanted, &DnKey::parse(dn, schema).unwrap(), Some(&filter), schema).is_some()
         };
         insert("cn=a,ou=u", "one");
         insert("cn=b,ou=u", "two");
@@ -421,41 +427,42 @@ mod tests {
         assert!(!is("cn=b,ou=u", "one") && !is("cn=a,ou=u", "three"));
         insert("cn=c,ou=u", "two");
         assert!(!is("cn=b,ou=u", "two"), "two that fit");
-        inventory.forget(&DnKey::parse("cn=other,ou=u", schema).unwrap(), true);
+        digest_cache.forget(&DnKey::parse("cn=other,ou=u", schema).unwrap(), true);
         assert!(is("cn=a,ou=u", "one"));
-        inventory.forget(&DnKey::parse("ou=u", schema).unwrap(), true);
+        digest_cache.forget(&DnKey::parse("ou=u", schema).unwrap(), true);
         assert!(!is("cn=a,ou=u", "one"), "what lies above has another name now");
     }
 
     #[test]
     fn what_a_run_had_to_do_with_is_bounded_and_nothing_is_absent_then() {
         let schema = Schema::standard();
-        let inventory = Inventory::new(vec![], None);
+        let digest_cache = EntryDigestCache::new(vec![], None);
         let key = |dn: &str| DnKey::parse(dn, schema).unwrap();
         let entry = Entry { dn: "cn=a,ou=u".into(), attributes: vec![] };
-        assert!(inventory.insert(&entry, schema));
-        inventory.complete(key("ou=u"));
-        assert!(inventory.is_absent(&key("cn=b,ou=u"), None, schema));
-        inventory.touch(&key("cn=b,ou=u"), None, schema);
-        assert!(!inventory.is_absent(&key("cn=b,ou=u"), None, schema));
+        assert!(digest_cache.insert(&entry, schema));
+        digest_cache.complete(key("ou=u"));
+        assert!(digest_cache.is_absent(&key("cn=b,ou=u"), None, schema));
+        digest_cache.touch(&key("cn=b,ou=u"), None, schema);
+        assert!(!digest_cache.is_absent(&key("cn=b,ou=u"), None, schema));
         let more = u64::try_from(MOST_TOUCHED).unwrap();
-        inventory.entries().touched.extend(0..more);
-        inventory.touch(&key("cn=c,ou=u"), None, schema);
+        digest_cache.entries().touched.extend(0..more);
+        digest_cache.touch(&key("cn=c,ou=u"), None, schema);
         for dn in ["cn=b,ou=u", "cn=c,ou=u", "cn=d,ou=u"] {
-            assert!(!inventory.is_absent(&key(dn), None, schema), "{dn}");
-            inventory.touch(&key(dn), None, schema);
+            assert!(!digest_cache.is_absent(&key(dn), None, schema), "{dn}");
+            digest_cache.touch(&key(dn), None, schema);
         }
-        assert!(inventory.entries().touched.is_empty());
-        let wanted = WantedEntry { dn: entry.dn.clone(), attributes: vec![], login: Login::default() };
+        assert!(digest_cache.entries().touched.is_empty());
+        let wanted =
+            WantedEntry { dn: entry.dn.clone(), attributes: vec![], account: WantedAccount::default() };
         assert!(
-            inventory.changes(&wanted, &key("cn=a,ou=u"), None, schema).is_some(),
+            digest_cache.changes(&wanted, &key("cn=a,ou=u"), None, schema).is_some(),
             "what is there is known"
         );
     }
 
     #[test]
     fn an_inventory_is_tried_when_lookups_have_cost_as_much() {
-        let mut lookups = Lookups::default();
+        let mut lookups = LookupBudget::default();
         let due: Vec<(u64, u64)> =
             (1..5_000).filter_map(|n| lookups.record().map(|most| (n, most))).collect();
         assert_eq!(due, [(200, 2_000), (800, 8_000), (3_200, 32_000)]);

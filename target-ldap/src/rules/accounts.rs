@@ -10,7 +10,7 @@ use singer_common::schema::Schema;
 use singer_common::schema::syntax::truth;
 use singer_common::settings::{SettingsError, typed};
 
-use crate::rules::error::MapError;
+use crate::rules::error::MappingError;
 use crate::rules::keys::check_parts;
 
 /// ADS_UF_ACCOUNTDISABLE ([MS-ADTS] 2.2.16).
@@ -81,7 +81,7 @@ impl Source {
     }
 
     /// What a record says; `None` where it says nothing, and nothing is changed.
-    pub(crate) fn of(&self, record: &Record, part: &str) -> Result<Option<bool>, MapError> {
+    pub(crate) fn of(&self, record: &Record, part: &str) -> Result<Option<bool>, MappingError> {
         let name = match self {
             Source::Always(answer) => return Ok(Some(*answer)),
             Source::Property(name) => name,
@@ -98,7 +98,7 @@ impl Source {
             Some(Value::String(text)) => truth(text),
             Some(_) => None,
         };
-        answer.map(Some).ok_or_else(|| MapError::Value {
+        answer.map(Some).ok_or_else(|| MappingError::Value {
             property: name.clone(),
             attribute: format!("accounts.{part}"),
             reason: "expected true or false, yes or no, on or off, 1 or 0".to_owned(),

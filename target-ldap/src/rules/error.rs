@@ -4,7 +4,7 @@ use super::template::RenderError;
 
 /// Why a record makes no entry. Never shows a value.
 #[derive(Debug, thiserror::Error)]
-pub enum MapError {
+pub enum MappingError {
     /// A value cannot be brought into the attribute's syntax.
     #[error("property `{property}` cannot become a value of `{attribute}`: {reason}")]
     Value {

@@ -7,7 +7,7 @@ use singer_common::secret::Secret;
 use singer_common::settings::{SettingsError, typed};
 
 use crate::rules::encoding::Encoding;
-use crate::rules::error::MapError;
+use crate::rules::error::MappingError;
 use crate::rules::keys::check_parts;
 
 pub mod hash;
@@ -87,8 +87,12 @@ impl PasswordRule {
     /// The password of a record; `None` where it has none, or an empty one: nothing is changed then.
     ///
     /// `encoding`: what the SCHEMA says of the property's texts.
-    pub(crate) fn of(&self, record: &Record, encoding: Encoding) -> Result<Option<NewPassword>, MapError> {
-        let fail = |reason: &str| MapError::Value {
+    pub(crate) fn of(
+        &self,
+        record: &Record,
+        encoding: Encoding,
+    ) -> Result<Option<NewPassword>, MappingError> {
+        let fail = |reason: &str| MappingError::Value {
             property: self.from.clone(),
             attribute: self.mode.attribute().to_owned(),
             reason: reason.to_owned(),
@@ -205,7 +209,7 @@ mod tests {
         PasswordRule::parse("r", json!({"from": "pw", "mode": mode})).unwrap()
     }
 
-    fn of(mode: &str, record: &Value) -> Result<Option<NewPassword>, MapError> {
+    fn of(mode: &str, record: &Value) -> Result<Option<NewPassword>, MappingError> {
         rule(mode).of(&record.clone().try_into().unwrap(), Encoding::Unsaid)
     }
 

@@ -1,6 +1,6 @@
 //! What the run's records brought, matched or were rejected for: whose each entry is, and so what the run never deletes.
 //!
-//! Nothing of a run deletes an entry without a [`DeletePermit`], and only [`Books`] gives one. An entry is a record's from
+//! Nothing of a run deletes an entry without a [`DeletePermit`], and only [`EntryClaims`] gives one. An entry is a record's from
 //! the end of its upsert (or its rejection) on, until that record's own deletion is carried out, or it is renamed.
 //!
 //! Of an entry two hashes are kept (of its name, of its record's stream and key), and where its record's key is in a
@@ -20,7 +20,7 @@ use singer_common::dn::DnKey;
 
 mod spool;
 
-use spool::{Place, Spool};
+use spool::{TextPosition, TextSpool};
 
 type Table<K, V> = HashMap<K, V, BuildHasherDefault<FxHasher>>;
 
@@ -44,7 +44,7 @@ pub enum KeyKind {
 
 /// Whose something is: a record's stream and key.
 #[derive(Debug, Clone, Copy)]
-pub struct Who<'a> {
+pub struct Claimant<'a> {
     /// The stream.
     pub stream: &'a str,
     /// The key, for people: `id=7`.
@@ -53,7 +53,7 @@ pub struct Who<'a> {
     pub kind: KeyKind,
 }
 
-impl Who<'_> {
+impl Claimant<'_> {
     fn hash(&self) -> u32 {
         let mut hasher = FxHasher::default();
         hasher.write(self.stream.as_bytes());
@@ -92,7 +92,7 @@ impl DeletePermit {
 
 /// Why an entry is not deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Denied {
+pub enum DeleteDenied {
     /// Two keys of one stream are about one entry: an error of the record.
     Error(String),
     /// Another record of the run has the entry: it stays, and the record is done.
@@ -100,9 +100,9 @@ pub enum Denied {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Owned {
-    who: u32,
-    text: Place,
+struct ClaimRecord {
+    claimant: u32,
+    text: TextPosition,
 }
 
 /// How a record relates to another one about the same entry.
@@ -121,28 +121,28 @@ enum Relation {
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct ClaimIndex {
     /// By name: the record that has it.
-    entries: Table<u64, Owned>,
+    entries: Table<u64, ClaimRecord>,
     /// Further records about a name: other streams', and rejected ones.
-    others: Table<u64, Vec<Owned>>,
+    others: Table<u64, Vec<ClaimRecord>>,
     /// How many of the names right below a name are known, or lie above one that is.
     below: Table<u64, u32>,
     /// Renamed containers of what is known: the names that their entries are known by, and have now.
     renamed: Vec<(DnKey, DnKey)>,
-    texts: Spool,
+    texts: TextSpool,
     /// Where the texts of this period begin.
-    period: Place,
+    period: TextPosition,
     /// Pairs of streams that write the same entries, and were said to.
-    said: HashSet<(String, String)>,
+    logged: HashSet<(String, String)>,
 }
 
 /// The books of a run. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Books(Arc<Mutex<Inner>>);
+pub struct EntryClaims(Arc<Mutex<ClaimIndex>>);
 
-impl Books {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+impl EntryClaims {
+    fn lock(&self) -> MutexGuard<'_, ClaimIndex> {
         // A panic elsewhere ends the run.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -151,23 +151,23 @@ impl Books {
     ///
     /// # Errors
     /// Another key has it; the text names both.
-    pub fn may_bring(&self, who: &Who<'_>, dn: &str, key: &DnKey) -> Result<(), String> {
-        self.lock().may_bring(who, dn, key)
+    pub fn may_write(&self, claimant: &Claimant<'_>, dn: &str, key: &DnKey) -> Result<(), String> {
+        self.lock().may_write(claimant, dn, key)
     }
 
     /// A record brought an entry, or found it as it is to be.
-    pub fn brought(&self, who: &Who<'_>, key: &DnKey) {
-        self.lock().brought(who, key);
+    pub fn claim(&self, claimant: &Claimant<'_>, key: &DnKey) {
+        self.lock().claim(claimant, key);
     }
 
     /// A record was rejected that is about an entry.
-    pub fn rejected(&self, who: &Who<'_>, key: &DnKey) {
-        self.lock().add_other(who, key);
+    pub fn protect(&self, claimant: &Claimant<'_>, key: &DnKey) {
+        self.lock().add_other(claimant, key);
     }
 
     /// An entry went. `who`: by this record's deletion.
-    pub fn gone(&self, who: Option<&Who<'_>>, key: &DnKey) {
-        self.lock().gone(who.map(Who::hash), key);
+    pub fn release(&self, claimant: Option<&Claimant<'_>>, key: &DnKey) {
+        self.lock().release(claimant.map(Claimant::hash), key);
     }
 
     /// An entry has another name, and with it what lies below.
@@ -206,13 +206,13 @@ impl Books {
     /// Another record of the run is about the entry, or about one below that would go with it.
     pub fn permit(
         &self,
-        who: Option<&Who<'_>>,
+        claimant: Option<&Claimant<'_>>,
         dn: &str,
         key: &DnKey,
         with_subtree: bool,
-    ) -> Result<DeletePermit, Denied> {
+    ) -> Result<DeletePermit, DeleteDenied> {
         self.lock()
-            .deny(who, dn, key, with_subtree)
+            .deny(claimant, dn, key, with_subtree)
             .map_or_else(|| Ok(DeletePermit { dn: dn.to_owned() }), Err)
     }
 }
@@ -231,7 +231,7 @@ fn first_property(key: &str) -> &str {
     key.split_once('=').map_or("", |(name, _)| name)
 }
 
-impl Inner {
+impl ClaimIndex {
     /// The hashes that an entry may be known by: that of its name, and of those it had before what lies above was renamed.
     fn candidates(&self, key: &DnKey) -> Vec<u64> {
         let mut hashes = vec![hash_text(key.text())];
@@ -299,21 +299,21 @@ impl Inner {
         }
     }
 
-    fn relation(&mut self, who: &Who<'_>, owned: Owned) -> Relation {
-        if owned.who == who.hash() {
+    fn relation(&mut self, claimant: &Claimant<'_>, owned: ClaimRecord) -> Relation {
+        if owned.claimant == claimant.hash() {
             return Relation::Same;
         }
         let Some((stream, key)) = self.texts.get(owned.text) else {
             return Relation::OtherKey { text: "another record of the run".to_owned(), of_stream: true };
         };
         let text = named(&stream, &key);
-        if stream == who.stream {
+        if stream == claimant.stream {
             // Spelled in another way.
-            let is_same = key == who.key || who.kind == KeyKind::Name;
+            let is_same = key == claimant.key || claimant.kind == KeyKind::Name;
             return if is_same { Relation::Same } else { Relation::OtherKey { text, of_stream: true } };
         }
-        let is_comparable = !key.is_empty() && first_property(&key) == first_property(who.key);
-        if is_comparable && key != who.key && who.kind == KeyKind::Key {
+        let is_comparable = !key.is_empty() && first_property(&key) == first_property(claimant.key);
+        if is_comparable && key != claimant.key && claimant.kind == KeyKind::Key {
             Relation::OtherKey { text, of_stream: false }
         } else {
             Relation::OtherStream { stream, text }
@@ -322,46 +322,46 @@ impl Inner {
 
     /// The same name as the record last had it that has the entry, where that is spelled in another way: a source that says
     /// the row of the one spelling is gone says nothing of the other's.
-    fn other_spelling(&mut self, who: &Who<'_>, owned: Owned) -> Option<String> {
-        if who.kind != KeyKind::Name || owned.who != who.hash() {
+    fn other_spelling(&mut self, claimant: &Claimant<'_>, owned: ClaimRecord) -> Option<String> {
+        if claimant.kind != KeyKind::Name || owned.claimant != claimant.hash() {
             return None;
         }
         let (stream, key) = self.texts.get(owned.text)?;
-        (stream == who.stream && key != who.key).then(|| named(&stream, &key))
+        (stream == claimant.stream && key != claimant.key).then(|| named(&stream, &key))
     }
 
     /// The same record brings its entry again: its spelling is the latest one, and so is its period.
-    fn respell(&mut self, who: &Who<'_>, hash: u64, owned: Owned) {
-        if owned.text < self.period || self.other_spelling(who, owned).is_some() {
-            let text = self.texts.put(who.stream, who.key);
-            self.entries.insert(hash, Owned { text, ..owned });
+    fn respell(&mut self, claimant: &Claimant<'_>, hash: u64, owned: ClaimRecord) {
+        if owned.text < self.period || self.other_spelling(claimant, owned).is_some() {
+            let text = self.texts.put(claimant.stream, claimant.key);
+            self.entries.insert(hash, ClaimRecord { text, ..owned });
         }
     }
 
-    fn may_bring(&mut self, who: &Who<'_>, dn: &str, key: &DnKey) -> Result<(), String> {
+    fn may_write(&mut self, claimant: &Claimant<'_>, dn: &str, key: &DnKey) -> Result<(), String> {
         let mut owned = self.entries.get(&hash_text(key.text())).copied();
         if owned.is_none() && !self.renamed.is_empty() {
             // As it was called before what lies above it was renamed.
             owned = self.candidates(key).iter().find_map(|former| self.entries.get(former)).copied();
         }
         let Some(owned) = owned else { return Ok(()) };
-        if owned.who == who.hash() {
+        if owned.claimant == claimant.hash() {
             return Ok(());
         }
-        match self.relation(who, owned) {
+        match self.relation(claimant, owned) {
             Relation::Same => Ok(()),
             Relation::OtherStream { stream: other, .. } => {
-                if self.said.insert((other.clone(), who.stream.to_owned())) {
+                if self.logged.insert((other.clone(), claimant.stream.to_owned())) {
                     tracing::info!(
-                        stream = who.stream,
+                        stream = claimant.stream,
                         "streams `{other}` and `{}` write the same entries, the first of them `{dn}`: none of the two deletes what the other one brings",
-                        who.stream
+                        claimant.stream
                     );
                 }
                 Ok(())
             }
             // A directory has one entry of a name at a time.
-            Relation::OtherKey { .. } if who.kind == KeyKind::Id => Ok(()),
+            Relation::OtherKey { .. } if claimant.kind == KeyKind::Id => Ok(()),
             Relation::OtherKey { text: other, .. } => {
                 let is_former = self.renamed.iter().any(|(from, _)| from.is_ancestor_of(key));
                 if is_former {
@@ -369,61 +369,62 @@ impl Inner {
                 }
                 Err(format!(
                     "two keys for one entry: `{dn}` is {other}, written in this run, and {} asks for it, too; give each its own DN, or correct the key",
-                    named(who.stream, who.key)
+                    named(claimant.stream, claimant.key)
                 ))
             }
         }
     }
 
-    fn brought(&mut self, who: &Who<'_>, key: &DnKey) {
+    fn claim(&mut self, claimant: &Claimant<'_>, key: &DnKey) {
         let hash = hash_text(key.text());
-        let me = who.hash();
+        let me = claimant.hash();
         if let Some(owned) = self.entries.get(&hash).copied() {
             if !self.renamed.is_empty() {
                 self.link(key);
             }
-            if owned.who == me {
-                return self.respell(who, hash, owned);
+            if owned.claimant == me {
+                return self.respell(claimant, hash, owned);
             }
-            if matches!(self.relation(who, owned), Relation::OtherStream { .. }) {
-                return self.add_other(who, key);
+            if matches!(self.relation(claimant, owned), Relation::OtherStream { .. }) {
+                return self.add_other(claimant, key);
             }
             // The former one has left, or is the same in another spelling.
-            let text = self.texts.put(who.stream, who.key);
-            self.entries.insert(hash, Owned { who: me, text });
+            let text = self.texts.put(claimant.stream, claimant.key);
+            self.entries.insert(hash, ClaimRecord { claimant: me, text });
             return;
         }
         self.link_unless_known(key, hash);
         if self.entries.len() >= MOST {
             self.forget_half();
         }
-        let text = self.texts.put(who.stream, who.key);
-        self.entries.insert(hash, Owned { who: me, text });
+        let text = self.texts.put(claimant.stream, claimant.key);
+        self.entries.insert(hash, ClaimRecord { claimant: me, text });
     }
 
     /// Another record about a name, beside the one that has it.
-    fn add_other(&mut self, who: &Who<'_>, key: &DnKey) {
+    fn add_other(&mut self, claimant: &Claimant<'_>, key: &DnKey) {
         if key.is_root() {
             return;
         }
         let hash = hash_text(key.text());
-        let me = who.hash();
+        let me = claimant.hash();
         let period = self.period;
-        let is_there = |all: &Vec<Owned>| all.iter().any(|other| other.who == me && other.text >= period);
-        if let Some(owned) = self.entries.get(&hash).copied().filter(|owned| owned.who == me) {
-            return self.respell(who, hash, owned);
+        let is_there =
+            |all: &Vec<ClaimRecord>| all.iter().any(|other| other.claimant == me && other.text >= period);
+        if let Some(owned) = self.entries.get(&hash).copied().filter(|owned| owned.claimant == me) {
+            return self.respell(claimant, hash, owned);
         }
         if self.others.get(&hash).is_some_and(is_there) {
             return;
         }
         self.link_unless_known(key, hash);
-        let text = self.texts.put(who.stream, who.key);
-        self.others.entry(hash).or_default().push(Owned { who: me, text });
+        let text = self.texts.put(claimant.stream, claimant.key);
+        self.others.entry(hash).or_default().push(ClaimRecord { claimant: me, text });
     }
 
-    fn gone(&mut self, who: Option<u32>, key: &DnKey) {
+    fn release(&mut self, claimant: Option<u32>, key: &DnKey) {
         for (n, hash) in self.candidates(key).into_iter().enumerate() {
-            if self.is_former(n, key) && self.entries.get(&hash).map(|owned| owned.who) != who {
+            if self.is_former(n, key) && self.entries.get(&hash).map(|owned| owned.claimant) != claimant {
                 continue;
             }
             let was_known = self.entries.remove(&hash).is_some() | self.others.remove(&hash).is_some();
@@ -474,38 +475,44 @@ impl Inner {
         }
     }
 
-    fn deny(&mut self, who: Option<&Who<'_>>, dn: &str, key: &DnKey, with_subtree: bool) -> Option<Denied> {
+    fn deny(
+        &mut self,
+        claimant: Option<&Claimant<'_>>,
+        dn: &str,
+        key: &DnKey,
+        with_subtree: bool,
+    ) -> Option<DeleteDenied> {
         let mut owners = Vec::new();
         for hash in self.candidates(key) {
             owners.extend(self.entries.get(&hash).copied());
             owners.extend(self.others.get(&hash).into_iter().flatten().copied());
         }
         for owned in owners {
-            let Some(who) = who else {
-                return Some(Denied::Kept(format!("`{dn}` stays: a record of the run is about it")));
+            let Some(claimant) = claimant else {
+                return Some(DeleteDenied::Kept(format!("`{dn}` stays: a record of the run is about it")));
             };
-            let me = named(who.stream, who.key);
-            if let Some(other) = self.other_spelling(who, owned) {
-                return Some(Denied::Kept(format!(
+            let me = named(claimant.stream, claimant.key);
+            if let Some(other) = self.other_spelling(claimant, owned) {
+                return Some(DeleteDenied::Kept(format!(
                     "`{dn}` is not deleted for {me}: {other}, the same name in another spelling, brought it or was rejected for it in this run"
                 )));
             }
-            match self.relation(who, owned) {
+            match self.relation(claimant, owned) {
                 Relation::Same => {}
-                Relation::OtherKey { text: other, of_stream: true } if who.kind == KeyKind::Key => {
-                    return Some(Denied::Error(format!(
+                Relation::OtherKey { text: other, of_stream: true } if claimant.kind == KeyKind::Key => {
+                    return Some(DeleteDenied::Error(format!(
                         "two keys for one entry: `{dn}` is not deleted for {me}, for {other} brought it or was rejected for it in this run; correct the keys, or delete it by the other key"
                     )));
                 }
                 Relation::OtherKey { text: other, .. } | Relation::OtherStream { text: other, .. } => {
-                    return Some(Denied::Kept(format!(
+                    return Some(DeleteDenied::Kept(format!(
                         "`{dn}` is not deleted for {me}: {other} brought it or was rejected for it in this run"
                     )));
                 }
             }
         }
         (with_subtree && self.has_below(key)).then(|| {
-            Denied::Kept(format!(
+            DeleteDenied::Kept(format!(
                 "`{dn}` stays, with what lies below: records of the run are about entries below it"
             ))
         })
@@ -520,14 +527,14 @@ impl Inner {
         });
         // Else what lies above them stays counted, and rather too much is kept.
         if self.entries.is_empty() && self.others.is_empty() {
-            let said = std::mem::take(&mut self.said);
-            *self = Inner { said, ..Inner::default() };
+            let logged = std::mem::take(&mut self.logged);
+            *self = ClaimIndex { logged, ..ClaimIndex::default() };
         }
     }
 
     /// Makes room: what came first is forgotten.
     fn forget_half(&mut self) {
-        let mut places: Vec<Place> = self.entries.values().map(|owned| owned.text).collect();
+        let mut places: Vec<TextPosition> = self.entries.values().map(|owned| owned.text).collect();
         let middle = places.len() / 2;
         let (_, middle, _) = places.select_nth_unstable(middle);
         let middle = *middle;

@@ -8,7 +8,7 @@ use singer_common::signals::Signal;
 
 /// How a run ended that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ending {
+pub struct LoadSummary {
     /// The signal that stopped it.
     pub stopped: Option<Signal>,
     /// Records that were rejected.
@@ -47,7 +47,7 @@ pub struct Counts {
 /// What became of a record. Each has exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
-pub enum Told {
+pub enum RecordOutcome {
     Added,
     Modified,
     Renamed,
@@ -60,30 +60,30 @@ pub enum Told {
 }
 
 impl Counts {
-    fn of(&mut self, told: Told) -> &mut u64 {
-        match told {
-            Told::Added => &mut self.added,
-            Told::Modified => &mut self.modified,
-            Told::Renamed => &mut self.renamed,
-            Told::Moved => &mut self.moved,
-            Told::Deleted => &mut self.deleted,
-            Told::Unchanged => &mut self.unchanged,
-            Told::Ignored => &mut self.left_alone,
-            Told::Rejected => &mut self.rejected,
+    fn of(&mut self, outcome: RecordOutcome) -> &mut u64 {
+        match outcome {
+            RecordOutcome::Added => &mut self.added,
+            RecordOutcome::Modified => &mut self.modified,
+            RecordOutcome::Renamed => &mut self.renamed,
+            RecordOutcome::Moved => &mut self.moved,
+            RecordOutcome::Deleted => &mut self.deleted,
+            RecordOutcome::Unchanged => &mut self.unchanged,
+            RecordOutcome::Ignored => &mut self.left_alone,
+            RecordOutcome::Rejected => &mut self.rejected,
         }
     }
 
     /// Puts down what became of a record. `before`: what was put down of it earlier, when a part of it still waited.
-    pub(crate) fn tell(&mut self, told: Told, before: Option<Told>) {
+    pub(crate) fn count(&mut self, outcome: RecordOutcome, before: Option<RecordOutcome>) {
         if let Some(before) = before {
             let count = self.of(before);
             *count = count.saturating_sub(1);
         }
-        *self.of(told) += 1;
+        *self.of(outcome) += 1;
     }
 
     /// Whether each record taken in, and each entry that a version no longer had, ended as exactly one thing.
-    pub(crate) fn add_up(&self) -> bool {
+    pub(crate) fn is_balanced(&self) -> bool {
         self.records + self.by_version == self.done()
     }
 
@@ -100,7 +100,7 @@ impl Counts {
     }
 
     /// What was taken in.
-    pub(crate) fn taken(&self) -> u64 {
+    pub(crate) fn accepted(&self) -> u64 {
         (self.records + self.by_version).max(self.done())
     }
 

@@ -19,18 +19,18 @@ use crate::write::claims::DeletePermit;
 use crate::write::counts::Counts;
 use crate::write::guard::Tally;
 use crate::write::inverse::{inverse, needs};
-use crate::write::plan_output::{Plan, Planned, Refused};
-use crate::write::undo::note::{self, IDS, Note};
+use crate::write::plan_output::{PlanOutput, PlannedChange, RefusedRecord};
+use crate::write::undo::change_note::{self, ChangeNote, IDS};
 use crate::write::undo::{Announced, Undo, UndoError};
 
 tokio::task_local! {
     /// What the change in hand is made for: stream and key of the record.
-    pub static ABOUT: About;
+    pub static CHANGE_LABEL: ChangeLabel;
 }
 
 /// What a change is made for, for people.
 #[derive(Debug, Clone)]
-pub struct About {
+pub struct ChangeLabel {
     /// The record's stream.
     pub stream: Arc<str>,
     /// The record's line, from 1.
@@ -41,7 +41,7 @@ pub struct About {
     pub is_leaving: bool,
 }
 
-impl fmt::Display for About {
+impl fmt::Display for ChangeLabel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, line {}: {}", self.stream, self.line, self.record)
     }
@@ -75,7 +75,7 @@ fn unpermitted(dn: &str) -> DirectoryError {
 pub struct Destination {
     directory: Directory,
     undo: Option<Arc<Undo>>,
-    plan: Option<Arc<Plan>>,
+    plan: Option<Arc<PlanOutput>>,
     tally: Option<Arc<Tally>>,
     /// One for each write that may be outstanding.
     writes: Arc<Semaphore>,
@@ -112,7 +112,7 @@ impl Destination {
 
     /// Each change is shown.
     #[must_use]
-    pub fn with_plan(mut self, plan: Option<Arc<Plan>>) -> Self {
+    pub fn with_plan(mut self, plan: Option<Arc<PlanOutput>>) -> Self {
         self.plan = plan;
         self
     }
@@ -171,7 +171,7 @@ impl Destination {
     /// later. Without one, the entry is known again by what it has.
     pub(crate) async fn id(&self, dn: &str) -> Option<(String, String)> {
         let entry = self.directory.read(dn, &IDS).await.ok().flatten()?;
-        note::id(&entry, self.directory.schema())
+        change_note::id(&entry, self.directory.schema())
     }
 
     /// Makes what was applied last (see [`Directory::commit`]); what takes it back is on the disk before.
@@ -248,7 +248,7 @@ impl Destination {
             tally.count(&change);
         }
         let Some(plan) = &self.plan else { return Ok(()) };
-        let about = ABOUT.try_with(About::to_string).unwrap_or_default();
+        let about = CHANGE_LABEL.try_with(ChangeLabel::to_string).unwrap_or_default();
         plan.show_password(dn, &about).map_err(|e| unwritable(&e))
     }
 
@@ -262,19 +262,19 @@ impl Destination {
             tally.count(change);
         }
         let Some(plan) = &self.plan else { return Ok(()) };
-        let about = ABOUT.try_with(About::to_string).unwrap_or_default();
-        let planned = Planned {
+        let about = CHANGE_LABEL.try_with(ChangeLabel::to_string).unwrap_or_default();
+        let planned = PlannedChange {
             change,
             before: before.as_ref(),
             relaxed: controls.contains(&WriteControl::RelaxRules),
             about: &about,
-            is_leaving: ABOUT.try_with(|about| about.is_leaving).unwrap_or_default(),
+            is_leaving: CHANGE_LABEL.try_with(|about| about.is_leaving).unwrap_or_default(),
         };
         plan.show(&planned).map_err(|e| unwritable(&e))
     }
 
     /// Shows, where there is a plan, that a record would be refused.
-    pub fn show_refused(&self, refused: &Refused<'_>) -> Result<(), DirectoryError> {
+    pub fn show_refused(&self, refused: &RefusedRecord<'_>) -> Result<(), DirectoryError> {
         self.plan.as_ref().map_or(Ok(()), |plan| plan.show_refused(refused)).map_err(|e| unwritable(&e))
     }
 
@@ -294,7 +294,7 @@ impl Destination {
         let before = self.before(change, names).await?;
         let schema = self.directory.schema();
         let mut back = inverse(change, before.as_ref(), schema);
-        let mut note = Note::new(change, before.as_ref(), &back, schema);
+        let mut note = ChangeNote::new(change, before.as_ref(), &back, schema);
         let id = before.as_ref().and_then(|b| b.attribute(ENTRY_UUID)).filter(|_| with_id);
         if let (Some(id), [Change::Add(entry)]) = (id, &mut *back) {
             entry.attributes.push(id.clone());
@@ -306,7 +306,7 @@ impl Destination {
             unreachable: false,
         };
         let announced = undo.announce(&note, &back).map_err(not_made)?;
-        undo.settle(announced).await.map_err(|e| {
+        undo.wait_until_durable(announced).await.map_err(|e| {
             undo.void(announced);
             not_made(e)
         })?;

@@ -8,7 +8,7 @@ use singer_common::entry::Entry;
 use singer_common::schema::Schema;
 
 use crate::rules::names::to_ask;
-use crate::write::undo::note::IDS;
+use crate::write::undo::change_note::IDS;
 
 use singer_common::secret::is_write_only;
 

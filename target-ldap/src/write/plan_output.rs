@@ -17,12 +17,12 @@ use singer_common::text::printable;
 
 use crate::write::counts::Counts;
 
-use turned::{Turned, before_and_after, octets};
+use value_changes::{ValueChange, before_and_after, octets};
 
 mod html;
-mod turned;
+mod value_changes;
 
-pub use html::Place;
+pub use html::PlanHeader;
 
 /// How a plan is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -39,10 +39,10 @@ pub enum PlanFormat {
 
 /// A change of a plan.
 #[derive(Debug, Clone, Copy)]
-pub struct Planned<'a> {
+pub struct PlannedChange<'a> {
     /// The change.
     pub change: &'a Change,
-    /// The entry as it was, where [`Plan::shows_before`].
+    /// The entry as it was, where [`PlanOutput::shows_before`].
     pub before: Option<&'a Entry>,
     /// Whether it needs the relax rules control.
     pub relaxed: bool,
@@ -54,7 +54,7 @@ pub struct Planned<'a> {
 
 /// A record that would be refused.
 #[derive(Debug, Clone, Copy)]
-pub struct Refused<'a> {
+pub struct RefusedRecord<'a> {
     /// Its stream.
     pub stream: &'a str,
     /// Its line, from 1.
@@ -70,7 +70,7 @@ pub struct Refused<'a> {
 }
 
 /// Where a plan is shown.
-pub struct Plan {
+pub struct PlanOutput {
     format: PlanFormat,
     colour: bool,
     out: Mutex<Box<dyn Write + Send>>,
@@ -80,7 +80,7 @@ pub struct Plan {
     page: Mutex<html::Page>,
 }
 
-impl std::fmt::Debug for Plan {
+impl std::fmt::Debug for PlanOutput {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Plan").field("format", &self.format).finish_non_exhaustive()
     }
@@ -93,16 +93,16 @@ const RED: &str = "\x1b[31m";
 const YELLOW: &str = "\x1b[33m";
 const RESET: &str = "\x1b[0m";
 
-impl Plan {
+impl PlanOutput {
     /// A plan shown on `out`, with colours or without.
     pub fn new(format: PlanFormat, colour: bool, out: Box<dyn Write + Send>) -> Self {
-        let page = Mutex::new(html::Page::new(Place::default()));
+        let page = Mutex::new(html::Page::new(PlanHeader::default()));
         Self { format, colour, out: Mutex::new(out), closed: AtomicBool::new(false), page }
     }
 
     /// The same, and a page says where the plan is from.
     #[must_use]
-    pub fn of(self, place: Place) -> Self {
+    pub fn of(self, place: PlanHeader) -> Self {
         Self { page: Mutex::new(html::Page::new(place)), ..self }
     }
 
@@ -127,7 +127,7 @@ impl Plan {
     }
 
     /// Shows one change.
-    pub fn show(&self, planned: &Planned<'_>) -> Result<(), LdifWriteError> {
+    pub fn show(&self, planned: &PlannedChange<'_>) -> Result<(), LdifWriteError> {
         if self.format == PlanFormat::Html {
             return Ok(self.page().change(planned)?);
         }
@@ -140,11 +140,11 @@ impl Plan {
     }
 
     /// Shows that a record would be refused.
-    pub fn show_refused(&self, refused: &Refused<'_>) -> Result<(), LdifWriteError> {
+    pub fn show_refused(&self, refused: &RefusedRecord<'_>) -> Result<(), LdifWriteError> {
         if self.format == PlanFormat::Html {
             return Ok(self.page().refused(refused)?);
         }
-        let Refused { stream, line, record, dn, code, reason } = *refused;
+        let RefusedRecord { stream, line, record, dn, code, reason } = *refused;
         let about = format!("{stream}, line {line}: {record}");
         self.write(&match self.format {
             PlanFormat::Ldif => comments(&[&about, &format!("would be refused: {reason}")])?,
@@ -203,7 +203,7 @@ impl Plan {
 
     fn unless_closed(&self, written: std::io::Result<()>) -> Result<(), LdifWriteError> {
         match written {
-            // Who has seen enough of a plan is no error of the change in hand.
+            // Claimant has seen enough of a plan is no error of the change in hand.
             Err(e) if e.kind() == ErrorKind::BrokenPipe => {
                 self.closed.store(true, Ordering::Relaxed);
                 Ok(())
@@ -221,8 +221,8 @@ impl Plan {
         Lines { colour: self.colour, text: String::new() }
     }
 
-    fn diff(&self, planned: &Planned<'_>) -> String {
-        let Planned { change, before, about, .. } = *planned;
+    fn diff(&self, planned: &PlannedChange<'_>) -> String {
+        let PlannedChange { change, before, about, .. } = *planned;
         let mut lines = self.lines();
         lines.push(DIM, &format!("# {about}"));
         match change {
@@ -237,7 +237,7 @@ impl Plan {
             Change::Delete { dn } => lines.push(RED, &format!("- {dn}")),
             Change::Modify { dn, changes } => {
                 lines.push(YELLOW, &format!("~ {dn}"));
-                for Turned { name, old, new } in before_and_after(changes, before) {
+                for ValueChange { name, old, new } in before_and_after(changes, before) {
                     let is_secret = is_secret_attribute(name);
                     // Of what cannot be seen, it is known that it goes.
                     if old.is_empty() && new.is_empty() {
@@ -337,8 +337,8 @@ fn ldif(change: &Change, relaxed: bool, about: &str) -> Result<Vec<u8>, LdifWrit
     Ok(writer.into_inner())
 }
 
-fn json(planned: &Planned<'_>) -> Value {
-    let Planned { change, about, is_leaving, .. } = *planned;
+fn json(planned: &PlannedChange<'_>) -> Value {
+    let PlannedChange { change, about, is_leaving, .. } = *planned;
     let value = |name: &str, v: &Vec<u8>| match std::str::from_utf8(v) {
         _ if is_secret_attribute(name) => HIDDEN.into(),
         Ok(text) => Value::from(text),
@@ -411,7 +411,7 @@ mod tests {
 
     fn plan(format: PlanFormat) -> String {
         let sink = Sink::default();
-        let plan = Plan::new(format, false, Box::new(sink.clone()));
+        let plan = PlanOutput::new(format, false, Box::new(sink.clone()));
         let values = |v: &[&[u8]]| v.iter().map(|v| v.to_vec()).collect::<Vec<_>>();
         let attribute = |n: &str, v: &[&[u8]]| Attribute::new(n, values(v));
         let step = |kind, n: &str, v: &[&[u8]]| Modification::new(kind, n, values(v));
@@ -445,8 +445,13 @@ mod tests {
             Change::Delete { dn: "cn=f,dc=x".into() },
         ];
         for change in &changes {
-            let planned =
-                Planned { change, before: None, relaxed: false, about: "users id=7", is_leaving: false };
+            let planned = PlannedChange {
+                change,
+                before: None,
+                relaxed: false,
+                about: "users id=7",
+                is_leaving: false,
+            };
             plan.show(&planned).unwrap();
         }
         plan.show_password("cn=g,dc=x", "users id=7").unwrap();

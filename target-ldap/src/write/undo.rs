@@ -18,20 +18,20 @@ use singer_common::file::{self, JOURNAL, with_suffix};
 use singer_common::logging;
 use singer_common::signals;
 
-pub mod back;
+pub mod change_note;
 pub mod command;
 pub mod entities;
 pub mod journal;
-pub mod killed;
-pub mod note;
-mod plain;
+mod legacy;
+pub mod recovery;
+pub mod revert;
 #[cfg(test)]
 mod tests;
 
 use crate::config::undo_file::UndoFile;
 
-use journal::{Header, Id, Reading, Status};
-use note::Note;
+use change_note::ChangeNote;
+use journal::{Header, Id, JournalReader, Status};
 
 /// The undo file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,7 @@ struct Journal {
     file: Arc<File>,
     end: u64,
     /// Start, length and status of each frame.
-    places: Vec<journal::Place>,
+    places: Vec<journal::FrameEntry>,
     committed: bool,
 }
 
@@ -91,7 +91,7 @@ impl Undo {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(&name).map_err(|e| fail(&e))?;
-        // Who has it by another name (a hard link) finds it in use. Nobody else can have it yet.
+        // Claimant has it by another name (a hard link) finds it in use. Nobody else can have it yet.
         #[cfg(unix)]
         let _ = file.try_lock();
         let line = header.journal_line();
@@ -119,20 +119,20 @@ impl Undo {
     }
 
     /// Writes what takes a change back. The change may be sent after [`Self::settle`].
-    pub fn announce(&self, note: &Note, back: &[Change]) -> Result<Announced, UndoError> {
+    pub fn announce(&self, note: &ChangeNote, back: &[Change]) -> Result<Announced, UndoError> {
         let mut journal = self.journal();
         let number = journal.places.len() as u64;
         let octets = journal::announcement(number, note, back).map_err(|e| failure(&self.path, &e))?;
         let start = journal.end;
         journal.append(&octets).map_err(|e| failure(&self.path, &e))?;
         let length = octets.len() as u64;
-        journal.places.push(journal::Place { start, length, status: Status::Unknown, id: None });
+        journal.places.push(journal::FrameEntry { start, length, status: Status::Unknown, id: None });
         Ok(Announced { number, end: journal.end })
     }
 
     /// Waits until an announcement is on the disk. Those that come together go there together. Where all changes are made at
     /// once, at the end, this is nothing: see [`Self::sync`].
-    pub async fn settle(&self, announced: Announced) -> Result<(), UndoError> {
+    pub async fn wait_until_durable(&self, announced: Announced) -> Result<(), UndoError> {
         if self.header.atomic {
             return Ok(());
         }
@@ -203,7 +203,7 @@ impl Undo {
         let mut reading = {
             let journal = self.journal();
             let places = (0..).zip(journal.places.iter().copied()).collect();
-            Reading::of(
+            JournalReader::of(
                 journal.file.try_clone().map_err(|e| fail(&e))?,
                 self.header.clone(),
                 places,
@@ -214,7 +214,7 @@ impl Undo {
             // The file is as it was: nothing was made.
             reading.places.clear();
         }
-        killed::look_up(&mut reading, directory).await;
+        recovery::look_up(&mut reading, directory).await;
         let _uninterrupted = signals::uninterrupted();
         if !reading.is_empty() {
             file::replace_private(&self.path, |out| reading.write(false, out))
@@ -244,7 +244,7 @@ impl Journal {
 
 /// Removes an undo file of an earlier run, if it is one.
 fn remove_own(path: &Path) {
-    if Reading::is_one(path)
+    if JournalReader::is_one(path)
         && let Err(e) = std::fs::remove_file(path)
     {
         tracing::warn!("undo_keep: {} could not be removed: {e}", path.display());

@@ -7,14 +7,14 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 const IN_MEMORY: usize = 256 * 1024;
 
 /// Where a text is. Later texts have larger ones.
-pub(super) type Place = u32;
+pub(super) type TextPosition = u32;
 
 /// What is said of a text that could not be kept.
-const LOST: Place = Place::MAX;
+const LOST: TextPosition = TextPosition::MAX;
 
 /// Texts by place.
 #[derive(Debug, Default)]
-pub(super) struct Spool {
+pub(super) struct TextSpool {
     /// What is in memory, behind what is in the file.
     pending: Vec<u8>,
     file: Option<File>,
@@ -24,15 +24,15 @@ pub(super) struct Spool {
     has_failed: bool,
 }
 
-impl Spool {
+impl TextSpool {
     /// Where the next text will be.
-    pub(super) fn next(&self) -> Place {
+    pub(super) fn next(&self) -> TextPosition {
         let at = self.written + self.pending.len() as u64;
-        if self.has_failed { LOST } else { Place::try_from(at).unwrap_or(LOST) }
+        if self.has_failed { LOST } else { TextPosition::try_from(at).unwrap_or(LOST) }
     }
 
     /// Keeps a record's stream and key.
-    pub(super) fn put(&mut self, stream: &str, key: &str) -> Place {
+    pub(super) fn put(&mut self, stream: &str, key: &str) -> TextPosition {
         let place = self.next();
         if place == LOST {
             return LOST;
@@ -70,7 +70,7 @@ impl Spool {
     }
 
     /// Stream and key that were put there.
-    pub(super) fn get(&mut self, place: Place) -> Option<(String, String)> {
+    pub(super) fn get(&mut self, place: TextPosition) -> Option<(String, String)> {
         if place == LOST {
             return None;
         }
@@ -105,8 +105,9 @@ mod tests {
 
     #[test]
     fn texts_are_found_again_wherever_they_are() {
-        let mut spool = Spool::default();
-        let places: Vec<Place> = (0..40_000).map(|n| spool.put("stream", &format!("id={n}"))).collect();
+        let mut spool = TextSpool::default();
+        let places: Vec<TextPosition> =
+            (0..40_000).map(|n| spool.put("stream", &format!("id={n}"))).collect();
         assert!(spool.file.is_some() && spool.pending.len() < IN_MEMORY);
         for n in [0, 1, 17_000, 39_999] {
             assert_eq!(spool.get(places[n]), Some(("stream".to_owned(), format!("id={n}"))));

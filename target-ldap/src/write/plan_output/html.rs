@@ -11,9 +11,9 @@ use singer_common::entry::{Attribute, Entry};
 use singer_common::page::{Frame, breakable, thousands, visible};
 use tempfile::SpooledTempFile;
 
-use super::{HIDDEN, Planned, Refused, Turned, before_and_after, octets, shown};
+use super::{HIDDEN, PlannedChange, RefusedRecord, ValueChange, before_and_after, octets, shown};
 use crate::write::counts::Counts;
-use crate::write::plan_output::turned::Values;
+use crate::write::plan_output::value_changes::Values;
 use singer_common::secret::is_secret_attribute;
 
 const STYLE: &str = include_str!("../../../assets/plan.css");
@@ -43,7 +43,7 @@ const REFUSE: usize = 5;
 
 /// Where the plan is from.
 #[derive(Debug, Clone, Default)]
-pub struct Place {
+pub struct PlanHeader {
     /// The server's URL, or the file. No credentials.
     pub server: String,
     /// The kind of server.
@@ -54,7 +54,7 @@ pub struct Place {
 
 /// A page in the making.
 pub(super) struct Page {
-    place: Place,
+    place: PlanHeader,
     streams: BTreeMap<String, Stream>,
     /// How the records of the streams ended, as far as somebody told.
     told: BTreeMap<String, [u64; OPERATIONS.len()]>,
@@ -71,7 +71,7 @@ struct Stream {
 }
 
 impl Page {
-    pub(super) fn new(place: Place) -> Self {
+    pub(super) fn new(place: PlanHeader) -> Self {
         Self {
             place,
             streams: BTreeMap::new(),
@@ -83,8 +83,8 @@ impl Page {
     }
 
     /// Takes a change up.
-    pub(super) fn change(&mut self, planned: &Planned<'_>) -> io::Result<()> {
-        let Planned { change, before, about, is_leaving, .. } = *planned;
+    pub(super) fn change(&mut self, planned: &PlannedChange<'_>) -> io::Result<()> {
+        let PlannedChange { change, before, about, is_leaving, .. } = *planned;
         let (operation, rows) = match change {
             Change::Add(entry) => (ADD, entry.attributes.iter().map(added).collect()),
             Change::Delete { .. } => {
@@ -110,8 +110,8 @@ impl Page {
     }
 
     /// Takes a record up that would be refused.
-    pub(super) fn refused(&mut self, refused: &Refused<'_>) -> io::Result<()> {
-        let Refused { stream, line, record, dn, reason, .. } = *refused;
+    pub(super) fn refused(&mut self, refused: &RefusedRecord<'_>) -> io::Result<()> {
+        let RefusedRecord { stream, line, record, dn, reason, .. } = *refused;
         let about = format!("{stream}, line {line}: {record}");
         let body = html! { p { (visible(reason)) } };
         self.keep(REFUSE, dn.unwrap_or("(no entry)"), &about, &body)
@@ -348,7 +348,7 @@ fn beside<'v>(name: &str, values: &Values<'v>, other: &Values<'v>, kind: Kind) -
 
 /// The attributes that steps are about, each with all its values before and after.
 fn modified(changes: &[Modification], before: Option<&Entry>) -> Vec<Row> {
-    let row = |Turned { name, old, new }: Turned<'_>| {
+    let row = |ValueChange { name, old, new }: ValueChange<'_>| {
         if is_secret_attribute(name) {
             let side = |values: &Values<'_>, kind| {
                 if values.is_empty() { Side::default() } else { Side::one(HIDDEN.to_owned(), kind) }
@@ -420,7 +420,7 @@ fn values(side: &Side) -> Markup {
 mod tests {
     use singer_common::change::ModificationKind;
 
-    use super::super::turned::COMPARED;
+    use super::super::value_changes::COMPARED;
     use super::*;
 
     fn texts(side: &Side) -> Vec<String> {

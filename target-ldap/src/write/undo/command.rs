@@ -12,13 +12,13 @@ use singer_common::dn::{DnKey, split};
 use singer_common::file::{self, JOURNAL, Lock};
 use singer_common::settings::SettingsError;
 
-use super::back::{Fate, Undoing, rehearse};
 use super::entities::Entities;
-use super::journal::{self, ReadError, Reading};
-use super::plain;
+use super::journal::{self, JournalReader, ReadError};
+use super::legacy;
+use super::revert::{RevertOutcome, Reverter, rehearse};
 use crate::config::TargetConfig;
 use crate::write::destination::Destination;
-use crate::write::plan_output::{Plan, PlanFormat};
+use crate::write::plan_output::{PlanFormat, PlanOutput};
 
 /// Done, but entries were left alone.
 const LEFT_ALONE: u8 = 4;
@@ -54,13 +54,13 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
     // The lock of a journal is that of the file it becomes: its run may go on.
     let of_run = file.to_str().and_then(|f| f.strip_suffix(JOURNAL)).map_or(file, Path::new);
     let mut locks = Vec::from_iter(Lock::of("FILE", of_run)?);
-    let reading = match Reading::open(file) {
+    let reading = match JournalReader::open(file) {
         Ok(_) if args.unchecked => {
             return Err(bad(file, "it says what the run left", "no --unchecked for this file").into());
         }
         Ok(reading) => Some(reading),
         Err(ReadError::Foreign) => {
-            let changes = plain::changes(file).map_err(|e| bad(file, &e, EXPECTED))?;
+            let changes = legacy::changes(file).map_err(|e| bad(file, &e, EXPECTED))?;
             if !args.unchecked {
                 let problem = ReadError::Foreign.to_string();
                 let expected = "a file that has one; or look at what it would do (--unchecked --dry-run), then --unchecked";
@@ -103,7 +103,7 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
         Some(plan) => Destination::new(directory.clone().preview()).with_plan(Some(plan.clone())),
         None => Destination::new(directory.clone()),
     };
-    let done = Undoing {
+    let done = Reverter {
         reading: &mut reading,
         entities: &entities,
         directory: &destination,
@@ -132,8 +132,8 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
     for dn in &report.unseen {
         tracing::warn!("`{dn}`: whether its password was changed since cannot be seen; the old one is back");
     }
-    let taken = report.fates.values().filter(|f| **f == Fate::TakenBack).count();
-    let nothing = report.fates.values().filter(|f| **f == Fate::NotInEffect).count();
+    let taken = report.fates.values().filter(|f| **f == RevertOutcome::TakenBack).count();
+    let nothing = report.fates.values().filter(|f| **f == RevertOutcome::NotInEffect).count();
     let what = if args.dry_run { "would be taken back" } else { "taken back" };
     let changed_since = report.refused.len();
     let text = format!(
@@ -186,7 +186,7 @@ async fn foreign(entities: &Entities, directory: &Directory) -> Result<Option<St
 fn ids_again(path: &Path) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let beside = std::fs::read_dir(file::folder(path)).into_iter().flatten().flatten().map(|e| e.path());
-    for file in beside.filter(|p| Reading::is_one_or_journal(p)) {
+    for file in beside.filter(|p| JournalReader::is_one_or_journal(p)) {
         match journal::ids_again(&file) {
             Ok(ids) => all.extend(ids),
             Err(e) => {
@@ -205,11 +205,11 @@ fn locks_of(config: &TargetConfig, dry: bool) -> Result<Option<Lock>, SettingsEr
     }
 }
 
-fn plan(format: Option<PlanFormat>) -> Arc<Plan> {
+fn plan(format: Option<PlanFormat>) -> Arc<PlanOutput> {
     let is_terminal = std::io::stdout().is_terminal();
     let format = format.unwrap_or(if is_terminal { PlanFormat::Diff } else { PlanFormat::Ldif });
     let colour = is_terminal && std::env::var_os("NO_COLOR").is_none();
-    Arc::new(Plan::new(format, colour, Box::new(std::io::stdout())))
+    Arc::new(PlanOutput::new(format, colour, Box::new(std::io::stdout())))
 }
 
 async fn unchecked(
@@ -223,7 +223,7 @@ async fn unchecked(
         Some(plan) => Destination::new(directory.clone().preview()).with_plan(Some(plan.clone())),
         None => Destination::new(directory.clone()),
     };
-    let refused = plain::carry_out(changes, &destination).await;
+    let refused = legacy::carry_out(changes, &destination).await;
     destination.commit()?;
     let refused = refused?;
     if let Some(plan) = plan {

@@ -8,8 +8,8 @@ use singer_common::entry::Entry;
 use singer_common::schema::Schema;
 use singer_common::secret::is_secret_attribute;
 
-use super::journal::{ReadError, Reading, Status};
-use super::note::{IDS, Kind, Note, Trace, digest, of_entry, value_digest};
+use super::change_note::{ChangeNote, IDS, Kind, Trace, digest, of_entry, value_digest};
+use super::journal::{JournalReader, ReadError, Status};
 
 /// One change.
 #[derive(Debug, Clone)]
@@ -55,7 +55,7 @@ pub fn moved(dn: &str, from: &str, to: &str, schema: &Schema) -> Option<String> 
 
 impl Entities {
     /// Of all changes in a file that were made, or may have been.
-    pub fn of(reading: &mut Reading, schema: &Schema) -> Result<Entities, ReadError> {
+    pub fn of(reading: &mut JournalReader, schema: &Schema) -> Result<Entities, ReadError> {
         let mut all = Entities::default();
         // The entries met so far, by the names that they have.
         let mut names: BTreeMap<DnKey, (usize, String)> = BTreeMap::new();
@@ -68,7 +68,7 @@ impl Entities {
                 continue;
             }
             let (note, _) = reading.load(number)?;
-            // Refused, or as good as that: a deletion of what is not there, say.
+            // RefusedRecord, or as good as that: a deletion of what is not there, say.
             if status == Status::Unknown && note.is_idle() {
                 continue;
             }
@@ -210,7 +210,7 @@ impl Gathered {
 }
 
 /// The id of an entry between its changes: an entry that is added anew has another one.
-fn id_at(before: &[Note], after: &[Note]) -> Option<(String, String)> {
+fn id_at(before: &[ChangeNote], after: &[ChangeNote]) -> Option<(String, String)> {
     for note in before.iter().rev().take_while(|n| n.of != Kind::Delete) {
         if note.id.is_some() || note.of == Kind::Add {
             return note.id.clone();
@@ -224,7 +224,7 @@ fn id_at(before: &[Note], after: &[Note]) -> Option<(String, String)> {
 impl Expected {
     /// What an entry has to be like after the first `made` of its changes, and before the others. `notes` are all of them;
     /// `deleted` is what the first deletion among the others took away.
-    pub fn new(notes: &[Note], made: usize, deleted: Option<&Entry>, schema: &Schema) -> Expected {
+    pub fn new(notes: &[ChangeNote], made: usize, deleted: Option<&Entry>, schema: &Schema) -> Expected {
         let (before, after) = notes.split_at(made.min(notes.len()));
         let mut all = Gathered::default();
         all.expected.exists = match (before.last(), after.first()) {

@@ -23,7 +23,7 @@ use singer_common::directory::RELAX_RULES;
 use singer_common::directory::ldif::reader::{LdifReader, Record};
 use singer_common::directory::ldif::writer::{LdifWriteError, LdifWriter};
 
-use super::note::{IDS, Note};
+use super::change_note::{ChangeNote, IDS};
 
 /// The version of both forms. Files of a later one are refused.
 const VERSION: u32 = 1;
@@ -116,7 +116,7 @@ fn sum(note: &str, ldif: &[u8]) -> String {
 }
 
 /// A frame, as it is written.
-fn frame(number: u64, note: &Note, ldif: &[u8]) -> Vec<u8> {
+fn frame(number: u64, note: &ChangeNote, ldif: &[u8]) -> Vec<u8> {
     let note = ascii(note);
     let mut out = format!("{CHANGE}{number} {} {} {note}\n", sum(&note, ldif), ldif.len()).into_bytes();
     out.extend_from_slice(ldif);
@@ -124,7 +124,7 @@ fn frame(number: u64, note: &Note, ldif: &[u8]) -> Vec<u8> {
 }
 
 /// The frame of a change that is about to be made. `back` is in the order in which it is to be made.
-pub fn announcement(number: u64, note: &Note, back: &[Change]) -> Result<Vec<u8>, LdifWriteError> {
+pub fn announcement(number: u64, note: &ChangeNote, back: &[Change]) -> Result<Vec<u8>, LdifWriteError> {
     let mut writer = LdifWriter::new(Vec::new());
     for change in back {
         if note.relaxed && matches!(change, Change::Add(_)) {
@@ -209,7 +209,7 @@ pub enum Status {
 
 /// Where a change stands in the file.
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
+pub struct FrameEntry {
     /// Of its frame.
     pub start: u64,
     /// Of its frame, in octets.
@@ -244,22 +244,27 @@ pub enum ReadError {
 
 /// A journal or an undo file, open.
 #[derive(Debug)]
-pub struct Reading {
+pub struct JournalReader {
     file: BufReader<File>,
     /// Its first line.
     pub header: Header,
     /// Whether it is a journal.
     pub is_journal: bool,
     /// Its changes by number: in the order in which they were made.
-    pub places: BTreeMap<u64, Place>,
+    pub places: BTreeMap<u64, FrameEntry>,
     /// Whether all its changes were made at once, where [`Header::atomic`].
     pub committed: bool,
 }
 
-impl Reading {
+impl JournalReader {
     /// Of a journal that is being written.
-    pub fn of(file: File, header: Header, places: BTreeMap<u64, Place>, committed: bool) -> Reading {
-        Reading { file: BufReader::new(file), header, is_journal: true, places, committed }
+    pub fn of(
+        file: File,
+        header: Header,
+        places: BTreeMap<u64, FrameEntry>,
+        committed: bool,
+    ) -> JournalReader {
+        JournalReader { file: BufReader::new(file), header, is_journal: true, places, committed }
     }
 
     /// Whether a file is an undo file of this form.
@@ -277,7 +282,7 @@ impl Reading {
 
     /// Reads what there is to know but for the changes themselves. What a crash left of the end of a journal is passed over:
     /// it had not reached the disk, so its change was not sent.
-    pub fn open(path: &Path) -> Result<Reading, ReadError> {
+    pub fn open(path: &Path) -> Result<JournalReader, ReadError> {
         let mut file = BufReader::new(File::open(path)?);
         let mut line = Vec::new();
         file.by_ref().take(1 << 16).read_until(b'\n', &mut line)?;
@@ -293,7 +298,8 @@ impl Reading {
             return Err(ReadError::Version(version.version));
         }
         let header: Header = serde_json::from_str(json).map_err(|_| ReadError::Foreign)?;
-        let mut reading = Reading { file, header, is_journal, places: BTreeMap::new(), committed: false };
+        let mut reading =
+            JournalReader { file, header, is_journal, places: BTreeMap::new(), committed: false };
         reading.scan(line.len() as u64)?;
         Ok(reading)
     }
@@ -336,14 +342,16 @@ impl Reading {
                         if sum(parsed.note, &ldif) == parsed.sum {
                             at += parsed.length;
                             number_of_line += ldif.split(|octet| *octet == b'\n').skip(1).count() as u64;
-                            let note: Note =
+                            let note: ChangeNote =
                                 serde_json::from_str(parsed.note).map_err(|_| ReadError::Changed(begun))?;
                             let status = match (self.is_journal, note.back.is_some()) {
                                 (true, _) | (false, true) => Status::Unknown,
                                 (false, false) => Status::Made,
                             };
-                            self.places
-                                .insert(parsed.number, Place { start, length: at - start, status, id: None });
+                            self.places.insert(
+                                parsed.number,
+                                FrameEntry { start, length: at - start, status, id: None },
+                            );
                             continue;
                         }
                         // A part of a frame, with what was written behind it later.
@@ -394,13 +402,13 @@ impl Reading {
     }
 
     /// A change: what is known of it, and what takes it back, in its order.
-    pub fn load(&mut self, number: u64) -> Result<(Note, Vec<Change>), ReadError> {
+    pub fn load(&mut self, number: u64) -> Result<(ChangeNote, Vec<Change>), ReadError> {
         let (note, ldif) = self.raw(number)?;
         let text = note.back.as_deref().map_or(&*ldif, str::as_bytes);
         Ok((note.clone(), changes(text).map_err(|()| ReadError::Changed(0))?))
     }
 
-    fn raw(&mut self, number: u64) -> Result<(Note, Vec<u8>), ReadError> {
+    fn raw(&mut self, number: u64) -> Result<(ChangeNote, Vec<u8>), ReadError> {
         let place = *self.places.get(&number).ok_or(ReadError::Changed(0))?;
         self.file.seek(SeekFrom::Start(place.start))?;
         let mut line = Vec::new();
@@ -412,7 +420,7 @@ impl Reading {
             .strip_prefix(CHANGE)
             .and_then(|rest| parse_frame(rest.trim_end_matches('\n')))
             .ok_or(ReadError::Changed(0))?;
-        let mut note: Note = serde_json::from_str(parsed.note).map_err(|_| ReadError::Changed(0))?;
+        let mut note: ChangeNote = serde_json::from_str(parsed.note).map_err(|_| ReadError::Changed(0))?;
         if let Some(id) = place.id.and_then(Id::pair) {
             note.id = Some(id);
         }
@@ -435,7 +443,7 @@ impl Reading {
             let (note, ldif) = self.raw(number).map_err(io::Error::other)?;
             let octets = if status == Status::Unknown && note.back.is_none() {
                 let back = String::from_utf8_lossy(&ldif).into_owned();
-                frame(number, &Note { back: Some(back), ..note }, b"")
+                frame(number, &ChangeNote { back: Some(back), ..note }, b"")
             } else {
                 frame(number, &note, &ldif)
             };
@@ -481,8 +489,8 @@ fn changes(ldif: &[u8]) -> Result<Vec<Change>, ()> {
 mod tests {
     use super::*;
 
-    fn note(dn: &str) -> Note {
-        Note::plain(dn)
+    fn note(dn: &str) -> ChangeNote {
+        ChangeNote::plain(dn)
     }
 
     fn back(dn: &str) -> Vec<Change> {
@@ -500,10 +508,10 @@ mod tests {
         all
     }
 
-    fn open(octets: &[u8]) -> Result<Reading, ReadError> {
+    fn open(octets: &[u8]) -> Result<JournalReader, ReadError> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), octets).unwrap();
-        Reading::open(file.path())
+        JournalReader::open(file.path())
     }
 
     #[test]

@@ -10,10 +10,10 @@ use singer_common::directory::{Access, Directory};
 use singer_common::entry::{Attribute, Entry};
 use singer_common::file::{JOURNAL, with_suffix};
 
-use super::back::{Fate, Report, Undoing, rehearse};
 use super::entities::Entities;
-use super::journal::Reading;
-use super::{Undo, killed};
+use super::journal::JournalReader;
+use super::revert::{Report, RevertOutcome, Reverter, rehearse};
+use super::{Undo, recovery};
 use crate::config::undo_file::UndoFile;
 use crate::testing::{Tree, tree};
 use crate::write::destination::Destination;
@@ -104,7 +104,7 @@ impl Trial {
     }
 
     async fn take_back(&self, path: &Path) -> Report {
-        let mut reading = Reading::open(path).unwrap();
+        let mut reading = JournalReader::open(path).unwrap();
         let entities = Entities::of(&mut reading, self.directory.schema()).unwrap();
         let rehearsed =
             rehearse(&mut reading, &entities, &self.directory, &BTreeSet::new(), &BTreeMap::new())
@@ -113,7 +113,7 @@ impl Trial {
         let skip: BTreeSet<usize> = rehearsed.refused.keys().copied().collect();
         let destination = Destination::new(self.directory.clone());
         let again = BTreeMap::new();
-        let mut undoing = Undoing {
+        let mut undoing = Reverter {
             reading: &mut reading,
             entities: &entities,
             directory: &destination,
@@ -153,7 +153,7 @@ proptest! {
                 prop_assert_eq!(&tree(&trial.directory).await, &trial.first);
                 return Ok(());
             }
-            let mut reading = Reading::open(&path).unwrap();
+            let mut reading = JournalReader::open(&path).unwrap();
             let numbers: Vec<u64> = reading.places.keys().rev().copied().collect();
             for number in &numbers[..cut.index(numbers.len() + 1)] {
                 for change in reading.load(*number).unwrap().1 {
@@ -193,7 +193,7 @@ proptest! {
             let was_made = mark.starts_with("# made");
             std::fs::write(&journal, format!("{lines}\n")).unwrap();
             prop_assert!(was_made || tree(&trial.directory).await == before);
-            killed::recover(&trial.names(), &path, &trial.directory).await.unwrap();
+            recovery::recover(&trial.names(), &path, &trial.directory).await.unwrap();
             prop_assert!(!journal.exists());
             let file = with_suffix(&path, ".killed");
             if file.exists() {
@@ -251,7 +251,7 @@ fn nothing_is_done_to_an_entry_that_was_changed_since_and_all_is_to_the_others()
         );
         assert_eq!(after[three], trial.first[three]);
         assert!(!after.contains_key("cn=mine,ou=b,dc=x"));
-        assert_eq!(report.fates.values().filter(|f| **f == Fate::TakenBack).count(), 2);
+        assert_eq!(report.fates.values().filter(|f| **f == RevertOutcome::TakenBack).count(), 2);
     });
 }
 
@@ -277,7 +277,7 @@ fn what_killed_runs_left_is_kept_and_private_and_nothing_is_made_of_nothing() {
             let undo = trial.make(undo, if n == 1 { &[] } else { &changes }).await;
             undo.committed().unwrap();
             drop(undo);
-            killed::recover(&trial.names(), &path, &trial.directory).await.unwrap();
+            recovery::recover(&trial.names(), &path, &trial.directory).await.unwrap();
         }
         assert_eq!(files(), ["undo.ldif.killed", "undo.ldif.killed.2"], "none of an empty journal");
         for name in files() {
@@ -306,7 +306,7 @@ fn in_a_journal_a_change_that_was_refused_is_void() {
         let undo = trial.make(undo, &[replace("ou=b,dc=x", "description", "new"), there]).await;
         undo.committed().unwrap();
         drop(undo);
-        killed::recover(&trial.names(), &path, &trial.directory).await.unwrap();
+        recovery::recover(&trial.names(), &path, &trial.directory).await.unwrap();
         let text = std::fs::read_to_string(with_suffix(&path, ".killed")).unwrap();
         assert_eq!(text.matches("\nchangetype: ").count(), 1);
         assert!(!text.contains("changetype: delete") && !text.contains("cn=one"), "{text}");

@@ -8,7 +8,7 @@ use crate::rules::rule::is_attribute_description;
 
 /// What the directory said when it refused.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Answer {
+pub struct LdapResult {
     /// LDAP's result code.
     pub code: u32,
     /// The diagnostic message.
@@ -19,12 +19,12 @@ pub struct Answer {
     pub nearest: Option<String>,
 }
 
-impl Answer {
+impl LdapResult {
     /// The answer in an error, when the directory gave one.
-    pub fn of(error: &DirectoryError) -> Option<Answer> {
+    pub fn of(error: &DirectoryError) -> Option<LdapResult> {
         match error {
             DirectoryError::Operation { code, matched, text, .. } => {
-                Some(Answer { code: *code, text: text.clone(), matched: matched.clone(), nearest: None })
+                Some(LdapResult { code: *code, text: text.clone(), matched: matched.clone(), nearest: None })
             }
             _ => None,
         }
@@ -34,7 +34,7 @@ impl Answer {
 /// Whether a failure is the record's own: the next record may well succeed. What is the connection's or the server's
 /// is not, nor what only may be the record's.
 pub fn is_records_fault(error: &DirectoryError) -> bool {
-    let Some(Answer { code, text, .. }) = Answer::of(error) else {
+    let Some(LdapResult { code, text, .. }) = LdapResult::of(error) else {
         return matches!(error, DirectoryError::TooLarge { .. });
     };
     if code == result_code::UNWILLING_TO_PERFORM {
@@ -51,7 +51,7 @@ pub fn is_records_fault(error: &DirectoryError) -> bool {
 /// The attribute that a server's diagnostic message names, in the three ways that servers have:
 /// `attribute 'sn'` (slapd, Samba) or `attribute "sn"` (389 DS), `sn: value #0 invalid per syntax` (slapd, 389 DS),
 /// and `Att 4 (sn)` (Active Directory).
-pub fn attribute_named(answer: &Answer, schema: &Schema) -> Option<String> {
+pub fn attribute_named(answer: &LdapResult, schema: &Schema) -> Option<String> {
     if !result_code::concerns_attribute(answer.code) {
         return None;
     }
@@ -84,8 +84,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn answer(code: u32, text: &str) -> Answer {
-        Answer { code, text: text.into(), ..Answer::default() }
+    fn answer(code: u32, text: &str) -> LdapResult {
+        LdapResult { code, text: text.into(), ..LdapResult::default() }
     }
 
     fn error(code: u32, text: &str) -> DirectoryError {

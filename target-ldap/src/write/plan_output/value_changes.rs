@@ -7,7 +7,7 @@ use singer_common::change::{Modification, ModificationKind};
 use singer_common::entry::{Attribute, Entry};
 
 /// An attribute, with its values as they were and as they will be.
-pub(super) struct Turned<'c> {
+pub(super) struct ValueChange<'c> {
     pub(super) name: &'c str,
     pub(super) old: Values<'c>,
     pub(super) new: Values<'c>,
@@ -17,7 +17,7 @@ pub(super) struct Turned<'c> {
 pub(super) fn before_and_after<'c>(
     changes: &'c [Modification],
     before: Option<&'c Entry>,
-) -> Vec<Turned<'c>> {
+) -> Vec<ValueChange<'c>> {
     let mut names: Vec<&str> = Vec::new();
     let mut steps: HashMap<String, Vec<&Modification>> = HashMap::new();
     for change in changes {
@@ -49,7 +49,7 @@ pub(super) fn before_and_after<'c>(
                 ModificationKind::Delete => new.take_out(&step.values),
             }
         }
-        Turned { name, old, new }
+        ValueChange { name, old, new }
     };
     names.into_iter().map(of).collect()
 }

@@ -9,21 +9,21 @@ use singer_common::facts::Facts;
 use singer_common::schema::Coverage;
 use singer_common::schema::conformance::{Violation, violations};
 
-use super::{Kept, Load, LoadError, Told, Work};
+use super::{Load, LoadError, RecordOutcome, RejectContext, Work};
 use crate::config::OnError;
-use crate::load::rejects::{Origin, Reject};
-use crate::load::scheduler::{Kind, Parked};
+use crate::load::rejects::{Reject, RejectSchema};
+use crate::load::scheduler::{Parked, TaskKind};
 use crate::map::Task;
-use crate::write::Names;
-use crate::write::answer::Answer;
-use crate::write::plan_output::Refused;
+use crate::write::MatchedNames;
+use crate::write::ldap_result::LdapResult;
+use crate::write::plan_output::RefusedRecord;
 
 impl<W: Write> Load<'_, W> {
     /// What came too early, and whose time never came: the oldest of it ends the run, or all of it is left out.
     pub(super) fn refuse_parked(&mut self, is_meant: impl Fn(&Self, &Parked<'_, Box<Work>>) -> bool) {
         while let Some((mut work, error)) = self.first_refused(&is_meant) {
-            self.order.ended(work.number);
-            if self.take_back(&mut work) {
+            self.scheduler.ended(work.number);
+            if self.restore(&mut work) {
                 self.refused(&work, error);
             }
         }
@@ -35,12 +35,12 @@ impl<W: Write> Load<'_, W> {
         is_meant: impl Fn(&Self, &Parked<'_, Box<Work>>) -> bool,
     ) -> Option<(Work, LoadError)> {
         let Parked { kind, name, payload: work, .. } =
-            self.order.parked_items().find(|parked| is_meant(self, parked))?;
-        let count = self.order.parked();
+            self.scheduler.parked_items().find(|parked| is_meant(self, parked))?;
+        let count = self.scheduler.parked();
         let dn = work.dn().unwrap_or_default();
         let reason = match kind {
             _ if name.is_some() => {
-                let owner = self.applier.books().owner(&work.key);
+                let owner = self.applier.claims().owner(&work.key);
                 let owner = owner.map_or_else(String::new, |owner| format!(", that of {owner}"));
                 let by = if work.taken_by.is_empty() { "another entry" } else { &work.taken_by };
                 let property = work.about.split('=').next().filter(|name| !name.is_empty()).unwrap_or("id");
@@ -48,13 +48,13 @@ impl<W: Write> Load<'_, W> {
                     "the name `{dn}` is taken by {by}{owner} (match does not fit that entry), and no record gives it another name or deletes it. Two of one name? Let dn_template make names that differ, with {{{property}}} in it"
                 )
             }
-            Kind::Upsert if work.waits_for_value => {
+            TaskKind::Upsert if work.waits_for_value => {
                 let said = work.answer.as_ref().map(|answer| answer.text.clone()).unwrap_or_default();
                 format!(
                     "`{dn}` wants a value that another entry has, and no record gives that one another: {said}"
                 )
             }
-            Kind::Upsert => {
+            TaskKind::Upsert => {
                 let why = if self.config.create_parents {
                     "it cannot be made from its name alone (create_parents)"
                 } else {
@@ -64,7 +64,9 @@ impl<W: Write> Load<'_, W> {
                     "`{dn}` cannot be added: an entry above it is not there, no record made it, and {why}; {count} record(s) wait like this one"
                 )
             }
-            Kind::Delete => format!("`{dn}` cannot be deleted: entries that no record deletes lie below it"),
+            TaskKind::Delete => {
+                format!("`{dn}` cannot be deleted: entries that no record deletes lie below it")
+            }
         };
         let near = work.answer.as_ref().and_then(|answer| answer.nearest.clone());
         let error = work.bad(reason).near(near);
@@ -116,7 +118,7 @@ impl<W: Write> Load<'_, W> {
 
     /// The property of a stream that becomes an attribute.
     fn property_of(&self, stream: &str, attribute: &str) -> Option<&str> {
-        self.streams.get(stream)?.plan.mapping.property_of(attribute, self.directory.schema())
+        self.streams.get(stream)?.definition.mapping.property_of(attribute, self.directory.schema())
     }
 
     /// A record that the directory did not take.
@@ -133,8 +135,10 @@ impl<W: Write> Load<'_, W> {
             self.aside.push(work.clone());
         }
         let error = error.in_file(work.in_file.as_ref());
-        let Some(Kept { record, origin }) = &work.kept else { return self.fail(work.number, error) };
-        let answer = error.of_directory().and_then(Answer::of).or_else(|| work.answer.clone());
+        let Some(RejectContext { record, reject_schema }) = &work.kept else {
+            return self.fail(work.number, error);
+        };
+        let answer = error.of_directory().and_then(LdapResult::of).or_else(|| work.answer.clone());
         let reason = error.reason();
         let reject = Reject {
             stream: &work.stream,
@@ -146,7 +150,7 @@ impl<W: Write> Load<'_, W> {
             record,
             is_unmapped: false,
         };
-        self.reject(work.number, &reject, origin, error, work.told);
+        self.reject(work.number, &reject, reject_schema, error, work.recorded);
     }
 
     /// Leaves a record out, or ends the run when that is not the record's own fault, or one too many.
@@ -154,9 +158,9 @@ impl<W: Write> Load<'_, W> {
         &mut self,
         number: u64,
         reject: &Reject<'_>,
-        origin: &Arc<Origin>,
+        reject_schema: &Arc<RejectSchema>,
         error: LoadError,
-        told: Option<Told>,
+        recorded: Option<RecordOutcome>,
     ) {
         let OnError::Skip { max, .. } = self.config.on_error else { return self.fail(number, error) };
         let Some(file) = &mut self.rejects else { return self.fail(number, error) };
@@ -166,15 +170,15 @@ impl<W: Write> Load<'_, W> {
         if let Some(max) = max.filter(|max| self.rejected >= *max) {
             return self.fail(number, LoadError::TooManyRejects { max, error: Box::new(error) });
         }
-        let line = reject.to_line(origin, self.directory.schema());
-        if let Err(e) = file.write(reject.stream, origin, &line) {
+        let line = reject.to_line(reject_schema, self.directory.schema());
+        if let Err(e) = file.write(reject.stream, reject_schema, &line) {
             return self.fail(number, e.into());
         }
         let facts =
             Facts { line: Some(reject.line), stream: Some(reject.stream.to_owned()), ..error.facts() };
         let record = facts.record.clone().unwrap_or_default();
-        let reason = reject.safe_reason(origin);
-        let refused = Refused {
+        let reason = reject.safe_reason(reject_schema);
+        let refused = RefusedRecord {
             stream: reject.stream,
             line: reject.line,
             record: &record,
@@ -186,29 +190,29 @@ impl<W: Write> Load<'_, W> {
             return self.fail(number, e.into());
         }
         let what = if self.config.dry_run { "would be refused" } else { "rejected" };
-        if self.said_rejects.is_said_one_by_one(reject.stream, &reason, what) {
-            let who = if record.is_empty() { String::new() } else { format!(", {record}") };
-            facts.warn(&format!("line {}, stream `{}`{who}: {what}: {reason}", reject.line, reject.stream));
+        if self.reject_log.should_log(reject.stream, &reason, what) {
+            let key = if record.is_empty() { String::new() } else { format!(", {record}") };
+            facts.warn(&format!("line {}, stream `{}`{key}: {what}: {reason}", reject.line, reject.stream));
         }
         self.rejected += 1;
-        self.counts.entry(reject.stream.into()).or_default().tell(Told::Rejected, told);
+        self.counts.entry(reject.stream.into()).or_default().count(RecordOutcome::Rejected, recorded);
         self.ack.done(number);
     }
 
     /// What a rejected record is about is not deleted by the run, whoever says so.
     fn protect(&self, work: &Work) {
-        let books = self.applier.books();
-        books.rejected(&work.who(), &work.key);
-        if let Some(key) = work.now.found.as_deref().and_then(|dn| self.applier.key(dn).ok()) {
-            books.rejected(&work.who(), &key);
+        let claims = self.applier.claims();
+        claims.protect(&work.claimant(), &work.key);
+        if let Some(key) = work.context.found.as_deref().and_then(|dn| self.applier.key(dn).ok()) {
+            claims.protect(&work.claimant(), &key);
         }
     }
 
     /// The entries that a rejected record's filter fits are not deleted by the run.
-    pub(super) fn protect_found(&mut self, work: &Work, found: &Names) {
+    pub(super) fn protect_found(&mut self, work: &Work, found: &MatchedNames) {
         for name in &found.names {
             if let Ok(key) = self.applier.key(name) {
-                self.applier.books().rejected(&work.who(), &key);
+                self.applier.claims().protect(&work.claimant(), &key);
             }
         }
         if !found.is_whole {

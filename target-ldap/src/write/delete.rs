@@ -7,13 +7,13 @@ use singer_common::directory::ldap::result_code;
 use singer_common::directory::{DirectoryError, Scope, SearchRequest};
 use singer_common::dn::{Dn, DnError, DnKey, split};
 
-use super::{ATTEMPTS, Applier, Circumstances, Effect};
-use crate::map::wanted::Login;
+use super::{ATTEMPTS, Applier, AttemptContext, WriteOutcome};
+use crate::map::wanted::WantedAccount;
 use crate::map::wanted::{Wanted, WantedEntry};
-use crate::map::{Manner, Removal};
+use crate::map::{DeleteAction, WritePolicy};
 use crate::rules::rule::Operations;
-use crate::write::answer::Answer;
-use crate::write::claims::{DeletePermit, Denied};
+use crate::write::claims::{DeleteDenied, DeletePermit};
+use crate::write::ldap_result::LdapResult;
 
 /// So many leavers of one name are told apart.
 const NAMESAKES: u32 = 1_000;
@@ -32,52 +32,57 @@ impl Applier {
     pub(super) async fn remove(
         &self,
         permit: &DeletePermit,
-        removal: &Removal,
-    ) -> Result<Effect, DirectoryError> {
-        match removal {
-            Removal::Nothing => Ok(Effect::Ignored),
-            Removal::Delete => match self.delete(permit).await {
+        action: &DeleteAction,
+    ) -> Result<WriteOutcome, DirectoryError> {
+        match action {
+            DeleteAction::Nothing => Ok(WriteOutcome::Ignored),
+            DeleteAction::Delete => match self.delete(permit).await {
                 // What lies below may be deleted by records to come.
                 Err(e) if e.code() == Some(result_code::NOT_ALLOWED_ON_NON_LEAF) => {
-                    Ok(Effect::TooEarly(Answer::of(&e).unwrap_or_default()))
+                    Ok(WriteOutcome::TooEarly(LdapResult::of(&e).unwrap_or_default()))
                 }
                 result => result,
             },
-            Removal::Tree => self.delete_tree(permit).await,
-            Removal::MoveTo(parent) => self.move_to(permit, parent).await,
-            Removal::Set(attributes) => self.set(permit, attributes).await,
+            DeleteAction::Tree => self.delete_tree(permit).await,
+            DeleteAction::MoveTo(parent) => self.move_to(permit, parent).await,
+            DeleteAction::Set(attributes) => self.set(permit, attributes).await,
         }
     }
 
-    async fn delete(&self, permit: &DeletePermit) -> Result<Effect, DirectoryError> {
+    async fn delete(&self, permit: &DeletePermit) -> Result<WriteOutcome, DirectoryError> {
         match self.directory.delete(permit).await {
-            Ok(()) => Ok(Effect::Deleted),
-            Err(e) if e.is_no_such_object() => Ok(Effect::Unchanged),
+            Ok(()) => Ok(WriteOutcome::Deleted),
+            Err(e) if e.is_no_such_object() => Ok(WriteOutcome::Unchanged),
             Err(e) => Err(e),
         }
     }
 
-    async fn set(&self, permit: &DeletePermit, attributes: &[Wanted]) -> Result<Effect, DirectoryError> {
+    async fn set(
+        &self,
+        permit: &DeletePermit,
+        attributes: &[Wanted],
+    ) -> Result<WriteOutcome, DirectoryError> {
         let dn = permit.dn();
-        let login = Login::default();
-        let wanted = WantedEntry { dn: dn.to_owned(), attributes: attributes.to_vec(), login };
+        let account = WantedAccount::default();
+        let wanted = WantedEntry { dn: dn.to_owned(), attributes: attributes.to_vec(), account };
         let operations = Operations { create: false, ..Operations::default() };
-        let manner = Manner { operations, ..Manner::default() };
-        let now = Circumstances { is_last_try: true, ..Circumstances::default() };
+        let write_policy = WritePolicy { operations, ..WritePolicy::default() };
+        let context = AttemptContext { is_last_try: true, ..AttemptContext::default() };
         let key = self.key(dn).unwrap_or_default();
-        match Box::pin(self.upsert(None, &wanted, &key, None, &manner, &now, false)).await?.effect {
-            Effect::LeftAlone => Ok(Effect::Unchanged),
-            effect => {
-                if matches!(effect, Effect::Modified | Effect::Renamed) {
+        match Box::pin(self.upsert(None, &wanted, &key, None, &write_policy, &context, false)).await?.outcome
+        {
+            WriteOutcome::LeftAlone => Ok(WriteOutcome::Unchanged),
+            outcome => {
+                if matches!(outcome, WriteOutcome::Modified | WriteOutcome::Renamed) {
                     self.directory.removed(1);
                 }
-                Ok(effect)
+                Ok(outcome)
             }
         }
     }
 
     /// Moves an entry, with what lies below it, under its own RDN. One that is below the new parent already stays.
-    async fn move_to(&self, permit: &DeletePermit, parent: &str) -> Result<Effect, DirectoryError> {
+    async fn move_to(&self, permit: &DeletePermit, parent: &str) -> Result<WriteOutcome, DirectoryError> {
         let dn = permit.dn();
         let fail = |code, text: String| DirectoryError::Operation {
             operation: "rename",
@@ -92,14 +97,14 @@ impl Applier {
         if DnKey::parse(dn, schema).map_err(invalid)?.is_within(&parent_key)
             || self.directory.read(dn, &["1.1"]).await?.is_none()
         {
-            return Ok(Effect::Unchanged);
+            return Ok(WriteOutcome::Unchanged);
         }
         let rdn = split(dn).map_err(invalid)?.first().copied().unwrap_or_default().to_owned();
         let destination = format!("{rdn},{parent}");
         // Before, not after a refusal: slapd refuses with `other`, and does not say that the parent is missing.
         // The rule names the place: nobody is waited for who could make it.
-        let now = Circumstances { is_last_try: true, ..Circumstances::default() };
-        if !self.may_lie_at(&destination, &now).await? {
+        let context = AttemptContext { is_last_try: true, ..AttemptContext::default() };
+        if !self.may_lie_at(&destination, &context).await? {
             let text = format!(
                 "on_delete: `{parent}` is not there, and cannot be made from its name alone (create_parents)"
             );
@@ -128,7 +133,7 @@ impl Applier {
                         );
                     }
                     self.directory.removed(1 + u64::try_from(with_it).unwrap_or(u64::MAX - 1));
-                    return Ok(Effect::Moved);
+                    return Ok(WriteOutcome::Moved);
                 }
                 Err(e) if e.code() == Some(result_code::ENTRY_ALREADY_EXISTS) => {}
                 Err(e) => return Err(e),
@@ -139,12 +144,12 @@ impl Applier {
     }
 
     /// Deletes an entry and all below it: in the server where that can, else one by one, children first.
-    async fn delete_tree(&self, permit: &DeletePermit) -> Result<Effect, DirectoryError> {
+    async fn delete_tree(&self, permit: &DeletePermit) -> Result<WriteOutcome, DirectoryError> {
         let dn = permit.dn();
         match self.directory.delete_tree(permit).await {
-            Ok(true) => return Ok(Effect::Deleted),
+            Ok(true) => return Ok(WriteOutcome::Deleted),
             Ok(false) => {}
-            Err(e) if e.is_no_such_object() => return Ok(Effect::Unchanged),
+            Err(e) if e.is_no_such_object() => return Ok(WriteOutcome::Unchanged),
             Err(e) => return Err(e),
         }
         let mut attempt = 1;
@@ -160,9 +165,11 @@ impl Applier {
             tracing::info!("on_delete: `{dn}` goes with {} entries below it", below.len());
             // Parents sort before their children.
             for (key, name) in below.iter().rev() {
-                match self.books.permit(None, name, key, false) {
+                match self.claims.permit(None, name, key, false) {
                     Ok(permit) => self.delete(&permit).await?,
-                    Err(Denied::Error(reason) | Denied::Kept(reason)) => return Ok(Effect::Kept(reason)),
+                    Err(DeleteDenied::Error(reason) | DeleteDenied::Kept(reason)) => {
+                        return Ok(WriteOutcome::Kept(reason));
+                    }
                 };
             }
         }

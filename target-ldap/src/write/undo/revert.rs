@@ -18,28 +18,28 @@ use singer_common::entry::Entry;
 use singer_common::schema::Schema;
 use singer_common::time::generalized::GeneralizedTime;
 
+use super::change_note::{ChangeNote, Kind};
 use super::entities::{Entities, Expected, key, moved};
-use super::journal::Reading;
-use super::note::{Kind, Note};
+use super::journal::JournalReader;
 use crate::plan::assertion;
 use crate::write::destination::Destination;
 
 /// What became of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum RevertOutcome {
     /// It was taken back.
     TakenBack,
     /// There was nothing to take back.
     NotInEffect,
     /// It was left alone.
-    Refused,
+    RefusedRecord,
 }
 
 /// What became of the changes.
 #[derive(Debug, Default)]
 pub struct Report {
     /// By the change's number.
-    pub fates: BTreeMap<u64, Fate>,
+    pub fates: BTreeMap<u64, RevertOutcome>,
     /// Entries that were left alone, with their names and why.
     pub refused: BTreeMap<usize, (String, String)>,
     /// Those among them of which some changes were taken back already.
@@ -62,9 +62,9 @@ enum At {
 }
 
 /// Changes of entries that are to be taken back, and where.
-pub struct Undoing<'a> {
+pub struct Reverter<'a> {
     /// The file.
-    pub reading: &'a mut Reading,
+    pub reading: &'a mut JournalReader,
     /// What is in it.
     pub entities: &'a Entities,
     /// Where the changes were made.
@@ -82,7 +82,7 @@ fn is_refusal(error: &DirectoryError) -> bool {
     matches!(error, DirectoryError::Operation { .. })
 }
 
-impl Undoing<'_> {
+impl Reverter<'_> {
     /// Goes back through all changes.
     pub async fn run(&mut self) -> anyhow::Result<Report> {
         let entities = self.entities;
@@ -100,7 +100,7 @@ impl Undoing<'_> {
             let steps = entities.steps_of.get(step.entity).map_or(&[][..], Vec::as_slice);
             let made = steps.iter().position(|s| *s == place).map_or(0, |p| p + 1);
             if now == At::Left {
-                report.fates.insert(step.number, Fate::Refused);
+                report.fates.insert(step.number, RevertOutcome::RefusedRecord);
                 continue;
             }
             let (note, back) = self.reading.load(step.number)?;
@@ -130,7 +130,7 @@ impl Undoing<'_> {
             if in_effect {
                 match self.take_back(&note, &back, &mut report).await {
                     Ok(()) => {
-                        report.fates.insert(step.number, Fate::TakenBack);
+                        report.fates.insert(step.number, RevertOutcome::TakenBack);
                         set(&mut at, step.entity, At::InEffect);
                     }
                     Err((is_begun, e)) if is_refusal(&e) => {
@@ -138,14 +138,14 @@ impl Undoing<'_> {
                             report.in_part.insert(step.entity);
                         }
                         report.refused.insert(step.entity, (note.dn_after().to_owned(), e.to_string()));
-                        report.fates.insert(step.number, Fate::Refused);
+                        report.fates.insert(step.number, RevertOutcome::RefusedRecord);
                         set(&mut at, step.entity, At::Left);
                     }
                     Err((_, e)) => return Err(e.into()),
                 }
                 continue;
             }
-            report.fates.insert(step.number, Fate::NotInEffect);
+            report.fates.insert(step.number, RevertOutcome::NotInEffect);
             if now == At::InEffect || made > 1 {
                 continue;
             }
@@ -200,14 +200,14 @@ impl Undoing<'_> {
         let steps: Vec<_> = steps.filter_map(|s| self.entities.steps.get(*s)).collect();
         let dn = steps.last().map(|s| s.to.as_ref().unwrap_or(&s.dn).clone()).unwrap_or_default();
         for step in steps {
-            report.fates.insert(step.number, Fate::Refused);
+            report.fates.insert(step.number, RevertOutcome::RefusedRecord);
         }
         report.refused.insert(entity, (dn, objection));
     }
 
     /// What an entry is like once the first `made` of its changes are.
     fn expected(&mut self, steps: &[usize], made: usize) -> anyhow::Result<Expected> {
-        let mut notes: Vec<Note> = Vec::with_capacity(steps.len());
+        let mut notes: Vec<ChangeNote> = Vec::with_capacity(steps.len());
         let mut deleted: Option<Entry> = None;
         for (n, place) in steps.iter().enumerate() {
             let Some(step) = self.entities.steps.get(*place) else { continue };
@@ -240,7 +240,7 @@ impl Undoing<'_> {
         &self,
         dn: &str,
         expected: &Expected,
-        note: &Note,
+        note: &ChangeNote,
         is_made: bool,
     ) -> Result<Option<String>, DirectoryError> {
         let entry = self.read(dn, expected).await?;
@@ -261,7 +261,7 @@ impl Undoing<'_> {
     async fn is_as_before(
         &self,
         place: usize,
-        note: &Note,
+        note: &ChangeNote,
         expected: &Expected,
     ) -> Result<bool, DirectoryError> {
         let fits = async |dn: &str| {
@@ -338,7 +338,7 @@ impl Undoing<'_> {
 
     async fn take_back(
         &self,
-        note: &Note,
+        note: &ChangeNote,
         back: &[Change],
         report: &mut Report,
     ) -> Result<(), (bool, DirectoryError)> {
@@ -351,7 +351,7 @@ impl Undoing<'_> {
         if !note.lost.is_empty() {
             report.lost.entry(note.dn_after().to_owned()).or_default().extend(note.lost.iter().cloned());
         }
-        let unseen = |(name, trace): (&String, &super::note::Trace)| {
+        let unseen = |(name, trace): (&String, &super::change_note::Trace)| {
             trace.is.is_none() && !trace.is_by_value() && !note.lost.contains(name)
         };
         if note.of == Kind::Modify && note.attributes.iter().any(unseen) {
@@ -361,9 +361,9 @@ impl Undoing<'_> {
     }
 }
 
-impl Undoing<'_> {
+impl Reverter<'_> {
     /// An entry that was deleted is there again, and its server gave it another id. The files of earlier runs know the old one.
-    async fn note_again(&self, note: &Note) {
+    async fn note_again(&self, note: &ChangeNote) {
         let (Some(file), Some((name, old))) = (self.noted_in, &note.id) else { return };
         let Some((_, new)) = self.directory.id(&note.dn).await.filter(|(n, new)| n == name && new != old)
         else {
@@ -416,7 +416,7 @@ fn is_older(entry: &Entry, started: &str) -> bool {
 ///
 /// An entry of which only a part could be taken back is left alone as a whole, and what is built on it, too.
 pub async fn rehearse(
-    reading: &mut Reading,
+    reading: &mut JournalReader,
     entities: &Entities,
     directory: &Directory,
     skip: &BTreeSet<usize>,
@@ -426,14 +426,14 @@ pub async fn rehearse(
     let mut refused = BTreeMap::new();
     loop {
         let preview = Destination::new(directory.clone().preview());
-        let undoing = Undoing { reading, entities, directory: &preview, skip: &skip, again, noted_in: None };
+        let undoing = Reverter { reading, entities, directory: &preview, skip: &skip, again, noted_in: None };
         let mut report = { undoing }.run().await?;
         refused.append(&mut report.refused);
         if report.in_part.is_empty() {
             for entity in refused.keys() {
                 for step in entities.steps_of.get(*entity).into_iter().flatten() {
                     if let Some(step) = entities.steps.get(*step) {
-                        report.fates.insert(step.number, Fate::Refused);
+                        report.fates.insert(step.number, RevertOutcome::RefusedRecord);
                     }
                 }
             }

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use super::{Load, Told, Work};
-use crate::load::scheduler::Kind;
+use super::{Load, RecordOutcome, Work};
+use crate::load::scheduler::TaskKind;
 use crate::map::Task;
 
 /// So many deletions wait.
@@ -22,22 +22,22 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Deletions that wait.
 #[derive(Debug, Default)]
-pub(super) struct Late {
+pub(super) struct DeferredDeletions {
     /// By number: in the order of the input.
     works: BTreeMap<u64, Box<Work>>,
     by_identity: HashMap<String, Vec<u64>>,
     since: Option<Instant>,
-    was_said: bool,
+    was_logged: bool,
 }
 
-impl Late {
+impl DeferredDeletions {
     pub(super) fn is_empty(&self) -> bool {
         self.works.is_empty()
     }
 
     fn keep(&mut self, work: Box<Work>) {
         self.since.get_or_insert_with(Instant::now);
-        if let Some(identity) = work.claim().identity {
+        if let Some(identity) = work.dn_lock().identity {
             self.by_identity.entry(identity).or_default().push(work.number);
         }
         self.works.insert(work.number, work);
@@ -59,23 +59,23 @@ impl Late {
 impl<W: Write> Load<'_, W> {
     /// Keeps a deletion for later, if it is one of these. A record that is about the same thing makes an earlier deletion void.
     /// Gives back what is to be done now.
-    pub(super) fn hold_deletion(&mut self, mut work: Box<Work>) -> Option<Box<Work>> {
+    pub(super) fn defer_deletion(&mut self, mut work: Box<Work>) -> Option<Box<Work>> {
         match &work.task {
             Task::Delete { filter: Some(_), .. } if !work.by_version => {
-                self.put_away(&mut work);
-                self.late.keep(work);
-                if self.late.works.len() > MOST {
+                self.spill(&mut work);
+                self.deferred_deletions.keep(work);
+                if self.deferred_deletions.works.len() > MOST {
                     self.warn_of_early_deletions("there are more of them than are kept");
                     self.release_deletions();
                 }
                 None
             }
-            Task::Upsert { .. } | Task::Find { .. } if !self.late.is_empty() => {
-                if let Some(identity) = work.claim().identity {
-                    for void in self.late.take_identity(&identity) {
+            Task::Upsert { .. } | Task::Find { .. } if !self.deferred_deletions.is_empty() => {
+                if let Some(identity) = work.dn_lock().identity {
+                    for void in self.deferred_deletions.take_identity(&identity) {
                         let counts = self.counts.entry(void.stream.clone()).or_default();
                         counts.kept += 1;
-                        counts.tell(Told::Unchanged, None);
+                        counts.count(RecordOutcome::Unchanged, None);
                         self.ack.done(void.number);
                     }
                 }
@@ -86,9 +86,9 @@ impl<W: Write> Load<'_, W> {
     }
 
     fn warn_of_early_deletions(&mut self, why: &str) {
-        if !std::mem::replace(&mut self.late.was_said, true) {
+        if !std::mem::replace(&mut self.deferred_deletions.was_logged, true) {
             tracing::warn!(
-                deletions = self.late.works.len(),
+                deletions = self.deferred_deletions.works.len(),
                 "deletions are made before the input has ended, for {why}: an entry that a later record takes over (match) is then made anew"
             );
         }
@@ -96,16 +96,16 @@ impl<W: Write> Load<'_, W> {
 
     /// The deletions that waited are made now.
     pub(super) fn release_deletions(&mut self) {
-        for work in self.late.take_all() {
-            self.order.submit(work.number, work.claim(), Kind::Delete, work);
+        for work in self.deferred_deletions.take_all() {
+            self.scheduler.submit(work.number, work.dn_lock(), TaskKind::Delete, work);
         }
     }
 
     /// The same where the input is quiet, where many wait (for a name that a deletion frees, perhaps), or after long.
     pub(super) fn release_deletions_when_quiet(&mut self) {
-        let Some(since) = self.late.since else { return };
+        let Some(since) = self.deferred_deletions.since else { return };
         let quiet = self.config.activate_when_quiet.map_or(QUIET, |quiet| quiet.min(QUIET));
-        if self.last_line.elapsed() >= quiet || self.order.parked() > MOST {
+        if self.last_line.elapsed() >= quiet || self.scheduler.parked() > MOST {
             self.release_deletions();
         } else if since.elapsed() >= PATIENCE {
             self.warn_of_early_deletions("the input was never quiet since");

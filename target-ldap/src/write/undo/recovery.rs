@@ -8,9 +8,9 @@ use singer_common::directory::Directory;
 use singer_common::directory::ldif::writer::LdifWriteError;
 use singer_common::file::{JOURNAL, Lock, create_private, killed, with_suffix};
 
-use super::back::{Fate, rehearse};
 use super::entities::Entities;
-use super::journal::{ReadError, Reading, Status};
+use super::journal::{JournalReader, ReadError, Status};
+use super::revert::{RevertOutcome, rehearse};
 use super::{UndoError, failure};
 use crate::config::undo_file::UndoFile;
 
@@ -34,7 +34,7 @@ pub async fn recover(names: &UndoFile, path: &Path, directory: &Directory) -> Re
 async fn of_journal(path: &Path, directory: &Directory) -> Result<(), UndoError> {
     let fail = |e: &dyn std::fmt::Display| failure(path, e);
     let journal = with_suffix(path, JOURNAL);
-    let killed = match Reading::open(&journal) {
+    let killed = match JournalReader::open(&journal) {
         Ok(mut reading) => {
             if reading.header.damaged {
                 tracing::warn!(
@@ -47,7 +47,7 @@ async fn of_journal(path: &Path, directory: &Directory) -> Result<(), UndoError>
                 None
             } else {
                 let run = reading.header.run.clone();
-                let of_it = |p: &Path| Reading::open(p).is_ok_and(|r| r.header.run == run);
+                let of_it = |p: &Path| JournalReader::open(p).is_ok_and(|r| r.header.run == run);
                 Some(
                     write(path, of_it, |out| reading.write(true, out))
                         .map_err(|e: LdifWriteError| fail(&e))?,
@@ -56,8 +56,8 @@ async fn of_journal(path: &Path, directory: &Directory) -> Result<(), UndoError>
         }
         Err(ReadError::Foreign) => {
             let octets = std::fs::read(&journal).map_err(|e| fail(&e))?;
-            let records = super::plain::records_of_journal(&octets);
-            if records.is_empty() && !super::plain::begins_as_ldif(&octets) {
+            let records = super::legacy::records_of_journal(&octets);
+            if records.is_empty() && !super::legacy::begins_as_ldif(&octets) {
                 let why = "it is not a journal of this program, and would be removed: move it away, or set another undo_file";
                 return Err(failure(&journal, &why));
             }
@@ -102,7 +102,7 @@ fn write<E: From<io::Error> + std::fmt::Display>(
 }
 
 /// Finds out of changes that were announced whether they were made, as far as the directory shows it.
-pub async fn look_up(reading: &mut Reading, directory: &Directory) {
+pub async fn look_up(reading: &mut JournalReader, directory: &Directory) {
     let unknown: Vec<u64> =
         reading.places.keys().copied().filter(|n| reading.status(*n) == Status::Unknown).collect();
     if unknown.is_empty() || reading.header.server != directory.location() {
@@ -117,7 +117,7 @@ pub async fn look_up(reading: &mut Reading, directory: &Directory) {
     }
 }
 
-async fn look(reading: &mut Reading, unknown: &[u64], directory: &Directory) -> anyhow::Result<()> {
+async fn look(reading: &mut JournalReader, unknown: &[u64], directory: &Directory) -> anyhow::Result<()> {
     let entities = Entities::of(reading, directory.schema())?;
     let meant = |n: &u64| unknown.contains(n);
     let concerned: BTreeSet<usize> = entities.steps.iter().filter(|s| !s.is_made).map(|s| s.entity).collect();
@@ -135,9 +135,9 @@ async fn look(reading: &mut Reading, unknown: &[u64], directory: &Directory) -> 
     for (number, fate) in report.fates.iter().filter(|(n, _)| meant(n)) {
         if let Some(place) = reading.places.get_mut(number) {
             place.status = match fate {
-                Fate::TakenBack => Status::Made,
-                Fate::NotInEffect => Status::Void,
-                Fate::Refused => Status::Unknown,
+                RevertOutcome::TakenBack => Status::Made,
+                RevertOutcome::NotInEffect => Status::Void,
+                RevertOutcome::RefusedRecord => Status::Unknown,
             };
         }
     }

@@ -6,27 +6,27 @@ use singer_common::record::Record;
 use singer_common::settings::SettingsError;
 
 use super::shape::Shapes;
-use crate::map::wanted::Login;
+use crate::map::wanted::WantedAccount;
 use crate::rules::accounts::Source;
 use crate::rules::encoding::Encoding;
-use crate::rules::error::MapError;
+use crate::rules::error::MappingError;
 use crate::rules::rule::Rule;
 
 /// What a stream's records say of accounts.
 #[derive(Debug)]
-pub(super) struct LoginPlan {
+pub(super) struct AccountMapping {
     /// How the SCHEMA says that the password's texts are encoded.
     encoding: Encoding,
 }
 
-impl LoginPlan {
+impl AccountMapping {
     /// `attributes`: what the record's other properties become.
     pub(super) fn new<'a>(
         stream: &str,
         rule: &Rule,
         shapes: &Shapes<'_>,
         attributes: impl Iterator<Item = &'a str>,
-    ) -> Result<LoginPlan, SettingsError> {
+    ) -> Result<AccountMapping, SettingsError> {
         let mut taken: Vec<(&str, String)> = Vec::new();
         if let Some(password) = &rule.password {
             taken.push(("password", password.mode.attribute().to_owned()));
@@ -50,15 +50,15 @@ impl LoginPlan {
             }
         }
         let encoding = rule.password.as_ref().map(|p| shapes.of(&p.from).encoding).unwrap_or_default();
-        Ok(LoginPlan { encoding })
+        Ok(AccountMapping { encoding })
     }
 
-    pub(super) fn of(&self, rule: &Rule, record: &Record) -> Result<Login, MapError> {
+    pub(super) fn of(&self, rule: &Rule, record: &Record) -> Result<WantedAccount, MappingError> {
         let accounts = rule.accounts.as_ref();
         let yes_or_no = |source: Option<&Source>, part: &str| {
             source.map(|s| s.of(record, part)).transpose().map(Option::flatten)
         };
-        Ok(Login {
+        Ok(WantedAccount {
             password: rule.password.as_ref().map(|p| p.of(record, self.encoding)).transpose()?.flatten(),
             enabled: yes_or_no(accounts.and_then(|a| a.enabled.as_ref()), "enabled")?,
             must_change: yes_or_no(

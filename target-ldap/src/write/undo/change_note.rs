@@ -59,7 +59,7 @@ impl Trace {
 
 /// A change, and what it left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
+pub struct ChangeNote {
     /// What kind of change.
     pub of: Kind,
     /// The entry, by its name before the change.
@@ -131,10 +131,10 @@ fn is_comparable(name: &str, values: &[Vec<u8>]) -> bool {
     !is_secret_attribute(name) || values.iter().all(|v| v.first() == Some(&b'{'))
 }
 
-impl Note {
+impl ChangeNote {
     /// Of a deletion, or anything of which nothing else is known.
-    pub fn plain(dn: &str) -> Note {
-        Note {
+    pub fn plain(dn: &str) -> ChangeNote {
+        ChangeNote {
             of: Kind::Delete,
             dn: dn.to_owned(),
             to: None,
@@ -148,16 +148,16 @@ impl Note {
     }
 
     /// Of a change, given the entry as it is before and what takes the change back.
-    pub fn new(change: &Change, before: Option<&Entry>, back: &[Change], schema: &Schema) -> Note {
+    pub fn new(change: &Change, before: Option<&Entry>, back: &[Change], schema: &Schema) -> ChangeNote {
         let missing = before.is_none() && !matches!(change, Change::Add(_));
         let id = before.and_then(|b| id(b, schema));
-        let plain = Note { missing, id: id.clone(), ..Note::plain(change.dn()) };
+        let plain = ChangeNote { missing, id: id.clone(), ..ChangeNote::plain(change.dn()) };
         match change {
-            Change::Add(entry) => Note { of: Kind::Add, attributes: added(entry, schema), ..plain },
+            Change::Add(entry) => ChangeNote { of: Kind::Add, attributes: added(entry, schema), ..plain },
             Change::Delete { .. } => plain,
             Change::Modify { changes, .. } => {
                 let (attributes, lost) = modified(changes, before, back, schema);
-                Note { of: Kind::Modify, attributes, lost, ..plain }
+                ChangeNote { of: Kind::Modify, attributes, lost, ..plain }
             }
             Change::Rename { dn, new_rdn, new_superior, .. } => {
                 let attributes = match (id, before) {
@@ -165,7 +165,7 @@ impl Note {
                     _ => BTreeMap::new(),
                 };
                 let to = renamed(dn, new_rdn, new_superior.as_deref());
-                Note { of: Kind::Rename, to: Some(to), attributes, ..plain }
+                ChangeNote { of: Kind::Rename, to: Some(to), attributes, ..plain }
             }
         }
     }
@@ -362,12 +362,12 @@ mod tests {
         Entry { dn: "cn=x,dc=y".into(), attributes }
     }
 
-    fn of(before: &[(&str, &[&str])], steps: &[(ModificationKind, &str, &[&str])]) -> Note {
+    fn of(before: &[(&str, &[&str])], steps: &[(ModificationKind, &str, &[&str])]) -> ChangeNote {
         let changes = steps.iter().map(|(k, n, v)| Modification::new(*k, *n, octets(v))).collect();
         let change = Change::Modify { dn: "cn=x,dc=y".into(), changes };
         let (before, schema) = (entry(before), Schema::standard());
         let back = crate::write::inverse::inverse(&change, Some(&before), schema);
-        Note::new(&change, Some(&before), &back, schema)
+        ChangeNote::new(&change, Some(&before), &back, schema)
     }
 
     #[test]

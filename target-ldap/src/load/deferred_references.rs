@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use singer_common::dn::DnKey;
 
 use super::{Load, MAX_WAITING, Work};
-use crate::load::scheduler::{Kind, Parked};
-use crate::map::wanted::Login;
+use crate::load::scheduler::{Parked, TaskKind};
+use crate::map::wanted::WantedAccount;
 use crate::map::wanted::{Wanted, WantedEntry};
-use crate::map::{Manner, Task};
+use crate::map::{Task, WritePolicy};
 use crate::rules::policy::Policy;
 use crate::rules::rule::Operations;
-use crate::write::Held;
+use crate::write::DeferredReference;
 
 /// After so long values are tried though their entries are not there: a source that never ends would keep STATE back for ever.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,9 +25,9 @@ const REPORTED: u64 = 20;
 
 /// A record that is written but for some values.
 #[derive(Debug)]
-struct Rest {
+struct DeferredRecord {
     work: Box<Work>,
-    held: Vec<Held>,
+    deferred: Vec<DeferredReference>,
     /// The entries that have not come.
     missing: BTreeSet<DnKey>,
     since: Instant,
@@ -39,27 +39,28 @@ struct Rest {
 
 /// What waits for entries to come, by number of the record.
 #[derive(Debug, Default)]
-pub(super) struct References {
-    rests: BTreeMap<u64, Rest>,
-    /// Who waits for an entry; those that are not written at all, too.
+pub(super) struct DeferredReferences {
+    rests: BTreeMap<u64, DeferredRecord>,
+    /// Claimant waits for an entry; those that are not written at all, too.
     by_missing: BTreeMap<DnKey, BTreeSet<u64>>,
     /// The rests of an entry.
     by_entry: HashMap<DnKey, BTreeSet<u64>>,
     reported: u64,
 }
 
-impl References {
+impl DeferredReferences {
     pub(super) fn is_empty(&self) -> bool {
         self.rests.is_empty()
     }
 
-    fn hold(&mut self, work: Box<Work>, held: Vec<Held>, refused: bool) {
+    fn defer(&mut self, work: Box<Work>, deferred: Vec<DeferredReference>, refused: bool) {
         let number = work.number;
-        let missing: BTreeSet<DnKey> = held.iter().map(|h| h.key.clone()).collect();
+        let missing: BTreeSet<DnKey> = deferred.iter().map(|h| h.key.clone()).collect();
         self.wait(number, missing.iter().cloned());
         self.by_entry.entry(work.key.clone()).or_default().insert(number);
         let since = self.rests.remove(&number).map_or_else(Instant::now, |rest| rest.since);
-        self.rests.insert(number, Rest { work, held, missing, since, submitted: false, refused });
+        self.rests
+            .insert(number, DeferredRecord { work, deferred, missing, since, submitted: false, refused });
     }
 
     fn wait(&mut self, number: u64, keys: impl Iterator<Item = DnKey>) {
@@ -68,7 +69,7 @@ impl References {
         }
     }
 
-    fn take(&mut self, number: u64) -> Option<Rest> {
+    fn take(&mut self, number: u64) -> Option<DeferredRecord> {
         let rest = self.rests.remove(&number)?;
         for key in &rest.missing {
             if let Some(numbers) = self.by_missing.get_mut(key) {
@@ -87,7 +88,7 @@ impl References {
         Some(rest)
     }
 
-    /// An entry has come. Who waited for it, and for nothing else any more.
+    /// An entry has come. Claimant waited for it, and for nothing else any more.
     fn arrived(&mut self, key: &DnKey) -> Vec<u64> {
         let numbers = self.by_missing.remove(key).unwrap_or_default();
         let is_complete = |number: &u64| match self.rests.get_mut(number) {
@@ -100,16 +101,16 @@ impl References {
     /// A later record says what these attributes are to be; `None`: all of them.
     fn superseded(&mut self, key: &DnKey, attributes: Option<&[Wanted]>) -> Vec<u64> {
         let numbers: Vec<u64> = self.by_entry.get(key).into_iter().flatten().copied().collect();
-        let is_said = |held: &Held| {
+        let is_said = |deferred: &DeferredReference| {
             attributes.is_none_or(|all| {
-                all.iter().any(|a| a.policy == Policy::Force && a.description == held.description)
+                all.iter().any(|a| a.policy == Policy::Force && a.description == deferred.description)
             })
         };
         let mut done = Vec::new();
         for number in numbers {
             let Some(rest) = self.rests.get_mut(&number) else { continue };
-            rest.held.retain(|h| !is_said(h));
-            if rest.held.is_empty() && !rest.submitted {
+            rest.deferred.retain(|h| !is_said(h));
+            if rest.deferred.is_empty() && !rest.submitted {
                 self.take(number);
                 done.push(number);
             }
@@ -120,15 +121,15 @@ impl References {
 
 impl<W: Write> Load<'_, W> {
     /// A record was written but for values that name entries which are not there.
-    pub(super) fn hold(&mut self, mut work: Box<Work>, held: Vec<Held>) {
+    pub(super) fn defer(&mut self, mut work: Box<Work>, deferred: Vec<DeferredReference>) {
         let number = work.number;
         // All else is written.
         if let Task::Upsert { wanted, .. } = &mut work.task {
             wanted.attributes = Vec::new();
         }
-        self.put_away(&mut work);
-        let came = held.iter().all(|h| self.applier.is_known(&h.key));
-        self.references.hold(work, held, false);
+        self.spill(&mut work);
+        let came = deferred.iter().all(|h| self.applier.is_known(&h.key));
+        self.references.defer(work, deferred, false);
         if came {
             self.submit_rest(number);
         }
@@ -140,22 +141,22 @@ impl<W: Write> Load<'_, W> {
     }
 
     /// The server took values before their entries are there for a fault: they wait for these after all.
-    pub(super) fn hold_refused(&mut self, mut work: Box<Work>) {
-        let held = std::mem::take(&mut work.values);
+    pub(super) fn defer_refused(&mut self, mut work: Box<Work>) {
+        let deferred = std::mem::take(&mut work.values);
         work.is_last_try = false;
-        self.order.ended(work.number);
-        self.references.hold(work, held, true);
+        self.scheduler.ended(work.number);
+        self.references.defer(work, deferred, true);
     }
 
     /// A record cannot be written at all before these entries have come.
-    pub(super) fn hold_whole(&mut self, mut work: Box<Work>, missing: Vec<DnKey>) {
+    pub(super) fn defer_whole(&mut self, mut work: Box<Work>, missing: Vec<DnKey>) {
         Self::parks(&mut work);
         let number = work.number;
         let came = missing.iter().all(|key| self.applier.is_known(key));
         self.references.wait(number, missing.into_iter());
         self.park(work);
         if came {
-            self.order.try_parked(number);
+            self.scheduler.try_parked(number);
         }
     }
 
@@ -169,7 +170,7 @@ impl<W: Write> Load<'_, W> {
             keys.extend(self.references.by_missing.range(key.subtree()).map(|(k, _)| k.clone()));
         }
         for number in keys.iter().flat_map(|k| self.references.arrived(k)).collect::<Vec<_>>() {
-            self.order.try_parked(number);
+            self.scheduler.try_parked(number);
             self.submit_rest(number);
         }
     }
@@ -178,16 +179,16 @@ impl<W: Write> Load<'_, W> {
         let Some(rest) = self.references.rests.get_mut(&number).filter(|r| !r.submitted) else { return };
         rest.submitted = true;
         let work = Box::new(Work { is_rest: true, ..Work::clone(&rest.work) });
-        self.order.submit(number, work.claim(), Kind::Upsert, work);
+        self.scheduler.submit(number, work.dn_lock(), TaskKind::Upsert, work);
     }
 
     /// What is left to do of a record, now that it is its turn. `None`: nothing any more.
     pub(super) fn rest_of(&mut self, work: &mut Work) -> Option<Task> {
-        let Rest { held, .. } = self.references.take(work.number)?;
-        work.values.clone_from(&held);
-        let Task::Upsert { wanted, filter, manner } = &work.task else { return None };
+        let DeferredRecord { deferred, .. } = self.references.take(work.number)?;
+        work.values.clone_from(&deferred);
+        let Task::Upsert { wanted, filter, write_policy } = &work.task else { return None };
         let mut attributes: Vec<Wanted> = Vec::new();
-        for Held { description, value, .. } in held {
+        for DeferredReference { description, value, .. } in deferred {
             if let Some(there) = attributes.iter_mut().find(|a| a.description == description) {
                 there.values.push(value);
             } else {
@@ -197,10 +198,10 @@ impl<W: Write> Load<'_, W> {
         if attributes.is_empty() {
             return None;
         }
-        let operations = Operations { create: false, rename: false, ..manner.operations };
-        let manner = Arc::new(Manner { operations, ..Manner::clone(manner) });
-        let wanted = WantedEntry { dn: wanted.dn.clone(), attributes, login: Login::default() };
-        Some(Task::Upsert { wanted, filter: filter.clone(), manner })
+        let operations = Operations { create: false, rename: false, ..write_policy.operations };
+        let write_policy = Arc::new(WritePolicy { operations, ..WritePolicy::clone(write_policy) });
+        let wanted = WantedEntry { dn: wanted.dn.clone(), attributes, account: WantedAccount::default() };
+        Some(Task::Upsert { wanted, filter: filter.clone(), write_policy })
     }
 
     /// A later record of the same entry begins: what it says counts.
@@ -244,7 +245,7 @@ impl<W: Write> Load<'_, W> {
                 missing.entry(*number).or_default().push(key.clone());
             }
         }
-        for parked in self.order.parked_items() {
+        for parked in self.scheduler.parked_items() {
             for name in missing.get(&parked.id).into_iter().flatten() {
                 self.references.reported += 1;
                 if self.references.reported > REPORTED {
@@ -265,7 +266,7 @@ impl<W: Write> Load<'_, W> {
         let Some(rest) = self.references.rests.get(&number) else { return };
         let Work { line, stream, .. } = &*rest.work;
         let dn = rest.work.task.dn().unwrap_or_default();
-        for Held { description, value, .. } in &rest.held {
+        for DeferredReference { description, value, .. } in &rest.deferred {
             self.references.reported += 1;
             if self.references.reported <= REPORTED {
                 let value = String::from_utf8_lossy(value);
@@ -288,8 +289,9 @@ impl<W: Write> Load<'_, W> {
     /// Tries what has waited for too long, and all that waits where the source is quiet: a live mirror has what its source
     /// has, names of nothing too. A server that refuses such values has its way until the input ends.
     pub(super) fn give_up_waiting_for_long(&mut self) {
-        let is_quiet = self.running.is_empty() && !self.order.has_ready() && self.last_line.elapsed() > QUIET;
-        let due = |(number, rest): (&u64, &Rest)| {
+        let is_quiet =
+            self.running.is_empty() && !self.scheduler.has_ready() && self.last_line.elapsed() > QUIET;
+        let due = |(number, rest): (&u64, &DeferredRecord)| {
             let due = is_quiet || rest.since.elapsed() > PATIENCE;
             (due && !rest.submitted && !rest.refused).then_some(*number)
         };
@@ -301,13 +303,14 @@ impl<W: Write> Load<'_, W> {
             let whole: BTreeSet<u64> = whole.filter(|n| !self.references.rests.contains_key(n)).collect();
             // Nor does anybody give up a value, or give an entry the name of a missing parent.
             let waits = |parked: &Parked<'_, Box<Work>>| {
-                parked.kind == Kind::Upsert && parked.name.is_none() && !parked.payload.is_last_try
+                parked.kind == TaskKind::Upsert && parked.name.is_none() && !parked.payload.is_last_try
             };
-            let others: Vec<u64> = self.order.parked_items().filter(waits).map(|parked| parked.id).collect();
-            let is_over = self.late.is_empty() && !self.activations.has_announced();
+            let others: Vec<u64> =
+                self.scheduler.parked_items().filter(waits).map(|parked| parked.id).collect();
+            let is_over = self.deferred_deletions.is_empty() && !self.activations.has_announced();
             for number in whole.into_iter().chain(others.into_iter().filter(|_| is_over)) {
-                self.order.change(number, |work| work.is_last_try = true);
-                self.order.try_parked(number);
+                self.scheduler.change(number, |work| work.is_last_try = true);
+                self.scheduler.try_parked(number);
             }
         }
     }

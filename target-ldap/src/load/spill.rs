@@ -15,7 +15,7 @@ use serde_json::Value;
 use singer_common::dn::DnKey;
 use singer_common::secret::is_secret_attribute;
 
-use super::{Kept, Load, LoadError, Work};
+use super::{Load, LoadError, RejectContext, Work};
 use crate::map::Task;
 use crate::map::wanted::Wanted;
 
@@ -30,25 +30,25 @@ const FEW: usize = 256;
 
 /// Where the values of records that wait are.
 #[derive(Debug, Default)]
-pub(super) struct Shelf {
+pub(super) struct SpillBuffer {
     in_memory: Arc<AtomicUsize>,
     ready: Arc<AtomicUsize>,
     under_way: Arc<AtomicUsize>,
     /// Without a name: it is gone with the process.
     file: Option<File>,
-    room: Arc<Mutex<Room>>,
+    room: Arc<Mutex<FreeSpace>>,
 }
 
 /// What of the file is in use.
 #[derive(Debug, Default)]
-pub(super) struct Room {
+pub(super) struct FreeSpace {
     /// Behind all that is in use.
     end: u64,
     /// Parts before it that are not, from where to where. No two touch.
     free: BTreeMap<u64, u64>,
 }
 
-impl Room {
+impl FreeSpace {
     /// Takes a part of this length.
     fn take(&mut self, length: u64) -> u64 {
         let Some((at, end)) =
@@ -84,36 +84,36 @@ impl Room {
 
 /// Where the values of one record are. Once nobody has it any more, they are counted no longer.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum SpillSlot {
     /// In the record, so many octets.
     Memory(usize, Arc<AtomicUsize>),
     /// In the file.
-    File { at: u64, length: u64, room: Arc<Mutex<Room>> },
+    File { at: u64, length: u64, room: Arc<Mutex<FreeSpace>> },
 }
 
-impl Place {
-    fn in_memory(octets: usize, sum: &Arc<AtomicUsize>) -> Arc<Place> {
+impl SpillSlot {
+    fn in_memory(octets: usize, sum: &Arc<AtomicUsize>) -> Arc<SpillSlot> {
         sum.fetch_add(octets, Ordering::Relaxed);
-        Arc::new(Place::Memory(octets, sum.clone()))
+        Arc::new(SpillSlot::Memory(octets, sum.clone()))
     }
 }
 
-impl Drop for Place {
+impl Drop for SpillSlot {
     fn drop(&mut self) {
         match self {
-            Place::Memory(octets, sum) => {
+            SpillSlot::Memory(octets, sum) => {
                 sum.fetch_sub(*octets, Ordering::Relaxed);
             }
-            Place::File { at, length, room } => locked(room).give_back(*at, *length),
+            SpillSlot::File { at, length, room } => locked(room).give_back(*at, *length),
         }
     }
 }
 
-fn locked(room: &Mutex<Room>) -> MutexGuard<'_, Room> {
+fn locked(room: &Mutex<FreeSpace>) -> MutexGuard<'_, FreeSpace> {
     room.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Shelf {
+impl SpillBuffer {
     /// Whether those that may begin have so much that no more are to be taken in.
     pub(super) fn has_enough(&self) -> bool {
         self.ready.load(Ordering::Relaxed) >= ENOUGH
@@ -135,14 +135,14 @@ impl Shelf {
     }
 
     /// Puts away what a record has that waits.
-    pub(super) fn put(&mut self, work: &mut Work) -> io::Result<()> {
+    pub(super) fn store(&mut self, work: &mut Work) -> io::Result<()> {
         work.weight = None;
-        if work.shelved.is_some() {
+        if work.spilled.is_some() {
             return Ok(());
         }
         let octets = octets(work);
         if octets < FEW || self.in_memory.load(Ordering::Relaxed).saturating_add(octets) <= MOST {
-            work.shelved = Some(Place::in_memory(octets, &self.in_memory));
+            work.spilled = Some(SpillSlot::in_memory(octets, &self.in_memory));
             return Ok(());
         }
         let mut packed = Vec::with_capacity(octets);
@@ -153,19 +153,19 @@ impl Shelf {
         };
         let length = packed.len() as u64;
         let at = locked(&self.room).take(length);
-        let place = Place::File { at, length, room: self.room.clone() };
+        let place = SpillSlot::File { at, length, room: self.room.clone() };
         file.seek(SeekFrom::Start(at))?;
         file.write_all(&packed)?;
-        work.shelved = Some(Arc::new(place));
+        work.spilled = Some(Arc::new(place));
         // Only now: until it is there nothing is taken away.
         empty(work);
         Ok(())
     }
 
     /// Gives a record back what it has.
-    pub(super) fn take(&mut self, work: &mut Work) -> io::Result<()> {
-        let Some(place) = work.shelved.take() else { return Ok(()) };
-        let Place::File { at, length, .. } = &*place else { return Ok(()) };
+    pub(super) fn restore(&mut self, work: &mut Work) -> io::Result<()> {
+        let Some(place) = work.spilled.take() else { return Ok(()) };
+        let SpillSlot::File { at, length, .. } = &*place else { return Ok(()) };
         let file = self.file.as_mut().ok_or(io::ErrorKind::NotFound)?;
         file.seek(SeekFrom::Start(*at))?;
         let mut packed = Vec::new();
@@ -175,16 +175,16 @@ impl Shelf {
 }
 
 /// Counts what a record has, if that is much.
-fn weighed(work: &mut Work, sum: &Arc<AtomicUsize>) -> Option<Arc<Place>> {
+fn weighed(work: &mut Work, sum: &Arc<AtomicUsize>) -> Option<Arc<SpillSlot>> {
     // First: what was counted before is counted no longer.
     work.weight = None;
     let Task::Upsert { wanted, .. } = &work.task else { return None };
     let values: usize = wanted.attributes.iter().flat_map(|a| &a.values).map(Vec::len).sum();
-    (values >= LARGE).then(|| Place::in_memory(octets(work), sum))
+    (values >= LARGE).then(|| SpillSlot::in_memory(octets(work), sum))
 }
 
 /// The attributes of a record that may go to the file, and what of it may be rejected.
-fn parts(work: &mut Work) -> (&mut [Wanted], Option<&mut Kept>) {
+fn parts(work: &mut Work) -> (&mut [Wanted], Option<&mut RejectContext>) {
     let wanted = match &mut work.task {
         Task::Upsert { wanted, .. } => wanted.attributes.as_mut_slice(),
         Task::Delete { .. } | Task::Find { .. } | Task::Nothing => &mut [],
@@ -192,19 +192,20 @@ fn parts(work: &mut Work) -> (&mut [Wanted], Option<&mut Kept>) {
     (wanted, work.kept.as_mut())
 }
 
-fn is_put_away(attribute: &Wanted) -> bool {
+fn is_spillable(attribute: &Wanted) -> bool {
     !is_secret_attribute(&attribute.description)
 }
 
-fn is_large(kept: &Kept, property: &str, value: &Value) -> bool {
-    matches!(value, Value::String(_) | Value::Array(_) | Value::Object(_)) && !kept.origin.is_secret(property)
+fn is_large(kept: &RejectContext, property: &str, value: &Value) -> bool {
+    matches!(value, Value::String(_) | Value::Array(_) | Value::Object(_))
+        && !kept.reject_schema.is_secret(property)
 }
 
 /// How much of a record could be put away.
 fn octets(work: &mut Work) -> usize {
     let (attributes, kept) = parts(work);
     let values = |a: &Wanted| a.values.iter().map(|v| v.len() + size_of::<Vec<u8>>()).sum::<usize>();
-    let wanted: usize = attributes.iter().filter(|a| is_put_away(a)).map(values).sum();
+    let wanted: usize = attributes.iter().filter(|a| is_spillable(a)).map(values).sum();
     let kept = kept.map_or(0, |kept| {
         let properties = kept.record.as_object().into_iter().flatten();
         properties.filter(|(name, value)| is_large(kept, name, value)).map(|(_, value)| weight(value)).sum()
@@ -229,7 +230,7 @@ fn number(n: usize, out: &mut Vec<u8>) {
 
 fn pack(work: &mut Work, out: &mut Vec<u8>) -> io::Result<()> {
     let (attributes, kept) = parts(work);
-    for attribute in attributes.iter().filter(|a| is_put_away(a)) {
+    for attribute in attributes.iter().filter(|a| is_spillable(a)) {
         number(attribute.values.len(), out);
         for value in &attribute.values {
             number(value.len(), out);
@@ -255,13 +256,13 @@ fn pack(work: &mut Work, out: &mut Vec<u8>) -> io::Result<()> {
 
 fn empty(work: &mut Work) {
     let (attributes, kept) = parts(work);
-    for attribute in attributes.iter_mut().filter(|a| is_put_away(a)) {
+    for attribute in attributes.iter_mut().filter(|a| is_spillable(a)) {
         attribute.values = Vec::new();
     }
     let Some(kept) = kept else { return };
-    let origin = kept.origin.clone();
+    let reject_schema = kept.reject_schema.clone();
     let mut record = Arc::unwrap_or_clone(std::mem::take(&mut kept.record));
-    let looked_at = Kept { record: Arc::default(), origin };
+    let looked_at = RejectContext { record: Arc::default(), reject_schema };
     for (name, value) in record.as_object_mut().into_iter().flatten() {
         if is_large(&looked_at, name, value) {
             *value = Value::Null;
@@ -285,7 +286,7 @@ fn next_number(packed: &mut &[u8]) -> Option<usize> {
 fn unpack(work: &mut Work, mut packed: &[u8]) -> Option<()> {
     let packed = &mut packed;
     let (attributes, kept) = parts(work);
-    for attribute in attributes.iter_mut().filter(|a| is_put_away(a)) {
+    for attribute in attributes.iter_mut().filter(|a| is_spillable(a)) {
         let count = next_number(packed)?;
         for _ in 0..count {
             let length = next_number(packed)?;
@@ -307,42 +308,42 @@ fn unpack(work: &mut Work, mut packed: &[u8]) -> Option<()> {
 impl<W: Write> Load<'_, W> {
     /// A record has to wait.
     pub(super) fn park(&mut self, mut work: Box<Work>) {
-        self.put_away(&mut work);
-        self.order.park(work.number, work);
+        self.spill(&mut work);
+        self.scheduler.park(work.number, work);
     }
 
     /// A record waits until this name is free.
     pub(super) fn park_for_name(&mut self, mut work: Box<Work>, name: DnKey) {
-        self.put_away(&mut work);
-        self.order.park_for_name(work.number, work, name);
+        self.spill(&mut work);
+        self.scheduler.park_for_name(work.number, work, name);
     }
 
     /// A record that was taken in may have to wait behind others.
-    pub(super) fn put_away_if_it_waits(&mut self, number: u64) {
-        let Self { order, shelf, .. } = self;
+    pub(super) fn spill_if_waiting(&mut self, number: u64) {
+        let Self { scheduler, spill_buffer, .. } = self;
         let mut result = Ok(());
-        order.change_waiting(number, |work| result = shelf.put(work));
+        scheduler.change_waiting(number, |work| result = spill_buffer.store(work));
         if let Err(error) = result {
-            self.fail(number, LoadError::Shelf(error));
+            self.fail(number, LoadError::SpillBuffer(error));
         }
     }
 
     /// Puts away what a record has that waits.
-    pub(super) fn put_away(&mut self, work: &mut Work) {
-        if let Err(error) = self.shelf.put(work) {
-            self.fail(work.number, LoadError::Shelf(error));
+    pub(super) fn spill(&mut self, work: &mut Work) {
+        if let Err(error) = self.spill_buffer.store(work) {
+            self.fail(work.number, LoadError::SpillBuffer(error));
         }
     }
 
     /// Gives a record back what it has. `false`: it cannot be read, and the run ends.
-    pub(super) fn take_back(&mut self, work: &mut Work) -> bool {
-        match self.shelf.take(work) {
+    pub(super) fn restore(&mut self, work: &mut Work) -> bool {
+        match self.spill_buffer.restore(work) {
             Ok(()) => {
-                self.shelf.begins(work);
+                self.spill_buffer.begins(work);
                 true
             }
             Err(error) => {
-                self.fail(work.number, LoadError::Shelf(error));
+                self.fail(work.number, LoadError::SpillBuffer(error));
                 false
             }
         }
@@ -357,8 +358,8 @@ mod tests {
     use singer_common::message::SchemaMessage;
 
     use super::*;
-    use crate::load::rejects::Origin;
-    use crate::map::wanted::Login;
+    use crate::load::rejects::RejectSchema;
+    use crate::map::wanted::WantedAccount;
     use crate::map::wanted::WantedEntry;
     use crate::rules::policy::{Compare, Policy};
 
@@ -375,27 +376,27 @@ mod tests {
             wanted("mail", Vec::new()),
             wanted("jpegPhoto", vec![vec![0xff; octets]]),
         ];
-        let wanted = WantedEntry { dn: "cn=Ada".to_owned(), attributes, login: Login::default() };
-        let task = Task::Upsert { wanted, filter: None, manner: Arc::default() };
+        let wanted = WantedEntry { dn: "cn=Ada".to_owned(), attributes, account: WantedAccount::default() };
+        let task = Task::Upsert { wanted, filter: None, write_policy: Arc::default() };
         let message = SchemaMessage { stream: "s".into(), schema: json!({}), key_properties: vec![] };
-        let origin = Arc::new(Origin::new(&message, BTreeSet::from(["pin".to_owned()])));
+        let reject_schema = Arc::new(RejectSchema::new(&message, BTreeSet::from(["pin".to_owned()])));
         let record = json!({"id": 7, "pin": "1234", "photo": "x".repeat(octets), "names": ["Ada", null], "none": null});
-        let kept = Some(Kept { record: Arc::new(record), origin });
+        let kept = Some(RejectContext { record: Arc::new(record), reject_schema });
         Work { kept, ..Work::new(1, 1, "s".into(), task, DnKey::default(), "7".into()) }
     }
 
     #[test]
     fn what_is_put_away_comes_back_as_it_was_and_secrets_stay() {
-        let mut shelf = Shelf::default();
+        let mut spill_buffer = SpillBuffer::default();
         let whole = work(MOST / 2);
         let mut works: Vec<Work> = Vec::new();
         for _ in 0..2 {
             let mut one = whole.clone();
-            shelf.put(&mut one).unwrap();
+            spill_buffer.store(&mut one).unwrap();
             works.push(one);
         }
-        let place = |work: &Work| match work.shelved.as_deref() {
-            Some(Place::File { at, .. }) => *at,
+        let place = |work: &Work| match work.spilled.as_deref() {
+            Some(SpillSlot::File { at, .. }) => *at,
             other => panic!("each is more than may be in memory: {other:?}"),
         };
         assert!(place(&works[0]) == 0 && place(&works[1]) > 0);
@@ -406,7 +407,7 @@ mod tests {
             let record = &one.kept.as_ref().unwrap().record;
             assert_eq!(**record, json!({"id": 7, "pin": "1234", "photo": null, "names": null, "none": null}));
         }
-        let mut file = shelf.file.as_ref().unwrap().try_clone().unwrap();
+        let mut file = spill_buffer.file.as_ref().unwrap().try_clone().unwrap();
         let mut text = Vec::new();
         file.rewind().unwrap();
         file.read_to_end(&mut text).unwrap();
@@ -414,26 +415,26 @@ mod tests {
             assert!(!text.windows(secret.len()).any(|w| w == secret));
         }
         for mut one in works.into_iter().rev() {
-            shelf.take(&mut one).unwrap();
+            spill_buffer.restore(&mut one).unwrap();
             assert_eq!(one.task, whole.task);
             assert_eq!(one.kept.unwrap().record, whole.kept.as_ref().unwrap().record);
         }
-        let room = locked(&shelf.room);
+        let room = locked(&spill_buffer.room);
         assert!(room.end == 0 && room.free.is_empty(), "{room:?}");
         drop(room);
         // What is small stays where it is; and the file is begun anew.
         let (mut small, mut large) = (work(1), whole.clone());
-        shelf.put(&mut small).unwrap();
-        assert!(matches!(small.shelved.as_deref(), Some(Place::Memory(..))));
-        shelf.put(&mut large).unwrap();
-        assert!(matches!(large.shelved.as_deref(), Some(Place::File { at: 0, .. })));
+        spill_buffer.store(&mut small).unwrap();
+        assert!(matches!(small.spilled.as_deref(), Some(SpillSlot::Memory(..))));
+        spill_buffer.store(&mut large).unwrap();
+        assert!(matches!(large.spilled.as_deref(), Some(SpillSlot::File { at: 0, .. })));
         drop(small);
-        assert_eq!(shelf.in_memory.load(Ordering::Relaxed), 0);
+        assert_eq!(spill_buffer.in_memory.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn room_that_is_given_back_is_taken_again() {
-        let mut room = Room::default();
+        let mut room = FreeSpace::default();
         assert_eq!([room.take(10), room.take(20), room.take(30), room.take(40)], [0, 10, 30, 60]);
         room.give_back(10, 20);
         assert_eq!([room.take(5), room.take(20)], [10, 100]);

@@ -12,7 +12,7 @@ use singer_common::schema::Schema;
 
 use crate::map::wanted::WantedEntry;
 use crate::rules::names::hash;
-use crate::write::claims::Who;
+use crate::write::claims::Claimant;
 
 /// Those of one stream: hashes of their names (a record may be tried several times), and one of them.
 #[derive(Debug)]
@@ -23,15 +23,15 @@ struct OfStream {
 
 /// Entries by stream.
 #[derive(Debug, Default)]
-pub struct NotFoundAgain {
+pub struct UnmatchedEntries {
     streams: Mutex<BTreeMap<String, OfStream>>,
 }
 
-impl NotFoundAgain {
+impl UnmatchedEntries {
     /// Looks whether an entry that the filter did not find is one that it finds from now on. `there`: what is at its name.
-    pub(super) fn look(
+    pub(super) fn check(
         &self,
-        who: &Who<'_>,
+        claimant: &Claimant<'_>,
         wanted: &WantedEntry,
         key: &DnKey,
         there: Option<&Entry>,
@@ -48,7 +48,7 @@ impl NotFoundAgain {
         }
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || OfStream { seen: HashSet::new(), first: wanted.dn.clone() };
-        streams.entry(who.stream.to_owned()).or_insert_with(new).seen.insert(hash(key));
+        streams.entry(claimant.stream.to_owned()).or_insert_with(new).seen.insert(hash(key));
     }
 
     /// Returns the number of entries of each stream, and the name of one.

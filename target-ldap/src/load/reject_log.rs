@@ -11,7 +11,7 @@ const KINDS: usize = 1_000;
 
 /// The rejected records of a run, by kind of reason.
 #[derive(Debug, Default)]
-pub(super) struct Said {
+pub(super) struct RejectLog {
     kinds: BTreeMap<(String, String), Kind>,
 }
 
@@ -24,9 +24,9 @@ struct Kind {
     what: &'static str,
 }
 
-impl Said {
+impl RejectLog {
     /// Counts a record. `true`: it is to be named in the log.
-    pub(super) fn is_said_one_by_one(&mut self, stream: &str, reason: &str, what: &'static str) -> bool {
+    pub(super) fn should_log(&mut self, stream: &str, reason: &str, what: &'static str) -> bool {
         let key = (stream.to_owned(), without_values(reason));
         if !self.kinds.contains_key(&key) && self.kinds.len() >= KINDS {
             return true;
@@ -71,19 +71,15 @@ mod tests {
 
     #[test]
     fn of_one_kind_five_are_named() {
-        let mut said = Said::default();
-        let named = |said: &mut Said, name: &str| {
-            said.is_said_one_by_one(
-                "s",
-                &format!("add `cn={name}`: alreadyExists (68): \"{name}\" 7"),
-                "rejected",
-            )
+        let mut said = RejectLog::default();
+        let named = |said: &mut RejectLog, name: &str| {
+            said.should_log("s", &format!("add `cn={name}`: alreadyExists (68): \"{name}\" 7"), "rejected")
         };
         for n in 0..NAMED {
             assert!(named(&mut said, &format!("a{n}")));
         }
         assert!(!named(&mut said, "b"));
-        assert!(said.is_said_one_by_one("s", "another reason", "rejected"));
-        assert!(said.is_said_one_by_one("t", "add `cn=x`: alreadyExists (68): \"x\" 7", "rejected"));
+        assert!(said.should_log("s", "another reason", "rejected"));
+        assert!(said.should_log("t", "add `cn=x`: alreadyExists (68): \"x\" 7", "rejected"));
     }
 }

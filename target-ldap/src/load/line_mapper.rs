@@ -25,10 +25,10 @@ use tokio::sync::mpsc;
 use super::batch::{InBatch, read_batch};
 use super::{BatchError, InFile, LoadError};
 use crate::config::{OnError, TargetConfig};
-use crate::load::rejects::{self, Origin, Retried};
+use crate::load::rejects::{self, RejectSchema, Retried};
 use crate::map::validate::{RecordValidator, guarded};
 use crate::map::{Mapping, Task};
-use crate::rules::error::MapError;
+use crate::rules::error::MappingError;
 use crate::write::claims::KeyKind;
 
 /// Parts of the input that wait between the reader's thread and the run.
@@ -37,12 +37,12 @@ const PARTS_AHEAD: usize = 2;
 const PART_BYTES: usize = 32 * 1024;
 
 /// A line of the input, and what it asks for.
-pub(super) enum Line {
+pub(super) enum InputLine {
     Schema {
-        stream: Arc<StreamPlan>,
+        stream: Arc<StreamDefinition>,
         warnings: Vec<Warning>,
     },
-    Record(Box<Planned>),
+    Record(Box<MappedRecord>),
     State(Box<RawValue>),
     ActivateVersion {
         stream: String,
@@ -56,25 +56,25 @@ pub(super) enum Line {
 /// What a line is that is no JSON.
 enum Flawed {
     /// This is asked for.
-    Line(Line),
+    InputLine(InputLine),
     /// It is read as this.
     Json(Vec<u8>),
 }
 
 /// Lines with their numbers, from 1.
-type Part = Vec<(u64, Line)>;
+type InputLines = Vec<(u64, InputLine)>;
 
 /// What comes from the reader's thread.
-pub(super) enum Input {
-    Lines(Part),
+pub(super) enum InputEvent {
+    Lines(InputLines),
     Failed(io::Error),
     /// Nothing more will come. A channel that closes without it has lost the rest of the input.
     End,
 }
 
 /// A record, and what it asks for.
-pub(super) struct Planned {
-    pub(super) stream: Arc<StreamPlan>,
+pub(super) struct MappedRecord {
+    pub(super) stream: Arc<StreamDefinition>,
     /// Of the RECORD, or of the BATCH it is in.
     pub(super) line: u64,
     pub(super) in_file: Option<InFile>,
@@ -92,10 +92,10 @@ pub(super) struct Planned {
 }
 
 /// A stream, once its SCHEMA is known.
-pub(super) struct StreamPlan {
+pub(super) struct StreamDefinition {
     pub(super) name: Arc<str>,
     pub(super) mapping: Mapping,
-    pub(super) origin: Arc<Origin>,
+    pub(super) reject_schema: Arc<RejectSchema>,
     validator: Option<RecordValidator>,
     key_properties: Vec<String>,
     /// What an entry's name is made of, and what finds it.
@@ -107,7 +107,7 @@ pub(super) struct StreamPlan {
     pub(super) key_kind: KeyKind,
 }
 
-impl StreamPlan {
+impl StreamDefinition {
     /// What a record asks for.
     pub(super) fn plan(
         self: &Arc<Self>,
@@ -115,7 +115,7 @@ impl StreamPlan {
         record: Record,
         version: Option<i64>,
         in_file: Option<InFile>,
-    ) -> Planned {
+    ) -> MappedRecord {
         let outcome = guarded(|| self.task(line, &record))
             .unwrap_or_else(|reason| Err(LoadError::record(line, &self.name, reason)));
         self.planned(line, record, version, in_file, outcome)
@@ -129,7 +129,7 @@ impl StreamPlan {
         version: Option<i64>,
         in_file: Option<InFile>,
         outcome: Result<(Task, DnKey), LoadError>,
-    ) -> Planned {
+    ) -> MappedRecord {
         let about = about(&self.key_properties, self.is_mirror_without_key, &record);
         let outcome = outcome.map_err(|error| error.of_key(&about));
         let identity = if outcome.is_err() && self.keeps_records {
@@ -138,7 +138,7 @@ impl StreamPlan {
             None
         };
         let record = (self.keeps_records || outcome.is_err()).then(|| record.into_value());
-        Planned {
+        MappedRecord {
             stream: self.clone(),
             line,
             in_file,
@@ -163,9 +163,9 @@ impl StreamPlan {
             return None;
         }
         let task = self.mapping.map(record, true, &self.schema).ok()?;
-        let Task::Delete { dn, filter, manner, .. } = task else { return None };
+        let Task::Delete { dn, filter, write_policy, .. } = task else { return None };
         let key = dn.as_deref().map(|dn| DnKey::parse(dn, &self.schema)).transpose().ok()?;
-        Some((Task::Find { dn, filter, manner }, key.unwrap_or_default()))
+        Some((Task::Find { dn, filter, write_policy }, key.unwrap_or_default()))
     }
 
     fn task(&self, line: u64, record: &Record) -> Result<(Task, DnKey), LoadError> {
@@ -194,7 +194,7 @@ impl StreamPlan {
         let mut above = self.above.lock().unwrap_or_else(PoisonError::into_inner);
         let key = task.dn().map(|dn| {
             let key = above.key(dn, &self.schema);
-            key.map_err(|e| map_error(MapError::Name(format!("`{dn}` is no DN: {e}"))))
+            key.map_err(|e| map_error(MappingError::Name(format!("`{dn}` is no DN: {e}"))))
         });
         Ok((task, key.transpose()?.unwrap_or_default()))
     }
@@ -241,24 +241,24 @@ fn key_kind(key_properties: &[String], is_mirror: bool, rewrites: usize) -> KeyK
 }
 
 /// What lines are read with.
-pub(super) struct Planner {
+pub(super) struct LineMapper {
     config: TargetConfig,
     directory: Directory,
     schema: Arc<Schema>,
     takes_unknown: bool,
     retry_rejects: bool,
-    pub(super) streams: HashMap<String, Arc<StreamPlan>>,
+    pub(super) streams: HashMap<String, Arc<StreamDefinition>>,
     /// The SCHEMA of each stream.
     schemas: HashMap<String, SchemaMessage>,
     /// The warnings that were given.
-    said: HashSet<String>,
+    logged: HashSet<String>,
     /// What becomes of streams before they are taken in.
     pub(super) maps: Option<Maps>,
     /// The properties of all streams, as they came and as they are taken in.
     properties: BTreeSet<String>,
 }
 
-impl Planner {
+impl LineMapper {
     /// For records that go into this directory. With `retry_rejects` the input is a reject file.
     pub(super) fn new(config: &TargetConfig, directory: &Directory, retry_rejects: bool) -> Self {
         Self {
@@ -269,7 +269,7 @@ impl Planner {
             retry_rejects,
             streams: HashMap::new(),
             schemas: HashMap::new(),
-            said: HashSet::new(),
+            logged: HashSet::new(),
             // What was rejected is in the file as the maps made it.
             maps: config.maps.clone().filter(|_| !retry_rejects),
             properties: BTreeSet::new(),
@@ -310,7 +310,7 @@ impl Planner {
     }
 
     /// Plans what a line asks for. `false`: no more is wanted.
-    fn line(&mut self, number: u64, text: &[u8], out: &mut Out) -> bool {
+    fn line(&mut self, number: u64, text: &[u8], out: &mut LineSender) -> bool {
         if self.retry_rejects
             && let Some(retried) = rejects::read_line(text)
         {
@@ -324,24 +324,26 @@ impl Planner {
             Ok(Message::Schema(schema)) if self.maps.is_some() => {
                 return self.mapped_streams(number, &schema, out);
             }
-            Ok(Message::Schema(schema)) => self.stream(number, &schema).unwrap_or_else(Line::Failed),
-            Ok(Message::State(state)) => Line::State(state),
+            Ok(Message::Schema(schema)) => self.stream(number, &schema).unwrap_or_else(InputLine::Failed),
+            Ok(Message::State(state)) => InputLine::State(state),
             Ok(Message::ActivateVersion { stream, version }) if self.is_mapped(&stream) => {
                 let names = self.maps.as_ref().map(|maps| maps.names(&stream)).into_iter().flatten();
                 let names: Vec<String> = names.map(ToString::to_string).collect();
                 return names
                     .into_iter()
-                    .all(|stream| out.push(number, 0, Line::ActivateVersion { stream, version }));
+                    .all(|stream| out.push(number, 0, InputLine::ActivateVersion { stream, version }));
             }
-            Ok(Message::ActivateVersion { stream, version }) => Line::ActivateVersion { stream, version },
+            Ok(Message::ActivateVersion { stream, version }) => {
+                InputLine::ActivateVersion { stream, version }
+            }
             Ok(Message::Batch(batch)) => return self.batch(number, &batch, out),
             Err(MessageError::UnknownType(kind)) if kind == rejects::KIND => {
-                Line::Failed(LoadError::Reject { line: number })
+                InputLine::Failed(LoadError::Reject { line: number })
             }
             Err(error) => match repaired(text).and_then(|(octets, flaw)| self.flawed(number, octets, flaw)) {
-                Some(Flawed::Line(line)) => line,
+                Some(Flawed::InputLine(line)) => line,
                 Some(Flawed::Json(octets)) => return self.line(number, &octets, out),
-                None => Line::Failed(LoadError::Message { line: number, error }),
+                None => InputLine::Failed(LoadError::Message { line: number, error }),
             },
         };
         out.push(number, text.len(), line)
@@ -355,7 +357,7 @@ impl Planner {
             return Some(Flawed::Json(octets));
         }
         match message {
-            Message::Record(record) => self.faulty(line, record, None, flaw).map(Flawed::Line),
+            Message::Record(record) => self.faulty(line, record, None, flaw).map(Flawed::InputLine),
             // Of a description, nobody misses the half of a character.
             Message::Schema(schema) => {
                 tracing::warn!(stream = schema.stream, line, "line {line}: in the SCHEMA, {}", flaw.text());
@@ -367,28 +369,34 @@ impl Planner {
 
     /// Whether a flaw changes nothing but what is no number, of which it is said once.
     fn is_passable(&mut self, place: &str, flaw: Flaw) -> bool {
-        if flaw == Flaw::NoNumber && self.said.insert(flaw.text().to_owned()) {
+        if flaw == Flaw::NoNumber && self.logged.insert(flaw.text().to_owned()) {
             tracing::warn!("{place}: {}", flaw.text());
         }
         flaw == Flaw::NoNumber
     }
 
     /// A record whose line has a flaw; `None` of a stream that there is not.
-    fn faulty(&self, line: u64, record: RecordMessage, in_file: Option<InFile>, flaw: Flaw) -> Option<Line> {
+    fn faulty(
+        &self,
+        line: u64,
+        record: RecordMessage,
+        in_file: Option<InFile>,
+        flaw: Flaw,
+    ) -> Option<InputLine> {
         let RecordMessage { stream, record, version } = record;
         let plan = self.streams.get(&stream)?;
         let outcome = Err(LoadError::record(line, &stream, flaw.text().to_owned()));
-        Some(Line::Record(Box::new(plan.planned(line, record, version, in_file, outcome))))
+        Some(InputLine::Record(Box::new(plan.planned(line, record, version, in_file, outcome))))
     }
 
-    fn retried(&self, line: u64, retried: Result<Retried, MessageError>) -> Line {
+    fn retried(&self, line: u64, retried: Result<Retried, MessageError>) -> InputLine {
         match retried {
             Ok(Retried { message: Some(message), still_masked, is_unmapped }) => {
                 let stream = &message.stream;
                 if let Some(plan) = self.streams.get(stream).filter(|_| is_unmapped) {
                     let RecordMessage { record, version, .. } = message;
                     let outcome = Err(LoadError::Unmapped { line });
-                    return Line::Record(Box::new(plan.planned(line, record, version, None, outcome)));
+                    return InputLine::Record(Box::new(plan.planned(line, record, version, None, outcome)));
                 }
                 let warning = |property: &String| {
                     let text = format!(
@@ -399,13 +407,13 @@ impl Planner {
                 let warnings = still_masked.iter().map(warning).collect();
                 self.record(line, message, None, warnings)
             }
-            Ok(Retried { message: None, .. }) => Line::Nothing,
-            Err(error) => Line::Failed(LoadError::Message { line, error }),
+            Ok(Retried { message: None, .. }) => InputLine::Nothing,
+            Err(error) => InputLine::Failed(LoadError::Message { line, error }),
         }
     }
 
     /// A batch's records, each as if it had come as a RECORD.
-    fn batch(&mut self, line: u64, message: &BatchMessage, out: &mut Out) -> bool {
+    fn batch(&mut self, line: u64, message: &BatchMessage, out: &mut LineSender) -> bool {
         // Opening a file may take long, and what came before has nothing to do with that.
         if !out.flush() {
             return false;
@@ -418,7 +426,7 @@ impl Planner {
                 let fault = flaw.filter(|flaw| !self.is_passable(&place.to_string(), *flaw));
                 let is_wanted = if let Some(flaw) = fault {
                     let planned = self.faulty(line, record, Some(place), flaw);
-                    out.push(line, octets, planned.unwrap_or(Line::Nothing))
+                    out.push(line, octets, planned.unwrap_or(InputLine::Nothing))
                 } else if is_mapped {
                     self.mapped_records(line, record, Some(&place), octets, out)
                 } else {
@@ -433,7 +441,7 @@ impl Planner {
             Ok(()) => out.is_wanted(),
             Err(error) => {
                 let stream = message.stream.clone();
-                out.push(line, 0, Line::Failed(LoadError::Batch { line, stream, error }))
+                out.push(line, 0, InputLine::Failed(LoadError::Batch { line, stream, error }))
             }
         }
     }
@@ -444,13 +452,13 @@ impl Planner {
         message: RecordMessage,
         in_file: Option<InFile>,
         warnings: Vec<Warning>,
-    ) -> Line {
+    ) -> InputLine {
         let RecordMessage { stream: name, record, version } = message;
         let Some(stream) = self.streams.get(&name) else {
             let reason = "a RECORD came before the stream's SCHEMA".into();
-            return Line::Failed(LoadError::record(line, &name, reason));
+            return InputLine::Failed(LoadError::record(line, &name, reason));
         };
-        Line::Record(Box::new(Planned { warnings, ..stream.plan(line, record, version, in_file) }))
+        InputLine::Record(Box::new(MappedRecord { warnings, ..stream.plan(line, record, version, in_file) }))
     }
 
     /// Whether maps have a say in a stream whose SCHEMA came.
@@ -458,12 +466,12 @@ impl Planner {
         self.maps.as_ref().is_some_and(|maps| maps.knows(stream))
     }
 
-    pub(super) fn stream(&mut self, line: u64, message: &SchemaMessage) -> Result<Line, LoadError> {
+    pub(super) fn stream(&mut self, line: u64, message: &SchemaMessage) -> Result<InputLine, LoadError> {
         // Some taps repeat it before each record: an equal one changes nothing.
         if self.schemas.get(&message.stream) == Some(message)
             && let Some(stream) = self.streams.get(&message.stream)
         {
-            return Ok(Line::Schema { stream: stream.clone(), warnings: Vec::new() });
+            return Ok(InputLine::Schema { stream: stream.clone(), warnings: Vec::new() });
         }
         self.know(message);
         let bad = |reason| LoadError::record(line, &message.stream, reason);
@@ -493,12 +501,12 @@ impl Planner {
         let mapping = mapping.map_err(bad)?.map_err(settings)?;
         mapping.check_filters(&message.stream, &self.directory, &mut warnings).map_err(settings)?;
         // A tap may repeat its SCHEMA before each record.
-        warnings.retain(|warning| self.said.insert(warning.text.clone()));
+        warnings.retain(|warning| self.logged.insert(warning.text.clone()));
         let key_kind = key_kind(&message.key_properties, mapping.is_mirror(), self.config.dn_rewrite.len());
         let is_mirror_without_key = message.key_properties.is_empty() && mapping.is_mirror();
-        let stream = Arc::new(StreamPlan {
+        let stream = Arc::new(StreamDefinition {
             name: message.stream.as_str().into(),
-            origin: Arc::new(Origin::new(message, mapping.secret_properties())),
+            reject_schema: Arc::new(RejectSchema::new(message, mapping.secret_properties())),
             naming_properties: mapping.naming_properties(),
             mapping,
             validator,
@@ -511,20 +519,20 @@ impl Planner {
         });
         self.schemas.insert(message.stream.clone(), message.clone());
         self.streams.insert(message.stream.clone(), stream.clone());
-        Ok(Line::Schema { stream, warnings })
+        Ok(InputLine::Schema { stream, warnings })
     }
 }
 
 /// Where lines go to. They are passed on in parts: not one by one, and not later than the input waits.
-pub(super) struct Out {
-    sender: mpsc::Sender<Input>,
-    part: Part,
+pub(super) struct LineSender {
+    sender: mpsc::Sender<InputEvent>,
+    part: InputLines,
     octets: usize,
 }
 
-impl Out {
+impl LineSender {
     /// `false`: no more is wanted.
-    pub(super) fn push(&mut self, number: u64, octets: usize, line: Line) -> bool {
+    pub(super) fn push(&mut self, number: u64, octets: usize, line: InputLine) -> bool {
         self.part.push((number, line));
         self.octets += octets;
         if self.octets >= PART_BYTES { self.flush() } else { true }
@@ -533,7 +541,7 @@ impl Out {
     fn flush(&mut self) -> bool {
         self.octets = 0;
         let part = std::mem::take(&mut self.part);
-        part.is_empty() && self.is_wanted() || self.sender.blocking_send(Input::Lines(part)).is_ok()
+        part.is_empty() && self.is_wanted() || self.sender.blocking_send(InputEvent::Lines(part)).is_ok()
     }
 
     fn is_wanted(&self) -> bool {
@@ -542,11 +550,14 @@ impl Out {
 }
 
 /// Reads lines on a thread of its own: a pipe that stalls must not stop the writes under way.
-pub(super) fn read_lines(input: Box<dyn BufRead + Send>, mut planner: Planner) -> mpsc::Receiver<Input> {
+pub(super) fn read_lines(
+    input: Box<dyn BufRead + Send>,
+    mut planner: LineMapper,
+) -> mpsc::Receiver<InputEvent> {
     let (sender, receiver) = mpsc::channel(PARTS_AHEAD);
     std::thread::spawn(move || {
         let mut reader = LineReader::new(input);
-        let mut out = Out { sender, part: Part::new(), octets: 0 };
+        let mut out = LineSender { sender, part: InputLines::new(), octets: 0 };
         loop {
             match reader.next_line() {
                 Ok(Some((number, text))) => {
@@ -557,14 +568,14 @@ pub(super) fn read_lines(input: Box<dyn BufRead + Send>, mut planner: Planner) -
                 Ok(None) => {
                     planner.warn_of_unused();
                     if out.flush() {
-                        let _ = out.sender.blocking_send(Input::End);
+                        let _ = out.sender.blocking_send(InputEvent::End);
                     }
                     return;
                 }
                 Err(e) => {
                     // The lines before it count.
                     if out.flush() {
-                        let _ = out.sender.blocking_send(Input::Failed(e));
+                        let _ = out.sender.blocking_send(InputEvent::Failed(e));
                     }
                     return;
                 }

@@ -5,9 +5,9 @@ use singer_common::directory::{DirectoryError, Paging, Scope, SearchRequest};
 use singer_common::dn::{Dn, DnKey};
 use singer_common::entry::Entry;
 
-use super::{Applier, Circumstances};
-use crate::map::Manner;
-use crate::write::claims::{DeletePermit, Denied, KeyKind, Who};
+use super::{Applier, AttemptContext};
+use crate::map::WritePolicy;
+use crate::write::claims::{Claimant, DeleteDenied, DeletePermit, KeyKind};
 use crate::write::plan_output::shown;
 
 /// How many of several entries are named.
@@ -19,14 +19,14 @@ const MOST_UNREAD: usize = 10_000;
 
 /// The names of entries that a filter fits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Names {
+pub struct MatchedNames {
     /// Up to so many as are worth knowing.
     pub names: Vec<String>,
     /// Whether these are all.
     pub is_whole: bool,
 }
 
-impl Names {
+impl MatchedNames {
     /// All there are.
     pub(super) fn whole(names: Vec<String>) -> Self {
         Self { names, is_whole: true }
@@ -35,7 +35,7 @@ impl Names {
 
 /// A record whose filter fits several entries, of which only a few are known by name.
 #[derive(Debug)]
-pub(super) struct Unread {
+pub(super) struct UnreadMatch {
     stream: String,
     key: String,
     kind: KeyKind,
@@ -45,7 +45,7 @@ pub(super) struct Unread {
 
 /// Where an entry is.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum Located {
     /// Nowhere (of [`Applier::locate`]: and its name is free).
     Nowhere,
     /// Under the name it is to have.
@@ -57,7 +57,7 @@ pub(super) enum Place {
     /// Nowhere, and its name is another entry's. What the filter would know that one by: `employeeNumber=7`.
     Taken(String),
     /// In several places.
-    Several(Names),
+    Several(MatchedNames),
 }
 
 impl Applier {
@@ -67,14 +67,14 @@ impl Applier {
         &self,
         dn: Option<&str>,
         filter: &str,
-        manner: &Manner,
-        now: &Circumstances,
+        write_policy: &WritePolicy,
+        context: &AttemptContext,
         names: &[String],
-    ) -> Result<(Place, bool), DirectoryError> {
-        match (self.fitting(dn, filter, manner, now, names).await?, dn) {
-            (Place::Nowhere, Some(dn)) => Ok((self.at_its_name(dn, manner, names).await?, false)),
+    ) -> Result<(Located, bool), DirectoryError> {
+        match (self.fitting(dn, filter, write_policy, context, names).await?, dn) {
+            (Located::Nowhere, Some(dn)) => Ok((self.at_its_name(dn, write_policy, names).await?, false)),
             (place, _) => {
-                let is_found = !matches!(place, Place::Nowhere);
+                let is_found = !matches!(place, Located::Nowhere);
                 Ok((place, is_found))
             }
         }
@@ -86,34 +86,34 @@ impl Applier {
         &self,
         dn: Option<&str>,
         filter: &str,
-        manner: &Manner,
-        now: &Circumstances,
+        write_policy: &WritePolicy,
+        context: &AttemptContext,
         names: &[String],
-    ) -> Result<Place, DirectoryError> {
+    ) -> Result<Located, DirectoryError> {
         let schema = self.directory.schema();
         let key = |dn: &str| DnKey::parse(dn, schema).unwrap_or_default();
         let is_at = |entry: &Entry, name: Option<&str>| name.is_some_and(|n| key(n) == key(&entry.dn));
-        if let Some(found) = &now.found
+        if let Some(found) = &context.found
             && let [entry] = self.matching(found, Scope::Base, filter, names, SHOWN).await?.0.as_mut_slice()
         {
             let entry = std::mem::take(entry);
-            return Ok(if is_at(&entry, dn) { Place::Named(entry) } else { Place::Elsewhere(entry) });
+            return Ok(if is_at(&entry, dn) { Located::Named(entry) } else { Located::Elsewhere(entry) });
         }
-        let base = self.search_base(dn, manner);
+        let base = self.search_base(dn, write_policy);
         let (mut found, is_whole) =
             self.matching(&base, Scope::Sub, filter, names, self.most_named()).await?;
-        let Some(entry) = found.pop() else { return Ok(Place::Nowhere) };
+        let Some(entry) = found.pop() else { return Ok(Located::Nowhere) };
         if !found.is_empty() {
             found.push(entry);
             let names = found.into_iter().map(|e| e.dn).collect();
-            return Ok(Place::Several(Names { names, is_whole }));
+            return Ok(Located::Several(MatchedNames { names, is_whole }));
         }
         Ok(if is_at(&entry, dn) {
-            Place::Named(entry)
-        } else if is_at(&entry, now.found.as_deref()) {
-            Place::Elsewhere(entry)
+            Located::Named(entry)
+        } else if is_at(&entry, context.found.as_deref()) {
+            Located::Elsewhere(entry)
         } else {
-            Place::NotClaimed(entry.dn)
+            Located::NotClaimed(entry.dn)
         })
     }
 
@@ -122,24 +122,26 @@ impl Applier {
     async fn at_its_name(
         &self,
         dn: &str,
-        manner: &Manner,
+        write_policy: &WritePolicy,
         names: &[String],
-    ) -> Result<Place, DirectoryError> {
+    ) -> Result<Located, DirectoryError> {
         let schema = self.directory.schema();
         let mut names: Vec<&str> = names.iter().map(String::as_str).filter(|n| *n != "1.1").collect();
-        names.extend(manner.claims.iter().map(String::as_str));
-        let Some(entry) = self.directory.read(dn, &names).await? else { return Ok(Place::Nowhere) };
-        let claimed =
-            manner.claims.iter().find_map(|name| Some((name, schema.values_of(&entry, name).first()?)));
+        names.extend(write_policy.match_attributes.iter().map(String::as_str));
+        let Some(entry) = self.directory.read(dn, &names).await? else { return Ok(Located::Nowhere) };
+        let claimed = write_policy
+            .match_attributes
+            .iter()
+            .find_map(|name| Some((name, schema.values_of(&entry, name).first()?)));
         Ok(match claimed {
-            Some((name, value)) => Place::Taken(format!("{name}={}", shown(name, value))),
-            None => Place::Named(entry),
+            Some((name, value)) => Located::Taken(format!("{name}={}", shown(name, value))),
+            None => Located::Named(entry),
         })
     }
 
     /// Where to look: the rule's scope, else the part of the directory that the entry is to be in.
-    pub(crate) fn search_base(&self, dn: Option<&str>, manner: &Manner) -> String {
-        if let Some(base) = &manner.base {
+    pub(crate) fn search_base(&self, dn: Option<&str>, write_policy: &WritePolicy) -> String {
+        if let Some(base) = &write_policy.base {
             return base.clone();
         }
         let schema = self.directory.schema();
@@ -178,24 +180,24 @@ impl Applier {
     /// by name, they are read before the first deletion, and never where there is none.
     pub(super) async fn remember_several(
         &self,
-        who: Option<&Who<'_>>,
+        claimant: Option<&Claimant<'_>>,
         dn: Option<&str>,
         filter: &str,
-        manner: &Manner,
-        place: &Place,
+        write_policy: &WritePolicy,
+        place: &Located,
     ) -> Result<(), DirectoryError> {
-        let (Some(who), Place::Several(found)) = (who, place) else { return Ok(()) };
+        let (Some(claimant), Located::Several(found)) = (claimant, place) else { return Ok(()) };
         for key in found.names.iter().filter_map(|name| self.key(name).ok()) {
-            self.books.rejected(who, &key);
+            self.claims.protect(claimant, &key);
         }
         if found.is_whole || self.deletes_by_version {
             return Ok(());
         }
-        let unread = Unread {
-            stream: who.stream.to_owned(),
-            key: who.key.to_owned(),
-            kind: who.kind,
-            base: self.search_base(dn, manner),
+        let unread = UnreadMatch {
+            stream: claimant.stream.to_owned(),
+            key: claimant.key.to_owned(),
+            kind: claimant.kind,
+            base: self.search_base(dn, write_policy),
             filter: filter.to_owned(),
         };
         let mut all = self.unread.lock().await;
@@ -206,31 +208,31 @@ impl Applier {
         self.read_protected(&unread).await
     }
 
-    /// The leave to delete an entry ([`Books::permit`](crate::write::claims::Books::permit)), once it is known which ones are protected.
+    /// The leave to delete an entry ([`EntryClaims::permit`](crate::write::claims::EntryClaims::permit)), once it is known which ones are protected.
     pub(super) async fn permit(
         &self,
-        who: Option<&Who<'_>>,
+        claimant: Option<&Claimant<'_>>,
         dn: &str,
         key: &DnKey,
         with_subtree: bool,
-    ) -> Result<Result<DeletePermit, Denied>, DirectoryError> {
+    ) -> Result<Result<DeletePermit, DeleteDenied>, DirectoryError> {
         drop(self.looking.write().await);
-        // Held while they are read: no other deletion overtakes them.
+        // DeferredReference while they are read: no other deletion overtakes them.
         let mut all = self.unread.lock().await;
         while let Some(unread) = all.last() {
             self.read_protected(unread).await?;
             all.pop();
         }
         drop(all);
-        Ok(self.books.permit(who, dn, key, with_subtree))
+        Ok(self.claims.permit(claimant, dn, key, with_subtree))
     }
 
-    async fn read_protected(&self, unread: &Unread) -> Result<(), DirectoryError> {
+    async fn read_protected(&self, unread: &UnreadMatch) -> Result<(), DirectoryError> {
         let names = ["1.1".to_owned()];
         let (found, _) = self.matching(&unread.base, Scope::Sub, &unread.filter, &names, PROTECTED).await?;
-        let who = Who { stream: &unread.stream, key: &unread.key, kind: unread.kind };
+        let claimant = Claimant { stream: &unread.stream, key: &unread.key, kind: unread.kind };
         for key in found.iter().filter_map(|entry| self.key(&entry.dn).ok()) {
-            self.books.rejected(&who, &key);
+            self.claims.protect(&claimant, &key);
         }
         Ok(())
     }

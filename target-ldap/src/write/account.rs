@@ -11,13 +11,13 @@ use singer_common::secret::Secret;
 use super::Applier;
 use crate::map::wanted::WantedEntry;
 use crate::plan::assertion::unchanged;
-use crate::plan::is_settled;
+use crate::plan::is_equivalent_on_ad;
 use crate::rules::accounts::{Lock, PWD_LAST_SET, pwd_last_set};
 use crate::rules::password::{Mode, NewPassword, When};
 
 /// What has to be done to an entry that is there.
 #[derive(Debug, Default)]
-pub(super) struct Planned {
+pub(super) struct ModifyPlan {
     /// The modifications.
     pub(super) changes: Vec<Modification>,
     /// The password to be set by an operation of its own.
@@ -26,7 +26,7 @@ pub(super) struct Planned {
     pub(super) last: Vec<Modification>,
 }
 
-impl Planned {
+impl ModifyPlan {
     pub(super) fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.exop.is_none()
     }
@@ -48,12 +48,12 @@ impl Applier {
     }
 
     /// What is read of an entry beside the attributes that are wanted.
-    pub(super) fn login_names(&self, wanted: &WantedEntry) -> Vec<&'static str> {
+    pub(super) fn account_attributes(&self, wanted: &WantedEntry) -> Vec<&'static str> {
         let mut names = Vec::new();
-        if wanted.login.enabled.is_some() {
+        if wanted.account.enabled.is_some() {
             names.extend(self.lock().map(Lock::attribute));
         }
-        match wanted.login.password.as_ref().map(|p| (p.mode, p.when)) {
+        match wanted.account.password.as_ref().map(|p| (p.mode, p.when)) {
             Some((Mode::Exop, When::CreateOnly)) => {
                 names.extend(["userPassword", "createTimestamp", "modifyTimestamp"]);
             }
@@ -67,14 +67,14 @@ impl Applier {
     /// The entry to be added.
     pub(super) async fn new_entry(&self, wanted: &WantedEntry) -> Result<Entry, DirectoryError> {
         let mut entry = wanted.to_entry();
-        let login = &wanted.login;
-        if let Some(password) = &login.password
+        let account = &wanted.account;
+        if let Some(password) = &account.password
             && let Some(values) = self.values(&wanted.dn, password).await?
         {
             entry.attributes.push(Attribute::new(password.mode.attribute(), values));
         }
-        entry.attributes.extend(login.enabled.and_then(|enabled| self.lock()?.for_new(enabled)));
-        if let Some(must_change) = login.must_change {
+        entry.attributes.extend(account.enabled.and_then(|enabled| self.lock()?.for_new(enabled)));
+        if let Some(must_change) = account.must_change {
             entry.attributes.push(Attribute::new(PWD_LAST_SET, vec![pwd_last_set(must_change).into()]));
         }
         Ok(entry)
@@ -82,13 +82,13 @@ impl Applier {
 
     /// What is left to do once the entry is added.
     pub(super) async fn after_add(&self, wanted: &WantedEntry) -> Result<(), DirectoryError> {
-        let Some(password) = wanted.login.password.as_ref().filter(|p| p.mode == Mode::Exop) else {
+        let Some(password) = wanted.account.password.as_ref().filter(|p| p.mode == Mode::Exop) else {
             return Ok(());
         };
         let Some(secret) = password.clear_text() else { return Ok(()) };
         match self.directory.set_password(&wanted.dn, secret, false).await {
             Ok(()) => match self.lock().filter(|l| l.goes_with_a_password()) {
-                Some(lock) if wanted.login.enabled == Some(false) => {
+                Some(lock) if wanted.account.enabled == Some(false) => {
                     let changes = lock.changes(false, &Entry::default()).unwrap_or_default();
                     self.directory.apply(&Change::Modify { dn: wanted.dn.clone(), changes }).await
                 }
@@ -109,16 +109,16 @@ impl Applier {
         &self,
         wanted: &WantedEntry,
         current: &Entry,
-    ) -> Result<Planned, DirectoryError> {
+    ) -> Result<ModifyPlan, DirectoryError> {
         let mut changes = wanted.changes(current, self.directory.schema());
         if self.directory.root_dse().vendor == Vendor::ActiveDirectory {
-            changes.retain(|step| !is_settled(step, current, self.directory.schema()));
+            changes.retain(|step| !is_equivalent_on_ad(step, current, self.directory.schema()));
         }
         let mut exop = None;
         let mut last = Vec::new();
         let mut is_set = false;
-        let login = &wanted.login;
-        if let Some(password) = &login.password
+        let account = &wanted.account;
+        if let Some(password) = &account.password
             && self.is_due(password, current).await?
         {
             is_set = true;
@@ -127,17 +127,17 @@ impl Applier {
                 None => exop = password.clear_text().cloned(),
                 Some(values) => {
                     changes.push(Modification::new(ModificationKind::Replace, name, values));
-                    if let Some(must_change) = login.must_change {
+                    if let Some(must_change) = account.must_change {
                         let value = pwd_last_set(must_change).into();
                         changes.push(Modification::new(ModificationKind::Replace, PWD_LAST_SET, vec![value]));
                     }
                 }
             }
         }
-        if let (Some(enabled), Some(lock)) = (login.enabled, self.lock()) {
+        if let (Some(enabled), Some(lock)) = (account.enabled, self.lock()) {
             if is_set && !enabled && lock.goes_with_a_password() {
                 last = lock.changes(false, &Entry::default()).unwrap_or_default();
-                return Ok(Planned { changes, exop, last });
+                return Ok(ModifyPlan { changes, exop, last });
             }
             let steps = lock.changes(enabled, current).ok_or_else(|| {
                 let text = format!(
@@ -148,17 +148,17 @@ impl Applier {
             })?;
             changes.extend(steps);
         }
-        Ok(Planned { changes, exop, last })
+        Ok(ModifyPlan { changes, exop, last })
     }
 
     /// Makes the modifications.
     pub(super) async fn modify(
         &self,
         dn: &str,
-        planned: Planned,
+        planned: ModifyPlan,
         read: &Entry,
     ) -> Result<(), DirectoryError> {
-        let Planned { changes, last, .. } = planned;
+        let ModifyPlan { changes, last, .. } = planned;
         let dn = || dn.to_owned();
         if !changes.is_empty() {
             let schema = self.directory.schema();
@@ -202,7 +202,7 @@ impl Applier {
         }
     }
 
-    /// Whether an entry has a `userPassword`, seen or not; `None`: the bound user may not know. Who has no right to
+    /// Whether an entry has a `userPassword`, seen or not; `None`: the bound user may not know. Claimant has no right to
     /// search by an attribute gets an Undefined of its filters, whether they are negated or not (RFC 4511 section
     /// 4.5.1.7).
     async fn has_password(&self, dn: &str) -> Result<Option<bool>, DirectoryError> {

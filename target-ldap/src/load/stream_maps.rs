@@ -2,24 +2,29 @@
 
 use singer_common::message::{RecordMessage, SchemaMessage};
 
-use super::planning::{Line, Out, Planner, said_twice};
+use super::line_mapper::{InputLine, LineMapper, LineSender, said_twice};
 use super::{InFile, LoadError};
 
-impl Planner {
+impl LineMapper {
     /// Plans what becomes of a SCHEMA. `false`: no more is wanted.
-    pub(super) fn mapped_streams(&mut self, line: u64, message: &SchemaMessage, out: &mut Out) -> bool {
+    pub(super) fn mapped_streams(
+        &mut self,
+        line: u64,
+        message: &SchemaMessage,
+        out: &mut LineSender,
+    ) -> bool {
         self.know(message);
         let outgoing = self.maps.as_mut().map_or(Ok(Vec::new()), |maps| {
             maps.schema(&message.stream, &message.schema, &message.key_properties)
         });
         let outgoing = match outgoing {
             Ok(outgoing) => outgoing,
-            Err(error) => return out.push(line, 0, Line::Failed(LoadError::Settings { line, error })),
+            Err(error) => return out.push(line, 0, InputLine::Failed(LoadError::Settings { line, error })),
         };
         outgoing.into_iter().all(|mapped| {
             let (stream, schema, key_properties) = (mapped.stream, mapped.schema, mapped.key_properties);
             let message = SchemaMessage { stream, schema, key_properties };
-            let planned = self.stream(line, &message).unwrap_or_else(Line::Failed);
+            let planned = self.stream(line, &message).unwrap_or_else(InputLine::Failed);
             out.push(line, 0, planned)
         })
     }
@@ -31,7 +36,7 @@ impl Planner {
         message: RecordMessage,
         in_file: Option<&InFile>,
         octets: usize,
-        out: &mut Out,
+        out: &mut LineSender,
     ) -> bool {
         let Some(maps) = self.maps.as_mut() else { return true };
         let RecordMessage { stream, record, version } = message;
@@ -52,10 +57,10 @@ impl Planner {
                 let names = self.maps.as_ref().map(|maps| maps.names(&stream)).into_iter().flatten();
                 let plan = names.into_iter().find_map(|name| self.streams.get(name));
                 let (Some(plan), Ok(record)) = (plan, value.try_into()) else {
-                    return out.push(line, 0, Line::Failed(error.in_file(in_file)));
+                    return out.push(line, 0, InputLine::Failed(error.in_file(in_file)));
                 };
                 let planned = plan.planned(line, record, version, in_file.cloned(), Err(error));
-                return out.push(line, octets, Line::Record(Box::new(planned)));
+                return out.push(line, octets, InputLine::Record(Box::new(planned)));
             }
         };
         let mapped: Vec<RecordMessage> = mapped

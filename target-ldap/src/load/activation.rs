@@ -14,11 +14,11 @@ use singer_common::dn::DnKey;
 use singer_common::settings::nearest;
 use singer_common::signals::Signal;
 
-use super::{Kept, Load, LoadError, Work};
-use crate::load::rejects::Origin;
-use crate::load::scheduler::Kind;
-use crate::load::versions::{Doubt, topmost};
-use crate::map::{Extent, Removal, Task};
+use super::{Load, LoadError, RejectContext, Work};
+use crate::load::rejects::RejectSchema;
+use crate::load::scheduler::TaskKind;
+use crate::load::versions::{SkipReason, topmost};
+use crate::map::{DeleteAction, Extent, Task};
 
 /// STATE that is held back for longer is worth a warning.
 const HELD_FOR_LONG: Duration = Duration::from_secs(60);
@@ -30,7 +30,7 @@ pub(super) struct Activation {
     line: u64,
     version: i64,
     extent: Extent,
-    origin: Arc<Origin>,
+    reject_schema: Arc<RejectSchema>,
     /// Whether a record of it came after its last announcement, and no STATE after that.
     is_open: bool,
     /// Whether a STATE came after its announcement.
@@ -38,7 +38,7 @@ pub(super) struct Activation {
 }
 
 /// An entry that did not come with its stream's version.
-pub(super) struct Gone {
+pub(super) struct AbsentEntry {
     dn: String,
     key: DnKey,
     activation: Arc<Activation>,
@@ -52,14 +52,14 @@ pub(super) struct Activations {
     /// Those whose turn it is.
     pub(super) due: std::collections::VecDeque<Activation>,
     /// Announcements that nothing may be concluded from so far.
-    doubtful: Vec<(String, u64, i64, Doubt)>,
+    skipped: Vec<(String, u64, i64, SkipReason)>,
     /// Streams of which it was said that a file of changes does not hold the directory.
-    said_of_changes: BTreeSet<String>,
+    format_warned: BTreeSet<String>,
     /// Entries that are being deleted.
     pub(super) under_way: u64,
     /// Since when STATE is held back.
     held_since: Option<Instant>,
-    was_said: bool,
+    was_logged: bool,
     /// The input was quiet: once what is decided is done, a period of the books is over.
     ends_period: bool,
     /// The input ended in the middle of a version: STATE behind it is not printed.
@@ -91,7 +91,7 @@ impl Activations {
 
     /// Whether something was announced that is still to be decided, or said to delete nothing.
     pub(super) fn has_announced(&self) -> bool {
-        !self.announced.is_empty() || !self.doubtful.is_empty()
+        !self.announced.is_empty() || !self.skipped.is_empty()
     }
 }
 
@@ -107,24 +107,25 @@ impl<W: Write> Load<'_, W> {
                 "ACTIVATE_VERSION {version} of `{stream}`: process_activate_version is not set"
             );
         }
-        self.activations.doubtful.retain(|(other, ..)| *other != stream);
-        if let Err(doubt) = self.versions.activate(&stream, version) {
-            if doubt == Doubt::CarriedOut {
-                return nothing(&stream, line, &doubt);
+        self.activations.skipped.retain(|(other, ..)| *other != stream);
+        if let Err(skip_reason) = self.versions.activate(&stream, version) {
+            if skip_reason == SkipReason::CarriedOut {
+                return nothing(&stream, line, &skip_reason);
             }
-            return self.activations.doubtful.push((stream, line, version, doubt));
+            return self.activations.skipped.push((stream, line, version, skip_reason));
         }
         // Records came, and so did the SCHEMA.
-        let Some(known) = self.streams.get(&*stream).map(|s| &s.plan) else { return };
+        let Some(known) = self.streams.get(&*stream).map(|s| &s.definition) else { return };
         match known.mapping.extent().cloned() {
             None => nothing(&stream, line, &"its rule has no scope_base"),
-            Some(extent) if *extent.removal == Removal::Nothing => {}
+            Some(extent) if *extent.action == DeleteAction::Nothing => {}
             Some(extent) => {
                 self.check_format(&stream, line);
-                let Some(known) = self.streams.get(&*stream).map(|s| &s.plan) else { return };
-                let origin = known.origin.clone();
+                let Some(known) = self.streams.get(&*stream).map(|s| &s.definition) else { return };
+                let reject_schema = known.reject_schema.clone();
                 let (is_open, has_state) = (false, false);
-                let activation = Activation { stream, line, version, extent, origin, is_open, has_state };
+                let activation =
+                    Activation { stream, line, version, extent, reject_schema, is_open, has_state };
                 let announced = &mut self.activations.announced;
                 match announced.iter_mut().find(|other| other.stream == activation.stream) {
                     Some(earlier) => *earlier = activation,
@@ -148,9 +149,9 @@ impl<W: Write> Load<'_, W> {
         for activation in std::mem::take(&mut self.activations.announced) {
             let Activation { stream, line, .. } = &activation;
             if has_unknown {
-                nothing(stream, *line, &Doubt::Unknown);
+                nothing(stream, *line, &SkipReason::Unknown);
             } else if has_ended && activation.is_open {
-                nothing(stream, *line, &Doubt::BrokenOff);
+                nothing(stream, *line, &SkipReason::BrokenOff);
                 self.activations.broken_off = true;
             } else {
                 if !has_ended {
@@ -160,9 +161,9 @@ impl<W: Write> Load<'_, W> {
             }
         }
         if has_ended {
-            for (stream, line, version, doubt) in std::mem::take(&mut self.activations.doubtful) {
+            for (stream, line, version, skip_reason) in std::mem::take(&mut self.activations.skipped) {
                 if self.streams.contains_key(&*stream) {
-                    nothing(&stream, line, &self.versions.doubt(&stream, version, doubt));
+                    nothing(&stream, line, &self.versions.skip_reason(&stream, version, skip_reason));
                 } else {
                     self.nothing_of_unknown(&stream, line);
                 }
@@ -187,10 +188,10 @@ impl<W: Write> Load<'_, W> {
         );
     }
 
-    /// A file of changes does not hold the directory that they are for: what the version no longer has is not known there. Said
+    /// A file of changes does not hold the directory that they are for: what the version no longer has is not known there. RejectLog
     /// once for each stream.
     fn check_format(&mut self, stream: &str, line: u64) {
-        if self.config.writes_changes() && self.activations.said_of_changes.insert(stream.to_owned()) {
+        if self.config.writes_changes() && self.activations.format_warned.insert(stream.to_owned()) {
             tracing::warn!(
                 stream,
                 setting = "ldif_format",
@@ -210,28 +211,28 @@ impl<W: Write> Load<'_, W> {
             // While the books still know what this period brought.
             self.release_deletions();
             self.decide(false);
-            self.applier.books().begin_period();
+            self.applier.claims().begin_period();
             self.activations.ends_period = true;
         }
     }
 
     /// STATE that was held back for versions may come out once their deletions are made.
     pub(super) fn release_state(&mut self) {
-        let is_done = self.activations.is_empty() && self.gone.is_empty();
+        let is_done = self.activations.is_empty() && self.absent.is_empty();
         if self.ack.is_holding() && is_done && self.failure.is_none() && !self.activations.broken_off {
             if std::mem::take(&mut self.activations.ends_period) {
-                self.applier.books().forget_earlier_periods();
+                self.applier.claims().forget_earlier_periods();
             }
-            self.ack.let_go();
+            self.ack.resume();
             self.activations.held_since = None;
-            self.activations.was_said = false;
+            self.activations.was_logged = false;
         }
     }
 
     /// Says once that STATE is held back for long, and what helps.
     pub(super) fn warn_of_held_state(&mut self) {
         let since = self.activations.held_since.is_some_and(|since| since.elapsed() >= HELD_FOR_LONG);
-        if since && self.ack.holds_state() && !std::mem::replace(&mut self.activations.was_said, true) {
+        if since && self.ack.holds_state() && !std::mem::replace(&mut self.activations.was_logged, true) {
             tracing::warn!(
                 "no STATE is printed: the deletions of ACTIVATE_VERSION are made when the input ends; for an input that stays open set activate_when_quiet_seconds"
             );
@@ -239,13 +240,14 @@ impl<W: Write> Load<'_, W> {
     }
 
     /// Reads what is in the scope, and keeps the names of what is gone. What may end the search early is a signal.
-    pub(super) async fn find_gone(&mut self, activation: Activation) -> Option<Signal> {
-        let Extent { base, filter, others, removal, .. } = &activation.extent;
+    pub(super) async fn find_absent(&mut self, activation: Activation) -> Option<Signal> {
+        let Extent { base, filter, others, action, .. } = &activation.extent;
         // Nor what such a scope lies below: it would go with it.
         let is_others = |key: &DnKey| others.iter().any(|o| key.is_within(o) || key.is_ancestor_of(o));
         // Nor what a record waits for.
-        let is_gone =
-            |key: &DnKey| !is_others(key) && !self.applier.books().keeps(key) && !self.order.is_wanted(key);
+        let is_gone = |key: &DnKey| {
+            !is_others(key) && !self.applier.claims().keeps(key) && !self.scheduler.is_wanted(key)
+        };
         let found = tokio::select! {
             found = self.applier.below(base, filter, is_gone) => found,
             signal = self.stop.wait() => return Some(signal),
@@ -270,7 +272,7 @@ impl<W: Write> Load<'_, W> {
         };
         // Where the whole subtree goes with an entry, what lies below is not asked twice; else children go first.
         let gone: Vec<(DnKey, String)> =
-            if removal.takes_subtree() { topmost(gone) } else { gone.into_iter().rev().collect() };
+            if action.takes_subtree() { topmost(gone) } else { gone.into_iter().rev().collect() };
         let stream = activation.stream.as_str();
         tracing::info!(
             stream,
@@ -281,14 +283,14 @@ impl<W: Write> Load<'_, W> {
             self.check_scope(&activation.stream).await;
         }
         let activation = Arc::new(activation);
-        let gone = gone.into_iter().map(|(key, dn)| Gone { dn, key, activation: activation.clone() });
-        self.gone.extend(gone);
+        let gone = gone.into_iter().map(|(key, dn)| AbsentEntry { dn, key, activation: activation.clone() });
+        self.absent.extend(gone);
         None
     }
 
     /// Says where rules look for their entries below a name that is not there, now that the input has ended.
     pub(super) async fn check_scopes(&mut self) {
-        let found = self.streams.iter().filter(|(_, stream)| stream.plan.mapping.finds_by_filter());
+        let found = self.streams.iter().filter(|(_, stream)| stream.definition.mapping.finds_by_filter());
         for name in found.map(|(name, _)| name.to_string()).collect::<Vec<_>>() {
             self.check_scope(&name).await;
         }
@@ -297,7 +299,7 @@ impl<W: Write> Load<'_, W> {
     /// Nothing is found below a name that is not there, and nothing is deleted, which looks like nothing to do: said once for
     /// each stream.
     async fn check_scope(&mut self, name: &str) {
-        let extent = self.streams.get(name).and_then(|stream| stream.plan.mapping.extent());
+        let extent = self.streams.get(name).and_then(|stream| stream.definition.mapping.extent());
         let Some(base) = extent.map(|extent| extent.base.clone()) else { return };
         // What cannot be read is said where it matters.
         let Ok(Some(nearest)) = self.applier.missing_scope(&base).await else { return };
@@ -322,18 +324,21 @@ impl<W: Write> Load<'_, W> {
     }
 
     /// Takes up what is gone, as far as tasks may be outstanding. Nothing of it once the run is given up.
-    pub(super) fn take_gone(&mut self, given_up: bool) {
+    pub(super) fn submit_absent(&mut self, given_up: bool) {
         if given_up {
-            self.gone.clear();
+            self.absent.clear();
         }
         while !self.has_enough() {
-            let Some(Gone { dn, key, activation }) = self.gone.pop_front() else { return };
-            let Activation { stream, line, extent, origin, .. } = activation.as_ref();
-            let (removal, manner) = (extent.removal.clone(), extent.manner.clone());
-            let task = Task::Delete { dn: Some(dn), filter: None, removal, manner };
+            let Some(AbsentEntry { dn, key, activation }) = self.absent.pop_front() else { return };
+            let Activation { stream, line, extent, reject_schema, .. } = activation.as_ref();
+            let (action, write_policy) = (extent.action.clone(), extent.write_policy.clone());
+            let task = Task::Delete { dn: Some(dn), filter: None, action, write_policy };
             let number = self.ack.begin();
             let record = Arc::new(Value::Null);
-            let kept = self.rejects.is_some().then(|| Kept { record, origin: origin.clone() });
+            let kept = self
+                .rejects
+                .is_some()
+                .then(|| RejectContext { record, reject_schema: reject_schema.clone() });
             let (stream, line): (Arc<str>, u64) = (stream.as_str().into(), *line);
             self.counts.entry(stream.clone()).or_default().by_version += 1;
             self.activations.under_way += 1;
@@ -343,7 +348,7 @@ impl<W: Write> Load<'_, W> {
                 by_version: true,
                 ..Work::new(number, line, stream, task, key, about)
             });
-            self.order.submit(number, work.claim(), Kind::Delete, work);
+            self.scheduler.submit(number, work.dn_lock(), TaskKind::Delete, work);
         }
     }
 }
