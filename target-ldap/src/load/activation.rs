@@ -4,7 +4,7 @@
 //! it has been quiet for long enough: a tap may announce a version before its records, and again for each part of them. Until
 //! then STATE that came after the announcement is held back: a run that ends before loses no deletion.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,9 @@ use singer_common::dn::DnKey;
 use singer_common::settings::nearest;
 use singer_common::signals::Signal;
 
-use super::{Load, LoadError, RejectContext, Work};
+use super::versions::Versions;
+use super::work::{RejectContext, Work};
+use super::{Load, LoadError};
 use crate::load::rejects::RejectSchema;
 use crate::load::scheduler::TaskKind;
 use crate::load::versions::{SkipReason, topmost};
@@ -38,6 +40,7 @@ pub(super) struct Activation {
 }
 
 /// An entry that did not come with its stream's version.
+#[derive(Debug)]
 pub(super) struct AbsentEntry {
     dn: String,
     key: DnKey,
@@ -50,7 +53,7 @@ pub(super) struct Activations {
     /// In the order of their first announcement.
     announced: Vec<Activation>,
     /// Those whose turn it is.
-    pub(super) due: std::collections::VecDeque<Activation>,
+    pub(super) due: VecDeque<Activation>,
     /// Announcements that nothing may be concluded from so far.
     skipped: Vec<(String, u64, i64, SkipReason)>,
     /// Streams of which it was said that a file of changes does not hold the directory.
@@ -64,6 +67,12 @@ pub(super) struct Activations {
     ends_period: bool,
     /// The input ended in the middle of a version: STATE behind it is not printed.
     pub(super) broken_off: bool,
+    /// The records of each version.
+    pub(super) versions: Versions,
+    /// Entries that a version does not have, to be submitted for deletion.
+    pub(super) absent: VecDeque<AbsentEntry>,
+    /// Streams of which it was logged that their `scope_base` does not exist.
+    missing_scopes: BTreeSet<String>,
 }
 
 impl Activations {
@@ -108,20 +117,20 @@ impl<W: Write> Load<'_, W> {
             );
         }
         self.activations.skipped.retain(|(other, ..)| *other != stream);
-        if let Err(skip_reason) = self.versions.activate(&stream, version) {
+        if let Err(skip_reason) = self.activations.versions.activate(&stream, version) {
             if skip_reason == SkipReason::CarriedOut {
                 return nothing(&stream, line, &skip_reason);
             }
             return self.activations.skipped.push((stream, line, version, skip_reason));
         }
         // Records came, and so did the SCHEMA.
-        let Some(known) = self.streams.get(&*stream).map(|s| &s.definition) else { return };
+        let Some(known) = self.input.streams.get(&*stream).map(|s| &s.definition) else { return };
         match known.mapping.extent().cloned() {
             None => nothing(&stream, line, &"its rule has no scope_base"),
             Some(extent) if *extent.action == DeleteAction::Nothing => {}
             Some(extent) => {
                 self.check_format(&stream, line);
-                let Some(known) = self.streams.get(&*stream).map(|s| &s.definition) else { return };
+                let Some(known) = self.input.streams.get(&*stream).map(|s| &s.definition) else { return };
                 let reject_schema = known.reject_schema.clone();
                 let (is_open, has_state) = (false, false);
                 let activation =
@@ -131,7 +140,7 @@ impl<W: Write> Load<'_, W> {
                     Some(earlier) => *earlier = activation,
                     None => announced.push(activation),
                 }
-                self.ack.hold();
+                self.committer.ack.hold();
                 self.activations.held_since.get_or_insert_with(Instant::now);
             }
         }
@@ -145,7 +154,7 @@ impl<W: Write> Load<'_, W> {
 
     /// Decides what versions say, now that nothing more comes for now.
     pub(super) fn decide(&mut self, has_ended: bool) {
-        let has_unknown = self.versions.has_unknown();
+        let has_unknown = self.activations.versions.has_unknown();
         for activation in std::mem::take(&mut self.activations.announced) {
             let Activation { stream, line, .. } = &activation;
             if has_unknown {
@@ -155,15 +164,19 @@ impl<W: Write> Load<'_, W> {
                 self.activations.broken_off = true;
             } else {
                 if !has_ended {
-                    self.versions.carried_out(stream, activation.version);
+                    self.activations.versions.carried_out(stream, activation.version);
                 }
                 self.activations.due.push_back(activation);
             }
         }
         if has_ended {
             for (stream, line, version, skip_reason) in std::mem::take(&mut self.activations.skipped) {
-                if self.streams.contains_key(&*stream) {
-                    nothing(&stream, line, &self.versions.skip_reason(&stream, version, skip_reason));
+                if self.input.streams.contains_key(&*stream) {
+                    nothing(
+                        &stream,
+                        line,
+                        &self.activations.versions.skip_reason(&stream, version, skip_reason),
+                    );
                 } else {
                     self.nothing_of_unknown(&stream, line);
                 }
@@ -173,7 +186,7 @@ impl<W: Write> Load<'_, W> {
 
     /// A version of a stream of which no SCHEMA came: misspelt, most likely.
     fn nothing_of_unknown(&self, stream: &str, line: u64) {
-        let mut known: Vec<&str> = self.streams.keys().map(|name| &**name).collect();
+        let mut known: Vec<&str> = self.input.streams.keys().map(|name| &**name).collect();
         known.sort_unstable();
         let near = nearest(stream, known.iter().copied());
         let hint = match near {
@@ -206,7 +219,7 @@ impl<W: Write> Load<'_, W> {
         let announced = &self.activations.announced;
         if !announced.is_empty()
             && announced.iter().all(|activation| activation.has_state)
-            && self.last_line.elapsed() >= quiet
+            && self.input.last_line.elapsed() >= quiet
         {
             // While the books still know what this period brought.
             self.release_deletions();
@@ -218,12 +231,16 @@ impl<W: Write> Load<'_, W> {
 
     /// STATE that was held back for versions may come out once their deletions are made.
     pub(super) fn release_state(&mut self) {
-        let is_done = self.activations.is_empty() && self.absent.is_empty();
-        if self.ack.is_holding() && is_done && self.failure.is_none() && !self.activations.broken_off {
+        let is_done = self.activations.is_empty() && self.activations.absent.is_empty();
+        if self.committer.ack.is_holding()
+            && is_done
+            && self.failure.is_none()
+            && !self.activations.broken_off
+        {
             if std::mem::take(&mut self.activations.ends_period) {
                 self.applier.claims().forget_earlier_periods();
             }
-            self.ack.resume();
+            self.committer.ack.resume();
             self.activations.held_since = None;
             self.activations.was_logged = false;
         }
@@ -232,7 +249,10 @@ impl<W: Write> Load<'_, W> {
     /// Says once that STATE is held back for long, and what helps.
     pub(super) fn warn_of_held_state(&mut self) {
         let since = self.activations.held_since.is_some_and(|since| since.elapsed() >= HELD_FOR_LONG);
-        if since && self.ack.holds_state() && !std::mem::replace(&mut self.activations.was_logged, true) {
+        if since
+            && self.committer.ack.holds_state()
+            && !std::mem::replace(&mut self.activations.was_logged, true)
+        {
             tracing::warn!(
                 "no STATE is printed: the deletions of ACTIVATE_VERSION are made when the input ends; for an input that stays open set activate_when_quiet_seconds"
             );
@@ -284,13 +304,14 @@ impl<W: Write> Load<'_, W> {
         }
         let activation = Arc::new(activation);
         let gone = gone.into_iter().map(|(key, dn)| AbsentEntry { dn, key, activation: activation.clone() });
-        self.absent.extend(gone);
+        self.activations.absent.extend(gone);
         None
     }
 
     /// Says where rules look for their entries below a name that is not there, now that the input has ended.
     pub(super) async fn check_scopes(&mut self) {
-        let found = self.streams.iter().filter(|(_, stream)| stream.definition.mapping.finds_by_filter());
+        let found =
+            self.input.streams.iter().filter(|(_, stream)| stream.definition.mapping.finds_by_filter());
         for name in found.map(|(name, _)| name.to_string()).collect::<Vec<_>>() {
             self.check_scope(&name).await;
         }
@@ -299,11 +320,11 @@ impl<W: Write> Load<'_, W> {
     /// Nothing is found below a name that is not there, and nothing is deleted, which looks like nothing to do: said once for
     /// each stream.
     async fn check_scope(&mut self, name: &str) {
-        let extent = self.streams.get(name).and_then(|stream| stream.definition.mapping.extent());
+        let extent = self.input.streams.get(name).and_then(|stream| stream.definition.mapping.extent());
         let Some(base) = extent.map(|extent| extent.base.clone()) else { return };
         // What cannot be read is said where it matters.
         let Ok(Some(nearest)) = self.applier.missing_scope(&base).await else { return };
-        if !self.missing_scopes.insert(name.to_owned()) {
+        if !self.activations.missing_scopes.insert(name.to_owned()) {
             return;
         }
         let there = if nearest.is_empty() {
@@ -326,21 +347,24 @@ impl<W: Write> Load<'_, W> {
     /// Takes up what is gone, as far as tasks may be outstanding. Nothing of it once the run is given up.
     pub(super) fn submit_absent(&mut self, given_up: bool) {
         if given_up {
-            self.absent.clear();
+            self.activations.absent.clear();
         }
         while !self.has_enough() {
-            let Some(AbsentEntry { dn, key, activation }) = self.absent.pop_front() else { return };
+            let Some(AbsentEntry { dn, key, activation }) = self.activations.absent.pop_front() else {
+                return;
+            };
             let Activation { stream, line, extent, reject_schema, .. } = activation.as_ref();
             let (action, write_policy) = (extent.action.clone(), extent.write_policy.clone());
             let task = Task::Delete { dn: Some(dn), filter: None, action, write_policy };
-            let number = self.ack.begin();
+            let number = self.committer.ack.begin();
             let record = Arc::new(Value::Null);
             let kept = self
                 .rejects
+                .file
                 .is_some()
                 .then(|| RejectContext { record, reject_schema: reject_schema.clone() });
             let (stream, line): (Arc<str>, u64) = (stream.as_str().into(), *line);
-            self.counts.entry(stream.clone()).or_default().by_version += 1;
+            self.counters.by_stream.entry(stream.clone()).or_default().by_version += 1;
             self.activations.under_way += 1;
             let about = "what its version no longer has".into();
             let work = Box::new(Work {

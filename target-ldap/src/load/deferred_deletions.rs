@@ -9,9 +9,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use super::{Load, RecordOutcome, Work};
+use super::Load;
+use super::work::Work;
 use crate::load::scheduler::TaskKind;
 use crate::map::Task;
+use crate::write::counts::RecordOutcome;
 
 /// So many deletions wait.
 const MOST: usize = 20_000;
@@ -63,20 +65,20 @@ impl<W: Write> Load<'_, W> {
         match &work.task {
             Task::Delete { filter: Some(_), .. } if !work.by_version => {
                 self.spill(&mut work);
-                self.deferred_deletions.keep(work);
-                if self.deferred_deletions.works.len() > MOST {
+                self.waiting.deletions.keep(work);
+                if self.waiting.deletions.works.len() > MOST {
                     self.warn_of_early_deletions("there are more of them than are kept");
                     self.release_deletions();
                 }
                 None
             }
-            Task::Upsert { .. } | Task::Find { .. } if !self.deferred_deletions.is_empty() => {
+            Task::Upsert { .. } | Task::Find { .. } if !self.waiting.deletions.is_empty() => {
                 if let Some(identity) = work.dn_lock().identity {
-                    for void in self.deferred_deletions.take_identity(&identity) {
-                        let counts = self.counts.entry(void.stream.clone()).or_default();
+                    for void in self.waiting.deletions.take_identity(&identity) {
+                        let counts = self.counters.by_stream.entry(void.stream.clone()).or_default();
                         counts.kept += 1;
                         counts.count(RecordOutcome::Unchanged, None);
-                        self.ack.done(void.number);
+                        self.committer.ack.done(void.number);
                     }
                 }
                 Some(work)
@@ -86,9 +88,9 @@ impl<W: Write> Load<'_, W> {
     }
 
     fn warn_of_early_deletions(&mut self, why: &str) {
-        if !std::mem::replace(&mut self.deferred_deletions.was_logged, true) {
+        if !std::mem::replace(&mut self.waiting.deletions.was_logged, true) {
             tracing::warn!(
-                deletions = self.deferred_deletions.works.len(),
+                deletions = self.waiting.deletions.works.len(),
                 "deletions are made before the input has ended, for {why}: an entry that a later record takes over (match) is then made anew"
             );
         }
@@ -96,16 +98,16 @@ impl<W: Write> Load<'_, W> {
 
     /// The deletions that waited are made now.
     pub(super) fn release_deletions(&mut self) {
-        for work in self.deferred_deletions.take_all() {
+        for work in self.waiting.deletions.take_all() {
             self.scheduler.submit(work.number, work.dn_lock(), TaskKind::Delete, work);
         }
     }
 
     /// The same where the input is quiet, where many wait (for a name that a deletion frees, perhaps), or after long.
     pub(super) fn release_deletions_when_quiet(&mut self) {
-        let Some(since) = self.deferred_deletions.since else { return };
+        let Some(since) = self.waiting.deletions.since else { return };
         let quiet = self.config.activate_when_quiet.map_or(QUIET, |quiet| quiet.min(QUIET));
-        if self.last_line.elapsed() >= quiet || self.scheduler.parked() > MOST {
+        if self.input.last_line.elapsed() >= quiet || self.scheduler.parked() > MOST {
             self.release_deletions();
         } else if since.elapsed() >= PATIENCE {
             self.warn_of_early_deletions("the input was never quiet since");

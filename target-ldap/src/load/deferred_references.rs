@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use singer_common::dn::DnKey;
 
-use super::{Load, MAX_WAITING, Work};
+use super::Load;
+use super::loader::MAX_WAITING;
+use super::work::Work;
 use crate::load::scheduler::{Parked, TaskKind};
 use crate::map::wanted::WantedAccount;
 use crate::map::wanted::{Wanted, WantedEntry};
@@ -129,12 +131,12 @@ impl<W: Write> Load<'_, W> {
         }
         self.spill(&mut work);
         let came = deferred.iter().all(|h| self.applier.is_known(&h.key));
-        self.references.defer(work, deferred, false);
+        self.waiting.references.defer(work, deferred, false);
         if came {
             self.submit_rest(number);
         }
-        if self.references.rests.len() > MAX_WAITING
-            && let Some(oldest) = self.references.rests.keys().next().copied()
+        if self.waiting.references.rests.len() > MAX_WAITING
+            && let Some(oldest) = self.waiting.references.rests.keys().next().copied()
         {
             self.give_up_waiting(oldest);
         }
@@ -145,7 +147,7 @@ impl<W: Write> Load<'_, W> {
         let deferred = std::mem::take(&mut work.values);
         work.is_last_try = false;
         self.scheduler.ended(work.number);
-        self.references.defer(work, deferred, true);
+        self.waiting.references.defer(work, deferred, true);
     }
 
     /// A record cannot be written at all before these entries have come.
@@ -153,7 +155,7 @@ impl<W: Write> Load<'_, W> {
         Self::parks(&mut work);
         let number = work.number;
         let came = missing.iter().all(|key| self.applier.is_known(key));
-        self.references.wait(number, missing.into_iter());
+        self.waiting.references.wait(number, missing.into_iter());
         self.park(work);
         if came {
             self.scheduler.try_parked(number);
@@ -162,21 +164,23 @@ impl<W: Write> Load<'_, W> {
 
     /// An entry is there, with what lies below it.
     pub(super) fn arrived(&mut self, key: &DnKey, with_subtree: bool) {
-        if self.references.by_missing.is_empty() {
+        if self.waiting.references.by_missing.is_empty() {
             return;
         }
         let mut keys = vec![key.clone()];
         if with_subtree {
-            keys.extend(self.references.by_missing.range(key.subtree()).map(|(k, _)| k.clone()));
+            keys.extend(self.waiting.references.by_missing.range(key.subtree()).map(|(k, _)| k.clone()));
         }
-        for number in keys.iter().flat_map(|k| self.references.arrived(k)).collect::<Vec<_>>() {
+        for number in keys.iter().flat_map(|k| self.waiting.references.arrived(k)).collect::<Vec<_>>() {
             self.scheduler.try_parked(number);
             self.submit_rest(number);
         }
     }
 
     fn submit_rest(&mut self, number: u64) {
-        let Some(rest) = self.references.rests.get_mut(&number).filter(|r| !r.submitted) else { return };
+        let Some(rest) = self.waiting.references.rests.get_mut(&number).filter(|r| !r.submitted) else {
+            return;
+        };
         rest.submitted = true;
         let work = Box::new(Work { is_rest: true, ..Work::clone(&rest.work) });
         self.scheduler.submit(number, work.dn_lock(), TaskKind::Upsert, work);
@@ -184,7 +188,7 @@ impl<W: Write> Load<'_, W> {
 
     /// What is left to do of a record, now that it is its turn. `None`: nothing any more.
     pub(super) fn rest_of(&mut self, work: &mut Work) -> Option<Task> {
-        let DeferredRecord { deferred, .. } = self.references.take(work.number)?;
+        let DeferredRecord { deferred, .. } = self.waiting.references.take(work.number)?;
         work.values.clone_from(&deferred);
         let Task::Upsert { wanted, filter, write_policy } = &work.task else { return None };
         let mut attributes: Vec<Wanted> = Vec::new();
@@ -206,32 +210,32 @@ impl<W: Write> Load<'_, W> {
 
     /// A later record of the same entry begins: what it says counts.
     pub(super) fn supersede(&mut self, work: &Work) {
-        if self.references.is_empty() {
+        if self.waiting.references.is_empty() {
             return;
         }
         let attributes = match &work.task {
             Task::Upsert { wanted, .. } => Some(wanted.attributes.as_slice()),
             _ => None,
         };
-        for number in self.references.superseded(&work.key, attributes) {
-            self.ack.done(number);
+        for number in self.waiting.references.superseded(&work.key, attributes) {
+            self.committer.ack.done(number);
         }
     }
 
     /// All that waits for entries is looked at again.
     pub(super) fn submit_rests(&mut self) {
-        for number in self.references.rests.keys().copied().collect::<Vec<_>>() {
+        for number in self.waiting.references.rests.keys().copied().collect::<Vec<_>>() {
             self.submit_rest(number);
         }
     }
 
     /// No entry will come any more: what names them is written as it is, and said.
     pub(super) fn report_missing(&mut self) {
-        for number in self.references.rests.keys().copied().collect::<Vec<_>>() {
+        for number in self.waiting.references.rests.keys().copied().collect::<Vec<_>>() {
             self.report(number);
         }
         self.report_whole();
-        let reported = self.references.reported;
+        let reported = self.waiting.references.reported;
         if reported > REPORTED {
             tracing::warn!("{reported} values in all name entries that are not there");
         }
@@ -240,15 +244,16 @@ impl<W: Write> Load<'_, W> {
     /// Of records that wait as a whole: all that an attribute which has to be there would hold names nothing.
     fn report_whole(&mut self) {
         let mut missing: BTreeMap<u64, Vec<DnKey>> = BTreeMap::new();
-        for (key, numbers) in &self.references.by_missing {
-            for number in numbers.iter().filter(|number| !self.references.rests.contains_key(number)) {
+        for (key, numbers) in &self.waiting.references.by_missing {
+            for number in numbers.iter().filter(|number| !self.waiting.references.rests.contains_key(number))
+            {
                 missing.entry(*number).or_default().push(key.clone());
             }
         }
         for parked in self.scheduler.parked_items() {
             for name in missing.get(&parked.id).into_iter().flatten() {
-                self.references.reported += 1;
-                if self.references.reported > REPORTED {
+                self.waiting.references.reported += 1;
+                if self.waiting.references.reported > REPORTED {
                     continue;
                 }
                 let Work { line, stream, .. } = parked.payload.as_ref();
@@ -263,12 +268,12 @@ impl<W: Write> Load<'_, W> {
     }
 
     fn report(&mut self, number: u64) {
-        let Some(rest) = self.references.rests.get(&number) else { return };
+        let Some(rest) = self.waiting.references.rests.get(&number) else { return };
         let Work { line, stream, .. } = &*rest.work;
         let dn = rest.work.task.dn().unwrap_or_default();
         for DeferredReference { description, value, .. } in &rest.deferred {
-            self.references.reported += 1;
-            if self.references.reported <= REPORTED {
+            self.waiting.references.reported += 1;
+            if self.waiting.references.reported <= REPORTED {
                 let value = String::from_utf8_lossy(value);
                 tracing::warn!(
                     stream = &**stream,
@@ -280,7 +285,7 @@ impl<W: Write> Load<'_, W> {
 
     fn give_up_waiting(&mut self, number: u64) {
         self.report(number);
-        if let Some(rest) = self.references.rests.get_mut(&number) {
+        if let Some(rest) = self.waiting.references.rests.get_mut(&number) {
             rest.work.is_last_try = true;
         }
         self.submit_rest(number);
@@ -289,25 +294,27 @@ impl<W: Write> Load<'_, W> {
     /// Tries what has waited for too long, and all that waits where the source is quiet: a live mirror has what its source
     /// has, names of nothing too. A server that refuses such values has its way until the input ends.
     pub(super) fn give_up_waiting_for_long(&mut self) {
-        let is_quiet =
-            self.running.is_empty() && !self.scheduler.has_ready() && self.last_line.elapsed() > QUIET;
+        let is_quiet = self.executor.running.is_empty()
+            && !self.scheduler.has_ready()
+            && self.input.last_line.elapsed() > QUIET;
         let due = |(number, rest): (&u64, &DeferredRecord)| {
             let due = is_quiet || rest.since.elapsed() > PATIENCE;
             (due && !rest.submitted && !rest.refused).then_some(*number)
         };
-        for number in self.references.rests.iter().filter_map(due).collect::<Vec<_>>() {
+        for number in self.waiting.references.rests.iter().filter_map(due).collect::<Vec<_>>() {
             self.give_up_waiting(number);
         }
         if is_quiet {
-            let whole = self.references.by_missing.values().flatten().copied();
-            let whole: BTreeSet<u64> = whole.filter(|n| !self.references.rests.contains_key(n)).collect();
+            let whole = self.waiting.references.by_missing.values().flatten().copied();
+            let whole: BTreeSet<u64> =
+                whole.filter(|n| !self.waiting.references.rests.contains_key(n)).collect();
             // Nor does anybody give up a value, or give an entry the name of a missing parent.
             let waits = |parked: &Parked<'_, Box<Work>>| {
                 parked.kind == TaskKind::Upsert && parked.name.is_none() && !parked.payload.is_last_try
             };
             let others: Vec<u64> =
                 self.scheduler.parked_items().filter(waits).map(|parked| parked.id).collect();
-            let is_over = self.deferred_deletions.is_empty() && !self.activations.has_announced();
+            let is_over = self.waiting.deletions.is_empty() && !self.activations.has_announced();
             for number in whole.into_iter().chain(others.into_iter().filter(|_| is_over)) {
                 self.scheduler.change(number, |work| work.is_last_try = true);
                 self.scheduler.try_parked(number);

@@ -1,12 +1,16 @@
 //! Tasks under way: what may begin begins, and what has ended is told.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::{Finished, Load, LoadError, Work};
+use tokio::task::JoinSet;
+
+use super::work::{Finished, Work};
+use super::{Load, LoadError};
 use crate::map::Task;
 use crate::write::destination::CHANGE_LABEL;
 
@@ -27,6 +31,19 @@ type Running = Pin<Box<dyn Future<Output = Finished> + Send>>;
 /// A task under way: its number, and of its record the line, the stream and the key.
 pub(super) type TaskLabel = (u64, u64, Arc<str>, Arc<str>);
 
+/// The tasks under way.
+#[derive(Default)]
+pub(super) struct Executor {
+    pub(super) running: JoinSet<Finished>,
+    /// What each of them is about, should it end without a result.
+    pub(super) labels: HashMap<tokio::task::Id, TaskLabel>,
+    /// Tasks that have ended since the run began: only if there are more can another try of those that were too early succeed.
+    pub(super) ended: u64,
+    pub(super) ended_at_last_try: Option<u64>,
+    /// Whether no further entry will be added.
+    pub(super) is_last_try: bool,
+}
+
 impl<W: Write> Load<'_, W> {
     /// Begins what may begin; not so much at once that nothing else is seen to.
     pub(super) fn start_ready(&mut self) {
@@ -42,8 +59,8 @@ impl<W: Write> Load<'_, W> {
             let rest = if work.is_rest {
                 let Some(task) = self.rest_of(&mut work) else {
                     self.scheduler.ended(work.number);
-                    self.ack.done(work.number);
-                    self.ended_tasks += 1;
+                    self.committer.ack.done(work.number);
+                    self.executor.ended += 1;
                     continue;
                 };
                 Some(task)
@@ -57,8 +74,8 @@ impl<W: Write> Load<'_, W> {
 
     pub(super) fn can_start(&self) -> bool {
         self.scheduler.has_ready()
-            && self.running.len() < self.most_running()
-            && (self.running.is_empty() || !self.spill_buffer.is_full())
+            && self.executor.running.len() < self.most_running()
+            && (self.executor.running.is_empty() || !self.spill_buffer.is_full())
     }
 
     /// How many tasks may be under way. One at a time stays just that.
@@ -105,9 +122,9 @@ impl<W: Write> Load<'_, W> {
     }
 
     fn prepare(&self, mut work: Box<Work>, rest: Option<Task>) -> Running {
-        work.context.is_last_try = self.is_last_try || work.is_last_try;
+        work.context.is_last_try = self.executor.is_last_try || work.is_last_try;
         work.context.digest_cache =
-            self.streams.get(&*work.stream).and_then(|s| s.prefetch.digest_cache.clone());
+            self.input.streams.get(&*work.stream).and_then(|s| s.prefetch.digest_cache.clone());
         let applier = self.applier.clone();
         Box::pin(async move {
             let task = rest.as_ref().unwrap_or(&work.task);
@@ -120,8 +137,8 @@ impl<W: Write> Load<'_, W> {
     }
 
     fn spawn(&mut self, running: Running, about: TaskLabel) {
-        let handle = self.running.spawn(running);
-        self.running_works.insert(handle.id(), about);
+        let handle = self.executor.running.spawn(running);
+        self.executor.labels.insert(handle.id(), about);
     }
 
     pub(super) fn handle_joined(
@@ -130,11 +147,11 @@ impl<W: Write> Load<'_, W> {
     ) {
         match joined {
             Ok((id, finished)) => {
-                self.running_works.remove(&id);
+                self.executor.labels.remove(&id);
                 self.handle_finished(finished);
             }
             // A panic, which is a fault of ours: the task is gone, and the answer with it.
-            Err(e) => match self.running_works.remove(&e.id()) {
+            Err(e) => match self.executor.labels.remove(&e.id()) {
                 Some(about) => self.fail_task(about),
                 None => self.fail(0, LoadError::Internal("a task that is not known has ended")),
             },

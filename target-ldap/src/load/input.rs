@@ -1,22 +1,43 @@
 //! Taking the input in: what a line asks for becomes work to be done.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Instant;
 
 use singer_common::dn::DnKey;
 use singer_common::facts::Warning;
 
-use super::line_mapper::{InputLine, MappedRecord, StreamDefinition};
+use super::Load;
+use super::line_mapper::InputLine;
+use super::prefetch::Prefetch;
 use super::prefetch::PrefetchState;
-use super::{Load, RecordOutcome, RejectContext, Work};
+use super::stream::{MappedRecord, StreamDefinition};
+use super::work::{RejectContext, Work};
 use crate::load::rejects::Reject;
 use crate::map::Task;
 use crate::write::claims::Claimant;
+use crate::write::counts::RecordOutcome;
 
 /// A stream whose SCHEMA has come.
 pub(super) struct Stream {
     pub(super) definition: Arc<StreamDefinition>,
     pub(super) prefetch: PrefetchState,
+}
+
+/// What is known of the input so far.
+pub(super) struct InputState {
+    pub(super) streams: HashMap<Arc<str>, Stream>,
+    /// When the input last had a line.
+    pub(super) last_line: Instant,
+    /// Entries to be read at once, as soon as no task is under way.
+    pub(super) prefetch: Option<Prefetch>,
+}
+
+impl Default for InputState {
+    fn default() -> Self {
+        Self { streams: HashMap::new(), last_line: Instant::now(), prefetch: None }
+    }
 }
 
 impl<W: Write> Load<'_, W> {
@@ -26,11 +47,12 @@ impl<W: Write> Load<'_, W> {
             InputLine::Schema { stream, warnings } => self.schema(stream, warnings),
             InputLine::Record(planned) => self.record(*planned),
             InputLine::State(state) => {
-                if state.get() == "null" && !std::mem::replace(&mut self.is_null_state_logged, true) {
+                if state.get() == "null" && !std::mem::replace(&mut self.committer.is_null_state_logged, true)
+                {
                     tracing::warn!("line {line}: the value of a STATE is null; it is not printed");
                 }
                 self.activations.state_came();
-                self.ack.state(state);
+                self.committer.ack.state(state);
             }
             InputLine::ActivateVersion { stream, version } => self.activate(line, stream, version),
             InputLine::Nothing => {
@@ -43,15 +65,15 @@ impl<W: Write> Load<'_, W> {
 
     fn schema(&mut self, definition: Arc<StreamDefinition>, warnings: Vec<Warning>) {
         let name = definition.name.clone();
-        if self.streams.get(&name).is_some_and(|stream| Arc::ptr_eq(&stream.definition, &definition)) {
+        if self.input.streams.get(&name).is_some_and(|stream| Arc::ptr_eq(&stream.definition, &definition)) {
             return;
         }
         for warning in warnings {
             warning.in_stream(&name).log();
         }
-        self.streams.insert(name.clone(), Stream { definition, prefetch: PrefetchState::default() });
+        self.input.streams.insert(name.clone(), Stream { definition, prefetch: PrefetchState::default() });
         self.progress.began(&name);
-        self.counts.entry(name).or_default();
+        self.counters.by_stream.entry(name).or_default();
     }
 
     /// Takes a record in: of a RECORD, or of the batch in hand.
@@ -62,8 +84,8 @@ impl<W: Write> Load<'_, W> {
         for warning in warnings {
             warning.in_stream(name).log();
         }
-        let number = self.ack.begin();
-        self.counts.entry(name.clone()).or_default().records += 1;
+        let number = self.committer.ack.begin();
+        self.counters.by_stream.entry(name.clone()).or_default().records += 1;
         let (task, key) = match outcome {
             Ok(planned) => planned,
             Err(error) => {
@@ -84,21 +106,21 @@ impl<W: Write> Load<'_, W> {
             }
         };
         if task == Task::Nothing {
-            self.counts.entry(name.clone()).or_default().count(RecordOutcome::Ignored, None);
-            return self.ack.done(number);
+            self.counters.by_stream.entry(name.clone()).or_default().count(RecordOutcome::Ignored, None);
+            return self.committer.ack.done(number);
         }
         if let Task::Upsert { wanted, .. } = &task {
             if !self.directory.takes_unknown_attributes() {
-                self.unknown_classes.check(name, wanted, self.directory.schema());
+                self.counters.unknown_classes.check(name, wanted, self.directory.schema());
             }
             if self.config.process_activate_version {
-                self.versions.came(name, version);
+                self.activations.versions.came(name, version);
                 self.activations.record_came(name, version);
             }
             self.consider_prefetch(name, &task, &key);
         }
         let reject_schema = &stream.reject_schema;
-        let kept = record.filter(|_| self.rejects.is_some());
+        let kept = record.filter(|_| self.rejects.file.is_some());
         let kept = kept
             .map(|record| RejectContext { record: Arc::new(record), reject_schema: reject_schema.clone() });
         let work = Work::new(number, line, name.clone(), task, key, about.into());
@@ -110,7 +132,7 @@ impl<W: Write> Load<'_, W> {
 
     fn submit(&mut self, mut work: Box<Work>) {
         let number = work.number;
-        if self.scheduler.is_empty() && self.running.is_empty() {
+        if self.scheduler.is_empty() && self.executor.running.is_empty() {
             self.start_alone(work);
         } else {
             self.spill_buffer.is_ready(&mut work);
@@ -131,17 +153,17 @@ impl<W: Write> Load<'_, W> {
         let name = &stream.name;
         if self.config.process_activate_version {
             self.activations.record_came(name, version);
-            self.versions.came(name, version);
+            self.activations.versions.came(name, version);
         }
         let Some((task, key)) = identity.filter(|(task, key)| task.filter().is_some() || !key.is_root())
         else {
-            return self.versions.unknown_came(name, version);
+            return self.activations.versions.unknown_came(name, version);
         };
         let claimant = Claimant { stream: name, key: &about, kind: stream.key_kind };
         self.applier.claims().protect(&claimant, &key);
         if task.filter().is_some() {
             // STATE behind the record waits for the look, too.
-            let number = self.ack.begin();
+            let number = self.committer.ack.begin();
             let work = Work::new(number, line, name.clone(), task, key, about.into());
             let work = Box::new(Work { version, key_kind: stream.key_kind, ..work });
             if let Some(work) = self.defer_deletion(work) {

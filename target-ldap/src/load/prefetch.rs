@@ -31,7 +31,7 @@ pub(super) struct Prefetch {
 impl<W: Write> Load<'_, W> {
     /// A record came that is about this entry.
     pub(super) fn consider_prefetch(&mut self, name: &str, task: &Task, key: &DnKey) {
-        let Some(stream) = self.streams.get_mut(name) else { return };
+        let Some(stream) = self.input.streams.get_mut(name) else { return };
         let prefetch = &mut stream.prefetch;
         // What lies elsewhere than all so far makes a wider one worth a thought.
         if prefetch.given_up || prefetch.digest_cache.as_ref().is_some_and(|i| i.covers(key)) {
@@ -54,13 +54,13 @@ impl<W: Write> Load<'_, W> {
         };
         // The root is above all that a server has.
         let Some(base) = base.filter(|base| !base.is_empty()) else { return };
-        self.prefetch = Some(Prefetch { stream: name.to_owned(), base, most });
+        self.input.prefetch = Some(Prefetch { stream: name.to_owned(), base, most });
     }
 
     /// Reads them. What may end that early is a signal.
     pub(super) async fn prefetch(&mut self, prefetch: Prefetch) -> Option<Signal> {
         let Prefetch { stream: name, base, most } = prefetch;
-        let stream = self.streams.get_mut(&*name)?;
+        let stream = self.input.streams.get_mut(&*name)?;
         let Some(StreamQuery { attributes, matched_by, filter }) = stream.definition.mapping.stream_query()
         else {
             stream.prefetch.given_up = true;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use singer_common::progress::{Show, Streams};
 use singer_common::summary::{self, Count};
 
-use super::Counts;
+use crate::write::counts::Counts;
 
 /// Between two lines where there are no bars.
 const LINES: Duration = Duration::from_secs(10);

@@ -1,5 +1,6 @@
 //! Records that are not taken: each ends the run, or is left out (`on_error`).
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::Arc;
@@ -9,14 +10,36 @@ use singer_common::facts::Facts;
 use singer_common::schema::Coverage;
 use singer_common::schema::conformance::{Violation, violations};
 
-use super::{Load, LoadError, RecordOutcome, RejectContext, Work};
+use super::reject_log::RejectLog;
+use super::rejects::RejectFile;
+use super::work::{RejectContext, Work};
+use super::{Load, LoadError};
 use crate::config::OnError;
 use crate::load::rejects::{Reject, RejectSchema};
 use crate::load::scheduler::{Parked, TaskKind};
 use crate::map::Task;
 use crate::write::MatchedNames;
+use crate::write::counts::RecordOutcome;
 use crate::write::ldap_result::LdapResult;
 use crate::write::plan_output::RefusedRecord;
+
+/// The rejected records of a run.
+pub(super) struct Rejects {
+    /// With `on_error: skip`.
+    pub(super) file: Option<RejectFile>,
+    pub(super) count: u64,
+    pub(super) log: RejectLog,
+    /// The nearest known name, by a name that the schema does not have: thousands of records may have the same.
+    nearest_names: HashMap<String, Option<String>>,
+    /// Whether the input is a reject file.
+    pub(super) is_retry: bool,
+}
+
+impl Rejects {
+    pub(super) fn new(file: Option<RejectFile>, is_retry: bool) -> Self {
+        Self { file, count: 0, log: RejectLog::default(), nearest_names: HashMap::new(), is_retry }
+    }
+}
 
 impl<W: Write> Load<'_, W> {
     /// What came too early, and whose time never came: the oldest of it ends the run, or all of it is left out.
@@ -108,7 +131,7 @@ impl<W: Write> Load<'_, W> {
                 }
                 near = near.or_else(|| {
                     // Thousands of records may have the same.
-                    let known = self.nearest_names.entry(one.unknown()?.to_owned());
+                    let known = self.rejects.nearest_names.entry(one.unknown()?.to_owned());
                     known.or_insert_with(|| one.nearest(&schema).map(str::to_owned)).clone()
                 });
             }
@@ -118,7 +141,7 @@ impl<W: Write> Load<'_, W> {
 
     /// The property of a stream that becomes an attribute.
     fn property_of(&self, stream: &str, attribute: &str) -> Option<&str> {
-        self.streams.get(stream)?.definition.mapping.property_of(attribute, self.directory.schema())
+        self.input.streams.get(stream)?.definition.mapping.property_of(attribute, self.directory.schema())
     }
 
     /// A record that the directory did not take.
@@ -132,7 +155,7 @@ impl<W: Write> Load<'_, W> {
             self.protect(work);
         }
         if work.left.is_some() || work.gave_up.is_some() {
-            self.aside.push(work.clone());
+            self.waiting.set_aside.push(work.clone());
         }
         let error = error.in_file(work.in_file.as_ref());
         let Some(RejectContext { record, reject_schema }) = &work.kept else {
@@ -163,11 +186,11 @@ impl<W: Write> Load<'_, W> {
         recorded: Option<RecordOutcome>,
     ) {
         let OnError::Skip { max, .. } = self.config.on_error else { return self.fail(number, error) };
-        let Some(file) = &mut self.rejects else { return self.fail(number, error) };
+        let Some(file) = &mut self.rejects.file else { return self.fail(number, error) };
         if !error.is_records_fault() {
             return self.fail(number, error);
         }
-        if let Some(max) = max.filter(|max| self.rejected >= *max) {
+        if let Some(max) = max.filter(|max| self.rejects.count >= *max) {
             return self.fail(number, LoadError::TooManyRejects { max, error: Box::new(error) });
         }
         let line = reject.to_line(reject_schema, self.directory.schema());
@@ -190,13 +213,17 @@ impl<W: Write> Load<'_, W> {
             return self.fail(number, e.into());
         }
         let what = if self.config.dry_run { "would be refused" } else { "rejected" };
-        if self.reject_log.should_log(reject.stream, &reason, what) {
+        if self.rejects.log.should_log(reject.stream, &reason, what) {
             let key = if record.is_empty() { String::new() } else { format!(", {record}") };
             facts.warn(&format!("line {}, stream `{}`{key}: {what}: {reason}", reject.line, reject.stream));
         }
-        self.rejected += 1;
-        self.counts.entry(reject.stream.into()).or_default().count(RecordOutcome::Rejected, recorded);
-        self.ack.done(number);
+        self.rejects.count += 1;
+        self.counters
+            .by_stream
+            .entry(reject.stream.into())
+            .or_default()
+            .count(RecordOutcome::Rejected, recorded);
+        self.committer.ack.done(number);
     }
 
     /// What a rejected record is about is not deleted by the run, whoever says so.
@@ -216,7 +243,7 @@ impl<W: Write> Load<'_, W> {
             }
         }
         if !found.is_whole {
-            self.versions.unknown_came(&work.stream, work.version);
+            self.activations.versions.unknown_came(&work.stream, work.version);
         }
     }
 }

@@ -5,7 +5,8 @@ use std::io::Write;
 use singer_common::change::{Change, Modification};
 use singer_common::dn::DnKey;
 
-use super::{Load, Work};
+use super::Load;
+use super::work::Work;
 use crate::load::scheduler::Parked;
 use crate::map::Task;
 use crate::write::Exchange;
@@ -77,7 +78,7 @@ impl<W: Write> Load<'_, W> {
         let found = work.context.found.take();
         let Some(was) = found.as_deref().and_then(|dn| self.applier.key(dn).ok()) else { return };
         (work.left, work.was_renamed) = (None, true);
-        self.ended_tasks += 1;
+        self.executor.ended += 1;
         self.applier.claims().renamed(&was, &work.key);
         self.scheduler.name_is_free(&was);
         self.scheduler.wake_above(&was);
@@ -136,14 +137,14 @@ impl<W: Write> Load<'_, W> {
         work.context.gives_up = None;
         work.gave_up = Some((dn, back));
         work.waits_for_value = true;
-        self.ended_at_last_try = None;
+        self.executor.ended_at_last_try = None;
         self.park(work);
     }
 
     /// Entries that stepped aside, and whose new name never became free, get their old one back; those that gave up values in vain
     /// get these back.
     pub(super) async fn restore_names(&mut self) {
-        let mut back = std::mem::take(&mut self.aside);
+        let mut back = std::mem::take(&mut self.waiting.set_aside);
         let waiting = self.scheduler.waiting().filter(|work| work.left.is_some() || work.gave_up.is_some());
         back.extend(waiting.map(|work| Work::clone(work)));
         for work in back {

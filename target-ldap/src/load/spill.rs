@@ -15,7 +15,8 @@ use serde_json::Value;
 use singer_common::dn::DnKey;
 use singer_common::secret::is_secret_attribute;
 
-use super::{Load, LoadError, RejectContext, Work};
+use super::work::{RejectContext, Work};
+use super::{Load, LoadError};
 use crate::map::Task;
 use crate::map::wanted::Wanted;
 

@@ -2,8 +2,10 @@
 
 use singer_common::message::{RecordMessage, SchemaMessage};
 
-use super::line_mapper::{InputLine, LineMapper, LineSender, said_twice};
-use super::{InFile, LoadError};
+use super::LoadError;
+use super::in_file::InFile;
+use super::line_mapper::{InputLine, LineMapper, LineSender};
+use super::stream::duplicate_property;
 
 impl LineMapper {
     /// Plans what becomes of a SCHEMA. `false`: no more is wanted.
@@ -40,7 +42,7 @@ impl LineMapper {
     ) -> bool {
         let Some(maps) = self.maps.as_mut() else { return true };
         let RecordMessage { stream, record, version } = message;
-        let twice = record.twice().map(said_twice);
+        let twice = record.twice().map(duplicate_property);
         let value = record.into_value();
         let mapped = match twice {
             Some(reason) => Err(LoadError::record(line, &stream, reason)),

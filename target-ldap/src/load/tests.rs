@@ -5,9 +5,13 @@ use std::io::Cursor;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use singer_common::directory::ldif::{LdifDirectory, LdifFormat};
-use singer_common::directory::{Access, Scope, SearchRequest};
+use singer_common::directory::{Access, Directory, Scope, SearchRequest};
+use singer_common::signals::Stop;
+use singer_common::writer::SingerWriter;
 
 use super::*;
+use crate::config::TargetConfig;
+use crate::write::destination::Destination;
 
 const NAMES: usize = 6;
 

@@ -7,7 +7,10 @@ use singer_common::directory::DirectoryError;
 use singer_common::directory::ldap::result_code;
 use singer_common::observe;
 
-use super::{Load, Work};
+use super::Load;
+use super::deferred_deletions::DeferredDeletions;
+use super::deferred_references::DeferredReferences;
+use super::work::Work;
 use crate::load::scheduler::{Parked, TaskKind};
 use crate::map::Task;
 use crate::write::ldap_result::LdapResult;
@@ -19,16 +22,26 @@ const LOOK: Duration = Duration::from_secs(2);
 /// So many waits are said at one look.
 const SAID: usize = 10;
 
-/// When waits were looked at.
-#[derive(Debug)]
-pub(super) struct Waits {
+/// The records that wait, other than in the scheduler.
+pub(super) struct Waiting {
+    pub(super) references: DeferredReferences,
+    pub(super) deletions: DeferredDeletions,
+    /// Rejected records whose entries gave up a name or a value in vain: they get it back at the end of the run.
+    pub(super) set_aside: Vec<Work>,
+    /// When waits were last polled.
     polled: Instant,
     is_shown: bool,
 }
 
-impl Default for Waits {
+impl Default for Waiting {
     fn default() -> Self {
-        Self { polled: Instant::now(), is_shown: false }
+        Self {
+            references: DeferredReferences::default(),
+            deletions: DeferredDeletions::default(),
+            set_aside: Vec::new(),
+            polled: Instant::now(),
+            is_shown: false,
+        }
     }
 }
 
@@ -67,14 +80,14 @@ impl<W: Write> Load<'_, W> {
 
     /// Says which records wait for long, and for what, and tries them again.
     pub(super) fn poll_waits(&mut self) {
-        if self.waits.polled.elapsed() < LOOK {
+        if self.waiting.polled.elapsed() < LOOK {
             return;
         }
-        self.waits.polled = Instant::now();
+        self.waiting.polled = Instant::now();
         let since = self.scheduler.parked_items().filter_map(|parked| parked.payload.waits_since).min();
-        if observe::is_metering() && (since.is_some() || self.waits.is_shown) {
+        if observe::is_metering() && (since.is_some() || self.waiting.is_shown) {
             observe::oldest_wait(since.map(|since| since.elapsed()).unwrap_or_default());
-            self.waits.is_shown = since.is_some();
+            self.waiting.is_shown = since.is_some();
         }
         if since.is_none_or(|since| since.elapsed() < LONG) {
             return;

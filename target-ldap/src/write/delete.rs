@@ -7,7 +7,9 @@ use singer_common::directory::ldap::result_code;
 use singer_common::directory::{DirectoryError, Scope, SearchRequest};
 use singer_common::dn::{Dn, DnError, DnKey, split};
 
-use super::{ATTEMPTS, Applier, AttemptContext, WriteOutcome};
+use super::applier::{ATTEMPTS, Applier};
+use super::outcome::{AttemptContext, WriteOutcome};
+use super::upsert::Upsert;
 use crate::map::wanted::WantedAccount;
 use crate::map::wanted::{Wanted, WantedEntry};
 use crate::map::{DeleteAction, WritePolicy};
@@ -69,7 +71,9 @@ impl Applier {
         let write_policy = WritePolicy { operations, ..WritePolicy::default() };
         let context = AttemptContext { is_last_try: true, ..AttemptContext::default() };
         let key = self.key(dn).unwrap_or_default();
-        match Box::pin(self.upsert(None, &wanted, &key, None, &write_policy, &context, false)).await?.outcome
+        match Box::pin(Upsert::new(self, None, &wanted, &key, None, &write_policy, &context, false).run())
+            .await?
+            .outcome
         {
             WriteOutcome::LeftAlone => Ok(WriteOutcome::Unchanged),
             outcome => {

@@ -53,7 +53,7 @@ pub(super) enum Located {
     /// Under another name, and nothing else is done to it.
     Elsewhere(Entry),
     /// Under another name, and something else may be done to it at the same time.
-    NotClaimed(String),
+    NotLocked(String),
     /// Nowhere, and its name is another entry's. What the filter would know that one by: `employeeNumber=7`.
     Taken(String),
     /// In several places.
@@ -113,7 +113,7 @@ impl Applier {
         } else if is_at(&entry, context.found.as_deref()) {
             Located::Elsewhere(entry)
         } else {
-            Located::NotClaimed(entry.dn)
+            Located::NotLocked(entry.dn)
         })
     }
 

@@ -15,10 +15,10 @@ use tokio::task::JoinSet;
 
 use super::Applier;
 use super::groups::demanded;
+use crate::map::Task;
 use crate::map::wanted::WantedEntry;
 use crate::rules::names::hash;
 use crate::rules::policy::Policy;
-use crate::write::Task;
 
 /// A value that waits for the entry it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
