@@ -8,4 +8,5 @@ pub mod names;
 pub mod password;
 pub mod policy;
 pub mod rule;
+pub(crate) mod rule_settings;
 pub mod template;

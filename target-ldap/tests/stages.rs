@@ -39,7 +39,7 @@ fn tokens(source: &str) -> Vec<Token> {
             }
             n += 1;
         } else if c == 'r' && (at(n + 1) == '"' || at(n + 1) == '#' && matches!(at(n + 2), '"' | '#')) {
-            let hashes = (n + 1..).take_while(|n| at(*n) == '#').count();
+            let hashes = text.iter().skip(n + 1).take_while(|c| **c == '#').count();
             n += hashes + 2;
             let is_end = |n: usize| at(n) == '"' && (1..=hashes).all(|h| at(n + h) == '#');
             while n < text.len() && !is_end(n) {
@@ -49,7 +49,7 @@ fn tokens(source: &str) -> Vec<Token> {
         } else if c == '\'' {
             // A character literal, or a lifetime.
             n += match (at(n + 1), at(n + 2)) {
-                ('\\', _) => 2 + (n + 3..).take_while(|n| *n < text.len() && at(*n) != '\'').count() + 2,
+                ('\\', _) => 4 + text.iter().skip(n + 3).take_while(|c| **c != '\'').count(),
                 (_, '\'') => 3,
                 _ => 1,
             };
@@ -153,22 +153,23 @@ fn wrong_imports(module: &[&str], source: &str) -> Vec<String> {
     named.filter(is_wrong).map(text).collect()
 }
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
         if path.is_dir() {
-            sources(&path, found);
+            sources(&path, found)?;
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
         }
     }
+    Ok(())
 }
 
 #[test]
 fn stages_import_only_from_earlier_stages() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
-    sources(&root, &mut files);
+    sources(&root, &mut files).unwrap();
     let mut wrong = Vec::new();
     for file in &files {
         let path = file.strip_prefix(&root).unwrap().with_extension("");

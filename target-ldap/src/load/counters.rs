@@ -45,7 +45,7 @@ impl<W: Write> Load<'_, W> {
     /// Logs the totals and the warnings of a run that has ended. `is_whole`: its input was read to the end without a failure.
     pub(super) fn report_totals(
         &self,
-        metrics: &Metrics,
+        metrics: Metrics,
         started: Instant,
         took: Vec<(String, Duration)>,
         is_ok: bool,

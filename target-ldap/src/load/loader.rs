@@ -113,7 +113,7 @@ impl<'a, W: Write> Load<'a, W> {
         if let Some(spans) = self.counters.spans.take() {
             spans.end();
         }
-        self.report_totals(&metrics, started, took, result.is_ok(), matches!(result, Ok(None)));
+        self.report_totals(metrics, started, took, result.is_ok(), matches!(result, Ok(None)));
         let total = self.counters.total();
         result.map(|stopped| LoadSummary { stopped, rejected: self.rejects.count, total })
     }

@@ -197,7 +197,7 @@ impl<'a> Upsert<'a> {
             }
             Located::Elsewhere(there) if operations.rename => match self.rename(&there).await? {
                 ControlFlow::Continue(entry) => Some(entry),
-                ControlFlow::Break(step) => return Ok(ControlFlow::Break(step)),
+                ControlFlow::Break(end) => return Ok(ControlFlow::Break(end)),
             },
             Located::Elsewhere(there) => return Ok(ControlFlow::Continue(self.keep_name(there))),
         };

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use singer_common::dn::{Dn, Rdn};
 use singer_common::filter::Filter;
 
+use singer_common::schema::Schema;
+
 use super::*;
 
 /// A record: `v` is the value under test.
