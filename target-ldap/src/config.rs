@@ -4,22 +4,21 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ldap_directory::dn::{Dn, DnKey, SuffixRewrite};
-use ldap_directory::ldif::{LdifFormat, LdifRules};
-use ldap_directory::nearest::nearest;
-use ldap_directory::schema::Schema;
-use ldap_directory::{DirectoryConfig, ServerUrl};
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use singer_common::directory::ldif::{LdifFormat, LdifRules};
+use singer_common::directory::{DirectoryConfig, ServerUrl};
+use singer_common::dn::SuffixRewrite;
+use singer_common::facts::Warning;
 use singer_common::maps::Maps;
-use singer_common::operations::facts::Warning;
-use singer_common::plugin::settings::{SettingsError, typed};
+use singer_common::settings::nearest;
 
-use crate::guard::{Guards, Limit};
-use crate::requirements::check_transport;
-use crate::rule::{Rule, check_parts, rule};
-use crate::template::FilterTemplate;
-use crate::undo::UndoFile;
+use crate::rules::rule::Rule;
+use crate::rules::template::FilterTemplate;
+use limits::Guards;
+use undo_file::UndoFile;
+
+pub mod limits;
+mod target_settings;
+pub mod undo_file;
 
 /// What a bad record does.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -94,150 +93,6 @@ impl TargetConfig {
         names
     }
 
-    /// Resolves the settings. Warnings are for the log.
-    pub fn from_settings(
-        values: &Map<String, Value>,
-        warnings: &mut Vec<Warning>,
-    ) -> Result<TargetConfig, SettingsError> {
-        #[derive(Deserialize)]
-        struct Rewrite {
-            from: String,
-            to: String,
-        }
-        #[allow(clippy::struct_excessive_bools, reason = "they are the settings, as they are")]
-        #[derive(Deserialize)]
-        struct Raw {
-            default_base_dn: Option<String>,
-            mapping_rules: Map<String, Value>,
-            dn_rewrite: Vec<Rewrite>,
-            on_error: String,
-            reject_file: Option<PathBuf>,
-            max_rejects: Option<u64>,
-            validate_records: bool,
-            create_parents: Option<bool>,
-            ldif_check: bool,
-            process_activate_version: bool,
-            activate_when_quiet_seconds: Option<u64>,
-            max_in_flight: usize,
-            ldif_format: LdifFormat,
-            ldif_export_path: Option<PathBuf>,
-            enable_metrics: bool,
-            dry_run: bool,
-            undo_file: Option<PathBuf>,
-            undo_keep: Option<u64>,
-            max_deletes: Option<Value>,
-            max_changes: Option<Value>,
-            assert_unchanged: bool,
-            preserve_uuid: bool,
-        }
-        let export =
-            values.get("ldif_export_path").and_then(Value::as_str).map(PathBuf::from).map(ServerUrl::Ldif);
-        let directory =
-            singer_common::plugin::directory_settings::directory_config(values, export, warnings)?;
-        for (n, rewrite) in
-            values.get("dn_rewrite").and_then(Value::as_array).into_iter().flatten().enumerate()
-        {
-            check_parts(&format!("dn_rewrite[{n}]"), rewrite, &["from", "to"])?;
-        }
-        let raw: Raw = typed("(target)", Value::Object(values.clone()))?;
-        let is_file = matches!(directory.servers.first(), Some(ServerUrl::Ldif(_)));
-        if raw.ldif_export_path.is_some()
-            && !directory.servers.iter().any(|s| matches!(s, ServerUrl::Ldif(_)))
-        {
-            warnings.push(Warning::of_setting(
-                "ldif_export_path",
-                "ldif_export_path is not used: a server is given",
-            ));
-        }
-        let dn_rewrite = raw
-            .dn_rewrite
-            .iter()
-            .enumerate()
-            .map(|(n, r)| {
-                SuffixRewrite::new(&r.from, &r.to).map_err(|e| {
-                    SettingsError::value(
-                        format!("dn_rewrite[{n}]"),
-                        e.to_string(),
-                        "two DNs, `from` and `to`",
-                    )
-                })
-            })
-            .collect::<Result<_, _>>()?;
-        if let Some(base) = &raw.default_base_dn {
-            Dn::parse(base).map_err(|e| {
-                SettingsError::value(
-                    "default_base_dn",
-                    e.to_string(),
-                    "a DN, for example ou=imported,dc=example,dc=com",
-                )
-            })?;
-        }
-        let on_error = match (raw.on_error.as_str(), raw.reject_file) {
-            ("skip", Some(file)) if !file.as_os_str().is_empty() => {
-                OnError::Skip { file, max: raw.max_rejects }
-            }
-            ("skip", _) => {
-                return Err(SettingsError::value(
-                    "reject_file",
-                    "not set, though on_error is skip: rejected records would be lost",
-                    "a path, for example rejects.jsonl",
-                ));
-            }
-            (_, file) => {
-                if file.is_some() || raw.max_rejects.is_some() {
-                    let text = "reject_file and max_rejects are not used: on_error is not skip";
-                    warnings.push(Warning::of_setting("on_error", text));
-                }
-                OnError::Fail
-            }
-        };
-        if raw.undo_file.is_none() && raw.undo_keep.is_some() {
-            warnings.push(Warning::of_setting("undo_keep", "undo_keep is not used: undo_file is not set"));
-        }
-        let undo = raw.undo_file.map(|path| UndoFile::parse(&path, raw.undo_keep, warnings)).transpose()?;
-        let mut rules = BTreeMap::new();
-        for (stream, value) in raw.mapping_rules {
-            let path = format!("mapping_rules.{stream}");
-            rules.insert(stream, rule(&path, value, raw.default_base_dn.as_deref())?);
-        }
-        let scoped = |(_, rule): &(&String, &Rule)| {
-            rule.scope_base.is_some() && rule.matching.is_none() || rule.scope_filter.is_some()
-        };
-        if let (false, Some((stream, _))) = (raw.process_activate_version, rules.iter().find(scoped)) {
-            let text = format!(
-                "mapping_rules.{stream}: scope_base and scope_filter are not used: process_activate_version is not true"
-            );
-            warnings.push(Warning::of_setting(format!("mapping_rules.{stream}"), text));
-        }
-        check_scopes(&rules)?;
-        let config = TargetConfig {
-            maps: Maps::from_settings(values)?,
-            directory,
-            default_base_dn: raw.default_base_dn,
-            rules,
-            dn_rewrite,
-            on_error,
-            validate_records: raw.validate_records,
-            create_parents: raw.create_parents.unwrap_or(!is_file),
-            ldif_check: raw.ldif_check,
-            process_activate_version: raw.process_activate_version,
-            activate_when_quiet: raw.activate_when_quiet_seconds.map(Duration::from_secs),
-            max_in_flight: raw.max_in_flight,
-            ldif_format: raw.ldif_format,
-            metrics: raw.enable_metrics,
-            dry_run: raw.dry_run,
-            undo,
-            guards: Guards {
-                max_deletes: raw.max_deletes.map(|v| Limit::parse("max_deletes", &v)).transpose()?,
-                max_changes: raw.max_changes.map(|v| Limit::parse("max_changes", &v)).transpose()?,
-            },
-            assert_unchanged: raw.assert_unchanged,
-            preserve_uuid: raw.preserve_uuid,
-        };
-        check_transport(&config)?;
-        Ok(config)
-    }
-
     /// What is said of rules that none of these streams used: their entries are left as they are, without a word. For a run
     /// whose input was read to its end.
     pub fn unused_rules(&self, streams: &[&str]) -> Vec<Warning> {
@@ -278,24 +133,4 @@ impl TargetConfig {
     pub fn rule(&self, stream: &str) -> Option<&Rule> {
         self.rules.get(stream).or_else(|| self.rules.get("*"))
     }
-}
-
-/// A scope is one stream's: what one stream did not bring, another may be about to.
-fn check_scopes(rules: &BTreeMap<String, Rule>) -> Result<(), SettingsError> {
-    let mut seen: BTreeMap<(DnKey, String), &String> = BTreeMap::new();
-    for (stream, rule) in rules {
-        let Some(base) = &rule.scope_base else { continue };
-        let at = format!("mapping_rules.{stream}.scope_base");
-        if stream == "*" {
-            let problem = "a rule for several streams, each of which would delete the others' entries";
-            return Err(SettingsError::value(at, problem, "a rule for each stream that has a scope"));
-        }
-        // The standard schema will do: the destination's is not known yet.
-        let key = DnKey::parse(base, Schema::standard()).unwrap_or_default();
-        if let Some(other) = seen.insert((key, rule.scope_filter()), stream) {
-            let problem = format!("the scope of `{other}`, too: each would delete the other's entries");
-            return Err(SettingsError::value(at, problem, "another scope_base or scope_filter"));
-        }
-    }
-    Ok(())
 }

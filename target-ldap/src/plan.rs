@@ -2,114 +2,18 @@
 
 use std::collections::HashSet;
 
-use ldap_directory::change::{Modification, ModificationKind};
-use ldap_directory::entry::{Attribute, CompactEntry, Entry, base_type};
-use ldap_directory::schema::syntax::ValueKind;
-use ldap_directory::schema::{Equality, ObjectClass, Schema};
+use singer_common::change::{Modification, ModificationKind};
+use singer_common::entry::Entry;
+use singer_common::schema::syntax::ValueKind;
+use singer_common::schema::{ObjectClass, Schema};
 
-use crate::login::Login;
+use crate::map::wanted::{Wanted, WantedEntry};
+use crate::rules::policy::Policy;
 
-/// How wanted values go together with those that are there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Policy {
-    /// They replace them.
-    #[default]
-    Force,
-    /// They count only where there are none.
-    Keep,
-    /// They are added; none is removed.
-    Merge,
-    /// They count only where the entry is added.
-    CreateOnly,
-}
-
-/// How wanted values are told from those that are there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Compare {
-    /// By the attribute's EQUALITY rule.
-    #[default]
-    Schema,
-    /// Octet by octet: what the rule takes for the same is written all the same (`SMTP:a@x` in the place of `smtp:a@x`).
-    Exact,
-}
-
-impl Compare {
-    /// Returns what holds for an attribute of which nothing is said: in `proxyAddresses` the case of the prefix says which
-    /// address is the primary one ([MS-OXOABK] 2.2.3.23).
-    pub fn usual(description: &str) -> Compare {
-        if base_type(description).eq_ignore_ascii_case("proxyAddresses") {
-            Compare::Exact
-        } else {
-            Compare::Schema
-        }
-    }
-
-    /// Returns the rule by which values of an attribute compare.
-    pub fn rule(self, description: &str, schema: &Schema) -> Equality {
-        match self {
-            Compare::Schema => schema.equality(description),
-            Compare::Exact => Equality::OctetString,
-        }
-    }
-}
-
-/// An attribute as it is wanted. No values: it is not to be there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
-    /// The attribute description, as the destination's schema spells it.
-    pub description: String,
-    /// The values, none twice.
-    pub values: Vec<Vec<u8>>,
-    /// How they go together with those that are there.
-    pub policy: Policy,
-    /// How they are told from those.
-    pub compare: Compare,
-}
-
-impl Wanted {
-    /// One value beside those that are there.
-    pub fn merged(description: String, value: Vec<u8>) -> Wanted {
-        Wanted { description, values: vec![value], policy: Policy::Merge, compare: Compare::Schema }
-    }
-
-    /// Returns the rule by which its values are told from those that are there. A value that is added to others has to be another
-    /// one to the server, too.
-    pub fn rule(&self, schema: &Schema) -> Equality {
-        let compare = if self.policy == Policy::Force { self.compare } else { Compare::Schema };
-        compare.rule(&self.description, schema)
-    }
-}
-
-/// An entry as it is wanted. Attributes not named are left alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WantedEntry {
-    /// Its name.
-    pub dn: String,
-    /// Its attributes, each description once.
-    pub attributes: Vec<Wanted>,
-    /// Its password, and whether it may be used.
-    pub login: Login,
-}
+pub mod assertion;
+pub mod entry_digests;
 
 impl WantedEntry {
-    /// The entry to add when there is none, in one piece.
-    pub fn to_packed(&self) -> CompactEntry {
-        CompactEntry::new(&self.dn, self.attributes.iter().map(|a| (a.description.as_str(), &*a.values)))
-    }
-
-    /// The entry to add when there is none.
-    pub fn to_entry(&self) -> Entry {
-        let attributes = self
-            .attributes
-            .iter()
-            .filter(|a| !a.values.is_empty())
-            .map(|a| Attribute::new(a.description.clone(), a.values.clone()))
-            .collect();
-        Entry { dn: self.dn.clone(), attributes }
-    }
-
     /// The modifications that make `current` what is wanted; none when it is already.
     ///
     /// Values compare by the attribute's EQUALITY rule. They are added and deleted singly where that is less than
@@ -189,7 +93,7 @@ fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification>
 /// Whether Active Directory has what a step brings, though in other words ([MS-ADTS] 2.2.16, 3.1.1.5.3.2): in
 /// `userAccountControl` it adds the kind of account to a value that has none, works two bits out by itself and does not do without
 /// a value; in `pwdLastSet` -1 becomes the time at which it was written. Of another server nothing of that is so.
-pub(crate) fn is_settled(step: &Modification, current: &Entry, schema: &Schema) -> bool {
+pub(crate) fn is_equivalent_on_ad(step: &Modification, current: &Entry, schema: &Schema) -> bool {
     const NORMAL_ACCOUNT: i64 = 0x200;
     /// One of these is in every value.
     const KINDS: i64 = 0x100 | NORMAL_ACCOUNT | 0x800 | 0x1000 | 0x2000;
@@ -230,7 +134,11 @@ fn class_name<'s>(value: &[u8], schema: &'s Schema) -> Option<&'s str> {
 
 #[cfg(test)]
 mod tests {
+    use singer_common::entry::Attribute;
+
     use super::*;
+    use crate::map::wanted::WantedAccount;
+    use crate::rules::policy::Compare;
     use proptest::prelude::*;
 
     #[test]
@@ -240,7 +148,7 @@ mod tests {
             let there = Entry { dn: "cn=x".into(), attributes: vec![attribute(name, &[there])] };
             let all = steps(&wanted(name, values, Policy::Force), &there, schema);
             assert!(!all.is_empty(), "to another server it is a change");
-            all.iter().any(|step| !is_settled(step, &there, schema))
+            all.iter().any(|step| !is_equivalent_on_ad(step, &there, schema))
         };
         for (value, there, changes) in [
             ("0", "512", false),
@@ -272,7 +180,8 @@ mod tests {
 
     fn plan(there: Attribute, want: Wanted) -> Vec<(ModificationKind, Vec<String>)> {
         let current = Entry { dn: "cn=x".into(), attributes: vec![there] };
-        let entry = WantedEntry { dn: "cn=x".into(), attributes: vec![want], login: Login::default() };
+        let entry =
+            WantedEntry { dn: "cn=x".into(), attributes: vec![want], account: WantedAccount::default() };
         let text = |v: &Vec<u8>| String::from_utf8(v.clone()).unwrap();
         entry
             .changes(&current, Schema::standard())
@@ -418,7 +327,7 @@ mod tests {
             let entry = WantedEntry {
                 dn: "cn=x".into(),
                 attributes: vec![Wanted { description: name.into(), values: as_ref(&want), policy, compare }],
-                login: Login::default(),
+                account: WantedAccount::default(),
             };
             let steps = entry.changes(&current, schema);
             carry_out(&mut current, &steps, schema);

@@ -3,7 +3,6 @@
 //! The files are read line by line where the input is, on its thread: neither a file nor a batch is ever in memory as a
 //! whole, and a slow disk does not stop the writes under way.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -15,23 +14,10 @@ use singer_common::singer::message::{BatchMessage, Flaw, repaired};
 use singer_common::singer::reader::LineReader;
 use singer_common::singer::record::Record;
 
+use super::in_file::InFile;
+
 /// How a gzip file begins (RFC 1952 section 2.3.1), and no line of JSON does.
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
-
-/// Where a batch has a record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InFile {
-    /// The file's path.
-    pub file: Arc<str>,
-    /// Counted from 1, of what the file holds once decompressed.
-    pub line: u64,
-}
-
-impl fmt::Display for InFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, line {}", self.file, self.line)
-    }
-}
 
 /// A batch that cannot be read.
 #[derive(Debug, thiserror::Error)]

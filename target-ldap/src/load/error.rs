@@ -7,9 +7,11 @@ use singer_common::plugin::settings::SettingsError;
 use singer_common::singer::message::MessageError;
 use singer_common::singer::writer::WriteError;
 
-use super::batch::{BatchError, InFile};
-use crate::map::MapError;
-use crate::rejects::{RejectFileError, is_records_fault};
+use super::batch::BatchError;
+use super::in_file::InFile;
+use crate::load::rejects::RejectFileError;
+use crate::rules::error::MappingError;
+use crate::write::ldap_result::is_records_fault;
 
 /// Why a run ended early.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +54,7 @@ pub enum LoadError {
         /// The record's key, for people: `id=7`. Empty where it is not known.
         key: String,
         /// What is wrong with it.
-        error: MapError,
+        error: MappingError,
     },
     /// A record that a stream map comes to nothing for.
     #[error("line {line}{}: {error}", of_record(.key))]
@@ -118,7 +120,7 @@ pub enum LoadError {
         #[source]
         error: SettingsError,
     },
-    /// Reading the input failed.
+    /// PrefetchState the input failed.
     #[error("reading the input: {0}")]
     Input(#[from] std::io::Error),
     /// The directory could not be completed.
@@ -141,7 +143,7 @@ pub enum LoadError {
         std::env::temp_dir().display(),
         .0
     )]
-    Shelf(std::io::Error),
+    SpillBuffer(std::io::Error),
     /// A part of this program did not do what it is there for.
     #[error("internal error: {0}; no further STATE is printed. Run again, and please report this")]
     Internal(&'static str),
@@ -184,7 +186,7 @@ impl LoadError {
             LoadError::Directory(error) => error.facts(),
             LoadError::RejectFile(_) => Facts::of_setting("reject_file"),
             LoadError::Output(error) => error.facts(),
-            LoadError::Input(_) | LoadError::Internal(_) | LoadError::Shelf(_) => Facts::default(),
+            LoadError::Input(_) | LoadError::Internal(_) | LoadError::SpillBuffer(_) => Facts::default(),
         }
     }
 

@@ -6,8 +6,14 @@ use ldap_directory::ldif::{LdifDirectory, LdifFormat};
 use ldap_directory::{Access, Scope, SearchRequest};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use singer_common::directory::ldif::{LdifDirectory, LdifFormat};
+use singer_common::directory::{Access, Directory, Scope, SearchRequest};
+use singer_common::signals::Stop;
+use singer_common::writer::SingerWriter;
 
 use super::*;
+use crate::config::TargetConfig;
+use crate::write::destination::Destination;
 
 const NAMES: usize = 6;
 

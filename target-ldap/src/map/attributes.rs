@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use ldap_directory::dn::Dn;
 use ldap_directory::schema::Schema;
 
-use crate::plan::{Policy, Wanted};
+use crate::map::wanted::Wanted;
+use crate::rules::policy::Policy;
 
 /// Attributes in order, each description once.
 pub(super) struct Attributes<'a> {

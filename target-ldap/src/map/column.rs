@@ -13,14 +13,16 @@ use serde_json::{Map, Value};
 use singer_common::operations::facts::Warning;
 use singer_common::plugin::settings::SettingsError;
 
+use super::ENTRY_UUID;
 use super::shape::{Shape, Shapes};
-use super::{ENTRY_UUID, MapError};
 use crate::config::TargetConfig;
-use crate::differences::unknown_attributes;
-use crate::encoding::Encoding;
-use crate::plan::{Compare, Policy, Wanted};
-use crate::rule::{OnDelete, Rule, is_attribute_description};
-use singer_common::operations::secret::is_secret_attribute;
+use crate::map::unknown_names::unknown_attributes;
+use crate::map::wanted::Wanted;
+use crate::rules::encoding::Encoding;
+use crate::rules::error::MappingError;
+use crate::rules::policy::{Compare, Policy};
+use crate::rules::rule::{OnDelete, Rule, is_attribute_description};
+use singer_common::secret::is_secret_attribute;
 
 /// A property and the attributes it becomes.
 #[derive(Debug)]
@@ -89,8 +91,8 @@ impl Target {
         column: &Column,
         rewrites: &[SuffixRewrite],
         schema: &Schema,
-    ) -> Result<Wanted, MapError> {
-        let fail = |reason: &str| MapError::Value {
+    ) -> Result<Wanted, MappingError> {
+        let fail = |reason: &str| MappingError::Value {
             property: column.property.clone(),
             attribute: self.description.clone(),
             reason: reason.to_owned(),
@@ -150,8 +152,8 @@ pub(super) fn target(schema: &Schema, name: &str) -> Target {
 
 /// A filter made of a record's texts, its values brought into their attributes' syntax: a UUID becomes Active Directory's
 /// octets, `true` TRUE.
-pub(super) fn asserted(filter: &str, schema: &Schema) -> Result<String, MapError> {
-    fn assert(filter: &mut Filter, schema: &Schema) -> Result<(), MapError> {
+pub(super) fn asserted(filter: &str, schema: &Schema) -> Result<String, MappingError> {
+    fn assert(filter: &mut Filter, schema: &Schema) -> Result<(), MappingError> {
         match filter {
             Filter::And(all) | Filter::Or(all) => all.iter_mut().try_for_each(|f| assert(f, schema)),
             Filter::Not(inner) => assert(inner, schema),
@@ -167,7 +169,7 @@ pub(super) fn asserted(filter: &str, schema: &Schema) -> Result<String, MapError
                     // A time may be written as LDAP has it.
                     Err(_) if matches!(kind, ValueKind::GeneralizedTime | ValueKind::UtcTime) => {}
                     Err(_) => {
-                        return Err(MapError::Value {
+                        return Err(MappingError::Value {
                             property: "match".to_owned(),
                             attribute: attribute.clone(),
                             reason: expectation(kind).to_owned(),
@@ -179,8 +181,8 @@ pub(super) fn asserted(filter: &str, schema: &Schema) -> Result<String, MapError
             _ => Ok(()),
         }
     }
-    let mut parsed =
-        Filter::parse(filter).map_err(|e| MapError::Name(format!("match makes no search filter: {e}")))?;
+    let mut parsed = Filter::parse(filter)
+        .map_err(|e| MappingError::Name(format!("match makes no search filter: {e}")))?;
     assert(&mut parsed, schema)?;
     Ok(parsed.to_string())
 }

@@ -4,8 +4,8 @@ use singer_common::plugin::settings::SettingsError;
 
 use super::column::Column;
 use crate::config::TargetConfig;
-use crate::rule::Rule;
-use crate::template::DnTemplate;
+use crate::rules::rule::Rule;
+use crate::rules::template::DnTemplate;
 
 /// Where an entry's name comes from.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::encoding::Encoding;
+use crate::rules::encoding::Encoding;
 
 /// Schemas within schemas are looked at so deep, and so many of them: references may go round in circles.
 const DEEPEST: usize = 32;

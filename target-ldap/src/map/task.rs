@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use ldap_directory::dn::DnKey;
 
-use crate::plan::{Wanted, WantedEntry};
-use crate::rule::{EmptyGroup, Operations};
-use crate::template::RenderError;
+use crate::map::wanted::{Wanted, WantedEntry};
+use crate::rules::rule::{EmptyGroup, Operations};
 
 /// What a record asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +17,7 @@ pub enum Task {
         /// The filter that finds it (RFC 4515), whatever it is called; `None`: it is found by its name.
         filter: Option<String>,
         /// How it is found and changed.
-        manner: Arc<Manner>,
+        write_policy: Arc<WritePolicy>,
     },
     /// The entry is not to be there.
     Delete {
@@ -27,9 +26,9 @@ pub enum Task {
         /// As for an upsert.
         filter: Option<String>,
         /// What is done about it.
-        removal: Arc<Removal>,
+        action: Arc<DeleteAction>,
         /// How it is found, and whether anything may be done.
-        manner: Arc<Manner>,
+        write_policy: Arc<WritePolicy>,
     },
     /// Nothing, but to look which entries are meant: those of a record that is rejected.
     Find {
@@ -38,7 +37,7 @@ pub enum Task {
         /// As for an upsert.
         filter: Option<String>,
         /// How they are found.
-        manner: Arc<Manner>,
+        write_policy: Arc<WritePolicy>,
     },
     /// Nothing.
     Nothing,
@@ -67,7 +66,7 @@ impl Task {
 
 /// How the entries of a rule are found and changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Manner {
+pub struct WritePolicy {
     /// What may be done.
     pub operations: Operations,
     /// Whether the values of its old name leave an entry that is renamed.
@@ -77,12 +76,12 @@ pub struct Manner {
     /// Where entries are looked for that are found by a filter; `None`: where the directory has its data.
     pub base: Option<String>,
     /// The attributes whose values in that filter are the record's: an entry without any of them is nobody's yet.
-    pub claims: Vec<String>,
+    pub match_attributes: Vec<String>,
 }
 
 /// What a deletion does to an entry, if it is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Removal {
+pub enum DeleteAction {
     /// It goes.
     Delete,
     /// It goes, and all that lies below it.
@@ -95,10 +94,10 @@ pub enum Removal {
     Nothing,
 }
 
-impl Removal {
+impl DeleteAction {
     /// Whether what lies below an entry goes with it.
     pub fn takes_subtree(&self) -> bool {
-        matches!(self, Removal::Tree | Removal::MoveTo(_))
+        matches!(self, DeleteAction::Tree | DeleteAction::MoveTo(_))
     }
 }
 
@@ -112,33 +111,7 @@ pub struct Extent {
     /// But not what lies in the scope of a rule further down: an entry is of the stream that is nearest.
     pub others: Vec<DnKey>,
     /// What a deletion does.
-    pub removal: Arc<Removal>,
+    pub action: Arc<DeleteAction>,
     /// Whether anything may be done.
-    pub manner: Arc<Manner>,
-}
-
-/// Why a record makes no entry. Never shows a value.
-#[derive(Debug, thiserror::Error)]
-pub enum MapError {
-    /// A value cannot be brought into the attribute's syntax.
-    #[error("property `{property}` cannot become a value of `{attribute}`: {reason}")]
-    Value {
-        /// The record's property.
-        property: String,
-        /// The attribute.
-        attribute: String,
-        /// What would be right.
-        reason: String,
-    },
-    /// A template cannot be filled in.
-    #[error("{part}: {error}")]
-    Template {
-        /// Which template.
-        part: String,
-        /// Why.
-        error: RenderError,
-    },
-    /// No name can be made.
-    #[error("{0}")]
-    Name(String),
+    pub write_policy: Arc<WritePolicy>,
 }

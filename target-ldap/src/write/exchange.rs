@@ -8,9 +8,10 @@ use ldap_directory::schema::Schema;
 use ldap_directory::schema::syntax::ValueKind;
 use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
 
-use super::{Applier, Effect, Outcome};
-use crate::names::hash;
-use crate::plan::{Policy, Wanted, WantedEntry};
+use super::{Applier, Attempt, WriteOutcome};
+use crate::map::wanted::{Wanted, WantedEntry};
+use crate::rules::names::hash;
+use crate::rules::policy::Policy;
 
 /// Why an entry is to give up values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,11 +31,11 @@ impl Applier {
         wanted: &WantedEntry,
         current: &Entry,
         exchange: &Exchange,
-    ) -> Result<Outcome, DirectoryError> {
+    ) -> Result<Attempt, DirectoryError> {
         let schema = self.directory.schema();
         let contested = contested(wanted, current, dn, &exchange.refused_with, schema);
         if !self.is_had_by(&contested, current, &exchange.waiting).await? {
-            return Ok(Effect::NotGivenUp.into());
+            return Ok(WriteOutcome::NotGivenUp.into());
         }
         let classes = self.directory.read(dn, &["objectClass"]).await?.unwrap_or_default();
         let classes: Vec<String> =
@@ -65,12 +66,12 @@ impl Applier {
             }
         }
         if changes.is_empty() {
-            return Ok(Effect::NotGivenUp.into());
+            return Ok(WriteOutcome::NotGivenUp.into());
         }
         let names: Vec<&str> = changes.iter().map(|c| c.description.as_str()).collect();
         tracing::info!("`{dn}` is without its {} until its new value is free", names.join(", "));
         self.directory.apply(&Change::Modify { dn: dn.to_owned(), changes }).await?;
-        Ok(Effect::GaveUp { dn: dn.to_owned(), back }.into())
+        Ok(WriteOutcome::GaveUp { dn: dn.to_owned(), back }.into())
     }
 
     /// Whether an entry that waits has one of the values.

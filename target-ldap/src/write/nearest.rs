@@ -7,7 +7,7 @@ use ldap_directory::Directory;
 use ldap_directory::dn::split;
 use tokio::sync::Mutex;
 
-/// Names that are looked for in a run: each is a search. Of more, nothing near is said.
+/// MatchedNames that are looked for in a run: each is a search. Of more, nothing near is said.
 const MOST: usize = 100;
 
 /// What was looked for. Clones share it.

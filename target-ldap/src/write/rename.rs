@@ -7,9 +7,9 @@ use ldap_directory::entry::{Attribute, Entry};
 use ldap_directory::protocol::result_code;
 use ldap_directory::schema::Schema;
 
-use super::{Applier, Circumstances, Effect, Outcome};
-use crate::plan::WantedEntry;
-use crate::rejects::Answer;
+use super::{Applier, Attempt, AttemptContext, WriteOutcome};
+use crate::map::wanted::WantedEntry;
+use crate::write::ldap_result::LdapResult;
 
 /// What became of a renaming.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(super) enum Rename {
     /// The entry has its name, and these attributes.
     Done(Entry),
     /// It has not.
-    NotDone(Effect),
+    NotDone(WriteOutcome),
 }
 
 impl Applier {
@@ -27,15 +27,15 @@ impl Applier {
         entry: &Entry,
         dn: &str,
         delete_old_rdn: bool,
-        now: &Circumstances,
+        context: &AttemptContext,
     ) -> Result<Rename, DirectoryError> {
         let schema = self.directory.schema();
         let (new_rdn, above) = first_and_rest(dn);
         let key = |dn: &str| DnKey::parse(dn, schema).unwrap_or_default();
         let moves = key(&entry.dn).parent() != key(dn).parent();
         // Before, not after a refusal: slapd refuses with `other`, and does not say that the parent is missing.
-        if moves && !self.may_lie_at(dn, now).await? {
-            return Ok(Rename::NotDone(Effect::TooEarly(Answer::default())));
+        if moves && !self.may_lie_at(dn, context).await? {
+            return Ok(Rename::NotDone(WriteOutcome::TooEarly(LdapResult::default())));
         }
         let change = Change::Rename {
             dn: entry.dn.clone(),
@@ -43,26 +43,26 @@ impl Applier {
             delete_old_rdn,
             new_superior: moves.then_some(above),
         };
-        self.inventories.forget(&key(&entry.dn), true);
-        self.inventories.forget(&key(dn), true);
+        self.digest_caches.forget(&key(&entry.dn), true);
+        self.digest_caches.forget(&key(dn), true);
         match self.directory.apply(&change).await {
             Ok(()) => {}
             Err(e) if e.code() == Some(result_code::ENTRY_ALREADY_EXISTS) => {
-                return Ok(Rename::NotDone(Effect::NameTaken(String::new())));
+                return Ok(Rename::NotDone(WriteOutcome::NameTaken(String::new())));
             }
             Err(e) => return Err(e),
         }
-        self.present.is_gone(&key(&entry.dn));
+        self.present.remove(&key(&entry.dn));
         Ok(Rename::Done(renamed(entry, dn, delete_old_rdn, schema)))
     }
 
     /// Gives an entry a name that nobody wants, so that another can have the one it has.
-    pub(super) async fn step_aside(&self, dn: &str) -> Result<Outcome, DirectoryError> {
+    pub(super) async fn step_aside(&self, dn: &str) -> Result<Attempt, DirectoryError> {
         let (old_rdn, above) = first_and_rest(dn);
         let Some(ava) = Dn::parse(dn).ok().and_then(|name| name.rdn()?.avas.first().cloned()) else {
-            return Ok(Effect::NameTaken(String::new()).into());
+            return Ok(WriteOutcome::NameTaken(String::new()).into());
         };
-        self.inventories.forget(&self.key(dn).unwrap_or_default(), true);
+        self.digest_caches.forget(&self.key(dn).unwrap_or_default(), true);
         let mut attempt = 1;
         loop {
             let mut value = ava.value.clone();
@@ -74,7 +74,7 @@ impl Applier {
             match self.directory.apply(&change).await {
                 Ok(()) => {
                     tracing::info!("`{old_rdn},{above}` is `{aside}` until its new name is free");
-                    return Ok(Effect::SteppedAside(aside).into());
+                    return Ok(WriteOutcome::SteppedAside(aside).into());
                 }
                 Err(e) if e.code() == Some(result_code::ENTRY_ALREADY_EXISTS) && attempt < 10 => attempt += 1,
                 Err(e) => return Err(e),

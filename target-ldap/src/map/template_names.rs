@@ -1,0 +1,142 @@
+//! The names that a rule uses, against the properties that the stream's SCHEMA has: a misspelt one gives no value, in every
+//! record, and nothing else says so.
+
+use std::collections::BTreeSet;
+
+use ldap_directory::nearest::nearest;
+use ldap_directory::schema::Schema;
+use singer_common::operations::facts::Warning;
+use singer_common::plugin::settings::SettingsError;
+
+use super::column::Column;
+use super::shape::Shapes;
+use crate::rules::accounts::Source;
+use crate::rules::rule::Rule;
+use crate::rules::template::{DnTemplate, FilterTemplate, Template};
+
+/// So many properties of a stream are named.
+const NAMED: usize = 12;
+
+/// What a stream's records have.
+struct Stream<'s> {
+    name: &'s str,
+    properties: BTreeSet<&'s str>,
+}
+
+impl Stream<'_> {
+    fn has(&self, property: &str) -> bool {
+        self.properties.contains(property)
+    }
+
+    /// What is wrong with a name that it does not have.
+    fn lacks(&self, name: &str) -> String {
+        let all: Vec<&str> = self.properties.iter().take(NAMED).copied().collect();
+        let more = if self.properties.len() > NAMED { ", …" } else { "" };
+        let has = format!("(it has {}{more})", all.join(", "));
+        format!("the SCHEMA of stream `{}` has no `{name}` {has}", self.name)
+    }
+
+    fn nearest(&self, name: &str) -> Option<&str> {
+        nearest(name, self.properties.iter().copied())
+    }
+
+    /// The same for a warning: also a property that the name has in it, or the other way round (`fullname`, `name`).
+    fn nearest_or_part(&self, name: &str) -> Option<&str> {
+        const SHORTEST: usize = 3;
+        let name = name.to_lowercase();
+        let is_part = |property: &&&str| {
+            let property = property.to_lowercase();
+            property.len().min(name.len()) >= SHORTEST
+                && (property.contains(&name) || name.contains(&property))
+        };
+        self.nearest(&name)
+            .or_else(|| self.properties.iter().filter(is_part).max_by_key(|p| p.len()).copied())
+    }
+}
+
+/// Looks at every name in a rule. `is_own`: it is this stream's, and not for any. One that an entry's name or `match` is made of, and that no record can have, is an error;
+/// others are warnings, each once.
+pub(super) fn check(
+    stream: &str,
+    rule: &Rule,
+    shapes: &Shapes<'_>,
+    columns: &[Column],
+    schema: &Schema,
+    is_own: bool,
+    warnings: &mut Vec<Warning>,
+) -> Result<(), SettingsError> {
+    let known = Stream { name: stream, properties: shapes.properties().collect() };
+    // A SCHEMA that names no property says nothing of what records have.
+    if known.properties.is_empty() {
+        return Ok(());
+    }
+    let at = |part: &str| format!("mapping_rules.{stream}.{part}");
+    let mut warn = |part: &str, name: &str| {
+        let text = format!("setting `{}`: {}", at(part), known.lacks(name));
+        let warning =
+            Warning::of_setting(at(part), text).in_stream(stream).near(name, known.nearest_or_part(name));
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    };
+    let mapped: BTreeSet<&str> =
+        rule.attribute_mapping.iter().flatten().map(|(property, _)| property.as_str()).collect();
+    for property in mapped.iter().copied().filter(|property| !known.has(property)) {
+        // A property that is near, and that the rule does not use, is the one that was meant. A rule for all streams, or one whose
+        // records may have more than the SCHEMA names, can still be right.
+        let meant = known.nearest(property).filter(|near| !mapped.contains(near));
+        if meant.is_some() && is_own && !shapes.is_open() {
+            let expected = "a property of the stream";
+            let error = SettingsError::value(at("attribute_mapping"), known.lacks(property), expected);
+            return Err(error.near(meant).in_stream(stream));
+        }
+        warn("attribute_mapping", property);
+    }
+    let password = rule.password.iter().map(|p| ("password.from", p.from.as_str()));
+    let accounts = rule.accounts.iter().flat_map(|a| {
+        let parts =
+            [("accounts.enabled", &a.enabled), ("accounts.must_change_password", &a.must_change_password)];
+        parts
+            .into_iter()
+            .filter_map(|(part, source)| Some((part, source.as_ref().and_then(Source::property)?)))
+    });
+    for (part, name) in password.chain(accounts) {
+        if !known.has(name) {
+            warn(part, name);
+        }
+    }
+    // An attribute's name stands for the property that becomes it.
+    let mapped = |name: &str| {
+        let is = |c: &&Column| c.attributes.iter().any(|t| schema.same_description(&t.description, name));
+        columns.iter().filter(is).any(|c| known.has(&c.property))
+    };
+    let is_known = |name: &str| known.has(name) || mapped(name);
+    for (attribute, template) in &rule.values {
+        for (name, _) in template.needs().filter(|(name, _)| !is_known(name)) {
+            warn(&format!("values.{attribute}"), name);
+        }
+    }
+    // A template without a value makes none: where no record has what it is made of, nor can its result be what is asked for.
+    let has_value = |template: &Template| {
+        template.needs().all(|(name, has_default)| has_default || is_known(name)) || shapes.is_open()
+    };
+    let is_made =
+        |name: &str| rule.values.iter().any(|(made, t)| schema.same_description(made, name) && has_value(t));
+    let is_defaulted = |name: &str| rule.defaults.iter().any(|(by, _)| schema.same_description(by, name));
+    let in_dn = rule.dn_template.iter().flat_map(DnTemplate::needs);
+    let in_dn = in_dn.filter(|(name, _)| !is_defaulted(name)).map(|need| ("dn_template", need));
+    let in_match = rule.matching.iter().flat_map(FilterTemplate::needs).map(|need| ("match", need));
+    for (part, (name, has_default)) in in_dn.chain(in_match) {
+        if is_known(name) || is_made(name) {
+            continue;
+        }
+        // With a default, or where records may have more than the SCHEMA names, it can still be right.
+        if has_default || shapes.is_open() {
+            warn(part, name);
+            continue;
+        }
+        let expected = "a property of the stream, or an attribute that one is mapped to";
+        return Err(SettingsError::value(at(part), known.lacks(name), expected).near(known.nearest(name)));
+    }
+    Ok(())
+}

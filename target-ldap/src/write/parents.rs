@@ -1,0 +1,121 @@
+//! Missing parents: when they are created (`create_parents`), and what is made of a name alone.
+
+use singer_common::change::Change;
+use singer_common::directory::ldap::result_code;
+use singer_common::directory::ldif::LdifRules;
+use singer_common::directory::{DirectoryError, Vendor};
+use singer_common::dn::{Dn, split};
+use singer_common::entry::{Attribute, Entry};
+
+use super::applier::Applier;
+use super::outcome::AttemptContext;
+
+/// When entries above a new one are made that are not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ParentsMade {
+    Never,
+    AtOnce,
+    /// Once no record can come any more that gives an entry their name.
+    Last,
+}
+
+/// So many entries above one are made at most: a name of more is a mistake, and a directory for each of its parts would be, too.
+const MOST_PARENTS: usize = 100;
+
+impl Applier {
+    /// Has a file take entries whose parents are not there from now on: none will come any more. `false` for a server.
+    pub fn takes_orphans(&self) -> bool {
+        let rules = self.directory.ldif_rules();
+        if let Some(rules) = rules {
+            self.directory.set_ldif_rules(LdifRules { takes_orphans: true, ..rules });
+        }
+        rules.is_some()
+    }
+
+    /// Whether missing parents are made at this try.
+    pub(super) fn creates(&self, context: &AttemptContext) -> bool {
+        match self.parents_made {
+            ParentsMade::Never => false,
+            ParentsMade::AtOnce => true,
+            ParentsMade::Last => context.is_last_try,
+        }
+    }
+
+    /// Whether an entry may have this name as far as those above it matter: they are there, could be made, or need not be.
+    pub(super) async fn may_lie_at(
+        &self,
+        dn: &str,
+        context: &AttemptContext,
+    ) -> Result<bool, DirectoryError> {
+        let takes_orphans = self.directory.ldif_rules().is_some_and(|rules| rules.takes_orphans);
+        let creates = self.creates(context);
+        if takes_orphans && !creates {
+            return Ok(true);
+        }
+        let is_made = self.create_parents(dn, creates).await?;
+        Ok(is_made || takes_orphans || context.is_last_try && self.takes_orphans())
+    }
+
+    /// Makes the missing entries above one. `false` when one of them cannot be made from its name alone, or is not to be.
+    pub(super) async fn create_parents(&self, dn: &str, creates: bool) -> Result<bool, DirectoryError> {
+        let _one_at_a_time = self.parents.lock().await;
+        let Ok(parts) = split(dn) else { return Ok(false) };
+        // From the nearest one up, until one is there or can be added.
+        let mut missing: Vec<Entry> = Vec::new();
+        // So far up there is one, or there are too many to make.
+        if let Some(far_up) = parts.get(MOST_PARENTS + 1..).filter(|far_up| !far_up.is_empty())
+            && self.directory.read(&far_up.join(","), &["1.1"]).await?.is_none()
+        {
+            return Ok(false);
+        }
+        for above in 1..parts.len() {
+            let name = parts.get(above..).unwrap_or_default().join(",");
+            if self.directory.read(&name, &["1.1"]).await?.is_some() {
+                break;
+            }
+            let Some(entry) = creates.then(|| self.parent_entry(&name)).flatten() else {
+                return Ok(false);
+            };
+            match self.directory.apply(&Change::Add(entry.clone())).await {
+                Ok(()) => {
+                    tracing::info!("created the parent `{name}`");
+                    break;
+                }
+                Err(e) if e.code() == Some(result_code::ENTRY_ALREADY_EXISTS) => break,
+                Err(e) if e.is_no_such_object() && above + 1 < parts.len() => missing.push(entry),
+                Err(e) => return Err(e),
+            }
+        }
+        for entry in missing.into_iter().rev() {
+            let name = entry.dn.clone();
+            self.directory.apply(&Change::Add(entry)).await?;
+            tracing::info!("created the parent `{name}`");
+        }
+        Ok(true)
+    }
+
+    /// The entry that a name tells everything about.
+    pub(super) fn parent_entry(&self, dn: &str) -> Option<Entry> {
+        let name = Dn::parse(dn).ok()?;
+        let [ava] = name.rdn()?.avas.as_slice() else { return None };
+        let schema = self.directory.schema();
+        let attribute = schema.canonical_name(&ava.attribute).to_ascii_lowercase();
+        // RFC 4519 section 3, RFC 4524 section 3.4.
+        let class = match attribute.as_str() {
+            "ou" => "organizationalUnit",
+            "dc" => "domain",
+            "o" => "organization",
+            "c" => "country",
+            "l" | "st" => "locality",
+            "cn" if self.directory.root_dse().vendor == Vendor::ActiveDirectory => "container",
+            _ => return None,
+        };
+        Some(Entry {
+            dn: dn.to_owned(),
+            attributes: vec![
+                Attribute::new("objectClass", vec![class.as_bytes().to_vec()]),
+                Attribute::new(ava.attribute.clone(), vec![ava.value.clone()]),
+            ],
+        })
+    }
+}
