@@ -7,25 +7,25 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Parser;
-use serde_json::{Map, Value, json};
-use singer_common::singer::catalog::{Catalog, CatalogError};
-use singer_common::plugin::cli::{
-    self, Command, CommonArgs, Manual, TestKind, class_in, classified, example, heading, variables,
-};
 use ldap_directory::{Access, Directory, DirectoryError};
-use singer_common::plugin::doctor::{self, Report, Subject};
+use serde_json::{Map, Value, json};
+use singer_common::maps::Maps;
 use singer_common::operations::error::Class;
 use singer_common::operations::facts::Facts;
 use singer_common::operations::file::{self, LOCK, Lock};
-use singer_common::plugin::init::InitError;
-use singer_common::maps::Maps;
-use singer_common::singer::metrics::Metrics;
 use singer_common::operations::observe;
 use singer_common::operations::progress::{self, Show};
-use singer_common::plugin::settings::{Resolved, SettingsError};
 use singer_common::operations::signals::Stop;
-use singer_common::singer::state::{State, StateError};
 use singer_common::operations::summary;
+use singer_common::plugin::cli::{
+    self, Command, CommonArgs, Manual, TestKind, class_in, classified, example, heading, variables,
+};
+use singer_common::plugin::doctor::{self, Report, Subject};
+use singer_common::plugin::init::InitError;
+use singer_common::plugin::settings::{Resolved, SettingsError};
+use singer_common::singer::catalog::{Catalog, CatalogError};
+use singer_common::singer::metrics::Metrics;
+use singer_common::singer::state::{State, StateError};
 use singer_common::singer::writer::{SingerWriter, WriteError};
 
 use crate::config::TapConfig;

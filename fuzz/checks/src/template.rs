@@ -1,8 +1,8 @@
 //! Templates of a rule: the first line is the template, the second what every name in it stands for.
 
-use singer_common::dn::{self, Dn};
-use singer_common::filter::Filter;
-use singer_common::schema::Schema;
+use ldap_directory::dn::{self, Dn};
+use ldap_directory::filter::Filter;
+use ldap_directory::schema::Schema;
 use target_ldap::rules::template::{DnTemplate, FilterTemplate, Rendered, Syntax, Template, ValueTemplate};
 
 /// A harmless value.

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use crate::discovery::containers::CLASS;
 use crate::discovery::dn::is_root_dse;
 use ldap_directory::MATCH_ALL;
-use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
 use ldap_directory::filter::escape_value;
 use ldap_directory::schema::{ClassKind, ObjectClass, Schema};
+use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
 
 /// The stream of entries without a structural class in the schema.
 pub const UNCLASSIFIED_STREAM: &str = "unclassified";

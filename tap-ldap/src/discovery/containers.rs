@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ldap_directory::protocol::result_code;
-use ldap_directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
 use ldap_directory::dn::{Dn, DnKey};
 use ldap_directory::entry::Entry;
+use ldap_directory::protocol::result_code;
+use ldap_directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
 
 use crate::discovery::dn;
 use crate::discovery::gaps::Gaps;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use ldap_directory::{Directory, DirectoryError, MATCH_ALL, Scope, Vendor};
 use ldap_directory::dn::DnKey;
 use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::{Directory, DirectoryError, MATCH_ALL, Scope, Vendor};
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::config::{TapConfig, Verify};

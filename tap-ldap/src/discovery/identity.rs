@@ -2,10 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ldap_directory::protocol::result_code;
-use ldap_directory::{Directory, DirectoryError, MATCH_ALL, Paging, Scope, SearchRequest, Vendor};
 use ldap_directory::entry::Entry;
+use ldap_directory::protocol::result_code;
 use ldap_directory::schema::Schema;
+use ldap_directory::{Directory, DirectoryError, MATCH_ALL, Paging, Scope, SearchRequest, Vendor};
 use singer_common::operations::secret::is_secret_attribute;
 
 use crate::config::TapConfig;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use ldap_directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
 use ldap_directory::dn::DnKey;
+use ldap_directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
 
 use crate::discovery::containers::Containers;
 use crate::discovery::dn;
@@ -47,7 +47,8 @@ impl NonLeafEntries {
             Some(filter) if passes(directory, base, filter).await? => Some(filter),
             _ => None,
         };
-        let request = SearchRequest::new(base, Scope::Subtree, filter.unwrap_or(MATCH_ALL), &["1.1"]).repeating();
+        let request =
+            SearchRequest::new(base, Scope::Subtree, filter.unwrap_or(MATCH_ALL), &["1.1"]).repeating();
         let mut search = directory.search(request).await?;
         let mut inner = NonLeafEntries::default();
         while let Some(item) = search.next().await? {

@@ -9,11 +9,11 @@ use std::io::Write;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use sha2::{Digest as _, Sha256};
-use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
 use ldap_directory::dn::DnKey;
 use ldap_directory::entry::Entry;
 use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
+use sha2::{Digest as _, Sha256};
 
 use crate::discovery::containers;
 use crate::discovery::dn;

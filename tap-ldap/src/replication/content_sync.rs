@@ -3,12 +3,12 @@
 use std::io::Write;
 use std::time::Duration;
 
-use serde_json::Value;
 use ldap_directory::client::content_sync::{EndCode, SyncItem, SyncState};
-use ldap_directory::protocol::result_code;
-use ldap_directory::{DirectoryError, Scope, SearchRequest, Vendor};
 use ldap_directory::entry::Entry;
 use ldap_directory::filter::Filter;
+use ldap_directory::protocol::result_code;
+use ldap_directory::{DirectoryError, Scope, SearchRequest, Vendor};
+use serde_json::Value;
 use singer_common::operations::summary::{self, Count};
 use uuid::Uuid;
 

@@ -6,14 +6,14 @@
 
 use std::io::Write;
 
+use ldap_directory::entry::Entry;
+use ldap_directory::filter::Filter;
 use ldap_directory::protocol::result_code;
 use ldap_directory::{
     Directory, DirectoryError, Paging, RootDse, Scope, SearchControl, SearchRequest, SearchStream,
 };
-use ldap_directory::entry::Entry;
-use ldap_directory::filter::Filter;
-use singer_common::plugin::settings::SettingsError;
 use singer_common::operations::summary::{self, Count};
+use singer_common::plugin::settings::SettingsError;
 
 use self::changed_object::{ChangedObject, DirSyncAction, GUID, changed_object, key};
 use self::position::Position;

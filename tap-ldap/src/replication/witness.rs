@@ -166,7 +166,8 @@ pub(crate) async fn check(run: &mut StreamRun<'_>) -> Result<Option<String>, Dir
     let naming_context = run.naming_context().ok().flatten().unwrap_or_else(|| run.base().to_owned());
     let names: Vec<&str> = std::iter::once(id.as_str()).chain(orders.iter().map(|o| o.name)).collect();
     let ids: Vec<&String> = newest.iter().map(|newest| &newest.id).collect();
-    let Some(found) = search(run, &naming_context, Scope::Subtree, MATCH_ALL, &id, &ids, &names).await? else {
+    let Some(found) = search(run, &naming_context, Scope::Subtree, MATCH_ALL, &id, &ids, &names).await?
+    else {
         return Ok(None);
     };
     for newest in &newest {

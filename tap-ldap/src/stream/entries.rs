@@ -6,11 +6,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use ldap_directory::{
-    DirectoryError, MATCH_ALL, Paging, Scope, SearchControl, SearchRequest, SearchStream,
-};
 use ldap_directory::dn::DnKey;
 use ldap_directory::entry::Entry;
+use ldap_directory::{DirectoryError, MATCH_ALL, Paging, Scope, SearchControl, SearchRequest, SearchStream};
 use singer_common::operations::summary::{self, Count};
 
 use crate::discovery::census::{Census, ReadStrategy};

@@ -11,13 +11,6 @@ use ldap_directory::schema::syntax::ValueKind;
 use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, SearchStream, Vendor};
 use serde_json::{Map, Value, json};
 use singer_common::singer::catalog::CatalogEntry;
-use ldap_directory::protocol::result_code;
-use ldap_directory::{
-    Directory, DirectoryError, Paging, Scope, SearchRequest, SearchStream, Vendor,
-};
-use ldap_directory::entry::Entry;
-use ldap_directory::filter::escape_value;
-use ldap_directory::schema::syntax::ValueKind;
 use tokio::task::JoinSet;
 
 use crate::discovery::context::DirectoryContext;

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use singer_common::directory::DirectoryError;
-use singer_common::writer::SingerWriter;
+use ldap_directory::DirectoryError;
+use singer_common::singer::writer::SingerWriter;
 
 use super::ack::Ack;
 use super::{Load, LoadError};
@@ -12,13 +12,13 @@ use super::{Load, LoadError};
 /// The shortest time between two STATE messages. A STATE that becomes safe in between is printed with the next one.
 pub(super) const STATE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What decides when STATE is printed.
+/// Prints STATE.
 pub(super) struct Committer<'a, W: Write> {
     pub(super) ack: Ack,
     writer: &'a mut SingerWriter<W>,
     /// When the last STATE was printed.
     printed: Instant,
-    /// Whether the warning of a STATE that is null was logged.
+    /// Whether the warning of a null STATE was logged.
     pub(super) is_null_state_logged: bool,
 }
 
@@ -31,18 +31,18 @@ impl<'a, W: Write> Committer<'a, W> {
 impl<W: Write> Load<'_, W> {
     /// Prints the newest safe STATE, if there is one and it is time. `last`: at the end of the run.
     pub(super) fn print_state(&mut self, last: bool) -> Result<(), LoadError> {
-        if singer_common::panics::happened() {
+        if singer_common::operations::panics::happened() {
             return Ok(());
         }
         let due =
             last || self.directory.applies_at_once() && self.committer.printed.elapsed() >= STATE_INTERVAL;
         if due && let Some(state) = self.committer.ack.take_safe() {
-            // A STATE says that what it covers is kept somewhere.
+            // A STATE promises that rejected records, too, are on disk.
             if let Some(file) = &mut self.rejects.file {
                 file.sync()?;
             }
             self.applier.directory().sync_undo().map_err(DirectoryError::from)?;
-            singer_common::progress::suspended(|| self.committer.writer.line(state.get()))?;
+            singer_common::operations::progress::suspended(|| self.committer.writer.line(state.get()))?;
             self.committer.printed = Instant::now();
         }
         Ok(())

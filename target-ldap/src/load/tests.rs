@@ -3,13 +3,11 @@ use std::fmt::Write as _;
 use std::io::Cursor;
 
 use ldap_directory::ldif::{LdifDirectory, LdifFormat};
-use ldap_directory::{Access, Scope, SearchRequest};
+use ldap_directory::{Access, Directory, Scope, SearchRequest};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use singer_common::directory::ldif::{LdifDirectory, LdifFormat};
-use singer_common::directory::{Access, Directory, Scope, SearchRequest};
-use singer_common::signals::Stop;
-use singer_common::writer::SingerWriter;
+use singer_common::operations::signals::Stop;
+use singer_common::singer::writer::SingerWriter;
 
 use super::*;
 use crate::config::TargetConfig;

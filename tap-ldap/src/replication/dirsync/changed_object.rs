@@ -1,9 +1,9 @@
 //! Objects that Active Directory reports as changed.
 
-use serde_json::Value;
 use ldap_directory::dn::split;
 use ldap_directory::entry::Entry;
 use ldap_directory::schema::syntax::ValueKind;
+use serde_json::Value;
 
 /// The immutable id.
 pub(super) const GUID: &str = "objectGUID";

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::io::Write;
 
+use ldap_directory::entry::Entry;
 use ldap_directory::oid::SERVER_SORT;
 use ldap_directory::{DirectoryError, SearchControl};
-use ldap_directory::entry::Entry;
 
 use super::key_cursor::KeyCursor;
 use super::key_histogram::KeyHistogram;

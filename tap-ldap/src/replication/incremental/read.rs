@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use serde_json::Value;
+use ldap_directory::entry::Entry;
 use ldap_directory::protocol::result_code;
 use ldap_directory::{DirectoryError, MATCH_ALL, Paging, SearchControl, Vendor};
-use ldap_directory::entry::Entry;
+use serde_json::Value;
 
 use super::boundary::Boundary;
 use super::key_cursor::{KeyCursor, SecondPosition};

@@ -1,8 +1,8 @@
 //! Which entries of a search belong to a stream.
 
-use ldap_directory::{Directory, DirectoryError, Scope, SearchRequest};
 use ldap_directory::dn::DnKey;
 use ldap_directory::entry::EntryView as _;
+use ldap_directory::{Directory, DirectoryError, Scope, SearchRequest};
 
 use super::{Entries, ReadStep};
 use crate::discovery::census::ReadStrategy;

@@ -4,7 +4,7 @@ use ldap_directory::dn::{Dn, Rdn};
 use ldap_directory::filter::Filter;
 use proptest::prelude::*;
 
-use singer_common::schema::Schema;
+use ldap_directory::schema::Schema;
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What the pair says on stderr: lines, levels, and what a run adds up to.
+//! The log on stderr: lines, levels, and the summary of a run.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -153,13 +153,9 @@ fn levels_go_by_module_and_those_that_nobody_knows_are_refused() {
     let has_debug = |output: &Output, module: &str| {
         output.stderr.contains(&format!("| DEBUG    | tap-ldap | {module}: "))
     };
-    let output = run("warn,tap_ldap::stream=debug").succeeds();
-    assert!(
-        has_debug(&output, "tap_ldap::stream::entries") && !output.stderr.contains("METRIC"),
-        "{}",
-        output.stderr
-    );
-    assert!(output.stderr.lines().all(|l| l.contains("tap_ldap::stream::")), "{}", output.stderr);
+    let output = run("warn,tap_ldap::source=debug").succeeds();
+    assert!(has_debug(&output, "tap_ldap::source") && !output.stderr.contains("METRIC"), "{}", output.stderr);
+    assert!(output.stderr.lines().all(|l| l.contains("tap_ldap::source: ")), "{}", output.stderr);
     assert!(run("info,singer_common::singer::metrics=off").succeeds().stderr.lines().count() < 4);
     run("loud").exits(2).says("--log-level loud").says("`loud` is no level");
     run("tap_ldap::snyc=debug").exits(2).says("`tap_ldap` has no module `snyc`").says("`tap_ldap::sync`");
