@@ -16,6 +16,7 @@ mod ldif;
 mod mapping;
 mod observability;
 mod pair;
+mod persisted_files;
 mod plan;
 mod regressions;
 mod rejects;
