@@ -11,45 +11,50 @@ use serde_json::{Map, Value};
 use singer_common::operations::facts::Warning;
 use singer_common::plugin::settings::{SettingsError, check_keys, typed};
 
-use crate::members;
-use crate::replication::{FULL_TABLE, INCREMENTAL, LOG_BASED};
+use self::method::METHODS;
+use self::shrink::Shrink;
 use crate::settings::MOST_PARTITIONS;
-use crate::shrink::Shrink;
-use crate::source::EVERYTHING;
+use ldap_directory::MATCH_ALL;
 
-/// A stream the user wrote.
+pub mod method;
+pub mod shrink;
+
+/// The suffix of the ids and names of membership streams.
+pub const MEMBERSHIP_SUFFIX: &str = "_members";
+
+/// A stream of the setting `schemas`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct StreamConfig {
     /// The stream's name and id.
     pub name: String,
-    /// Where to search; the tap's base when not given.
+    /// The base of the search; the tap's base if not set.
     #[serde(default)]
     pub base_dn: Option<String>,
     /// RFC 4515 filter.
     #[serde(default = "everything")]
     pub filter: String,
-    /// How far to search.
+    /// The scope of the search.
     #[serde(default)]
     pub scope: Scope,
-    /// The attributes to have; all that occur when empty.
+    /// The attributes to read; empty means all that occur.
     #[serde(default)]
     pub attributes: Vec<String>,
-    /// Attributes not to have.
+    /// Attributes to exclude.
     #[serde(default)]
     pub exclude_attributes: Vec<String>,
-    /// The properties that identify a record; the server's immutable id, or `dn`, when not given.
+    /// The properties that identify a record; the server's immutable id, or `dn`, if not set.
     #[serde(default)]
     pub key_properties: Option<Vec<String>>,
     /// `FULL_TABLE`, `INCREMENTAL` or `LOG_BASED`.
     #[serde(default)]
     pub replication_method: Option<String>,
-    /// The attribute that `INCREMENTAL` goes by; the server's own change key when not given.
+    /// The replication key of `INCREMENTAL`; the server's own change key if not set.
     #[serde(default)]
     pub replication_key: Option<String>,
-    /// Attributes to emit as one value.
+    /// Attributes that are emitted as one value.
     #[serde(default)]
     pub single_valued: Vec<String>,
-    /// Over how many connections it is read; as all streams when not given.
+    /// The number of connections for a whole read; as for all streams if not set.
     #[serde(default)]
     pub partitions: Option<u32>,
 }
@@ -69,10 +74,10 @@ const STREAM_KEYS: &[&str] = &[
 ];
 
 fn everything() -> String {
-    EVERYTHING.to_owned()
+    MATCH_ALL.to_owned()
 }
 
-/// What becomes a stream.
+/// What makes a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DiscoverBy {
@@ -85,12 +90,12 @@ pub enum DiscoverBy {
 }
 
 impl DiscoverBy {
-    /// Whether containers are streams.
+    /// Returns whether containers are streams.
     pub fn containers(self) -> bool {
         self != DiscoverBy::ObjectClass
     }
 
-    /// Whether structural classes are streams.
+    /// Returns whether structural classes are streams.
     pub fn classes(self) -> bool {
         self != DiscoverBy::Ou
     }
@@ -100,21 +105,21 @@ impl DiscoverBy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SelectByDefault {
-    /// Those that occur, or that the classes demand.
+    /// Those that occur, or that the classes require.
     Used,
     /// All that the classes allow.
     Allowed,
 }
 
-/// Whether whole reads are verified: whether what was emitted is compared with the names that the directory holds.
+/// Whether whole reads are verified: whether the emitted entries are compared with the DNs that the directory holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verify {
-    /// Where it costs little: files, and reads by container or partition.
+    /// If it is cheap: files, and reads by container or partition.
     Auto,
     /// Every whole read.
     Always,
-    /// None.
+    /// No read.
     Never,
 }
 
@@ -124,39 +129,39 @@ pub enum Verify {
 pub struct TapConfig {
     /// The directory.
     pub directory: DirectoryConfig,
-    /// Where the directory begins.
+    /// The base DN; the server's default if not set.
     pub base_dn: Option<String>,
-    /// The streams the user wrote; empty: discover.
+    /// The streams of the setting `schemas`; empty means discovery.
     pub schemas: Vec<StreamConfig>,
-    /// What becomes a stream, where the user wrote none.
+    /// What makes a stream, if `schemas` is empty.
     pub discover_by: DiscoverBy,
-    /// Entries read per stream at discovery; `None` is all.
+    /// Entries read per stream at discovery; `None` means all.
     pub sample_size: Option<u64>,
     /// Which properties discovery selects.
     pub select_by_default: SelectByDefault,
-    /// Attributes to emit as one value, in every stream.
+    /// Attributes that are emitted as one value, in every stream.
     pub single_valued: Vec<String>,
-    /// Operational attributes of every stream, when the user chose them.
+    /// Operational attributes of every stream, if configured.
     pub operational_attributes: Option<Vec<String>>,
-    /// Whether streams with groups get a stream of memberships.
+    /// Whether streams with groups have a membership stream.
     pub membership_streams: bool,
-    /// Records after which a STATE is due, where the position can be resumed.
+    /// Records between two STATE messages, if the position can be resumed.
     pub state_interval: u64,
-    /// Over how many connections a stream is read whole.
+    /// The number of connections for a whole read of a stream.
     pub partitions: u32,
-    /// Whether the tap stays and prints changes as they happen.
+    /// Whether the tap keeps running and emits changes as they happen.
     pub follow: bool,
-    /// Whose changes are left out.
+    /// The modifiers whose changes are ignored.
     pub ignore_modifiers: Vec<String>,
-    /// Where the indexes of keys are, which tell what was deleted; `None` where nobody wants to know.
+    /// The folder of the indexes of keys, by which deletions are found; `None` if deletions are not tracked.
     pub track_deletions: Option<PathBuf>,
-    /// Whether a stream without a record replaces what was there.
+    /// Whether a whole read without records deletes all earlier ones.
     pub allow_empty_streams: bool,
     /// Whether ACTIVATE_VERSION is printed.
     pub activate_versions: bool,
-    /// How much smaller than the last one a whole answer may be.
+    /// How much smaller than the last one a whole read may be.
     pub max_shrink: Option<Shrink>,
-    /// The catalog to use when the command line names none.
+    /// The catalog, if the command line has none.
     pub catalog_path: Option<String>,
     /// Whether whole reads are verified.
     pub verify: Verify,
@@ -164,103 +169,109 @@ pub struct TapConfig {
     pub metrics: bool,
 }
 
+/// The settings as they are written.
+#[derive(Deserialize)]
+#[allow(clippy::struct_excessive_bools, reason = "they are the settings, as they are")]
+struct Settings {
+    base_dn: Option<String>,
+    #[serde(default)]
+    schemas: Vec<Value>,
+    discover_by: DiscoverBy,
+    discovery_sample_size: u64,
+    select_by_default: SelectByDefault,
+    single_valued: Vec<String>,
+    operational_attributes: Option<Vec<String>>,
+    membership_streams: bool,
+    state_interval_records: u64,
+    partitions: u32,
+    follow: bool,
+    ignore_modifiers: Vec<String>,
+    track_deletions: bool,
+    state_dir: Option<PathBuf>,
+    allow_empty_streams: bool,
+    emit_activate_version_messages: bool,
+    max_shrink: Option<Value>,
+    catalog_path: Option<String>,
+    verify: Verify,
+    enable_metrics: bool,
+}
+
 impl TapConfig {
     /// Resolves the settings. Warnings are for the log.
+    ///
+    /// # Errors
+    /// Fails if a value is not valid, which names the setting.
     pub fn from_settings(
         values: &Map<String, Value>,
         warnings: &mut Vec<Warning>,
     ) -> Result<TapConfig, SettingsError> {
-        #[derive(Deserialize)]
-        #[allow(clippy::struct_excessive_bools, reason = "they are the settings, as they are")]
-        struct Raw {
-            base_dn: Option<String>,
-            #[serde(default)]
-            schemas: Vec<Value>,
-            discover_by: DiscoverBy,
-            discovery_sample_size: u64,
-            select_by_default: SelectByDefault,
-            single_valued: Vec<String>,
-            operational_attributes: Option<Vec<String>>,
-            membership_streams: bool,
-            state_interval_records: u64,
-            partitions: u32,
-            follow: bool,
-            ignore_modifiers: Vec<String>,
-            track_deletions: bool,
-            state_dir: Option<PathBuf>,
-            allow_empty_streams: bool,
-            emit_activate_version_messages: bool,
-            max_shrink: Option<Value>,
-            catalog_path: Option<String>,
-            verify: Verify,
-            enable_metrics: bool,
-        }
         let directory = singer_common::plugin::directory_settings::directory_config(values, None, warnings)?;
-        let raw: Raw = typed("(tap)", Value::Object(values.clone()))?;
-        if let Some(base) = &raw.base_dn {
+        let settings: Settings = typed("(tap)", Value::Object(values.clone()))?;
+        if let Some(base) = &settings.base_dn {
             check_dn("base_dn", base)?;
         }
-        for dn in &raw.ignore_modifiers {
+        for dn in &settings.ignore_modifiers {
             check_dn("ignore_modifiers", dn)?;
         }
-        if raw.track_deletions && raw.state_dir.is_none() {
+        if settings.track_deletions && settings.state_dir.is_none() {
             return Err(SettingsError::value(
                 "state_dir",
                 "not set, and track_deletions has to keep its indexes somewhere",
                 "a folder that stays from run to run, for this tap alone",
             ));
         }
-        let track_deletions = raw.state_dir.filter(|_| raw.track_deletions);
-        let mut schemas = Vec::new();
-        for (n, value) in raw.schemas.into_iter().enumerate() {
-            schemas.push(stream(n, value)?);
-        }
-        let mut names: Vec<&str> = schemas.iter().map(|s| s.name.as_str()).collect();
-        names.sort_unstable();
-        let twice = names.iter().zip(names.iter().skip(1)).find(|(a, b)| a == b);
-        if let Some((name, _)) = twice {
-            return Err(SettingsError::value(
-                "schemas",
-                format!("two streams are called `{name}`"),
-                "names that differ",
-            ));
-        }
-        let of_members = |name: &&&str| names.binary_search(&&*format!("{name}{}", members::SUFFIX)).is_ok();
-        if let Some(name) = names.iter().filter(|_| raw.membership_streams).find(of_members) {
-            let twin = format!("{name}{}", members::SUFFIX);
-            return Err(SettingsError::value(
-                "schemas",
-                format!(
-                    "the members of `{name}` (membership_streams) and another stream are both called `{twin}`"
-                ),
-                format!("names that differ: another one for `{name}` or for `{twin}`"),
-            ));
-        }
+        let schemas = settings.schemas.into_iter().enumerate();
+        let schemas = schemas.map(|(n, value)| stream(n, value)).collect::<Result<Vec<_>, _>>()?;
+        check_names(&schemas, settings.membership_streams)?;
         Ok(TapConfig {
             directory,
-            base_dn: raw.base_dn,
+            base_dn: settings.base_dn,
             schemas,
-            discover_by: raw.discover_by,
-            sample_size: Some(raw.discovery_sample_size).filter(|n| *n > 0),
-            select_by_default: raw.select_by_default,
-            single_valued: raw.single_valued,
-            operational_attributes: raw.operational_attributes,
-            membership_streams: raw.membership_streams,
-            state_interval: raw.state_interval_records,
-            partitions: raw.partitions,
-            follow: raw.follow,
-            ignore_modifiers: raw.ignore_modifiers,
-            track_deletions,
-            allow_empty_streams: raw.allow_empty_streams,
-            activate_versions: raw.emit_activate_version_messages,
-            max_shrink: raw.max_shrink.map(|value| Shrink::parse("max_shrink", &value)).transpose()?,
-            catalog_path: raw.catalog_path,
-            verify: raw.verify,
-            metrics: raw.enable_metrics,
+            discover_by: settings.discover_by,
+            sample_size: Some(settings.discovery_sample_size).filter(|n| *n > 0),
+            select_by_default: settings.select_by_default,
+            single_valued: settings.single_valued,
+            operational_attributes: settings.operational_attributes,
+            membership_streams: settings.membership_streams,
+            state_interval: settings.state_interval_records,
+            partitions: settings.partitions,
+            follow: settings.follow,
+            ignore_modifiers: settings.ignore_modifiers,
+            track_deletions: settings.state_dir.filter(|_| settings.track_deletions),
+            allow_empty_streams: settings.allow_empty_streams,
+            activate_versions: settings.emit_activate_version_messages,
+            max_shrink: settings.max_shrink.map(|value| Shrink::parse("max_shrink", &value)).transpose()?,
+            catalog_path: settings.catalog_path,
+            verify: settings.verify,
+            metrics: settings.enable_metrics,
         })
     }
 }
 
+/// Checks that the names of the streams, and of their membership streams, differ.
+fn check_names(streams: &[StreamConfig], has_memberships: bool) -> Result<(), SettingsError> {
+    let mut names: Vec<&str> = streams.iter().map(|s| s.name.as_str()).collect();
+    names.sort_unstable();
+    let twice = names.iter().zip(names.iter().skip(1)).find(|(a, b)| a == b);
+    if let Some((name, _)) = twice {
+        let problem = format!("two streams are called `{name}`");
+        return Err(SettingsError::value("schemas", problem, "names that differ"));
+    }
+    let of_members = |name: &&&str| names.binary_search(&&*format!("{name}{MEMBERSHIP_SUFFIX}")).is_ok();
+    if let Some(name) = names.iter().filter(|_| has_memberships).find(of_members) {
+        let twin = format!("{name}{MEMBERSHIP_SUFFIX}");
+        return Err(SettingsError::value(
+            "schemas",
+            format!(
+                "the members of `{name}` (membership_streams) and another stream are both called `{twin}`"
+            ),
+            format!("names that differ: another one for `{name}` or for `{twin}`"),
+        ));
+    }
+    Ok(())
+}
+
+/// Reads a stream of the setting `schemas`. `n`: its index.
 fn stream(n: usize, value: Value) -> Result<StreamConfig, SettingsError> {
     let path = format!("schemas[{n}]");
     if let Some(object) = value.as_object() {
@@ -283,7 +294,7 @@ fn stream(n: usize, value: Value) -> Result<StreamConfig, SettingsError> {
         ));
     }
     if let Some(method) = &mut stream.replication_method {
-        let known = [FULL_TABLE, INCREMENTAL, LOG_BASED];
+        let known = METHODS;
         let Some(name) = known.into_iter().find(|m| m.eq_ignore_ascii_case(method)) else {
             return Err(SettingsError::value(
                 format!("{path}.replication_method"),
@@ -301,7 +312,7 @@ fn stream(n: usize, value: Value) -> Result<StreamConfig, SettingsError> {
             "an RFC 4515 filter, for example (objectClass=person)",
         )
     };
-    // Written anew: one filter, one spelling, in whatever is compared with it later.
+    // Printed again: one spelling of each filter, in everything that is compared with it later.
     stream.filter = Filter::parse(&stream.filter).map_err(|e| bad_filter(e.to_string()))?.to_string();
     Ok(stream)
 }

@@ -9,21 +9,21 @@ use singer_common::singer::catalog::CatalogEntry;
 
 use crate::config::TapConfig;
 use crate::discover::{Discovery, discover};
+use crate::discovery::context::DirectoryContext;
 use crate::settings::TABLE;
-use crate::source::Tree;
 
-/// So many streams are listed; a directory may have thousands of containers.
+/// The most streams that are listed; a directory may have thousands of containers.
 const MOST_LISTED: usize = 40;
 
-/// Asks, tries and writes. `sources`: `--config`.
+/// Asks for the settings, tries them and writes the files. `sources`: the values of `--config`.
 pub async fn run(args: &InitArgs, sources: &[String]) -> anyhow::Result<ExitCode> {
     let mut init = Init::begin("tap-ldap", TABLE, args, sources, Access::Read)?;
     let directory = init.connect().await?;
     let base = init.base(&directory, "base_dn").await?;
     let config = TapConfig::from_settings(&init.values()?, &mut Vec::new())?;
     init.terminal.say("  Looking what there is …");
-    let tree = Tree::find(&config, &directory, &base).await?;
-    let Discovery { mut catalog, samples } = discover(&config, &tree).await?;
+    let context = DirectoryContext::find(&config, &directory, &base).await?;
+    let Discovery { mut catalog, samples } = discover(&config, &context).await?;
     directory.close().await;
     for (at, stream) in catalog.streams.iter().enumerate().take(MOST_LISTED) {
         let entries = samples.get(at).map(|s| format!("{}{}", s.entries, if s.complete { "" } else { "+" }));
@@ -57,7 +57,7 @@ pub async fn run(args: &InitArgs, sources: &[String]) -> anyhow::Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// The numbers of an answer, from 1 to `most`.
+/// Returns the numbers in an answer, from 1 to `most`.
 fn numbers(answer: &str, most: usize) -> Result<Vec<usize>, String> {
     if answer.eq_ignore_ascii_case("all") {
         return Ok((1..=most).collect());

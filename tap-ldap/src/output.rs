@@ -1,4 +1,7 @@
-//! What a run prints, and the state it is in: one for all streams.
+//! The output of a run: Singer messages, the STATE, and progress; one for all streams.
+//!
+//! - [`batches`]: records in BATCH files.
+//! - [`rewrite`]: stream maps and batches, applied to the messages.
 
 use std::future::Future;
 use std::io::Write;
@@ -14,56 +17,59 @@ use singer_common::singer::metrics::Metrics;
 use singer_common::singer::state::State;
 use singer_common::singer::writer::SingerWriter;
 
-use crate::replication::Indexes;
-use crate::source::Entries;
+use crate::key_index::Indexes;
+use crate::stream::entries::Entries;
 
-/// A signal asked for a stop. Not a failure: what was printed is right, and the run can go on from the last STATE.
+pub mod batches;
+pub mod rewrite;
+
+/// A signal requested a stop. This is not a failure: the output is correct, and a later run can continue from the last STATE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("stopped by a signal")]
 pub struct Interrupted(pub Signal);
 
-/// Records between two looks at the clock, for the progress on stderr.
+/// Records between two progress messages.
 const PROGRESS_RECORDS: u64 = 10_000;
 
-/// What is drawn.
+/// The progress bars.
 #[derive(Debug, Default)]
 struct Bars {
     all: Option<Bar>,
     stream: Option<Bar>,
 }
 
-/// Where a run's messages go, and what they add up to.
+/// The output of a run, and its totals.
 pub struct Output<'a, W: Write> {
-    /// Where messages go.
+    /// Writes messages to stdout.
     pub writer: &'a mut SingerWriter<W>,
-    /// METRIC lines.
+    /// Writes METRIC lines.
     pub metrics: Metrics,
-    /// Whether a stop has been asked for.
+    /// Whether a stop was requested.
     pub stop: Stop,
-    /// Whether anything is shown of how far the run is.
+    /// Whether progress is shown.
     progress: bool,
-    /// With bars: of the stream that is read, and of all.
+    /// The bars of the current stream and of all streams, if progress is shown as bars.
     bars: Option<Bars>,
-    /// The positions reached.
+    /// The STATE.
     pub state: State,
-    /// The indexes of keys (`track_deletions`), which are durable before any STATE is printed.
+    /// The indexes of keys (`track_deletions`), which are made durable before each STATE.
     pub(crate) indexes: Indexes,
-    /// Records after which a STATE is due.
+    /// Records between two STATE messages.
     pub state_interval: u64,
     /// Records since the last STATE.
     unsaved: u64,
     /// When the last STATE was printed.
     saved_at: Instant,
-    /// Containers read whole without a record.
+    /// Streams of containers that were read whole without a record.
     pub empty: Vec<String>,
-    /// Records printed in all.
+    /// Records emitted in all streams.
     pub records: u64,
-    /// Where metrics are wanted.
+    /// Counts records, if metrics are enabled.
     counter: Option<RecordCounter>,
 }
 
 impl<'a, W: Write> Output<'a, W> {
-    /// An output that begins in a state.
+    /// Starts the output with a STATE.
     pub fn new(
         writer: &'a mut SingerWriter<W>,
         metrics: Metrics,
@@ -93,21 +99,21 @@ impl<'a, W: Write> Output<'a, W> {
         }
     }
 
-    /// A stream begins.
-    pub fn begin_stream(&mut self, stream: &str) {
+    /// Starts counting a stream's records in the metrics.
+    pub fn count_stream(&mut self, stream: &str) {
         if let Some(counter) = &mut self.counter {
             counter.stream(stream);
         }
     }
 
-    /// Shows the records so far in the metrics.
+    /// Flushes the record counts to the metrics.
     pub fn count(&mut self) {
         if let Some(counter) = &mut self.counter {
             counter.flush();
         }
     }
 
-    /// Waits for something, unless a signal comes first.
+    /// Awaits a future, unless a signal arrives first.
     pub async fn or_stop<T>(&mut self, what: impl Future<Output = T>) -> Result<T, Interrupted> {
         tokio::select! {
             biased;
@@ -116,14 +122,14 @@ impl<'a, W: Write> Output<'a, W> {
         }
     }
 
-    /// Ends the run if a signal came.
+    /// Returns an error if a signal arrived.
     pub fn check_stop(&self) -> Result<(), Interrupted> {
         self.stop.requested().map_or(Ok(()), |signal| Err(Interrupted(signal)))
     }
 
-    /// While stdout takes no more, reads what is on its way of a page, so that the server gets rid of it: 389 DS closes a
-    /// connection that takes nothing for ten seconds (nsslapd-ioblocktimeout), and others do after a while.
-    pub async fn make_room(&mut self, entries: &mut Entries<'_>) -> Result<(), Interrupted> {
+    /// Waits while stdout is blocked. Meanwhile buffers the current page, because servers close a connection that is not read: 389 DS
+    /// after ten seconds (nsslapd-ioblocktimeout), others later.
+    pub async fn wait_for_stdout(&mut self, entries: &mut Entries<'_>) -> Result<(), Interrupted> {
         if !self.writer.is_congested() {
             return Ok(());
         }
@@ -131,8 +137,8 @@ impl<'a, W: Write> Output<'a, W> {
         let room = self.writer.room();
         let since = Instant::now();
         let absorb = async {
-            // An error is met again by who goes on to it.
-            while entries.absorb().await.is_ok_and(|more| more) {}
+            // An error is returned again when the entries are advanced.
+            while entries.buffer_page().await.is_ok_and(|more| more) {}
             std::future::pending::<()>().await;
         };
         let waited = self
@@ -147,20 +153,20 @@ impl<'a, W: Write> Output<'a, W> {
         waited
     }
 
-    /// The next entry of a stream, unless a signal comes first. While stdout takes no more it waits in its page.
+    /// Returns the next entry of a stream, unless a signal arrives first. While stdout is blocked, entries stay in their page.
     pub async fn next_of(
         &mut self,
         entries: &mut Entries<'_>,
     ) -> Result<Result<Option<Entry>, DirectoryError>, Interrupted> {
-        self.make_room(entries).await?;
+        self.wait_for_stdout(entries).await?;
         self.or_stop(entries.next()).await
     }
 
-    /// A record line was put into the writer's buffer. `of_stream` is how many the stream has by now.
+    /// Counts a record line that was put into the writer's buffer. `of_stream` is the number of records of the stream so far.
     ///
     /// # Errors
     /// Fails if an index or stdout cannot be written.
-    pub fn record_done(&mut self, stream: &str, of_stream: u64) -> anyhow::Result<()> {
+    pub fn record_written(&mut self, stream: &str, of_stream: u64) -> anyhow::Result<()> {
         self.records += 1;
         self.unsaved += 1;
         if let Some(counter) = &mut self.counter {
@@ -190,13 +196,13 @@ impl<'a, W: Write> Output<'a, W> {
         }
     }
 
-    /// Whether bars are shown, so that it is worth asking how many records there will be.
+    /// Returns whether progress bars are shown, so that the number of entries should be looked up.
     pub fn has_bars(&self) -> bool {
         self.bars.is_some()
     }
 
-    /// A stream begins, of so many. `expected`: how many records it will have, as far as anybody can tell.
-    pub fn stream_begins(&mut self, name: &str, place: (usize, usize), expected: Option<u64>) {
+    /// Shows the start of a stream. `expected`: the number of its records, if known.
+    pub fn show_stream(&mut self, name: &str, place: (usize, usize), expected: Option<u64>) {
         let Some(bars) = &mut self.bars else { return };
         let all = bars.all.get_or_insert_with(|| Bar::records("all streams", None));
         all.say(&format!("records, stream {} of {}", place.0, place.1));
@@ -205,42 +211,42 @@ impl<'a, W: Write> Output<'a, W> {
         bars.stream = Some(bar);
     }
 
-    /// All streams have ended.
-    pub fn no_more_bars(&mut self) {
+    /// Removes the bars at the end of all streams.
+    pub fn clear_bars(&mut self) {
         self.bars = self.bars.take().map(|_| Bars::default());
     }
 
-    /// Whether so many records went by that the next safe position is to be printed.
+    /// Returns whether a STATE is due.
     pub fn is_due(&self) -> bool {
         self.unsaved >= self.state_interval
     }
 
-    /// Whether the last STATE is so old, and records went by since.
+    /// Returns whether the last STATE is older than this.
     pub fn is_older_than(&self, age: Duration) -> bool {
         self.saved_at.elapsed() >= age
     }
 
-    /// Notes a stream's position without printing it.
+    /// Puts a stream's bookmark into the STATE without printing it.
     pub fn note(&mut self, stream: &str, bookmark: Value) {
         self.state.bookmarks.insert(stream.to_owned(), bookmark);
     }
 
-    /// Says in the stream's bookmark, if it has one, that something is so, and prints it.
+    /// Sets a property of the stream's bookmark to `true`, if there is a bookmark, and prints the STATE.
     ///
     /// # Errors
     /// As [`Self::save`].
-    pub fn change_bookmark(&mut self, stream: &str, property: &str) -> anyhow::Result<()> {
+    pub fn flag_bookmark(&mut self, stream: &str, property: &str) -> anyhow::Result<()> {
         let Some(Value::Object(bookmark)) = self.state.bookmarks.get_mut(stream) else { return Ok(()) };
         bookmark.insert(property.to_owned(), true.into());
         self.save()
     }
 
-    /// Forgets a stream's position: the next run reads it whole.
+    /// Removes a stream's bookmark: the next run reads everything.
     pub fn forget(&mut self, stream: &str) {
         self.state.bookmarks.remove(stream);
     }
 
-    /// Hands everything on that was printed.
+    /// Flushes all messages.
     ///
     /// # Errors
     /// As [`Self::save`].
@@ -249,10 +255,10 @@ impl<'a, W: Write> Output<'a, W> {
         Ok(self.writer.flush()?)
     }
 
-    /// Prints the positions reached, once the indexes of keys hold what was printed up to them.
+    /// Prints the STATE, after the indexes are durable.
     ///
     /// # Errors
-    /// Fails if an index or stdout cannot be written; an index that cannot is no STATE.
+    /// Fails if an index or stdout cannot be written; without the index, no STATE is printed.
     pub fn save(&mut self) -> anyhow::Result<()> {
         self.indexes.commit()?;
         self.unsaved = 0;

@@ -1,270 +1,30 @@
-//! How a stream is read: everything, what changed since a key's value, or what a server's own log says.
+//! Replication: what of a stream is read in a run, and from which position.
+//!
+//! - [`method`]: the replication method of a stream, and whether the server supports it.
+//! - [`stream_run`]: one stream in a run: what is known of its entries, its records and deletions.
+//! - [`full`]: `FULL_TABLE`: every entry.
+//! - [`incremental`]: `INCREMENTAL`: entries at or above the bookmark's replication key value.
+//! - [`content_sync`], [`dirsync`]: `LOG_BASED`: changes and deletions from the server's log; [`follow`] waits for them.
+//! - [`verify`], [`completeness`]: whether a whole read returned every entry, so that deletions may be concluded from it.
+//! - [`bookmark`], [`log_bookmark`], [`fingerprint`]: positions in the STATE, and what they depend on.
+//! - [`witness`]: whether the directory was restored from a backup since the position.
+//! - [`container_renames`], [`moved_out`]: entries that change, or leave the stream, with an entry above them.
+//! - [`known_ids`], [`duplicate_keys`]: the keys of a stream's entries.
 
-use std::io::Write;
-
-use ldap_directory::nearest::nearest;
-use ldap_directory::{ChangeLog, KnownNames};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
-use singer_common::plugin::settings::SettingsError;
-use singer_common::singer::catalog::CatalogEntry;
-use singer_common::singer::state::StateError;
-
-use crate::config::TapConfig;
-use crate::output::Output;
-use crate::sample;
-use crate::source::{Source, Tree};
-
-mod completeness;
-mod containers;
+pub(crate) mod bookmark;
+pub(crate) mod completeness;
+mod container_renames;
 pub mod content_sync;
 pub mod dirsync;
+mod duplicate_keys;
 mod fingerprint;
 pub mod follow;
 pub mod full;
 pub mod incremental;
-mod index;
-pub(crate) mod keys;
-mod known;
-mod leavers;
+mod known_ids;
 mod log_bookmark;
-pub mod order;
-mod same_key;
-mod stream;
-mod verify;
+pub mod method;
+mod moved_out;
+pub(crate) mod stream_run;
+pub mod verify;
 mod witness;
-
-pub(crate) use fingerprint::Fingerprint;
-pub(crate) use index::Indexes;
-pub(crate) use stream::StreamRun;
-pub(crate) use verify::close_books;
-pub use verify::{Look, look};
-
-/// How a stream is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Method {
-    /// Every entry.
-    FullTable,
-    /// Entries whose key is at or above the bookmark's.
-    Incremental {
-        /// The attribute, as the schema spells it.
-        key: String,
-    },
-    /// Changes and deletions from the server's log.
-    LogBased(Log),
-}
-
-/// Which log a server has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Log {
-    /// RFC 4533.
-    ContentSync,
-    /// Active Directory's DirSync, or its update sequence numbers.
-    DirSync,
-}
-
-impl Method {
-    /// The word of the catalog.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Method::FullTable => FULL_TABLE,
-            Method::Incremental { .. } => INCREMENTAL,
-            Method::LogBased(_) => LOG_BASED,
-        }
-    }
-}
-
-/// Singer's words for the methods.
-pub const FULL_TABLE: &str = "FULL_TABLE";
-/// See [`FULL_TABLE`].
-pub const INCREMENTAL: &str = "INCREMENTAL";
-/// See [`FULL_TABLE`].
-pub const LOG_BASED: &str = "LOG_BASED";
-
-pub use singer_common::singer::deletion::DELETED_AT;
-
-/// The log the server offers, if any.
-pub fn log_of(tree: &Tree) -> Option<Log> {
-    tree.directory.root_dse().change_log().map(|log| match log {
-        ChangeLog::ContentSync => Log::ContentSync,
-        ChangeLog::DirSync => Log::DirSync,
-    })
-}
-
-/// What keeps `LOG_BASED` from a stream although the server speaks of a log.
-fn no_log(tree: &Tree) -> &'static str {
-    let root = tree.directory.root_dse();
-    if root.loses_changes() {
-        " (its content synchronization leaves out modifications and renames)"
-    } else if log_of(tree).is_some() && tree.ids.key.is_none() {
-        " (the bound user sees no immutable id, by which its log names entries)"
-    } else {
-        ""
-    }
-}
-
-/// The methods that a stream of this directory can be read by.
-fn possible(tree: &Tree, source: &Source) -> Vec<&'static str> {
-    // The rows of a group are no entries, and have no marks of their own.
-    if matches!(source, Source::Members(_)) {
-        return vec![FULL_TABLE];
-    }
-    let mut methods = vec![FULL_TABLE, INCREMENTAL];
-    if log_of(tree).is_some() && tree.ids.key.is_some() {
-        methods.push(LOG_BASED);
-    }
-    methods
-}
-
-/// How a stream is to be read: as the catalog or the configuration says. `last_key` is the key of its bookmark, which it goes
-/// on by where none is set.
-///
-/// # Errors
-/// Fails if the server or the stream cannot be read so, which names the setting, and if the server does not answer.
-pub async fn method(
-    config: &TapConfig,
-    tree: &Tree,
-    stream: &CatalogEntry,
-    source: &Source,
-    last_key: Option<&str>,
-) -> anyhow::Result<Method> {
-    let of_user = config.schemas.iter().find(|s| s.name == stream.tap_stream_id);
-    let wanted = stream
-        .metadata_replication_method()
-        .or_else(|| of_user.and_then(|s| s.replication_method.as_deref()))
-        .or(stream.replication_method.as_deref())
-        .unwrap_or(FULL_TABLE);
-    let possible = possible(tree, source);
-    let bad = |setting: &str, problem: String, expected: String| {
-        let problem = format!("{problem} (stream `{}`)", stream.tap_stream_id);
-        SettingsError::value(setting, problem, expected).in_stream(&stream.tap_stream_id)
-    };
-    let refuse =
-        |setting: &str, problem: String, expected: String| Err(bad(setting, problem, expected).into());
-    let Some(wanted) = possible.iter().find(|m| m.eq_ignore_ascii_case(wanted)).copied() else {
-        let words = [FULL_TABLE, INCREMENTAL, LOG_BASED];
-        if !words.iter().any(|word| word.eq_ignore_ascii_case(wanted)) {
-            let problem = format!("there is no method `{wanted}`");
-            let error = bad("replication_method", problem, possible.join(" or "));
-            return Err(error.near(nearest(wanted, words.into_iter())).into());
-        }
-        let why = if wanted.eq_ignore_ascii_case(LOG_BASED) { no_log(tree) } else { "" };
-        let problem = format!("`{wanted}`, which this server cannot do for this stream{why}");
-        return refuse("replication_method", problem, possible.join(" or "));
-    };
-    let schema = tree.directory.schema();
-    match wanted {
-        INCREMENTAL => {
-            let key = stream
-                .metadata_replication_key()
-                .or_else(|| of_user.and_then(|s| s.replication_key.as_deref()))
-                .or(stream.replication_key.as_deref());
-            let known = |k: &&str| tree.ids.change_keys.iter().any(|key| key.eq_ignore_ascii_case(k));
-            let key = match key.or(last_key.filter(known)) {
-                Some(key) => Some(schema.spell(key)),
-                None => sample::change_key(tree, source).await?,
-            };
-            let Some(key) = key else {
-                let problem = "not set, and the directory has no change key that the bound user may read";
-                return refuse("replication_key", problem.into(), "an attribute with an ordering".into());
-            };
-            // 389 DS compares its entryusn, whatever its schema leaves out.
-            let is_change_key = tree.ids.change_keys.iter().any(|k| k.eq_ignore_ascii_case(&key));
-            if !is_change_key && schema.attribute_type(&key).is_none() && !schema.has_ordering(&key) {
-                let problem = format!("the schema has no attribute `{key}`");
-                return refuse("replication_key", problem, keys_instead(tree, &key));
-            }
-            if !is_change_key && !schema.has_ordering(&key) {
-                let problem =
-                    format!("`{key}` has no ORDERING rule: the server cannot tell which values are larger");
-                return refuse("replication_key", problem, keys_instead(tree, ""));
-            }
-            Ok(Method::Incremental { key })
-        }
-        LOG_BASED => {
-            let Some(log) = log_of(tree) else { return Ok(Method::FullTable) };
-            let key = tree.ids.key.as_deref().unwrap_or_default();
-            if stream.key_properties.as_slice() != [key] {
-                let problem = format!(
-                    "{:?}, but the server's log names what was deleted by `{key}`",
-                    stream.key_properties
-                );
-                return refuse("key_properties", problem, format!("[\"{key}\"] for LOG_BASED"));
-            }
-            Ok(Method::LogBased(log))
-        }
-        _ => Ok(Method::FullTable),
-    }
-}
-
-/// What would be right in the place of a replication key: what is near to it, or what the server stamps changes with.
-fn keys_instead(tree: &Tree, key: &str) -> String {
-    let near =
-        KnownNames::new(&tree.directory).attribute(key).err().map(|unknown| unknown.near).unwrap_or_default();
-    let near = near.iter().map(String::as_str).filter(|name| tree.directory.schema().has_ordering(name));
-    let stamps = tree.ids.change_keys.iter().map(String::as_str);
-    let vendors = tree
-        .directory
-        .root_dse()
-        .vendor
-        .change_keys()
-        .iter()
-        .copied()
-        .filter(|_| tree.ids.change_keys.is_empty());
-    let mut names: Vec<&str> = Vec::new();
-    for name in near.filter(|_| !key.is_empty()).chain(stamps).chain(vendors) {
-        if !names.iter().any(|other| other.eq_ignore_ascii_case(name)) {
-            names.push(name);
-        }
-    }
-    if names.is_empty() { "an attribute with an ordering".to_owned() } else { names.join(" or ") }
-}
-
-/// Where a stream's entries lie.
-pub(crate) fn stream_base<'r>(run: &'r StreamRun<'_>) -> &'r str {
-    match run.source {
-        Source::Search(s) => s.base_dn.as_deref().unwrap_or(&run.tree.base),
-        Source::Container { dn } => dn,
-        Source::Class { .. } | Source::Containers | Source::Members(_) => &run.tree.base,
-    }
-}
-
-/// Reads the bookmark of a stream, if it has one of this method: `mark` is a key that only such bookmarks have.
-pub(crate) fn bookmark<T: DeserializeOwned, W: Write>(
-    output: &Output<'_, W>,
-    stream: &str,
-    mark: &str,
-) -> Result<Option<T>, StateError> {
-    let damaged = |problem: String| StateError::Bookmark { stream: stream.to_owned(), problem };
-    match output.state.bookmarks.get(stream) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value @ Value::Object(object)) => {
-            if let Some(format) = object.get("format").and_then(Value::as_u64).filter(|f| *f > FORMAT) {
-                return Err(damaged(format!("is of format {format}, which a newer version wrote")));
-            }
-            if !object.contains_key(mark) {
-                return Ok(None);
-            }
-            serde_json::from_value(value.clone()).map(Some).map_err(|e| damaged(format!("is damaged ({e})")))
-        }
-        Some(_) => Err(damaged("is not an object".into())),
-    }
-}
-
-/// The format of the bookmarks this version writes. Bookmarks without it are those of other taps, or written by hand.
-pub(crate) const FORMAT: u64 = 1;
-
-/// Why a bookmark is of no use.
-pub(crate) const NOT_THE_SAME: &str =
-    "the server, base, scope, filter, key or attributes are not those of the bookmark";
-/// See [`NOT_THE_SAME`].
-pub(crate) const OTHER_INDEX: &str =
-    "the index of keys (state_dir) does not go back to the bookmark: what was deleted meanwhile nobody knows";
-
-/// See [`NOT_THE_SAME`].
-pub(crate) const LACKS_PRINTED: &str = "the last run began to read everything and did not end: the index of keys (state_dir) does not hold what it printed";
-
-/// Announces that a stream is read anew, whole: never a silent gap.
-pub(crate) fn announce_resync(stream: &str, why: &str) {
-    tracing::warn!(stream, "{stream}: full resync with a new version: {why}");
-}

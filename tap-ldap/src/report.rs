@@ -1,7 +1,7 @@
-//! A picture of the directory: one HTML page of its containers, classes and attributes, for people.
+//! `--report`: one HTML page about the containers, classes and attributes of a directory.
 //!
-//! Names and counts only: the page never shows a value. What comes from the directory is hostile input, and so is what
-//! its schema says; [`page`] escapes all of it.
+//! It has names and counts only, never a value. What the directory and its schema contain is untrusted input; [`page`] escapes all of
+//! it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,49 +10,49 @@ use ldap_directory::schema::{ClassKind, Schema};
 use serde_json::Value;
 use singer_common::singer::catalog::CatalogEntry;
 
-use crate::sample::Sample;
+use crate::discovery::sample::Sample;
 
 mod page;
 mod syntaxes;
 
-/// Deeper than this, the tree is drawn flat. Chromium flattens at 512 levels; a reader is lost long before.
+/// Deeper levels are drawn flat. Chromium flattens at 512 levels; a reader is lost long before.
 const MAX_DEPTH: usize = 24;
 
-/// Where the streams come from.
+/// The head of the page.
 #[derive(Debug, Clone)]
-pub struct Place<'a> {
-    /// The server's URL, or the file. No credentials: [`ldap_directory::Directory::location`] has none.
+pub struct PageHead<'a> {
+    /// The server's URL, or the file. Without credentials: [`ldap_directory::Directory::location`] has none.
     pub server: &'a str,
-    /// The kind of server, and its version where it tells.
+    /// The kind of server, and its version if known.
     pub vendor: &'a str,
     /// The base DN.
     pub base: &'a str,
-    /// When the directory was read, as text.
+    /// When the directory was read.
     pub date: &'a str,
-    /// Whether the entries of the streams are all that the directory holds, as text.
+    /// The result of comparing the streams with the directory.
     pub books: &'a str,
 }
 
-/// The page: streams with what was seen in them, in the order of the catalog.
-pub fn render(place: &Place, streams: &[(&CatalogEntry, &Sample)], schema: &Schema) -> String {
+/// Returns the page: the streams with their samples, in the order of the catalog.
+pub fn render(head: &PageHead, streams: &[(&CatalogEntry, &Sample)], schema: &Schema) -> String {
     let streams = arrange(streams, schema);
     let overview = overview(&streams);
-    page::page(place, &streams, &overview).into_string()
+    page::page(head, &streams, &overview).into_string()
 }
 
-/// A stream as the page shows it.
+/// A stream on the page.
 #[derive(Debug)]
 struct Stream<'a> {
     entry: &'a CatalogEntry,
     sample: &'a Sample,
-    /// How many containers are above it; 0 for a stream that is no container.
+    /// The number of containers above it; 0 for a stream that is not a container.
     depth: usize,
     label: Label,
-    /// The entries read in all containers below, and whether these are all there are.
+    /// The entries read in all containers below, and whether these are all.
     below: Option<(u64, bool)>,
-    /// The structural classes that are no other's superclass here: what a reader would call the entries.
+    /// The structural classes that are not a superclass of another one here: what a reader would call the entries.
     kinds: Vec<&'a str>,
-    /// Attributes that occur, the most frequent first.
+    /// Attributes that occur, most frequent first.
     seen: Vec<Attribute<'a>>,
     /// Attributes that the classes allow and no entry has.
     unseen: Vec<Attribute<'a>>,
@@ -61,9 +61,9 @@ struct Stream<'a> {
 /// A stream's name in the tree.
 #[derive(Debug, PartialEq, Eq)]
 enum Label {
-    /// The stream is no container, or a container that is below no other.
+    /// The stream is not a container, or a container below no other one.
     Whole(String),
-    /// The RDN's type and value, and what lies between it and the container above.
+    /// The RDN's type and value, and the RDNs between it and the container above.
     Relative { kind: String, value: String, between: String },
 }
 
@@ -83,15 +83,15 @@ struct Attribute<'a> {
 /// An attribute in all streams together.
 #[derive(Debug)]
 struct Overall<'a> {
-    /// As in the first stream that has it.
+    /// As in the first stream with it.
     attribute: Attribute<'a>,
-    /// Its types; one, unless the user made it single-valued in some streams.
+    /// Its types; one, unless it is single-valued only in some streams.
     json_types: Vec<String>,
-    /// The streams it occurs in, by their place in the page, and in how many of their entries.
+    /// The streams in which it occurs, by their place on the page, and the number of entries with it.
     streams: Vec<(usize, u64)>,
 }
 
-/// Streams that are no containers first, then the containers, each parent before its children.
+/// Arranges streams: those that are not containers first, then the containers, each parent before its children.
 fn arrange<'a>(streams: &[(&'a CatalogEntry, &'a Sample)], schema: &Schema) -> Vec<Stream<'a>> {
     let mut named: Vec<_> = streams
         .iter()
@@ -100,7 +100,7 @@ fn arrange<'a>(streams: &[(&'a CatalogEntry, &'a Sample)], schema: &Schema) -> V
             (dn.map(|dn| (dn.key(schema), dn)), *entry, *sample)
         })
         .collect();
-    // Stable: what is no name stays in the order of the catalog.
+    // Stable: streams that are not containers stay in the order of the catalog.
     named.sort_by(|(a, ..), (b, ..)| a.as_ref().map(|(key, _)| key).cmp(&b.as_ref().map(|(key, _)| key)));
     let mut above: Vec<DnKey> = Vec::new();
     let mut arranged = Vec::with_capacity(named.len());
@@ -129,7 +129,7 @@ fn arrange<'a>(streams: &[(&'a CatalogEntry, &'a Sample)], schema: &Schema) -> V
     arranged
 }
 
-/// For each stream what its subtree holds: the streams that follow it and are deeper.
+/// Returns the content of each stream's subtree: the following streams that are deeper.
 fn below(streams: &[Stream]) -> Vec<Option<(u64, bool)>> {
     let subtree = |at: usize, depth: usize| streams.iter().skip(at + 1).take_while(move |s| s.depth > depth);
     let add = |sum: Option<(u64, bool)>, s: &Stream| {
@@ -165,7 +165,7 @@ fn kinds<'a>(sample: &'a Sample, schema: &Schema) -> Vec<&'a str> {
         .iter()
         .filter(|(name, _)| schema.object_class(name).is_none_or(|c| c.kind == ClassKind::Structural))
         .filter(|(name, count)| {
-            // What others are derived from is named only where it is a thing of its own as well.
+            // A superclass is only named if there are entries that have no subclass of it.
             let derived = names().filter(|other| {
                 !other.eq_ignore_ascii_case(name)
                     && schema.class_closure([*other]).iter().any(|c| c.name().eq_ignore_ascii_case(name))
@@ -179,7 +179,7 @@ fn kinds<'a>(sample: &'a Sample, schema: &Schema) -> Vec<&'a str> {
     kinds.into_iter().map(|(name, _)| name).collect()
 }
 
-/// A stream's attributes: those that occur, and those that do not.
+/// Returns a stream's attributes: those that occur, and those that do not.
 fn attributes<'a>(entry: &'a CatalogEntry, sample: &Sample) -> (Vec<Attribute<'a>>, Vec<Attribute<'a>>) {
     let counts: HashMap<String, (u64, u64)> = sample
         .attributes
@@ -191,7 +191,7 @@ fn attributes<'a>(entry: &'a CatalogEntry, sample: &Sample) -> (Vec<Attribute<'a
     let (mut seen, mut unseen): (Vec<_>, Vec<_>) = entry
         .properties()
         .map(|(name, property)| {
-            // Every entry has a name; it is not among its attributes (RFC 4511 section 4.5.2).
+            // Every entry has a DN, which is not among its attributes (RFC 4511 section 4.5.2).
             let always = || (name == "dn").then_some((sample.entries, 0));
             let (entries, several) =
                 counts.get(&name.to_ascii_lowercase()).copied().or_else(always).unwrap_or_default();
@@ -213,13 +213,13 @@ fn attributes<'a>(entry: &'a CatalogEntry, sample: &Sample) -> (Vec<Attribute<'a
             }
         })
         .partition(|a| a.entries > 0);
-    // Stable: what is equally frequent stays in the order of the catalog.
+    // Stable: equally frequent attributes stay in the order of the catalog.
     seen.sort_by_key(|a| std::cmp::Reverse(a.entries));
     unseen.sort_by_cached_key(|a| a.name.to_ascii_lowercase());
     (seen, unseen)
 }
 
-/// A property's type in words: `string`, `array of string (date-time)`.
+/// Returns a property's type in words: `string`, `array of string (date-time)`.
 fn json_type(property: &Value) -> String {
     let types = |value: &Value| -> Option<String> {
         match value.get("type")? {
@@ -245,7 +245,7 @@ fn json_type(property: &Value) -> String {
     }
 }
 
-/// Every attribute once, by name.
+/// Returns every attribute once, sorted by name.
 fn overview<'a>(streams: &[Stream<'a>]) -> Vec<Overall<'a>> {
     let mut all: BTreeMap<String, Overall<'a>> = BTreeMap::new();
     for (at, stream) in streams.iter().enumerate() {

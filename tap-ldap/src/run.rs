@@ -1,4 +1,4 @@
-//! What the command line asks for.
+//! The command line: chooses the mode of the executable and runs it.
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use std::time::Instant;
 use anyhow::Context as _;
 use clap::Parser;
 use ldap_directory::{Access, Directory, DirectoryError};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use singer_common::maps::Maps;
 use singer_common::operations::error::Class;
 use singer_common::operations::facts::Facts;
 use singer_common::operations::file::{self, LOCK, Lock};
 use singer_common::operations::observe;
-use singer_common::operations::progress;
+use singer_common::operations::progress::{self, Show};
 use singer_common::operations::signals::Stop;
 use singer_common::operations::summary;
 use singer_common::plugin::cli::{
@@ -22,24 +22,24 @@ use singer_common::plugin::cli::{
 };
 use singer_common::plugin::doctor::{self, Report, Subject};
 use singer_common::plugin::init::InitError;
-use singer_common::plugin::settings::SettingsError;
+use singer_common::plugin::settings::{Resolved, SettingsError};
 use singer_common::singer::catalog::{Catalog, CatalogError};
 use singer_common::singer::metrics::Metrics;
 use singer_common::singer::state::{State, StateError};
 use singer_common::singer::writer::{SingerWriter, WriteError};
 
-use crate::bases;
-use crate::batches::Batches;
 use crate::config::TapConfig;
 use crate::discover::{Discovery, discover};
-use crate::names;
+use crate::discovery::context::DirectoryContext;
+use crate::discovery::missing_base;
+use crate::discovery::setting_names;
 use crate::output::Output;
-use crate::report::{self, Place};
-use crate::rewrite::Rewriter;
-use crate::selection;
+use crate::output::batches::Batches;
+use crate::output::rewrite::Rewriter;
+use crate::report::{self, PageHead};
 use crate::settings::{ABOUT, TABLE};
-use crate::source::Tree;
-use crate::sync::{Outcome, Sync, books_json, check_json, first_records, look_at_books};
+use crate::stream::selection;
+use crate::sync::{Outcome, Sync, check_json, first_records, reconcile_streams, reconciliation_json};
 
 /// Reads any LDAP directory, or an LDIF file, and prints Singer messages.
 #[derive(Debug, Parser)]
@@ -53,17 +53,17 @@ pub struct Args {
     /// Flags both executables have
     #[command(flatten)]
     pub common: CommonArgs,
-    /// Print the catalog: which streams there are and what their records look like
+    /// Print the catalog: the streams, and the schemas of their records
     #[arg(long, help_heading = heading::TASK)]
     pub discover: bool,
-    /// With --discover: write a page about the directory too, for people; HTML in one file
+    /// Also write an HTML page about the directory (with --discover)
     #[arg(long, value_name = "FILE.html", requires = "discover", conflicts_with = "test",
         help_heading = heading::TASK)]
     pub report: Option<PathBuf>,
-    /// The catalog with the selection; without it: discover, then sync what is selected by default
+    /// Catalog with the selected streams. Default: discover, then sync the streams selected by default
     #[arg(long, alias = "properties", value_name = "PATH", help_heading = heading::INPUT)]
     pub catalog: Option<String>,
-    /// STATE of an earlier run
+    /// STATE of an earlier run, to continue from
     #[arg(long, value_name = "PATH", help_heading = heading::INPUT)]
     pub state: Option<String>,
 }
@@ -73,33 +73,36 @@ pub const MANUAL: Manual = Manual {
     name: "tap-ldap",
     modules: include_str!("lib.rs"),
     examples: &[
-        example("tap-ldap init", "a first configuration, by questions"),
-        example("tap-ldap --config tap.json --test", "can it be read: a health report as JSON"),
+        example("tap-ldap init", "create a configuration interactively"),
+        example(
+            "tap-ldap --config tap.json --test",
+            "check the configuration: print a health report as JSON",
+        ),
         example(
             "tap-ldap doctor --config tap.json",
-            "what works with this directory, and what to ask its administrator for",
+            "report which features work with this directory, and which rights are missing",
         ),
         example(
             "tap-ldap --config tap.json --discover > catalog.json",
-            "which streams there are, which types",
+            "write the catalog: the streams and their types",
         ),
         example(
             "tap-ldap --config tap.json --discover --report directory.html > catalog.json",
-            "and a page about the directory, for people",
+            "also write an HTML page about the directory",
         ),
         example(
             "tap-ldap --config tap.json --catalog catalog.json --state state.json | target-jsonl",
-            "read what is selected, from where the last run ended",
+            "read the selected streams, from the position of the last run",
         ),
         example(
             "TAP_LDAP_SERVER_URL=ldif:people.ldif tap-ldap --config ENV",
-            "settings from the environment; a file is a directory too",
+            "read an LDIF file, with settings from the environment",
         ),
     ],
     exit_codes: &[],
 };
 
-/// Runs the tap and gives the process's exit code.
+/// Runs the tap and returns the exit code of the process.
 pub fn main() -> ExitCode {
     cli::run(
         &MANUAL,
@@ -112,7 +115,7 @@ pub fn main() -> ExitCode {
     )
 }
 
-/// The class of a failure, and what it is about.
+/// Returns the class of a failure, and its facts.
 fn class(error: &anyhow::Error) -> (Class, Facts) {
     classified([
         class_in::<SettingsError>(error.chain()),
@@ -134,8 +137,64 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         return crate::init::run(init, &args.common.config).await;
     }
     let resolved = TABLE.resolve(&args.common.config, &variables())?;
-    // Before any of them is written.
-    let (mut written, source) = file::of_settings(&resolved.values);
+    check_files(&args, &resolved.values)?;
+    // Also a run that fails because of its settings is reported. The other modes are not runs.
+    if args.discover || args.common.test.is_some() || args.common.command.is_some() {
+        observe::check(&resolved.values)?;
+    } else {
+        observe::start("tap-ldap", &resolved.values)?;
+    }
+    let settings = Settings::resolve(resolved)?;
+    let config = &settings.config;
+    if let Some(Command::Doctor { format }) = args.common.command {
+        let report = examine(config).await;
+        writer.show(report.render(format, MANUAL.name).trim_end())?;
+        return Ok(ExitCode::from(report.code));
+    }
+    // All files of the command line are read before the directory is.
+    let state = read_state(args.state.as_deref())?;
+    let catalog_path = args.catalog.as_ref().or(config.catalog_path.as_ref()).filter(|_| !args.discover);
+    let catalog = catalog_path.map(|path| Catalog::read(path)).transpose()?;
+    if let Some(kind) = args.common.test {
+        return health(config, catalog, kind, &mut writer).await;
+    }
+    if args.discover {
+        return discover_only(config, args.report.as_deref(), &mut writer).await;
+    }
+    let stdout = std::io::stdout();
+    // Bars are not shown if another process writes to the terminal, or if the messages are printed there.
+    let progress = args.common.progress.show(stdout.is_terminal() || progress::is_pipe(&stdout));
+    let origin = match (&args.catalog, &config.catalog_path) {
+        (None, Some(_)) => "catalog_path",
+        _ => "--catalog",
+    };
+    sync(settings, catalog, origin, state, progress, stop, &mut writer).await
+}
+
+/// The resolved settings.
+struct Settings {
+    config: TapConfig,
+    maps: Option<Maps>,
+    batches: Option<Batches>,
+}
+
+impl Settings {
+    /// Resolves the settings, and logs their warnings.
+    fn resolve(resolved: Resolved) -> Result<Settings, SettingsError> {
+        let mut warnings = resolved.warnings;
+        let config = TapConfig::from_settings(&resolved.values, &mut warnings);
+        let maps = Maps::from_settings(&resolved.values);
+        let batches = Batches::from_settings(&resolved.values);
+        for warning in &warnings {
+            warning.log();
+        }
+        Ok(Settings { config: config?, maps: maps?, batches: batches? })
+    }
+}
+
+/// Checks, before any file is written, that no file is both written and read.
+fn check_files(args: &Args, values: &Map<String, Value>) -> Result<(), SettingsError> {
+    let (mut written, source) = file::of_settings(values);
     written.push(("--report", args.report.as_deref()));
     let mut read = vec![
         ("server_url", source),
@@ -143,115 +202,88 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         ("--catalog", args.catalog.as_ref().map(Path::new)),
     ];
     read.extend(args.common.config.iter().map(|path| ("--config", Some(Path::new(path)))));
-    let lock = resolved.values.get("state_dir").and_then(Value::as_str).map(|dir| Path::new(dir).join(LOCK));
+    let lock = values.get("state_dir").and_then(Value::as_str).map(|dir| Path::new(dir).join(LOCK));
     read.push(("state_dir", lock.as_deref()));
-    file::distinct(&written, &read)?;
-    // A run that fails over its other settings has an outcome, too. What only asks is no run.
-    if args.discover || args.common.test.is_some() || args.common.command.is_some() {
-        observe::check(&resolved.values)?;
-    } else {
-        observe::start("tap-ldap", &resolved.values)?;
+    file::distinct(&written, &read)
+}
+
+/// Reads the file of `--state`.
+fn read_state(path: Option<&str>) -> anyhow::Result<State> {
+    let Some(path) = path else { return Ok(State::default()) };
+    let text = file::read_text(Path::new(path)).map_err(|e| {
+        SettingsError::value("--state", format!("{path}: {e}"), "a file with the last STATE the tap printed")
+    })?;
+    // Some runners create the file before there is a STATE. It may also be what is left of one.
+    if text.trim().is_empty() {
+        tracing::warn!(state = path, "--state {path} is empty: everything is read as in a first run");
     }
-    let mut warnings = resolved.warnings;
-    let config = TapConfig::from_settings(&resolved.values, &mut warnings);
-    let maps = Maps::from_settings(&resolved.values);
-    let batches = Batches::from_settings(&resolved.values);
-    for warning in &warnings {
-        warning.log();
-    }
-    let config = config?;
-    let mut maps = maps?;
-    let batches = batches?;
-    if let Some(Command::Doctor { format }) = args.common.command {
-        let report = examine(&config).await;
-        writer.show(report.render(format, MANUAL.name).trim_end())?;
-        return Ok(ExitCode::from(report.code));
-    }
-    // Everything the command line names is looked at before the directory is.
-    let state = match &args.state {
-        Some(path) => {
-            let text = file::read_text(Path::new(path)).map_err(|e| {
-                SettingsError::value(
-                    "--state",
-                    format!("{path}: {e}"),
-                    "a file with the last STATE the tap printed",
-                )
-            })?;
-            // Some runners write the file before there is a STATE. It may also be what is left of one.
-            if text.trim().is_empty() {
-                tracing::warn!(state = path, "--state {path} is empty: everything is read as in a first run");
-            }
-            State::parse(&text).with_context(|| format!("--state {path}"))?
-        }
-        None => State::default(),
-    };
-    let catalog_path = args.catalog.as_ref().or(config.catalog_path.as_ref()).filter(|_| !args.discover);
-    let catalog = catalog_path.map(|path| Catalog::read(path)).transpose()?;
-    if let Some(kind) = args.common.test {
-        return health(&config, catalog, kind, &mut writer).await;
-    }
-    if let Some(path) = &args.report {
-        // Found out now, not after an hour of reading.
+    State::parse(&text).with_context(|| format!("--state {path}"))
+}
+
+/// Prints the catalog, and writes the page of `--report`.
+async fn discover_only(
+    config: &TapConfig,
+    report: Option<&Path>,
+    writer: &mut SingerWriter,
+) -> anyhow::Result<ExitCode> {
+    if let Some(path) = report {
+        // Checked now, and not after a long discovery.
         file::has_place("--report", path)?;
         if let Err(e) = file::may_be_replaced(path) {
             let problem = format!("{}: {e}", path.display());
             return Err(SettingsError::value("--report", problem, "the path of an ordinary file").into());
         }
     }
-    if !args.discover {
-        summary::begin("tap-ldap", env!("CARGO_PKG_VERSION"), false);
-    }
-    let indexes = config.track_deletions.as_deref().filter(|_| !args.discover);
-    let locked = indexes.map(|folder| {
-        file::make_private_folder(folder).map_err(|e| {
-            let problem = format!("{} cannot be made: {e}", folder.display());
-            SettingsError::value("state_dir", problem, "a folder that is there, or can be made")
-        })?;
-        Lock::of("state_dir", folder)
-    });
-    let _locked = locked.transpose()?;
-    let (directory, tree) = open(&config).await?;
-    if args.discover {
-        let discovery = match discover(&config, &tree).await {
-            Ok(discovery) => discovery,
-            Err(e) => return Err(bases::explained(&config, &directory, e.into()).await),
+    let (directory, context) = open(config).await?;
+    let discovery = match discover(config, &context).await {
+        Ok(discovery) => discovery,
+        Err(e) => return Err(missing_base::explained(config, &directory, e.into()).await),
+    };
+    writer.show(&discovery.catalog.to_pretty_json()?)?;
+    if let Some(path) = report {
+        let reconciliation = match reconcile_streams(config, &context, &discovery.catalog).await {
+            Some(result) => result?.to_text(),
+            None => "not looked at (verify)".to_owned(),
         };
-        writer.show(&discovery.catalog.to_pretty_json()?)?;
-        if let Some(path) = &args.report {
-            let books = match look_at_books(&config, &tree, &discovery.catalog).await {
-                Some(seen) => seen?.to_text(),
-                None => "not looked at (verify)".to_owned(),
-            };
-            write_report(path, &discovery, &tree, &books)?;
-        }
-        directory.close().await;
-        return Ok(ExitCode::SUCCESS);
+        write_report(path, &discovery, &context, &reconciliation)?;
     }
+    directory.close().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the selected streams. Without a catalog, all streams that discovery selects.
+async fn sync(
+    settings: Settings,
+    catalog: Option<Catalog>,
+    origin: &str,
+    state: State,
+    progress: Show,
+    stop: Stop,
+    writer: &mut SingerWriter,
+) -> anyhow::Result<ExitCode> {
+    let Settings { config, mut maps, batches } = settings;
+    summary::begin("tap-ldap", env!("CARGO_PKG_VERSION"), false);
+    let _locked = config.track_deletions.as_deref().map(lock_indexes).transpose()?;
+    let (directory, context) = open(&config).await?;
     let catalog = match catalog {
         Some(catalog) => catalog,
-        None => match discover(&config, &tree).await {
+        None => match discover(&config, &context).await {
             Ok(discovery) => discovery.catalog,
-            Err(e) => return Err(bases::explained(&config, &directory, e.into()).await),
+            Err(e) => return Err(missing_base::explained(&config, &directory, e.into()).await),
         },
-    };
-    let origin = match (&args.catalog, &config.catalog_path) {
-        (None, Some(_)) => "catalog_path",
-        _ => "--catalog",
     };
     selection::check(&catalog, origin, maps.as_mut())?;
     if let Some(rewriter) = Rewriter::new(maps, batches) {
         writer.rewrite_with(Box::new(rewriter));
     }
-    // From here on a signal is taken up between records.
+    // From here on, a signal is handled between records.
     stop.handle();
     let metrics = Metrics::new(config.metrics);
-    // What is at the other end of a pipe, or what is printed to the terminal itself, is in the way of bars.
-    let stdout = std::io::stdout();
-    let progress = args.common.progress.show(stdout.is_terminal() || progress::is_pipe(&stdout));
-    let mut output = Output::new(&mut writer, metrics, stop, progress, state, config.state_interval);
-    let outcome = match Box::pin(Sync { config: &config, tree: &tree }.run(&catalog, &mut output)).await {
+    let mut output = Output::new(writer, metrics, stop, progress, state, config.state_interval);
+    let sync = Sync { config: &config, context: &context };
+    let outcome = match Box::pin(sync.run(&catalog, &mut output)).await {
         Ok(outcome) => outcome,
-        Err(e) => return Err(bases::explained(&config, &directory, e).await),
+        Err(e) => return Err(missing_base::explained(&config, &directory, e).await),
     };
     directory.close().await;
     Ok(match outcome {
@@ -260,36 +292,50 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The page about what was discovered.
-fn write_report(path: &Path, discovery: &Discovery, tree: &Tree, books: &str) -> anyhow::Result<()> {
-    let root = tree.directory.root_dse();
+/// Creates the folder of the indexes of keys, and locks it for this run.
+fn lock_indexes(folder: &Path) -> Result<Option<Lock>, SettingsError> {
+    file::make_private_folder(folder).map_err(|e| {
+        let problem = format!("{} cannot be made: {e}", folder.display());
+        SettingsError::value("state_dir", problem, "a folder that is there, or can be made")
+    })?;
+    Lock::of("state_dir", folder)
+}
+
+/// Writes the page of `--report`.
+fn write_report(
+    path: &Path,
+    discovery: &Discovery,
+    context: &DirectoryContext,
+    reconciliation: &str,
+) -> anyhow::Result<()> {
+    let root = context.directory.root_dse();
     let vendor = [root.vendor.name(), &root.version].join(" ");
     let date = chrono::Utc::now().format("%Y-%m-%d %H:%M UTC").to_string();
-    let place = Place {
-        server: tree.directory.location(),
+    let head = PageHead {
+        server: context.directory.location(),
         vendor: vendor.trim(),
-        base: &tree.base,
+        base: &context.base,
         date: &date,
-        books,
+        books: reconciliation,
     };
     let streams: Vec<_> = discovery.catalog.streams.iter().zip(&discovery.samples).collect();
-    let page = report::render(&place, &streams, tree.directory.schema());
+    let page = report::render(&head, &streams, context.directory.schema());
     file::replace(path, |out| out.write_all(page.as_bytes()))
         .with_context(|| format!("--report {}: the page could not be written", path.display()))
 }
 
-async fn open(config: &TapConfig) -> anyhow::Result<(Directory, Tree)> {
+async fn open(config: &TapConfig) -> anyhow::Result<(Directory, DirectoryContext)> {
     let directory = singer_common::operations::secret::open(&config.directory, Access::Read).await?;
     warn_of_shortfalls(&directory);
-    names::check(config, &directory)?;
+    setting_names::check(config, &directory)?;
     let base = base(config, &directory)?;
-    match Tree::find(config, &directory, &base).await {
-        Ok(tree) => Ok((directory, tree)),
-        Err(e) => Err(bases::explained(config, &directory, e.into()).await),
+    match DirectoryContext::find(config, &directory, &base).await {
+        Ok(context) => Ok((directory, context)),
+        Err(e) => Err(missing_base::explained(config, &directory, e.into()).await),
     }
 }
 
-/// A file may say of itself that it is not whole.
+/// Warns if a file says that it is not complete.
 fn warn_of_shortfalls(directory: &Directory) {
     let shortfalls = directory.shortfalls();
     let Some(first) = shortfalls.first() else { return };
@@ -304,7 +350,7 @@ fn warn_of_shortfalls(directory: &Directory) {
     );
 }
 
-/// The base: the user's, or the server's only one.
+/// Returns the base DN: that of the settings, or the server's only one.
 fn base(config: &TapConfig, directory: &Directory) -> Result<String, SettingsError> {
     if let Some(base) = &config.base_dn {
         return Ok(base.clone());
@@ -313,7 +359,7 @@ fn base(config: &TapConfig, directory: &Directory) -> Result<String, SettingsErr
     if let Some(base) = root.default_base() {
         return Ok(base.to_owned());
     }
-    // Streams with bases of their own need no common one.
+    // Streams with their own bases need no common one.
     if !config.schemas.is_empty() && config.schemas.iter().all(|s| s.base_dn.is_some()) {
         return Ok(String::new());
     }
@@ -328,12 +374,13 @@ fn base(config: &TapConfig, directory: &Directory) -> Result<String, SettingsErr
     ))
 }
 
-/// Everything that can be found out about the directory, for people.
+/// Examines the directory, for `tap-ldap doctor`.
 async fn examine(config: &TapConfig) -> Report {
     let subject = Subject::Tap { base: config.base_dn.as_deref() };
     doctor::examine(&config.directory, Access::Read, &subject).await
 }
 
+/// Checks whether the tap can read its streams, and prints a health report (`--test`).
 async fn health(
     config: &TapConfig,
     catalog: Option<Catalog>,
@@ -347,26 +394,26 @@ async fn health(
         checks.extend(steps.iter().map(doctor::check_json));
         let directory = opened?;
         checks.push(doctor::root_check(&directory));
-        names::check(config, &directory)?;
+        setting_names::check(config, &directory)?;
         let base = base(config, &directory)?;
-        let tree = Tree::find(config, &directory, &base).await?;
+        let context = DirectoryContext::find(config, &directory, &base).await?;
         checks.push(json!({"name": "base", "ok": true, "detail": format!("`{base}`")}));
         let catalog = match catalog {
             Some(catalog) => catalog,
-            None => discover(config, &tree).await?.catalog,
+            None => discover(config, &context).await?.catalog,
         };
         checks.push(
             json!({"name": "streams", "ok": true, "detail": format!("{} streams", catalog.streams.len())}),
         );
         let mut failure = None;
         if kind != TestKind::Schema {
-            for (name, result) in first_records(config, &tree, &catalog).await {
+            for (name, result) in first_records(config, &context, &catalog).await {
                 checks.push(check_json(&format!("records of {name}"), &result));
                 failure = failure.or(result.err());
             }
             if failure.is_none() {
-                let look = look_at_books(config, &tree, &catalog).await;
-                checks.push(books_json(look.as_ref()));
+                let result = reconcile_streams(config, &context, &catalog).await;
+                checks.push(reconciliation_json(result.as_ref()));
             }
         }
         let about = (directory.location().to_owned(), directory.root_dse().vendor.name());

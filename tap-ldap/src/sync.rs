@@ -1,4 +1,4 @@
-//! Reading the selected streams, one after another, and then, if asked to, staying with them.
+//! Sync mode: reads the selected streams one after another, and follows them if configured.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -17,42 +17,45 @@ use singer_common::singer::catalog::{Catalog, CatalogEntry};
 use singer_common::singer::state::StateError;
 use singer_common::singer::writer::WriteError;
 
+use crate::config::method::FULL_TABLE;
 use crate::config::{TapConfig, Verify};
-use crate::discover::{StreamSource, sources};
+use crate::discovery::context::DirectoryContext;
+use crate::discovery::streams::{StreamSource, sources};
 use crate::output::{Interrupted, Output};
-use crate::replication::content_sync::{self, Synced};
-use crate::replication::dirsync::DirSynced;
-use crate::replication::{
-    self, FULL_TABLE, Log, Look, Method, StreamRun, close_books, follow, full, incremental, method,
-};
-use crate::selection;
-use crate::source::{Entries, Tree};
+use crate::replication::content_sync::{self, ContentSyncStream};
+use crate::replication::dirsync::DirSyncStream;
+use crate::replication::method::{Log, Method, method};
+use crate::replication::stream_run::StreamRun;
+use crate::replication::verify::{Reconciliation, reconcile, reconcile_unselected};
+use crate::replication::{follow, full, incremental};
+use crate::stream::entries::Entries;
+use crate::stream::selection;
 
-/// How a sync ended, when it did not fail.
+/// How a sync ended without a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Every selected stream is complete.
     Complete,
-    /// A signal asked for a stop.
+    /// A signal requested a stop.
     Stopped(Signal),
 }
 
-/// What a sync reads.
+/// A sync.
 pub struct Sync<'a> {
     /// The settings.
     pub config: &'a TapConfig,
-    /// The directory and its containers.
-    pub tree: &'a Tree,
+    /// The directory.
+    pub context: &'a DirectoryContext,
 }
 
-/// A stream that is selected, where its entries come from, and how it is read.
+/// A selected stream, its source, and its replication method.
 type Planned<'s> = (&'s CatalogEntry, &'s StreamSource, Method);
 
-/// The streams that can be followed once they are up to date.
+/// The streams to follow once they are up to date.
 #[derive(Default)]
 struct Followed<'a> {
-    content_sync: Vec<Synced<'a>>,
-    dirsync: Vec<DirSynced<'a>>,
+    content_sync: Vec<ContentSyncStream<'a>>,
+    dirsync: Vec<DirSyncStream<'a>>,
 }
 
 impl<'a> Sync<'a> {
@@ -63,7 +66,7 @@ impl<'a> Sync<'a> {
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<Outcome> {
         let started = Instant::now();
-        // What was read to discover is no part of it.
+        // Entries read by discovery are not counted.
         summary::set(Count::Entries, 0);
         let mut result = Box::pin(self.streams(catalog, output)).await.map(|()| Outcome::Complete);
         if let Err(error) = &result
@@ -74,27 +77,27 @@ impl<'a> Sync<'a> {
         if !result.as_ref().is_err_and(output_closed) {
             output.metrics.job_duration(started.elapsed(), matches!(result, Ok(Outcome::Complete)));
         }
-        output.no_more_bars();
+        output.clear_bars();
         summary::set(Count::Records, output.records);
         result
     }
 
     async fn streams<W: Write>(&self, catalog: &Catalog, output: &mut Output<'_, W>) -> anyhow::Result<()> {
         let known: BTreeMap<String, StreamSource> =
-            sources(self.config, self.tree).into_iter().map(|s| (s.id.clone(), s)).collect();
+            sources(self.config, self.context).into_iter().map(|s| (s.id.clone(), s)).collect();
         let planned = self.plan(catalog, &known, output).await?;
         let mut followed = Followed::default();
         for (n, (stream, source, method)) in planned.iter().enumerate() {
             let started = Instant::now();
-            // For a run that is interrupted within: it goes on where it was.
+            // A run that is interrupted here continues with this stream.
             output.state.currently_syncing = Some(stream.tap_stream_id.clone());
             let before = output.records;
             if output.has_bars() {
-                let expected = self.tree.expected(&source.source).await;
-                output.stream_begins(&stream.stream, (n + 1, planned.len()), expected);
+                let expected = self.context.expected(&source.source).await;
+                output.show_stream(&stream.stream, (n + 1, planned.len()), expected);
             }
             let span = StreamSpan::begin(&stream.stream);
-            output.begin_stream(&stream.stream);
+            output.count_stream(&stream.stream);
             let result = self.stream(stream, source, method, &mut followed, output).await;
             span.done(output.records - before, result.is_ok());
             output.count();
@@ -103,9 +106,9 @@ impl<'a> Sync<'a> {
                 output.metrics.sync_duration(&stream.stream, started.elapsed(), result.is_ok());
             }
             if let Err(error) = result {
-                // What was read is right, only not complete.
+                // The output is correct, only not complete.
                 if error.is::<Interrupted>() {
-                    // Whoever was to read it may have been stopped first.
+                    // The reader of stdout may have been stopped first.
                     let _ = output.save();
                     return Err(error);
                 }
@@ -116,8 +119,8 @@ impl<'a> Sync<'a> {
             output.save()?;
         }
         let is_selected = |id: &str| planned.iter().any(|(stream, ..)| stream.tap_stream_id == id);
-        close_books(self.tree, is_selected).await?;
-        output.no_more_bars();
+        reconcile_unselected(self.context, is_selected).await?;
+        output.clear_bars();
         warn_of_empty_containers(&output.empty);
         if self.config.follow {
             self.follow(&planned, followed, output).await?;
@@ -125,7 +128,7 @@ impl<'a> Sync<'a> {
         Ok(())
     }
 
-    /// Looks at everything before the first message: a mistake in the last stream is no reason to read the others.
+    /// Checks all streams before the first message: an error in the last stream must not cost reading the others.
     async fn plan<'s, W: Write>(
         &self,
         catalog: &'s Catalog,
@@ -136,9 +139,9 @@ impl<'a> Sync<'a> {
         if selected.is_empty() {
             tracing::warn!("the catalog selects no stream: nothing is read");
         }
-        self.warn_of_new_containers(catalog);
+        self.warn_of_uncataloged(catalog);
         let bookmarks = &output.state.bookmarks;
-        // A count of records is no position.
+        // A count of records is not a position.
         let is_position = |b: &serde_json::Value| b.get("replication_method").is_none_or(|m| m != FULL_TABLE);
         if bookmarks.values().any(is_position)
             && !catalog.streams.iter().any(|s| bookmarks.contains_key(&s.tap_stream_id))
@@ -146,7 +149,7 @@ impl<'a> Sync<'a> {
             let names: Vec<&str> = bookmarks.keys().take(3).map(String::as_str).collect();
             return Err(StateError::Foreign(names.join(", ")).into());
         }
-        // A run that was interrupted goes on where it was.
+        // An interrupted run continues where it was.
         if let Some(position) = output
             .state
             .currently_syncing
@@ -167,22 +170,22 @@ impl<'a> Sync<'a> {
                     "a catalog of this directory: run --discover again, or deselect the stream",
                 )
             })?;
-            selection::check_keys(self.tree, stream, &source.source)?;
+            selection::check_keys(self.context, stream, &source.source)?;
             let last = output.state.bookmarks.get(&stream.tap_stream_id);
             let last_key = last.and_then(|b| b.get("replication_key")).and_then(serde_json::Value::as_str);
-            let method = method(self.config, self.tree, stream, &source.source, last_key).await?;
+            let method = method(self.config, self.context, stream, &source.source, last_key).await?;
             planned.push((stream, source, method));
         }
         Ok(planned)
     }
 
-    /// Entries of a class or a container that the catalog does not know would be in no stream at all.
-    fn warn_of_new_containers(&self, catalog: &Catalog) {
+    /// Warns of classes and containers that the catalog lacks: their entries would be in no stream.
+    fn warn_of_uncataloged(&self, catalog: &Catalog) {
         let known = |dn: &str| catalog.streams.iter().any(|s| s.tap_stream_id == dn);
         let unknown: Vec<&str> =
-            self.tree.containers.iter().map(|c| c.dn.as_str()).filter(|dn| !known(dn)).collect();
+            self.context.containers.iter().map(|c| c.dn.as_str()).filter(|dn| !known(dn)).collect();
         let classes: Vec<&str> =
-            self.tree.classes.iter().map(|c| c.class.as_str()).filter(|class| !known(class)).collect();
+            self.context.classes.iter().map(|c| c.class.as_str()).filter(|class| !known(class)).collect();
         if let Some(first) = classes.first() {
             tracing::warn!(
                 "{} object class(es) of the directory are not in the catalog (the first is `{first}`); their entries are not read. Run --discover again",
@@ -208,26 +211,26 @@ impl<'a> Sync<'a> {
     where
         'a: 's,
     {
-        let mut run = StreamRun::new(output, self.config, self.tree, stream, &source.source, method)?;
+        let mut run = StreamRun::new(output, self.config, self.context, stream, &source.source, method)?;
         match method {
             Method::FullTable => Box::pin(full::run(&mut run, output)).await?,
             Method::Incremental { key } => Box::pin(incremental::run(&mut run, key, output)).await?,
             Method::LogBased(Log::ContentSync) => {
                 let synced = Box::pin(content_sync::run(run, output)).await?;
-                synced.run.warn();
+                synced.run.log_warnings();
                 followed.content_sync.push(synced);
                 return Ok(());
             }
             Method::LogBased(Log::DirSync) => {
-                let mut synced = Box::pin(DirSynced::begin(run, output)).await?;
+                let mut synced = Box::pin(DirSyncStream::begin(run, output)).await?;
                 Box::pin(synced.catch_up(output)).await?;
-                synced.run.warn();
+                synced.run.log_warnings();
                 followed.dirsync.push(synced);
                 return Ok(());
             }
         }
-        run.warn_of_same_keys().await?;
-        run.warn();
+        run.warn_of_duplicate_keys().await?;
+        run.log_warnings();
         Ok(())
     }
 
@@ -254,13 +257,13 @@ impl<'a> Sync<'a> {
         }
         tracing::info!("up to date; following {count} stream(s)");
         let longest_pause = self.config.directory.retry_max_wait;
-        // One server has one of the two.
+        // One server supports one of the two.
         follow::content_sync(followed.content_sync, output, longest_pause).await?;
         follow::dirsync(followed.dirsync, output, longest_pause).await.context("following changes")
     }
 }
 
-/// One warning for all: most directories have containers without entries of their own.
+/// Warns once for all streams: most directories have containers without entries of their own.
 fn warn_of_empty_containers(streams: &[String]) {
     let Some(first) = streams.first() else { return };
     tracing::warn!(
@@ -270,7 +273,7 @@ fn warn_of_empty_containers(streams: &[String]) {
     );
 }
 
-/// Whether an error only means that nobody reads stdout any more, which is nobody's fault and no news.
+/// Returns whether an error only means that stdout was closed, which the run did not cause.
 fn output_closed(error: &anyhow::Error) -> bool {
     class_in::<WriteError>(error.chain()).is_some_and(|(class, _)| class == Class::OutputClosed)
 }
@@ -278,48 +281,49 @@ fn output_closed(error: &anyhow::Error) -> bool {
 /// Reads one entry of each selected stream, for `--test`.
 pub async fn first_records(
     config: &TapConfig,
-    tree: &Tree,
+    context: &DirectoryContext,
     catalog: &Catalog,
 ) -> Vec<(String, Result<bool, DirectoryError>)> {
     let mut checks = Vec::new();
-    for source in sources(config, tree) {
+    for source in sources(config, context) {
         if !catalog.streams.iter().any(|s| s.tap_stream_id == source.id && s.is_selected()) {
             continue;
         }
-        let result = match Entries::open(tree, &source.source, &["1.1".to_owned()], Paging::AtMost(1)).await {
-            Ok(mut entries) => match entries.next().await {
-                Ok(entry) => entries.close().await.map(|()| entry.is_some()),
+        let result =
+            match Entries::open(context, &source.source, &["1.1".to_owned()], Paging::AtMost(1)).await {
+                Ok(mut entries) => match entries.next().await {
+                    Ok(entry) => entries.close().await.map(|()| entry.is_some()),
+                    Err(e) => Err(e),
+                },
                 Err(e) => Err(e),
-            },
-            Err(e) => Err(e),
-        };
+            };
         checks.push((source.name, result));
     }
     checks
 }
 
-/// So long a look at the books may take, unless `verify` is `always`.
-const LONGEST_LOOK: Duration = Duration::from_secs(5);
+/// The longest time for the reconciliation, unless `verify` is `always`.
+const LONGEST_RECONCILIATION: Duration = Duration::from_secs(5);
 
-/// Looks at the books of the selected streams; `None` where that is not wanted, or takes too long.
-pub async fn look_at_books(
+/// Compares the selected streams with the directory; `None` if `verify` is `never`, or if it takes too long.
+pub async fn reconcile_streams(
     config: &TapConfig,
-    tree: &Tree,
+    context: &DirectoryContext,
     catalog: &Catalog,
-) -> Option<Result<Look, DirectoryError>> {
+) -> Option<Result<Reconciliation, DirectoryError>> {
     let is_selected =
         |id: &str| catalog.streams.iter().any(|stream| stream.tap_stream_id == id && stream.is_selected());
-    let sources = sources(config, tree);
-    let look = replication::look(tree, sources.iter().filter(|s| is_selected(&s.id)).map(|s| &s.source));
+    let sources = sources(config, context);
+    let look = reconcile(context, sources.iter().filter(|s| is_selected(&s.id)).map(|s| &s.source));
     match config.verify {
         Verify::Never => None,
         Verify::Always => Some(look.await),
-        Verify::Auto => tokio::time::timeout(LONGEST_LOOK, look).await.ok(),
+        Verify::Auto => tokio::time::timeout(LONGEST_RECONCILIATION, look).await.ok(),
     }
 }
 
-/// The check of the books for a health report.
-pub fn books_json(look: Option<&Result<Look, DirectoryError>>) -> serde_json::Value {
+/// Returns the check of the reconciliation for a health report.
+pub fn reconciliation_json(look: Option<&Result<Reconciliation, DirectoryError>>) -> serde_json::Value {
     match look {
         None => json!({"name": "books", "ok": true, "detail": "not looked at (verify)"}),
         Some(Ok(look)) => json!({
@@ -334,7 +338,7 @@ pub fn books_json(look: Option<&Result<Look, DirectoryError>>) -> serde_json::Va
     }
 }
 
-/// Names for a health report.
+/// Returns the check of a stream for a health report.
 pub fn check_json(name: &str, result: &Result<bool, DirectoryError>) -> serde_json::Value {
     match result {
         Ok(true) => json!({"name": name, "ok": true}),

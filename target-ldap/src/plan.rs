@@ -1,125 +1,31 @@
-//! What has to change: from the entry that is there and the one that is wanted to the least modifications. Pure.
+//! Stage 3, plan: the fewest modifications that turn an existing entry into the wanted one. Pure.
+//!
+//! [`assertion`] makes the condition of a modify, [`entry_digests`] answers for entries that were read in advance.
 
 use std::collections::HashSet;
 
 use ldap_directory::change::{Modification, ModificationKind};
-use ldap_directory::entry::{Attribute, CompactEntry, Entry, base_type};
+use ldap_directory::entry::Entry;
 use ldap_directory::schema::syntax::ValueKind;
-use ldap_directory::schema::{Equality, ObjectClass, Schema};
+use ldap_directory::schema::{ObjectClass, Schema};
 
-use crate::login::Login;
+use crate::map::wanted::{Wanted, WantedEntry};
+use crate::rules::policy::Policy;
 
-/// How wanted values go together with those that are there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Policy {
-    /// They replace them.
-    #[default]
-    Force,
-    /// They count only where there are none.
-    Keep,
-    /// They are added; none is removed.
-    Merge,
-    /// They count only where the entry is added.
-    CreateOnly,
-}
-
-/// How wanted values are told from those that are there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Compare {
-    /// By the attribute's EQUALITY rule.
-    #[default]
-    Schema,
-    /// Octet by octet: what the rule takes for the same is written all the same (`SMTP:a@x` in the place of `smtp:a@x`).
-    Exact,
-}
-
-impl Compare {
-    /// Returns what holds for an attribute of which nothing is said: in `proxyAddresses` the case of the prefix says which
-    /// address is the primary one ([MS-OXOABK] 2.2.3.23).
-    pub fn usual(description: &str) -> Compare {
-        if base_type(description).eq_ignore_ascii_case("proxyAddresses") {
-            Compare::Exact
-        } else {
-            Compare::Schema
-        }
-    }
-
-    /// Returns the rule by which values of an attribute compare.
-    pub fn rule(self, description: &str, schema: &Schema) -> Equality {
-        match self {
-            Compare::Schema => schema.equality(description),
-            Compare::Exact => Equality::OctetString,
-        }
-    }
-}
-
-/// An attribute as it is wanted. No values: it is not to be there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
-    /// The attribute description, as the destination's schema spells it.
-    pub description: String,
-    /// The values, none twice.
-    pub values: Vec<Vec<u8>>,
-    /// How they go together with those that are there.
-    pub policy: Policy,
-    /// How they are told from those.
-    pub compare: Compare,
-}
-
-impl Wanted {
-    /// One value beside those that are there.
-    pub fn merged(description: String, value: Vec<u8>) -> Wanted {
-        Wanted { description, values: vec![value], policy: Policy::Merge, compare: Compare::Schema }
-    }
-
-    /// Returns the rule by which its values are told from those that are there. A value that is added to others has to be another
-    /// one to the server, too.
-    pub fn rule(&self, schema: &Schema) -> Equality {
-        let compare = if self.policy == Policy::Force { self.compare } else { Compare::Schema };
-        compare.rule(&self.description, schema)
-    }
-}
-
-/// An entry as it is wanted. Attributes not named are left alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WantedEntry {
-    /// Its name.
-    pub dn: String,
-    /// Its attributes, each description once.
-    pub attributes: Vec<Wanted>,
-    /// Its password, and whether it may be used.
-    pub login: Login,
-}
+pub mod assertion;
+pub mod entry_digests;
 
 impl WantedEntry {
-    /// The entry to add when there is none, in one piece.
-    pub fn to_packed(&self) -> CompactEntry {
-        CompactEntry::new(&self.dn, self.attributes.iter().map(|a| (a.description.as_str(), &*a.values)))
-    }
-
-    /// The entry to add when there is none.
-    pub fn to_entry(&self) -> Entry {
-        let attributes = self
-            .attributes
-            .iter()
-            .filter(|a| !a.values.is_empty())
-            .map(|a| Attribute::new(a.description.clone(), a.values.clone()))
-            .collect();
-        Entry { dn: self.dn.clone(), attributes }
-    }
-
-    /// The modifications that make `current` what is wanted; none when it is already.
+    /// Returns the modifications that turn `current` into the wanted entry; none if it is already.
     ///
-    /// Values compare by the attribute's EQUALITY rule. They are added and deleted singly where that is less than
-    /// replacing them all, and where the server can compare them at all.
+    /// Values compare by the attribute's EQUALITY rule. They are added and deleted singly if that is less than replacing all,
+    /// and if the server can compare them.
     pub fn changes(&self, current: &Entry, schema: &Schema) -> Vec<Modification> {
         self.attributes.iter().flat_map(|wanted| steps(wanted, current, schema)).collect()
     }
 }
 
-/// The steps for one attribute: none, one, or a deletion and an addition.
+/// Returns the modifications of one attribute: none, one, or a deletion and an addition.
 fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification> {
     let name = &wanted.description;
     let step = |kind, values| Modification::new(kind, name.clone(), values);
@@ -130,7 +36,7 @@ fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification>
     if present.is_empty() {
         return match wanted.policy {
             _ if wanted.values.is_empty() => vec![],
-            // None that we may see: an attribute that can be written but not read (userPassword) may have some.
+            // No visible value: an attribute that can be written but not read (userPassword) may have some.
             Policy::Force => vec![step(ModificationKind::Replace, wanted.values.clone())],
             Policy::Keep | Policy::Merge | Policy::CreateOnly => {
                 vec![step(ModificationKind::Add, wanted.values.clone())]
@@ -161,7 +67,7 @@ fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification>
         && wanted.policy == Policy::Force
         && let Some(no_time) = kind.no_time(name)
     {
-        // Its server does not do without a value: "never" is one.
+        // The server requires a value: "never" is one.
         if present.iter().all(|value| kind.is_no_time(value)) {
             return vec![];
         }
@@ -171,7 +77,7 @@ fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification>
         if wanted.values.is_empty() {
             return vec![step(ModificationKind::Delete, vec![])];
         }
-        // Without an EQUALITY rule single values cannot be named (RFC 4511 section 4.6).
+        // Without an EQUALITY rule single values cannot be addressed (RFC 4511 section 4.6).
         if !schema.has_equality(name) || missing.len() + surplus.len() >= wanted.values.len() {
             return vec![step(ModificationKind::Replace, wanted.values.clone())];
         }
@@ -186,12 +92,12 @@ fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification>
     steps
 }
 
-/// Whether Active Directory has what a step brings, though in other words ([MS-ADTS] 2.2.16, 3.1.1.5.3.2): in
-/// `userAccountControl` it adds the kind of account to a value that has none, works two bits out by itself and does not do without
-/// a value; in `pwdLastSet` -1 becomes the time at which it was written. Of another server nothing of that is so.
-pub(crate) fn is_settled(step: &Modification, current: &Entry, schema: &Schema) -> bool {
+/// Whether a modification changes nothing on Active Directory, though the value differs ([MS-ADTS] 2.2.16, 3.1.1.5.3.2). In
+/// `userAccountControl` the server adds a missing account type, computes two bits itself, and requires a value. In `pwdLastSet`
+/// it replaces -1 by the current time. Other servers do none of this.
+pub(crate) fn is_equivalent_on_ad(step: &Modification, current: &Entry, schema: &Schema) -> bool {
     const NORMAL_ACCOUNT: i64 = 0x200;
-    /// One of these is in every value.
+    /// Every value has one of these.
     const KINDS: i64 = 0x100 | NORMAL_ACCOUNT | 0x800 | 0x1000 | 0x2000;
     /// Locked out, and the password has expired.
     const WORKED_OUT: i64 = 0x10 | 0x80_0000;
@@ -214,8 +120,8 @@ pub(crate) fn is_settled(step: &Modification, current: &Entry, schema: &Schema) 
     }
 }
 
-/// The superclasses of wanted object classes, which a server adds by itself (RFC 4512 section 3.3: 389 DS and Active
-/// Directory do): no surplus where they are.
+/// Returns the superclasses of the wanted object classes. A server adds them by itself (RFC 4512 section 3.3: 389 DS and Active
+/// Directory do), so they are not surplus.
 fn implied_classes<'s>(wanted: &Wanted, schema: &'s Schema) -> HashSet<&'s str> {
     if schema.canonical_name(&wanted.description) != "objectClass" {
         return HashSet::new();
@@ -230,7 +136,11 @@ fn class_name<'s>(value: &[u8], schema: &'s Schema) -> Option<&'s str> {
 
 #[cfg(test)]
 mod tests {
+    use ldap_directory::entry::Attribute;
+
     use super::*;
+    use crate::map::wanted::WantedAccount;
+    use crate::rules::policy::Compare;
     use proptest::prelude::*;
 
     #[test]
@@ -240,7 +150,7 @@ mod tests {
             let there = Entry { dn: "cn=x".into(), attributes: vec![attribute(name, &[there])] };
             let all = steps(&wanted(name, values, Policy::Force), &there, schema);
             assert!(!all.is_empty(), "to another server it is a change");
-            all.iter().any(|step| !is_settled(step, &there, schema))
+            all.iter().any(|step| !is_equivalent_on_ad(step, &there, schema))
         };
         for (value, there, changes) in [
             ("0", "512", false),
@@ -272,7 +182,8 @@ mod tests {
 
     fn plan(there: Attribute, want: Wanted) -> Vec<(ModificationKind, Vec<String>)> {
         let current = Entry { dn: "cn=x".into(), attributes: vec![there] };
-        let entry = WantedEntry { dn: "cn=x".into(), attributes: vec![want], login: Login::default() };
+        let entry =
+            WantedEntry { dn: "cn=x".into(), attributes: vec![want], account: WantedAccount::default() };
         let text = |v: &Vec<u8>| String::from_utf8(v.clone()).unwrap();
         entry
             .changes(&current, Schema::standard())
@@ -418,7 +329,7 @@ mod tests {
             let entry = WantedEntry {
                 dn: "cn=x".into(),
                 attributes: vec![Wanted { description: name.into(), values: as_ref(&want), policy, compare }],
-                login: Login::default(),
+                account: WantedAccount::default(),
             };
             let steps = entry.changes(&current, schema);
             carry_out(&mut current, &steps, schema);

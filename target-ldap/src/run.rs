@@ -1,22 +1,17 @@
-//! What the command line asks for.
+//! The command line: flags, modes and exit codes.
 
-use std::io::{BufRead, BufReader, IsTerminal as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Context as _;
 use clap::Parser;
-use ldap_directory::{Access, Directory, DirectoryError, ServerUrl};
+use ldap_directory::{Access, DirectoryError, ServerUrl};
 use serde_json::json;
 use singer_common::operations::error::Class;
 use singer_common::operations::facts::Facts;
-use singer_common::operations::file::{self, Lock};
+use singer_common::operations::file;
 use singer_common::operations::observe;
-use singer_common::operations::progress;
 use singer_common::operations::signals::Stop;
-use singer_common::operations::summary;
 use singer_common::plugin::cli::{
     self, Command, Commands, CommonArgs, Manual, class_in, classified, example, heading, variables,
 };
@@ -25,17 +20,16 @@ use singer_common::plugin::init::InitError;
 use singer_common::plugin::settings::SettingsError;
 use singer_common::singer::writer::{SingerWriter, WriteError};
 
-use crate::config::{OnError, TargetConfig};
-use crate::destination::Destination;
-
-use crate::guard::{self, GuardError, Tally};
-use crate::load::{Ending, Load, LoadError, Watch};
-use crate::rejects::RejectFile;
-use crate::requirements;
+use crate::config::TargetConfig;
+use crate::load::{LoadError, requirements};
 use crate::settings::{ABOUT, TABLE};
-use crate::show::{Place, Plan, PlanFormat};
-use crate::undo::command::{self, UndoArgs};
-use crate::undo::{self, Undo, UndoFile, killed};
+use crate::write::guard::GuardError;
+use crate::write::plan_output::PlanFormat;
+use crate::write::undo::command::{self, UndoArgs};
+
+mod session;
+
+use session::Session;
 
 /// Reads Singer messages and makes an LDAP directory, or an LDIF file, match them.
 #[derive(Debug, Parser)]
@@ -46,30 +40,30 @@ use crate::undo::{self, Undo, UndoFile, killed};
     disable_help_subcommand = true
 )]
 pub struct Args {
-    /// Flags both executables have
+    /// Flags of both executables
     #[command(flatten)]
     pub common: CommonArgs<TargetCommand>,
     /// Read messages from a file instead of stdin
     #[arg(long, value_name = "PATH", help_heading = heading::INPUT)]
     pub input: Option<String>,
-    /// The input is a reject file (setting reject_file): its records are tried again
+    /// The input is a reject file (setting reject_file): try its records again
     #[arg(long, help_heading = heading::INPUT)]
     pub retry_rejects: bool,
-    /// Write nothing: read the directory and print what would be changed
+    /// Write nothing: read the directory and print the changes
     #[arg(long, help_heading = heading::TASK)]
     pub dry_run: bool,
-    /// How --dry-run prints: on a terminal diff, else ldif, when not given
+    /// The format of --dry-run: diff on a terminal, else ldif, by default
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = heading::TASK)]
     pub plan_format: Option<PlanFormat>,
 }
 
-/// Tasks that are no Singer run.
+/// Tasks other than a run.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum TargetCommand {
     /// Those of both executables
     #[command(flatten)]
     Common(Command),
-    /// Take a run back, entry by entry: what was changed since the run is left alone and named (exit code 4)
+    /// Undo a run, entry by entry: entries that changed since are left as they are and reported (exit code 4)
     Undo(UndoArgs),
 }
 
@@ -124,10 +118,10 @@ pub const MANUAL: Manual = Manual {
     )],
 };
 
-/// All done, but some records were rejected.
+/// The exit code of a complete run with rejected records.
 const REJECTED: u8 = 4;
 
-/// Runs the target and gives the process's exit code.
+/// Runs the target and returns the exit code of the process.
 pub fn main() -> ExitCode {
     cli::run(
         &MANUAL,
@@ -140,7 +134,7 @@ pub fn main() -> ExitCode {
     )
 }
 
-/// The class of a failure, and what it is about.
+/// Returns the class of a failure, and its fields.
 fn class(error: &anyhow::Error) -> (Class, Facts) {
     classified([
         class_in::<SettingsError>(error.chain()),
@@ -150,6 +144,32 @@ fn class(error: &anyhow::Error) -> (Class, Facts) {
         class_in::<GuardError>(error.chain()),
         error.chain().find_map(|e| e.downcast_ref::<LoadError>()).map(|e| (Class::Run, e.facts())),
     ])
+}
+
+/// What the command line asks for, once the settings are known.
+enum Mode<'a> {
+    /// `undo FILE`
+    Undo(&'a UndoArgs),
+    /// `doctor`
+    Doctor(doctor::Format),
+    /// `--test`
+    Health,
+    /// `--dry-run`, or the setting `dry_run`
+    DryRun,
+    /// A run that writes.
+    Run,
+}
+
+impl Mode<'_> {
+    fn of<'a>(args: &'a Args, config: &TargetConfig) -> Mode<'a> {
+        match &args.common.command {
+            Some(TargetCommand::Undo(undo)) => Mode::Undo(undo),
+            Some(TargetCommand::Common(Command::Doctor { format })) => Mode::Doctor(*format),
+            _ if args.common.test.is_some() => Mode::Health,
+            _ if args.dry_run || config.dry_run => Mode::DryRun,
+            _ => Mode::Run,
+        }
+    }
 }
 
 async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
@@ -162,18 +182,17 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         return crate::init::run(init, &args.common.config).await;
     }
     let resolved = TABLE.resolve(&args.common.config, &variables())?;
-    // A run that fails over its other settings has an outcome, too. What only asks is no run.
     let is_dry = args.dry_run || resolved.values.get("dry_run").is_some_and(|v| *v == true);
     if args.plan_format.is_some() && !is_dry {
         let problem = "it is for --dry-run, and without that this run would write";
         return Err(SettingsError::value("--plan-format", problem, "--dry-run, too").into());
     }
-    // Before any of them is written.
+    // Before any file is written.
     let (mut written_files, destination) = file::of_settings(&resolved.values);
     written_files.push(("server_url", destination));
-    let mut read = vec![("--input", args.input.as_ref().map(Path::new))];
-    read.extend(args.common.config.iter().map(|path| ("--config", Some(Path::new(path)))));
-    file::distinct(&written_files, &read)?;
+    let read_files = read_files(&args);
+    file::distinct(&written_files, &read_files)?;
+    // Before the other settings are checked: a run that fails over one of them has an outcome, too. A query is not a run.
     if is_dry || args.common.test.is_some() || args.common.command.is_some() {
         observe::check(&resolved.values)?;
     } else {
@@ -185,221 +204,39 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         warning.log();
     }
     let config = config?;
-    if let Some(TargetCommand::Undo(undo)) = &args.common.command {
-        return command::run(undo, &config).await;
-    }
-    if let Some(TargetCommand::Common(Command::Doctor { format })) = args.common.command {
-        let matched = config.matched_attributes();
-        let subject = Subject::Target { base: config.default_base_dn.as_deref(), matched: &matched };
-        let report = doctor::examine(&config.directory, Access::Write(config.ldif_format), &subject).await;
-        writer.show(report.render(format, MANUAL.name).trim_end())?;
-        return Ok(ExitCode::from(report.code));
-    }
-    if args.common.test.is_some() {
-        return health(&config, &mut writer).await;
-    }
-    let file = args.input.as_ref().map(|path| {
-        let wrong = |e: std::io::Error| {
-            SettingsError::value("--input", format!("{path}: {e}"), "a file of Singer messages")
-        };
-        let file = std::fs::File::open(path).map_err(wrong)?;
-        let is_folder = file.metadata().map_err(wrong)?.is_dir();
-        if is_folder { Err(wrong(std::io::ErrorKind::IsADirectory.into())) } else { Ok(file) }
-    });
-    let file = file.transpose()?;
-    let dry = args.dry_run || config.dry_run;
-    summary::begin("target-ldap", env!("CARGO_PKG_VERSION"), dry);
-    // What is at the other end of a pipe, or what is printed to the terminal itself, is in the way of bars.
-    let piped = file.is_none() && progress::is_pipe(&std::io::stdin());
-    let show = args.common.progress.show(piped || dry && std::io::stdout().is_terminal());
-    // A rehearsal has read the file to its end before the run begins.
-    let watch = Watch::new(show, file.as_ref().filter(|_| dry || !config.guards.is_any()));
-    let input: Box<dyn BufRead + Send> = match file {
-        Some(file) => Box::new(BufReader::new(file)),
-        None => Box::new(BufReader::with_capacity(64 * 1024, std::io::stdin())),
-    };
-    // What two runs at once would spoil. A dry run touches none of it.
-    let undo_path = config.undo.as_ref().map(UndoFile::path);
-    let files = written(&config, undo_path.as_deref());
-    // With {run_id} and {date} in their places.
-    written_files.retain(|(setting, _)| *setting == "metrics_file");
-    file::distinct(&[&files[..], &written_files[..]].concat(), &read)?;
-    for (setting, path) in &files {
-        if let Some(path) = path {
-            file::has_place(setting, path)?;
+    requirements::check_transport(&config)?;
+    match Mode::of(&args, &config) {
+        Mode::Undo(undo) => command::run(undo, &config).await,
+        Mode::Doctor(format) => examine(&config, format, &mut writer).await,
+        Mode::Health => health(&config, &mut writer).await,
+        mode @ (Mode::DryRun | Mode::Run) => {
+            // With {run_id} and {date} replaced.
+            written_files.retain(|(setting, _)| *setting == "metrics_file");
+            let is_dry = matches!(mode, Mode::DryRun);
+            let session = Session::prepare(&args, &config, is_dry, &written_files, &stop).await?;
+            if is_dry { session.dry_run(stop).await } else { session.load(&mut writer, stop).await }
         }
-    }
-    let mut locks = if dry { Vec::new() } else { locks(&files)? };
-    let rejects = match &config.on_error {
-        OnError::Skip { file, .. } if !dry => Some(RejectFile::open(file)?),
-        OnError::Skip { .. } | OnError::Fail => None,
-    };
-    for (setting, lock) in &mut locks {
-        lock.hold(setting)?;
-    }
-    let directory =
-        singer_common::operations::secret::open(&config.directory, Access::Write(config.ldif_format)).await?;
-    directory.set_ldif_rules(config.ldif_rules());
-    requirements::check(&config, &directory)?;
-    // From here on a signal is taken up between records.
-    stop.handle();
-    let mut input = input;
-    if dry {
-        let format = args.plan_format.unwrap_or(if std::io::stdout().is_terminal() {
-            PlanFormat::Diff
-        } else {
-            PlanFormat::Ldif
-        });
-        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let root = directory.root_dse();
-        let place = Place {
-            server: directory.location().to_owned(),
-            vendor: [root.vendor.name(), &root.version].join(" ").trim().to_owned(),
-            date: chrono::Utc::now().format("%Y-%m-%d %H:%M UTC").to_string(),
-        };
-        let plan = Arc::new(Plan::new(format, colour, Box::new(std::io::stdout())).of(place));
-        let rehearsal =
-            Rehearsal { config: &config, directory: &directory, retry_rejects: args.retry_rejects };
-        let result = rehearsal.run(input, Some(plan.clone()), watch, stop).await;
-        let shown = plan.finish(result.as_ref().is_ok_and(|ending| ending.stopped.is_none()));
-        if plan.is_closed() {
-            return Err(WriteError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe)).into());
-        }
-        let ending = both(result, shown.map_err(Into::into))?;
-        directory.close().await;
-        if ending.rejected > 0 && ending.stopped.is_none() && matches!(config.on_error, OnError::Fail) {
-            let text = "a run would end at the first of the records that would be refused: mend them, or set on_error to `skip`";
-            Facts::of_setting("on_error").error(text);
-            return Ok(ExitCode::from(Class::Run.exit_code()));
-        }
-        return Ok(code(ending));
-    }
-    if config.guards.is_any() {
-        let kept = guard::spool(input).await.context("keeping the input in a temporary file")?;
-        let rehearsal =
-            Rehearsal { config: &config, directory: &directory, retry_rejects: args.retry_rejects };
-        tracing::info!("max_deletes, max_changes: the run is rehearsed first");
-        let ending = rehearsal.run(guard::replay(&kept)?, None, Watch::nobody(), stop.clone()).await?;
-        if ending.stopped.is_some() {
-            return Ok(code(ending));
-        }
-        input = guard::replay(&kept)?;
-    }
-    let undo = match config.undo.as_ref().zip(undo_path.as_deref()) {
-        Some((names, path)) => {
-            killed::recover(names, path, &directory).await?;
-            let undo = Undo::create(path, &directory, config.preserve_uuid)?;
-            Some((names, Arc::new(undo)))
-        }
-        None => None,
-    };
-    let journal = undo.as_ref().map(|(_, undo)| undo.clone());
-    let destination =
-        Destination::new(directory.clone()).with_undo(journal).with_max_in_flight(config.max_in_flight);
-    let load =
-        Load::new(&config, &destination, &mut writer, stop, rejects, args.retry_rejects).watched(watch);
-    let result = load.run(input).await;
-    let finished = match undo {
-        Some((names, undo)) => undo.finish(names, &directory).await,
-        None => Ok(()),
-    };
-    let ending = both(result.map_err(Into::into), finished.map_err(Into::into))?;
-    directory.close().await;
-    Ok(code(ending))
-}
-
-fn code(ending: Ending) -> ExitCode {
-    match ending {
-        Ending { stopped: Some(signal), .. } => ExitCode::from(signal.exit_code()),
-        Ending { rejected: 0, .. } => ExitCode::SUCCESS,
-        Ending { .. } => ExitCode::from(REJECTED),
     }
 }
 
-/// What a run came to, and what was done after it: where both failed, the run's own failure counts, and both are said.
-fn both<T>(result: anyhow::Result<T>, after: anyhow::Result<()>) -> anyhow::Result<T> {
-    match (result, after) {
-        (Ok(_), Err(error)) => Err(error),
-        (Err(error), after) => {
-            if let Err(also) = after {
-                tracing::error!("{also:#}");
-            }
-            Err(error)
-        }
-        (result, Ok(())) => result,
-    }
+/// Returns the files that a run reads, by flag.
+fn read_files(args: &Args) -> Vec<(&'static str, Option<&Path>)> {
+    let mut read = vec![("--input", args.input.as_ref().map(Path::new))];
+    read.extend(args.common.config.iter().map(|path| ("--config", Some(Path::new(path)))));
+    read
 }
 
-/// What this run writes and another one must not, by setting.
-fn written<'a>(
-    config: &'a TargetConfig,
-    undo_path: Option<&'a Path>,
-) -> [(&'static str, Option<&'a Path>); 3] {
-    let rejects = match &config.on_error {
-        OnError::Skip { file, .. } => Some(file.as_path()),
-        OnError::Fail => None,
-    };
-    [("server_url", config.ldif_destination()), (undo::SETTING, undo_path), ("reject_file", rejects)]
-}
-
-/// Locks it.
-fn locks<'a>(written: &[(&'a str, Option<&Path>)]) -> Result<Vec<(&'a str, Lock)>, SettingsError> {
-    let mut locks = Vec::new();
-    for (setting, path) in written {
-        if let Some(path) = path {
-            locks.extend(Lock::of(setting, path)?.map(|lock| (*setting, lock)));
-        }
-    }
-    Ok(locks)
-}
-
-/// A run that writes nothing.
-struct Rehearsal<'a> {
-    config: &'a TargetConfig,
-    directory: &'a Directory,
-    retry_rejects: bool,
-}
-
-impl Rehearsal<'_> {
-    /// Carries the input out on the directory as it would be, and looks whether that stays within the limits.
-    async fn run(
-        &self,
-        input: Box<dyn BufRead + Send>,
-        plan: Option<Arc<Plan>>,
-        watch: Watch,
-        stop: Stop,
-    ) -> anyhow::Result<Ending> {
-        let folder = tempfile::tempdir().context("a folder for what would be rejected")?;
-        // One after another: the plan is in the order in which it was made.
-        let mut config =
-            TargetConfig { max_in_flight: 1, metrics: false, dry_run: true, ..self.config.clone() };
-        let mut rejects = None;
-        // A plan shows every record that would be refused, not the first alone.
-        if plan.is_some() && matches!(config.on_error, OnError::Fail) {
-            config.on_error = OnError::Skip { file: PathBuf::new(), max: None };
-        }
-        if let OnError::Skip { file, .. } = &mut config.on_error {
-            *file = folder.path().join("rejects.jsonl");
-            rejects = Some(RejectFile::open(file)?);
-        }
-        let tally = Arc::new(Tally::default());
-        // What a run would be ended by is known for certain only when it writes.
-        let directory = match &plan {
-            Some(_) => self.directory.clone().checked_preview(),
-            None => self.directory.clone().preview(),
-        };
-        let destination = Destination::new(directory).with_plan(plan).with_tally(tally.clone());
-        // STATE is of what was written.
-        let mut nowhere = SingerWriter::new(std::io::sink());
-        let load =
-            Load::new(&config, &destination, &mut nowhere, stop, rejects, self.retry_rejects).watched(watch);
-        let ending = load.run(input).await?;
-        if ending.stopped.is_none() {
-            let base = self.config.default_base_dn.as_deref();
-            self.config.guards.check(&tally, self.directory, base).await?;
-        }
-        Ok(ending)
-    }
+/// `doctor`: prints what works with this directory.
+async fn examine(
+    config: &TargetConfig,
+    format: doctor::Format,
+    writer: &mut SingerWriter,
+) -> anyhow::Result<ExitCode> {
+    let matched = config.matched_attributes();
+    let subject = Subject::Target { base: config.default_base_dn.as_deref(), matched: &matched };
+    let report = doctor::examine(&config.directory, Access::Write(config.ldif_format), &subject).await;
+    writer.show(report.render(format, MANUAL.name).trim_end())?;
+    Ok(ExitCode::from(report.code))
 }
 
 async fn health(config: &TargetConfig, writer: &mut SingerWriter) -> anyhow::Result<ExitCode> {
@@ -412,7 +249,7 @@ async fn health(config: &TargetConfig, writer: &mut SingerWriter) -> anyhow::Res
         checks.push(doctor::root_check(&directory));
         requirements::check(config, &directory)?;
         if let Some(base) = config.default_base_dn.as_deref().or(directory.root_dse().default_base()) {
-            // A base that is not there yet will be created.
+            // A missing base will be created.
             let there = directory.read(base, &["1.1"]).await?.is_some();
             checks.push(json!({"name": "base", "ok": true, "detail": format!("`{base}` {}", if there { "is there" } else { "is not there yet" })}));
         }

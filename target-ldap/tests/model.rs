@@ -21,9 +21,9 @@ use serde_json::{Value, json};
 use singer_common::operations::signals::Stop;
 use singer_common::singer::writer::SingerWriter;
 use target_ldap::config::{OnError, TargetConfig};
-use target_ldap::destination::Destination;
 use target_ldap::load::Load;
-use target_ldap::rejects::RejectFile;
+use target_ldap::load::rejects::RejectFile;
+use target_ldap::write::destination::Destination;
 
 #[path = "model/reference.rs"]
 mod reference;

@@ -2,7 +2,7 @@
 """Hostile Singer lines, and what a target made with the Singer SDK does with them: lines.py > outcomes.
 
 One JSON object a case: its name, its input (base64), why target-ldap does otherwise where it does, and the SDK's outcome: the error's
-class, the values of the records it would write, and the STATE it printed. tests/tests/it/sdk_lines.rs gives the same input to target-ldap.
+class, the values of the records it would write, and the STATE it printed. tests/tests/it/singer/sdk_lines.rs gives the same input to target-ldap.
 """
 
 import base64

@@ -5,36 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-
-use crate::server::tool;
 
 /// One entry: attribute description in lower case, and its values as a set of octet strings.
 pub type Attributes = BTreeMap<String, BTreeSet<Vec<u8>>>;
 /// A directory: entries by their normalised DN.
 pub type Tree = BTreeMap<String, Attributes>;
-
-/// LDIF's noSuchObject: the base itself is not there.
-const NO_SUCH_OBJECT: i32 = 32;
-
-/// Reads everything below `base` with ldapsearch: paged, and with ManageDsaIT, so that referrals are entries.
-/// A base that does not exist gives an empty tree.
-pub fn dump(uri: &str, bind_dn: &str, password: &str, base: &str, attributes: &[&str]) -> Tree {
-    let output = Command::new(tool("ldapsearch"))
-        .args(["-x", "-LLL", "-o", "ldif-wrap=no", "-M", "-E", "pr=400/noprompt"])
-        .args(["-H", uri, "-D", bind_dn, "-w", password, "-b", base, "(objectClass=*)"])
-        .args(attributes)
-        .output()
-        .unwrap();
-    if output.status.code() == Some(NO_SUCH_OBJECT) {
-        return Tree::new();
-    }
-    assert!(output.status.success(), "ldapsearch {uri} {base}: {}", String::from_utf8_lossy(&output.stderr));
-    parse(&output.stdout)
-}
 
 /// Reads an LDIF file.
 pub fn parse_file(path: &Path) -> Tree {

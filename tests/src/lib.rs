@@ -10,6 +10,7 @@ pub mod apacheds;
 pub mod bind;
 pub mod browser;
 pub mod certificates;
+pub mod client;
 pub mod cutter;
 pub mod ds389;
 pub mod fake;

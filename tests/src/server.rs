@@ -1,5 +1,4 @@
-//! What all servers of the tests have in common: a directory of their own, free loopback ports, a process, and an
-//! administrator who reads and writes with OpenLDAP's tools.
+//! What all servers of the tests share: a temporary directory, free loopback ports, a process, and an administrator.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +14,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::{TempDir, TempPath};
 
 use crate::certificates::Certificates;
-use crate::ldif::{self, Tree};
+use crate::client::Client;
+use crate::ldif::Tree;
 
 /// How long a server may take to answer after its start.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -130,7 +130,7 @@ impl Server {
 
     /// All entries at and below a base with these attributes.
     pub fn dump_below(&self, base: &str, attributes: &[&str]) -> Tree {
-        ldif::dump(&self.ldap_uri(), &self.admin_dn, self.admin_password, base, attributes)
+        Client::admin(self).tree(base, attributes)
     }
 
     /// What changes with every write: the contextCSN of the database and each entry's entryCSN.

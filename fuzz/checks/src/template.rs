@@ -3,7 +3,7 @@
 use ldap_directory::dn::{self, Dn};
 use ldap_directory::filter::Filter;
 use ldap_directory::schema::Schema;
-use target_ldap::template::{DnTemplate, FilterTemplate, Rendered, Syntax, Template, ValueTemplate};
+use target_ldap::rules::template::{DnTemplate, FilterTemplate, Rendered, Syntax, Template, ValueTemplate};
 
 /// A harmless value.
 const PLAIN: &str = "x";

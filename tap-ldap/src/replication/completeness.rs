@@ -1,5 +1,5 @@
-//! Whether a whole read of a stream was complete: the one place that decides about ACTIVATE_VERSION, and about deletions
-//! found by `track_deletions`.
+//! Whether a whole read of a stream was complete. Only this module decides about ACTIVATE_VERSION, and about deletions found by
+//! `track_deletions`.
 
 use std::io::Write;
 
@@ -7,35 +7,36 @@ use ldap_directory::dn::DnKey;
 use serde_json::Value;
 use singer_common::operations::summary::{self, Count};
 
-use super::StreamRun;
 use crate::config::TapConfig;
+use crate::config::shrink::Shrink;
+use crate::discovery::gaps::Gaps;
+use crate::discovery::source::Source;
 use crate::output::Output;
-use crate::shrink::Shrink;
-use crate::source::{Gaps, Source};
+use crate::replication::stream_run::StreamRun;
 
 /// A reason why entries may be missing from a whole read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Doubt {
-    /// Continuation references to other servers were ignored: the entries there are missing.
+pub(crate) enum IncompleteReason {
+    /// Search result references to other servers were ignored: the entries there are missing.
     References(u64),
-    /// Entries whose names are not UTF-8 were left out: one of them may be any entry of the stream.
+    /// Entries with DNs that are not UTF-8 were skipped: one of them may be any entry of the stream.
     Unreadable(u64),
-    /// Entries that the directory holds were neither emitted nor left out by a rule.
-    Books {
+    /// Entries that the directory holds were neither emitted nor excluded by a rule.
+    Missing {
         /// How many.
         count: u64,
-        /// The DN of one of them, where it is known.
+        /// The DN of one of them, if known.
         first: Option<String>,
     },
-    /// The file says of itself that it is not whole.
+    /// The file says that it is not complete.
     File,
-    /// Entries below parents that are not seen would have been missed: the server refuses to list all names.
+    /// The server refuses to list all DNs: entries below invisible parents would be missing.
     Unverified,
-    /// Entries whose classes are not seen are in no stream: this one may have had them.
+    /// Entries with invisible classes are in no stream: this stream may have had them.
     HiddenClasses,
     /// There was no record at all (`allow_empty_streams`).
     Empty,
-    /// There were so many fewer records than the last time (`max_shrink`).
+    /// There were fewer records than `max_shrink` allows.
     Shrunk {
         /// The records of the last complete read.
         before: u64,
@@ -44,27 +45,27 @@ pub(crate) enum Doubt {
     },
 }
 
-impl Doubt {
-    /// The warning for people, without what follows from it.
+impl IncompleteReason {
+    /// Returns the warning, without its consequence.
     fn message(&self) -> String {
         match self {
-            Doubt::References(count) => {
+            IncompleteReason::References(count) => {
                 format!("{count} referral(s) to other servers were ignored (follow_referrals)")
             }
-            Doubt::Unreadable(count) => {
+            IncompleteReason::Unreadable(count) => {
                 format!("{count} entries whose names are not UTF-8 were left out")
             }
-            Doubt::Books { count, first } => {
+            IncompleteReason::Missing { count, first } => {
                 let first = first.as_ref().map(|dn| format!(" (the first is `{dn}`)")).unwrap_or_default();
                 format!("{count} entries that the directory holds were not read{first}")
             }
-            Doubt::File => "the file is not whole".to_owned(),
-            Doubt::Unverified => "the server refuses to list all names".to_owned(),
-            Doubt::HiddenClasses => {
+            IncompleteReason::File => "the file is not whole".to_owned(),
+            IncompleteReason::Unverified => "the server refuses to list all names".to_owned(),
+            IncompleteReason::HiddenClasses => {
                 "the bound user may not see the objectClass of some entries, which may be of this stream".to_owned()
             }
-            Doubt::Empty => "no entry was found, which is no proof that all are gone (allow_empty_streams: true takes it as one)".to_owned(),
-            Doubt::Shrunk { before, now } => {
+            IncompleteReason::Empty => "no entry was found, which is no proof that all are gone (allow_empty_streams: true takes it as one)".to_owned(),
+            IncompleteReason::Shrunk { before, now } => {
                 format!("{now} records after {before} the last time, fewer than max_shrink allows")
             }
         }
@@ -75,30 +76,30 @@ impl Doubt {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub(crate) struct Completeness {
-    doubts: Vec<Doubt>,
-    /// How many there were, where that was noted.
+    reasons: Vec<IncompleteReason>,
+    /// The number of records, if it was noted.
     records: Option<u64>,
 }
 
-/// What the settings say about an answer that is complete as far as anybody can tell.
+/// The settings about a read that is complete as far as can be known.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Rules {
+pub(crate) struct CompletenessRules {
     allow_empty: bool,
     activates: bool,
     max_shrink: Option<Shrink>,
-    /// The records of the last complete read, where the bookmark knows.
+    /// The records of the last complete read, if the bookmark has them.
     last: Option<u64>,
-    /// The keys of the last one, where the index of keys knows.
+    /// The number of keys in the index.
     indexed: Option<u64>,
 }
 
-/// So many records are worth a count in a bookmark.
-const WORTH_COUNTING: u64 = 20;
+/// The fewest records for which a bookmark keeps a count.
+const MIN_COUNTED: u64 = 20;
 
-/// So many FULL_TABLE streams have a bookmark for their count alone: it is printed again after each stream.
-const MOST_COUNTED: usize = 500;
+/// The most FULL_TABLE streams with a bookmark only for their count: it is printed again after each stream.
+const MAX_COUNT_BOOKMARKS: usize = 500;
 
-impl Rules {
+impl CompletenessRules {
     pub(crate) fn new(config: &TapConfig) -> Self {
         Self {
             allow_empty: config.allow_empty_streams,
@@ -109,97 +110,102 @@ impl Rules {
         }
     }
 
-    /// Takes up what the stream's bookmark says, of whatever method it is.
+    /// Reads the count of the stream's bookmark, of any method.
     pub(crate) fn resume(&mut self, bookmark: Option<&Value>) {
         self.last = bookmark.and_then(|b| b.get("count")).and_then(Value::as_u64);
     }
 
-    /// Takes up what the index of keys says.
+    /// Notes the number of keys in the index.
     pub(crate) fn resume_index(&mut self, keys: u64) {
         self.indexed = Some(keys);
     }
 
-    /// Returns what the next bookmark has to say; `None` where nobody asks for it.
+    /// Returns the count for the next bookmark; `None` if it is not needed.
     pub(crate) fn count(&self) -> Option<u64> {
-        self.last.filter(|last| self.max_shrink.is_some() || *last >= WORTH_COUNTING)
+        self.last.filter(|last| self.max_shrink.is_some() || *last >= MIN_COUNTED)
     }
 
-    /// The same, for a bookmark that has nothing else to say. `bookmarks`: how many there are.
+    /// Returns the count for a bookmark that has nothing else. `bookmarks`: the number of bookmarks in the STATE.
     pub(crate) fn count_alone(&self, bookmarks: usize) -> Option<u64> {
-        self.count().filter(|_| self.max_shrink.is_some() || bookmarks < MOST_COUNTED)
+        self.count().filter(|_| self.max_shrink.is_some() || bookmarks < MAX_COUNT_BOOKMARKS)
     }
 
-    /// How many there were the last time, where a read gave much less: more than half of them are missing.
-    fn much_more(&self, now: u64) -> Option<u64> {
+    /// Returns the last count, if a read returned less than half of it.
+    fn halved_from(&self, now: u64) -> Option<u64> {
         let half = Shrink::Percent(50.0);
         let before = self.last.or(self.indexed)?;
-        (before >= WORTH_COUNTING && half.is_exceeded(before, now) && self.max_shrink.is_none())
+        (before >= MIN_COUNTED && half.is_exceeded(before, now) && self.max_shrink.is_none())
             .then_some(before)
     }
 }
 
 impl Completeness {
-    /// The completeness of a read that left this out. For reads of entries: [`super::verify::verify`], which looks at the
-    /// books.
+    /// Returns the completeness of a read with these gaps. Reads of entries use [`super::verify::verify`], which also compares the
+    /// DNs.
     pub(crate) fn of(gaps: Gaps) -> Completeness {
-        let mut completeness = Completeness { doubts: Vec::new(), records: None };
+        let mut completeness = Completeness { reasons: Vec::new(), records: None };
         if gaps.references > 0 {
-            completeness.doubt(Doubt::References(gaps.references));
+            completeness.add(IncompleteReason::References(gaps.references));
         }
         if gaps.unreadable > 0 {
-            completeness.doubt(Doubt::Unreadable(gaps.unreadable));
+            completeness.add(IncompleteReason::Unreadable(gaps.unreadable));
         }
         completeness
     }
 
-    /// Notes how many records there were.
+    /// Notes the number of records.
     pub(crate) fn records(&mut self, count: u64) {
         self.records = Some(count);
     }
 
-    /// Looks at what only the whole tells.
-    fn hold_against(&mut self, rules: &Rules) {
+    /// Applies the rules about the number of records.
+    fn apply(&mut self, rules: &CompletenessRules) {
         let Some(now) = self.records else { return };
         if now == 0 && !rules.allow_empty {
-            self.doubt(Doubt::Empty);
+            self.add(IncompleteReason::Empty);
         }
         if let (Some(shrink), Some(before)) = (rules.max_shrink, rules.last)
             && shrink.is_exceeded(before, now)
         {
-            self.doubt(Doubt::Shrunk { before, now });
+            self.add(IncompleteReason::Shrunk { before, now });
         }
     }
 
-    /// Notes a reason why entries may be missing.
-    pub(crate) fn doubt(&mut self, doubt: Doubt) {
-        if !self.doubts.contains(&doubt) {
-            self.doubts.push(doubt);
+    /// Adds a reason why entries may be missing.
+    pub(crate) fn add(&mut self, reason: IncompleteReason) {
+        if !self.reasons.contains(&reason) {
+            self.reasons.push(reason);
         }
     }
 
-    /// Warns of entries that were not read, where nothing is concluded from a read.
-    pub(crate) fn warn_of_books(&self, stream: &str) {
-        for doubt in self.doubts.iter().filter(|doubt| matches!(doubt, Doubt::Books { .. })) {
-            tracing::warn!(stream, "{stream}: {}", doubt.message());
+    /// Warns of entries that were not read, if nothing is concluded from the read.
+    pub(crate) fn warn_of_missing(&self, stream: &str) {
+        for reason in self.reasons.iter().filter(|reason| matches!(reason, IncompleteReason::Missing { .. }))
+        {
+            tracing::warn!(stream, "{stream}: {}", reason.message());
         }
     }
 
-    /// Whether every entry that the directory holds was read, as far as the books tell.
+    /// Returns whether every entry that the directory holds was read, as far as was verified.
     pub(crate) fn has_read_all(&self) -> bool {
-        !self
-            .doubts
-            .iter()
-            .any(|doubt| matches!(doubt, Doubt::Books { .. } | Doubt::Unverified | Doubt::HiddenClasses))
+        !self.reasons.iter().any(|reason| {
+            matches!(
+                reason,
+                IncompleteReason::Missing { .. }
+                    | IncompleteReason::Unverified
+                    | IncompleteReason::HiddenClasses
+            )
+        })
     }
 
-    /// Whether deletions may be concluded from the read.
+    /// Returns whether deletions may be concluded from the read.
     pub(crate) fn is_complete(&self) -> bool {
-        self.doubts.is_empty()
+        self.reasons.is_empty()
     }
 }
 
-/// Ends a whole read. A complete one activates this version, if there is one; an incomplete one gets a warning.
-/// Returns whether deletions may be concluded from it.
+/// Finishes a whole read: activates the version of a complete one, if there is one, and warns of an incomplete one. Returns
+/// whether deletions may be concluded from it.
 pub(crate) fn conclude<W: Write>(
     run: &mut StreamRun<'_>,
     version: Option<i64>,
@@ -208,18 +214,21 @@ pub(crate) fn conclude<W: Write>(
 ) -> anyhow::Result<bool> {
     let stream = run.stream.stream.as_str();
     let mut completeness = completeness.clone();
-    if !run.tree.directory.shortfalls().is_empty() {
-        completeness.doubt(Doubt::File);
+    if !run.context.directory.shortfalls().is_empty() {
+        completeness.add(IncompleteReason::File);
     }
-    completeness.hold_against(&run.rules);
-    for doubt in &completeness.doubts {
-        // Of the file, of the list of names, and of hidden classes, one warning before says it all.
-        if matches!(doubt, Doubt::File | Doubt::Unverified | Doubt::HiddenClasses) {
+    completeness.apply(&run.rules);
+    for reason in &completeness.reasons {
+        // One warning for the whole run was already logged for these.
+        if matches!(
+            reason,
+            IncompleteReason::File | IncompleteReason::Unverified | IncompleteReason::HiddenClasses
+        ) {
             continue;
         }
-        // Many containers have nothing of their own, and were so before: those are named together at the end. One that
-        // others are nested in is so by its nature.
-        if *doubt == Doubt::Empty && is_container(run) {
+        // Many containers have no entries of their own, and are listed together at the end. A container with nested containers is
+        // expected to be empty.
+        if *reason == IncompleteReason::Empty && is_container(run) {
             if has_nested(run) {
                 tracing::info!(
                     stream,
@@ -230,21 +239,21 @@ pub(crate) fn conclude<W: Write>(
             }
             continue;
         }
-        let differ = if let Doubt::Books { count, .. } = doubt { Some(*count) } else { None };
+        let differ = if let IncompleteReason::Missing { count, .. } = reason { Some(*count) } else { None };
         tracing::warn!(
             stream,
             books_differ = differ,
             "{stream}: {}: the stream is not complete, so no ACTIVATE_VERSION is sent and nothing is deleted downstream",
-            doubt.message()
+            reason.message()
         );
     }
     if !completeness.is_complete() {
-        if completeness.doubts != [Doubt::Empty] || !has_nested(run) {
+        if completeness.reasons != [IncompleteReason::Empty] || !has_nested(run) {
             summary::add(Count::Incomplete, 1);
         }
         return Ok(false);
     }
-    if let Some((now, before)) = completeness.records.and_then(|now| Some((now, run.rules.much_more(now)?)))
+    if let Some((now, before)) = completeness.records.and_then(|now| Some((now, run.rules.halved_from(now)?)))
         && run.rules.activates
     {
         tracing::warn!(
@@ -261,14 +270,14 @@ pub(crate) fn conclude<W: Write>(
     Ok(true)
 }
 
-/// Whether the stream is that of a container with others nested in it.
+/// Returns whether the stream is that of a container with nested containers.
 fn has_nested(run: &StreamRun<'_>) -> bool {
     let Source::Container { dn } = run.source else { return false };
-    let schema = run.tree.directory.schema();
-    DnKey::parse(dn, schema).is_ok_and(|key| run.tree.containers.has_nested(&key))
+    let schema = run.context.directory.schema();
+    DnKey::parse(dn, schema).is_ok_and(|key| run.context.containers.has_nested(&key))
 }
 
-/// Whether the stream was made by discovery, of whatever container there is.
+/// Returns whether the stream is one of a container, found by discovery.
 fn is_container(run: &StreamRun<'_>) -> bool {
     let source = if let Source::Members(of) = run.source { of } else { run.source };
     matches!(source, Source::Container { .. } | Source::Containers)

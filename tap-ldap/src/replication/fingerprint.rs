@@ -1,4 +1,4 @@
-//! What a bookmark is only good for, in short.
+//! A hash of everything that a bookmark's position depends on.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -6,55 +6,56 @@ use ldap_directory::Scope;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::source::{Source, Tree};
+use crate::discovery::context::DirectoryContext;
+use crate::discovery::source::Source;
 
-/// What stands before a fingerprint: how it was made. The first ones have no version, and were made as version 1.
+/// The prefix of a fingerprint: how it was made. The first ones had none, and were made as version 1.
 const VERSION: &str = "1:";
 
-/// A hash of all that a position depends on: another server, base, scope, filter or selection, and it is about something else.
-/// It is persisted: nothing in it may change by itself, such as a name in this code.
+/// A hash of all that a position depends on: with another server, base, scope, filter or selection the position is not valid. It is
+/// persisted: no part of it may change with the code, such as a type name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fingerprint(String);
 
 impl Fingerprint {
-    /// Of a stream, by a mechanism, and, where positions are a server's own, of that server.
+    /// Returns the fingerprint of a stream for a mechanism. `server` is empty unless positions are only valid on one server.
     pub(crate) fn of(
-        tree: &Tree,
+        context: &DirectoryContext,
         source: &Source,
         attributes: &[String],
         mechanism: &str,
         server: &str,
     ) -> Self {
-        let place = match source {
+        let scope = match source {
             Source::Search(s) => {
-                json!([s.base_dn.as_deref().unwrap_or(&tree.base), scope_name(s.scope), s.filter])
+                json!([s.base_dn.as_deref().unwrap_or(&context.base), scope_name(s.scope), s.filter])
             }
-            Source::Class { filter } => json!([tree.base, "class", filter]),
+            Source::Class { filter } => json!([context.base, "class", filter]),
             Source::Container { dn } => json!([dn, "container"]),
-            Source::Containers => json!([tree.base, "containers"]),
+            Source::Containers => json!([context.base, "containers"]),
             Source::Members(_) => json!(["members"]),
         };
-        // What has options comes with its type, and is of the print by that: it is asked for besides for the sake of some servers.
-        let is_of_print = |a: &String| !a.contains(';') || a.contains(";binary");
+        // A description with options is returned with its type. It is also requested by name for some servers, and not in the hash.
+        let is_included = |a: &String| !a.contains(';') || a.contains(";binary");
         let mut attributes: Vec<String> =
-            attributes.iter().map(|a| a.to_ascii_lowercase()).filter(is_of_print).collect();
+            attributes.iter().map(|a| a.to_ascii_lowercase()).filter(is_included).collect();
         attributes.sort_unstable();
-        let all = json!([mechanism, server, tree.ids.base, place, attributes]);
+        let all = json!([mechanism, server, context.ids.base, scope, attributes]);
         Self(BASE64.encode(Sha256::digest(all.to_string()).get(..12).unwrap_or_default()))
     }
 
-    /// As a bookmark has it.
+    /// Returns the text for a bookmark.
     pub(crate) fn to_text(&self) -> String {
         format!("{VERSION}{}", self.0)
     }
 
-    /// Whether a bookmark's is this one.
-    pub(crate) fn is(&self, written: &str) -> bool {
+    /// Returns whether the text of a bookmark is this fingerprint.
+    pub(crate) fn matches(&self, written: &str) -> bool {
         written.strip_prefix(VERSION).unwrap_or(written) == self.0
     }
 }
 
-/// What fingerprints call a scope.
+/// Returns the name of a scope in fingerprints.
 fn scope_name(scope: Scope) -> &'static str {
     match scope {
         Scope::Base => "Base",
@@ -69,8 +70,12 @@ mod tests {
 
     #[test]
     fn one_without_a_version_is_of_version_1() {
-        let print = Fingerprint("AbCd_-".into());
-        assert!(print.is("AbCd_-") && print.is("1:AbCd_-") && print.is(&print.to_text()));
-        assert!(!print.is("2:AbCd_-") && !print.is("AbCd") && !print.is(""));
+        let fingerprint = Fingerprint("AbCd_-".into());
+        assert!(
+            fingerprint.matches("AbCd_-")
+                && fingerprint.matches("1:AbCd_-")
+                && fingerprint.matches(&fingerprint.to_text())
+        );
+        assert!(!fingerprint.matches("2:AbCd_-") && !fingerprint.matches("AbCd") && !fingerprint.matches(""));
     }
 }

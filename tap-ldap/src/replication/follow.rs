@@ -1,4 +1,4 @@
-//! `follow: true`: after the first sync the tap stays, and prints what changes as it happens.
+//! `follow: true`: after the first sync the tap keeps running, and emits changes as they happen.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -8,27 +8,27 @@ use ldap_directory::client::LdapDirectory;
 use ldap_directory::client::content_sync::{SyncConnection, SyncItem, SyncMode, SyncRequest};
 use ldap_directory::{Directory, DirectoryError};
 
-use super::content_sync::{A_MOMENT, Synced, Verdict, server};
-use super::dirsync::DirSynced;
 use crate::output::{Interrupted, Output};
+use crate::replication::content_sync::{ContentSyncStream, LOG_DELAY, SyncAction, server};
+use crate::replication::dirsync::DirSyncStream;
 
-/// STATE follows the records it covers within this time.
+/// The longest time between a record and the STATE that covers it.
 const STATE_WITHIN: Duration = Duration::from_secs(1);
-/// How often to look whether containers were renamed that are in no stream themselves.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// How long to wait for more before what is there is handed on.
+/// How often to check for renames of containers that are not in a stream themselves.
+const CHECK_EVERY: Duration = Duration::from_secs(60);
+/// How long to wait for further changes before the output is flushed.
 const QUIET: Duration = Duration::from_millis(50);
-/// The first pause before a lost connection is opened anew; it doubles from there up to `retry_max_wait_seconds`.
+/// The first pause before reconnecting; it doubles up to `retry_max_wait_seconds`.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
-/// Follows streams by content synchronisation until a signal or an error ends it.
+/// Follows streams by content synchronization until a signal or an error stops it.
 pub(crate) async fn content_sync<W: Write>(
-    mut streams: Vec<Synced<'_>>,
+    mut streams: Vec<ContentSyncStream<'_>>,
     output: &mut Output<'_, W>,
     longest_pause: Duration,
 ) -> anyhow::Result<()> {
     let Some(first) = streams.first() else { return Ok(()) };
-    let directory = server(&first.run.tree.directory)?.clone();
+    let directory = server(&first.run.context.directory)?.clone();
     let is_389 = first.is_389();
     let mut pause = FIRST_PAUSE;
     let mut is_back = false;
@@ -36,17 +36,17 @@ pub(crate) async fn content_sync<W: Write>(
         let connected = output.or_stop(directory.sync_connection()).await?;
         let result = match connected {
             Ok(mut connection) => {
-                let looked = if is_back { look_back(&mut streams, output).await } else { Ok(()) };
+                let checked = if is_back { check_restored(&mut streams, output).await } else { Ok(()) };
                 is_back = true;
-                let result = match looked {
+                let result = match checked {
                     Ok(()) if is_389 => {
-                        refresh_when_told(&mut streams, &mut connection, output, &mut pause).await
+                        refresh_on_notice(&mut streams, &mut connection, output, &mut pause).await
                     }
                     Ok(()) => persist(&mut streams, &mut connection, output, &mut pause).await,
                     Err(e) => Err(e),
                 };
                 if result.is_err() {
-                    // What was printed is right: its position may be kept.
+                    // The records are correct, so the position is kept.
                     note_all(&mut streams, output)?;
                 }
                 result
@@ -58,18 +58,21 @@ pub(crate) async fn content_sync<W: Write>(
     }
 }
 
-/// Whatever happened to a server while there was no connection: reads anew what went back.
-async fn look_back<W: Write>(streams: &mut [Synced<'_>], output: &mut Output<'_, W>) -> anyhow::Result<()> {
+/// Checks after a reconnect whether the server was restored, and reads the streams again if so.
+async fn check_restored<W: Write>(
+    streams: &mut [ContentSyncStream<'_>],
+    output: &mut Output<'_, W>,
+) -> anyhow::Result<()> {
     for stream in streams {
-        stream.look_back(output).await?;
-        if stream.is_to_be_read() {
-            stream.read(output).await?;
+        stream.check_restored(output).await?;
+        if stream.needs_full_read() {
+            stream.read_all(output).await?;
         }
     }
     Ok(())
 }
 
-/// After what may pass: waits and connects anew. Any other error ends it.
+/// Waits after a transient error and reconnects. Returns any other error.
 async fn wait_for<W: Write>(
     error: anyhow::Error,
     directory: &LdapDirectory,
@@ -78,7 +81,7 @@ async fn wait_for<W: Write>(
     longest_pause: Duration,
 ) -> anyhow::Result<()> {
     if error.is::<Interrupted>() {
-        // Whoever was to read it may have been stopped first.
+        // The reader of stdout may have been stopped first.
         let _ = output.save();
         return Err(error);
     }
@@ -98,13 +101,16 @@ async fn wait_for<W: Write>(
     }
 }
 
-fn note_all<W: Write>(streams: &mut [Synced<'_>], output: &mut Output<'_, W>) -> anyhow::Result<()> {
+fn note_all<W: Write>(
+    streams: &mut [ContentSyncStream<'_>],
+    output: &mut Output<'_, W>,
+) -> anyhow::Result<()> {
     streams.iter_mut().try_for_each(|stream| stream.note(output))
 }
 
-/// One connection's time.
+/// Follows streams over one connection, by searches that persist.
 async fn persist<W: Write>(
-    streams: &mut [Synced<'_>],
+    streams: &mut [ContentSyncStream<'_>],
     connection: &mut SyncConnection,
     output: &mut Output<'_, W>,
     pause: &mut Duration,
@@ -114,46 +120,46 @@ async fn persist<W: Write>(
         of.insert(connection.start(&stream.request(SyncMode::RefreshAndPersist).await?).await?, n);
     }
     let mut unsaved = false;
-    let mut looked = Instant::now();
+    let mut checked_at = Instant::now();
     loop {
-        if looked.elapsed() >= LOOK_EVERY {
+        if checked_at.elapsed() >= CHECK_EVERY {
             for stream in streams.iter_mut() {
                 let before = stream.run.records;
-                stream.look(output).await?;
+                stream.emit_renamed(output).await?;
                 unsaved |= stream.run.records > before;
             }
-            looked = Instant::now();
+            checked_at = Instant::now();
         }
         if unsaved && output.is_older_than(STATE_WITHIN) {
             note_all(streams, output)?;
             output.save()?;
             unsaved = false;
         }
-        let patience = if unsaved { QUIET } else { LOOK_EVERY };
+        let patience = if unsaved { QUIET } else { CHECK_EVERY };
         let Ok(next) = output.or_stop(tokio::time::timeout(patience, connection.next())).await? else {
             output.flush()?;
             continue;
         };
         let (id, item) = next?;
-        // A server that only says that it cannot now is not asked ever so often.
+        // The pause is not reset by a server that only reports that it is busy or unavailable.
         if !matches!(item, SyncItem::End(_)) {
             *pause = FIRST_PAUSE;
         }
         let Some(n) = of.get(&id).copied() else { continue };
         let Some(stream) = streams.get_mut(n) else { continue };
         let before = stream.run.records;
-        match stream.take(item, output).await? {
-            Verdict::Go => {}
-            Verdict::Fresh => {
-                if let Some(why) = stream.settle(output).await? {
-                    let again = read_anew(stream, &why, id, connection, output).await?;
+        match stream.handle_item(item, output).await? {
+            SyncAction::Continue => {}
+            SyncAction::Refreshed => {
+                if let Some(why) = stream.finish(output).await? {
+                    let again = restart_search(stream, &why, id, connection, output).await?;
                     of.remove(&id);
                     of.insert(again, n);
                 }
             }
-            Verdict::Ended => return Err(ended(stream)),
-            Verdict::Resync(why) => {
-                let again = read_anew(stream, &why, id, connection, output).await?;
+            SyncAction::Ended => return Err(ended(stream)),
+            SyncAction::Resync(why) => {
+                let again = restart_search(stream, &why, id, connection, output).await?;
                 of.remove(&id);
                 of.insert(again, n);
             }
@@ -162,11 +168,11 @@ async fn persist<W: Write>(
     }
 }
 
-/// One connection's time on 389 DS. It does not tell of what was written after it took a search's position and before it took
-/// the search into its list, nor of what its queue has no room for: what it tells of is a notice, and refreshes alone, which read
-/// its changelog, emit changes and move positions.
-async fn refresh_when_told<W: Write>(
-    streams: &mut [Synced<'_>],
+/// Follows streams over one connection to a 389 DS. Its persistent searches are only notices; refreshes read its changelog, emit
+/// changes and move positions. A persistent search misses what is written between taking its position and registering the
+/// search, and what its queue cannot hold.
+async fn refresh_on_notice<W: Write>(
+    streams: &mut [ContentSyncStream<'_>],
     notices: &mut SyncConnection,
     output: &mut Output<'_, W>,
     pause: &mut Duration,
@@ -177,8 +183,8 @@ async fn refresh_when_told<W: Write>(
     }
     let mut refreshes = None;
     loop {
-        // What was being written when a notice came, or when the searches began, is in the log a moment later.
-        let mut patience = A_MOMENT;
+        // A change that was being written when a notice arrived, or when the searches started, is in the log a moment later.
+        let mut patience = LOG_DELAY;
         loop {
             let before = output.records;
             for stream in streams.iter_mut() {
@@ -188,33 +194,33 @@ async fn refresh_when_told<W: Write>(
                 output.save()?;
             }
             if let Ok(next) = output.or_stop(tokio::time::timeout(patience, notices.next())).await? {
-                take_notice(next?, streams, &mut of, notices, output, pause).await?;
+                handle_notice(next?, streams, &mut of, notices, output, pause).await?;
                 break;
             }
-            patience = LOOK_EVERY;
+            patience = CHECK_EVERY;
         }
-        // Changes come in crowds: one refresh for all of them, and for those that arrive meanwhile.
-        let crowd = Instant::now();
-        while crowd.elapsed() < STATE_WITHIN {
+        // Changes arrive in bursts: one refresh for all of them, and for those that arrive meanwhile.
+        let burst = Instant::now();
+        while burst.elapsed() < STATE_WITHIN {
             match output.or_stop(tokio::time::timeout(QUIET, notices.next())).await? {
-                Ok(next) => take_notice(next?, streams, &mut of, notices, output, pause).await?,
+                Ok(next) => handle_notice(next?, streams, &mut of, notices, output, pause).await?,
                 Err(_) => break,
             }
         }
     }
 }
 
-/// The search by which 389 DS tells that something changed in a stream.
-async fn notice_request(stream: &mut Synced<'_>) -> anyhow::Result<SyncRequest> {
+/// Returns the search by which 389 DS reports that a stream changed.
+async fn notice_request(stream: &mut ContentSyncStream<'_>) -> anyhow::Result<SyncRequest> {
     let mut request = stream.request(SyncMode::RefreshAndPersist).await?;
     request.attributes = vec!["1.1".to_owned()];
     Ok(request)
 }
 
-/// Looks at an item of a search for notices: the end alone is more than a notice.
-async fn take_notice<W: Write>(
+/// Handles an item of a notice search. Only its end is more than a notice.
+async fn handle_notice<W: Write>(
     (id, item): (i64, SyncItem),
-    streams: &mut [Synced<'_>],
+    streams: &mut [ContentSyncStream<'_>],
     of: &mut HashMap<i64, usize>,
     notices: &mut SyncConnection,
     output: &mut Output<'_, W>,
@@ -229,9 +235,9 @@ async fn take_notice<W: Write>(
     match end {
         Ok(()) => Err(ended(stream)),
         Err(code) => {
-            if let Verdict::Resync(why) = stream.failed(code)? {
+            if let SyncAction::Resync(why) = stream.handle_error(code)? {
                 stream.start_over(&why);
-                stream.read(output).await?;
+                stream.read_all(output).await?;
             }
             of.insert(notices.start(&notice_request(stream).await?).await?, n);
             Ok(())
@@ -239,8 +245,8 @@ async fn take_notice<W: Write>(
     }
 }
 
-/// A server ends a search that was to have no end when it goes down.
-fn ended(stream: &Synced<'_>) -> anyhow::Error {
+/// Returns the error for the end of a persistent search: the server is shutting down.
+fn ended(stream: &ContentSyncStream<'_>) -> anyhow::Error {
     DirectoryError::Lost {
         operation: "synchronisation",
         dn: stream.run.stream.tap_stream_id.clone(),
@@ -249,9 +255,9 @@ fn ended(stream: &Synced<'_>) -> anyhow::Error {
     .into()
 }
 
-/// Ends a stream's search, reads everything, and begins another search, whose id it gives.
-async fn read_anew<W: Write>(
-    stream: &mut Synced<'_>,
+/// Stops a stream's search, reads everything, and starts another search. Returns its id.
+async fn restart_search<W: Write>(
+    stream: &mut ContentSyncStream<'_>,
     why: &str,
     id: i64,
     connection: &mut SyncConnection,
@@ -259,25 +265,25 @@ async fn read_anew<W: Write>(
 ) -> anyhow::Result<i64> {
     connection.abandon(id).await?;
     stream.start_over(why);
-    stream.read(output).await?;
+    stream.read_all(output).await?;
     Ok(connection.start(&stream.request(SyncMode::RefreshAndPersist).await?).await?)
 }
 
-/// Follows streams of Active Directory: whenever the server tells of any change, what changed is looked up.
+/// Follows streams of Active Directory: after each change notice, the changes are checked_at up.
 pub(crate) async fn dirsync<W: Write>(
-    mut streams: Vec<DirSynced<'_>>,
+    mut streams: Vec<DirSyncStream<'_>>,
     output: &mut Output<'_, W>,
     longest_pause: Duration,
 ) -> anyhow::Result<()> {
     let Some(first) = streams.first() else { return Ok(()) };
-    let Directory::Ldap(directory) = first.run.tree.directory.clone() else { return Ok(()) };
-    let context = first.context().to_owned();
+    let Directory::Ldap(directory) = first.run.context.directory.clone() else { return Ok(()) };
+    let naming_context = first.naming_context().to_owned();
     let mut pause = FIRST_PAUSE;
     loop {
         let result = async {
-            let mut notices = output.or_stop(directory.change_notices(&context)).await??;
-            // A change that came before the server heard of the search has no notice.
-            let mut patience = A_MOMENT;
+            let mut notices = output.or_stop(directory.change_notices(&naming_context)).await??;
+            // A change that was made before the server registered the search has no notice.
+            let mut patience = LOG_DELAY;
             loop {
                 let before = output.records;
                 for stream in &mut streams {
@@ -289,12 +295,12 @@ pub(crate) async fn dirsync<W: Write>(
                 pause = FIRST_PAUSE;
                 if let Ok(notice) = output.or_stop(tokio::time::timeout(patience, notices.next())).await? {
                     notice?;
-                    // Changes come in crowds: one look for all of them.
+                    // Changes arrive in bursts: one lookup for all of them.
                     output.or_stop(tokio::time::sleep(QUIET)).await?;
                     notices.skip_ready().await?;
-                    patience = A_MOMENT;
+                    patience = LOG_DELAY;
                 } else {
-                    patience = LOOK_EVERY;
+                    patience = CHECK_EVERY;
                 }
             }
         };

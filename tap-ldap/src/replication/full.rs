@@ -1,4 +1,4 @@
-//! `FULL_TABLE`: every entry, then ACTIVATE_VERSION, so that a target can delete what is gone.
+//! `FULL_TABLE`: every entry, then ACTIVATE_VERSION, so that a target can delete what no longer exists.
 
 use std::io::Write;
 use std::pin::Pin;
@@ -8,32 +8,34 @@ use ldap_directory::schema::syntax::now;
 use ldap_directory::{DirectoryError, EntryRef, Paging};
 use serde::{Deserialize, Serialize};
 
-use super::completeness::{Completeness, conclude};
-use super::index::Mark;
-use super::stream::{StreamRun, new_version};
-use super::verify::{expect, verify};
-use super::{FORMAT, FULL_TABLE, announce_resync, bookmark};
-use crate::members::Memberships;
+use crate::config::method::FULL_TABLE;
+use crate::discovery::gaps::Gaps;
+use crate::discovery::source::Source;
+use crate::key_index::IndexPosition;
 use crate::output::Output;
-use crate::partition;
-use crate::source::{Account, Entries, Gaps, Source};
+use crate::replication::bookmark::{FORMAT, announce_resync, bookmark};
+use crate::replication::completeness::{Completeness, conclude};
+use crate::replication::stream_run::{StreamRun, new_version};
+use crate::replication::verify::{expect, verify};
+use crate::stream::entries::{Entries, ReadOutcome};
+use crate::stream::members::Memberships;
+use crate::stream::partition as partitions;
 
-/// Reads a stream whole.
+/// Reads the whole stream.
 pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'_, W>) -> anyhow::Result<()> {
     let id = run.stream.tap_stream_id.clone();
     let old: Option<Bookmark> = match bookmark(output, &id, "index")? {
         Some(old) => Some(old),
         None => bookmark(output, &id, "count")?,
     };
-    // Everything is read in any case. But what was deleted since an index that is not there any more is told by
-    // ACTIVATE_VERSION alone.
+    // Everything is read in any case. Entries deleted since an index that no longer exists are only deleted by ACTIVATE_VERSION.
     let mark = old.as_ref().and_then(|old| old.index.as_ref());
     if let Some(why) = run.resume_index(mark)?.filter(|_| mark.is_some() || run.has_other_key()) {
         announce_resync(&id, &why);
     }
     run.version = Some(new_version(None));
     run.start(output, &[])?;
-    // A position of another method is of no use to this one, nor to itself later on.
+    // The position of another method cannot be used by this one, nor later by the other one.
     output.state.bookmarks.remove(&id);
     let old = old.map(|old| Bookmark {
         index: old.index.filter(|_| run.index.is_some()),
@@ -50,7 +52,7 @@ pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'
         entries(run, output).await?
     };
     if conclude(run, run.version, &completeness, output)? {
-        index = run.emit_gone(output)?;
+        index = run.emit_deletions(output)?;
     }
     let bookmark = Bookmark {
         format: FORMAT,
@@ -66,18 +68,18 @@ pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'
     Ok(())
 }
 
-/// What `track_deletions` has to remember, and how many records there were.
+/// The position of the index (`track_deletions`), and the number of records.
 #[derive(Debug, Serialize, Deserialize)]
 struct Bookmark {
     format: u64,
     replication_method: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    index: Option<Mark>,
+    index: Option<IndexPosition>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
 }
 
-/// Emits every entry of the stream. Returns whether those are all.
+/// Emits every entry of the stream. Returns whether these are all.
 pub(crate) async fn entries<W: Write>(
     run: &mut StreamRun<'_>,
     output: &mut Output<'_, W>,
@@ -85,75 +87,75 @@ pub(crate) async fn entries<W: Write>(
     run.begin_ids()?;
     let before = run.live();
     let attributes = run.attributes(run.marks());
-    let (tree, source) = (run.tree, run.source);
-    let dividing = partition::filters(tree, source, &run.stream.stream, run.partitions);
+    let (context, source) = (run.context, run.source);
+    let dividing = partitions::filters(context, source, &run.stream.stream, run.partitions);
     let filters = output.or_stop(dividing).await??;
     if run.keeps_position {
-        tree.prepare_for_position(source).await?;
+        context.prepare_for_position(source).await?;
     }
-    let expected = output.or_stop(expect(tree, source, filters.len() > 1)).await??;
+    let expected = output.or_stop(expect(context, source, filters.len() > 1)).await??;
     let mut waiting = Vec::new();
     for filter in &filters {
-        let mut part =
-            Entries::open_filtered(tree, source, &attributes, Paging::Configured, filter, vec![]).await?;
-        expected.begin(&mut part);
-        waiting.push(advance(part));
+        let mut partition =
+            Entries::open_filtered(context, source, &attributes, Paging::Configured, filter, vec![]).await?;
+        expected.begin(&mut partition);
+        waiting.push(advance(partition));
     }
-    let mut account: Option<Account> = None;
+    let mut outcome: Option<ReadOutcome> = None;
     while !waiting.is_empty() {
-        let (n, (mut part, found)) = output.or_stop(first_of(&mut waiting)).await?;
+        let (n, (mut partition, found)) = output.or_stop(first_of(&mut waiting)).await?;
         drop(waiting.swap_remove(n));
         let mut found = found?;
         if !found {
-            let of_part = part.account();
-            match &mut account {
-                Some(account) => account.add(of_part),
-                None => account = Some(of_part),
+            let of_partition = partition.outcome();
+            match &mut outcome {
+                Some(outcome) => outcome.add(of_partition),
+                None => outcome = Some(of_partition),
             }
             if filters.len() > 1 {
-                tracing::debug!("a part of {} entries is read", part.received());
+                tracing::debug!("a part of {} entries is read", partition.received());
             }
             continue;
         }
         while found {
-            // Told apart here, once for each entry, and not for each value.
-            match part.entry() {
-                EntryRef::Whole(entry) => run.take(output, entry)?,
-                EntryRef::Wire(entry) => run.take(output, &entry)?,
+            // Matched here, once for each entry, and not for each value.
+            match partition.entry() {
+                EntryRef::Whole(entry) => run.emit_present(output, entry)?,
+                EntryRef::Wire(entry) => run.emit_present(output, &entry)?,
             }
-            // What is here needs no waiting for, and a stop asked for is noticed all the same.
+            // Buffered entries need no waiting, but a signal must be noticed.
             output.check_stop()?;
-            output.make_room(&mut part).await?;
-            found = part.advance_at_once()?;
+            output.wait_for_stdout(&mut partition).await?;
+            found = partition.advance_at_once()?;
         }
-        waiting.push(advance(part));
+        waiting.push(advance(partition));
     }
-    run.reads_subtree = tree.reads_subtree(source).await?;
-    let mut completeness = match account {
-        Some(account) => Box::pin(verify(run, expected, account, output)).await?,
-        // There is always a part.
+    run.reads_subtree = context.reads_subtree(source).await?;
+    let mut completeness = match outcome {
+        Some(outcome) => Box::pin(verify(run, expected, outcome, output)).await?,
+        // There is always at least one partition.
         None => Completeness::of(Gaps::default()),
     };
     completeness.records(run.live() - before);
     Ok(completeness)
 }
 
-/// A part that waits for its next entry.
+/// A partition that waits for its next entry.
 type Waiting<'t> = Pin<Box<dyn Future<Output = (Entries<'t>, Result<bool, DirectoryError>)> + 't>>;
 
-fn advance(mut part: Entries<'_>) -> Waiting<'_> {
+fn advance(mut partition: Entries<'_>) -> Waiting<'_> {
     Box::pin(async move {
-        let found = part.advance().await;
-        (part, found)
+        let found = partition.advance().await;
+        (partition, found)
     })
 }
 
-/// The first one that need not wait any longer. Those that wait are asked in turn, and none is dropped: what it had begun to
-/// send would be half sent.
+/// Returns the first partition that is ready. Waiting partitions are polled in turn and never dropped, which could cut a request
+/// in the middle.
 async fn first_of<'t>(waiting: &mut [Waiting<'t>]) -> (usize, <Waiting<'t> as Future>::Output) {
     std::future::poll_fn(|context| {
-        for (n, part) in waiting.iter_mut().enumerate() {
-            if let Poll::Ready(done) = part.as_mut().poll(context) {
+        for (n, partition) in waiting.iter_mut().enumerate() {
+            if let Poll::Ready(done) = partition.as_mut().poll(context) {
                 return Poll::Ready((n, done));
             }
         }
@@ -167,7 +169,7 @@ async fn members<W: Write>(
     of: &Source,
     output: &mut Output<'_, W>,
 ) -> anyhow::Result<Completeness> {
-    let mut members = Memberships::open(run.tree, of, run.stream, run.tree.ids.key.clone()).await?;
+    let mut members = Memberships::open(run.context, of, run.stream, run.context.ids.key.clone()).await?;
     let version = run.version.unwrap_or_default();
     loop {
         let Output { writer, stop, .. } = output;
@@ -183,6 +185,6 @@ async fn members<W: Write>(
             return Ok(completeness);
         }
         run.records += 1;
-        output.record_done(&run.stream.stream, run.records)?;
+        output.record_written(&run.stream.stream, run.records)?;
     }
 }

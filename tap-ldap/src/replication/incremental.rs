@@ -1,9 +1,14 @@
-//! `INCREMENTAL`: entries whose key is at or above the bookmark's.
+//! `INCREMENTAL`: entries with a replication key value at or above the bookmark's.
 //!
-//! The bookmark is the largest value that the *server* returned. Reading begins again a little earlier (see
-//! [`super::order`]), and what was printed then and is the same now is not printed again: [`boundary`] keeps what that
-//! needs. The bookmark moves while the stream is read: few entries are sorted here, many by the server (RFC 2891) or, where it
-//! does not sort, read in windows of the key, so that a run that is killed repeats one window at most.
+//! The bookmark is the largest value that the *server* returned. Reading resumes a little before it (see
+//! [`crate::stream::key_order`]); records that were emitted there and have not changed are not emitted again, by what [`boundary`]
+//! keeps. The bookmark moves during the read: a few entries are sorted in memory, many by the server (RFC 2891). If the
+//! server does not sort, they are read in windows of the key, so that a killed run repeats at most one window.
+//!
+//! - [`read`]: one run of a stream; [`passes`]: the ways to read it; [`deletions`]: what no longer exists.
+//! - [`key_cursor`]: the position by one key; [`boundary`]: the records at its end; [`key_histogram`]: where to cut windows.
+//! - [`restored`]: whether the directory was restored from a backup since the bookmark.
+//! - [`keyless`], [`unusable_values`]: entries that no position covers.
 
 use std::io::Write;
 
@@ -14,29 +19,30 @@ use serde_json::Value;
 use singer_common::singer::state::StateError;
 
 use self::boundary::Boundary;
-use self::odd::OddEntries;
-use self::reading::Reading;
-use self::restored::Reached;
-use self::track::{Besides, Newest, Track};
-use super::containers::{self, Names};
-use super::index::{Mark, SharedIndex};
-use super::order::KeyOrder;
-use super::stream::new_version;
-use super::verify::{Expected, expect, verify};
-use super::{Fingerprint, NOT_THE_SAME, StreamRun, announce_resync, bookmark, keys};
+use self::key_cursor::{Newest, SecondPosition};
+use self::read::IncrementalRead;
+use self::restored::ServerPosition;
+use crate::discovery::replication_keys;
+use crate::key_index::IndexPosition;
 use crate::output::Output;
+use crate::replication::bookmark::{OTHER_SOURCE, announce_resync, bookmark};
+use crate::replication::container_renames::{self, ContainerNames};
+use crate::replication::fingerprint::Fingerprint;
+use crate::replication::stream_run::{StreamRun, new_version};
+use crate::replication::verify::{Expected, expect, verify};
+use crate::stream::key_order::KeyOrder;
 
 mod boundary;
-mod lacking;
-mod odd;
-mod reading;
+mod deletions;
+mod key_cursor;
+mod key_histogram;
+mod keyless;
+mod passes;
+mod read;
 mod restored;
-mod track;
-mod windows;
+mod unusable_values;
 
-/// So many entries are taken into memory and sorted here: an hour's changes, mostly.
-const FEW: usize = 1_000;
-
+/// A position in the order of the replication key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Bookmark {
     #[serde(default)]
@@ -48,47 +54,127 @@ struct Bookmark {
     replication_key_value: Value,
     #[serde(default)]
     fingerprint: Option<String>,
-    /// The key properties of the stream's records; none in bookmarks of versions that did not keep them.
+    /// The key properties of the stream's records; absent in bookmarks of versions that did not keep them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key_properties: Option<Vec<String>>,
-    /// With `track_deletions`: what the rows of the last full read are marked with, and what the index told so far.
+    /// With `track_deletions`: the version of the last full read's records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     version: Option<i64>,
     /// Whether that read is not complete yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     incomplete: bool,
+    /// With `track_deletions`: the position of the index of keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    index: Option<Mark>,
+    index: Option<IndexPosition>,
     #[serde(default, skip_serializing_if = "Boundary::is_empty")]
     boundary: Boundary,
-    #[serde(default, skip_serializing_if = "Names::is_empty")]
-    containers: Names,
+    #[serde(default, skip_serializing_if = "ContainerNames::is_empty")]
+    containers: ContainerNames,
     /// The position by a second key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    besides: Option<Besides>,
-    /// What tells whether the directory went back.
-    #[serde(default, skip_serializing_if = "Reached::is_empty")]
-    reached: Reached,
+    #[serde(default, rename = "besides", skip_serializing_if = "Option::is_none")]
+    second: Option<SecondPosition>,
+    /// The position that the server reported. With [`Self::newest`], it says whether the directory was restored.
+    #[serde(default, rename = "reached", skip_serializing_if = "ServerPosition::is_empty")]
+    server: ServerPosition,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     newest: Vec<Newest>,
-    /// The entries of the last complete look at all keys.
+    /// The number of entries in the last complete pass over all keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
 }
 
-/// Reads what changed since the bookmark, or everything where there is none.
+/// Where a run starts.
+struct Start {
+    fingerprint: Fingerprint,
+    /// The usable bookmark, and its key value as the server has it; `None` if everything must be read.
+    position: Option<(Vec<u8>, Bookmark)>,
+    /// The version of the last bookmark, usable or not.
+    last_version: Option<i64>,
+    /// What the server reports now.
+    server: ServerPosition,
+}
+
+/// Reads what changed since the bookmark, or everything if there is no usable bookmark.
 pub(crate) async fn run<W: Write>(
     run: &mut StreamRun<'_>,
     key: &str,
     output: &mut Output<'_, W>,
 ) -> anyhow::Result<()> {
-    let id = run.stream.tap_stream_id.as_str();
     let schema = run.schema();
-    let vendor = run.tree.directory.root_dse().vendor;
-    let order = KeyOrder::new(key, schema, vendor);
-    // The server's own numbers mean nothing on another server.
-    let server = if keys::is_local(key) { run.tree.local_identity().await? } else { String::new() };
-    let print = Fingerprint::of(run.tree, run.source, &run.attributes(&[]), key, &server);
+    let order = KeyOrder::new(key, schema, run.context.directory.root_dse().vendor);
+    let mut start = resume(run, &order, output).await?;
+    let other_index = run.resume_index(start.position.as_ref().and_then(|(_, old)| old.index.as_ref()))?;
+    if let Some(why) = other_index.as_ref().filter(|_| start.position.is_some()) {
+        announce_resync(&run.stream.tap_stream_id, why);
+    }
+    start.position = start.position.filter(|_| other_index.is_none());
+    run.version = run.index.is_some().then(|| match &start.position {
+        Some((_, old)) => old.version.unwrap_or_default(),
+        None => new_version(start.last_version),
+    });
+    run.start(output, &[key.to_owned()])?;
+    warn(run, key, &start.server);
+    if start.position.is_some() {
+        // The other entries of the stream are not read.
+        run.duplicate_keys = None;
+    }
+    let old_names = start.position.as_ref().map(|(_, o)| o.containers.clone()).unwrap_or_default();
+    let (names, moved) = container_renames::find_renamed(run, &old_names).await?;
+    let mut read = IncrementalRead::new(run, order, start, old_names, &names);
+    let is_whole = read_entries(run, &mut read, output).await?;
+    for dn in &moved {
+        container_renames::emit_below(run, output, dn).await?;
+    }
+    read.emit_below(run, output).await?;
+    read.names = names;
+    read.find_deletions(run, output).await?;
+    read.unusable.warn(&run.stream.stream, key);
+    if !is_whole {
+        // A later run would never read the missing entries.
+        output.forget(&run.stream.tap_stream_id);
+        return Ok(());
+    }
+    read.note(run, output)
+}
+
+/// Reads the entries from the position on. Returns `false` if a first read was found to be incomplete.
+async fn read_entries<W: Write>(
+    run: &mut StreamRun<'_>,
+    read: &mut IncrementalRead<'_>,
+    output: &mut Output<'_, W>,
+) -> anyhow::Result<bool> {
+    read.check_digests(run, output).await?;
+    read.refuse_keyless(run, output).await?;
+    let mut expected = None;
+    if !read.is_delta {
+        run.context.prepare_for_position(run.source).await?;
+        expected = Some(output.or_stop(expect(run.context, run.source, false)).await??);
+    }
+    read.tally = expected.as_ref().and_then(Expected::empty_tally);
+    let mut is_whole = true;
+    read.read_range(run, output).await?;
+    read.read_invalid(run, output).await?;
+    if let (Some(expected), Some(outcome)) = (expected, read.outcome.take()) {
+        let completeness = Box::pin(verify(run, expected, outcome, output)).await?;
+        completeness.warn_of_missing(&run.stream.stream);
+        is_whole = completeness.has_read_all();
+    }
+    read.tally = None;
+    read.reread_by_second_key(run, output).await?;
+    Ok(is_whole)
+}
+
+/// Reads the bookmark and checks whether it can be used. Warns if not.
+async fn resume<W: Write>(
+    run: &StreamRun<'_>,
+    order: &KeyOrder<'_>,
+    output: &Output<'_, W>,
+) -> anyhow::Result<Start> {
+    let (id, schema, key) = (run.stream.tap_stream_id.as_str(), run.schema(), order.name);
+    // A key that is local to a server is not valid on another one.
+    let local =
+        if replication_keys::is_local(key) { run.context.local_identity().await? } else { String::new() };
+    let fingerprint = Fingerprint::of(run.context, run.source, &run.attributes(&[]), key, &local);
     let old: Option<Bookmark> = bookmark(output, id, "replication_key_value")?;
     let last_version = old.as_ref().and_then(|old| old.version);
     let old = old.filter(|old| {
@@ -99,16 +185,16 @@ pub(crate) async fn run<W: Write>(
         other_key.is_none()
     });
     let old = old.filter(|old| match &old.fingerprint {
-        Some(other) if !print.is(other) => {
-            announce_resync(id, NOT_THE_SAME);
+        Some(other) if !fingerprint.matches(other) => {
+            announce_resync(id, OTHER_SOURCE);
             false
         }
-        // Of another tap, or written by hand: the value is taken at its word if it is about the same key.
+        // Of another tap, or written by hand: the value is accepted if it is of the same key.
         None => old.replication_key.as_deref().is_none_or(|k| k.eq_ignore_ascii_case(key)),
         Some(_) => true,
     });
-    let old = old.map(|old| Ok::<_, StateError>((value_of(id, &order, &old)?, old))).transpose()?;
-    let old = old.filter(|(value, _)| {
+    let old = old.map(|old| Ok::<_, StateError>((value_of(id, order, &old)?, old))).transpose()?;
+    let mut position = old.filter(|(value, _)| {
         let is_ahead =
             order.sortable(value, schema).zip(order.horizon(Utc::now())).is_some_and(|(at, end)| at > end);
         if is_ahead {
@@ -116,110 +202,17 @@ pub(crate) async fn run<W: Write>(
         }
         !is_ahead
     });
-    let reached = Reached::now(run, &order).await?;
-    let old = match old {
-        Some((value, old)) => {
-            match restored::look(run, &order, &value, &old.reached, &reached, &old.newest).await? {
-                Some(why) => {
-                    announce_resync(id, why);
-                    None
-                }
-                None => Some((value, old)),
-            }
-        }
-        None => None,
-    };
-    let other_index = run.resume_index(old.as_ref().and_then(|(_, old)| old.index.as_ref()))?;
-    if let Some(why) = other_index.as_ref().filter(|_| old.is_some()) {
+    let server = ServerPosition::read(run, order).await?;
+    if let Some((value, old)) = &position
+        && let Some(why) = restored::check(run, order, value, &old.server, &server, &old.newest).await?
+    {
         announce_resync(id, why);
+        position = None;
     }
-    let (value, old) = old.filter(|_| other_index.is_none()).unzip();
-    run.version = run.index.is_some().then(|| match &old {
-        Some(old) => old.version.unwrap_or_default(),
-        None => new_version(last_version),
-    });
-    run.start(output, &[key.to_owned()])?;
-    warn(run, key, &reached);
-    let delta = old.is_some();
-    if delta {
-        // The others of the stream are not read.
-        run.same_keys = None;
-    }
-    let besides = keys::besides(vendor, key).map(|key| KeyOrder::new(key, schema, vendor));
-    let mut more: Vec<&str> = order.attributes().collect();
-    more.extend(besides.iter().flat_map(KeyOrder::attributes));
-    more.extend(run.tree.ids.key.as_deref());
-    if delta {
-        more.extend(containers::OF_CHANGES);
-    }
-    let attributes = run.attributes(&more);
-    let old_names = old.as_ref().map(|o| o.containers.clone()).unwrap_or_default();
-    let (names, moved) = containers::look(run, &old_names).await?;
-    let mark = run.index.as_ref().map(SharedIndex::mark);
-    let mark = old.as_ref().and_then(|o| o.index.clone()).or(mark);
-    let incomplete = run.index.is_some() && old.as_ref().is_none_or(|o| o.incomplete);
-    let left_besides = old.as_ref().and_then(|o| o.besides.clone());
-    let besides = besides.map(|order| {
-        let left = left_besides.clone().filter(|b| b.key.eq_ignore_ascii_case(order.name));
-        let left = left.and_then(|b| Some((order.parse(&b.value)?, b.boundary)));
-        Track::new(order, schema, left, &[])
-    });
-    let newest = old.as_ref().map(|o| o.newest.clone()).unwrap_or_default();
-    let left_reached = old.as_ref().map(|o| (o.replication_key_value.clone(), o.reached.clone()));
-    let left = value.zip(old.map(|o| o.boundary));
-    let mut reading = Reading {
-        track: Track::new(order, schema, left, &newest),
-        besides,
-        left_besides,
-        reached,
-        left_reached,
-        print,
-        attributes,
-        // What is renamed while everything is read the first time is found by the names there were before.
-        names: if delta { old_names } else { names.clone() },
-        mark,
-        incomplete,
-        below: Vec::new(),
-        delta,
-        books: None,
-        account: None,
-        odd: OddEntries::default(),
-        divided: false,
-    };
-    reading.check_digests(run, output).await?;
-    reading.refuse_those_without(run, output).await?;
-    if !delta {
-        run.tree.prepare_for_position(run.source).await?;
-    }
-    let expected =
-        if delta { None } else { Some(output.or_stop(expect(run.tree, run.source, false)).await??) };
-    reading.books = expected.as_ref().and_then(Expected::sum);
-    let mut is_whole = true;
-    reading.everything(run, output).await?;
-    reading.odd_ones(run, output).await?;
-    if let (Some(expected), Some(account)) = (expected, reading.account.take()) {
-        let completeness = Box::pin(verify(run, expected, account, output)).await?;
-        completeness.warn_of_books(&run.stream.stream);
-        is_whole = completeness.has_read_all();
-    }
-    reading.books = None;
-    reading.what_went_back(run, output).await?;
-    for dn in &moved {
-        containers::emit_below(run, output, dn).await?;
-    }
-    reading.emit_below(run, output).await?;
-    reading.names = names;
-    reading.look_for_gone(run, output).await?;
-    reading.odd.warn(&run.stream.stream, key);
-    if !is_whole {
-        // What was not read would never be asked for again.
-        output.forget(id);
-        return Ok(());
-    }
-    reading.note(run, output)
+    Ok(Start { fingerprint, position, last_version, server })
 }
 
-/// The value that a bookmark was left at, as the server has it.
+/// Returns the key value of a bookmark as the server has it.
 fn value_of(stream: &str, order: &KeyOrder<'_>, old: &Bookmark) -> Result<Vec<u8>, StateError> {
     order.parse(&old.replication_key_value).ok_or_else(|| StateError::Bookmark {
         stream: stream.to_owned(),
@@ -227,23 +220,23 @@ fn value_of(stream: &str, order: &KeyOrder<'_>, old: &Bookmark) -> Result<Vec<u8
     })
 }
 
-/// What this method does not notice in this directory.
-fn warn(run: &StreamRun<'_>, key: &str, reached: &Reached) {
+/// Warns of changes that this method misses in this directory.
+fn warn(run: &StreamRun<'_>, key: &str, server: &ServerPosition) {
     let stream = run.stream.stream.as_str();
-    // A change of another provider that arrives late was stamped before changes that are here already, and maybe before the
+    // A change of another provider may arrive late, with an earlier stamp than changes that are here already, and than the
     // bookmark.
-    if run.tree.directory.root_dse().vendor == Vendor::OpenLdap && reached.count() > 1 {
+    if run.context.directory.root_dse().vendor == Vendor::OpenLdap && server.server_count() > 1 {
         tracing::warn!(
             stream,
             "{stream}: the directory replicates from {} providers; INCREMENTAL misses a change that arrives after later ones were read. LOG_BASED does not",
-            reached.count()
+            server.server_count()
         );
     }
-    if keys::growth(key) == keys::Growth::Created {
+    if replication_keys::growth(key) == replication_keys::Growth::Created {
         tracing::warn!(
             stream,
             "{stream}: replication_key `{key}` says when an entry was added: entries that are modified later are not read again. {} tells every change",
-            keys::best(&run.tree.ids.change_keys).map_or("Another key", String::as_str)
+            replication_keys::best(&run.context.ids.change_keys).map_or("Another key", String::as_str)
         );
     }
 }

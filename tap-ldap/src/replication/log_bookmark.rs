@@ -1,4 +1,4 @@
-//! The bookmark of a `LOG_BASED` stream, of either kind of log.
+//! The bookmark of a `LOG_BASED` stream.
 
 use std::io::Write;
 
@@ -7,63 +7,66 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use singer_common::singer::state::StateError;
 
-use super::containers::Names;
-use super::index::Mark;
-use super::stream::new_version;
-use super::witness::Witness;
-use super::{FORMAT, Fingerprint, LOG_BASED, NOT_THE_SAME, StreamRun, announce_resync, bookmark};
+use crate::config::method::LOG_BASED;
+use crate::key_index::IndexPosition;
 use crate::output::Output;
+use crate::replication::bookmark::{FORMAT, OTHER_SOURCE, announce_resync, bookmark};
+use crate::replication::container_renames::ContainerNames;
+use crate::replication::fingerprint::Fingerprint;
+use crate::replication::stream_run::StreamRun;
+use crate::replication::stream_run::new_version;
+use crate::replication::witness::Witness;
 
-/// The name of a bookmark's property.
+/// The property of a bookmark that says whether rows may be downstream that it does not know.
 pub(crate) const UNSETTLED: &str = "unsettled";
 
-/// Where a log was left.
+/// A position in a server's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LogBookmark {
     #[serde(default)]
     pub format: u64,
     #[serde(default)]
     pub replication_method: String,
-    /// The server's words, in base64.
+    /// The server's cookie, in base64.
     pub cookie: String,
     pub fingerprint: String,
-    /// The key properties of the stream's records; none in bookmarks of versions that did not keep them.
+    /// The key properties of the stream's records; absent in bookmarks of versions that did not keep them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_properties: Option<Vec<String>>,
-    /// What the rows of the last full read are marked with.
+    /// The version of the last full read's records.
     pub version: i64,
-    /// Active Directory: the domain controller's highest update sequence number by then.
+    /// Active Directory: the domain controller's highest update sequence number at the position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub highest_usn: Option<u64>,
-    /// What the index of keys told so far (`track_deletions`).
+    /// The position of the index of keys (`track_deletions`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub index: Option<Mark>,
-    #[serde(default, skip_serializing_if = "Names::is_empty")]
-    pub containers: Names,
+    pub index: Option<IndexPosition>,
+    #[serde(default, skip_serializing_if = "ContainerNames::is_empty")]
+    pub containers: ContainerNames,
     /// See [`StreamRun::reads_subtree`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub subtree: bool,
-    /// The ids that the stream has, where there is no index and they are not too many.
+    /// The ids of the stream's entries, if there is no index and they are not too many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<String>,
-    /// Whether a run that went on from here may have printed rows that `ids` does not have: [`UNSETTLED`].
+    /// Whether a run that continued from here may have emitted records of entries that are not in `ids`: [`UNSETTLED`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unsettled: bool,
     /// The records of the last complete read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
-    /// What tells whether the directory went back.
+    /// The last changes before the position.
     #[serde(default, skip_serializing_if = "Witness::is_empty")]
     pub witness: Witness,
 }
 
 impl LogBookmark {
-    /// Takes up the bookmark of a stream, if it has one that fits, and prints the stream's SCHEMA. Its version is the
-    /// bookmark's, or a new one where everything is to be read.
+    /// Reads the bookmark of a stream, if it has a usable one, and prints the stream's SCHEMA. The version is the bookmark's, or a new
+    /// one if everything must be read.
     pub(crate) fn begin<W: Write>(
         run: &mut StreamRun<'_>,
         output: &mut Output<'_, W>,
-        print: &Fingerprint,
+        fingerprint: &Fingerprint,
     ) -> anyhow::Result<Option<LogBookmark>> {
         let stream = run.stream.tap_stream_id.as_str();
         let found: Option<LogBookmark> = bookmark(output, stream, "cookie")?;
@@ -71,7 +74,7 @@ impl LogBookmark {
         let other_index = run.resume_index(found.as_ref().and_then(|b| b.index.as_ref()))?;
         let why = found.as_ref().and_then(|b| {
             let other_key = run.is_of_other_key(b.key_properties.as_deref());
-            let other = (!print.is(&b.fingerprint)).then(|| NOT_THE_SAME.to_owned());
+            let other = (!fingerprint.matches(&b.fingerprint)).then(|| OTHER_SOURCE.to_owned());
             other_key.or(other).or(other_index)
         });
         if let Some(why) = &why {
@@ -86,18 +89,18 @@ impl LogBookmark {
             found.as_ref().and_then(|b| b.ids.as_deref()),
             found.as_ref().is_some_and(|b| b.unsettled),
         );
-        run.tell_again(output)?;
+        run.repeat_deletions(output)?;
         Ok(found)
     }
 
-    /// Notes a stream's position, with what the index of keys has told by then; none where its read was not whole.
+    /// Puts a stream's position into the STATE, with that of the index of keys; removes it if the whole read was not complete.
     pub(crate) fn note<W: Write>(
         run: &mut StreamRun<'_>,
         output: &mut Output<'_, W>,
         cookie: &[u8],
         highest_usn: Option<u64>,
-        print: &Fingerprint,
-        containers: &Names,
+        fingerprint: &Fingerprint,
+        containers: &ContainerNames,
     ) -> anyhow::Result<()> {
         if !run.has_read_all {
             output.forget(&run.stream.tap_stream_id);
@@ -107,7 +110,7 @@ impl LogBookmark {
             format: FORMAT,
             replication_method: LOG_BASED.to_owned(),
             cookie: BASE64.encode(cookie),
-            fingerprint: print.to_text(),
+            fingerprint: fingerprint.to_text(),
             key_properties: Some(run.stream.key_properties.clone()),
             version: run.version.unwrap_or_default(),
             highest_usn,

@@ -1,8 +1,8 @@
-//! What tells whether the directory went back behind a log's position: it was restored from a backup or imported anew. A log
-//! then goes on from its position without a word, once it has passed it, and what lies in between is never told.
+//! Whether the directory was restored from a backup, or imported, to a time before a log's position. A log then continues from
+//! the position without an error once its counter has passed it, and never reports the changes in between.
 //!
-//! A bookmark keeps what the entries that changed last looked like, and which were told as gone last. At the next run they
-//! are still so, or the log says why not.
+//! A bookmark keeps the entries that changed last, and the ids of the last deletions. At the next run, the log must explain every
+//! difference.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,35 +14,37 @@ use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::order::{KeyOrder, OrderKey};
-use super::{StreamRun, keys, stream_base};
-use crate::source::{EVERYTHING, Source};
+use crate::discovery::replication_keys;
+use crate::discovery::source::Source;
+use crate::replication::stream_run::StreamRun;
+use crate::stream::key_order::{KeyOrder, OrderKey};
+use ldap_directory::MATCH_ALL;
 
-/// So many entries are kept of either kind.
-const MOST: usize = 3;
+/// Entries kept of each kind.
+const KEPT: usize = 3;
 
-/// What a bookmark keeps of the entries that it was taken after.
+/// What a bookmark keeps of the last changes before it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Witness {
-    /// Those that changed last, the last one first.
+    /// The entries that changed last, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     newest: Vec<Newest>,
-    /// The ids of those that were told as gone last, the last one first.
+    /// The ids of the entries that were deleted last, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     gone: Vec<String>,
-    /// The ids of those that are not as they were, and of which the log did not tell yet.
+    /// The ids of entries that differ and that the log has not reported yet.
     #[serde(skip)]
-    doubtful: BTreeSet<String>,
+    unexplained: BTreeSet<String>,
 }
 
 /// An entry, and when it changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Newest {
-    /// Its immutable id, as the stream's key has it.
+    /// Its immutable id, as in the stream's key.
     id: String,
-    /// What its server says of when it changed, by attribute.
+    /// The values of its change marks, by attribute.
     marks: BTreeMap<String, String>,
-    /// The same, sortable, once they were looked at.
+    /// The same in sortable form, once parsed.
     #[serde(skip)]
     order: Vec<Option<OrderKey>>,
 }
@@ -52,10 +54,10 @@ impl Witness {
         self.newest.is_empty() && self.gone.is_empty()
     }
 
-    /// Whether an entry need not be looked at: it changed before those that are kept, and nothing is asked of it. Values of one
-    /// length sort as they are: times, change sequence numbers, and numbers.
+    /// Returns whether an entry can be skipped: it changed before all entries that are kept, and no check is open. Values of the
+    /// same length (times, change sequence numbers, numbers) sort as text.
     pub(crate) fn is_older(&self, entry: &impl EntryView, orders: &[KeyOrder<'_>]) -> bool {
-        let is_full = self.newest.len() == MOST && self.gone.is_empty() && self.doubtful.is_empty();
+        let is_full = self.newest.len() == KEPT && self.gone.is_empty() && self.unexplained.is_empty();
         let (true, Some(last), Some(first)) = (is_full, self.newest.last(), orders.first()) else {
             return false;
         };
@@ -64,9 +66,15 @@ impl Witness {
         value.zip(kept).is_some_and(|(value, kept)| value.len() == kept.len() && value < kept)
     }
 
-    /// The stream has an entry, as a read or the log tells. `orders`: those of the marks.
-    pub(crate) fn saw(&mut self, id: &str, entry: &impl EntryView, orders: &[KeyOrder<'_>], schema: &Schema) {
-        self.doubtful.remove(id);
+    /// Notes an entry of the stream that a read or the log returned. `orders`: those of the change marks.
+    pub(crate) fn note_present(
+        &mut self,
+        id: &str,
+        entry: &impl EntryView,
+        orders: &[KeyOrder<'_>],
+        schema: &Schema,
+    ) {
+        self.unexplained.remove(id);
         self.gone.retain(|gone| gone != id);
         let value = |order: &KeyOrder<'_>| {
             let at = entry.position(order.name)?;
@@ -74,7 +82,7 @@ impl Witness {
             Some((order.sortable(value.as_bytes(), schema)?, value.to_owned()))
         };
         let values: Vec<_> = orders.iter().map(value).collect();
-        // Where it was not asked for them, it is as new as it was.
+        // Without requested marks, it is as new as before.
         if values.iter().all(Option::is_none) {
             return;
         }
@@ -84,31 +92,31 @@ impl Witness {
         let order: Vec<_> = values.iter().map(|value| value.as_ref().map(|(key, _)| key.clone())).collect();
         self.newest.retain(|newest| newest.id != id);
         let place = self.newest.iter().position(|newest| newest.order < order).unwrap_or(self.newest.len());
-        if place < MOST {
+        if place < KEPT {
             let texts = values.into_iter().map(|value| value.map(|(_, text)| text));
             let marks = orders.iter().map(|o| o.name.to_owned()).zip(texts);
             let marks = marks.filter_map(|(name, text)| Some((name, text?))).collect();
             self.newest.insert(place, Newest { id: id.to_owned(), marks, order });
-            self.newest.truncate(MOST);
+            self.newest.truncate(KEPT);
         }
     }
 
-    /// The stream has it no more, as the log tells. `had`: whether it had it.
-    pub(crate) fn is_gone(&mut self, id: &str, had: bool) {
-        self.doubtful.remove(id);
+    /// Notes that the log reported an entry as deleted. `had`: whether it was in the stream.
+    pub(crate) fn note_deleted(&mut self, id: &str, had: bool) {
+        self.unexplained.remove(id);
         self.newest.retain(|newest| newest.id != id);
         if had {
             self.gone.retain(|gone| gone != id);
             self.gone.insert(0, id.to_owned());
-            self.gone.truncate(MOST);
+            self.gone.truncate(KEPT);
         }
     }
 
-    /// Why the position is of no use, where the log was gone through and did not tell why an entry is not as it was.
-    pub(crate) fn unexplained(&self) -> Option<String> {
-        let id = self.doubtful.first()?;
+    /// Returns why the position cannot be used, if the log did not explain a difference.
+    pub(crate) fn unexplained_change(&self) -> Option<String> {
+        let id = self.unexplained.first()?;
         let now = if self.gone.contains(id) { "there again" } else { "not there any more" };
-        Some(went_back(&format!("the entry `{id}` is {now}, and the log does not say so")))
+        Some(restored(&format!("the entry `{id}` is {now}, and the log does not say so")))
     }
 }
 
@@ -120,8 +128,8 @@ impl Newest {
         }
     }
 
-    /// The first mark that says that an entry is older than it was.
-    fn fell<'o>(&self, entry: &Entry, orders: &[KeyOrder<'o>], schema: &Schema) -> Option<&'o str> {
+    /// Returns the first mark by which an entry is older than it was.
+    fn regressed<'o>(&self, entry: &Entry, orders: &[KeyOrder<'o>], schema: &Schema) -> Option<&'o str> {
         let is_less = |(order, was): &(&KeyOrder<'_>, &Option<OrderKey>)| {
             let is = entry.values(order.name).first().and_then(|value| order.sortable(value, schema));
             is.as_ref().zip(was.as_ref()).is_some_and(|(is, was)| is < was)
@@ -130,22 +138,22 @@ impl Newest {
     }
 }
 
-fn went_back(what: &str) -> String {
+fn restored(what: &str) -> String {
     format!(
         "the directory went back behind the bookmark (it was restored from an older copy, or imported): {what}"
     )
 }
 
-/// The orders of what entries are asked for.
+/// Returns the orders of the change marks.
 pub(crate) fn orders(schema: &Schema, vendor: Vendor) -> Vec<KeyOrder<'static>> {
-    keys::marks(vendor).iter().map(|name| KeyOrder::new(name, schema, vendor)).collect()
+    replication_keys::marks(vendor).iter().map(|name| KeyOrder::new(name, schema, vendor)).collect()
 }
 
-/// Looks at the entries that a bookmark was taken after, before the log is gone through. Gives why the position is of no use,
-/// where that is certain.
-pub(crate) async fn look(run: &mut StreamRun<'_>) -> Result<Option<String>, DirectoryError> {
-    run.witness.doubtful.clear();
-    let Some(id) = run.tree.ids.key.clone() else { return Ok(None) };
+/// Compares the entries that a bookmark keeps with the directory, before the log is read. Returns why the position cannot be
+/// used, if that is certain.
+pub(crate) async fn check(run: &mut StreamRun<'_>) -> Result<Option<String>, DirectoryError> {
+    run.witness.unexplained.clear();
+    let Some(id) = run.context.ids.key.clone() else { return Ok(None) };
     if run.witness.is_empty() {
         return Ok(None);
     }
@@ -155,19 +163,20 @@ pub(crate) async fn look(run: &mut StreamRun<'_>) -> Result<Option<String>, Dire
         newest.parse(&orders, schema);
     }
     // Wherever they are now.
-    let context = run.naming_context().ok().flatten().unwrap_or_else(|| stream_base(run).to_owned());
+    let naming_context = run.naming_context().ok().flatten().unwrap_or_else(|| run.base().to_owned());
     let names: Vec<&str> = std::iter::once(id.as_str()).chain(orders.iter().map(|o| o.name)).collect();
     let ids: Vec<&String> = newest.iter().map(|newest| &newest.id).collect();
-    let Some(found) = search(run, &context, Scope::Subtree, EVERYTHING, &id, &ids, &names).await? else {
+    let Some(found) = search(run, &naming_context, Scope::Subtree, MATCH_ALL, &id, &ids, &names).await?
+    else {
         return Ok(None);
     };
     for newest in &newest {
         match found.iter().find(|(id, _)| *id == newest.id) {
-            None => drop(run.witness.doubtful.insert(newest.id.clone())),
+            None => drop(run.witness.unexplained.insert(newest.id.clone())),
             Some((id, entry)) => {
-                if let Some(mark) = newest.fell(entry, &orders, schema) {
+                if let Some(mark) = newest.regressed(entry, &orders, schema) {
                     let what = format!("the entry `{id}` has an older `{mark}` than it had");
-                    return Ok(Some(went_back(&what)));
+                    return Ok(Some(restored(&what)));
                 }
             }
         }
@@ -177,21 +186,21 @@ pub(crate) async fn look(run: &mut StreamRun<'_>) -> Result<Option<String>, Dire
         Source::Search(search) => (search.scope, search.filter.clone()),
         Source::Class { filter } => (Scope::Subtree, filter.clone()),
         Source::Containers | Source::Container { .. } | Source::Members(_) => {
-            (Scope::Subtree, EVERYTHING.to_owned())
+            (Scope::Subtree, MATCH_ALL.to_owned())
         }
     };
     let mut names = vec![id.as_str()];
-    names.push(crate::container::CLASS);
-    let (base, ids) = (stream_base(run).to_owned(), gone.iter().collect::<Vec<_>>());
+    names.push(crate::discovery::containers::CLASS);
+    let (base, ids) = (run.base().to_owned(), gone.iter().collect::<Vec<_>>());
     for (id, entry) in search(run, &base, scope, &filter, &id, &ids, &names).await?.unwrap_or_default() {
         if run.keeps(&entry).unwrap_or_default() {
-            run.witness.doubtful.insert(id);
+            run.witness.unexplained.insert(id);
         }
     }
     Ok(None)
 }
 
-/// Finds entries by their ids; `None` where the server refuses to say.
+/// Finds entries by their ids; `None` if the server refuses the search.
 async fn search(
     run: &StreamRun<'_>,
     base: &str,
@@ -211,14 +220,14 @@ async fn search(
     let filter = format!("(&(|{}){filter})", terms.concat());
     let mut request = SearchRequest::new(base, scope, filter, names);
     request.paging = Paging::Configured;
-    let mut search = match run.tree.directory.search(request).await {
+    let mut search = match run.context.directory.search(request).await {
         Err(e) if e.code().is_some() => return Ok(None),
         search => search?,
     };
     let mut found = Vec::new();
     loop {
         let entry = match search.next_entry().await {
-            // The base is gone.
+            // The base was deleted.
             Err(e) if e.is_no_such_object() => return Ok(Some(found)),
             Err(e) if e.code().is_some() && !e.is_transient() => {
                 tracing::debug!("entries cannot be looked up by `{id}`: {e}");
@@ -250,28 +259,28 @@ mod tests {
         let orders = [KeyOrder::new("entryCSN", schema, Vendor::OpenLdap)];
         let mut witness = Witness::default();
         for (id, csn) in [("a", "1"), ("b", "3"), ("c", "2"), ("d", "4"), ("e", "0")] {
-            witness.saw(id, &entry(csn), &orders, schema);
+            witness.note_present(id, &entry(csn), &orders, schema);
         }
         let ids = |w: &Witness| w.newest.iter().map(|n| n.id.clone()).collect::<Vec<_>>();
         assert_eq!(ids(&witness), ["d", "b", "c"]);
         assert!(witness.is_older(&entry("1"), &orders) && !witness.is_older(&entry("2"), &orders));
         let text = serde_json::to_string(&witness).unwrap();
         let mut witness: Witness = serde_json::from_str(&text).unwrap();
-        witness.saw("c", &entry("6"), &orders, schema);
+        witness.note_present("c", &entry("6"), &orders, schema);
         assert_eq!(ids(&witness), ["c", "d", "b"], "also after it came back from a bookmark");
-        witness.is_gone("d", true);
+        witness.note_deleted("d", true);
         assert_eq!((ids(&witness).len(), witness.gone.as_slice()), (2, &["d".to_owned()][..]));
         for newest in &mut witness.newest {
             newest.parse(&orders, schema);
         }
-        assert_eq!(witness.newest[0].fell(&entry("5"), &orders, schema), Some("entryCSN"));
-        assert_eq!(witness.newest[0].fell(&entry("6"), &orders, schema), None);
-        witness.doubtful.insert("b".into());
-        assert!(witness.unexplained().is_some());
-        witness.is_gone("b", false);
-        assert_eq!(witness.unexplained(), None);
-        witness.doubtful.insert("b".into());
-        witness.saw("b", &entry("7"), &orders, schema);
-        assert_eq!((witness.unexplained(), witness.gone.as_slice()), (None, &["d".to_owned()][..]));
+        assert_eq!(witness.newest[0].regressed(&entry("5"), &orders, schema), Some("entryCSN"));
+        assert_eq!(witness.newest[0].regressed(&entry("6"), &orders, schema), None);
+        witness.unexplained.insert("b".into());
+        assert!(witness.unexplained_change().is_some());
+        witness.note_deleted("b", false);
+        assert_eq!(witness.unexplained_change(), None);
+        witness.unexplained.insert("b".into());
+        witness.note_present("b", &entry("7"), &orders, schema);
+        assert_eq!((witness.unexplained_change(), witness.gone.as_slice()), (None, &["d".to_owned()][..]));
     }
 }

@@ -1,30 +1,30 @@
-//! The markup. `maud` escapes every `( )` in text and attributes; [`visible`] makes control characters harmless too.
+//! The HTML of the page. `maud` escapes every `( )` in text and attributes; [`visible`] also makes control characters harmless.
 
 use maud::{Markup, html};
 use singer_common::operations::page::{Frame, breakable, count, plural, thousands, visible};
 
-use super::{Attribute, Label, Overall, Place, Stream, syntaxes};
+use super::{Attribute, Label, Overall, PageHead, Stream, syntaxes};
 
 const STYLE: &str = include_str!("../../assets/report.css");
-/// How many streams are named for an attribute.
+/// The most streams that are linked for an attribute.
 const MOST_LINKS: usize = 5;
-/// How many classes a row of the tree names.
+/// The most classes in a row of the tree.
 const MOST_KINDS: usize = 3;
 
-pub(super) fn page(place: &Place, streams: &[Stream], overview: &[Overall]) -> Markup {
+pub(super) fn page(head: &PageHead, streams: &[Stream], overview: &[Overall]) -> Markup {
     let footer = format!(
         "Written by tap-ldap {}. This page holds names and counts, never the value of an attribute.",
         env!("CARGO_PKG_VERSION")
     );
     let facts = [
-        ("Server", breakable(place.server)),
-        ("Kind", html! { (visible(place.vendor)) }),
-        ("Read", html! { (visible(place.date)) }),
-        ("Books", html! { (visible(place.books)) }),
+        ("Server", breakable(head.server)),
+        ("Kind", html! { (visible(head.vendor)) }),
+        ("Read", html! { (visible(head.date)) }),
+        ("Books", html! { (visible(head.books)) }),
     ];
     let frame = Frame {
         kind: "Directory report",
-        title: if place.base.is_empty() { place.server } else { place.base },
+        title: if head.base.is_empty() { head.server } else { head.base },
         style: STYLE,
         facts: &facts,
         figures: &figures(streams, overview),
@@ -70,7 +70,7 @@ fn tree(streams: &[Stream]) -> Markup {
     }
 }
 
-/// Streams of one depth, each with the deeper ones that follow it.
+/// Draws streams of one depth, each with the following deeper ones.
 fn level(streams: &[Stream], first: usize) -> Markup {
     let depth = streams.first().map_or(0, |s| s.depth);
     let starts: Vec<usize> =
@@ -117,7 +117,7 @@ fn stream(stream: &Stream, at: usize) -> Markup {
                 }
             }
             div.body {
-                // A link to something inside opens what it is inside of.
+                // A link to an element in a closed section opens the section.
                 dl.facts id={ "stream-" (at) } {
                     div { dt { "Stream" } dd { code { (breakable(&entry.stream)) } } }
                     div { dt { "Identifier" } dd { code { (breakable(&entry.tap_stream_id)) } } }
@@ -245,7 +245,7 @@ fn syntax(oid: Option<&str>) -> Markup {
     }
 }
 
-/// Every attribute once: where is what I look for?
+/// Draws every attribute once.
 fn index(streams: &[Stream], overview: &[Overall]) -> Markup {
     let (used, unused): (Vec<&Overall>, Vec<&Overall>) = overview.iter().partition(|o| !o.streams.is_empty());
     html! {
@@ -319,12 +319,12 @@ fn by_count(classes: &[(String, u64)]) -> Vec<(&str, u64)> {
     classes
 }
 
-/// A number of entries: `1,000+` where there are more than were read.
+/// Returns a number of entries: `1,000+` if there are more than were read.
 fn number(entries: u64, complete: bool) -> String {
     thousands(entries) + if complete { "" } else { "+" }
 }
 
-/// A share in whole percent; "all" and "none" are said only where it is so.
+/// Returns a share in percent; 100% and 0% are only shown if they are exact.
 pub(super) fn percent(part: u64, whole: u64) -> String {
     match width(part, whole) {
         0 if part > 0 => "<1%".to_owned(),

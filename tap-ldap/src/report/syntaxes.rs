@@ -1,4 +1,4 @@
-//! Names of LDAP syntaxes, for people.
+//! Names of LDAP syntaxes.
 
 /// RFC 4517 section 3.3.9.
 pub(super) const DN: &str = "1.3.6.1.4.1.1466.115.121.1.12";
@@ -65,7 +65,7 @@ const STANDARD: &[(&str, &str)] = &[
     ("58", "Substring Assertion"),
 ];
 
-/// All others, by their whole OID.
+/// All others, by their full OID.
 const OTHERS: &[(&str, &str)] = &[
     // RFC 2307 section 2.4.
     ("1.3.6.1.1.1.0.0", "NIS Netgroup Triple"),
@@ -87,7 +87,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("1.3.6.1.4.1.4203.666.11.2.1", "Change Sequence Number"),
     ("1.3.6.1.4.1.4203.666.11.2.4", "Change Sequence Number SID"),
     ("1.3.6.1.4.1.4203.666.11.10.2.1", "Attribute Certificate"),
-    // [MS-ADTS] 3.1.1.2.2.2 and 3.1.1.3.1.1.3: what Active Directory adds to its subschema.
+    // [MS-ADTS] 3.1.1.2.2.2 and 3.1.1.3.1.1.3: syntaxes that Active Directory adds to its subschema.
     ("1.2.840.113556.1.4.903", "DN With Binary"),
     ("1.2.840.113556.1.4.904", "DN With String"),
     ("1.2.840.113556.1.4.905", "Case-Ignoring String"),
@@ -115,7 +115,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("2.5.5.17", "SID"),
 ];
 
-/// The name of a syntax, by its OID.
+/// Returns the name of a syntax by its OID.
 pub(super) fn name(oid: &str) -> Option<&'static str> {
     let find =
         |rows: &'static [(&str, &str)], key: &str| rows.iter().find(|(o, _)| *o == key).map(|(_, n)| *n);

@@ -5,7 +5,7 @@ use singer_common::operations::page::{thousands, visible};
 
 use super::page::percent;
 use super::*;
-use crate::sample::Occurrence;
+use crate::discovery::sample::Occurrence;
 
 const HOSTILE: &str = "<script>alert(\"x\")</script>'&";
 
@@ -54,7 +54,7 @@ fn sample(entries: u64, complete: bool, classes: &[(&str, u64)], attributes: &[(
 }
 
 fn rendered(streams: &[(&CatalogEntry, &Sample)]) -> String {
-    let place = Place { server: HOSTILE, vendor: HOSTILE, base: HOSTILE, date: HOSTILE, books: HOSTILE };
+    let place = PageHead { server: HOSTILE, vendor: HOSTILE, base: HOSTILE, date: HOSTILE, books: HOSTILE };
     render(&place, streams, Schema::standard())
 }
 

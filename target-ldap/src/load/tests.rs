@@ -3,11 +3,15 @@ use std::fmt::Write as _;
 use std::io::Cursor;
 
 use ldap_directory::ldif::{LdifDirectory, LdifFormat};
-use ldap_directory::{Access, Scope, SearchRequest};
+use ldap_directory::{Access, Directory, Scope, SearchRequest};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use singer_common::operations::signals::Stop;
+use singer_common::singer::writer::SingerWriter;
 
 use super::*;
+use crate::config::TargetConfig;
+use crate::write::destination::Destination;
 
 const NAMES: usize = 6;
 

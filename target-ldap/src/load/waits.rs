@@ -1,4 +1,5 @@
-//! Records that wait for others: for a parent, for children to go, for a name. What waits for long is said, and tried again.
+//! Records that wait for others: for a parent, for children to be deleted, for a DN or a value. After a long time they are
+//! logged and tried again.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -7,87 +8,100 @@ use ldap_directory::DirectoryError;
 use ldap_directory::protocol::result_code;
 use singer_common::operations::observe;
 
-use super::{Load, Work};
+use super::Load;
+use super::deferred_deletions::DeferredDeletions;
+use super::deferred_references::DeferredReferences;
+use super::work::Work;
+use crate::load::scheduler::{Parked, TaskKind};
 use crate::map::Task;
-use crate::order::{Kind, Parked};
-use crate::rejects::Answer;
+use crate::write::ldap_result::LdapResult;
 
-/// A wait of so long is worth a warning, and another try: what it waits for may have happened unseen.
+/// After this time a wait is logged, and the record tried again: the cause may have ended unseen.
 const LONG: Duration = Duration::from_secs(60);
-/// How often waits are looked at.
+/// The interval of polls.
 const LOOK: Duration = Duration::from_secs(2);
-/// So many waits are said at one look.
+/// The most waits that are logged at one poll.
 const SAID: usize = 10;
 
-/// When waits were looked at.
-#[derive(Debug)]
-pub(super) struct Waits {
-    looked: Instant,
+/// The records that wait outside of the scheduler.
+pub(super) struct Waiting {
+    pub(super) references: DeferredReferences,
+    pub(super) deletions: DeferredDeletions,
+    /// Rejected records whose entries gave up a DN or a value in vain: they get it back at the end of the run.
+    pub(super) set_aside: Vec<Work>,
+    /// The time of the last poll.
+    polled: Instant,
     is_shown: bool,
 }
 
-impl Default for Waits {
+impl Default for Waiting {
     fn default() -> Self {
-        Self { looked: Instant::now(), is_shown: false }
+        Self {
+            references: DeferredReferences::default(),
+            deletions: DeferredDeletions::default(),
+            set_aside: Vec::new(),
+            polled: Instant::now(),
+            is_shown: false,
+        }
     }
 }
 
 impl<W: Write> Load<'_, W> {
-    /// A record has to wait.
+    /// Notes that a record waits.
     pub(super) fn parks(work: &mut Work) {
         let now = Instant::now();
         work.waits_since.get_or_insert(now);
         work.tried = Some(now);
     }
 
-    /// Whether a record was refused for a value that the server has once only, and whoever has it may still give it up: a later
-    /// record changes it, or it goes.
+    /// Whether a record was refused for a unique value that another entry has, and may still give up: by a change or a
+    /// deletion.
     pub(super) fn may_be_freed(&self, work: &Work, error: &DirectoryError) -> bool {
         let is_upsert = matches!(work.task, Task::Upsert { .. }) && !work.is_rest;
-        let is_open = !work.now.is_last_try || self.activations.has_announced();
+        let is_open = !work.context.is_last_try || self.activations.has_announced();
         is_upsert && is_open && is_taken_value(error)
     }
 
-    /// It is tried again when something has gone, or nothing else is to be done.
+    /// Parks it until an entry is deleted, or nothing else is to be done.
     pub(super) fn value_taken(&mut self, mut work: Box<Work>, error: &DirectoryError) {
-        work.answer = Answer::of(error);
+        work.answer = LdapResult::of(error);
         work.waits_for_value = true;
         Self::parks(&mut work);
         self.park(work);
     }
 
-    /// Whether what a parked record waits for comes about by no deletion: an entry above it, or a name that nothing takes away.
+    /// Whether no deletion can help a parked record: it waits for a parent, or for a DN that nothing frees.
     pub(super) fn is_hopeless(&self, parked: &Parked<'_, Box<Work>>) -> bool {
         match (parked.kind, parked.name) {
-            (Kind::Delete, _) => false,
-            (Kind::Upsert, None) => !parked.payload.waits_for_value,
-            (Kind::Upsert, Some(name)) => !self.is_in_an_extent(name),
+            (TaskKind::Delete, _) => false,
+            (TaskKind::Upsert, None) => !parked.payload.waits_for_value,
+            (TaskKind::Upsert, Some(name)) => !self.is_in_an_extent(name),
         }
     }
 
-    /// Says which records wait for long, and for what, and tries them again.
-    pub(super) fn look_at_waits(&mut self) {
-        if self.waits.looked.elapsed() < LOOK {
+    /// Logs the records that have waited for long, with the reason, and tries them again.
+    pub(super) fn poll_waits(&mut self) {
+        if self.waiting.polled.elapsed() < LOOK {
             return;
         }
-        self.waits.looked = Instant::now();
-        let since = self.order.parked_items().filter_map(|parked| parked.payload.waits_since).min();
-        if observe::is_metering() && (since.is_some() || self.waits.is_shown) {
+        self.waiting.polled = Instant::now();
+        let since = self.scheduler.parked_items().filter_map(|parked| parked.payload.waits_since).min();
+        if observe::is_metering() && (since.is_some() || self.waiting.is_shown) {
             observe::oldest_wait(since.map(|since| since.elapsed()).unwrap_or_default());
-            self.waits.is_shown = since.is_some();
+            self.waiting.is_shown = since.is_some();
         }
         if since.is_none_or(|since| since.elapsed() < LONG) {
             return;
         }
         let mut due = Vec::new();
         let mut said = 0;
-        for Parked { id, kind, name, payload: work } in self.order.parked_items() {
+        for Parked { id, kind, name, payload: work } in self.scheduler.parked_items() {
             let is_long = work.waits_since.is_some_and(|since| since.elapsed() >= LONG);
             if !is_long || work.tried.is_none_or(|tried| tried.elapsed() < LONG) {
                 continue;
             }
             due.push(id);
-            if work.is_wait_said || said >= SAID {
+            if work.is_wait_logged || said >= SAID {
                 continue;
             }
             said += 1;
@@ -95,35 +109,37 @@ impl<W: Write> Load<'_, W> {
             let dn = work.dn().unwrap_or_default();
             let what = match (kind, name) {
                 (_, Some(_)) => {
-                    let owner = self.applier.books().owner(&work.key);
+                    let owner = self.applier.claims().owner(&work.key);
                     let owner =
                         owner.map_or_else(|| "another entry".to_owned(), |o| format!("the entry of {o}"));
                     format!("for {owner} to leave the name `{dn}`")
                 }
-                (Kind::Upsert, None) if work.waits_for_value => {
+                (TaskKind::Upsert, None) if work.waits_for_value => {
                     format!("for another entry to give up a value that `{dn}` is to have")
                 }
-                (Kind::Delete, None) => format!("for the entries below `{dn}` to go"),
-                (Kind::Upsert, None) => format!("for an entry above `{dn}`, or one that it names, to come"),
+                (TaskKind::Delete, None) => format!("for the entries below `{dn}` to go"),
+                (TaskKind::Upsert, None) => {
+                    format!("for an entry above `{dn}`, or one that it names, to come")
+                }
             };
-            let behind = self.order.waiting_for(id);
+            let behind = self.scheduler.waiting_for(id);
             tracing::warn!(
                 stream = &**stream,
                 "line {line}, stream `{stream}`: {about} has waited for a minute {what}; {behind} record(s) wait for it, and STATE does"
             );
         }
         for id in due {
-            self.order.change(id, |work| work.is_wait_said = true);
-            self.order.try_parked(id);
+            self.scheduler.change(id, |work| work.is_wait_logged = true);
+            self.scheduler.try_parked(id);
         }
     }
 }
 
-/// Whether an error says that a value is another entry's: of a name that is taken, or of an attribute whose values the server
-/// keeps unique. OpenLDAP (slapo-unique) and 389 DS say `constraintViolation` (19) and that in words; Active Directory
-/// `entryAlreadyExists` (68), or 19 with `000021C7` (userPrincipalName) or `000021C8` (servicePrincipalName).
+/// Whether an error means that another entry has the DN, or a unique value. OpenLDAP (slapo-unique) and 389 DS return
+/// `constraintViolation` (19) with a text; Active Directory `entryAlreadyExists` (68), or 19 with `000021C7`
+/// (userPrincipalName) or `000021C8` (servicePrincipalName).
 fn is_taken_value(error: &DirectoryError) -> bool {
-    let Some(Answer { code, text, .. }) = Answer::of(error) else { return false };
+    let Some(LdapResult { code, text, .. }) = LdapResult::of(error) else { return false };
     let text = text.to_ascii_lowercase();
     match code {
         result_code::ENTRY_ALREADY_EXISTS => true,

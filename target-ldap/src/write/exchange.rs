@@ -1,4 +1,4 @@
-//! Values that a server keeps unique, and that records of a run exchange: one of them gives its own up for the time being.
+//! Unique values that records of a run exchange: one entry gives up its value for the time being.
 
 use ldap_directory::change::{Change, Modification, ModificationKind};
 use ldap_directory::dn::{Dn, DnKey};
@@ -8,33 +8,34 @@ use ldap_directory::schema::Schema;
 use ldap_directory::schema::syntax::ValueKind;
 use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
 
-use super::{Applier, Effect, Outcome};
-use crate::names::hash;
-use crate::plan::{Policy, Wanted, WantedEntry};
+use super::{Applier, Attempt, WriteOutcome};
+use crate::map::wanted::{Wanted, WantedEntry};
+use crate::rules::names::hash;
+use crate::rules::policy::Policy;
 
-/// Why an entry is to give up values.
+/// Why an entry must give up values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exchange {
-    /// What the server said when the entry was to have its new values; it may name the attribute.
+    /// The server's diagnostic message when the entry was to get its new values; it may name the attribute.
     pub refused_with: String,
-    /// The entries that wait for values, too.
+    /// The other entries that wait for values.
     pub waiting: Vec<DnKey>,
 }
 
 impl Applier {
-    /// Takes values from an entry that others may be waiting for, where one of those that wait has what it wants itself. A value
-    /// that the entry cannot be without has another one in its place.
+    /// Removes values that other entries may be waiting for, if one of those has a value that this one wants. A value that the
+    /// entry must have is replaced by another.
     pub(super) async fn give_up(
         &self,
         dn: &str,
         wanted: &WantedEntry,
         current: &Entry,
         exchange: &Exchange,
-    ) -> Result<Outcome, DirectoryError> {
+    ) -> Result<Attempt, DirectoryError> {
         let schema = self.directory.schema();
         let contested = contested(wanted, current, dn, &exchange.refused_with, schema);
         if !self.is_had_by(&contested, current, &exchange.waiting).await? {
-            return Ok(Effect::NotGivenUp.into());
+            return Ok(WriteOutcome::NotGivenUp.into());
         }
         let classes = self.directory.read(dn, &["objectClass"]).await?.unwrap_or_default();
         let classes: Vec<String> =
@@ -65,15 +66,15 @@ impl Applier {
             }
         }
         if changes.is_empty() {
-            return Ok(Effect::NotGivenUp.into());
+            return Ok(WriteOutcome::NotGivenUp.into());
         }
         let names: Vec<&str> = changes.iter().map(|c| c.description.as_str()).collect();
         tracing::info!("`{dn}` is without its {} until its new value is free", names.join(", "));
         self.directory.apply(&Change::Modify { dn: dn.to_owned(), changes }).await?;
-        Ok(Effect::GaveUp { dn: dn.to_owned(), back }.into())
+        Ok(WriteOutcome::GaveUp { dn: dn.to_owned(), back }.into())
     }
 
-    /// Whether an entry that waits has one of the values.
+    /// Whether a waiting entry has one of the values.
     async fn is_had_by(
         &self,
         contested: &[&Wanted],
@@ -108,7 +109,7 @@ impl Applier {
     }
 }
 
-/// The attributes that differ and may be what the server refused: those that it names, or all.
+/// Returns the differing attributes that the server may have refused: those that it names, or all.
 fn contested<'w>(
     wanted: &'w WantedEntry,
     current: &Entry,

@@ -1,26 +1,27 @@
-//! Groups that would be left without a member, though their class demands one (`empty_group`; RFC 4519 section 3.5). Pure.
+//! Groups that would have no member, though their class requires one (`empty_group`; RFC 4519 section 3.5). Pure.
 
 use ldap_directory::entry::Entry;
 use ldap_directory::schema::Schema;
 use ldap_directory::schema::syntax::ValueKind;
 
-use crate::plan::{Policy, Wanted, WantedEntry};
-use crate::rule::EmptyGroup;
+use crate::map::wanted::{Wanted, WantedEntry};
+use crate::rules::policy::Policy;
+use crate::rules::rule::EmptyGroup;
 
-/// What becomes of an entry.
+/// What happens to an entry with a group.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Emptied {
-    /// No group of it would be empty.
+pub(super) enum EmptyGroupAction {
+    /// No group would be empty.
     Nothing,
-    /// This is wanted in its place.
+    /// This entry is wanted instead.
     Becomes(WantedEntry),
-    /// It goes.
+    /// The entry is deleted, or not added.
     Goes,
-    /// It cannot be.
+    /// The record is refused.
     Refused(String),
 }
 
-/// The attributes that the classes of an entry demand, as it will be.
+/// Returns the attributes that the object classes of an entry require (MUST), including the wanted classes.
 pub(super) fn demanded<'s>(
     wanted: &WantedEntry,
     current: Option<&Entry>,
@@ -33,23 +34,23 @@ pub(super) fn demanded<'s>(
     schema.must_may(classes.iter().copied()).0
 }
 
-/// Looks for names of other entries (`member`, `uniqueMember`, …) that the entry has to have and would not. `is_checked`: whether
-/// the destination holds entries to their classes.
+/// Looks for required DN-valued attributes (`member`, `uniqueMember`, …) that the entry would not have. `is_checked`: the
+/// destination enforces object classes.
 pub(super) fn empty_groups(
     wanted: &WantedEntry,
     current: Option<&Entry>,
     policy: &EmptyGroup,
     schema: &Schema,
     is_checked: bool,
-) -> Emptied {
+) -> EmptyGroupAction {
     if *policy == EmptyGroup::NotSaid && !is_checked {
-        return Emptied::Nothing;
+        return EmptyGroupAction::Nothing;
     }
     let is_emptied = |a: &&Wanted| {
         a.values.is_empty() && a.policy == Policy::Force && ValueKind::of(schema, &a.description).is_name()
     };
     if !wanted.attributes.iter().any(|a| is_emptied(&a)) {
-        return Emptied::Nothing;
+        return EmptyGroupAction::Nothing;
     }
     let demanded = demanded(wanted, current, schema);
     let mut becomes = wanted.clone();
@@ -62,26 +63,26 @@ pub(super) fn empty_groups(
         let name = &attribute.description;
         let there = current.map(|e| schema.values_of(e, name)).unwrap_or_default();
         match policy {
-            EmptyGroup::Delete => return Emptied::Goes,
+            EmptyGroup::Delete => return EmptyGroupAction::Goes,
             EmptyGroup::Placeholder(dn) => attribute.values = vec![dn.clone().into_bytes()],
             EmptyGroup::KeepLast if !there.is_empty() => {
                 attribute.values = there.last().cloned().into_iter().collect();
             }
             EmptyGroup::KeepLast => {
-                return Emptied::Refused(format!(
+                return EmptyGroupAction::Refused(format!(
                     "`{}` would begin without a `{name}`, which its class demands, and empty_group: keep_last has none to keep",
                     wanted.dn
                 ));
             }
             EmptyGroup::Fail | EmptyGroup::NotSaid => {
-                return Emptied::Refused(format!(
+                return EmptyGroupAction::Refused(format!(
                     "`{}` would be without a `{name}`, which its class demands: empty_group says what is to become of it (keep_last, delete, or the DN of a placeholder)",
                     wanted.dn
                 ));
             }
         }
     }
-    if emptied { Emptied::Becomes(becomes) } else { Emptied::Nothing }
+    if emptied { EmptyGroupAction::Becomes(becomes) } else { EmptyGroupAction::Nothing }
 }
 
 #[cfg(test)]
@@ -89,8 +90,8 @@ mod tests {
     use ldap_directory::entry::Attribute;
 
     use super::*;
-    use crate::login::Login;
-    use crate::plan::Compare;
+    use crate::map::wanted::WantedAccount;
+    use crate::rules::policy::Compare;
 
     fn group(members: &[&str]) -> WantedEntry {
         let octets = |values: &[&str]| values.iter().map(|v| v.as_bytes().to_vec()).collect();
@@ -103,7 +104,7 @@ mod tests {
         WantedEntry {
             dn: "cn=g,dc=x".into(),
             attributes: vec![of("objectClass", &["groupOfNames"]), of("member", members)],
-            login: Login::default(),
+            account: WantedAccount::default(),
         }
     }
 
@@ -119,26 +120,26 @@ mod tests {
             empty_groups(&group(wanted), current, policy, schema, true)
         };
         let two = there(&["cn=a", "cn=b"]);
-        assert_eq!(ask(&["cn=a"], Some(&two), &EmptyGroup::Fail), Emptied::Nothing);
-        assert!(matches!(ask(&[], Some(&two), &EmptyGroup::Fail), Emptied::Refused(_)));
-        assert!(matches!(ask(&[], None, &EmptyGroup::NotSaid), Emptied::Refused(_)));
+        assert_eq!(ask(&["cn=a"], Some(&two), &EmptyGroup::Fail), EmptyGroupAction::Nothing);
+        assert!(matches!(ask(&[], Some(&two), &EmptyGroup::Fail), EmptyGroupAction::Refused(_)));
+        assert!(matches!(ask(&[], None, &EmptyGroup::NotSaid), EmptyGroupAction::Refused(_)));
         let in_a_file = empty_groups(&group(&[]), None, &EmptyGroup::NotSaid, schema, false);
-        assert_eq!(in_a_file, Emptied::Nothing);
+        assert_eq!(in_a_file, EmptyGroupAction::Nothing);
         assert!(matches!(
             empty_groups(&group(&[]), None, &EmptyGroup::Fail, schema, false),
-            Emptied::Refused(_)
+            EmptyGroupAction::Refused(_)
         ));
-        assert_eq!(ask(&[], Some(&two), &EmptyGroup::KeepLast), Emptied::Becomes(group(&["cn=b"])));
-        assert!(matches!(ask(&[], None, &EmptyGroup::KeepLast), Emptied::Refused(_)));
+        assert_eq!(ask(&[], Some(&two), &EmptyGroup::KeepLast), EmptyGroupAction::Becomes(group(&["cn=b"])));
+        assert!(matches!(ask(&[], None, &EmptyGroup::KeepLast), EmptyGroupAction::Refused(_)));
         let nobody = EmptyGroup::Placeholder("cn=nobody".into());
-        assert_eq!(ask(&[], None, &nobody), Emptied::Becomes(group(&["cn=nobody"])));
-        assert_eq!(ask(&[], Some(&two), &EmptyGroup::Delete), Emptied::Goes);
+        assert_eq!(ask(&[], None, &nobody), EmptyGroupAction::Becomes(group(&["cn=nobody"])));
+        assert_eq!(ask(&[], Some(&two), &EmptyGroup::Delete), EmptyGroupAction::Goes);
         let mut device = group(&[]);
         device.attributes[0].values = vec![b"device".to_vec()];
         device.attributes[1].description = "seeAlso".into();
         assert_eq!(
             empty_groups(&device, None, &EmptyGroup::Fail, schema, true),
-            Emptied::Nothing,
+            EmptyGroupAction::Nothing,
             "no class demands it"
         );
     }

@@ -1,7 +1,7 @@
-//! Values that name other entries (`member`, `manager`, …): those of entries that are still to come wait for them.
+//! Values that reference other entries (`member`, `manager`, …). Values that reference later entries wait for them.
 //!
-//! Some servers refuse a value that names no entry (Active Directory), others take it, and it names somebody else later. So
-//! it is written once the entry is there; and if it never comes, it is tried at the end, and said.
+//! Some servers refuse a dangling reference (Active Directory). Others accept it, and it may reference another entry later. So
+//! it is written once the entry exists. If it never does, the value is tried at the end, with a warning.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -15,44 +15,45 @@ use tokio::task::JoinSet;
 
 use super::Applier;
 use super::groups::demanded;
-use crate::names::hash;
-use crate::plan::{Policy, WantedEntry};
-use crate::write::Task;
+use crate::map::Task;
+use crate::map::wanted::WantedEntry;
+use crate::rules::names::hash;
+use crate::rules::policy::Policy;
 
-/// A value that waits for the entry it names.
+/// A value that waits for the entry that it references.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct DeferredReference {
     /// The attribute.
     pub description: String,
     /// The value.
     pub value: Vec<u8>,
-    /// The entry it names.
+    /// The referenced entry.
     pub key: DnKey,
 }
 
-/// Entries looked for at the same time, for one record.
+/// The most searches in parallel for one record.
 const LOOKUPS: usize = 32;
-/// How many entries are remembered to be there: 16 bytes each.
+/// The most entries that are remembered, of 16 bytes each.
 const REMEMBERED: usize = 200_000;
 
-/// Entries that are known to be there.
+/// Entries that are known to exist.
 #[derive(Debug, Default)]
-pub(super) struct Present(Mutex<Known>);
+pub(super) struct KnownEntries(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
     entries: HashSet<u64>,
-    /// The names that these lie below.
+    /// The ancestors of these.
     above: HashSet<u64>,
 }
 
-impl Present {
+impl KnownEntries {
     fn known(&self) -> MutexGuard<'_, Known> {
         // A panic elsewhere leaves the sets whole, or an entry unknown.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn is_there(&self, key: &DnKey) {
+    pub(super) fn insert(&self, key: &DnKey) {
         let mut known = self.known();
         if known.entries.len() + known.above.len() >= REMEMBERED {
             *known = Known::default();
@@ -66,8 +67,8 @@ impl Present {
         }
     }
 
-    /// With an entry goes what lies below it: where that is any that is known, nothing is known any more, for names are not kept.
-    pub(super) fn is_gone(&self, key: &DnKey) {
+    /// Removes an entry with its subtree. If entries below it are known, all are forgotten, because only hashes are kept.
+    pub(super) fn remove(&self, key: &DnKey) {
         let mut known = self.known();
         let key = hash(key);
         if known.above.contains(&key) {
@@ -76,7 +77,7 @@ impl Present {
         known.entries.remove(&key);
     }
 
-    pub(super) fn knows(&self, key: &DnKey) -> bool {
+    pub(super) fn contains(&self, key: &DnKey) -> bool {
         self.known().entries.contains(&hash(key))
     }
 }
@@ -87,12 +88,12 @@ fn lost() -> DirectoryError {
 }
 
 impl Applier {
-    /// Takes values out of what is wanted that would be new and name entries that are not there.
-    pub(super) async fn hold_back(
+    /// Removes new values that reference missing entries from the wanted entry, and returns them.
+    pub(super) async fn defer_missing(
         &self,
         wanted: &mut Cow<'_, WantedEntry>,
         current: Option<&Entry>,
-    ) -> Result<Vec<Held>, DirectoryError> {
+    ) -> Result<Vec<DeferredReference>, DirectoryError> {
         let schema = self.directory.schema();
         let mut new = Vec::new();
         for attribute in &wanted.attributes {
@@ -116,7 +117,11 @@ impl Applier {
                     .filter(|v| !there.contains(rule.normalize(v, schema).as_ref()))
                     .filter_map(|value| {
                         let key = self.named(value)?;
-                        Some(Held { description: description.clone(), value: value.clone(), key })
+                        Some(DeferredReference {
+                            description: description.clone(),
+                            value: value.clone(),
+                            key,
+                        })
                     }),
             );
         }
@@ -124,21 +129,21 @@ impl Applier {
         if !missing.is_empty() {
             let wanted = wanted.to_mut();
             for attribute in &mut wanted.attributes {
-                let held: HashSet<&Vec<u8>> = missing
+                let deferred: HashSet<&Vec<u8>> = missing
                     .iter()
                     .filter(|h| h.description == attribute.description)
                     .map(|h| &h.value)
                     .collect();
-                if held.is_empty() {
+                if deferred.is_empty() {
                     continue;
                 }
-                attribute.values.retain(|v| !held.contains(v));
+                attribute.values.retain(|v| !deferred.contains(v));
             }
         }
         Ok(missing)
     }
 
-    /// The entry a value names, where that can be one of this directory.
+    /// Returns the entry that a value references, if it can be in this directory.
     fn named(&self, value: &[u8]) -> Option<DnKey> {
         let text = std::str::from_utf8(value).ok()?;
         let schema = self.directory.schema();
@@ -154,7 +159,7 @@ impl Applier {
         is_ours.then_some(key)
     }
 
-    /// A name as a task's values spell it; where none does, in its normal form.
+    /// Returns a DN as the task's values spell it, else in its normal form.
     pub(crate) fn spelled(&self, task: &Task, key: &DnKey) -> String {
         let Task::Upsert { wanted, .. } = task else { return key.to_string() };
         let mut values = wanted.attributes.iter().flat_map(|attribute| &attribute.values);
@@ -162,47 +167,50 @@ impl Applier {
         found.map_or_else(|| key.to_string(), |value| String::from_utf8_lossy(value).into_owned())
     }
 
-    /// Those whose entries are not there.
-    async fn missing(&self, values: Vec<Held>) -> Result<Vec<Held>, DirectoryError> {
+    /// Returns the values whose entries do not exist.
+    async fn missing(
+        &self,
+        values: Vec<DeferredReference>,
+    ) -> Result<Vec<DeferredReference>, DirectoryError> {
         let mut missing = Vec::new();
         let mut lookups = JoinSet::new();
-        let mut values = values.into_iter().filter(|held| !self.present.knows(&held.key));
+        let mut values = values.into_iter().filter(|deferred| !self.present.contains(&deferred.key));
         loop {
             while lookups.len() < LOOKUPS
-                && let Some(held) = values.next()
+                && let Some(deferred) = values.next()
             {
                 let directory = self.directory.clone();
                 lookups.spawn(async move {
-                    let name = String::from_utf8_lossy(&held.value).into_owned();
+                    let name = String::from_utf8_lossy(&deferred.value).into_owned();
                     let name = match name.rsplit_once("#'") {
                         Some((name, _)) => name.to_owned(),
                         None => name,
                     };
                     let there = directory.read(&name, &["1.1"]).await;
-                    (held, there)
+                    (deferred, there)
                 });
             }
             let Some(joined) = lookups.join_next().await else { return Ok(missing) };
             // Lost by a panic, which ends the run.
-            let Ok((held, there)) = joined else { return Err(lost()) };
+            let Ok((deferred, there)) = joined else { return Err(lost()) };
             match there {
-                Ok(Some(_)) => self.present.is_there(&held.key),
-                Ok(None) => missing.push(held),
-                // What the server does not say cannot be waited for: an alias, a referral, a name it does not like.
+                Ok(Some(_)) => self.present.insert(&deferred.key),
+                Ok(None) => missing.push(deferred),
+                // A reference that the server does not resolve cannot be waited for: an alias, a referral, an invalid DN.
                 Err(e) if e.code().is_some() => {}
                 Err(e) => return Err(e),
             }
         }
     }
 
-    /// The entries that are missing, where without them the entry would lack an attribute that its classes demand.
+    /// Returns the missing entries, if without them the entry would lack an attribute that its classes require.
     pub(super) fn leaves_out_what_is_needed(
         &self,
         wanted: &WantedEntry,
         current: Option<&Entry>,
-        held: &[Held],
+        deferred: &[DeferredReference],
     ) -> Option<Vec<DnKey>> {
-        if held.is_empty() {
+        if deferred.is_empty() {
             return None;
         }
         let schema = self.directory.schema();
@@ -214,9 +222,12 @@ impl Applier {
             };
             let there = current.map(|e| schema.values_of(e, name)).unwrap_or_default();
             let stays = !there.is_empty() && attribute.policy != Policy::Force;
-            attribute.values.is_empty() && !stays && held.iter().any(|h| is_it(&h.description))
+            attribute.values.is_empty() && !stays && deferred.iter().any(|h| is_it(&h.description))
         };
-        demanded.iter().any(|name| is_left_out(name)).then(|| held.iter().map(|h| h.key.clone()).collect())
+        demanded
+            .iter()
+            .any(|name| is_left_out(name))
+            .then(|| deferred.iter().map(|h| h.key.clone()).collect())
     }
 }
 
@@ -229,18 +240,18 @@ mod tests {
     #[test]
     fn what_goes_takes_what_lies_below_it_out_of_memory_and_nothing_else() {
         let key = |dn: &str| DnKey::parse(dn, Schema::standard()).unwrap();
-        let present = Present::default();
+        let present = KnownEntries::default();
         for dn in ["uid=a,ou=u,dc=x", "uid=b,ou=u,dc=x", "uid=c,ou=w,dc=x"] {
-            present.is_there(&key(dn));
+            present.insert(&key(dn));
         }
-        present.is_gone(&key("uid=a,ou=u,dc=x"));
-        present.is_gone(&key("uid=never,ou=u,dc=x"));
-        assert!(!present.knows(&key("uid=a,ou=u,dc=x")));
-        assert!(present.knows(&key("uid=b,ou=u,dc=x")) && present.knows(&key("uid=c,ou=w,dc=x")));
-        present.is_gone(&key("ou=u,dc=x"));
-        assert!(!present.knows(&key("uid=b,ou=u,dc=x")));
+        present.remove(&key("uid=a,ou=u,dc=x"));
+        present.remove(&key("uid=never,ou=u,dc=x"));
+        assert!(!present.contains(&key("uid=a,ou=u,dc=x")));
+        assert!(present.contains(&key("uid=b,ou=u,dc=x")) && present.contains(&key("uid=c,ou=w,dc=x")));
+        present.remove(&key("ou=u,dc=x"));
+        assert!(!present.contains(&key("uid=b,ou=u,dc=x")));
         for n in 0..=REMEMBERED {
-            present.is_there(&key(&format!("uid={n}")));
+            present.insert(&key(&format!("uid={n}")));
         }
         assert!(present.known().entries.len() <= REMEMBERED);
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A unit and a name in it.
 pub(crate) type Name = (u8, u8);
 /// A stream and a key of it.
-pub(crate) type Who = (u8, u8);
+pub(crate) type Claimant = (u8, u8);
 
 /// An entry.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,11 +54,11 @@ pub(crate) struct Outcome {
 #[derive(Default)]
 struct Run {
     /// The record that has an entry.
-    owner: BTreeMap<Name, Who>,
+    owner: BTreeMap<Name, Claimant>,
     /// Further records about it: of another stream, and rejected ones.
-    others: BTreeMap<Name, Vec<Who>>,
+    others: BTreeMap<Name, Vec<Claimant>>,
     /// Deletions of what `match` finds: they are made last, unless a later record is about the same.
-    late: Vec<(Who, Option<Name>)>,
+    late: Vec<(Claimant, Option<Name>)>,
     /// Streams of which a record came.
     came: BTreeSet<u8>,
     /// A record was rejected, and nobody knows which entry it was about.
@@ -125,7 +125,7 @@ fn found(directory: &Directory, number: u8) -> Vec<Name> {
 
 impl Run {
     /// The records about an entry: first the one that has it.
-    fn about(&self, name: Name) -> Vec<Who> {
+    fn about(&self, name: Name) -> Vec<Claimant> {
         self.owner
             .get(&name)
             .into_iter()
@@ -135,13 +135,13 @@ impl Run {
     }
 
     /// Says that a further record is about an entry.
-    fn note(&mut self, name: Name, who: Who) {
+    fn note(&mut self, name: Name, who: Claimant) {
         if !self.about(name).contains(&who) {
             self.others.entry(name).or_default().push(who);
         }
     }
 
-    fn reject(&mut self, who: Who, names: impl IntoIterator<Item = Name>) {
+    fn reject(&mut self, who: Claimant, names: impl IntoIterator<Item = Name>) {
         self.outcome.rejected += 1;
         for name in names {
             self.note(name, who);
@@ -149,7 +149,7 @@ impl Run {
     }
 
     /// Whether another key has the entry, of whichever stream. (A stream writes what another one of the same key writes.)
-    fn is_anothers(&self, name: Name, who: Who) -> bool {
+    fn is_anothers(&self, name: Name, who: Claimant) -> bool {
         self.owner.get(&name).is_some_and(|owner| owner.1 != who.1)
     }
 
@@ -157,7 +157,7 @@ impl Run {
         &mut self,
         rules: Rules,
         directory: &mut Directory,
-        who: Who,
+        who: Claimant,
         name: Name,
         bad: bool,
     ) -> Option<()> {
@@ -190,7 +190,7 @@ impl Run {
         entry.number = key;
         directory.insert(name, entry);
         if let Some(there) = there.filter(|there| *there != name) {
-            // Who was about it is about it under its new name.
+            // Claimant was about it is about it under its new name.
             if let Some(owner) = self.owner.remove(&there) {
                 self.owner.insert(name, owner);
             }
@@ -207,7 +207,7 @@ impl Run {
         Some(())
     }
 
-    fn deletion(&mut self, rules: Rules, directory: &mut Directory, who: Who, name: Option<Name>) {
+    fn deletion(&mut self, rules: Rules, directory: &mut Directory, who: Claimant, name: Option<Name>) {
         let matches = rules.matches[usize::from(who.0)];
         let target = if matches {
             let all = found(directory, who.1);
@@ -225,7 +225,7 @@ impl Run {
             name
         };
         let Some(target) = target else { return };
-        let others: Vec<Who> = self.about(target).into_iter().filter(|other| *other != who).collect();
+        let others: Vec<Claimant> = self.about(target).into_iter().filter(|other| *other != who).collect();
         match others.first() {
             Some(other) if other.0 == who.0 => self.reject(who, [target].into_iter().chain(name)),
             // Another stream's: it stays, and nothing is wrong.

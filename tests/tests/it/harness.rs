@@ -1,9 +1,10 @@
-//! The harness itself: a test that uses it can only be trusted when it is right.
+//! The harness itself: tests can rely on it only if it is right.
 
 use ldap_tests::apacheds::ApacheDs;
+use ldap_tests::client::Client;
 use ldap_tests::ds389::{Ds389, Ds389Options};
 use ldap_tests::hostile;
-use ldap_tests::ldif::{assert_same, normalize_dn, parse, records};
+use ldap_tests::ldif::{assert_same, normalize_dn, parse};
 use ldap_tests::memory::peak_kib;
 use ldap_tests::samba::Samba;
 use ldap_tests::server::Server;
@@ -120,12 +121,8 @@ fn slapd_takes_all_of_the_hostile_directory() {
     assert_eq!(online["cn=everyone,ou=hostile,dc=example,dc=test"]["member"].len(), hostile::MEMBERS);
 
     // A child comes before its parent, both for a plain entry and for a container.
-    let output = Command::new(tool("ldapsearch"))
-        .args(["-x", "-LLL", "-o", "ldif-wrap=no", "-M", "-H", &slapd.ldap_uri(), "-b", slapd.suffix()])
-        .args(["-D", &slapd.admin_dn(), "-w", ADMIN_PASSWORD, "(objectClass=*)", "1.1"])
-        .output()
-        .unwrap();
-    let order: Vec<String> = parse_in_order(&output.stdout);
+    let entries = Client::admin(&slapd).search(slapd.suffix(), "(objectClass=*)", &["1.1"]).unwrap();
+    let order: Vec<String> = entries.iter().map(|entry| normalize_dn(&entry.dn)).collect();
     let position = |dn: &str| order.iter().position(|d| d == dn).unwrap_or_else(|| panic!("no {dn}"));
     let suffix = slapd.suffix();
     assert!(
@@ -153,13 +150,6 @@ fn slapd_takes_all_of_the_hostile_directory() {
         respelled.insert(to.to_owned(), values);
     }
     assert_same("the file", &expected, "slapd", &online);
-}
-
-fn parse_in_order(ldif: &[u8]) -> Vec<String> {
-    records(ldif)
-        .into_iter()
-        .map(|r| normalize_dn(std::str::from_utf8(&r.first().unwrap().1).unwrap()))
-        .collect()
 }
 
 #[test]

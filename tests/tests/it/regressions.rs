@@ -1,4 +1,4 @@
-//! Faults that were found once, each with what must be instead.
+//! Regressions: one test for each fault that was found.
 
 use std::fmt::Write as _;
 
@@ -107,9 +107,8 @@ fn a_refused_bind_is_tried_on_no_other_server() {
     let dead = format!("ldap://127.0.0.1:{}", free_port());
     let config =
         with(&tap_config(&slapd), &json!({"server_url": [slapd.ldap_uri(), dead], "bind_password": "wrong"}));
-    let output = Run::tap(&config).run().exits(3).says("invalidCredentials (49)");
+    let output = Run::tap(&config).run().exits(3).reports_code(49);
     assert_eq!(output.stderr.matches("invalidCredentials").count(), 1, "{}", output.stderr);
-    assert!(!output.stderr.contains("refused:"), "{}", output.stderr);
 }
 
 #[test]
@@ -121,8 +120,7 @@ fn a_mistake_in_the_last_stream_is_found_before_the_first_is_read() {
     let output = Run::tap(&with(&tap_config(&slapd), &streams))
         .run()
         .exits(2)
-        .says("FULL_TABLE or INCREMENTAL or LOG_BASED")
-        .says("wrong");
+        .reports(&json!({"setting": "schemas[1].replication_method", "nearest": "LOG_BASED"}));
     assert!(output.stdout.is_empty(), "{}", output.stdout_text());
 }
 
@@ -137,16 +135,16 @@ fn a_filter_with_spaces_between_its_parts_is_sent_without() {
     };
     let output = Run::tap(&streams("(& (objectClass=person) (uid=alice) )")).run().succeeds();
     assert_eq!(output.messages.iter().filter(|m| m["type"] == "RECORD").count(), 1);
-    Run::tap(&streams("(uid=alice")).run().exits(2).says("schemas[0].filter");
+    Run::tap(&streams("(uid=alice")).run().exits(2).reports_setting("schemas[0].filter");
 }
 
 #[test]
 fn tls_that_the_url_contradicts_is_a_mistake() {
     let slapd = Slapd::start(SlapdOptions::default());
     let config = with(&tap_config(&slapd), &json!({"use_ssl": true}));
-    Run::tap(&config).run().exits(2).says("use_ssl");
+    Run::tap(&config).run().exits(2).reports_setting("use_ssl");
     let config = with(&tap_config(&slapd), &json!({"server_url": null, "host": slapd.ldap_uri()}));
-    Run::tap(&config).run().exits(2).says("`host`");
+    Run::tap(&config).run().exits(2).reports_setting("host");
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! What was printed at the end of the range that was read, so that it is not printed again while it stays the same.
+//! The records at the end of the range that was read, so that unchanged ones are not emitted again.
 //!
-//! For each of the last moments: up to [`LISTED`] records in all by their hashes, or, where there are more (a bulk load
-//! in one second), only how many there were and the sum of their hashes.
+//! For each of the last moments: the hashes of up to [`LISTED`] records in all. If there are more (a bulk load in one second), only
+//! their number and the sum of their hashes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-/// So many hashes are listed at most: about 12 KB of a bookmark.
+/// The most hashes that are listed: about 12 KB of a bookmark.
 const LISTED: usize = 500;
 
-/// A hash of a record: so long that two that differ never have the same.
+/// A hash of a record, long enough that two different records never have the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 struct Hash(u128);
 
@@ -45,7 +45,7 @@ struct Moment {
     sum: Hash,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     hashes: BTreeSet<Hash>,
-    /// The sum was found to be that of what is there now.
+    /// Whether the current records have the same sum.
     #[serde(skip)]
     confirmed: bool,
 }
@@ -62,7 +62,7 @@ impl Boundary {
         self.moments.is_empty()
     }
 
-    /// Whether there are moments of which only the sum is known.
+    /// Returns whether there are moments of which only the sum is known.
     pub(super) fn is_digest(&self) -> bool {
         self.moments.values().any(Moment::is_digest)
     }
@@ -71,7 +71,7 @@ impl Boundary {
         self.moments.contains_key(moment)
     }
 
-    /// Notes a record.
+    /// Adds a record.
     pub(super) fn add(&mut self, moment: &str, record: &[u8]) {
         let hash = Hash::of(record);
         let listed: usize = self.moments.values().map(|m| m.hashes.len()).sum();
@@ -86,22 +86,22 @@ impl Boundary {
         }
     }
 
-    /// Forgets what lies before a moment.
+    /// Removes the moments before this one.
     pub(super) fn prune(&mut self, keep_from: &str) {
         if self.moments.first_key_value().is_some_and(|(first, _)| first.as_str() < keep_from) {
             self.moments = self.moments.split_off(keep_from);
         }
     }
 
-    /// Takes note of what is there now, for the moments of which only the sum is known.
-    pub(super) fn confirm(&mut self, there: &Boundary) {
+    /// Compares the sums with those of the current records.
+    pub(super) fn confirm(&mut self, current: &Boundary) {
         for (name, moment) in &mut self.moments {
-            let now = there.moments.get(name);
+            let now = current.moments.get(name);
             moment.confirmed = now.is_some_and(|now| (now.count, now.sum) == (moment.count, moment.sum));
         }
     }
 
-    /// Whether a record is one of these.
+    /// Returns whether a record is one of these.
     pub(super) fn contains(&self, moment: &str, record: &[u8]) -> bool {
         self.moments
             .get(moment)

@@ -1,5 +1,5 @@
-//! Whether the directory went back behind a bookmark: it was restored from a backup, imported anew, or its counter was taken
-//! back. Then what was changed since is stamped with values that lie before the bookmark, and would never be read.
+//! Whether the directory was restored from a backup, imported, or its counter was reset, since a bookmark. Later changes then have
+//! values before the bookmark, and would never be read.
 
 use std::collections::BTreeMap;
 
@@ -12,66 +12,69 @@ use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::track::Newest;
+use super::key_cursor::Newest;
+use crate::discovery::replication_keys::{self, Growth};
 use crate::replication::dirsync::highest_usn;
-use crate::replication::keys::{self, Growth};
-use crate::replication::order::{KeyOrder, OrderKey};
-use crate::replication::{StreamRun, stream_base};
+use crate::replication::stream_run::StreamRun;
+use crate::stream::key_order::{KeyOrder, OrderKey};
 
 /// OpenLDAP: the last change of each server of the directory (draft-ietf-ldup-model; slapd's syncprov).
 const CONTEXT_CSN: &str = "contextCSN";
-/// 389 DS: what each database has counted to (Administration Guide, "USN").
+/// 389 DS: the counter of each database (Administration Guide, "USN").
 const LAST_USN: &str = "lastusn";
-/// 389 DS's own change log is a database, too, and holds none of the entries.
+/// 389 DS's own change log is also a database, but has none of the entries.
 const CHANGE_LOG: &str = "changelog";
 
-/// What a server said, when a bookmark was made, of how far its data had come.
+/// What a server reports about how recent its data is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(super) struct Reached {
-    /// Which server, in short: what another one says is not comparable.
+pub(super) struct ServerPosition {
+    /// A hash of the server's identity: the marks of different servers are not comparable.
     server: String,
-    /// How far, by what it counts apart: OpenLDAP's change sequence numbers by server, Active Directory's update sequence
-    /// number, and that of 389 DS where it is the replication key.
+    /// OpenLDAP's change sequence numbers by server, Active Directory's update sequence number, or that of 389 DS if it is the
+    /// replication key.
     marks: BTreeMap<String, String>,
 }
 
-impl Reached {
+impl ServerPosition {
     pub(super) fn is_empty(&self) -> bool {
         self.marks.is_empty()
     }
 
-    /// Asks the server.
-    pub(super) async fn now(run: &StreamRun<'_>, order: &KeyOrder<'_>) -> anyhow::Result<Reached> {
-        let directory = &run.tree.directory;
+    /// Reads it from the server.
+    pub(super) async fn read(run: &StreamRun<'_>, order: &KeyOrder<'_>) -> anyhow::Result<ServerPosition> {
+        let directory = &run.context.directory;
         let (server, marks) = match directory.root_dse().vendor {
             Vendor::OpenLdap => (directory.serving(), context_csns(run).await?),
             Vendor::ActiveDirectory => {
                 let usn = highest_usn(directory).await?.to_string();
-                (run.tree.local_identity().await?, BTreeMap::from([("usn".to_owned(), usn)]))
+                (run.context.local_identity().await?, BTreeMap::from([("usn".to_owned(), usn)]))
             }
             Vendor::Ds389 if order.name.eq_ignore_ascii_case("entryusn") => {
                 let root = directory.read("", &[LAST_USN]).await?.unwrap_or_default();
-                let Some(usn) = last_usn(&root) else { return Ok(Reached::default()) };
-                (run.tree.local_identity().await?, BTreeMap::from([(LAST_USN.to_owned(), usn.to_string())]))
+                let Some(usn) = last_usn(&root) else { return Ok(ServerPosition::default()) };
+                (
+                    run.context.local_identity().await?,
+                    BTreeMap::from([(LAST_USN.to_owned(), usn.to_string())]),
+                )
             }
-            Vendor::Ds389 | Vendor::Ldif | Vendor::Other => return Ok(Reached::default()),
+            Vendor::Ds389 | Vendor::Ldif | Vendor::Other => return Ok(ServerPosition::default()),
         };
         let server = BASE64.encode(Sha256::digest(server).get(..6).unwrap_or_default());
-        Ok(Reached { server, marks })
+        Ok(ServerPosition { server, marks })
     }
 
-    /// How many servers' changes are counted.
-    pub(super) fn count(&self) -> usize {
+    /// Returns the number of servers whose changes are counted.
+    pub(super) fn server_count(&self) -> usize {
         self.marks.len()
     }
 
-    /// Whether this is behind what the same server said before.
-    fn is_behind(&self, before: &Reached) -> bool {
+    /// Returns whether this is earlier than what the same server reported before.
+    fn is_behind(&self, before: &ServerPosition) -> bool {
         self.server == before.server
             && before.marks.iter().any(|(name, was)| {
                 self.marks.get(name).is_none_or(|is| match (is.parse::<i64>(), was.parse::<i64>()) {
                     (Ok(is), Ok(was)) => is < was,
-                    // Those of one server sort as texts: they begin with the time.
+                    // Those of one server sort as text: they start with the time.
                     _ => is < was,
                 })
             })
@@ -79,19 +82,19 @@ impl Reached {
 }
 
 async fn context_csns(run: &StreamRun<'_>) -> Result<BTreeMap<String, String>, DirectoryError> {
-    let tree = run.tree;
+    let context = run.context;
     let schema = run.schema();
-    let base = stream_base(run);
+    let base = run.base();
     let Ok(key) = DnKey::parse(base, schema) else { return Ok(BTreeMap::new()) };
-    // The suffix entry has it, wherever below it the stream begins.
-    let contexts = &tree.directory.root_dse().naming_contexts;
+    // The suffix entry has it, wherever the stream's base is below it.
+    let contexts = &context.directory.root_dse().naming_contexts;
     let above = contexts.iter().filter(|dn| DnKey::parse(dn, schema).is_ok_and(|c| key.is_within(&c)));
-    let Some(context) = above.max_by_key(|dn| dn.len()).filter(|dn| !dn.is_empty()) else {
+    let Some(naming_context) = above.max_by_key(|dn| dn.len()).filter(|dn| !dn.is_empty()) else {
         return Ok(BTreeMap::new());
     };
-    let entry = match tree.directory.read(context, &[CONTEXT_CSN]).await {
+    let entry = match context.directory.read(naming_context, &[CONTEXT_CSN]).await {
         Ok(entry) => entry.unwrap_or_default(),
-        // Not everybody may read it.
+        // The bound user may lack the right to read it.
         Err(e) if e.code().is_some() => return Ok(BTreeMap::new()),
         Err(e) => return Err(e),
     };
@@ -100,16 +103,16 @@ async fn context_csns(run: &StreamRun<'_>) -> Result<BTreeMap<String, String>, D
     Ok(values.filter_map(|csn| Some((csn.split('#').nth(2)?.to_owned(), csn.to_owned()))).collect())
 }
 
-/// Why a bookmark of 389 DS's own numbers is of no use.
+/// Why a bookmark of 389 DS's own numbers cannot be used.
 const TAKEN_BACK: &str = "the server counts its changes (lastusn) from below the bookmark: additions were refused, or its database was imported";
 
-/// Why the bookmark is of no use any more, if the directory went back behind it.
-pub(super) async fn look(
+/// Returns why the bookmark cannot be used, if the directory was restored to a time before it.
+pub(super) async fn check(
     run: &StreamRun<'_>,
     order: &KeyOrder<'_>,
     largest: &[u8],
-    before: &Reached,
-    now: &Reached,
+    before: &ServerPosition,
+    now: &ServerPosition,
     newest: &[Newest],
 ) -> anyhow::Result<Option<&'static str>> {
     let counted = now.marks.get(LAST_USN).and_then(|usn| usn.parse().ok());
@@ -120,11 +123,11 @@ pub(super) async fn look(
             "the server's data is older than the bookmark: it was restored from an older copy"
         }));
     }
-    let vendor = run.tree.directory.root_dse().vendor;
+    let vendor = run.context.directory.root_dse().vendor;
     let number = std::str::from_utf8(largest).ok().and_then(|t| t.parse::<u64>().ok());
     let behind = |counted: i64| number.is_some_and(|n| i64::try_from(n).unwrap_or(i64::MAX) > counted);
-    // A bookmark that knows how far the server had counted was taken although its entries have larger numbers: from then on
-    // the second key finds what is numbered again.
+    // A bookmark with the server's counter was taken although its entries had larger numbers: from then on the second key finds
+    // changes with reused numbers.
     if !(before.server == now.server && before.marks.contains_key(LAST_USN)) && counted.is_some_and(behind) {
         return Ok(Some(TAKEN_BACK));
     }
@@ -134,7 +137,7 @@ pub(super) async fn look(
     {
         return Ok(Some("the domain controller was restored from an older copy of its database"));
     }
-    if keys::growth(order.name) == Growth::Changed && have_fallen(run, order, newest).await? {
+    if replication_keys::growth(order.name) == Growth::Changed && any_decreased(run, order, newest).await? {
         return Ok(Some(
             "entries have older values of the replication key than the bookmark: the directory was restored or imported",
         ));
@@ -142,7 +145,7 @@ pub(super) async fn look(
     Ok(None)
 }
 
-/// The highest number that a 389 DS counted to, in any of its databases.
+/// Returns the highest counter of a 389 DS, over all its databases.
 fn last_usn(root: &Entry) -> Option<i64> {
     let is_it = |description: &str| {
         base_type(description).eq_ignore_ascii_case(LAST_USN)
@@ -155,7 +158,7 @@ fn last_usn(root: &Entry) -> Option<i64> {
         .max()
 }
 
-/// A number of 389 DS, which writes those below zero as very large ones: 64 bits without a sign, or 32.
+/// Returns a counter of 389 DS, which writes negative ones as very large ones: 64-bit unsigned, or 32-bit.
 fn signed(number: u64) -> i64 {
     const NEARLY: u64 = 1_000;
     let small = u64::from(u32::MAX);
@@ -166,54 +169,54 @@ fn signed(number: u64) -> i64 {
     }
 }
 
-/// Whether any of the entries that had the largest values has a smaller one now: of one entry, they never fall.
-async fn have_fallen(
+/// Returns whether any of the entries with the largest values has a smaller one now. The value of one entry never decreases.
+async fn any_decreased(
     run: &StreamRun<'_>,
     order: &KeyOrder<'_>,
     newest: &[Newest],
 ) -> Result<bool, DirectoryError> {
-    let mut fallen = false;
+    let mut decreased = false;
     let mut wanted: Vec<&str> = order.attributes().collect();
     for newest in newest {
         let Some(dn) = newest.dn() else { continue };
-        let entry = match run.tree.directory.read(dn, &wanted).await {
-            // It is gone, or it is not to be seen.
+        let entry = match run.context.directory.read(dn, &wanted).await {
+            // It was deleted, or is not visible.
             Err(e) if e.code().is_some() && !e.is_transient() => None,
             entry => entry?,
         };
-        fallen |= entry.is_some_and(|entry| has_fallen(run, order, newest, &entry));
+        decreased |= entry.is_some_and(|entry| has_decreased(run, order, newest, &entry));
     }
-    let Some(id) = &run.tree.ids.key else { return Ok(fallen) };
+    let Some(id) = &run.context.ids.key else { return Ok(decreased) };
     let ids: Vec<Vec<u8>> = newest.iter().filter_map(Newest::id).collect();
     if ids.is_empty() {
-        return Ok(fallen);
+        return Ok(decreased);
     }
     let terms: Vec<String> = ids.iter().map(|value| format!("({id}={})", escape_value(value))).collect();
     let terms = terms.concat();
     wanted.push(id.as_str());
-    let mut request = SearchRequest::new(stream_base(run), Scope::Subtree, format!("(|{terms})"), &wanted);
+    let mut request = SearchRequest::new(run.base(), Scope::Subtree, format!("(|{terms})"), &wanted);
     request.paging = Paging::Configured;
-    let mut search = run.tree.directory.search(request).await?;
+    let mut search = run.context.directory.search(request).await?;
     loop {
         let entry = match search.next_entry().await {
-            // The base is gone, or is out of sight.
+            // The base was deleted, or is not visible.
             Err(e) if e.is_no_such_object() => break,
             entry => entry?,
         };
         let Some(entry) = entry else { break };
         let was = newest.iter().find(|n| n.id().as_ref() == entry.values(id).first());
-        fallen |= was.is_some_and(|was| has_fallen(run, order, was, &entry));
+        decreased |= was.is_some_and(|was| has_decreased(run, order, was, &entry));
     }
-    Ok(fallen)
+    Ok(decreased)
 }
 
-/// Whether an entry has a smaller value than it had.
-fn has_fallen(run: &StreamRun<'_>, order: &KeyOrder<'_>, newest: &Newest, entry: &Entry) -> bool {
+/// Returns whether an entry has a smaller value than before.
+fn has_decreased(run: &StreamRun<'_>, order: &KeyOrder<'_>, newest: &Newest, entry: &Entry) -> bool {
     let was: Option<OrderKey> = order.sortable(newest.value.as_bytes(), run.schema());
     let is = order.of(entry, run.schema()).map(|(key, _)| key);
-    // A value that is wrong says nothing of the others.
-    let is_odd = order.odd(entry, run.schema(), None).is_some();
-    !is_odd && is.is_some() && is < was
+    // An invalid value says nothing about the others.
+    let is_unusable = order.unusable_value(entry, run.schema(), None).is_some();
+    !is_unusable && is.is_some() && is < was
 }
 
 #[cfg(test)]
@@ -221,9 +224,9 @@ mod tests {
     use super::*;
     use ldap_directory::entry::Attribute;
 
-    fn reached(server: &str, marks: &[(&str, &str)]) -> Reached {
+    fn reached(server: &str, marks: &[(&str, &str)]) -> ServerPosition {
         let marks = marks.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        Reached { server: server.to_owned(), marks }
+        ServerPosition { server: server.to_owned(), marks }
     }
 
     #[test]
@@ -240,7 +243,7 @@ mod tests {
         assert!(!reached("a", &[("usn", "1000")]).is_behind(&reached("a", &[("usn", "999")])));
         assert!(reached("a", &[("lastusn", "-6")]).is_behind(&reached("a", &[("lastusn", "2")])));
         assert!(!reached("a", &[("lastusn", "-4")]).is_behind(&reached("a", &[("lastusn", "-6")])));
-        assert!(!Reached::default().is_behind(&Reached::default()));
+        assert!(!ServerPosition::default().is_behind(&ServerPosition::default()));
     }
 
     #[test]

@@ -1,18 +1,22 @@
-//! Connections that are lost, servers that are busy or go away, and others that take over.
+//! Lost connections, busy servers, failover, referrals, TLS and Kerberos.
 
 use std::collections::BTreeMap;
 
 use ldap_tests::run::Output;
 use serde_json::{Value, json};
 
-mod answers;
-mod busy;
-mod cuts;
-mod endless;
+mod busy_server;
+mod cut_connections;
+mod endless_answers;
 mod failover;
-mod follow;
-mod restarts;
-mod untrue;
+mod follow_reconnects;
+#[cfg(feature = "gssapi")]
+mod kerberos;
+mod malformed_answers;
+mod referrals;
+mod server_restarts;
+mod tls;
+mod wrong_answers;
 
 pub(crate) const PEOPLE: &str = "ou=people,dc=example,dc=test";
 

@@ -1,4 +1,4 @@
-//! Disks that are full, and folders that cannot be written to.
+//! Full disks, and folders that cannot be written to.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -35,8 +35,12 @@ fn under_the_reject_file_no_reject_is_lost() {
         }
         all
     };
-    let output =
-        Run::target(&config).messages(&input(0)).file_limit(8 * 1024).run().exits(1).says("reject_file");
+    let output = Run::target(&config)
+        .messages(&input(0))
+        .file_limit(8 * 1024)
+        .run()
+        .exits(1)
+        .reports_setting("reject_file");
     no_panic(&output);
     let reached = usize::try_from(states(&output).last().unwrap()["n"].as_u64().unwrap()).unwrap();
     assert!((2..40).contains(&reached), "{reached}");
@@ -81,7 +85,7 @@ fn under_the_undo_file_nothing_is_done_that_cannot_be_undone() {
             .file_limit(8 * 1024)
             .run()
             .exits(1)
-            .says("undo_file");
+            .reports_setting("undo_file");
         no_panic(&output);
         let after = slapd.dump();
         assert!(after != before, "some of it was done");

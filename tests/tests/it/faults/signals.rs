@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ldap_tests::fake::{Operation, Request};
 use ldap_tests::relay::{ADD, Relay};
-use ldap_tests::run::{Run, Running};
+use ldap_tests::run::{Log, Run, Running};
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ const SIGNALS: [(Signal, i32); 2] = [(Signal::TERM, 143), (Signal::INT, 130)];
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Reads what a program prints to its end, and its exit code.
-fn ended(mut running: Running) -> (i32, String, String) {
+fn ended(mut running: Running) -> (i32, String, Log) {
     let mut stdout = running.take_stdout();
     let mut text = String::new();
     stdout.read_to_string(&mut text).unwrap();

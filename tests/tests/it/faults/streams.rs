@@ -1,4 +1,4 @@
-//! stdin and stdout that close, or that nobody serves.
+//! stdin and stdout that close or stall.
 
 use std::io::{BufRead as _, BufReader};
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ fn a_target_whose_stdout_is_closed_is_1_without_a_word_and_has_written() {
     drop(running.take_stdout());
     running.close_stdin_with(lines(&people(0, 20)).as_bytes());
     let (code, stderr, _) = running.wait(PATIENCE);
-    assert_eq!((code, stderr.as_str()), (1, ""));
+    assert_eq!((code, &*stderr), (1, ""));
     // Nobody knows how far it came, so all is sent again, and that is no harm.
     let again = Run::target(&config(&slapd, &json!({}))).messages(&people(0, 20)).run().succeeds();
     assert_eq!(states(&again).last(), Some(&json!({"n": 20})));
@@ -41,7 +41,7 @@ fn an_input_that_ends_within_a_line_is_1_and_what_came_before_is_safe() {
         let mut input = whole.clone().into_bytes();
         let last = lines(&[person(5)]);
         input.extend_from_slice(&last.as_bytes()[..cut]);
-        let output = Run::target(&config(&slapd, &json!({}))).stdin(&input).run().exits(1).says("line 12");
+        let output = Run::target(&config(&slapd, &json!({}))).stdin(&input).run().exits(1).reports_line(12);
         no_panic(&output);
         assert_eq!(states(&output).last(), Some(&json!({"n": 5})));
         assert_eq!(slapd.dump_below(BASE, &["1.1"]).len(), 6);

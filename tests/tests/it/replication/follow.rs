@@ -1,4 +1,4 @@
-//! `follow`: a tap that stays, and emits changes as they happen.
+//! `follow`: the tap keeps running and emits changes as they happen.
 
 use std::io::{BufRead as _, BufReader};
 use std::sync::{Arc, Mutex};
@@ -9,11 +9,11 @@ use ldap_tests::run::{Output, Running, output};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::kind::{Directory, Kind};
-use super::mirror::{Method, Mirror, resyncs};
-use super::model::Model;
-use super::upsets::log_that_stays;
-use super::world::Habits;
+use super::random_changes::Model;
+use super::random_company::Habits;
+use super::repeated_runs::{Method, Mirror, resyncs};
+use super::server_kind::{Directory, Kind};
+use super::server_resets::log_that_stays;
 use crate::support::no_panic;
 
 /// How long a change may take to arrive, on a machine that has other tests to run.

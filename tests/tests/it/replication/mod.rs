@@ -1,30 +1,30 @@
-//! Replication: what changed and what is gone, from every kind of server, by every method it offers.
+//! Replication: changes and deletions, from every kind of server, by every method it offers.
 
 use ldap_tests::run::{Output, Run};
 use serde_json::Value;
 
 use crate::support::no_panic;
 
-mod busy;
-mod durable;
+mod bookmarks;
+mod concurrent_changes;
+mod content_sync;
 mod follow;
-mod keys;
-mod kill;
-mod kind;
-mod live;
-mod loops;
-mod mirror;
-mod model;
-mod names;
-mod positions;
-mod quiet;
-mod refused;
-mod restored;
-pub(crate) mod rng;
-mod states;
-mod table;
-mod upsets;
-mod world;
+mod follow_into_target;
+mod ignore_modifiers;
+mod index_keys;
+mod kill_tap;
+mod mismatched_state;
+mod no_changes;
+mod random_changes;
+mod random_company;
+mod renamed_parents;
+mod repeated_runs;
+mod restored_backup;
+mod server_kind;
+mod server_resets;
+mod track_deletions;
+mod unsupported_methods;
+mod warehouse_table;
 
 /// Runs the tap to its end, from a STATE. What it printed, and the STATE to go on from.
 #[track_caller]

@@ -1,8 +1,8 @@
-//! Running many cases, and what is said when some of them fail.
+//! Running many cases, and the report about failed ones.
 
 use std::collections::BTreeMap;
 
-use crate::replication::rng::{Rng, seed};
+use crate::support::rng::{Rng, seed};
 
 /// How many cases, in place of each test's own number.
 const CASES: &str = "TAP_MODEL_CASES";

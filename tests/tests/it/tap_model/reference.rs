@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::forest::{Entry, Kind};
-use super::names::Name;
-use crate::replication::rng::Rng;
+use super::dn_spelling::Name;
+use super::random_entries::{Entry, Kind};
+use crate::support::rng::Rng;
 
 /// Property names in lower case, and the values as the texts of a record.
 pub(super) type Values = BTreeMap<String, BTreeSet<String>>;

@@ -1,0 +1,199 @@
+//! From the resolved settings to a [`TargetConfig`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ldap_directory::dn::{Dn, DnKey, SuffixRewrite};
+use ldap_directory::ldif::LdifFormat;
+use ldap_directory::schema::Schema;
+use ldap_directory::{DirectoryConfig, ServerUrl};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use singer_common::maps::Maps;
+use singer_common::operations::facts::Warning;
+use singer_common::plugin::settings::{SettingsError, typed};
+
+use super::limits::{Guards, Limit};
+use super::undo_file::UndoFile;
+use super::{OnError, TargetConfig};
+use crate::rules::keys::check_parts;
+use crate::rules::rule::Rule;
+use crate::rules::rule_settings;
+
+/// The target's own settings as they are written. The settings of both executables are read by `singer-common`.
+#[allow(clippy::struct_excessive_bools, reason = "they are the settings, as they are")]
+#[derive(Deserialize)]
+struct TargetSettings {
+    default_base_dn: Option<String>,
+    mapping_rules: Map<String, Value>,
+    dn_rewrite: Vec<RewriteSettings>,
+    on_error: String,
+    reject_file: Option<PathBuf>,
+    max_rejects: Option<u64>,
+    validate_records: bool,
+    create_parents: Option<bool>,
+    ldif_check: bool,
+    process_activate_version: bool,
+    activate_when_quiet_seconds: Option<u64>,
+    max_in_flight: usize,
+    ldif_format: LdifFormat,
+    ldif_export_path: Option<PathBuf>,
+    enable_metrics: bool,
+    dry_run: bool,
+    undo_file: Option<PathBuf>,
+    undo_keep: Option<u64>,
+    max_deletes: Option<Value>,
+    max_changes: Option<Value>,
+    assert_unchanged: bool,
+    preserve_uuid: bool,
+}
+
+/// One of `dn_rewrite`.
+#[derive(Deserialize)]
+struct RewriteSettings {
+    from: String,
+    to: String,
+}
+
+impl TargetConfig {
+    /// Builds the configuration from the resolved settings. Warnings are for the log.
+    ///
+    /// # Errors
+    /// A value is not valid, or values exclude each other.
+    pub fn from_settings(
+        values: &Map<String, Value>,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<TargetConfig, SettingsError> {
+        let export =
+            values.get("ldif_export_path").and_then(Value::as_str).map(PathBuf::from).map(ServerUrl::Ldif);
+        let directory =
+            singer_common::plugin::directory_settings::directory_config(values, export, warnings)?;
+        for (n, rewrite) in
+            values.get("dn_rewrite").and_then(Value::as_array).into_iter().flatten().enumerate()
+        {
+            check_parts(&format!("dn_rewrite[{n}]"), rewrite, &["from", "to"])?;
+        }
+        let raw: TargetSettings = typed("(target)", Value::Object(values.clone()))?;
+        let is_file = matches!(directory.servers.first(), Some(ServerUrl::Ldif(_)));
+        if raw.ldif_export_path.is_some()
+            && !directory.servers.iter().any(|s| matches!(s, ServerUrl::Ldif(_)))
+        {
+            let text = "ldif_export_path is not used: a server is given";
+            warnings.push(Warning::of_setting("ldif_export_path", text));
+        }
+        let dn_rewrite = raw.dn_rewrite()?;
+        raw.check_default_base()?;
+        let on_error = raw.on_error(warnings)?;
+        if raw.undo_file.is_none() && raw.undo_keep.is_some() {
+            warnings.push(Warning::of_setting("undo_keep", "undo_keep is not used: undo_file is not set"));
+        }
+        let undo =
+            raw.undo_file.as_ref().map(|path| UndoFile::parse(path, raw.undo_keep, warnings)).transpose()?;
+        let base = raw.default_base_dn.as_deref();
+        let mut rules = BTreeMap::new();
+        for (stream, value) in raw.mapping_rules {
+            let path = format!("mapping_rules.{stream}");
+            rules.insert(stream, rule_settings::parse(&path, value, base)?);
+        }
+        warnings.extend(unused_scope(&rules, raw.process_activate_version));
+        check_scopes(&rules)?;
+        Ok(TargetConfig {
+            maps: Maps::from_settings(values)?,
+            directory,
+            default_base_dn: raw.default_base_dn,
+            rules,
+            dn_rewrite,
+            on_error,
+            validate_records: raw.validate_records,
+            create_parents: raw.create_parents.unwrap_or(!is_file),
+            ldif_check: raw.ldif_check,
+            process_activate_version: raw.process_activate_version,
+            activate_when_quiet: raw.activate_when_quiet_seconds.map(Duration::from_secs),
+            max_in_flight: raw.max_in_flight,
+            ldif_format: raw.ldif_format,
+            metrics: raw.enable_metrics,
+            dry_run: raw.dry_run,
+            undo,
+            guards: Guards {
+                max_deletes: raw.max_deletes.map(|v| Limit::parse("max_deletes", &v)).transpose()?,
+                max_changes: raw.max_changes.map(|v| Limit::parse("max_changes", &v)).transpose()?,
+            },
+            assert_unchanged: raw.assert_unchanged,
+            preserve_uuid: raw.preserve_uuid,
+        })
+    }
+}
+
+impl TargetSettings {
+    fn dn_rewrite(&self) -> Result<Vec<SuffixRewrite>, SettingsError> {
+        let rewrite = |(n, rewrite): (usize, &RewriteSettings)| {
+            SuffixRewrite::new(&rewrite.from, &rewrite.to).map_err(|e| {
+                SettingsError::value(format!("dn_rewrite[{n}]"), e.to_string(), "two DNs, `from` and `to`")
+            })
+        };
+        self.dn_rewrite.iter().enumerate().map(rewrite).collect()
+    }
+
+    fn check_default_base(&self) -> Result<(), SettingsError> {
+        let Some(base) = &self.default_base_dn else { return Ok(()) };
+        let expected = "a DN, for example ou=imported,dc=example,dc=com";
+        match Dn::parse(base) {
+            Ok(_) => Ok(()),
+            Err(e) => Err(SettingsError::value("default_base_dn", e.to_string(), expected)),
+        }
+    }
+
+    /// Returns `on_error`, with `reject_file` and `max_rejects`.
+    fn on_error(&self, warnings: &mut Vec<Warning>) -> Result<OnError, SettingsError> {
+        match (self.on_error.as_str(), &self.reject_file) {
+            ("skip", Some(file)) if !file.as_os_str().is_empty() => {
+                Ok(OnError::Skip { file: file.clone(), max: self.max_rejects })
+            }
+            ("skip", _) => Err(SettingsError::value(
+                "reject_file",
+                "not set, though on_error is skip: rejected records would be lost",
+                "a path, for example rejects.jsonl",
+            )),
+            (_, file) => {
+                if file.is_some() || self.max_rejects.is_some() {
+                    let text = "reject_file and max_rejects are not used: on_error is not skip";
+                    warnings.push(Warning::of_setting("on_error", text));
+                }
+                Ok(OnError::Fail)
+            }
+        }
+    }
+}
+
+/// Warns of a scope that no setting uses.
+fn unused_scope(rules: &BTreeMap<String, Rule>, process_activate_version: bool) -> Option<Warning> {
+    let is_scoped = |(_, rule): &(&String, &Rule)| {
+        rule.scope_base.is_some() && rule.matching.is_none() || rule.scope_filter.is_some()
+    };
+    let (stream, _) = rules.iter().find(is_scoped).filter(|_| !process_activate_version)?;
+    let text = format!(
+        "mapping_rules.{stream}: scope_base and scope_filter are not used: process_activate_version is not true"
+    );
+    Some(Warning::of_setting(format!("mapping_rules.{stream}"), text))
+}
+
+/// Checks that no two streams have the same scope: each would delete the entries of the other.
+fn check_scopes(rules: &BTreeMap<String, Rule>) -> Result<(), SettingsError> {
+    let mut seen: BTreeMap<(DnKey, String), &String> = BTreeMap::new();
+    for (stream, rule) in rules {
+        let Some(base) = &rule.scope_base else { continue };
+        let at = format!("mapping_rules.{stream}.scope_base");
+        if stream == "*" {
+            let problem = "a rule for several streams, each of which would delete the others' entries";
+            return Err(SettingsError::value(at, problem, "a rule for each stream that has a scope"));
+        }
+        // The standard schema is sufficient: the destination's is not known yet.
+        let key = DnKey::parse(base, Schema::standard()).unwrap_or_default();
+        if let Some(other) = seen.insert((key, rule.scope_filter()), stream) {
+            let problem = format!("the scope of `{other}`, too: each would delete the other's entries");
+            return Err(SettingsError::value(at, problem, "another scope_base or scope_filter"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! The tasks in progress: starts those that are ready, and hands over their results.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use tokio::task::JoinSet;
+
+use super::work::{Finished, Work};
+use super::{Load, LoadError};
+use crate::map::Task;
+use crate::write::destination::CHANGE_LABEL;
+
+/// The most tasks that are started before the input, results and signals are handled again.
+const STARTS: usize = 256;
+/// Tasks in progress for each write in flight: a task first searches for its entry, without a write.
+const TASKS_PER_WRITE: usize = 3;
+/// Tasks accepted for each that may be in progress: related tasks must wait without blocking the others.
+const TASKS_AHEAD: usize = 2;
+/// The most tasks beside those that write. Servers limit pending requests (slapd 1,000 of a session, `conn_max_pending_auth`).
+const MOST_BESIDE: usize = 256;
+
+/// A task in progress, with its result.
+type Running = Pin<Box<dyn Future<Output = Finished> + Send>>;
+
+/// A task in progress: its number, and the line, stream and key of its record.
+pub(super) type TaskLabel = (u64, u64, Arc<str>, Arc<str>);
+
+/// The tasks in progress.
+#[derive(Default)]
+pub(super) struct Executor {
+    pub(super) running: JoinSet<Finished>,
+    /// The label of each, in case it ends without a result.
+    pub(super) labels: HashMap<tokio::task::Id, TaskLabel>,
+    /// The number of tasks that have ended. Another try of early tasks makes sense only if it has grown.
+    pub(super) ended: u64,
+    pub(super) ended_at_last_try: Option<u64>,
+    /// Whether no further entry will be added.
+    pub(super) is_last_try: bool,
+}
+
+impl<W: Write> Load<'_, W> {
+    /// Starts tasks that are ready, up to a limit.
+    pub(super) fn start_ready(&mut self) {
+        for _ in 0..STARTS {
+            if !self.can_start() {
+                return;
+            }
+            let Some((_, mut work)) = self.scheduler.next_ready() else { return };
+            if !self.restore(&mut work) {
+                self.scheduler.ended(work.number);
+                return;
+            }
+            let rest = if work.is_rest {
+                let Some(task) = self.rest_of(&mut work) else {
+                    self.scheduler.ended(work.number);
+                    self.committer.ack.done(work.number);
+                    self.executor.ended += 1;
+                    continue;
+                };
+                Some(task)
+            } else {
+                self.supersede(&work);
+                None
+            };
+            self.start(work, rest);
+        }
+    }
+
+    pub(super) fn can_start(&self) -> bool {
+        self.scheduler.has_ready()
+            && self.executor.running.len() < self.most_running()
+            && (self.executor.running.is_empty() || !self.spill_buffer.is_full())
+    }
+
+    /// Returns the most tasks in progress. With one write at a time it is one.
+    fn most_running(&self) -> usize {
+        match self.config.max_in_flight {
+            1 => 1,
+            writes => (writes * TASKS_PER_WRITE).min(writes + MOST_BESIDE),
+        }
+    }
+
+    /// Whether enough tasks are accepted that waiting ones do not block the others.
+    pub(super) fn has_enough(&self) -> bool {
+        self.scheduler.len() - self.scheduler.parked() >= self.most_running() * TASKS_AHEAD
+            || self.spill_buffer.has_enough()
+    }
+
+    fn start(&mut self, work: Box<Work>, rest: Option<Task>) {
+        let about = (work.number, work.line, work.stream.clone(), work.about.clone());
+        let mut running = self.prepare(work, rest);
+        // A task in memory ends at once, and need not be spawned.
+        match poll_once(&mut running) {
+            Ok(Poll::Ready(finished)) => self.handle_finished(finished),
+            Ok(Poll::Pending) => self.spawn(running, about),
+            Err(()) => self.fail_task(about),
+        }
+    }
+
+    /// Starts a task while no other is in progress: it is submitted to the scheduler only if it does not end at once.
+    pub(super) fn start_alone(&mut self, work: Box<Work>) {
+        let (number, kind) = (work.number, work.kind());
+        let about = (number, work.line, work.stream.clone(), work.about.clone());
+        self.supersede(&work);
+        let lock = work.dn_lock();
+        let mut running = self.prepare(work, None);
+        let polled = poll_once(&mut running);
+        if !matches!(&polled, Ok(Poll::Ready((_, Ok(attempt)))) if attempt.is_final()) {
+            self.scheduler.submit_running(number, lock, kind);
+        }
+        match polled {
+            Ok(Poll::Ready(finished)) => self.handle_finished(finished),
+            Ok(Poll::Pending) => self.spawn(running, about),
+            Err(()) => self.fail_task(about),
+        }
+    }
+
+    fn prepare(&self, mut work: Box<Work>, rest: Option<Task>) -> Running {
+        work.context.is_last_try = self.executor.is_last_try || work.is_last_try;
+        work.context.digest_cache =
+            self.input.streams.get(&*work.stream).and_then(|s| s.prefetch.digest_cache.clone());
+        let applier = self.applier.clone();
+        Box::pin(async move {
+            let task = rest.as_ref().unwrap_or(&work.task);
+            let claimant = (!work.by_version).then(|| work.claimant());
+            let result = CHANGE_LABEL
+                .scope(work.label(), applier.apply(claimant.as_ref(), task, &work.key, &work.context))
+                .await;
+            (work, result)
+        })
+    }
+
+    fn spawn(&mut self, running: Running, about: TaskLabel) {
+        let handle = self.executor.running.spawn(running);
+        self.executor.labels.insert(handle.id(), about);
+    }
+
+    pub(super) fn handle_joined(
+        &mut self,
+        joined: Result<(tokio::task::Id, Finished), tokio::task::JoinError>,
+    ) {
+        match joined {
+            Ok((id, finished)) => {
+                self.executor.labels.remove(&id);
+                self.handle_finished(finished);
+            }
+            // A panic, which is a fault of this program: the task and its result are lost.
+            Err(e) => match self.executor.labels.remove(&e.id()) {
+                Some(about) => self.fail_task(about),
+                None => self.fail(0, LoadError::Internal("a task that is not known has ended")),
+            },
+        }
+    }
+
+    /// Fails a task that ended without a result.
+    fn fail_task(&mut self, (number, line, stream, key): TaskLabel) {
+        self.scheduler.ended(number);
+        let reason = "a fault of this program; whether the change was made is not known".into();
+        self.fail(number, LoadError::record(line, &stream, reason).of_key(&key));
+    }
+}
+
+/// Polls a task once. The error: it panicked.
+fn poll_once(running: &mut Running) -> Result<Poll<Finished>, ()> {
+    // The spawned task is polled again with a real waker.
+    let mut context = Context::from_waker(Waker::noop());
+    catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(&mut context))).map_err(drop)
+}

@@ -1,0 +1,174 @@
+//! Handles the lines of the input: from mapped lines to submitted work.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ldap_directory::dn::DnKey;
+use singer_common::operations::facts::Warning;
+
+use super::Load;
+use super::line_mapper::InputLine;
+use super::prefetch::Prefetch;
+use super::prefetch::PrefetchState;
+use super::stream::{MappedRecord, StreamDefinition};
+use super::work::{RejectContext, Work};
+use crate::load::rejects::Reject;
+use crate::map::Task;
+use crate::write::claims::Claimant;
+use crate::write::counts::RecordOutcome;
+
+/// A stream whose SCHEMA has arrived.
+pub(super) struct Stream {
+    pub(super) definition: Arc<StreamDefinition>,
+    pub(super) prefetch: PrefetchState,
+}
+
+/// The state of the input.
+pub(super) struct InputState {
+    pub(super) streams: HashMap<Arc<str>, Stream>,
+    /// When the last line arrived.
+    pub(super) last_line: Instant,
+    /// Entries to prefetch, as soon as no task is in progress.
+    pub(super) prefetch: Option<Prefetch>,
+}
+
+impl Default for InputState {
+    fn default() -> Self {
+        Self { streams: HashMap::new(), last_line: Instant::now(), prefetch: None }
+    }
+}
+
+impl<W: Write> Load<'_, W> {
+    /// Handles one line. A failure is kept, not returned: earlier records must still be written.
+    pub(super) fn handle_line(&mut self, line: u64, read: InputLine) {
+        match read {
+            InputLine::Schema { stream, warnings } => self.schema(stream, warnings),
+            InputLine::Record(planned) => self.record(*planned),
+            InputLine::State(state) => {
+                if state.get() == "null" && !std::mem::replace(&mut self.committer.is_null_state_logged, true)
+                {
+                    tracing::warn!("line {line}: the value of a STATE is null; it is not printed");
+                }
+                self.activations.state_came();
+                self.committer.ack.state(state);
+            }
+            InputLine::ActivateVersion { stream, version } => self.activate(line, stream, version),
+            InputLine::Nothing => {
+                tracing::warn!("line {line}: an entry that was gone, not a record: it is passed over");
+            }
+            // It comes after every record so far.
+            InputLine::Failed(error) => self.fail(u64::MAX - 1, error),
+        }
+    }
+
+    fn schema(&mut self, definition: Arc<StreamDefinition>, warnings: Vec<Warning>) {
+        let name = definition.name.clone();
+        if self.input.streams.get(&name).is_some_and(|stream| Arc::ptr_eq(&stream.definition, &definition)) {
+            return;
+        }
+        for warning in warnings {
+            warning.in_stream(&name).log();
+        }
+        self.input.streams.insert(name.clone(), Stream { definition, prefetch: PrefetchState::default() });
+        self.progress.began(&name);
+        self.counters.by_stream.entry(name).or_default();
+    }
+
+    /// Handles the record of a RECORD or a batch.
+    pub(super) fn record(&mut self, planned: MappedRecord) {
+        let MappedRecord { stream, line, in_file, version, about, record, outcome, warnings, identity } =
+            planned;
+        let name = &stream.name;
+        for warning in warnings {
+            warning.in_stream(name).log();
+        }
+        let number = self.committer.ack.begin();
+        self.counters.by_stream.entry(name.clone()).or_default().records += 1;
+        let (task, key) = match outcome {
+            Ok(planned) => planned,
+            Err(error) => {
+                let (reason, place) = (error.reason(), in_file.as_ref());
+                let record = &record.unwrap_or_default();
+                let reject = Reject {
+                    stream: name,
+                    line,
+                    in_file: place,
+                    dn: None,
+                    answer: None,
+                    reason: &reason,
+                    record,
+                    is_unmapped: error.is_of_unmapped(),
+                };
+                self.reject(number, &reject, &stream.reject_schema, error.in_file(place), None);
+                return self.protect_rejected(&stream, line, version, about, identity);
+            }
+        };
+        if task == Task::Nothing {
+            self.counters.by_stream.entry(name.clone()).or_default().count(RecordOutcome::Ignored, None);
+            return self.committer.ack.done(number);
+        }
+        if let Task::Upsert { wanted, .. } = &task {
+            if !self.directory.takes_unknown_attributes() {
+                self.counters.unknown_classes.check(name, wanted, self.directory.schema());
+            }
+            if self.config.process_activate_version {
+                self.activations.versions.came(name, version);
+                self.activations.record_came(name, version);
+            }
+            self.consider_prefetch(name, &task, &key);
+        }
+        let reject_schema = &stream.reject_schema;
+        let kept = record.filter(|_| self.rejects.file.is_some());
+        let kept = kept
+            .map(|record| RejectContext { record: Arc::new(record), reject_schema: reject_schema.clone() });
+        let work = Work::new(number, line, name.clone(), task, key, about.into());
+        let work = Box::new(Work { version, kept, in_file, key_kind: stream.key_kind, ..work });
+        if let Some(work) = self.defer_deletion(work) {
+            self.submit(work);
+        }
+    }
+
+    fn submit(&mut self, mut work: Box<Work>) {
+        let number = work.number;
+        if self.scheduler.is_empty() && self.executor.running.is_empty() {
+            self.start_alone(work);
+        } else {
+            self.spill_buffer.is_ready(&mut work);
+            self.scheduler.submit(number, work.dn_lock(), work.kind(), work);
+            self.spill_if_waiting(number);
+        }
+    }
+
+    /// Protects the entry of a rejected record from deletion, as far as it is known.
+    fn protect_rejected(
+        &mut self,
+        stream: &StreamDefinition,
+        line: u64,
+        version: Option<i64>,
+        about: String,
+        identity: Option<(Task, DnKey)>,
+    ) {
+        let name = &stream.name;
+        if self.config.process_activate_version {
+            self.activations.record_came(name, version);
+            self.activations.versions.came(name, version);
+        }
+        let Some((task, key)) = identity.filter(|(task, key)| task.filter().is_some() || !key.is_root())
+        else {
+            return self.activations.versions.unknown_came(name, version);
+        };
+        let claimant = Claimant { stream: name, key: &about, kind: stream.key_kind };
+        self.applier.claims().protect(&claimant, &key);
+        if task.filter().is_some() {
+            // STATE after the record waits for the search as well.
+            let number = self.committer.ack.begin();
+            let work = Work::new(number, line, name.clone(), task, key, about.into());
+            let work = Box::new(Work { version, key_kind: stream.key_kind, ..work });
+            if let Some(work) = self.defer_deletion(work) {
+                self.submit(work);
+            }
+        }
+    }
+}

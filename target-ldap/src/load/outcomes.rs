@@ -1,0 +1,211 @@
+//! What follows from the result of a task: counts, claims, records that wait for it, and STATE.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
+
+use ldap_directory::dn::DnKey;
+
+use super::work::{Finished, Work};
+use super::{Load, LoadError};
+use crate::map::Task;
+use crate::write::counts::RecordOutcome;
+use crate::write::ldap_result::is_records_fault;
+use crate::write::{Attempt, WriteOutcome, several};
+
+impl<W: Write> Load<'_, W> {
+    /// Handles the result of a task.
+    pub(super) fn handle_finished(&mut self, (mut work, result): Finished) {
+        if let Some(spans) = self.counters.spans.as_mut().filter(|_| !work.is_rest) {
+            spans.record(&work.stream, result.is_ok());
+        }
+        let is_renamed = work.context.is_renamed.swap(false, Ordering::Relaxed);
+        if is_renamed && result.is_err() {
+            self.note_rename(&mut work);
+        }
+        let Attempt { outcome, deferred } = match result {
+            Ok(attempt) => attempt,
+            // The value references an entry that does not exist (yet): the record has no other fault left to find.
+            Err(error)
+                if work.is_rest
+                    && work.is_last_try
+                    && !self.executor.is_last_try
+                    && is_records_fault(&error) =>
+            {
+                return self.defer_refused(work);
+            }
+            Err(error) if self.may_be_freed(&work, &error) => return self.value_taken(work, &error),
+            Err(error) => {
+                let error = self.explained(&work, error);
+                return self.refuse_task(&work, error);
+            }
+        };
+        work.waits_for_value = false;
+        let is_kept = matches!(outcome, WriteOutcome::Kept(_));
+        let ControlFlow::Continue((mut work, recorded)) = self.final_outcome(work, outcome) else { return };
+        let found = work.context.found.as_deref().and_then(|dn| self.applier.key(dn).ok());
+        let was = found.unwrap_or_else(|| work.key.clone());
+        let is_deletion = matches!(work.task, Task::Delete { .. });
+        if is_deletion && recorded == RecordOutcome::Unchanged && !is_kept && self.config.writes_changes() {
+            *self.counters.unwritten_deletions.entry(work.stream.clone()).or_default() += 1;
+        }
+        if !is_kept {
+            self.update_claims(&work, recorded, &was);
+        }
+        self.wake(&work, recorded, &was);
+        self.count_outcome(&mut work, recorded);
+        if work.by_version {
+            self.activations.under_way = self.activations.under_way.saturating_sub(1);
+        }
+        self.scheduler.ended(work.number);
+        if deferred.is_empty() {
+            self.executor.ended += 1;
+            self.committer.ack.done(work.number);
+        } else {
+            if !work.is_rest {
+                self.executor.ended += 1;
+            }
+            self.defer(work, deferred);
+        }
+    }
+
+    /// Returns the outcome to count if the task is done. Otherwise the task waits, or was refused here.
+    fn final_outcome(
+        &mut self,
+        mut work: Box<Work>,
+        outcome: WriteOutcome,
+    ) -> ControlFlow<(), (Box<Work>, RecordOutcome)> {
+        let recorded = match outcome {
+            WriteOutcome::Added => RecordOutcome::Added,
+            WriteOutcome::Renamed => RecordOutcome::Renamed,
+            WriteOutcome::Modified => RecordOutcome::Modified,
+            WriteOutcome::Unchanged => RecordOutcome::Unchanged,
+            WriteOutcome::LeftAlone | WriteOutcome::Ignored => RecordOutcome::Ignored,
+            WriteOutcome::Moved => RecordOutcome::Moved,
+            WriteOutcome::Deleted => RecordOutcome::Deleted,
+            WriteOutcome::Kept(reason) => {
+                tracing::warn!(
+                    stream = &*work.stream,
+                    "line {}, stream `{}`: {reason}",
+                    work.line,
+                    work.stream
+                );
+                self.counters.by_stream.entry(work.stream.clone()).or_default().kept += 1;
+                RecordOutcome::Unchanged
+            }
+            WriteOutcome::TooEarly(answer) => {
+                work.answer = Some(answer);
+                Self::parks(&mut work);
+                self.park(work);
+                return ControlFlow::Break(());
+            }
+            WriteOutcome::SteppedAside(dn) => {
+                self.executor.ended += 1;
+                self.stepped_aside(work, dn);
+                return ControlFlow::Break(());
+            }
+            WriteOutcome::GaveUp { dn, back } => {
+                self.executor.ended += 1;
+                self.gave_up(work, dn, back);
+                return ControlFlow::Break(());
+            }
+            WriteOutcome::NotGivenUp => {
+                self.gave_up(work, String::new(), Vec::new());
+                return ControlFlow::Break(());
+            }
+            WriteOutcome::Several(names) => {
+                self.protect_found(&work, &names);
+                let error = work.bad(several(&names.names));
+                self.refuse_task(&work, error);
+                return ControlFlow::Break(());
+            }
+            WriteOutcome::Found(names) => {
+                self.protect_found(&work, &names);
+                self.scheduler.ended(work.number);
+                self.executor.ended += 1;
+                self.committer.ack.done(work.number);
+                return ControlFlow::Break(());
+            }
+            WriteOutcome::Refused(reason) => {
+                let error = work.bad(reason);
+                self.refuse_task(&work, error);
+                return ControlFlow::Break(());
+            }
+            WriteOutcome::NeedsEntries(missing) => {
+                self.defer_whole(work, missing);
+                return ControlFlow::Break(());
+            }
+            WriteOutcome::NotLocked(dn) => {
+                self.found_elsewhere(work, dn);
+                return ControlFlow::Break(());
+            }
+            WriteOutcome::NameTaken(by) => {
+                self.name_taken(work, by);
+                return ControlFlow::Break(());
+            }
+        };
+        ControlFlow::Continue((work, recorded))
+    }
+
+    /// Counts the outcome of a record once. Deferred values count with the record, or make it modified.
+    fn count_outcome(&mut self, work: &mut Work, recorded: RecordOutcome) {
+        if work.is_rest
+            && !(recorded == RecordOutcome::Modified && work.recorded == Some(RecordOutcome::Unchanged))
+        {
+            return;
+        }
+        let is_less = matches!(recorded, RecordOutcome::Modified | RecordOutcome::Unchanged);
+        let recorded = if work.was_renamed && is_less { RecordOutcome::Renamed } else { recorded };
+        self.counters.by_stream.entry(work.stream.clone()).or_default().count(recorded, work.recorded);
+        work.recorded = Some(recorded);
+    }
+
+    /// Updates the claims on a record's entry. `was`: its former DN.
+    fn update_claims(&self, work: &Work, recorded: RecordOutcome, was: &DnKey) {
+        let claims = self.applier.claims();
+        match (&work.task, recorded) {
+            (Task::Upsert { .. }, RecordOutcome::Renamed) => {
+                claims.renamed(was, &work.key);
+                claims.claim(&work.claimant(), &work.key);
+            }
+            // The record releases it, whatever `on_delete` does; or an empty group was deleted.
+            (_, RecordOutcome::Deleted | RecordOutcome::Moved)
+            | (Task::Delete { .. }, RecordOutcome::Modified)
+            | (Task::Delete { filter: None, .. }, RecordOutcome::Unchanged) => {
+                claims.release((!work.by_version).then(|| work.claimant()).as_ref(), was);
+            }
+            // An entry that may not be renamed was written all the same.
+            (Task::Upsert { .. }, _) => claims.claim(&work.claimant(), was),
+            _ => {}
+        }
+    }
+
+    /// Wakes the records that wait for this outcome.
+    fn wake(&mut self, work: &Work, recorded: RecordOutcome, was: &DnKey) {
+        match recorded {
+            RecordOutcome::Added => {
+                // First the children that were too early, then the records that reference the entry.
+                self.scheduler.unpark_below(&work.key);
+                self.arrived(&work.key, false);
+            }
+            RecordOutcome::Renamed => {
+                self.scheduler.unpark_below(&work.key);
+                self.scheduler.name_is_free(was);
+                self.scheduler.wake_above(was);
+                self.follow_rename(was, &work.key, work.task.dn().unwrap_or_default());
+                self.arrived(&work.key, true);
+            }
+            RecordOutcome::Moved | RecordOutcome::Deleted => {
+                self.scheduler.name_is_free(was);
+                self.scheduler.wake_above(was);
+            }
+            _ => {}
+        }
+    }
+
+    fn refuse_task(&mut self, work: &Work, error: LoadError) {
+        self.scheduler.ended(work.number);
+        self.executor.ended += 1;
+        self.refused(work, error);
+    }
+}

@@ -1,0 +1,178 @@
+//! Entries that have another DN than the wanted one, and DNs that other entries have.
+
+use std::io::Write;
+
+use ldap_directory::change::{Change, Modification};
+use ldap_directory::dn::DnKey;
+
+use super::Load;
+use super::work::Work;
+use crate::load::scheduler::Parked;
+use crate::map::Task;
+use crate::write::Exchange;
+use crate::write::destination::CHANGE_LABEL;
+
+/// How often a record's entry may have yet another DN.
+const MOVES: u32 = 5;
+
+impl<W: Write> Load<'_, W> {
+    /// The entry has another DN: that is locked, and the record is tried again.
+    pub(super) fn found_elsewhere(&mut self, mut work: Box<Work>, dn: String) {
+        work.moves += 1;
+        if work.moves > MOVES {
+            let reason = format!("its entry is renamed all the time: it was `{dn}` last");
+            self.scheduler.ended(work.number);
+            let error = work.bad(reason);
+            return self.refused(&work, error);
+        }
+        match self.applier.key(&dn) {
+            Ok(key) => {
+                work.context.found = Some(dn);
+                self.scheduler.lock_also(work.number, key, work);
+            }
+            Err(e) => {
+                self.scheduler.ended(work.number);
+                let reason = format!("`{dn}`: {e}");
+                let error = work.bad(reason);
+                self.refused(&work, error);
+            }
+        }
+    }
+
+    /// The wanted DN belongs to another entry: the record waits until it is free. In a cycle of waiting records, one steps
+    /// aside.
+    pub(super) fn name_taken(&mut self, mut work: Box<Work>, by: String) {
+        work.taken_by = by;
+        Self::parks(&mut work);
+        let (number, key) = (work.number, work.key.clone());
+        self.park_for_name(work, key);
+        if self.scheduler.is_in_a_ring(number) {
+            self.scheduler.change(number, |work| work.context.steps_aside = true);
+            self.scheduler.try_parked(number);
+        }
+    }
+
+    /// Parked deletions below a renamed entry follow it.
+    pub(super) fn follow_rename(&mut self, from: &DnKey, to: &DnKey, to_dn: &str) {
+        for id in self.scheduler.parked_deletions_below(from) {
+            let mut now = None;
+            self.scheduler.change(id, |work| {
+                let Some(key) = work.key.rebased(from, to) else { return };
+                if let Task::Delete { dn: Some(dn), filter: None, .. } = &mut work.task
+                    && let Ok(parts) = ldap_directory::dn::split(dn)
+                    && let Some(head) = parts.get(..key.depth().saturating_sub(to.depth()))
+                {
+                    *dn = format!("{},{to_dn}", head.join(","));
+                    work.key = key.clone();
+                    now = Some(key);
+                }
+            });
+            if let Some(key) = now {
+                self.scheduler.add_key(id, key);
+            }
+        }
+    }
+
+    /// The entry was renamed, though its other changes were refused: its old DN is free.
+    pub(super) fn note_rename(&mut self, work: &mut Work) {
+        let found = work.context.found.take();
+        let Some(was) = found.as_deref().and_then(|dn| self.applier.key(dn).ok()) else { return };
+        (work.left, work.was_renamed) = (None, true);
+        self.executor.ended += 1;
+        self.applier.claims().renamed(&was, &work.key);
+        self.scheduler.name_is_free(&was);
+        self.scheduler.wake_above(&was);
+        self.follow_rename(&was, &work.key, work.task.dn().unwrap_or_default());
+    }
+
+    /// An entry gave up its DN for another one.
+    pub(super) fn stepped_aside(&mut self, mut work: Box<Work>, aside: String) {
+        let old = work.context.found.replace(aside);
+        work.context.steps_aside = false;
+        let freed = old.as_deref().and_then(|dn| self.applier.key(dn).ok());
+        let now = work.context.found.as_deref().and_then(|dn| self.applier.key(dn).ok());
+        if let (Some(from), Some(to)) = (&freed, &now) {
+            self.applier.claims().renamed(from, to);
+        }
+        work.left = work.left.or(old);
+        let key = work.key.clone();
+        self.park_for_name(work, key);
+        if let Some(key) = freed {
+            self.scheduler.name_is_free(&key);
+        }
+    }
+
+    /// Asks one of the records that wait for each other's values to give up its own, each once. Returns whether there is one.
+    pub(super) fn ask_to_give_up(&mut self) -> bool {
+        let waits = |parked: &Parked<'_, Box<Work>>| parked.payload.waits_for_value;
+        let names = |work: &Work| work.context.found.as_deref().and_then(|dn| self.applier.key(dn).ok());
+        let waiting: Vec<(u64, bool, DnKey, DnKey)> = self
+            .scheduler
+            .parked_items()
+            .filter(waits)
+            .map(|Parked { id, payload: work, .. }| {
+                let key = work.key.clone();
+                (id, work.gave_up.is_some(), names(work).unwrap_or_else(|| key.clone()), key)
+            })
+            .collect();
+        let Some(id) = waiting.iter().find(|(_, was_asked, ..)| !was_asked).map(|(id, ..)| *id) else {
+            return false;
+        };
+        // An exchange needs two.
+        if waiting.len() < 2 {
+            return false;
+        }
+        let others = waiting.into_iter().filter(|(other, ..)| *other != id);
+        let waiting: Vec<DnKey> = others.flat_map(|(.., found, key)| [found, key]).collect();
+        self.scheduler.change(id, |work| {
+            let refused_with = work.answer.as_ref().map(|answer| answer.text.clone()).unwrap_or_default();
+            work.context.gives_up = Some(Exchange { refused_with, waiting });
+        });
+        self.scheduler.try_parked(id);
+        true
+    }
+
+    /// An entry gave up values, or could not: its record waits again.
+    pub(super) fn gave_up(&mut self, mut work: Box<Work>, dn: String, back: Vec<Modification>) {
+        work.context.gives_up = None;
+        work.gave_up = Some((dn, back));
+        work.waits_for_value = true;
+        self.executor.ended_at_last_try = None;
+        self.park(work);
+    }
+
+    /// Restores the DNs and values that entries gave up in vain.
+    pub(super) async fn restore_names(&mut self) {
+        let mut back = std::mem::take(&mut self.waiting.set_aside);
+        let waiting = self.scheduler.waiting().filter(|work| work.left.is_some() || work.gave_up.is_some());
+        back.extend(waiting.map(|work| Work::clone(work)));
+        for work in back {
+            if let Some((dn, changes)) = work.gave_up.clone().filter(|(_, changes)| !changes.is_empty()) {
+                let change = Change::Modify { dn: dn.clone(), changes };
+                if let Err(error) =
+                    CHANGE_LABEL.scope(work.label(), self.applier.directory().apply(&change)).await
+                {
+                    tracing::error!("`{dn}` is without values that it had: {error}");
+                }
+            }
+            self.restore_name(&work).await;
+        }
+    }
+
+    async fn restore_name(&mut self, work: &Work) {
+        let (Some(aside), Some(left)) = (&work.context.found, &work.left) else { return };
+        let new_rdn =
+            ldap_directory::dn::split(left).ok().and_then(|parts| parts.first().map(ToString::to_string));
+        let change = Change::Rename {
+            dn: aside.clone(),
+            new_rdn: new_rdn.unwrap_or_default(),
+            delete_old_rdn: true,
+            new_superior: None,
+        };
+        if let Err(error) = CHANGE_LABEL.scope(work.label(), self.applier.directory().apply(&change)).await {
+            tracing::error!("`{left}` is still `{aside}`: {error}");
+        } else if let (Ok(from), Ok(to)) = (self.applier.key(aside), self.applier.key(left)) {
+            self.applier.claims().renamed(&from, &to);
+        }
+    }
+}

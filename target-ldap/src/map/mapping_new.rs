@@ -1,0 +1,271 @@
+//! Builds a stream's mapping from its SCHEMA and its rule.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ldap_directory::dn::DnKey;
+use ldap_directory::nearest::nearest;
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::ValueKind;
+use serde_json::{Map, Value};
+use singer_common::operations::facts::Warning;
+use singer_common::plugin::settings::SettingsError;
+use singer_common::singer::message::SchemaMessage;
+
+use super::ENTRY_UUID;
+use super::account::AccountMapping;
+use super::column::{Column, Target, is_password, pass_through, set_on_delete, target, unknown_to_schema};
+use super::mapping::Mapping;
+use super::naming::naming;
+use super::shape::Shapes;
+use super::task::{DeleteAction, Extent, WritePolicy};
+use super::template_names;
+use super::wanted::Wanted;
+use crate::config::TargetConfig;
+use crate::rules::encoding::Encoding;
+use crate::rules::policy::{Compare, Policy};
+use crate::rules::rule::{OnDelete, Rule};
+use crate::rules::template::{FilterTemplate, Syntax, TemplateError, ValueTemplate};
+
+/// The templates of `values`, each with its attribute.
+type Values = Vec<(ValueTemplate, Target)>;
+
+impl Rule {
+    /// Returns the policy for an attribute, if the rule sets one.
+    pub(super) fn policy(&self, description: &str, schema: &Schema) -> Option<Policy> {
+        let said = self.policies.iter().find(|(name, _)| schema.same_description(name, description));
+        said.map(|(_, policy)| *policy)
+    }
+
+    /// Returns the comparison for an attribute, if the rule sets one.
+    pub(super) fn compare(&self, description: &str, schema: &Schema) -> Option<Compare> {
+        let said = self.compare.iter().find(|(name, _)| schema.same_description(name, description));
+        said.map(|(_, compare)| *compare)
+    }
+}
+
+impl Mapping {
+    /// Builds the mapping of a stream. `takes_unknown`: the destination stores attributes that its schema does not know. Warnings
+    /// are for the log.
+    ///
+    /// # Errors
+    /// The stream has no rule and cannot be mirrored, or its rule does not fit its SCHEMA or the directory's schema.
+    pub fn new(
+        message: &SchemaMessage,
+        config: &TargetConfig,
+        schema: &Schema,
+        takes_unknown: bool,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Mapping, SettingsError> {
+        let stream = &message.stream;
+        let empty = Map::new();
+        let properties = message.schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+        let shapes = Shapes::new(&message.schema);
+        let has = |name: &str| properties.keys().any(|p| p.eq_ignore_ascii_case(name));
+        let mut rule = rule_of(stream, config, has("dn") && has("objectClass"))?;
+        let mut columns = match &rule.attribute_mapping {
+            Some(mapping) => mapping
+                .iter()
+                .map(|(property, names)| Column {
+                    property: property.clone(),
+                    encoding: shapes.of(property).encoding,
+                    attributes: names.iter().map(|n| target(schema, n)).collect(),
+                })
+                .collect(),
+            None => pass_through(properties, &shapes, stream, &rule, config, schema, takes_unknown, warnings),
+        };
+        let mut values = value_templates(stream, &rule, schema)?;
+        if let Some(template) = &rule.matching {
+            let at = format!("mapping_rules.{stream}.match");
+            rule.matching = Some(template.with_schema(schema).map_err(|e| no_dn_template(at, &e))?);
+        }
+        let made = values.iter_mut().map(|(_, target)| target);
+        for target in columns.iter_mut().flat_map(|c| &mut c.attributes).chain(made) {
+            target.policy = rule.policy(&target.description, schema).unwrap_or_default();
+            target.compare = rule.compare(&target.description, schema).unwrap_or(target.compare);
+            // An entry keeps its entryUUID for life.
+            if config.preserve_uuid && target.description.eq_ignore_ascii_case(ENTRY_UUID) {
+                target.policy = Policy::CreateOnly;
+            }
+        }
+        warnings.extend(unknown_to_schema(stream, &rule, schema, takes_unknown));
+        let is_own = config.rules.contains_key(stream);
+        template_names::check(stream, &rule, &shapes, &columns, schema, is_own, warnings)?;
+        warn_of_unused_policies(stream, &rule, &columns, &values, schema, warnings);
+        let naming = naming(stream, &rule, config, &columns, &message.key_properties, has("dn"))?;
+        let defaults = defaults(stream, &rule, schema)?;
+        let made = values.iter().map(|(_, target)| target);
+        let written = columns.iter().flat_map(|c| &c.attributes).chain(made).map(|t| t.description.as_str());
+        let defaulted = defaults.iter().map(|d: &Wanted| d.description.as_str());
+        let account = AccountMapping::new(stream, &rule, &shapes, written.chain(defaulted))?;
+        let action = Arc::new(delete_action(stream, &rule, schema)?);
+        let write_policy = Arc::new(WritePolicy {
+            operations: rule.operations,
+            delete_old_rdn: rule.delete_old_rdn,
+            empty_group: rule.empty_group.clone(),
+            base: rule.scope_base.clone(),
+            match_attributes: rule.matching.as_ref().map(FilterTemplate::attributes).unwrap_or_default(),
+        });
+        let extent = extent(&rule, config, schema, &action, &write_policy);
+        let is_distinct = is_distinct(&columns, &values, schema);
+        let encoded = encoded_properties(stream, &shapes, warnings);
+        let rewrites = config.dn_rewrite.clone();
+        Ok(Mapping {
+            naming,
+            columns,
+            rule,
+            values,
+            encoded,
+            defaults,
+            write_policy,
+            action,
+            extent,
+            rewrites,
+            account,
+            is_distinct,
+        })
+    }
+}
+
+/// Returns the rule of a stream. A stream without one can be mirrored if its records have `dn` and `objectClass`.
+fn rule_of(stream: &str, config: &TargetConfig, can_be_mirrored: bool) -> Result<Rule, SettingsError> {
+    match config.rule(stream) {
+        Some(rule) => Ok(rule.clone()),
+        None if can_be_mirrored => Ok(Rule::default()),
+        None => Err(SettingsError::value(
+            format!("mapping_rules.{stream}"),
+            "not set, and the stream's records have no `dn` and `objectClass` to be mirrored by",
+            format!("a rule for `{stream}` (or for \"*\") with dn_template and object_classes"),
+        )
+        .near(nearest(stream, config.rules.keys().map(String::as_str)))),
+    }
+}
+
+/// Returns the templates of the rule's `values`, for the syntaxes of their attributes.
+fn value_templates(stream: &str, rule: &Rule, schema: &Schema) -> Result<Values, SettingsError> {
+    let mut values = Vec::with_capacity(rule.values.len());
+    for (name, template) in &rule.values {
+        let at = || format!("mapping_rules.{stream}.values.{name}");
+        let target = target(schema, name);
+        let template =
+            ValueTemplate::new(template, Syntax::of_template(schema, &target.description, template));
+        values.push((template.map_err(|e| no_dn_template(at(), &e))?, target));
+    }
+    Ok(values)
+}
+
+/// Warns of `policies` and `compare` for attributes that get no value.
+fn warn_of_unused_policies(
+    stream: &str,
+    rule: &Rule,
+    columns: &[Column],
+    values: &Values,
+    schema: &Schema,
+    warnings: &mut Vec<Warning>,
+) {
+    let policies = rule.policies.iter().map(|(name, _)| ("policies", name));
+    for (part, name) in policies.chain(rule.compare.iter().map(|(name, _)| ("compare", name))) {
+        let same = |description: &str| schema.same_description(description, name);
+        let targets = columns.iter().flat_map(|c| &c.attributes).chain(values.iter().map(|(_, t)| t));
+        let given = targets.map(|t| t.description.as_str());
+        let mut given = given.chain(rule.defaults.iter().map(|(d, _)| d.as_str())).chain(["objectClass"]);
+        if !given.clone().any(same) {
+            let setting = format!("mapping_rules.{stream}.{part}");
+            let text = format!("setting `{setting}`: nothing gives `{name}` a value");
+            let warning = Warning::of_setting(setting, text).in_stream(stream);
+            warnings.push(warning.near(name, nearest(name, &mut given)));
+        }
+    }
+}
+
+/// Returns the values of the rule's `defaults`. They never overwrite, whatever else the rule says of the attribute.
+fn defaults(stream: &str, rule: &Rule, schema: &Schema) -> Result<Vec<Wanted>, SettingsError> {
+    let mut defaults = Vec::new();
+    for (name, value) in &rule.defaults {
+        let target = target(schema, name);
+        if target.kind == ValueKind::Binary && is_password(&target.description) {
+            return Err(SettingsError::value(
+                format!("mapping_rules.{stream}.defaults.{name}"),
+                "a password for everybody",
+                "no default for passwords",
+            ));
+        }
+        let values = target.fixed(&format!("mapping_rules.{stream}.defaults.{name}"), value)?;
+        let policy = match rule.policy(&target.description, schema) {
+            Some(Policy::CreateOnly) => Policy::CreateOnly,
+            _ => Policy::Keep,
+        };
+        defaults.push(Wanted { description: target.description, values, policy, compare: target.compare });
+    }
+    Ok(defaults)
+}
+
+/// Returns what `on_delete` does.
+fn delete_action(stream: &str, rule: &Rule, schema: &Schema) -> Result<DeleteAction, SettingsError> {
+    Ok(match &rule.on_delete {
+        OnDelete::Delete => DeleteAction::Delete,
+        OnDelete::Tree => DeleteAction::Tree,
+        OnDelete::Ignore => DeleteAction::Nothing,
+        OnDelete::MoveTo(dn) => DeleteAction::MoveTo(dn.clone()),
+        OnDelete::Set(attributes) => DeleteAction::Set(
+            attributes
+                .iter()
+                .map(|(name, value)| set_on_delete(stream, name, value, schema))
+                .collect::<Result<_, _>>()?,
+        ),
+    })
+}
+
+/// Returns where the stream's entries are: the rule's scope without nested scopes.
+fn extent(
+    rule: &Rule,
+    config: &TargetConfig,
+    schema: &Schema,
+    action: &Arc<DeleteAction>,
+    write_policy: &Arc<WritePolicy>,
+) -> Option<Extent> {
+    let base = rule.scope_base.as_ref()?;
+    let key = |dn: &String| DnKey::parse(dn, schema).ok();
+    let scopes = config.rules.values().filter_map(|r| r.scope_base.as_ref()).filter_map(key);
+    let others = scopes.filter(|s| key(base).is_some_and(|b| b.is_ancestor_of(s))).collect();
+    let (base, filter) = (base.clone(), rule.scope_filter());
+    Some(Extent { base, filter, others, action: action.clone(), write_policy: write_policy.clone() })
+}
+
+/// Whether no two properties or templates give values to one attribute.
+fn is_distinct(columns: &[Column], values: &Values, schema: &Schema) -> bool {
+    let mut seen = BTreeSet::new();
+    columns
+        .iter()
+        .flat_map(|c| &c.attributes)
+        .chain(values.iter().map(|(_, target)| target))
+        .all(|t| seen.insert(schema.normal_description(&t.description)))
+}
+
+/// Returns the properties whose texts are encoded (`contentEncoding`).
+fn encoded_properties(
+    stream: &str,
+    shapes: &Shapes<'_>,
+    warnings: &mut Vec<Warning>,
+) -> BTreeMap<String, Encoding> {
+    let mut encoded = BTreeMap::new();
+    for name in shapes.properties() {
+        let shape = shapes.of(name);
+        if let Some(unknown) = shape.unknown_encoding {
+            let text = format!(
+                "stream `{stream}`: the contentEncoding `{unknown}` of `{name}` is not known; its texts are taken as they are"
+            );
+            warnings.push(Warning::from(text).in_stream(stream));
+        }
+        if shape.encoding.is_encoded() {
+            encoded.insert(name.to_owned(), shape.encoding);
+        }
+    }
+    encoded
+}
+
+/// Returns the error for a template that can never give a value of its attribute's syntax.
+fn no_dn_template(setting: String, error: &TemplateError) -> SettingsError {
+    let expected = "a DN with placeholders in its values, as in uid={manager_id},ou=people,dc=example,dc=com, or a single placeholder for a whole DN";
+    SettingsError::value(setting, error.to_string(), expected)
+}

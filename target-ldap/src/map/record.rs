@@ -1,0 +1,201 @@
+//! From one record to its task.
+
+use std::collections::BTreeMap;
+
+use ldap_directory::dn::{Dn, escape_value, first_rdn};
+use ldap_directory::schema::Schema;
+use serde_json::Value;
+use singer_common::singer::record::Record;
+
+use super::attributes::Attributes;
+use super::column::{Column, asserted, display_texts, is_password, rewritten};
+use super::mapping::Mapping;
+use super::naming::Naming;
+use super::task::{DeleteAction, Task};
+use super::wanted::{Wanted, WantedEntry};
+use crate::rules::encoding::Encoding;
+use crate::rules::error::MappingError;
+use crate::rules::policy::{Compare, Policy};
+use crate::rules::template::Rendered;
+
+impl Mapping {
+    /// Maps one record to its task. `deleted`: it is marked as a deletion ([`singer_common::singer::deletion`]).
+    ///
+    /// # Errors
+    /// A value is not valid for its attribute, or the record lacks a part of the DN or of the match filter.
+    pub fn map(&self, record: &Record, deleted: bool, schema: &Schema) -> Result<Task, MappingError> {
+        if deleted && *self.action == DeleteAction::Nothing {
+            return Ok(Task::Nothing);
+        }
+        let mapped = self.mapped_texts(record);
+        let lookup = |name: &str| -> Option<Vec<String>> {
+            let of_attribute = mapped.get(&schema.spell(name).to_ascii_lowercase());
+            if let Some(texts) = of_attribute.filter(|texts| !texts.is_empty()) {
+                return Some(texts.clone());
+            }
+            self.texts(record, name).or_else(|| of_attribute.cloned())
+        };
+        let mut attributes = Attributes::new(schema, self.columns.len() + self.values.len() + 1);
+        if !deleted {
+            for column in &self.columns {
+                let Some(value) = record.get(&column.property) else { continue };
+                for target in &column.attributes {
+                    let mut wanted = target.wanted(value, column, &self.rewrites, schema)?;
+                    self.leave_out_empty(&mut wanted);
+                    if self.is_distinct { attributes.push(wanted) } else { attributes.force(wanted) }
+                }
+            }
+        }
+        let mut made: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for ((name, _), (template, target)) in self.rule.values.iter().zip(&self.values) {
+            let rendered = match template.render(&lookup) {
+                Ok(rendered) => rendered,
+                // The DN may not need this value, and a deletion needs nothing else.
+                Err(_) if deleted => continue,
+                Err(error) => return Err(MappingError::Template { part: format!("values.{name}"), error }),
+            };
+            match rendered {
+                Rendered::Text(text) => {
+                    if !deleted {
+                        let column = Column {
+                            property: format!("values.{name}"),
+                            encoding: Encoding::Unsaid,
+                            attributes: vec![],
+                        };
+                        let value = Value::String(text.clone());
+                        let mut wanted = target.wanted(&value, &column, &self.rewrites, schema)?;
+                        self.leave_out_empty(&mut wanted);
+                        attributes.force(wanted);
+                    }
+                    made.insert(target.description.to_ascii_lowercase(), vec![text]);
+                }
+                // As for a null of a mapped property: the value written for an earlier record is removed. A missing value never
+                // removes a password.
+                Rendered::Nothing if !deleted && !is_password(&target.description) => {
+                    attributes.force(target.none());
+                }
+                Rendered::Nothing | Rendered::Unknown => {}
+            }
+        }
+        let given = |name: &str| -> Option<Vec<String>> {
+            let key = schema.spell(name).to_ascii_lowercase();
+            made.get(&key).cloned().or_else(|| lookup(name).filter(|v| v.iter().any(|t| !t.is_empty())))
+        };
+        let filter = self.rule.matching.as_ref().map(|template| {
+            let filter = template.render(&given);
+            let filter = filter.map_err(|error| MappingError::Template { part: "match".into(), error })?;
+            asserted(&filter, schema)
+        });
+        let filter = filter.transpose()?;
+        let named = |name: &str| -> Option<Vec<String>> {
+            given(name).or_else(|| {
+                let key = schema.spell(name);
+                let default = self.defaults.iter().find(|d| d.description.eq_ignore_ascii_case(&key))?;
+                default.values.iter().map(|v| String::from_utf8(v.clone()).ok()).collect()
+            })
+        };
+        let written = self.name(record, &named);
+        if deleted && filter.is_some() && written.is_err() {
+            // The filter locates the entry: a deletion may lack parts of the DN.
+            return Ok(self.deletion(None, filter));
+        }
+        let written = written?;
+        let dn = rewritten(&written, &self.rewrites, schema).unwrap_or_else(|| written.clone());
+        let no_dn = |e| MappingError::Name(format!("`{dn}` is no DN: {e}"));
+        let rdn =
+            first_rdn(&dn).map_err(no_dn)?.ok_or_else(|| MappingError::Name("the DN is empty".into()))?;
+        if deleted {
+            return Ok(self.deletion(Some(dn), filter));
+        }
+        for default in &self.defaults {
+            attributes.keep(default.clone());
+        }
+        if !self.rule.object_classes.is_empty() {
+            let values = self.rule.object_classes.iter().map(|c| c.clone().into_bytes()).collect();
+            let policy = self.rule.policy("objectClass", schema).unwrap_or(Policy::Merge);
+            let compare = Compare::Schema;
+            attributes.replace(Wanted { description: "objectClass".into(), values, policy, compare });
+        }
+        if dn != written {
+            attributes.rename(&written, &Dn::parse(&dn).map_err(no_dn)?);
+        }
+        for ava in rdn.avas {
+            if !self.rule.delete_old_rdn && self.rule.policy(&ava.attribute, schema).is_none() {
+                // The values of former RDNs stay, in later runs as well.
+                attributes.merge(&ava.attribute);
+            }
+            attributes.contain(&ava.attribute, ava.value);
+        }
+        let account = self.account.of(&self.rule, record)?;
+        let wanted = WantedEntry { dn, attributes: attributes.into_list(), account };
+        Ok(Task::Upsert { wanted, filter, write_policy: self.write_policy.clone() })
+    }
+
+    /// Returns the attributes of the RDN, if they are known before the first record.
+    pub(super) fn naming_attributes(&self) -> Vec<String> {
+        match &self.naming {
+            Naming::Template(template) => template.naming_attributes(),
+            Naming::Record => Vec::new(),
+            Naming::Key { attribute, .. } => vec![attribute.clone()],
+        }
+    }
+
+    fn deletion(&self, dn: Option<String>, filter: Option<String>) -> Task {
+        Task::Delete { dn, filter, action: self.action.clone(), write_policy: self.write_policy.clone() }
+    }
+
+    /// Returns the record's values by attribute, as text for templates.
+    fn mapped_texts(&self, record: &Record) -> BTreeMap<String, Vec<String>> {
+        let needed = !self.rule.values.is_empty()
+            || self.rule.matching.is_some()
+            || matches!(self.naming, Naming::Template(_));
+        let mut mapped = BTreeMap::new();
+        for column in self.columns.iter().filter(|_| needed) {
+            if let Some(texts) = self.texts(record, &column.property) {
+                for target in &column.attributes {
+                    mapped.insert(target.description.to_ascii_lowercase(), texts.clone());
+                }
+            }
+        }
+        mapped
+    }
+
+    /// Returns a property's values as text for templates; `None` if the record lacks the property.
+    fn texts(&self, record: &Record, property: &str) -> Option<Vec<String>> {
+        let encoding = self.encoded.get(property).copied().unwrap_or_default();
+        record.get(property).map(|value| display_texts(value, encoding))
+    }
+
+    fn name(
+        &self,
+        record: &Record,
+        lookup: &dyn Fn(&str) -> Option<Vec<String>>,
+    ) -> Result<String, MappingError> {
+        match &self.naming {
+            Naming::Template(template) => template
+                .render(lookup)
+                .map_err(|error| MappingError::Template { part: "dn_template".into(), error }),
+            Naming::Record => match record.iter().find(|(name, _)| name.eq_ignore_ascii_case("dn")) {
+                Some((name, Value::String(dn))) if !dn.trim().is_empty() => {
+                    let encoded = self.encoded.get(name).map(|encoding| encoding.decode(dn));
+                    let Some(octets) = encoded else { return Ok(dn.clone()) };
+                    let decoded = octets.and_then(|octets| String::from_utf8(octets).ok());
+                    decoded
+                        .ok_or_else(|| MappingError::Name("`dn` is not as its contentEncoding says".into()))
+                }
+                _ => Err(MappingError::Name("the record has no `dn` (a text)".into())),
+            },
+            Naming::Key { attribute, property, base } => {
+                let texts = self.texts(record, property).unwrap_or_default();
+                match texts.as_slice() {
+                    [only] if !only.trim().is_empty() => {
+                        Ok(format!("{attribute}={},{base}", escape_value(only.as_bytes())))
+                    }
+                    _ => Err(MappingError::Name(format!(
+                        "the key `{property}` has not exactly one value that is not empty"
+                    ))),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Checks the names in a rule against the properties of the stream's SCHEMA. A misspelt name gives no value in any record,
+//! without another sign.
+
+use std::collections::BTreeSet;
+
+use ldap_directory::nearest::nearest;
+use ldap_directory::schema::Schema;
+use singer_common::operations::facts::Warning;
+use singer_common::plugin::settings::SettingsError;
+
+use super::column::Column;
+use super::shape::Shapes;
+use crate::rules::accounts::Source;
+use crate::rules::rule::Rule;
+use crate::rules::template::{DnTemplate, FilterTemplate, Template};
+
+/// The most properties of a stream that a message lists.
+const NAMED: usize = 12;
+
+/// The properties of a stream.
+struct Stream<'s> {
+    name: &'s str,
+    properties: BTreeSet<&'s str>,
+}
+
+impl Stream<'_> {
+    fn has(&self, property: &str) -> bool {
+        self.properties.contains(property)
+    }
+
+    /// Returns the problem with a name that the stream does not have.
+    fn lacks(&self, name: &str) -> String {
+        let all: Vec<&str> = self.properties.iter().take(NAMED).copied().collect();
+        let more = if self.properties.len() > NAMED { ", …" } else { "" };
+        let has = format!("(it has {}{more})", all.join(", "));
+        format!("the SCHEMA of stream `{}` has no `{name}` {has}", self.name)
+    }
+
+    fn nearest(&self, name: &str) -> Option<&str> {
+        nearest(name, self.properties.iter().copied())
+    }
+
+    /// Returns the nearest property for a warning, also one that contains the name or is contained in it (`fullname`, `name`).
+    fn nearest_or_part(&self, name: &str) -> Option<&str> {
+        const SHORTEST: usize = 3;
+        let name = name.to_lowercase();
+        let is_part = |property: &&&str| {
+            let property = property.to_lowercase();
+            property.len().min(name.len()) >= SHORTEST
+                && (property.contains(&name) || name.contains(&property))
+        };
+        self.nearest(&name)
+            .or_else(|| self.properties.iter().filter(is_part).max_by_key(|p| p.len()).copied())
+    }
+}
+
+/// Checks every name in a rule. `is_own`: the rule is this stream's, not `*`. A DN or `match` that no record can fill is an
+/// error; other names give one warning each.
+pub(super) fn check(
+    stream: &str,
+    rule: &Rule,
+    shapes: &Shapes<'_>,
+    columns: &[Column],
+    schema: &Schema,
+    is_own: bool,
+    warnings: &mut Vec<Warning>,
+) -> Result<(), SettingsError> {
+    let known = Stream { name: stream, properties: shapes.properties().collect() };
+    // A SCHEMA that names no properties says nothing about records.
+    if known.properties.is_empty() {
+        return Ok(());
+    }
+    let at = |part: &str| format!("mapping_rules.{stream}.{part}");
+    let mut warn = |part: &str, name: &str| {
+        let text = format!("setting `{}`: {}", at(part), known.lacks(name));
+        let warning =
+            Warning::of_setting(at(part), text).in_stream(stream).near(name, known.nearest_or_part(name));
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    };
+    let mapped: BTreeSet<&str> =
+        rule.attribute_mapping.iter().flatten().map(|(property, _)| property.as_str()).collect();
+    for property in mapped.iter().copied().filter(|property| !known.has(property)) {
+        // A similar property that the rule does not use is the one that was meant. A rule for all streams, or an open SCHEMA,
+        // can still be right.
+        let meant = known.nearest(property).filter(|near| !mapped.contains(near));
+        if meant.is_some() && is_own && !shapes.is_open() {
+            let expected = "a property of the stream";
+            let error = SettingsError::value(at("attribute_mapping"), known.lacks(property), expected);
+            return Err(error.near(meant).in_stream(stream));
+        }
+        warn("attribute_mapping", property);
+    }
+    let password = rule.password.iter().map(|p| ("password.from", p.from.as_str()));
+    let accounts = rule.accounts.iter().flat_map(|a| {
+        let parts =
+            [("accounts.enabled", &a.enabled), ("accounts.must_change_password", &a.must_change_password)];
+        parts
+            .into_iter()
+            .filter_map(|(part, source)| Some((part, source.as_ref().and_then(Source::property)?)))
+    });
+    for (part, name) in password.chain(accounts) {
+        if !known.has(name) {
+            warn(part, name);
+        }
+    }
+    // An attribute's name stands for the property that is written to it.
+    let mapped = |name: &str| {
+        let is = |c: &&Column| c.attributes.iter().any(|t| schema.same_description(&t.description, name));
+        columns.iter().filter(is).any(|c| known.has(&c.property))
+    };
+    let is_known = |name: &str| known.has(name) || mapped(name);
+    for (attribute, template) in &rule.values {
+        for (name, _) in template.needs().filter(|(name, _)| !is_known(name)) {
+            warn(&format!("values.{attribute}"), name);
+        }
+    }
+    // A template without a value gives none: if no record has its input, no record has its result.
+    let has_value = |template: &Template| {
+        template.needs().all(|(name, has_default)| has_default || is_known(name)) || shapes.is_open()
+    };
+    let is_made =
+        |name: &str| rule.values.iter().any(|(made, t)| schema.same_description(made, name) && has_value(t));
+    let is_defaulted = |name: &str| rule.defaults.iter().any(|(by, _)| schema.same_description(by, name));
+    let in_dn = rule.dn_template.iter().flat_map(DnTemplate::needs);
+    let in_dn = in_dn.filter(|(name, _)| !is_defaulted(name)).map(|need| ("dn_template", need));
+    let in_match = rule.matching.iter().flat_map(FilterTemplate::needs).map(|need| ("match", need));
+    for (part, (name, has_default)) in in_dn.chain(in_match) {
+        if is_known(name) || is_made(name) {
+            continue;
+        }
+        // With a default, or an open SCHEMA, it can still be right.
+        if has_default || shapes.is_open() {
+            warn(part, name);
+            continue;
+        }
+        let expected = "a property of the stream, or an attribute that one is mapped to";
+        return Err(SettingsError::value(at(part), known.lacks(name), expected).near(known.nearest(name)));
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! A wanted entry: its attributes, its password and the state of its account.
+
+use ldap_directory::DirectoryError;
+use ldap_directory::entry::{Attribute, CompactEntry, Entry};
+use ldap_directory::schema::{Equality, Schema};
+
+use crate::rules::password::{Mode, NewPassword, When};
+use crate::rules::policy::{Compare, Policy};
+
+/// A wanted attribute. Without values the attribute is to be absent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The attribute description, as the destination's schema spells it.
+    pub description: String,
+    /// The values, without duplicates.
+    pub values: Vec<Vec<u8>>,
+    /// How they are combined with the existing values.
+    pub policy: Policy,
+    /// How they are compared with the existing values.
+    pub compare: Compare,
+}
+
+impl Wanted {
+    /// Returns a value to be added to the existing ones.
+    pub fn merged(description: String, value: Vec<u8>) -> Wanted {
+        Wanted { description, values: vec![value], policy: Policy::Merge, compare: Compare::Schema }
+    }
+
+    /// Returns the rule that compares its values with the existing ones. A value that is added must differ by the server's
+    /// rule.
+    pub fn rule(&self, schema: &Schema) -> Equality {
+        let compare = if self.policy == Policy::Force { self.compare } else { Compare::Schema };
+        compare.rule(&self.description, schema)
+    }
+}
+
+/// A wanted entry. Attributes that are not listed are left as they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedEntry {
+    /// Its DN.
+    pub dn: String,
+    /// Its attributes, each description once.
+    pub attributes: Vec<Wanted>,
+    /// Its password and the state of its account.
+    pub account: WantedAccount,
+}
+
+impl WantedEntry {
+    /// Returns the entry to add, in compact form.
+    pub fn to_packed(&self) -> CompactEntry {
+        CompactEntry::new(&self.dn, self.attributes.iter().map(|a| (a.description.as_str(), &*a.values)))
+    }
+
+    /// Returns the entry to add.
+    pub fn to_entry(&self) -> Entry {
+        let attributes = self
+            .attributes
+            .iter()
+            .filter(|a| !a.values.is_empty())
+            .map(|a| Attribute::new(a.description.clone(), a.values.clone()))
+            .collect();
+        Entry { dn: self.dn.clone(), attributes }
+    }
+}
+
+/// A wanted password and account state. By default neither is set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WantedAccount {
+    /// The password.
+    pub password: Option<NewPassword>,
+    /// Whether the account is enabled.
+    pub enabled: Option<bool>,
+    /// Whether a password that is set now must be changed at the next logon.
+    pub must_change: Option<bool>,
+}
+
+impl WantedAccount {
+    /// Whether an existing entry is not affected, so that it need not be read for this.
+    pub fn is_for_new_entries_only(&self) -> bool {
+        let password = |p: &NewPassword| p.when == When::CreateOnly && p.mode != Mode::Exop;
+        self.enabled.is_none() && self.password.as_ref().is_none_or(password)
+    }
+
+    /// Whether nothing is wanted.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Returns the error without the password, in case the server repeated it.
+    pub fn scrub(&self, error: DirectoryError) -> DirectoryError {
+        match (error, &self.password) {
+            (DirectoryError::Operation { operation, dn, code, matched, text }, Some(password)) => {
+                DirectoryError::Operation { operation, dn, code, matched, text: password.scrub(&text) }
+            }
+            (error, _) => error,
+        }
+    }
+}

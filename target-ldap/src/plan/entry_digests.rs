@@ -1,0 +1,474 @@
+//! Digests of a stream's entries, read in one search: a record that changes nothing then needs no search of its own.
+//!
+//! Only hashes are kept: of each DN, and of each attribute's normalized values (8 bytes an attribute). So the cache can say
+//! that nothing differs, or that it does not know. What it does not know, and what this run writes to, is read from the
+//! directory.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use ldap_directory::change::{Modification, ModificationKind};
+use ldap_directory::dn::DnKey;
+use ldap_directory::entry::{Attribute, Entry};
+use ldap_directory::filter::Filter;
+use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::schema::{Equality, Schema};
+
+use crate::map::wanted::WantedAccount;
+use crate::map::wanted::{Wanted, WantedEntry};
+use crate::rules::names::{hash, to_ask};
+use crate::rules::policy::{Compare, Policy};
+
+/// Entries read for each record that was looked up singly, before a prefetch counts as too large for now. An entry in a large
+/// result costs a server about a tenth of a search.
+const READ_PER_LOOKUP: u64 = 10;
+/// Records of a stream that are looked up singly before a prefetch is considered.
+const FIRST_LOOKUPS: u64 = 200;
+/// After a prefetch that was too large, another is tried once the number of records has grown by this factor.
+const PATIENCE: u64 = 4;
+/// The most digests that are kept, of 8 bytes each.
+const MOST_NUMBERS: usize = 2_000_000;
+/// The most entries that a run may have written to. With more it is no longer known what is absent: 16 bytes each.
+const MOST_TOUCHED: usize = 500_000;
+
+/// No value can be compared: the server did not return all of them.
+const UNKNOWN: u64 = 0;
+const ABSENT: u64 = 1;
+
+/// The entries of one stream, as they were read.
+#[derive(Debug)]
+pub struct EntryDigestCache {
+    /// The attributes that are compared, as the mapping names them.
+    names: Vec<String>,
+    position: HashMap<String, usize>,
+    /// How the values of each are compared.
+    compare: Vec<Compare>,
+    matched_by: Option<String>,
+    /// The base of the search.
+    base: OnceLock<DnKey>,
+    state: Mutex<CachedEntries>,
+}
+
+#[derive(Debug, Default)]
+struct CachedEntries {
+    /// The index in `digests` of an entry.
+    by_key: HashMap<u64, u32>,
+    digests: Vec<u64>,
+    /// The index in `class_sets` of each entry's classes; there are few different sets.
+    classes: Vec<u32>,
+    class_sets: Vec<BTreeSet<Vec<u8>>>,
+    /// The ancestors of the entries.
+    above: HashSet<u64>,
+    /// The entries by the values that `match` compares.
+    matched: HashMap<u64, MatchTarget>,
+    /// What this run wrote to since: DNs, and values that `match` compared.
+    touched: HashSet<u64>,
+    /// Whether there was no more room: an entry that is not here may exist.
+    is_lost: bool,
+}
+
+/// The entries that a value matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MatchTarget {
+    One(u64),
+    Several,
+}
+
+impl EntryDigestCache {
+    /// Returns an empty cache for these attributes. `matched_by`: the attribute that `match` compares.
+    pub fn new(names: Vec<(String, Compare)>, matched_by: Option<String>) -> Self {
+        let (names, compare): (Vec<String>, Vec<Compare>) = names.into_iter().unzip();
+        let position = names.iter().enumerate().map(|(n, name)| (name.clone(), n)).collect();
+        Self { names, position, compare, matched_by, base: OnceLock::new(), state: Mutex::default() }
+    }
+
+    /// Returns the attributes to request.
+    pub fn attributes(&self) -> Vec<String> {
+        let names = self.names.iter().chain(&self.matched_by).map(String::as_str);
+        to_ask(vec!["objectClass".to_owned()], names)
+    }
+
+    fn entries(&self) -> MutexGuard<'_, CachedEntries> {
+        // A panic elsewhere leaves at most one entry unknown.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an entry. `false`: there is no room for more.
+    pub fn insert(&self, entry: &Entry, schema: &Schema) -> bool {
+        let Ok(key) = DnKey::parse(&entry.dn, schema) else { return true };
+        let mut entries = self.entries();
+        let entries = &mut *entries;
+        if entries.digests.len() + self.names.len() + entries.by_key.len() * 6 > MOST_NUMBERS {
+            return false;
+        }
+        let Ok(place) = u32::try_from(entries.classes.len()) else { return false };
+        let has_ranges =
+            entry.attributes.iter().any(|a| a.description.to_ascii_lowercase().contains(";range="));
+        let names = self.names.iter().zip(&self.compare);
+        entries.digests.extend(names.map(|(name, compare)| match schema.values_of(entry, name) {
+            [] if has_ranges => UNKNOWN,
+            [] => ABSENT,
+            values => digest(compare.rule(name, schema), values, schema),
+        }));
+        let classes: BTreeSet<Vec<u8>> = schema.values_of(entry, "objectClass").iter().cloned().collect();
+        let number = entries.class_sets.iter().position(|c| *c == classes).unwrap_or_else(|| {
+            entries.class_sets.push(classes);
+            entries.class_sets.len() - 1
+        });
+        entries.classes.push(u32::try_from(number).unwrap_or(u32::MAX));
+        let hashed = hash(&key);
+        entries.by_key.insert(hashed, place);
+        let mut above = key.parent();
+        while let Some(key) = above.filter(|key| entries.above.insert(hash(key))) {
+            above = key.parent();
+        }
+        if let Some(matched_by) = &self.matched_by {
+            let rule = schema.equality(matched_by);
+            for value in schema.values_of(entry, matched_by) {
+                let value = hash(rule.normalize(value, schema).as_ref());
+                entries
+                    .matched
+                    .entry(value)
+                    .and_modify(|f| *f = MatchTarget::Several)
+                    .or_insert(MatchTarget::One(hashed));
+            }
+        }
+        true
+    }
+
+    /// Returns the modifications of an existing entry with this DN, which its filter, if it has one, matches: none if nothing
+    /// differs. `None`: not known.
+    ///
+    /// Differences are known only for single values that replace all others. Lists are compared value by value, for which the
+    /// entry must be read.
+    pub fn changes(
+        &self,
+        wanted: &WantedEntry,
+        key: &DnKey,
+        filter: Option<&str>,
+        schema: &Schema,
+    ) -> Option<Vec<Modification>> {
+        let value = filter.map(|filter| self.asserted(filter, schema));
+        let entries = self.entries();
+        let key = hash(key);
+        if value
+            .is_some_and(|value| value.and_then(|v| entries.matched.get(&v)) != Some(&MatchTarget::One(key)))
+        {
+            return None;
+        }
+        let place = usize::try_from(*entries.by_key.get(&key)?).ok()?;
+        let start = place * self.names.len();
+        let digests = entries.digests.get(start..start + self.names.len())?;
+        let mut changes = Vec::new();
+        for attribute in wanted.attributes.iter().filter(|a| a.policy != Policy::CreateOnly) {
+            let Wanted { description, values, policy, .. } = attribute;
+            if description == "objectClass" {
+                let number = usize::try_from(*entries.classes.get(place)?).ok()?;
+                if !classes_stay(attribute, entries.class_sets.get(number)?, schema) {
+                    return None;
+                }
+                continue;
+            }
+            let there = *digests.get(*self.position.get(description)?)?;
+            let is_same = match (there, policy) {
+                (UNKNOWN, _) => return None,
+                (ABSENT, _) => values.is_empty(),
+                (_, Policy::Keep) => true,
+                (_, Policy::Merge) if values.is_empty() => true,
+                (there, _) => there == digest(attribute.rule(schema), values, schema),
+            };
+            if is_same {
+                continue;
+            }
+            let is_single = *policy == Policy::Force && values.len() <= 1;
+            let kind = ValueKind::of(schema, description);
+            if !is_single || kind.is_name() || values.is_empty() && kind.no_time(description).is_some() {
+                return None;
+            }
+            let kind = if values.is_empty() { ModificationKind::Delete } else { ModificationKind::Replace };
+            changes.push(Modification::new(kind, description.clone(), values.clone()));
+        }
+        Some(changes)
+    }
+
+    /// Returns the hash of the value that a record's filter asserts.
+    fn asserted(&self, filter: &str, schema: &Schema) -> Option<u64> {
+        let matched_by = self.matched_by.as_ref()?;
+        let filter = Filter::parse(filter).ok()?;
+        let value = equalities(&filter).find(|(name, _)| schema.same_description(name, matched_by))?.1;
+        Some(hash(schema.equality(matched_by).normalize(value, schema).as_ref()))
+    }
+
+    /// Whether no entry has this DN, and the filter matches none.
+    pub fn is_absent(&self, key: &DnKey, filter: Option<&str>, schema: &Schema) -> bool {
+        if !self.covers(key) {
+            return false;
+        }
+        let value = filter.map(|filter| self.asserted(filter, schema));
+        let entries = self.entries();
+        let is_new = |number: u64| !entries.touched.contains(&number);
+        let key = hash(key);
+        let is_found = match value {
+            None => false,
+            Some(None) => true,
+            Some(Some(value)) => entries.matched.contains_key(&value) || !is_new(value),
+        };
+        !is_found && is_new(key) && !entries.by_key.contains_key(&key)
+    }
+
+    /// Marks the entry of a record as changed.
+    pub fn touch(&self, key: &DnKey, filter: Option<&str>, schema: &Schema) {
+        let value = filter.and_then(|filter| self.asserted(filter, schema));
+        self.forget(key, false);
+        let mut entries = self.entries();
+        // From now on nothing is known to be absent.
+        if entries.is_lost {
+            return;
+        }
+        entries.touched.extend([hash(key)].into_iter().chain(value));
+        if entries.touched.len() > MOST_TOUCHED {
+            entries.is_lost = true;
+            entries.touched = HashSet::new();
+        }
+    }
+
+    /// Marks the cache as complete: all entries below this base were added.
+    pub fn complete(&self, base: DnKey) {
+        let _ = self.base.set(base);
+    }
+
+    /// Returns the number of entries.
+    pub fn len(&self) -> u64 {
+        u64::try_from(self.entries().by_key.len()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether there are no entries.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the cache would contain an entry with this DN.
+    pub fn covers(&self, key: &DnKey) -> bool {
+        self.base.get().is_some_and(|base| key.is_within(base)) && !self.entries().is_lost
+    }
+
+    /// Forgets an entry that is written to or deleted, and its subtree.
+    pub fn forget(&self, key: &DnKey, with_subtree: bool) {
+        let mut entries = self.entries();
+        let key = hash(key);
+        if with_subtree && entries.above.contains(&key) {
+            *entries = CachedEntries { is_lost: true, ..CachedEntries::default() };
+        }
+        entries.by_key.remove(&key);
+    }
+}
+
+/// Returns the equality assertions that a filter requires.
+fn equalities(filter: &Filter) -> Box<dyn Iterator<Item = (&str, &[u8])> + '_> {
+    match filter {
+        Filter::And(all) => Box::new(all.iter().flat_map(equalities)),
+        Filter::Equality { attribute, value } => {
+            Box::new(std::iter::once((attribute.as_str(), value.as_slice())))
+        }
+        _ => Box::new(std::iter::empty()),
+    }
+}
+
+fn classes_stay(wanted: &Wanted, there: &BTreeSet<Vec<u8>>, schema: &Schema) -> bool {
+    let values = there.iter().cloned().collect();
+    let current = Entry { dn: String::new(), attributes: vec![Attribute::new("objectClass", values)] };
+    let entry = WantedEntry {
+        dn: String::new(),
+        attributes: vec![wanted.clone()],
+        account: WantedAccount::default(),
+    };
+    entry.changes(&current, schema).is_empty()
+}
+
+/// Returns the digest of normalized values, in any order.
+fn digest(rule: Equality, values: &[Vec<u8>], schema: &Schema) -> u64 {
+    if values.is_empty() {
+        return ABSENT;
+    }
+    let sum = values.iter().map(|v| hash(rule.normalize(v, schema).as_ref())).fold(0_u64, u64::wrapping_add);
+    hash(&(values.len(), sum)).max(ABSENT + 1)
+}
+
+/// Decides when a prefetch pays: as soon as single lookups have cost as much as reading all entries.
+#[derive(Debug, Clone, Copy)]
+pub struct LookupBudget {
+    records: u64,
+    due: u64,
+}
+
+impl Default for LookupBudget {
+    fn default() -> Self {
+        Self { records: 0, due: FIRST_LOOKUPS }
+    }
+}
+
+impl LookupBudget {
+    /// Counts a record. `Some(n)`: a prefetch of up to `n` entries pays now.
+    pub fn record(&mut self) -> Option<u64> {
+        self.records += 1;
+        if self.records < self.due {
+            return None;
+        }
+        self.due = self.records.saturating_mul(PATIENCE);
+        Some(self.records * READ_PER_LOOKUP)
+    }
+
+    /// Notes a prefetch of this many entries. A wider one, if records lie elsewhere, may cost as much again.
+    pub fn read(&mut self, entries: u64) {
+        self.due = self.records + FIRST_LOOKUPS.max(entries / READ_PER_LOOKUP);
+    }
+}
+
+/// The digest caches of a run, all of which are notified of every write.
+#[derive(Debug, Clone, Default)]
+pub struct EntryDigestCaches(Arc<Mutex<Vec<Weak<EntryDigestCache>>>>);
+
+impl EntryDigestCaches {
+    fn all(&self) -> MutexGuard<'_, Vec<Weak<EntryDigestCache>>> {
+        // A panic elsewhere leaves the list whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a cache, which is notified of writes from now on.
+    pub fn add(&self, digest_cache: &Arc<EntryDigestCache>) {
+        let mut all = self.all();
+        all.retain(|other| other.strong_count() > 0);
+        all.push(Arc::downgrade(digest_cache));
+    }
+
+    /// Announces a change to an entry that a filter may have located.
+    pub fn touch(&self, key: &DnKey, filter: Option<&str>, schema: &Schema) {
+        for digest_cache in self.all().iter().filter_map(Weak::upgrade) {
+            digest_cache.touch(key, filter, schema);
+        }
+    }
+
+    /// Announces that an entry was, or may have been, written to.
+    pub fn forget(&self, key: &DnKey, with_subtree: bool) {
+        for digest_cache in self.all().iter().filter_map(Weak::upgrade) {
+            digest_cache.forget(key, with_subtree);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn octets(values: &[String]) -> Vec<Vec<u8>> {
+        values.iter().map(|v| v.as_bytes().to_vec()).collect()
+    }
+
+    fn values() -> impl Strategy<Value = Vec<String>> {
+        proptest::collection::vec("[a-cA-C ]{0,3}", 0..4)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        /// What an inventory says has to change is what a plan made of the entry itself says; and it can tell where nothing
+        /// differs, but for values that would be added to others.
+        #[test]
+        fn nothing_differs_where_the_plan_is_empty(
+            there in values(), want in values(), exact in any::<bool>(), by_octets in any::<bool>(),
+            policy in proptest::sample::select(vec![Policy::Force, Policy::Keep, Policy::Merge, Policy::CreateOnly]),
+        ) {
+            let schema = Schema::standard();
+            let name = if exact { "homeDirectory" } else { "mail" };
+            let compare = if by_octets { Compare::Exact } else { Compare::Schema };
+            let rule = schema.equality(name);
+            let mut seen = HashSet::new();
+            let mut once = |values: &[String]| -> Vec<Vec<u8>> {
+                seen.clear();
+                octets(values).into_iter().filter(|v| seen.insert(rule.normalize(v, schema).into_owned())).collect()
+            };
+            let entry = Entry { dn: "cn=x".into(), attributes: vec![Attribute::new(name, once(&there))] };
+            let wanted = WantedEntry {
+                dn: "cn=x".into(),
+                attributes: vec![Wanted { description: name.into(), values: once(&want), policy, compare }],
+                account: WantedAccount::default(),
+            };
+            let digest_cache = EntryDigestCache::new(vec![(name.to_owned(), compare)], None);
+            prop_assert!(digest_cache.insert(&entry, schema));
+            let key = DnKey::parse("CN=x", schema).unwrap();
+            let plan = wanted.changes(&entry, schema);
+            match digest_cache.changes(&wanted, &key, None, schema) {
+                Some(changes) => prop_assert_eq!(changes, plan),
+                None => prop_assert!(!plan.is_empty() || policy == Policy::Merge),
+            }
+            digest_cache.forget(&key, false);
+            prop_assert_eq!(digest_cache.changes(&wanted, &key, None, schema), None);
+        }
+    }
+
+    #[test]
+    fn what_a_filter_finds_is_one_or_nobody() {
+        let schema = Schema::standard();
+        let digest_cache = EntryDigestCache::new(vec![], Some("employeeType".to_owned()));
+        let insert = |dn: &str, number: &str| {
+            let attribute = Attribute::new("employeeType", vec![number.as_bytes().to_vec()]);
+            assert!(digest_cache.insert(&Entry { dn: dn.into(), attributes: vec![attribute] }, schema));
+        };
+        let is = |dn: &str, number: &str| {
+            let wanted = WantedEntry { dn: dn.into(), attributes: vec![], account: WantedAccount::default() };
+            let filter = format!("(&(objectClass=person)(employeeType={number}))");
+            digest_cache.changes(&wanted, &DnKey::parse(dn, schema).unwrap(), Some(&filter), schema).is_some()
+        };
+        insert("cn=a,ou=u", "one");
+        insert("cn=b,ou=u", "two");
+        assert!(is("cn=a,ou=u", "ONE"), "as the attribute's values compare");
+        assert!(!is("cn=b,ou=u", "one") && !is("cn=a,ou=u", "three"));
+        insert("cn=c,ou=u", "two");
+        assert!(!is("cn=b,ou=u", "two"), "two that fit");
+        digest_cache.forget(&DnKey::parse("cn=other,ou=u", schema).unwrap(), true);
+        assert!(is("cn=a,ou=u", "one"));
+        digest_cache.forget(&DnKey::parse("ou=u", schema).unwrap(), true);
+        assert!(!is("cn=a,ou=u", "one"), "what lies above has another name now");
+    }
+
+    #[test]
+    fn what_a_run_had_to_do_with_is_bounded_and_nothing_is_absent_then() {
+        let schema = Schema::standard();
+        let digest_cache = EntryDigestCache::new(vec![], None);
+        let key = |dn: &str| DnKey::parse(dn, schema).unwrap();
+        let entry = Entry { dn: "cn=a,ou=u".into(), attributes: vec![] };
+        assert!(digest_cache.insert(&entry, schema));
+        digest_cache.complete(key("ou=u"));
+        assert!(digest_cache.is_absent(&key("cn=b,ou=u"), None, schema));
+        digest_cache.touch(&key("cn=b,ou=u"), None, schema);
+        assert!(!digest_cache.is_absent(&key("cn=b,ou=u"), None, schema));
+        let more = u64::try_from(MOST_TOUCHED).unwrap();
+        digest_cache.entries().touched.extend(0..more);
+        digest_cache.touch(&key("cn=c,ou=u"), None, schema);
+        for dn in ["cn=b,ou=u", "cn=c,ou=u", "cn=d,ou=u"] {
+            assert!(!digest_cache.is_absent(&key(dn), None, schema), "{dn}");
+            digest_cache.touch(&key(dn), None, schema);
+        }
+        assert!(digest_cache.entries().touched.is_empty());
+        let wanted =
+            WantedEntry { dn: entry.dn.clone(), attributes: vec![], account: WantedAccount::default() };
+        assert!(
+            digest_cache.changes(&wanted, &key("cn=a,ou=u"), None, schema).is_some(),
+            "what is there is known"
+        );
+    }
+
+    #[test]
+    fn an_inventory_is_tried_when_lookups_have_cost_as_much() {
+        let mut lookups = LookupBudget::default();
+        let due: Vec<(u64, u64)> =
+            (1..5_000).filter_map(|n| lookups.record().map(|most| (n, most))).collect();
+        assert_eq!(due, [(200, 2_000), (800, 8_000), (3_200, 32_000)]);
+        lookups.read(4_000);
+        let due: Vec<(u64, u64)> =
+            (5_000..6_000).filter_map(|n| lookups.record().map(|most| (n, most))).collect();
+        assert_eq!(due, [(5_399, 53_990)]);
+    }
+}

@@ -1,0 +1,306 @@
+//! The rule key `accounts`: whether an account is enabled, and whether its password must be changed.
+
+use ldap_directory::Vendor;
+use ldap_directory::change::{Modification, ModificationKind};
+use ldap_directory::entry::{Attribute, Entry};
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::truth;
+use serde::Deserialize;
+use serde_json::Value;
+use singer_common::plugin::settings::{SettingsError, typed};
+use singer_common::singer::record::Record;
+
+use crate::rules::error::MappingError;
+use crate::rules::keys::check_parts;
+
+/// ADS_UF_ACCOUNTDISABLE ([MS-ADTS] 2.2.16).
+const ACCOUNT_DISABLE: i64 = 0x2;
+/// ADS_UF_NORMAL_ACCOUNT: a person's account, not a machine's or a trust's.
+const NORMAL_ACCOUNT: i64 = 0x200;
+/// The time that means "until an administrator unlocks it" (draft-behera-ldap-password-policy-10 section 5.3.3).
+const LOCKED_FOR_EVER: &str = "000001010000Z";
+
+/// A rule's `accounts`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccountsRule {
+    /// Whether the account is enabled.
+    pub enabled: Option<Source>,
+    /// Whether the password that this run sets must be changed at the next logon.
+    pub must_change_password: Option<Source>,
+}
+
+/// The source of a boolean.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Source {
+    /// A constant.
+    Always(bool),
+    /// A property of the record.
+    Property(String),
+}
+
+impl AccountsRule {
+    /// Parses it. `path` names the rule in messages.
+    pub(crate) fn parse(path: &str, value: Value) -> Result<AccountsRule, SettingsError> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Raw {
+            enabled: Option<Value>,
+            must_change_password: Option<Value>,
+        }
+        let at = format!("{path}.accounts");
+        let expected =
+            r#"{"enabled": …, "must_change_password": …}, each true, false or the name of a property"#;
+        let source = |key: &str, value: Option<Value>| {
+            let Some(value) = value else { return Ok(None) };
+            match serde_json::from_value(value.clone()) {
+                Ok(source) => Ok(Some(source)),
+                Err(_) => Err(SettingsError::value(format!("{at}.{key}"), format!("got {value}"), expected)),
+            }
+        };
+        check_parts(&at, &value, &["enabled", "must_change_password"])?;
+        let raw: Raw = typed(&at, value)?;
+        let rule = AccountsRule {
+            enabled: source("enabled", raw.enabled)?,
+            must_change_password: source("must_change_password", raw.must_change_password)?,
+        };
+        if rule == AccountsRule::default() {
+            return Err(SettingsError::value(at, "got {}", expected));
+        }
+        Ok(rule)
+    }
+}
+
+impl Source {
+    /// Returns the property.
+    pub fn property(&self) -> Option<&str> {
+        match self {
+            Source::Always(_) => None,
+            Source::Property(name) => Some(name),
+        }
+    }
+
+    /// Returns the record's value; `None` if it has none, and nothing is changed.
+    pub(crate) fn of(&self, record: &Record, part: &str) -> Result<Option<bool>, MappingError> {
+        let name = match self {
+            Source::Always(answer) => return Ok(Some(*answer)),
+            Source::Property(name) => name,
+        };
+        let answer = match record.get(name) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::Bool(answer)) => Some(*answer),
+            Some(Value::Number(number)) => match number.as_u64() {
+                Some(0) => Some(false),
+                Some(1) => Some(true),
+                _ => None,
+            },
+            Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
+            Some(Value::String(text)) => truth(text),
+            Some(_) => None,
+        };
+        answer.map(Some).ok_or_else(|| MappingError::Value {
+            property: name.clone(),
+            attribute: format!("accounts.{part}"),
+            reason: "expected true or false, yes or no, on or off, 1 or 0".to_owned(),
+        })
+    }
+}
+
+/// How a directory marks an account as disabled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// A bit of `userAccountControl` (Active Directory).
+    UserAccountControl,
+    /// `nsAccountLock: TRUE` (389 Directory Server).
+    NsAccountLock,
+    /// `pwdAccountLockedTime: 000001010000Z` (OpenLDAP with its ppolicy overlay).
+    PwdAccountLockedTime,
+}
+
+/// The attribute of Active Directory with the time of the last password change; 0: the password must be changed.
+pub const PWD_LAST_SET: &str = "pwdLastSet";
+
+impl Lock {
+    /// Returns the mechanism of a directory; `None` if none is known.
+    pub fn of(vendor: Vendor, schema: &Schema) -> Option<Lock> {
+        match vendor {
+            Vendor::ActiveDirectory => Some(Lock::UserAccountControl),
+            Vendor::Ds389 => Some(Lock::NsAccountLock),
+            // The attribute's definition comes with the overlay.
+            Vendor::OpenLdap if schema.attribute_type("pwdAccountLockedTime").is_some() => {
+                Some(Lock::PwdAccountLockedTime)
+            }
+            Vendor::OpenLdap | Vendor::Ldif | Vendor::Other => None,
+        }
+    }
+
+    /// Returns the attribute.
+    pub fn attribute(self) -> &'static str {
+        match self {
+            Lock::UserAccountControl => "userAccountControl",
+            Lock::NsAccountLock => "nsAccountLock",
+            Lock::PwdAccountLockedTime => "pwdAccountLockedTime",
+        }
+    }
+
+    /// Whether the server removes the mark when a password is set, so that it must be set again. OpenLDAP's overlay does so for
+    /// every client (draft-behera-ldap-password-policy-10 section 7.2).
+    pub fn goes_with_a_password(self) -> bool {
+        self == Lock::PwdAccountLockedTime
+    }
+
+    /// Returns the attribute for a new entry.
+    pub fn for_new(self, enabled: bool) -> Option<Attribute> {
+        let value = match self {
+            Lock::UserAccountControl => with_disabled(NORMAL_ACCOUNT, !enabled).to_string(),
+            _ if enabled => return None,
+            _ => self.locked().to_owned(),
+        };
+        Some(Attribute::new(self.attribute(), vec![value.into_bytes()]))
+    }
+
+    fn locked(self) -> &'static str {
+        match self {
+            Lock::PwdAccountLockedTime => LOCKED_FOR_EVER,
+            Lock::NsAccountLock | Lock::UserAccountControl => "TRUE",
+        }
+    }
+
+    /// Returns the changes to an existing entry; `None` if the attribute cannot be read.
+    pub fn changes(self, enabled: bool, current: &Entry) -> Option<Vec<Modification>> {
+        let name = self.attribute();
+        let step = |kind, values| Modification::new(kind, name, values);
+        let there = current.first_text(name);
+        if self == Lock::UserAccountControl {
+            let old = there?;
+            let number: i64 = old.trim().parse().ok()?;
+            let new = with_disabled(number, !enabled);
+            // Not a replace: if another client sets another bit meanwhile, the old value no longer exists (noSuchAttribute),
+            // and the entry is read again.
+            return Some(if new == number {
+                vec![]
+            } else {
+                vec![
+                    step(ModificationKind::Delete, vec![old.as_bytes().to_vec()]),
+                    step(ModificationKind::Add, vec![new.to_string().into_bytes()]),
+                ]
+            });
+        }
+        let locked = there.is_some_and(|v| v.eq_ignore_ascii_case(self.locked()));
+        Some(match (enabled, locked) {
+            (true, true) => vec![step(ModificationKind::Delete, vec![])],
+            (false, false) => vec![step(ModificationKind::Replace, vec![self.locked().into()])],
+            // A lock for some minutes after wrong passwords (pwdAccountLockedTime) is left to the server.
+            _ => vec![],
+        })
+    }
+}
+
+/// Returns `userAccountControl` with the bit set or cleared, and all other bits unchanged.
+fn with_disabled(control: i64, disabled: bool) -> i64 {
+    if disabled { control | ACCOUNT_DISABLE } else { control & !ACCOUNT_DISABLE }
+}
+
+/// Returns the value of `pwdLastSet`: 0 if the password must be changed at the next logon, else -1, the current time ([MS-ADTS]
+/// 3.1.1.5.3.2, 3.1.1.5.2.4).
+pub fn pwd_last_set(must_change: bool) -> &'static str {
+    if must_change { "0" } else { "-1" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn entry(name: &str, value: &str) -> Entry {
+        Entry { dn: "cn=x".into(), attributes: vec![Attribute::new(name, vec![value.into()])] }
+    }
+
+    fn texts(changes: &[Modification]) -> Vec<(ModificationKind, String)> {
+        let text =
+            |m: &Modification| m.values.iter().map(|v| String::from_utf8_lossy(v).into_owned()).collect();
+        changes.iter().map(|m| (m.kind, text(m))).collect()
+    }
+
+    #[test]
+    fn what_a_record_says() {
+        let of = |value: Value| {
+            Source::Property("active".into()).of(&json!({"active": value}).try_into().unwrap(), "enabled")
+        };
+        for yes in
+            [json!(true), json!("TRUE"), json!("true "), json!(1), json!("1"), json!("Yes"), json!("on")]
+        {
+            assert_eq!(of(yes).unwrap(), Some(true));
+        }
+        for no in [json!(false), json!("False"), json!(0), json!("no"), json!("off")] {
+            assert_eq!(of(no).unwrap(), Some(false));
+        }
+        for nothing in [json!(null), json!("")] {
+            assert_eq!(of(nothing).unwrap(), None);
+        }
+        for wrong in [json!("perhaps"), json!(2), json!([]), json!(0.5)] {
+            let error = of(wrong).unwrap_err().to_string();
+            assert!(error.contains("`active`") && error.contains("accounts.enabled"), "{error}");
+        }
+        assert_eq!(Source::Always(false).of(&Record::default(), "enabled").unwrap(), Some(false));
+    }
+
+    #[test]
+    fn a_rule_has_its_faults_named() {
+        for value in
+            [json!({}), json!(true), json!({"enabled": 3}), json!({"enabled": []}), json!({"enable": true})]
+        {
+            let error = AccountsRule::parse("mapping_rules.u", value.clone()).unwrap_err().to_string();
+            assert!(error.contains("mapping_rules.u.accounts"), "{value}: {error}");
+        }
+        let rule =
+            AccountsRule::parse("r", json!({"enabled": "active", "must_change_password": true})).unwrap();
+        assert_eq!(rule.enabled, Some(Source::Property("active".into())));
+        assert_eq!(rule.must_change_password, Some(Source::Always(true)));
+    }
+
+    #[test]
+    fn locks_of_389_and_openldap_come_and_go() {
+        use ModificationKind::{Delete, Replace};
+        let none = Entry::default();
+        for (lock, value) in [(Lock::NsAccountLock, "TRUE"), (Lock::PwdAccountLockedTime, LOCKED_FOR_EVER)] {
+            let locked = entry(lock.attribute(), &value.to_ascii_lowercase());
+            let changes = |enabled, entry: &Entry| texts(&lock.changes(enabled, entry).unwrap());
+            assert_eq!(changes(false, &none), [(Replace, value.to_owned())]);
+            assert_eq!(changes(false, &locked), []);
+            assert_eq!(changes(true, &none), []);
+            assert_eq!(changes(true, &locked), [(Delete, String::new())]);
+            assert_eq!(lock.for_new(true), None);
+            assert_eq!(lock.for_new(false).unwrap().values, [value.as_bytes()]);
+        }
+        let lockout = entry("pwdAccountLockedTime", "20260101000000Z");
+        assert_eq!(Lock::PwdAccountLockedTime.changes(true, &lockout), Some(vec![]), "it ends by itself");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_guessed() {
+        assert_eq!(Lock::UserAccountControl.changes(true, &Entry::default()), None);
+        assert_eq!(Lock::UserAccountControl.changes(true, &entry("userAccountControl", "x")), None);
+        let new = |enabled| Lock::UserAccountControl.for_new(enabled).unwrap().values;
+        assert_eq!((new(true), new(false)), (vec![b"512".to_vec()], vec![b"514".to_vec()]));
+    }
+
+    proptest! {
+        #[test]
+        fn one_bit_changes_and_no_other(control in any::<i32>(), disabled in any::<bool>()) {
+            let control = i64::from(control);
+            let new = with_disabled(control, disabled);
+            prop_assert_eq!(new & !ACCOUNT_DISABLE, control & !ACCOUNT_DISABLE);
+            prop_assert_eq!(new & ACCOUNT_DISABLE != 0, disabled);
+            let there = entry("userAccountControl", &control.to_string());
+            let changes = Lock::UserAccountControl.changes(!disabled, &there).unwrap();
+            if new == control {
+                prop_assert!(changes.is_empty());
+            } else {
+                use ModificationKind::{Add, Delete};
+                prop_assert_eq!(texts(&changes), [(Delete, control.to_string()), (Add, new.to_string())]);
+            }
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Attribute names for requests, and hashes of names.
+
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+
+use ldap_directory::entry::base_type;
+
+/// Returns the attributes to request so that these descriptions are returned, each once, after those in `asked`.
+///
+/// `;binary` must be requested (RFC 4522); other options are returned with their type.
+pub fn to_ask<'a>(mut asked: Vec<String>, descriptions: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    for description in descriptions {
+        let is_binary = description.to_ascii_lowercase().contains(";binary");
+        let name = if is_binary { description } else { base_type(description) };
+        if !asked.iter().any(|n| n.eq_ignore_ascii_case(name)) {
+            asked.push(name.to_owned());
+        }
+    }
+    asked
+}
+
+/// Returns a hash of a name or value, to be kept instead of it to save memory.
+pub fn hash<T: Hash + ?Sized>(value: &T) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,282 @@
+//! The rule key `password`: the source of a password, how it is written, and when.
+
+use serde::Deserialize;
+use serde_json::Value;
+use singer_common::operations::secret::Secret;
+use singer_common::plugin::settings::{SettingsError, typed};
+use singer_common::singer::record::Record;
+
+use crate::rules::encoding::Encoding;
+use crate::rules::error::MappingError;
+use crate::rules::keys::check_parts;
+
+pub mod hash;
+
+/// How a password is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Mode {
+    /// The server hashes it: the Password Modify operation (RFC 3062).
+    #[serde(rename = "exop")]
+    Exop,
+    /// Active Directory's `unicodePwd` ([MS-ADTS] 3.1.1.3.1.5.1).
+    #[serde(rename = "unicode_pwd")]
+    UnicodePwd,
+    /// Hashed here: salted SHA-512, `{SSHA512}`.
+    #[serde(rename = "hash:ssha512")]
+    Ssha512,
+    /// Hashed here: Argon2id (RFC 9106), `{ARGON2}`.
+    #[serde(rename = "hash:argon2id")]
+    Argon2id,
+    /// The values are hashed already: `{SCHEME}…` (RFC 2307 section 5.3).
+    #[serde(rename = "as_is")]
+    AsIs,
+}
+
+/// When a password is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// When the entry is added. Users change their passwords: an hourly run must not reset them.
+    #[default]
+    CreateOnly,
+    /// Also if the entry has none.
+    Keep,
+    /// Always, unless it is known to be the same.
+    Force,
+}
+
+/// A rule's `password`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordRule {
+    /// The property of the record.
+    pub from: String,
+    /// How it is written.
+    pub mode: Mode,
+    /// When it is set.
+    #[serde(default, rename = "policy")]
+    pub when: When,
+}
+
+impl PasswordRule {
+    /// Parses it. `path` names the rule in messages.
+    pub(crate) fn parse(path: &str, value: Value) -> Result<PasswordRule, SettingsError> {
+        let fail = |problem: String| {
+            let expected = r#"{"from": "a property", "mode": "exop" | "unicode_pwd" | "hash:ssha512" | "hash:argon2id" | "as_is", "policy": "create_only" | "keep" | "force"}"#;
+            SettingsError::value(format!("{path}.password"), problem, expected)
+        };
+        // The value here may be a password: it is not shown.
+        if !value.is_object() {
+            return Err(fail(
+                "not an object; it says which property a password comes from, and holds none".into(),
+            ));
+        }
+        check_parts(&format!("{path}.password"), &value, &["from", "mode", "policy"])?;
+        let rule: PasswordRule = typed(&format!("{path}.password"), value)?;
+        if rule.mode == Mode::UnicodePwd && rule.when == When::Keep {
+            let problem = "keep: Active Directory never tells whether an account has a password";
+            return Err(SettingsError::value(
+                format!("{path}.password.policy"),
+                problem,
+                "create_only or force",
+            ));
+        }
+        Ok(rule)
+    }
+
+    /// Returns the password of a record; `None` if it has none, or an empty one: nothing is changed then.
+    ///
+    /// `encoding`: of the property's texts, by the SCHEMA.
+    pub(crate) fn of(
+        &self,
+        record: &Record,
+        encoding: Encoding,
+    ) -> Result<Option<NewPassword>, MappingError> {
+        let fail = |reason: &str| MappingError::Value {
+            property: self.from.clone(),
+            attribute: self.mode.attribute().to_owned(),
+            reason: reason.to_owned(),
+        };
+        let value = record.get(&self.from).unwrap_or(&Value::Null);
+        let elements = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        let mut values = Vec::new();
+        for element in elements {
+            let text = match element {
+                Value::Null => continue,
+                Value::String(text) if encoding.is_encoded() => {
+                    let text = encoding.decode(text).and_then(|octets| String::from_utf8(octets).ok());
+                    text.ok_or_else(|| {
+                        fail(&format!("expected {} of a text (contentEncoding)", encoding.name()))
+                    })?
+                }
+                Value::String(text) => text.clone(),
+                // A PIN.
+                Value::Number(number) => number.to_string(),
+                _ => return Err(fail("expected a text")),
+            };
+            if text.is_empty() {
+                continue;
+            }
+            if self.mode == Mode::AsIs && !hash::is_hashed(&text) {
+                return Err(fail(
+                    "as_is takes values that are hashed already, `{SCHEME}…`; for clear text there are exop, hash:ssha512 and hash:argon2id",
+                ));
+            }
+            values.push(Secret::new(text));
+        }
+        match values.as_slice() {
+            [] => Ok(None),
+            [_, _, ..] if self.mode != Mode::AsIs => Err(fail("expected one password, not several")),
+            _ => Ok(Some(NewPassword { mode: self.mode, when: self.when, values })),
+        }
+    }
+}
+
+impl Mode {
+    /// Returns the attribute that stores it.
+    pub fn attribute(self) -> &'static str {
+        match self {
+            Mode::UnicodePwd => "unicodePwd",
+            Mode::Exop | Mode::Ssha512 | Mode::Argon2id | Mode::AsIs => "userPassword",
+        }
+    }
+
+    /// Whether it is sent in clear text, for the server to hash.
+    pub fn sends_clear_text(self) -> bool {
+        matches!(self, Mode::Exop | Mode::UnicodePwd)
+    }
+}
+
+/// A record's password. `Debug` does not show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPassword {
+    /// How it is written.
+    pub mode: Mode,
+    /// When it is set.
+    pub when: When,
+    /// One clear text; with [`Mode::AsIs`] one or more hashed values.
+    pub values: Vec<Secret>,
+}
+
+impl NewPassword {
+    /// Returns the clear text.
+    pub fn clear_text(&self) -> Option<&Secret> {
+        self.values.first().filter(|_| self.mode != Mode::AsIs)
+    }
+
+    /// Returns the values to write; `None` if it is not written as an attribute (`exop`). Slow with Argon2.
+    pub fn to_values(&self) -> Result<Option<Vec<Vec<u8>>>, hash::HashError> {
+        let first = self.values.first().map(Secret::reveal).unwrap_or_default();
+        Ok(Some(match self.mode {
+            Mode::Exop => return Ok(None),
+            Mode::UnicodePwd => vec![quoted_utf16(first)],
+            Mode::Ssha512 => vec![hash::ssha512(first)?.into_bytes()],
+            Mode::Argon2id => vec![hash::argon2id(first)?.into_bytes()],
+            Mode::AsIs => self.values.iter().map(|v| v.reveal().as_bytes().to_vec()).collect(),
+        }))
+    }
+
+    /// Whether existing values are these, or hashes of the clear text.
+    pub fn is_among(&self, there: &[Vec<u8>]) -> bool {
+        match self.clear_text() {
+            Some(text) => there.iter().any(|value| hash::verify(value, text.reveal())),
+            None => {
+                there.len() == self.values.len()
+                    && self.values.iter().all(|v| there.iter().any(|t| t == v.reveal().as_bytes()))
+            }
+        }
+    }
+
+    /// Returns a text without the secret, in case a server repeated it.
+    pub fn scrub(&self, text: &str) -> String {
+        // Shorter ones occur in every text.
+        let secrets = self.values.iter().map(Secret::reveal).filter(|s| s.len() >= 4);
+        secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+    }
+}
+
+/// In quotation marks, UTF-16 little-endian ([MS-ADTS] 3.1.1.3.1.5.1).
+fn quoted_utf16(text: &str) -> Vec<u8> {
+    format!("\"{text}\"").encode_utf16().flat_map(u16::to_le_bytes).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn rule(mode: &str) -> PasswordRule {
+        PasswordRule::parse("r", json!({"from": "pw", "mode": mode})).unwrap()
+    }
+
+    fn of(mode: &str, record: &Value) -> Result<Option<NewPassword>, MappingError> {
+        rule(mode).of(&record.clone().try_into().unwrap(), Encoding::Unsaid)
+    }
+
+    #[test]
+    fn nothing_is_no_password_and_never_an_empty_one() {
+        for mode in ["exop", "unicode_pwd", "hash:ssha512", "hash:argon2id", "as_is"] {
+            for record in [
+                json!({}),
+                json!({"pw": null}),
+                json!({"pw": ""}),
+                json!({"pw": []}),
+                json!({"pw": [null, ""]}),
+            ] {
+                assert_eq!(of(mode, &record).unwrap(), None, "{mode} {record}");
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_as_the_mode_wants_them() {
+        let values = |mode, record| of(mode, &record).unwrap().unwrap().to_values().unwrap();
+        assert_eq!(values("exop", json!({"pw": "x"})), None);
+        assert_eq!(
+            values("unicode_pwd", json!({"pw": "ä"})),
+            Some(vec![vec![b'"', 0, 0xe4, 0, b'"', 0]]),
+            "quoted, UTF-16LE"
+        );
+        let both = json!({"pw": ["{SSHA}x", "{CRYPT}y"]});
+        assert_eq!(values("as_is", both), Some(vec![b"{SSHA}x".to_vec(), b"{CRYPT}y".to_vec()]));
+        assert!(values("hash:ssha512", json!({"pw": 4711})).unwrap()[0].starts_with(b"{SSHA512}"), "a PIN");
+        let encoded = json!({"pw": "e1NTSEF9eA=="});
+        let decoded = rule("as_is").of(&encoded.try_into().unwrap(), Encoding::Base64).unwrap().unwrap();
+        assert_eq!(decoded.values, [Secret::new("{SSHA}x")]);
+    }
+
+    #[test]
+    fn what_is_no_password_is_said_without_showing_it() {
+        for (mode, value) in [
+            ("as_is", json!("hunter2")),
+            ("as_is", json!("{}hunter2")),
+            ("as_is", json!("{CLEARTEXT}hunter2")),
+            ("as_is", json!("{clear}hunter2")),
+            ("exop", json!(["hunter2", "hunter3"])),
+            ("exop", json!({"a": "hunter2"})),
+            ("exop", json!(true)),
+        ] {
+            let error = of(mode, &json!({"pw": value})).unwrap_err().to_string();
+            assert!(error.contains("`pw`") && !error.contains("hunter2"), "{error}");
+        }
+        let shown = format!("{:?}", of("exop", &json!({"pw": "hunter2"})));
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn a_rule_has_its_faults_named() {
+        for (value, word) in [
+            (json!("pw"), "exop"),
+            (json!({"from": "pw"}), "mode"),
+            (json!({"mode": "exop"}), "from"),
+            (json!({"from": "pw", "mode": "md5"}), "md5"),
+            (json!({"from": "pw", "mode": "exop", "policy": "always"}), "always"),
+            (json!({"from": "pw", "mode": "exop", "polizy": "force"}), "polizy"),
+            (json!({"from": "pw", "mode": "unicode_pwd", "policy": "keep"}), "never tells"),
+        ] {
+            let error = PasswordRule::parse("mapping_rules.users", value).unwrap_err().to_string();
+            assert!(error.contains("mapping_rules.users.password") && error.contains(word), "{error}");
+        }
+        assert_eq!(rule("exop").when, When::CreateOnly);
+    }
+}

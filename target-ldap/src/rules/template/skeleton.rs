@@ -1,0 +1,199 @@
+//! Checks that a template is a valid DN or filter for all values of its placeholders.
+//!
+//! There are two checks. A walk over the literal text finds the position of each placeholder, and reports those in the wrong
+//! place. Then the parsers read the template, filled with innocent and with hostile text.
+
+use ldap_directory::dn::{self, Dn};
+use ldap_directory::filter;
+
+use super::{Piece, Placeholder, Template, TemplateError, filters::Filter};
+
+/// A value that would change a DN or a filter if it were not escaped.
+const HOSTILE: &str = " #a,b+c=d;\"e\\<f>*()\0 ";
+
+/// Checks that a DN has placeholders only in attribute values.
+pub(super) fn check_dn(template: &Template) -> Result<(), TemplateError> {
+    if template.text.trim().is_empty() {
+        return Err(
+            template.error(1, "an empty name: write a distinguished name, as in `uid={uid},ou=people,dc=x`")
+        );
+    }
+    check_defaults(template)?;
+    walk(template, DnPlace::Type)?;
+    let innocent = Dn::parse(&template.fill("x")).map_err(|error| {
+        let note = "this is not a distinguished name (RFC 4514); with `x` for each placeholder";
+        template.error(1, format!("{note}: {error}"))
+    })?;
+    let hostile = Dn::parse(&template.fill(&dn::escape_value(HOSTILE.as_bytes()))).ok();
+    let shape = |dn: &Dn| -> Vec<Vec<String>> {
+        dn.rdns.iter().map(|rdn| rdn.avas.iter().map(|ava| ava.attribute.clone()).collect()).collect()
+    };
+    if hostile.is_none_or(|hostile| shape(&hostile) != shape(&innocent)) {
+        return Err(template.error(1, "a placeholder stands where its value cannot be escaped"));
+    }
+    Ok(())
+}
+
+/// Checks that a filter has placeholders only in assertion values.
+pub(super) fn check_filter(template: &Template) -> Result<(), TemplateError> {
+    check_defaults(template)?;
+    walk(template, FilterPlace::Attribute)?;
+    filter::Filter::parse(&template.fill("x")).map_err(|error| {
+        let note = "this is not a search filter (RFC 4515); with `x` for each placeholder";
+        template.error(1, format!("{note}: {error}"))
+    })?;
+    if filter::Filter::parse(&template.fill(&filter::escape_value(HOSTILE.as_bytes()))).is_err() {
+        return Err(template.error(1, "a placeholder stands where its value cannot be escaped"));
+    }
+    Ok(())
+}
+
+/// Checks for an empty `default:`, which always fails in a DN or a filter.
+fn check_defaults(template: &Template) -> Result<(), TemplateError> {
+    let blank = |p: &&Placeholder| {
+        p.filters.iter().any(|f| matches!(f, Filter::Default(text) if text.trim().is_empty()))
+    };
+    match template.placeholders().find(blank) {
+        None => Ok(()),
+        Some(p) => Err(template.error(p.at, "an empty `default` is no value here: write `default:text`")),
+    }
+}
+
+/// A position in the syntax.
+trait Place: Sized + Copy {
+    /// Returns the position after one more character that is not part of an escape.
+    fn after(self, c: char) -> Self;
+    /// Returns the position after an escape, or a placeholder.
+    fn after_value(self) -> Self;
+    /// Returns why a placeholder is not allowed here.
+    fn objection(self) -> Option<&'static str>;
+    /// Whether a backslash escapes here, and if so, whether one character may follow instead of two digits.
+    fn escapes(self) -> Option<bool>;
+}
+
+/// Walks the literal text, and checks at each placeholder whether it is allowed.
+fn walk<P: Place>(template: &Template, mut place: P) -> Result<(), TemplateError> {
+    for (index, piece) in template.pieces.iter().enumerate() {
+        let text = match piece {
+            Piece::Placeholder(placeholder) => {
+                if let Some(objection) = place.objection() {
+                    return Err(
+                        template.error(placeholder.at, format!("`{{{}}}` {objection}", placeholder.name))
+                    );
+                }
+                place = place.after_value();
+                continue;
+            }
+            Piece::Literal(text) => text,
+        };
+        let mut chars = text.chars();
+        while let Some(c) = chars.next() {
+            let Some(single) = place.escapes().filter(|_| c == '\\') else {
+                place = place.after(c);
+                continue;
+            };
+            let complete = match chars.next() {
+                Some(first) if first.is_ascii_hexdigit() => {
+                    chars.next().is_some_and(|c| c.is_ascii_hexdigit())
+                }
+                first => single && first.is_some(),
+            };
+            if !complete {
+                let at = template.pieces.iter().skip(index).find_map(|piece| match piece {
+                    Piece::Placeholder(placeholder) => Some(placeholder.at),
+                    Piece::Literal(_) => None,
+                });
+                let message = "`\\` wants two hex digits, or in a DN a special character, and no placeholder; \
+                               values are escaped without it";
+                return Err(template.error(at.unwrap_or(1), message));
+            }
+            place = place.after_value();
+        }
+    }
+    Ok(())
+}
+
+/// A position in a DN (RFC 4514 section 3).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum DnPlace {
+    /// In an attribute type, or before it.
+    Type,
+    /// After `=`, before the value.
+    Start,
+    /// In a value.
+    Value,
+    /// In a quoted value (RFC 2253 section 4).
+    Quoted,
+    /// In a hexstring value.
+    Hex,
+}
+
+impl Place for DnPlace {
+    fn after(self, c: char) -> Self {
+        match (self, c) {
+            (Self::Type, '=') | (Self::Start, ' ') => Self::Start,
+            (Self::Type, _) | (Self::Start | Self::Value | Self::Hex, ',' | ';' | '+') => Self::Type,
+            (Self::Start, '"') => Self::Quoted,
+            (Self::Start, '#') => Self::Hex,
+            (Self::Start | Self::Value, _) | (Self::Quoted, '"') => Self::Value,
+            (place, _) => place,
+        }
+    }
+
+    fn after_value(self) -> Self {
+        if self == Self::Start { Self::Value } else { self }
+    }
+
+    fn objection(self) -> Option<&'static str> {
+        match self {
+            Self::Start | Self::Value => None,
+            Self::Type => Some(
+                "stands where an attribute type belongs: a placeholder goes into a value, as in `uid={uid}`; it \
+                 cannot be a part of a name with its own `=` and `,` (to keep a record's own `dn`, leave the \
+                 template out)",
+            ),
+            Self::Quoted => Some("stands in quotes: leave the quotes out, values are escaped without them"),
+            Self::Hex => Some("stands in a value that begins with `#`: write `\\#` for the character"),
+        }
+    }
+
+    fn escapes(self) -> Option<bool> {
+        (self != Self::Type).then_some(true)
+    }
+}
+
+/// A position in a search filter (RFC 4515 section 3).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FilterPlace {
+    /// Anywhere but in an assertion value.
+    Attribute,
+    /// In an assertion value.
+    Value,
+}
+
+impl Place for FilterPlace {
+    fn after(self, c: char) -> Self {
+        match c {
+            '=' => Self::Value,
+            '(' | ')' => Self::Attribute,
+            _ => self,
+        }
+    }
+
+    fn after_value(self) -> Self {
+        self
+    }
+
+    fn objection(self) -> Option<&'static str> {
+        match self {
+            Self::Value => None,
+            Self::Attribute => Some(
+                "stands where an attribute belongs: a placeholder goes into a value, as in `(uid={uid})`",
+            ),
+        }
+    }
+
+    fn escapes(self) -> Option<bool> {
+        (self == Self::Value).then_some(false)
+    }
+}

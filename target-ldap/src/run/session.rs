@@ -1,0 +1,268 @@
+//! A run that reads messages: what it opens and locks, its rehearsal, its plan.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, IsTerminal as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use ldap_directory::{Access, Directory};
+use singer_common::operations::error::Class;
+use singer_common::operations::facts::Facts;
+use singer_common::operations::file::{self, Lock};
+use singer_common::operations::progress;
+use singer_common::operations::signals::Stop;
+use singer_common::operations::summary;
+use singer_common::plugin::settings::SettingsError;
+use singer_common::singer::writer::{SingerWriter, WriteError};
+
+use super::{Args, REJECTED, read_files};
+use crate::config::undo_file::{self, UndoFile};
+use crate::config::{OnError, TargetConfig};
+use crate::load::rejects::RejectFile;
+use crate::load::{Load, LoadProgress, requirements};
+use crate::write::counts::LoadSummary;
+use crate::write::destination::Destination;
+use crate::write::guard::{self, Tally};
+use crate::write::plan_output::{PlanFormat, PlanHeader, PlanOutput};
+use crate::write::undo::{Undo, recovery};
+
+/// Opens the file of `--input`.
+fn open_input(args: &Args) -> Result<Option<File>, SettingsError> {
+    let Some(path) = &args.input else { return Ok(None) };
+    let wrong = |e: std::io::Error| {
+        SettingsError::value("--input", format!("{path}: {e}"), "a file of Singer messages")
+    };
+    let file = File::open(path).map_err(wrong)?;
+    let is_folder = file.metadata().map_err(wrong)?.is_dir();
+    if is_folder { Err(wrong(std::io::ErrorKind::IsADirectory.into())) } else { Ok(Some(file)) }
+}
+
+/// A run, with everything open that it needs.
+pub(super) struct Session<'a> {
+    args: &'a Args,
+    config: &'a TargetConfig,
+    input: Box<dyn BufRead + Send>,
+    progress: LoadProgress,
+    directory: Directory,
+    undo_path: Option<PathBuf>,
+    rejects: Option<RejectFile>,
+    /// Held to the end of the run.
+    _locks: Vec<(&'static str, Lock)>,
+}
+
+impl<'a> Session<'a> {
+    /// Opens the input and the directory, and locks the files that two runs at once would spoil.
+    pub(super) async fn prepare(
+        args: &'a Args,
+        config: &'a TargetConfig,
+        is_dry: bool,
+        written_files: &[(&str, Option<&Path>)],
+        stop: &Stop,
+    ) -> anyhow::Result<Session<'a>> {
+        let file = open_input(args)?;
+        summary::begin("target-ldap", env!("CARGO_PKG_VERSION"), is_dry);
+        // Bars would disturb the other end of the pipe, or what is printed to the same terminal.
+        let piped = file.is_none() && progress::is_pipe(&std::io::stdin());
+        let show = args.common.progress.show(piped || is_dry && std::io::stdout().is_terminal());
+        // A rehearsal has read the file to its end before the run begins.
+        let progress = LoadProgress::new(show, file.as_ref().filter(|_| is_dry || !config.guards.is_any()));
+        let input: Box<dyn BufRead + Send> = match file {
+            Some(file) => Box::new(BufReader::new(file)),
+            None => Box::new(BufReader::with_capacity(64 * 1024, std::io::stdin())),
+        };
+        let undo_path = config.undo.as_ref().map(UndoFile::path);
+        let files = written(config, undo_path.as_deref());
+        file::distinct(&[&files[..], written_files].concat(), &read_files(args))?;
+        for (setting, path) in &files {
+            if let Some(path) = path {
+                file::has_place(setting, path)?;
+            }
+        }
+        // A dry run writes none of them.
+        let mut locks = if is_dry { Vec::new() } else { locks(&files)? };
+        let rejects = match &config.on_error {
+            OnError::Skip { file, .. } if !is_dry => Some(RejectFile::open(file)?),
+            OnError::Skip { .. } | OnError::Fail => None,
+        };
+        for (setting, lock) in &mut locks {
+            lock.hold(setting)?;
+        }
+        let directory =
+            singer_common::operations::secret::open(&config.directory, Access::Write(config.ldif_format))
+                .await?;
+        directory.set_ldif_rules(config.ldif_rules());
+        requirements::check(config, &directory)?;
+        // From here on a signal is handled between records.
+        stop.handle();
+        Ok(Session { args, config, input, progress, directory, undo_path, rejects, _locks: locks })
+    }
+
+    fn rehearsal<'s>(args: &Args, config: &'s TargetConfig, directory: &'s Directory) -> Rehearsal<'s> {
+        Rehearsal { config, directory, retry_rejects: args.retry_rejects }
+    }
+
+    /// `--dry-run`: prints the plan of the run, and writes nothing.
+    pub(super) async fn dry_run(self, stop: Stop) -> anyhow::Result<ExitCode> {
+        let Session { args, config, input, progress, directory, .. } = self;
+        let format = args.plan_format.unwrap_or(if std::io::stdout().is_terminal() {
+            PlanFormat::Diff
+        } else {
+            PlanFormat::Ldif
+        });
+        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let root = directory.root_dse();
+        let header = PlanHeader {
+            server: directory.location().to_owned(),
+            vendor: [root.vendor.name(), &root.version].join(" ").trim().to_owned(),
+            date: chrono::Utc::now().format("%Y-%m-%d %H:%M UTC").to_string(),
+        };
+        let plan = Arc::new(PlanOutput::new(format, colour, Box::new(std::io::stdout())).of(header));
+        let rehearsal = Self::rehearsal(args, config, &directory);
+        let result = rehearsal.run(input, Some(plan.clone()), progress, stop).await;
+        let shown = plan.finish(result.as_ref().is_ok_and(|ending| ending.stopped.is_none()));
+        if plan.is_closed() {
+            return Err(WriteError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe)).into());
+        }
+        let ending = both(result, shown.map_err(Into::into))?;
+        directory.close().await;
+        if ending.rejected > 0 && ending.stopped.is_none() && matches!(config.on_error, OnError::Fail) {
+            let text = "a run would end at the first of the records that would be refused: mend them, or set on_error to `skip`";
+            Facts::of_setting("on_error").error(text);
+            return Ok(ExitCode::from(Class::Run.exit_code()));
+        }
+        Ok(code(ending))
+    }
+
+    /// Runs, after a rehearsal if there are limits.
+    pub(super) async fn load(self, writer: &mut SingerWriter, stop: Stop) -> anyhow::Result<ExitCode> {
+        let Session { args, config, mut input, progress, directory, undo_path, rejects, _locks } = self;
+        if config.guards.is_any() {
+            let kept = guard::spool(input).await.context("keeping the input in a temporary file")?;
+            tracing::info!("max_deletes, max_changes: the run is rehearsed first");
+            let rehearsal = Self::rehearsal(args, config, &directory);
+            let ending =
+                rehearsal.run(guard::replay(&kept)?, None, LoadProgress::disabled(), stop.clone()).await?;
+            if ending.stopped.is_some() {
+                return Ok(code(ending));
+            }
+            input = guard::replay(&kept)?;
+        }
+        let undo = match config.undo.as_ref().zip(undo_path.as_deref()) {
+            Some((names, path)) => {
+                recovery::recover(names, path, &directory).await?;
+                let undo = Undo::create(path, &directory, config.preserve_uuid)?;
+                Some((names, Arc::new(undo)))
+            }
+            None => None,
+        };
+        let journal = undo.as_ref().map(|(_, undo)| undo.clone());
+        let destination =
+            Destination::new(directory.clone()).with_undo(journal).with_max_in_flight(config.max_in_flight);
+        let load = Load::new(config, &destination, writer, stop, rejects, args.retry_rejects)
+            .with_progress(progress);
+        let result = load.run(input).await;
+        let finished = match undo {
+            Some((names, undo)) => undo.finish(names, &directory).await,
+            None => Ok(()),
+        };
+        let ending = both(result.map_err(Into::into), finished.map_err(Into::into))?;
+        directory.close().await;
+        Ok(code(ending))
+    }
+}
+
+fn code(ending: LoadSummary) -> ExitCode {
+    match ending {
+        LoadSummary { stopped: Some(signal), .. } => ExitCode::from(signal.exit_code()),
+        LoadSummary { rejected: 0, .. } => ExitCode::SUCCESS,
+        LoadSummary { .. } => ExitCode::from(REJECTED),
+    }
+}
+
+/// Combines the result of a run and of the steps after it: if both failed, the run's failure is returned and both are logged.
+fn both<T>(result: anyhow::Result<T>, after: anyhow::Result<()>) -> anyhow::Result<T> {
+    match (result, after) {
+        (Ok(_), Err(error)) => Err(error),
+        (Err(error), after) => {
+            if let Err(also) = after {
+                tracing::error!("{also:#}");
+            }
+            Err(error)
+        }
+        (result, Ok(())) => result,
+    }
+}
+
+/// Returns the files that only this run may write, by setting.
+fn written<'a>(
+    config: &'a TargetConfig,
+    undo_path: Option<&'a Path>,
+) -> [(&'static str, Option<&'a Path>); 3] {
+    let rejects = match &config.on_error {
+        OnError::Skip { file, .. } => Some(file.as_path()),
+        OnError::Fail => None,
+    };
+    [("server_url", config.ldif_destination()), (undo_file::SETTING, undo_path), ("reject_file", rejects)]
+}
+
+/// Locks these files.
+fn locks<'a>(written: &[(&'a str, Option<&Path>)]) -> Result<Vec<(&'a str, Lock)>, SettingsError> {
+    let mut locks = Vec::new();
+    for (setting, path) in written {
+        if let Some(path) = path {
+            locks.extend(Lock::of(setting, path)?.map(|lock| (*setting, lock)));
+        }
+    }
+    Ok(locks)
+}
+
+/// A run that writes nothing.
+struct Rehearsal<'a> {
+    config: &'a TargetConfig,
+    directory: &'a Directory,
+    retry_rejects: bool,
+}
+
+impl Rehearsal<'_> {
+    /// Applies the input to a preview of the directory, and checks the limits.
+    async fn run(
+        &self,
+        input: Box<dyn BufRead + Send>,
+        plan: Option<Arc<PlanOutput>>,
+        progress: LoadProgress,
+        stop: Stop,
+    ) -> anyhow::Result<LoadSummary> {
+        let folder = tempfile::tempdir().context("a folder for what would be rejected")?;
+        // One task after another, so that the plan has the order of the input.
+        let mut config =
+            TargetConfig { max_in_flight: 1, metrics: false, dry_run: true, ..self.config.clone() };
+        let mut rejects = None;
+        // A plan shows every record that would be refused, not only the first.
+        if plan.is_some() && matches!(config.on_error, OnError::Fail) {
+            config.on_error = OnError::Skip { file: PathBuf::new(), max: None };
+        }
+        if let OnError::Skip { file, .. } = &mut config.on_error {
+            *file = folder.path().join("rejects.jsonl");
+            rejects = Some(RejectFile::open(file)?);
+        }
+        let tally = Arc::new(Tally::default());
+        // Whether a record would fail is certain only when it is written.
+        let directory = match &plan {
+            Some(_) => self.directory.clone().checked_preview(),
+            None => self.directory.clone().preview(),
+        };
+        let destination = Destination::new(directory).with_plan(plan).with_tally(tally.clone());
+        // No STATE: nothing is written.
+        let mut nowhere = SingerWriter::new(std::io::sink());
+        let load = Load::new(&config, &destination, &mut nowhere, stop, rejects, self.retry_rejects)
+            .with_progress(progress);
+        let ending = load.run(input).await?;
+        if ending.stopped.is_none() {
+            let base = self.config.default_base_dn.as_deref();
+            self.config.guards.check(&tally, self.directory, base).await?;
+        }
+        Ok(ending)
+    }
+}

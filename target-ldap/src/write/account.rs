@@ -1,0 +1,249 @@
+//! Writes passwords and account states.
+
+use ldap_directory::change::{Change, Modification, ModificationKind};
+use ldap_directory::client::PASSWORD_MODIFY;
+use ldap_directory::entry::{Attribute, Entry};
+use ldap_directory::protocol::result_code;
+use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor, WriteControl};
+use singer_common::operations::secret::Secret;
+
+use super::Applier;
+use crate::map::wanted::WantedEntry;
+use crate::plan::assertion::unchanged;
+use crate::plan::is_equivalent_on_ad;
+use crate::rules::accounts::{Lock, PWD_LAST_SET, pwd_last_set};
+use crate::rules::password::{Mode, NewPassword, When};
+
+/// The changes to an existing entry.
+#[derive(Debug, Default)]
+pub(super) struct ModifyPlan {
+    /// The modifications.
+    pub(super) changes: Vec<Modification>,
+    /// The password to set by an operation of its own.
+    pub(super) exop: Option<Secret>,
+    /// The modifications to make once the password is set.
+    pub(super) last: Vec<Modification>,
+}
+
+impl ModifyPlan {
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.exop.is_none()
+    }
+}
+
+fn refused(dn: &str, text: &str) -> DirectoryError {
+    DirectoryError::Operation {
+        operation: "modify",
+        dn: dn.to_owned(),
+        code: result_code::INSUFFICIENT_ACCESS_RIGHTS,
+        matched: String::new(),
+        text: text.to_owned(),
+    }
+}
+
+impl Applier {
+    fn lock(&self) -> Option<Lock> {
+        Lock::of(self.directory.root_dse().vendor, self.directory.schema())
+    }
+
+    /// Returns the attributes to read beside the wanted ones.
+    pub(super) fn account_attributes(&self, wanted: &WantedEntry) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        if wanted.account.enabled.is_some() {
+            names.extend(self.lock().map(Lock::attribute));
+        }
+        match wanted.account.password.as_ref().map(|p| (p.mode, p.when)) {
+            Some((Mode::Exop, When::CreateOnly)) => {
+                names.extend(["userPassword", "createTimestamp", "modifyTimestamp"]);
+            }
+            // unicodePwd can never be read.
+            None | Some((Mode::UnicodePwd, _) | (_, When::CreateOnly)) => {}
+            Some((_, When::Keep | When::Force)) => names.push("userPassword"),
+        }
+        names
+    }
+
+    /// Returns the entry to add.
+    pub(super) async fn new_entry(&self, wanted: &WantedEntry) -> Result<Entry, DirectoryError> {
+        let mut entry = wanted.to_entry();
+        let account = &wanted.account;
+        if let Some(password) = &account.password
+            && let Some(values) = self.values(&wanted.dn, password).await?
+        {
+            entry.attributes.push(Attribute::new(password.mode.attribute(), values));
+        }
+        entry.attributes.extend(account.enabled.and_then(|enabled| self.lock()?.for_new(enabled)));
+        if let Some(must_change) = account.must_change {
+            entry.attributes.push(Attribute::new(PWD_LAST_SET, vec![pwd_last_set(must_change).into()]));
+        }
+        Ok(entry)
+    }
+
+    /// Does what remains to be done after the add.
+    pub(super) async fn after_add(&self, wanted: &WantedEntry) -> Result<(), DirectoryError> {
+        let Some(password) = wanted.account.password.as_ref().filter(|p| p.mode == Mode::Exop) else {
+            return Ok(());
+        };
+        let Some(secret) = password.clear_text() else { return Ok(()) };
+        match self.directory.set_password(&wanted.dn, secret, false).await {
+            Ok(()) => match self.lock().filter(|l| l.goes_with_a_password()) {
+                Some(lock) if wanted.account.enabled == Some(false) => {
+                    let changes = lock.changes(false, &Entry::default()).unwrap_or_default();
+                    self.directory.apply(&Change::Modify { dn: wanted.dn.clone(), changes }).await
+                }
+                _ => Ok(()),
+            },
+            Err(DirectoryError::Operation { operation, dn, code, matched, text }) => {
+                let text = format!(
+                    "{text}; the entry was added and has no password yet: the next run that brings the record sets it"
+                );
+                Err(DirectoryError::Operation { operation, dn, code, matched, text })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the differences between an existing entry and the wanted one.
+    pub(super) async fn planned(
+        &self,
+        wanted: &WantedEntry,
+        current: &Entry,
+    ) -> Result<ModifyPlan, DirectoryError> {
+        let mut changes = wanted.changes(current, self.directory.schema());
+        if self.directory.root_dse().vendor == Vendor::ActiveDirectory {
+            changes.retain(|step| !is_equivalent_on_ad(step, current, self.directory.schema()));
+        }
+        let mut exop = None;
+        let mut last = Vec::new();
+        let mut is_set = false;
+        let account = &wanted.account;
+        if let Some(password) = &account.password
+            && self.is_due(password, current).await?
+        {
+            is_set = true;
+            let name = password.mode.attribute();
+            match self.values(&wanted.dn, password).await? {
+                None => exop = password.clear_text().cloned(),
+                Some(values) => {
+                    changes.push(Modification::new(ModificationKind::Replace, name, values));
+                    if let Some(must_change) = account.must_change {
+                        let value = pwd_last_set(must_change).into();
+                        changes.push(Modification::new(ModificationKind::Replace, PWD_LAST_SET, vec![value]));
+                    }
+                }
+            }
+        }
+        if let (Some(enabled), Some(lock)) = (account.enabled, self.lock()) {
+            if is_set && !enabled && lock.goes_with_a_password() {
+                last = lock.changes(false, &Entry::default()).unwrap_or_default();
+                return Ok(ModifyPlan { changes, exop, last });
+            }
+            let steps = lock.changes(enabled, current).ok_or_else(|| {
+                let text = format!(
+                    "accounts.enabled: `{}` cannot be read, and its other bits are not to be lost",
+                    lock.attribute()
+                );
+                refused(&wanted.dn, &text)
+            })?;
+            changes.extend(steps);
+        }
+        Ok(ModifyPlan { changes, exop, last })
+    }
+
+    /// Makes the modifications.
+    pub(super) async fn modify(
+        &self,
+        dn: &str,
+        planned: ModifyPlan,
+        read: &Entry,
+    ) -> Result<(), DirectoryError> {
+        let ModifyPlan { changes, last, .. } = planned;
+        let dn = || dn.to_owned();
+        if !changes.is_empty() {
+            let schema = self.directory.schema();
+            let condition = self.assert_unchanged.then(|| unchanged(&changes, read, schema)).flatten();
+            let controls: Vec<WriteControl> = condition.into_iter().collect();
+            self.directory.apply_with(&Change::Modify { dn: dn(), changes }, &controls).await?;
+        }
+        if !last.is_empty() {
+            self.directory.apply(&Change::Modify { dn: dn(), changes: last }).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether an existing entry gets the password.
+    async fn is_due(&self, password: &NewPassword, current: &Entry) -> Result<bool, DirectoryError> {
+        let there = self.directory.schema().values_of(current, "userPassword");
+        let dn = &current.dn;
+        match (password.when, password.mode) {
+            (When::Force, Mode::UnicodePwd) => Ok(true),
+            (When::Force, _) => {
+                let (password, there) = (password.clone(), there.to_vec());
+                Ok(!background(dn, move || password.is_among(&there)).await?)
+            }
+            _ if !there.is_empty() => Ok(false),
+            (When::Keep, _) => match self.has_password(dn).await? {
+                Some(has) => Ok(!has),
+                None => Err(refused(
+                    dn,
+                    "password.policy keep: whether the entry has a password cannot be seen; the bound user needs the right to search by userPassword, or the policy is to be create_only",
+                )),
+            },
+            // The add and the Password Modify are two operations. If the second failed, or the run was killed in between, the
+            // entry is as it was added, without a password: it gets one now. An entry whose password was removed deliberately
+            // has been modified since.
+            (When::CreateOnly, Mode::Exop) => {
+                let added = current.first_text("createTimestamp");
+                let untouched = added.is_some() && added == current.first_text("modifyTimestamp");
+                Ok(untouched && self.has_password(dn).await? == Some(false))
+            }
+            (When::CreateOnly, _) => Ok(false),
+        }
+    }
+
+    /// Whether an entry has a `userPassword`, readable or not; `None`: the bound user may not know. Without the right to search
+    /// by an attribute, its filters are Undefined, negated or not (RFC 4511 section 4.5.1.7).
+    async fn has_password(&self, dn: &str) -> Result<Option<bool>, DirectoryError> {
+        for (filter, answer) in [("(!(userPassword=*))", false), ("(userPassword=*)", true)] {
+            let request = SearchRequest {
+                paging: Paging::Off,
+                ..SearchRequest::new(dn, Scope::Base, filter, &["1.1"])
+            };
+            let mut search = self.directory.search(request).await?;
+            let mut found = false;
+            while search.next_entry().await?.is_some() {
+                found = true;
+            }
+            if found {
+                return Ok(Some(answer));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the values to write; `None` with `exop`.
+    async fn values(&self, dn: &str, password: &NewPassword) -> Result<Option<Vec<Vec<u8>>>, DirectoryError> {
+        // A rehearsal does not show the hash, and need not spend 20 ms on each.
+        if matches!(*self.directory, Directory::Preview(_)) && password.mode == Mode::Argon2id {
+            return Ok(password.clear_text().map(|text| vec![text.reveal().as_bytes().to_vec()]));
+        }
+        let password = password.clone();
+        background(dn, move || password.to_values()).await?.map_err(|e| DirectoryError::Protocol {
+            operation: PASSWORD_MODIFY,
+            dn: dn.to_owned(),
+            reason: e.to_string(),
+        })
+    }
+}
+
+/// Runs on a thread of its own: Argon2 takes long enough for the connection's responses to pile up.
+async fn background<T: Send + 'static>(
+    dn: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, DirectoryError> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| DirectoryError::Protocol {
+        operation: PASSWORD_MODIFY,
+        dn: dn.to_owned(),
+        reason: e.to_string(),
+    })
+}

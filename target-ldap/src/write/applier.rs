@@ -1,0 +1,145 @@
+//! The applier: the state that all tasks of a run share.
+
+use std::sync::Arc;
+
+use ldap_directory::dn::DnKey;
+use ldap_directory::{DirectoryError, Scope, SearchRequest};
+
+use super::claims::EntryClaims;
+use super::destination::Destination;
+use super::locate::UnreadMatch;
+use super::nearest::Nearest;
+use super::parents::ParentsMade;
+use super::references::KnownEntries;
+use super::unmatched::UnmatchedEntries;
+use crate::plan::entry_digests::{EntryDigestCache, EntryDigestCaches};
+
+/// How often an entry that changes between search and write is read again.
+pub(super) const ATTEMPTS: u32 = 3;
+/// Applies tasks. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Applier {
+    pub(super) directory: Destination,
+    pub(super) parents_made: ParentsMade,
+    /// Serializes the creation of parents: two children of a missing parent would both add it.
+    pub(super) parents: Arc<tokio::sync::Mutex<()>>,
+    pub(super) nearest: Nearest,
+    /// Serializes searches of subtrees: OpenLDAP keeps one paging state per connection.
+    pub(super) trees: Arc<tokio::sync::Mutex<()>>,
+    pub(super) present: Arc<KnownEntries>,
+    /// The entries that this run added.
+    pub(super) added: Arc<KnownEntries>,
+    pub(super) digest_caches: EntryDigestCaches,
+    /// Which record each entry belongs to.
+    pub(super) claims: EntryClaims,
+    /// Whether a modify asserts that the entry is as it was read.
+    pub(super) assert_unchanged: bool,
+    /// Whether ACTIVATE_VERSION may delete entries.
+    pub(super) deletes_by_version: bool,
+    /// Records that match several entries. These are read, and so protected, before the first deletion.
+    pub(super) unread: Arc<tokio::sync::Mutex<Vec<UnreadMatch>>>,
+    /// Held for reading while an entry is located, for writing before a deletion. So every record before the deletion has its
+    /// entry, or is known to match several. The lock is fair.
+    pub(super) looking: Arc<tokio::sync::RwLock<()>>,
+    pub(super) unmatched_entries: Arc<UnmatchedEntries>,
+}
+
+impl Applier {
+    /// Returns an applier for a directory.
+    pub fn new(directory: Destination, create_parents: bool, claims: EntryClaims) -> Self {
+        let (parents, trees) = (Arc::default(), Arc::default());
+        let (present, added) = (Arc::default(), Arc::default());
+        let digest_caches = EntryDigestCaches::default();
+        Self {
+            directory,
+            parents_made: if create_parents { ParentsMade::AtOnce } else { ParentsMade::Never },
+            parents,
+            nearest: Nearest::default(),
+            trees,
+            present,
+            added,
+            digest_caches,
+            claims,
+            assert_unchanged: false,
+            deletes_by_version: false,
+            unread: Arc::default(),
+            looking: Arc::default(),
+            unmatched_entries: Arc::default(),
+        }
+    }
+
+    /// Sets whether ACTIVATE_VERSION may delete entries.
+    #[must_use]
+    pub fn deleting_by_version(self, deletes_by_version: bool) -> Self {
+        Self { deletes_by_version, ..self }
+    }
+
+    /// Sets whether a rule renames entries that can have children.
+    #[must_use]
+    pub fn awaiting_parents(self, parents_may_come: bool) -> Self {
+        match self.parents_made {
+            ParentsMade::AtOnce if parents_may_come => Self { parents_made: ParentsMade::Last, ..self },
+            _ => self,
+        }
+    }
+
+    /// Returns the entries that their own `match` does not match.
+    pub fn unmatched_entries(&self) -> &UnmatchedEntries {
+        &self.unmatched_entries
+    }
+
+    /// Sets whether a modify asserts that the entry is as it was read.
+    #[must_use]
+    pub fn asserting(self, assert_unchanged: bool) -> Self {
+        Self { assert_unchanged, ..self }
+    }
+
+    /// Whether an entry is known to exist.
+    pub fn is_known(&self, key: &DnKey) -> bool {
+        self.present.contains(key)
+    }
+
+    /// Reads the entries of a stream below a base. `None`: there are more than `most`.
+    pub async fn prefetch(
+        &self,
+        digest_cache: EntryDigestCache,
+        base: &str,
+        filter: &str,
+        most: u64,
+    ) -> Result<Option<Arc<EntryDigestCache>>, DirectoryError> {
+        let _one_at_a_time = self.trees.lock().await;
+        let names = digest_cache.attributes();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut search = self
+            .directory
+            .search(SearchRequest::new(base, Scope::Subtree, filter, &names).repeating())
+            .await?;
+        let mut read = 0;
+        while let Some(entry) = search.next_entry().await? {
+            read += 1;
+            if read > most || !digest_cache.insert(&entry, self.directory.schema()) {
+                search.abandon().await?;
+                return Ok(None);
+            }
+        }
+        digest_cache.complete(self.key(base).unwrap_or_default());
+        let digest_cache = Arc::new(digest_cache);
+        self.digest_caches.add(&digest_cache);
+        Ok(Some(digest_cache))
+    }
+
+    /// Returns the claims of the run.
+    pub fn claims(&self) -> &EntryClaims {
+        &self.claims
+    }
+
+    /// Returns the directory.
+    pub fn directory(&self) -> &Destination {
+        &self.directory
+    }
+
+    /// Returns the key of a DN, by which tasks are ordered.
+    pub fn key(&self, dn: &str) -> Result<DnKey, ldap_directory::dn::DnError> {
+        DnKey::parse(dn, self.directory.schema())
+    }
+}

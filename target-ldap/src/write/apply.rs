@@ -1,0 +1,195 @@
+//! Applies one task: a record's entry is written, deleted, or only looked for.
+
+use ldap_directory::DirectoryError;
+use ldap_directory::change::Change;
+use ldap_directory::dn::DnKey;
+
+use super::applier::Applier;
+use super::claims::{Claimant, DeleteDenied};
+use super::locate::{Located, MatchedNames};
+use super::outcome::{Attempt, AttemptContext, WriteOutcome};
+use super::upsert::Upsert;
+use crate::map::wanted::WantedEntry;
+use crate::map::{DeleteAction, Task, WritePolicy};
+
+impl Applier {
+    /// Applies one task. `claimant`: its record, or `None` for a deletion by ACTIVATE_VERSION. `key`: the key of its entry, if the
+    /// record names it.
+    ///
+    /// # Errors
+    /// The directory refused the task, or is not reachable.
+    pub async fn apply(
+        &self,
+        claimant: Option<&Claimant<'_>>,
+        task: &Task,
+        key: &DnKey,
+        context: &AttemptContext,
+    ) -> Result<Attempt, DirectoryError> {
+        match task {
+            Task::Nothing => Ok(WriteOutcome::Ignored.into()),
+            Task::Find { dn, filter, write_policy } => {
+                let Some(filter) = filter else {
+                    return Ok(WriteOutcome::Found(MatchedNames::whole(Vec::new())).into());
+                };
+                self.find(claimant, dn.as_deref(), filter, write_policy, context).await
+            }
+            Task::Delete { dn, filter, action, write_policy } => {
+                let dn = match filter {
+                    None => dn.clone().unwrap_or_default(),
+                    Some(filter) => {
+                        match self
+                            .find_to_delete(claimant, dn.as_deref(), filter, write_policy, context)
+                            .await?
+                        {
+                            Ok(dn) => dn,
+                            Err(outcome) => return Ok(outcome.into()),
+                        }
+                    }
+                };
+                self.delete_entry(claimant, &dn, action, write_policy).await
+            }
+            Task::Upsert { wanted, filter, write_policy } => {
+                self.write_entry(claimant, wanted, key, filter.as_deref(), write_policy, context).await
+            }
+        }
+    }
+
+    /// Finds the entries of a rejected record, which are then protected from deletion.
+    async fn find(
+        &self,
+        claimant: Option<&Claimant<'_>>,
+        dn: Option<&str>,
+        filter: &str,
+        write_policy: &WritePolicy,
+        context: &AttemptContext,
+    ) -> Result<Attempt, DirectoryError> {
+        let looking = self.looking.read().await;
+        let place = self.locate(dn, filter, write_policy, context, &["1.1".into()]).await?.0;
+        self.remember_several(claimant, dn, filter, write_policy, &place).await?;
+        drop(looking);
+        Ok(WriteOutcome::Found(match place {
+            Located::Nowhere | Located::Taken(_) => MatchedNames::whole(Vec::new()),
+            Located::Several(names) => names,
+            Located::NotLocked(dn) => MatchedNames::whole(vec![dn]),
+            Located::Named(entry) | Located::Elsewhere(entry) => MatchedNames::whole(vec![entry.dn]),
+        })
+        .into())
+    }
+
+    /// Returns the DN of the one entry that a deletion's filter matches, or the outcome if there is none to delete now.
+    async fn find_to_delete(
+        &self,
+        claimant: Option<&Claimant<'_>>,
+        dn: Option<&str>,
+        filter: &str,
+        write_policy: &WritePolicy,
+        context: &AttemptContext,
+    ) -> Result<Result<String, WriteOutcome>, DirectoryError> {
+        let looking = self.looking.read().await;
+        let place = self.fitting(dn, filter, write_policy, context, &["1.1".into()]).await?;
+        self.remember_several(claimant, dn, filter, write_policy, &place).await?;
+        drop(looking);
+        Ok(match place {
+            Located::Nowhere | Located::Taken(_) => Err(WriteOutcome::Unchanged),
+            Located::Several(names) => Err(WriteOutcome::Several(names)),
+            Located::NotLocked(dn) => Err(WriteOutcome::NotLocked(dn)),
+            Located::Named(entry) | Located::Elsewhere(entry) => Ok(entry.dn),
+        })
+    }
+
+    /// Deletes an entry as `on_delete` says, if the rule and the other records of the run allow it.
+    async fn delete_entry(
+        &self,
+        claimant: Option<&Claimant<'_>>,
+        dn: &str,
+        action: &DeleteAction,
+        write_policy: &WritePolicy,
+    ) -> Result<Attempt, DirectoryError> {
+        let outcome = if write_policy.operations.delete {
+            let key = self.key(dn).unwrap_or_default();
+            match self.permit(claimant, dn, &key, action.takes_subtree()).await? {
+                Ok(permit) => {
+                    self.digest_caches.forget(&key, true);
+                    self.remove(&permit, action).await?
+                }
+                Err(DeleteDenied::Error(reason)) => WriteOutcome::Refused(reason),
+                Err(DeleteDenied::Kept(reason)) => WriteOutcome::Kept(reason),
+            }
+        } else if self.directory.read(dn, &["1.1"]).await?.is_some() {
+            WriteOutcome::LeftAlone
+        } else {
+            WriteOutcome::Unchanged
+        };
+        if matches!(outcome, WriteOutcome::Deleted | WriteOutcome::Moved) {
+            self.present.remove(&self.key(dn).unwrap_or_default());
+        }
+        Ok(outcome.into())
+    }
+
+    /// Adds or changes an entry. The digest cache answers first: an entry that does not differ needs no search.
+    async fn write_entry(
+        &self,
+        claimant: Option<&Claimant<'_>>,
+        wanted: &WantedEntry,
+        key: &DnKey,
+        filter: Option<&str>,
+        write_policy: &WritePolicy,
+        context: &AttemptContext,
+    ) -> Result<Attempt, DirectoryError> {
+        let schema = self.directory.schema();
+        let known = context.digest_cache.as_ref().filter(|_| wanted.account.is_for_new_entries_only());
+        let changes = known.and_then(|cache| cache.changes(wanted, key, filter, schema));
+        // If a filter has to find the entry, the claim is checked once the entry is known.
+        if (filter.is_none() || changes.is_some())
+            && let Some(Err(reason)) =
+                claimant.map(|claimant| self.claims.may_write(claimant, &wanted.dn, key))
+        {
+            return Ok(WriteOutcome::Refused(reason).into());
+        }
+        if changes.as_ref().is_some_and(Vec::is_empty) {
+            self.note_present(key);
+            return Ok(WriteOutcome::Unchanged.into());
+        }
+        let is_absent = match self.directory.holds_in_memory(key).filter(|_| filter.is_none()) {
+            Some(is_there) => !is_there,
+            None => {
+                context.digest_cache.as_ref().is_some_and(|cache| cache.is_absent(key, filter, schema))
+                    || filter.is_none() && self.is_below_a_new_one(key)
+            }
+        };
+        // Before the change is sent: the effect of a change whose answer is lost is not known.
+        self.digest_caches.touch(key, filter, schema);
+        if let Some(changes) = changes.filter(|_| write_policy.operations.update && !self.assert_unchanged) {
+            match self.directory.apply(&Change::Modify { dn: wanted.dn.clone(), changes }).await {
+                Ok(()) => return Ok(WriteOutcome::Modified.into()),
+                Err(e) if e.is_connection() => return Err(e),
+                // The entry may have changed since it was cached. A fault of the record is found with the entry at hand.
+                Err(_) => {}
+            }
+        }
+        let upsert = Upsert::new(self, claimant, wanted, key, filter, write_policy, context, is_absent);
+        let attempt = upsert.run().await.map_err(|e| wanted.account.scrub(e))?;
+        if matches!(
+            attempt.outcome,
+            WriteOutcome::Added | WriteOutcome::Modified | WriteOutcome::Renamed | WriteOutcome::Unchanged
+        ) {
+            self.note_present(key);
+        }
+        if attempt.outcome == WriteOutcome::Added && !self.directory.is_written_at_once() {
+            self.added.insert(key);
+        }
+        Ok(attempt)
+    }
+
+    /// Remembers that an entry exists, so that references to it need no search. A file that is replaced as a whole needs none.
+    fn note_present(&self, key: &DnKey) {
+        if !self.directory.is_written_at_once() {
+            self.present.insert(key);
+        }
+    }
+
+    /// Whether an entry would be a child of one that this run added: then it hardly exists.
+    fn is_below_a_new_one(&self, key: &DnKey) -> bool {
+        key.parent().is_some_and(|parent| self.added.contains(&parent)) && !self.added.contains(key)
+    }
+}

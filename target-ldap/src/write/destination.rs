@@ -1,0 +1,330 @@
+//! The directory that is written to, with what accompanies each change: the plan, the undo journal, the limits.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use ldap_directory::change::{Change, Modification, ModificationKind};
+use ldap_directory::dn::DnKey;
+use ldap_directory::entry::{CompactEntry, Entry};
+use ldap_directory::ldif::writer::LdifWriteError;
+use ldap_directory::{Directory, DirectoryError, WriteControl};
+use singer_common::operations::secret::Secret;
+use singer_common::operations::signals;
+use tokio::sync::Semaphore;
+
+use crate::map::ENTRY_UUID;
+use crate::rules::names::to_ask;
+use crate::write::claims::DeletePermit;
+use crate::write::counts::Counts;
+use crate::write::guard::Tally;
+use crate::write::inverse::{inverse, needs};
+use crate::write::plan_output::{PlanOutput, PlannedChange, RefusedRecord};
+use crate::write::undo::change_note::{self, ChangeNote, IDS};
+use crate::write::undo::{Announced, Undo, UndoError};
+
+tokio::task_local! {
+    /// The record that the current change is made for.
+    pub static CHANGE_LABEL: ChangeLabel;
+}
+
+/// The record that a change is made for.
+#[derive(Debug, Clone)]
+pub struct ChangeLabel {
+    /// The record's stream.
+    pub stream: Arc<str>,
+    /// The record's line, from 1.
+    pub line: u64,
+    /// The record's key: `id=7`.
+    pub record: Arc<str>,
+    /// Whether `on_delete` removes its entry: deletes, moves or disables it.
+    pub is_leaving: bool,
+}
+
+impl fmt::Display for ChangeLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, line {}: {}", self.stream, self.line, self.record)
+    }
+}
+
+/// Marks a change in the journal as made or void. If its answer was lost, it stays unknown.
+fn told(
+    undo: &Undo,
+    announced: Announced,
+    result: &Result<(), DirectoryError>,
+    id: Option<&(String, String)>,
+) {
+    match result {
+        Ok(()) => undo.made(announced, id),
+        Err(e) if e.is_connection() => {}
+        Err(_) => undo.void(announced),
+    }
+}
+
+fn unwritable(error: &LdifWriteError) -> DirectoryError {
+    DirectoryError::File { path: "stdout".to_owned(), reason: error.to_string(), unreachable: false }
+}
+
+fn unpermitted(dn: &str) -> DirectoryError {
+    let reason = "internal error: a deletion that nobody gave leave for".to_owned();
+    DirectoryError::File { path: dn.to_owned(), reason, unreachable: false }
+}
+
+/// A directory to write to. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    directory: Directory,
+    undo: Option<Arc<Undo>>,
+    plan: Option<Arc<PlanOutput>>,
+    tally: Option<Arc<Tally>>,
+    /// A permit for each write in flight.
+    writes: Arc<Semaphore>,
+}
+
+impl Deref for Destination {
+    type Target = Directory;
+
+    fn deref(&self) -> &Directory {
+        &self.directory
+    }
+}
+
+impl Destination {
+    /// Returns a destination without a plan or a journal.
+    pub fn new(directory: Directory) -> Self {
+        let writes = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        Self { directory, undo: None, plan: None, tally: None, writes }
+    }
+
+    /// Sets the most writes in flight.
+    #[must_use]
+    pub fn with_max_in_flight(mut self, writes: usize) -> Self {
+        self.writes = Arc::new(Semaphore::new(writes));
+        self
+    }
+
+    /// Sets the journal that notes how to undo each change.
+    #[must_use]
+    pub fn with_undo(mut self, undo: Option<Arc<Undo>>) -> Self {
+        self.undo = undo;
+        self
+    }
+
+    /// Sets the plan that shows each change.
+    #[must_use]
+    pub fn with_plan(mut self, plan: Option<Arc<PlanOutput>>) -> Self {
+        self.plan = plan;
+        self
+    }
+
+    /// Sets the tally that counts each change.
+    #[must_use]
+    pub fn with_tally(mut self, tally: Arc<Tally>) -> Self {
+        self.tally = Some(tally);
+        self
+    }
+
+    /// Applies one change. Deletions are refused: see [`Self::delete`].
+    pub async fn apply(&self, change: &Change) -> Result<(), DirectoryError> {
+        self.apply_with(change, &[]).await
+    }
+
+    /// Applies one change with controls. Deletions are refused: see [`Self::delete`].
+    pub async fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
+        if let Change::Delete { dn } = change {
+            return Err(unpermitted(dn));
+        }
+        self.carry_out(change, controls).await
+    }
+
+    /// Applies a change of an undo file, including deletions: no records are read that the entries could belong to.
+    pub(crate) async fn take_back(
+        &self,
+        change: &Change,
+        controls: &[WriteControl],
+    ) -> Result<(), DirectoryError> {
+        self.carry_out(change, controls).await
+    }
+
+    /// Deletes an entry that belongs to no record of the run.
+    pub async fn delete(&self, permit: &DeletePermit) -> Result<(), DirectoryError> {
+        self.carry_out(&Change::Delete { dn: permit.dn().to_owned() }, &[]).await
+    }
+
+    async fn carry_out(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
+        // Before the note: a killed run should not leave notes of changes that it had not begun.
+        let permit = self.writes.acquire().await;
+        let Some(undo) = &self.undo else { return self.make(change, controls).await };
+        let announced = self.note(undo, change).await?;
+        let result = self.make(change, controls).await;
+        // The search for the ID is not a write.
+        drop(permit);
+        let id = match change {
+            Change::Add(entry) if result.is_ok() => self.id(&entry.dn).await,
+            _ => None,
+        };
+        told(undo, announced, &result, id.as_ref());
+        result
+    }
+
+    /// Returns the server's identifier of an entry that was just added, so that another entry with its DN is not taken for it
+    /// later. Without one, the entry is recognized by its values.
+    pub(crate) async fn id(&self, dn: &str) -> Option<(String, String)> {
+        let entry = self.directory.read(dn, &IDS).await.ok().flatten()?;
+        change_note::id(&entry, self.directory.schema())
+    }
+
+    /// Commits the changes (see [`Directory::commit`]). The journal is on disk before.
+    pub fn commit(&self) -> Result<(), DirectoryError> {
+        let Some(undo) = self.undo.as_ref().filter(|_| !self.directory.applies_at_once()) else {
+            return singer_common::operations::file::commit(&self.directory);
+        };
+        let _uninterrupted = signals::uninterrupted();
+        undo.sync()?;
+        singer_common::operations::file::commit(&self.directory)?;
+        Ok(undo.committed()?)
+    }
+
+    /// Flushes the journal to disk, before a STATE that covers its changes is printed.
+    pub fn sync_undo(&self) -> Result<(), UndoError> {
+        self.undo.as_ref().map_or(Ok(()), |undo| undo.sync())
+    }
+
+    /// Adds an entry to a file in memory. `None`: use [`Self::apply_with`]. `key`: the key of its DN.
+    pub fn add_in_memory(
+        &self,
+        key: &DnKey,
+        entry: impl FnOnce() -> CompactEntry,
+    ) -> Option<Result<(), DirectoryError>> {
+        let is_noted = self.undo.is_some() || self.plan.is_some() || self.tally.is_some();
+        (!is_noted).then(|| self.directory.add_in_memory(key, entry)).flatten()
+    }
+
+    /// Deletes an entry and its subtree in one operation. `false`: the server does not offer it, or each deletion must be
+    /// noted.
+    pub async fn delete_tree(&self, permit: &DeletePermit) -> Result<bool, DirectoryError> {
+        if self.undo.is_some() || self.plan.is_some() || self.tally.is_some() {
+            return Ok(false);
+        }
+        let _permit = self.writes.acquire().await;
+        self.directory.delete_tree(permit.dn()).await
+    }
+
+    /// Whether removed entries are counted.
+    pub fn counts_removals(&self) -> bool {
+        self.tally.is_some()
+    }
+
+    /// Counts entries that were removed by another change than a deletion.
+    pub fn removed(&self, entries: u64) {
+        if let Some(tally) = &self.tally {
+            tally.removed(entries);
+        }
+    }
+
+    /// Sets a password by the Password Modify operation. `counts`: not if it belongs to an add.
+    pub async fn set_password(
+        &self,
+        dn: &str,
+        password: &Secret,
+        counts: bool,
+    ) -> Result<(), DirectoryError> {
+        let _permit = self.writes.acquire().await;
+        // It is undone as a change of the attribute.
+        let change = Change::Modify {
+            dn: dn.to_owned(),
+            changes: vec![Modification::new(ModificationKind::Replace, "userPassword", vec![])],
+        };
+        let number = match &self.undo {
+            Some(undo) if counts => Some((undo, self.note(undo, &change).await?)),
+            _ => None,
+        };
+        let result = self.directory.set_password(dn, password).await;
+        if let Some((undo, announced)) = number {
+            told(undo, announced, &result, None);
+        }
+        result?;
+        if let Some(tally) = self.tally.as_ref().filter(|_| counts) {
+            tally.count(&change);
+        }
+        let Some(plan) = &self.plan else { return Ok(()) };
+        let about = CHANGE_LABEL.try_with(ChangeLabel::to_string).unwrap_or_default();
+        plan.show_password(dn, &about).map_err(|e| unwritable(&e))
+    }
+
+    async fn make(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
+        let before = match &self.plan {
+            Some(plan) if plan.shows_before() => self.before(change, needs(change)).await?,
+            _ => None,
+        };
+        self.directory.apply_with(change, controls).await?;
+        if let Some(tally) = &self.tally {
+            tally.count(change);
+        }
+        let Some(plan) = &self.plan else { return Ok(()) };
+        let about = CHANGE_LABEL.try_with(ChangeLabel::to_string).unwrap_or_default();
+        let planned = PlannedChange {
+            change,
+            before: before.as_ref(),
+            relaxed: controls.contains(&WriteControl::RelaxRules),
+            about: &about,
+            is_leaving: CHANGE_LABEL.try_with(|about| about.is_leaving).unwrap_or_default(),
+        };
+        plan.show(&planned).map_err(|e| unwritable(&e))
+    }
+
+    /// Shows in the plan that a record would be refused.
+    pub fn show_refused(&self, refused: &RefusedRecord<'_>) -> Result<(), DirectoryError> {
+        self.plan.as_ref().map_or(Ok(()), |plan| plan.show_refused(refused)).map_err(|e| unwritable(&e))
+    }
+
+    /// Passes the outcomes of a stream's records to the plan.
+    pub fn show_counts(&self, stream: &str, counts: &Counts) {
+        if let Some(plan) = &self.plan {
+            plan.count(stream, counts);
+        }
+    }
+
+    /// Notes how to undo a change. When this returns, the note is on disk.
+    async fn note(&self, undo: &Undo, change: &Change) -> Result<Announced, DirectoryError> {
+        // With its ID: another entry may have its DN later.
+        let names = needs(change).map(|names| to_ask(names, IDS));
+        let with_id = undo.keeps_ids() && matches!(change, Change::Delete { .. });
+        let names = names.map(|names| if with_id { to_ask(names, [ENTRY_UUID]) } else { names });
+        let before = self.before(change, names).await?;
+        let schema = self.directory.schema();
+        let mut back = inverse(change, before.as_ref(), schema);
+        let mut note = ChangeNote::new(change, before.as_ref(), &back, schema);
+        let id = before.as_ref().and_then(|b| b.attribute(ENTRY_UUID)).filter(|_| with_id);
+        if let (Some(id), [Change::Add(entry)]) = (id, &mut *back) {
+            entry.attributes.push(id.clone());
+            note.relaxed = true;
+        }
+        let not_made = |e: UndoError| DirectoryError::File {
+            path: "undo_file".to_owned(),
+            reason: format!("{e}; the change was not made"),
+            unreachable: false,
+        };
+        let announced = undo.announce(&note, &back).map_err(not_made)?;
+        undo.wait_until_durable(announced).await.map_err(|e| {
+            undo.void(announced);
+            not_made(e)
+        })?;
+        Ok(announced)
+    }
+
+    /// Returns the entry before the change, as far as its undo or the plan needs it.
+    async fn before(
+        &self,
+        change: &Change,
+        names: Option<Vec<String>>,
+    ) -> Result<Option<Entry>, DirectoryError> {
+        let Some(names) = names else { return Ok(None) };
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut entry = self.directory.read(change.dn(), &names).await?;
+        if let Some(entry) = &mut entry {
+            self.directory.complete_ranges(entry).await?;
+        }
+        Ok(entry)
+    }
+}

@@ -1,0 +1,129 @@
+//! `max_deletes` and `max_changes`: a run that would exceed them writes nothing.
+//!
+//! The input is kept in a temporary file, and the run is rehearsed on a preview of the directory. If it stays within the
+//! limits, it is made from the file. So nothing is written before everything is known, and memory holds the changes, not the
+//! input. The files of BATCH messages are not copied: they are read twice.
+
+use std::io::{BufRead, BufReader, Seek as _};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ldap_directory::change::Change;
+use ldap_directory::{Directory, DirectoryError, Scope, SearchRequest};
+use singer_common::operations::error::{Class, Classified};
+use singer_common::operations::facts::Facts;
+use singer_common::plugin::settings::SettingsError;
+
+use crate::config::limits::{Guards, Limit};
+
+/// A run that would have exceeded a limit.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{setting}: the run would {what} {count}, more than {limit}; nothing was written. Look at what it would do with --dry-run; if that is what is meant, raise {setting}"
+)]
+pub struct GuardError {
+    setting: &'static str,
+    what: &'static str,
+    count: u64,
+    limit: String,
+}
+
+impl Classified for GuardError {
+    fn class(&self) -> Class {
+        Class::Run
+    }
+
+    fn facts(&self) -> Facts {
+        Facts::of_setting(self.setting)
+    }
+}
+
+/// The changes of a rehearsal.
+#[derive(Debug, Default)]
+pub struct Tally {
+    deletes: AtomicU64,
+    changes: AtomicU64,
+}
+
+impl Tally {
+    /// Counts a change.
+    pub fn count(&self, change: &Change) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        if matches!(change, Change::Delete { .. }) {
+            self.deletes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts entries that were removed by another change than a deletion (`on_delete`: `move_to`, `set`).
+    pub fn removed(&self, entries: u64) {
+        self.deletes.fetch_add(entries, Ordering::Relaxed);
+    }
+}
+
+impl Guards {
+    /// Checks whether a rehearsal stayed within the limits.
+    ///
+    /// # Errors
+    /// It did not, or the entries that a percentage refers to could not be counted.
+    pub async fn check(self, tally: &Tally, directory: &Directory, base: Option<&str>) -> anyhow::Result<()> {
+        let deletes = tally.deletes.load(Ordering::Relaxed);
+        let changes = tally.changes.load(Ordering::Relaxed);
+        let shares =
+            [self.max_deletes, self.max_changes].iter().flatten().any(|l| matches!(l, Limit::Percent(_)));
+        let entries = if shares { count(directory, base).await? } else { 0 };
+        let over = |setting, what, limit: Option<Limit>, count| match limit {
+            Some(limit) if count > limit.of(entries) => {
+                Err(GuardError { setting, what, count, limit: limit.text(entries) })
+            }
+            _ => Ok(()),
+        };
+        over("max_deletes", "delete", self.max_deletes, deletes)?;
+        Ok(over("max_changes", "change", self.max_changes, changes)?)
+    }
+}
+
+/// Returns the number of entries below the base, including the base.
+async fn count(directory: &Directory, base: Option<&str>) -> anyhow::Result<u64> {
+    let Some(base) = base.or(directory.root_dse().default_base()) else {
+        return Err(SettingsError::value(
+            "default_base_dn",
+            "not set, and the server does not say which base max_deletes and max_changes are a share of",
+            "the base, or numbers in place of percentages",
+        )
+        .into());
+    };
+    let request = SearchRequest::new(base, Scope::Subtree, "(objectClass=*)", &["1.1"]);
+    let mut attempts = None;
+    loop {
+        let result = async {
+            let mut search = directory.search(request.clone()).await?;
+            let mut entries = 0;
+            while search.next_entry().await?.is_some() {
+                entries += 1;
+            }
+            Ok::<_, DirectoryError>(entries)
+        };
+        match result.await {
+            Ok(entries) => return Ok(entries),
+            Err(e) if e.is_no_such_object() => return Ok(0),
+            // Counting starts again, so that each entry counts once.
+            Err(e) => directory.recover(e, &mut attempts).await?,
+        }
+    }
+}
+
+/// Copies the input to a temporary file, which is removed with the process.
+pub async fn spool(mut input: Box<dyn BufRead + Send>) -> std::io::Result<std::fs::File> {
+    let copied = tokio::task::spawn_blocking(move || {
+        let mut file = tempfile::tempfile()?;
+        std::io::copy(&mut input, &mut file)?;
+        Ok(file)
+    });
+    copied.await.map_err(std::io::Error::other)?
+}
+
+/// Returns the copied input from its beginning.
+pub fn replay(file: &std::fs::File) -> std::io::Result<Box<dyn BufRead + Send>> {
+    let mut file = file.try_clone()?;
+    file.rewind()?;
+    Ok(Box::new(BufReader::new(file)))
+}

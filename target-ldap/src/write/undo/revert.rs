@@ -1,0 +1,450 @@
+//! Undoes changes, the last one first, each only if the entry is still as the change left it.
+//!
+//! The changes of an entry are undone together, or not at all. Going back through them, the first change after which the entry
+//! would be as it is now shows how many are undone already: an interrupted undo continues there. If there is none, another
+//! client has changed the entry, and it is left as it is.
+//!
+//! If a run gave one DN to several entries, a repeated undo may consider one of them changed: it is reported and left as it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::Path;
+
+use ldap_directory::change::Change;
+use ldap_directory::dn::split;
+use ldap_directory::entry::Entry;
+use ldap_directory::schema::Schema;
+use ldap_directory::time::generalized::GeneralizedTime;
+use ldap_directory::{Directory, DirectoryError, Vendor, WriteControl};
+
+use super::change_note::{ChangeNote, Kind};
+use super::entities::{Entities, Expected, key, moved};
+use super::journal::JournalReader;
+use crate::plan::assertion;
+use crate::write::destination::Destination;
+
+/// The outcome for a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RevertOutcome {
+    /// It was undone.
+    TakenBack,
+    /// It was not in effect.
+    NotInEffect,
+    /// It was left as it is.
+    Refused,
+}
+
+/// The outcomes for all changes.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// By the number of the change.
+    pub fates: BTreeMap<u64, RevertOutcome>,
+    /// Entries that were left as they are, with their DNs and the reasons.
+    pub refused: BTreeMap<usize, (String, String)>,
+    /// Those among them with changes that are undone already.
+    pub in_part: BTreeSet<usize>,
+    /// Attributes that could not be restored, by entry.
+    pub lost: BTreeMap<String, BTreeSet<String>>,
+    /// Entries whose passwords may have been changed since.
+    pub unseen: BTreeSet<String>,
+}
+
+/// The position within an entry's changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// None of them is known to be in effect yet.
+    Looking,
+    /// This one and those before it are.
+    InEffect,
+    /// Nothing more is done.
+    Left,
+}
+
+/// Undoes the changes of entries.
+pub struct Reverter<'a> {
+    /// The file.
+    pub reading: &'a mut JournalReader,
+    /// Its changes, by entry.
+    pub entities: &'a Entities,
+    /// Where the changes were made.
+    pub directory: &'a Destination,
+    /// Entries that are left as they are.
+    pub skip: &'a BTreeSet<usize>,
+    /// Entries that an undo added again: the digests of their new IDs by the old ones.
+    pub again: &'a BTreeMap<String, String>,
+    /// The file in which entries that are added again are noted.
+    pub noted_in: Option<&'a Path>,
+}
+
+/// Whether the directory refused one change, and may accept the next.
+fn is_refusal(error: &DirectoryError) -> bool {
+    matches!(error, DirectoryError::Operation { .. })
+}
+
+impl Reverter<'_> {
+    /// Undoes all changes.
+    pub async fn run(&mut self) -> anyhow::Result<Report> {
+        let entities = self.entities;
+        let mut report = Report::default();
+        let mut at = vec![At::Looking; self.entities.steps_of.len()];
+        let mut objections: BTreeMap<usize, String> = BTreeMap::new();
+        // Entries that did not exist before, whose DNs are taken, possibly by others of the run.
+        let mut waiting: Vec<(usize, String, String)> = Vec::new();
+        for place in (0..self.entities.steps.len()).rev() {
+            let Some(step) = self.entities.steps.get(place).cloned() else { continue };
+            if self.skip.contains(&step.entity) {
+                continue;
+            }
+            let Some(now) = at.get(step.entity).copied() else { continue };
+            let steps = entities.steps_of.get(step.entity).map_or(&[][..], Vec::as_slice);
+            let made = steps.iter().position(|s| *s == place).map_or(0, |p| p + 1);
+            if now == At::Left {
+                report.fates.insert(step.number, RevertOutcome::Refused);
+                continue;
+            }
+            let (note, back) = self.reading.load(step.number)?;
+            let mut in_effect = now == At::InEffect;
+            if now == At::Looking || !step.is_made {
+                let expected = if now == At::Looking {
+                    self.expected(steps, made)?
+                } else {
+                    Expected::new(std::slice::from_ref(&note), 1, None, self.schema()).whichever()
+                };
+                let objection = self.objection(note.dn_after(), &expected, &note, step.is_made).await?;
+                in_effect = objection.is_none();
+                // A missing entry may be at a DN from before earlier changes, which are undone already.
+                if in_effect && now == At::Looking && !expected.exists {
+                    in_effect = !self.is_elsewhere(place, &note.dn, steps, made).await?
+                        && !self.was_never_there(steps).await?;
+                }
+                // Its old DN is free, or another entry has the new one.
+                if in_effect && note.of == Kind::Rename {
+                    in_effect = key(&note.dn, self.schema()) == key(note.dn_after(), self.schema())
+                        || self.directory.read(&note.dn, &["1.1"]).await?.is_none();
+                }
+                if let Some(objection) = objection.filter(|_| now == At::Looking) {
+                    objections.entry(step.entity).or_insert(objection);
+                }
+            }
+            if in_effect {
+                match self.take_back(&note, &back, &mut report).await {
+                    Ok(()) => {
+                        report.fates.insert(step.number, RevertOutcome::TakenBack);
+                        set(&mut at, step.entity, At::InEffect);
+                    }
+                    Err((is_begun, e)) if is_refusal(&e) => {
+                        if is_begun || now == At::InEffect {
+                            report.in_part.insert(step.entity);
+                        }
+                        report.refused.insert(step.entity, (note.dn_after().to_owned(), e.to_string()));
+                        report.fates.insert(step.number, RevertOutcome::Refused);
+                        set(&mut at, step.entity, At::Left);
+                    }
+                    Err((_, e)) => return Err(e.into()),
+                }
+                continue;
+            }
+            report.fates.insert(step.number, RevertOutcome::NotInEffect);
+            if now == At::InEffect || made > 1 {
+                continue;
+            }
+            // None of its changes is in effect: it is as before the first one, or another client changed it.
+            let expected = self.expected(steps, 0)?;
+            if self.is_as_before(place, &note, &expected).await? {
+                continue;
+            }
+            let objection = objections.remove(&step.entity).unwrap_or_default();
+            // Another entry may have its DN until that one's changes are undone.
+            if !expected.exists && entities.is_borne_by_another(&note.dn, step.entity, self.schema()) {
+                waiting.push((step.entity, note.dn, objection));
+            } else {
+                self.leave(&mut report, step.entity, objection);
+            }
+        }
+        for (entity, dn, objection) in waiting {
+            if !self.is_another_again(&dn, entity, &report).await? {
+                self.leave(&mut report, entity, objection);
+            }
+        }
+        Ok(report)
+    }
+
+    /// Whether a DN has no entry, or the one that had it before the run, as it was then.
+    async fn is_another_again(&mut self, dn: &str, entity: usize, report: &Report) -> anyhow::Result<bool> {
+        if self.directory.read(dn, &["1.1"]).await?.is_none() {
+            return Ok(true);
+        }
+        let entities = self.entities;
+        let owner = entities.owner(dn, self.schema());
+        let Some(owner) = owner.filter(|o| *o != entity && !report.refused.contains_key(o)) else {
+            return Ok(false);
+        };
+        let steps = entities.steps_of.get(owner).map_or(&[][..], Vec::as_slice);
+        let Some(first) = steps.first().and_then(|s| entities.steps.get(*s)) else { return Ok(false) };
+        let expected = self.expected(steps, 0)?;
+        let (note, _) = self.reading.load(first.number)?;
+        Ok(self.objection(&first.dn, &expected, &note, true).await?.is_none())
+    }
+
+    fn schema(&self) -> &Schema {
+        self.directory.schema()
+    }
+
+    fn vendor(&self) -> Vendor {
+        self.directory.root_dse().vendor
+    }
+
+    fn leave(&self, report: &mut Report, entity: usize, objection: String) {
+        let steps = self.entities.steps_of.get(entity).into_iter().flatten();
+        let steps: Vec<_> = steps.filter_map(|s| self.entities.steps.get(*s)).collect();
+        let dn = steps.last().map(|s| s.to.as_ref().unwrap_or(&s.dn).clone()).unwrap_or_default();
+        for step in steps {
+            report.fates.insert(step.number, RevertOutcome::Refused);
+        }
+        report.refused.insert(entity, (dn, objection));
+    }
+
+    /// Returns the expected state after the first `made` of an entry's changes.
+    fn expected(&mut self, steps: &[usize], made: usize) -> anyhow::Result<Expected> {
+        let mut notes: Vec<ChangeNote> = Vec::with_capacity(steps.len());
+        let mut deleted: Option<Entry> = None;
+        for (n, place) in steps.iter().enumerate() {
+            let Some(step) = self.entities.steps.get(*place) else { continue };
+            let (note, back) = self.reading.load(step.number)?;
+            if n >= made && note.of == Kind::Delete && deleted.is_none() {
+                deleted = back.into_iter().find_map(|c| match c {
+                    Change::Add(entry) => Some(entry),
+                    _ => None,
+                });
+            }
+            notes.push(note);
+        }
+        let mut expected = Expected::new(&notes, made, deleted.as_ref(), self.directory.schema());
+        expected.accept(self.again);
+        Ok(expected)
+    }
+
+    async fn read(&self, dn: &str, expected: &Expected) -> Result<Option<Entry>, DirectoryError> {
+        let names = expected.to_ask();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut entry = self.directory.read(dn, &names).await?;
+        if let Some(entry) = &mut entry {
+            self.directory.complete_ranges(entry).await?;
+        }
+        Ok(entry)
+    }
+
+    /// Returns how an entry differs from the expected state.
+    async fn objection(
+        &self,
+        dn: &str,
+        expected: &Expected,
+        note: &ChangeNote,
+        is_made: bool,
+    ) -> Result<Option<String>, DirectoryError> {
+        let entry = self.read(dn, expected).await?;
+        if let Some(objection) = expected.objection(entry.as_ref(), self.vendor(), self.schema()) {
+            return Ok(Some(objection));
+        }
+        // A similar entry may have existed before, so that the change was refused.
+        if !is_made
+            && note.of == Kind::Add
+            && entry.is_some_and(|e| is_older(&e, &self.reading.header.started))
+        {
+            return Ok(Some("it is older than the run".to_owned()));
+        }
+        Ok(None)
+    }
+
+    /// Whether an entry is as it was before its first change. If its ancestors have their old DNs again, so has it.
+    async fn is_as_before(
+        &self,
+        place: usize,
+        note: &ChangeNote,
+        expected: &Expected,
+    ) -> Result<bool, DirectoryError> {
+        let fits = async |dn: &str| {
+            let entry = self.read(dn, expected).await?;
+            Ok::<_, DirectoryError>(
+                expected.objection(entry.as_ref(), self.vendor(), self.schema()).is_none(),
+            )
+        };
+        if fits(&note.dn).await? {
+            return Ok(true);
+        }
+        if !expected.exists {
+            return Ok(false);
+        }
+        for dn in self.earlier_names(place, &note.dn) {
+            if fits(&dn).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Returns the DNs that an entry had before the renames of it and its ancestors that precede a change.
+    fn earlier_names(&self, place: usize, dn: &str) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for renaming in self.entities.renamings.iter().rev().filter(|r| **r < place) {
+            let Some(step) = self.entities.steps.get(*renaming) else { continue };
+            let now = names.last().map_or(dn, String::as_str);
+            names.extend(step.to.as_deref().and_then(|to| moved(now, to, &step.dn, self.schema())));
+        }
+        names
+    }
+
+    /// Whether an entry that was added and deleted in the run lacks an ancestor that existed meanwhile: then both are undone
+    /// already.
+    async fn was_never_there(&mut self, steps: &[usize]) -> anyhow::Result<bool> {
+        if self.expected(steps, 0)?.exists {
+            return Ok(false);
+        }
+        for step in steps.iter().filter_map(|s| self.entities.steps.get(*s)) {
+            for dn in [Some(&step.dn), step.to.as_ref()].into_iter().flatten() {
+                let parts = split(dn).unwrap_or_default();
+                let above = parts.get(1..).unwrap_or_default().join(",");
+                if !above.is_empty() && self.directory.read(&above, &["1.1"]).await?.is_none() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether an entry that is to be gone is, at an earlier DN, as it was there.
+    async fn is_elsewhere(
+        &mut self,
+        place: usize,
+        dn: &str,
+        steps: &[usize],
+        made: usize,
+    ) -> anyhow::Result<bool> {
+        for dn in self.earlier_names(place, dn) {
+            for earlier in 0..made {
+                let expected = self.expected(steps, earlier)?;
+                if !expected.exists {
+                    continue;
+                }
+                let entry = self.read(&dn, &expected).await?;
+                if expected.objection(entry.as_ref(), self.vendor(), self.schema()).is_none() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    async fn take_back(
+        &self,
+        note: &ChangeNote,
+        back: &[Change],
+        report: &mut Report,
+    ) -> Result<(), (bool, DirectoryError)> {
+        for (n, change) in back.iter().enumerate() {
+            self.make(change, note.relaxed).await.map_err(|e| (n > 0, e))?;
+        }
+        if note.of == Kind::Delete {
+            self.note_again(note).await;
+        }
+        if !note.lost.is_empty() {
+            report.lost.entry(note.dn_after().to_owned()).or_default().extend(note.lost.iter().cloned());
+        }
+        let unseen = |(name, trace): (&String, &super::change_note::Trace)| {
+            trace.is.is_none() && !trace.is_by_value() && !note.lost.contains(name)
+        };
+        if note.of == Kind::Modify && note.attributes.iter().any(unseen) {
+            report.unseen.insert(note.dn_after().to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl Reverter<'_> {
+    /// Notes the new ID of a deleted entry that was added again. The files of earlier runs know the old one.
+    async fn note_again(&self, note: &ChangeNote) {
+        let (Some(file), Some((name, old))) = (self.noted_in, &note.id) else { return };
+        let Some((_, new)) = self.directory.id(&note.dn).await.filter(|(n, new)| n == name && new != old)
+        else {
+            return;
+        };
+        let line = super::journal::again(old, &new);
+        let written = std::fs::File::options().append(true).open(file);
+        if let Err(e) = written.and_then(|mut file| file.write_all(line.as_bytes())) {
+            tracing::warn!(
+                "{}: that `{}` has another {name} since could not be noted: {e}; the undo of an earlier run will leave it alone",
+                file.display(),
+                note.dn
+            );
+        }
+    }
+
+    async fn make(&self, change: &Change, relaxed: bool) -> Result<(), DirectoryError> {
+        let mut controls = Vec::new();
+        match change {
+            // No other client may change it between this check and the change.
+            Change::Modify { dn, changes } if self.directory.takes_assertions() => {
+                let names =
+                    crate::rules::names::to_ask(Vec::new(), changes.iter().map(|c| c.description.as_str()));
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                if let Some(mut read) = self.directory.read(dn, &names).await? {
+                    self.directory.complete_ranges(&mut read).await?;
+                    controls.extend(assertion::unchanged(changes, &read, self.schema()));
+                }
+            }
+            Change::Add(_) if relaxed && self.directory.takes_relaxed_rules() => {
+                controls.push(WriteControl::RelaxRules);
+            }
+            _ => {}
+        }
+        self.directory.take_back(change, &controls).await
+    }
+}
+
+/// Whether an entry existed well before a run began, as far as its server says.
+fn is_older(entry: &Entry, started: &str) -> bool {
+    /// Clocks differ.
+    const TOLERANCE: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
+    let created = entry.first_text("createTimestamp").and_then(GeneralizedTime::read);
+    let created = created.and_then(|time| time.to_date_time());
+    let started = chrono::DateTime::parse_from_rfc3339(started).ok();
+    matches!((created, started), (Some(created), Some(started)) if created + TOLERANCE < started)
+}
+
+/// Determines in memory what would be undone, and which entries are left as they are.
+///
+/// An entry of which only a part could be undone is left as a whole, and so is what depends on it.
+pub async fn rehearse(
+    reading: &mut JournalReader,
+    entities: &Entities,
+    directory: &Directory,
+    skip: &BTreeSet<usize>,
+    again: &BTreeMap<String, String>,
+) -> anyhow::Result<Report> {
+    let mut skip = skip.clone();
+    let mut refused = BTreeMap::new();
+    loop {
+        let preview = Destination::new(directory.clone().preview());
+        let undoing = Reverter { reading, entities, directory: &preview, skip: &skip, again, noted_in: None };
+        let mut report = { undoing }.run().await?;
+        refused.append(&mut report.refused);
+        if report.in_part.is_empty() {
+            for entity in refused.keys() {
+                for step in entities.steps_of.get(*entity).into_iter().flatten() {
+                    if let Some(step) = entities.steps.get(*step) {
+                        report.fates.insert(step.number, RevertOutcome::Refused);
+                    }
+                }
+            }
+            report.refused = refused;
+            return Ok(report);
+        }
+        skip.extend(refused.keys().copied());
+    }
+}
+
+fn set(at: &mut [At], entity: usize, value: At) {
+    if let Some(slot) = at.get_mut(entity) {
+        *slot = value;
+    }
+}

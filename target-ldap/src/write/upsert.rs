@@ -1,0 +1,404 @@
+//! Brings one entry into the state that a record asks for: locate it, rename it, compare it, then add or modify it.
+//!
+//! The directory may change between a search and a write. Such a try is repeated, at most [`ATTEMPTS`] times.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
+
+use ldap_directory::change::Change;
+use ldap_directory::dn::DnKey;
+use ldap_directory::entry::Entry;
+use ldap_directory::protocol::result_code;
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::{DirectoryError, Vendor, WriteControl};
+
+use super::applier::{ATTEMPTS, Applier};
+use super::claims::{Claimant, DeleteDenied};
+use super::groups::{EmptyGroupAction, empty_groups};
+use super::ldap_result::LdapResult;
+use super::locate::Located;
+use super::outcome::{Attempt, AttemptContext, WriteOutcome};
+use super::references::DeferredReference;
+use super::rename::{Rename, without_naming_values};
+use crate::map::wanted::{Wanted, WantedEntry};
+use crate::map::{ENTRY_UUID, WritePolicy};
+use crate::rules::names::to_ask;
+use crate::rules::policy::Policy;
+
+/// The upsert of one record's entry, over all its tries.
+pub(super) struct Upsert<'a> {
+    applier: &'a Applier,
+    claimant: Option<&'a Claimant<'a>>,
+    wanted: &'a WantedEntry,
+    key: &'a DnKey,
+    filter: Option<&'a str>,
+    write_policy: &'a WritePolicy,
+    context: &'a AttemptContext,
+    /// Whether the entry does not exist, as far as the digest cache knows: the directory is searched only if it refuses the add.
+    is_absent: bool,
+    is_renamed: bool,
+    is_password_set: bool,
+    tries: u32,
+}
+
+/// How a try ended.
+enum Step {
+    Done(Attempt),
+    /// The directory changed in between, or was not as the digest cache says.
+    Retry,
+}
+
+/// What a try writes to.
+struct Target<'a> {
+    /// The DN of the entry from now on.
+    dn: Cow<'a, str>,
+    wanted: Cow<'a, WantedEntry>,
+    /// The entry as it was read; `None`: it is to be added.
+    current: Option<Entry>,
+}
+
+impl From<WriteOutcome> for Step {
+    fn from(outcome: WriteOutcome) -> Self {
+        Step::Done(outcome.into())
+    }
+}
+
+impl<'a> Upsert<'a> {
+    #[allow(clippy::too_many_arguments, reason = "a record, its entry, and what is known of both")]
+    pub(super) fn new(
+        applier: &'a Applier,
+        claimant: Option<&'a Claimant<'a>>,
+        wanted: &'a WantedEntry,
+        key: &'a DnKey,
+        filter: Option<&'a str>,
+        write_policy: &'a WritePolicy,
+        context: &'a AttemptContext,
+        is_absent: bool,
+    ) -> Self {
+        Self {
+            applier,
+            claimant,
+            wanted,
+            key,
+            filter,
+            write_policy,
+            context,
+            is_absent: is_absent && write_policy.operations.create,
+            is_renamed: false,
+            is_password_set: false,
+            tries: 1,
+        }
+    }
+
+    /// Writes the entry.
+    pub(super) async fn run(mut self) -> Result<Attempt, DirectoryError> {
+        loop {
+            if let Step::Done(attempt) = self.try_once().await? {
+                return Ok(attempt);
+            }
+        }
+    }
+
+    async fn try_once(&mut self) -> Result<Step, DirectoryError> {
+        let located = self.locate().await?;
+        if let Err(reason) = self.may_write(&located) {
+            return Ok(WriteOutcome::Refused(reason).into());
+        }
+        let mut target = match self.resolve(located).await? {
+            ControlFlow::Continue(target) => target,
+            ControlFlow::Break(step) => return Ok(step),
+        };
+        if let Some(entry) = &mut target.current {
+            self.applier.directory.complete_ranges(entry).await?;
+        }
+        if let ControlFlow::Break(step) = self.check_empty_groups(&mut target).await? {
+            return Ok(step);
+        }
+        let Target { dn, mut wanted, current } = target;
+        // A file that is replaced as a whole can reference entries that are added later, and its values keep their order.
+        let deferred = if self.context.is_last_try || self.applier.directory.is_written_at_once() {
+            Vec::new()
+        } else {
+            self.applier.defer_missing(&mut wanted, current.as_ref()).await?
+        };
+        if let Some(missing) = self.applier.leaves_out_what_is_needed(&wanted, current.as_ref(), &deferred) {
+            return Ok(WriteOutcome::NeedsEntries(missing).into());
+        }
+        match current {
+            None => self.add(&wanted, deferred).await,
+            Some(current) => self.update(&dn, &wanted, &current, deferred).await,
+        }
+    }
+
+    /// Locates the entry: by the filter if the rule has `match`, else by its DN.
+    async fn locate(&self) -> Result<Located, DirectoryError> {
+        let Self { applier, claimant, wanted, filter, write_policy, context, .. } = *self;
+        let schema = applier.directory.schema();
+        let (located, is_found_by_filter) = if self.is_absent {
+            (Located::Nowhere, false)
+        } else if let Some(filter) = filter {
+            let names = names_to_read(wanted, &applier.account_attributes(wanted), schema);
+            let looking = applier.looking.read().await;
+            let found = applier.locate(Some(&wanted.dn), filter, write_policy, context, &names).await?;
+            applier.remember_several(claimant, Some(&wanted.dn), filter, write_policy, &found.0).await?;
+            drop(looking);
+            found
+        } else {
+            let names = names_to_read(wanted, &applier.account_attributes(wanted), schema);
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let entry = applier.directory.read(&wanted.dn, &names).await?;
+            (entry.map_or(Located::Nowhere, Located::Named), false)
+        };
+        if let (Some(claimant), Some(filter), false) = (claimant, filter, is_found_by_filter) {
+            let operations = write_policy.operations;
+            let unmatched = &applier.unmatched_entries;
+            match &located {
+                Located::Nowhere if operations.create => {
+                    unmatched.check(claimant, wanted, self.key, None, filter, schema);
+                }
+                Located::Named(entry) if operations.update => {
+                    unmatched.check(claimant, wanted, self.key, Some(entry), filter, schema);
+                }
+                _ => {}
+            }
+        }
+        Ok(located)
+    }
+
+    /// Whether the record may write the entry that its filter found, and give it its DN. Else the reason.
+    fn may_write(&self, located: &Located) -> Result<(), String> {
+        let (Some(claimant), Some(_)) = (self.claimant, self.filter) else { return Ok(()) };
+        let (Located::Named(entry) | Located::Elsewhere(entry)) = located else { return Ok(()) };
+        let there = self.applier.key(&entry.dn).unwrap_or_default();
+        let claims = &self.applier.claims;
+        claims.may_write(claimant, &entry.dn, &there)?;
+        if there == *self.key { Ok(()) } else { claims.may_write(claimant, &self.wanted.dn, self.key) }
+    }
+
+    /// Turns the located state into what the try writes to; an entry under another DN is renamed, or steps aside.
+    async fn resolve(&mut self, located: Located) -> Result<ControlFlow<Step, Target<'a>>, DirectoryError> {
+        let wanted = Cow::Borrowed(self.wanted);
+        let dn = Cow::Borrowed(self.wanted.dn.as_str());
+        let operations = self.write_policy.operations;
+        let stop = |outcome: WriteOutcome| Ok(ControlFlow::Break(outcome.into()));
+        let current = match located {
+            Located::Several(names) => return stop(WriteOutcome::Several(names)),
+            Located::NotLocked(dn) => return stop(WriteOutcome::NotLocked(dn)),
+            Located::Taken(by) => return stop(WriteOutcome::NameTaken(by)),
+            Located::Nowhere if !operations.create => return stop(WriteOutcome::LeftAlone),
+            Located::Nowhere => None,
+            Located::Named(entry) => Some(entry),
+            Located::Elsewhere(_) if self.context.steps_aside => {
+                let found = self.context.found.as_deref().unwrap_or_default();
+                let attempt = self.applier.step_aside(found).await?;
+                return Ok(ControlFlow::Break(Step::Done(attempt)));
+            }
+            Located::Elsewhere(there) if operations.rename => match self.rename(&there).await? {
+                ControlFlow::Continue(entry) => Some(entry),
+                ControlFlow::Break(end) => return Ok(ControlFlow::Break(end)),
+            },
+            Located::Elsewhere(there) => return Ok(ControlFlow::Continue(self.keep_name(there))),
+        };
+        Ok(ControlFlow::Continue(Target { dn, wanted, current }))
+    }
+
+    /// Gives the entry the DN that the record asks for.
+    async fn rename(&mut self, there: &Entry) -> Result<ControlFlow<Step, Entry>, DirectoryError> {
+        let delete_old_rdn = self.write_policy.delete_old_rdn;
+        match self.applier.rename(there, &self.wanted.dn, delete_old_rdn, self.context).await {
+            Ok(Rename::Done(entry)) => {
+                self.is_renamed = true;
+                self.context.is_renamed.store(true, Ordering::Relaxed);
+                Ok(ControlFlow::Continue(entry))
+            }
+            Ok(Rename::NotDone(outcome)) => Ok(ControlFlow::Break(outcome.into())),
+            Err(e) if e.is_no_such_object() && self.may_retry() => Ok(ControlFlow::Break(Step::Retry)),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The rule forbids renaming: the entry keeps its DN, and the values that are in its RDN.
+    fn keep_name(&self, there: Entry) -> Target<'a> {
+        let mut wanted = self.wanted.clone();
+        without_naming_values(&mut wanted, &there.dn, self.applier.directory.schema());
+        Target { dn: Cow::Owned(there.dn.clone()), wanted: Cow::Owned(wanted), current: Some(there) }
+    }
+
+    /// Applies `empty_group` to a group that would have no member.
+    async fn check_empty_groups(&self, target: &mut Target<'_>) -> Result<ControlFlow<Step>, DirectoryError> {
+        let applier = self.applier;
+        let stop = |outcome: WriteOutcome| Ok(ControlFlow::Break(outcome.into()));
+        let schema = applier.directory.schema();
+        let is_checked = applier.directory.ldif_rules().is_none_or(|rules| rules.checks_schema);
+        let current = target.current.as_ref();
+        match empty_groups(&target.wanted, current, &self.write_policy.empty_group, schema, is_checked) {
+            EmptyGroupAction::Nothing => {}
+            EmptyGroupAction::Becomes(other) => target.wanted = Cow::Owned(other),
+            EmptyGroupAction::Goes if current.is_none() => return stop(WriteOutcome::Unchanged),
+            EmptyGroupAction::Goes if !self.write_policy.operations.delete => {
+                return stop(WriteOutcome::LeftAlone);
+            }
+            EmptyGroupAction::Goes => {
+                let there = applier.key(&target.dn).unwrap_or_default();
+                let permit = match applier.permit(self.claimant, &target.dn, &there, false).await? {
+                    Ok(permit) => permit,
+                    Err(DeleteDenied::Error(reason)) => return stop(WriteOutcome::Refused(reason)),
+                    Err(DeleteDenied::Kept(reason)) => return stop(WriteOutcome::Kept(reason)),
+                };
+                applier.directory.delete(&permit).await?;
+                return stop(WriteOutcome::Deleted);
+            }
+            EmptyGroupAction::Refused(reason) => return stop(WriteOutcome::Refused(reason)),
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Adds the entry.
+    async fn add(
+        &mut self,
+        wanted: &WantedEntry,
+        deferred: Vec<DeferredReference>,
+    ) -> Result<Step, DirectoryError> {
+        match self.applier.add(wanted, self.key, self.context).await {
+            Ok(outcome) => Ok(Step::Done(Attempt { outcome, deferred })),
+            Err(e) if self.is_absent && !e.is_connection() => {
+                self.is_absent = false;
+                Ok(Step::Retry)
+            }
+            // Another client was faster: it is an update then.
+            Err(e) if e.code() == Some(result_code::ENTRY_ALREADY_EXISTS) && self.may_retry() => {
+                Ok(Step::Retry)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Modifies the entry where it differs.
+    async fn update(
+        &mut self,
+        dn: &str,
+        wanted: &WantedEntry,
+        current: &Entry,
+        deferred: Vec<DeferredReference>,
+    ) -> Result<Step, DirectoryError> {
+        let applier = self.applier;
+        if let Some(exchange) = &self.context.gives_up {
+            return Ok(Step::Done(applier.give_up(dn, wanted, current, exchange).await?));
+        }
+        let mut planned = applier.planned(wanted, current).await?;
+        planned.exop = planned.exop.filter(|_| !self.is_password_set);
+        let so_far = match (self.is_renamed, self.is_password_set) {
+            (true, _) => WriteOutcome::Renamed,
+            (false, true) => WriteOutcome::Modified,
+            (false, false) => WriteOutcome::Unchanged,
+        };
+        if planned.is_empty() {
+            return Ok(Step::Done(Attempt { outcome: so_far, deferred }));
+        }
+        if !self.write_policy.operations.update {
+            return Ok(if self.is_renamed { so_far } else { WriteOutcome::LeftAlone }.into());
+        }
+        // Before the other changes: after them the entry no longer looks as it was added.
+        if let Some(password) = &planned.exop {
+            applier.directory.set_password(dn, password, true).await?;
+            self.is_password_set = true;
+        }
+        match applier.modify(dn, planned, current).await {
+            Ok(()) => {
+                let outcome = if self.is_renamed { WriteOutcome::Renamed } else { WriteOutcome::Modified };
+                Ok(Step::Done(Attempt { outcome, deferred }))
+            }
+            // A value, or the entry, was added or removed in between: the modifications no longer apply.
+            Err(e) => {
+                let vendor = applier.directory.root_dse().vendor;
+                if e.code().is_some_and(|code| is_overtaken(code, vendor)) && self.may_retry() {
+                    Ok(Step::Retry)
+                } else {
+                    Err(e)
+                }
+            }
+        }
+    }
+
+    /// Counts another try, if there may be one.
+    fn may_retry(&mut self) -> bool {
+        let may_retry = self.tries < ATTEMPTS;
+        self.tries += u32::from(may_retry);
+        may_retry
+    }
+}
+
+impl Applier {
+    async fn add(
+        &self,
+        wanted: &WantedEntry,
+        key: &DnKey,
+        context: &AttemptContext,
+    ) -> Result<WriteOutcome, DirectoryError> {
+        // Only `preserve_uuid` sets it.
+        let has_uuid =
+            |a: &Wanted| a.policy == Policy::CreateOnly && a.description.eq_ignore_ascii_case(ENTRY_UUID);
+        let controls: &[WriteControl] =
+            if wanted.attributes.iter().any(has_uuid) { &[WriteControl::RelaxRules] } else { &[] };
+        let add = async || {
+            // A password may have to be hashed first, for example.
+            if wanted.account.is_empty()
+                && controls.is_empty()
+                && let Some(added) = self.directory.add_in_memory(key, || wanted.to_packed())
+            {
+                return added;
+            }
+            self.directory.apply_with(&Change::Add(self.new_entry(wanted).await?), controls).await
+        };
+        match add().await {
+            Ok(()) => {}
+            Err(e) if e.is_no_such_object() => {
+                if !self.may_lie_at(&wanted.dn, context).await? {
+                    let mut answer = LdapResult::of(&e).unwrap_or_default();
+                    if context.is_last_try {
+                        answer.nearest = self.nearest.above(&self.directory, &wanted.dn).await;
+                    }
+                    return Ok(WriteOutcome::TooEarly(answer));
+                }
+                add().await?;
+            }
+            Err(e) => return Err(e),
+        }
+        self.after_add(wanted).await?;
+        Ok(WriteOutcome::Added)
+    }
+}
+
+/// Whether a modify may have been refused because a value, or the entry, was added or removed in between.
+fn is_overtaken(code: u32, vendor: Vendor) -> bool {
+    match code {
+        result_code::NO_SUCH_ATTRIBUTE
+        | result_code::ATTRIBUTE_OR_VALUE_EXISTS
+        | result_code::NO_SUCH_OBJECT
+        | result_code::ASSERTION_FAILED => true,
+        // Active Directory returns these for linked attributes, such as `member` ([MS-ADTS] 3.1.1.5.3.2); Samba even with the
+        // permissive modify control.
+        result_code::ENTRY_ALREADY_EXISTS | result_code::UNWILLING_TO_PERFORM => {
+            vendor == Vendor::ActiveDirectory
+        }
+        _ => false,
+    }
+}
+
+/// Returns the attributes to read for a comparison.
+fn names_to_read(wanted: &WantedEntry, more: &[&str], schema: &Schema) -> Vec<String> {
+    let compared = wanted.attributes.iter().filter(|a| a.policy != Policy::CreateOnly);
+    let more = more.iter().map(|n| (*n).to_owned()).collect();
+    let mut names = to_ask(more, compared.map(|a| a.description.as_str()));
+    // Its object classes decide whether a group may be empty.
+    let is_name = |a: &Wanted| ValueKind::of(schema, &a.description).is_name();
+    if wanted.attributes.iter().any(is_name) && !names.iter().any(|n| n.eq_ignore_ascii_case("objectClass")) {
+        names.push("objectClass".to_owned());
+    }
+    if names.is_empty() {
+        names.push("1.1".to_owned());
+    }
+    names
+}

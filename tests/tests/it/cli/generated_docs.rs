@@ -1,0 +1,106 @@
+//! The generated documents in the repository are up to date.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ldap_tests::run::{Program, Run};
+use ldap_tests::server::{scratch, tool};
+
+#[test]
+fn the_tables_of_settings_are_up_to_date() {
+    for program in [Program::Tap, Program::Target] {
+        let about = Run::bare(program).arg("--about").arg("--format").arg("markdown").run().succeeds();
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(program.name()).with_extension("md");
+        let there = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            there == about.stdout_text(),
+            "docs/{0}.md is not what `{0} --about --format markdown` prints: run `make docs`",
+            program.name()
+        );
+    }
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The files below a folder, by their path in it.
+fn files(folder: &Path) -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(&next).unwrap_or_else(|e| panic!("{}: {e}", next.display())) {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.insert(path.strip_prefix(folder).unwrap().to_owned(), text);
+            }
+        }
+    }
+    found
+}
+
+/// What the wheels install below their prefix.
+#[test]
+fn manual_pages_and_completions_are_up_to_date() {
+    for program in [Program::Tap, Program::Target] {
+        let name = program.name();
+        let dir = scratch();
+        let script = repository().join("scripts/write-pages.sh");
+        let status = Command::new(script).arg(program.path()).arg(dir.path()).status().unwrap();
+        assert!(status.success());
+        let (new, there) = (files(dir.path()), files(&repository().join(name).join("wheel/data")));
+        let names = |files: &BTreeMap<PathBuf, String>| files.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&new), names(&there), "{name}: run `make docs`");
+        for (path, text) in new {
+            assert!(
+                there[&path] == text,
+                "{name}/wheel/data/{} is out of date: run `make docs`",
+                path.display()
+            );
+        }
+    }
+}
+
+/// What a shell makes of the completions, and `man` of the pages.
+#[test]
+fn bash_completes_and_man_shows() {
+    for program in [Program::Tap, Program::Target] {
+        let name = program.name();
+        let share = repository().join(name).join("wheel/data/share");
+        // As bash itself calls it: COMP_WORDS, COMP_CWORD, and the command, the word and the one before as arguments.
+        let script = "source \"$1\"; COMP_WORDS=(\"$2\" --log-); COMP_CWORD=1; _${2//-/__} \"$2\" --log- \"$2\"; echo \"${COMPREPLY[@]}\"";
+        let file = share.join("bash-completion/completions").join(name);
+        let output = Command::new("bash").args(["-c", script, "bash"]).arg(file).arg(name).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(said.trim(), "--log-level --log-format", "{}", String::from_utf8_lossy(&output.stderr));
+
+        let page = share.join("man/man1").join(format!("{name}.1"));
+        let output = Command::new(tool("groff"))
+            .args(["-man", "-Tutf8", "-ww", "-P-cbou"])
+            .arg(page)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "groff complains");
+        for section in ["SYNOPSIS", "OPTIONS", "EXAMPLES", "EXIT STATUS"] {
+            assert!(text.contains(section), "{section}:\n{text}");
+        }
+    }
+}
+
+/// `--help` as it is, to be looked at when it changes.
+#[test]
+fn the_help_is_as_expected() {
+    for program in [Program::Tap, Program::Target] {
+        for (form, extension) in [("--help", "long"), ("-h", "short")] {
+            let output = Run::bare(program).arg(form).run().succeeds();
+            let name = format!("help/{}.{extension}.txt", program.name());
+            crate::support::golden::assert_golden_text(&name, &output.stdout_text());
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! `init` on a terminal, against a real server.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use ldap_tests::pty::run_on_terminal;
+use ldap_tests::run::{Program, Run, read_text};
+use ldap_tests::slapd::{Slapd, SlapdOptions};
+use serde_json::{Value, json};
+
+fn config(path: &Path) -> Value {
+    serde_json::from_str(&read_text(path)).unwrap()
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_first_configuration_is_asked_for_tried_and_written() {
+    let slapd = Slapd::start(SlapdOptions::with_users());
+    let run = Run::bare(Program::Tap).arg("init");
+    let ca = format!("{}\r", slapd.certificates().ca.display());
+    let server = format!("{}\r", slapd.ldaps_uri());
+    let (dn, password) = (format!("{}\r", slapd.admin_dn()), format!("{}\r", slapd.admin_password()));
+    let steps = [
+        ("Server: ", "no-such-host.invalid\r"),
+        ("cannot be resolved", ""),
+        ("Server: ", &server),
+        ("is signed by an authority that is not trusted", ""),
+        ("Enter: another server): ", &ca),
+        ("Yes: it answers.", ""),
+        ("Bind as (", &dn),
+        ("Password (it is not shown): ", "wrong-password\r"),
+        ("invalidCredentials (49); check bind_dn and bind_password.", ""),
+        ("Bind as (- for nobody) [", "\r"),
+        ("Password (it is not shown): ", &password),
+        ("is OpenLDAP", ""),
+        ("Base DN, where to begin [", "ou=nowhere,dc=example,dc=test\r"),
+        ("there is no `ou=nowhere,dc=example,dc=test`", ""),
+        ("Base DN, where to begin [dc=example,dc=test]: ", "\r"),
+        ("Which streams: ", "77\r"),
+        ("no number from 1 to ", ""),
+        ("Which streams: ", "1\r"),
+        ("Keep the password in tap.password", "maybe\r"),
+        ("Please answer yes or no.", ""),
+        ("[yes]: ", "\r"),
+        ("Wrote tap.json", ""),
+    ];
+    let output = run_on_terminal(&run, None, &steps).exits(0);
+    // What is typed is hidden exactly while it is a password.
+    assert_eq!(output.stderr.matches("<echo off>").count(), 2, "{}", output.stderr);
+    for secret in ["wrong-password", slapd.admin_password()] {
+        assert!(!output.stderr.contains(secret), "{}", output.stderr);
+    }
+    let file = |name: &str| run.folder().join(name);
+    for name in ["tap.json", "tap.password", "tap.catalog.json"] {
+        assert_eq!(mode(&file(name)), 0o600, "{name}");
+    }
+    let written = config(&file("tap.json"));
+    assert_eq!(written["server_url"], slapd.ldaps_uri());
+    assert_eq!(written["base_dn"], "dc=example,dc=test");
+    assert!(written.get("bind_password").is_none() && written.get("retry_attempts").is_none(), "{written}");
+    assert_eq!(read_text(&file("tap.password")).trim_end(), slapd.admin_password());
+    // It is what a run needs, and only the first stream is read.
+    let again = Run::tap(&written).file("--catalog", &config(&file("tap.catalog.json"))).run().succeeds();
+    let streams: Vec<_> = again.of_type("SCHEMA").iter().map(|m| m["stream"].clone()).collect();
+    assert_eq!(streams, [json!("organizational_units")]);
+
+    // What is there is not overwritten without a yes.
+    let before = read_text(&file("tap.json"));
+    let again = run.arg("--config").arg("tap.json");
+    let steps = [
+        ("Server [", "\r"),
+        ("Bind as (", "-\r"),
+        ("Base DN, where to begin [", "\r"),
+        ("Which streams: ", "\r"),
+        ("tap.catalog.json is there already. Overwrite it? [no]: ", "\r"),
+    ];
+    run_on_terminal(&again, None, &steps).exits(2).says("was left as it is");
+    assert_eq!(read_text(&again.folder().join("tap.json")), before);
+}
+
+#[test]
+fn who_interrupts_a_password_gets_the_terminal_back_and_no_file() {
+    let slapd = Slapd::start(SlapdOptions::with_users());
+    let run = Run::bare(Program::Target).arg("init");
+    let server = format!("{}\r", slapd.ldap_uri());
+    let steps = [
+        ("Server: ", server.as_str()),
+        ("with StartTLS", ""),
+        ("Enter: another server): ", "none\r"),
+        ("Bind as (", "cn=admin,dc=example,dc=test\r"),
+        ("Password (it is not shown): ", "\u{3}"),
+    ];
+    run_on_terminal(&run, None, &steps).exits(130);
+    assert_eq!(std::fs::read_dir(run.folder()).unwrap().count(), 0);
+}
+
+#[test]
+fn the_target_gets_a_first_rule_that_works() {
+    let slapd = Slapd::start(SlapdOptions::with_users());
+    let run = Run::bare(Program::Target).arg("init").arg("--output").arg("t.json");
+    let server = format!("{}\r", slapd.ldap_uri());
+    let ca = format!("{}\r", slapd.certificates().ca.display());
+    let (dn, password) = (format!("{}\r", slapd.admin_dn()), format!("{}\r", slapd.admin_password()));
+    let steps = [
+        ("Server: ", server.as_str()),
+        ("with StartTLS", ""),
+        ("Enter: another server): ", &ca),
+        ("Bind as (", &dn),
+        ("Password (it is not shown): ", &password),
+        ("Base DN, where to begin [dc=example,dc=test]: ", "\r"),
+        ("Stream: ", "staff\r"),
+        ("[id]: ", "number\r"),
+        ("[name]: ", "\r"),
+        ("Where people go [", "\r"),
+        ("Keep the password in t.password", "no\r"),
+        ("export TARGET_LDAP_BIND_PASSWORD=", ""),
+    ];
+    run_on_terminal(&run, None, &steps).exits(0).says("target-ldap --config t.json --config ENV --test");
+    assert!(!run.folder().join("t.password").exists());
+    let messages = [
+        json!({"type": "SCHEMA", "stream": "staff", "key_properties": ["number"], "schema": {"properties": {
+            "number": {"type": "string"}, "name": {"type": "string"}}}}),
+        json!({"type": "RECORD", "stream": "staff", "record": {"number": "n1", "name": "Ada Lovelace"}}),
+    ];
+    let load = Run::target(&config(&run.folder().join("t.json"))).arg("--config").arg("ENV");
+    let load = load.env("TARGET_LDAP_BIND_PASSWORD", slapd.admin_password());
+    load.messages(&messages).run().succeeds().counts(&[("added", 1)]);
+}
+
+#[test]
+fn scripts_take_the_suggestions() {
+    let slapd = Slapd::start(SlapdOptions::with_users());
+    let run = |program| {
+        let name = if program == Program::Tap { "TAP_LDAP" } else { "TARGET_LDAP" };
+        let run = Run::bare(program).arg("init").arg("--config").arg("ENV");
+        let run = run.env(&format!("{name}_SERVER_URL"), &slapd.ldap_uri());
+        run.env(&format!("{name}_BIND_DN"), &slapd.admin_dn())
+            .env(&format!("{name}_BIND_PASSWORD"), slapd.admin_password())
+    };
+    for (program, name) in [(Program::Tap, "tap.json"), (Program::Target, "target.json")] {
+        let spawned = run(program).arg("--yes");
+        spawned.spawn().wait(std::time::Duration::from_secs(60));
+        assert_eq!(config(&spawned.folder().join(name))["bind_dn"], slapd.admin_dn());
+        spawned.run().exits(2).says("is there already, and was left as it is");
+    }
+    run(Program::Tap).run().exits(2).says("stdin is no terminal");
+    Run::bare(Program::Tap).arg("init").arg("--yes").run().exits(2).says("server_url");
+}

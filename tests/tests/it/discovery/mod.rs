@@ -1,0 +1,7 @@
+//! Discovery: the catalog, types, the choice of streams and attributes, and the HTML report.
+
+mod attribute_selection;
+mod catalog;
+pub(crate) mod html_report;
+mod streams;
+mod syntaxes;

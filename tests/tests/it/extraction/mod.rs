@@ -1,0 +1,10 @@
+//! Full reads: messages, values, pages, partitions and memory.
+
+mod entries_outside_the_scan;
+mod full_table;
+mod max_shrink;
+mod memory;
+mod non_utf8_dns;
+mod paged_results;
+mod partitions;
+mod streaming_search;

@@ -1,0 +1,5 @@
+//! What the target reads: lines, BATCH files, and an input that stays open.
+
+mod batch;
+mod open_input;
+mod singer_lines;

@@ -1,0 +1,194 @@
+//! An input that stays open: records and STATE are not held back until its end.
+
+use std::io::{BufRead as _, BufReader};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ldap_tests::ldif::normalize_dn;
+use ldap_tests::run::{Run, Running};
+use ldap_tests::slapd::{Slapd, SlapdOptions};
+use serde_json::{Value, json};
+
+use crate::support::{lines, people, target_config, unit, with};
+
+const SUFFIX: &str = "dc=example,dc=test";
+const OLD: &str = "ou=c,dc=example,dc=test";
+const NEW: &str = "ou=c9,dc=example,dc=test";
+
+/// A target with its stdin open, and the lines of its stdout.
+struct Live {
+    running: Running,
+    stdout: Receiver<String>,
+}
+
+impl Live {
+    fn start(config: &Value) -> Live {
+        let mut running = Run::target(config).spawn();
+        let stdout = BufReader::new(running.take_stdout());
+        let (send, receive) = channel();
+        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+        Live { running, stdout: receive }
+    }
+
+    /// Waits for a STATE while the input stays open.
+    #[track_caller]
+    fn prints(&mut self, state: &Value) {
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            match self.stdout.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) if serde_json::from_str::<Value>(&line).unwrap() == state["value"] => return,
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("no {state}: {:?}", self.running.end())
+                }
+            }
+        }
+    }
+
+    fn ends(mut self, code: i32) {
+        self.running.close_stdin_with(b"");
+        let (ended, stderr, _) = self.running.wait(Duration::from_secs(30));
+        assert_eq!(ended, code, "{stderr}");
+    }
+}
+
+fn schema() -> Value {
+    let texts = json!({"type": ["array", "null"], "items": {"type": "string"}});
+    json!({"type": "SCHEMA", "stream": "s", "key_properties": ["dn"], "schema": {"type": "object", "properties": {
+        "dn": {"type": "string"}, "objectClass": texts, "dc": texts, "description": texts, "ou": texts, "uid": texts, "cn": texts,
+        "sn": texts, "_sdc_deleted_at": {"type": ["string", "null"]}}}})
+}
+
+fn record(dn: &str, class: &str) -> Value {
+    let (name, value) = dn.split(',').next().unwrap().split_once('=').unwrap();
+    let mut record = json!({"dn": dn, "objectClass": [class]});
+    record[name] = json!([value]);
+    if class == "inetOrgPerson" {
+        record["cn"] = json!(["c"]);
+        record["sn"] = json!(["s"]);
+    }
+    json!({"type": "RECORD", "stream": "s", "record": record})
+}
+
+fn deletion(dn: &str) -> Value {
+    json!({"type": "RECORD", "stream": "s", "record": {"dn": dn, "_sdc_deleted_at": "2026-01-01T00:00:00Z"}})
+}
+
+fn state(n: u32) -> Value {
+    json!({"type": "STATE", "value": {"n": n}})
+}
+
+fn person(n: usize, unit: &str) -> String {
+    format!("uid=person{n},{unit}")
+}
+
+/// As a tap that follows a log tells of a renamed container; with `above`, of the entry above it, too.
+fn rename(above: bool) -> (Slapd, Vec<Value>) {
+    let slapd = Slapd::start(SlapdOptions::default().seed(unit(OLD) + &people(3, OLD)));
+    let mut messages = vec![schema(), deletion(OLD), record(NEW, "organizationalUnit")];
+    if above {
+        messages.push(
+            json!({"type": "RECORD", "stream": "s", "record": {"dn": SUFFIX, "description": ["told again"]}}),
+        );
+    }
+    messages.extend((0..3).map(|n| deletion(&person(n, OLD))));
+    messages.extend((0..3).map(|n| record(&person(n, NEW), "inetOrgPerson")));
+    messages.push(state(1));
+    (slapd, messages)
+}
+
+fn is_renamed(slapd: &Slapd) {
+    let tree = slapd.dump();
+    assert_eq!(tree.keys().filter(|dn| dn.ends_with(&normalize_dn(OLD))).count(), 0, "{:?}", tree.keys());
+    assert_eq!(tree.keys().filter(|dn| dn.ends_with(&normalize_dn(NEW))).count(), 4, "{:?}", tree.keys());
+}
+
+#[test]
+fn the_deletion_of_a_container_is_made_once_its_last_child_is_gone() {
+    for above in [false, true] {
+        let (slapd, messages) = rename(above);
+        let mut live = Live::start(&target_config(&slapd));
+        live.running.write_stdin(lines(&messages).as_bytes());
+        live.prints(&state(1));
+        is_renamed(&slapd);
+        // What comes next finds nothing in its way.
+        live.running.write_stdin(lines(&[record(&person(7, NEW), "inetOrgPerson"), state(2)]).as_bytes());
+        live.prints(&state(2));
+        live.ends(0);
+    }
+}
+
+#[test]
+fn a_version_deletes_once_the_input_is_quiet() {
+    let slapd = Slapd::start(SlapdOptions::default().seed(unit(OLD) + &people(3, OLD)));
+    let rule = json!({"dn_template": format!("uid={{uid}},{OLD}"), "object_classes": ["inetOrgPerson"],
+        "attribute_mapping": {"cn": "cn", "sn": "sn"}, "scope_base": OLD});
+    let config = with(
+        &target_config(&slapd),
+        &json!({"process_activate_version": true, "activate_when_quiet_seconds": 1, "mapping_rules": {"users": rule}}),
+    );
+    let text = json!({"type": ["string", "null"]});
+    let schema = json!({"type": "SCHEMA", "stream": "users", "key_properties": ["uid"],
+        "schema": {"type": "object", "properties": {"uid": text, "cn": text, "sn": text}}});
+    let round = |version: u32, people: &[u32]| -> Vec<Value> {
+        let mut messages: Vec<Value> = people
+            .iter()
+            .map(|n| {
+                json!({"type": "RECORD", "stream": "users", "version": version,
+                    "record": {"uid": format!("person{n}"), "cn": "c", "sn": "s"}})
+            })
+            .collect();
+        messages.push(json!({"type": "ACTIVATE_VERSION", "stream": "users", "version": version}));
+        messages.push(state(version));
+        messages
+    };
+    let left = || slapd.dump().keys().filter(|dn| dn.starts_with("uid=person")).count();
+    let mut live = Live::start(&config);
+    live.running.write_stdin(lines(&[schema]).as_bytes());
+    live.running.write_stdin(lines(&round(1, &[0, 1])).as_bytes());
+    live.prints(&state(1));
+    assert_eq!(left(), 2);
+    // And again, later: each version is decided by itself.
+    live.running.write_stdin(lines(&round(2, &[1])).as_bytes());
+    live.prints(&state(2));
+    assert_eq!(left(), 1);
+    // A pause in the middle of a version: what came before it stays.
+    let with_state = |n: u32, people: &[u32]| {
+        let mut messages = round(3, people);
+        *messages.last_mut().unwrap() = state(n);
+        messages
+    };
+    live.running.write_stdin(lines(&with_state(3, &[1, 7])).as_bytes());
+    live.prints(&state(3));
+    live.running.write_stdin(lines(&with_state(4, &[8])).as_bytes());
+    live.prints(&state(4));
+    assert_eq!(left(), 3);
+    live.ends(0);
+}
+
+/// A deletion of what `match` finds waits for the end of the input, or until that is quiet; a record that comes before then has the
+/// entry.
+#[test]
+fn a_deletion_by_match_is_made_once_the_input_is_quiet() {
+    let slapd = Slapd::start(SlapdOptions::default().seed(unit(OLD) + &people(2, OLD)));
+    let rule = json!({"dn_template": format!("uid={{uid}},{OLD}"), "object_classes": ["inetOrgPerson"],
+        "attribute_mapping": {"cn": "cn", "sn": "sn", "uid": "uid"}, "match": "(uid={uid})"});
+    let config = with(&target_config(&slapd), &json!({"mapping_rules": {"users": rule}}));
+    let text = json!({"type": ["string", "null"]});
+    let schema = json!({"type": "SCHEMA", "stream": "users", "key_properties": ["uid"],
+        "schema": {"type": "object", "properties": {"uid": text, "cn": text, "sn": text, "_sdc_deleted_at": text}}});
+    let record = |more: &Value| json!({"type": "RECORD", "stream": "users", "record": with(&json!({"uid": "person1"}), more)});
+    let gone = record(&json!({"_sdc_deleted_at": "2026-01-01T00:00:00Z"}));
+    let is_there = || slapd.dump().contains_key(&format!("uid=person1,{OLD}"));
+    let mut live = Live::start(&config);
+    live.running.write_stdin(
+        lines(&[schema, gone.clone(), state(1), record(&json!({"cn": "c", "sn": "s"})), state(2)]).as_bytes(),
+    );
+    live.prints(&state(2));
+    assert!(is_there());
+    live.running.write_stdin(lines(&[gone, state(3)]).as_bytes());
+    live.prints(&state(3));
+    assert!(!is_there());
+    live.ends(0);
+}

@@ -1,0 +1,4 @@
+//! LDIF files in place of servers.
+
+mod ldif_directory;
+mod partial_dumps;

@@ -1,0 +1,3 @@
+//! `tap-ldap | target-ldap`.
+
+mod mirror;

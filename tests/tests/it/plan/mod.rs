@@ -1,0 +1,8 @@
+//! `--dry-run`: the plan as LDIF and as HTML, and whether the run then does the same.
+
+mod dry_run;
+mod hostile_html;
+mod html;
+mod matches_accesslog;
+mod property;
+mod schema_checks;

@@ -1,0 +1,4 @@
+//! Injection, and secrets in what a run leaves.
+
+mod injection;
+mod secrets;

@@ -1,0 +1,161 @@
+//! Secret attributes: the same in plans, rejects, logs and catalogs, including those of `secret_attributes`.
+
+use ldap_tests::run::Run;
+use ldap_tests::server::scratch;
+use serde_json::{Value, json};
+
+use crate::support::{metadata, stream, with};
+
+const SECRETS: [&str; 12] = [
+    "authPassword",
+    "ms-Mcs-AdmPwd",
+    "msLAPS-Password",
+    "msFVE-RecoveryPassword",
+    "supplementalCredentials",
+    "sambaClearTextPassword",
+    "unixUserPassword",
+    "nsds5ReplicaCredentials",
+    "krbMKey",
+    "radiusTunnelPassword",
+    "krbPrincipalKey;x-old",
+    "nationalNumber",
+];
+const OPEN: [&str; 3] = ["pwdNote", "passwordExpirationNote", "description"];
+
+/// A value that is found again; octets, for those that are given in base64.
+fn token(n: usize) -> String {
+    format!("KwRule{}xx", 7000 + n)
+}
+
+fn base() -> &'static str {
+    "dn: dc=example,dc=test\nobjectClass: domain\ndc: example\n\n"
+}
+
+#[test]
+fn plans_rejects_and_logs_hide_the_same_attributes() {
+    let folder = scratch();
+    let file = folder.path().join("tree.ldif");
+    let text = json!({"type": ["null", "string"]});
+    let mut record =
+        json!({"dn": "cn=x,dc=example,dc=test", "objectClass": ["person"], "cn": "x", "sn": "x"});
+    let mut properties = json!({"dn": text, "cn": text, "sn": text,
+        "objectClass": {"type": "array", "items": {"type": "string"}}});
+    for (n, name) in SECRETS.iter().chain(&OPEN).enumerate() {
+        record[*name] = json!(token(n));
+        properties[*name] = text.clone();
+    }
+    let schema = json!({"type": "SCHEMA", "stream": "s", "key_properties": ["dn"],
+        "schema": {"type": "object", "properties": properties}});
+    let rejects = folder.path().join("rejects.jsonl");
+    let config = json!({"server_url": format!("ldif:{}", file.display()), "on_error": "skip", "reject_file": rejects,
+        "create_parents": false, "secret_attributes": ["nationalNumber"]});
+    let messages = |dn: &str| {
+        vec![
+            schema.clone(),
+            json!({"type": "RECORD", "stream": "s", "record": with(&record, &json!({"dn": dn}))}),
+        ]
+    };
+    let check = |what: &str, text: &str| {
+        for (n, name) in SECRETS.iter().enumerate() {
+            assert!(!text.contains(&token(n)), "{what}: {name}: {text}");
+        }
+    };
+    let open = |what: &str, text: &str| {
+        for (n, name) in OPEN.iter().enumerate() {
+            assert!(text.contains(&token(SECRETS.len() + n)), "{what}: {name}: {text}");
+        }
+    };
+    for format in ["diff", "json", "ldif", "html"] {
+        std::fs::write(&file, base()).unwrap();
+        let output = Run::target(&config)
+            .arg("--dry-run")
+            .arg("--plan-format")
+            .arg(format)
+            .arg("--log-level")
+            .arg("trace")
+            .messages(&messages("cn=x,dc=example,dc=test"))
+            .run()
+            .succeeds();
+        let plan = output.stdout_text();
+        check(format, &plan);
+        check(format, &output.stderr);
+        open(format, &plan);
+    }
+    // No class allows all of it.
+    let output = Run::target(&with(&config, &json!({"ldif_check": true})))
+        .arg("--log-level")
+        .arg("trace")
+        .messages(&messages("cn=x,dc=example,dc=test"))
+        .run()
+        .exits(4);
+    check("the log", &output.stderr);
+    let rejected = std::fs::read_to_string(&rejects).unwrap();
+    check("the rejects", &rejected);
+    open("the rejects", &rejected);
+    // What is written is the whole of it.
+    Run::target(&config).messages(&messages("cn=x,dc=example,dc=test")).run().succeeds();
+    let written = std::fs::read_to_string(&file).unwrap();
+    for n in 0..SECRETS.len() + OPEN.len() {
+        use base64::Engine as _;
+        let encoded = base64::engine::general_purpose::STANDARD.encode(token(n));
+        assert!(written.contains(&token(n)) || written.contains(&encoded), "{n}: {written}");
+    }
+}
+
+#[test]
+fn the_tap_reads_a_secret_attribute_only_where_it_is_named() {
+    let folder = scratch();
+    let file = folder.path().join("tree.ldif");
+    std::fs::write(
+        &file,
+        format!(
+            "{}dn: cn=x,dc=example,dc=test\nobjectClass: person\ncn: x\nsn: x\nuserPassword: {}\ntelephoneNumber: {}\n\n",
+            base(),
+            token(0),
+            token(1)
+        ),
+    )
+    .unwrap();
+    let config = json!({"server_url": format!("ldif:{}", file.display()), "discovery_sample_size": 0});
+    let streams = |more: Value| json!({"schemas": [with(&json!({"name": "people", "filter": "(objectClass=person)"}), &more)]});
+    for (changes, inclusion, other) in [
+        (json!({}), "unsupported", "available"),
+        (json!({"operational_attributes": ["userPassword"]}), "available", "available"),
+        (json!({"operational_attributes": ["2.5.4.35"]}), "available", "available"),
+        (streams(json!({})), "unsupported", "available"),
+        (streams(json!({"attributes": ["*"]})), "unsupported", "available"),
+        (streams(json!({"attributes": ["*", "userPassword"]})), "available", "available"),
+        (json!({"secret_attributes": ["telephoneNumber"]}), "unsupported", "unsupported"),
+        // A name of the schema's own for the same attribute.
+        (json!({"secret_attributes": ["2.5.4.20"]}), "unsupported", "unsupported"),
+    ] {
+        let config = with(&config, &changes);
+        let mut catalog = Run::tap(&config).arg("--discover").run().succeeds().json();
+        let id = if changes.get("schemas").is_some() { "people" } else { "dc=example,dc=test" };
+        let found = stream(&catalog, id);
+        assert_eq!(metadata(found, &["properties", "userPassword"])["inclusion"], inclusion, "{changes}");
+        assert_eq!(metadata(found, &["properties", "telephoneNumber"])["inclusion"], other, "{changes}");
+        let plain = Run::tap(&config).run().succeeds();
+        // Everything is selected, as Meltano does by default.
+        for entry in catalog["streams"].as_array_mut().unwrap() {
+            for node in entry["metadata"].as_array_mut().unwrap() {
+                node["metadata"]["selected"] = json!(true);
+            }
+        }
+        let all = Run::tap(&config).file("--catalog", &catalog).run().succeeds();
+        for (what, output) in [("by default", plain), ("all", all)] {
+            let text = output.stdout_text();
+            let shows = |n| text.contains(&token(n)) || text.contains(&base64_of(&token(n)));
+            assert_eq!(shows(0), inclusion == "available", "{what}, {changes}: {text}");
+            assert_eq!(shows(1), other == "available", "{what}, {changes}: {text}");
+            if inclusion == "unsupported" && what == "by default" {
+                assert!(output.stderr.contains("userPassword"), "it is said: {}", output.stderr);
+            }
+        }
+    }
+}
+
+fn base64_of(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}

@@ -1,0 +1,232 @@
+//! The rule key `accounts`: a disabled account cannot log in, and nothing else of it changes.
+
+use ldap_tests::bind::{bind_code, binds};
+use ldap_tests::ds389::{Ds389, Ds389Options};
+use ldap_tests::run::{Output, Run};
+use ldap_tests::samba::{SUFFIX, Samba};
+use ldap_tests::server::{Server, scratch};
+use ldap_tests::slapd::{Slapd, SlapdOptions};
+use serde_json::{Value, json};
+
+use crate::support::{assert_untouched, no_panic, target_config, unit, with};
+
+const USERS: &str = "ou=users,dc=example,dc=test";
+
+fn schema() -> Value {
+    let any = json!({});
+    json!({"type": "SCHEMA", "stream": "users", "key_properties": ["id"], "schema": {"type": "object", "properties": {
+        "id": {"type": "string"}, "name": {"type": "string"}, "active": any, "new": any, "pw": any}}})
+}
+
+fn record(id: &str, more: &Value) -> Value {
+    let mut record = json!({"id": id, "name": "Name"});
+    record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    json!({"type": "RECORD", "stream": "users", "record": record})
+}
+
+#[track_caller]
+fn run(config: &Value, record: Value) -> Output {
+    let output = Run::target(config).messages(&[schema(), record]).run().succeeds();
+    no_panic(&output);
+    output
+}
+
+fn secured(server: &Server, rule: &Value) -> Value {
+    let tls = json!({"server_url": server.ldaps_uri(), "tls_ca_file": server.certificates().ca,
+                     "mapping_rules": {"users": rule}});
+    with(&target_config(server), &tls)
+}
+
+fn value(server: &Server, dn: &str, attribute: &str) -> Option<String> {
+    let tree = server.dump_below(dn, &[attribute]);
+    let values = tree.values().next()?.get(&attribute.to_ascii_lowercase())?;
+    assert_eq!(values.len(), 1);
+    values.iter().next().map(|v| String::from_utf8(v.clone()).unwrap())
+}
+
+fn samba_config(samba: &Samba, accounts: &Value, policy: &str) -> Value {
+    let rule = json!({
+        "dn_template": format!("CN={{id}},CN=Users,{SUFFIX}"),
+        "object_classes": ["user"],
+        "attribute_mapping": {"id": "sAMAccountName"},
+        "password": {"from": "pw", "mode": "unicode_pwd", "policy": policy},
+        "accounts": accounts,
+    });
+    secured(samba, &rule)
+}
+
+/// The tap cannot bind as this user, and says why.
+#[track_caller]
+fn refused(samba: &Samba, dn: &str, password: &str, says: &[&str]) {
+    let user = json!({"bind_dn": dn, "bind_password": password, "mapping_rules": null});
+    let mut output = Run::tap(&with(&secured(samba, &json!({})), &user)).arg("--discover").run().exits(3);
+    output = output.reports_code(49);
+    for words in says {
+        output = output.says(words);
+    }
+    assert!(!output.stderr.contains(password), "{}", output.stderr);
+}
+
+#[test]
+fn active_directory_accounts_are_switched_by_one_bit() {
+    let samba = Samba::start("");
+    let config = samba_config(&samba, &json!({"enabled": "active"}), "create_only");
+    let dn = |id: &str| format!("CN={id},CN=Users,{SUFFIX}");
+    let control = |id: &str| value(&samba, &dn(id), "userAccountControl").unwrap();
+    let pw = "Passw0rd-1";
+    run(&config, record("on", &json!({"pw": pw, "active": true}))).counts(&[("added", 1)]);
+    run(&config, record("off", &json!({"pw": pw, "active": "FALSE"}))).counts(&[("added", 1)]);
+    assert_eq!((control("on").as_str(), control("off").as_str()), ("512", "514"));
+    assert!(binds(&samba, &dn("on"), pw) && !binds(&samba, &dn("off"), pw));
+    // Who binds is told why not.
+    refused(&samba, &dn("off"), pw, &["data 533", "the account is disabled"]);
+    refused(&samba, &dn("on"), "Not-The-One", &["data 52e", "the password is wrong"]);
+
+    // DONT_EXPIRE_PASSWORD (0x10000) and SMARTCARD-like bits of others stay.
+    samba.ldapmodify(format!(
+        "dn: {}\nchangetype: modify\nreplace: userAccountControl\nuserAccountControl: {}\n",
+        dn("on"),
+        0x200 | 0x1_0000
+    ));
+    run(&config, record("on", &json!({"pw": pw, "active": false}))).counts(&[("modified", 1)]);
+    assert_eq!(control("on"), (0x202 | 0x1_0000).to_string());
+    assert!(!binds(&samba, &dn("on"), pw));
+    let before = samba.change_marks();
+    for same in [json!({"pw": pw, "active": 0}), json!({"pw": pw, "active": null}), json!({"pw": pw})] {
+        run(&config, record("on", &same)).counts(&[("unchanged", 1)]);
+    }
+    assert_untouched(&samba, &before);
+    run(&config, record("on", &json!({"pw": pw, "active": true}))).counts(&[("modified", 1)]);
+    assert_eq!(control("on"), (0x200 | 0x1_0000).to_string());
+    assert!(binds(&samba, &dn("on"), pw));
+
+    // One that came without a password, disabled, is enabled when it has one: in one change.
+    let force = samba_config(&samba, &json!({"enabled": "active"}), "force");
+    run(&force, record("late", &json!({"active": false}))).counts(&[("added", 1)]);
+    run(&force, record("late", &json!({"active": true, "pw": pw}))).counts(&[("modified", 1)]);
+    assert_eq!(control("late"), "512");
+    assert!(binds(&samba, &dn("late"), pw));
+
+    let output = Run::target(&config).messages(&[schema(), record("x", &json!({"active": "perhaps"}))]).run();
+    output.exits(1).reports(&json!({"record": "id=x", "line": 2})).says("accounts.enabled");
+}
+
+#[test]
+fn a_password_that_was_set_has_to_be_changed_and_one_that_was_changed_does_not() {
+    let samba = Samba::start("");
+    let accounts = json!({"enabled": true, "must_change_password": "new"});
+    let create = samba_config(&samba, &accounts, "create_only");
+    let dn = |id: &str| format!("CN={id},CN=Users,{SUFFIX}");
+    let last_set = |id: &str| value(&samba, &dn(id), "pwdLastSet").unwrap();
+    let pw = "Passw0rd-1";
+    run(&create, record("a", &json!({"pw": pw, "new": true})));
+    run(&create, record("b", &json!({"pw": pw, "new": false})));
+    assert_eq!(last_set("a"), "0");
+    assert_ne!(last_set("b"), "0");
+    assert!(!binds(&samba, &dn("a"), pw), "not before it is changed");
+    refused(&samba, &dn("a"), pw, &["data 773", "the password must be changed"]);
+    assert!(binds(&samba, &dn("b"), pw));
+    // It was changed: an hourly run does not ask for that again.
+    let changed = "pwdLastSet: -1\n";
+    samba.ldapmodify(format!("dn: {}\nchangetype: modify\nreplace: pwdLastSet\n{changed}", dn("a")));
+    let before = samba.change_marks();
+    run(&create, record("a", &json!({"pw": pw, "new": true}))).counts(&[("unchanged", 1)]);
+    assert_untouched(&samba, &before);
+    assert!(binds(&samba, &dn("a"), pw));
+    // But when this run sets it.
+    let force = samba_config(&samba, &accounts, "force");
+    run(&force, record("a", &json!({"pw": "Passw0rd-2", "new": true}))).counts(&[("modified", 1)]);
+    assert_eq!(last_set("a"), "0");
+}
+
+fn person_config(server: &Server, accounts: &Value) -> Value {
+    let rule = json!({
+        "dn_template": format!("uid={{id}},{USERS}"),
+        "object_classes": ["inetOrgPerson"],
+        "attribute_mapping": {"id": "uid", "name": ["cn", "sn"]},
+        "password": {"from": "pw", "mode": "exop"},
+        "accounts": accounts,
+    });
+    secured(server, &rule)
+}
+
+/// `locked`: the result codes of a bind.
+fn lock_and_unlock(server: &Server, attribute: &str, locked: i32) {
+    let config = person_config(server, &json!({"enabled": "active"}));
+    let dn = |id: &str| format!("uid={id},{USERS}");
+    let pw = "first-password";
+    run(&config, record("on", &json!({"pw": pw, "active": true}))).counts(&[("added", 1)]);
+    run(&config, record("off", &json!({"pw": pw, "active": false}))).counts(&[("added", 1)]);
+    assert_eq!(bind_code(server, &dn("on"), pw), 0);
+    assert_eq!(bind_code(server, &dn("off"), pw), locked);
+    for (active, code) in [(true, 0), (false, locked)] {
+        let change = || record("off", &json!({"pw": pw, "active": active}));
+        run(&config, change()).counts(&[("modified", 1)]);
+        assert_eq!(bind_code(server, &dn("off"), pw), code);
+        assert_eq!(value(server, &dn("off"), attribute).is_none(), active);
+        let before = value(server, &dn("off"), "modifyTimestamp");
+        run(&config, change()).counts(&[("unchanged", 1)]);
+        assert_eq!(value(server, &dn("off"), "modifyTimestamp"), before);
+    }
+}
+
+#[test]
+fn ds389_accounts_are_locked_by_ns_account_lock() {
+    let server = Ds389::start(&Ds389Options::default().seed(unit(USERS)));
+    lock_and_unlock(&server, "nsAccountLock", 53);
+    let config = person_config(&server, &json!({"must_change_password": true}));
+    Run::target(&config).run().exits(2).reports_setting("mapping_rules.users.accounts.must_change_password");
+}
+
+#[test]
+fn openldap_accounts_are_locked_by_its_password_policy() {
+    let server = Slapd::start(SlapdOptions {
+        database_conf: "overlay ppolicy\nppolicy_default cn=policy,dc=example,dc=test".into(),
+        ..SlapdOptions::default().seed(unit(USERS)).seed(
+            "dn: cn=policy,dc=example,dc=test\nobjectClass: device\nobjectClass: pwdPolicy\ncn: policy\n\
+             pwdAttribute: userPassword\npwdLockout: TRUE\n",
+        )
+    });
+    lock_and_unlock(&server, "pwdAccountLockedTime", 49);
+
+    // The overlay unlocks whose password is set: it is locked again.
+    for (mode, pw) in [("exop", "second-password"), ("hash:ssha512", "third-password")] {
+        let mut force = person_config(&server, &json!({"enabled": "active"}));
+        force["mapping_rules"]["users"]["password"] = json!({"from": "pw", "mode": mode, "policy": "force"});
+        run(&force, record("off", &json!({"pw": pw, "active": false}))).counts(&[("modified", 1)]);
+        let dn = format!("uid=off,{USERS}");
+        assert_eq!(bind_code(&server, &dn, pw), 49);
+        assert_eq!(value(&server, &dn, "pwdAccountLockedTime").as_deref(), Some("000001010000Z"));
+        run(&force, record("off", &json!({"pw": pw, "active": false}))).counts(&[("unchanged", 1)]);
+        run(&force, record("off", &json!({"pw": pw, "active": true}))).counts(&[("modified", 1)]);
+        assert_eq!(bind_code(&server, &dn, pw), 0);
+        run(&force, record("off", &json!({"pw": pw, "active": false}))).counts(&[("modified", 1)]);
+    }
+}
+
+#[test]
+fn where_accounts_have_no_lock_it_is_2() {
+    let dir = scratch();
+    let url = format!("ldif:{}", dir.path().join("out.ldif").display());
+    let rule =
+        json!({"dn_template": "uid={id},dc=x", "object_classes": ["account"], "accounts": {"enabled": true}});
+    let config = |rule: &Value| json!({"server_url": url, "mapping_rules": {"users": rule}});
+    let setting = "mapping_rules.users.accounts";
+    Run::target(&config(&rule)).run().exits(2).reports_setting(setting).says("userAccountControl");
+    for accounts in [json!({}), json!(true), json!({"enabled": []}), json!({"disabled": true})] {
+        Run::target(&config(&with(&rule, &json!({"accounts": accounts}))))
+            .run()
+            .exits(2)
+            .reports_setting(setting);
+    }
+    // Two parts of a rule must not write the same attribute.
+    let samba = Samba::start("");
+    let mut both = samba_config(&samba, &json!({"enabled": true}), "create_only");
+    both["mapping_rules"]["users"]["defaults"] = json!({"userAccountControl": 512});
+    Run::target(&both)
+        .messages(&[schema()])
+        .run()
+        .exits(2)
+        .reports_setting(setting)
+        .says("userAccountControl");
+}

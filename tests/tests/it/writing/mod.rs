@@ -1,0 +1,17 @@
+//! Entries added, modified, renamed: the fewest changes, their conditions and their order.
+
+mod accounts;
+mod assert_unchanged;
+mod deferred_records;
+mod dn_references;
+mod exchanged_values;
+mod kill_target;
+mod match_and_rename;
+mod max_in_flight;
+mod minimal_modifications;
+mod oversized_records;
+mod passwords;
+mod policies;
+mod prefetch;
+mod preserve_uuid;
+mod schema_differences;
