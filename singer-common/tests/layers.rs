@@ -194,3 +194,62 @@ fn dependencies_are_found_in_each_form() {
     let manifest = "[package]\nname = \"singer-common\"\n[dependencies]\nldap-directory.workspace = true\n[target.'cfg(unix)'.dependencies]\ntap-ldap = { path = \"x\" }\n[dev-dependencies.target-ldap]\npath = \"x\"\n[features]\ngssapi = [\"singer-common/gssapi\"]\nsinger-common = []\n";
     assert_eq!(dependencies(manifest), ["ldap-directory", "tap-ldap", "target-ldap"]);
 }
+
+#[test]
+fn paths_in_the_documents_exist() {
+    let mut missing = Vec::new();
+    for document in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let text = std::fs::read_to_string(root().join(document)).unwrap();
+        let found = paths(&text);
+        assert!(found.len() > 10, "{document}: only {} paths found", found.len());
+        missing.extend(
+            found
+                .into_iter()
+                .filter(|(_, path)| !root().join(path).exists())
+                .map(|(line, path)| format!("{document}:{line}: {path}")),
+        );
+    }
+    assert!(missing.is_empty(), "no such file or directory:\n{}", missing.join("\n"));
+}
+
+/// Finds paths between backticks and in links, each with its line.
+///
+/// If the head of a table is a directory, the first cells of its rows are paths below that directory.
+fn paths(document: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut table = None;
+    for (number, line) in (1..).zip(document.lines()) {
+        let texts: Vec<&str> = line.split('`').skip(1).step_by(2).collect();
+        if !line.starts_with('|') {
+            table = None;
+        } else if let ([directory], true) = (texts.as_slice(), line.ends_with("| |")) {
+            table = directory.ends_with('/').then_some(*directory);
+        }
+        let first_cell = line.split('|').nth(1).unwrap_or_default();
+        let of_links = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for path in texts.into_iter().chain(of_links).filter(|text| is_path(text)) {
+            match table {
+                Some(directory) if directory != path && first_cell.contains(&format!("`{path}`")) => {
+                    found.push((number, format!("{directory}{path}")));
+                }
+                _ => found.push((number, path.to_owned())),
+            }
+        }
+    }
+    found
+}
+
+fn is_path(text: &str) -> bool {
+    let is_file =
+        [".rs", ".md", ".json", ".toml", ".py", ".sh", ".schema"].iter().any(|end| text.ends_with(end));
+    let is_plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+    is_plain && (text.contains('/') || is_file)
+}
+
+#[test]
+fn paths_are_found_in_tables_and_links() {
+    let document = "| `a/src/` | |\n|---|---|\n| `b.rs`, `c/` | x `d/e.rs` |\n\nSee `run` and `f.sh` or [g](g/h.md), `make x`.\n";
+    let found: Vec<String> =
+        paths(document).into_iter().map(|(line, path)| format!("{line}:{path}")).collect();
+    assert_eq!(found, ["1:a/src/", "3:a/src/b.rs", "3:a/src/c/", "3:d/e.rs", "5:f.sh", "5:g/h.md"]);
+}
