@@ -197,17 +197,19 @@ fn dependencies_are_found_in_each_form() {
 
 #[test]
 fn paths_in_the_documents_exist() {
+    let mut documents = vec![PathBuf::from("ARCHITECTURE.md"), PathBuf::from("CONTRIBUTING.md")];
+    let decisions = Path::new("docs/decisions");
+    let names = std::fs::read_dir(root().join(decisions)).unwrap().map(|entry| entry.unwrap().file_name());
+    documents.extend(names.map(|name| decisions.join(name)));
     let mut missing = Vec::new();
-    for document in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
-        let text = std::fs::read_to_string(root().join(document)).unwrap();
-        let found = paths(&text);
-        assert!(found.len() > 10, "{document}: only {} paths found", found.len());
-        missing.extend(
-            found
-                .into_iter()
-                .filter(|(_, path)| !root().join(path).exists())
-                .map(|(line, path)| format!("{document}:{line}: {path}")),
-        );
+    for document in documents {
+        let text = std::fs::read_to_string(root().join(&document)).unwrap();
+        for (line, path) in paths(&text) {
+            // A link is relative to its document.
+            if !root().join(&path).exists() && !root().join(&document).with_file_name(&path).exists() {
+                missing.push(format!("{}:{line}: {path}", document.display()));
+            }
+        }
     }
     assert!(missing.is_empty(), "no such file or directory:\n{}", missing.join("\n"));
 }
