@@ -245,7 +245,7 @@ fn is_path(text: &str) -> bool {
     let is_file =
         [".rs", ".md", ".json", ".toml", ".py", ".sh", ".schema"].iter().any(|end| text.ends_with(end));
     let is_plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
-    is_plain && (text.contains('/') || is_file)
+    is_plain && !text.starts_with('/') && (text.contains('/') || is_file)
 }
 
 #[test]
