@@ -100,14 +100,14 @@ pub struct Maps {
     flattening: Option<Flattening>,
     /// `stream_map_config`.
     config: Value,
-    streams: HashMap<String, Vec<Plan>>,
+    streams: HashMap<String, Vec<OutputStream>>,
     /// Known streams, selected or not, and their properties.
     known: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// The output of a stream under one name.
 #[derive(Debug, Clone)]
-struct Plan {
+struct OutputStream {
     /// The name of the output stream.
     name: String,
     name_value: Value,
@@ -148,53 +148,54 @@ impl Maps {
         key_properties: &[String],
     ) -> Result<Vec<Outgoing>, SettingsError> {
         self.know(stream, schema);
-        let mut plans: Vec<Plan> = Vec::new();
+        let mut outputs: Vec<OutputStream> = Vec::new();
         for (name, definition) in self.definitions.of(stream) {
-            let plan = match definition {
-                None => self.plan((stream, key_properties), name, schema, key_properties.to_vec(), None)?,
+            let output = match definition {
+                None => self.output((stream, key_properties), name, schema, key_properties.to_vec(), None)?,
                 Some(n) => {
                     let Some(Definition::Map(map)) = self.definitions.get(n) else { continue };
                     let keys = map.key_properties.clone().unwrap_or_else(|| key_properties.to_vec());
                     let mapped = self.mapped_schema(map, stream, schema, &keys)?;
-                    self.plan((stream, key_properties), name, &mapped, keys, Some(n))?
+                    self.output((stream, key_properties), name, &mapped, keys, Some(n))?
                 }
             };
             let others = self.streams.iter().filter(|(other, _)| *other != stream);
-            let mut taken =
-                others.flat_map(|(other, plans)| plans.iter().map(move |plan| (other.as_str(), plan)));
-            let mut own = plans.iter().map(|plan| (stream, plan));
-            let twin = taken.find(|(_, other)| other.name == plan.name);
-            if let Some((other, twin)) = twin.or_else(|| own.find(|(_, other)| other.name == plan.name)) {
-                let path = |plan: &Plan| match plan.definition.and_then(|n| self.definitions.get(n)) {
-                    Some(Definition::Map(map)) => Some(map.path.clone()),
-                    _ => None,
-                };
+            let mut taken = others
+                .flat_map(|(other, outputs)| outputs.iter().map(move |output| (other.as_str(), output)));
+            let mut own = outputs.iter().map(|output| (stream, output));
+            let twin = taken.find(|(_, other)| other.name == output.name);
+            if let Some((other, twin)) = twin.or_else(|| own.find(|(_, other)| other.name == output.name)) {
+                let path =
+                    |output: &OutputStream| match output.definition.and_then(|n| self.definitions.get(n)) {
+                        Some(Definition::Map(map)) => Some(map.path.clone()),
+                        _ => None,
+                    };
                 return Err(SettingsError::value(
-                    path(&plan).or_else(|| path(twin)).unwrap_or_else(|| "stream_maps".to_owned()),
-                    format!("the streams `{other}` and `{stream}` would both be called `{}`", plan.name),
+                    path(&output).or_else(|| path(twin)).unwrap_or_else(|| "stream_maps".to_owned()),
+                    format!("the streams `{other}` and `{stream}` would both be called `{}`", output.name),
                     "a name of its own for each (`__alias__`); it may be an expression with `__stream_name__`",
                 ));
             }
-            plans.push(plan);
+            outputs.push(output);
         }
-        let outgoing = plans.iter().map(|plan| Outgoing {
-            stream: plan.name.clone(),
-            schema: plan.schema.clone(),
-            key_properties: plan.key_properties.clone(),
+        let outgoing = outputs.iter().map(|output| Outgoing {
+            stream: output.name.clone(),
+            schema: output.schema.clone(),
+            key_properties: output.key_properties.clone(),
         });
         let outgoing = outgoing.collect();
-        self.streams.insert(stream.to_owned(), plans);
+        self.streams.insert(stream.to_owned(), outputs);
         Ok(outgoing)
     }
 
-    fn plan(
+    fn output(
         &self,
         (stream, own_keys): (&str, &[String]),
         name: String,
         schema: &Value,
         key_properties: Vec<String>,
         definition: Option<usize>,
-    ) -> Result<Plan, SettingsError> {
+    ) -> Result<OutputStream, SettingsError> {
         let schema = match &self.flattening {
             None => schema.clone(),
             Some(flattening) => flattening.schema(schema).map_err(|twice| {
@@ -207,7 +208,7 @@ impl Maps {
         };
         let (name_value, original) = (name.clone().into(), stream.into());
         let own_keys = own_keys.to_vec();
-        Ok(Plan { name, name_value, original, definition, key_properties, own_keys, schema })
+        Ok(OutputStream { name, name_value, original, definition, key_properties, own_keys, schema })
     }
 
     /// Returns the schema of mapped records.
@@ -276,26 +277,26 @@ impl Maps {
 
     /// Returns the names under which a stream is emitted. Messages about the whole stream are emitted for each.
     pub fn names<'a>(&'a self, stream: &'a str) -> impl Iterator<Item = &'a str> {
-        let plans = self.streams.get(stream);
-        let unknown = plans.is_none().then_some(stream);
-        plans.into_iter().flatten().map(|plan| plan.name.as_str()).chain(unknown)
+        let outputs = self.streams.get(stream);
+        let unknown = outputs.is_none().then_some(stream);
+        outputs.into_iter().flatten().map(|output| output.name.as_str()).chain(unknown)
     }
 
     /// Maps a record: one result for each output stream, unless it is filtered out.
     pub fn record(&self, stream: &str, record: &Value) -> Result<Vec<(&str, Value)>, MapError> {
         let mut out = Vec::new();
-        for plan in self.streams.get(stream).into_iter().flatten() {
-            let mapped = match plan.definition.and_then(|n| self.definitions.get(n)) {
-                Some(Definition::Map(map)) => self.map(plan, map, stream, record)?,
+        for output in self.streams.get(stream).into_iter().flatten() {
+            let mapped = match output.definition.and_then(|n| self.definitions.get(n)) {
+                Some(Definition::Map(map)) => self.map(output, map, stream, record)?,
                 _ => record.as_object().cloned(),
             };
             if let Some(mapped) = mapped {
-                self.check_keys(plan, stream, record, &mapped)?;
+                self.check_keys(output, stream, record, &mapped)?;
                 let mapped = match &self.flattening {
-                    Some(flattening) => flattening.record(mapped, &plan.schema),
+                    Some(flattening) => flattening.record(mapped, &output.schema),
                     None => mapped,
                 };
-                out.push((plan.name.as_str(), Value::Object(mapped)));
+                out.push((output.name.as_str(), Value::Object(mapped)));
             }
         }
         Ok(out)
@@ -304,15 +305,15 @@ impl Maps {
     /// Checks that each computed key has a value. A key that was missing in the source record is not an error here.
     fn check_keys(
         &self,
-        plan: &Plan,
+        output: &OutputStream,
         stream: &str,
         record: &Value,
         mapped: &Map<String, Value>,
     ) -> Result<(), MapError> {
-        let Some(Definition::Map(map)) = plan.definition.and_then(|n| self.definitions.get(n)) else {
+        let Some(Definition::Map(map)) = output.definition.and_then(|n| self.definitions.get(n)) else {
             return Ok(());
         };
-        for property in &plan.key_properties {
+        for property in &output.key_properties {
             if mapped.get(property).is_some_and(|value| !value.is_null()) {
                 continue;
             }
@@ -326,7 +327,7 @@ impl Maps {
             return Err(MapError::NullKey {
                 setting,
                 stream,
-                record: name_of(record, plan),
+                record: name_of(record, output),
                 property: property.clone(),
             });
         }
@@ -335,7 +336,7 @@ impl Maps {
 
     fn map(
         &self,
-        plan: &Plan,
+        output: &OutputStream,
         map: &StreamDefinition,
         stream: &str,
         record: &Value,
@@ -345,8 +346,8 @@ impl Maps {
         let scope = Scope {
             record,
             config: &self.config,
-            stream: &plan.name_value,
-            original: &plan.original,
+            stream: &output.name_value,
+            original: &output.original,
             own: None,
             locals: None,
             steps: &steps,
@@ -374,7 +375,7 @@ impl Maps {
         let mut result = properties.clone();
         if !map.keeps_others {
             // The marker stays in any case: without it a deletion would become a record.
-            result.retain(|name, _| plan.key_properties.contains(name) || is_marker(name));
+            result.retain(|name, _| output.key_properties.contains(name) || is_marker(name));
         }
         for (name, formula) in &map.properties {
             let Some(formula) = formula else {
@@ -397,12 +398,12 @@ impl Maps {
 }
 
 /// Returns the identity of a record for messages: its DN or its key.
-fn name_of(record: &Value, plan: &Plan) -> String {
+fn name_of(record: &Value, output: &OutputStream) -> String {
     let value = |name: &str| record.get(name).filter(|value| !value.is_null() && !is_secret_attribute(name));
     if let Some(dn) = value("dn").and_then(Value::as_str) {
         return format!("`{dn}`");
     }
-    let keys = plan.own_keys.iter().filter_map(|name| Some(format!("{name}={}", value(name)?)));
+    let keys = output.own_keys.iter().filter_map(|name| Some(format!("{name}={}", value(name)?)));
     let keys: Vec<String> = keys.collect();
     if keys.is_empty() { "(without a key)".to_owned() } else { keys.join(", ") }
 }

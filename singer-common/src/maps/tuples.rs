@@ -7,12 +7,12 @@ use super::syntax_error::SyntaxError;
 /// JSON has only lists, but `str((1, 2))` is another text than `str([1, 2])`, and the two are not equal.
 /// Python's views (`o.keys()`) are rejected in the same places.
 pub(super) fn check(node: &Node) -> Result<(), SyntaxError> {
-    allow(node, Place::Value)
+    allow(node, Usage::Value)
 }
 
 /// The use of a value.
 #[derive(Clone, Copy, PartialEq)]
-enum Place {
+enum Usage {
     /// The result of the expression.
     Value,
     /// The value is iterated over or searched.
@@ -23,18 +23,18 @@ enum Place {
     Other,
 }
 
-fn allow(node: &Node, place: Place) -> Result<(), SyntaxError> {
+fn allow(node: &Node, usage: Usage) -> Result<(), SyntaxError> {
     let refuse = |reason: &str| Err(SyntaxError::new(node.at, reason));
     match &node.kind {
         Kind::Tuple(items) => {
-            if place == Place::Other {
+            if usage == Usage::Other {
                 return refuse("a tuple is not supported here: it would be a list; write a list, `[a, b]`");
             }
-            items.iter().try_for_each(|item| allow(item, Place::Other))
+            items.iter().try_for_each(|item| allow(item, Usage::Other))
         }
         Kind::Method(of, method, arguments) => {
             match method {
-                Method::Keys | Method::Values if place != Place::Items => {
+                Method::Keys | Method::Values if usage != Usage::Items => {
                     return refuse(
                         "it is not a list in Python: write `list(X.keys())`, or `for NAME in X.keys()`",
                     );
@@ -42,39 +42,39 @@ fn allow(node: &Node, place: Place) -> Result<(), SyntaxError> {
                 Method::Items => {
                     return refuse("`.items()` is supported only in `for KEY, VALUE in X.items()`");
                 }
-                Method::Partition if matches!(place, Place::Other) => {
+                Method::Partition if matches!(usage, Usage::Other) => {
                     return refuse("`.partition()` is a tuple in Python: take a part of it, `[0]`");
                 }
                 _ => {}
             }
-            allow(of, Place::Other)?;
-            let place = match method {
-                Method::Join | Method::StartsWith | Method::EndsWith => Place::Items,
-                _ => Place::Other,
+            allow(of, Usage::Other)?;
+            let usage = match method {
+                Method::Join | Method::StartsWith | Method::EndsWith => Usage::Items,
+                _ => Usage::Other,
             };
-            arguments.iter().try_for_each(|argument| allow(argument, place))
+            arguments.iter().try_for_each(|argument| allow(argument, usage))
         }
         Kind::Call(Function::List | Function::Len, arguments) => {
-            arguments.iter().try_for_each(|argument| allow(argument, Place::Items))
+            arguments.iter().try_for_each(|argument| allow(argument, Usage::Items))
         }
-        Kind::Index(of, index) => allow(of, Place::Base).and_then(|()| allow(index, Place::Other)),
+        Kind::Index(of, index) => allow(of, Usage::Base).and_then(|()| allow(index, Usage::Other)),
         Kind::If { test, then, otherwise } => {
-            allow(test, Place::Other)?;
-            allow(then, place)?;
-            allow(otherwise, place)
+            allow(test, Usage::Other)?;
+            allow(then, usage)?;
+            allow(otherwise, usage)
         }
-        Kind::And(parts) | Kind::Or(parts) => parts.iter().try_for_each(|part| allow(part, place)),
+        Kind::And(parts) | Kind::Or(parts) => parts.iter().try_for_each(|part| allow(part, usage)),
         Kind::Compare(first, rest) => {
-            allow(first, Place::Other)?;
+            allow(first, Usage::Other)?;
             let mut left = &**first;
             for (comparison, right) in rest {
                 let is_one = |node: &Node| matches!(&node.kind, Kind::Literal(value) if value.is_null() || value.is_boolean());
                 match comparison {
-                    Comparison::In | Comparison::NotIn => allow(right, Place::Items)?,
+                    Comparison::In | Comparison::NotIn => allow(right, Usage::Items)?,
                     Comparison::Is | Comparison::IsNot if !is_one(left) && !is_one(right) => {
                         return refuse("`is` is supported only with None, True or False; write `==`");
                     }
-                    _ => allow(right, Place::Other)?,
+                    _ => allow(right, Usage::Other)?,
                 }
                 left = right;
             }
@@ -84,14 +84,14 @@ fn allow(node: &Node, place: Place) -> Result<(), SyntaxError> {
             for clause in clauses {
                 match &clause.items.kind {
                     Kind::Method(of, Method::Items, _) if clause.targets.len() == 2 => {
-                        allow(of, Place::Other)?;
+                        allow(of, Usage::Other)?;
                     }
-                    _ => allow(&clause.items, Place::Items)?,
+                    _ => allow(&clause.items, Usage::Items)?,
                 }
-                clause.conditions.iter().try_for_each(|condition| allow(condition, Place::Other))?;
+                clause.conditions.iter().try_for_each(|condition| allow(condition, Usage::Other))?;
             }
-            element.nodes().into_iter().try_for_each(|node| allow(node, Place::Other))
+            element.nodes().into_iter().try_for_each(|node| allow(node, Usage::Other))
         }
-        kind => children(kind).into_iter().try_for_each(|child| allow(child, Place::Other)),
+        kind => children(kind).into_iter().try_for_each(|child| allow(child, Usage::Other)),
     }
 }

@@ -16,7 +16,7 @@ mod distinct;
 mod lock;
 
 pub use distinct::{JOURNAL, LOCK, distinct, has_place, killed, of_settings};
-pub use lock::{Held, Lock};
+pub use lock::{Lock, LockConflict};
 
 /// Writes applied changes to an LDIF file, by [`Directory::commit`]. On a server it does nothing.
 ///

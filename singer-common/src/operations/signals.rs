@@ -40,7 +40,7 @@ impl Stop {
     /// The run itself may be blocked by a slow pipe.
     pub fn listen() -> Self {
         let (sender, seen) = watch::channel(None);
-        let signals = Signals::take_up();
+        let signals = Signals::register();
         std::thread::spawn(move || {
             let Some(mut signals) = signals else { return };
             let Some(signal) = signals.next() else { return };
@@ -169,7 +169,7 @@ struct Signals(signal_hook::iterator::Signals);
 impl Signals {
     /// Registers handlers for the signals, and for SIGXFSZ, which would end the process.
     /// A file at its size limit (RLIMIT_FSIZE) is then a write error, like a full disk (EFBIG, write(2)).
-    fn take_up() -> Option<Signals> {
+    fn register() -> Option<Signals> {
         use signal_hook::consts::{SIGINT, SIGTERM};
         let file_size = rustix::process::Signal::XFSZ.as_raw();
         // The flag is unused: the error of the write reports it.
@@ -188,7 +188,7 @@ struct Signals(tokio::runtime::Runtime);
 
 #[cfg(not(unix))]
 impl Signals {
-    fn take_up() -> Option<Signals> {
+    fn register() -> Option<Signals> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().ok().map(Signals)
     }
 

@@ -146,8 +146,9 @@ where
             return ExitCode::from(u8::from(e.use_stderr()) * Class::Config.exit_code());
         }
     };
-    let wish = logging::Wish { level: common(&args).log_level.as_deref(), format: common(&args).log_format };
-    if let Err(problem) = logging::init(manual.name, manual.modules, wish, &variables()) {
+    let options =
+        logging::LogOptions { level: common(&args).log_level.as_deref(), format: common(&args).log_format };
+    if let Err(problem) = logging::init(manual.name, manual.modules, options, &variables()) {
         let _ = A::command().error(clap::error::ErrorKind::InvalidValue, problem).print();
         return ExitCode::from(Class::Config.exit_code());
     }

@@ -11,7 +11,7 @@ use crate::operations::error::{Class, Classified};
 mod background;
 mod rewrite;
 
-use background::{Background, Progress};
+use background::{Background, WriteStatus};
 pub use rewrite::{Rewrite, RewriteError};
 
 /// A stream as emitted.
@@ -74,13 +74,13 @@ enum Output<W> {
 
 /// Waits until stdout accepts more.
 #[derive(Debug, Clone)]
-pub struct Room(Option<Arc<Progress>>);
+pub struct Room(Option<Arc<WriteStatus>>);
 
 impl Room {
     /// Waits until the previous buffer is written.
     pub async fn wait(&self) {
-        if let Some(progress) = &self.0 {
-            progress.idle().await;
+        if let Some(status) = &self.0 {
+            status.idle().await;
         }
     }
 }
@@ -203,7 +203,7 @@ impl<W: Write> SingerWriter<W> {
     pub fn room(&self) -> Room {
         Room(match &self.output {
             Output::Direct(_) => None,
-            Output::Background(background) => Some(background.progress().clone()),
+            Output::Background(background) => Some(background.status().clone()),
         })
     }
 

@@ -33,14 +33,14 @@ pub struct Lock {
 
 /// The lock is held by another process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct LockConflict {
     /// The locked path, links resolved.
     pub path: PathBuf,
     /// The process that holds it, if known.
     pub pid: Option<u32>,
 }
 
-impl Held {
+impl LockConflict {
     /// Returns the error of a setting that names the file.
     pub fn error(&self, setting: &str) -> SettingsError {
         let path = self.path.display();
@@ -62,7 +62,7 @@ impl Lock {
     /// Files that are not regular (a pipe, a terminal) are not locked.
     ///
     /// # Errors
-    /// Another run holds the lock: [`Held::error`].
+    /// Another run holds the lock: [`LockConflict::error`].
     pub fn of(setting: &str, path: &Path) -> Result<Option<Lock>, SettingsError> {
         match Self::try_of(path) {
             Ok(Ok(lock)) => Ok(lock),
@@ -78,7 +78,7 @@ impl Lock {
     }
 
     /// Acquires the lock and returns the reason for a failure, for callers that handle it themselves.
-    pub fn try_of(path: &Path) -> io::Result<Result<Option<Lock>, Held>> {
+    pub fn try_of(path: &Path) -> io::Result<Result<Option<Lock>, LockConflict>> {
         let path = real(path);
         let beside = match std::fs::metadata(&path) {
             Ok(it) if it.is_dir() => path.join(LOCK),
@@ -93,7 +93,9 @@ impl Lock {
             let mut file = options.open(&beside)?;
             match file.try_lock() {
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(Err(Held { pid: owner(&mut file), path })),
+                Err(TryLockError::WouldBlock) => {
+                    return Ok(Err(LockConflict { pid: owner(&mut file), path }));
+                }
                 Err(TryLockError::Error(e)) => {
                     // An empty lock file without a lock is not left behind.
                     if file.metadata().is_ok_and(|m| m.len() == 0) {
@@ -108,7 +110,7 @@ impl Lock {
                     Ok(itself) => itself,
                     Err(pid) => {
                         let _ = std::fs::remove_file(&beside);
-                        return Ok(Err(Held { path, pid }));
+                        return Ok(Err(LockConflict { path, pid }));
                     }
                 };
                 file.set_len(0)?;
@@ -126,7 +128,7 @@ impl Lock {
     /// Another run has locked the file by another name since it was created.
     pub fn hold(&mut self, setting: &str) -> Result<(), SettingsError> {
         if self.itself.is_none() {
-            let held = |pid| Held { path: self.of.clone(), pid }.error(setting);
+            let held = |pid| LockConflict { path: self.of.clone(), pid }.error(setting);
             self.itself = lock_itself(&self.of).map_err(held)?;
         }
         Ok(())
@@ -211,7 +213,7 @@ fn is_still(_: &File, path: &Path) -> bool {
 mod tests {
     use super::*;
 
-    fn held(path: &Path) -> Held {
+    fn held(path: &Path) -> LockConflict {
         Lock::try_of(path).unwrap().unwrap_err()
     }
 

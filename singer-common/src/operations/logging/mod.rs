@@ -30,7 +30,7 @@ pub enum LogFormat {
 
 /// The log options of the command line.
 #[derive(Debug, Clone, Copy)]
-pub struct Wish<'a> {
+pub struct LogOptions<'a> {
     /// `--log-level`.
     pub level: Option<&'a str>,
     /// `--log-format`.
@@ -51,7 +51,7 @@ pub fn run_id() -> &'static str {
 pub fn init(
     name: &'static str,
     source: &str,
-    wish: Wish<'_>,
+    options: LogOptions<'_>,
     variables: &BTreeMap<String, String>,
 ) -> Result<(), String> {
     let sdk = variables.get(SDK_CONFIG).map(|path| SdkConfig::read(path)).unwrap_or_default();
@@ -59,7 +59,7 @@ pub fn init(
     let variable = [own.as_str(), "LOGLEVEL"]
         .into_iter()
         .find_map(|n| Some((n, variables.get(n).filter(|v| !v.is_empty())?)));
-    let levels = match (wish.level, variable, &sdk.level) {
+    let levels = match (options.level, variable, &sdk.level) {
         (Some(text), ..) => {
             Levels::parse(text, name, source).map_err(|e| format!("--log-level {text}: {e}"))?
         }
@@ -71,7 +71,7 @@ pub fn init(
         (None, None, None) => Levels::default(),
     };
     let by_sdk = if sdk.structured { LogFormat::Singer } else { LogFormat::Text };
-    let format = wish.format.unwrap_or(by_sdk);
+    let format = options.format.unwrap_or(by_sdk);
     let colour = std::io::stderr().is_terminal() && !variables.contains_key("NO_COLOR");
     // A second call (in tests) leaves the first subscriber in place.
     let _ = tracing_subscriber::fmt()

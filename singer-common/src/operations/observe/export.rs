@@ -41,7 +41,7 @@ struct Export {
 pub(super) fn start(name: &'static str, file: Option<PathBuf>, listen: Option<SocketAddr>) {
     let Some(meter) = meter() else { return };
     if let Some(earlier) = file.as_ref().and_then(|path| std::fs::read_to_string(path).ok()) {
-        meter.take_up(&earlier);
+        meter.continue_from(&earlier);
     }
     let export =
         Export { file, thread: Mutex::default(), started: Instant::now(), alive: AtomicU64::new(0), name };
@@ -75,17 +75,17 @@ fn serve(export: &'static Export, listen: Option<SocketAddr>, stopped: oneshot::
     runtime.block_on(async {
         let written = async {
             let Some(path) = &export.file else { return std::future::pending().await };
-            let mut told = false;
+            let mut has_warned = false;
             let mut tick = tokio::time::interval(WRITE_INTERVAL);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 tick.tick().await;
                 if let Err(e) = write(path) {
-                    if !std::mem::replace(&mut told, true) {
-                        complain(path, &e);
+                    if !std::mem::replace(&mut has_warned, true) {
+                        warn_of_write(path, &e);
                     }
                 } else {
-                    told = false;
+                    has_warned = false;
                 }
             }
         };
@@ -116,7 +116,7 @@ fn write(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn complain(path: &Path, error: &std::io::Error) {
+fn warn_of_write(path: &Path, error: &std::io::Error) {
     tracing::warn!(
         setting = "metrics_file",
         "metrics_file {}: {error}; the run goes on, and what watches it sees old metrics. Let this user write to that folder, or set another file",
@@ -143,7 +143,7 @@ pub(super) fn finish(code: u8) {
         // A disk that does not respond must not delay the end of the process.
         std::thread::spawn(move || {
             if let Err(e) = write(&path) {
-                complain(&path, &e);
+                warn_of_write(&path, &e);
             }
             let _ = done.send(());
         });

@@ -64,12 +64,12 @@ pub(super) fn failure_text(error: &DirectoryError) -> String {
     error.code().map_or_else(|| code_label(error), result_code::name)
 }
 
-fn ended(meter: &Meter, operation: &str, server: &str, outcome: Outcome, took: Duration) {
+fn count_operation(meter: &Meter, operation: &str, server: &str, outcome: Outcome, took: Duration) {
     meter.operations.with_label_values(&[operation, server, outcome.status()]).inc();
     meter.response_time.with_label_values(&[operation, server]).observe(took.as_secs_f64());
 }
 
-fn failed(operation: &str, error: &DirectoryError) {
+fn count_error(operation: &str, error: &DirectoryError) {
     if let Some(meter) = meter() {
         meter.errors.with_label_values(&[operation, &code_label(error)]).inc();
     }
@@ -174,13 +174,13 @@ impl ConnectObserver for Connecting {
         let took = self.started.elapsed();
         if let Some(meter) = meter() {
             let outcome = result.map_or_else(Outcome::of, |()| Outcome::Code(result_code::SUCCESS));
-            ended(meter, "bind", &self.server, outcome, took);
+            count_operation(meter, "bind", &self.server, outcome, took);
             if result.is_ok() {
                 meter.connections.inc();
             }
         }
         if let Err(error) = result {
-            failed("bind", error);
+            count_error("bind", error);
         }
         if let Some(mut span) = self.span {
             span.milliseconds("ldap.connection_time_ms", took);
@@ -227,7 +227,7 @@ impl OperationObserver for Answering {
         match outcome {
             Ok(code) => {
                 let outcome = Outcome::Code(code);
-                ended(meter, operation, server, outcome, took);
+                count_operation(meter, operation, server, outcome, took);
                 if !is_search && outcome.status() != "success" {
                     let code =
                         if result_code::is_known(code) { code.to_string() } else { "unknown".to_owned() };
@@ -235,9 +235,9 @@ impl OperationObserver for Answering {
                 }
             }
             Err(error) => {
-                ended(meter, operation, server, Outcome::of(error), took);
+                count_operation(meter, operation, server, Outcome::of(error), took);
                 if !is_search {
-                    failed(operation, error);
+                    count_error(operation, error);
                 }
             }
         }
@@ -270,7 +270,7 @@ impl SearchObserver for SearchWatch {
     fn page(&mut self, entries: u32, code: Option<u32>) {
         let waited = std::mem::take(&mut self.waited);
         if let (Some(meter), Some(code)) = (meter(), code) {
-            ended(meter, "search", &self.server, Outcome::Code(code), waited);
+            count_operation(meter, "search", &self.server, Outcome::Code(code), waited);
         }
         self.pages += 1;
         self.entries += u64::from(entries);
@@ -293,7 +293,7 @@ impl SearchObserver for SearchWatch {
             text: String::new(),
         };
         if let Some(meter) = meter() {
-            ended(meter, "sync", &self.server, Outcome::Code(code), self.started.elapsed());
+            count_operation(meter, "sync", &self.server, Outcome::Code(code), self.started.elapsed());
             meter.entries.with_label_values(&[&self.server]).inc_by(self.entries);
         }
         let result = if code == result_code::SUCCESS { Ok(()) } else { Err(error(code)) };
@@ -307,7 +307,7 @@ impl SearchObserver for SearchWatch {
         if let Err(error) = result
             && !error.is_no_such_object()
         {
-            failed("search", error);
+            count_error("search", error);
         }
         self.end_span(result);
     }

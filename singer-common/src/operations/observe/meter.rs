@@ -191,7 +191,7 @@ impl Meter {
     }
 
     /// Reads the results of an earlier run from the file that will be replaced.
-    pub(super) fn take_up(&self, earlier: &str) {
+    pub(super) fn continue_from(&self, earlier: &str) {
         let Last { timestamp, duration, exit_code, success, success_timestamp } = &self.last;
         for gauge in [timestamp, duration, exit_code, success, success_timestamp] {
             let desc = prometheus::core::Collector::desc(gauge);
@@ -425,7 +425,7 @@ mod tests {
     #[test]
     fn what_an_earlier_run_left_is_taken_up_and_other_programs_lines_are_not() {
         let meter = Meter::new("tap-ldap", &BTreeMap::new()).unwrap();
-        meter.take_up(
+        meter.continue_from(
             "# HELP flext_ldap_last_run_success x\nflext_ldap_last_run_success{program=\"tap-ldap\"} 1\n\
              flext_ldap_last_success_timestamp_secondsx 7\nflext_ldap_last_success_timestamp_seconds{program=\"a b\"} 1.5e9\n",
         );

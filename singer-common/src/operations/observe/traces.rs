@@ -305,7 +305,7 @@ impl Batch {
 struct Client {
     agent: ureq::Agent,
     endpoint: String,
-    told: AtomicBool,
+    has_warned: AtomicBool,
 }
 
 impl Client {
@@ -325,7 +325,11 @@ impl Client {
             .http_status_as_error(false)
             .max_redirects(0)
             .build();
-        Client { agent: config.new_agent(), endpoint: endpoint.to_owned(), told: AtomicBool::new(false) }
+        Client {
+            agent: config.new_agent(),
+            endpoint: endpoint.to_owned(),
+            has_warned: AtomicBool::new(false),
+        }
     }
 
     fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ureq::Error> {
@@ -336,8 +340,8 @@ impl Client {
     }
 
     /// Logs one warning per run.
-    fn complain(&self, why: &str) {
-        if !self.told.swap(true, Ordering::Relaxed) {
+    fn warn_once(&self, why: &str) {
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
             tracing::warn!("otlp_endpoint {}: {why}; the run goes on, and spans are lost", self.endpoint);
         }
     }
@@ -349,12 +353,12 @@ impl HttpClient for Client {
         match self.send(request) {
             Ok(response) => {
                 if !response.status().is_success() {
-                    self.complain(&format!("the collector answered {}", response.status()));
+                    self.warn_once(&format!("the collector answered {}", response.status()));
                 }
                 Ok(response)
             }
             Err(e) => {
-                self.complain(&e.to_string());
+                self.warn_once(&e.to_string());
                 Err(e.into())
             }
         }

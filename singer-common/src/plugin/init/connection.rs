@@ -9,8 +9,8 @@ use ldap_directory::{Directory, DirectoryError, ServerUrl};
 const OF_CONNECTION: [&str; 6] = ["server_url", "host", "port", "use_ssl", "start_tls", "tls_verify"];
 
 /// The result of an attempt.
-enum Tried {
-    Reached,
+enum Attempt {
+    Reachability,
     /// The next form of this server's URL may work.
     Failed,
     /// Another server is needed.
@@ -18,7 +18,7 @@ enum Tried {
 }
 
 /// The result of an attempt without a bind.
-enum Reached {
+enum Reachability {
     /// The server was reached, over TLS if that was requested.
     Server,
     /// The server's certificate was rejected.
@@ -71,21 +71,21 @@ impl Init {
                     self.settings.insert("start_tls".into(), true.into());
                 }
                 match self.try_server(&url, start_tls).await? {
-                    Tried::Reached => return Ok(()),
-                    Tried::NoSuchHost => break,
-                    Tried::Failed => {}
+                    Attempt::Reachability => return Ok(()),
+                    Attempt::NoSuchHost => break,
+                    Attempt::Failed => {}
                 }
             }
         }
     }
 
     /// Tries to reach a server, and asks about its certificate if it was rejected.
-    async fn try_server(&mut self, url: &str, start_tls: bool) -> Result<Tried, InitError> {
+    async fn try_server(&mut self, url: &str, start_tls: bool) -> Result<Attempt, InitError> {
         let how = if start_tls { " with StartTLS" } else { "" };
         loop {
             self.terminal.say(&format!("  Trying {url}{how} …"));
             match self.reach().await? {
-                Reached::Server => {
+                Reachability::Server => {
                     let leaves = ServerUrl::parse(url).is_ok_and(|u| u.leaves_this_machine());
                     if url.starts_with("ldap://") && !start_tls && leaves {
                         self.terminal
@@ -93,20 +93,20 @@ impl Init {
                     } else {
                         self.terminal.say("  Yes: it answers.");
                     }
-                    return Ok(Tried::Reached);
+                    return Ok(Attempt::Reachability);
                 }
-                Reached::Not(why) => {
+                Reachability::Not(why) => {
                     self.no(&why);
                     // Another port does not help.
                     let unknown = why.contains("cannot be resolved");
-                    return Ok(if unknown { Tried::NoSuchHost } else { Tried::Failed });
+                    return Ok(if unknown { Attempt::NoSuchHost } else { Attempt::Failed });
                 }
-                Reached::Certificate(why) => {
+                Reachability::Certificate(why) => {
                     self.no(&why);
                     let question = "PEM file of the authority to trust (none: trust anybody, for tests only; Enter: another server)";
                     let answer = self.terminal.ask(question, "").await?;
                     match answer.as_str() {
-                        "" => return Ok(Tried::NoSuchHost),
+                        "" => return Ok(Attempt::NoSuchHost),
                         "none" => {
                             self.settings.insert("tls_verify".into(), false.into());
                         }
@@ -122,7 +122,7 @@ impl Init {
     }
 
     /// Whether a server answers. A server that denies anonymous reads was reached, too.
-    async fn reach(&self) -> Result<Reached, InitError> {
+    async fn reach(&self) -> Result<Reachability, InitError> {
         let user = ["bind_dn", "bind_password_file", "auth_method"];
         let settings: Map<String, Value> = self
             .settings
@@ -141,19 +141,19 @@ impl Init {
         Ok(match nobody.open().await {
             Ok(directory) => {
                 directory.close().await;
-                Reached::Server
+                Reachability::Server
             }
             Err(InitError::Directory(DirectoryError::Bind { .. } | DirectoryError::Operation { .. })) => {
-                Reached::Server
+                Reachability::Server
             }
             // These texts come from the verification and the loading of certificates.
             Err(e)
                 if e.to_string().contains("certificate is not accepted")
                     || e.to_string().contains("tls_ca_file") =>
             {
-                Reached::Certificate(e.to_string())
+                Reachability::Certificate(e.to_string())
             }
-            Err(e) => Reached::Not(e.to_string()),
+            Err(e) => Reachability::Not(e.to_string()),
         })
     }
 

@@ -13,12 +13,12 @@ use tokio::sync::Notify;
 pub(super) struct Background {
     buffers: Option<Sender<Vec<u8>>>,
     written: Receiver<Vec<u8>>,
-    progress: Arc<Progress>,
+    status: Arc<WriteStatus>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// Wakes waiting tasks when the thread ends, even by a panic.
-struct Ended(Arc<Progress>);
+struct Ended(Arc<WriteStatus>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
@@ -28,9 +28,9 @@ impl Drop for Ended {
     }
 }
 
-/// The progress of the thread.
+/// The status of the writing thread.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct WriteStatus {
     state: Mutex<State>,
     changed: Condvar,
     room: Notify,
@@ -49,7 +49,7 @@ impl State {
     }
 }
 
-impl Progress {
+impl WriteStatus {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere leaves the state consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -90,8 +90,8 @@ impl Background {
     pub(super) fn start(mut output: impl Write + Send + 'static) -> Self {
         let (buffers, to_write) = channel::<Vec<u8>>();
         let (give_back, written) = channel();
-        let progress = Arc::new(Progress::default());
-        let of_thread = progress.clone();
+        let status = Arc::new(WriteStatus::default());
+        let of_thread = status.clone();
         let thread = std::thread::spawn(move || {
             let _ended = Ended(of_thread.clone());
             while let Ok(mut buffer) = to_write.recv() {
@@ -104,22 +104,22 @@ impl Background {
                 of_thread.done(result);
             }
         });
-        Self { buffers: Some(buffers), written, progress, thread: Some(thread) }
+        Self { buffers: Some(buffers), written, status, thread: Some(thread) }
     }
 
-    pub(super) fn progress(&self) -> &Arc<Progress> {
-        &self.progress
+    pub(super) fn status(&self) -> &Arc<WriteStatus> {
+        &self.status
     }
 
     /// Whether a buffer is being written.
     pub(super) fn is_writing(&self) -> bool {
-        self.progress.lock().is_writing
+        self.status.lock().is_writing
     }
 
     /// Passes a buffer on once the previous one is written, and replaces it by an empty one.
     /// Returns the error of an earlier write.
     pub(super) fn hand_over(&mut self, buffer: &mut Vec<u8>) -> io::Result<()> {
-        let mut state = self.progress.wait();
+        let mut state = self.status.wait();
         state.result()?;
         state.is_writing = true;
         drop(state);
@@ -132,7 +132,7 @@ impl Background {
 
     /// Waits until everything is written.
     pub(super) fn wait(&self) -> io::Result<()> {
-        self.progress.wait().result()
+        self.status.wait().result()
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
         background.hand_over(&mut buffer).unwrap();
         assert!(buffer.is_empty() && background.is_writing());
         permit.send(Ok(())).unwrap();
-        background.progress().clone().idle().await;
+        background.status().clone().idle().await;
         assert!(!background.is_writing());
         buffer.extend_from_slice(b"two");
         permit.send(Ok(())).unwrap();
