@@ -1,4 +1,4 @@
-//! The list of hard names that the dbt package's macros are held to: what it says of each is what this parser says.
+//! The list of unusual DNs for the dbt package's macros: its columns contain the results of this parser.
 
 // The lints let tests unwrap, and a test's helpers are part of it.
 #![allow(clippy::unwrap_used)]
@@ -9,14 +9,14 @@ use std::path::Path;
 use ldap_directory::dn::{Dn, DnKey, escape_value, split};
 use ldap_directory::schema::Schema;
 
-/// A name, and what is written of it.
+/// A DN and its row.
 struct Row {
     text: String,
     dn: Option<(Dn, DnKey)>,
 }
 
 #[test]
-fn the_list_of_hard_names_is_what_the_parser_makes_of_them() {
+fn dbt_list_of_hard_dns_matches_the_parser() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dbt/integration_tests/seeds/hard_dns.csv");
     let there = std::fs::read_to_string(&path).unwrap();
     let table = table(&names(&there));
@@ -31,7 +31,7 @@ fn the_list_of_hard_names_is_what_the_parser_makes_of_them() {
     assert!(there.lines().count() > 70, "the list has shrunk");
 }
 
-/// The second column of each row: a text in brackets and quotes, `""` standing for a quote.
+/// Returns the second column of each row: a text in brackets and quotes, with `""` for a quote.
 fn names(csv: &str) -> Vec<Row> {
     csv.lines()
         .skip(1)
@@ -47,7 +47,7 @@ fn names(csv: &str) -> Vec<Row> {
         .collect()
 }
 
-/// The table: texts stand in brackets, so that an empty one differs from none.
+/// Returns the table. Texts are in brackets, so that an empty one differs from a missing one.
 fn table(rows: &[Row]) -> String {
     let mut out = "id,dn,depth,cn,ou,dc,parent,same_as,below\n".to_owned();
     for (id, row) in rows.iter().enumerate() {
@@ -77,7 +77,7 @@ fn table(rows: &[Row]) -> String {
     out
 }
 
-/// The values of an attribute type in a name, most specific first. What no text can hold stays escaped.
+/// Returns the values of an attribute type in a DN, most specific first. Octets that are not text stay escaped.
 fn values(dn: &Dn, attribute: &str) -> Vec<String> {
     let schema = Schema::standard();
     let wanted = &schema.attribute_type(attribute).unwrap().oid;
@@ -89,7 +89,7 @@ fn values(dn: &Dn, attribute: &str) -> Vec<String> {
     dn.rdns.iter().flat_map(|r| &r.avas).filter(|a| of_type(&a.attribute)).map(|a| text(&a.value)).collect()
 }
 
-/// A field of the table.
+/// Returns a field of the table.
 fn quoted(text: Option<&str>) -> String {
     text.map_or_else(String::new, |t| format!("\"[{}]\"", t.replace('"', "\"\"")))
 }

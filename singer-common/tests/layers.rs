@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The groups of `singer-common`. A group uses those before it.
 const GROUPS: [&str; 4] = ["operations", "singer", "maps", "plugin"];
 
-/// Our crates, and those of ours that each may depend on.
+/// Our crates, and our crates that each may depend on.
 const CRATES: [(&str, &[&str]); 4] = [
     ("ldap-directory", &[]),
     ("singer-common", &["ldap-directory"]),
@@ -86,12 +86,12 @@ struct Import {
     group: String,
 }
 
-/// The number of `super::` that lead from a file to the root of the crate.
+/// Returns the number of `super::` that lead from a file to the root of the crate.
 fn depth(file: &Path) -> usize {
     file.components().count() - usize::from(file.ends_with("mod.rs"))
 }
 
-/// Finds `crate::GROUP`, `crate::{GROUP::…, …}` and the same behind `super::super::…`, outside of comments.
+/// Returns imports of `crate::GROUP`, `crate::{GROUP::…, …}` and the same behind `super::super::…`, outside of comments.
 fn imports(text: &str, module_depth: usize) -> Vec<Import> {
     let code = without_comments(text);
     let to_root = "super::".repeat(module_depth);
@@ -114,7 +114,7 @@ fn imports(text: &str, module_depth: usize) -> Vec<Import> {
     imports
 }
 
-/// The first names of a path: one, or, where it begins with a brace, one for each of its parts, with where they are.
+/// Returns the first name of a path, or of each part of a path that begins with a brace, with their positions.
 fn first_segments(path: &str) -> Vec<(usize, String)> {
     let name_at = |at: usize| {
         let text = path.get(at..).unwrap();
@@ -142,13 +142,13 @@ fn first_segments(path: &str) -> Vec<(usize, String)> {
     names
 }
 
-/// The text, each comment that fills a line replaced by an empty line.
+/// Returns the text with empty lines in place of comment lines.
 fn without_comments(text: &str) -> String {
     let lines = text.lines().map(|line| if line.trim_start().starts_with("//") { "" } else { line });
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Those of our crates that a manifest lists, in whichever table of dependencies.
+/// Returns our crates in all tables of dependencies of a manifest.
 fn dependencies(manifest: &str) -> Vec<String> {
     let mut is_dependencies = false;
     let mut found = Vec::new();

@@ -1,6 +1,6 @@
-//! A panic, which is a fault of ours, shows nothing of what it was about: not in a message, not in a backtrace.
+//! A panic is a bug, and its log line contains no data: neither the panic's message nor a backtrace.
 //!
-//! No harness: the process that panics is this executable itself, started once more.
+//! Without a test harness: the process that panics is this executable, started again.
 
 // A panic here is a failed test.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
@@ -21,7 +21,7 @@ struct Args {
 }
 
 fn fault() -> Result<ExitCode, std::io::Error> {
-    // As a fault would: with what it was about in its words.
+    // A message with data, as a bug could produce.
     panic!("called `unwrap` on password={SECRET}")
 }
 

@@ -60,7 +60,7 @@ mod tests {
     use super::fits;
 
     #[test]
-    fn patterns_are_those_of_fnmatch() {
+    fn wildcards_match_as_in_fnmatch() {
         for (pattern, name) in [
             ("users", "users"),
             ("*", ""),

@@ -38,7 +38,7 @@ fn of(expression: &str) -> Result<Value, String> {
 }
 
 #[test]
-fn expressions_come_to_what_python_makes_of_them() {
+fn expressions_have_pythons_values() {
     for (expression, expected) in [
         ("mail", json!("Ada@Example.com ")),
         ("mail.strip().lower()", json!("ada@example.com")),
@@ -99,7 +99,7 @@ fn expressions_come_to_what_python_makes_of_them() {
 }
 
 #[test]
-fn what_is_no_expression_says_where_and_why() {
+fn expressions_report_position_and_reason_of_syntax_errors() {
     for (expression, at, reason) in [
         ("", 1, "empty"),
         ("mail.", 6, "a name is missing"),
@@ -140,7 +140,7 @@ fn what_is_no_expression_says_where_and_why() {
 }
 
 #[test]
-fn what_does_not_fit_says_where_and_why_and_not_with_what() {
+fn expressions_report_position_and_reason_but_no_value() {
     for (expression, reason) in [
         ("mail + n", "6: `+` of a text and a number"),
         ("n.lower()", "3: `.lower()` of a number"),
@@ -164,7 +164,7 @@ fn what_does_not_fit_says_where_and_why_and_not_with_what() {
 /// Expressions have the value that the SDK's own evaluator gives them (`tests/sdk/expressions.py`), or are rejected.
 /// A rejection happens before the first record, and never yields another value.
 #[test]
-fn expressions_come_to_what_the_sdk_makes_of_them_or_say_what_is_not_taken() {
+fn expressions_have_the_sdks_values_or_are_rejected() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/tests/golden/sdk-expressions.jsonl");
     let text = std::fs::read_to_string(file).unwrap();
     let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -251,7 +251,7 @@ fn refused(settings: &Value) -> String {
 }
 
 #[test]
-fn a_stream_is_renamed_filtered_and_computed() {
+fn stream_maps_rename_filter_and_compute() {
     let settings = json!({
         "stream_maps": {"us*": {
             "__alias__": "people", "__filter__": "n > 5", "mail": "mail.strip().lower()", "f": null, "list": "__NULL__",
@@ -288,7 +288,7 @@ fn a_stream_is_renamed_filtered_and_computed() {
 }
 
 #[test]
-fn streams_are_left_out_kept_and_copied() {
+fn stream_maps_remove_keep_and_copy_streams() {
     let settings = json!({"stream_maps": {"secret*": "__NULL__", "users": {"__else__": null, "mail": "self"}, "copy": {"__source__": "users", "__alias__": "no", "n": "n + 1"}, "__else__": null}});
     let mut maps = maps(&json!({"stream_maps": settings["stream_maps"]}));
     let keys = ["id".to_owned()];
@@ -306,7 +306,7 @@ fn streams_are_left_out_kept_and_copied() {
 }
 
 #[test]
-fn an_alias_may_be_an_expression() {
+fn alias_may_be_an_expression() {
     for (alias, name) in [
         ("people", "people"),
         ("my-people", "my-people"),
@@ -319,7 +319,7 @@ fn an_alias_may_be_an_expression() {
 }
 
 #[test]
-fn keys_are_named_anew_or_stay() {
+fn key_properties_are_replaced_or_kept() {
     let mut maps = maps(&json!({"stream_maps": {"users": {"__key_properties__": ["mail"], "id": null}}}));
     let out = maps.schema("users", &schema(), &["id".into()]).unwrap();
     assert_eq!(out[0].key_properties, ["mail"]);
@@ -327,7 +327,7 @@ fn keys_are_named_anew_or_stay() {
 }
 
 #[test]
-fn mistakes_name_the_setting_the_stream_the_property_and_the_place() {
+fn stream_maps_report_setting_stream_property_and_position() {
     for (maps, text) in [
         (
             json!({"users": {"mail": "mail.lowr()"}}),
@@ -354,7 +354,7 @@ fn mistakes_name_the_setting_the_stream_the_property_and_the_place() {
 }
 
 #[test]
-fn flattening_makes_properties_of_objects_and_texts_of_lists() {
+fn flattening_converts_objects_to_properties_and_lists_to_text() {
     let mut maps = maps(&json!({"flattening_enabled": true, "flattening_max_depth": 1}));
     let schema = json!({"type": "object", "required": ["o", "n"], "properties": {
         "n": {"type": "integer"},
@@ -470,12 +470,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_text_is_a_panic(text in "[\\PC\n]{0,40}") {
+    fn expressions_never_panic_on_any_text(text in "[\\PC\n]{0,40}") {
         let _ = of(&text);
     }
 
     #[test]
-    fn no_heap_of_tokens_is_a_panic(parts in prop::collection::vec(prop::sample::select(vec![
+    fn expressions_never_panic_on_any_tokens(parts in prop::collection::vec(prop::sample::select(vec![
         "mail", "n", "(", ")", "[", "]", ".", ",", ":", "if", "else", "not", "in", "is", "and", "or", "+", "-", "*", "/", "'a'", "1",
         "lower", "get", "int", "<", "==", "None", "for", "x", "{", "}", "items", "f'{x", "f'", "}'", "=", "json", "dumps",
     ]), 0..16)) {
@@ -483,7 +483,7 @@ proptest! {
     }
 
     #[test]
-    fn the_type_that_an_expression_is_said_to_have_is_true(text in expression()) {
+    fn expression_types_match_the_values(text in expression()) {
         // Nested quotation marks can make the text invalid.
         let Ok(node) = parse(&text) else { return Ok(()) };
         let (schema, config) = (schema(), json!({"salt": "pepper", "n": 2}));

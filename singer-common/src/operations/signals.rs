@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_end_waits_for_what_is_under_way_and_then_lets_it_be_said() {
+    fn signals_wait_for_commits_in_progress() {
         let commits: &'static Commits =
             Box::leak(Box::new(Commits { count: Mutex::new(0), changed: Condvar::new() }));
         let (grace, long) = (Duration::from_millis(50), Duration::from_millis(300));

@@ -148,14 +148,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_for_people() {
+    fn definition_labels() {
         assert_eq!(label("bind_dn"), "Bind DN");
         assert_eq!(label("tls_ca_file"), "TLS CA File");
         assert_eq!(label("ou"), "Ou");
     }
 
     #[test]
-    fn a_default_that_a_variable_sets_is_no_value() {
+    fn definition_has_no_value_for_a_default_with_a_variable() {
         let row = Setting::new("port", Kind::Integer { min: 1, max: 9 }, "The port.").or("3");
         assert_eq!(setting(&row)["value"], 3);
         let row = row.flext("FLEXT_LDAP_PORT");

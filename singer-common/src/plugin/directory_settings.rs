@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_in_clear_text_is_warned_of_and_with_require_tls_refused() {
+    fn clear_text_password_is_a_warning_or_with_require_tls_an_error() {
         for (more, clear) in [
             (json!({"server_url": "ldap://ldap.example.com"}), true),
             (json!({"host": "ldap.example.com"}), true),
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dn_without_a_password_is_refused_before_it_becomes_nobody() {
+    fn bind_dn_without_a_password_is_an_error() {
         let empty = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(empty.path(), "\n").unwrap();
         for more in [

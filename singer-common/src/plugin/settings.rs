@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn later_sources_win_key_by_key() {
+    fn settings_of_later_sources_override_key_by_key() {
         let variables: BTreeMap<String, String> = [
             ("FLEXT_LDAP_HOST", "flext.example"),
             ("FLEXT_LDAP_PORT", "1389"),
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_key_is_named_with_the_nearest_known_one() {
+    fn settings_name_the_nearest_key_for_a_misspelled_one() {
         let (_dir, path) = file(&json!({"bind_pasword": "x"}));
         let warnings = TABLE.resolve(&[path], &BTreeMap::new()).unwrap().warnings;
         assert_eq!(warnings[0].facts.nearest.as_deref(), Some("bind_password"));
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_value_names_the_setting_and_what_would_be_right_but_no_secret() {
+    fn settings_name_the_expected_value_but_no_secret() {
         let (_dir, path) = file(&json!({"page_size": "many"}));
         let error = TABLE.resolve(&[path], &BTreeMap::new()).unwrap_err().to_string();
         assert_eq!(
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_variables_gives_only_those_of_the_executable() {
+    fn dotenv_variables_need_the_executables_prefix() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(".env");
         let read = |text: &str| {
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_of_the_table_is_sound() {
+    fn settings_table_is_consistent() {
         let mut names = std::collections::BTreeSet::new();
         for setting in TABLE.settings() {
             assert!(names.insert(setting.name), "{} twice", setting.name);

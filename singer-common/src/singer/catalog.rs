@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn selection_follows_the_sdks_precedence() {
+    fn catalog_selection_follows_the_sdks_precedence() {
         let on = json!({"selected": true});
         for (metadata, expected) in [
             (json!({"inclusion": "automatic", "selected": false}), true),

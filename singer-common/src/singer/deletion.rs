@@ -115,7 +115,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn only_a_time_is_a_deletion() {
+    fn deletion_marker_must_be_a_time() {
         assert_eq!(is_marked([("id", &json!(1))]), Ok(false));
         for nothing in [
             json!(null),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_placeholder_is_no_time_of_a_deletion() {
+    fn deletion_marker_rejects_placeholders() {
         for placeholder in [
             json!("0001-01-01T00:00:00Z"),
             json!("1753-01-01"),
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_of_the_marker_is_one_and_all_have_to_say_the_same() {
+    fn deletion_marker_spellings_must_agree() {
         let (time, null) = (json!("2026-01-01T00:00:00Z"), json!(null));
         for name in ["_sdc_deleted_at", "_SDC_DELETED_AT", "_sdc_Deleted_At"] {
             assert_eq!(is_marked([("id", &null), (name, &time)]), Ok(true), "{name}");

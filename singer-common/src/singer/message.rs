@@ -290,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_other_programs_write_is_made_json() {
+    fn message_flaws_of_other_programs_are_repaired() {
         let made =
             |line: &str| repaired(line.as_bytes()).map(|(l, flaw)| (String::from_utf8(l).unwrap(), flaw));
         assert_eq!(made(r#"{"a": [1, "NaN \" Infinity", "\ud83d\ude00 \\ud83d"]}"#), None);
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_is_kept_as_it_was_written() {
+    fn message_state_keeps_its_spelling() {
         let Message::State(raw) = Message::parse(br#"{"type":"STATE","value":{"b": 1.50,"a":[ ]}}"#).unwrap()
         else {
             panic!("not a state")
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_message_says_why() {
+    fn message_errors_give_the_reason() {
         for (line, expected) in [
             ("", "empty"),
             ("{", "not a JSON object"),
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_any_length_pass_through() {
+    fn message_numbers_keep_all_digits() {
         let line = br#"{"type":"RECORD","stream":"s","record":{"n":123456789012345678901234567890}}"#;
         let Message::Record(record) = Message::parse(line).unwrap() else { panic!("not a record") };
         assert_eq!(record.record.get("n").unwrap().to_string(), "123456789012345678901234567890");

@@ -122,14 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_with_their_numbers() {
+    fn reader_numbers_lines() {
         assert_eq!(lines(&b"a\n\nb"[..]), [(1, "a".into()), (2, String::new()), (3, "b".into())]);
         let long = "x".repeat(5 * CHUNK_BYTES);
         assert_eq!(lines(format!("{long}\ny\n").as_bytes()), [(1, long), (2, "y".into())]);
     }
 
     #[test]
-    fn a_line_is_there_or_has_to_be_waited_for() {
+    fn reader_knows_whether_a_line_is_buffered() {
         let mut reader = LineReader::new(&b"a\nb\nc"[..]);
         assert!(!reader.has_line());
         reader.next_line().unwrap();
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_is_given_up() {
+    fn reader_rejects_an_endless_line() {
         let mut reader = LineReader::new(io::repeat(b'x'));
         reader.longest = 3 * CHUNK_BYTES;
         let error = reader.next_line().unwrap_err().to_string();
@@ -148,7 +148,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn however_it_comes(pieces in proptest::collection::vec("[ab\n]{1,9}", 0..12)) {
+        fn reader_accepts_any_pieces(pieces in proptest::collection::vec("[ab\n]{1,9}", 0..12)) {
             let whole = pieces.concat();
             let expected: Vec<String> = whole.lines().map(str::to_owned).collect();
             let found = lines(Pieces(pieces.into_iter().map(String::into_bytes).collect()));

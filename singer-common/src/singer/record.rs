@@ -133,7 +133,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_record_is_what_its_object_is(names in proptest::collection::vec("[a-c]{1,3}", 0..80)) {
+        fn record_equals_its_object(names in proptest::collection::vec("[a-c]{1,3}", 0..80)) {
             let properties: Vec<String> =
                 names.iter().enumerate().map(|(n, name)| format!("\"{name}\":{n}")).collect();
             let text = format!("{{{}}}", properties.join(","));
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_property_that_is_there_twice_is_named_unless_both_say_the_same() {
+    fn record_names_contradicting_duplicates() {
         let of = |text: &str| serde_json::from_str::<Record>(text).unwrap();
         assert_eq!(of(r#"{"a":1,"b":2,"a":3}"#).twice(), Some("a"));
         assert_eq!(of(r#"{"a":1,"b":2,"a":1}"#).twice(), None);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_no_record() {
+    fn record_must_be_an_object() {
         let error = serde_json::from_str::<Record>("[1]").unwrap_err().to_string();
         assert!(error.contains("an object"), "{error}");
         assert!(Record::try_from(Value::from(1)).is_err());

@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_the_bare_value_and_the_message() {
+    fn state_accepts_value_and_message() {
         let bare = r#"{"bookmarks": {"a": {"version": 1}}, "currently_syncing": "b"}"#;
         let state = State::parse(bare).unwrap();
         let wrapped = State::parse(&format!(r#"{{"type":"STATE","value":{bare}}}"#)).unwrap();
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_state_is_an_error_of_the_configuration() {
+    fn state_errors_are_configuration_errors() {
         for text in [
             "{\"a\": 1}",
             "{\"singer_state\": {\"bookmarks\": {}}}",

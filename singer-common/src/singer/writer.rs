@@ -298,7 +298,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_people_see_does_not_steer_their_terminal() {
+    fn writer_escapes_terminal_control_characters() {
         for is_seen in [false, true] {
             let mut out = Vec::new();
             let mut writer = SingerWriter { is_seen, ..SingerWriter::new(&mut out) };
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_have_singers_shape() {
+    fn writer_messages_have_singers_shape() {
         let mut out = Vec::new();
         let mut writer = SingerWriter::new(&mut out);
         writer.schema("s", &json!({"type": "object"}), &["dn".into()], &[]).unwrap();

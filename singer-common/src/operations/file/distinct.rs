@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_file_under_two_names_is_one() {
+    fn distinct_finds_one_file_under_two_names() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         std::fs::write(at("there"), "x").unwrap();

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_is_told_who_the_first_is_and_afterwards_nothing_is_left() {
+    fn lock_names_its_holder_and_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("undo.ldif");
         let lock = Lock::of("undo_file", &path).unwrap().unwrap();
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_run_left_is_no_lock() {
+    fn lock_of_a_killed_run_is_free() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("undo.ldif");
         std::fs::write(with_suffix(&path, LOCK), "1\n").unwrap();
@@ -240,7 +240,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn every_name_of_a_file_has_the_same_lock() {
+    fn lock_is_shared_by_all_links() {
         use std::os::unix::fs::symlink;
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
@@ -262,7 +262,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn hard_links_are_one_file_and_have_one_lock() {
+    fn lock_is_shared_by_hard_links() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::create_dir(at("other")).unwrap();
@@ -291,13 +291,13 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_is_no_file_and_what_cannot_be_locked_is_used_without_a_lock() {
+    fn lock_is_skipped_for_special_files() {
         assert!(Lock::of("reject_file", Path::new("/dev/null")).unwrap().is_none());
         assert!(Lock::of("reject_file", Path::new("/nowhere/at/all")).unwrap().is_none());
     }
 
     #[test]
-    fn one_of_many_at_once_gets_it() {
+    fn lock_is_acquired_by_one_of_many() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
         let (inside, most) = (std::sync::atomic::AtomicU32::new(0), std::sync::atomic::AtomicU32::new(0));

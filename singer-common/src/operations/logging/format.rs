@@ -21,7 +21,7 @@ const SUMMARY: &str = "summary.";
 pub(super) struct Formatter {
     pub name: &'static str,
     pub format: LogFormat,
-    pub colour: bool,
+    pub color: bool,
 }
 
 #[derive(Default)]
@@ -107,7 +107,7 @@ impl Formatter {
         // A value from a directory or a record must not begin a new line or send control sequences to the terminal.
         let text = printable_line(&text);
         let time = chrono::Utc::now().format("%Y-%m-%d %H:%M:%S,%3f");
-        let (on, off) = if self.colour { colours(level) } else { ("", "") };
+        let (on, off) = if self.color { colors(level) } else { ("", "") };
         write!(out, "{time} | {on}{:<8}{off} | {} | ", level_name(level), self.name)?;
         // At debug and trace the module is shown.
         if level > Level::INFO {
@@ -166,7 +166,7 @@ fn level_name(level: Level) -> &'static str {
     }
 }
 
-fn colours(level: Level) -> (&'static str, &'static str) {
+fn colors(level: Level) -> (&'static str, &'static str) {
     match level {
         Level::ERROR => ("\x1b[31m", "\x1b[0m"),
         Level::WARN => ("\x1b[33m", "\x1b[0m"),

@@ -111,7 +111,7 @@ mod tests {
     const SOURCE: &str = "pub mod sync;\npub(crate) mod partition;\n";
 
     #[test]
-    fn levels_by_module() {
+    fn log_levels_by_module() {
         let parse = |text| Levels::parse(text, "tap-ldap", SOURCE);
         let all = parse(
             "Warning, tap_ldap::sync=debug,singer_common::directory::ldap=TRACE,tap_ldap::partition=off",

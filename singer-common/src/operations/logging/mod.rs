@@ -72,14 +72,14 @@ pub fn init(
     };
     let by_sdk = if sdk.structured { LogFormat::Singer } else { LogFormat::Text };
     let format = options.format.unwrap_or(by_sdk);
-    let colour = std::io::stderr().is_terminal() && !variables.contains_key("NO_COLOR");
+    let color = std::io::stderr().is_terminal() && !variables.contains_key("NO_COLOR");
     // A second call (in tests) leaves the first subscriber in place.
     let _ = tracing_subscriber::fmt()
         // A failed write to stderr would be reported on stderr.
         .log_internal_errors(false)
         .with_writer(progress::Stderr::new)
         .with_env_filter(EnvFilter::new(levels.directives(name)))
-        .event_format(format::Formatter { name, format, colour })
+        .event_format(format::Formatter { name, format, color })
         .try_init();
     Ok(())
 }
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_meltano_writes_is_understood() {
+    fn log_configuration_of_meltano_is_read() {
         let structured = r#"{"version": 1, "formatters": {"default": {"()": "singer_sdk.logging.StructuredFormatter"}},
             "handlers": {}, "root": {"level": "DEBUG", "handlers": ["default"]}}"#;
         assert_eq!(SdkConfig::parse(structured), SdkConfig { structured: true, level: Some("DEBUG".into()) });

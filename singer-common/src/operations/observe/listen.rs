@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_loopback_unless_it_says_otherwise() {
+    fn metrics_address_defaults_to_loopback() {
         for (text, expected) in [
             (":9330", "127.0.0.1:9330"),
             ("localhost:1", "127.0.0.1:1"),

@@ -423,7 +423,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_earlier_run_left_is_taken_up_and_other_programs_lines_are_not() {
+    fn metrics_continue_from_an_earlier_file_of_this_program() {
         let meter = Meter::new("tap-ldap", &BTreeMap::new()).unwrap();
         meter.continue_from(
             "# HELP flext_ldap_last_run_success x\nflext_ldap_last_run_success{program=\"tap-ldap\"} 1\n\
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_without_bound_share_a_series() {
+    fn metrics_bound_the_number_of_stream_labels() {
         let meter = Meter::new("tap-ldap", &BTreeMap::new()).unwrap();
         let names: Vec<String> = (0..=MOST_STREAMS).map(|n| format!("s{n}")).collect();
         let labels: HashSet<&str> = names.iter().map(|n| meter.label(n)).collect();

@@ -370,7 +370,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_is_a_base_or_the_whole_and_holds_no_password() {
+    fn otlp_endpoint_is_completed_and_has_no_password() {
         assert_eq!(endpoint("http://127.0.0.1:4318").unwrap(), "http://127.0.0.1:4318/v1/traces");
         assert_eq!(endpoint("https://a.example/otlp/").unwrap(), "https://a.example/otlp/v1/traces");
         assert_eq!(endpoint("http://c:4318/v1/traces").unwrap(), "http://c:4318/v1/traces");

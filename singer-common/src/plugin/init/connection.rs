@@ -218,7 +218,7 @@ mod tests {
     use super::attempts;
 
     #[test]
-    fn the_safest_is_tried_first() {
+    fn init_tries_the_safest_url_first() {
         let all = |answer| {
             attempts(answer).into_iter().map(|(url, tls)| format!("{url} {tls}")).collect::<Vec<_>>()
         };

@@ -84,7 +84,7 @@ mod tests {
     use super::parse;
 
     #[test]
-    fn lines_are_read_as_python_dotenv_reads_them() {
+    fn dotenv_lines_follow_python_dotenv() {
         let text = "\u{feff}# first\nA=1\n\n export B = two words  # comment\nC='it''\nD=\"a\\n\\\"b\" # c\nE=[\"x\"]\nF=pa$$w#rd\nG=\nH\nI='more\nlines'\r\nA=2";
         let read: Vec<String> = parse(&text.replace("'it''", "'it\\'s'"))
             .unwrap()

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_hands_over_goes_on_and_learns_of_an_error() {
+    async fn background_writer_does_not_block_and_returns_errors() {
         let (permit, permits) = channel();
         let seen: Arc<Mutex<Vec<u8>>> = Arc::default();
         let mut background = Background::start(Slow { permits, seen: seen.clone() });
