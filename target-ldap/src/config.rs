@@ -1,4 +1,4 @@
-//! The target's configuration, resolved: every template parsed, every name checked, before a record is read.
+//! The target's configuration: the settings, parsed and checked before the first record is read.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,67 +20,68 @@ pub mod limits;
 mod target_settings;
 pub mod undo_file;
 
-/// What a bad record does.
+/// What happens to a record that cannot be written (`on_error`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum OnError {
-    /// It ends the run.
+    /// The run fails.
     #[default]
     Fail,
-    /// It is left out.
+    /// The record is rejected, and the run continues.
     Skip {
-        /// Where it is put.
+        /// The reject file.
         file: PathBuf,
-        /// How many may be; `None`: any number.
+        /// The most records that may be rejected; `None`: any number.
         max: Option<u64>,
     },
 }
 
-/// The target's settings.
+/// The target's configuration.
 #[allow(clippy::struct_excessive_bools, reason = "they are the settings, as they are")]
 #[derive(Debug, Clone)]
 pub struct TargetConfig {
-    /// Stream maps and flattening, when they are asked for.
+    /// Stream maps and flattening, if they are set.
     pub maps: Option<Maps>,
     /// The directory.
     pub directory: DirectoryConfig,
-    /// Where records go whose rule gives no full DN.
+    /// The base DN for records whose rule has no absolute DN.
     pub default_base_dn: Option<String>,
-    /// The rules by stream; `*` for the others.
+    /// The rules by stream; `*` is for all other streams.
     pub rules: BTreeMap<String, Rule>,
-    /// Suffixes to rewrite.
+    /// DN suffixes to replace.
     pub dn_rewrite: Vec<SuffixRewrite>,
-    /// What a bad record does.
+    /// What happens to a record that cannot be written.
     pub on_error: OnError,
     /// Whether records are checked against their SCHEMA.
     pub validate_records: bool,
-    /// Whether ACTIVATE_VERSION deletes what is gone.
+    /// Whether ACTIVATE_VERSION deletes entries that are not in the version.
     pub process_activate_version: bool,
-    /// After how long without input the deletions of a version are made; `None`: when the input has ended.
+    /// How long the input must be quiet before the deletions of a version are made; `None`: they are made at the end of the
+    /// input.
     pub activate_when_quiet: Option<Duration>,
     /// Whether missing parents are created.
     pub create_parents: bool,
-    /// Whether entries of an LDIF file have to go with the schema.
+    /// Whether entries of an LDIF file must conform to the schema.
     pub ldif_check: bool,
-    /// Writes outstanding at once.
+    /// The most write operations in flight.
     pub max_in_flight: usize,
-    /// What a file holds.
+    /// What an LDIF file contains: entries or changes.
     pub ldif_format: LdifFormat,
-    /// Whether METRIC lines are written.
+    /// Whether METRIC lines are logged.
     pub metrics: bool,
-    /// Whether the run only shows what it would do.
+    /// Whether the run only prints its plan.
     pub dry_run: bool,
-    /// Where to write what takes the run back.
+    /// The undo file, if one is to be written.
     pub undo: Option<UndoFile>,
-    /// What the run may do at most.
+    /// The most deletions and changes that the run may make.
     pub guards: Guards,
-    /// Whether a modify is made only of what is as it was read.
+    /// Whether an entry is modified only if it is as it was read (RFC 4528).
     pub assert_unchanged: bool,
-    /// Whether new entries are given the entryUUID of their records.
+    /// Whether new entries get the entryUUID of their records.
     pub preserve_uuid: bool,
 }
 
 impl TargetConfig {
-    /// The attributes by which entries are looked for, each once.
+    /// Returns the attributes that `match` compares, each once.
     pub fn matched_attributes(&self) -> Vec<String> {
         let mut names: Vec<String> = self
             .rules
@@ -93,12 +94,11 @@ impl TargetConfig {
         names
     }
 
-    /// What is said of rules that none of these streams used: their entries are left as they are, without a word. For a run
-    /// whose input was read to its end.
+    /// Returns warnings for rules that none of these streams used. For a run whose input was read to its end.
     pub fn unused_rules(&self, streams: &[&str]) -> Vec<Warning> {
         let unused = self.rules.keys().filter(|name| *name != "*" && !streams.contains(&name.as_str()));
         let warning = |name: &String| {
-            // One that has a rule of its own is nobody's misspelt name.
+            // A stream with a rule of its own is not a misspelt name.
             let without = streams.iter().copied().filter(|stream| !self.rules.contains_key(*stream));
             let setting = format!("mapping_rules.{name}");
             let text =
@@ -108,20 +108,20 @@ impl TargetConfig {
         unused.map(warning).collect()
     }
 
-    /// Whether the destination is a file of changes, which does not hold the directory that they are for.
+    /// Whether the destination is an LDIF file of changes, which does not contain the directory that they are for.
     pub fn writes_changes(&self) -> bool {
         self.ldif_destination().is_some() && self.ldif_format == LdifFormat::Changes
     }
 
-    /// What is asked of the entries of a file.
+    /// Returns the checks for entries of an LDIF file.
     pub fn ldif_rules(&self) -> LdifRules {
-        // Where changes are carried out one after another, or taken back so, a parent that comes later goes first.
+        // If changes are applied, or undone, in order, a parent must come before its children.
         let is_in_order = self.ldif_format == LdifFormat::Changes || self.undo.is_some();
         let takes_orphans = !self.create_parents && !is_in_order;
         LdifRules { takes_orphans, checks_schema: self.ldif_check }
     }
 
-    /// The LDIF file that is written, where it is one.
+    /// Returns the LDIF file that is written, if the destination is one.
     pub fn ldif_destination(&self) -> Option<&Path> {
         match self.directory.servers.first() {
             Some(ServerUrl::Ldif(path)) => Some(path),
@@ -129,7 +129,7 @@ impl TargetConfig {
         }
     }
 
-    /// The rule of a stream: its own, or `*`.
+    /// Returns the rule of a stream: its own, or `*`.
     pub fn rule(&self, stream: &str) -> Option<&Rule> {
         self.rules.get(stream).or_else(|| self.rules.get("*"))
     }

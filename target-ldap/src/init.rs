@@ -1,4 +1,4 @@
-//! `target-ldap init`: a configuration and a first rule, by questions.
+//! `target-ldap init`: a configuration and a first rule, made by questions.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use singer_common::init::{Init, InitArgs};
 
 use crate::settings::TABLE;
 
-/// Asks, tries and writes. `sources`: `--config`.
+/// Asks, tries the connection, and writes the configuration. `sources`: the files of `--config`.
 pub async fn run(args: &InitArgs, sources: &[String]) -> anyhow::Result<ExitCode> {
     let access = Access::Write(LdifFormat::Content);
     let mut init = Init::begin("target-ldap", TABLE, args, sources, access)?;

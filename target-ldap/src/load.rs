@@ -2,14 +2,18 @@
 //!
 //! The way of a record:
 //! 1. [`line_mapper`] reads a line on a thread of its own and maps it to a task ([`stream_maps`], [`stream`], [`batch`]).
-//! 2. [`input`] gives it a number and submits it as [`work`] to the [`scheduler`].
-//! 3. [`executor`] starts it once no other task is under way on the same entry, or on one above or below it.
-//! 4. [`outcomes`] handles the result. The record is done, refused ([`refusals`], [`rejects`]), or waits: for a parent, a name or
-//!    a value ([`waits`], [`renames`]), for entries that it references ([`deferred_references`]), for the end of the input
-//!    ([`deferred_deletions`]). [`spill`] bounds the memory of records that wait.
-//! 5. [`ack`] knows which records are done, [`committer`] prints the STATE that covers them.
+//! 2. [`input`] numbers it and submits it as [`work`] to the [`scheduler`].
+//! 3. [`executor`] starts it once no other task is running on the same entry, or on one above or below it.
+//! 4. [`outcomes`] handles the result. The record is done, refused ([`refusals`], [`rejects`], [`reject_log`]), or waits.
+//! 5. [`ack`] knows which records are done; [`committer`] prints the STATE that covers them.
 //!
-//! [`activation`] deletes by ACTIVATE_VERSION, as far as [`versions`] allows; [`prefetch`] reads the entries of a stream at once.
+//! A record may wait for a parent, a DN or a value ([`waits`], [`renames`]), for entries that it references
+//! ([`deferred_references`]), or for the end of the input ([`deferred_deletions`]). [`spill`] bounds the memory of waiting
+//! records.
+//!
+//! [`activation`] deletes by ACTIVATE_VERSION, as far as [`versions`] allows. [`prefetch`] reads the entries of a stream at
+//! once. [`requirements`] checks the server before the first record. [`loader`] is the loop; [`counters`] and [`progress`]
+//! report.
 
 pub mod ack;
 mod activation;

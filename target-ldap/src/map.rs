@@ -1,8 +1,8 @@
 //! Stage 2, map: from a record to the entry that it asks for. Pure: the same record always gives the same task.
 //!
-//! [`mapping_new`] builds a [`Mapping`] for each SCHEMA, from the rule ([`naming`], [`column`], [`account`], [`shape`]), and warns of
-//! names that nothing has ([`template_names`], [`filters`], [`unknown_names`]). [`record`] then maps each record to a [`Task`], after
-//! it was [validated](validate).
+//! [`mapping_new`] builds a [`Mapping`] for each SCHEMA, from the rule ([`naming`], [`column`], [`account`], [`shape`]). It
+//! warns of unknown names ([`template_names`], [`filters`], [`unknown_names`]). A record is [validated](validate); then
+//! [`record`] maps it to a [`Task`].
 
 mod account;
 mod attributes;

@@ -1,4 +1,6 @@
-//! What has to change: from the entry that is there and the one that is wanted to the least modifications. Pure.
+//! Stage 3, plan: the fewest modifications that turn an existing entry into the wanted one. Pure.
+//!
+//! [`assertion`] makes the condition of a modify, [`entry_digests`] answers for entries that were read in advance.
 
 use std::collections::HashSet;
 
@@ -14,16 +16,16 @@ pub mod assertion;
 pub mod entry_digests;
 
 impl WantedEntry {
-    /// The modifications that make `current` what is wanted; none when it is already.
+    /// Returns the modifications that turn `current` into the wanted entry; none if it is already.
     ///
-    /// Values compare by the attribute's EQUALITY rule. They are added and deleted singly where that is less than
-    /// replacing them all, and where the server can compare them at all.
+    /// Values compare by the attribute's EQUALITY rule. They are added and deleted singly if that is less than replacing all,
+    /// and if the server can compare them.
     pub fn changes(&self, current: &Entry, schema: &Schema) -> Vec<Modification> {
         self.attributes.iter().flat_map(|wanted| steps(wanted, current, schema)).collect()
     }
 }
 
-/// The steps for one attribute: none, one, or a deletion and an addition.
+/// Returns the modifications of one attribute: none, one, or a deletion and an addition.
 fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification> {
     let name = &wanted.description;
     let step = |kind, values| Modification::new(kind, name.clone(), values);
@@ -34,7 +36,7 @@ fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification>
     if present.is_empty() {
         return match wanted.policy {
             _ if wanted.values.is_empty() => vec![],
-            // None that we may see: an attribute that can be written but not read (userPassword) may have some.
+            // No visible value: an attribute that can be written but not read (userPassword) may have some.
             Policy::Force => vec![step(ModificationKind::Replace, wanted.values.clone())],
             Policy::Keep | Policy::Merge | Policy::CreateOnly => {
                 vec![step(ModificationKind::Add, wanted.values.clone())]
@@ -65,7 +67,7 @@ fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification>
         && wanted.policy == Policy::Force
         && let Some(no_time) = kind.no_time(name)
     {
-        // Its server does not do without a value: "never" is one.
+        // The server requires a value: "never" is one.
         if present.iter().all(|value| kind.is_no_time(value)) {
             return vec![];
         }
@@ -75,7 +77,7 @@ fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification>
         if wanted.values.is_empty() {
             return vec![step(ModificationKind::Delete, vec![])];
         }
-        // Without an EQUALITY rule single values cannot be named (RFC 4511 section 4.6).
+        // Without an EQUALITY rule single values cannot be addressed (RFC 4511 section 4.6).
         if !schema.has_equality(name) || missing.len() + surplus.len() >= wanted.values.len() {
             return vec![step(ModificationKind::Replace, wanted.values.clone())];
         }
@@ -90,12 +92,12 @@ fn steps(wanted: &Wanted, current: &Entry, schema: &Schema) -> Vec<Modification>
     steps
 }
 
-/// Whether Active Directory has what a step brings, though in other words ([MS-ADTS] 2.2.16, 3.1.1.5.3.2): in
-/// `userAccountControl` it adds the kind of account to a value that has none, works two bits out by itself and does not do without
-/// a value; in `pwdLastSet` -1 becomes the time at which it was written. Of another server nothing of that is so.
+/// Whether a modification changes nothing on Active Directory, though the value differs ([MS-ADTS] 2.2.16, 3.1.1.5.3.2). In
+/// `userAccountControl` the server adds a missing account type, computes two bits itself, and requires a value. In `pwdLastSet`
+/// it replaces -1 by the current time. Other servers do none of this.
 pub(crate) fn is_equivalent_on_ad(step: &Modification, current: &Entry, schema: &Schema) -> bool {
     const NORMAL_ACCOUNT: i64 = 0x200;
-    /// One of these is in every value.
+    /// Every value has one of these.
     const KINDS: i64 = 0x100 | NORMAL_ACCOUNT | 0x800 | 0x1000 | 0x2000;
     /// Locked out, and the password has expired.
     const WORKED_OUT: i64 = 0x10 | 0x80_0000;
@@ -118,8 +120,8 @@ pub(crate) fn is_equivalent_on_ad(step: &Modification, current: &Entry, schema: 
     }
 }
 
-/// The superclasses of wanted object classes, which a server adds by itself (RFC 4512 section 3.3: 389 DS and Active
-/// Directory do): no surplus where they are.
+/// Returns the superclasses of the wanted object classes. A server adds them by itself (RFC 4512 section 3.3: 389 DS and Active
+/// Directory do), so they are not surplus.
 fn implied_classes<'s>(wanted: &Wanted, schema: &'s Schema) -> HashSet<&'s str> {
     if schema.canonical_name(&wanted.description) != "objectClass" {
         return HashSet::new();

@@ -1,4 +1,7 @@
-//! What a mapping rule says: how entries are named and made, before any record is read.
+//! Stage 1, rules: what the setting `mapping_rules` says, parsed before the first record.
+//!
+//! [`rule_settings`] parses a [`rule`] with its [`template`]s, [`password`] and [`accounts`]. [`policy`], [`encoding`],
+//! [`error`], [`keys`] and [`names`] are small types that later stages use as well.
 
 pub mod accounts;
 pub mod encoding;

@@ -1,4 +1,4 @@
-//! What the command line asks for.
+//! The command line: flags, modes and exit codes.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -40,30 +40,30 @@ use session::Session;
     disable_help_subcommand = true
 )]
 pub struct Args {
-    /// Flags both executables have
+    /// Flags of both executables
     #[command(flatten)]
     pub common: CommonArgs<TargetCommand>,
     /// Read messages from a file instead of stdin
     #[arg(long, value_name = "PATH", help_heading = heading::INPUT)]
     pub input: Option<String>,
-    /// The input is a reject file (setting reject_file): its records are tried again
+    /// The input is a reject file (setting reject_file): try its records again
     #[arg(long, help_heading = heading::INPUT)]
     pub retry_rejects: bool,
-    /// Write nothing: read the directory and print what would be changed
+    /// Write nothing: read the directory and print the changes
     #[arg(long, help_heading = heading::TASK)]
     pub dry_run: bool,
-    /// How --dry-run prints: on a terminal diff, else ldif, when not given
+    /// The format of --dry-run: diff on a terminal, else ldif, by default
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = heading::TASK)]
     pub plan_format: Option<PlanFormat>,
 }
 
-/// Tasks that are no Singer run.
+/// Tasks other than a run.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum TargetCommand {
     /// Those of both executables
     #[command(flatten)]
     Common(Command),
-    /// Take a run back, entry by entry: what was changed since the run is left alone and named (exit code 4)
+    /// Undo a run, entry by entry: entries that changed since are left as they are and reported (exit code 4)
     Undo(UndoArgs),
 }
 
@@ -118,10 +118,10 @@ pub const MANUAL: Manual = Manual {
     )],
 };
 
-/// All done, but some records were rejected.
+/// The exit code of a complete run with rejected records.
 const REJECTED: u8 = 4;
 
-/// Runs the target and gives the process's exit code.
+/// Runs the target and returns the exit code of the process.
 pub fn main() -> ExitCode {
     cli::run(
         &MANUAL,
@@ -134,7 +134,7 @@ pub fn main() -> ExitCode {
     )
 }
 
-/// The class of a failure, and what it is about.
+/// Returns the class of a failure, and its fields.
 fn class(error: &anyhow::Error) -> (Class, Facts) {
     classified([
         class_in::<SettingsError>(error.chain()),
@@ -187,7 +187,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         let problem = "it is for --dry-run, and without that this run would write";
         return Err(SettingsError::value("--plan-format", problem, "--dry-run, too").into());
     }
-    // Before any of them is written.
+    // Before any file is written.
     let (mut written_files, destination) = file::of_settings(&resolved.values);
     written_files.push(("server_url", destination));
     let read_files = read_files(&args);
@@ -210,7 +210,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
         Mode::Doctor(format) => examine(&config, format, &mut writer).await,
         Mode::Health => health(&config, &mut writer).await,
         mode @ (Mode::DryRun | Mode::Run) => {
-            // With {run_id} and {date} in their places.
+            // With {run_id} and {date} replaced.
             written_files.retain(|(setting, _)| *setting == "metrics_file");
             let is_dry = matches!(mode, Mode::DryRun);
             let session = Session::prepare(&args, &config, is_dry, &written_files, &stop).await?;
@@ -219,7 +219,7 @@ async fn run(args: Args, stop: Stop) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The files that a run reads, by flag.
+/// Returns the files that a run reads, by flag.
 fn read_files(args: &Args) -> Vec<(&'static str, Option<&Path>)> {
     let mut read = vec![("--input", args.input.as_ref().map(Path::new))];
     read.extend(args.common.config.iter().map(|path| ("--config", Some(Path::new(path)))));
@@ -249,7 +249,7 @@ async fn health(config: &TargetConfig, writer: &mut SingerWriter) -> anyhow::Res
         checks.push(doctor::root_check(&directory));
         requirements::check(config, &directory)?;
         if let Some(base) = config.default_base_dn.as_deref().or(directory.root_dse().default_base()) {
-            // A base that is not there yet will be created.
+            // A missing base will be created.
             let there = directory.read(base, &["1.1"]).await?.is_some();
             checks.push(json!({"name": "base", "ok": true, "detail": format!("`{base}` {}", if there { "is there" } else { "is not there yet" })}));
         }

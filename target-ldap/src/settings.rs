@@ -1,4 +1,4 @@
-//! The target's own settings, and what `--about` says.
+//! The target's own settings, and the text of `--about`.
 
 use singer_common::about::About;
 use singer_common::definition::Plugin;
@@ -24,7 +24,7 @@ pub const ABOUT: About = About {
     table: TABLE,
 };
 
-/// What Meltano's definition of `target-ldap` says beside that.
+/// The additions for Meltano's definition of `target-ldap`.
 pub const PLUGIN: Plugin = Plugin {
     variant: "flext",
     label: "LDAP",
@@ -83,7 +83,7 @@ const OWN: &[Setting] = &[
         "Whether ACTIVATE_VERSION counts: entries in the rule's scope (`scope_base`, `scope_filter`) that did not come with the version go the way of `on_delete`, once, when the input has ended. What any record of the run brought, matched or was rejected for stays. Nothing goes for a stream without a scope, or of which no record came before the announcement. Every run has to bring the whole version.",
     )
     .or("false")
-    // What the Meltano SDK calls it.
+    // The name in the Meltano SDK.
     .alias(&["process_activate_version_messages"]),
     Setting::new(
         "activate_when_quiet_seconds",

@@ -1,13 +1,13 @@
-//! What tests of several modules look at.
+//! Helpers for the tests of several modules.
 
 use std::collections::BTreeMap;
 
 use singer_common::directory::{Directory, Scope, SearchRequest};
 
-/// Entries by name, and their values by attribute, sorted.
+/// Entries by DN, and their values by attribute, sorted.
 pub(crate) type Tree = BTreeMap<String, BTreeMap<String, Vec<Vec<u8>>>>;
 
-/// All that lies below `dc=x`.
+/// Returns all entries below `dc=x`.
 pub(crate) async fn tree(directory: &Directory) -> Tree {
     let request = SearchRequest::new("dc=x", Scope::Sub, "(objectClass=*)", &["*"]);
     let mut search = directory.search(request).await.unwrap();

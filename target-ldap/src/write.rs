@@ -1,8 +1,8 @@
 //! Stage 4, write: applies tasks to the directory, or to an LDIF file.
 //!
-//! A task passes [`apply`], which asks [`claims`] whether the record may have the entry; [`upsert`] or [`delete`] writes it
-//! through the [`destination`], which also records how to undo the change ([`undo`]) and prints the plan of a dry run
-//! ([`plan_output`]).
+//! [`apply`] checks with [`claims`] whether the record may have the entry. [`locate`] finds it; [`upsert`] or [`delete`] writes
+//! it. Every change passes the [`destination`]: it notes how to [`undo`] the change, or prints it for the plan of a dry run
+//! ([`plan_output`]). [`guard`] holds a rehearsed run to its limits.
 
 mod account;
 mod applier;

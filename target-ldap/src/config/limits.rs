@@ -3,17 +3,17 @@
 use serde_json::Value;
 use singer_common::settings::SettingsError;
 
-/// The most of something that a run may do.
+/// The most deletions or changes that a run may make.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Limit {
-    /// So many.
+    /// A number of entries.
     Count(u64),
-    /// So many in a hundred of the entries below the base.
+    /// A percentage of the entries below the base.
     Percent(f64),
 }
 
 impl Limit {
-    /// Reads a number, or a text such as `5%`.
+    /// Parses a number, or a text such as `5%`.
     pub fn parse(setting: &str, value: &Value) -> Result<Limit, SettingsError> {
         let percent = |text: &str| {
             let number: f64 = text.trim().strip_suffix('%')?.trim_end().parse().ok()?;
@@ -29,7 +29,7 @@ impl Limit {
         })
     }
 
-    /// The number it stands for, given how many entries there are.
+    /// Returns the limit as a number, given the number of entries below the base.
     #[allow(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -43,7 +43,7 @@ impl Limit {
         }
     }
 
-    /// The limit, for people.
+    /// Returns the limit for messages.
     pub(crate) fn text(self, entries: u64) -> String {
         match self {
             Limit::Count(count) => count.to_string(),
@@ -55,14 +55,14 @@ impl Limit {
 /// The limits of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Guards {
-    /// Entries that go as `on_delete` says: deleted, moved away (with what lies below), or set to other values.
+    /// Entries removed by `on_delete`: deleted, moved (with their subtree), or set to other values.
     pub max_deletes: Option<Limit>,
     /// Changes of any kind.
     pub max_changes: Option<Limit>,
 }
 
 impl Guards {
-    /// Whether there is any.
+    /// Whether a limit is set.
     pub fn is_any(self) -> bool {
         self != Guards::default()
     }

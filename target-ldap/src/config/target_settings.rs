@@ -21,7 +21,7 @@ use crate::rules::keys::check_parts;
 use crate::rules::rule::Rule;
 use crate::rules::rule_settings;
 
-/// The target's own settings as they are written; those of both executables are read by their parts of `singer-common`.
+/// The target's own settings as they are written. The settings of both executables are read by `singer-common`.
 #[allow(clippy::struct_excessive_bools, reason = "they are the settings, as they are")]
 #[derive(Deserialize)]
 struct TargetSettings {
@@ -60,7 +60,7 @@ impl TargetConfig {
     /// Builds the configuration from the resolved settings. Warnings are for the log.
     ///
     /// # Errors
-    /// A value that is not valid, or values that exclude each other.
+    /// A value is not valid, or values exclude each other.
     pub fn from_settings(
         values: &Map<String, Value>,
         warnings: &mut Vec<Warning>,
@@ -143,7 +143,7 @@ impl TargetSettings {
         }
     }
 
-    /// `on_error`, with `reject_file` and `max_rejects`.
+    /// Returns `on_error`, with `reject_file` and `max_rejects`.
     fn on_error(&self, warnings: &mut Vec<Warning>) -> Result<OnError, SettingsError> {
         match (self.on_error.as_str(), &self.reject_file) {
             ("skip", Some(file)) if !file.as_os_str().is_empty() => {
@@ -165,7 +165,7 @@ impl TargetSettings {
     }
 }
 
-/// Warns of a scope that nothing uses.
+/// Warns of a scope that no setting uses.
 fn unused_scope(rules: &BTreeMap<String, Rule>, process_activate_version: bool) -> Option<Warning> {
     let is_scoped = |(_, rule): &(&String, &Rule)| {
         rule.scope_base.is_some() && rule.matching.is_none() || rule.scope_filter.is_some()
@@ -177,7 +177,7 @@ fn unused_scope(rules: &BTreeMap<String, Rule>, process_activate_version: bool) 
     Some(Warning::of_setting(format!("mapping_rules.{stream}"), text))
 }
 
-/// A scope is one stream's: what one stream did not bring, another may be about to.
+/// Checks that no two streams have the same scope: each would delete the entries of the other.
 fn check_scopes(rules: &BTreeMap<String, Rule>) -> Result<(), SettingsError> {
     let mut seen: BTreeMap<(DnKey, String), &String> = BTreeMap::new();
     for (stream, rule) in rules {
@@ -187,7 +187,7 @@ fn check_scopes(rules: &BTreeMap<String, Rule>) -> Result<(), SettingsError> {
             let problem = "a rule for several streams, each of which would delete the others' entries";
             return Err(SettingsError::value(at, problem, "a rule for each stream that has a scope"));
         }
-        // The standard schema will do: the destination's is not known yet.
+        // The standard schema is sufficient: the destination's is not known yet.
         let key = DnKey::parse(base, Schema::standard()).unwrap_or_default();
         if let Some(other) = seen.insert((key, rule.scope_filter()), stream) {
             let problem = format!("the scope of `{other}`, too: each would delete the other's entries");

@@ -1,4 +1,4 @@
-//! Where undo files are: one for all runs, or one for each of the last runs.
+//! The names of undo files: one file for all runs, or one for each of the last runs.
 
 use std::path::{Path, PathBuf};
 
@@ -7,14 +7,14 @@ use singer_common::file::{JOURNAL, folder, with_suffix};
 use singer_common::logging;
 use singer_common::settings::SettingsError;
 
-/// The setting.
+/// The name of the setting.
 pub const SETTING: &str = "undo_file";
-/// The most files that are kept where nothing else is said: those of a day of hourly runs.
+/// The default of `undo_keep`: the files of a day of hourly runs.
 const DEFAULT_KEEP: usize = 24;
 const EXPECTED: &str =
     "a path; its last part may contain {run_id} and {date}, for example undo-{run_id}.ldif";
 
-/// A part of a file's name.
+/// A part of a file name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Literal(String),
@@ -22,7 +22,7 @@ enum Part {
     Date,
 }
 
-/// What `undo_file` says: a path, whose last part may differ from run to run.
+/// The setting `undo_file`: a path whose last part may differ from run to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UndoFile {
     folder: PathBuf,
@@ -30,7 +30,7 @@ pub struct UndoFile {
     keep: usize,
 }
 
-/// What `{run_id}` stands for: when the run began, and its id in the log. Later ones sort behind earlier ones.
+/// Returns the value of `{run_id}`: the start of the run and its ID in the log. The names sort by time.
 fn run_id() -> String {
     static BEGUN: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     let begun = BEGUN.get_or_init(|| chrono::Utc::now().format("%Y%m%dT%H%M%SZ").to_string());
@@ -38,7 +38,7 @@ fn run_id() -> String {
 }
 
 impl UndoFile {
-    /// Reads the setting, and `undo_keep`. Warnings are for the log.
+    /// Parses the setting, and `undo_keep`. Warnings are for the log.
     pub fn parse(
         path: &Path,
         keep: Option<u64>,
@@ -51,7 +51,8 @@ impl UndoFile {
                 .map_err(|unknown| bad(&format!("`{{{unknown}}}` stands for nothing that is known here")))?,
             None => return Err(bad("not valid UTF-8")),
         };
-        // It is replaced by a regular file: a device, a pipe or a folder would be gone, or refuse that after the run.
+        // The file is replaced by a regular file: a device, a pipe or a folder would be lost, or would refuse that after the
+        // run.
         if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
             return Err(bad(&format!("{} is not a regular file", path.display())));
         }
@@ -68,7 +69,7 @@ impl UndoFile {
         Ok(UndoFile { folder, name, keep })
     }
 
-    /// The file of this run.
+    /// Returns the file of this run.
     pub fn path(&self) -> PathBuf {
         let date = chrono::Utc::now().format("%Y-%m-%d").to_string();
         let part = |part: &Part| match part {
@@ -83,7 +84,7 @@ impl UndoFile {
         self.name.iter().any(|p| !matches!(p, Part::Literal(_)))
     }
 
-    /// Files of earlier runs beside `path` whose names end in `suffix`, in the order of their names.
+    /// Returns the files of earlier runs beside `path` whose names end in `suffix`, sorted by name.
     fn of_other_runs(&self, path: &Path, suffix: &str) -> Vec<PathBuf> {
         if !self.differs() {
             return Vec::new();
@@ -102,7 +103,7 @@ impl UndoFile {
         found
     }
 
-    /// The undo files of earlier runs that may have been killed: those with a journal.
+    /// Returns the undo files of earlier runs that may have been killed: those with a journal.
     pub(crate) fn with_journals(&self, path: &Path) -> Vec<PathBuf> {
         let journals = self.of_other_runs(path, JOURNAL);
         journals
@@ -111,7 +112,7 @@ impl UndoFile {
             .collect()
     }
 
-    /// The files of earlier runs that are too many beside the one just written.
+    /// Returns the files of earlier runs that exceed `undo_keep`.
     pub(crate) fn surplus(&self, path: &Path) -> Vec<PathBuf> {
         let mut files = self.of_other_runs(path, "");
         files.truncate((files.len() + 1).saturating_sub(self.keep.max(1)));
@@ -119,7 +120,7 @@ impl UndoFile {
     }
 }
 
-/// Takes a name apart. The error is what stands between braces that means nothing.
+/// Splits a name into its parts. The error is the text of an unknown placeholder.
 fn parts(text: &str) -> Result<Vec<Part>, String> {
     let mut parts = Vec::new();
     let mut rest = text;
@@ -142,7 +143,7 @@ fn parts(text: &str) -> Result<Vec<Part>, String> {
     Ok(parts)
 }
 
-/// Whether a name is one that these parts may make.
+/// Whether these parts can produce a name.
 fn fits(parts: &[Part], name: &str) -> bool {
     let Some((first, others)) = parts.split_first() else { return name.is_empty() };
     let of_shape = |shape: &str| {

@@ -1,36 +1,36 @@
-//! When a STATE is safe: once every record before it has been dealt with. Pure.
+//! Decides when a STATE is safe: once every record before it is done. Pure.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use serde_json::value::RawValue;
 
-/// Counts what was dealt with, and holds STATE back until it is safe.
+/// Tracks which records are done, and holds STATE back until it is safe.
 #[derive(Debug, Default)]
 pub struct Ack {
-    /// The number the next record gets.
+    /// The number of the next record.
     next: u64,
-    /// Every record below this one is dealt with.
+    /// Every record below this number is done.
     low: u64,
-    /// Records at or above `low` that are dealt with.
+    /// Records at or above `low` that are done.
     done: BTreeSet<u64>,
-    /// STATE values not yet safe, each with the number of records before it.
+    /// STATE values that are not safe yet, each with the number of records before it.
     waiting: VecDeque<(u64, Box<RawValue>)>,
-    /// The same, behind a version whose deletions are not made.
+    /// The same, after an ACTIVATE_VERSION whose deletions are not made yet.
     held: VecDeque<(u64, Box<RawValue>)>,
     is_holding: bool,
-    /// The newest safe one that has not been handed out.
+    /// The newest safe STATE that was not printed yet.
     safe: Option<Box<RawValue>>,
 }
 
 impl Ack {
-    /// Gives a record its number.
+    /// Returns the number of a new record.
     pub fn begin(&mut self) -> u64 {
         let number = self.next;
         self.next += 1;
         number
     }
 
-    /// Says that a record was written, found unchanged, or left out by policy.
+    /// Marks a record as done: it was written, unchanged, or rejected.
     pub fn done(&mut self, number: u64) {
         self.done.insert(number);
         while self.done.remove(&self.low) {
@@ -39,33 +39,33 @@ impl Ack {
         self.release();
     }
 
-    /// Takes a STATE; it covers every record begun so far.
+    /// Adds a STATE, which covers every record so far.
     pub fn state(&mut self, value: Box<RawValue>) {
-        // An empty state says nothing, and printed it would clear the bookmarks. What is no object is its tap's business.
-        // It is not parsed: JSON is free to have what no parser here takes, such as 1,000 levels or half of a character.
+        // An empty state has no bookmarks, and printing it would clear them. Values that are not objects are left to the tap.
+        // It is not parsed: valid JSON may have what no parser here accepts, such as 1,000 levels or half of a character.
         let within = value.get().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
         if value.get() == "null" || within.is_some_and(|within| within.trim().is_empty()) {
             return;
         }
         let queue = if self.is_holding { &mut self.held } else { &mut self.waiting };
-        // Only the newest of those that wait for the same records matters: what waits stays bounded by the records.
+        // Only the newest STATE after the same record matters, which bounds the queue.
         if queue.back().is_some_and(|(after, _)| *after == self.next) {
             queue.pop_back();
         }
         queue.push_back((self.next, value));
-        // Of those that could be printed but for the hold, too.
+        // The same for those that only the hold keeps back.
         while self.held.get(1).is_some_and(|(after, _)| *after <= self.low) {
             self.held.pop_front();
         }
         self.release();
     }
 
-    /// Holds back each STATE from now on, until [`Self::let_go`].
+    /// Holds back every STATE from now on, until [`Self::resume`].
     pub fn hold(&mut self) {
         self.is_holding = true;
     }
 
-    /// Whether STATE is held back, and one is.
+    /// Whether a STATE is being held back.
     pub fn holds_state(&self) -> bool {
         !self.held.is_empty()
     }
@@ -75,14 +75,14 @@ impl Ack {
         self.is_holding
     }
 
-    /// What was held back waits for the records before it, and for nothing else.
+    /// Ends the hold: the STATE values wait only for the records before them.
     pub fn resume(&mut self) {
         self.is_holding = false;
         self.waiting.append(&mut self.held);
         self.release();
     }
 
-    /// Whether every record begun is dealt with.
+    /// Whether every record is done.
     pub fn is_done(&self) -> bool {
         self.low == self.next
     }
@@ -93,7 +93,7 @@ impl Ack {
         }
     }
 
-    /// The newest STATE that is safe, once.
+    /// Takes the newest safe STATE, if it was not printed yet.
     pub fn take_safe(&mut self) -> Option<Box<RawValue>> {
         self.safe.take()
     }

@@ -1,8 +1,8 @@
-//! ACTIVATE_VERSION: what did not come with a version that is whole goes the way of `on_delete`.
+//! Deletions by ACTIVATE_VERSION: entries that a complete version does not have are deleted as `on_delete` says.
 //!
-//! That is decided once, when the input has ended and every record has been tried, or (`activate_when_quiet_seconds`) when
-//! it has been quiet for long enough: a tap may announce a version before its records, and again for each part of them. Until
-//! then STATE that came after the announcement is held back: a run that ends before loses no deletion.
+//! This is decided once, when the input has ended and every record was tried. With `activate_when_quiet_seconds` it is decided
+//! whenever the input was quiet for long enough. A tap may announce a version before its records, and again for each part of
+//! them. Until then STATE after the announcement is held back, so that a run that ends early loses no deletion.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::Write;
@@ -22,10 +22,10 @@ use crate::load::scheduler::TaskKind;
 use crate::load::versions::{SkipReason, topmost};
 use crate::map::{DeleteAction, Extent, Task};
 
-/// STATE that is held back for longer is worth a warning.
+/// A warning is logged if STATE is held back for longer.
 const HELD_FOR_LONG: Duration = Duration::from_secs(60);
 
-/// A version that was announced as whole.
+/// A version that was announced as complete.
 #[derive(Debug)]
 pub(super) struct Activation {
     stream: String,
@@ -33,13 +33,13 @@ pub(super) struct Activation {
     version: i64,
     extent: Extent,
     reject_schema: Arc<RejectSchema>,
-    /// Whether a record of it came after its last announcement, and no STATE after that.
+    /// Whether a record of it arrived after its last announcement, and no STATE since.
     is_open: bool,
-    /// Whether a STATE came after its announcement.
+    /// Whether a STATE arrived after its announcement.
     has_state: bool,
 }
 
-/// An entry that did not come with its stream's version.
+/// An entry that its stream's version does not have.
 #[derive(Debug)]
 pub(super) struct AbsentEntry {
     dn: String,
@@ -47,36 +47,36 @@ pub(super) struct AbsentEntry {
     activation: Arc<Activation>,
 }
 
-/// Versions that were announced, and what is to be done about them.
+/// The announced versions.
 #[derive(Debug, Default)]
 pub(super) struct Activations {
     /// In the order of their first announcement.
     announced: Vec<Activation>,
-    /// Those whose turn it is.
+    /// Versions to be applied now.
     pub(super) due: VecDeque<Activation>,
-    /// Announcements that nothing may be concluded from so far.
+    /// Announcements that delete nothing so far, with the reason.
     skipped: Vec<(String, u64, i64, SkipReason)>,
-    /// Streams of which it was said that a file of changes does not hold the directory.
+    /// Streams for which the warning about `ldif_format` was logged.
     format_warned: BTreeSet<String>,
-    /// Entries that are being deleted.
+    /// Deletions in progress.
     pub(super) under_way: u64,
     /// Since when STATE is held back.
     held_since: Option<Instant>,
     was_logged: bool,
-    /// The input was quiet: once what is decided is done, a period of the books is over.
+    /// The input was quiet: once the deletions are made, a period of the claims ends.
     ends_period: bool,
-    /// The input ended in the middle of a version: STATE behind it is not printed.
+    /// The input ended within a version: STATE after it is not printed.
     pub(super) broken_off: bool,
     /// The records of each version.
     pub(super) versions: Versions,
     /// Entries that a version does not have, to be submitted for deletion.
     pub(super) absent: VecDeque<AbsentEntry>,
-    /// Streams of which it was logged that their `scope_base` does not exist.
+    /// Streams for which the warning about a missing `scope_base` was logged.
     missing_scopes: BTreeSet<String>,
 }
 
 impl Activations {
-    /// A record came.
+    /// Notes a record.
     pub(super) fn record_came(&mut self, stream: &str, version: Option<i64>) {
         for activation in &mut self.announced {
             if activation.stream == stream && version.is_none_or(|v| v == activation.version) {
@@ -85,7 +85,7 @@ impl Activations {
         }
     }
 
-    /// A STATE came.
+    /// Notes a STATE.
     pub(super) fn state_came(&mut self) {
         for activation in &mut self.announced {
             activation.is_open = false;
@@ -93,12 +93,12 @@ impl Activations {
         }
     }
 
-    /// Whether nothing is left to be decided or done.
+    /// Whether nothing is left to decide or delete.
     pub(super) fn is_empty(&self) -> bool {
         self.announced.is_empty() && self.due.is_empty() && self.under_way == 0
     }
 
-    /// Whether something was announced that is still to be decided, or said to delete nothing.
+    /// Whether an announcement is still to be decided, or to be reported as deleting nothing.
     pub(super) fn has_announced(&self) -> bool {
         !self.announced.is_empty() || !self.skipped.is_empty()
     }
@@ -109,7 +109,7 @@ fn nothing(stream: &str, line: u64, why: &dyn std::fmt::Display) {
 }
 
 impl<W: Write> Load<'_, W> {
-    /// A version is announced as whole.
+    /// Handles ACTIVATE_VERSION.
     pub(super) fn activate(&mut self, line: u64, stream: String, version: i64) {
         if !self.config.process_activate_version {
             return tracing::debug!(
@@ -123,7 +123,7 @@ impl<W: Write> Load<'_, W> {
             }
             return self.activations.skipped.push((stream, line, version, skip_reason));
         }
-        // Records came, and so did the SCHEMA.
+        // Records arrived, and so did the SCHEMA.
         let Some(known) = self.input.streams.get(&*stream).map(|s| &s.definition) else { return };
         match known.mapping.extent().cloned() {
             None => nothing(&stream, line, &"its rule has no scope_base"),
@@ -146,13 +146,13 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// Whether an entry of this name goes where a version that was announced does not have it.
+    /// Whether an announced version may delete an entry with this DN.
     pub(super) fn is_in_an_extent(&self, key: &DnKey) -> bool {
         let mut bases = self.activations.announced.iter().map(|a| a.extent.base.as_str());
         bases.any(|base| self.applier.key(base).is_ok_and(|base| key.is_within(&base)))
     }
 
-    /// Decides what versions say, now that nothing more comes for now.
+    /// Decides the announced versions. `has_ended`: at the end of the input.
     pub(super) fn decide(&mut self, has_ended: bool) {
         let has_unknown = self.activations.versions.has_unknown();
         for activation in std::mem::take(&mut self.activations.announced) {
@@ -184,7 +184,7 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// A version of a stream of which no SCHEMA came: misspelt, most likely.
+    /// Warns of a version of a stream without SCHEMA: most likely a misspelt name.
     fn nothing_of_unknown(&self, stream: &str, line: u64) {
         let mut known: Vec<&str> = self.input.streams.keys().map(|name| &**name).collect();
         known.sort_unstable();
@@ -201,8 +201,7 @@ impl<W: Write> Load<'_, W> {
         );
     }
 
-    /// A file of changes does not hold the directory that they are for: what the version no longer has is not known there. RejectLog
-    /// once for each stream.
+    /// Warns once for each stream: a file of changes does not contain the directory, so the absent entries are not known.
     fn check_format(&mut self, stream: &str, line: u64) {
         if self.config.writes_changes() && self.activations.format_warned.insert(stream.to_owned()) {
             tracing::warn!(
@@ -213,7 +212,7 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// Decides where the input has been quiet for as long as the settings say since the STATE behind each version.
+    /// Decides once the input has been quiet for the configured time, with a STATE after each version.
     pub(super) fn decide_when_quiet(&mut self) {
         let Some(quiet) = self.config.activate_when_quiet else { return };
         let announced = &self.activations.announced;
@@ -221,7 +220,7 @@ impl<W: Write> Load<'_, W> {
             && announced.iter().all(|activation| activation.has_state)
             && self.input.last_line.elapsed() >= quiet
         {
-            // While the books still know what this period brought.
+            // While the claims still know the entries of this period.
             self.release_deletions();
             self.decide(false);
             self.applier.claims().begin_period();
@@ -229,7 +228,7 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// STATE that was held back for versions may come out once their deletions are made.
+    /// Ends the hold of STATE once the deletions are made.
     pub(super) fn release_state(&mut self) {
         let is_done = self.activations.is_empty() && self.activations.absent.is_empty();
         if self.committer.ack.is_holding()
@@ -246,7 +245,7 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// Says once that STATE is held back for long, and what helps.
+    /// Warns once if STATE is held back for long.
     pub(super) fn warn_of_held_state(&mut self) {
         let since = self.activations.held_since.is_some_and(|since| since.elapsed() >= HELD_FOR_LONG);
         if since
@@ -259,12 +258,12 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// Reads what is in the scope, and keeps the names of what is gone. What may end the search early is a signal.
+    /// Reads the scope, and keeps the entries that the version does not have. Returns the signal, if one interrupts the search.
     pub(super) async fn find_absent(&mut self, activation: Activation) -> Option<Signal> {
         let Extent { base, filter, others, action, .. } = &activation.extent;
-        // Nor what such a scope lies below: it would go with it.
+        // Not an ancestor of another scope either: that would be deleted with it.
         let is_others = |key: &DnKey| others.iter().any(|o| key.is_within(o) || key.is_ancestor_of(o));
-        // Nor what a record waits for.
+        // Not an entry that a record waits for.
         let is_gone = |key: &DnKey| {
             !is_others(key) && !self.applier.claims().keeps(key) && !self.scheduler.is_wanted(key)
         };
@@ -290,7 +289,7 @@ impl<W: Write> Load<'_, W> {
                 return None;
             }
         };
-        // Where the whole subtree goes with an entry, what lies below is not asked twice; else children go first.
+        // With a subtree deletion only the topmost entries are needed; else children are deleted first.
         let gone: Vec<(DnKey, String)> =
             if action.takes_subtree() { topmost(gone) } else { gone.into_iter().rev().collect() };
         let stream = activation.stream.as_str();
@@ -308,7 +307,7 @@ impl<W: Write> Load<'_, W> {
         None
     }
 
-    /// Says where rules look for their entries below a name that is not there, now that the input has ended.
+    /// Warns of scopes whose base does not exist, at the end of the input.
     pub(super) async fn check_scopes(&mut self) {
         let found =
             self.input.streams.iter().filter(|(_, stream)| stream.definition.mapping.finds_by_filter());
@@ -317,12 +316,12 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// Nothing is found below a name that is not there, and nothing is deleted, which looks like nothing to do: said once for
-    /// each stream.
+    /// Warns once for each stream whose base does not exist: nothing is found or deleted there, which looks as if nothing had
+    /// to be done.
     async fn check_scope(&mut self, name: &str) {
         let extent = self.input.streams.get(name).and_then(|stream| stream.definition.mapping.extent());
         let Some(base) = extent.map(|extent| extent.base.clone()) else { return };
-        // What cannot be read is said where it matters.
+        // A failure to read is reported where it matters.
         let Ok(Some(nearest)) = self.applier.missing_scope(&base).await else { return };
         if !self.activations.missing_scopes.insert(name.to_owned()) {
             return;
@@ -344,7 +343,7 @@ impl<W: Write> Load<'_, W> {
         );
     }
 
-    /// Takes up what is gone, as far as tasks may be outstanding. Nothing of it once the run is given up.
+    /// Submits absent entries for deletion, as far as tasks may be queued. `given_up`: drops them.
     pub(super) fn submit_absent(&mut self, given_up: bool) {
         if given_up {
             self.activations.absent.clear();

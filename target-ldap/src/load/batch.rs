@@ -1,7 +1,7 @@
-//! BATCH messages: records in files of their own, taken in as if each had come as a RECORD at that place.
+//! BATCH messages: the records of their files are handled as if each had arrived as a RECORD.
 //!
-//! The files are read line by line where the input is, on its thread: neither a file nor a batch is ever in memory as a
-//! whole, and a slow disk does not stop the writes under way.
+//! The files are read line by line on the input's thread. Neither a file nor a batch is ever in memory as a whole, and a slow
+//! disk does not delay writes.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read};
@@ -16,7 +16,7 @@ use singer_common::record::Record;
 
 use super::in_file::InFile;
 
-/// How a gzip file begins (RFC 1952 section 2.3.1), and no line of JSON does.
+/// The first octets of a gzip file (RFC 1952 section 2.3.1), which no line of JSON has.
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 
 /// A batch that cannot be read.
@@ -32,20 +32,20 @@ pub enum BatchError {
         "a BATCH with the compression `{0}`, and only `gzip` and `none` can be read; let the tap write one of them (batch_config.encoding.compression)"
     )]
     Compression(String),
-    /// The stream is not known.
+    /// The stream has no SCHEMA.
     #[error("a BATCH came before the stream's SCHEMA")]
     NoSchema,
-    /// A file that is not on this machine, or not named by a URL.
+    /// A file on another machine, or not a `file:` URL.
     #[error(
         "the manifest names `{0}`, which is no file of this machine; expected `file:///` and a path (batch_config.storage.root of the tap)"
     )]
     Url(String),
-    /// A file that is not there, or may not be read.
+    /// A file that does not exist, or may not be read.
     #[error("the batch file {file}: {error}")]
     Missing {
         /// Its path.
         file: Arc<str>,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
     /// A file that cannot be read to its end.
@@ -53,31 +53,31 @@ pub enum BatchError {
     Read {
         /// The line that could not be read.
         place: InFile,
-        /// What the system, or the decompression, says.
+        /// The error of the system, or of the decompression.
         error: io::Error,
     },
-    /// A line that is no record.
+    /// A line that is not a record.
     #[error("{place}: {reason}; each line of a batch file is a record")]
     Line {
         /// The line.
         place: InFile,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
 }
 
-/// A record of a batch, as it was read.
+/// A record of a batch.
 pub(super) struct InBatch {
     pub(super) place: InFile,
     pub(super) octets: usize,
     pub(super) record: Record,
-    /// What is wrong with its line, which is no JSON without a repair.
+    /// The flaw of its line, which is JSON only after a repair.
     pub(super) flaw: Option<Flaw>,
-    /// Whether the next one may have to be waited for.
+    /// Whether reading the next record may block.
     pub(super) is_last_here: bool,
 }
 
-/// Reads a batch's records, one after another. What is to be done with each says whether more are wanted.
+/// Reads the records of a batch. `take` returns whether more are wanted.
 pub(super) fn read_batch(
     message: &BatchMessage,
     take: &mut dyn FnMut(InBatch) -> bool,
@@ -106,13 +106,13 @@ fn record(place: &InFile, text: &[u8]) -> Result<(Record, Option<Flaw>), BatchEr
         match text.trim_ascii_start().first() {
             None => bad("the line is empty".to_owned()),
             Some(b'{') => bad(format!("not a JSON object: {error}")),
-            // What serde says of it would show it.
+            // The message of serde would show the value.
             Some(_) => bad("not a JSON object".to_owned()),
         }
     })
 }
 
-/// The path in a `file:` URL (RFC 8089), and as it stands there: the Meltano SDK (0.54) does not encode it.
+/// Returns the path in a `file:` URL (RFC 8089), decoded and verbatim: the Meltano SDK (0.54) does not encode it.
 fn paths(url: &str) -> Result<[PathBuf; 2], BatchError> {
     let path = url.strip_prefix("file://").map(|rest| rest.strip_prefix("localhost").unwrap_or(rest));
     let Some(path) = path.filter(|path| path.starts_with('/')) else {
@@ -127,7 +127,7 @@ fn paths(url: &str) -> Result<[PathBuf; 2], BatchError> {
     Ok([decoded, PathBuf::from(path)])
 }
 
-/// Whether a file can be read, without taking anything from a pipe.
+/// Checks whether a file can be read, without consuming a pipe.
 fn look(path: &Path) -> io::Result<()> {
     let kind = std::fs::metadata(path)?;
     if kind.is_dir() {
@@ -140,10 +140,10 @@ fn name(path: &Path) -> Arc<str> {
     path.display().to_string().into()
 }
 
-/// Reads the files one after another, until all is read or nobody wants more.
+/// Reads the files one after another, until `take` returns `false`.
 fn read(files: &[[PathBuf; 2]], gzip: bool, take: &mut dyn FnMut(InBatch) -> bool) -> Result<(), BatchError> {
     let missing = |path: &Path, error| BatchError::Missing { file: name(path), error };
-    // All of them before the first: a batch that is not whole is not begun.
+    // All of them before the first record: an incomplete batch is not begun.
     let mut found = Vec::new();
     for [decoded, verbatim] in files {
         match look(decoded) {
@@ -154,7 +154,7 @@ fn read(files: &[[PathBuf; 2]], gzip: bool, take: &mut dyn FnMut(InBatch) -> boo
     }
     for path in found {
         let mut octets = BufReader::new(File::open(path).map_err(|error| missing(path, error))?);
-        // The Meltano SDK (0.54) compresses whatever the encoding says.
+        // The Meltano SDK (0.54) compresses regardless of the declared encoding.
         let gzip = gzip || octets.fill_buf().is_ok_and(|head| head.starts_with(GZIP_MAGIC));
         let mut lines: LineReader<Box<dyn Read>> =
             LineReader::new(if gzip { Box::new(MultiGzDecoder::new(octets)) } else { Box::new(octets) });

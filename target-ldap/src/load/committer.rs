@@ -12,13 +12,13 @@ use super::{Load, LoadError};
 /// The shortest time between two STATE messages. A STATE that becomes safe in between is printed with the next one.
 pub(super) const STATE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What decides when STATE is printed.
+/// Prints STATE.
 pub(super) struct Committer<'a, W: Write> {
     pub(super) ack: Ack,
     writer: &'a mut SingerWriter<W>,
     /// When the last STATE was printed.
     printed: Instant,
-    /// Whether the warning of a STATE that is null was logged.
+    /// Whether the warning of a null STATE was logged.
     pub(super) is_null_state_logged: bool,
 }
 
@@ -37,7 +37,7 @@ impl<W: Write> Load<'_, W> {
         let due =
             last || self.directory.applies_at_once() && self.committer.printed.elapsed() >= STATE_INTERVAL;
         if due && let Some(state) = self.committer.ack.take_safe() {
-            // A STATE says that what it covers is kept somewhere.
+            // A STATE promises that rejected records, too, are on disk.
             if let Some(file) = &mut self.rejects.file {
                 file.sync()?;
             }

@@ -1,9 +1,8 @@
-//! Deletions whose entry a record to come may still be about: they are made last.
+//! Deletions that wait for the end of the input, because a later record may take over the entry.
 //!
-//! A rule with `match` finds its entry whatever it is called: a person who moves from one stream to another comes as the deletion
-//! of the one and a record of the other, in any order. The record takes the entry over only where that is still there. So the
-//! deletion of an entry that a filter finds waits for the end of the input; then the books say whether another record has it.
-//! On an input that stays open it waits until that is quiet.
+//! With `match` an entry may move between streams: a deletion in one stream and a record in another, in any order. The record
+//! takes the entry over only if it still exists. So a deletion by a filter waits; then the claims say whether the entry belongs
+//! to another record. On an input that stays open it waits until the input is quiet.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
@@ -15,17 +14,17 @@ use crate::load::scheduler::TaskKind;
 use crate::map::Task;
 use crate::write::counts::RecordOutcome;
 
-/// So many deletions wait.
+/// The most deletions that wait.
 const MOST: usize = 20_000;
-/// An input that has sent nothing for so long has nothing more to send for now, unless `activate_when_quiet_seconds` is less.
+/// After this time without input the deletions are made, unless `activate_when_quiet_seconds` is less.
 const QUIET: Duration = Duration::from_secs(5);
-/// After so long they are made though the input was never quiet: STATE behind them waits as long.
+/// After this time they are made on a busy input as well: STATE after them waits as long.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Deletions that wait.
 #[derive(Debug, Default)]
 pub(super) struct DeferredDeletions {
-    /// By number: in the order of the input.
+    /// By number, in the order of the input.
     works: BTreeMap<u64, Box<Work>>,
     by_identity: HashMap<String, Vec<u64>>,
     since: Option<Instant>,
@@ -45,7 +44,7 @@ impl DeferredDeletions {
         self.works.insert(work.number, work);
     }
 
-    /// Takes those out that are about what a later record is about.
+    /// Removes the deletions of the entry that a later record is about.
     fn take_identity(&mut self, identity: &str) -> Vec<Work> {
         let numbers = self.by_identity.remove(identity).unwrap_or_default();
         numbers.iter().filter_map(|number| self.works.remove(number).map(|work| *work)).collect()
@@ -59,8 +58,8 @@ impl DeferredDeletions {
 }
 
 impl<W: Write> Load<'_, W> {
-    /// Keeps a deletion for later, if it is one of these. A record that is about the same thing makes an earlier deletion void.
-    /// Gives back what is to be done now.
+    /// Defers a deletion, if it is by a filter. A record of the same identity voids an earlier deletion. Returns the work to
+    /// submit now.
     pub(super) fn defer_deletion(&mut self, mut work: Box<Work>) -> Option<Box<Work>> {
         match &work.task {
             Task::Delete { filter: Some(_), .. } if !work.by_version => {
@@ -96,14 +95,15 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// The deletions that waited are made now.
+    /// Submits all deferred deletions.
     pub(super) fn release_deletions(&mut self) {
         for work in self.waiting.deletions.take_all() {
             self.scheduler.submit(work.number, work.dn_lock(), TaskKind::Delete, work);
         }
     }
 
-    /// The same where the input is quiet, where many wait (for a name that a deletion frees, perhaps), or after long.
+    /// Submits them if the input is quiet, if many records wait (possibly for a DN that a deletion frees), or after a long
+    /// time.
     pub(super) fn release_deletions_when_quiet(&mut self) {
         let Some(since) = self.waiting.deletions.since else { return };
         let quiet = self.config.activate_when_quiet.map_or(QUIET, |quiet| quiet.min(QUIET));

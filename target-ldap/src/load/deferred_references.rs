@@ -1,4 +1,4 @@
-//! Records some of whose values name entries that are still to come.
+//! Records with values that reference later entries.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
@@ -18,34 +18,34 @@ use crate::rules::policy::Policy;
 use crate::rules::rule::Operations;
 use crate::write::DeferredReference;
 
-/// After so long values are tried though their entries are not there: a source that never ends would keep STATE back for ever.
+/// After this time values are tried although their entries are missing: an endless source would hold STATE back forever.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// A source that has sent nothing for so long has nothing more to send for now: what it has is tried as it is.
+/// After this time without input a source is quiet: what waits is tried as it is.
 const QUIET: Duration = Duration::from_millis(500);
-/// How many values that name nothing are named themselves.
+/// The most dangling references that are logged singly.
 const REPORTED: u64 = 20;
 
-/// A record that is written but for some values.
+/// A record that is written except for some values.
 #[derive(Debug)]
 struct DeferredRecord {
     work: Box<Work>,
     deferred: Vec<DeferredReference>,
-    /// The entries that have not come.
+    /// The missing entries.
     missing: BTreeSet<DnKey>,
     since: Instant,
-    /// Whether it is in the order again.
+    /// Whether it was submitted again.
     submitted: bool,
-    /// Whether the server refused the values before their entries are there.
+    /// Whether the server refused the dangling references.
     refused: bool,
 }
 
-/// What waits for entries to come, by number of the record.
+/// Records that wait for entries, by record number.
 #[derive(Debug, Default)]
 pub(super) struct DeferredReferences {
     rests: BTreeMap<u64, DeferredRecord>,
-    /// Claimant waits for an entry; those that are not written at all, too.
+    /// The records that wait for an entry, including those that are not written at all.
     by_missing: BTreeMap<DnKey, BTreeSet<u64>>,
-    /// The rests of an entry.
+    /// The deferred records of an entry.
     by_entry: HashMap<DnKey, BTreeSet<u64>>,
     reported: u64,
 }
@@ -90,7 +90,7 @@ impl DeferredReferences {
         Some(rest)
     }
 
-    /// An entry has come. Claimant waited for it, and for nothing else any more.
+    /// Notes that an entry exists. Returns the records that wait for no other entry now.
     fn arrived(&mut self, key: &DnKey) -> Vec<u64> {
         let numbers = self.by_missing.remove(key).unwrap_or_default();
         let is_complete = |number: &u64| match self.rests.get_mut(number) {
@@ -100,7 +100,8 @@ impl DeferredReferences {
         numbers.into_iter().filter(is_complete).collect()
     }
 
-    /// A later record says what these attributes are to be; `None`: all of them.
+    /// Drops deferred values of attributes that a later record sets; `None`: of all attributes. Returns the records that are
+    /// done.
     fn superseded(&mut self, key: &DnKey, attributes: Option<&[Wanted]>) -> Vec<u64> {
         let numbers: Vec<u64> = self.by_entry.get(key).into_iter().flatten().copied().collect();
         let is_said = |deferred: &DeferredReference| {
@@ -122,10 +123,10 @@ impl DeferredReferences {
 }
 
 impl<W: Write> Load<'_, W> {
-    /// A record was written but for values that name entries which are not there.
+    /// Defers values of a record that is otherwise written.
     pub(super) fn defer(&mut self, mut work: Box<Work>, deferred: Vec<DeferredReference>) {
         let number = work.number;
-        // All else is written.
+        // All other attributes are written.
         if let Task::Upsert { wanted, .. } = &mut work.task {
             wanted.attributes = Vec::new();
         }
@@ -142,7 +143,7 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// The server took values before their entries are there for a fault: they wait for these after all.
+    /// The server refused a dangling reference: the values keep waiting for their entries.
     pub(super) fn defer_refused(&mut self, mut work: Box<Work>) {
         let deferred = std::mem::take(&mut work.values);
         work.is_last_try = false;
@@ -150,7 +151,7 @@ impl<W: Write> Load<'_, W> {
         self.waiting.references.defer(work, deferred, true);
     }
 
-    /// A record cannot be written at all before these entries have come.
+    /// Defers a record that cannot be written before these entries exist.
     pub(super) fn defer_whole(&mut self, mut work: Box<Work>, missing: Vec<DnKey>) {
         Self::parks(&mut work);
         let number = work.number;
@@ -162,7 +163,7 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// An entry is there, with what lies below it.
+    /// Wakes records that reference an entry, or its subtree.
     pub(super) fn arrived(&mut self, key: &DnKey, with_subtree: bool) {
         if self.waiting.references.by_missing.is_empty() {
             return;
@@ -186,7 +187,7 @@ impl<W: Write> Load<'_, W> {
         self.scheduler.submit(number, work.dn_lock(), TaskKind::Upsert, work);
     }
 
-    /// What is left to do of a record, now that it is its turn. `None`: nothing any more.
+    /// Returns the task for the deferred values of a record; `None`: none are left.
     pub(super) fn rest_of(&mut self, work: &mut Work) -> Option<Task> {
         let DeferredRecord { deferred, .. } = self.waiting.references.take(work.number)?;
         work.values.clone_from(&deferred);
@@ -208,7 +209,7 @@ impl<W: Write> Load<'_, W> {
         Some(Task::Upsert { wanted, filter: filter.clone(), write_policy })
     }
 
-    /// A later record of the same entry begins: what it says counts.
+    /// Drops deferred values that a later record of the same entry replaces.
     pub(super) fn supersede(&mut self, work: &Work) {
         if self.waiting.references.is_empty() {
             return;
@@ -222,14 +223,14 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// All that waits for entries is looked at again.
+    /// Submits all deferred values.
     pub(super) fn submit_rests(&mut self) {
         for number in self.waiting.references.rests.keys().copied().collect::<Vec<_>>() {
             self.submit_rest(number);
         }
     }
 
-    /// No entry will come any more: what names them is written as it is, and said.
+    /// Warns of dangling references at the end of the input; they are then written as they are.
     pub(super) fn report_missing(&mut self) {
         for number in self.waiting.references.rests.keys().copied().collect::<Vec<_>>() {
             self.report(number);
@@ -241,7 +242,7 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// Of records that wait as a whole: all that an attribute which has to be there would hold names nothing.
+    /// Warns of dangling references of records that wait as a whole.
     fn report_whole(&mut self) {
         let mut missing: BTreeMap<u64, Vec<DnKey>> = BTreeMap::new();
         for (key, numbers) in &self.waiting.references.by_missing {
@@ -291,8 +292,8 @@ impl<W: Write> Load<'_, W> {
         self.submit_rest(number);
     }
 
-    /// Tries what has waited for too long, and all that waits where the source is quiet: a live mirror has what its source
-    /// has, names of nothing too. A server that refuses such values has its way until the input ends.
+    /// Tries values that have waited for too long, and all of them if the source is quiet: a live mirror copies dangling
+    /// references as well. If the server refuses them, they wait for the end of the input.
     pub(super) fn give_up_waiting_for_long(&mut self) {
         let is_quiet = self.executor.running.is_empty()
             && !self.scheduler.has_ready()
@@ -308,7 +309,7 @@ impl<W: Write> Load<'_, W> {
             let whole = self.waiting.references.by_missing.values().flatten().copied();
             let whole: BTreeSet<u64> =
                 whole.filter(|n| !self.waiting.references.rests.contains_key(n)).collect();
-            // Nor does anybody give up a value, or give an entry the name of a missing parent.
+            // No record will give up a value either, or add a missing parent.
             let waits = |parked: &Parked<'_, Box<Work>>| {
                 parked.kind == TaskKind::Upsert && parked.name.is_none() && !parked.payload.is_last_try
             };

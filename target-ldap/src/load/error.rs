@@ -1,4 +1,4 @@
-//! Why a run ends early.
+//! The failures that end a run.
 
 use singer_common::directory::DirectoryError;
 use singer_common::error::Classified as _;
@@ -13,61 +13,61 @@ use crate::load::rejects::RejectFileError;
 use crate::rules::error::MappingError;
 use crate::write::ldap_result::is_records_fault;
 
-/// Why a run ended early.
+/// A failure that ends a run.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// A line that is no message.
+    /// A line that is not a message.
     #[error("line {line}: {error}")]
     Message {
         /// Counted from 1.
         line: u64,
-        /// What is wrong with it.
+        /// The problem.
         error: MessageError,
     },
-    /// A line of a reject file, which nobody said the input is.
+    /// A line of a reject file, without `--retry-rejects`.
     #[error("line {line}: a line of a reject file; --retry-rejects has its record tried again")]
     Reject {
         /// Counted from 1.
         line: u64,
     },
-    /// A record that cannot be taken.
+    /// A record that cannot be written.
     #[error("line {line}, stream `{stream}`{}: {reason}{}", of_record(.key), did_you_mean(.nearest.as_deref()))]
     Record {
         /// Counted from 1.
         line: u64,
         /// The record's stream.
         stream: String,
-        /// The record's key, for people: `id=7`. Empty where it is not known.
+        /// The record's key, for messages: `id=7`. Empty if unknown.
         key: String,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
-        /// The name of an entry that is there, near to one that is not.
+        /// The DN of an existing entry that is similar to a missing one.
         nearest: Option<String>,
     },
-    /// A record that makes no entry.
+    /// A record that cannot be mapped to an entry.
     #[error("line {line}, stream `{stream}`{}: {error}", of_record(.key))]
     Map {
         /// Counted from 1.
         line: u64,
         /// The record's stream.
         stream: String,
-        /// The record's key, for people: `id=7`. Empty where it is not known.
+        /// The record's key, for messages: `id=7`. Empty if unknown.
         key: String,
-        /// What is wrong with it.
+        /// The problem.
         error: MappingError,
     },
-    /// A record that a stream map comes to nothing for.
+    /// A record for which a stream map failed.
     #[error("line {line}{}: {error}", of_record(.key))]
     StreamMap {
         /// Counted from 1.
         line: u64,
-        /// The record's key, for people: `id=7`. Empty where it is not known.
+        /// The record's key, for messages: `id=7`. Empty if unknown.
         key: String,
-        /// The map's setting, and what is wrong.
+        /// The map's setting, and the problem.
         #[source]
         error: singer_common::maps::MapError,
     },
-    /// A record of a reject file that a stream map came to nothing for.
+    /// A record of a reject file for which a stream map had failed.
     #[error(
         "line {line}: stream_maps came to nothing for this record, and --retry-rejects applies none: correct it at its source, and feed it from there"
     )]
@@ -75,19 +75,19 @@ pub enum LoadError {
         /// Counted from 1.
         line: u64,
     },
-    /// A task the directory refused.
+    /// A task that the directory refused.
     #[error("line {line}, stream `{stream}`{}: {error}{hint}{}", of_record(.key), did_you_mean(.nearest.as_deref()))]
     Write {
         /// Counted from 1.
         line: u64,
         /// The record's stream.
         stream: String,
-        /// The record's key, for people: `id=7`. Empty where it is not known.
+        /// The record's key, for messages: `id=7`. Empty if unknown.
         key: String,
-        /// What the directory said.
+        /// The directory's error.
         #[source]
         error: DirectoryError,
-        /// What the schema tells of the reason; begins with `; ` where there is anything.
+        /// What the schema says about the reason; begins with `; ` unless empty.
         hint: String,
         /// As of a record.
         nearest: Option<String>,
@@ -99,15 +99,15 @@ pub enum LoadError {
         line: u64,
         /// Its stream.
         stream: String,
-        /// What is wrong with it.
+        /// The problem.
         error: BatchError,
     },
-    /// What is wrong with a record that came in a batch.
+    /// A failure of a record in a batch.
     #[error("{error} (the record is in {place})")]
     InFile {
-        /// Where the record is.
+        /// The location of the record.
         place: InFile,
-        /// What is wrong, as of a RECORD.
+        /// The failure, as of a RECORD.
         #[source]
         error: Box<LoadError>,
     },
@@ -120,31 +120,31 @@ pub enum LoadError {
         #[source]
         error: SettingsError,
     },
-    /// PrefetchState the input failed.
+    /// Reading the input failed.
     #[error("reading the input: {0}")]
     Input(#[from] std::io::Error),
-    /// The directory could not be completed.
+    /// The directory could not be committed.
     #[error("{0}")]
     Directory(#[from] DirectoryError),
-    /// More records were rejected than may be.
+    /// More records were rejected than `max_rejects` allows.
     #[error("{error} (and max_rejects: {max} record(s) are rejected already)")]
     TooManyRejects {
         /// The limit.
         max: u64,
-        /// What is wrong with the record that is one too many.
+        /// The failure of the record that exceeds it.
         error: Box<LoadError>,
     },
-    /// A rejected record could not be kept.
+    /// A rejected record could not be written.
     #[error("{0}")]
     RejectFile(#[from] RejectFileError),
-    /// The values of records that wait for others could not be kept.
+    /// The values of waiting records could not be spilled.
     #[error(
         "records that wait for entries which have not come are more than memory is for, and cannot be kept in a temporary file in {}: {}; set TMPDIR to a folder with room",
         std::env::temp_dir().display(),
         .0
     )]
     SpillBuffer(std::io::Error),
-    /// A part of this program did not do what it is there for.
+    /// A fault of this program.
     #[error("internal error: {0}; no further STATE is printed. Run again, and please report this")]
     Internal(&'static str),
     /// Printing STATE failed.
@@ -152,13 +152,13 @@ pub enum LoadError {
     Output(#[from] WriteError),
 }
 
-/// What a message has behind the stream.
+/// Returns the key for a message, after the stream.
 fn of_record(key: &str) -> String {
     if key.is_empty() { String::new() } else { format!(", {key}") }
 }
 
 impl LoadError {
-    /// What it is about, for the log's fields.
+    /// Returns the fields for the log.
     pub(crate) fn facts(&self) -> Facts {
         let of = |line: &u64, stream: Option<&String>, key: Option<&String>| Facts {
             line: Some(*line),
@@ -190,12 +190,12 @@ impl LoadError {
         }
     }
 
-    /// A record whose key is not known yet.
+    /// Returns the failure of a record whose key is not known yet.
     pub(super) fn record(line: u64, stream: &str, reason: String) -> LoadError {
         LoadError::Record { line, stream: stream.to_owned(), key: String::new(), reason, nearest: None }
     }
 
-    /// Of the record with this key.
+    /// Sets the key of the record.
     pub(super) fn of_key(mut self, about: &str) -> LoadError {
         if let LoadError::Record { key, .. }
         | LoadError::Map { key, .. }
@@ -207,7 +207,7 @@ impl LoadError {
         self
     }
 
-    /// Of a record for which an entry is wanted that is not there; this one is, and is near.
+    /// Sets the DN of an existing entry that is similar to a missing one.
     pub(super) fn near(mut self, name: Option<String>) -> LoadError {
         if let LoadError::Record { nearest, .. } | LoadError::Write { nearest, .. } = &mut self {
             *nearest = name;
@@ -215,7 +215,7 @@ impl LoadError {
         self
     }
 
-    /// With the place of the record, where it came in a batch.
+    /// Adds the location of the record, if it is in a batch.
     pub(super) fn in_file(self, place: Option<&InFile>) -> LoadError {
         match place {
             Some(place) => LoadError::InFile { place: place.clone(), error: Box::new(self) },
@@ -223,7 +223,7 @@ impl LoadError {
         }
     }
 
-    /// The directory's error, when it is one record's.
+    /// Returns the directory's error, if it concerns one record.
     pub(super) fn of_directory(&self) -> Option<&DirectoryError> {
         match self {
             LoadError::Write { error, .. } => Some(error),
@@ -232,7 +232,7 @@ impl LoadError {
         }
     }
 
-    /// What is wrong, without the line and the stream.
+    /// Returns the problem, without the line and the stream.
     pub(super) fn reason(&self) -> String {
         match self {
             LoadError::Record { reason, nearest, .. } => {
@@ -247,12 +247,12 @@ impl LoadError {
         }
     }
 
-    /// Whether its record is as it came, before stream maps.
+    /// Whether the record is as it arrived, before stream maps.
     pub(super) fn is_of_unmapped(&self) -> bool {
         matches!(self, LoadError::StreamMap { .. } | LoadError::Unmapped { .. })
     }
 
-    /// Whether the record alone is to blame, and others may well be written.
+    /// Whether only this record is at fault, so that others may succeed.
     pub(super) fn is_records_fault(&self) -> bool {
         match self {
             LoadError::Record { .. }

@@ -1,4 +1,4 @@
-//! Tasks under way: what may begin begins, and what has ended is told.
+//! The tasks in progress: starts those that are ready, and hands over their results.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -14,30 +14,28 @@ use super::{Load, LoadError};
 use crate::map::Task;
 use crate::write::destination::CHANGE_LABEL;
 
-/// Tasks begun at most before the input, the answers and signals are seen to again.
+/// The most tasks that are started before the input, results and signals are handled again.
 const STARTS: usize = 256;
-/// Tasks under way for each write that may be outstanding: a task looks at its entry first, and no write of its is outstanding
-/// meanwhile.
+/// Tasks in progress for each write in flight: a task first searches for its entry, without a write.
 const TASKS_PER_WRITE: usize = 3;
-/// Tasks taken in for each that may be under way: related ones have to wait without stopping the others.
+/// Tasks accepted for each that may be in progress: related tasks must wait without blocking the others.
 const TASKS_AHEAD: usize = 2;
-/// No more tasks than so many beside those that write: servers take only so many requests ahead (slapd 1,000 of a session,
-/// `conn_max_pending_auth`).
+/// The most tasks beside those that write. Servers limit pending requests (slapd 1,000 of a session, `conn_max_pending_auth`).
 const MOST_BESIDE: usize = 256;
 
-/// A task on its way, and what has become of it in the end.
+/// A task in progress, with its result.
 type Running = Pin<Box<dyn Future<Output = Finished> + Send>>;
 
-/// A task under way: its number, and of its record the line, the stream and the key.
+/// A task in progress: its number, and the line, stream and key of its record.
 pub(super) type TaskLabel = (u64, u64, Arc<str>, Arc<str>);
 
-/// The tasks under way.
+/// The tasks in progress.
 #[derive(Default)]
 pub(super) struct Executor {
     pub(super) running: JoinSet<Finished>,
-    /// What each of them is about, should it end without a result.
+    /// The label of each, in case it ends without a result.
     pub(super) labels: HashMap<tokio::task::Id, TaskLabel>,
-    /// Tasks that have ended since the run began: only if there are more can another try of those that were too early succeed.
+    /// The number of tasks that have ended. Another try of early tasks makes sense only if it has grown.
     pub(super) ended: u64,
     pub(super) ended_at_last_try: Option<u64>,
     /// Whether no further entry will be added.
@@ -45,7 +43,7 @@ pub(super) struct Executor {
 }
 
 impl<W: Write> Load<'_, W> {
-    /// Begins what may begin; not so much at once that nothing else is seen to.
+    /// Starts tasks that are ready, up to a limit.
     pub(super) fn start_ready(&mut self) {
         for _ in 0..STARTS {
             if !self.can_start() {
@@ -78,7 +76,7 @@ impl<W: Write> Load<'_, W> {
             && (self.executor.running.is_empty() || !self.spill_buffer.is_full())
     }
 
-    /// How many tasks may be under way. One at a time stays just that.
+    /// Returns the most tasks in progress. With one write at a time it is one.
     fn most_running(&self) -> usize {
         match self.config.max_in_flight {
             1 => 1,
@@ -86,7 +84,7 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// Whether so many tasks are taken in that those that have to wait for others do not stop the rest.
+    /// Whether enough tasks are accepted that waiting ones do not block the others.
     pub(super) fn has_enough(&self) -> bool {
         self.scheduler.len() - self.scheduler.parked() >= self.most_running() * TASKS_AHEAD
             || self.spill_buffer.has_enough()
@@ -95,7 +93,7 @@ impl<W: Write> Load<'_, W> {
     fn start(&mut self, work: Box<Work>, rest: Option<Task>) {
         let about = (work.number, work.line, work.stream.clone(), work.about.clone());
         let mut running = self.prepare(work, rest);
-        // What is in memory ends here and now, and need not become a task of the runtime's.
+        // A task in memory ends at once, and need not be spawned.
         match poll_once(&mut running) {
             Ok(Poll::Ready(finished)) => self.handle_finished(finished),
             Ok(Poll::Pending) => self.spawn(running, about),
@@ -103,7 +101,7 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// Begins what nothing else is under way beside: it needs no place in the order unless it does not end at once.
+    /// Starts a task while no other is in progress: it is submitted to the scheduler only if it does not end at once.
     pub(super) fn start_alone(&mut self, work: Box<Work>) {
         let (number, kind) = (work.number, work.kind());
         let about = (number, work.line, work.stream.clone(), work.about.clone());
@@ -150,7 +148,7 @@ impl<W: Write> Load<'_, W> {
                 self.executor.labels.remove(&id);
                 self.handle_finished(finished);
             }
-            // A panic, which is a fault of ours: the task is gone, and the answer with it.
+            // A panic, which is a fault of this program: the task and its result are lost.
             Err(e) => match self.executor.labels.remove(&e.id()) {
                 Some(about) => self.fail_task(about),
                 None => self.fail(0, LoadError::Internal("a task that is not known has ended")),
@@ -158,7 +156,7 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// A task did not come to an end.
+    /// Fails a task that ended without a result.
     fn fail_task(&mut self, (number, line, stream, key): TaskLabel) {
         self.scheduler.ended(number);
         let reason = "a fault of this program; whether the change was made is not known".into();
@@ -166,9 +164,9 @@ impl<W: Write> Load<'_, W> {
     }
 }
 
-/// Runs a task as far as it goes without waiting. An error: it panicked.
+/// Polls a task once. The error: it panicked.
 fn poll_once(running: &mut Running) -> Result<Poll<Finished>, ()> {
-    // What it waits for is asked once more when it has become a task of the runtime's, which is then told.
+    // The spawned task is polled again with a real waker.
     let mut context = Context::from_waker(Waker::noop());
     catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(&mut context))).map_err(drop)
 }

@@ -1,14 +1,14 @@
-//! Where a batch has a record.
+//! The location of a record in a batch.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Where a batch has a record.
+/// The location of a record in a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InFile {
-    /// The file's path.
+    /// The path of the file.
     pub file: Arc<str>,
-    /// Counted from 1, of what the file holds once decompressed.
+    /// The line of the decompressed file, from 1.
     pub line: u64,
 }
 

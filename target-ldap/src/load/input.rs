@@ -1,4 +1,4 @@
-//! Taking the input in: what a line asks for becomes work to be done.
+//! Handles the lines of the input: from mapped lines to submitted work.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -19,18 +19,18 @@ use crate::map::Task;
 use crate::write::claims::Claimant;
 use crate::write::counts::RecordOutcome;
 
-/// A stream whose SCHEMA has come.
+/// A stream whose SCHEMA has arrived.
 pub(super) struct Stream {
     pub(super) definition: Arc<StreamDefinition>,
     pub(super) prefetch: PrefetchState,
 }
 
-/// What is known of the input so far.
+/// The state of the input.
 pub(super) struct InputState {
     pub(super) streams: HashMap<Arc<str>, Stream>,
-    /// When the input last had a line.
+    /// When the last line arrived.
     pub(super) last_line: Instant,
-    /// Entries to be read at once, as soon as no task is under way.
+    /// Entries to prefetch, as soon as no task is in progress.
     pub(super) prefetch: Option<Prefetch>,
 }
 
@@ -41,7 +41,7 @@ impl Default for InputState {
 }
 
 impl<W: Write> Load<'_, W> {
-    /// Takes one line in. A failure is kept, not returned: what came before it still has to be written.
+    /// Handles one line. A failure is kept, not returned: earlier records must still be written.
     pub(super) fn handle_line(&mut self, line: u64, read: InputLine) {
         match read {
             InputLine::Schema { stream, warnings } => self.schema(stream, warnings),
@@ -58,7 +58,7 @@ impl<W: Write> Load<'_, W> {
             InputLine::Nothing => {
                 tracing::warn!("line {line}: an entry that was gone, not a record: it is passed over");
             }
-            // It comes after every record begun so far.
+            // It comes after every record so far.
             InputLine::Failed(error) => self.fail(u64::MAX - 1, error),
         }
     }
@@ -76,7 +76,7 @@ impl<W: Write> Load<'_, W> {
         self.counters.by_stream.entry(name).or_default();
     }
 
-    /// Takes a record in: of a RECORD, or of the batch in hand.
+    /// Handles the record of a RECORD or a batch.
     pub(super) fn record(&mut self, planned: MappedRecord) {
         let MappedRecord { stream, line, in_file, version, about, record, outcome, warnings, identity } =
             planned;
@@ -141,7 +141,7 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// The entry of a record that was rejected at once is not deleted by the run, as far as it is known which one that is.
+    /// Protects the entry of a rejected record from deletion, as far as it is known.
     fn protect_rejected(
         &mut self,
         stream: &StreamDefinition,
@@ -162,7 +162,7 @@ impl<W: Write> Load<'_, W> {
         let claimant = Claimant { stream: name, key: &about, kind: stream.key_kind };
         self.applier.claims().protect(&claimant, &key);
         if task.filter().is_some() {
-            // STATE behind the record waits for the look, too.
+            // STATE after the record waits for the search as well.
             let number = self.committer.ack.begin();
             let work = Work::new(number, line, name.clone(), task, key, about.into());
             let work = Box::new(Work { version, key_kind: stream.key_kind, ..work });

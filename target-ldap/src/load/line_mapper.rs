@@ -1,4 +1,5 @@
-//! From a line of the input to a task. Pure but for the reading, so that it goes on beside the writing, on a thread of its own.
+//! From a line of the input to a task, on a thread of its own, so that mapping and writing overlap. Pure except for the
+//! reading.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, BufRead};
@@ -27,12 +28,12 @@ use crate::load::rejects::{self, RejectSchema, Retried};
 use crate::map::Mapping;
 use crate::map::validate::{RecordValidator, guarded};
 
-/// Parts of the input that wait between the reader's thread and the run.
+/// The most chunks of lines between the reader's thread and the run.
 const PARTS_AHEAD: usize = 2;
-/// The lines of a part are about so many octets together, and at most what has come.
+/// The size of a chunk in octets; less if the input has no more for now.
 const PART_BYTES: usize = 32 * 1024;
 
-/// A line of the input, and what it asks for.
+/// A line of the input, mapped.
 pub(super) enum InputLine {
     Schema {
         stream: Arc<StreamDefinition>,
@@ -44,31 +45,31 @@ pub(super) enum InputLine {
         stream: String,
         version: i64,
     },
-    /// A line of a reject file that has no record.
+    /// A line of a reject file without a record.
     Nothing,
     Failed(LoadError),
 }
 
-/// What a line is that is no JSON.
+/// A line that is JSON only after a repair.
 enum Flawed {
-    /// This is asked for.
+    /// It is handled as this.
     InputLine(InputLine),
-    /// It is read as this.
+    /// It is parsed again as this.
     Json(Vec<u8>),
 }
 
 /// Lines with their numbers, from 1.
 type InputLines = Vec<(u64, InputLine)>;
 
-/// What comes from the reader's thread.
+/// An event of the reader's thread.
 pub(super) enum InputEvent {
     Lines(InputLines),
     Failed(io::Error),
-    /// Nothing more will come. A channel that closes without it has lost the rest of the input.
+    /// The end of the input. A channel that closes without it has lost lines.
     End,
 }
 
-/// What lines are read with.
+/// Maps the lines of the input.
 pub(super) struct LineMapper {
     config: TargetConfig,
     directory: Directory,
@@ -78,16 +79,16 @@ pub(super) struct LineMapper {
     pub(super) streams: HashMap<String, Arc<StreamDefinition>>,
     /// The SCHEMA of each stream.
     schemas: HashMap<String, SchemaMessage>,
-    /// The warnings that were given.
+    /// The warnings that were logged.
     logged: HashSet<String>,
-    /// What becomes of streams before they are taken in.
+    /// Stream maps and flattening.
     pub(super) maps: Option<Maps>,
-    /// The properties of all streams, as they came and as they are taken in.
+    /// The properties of all streams, before and after stream maps.
     properties: BTreeSet<String>,
 }
 
 impl LineMapper {
-    /// For records that go into this directory. With `retry_rejects` the input is a reject file.
+    /// Returns a mapper for this directory. `retry_rejects`: the input is a reject file.
     pub(super) fn new(config: &TargetConfig, directory: &Directory, retry_rejects: bool) -> Self {
         Self {
             config: config.clone(),
@@ -98,7 +99,7 @@ impl LineMapper {
             streams: HashMap::new(),
             schemas: HashMap::new(),
             logged: HashSet::new(),
-            // What was rejected is in the file as the maps made it.
+            // Rejected records are already mapped.
             maps: config.maps.clone().filter(|_| !retry_rejects),
             properties: BTreeSet::new(),
         }
@@ -113,7 +114,7 @@ impl LineMapper {
         }
     }
 
-    /// Warns of settings that name what neither the input, which has ended, nor the directory has.
+    /// Warns of settings with names that neither the input nor the directory has.
     fn warn_of_unused(&self) {
         if self.retry_rejects || self.streams.is_empty() {
             return;
@@ -137,7 +138,7 @@ impl LineMapper {
         }
     }
 
-    /// Plans what a line asks for. `false`: no more is wanted.
+    /// Maps a line. `false`: no more lines are wanted.
     fn line(&mut self, number: u64, text: &[u8], out: &mut LineSender) -> bool {
         if self.retry_rejects
             && let Some(retried) = rejects::read_line(text)
@@ -177,8 +178,8 @@ impl LineMapper {
         out.push(number, text.len(), line)
     }
 
-    /// What becomes of a line that is JSON but for a flaw: what is no number is null, of which it is said once; of another flaw the
-    /// record is at fault. `None`: it is no record.
+    /// Handles a line that is JSON except for a flaw. NaN and infinities become null, with one warning; another flaw is an
+    /// error of the record. `None`: it is not a record.
     fn flawed(&mut self, line: u64, octets: Vec<u8>, flaw: Flaw) -> Option<Flawed> {
         let message = Message::parse(&octets).ok()?;
         if self.is_passable(&format!("line {line}"), flaw) {
@@ -186,7 +187,7 @@ impl LineMapper {
         }
         match message {
             Message::Record(record) => self.faulty(line, record, None, flaw).map(Flawed::InputLine),
-            // Of a description, nobody misses the half of a character.
+            // In a description, half of a character does not matter.
             Message::Schema(schema) => {
                 tracing::warn!(stream = schema.stream, line, "line {line}: in the SCHEMA, {}", flaw.text());
                 Some(Flawed::Json(octets))
@@ -195,7 +196,7 @@ impl LineMapper {
         }
     }
 
-    /// Whether a flaw changes nothing but what is no number, of which it is said once.
+    /// Whether the only flaw is NaN or an infinity, of which a warning is logged once.
     fn is_passable(&mut self, place: &str, flaw: Flaw) -> bool {
         if flaw == Flaw::NoNumber && self.logged.insert(flaw.text().to_owned()) {
             tracing::warn!("{place}: {}", flaw.text());
@@ -203,7 +204,7 @@ impl LineMapper {
         flaw == Flaw::NoNumber
     }
 
-    /// A record whose line has a flaw; `None` of a stream that there is not.
+    /// Returns a record whose line has a flaw; `None` for an unknown stream.
     fn faulty(
         &self,
         line: u64,
@@ -240,9 +241,9 @@ impl LineMapper {
         }
     }
 
-    /// A batch's records, each as if it had come as a RECORD.
+    /// Maps the records of a batch, as if each had arrived as a RECORD.
     fn batch(&mut self, line: u64, message: &BatchMessage, out: &mut LineSender) -> bool {
-        // Opening a file may take long, and what came before has nothing to do with that.
+        // Opening a file may take long: the lines before it are sent first.
         if !out.flush() {
             return false;
         }
@@ -289,7 +290,7 @@ impl LineMapper {
         InputLine::Record(Box::new(MappedRecord { warnings, ..stream.plan(line, record, version, in_file) }))
     }
 
-    /// Whether maps have a say in a stream whose SCHEMA came.
+    /// Whether stream maps apply to a stream.
     fn is_mapped(&self, stream: &str) -> bool {
         self.maps.as_ref().is_some_and(|maps| maps.knows(stream))
     }
@@ -303,7 +304,7 @@ impl LineMapper {
         }
         self.know(message);
         let bad = |reason| LoadError::record(line, &message.stream, reason);
-        // Without them no record would bring anything. The SDK's targets end there, too.
+        // Without properties no record would have a value. The SDK's targets fail as well.
         if !message.schema.get("properties").is_some_and(Value::is_object) {
             return Err(bad("the SCHEMA has no `properties`".to_owned()));
         }
@@ -351,7 +352,7 @@ impl LineMapper {
     }
 }
 
-/// Where lines go to. They are passed on in parts: not one by one, and not later than the input waits.
+/// Sends lines in chunks: not one by one, and not later than the input blocks.
 pub(super) struct LineSender {
     sender: mpsc::Sender<InputEvent>,
     part: InputLines,
@@ -359,7 +360,7 @@ pub(super) struct LineSender {
 }
 
 impl LineSender {
-    /// `false`: no more is wanted.
+    /// Adds a line. `false`: no more lines are wanted.
     pub(super) fn push(&mut self, number: u64, octets: usize, line: InputLine) -> bool {
         self.part.push((number, line));
         self.octets += octets;
@@ -377,7 +378,7 @@ impl LineSender {
     }
 }
 
-/// Reads lines on a thread of its own: a pipe that stalls must not stop the writes under way.
+/// Reads lines on a thread of its own: a pipe that blocks must not stop writes.
 pub(super) fn read_lines(
     input: Box<dyn BufRead + Send>,
     mut planner: LineMapper,

@@ -133,7 +133,7 @@ impl<'a, W: Write> Load<'a, W> {
             let idle = self.executor.running.is_empty() && !self.scheduler.has_ready();
             self.decide_when_quiet();
             self.release_state();
-            // What is under way may give an entry the name under which it came.
+            // A task in progress may write an entry that the version has.
             if idle
                 && !given_up
                 && self.activations.absent.is_empty()
@@ -145,7 +145,7 @@ impl<'a, W: Write> Load<'a, W> {
             if idle && !given_up && ahead.is_empty() && self.scheduler.unpark_woken() {
                 continue;
             }
-            // What is under way may change what is read.
+            // A task in progress may change what is read.
             if let Some(prefetch) = self.input.prefetch.take_if(|_| idle && !given_up) {
                 stopped = self.prefetch(prefetch).await;
                 continue;
@@ -208,7 +208,7 @@ impl<'a, W: Write> Load<'a, W> {
         }
         self.release_state();
         self.check_totals(stopped.is_some());
-        // What was done is kept, even when something else failed.
+        // Written changes are kept even if something else failed.
         self.applier.directory().commit()?;
         self.print_state(true)?;
         match self.failure.take() {
@@ -217,7 +217,7 @@ impl<'a, W: Write> Load<'a, W> {
         }
     }
 
-    /// The books have to balance: each record of the input has ended as exactly one thing.
+    /// Checks that each record of the input has exactly one outcome.
     fn check_totals(&mut self, stopped: bool) {
         if stopped || self.failure.is_some() {
             return;
@@ -240,16 +240,16 @@ impl<'a, W: Write> Load<'a, W> {
         }
     }
 
-    /// Whether another line can be taken in: memory stays bounded, and what waits for a line gets it.
+    /// Whether another line is accepted: memory is bounded, and waiting records may need the next line.
     fn wants_more(&mut self, idle: bool) -> bool {
         if self.scheduler.len() >= MAX_WAITING {
-            // A file need not hold what lies above.
+            // A file need not contain the parents.
             let waits_for_parents = self.directory.ldif_rules().is_some_and(|rules| !rules.takes_orphans);
             if waits_for_parents && self.applier.takes_orphans() {
                 self.scheduler.unpark_topmost();
                 return false;
             }
-            // Under `on_error: skip`, too: parents may be still to come, and only the memory for waiting is used up.
+            // With `on_error: skip` as well: parents may still arrive, and only the memory for waiting records is used up.
             if let Some((work, error)) = self.first_refused(|_, _| true) {
                 self.fail(work.number, error.in_file(work.in_file.as_ref()));
             }
@@ -258,14 +258,14 @@ impl<'a, W: Write> Load<'a, W> {
         idle || !self.has_enough()
     }
 
-    /// The input has ended: what came too early is tried again, as long as that leads anywhere; then without waiting for
-    /// entries that are only named. `false` when all is said and done.
+    /// At the end of the input: tries early records again as long as that makes progress, then without waiting for references.
+    /// `false`: nothing is left to try.
     fn try_again(&mut self) -> bool {
         let leads_anywhere = self.executor.ended_at_last_try != Some(self.executor.ended);
         if !leads_anywhere && self.executor.is_last_try && self.activations.has_announced() {
-            // A record that no deletion can help has its say before anything is deleted.
+            // A record that no deletion can help is refused before anything is deleted.
             self.refuse_parked(Self::is_hopeless);
-            // What goes with a version may be what others wait for.
+            // Records may wait for the deletions of a version.
             if self.failure.is_none() && !self.scheduler.has_ready() {
                 self.decide(true);
                 self.executor.ended_at_last_try = None;
@@ -274,7 +274,7 @@ impl<'a, W: Write> Load<'a, W> {
         }
         if !leads_anywhere && self.executor.is_last_try {
             self.refuse_parked(|_, _| true);
-            // What waited behind what was left out can begin.
+            // Records behind a refused one can start.
             return self.scheduler.has_ready();
         }
         if !leads_anywhere && self.ask_to_give_up() {
@@ -285,7 +285,7 @@ impl<'a, W: Write> Load<'a, W> {
             self.report_missing();
         }
         self.executor.ended_at_last_try = Some(self.executor.ended);
-        // Where an entry is taken without those above it, these still go first.
+        // Even if entries without parents are accepted, parents come first.
         if self.executor.is_last_try && self.directory.ldif_rules().is_some() {
             self.scheduler.unpark_topmost();
         } else {
@@ -295,7 +295,7 @@ impl<'a, W: Write> Load<'a, W> {
         true
     }
 
-    /// Keeps the failure of the earliest record. What comes after it is not begun; what came before goes on.
+    /// Keeps the failure of the earliest record. Later tasks are dropped, earlier ones continue.
     pub(super) fn fail(&mut self, number: u64, error: LoadError) {
         if self.failure.as_ref().is_none_or(|(earliest, _)| number < *earliest) {
             self.failure = Some((number, error));

@@ -69,7 +69,7 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// Returns the outcome to count if the task is done. If it has to wait, or was refused, that is seen to here.
+    /// Returns the outcome to count if the task is done. Otherwise the task waits, or was refused here.
     fn final_outcome(
         &mut self,
         mut work: Box<Work>,
@@ -147,7 +147,7 @@ impl<W: Write> Load<'_, W> {
         ControlFlow::Continue((work, recorded))
     }
 
-    /// Counts what became of a record, once. Values that were written later count as the record did, or make it modified.
+    /// Counts the outcome of a record once. Deferred values count with the record, or make it modified.
     fn count_outcome(&mut self, work: &mut Work, recorded: RecordOutcome) {
         if work.is_rest
             && !(recorded == RecordOutcome::Modified && work.recorded == Some(RecordOutcome::Unchanged))
@@ -160,7 +160,7 @@ impl<W: Write> Load<'_, W> {
         work.recorded = Some(recorded);
     }
 
-    /// Puts down whose the entry is that a record was about. `was`: where it was.
+    /// Updates the claims on a record's entry. `was`: its former DN.
     fn update_claims(&self, work: &Work, recorded: RecordOutcome, was: &DnKey) {
         let claims = self.applier.claims();
         match (&work.task, recorded) {
@@ -168,23 +168,23 @@ impl<W: Write> Load<'_, W> {
                 claims.renamed(was, &work.key);
                 claims.claim(&work.claimant(), &work.key);
             }
-            // Its record let it go, whatever the rule has in place of a deletion; or a group would be empty.
+            // The record releases it, whatever `on_delete` does; or an empty group was deleted.
             (_, RecordOutcome::Deleted | RecordOutcome::Moved)
             | (Task::Delete { .. }, RecordOutcome::Modified)
             | (Task::Delete { filter: None, .. }, RecordOutcome::Unchanged) => {
                 claims.release((!work.by_version).then(|| work.claimant()).as_ref(), was);
             }
-            // Where it may not be renamed it has come all the same.
+            // An entry that may not be renamed was written all the same.
             (Task::Upsert { .. }, _) => claims.claim(&work.claimant(), was),
             _ => {}
         }
     }
 
-    /// Wakes what waits for what has just been done.
+    /// Wakes the records that wait for this outcome.
     fn wake(&mut self, work: &Work, recorded: RecordOutcome, was: &DnKey) {
         match recorded {
             RecordOutcome::Added => {
-                // Before what waited for this entry: its children that came too early come first.
+                // First the children that were too early, then the records that reference the entry.
                 self.scheduler.unpark_below(&work.key);
                 self.arrived(&work.key, false);
             }

@@ -1,4 +1,4 @@
-//! PrefetchState a stream's entries all at once, where that is less than looking each up.
+//! Reads the entries of a stream in one search, if that is cheaper than looking each up.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -10,18 +10,18 @@ use super::Load;
 use crate::map::{StreamQuery, Task};
 use crate::plan::entry_digests::{EntryDigestCache, LookupBudget};
 
-/// What is known of how a stream's entries are best read.
+/// The prefetch state of a stream.
 #[derive(Debug, Default)]
 pub(super) struct PrefetchState {
     lookups: LookupBudget,
-    /// What all of them lie below so far.
+    /// The common ancestor of the entries so far.
     common: Option<DnKey>,
     pub(super) digest_cache: Option<Arc<EntryDigestCache>>,
-    /// It cannot be had.
+    /// Whether prefetching is impossible.
     given_up: bool,
 }
 
-/// A stream's entries, to be read.
+/// A prefetch to be made.
 pub(super) struct Prefetch {
     stream: String,
     base: String,
@@ -29,11 +29,11 @@ pub(super) struct Prefetch {
 }
 
 impl<W: Write> Load<'_, W> {
-    /// A record came that is about this entry.
+    /// Notes a record, and requests a prefetch if it pays.
     pub(super) fn consider_prefetch(&mut self, name: &str, task: &Task, key: &DnKey) {
         let Some(stream) = self.input.streams.get_mut(name) else { return };
         let prefetch = &mut stream.prefetch;
-        // What lies elsewhere than all so far makes a wider one worth a thought.
+        // An entry outside the common ancestor may justify a wider prefetch.
         if prefetch.given_up || prefetch.digest_cache.as_ref().is_some_and(|i| i.covers(key)) {
             return;
         }
@@ -52,12 +52,12 @@ impl<W: Write> Load<'_, W> {
                 .ok()
                 .and_then(|parts| Some(parts.get(parts.len().checked_sub(depth)?..)?.join(",")))
         };
-        // The root is above all that a server has.
+        // The root contains everything that a server has.
         let Some(base) = base.filter(|base| !base.is_empty()) else { return };
         self.input.prefetch = Some(Prefetch { stream: name.to_owned(), base, most });
     }
 
-    /// Reads them. What may end that early is a signal.
+    /// Makes a prefetch. Returns the signal, if one interrupts it.
     pub(super) async fn prefetch(&mut self, prefetch: Prefetch) -> Option<Signal> {
         let Prefetch { stream: name, base, most } = prefetch;
         let stream = self.input.streams.get_mut(&*name)?;

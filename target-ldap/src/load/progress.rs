@@ -1,4 +1,4 @@
-//! What is seen of a run while it goes on. Looked at a few times a second, and never for a single record.
+//! The progress of a run, for bars and log lines. Polled a few times a second, never for a single record.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,26 +11,26 @@ use singer_common::summary::{self, Count};
 
 use crate::write::counts::Counts;
 
-/// Between two lines where there are no bars.
+/// The time between two lines, without bars.
 const LINES: Duration = Duration::from_secs(10);
 
-/// Claimant looks on.
+/// Shows the progress of a run.
 #[derive(Debug)]
 pub struct LoadProgress {
     show: Show,
-    /// The input, where it is a file: a second handle, whose position is the reader's.
+    /// A second handle of the input file: it shares the position of the reader.
     file: Option<(File, u64)>,
     bars: Option<Streams>,
     logged_at: Instant,
-    /// What the last lines said.
+    /// The numbers of the last lines.
     logged: BTreeMap<String, u64>,
-    /// When each stream began, when it last went on, and how much was done by then.
+    /// When each stream began, when it last progressed, and its number of outcomes by then.
     busy: BTreeMap<String, (Instant, Instant, u64)>,
     sums_up: bool,
 }
 
 impl LoadProgress {
-    /// Nobody, as for a rehearsal.
+    /// Returns one that shows nothing, for a rehearsal.
     pub fn disabled() -> Self {
         Self {
             show: Show::Nothing,
@@ -43,7 +43,7 @@ impl LoadProgress {
         }
     }
 
-    /// Somebody, who wants the run summed up at its end. `file`: the input, where it is one.
+    /// Returns one that also reports the summary at the end. `file`: the input, if it is a file.
     pub fn new(show: Show, file: Option<&File>) -> Self {
         let file = file.and_then(|f| {
             Some((f.try_clone().ok()?, f.metadata().ok().filter(std::fs::Metadata::is_file)?.len()))
@@ -52,13 +52,13 @@ impl LoadProgress {
         Self { show, file, bars, sums_up: true, ..Self::disabled() }
     }
 
-    /// A stream begins, unless it has already.
+    /// Notes that a stream begins.
     pub(super) fn began(&mut self, stream: &str) {
         let now = Instant::now();
         self.busy.entry(stream.to_owned()).or_insert((now, now, 0));
     }
 
-    /// Looks at what was done so far.
+    /// Updates the progress.
     pub(super) fn poll(&mut self, counts: &BTreeMap<Arc<str>, Counts>) {
         let now = Instant::now();
         for (stream, counts) in counts {
@@ -103,7 +103,7 @@ impl LoadProgress {
         }
     }
 
-    /// The run is over: how long each stream took.
+    /// Ends the progress. Returns the duration of each stream.
     pub(super) fn end(
         &mut self,
         counts: &BTreeMap<Arc<str>, Counts>,

@@ -1,4 +1,4 @@
-//! Records that are not taken: each ends the run, or is left out (`on_error`).
+//! Refused records: each ends the run, or is rejected (`on_error`).
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -42,7 +42,7 @@ impl Rejects {
 }
 
 impl<W: Write> Load<'_, W> {
-    /// What came too early, and whose time never came: the oldest of it ends the run, or all of it is left out.
+    /// Refuses parked records that can no longer succeed: the oldest ends the run, or all are rejected.
     pub(super) fn refuse_parked(&mut self, is_meant: impl Fn(&Self, &Parked<'_, Box<Work>>) -> bool) {
         while let Some((mut work, error)) = self.first_refused(&is_meant) {
             self.scheduler.ended(work.number);
@@ -52,7 +52,7 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// The oldest of what came too early, and what is wrong with it.
+    /// Returns the oldest parked record, with its problem.
     pub(super) fn first_refused(
         &self,
         is_meant: impl Fn(&Self, &Parked<'_, Box<Work>>) -> bool,
@@ -96,10 +96,10 @@ impl<W: Write> Load<'_, W> {
         Some((Work::clone(work), error))
     }
 
-    /// What a directory said to a record, with what the schema tells of its reason and what may have been meant.
-    /// The server's own words stay as they are: they go into the reject file.
+    /// Adds what the schema says about the reason, and the nearest known name, to a directory's error. The server's own message
+    /// is kept for the reject file.
     pub(super) fn explained(&mut self, work: &Work, error: DirectoryError) -> LoadError {
-        // Servers say many things of a name that is none of theirs (10, 32, 53).
+        // Servers return several codes for a DN that is not theirs (10, 32, 53).
         let mut near = self.directory.nearest_context(work.dn().unwrap_or_default()).map(str::to_owned);
         let mut hint = String::new();
         if near.is_some() {
@@ -115,12 +115,12 @@ impl<W: Write> Load<'_, W> {
             && schema.coverage() == Coverage::Whole
         {
             let found = violations(&schema, self.directory.root_dse().vendor, &wanted.to_entry());
-            // What a record says nothing of, an entry that is there may have.
+            // An existing entry may have what the record lacks.
             let is_meant =
                 |one: &Violation| one.code() == *code && (*operation == "add" || !one.is_of_whole());
             for one in found.into_iter().filter(is_meant) {
                 let said = one.to_string();
-                // A plan's refusal consists of it.
+                // The refusal of a plan consists of it.
                 if !text.contains(&said) {
                     let _ = write!(hint, "; {said}");
                 }
@@ -139,12 +139,12 @@ impl<W: Write> Load<'_, W> {
         work.refused_by(error, hint).near(near)
     }
 
-    /// The property of a stream that becomes an attribute.
+    /// Returns the property that is written to an attribute.
     fn property_of(&self, stream: &str, attribute: &str) -> Option<&str> {
         self.input.streams.get(stream)?.definition.mapping.property_of(attribute, self.directory.schema())
     }
 
-    /// A record that the directory did not take.
+    /// Handles a record that the directory refused.
     pub(super) fn refused(&mut self, work: &Work, error: LoadError) {
         if matches!(work.task, Task::Find { .. }) {
             return self.fail(work.number, error);
@@ -176,7 +176,7 @@ impl<W: Write> Load<'_, W> {
         self.reject(work.number, &reject, reject_schema, error, work.recorded);
     }
 
-    /// Leaves a record out, or ends the run when that is not the record's own fault, or one too many.
+    /// Rejects a record. The run fails if the record is not at fault, or if it exceeds `max_rejects`.
     pub(super) fn reject(
         &mut self,
         number: u64,
@@ -226,7 +226,7 @@ impl<W: Write> Load<'_, W> {
         self.committer.ack.done(number);
     }
 
-    /// What a rejected record is about is not deleted by the run, whoever says so.
+    /// Protects the entry of a rejected record from every deletion of the run.
     fn protect(&self, work: &Work) {
         let claims = self.applier.claims();
         claims.protect(&work.claimant(), &work.key);
@@ -235,7 +235,7 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// The entries that a rejected record's filter fits are not deleted by the run.
+    /// Protects the entries that a rejected record's filter matches.
     pub(super) fn protect_found(&mut self, work: &Work, found: &MatchedNames) {
         for name in &found.names {
             if let Ok(key) = self.applier.key(name) {

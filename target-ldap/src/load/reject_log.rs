@@ -1,12 +1,12 @@
-//! What is said of rejected records: a few of each kind one by one, and of the others how many there were.
+//! Logs rejected records: the first of each kind of reason singly, then their number.
 
 use std::collections::BTreeMap;
 
 use singer_common::facts::Facts;
 
-/// Records that are named for one kind of reason. All are in the reject file.
+/// The records of a kind of reason that are logged singly. All are in the reject file.
 const NAMED: u64 = 5;
-/// Kinds of reasons that are counted; what is of another kind is said one by one.
+/// The most kinds that are counted; records of further kinds are logged singly.
 const KINDS: usize = 1_000;
 
 /// The rejected records of a run, by kind of reason.
@@ -20,12 +20,12 @@ struct Kind {
     records: u64,
     /// Of the first record.
     reason: String,
-    /// `rejected`, or what is said in a dry run.
+    /// `rejected`, or the wording for a dry run.
     what: &'static str,
 }
 
 impl RejectLog {
-    /// Counts a record. `true`: it is to be named in the log.
+    /// Counts a record. `true`: it is to be logged.
     pub(super) fn should_log(&mut self, stream: &str, reason: &str, what: &'static str) -> bool {
         let key = (stream.to_owned(), without_values(reason));
         if !self.kinds.contains_key(&key) && self.kinds.len() >= KINDS {
@@ -37,7 +37,7 @@ impl RejectLog {
         kind.records <= NAMED
     }
 
-    /// Says how many were not named.
+    /// Logs how many were not logged singly.
     pub(super) fn report(&self) {
         for ((stream, _), Kind { records, reason, what }) in &self.kinds {
             let Some(more) = records.checked_sub(NAMED).filter(|more| *more > 0) else { continue };
@@ -49,7 +49,7 @@ impl RejectLog {
     }
 }
 
-/// A reason without what it quotes, and without numbers: what is the same for records with the same fault.
+/// Returns a reason without quoted parts and digits: it is the same for all records with one fault.
 fn without_values(reason: &str) -> String {
     let mut out = String::new();
     let mut quote = None;

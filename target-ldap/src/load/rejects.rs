@@ -1,7 +1,7 @@
-//! Records that are left out under `on_error: skip`: which failures are a record's own, and the file that keeps them.
+//! The reject file (`on_error: skip`).
 //!
-//! The file is JSONL. Each rejected record is a line of type REJECT; ahead of a stream's first one, and again when the
-//! stream's SCHEMA changed, goes that SCHEMA as its own line: so the file is a complete input for `--retry-rejects`.
+//! The file is JSONL. Each rejected record is a line of type REJECT. Before the first one of a stream, and when its SCHEMA has
+//! changed, there is a line with the SCHEMA. So the file is a complete input for `--retry-rejects`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
@@ -21,13 +21,13 @@ use singer_common::text::printable_lines;
 use super::in_file::InFile;
 use crate::write::ldap_result::{LdapResult, attribute_named};
 
-/// What stands in the file for a value that nobody is to read there.
+/// Replaces a secret value in the file.
 const MASK: &str = "***";
 /// The `type` of a rejected record's line.
 pub const KIND: &str = "REJECT";
 
-/// What a rejected record's line needs to know of its stream. Shared by the stream's records under way: a SCHEMA that
-/// changes meanwhile is not theirs.
+/// What a reject needs to know of its stream. Shared by the records in progress: a SCHEMA that changes meanwhile does not apply
+/// to them.
 #[derive(Debug)]
 pub struct RejectSchema {
     schema: String,
@@ -35,14 +35,14 @@ pub struct RejectSchema {
 }
 
 impl RejectSchema {
-    /// Of a SCHEMA, and the properties that become secret attributes.
+    /// Builds it from a SCHEMA, and the properties that are written to secret attributes.
     pub fn new(message: &SchemaMessage, secrets: BTreeSet<String>) -> RejectSchema {
         let schema = json!({"type": "SCHEMA", "stream": message.stream, "schema": message.schema,
             "key_properties": message.key_properties});
         RejectSchema { schema: schema.to_string(), secrets }
     }
 
-    /// Whether nobody is to read the values of a property.
+    /// Whether the values of a property are secret.
     pub fn is_secret(&self, property: &str) -> bool {
         self.secrets.contains(property) || is_secret_attribute(property)
     }
@@ -55,27 +55,27 @@ pub struct Reject<'a> {
     pub stream: &'a str,
     /// Its line in the input, from 1.
     pub line: u64,
-    /// Where a batch has it.
+    /// Its location in a batch.
     pub in_file: Option<&'a InFile>,
-    /// Its entry, where that is known.
+    /// The DN of its entry, if known.
     pub dn: Option<&'a str>,
-    /// What the directory said, if it was asked.
+    /// The directory's result, if it was asked.
     pub answer: Option<&'a LdapResult>,
-    /// What is wrong, for people.
+    /// The problem, for messages.
     pub reason: &'a str,
     /// The record.
     pub record: &'a Value,
-    /// Whether it is as it came, for a stream map came to nothing: `--retry-rejects` applies none.
+    /// Whether it is as it arrived, because a stream map failed: `--retry-rejects` applies none.
     pub is_unmapped: bool,
 }
 
 impl Reject<'_> {
-    /// The reason, without the record's secrets, should a server have repeated one.
+    /// Returns the reason without the record's secrets, in case a server repeated one.
     pub fn safe_reason(&self, reject_schema: &RejectSchema) -> String {
         scrubbed(self.reason, self.record, reject_schema)
     }
 
-    /// The line, without a line feed.
+    /// Returns the line, without a line feed.
     pub fn to_line(&self, reject_schema: &RejectSchema, schema: &Schema) -> String {
         let mut masked = Vec::new();
         let mut record = Map::new();
@@ -109,10 +109,10 @@ impl Reject<'_> {
     }
 }
 
-/// Shorter secrets are found in every text.
+/// Shorter secrets occur in every text.
 const SHORTEST_SECRET: usize = 4;
 
-/// Whether an object somewhere in a value has a secret (`{"account": {"userPassword": …}}`).
+/// Whether an object within a value has a secret (`{"account": {"userPassword": …}}`).
 fn has_secret(value: &Value) -> bool {
     match value {
         Value::Object(object) => {
@@ -137,19 +137,19 @@ fn scrubbed(text: &str, record: &Value, reject_schema: &RejectSchema) -> String 
     text
 }
 
-/// A rejected record, read again.
+/// A reject that was read again.
 #[derive(Debug)]
 pub struct Retried {
-    /// The record as it is to be tried. Values that are still masked are not in it. `None`: it was no record that was
-    /// rejected, but an entry that an ACTIVATE_VERSION found gone.
+    /// The record to try, without values that are still masked. `None`: the reject was an entry that an ACTIVATE_VERSION
+    /// deletes.
     pub message: Option<RecordMessage>,
-    /// The properties left out because they are still masked.
+    /// The properties that are left out because they are still masked.
     pub still_masked: Vec<String>,
-    /// Whether a stream map came to nothing for it, so that it is not as the destination takes it.
+    /// Whether a stream map had failed for it, so that it is not mapped.
     pub is_unmapped: bool,
 }
 
-/// Reads a line of a reject file; `None` when it is a message of another type.
+/// Parses a line of a reject file; `None` if it is a message of another type.
 pub fn read_line(line: &[u8]) -> Option<Result<Retried, MessageError>> {
     #[derive(Deserialize)]
     struct Envelope {
@@ -195,20 +195,20 @@ pub struct RejectFileError {
     error: io::Error,
 }
 
-/// The file, open for the run. Lines are appended: what an earlier run left there, its STATE no longer brings.
+/// The open reject file. Lines are appended: the rejects of an earlier run are not in the input again.
 #[derive(Debug)]
 pub struct RejectFile {
     path: PathBuf,
     file: File,
-    /// The SCHEMA that stands above a stream's next line.
+    /// The last SCHEMA written for each stream.
     written: HashMap<String, Arc<RejectSchema>>,
     dirty: bool,
-    /// Whether its name is not yet known to be on the disk.
+    /// Whether its directory entry may not be on disk yet.
     is_new: bool,
 }
 
 impl RejectFile {
-    /// Opens or creates the file, readable by the group at most: it holds records.
+    /// Opens or creates the file, readable by the group at most: it contains records.
     pub fn open(path: &Path) -> Result<RejectFile, RejectFileError> {
         let fail = |error| RejectFileError { path: path.display().to_string(), error };
         let mut options = OpenOptions::new();
@@ -221,7 +221,7 @@ impl RejectFile {
         Ok(RejectFile { path: path.to_owned(), file, written: HashMap::new(), dirty: false, is_new })
     }
 
-    /// Appends a line, with the stream's SCHEMA ahead of it where it does not stand there yet.
+    /// Appends a line, after the stream's SCHEMA if that is not written yet.
     pub fn write(
         &mut self,
         stream: &str,
@@ -237,8 +237,8 @@ impl RejectFile {
         text.push_str(line);
         text.push('\n');
         let _uninterrupted = signals::uninterrupted();
-        // In one call, and with no buffer of ours: what this returned from survives the process.
-        // The same JSON, whatever a terminal makes of it that shows the file.
+        // In one unbuffered call: a line that was written survives the process. Characters that would control a terminal are
+        // escaped in the JSON.
         let text = printable_lines(&text);
         self.file.write_all(text.as_bytes()).map_err(|error| self.failure(error))?;
         self.dirty = true;
@@ -248,11 +248,11 @@ impl RejectFile {
         Ok(())
     }
 
-    /// Puts what was written on the disk. Before a STATE that covers it is printed.
+    /// Flushes the file to disk, before a STATE that covers its records is printed.
     pub fn sync(&mut self) -> Result<(), RejectFileError> {
         if self.dirty {
             match self.file.sync_data() {
-                // A pipe or a device has no disk behind it.
+                // A pipe or a device cannot be flushed.
                 Err(e) if e.kind() != io::ErrorKind::InvalidInput => return Err(self.failure(e)),
                 _ => self.dirty = false,
             }
@@ -269,7 +269,7 @@ impl RejectFile {
     }
 }
 
-/// A crash may have left half a line: what follows must not become part of it.
+/// Ends a line that a crash cut off.
 fn end_broken_line(file: &mut File) -> io::Result<()> {
     if !file.metadata()?.is_file() || file.metadata()?.len() == 0 {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Entries that are elsewhere than they are to be, and names that others have.
+//! Entries that have another DN than the wanted one, and DNs that other entries have.
 
 use std::io::Write;
 
@@ -12,11 +12,11 @@ use crate::map::Task;
 use crate::write::Exchange;
 use crate::write::destination::CHANGE_LABEL;
 
-/// How often a record's entry may turn out to be elsewhere again.
+/// How often a record's entry may have yet another DN.
 const MOVES: u32 = 5;
 
 impl<W: Write> Load<'_, W> {
-    /// A record's entry has another name: it is tried again when nothing else is done there.
+    /// The entry has another DN: that is locked, and the record is tried again.
     pub(super) fn found_elsewhere(&mut self, mut work: Box<Work>, dn: String) {
         work.moves += 1;
         if work.moves > MOVES {
@@ -39,8 +39,8 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// The name that a record gives its entry is another one's: it waits until that one has left. Where all wait for each
-    /// other, one steps aside.
+    /// The wanted DN belongs to another entry: the record waits until it is free. In a cycle of waiting records, one steps
+    /// aside.
     pub(super) fn name_taken(&mut self, mut work: Box<Work>, by: String) {
         work.taken_by = by;
         Self::parks(&mut work);
@@ -52,7 +52,7 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// An entry has another name: deletions that wait to be made below it are of the names that its entries have now.
+    /// Parked deletions below a renamed entry follow it.
     pub(super) fn follow_rename(&mut self, from: &DnKey, to: &DnKey, to_dn: &str) {
         for id in self.scheduler.parked_deletions_below(from) {
             let mut now = None;
@@ -73,7 +73,7 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// An entry has its new name, though what else its record wants was refused: it is there from now on, and its old name is free.
+    /// The entry was renamed, though its other changes were refused: its old DN is free.
     pub(super) fn note_rename(&mut self, work: &mut Work) {
         let found = work.context.found.take();
         let Some(was) = found.as_deref().and_then(|dn| self.applier.key(dn).ok()) else { return };
@@ -85,7 +85,7 @@ impl<W: Write> Load<'_, W> {
         self.follow_rename(&was, &work.key, work.task.dn().unwrap_or_default());
     }
 
-    /// An entry has left its name for another one.
+    /// An entry gave up its DN for another one.
     pub(super) fn stepped_aside(&mut self, mut work: Box<Work>, aside: String) {
         let old = work.context.found.replace(aside);
         work.context.steps_aside = false;
@@ -102,7 +102,7 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// Of those that wait for values which others have, one is asked to give its own up; each once. Whether there is one.
+    /// Asks one of the records that wait for each other's values to give up its own, each once. Returns whether there is one.
     pub(super) fn ask_to_give_up(&mut self) -> bool {
         let waits = |parked: &Parked<'_, Box<Work>>| parked.payload.waits_for_value;
         let names = |work: &Work| work.context.found.as_deref().and_then(|dn| self.applier.key(dn).ok());
@@ -118,7 +118,7 @@ impl<W: Write> Load<'_, W> {
         let Some(id) = waiting.iter().find(|(_, was_asked, ..)| !was_asked).map(|(id, ..)| *id) else {
             return false;
         };
-        // Nobody exchanges anything alone.
+        // An exchange needs two.
         if waiting.len() < 2 {
             return false;
         }
@@ -132,7 +132,7 @@ impl<W: Write> Load<'_, W> {
         true
     }
 
-    /// An entry gave values up, or was asked in vain: its record waits again.
+    /// An entry gave up values, or could not: its record waits again.
     pub(super) fn gave_up(&mut self, mut work: Box<Work>, dn: String, back: Vec<Modification>) {
         work.context.gives_up = None;
         work.gave_up = Some((dn, back));
@@ -141,8 +141,7 @@ impl<W: Write> Load<'_, W> {
         self.park(work);
     }
 
-    /// Entries that stepped aside, and whose new name never became free, get their old one back; those that gave up values in vain
-    /// get these back.
+    /// Restores the DNs and values that entries gave up in vain.
     pub(super) async fn restore_names(&mut self) {
         let mut back = std::mem::take(&mut self.waiting.set_aside);
         let waiting = self.scheduler.waiting().filter(|work| work.left.is_some() || work.gave_up.is_some());

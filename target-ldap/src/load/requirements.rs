@@ -1,5 +1,5 @@
-//! What the settings ask of a directory, checked before the first record: a server that cannot do it is exit code 2, not
-//! a refusal for each record.
+//! Checks what the settings require of the directory, before the first record: exit code 2 instead of a refusal for each
+//! record.
 
 use singer_common::directory::{Directory, ServerUrl, Vendor};
 use singer_common::settings::{SettingsError, nearest};
@@ -12,7 +12,7 @@ use crate::rules::rule::Rule;
 /// OID of the Password Modify operation (RFC 3062 section 2).
 const PASSWORD_MODIFY: &str = "1.3.6.1.4.1.4203.1.11.1";
 
-/// What can be told without a connection: a password in clear text goes nowhere unencrypted.
+/// Checks what needs no connection: a clear-text password must not be sent unencrypted.
 pub(crate) fn check_transport(config: &TargetConfig) -> Result<(), SettingsError> {
     for (stream, rule) in &config.rules {
         let Some(password) = rule.password.as_ref().filter(|p| p.mode.sends_clear_text()) else { continue };
@@ -26,7 +26,7 @@ pub(crate) fn check_transport(config: &TargetConfig) -> Result<(), SettingsError
                 "hash:ssha512, hash:argon2id or as_is",
             ));
         }
-        // Active Directory refuses it on any other connection, loopback included ([MS-ADTS] 3.1.1.3.1.5.1).
+        // Active Directory refuses it on any other connection, even on loopback ([MS-ADTS] 3.1.1.3.1.5.1).
         let exposed = |s: &&ServerUrl| password.mode == Mode::UnicodePwd || s.leaves_this_machine();
         if let Some(server) = config.directory.unencrypted_servers().find(exposed) {
             let problem = if password.mode == Mode::UnicodePwd {
@@ -43,7 +43,7 @@ pub(crate) fn check_transport(config: &TargetConfig) -> Result<(), SettingsError
     Ok(())
 }
 
-/// What depends on the server.
+/// Checks what depends on the server.
 pub fn check(config: &TargetConfig, directory: &Directory) -> Result<(), SettingsError> {
     let vendor = directory.root_dse().vendor;
     let server = vendor.name();
@@ -51,7 +51,7 @@ pub fn check(config: &TargetConfig, directory: &Directory) -> Result<(), Setting
         let at = |part: &str| format!("mapping_rules.{stream}.{part}");
         check_classes(&at("object_classes"), rule, directory)?;
         match rule.password.as_ref().map(|p| p.mode) {
-            // Samba does not say what extensions it has.
+            // Samba does not list its extensions.
             Some(Mode::Exop)
                 if vendor == Vendor::ActiveDirectory
                     || directory.root_dse().lacks_extension(PASSWORD_MODIFY) =>
@@ -69,7 +69,7 @@ pub fn check(config: &TargetConfig, directory: &Directory) -> Result<(), Setting
                     },
                 ));
             }
-            // nsslapd-require-secure-binds or not: it answers confidentialityRequired, when the entry is added already.
+            // With or without nsslapd-require-secure-binds: it returns confidentialityRequired once the entry is added.
             Some(Mode::Exop)
                 if vendor == Vendor::Ds389 && config.directory.unencrypted_servers().next().is_some() =>
             {
@@ -96,7 +96,7 @@ pub fn check(config: &TargetConfig, directory: &Directory) -> Result<(), Setting
                     "unicode_pwd",
                 ));
             }
-            // It would take the whole value for the password itself.
+            // It would use the whole value as the password itself.
             Some(Mode::Argon2id) if vendor == Vendor::Ds389 => {
                 return Err(SettingsError::value(
                     at("password.mode"),
@@ -145,7 +145,7 @@ pub fn check(config: &TargetConfig, directory: &Directory) -> Result<(), Setting
     Ok(())
 }
 
-/// A class that the server does not have is refused with every entry. A file takes any.
+/// A server refuses every entry with an unknown object class. A file accepts any.
 fn check_classes(setting: &str, rule: &Rule, directory: &Directory) -> Result<(), SettingsError> {
     let schema = directory.schema();
     if directory.takes_unknown_attributes() || schema.is_assumed() || schema.object_classes().is_empty() {

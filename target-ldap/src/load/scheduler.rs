@@ -1,10 +1,10 @@
-//! Which operations may run at the same time: all but those on one entry, or on an entry and one above it. Pure.
+//! Decides which tasks may run at the same time: not two on one entry, or on an entry and one of its ancestors. Pure.
 //!
-//! Servers run pipelined operations in any order they like (slapd fails a fifth of children sent right behind their
-//! parents), so that what depends on another operation is held back here until that one has ended.
+//! Servers process pipelined operations in any order (slapd fails a fifth of children sent right after their parents). So a
+//! task that depends on another one waits here until that one has ended.
 //!
-//! An operation can turn out to be too early: an entry whose parent is still to come, a deletion of an entry that
-//! still has others below it. It is parked. What it depended on runs ahead of it; all else that is related still waits.
+//! A task can turn out to be too early: an entry whose parent is not added yet, or a deletion of an entry that still has
+//! children. It is parked. Tasks that it depends on pass it; all other related tasks still wait.
 
 mod parking;
 
@@ -12,30 +12,30 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use singer_common::dn::DnKey;
 
-/// Identifies an operation. Later operations have larger ones.
+/// The ID of a task. Later tasks have larger ones.
 pub type TaskId = u64;
 
-/// What an operation does to its entry.
+/// What a task does to its entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskKind {
-    /// Makes it what it is to be.
+    /// Adds or changes it.
     Upsert,
-    /// Takes it away.
+    /// Deletes it.
     Delete,
 }
 
-/// What an operation touches.
+/// The lock that a task needs: on DNs and their subtrees and ancestors, and on an identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnLock {
-    /// The entries: the one it is about, and under which other names it is or was.
+    /// The DNs of the entry: the wanted, current and former ones.
     pub keys: Vec<DnKey>,
-    /// What says whose entry it is, where that is not its name: operations on one thing go in the order of their
-    /// records, whatever it is called in between.
+    /// What identifies the entry, if its DN does not: tasks of one identity run in the order of their records, whatever the DN
+    /// is meanwhile.
     pub identity: Option<String>,
 }
 
 impl DnLock {
-    /// Of one entry, known by its name.
+    /// Returns the lock of one entry, identified by its DN.
     pub fn of(key: DnKey) -> Self {
         Self { keys: vec![key], identity: None }
     }
@@ -45,42 +45,42 @@ impl DnLock {
 struct ScheduledTask<T> {
     lock: DnLock,
     kind: TaskKind,
-    /// How many operations it waits for.
+    /// The number of tasks that it waits for.
     waits_for: usize,
-    /// What to run; gone while it runs.
+    /// What to run; `None` while it runs.
     payload: Option<T>,
     parked: bool,
-    /// The name it is to give its entry, which another entry still has.
+    /// The wanted DN, which another entry still has.
     waits_for_name: Option<DnKey>,
 }
 
-/// An operation that was too early.
+/// A task that was too early.
 #[derive(Debug)]
 pub struct Parked<'o, T> {
-    /// Which it is.
+    /// The task.
     pub id: TaskId,
     /// What it does.
     pub kind: TaskKind,
-    /// The name that it waits for, where it does.
+    /// The DN that it waits for, if it does.
     pub name: Option<&'o DnKey>,
     /// What is to run.
     pub payload: &'o T,
 }
 
-/// Operations that have not ended, and what each waits for.
+/// Tasks that have not ended, and what they wait for.
 #[derive(Debug)]
 pub struct Scheduler<T> {
     items: HashMap<TaskId, ScheduledTask<T>>,
-    /// The operations on each entry, oldest first.
+    /// The tasks on each entry, oldest first.
     by_key: BTreeMap<DnKey, Vec<TaskId>>,
     by_identity: HashMap<String, Vec<TaskId>>,
-    /// For an operation, those that wait for it.
+    /// The tasks that wait for a task.
     dependents: HashMap<TaskId, Vec<TaskId>>,
     ready: BTreeSet<TaskId>,
     parked: BTreeSet<TaskId>,
-    /// Those that are parked until a name is free.
+    /// Tasks that are parked until a DN is free.
     by_awaited_name: BTreeMap<DnKey, Vec<TaskId>>,
-    /// Parked deletions below whose entries something has gone since.
+    /// Parked deletions of entries that have lost a descendant since.
     woken: BTreeSet<TaskId>,
 }
 
@@ -100,7 +100,7 @@ impl<T> Default for Scheduler<T> {
 }
 
 impl<T> Scheduler<T> {
-    /// Takes an operation. It waits for all earlier ones on its entries, above them and below them, and on its identity.
+    /// Submits a task. It waits for all earlier ones on its entries, their ancestors and subtrees, and on its identity.
     pub fn submit(&mut self, id: TaskId, lock: DnLock, kind: TaskKind, payload: T) {
         let mut related = self.related_ids(&lock);
         related.retain(|r| !self.lets_pass(*r, kind, &lock));
@@ -114,7 +114,7 @@ impl<T> Scheduler<T> {
         self.insert(id, lock, kind, waits_for, Some(payload));
     }
 
-    /// Takes an operation that runs already. Only while there is no other.
+    /// Submits a task that is already running. Only while there is no other.
     pub fn submit_running(&mut self, id: TaskId, lock: DnLock, kind: TaskKind) {
         debug_assert!(self.is_empty(), "what it has to do with would not be waited for");
         self.insert(id, lock, kind, 0, None);
@@ -133,7 +133,7 @@ impl<T> Scheduler<T> {
         );
     }
 
-    /// The operations that a claim has to do with, each once.
+    /// Returns the tasks that a lock conflicts with, each once.
     fn related_ids(&self, lock: &DnLock) -> Vec<TaskId> {
         let mut ids = BTreeSet::new();
         for key in &lock.keys {
@@ -148,9 +148,8 @@ impl<T> Scheduler<T> {
         ids.into_iter().collect()
     }
 
-    /// Whether an operation may run ahead of an earlier one that is stuck: parked, or behind one that is, which needs
-    /// the later one first. A parent goes before its child, a child's deletion before its parent's, and who leaves a name
-    /// before who takes it.
+    /// Whether a task may pass an earlier one that is parked, or waits for a parked one, and needs the later one first. A
+    /// parent passes its child, a child's deletion its parent's, and a task that frees a DN the one that wants it.
     fn lets_pass(&self, earlier: TaskId, kind: TaskKind, lock: &DnLock) -> bool {
         let Some(item) = self.items.get(&earlier).filter(|item| item.parked || item.waits_for > 0) else {
             return false;
@@ -159,8 +158,8 @@ impl<T> Scheduler<T> {
             let same = item.lock.identity.is_some() && item.lock.identity == lock.identity;
             return !same && lock.keys.iter().any(|key| item.lock.keys.contains(key));
         }
-        // One that may rename its entry has to wait for what is to run below; but for a deletion that is parked, which takes
-        // the new name over.
+        // A task that may rename its entry waits for tasks below it; but a parked deletion does not keep it, whose DN it takes
+        // over.
         let keeps_name = lock.identity.is_none() || item.parked && item.kind == TaskKind::Delete;
         let parked = |at: &DnKey| {
             let ids = self.by_key.get(at).into_iter().flatten();
@@ -171,26 +170,26 @@ impl<T> Scheduler<T> {
         };
         let pairs = lock.keys.iter().flat_map(|key| item.lock.keys.iter().map(move |stuck| (key, stuck)));
         pairs.into_iter().any(|(key, stuck)| match kind {
-            // From the stuck operation's entry up to right below the parent.
+            // From the blocked task's entry up to just below the parent.
             TaskKind::Upsert => std::iter::successors(Some(stuck.clone()), DnKey::parent)
                 .take_while(|at| key.is_ancestor_of(at))
                 .any(|at| parked(&at)),
-            // From right above the child up to the stuck operation's entry.
+            // From just above the child up to the blocked task's entry.
             TaskKind::Delete => std::iter::successors(key.parent(), DnKey::parent)
                 .take_while(|at| at.is_within(stuck))
                 .any(|at| parked(&at)),
         })
     }
 
-    /// The next operation that may run now, oldest first.
+    /// Returns the next task that may run, oldest first.
     pub fn next_ready(&mut self) -> Option<(TaskId, T)> {
         let id = self.ready.pop_first()?;
         let payload = self.items.get_mut(&id)?.payload.take()?;
         Some((id, payload))
     }
 
-    /// Says that an operation ran and has to do with another entry, too: it is to run again once none of those that run
-    /// now is on that one. Whatever has not begun waits for it.
+    /// Extends the lock of a task that ran to another DN. It runs again once no running task is on that DN. Tasks that have not
+    /// started wait for it.
     pub fn lock_also(&mut self, id: TaskId, key: DnKey, payload: T) {
         let more = DnLock::of(key.clone());
         let related = self.related_ids(&more);
@@ -203,7 +202,7 @@ impl<T> Scheduler<T> {
         let mut waits_for = 0;
         for other in related.into_iter().filter(|other| *other != id) {
             let Some(item) = self.items.get_mut(&other) else { continue };
-            // One that is stuck runs when its time has come, one that runs ends soon: neither can wait for this one.
+            // A parked task runs later, a running one ends soon: neither waits for this one.
             if item.parked {
                 continue;
             }
@@ -224,7 +223,7 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// Says that an operation has ended; what waited for it may become ready.
+    /// Ends a task; tasks that waited for it may become ready.
     pub fn ended(&mut self, id: TaskId) {
         self.unpark_one(id);
         let Some(item) = self.items.remove(&id) else { return };
@@ -258,10 +257,10 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// Whether an operation waits, over others like it, for a name that its own entry has: none of them can ever go first.
+    /// Whether a task waits, through others like it, for a DN that its own entry has: none of them can ever run first.
     pub fn is_in_a_ring(&self, id: TaskId) -> bool {
         let awaited = |id: TaskId| self.items.get(&id)?.waits_for_name.as_ref();
-        // Claimant has the name that this one waits for, and waits for another.
+        // The task whose entry has the wanted DN, and which waits for another DN.
         let next = |id: TaskId| {
             let holders = self.by_key.get(awaited(id)?)?;
             holders
@@ -283,8 +282,8 @@ impl<T> Scheduler<T> {
         false
     }
 
-    /// Whether an operation that has not ended is on this entry, or is to make one below it. One that waits for its name wants
-    /// the name, and not the entry.
+    /// Whether a task that has not ended is on this entry, or will add one below it. A task that waits for the DN does not need
+    /// the entry.
     pub fn is_wanted(&self, key: &DnKey) -> bool {
         self.by_key.range(key.subtree()).any(|(at, ids)| {
             let is_here = at == key;
@@ -295,7 +294,7 @@ impl<T> Scheduler<T> {
         })
     }
 
-    /// Drops what does not run and does not pass the test; those dropped count as ended.
+    /// Drops the tasks that do not run and fail the test; they count as ended.
     pub fn drop_unless(&mut self, keep: impl Fn(&T) -> bool) {
         let dropped: Vec<TaskId> = self
             .items
@@ -308,22 +307,22 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// Operations that have not ended.
+    /// Returns the number of tasks that have not ended.
     pub fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Whether all have ended.
+    /// Whether all tasks have ended.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// Operations that are parked.
+    /// Returns the number of parked tasks.
     pub fn parked(&self) -> usize {
         self.parked.len()
     }
 
-    /// Whether an operation may run now.
+    /// Whether a task may run now.
     pub fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }

@@ -1,9 +1,8 @@
-//! What records have: while they wait for others it is in memory up to a bound, and beyond that in a temporary file. While they
-//! are under way it is in memory, and no more begin than there is room for.
+//! Bounds the memory of records. Those that wait are in memory up to a limit, then in a temporary file. Those in progress are
+//! in memory, and no more start than there is room for.
 //!
-//! A record may wait for an entry above it until the input ends, and all the others behind it. Its name, its key and what it
-//! waits for stay in memory; what grows with the record is its values, and the record itself where it may have to be rejected.
-//! Secrets never go to the file.
+//! A record may wait for its parent until the input ends, and all others behind it. Its DN, its key and its lock stay in
+//! memory. Its values are spilled, and the record itself if it may be rejected. Secrets are never spilled.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,37 +19,37 @@ use super::{Load, LoadError};
 use crate::map::Task;
 use crate::map::wanted::Wanted;
 
-/// So many octets of values that wait are kept in memory.
+/// The most octets of waiting values in memory.
 const MOST: usize = 32 * 1024 * 1024;
-/// While so many octets are ready to begin no more records are taken in; while so many are under way none is begun beside them.
+/// While this many octets are ready, no more records are accepted; while this many are in progress, none is started.
 const ENOUGH: usize = 16 * 1024 * 1024;
-/// Records with less are counted by number alone.
+/// Smaller records are limited by their number alone.
 const LARGE: usize = 16 * 1024;
-/// Less of a record is not worth a place in the file.
+/// Less is not worth a slot in the file.
 const FEW: usize = 256;
 
-/// Where the values of records that wait are.
+/// Where the values of waiting records are.
 #[derive(Debug, Default)]
 pub(super) struct SpillBuffer {
     in_memory: Arc<AtomicUsize>,
     ready: Arc<AtomicUsize>,
     under_way: Arc<AtomicUsize>,
-    /// Without a name: it is gone with the process.
+    /// Unnamed: it is removed with the process.
     file: Option<File>,
     room: Arc<Mutex<FreeSpace>>,
 }
 
-/// What of the file is in use.
+/// The free parts of the file.
 #[derive(Debug, Default)]
 pub(super) struct FreeSpace {
-    /// Behind all that is in use.
+    /// The end of the used part.
     end: u64,
-    /// Parts before it that are not, from where to where. No two touch.
+    /// Free parts before the end, from start to end. No two touch.
     free: BTreeMap<u64, u64>,
 }
 
 impl FreeSpace {
-    /// Takes a part of this length.
+    /// Allocates a part of this length.
     fn take(&mut self, length: u64) -> u64 {
         let Some((at, end)) =
             self.free.iter().map(|(at, end)| (*at, *end)).find(|(at, end)| end - at >= length)
@@ -83,10 +82,10 @@ impl FreeSpace {
     }
 }
 
-/// Where the values of one record are. Once nobody has it any more, they are counted no longer.
+/// Where the values of one record are. When it is dropped, they are no longer counted.
 #[derive(Debug)]
 pub(super) enum SpillSlot {
-    /// In the record, so many octets.
+    /// In the record, with the number of octets.
     Memory(usize, Arc<AtomicUsize>),
     /// In the file.
     File { at: u64, length: u64, room: Arc<Mutex<FreeSpace>> },
@@ -115,27 +114,27 @@ fn locked(room: &Mutex<FreeSpace>) -> MutexGuard<'_, FreeSpace> {
 }
 
 impl SpillBuffer {
-    /// Whether those that may begin have so much that no more are to be taken in.
+    /// Whether enough octets are ready that no more records are accepted.
     pub(super) fn has_enough(&self) -> bool {
         self.ready.load(Ordering::Relaxed) >= ENOUGH
     }
 
-    /// Whether those under way have so much that none is to be begun beside them.
+    /// Whether enough octets are in progress that no further task is started.
     pub(super) fn is_full(&self) -> bool {
         self.under_way.load(Ordering::Relaxed) >= ENOUGH
     }
 
-    /// Counts what a record has that may begin.
+    /// Counts the octets of a record that is ready.
     pub(super) fn is_ready(&self, work: &mut Work) {
         work.weight = weighed(work, &self.ready);
     }
 
-    /// Counts what a record has that is under way.
+    /// Counts the octets of a record in progress.
     pub(super) fn begins(&self, work: &mut Work) {
         work.weight = weighed(work, &self.under_way);
     }
 
-    /// Puts away what a record has that waits.
+    /// Spills a waiting record.
     pub(super) fn store(&mut self, work: &mut Work) -> io::Result<()> {
         work.weight = None;
         if work.spilled.is_some() {
@@ -158,12 +157,12 @@ impl SpillBuffer {
         file.seek(SeekFrom::Start(at))?;
         file.write_all(&packed)?;
         work.spilled = Some(Arc::new(place));
-        // Only now: until it is there nothing is taken away.
+        // Only now: until it is in the file, nothing is removed.
         empty(work);
         Ok(())
     }
 
-    /// Gives a record back what it has.
+    /// Restores a spilled record.
     pub(super) fn restore(&mut self, work: &mut Work) -> io::Result<()> {
         let Some(place) = work.spilled.take() else { return Ok(()) };
         let SpillSlot::File { at, length, .. } = &*place else { return Ok(()) };
@@ -175,16 +174,16 @@ impl SpillBuffer {
     }
 }
 
-/// Counts what a record has, if that is much.
+/// Counts the octets of a record, if they are many.
 fn weighed(work: &mut Work, sum: &Arc<AtomicUsize>) -> Option<Arc<SpillSlot>> {
-    // First: what was counted before is counted no longer.
+    // First the former count ends.
     work.weight = None;
     let Task::Upsert { wanted, .. } = &work.task else { return None };
     let values: usize = wanted.attributes.iter().flat_map(|a| &a.values).map(Vec::len).sum();
     (values >= LARGE).then(|| SpillSlot::in_memory(octets(work), sum))
 }
 
-/// The attributes of a record that may go to the file, and what of it may be rejected.
+/// Returns the attributes of a record that may be spilled, and its reject context.
 fn parts(work: &mut Work) -> (&mut [Wanted], Option<&mut RejectContext>) {
     let wanted = match &mut work.task {
         Task::Upsert { wanted, .. } => wanted.attributes.as_mut_slice(),
@@ -202,7 +201,7 @@ fn is_large(kept: &RejectContext, property: &str, value: &Value) -> bool {
         && !kept.reject_schema.is_secret(property)
 }
 
-/// How much of a record could be put away.
+/// Returns the octets of a record that could be spilled.
 fn octets(work: &mut Work) -> usize {
     let (attributes, kept) = parts(work);
     let values = |a: &Wanted| a.values.iter().map(|v| v.len() + size_of::<Vec<u8>>()).sum::<usize>();
@@ -214,7 +213,7 @@ fn octets(work: &mut Work) -> usize {
     wanted + kept
 }
 
-/// About what a value takes up in memory.
+/// Returns the approximate memory of a value.
 fn weight(value: &Value) -> usize {
     size_of::<Value>()
         + match value {
@@ -272,7 +271,7 @@ fn empty(work: &mut Work) {
     kept.record = Arc::new(record);
 }
 
-/// Takes so many octets off the front.
+/// Splits off the first octets.
 fn first<'a>(packed: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     let (front, rest) = packed.split_at_checked(length)?;
     *packed = rest;
@@ -307,19 +306,19 @@ fn unpack(work: &mut Work, mut packed: &[u8]) -> Option<()> {
 }
 
 impl<W: Write> Load<'_, W> {
-    /// A record has to wait.
+    /// Parks a record.
     pub(super) fn park(&mut self, mut work: Box<Work>) {
         self.spill(&mut work);
         self.scheduler.park(work.number, work);
     }
 
-    /// A record waits until this name is free.
+    /// Parks a record until a DN is free.
     pub(super) fn park_for_name(&mut self, mut work: Box<Work>, name: DnKey) {
         self.spill(&mut work);
         self.scheduler.park_for_name(work.number, work, name);
     }
 
-    /// A record that was taken in may have to wait behind others.
+    /// Spills a submitted record, if it waits for others.
     pub(super) fn spill_if_waiting(&mut self, number: u64) {
         let Self { scheduler, spill_buffer, .. } = self;
         let mut result = Ok(());
@@ -329,14 +328,14 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// Puts away what a record has that waits.
+    /// Spills a waiting record. A failure ends the run.
     pub(super) fn spill(&mut self, work: &mut Work) {
         if let Err(error) = self.spill_buffer.store(work) {
             self.fail(work.number, LoadError::SpillBuffer(error));
         }
     }
 
-    /// Gives a record back what it has. `false`: it cannot be read, and the run ends.
+    /// Restores a spilled record. `false`: it cannot be read, and the run fails.
     pub(super) fn restore(&mut self, work: &mut Work) -> bool {
         match self.spill_buffer.restore(work) {
             Ok(()) => {

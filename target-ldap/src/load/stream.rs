@@ -1,4 +1,4 @@
-//! A stream once its SCHEMA is known: from its records to tasks.
+//! A stream whose SCHEMA is known: from its records to tasks.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,33 +19,33 @@ use crate::map::{Mapping, Task};
 use crate::rules::error::MappingError;
 use crate::write::claims::KeyKind;
 
-/// A record, and what it asks for.
+/// A record with its task.
 pub(super) struct MappedRecord {
     pub(super) stream: Arc<StreamDefinition>,
-    /// Of the RECORD, or of the BATCH it is in.
+    /// The line of the RECORD, or of the BATCH.
     pub(super) line: u64,
     pub(super) in_file: Option<InFile>,
     pub(super) version: Option<i64>,
-    /// Its key, for people: `id=7`.
+    /// Its key, for messages: `id=7`.
     pub(super) about: String,
-    /// Where it may have to be written down as rejected.
+    /// The record, if it may be rejected.
     pub(super) record: Option<Value>,
-    /// The task, and the name of the entry that it is about; the root's where the record does not say it.
+    /// The task, and the key of its entry's DN; that of the root if the record does not name it.
     pub(super) outcome: Result<(Task, DnKey), LoadError>,
     /// For the log.
     pub(super) warnings: Vec<Warning>,
-    /// The entry that a record is about which is rejected at once, as far as that is known: a [`Task::Find`].
+    /// For a record that is rejected at once: a [`Task::Find`] for its entry, if that is known.
     pub(super) identity: Option<(Task, DnKey)>,
 }
 
-/// A stream, once its SCHEMA is known.
+/// A stream whose SCHEMA is known.
 pub(super) struct StreamDefinition {
     pub(super) name: Arc<str>,
     pub(super) mapping: Mapping,
     pub(super) reject_schema: Arc<RejectSchema>,
     pub(super) validator: Option<RecordValidator>,
     pub(super) key_properties: Vec<String>,
-    /// What an entry's name is made of, and what finds it.
+    /// The properties that make the DN or the match filter.
     pub(super) naming_properties: BTreeSet<String>,
     pub(super) is_mirror_without_key: bool,
     pub(super) schema: Arc<Schema>,
@@ -55,7 +55,7 @@ pub(super) struct StreamDefinition {
 }
 
 impl StreamDefinition {
-    /// What a record asks for.
+    /// Maps a record.
     pub(super) fn plan(
         self: &Arc<Self>,
         line: u64,
@@ -68,7 +68,7 @@ impl StreamDefinition {
         self.planned(line, record, version, in_file, outcome)
     }
 
-    /// A record with what became of it.
+    /// Returns a record with its outcome.
     pub(super) fn planned(
         self: &Arc<Self>,
         line: u64,
@@ -98,10 +98,10 @@ impl StreamDefinition {
         }
     }
 
-    /// Which entry a record is about that makes none: what it is called, or how it is found, as of a deletion.
+    /// Returns how to find the entry of a record that cannot be mapped, as for a deletion.
     ///
-    /// `None`: that is not known. A key that its SCHEMA forbids (`true` where a text is to be) may stand for any entry, and so may one
-    /// of two.
+    /// `None`: unknown. A key that the SCHEMA forbids (`true` instead of a text), or that occurs twice, could stand for any
+    /// entry.
     fn identity(&self, record: &Record) -> Option<(Task, DnKey)> {
         if record.twice().is_some() {
             return None;
@@ -121,7 +121,7 @@ impl StreamDefinition {
             return Err(bad(duplicate_property(property)));
         }
         let is_deletion = is_marked(record.iter()).map_err(|e| bad(e.to_string()))?;
-        // A deletion needs what names its entry, and no more.
+        // A deletion needs only what locates its entry.
         if let Some(key) = self.key_properties.iter().find(|k| !is_deletion && record.get(k).is_none()) {
             return Err(bad(format!("the record lacks its key property `{key}`")));
         }
@@ -147,12 +147,12 @@ impl StreamDefinition {
     }
 }
 
-/// What is wrong with a record that has a property twice: whichever value were taken, the other one would be lost.
+/// Returns the problem of a record with a property twice: one of the two values would be lost.
 pub(super) fn duplicate_property(property: &str) -> String {
     format!("property `{property}` is in the record twice, with values that differ; it must be there once")
 }
 
-/// A record's key, for people: `id=7`. Of a mirror without one the name, as it is spelled.
+/// Returns a record's key, for messages: `id=7`. For a mirror without a key, its DN as it is spelled.
 fn about(key_properties: &[String], is_mirror_without_key: bool, record: &Record) -> String {
     let mut about = String::new();
     let name = is_mirror_without_key.then_some("dn");
@@ -172,14 +172,14 @@ fn about(key_properties: &[String], is_mirror_without_key: bool, record: &Record
     about
 }
 
-/// What servers give an entry for life (RFC 4530, 389 DS, Active Directory).
+/// Identifiers that servers assign for life (RFC 4530, 389 DS, Active Directory).
 const IDS: [&str; 3] = ["entryUUID", "nsUniqueId", "objectGUID"];
 
 pub(super) fn key_kind(key_properties: &[String], is_mirror: bool, rewrites: usize) -> KeyKind {
     match key_properties {
         [] => KeyKind::Name,
         [only] if is_mirror && only.eq_ignore_ascii_case("dn") => KeyKind::Name,
-        // Several rewrites can give two entries of the source one name.
+        // Several rewrites can map two entries of the source to one DN.
         [only] if is_mirror && rewrites < 2 && IDS.iter().any(|id| only.eq_ignore_ascii_case(id)) => {
             KeyKind::Id
         }

@@ -1,4 +1,4 @@
-//! Stream maps and flattening, on what is taken in. They apply to a batch's records as to any.
+//! Applies stream maps and flattening to the input, including the records of batches.
 
 use singer_common::message::{RecordMessage, SchemaMessage};
 
@@ -8,7 +8,7 @@ use super::line_mapper::{InputLine, LineMapper, LineSender};
 use super::stream::duplicate_property;
 
 impl LineMapper {
-    /// Plans what becomes of a SCHEMA. `false`: no more is wanted.
+    /// Maps a SCHEMA. `false`: no more lines are wanted.
     pub(super) fn mapped_streams(
         &mut self,
         line: u64,
@@ -31,7 +31,7 @@ impl LineMapper {
         })
     }
 
-    /// Plans what becomes of a record. `false`: no more is wanted.
+    /// Maps a record. `false`: no more lines are wanted.
     pub(super) fn mapped_records(
         &mut self,
         line: u64,
@@ -55,7 +55,7 @@ impl LineMapper {
         let mapped = match mapped {
             Ok(mapped) => mapped,
             Err(error) => {
-                // Of one of the streams that it would have become, whichever: it is the record that is at fault.
+                // It belongs to any of the streams that it would have been mapped to: the record is at fault.
                 let names = self.maps.as_ref().map(|maps| maps.names(&stream)).into_iter().flatten();
                 let plan = names.into_iter().find_map(|name| self.streams.get(name));
                 let (Some(plan), Ok(record)) = (plan, value.try_into()) else {
@@ -67,7 +67,7 @@ impl LineMapper {
         };
         let mapped: Vec<RecordMessage> = mapped
             .into_iter()
-            // A map makes objects of objects.
+            // Maps return objects for objects.
             .filter_map(|(stream, record)| {
                 Some(RecordMessage { stream: stream.to_owned(), record: record.try_into().ok()?, version })
             })

@@ -1,27 +1,27 @@
-//! What came of each stream's versions, and so whether one is whole (ACTIVATE_VERSION). Pure.
+//! The records of each stream's versions, and whether a version is complete (ACTIVATE_VERSION). Pure.
 //!
-//! Which entries came is in the [books](crate::books): whatever came in the run stays, whichever stream and version brought
-//! it.
+//! The entries themselves are in the [claims](crate::write::claims): every entry of the run is kept, whatever its stream and
+//! version.
 
 use std::collections::BTreeMap;
 
 use singer_common::dn::DnKey;
 
-/// What came with one version.
+/// The records of one version.
 #[derive(Debug, Default)]
 struct VersionRecords {
     records: u64,
-    /// A record's entry is not known: it could be any.
+    /// Whether a record has an unknown entry: it could be any.
     unknown: bool,
 }
 
-/// Why nothing is to be deleted though a version was announced.
+/// Why an announced version deletes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SkipReason {
-    /// An empty source is taken for a fault, not for an empty directory.
+    /// An empty source is considered a fault, not an empty directory.
     #[error("no record of the stream came with it")]
     NoRecord,
-    /// Records of it came, but all of them after it.
+    /// All of its records arrived after it.
     #[error(
         "it came before the first record of its version, and no ACTIVATE_VERSION after them; a version is announced behind its records"
     )]
@@ -29,23 +29,23 @@ pub enum SkipReason {
     /// A record was rejected before its entry was known.
     #[error("a record was rejected whose entry is not known")]
     Unknown,
-    /// The input ended right behind a record of the version, without another ACTIVATE_VERSION or STATE.
+    /// The input ended right after a record of the version, without another ACTIVATE_VERSION or STATE.
     #[error(
         "the input broke off: records of the version came after it, and neither an ACTIVATE_VERSION nor a STATE after them"
     )]
     BrokenOff,
-    /// A quiet time came in the middle of it.
+    /// The input was quiet within the version.
     #[error(
         "the version was carried out when the input was quiet, and what came before that is not known any more; set activate_when_quiet_seconds to more than the longest pause within a version"
     )]
     CarriedOut,
 }
 
-/// The records of a run by stream and version. Records without a version belong to every one.
+/// The records of a run by stream and version. Records without a version belong to all.
 #[derive(Debug, Default)]
 pub struct Versions {
     streams: BTreeMap<String, BTreeMap<Option<i64>, VersionRecords>>,
-    /// Versions that were carried out before the input ended.
+    /// Versions that were applied before the input ended.
     carried_out: BTreeMap<String, i64>,
 }
 
@@ -54,7 +54,7 @@ impl Versions {
         self.streams.entry(stream.to_owned()).or_default().entry(version).or_default()
     }
 
-    /// A record came.
+    /// Counts a record.
     pub fn came(&mut self, stream: &str, version: Option<i64>) {
         if let Some(came) = self.streams.get_mut(stream).and_then(|s| s.get_mut(&version)) {
             came.records += 1;
@@ -63,20 +63,20 @@ impl Versions {
         }
     }
 
-    /// A record came whose entry is not known.
+    /// Notes a record whose entry is not known.
     pub fn unknown_came(&mut self, stream: &str, version: Option<i64>) {
         self.of(stream, version).unknown = true;
     }
 
-    /// A version is carried out, and the input goes on: records of it that come from now on are a part of it.
+    /// Notes that a version was applied, and the input continues: later records of it are a part of it.
     pub fn carried_out(&mut self, stream: &str, version: i64) {
         self.carried_out.insert(stream.to_owned(), version);
     }
 
-    /// A version is announced as whole: earlier ones no longer count.
+    /// Announces a version as complete: earlier versions no longer count.
     ///
     /// # Errors
-    /// None of its records came so far, or only a part of them since it was carried out.
+    /// It has no records so far, or only a part of them since it was applied.
     pub fn activate(&mut self, stream: &str, version: i64) -> Result<(), SkipReason> {
         if self.carried_out.get(stream) == Some(&version) {
             return Err(SkipReason::CarriedOut);
@@ -92,7 +92,7 @@ impl Versions {
         }
     }
 
-    /// Why nothing is deleted for a version that had no record when it was announced, now that nothing more comes.
+    /// Returns why a version without records at its announcement deletes nothing, at the end of the input.
     pub fn skip_reason(&self, stream: &str, version: i64, skip_reason: SkipReason) -> SkipReason {
         let versions = self.streams.get(stream);
         let has_come =
@@ -104,13 +104,13 @@ impl Versions {
         }
     }
 
-    /// Whether a record was rejected whose entry is not known, of whichever stream: any entry could be meant.
+    /// Whether a record of any stream was rejected whose entry is not known: any entry could be meant.
     pub fn has_unknown(&self) -> bool {
         self.streams.values().flat_map(BTreeMap::values).any(|came| came.unknown)
     }
 }
 
-/// Of names in their order, those that lie below no other.
+/// Returns the entries that are not below another one.
 pub fn topmost(names: BTreeMap<DnKey, String>) -> Vec<(DnKey, String)> {
     let mut top: Vec<(DnKey, String)> = Vec::new();
     for (key, name) in names {

@@ -1,4 +1,5 @@
-//! Records that wait for others: for a parent, for children to go, for a name. What waits for long is said, and tried again.
+//! Records that wait for others: for a parent, for children to be deleted, for a DN or a value. After a long time they are
+//! logged and tried again.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -15,20 +16,20 @@ use crate::load::scheduler::{Parked, TaskKind};
 use crate::map::Task;
 use crate::write::ldap_result::LdapResult;
 
-/// A wait of so long is worth a warning, and another try: what it waits for may have happened unseen.
+/// After this time a wait is logged, and the record tried again: the cause may have ended unseen.
 const LONG: Duration = Duration::from_secs(60);
-/// How often waits are looked at.
+/// The interval of polls.
 const LOOK: Duration = Duration::from_secs(2);
-/// So many waits are said at one look.
+/// The most waits that are logged at one poll.
 const SAID: usize = 10;
 
-/// The records that wait, other than in the scheduler.
+/// The records that wait outside of the scheduler.
 pub(super) struct Waiting {
     pub(super) references: DeferredReferences,
     pub(super) deletions: DeferredDeletions,
-    /// Rejected records whose entries gave up a name or a value in vain: they get it back at the end of the run.
+    /// Rejected records whose entries gave up a DN or a value in vain: they get it back at the end of the run.
     pub(super) set_aside: Vec<Work>,
-    /// When waits were last polled.
+    /// The time of the last poll.
     polled: Instant,
     is_shown: bool,
 }
@@ -46,22 +47,22 @@ impl Default for Waiting {
 }
 
 impl<W: Write> Load<'_, W> {
-    /// A record has to wait.
+    /// Notes that a record waits.
     pub(super) fn parks(work: &mut Work) {
         let now = Instant::now();
         work.waits_since.get_or_insert(now);
         work.tried = Some(now);
     }
 
-    /// Whether a record was refused for a value that the server has once only, and whoever has it may still give it up: a later
-    /// record changes it, or it goes.
+    /// Whether a record was refused for a unique value that another entry has, and may still give up: by a change or a
+    /// deletion.
     pub(super) fn may_be_freed(&self, work: &Work, error: &DirectoryError) -> bool {
         let is_upsert = matches!(work.task, Task::Upsert { .. }) && !work.is_rest;
         let is_open = !work.context.is_last_try || self.activations.has_announced();
         is_upsert && is_open && is_taken_value(error)
     }
 
-    /// It is tried again when something has gone, or nothing else is to be done.
+    /// Parks it until an entry is deleted, or nothing else is to be done.
     pub(super) fn value_taken(&mut self, mut work: Box<Work>, error: &DirectoryError) {
         work.answer = LdapResult::of(error);
         work.waits_for_value = true;
@@ -69,7 +70,7 @@ impl<W: Write> Load<'_, W> {
         self.park(work);
     }
 
-    /// Whether what a parked record waits for comes about by no deletion: an entry above it, or a name that nothing takes away.
+    /// Whether no deletion can help a parked record: it waits for a parent, or for a DN that nothing frees.
     pub(super) fn is_hopeless(&self, parked: &Parked<'_, Box<Work>>) -> bool {
         match (parked.kind, parked.name) {
             (TaskKind::Delete, _) => false,
@@ -78,7 +79,7 @@ impl<W: Write> Load<'_, W> {
         }
     }
 
-    /// Says which records wait for long, and for what, and tries them again.
+    /// Logs the records that have waited for long, with the reason, and tries them again.
     pub(super) fn poll_waits(&mut self) {
         if self.waiting.polled.elapsed() < LOOK {
             return;
@@ -134,9 +135,9 @@ impl<W: Write> Load<'_, W> {
     }
 }
 
-/// Whether an error says that a value is another entry's: of a name that is taken, or of an attribute whose values the server
-/// keeps unique. OpenLDAP (slapo-unique) and 389 DS say `constraintViolation` (19) and that in words; Active Directory
-/// `entryAlreadyExists` (68), or 19 with `000021C7` (userPrincipalName) or `000021C8` (servicePrincipalName).
+/// Whether an error means that another entry has the DN, or a unique value. OpenLDAP (slapo-unique) and 389 DS return
+/// `constraintViolation` (19) with a text; Active Directory `entryAlreadyExists` (68), or 19 with `000021C7`
+/// (userPrincipalName) or `000021C8` (servicePrincipalName).
 fn is_taken_value(error: &DirectoryError) -> bool {
     let Some(LdapResult { code, text, .. }) = LdapResult::of(error) else { return false };
     let text = text.to_ascii_lowercase();

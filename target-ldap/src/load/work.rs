@@ -1,4 +1,4 @@
-//! A task in progress: what the record asks for, and what its tries so far came to.
+//! A task in progress: what the record asks for, and the results of its tries.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,14 +20,14 @@ use crate::write::destination::ChangeLabel;
 use crate::write::ldap_result::LdapResult;
 use crate::write::{Attempt, AttemptContext, DeferredReference};
 
-/// What is kept of a record while it is on its way, should it be rejected.
+/// What is kept of a record in case it is rejected.
 #[derive(Debug, Clone)]
 pub(super) struct RejectContext {
     pub(super) record: Arc<Value>,
     pub(super) reject_schema: Arc<RejectSchema>,
 }
 
-/// A task on its way.
+/// A task in progress.
 #[derive(Debug, Clone)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own about the task")]
 pub(super) struct Work {
@@ -35,58 +35,59 @@ pub(super) struct Work {
     pub(super) line: u64,
     pub(super) stream: Arc<str>,
     pub(super) task: Task,
-    /// The name that its entry is to have; the root's where the record does not say it.
+    /// The key of the wanted DN; that of the root if the record does not name it.
     pub(super) key: DnKey,
-    /// The record's key, for people.
+    /// The record's key, for messages.
     pub(super) about: Arc<str>,
     pub(super) version: Option<i64>,
-    /// Only under `on_error: skip`.
+    /// With `on_error: skip`.
     pub(super) kept: Option<RejectContext>,
     /// Why it was too early at its last try.
     pub(super) answer: Option<LdapResult>,
     pub(super) context: AttemptContext,
-    /// How often its entry was found elsewhere.
+    /// How often its entry had another DN.
     pub(super) moves: u32,
-    /// The name it left for another entry.
+    /// The DN that it gave up for another entry.
     pub(super) left: Option<String>,
-    /// Whether it is about what was held back of a record that is written.
+    /// Whether it writes the deferred values of a record.
     pub(super) is_rest: bool,
-    /// What was put down of it, while a part of it still waits.
+    /// The outcome that was counted, while a part of it is deferred.
     pub(super) recorded: Option<RecordOutcome>,
     pub(super) key_kind: KeyKind,
-    /// Whether no record says so, but a version.
+    /// Whether it is a deletion by ACTIVATE_VERSION, without a record.
     pub(super) by_version: bool,
     pub(super) is_last_try: bool,
-    /// Where a batch has the record.
+    /// The location of the record in a batch.
     pub(super) in_file: Option<InFile>,
-    /// The values of the rest that is under way.
+    /// The deferred values that are being written.
     pub(super) values: Vec<DeferredReference>,
-    /// What gives values back that it gave up for others, and the name of the entry; no modifications: it was asked in vain.
+    /// The entry that gave up values for others, and the modifications that restore them; without modifications: it was asked
+    /// in vain.
     pub(super) gave_up: Option<(String, Vec<Modification>)>,
-    /// Whether its entry got its name at an earlier try.
+    /// Whether its entry was renamed at an earlier try.
     pub(super) was_renamed: bool,
-    /// What the entry that has its name is known by; empty where that is not known.
+    /// The value that `match` would compare of the entry that has its DN; empty if unknown.
     pub(super) taken_by: String,
-    /// Whether it waits for a value that the server has once only, and another entry has.
+    /// Whether it waits for a unique value that another entry has.
     pub(super) waits_for_value: bool,
-    /// Since when it waits for others, and when it was last tried.
+    /// Since when it waits, and when it was last tried.
     pub(super) waits_since: Option<Instant>,
     pub(super) tried: Option<Instant>,
     pub(super) is_wait_logged: bool,
     /// Where its values are, while it waits.
     pub(super) spilled: Option<Arc<SpillSlot>>,
-    /// What they count while it is ready to begin, or under way.
+    /// Their size, while it is ready or in progress.
     pub(super) weight: Option<Arc<SpillSlot>>,
 }
 
 impl Work {
-    /// What is wrong with its record.
+    /// Returns the failure of its record.
     pub(super) fn bad(&self, reason: String) -> LoadError {
         let (line, stream, key) = (self.line, self.stream.to_string(), self.about.to_string());
         LoadError::Record { line, stream, key, reason, nearest: None }
     }
 
-    /// What the directory said to its record.
+    /// Returns the failure of its record that the directory refused.
     pub(super) fn refused_by(&self, error: DirectoryError, hint: String) -> LoadError {
         let (line, stream, key) = (self.line, self.stream.to_string(), self.about.to_string());
         LoadError::Write { line, stream, key, error, hint, nearest: None }
@@ -132,7 +133,7 @@ impl Work {
         }
     }
 
-    /// What it touches, as far as its record says.
+    /// Returns the lock that it needs, as far as its record says.
     pub(super) fn dn_lock(&self) -> DnLock {
         let key = Some(self.key.clone()).filter(|key| !key.is_root());
         let found = |write_policy: &WritePolicy| write_policy.base.clone().unwrap_or_default();
@@ -142,17 +143,17 @@ impl Work {
             | Task::Find { write_policy, .. } => found(write_policy),
             Task::Nothing => String::new(),
         };
-        // No DN has a NUL.
+        // A DN has no NUL.
         let identity = self.task.filter().map(|filter| format!("{base}\0{filter}"));
         DnLock { keys: key.into_iter().collect(), identity }
     }
 
-    /// The entry it is about, as it is called now.
+    /// Returns the current DN of its entry.
     pub(super) fn dn(&self) -> Option<&str> {
         self.task.dn().or(self.context.found.as_deref())
     }
 
-    /// What a change in its name is made for.
+    /// Returns the label of its changes.
     pub(super) fn label(&self) -> ChangeLabel {
         let record = match &self.in_file {
             Some(place) => format!("{} ({place})", self.about).into(),
@@ -162,7 +163,7 @@ impl Work {
         ChangeLabel { stream: self.stream.clone(), line: self.line, record, is_leaving }
     }
 
-    /// Whose it is.
+    /// Returns the record that claims its entry.
     pub(super) fn claimant(&self) -> Claimant<'_> {
         Claimant { stream: &self.stream, key: &self.about, kind: self.key_kind }
     }
@@ -172,5 +173,5 @@ impl Work {
     }
 }
 
-/// A task that was tried, and its result.
+/// A task that was tried, with its result.
 pub(super) type Finished = (Box<Work>, Result<Attempt, DirectoryError>);

@@ -12,15 +12,15 @@ use crate::rules::encoding::Encoding;
 use crate::rules::error::MappingError;
 use crate::rules::rule::Rule;
 
-/// What a stream's records say of accounts.
+/// How the records of a stream set passwords and account states.
 #[derive(Debug)]
 pub(super) struct AccountMapping {
-    /// How the SCHEMA says that the password's texts are encoded.
+    /// The encoding of the password's property, by the SCHEMA.
     encoding: Encoding,
 }
 
 impl AccountMapping {
-    /// `attributes`: what the record's other properties become.
+    /// Builds the mapping. `attributes`: those that the record's other properties are written to.
     pub(super) fn new<'a>(
         stream: &str,
         rule: &Rule,
@@ -70,7 +70,7 @@ impl AccountMapping {
 }
 
 impl Rule {
-    /// The properties that `password` and `accounts` take for themselves: they do not pass through.
+    /// Returns the properties that `password` and `accounts` use: they do not pass through.
     pub(super) fn taken_properties(&self) -> BTreeSet<&str> {
         let accounts = self.accounts.iter().flat_map(|a| [&a.enabled, &a.must_change_password]);
         let named = accounts.flatten().filter_map(Source::property);

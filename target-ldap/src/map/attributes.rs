@@ -1,4 +1,4 @@
-//! The attributes of a wanted entry, put together from the record, the rule and the name.
+//! Collects the attributes of a wanted entry from the record, the rule and the DN.
 
 use std::collections::HashSet;
 
@@ -19,15 +19,15 @@ impl<'a> Attributes<'a> {
         Self { schema, list: Vec::with_capacity(expected) }
     }
 
-    /// The attributes, in the order they came.
+    /// Returns the attributes, in the order in which they were added.
     pub(super) fn into_list(self) -> Vec<Wanted> {
         self.list
     }
 }
 
 impl Attributes<'_> {
-    /// Where an attribute is. Descriptions are as the schema spells them: others for the same one are rare (options in
-    /// another order).
+    /// Returns the position of an attribute. Descriptions are spelled as in the schema; other spellings (options in another
+    /// order) are rare.
     fn position(&self, description: &str) -> Option<usize> {
         let at = self.list.iter().position(|a| a.description == description);
         at.or_else(|| {
@@ -36,12 +36,12 @@ impl Attributes<'_> {
         })
     }
 
-    /// Takes values of an attribute that none were taken of.
+    /// Adds an attribute that is not there yet.
     pub(super) fn push(&mut self, wanted: Wanted) {
         self.list.push(wanted);
     }
 
-    /// Takes a value from the record. Two properties of one attribute are put together.
+    /// Adds values of the record. The values of two properties for one attribute are combined.
     pub(super) fn force(&mut self, wanted: Wanted) {
         match self.position(&wanted.description).and_then(|p| self.list.get_mut(p)) {
             Some(there) => {
@@ -54,7 +54,7 @@ impl Attributes<'_> {
         }
     }
 
-    /// Takes a default: it counts where the record has nothing. A null takes away what the entry has.
+    /// Adds a default: it is used if the record has no value. A null removes the values of the entry.
     pub(super) fn keep(&mut self, default: Wanted) {
         match self.position(&default.description).and_then(|p| self.list.get_mut(p)) {
             Some(there) if there.values.is_empty() => there.values = default.values,
@@ -70,7 +70,7 @@ impl Attributes<'_> {
         }
     }
 
-    /// The naming values follow a name that `dn_rewrite` changed.
+    /// Replaces the naming values by those of a DN that `dn_rewrite` changed.
     pub(super) fn rename(&mut self, old: &str, new: &Dn) {
         let Ok(old) = Dn::parse(old) else { return };
         let (Some(old), Some(new)) = (old.rdn(), new.rdn()) else { return };
@@ -86,7 +86,7 @@ impl Attributes<'_> {
         }
     }
 
-    /// What is wanted of an attribute is added to what is there.
+    /// Sets the policy of an attribute to `merge`.
     pub(super) fn merge(&mut self, attribute: &str) {
         let description = self.schema.spell(attribute);
         if let Some(there) = self.position(&description).and_then(|p| self.list.get_mut(p)) {
@@ -94,7 +94,7 @@ impl Attributes<'_> {
         }
     }
 
-    /// An entry has the values of its name.
+    /// Adds a value of the RDN: an entry must have it (RFC 4512 section 2.3).
     pub(super) fn contain(&mut self, attribute: &str, value: Vec<u8>) {
         let description = self.schema.spell(attribute);
         let Some(there) = self.position(&description).and_then(|p| self.list.get_mut(p)) else {

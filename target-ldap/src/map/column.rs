@@ -23,7 +23,7 @@ use crate::rules::policy::{Compare, Policy};
 use crate::rules::rule::{OnDelete, Rule, is_attribute_description};
 use singer_common::secret::is_secret_attribute;
 
-/// A property and the attributes it becomes.
+/// A property and the attributes that it is written to.
 #[derive(Debug)]
 pub(super) struct Column {
     pub(super) property: String,
@@ -39,7 +39,7 @@ pub(super) struct Target {
     pub(super) compare: Compare,
 }
 
-/// What `on_delete` sets an attribute to. Classes are added: what goes with the others stays.
+/// Returns the values that `on_delete` sets. Object classes are added, so that attributes of other classes stay.
 pub(super) fn set_on_delete(
     stream: &str,
     name: &str,
@@ -58,7 +58,7 @@ pub(super) fn set_on_delete(
 }
 
 impl Target {
-    /// The values that the configuration gives an attribute.
+    /// Returns the values that the configuration sets.
     pub(super) fn fixed(&self, setting: &str, value: &Value) -> Result<Vec<Vec<u8>>, SettingsError> {
         let octets = texts(value).and_then(|values| {
             values.iter().map(|v| self.kind.parse_json(v).ok()).collect::<Option<Vec<_>>>()
@@ -73,17 +73,17 @@ impl Target {
         Ok(octets.into_iter().flatten().filter(|value| !value.is_empty()).collect())
     }
 
-    /// No value.
+    /// Returns the attribute without values.
     pub(super) fn none(&self) -> Wanted {
         self.giving(Vec::new())
     }
 
-    /// These values.
+    /// Returns the attribute with these values.
     fn giving(&self, values: Vec<Vec<u8>>) -> Wanted {
         Wanted { description: self.description.clone(), values, policy: self.policy, compare: self.compare }
     }
 
-    /// The values of a property in the attribute's syntax.
+    /// Converts the values of a property to the attribute's syntax.
     pub(super) fn wanted(
         &self,
         value: &Value,
@@ -118,7 +118,7 @@ impl Target {
             }
             let octets = match element {
                 Value::Null => continue,
-                // What is encoded at its source stays what it is, whatever the destination calls it.
+                // An encoded text is decoded, whatever syntax the destination has.
                 element if column.encoding.is_encoded() => {
                     let octets = element.as_str().and_then(|text| column.encoding.decode(text));
                     octets.ok_or_else(|| fail(&format!("expected {}", column.encoding.name())))?
@@ -149,8 +149,8 @@ pub(super) fn target(schema: &Schema, name: &str) -> Target {
     Target { description, kind, policy: Policy::default(), compare }
 }
 
-/// A filter made of a record's texts, its values brought into their attributes' syntax: a UUID becomes Active Directory's
-/// octets, `true` TRUE.
+/// Converts the assertion values of a filter to the syntaxes of their attributes: a UUID to Active Directory's octets, `true`
+/// to TRUE.
 pub(super) fn asserted(filter: &str, schema: &Schema) -> Result<String, MappingError> {
     fn assert(filter: &mut Filter, schema: &Schema) -> Result<(), MappingError> {
         match filter {
@@ -158,14 +158,14 @@ pub(super) fn asserted(filter: &str, schema: &Schema) -> Result<String, MappingE
             Filter::Not(inner) => assert(inner, schema),
             Filter::Equality { attribute, value } => {
                 let kind = ValueKind::of(schema, attribute);
-                // What is binary may be given in any way: it is taken as it stands.
+                // A binary value may be written in any way: it is used as it is.
                 if kind == ValueKind::Binary {
                     return Ok(());
                 }
                 let Ok(text) = std::str::from_utf8(value) else { return Ok(()) };
                 match kind.parse_json(&Value::from(text)) {
                     Ok(octets) => *value = octets.unwrap_or_default(),
-                    // A time may be written as LDAP has it.
+                    // A time may be written in LDAP's syntax.
                     Err(_) if matches!(kind, ValueKind::GeneralizedTime | ValueKind::UtcTime) => {}
                     Err(_) => {
                         return Err(MappingError::Value {
@@ -186,7 +186,7 @@ pub(super) fn asserted(filter: &str, schema: &Schema) -> Result<String, MappingE
     Ok(parsed.to_string())
 }
 
-/// The kind of an attribute that the destination's schema does not know: what the SCHEMA tells.
+/// Returns the kind of an attribute that the destination's schema does not know, by the SCHEMA.
 fn unknown_kind(shape: &Shape) -> ValueKind {
     if shape.is_time {
         ValueKind::GeneralizedTime
@@ -203,13 +203,12 @@ pub(super) fn is_password(description: &str) -> bool {
     ["userPassword", "unicodePwd"].iter().any(|p| description.eq_ignore_ascii_case(p))
 }
 
-/// What a tap adds to records about them (the Meltano SDK's `_sdc_…`, in whichever case a warehouse prints it) is no
-/// attribute.
+/// Whether a property is metadata that a tap adds (the Meltano SDK's `_sdc_…`, in any case), not an attribute.
 fn is_metadata(property: &str) -> bool {
     property.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("_sdc_"))
 }
 
-/// What a domain controller counts itself and lets nobody write, though its schema does not say so ([MS-ADTS] 3.1.1.5.3.1,
+/// Attributes that a domain controller maintains and does not accept, though its schema does not say so ([MS-ADTS] 3.1.1.5.3.1,
 /// [MS-SAMR] 3.1.1.8).
 const COUNTED: [&str; 9] = [
     "badPasswordTime",
@@ -223,13 +222,13 @@ const COUNTED: [&str; 9] = [
     "msDS-LastSuccessfulInteractiveLogonTime",
 ];
 
-/// Whether an attribute is nothing to write: a server keeps it itself. A file keeps nothing: it is given what a search of its
-/// source gives by `*`, Active Directory's identifiers among it. What is operational stays with the server it came from.
+/// Whether an attribute is maintained by servers, so that it is not written. A file maintains nothing: it receives what a
+/// search by `*` returns, including Active Directory's identifiers. Operational attributes stay with their server.
 fn is_kept_by_servers(attribute: &AttributeType, is_file: bool) -> bool {
     attribute.no_user_modification && !(is_file && attribute.usage == Usage::UserApplications)
 }
 
-/// Properties that are attributes of the destination. What the server keeps itself is left out.
+/// Returns the properties that are attributes of the destination. Attributes that the server maintains are left out.
 #[allow(clippy::too_many_arguments, reason = "they are what decides")]
 pub(super) fn pass_through(
     properties: &Map<String, Value>,
@@ -251,7 +250,7 @@ pub(super) fn pass_through(
         let shape = shapes.of(property);
         let is_kept_uuid = config.preserve_uuid && property.eq_ignore_ascii_case(ENTRY_UUID);
         let target = match schema.attribute_type(property) {
-            // Active Directory calls objectClass one that it keeps itself, and wants it in every entry that is added.
+            // Active Directory marks objectClass as maintained by the system, and still requires it in every add.
             Some(attribute)
                 if is_kept_by_servers(attribute, takes_unknown)
                     && !is_kept_uuid
@@ -271,7 +270,7 @@ pub(super) fn pass_through(
                 policy: Policy::default(),
                 compare: Compare::usual(property),
             },
-            // With templates, properties that are no attributes may be their material.
+            // If the rule has templates, other properties may be their input.
             None if rule.dn_template.is_some() || !rule.values.is_empty() => continue,
             None => {
                 unknown.push(property.as_str());
@@ -288,7 +287,7 @@ pub(super) fn pass_through(
     columns
 }
 
-/// What the rule itself names, and the destination does not know. The server has the last word.
+/// Warns of attributes in the rule that the destination does not know. The server decides.
 pub(super) fn unknown_to_schema(
     stream: &str,
     rule: &Rule,
@@ -319,7 +318,7 @@ pub(super) fn unknown_to_schema(
     vec![warning]
 }
 
-/// The elements of a property: a scalar is one, a list its elements. A null stands for no value.
+/// Returns the elements of a property: a scalar is one element, a list has its own. A null is no value.
 fn texts(value: &Value) -> Option<&[Value]> {
     match value {
         Value::Array(elements) => {
@@ -330,8 +329,8 @@ fn texts(value: &Value) -> Option<&[Value]> {
     }
 }
 
-/// A property's values as text, for templates, decoded where the SCHEMA says how they are encoded; none of a null. What is
-/// no text once it is decoded stays as it is written.
+/// Returns the values of a property as text for templates, decoded by the SCHEMA's encoding. A null has none. Decoded octets
+/// that are not text stay as they are written.
 pub(super) fn display_texts(value: &Value, encoding: Encoding) -> Vec<String> {
     let text = |v: &Value| match v {
         Value::String(text) if encoding.is_encoded() => {
@@ -353,7 +352,7 @@ pub(super) fn rewritten(dn: &str, rewrites: &[SuffixRewrite], schema: &Schema) -
     rewrites.iter().find_map(|r| r.apply(dn, schema))
 }
 
-/// A DN-valued attribute's value, moved; a NameAndOptionalUID keeps its `#'0101'B` (RFC 4517 section 3.3.21).
+/// Rewrites the suffix of a DN value. A NameAndOptionalUID keeps its `#'0101'B` (RFC 4517 section 3.3.21).
 fn rewritten_value(value: Vec<u8>, kind: ValueKind, rewrites: &[SuffixRewrite], schema: &Schema) -> Vec<u8> {
     if rewrites.is_empty() {
         return value;

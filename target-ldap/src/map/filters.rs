@@ -1,4 +1,4 @@
-//! The names in a rule's filters, against what the directory knows.
+//! Checks the names in a rule's filters against the directory's schema.
 
 use singer_common::directory::{Directory, KnownNames, Undefined, UnknownName};
 use singer_common::facts::Warning;
@@ -8,10 +8,10 @@ use singer_common::settings::SettingsError;
 
 use super::Mapping;
 
-/// What two values of a placeholder have in common is the rule's own text.
+/// Two values for each placeholder: the parts that do not differ are the rule's own text.
 const FILLED: [&str; 2] = ["x", "y"];
 
-/// Looks at every filter of a rule.
+/// Checks every filter of a rule.
 pub(super) fn check(
     stream: &str,
     mapping: &Mapping,
@@ -32,7 +32,7 @@ pub(super) fn check(
     });
     let scope = mapping.rule.scope_filter.iter().filter_map(|text| Filter::parse(text).ok());
     let scope = scope.map(|filter| ("scope_filter", known.unknown_in(&filter)));
-    // Where a value of a placeholder would be wrong, its record is told of that.
+    // A wrong value of a placeholder is an error of its record, not of the filter.
     let undefined = mapping.rule.matching.iter().map(|template| {
         let [first, second] = FILLED
             .map(|with| template.filled(with).map(|filter| known.undefined_in(&filter)).unwrap_or_default());
@@ -52,7 +52,7 @@ pub(super) fn check(
     for (part, unknown) in matching.chain(scope) {
         let at = format!("mapping_rules.{stream}.{part}");
         for unknown in unknown {
-            // What is written to a file is there from then on.
+            // An attribute that the rule writes to a file exists from then on.
             if is_file && mapping.writes(&unknown) {
                 continue;
             }
@@ -85,12 +85,12 @@ pub(super) fn check(
 }
 
 impl Mapping {
-    /// Whether the rule gives entries this attribute, or class.
+    /// Whether the rule writes this attribute or object class.
     fn writes(&self, unknown: &UnknownName) -> bool {
         let is = |name: &str| singer_common::entry::base_type(name).eq_ignore_ascii_case(&unknown.name);
         if unknown.what == "objectClass" {
             let mut classes = self.rule.object_classes.iter();
-            // Without `object_classes` they are the records'.
+            // Without `object_classes` the classes are the records'.
             return self.rule.object_classes.is_empty() || classes.any(|class| is(class));
         }
         let made = self.values.iter().map(|(_, target)| target);

@@ -1,4 +1,4 @@
-//! A stream's mapping, and what other parts ask of it.
+//! A stream's mapping, and the questions that other modules ask of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::rules::policy::Compare;
 use crate::rules::rule::Rule;
 use crate::rules::template::{FilterTemplate, ValueTemplate};
 
-/// A stream's mapping, planned once per SCHEMA.
+/// The mapping of a stream, built once per SCHEMA.
 #[derive(Debug)]
 pub struct Mapping {
     pub(super) naming: Naming,
@@ -36,50 +36,48 @@ pub struct Mapping {
     pub(super) extent: Option<Extent>,
     pub(super) rewrites: Vec<SuffixRewrite>,
     pub(super) account: AccountMapping,
-    /// Whether no two properties go to one attribute.
+    /// Whether no two properties are written to one attribute.
     pub(super) is_distinct: bool,
 }
 
-/// How to read the entries of a stream all at once.
+/// A search for all entries of a stream.
 #[derive(Debug)]
 pub struct StreamQuery {
-    /// The attributes, and how the values of each are told apart.
+    /// The attributes, each with the comparison of its values.
     pub attributes: Vec<(String, Compare)>,
-    /// The attribute that `match` finds entries by.
+    /// The attribute that `match` compares.
     pub matched_by: Option<String>,
-    /// The filter that all of them fit (RFC 4515).
+    /// The filter that matches all of them (RFC 4515).
     pub filter: String,
 }
 
 impl Mapping {
-    /// Whether entries are named by the `dn` of their records.
+    /// Whether the DN of an entry is the `dn` of its record.
     pub fn is_mirror(&self) -> bool {
         matches!(self.naming, Naming::Record)
     }
 
-    /// An empty text is no value: a mapping's source has it where it has nothing. What is mirrored as it is comes from a directory,
-    /// where an empty value is one.
+    /// Removes empty values. For a mapped source an empty text is a missing value; a mirrored directory may have empty values.
     pub(super) fn leave_out_empty(&self, wanted: &mut Wanted) {
         if !(self.is_mirror() && self.rule.attribute_mapping.is_none()) {
             wanted.values.retain(|value| !value.is_empty());
         }
     }
 
-    /// Where the stream's entries are; `None` where nobody said so.
+    /// Returns where the stream's entries are; `None` without `scope_base`.
     pub fn extent(&self) -> Option<&Extent> {
         self.extent.as_ref()
     }
 
-    /// Whether entries are found by a filter (`match`).
+    /// Whether entries are located by a filter (`match`).
     pub fn finds_by_filter(&self) -> bool {
         self.rule.matching.is_some()
     }
 
-    /// Checks the names in the rule's filters against what the directory knows: a misspelt one finds nothing, which is no error
-    /// to any server, and then nothing is where it seems to be.
+    /// Checks the names in the rule's filters. A misspelt name matches nothing, which is not an error to any server.
     ///
     /// # Errors
-    /// A name that a server's schema does not have; in a file, one that the rule does not write either.
+    /// A name is not in the server's schema; for a file, the rule does not write it either.
     pub fn check_filters(
         &self,
         stream: &str,
@@ -89,14 +87,13 @@ impl Mapping {
         filters::check(stream, self, directory, warnings)
     }
 
-    /// The property that becomes an attribute.
+    /// Returns the property that is written to an attribute.
     pub fn property_of(&self, attribute: &str, schema: &Schema) -> Option<&str> {
         let is_it = |target: &Target| schema.same_description(&target.description, attribute);
         self.columns.iter().find(|c| c.attributes.iter().any(is_it)).map(|c| c.property.as_str())
     }
 
-    /// How to read the stream's entries all at once: the attributes, the filter, and the attribute that `match` finds them
-    /// by. `None`: what `match` finds cannot be told from the entries.
+    /// Returns the search for all entries of the stream. `None`: it cannot be derived from `match`.
     pub fn stream_query(&self) -> Option<StreamQuery> {
         let (filter, matched_by) = match &self.rule.matching {
             None => (self.rule.scope_filter(), None),
@@ -116,7 +113,7 @@ impl Mapping {
         Some(StreamQuery { attributes: names, matched_by, filter })
     }
 
-    /// The properties that an entry's name is made of, and what finds it: all that a deletion needs.
+    /// Returns the properties that make the DN or the match filter: all that a deletion needs.
     pub fn naming_properties(&self) -> BTreeSet<String> {
         let mut names: BTreeSet<String> = match &self.naming {
             Naming::Template(template) => template.names().map(str::to_owned).collect(),
@@ -124,7 +121,7 @@ impl Mapping {
             Naming::Key { property, .. } => BTreeSet::from([property.clone()]),
         };
         names.extend(self.rule.matching.iter().flat_map(FilterTemplate::names).map(str::to_owned));
-        // A name is an attribute's or a property's.
+        // A placeholder names an attribute or a property.
         for ((made, template), (_, target)) in self.rule.values.iter().zip(&self.values) {
             if [made, &target.description].iter().any(|name| names.contains(*name)) {
                 names.extend(template.names().map(str::to_owned));
@@ -138,7 +135,7 @@ impl Mapping {
         names
     }
 
-    /// The properties that the rule uses.
+    /// Returns the properties that the rule uses.
     pub fn used_properties(&self) -> BTreeSet<String> {
         let mut names = self.naming_properties();
         names.extend(self.columns.iter().map(|column| column.property.clone()));
@@ -147,14 +144,14 @@ impl Mapping {
         names
     }
 
-    /// The properties whose values become those of secret attributes, directly or by a template.
+    /// Returns the properties that are written to secret attributes, directly or by a template.
     pub fn secret_properties(&self) -> BTreeSet<String> {
         let is_secret = |target: &Target| is_secret_attribute(&target.description);
         let mapped = self.columns.iter().filter(|c| c.attributes.iter().any(is_secret));
         let mut names: BTreeSet<String> = mapped.map(|c| c.property.clone()).collect();
         let made = self.rule.values.iter().filter(|(name, _)| is_secret_attribute(name));
         for name in made.flat_map(|(_, template)| template.names()) {
-            // A template's name is an attribute's or a property's.
+            // A placeholder names an attribute or a property.
             let becomes = |c: &&Column| c.attributes.iter().any(|t| t.description.eq_ignore_ascii_case(name));
             names.extend(self.columns.iter().filter(becomes).map(|c| c.property.clone()));
             names.insert(name.to_owned());

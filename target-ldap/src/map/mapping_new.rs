@@ -1,4 +1,4 @@
-//! Builds a stream's mapping from its SCHEMA and its rule, once per SCHEMA.
+//! Builds a stream's mapping from its SCHEMA and its rule.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,17 +26,17 @@ use crate::rules::policy::{Compare, Policy};
 use crate::rules::rule::{OnDelete, Rule};
 use crate::rules::template::{FilterTemplate, Syntax, TemplateError, ValueTemplate};
 
-/// The values that a rule makes by templates, each with its attribute.
+/// The templates of `values`, each with its attribute.
 type Values = Vec<(ValueTemplate, Target)>;
 
 impl Rule {
-    /// What is said of an attribute.
+    /// Returns the policy for an attribute, if the rule sets one.
     pub(super) fn policy(&self, description: &str, schema: &Schema) -> Option<Policy> {
         let said = self.policies.iter().find(|(name, _)| schema.same_description(name, description));
         said.map(|(_, policy)| *policy)
     }
 
-    /// How the values of an attribute are told apart, where that is said.
+    /// Returns the comparison for an attribute, if the rule sets one.
     pub(super) fn compare(&self, description: &str, schema: &Schema) -> Option<Compare> {
         let said = self.compare.iter().find(|(name, _)| schema.same_description(name, description));
         said.map(|(_, compare)| *compare)
@@ -215,7 +215,7 @@ fn delete_action(stream: &str, rule: &Rule, schema: &Schema) -> Result<DeleteAct
     })
 }
 
-/// Returns where the stream's entries are: the rule's scope, without the scopes of rules below it.
+/// Returns where the stream's entries are: the rule's scope without nested scopes.
 fn extent(
     rule: &Rule,
     config: &TargetConfig,
@@ -263,7 +263,7 @@ fn encoded_properties(
     encoded
 }
 
-/// A template that gives no value of its attribute's syntax.
+/// Returns the error for a template that can never give a value of its attribute's syntax.
 fn no_dn_template(setting: String, error: &TemplateError) -> SettingsError {
     let expected = "a DN with placeholders in its values, as in uid={manager_id},ou=people,dc=example,dc=com, or a single placeholder for a whole DN";
     SettingsError::value(setting, error.to_string(), expected)

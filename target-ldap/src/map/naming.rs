@@ -1,4 +1,4 @@
-//! Where an entry's name comes from.
+//! How entries get their DN.
 
 use singer_common::settings::SettingsError;
 
@@ -7,14 +7,14 @@ use crate::config::TargetConfig;
 use crate::rules::rule::Rule;
 use crate::rules::template::DnTemplate;
 
-/// Where an entry's name comes from.
+/// How entries get their DN.
 #[derive(Debug)]
 pub(super) enum Naming {
-    /// The rule's template.
+    /// By the rule's `dn_template`.
     Template(DnTemplate),
-    /// The record's `dn`.
+    /// By the record's `dn`.
     Record,
-    /// The stream's key below a base.
+    /// By the stream's key, below a base.
     Key { attribute: String, property: String, base: String },
 }
 

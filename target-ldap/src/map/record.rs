@@ -19,7 +19,10 @@ use crate::rules::policy::{Compare, Policy};
 use crate::rules::template::Rendered;
 
 impl Mapping {
-    /// The task of one record. `deleted`: it is marked as a deletion ([`singer_common::deletion`]).
+    /// Maps one record to its task. `deleted`: it is marked as a deletion ([`singer_common::deletion`]).
+    ///
+    /// # Errors
+    /// A value is not valid for its attribute, or the record lacks a part of the DN or of the match filter.
     pub fn map(&self, record: &Record, deleted: bool, schema: &Schema) -> Result<Task, MappingError> {
         if deleted && *self.action == DeleteAction::Nothing {
             return Ok(Task::Nothing);
@@ -47,7 +50,7 @@ impl Mapping {
         for ((name, _), (template, target)) in self.rule.values.iter().zip(&self.values) {
             let rendered = match template.render(&lookup) {
                 Ok(rendered) => rendered,
-                // What its entry is called may be made without it, and nothing else of it matters.
+                // The DN may not need this value, and a deletion needs nothing else.
                 Err(_) if deleted => continue,
                 Err(error) => return Err(MappingError::Template { part: format!("values.{name}"), error }),
             };
@@ -66,8 +69,8 @@ impl Mapping {
                     }
                     made.insert(target.description.to_ascii_lowercase(), vec![text]);
                 }
-                // As a null of a mapped property: what was made of an earlier record is no longer so. A password is not
-                // taken away by what is no value.
+                // As for a null of a mapped property: the value written for an earlier record is removed. A missing value never
+                // removes a password.
                 Rendered::Nothing if !deleted && !is_password(&target.description) => {
                     attributes.force(target.none());
                 }
@@ -93,7 +96,7 @@ impl Mapping {
         };
         let written = self.name(record, &named);
         if deleted && filter.is_some() && written.is_err() {
-            // Found by the filter: a record that only says what is gone need not have all that a name is made of.
+            // The filter locates the entry: a deletion may lack parts of the DN.
             return Ok(self.deletion(None, filter));
         }
         let written = written?;
@@ -118,7 +121,7 @@ impl Mapping {
         }
         for ava in rdn.avas {
             if !self.rule.delete_old_rdn && self.rule.policy(&ava.attribute, schema).is_none() {
-                // What an entry was called before stays with it, in later runs, too.
+                // The values of former RDNs stay, in later runs as well.
                 attributes.merge(&ava.attribute);
             }
             attributes.contain(&ava.attribute, ava.value);
@@ -128,7 +131,7 @@ impl Mapping {
         Ok(Task::Upsert { wanted, filter, write_policy: self.write_policy.clone() })
     }
 
-    /// The attributes of the RDN, where they are known before a record is.
+    /// Returns the attributes of the RDN, if they are known before the first record.
     pub(super) fn naming_attributes(&self) -> Vec<String> {
         match &self.naming {
             Naming::Template(template) => template.naming_attributes(),
@@ -141,7 +144,7 @@ impl Mapping {
         Task::Delete { dn, filter, action: self.action.clone(), write_policy: self.write_policy.clone() }
     }
 
-    /// The record's values by the attributes they become, as templates see them.
+    /// Returns the record's values by attribute, as text for templates.
     fn mapped_texts(&self, record: &Record) -> BTreeMap<String, Vec<String>> {
         let needed = !self.rule.values.is_empty()
             || self.rule.matching.is_some()
@@ -157,7 +160,7 @@ impl Mapping {
         mapped
     }
 
-    /// A property's values as templates see them; `None` where the record does not have it.
+    /// Returns a property's values as text for templates; `None` if the record lacks the property.
     fn texts(&self, record: &Record, property: &str) -> Option<Vec<String>> {
         let encoding = self.encoded.get(property).copied().unwrap_or_default();
         record.get(property).map(|value| display_texts(value, encoding))

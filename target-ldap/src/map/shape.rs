@@ -1,5 +1,5 @@
-//! What a SCHEMA says of a property, wherever it says it: taps write what may be null as `anyOf`, and what occurs twice as
-//! `$ref`. One place looks through all of these.
+//! What a SCHEMA says of a property. Taps write nullable types as `anyOf`, and repeated parts as `$ref`: all of these are
+//! resolved here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,24 +7,24 @@ use serde_json::Value;
 
 use crate::rules::encoding::Encoding;
 
-/// Schemas within schemas are looked at so deep, and so many of them: references may go round in circles.
+/// The nesting depth, and the number of subschemas, that are followed: references may be circular.
 const DEEPEST: usize = 32;
 const MOST: usize = 4096;
 
-/// What is said of a property's values, and of its items.
+/// The properties of a value, or of the items of a list, by the SCHEMA.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Shape {
     /// `contentEncoding`.
     pub(super) encoding: Encoding,
-    /// A `contentEncoding` that is not known here.
+    /// An unknown `contentEncoding`.
     pub(super) unknown_encoding: Option<String>,
-    /// Whether `format` says that they are times.
+    /// Whether `format` says that the values are times.
     pub(super) is_time: bool,
     types: BTreeSet<String>,
 }
 
 impl Shape {
-    /// Whether the values may be of a type, and are not as well texts, which may be anything.
+    /// Whether the values may have a type and cannot also be texts.
     pub(super) fn is(&self, kind: &str) -> bool {
         self.types.contains(kind) && !self.types.contains("string")
     }
@@ -40,7 +40,7 @@ impl Shape {
             _ => {}
         }
         self.is_time |= schema.get("format").is_some_and(|f| f == "date-time");
-        // As draft 4 of hyper-schema (`media`) and OpenAPI (`format: byte`) say it.
+        // Draft 4 of hyper-schema uses `media`, OpenAPI `format: byte`.
         let name = [schema.get("contentEncoding"), schema.pointer("/media/binaryEncoding")];
         let name = name.into_iter().flatten().find_map(Value::as_str);
         let name = name.or(schema.get("format").is_some_and(|f| f == "byte").then_some("base64"));
@@ -59,7 +59,7 @@ pub(super) struct Shapes<'s> {
     properties: BTreeMap<&'s str, Vec<&'s Value>>,
 }
 
-/// The schemas within a SCHEMA, and how they refer to each other.
+/// The subschemas of a SCHEMA and their references.
 #[derive(Debug, Clone, Copy)]
 struct Schemas<'s> {
     root: &'s Value,
@@ -78,7 +78,7 @@ impl<'s> Shapes<'s> {
         Self { all, properties }
     }
 
-    /// What is said of a property; of one that the SCHEMA does not have, nothing.
+    /// Returns the shape of a property. An unknown property has the default shape.
     pub(super) fn of(&self, name: &str) -> Shape {
         let mut shape = Shape::default();
         for property in self.properties.get(name).into_iter().flatten() {
@@ -87,12 +87,12 @@ impl<'s> Shapes<'s> {
         shape
     }
 
-    /// The properties that records may have.
+    /// Returns the properties that records may have.
     pub(super) fn properties(&self) -> impl Iterator<Item = &'s str> {
         self.properties.keys().copied()
     }
 
-    /// Whether the SCHEMA itself says that records may have other properties than those that it names.
+    /// Whether the SCHEMA allows properties that it does not name.
     pub(super) fn is_open(&self) -> bool {
         let mut open = false;
         self.all.each(self.all.root, false, &mut |schema| {
@@ -104,7 +104,7 @@ impl<'s> Shapes<'s> {
 }
 
 impl<'s> Schemas<'s> {
-    /// Goes through a schema and all that hold for the same value (or, with `items`, for its items).
+    /// Visits a schema and all subschemas that apply to the same value (with `items`: to its items).
     fn each(self, schema: &'s Value, items: bool, look: &mut dyn FnMut(&'s Value)) {
         let mut left = MOST;
         self.descend(schema, items, DEEPEST, &mut left, look);
@@ -144,7 +144,7 @@ impl<'s> Schemas<'s> {
         }
     }
 
-    /// What a reference within the SCHEMA leads to. Others lead nowhere: nothing is fetched.
+    /// Resolves a reference within the SCHEMA. Other references are not resolved: nothing is fetched.
     fn target(self, uri: &str) -> Option<&'s Value> {
         let own = self.root.get("$id").or_else(|| self.root.get("id")).and_then(Value::as_str);
         let own = own.map(|own| own.trim_end_matches('#')).filter(|own| !own.is_empty());

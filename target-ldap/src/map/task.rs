@@ -1,4 +1,4 @@
-//! What a record asks for, and why it may ask for nothing.
+//! A task: what a record asks for.
 
 use std::sync::Arc;
 
@@ -10,41 +10,41 @@ use crate::rules::rule::{EmptyGroup, Operations};
 /// What a record asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
-    /// The entry is to be there, like this.
+    /// The entry is added, or changed to be like this.
     Upsert {
         /// The entry.
         wanted: WantedEntry,
-        /// The filter that finds it (RFC 4515), whatever it is called; `None`: it is found by its name.
+        /// The filter that locates the entry (RFC 4515); `None`: its DN does.
         filter: Option<String>,
-        /// How it is found and changed.
+        /// How the entry is located and changed.
         write_policy: Arc<WritePolicy>,
     },
-    /// The entry is not to be there.
+    /// The entry is deleted.
     Delete {
-        /// Its name, where the record says it.
+        /// Its DN, if the record names it.
         dn: Option<String>,
         /// As for an upsert.
         filter: Option<String>,
-        /// What is done about it.
+        /// What the deletion does.
         action: Arc<DeleteAction>,
-        /// How it is found, and whether anything may be done.
+        /// How the entry is located, and what is allowed.
         write_policy: Arc<WritePolicy>,
     },
-    /// Nothing, but to look which entries are meant: those of a record that is rejected.
+    /// The matching entries are only looked up: those of a rejected record.
     Find {
         /// As for a deletion.
         dn: Option<String>,
         /// As for an upsert.
         filter: Option<String>,
-        /// How they are found.
+        /// How they are located.
         write_policy: Arc<WritePolicy>,
     },
-    /// Nothing.
+    /// No change.
     Nothing,
 }
 
 impl Task {
-    /// The name of the entry it is about, where the record says it.
+    /// Returns the DN of the entry, if the record names it.
     pub fn dn(&self) -> Option<&str> {
         match self {
             Task::Upsert { wanted, .. } => Some(&wanted.dn),
@@ -53,7 +53,7 @@ impl Task {
         }
     }
 
-    /// The filter that finds the entry, where that is not its name's business.
+    /// Returns the filter that locates the entry, if the rule has `match`.
     pub fn filter(&self) -> Option<&str> {
         match self {
             Task::Upsert { filter, .. } | Task::Delete { filter, .. } | Task::Find { filter, .. } => {
@@ -64,54 +64,54 @@ impl Task {
     }
 }
 
-/// How the entries of a rule are found and changed.
+/// How the entries of a rule are located and changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WritePolicy {
-    /// What may be done.
+    /// The allowed operations.
     pub operations: Operations,
-    /// Whether the values of its old name leave an entry that is renamed.
+    /// Whether a rename removes the values of the old RDN.
     pub delete_old_rdn: bool,
     /// What happens to a group that would lose its last member.
     pub empty_group: EmptyGroup,
-    /// Where entries are looked for that are found by a filter; `None`: where the directory has its data.
+    /// The base of searches by `match`; `None`: the naming context.
     pub base: Option<String>,
-    /// The attributes whose values in that filter are the record's: an entry without any of them is nobody's yet.
+    /// The attributes that `match` compares with the record. An entry without any of them may be taken over.
     pub match_attributes: Vec<String>,
 }
 
-/// What a deletion does to an entry, if it is there.
+/// What a deletion does to an existing entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeleteAction {
-    /// It goes.
+    /// Deletes it.
     Delete,
-    /// It goes, and all that lies below it.
+    /// Deletes it and its subtree.
     Tree,
-    /// It goes below this one.
+    /// Moves it below this entry.
     MoveTo(String),
-    /// It gets these values.
+    /// Sets these values.
     Set(Vec<Wanted>),
     /// Nothing.
     Nothing,
 }
 
 impl DeleteAction {
-    /// Whether what lies below an entry goes with it.
+    /// Whether the subtree is removed with the entry.
     pub fn takes_subtree(&self) -> bool {
         matches!(self, DeleteAction::Tree | DeleteAction::MoveTo(_))
     }
 }
 
-/// Where a stream's entries are, and what happens to those that are gone.
+/// Where a stream's entries are, and what happens to those that a version does not have.
 #[derive(Debug, Clone)]
 pub struct Extent {
-    /// Below this entry.
+    /// The entry that they are below.
     pub base: String,
-    /// Those that this filter fits (RFC 4515).
+    /// The filter that they match (RFC 4515).
     pub filter: String,
-    /// But not what lies in the scope of a rule further down: an entry is of the stream that is nearest.
+    /// Scopes of other rules below the base: an entry belongs to the nearest scope.
     pub others: Vec<DnKey>,
     /// What a deletion does.
     pub action: Arc<DeleteAction>,
-    /// Whether anything may be done.
+    /// What is allowed.
     pub write_policy: Arc<WritePolicy>,
 }

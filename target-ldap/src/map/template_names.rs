@@ -1,5 +1,5 @@
-//! The names that a rule uses, against the properties that the stream's SCHEMA has: a misspelt one gives no value, in every
-//! record, and nothing else says so.
+//! Checks the names in a rule against the properties of the stream's SCHEMA. A misspelt name gives no value in any record,
+//! without another sign.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +13,10 @@ use crate::rules::accounts::Source;
 use crate::rules::rule::Rule;
 use crate::rules::template::{DnTemplate, FilterTemplate, Template};
 
-/// So many properties of a stream are named.
+/// The most properties of a stream that a message lists.
 const NAMED: usize = 12;
 
-/// What a stream's records have.
+/// The properties of a stream.
 struct Stream<'s> {
     name: &'s str,
     properties: BTreeSet<&'s str>,
@@ -27,7 +27,7 @@ impl Stream<'_> {
         self.properties.contains(property)
     }
 
-    /// What is wrong with a name that it does not have.
+    /// Returns the problem with a name that the stream does not have.
     fn lacks(&self, name: &str) -> String {
         let all: Vec<&str> = self.properties.iter().take(NAMED).copied().collect();
         let more = if self.properties.len() > NAMED { ", …" } else { "" };
@@ -39,7 +39,7 @@ impl Stream<'_> {
         nearest(name, self.properties.iter().copied())
     }
 
-    /// The same for a warning: also a property that the name has in it, or the other way round (`fullname`, `name`).
+    /// Returns the nearest property for a warning, also one that contains the name or is contained in it (`fullname`, `name`).
     fn nearest_or_part(&self, name: &str) -> Option<&str> {
         const SHORTEST: usize = 3;
         let name = name.to_lowercase();
@@ -53,8 +53,8 @@ impl Stream<'_> {
     }
 }
 
-/// Looks at every name in a rule. `is_own`: it is this stream's, and not for any. One that an entry's name or `match` is made of, and that no record can have, is an error;
-/// others are warnings, each once.
+/// Checks every name in a rule. `is_own`: the rule is this stream's, not `*`. A DN or `match` that no record can fill is an
+/// error; other names give one warning each.
 pub(super) fn check(
     stream: &str,
     rule: &Rule,
@@ -65,7 +65,7 @@ pub(super) fn check(
     warnings: &mut Vec<Warning>,
 ) -> Result<(), SettingsError> {
     let known = Stream { name: stream, properties: shapes.properties().collect() };
-    // A SCHEMA that names no property says nothing of what records have.
+    // A SCHEMA that names no properties says nothing about records.
     if known.properties.is_empty() {
         return Ok(());
     }
@@ -81,8 +81,8 @@ pub(super) fn check(
     let mapped: BTreeSet<&str> =
         rule.attribute_mapping.iter().flatten().map(|(property, _)| property.as_str()).collect();
     for property in mapped.iter().copied().filter(|property| !known.has(property)) {
-        // A property that is near, and that the rule does not use, is the one that was meant. A rule for all streams, or one whose
-        // records may have more than the SCHEMA names, can still be right.
+        // A similar property that the rule does not use is the one that was meant. A rule for all streams, or an open SCHEMA,
+        // can still be right.
         let meant = known.nearest(property).filter(|near| !mapped.contains(near));
         if meant.is_some() && is_own && !shapes.is_open() {
             let expected = "a property of the stream";
@@ -104,7 +104,7 @@ pub(super) fn check(
             warn(part, name);
         }
     }
-    // An attribute's name stands for the property that becomes it.
+    // An attribute's name stands for the property that is written to it.
     let mapped = |name: &str| {
         let is = |c: &&Column| c.attributes.iter().any(|t| schema.same_description(&t.description, name));
         columns.iter().filter(is).any(|c| known.has(&c.property))
@@ -115,7 +115,7 @@ pub(super) fn check(
             warn(&format!("values.{attribute}"), name);
         }
     }
-    // A template without a value makes none: where no record has what it is made of, nor can its result be what is asked for.
+    // A template without a value gives none: if no record has its input, no record has its result.
     let has_value = |template: &Template| {
         template.needs().all(|(name, has_default)| has_default || is_known(name)) || shapes.is_open()
     };
@@ -129,7 +129,7 @@ pub(super) fn check(
         if is_known(name) || is_made(name) {
             continue;
         }
-        // With a default, or where records may have more than the SCHEMA names, it can still be right.
+        // With a default, or an open SCHEMA, it can still be right.
         if has_default || shapes.is_open() {
             warn(part, name);
             continue;

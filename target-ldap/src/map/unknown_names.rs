@@ -1,5 +1,4 @@
-//! What a stream brings that the destination's schema does not know: said by name and number, not left to the server's
-//! first refusal.
+//! Names in a stream that the destination's schema does not know: reported by name and number, before the server refuses them.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +6,14 @@ use singer_common::schema::Schema;
 
 use crate::map::wanted::WantedEntry;
 
-/// Object classes that records name and the destination does not know, by stream.
+/// Object classes of records that the destination does not know, by stream.
 #[derive(Debug, Default)]
 pub struct UnknownClasses {
     seen: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
 impl UnknownClasses {
-    /// Looks at an entry that a record asks for.
+    /// Checks an entry that a record asks for.
     pub fn check(&mut self, stream: &str, wanted: &WantedEntry, schema: &Schema) {
         let classes = wanted.attributes.iter().filter(|a| a.description.eq_ignore_ascii_case("objectClass"));
         for value in classes.flat_map(|a| &a.values) {
@@ -26,7 +25,7 @@ impl UnknownClasses {
         }
     }
 
-    /// What was seen, for people: a line for each stream.
+    /// Returns a line for each stream, for the log.
     pub fn report(&self) -> impl Iterator<Item = (&str, String)> {
         self.seen.iter().map(|(stream, counts)| {
             let names: Vec<String> =
@@ -40,7 +39,7 @@ impl UnknownClasses {
     }
 }
 
-/// What is said once of a stream, ahead of its records: the names that the destination does not know.
+/// Returns the warning for a stream, before its first record: the attributes that the destination does not know.
 pub fn unknown_attributes(stream: &str, names: &[&str], consequence: &str) -> Option<String> {
     if names.is_empty() {
         return None;

@@ -1,6 +1,6 @@
-//! Records against their stream's SCHEMA.
+//! Validates records against their stream's SCHEMA.
 //!
-//! A SCHEMA is somebody else's: whatever it says must not end the run in a panic, and nothing that it names is fetched.
+//! A SCHEMA is foreign input: it must not make the run panic, and nothing that it references is fetched.
 
 mod cost;
 mod dialect;
@@ -23,18 +23,18 @@ pub struct RecordValidator {
     validator: Validator,
     quick: Option<Quick>,
     draft: Draft,
-    /// What deletions are held to, and its validator once there was one.
+    /// The SCHEMA for deletions, and its validator once one was needed.
     of_deletions: Value,
     deletions: OnceLock<Option<Validator>>,
 }
 
-/// How many violations of one record are named.
+/// The most violations of one record that a message lists.
 const NAMED_VIOLATIONS: usize = 5;
 
-/// What is said of a panic, which is a fault of ours.
+/// The message for a panic, which is a fault of this program.
 const PANICKED: &str = "internal error: please report it, with the SCHEMA and the kind of value";
 
-/// Fetches nothing: neither a record nor a SCHEMA makes this machine talk to another one.
+/// Fetches nothing: neither a record nor a SCHEMA makes this machine contact another one.
 struct NoRetrieval;
 
 impl Retrieve for NoRetrieval {
@@ -43,7 +43,7 @@ impl Retrieve for NoRetrieval {
     }
 }
 
-/// The formats that a value may have to have, and what each is by itself.
+/// The formats that are asserted, with a validator for each.
 static FORMATS: LazyLock<Vec<(&str, Validator)>> = LazyLock::new(|| {
     let of = |name| {
         let options = jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true);
@@ -60,7 +60,7 @@ fn compile(schema: &Value, draft: Draft) -> Result<Validator, String> {
             options = options
                 .with_format(*name, |text: &str| text.is_empty() || format.is_valid(&Value::from(text)));
         }
-        // As a mapping reads them: in lines, without padding, in small hex digits.
+        // The mapping also accepts line breaks, missing padding and lower-case hex digits.
         let options = options
             .with_content_encoding("base64", is_base64, |text| Ok(decoded(Encoding::Base64, text)))
             .with_content_encoding("base64url", is_base64url, |text| Ok(decoded(Encoding::Base64Url, text)))
@@ -86,21 +86,21 @@ fn decoded(encoding: Encoding, text: &str) -> Option<String> {
     encoding.decode(text).and_then(|octets| String::from_utf8(octets).ok())
 }
 
-/// Runs what takes another's data apart, and makes an error of a panic: it is one SCHEMA's or one record's, and not the run's.
+/// Runs code that handles foreign input, and returns an error for a panic: one SCHEMA or record fails, not the run.
 pub(crate) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     singer_common::panics::caught(run).ok_or_else(|| PANICKED.to_owned())
 }
 
 impl RecordValidator {
-    /// Compiles a SCHEMA. Of formats, those of addresses are asserted ([`dialect::HELD_TO`]), of properties that a rule uses; an
+    /// Compiles a SCHEMA. Only formats of addresses are asserted ([`dialect::HELD_TO`]), for properties that a rule uses. An
     /// empty text is no value. Warnings are for the log.
     ///
-    /// Without `$schema` it is draft 7; a draft that is not known is taken as the nearest one. Where it is no schema of that
-    /// draft, but one of draft 4 or older (`exclusiveMinimum: true`), it is taken as that, as others in Singer do.
+    /// The draft is 7 without `$schema`, or the nearest known one. A SCHEMA that is not valid in its draft, but in draft 4 or
+    /// older (`exclusiveMinimum: true`), is read as draft 4, as other Singer targets do.
     ///
     /// # Errors
-    /// It is no schema of any draft, refers to what it does not hold, has a pattern that is none, or
-    /// would take more work than a record is worth.
+    /// It is not valid in any draft, references something outside of it, has an invalid pattern, or is too expensive to apply
+    /// to a record.
     pub fn new(
         schema: &Value,
         is_used: &dyn Fn(&str) -> bool,
@@ -130,10 +130,10 @@ impl RecordValidator {
         Ok(Self { validator, quick, draft, of_deletions, deletions: OnceLock::new() })
     }
 
-    /// What is wrong with a record; never shows a value.
+    /// Validates a record. The error never shows a value.
     ///
     /// # Errors
-    /// The violations, for people.
+    /// The violations, for the log.
     pub fn check(&self, record: &Record) -> Result<(), String> {
         if self.is_quickly_valid(record) {
             return Ok(());
@@ -141,11 +141,10 @@ impl RecordValidator {
         violations(&self.validator, &record.clone().into_value())
     }
 
-    /// The same for a deletion, which needs nothing but what names its entry, or finds it: what it has of that is looked at, and
-    /// what it lacks, or has as null, is not missed.
+    /// Validates a deletion. Only properties that locate its entry are validated, and missing or null ones are allowed.
     ///
     /// # Errors
-    /// The violations, for people.
+    /// The violations, for the log.
     pub fn check_deletion(&self, record: &Record, names: impl Fn(&str) -> bool) -> Result<(), String> {
         if self.is_quickly_valid(record) {
             return Ok(());
@@ -153,10 +152,10 @@ impl RecordValidator {
         self.check_those(record, names)
     }
 
-    /// The same for these properties alone: whether a record's key can be believed that has something else wrong.
+    /// Validates only these properties: whether the key of an invalid record can be trusted.
     ///
     /// # Errors
-    /// The violations, for people.
+    /// The violations, for the log.
     pub fn check_keys(&self, record: &Record, keys: &[String]) -> Result<(), String> {
         self.check_those(record, |name| keys.iter().any(|key| key == name))
     }

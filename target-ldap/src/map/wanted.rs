@@ -1,5 +1,4 @@
-//! An entry as it is wanted: its attributes, and what depends on what is there, a password, and whether the account may be
-//! used.
+//! A wanted entry: its attributes, its password and the state of its account.
 
 use singer_common::directory::DirectoryError;
 use singer_common::entry::{Attribute, Entry, Packed};
@@ -8,51 +7,51 @@ use singer_common::schema::{Equality, Schema};
 use crate::rules::password::{Mode, NewPassword, When};
 use crate::rules::policy::{Compare, Policy};
 
-/// An attribute as it is wanted. No values: it is not to be there.
+/// A wanted attribute. Without values the attribute is to be absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// The attribute description, as the destination's schema spells it.
     pub description: String,
-    /// The values, none twice.
+    /// The values, without duplicates.
     pub values: Vec<Vec<u8>>,
-    /// How they go together with those that are there.
+    /// How they are combined with the existing values.
     pub policy: Policy,
-    /// How they are told from those.
+    /// How they are compared with the existing values.
     pub compare: Compare,
 }
 
 impl Wanted {
-    /// One value beside those that are there.
+    /// Returns a value to be added to the existing ones.
     pub fn merged(description: String, value: Vec<u8>) -> Wanted {
         Wanted { description, values: vec![value], policy: Policy::Merge, compare: Compare::Schema }
     }
 
-    /// Returns the rule by which its values are told from those that are there. A value that is added to others has to be another
-    /// one to the server, too.
+    /// Returns the rule that compares its values with the existing ones. A value that is added must differ by the server's
+    /// rule.
     pub fn rule(&self, schema: &Schema) -> Equality {
         let compare = if self.policy == Policy::Force { self.compare } else { Compare::Schema };
         compare.rule(&self.description, schema)
     }
 }
 
-/// An entry as it is wanted. Attributes not named are left alone.
+/// A wanted entry. Attributes that are not listed are left as they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedEntry {
-    /// Its name.
+    /// Its DN.
     pub dn: String,
     /// Its attributes, each description once.
     pub attributes: Vec<Wanted>,
-    /// Its password, and whether it may be used.
+    /// Its password and the state of its account.
     pub account: WantedAccount,
 }
 
 impl WantedEntry {
-    /// The entry to add when there is none, in one piece.
+    /// Returns the entry to add, in compact form.
     pub fn to_packed(&self) -> Packed {
         Packed::new(&self.dn, self.attributes.iter().map(|a| (a.description.as_str(), &*a.values)))
     }
 
-    /// The entry to add when there is none.
+    /// Returns the entry to add.
     pub fn to_entry(&self) -> Entry {
         let attributes = self
             .attributes
@@ -64,19 +63,19 @@ impl WantedEntry {
     }
 }
 
-/// What is wanted of an account. Nothing, by default.
+/// A wanted password and account state. By default neither is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WantedAccount {
-    /// Its password.
+    /// The password.
     pub password: Option<NewPassword>,
-    /// Whether it may be used.
+    /// Whether the account is enabled.
     pub enabled: Option<bool>,
-    /// Whether a password that is set now has to be changed at the next logon.
+    /// Whether a password that is set now must be changed at the next logon.
     pub must_change: Option<bool>,
 }
 
 impl WantedAccount {
-    /// Whether nothing of it is about an entry that is there: then it is not looked at for it.
+    /// Whether an existing entry is not affected, so that it need not be read for this.
     pub fn is_for_new_entries_only(&self) -> bool {
         let password = |p: &NewPassword| p.when == When::CreateOnly && p.mode != Mode::Exop;
         self.enabled.is_none() && self.password.as_ref().is_none_or(password)
@@ -87,7 +86,7 @@ impl WantedAccount {
         *self == Self::default()
     }
 
-    /// An error without the password, should a server have repeated it.
+    /// Returns the error without the password, in case the server repeated it.
     pub fn scrub(&self, error: DirectoryError) -> DirectoryError {
         match (error, &self.password) {
             (DirectoryError::Operation { operation, dn, code, matched, text }, Some(password)) => {

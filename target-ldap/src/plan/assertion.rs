@@ -1,4 +1,4 @@
-//! `assert_unchanged`: the condition under which a modify is made (RFC 4528), from what was read before it. Pure.
+//! `assert_unchanged`: the condition of a modify (RFC 4528), made of the entry as it was read. Pure.
 
 use singer_common::change::{Modification, ModificationKind};
 use singer_common::directory::WriteControl;
@@ -8,13 +8,14 @@ use singer_common::schema::{Equality, Schema};
 
 use singer_common::secret::is_secret_attribute;
 
-/// Longer lists are asserted value by value only where they are replaced: for a `member` of 50,000 the server would
-/// compare each with each.
+/// Longer lists are asserted value by value only if they are replaced: for 50,000 values of `member` the server would compare
+/// each with each.
 const ALL_VALUES: usize = 100;
 
-/// That the attributes to be changed are as they were read: each value that was there, or that there was none.
+/// Returns the condition that the attributes to be changed are as they were read: each value that existed, or that there was
+/// none.
 ///
-/// Passwords are left out: they may be there without being seen, and are not to be sent around.
+/// Passwords are left out: they may exist without being readable, and must not be sent.
 pub fn unchanged(changes: &[Modification], read: &Entry, schema: &Schema) -> Option<WriteControl> {
     let mut names: Vec<&str> = Vec::new();
     for change in changes {
@@ -41,14 +42,14 @@ fn of(name: &str, changes: &[Modification], read: &Entry, schema: &Schema) -> Ve
         matches!(c.kind, ModificationKind::Add | ModificationKind::Delete) && !c.values.is_empty()
     };
     if there.len() > ALL_VALUES && of_it().all(is_singly) {
-        // The server itself refuses to add what is there, and to delete what is not (RFC 4511 section 4.6).
+        // The server refuses to add an existing value, and to delete a missing one (RFC 4511 section 4.6).
         return vec![Filter::Present(name.to_owned())];
     }
     there.iter().map(equality).collect()
 }
 
-/// Whether a filter compares values of the attribute as they are written. Certificates are named in filters by serial
-/// number and issuer (RFC 4523 section 2.1), first components by themselves.
+/// Whether a filter compares values of the attribute as they are written. Filters identify certificates by serial number and
+/// issuer (RFC 4523 section 2.1), and first components by themselves.
 fn is_comparable(name: &str, schema: &Schema) -> bool {
     let octets = || schema.equality_name(name).is_some_and(|n| n.eq_ignore_ascii_case("octetStringMatch"));
     schema.has_equality(name) && (schema.equality(name) != Equality::OctetString || octets())

@@ -1,8 +1,8 @@
-//! What a stream's entries are like, read once: a record that changes nothing then needs no search of its own.
+//! Digests of a stream's entries, read in one search: a record that changes nothing then needs no search of its own.
 //!
-//! Of each entry only hashes are kept, of its name and of each attribute's values as they compare: 8 bytes an attribute. So
-//! an inventory says that nothing differs, or that it does not know. What it does not know, and what this run writes to, is
-//! read from the directory as ever.
+//! Only hashes are kept: of each DN, and of each attribute's normalized values (8 bytes an attribute). So the cache can say
+//! that nothing differs, or that it does not know. What it does not know, and what this run writes to, is read from the
+//! directory.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -19,55 +19,55 @@ use crate::map::wanted::{Wanted, WantedEntry};
 use crate::rules::names::{hash, to_ask};
 use crate::rules::policy::{Compare, Policy};
 
-/// Entries read for one record that was looked up by itself, before an inventory is taken for too large for now: reading
-/// one in an answer of many costs a server about a tenth of looking it up.
+/// Entries read for each record that was looked up singly, before a prefetch counts as too large for now. An entry in a large
+/// result costs a server about a tenth of a search.
 const READ_PER_LOOKUP: u64 = 10;
-/// Records of a stream that are looked up by themselves before an inventory is thought of.
+/// Records of a stream that are looked up singly before a prefetch is considered.
 const FIRST_LOOKUPS: u64 = 200;
-/// After an inventory that was too large, another is tried when so many times the records have come.
+/// After a prefetch that was too large, another is tried once the number of records has grown by this factor.
 const PATIENCE: u64 = 4;
-/// The most numbers of 8 bytes that are kept.
+/// The most digests that are kept, of 8 bytes each.
 const MOST_NUMBERS: usize = 2_000_000;
-/// The most that a run may have had to do with, before it is no longer known what is absent: 16 bytes each.
+/// The most entries that a run may have written to. With more it is no longer known what is absent: 16 bytes each.
 const MOST_TOUCHED: usize = 500_000;
 
-/// No value can be compared: the answer did not have all of them.
+/// No value can be compared: the server did not return all of them.
 const UNKNOWN: u64 = 0;
 const ABSENT: u64 = 1;
 
 /// The entries of one stream, as they were read.
 #[derive(Debug)]
 pub struct EntryDigestCache {
-    /// The attributes that are compared, as the mapping calls them.
+    /// The attributes that are compared, as the mapping names them.
     names: Vec<String>,
     position: HashMap<String, usize>,
-    /// How the values of each are told apart.
+    /// How the values of each are compared.
     compare: Vec<Compare>,
     matched_by: Option<String>,
-    /// What all of it lies below.
+    /// The base of the search.
     base: OnceLock<DnKey>,
     state: Mutex<CachedEntries>,
 }
 
 #[derive(Debug, Default)]
 struct CachedEntries {
-    /// Where in `digests` an entry's are.
+    /// The index in `digests` of an entry.
     by_key: HashMap<u64, u32>,
     digests: Vec<u64>,
-    /// The classes of an entry, as a number; there are few different ones.
+    /// The index in `class_sets` of each entry's classes; there are few different sets.
     classes: Vec<u32>,
     class_sets: Vec<BTreeSet<Vec<u8>>>,
-    /// The names that entries lie below.
+    /// The ancestors of the entries.
     above: HashSet<u64>,
-    /// The entries by what `match` finds them by.
+    /// The entries by the values that `match` compares.
     matched: HashMap<u64, MatchTarget>,
-    /// What this run had to do with since: names, and values that `match` asked for.
+    /// What this run wrote to since: DNs, and values that `match` compared.
     touched: HashSet<u64>,
-    /// Whether what was known is no longer so: what is not here may be there.
+    /// Whether there was no more room: an entry that is not here may exist.
     is_lost: bool,
 }
 
-/// What a value finds.
+/// The entries that a value matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MatchTarget {
     One(u64),
@@ -75,14 +75,14 @@ enum MatchTarget {
 }
 
 impl EntryDigestCache {
-    /// An empty one for these attributes, and for the one whose values `match` finds entries by.
+    /// Returns an empty cache for these attributes. `matched_by`: the attribute that `match` compares.
     pub fn new(names: Vec<(String, Compare)>, matched_by: Option<String>) -> Self {
         let (names, compare): (Vec<String>, Vec<Compare>) = names.into_iter().unzip();
         let position = names.iter().enumerate().map(|(n, name)| (name.clone(), n)).collect();
         Self { names, position, compare, matched_by, base: OnceLock::new(), state: Mutex::default() }
     }
 
-    /// The attributes to ask for.
+    /// Returns the attributes to request.
     pub fn attributes(&self) -> Vec<String> {
         let names = self.names.iter().chain(&self.matched_by).map(String::as_str);
         to_ask(vec!["objectClass".to_owned()], names)
@@ -93,7 +93,7 @@ impl EntryDigestCache {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes an entry in. `false`: there is no room for more.
+    /// Adds an entry. `false`: there is no room for more.
     pub fn insert(&self, entry: &Entry, schema: &Schema) -> bool {
         let Ok(key) = DnKey::parse(&entry.dn, schema) else { return true };
         let mut entries = self.entries();
@@ -136,11 +136,11 @@ impl EntryDigestCache {
         true
     }
 
-    /// What has to change of an entry that is there under its name, found by its filter if it has one: nothing where
-    /// nothing differs. `None`: that cannot be told from what is known.
+    /// Returns the modifications of an existing entry with this DN, which its filter, if it has one, matches: none if nothing
+    /// differs. `None`: not known.
     ///
-    /// What differs can be told of single values that replace whatever is there; lists are compared value by value, for which
-    /// the entry has to be read.
+    /// Differences are known only for single values that replace all others. Lists are compared value by value, for which the
+    /// entry must be read.
     pub fn changes(
         &self,
         wanted: &WantedEntry,
@@ -191,7 +191,7 @@ impl EntryDigestCache {
         Some(changes)
     }
 
-    /// The value that a record's filter asks for.
+    /// Returns the hash of the value that a record's filter asserts.
     fn asserted(&self, filter: &str, schema: &Schema) -> Option<u64> {
         let matched_by = self.matched_by.as_ref()?;
         let filter = Filter::parse(filter).ok()?;
@@ -199,7 +199,7 @@ impl EntryDigestCache {
         Some(hash(schema.equality(matched_by).normalize(value, schema).as_ref()))
     }
 
-    /// Whether no entry has the name, and none is found by the filter.
+    /// Whether no entry has this DN, and the filter matches none.
     pub fn is_absent(&self, key: &DnKey, filter: Option<&str>, schema: &Schema) -> bool {
         if !self.covers(key) {
             return false;
@@ -216,12 +216,12 @@ impl EntryDigestCache {
         !is_found && is_new(key) && !entries.by_key.contains_key(&key)
     }
 
-    /// What a record is about is no longer as it was read.
+    /// Marks the entry of a record as changed.
     pub fn touch(&self, key: &DnKey, filter: Option<&str>, schema: &Schema) {
         let value = filter.and_then(|filter| self.asserted(filter, schema));
         self.forget(key, false);
         let mut entries = self.entries();
-        // Then nothing is said to be absent any more.
+        // From now on nothing is known to be absent.
         if entries.is_lost {
             return;
         }
@@ -232,27 +232,27 @@ impl EntryDigestCache {
         }
     }
 
-    /// All there was below this entry has been taken in.
+    /// Marks the cache as complete: all entries below this base were added.
     pub fn complete(&self, base: DnKey) {
         let _ = self.base.set(base);
     }
 
-    /// How many entries it knows.
+    /// Returns the number of entries.
     pub fn len(&self) -> u64 {
         u64::try_from(self.entries().by_key.len()).unwrap_or(u64::MAX)
     }
 
-    /// Whether it knows none.
+    /// Whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether it would know an entry of this name.
+    /// Whether the cache would contain an entry with this DN.
     pub fn covers(&self, key: &DnKey) -> bool {
         self.base.get().is_some_and(|base| key.is_within(base)) && !self.entries().is_lost
     }
 
-    /// An entry is written to, or goes: it is not known any more, nor is what lies below it.
+    /// Forgets an entry that is written to or deleted, and its subtree.
     pub fn forget(&self, key: &DnKey, with_subtree: bool) {
         let mut entries = self.entries();
         let key = hash(key);
@@ -263,7 +263,7 @@ impl EntryDigestCache {
     }
 }
 
-/// What a filter asks to be equal, and cannot do without.
+/// Returns the equality assertions that a filter requires.
 fn equalities(filter: &Filter) -> Box<dyn Iterator<Item = (&str, &[u8])> + '_> {
     match filter {
         Filter::And(all) => Box::new(all.iter().flat_map(equalities)),
@@ -285,7 +285,7 @@ fn classes_stay(wanted: &Wanted, there: &BTreeSet<Vec<u8>>, schema: &Schema) -> 
     entry.changes(&current, schema).is_empty()
 }
 
-/// Of values as they compare, in whatever order.
+/// Returns the digest of normalized values, in any order.
 fn digest(rule: Equality, values: &[Vec<u8>], schema: &Schema) -> u64 {
     if values.is_empty() {
         return ABSENT;
@@ -294,7 +294,7 @@ fn digest(rule: Equality, values: &[Vec<u8>], schema: &Schema) -> u64 {
     hash(&(values.len(), sum)).max(ABSENT + 1)
 }
 
-/// Whether a stream is worth an inventory: as soon as looking its records up has cost as much as reading what is there.
+/// Decides when a prefetch pays: as soon as single lookups have cost as much as reading all entries.
 #[derive(Debug, Clone, Copy)]
 pub struct LookupBudget {
     records: u64,
@@ -308,7 +308,7 @@ impl Default for LookupBudget {
 }
 
 impl LookupBudget {
-    /// A record came. `Some(n)`: an inventory of up to `n` entries is worth trying.
+    /// Counts a record. `Some(n)`: a prefetch of up to `n` entries pays now.
     pub fn record(&mut self) -> Option<u64> {
         self.records += 1;
         if self.records < self.due {
@@ -318,13 +318,13 @@ impl LookupBudget {
         Some(self.records * READ_PER_LOOKUP)
     }
 
-    /// An inventory was made of so many entries. A wider one, should records come that lie elsewhere, is worth as much.
+    /// Notes a prefetch of this many entries. A wider one, if records lie elsewhere, may cost as much again.
     pub fn read(&mut self, entries: u64) {
         self.due = self.records + FIRST_LOOKUPS.max(entries / READ_PER_LOOKUP);
     }
 }
 
-/// The inventories of a run, each of which hears of every write.
+/// The digest caches of a run, all of which are notified of every write.
 #[derive(Debug, Clone, Default)]
 pub struct EntryDigestCaches(Arc<Mutex<Vec<Weak<EntryDigestCache>>>>);
 
@@ -334,21 +334,21 @@ impl EntryDigestCaches {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another one, which is told of writes from now on.
+    /// Adds a cache, which is notified of writes from now on.
     pub fn add(&self, digest_cache: &Arc<EntryDigestCache>) {
         let mut all = self.all();
         all.retain(|other| other.strong_count() > 0);
         all.push(Arc::downgrade(digest_cache));
     }
 
-    /// Something is about to be done to an entry, which a filter may have found.
+    /// Announces a change to an entry that a filter may have located.
     pub fn touch(&self, key: &DnKey, filter: Option<&str>, schema: &Schema) {
         for digest_cache in self.all().iter().filter_map(Weak::upgrade) {
             digest_cache.touch(key, filter, schema);
         }
     }
 
-    /// Something is written to an entry, or was tried to be.
+    /// Announces that an entry was, or may have been, written to.
     pub fn forget(&self, key: &DnKey, with_subtree: bool) {
         for digest_cache in self.all().iter().filter_map(Weak::upgrade) {
             digest_cache.forget(key, with_subtree);

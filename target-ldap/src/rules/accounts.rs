@@ -1,4 +1,4 @@
-//! The rule key `accounts`: whether an account may be used, and whether its password has to be changed first.
+//! The rule key `accounts`: whether an account is enabled, and whether its password must be changed.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -17,30 +17,30 @@ use crate::rules::keys::check_parts;
 const ACCOUNT_DISABLE: i64 = 0x2;
 /// ADS_UF_NORMAL_ACCOUNT: a person's account, not a machine's or a trust's.
 const NORMAL_ACCOUNT: i64 = 0x200;
-/// The time that says "until an administrator unlocks it" (draft-behera-ldap-password-policy-10 section 5.3.3).
+/// The time that means "until an administrator unlocks it" (draft-behera-ldap-password-policy-10 section 5.3.3).
 const LOCKED_FOR_EVER: &str = "000001010000Z";
 
 /// A rule's `accounts`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AccountsRule {
-    /// Whether the account may be used.
+    /// Whether the account is enabled.
     pub enabled: Option<Source>,
-    /// Whether the password that this run sets has to be changed at the next logon.
+    /// Whether the password that this run sets must be changed at the next logon.
     pub must_change_password: Option<Source>,
 }
 
-/// Where a yes or no comes from.
+/// The source of a boolean.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum Source {
-    /// It is always the same.
+    /// A constant.
     Always(bool),
     /// A property of the record.
     Property(String),
 }
 
 impl AccountsRule {
-    /// Reads it. `path` names the rule in messages.
+    /// Parses it. `path` names the rule in messages.
     pub(crate) fn parse(path: &str, value: Value) -> Result<AccountsRule, SettingsError> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -72,7 +72,7 @@ impl AccountsRule {
 }
 
 impl Source {
-    /// The property it comes from.
+    /// Returns the property.
     pub fn property(&self) -> Option<&str> {
         match self {
             Source::Always(_) => None,
@@ -80,7 +80,7 @@ impl Source {
         }
     }
 
-    /// What a record says; `None` where it says nothing, and nothing is changed.
+    /// Returns the record's value; `None` if it has none, and nothing is changed.
     pub(crate) fn of(&self, record: &Record, part: &str) -> Result<Option<bool>, MappingError> {
         let name = match self {
             Source::Always(answer) => return Ok(Some(*answer)),
@@ -106,7 +106,7 @@ impl Source {
     }
 }
 
-/// How a directory keeps that an account is not to be used.
+/// How a directory marks an account as disabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lock {
     /// A bit of `userAccountControl` (Active Directory).
@@ -117,16 +117,16 @@ pub enum Lock {
     PwdAccountLockedTime,
 }
 
-/// The attribute that Active Directory keeps the time of the last change of a password in; 0: it has to be changed.
+/// The attribute of Active Directory with the time of the last password change; 0: the password must be changed.
 pub const PWD_LAST_SET: &str = "pwdLastSet";
 
 impl Lock {
-    /// What a directory has; `None`: nothing that we know.
+    /// Returns the mechanism of a directory; `None` if none is known.
     pub fn of(vendor: Vendor, schema: &Schema) -> Option<Lock> {
         match vendor {
             Vendor::ActiveDirectory => Some(Lock::UserAccountControl),
             Vendor::Ds389 => Some(Lock::NsAccountLock),
-            // Its schema comes with the overlay.
+            // The attribute's definition comes with the overlay.
             Vendor::OpenLdap if schema.attribute_type("pwdAccountLockedTime").is_some() => {
                 Some(Lock::PwdAccountLockedTime)
             }
@@ -134,7 +134,7 @@ impl Lock {
         }
     }
 
-    /// The attribute.
+    /// Returns the attribute.
     pub fn attribute(self) -> &'static str {
         match self {
             Lock::UserAccountControl => "userAccountControl",
@@ -143,13 +143,13 @@ impl Lock {
         }
     }
 
-    /// Whether the server takes it away when a password is set: OpenLDAP's overlay does, whoever set it
-    /// (draft-behera-ldap-password-policy-10 section 7.2). Then it is put there again afterwards.
+    /// Whether the server removes the mark when a password is set, so that it must be set again. OpenLDAP's overlay does so for
+    /// every client (draft-behera-ldap-password-policy-10 section 7.2).
     pub fn goes_with_a_password(self) -> bool {
         self == Lock::PwdAccountLockedTime
     }
 
-    /// What a new entry is given.
+    /// Returns the attribute for a new entry.
     pub fn for_new(self, enabled: bool) -> Option<Attribute> {
         let value = match self {
             Lock::UserAccountControl => with_disabled(NORMAL_ACCOUNT, !enabled).to_string(),
@@ -166,7 +166,7 @@ impl Lock {
         }
     }
 
-    /// What has to change for an entry that is there; `None`: that cannot be told, for the attribute cannot be read.
+    /// Returns the changes to an existing entry; `None` if the attribute cannot be read.
     pub fn changes(self, enabled: bool, current: &Entry) -> Option<Vec<Modification>> {
         let name = self.attribute();
         let step = |kind, values| Modification::new(kind, name, values);
@@ -175,8 +175,8 @@ impl Lock {
             let old = there?;
             let number: i64 = old.trim().parse().ok()?;
             let new = with_disabled(number, !enabled);
-            // Not replaced: whoever sets another bit meanwhile has it kept, for the old value is then not there to be
-            // deleted (noSuchAttribute), and the entry is read again.
+            // Not a replace: if another client sets another bit meanwhile, the old value no longer exists (noSuchAttribute),
+            // and the entry is read again.
             return Some(if new == number {
                 vec![]
             } else {
@@ -190,19 +190,19 @@ impl Lock {
         Some(match (enabled, locked) {
             (true, true) => vec![step(ModificationKind::Delete, vec![])],
             (false, false) => vec![step(ModificationKind::Replace, vec![self.locked().into()])],
-            // A lock of some minutes after wrong passwords (pwdAccountLockedTime) is the server's affair.
+            // A lock for some minutes after wrong passwords (pwdAccountLockedTime) is left to the server.
             _ => vec![],
         })
     }
 }
 
-/// `userAccountControl` with the bit set or cleared, all others as they are.
+/// Returns `userAccountControl` with the bit set or cleared, and all other bits unchanged.
 fn with_disabled(control: i64, disabled: bool) -> i64 {
     if disabled { control | ACCOUNT_DISABLE } else { control & !ACCOUNT_DISABLE }
 }
 
-/// What `pwdLastSet` is set to: 0, and the password has to be changed at the next logon; -1: now
-/// ([MS-ADTS] 3.1.1.5.3.2, 3.1.1.5.2.4).
+/// Returns the value of `pwdLastSet`: 0 if the password must be changed at the next logon, else -1, the current time ([MS-ADTS]
+/// 3.1.1.5.3.2, 3.1.1.5.2.4).
 pub fn pwd_last_set(must_change: bool) -> &'static str {
     if must_change { "0" } else { "-1" }
 }

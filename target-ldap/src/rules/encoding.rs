@@ -1,4 +1,4 @@
-//! How a SCHEMA says that a property's texts are encoded (`contentEncoding`, RFC 2045 section 6, RFC 4648).
+//! The encoding of a property's texts, by the SCHEMA (`contentEncoding`, RFC 2045 section 6, RFC 4648).
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -9,24 +9,24 @@ const ANY_PADDING: GeneralPurposeConfig =
 const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, ANY_PADDING);
 const BASE64URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, ANY_PADDING);
 
-/// What the SCHEMA says of a property's texts.
+/// The encoding of a property's texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Encoding {
-    /// Nothing: the attribute's syntax decides.
+    /// Not specified: the attribute's syntax decides.
     #[default]
     Unsaid,
-    /// They are base64 of the octets (RFC 4648 section 4), in lines or not.
+    /// Base64 of the octets (RFC 4648 section 4), with or without line breaks.
     Base64,
-    /// The same in the alphabet for URLs (section 5), padded or not.
+    /// Base64 in the URL alphabet (section 5), with or without padding.
     Base64Url,
-    /// Hex digits (section 8), of either case.
+    /// Hex digits (section 8), in either case.
     Base16,
-    /// They are the octets themselves (`7bit`, `8bit`, `binary`).
+    /// The octets themselves (`7bit`, `8bit`, `binary`).
     Plain,
 }
 
 impl Encoding {
-    /// The encoding of a name; `None` for one that is not known here.
+    /// Returns the encoding with a name; `None` if it is unknown.
     pub fn of(name: &str) -> Option<Encoding> {
         Some(match name.to_ascii_lowercase().as_str() {
             "base64" => Encoding::Base64,
@@ -37,12 +37,12 @@ impl Encoding {
         })
     }
 
-    /// Whether a text is not what it stands for.
+    /// Whether a text must be decoded.
     pub fn is_encoded(self) -> bool {
         matches!(self, Encoding::Base64 | Encoding::Base64Url | Encoding::Base16)
     }
 
-    /// Its name.
+    /// Returns the name of the encoding.
     pub fn name(self) -> &'static str {
         match self {
             Encoding::Base64 => "base64",
@@ -52,10 +52,10 @@ impl Encoding {
         }
     }
 
-    /// The octets that a text stands for; `None` for a text that is not in this encoding.
+    /// Decodes a text; `None` if it is not in this encoding.
     pub fn decode(self, text: &str) -> Option<Vec<u8>> {
         let base64 = |engine: &GeneralPurpose| {
-            // In lines (RFC 2045 section 6.8): what is not of the alphabet is left out; here only what lines need.
+            // In lines (RFC 2045 section 6.8), characters outside the alphabet are ignored; here only those of line breaks are.
             if text.bytes().any(|b| b.is_ascii_whitespace()) {
                 let joined: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
                 return engine.decode(joined).ok();

@@ -1,21 +1,21 @@
-//! Why a record makes no entry.
+//! Why a record cannot be mapped to an entry.
 
 use super::template::RenderError;
 
-/// Why a record makes no entry. Never shows a value.
+/// Why a record cannot be mapped to an entry. Never shows a value.
 #[derive(Debug, thiserror::Error)]
 pub enum MappingError {
-    /// A value cannot be brought into the attribute's syntax.
+    /// A value is not valid in the attribute's syntax.
     #[error("property `{property}` cannot become a value of `{attribute}`: {reason}")]
     Value {
         /// The record's property.
         property: String,
         /// The attribute.
         attribute: String,
-        /// What would be right.
+        /// What would be valid.
         reason: String,
     },
-    /// A template cannot be filled in.
+    /// A template cannot be rendered.
     #[error("{part}: {error}")]
     Template {
         /// Which template.
@@ -23,7 +23,7 @@ pub enum MappingError {
         /// Why.
         error: RenderError,
     },
-    /// No name can be made.
+    /// No DN can be made.
     #[error("{0}")]
     Name(String),
 }

@@ -1,12 +1,12 @@
-//! Names of attributes and entries, in the forms that several parts need.
+//! Attribute names for requests, and hashes of names.
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use singer_common::entry::base_type;
 
-/// The attributes to ask a server for to have these descriptions, each once, behind those in `asked`.
+/// Returns the attributes to request so that these descriptions are returned, each once, after those in `asked`.
 ///
-/// `;binary` has to be asked for (RFC 4522); other options come with their type.
+/// `;binary` must be requested (RFC 4522); other options are returned with their type.
 pub fn to_ask<'a>(mut asked: Vec<String>, descriptions: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     for description in descriptions {
         let is_binary = description.to_ascii_lowercase().contains(";binary");
@@ -18,7 +18,7 @@ pub fn to_ask<'a>(mut asked: Vec<String>, descriptions: impl IntoIterator<Item =
     asked
 }
 
-/// A number that stands for a name or a value where keeping it would take too much memory.
+/// Returns a hash of a name or value, to be kept instead of it to save memory.
 pub fn hash<T: Hash + ?Sized>(value: &T) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);

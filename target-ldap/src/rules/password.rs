@@ -1,4 +1,4 @@
-//! The rule key `password`: where a password comes from, how it gets to the directory, and when.
+//! The rule key `password`: the source of a password, how it is written, and when.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use crate::rules::keys::check_parts;
 
 pub mod hash;
 
-/// How a password gets to the directory.
+/// How a password is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub enum Mode {
     /// The server hashes it: the Password Modify operation (RFC 3062).
@@ -36,12 +36,12 @@ pub enum Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum When {
-    /// When the entry is added. People change their passwords: a run every hour must not set them back.
+    /// When the entry is added. Users change their passwords: an hourly run must not reset them.
     #[default]
     CreateOnly,
-    /// Also when the entry has none.
+    /// Also if the entry has none.
     Keep,
-    /// Always, unless it can be shown to be the same already.
+    /// Always, unless it is known to be the same.
     Force,
 }
 
@@ -49,23 +49,23 @@ pub enum When {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PasswordRule {
-    /// The record's property.
+    /// The property of the record.
     pub from: String,
-    /// How.
+    /// How it is written.
     pub mode: Mode,
-    /// When.
+    /// When it is set.
     #[serde(default, rename = "policy")]
     pub when: When,
 }
 
 impl PasswordRule {
-    /// Reads it. `path` names the rule in messages.
+    /// Parses it. `path` names the rule in messages.
     pub(crate) fn parse(path: &str, value: Value) -> Result<PasswordRule, SettingsError> {
         let fail = |problem: String| {
             let expected = r#"{"from": "a property", "mode": "exop" | "unicode_pwd" | "hash:ssha512" | "hash:argon2id" | "as_is", "policy": "create_only" | "keep" | "force"}"#;
             SettingsError::value(format!("{path}.password"), problem, expected)
         };
-        // What stands here instead may be a password.
+        // The value here may be a password: it is not shown.
         if !value.is_object() {
             return Err(fail(
                 "not an object; it says which property a password comes from, and holds none".into(),
@@ -84,9 +84,9 @@ impl PasswordRule {
         Ok(rule)
     }
 
-    /// The password of a record; `None` where it has none, or an empty one: nothing is changed then.
+    /// Returns the password of a record; `None` if it has none, or an empty one: nothing is changed then.
     ///
-    /// `encoding`: what the SCHEMA says of the property's texts.
+    /// `encoding`: of the property's texts, by the SCHEMA.
     pub(crate) fn of(
         &self,
         record: &Record,
@@ -133,7 +133,7 @@ impl PasswordRule {
 }
 
 impl Mode {
-    /// The attribute that holds it.
+    /// Returns the attribute that stores it.
     pub fn attribute(self) -> &'static str {
         match self {
             Mode::UnicodePwd => "unicodePwd",
@@ -141,30 +141,30 @@ impl Mode {
         }
     }
 
-    /// Whether it is sent in clear text, for the server to hash it.
+    /// Whether it is sent in clear text, for the server to hash.
     pub fn sends_clear_text(self) -> bool {
         matches!(self, Mode::Exop | Mode::UnicodePwd)
     }
 }
 
-/// A record's password. Shows itself to nobody.
+/// A record's password. `Debug` does not show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewPassword {
-    /// How it gets there.
+    /// How it is written.
     pub mode: Mode,
     /// When it is set.
     pub when: When,
-    /// In clear text, one; with [`Mode::AsIs`] hashed, one or more.
+    /// One clear text; with [`Mode::AsIs`] one or more hashed values.
     pub values: Vec<Secret>,
 }
 
 impl NewPassword {
-    /// The clear text.
+    /// Returns the clear text.
     pub fn clear_text(&self) -> Option<&Secret> {
         self.values.first().filter(|_| self.mode != Mode::AsIs)
     }
 
-    /// The values to write; `None` where they are not written as an attribute (`exop`). Takes its time (Argon2).
+    /// Returns the values to write; `None` if it is not written as an attribute (`exop`). Slow with Argon2.
     pub fn to_values(&self) -> Result<Option<Vec<Vec<u8>>>, hash::HashError> {
         let first = self.values.first().map(Secret::reveal).unwrap_or_default();
         Ok(Some(match self.mode {
@@ -176,7 +176,7 @@ impl NewPassword {
         }))
     }
 
-    /// Whether values that are there are these, or are the clear text's hashes.
+    /// Whether existing values are these, or hashes of the clear text.
     pub fn is_among(&self, there: &[Vec<u8>]) -> bool {
         match self.clear_text() {
             Some(text) => there.iter().any(|value| hash::verify(value, text.reveal())),
@@ -187,9 +187,9 @@ impl NewPassword {
         }
     }
 
-    /// A text without what is secret, should a server have repeated it.
+    /// Returns a text without the secret, in case a server repeated it.
     pub fn scrub(&self, text: &str) -> String {
-        // Shorter ones are found in every text.
+        // Shorter ones occur in every text.
         let secrets = self.values.iter().map(Secret::reveal).filter(|s| s.len() >= 4);
         secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
     }

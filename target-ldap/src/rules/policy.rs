@@ -1,37 +1,37 @@
-//! How the values that are wanted go together with those that an entry has.
+//! How wanted values are combined and compared with the existing values of an entry.
 
 use singer_common::entry::base_type;
 use singer_common::schema::{Equality, Schema};
 
-/// How wanted values go together with those that are there.
+/// How wanted values are combined with existing ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
-    /// They replace them.
+    /// They replace the existing values.
     #[default]
     Force,
-    /// They count only where there are none.
+    /// They are written only if there are none.
     Keep,
     /// They are added; none is removed.
     Merge,
-    /// They count only where the entry is added.
+    /// They are written only when the entry is added.
     CreateOnly,
 }
 
-/// How wanted values are told from those that are there.
+/// How wanted values are compared with existing ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Compare {
     /// By the attribute's EQUALITY rule.
     #[default]
     Schema,
-    /// Octet by octet: what the rule takes for the same is written all the same (`SMTP:a@x` in the place of `smtp:a@x`).
+    /// Octet by octet: values that are equal by the rule are still written (`SMTP:a@x` replaces `smtp:a@x`).
     Exact,
 }
 
 impl Compare {
-    /// Returns what holds for an attribute of which nothing is said: in `proxyAddresses` the case of the prefix says which
-    /// address is the primary one ([MS-OXOABK] 2.2.3.23).
+    /// Returns the default of an attribute. In `proxyAddresses` the case of the prefix marks the primary address ([MS-OXOABK]
+    /// 2.2.3.23).
     pub fn usual(description: &str) -> Compare {
         if base_type(description).eq_ignore_ascii_case("proxyAddresses") {
             Compare::Exact

@@ -1,4 +1,4 @@
-//! A mapping rule: what becomes of a stream's records.
+//! A mapping rule: how the records of a stream are written.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,31 +12,31 @@ use crate::rules::template::{DnTemplate, FilterTemplate, Template};
 /// What a record with `_sdc_deleted_at` does.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum OnDelete {
-    /// Its entry is deleted.
+    /// Deletes its entry.
     #[default]
     Delete,
     /// Nothing.
     Ignore,
-    /// Its entry is deleted with all that lies below it.
+    /// Deletes its entry with the subtree.
     Tree,
-    /// Its entry is moved below this one.
+    /// Moves its entry below this one.
     MoveTo(String),
-    /// Its entry is given these values; null takes an attribute away.
+    /// Sets these values; null removes an attribute.
     Set(Vec<(String, Value)>),
 }
 
-/// What a rule may do to entries. What it may not leaves the entry as it is.
+/// What a rule may do to entries. If an operation is not allowed, the entry is left as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(clippy::struct_excessive_bools, reason = "they are the setting, as it is")]
 pub struct Operations {
-    /// Add an entry that is not there.
+    /// Add an entry.
     pub create: bool,
-    /// Change the attributes of one that is.
+    /// Change the attributes of an existing entry.
     pub update: bool,
-    /// Give it another name.
+    /// Rename an entry.
     pub rename: bool,
-    /// Do to it what `on_delete` says.
+    /// Do what `on_delete` says.
     pub delete: bool,
 }
 
@@ -46,19 +46,19 @@ impl Default for Operations {
     }
 }
 
-/// What becomes of a group that would be left without a member, which its class forbids (RFC 4519 section 3.5).
+/// What happens to a group that would have no member, which its class forbids (RFC 4519 section 3.5).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum EmptyGroup {
-    /// Nobody said: as `fail` where a server would refuse it, and where a file is to be checked; else it is written as it is.
+    /// The default: `fail` if a server would refuse it, or if a file is checked; else the group is written as it is.
     #[default]
     NotSaid,
-    /// It is an error of the record.
+    /// The record fails.
     Fail,
-    /// The members it has stay.
+    /// The existing members stay.
     KeepLast,
-    /// This entry becomes its member, until there is another.
+    /// This entry becomes a member, until there is another.
     Placeholder(String),
-    /// It goes, or is not made.
+    /// The group is deleted, or not added.
     Delete,
 }
 
@@ -67,36 +67,35 @@ pub enum EmptyGroup {
 pub struct Rule {
     /// The DN of a record's entry.
     pub dn_template: Option<DnTemplate>,
-    /// The classes an entry is given, and keeps.
+    /// The object classes that every entry gets and keeps.
     pub object_classes: Vec<String>,
-    /// From record property to attributes; `None`: properties that are attributes pass through.
+    /// The attributes by record property; `None`: properties that are attributes pass through.
     pub attribute_mapping: Option<Vec<(String, Vec<String>)>>,
-    /// Attributes made by template.
+    /// Attributes made by templates.
     pub values: Vec<(String, Template)>,
-    /// Values of attributes that neither the record nor the entry has.
+    /// Values for attributes that neither the record nor the entry has.
     pub defaults: Vec<(String, Value)>,
-    /// How an attribute's wanted values go together with those that are there; `force` where nothing is said.
+    /// How the values of an attribute are combined with existing ones; `force` by default.
     pub policies: Vec<(String, Policy)>,
-    /// How an attribute's values are told from those that are there; by its EQUALITY rule where nothing is said, but for
-    /// [`Compare::usual`].
+    /// How the values of an attribute are compared with existing ones; [`Compare::usual`] by default.
     pub compare: Vec<(String, Compare)>,
-    /// What finds an entry, whatever it is called; `None`: its DN.
+    /// The filter that locates an entry; `None`: its DN does.
     pub matching: Option<FilterTemplate>,
-    /// Whether the values of its old name leave an entry that is renamed.
+    /// Whether a rename removes the values of the old RDN.
     pub delete_old_rdn: bool,
-    /// What becomes of a group that would be left without a member.
+    /// What happens to a group that would have no member.
     pub empty_group: EmptyGroup,
-    /// What may be done.
+    /// The allowed operations.
     pub operations: Operations,
     /// What a deletion does.
     pub on_delete: OnDelete,
-    /// Where a password comes from, and how it is set.
+    /// The source of a password, and how it is set.
     pub password: Option<PasswordRule>,
-    /// Whether accounts may be used.
+    /// Whether accounts are enabled.
     pub accounts: Option<AccountsRule>,
-    /// Where the stream's entries are, for ACTIVATE_VERSION and `match`: below this one.
+    /// The entry that the stream's entries are below, for ACTIVATE_VERSION and `match`.
     pub scope_base: Option<String>,
-    /// Which of those there they are.
+    /// The filter that the stream's entries match.
     pub scope_filter: Option<String>,
 }
 
@@ -124,7 +123,7 @@ impl Default for Rule {
 }
 
 impl Rule {
-    /// Whether it finds entries that others may lie below (units and their like), and gives them other names.
+    /// Whether the rule may rename entries that can have children (organizational units and similar).
     pub fn renames_parents(&self) -> bool {
         const CONTAINERS: [&str; 6] = ["ou", "o", "l", "c", "st", "dc"];
         let names = self.dn_template.iter().flat_map(DnTemplate::naming_attributes);
@@ -133,8 +132,8 @@ impl Rule {
             && names.into_iter().any(|name| CONTAINERS.iter().any(|c| name.eq_ignore_ascii_case(c)))
     }
 
-    /// Which entries in the scope are the stream's. Without a filter they are those that have the rule's classes: what
-    /// others put there, and the units they are in, are not.
+    /// Returns the filter of the stream's entries within the scope. By default they are those with the rule's object classes,
+    /// so that other entries and containers are excluded.
     pub fn scope_filter(&self) -> String {
         if let Some(filter) = &self.scope_filter {
             return filter.clone();
@@ -153,7 +152,7 @@ impl Rule {
     }
 }
 
-/// Whether a text can be an attribute description at all.
+/// Whether a text is a valid attribute description (RFC 4512 section 2.5).
 pub fn is_attribute_description(text: &str) -> bool {
     let mut parts = text.split(';');
     let name = parts.next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! From the setting `mapping_rules.STREAM` to a [`Rule`]: one function for each key that has more than a type.
+//! From the setting `mapping_rules.STREAM` to a [`Rule`], with a function for each key that has more than a type.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -71,7 +71,7 @@ enum AttributeNames {
 /// # Errors
 /// A key that is not known, or a value that is not valid.
 pub(crate) fn parse(path: &str, value: Value, default_base: Option<&str>) -> Result<Rule, SettingsError> {
-    // A key that is ignored because it is misspelt (`policy`, `on_delte`) would make the run do what was ruled out.
+    // If a misspelt key (`policy`, `on_delte`) were ignored, the run would do what the key was to prevent.
     check_parts(path, &value, RULE_KEYS)?;
     let raw: RuleSettings = typed(path, value)?;
     let dn_template = raw.dn_template.map(|text| dn_template(path, &text, default_base)).transpose()?;
@@ -153,7 +153,7 @@ fn value_template(
     Ok((attribute, template))
 }
 
-/// `scope_base` and `scope_filter`. The root DSE cannot be a scope: everything in the directory would be deleted.
+/// `scope_base` and `scope_filter`. The root cannot be a scope: everything in the directory would be deleted.
 fn check_scope(path: &str, base: Option<&str>, filter: Option<&str>) -> Result<(), SettingsError> {
     if let Some(base) = base {
         let problem = match Dn::parse(base) {
@@ -192,7 +192,7 @@ fn operations(path: &str, value: Option<Value>) -> Result<Operations, SettingsEr
         })
 }
 
-/// One of a few words for each of some attributes.
+/// Parses a keyword for each attribute.
 fn of_attributes<T: serde::de::DeserializeOwned>(
     path: &str,
     said: Map<String, Value>,
@@ -212,7 +212,7 @@ fn of_attributes<T: serde::de::DeserializeOwned>(
     said.into_iter().map(read).collect()
 }
 
-/// One of the forms of `empty_group`.
+/// Parses `empty_group`.
 fn empty_group(path: &str, value: String) -> Result<EmptyGroup, SettingsError> {
     match value.as_str() {
         "fail" => Ok(EmptyGroup::Fail),
@@ -228,7 +228,7 @@ fn empty_group(path: &str, value: String) -> Result<EmptyGroup, SettingsError> {
     }
 }
 
-/// One of the forms of `on_delete`.
+/// Parses `on_delete`.
 fn on_delete(path: &str, value: Value) -> Result<OnDelete, SettingsError> {
     let at = format!("{path}.on_delete");
     let wrong = |problem: String| {
@@ -268,7 +268,7 @@ fn on_delete(path: &str, value: Value) -> Result<OnDelete, SettingsError> {
     }
 }
 
-/// A template of one RDN is relative to `default_base_dn`: an entry right below the root is never meant.
+/// Parses `dn_template`. A template of one RDN is relative to `default_base_dn`: entries right below the root are never meant.
 fn dn_template(path: &str, text: &str, default_base: Option<&str>) -> Result<DnTemplate, SettingsError> {
     let at = format!("{path}.dn_template");
     let parse = |text: &str| {
@@ -290,7 +290,7 @@ fn dn_template(path: &str, text: &str, default_base: Option<&str>) -> Result<DnT
     }
 }
 
-/// An attribute description: a name or OID, with options (RFC 4512 section 2.5).
+/// Checks an attribute description: a name or OID, with options (RFC 4512 section 2.5).
 fn check_attribute(setting: &str, name: &str) -> Result<(), SettingsError> {
     if is_attribute_description(name) {
         return Ok(());

@@ -1,12 +1,12 @@
-//! Templates: how a rule makes a value, a DN or a search filter of a record's values.
+//! Templates: how a rule makes a value, a DN or a search filter from a record's values.
 //!
-//! `{name}` stands for a value, `{name|filter|filter:argument}` for one changed by filters from left to right,
-//! `{{` and `}}` for braces. Three kinds, one syntax: [`Template`] for plain text, [`DnTemplate`] and
-//! [`FilterTemplate`], which escape what they fill in and are checked to be what they claim before any record.
+//! `{name}` is replaced by a value, `{name|filter|filter:argument}` by a value that filters change from left to right. `{{` and
+//! `}}` are braces. There are three kinds with one syntax: [`Template`] for plain text, [`DnTemplate`] and [`FilterTemplate`].
+//! The latter escape their values, and are checked before the first record.
 //!
-//! What an attribute's syntax asks for is [`ValueTemplate`]'s: in one of a DN, values are escaped as in a DN.
+//! [`ValueTemplate`] follows the attribute's syntax: in a DN, values are escaped.
 //!
-//! Pure: no clock, no network, no locale. Where names are looked up is the caller's business.
+//! Pure: no clock, no network, no locale. The caller looks names up.
 
 mod dn_template;
 mod filter_template;
@@ -19,94 +19,93 @@ pub use filter_template::FilterTemplate;
 use filters::{Filter, Wrong};
 pub use syntax::{Syntax, ValueTemplate};
 
-/// Why a template cannot be used: a configuration error.
+/// A template that is not valid: a configuration error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("template {template:?}, position {at}: {message}")]
 pub struct TemplateError {
     /// The template.
     pub template: String,
-    /// Where, in characters from 1.
+    /// The position, in characters from 1.
     pub at: usize,
-    /// What is wrong, and what would be right.
+    /// The problem, and what would be valid.
     pub message: String,
-    /// The filter that is there and near to one that is not.
+    /// The known filter that is nearest to an unknown one.
     pub nearest: Option<String>,
 }
 
-/// Why a template cannot be filled in for one record: an error of that record. Never shows a value.
+/// Why a template cannot be rendered for one record: an error of that record. Never shows a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RenderError {
     /// A value that a DN or a filter needs is missing, null, empty or blank.
     #[error("{placeholder} in {template:?} has no value, or an empty one: give it one, or a `|default:…`")]
     Missing {
-        /// The name looked up.
+        /// The name of the placeholder.
         placeholder: String,
         /// The template.
         template: String,
     },
-    /// Several values where one has to stand.
+    /// Several values where one is needed.
     #[error("{placeholder} in {template:?} has {count} values where one is needed: `|first` takes the first")]
     Several {
-        /// The name looked up.
+        /// The name of the placeholder.
         placeholder: String,
         /// The template.
         template: String,
-        /// How many.
+        /// Their number.
         count: usize,
     },
-    /// What is to be a DN as a whole is none.
+    /// A value that must be a whole DN is not valid.
     #[error(
         "{placeholder} in {template:?} is to be {expected} as it stands, and is not: give it one, or write a template of one, as \
          in `uid={{uid}},ou=people,dc=x`"
     )]
     NotDn {
-        /// The name looked up.
+        /// The name of the placeholder.
         placeholder: String,
         /// The template.
         template: String,
         /// What is expected.
         expected: &'static str,
     },
-    /// `date` was given something else.
+    /// The value of `date` is not a date.
     #[error(
         "{placeholder} in {template:?} is not a date: `|date` reads RFC 3339 (2024-05-17T10:00:00Z), a date \
          (2024-05-17) and GeneralizedTime (20240517100000Z)"
     )]
     Date {
-        /// The name looked up.
+        /// The name of the placeholder.
         placeholder: String,
         /// The template.
         template: String,
     },
 }
 
-/// What a template makes of a record.
+/// The result of a template for one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rendered {
     /// This text, which is not empty.
     Text(String),
-    /// No text: a value that it needs is null or empty, or nothing came out.
+    /// No text: a needed value is null or empty, or the result is empty.
     Nothing,
-    /// The record does not say: it lacks a property that the template needs.
+    /// Unknown: the record lacks a property that the template needs.
     Unknown,
 }
 
-/// What a placeholder comes to.
+/// The result of a placeholder.
 enum Part {
     Text(String),
-    /// No value, and the template does without. Whether the record has it at all.
+    /// No value, and the template allows that. Whether the record has the property.
     Omitted {
         is_absent: bool,
     },
     /// Null or empty.
     Null,
-    /// The record does not have it.
+    /// The record lacks the property.
     Absent,
 }
 
-/// What a name stands for: its values as text; none of them where it is null or empty, `None` where the record does not have
-/// it.
+/// Looks up a name: its values as text, none if it is null or empty, `None` if the record lacks it.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<Vec<String>>;
 
 /// A template of plain text (`values` in a rule).
@@ -124,14 +123,14 @@ enum Piece {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Placeholder {
-    /// Where its `{` stands, in characters from 1.
+    /// The position of its `{`, in characters from 1.
     at: usize,
     name: String,
     filters: Vec<Filter>,
 }
 
 impl Template {
-    /// Reads a template.
+    /// Parses a template.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let mut pieces = Vec::new();
         let mut literal = String::new();
@@ -148,7 +147,7 @@ impl Template {
                 '}' => return Err(error(at, "a single `}`: write `}}` for a brace".into())),
                 '{' => {
                     let mut inner = String::new();
-                    // `{"x|y}"}`: a name that has signs of the template's own.
+                    // `{"x|y}"}`: a name with characters of the template syntax.
                     let mut is_quoted = false;
                     loop {
                         match chars.next() {
@@ -186,25 +185,28 @@ impl Template {
         Ok(Self { text: text.into(), pieces })
     }
 
-    /// The names in it, from left to right, as often as they occur.
+    /// Returns the names, from left to right, with repetitions.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.placeholders().map(|p| p.name.as_str())
     }
 
-    /// The names in it, each with whether it has a `default`.
+    /// Returns the names, each with whether it has a `default`.
     pub fn needs(&self) -> impl Iterator<Item = (&str, bool)> {
         self.placeholders().map(Placeholder::needs)
     }
 
-    /// The text for one record. A value that is null or empty, and has no `|default:…`, `|prefix:…` or `|suffix:…`, leaves
-    /// nothing; one that the record does not have, and that has no `|default:…`, leaves it unknown, and so does one with an
-    /// empty `|default:` where nothing else is there. Several values are an error unless the template says `|first`, also
-    /// where the template is nothing but one placeholder: `attribute_mapping` is for copying all values.
+    /// Renders the text for one record.
+    ///
+    /// A null or empty value without `|default:…`, `|prefix:…` or `|suffix:…` gives [`Rendered::Nothing`]. A missing property
+    /// without `|default:…` gives [`Rendered::Unknown`]; so does an empty `|default:` if nothing else is there.
+    ///
+    /// # Errors
+    /// Several values without `|first`, also in a template of only one placeholder: `attribute_mapping` copies all values.
     pub fn render(&self, lookup: Lookup<'_>) -> Result<Rendered, RenderError> {
         self.render_with(lookup, str::is_empty, |out, value, _| out.push_str(&value))
     }
 
-    /// The same, with `is_empty` to tell what is no value, and `put` to put a value in.
+    /// Renders with `is_empty` to decide what is no value, and `put` to insert a value.
     fn render_with(
         &self,
         lookup: Lookup<'_>,
@@ -220,7 +222,7 @@ impl Template {
                     Part::Text(value) => put(&mut out, value, placeholder),
                     Part::Omitted { is_absent } => lacks_some |= is_absent,
                     Part::Null => is_null = true,
-                    // What is not known of one part is not known of the whole, whatever the others are.
+                    // If one part is unknown, so is the whole text.
                     Part::Absent => return Ok(Rendered::Unknown),
                 },
             }
@@ -239,7 +241,7 @@ impl Template {
         })
     }
 
-    /// The text where a value is needed at each place that the template does not say it can do without.
+    /// Renders the text if every placeholder without a default has a value.
     fn render_needed(
         &self,
         lookup: Lookup<'_>,
@@ -259,7 +261,7 @@ impl Template {
         Ok(out)
     }
 
-    /// The first placeholder that the template would do without for this record.
+    /// Returns the first placeholder that is omitted for this record.
     fn first_omitted(&self, lookup: Lookup<'_>) -> Result<Option<&Placeholder>, RenderError> {
         for placeholder in self.placeholders().filter(|p| p.is_optional()) {
             if matches!(self.value(placeholder, lookup, is_blank)?, Part::Omitted { .. }) {
@@ -269,7 +271,7 @@ impl Template {
         Ok(None)
     }
 
-    /// The first placeholder that the template may do without.
+    /// Returns the first placeholder that may be omitted.
     fn first_optional(&self) -> Option<&Placeholder> {
         self.placeholders().find(|p| p.is_optional())
     }
@@ -278,7 +280,7 @@ impl Template {
         RenderError::Missing { placeholder: placeholder.name.clone(), template: self.text.clone() }
     }
 
-    /// The one value of a placeholder after its filters.
+    /// Returns the one value of a placeholder after its filters.
     fn value(
         &self,
         placeholder: &Placeholder,
@@ -318,7 +320,7 @@ impl Template {
         }
     }
 
-    /// Fills the same text into every placeholder, for checking.
+    /// Fills every placeholder with the same text, for checks.
     fn fill(&self, with: &str) -> String {
         let mut out = String::new();
         for piece in &self.pieces {
@@ -353,32 +355,32 @@ impl Placeholder {
             return Err("a placeholder without a name: write `{name}`, or `{{` and `}}` for braces".into());
         }
         let filters: Vec<Filter> = parts.map(Filter::parse).collect::<Result<_, _>>()?;
-        // What is done to it afterwards may take the escapes away again.
+        // A later filter may remove the escapes again.
         if filters.iter().rev().skip(1).any(|filter| *filter == Filter::EscapeDn) {
             return Err("`escape_dn` comes last: what follows it would change what it escaped".into());
         }
         Ok(Self { at, name: name.into(), filters })
     }
 
-    /// Whether its values are escaped as in a DN already.
+    /// Whether its values are already escaped for a DN.
     fn is_escaped(&self) -> bool {
         self.filters.last() == Some(&Filter::EscapeDn)
     }
 
-    /// Whether it may come to no value without the whole coming to none.
+    /// Whether it may have no value without making the whole empty.
     fn is_optional(&self) -> bool {
         let is_optional =
             |f: &Filter| matches!(f, Filter::Prefix(_) | Filter::Suffix(_) | Filter::Default(_));
         self.filters.iter().any(is_optional)
     }
 
-    /// Its name, and whether it has a `default`.
+    /// Returns its name, and whether it has a `default`.
     fn needs(&self) -> (&str, bool) {
         (&self.name, self.filters.iter().any(|filter| matches!(filter, Filter::Default(_))))
     }
 }
 
-/// What is no value in a DN or a filter.
+/// Whether a value counts as missing in a DN or a filter.
 fn is_blank(value: &str) -> bool {
     value.trim().is_empty()
 }

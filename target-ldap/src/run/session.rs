@@ -53,7 +53,7 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Opens the input and the directory, and locks what two runs at once would spoil.
+    /// Opens the input and the directory, and locks the files that two runs at once would spoil.
     pub(super) async fn prepare(
         args: &'a Args,
         config: &'a TargetConfig,
@@ -179,7 +179,7 @@ fn code(ending: LoadSummary) -> ExitCode {
     }
 }
 
-/// What a run came to, and what was done after it: where both failed, the run's own failure counts, and both are said.
+/// Combines the result of a run and of the steps after it: if both failed, the run's failure is returned and both are logged.
 fn both<T>(result: anyhow::Result<T>, after: anyhow::Result<()>) -> anyhow::Result<T> {
     match (result, after) {
         (Ok(_), Err(error)) => Err(error),
@@ -193,7 +193,7 @@ fn both<T>(result: anyhow::Result<T>, after: anyhow::Result<()>) -> anyhow::Resu
     }
 }
 
-/// What this run writes and another one must not, by setting.
+/// Returns the files that only this run may write, by setting.
 fn written<'a>(
     config: &'a TargetConfig,
     undo_path: Option<&'a Path>,
@@ -205,7 +205,7 @@ fn written<'a>(
     [("server_url", config.ldif_destination()), (undo_file::SETTING, undo_path), ("reject_file", rejects)]
 }
 
-/// Locks it.
+/// Locks these files.
 fn locks<'a>(written: &[(&'a str, Option<&Path>)]) -> Result<Vec<(&'a str, Lock)>, SettingsError> {
     let mut locks = Vec::new();
     for (setting, path) in written {
@@ -224,7 +224,7 @@ struct Rehearsal<'a> {
 }
 
 impl Rehearsal<'_> {
-    /// Carries the input out on the directory as it would be, and looks whether that stays within the limits.
+    /// Applies the input to a preview of the directory, and checks the limits.
     async fn run(
         &self,
         input: Box<dyn BufRead + Send>,
@@ -233,11 +233,11 @@ impl Rehearsal<'_> {
         stop: Stop,
     ) -> anyhow::Result<LoadSummary> {
         let folder = tempfile::tempdir().context("a folder for what would be rejected")?;
-        // One after another: the plan is in the order in which it was made.
+        // One task after another, so that the plan has the order of the input.
         let mut config =
             TargetConfig { max_in_flight: 1, metrics: false, dry_run: true, ..self.config.clone() };
         let mut rejects = None;
-        // A plan shows every record that would be refused, not the first alone.
+        // A plan shows every record that would be refused, not only the first.
         if plan.is_some() && matches!(config.on_error, OnError::Fail) {
             config.on_error = OnError::Skip { file: PathBuf::new(), max: None };
         }
@@ -246,13 +246,13 @@ impl Rehearsal<'_> {
             rejects = Some(RejectFile::open(file)?);
         }
         let tally = Arc::new(Tally::default());
-        // What a run would be ended by is known for certain only when it writes.
+        // Whether a record would fail is certain only when it is written.
         let directory = match &plan {
             Some(_) => self.directory.clone().checked_preview(),
             None => self.directory.clone().preview(),
         };
         let destination = Destination::new(directory).with_plan(plan).with_tally(tally.clone());
-        // STATE is of what was written.
+        // No STATE: nothing is written.
         let mut nowhere = SingerWriter::new(std::io::sink());
         let load = Load::new(&config, &destination, &mut nowhere, stop, rejects, self.retry_rejects)
             .with_progress(progress);

@@ -1,4 +1,4 @@
-//! Passwords and the state of accounts, as they are written.
+//! Writes passwords and account states.
 
 use singer_common::change::{Change, Modification, ModificationKind};
 use singer_common::directory::ldap::{PASSWORD_MODIFY, result_code};
@@ -15,14 +15,14 @@ use crate::plan::is_equivalent_on_ad;
 use crate::rules::accounts::{Lock, PWD_LAST_SET, pwd_last_set};
 use crate::rules::password::{Mode, NewPassword, When};
 
-/// What has to be done to an entry that is there.
+/// The changes to an existing entry.
 #[derive(Debug, Default)]
 pub(super) struct ModifyPlan {
     /// The modifications.
     pub(super) changes: Vec<Modification>,
-    /// The password to be set by an operation of its own.
+    /// The password to set by an operation of its own.
     pub(super) exop: Option<Secret>,
-    /// What is made once the password is set.
+    /// The modifications to make once the password is set.
     pub(super) last: Vec<Modification>,
 }
 
@@ -47,7 +47,7 @@ impl Applier {
         Lock::of(self.directory.root_dse().vendor, self.directory.schema())
     }
 
-    /// What is read of an entry beside the attributes that are wanted.
+    /// Returns the attributes to read beside the wanted ones.
     pub(super) fn account_attributes(&self, wanted: &WantedEntry) -> Vec<&'static str> {
         let mut names = Vec::new();
         if wanted.account.enabled.is_some() {
@@ -64,7 +64,7 @@ impl Applier {
         names
     }
 
-    /// The entry to be added.
+    /// Returns the entry to add.
     pub(super) async fn new_entry(&self, wanted: &WantedEntry) -> Result<Entry, DirectoryError> {
         let mut entry = wanted.to_entry();
         let account = &wanted.account;
@@ -80,7 +80,7 @@ impl Applier {
         Ok(entry)
     }
 
-    /// What is left to do once the entry is added.
+    /// Does what remains to be done after the add.
     pub(super) async fn after_add(&self, wanted: &WantedEntry) -> Result<(), DirectoryError> {
         let Some(password) = wanted.account.password.as_ref().filter(|p| p.mode == Mode::Exop) else {
             return Ok(());
@@ -104,7 +104,7 @@ impl Applier {
         }
     }
 
-    /// What differs between an entry that is there and the one wanted.
+    /// Returns the differences between an existing entry and the wanted one.
     pub(super) async fn planned(
         &self,
         wanted: &WantedEntry,
@@ -172,7 +172,7 @@ impl Applier {
         Ok(())
     }
 
-    /// Whether an entry that is there is to be given the password.
+    /// Whether an existing entry gets the password.
     async fn is_due(&self, password: &NewPassword, current: &Entry) -> Result<bool, DirectoryError> {
         let there = self.directory.schema().values_of(current, "userPassword");
         let dn = &current.dn;
@@ -190,9 +190,9 @@ impl Applier {
                     "password.policy keep: whether the entry has a password cannot be seen; the bound user needs the right to search by userPassword, or the policy is to be create_only",
                 )),
             },
-            // The add and the Password Modify are two operations. Where the second failed, or the run was killed in
-            // between, the entry is as it was added, and has none: it gets it now. Somebody who took the password away on
-            // purpose changed the entry.
+            // The add and the Password Modify are two operations. If the second failed, or the run was killed in between, the
+            // entry is as it was added, without a password: it gets one now. An entry whose password was removed deliberately
+            // has been modified since.
             (When::CreateOnly, Mode::Exop) => {
                 let added = current.first_text("createTimestamp");
                 let untouched = added.is_some() && added == current.first_text("modifyTimestamp");
@@ -202,9 +202,8 @@ impl Applier {
         }
     }
 
-    /// Whether an entry has a `userPassword`, seen or not; `None`: the bound user may not know. Claimant has no right to
-    /// search by an attribute gets an Undefined of its filters, whether they are negated or not (RFC 4511 section
-    /// 4.5.1.7).
+    /// Whether an entry has a `userPassword`, readable or not; `None`: the bound user may not know. Without the right to search
+    /// by an attribute, its filters are Undefined, negated or not (RFC 4511 section 4.5.1.7).
     async fn has_password(&self, dn: &str) -> Result<Option<bool>, DirectoryError> {
         for (filter, answer) in [("(!(userPassword=*))", false), ("(userPassword=*)", true)] {
             let request = SearchRequest {
@@ -223,9 +222,9 @@ impl Applier {
         Ok(None)
     }
 
-    /// The values to be written; `None` with `exop`.
+    /// Returns the values to write; `None` with `exop`.
     async fn values(&self, dn: &str, password: &NewPassword) -> Result<Option<Vec<Vec<u8>>>, DirectoryError> {
-        // A rehearsal shows none, and need not spend a fiftieth of a second on each.
+        // A rehearsal does not show the hash, and need not spend 20 ms on each.
         if matches!(*self.directory, Directory::Preview(_)) && password.mode == Mode::Argon2id {
             return Ok(password.clear_text().map(|text| vec![text.reveal().as_bytes().to_vec()]));
         }
@@ -238,7 +237,7 @@ impl Applier {
     }
 }
 
-/// On a thread of its own: Argon2 takes long enough for the connection's answers to pile up.
+/// Runs on a thread of its own: Argon2 takes long enough for the connection's responses to pile up.
 async fn background<T: Send + 'static>(
     dn: &str,
     work: impl FnOnce() -> T + Send + 'static,

@@ -1,4 +1,4 @@
-//! The applier: what all tasks of a run share.
+//! The applier: the state that all tasks of a run share.
 
 use std::sync::Arc;
 
@@ -14,38 +14,38 @@ use super::references::KnownEntries;
 use super::unmatched::UnmatchedEntries;
 use crate::plan::entry_digests::{EntryDigestCache, EntryDigestCaches};
 
-/// How often an entry that appears or disappears between reading and writing is read again.
+/// How often an entry that changes between search and write is read again.
 pub(super) const ATTEMPTS: u32 = 3;
-/// Carries tasks out. Cheap to clone.
+/// Applies tasks. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Applier {
     pub(super) directory: Destination,
     pub(super) parents_made: ParentsMade,
-    /// One creation of parents at a time: two children of a missing parent would both try.
+    /// Serializes the creation of parents: two children of a missing parent would both add it.
     pub(super) parents: Arc<tokio::sync::Mutex<()>>,
     pub(super) nearest: Nearest,
-    /// One search for what lies below at a time: OpenLDAP keeps one paging state per connection.
+    /// Serializes searches of subtrees: OpenLDAP keeps one paging state per connection.
     pub(super) trees: Arc<tokio::sync::Mutex<()>>,
     pub(super) present: Arc<KnownEntries>,
-    /// Entries that this run added.
+    /// The entries that this run added.
     pub(super) added: Arc<KnownEntries>,
     pub(super) digest_caches: EntryDigestCaches,
-    /// Whose each entry is.
+    /// Which record each entry belongs to.
     pub(super) claims: EntryClaims,
-    /// Whether a modify is made only of what is as it was read.
+    /// Whether a modify asserts that the entry is as it was read.
     pub(super) assert_unchanged: bool,
-    /// Whether versions delete what no record is about.
+    /// Whether ACTIVATE_VERSION may delete entries.
     pub(super) deletes_by_version: bool,
-    /// Of records that fit several entries: which ones nothing deletes is read before the first deletion.
+    /// Records that match several entries. These are read, and so protected, before the first deletion.
     pub(super) unread: Arc<tokio::sync::Mutex<Vec<UnreadMatch>>>,
-    /// Read while a record's entry is looked for, and written before a deletion: the records before it have theirs, or are known
-    /// to fit several. Claimant asks first comes first.
+    /// Held for reading while an entry is located, for writing before a deletion. So every record before the deletion has its
+    /// entry, or is known to match several. The lock is fair.
     pub(super) looking: Arc<tokio::sync::RwLock<()>>,
     pub(super) unmatched_entries: Arc<UnmatchedEntries>,
 }
 
 impl Applier {
-    /// An applier to a directory.
+    /// Returns an applier for a directory.
     pub fn new(directory: Destination, create_parents: bool, claims: EntryClaims) -> Self {
         let (parents, trees) = (Arc::default(), Arc::default());
         let (present, added) = (Arc::default(), Arc::default());
@@ -68,13 +68,13 @@ impl Applier {
         }
     }
 
-    /// Whether versions delete what no record is about.
+    /// Sets whether ACTIVATE_VERSION may delete entries.
     #[must_use]
     pub fn deleting_by_version(self, deletes_by_version: bool) -> Self {
         Self { deletes_by_version, ..self }
     }
 
-    /// Whether a rule renames entries that others may lie below.
+    /// Sets whether a rule renames entries that can have children.
     #[must_use]
     pub fn awaiting_parents(self, parents_may_come: bool) -> Self {
         match self.parents_made {
@@ -83,23 +83,23 @@ impl Applier {
         }
     }
 
-    /// Entries that their own `match` does not find again.
+    /// Returns the entries that their own `match` does not match.
     pub fn unmatched_entries(&self) -> &UnmatchedEntries {
         &self.unmatched_entries
     }
 
-    /// Modifies an entry only where what it changes is as it was read.
+    /// Sets whether a modify asserts that the entry is as it was read.
     #[must_use]
     pub fn asserting(self, assert_unchanged: bool) -> Self {
         Self { assert_unchanged, ..self }
     }
 
-    /// Whether an entry is known to be there.
+    /// Whether an entry is known to exist.
     pub fn is_known(&self, key: &DnKey) -> bool {
         self.present.contains(key)
     }
 
-    /// Reads what a stream's entries are like, below a base, up to so many. `None`: there are more.
+    /// Reads the entries of a stream below a base. `None`: there are more than `most`.
     pub async fn prefetch(
         &self,
         digest_cache: EntryDigestCache,
@@ -126,17 +126,17 @@ impl Applier {
         Ok(Some(digest_cache))
     }
 
-    /// The books of the run.
+    /// Returns the claims of the run.
     pub fn claims(&self) -> &EntryClaims {
         &self.claims
     }
 
-    /// The directory.
+    /// Returns the directory.
     pub fn directory(&self) -> &Destination {
         &self.directory
     }
 
-    /// The key of a task's entry, by which tasks are ordered.
+    /// Returns the key of a DN, by which tasks are ordered.
     pub fn key(&self, dn: &str) -> Result<DnKey, singer_common::dn::DnError> {
         DnKey::parse(dn, self.directory.schema())
     }

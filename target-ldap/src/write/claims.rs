@@ -1,15 +1,15 @@
-//! What the run's records brought, matched or were rejected for: whose each entry is, and so what the run never deletes.
+//! Claims: which record of the run each entry belongs to, and so which entries the run never deletes.
 //!
-//! Nothing of a run deletes an entry without a [`DeletePermit`], and only [`EntryClaims`] gives one. An entry is a record's from
-//! the end of its upsert (or its rejection) on, until that record's own deletion is carried out, or it is renamed.
+//! No entry is deleted without a [`DeletePermit`], and only [`EntryClaims`] issues one. A record claims its entry with its
+//! upsert (or its rejection). The claim ends when the record's own deletion is made, or the entry is renamed.
 //!
-//! Of an entry two hashes are kept (of its name, of its record's stream and key), and where its record's key is in a
-//! temporary file: 50 to 70 octets (measured at 0.5 to 2 million), and as much again for each entry that two streams write. Entries leave when they are
-//! deleted or renamed. A run that brought more than [`MOST`](index) that are still there forgets the older half of them, with a
-//! warning: so an input that never ends needs no more memory than that.
+//! For each entry two hashes are kept (of its DN, of its record's stream and key), and the position of the key in a temporary
+//! file. That is 50 to 70 octets (measured at 0.5 to 2 million entries), and as much again for an entry that two streams write.
+//! Entries that are deleted or renamed are dropped. Beyond 8 million entries the older half is forgotten, with a warning, so
+//! that memory is bounded on an endless input.
 //!
-//! Of an input that stays open, each time that it is quiet and versions are decided ends a period, as the end of the input ends
-//! a run: what was brought in an earlier one and did not come again is the next version's to delete.
+//! On an input that stays open, a period ends each time that the input is quiet and versions are decided, as a run ends with
+//! its input. Entries of an earlier period that were not written again may be deleted by the next version.
 
 use std::hash::Hasher as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,27 +22,27 @@ mod spool;
 
 use index::{ClaimIndex, named};
 
-/// What a stream's keys are.
+/// The kind of a stream's keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyKind {
-    /// The source's own: two of them are two things.
+    /// Keys of the source: different keys are different things.
     Key,
-    /// None, or the entry's name: two records of one name are about the same. Spelling counts for a deletion alone: what a
-    /// record brought is not deleted for the same name in another spelling.
+    /// No keys, or the DN: two records with one DN are about the same entry. Spelling matters only for a deletion: an entry is
+    /// not deleted by its DN in another spelling than that of the record that wrote it.
     Name,
-    /// What a directory gives each entry for life (`entryUUID`), in a mirror: an entry that was deleted at the source and
-    /// made again under its name has another one, and takes the place of the former.
+    /// An identifier that a directory assigns for life (`entryUUID`), in a mirror. An entry that was deleted at the source and
+    /// added again under its DN has another one, and replaces the former.
     Id,
 }
 
-/// Whose something is: a record's stream and key.
+/// The record that claims an entry: its stream and key.
 #[derive(Debug, Clone, Copy)]
 pub struct Claimant<'a> {
     /// The stream.
     pub stream: &'a str,
-    /// The key, for people: `id=7`.
+    /// The key, for messages: `id=7`.
     pub key: &'a str,
-    /// What such keys are.
+    /// The kind of the key.
     pub kind: KeyKind,
 }
 
@@ -51,7 +51,7 @@ impl Claimant<'_> {
         let mut hasher = FxHasher::default();
         hasher.write(self.stream.as_bytes());
         hasher.write_u8(0);
-        // Where the name is the key, its spelling does not count.
+        // If the DN is the key, its spelling does not matter.
         if self.kind != KeyKind::Name {
             hasher.write(self.key.as_bytes());
         }
@@ -70,14 +70,14 @@ fn hash_text(text: &str) -> u64 {
     hasher.finish()
 }
 
-/// The leave to delete one entry, or to do to it what a rule has in place of a deletion.
+/// The permission to delete one entry, or to do what `on_delete` says instead.
 #[derive(Debug)]
 pub struct DeletePermit {
     dn: String,
 }
 
 impl DeletePermit {
-    /// The entry's name.
+    /// Returns the DN of the entry.
     pub fn dn(&self) -> &str {
         &self.dn
     }
@@ -86,13 +86,13 @@ impl DeletePermit {
 /// Why an entry is not deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeleteDenied {
-    /// Two keys of one stream are about one entry: an error of the record.
+    /// Two keys of one stream have one entry: an error of the record.
     Error(String),
-    /// Another record of the run has the entry: it stays, and the record is done.
+    /// The entry belongs to another record of the run: it is kept, and the record is done.
     Kept(String),
 }
 
-/// The books of a run. Cheap to clone.
+/// The claims of a run. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct EntryClaims(Arc<Mutex<ClaimIndex>>);
 
@@ -102,63 +102,63 @@ impl EntryClaims {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a record may write this entry.
+    /// Checks whether a record may write this entry.
     ///
     /// # Errors
-    /// Another key has it; the text names both.
+    /// It belongs to another key; the text names both.
     pub fn may_write(&self, claimant: &Claimant<'_>, dn: &str, key: &DnKey) -> Result<(), String> {
         self.lock().may_write(claimant, dn, key)
     }
 
-    /// A record brought an entry, or found it as it is to be.
+    /// Claims an entry that a record wrote, or found as it is to be.
     pub fn claim(&self, claimant: &Claimant<'_>, key: &DnKey) {
         self.lock().claim(claimant, key);
     }
 
-    /// A record was rejected that is about an entry.
+    /// Protects the entry of a rejected record.
     pub fn protect(&self, claimant: &Claimant<'_>, key: &DnKey) {
         self.lock().add_other(claimant, key);
     }
 
-    /// An entry went. `who`: by this record's deletion.
+    /// Releases the claim on an entry that is gone. `claimant`: it was deleted by this record.
     pub fn release(&self, claimant: Option<&Claimant<'_>>, key: &DnKey) {
         self.lock().release(claimant.map(Claimant::hash), key);
     }
 
-    /// An entry has another name, and with it what lies below.
+    /// Moves the claims of an entry, and of its subtree, to its new DN.
     pub fn renamed(&self, from: &DnKey, to: &DnKey) {
         self.lock().rename(from, to);
     }
 
-    /// Begins a period: versions are decided, and what comes from now on is about later ones.
+    /// Begins a period: versions are decided, and later records belong to later ones.
     pub fn begin_period(&self) {
         let mut inner = self.lock();
         inner.period = inner.texts.next();
     }
 
-    /// Forgets what earlier periods brought, now that their versions are carried out.
+    /// Forgets the entries of earlier periods, now that their versions are applied.
     pub fn forget_earlier_periods(&self) {
         self.lock().forget_earlier_periods();
     }
 
-    /// Whether nothing that did not come with a version may take this entry: a record is about it, or about one below.
+    /// Whether ACTIVATE_VERSION must not delete this entry: it, or an entry below it, belongs to a record.
     pub fn keeps(&self, key: &DnKey) -> bool {
         let inner = self.lock();
         inner.has_below(key) || inner.candidates(key).iter().any(|hash| inner.is_known(*hash))
     }
 
-    /// The record that has an entry, for people.
+    /// Returns the record that an entry belongs to, for messages.
     pub fn owner(&self, key: &DnKey) -> Option<String> {
         let mut inner = self.lock();
         let place = inner.candidates(key).iter().find_map(|hash| inner.entries.get(hash)).map(|o| o.text)?;
         inner.texts.get(place).map(|(stream, key)| named(&stream, &key))
     }
 
-    /// The leave to delete an entry. `who`: the record that says so, `None` for a version. `with_subtree`: what lies below goes
-    /// with it.
+    /// Returns the permission to delete an entry. `claimant`: the record that deletes it, `None` for ACTIVATE_VERSION.
+    /// `with_subtree`: the subtree is deleted as well.
     ///
     /// # Errors
-    /// Another record of the run is about the entry, or about one below that would go with it.
+    /// The entry, or one below it that would be deleted, belongs to another record of the run.
     pub fn permit(
         &self,
         claimant: Option<&Claimant<'_>>,

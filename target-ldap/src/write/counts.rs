@@ -1,4 +1,4 @@
-//! What a run did, in numbers.
+//! The numbers of a run.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,45 +6,45 @@ use std::sync::Arc;
 use singer_common::observe::{self, Change};
 use singer_common::signals::Signal;
 
-/// How a run ended that did not fail.
+/// The result of a run that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadSummary {
     /// The signal that stopped it.
     pub stopped: Option<Signal>,
     /// Records that were rejected.
     pub rejected: u64,
-    /// What was done in all.
+    /// The sum over all streams.
     pub total: Counts,
 }
 
-/// What was done to a stream's entries.
+/// The outcomes of a stream's records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Records taken in.
+    /// Records accepted.
     pub records: u64,
     /// Entries added.
     pub added: u64,
     /// Entries modified.
     pub modified: u64,
-    /// Entries renamed, and modified where they had to be.
+    /// Entries renamed, and possibly modified.
     pub renamed: u64,
-    /// Entries moved away in place of being deleted.
+    /// Entries moved instead of deleted.
     pub moved: u64,
     /// Entries deleted.
     pub deleted: u64,
-    /// Entries that were right already.
+    /// Entries that needed no change.
     pub unchanged: u64,
-    /// Entries that an operation that is switched off would have changed.
+    /// Entries that a disallowed operation would have changed.
     pub left_alone: u64,
     /// Records that were rejected.
     pub rejected: u64,
-    /// Entries that a version no longer had: what became of them is among the numbers above, and no record.
+    /// Entries that a version did not have: their outcomes are among the numbers above, and they are not records.
     pub by_version: u64,
-    /// Deletions that were not made, for another record of the run has the entry: they are among the unchanged.
+    /// Deletions not made, because the entry belongs to another record of the run: they are among the unchanged.
     pub kept: u64,
 }
 
-/// What became of a record. Each has exactly one.
+/// The outcome of a record. Each record has exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum RecordOutcome {
@@ -54,7 +54,7 @@ pub enum RecordOutcome {
     Moved,
     Deleted,
     Unchanged,
-    /// A switch of the rule says not to do it.
+    /// The rule does not allow the operation.
     Ignored,
     Rejected,
 }
@@ -73,7 +73,7 @@ impl Counts {
         }
     }
 
-    /// Puts down what became of a record. `before`: what was put down of it earlier, when a part of it still waited.
+    /// Counts the outcome of a record. `before`: the outcome counted earlier, while a part of it was deferred.
     pub(crate) fn count(&mut self, outcome: RecordOutcome, before: Option<RecordOutcome>) {
         if let Some(before) = before {
             let count = self.of(before);
@@ -82,12 +82,12 @@ impl Counts {
         *self.of(outcome) += 1;
     }
 
-    /// Whether each record taken in, and each entry that a version no longer had, ended as exactly one thing.
+    /// Whether each accepted record, and each entry that a version did not have, has exactly one outcome.
     pub(crate) fn is_balanced(&self) -> bool {
         self.records + self.by_version == self.done()
     }
 
-    /// Records of which it is known how they ended.
+    /// Returns the number of records with an outcome.
     pub(crate) fn done(&self) -> u64 {
         self.added
             + self.modified
@@ -99,7 +99,7 @@ impl Counts {
             + self.rejected
     }
 
-    /// What was taken in.
+    /// Returns the number of records accepted.
     pub(crate) fn accepted(&self) -> u64 {
         (self.records + self.by_version).max(self.done())
     }
@@ -121,7 +121,7 @@ impl Counts {
     }
 }
 
-/// Brings the metrics up to date. `shown` is what they show so far.
+/// Brings the metrics up to date. `shown`: the numbers that they show so far.
 pub(crate) fn show(counts: &BTreeMap<Arc<str>, Counts>, shown: &mut BTreeMap<Arc<str>, Counts>) {
     for (stream, now) in counts {
         let before = shown.get(stream).copied();
@@ -129,7 +129,7 @@ pub(crate) fn show(counts: &BTreeMap<Arc<str>, Counts>, shown: &mut BTreeMap<Arc
             continue;
         }
         let before = before.unwrap_or_default();
-        // It may become another thing once the rest of a record is written; a counter never goes back.
+        // An outcome may change once the deferred part of a record is written; a counter must not decrease.
         let highest = |now: u64, before: u64| now.max(before);
         shown.insert(
             stream.clone(),

@@ -1,4 +1,4 @@
-//! The ways in which an entry goes (`on_delete`).
+//! The ways to delete an entry (`on_delete`).
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,10 @@ use crate::rules::rule::Operations;
 use crate::write::claims::{DeleteDenied, DeletePermit};
 use crate::write::ldap_result::LdapResult;
 
-/// So many leavers of one name are told apart.
+/// The most entries with one RDN that are moved to one place.
 const NAMESAKES: u32 = 1_000;
 
-/// An RDN with a number behind its first value: `cn=John Smith 2`.
+/// Returns an RDN with a number after its first value: `cn=John Smith 2`.
 fn numbered(rdn: &str, number: u32) -> Result<String, DnError> {
     let mut name = Dn::parse(rdn)?;
     if let Some(ava) = name.rdns.first_mut().and_then(|rdn| rdn.avas.first_mut()) {
@@ -30,7 +30,7 @@ fn numbered(rdn: &str, number: u32) -> Result<String, DnError> {
 }
 
 impl Applier {
-    /// Does what a deletion is to do. An entry that is not there is not an error.
+    /// Does what `on_delete` says. A missing entry is not an error.
     pub(super) async fn remove(
         &self,
         permit: &DeletePermit,
@@ -39,7 +39,7 @@ impl Applier {
         match action {
             DeleteAction::Nothing => Ok(WriteOutcome::Ignored),
             DeleteAction::Delete => match self.delete(permit).await {
-                // What lies below may be deleted by records to come.
+                // Later records may delete the children.
                 Err(e) if e.code() == Some(result_code::NOT_ALLOWED_ON_NON_LEAF) => {
                     Ok(WriteOutcome::TooEarly(LdapResult::of(&e).unwrap_or_default()))
                 }
@@ -85,7 +85,7 @@ impl Applier {
         }
     }
 
-    /// Moves an entry, with what lies below it, under its own RDN. One that is below the new parent already stays.
+    /// Moves an entry and its subtree under its own RDN. An entry that is already below the new parent stays.
     async fn move_to(&self, permit: &DeletePermit, parent: &str) -> Result<WriteOutcome, DirectoryError> {
         let dn = permit.dn();
         let fail = |code, text: String| DirectoryError::Operation {
@@ -105,8 +105,8 @@ impl Applier {
         }
         let rdn = split(dn).map_err(invalid)?.first().copied().unwrap_or_default().to_owned();
         let destination = format!("{rdn},{parent}");
-        // Before, not after a refusal: slapd refuses with `other`, and does not say that the parent is missing.
-        // The rule names the place: nobody is waited for who could make it.
+        // Before the rename, not after a refusal: slapd refuses with `other`, and does not say that the parent is missing. The
+        // rule names the parent: no record is expected to add it.
         let context = AttemptContext { is_last_try: true, ..AttemptContext::default() };
         if !self.may_lie_at(&destination, &context).await? {
             let text = format!(
@@ -120,8 +120,8 @@ impl Applier {
             0
         };
         for number in 1..=NAMESAKES {
-            // The RDN stays, so that no value is lost; Active Directory takes no other ([MS-ADTS] 3.1.1.5.4.1.1). Where an earlier
-            // leaver has the name, a number tells them apart.
+            // The RDN stays, so that no value is lost; Active Directory requires that ([MS-ADTS] 3.1.1.5.4.1.1). If the name is
+            // taken, a number is added.
             let new_rdn = if number == 1 { rdn.clone() } else { numbered(&rdn, number).map_err(invalid)? };
             let change = Change::Rename {
                 dn: dn.to_owned(),
@@ -147,7 +147,7 @@ impl Applier {
         Err(fail(result_code::ENTRY_ALREADY_EXISTS, text))
     }
 
-    /// Deletes an entry and all below it: in the server where that can, else one by one, children first.
+    /// Deletes an entry and its subtree: in one operation if the server offers it, else one by one, children first.
     async fn delete_tree(&self, permit: &DeletePermit) -> Result<WriteOutcome, DirectoryError> {
         let dn = permit.dn();
         match self.directory.delete_tree(permit).await {
@@ -159,7 +159,7 @@ impl Applier {
         let mut attempt = 1;
         loop {
             match self.delete(permit).await {
-                // Most entries have none below them: they need no search. And somebody may add one meanwhile.
+                // Most entries have no children and need no search. Another client may add one meanwhile.
                 Err(e) if e.code() == Some(result_code::NOT_ALLOWED_ON_NON_LEAF) && attempt <= ATTEMPTS => {
                     attempt += 1;
                 }
@@ -179,8 +179,11 @@ impl Applier {
         }
     }
 
-    /// The names below an entry that a filter and a test fit; none when there is no such entry. Read by pages; only these
-    /// names are kept. After an error the answer is not complete, and there is none.
+    /// Returns the DNs below an entry that pass a filter and a test; none if the entry does not exist. The search is paged, and
+    /// only these DNs are kept.
+    ///
+    /// # Errors
+    /// The search failed: an incomplete result is not returned.
     pub(crate) async fn below(
         &self,
         dn: &str,

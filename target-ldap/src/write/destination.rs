@@ -1,4 +1,4 @@
-//! The directory that is written to, and what goes with each change: the plan that is shown, the file that takes it back.
+//! The directory that is written to, with what accompanies each change: the plan, the undo journal, the limits.
 
 use std::fmt;
 use std::ops::Deref;
@@ -24,11 +24,11 @@ use crate::write::undo::change_note::{self, ChangeNote, IDS};
 use crate::write::undo::{Announced, Undo, UndoError};
 
 tokio::task_local! {
-    /// What the change in hand is made for: stream and key of the record.
+    /// The record that the current change is made for.
     pub static CHANGE_LABEL: ChangeLabel;
 }
 
-/// What a change is made for, for people.
+/// The record that a change is made for.
 #[derive(Debug, Clone)]
 pub struct ChangeLabel {
     /// The record's stream.
@@ -37,7 +37,7 @@ pub struct ChangeLabel {
     pub line: u64,
     /// The record's key: `id=7`.
     pub record: Arc<str>,
-    /// Whether its entry is to leave: deleted, moved away or disabled, as `on_delete` says.
+    /// Whether `on_delete` removes its entry: deletes, moves or disables it.
     pub is_leaving: bool,
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for ChangeLabel {
     }
 }
 
-/// Says in the journal what became of a change. Of one whose answer was lost that is not known.
+/// Marks a change in the journal as made or void. If its answer was lost, it stays unknown.
 fn told(
     undo: &Undo,
     announced: Announced,
@@ -70,14 +70,14 @@ fn unpermitted(dn: &str) -> DirectoryError {
     DirectoryError::File { path: dn.to_owned(), reason, unreachable: false }
 }
 
-/// A directory to be written to. Cheap to clone.
+/// A directory to write to. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Destination {
     directory: Directory,
     undo: Option<Arc<Undo>>,
     plan: Option<Arc<PlanOutput>>,
     tally: Option<Arc<Tally>>,
-    /// One for each write that may be outstanding.
+    /// A permit for each write in flight.
     writes: Arc<Semaphore>,
 }
 
@@ -90,46 +90,46 @@ impl Deref for Destination {
 }
 
 impl Destination {
-    /// A directory whose changes are written down nowhere.
+    /// Returns a destination without a plan or a journal.
     pub fn new(directory: Directory) -> Self {
         let writes = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         Self { directory, undo: None, plan: None, tally: None, writes }
     }
 
-    /// No more writes than these are outstanding at once.
+    /// Sets the most writes in flight.
     #[must_use]
     pub fn with_max_in_flight(mut self, writes: usize) -> Self {
         self.writes = Arc::new(Semaphore::new(writes));
         self
     }
 
-    /// What takes each change back is written to this file.
+    /// Sets the journal that notes how to undo each change.
     #[must_use]
     pub fn with_undo(mut self, undo: Option<Arc<Undo>>) -> Self {
         self.undo = undo;
         self
     }
 
-    /// Each change is shown.
+    /// Sets the plan that shows each change.
     #[must_use]
     pub fn with_plan(mut self, plan: Option<Arc<PlanOutput>>) -> Self {
         self.plan = plan;
         self
     }
 
-    /// Each change is counted.
+    /// Sets the tally that counts each change.
     #[must_use]
     pub fn with_tally(mut self, tally: Arc<Tally>) -> Self {
         self.tally = Some(tally);
         self
     }
 
-    /// Carries out one change; a deletion is refused: see [`Self::delete`].
+    /// Applies one change. Deletions are refused: see [`Self::delete`].
     pub async fn apply(&self, change: &Change) -> Result<(), DirectoryError> {
         self.apply_with(change, &[]).await
     }
 
-    /// Carries out one change under controls; a deletion is refused: see [`Self::delete`].
+    /// Applies one change with controls. Deletions are refused: see [`Self::delete`].
     pub async fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         if let Change::Delete { dn } = change {
             return Err(unpermitted(dn));
@@ -137,7 +137,7 @@ impl Destination {
         self.carry_out(change, controls).await
     }
 
-    /// Carries out a change of an undo file, deletions included: no records are read beside it whose entries they could be.
+    /// Applies a change of an undo file, including deletions: no records are read that the entries could belong to.
     pub(crate) async fn take_back(
         &self,
         change: &Change,
@@ -146,18 +146,18 @@ impl Destination {
         self.carry_out(change, controls).await
     }
 
-    /// Deletes an entry that no record of the run has.
+    /// Deletes an entry that belongs to no record of the run.
     pub async fn delete(&self, permit: &DeletePermit) -> Result<(), DirectoryError> {
         self.carry_out(&Change::Delete { dn: permit.dn().to_owned() }, &[]).await
     }
 
     async fn carry_out(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
-        // Ahead of what takes it back: a killed run should not leave that of changes it had not begun.
+        // Before the note: a killed run should not leave notes of changes that it had not begun.
         let permit = self.writes.acquire().await;
         let Some(undo) = &self.undo else { return self.make(change, controls).await };
         let announced = self.note(undo, change).await?;
         let result = self.make(change, controls).await;
-        // The look for the id is no write.
+        // The search for the ID is not a write.
         drop(permit);
         let id = match change {
             Change::Add(entry) if result.is_ok() => self.id(&entry.dn).await,
@@ -167,14 +167,14 @@ impl Destination {
         result
     }
 
-    /// The id by which the server knows an entry that was just added, so that nobody's else of that name is taken for it
-    /// later. Without one, the entry is known again by what it has.
+    /// Returns the server's identifier of an entry that was just added, so that another entry with its DN is not taken for it
+    /// later. Without one, the entry is recognized by its values.
     pub(crate) async fn id(&self, dn: &str) -> Option<(String, String)> {
         let entry = self.directory.read(dn, &IDS).await.ok().flatten()?;
         change_note::id(&entry, self.directory.schema())
     }
 
-    /// Makes what was applied last (see [`Directory::commit`]); what takes it back is on the disk before.
+    /// Commits the changes (see [`Directory::commit`]). The journal is on disk before.
     pub fn commit(&self) -> Result<(), DirectoryError> {
         let Some(undo) = self.undo.as_ref().filter(|_| !self.directory.applies_at_once()) else {
             return self.directory.commit();
@@ -185,12 +185,12 @@ impl Destination {
         Ok(undo.committed()?)
     }
 
-    /// Puts on the disk what is known of the changes. Before a STATE that covers them is printed.
+    /// Flushes the journal to disk, before a STATE that covers its changes is printed.
     pub fn sync_undo(&self) -> Result<(), UndoError> {
         self.undo.as_ref().map_or(Ok(()), |undo| undo.sync())
     }
 
-    /// Adds an entry to a file in memory. `None` where it is for [`Self::apply_with`]. `key` is its name's.
+    /// Adds an entry to a file in memory. `None`: use [`Self::apply_with`]. `key`: the key of its DN.
     pub fn add_in_memory(
         &self,
         key: &DnKey,
@@ -200,8 +200,8 @@ impl Destination {
         (!is_noted).then(|| self.directory.add_in_memory(key, entry)).flatten()
     }
 
-    /// Deletes an entry and all below it in one operation. `false` where the server does not offer that, or where each
-    /// deletion is to be written down.
+    /// Deletes an entry and its subtree in one operation. `false`: the server does not offer it, or each deletion must be
+    /// noted.
     pub async fn delete_tree(&self, permit: &DeletePermit) -> Result<bool, DirectoryError> {
         if self.undo.is_some() || self.plan.is_some() || self.tally.is_some() {
             return Ok(false);
@@ -210,19 +210,19 @@ impl Destination {
         self.directory.delete_tree(permit.dn()).await
     }
 
-    /// Whether it is counted how many entries a run removes.
+    /// Whether removed entries are counted.
     pub fn counts_removals(&self) -> bool {
         self.tally.is_some()
     }
 
-    /// Entries were removed by another change than a deletion.
+    /// Counts entries that were removed by another change than a deletion.
     pub fn removed(&self, entries: u64) {
         if let Some(tally) = &self.tally {
             tally.removed(entries);
         }
     }
 
-    /// Has the server set a password. `counts`: not with the add that it belongs to.
+    /// Sets a password by the Password Modify operation. `counts`: not if it belongs to an add.
     pub async fn set_password(
         &self,
         dn: &str,
@@ -230,7 +230,7 @@ impl Destination {
         counts: bool,
     ) -> Result<(), DirectoryError> {
         let _permit = self.writes.acquire().await;
-        // What takes it back is what takes back a change of the attribute.
+        // It is undone as a change of the attribute.
         let change = Change::Modify {
             dn: dn.to_owned(),
             changes: vec![Modification::new(ModificationKind::Replace, "userPassword", vec![])],
@@ -273,21 +273,21 @@ impl Destination {
         plan.show(&planned).map_err(|e| unwritable(&e))
     }
 
-    /// Shows, where there is a plan, that a record would be refused.
+    /// Shows in the plan that a record would be refused.
     pub fn show_refused(&self, refused: &RefusedRecord<'_>) -> Result<(), DirectoryError> {
         self.plan.as_ref().map_or(Ok(()), |plan| plan.show_refused(refused)).map_err(|e| unwritable(&e))
     }
 
-    /// Tells the plan, where there is one, how a stream's records ended.
+    /// Passes the outcomes of a stream's records to the plan.
     pub fn show_counts(&self, stream: &str, counts: &Counts) {
         if let Some(plan) = &self.plan {
             plan.count(stream, counts);
         }
     }
 
-    /// Writes down what takes a change back. Once this returns it is on the disk.
+    /// Notes how to undo a change. When this returns, the note is on disk.
     async fn note(&self, undo: &Undo, change: &Change) -> Result<Announced, DirectoryError> {
-        // And its id: another entry may have its name later.
+        // With its ID: another entry may have its DN later.
         let names = needs(change).map(|names| to_ask(names, IDS));
         let with_id = undo.keeps_ids() && matches!(change, Change::Delete { .. });
         let names = names.map(|names| if with_id { to_ask(names, [ENTRY_UUID]) } else { names });
@@ -313,7 +313,7 @@ impl Destination {
         Ok(announced)
     }
 
-    /// What a change takes the place of.
+    /// Returns the entry before the change, as far as its undo or the plan needs it.
     async fn before(
         &self,
         change: &Change,

@@ -1,4 +1,4 @@
-//! Values that a server keeps unique, and that records of a run exchange: one of them gives its own up for the time being.
+//! Unique values that records of a run exchange: one entry gives up its value for the time being.
 
 use singer_common::change::{Change, Modification, ModificationKind};
 use singer_common::directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
@@ -13,18 +13,18 @@ use crate::map::wanted::{Wanted, WantedEntry};
 use crate::rules::names::hash;
 use crate::rules::policy::Policy;
 
-/// Why an entry is to give up values.
+/// Why an entry must give up values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exchange {
-    /// What the server said when the entry was to have its new values; it may name the attribute.
+    /// The server's diagnostic message when the entry was to get its new values; it may name the attribute.
     pub refused_with: String,
-    /// The entries that wait for values, too.
+    /// The other entries that wait for values.
     pub waiting: Vec<DnKey>,
 }
 
 impl Applier {
-    /// Takes values from an entry that others may be waiting for, where one of those that wait has what it wants itself. A value
-    /// that the entry cannot be without has another one in its place.
+    /// Removes values that other entries may be waiting for, if one of those has a value that this one wants. A value that the
+    /// entry must have is replaced by another.
     pub(super) async fn give_up(
         &self,
         dn: &str,
@@ -74,7 +74,7 @@ impl Applier {
         Ok(WriteOutcome::GaveUp { dn: dn.to_owned(), back }.into())
     }
 
-    /// Whether an entry that waits has one of the values.
+    /// Whether a waiting entry has one of the values.
     async fn is_had_by(
         &self,
         contested: &[&Wanted],
@@ -109,7 +109,7 @@ impl Applier {
     }
 }
 
-/// The attributes that differ and may be what the server refused: those that it names, or all.
+/// Returns the differing attributes that the server may have refused: those that it names, or all.
 fn contested<'w>(
     wanted: &'w WantedEntry,
     current: &Entry,

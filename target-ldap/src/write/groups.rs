@@ -1,4 +1,4 @@
-//! Groups that would be left without a member, though their class demands one (`empty_group`; RFC 4519 section 3.5). Pure.
+//! Groups that would have no member, though their class requires one (`empty_group`; RFC 4519 section 3.5). Pure.
 
 use singer_common::entry::Entry;
 use singer_common::schema::Schema;
@@ -8,20 +8,20 @@ use crate::map::wanted::{Wanted, WantedEntry};
 use crate::rules::policy::Policy;
 use crate::rules::rule::EmptyGroup;
 
-/// What becomes of an entry.
+/// What happens to an entry with a group.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum EmptyGroupAction {
-    /// No group of it would be empty.
+    /// No group would be empty.
     Nothing,
-    /// This is wanted in its place.
+    /// This entry is wanted instead.
     Becomes(WantedEntry),
-    /// It goes.
+    /// The entry is deleted, or not added.
     Goes,
-    /// It cannot be.
+    /// The record is refused.
     Refused(String),
 }
 
-/// The attributes that the classes of an entry demand, as it will be.
+/// Returns the attributes that the object classes of an entry require (MUST), including the wanted classes.
 pub(super) fn demanded<'s>(
     wanted: &WantedEntry,
     current: Option<&Entry>,
@@ -34,8 +34,8 @@ pub(super) fn demanded<'s>(
     schema.must_may(classes.iter().copied()).0
 }
 
-/// Looks for names of other entries (`member`, `uniqueMember`, …) that the entry has to have and would not. `is_checked`: whether
-/// the destination holds entries to their classes.
+/// Looks for required DN-valued attributes (`member`, `uniqueMember`, …) that the entry would not have. `is_checked`: the
+/// destination enforces object classes.
 pub(super) fn empty_groups(
     wanted: &WantedEntry,
     current: Option<&Entry>,

@@ -1,9 +1,8 @@
-//! `max_deletes` and `max_changes`: a run that would do more does nothing.
+//! `max_deletes` and `max_changes`: a run that would exceed them writes nothing.
 //!
-//! The input is kept in a temporary file and the run rehearsed first, on the directory as it would be. Only if it stays
-//! within the limits is it carried out, from the file. So nothing is written before everything is known, and memory holds
-//! what changes, not what is read. The files that BATCH messages name are not kept: they are read a second time where they
-//! are.
+//! The input is kept in a temporary file, and the run is rehearsed on a preview of the directory. If it stays within the
+//! limits, it is made from the file. So nothing is written before everything is known, and memory holds the changes, not the
+//! input. The files of BATCH messages are not copied: they are read twice.
 
 use std::io::{BufRead, BufReader, Seek as _};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +15,7 @@ use singer_common::settings::SettingsError;
 
 use crate::config::limits::{Guards, Limit};
 
-/// A run that would have done more than it may.
+/// A run that would have exceeded a limit.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{setting}: the run would {what} {count}, more than {limit}; nothing was written. Look at what it would do with --dry-run; if that is what is meant, raise {setting}"
@@ -38,7 +37,7 @@ impl Classified for GuardError {
     }
 }
 
-/// What a rehearsal did.
+/// The changes of a rehearsal.
 #[derive(Debug, Default)]
 pub struct Tally {
     deletes: AtomicU64,
@@ -46,7 +45,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts a change that was made.
+    /// Counts a change.
     pub fn count(&self, change: &Change) {
         self.changes.fetch_add(1, Ordering::Relaxed);
         if matches!(change, Change::Delete { .. }) {
@@ -61,7 +60,10 @@ impl Tally {
 }
 
 impl Guards {
-    /// Whether a rehearsal stayed within the limits.
+    /// Checks whether a rehearsal stayed within the limits.
+    ///
+    /// # Errors
+    /// It did not, or the entries that a percentage refers to could not be counted.
     pub async fn check(self, tally: &Tally, directory: &Directory, base: Option<&str>) -> anyhow::Result<()> {
         let deletes = tally.deletes.load(Ordering::Relaxed);
         let changes = tally.changes.load(Ordering::Relaxed);
@@ -79,7 +81,7 @@ impl Guards {
     }
 }
 
-/// The entries below the base, the base included.
+/// Returns the number of entries below the base, including the base.
 async fn count(directory: &Directory, base: Option<&str>) -> anyhow::Result<u64> {
     let Some(base) = base.or(directory.root_dse().default_base()) else {
         return Err(SettingsError::value(
@@ -103,13 +105,13 @@ async fn count(directory: &Directory, base: Option<&str>) -> anyhow::Result<u64>
         match result.await {
             Ok(entries) => return Ok(entries),
             Err(e) if e.is_no_such_object() => return Ok(0),
-            // To count from the beginning is to count each entry once.
+            // Counting starts again, so that each entry counts once.
             Err(e) => directory.recover(e, &mut attempts).await?,
         }
     }
 }
 
-/// Keeps an input in a temporary file, which is gone with the process.
+/// Copies the input to a temporary file, which is removed with the process.
 pub async fn spool(mut input: Box<dyn BufRead + Send>) -> std::io::Result<std::fs::File> {
     let copied = tokio::task::spawn_blocking(move || {
         let mut file = tempfile::tempfile()?;
@@ -119,7 +121,7 @@ pub async fn spool(mut input: Box<dyn BufRead + Send>) -> std::io::Result<std::f
     copied.await.map_err(std::io::Error::other)?
 }
 
-/// The kept input, from its beginning.
+/// Returns the copied input from its beginning.
 pub fn replay(file: &std::fs::File) -> std::io::Result<Box<dyn BufRead + Send>> {
     let mut file = file.try_clone()?;
     file.rewind()?;

@@ -1,4 +1,4 @@
-//! What takes a change back. Pure.
+//! The inverse of a change, which undoes it. Pure.
 
 use std::collections::HashSet;
 
@@ -12,10 +12,10 @@ use crate::write::undo::change_note::IDS;
 
 use singer_common::secret::is_write_only;
 
-/// Operational attributes of 389 Directory Server that people set and that `+` does not give everywhere.
+/// Operational attributes of 389 Directory Server that users set, and that `+` does not return everywhere.
 const OPERATIONAL: [&str; 3] = ["nsAccountLock", "aci", "nsRoleDN"];
-/// What Active Directory's account manager refuses in an entry that is added, beside what the schema says ([MS-ADTS]
-/// 3.1.1.5.2.2, 3.1.1.5.2.3; [MS-SAMR] 3.1.1.8).
+/// Attributes that Active Directory's account manager refuses in an add, beyond what the schema says ([MS-ADTS] 3.1.1.5.2.2,
+/// 3.1.1.5.2.3; [MS-SAMR] 3.1.1.8).
 const KEPT_BY_ACTIVE_DIRECTORY: [&str; 19] = [
     "adminCount",
     "badPasswordTime",
@@ -38,18 +38,18 @@ const KEPT_BY_ACTIVE_DIRECTORY: [&str; 19] = [
     "whenCreated",
 ];
 
-/// The attributes of the entry, as it is before a change, that its inverse is made of; `None`: the entry is not needed.
+/// Returns the attributes of the entry before a change that its inverse needs; `None`: the entry is not needed.
 pub fn needs(change: &Change) -> Option<Vec<String>> {
     let names = |names: &mut dyn Iterator<Item = &str>| Some(to_ask(Vec::new(), names));
     match change {
         Change::Add(_) => None,
-        // With the operational ones: some of them are the user's, and keep an account locked (RFC 4512 section 3.4, RFC 3673).
+        // With the operational ones: users set some of them, such as account locks (RFC 4512 section 3.4, RFC 3673).
         Change::Delete { .. } => {
             Some(["*", "+"].iter().chain(&OPERATIONAL).map(|&name| name.to_owned()).collect())
         }
         Change::Modify { changes, .. } => names(&mut changes.iter().map(|m| m.description.as_str())),
         Change::Rename { new_rdn, .. } => {
-            // All of them, and its id: by what it has, and is, it is known again under the new name.
+            // All of them, and its ID: the entry is recognized by them under its new DN.
             let name = Dn::parse(new_rdn).unwrap_or_default();
             let naming = name.rdn().into_iter().flat_map(|r| &r.avas).map(|a| a.attribute.as_str());
             names(&mut naming.chain(["*"]).chain(IDS))
@@ -57,10 +57,10 @@ pub fn needs(change: &Change) -> Option<Vec<String>> {
     }
 }
 
-/// The changes that take another one back, in the order they are to be made, given the entry as it was before.
+/// Returns the changes that undo a change, in their order, given the entry before it.
 ///
-/// What the server keeps itself (entryUUID, timestamps) is not brought back, nor is what may not be read (passwords). What
-/// others set is, though it is operational: locks, access rules, policies.
+/// Values that the server maintains (entryUUID, timestamps) are not restored, nor are unreadable ones (passwords). Operational
+/// values that users set are: locks, access rules, policies.
 pub fn inverse(change: &Change, before: Option<&Entry>, schema: &Schema) -> Vec<Change> {
     match change {
         Change::Add(entry) => vec![Change::Delete { dn: entry.dn.clone() }],
@@ -81,11 +81,11 @@ pub fn inverse(change: &Change, before: Option<&Entry>, schema: &Schema) -> Vec<
     }
 }
 
-/// Whether a server takes an attribute in an entry that is added.
+/// Whether a server accepts an attribute in an add.
 fn may_be_added(description: &str, schema: &Schema) -> bool {
     let is_kept = |names: &[&str]| names.iter().any(|name| schema.same_description(name, description));
     match schema.attribute_type(description) {
-        // Active Directory says of objectClass, too, that it keeps it itself.
+        // Active Directory marks objectClass as maintained as well.
         Some(known) if known.no_user_modification => schema.same_description(description, "objectClass"),
         Some(_) => !is_kept(&KEPT_BY_ACTIVE_DIRECTORY),
         None => true,
@@ -103,7 +103,7 @@ fn rename(
     let (old_rdn, above) = (parts.first()?, parts.get(1..)?.join(","));
     let place = new_superior.unwrap_or(&above);
     let new_name = if place.is_empty() { new_rdn.to_owned() } else { format!("{new_rdn},{place}") };
-    // The values of the new name go, but for those that the entry had before.
+    // The values of the new RDN are removed, except those that the entry had before.
     let name = Dn::parse(new_rdn).ok()?;
     let old_name = Dn::parse(old_rdn).ok()?;
     let is_in = |ava: &Ava, name: &Dn| {
@@ -156,8 +156,8 @@ fn modifications(changes: &[Modification], before: &Entry, schema: &Schema) -> V
     names.into_iter().flat_map(back).collect()
 }
 
-/// Whether steps on one attribute are about values that have nothing to do with each other: then each can be taken back by
-/// itself, and a list of 50,000 members of which three changed stays a change of three.
+/// Whether the modifications of one attribute have no value in common. Then each is undone by itself, and three changes in a
+/// list of 50,000 members stay three.
 pub(crate) fn are_apart(steps: &[&Modification], schema: &Schema) -> bool {
     let by_value = |m: &&Modification| {
         matches!(m.kind, ModificationKind::Add | ModificationKind::Delete) && !m.values.is_empty()
@@ -177,8 +177,8 @@ fn modification(change: &Modification, old: Vec<Vec<u8>>) -> Option<Modification
         ModificationKind::Delete => (ModificationKind::Add, change.values.clone()),
         ModificationKind::Replace | ModificationKind::Increment => (ModificationKind::Replace, old),
     };
-    // Nothing was there that could be seen, or nothing was added: and a deletion of no value is one of all. A password is
-    // not taken away because the old one could not be read.
+    // There was no readable value, or nothing was added; a deletion without values would delete all. A password is not removed
+    // because the old one could not be read.
     let hidden = is_write_only(&change.description);
     if values.is_empty() && (kind != ModificationKind::Replace || hidden) {
         return None;

@@ -1,4 +1,4 @@
-//! What the directory said when it refused, and whether that is the record's own fault.
+//! The result of a refused operation (RFC 4511 section 4.1.9), and whether the record is at fault.
 
 use singer_common::directory::DirectoryError;
 use singer_common::directory::ldap::result_code;
@@ -6,21 +6,21 @@ use singer_common::schema::Schema;
 
 use crate::rules::rule::is_attribute_description;
 
-/// What the directory said when it refused.
+/// The result of a refused operation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LdapResult {
-    /// LDAP's result code.
+    /// The result code.
     pub code: u32,
     /// The diagnostic message.
     pub text: String,
     /// The matchedDN.
     pub matched: String,
-    /// The name of an entry that is there, near to the one that is not; looked for when nothing else is left to try.
+    /// The DN of an existing entry that is similar to a missing one; searched for when nothing else is left to try.
     pub nearest: Option<String>,
 }
 
 impl LdapResult {
-    /// The answer in an error, when the directory gave one.
+    /// Returns the result in an error, if the directory returned one.
     pub fn of(error: &DirectoryError) -> Option<LdapResult> {
         match error {
             DirectoryError::Operation { code, matched, text, .. } => {
@@ -31,16 +31,16 @@ impl LdapResult {
     }
 }
 
-/// Whether a failure is the record's own: the next record may well succeed. What is the connection's or the server's
-/// is not, nor what only may be the record's.
+/// Whether the record is at fault, so that other records may succeed. Failures of the connection or the server are not, nor are
+/// unclear ones.
 pub fn is_records_fault(error: &DirectoryError) -> bool {
     let Some(LdapResult { code, text, .. }) = LdapResult::of(error) else {
         return matches!(error, DirectoryError::TooLarge { .. });
     };
     if code == result_code::UNWILLING_TO_PERFORM {
-        // Active Directory says so to a password against its policy, slapd to a name outside its naming contexts: the
-        // record's. But also the server's, to every write: slapd's `readonly on` ("operation restricted") and its
-        // replicas without updateref ("shadow context"), 389 DS while it imports or is set read-only.
+        // Active Directory returns this for a password against its policy, slapd for a DN outside its naming contexts: faults
+        // of the record. Servers also return it to every write: slapd with `readonly on` ("operation restricted"), its replicas
+        // without updateref ("shadow context"), 389 DS during an import or when read-only.
         let text = text.to_ascii_lowercase();
         let locked = ["operation restricted", "shadow context", "read-only", "readonly", "read only"];
         return !locked.iter().any(|words| text.contains(words));
@@ -48,9 +48,8 @@ pub fn is_records_fault(error: &DirectoryError) -> bool {
     result_code::concerns_entry(code)
 }
 
-/// The attribute that a server's diagnostic message names, in the three ways that servers have:
-/// `attribute 'sn'` (slapd, Samba) or `attribute "sn"` (389 DS), `sn: value #0 invalid per syntax` (slapd, 389 DS),
-/// and `Att 4 (sn)` (Active Directory).
+/// Returns the attribute that a diagnostic message names. There are three forms: `attribute 'sn'` (slapd, Samba) or `attribute
+/// "sn"` (389 DS), `sn: value #0 invalid per syntax` (slapd, 389 DS), and `Att 4 (sn)` (Active Directory).
 pub fn attribute_named(answer: &LdapResult, schema: &Schema) -> Option<String> {
     if !result_code::concerns_attribute(answer.code) {
         return None;
@@ -74,7 +73,7 @@ pub fn attribute_named(answer: &LdapResult, schema: &Schema) -> Option<String> {
         }
     }
     let mut parts = text.split(": ").filter_map(|p| p.rsplit(['\n', ' ']).next());
-    // The last part has no colon behind it.
+    // The last part is not followed by a colon.
     let count = text.matches(": ").count();
     parts.by_ref().take(count).find(|p| is_attribute_description(p) && known(p)).map(str::to_owned)
 }

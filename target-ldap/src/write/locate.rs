@@ -1,4 +1,4 @@
-//! Where an entry is that is not found by its name (`match`).
+//! Locates an entry by a filter (`match`).
 
 use singer_common::directory::ldap::result_code;
 use singer_common::directory::{DirectoryError, Paging, Scope, SearchRequest};
@@ -10,30 +10,30 @@ use crate::map::WritePolicy;
 use crate::write::claims::{Claimant, DeleteDenied, DeletePermit, KeyKind};
 use crate::write::plan_output::shown;
 
-/// How many of several entries are named.
+/// The most entries that a message names.
 pub(super) const SHOWN: usize = 5;
-/// So many entries that a filter fits are known by name, where something of the run may delete: nothing of it deletes them.
+/// The most matching entries that are protected by DN from deletions of the run.
 pub(super) const PROTECTED: usize = 200;
-/// So many records whose filter fits several entries are kept until the first deletion; of more the entries are read at once.
+/// The most records matching several entries that are kept until the first deletion; for more, the entries are read at once.
 const MOST_UNREAD: usize = 10_000;
 
-/// The names of entries that a filter fits.
+/// The DNs of entries that a filter matches.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MatchedNames {
-    /// Up to so many as are worth knowing.
+    /// The DNs, as many as are needed.
     pub names: Vec<String>,
     /// Whether these are all.
     pub is_whole: bool,
 }
 
 impl MatchedNames {
-    /// All there are.
+    /// Returns a complete list.
     pub(super) fn whole(names: Vec<String>) -> Self {
         Self { names, is_whole: true }
     }
 }
 
-/// A record whose filter fits several entries, of which only a few are known by name.
+/// A record whose filter matches several entries, of which only a few were read.
 #[derive(Debug)]
 pub(super) struct UnreadMatch {
     stream: String,
@@ -46,23 +46,24 @@ pub(super) struct UnreadMatch {
 /// Where an entry is.
 #[derive(Debug)]
 pub(super) enum Located {
-    /// Nowhere (of [`Applier::locate`]: and its name is free).
+    /// It does not exist ([`Applier::locate`]: and its DN is free).
     Nowhere,
-    /// Under the name it is to have.
+    /// At the DN that it is to have.
     Named(Entry),
-    /// Under another name, and nothing else is done to it.
+    /// At another DN, which is locked for this task.
     Elsewhere(Entry),
-    /// Under another name, and something else may be done to it at the same time.
+    /// At another DN, which is not locked: other tasks may change it at the same time.
     NotLocked(String),
-    /// Nowhere, and its name is another entry's. What the filter would know that one by: `employeeNumber=7`.
+    /// It does not exist, and its DN belongs to another entry. The value that `match` would compare of that one:
+    /// `employeeNumber=7`.
     Taken(String),
-    /// In several places.
+    /// There are several.
     Several(MatchedNames),
 }
 
 impl Applier {
-    /// Looks for the entry that a filter fits, or that nobody has so far: one at the name that it is to have (`dn`) is taken
-    /// over. Not for deletions: see [`Self::fitting`]. Returns whether the filter found it, too.
+    /// Locates the entry that a filter matches. Else an entry at the wanted DN (`dn`) that no other record matches is taken
+    /// over. Not for deletions: see [`Self::fitting`]. Also returns whether the filter matched it.
     pub(super) async fn locate(
         &self,
         dn: Option<&str>,
@@ -80,8 +81,8 @@ impl Applier {
         }
     }
 
-    /// Looks for the entry that a filter fits, and no other: what it does not fit is never deleted, whatever its name is.
-    /// `dn` is the name that it is to have.
+    /// Locates the entry that a filter matches, and no other: what it does not match is never deleted, whatever its DN. `dn` is
+    /// the wanted DN.
     pub(super) async fn fitting(
         &self,
         dn: Option<&str>,
@@ -117,8 +118,8 @@ impl Applier {
         })
     }
 
-    /// An entry that has the name and that the filter does not fit: nobody's so far, and so the record's, or somebody
-    /// else's.
+    /// Reads the entry at the wanted DN, which the filter does not match. It is free for the record unless it has values that
+    /// `match` compares.
     async fn at_its_name(
         &self,
         dn: &str,
@@ -139,7 +140,7 @@ impl Applier {
         })
     }
 
-    /// Where to look: the rule's scope, else the part of the directory that the entry is to be in.
+    /// Returns the search base: the rule's scope, else the naming context of the wanted DN.
     pub(crate) fn search_base(&self, dn: Option<&str>, write_policy: &WritePolicy) -> String {
         if let Some(base) = &write_policy.base {
             return base.clone();
@@ -153,8 +154,8 @@ impl Applier {
         nearest.or(root_dse.default_base()).unwrap_or_default().to_owned()
     }
 
-    /// The nearest name above a scope that is not there, which is; the root's, an empty text, where none is. `None`: the scope
-    /// is there.
+    /// Returns the nearest existing ancestor of a scope that does not exist; an empty text if there is none. `None`: the scope
+    /// exists.
     pub(crate) async fn missing_scope(&self, base: &str) -> Result<Option<String>, DirectoryError> {
         if self.directory.begins_at(base).await? {
             return Ok(None);
@@ -170,14 +171,14 @@ impl Applier {
         Ok(Some(String::new()))
     }
 
-    /// How many entries that one filter fits are worth reading at once: those that a message names; where a version deletes what
-    /// no record is about, those that it must not.
+    /// Returns how many matching entries are read: those that a message names, or, with ACTIVATE_VERSION, those that must be
+    /// protected.
     fn most_named(&self) -> usize {
         if self.deletes_by_version { PROTECTED } else { SHOWN }
     }
 
-    /// Nothing of the run deletes the entries that a record's filter fits where these are several. Where not all of them are known
-    /// by name, they are read before the first deletion, and never where there is none.
+    /// Protects several entries that a record's filter matches from every deletion of the run. If not all of them were read,
+    /// they are read before the first deletion, and only if there is one.
     pub(super) async fn remember_several(
         &self,
         claimant: Option<&Claimant<'_>>,
@@ -208,7 +209,8 @@ impl Applier {
         self.read_protected(&unread).await
     }
 
-    /// The leave to delete an entry ([`EntryClaims::permit`](crate::write::claims::EntryClaims::permit)), once it is known which ones are protected.
+    /// Returns the permission to delete an entry ([`EntryClaims::permit`](crate::write::claims::EntryClaims::permit)), once all
+    /// protected entries are known.
     pub(super) async fn permit(
         &self,
         claimant: Option<&Claimant<'_>>,
@@ -217,7 +219,7 @@ impl Applier {
         with_subtree: bool,
     ) -> Result<Result<DeletePermit, DeleteDenied>, DirectoryError> {
         drop(self.looking.write().await);
-        // DeferredReference while they are read: no other deletion overtakes them.
+        // Locked while they are read: no other deletion overtakes them.
         let mut all = self.unread.lock().await;
         while let Some(unread) = all.last() {
             self.read_protected(unread).await?;
@@ -237,8 +239,9 @@ impl Applier {
         Ok(())
     }
 
-    /// The entries that a filter fits; no more than `most`, which are to be named or protected, and no more are asked for: a filter
-    /// that fits everything must not have everything read, for each record. Unpaged: OpenLDAP keeps one paging state per connection.
+    /// Returns the entries that a filter matches, at most `most`, and whether these are all. No more are requested: a filter
+    /// that matches everything must not read everything for each record. Unpaged: OpenLDAP keeps one paging state per
+    /// connection.
     async fn matching(
         &self,
         base: &str,
@@ -259,14 +262,14 @@ impl Applier {
             match search.next_entry().await {
                 Ok(Some(mut entry)) => {
                     if !found.is_empty() {
-                        // Of several only the names count.
+                        // Of several entries only the DNs matter.
                         entry.attributes.clear();
                     }
                     found.push(entry);
                 }
                 Ok(None) => return Ok((found, true)),
                 Err(e) if e.is_no_such_object() => return Ok((found, true)),
-                // The server's own limit is lower; that there are several is all that has to be known.
+                // The server's own size limit is lower; it is enough to know that there are several.
                 Err(e) if e.code() == Some(result_code::SIZE_LIMIT_EXCEEDED) && found.len() > 1 => {
                     return Ok((found, false));
                 }

@@ -1,4 +1,4 @@
-//! What is there in place of an entry that is not, for messages.
+//! The nearest existing entry to a missing one, for messages.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,15 +7,15 @@ use singer_common::directory::Directory;
 use singer_common::dn::split;
 use tokio::sync::Mutex;
 
-/// MatchedNames that are looked for in a run: each is a search. Of more, nothing near is said.
+/// The most DNs that are searched for in a run: each is a search.
 const MOST: usize = 100;
 
-/// What was looked for. Clones share it.
+/// The DNs that were searched for. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Nearest(Arc<Mutex<HashMap<String, Option<String>>>>);
 
 impl Nearest {
-    /// The entry that a name above this one most likely stands for, which is not there. Looked for once for all that lie below it.
+    /// Returns the existing entry that a missing parent is most likely a misspelling of. Searched once for all its children.
     pub(super) async fn above(&self, directory: &Directory, dn: &str) -> Option<String> {
         let above = split(dn).ok()?.get(1..)?.join(",");
         let mut looked = self.0.lock().await;

@@ -1,4 +1,4 @@
-//! What a task came to, and what is known when it is tried.
+//! The outcome of a task, and the context of an attempt.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,68 +12,66 @@ use super::locate::{MatchedNames, SHOWN};
 use super::references::DeferredReference;
 use crate::plan::entry_digests::EntryDigestCache;
 
-/// What became of a task.
+/// The outcome of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WriteOutcome {
     /// The entry was added.
     Added,
     /// The entry was modified.
     Modified,
-    /// The entry was renamed, and modified where it had to be.
+    /// The entry was renamed, and possibly modified.
     Renamed,
     /// The entry was deleted.
     Deleted,
-    /// The entry was moved away, in place of being deleted.
+    /// The entry was moved instead of deleted.
     Moved,
-    /// What would have to be done is switched off (`operations`).
+    /// The rule does not allow the operation (`operations`).
     LeftAlone,
     /// Nothing differed.
     Unchanged,
     /// The rule says to do nothing.
     Ignored,
-    /// Not done, and may be later: the entry above it is not there, and is none that could be made; or entries lie
-    /// below the one to be deleted.
+    /// Not done yet: the parent does not exist, and cannot be created; or the entry to be deleted has children.
     TooEarly(LdapResult),
-    /// Not done, and may be later: its class demands an attribute all of whose values name entries that are not there.
-    /// These are they.
+    /// Not done yet: its class requires an attribute, and all its values reference these missing entries.
     NeedsEntries(Vec<DnKey>),
-    /// Not done: the entry has this name, and nobody saw to it that nothing else is done to that one.
+    /// Not done yet: the entry has this DN, which is not locked.
     NotLocked(String),
-    /// Not done, and may be later: another entry has the name. What the rule's filter would know that one by, for people:
-    /// `employeeNumber=7`; empty where it is not known.
+    /// Not done yet: another entry has the DN. The value that `match` would compare of that one: `employeeNumber=7`; empty if
+    /// unknown.
     NameTaken(String),
-    /// The entry gave its name up for another one, and has this one for the time being.
+    /// The entry gave up its DN to another one, and has this DN for the time being.
     SteppedAside(String),
-    /// The entry gave values up that others wait for; these modifications give them back.
+    /// The entry gave up values that others wait for.
     GaveUp {
-        /// Its name.
+        /// Its DN.
         dn: String,
-        /// What gives the values back.
+        /// The modifications that restore the values.
         back: Vec<Modification>,
     },
-    /// Not done, and may be later: nobody waits for the values that the entry would give up.
+    /// Not done yet: no entry waits for the values that this one would give up.
     NotGivenUp,
-    /// Not done, for a reason that no directory gave.
+    /// Refused, not by the directory.
     Refused(String),
-    /// Not done: the record's filter fits these entries.
+    /// Refused: the record's filter matches these entries.
     Several(MatchedNames),
-    /// A deletion that is not made: another record of the run has the entry.
+    /// Not deleted: the entry belongs to another record of the run.
     Kept(String),
-    /// Nothing was to be done but to look which entries a filter fits.
+    /// The entries that a filter matches, which was all that was asked.
     Found(MatchedNames),
 }
 
-/// What became of a task, and what is left to do of it.
+/// The result of one attempt at a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// What was done.
+    /// The outcome.
     pub outcome: WriteOutcome,
-    /// Values that were not written, for they name entries that are not there.
+    /// Values that were not written yet, because they reference missing entries.
     pub deferred: Vec<DeferredReference>,
 }
 
 impl Attempt {
-    /// Whether nothing is left to do, now or later.
+    /// Whether nothing is left to do.
     pub fn is_final(&self) -> bool {
         let is_final = match &self.outcome {
             WriteOutcome::Added
@@ -109,21 +107,21 @@ impl From<WriteOutcome> for Attempt {
 /// What is known when a task is tried.
 #[derive(Debug, Clone, Default)]
 pub struct AttemptContext {
-    /// Where the entry is, under which other name than the wanted one: nothing else is done there now.
+    /// The current DN of the entry, if it is not the wanted one. It is locked for this task.
     pub found: Option<String>,
-    /// Whether it is to leave its name to another entry, which leaves it its own.
+    /// Whether the entry must give up its DN to another entry, which gives up the one that this entry wants.
     pub steps_aside: bool,
-    /// Why it is to give up values that others wait for.
+    /// Why the entry must give up values that others wait for.
     pub gives_up: Option<Exchange>,
-    /// Whether no entry will come any more that it could wait for.
+    /// Whether no further entry will be added that it could wait for.
     pub is_last_try: bool,
-    /// What was there when the stream's entries were read.
+    /// The entries of the stream, as they were read in advance.
     pub digest_cache: Option<Arc<EntryDigestCache>>,
-    /// Whether this try gave the entry its name, whatever came after.
+    /// Whether this attempt renamed the entry, even if it failed later.
     pub is_renamed: Arc<AtomicBool>,
 }
 
-/// What is wrong with a record whose filter fits several entries.
+/// Returns the problem of a record whose filter matches several entries.
 pub fn several(names: &[String]) -> String {
     let shown: Vec<String> = names.iter().take(SHOWN).map(|n| format!("`{n}`")).collect();
     let more = if names.len() > SHOWN { " and more" } else { "" };

@@ -1,4 +1,4 @@
-//! Missing parents: when they are created (`create_parents`), and what is made of a name alone.
+//! Creates missing parents (`create_parents`).
 
 use singer_common::change::Change;
 use singer_common::directory::ldap::result_code;
@@ -10,20 +10,20 @@ use singer_common::entry::{Attribute, Entry};
 use super::applier::Applier;
 use super::outcome::AttemptContext;
 
-/// When entries above a new one are made that are not there.
+/// When missing parents are created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ParentsMade {
     Never,
     AtOnce,
-    /// Once no record can come any more that gives an entry their name.
+    /// Once no further record can give an entry their DN.
     Last,
 }
 
-/// So many entries above one are made at most: a name of more is a mistake, and a directory for each of its parts would be, too.
+/// The most parents that are created for one entry: a deeper DN is a mistake.
 const MOST_PARENTS: usize = 100;
 
 impl Applier {
-    /// Has a file take entries whose parents are not there from now on: none will come any more. `false` for a server.
+    /// Makes a file accept entries without parents from now on, since none will be added. `false` for a server.
     pub fn takes_orphans(&self) -> bool {
         let rules = self.directory.ldif_rules();
         if let Some(rules) = rules {
@@ -32,7 +32,7 @@ impl Applier {
         rules.is_some()
     }
 
-    /// Whether missing parents are made at this try.
+    /// Whether missing parents are created in this attempt.
     pub(super) fn creates(&self, context: &AttemptContext) -> bool {
         match self.parents_made {
             ParentsMade::Never => false,
@@ -41,7 +41,7 @@ impl Applier {
         }
     }
 
-    /// Whether an entry may have this name as far as those above it matter: they are there, could be made, or need not be.
+    /// Whether an entry may have this DN: its parents exist, could be created, or are not needed.
     pub(super) async fn may_lie_at(
         &self,
         dn: &str,
@@ -56,13 +56,13 @@ impl Applier {
         Ok(is_made || takes_orphans || context.is_last_try && self.takes_orphans())
     }
 
-    /// Makes the missing entries above one. `false` when one of them cannot be made from its name alone, or is not to be.
+    /// Creates the missing parents of an entry. `false`: one of them cannot be created from its DN alone, or must not be.
     pub(super) async fn create_parents(&self, dn: &str, creates: bool) -> Result<bool, DirectoryError> {
         let _one_at_a_time = self.parents.lock().await;
         let Ok(parts) = split(dn) else { return Ok(false) };
-        // From the nearest one up, until one is there or can be added.
+        // From the nearest parent up, until one exists or can be added.
         let mut missing: Vec<Entry> = Vec::new();
-        // So far up there is one, or there are too many to make.
+        // Beyond this depth a parent exists, or there are too many to create.
         if let Some(far_up) = parts.get(MOST_PARENTS + 1..).filter(|far_up| !far_up.is_empty())
             && self.directory.read(&far_up.join(","), &["1.1"]).await?.is_none()
         {
@@ -94,7 +94,7 @@ impl Applier {
         Ok(true)
     }
 
-    /// The entry that a name tells everything about.
+    /// Returns the entry that a DN fully determines.
     pub(super) fn parent_entry(&self, dn: &str) -> Option<Entry> {
         let name = Dn::parse(dn).ok()?;
         let [ava] = name.rdn()?.avas.as_slice() else { return None };

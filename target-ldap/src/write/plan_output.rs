@@ -1,4 +1,4 @@
-//! The plan of a run, for people and for `ldapmodify`: each change as it would be made, in the order it would be.
+//! The plan of a dry run, for people and for `ldapmodify`: each change in the order in which it would be made.
 
 use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,16 +24,16 @@ mod value_changes;
 
 pub use html::PlanHeader;
 
-/// How a plan is shown.
+/// The format of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum PlanFormat {
-    /// LDIF change records (RFC 2849), which `ldapmodify` takes
+    /// LDIF change records (RFC 2849), for `ldapmodify`
     Ldif,
-    /// Coloured lines for people
+    /// Colored lines for people
     Diff,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
-    /// A page for people, in one file: each change with what was and what will be
+    /// One HTML page for people: each change with the values before and after it
     Html,
 }
 
@@ -42,13 +42,13 @@ pub enum PlanFormat {
 pub struct PlannedChange<'a> {
     /// The change.
     pub change: &'a Change,
-    /// The entry as it was, where [`PlanOutput::shows_before`].
+    /// The entry before the change, with [`PlanOutput::shows_before`].
     pub before: Option<&'a Entry>,
     /// Whether it needs the relax rules control.
     pub relaxed: bool,
-    /// What it is made for.
+    /// The record that it is made for.
     pub about: &'a str,
-    /// Whether it is how an entry leaves: `on_delete`.
+    /// Whether `on_delete` removes the entry.
     pub is_leaving: bool,
 }
 
@@ -61,22 +61,22 @@ pub struct RefusedRecord<'a> {
     pub line: u64,
     /// Its key: `id=7`.
     pub record: &'a str,
-    /// Its entry, where that is known.
+    /// The DN of its entry, if it is known.
     pub dn: Option<&'a str>,
-    /// LDAP's result code, where it is the directory that would refuse it.
+    /// The result code, if the directory would refuse it.
     pub code: Option<u32>,
-    /// What is wrong, without secrets.
+    /// The problem, without secrets.
     pub reason: &'a str,
 }
 
-/// Where a plan is shown.
+/// The output of a plan.
 pub struct PlanOutput {
     format: PlanFormat,
     colour: bool,
     out: Mutex<Box<dyn Write + Send>>,
-    /// Whether nobody reads it any more.
+    /// Whether the reader has closed the pipe.
     closed: AtomicBool,
-    /// Of [`PlanFormat::Html`], what is written at the end.
+    /// With [`PlanFormat::Html`]: the page, which is written at the end.
     page: Mutex<html::Page>,
 }
 
@@ -94,24 +94,24 @@ const YELLOW: &str = "\x1b[33m";
 const RESET: &str = "\x1b[0m";
 
 impl PlanOutput {
-    /// A plan shown on `out`, with colours or without.
+    /// Returns a plan that is written to `out`, with or without colors.
     pub fn new(format: PlanFormat, colour: bool, out: Box<dyn Write + Send>) -> Self {
         let page = Mutex::new(html::Page::new(PlanHeader::default()));
         Self { format, colour, out: Mutex::new(out), closed: AtomicBool::new(false), page }
     }
 
-    /// The same, and a page says where the plan is from.
+    /// Sets the header of a page.
     #[must_use]
     pub fn of(self, place: PlanHeader) -> Self {
         Self { page: Mutex::new(html::Page::new(place)), ..self }
     }
 
-    /// Whether the plan shows what entries were.
+    /// Whether the plan shows the values before a change.
     pub fn shows_before(&self) -> bool {
         matches!(self.format, PlanFormat::Html | PlanFormat::Diff)
     }
 
-    /// The end of the plan. `complete`: whether the whole input was looked at.
+    /// Ends the plan. `complete`: the whole input was read.
     pub fn finish(&self, complete: bool) -> Result<(), LdifWriteError> {
         if self.format != PlanFormat::Html {
             return Ok(());
@@ -162,12 +162,12 @@ impl PlanOutput {
         })
     }
 
-    /// Takes up how the records of a stream ended: the numbers of the log.
+    /// Adds the outcomes of a stream's records, as they are logged.
     pub fn count(&self, stream: &str, counts: &Counts) {
         self.page().count(stream, counts);
     }
 
-    /// Shows that a password is set by an operation of its own, but not which.
+    /// Shows that a password is set by an operation of its own, but not its value.
     pub fn show_password(&self, dn: &str, about: &str) -> Result<(), LdifWriteError> {
         const HOW: &str = "by Password Modify, RFC 3062";
         if self.format == PlanFormat::Html {
@@ -203,7 +203,7 @@ impl PlanOutput {
 
     fn unless_closed(&self, written: std::io::Result<()>) -> Result<(), LdifWriteError> {
         match written {
-            // Claimant has seen enough of a plan is no error of the change in hand.
+            // A closed pipe is not an error of the current change.
             Err(e) if e.kind() == ErrorKind::BrokenPipe => {
                 self.closed.store(true, Ordering::Relaxed);
                 Ok(())
@@ -212,7 +212,7 @@ impl PlanOutput {
         }
     }
 
-    /// Whether nobody reads it any more.
+    /// Whether the reader has closed the pipe.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
@@ -239,12 +239,12 @@ impl PlanOutput {
                 lines.push(YELLOW, &format!("~ {dn}"));
                 for ValueChange { name, old, new } in before_and_after(changes, before) {
                     let is_secret = is_secret_attribute(name);
-                    // Of what cannot be seen, it is known that it goes.
+                    // The values cannot be seen, but it is known that they are removed.
                     if old.is_empty() && new.is_empty() {
                         lines.push(RED, &format!("    - {name}: (all values)"));
                     }
                     for (colour, sign, values, others) in [(RED, '-', &old, &new), (GREEN, '+', &new, &old)] {
-                        // Of a secret it is not shown how many there are.
+                        // The number of secret values is not shown.
                         let shown_values = values.there().filter(|value| is_secret || !others.has(value));
                         let most = if is_secret { 1 } else { usize::MAX };
                         for value in shown_values.take(most) {
@@ -264,14 +264,14 @@ impl PlanOutput {
     }
 }
 
-/// Lines for a terminal. Nothing gets there but through [`Lines::push`], so that no DN, name or key can steer it.
+/// Lines for a terminal. All text passes [`Lines::push`], so that no DN, name or key can control the terminal.
 struct Lines {
     colour: bool,
     text: String,
 }
 
 impl Lines {
-    /// Adds a line, whatever it holds.
+    /// Adds a line of any text.
     fn push(&mut self, colour: &str, line: &str) {
         let (on, off) = if self.colour { (colour, RESET) } else { ("", "") };
         let line = printable(line);
@@ -280,7 +280,7 @@ impl Lines {
         }
     }
 
-    /// The text, with an empty line at its end.
+    /// Returns the text, with an empty line at its end.
     fn end(mut self) -> String {
         self.text.push('\n');
         self.text
@@ -291,7 +291,7 @@ fn json_line(value: &Value) -> Vec<u8> {
     format!("{}\n", printable(&value.to_string())).into_bytes()
 }
 
-/// Comments and no change.
+/// Returns comments without a change.
 fn comments(lines: &[&str]) -> Result<Vec<u8>, LdifWriteError> {
     let mut writer = LdifWriter::new(Vec::new());
     lines.iter().try_for_each(|line| writer.comment(line))?;
@@ -300,7 +300,7 @@ fn comments(lines: &[&str]) -> Result<Vec<u8>, LdifWriteError> {
     Ok(octets)
 }
 
-/// What has a secret value is said in a comment, and is not part of the change.
+/// Returns a change as LDIF. Secret values are replaced by a comment.
 fn ldif(change: &Change, relaxed: bool, about: &str) -> Result<Vec<u8>, LdifWriteError> {
     let mut writer = LdifWriter::new(Vec::new());
     writer.comment(about)?;
@@ -378,8 +378,7 @@ fn json(planned: &PlannedChange<'_>) -> Value {
     object
 }
 
-/// A value on a line of its own: what is not text, or would not stay on its line, in base64. What else steers a terminal
-/// becomes an escape with the line.
+/// Returns a value for a line of its own. Values that are not text, or contain control characters, are in base64.
 pub(crate) fn shown(name: &str, value: &[u8]) -> String {
     match std::str::from_utf8(value) {
         _ if is_secret_attribute(name) => HIDDEN.to_owned(),

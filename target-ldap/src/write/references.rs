@@ -1,7 +1,7 @@
-//! Values that name other entries (`member`, `manager`, …): those of entries that are still to come wait for them.
+//! Values that reference other entries (`member`, `manager`, …). Values that reference later entries wait for them.
 //!
-//! Some servers refuse a value that names no entry (Active Directory), others take it, and it names somebody else later. So
-//! it is written once the entry is there; and if it never comes, it is tried at the end, and said.
+//! Some servers refuse a dangling reference (Active Directory). Others accept it, and it may reference another entry later. So
+//! it is written once the entry exists. If it never does, the value is tried at the end, with a warning.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -20,30 +20,30 @@ use crate::map::wanted::WantedEntry;
 use crate::rules::names::hash;
 use crate::rules::policy::Policy;
 
-/// A value that waits for the entry it names.
+/// A value that waits for the entry that it references.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeferredReference {
     /// The attribute.
     pub description: String,
     /// The value.
     pub value: Vec<u8>,
-    /// The entry it names.
+    /// The referenced entry.
     pub key: DnKey,
 }
 
-/// Entries looked for at the same time, for one record.
+/// The most searches in parallel for one record.
 const LOOKUPS: usize = 32;
-/// How many entries are remembered to be there: 16 bytes each.
+/// The most entries that are remembered, of 16 bytes each.
 const REMEMBERED: usize = 200_000;
 
-/// Entries that are known to be there.
+/// Entries that are known to exist.
 #[derive(Debug, Default)]
 pub(super) struct KnownEntries(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
     entries: HashSet<u64>,
-    /// The names that these lie below.
+    /// The ancestors of these.
     above: HashSet<u64>,
 }
 
@@ -67,7 +67,7 @@ impl KnownEntries {
         }
     }
 
-    /// With an entry goes what lies below it: where that is any that is known, nothing is known any more, for names are not kept.
+    /// Removes an entry with its subtree. If entries below it are known, all are forgotten, because only hashes are kept.
     pub(super) fn remove(&self, key: &DnKey) {
         let mut known = self.known();
         let key = hash(key);
@@ -88,7 +88,7 @@ fn lost() -> DirectoryError {
 }
 
 impl Applier {
-    /// Takes values out of what is wanted that would be new and name entries that are not there.
+    /// Removes new values that reference missing entries from the wanted entry, and returns them.
     pub(super) async fn defer_missing(
         &self,
         wanted: &mut Cow<'_, WantedEntry>,
@@ -143,7 +143,7 @@ impl Applier {
         Ok(missing)
     }
 
-    /// The entry a value names, where that can be one of this directory.
+    /// Returns the entry that a value references, if it can be in this directory.
     fn named(&self, value: &[u8]) -> Option<DnKey> {
         let text = std::str::from_utf8(value).ok()?;
         let schema = self.directory.schema();
@@ -159,7 +159,7 @@ impl Applier {
         is_ours.then_some(key)
     }
 
-    /// A name as a task's values spell it; where none does, in its normal form.
+    /// Returns a DN as the task's values spell it, else in its normal form.
     pub(crate) fn spelled(&self, task: &Task, key: &DnKey) -> String {
         let Task::Upsert { wanted, .. } = task else { return key.to_string() };
         let mut values = wanted.attributes.iter().flat_map(|attribute| &attribute.values);
@@ -167,7 +167,7 @@ impl Applier {
         found.map_or_else(|| key.to_string(), |value| String::from_utf8_lossy(value).into_owned())
     }
 
-    /// Those whose entries are not there.
+    /// Returns the values whose entries do not exist.
     async fn missing(
         &self,
         values: Vec<DeferredReference>,
@@ -196,14 +196,14 @@ impl Applier {
             match there {
                 Ok(Some(_)) => self.present.insert(&deferred.key),
                 Ok(None) => missing.push(deferred),
-                // What the server does not say cannot be waited for: an alias, a referral, a name it does not like.
+                // A reference that the server does not resolve cannot be waited for: an alias, a referral, an invalid DN.
                 Err(e) if e.code().is_some() => {}
                 Err(e) => return Err(e),
             }
         }
     }
 
-    /// The entries that are missing, where without them the entry would lack an attribute that its classes demand.
+    /// Returns the missing entries, if without them the entry would lack an attribute that its classes require.
     pub(super) fn leaves_out_what_is_needed(
         &self,
         wanted: &WantedEntry,

@@ -1,4 +1,4 @@
-//! Giving an entry another name, or another place.
+//! Renames and moves entries.
 
 use singer_common::change::Change;
 use singer_common::directory::DirectoryError;
@@ -11,17 +11,17 @@ use super::{Applier, Attempt, AttemptContext, WriteOutcome};
 use crate::map::wanted::WantedEntry;
 use crate::write::ldap_result::LdapResult;
 
-/// What became of a renaming.
+/// The result of a rename.
 #[derive(Debug)]
 pub(super) enum Rename {
-    /// The entry has its name, and these attributes.
+    /// The entry is renamed, and now has these attributes.
     Done(Entry),
-    /// It has not.
+    /// It is not renamed.
     NotDone(WriteOutcome),
 }
 
 impl Applier {
-    /// Renames an entry, and moves it with all that lies below it where its parent is another.
+    /// Renames an entry. If its parent changes, it is moved with its subtree.
     pub(super) async fn rename(
         &self,
         entry: &Entry,
@@ -33,7 +33,7 @@ impl Applier {
         let (new_rdn, above) = first_and_rest(dn);
         let key = |dn: &str| DnKey::parse(dn, schema).unwrap_or_default();
         let moves = key(&entry.dn).parent() != key(dn).parent();
-        // Before, not after a refusal: slapd refuses with `other`, and does not say that the parent is missing.
+        // Before the rename, not after a refusal: slapd refuses with `other`, and does not say that the parent is missing.
         if moves && !self.may_lie_at(dn, context).await? {
             return Ok(Rename::NotDone(WriteOutcome::TooEarly(LdapResult::default())));
         }
@@ -56,7 +56,7 @@ impl Applier {
         Ok(Rename::Done(renamed(entry, dn, delete_old_rdn, schema)))
     }
 
-    /// Gives an entry a name that nobody wants, so that another can have the one it has.
+    /// Gives an entry an unused DN for the time being, so that another entry can have its DN.
     pub(super) async fn step_aside(&self, dn: &str) -> Result<Attempt, DirectoryError> {
         let (old_rdn, above) = first_and_rest(dn);
         let Some(ava) = Dn::parse(dn).ok().and_then(|name| name.rdn()?.avas.first().cloned()) else {
@@ -89,13 +89,13 @@ fn first_and_rest(dn: &str) -> (String, String) {
     (first, parts.get(1..).unwrap_or_default().join(","))
 }
 
-/// The values that a name gives its entry.
+/// Returns the values of a DN's RDN.
 fn naming_values(dn: &str) -> Vec<Ava> {
     Dn::parse(dn).ok().and_then(|name| name.rdn().map(|rdn| rdn.avas.clone())).unwrap_or_default()
 }
 
-/// An entry after a renaming (RFC 4511 section 4.9): the values of its new name are there, those of the old one gone
-/// where they are to go.
+/// Returns an entry after a rename (RFC 4511 section 4.9): with the values of its new RDN, and, if wanted, without those of the
+/// old one.
 fn renamed(entry: &Entry, dn: &str, delete_old_rdn: bool, schema: &Schema) -> Entry {
     let new = naming_values(dn);
     let is_in = |name: &[Ava], attribute: &str, value: &[u8]| {
@@ -124,7 +124,7 @@ fn renamed(entry: &Entry, dn: &str, delete_old_rdn: bool, schema: &Schema) -> En
     after
 }
 
-/// What is wanted of an entry that keeps its name: not the values of the one it was to have, nor of the one it has.
+/// Removes naming values from the wanted entry, if the entry keeps its DN: those of the wanted RDN and of the current one.
 pub(super) fn without_naming_values(wanted: &mut WantedEntry, dn: &str, schema: &Schema) {
     let names = [naming_values(&wanted.dn), naming_values(dn)].concat();
     let is_naming =

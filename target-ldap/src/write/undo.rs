@@ -1,9 +1,9 @@
-//! `undo_file`: what takes a run back.
+//! `undo_file`: undoes a run.
 //!
-//! Each change is announced in a journal beside the file, and the announcement is on the disk before the change is sent. As
-//! soon as it is known, the journal says whether the change was made. At the end of the run, however it ends, the file is
-//! made of the journal. A journal without its end is one of a run that was killed: the next run makes a file of its own of it
-//! ([`killed`]), which replaces none. `target-ldap undo` takes both back ([`command`]), and looks at each entry first.
+//! Each change is announced in a journal beside the file; the announcement is on disk before the change is sent. Then the
+//! journal records whether the change was made. At the end of the run, however it ends, the file is made from the journal. A
+//! journal without an end is that of a killed run: the next run makes a separate file from it ([`recovery`]). `target-ldap
+//! undo` applies both ([`command`]), and checks each entry first.
 
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom, Write};
@@ -51,7 +51,7 @@ impl From<UndoError> for DirectoryError {
 struct Journal {
     file: Arc<File>,
     end: u64,
-    /// Start, length and status of each frame.
+    /// The start, length and status of each frame.
     places: Vec<journal::FrameEntry>,
     committed: bool,
 }
@@ -69,29 +69,29 @@ pub struct Undo {
     path: PathBuf,
     header: Header,
     journal: Mutex<Journal>,
-    /// The octets of the journal that are on the disk.
+    /// The octets of the journal that are on disk.
     synced: AtomicU64,
-    /// One at a time: who waits finds it done.
+    /// One flush at a time: waiters find theirs done.
     syncing: tokio::sync::Mutex<()>,
-    /// Whether entries that are deleted keep their ids.
+    /// Whether deleted entries get their IDs back.
     keeps_ids: bool,
 }
 
 impl Undo {
-    /// Begins a journal. None may be there: see [`killed::recover`].
+    /// Begins a journal. There must be none: see [`recovery::recover`].
     ///
-    /// `keeps_ids`: entries that are deleted are to get their ids back (`preserve_uuid`).
+    /// `keeps_ids`: deleted entries get their IDs back (`preserve_uuid`).
     pub fn create(path: &Path, directory: &Directory, keeps_ids: bool) -> Result<Undo, UndoError> {
         let fail = |e: &dyn std::fmt::Display| failure(path, e);
         let header = Header::new(logging::run_id(), directory.location(), !directory.applies_at_once());
         let name = with_suffix(path, JOURNAL);
         let mut options = File::options();
         options.create_new(true).read(true).write(true);
-        // It may hold what others may not read.
+        // It may contain secrets.
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(&name).map_err(|e| fail(&e))?;
-        // Claimant has it by another name (a hard link) finds it in use. Nobody else can have it yet.
+        // A run that has the file by another name (a hard link) finds it in use. It cannot be locked yet.
         #[cfg(unix)]
         let _ = file.try_lock();
         let line = header.journal_line();
@@ -109,7 +109,7 @@ impl Undo {
         })
     }
 
-    /// Whether entries that are deleted are to get their ids back.
+    /// Whether deleted entries get their IDs back.
     pub fn keeps_ids(&self) -> bool {
         self.keeps_ids
     }
@@ -118,7 +118,7 @@ impl Undo {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what takes a change back. The change may be sent after [`Self::settle`].
+    /// Writes how to undo a change. The change may be sent after [`Self::wait_until_durable`].
     pub fn announce(&self, note: &ChangeNote, back: &[Change]) -> Result<Announced, UndoError> {
         let mut journal = self.journal();
         let number = journal.places.len() as u64;
@@ -130,8 +130,8 @@ impl Undo {
         Ok(Announced { number, end: journal.end })
     }
 
-    /// Waits until an announcement is on the disk. Those that come together go there together. Where all changes are made at
-    /// once, at the end, this is nothing: see [`Self::sync`].
+    /// Waits until an announcement is on disk. Concurrent announcements share a flush. If all changes are committed at once,
+    /// this does nothing: see [`Self::sync`].
     pub async fn wait_until_durable(&self, announced: Announced) -> Result<(), UndoError> {
         if self.header.atomic {
             return Ok(());
@@ -150,7 +150,7 @@ impl Undo {
         Ok(())
     }
 
-    /// Puts all that is written on the disk.
+    /// Flushes the journal to disk.
     pub fn sync(&self) -> Result<(), UndoError> {
         let (file, end) = {
             let journal = self.journal();
@@ -163,13 +163,13 @@ impl Undo {
         Ok(())
     }
 
-    /// The change was made. `id`: of the entry that it added, the attribute and the value's digest.
+    /// Marks the change as made. `id`: the attribute and the value's digest of an added entry's ID.
     pub fn made(&self, announced: Announced, id: Option<&(String, String)>) {
         let id = id.and_then(|(name, digest)| Id::of(name, digest));
         self.mark(announced, Status::Made, id, &journal::made(announced.number, id));
     }
 
-    /// The change was not made after all.
+    /// Marks the change as not made.
     pub fn void(&self, announced: Announced) {
         self.mark(announced, Status::Void, None, &journal::void(announced.number));
     }
@@ -181,11 +181,11 @@ impl Undo {
             place.status = status;
             place.id = id;
         }
-        // A full disk: should the run be killed now, too, the directory itself tells what was made.
+        // If the disk is full and the run is killed as well, the directory shows what was made.
         let _ = journal.append(line.as_bytes());
     }
 
-    /// All changes were made at once.
+    /// Marks all changes as committed.
     pub fn committed(&self) -> Result<(), UndoError> {
         {
             let mut journal = self.journal();
@@ -195,8 +195,8 @@ impl Undo {
         self.sync()
     }
 
-    /// Makes the file of the journal: what takes the last change back comes first. A run that changed nothing leaves the file
-    /// of the last one that did. What is not known of a change is looked up.
+    /// Makes the file from the journal, with the last change first. A run without changes leaves the file of the last run that
+    /// had some. Unknown changes are looked up.
     pub async fn finish(&self, names: &UndoFile, directory: &Directory) -> Result<(), UndoError> {
         let fail = |e: &dyn std::fmt::Display| failure(&self.path, e);
         let name = with_suffix(&self.path, JOURNAL);
@@ -211,7 +211,7 @@ impl Undo {
             )
         };
         if reading.header.atomic && !reading.committed {
-            // The file is as it was: nothing was made.
+            // The file is as it was: no change was made.
             reading.places.clear();
         }
         recovery::look_up(&mut reading, directory).await;
@@ -228,14 +228,14 @@ impl Undo {
 }
 
 impl Journal {
-    /// Writes at the end, or nothing.
+    /// Appends all octets, or none.
     fn append(&mut self, octets: &[u8]) -> io::Result<()> {
         let _uninterrupted = signals::uninterrupted();
         let mut file = &*self.file;
         let written = file.seek(SeekFrom::Start(self.end)).and_then(|_| file.write_all(octets));
         match written {
             Ok(()) => self.end += octets.len() as u64,
-            // A full disk takes a part of it. Other changes, which are under way, may still find room.
+            // A full disk takes a part of them. Other changes in flight may still find room.
             Err(_) => drop(file.set_len(self.end)),
         }
         written

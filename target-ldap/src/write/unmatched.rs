@@ -1,6 +1,6 @@
-//! Entries that their own `match` does not find again: nothing gives them what it asks for.
+//! Entries that their own `match` does not match, because nothing gives them the value that it compares.
 //!
-//! They are written all the same, by their names; but with the next change of its name such an entry becomes a second one.
+//! They are still written, by their DN; but when their DN changes, a second entry is added.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +14,7 @@ use crate::map::wanted::WantedEntry;
 use crate::rules::names::hash;
 use crate::write::claims::Claimant;
 
-/// Those of one stream: hashes of their names (a record may be tried several times), and one of them.
+/// The entries of one stream: hashes of their DNs (a record may be tried several times), and one DN.
 #[derive(Debug)]
 struct OfStream {
     seen: HashSet<u64>,
@@ -28,7 +28,7 @@ pub struct UnmatchedEntries {
 }
 
 impl UnmatchedEntries {
-    /// Looks whether an entry that the filter did not find is one that it finds from now on. `there`: what is at its name.
+    /// Checks whether the filter will match an entry that it did not match before. `there`: the entry at the wanted DN.
     pub(super) fn check(
         &self,
         claimant: &Claimant<'_>,
@@ -42,7 +42,7 @@ impl UnmatchedEntries {
         let mut entry = there.cloned().unwrap_or_default();
         let given = wanted.attributes.iter().filter(|a| !a.values.is_empty());
         entry.attributes.extend(given.map(|a| Attribute::new(&*a.description, a.values.clone())));
-        // Undefined: what such a rule compares is not known here.
+        // Undefined: the matching rule is not implemented here.
         if parsed.matches(&entry, schema) != Some(false) {
             return;
         }
@@ -51,7 +51,7 @@ impl UnmatchedEntries {
         streams.entry(claimant.stream.to_owned()).or_insert_with(new).seen.insert(hash(key));
     }
 
-    /// Returns the number of entries of each stream, and the name of one.
+    /// Returns the number of entries of each stream, with one DN.
     pub fn report(&self) -> Vec<(String, usize, String)> {
         let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         streams.iter().map(|(stream, all)| (stream.clone(), all.seen.len(), all.first.clone())).collect()

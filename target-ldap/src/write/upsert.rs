@@ -337,13 +337,13 @@ impl Applier {
         key: &DnKey,
         context: &AttemptContext,
     ) -> Result<WriteOutcome, DirectoryError> {
-        // Only `preserve_uuid` makes it so.
+        // Only `preserve_uuid` sets it.
         let has_uuid =
             |a: &Wanted| a.policy == Policy::CreateOnly && a.description.eq_ignore_ascii_case(ENTRY_UUID);
         let controls: &[WriteControl] =
             if wanted.attributes.iter().any(has_uuid) { &[WriteControl::RelaxRules] } else { &[] };
         let add = async || {
-            // A password, say, may have to be made first.
+            // A password may have to be hashed first, for example.
             if wanted.account.is_empty()
                 && controls.is_empty()
                 && let Some(added) = self.directory.add_in_memory(key, || wanted.to_packed())
@@ -371,15 +371,15 @@ impl Applier {
     }
 }
 
-/// Whether a modify may have been refused for a value, or the entry, that came or went in between.
+/// Whether a modify may have been refused because a value, or the entry, was added or removed in between.
 fn is_overtaken(code: u32, vendor: Vendor) -> bool {
     match code {
         result_code::NO_SUCH_ATTRIBUTE
         | result_code::ATTRIBUTE_OR_VALUE_EXISTS
         | result_code::NO_SUCH_OBJECT
         | result_code::ASSERTION_FAILED => true,
-        // Of linked attributes, `member` above all, Active Directory says it so ([MS-ADTS] 3.1.1.5.3.2); Samba does even where
-        // it is asked to let such values pass (permissive modify).
+        // Active Directory returns these for linked attributes, such as `member` ([MS-ADTS] 3.1.1.5.3.2); Samba even with the
+        // permissive modify control.
         result_code::ENTRY_ALREADY_EXISTS | result_code::UNWILLING_TO_PERFORM => {
             vendor == Vendor::ActiveDirectory
         }
@@ -387,12 +387,12 @@ fn is_overtaken(code: u32, vendor: Vendor) -> bool {
     }
 }
 
-/// The attributes to read for a comparison.
+/// Returns the attributes to read for a comparison.
 fn names_to_read(wanted: &WantedEntry, more: &[&str], schema: &Schema) -> Vec<String> {
     let compared = wanted.attributes.iter().filter(|a| a.policy != Policy::CreateOnly);
     let more = more.iter().map(|n| (*n).to_owned()).collect();
     let mut names = to_ask(more, compared.map(|a| a.description.as_str()));
-    // Whether a group may be empty is its classes' business.
+    // Its object classes decide whether a group may be empty.
     let is_name = |a: &Wanted| ValueKind::of(schema, &a.description).is_name();
     if wanted.attributes.iter().any(is_name) && !names.iter().any(|n| n.eq_ignore_ascii_case("objectClass")) {
         names.push("objectClass".to_owned());

@@ -5,12 +5,12 @@ use singer_common::dn::DnKey;
 use super::{Parked, ScheduledTask, Scheduler, TaskId, TaskKind};
 
 impl<T> Scheduler<T> {
-    /// Says that an operation ran and was too early. It has not ended.
+    /// Parks a task that ran and was too early.
     pub fn park(&mut self, id: TaskId, payload: T) {
         self.park_for(id, payload, None);
     }
 
-    /// Says that an operation ran, and that the name it is to give its entry is taken. It has not ended.
+    /// Parks a task that ran, until the DN that it wants is free.
     pub fn park_for_name(&mut self, id: TaskId, payload: T, name: DnKey) {
         self.park_for(id, payload, Some(name));
     }
@@ -25,7 +25,7 @@ impl<T> Scheduler<T> {
             self.by_awaited_name.entry(name).or_default().push(id);
         }
         let lock = item.lock.clone();
-        // What this one waits for now must not wait for it, nor for what is stuck behind it.
+        // Tasks that this one waits for now must not wait for it, nor for tasks behind it.
         for stuck in self.related_ids(&lock) {
             let waiting = self.dependents.remove(&stuck).unwrap_or_default();
             let (ahead, behind): (Vec<TaskId>, Vec<TaskId>) = waiting.into_iter().partition(|dependent| {
@@ -41,8 +41,8 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// Makes parked operations on an entry and below it ready again. Not those that wait for a name: who has that may be
-    /// leaving it right now, and two that have to do with one another must not run at once.
+    /// Wakes parked tasks on an entry and below it. Not those that wait for a DN: its holder may be giving it up right now, and
+    /// related tasks must not run at once.
     pub fn unpark_below(&mut self, key: &DnKey) {
         if self.parked.is_empty() {
             return;
@@ -54,8 +54,8 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// Something below these entries has gone: parked deletions of entries above it are worth another try, once nothing else
-    /// is to be done ([`Self::unpark_woken`]).
+    /// Notes that a descendant of these entries is gone: parked deletions of its ancestors may succeed, once nothing else is to
+    /// be done ([`Self::unpark_woken`]).
     pub fn wake_above(&mut self, key: &DnKey) {
         if self.parked.is_empty() {
             return;
@@ -72,7 +72,7 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// Makes the deletions ready again for which something has gone since. Whether there is one.
+    /// Wakes the deletions noted by [`Self::wake_above`]. Returns whether there is one.
     pub fn unpark_woken(&mut self) -> bool {
         let woken = std::mem::take(&mut self.woken);
         for id in &woken {
@@ -81,7 +81,7 @@ impl<T> Scheduler<T> {
         !woken.is_empty()
     }
 
-    /// The parked deletions strictly below an entry.
+    /// Returns the parked deletions strictly below an entry.
     pub fn parked_deletions_below(&self, key: &DnKey) -> Vec<TaskId> {
         if self.parked.is_empty() {
             return Vec::new();
@@ -91,7 +91,7 @@ impl<T> Scheduler<T> {
         below.copied().filter(|id| self.items.get(id).is_some_and(is_meant)).collect()
     }
 
-    /// Says that a parked operation is on an entry under another name, too.
+    /// Adds a DN to the lock of a parked task.
     pub fn add_key(&mut self, id: TaskId, key: DnKey) {
         let Some(item) = self.items.get_mut(&id) else { return };
         if !item.lock.keys.contains(&key) {
@@ -100,7 +100,7 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// What is parked, oldest first.
+    /// Returns the parked tasks, oldest first.
     pub fn parked_items(&self) -> impl Iterator<Item = Parked<'_, T>> {
         self.parked.iter().filter_map(|id| {
             let item = self.items.get(id)?;
@@ -109,12 +109,12 @@ impl<T> Scheduler<T> {
         })
     }
 
-    /// How many operations wait for one.
+    /// Returns the number of tasks that wait for one.
     pub fn waiting_for(&self, id: TaskId) -> usize {
         self.dependents.get(&id).map_or(0, Vec::len)
     }
 
-    /// Makes operations ready again that wait for the name of an entry that has left, or of one that went with it.
+    /// Wakes tasks that wait for a DN that is now free, or for one below it.
     pub fn name_is_free(&mut self, key: &DnKey) {
         let free = self.by_awaited_name.range(key.subtree()).flat_map(|(_, ids)| ids).copied();
         for id in free.collect::<Vec<_>>() {
@@ -122,31 +122,31 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// Makes an operation ready again, if it is parked.
+    /// Wakes a task, if it is parked.
     pub fn try_parked(&mut self, id: TaskId) {
         self.unpark(id);
     }
 
-    /// Changes what is to run of an operation that waits for others, but does not run. Nothing of one that may run now.
+    /// Changes the payload of a task that waits for others. Does nothing if it may run now.
     pub fn change_waiting(&mut self, id: TaskId, change: impl FnOnce(&mut T)) {
         if self.items.get(&id).is_some_and(|item| item.waits_for > 0) {
             self.change(id, change);
         }
     }
 
-    /// Changes what is to run.
+    /// Changes the payload of a task.
     pub fn change(&mut self, id: TaskId, change: impl FnOnce(&mut T)) {
         if let Some(payload) = self.items.get_mut(&id).and_then(|item| item.payload.as_mut()) {
             change(payload);
         }
     }
 
-    /// What does not run.
+    /// Returns the payloads of tasks that do not run.
     pub fn waiting(&self) -> impl Iterator<Item = &T> {
         self.items.values().filter_map(|item| item.payload.as_ref())
     }
 
-    /// Makes all parked operations ready again.
+    /// Wakes all parked tasks.
     pub fn unpark_all(&mut self) {
         let all: Vec<TaskId> = self.parked.iter().copied().collect();
         for id in all {
@@ -154,7 +154,7 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// The same, but for additions below others that are parked: theirs come first.
+    /// Wakes parked tasks, except additions below other parked ones: their parents come first.
     pub fn unpark_topmost(&mut self) {
         let is_upsert = |id: &TaskId| {
             self.items
@@ -175,7 +175,7 @@ impl<T> Scheduler<T> {
         }
     }
 
-    /// Makes a parked operation ready again.
+    /// Wakes a parked task.
     pub(super) fn unpark(&mut self, id: TaskId) {
         if self.unpark_one(id) {
             self.ready.insert(id);

@@ -1,8 +1,8 @@
-//! How much work a SCHEMA makes of one value, before a record is held to it: `$ref`s that double from one to the next come to
-//! more subschemas than there are seconds in a year, in a kilobyte of text.
+//! The cost of applying a SCHEMA to one value. A kilobyte of `$ref`s that double from one to the next would apply more
+//! subschemas than there are seconds in a year.
 //!
-//! What is counted is how often subschemas are applied to one value of a record, not how many there are: a SCHEMA of ten
-//! thousand properties applies one to each.
+//! The cost is how often subschemas are applied to one value, not their number: a SCHEMA of ten thousand properties applies one
+//! to each.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,12 +13,12 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef as _;
 use serde_json::Value;
 
-/// So many subschemas are applied to one value of a record at most.
+/// The most subschemas that may be applied to one value of a record.
 const MOST_TIMES: u64 = 10_000;
-/// So deep are subschemas and `$ref`s within one another at most.
+/// The deepest nesting of subschemas and `$ref`s.
 const MOST_DEEP: usize = 2_000;
 
-/// Where in a value a subschema is applied, from where the one around it is.
+/// The part of a value that a subschema applies to, relative to its parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Step<'s> {
     /// The same value.
@@ -35,26 +35,26 @@ enum Step<'s> {
     Names,
 }
 
-/// Subschemas, and which applies which.
+/// The subschemas, with an edge for each application.
 type Graph<'s> = DiGraph<(), Step<'s>>;
 
-/// What is known of a subschema.
+/// The cost of a subschema.
 #[derive(Debug, Clone, Copy)]
 struct Cost {
-    /// How often subschemas are applied to one value at most, at any depth, where this one is applied once.
+    /// The most applications to one value, at any depth, if this subschema is applied once.
     times: u64,
-    /// How many are within one another.
+    /// The depth of nesting.
     depth: usize,
 }
 
-/// Checks that records can be held to a SCHEMA in reasonable time.
+/// Checks that a SCHEMA can be applied to records in reasonable time.
 ///
 /// # Errors
-/// They cannot; what is wrong with it, for people.
+/// It cannot; the text says why.
 pub(super) fn check(schema: &Value) -> Result<(), String> {
     let graph = graph(schema);
     let mut costs: HashMap<NodeIndex, Cost> = HashMap::new();
-    // What a subschema applies comes before it; those that apply each other come together.
+    // A subschema comes after those that it applies. Those that apply each other come together.
     for ring in kosaraju_scc(&graph) {
         let ring: HashSet<NodeIndex> = ring.into_iter().collect();
         let below = ring.iter().flat_map(|node| graph.neighbors(*node)).filter_map(|to| costs.get(&to));
@@ -82,8 +82,8 @@ fn too_deep() -> String {
     )
 }
 
-/// How often subschemas are applied to one value at most where this one is applied once. `ring`: those that it applies and that
-/// apply it, and itself.
+/// Returns the most applications to one value, if this subschema is applied once. `ring`: it and the subschemas that it applies
+/// and that apply it.
 fn times(
     graph: &Graph<'_>,
     node: NodeIndex,
@@ -91,7 +91,7 @@ fn times(
     ring: &HashSet<NodeIndex>,
 ) -> Result<u64, String> {
     let mut here = 0_u64;
-    // Below this value: how often by what is known, and how often by the ring.
+    // For each part of the value: applications by known subschemas, and by the ring.
     let mut below: HashMap<Step<'_>, (u64, u64)> = HashMap::new();
     let mut todo = vec![node];
     while let Some(next) = todo.pop() {
@@ -124,7 +124,7 @@ fn times(
             _ => None,
         };
         let (more, more_of_ring) = any.copied().unwrap_or_default();
-        // Twice at each depth: the depth of a record is the exponent.
+        // Twice at each level: the depth of the record is the exponent.
         if of_ring + more_of_ring > 1 {
             return Err(too_much());
         }
@@ -151,7 +151,7 @@ fn graph(root: &Value) -> Graph<'_> {
     graph
 }
 
-/// The subschemas that have a name of their own (`$anchor`, `$id`), by what a `$ref` calls them.
+/// Returns the subschemas with a name (`$anchor`, `$id`), by the text that a `$ref` uses.
 fn names(root: &Value) -> HashMap<String, &Value> {
     let mut names = HashMap::new();
     let mut todo = vec![root];
@@ -175,7 +175,7 @@ fn names(root: &Value) -> HashMap<String, &Value> {
     names
 }
 
-/// The subschemas that a subschema applies, and where.
+/// Returns the subschemas that a subschema applies, and to which part.
 fn applied<'s>(
     schema: &'s Value,
     root: &'s Value,
@@ -221,7 +221,7 @@ fn applied<'s>(
     all
 }
 
-/// What a `$ref` leads to. Nothing of what is elsewhere, which the compiler of the SCHEMA refuses.
+/// Resolves a `$ref`. External references are left to the compiler, which refuses them.
 fn referred<'s>(name: &str, root: &'s Value, names: &HashMap<String, &'s Value>) -> Option<&'s Value> {
     if let Some(named) = names.get(name) {
         return Some(named);

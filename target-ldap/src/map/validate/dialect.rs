@@ -1,11 +1,11 @@
-//! Which JSON Schema a SCHEMA is written in, and how it is brought into one that the validator knows.
+//! Determines the draft of a SCHEMA, and converts it into one that the validator supports.
 
 use jsonschema::Draft;
 use serde_json::{Map, Value};
 use singer_common::deletion::{DELETED_AT, is_marker};
 
-/// The draft that `$schema` asks for, or the nearest known one, and a warning where it is not the same. Without `$schema` it
-/// is draft 7, as everywhere in Singer.
+/// Returns the draft of `$schema`, or the nearest known one with a warning. Without `$schema` it is draft 7, as in all of
+/// Singer.
 pub(super) fn draft(schema: &Value) -> (Draft, Option<String>) {
     let uri = match schema.get("$schema") {
         None => return (Draft::Draft7, None),
@@ -25,7 +25,7 @@ pub(super) fn draft(schema: &Value) -> (Draft, Option<String>) {
     (nearest, Some(warning))
 }
 
-/// A draft's name, for people.
+/// Returns the name of a draft, for messages.
 pub(super) fn name(draft: Draft) -> &'static str {
     match draft {
         Draft::Draft4 => "draft 4",
@@ -36,13 +36,13 @@ pub(super) fn name(draft: Draft) -> &'static str {
     }
 }
 
-/// By the number (`draft-03`) or the year (`draft/2021-04`) that a URI has; draft 7 without one.
+/// Returns the nearest draft by the number (`draft-03`) or year (`draft/2021-04`) in a URI; draft 7 without one.
 fn nearest(uri: &str) -> Draft {
     let Some((_, rest)) = uri.split_once("draft") else { return Draft::Draft7 };
     let digits: String =
         rest.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
     match digits.parse::<u32>() {
-        // Draft 5 is draft 4 with its words put better.
+        // Draft 5 only rewords draft 4.
         Ok(0..=5) => Draft::Draft4,
         Ok(6) => Draft::Draft6,
         Ok(8 | 2019) => Draft::Draft201909,
@@ -58,8 +58,8 @@ const DATA: [&str; 4] = ["enum", "const", "default", "examples"];
 const NAMED: [&str; 6] =
     ["properties", "patternProperties", "definitions", "$defs", "dependencies", "dependentSchemas"];
 
-/// The schema without any `$schema` (the draft is decided), and with a deletion marker that may be anything: what it says is
-/// for [`singer_common::deletion`] to tell.
+/// Returns the schema without `$schema`, as the draft is decided. The deletion marker may have any value:
+/// [`singer_common::deletion`] checks it.
 pub(super) fn prepared(schema: &Value) -> Value {
     let mut schema = schema.clone();
     each_schema(&mut schema, &mut |object| {
@@ -85,12 +85,12 @@ pub(super) fn prepared(schema: &Value) -> Value {
     schema
 }
 
-/// The formats that a value is held to. No attribute needs another one as JSON Schema has it: the mapping reads times and UUIDs in
-/// every form that taps write, and what an attribute takes as a URI or an address is the server's business.
+/// The formats that are asserted. Others are not: the mapping reads times and UUIDs in all forms that taps write, and the
+/// server checks URIs and addresses.
 pub(super) const HELD_TO: [&str; 2] = ["email", "idn-email"];
 
-/// Takes the formats away that say nothing of what is written: of properties that no rule uses, and those that the mapping reads in
-/// other forms, too.
+/// Removes formats that do not matter to what is written: of properties that no rule uses, and those that the mapping reads in
+/// other forms.
 pub(super) fn keep_formats_of(schema: &mut Value, is_used: &dyn Fn(&str) -> bool) {
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
         for (_, property) in properties.iter_mut().filter(|(name, _)| !is_used(name)) {
@@ -104,7 +104,7 @@ pub(super) fn keep_formats_of(schema: &mut Value, is_used: &dyn Fn(&str) -> bool
     });
 }
 
-/// What a deletion is held to: the properties that it has, and nothing about those that it lacks.
+/// Returns the SCHEMA for deletions: it checks the properties that are there, and requires none.
 pub(super) fn of_deletions(prepared: &Value) -> Value {
     const KEPT: [&str; 6] = ["properties", "patternProperties", "definitions", "$defs", "$id", "id"];
     let mut schema = prepared.clone();
@@ -114,7 +114,7 @@ pub(super) fn of_deletions(prepared: &Value) -> Value {
     schema
 }
 
-/// What drafts before 4 say otherwise, as draft 4 says it. Changes only what draft 4 would refuse.
+/// Converts drafts before 4 to draft 4. Only what draft 4 would refuse is changed.
 pub(super) fn as_draft_4(schema: &Value) -> Value {
     let mut schema = schema.clone();
     each_schema(&mut schema, &mut |object| {
@@ -143,7 +143,7 @@ pub(super) fn as_draft_4(schema: &Value) -> Value {
     schema
 }
 
-/// `required: true` of a property is its object's `required` list.
+/// Converts `required: true` of a property to the `required` list of its object.
 fn require(object: &mut Map<String, Value>) {
     let mut names = Vec::new();
     if let Some(Value::Object(properties)) = object.get_mut("properties") {
@@ -157,7 +157,7 @@ fn require(object: &mut Map<String, Value>) {
             }
         }
     }
-    // Of an object that is no property (the root, items) it says nothing.
+    // For an object that is not a property (the root, items) it has no meaning.
     if object.get("required").is_some_and(|r| r.is_boolean() || r.as_array().is_some_and(Vec::is_empty)) {
         object.shift_remove("required");
     }
@@ -169,7 +169,7 @@ fn require(object: &mut Map<String, Value>) {
     }
 }
 
-/// `any` is every type; a list of types may hold schemas; `disallow` is the contrary.
+/// Converts `any` to every type, schemas in a list of types, and `disallow` to its negation.
 fn types(object: &mut Map<String, Value>) {
     let schema_of = |kind: &Value| -> Value {
         match kind {
@@ -200,7 +200,7 @@ fn types(object: &mut Map<String, Value>) {
     object.entry("not").or_insert(Value::Object(Map::from_iter([("anyOf".to_owned(), Value::Array(not))])));
 }
 
-/// Does something to every object that may be a schema, and then to those within.
+/// Applies a change to every object that may be a schema, then to its subschemas.
 fn each_schema(value: &mut Value, change: &mut impl FnMut(&mut Map<String, Value>)) {
     match value {
         Value::Object(object) => {

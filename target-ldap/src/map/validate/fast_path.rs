@@ -1,11 +1,11 @@
-//! What most SCHEMAs ask for, checked property by property without an object of JSON for the whole record. What this finds
-//! right is right; of what it does not, the full validator has the say.
+//! Checks the common SCHEMAs property by property, without building JSON for the whole record. A record that passes is valid;
+//! for all others the full validator decides.
 
 use jsonschema::Validator;
 use serde_json::{Map, Value};
 use singer_common::record::Record;
 
-/// Keywords that say nothing of what is valid (draft 7 section 10, 2019-09 section 9).
+/// Keywords that do not affect validity (draft 7 section 10, 2019-09 section 9).
 const ANNOTATIONS: [&str; 7] =
     ["title", "description", "default", "examples", "$comment", "readOnly", "writeOnly"];
 
@@ -14,23 +14,23 @@ const TYPES: [(&str, u8); 7] = [
     ("null", 1),
     ("boolean", 2),
     ("string", 4),
-    // A whole number is both.
+    // A whole number is both an integer and a number.
     ("integer", 8),
     ("number", 8 | 16),
     ("array", 32),
     ("object", 64),
 ];
 
-/// What a value has to be.
+/// The check for a value.
 #[derive(Debug)]
 enum Check {
-    /// One of these types, the items of an array one of those.
+    /// It has one of these types, and the items of an array have one of those.
     Types { own: u8, items: u8 },
-    /// What its schema says.
+    /// Its schema accepts it.
     Full(Box<Validator>),
 }
 
-/// A SCHEMA whose properties can be looked at one by one.
+/// A SCHEMA whose properties can be checked one by one.
 #[derive(Debug)]
 pub(super) struct Quick {
     properties: Vec<(String, Check)>,
@@ -38,7 +38,7 @@ pub(super) struct Quick {
 }
 
 impl Quick {
-    /// `None` for a SCHEMA that says more than what its properties are. `compile` makes a property's own validator.
+    /// Returns `None` if the SCHEMA has constraints beyond its properties. `compile` builds the validator of one property.
     pub(super) fn new(schema: &Value, compile: impl Fn(&Value) -> Option<Validator>) -> Option<Self> {
         let object = schema.as_object()?;
         let mut required = Vec::new();
@@ -55,7 +55,7 @@ impl Quick {
                 _ => return None,
             }
         }
-        // What refers to something is no matter of one property.
+        // A reference concerns more than one property.
         if refers(schema) {
             return None;
         }
@@ -70,9 +70,9 @@ impl Quick {
         Some(Self { properties, required })
     }
 
-    /// Whether a record is right for certain.
+    /// Whether a record is certainly valid.
     pub(super) fn is_valid(&self, record: &Record) -> bool {
-        // Records mostly have their properties in the order of the SCHEMA.
+        // Most records have their properties in the order of the SCHEMA.
         let mut next = 0;
         let is_right = |(name, value): (&str, &Value)| {
             let check = match self.properties.get(next) {
@@ -115,7 +115,7 @@ fn items(object: &Map<String, Value>) -> Option<u8> {
     }
 }
 
-/// The types of a schema that says nothing else.
+/// Returns the types of a schema that has no other constraint.
 fn only_types(object: &Map<String, Value>, may_have_items: bool) -> Option<u8> {
     let mut allowed = u8::MAX;
     for (keyword, value) in object {
@@ -139,13 +139,13 @@ fn types(value: &Value) -> Option<u8> {
     }
 }
 
-/// The bits of a value's type.
+/// Returns the bit of a value's type.
 fn type_of(value: &Value) -> u8 {
     match value {
         Value::Null => 1,
         Value::Bool(_) => 2,
         Value::String(_) => 4,
-        // Others may be whole as well (`1.0`, `1e3`, beyond 64 bits): as far as that matters, it is not for us to say.
+        // Other numbers may be whole as well (`1.0`, `1e3`, beyond 64 bits): the full validator decides.
         Value::Number(number) if number.as_i64().is_some() || number.as_u64().is_some() => 8,
         Value::Number(_) => 16,
         Value::Array(_) => 32,
@@ -153,7 +153,7 @@ fn type_of(value: &Value) -> u8 {
     }
 }
 
-/// Whether anything in a schema refers to something else, or can be referred to.
+/// Whether a schema has references, or targets of references.
 fn refers(schema: &Value) -> bool {
     match schema {
         Value::Object(object) => object.iter().any(|(keyword, value)| {

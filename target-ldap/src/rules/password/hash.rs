@@ -1,4 +1,4 @@
-//! Passwords hashed, and compared with hashes, in the forms that directories keep (RFC 2307 section 5.3: `{SCHEME}…`).
+//! Hashes passwords, and verifies hashes, in the forms that directories store (RFC 2307 section 5.3: `{SCHEME}…`).
 
 use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -10,19 +10,19 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 const SALT_LENGTH: usize = 16;
-/// What OWASP's cheat sheet on password storage asks of Argon2id at least: 19 MiB, two passes, one lane.
+/// The minimum of OWASP's cheat sheet on password storage for Argon2id: 19 MiB, two passes, one lane.
 const ARGON2: (u32, u32, u32) = (19 * 1024, 2, 1);
-/// The most memory and passes that a hash from a directory may ask for: 1 GiB, for a value is anybody's.
+/// The most memory and passes that a hash from a directory may ask for (1 GiB): such a value is foreign input.
 const MOST_ARGON2: (u32, u32, u32) = (1024 * 1024, 64, 64);
 const MOST_ROUNDS: u32 = 10_000_000;
 
 /// A password could not be hashed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HashError {
-    /// The machine has no random numbers to give.
+    /// The system has no random numbers.
     #[error("no random numbers for a salt: {0}")]
     Random(String),
-    /// The hash function refuses: Argon2 takes no more than 4 GiB.
+    /// The hash function refused: Argon2 accepts at most 4 GiB.
     #[error("the password cannot be hashed: {0}")]
     Refused(String),
 }
@@ -33,7 +33,7 @@ fn salt() -> Result<[u8; SALT_LENGTH], HashError> {
     Ok(salt)
 }
 
-/// `{SSHA512}`: base64 of the digest and the salt, as OpenLDAP (pw-sha2) and 389 Directory Server read it.
+/// Returns `{SSHA512}`: base64 of the digest and the salt, as OpenLDAP (pw-sha2) and 389 Directory Server read it.
 pub fn ssha512(password: &str) -> Result<String, HashError> {
     let salt = salt()?;
     let mut octets = salted::<Sha512>(password, &salt);
@@ -41,7 +41,7 @@ pub fn ssha512(password: &str) -> Result<String, HashError> {
     Ok(format!("{{SSHA512}}{}", BASE64.encode(octets)))
 }
 
-/// `{ARGON2}` and the PHC string, as OpenLDAP (argon2) reads it.
+/// Returns `{ARGON2}` and the PHC string, as OpenLDAP (argon2) reads it.
 pub fn argon2id(password: &str) -> Result<String, HashError> {
     let refused = |e: &dyn std::fmt::Display| HashError::Refused(e.to_string());
     let salt = SaltString::encode_b64(&salt()?).map_err(|e| refused(&e))?;
@@ -56,14 +56,14 @@ fn salted<D: Digest>(password: &str, salt: &[u8]) -> Vec<u8> {
     D::new().chain_update(password).chain_update(salt).finalize().to_vec()
 }
 
-/// The scheme in braces, and what follows.
+/// Returns the scheme in braces, and the rest.
 fn parts(value: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = value.strip_prefix('{')?.split_once('}')?;
     let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | '*');
     (!scheme.is_empty() && !rest.is_empty() && scheme.chars().all(word)).then_some((scheme, rest))
 }
 
-/// Whether a value says that it is hashed, and how. `{CLEARTEXT}` (OpenLDAP) and `{CLEAR}` (389) say that it is not.
+/// Whether a value has a hash scheme. `{CLEARTEXT}` (OpenLDAP) and `{CLEAR}` (389) are not hashed.
 pub fn is_hashed(value: &str) -> bool {
     parts(value).is_some_and(|(scheme, _)| !is_clear(scheme))
 }
@@ -72,8 +72,7 @@ fn is_clear(scheme: &str) -> bool {
     scheme.eq_ignore_ascii_case("CLEARTEXT") || scheme.eq_ignore_ascii_case("CLEAR")
 }
 
-/// Whether a value of `userPassword` is, or is known to be made of, this clear text. `false` also where that cannot be
-/// told: a scheme that is not known here.
+/// Whether a value of `userPassword` is this clear text, or a hash of it. Also `false` for an unknown scheme.
 pub fn verify(value: &[u8], password: &str) -> bool {
     let Ok(value) = std::str::from_utf8(value) else { return false };
     // RFC 4519 section 2.41: without a scheme it is the password itself.
@@ -92,7 +91,7 @@ pub fn verify(value: &[u8], password: &str) -> bool {
     }
 }
 
-/// A digest and, behind it, its salt, if there is one.
+/// Verifies a digest, followed by an optional salt.
 fn digest<D: Digest>(encoded: &str, password: &str) -> bool {
     let Ok(octets) = BASE64.decode(encoded) else { return false };
     octets
@@ -108,8 +107,8 @@ fn argon2_matches(encoded: &str, password: &str) -> bool {
     bearable && Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
 }
 
-/// `ROUNDS$SALT$HASH`, as passlib, OpenLDAP (pw-pbkdf2) and 389 Directory Server write it: base64 without padding, and
-/// perhaps with `.` for `+`.
+/// Verifies `ROUNDS$SALT$HASH`, as passlib, OpenLDAP (pw-pbkdf2) and 389 Directory Server write it: base64 without padding,
+/// possibly with `.` for `+`.
 fn pbkdf2_matches(encoded: &str, password: &str, derive: fn(&[u8], &[u8], u32, &mut [u8])) -> bool {
     let mut fields = encoded.split('$');
     let (Some(rounds), Some(salt), Some(hash), None) =

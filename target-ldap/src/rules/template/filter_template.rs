@@ -5,46 +5,46 @@ use singer_common::schema::Schema;
 
 use super::{Lookup, Placeholder, RenderError, Template, TemplateError, skeleton, syntax};
 
-/// A template of a search filter (`match`). Values are escaped by RFC 4515; the rest is left as written.
+/// A template of a search filter (`match`). Values are escaped by RFC 4515; the other text is used as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilterTemplate {
     template: Template,
-    /// How each placeholder's value is put in; empty until the schema is known.
+    /// How each placeholder's value is inserted; empty until the schema is known.
     places: Vec<syntax::Place>,
 }
 
 impl FilterTemplate {
-    /// Reads a template, which must be a filter (RFC 4515) whose placeholders stand in assertion values.
+    /// Parses a template. It must be a filter (RFC 4515) with placeholders only in assertion values.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let template = Template::parse(text)?;
         skeleton::check_filter(&template)?;
         Ok(Self { template, places: Vec::new() })
     }
 
-    /// The names in it, from left to right, as often as they occur.
+    /// Returns the names, from left to right, with repetitions.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.template.names()
     }
 
-    /// The names in it, each with whether it has a `default`.
+    /// Returns the names, each with whether it has a `default`.
     pub fn needs(&self) -> impl Iterator<Item = (&str, bool)> {
         self.template.needs()
     }
 
-    /// The same for a directory with this schema: a value that stands within a DN is escaped as in one, and what is a whole
-    /// DN has to be one.
+    /// Returns the template for a directory with this schema: a value within a DN is escaped for it, and a whole DN must be
+    /// valid.
     ///
     /// # Errors
-    /// A value of a DN-valued attribute that is no DN, whatever its placeholders hold.
+    /// A value of a DN-valued attribute can never be a DN.
     pub fn with_schema(&self, schema: &Schema) -> Result<Self, TemplateError> {
         let places = syntax::places(&self.template, schema)?;
         Ok(Self { template: self.template.clone(), places })
     }
 
-    /// The filter that finds every entry which it could find for some record, and the attribute it finds them by: where
-    /// that is one value, without which it finds nothing.
+    /// Returns the filter that matches every entry that a record may match, and the attribute that is compared. `None` if more
+    /// than one value comes from the record.
     pub fn of_all(&self) -> Option<(String, String)> {
-        // A part of a name is nothing that a server can look for.
+        // A server cannot search for a part of a DN.
         if self.places.contains(&syntax::Place::WithinDn) {
             return None;
         }
@@ -68,12 +68,12 @@ impl FilterTemplate {
         }
     }
 
-    /// The filter with these words for each placeholder.
+    /// Returns the filter with this text for each placeholder.
     pub fn filled(&self, with: &str) -> Option<filter::Filter> {
         filter::Filter::parse(&self.template.fill(with)).ok()
     }
 
-    /// The attributes whose asserted values come from the record.
+    /// Returns the attributes whose assertion values come from the record.
     pub fn attributes(&self) -> Vec<String> {
         let read = |with| {
             filter::Filter::parse(&self.template.fill(with)).map(|f| equalities(&f)).unwrap_or_default()
@@ -82,7 +82,10 @@ impl FilterTemplate {
         pairs.filter(|(x, y)| x.1 != y.1).map(|(x, _)| x.0).collect()
     }
 
-    /// The filter for one record. A value that is missing, null, empty or blank is an error, and so are several.
+    /// Renders the filter of one record.
+    ///
+    /// # Errors
+    /// A value is missing, null, empty or blank, or there are several.
     pub fn render(&self, lookup: Lookup<'_>) -> Result<String, RenderError> {
         let mut places = self.places.iter();
         let needed = |out: &mut String, value: &str, placeholder: &Placeholder| {
@@ -90,7 +93,7 @@ impl FilterTemplate {
             out.push_str(&filter::escape_value(place.text(value, placeholder, &self.template)?.as_bytes()));
             Ok(())
         };
-        // Without the part that is left out it would be another filter.
+        // Without the omitted part it would be another filter.
         if let Some(missing) = self.template.first_omitted(lookup)? {
             return Err(self.template.missing(missing));
         }
@@ -98,7 +101,7 @@ impl FilterTemplate {
     }
 }
 
-/// The attributes and values that a filter asks to be equal.
+/// Returns the attributes and values of the equality assertions in a filter.
 fn equalities(filter: &filter::Filter) -> Vec<(String, Vec<u8>)> {
     match filter {
         filter::Filter::And(all) | filter::Filter::Or(all) => all.iter().flat_map(equalities).collect(),

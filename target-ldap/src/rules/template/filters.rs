@@ -7,7 +7,7 @@ use singer_common::dn::escape_value;
 use singer_common::settings::nearest;
 use singer_common::time::read_time;
 
-/// The filters there are, as a message lists them.
+/// The known filters, for messages.
 const KNOWN: &str = "`lower`, `upper`, `trim`, `ascii`, `slug`, `first`, `default:text`, `prefix:text`, `suffix:text`, \
                      `date:format`, `escape_dn`";
 
@@ -17,29 +17,29 @@ pub(super) enum Filter {
     Lower,
     Upper,
     Trim,
-    /// Transliterates to ASCII; what has no transliteration is left out.
+    /// Transliterates to ASCII; characters without a transliteration are left out.
     Ascii,
     /// Lower-case ASCII words joined by `-`.
     Slug,
-    /// The first value that is not empty.
+    /// Selects the first value that is not empty.
     First,
-    /// The text to take when there is no value that is not empty.
+    /// The text to use if no value is non-empty.
     Default(String),
-    /// What stands before a value that is not empty, and only then.
+    /// The text before a value that is not empty.
     Prefix(String),
-    /// What stands behind it.
+    /// The text after a value that is not empty.
     Suffix(String),
-    /// As a value is written in a DN (RFC 4514 section 2.4).
+    /// Escapes for a DN (RFC 4514 section 2.4).
     EscapeDn,
-    /// chrono's strftime format. A time is shown in the offset it is written in.
+    /// A strftime format of chrono. A time keeps its UTC offset.
     Date(String),
 }
 
-/// What is wrong with a placeholder.
+/// The problem with a placeholder.
 #[derive(Debug)]
 pub(super) struct Wrong {
     pub(super) message: String,
-    /// The filter that is there and near to one that is not.
+    /// The known filter that is nearest to an unknown one.
     pub(super) nearest: Option<String>,
 }
 
@@ -49,12 +49,12 @@ impl<T: Into<String>> From<T> for Wrong {
     }
 }
 
-/// A value that `date` cannot read.
+/// A value that `date` cannot parse.
 #[derive(Debug)]
 pub(super) struct NoDate;
 
 impl Filter {
-    /// Reads `name` or `name:argument`. Spaces around the name do not count; in an argument they do.
+    /// Parses `name` or `name:argument`. Spaces around the name are ignored; in an argument they count.
     pub(super) fn parse(text: &str) -> Result<Self, Wrong> {
         let (name, argument) = match text.split_once(':') {
             Some((name, argument)) => (name.trim(), Some(argument)),
@@ -153,7 +153,7 @@ impl Filter {
 fn date(value: &str, format: &str) -> Option<String> {
     let time = read_time(value.trim())?;
     let mut out = String::new();
-    // `to_string` would panic where a format cannot be filled in; `write!` says so.
+    // `to_string` would panic if a format cannot be rendered; `write!` returns an error.
     write!(out, "{}", time.format(format)).ok()?;
     Some(out)
 }

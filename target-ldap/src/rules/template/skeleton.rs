@@ -1,17 +1,17 @@
-//! Checks that a template is a DN or a filter whatever its placeholders hold.
+//! Checks that a template is a valid DN or filter for all values of its placeholders.
 //!
-//! Two checks: a walk over the literal text finds out where each placeholder stands, and says so when it is in the
-//! wrong place; the parsers then read the template with innocent and with hostile text filled in.
+//! There are two checks. A walk over the literal text finds the position of each placeholder, and reports those in the wrong
+//! place. Then the parsers read the template, filled with innocent and with hostile text.
 
 use singer_common::dn::{self, Dn};
 use singer_common::filter;
 
 use super::{Piece, Placeholder, Template, TemplateError, filters::Filter};
 
-/// Text that would change a name or a filter if escaping did not work where it is put.
+/// A value that would change a DN or a filter if it were not escaped.
 const HOSTILE: &str = " #a,b+c=d;\"e\\<f>*()\0 ";
 
-/// A DN with placeholders only inside attribute values.
+/// Checks that a DN has placeholders only in attribute values.
 pub(super) fn check_dn(template: &Template) -> Result<(), TemplateError> {
     if template.text.trim().is_empty() {
         return Err(
@@ -34,7 +34,7 @@ pub(super) fn check_dn(template: &Template) -> Result<(), TemplateError> {
     Ok(())
 }
 
-/// A filter with placeholders only inside assertion values.
+/// Checks that a filter has placeholders only in assertion values.
 pub(super) fn check_filter(template: &Template) -> Result<(), TemplateError> {
     check_defaults(template)?;
     walk(template, FilterPlace::Attribute)?;
@@ -48,7 +48,7 @@ pub(super) fn check_filter(template: &Template) -> Result<(), TemplateError> {
     Ok(())
 }
 
-/// `default:` with nothing behind it can only ever fail in a DN or a filter.
+/// Checks for an empty `default:`, which always fails in a DN or a filter.
 fn check_defaults(template: &Template) -> Result<(), TemplateError> {
     let blank = |p: &&Placeholder| {
         p.filters.iter().any(|f| matches!(f, Filter::Default(text) if text.trim().is_empty()))
@@ -59,19 +59,19 @@ fn check_defaults(template: &Template) -> Result<(), TemplateError> {
     }
 }
 
-/// Where in its syntax a text is.
+/// A position in the syntax.
 trait Place: Sized + Copy {
-    /// After one more character, other than one that is part of an escape.
+    /// Returns the position after one more character that is not part of an escape.
     fn after(self, c: char) -> Self;
-    /// After a backslash and what belongs to it, or a placeholder.
+    /// Returns the position after an escape, or a placeholder.
     fn after_value(self) -> Self;
-    /// What speaks against a placeholder here.
+    /// Returns why a placeholder is not allowed here.
     fn objection(self) -> Option<&'static str>;
-    /// Whether a backslash escapes here, and if so, whether one other character will do in place of two digits.
+    /// Whether a backslash escapes here, and if so, whether one character may follow instead of two digits.
     fn escapes(self) -> Option<bool>;
 }
 
-/// Goes through the literal text and asks, at each placeholder, whether it may stand there.
+/// Walks the literal text, and checks at each placeholder whether it is allowed.
 fn walk<P: Place>(template: &Template, mut place: P) -> Result<(), TemplateError> {
     for (index, piece) in template.pieces.iter().enumerate() {
         let text = match piece {
@@ -113,7 +113,7 @@ fn walk<P: Place>(template: &Template, mut place: P) -> Result<(), TemplateError
     Ok(())
 }
 
-/// Where in a distinguished name (RFC 4514 section 3).
+/// A position in a DN (RFC 4514 section 3).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum DnPlace {
     /// In an attribute type, or before it.
@@ -122,9 +122,9 @@ enum DnPlace {
     Start,
     /// In a value.
     Value,
-    /// In a value in quotes (RFC 2253 section 4).
+    /// In a quoted value (RFC 2253 section 4).
     Quoted,
-    /// In a value in hex digits.
+    /// In a hexstring value.
     Hex,
 }
 
@@ -162,7 +162,7 @@ impl Place for DnPlace {
     }
 }
 
-/// Where in a search filter (RFC 4515 section 3).
+/// A position in a search filter (RFC 4515 section 3).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FilterPlace {
     /// Anywhere but in an assertion value.

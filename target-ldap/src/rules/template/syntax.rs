@@ -1,7 +1,7 @@
-//! Templates of values that have a syntax of their own: one function for each syntax decides how a record's text is put in.
+//! Templates of values with a syntax: one function for each syntax decides how a record's text is inserted.
 //!
-//! The attribute's syntax, by the destination's schema, decides; what the schema does not know is plain text. A template that
-//! is a single placeholder is the whole value: it is taken as it stands, and has to be a value of the syntax.
+//! The attribute's syntax comes from the destination's schema; unknown attributes are plain text. A template of a single
+//! placeholder is the whole value: it is used as it is, and must be valid in the syntax.
 
 use singer_common::dn::{Dn, escape_value};
 use singer_common::entry::base_type;
@@ -11,14 +11,14 @@ use singer_common::schema::syntax::ValueKind;
 
 use super::{Lookup, Piece, Placeholder, RenderError, Rendered, Template, TemplateError, is_blank, skeleton};
 
-/// What an attribute's values are, as far as it matters to a template.
+/// The syntax of an attribute, as far as it matters to a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Syntax {
     /// Any text.
     Text,
-    /// A distinguished name (RFC 4517 section 3.3.9).
+    /// A DN (RFC 4517 section 3.3.9).
     Dn,
-    /// A distinguished name, perhaps with a bit string: `cn=x#'0101'B` (section 3.3.21).
+    /// A DN with an optional bit string: `cn=x#'0101'B` (section 3.3.21).
     NameAndUid,
     /// Active Directory's `B:8:AABBCCDD:cn=x` ([MS-ADTS] 3.1.1.2.2.2.2).
     DnBinary,
@@ -27,7 +27,7 @@ pub enum Syntax {
 }
 
 impl Syntax {
-    /// The syntax of an attribute.
+    /// Returns the syntax of an attribute.
     pub fn of(schema: &Schema, description: &str) -> Syntax {
         match ValueKind::of(schema, description) {
             ValueKind::DistinguishedName => Syntax::Dn,
@@ -41,8 +41,8 @@ impl Syntax {
         }
     }
 
-    /// The syntax of an attribute that a template gives values: what the schema does not know, and the template writes as a DN
-    /// (`cn={name},ou=teams,dc=example,dc=com`), is one.
+    /// Returns the syntax of an attribute that a template writes. An unknown attribute has DN syntax if the template is a DN
+    /// (`cn={name},ou=teams,dc=example,dc=com`).
     pub fn of_template(schema: &Schema, description: &str, template: &Template) -> Syntax {
         let is_known = schema.attribute_type(base_type(description)).is_some();
         if is_known || template.names().next().is_none() {
@@ -55,7 +55,7 @@ impl Syntax {
         if looks_like_one { Syntax::Dn } else { Syntax::Text }
     }
 
-    /// What is expected of a value, for people.
+    /// Returns what is expected of a value, for messages.
     fn expected(self) -> &'static str {
         match self {
             Syntax::Text => "a text",
@@ -66,11 +66,11 @@ impl Syntax {
         }
     }
 
-    /// A record's text as it is written within the DN of a value.
+    /// Escapes a record's text for the DN in a value.
     fn escape(self, value: &str) -> String {
         match self {
             Syntax::Text => value.to_owned(),
-            // Servers look for the last `#`, an escaped one too: in hex digits it is none.
+            // Servers look for the last `#`, even an escaped one; in hex digits it is not one.
             Syntax::NameAndUid => {
                 let parts: Vec<String> = value.split('#').map(|part| escape_value(part.as_bytes())).collect();
                 parts.join("\\23")
@@ -79,7 +79,7 @@ impl Syntax {
         }
     }
 
-    /// The DN in a value, and what stands before and behind it; `None` for what is no value of the syntax.
+    /// Returns the DN in a value, with the text before and after it; `None` if the value is not valid.
     fn parts(self, value: &str) -> Option<(&str, &str, &str)> {
         let (before, name, behind) = match self {
             Syntax::Text => return Some(("", value, "")),
@@ -110,7 +110,7 @@ impl Syntax {
     }
 }
 
-/// Where the bit string of a NameAndOptionalUID begins.
+/// Returns the start of the bit string of a NameAndOptionalUID.
 fn uid_at(value: &str) -> Option<usize> {
     let (name, bits) = value.rsplit_once('#')?;
     let bits = bits.strip_prefix('\'')?.strip_suffix("'B")?;
@@ -126,19 +126,19 @@ pub struct ValueTemplate {
 
 #[derive(Debug, Clone)]
 enum Form {
-    /// Values are put in as they are.
+    /// Values are inserted as they are.
     Plain,
     /// The one placeholder is the whole value.
     Whole(Syntax),
-    /// A DN with values in it, between what the syntax puts before and behind it.
+    /// A DN with values in it, and the text of the syntax before and after it.
     Name { syntax: Syntax, before: Template, name: Template, behind: String },
 }
 
 impl ValueTemplate {
-    /// A template for an attribute of this syntax.
+    /// Builds a template for an attribute of this syntax.
     ///
     /// # Errors
-    /// It gives no value of the syntax, whatever its placeholders hold.
+    /// It can never give a value of the syntax.
     pub fn new(template: &Template, syntax: Syntax) -> Result<Self, TemplateError> {
         let form = match (syntax, template.pieces.as_slice()) {
             (Syntax::Text, _) => Form::Plain,
@@ -152,15 +152,15 @@ impl ValueTemplate {
         Ok(Self { template: template.clone(), form })
     }
 
-    /// The template.
+    /// Returns the template.
     pub fn template(&self) -> &Template {
         &self.template
     }
 
-    /// The value for one record.
+    /// Renders the value of one record.
     ///
     /// # Errors
-    /// Several values for one place, or a value that is no DN where it is to be one.
+    /// Several values for one placeholder, or a value that is not a valid DN.
     pub fn render(&self, lookup: Lookup<'_>) -> Result<Rendered, RenderError> {
         match &self.form {
             Form::Plain => self.template.render(lookup),
@@ -183,7 +183,7 @@ impl ValueTemplate {
                 })?;
                 let Rendered::Text(dn) = dn else { return Ok(dn) };
                 let text = [&head, &dn, behind].map(String::as_str).concat();
-                // No value has made another part of it than the one that it stands in.
+                // Checks that no value has changed another part than its own.
                 if syntax.parts(&text) != Some((&head, &dn, behind)) || has_blank(&dn) {
                     return Err(self.not_dn(*syntax));
                 }
@@ -205,13 +205,13 @@ fn put_escaped(out: &mut String, value: &str, placeholder: &Placeholder, syntax:
     if placeholder.is_escaped() { out.push_str(value) } else { out.push_str(&syntax.escape(value)) }
 }
 
-/// Whether a value of a name is blank, as it is where a part was left out.
+/// Whether a value of a DN is blank, as after an omitted part.
 fn has_blank(dn: &str) -> bool {
     let is_blank = |value: &Vec<u8>| value.iter().all(u8::is_ascii_whitespace);
     Dn::parse(dn).is_ok_and(|dn| dn.rdns.iter().flat_map(|rdn| &rdn.avas).any(|ava| is_blank(&ava.value)))
 }
 
-/// The name that a template of a DN makes: a value is needed at every place.
+/// Renders the DN of a template: every placeholder needs a value.
 pub(super) fn render_dn(
     template: &Template,
     lookup: Lookup<'_>,
@@ -229,7 +229,7 @@ pub(super) fn render_dn(
     Ok(dn)
 }
 
-/// A template in three: what stands before the DN, the DN, and what stands behind it.
+/// Splits a template into the text before the DN, the DN, and the text after it.
 fn split(template: &Template, syntax: Syntax) -> Result<(Template, Template, String), TemplateError> {
     let part = |pieces: Vec<Piece>| Template { text: template.text.clone(), pieces };
     let mut pieces = template.pieces.clone();
@@ -265,7 +265,7 @@ fn split(template: &Template, syntax: Syntax) -> Result<(Template, Template, Str
     Err(template.error(1, format!("the attribute's values are {}", syntax.expected())))
 }
 
-/// Where a placeholder stands in a filter.
+/// The position of a placeholder in a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Place {
     /// In a value of any text.
@@ -278,7 +278,7 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// A record's text as it is asserted.
+    /// Returns a record's text as it is asserted.
     pub(super) fn text(
         self,
         value: &str,
@@ -297,9 +297,9 @@ impl Place {
     }
 }
 
-/// Where each placeholder of a filter stands.
+/// Returns the position of each placeholder of a filter.
 pub(super) fn places(template: &Template, schema: &Schema) -> Result<Vec<Place>, TemplateError> {
-    // Characters of private use, which no filter has.
+    // Private-use characters, which no filter contains.
     let marked = |n: usize| format!("\u{e000}{n}\u{e001}");
     let count = template.placeholders().count();
     let mut text = String::new();
@@ -314,7 +314,7 @@ pub(super) fn places(template: &Template, schema: &Schema) -> Result<Vec<Place>,
         }
     }
     let mut places = vec![Place::Text; count];
-    // It was read with other texts in their place.
+    // It was parsed with other texts in their place.
     let Ok(filter) = Filter::parse(&text) else { return Ok(places) };
     let mut wrong = None;
     assertions(&filter, &mut |attribute, value| {
@@ -343,7 +343,7 @@ pub(super) fn places(template: &Template, schema: &Schema) -> Result<Vec<Place>,
     }
 }
 
-/// The attributes of a filter and what they are compared with as a whole.
+/// Visits the attributes of a filter and the whole values that they are compared with.
 fn assertions(filter: &Filter, look: &mut dyn FnMut(&str, &str)) {
     match filter {
         Filter::And(all) | Filter::Or(all) => all.iter().for_each(|f| assertions(f, look)),

@@ -1,4 +1,4 @@
-//! The index of claims: hashes of names and of records, and what they say of one another.
+//! The index of claims: hashes of DNs and of records, and how they relate.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
@@ -13,7 +13,7 @@ type Table<K, V> = HashMap<K, V, BuildHasherDefault<FxHasher>>;
 
 /// The most entries that are kept.
 const MOST: usize = 8_000_000;
-/// Containers that were renamed and whose entries are still known by their former names.
+/// Renamed containers whose entries are still indexed by their former DNs.
 const MOST_RENAMED: usize = 1_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,15 +22,15 @@ pub(super) struct ClaimRecord {
     pub(super) text: TextPosition,
 }
 
-/// How a record relates to another one about the same entry.
+/// How a record relates to another one with the same entry.
 enum Relation {
     Same,
-    /// Another stream's, which may be meant to write the same entry.
+    /// Another stream's record, which may write the same entry on purpose.
     OtherStream {
         stream: String,
         text: String,
     },
-    /// Another key's.
+    /// A record with another key.
     OtherKey {
         text: String,
         of_stream: bool,
@@ -39,22 +39,22 @@ enum Relation {
 
 #[derive(Debug, Default)]
 pub(super) struct ClaimIndex {
-    /// By name: the record that has it.
+    /// By DN: the record that the entry belongs to.
     pub(super) entries: Table<u64, ClaimRecord>,
-    /// Further records about a name: other streams', and rejected ones.
+    /// Further records with a DN: of other streams, and rejected ones.
     pub(super) others: Table<u64, Vec<ClaimRecord>>,
-    /// How many of the names right below a name are known, or lie above one that is.
+    /// The number of children of a DN that are known, or are ancestors of known ones.
     pub(super) below: Table<u64, u32>,
-    /// Renamed containers of what is known: the names that their entries are known by, and have now.
+    /// Renamed containers: the DN that their entries are indexed by, and the current one.
     pub(super) renamed: Vec<(DnKey, DnKey)>,
     pub(super) texts: TextSpool,
-    /// Where the texts of this period begin.
+    /// The position of the first text of this period.
     pub(super) period: TextPosition,
-    /// Pairs of streams that write the same entries, and were said to.
+    /// Pairs of streams that write the same entries, and were logged.
     pub(super) logged: HashSet<(String, String)>,
 }
 
-/// A record, for people.
+/// Returns a record for messages.
 pub(super) fn named(stream: &str, key: &str) -> String {
     if key.is_empty() {
         format!("a record of stream `{stream}`")
@@ -63,13 +63,14 @@ pub(super) fn named(stream: &str, key: &str) -> String {
     }
 }
 
-/// The first property of a key.
+/// Returns the first property of a key.
 fn first_property(key: &str) -> &str {
     key.split_once('=').map_or("", |(name, _)| name)
 }
 
 impl ClaimIndex {
-    /// The hashes that an entry may be known by: that of its name, and of those it had before what lies above was renamed.
+    /// Returns the hashes that an entry may be indexed by: that of its DN, and of the former ones before an ancestor was
+    /// renamed.
     pub(super) fn candidates(&self, key: &DnKey) -> Vec<u64> {
         let mut hashes = vec![hash_text(key.text())];
         let mut at = key.clone();
@@ -82,8 +83,8 @@ impl ClaimIndex {
         hashes
     }
 
-    /// Whether the hash in this place of [`Self::candidates`] is of a former name, or of one that lay below a container that was
-    /// renamed: it may be another entry's, too, and is not taken for this one's alone.
+    /// Whether the hash at this index of [`Self::candidates`] is of a former DN, or of one below a renamed container. It may
+    /// belong to another entry as well, so it is never removed for this one alone.
     fn is_former(&self, place: usize, key: &DnKey) -> bool {
         place > 0 || self.renamed.iter().any(|(from, _)| from.is_ancestor_of(key))
     }
@@ -92,25 +93,25 @@ impl ClaimIndex {
         self.entries.contains_key(&hash) || self.others.contains_key(&hash)
     }
 
-    /// Whether what is known lies below a name, or may: what was renamed is counted under its former name, too.
+    /// Whether known entries are, or may be, below a DN. Entries of renamed containers count for the former DN as well.
     pub(super) fn has_below(&self, key: &DnKey) -> bool {
         self.candidates(key).iter().any(|hash| self.below.contains_key(hash))
     }
 
-    /// A name becomes known, or comes to lie above one that is.
+    /// Counts a DN that becomes known, or an ancestor of a known one.
     fn link(&mut self, key: &DnKey) {
         for above in key.above_texts() {
             let hash = hash_text(above);
             let count = self.below.entry(hash).or_default();
             *count += 1;
-            // Once containers were renamed, what is kept of a name may be a former one's: rather too much is kept then.
+            // After renames the counts may be those of a former DN: in doubt an entry is kept.
             if (*count > 1 || self.is_known(hash)) && self.renamed.is_empty() {
                 return;
             }
         }
     }
 
-    /// The same, for a name that may be known already.
+    /// The same, for a DN that may already be known.
     fn link_unless_known(&mut self, key: &DnKey, hash: u64) {
         if !self.renamed.is_empty() || !self.is_known(hash) && !self.below.contains_key(&hash) {
             self.link(key);
@@ -118,7 +119,7 @@ impl ClaimIndex {
     }
 
     fn unlink(&mut self, key: &DnKey) {
-        // Once containers were renamed, it is not known whose counts these are: rather too much is kept then.
+        // After renames the counts may belong to other entries: in doubt an entry is kept.
         if !self.renamed.is_empty() {
             return;
         }
@@ -145,7 +146,7 @@ impl ClaimIndex {
         };
         let text = named(&stream, &key);
         if stream == claimant.stream {
-            // Spelled in another way.
+            // The same key in another spelling.
             let is_same = key == claimant.key || claimant.kind == KeyKind::Name;
             return if is_same { Relation::Same } else { Relation::OtherKey { text, of_stream: true } };
         }
@@ -157,8 +158,8 @@ impl ClaimIndex {
         }
     }
 
-    /// The same name as the record last had it that has the entry, where that is spelled in another way: a source that says
-    /// the row of the one spelling is gone says nothing of the other's.
+    /// Returns the record of the entry if it spells the DN in another way: a deleted row of one spelling says nothing about the
+    /// other.
     fn other_spelling(&mut self, claimant: &Claimant<'_>, owned: ClaimRecord) -> Option<String> {
         if claimant.kind != KeyKind::Name || owned.claimant != claimant.hash() {
             return None;
@@ -167,7 +168,7 @@ impl ClaimIndex {
         (stream == claimant.stream && key != claimant.key).then(|| named(&stream, &key))
     }
 
-    /// The same record brings its entry again: its spelling is the latest one, and so is its period.
+    /// The same record writes its entry again: its spelling and its period are updated.
     fn respell(&mut self, claimant: &Claimant<'_>, hash: u64, owned: ClaimRecord) {
         if owned.text < self.period || self.other_spelling(claimant, owned).is_some() {
             let text = self.texts.put(claimant.stream, claimant.key);
@@ -178,7 +179,7 @@ impl ClaimIndex {
     pub(super) fn may_write(&mut self, claimant: &Claimant<'_>, dn: &str, key: &DnKey) -> Result<(), String> {
         let mut owned = self.entries.get(&hash_text(key.text())).copied();
         if owned.is_none() && !self.renamed.is_empty() {
-            // As it was called before what lies above it was renamed.
+            // By the former DN, before an ancestor was renamed.
             owned = self.candidates(key).iter().find_map(|former| self.entries.get(former)).copied();
         }
         let Some(owned) = owned else { return Ok(()) };
@@ -197,7 +198,7 @@ impl ClaimIndex {
                 }
                 Ok(())
             }
-            // A directory has one entry of a name at a time.
+            // A directory has one entry of a DN at a time.
             Relation::OtherKey { .. } if claimant.kind == KeyKind::Id => Ok(()),
             Relation::OtherKey { text: other, .. } => {
                 let is_former = self.renamed.iter().any(|(from, _)| from.is_ancestor_of(key));
@@ -225,7 +226,7 @@ impl ClaimIndex {
             if matches!(self.relation(claimant, owned), Relation::OtherStream { .. }) {
                 return self.add_other(claimant, key);
             }
-            // The former one has left, or is the same in another spelling.
+            // The former record has lost the entry, or is the same in another spelling.
             let text = self.texts.put(claimant.stream, claimant.key);
             self.entries.insert(hash, ClaimRecord { claimant: me, text });
             return;
@@ -238,7 +239,7 @@ impl ClaimIndex {
         self.entries.insert(hash, ClaimRecord { claimant: me, text });
     }
 
-    /// Another record about a name, beside the one that has it.
+    /// Adds another record with the same DN.
     pub(super) fn add_other(&mut self, claimant: &Claimant<'_>, key: &DnKey) {
         if key.is_root() {
             return;
@@ -284,7 +285,7 @@ impl ClaimIndex {
                 others.extend(self.others.remove(&hash).into_iter().flatten());
             }
         }
-        // What lies below a container of a renamed one is counted under the former name.
+        // Entries below a container within a renamed one are counted under the former DN.
         let counts = self.candidates(from);
         let below: Vec<u32> = counts.iter().filter_map(|hash| self.below.get(hash)).copied().collect();
         let below = (!below.is_empty()).then(|| below.iter().sum::<u32>());
@@ -362,15 +363,15 @@ impl ClaimIndex {
             all.retain(|owned| owned.text >= period);
             !all.is_empty()
         });
-        // Else what lies above them stays counted, and rather too much is kept.
+        // Otherwise their ancestors stay counted: in doubt an entry is kept.
         if self.entries.is_empty() && self.others.is_empty() {
             let logged = std::mem::take(&mut self.logged);
             *self = ClaimIndex { logged, ..ClaimIndex::default() };
         }
     }
 
-    /// Makes room: what came first is forgotten.
-    fn forget_half(&mut self) {
+    /// Makes room: the older half is forgotten.
+    pub(super) fn forget_half(&mut self) {
         let mut places: Vec<TextPosition> = self.entries.values().map(|owned| owned.text).collect();
         let middle = places.len() / 2;
         let (_, middle, _) = places.select_nth_unstable(middle);

@@ -1,37 +1,37 @@
-//! Texts that are seldom asked for: kept in a temporary file once there are many.
+//! Texts that are rarely read, kept in a temporary file once there are many.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 
-/// So many octets are collected in memory first.
+/// Octets that are collected in memory first.
 const IN_MEMORY: usize = 256 * 1024;
 
-/// Where a text is. Later texts have larger ones.
+/// The position of a text. Later texts have larger ones.
 pub(super) type TextPosition = u32;
 
-/// What is said of a text that could not be kept.
+/// The position of a text that could not be kept.
 const LOST: TextPosition = TextPosition::MAX;
 
-/// Texts by place.
+/// Texts by position.
 #[derive(Debug, Default)]
 pub(super) struct TextSpool {
-    /// What is in memory, behind what is in the file.
+    /// Texts in memory, after those in the file.
     pending: Vec<u8>,
     file: Option<File>,
-    /// Octets in the file.
+    /// The number of octets in the file.
     written: u64,
-    /// The file cannot be written: what comes is lost.
+    /// Whether the file cannot be written: further texts are lost.
     has_failed: bool,
 }
 
 impl TextSpool {
-    /// Where the next text will be.
+    /// Returns the position of the next text.
     pub(super) fn next(&self) -> TextPosition {
         let at = self.written + self.pending.len() as u64;
         if self.has_failed { LOST } else { TextPosition::try_from(at).unwrap_or(LOST) }
     }
 
-    /// Keeps a record's stream and key.
+    /// Stores a record's stream and key.
     pub(super) fn put(&mut self, stream: &str, key: &str) -> TextPosition {
         let place = self.next();
         if place == LOST {
@@ -69,7 +69,7 @@ impl TextSpool {
         self.pending.clear();
     }
 
-    /// Stream and key that were put there.
+    /// Returns the stream and key at a position.
     pub(super) fn get(&mut self, place: TextPosition) -> Option<(String, String)> {
         if place == LOST {
             return None;

@@ -1,6 +1,6 @@
-//! The plan as a page for people: what is deleted first, then stream by stream each change with what was and what will be.
+//! The plan as a page: deletions first, then the changes of each stream with the values before and after.
 //!
-//! Changes are kept in files until the end, when it is known how many there are: a plan may have a hundred thousand.
+//! Changes are kept in files until the end, when their number is known: a plan may have a hundred thousand.
 
 use std::collections::BTreeMap;
 use std::io::{self, Seek as _, Write};
@@ -17,15 +17,15 @@ use crate::write::plan_output::value_changes::Values;
 use singer_common::secret::is_secret_attribute;
 
 const STYLE: &str = include_str!("../../../assets/plan.css");
-/// Of a stream, so much is kept in memory.
+/// Octets of a stream that are kept in memory.
 const IN_MEMORY: usize = 256 * 1024;
-/// Values of an attribute that are shown; a group may have 50,000.
+/// The most values of an attribute that are shown; a group may have 50,000.
 const MOST_VALUES: usize = 20;
-/// Entries that are listed at the beginning, for they leave.
+/// The most removed entries that are listed at the beginning.
 const MOST_LEAVERS: usize = 1_000;
-/// A stream with no more changes than this is open.
+/// A stream with at most this many changes is expanded.
 const FEW: u64 = 50;
-/// The operations, in the order of the page: who leaves comes first.
+/// The operations, in the order of the page: removals come first.
 const OPERATIONS: [(&str, &str); 6] = [
     ("delete", "deleted"),
     ("move", "moved"),
@@ -41,10 +41,10 @@ const MODIFY: usize = 3;
 const RENAME: usize = 4;
 const REFUSE: usize = 5;
 
-/// Where the plan is from.
+/// The origin of a plan.
 #[derive(Debug, Clone, Default)]
 pub struct PlanHeader {
-    /// The server's URL, or the file. No credentials.
+    /// The server's URL, or the file. Without credentials.
     pub server: String,
     /// The kind of server.
     pub vendor: String,
@@ -52,15 +52,15 @@ pub struct PlanHeader {
     pub date: String,
 }
 
-/// A page in the making.
+/// A page that is being built.
 pub(super) struct Page {
     place: PlanHeader,
     streams: BTreeMap<String, Stream>,
-    /// How the records of the streams ended, as far as somebody told.
+    /// The outcomes of the streams' records, if they were reported.
     told: BTreeMap<String, [u64; OPERATIONS.len()]>,
-    /// Number, operation and name of what leaves, as far as it is listed.
+    /// The number, operation and DN of removed entries, as far as they are listed.
     listed: Vec<(u64, usize, String)>,
-    /// How many leave.
+    /// The number of removed entries.
     leavers: u64,
     number: u64,
 }
@@ -82,7 +82,7 @@ impl Page {
         }
     }
 
-    /// Takes a change up.
+    /// Adds a change.
     pub(super) fn change(&mut self, planned: &PlannedChange<'_>) -> io::Result<()> {
         let PlannedChange { change, before, about, is_leaving, .. } = *planned;
         let (operation, rows) = match change {
@@ -101,7 +101,7 @@ impl Page {
         self.keep(operation, change.dn(), about, &table(change.dn(), &rows))
     }
 
-    /// Takes up who leaves, as far as they are listed.
+    /// Adds a removed entry, if there is room in the list.
     fn leaves(&mut self, operation: usize, dn: &str) {
         self.leavers += 1;
         if self.listed.len() < MOST_LEAVERS {
@@ -109,7 +109,7 @@ impl Page {
         }
     }
 
-    /// Takes a record up that would be refused.
+    /// Adds a record that would be refused.
     pub(super) fn refused(&mut self, refused: &RefusedRecord<'_>) -> io::Result<()> {
         let RefusedRecord { stream, line, record, dn, reason, .. } = *refused;
         let about = format!("{stream}, line {line}: {record}");
@@ -117,13 +117,13 @@ impl Page {
         self.keep(REFUSE, dn.unwrap_or("(no entry)"), &about, &body)
     }
 
-    /// Takes up how the records of a stream ended.
+    /// Adds the outcomes of a stream's records.
     pub(super) fn count(&mut self, stream: &str, counts: &Counts) {
         let Counts { deleted, moved, added, modified, renamed, rejected, .. } = *counts;
         self.told.insert(stream.to_owned(), [deleted, moved, added, modified, renamed, rejected]);
     }
 
-    /// How many records ended as what: as the log has it, or else, where nobody told, how many changes there are.
+    /// Returns the outcomes by operation: those of the log, or the number of changes if none were reported.
     fn counts(&self, name: &str, stream: &Stream) -> [u64; OPERATIONS.len()] {
         self.told.get(name).copied().unwrap_or(stream.changes_by_operation)
     }
@@ -139,7 +139,7 @@ impl Page {
         self.number += 1;
         let number = self.number;
         let (stream, record) = about.split_once(", line ").unwrap_or((about, ""));
-        // A key that is the name need not be said twice.
+        // If the key is the DN, it is shown once.
         let record =
             record.split_once(": ").filter(|(_, key)| key.contains(dn)).map_or(record, |(line, _)| line);
         let stream = self.streams.entry(stream.to_owned()).or_insert_with(|| Stream {
@@ -157,14 +157,14 @@ impl Page {
                     bdi.dn { (breakable(dn)) }
                     @if !record.is_empty() { span.about { "line " (visible(record)) } }
                 }
-                // A link to something inside opens what it is inside of.
+                // A link to an element inside expands what contains it.
                 div.body id={ "change-" (number) } { (body) }
             }
         };
         stream.changes.write_all(text.into_string().as_bytes())
     }
 
-    /// Writes the page. `complete`: whether the whole input was looked at.
+    /// Writes the page. `complete`: the whole input was read.
     pub(super) fn write(&mut self, out: &mut dyn Write, complete: bool) -> io::Result<()> {
         let mut all = [0_u64; OPERATIONS.len()];
         for (name, stream) in &self.streams {
@@ -172,7 +172,7 @@ impl Page {
                 *sum += count;
             }
         }
-        // What nothing is of need not be said, but that nothing is deleted.
+        // Zeros are left out, except that of deletions.
         let figures: Vec<(String, &str)> = OPERATIONS
             .iter()
             .zip(all)
@@ -232,7 +232,7 @@ impl Page {
         out.flush()
     }
 
-    /// What comes before the streams; the last section stays open for them.
+    /// Returns the part before the streams; the last section stays open for them.
     fn beginning(&self, complete: bool) -> Markup {
         let listed = u64::try_from(self.listed.len()).unwrap_or(u64::MAX);
         let section = html! {
@@ -269,7 +269,7 @@ impl Page {
     }
 }
 
-/// How a value fares.
+/// What happens to a value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Stays,
@@ -282,14 +282,14 @@ struct Line {
     kind: Kind,
 }
 
-/// An attribute, as it was and as it will be.
+/// An attribute before and after the change.
 struct Row {
     name: String,
     was: Side,
     will: Side,
 }
 
-/// Values of an attribute on one side: those that are shown, and how many there are.
+/// The values of an attribute on one side: those shown, and their number.
 #[derive(Default)]
 struct Side {
     lines: Vec<Line>,
@@ -297,7 +297,7 @@ struct Side {
 }
 
 impl Side {
-    /// One line, whatever it stands for.
+    /// Returns a side with one line.
     fn one(text: String, kind: Kind) -> Side {
         Side { lines: vec![Line { text, kind }], total: 1 }
     }
@@ -339,14 +339,14 @@ fn renamed(dn: &str, new_rdn: &str, new_superior: Option<&str>) -> Row {
     }
 }
 
-/// Those of one side that the other has not, then those that both have.
+/// Returns the values that the other side lacks, then those of both.
 fn beside<'v>(name: &str, values: &Values<'v>, other: &Values<'v>, kind: Kind) -> Side {
     let mut side = Side::of(name, values.there().filter(|v| !other.has(v)), kind);
     side.push(name, values.there().filter(|v| other.has(v)), Kind::Stays);
     side
 }
 
-/// The attributes that steps are about, each with all its values before and after.
+/// Returns the attributes of the modifications, each with all its values before and after.
 fn modified(changes: &[Modification], before: Option<&Entry>) -> Vec<Row> {
     let row = |ValueChange { name, old, new }: ValueChange<'_>| {
         if is_secret_attribute(name) {

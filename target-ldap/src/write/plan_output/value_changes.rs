@@ -1,4 +1,4 @@
-//! What a modify turns an entry into: of each attribute that its steps are about, the values before and after.
+//! The result of a modify: the values of each attribute before and after it.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -6,14 +6,14 @@ use std::hash::{Hash, Hasher};
 use singer_common::change::{Modification, ModificationKind};
 use singer_common::entry::{Attribute, Entry};
 
-/// An attribute, with its values as they were and as they will be.
+/// An attribute with its values before and after the change.
 pub(super) struct ValueChange<'c> {
     pub(super) name: &'c str,
     pub(super) old: Values<'c>,
     pub(super) new: Values<'c>,
 }
 
-/// The attributes that the steps of a change are about, in the order in which these name them first.
+/// Returns the attributes of the modifications, in the order in which they first occur.
 pub(super) fn before_and_after<'c>(
     changes: &'c [Modification],
     before: Option<&'c Entry>,
@@ -58,11 +58,11 @@ pub(super) fn octets(values: &[Vec<u8>]) -> impl Iterator<Item = &[u8]> {
     values.iter().map(Vec::as_slice)
 }
 
-/// The values of one attribute, each once or more, in their order. What is taken out is only marked: a group may have 50,000.
+/// The values of one attribute in their order, possibly repeated. Removed values are only marked: a group may have 50,000.
 #[derive(Default)]
 pub(super) struct Values<'v> {
     all: Vec<(&'v [u8], bool)>,
-    /// Where each is that was not taken out.
+    /// The indexes of each value that was not removed.
     places: HashMap<Octets<'v>, Vec<usize>>,
 }
 
@@ -99,7 +99,7 @@ impl<'v> Values<'v> {
     }
 }
 
-/// A value as it is looked up. Tests count how often two are compared.
+/// A value as a hash key. Tests count the comparisons.
 #[derive(Debug, Clone, Copy, Eq)]
 struct Octets<'v>(&'v [u8]);
 
@@ -119,6 +119,6 @@ impl Hash for Octets<'_> {
 
 #[cfg(test)]
 thread_local! {
-    /// How often two values were compared.
+    /// The number of comparisons.
     pub(super) static COMPARED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }

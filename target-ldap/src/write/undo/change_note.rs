@@ -1,6 +1,6 @@
-//! What a change left, as far as it has to be known to take the change back only from what it left. Pure.
+//! What a change left, as far as its undo must know: a change is undone only if the entry is still as it was left. Pure.
 //!
-//! Values are kept as digests of their normal forms: what they are stands in the LDIF, or nowhere.
+//! Values are kept as digests of their normal forms. The values themselves are only in the LDIF, or nowhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,10 +16,10 @@ use singer_common::secret::is_secret_attribute;
 
 use crate::write::inverse::are_apart;
 
-/// The attributes by which servers know an entry whatever it is called.
+/// The attributes with which servers identify an entry for life.
 pub const IDS: [&str; 3] = ["entryUUID", "objectGUID", "nsUniqueId"];
 
-/// What kind of change it was.
+/// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -33,25 +33,25 @@ pub enum Kind {
     Rename,
 }
 
-/// What became of an attribute's values.
+/// The values of an attribute before and after a change.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace {
-    /// The digest of all values before; absent: not known.
+    /// The digest of all values before; absent: unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub was: Option<String>,
-    /// The digest of all values afterwards; absent: not known.
+    /// The digest of all values after; absent: unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is: Option<String>,
-    /// Values, each by itself, that were not there before and are afterwards.
+    /// Digests of single values that were added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub came: Vec<String>,
-    /// Values, each by itself, that were there before and are not afterwards.
+    /// Digests of single values that were removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub went: Vec<String>,
 }
 
 impl Trace {
-    /// Whether single values are meant, not all.
+    /// Whether single values are noted, not all.
     pub fn is_by_value(&self) -> bool {
         !(self.came.is_empty() && self.went.is_empty())
     }
@@ -60,35 +60,35 @@ impl Trace {
 /// A change, and what it left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeNote {
-    /// What kind of change.
+    /// The kind of the change.
     pub of: Kind,
-    /// The entry, by its name before the change.
+    /// The DN of the entry before the change.
     pub dn: String,
-    /// Its name afterwards, where that is another.
+    /// The DN after it, if it differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// The attribute and the value's digest by which a server knows the entry: of an entry that was added, as it was given
-    /// afterwards. Absent: not known, as in files of earlier versions.
+    /// The attribute and the value's digest that identify the entry; for an added entry, as read afterwards. Absent: unknown,
+    /// as in files of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<(String, String)>,
     /// By attribute description, in its normal form.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, Trace>,
-    /// Attributes whose old values could not be read: they cannot be brought back.
+    /// Attributes whose old values could not be read: they cannot be restored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<String>,
-    /// Whether there was no entry of that name: then the change was refused, at best.
+    /// Whether the entry did not exist: then the change was probably refused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub missing: bool,
-    /// Whether an entry that is added again brings its id along (relax rules control).
+    /// Whether an entry that is added again keeps its ID (relax rules control).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub relaxed: bool,
-    /// The LDIF that takes the change back, where it is not known whether the change was made.
+    /// The LDIF that undoes the change, if it is not known whether the change was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub back: Option<String>,
 }
 
-/// The digest of values, each in its normal form.
+/// Returns the digest of normalized values.
 fn digest_of<'v>(normal: impl IntoIterator<Item = &'v [u8]>) -> String {
     let mut hash = Sha256::new();
     let mut any = false;
@@ -108,31 +108,30 @@ fn normal(name: &str, values: &[Vec<u8>], schema: &Schema) -> BTreeSet<Vec<u8>> 
     values.iter().map(|v| rule.normalize(v, schema).into_owned()).collect()
 }
 
-/// The digest of all values of an attribute, whatever their order and spelling. Empty: of none.
+/// Returns the digest of all values of an attribute, independent of order and spelling. Empty: of none.
 pub fn digest(name: &str, values: &[Vec<u8>], schema: &Schema) -> String {
     digest_of(normal(name, values, schema).iter().map(Vec::as_slice))
 }
 
-/// The digest of one value.
+/// Returns the digest of one value.
 pub fn value_digest(name: &str, value: &[u8], schema: &Schema) -> String {
     digest_of([&*schema.equality(name).normalize(value, schema)])
 }
 
-/// Whether the values are compared each by itself: lists of entries (members) have many writers, servers among them, and
-/// each value stands for itself.
+/// Whether values are compared singly: lists of entries (members) have many writers, including servers, and each value is
+/// independent.
 pub fn is_list_of_entries(name: &str, schema: &Schema) -> bool {
     matches!(schema.equality(name), Equality::DistinguishedName | Equality::UniqueMember)
         && !schema.is_single_valued(name)
 }
 
-/// Whether a digest of these values gives nothing away, and can be compared: clear text is kept by servers in another form
-/// than it was given.
+/// Whether a digest of these values is safe and comparable: servers store clear text in another form.
 fn is_comparable(name: &str, values: &[Vec<u8>]) -> bool {
     !is_secret_attribute(name) || values.iter().all(|v| v.first() == Some(&b'{'))
 }
 
 impl ChangeNote {
-    /// Of a deletion, or anything of which nothing else is known.
+    /// Returns the note of a deletion, or of a change of which nothing else is known.
     pub fn plain(dn: &str) -> ChangeNote {
         ChangeNote {
             of: Kind::Delete,
@@ -147,7 +146,7 @@ impl ChangeNote {
         }
     }
 
-    /// Of a change, given the entry as it is before and what takes the change back.
+    /// Returns the note of a change, given the entry before it and the changes that undo it.
     pub fn new(change: &Change, before: Option<&Entry>, back: &[Change], schema: &Schema) -> ChangeNote {
         let missing = before.is_none() && !matches!(change, Change::Add(_));
         let id = before.and_then(|b| id(b, schema));
@@ -170,26 +169,26 @@ impl ChangeNote {
         }
     }
 
-    /// Whether the entry was the same after the change as before, as far as that is known.
+    /// Whether the change left the entry as it was, as far as known.
     pub fn is_idle(&self) -> bool {
         let idle = |t: &Trace| !t.is_by_value() && t.was.is_some() && t.was == t.is;
         let is_modified = self.of == Kind::Modify && !self.attributes.is_empty();
         self.missing || is_modified && self.attributes.values().all(idle)
     }
 
-    /// The entry's name once the change is made.
+    /// Returns the DN of the entry after the change.
     pub fn dn_after(&self) -> &str {
         self.to.as_deref().unwrap_or(&self.dn)
     }
 
-    /// The attributes in the names of a renaming, in their normal forms: their values change with it.
+    /// Returns the attributes in the RDNs of a rename, in their normal forms: their values change with it.
     pub fn naming(&self, schema: &Schema) -> BTreeSet<String> {
         let Some(to) = &self.to else { return BTreeSet::new() };
         naming(&[&self.dn, to], schema)
     }
 }
 
-/// The id of an entry, where its server shows one.
+/// Returns the ID of an entry, if its server shows one.
 pub fn id(entry: &Entry, schema: &Schema) -> Option<(String, String)> {
     IDS.iter().find_map(|name| {
         let value = entry.values(name).first()?;
@@ -197,7 +196,7 @@ pub fn id(entry: &Entry, schema: &Schema) -> Option<(String, String)> {
     })
 }
 
-/// The name of an entry after a renaming.
+/// Returns the DN of an entry after a rename.
 fn renamed(dn: &str, new_rdn: &str, new_superior: Option<&str>) -> String {
     let above = match new_superior {
         Some(superior) => superior.to_owned(),
@@ -218,7 +217,7 @@ fn added(entry: &Entry, schema: &Schema) -> BTreeMap<String, Trace> {
         let name = schema.normal_description(&attribute.description);
         all.entry(name).or_default().extend(attribute.values.iter().cloned());
     }
-    // A server adds the values of the name where they are missing, and a file does not.
+    // A server adds missing values of the RDN; a file does not.
     let rdn = Dn::parse(&entry.dn).ok().and_then(|dn| dn.rdn().cloned());
     let mut completed = BTreeSet::new();
     for ava in rdn.into_iter().flat_map(|rdn| rdn.avas) {
@@ -237,7 +236,7 @@ fn added(entry: &Entry, schema: &Schema) -> BTreeMap<String, Trace> {
         let trace = if completed.contains(&name) {
             Trace::default()
         } else if name == "objectclass" || is_list_of_entries(&name, schema) {
-            // A server adds the classes above, and takes out members whose entries are deleted.
+            // A server adds superclasses, and removes members whose entries are deleted.
             Trace { came: each(), ..Trace::default() }
         } else if is_comparable(&name, &values) {
             Trace { is: Some(digest(&name, &values, schema)), ..Trace::default() }
@@ -249,12 +248,12 @@ fn added(entry: &Entry, schema: &Schema) -> BTreeMap<String, Trace> {
     all.into_iter().filter(|(_, values)| !values.is_empty()).map(trace).collect()
 }
 
-/// What a deletion takes away, as what has to be there again.
+/// Returns the values that a deletion removes, and that its undo must restore.
 pub fn of_entry(entry: &Entry, schema: &Schema) -> BTreeMap<String, Trace> {
     added(entry, schema)
 }
 
-/// The attributes that a renaming leaves as they are: what the entry is known by where it has no id.
+/// Returns the attributes that a rename does not change, to recognize an entry without an ID.
 fn kept(before: &Entry, names: &[&String], schema: &Schema) -> BTreeMap<String, Trace> {
     let names: Vec<&str> = names.iter().map(|n| n.as_str()).collect();
     let naming = naming(&names, schema);
@@ -295,7 +294,7 @@ fn modified(
                 lost.push(name.clone());
             }
         }
-        // A step that changes nothing is refused, and all of the change with it: then all values tell what was made.
+        // A modification that changes nothing is refused with the whole change: then all values show what was made.
         let is_apart = is_list_of_entries(&name, schema) && are_apart(&of, schema) && {
             let there = normal(&name, old, schema);
             let rule = schema.equality(&name);
@@ -326,7 +325,7 @@ fn modified(
     (traces, lost)
 }
 
-/// The digest of the values that modifications leave; `None` where that is not known.
+/// Returns the digest of the values after modifications; `None` if unknown.
 fn after(name: &str, old: &[Vec<u8>], changes: &[&Modification], schema: &Schema) -> Option<String> {
     if is_secret_attribute(name) && old.is_empty() && changes.iter().all(|m| m.values.is_empty()) {
         return None;

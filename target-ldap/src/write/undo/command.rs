@@ -20,26 +20,26 @@ use crate::config::TargetConfig;
 use crate::write::destination::Destination;
 use crate::write::plan_output::{PlanFormat, PlanOutput};
 
-/// Done, but entries were left alone.
+/// The exit code if entries were left as they are.
 const LEFT_ALONE: u8 = 4;
 const EXPECTED: &str = "an undo_file of target-ldap, or the .killed or .journal beside it";
 
-/// What `target-ldap undo` is given.
+/// The arguments of `target-ldap undo`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct UndoArgs {
     /// The undo file of a run, or what a killed run left (FILE.killed, FILE.journal)
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Write nothing: print what would be taken back
+    /// Write nothing: print the changes that would undo the run
     #[arg(long, help_heading = heading::TASK)]
     pub dry_run: bool,
-    /// How --dry-run prints: on a terminal diff, else ldif, when not given
+    /// The format of --dry-run: diff on a terminal, else ldif, by default
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = heading::TASK)]
     pub plan_format: Option<PlanFormat>,
-    /// Carry out a file that has no record of what the run left (of an earlier version), without looking at the entries first
+    /// Apply a file without a record of what the run left (of an earlier version), without checking the entries first
     #[arg(long, help_heading = heading::TASK)]
     pub unchecked: bool,
-    /// Take the run back on another server than it was made on: a replica, or the same server under another name or URL
+    /// Undo the run on another server than it was made on: a replica, or the same server under another name or URL
     #[arg(long, help_heading = heading::TASK)]
     pub another_server: bool,
 }
@@ -48,10 +48,13 @@ fn bad(file: &Path, problem: &str, expected: &str) -> SettingsError {
     SettingsError::value("FILE", format!("{}: {problem}", file.display()), expected)
 }
 
-/// Takes a run back.
+/// Undoes a run.
+///
+/// # Errors
+/// The file cannot be read or belongs to another server, or the directory fails.
 pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitCode> {
     let file = args.file.as_path();
-    // The lock of a journal is that of the file it becomes: its run may go on.
+    // The lock of a journal is that of its undo file: its run may still be in progress.
     let of_run = file.to_str().and_then(|f| f.strip_suffix(JOURNAL)).map_or(file, Path::new);
     let mut locks = Vec::from_iter(Lock::of("FILE", of_run)?);
     let reading = match JournalReader::open(file) {
@@ -149,8 +152,8 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether a run's directory is the one that is open: it, one of the servers that stand for one another in `server_url`, or
-/// the same file by another name.
+/// Whether the open directory is that of the run: the same server, an alternative in `server_url`, or the same file by another
+/// name.
 fn is_place_of(server: &str, directory: &Directory, config: &TargetConfig) -> bool {
     let file = |url: &str| url.strip_prefix("ldif:").map(|path| file::real(Path::new(path)));
     server == directory.location()
@@ -158,8 +161,8 @@ fn is_place_of(server: &str, directory: &Directory, config: &TargetConfig) -> bo
         || file(server).is_some_and(|there| file(directory.location()).is_some_and(|here| here == there))
 }
 
-/// The first entry of a run that a server cannot have: it is below none of its naming contexts, nor is its topmost name there.
-/// On such a server nothing of the run would be found, which is not the same as taken back.
+/// Returns the first entry of a run that a server cannot have: it is below none of its naming contexts, and its topmost
+/// ancestor does not exist. On such a server nothing of the run would be found, which does not mean that it is undone.
 async fn foreign(entities: &Entities, directory: &Directory) -> Result<Option<String>, DirectoryError> {
     let (contexts, schema) = (&directory.root_dse().naming_contexts, directory.schema());
     let mut above: Vec<DnKey> = contexts.iter().filter_map(|c| DnKey::parse(c, schema).ok()).collect();
@@ -171,7 +174,7 @@ async fn foreign(entities: &Entities, directory: &Directory) -> Result<Option<St
         if above.iter().any(|context| key.is_within(context)) {
             continue;
         }
-        // What has no naming context (`cn=config`) is there all the same.
+        // Entries outside of naming contexts (`cn=config`) may exist as well.
         let top =
             split(&step.dn).ok().and_then(|parts| parts.last().map(|p| (*p).to_owned())).unwrap_or_default();
         if directory.read(&top, &["1.1"]).await?.is_none() {
@@ -182,7 +185,7 @@ async fn foreign(entities: &Entities, directory: &Directory) -> Result<Option<St
     Ok(None)
 }
 
-/// The entries that were added again when this file, or another one beside it, was taken back.
+/// Returns the entries that were added again by an undo of this file, or of another one beside it.
 fn ids_again(path: &Path) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let beside = std::fs::read_dir(file::folder(path)).into_iter().flatten().flatten().map(|e| e.path());
@@ -197,7 +200,7 @@ fn ids_again(path: &Path) -> BTreeMap<String, String> {
     all
 }
 
-/// The destination's lock.
+/// Returns the lock of the destination.
 fn locks_of(config: &TargetConfig, dry: bool) -> Result<Option<Lock>, SettingsError> {
     match config.ldif_destination().filter(|_| !dry) {
         Some(path) => Lock::of("server_url", path),

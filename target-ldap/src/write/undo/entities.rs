@@ -1,4 +1,4 @@
-//! Which changes of a run are about the same entry, and what the entry has to be like after each of them. Pure.
+//! Groups the changes of a run by entry, and determines the expected state of each entry after each change. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -16,26 +16,26 @@ use super::journal::{JournalReader, ReadError, Status};
 pub struct Step {
     /// Its number in the file.
     pub number: u64,
-    /// Its entry, by its place in [`Entities::steps_of`].
+    /// The index of its entry in [`Entities::steps_of`].
     pub entity: usize,
     /// Whether it is known to be made.
     pub is_made: bool,
-    /// The entry's name before it.
+    /// The DN of the entry before it.
     pub dn: String,
-    /// The entry's name afterwards, where it is a renaming.
+    /// The DN after it, if it is a rename.
     pub to: Option<String>,
 }
 
-/// The changes of a run, and what they are about.
+/// The changes of a run, by entry.
 #[derive(Debug, Default)]
 pub struct Entities {
     /// In the order in which they were made.
     pub steps: Vec<Step>,
     /// The steps of each entry, in their order.
     pub steps_of: Vec<Vec<usize>>,
-    /// The renamings among the steps.
+    /// The renames among the steps.
     pub renamings: Vec<usize>,
-    /// The entries that had a name before the run, by it.
+    /// The entries by the DN that they had before the run.
     owners: HashMap<DnKey, usize>,
 }
 
@@ -43,7 +43,7 @@ pub(super) fn key(dn: &str, schema: &Schema) -> DnKey {
     DnKey::parse(dn, schema).unwrap_or_default()
 }
 
-/// A name below another one, below a third one instead. `None`: it is not below it.
+/// Returns a DN after its ancestor was renamed. `None`: it is not below the ancestor.
 pub fn moved(dn: &str, from: &str, to: &str, schema: &Schema) -> Option<String> {
     if !key(dn, schema).is_within(&key(from, schema)) {
         return None;
@@ -54,12 +54,12 @@ pub fn moved(dn: &str, from: &str, to: &str, schema: &Schema) -> Option<String> 
 }
 
 impl Entities {
-    /// Of all changes in a file that were made, or may have been.
+    /// Groups all changes of a file that were, or may have been, made.
     pub fn of(reading: &mut JournalReader, schema: &Schema) -> Result<Entities, ReadError> {
         let mut all = Entities::default();
-        // The entries met so far, by the names that they have.
+        // The entries so far, by their current DN.
         let mut names: BTreeMap<DnKey, (usize, String)> = BTreeMap::new();
-        // Whether each entry is there after its changes so far, as far as that is known.
+        // Whether each entry exists after its changes so far, if known.
         let mut there: Vec<Option<bool>> = Vec::new();
         let numbers: Vec<u64> = reading.places.keys().copied().collect();
         for number in numbers {
@@ -68,7 +68,7 @@ impl Entities {
                 continue;
             }
             let (note, _) = reading.load(number)?;
-            // RefusedRecord, or as good as that: a deletion of what is not there, say.
+            // Refused, or without effect, such as the deletion of a missing entry.
             if status == Status::Unknown && note.is_idle() {
                 continue;
             }
@@ -83,7 +83,7 @@ impl Entities {
                 }
                 new
             });
-            // What is there cannot be added, and nothing else can be done to what is not: that was refused, at best.
+            // An existing entry cannot be added, and a missing one cannot be changed: the change was probably refused.
             let is_there = there.get(entity).copied().flatten();
             if status == Status::Unknown && is_there.is_some_and(|there| there == (note.of == Kind::Add)) {
                 continue;
@@ -111,47 +111,47 @@ impl Entities {
         Ok(all)
     }
 
-    /// Whether another entry had a name at any time in the run.
+    /// Whether another entry had a DN at any time in the run.
     pub fn is_borne_by_another(&self, dn: &str, entity: usize, schema: &Schema) -> bool {
         let name = key(dn, schema);
         let has = |dn: &String| key(dn, schema) == name;
         self.steps.iter().any(|s| s.entity != entity && (has(&s.dn) || s.to.as_ref().is_some_and(has)))
     }
 
-    /// The entry that had a name before the run, and got another one or was deleted.
+    /// Returns the entry that had a DN before the run, and was renamed or deleted.
     pub fn owner(&self, dn: &str, schema: &Schema) -> Option<usize> {
         self.owners.get(&key(dn, schema)).copied()
     }
 }
 
-/// What an entry has to be like.
+/// The expected state of an entry.
 #[derive(Debug, Default)]
 pub struct Expected {
-    /// Whether it has to be there.
+    /// Whether it must exist.
     pub exists: bool,
-    /// All values of attributes, as digests.
+    /// The digests of all values of attributes.
     whole: Vec<(String, String)>,
-    /// Single values, as digests, and whether they have to be there.
+    /// The digests of single values, and whether they must exist.
     single: Vec<(String, String, bool)>,
-    /// The attributes that it may have, where all of them are known.
+    /// The attributes that it may have, if all of them are known.
     only: Option<BTreeSet<String>>,
-    /// The attribute that tells which entry it is, and the digests that mean this one.
+    /// The attribute that identifies the entry, and the digests that stand for it.
     id: Option<(String, Vec<String>)>,
-    /// Whether it may have another id: one that was added again to take a deletion back. Then it has to be as it was, with no
-    /// attribute more.
+    /// Whether it may have another ID, because it was added again to undo a deletion. Then it must be as it was, without
+    /// further attributes.
     may_be_anew: bool,
 }
 
-/// Whether an entry is the one that is meant, by its id.
+/// Whether an entry is the expected one, by its ID.
 #[derive(PartialEq, Eq)]
 enum Identity {
     Same,
     Another,
-    /// There is no id on one side.
+    /// One side has no ID.
     NotKnown,
 }
 
-/// What has been said of an attribute already.
+/// What is already known of an attribute.
 enum Said {
     All,
     Of(HashSet<String>),
@@ -164,7 +164,7 @@ struct Gathered {
 }
 
 impl Gathered {
-    /// What a change says of an attribute, unless a later one said it.
+    /// Adds what a change says of an attribute, unless a later change did.
     fn trace(&mut self, name: &str, trace: &Trace, is_after: bool) {
         let said = self.said.get_mut(name);
         if trace.is_by_value() {
@@ -209,7 +209,7 @@ impl Gathered {
     }
 }
 
-/// The id of an entry between its changes: an entry that is added anew has another one.
+/// Returns the ID of an entry between its changes: an entry that is added again has another one.
 fn id_at(before: &[ChangeNote], after: &[ChangeNote]) -> Option<(String, String)> {
     for note in before.iter().rev().take_while(|n| n.of != Kind::Delete) {
         if note.id.is_some() || note.of == Kind::Add {
@@ -222,8 +222,8 @@ fn id_at(before: &[ChangeNote], after: &[ChangeNote]) -> Option<(String, String)
 }
 
 impl Expected {
-    /// What an entry has to be like after the first `made` of its changes, and before the others. `notes` are all of them;
-    /// `deleted` is what the first deletion among the others took away.
+    /// Returns the expected state after the first `made` of an entry's changes. `notes` are all of them; `deleted` is the entry
+    /// that the first deletion among the others removed.
     pub fn new(notes: &[ChangeNote], made: usize, deleted: Option<&Entry>, schema: &Schema) -> Expected {
         let (before, after) = notes.split_at(made.min(notes.len()));
         let mut all = Gathered::default();
@@ -280,7 +280,7 @@ impl Expected {
         all.expected
     }
 
-    /// An entry that was added again, and has another id since, is meant, too.
+    /// Also accepts the new IDs of entries that were added again.
     pub fn accept(&mut self, again: &BTreeMap<String, String>) {
         let Some((_, digests)) = &mut self.id else { return };
         while let Some(next) = digests.last().and_then(|last| again.get(last))
@@ -290,7 +290,7 @@ impl Expected {
         }
     }
 
-    /// It is known already which entry is meant.
+    /// Does not check the ID: the entry is already identified.
     #[must_use]
     pub fn whichever(mut self) -> Self {
         self.id = None;
@@ -306,7 +306,7 @@ impl Expected {
         }
     }
 
-    /// What to ask for to compare an entry.
+    /// Returns the attributes to request for the comparison.
     pub fn to_ask(&self) -> Vec<String> {
         let mut names: Vec<String> = if self.only.is_some() { vec!["*".into()] } else { Vec::new() };
         if self.only.is_some() {
@@ -324,7 +324,7 @@ impl Expected {
         names
     }
 
-    /// What is otherwise than it has to be; `None`: nothing.
+    /// Returns how an entry differs from the expected state; `None`: it does not.
     pub fn objection(&self, entry: Option<&Entry>, vendor: Vendor, schema: &Schema) -> Option<String> {
         let entry = match (entry, self.exists) {
             (None, false) => return None,
@@ -333,7 +333,7 @@ impl Expected {
             (Some(entry), true) => entry,
         };
         let identity = self.identity(entry, schema);
-        // Where it may be anew its values tell; but Active Directory fills in dozens of attributes by itself.
+        // If it may have been added again, its values decide; but Active Directory adds dozens of attributes by itself.
         let is_told_by_values = self.may_be_anew && vendor != Vendor::ActiveDirectory;
         if identity == Identity::Another && !is_told_by_values {
             return Some("another entry has that name: it was deleted, and made anew, since".to_owned());
@@ -353,7 +353,7 @@ impl Expected {
                 return differs(&schema.spell(name));
             }
         }
-        // What was never deleted may have been given other attributes.
+        // An entry that was never deleted may have further attributes.
         let is_free = vendor == Vendor::ActiveDirectory || self.may_be_anew && identity == Identity::Same;
         if let (Some(only), false) = (&self.only, is_free) {
             let is_new = |name: &str| {

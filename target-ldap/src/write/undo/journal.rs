@@ -1,14 +1,13 @@
-//! The form of journals and undo files: LDIF, with comments that say what each change left.
+//! The format of journals and undo files: LDIF with comments about what each change left.
 //!
-//! A file begins with a line that names its kind and version. Each change is a frame: a line
-//! `# change NUMBER SUM LENGTH NOTE`, then LENGTH octets of LDIF that take it back. SUM is over note and LDIF, so that a frame
-//! that was cut, or changed by hand, is known for it. A journal has its changes in their order, and behind them, as soon as it
-//! is known, `# made NUMBER` or `# void NUMBER`; an undo file has them in the other order, and only what was made. A change of
-//! which that is not known has its LDIF in its note: `ldapmodify` passes it over.
+//! The first line has the kind and version of the file. Each change is a frame: a line `# change NUMBER SUM LENGTH NOTE`, then
+//! LENGTH octets of LDIF that undo it. SUM covers the note and the LDIF, so that a frame that was cut or edited is detected. A
+//! journal has its changes in order, followed by `# made NUMBER` or `# void NUMBER` as soon as that is known. An undo file has
+//! them in reverse order, without void ones. A change that may or may not have been made has its LDIF in its note, so that
+//! `ldapmodify` ignores it.
 //!
-//! `# made NUMBER NAME DIGEST` says of an added entry which id its server gave it (without it: not known). Behind the last line,
-//! `target-ldap undo` notes `# again OLD NEW` of each entry that it added again, which has another id since: the files of
-//! earlier runs know it by the old one.
+//! `# made NUMBER NAME DIGEST` has the ID that the server assigned to an added entry. After the last line, `target-ldap undo`
+//! adds `# again OLD NEW` for each entry that it added again with another ID: the files of earlier runs know the old one.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -25,7 +24,7 @@ use singer_common::directory::ldif::writer::{LdifWriteError, LdifWriter};
 
 use super::change_note::{ChangeNote, IDS};
 
-/// The version of both forms. Files of a later one are refused.
+/// The version of both formats. Files of a later one are refused.
 const VERSION: u32 = 1;
 const JOURNAL: &str = "# target-ldap undo journal ";
 const UNDO: &str = "# target-ldap undo file ";
@@ -33,34 +32,34 @@ const CHANGE: &str = "# change ";
 const MADE: &str = "# made ";
 const VOID: &str = "# void ";
 const COMMITTED: &str = "# committed";
-/// Behind the end of an undo file: the id of an entry that the run deleted, and the one that it got when it was added again.
+/// After the end of an undo file: the ID of an entry that the run deleted, and its new ID after it was added again.
 const AGAIN: &str = "# again ";
 /// The last line of an undo file, with the number of its changes.
 const END: &str = "# end ";
 
-/// What stands in the first line.
+/// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     version: u32,
-    /// The run's id.
+    /// The ID of the run.
     pub run: String,
-    /// Where the changes were made.
+    /// The directory of the changes.
     pub server: String,
     /// When the run began: RFC 3339, by this machine's clock.
     pub started: String,
-    /// Whether nothing is made until all of it is: a file that is replaced as a whole.
+    /// Whether all changes are committed at once: a file that is replaced as a whole.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub atomic: bool,
     /// Whether the run was killed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub killed: bool,
-    /// Whether the journal that it was made of was damaged: changes of the run are missing.
+    /// Whether its journal was damaged: changes of the run are missing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub damaged: bool,
 }
 
 impl Header {
-    /// Of a run that begins now.
+    /// Returns the header of a run that begins now.
     pub fn new(run: &str, server: &str, atomic: bool) -> Header {
         let now = chrono::Utc::now();
         Header {
@@ -74,13 +73,13 @@ impl Header {
         }
     }
 
-    /// The first line of a journal.
+    /// Returns the first line of a journal.
     pub fn journal_line(&self) -> String {
         format!("{JOURNAL}{}\n", ascii(self))
     }
 }
 
-/// JSON of ASCII alone: what is printed to a terminal has no control character, nor any that is not what it looks like.
+/// Returns JSON in ASCII only, so that a terminal shows it without control characters or lookalikes.
 fn ascii(value: &impl Serialize) -> String {
     let text = serde_json::to_string(value).unwrap_or_default();
     let mut out = String::with_capacity(text.len());
@@ -97,7 +96,7 @@ fn ascii(value: &impl Serialize) -> String {
     out
 }
 
-/// A header, of which only the version is known to be there.
+/// A header of which only the version is known.
 #[derive(Deserialize)]
 struct Version {
     version: u32,
@@ -115,7 +114,7 @@ fn sum(note: &str, ldif: &[u8]) -> String {
     hex
 }
 
-/// A frame, as it is written.
+/// Returns a frame.
 fn frame(number: u64, note: &ChangeNote, ldif: &[u8]) -> Vec<u8> {
     let note = ascii(note);
     let mut out = format!("{CHANGE}{number} {} {} {note}\n", sum(&note, ldif), ldif.len()).into_bytes();
@@ -123,7 +122,7 @@ fn frame(number: u64, note: &ChangeNote, ldif: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The frame of a change that is about to be made. `back` is in the order in which it is to be made.
+/// Returns the frame of a change that is about to be made. `back`: the changes that undo it, in their order.
 pub fn announcement(number: u64, note: &ChangeNote, back: &[Change]) -> Result<Vec<u8>, LdifWriteError> {
     let mut writer = LdifWriter::new(Vec::new());
     for change in back {
@@ -135,17 +134,17 @@ pub fn announcement(number: u64, note: &ChangeNote, back: &[Change]) -> Result<V
     Ok(frame(number, note, &writer.into_inner()))
 }
 
-/// The id of an entry, as a journal keeps it in memory: few octets for each of a million entries.
+/// The ID of an entry in compact form, for a million entries in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Id {
-    /// Its place in [`IDS`].
+    /// Its index in [`IDS`].
     name: u8,
-    /// The digest's text.
+    /// The text of the digest.
     digest: [u8; 16],
 }
 
 impl Id {
-    /// Of an attribute's name, one of [`IDS`], and a value's digest.
+    /// Builds it from an attribute of [`IDS`] and a value's digest.
     pub fn of(name: &str, digest: &str) -> Option<Id> {
         let name = IDS.iter().position(|n| *n == name).and_then(|n| u8::try_from(n).ok())?;
         Some(Id { name, digest: digest.as_bytes().try_into().ok()? })
@@ -157,7 +156,7 @@ impl Id {
     }
 }
 
-/// That a change was made, and the id of the entry where it was added.
+/// Returns the line for a change that was made, with the ID of an added entry.
 pub fn made(number: u64, id: Option<Id>) -> String {
     match id.and_then(Id::pair) {
         Some((name, digest)) => format!("{MADE}{number} {name} {digest}\n"),
@@ -165,12 +164,12 @@ pub fn made(number: u64, id: Option<Id>) -> String {
     }
 }
 
-/// That an entry, which the run deleted, was added again: the digests of its ids.
+/// Returns the line for an entry that was added again: the digests of its IDs.
 pub fn again(old: &str, new: &str) -> String {
     format!("{AGAIN}{old} {new}\n")
 }
 
-/// The entries that were added again when a file was taken back: from old ids to new ones.
+/// Returns the entries that were added again by an undo of a file: new IDs by old ones.
 pub fn ids_again(path: &Path) -> io::Result<BTreeMap<String, String>> {
     let mut all = BTreeMap::new();
     let mut file = BufReader::new(File::open(path)?);
@@ -186,12 +185,12 @@ pub fn ids_again(path: &Path) -> io::Result<BTreeMap<String, String>> {
     Ok(all)
 }
 
-/// That a change was not made.
+/// Returns the line for a change that was not made.
 pub fn void(number: u64) -> String {
     format!("{VOID}{number}\n")
 }
 
-/// That all changes were made at once.
+/// Returns the line for the commit of all changes.
 pub fn committed() -> &'static str {
     "# committed\n"
 }
@@ -199,7 +198,7 @@ pub fn committed() -> &'static str {
 /// What is known of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// It was announced, and nothing else.
+    /// It was announced only.
     Unknown,
     /// It was made.
     Made,
@@ -207,42 +206,42 @@ pub enum Status {
     Void,
 }
 
-/// Where a change stands in the file.
+/// The position of a change in the file.
 #[derive(Debug, Clone, Copy)]
 pub struct FrameEntry {
-    /// Of its frame.
+    /// The start of its frame.
     pub start: u64,
-    /// Of its frame, in octets.
+    /// The length of its frame, in octets.
     pub length: u64,
     /// What is known of it.
     pub status: Status,
-    /// The id of the entry that it added, where that is not in its note.
+    /// The ID of the entry that it added, if it is not in its note.
     pub id: Option<Id>,
 }
 
 /// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The system's words.
+    /// The system's error.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// It is not a file of this form: of an earlier version, or another program.
+    /// A file in another format: of an earlier version, or another program.
     #[error("it has no record of what a run left: an earlier version wrote it, or another program")]
     Foreign,
-    /// It is of a later version.
+    /// A file of a later version.
     #[error("it is of version {0}, and this program knows versions up to {VERSION}")]
     Version(u32),
-    /// A frame of an undo file that is not as it was written.
+    /// A frame of an undo file that was edited.
     #[error("line {0} was changed since the file was written, or what follows it")]
     Changed(u64),
-    /// An undo file without its last line, or without all that the line counts.
+    /// An undo file that was cut.
     #[error(
         "it is not whole: it holds {0} change(s), and its last line, which counts them, is not there or says otherwise"
     )]
     Cut(usize),
 }
 
-/// A journal or an undo file, open.
+/// An open journal or undo file.
 #[derive(Debug)]
 pub struct JournalReader {
     file: BufReader<File>,
@@ -252,12 +251,12 @@ pub struct JournalReader {
     pub is_journal: bool,
     /// Its changes by number: in the order in which they were made.
     pub places: BTreeMap<u64, FrameEntry>,
-    /// Whether all its changes were made at once, where [`Header::atomic`].
+    /// Whether all its changes were committed, with [`Header::atomic`].
     pub committed: bool,
 }
 
 impl JournalReader {
-    /// Of a journal that is being written.
+    /// Returns the reader of a journal that is being written.
     pub fn of(
         file: File,
         header: Header,
@@ -267,21 +266,21 @@ impl JournalReader {
         JournalReader { file: BufReader::new(file), header, is_journal: true, places, committed }
     }
 
-    /// Whether a file is an undo file of this form.
+    /// Whether a file is an undo file in this format.
     pub fn is_one(path: &Path) -> bool {
         let mut start = [0; UNDO.len()];
         File::open(path).and_then(|mut f| f.read_exact(&mut start)).is_ok() && start == *UNDO.as_bytes()
     }
 
-    /// The same, or the journal of a run that was killed.
+    /// The same, or the journal of a killed run.
     pub fn is_one_or_journal(path: &Path) -> bool {
         let mut start = [0; JOURNAL.len()];
         let is_journal = |mut f: File| f.read_exact(&mut start).map(|()| start == *JOURNAL.as_bytes());
         Self::is_one(path) || File::open(path).and_then(is_journal).unwrap_or(false)
     }
 
-    /// Reads what there is to know but for the changes themselves. What a crash left of the end of a journal is passed over:
-    /// it had not reached the disk, so its change was not sent.
+    /// Reads everything except the changes themselves. The damaged end of a journal after a crash is ignored: it was not on
+    /// disk, so its change was not sent.
     pub fn open(path: &Path) -> Result<JournalReader, ReadError> {
         let mut file = BufReader::new(File::open(path)?);
         let mut line = Vec::new();
@@ -319,7 +318,7 @@ impl JournalReader {
             let start = at;
             at += read;
             if !line.starts_with(b"# ") {
-                // Outside of frames there is nothing but comments: what stands there has lost its first line.
+                // Outside of frames there are only comments: other lines have lost the first line of their frame.
                 if !self.is_journal && line != b"\n" && line != b"\r\n" {
                     return Err(ReadError::Changed(number_of_line));
                 }
@@ -354,7 +353,7 @@ impl JournalReader {
                             );
                             continue;
                         }
-                        // A part of a frame, with what was written behind it later.
+                        // A part of a frame, followed by later lines.
                         self.file.seek(SeekFrom::Start(at))?;
                     }
                     None if !self.is_journal => return Err(ReadError::Changed(begun)),
@@ -375,7 +374,7 @@ impl JournalReader {
         }
         let held = self.places.len();
         if self.is_journal {
-            // Its changes are numbered from 0 without a gap. What a crash cut off is at the end.
+            // Its changes are numbered from 0 without gaps. A crash cuts off the end.
             let last = self.places.last_key_value().map(|(number, _)| *number);
             self.header.damaged |= last.is_some_and(|last| last.saturating_add(1) != held as u64);
         } else if counted != Some(held as u64) {
@@ -391,17 +390,17 @@ impl JournalReader {
         }
     }
 
-    /// What is known of a change, given how the run ended.
+    /// Returns the status of a change, given how the run ended.
     pub fn status(&self, number: u64) -> Status {
         let status = self.places.get(&number).map_or(Status::Void, |p| p.status);
-        // In a file that is replaced as a whole, what was made in memory was not made before the file was replaced.
+        // In a file that is replaced as a whole, changes in memory count only once the file is replaced.
         match status {
             Status::Made if self.is_journal && self.header.atomic && !self.committed => Status::Unknown,
             status => status,
         }
     }
 
-    /// A change: what is known of it, and what takes it back, in its order.
+    /// Returns the note of a change, and the changes that undo it, in their order.
     pub fn load(&mut self, number: u64) -> Result<(ChangeNote, Vec<Change>), ReadError> {
         let (note, ldif) = self.raw(number)?;
         let text = note.back.as_deref().map_or(&*ldif, str::as_bytes);
@@ -453,7 +452,7 @@ impl JournalReader {
         Ok(())
     }
 
-    /// Whether there is anything that was made, or may have been.
+    /// Whether no change was, or may have been, made.
     pub fn is_empty(&self) -> bool {
         self.places.keys().all(|n| self.status(*n) == Status::Void)
     }
@@ -472,9 +471,9 @@ fn parse_frame(text: &str) -> Option<Parsed<'_>> {
     Some(Parsed { number: number.parse().ok()?, sum, length: length.parse().ok()?, note })
 }
 
-/// Change records of a frame.
+/// Parses the change records of a frame.
 fn changes(ldif: &[u8]) -> Result<Vec<Change>, ()> {
-    // A note says so, too, and the reader refuses what it does not carry out.
+    // The note says so as well, and the reader refuses controls that it does not apply.
     let line = format!("control: {RELAX_RULES} true\n");
     let text = String::from_utf8_lossy(ldif).replace(&line, "");
     LdifReader::new(text.as_bytes())

@@ -10,10 +10,10 @@ use singer_common::file::JOURNAL;
 
 use crate::write::destination::Destination;
 
-/// The records of a journal of an earlier version, in the order in which they are to be carried out.
+/// Returns the records of an earlier version's journal, in the order in which they are applied.
 pub(super) fn records_of_journal(octets: &[u8]) -> Vec<Vec<u8>> {
     let text = String::from_utf8_lossy(octets);
-    // What is not whole was being written when the end came: its change was not made.
+    // An incomplete record was being written at the end: its change was not made.
     let whole = text.rsplit_once("\n\n").map_or("", |(whole, _)| whole);
     let records = whole.split("\n\n").filter(|r| !r.trim().is_empty());
     let mut records: Vec<Vec<u8>> = records.map(|r| format!("{r}\n\n").into_bytes()).collect();
@@ -21,13 +21,13 @@ pub(super) fn records_of_journal(octets: &[u8]) -> Vec<Vec<u8>> {
     records
 }
 
-/// Whether a journal without a whole record may be one of an earlier version that had just begun.
+/// Whether a journal without a complete record may be that of an earlier version that had just begun.
 pub(super) fn begins_as_ldif(octets: &[u8]) -> bool {
     let starts = |with: &[u8]| octets.starts_with(with) || with.starts_with(octets);
     starts(b"dn:") || starts(b"#") || starts(b"version:")
 }
 
-/// The changes of such a file.
+/// Returns the changes of such a file.
 pub(super) fn changes(path: &Path) -> Result<Vec<Change>, String> {
     let is_journal = path.to_str().is_some_and(|p| p.ends_with(JOURNAL));
     let octets = std::fs::read(path).map_err(|e| e.to_string())?;
@@ -48,7 +48,7 @@ pub(super) fn changes(path: &Path) -> Result<Vec<Change>, String> {
     Ok(changes)
 }
 
-/// Carries the changes out as they are. The names of those that the directory did not take, and why.
+/// Applies the changes as they are. Returns the DNs of those that the directory refused, with the reasons.
 pub(super) async fn carry_out(
     changes: &[Change],
     directory: &Destination,

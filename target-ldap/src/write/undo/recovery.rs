@@ -1,4 +1,4 @@
-//! What a killed run left: a file that takes it back, which replaces none.
+//! Makes undo files from the journals of killed runs, without replacing other files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -14,16 +14,16 @@ use super::revert::{RevertOutcome, rehearse};
 use super::{UndoError, failure};
 use crate::config::undo_file::UndoFile;
 
-/// More files than anybody looks through.
+/// The most such files.
 const MOST: u32 = 10_000;
 
-/// Makes files of the journals that killed runs left: of the run before, where all have one file, or of any.
+/// Makes undo files from the journals of killed runs: of the run before if all runs share one file, else of any.
 pub async fn recover(names: &UndoFile, path: &Path, directory: &Directory) -> Result<(), UndoError> {
     if with_suffix(path, JOURNAL).exists() {
         of_journal(path, directory).await?;
     }
     for other in names.with_journals(path) {
-        // One that is locked is of a run that goes on.
+        // A locked journal is that of a run in progress.
         if let Ok(Ok(Some(_lock))) = Lock::try_of(&other) {
             of_journal(&other, directory).await?;
         }
@@ -80,8 +80,8 @@ async fn of_journal(path: &Path, directory: &Directory) -> Result<(), UndoError>
     std::fs::remove_file(&journal).map_err(|e| fail(&e))
 }
 
-/// Writes `PATH.killed`, or the first of `PATH.killed.2`, … that is not there. One that a run wrote that was killed itself
-/// before it could remove the journal is this one already.
+/// Writes `PATH.killed`, or the first of `PATH.killed.2`, … that does not exist. A run that was killed before it could remove
+/// the journal may have written the same file already.
 fn write<E: From<io::Error> + std::fmt::Display>(
     path: &Path,
     is_it: impl Fn(&Path) -> bool,
@@ -101,7 +101,7 @@ fn write<E: From<io::Error> + std::fmt::Display>(
     Err(io::Error::other("there are thousands of files of killed runs").into())
 }
 
-/// Finds out of changes that were announced whether they were made, as far as the directory shows it.
+/// Determines whether announced changes were made, as far as the directory shows it.
 pub async fn look_up(reading: &mut JournalReader, directory: &Directory) {
     let unknown: Vec<u64> =
         reading.places.keys().copied().filter(|n| reading.status(*n) == Status::Unknown).collect();
@@ -125,7 +125,7 @@ async fn look(reading: &mut JournalReader, unknown: &[u64], directory: &Director
         (0..entities.steps_of.len()).filter(|entity| !concerned.contains(entity)).collect();
     let report = rehearse(reading, &entities, directory, &skip, &BTreeMap::new()).await?;
     let was_atomic = reading.header.atomic && !reading.committed;
-    // What is not among the steps changed nothing.
+    // Changes that are not among the steps had no effect.
     let steps: BTreeSet<u64> = entities.steps.iter().map(|s| s.number).collect();
     for number in unknown.iter().filter(|n| !steps.contains(n)) {
         if let Some(place) = reading.places.get_mut(number) {
@@ -137,12 +137,12 @@ async fn look(reading: &mut JournalReader, unknown: &[u64], directory: &Director
             place.status = match fate {
                 RevertOutcome::TakenBack => Status::Made,
                 RevertOutcome::NotInEffect => Status::Void,
-                RevertOutcome::RefusedRecord => Status::Unknown,
+                RevertOutcome::Refused => Status::Unknown,
             };
         }
     }
     if was_atomic {
-        // All of them have been looked at.
+        // All of them are determined now.
         reading.committed = true;
     }
     Ok(())

@@ -1,11 +1,10 @@
-//! Taking changes back, the last one first, each only from what it left.
+//! Undoes changes, the last one first, each only if the entry is still as the change left it.
 //!
-//! An entry's changes are taken back together or not at all. Going back through the changes, the first of an entry's after
-//! which the entry would be as it is now says how far they are taken back already: a killed undo goes on there. Where it is
-//! like after none of them, somebody else changed it, and nothing is done to it.
+//! The changes of an entry are undone together, or not at all. Going back through them, the first change after which the entry
+//! would be as it is now shows how many are undone already: an interrupted undo continues there. If there is none, another
+//! client has changed the entry, and it is left as it is.
 //!
-//! Where a run gave one name to several entries, an undo that is run again may take one of them for changed: it is named, and
-//! nothing is done to it.
+//! If a run gave one DN to several entries, a repeated undo may consider one of them changed: it is reported and left as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -24,33 +23,33 @@ use super::journal::JournalReader;
 use crate::plan::assertion;
 use crate::write::destination::Destination;
 
-/// What became of a change.
+/// The outcome for a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RevertOutcome {
-    /// It was taken back.
+    /// It was undone.
     TakenBack,
-    /// There was nothing to take back.
+    /// It was not in effect.
     NotInEffect,
-    /// It was left alone.
-    RefusedRecord,
+    /// It was left as it is.
+    Refused,
 }
 
-/// What became of the changes.
+/// The outcomes for all changes.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// By the change's number.
+    /// By the number of the change.
     pub fates: BTreeMap<u64, RevertOutcome>,
-    /// Entries that were left alone, with their names and why.
+    /// Entries that were left as they are, with their DNs and the reasons.
     pub refused: BTreeMap<usize, (String, String)>,
-    /// Those among them of which some changes were taken back already.
+    /// Those among them with changes that are undone already.
     pub in_part: BTreeSet<usize>,
-    /// Attributes that could not be brought back, by entry.
+    /// Attributes that could not be restored, by entry.
     pub lost: BTreeMap<String, BTreeSet<String>>,
     /// Entries whose passwords may have been changed since.
     pub unseen: BTreeSet<String>,
 }
 
-/// Where an entry's changes are.
+/// The position within an entry's changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
     /// None of them is known to be in effect yet.
@@ -61,35 +60,35 @@ enum At {
     Left,
 }
 
-/// Changes of entries that are to be taken back, and where.
+/// Undoes the changes of entries.
 pub struct Reverter<'a> {
     /// The file.
     pub reading: &'a mut JournalReader,
-    /// What is in it.
+    /// Its changes, by entry.
     pub entities: &'a Entities,
     /// Where the changes were made.
     pub directory: &'a Destination,
-    /// Entries that are left alone.
+    /// Entries that are left as they are.
     pub skip: &'a BTreeSet<usize>,
-    /// Entries that an undo added again, by the digests of their ids: from the old one to the new one.
+    /// Entries that an undo added again: the digests of their new IDs by the old ones.
     pub again: &'a BTreeMap<String, String>,
-    /// The file itself, where it is noted which entries are added again.
+    /// The file in which entries that are added again are noted.
     pub noted_in: Option<&'a Path>,
 }
 
-/// A directory may say no to one change, and be there for the next.
+/// Whether the directory refused one change, and may accept the next.
 fn is_refusal(error: &DirectoryError) -> bool {
     matches!(error, DirectoryError::Operation { .. })
 }
 
 impl Reverter<'_> {
-    /// Goes back through all changes.
+    /// Undoes all changes.
     pub async fn run(&mut self) -> anyhow::Result<Report> {
         let entities = self.entities;
         let mut report = Report::default();
         let mut at = vec![At::Looking; self.entities.steps_of.len()];
         let mut objections: BTreeMap<usize, String> = BTreeMap::new();
-        // Entries that were not there before, whose names are taken: by others of the run?
+        // Entries that did not exist before, whose DNs are taken, possibly by others of the run.
         let mut waiting: Vec<(usize, String, String)> = Vec::new();
         for place in (0..self.entities.steps.len()).rev() {
             let Some(step) = self.entities.steps.get(place).cloned() else { continue };
@@ -100,7 +99,7 @@ impl Reverter<'_> {
             let steps = entities.steps_of.get(step.entity).map_or(&[][..], Vec::as_slice);
             let made = steps.iter().position(|s| *s == place).map_or(0, |p| p + 1);
             if now == At::Left {
-                report.fates.insert(step.number, RevertOutcome::RefusedRecord);
+                report.fates.insert(step.number, RevertOutcome::Refused);
                 continue;
             }
             let (note, back) = self.reading.load(step.number)?;
@@ -113,12 +112,12 @@ impl Reverter<'_> {
                 };
                 let objection = self.objection(note.dn_after(), &expected, &note, step.is_made).await?;
                 in_effect = objection.is_none();
-                // What is not there may be somewhere else: where it was before earlier changes, taken back already.
+                // A missing entry may be at a DN from before earlier changes, which are undone already.
                 if in_effect && now == At::Looking && !expected.exists {
                     in_effect = !self.is_elsewhere(place, &note.dn, steps, made).await?
                         && !self.was_never_there(steps).await?;
                 }
-                // Its old name is free, or another entry has the new one.
+                // Its old DN is free, or another entry has the new one.
                 if in_effect && note.of == Kind::Rename {
                     in_effect = key(&note.dn, self.schema()) == key(note.dn_after(), self.schema())
                         || self.directory.read(&note.dn, &["1.1"]).await?.is_none();
@@ -138,7 +137,7 @@ impl Reverter<'_> {
                             report.in_part.insert(step.entity);
                         }
                         report.refused.insert(step.entity, (note.dn_after().to_owned(), e.to_string()));
-                        report.fates.insert(step.number, RevertOutcome::RefusedRecord);
+                        report.fates.insert(step.number, RevertOutcome::Refused);
                         set(&mut at, step.entity, At::Left);
                     }
                     Err((_, e)) => return Err(e.into()),
@@ -149,13 +148,13 @@ impl Reverter<'_> {
             if now == At::InEffect || made > 1 {
                 continue;
             }
-            // None of its changes is in effect: then it is as it was before the first, or somebody changed it.
+            // None of its changes is in effect: it is as before the first one, or another client changed it.
             let expected = self.expected(steps, 0)?;
             if self.is_as_before(place, &note, &expected).await? {
                 continue;
             }
             let objection = objections.remove(&step.entity).unwrap_or_default();
-            // Another one may have its name until its own changes are taken back.
+            // Another entry may have its DN until that one's changes are undone.
             if !expected.exists && entities.is_borne_by_another(&note.dn, step.entity, self.schema()) {
                 waiting.push((step.entity, note.dn, objection));
             } else {
@@ -170,7 +169,7 @@ impl Reverter<'_> {
         Ok(report)
     }
 
-    /// Whether a name has no entry, or the one that had it before the run, as it was then.
+    /// Whether a DN has no entry, or the one that had it before the run, as it was then.
     async fn is_another_again(&mut self, dn: &str, entity: usize, report: &Report) -> anyhow::Result<bool> {
         if self.directory.read(dn, &["1.1"]).await?.is_none() {
             return Ok(true);
@@ -200,12 +199,12 @@ impl Reverter<'_> {
         let steps: Vec<_> = steps.filter_map(|s| self.entities.steps.get(*s)).collect();
         let dn = steps.last().map(|s| s.to.as_ref().unwrap_or(&s.dn).clone()).unwrap_or_default();
         for step in steps {
-            report.fates.insert(step.number, RevertOutcome::RefusedRecord);
+            report.fates.insert(step.number, RevertOutcome::Refused);
         }
         report.refused.insert(entity, (dn, objection));
     }
 
-    /// What an entry is like once the first `made` of its changes are.
+    /// Returns the expected state after the first `made` of an entry's changes.
     fn expected(&mut self, steps: &[usize], made: usize) -> anyhow::Result<Expected> {
         let mut notes: Vec<ChangeNote> = Vec::with_capacity(steps.len());
         let mut deleted: Option<Entry> = None;
@@ -235,7 +234,7 @@ impl Reverter<'_> {
         Ok(entry)
     }
 
-    /// Why an entry is not what it is expected to be.
+    /// Returns how an entry differs from the expected state.
     async fn objection(
         &self,
         dn: &str,
@@ -247,7 +246,7 @@ impl Reverter<'_> {
         if let Some(objection) = expected.objection(entry.as_ref(), self.vendor(), self.schema()) {
             return Ok(Some(objection));
         }
-        // One like it may have been there before, so that ours was refused.
+        // A similar entry may have existed before, so that the change was refused.
         if !is_made
             && note.of == Kind::Add
             && entry.is_some_and(|e| is_older(&e, &self.reading.header.started))
@@ -257,7 +256,7 @@ impl Reverter<'_> {
         Ok(None)
     }
 
-    /// Whether an entry is as it was before its first change. Where entries above it have their old names again, so has it.
+    /// Whether an entry is as it was before its first change. If its ancestors have their old DNs again, so has it.
     async fn is_as_before(
         &self,
         place: usize,
@@ -284,7 +283,7 @@ impl Reverter<'_> {
         Ok(false)
     }
 
-    /// The names that an entry had before the renamings of it, and of entries above it, that came before a change.
+    /// Returns the DNs that an entry had before the renames of it and its ancestors that precede a change.
     fn earlier_names(&self, place: usize, dn: &str) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         for renaming in self.entities.renamings.iter().rev().filter(|r| **r < place) {
@@ -295,8 +294,8 @@ impl Reverter<'_> {
         names
     }
 
-    /// Whether an entry, which came and went in the run, lacks an entry that was above it meanwhile: then that was taken back
-    /// already, and this one with it.
+    /// Whether an entry that was added and deleted in the run lacks an ancestor that existed meanwhile: then both are undone
+    /// already.
     async fn was_never_there(&mut self, steps: &[usize]) -> anyhow::Result<bool> {
         if self.expected(steps, 0)?.exists {
             return Ok(false);
@@ -313,7 +312,7 @@ impl Reverter<'_> {
         Ok(false)
     }
 
-    /// Whether an entry, which is to be gone, is under an earlier name what it was there.
+    /// Whether an entry that is to be gone is, at an earlier DN, as it was there.
     async fn is_elsewhere(
         &mut self,
         place: usize,
@@ -362,7 +361,7 @@ impl Reverter<'_> {
 }
 
 impl Reverter<'_> {
-    /// An entry that was deleted is there again, and its server gave it another id. The files of earlier runs know the old one.
+    /// Notes the new ID of a deleted entry that was added again. The files of earlier runs know the old one.
     async fn note_again(&self, note: &ChangeNote) {
         let (Some(file), Some((name, old))) = (self.noted_in, &note.id) else { return };
         let Some((_, new)) = self.directory.id(&note.dn).await.filter(|(n, new)| n == name && new != old)
@@ -383,7 +382,7 @@ impl Reverter<'_> {
     async fn make(&self, change: &Change, relaxed: bool) -> Result<(), DirectoryError> {
         let mut controls = Vec::new();
         match change {
-            // Between our look at it and now nobody else shall have changed it.
+            // No other client may change it between this check and the change.
             Change::Modify { dn, changes } if self.directory.takes_assertions() => {
                 let names =
                     crate::rules::names::to_ask(Vec::new(), changes.iter().map(|c| c.description.as_str()));
@@ -402,7 +401,7 @@ impl Reverter<'_> {
     }
 }
 
-/// Whether an entry was there well before a run began, as far as its server says.
+/// Whether an entry existed well before a run began, as far as its server says.
 fn is_older(entry: &Entry, started: &str) -> bool {
     /// Clocks differ.
     const TOLERANCE: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
@@ -412,9 +411,9 @@ fn is_older(entry: &Entry, started: &str) -> bool {
     matches!((created, started), (Some(created), Some(started)) if created + TOLERANCE < started)
 }
 
-/// Finds out what would be taken back, in memory: which entries are left alone.
+/// Determines in memory what would be undone, and which entries are left as they are.
 ///
-/// An entry of which only a part could be taken back is left alone as a whole, and what is built on it, too.
+/// An entry of which only a part could be undone is left as a whole, and so is what depends on it.
 pub async fn rehearse(
     reading: &mut JournalReader,
     entities: &Entities,
@@ -433,7 +432,7 @@ pub async fn rehearse(
             for entity in refused.keys() {
                 for step in entities.steps_of.get(*entity).into_iter().flatten() {
                     if let Some(step) = entities.steps.get(*step) {
-                        report.fates.insert(step.number, RevertOutcome::RefusedRecord);
+                        report.fates.insert(step.number, RevertOutcome::Refused);
                     }
                 }
             }
