@@ -51,9 +51,9 @@ pub(super) enum InputLine {
 }
 
 /// A line that is JSON only after a repair.
-enum Flawed {
+enum Repaired {
     /// It is handled as this.
-    InputLine(InputLine),
+    Mapped(InputLine),
     /// It is parsed again as this.
     Json(Vec<u8>),
 }
@@ -170,8 +170,8 @@ impl LineMapper {
                 InputLine::Failed(LoadError::Reject { line: number })
             }
             Err(error) => match repaired(text).and_then(|(octets, flaw)| self.flawed(number, octets, flaw)) {
-                Some(Flawed::InputLine(line)) => line,
-                Some(Flawed::Json(octets)) => return self.line(number, &octets, out),
+                Some(Repaired::Mapped(line)) => line,
+                Some(Repaired::Json(octets)) => return self.line(number, &octets, out),
                 None => InputLine::Failed(LoadError::Message { line: number, error }),
             },
         };
@@ -180,17 +180,17 @@ impl LineMapper {
 
     /// Handles a line that is JSON except for a flaw. NaN and infinities become null, with one warning; another flaw is an
     /// error of the record. `None`: it is not a record.
-    fn flawed(&mut self, line: u64, octets: Vec<u8>, flaw: Flaw) -> Option<Flawed> {
+    fn flawed(&mut self, line: u64, octets: Vec<u8>, flaw: Flaw) -> Option<Repaired> {
         let message = Message::parse(&octets).ok()?;
         if self.is_passable(&format!("line {line}"), flaw) {
-            return Some(Flawed::Json(octets));
+            return Some(Repaired::Json(octets));
         }
         match message {
-            Message::Record(record) => self.faulty(line, record, None, flaw).map(Flawed::InputLine),
+            Message::Record(record) => self.faulty(line, record, None, flaw).map(Repaired::Mapped),
             // In a description, half of a character does not matter.
             Message::Schema(schema) => {
                 tracing::warn!(stream = schema.stream, line, "line {line}: in the SCHEMA, {}", flaw.text());
-                Some(Flawed::Json(octets))
+                Some(Repaired::Json(octets))
             }
             _ => None,
         }
@@ -241,7 +241,7 @@ impl LineMapper {
         }
     }
 
-    /// Maps the records of a batch, as if each had arrived as a RECORD.
+    /// Maps the records of a batch, as if each had wake_referencing as a RECORD.
     fn batch(&mut self, line: u64, message: &BatchMessage, out: &mut LineSender) -> bool {
         // Opening a file may take long: the lines before it are sent first.
         if !out.flush() {

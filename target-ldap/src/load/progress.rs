@@ -53,7 +53,7 @@ impl LoadProgress {
     }
 
     /// Notes that a stream begins.
-    pub(super) fn began(&mut self, stream: &str) {
+    pub(super) fn begin_stream(&mut self, stream: &str) {
         let now = Instant::now();
         self.busy.entry(stream.to_owned()).or_insert((now, now, 0));
     }
@@ -104,7 +104,7 @@ impl LoadProgress {
     }
 
     /// Ends the progress. Returns the duration of each stream.
-    pub(super) fn end(
+    pub(super) fn finish(
         &mut self,
         counts: &BTreeMap<Arc<str>, Counts>,
         rejected: u64,

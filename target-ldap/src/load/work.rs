@@ -50,7 +50,7 @@ pub(super) struct Work {
     /// The DN that it gave up for another entry.
     pub(super) left: Option<String>,
     /// Whether it writes the deferred values of a record.
-    pub(super) is_rest: bool,
+    pub(super) is_deferred_part: bool,
     /// The outcome that was counted, while a part of it is deferred.
     pub(super) recorded: Option<RecordOutcome>,
     pub(super) key_kind: KeyKind,
@@ -114,7 +114,7 @@ impl Work {
             context: AttemptContext::default(),
             moves: 0,
             left: None,
-            is_rest: false,
+            is_deferred_part: false,
             recorded: None,
             key_kind: KeyKind::Key,
             by_version: false,

@@ -71,7 +71,7 @@ impl AccountMapping {
 
 impl Rule {
     /// Returns the properties that `password` and `accounts` use: they do not pass through.
-    pub(super) fn taken_properties(&self) -> BTreeSet<&str> {
+    pub(super) fn own_properties(&self) -> BTreeSet<&str> {
         let accounts = self.accounts.iter().flat_map(|a| [&a.enabled, &a.must_change_password]);
         let named = accounts.flatten().filter_map(Source::property);
         named.chain(self.password.as_ref().map(|p| p.from.as_str())).collect()

@@ -49,7 +49,7 @@ static FORMATS: LazyLock<Vec<(&str, Validator)>> = LazyLock::new(|| {
         let options = jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true);
         Some((name, options.build(&serde_json::json!({"format": name})).ok()?))
     };
-    dialect::HELD_TO.into_iter().filter_map(of).collect()
+    dialect::ASSERTED_FORMATS.into_iter().filter_map(of).collect()
 });
 
 fn compile(schema: &Value, draft: Draft) -> Result<Validator, String> {
@@ -92,7 +92,7 @@ pub(crate) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 impl RecordValidator {
-    /// Compiles a SCHEMA. Only formats of addresses are asserted ([`dialect::HELD_TO`]), for properties that a rule uses. An
+    /// Compiles a SCHEMA. Only formats of addresses are asserted ([`dialect::ASSERTED_FORMATS`]), for properties that a rule uses. An
     /// empty text is no value. Warnings are for the log.
     ///
     /// The draft is 7 without `$schema`, or the nearest known one. A SCHEMA that is not valid in its draft, but in draft 4 or

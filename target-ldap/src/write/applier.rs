@@ -40,7 +40,7 @@ pub struct Applier {
     pub(super) unread: Arc<tokio::sync::Mutex<Vec<UnreadMatch>>>,
     /// Held for reading while an entry is located, for writing before a deletion. So every record before the deletion has its
     /// entry, or is known to match several. The lock is fair.
-    pub(super) looking: Arc<tokio::sync::RwLock<()>>,
+    pub(super) match_lock: Arc<tokio::sync::RwLock<()>>,
     pub(super) unmatched_entries: Arc<UnmatchedEntries>,
 }
 
@@ -63,7 +63,7 @@ impl Applier {
             assert_unchanged: false,
             deletes_by_version: false,
             unread: Arc::default(),
-            looking: Arc::default(),
+            match_lock: Arc::default(),
             unmatched_entries: Arc::default(),
         }
     }

@@ -20,7 +20,7 @@ use singer_common::dn::DnKey;
 mod index;
 mod spool;
 
-use index::{ClaimIndex, named};
+use index::{ClaimIndex, record_label};
 
 /// The kind of a stream's keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +142,7 @@ impl EntryClaims {
     }
 
     /// Whether ACTIVATE_VERSION must not delete this entry: it, or an entry below it, belongs to a record.
-    pub fn keeps(&self, key: &DnKey) -> bool {
+    pub fn protects(&self, key: &DnKey) -> bool {
         let inner = self.lock();
         inner.has_below(key) || inner.candidates(key).iter().any(|hash| inner.is_known(*hash))
     }
@@ -151,7 +151,7 @@ impl EntryClaims {
     pub fn owner(&self, key: &DnKey) -> Option<String> {
         let mut inner = self.lock();
         let place = inner.candidates(key).iter().find_map(|hash| inner.entries.get(hash)).map(|o| o.text)?;
-        inner.texts.get(place).map(|(stream, key)| named(&stream, &key))
+        inner.texts.get(place).map(|(stream, key)| record_label(&stream, &key))
     }
 
     /// Returns the permission to delete an entry. `claimant`: the record that deletes it, `None` for ACTIVATE_VERSION.

@@ -63,7 +63,7 @@ pub(super) enum Located {
 
 impl Applier {
     /// Locates the entry that a filter matches. Else an entry at the wanted DN (`dn`) that no other record matches is taken
-    /// over. Not for deletions: see [`Self::fitting`]. Also returns whether the filter matched it.
+    /// over. Not for deletions: see [`Self::locate_match`]. Also returns whether the filter matched it.
     pub(super) async fn locate(
         &self,
         dn: Option<&str>,
@@ -72,8 +72,8 @@ impl Applier {
         context: &AttemptContext,
         names: &[String],
     ) -> Result<(Located, bool), DirectoryError> {
-        match (self.fitting(dn, filter, write_policy, context, names).await?, dn) {
-            (Located::Nowhere, Some(dn)) => Ok((self.at_its_name(dn, write_policy, names).await?, false)),
+        match (self.locate_match(dn, filter, write_policy, context, names).await?, dn) {
+            (Located::Nowhere, Some(dn)) => Ok((self.locate_by_dn(dn, write_policy, names).await?, false)),
             (place, _) => {
                 let is_found = !matches!(place, Located::Nowhere);
                 Ok((place, is_found))
@@ -83,7 +83,7 @@ impl Applier {
 
     /// Locates the entry that a filter matches, and no other: what it does not match is never deleted, whatever its DN. `dn` is
     /// the wanted DN.
-    pub(super) async fn fitting(
+    pub(super) async fn locate_match(
         &self,
         dn: Option<&str>,
         filter: &str,
@@ -120,7 +120,7 @@ impl Applier {
 
     /// Reads the entry at the wanted DN, which the filter does not match. It is free for the record unless it has values that
     /// `match` compares.
-    async fn at_its_name(
+    async fn locate_by_dn(
         &self,
         dn: &str,
         write_policy: &WritePolicy,
@@ -179,7 +179,7 @@ impl Applier {
 
     /// Protects several entries that a record's filter matches from every deletion of the run. If not all of them were read,
     /// they are read before the first deletion, and only if there is one.
-    pub(super) async fn remember_several(
+    pub(super) async fn protect_matches(
         &self,
         claimant: Option<&Claimant<'_>>,
         dn: Option<&str>,
@@ -218,7 +218,7 @@ impl Applier {
         key: &DnKey,
         with_subtree: bool,
     ) -> Result<Result<DeletePermit, DeleteDenied>, DirectoryError> {
-        drop(self.looking.write().await);
+        drop(self.match_lock.write().await);
         // Locked while they are read: no other deletion overtakes them.
         let mut all = self.unread.lock().await;
         while let Some(unread) = all.last() {

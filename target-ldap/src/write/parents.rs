@@ -42,7 +42,7 @@ impl Applier {
     }
 
     /// Whether an entry may have this DN: its parents exist, could be created, or are not needed.
-    pub(super) async fn may_lie_at(
+    pub(super) async fn can_be_placed_at(
         &self,
         dn: &str,
         context: &AttemptContext,

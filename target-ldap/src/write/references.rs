@@ -204,7 +204,7 @@ impl Applier {
     }
 
     /// Returns the missing entries, if without them the entry would lack an attribute that its classes require.
-    pub(super) fn leaves_out_what_is_needed(
+    pub(super) fn missing_required(
         &self,
         wanted: &WantedEntry,
         current: Option<&Entry>,

@@ -34,7 +34,7 @@ impl Applier {
         let key = |dn: &str| DnKey::parse(dn, schema).unwrap_or_default();
         let moves = key(&entry.dn).parent() != key(dn).parent();
         // Before the rename, not after a refusal: slapd refuses with `other`, and does not say that the parent is missing.
-        if moves && !self.may_lie_at(dn, context).await? {
+        if moves && !self.can_be_placed_at(dn, context).await? {
             return Ok(Rename::NotDone(WriteOutcome::TooEarly(LdapResult::default())));
         }
         let change = Change::Rename {

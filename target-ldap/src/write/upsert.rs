@@ -123,7 +123,7 @@ impl<'a> Upsert<'a> {
         } else {
             self.applier.defer_missing(&mut wanted, current.as_ref()).await?
         };
-        if let Some(missing) = self.applier.leaves_out_what_is_needed(&wanted, current.as_ref(), &deferred) {
+        if let Some(missing) = self.applier.missing_required(&wanted, current.as_ref(), &deferred) {
             return Ok(WriteOutcome::NeedsEntries(missing).into());
         }
         match current {
@@ -140,10 +140,10 @@ impl<'a> Upsert<'a> {
             (Located::Nowhere, false)
         } else if let Some(filter) = filter {
             let names = names_to_read(wanted, &applier.account_attributes(wanted), schema);
-            let looking = applier.looking.read().await;
+            let match_lock = applier.match_lock.read().await;
             let found = applier.locate(Some(&wanted.dn), filter, write_policy, context, &names).await?;
-            applier.remember_several(claimant, Some(&wanted.dn), filter, write_policy, &found.0).await?;
-            drop(looking);
+            applier.protect_matches(claimant, Some(&wanted.dn), filter, write_policy, &found.0).await?;
+            drop(match_lock);
             found
         } else {
             let names = names_to_read(wanted, &applier.account_attributes(wanted), schema);
@@ -355,7 +355,7 @@ impl Applier {
         match add().await {
             Ok(()) => {}
             Err(e) if e.is_no_such_object() => {
-                if !self.may_lie_at(&wanted.dn, context).await? {
+                if !self.can_be_placed_at(&wanted.dn, context).await? {
                     let mut answer = LdapResult::of(&e).unwrap_or_default();
                     if context.is_last_try {
                         answer.nearest = self.nearest.above(&self.directory, &wanted.dn).await;

@@ -87,7 +87,7 @@ pub(super) fn prepared(schema: &Value) -> Value {
 
 /// The formats that are asserted. Others are not: the mapping reads times and UUIDs in all forms that taps write, and the
 /// server checks URIs and addresses.
-pub(super) const HELD_TO: [&str; 2] = ["email", "idn-email"];
+pub(super) const ASSERTED_FORMATS: [&str; 2] = ["email", "idn-email"];
 
 /// Removes formats that do not matter to what is written: of properties that no rule uses, and those that the mapping reads in
 /// other forms.
@@ -98,7 +98,7 @@ pub(super) fn keep_formats_of(schema: &mut Value, is_used: &dyn Fn(&str) -> bool
         }
     }
     each_schema(schema, &mut |object| {
-        if object.get("format").and_then(Value::as_str).is_some_and(|f| !HELD_TO.contains(&f)) {
+        if object.get("format").and_then(Value::as_str).is_some_and(|f| !ASSERTED_FORMATS.contains(&f)) {
             object.shift_remove("format");
         }
     });

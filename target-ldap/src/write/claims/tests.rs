@@ -128,12 +128,12 @@ proptest! {
         for name in ["a", "b", "a,a", "b,a", "a,b", "b,b", "a,a,a", "b,b,a", "a,b,b"] {
             let has = known.iter().any(|k| k.is_within(&key(name)));
             // What was moved away may be taken for known at its former name, too: never the other way round.
-            prop_assert!(claims.keeps(&key(name)) || !has, "{}: {:?}", name, known);
+            prop_assert!(claims.protects(&key(name)) || !has, "{}: {:?}", name, known);
         }
         if !steps.iter().any(|s| matches!(s, Step::Rename(..))) {
             for name in ["a", "b", "a,a", "b,a", "a,b", "b,b", "a,a,a", "b,b,a", "a,b,b"] {
                 let has = known.iter().any(|k| k.is_within(&key(name)));
-                prop_assert_eq!(claims.keeps(&key(name)), has, "{}", name);
+                prop_assert_eq!(claims.protects(&key(name)), has, "{}", name);
             }
         }
     }
@@ -158,7 +158,7 @@ fn what_an_earlier_period_brought_and_this_one_did_not_may_go() {
     assert!(!is_denied(&claims, Some(&two), "b"));
     claims.begin_period();
     claims.forget_earlier_periods();
-    assert!(!is_denied(&claims, None, "b") && !claims.keeps(&key("b")));
+    assert!(!is_denied(&claims, None, "b") && !claims.protects(&key("b")));
     claims.claim(&one, &key("a"));
     assert!(is_denied(&claims, None, "a"));
 }

@@ -57,7 +57,7 @@ pub(super) struct Page {
     place: PlanHeader,
     streams: BTreeMap<String, Stream>,
     /// The outcomes of the streams' records, if they were reported.
-    told: BTreeMap<String, [u64; OPERATIONS.len()]>,
+    reported: BTreeMap<String, [u64; OPERATIONS.len()]>,
     /// The number, operation and DN of removed entries, as far as they are listed.
     listed: Vec<(u64, usize, String)>,
     /// The number of removed entries.
@@ -75,7 +75,7 @@ impl Page {
         Self {
             place,
             streams: BTreeMap::new(),
-            told: BTreeMap::new(),
+            reported: BTreeMap::new(),
             listed: Vec::new(),
             leavers: 0,
             number: 0,
@@ -96,13 +96,13 @@ impl Page {
             }
         };
         if is_leaving || operation == DELETE {
-            self.leaves(operation, change.dn());
+            self.add_removal(operation, change.dn());
         }
         self.keep(operation, change.dn(), about, &table(change.dn(), &rows))
     }
 
     /// Adds a removed entry, if there is room in the list.
-    fn leaves(&mut self, operation: usize, dn: &str) {
+    fn add_removal(&mut self, operation: usize, dn: &str) {
         self.leavers += 1;
         if self.listed.len() < MOST_LEAVERS {
             self.listed.push((self.number + 1, operation, dn.to_owned()));
@@ -120,12 +120,12 @@ impl Page {
     /// Adds the outcomes of a stream's records.
     pub(super) fn count(&mut self, stream: &str, counts: &Counts) {
         let Counts { deleted, moved, added, modified, renamed, rejected, .. } = *counts;
-        self.told.insert(stream.to_owned(), [deleted, moved, added, modified, renamed, rejected]);
+        self.reported.insert(stream.to_owned(), [deleted, moved, added, modified, renamed, rejected]);
     }
 
     /// Returns the outcomes by operation: those of the log, or the number of changes if none were reported.
     fn counts(&self, name: &str, stream: &Stream) -> [u64; OPERATIONS.len()] {
-        self.told.get(name).copied().unwrap_or(stream.changes_by_operation)
+        self.reported.get(name).copied().unwrap_or(stream.changes_by_operation)
     }
 
     pub(super) fn password(&mut self, dn: &str, about: &str, how: &str) -> io::Result<()> {
@@ -205,10 +205,10 @@ impl Page {
         let (head, tail) = frame.halves();
         out.write_all(head.as_bytes())?;
         out.write_all(self.beginning(complete).into_string().as_bytes())?;
-        let told = std::mem::take(&mut self.told);
+        let reported = std::mem::take(&mut self.reported);
         for (name, stream) in &mut self.streams {
             let total: u64 = stream.changes_by_operation.iter().sum();
-            let counts = told.get(name).copied().unwrap_or(stream.changes_by_operation);
+            let counts = reported.get(name).copied().unwrap_or(stream.changes_by_operation);
             let open = if total <= FEW { " open" } else { "" };
             write!(out, "<details class=\"stream box\"{open}>")?;
             let summary = html! {

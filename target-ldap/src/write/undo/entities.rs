@@ -152,7 +152,7 @@ enum Identity {
 }
 
 /// What is already known of an attribute.
-enum Said {
+enum Noted {
     All,
     Of(HashSet<String>),
 }
@@ -160,7 +160,7 @@ enum Said {
 #[derive(Default)]
 struct Gathered {
     expected: Expected,
-    said: HashMap<String, Said>,
+    said: HashMap<String, Noted>,
 }
 
 impl Gathered {
@@ -180,13 +180,13 @@ impl Gathered {
                 }
             };
             match said {
-                Some(Said::All) => {}
-                Some(Said::Of(known)) => say(known),
+                Some(Noted::All) => {}
+                Some(Noted::Of(known)) => say(known),
                 None => {
                     let mut known = HashSet::new();
                     say(&mut known);
                     if is_first {
-                        self.said.insert(name.to_owned(), Said::Of(known));
+                        self.said.insert(name.to_owned(), Noted::Of(known));
                     }
                 }
             }
@@ -195,7 +195,7 @@ impl Gathered {
         if said.is_some() {
             return;
         }
-        self.said.insert(name.to_owned(), Said::All);
+        self.said.insert(name.to_owned(), Noted::All);
         let digest = if is_after { &trace.is } else { &trace.was };
         if let Some(digest) = digest {
             self.expected.whole.push((name.to_owned(), digest.clone()));
@@ -204,7 +204,7 @@ impl Gathered {
 
     fn not_known(&mut self, names: impl IntoIterator<Item = String>) {
         for name in names {
-            self.said.entry(name).or_insert(Said::All);
+            self.said.entry(name).or_insert(Noted::All);
         }
     }
 }
@@ -292,7 +292,7 @@ impl Expected {
 
     /// Does not check the ID: the entry is already identified.
     #[must_use]
-    pub fn whichever(mut self) -> Self {
+    pub fn without_id(mut self) -> Self {
         self.id = None;
         self
     }
@@ -325,7 +325,7 @@ impl Expected {
     }
 
     /// Returns how an entry differs from the expected state; `None`: it does not.
-    pub fn objection(&self, entry: Option<&Entry>, vendor: Vendor, schema: &Schema) -> Option<String> {
+    pub fn difference(&self, entry: Option<&Entry>, vendor: Vendor, schema: &Schema) -> Option<String> {
         let entry = match (entry, self.exists) {
             (None, false) => return None,
             (None, true) => return Some("it is not there".to_owned()),

@@ -132,7 +132,7 @@ async fn look(reading: &mut JournalReader, unknown: &[u64], directory: &Director
             place.status = Status::Void;
         }
     }
-    for (number, fate) in report.fates.iter().filter(|(n, _)| meant(n)) {
+    for (number, fate) in report.outcomes.iter().filter(|(n, _)| meant(n)) {
         if let Some(place) = reading.places.get_mut(number) {
             place.status = match fate {
                 RevertOutcome::TakenBack => Status::Made,

@@ -38,7 +38,7 @@ pub enum RevertOutcome {
 #[derive(Debug, Default)]
 pub struct Report {
     /// By the number of the change.
-    pub fates: BTreeMap<u64, RevertOutcome>,
+    pub outcomes: BTreeMap<u64, RevertOutcome>,
     /// Entries that were left as they are, with their DNs and the reasons.
     pub refused: BTreeMap<usize, (String, String)>,
     /// Those among them with changes that are undone already.
@@ -99,7 +99,7 @@ impl Reverter<'_> {
             let steps = entities.steps_of.get(step.entity).map_or(&[][..], Vec::as_slice);
             let made = steps.iter().position(|s| *s == place).map_or(0, |p| p + 1);
             if now == At::Left {
-                report.fates.insert(step.number, RevertOutcome::Refused);
+                report.outcomes.insert(step.number, RevertOutcome::Refused);
                 continue;
             }
             let (note, back) = self.reading.load(step.number)?;
@@ -108,10 +108,10 @@ impl Reverter<'_> {
                 let expected = if now == At::Looking {
                     self.expected(steps, made)?
                 } else {
-                    Expected::new(std::slice::from_ref(&note), 1, None, self.schema()).whichever()
+                    Expected::new(std::slice::from_ref(&note), 1, None, self.schema()).without_id()
                 };
-                let objection = self.objection(note.dn_after(), &expected, &note, step.is_made).await?;
-                in_effect = objection.is_none();
+                let difference = self.difference(note.dn_after(), &expected, &note, step.is_made).await?;
+                in_effect = difference.is_none();
                 // A missing entry may be at a DN from before earlier changes, which are undone already.
                 if in_effect && now == At::Looking && !expected.exists {
                     in_effect = !self.is_elsewhere(place, &note.dn, steps, made).await?
@@ -122,14 +122,14 @@ impl Reverter<'_> {
                     in_effect = key(&note.dn, self.schema()) == key(note.dn_after(), self.schema())
                         || self.directory.read(&note.dn, &["1.1"]).await?.is_none();
                 }
-                if let Some(objection) = objection.filter(|_| now == At::Looking) {
-                    objections.entry(step.entity).or_insert(objection);
+                if let Some(difference) = difference.filter(|_| now == At::Looking) {
+                    objections.entry(step.entity).or_insert(difference);
                 }
             }
             if in_effect {
                 match self.take_back(&note, &back, &mut report).await {
                     Ok(()) => {
-                        report.fates.insert(step.number, RevertOutcome::TakenBack);
+                        report.outcomes.insert(step.number, RevertOutcome::TakenBack);
                         set(&mut at, step.entity, At::InEffect);
                     }
                     Err((is_begun, e)) if is_refusal(&e) => {
@@ -137,14 +137,14 @@ impl Reverter<'_> {
                             report.in_part.insert(step.entity);
                         }
                         report.refused.insert(step.entity, (note.dn_after().to_owned(), e.to_string()));
-                        report.fates.insert(step.number, RevertOutcome::Refused);
+                        report.outcomes.insert(step.number, RevertOutcome::Refused);
                         set(&mut at, step.entity, At::Left);
                     }
                     Err((_, e)) => return Err(e.into()),
                 }
                 continue;
             }
-            report.fates.insert(step.number, RevertOutcome::NotInEffect);
+            report.outcomes.insert(step.number, RevertOutcome::NotInEffect);
             if now == At::InEffect || made > 1 {
                 continue;
             }
@@ -153,17 +153,17 @@ impl Reverter<'_> {
             if self.is_as_before(place, &note, &expected).await? {
                 continue;
             }
-            let objection = objections.remove(&step.entity).unwrap_or_default();
+            let difference = objections.remove(&step.entity).unwrap_or_default();
             // Another entry may have its DN until that one's changes are undone.
             if !expected.exists && entities.is_borne_by_another(&note.dn, step.entity, self.schema()) {
-                waiting.push((step.entity, note.dn, objection));
+                waiting.push((step.entity, note.dn, difference));
             } else {
-                self.leave(&mut report, step.entity, objection);
+                self.leave(&mut report, step.entity, difference);
             }
         }
-        for (entity, dn, objection) in waiting {
+        for (entity, dn, difference) in waiting {
             if !self.is_another_again(&dn, entity, &report).await? {
-                self.leave(&mut report, entity, objection);
+                self.leave(&mut report, entity, difference);
             }
         }
         Ok(report)
@@ -183,7 +183,7 @@ impl Reverter<'_> {
         let Some(first) = steps.first().and_then(|s| entities.steps.get(*s)) else { return Ok(false) };
         let expected = self.expected(steps, 0)?;
         let (note, _) = self.reading.load(first.number)?;
-        Ok(self.objection(&first.dn, &expected, &note, true).await?.is_none())
+        Ok(self.difference(&first.dn, &expected, &note, true).await?.is_none())
     }
 
     fn schema(&self) -> &Schema {
@@ -194,14 +194,14 @@ impl Reverter<'_> {
         self.directory.root_dse().vendor
     }
 
-    fn leave(&self, report: &mut Report, entity: usize, objection: String) {
+    fn leave(&self, report: &mut Report, entity: usize, difference: String) {
         let steps = self.entities.steps_of.get(entity).into_iter().flatten();
         let steps: Vec<_> = steps.filter_map(|s| self.entities.steps.get(*s)).collect();
         let dn = steps.last().map(|s| s.to.as_ref().unwrap_or(&s.dn).clone()).unwrap_or_default();
         for step in steps {
-            report.fates.insert(step.number, RevertOutcome::Refused);
+            report.outcomes.insert(step.number, RevertOutcome::Refused);
         }
-        report.refused.insert(entity, (dn, objection));
+        report.refused.insert(entity, (dn, difference));
     }
 
     /// Returns the expected state after the first `made` of an entry's changes.
@@ -235,7 +235,7 @@ impl Reverter<'_> {
     }
 
     /// Returns how an entry differs from the expected state.
-    async fn objection(
+    async fn difference(
         &self,
         dn: &str,
         expected: &Expected,
@@ -243,8 +243,8 @@ impl Reverter<'_> {
         is_made: bool,
     ) -> Result<Option<String>, DirectoryError> {
         let entry = self.read(dn, expected).await?;
-        if let Some(objection) = expected.objection(entry.as_ref(), self.vendor(), self.schema()) {
-            return Ok(Some(objection));
+        if let Some(difference) = expected.difference(entry.as_ref(), self.vendor(), self.schema()) {
+            return Ok(Some(difference));
         }
         // A similar entry may have existed before, so that the change was refused.
         if !is_made
@@ -266,7 +266,7 @@ impl Reverter<'_> {
         let fits = async |dn: &str| {
             let entry = self.read(dn, expected).await?;
             Ok::<_, DirectoryError>(
-                expected.objection(entry.as_ref(), self.vendor(), self.schema()).is_none(),
+                expected.difference(entry.as_ref(), self.vendor(), self.schema()).is_none(),
             )
         };
         if fits(&note.dn).await? {
@@ -327,7 +327,7 @@ impl Reverter<'_> {
                     continue;
                 }
                 let entry = self.read(&dn, &expected).await?;
-                if expected.objection(entry.as_ref(), self.vendor(), self.schema()).is_none() {
+                if expected.difference(entry.as_ref(), self.vendor(), self.schema()).is_none() {
                     return Ok(true);
                 }
             }
@@ -432,7 +432,7 @@ pub async fn rehearse(
             for entity in refused.keys() {
                 for step in entities.steps_of.get(*entity).into_iter().flatten() {
                     if let Some(step) = entities.steps.get(*step) {
-                        report.fates.insert(step.number, RevertOutcome::Refused);
+                        report.outcomes.insert(step.number, RevertOutcome::Refused);
                     }
                 }
             }

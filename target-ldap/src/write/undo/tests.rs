@@ -251,7 +251,7 @@ fn nothing_is_done_to_an_entry_that_was_changed_since_and_all_is_to_the_others()
         );
         assert_eq!(after[three], trial.first[three]);
         assert!(!after.contains_key("cn=mine,ou=b,dc=x"));
-        assert_eq!(report.fates.values().filter(|f| **f == RevertOutcome::TakenBack).count(), 2);
+        assert_eq!(report.outcomes.values().filter(|f| **f == RevertOutcome::TakenBack).count(), 2);
     });
 }
 
