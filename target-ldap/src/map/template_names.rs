@@ -9,7 +9,7 @@ use singer_common::settings::{SettingsError, nearest};
 
 use super::column::Column;
 use super::shape::Shapes;
-use crate::rules::accounts::Source;
+use crate::rules::accounts::BooleanSource;
 use crate::rules::rule::Rule;
 use crate::rules::template::{DnTemplate, FilterTemplate, Template};
 
@@ -17,12 +17,12 @@ use crate::rules::template::{DnTemplate, FilterTemplate, Template};
 const NAMED: usize = 12;
 
 /// The properties of a stream.
-struct Stream<'s> {
+struct StreamProperties<'s> {
     name: &'s str,
     properties: BTreeSet<&'s str>,
 }
 
-impl Stream<'_> {
+impl StreamProperties<'_> {
     fn has(&self, property: &str) -> bool {
         self.properties.contains(property)
     }
@@ -64,7 +64,7 @@ pub(super) fn check(
     is_own: bool,
     warnings: &mut Vec<Warning>,
 ) -> Result<(), SettingsError> {
-    let known = Stream { name: stream, properties: shapes.properties().collect() };
+    let known = StreamProperties { name: stream, properties: shapes.properties().collect() };
     // A SCHEMA that names no properties says nothing about records.
     if known.properties.is_empty() {
         return Ok(());
@@ -97,7 +97,7 @@ pub(super) fn check(
             [("accounts.enabled", &a.enabled), ("accounts.must_change_password", &a.must_change_password)];
         parts
             .into_iter()
-            .filter_map(|(part, source)| Some((part, source.as_ref().and_then(Source::property)?)))
+            .filter_map(|(part, source)| Some((part, source.as_ref().and_then(BooleanSource::property)?)))
     });
     for (part, name) in password.chain(accounts) {
         if !known.has(name) {

@@ -245,7 +245,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(1000))]
-        /// However many changes are made, their inverses, last first, lead back.
+        /// The inverses of any changes, last first, restore the entries.
         #[test]
         fn the_inverses_lead_back(changes in proptest::collection::vec(change(), 1..12)) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

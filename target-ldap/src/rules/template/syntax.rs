@@ -267,7 +267,7 @@ fn split(template: &Template, syntax: Syntax) -> Result<(Template, Template, Str
 
 /// The position of a placeholder in a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Place {
+pub(super) enum PlaceholderContext {
     /// In a value of any text.
     #[default]
     Text,
@@ -277,7 +277,7 @@ pub(super) enum Place {
     Dn,
 }
 
-impl Place {
+impl PlaceholderContext {
     /// Returns a record's text as it is asserted.
     pub(super) fn text(
         self,
@@ -286,19 +286,21 @@ impl Place {
         template: &Template,
     ) -> Result<String, RenderError> {
         match self {
-            Place::WithinDn if !placeholder.is_escaped() => Ok(Syntax::NameAndUid.escape(value)),
-            Place::Dn if Syntax::NameAndUid.parts(value).is_none() => Err(RenderError::NotDn {
+            PlaceholderContext::WithinDn if !placeholder.is_escaped() => Ok(Syntax::NameAndUid.escape(value)),
+            PlaceholderContext::Dn if Syntax::NameAndUid.parts(value).is_none() => Err(RenderError::NotDn {
                 placeholder: placeholder.name.clone(),
                 template: template.text.clone(),
                 expected: Syntax::Dn.expected(),
             }),
-            Place::Text | Place::WithinDn | Place::Dn => Ok(value.to_owned()),
+            PlaceholderContext::Text | PlaceholderContext::WithinDn | PlaceholderContext::Dn => {
+                Ok(value.to_owned())
+            }
         }
     }
 }
 
 /// Returns the position of each placeholder of a filter.
-pub(super) fn places(template: &Template, schema: &Schema) -> Result<Vec<Place>, TemplateError> {
+pub(super) fn places(template: &Template, schema: &Schema) -> Result<Vec<PlaceholderContext>, TemplateError> {
     // Private-use characters, which no filter contains.
     let marked = |n: usize| format!("\u{e000}{n}\u{e001}");
     let count = template.placeholders().count();
@@ -313,7 +315,7 @@ pub(super) fn places(template: &Template, schema: &Schema) -> Result<Vec<Place>,
             }
         }
     }
-    let mut places = vec![Place::Text; count];
+    let mut places = vec![PlaceholderContext::Text; count];
     // It was parsed with other texts in their place.
     let Ok(filter) = Filter::parse(&text) else { return Ok(places) };
     let mut wrong = None;
@@ -325,7 +327,7 @@ pub(super) fn places(template: &Template, schema: &Schema) -> Result<Vec<Place>,
         let is_whole = within.first().is_some_and(|n| value == marked(*n));
         for n in &within {
             if let Some(place) = places.get_mut(*n) {
-                *place = if is_whole { Place::Dn } else { Place::WithinDn };
+                *place = if is_whole { PlaceholderContext::Dn } else { PlaceholderContext::WithinDn };
             }
         }
         if !is_whole && !within.is_empty() && Syntax::NameAndUid.parts(value).is_none() {

@@ -22,7 +22,7 @@ pub const IDS: [&str; 3] = ["entryUUID", "objectGUID", "nsUniqueId"];
 /// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ChangeKind {
     /// An entry was added.
     Add,
     /// An entry was deleted.
@@ -61,7 +61,7 @@ impl Trace {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeNote {
     /// The kind of the change.
-    pub of: Kind,
+    pub of: ChangeKind,
     /// The DN of the entry before the change.
     pub dn: String,
     /// The DN after it, if it differs.
@@ -134,7 +134,7 @@ impl ChangeNote {
     /// Returns the note of a deletion, or of a change of which nothing else is known.
     pub fn plain(dn: &str) -> ChangeNote {
         ChangeNote {
-            of: Kind::Delete,
+            of: ChangeKind::Delete,
             dn: dn.to_owned(),
             to: None,
             id: None,
@@ -152,11 +152,13 @@ impl ChangeNote {
         let id = before.and_then(|b| id(b, schema));
         let plain = ChangeNote { missing, id: id.clone(), ..ChangeNote::plain(change.dn()) };
         match change {
-            Change::Add(entry) => ChangeNote { of: Kind::Add, attributes: added(entry, schema), ..plain },
+            Change::Add(entry) => {
+                ChangeNote { of: ChangeKind::Add, attributes: added(entry, schema), ..plain }
+            }
             Change::Delete { .. } => plain,
             Change::Modify { changes, .. } => {
                 let (attributes, lost) = modified(changes, before, back, schema);
-                ChangeNote { of: Kind::Modify, attributes, lost, ..plain }
+                ChangeNote { of: ChangeKind::Modify, attributes, lost, ..plain }
             }
             Change::Rename { dn, new_rdn, new_superior, .. } => {
                 let attributes = match (id, before) {
@@ -164,7 +166,7 @@ impl ChangeNote {
                     _ => BTreeMap::new(),
                 };
                 let to = renamed(dn, new_rdn, new_superior.as_deref());
-                ChangeNote { of: Kind::Rename, to: Some(to), attributes, ..plain }
+                ChangeNote { of: ChangeKind::Rename, to: Some(to), attributes, ..plain }
             }
         }
     }
@@ -172,7 +174,7 @@ impl ChangeNote {
     /// Whether the change left the entry as it was, as far as known.
     pub fn is_idle(&self) -> bool {
         let idle = |t: &Trace| !t.is_by_value() && t.was.is_some() && t.was == t.is;
-        let is_modified = self.of == Kind::Modify && !self.attributes.is_empty();
+        let is_modified = self.of == ChangeKind::Modify && !self.attributes.is_empty();
         self.missing || is_modified && self.attributes.values().all(idle)
     }
 

@@ -8,8 +8,8 @@ use singer_common::entry::Entry;
 use singer_common::schema::Schema;
 use singer_common::secret::is_secret_attribute;
 
-use super::change_note::{ChangeNote, IDS, Kind, Trace, digest, of_entry, value_digest};
-use super::journal::{JournalReader, ReadError, Status};
+use super::change_note::{ChangeKind, ChangeNote, IDS, Trace, digest, of_entry, value_digest};
+use super::journal::{ChangeStatus, JournalReader, ReadError};
 
 /// One change.
 #[derive(Debug, Clone)]
@@ -64,12 +64,12 @@ impl Entities {
         let numbers: Vec<u64> = reading.places.keys().copied().collect();
         for number in numbers {
             let status = reading.status(number);
-            if status == Status::Void {
+            if status == ChangeStatus::Void {
                 continue;
             }
             let (note, _) = reading.load(number)?;
             // Refused, or without effect, such as the deletion of a missing entry.
-            if status == Status::Unknown && note.is_idle() {
+            if status == ChangeStatus::Unknown && note.is_idle() {
                 continue;
             }
             let at = key(&note.dn, schema);
@@ -78,18 +78,20 @@ impl Entities {
                 all.steps_of.push(Vec::new());
                 there.push(None);
                 let new = all.steps_of.len() - 1;
-                if note.of != Kind::Add {
+                if note.of != ChangeKind::Add {
                     all.owners.insert(at.clone(), new);
                 }
                 new
             });
             // An existing entry cannot be added, and a missing one cannot be changed: the change was probably refused.
             let is_there = there.get(entity).copied().flatten();
-            if status == Status::Unknown && is_there.is_some_and(|there| there == (note.of == Kind::Add)) {
+            if status == ChangeStatus::Unknown
+                && is_there.is_some_and(|there| there == (note.of == ChangeKind::Add))
+            {
                 continue;
             }
             if let Some(slot) = there.get_mut(entity) {
-                *slot = (status == Status::Made).then_some(note.of != Kind::Delete);
+                *slot = (status == ChangeStatus::Made).then_some(note.of != ChangeKind::Delete);
             }
             names.insert(at.clone(), (entity, note.dn.clone()));
             if let Some(to) = &note.to {
@@ -105,7 +107,7 @@ impl Entities {
             if let Some(steps) = all.steps_of.get_mut(entity) {
                 steps.push(all.steps.len());
             }
-            let is_made = status == Status::Made;
+            let is_made = status == ChangeStatus::Made;
             all.steps.push(Step { number, entity, is_made, dn: note.dn, to: note.to });
         }
         Ok(all)
@@ -211,13 +213,15 @@ impl Gathered {
 
 /// Returns the ID of an entry between its changes: an entry that is added again has another one.
 fn id_at(before: &[ChangeNote], after: &[ChangeNote]) -> Option<(String, String)> {
-    for note in before.iter().rev().take_while(|n| n.of != Kind::Delete) {
-        if note.id.is_some() || note.of == Kind::Add {
+    for note in before.iter().rev().take_while(|n| n.of != ChangeKind::Delete) {
+        if note.id.is_some() || note.of == ChangeKind::Add {
             return note.id.clone();
         }
     }
-    let known =
-        after.iter().take_while(|n| n.of != Kind::Add).find(|n| n.id.is_some() || n.of == Kind::Delete);
+    let known = after
+        .iter()
+        .take_while(|n| n.of != ChangeKind::Add)
+        .find(|n| n.id.is_some() || n.of == ChangeKind::Delete);
     known.and_then(|n| n.id.clone())
 }
 
@@ -228,8 +232,8 @@ impl Expected {
         let (before, after) = notes.split_at(made.min(notes.len()));
         let mut all = Gathered::default();
         all.expected.exists = match (before.last(), after.first()) {
-            (Some(last), _) => last.of != Kind::Delete,
-            (None, Some(first)) => first.of != Kind::Add,
+            (Some(last), _) => last.of != ChangeKind::Delete,
+            (None, Some(first)) => first.of != ChangeKind::Add,
             (None, None) => true,
         };
         if !all.expected.exists {
@@ -238,17 +242,17 @@ impl Expected {
         let mut is_whole = false;
         for note in before.iter().rev() {
             match note.of {
-                Kind::Modify => note.attributes.iter().for_each(|(n, t)| all.trace(n, t, true)),
-                Kind::Rename => {
+                ChangeKind::Modify => note.attributes.iter().for_each(|(n, t)| all.trace(n, t, true)),
+                ChangeKind::Rename => {
                     all.not_known(note.naming(schema));
                     note.attributes.iter().for_each(|(n, t)| all.trace(n, t, true));
                 }
-                Kind::Add => {
+                ChangeKind::Add => {
                     note.attributes.iter().for_each(|(n, t)| all.trace(n, t, true));
                     is_whole = true;
                     break;
                 }
-                Kind::Delete => break,
+                ChangeKind::Delete => break,
             }
         }
         if is_whole {
@@ -256,19 +260,19 @@ impl Expected {
         } else {
             for note in after {
                 match note.of {
-                    Kind::Modify => note.attributes.iter().for_each(|(n, t)| all.trace(n, t, false)),
-                    Kind::Rename => {
+                    ChangeKind::Modify => note.attributes.iter().for_each(|(n, t)| all.trace(n, t, false)),
+                    ChangeKind::Rename => {
                         all.not_known(note.naming(schema));
                         note.attributes.iter().for_each(|(n, t)| all.trace(n, t, false));
                     }
-                    Kind::Delete => {
+                    ChangeKind::Delete => {
                         let there = deleted.map(|e| of_entry(e, schema)).unwrap_or_default();
                         for (name, trace) in &there {
                             all.trace(name, trace, true);
                         }
                         break;
                     }
-                    Kind::Add => break,
+                    ChangeKind::Add => break,
                 }
             }
             if deleted.is_some() {

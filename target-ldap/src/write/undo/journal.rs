@@ -136,18 +136,18 @@ pub fn announcement(number: u64, note: &ChangeNote, back: &[Change]) -> Result<V
 
 /// The ID of an entry in compact form, for a million entries in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Id {
+pub struct EntryId {
     /// Its index in [`IDS`].
     name: u8,
     /// The text of the digest.
     digest: [u8; 16],
 }
 
-impl Id {
+impl EntryId {
     /// Builds it from an attribute of [`IDS`] and a value's digest.
-    pub fn of(name: &str, digest: &str) -> Option<Id> {
+    pub fn of(name: &str, digest: &str) -> Option<EntryId> {
         let name = IDS.iter().position(|n| *n == name).and_then(|n| u8::try_from(n).ok())?;
-        Some(Id { name, digest: digest.as_bytes().try_into().ok()? })
+        Some(EntryId { name, digest: digest.as_bytes().try_into().ok()? })
     }
 
     fn pair(self) -> Option<(String, String)> {
@@ -157,8 +157,8 @@ impl Id {
 }
 
 /// Returns the line for a change that was made, with the ID of an added entry.
-pub fn made(number: u64, id: Option<Id>) -> String {
-    match id.and_then(Id::pair) {
+pub fn made(number: u64, id: Option<EntryId>) -> String {
+    match id.and_then(EntryId::pair) {
         Some((name, digest)) => format!("{MADE}{number} {name} {digest}\n"),
         None => format!("{MADE}{number}\n"),
     }
@@ -197,7 +197,7 @@ pub fn committed() -> &'static str {
 
 /// What is known of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
+pub enum ChangeStatus {
     /// It was announced only.
     Unknown,
     /// It was made.
@@ -214,9 +214,9 @@ pub struct FrameEntry {
     /// The length of its frame, in octets.
     pub length: u64,
     /// What is known of it.
-    pub status: Status,
+    pub status: ChangeStatus,
     /// The ID of the entry that it added, if it is not in its note.
-    pub id: Option<Id>,
+    pub id: Option<EntryId>,
 }
 
 /// Why a file cannot be read.
@@ -329,7 +329,7 @@ impl JournalReader {
             let number = |mark: &str| text.strip_prefix(mark).and_then(|n| n.parse::<u64>().ok());
             let made = text.strip_prefix(MADE).map(|t| t.split(' ')).and_then(|mut words| {
                 let number = words.next()?.parse::<u64>().ok()?;
-                let id = words.next().zip(words.next()).and_then(|(name, digest)| Id::of(name, digest));
+                let id = words.next().zip(words.next()).and_then(|(name, digest)| EntryId::of(name, digest));
                 Some((number, id))
             });
             if let Some(rest) = text.strip_prefix(CHANGE) {
@@ -344,8 +344,8 @@ impl JournalReader {
                             let note: ChangeNote =
                                 serde_json::from_str(parsed.note).map_err(|_| ReadError::Changed(begun))?;
                             let status = match (self.is_journal, note.back.is_some()) {
-                                (true, _) | (false, true) => Status::Unknown,
-                                (false, false) => Status::Made,
+                                (true, _) | (false, true) => ChangeStatus::Unknown,
+                                (false, false) => ChangeStatus::Made,
                             };
                             self.places.insert(
                                 parsed.number,
@@ -363,9 +363,9 @@ impl JournalReader {
                     return Err(ReadError::Changed(begun));
                 }
             } else if let Some((number, id)) = made {
-                self.mark(number, Status::Made, id);
+                self.mark(number, ChangeStatus::Made, id);
             } else if let Some(number) = number(VOID) {
-                self.mark(number, Status::Void, None);
+                self.mark(number, ChangeStatus::Void, None);
             } else if let Some(number) = number(END) {
                 counted = Some(number);
             } else if text == COMMITTED {
@@ -383,7 +383,7 @@ impl JournalReader {
         Ok(())
     }
 
-    fn mark(&mut self, number: u64, status: Status, id: Option<Id>) {
+    fn mark(&mut self, number: u64, status: ChangeStatus, id: Option<EntryId>) {
         if let Some(place) = self.places.get_mut(&number).filter(|_| self.is_journal) {
             place.status = status;
             place.id = id;
@@ -391,11 +391,13 @@ impl JournalReader {
     }
 
     /// Returns the status of a change, given how the run ended.
-    pub fn status(&self, number: u64) -> Status {
-        let status = self.places.get(&number).map_or(Status::Void, |p| p.status);
+    pub fn status(&self, number: u64) -> ChangeStatus {
+        let status = self.places.get(&number).map_or(ChangeStatus::Void, |p| p.status);
         // In a file that is replaced as a whole, changes in memory count only once the file is replaced.
         match status {
-            Status::Made if self.is_journal && self.header.atomic && !self.committed => Status::Unknown,
+            ChangeStatus::Made if self.is_journal && self.header.atomic && !self.committed => {
+                ChangeStatus::Unknown
+            }
             status => status,
         }
     }
@@ -420,7 +422,7 @@ impl JournalReader {
             .and_then(|rest| parse_frame(rest.trim_end_matches('\n')))
             .ok_or(ReadError::Changed(0))?;
         let mut note: ChangeNote = serde_json::from_str(parsed.note).map_err(|_| ReadError::Changed(0))?;
-        if let Some(id) = place.id.and_then(Id::pair) {
+        if let Some(id) = place.id.and_then(EntryId::pair) {
             note.id = Some(id);
         }
         Ok((note, ldif))
@@ -430,7 +432,7 @@ impl JournalReader {
     pub fn write(&mut self, killed: bool, out: &mut dyn Write) -> Result<(), LdifWriteError> {
         let header = Header { killed, atomic: false, ..self.header.clone() };
         let written: Vec<u64> =
-            self.places.keys().rev().copied().filter(|n| self.status(*n) != Status::Void).collect();
+            self.places.keys().rev().copied().filter(|n| self.status(*n) != ChangeStatus::Void).collect();
         writeln!(out, "{UNDO}{}", ascii(&header))?;
         writeln!(
             out,
@@ -440,7 +442,7 @@ impl JournalReader {
         for number in written {
             let status = self.status(number);
             let (note, ldif) = self.raw(number).map_err(io::Error::other)?;
-            let octets = if status == Status::Unknown && note.back.is_none() {
+            let octets = if status == ChangeStatus::Unknown && note.back.is_none() {
                 let back = String::from_utf8_lossy(&ldif).into_owned();
                 frame(number, &ChangeNote { back: Some(back), ..note }, b"")
             } else {
@@ -454,7 +456,7 @@ impl JournalReader {
 
     /// Whether no change was, or may have been, made.
     pub fn is_empty(&self) -> bool {
-        self.places.keys().all(|n| self.status(*n) == Status::Void)
+        self.places.keys().all(|n| self.status(*n) == ChangeStatus::Void)
     }
 }
 

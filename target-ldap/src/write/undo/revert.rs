@@ -17,7 +17,7 @@ use singer_common::entry::Entry;
 use singer_common::schema::Schema;
 use singer_common::time::generalized::GeneralizedTime;
 
-use super::change_note::{ChangeNote, Kind};
+use super::change_note::{ChangeKind, ChangeNote};
 use super::entities::{Entities, Expected, key, moved};
 use super::journal::JournalReader;
 use crate::plan::assertion;
@@ -118,7 +118,7 @@ impl Reverter<'_> {
                         && !self.was_never_there(steps).await?;
                 }
                 // Its old DN is free, or another entry has the new one.
-                if in_effect && note.of == Kind::Rename {
+                if in_effect && note.of == ChangeKind::Rename {
                     in_effect = key(&note.dn, self.schema()) == key(note.dn_after(), self.schema())
                         || self.directory.read(&note.dn, &["1.1"]).await?.is_none();
                 }
@@ -211,7 +211,7 @@ impl Reverter<'_> {
         for (n, place) in steps.iter().enumerate() {
             let Some(step) = self.entities.steps.get(*place) else { continue };
             let (note, back) = self.reading.load(step.number)?;
-            if n >= made && note.of == Kind::Delete && deleted.is_none() {
+            if n >= made && note.of == ChangeKind::Delete && deleted.is_none() {
                 deleted = back.into_iter().find_map(|c| match c {
                     Change::Add(entry) => Some(entry),
                     _ => None,
@@ -248,7 +248,7 @@ impl Reverter<'_> {
         }
         // A similar entry may have existed before, so that the change was refused.
         if !is_made
-            && note.of == Kind::Add
+            && note.of == ChangeKind::Add
             && entry.is_some_and(|e| is_older(&e, &self.reading.header.started))
         {
             return Ok(Some("it is older than the run".to_owned()));
@@ -344,7 +344,7 @@ impl Reverter<'_> {
         for (n, change) in back.iter().enumerate() {
             self.make(change, note.relaxed).await.map_err(|e| (n > 0, e))?;
         }
-        if note.of == Kind::Delete {
+        if note.of == ChangeKind::Delete {
             self.note_again(note).await;
         }
         if !note.lost.is_empty() {
@@ -353,7 +353,7 @@ impl Reverter<'_> {
         let unseen = |(name, trace): (&String, &super::change_note::Trace)| {
             trace.is.is_none() && !trace.is_by_value() && !note.lost.contains(name)
         };
-        if note.of == Kind::Modify && note.attributes.iter().any(unseen) {
+        if note.of == ChangeKind::Modify && note.attributes.iter().any(unseen) {
             report.unseen.insert(note.dn_after().to_owned());
         }
         Ok(())
