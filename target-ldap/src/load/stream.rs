@@ -17,6 +17,7 @@ use super::rejects::RejectSchema;
 use crate::map::validate::{RecordValidator, guarded};
 use crate::map::{Mapping, Task};
 use crate::rules::error::MappingError;
+use crate::rules::names::ENTRY_IDS;
 use crate::write::claims::KeyKind;
 
 /// A record with its task.
@@ -172,15 +173,12 @@ fn about(key_properties: &[String], is_mirror_without_key: bool, record: &Record
     about
 }
 
-/// Identifiers that servers assign for life (RFC 4530, 389 DS, Active Directory).
-const IDS: [&str; 3] = ["entryUUID", "nsUniqueId", "objectGUID"];
-
 pub(super) fn key_kind(key_properties: &[String], is_mirror: bool, rewrites: usize) -> KeyKind {
     match key_properties {
         [] => KeyKind::Name,
         [only] if is_mirror && only.eq_ignore_ascii_case("dn") => KeyKind::Name,
         // Several rewrites can map two entries of the source to one DN.
-        [only] if is_mirror && rewrites < 2 && IDS.iter().any(|id| only.eq_ignore_ascii_case(id)) => {
+        [only] if is_mirror && rewrites < 2 && ENTRY_IDS.iter().any(|id| only.eq_ignore_ascii_case(id)) => {
             KeyKind::Id
         }
         _ => KeyKind::Key,

@@ -7,8 +7,7 @@ use singer_common::dn::{Ava, Dn, split};
 use singer_common::entry::Entry;
 use singer_common::schema::Schema;
 
-use crate::rules::names::to_ask;
-use crate::write::undo::change_note::IDS;
+use crate::rules::names::{ENTRY_IDS, to_ask};
 
 use singer_common::secret::is_write_only;
 
@@ -52,7 +51,7 @@ pub fn needs(change: &Change) -> Option<Vec<String>> {
             // All of them, and its ID: the entry is recognized by them under its new DN.
             let name = Dn::parse(new_rdn).unwrap_or_default();
             let naming = name.rdn().into_iter().flat_map(|r| &r.avas).map(|a| a.attribute.as_str());
-            names(&mut naming.chain(["*"]).chain(IDS))
+            names(&mut naming.chain(["*"]).chain(ENTRY_IDS))
         }
     }
 }

@@ -14,10 +14,8 @@ use singer_common::entry::Entry;
 use singer_common::schema::{Equality, Schema};
 use singer_common::secret::is_secret_attribute;
 
+use crate::rules::names::ENTRY_IDS;
 use crate::write::inverse::are_apart;
-
-/// The attributes with which servers identify an entry for life.
-pub const IDS: [&str; 3] = ["entryUUID", "objectGUID", "nsUniqueId"];
 
 /// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,7 +190,7 @@ impl ChangeNote {
 
 /// Returns the ID of an entry, if its server shows one.
 pub fn id(entry: &Entry, schema: &Schema) -> Option<(String, String)> {
-    IDS.iter().find_map(|name| {
+    ENTRY_IDS.iter().find_map(|name| {
         let value = entry.values(name).first()?;
         Some(((*name).to_owned(), value_digest(name, value, schema)))
     })

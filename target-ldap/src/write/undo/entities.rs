@@ -8,8 +8,9 @@ use singer_common::entry::Entry;
 use singer_common::schema::Schema;
 use singer_common::secret::is_secret_attribute;
 
-use super::change_note::{ChangeKind, ChangeNote, IDS, Trace, digest, of_entry, value_digest};
+use super::change_note::{ChangeKind, ChangeNote, Trace, digest, of_entry, value_digest};
 use super::journal::{ChangeStatus, JournalReader, ReadError};
+use crate::rules::names::ENTRY_IDS;
 
 /// One change.
 #[derive(Debug, Clone)]
@@ -317,7 +318,7 @@ impl Expected {
             names.push("createTimestamp".into());
         }
         if self.id.is_some() {
-            names.extend(IDS.map(str::to_owned));
+            names.extend(ENTRY_IDS.map(str::to_owned));
         }
         let touched =
             self.whole.iter().map(|(n, _)| n.as_str()).chain(self.single.iter().map(|(n, ..)| n.as_str()));
@@ -366,7 +367,7 @@ impl Expected {
                     && !is_secret_attribute(name)
                     && !["memberOf", "createTimestamp"]
                         .iter()
-                        .chain(&IDS)
+                        .chain(&ENTRY_IDS)
                         .any(|n| n.eq_ignore_ascii_case(name))
             };
             if let Some(new) =

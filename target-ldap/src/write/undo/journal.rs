@@ -22,7 +22,8 @@ use singer_common::directory::RELAX_RULES;
 use singer_common::directory::ldif::reader::{LdifReader, Record};
 use singer_common::directory::ldif::writer::{LdifWriteError, LdifWriter};
 
-use super::change_note::{ChangeNote, IDS};
+use super::change_note::ChangeNote;
+use crate::rules::names::ENTRY_IDS;
 
 /// The version of both formats. Files of a later one are refused.
 const VERSION: u32 = 1;
@@ -137,21 +138,21 @@ pub fn announcement(number: u64, note: &ChangeNote, back: &[Change]) -> Result<V
 /// The ID of an entry in compact form, for a million entries in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryId {
-    /// Its index in [`IDS`].
+    /// Its index in [`ENTRY_IDS`].
     name: u8,
     /// The text of the digest.
     digest: [u8; 16],
 }
 
 impl EntryId {
-    /// Builds it from an attribute of [`IDS`] and a value's digest.
+    /// Builds it from an attribute of [`ENTRY_IDS`] and a value's digest.
     pub fn of(name: &str, digest: &str) -> Option<EntryId> {
-        let name = IDS.iter().position(|n| *n == name).and_then(|n| u8::try_from(n).ok())?;
+        let name = ENTRY_IDS.iter().position(|n| *n == name).and_then(|n| u8::try_from(n).ok())?;
         Some(EntryId { name, digest: digest.as_bytes().try_into().ok()? })
     }
 
     fn pair(self) -> Option<(String, String)> {
-        let name = IDS.get(usize::from(self.name))?;
+        let name = ENTRY_IDS.get(usize::from(self.name))?;
         Some(((*name).to_owned(), std::str::from_utf8(&self.digest).ok()?.to_owned()))
     }
 }
