@@ -307,7 +307,7 @@ mod tests {
 
     fn values() -> impl Strategy<Value = Vec<String>> {
         proptest::collection::btree_set("[a-dA-D]{1,2}", 0..6).prop_map(|set| {
-            // No two the same by caseIgnoreMatch.
+            // No two are equal by caseIgnoreMatch.
             let mut seen = HashSet::new();
             set.into_iter().filter(|v| seen.insert(v.to_lowercase())).collect()
         })
@@ -316,7 +316,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
-        /// Carrying the plan out gives what was wanted under the policy, and a second plan is empty.
+        /// Applying the plan gives the wanted entry under the policy, and a second plan is empty.
         #[test]
         fn a_plan_reaches_its_aim_and_then_rests(
             there in values(), want in values(), exact in any::<bool>(), octets in any::<bool>(), policy in policy(),

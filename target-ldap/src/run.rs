@@ -82,18 +82,21 @@ pub const MANUAL: Manual = Manual {
     modules: include_str!("lib.rs"),
     examples: &[
         example("target-ldap init", "a first configuration, by questions"),
-        example("target-ldap --config target.json --test", "can it be written to: a health report as JSON"),
+        example(
+            "target-ldap --config target.json --test",
+            "a health report as JSON: can the directory be written to",
+        ),
         example(
             "target-ldap doctor --config target.json",
             "what works with this directory, and what to ask its administrator for",
         ),
         example(
             "target-ldap --config target.json --input records.singer --dry-run",
-            "what would be changed; nothing is written",
+            "print the changes; nothing is written",
         ),
         example(
             "target-ldap --config target.json --input records.singer --dry-run --plan-format html > plan.html",
-            "the same as a page, for whoever has to agree",
+            "the same as an HTML page, for approval",
         ),
         example(
             "tap-csv --config csv.json | target-ldap --config target.json > state.json",
@@ -105,16 +108,16 @@ pub const MANUAL: Manual = Manual {
         ),
         example(
             "target-ldap --config target.json --input rejects.jsonl --retry-rejects",
-            "try again what was rejected",
+            "try rejected records again",
         ),
         example(
             "target-ldap undo undo.ldif --config target.json --dry-run",
-            "what would be taken back of the run that wrote undo.ldif (undo_file)",
+            "print the changes that would undo the run that wrote undo.ldif (undo_file)",
         ),
     ],
     exit_codes: &[(
         REJECTED,
-        "done, but records were rejected (on_error: skip), or entries left alone (undo)",
+        "done, but records were rejected (on_error: skip), or entries left as they are (undo)",
     )],
 };
 

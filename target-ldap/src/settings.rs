@@ -36,51 +36,51 @@ const OWN: &[Setting] = &[
     Setting::new(
         "default_base_dn",
         Kind::Text,
-        "Where records go whose rule gives no full DN: a `dn_template` of one RDN is put below it, and without a template the entry is named by the stream's key.",
+        "The base DN for records whose rule has no absolute DN: a `dn_template` of one RDN is relative to it. Without a template the RDN is the stream's key.",
     ),
     Setting::new(
         "mapping_rules",
         Kind::Object,
-        "How records become entries, by stream; `\"*\"` is the rule of streams without one of their own. A stream without any rule, whose records have `dn` and `objectClass`, is mirrored as it is.",
+        "How records are mapped to entries, by stream; `\"*\"` is the rule for all streams without their own. A stream without a rule is mirrored as it is, if its records have `dn` and `objectClass`.",
     )
     .or("{}"),
     Setting::new(
         "dn_rewrite",
         Kind::ObjectList,
-        "`[{\"from\": …, \"to\": …}]`: moves `dn` and every DN-valued attribute from below one name to below another. The first that fits is used.",
+        "`[{\"from\": …, \"to\": …}]`: replaces the suffix of `dn` and of every DN-valued attribute. The first suffix that matches is replaced.",
     )
     .or("[]"),
     Setting::new(
         "on_error",
         Kind::Choice(&["fail", "skip"]),
-        "What a bad record does. `fail` ends the run at it; what came before it is written. `skip` puts it into `reject_file` and goes on; the run ends with exit code 4. Only what is the record's own fault is skipped, not what is the connection's or the server's.",
+        "What happens to a record that cannot be written. `fail`: the run fails; earlier records are written. `skip`: the record is appended to `reject_file`, the run continues and ends with exit code 4. Only faults of the record are skipped, not failures of the connection or the server.",
     )
     .or("\"fail\""),
     Setting::new(
         "reject_file",
         Kind::Text,
-        "With `on_error: skip`: the file that rejected records are appended to, one JSON object a line, as `--retry-rejects` reads it. Passwords in it are masked.",
+        "With `on_error: skip`: the file that rejected records are appended to, one JSON object per line, for `--retry-rejects`. Passwords are masked.",
     ),
     Setting::new(
         "max_rejects",
         Kind::Integer { min: 0, max: i64::MAX },
-        "With `on_error: skip`: the most records of one run that may be rejected. One more ends the run with exit code 1, STATE staying before it.",
+        "With `on_error: skip`: the most records that a run may reject. With one more the run fails (exit code 1), and STATE stays before that record.",
     ),
     Setting::new(
         "validate_records",
         Kind::Boolean,
-        "Check each record against its stream's SCHEMA (JSON Schema, formats included: of properties that a rule uses; times and URIs are read in other forms, too, and an empty text is no value).",
+        "Validate each record against its stream's SCHEMA (JSON Schema). Formats are checked for properties that a rule uses; times and URIs may also have other forms, and an empty text is no value.",
     )
     .or("true"),
     Setting::new(
         "create_parents",
         Kind::Boolean,
-        "Create missing parents of an entry: `ou`, `dc`, `o`, `c`, `l` and `st`, and on Active Directory `cn`; at most 100 one above the other. Not set: true for a server; false for an LDIF file, which takes entries without parents.",
+        "Create missing parents of an entry: `ou`, `dc`, `o`, `c`, `l` and `st`, and on Active Directory `cn`; at most 100 levels. Not set: true for a server; false for an LDIF file, which accepts entries without parents.",
     ),
     Setting::new(
         "process_activate_version",
         Kind::Boolean,
-        "Whether ACTIVATE_VERSION counts: entries in the rule's scope (`scope_base`, `scope_filter`) that did not come with the version go the way of `on_delete`, once, when the input has ended. What any record of the run brought, matched or was rejected for stays. Nothing goes for a stream without a scope, or of which no record came before the announcement. Every run has to bring the whole version.",
+        "Delete by ACTIVATE_VERSION: entries in the rule's scope (`scope_base`, `scope_filter`) that are not in the version are deleted as `on_delete` says, once the input has ended. Entries that any record of the run wrote, matched or was rejected for stay. Nothing is deleted for a stream without a scope, or without a record before the message. Every run must contain the whole version.",
     )
     .or("false")
     // The name in the Meltano SDK.
@@ -88,9 +88,9 @@ const OWN: &[Setting] = &[
     Setting::new(
         "activate_when_quiet_seconds",
         Kind::Integer { min: 1, max: 86_400 },
-        "With `process_activate_version`, for an input that stays open (a tap with `follow`): seconds without input, since the STATE behind the ACTIVATE_VERSION, after which the deletions of the version are made. Until then STATE is held back. Not set: they are made when the input ends.",
+        "With `process_activate_version`, for an input that stays open (a tap with `follow`): the deletions of a version are made after this many seconds without input, if a STATE has followed the ACTIVATE_VERSION. Until then STATE is held back. Not set: they are made when the input ends.",
     ),
-    Setting::new("max_in_flight", Kind::Integer { min: 1, max: 1024 }, "Writes outstanding at once, in all. The entries of the records after them are looked up meanwhile; with 1 everything is done one after another.").or("32"),
+    Setting::new("max_in_flight", Kind::Integer { min: 1, max: 1024 }, "The most write operations in flight. Meanwhile the entries of later records are searched; with 1 everything is done one after another.").or("32"),
     Setting::new(
         "dry_run",
         Kind::Boolean,
@@ -100,51 +100,51 @@ const OWN: &[Setting] = &[
     Setting::new(
         "undo_file",
         Kind::Text,
-        "Where to write LDIF that takes the run back: `target-ldap undo FILE` looks at each entry first, `ldapmodify` does not. Its last part may contain `{run_id}` (when the run began and its id in the log) and `{date}`: then each run has a file of its own. A dry run leaves it as it is.",
+        "The file for LDIF that undoes the run: `target-ldap undo FILE` checks each entry first, `ldapmodify` does not. The file name may contain `{run_id}` (the start of the run and its ID in the log) and `{date}`: then each run has its own file. A dry run does not write it.",
     ),
     Setting::new(
         "undo_keep",
         Kind::Integer { min: 1, max: i64::MAX },
-        "With `{run_id}` or `{date}` in `undo_file`: how many files are kept, the newest; 24 if not given. What killed runs left is never removed.",
+        "With `{run_id}` or `{date}` in `undo_file`: the number of newest files to keep; 24 if not set. Files of killed runs are never removed.",
     ),
     Setting::new(
         "max_deletes",
         Kind::IntegerOrText,
-        "The most entries a run may delete (or move away with what lies below, or set values of, with `on_delete`): a number, or a share of the entries below `default_base_dn` or the server's base, such as \"5%\". A run that would delete more writes nothing and ends with exit code 1. The input is read to its end first.",
+        "The most entries that a run may delete (or, with `on_delete`, move with their subtree or set values of): a number, or a percentage of the entries below `default_base_dn` or the server's base, such as \"5%\". A run that would delete more writes nothing and fails (exit code 1). The input is read to its end first.",
     ),
     Setting::new(
         "max_changes",
         Kind::IntegerOrText,
-        "The most changes a run may make, of any kind; otherwise as `max_deletes`.",
+        "The most changes of any kind that a run may make; otherwise as `max_deletes`.",
     ),
     Setting::new(
         "assert_unchanged",
         Kind::Boolean,
-        "Make a change to an entry only if what it changes is as it was read (assertion control, RFC 4528): else the entry is read and compared again. A server without the control is refused.",
+        "Modify an entry only if the attributes are as they were read (assertion control, RFC 4528); else the entry is read and compared again. A server without the control is refused.",
     )
     .or("false"),
     Setting::new(
         "preserve_uuid",
         Kind::Boolean,
-        "Give new entries the `entryUUID` of their records, for mirrors (relax rules control: OpenLDAP, for who has the right to `manage`; and LDIF files). Other servers are refused.",
+        "Add entries with the `entryUUID` of their records, for mirrors (relax rules control: OpenLDAP, if the bound user has the right to `manage`; and LDIF files). Other servers are refused.",
     )
     .or("false"),
     Setting::new(
         "ldif_check",
         Kind::Boolean,
-        "Hold the entries of a `ldif:` destination to the built-in standard schema, as a server does: what their classes demand is there, and nothing that these do not allow. Not set: a file takes every entry.",
+        "Check the entries of an `ldif:` destination against the built-in standard schema, as a server does: required attributes must exist, and others must be allowed by the object classes. Not set: a file accepts every entry.",
     )
     .or("false"),
     Setting::new(
         "ldif_format",
         Kind::Choice(&["content", "changes"]),
-        "What a `ldif:` destination holds: the entries, or the change records that lead to them.",
+        "What an `ldif:` destination contains: the entries, or the change records that lead to them.",
     )
     .or("\"content\""),
     Setting::new(
         "ldif_export_path",
         Kind::Text,
-        "The LDIF file to write when no server is given.",
+        "The LDIF file to write if no server is set.",
     )
     .flext("FLEXT_LDIF_EXPORT_PATH"),
 ];

@@ -1,8 +1,8 @@
-//! Random inputs through the target and through a reference that is written to be read: both must come to the same
-//! directory, the same number of rejected records and the same STATE; also where the input is cut anywhere and the next run
-//! goes on from the STATE of the last.
+//! Random inputs through the target and through a simple reference. Both must end with the same directory, the same number of
+//! rejected records and the same STATE, also if the input is cut anywhere and the next run continues from the STATE of the
+//! last.
 //!
-//! `MODEL_CASES` says how many inputs: 300 when it is not set.
+//! `MODEL_CASES` sets the number of inputs: 300 by default.
 
 // A panic here is a failed test.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
@@ -115,7 +115,7 @@ fn message(number: usize, line: &Line) -> Value {
     }
 }
 
-/// Carries an input out with the target itself.
+/// Runs an input through the target.
 fn carry_out(rules: Rules, directory: &Directory, lines: &[Line], in_flight: usize) -> (Directory, Outcome) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("d.ldif");
@@ -194,7 +194,7 @@ fn a_run_does_what_the_reference_does() {
             .map(|((name, number), mark)| (*name, Entry { number: *number, mark: Some(mark) }))
             .collect();
         let mut actual = expected.clone();
-        // Cut anywhere, and run again from the STATE of what was printed.
+        // Cut anywhere, and run again from the printed STATE.
         let first = cut.map_or(lines.len(), |cut| cut.index(lines.len() + 1));
         let mut from = 0;
         for to in [first, lines.len()] {

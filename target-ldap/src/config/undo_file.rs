@@ -16,7 +16,7 @@ const EXPECTED: &str =
 
 /// A part of a file name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
+enum NamePart {
     Literal(String),
     RunId,
     Date,
@@ -26,7 +26,7 @@ enum Part {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UndoFile {
     folder: PathBuf,
-    name: Vec<Part>,
+    name: Vec<NamePart>,
     keep: usize,
 }
 
@@ -60,7 +60,7 @@ impl UndoFile {
         if folder.to_str().is_some_and(|f| f.contains("{run_id}") || f.contains("{date}")) {
             return Err(bad("a name that differs from run to run in another part than the last"));
         }
-        let differs = name.iter().any(|p| !matches!(p, Part::Literal(_)));
+        let differs = name.iter().any(|p| !matches!(p, NamePart::Literal(_)));
         if !differs && keep.is_some() {
             let text = "undo_keep is not used: undo_file is the same for every run (it has no {run_id})";
             warnings.push(Warning::of_setting("undo_keep", text));
@@ -72,16 +72,16 @@ impl UndoFile {
     /// Returns the file of this run.
     pub fn path(&self) -> PathBuf {
         let date = chrono::Utc::now().format("%Y-%m-%d").to_string();
-        let part = |part: &Part| match part {
-            Part::Literal(text) => text.clone(),
-            Part::RunId => run_id(),
-            Part::Date => date.clone(),
+        let part = |part: &NamePart| match part {
+            NamePart::Literal(text) => text.clone(),
+            NamePart::RunId => run_id(),
+            NamePart::Date => date.clone(),
         };
         self.folder.join(self.name.iter().map(part).collect::<String>())
     }
 
     fn differs(&self) -> bool {
-        self.name.iter().any(|p| !matches!(p, Part::Literal(_)))
+        self.name.iter().any(|p| !matches!(p, NamePart::Literal(_)))
     }
 
     /// Returns the files of earlier runs beside `path` whose names end in `suffix`, sorted by name.
@@ -127,18 +127,18 @@ fn parts(text: &str) -> Result<Vec<Part>, String> {
     while let Some((before, behind)) = rest.split_once('{') {
         let Some((name, after)) = behind.split_once('}') else { break };
         let part = match name {
-            "run_id" => Part::RunId,
-            "date" => Part::Date,
+            "run_id" => NamePart::RunId,
+            "date" => NamePart::Date,
             other => return Err(other.to_owned()),
         };
         if !before.is_empty() {
-            parts.push(Part::Literal(before.to_owned()));
+            parts.push(NamePart::Literal(before.to_owned()));
         }
         parts.push(part);
         rest = after;
     }
     if !rest.is_empty() {
-        parts.push(Part::Literal(rest.to_owned()));
+        parts.push(NamePart::Literal(rest.to_owned()));
     }
     Ok(parts)
 }
@@ -156,9 +156,9 @@ fn fits(parts: &[Part], name: &str) -> bool {
         head.chars().zip(shape.chars()).all(shaped).then_some(tail)
     };
     let rest = match first {
-        Part::Literal(text) => name.strip_prefix(text.as_str()),
-        Part::RunId => of_shape("00000000T000000Z-ffffffffffffffff"),
-        Part::Date => of_shape("0000-00-00"),
+        NamePart::Literal(text) => name.strip_prefix(text.as_str()),
+        NamePart::RunId => of_shape("00000000T000000Z-ffffffffffffffff"),
+        NamePart::Date => of_shape("0000-00-00"),
     };
     rest.is_some_and(|rest| fits(others, rest))
 }

@@ -157,7 +157,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever order records end in, a STATE comes out only when all before it have ended, the newest one, once.
+        /// In every order of outcomes, a STATE is printed only once all records before it are done: the newest one, once.
         #[test]
         fn a_state_is_safe_when_all_before_it_are_done(
             steps in proptest::collection::vec(0..3_u8, 1..60),

@@ -104,7 +104,7 @@ impl Activations {
     }
 }
 
-fn nothing(stream: &str, line: u64, why: &dyn std::fmt::Display) {
+fn warn_of_no_deletion(stream: &str, line: u64, why: &dyn std::fmt::Display) {
     tracing::warn!(stream, "line {line}, stream `{stream}`: ACTIVATE_VERSION deletes nothing: {why}");
 }
 
@@ -119,14 +119,14 @@ impl<W: Write> Load<'_, W> {
         self.activations.skipped.retain(|(other, ..)| *other != stream);
         if let Err(skip_reason) = self.activations.versions.activate(&stream, version) {
             if skip_reason == SkipReason::CarriedOut {
-                return nothing(&stream, line, &skip_reason);
+                return warn_of_no_deletion(&stream, line, &skip_reason);
             }
             return self.activations.skipped.push((stream, line, version, skip_reason));
         }
         // Records arrived, and so did the SCHEMA.
         let Some(known) = self.input.streams.get(&*stream).map(|s| &s.definition) else { return };
         match known.mapping.extent().cloned() {
-            None => nothing(&stream, line, &"its rule has no scope_base"),
+            None => warn_of_no_deletion(&stream, line, &"its rule has no scope_base"),
             Some(extent) if *extent.action == DeleteAction::Nothing => {}
             Some(extent) => {
                 self.check_format(&stream, line);
@@ -158,9 +158,9 @@ impl<W: Write> Load<'_, W> {
         for activation in std::mem::take(&mut self.activations.announced) {
             let Activation { stream, line, .. } = &activation;
             if has_unknown {
-                nothing(stream, *line, &SkipReason::Unknown);
+                warn_of_no_deletion(stream, *line, &SkipReason::Unknown);
             } else if has_ended && activation.is_open {
-                nothing(stream, *line, &SkipReason::BrokenOff);
+                warn_of_no_deletion(stream, *line, &SkipReason::BrokenOff);
                 self.activations.broken_off = true;
             } else {
                 if !has_ended {
@@ -172,13 +172,13 @@ impl<W: Write> Load<'_, W> {
         if has_ended {
             for (stream, line, version, skip_reason) in std::mem::take(&mut self.activations.skipped) {
                 if self.input.streams.contains_key(&*stream) {
-                    nothing(
+                    warn_of_no_deletion(
                         &stream,
                         line,
                         &self.activations.versions.skip_reason(&stream, version, skip_reason),
                     );
                 } else {
-                    self.nothing_of_unknown(&stream, line);
+                    self.warn_of_unknown_stream(&stream, line);
                 }
             }
         }
@@ -265,7 +265,7 @@ impl<W: Write> Load<'_, W> {
         let is_others = |key: &DnKey| others.iter().any(|o| key.is_within(o) || key.is_ancestor_of(o));
         // Not an entry that a record waits for.
         let is_gone = |key: &DnKey| {
-            !is_others(key) && !self.applier.claims().keeps(key) && !self.scheduler.is_wanted(key)
+            !is_others(key) && !self.applier.claims().protects(key) && !self.scheduler.is_wanted(key)
         };
         let found = tokio::select! {
             found = self.applier.below(base, filter, is_gone) => found,

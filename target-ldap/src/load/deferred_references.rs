@@ -52,7 +52,7 @@ pub(super) struct DeferredReferences {
 
 impl DeferredReferences {
     pub(super) fn is_empty(&self) -> bool {
-        self.rests.is_empty()
+        self.records.is_empty()
     }
 
     fn defer(&mut self, work: Box<Work>, deferred: Vec<DeferredReference>, refused: bool) {
@@ -60,8 +60,8 @@ impl DeferredReferences {
         let missing: BTreeSet<DnKey> = deferred.iter().map(|h| h.key.clone()).collect();
         self.wait(number, missing.iter().cloned());
         self.by_entry.entry(work.key.clone()).or_default().insert(number);
-        let since = self.rests.remove(&number).map_or_else(Instant::now, |rest| rest.since);
-        self.rests
+        let since = self.records.remove(&number).map_or_else(Instant::now, |record| record.since);
+        self.records
             .insert(number, DeferredRecord { work, deferred, missing, since, submitted: false, refused });
     }
 
@@ -72,8 +72,8 @@ impl DeferredReferences {
     }
 
     fn take(&mut self, number: u64) -> Option<DeferredRecord> {
-        let rest = self.rests.remove(&number)?;
-        for key in &rest.missing {
+        let record = self.records.remove(&number)?;
+        for key in &record.missing {
             if let Some(numbers) = self.by_missing.get_mut(key) {
                 numbers.remove(&number);
                 if numbers.is_empty() {
@@ -81,21 +81,21 @@ impl DeferredReferences {
                 }
             }
         }
-        if let Some(numbers) = self.by_entry.get_mut(&rest.work.key) {
+        if let Some(numbers) = self.by_entry.get_mut(&record.work.key) {
             numbers.remove(&number);
             if numbers.is_empty() {
-                self.by_entry.remove(&rest.work.key);
+                self.by_entry.remove(&record.work.key);
             }
         }
-        Some(rest)
+        Some(record)
     }
 
     /// Notes that an entry exists. Returns the records that wait for no other entry now.
     fn arrived(&mut self, key: &DnKey) -> Vec<u64> {
         let numbers = self.by_missing.remove(key).unwrap_or_default();
-        let is_complete = |number: &u64| match self.rests.get_mut(number) {
+        let is_complete = |number: &u64| match self.records.get_mut(number) {
             None => true,
-            Some(rest) => rest.missing.remove(key) && rest.missing.is_empty(),
+            Some(record) => record.missing.remove(key) && record.missing.is_empty(),
         };
         numbers.into_iter().filter(is_complete).collect()
     }
@@ -111,9 +111,9 @@ impl DeferredReferences {
         };
         let mut done = Vec::new();
         for number in numbers {
-            let Some(rest) = self.rests.get_mut(&number) else { continue };
-            rest.deferred.retain(|h| !is_said(h));
-            if rest.deferred.is_empty() && !rest.submitted {
+            let Some(record) = self.records.get_mut(&number) else { continue };
+            record.deferred.retain(|h| !is_said(h));
+            if record.deferred.is_empty() && !record.submitted {
                 self.take(number);
                 done.push(number);
             }
@@ -134,10 +134,10 @@ impl<W: Write> Load<'_, W> {
         let came = deferred.iter().all(|h| self.applier.is_known(&h.key));
         self.waiting.references.defer(work, deferred, false);
         if came {
-            self.submit_rest(number);
+            self.submit_deferred(number);
         }
-        if self.waiting.references.rests.len() > MAX_WAITING
-            && let Some(oldest) = self.waiting.references.rests.keys().next().copied()
+        if self.waiting.references.records.len() > MAX_WAITING
+            && let Some(oldest) = self.waiting.references.records.keys().next().copied()
         {
             self.give_up_waiting(oldest);
         }
@@ -153,7 +153,7 @@ impl<W: Write> Load<'_, W> {
 
     /// Defers a record that cannot be written before these entries exist.
     pub(super) fn defer_whole(&mut self, mut work: Box<Work>, missing: Vec<DnKey>) {
-        Self::parks(&mut work);
+        Self::note_wait(&mut work);
         let number = work.number;
         let came = missing.iter().all(|key| self.applier.is_known(key));
         self.waiting.references.wait(number, missing.into_iter());
@@ -172,18 +172,20 @@ impl<W: Write> Load<'_, W> {
         if with_subtree {
             keys.extend(self.waiting.references.by_missing.range(key.subtree()).map(|(k, _)| k.clone()));
         }
-        for number in keys.iter().flat_map(|k| self.waiting.references.arrived(k)).collect::<Vec<_>>() {
+        for number in
+            keys.iter().flat_map(|k| self.waiting.references.wake_referencing(k)).collect::<Vec<_>>()
+        {
             self.scheduler.try_parked(number);
-            self.submit_rest(number);
+            self.submit_deferred(number);
         }
     }
 
-    fn submit_rest(&mut self, number: u64) {
-        let Some(rest) = self.waiting.references.rests.get_mut(&number).filter(|r| !r.submitted) else {
+    fn submit_deferred(&mut self, number: u64) {
+        let Some(record) = self.waiting.references.records.get_mut(&number).filter(|r| !r.submitted) else {
             return;
         };
-        rest.submitted = true;
-        let work = Box::new(Work { is_rest: true, ..Work::clone(&rest.work) });
+        record.submitted = true;
+        let work = Box::new(Work { is_deferred_part: true, ..Work::clone(&record.work) });
         self.scheduler.submit(number, work.dn_lock(), TaskKind::Upsert, work);
     }
 
@@ -218,7 +220,7 @@ impl<W: Write> Load<'_, W> {
             Task::Upsert { wanted, .. } => Some(wanted.attributes.as_slice()),
             _ => None,
         };
-        for number in self.waiting.references.superseded(&work.key, attributes) {
+        for number in self.waiting.references.drop_superseded(&work.key, attributes) {
             self.committer.ack.done(number);
         }
     }
@@ -232,7 +234,7 @@ impl<W: Write> Load<'_, W> {
 
     /// Warns of dangling references at the end of the input; they are then written as they are.
     pub(super) fn report_missing(&mut self) {
-        for number in self.waiting.references.rests.keys().copied().collect::<Vec<_>>() {
+        for number in self.waiting.references.records.keys().copied().collect::<Vec<_>>() {
             self.report(number);
         }
         self.report_whole();
@@ -246,7 +248,8 @@ impl<W: Write> Load<'_, W> {
     fn report_whole(&mut self) {
         let mut missing: BTreeMap<u64, Vec<DnKey>> = BTreeMap::new();
         for (key, numbers) in &self.waiting.references.by_missing {
-            for number in numbers.iter().filter(|number| !self.waiting.references.rests.contains_key(number))
+            for number in
+                numbers.iter().filter(|number| !self.waiting.references.records.contains_key(number))
             {
                 missing.entry(*number).or_default().push(key.clone());
             }
@@ -269,10 +272,10 @@ impl<W: Write> Load<'_, W> {
     }
 
     fn report(&mut self, number: u64) {
-        let Some(rest) = self.waiting.references.rests.get(&number) else { return };
-        let Work { line, stream, .. } = &*rest.work;
-        let dn = rest.work.task.dn().unwrap_or_default();
-        for DeferredReference { description, value, .. } in &rest.deferred {
+        let Some(record) = self.waiting.references.records.get(&number) else { return };
+        let Work { line, stream, .. } = &*record.work;
+        let dn = record.work.task.dn().unwrap_or_default();
+        for DeferredReference { description, value, .. } in &record.deferred {
             self.waiting.references.reported += 1;
             if self.waiting.references.reported <= REPORTED {
                 let value = String::from_utf8_lossy(value);
@@ -286,10 +289,10 @@ impl<W: Write> Load<'_, W> {
 
     fn give_up_waiting(&mut self, number: u64) {
         self.report(number);
-        if let Some(rest) = self.waiting.references.rests.get_mut(&number) {
-            rest.work.is_last_try = true;
+        if let Some(record) = self.waiting.references.records.get_mut(&number) {
+            record.work.is_last_try = true;
         }
-        self.submit_rest(number);
+        self.submit_deferred(number);
     }
 
     /// Tries values that have waited for too long, and all of them if the source is quiet: a live mirror copies dangling
@@ -298,11 +301,11 @@ impl<W: Write> Load<'_, W> {
         let is_quiet = self.executor.running.is_empty()
             && !self.scheduler.has_ready()
             && self.input.last_line.elapsed() > QUIET;
-        let due = |(number, rest): (&u64, &DeferredRecord)| {
-            let due = is_quiet || rest.since.elapsed() > PATIENCE;
-            (due && !rest.submitted && !rest.refused).then_some(*number)
+        let due = |(number, record): (&u64, &DeferredRecord)| {
+            let due = is_quiet || record.since.elapsed() > PATIENCE;
+            (due && !record.submitted && !record.refused).then_some(*number)
         };
-        for number in self.waiting.references.rests.iter().filter_map(due).collect::<Vec<_>>() {
+        for number in self.waiting.references.records.iter().filter_map(due).collect::<Vec<_>>() {
             self.give_up_waiting(number);
         }
         if is_quiet {

@@ -54,8 +54,8 @@ impl<W: Write> Load<'_, W> {
                 self.scheduler.ended(work.number);
                 return;
             }
-            let rest = if work.is_rest {
-                let Some(task) = self.rest_of(&mut work) else {
+            let rest = if work.is_deferred_part {
+                let Some(task) = self.deferred_task(&mut work) else {
                     self.scheduler.ended(work.number);
                     self.committer.ack.done(work.number);
                     self.executor.ended += 1;

@@ -51,7 +51,7 @@ impl<W: Write> Load<'_, W> {
                 {
                     tracing::warn!("line {line}: the value of a STATE is null; it is not printed");
                 }
-                self.activations.state_came();
+                self.activations.note_state();
                 self.committer.ack.state(state);
             }
             InputLine::ActivateVersion { stream, version } => self.activate(line, stream, version),
@@ -72,7 +72,7 @@ impl<W: Write> Load<'_, W> {
             warning.in_stream(&name).log();
         }
         self.input.streams.insert(name.clone(), Stream { definition, prefetch: PrefetchState::default() });
-        self.progress.began(&name);
+        self.progress.begin_stream(&name);
         self.counters.by_stream.entry(name).or_default();
     }
 
@@ -114,8 +114,8 @@ impl<W: Write> Load<'_, W> {
                 self.counters.unknown_classes.check(name, wanted, self.directory.schema());
             }
             if self.config.process_activate_version {
-                self.activations.versions.came(name, version);
-                self.activations.record_came(name, version);
+                self.activations.versions.count_record(name, version);
+                self.activations.note_record(name, version);
             }
             self.consider_prefetch(name, &task, &key);
         }
@@ -152,12 +152,12 @@ impl<W: Write> Load<'_, W> {
     ) {
         let name = &stream.name;
         if self.config.process_activate_version {
-            self.activations.record_came(name, version);
-            self.activations.versions.came(name, version);
+            self.activations.note_record(name, version);
+            self.activations.versions.count_record(name, version);
         }
         let Some((task, key)) = identity.filter(|(task, key)| task.filter().is_some() || !key.is_root())
         else {
-            return self.activations.versions.unknown_came(name, version);
+            return self.activations.versions.note_unknown_entry(name, version);
         };
         let claimant = Claimant { stream: name, key: &about, kind: stream.key_kind };
         self.applier.claims().protect(&claimant, &key);

@@ -170,8 +170,8 @@ impl LineMapper {
                 InputLine::Failed(LoadError::Reject { line: number })
             }
             Err(error) => match repaired(text).and_then(|(octets, flaw)| self.flawed(number, octets, flaw)) {
-                Some(Flawed::InputLine(line)) => line,
-                Some(Flawed::Json(octets)) => return self.line(number, &octets, out),
+                Some(Repaired::Mapped(line)) => line,
+                Some(Repaired::Json(octets)) => return self.line(number, &octets, out),
                 None => InputLine::Failed(LoadError::Message { line: number, error }),
             },
         };
@@ -183,14 +183,14 @@ impl LineMapper {
     fn flawed(&mut self, line: u64, octets: Vec<u8>, flaw: Flaw) -> Option<Flawed> {
         let message = Message::parse(&octets).ok()?;
         if self.is_passable(&format!("line {line}"), flaw) {
-            return Some(Flawed::Json(octets));
+            return Some(Repaired::Json(octets));
         }
         match message {
             Message::Record(record) => self.faulty(line, record, None, flaw).map(Flawed::InputLine),
             // In a description, half of a character does not matter.
             Message::Schema(schema) => {
                 tracing::warn!(stream = schema.stream, line, "line {line}: in the SCHEMA, {}", flaw.text());
-                Some(Flawed::Json(octets))
+                Some(Repaired::Json(octets))
             }
             _ => None,
         }

@@ -108,7 +108,7 @@ impl<'a, W: Write> Load<'a, W> {
                 observe::Batches::begin(self.directory.location(), base.unwrap_or_default());
         }
         let result = self.consume(input).await;
-        let took = self.progress.end(&self.counters.by_stream, self.rejects.count);
+        let took = self.progress.finish(&self.counters.by_stream, self.rejects.count);
         self.show_counts();
         if let Some(spans) = self.counters.spans.take() {
             spans.end();
@@ -291,7 +291,7 @@ impl<'a, W: Write> Load<'a, W> {
         } else {
             self.scheduler.unpark_all();
         }
-        self.submit_rests();
+        self.submit_all_deferred();
         true
     }
 

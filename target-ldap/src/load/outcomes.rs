@@ -16,7 +16,7 @@ use crate::write::{Attempt, WriteOutcome, several};
 impl<W: Write> Load<'_, W> {
     /// Handles the result of a task.
     pub(super) fn handle_finished(&mut self, (mut work, result): Finished) {
-        if let Some(spans) = self.counters.spans.as_mut().filter(|_| !work.is_rest) {
+        if let Some(spans) = self.counters.spans.as_mut().filter(|_| !work.is_deferred_part) {
             spans.record(&work.stream, result.is_ok());
         }
         let is_renamed = work.context.is_renamed.swap(false, Ordering::Relaxed);
@@ -27,14 +27,14 @@ impl<W: Write> Load<'_, W> {
             Ok(attempt) => attempt,
             // The value references an entry that does not exist (yet): the record has no other fault left to find.
             Err(error)
-                if work.is_rest
+                if work.is_deferred_part
                     && work.is_last_try
                     && !self.executor.is_last_try
                     && is_records_fault(&error) =>
             {
                 return self.defer_refused(work);
             }
-            Err(error) if self.may_be_freed(&work, &error) => return self.value_taken(work, &error),
+            Err(error) if self.may_become_free(&work, &error) => return self.park_for_value(work, &error),
             Err(error) => {
                 let error = self.explained(&work, error);
                 return self.refuse_task(&work, error);
@@ -62,7 +62,7 @@ impl<W: Write> Load<'_, W> {
             self.executor.ended += 1;
             self.committer.ack.done(work.number);
         } else {
-            if !work.is_rest {
+            if !work.is_deferred_part {
                 self.executor.ended += 1;
             }
             self.defer(work, deferred);
@@ -95,7 +95,7 @@ impl<W: Write> Load<'_, W> {
             }
             WriteOutcome::TooEarly(answer) => {
                 work.answer = Some(answer);
-                Self::parks(&mut work);
+                Self::note_wait(&mut work);
                 self.park(work);
                 return ControlFlow::Break(());
             }
@@ -149,7 +149,7 @@ impl<W: Write> Load<'_, W> {
 
     /// Counts the outcome of a record once. Deferred values count with the record, or make it modified.
     fn count_outcome(&mut self, work: &mut Work, recorded: RecordOutcome) {
-        if work.is_rest
+        if work.is_deferred_part
             && !(recorded == RecordOutcome::Modified && work.recorded == Some(RecordOutcome::Unchanged))
         {
             return;
@@ -186,17 +186,17 @@ impl<W: Write> Load<'_, W> {
             RecordOutcome::Added => {
                 // First the children that were too early, then the records that reference the entry.
                 self.scheduler.unpark_below(&work.key);
-                self.arrived(&work.key, false);
+                self.wake_referencing(&work.key, false);
             }
             RecordOutcome::Renamed => {
                 self.scheduler.unpark_below(&work.key);
-                self.scheduler.name_is_free(was);
+                self.scheduler.release_name(was);
                 self.scheduler.wake_above(was);
                 self.follow_rename(was, &work.key, work.task.dn().unwrap_or_default());
-                self.arrived(&work.key, true);
+                self.wake_referencing(&work.key, true);
             }
             RecordOutcome::Moved | RecordOutcome::Deleted => {
-                self.scheduler.name_is_free(was);
+                self.scheduler.release_name(was);
                 self.scheduler.wake_above(was);
             }
             _ => {}

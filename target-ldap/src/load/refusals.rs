@@ -243,7 +243,7 @@ impl<W: Write> Load<'_, W> {
             }
         }
         if !found.is_whole {
-            self.activations.versions.unknown_came(&work.stream, work.version);
+            self.activations.versions.note_unknown_entry(&work.stream, work.version);
         }
     }
 }

@@ -12,11 +12,11 @@ const KINDS: usize = 1_000;
 /// The rejected records of a run, by kind of reason.
 #[derive(Debug, Default)]
 pub(super) struct RejectLog {
-    kinds: BTreeMap<(String, String), Kind>,
+    kinds: BTreeMap<(String, String), ReasonKind>,
 }
 
 #[derive(Debug)]
-struct Kind {
+struct ReasonKind {
     records: u64,
     /// Of the first record.
     reason: String,
@@ -31,15 +31,18 @@ impl RejectLog {
         if !self.kinds.contains_key(&key) && self.kinds.len() >= KINDS {
             return true;
         }
-        let kind =
-            self.kinds.entry(key).or_insert_with(|| Kind { records: 0, reason: reason.to_owned(), what });
+        let kind = self.kinds.entry(key).or_insert_with(|| ReasonKind {
+            records: 0,
+            reason: reason.to_owned(),
+            what,
+        });
         kind.records += 1;
         kind.records <= NAMED
     }
 
     /// Logs how many were not logged singly.
     pub(super) fn report(&self) {
-        for ((stream, _), Kind { records, reason, what }) in &self.kinds {
+        for ((stream, _), ReasonKind { records, reason, what }) in &self.kinds {
             let Some(more) = records.checked_sub(NAMED).filter(|more| *more > 0) else { continue };
             let facts = Facts { stream: Some(stream.clone()), ..Facts::default() };
             facts.warn(&format!(

@@ -290,7 +290,7 @@ mod tests {
     }
 
     proptest! {
-        /// A line that was not corrected gives the record again, without what was hidden.
+        /// A line that was not corrected gives the record again, without its secrets.
         #[test]
         fn a_line_read_again_is_the_record_without_its_secrets(
             plain in "\\PC{0,12}", secret in "[a-zA-Z0-9]{4,12}", mapped in any::<bool>(),
@@ -310,7 +310,7 @@ mod tests {
             let again = read_line(line.as_bytes()).unwrap().unwrap();
             prop_assert_eq!(again.message.unwrap().record.into_value(), json!({"id": 1, "plain": plain}));
             prop_assert_eq!(again.still_masked, vec![property.to_owned()]);
-            // Corrected, it is taken as it is.
+            // A corrected one is used as it is.
             let mut corrected: Value = serde_json::from_str(&line).unwrap();
             corrected["record"][property] = json!("new");
             let again = read_line(corrected.to_string().as_bytes()).unwrap().unwrap();

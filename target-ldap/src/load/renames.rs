@@ -43,10 +43,10 @@ impl<W: Write> Load<'_, W> {
     /// aside.
     pub(super) fn name_taken(&mut self, mut work: Box<Work>, by: String) {
         work.taken_by = by;
-        Self::parks(&mut work);
+        Self::note_wait(&mut work);
         let (number, key) = (work.number, work.key.clone());
         self.park_for_name(work, key);
-        if self.scheduler.is_in_a_ring(number) {
+        if self.scheduler.is_in_cycle(number) {
             self.scheduler.change(number, |work| work.context.steps_aside = true);
             self.scheduler.try_parked(number);
         }
@@ -80,7 +80,7 @@ impl<W: Write> Load<'_, W> {
         (work.left, work.was_renamed) = (None, true);
         self.executor.ended += 1;
         self.applier.claims().renamed(&was, &work.key);
-        self.scheduler.name_is_free(&was);
+        self.scheduler.release_name(&was);
         self.scheduler.wake_above(&was);
         self.follow_rename(&was, &work.key, work.task.dn().unwrap_or_default());
     }
@@ -98,7 +98,7 @@ impl<W: Write> Load<'_, W> {
         let key = work.key.clone();
         self.park_for_name(work, key);
         if let Some(key) = freed {
-            self.scheduler.name_is_free(&key);
+            self.scheduler.release_name(&key);
         }
     }
 

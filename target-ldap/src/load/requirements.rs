@@ -6,8 +6,8 @@ use ldap_directory::{Directory, ServerUrl, Vendor};
 use singer_common::plugin::settings::SettingsError;
 
 use crate::config::TargetConfig;
-use crate::rules::accounts::Lock;
-use crate::rules::password::Mode;
+use crate::rules::accounts::AccountLock;
+use crate::rules::password::PasswordMode;
 use crate::rules::rule::Rule;
 
 /// OID of the Password Modify operation (RFC 3062 section 2).
@@ -18,7 +18,7 @@ pub(crate) fn check_transport(config: &TargetConfig) -> Result<(), SettingsError
     for (stream, rule) in &config.rules {
         let Some(password) = rule.password.as_ref().filter(|p| p.mode.sends_clear_text()) else { continue };
         let at = format!("mapping_rules.{stream}.password.mode");
-        if password.mode == Mode::Exop
+        if password.mode == PasswordMode::Exop
             && config.directory.servers.iter().any(|s| matches!(s, ServerUrl::Ldif(_)))
         {
             return Err(SettingsError::value(
@@ -30,7 +30,7 @@ pub(crate) fn check_transport(config: &TargetConfig) -> Result<(), SettingsError
         // Active Directory refuses it on any other connection, even on loopback ([MS-ADTS] 3.1.1.3.1.5.1).
         let exposed = |s: &&ServerUrl| password.mode == Mode::UnicodePwd || s.leaves_this_machine();
         if let Some(server) = config.directory.unencrypted_servers().find(exposed) {
-            let problem = if password.mode == Mode::UnicodePwd {
+            let problem = if password.mode == PasswordMode::UnicodePwd {
                 format!(
                     "unicode_pwd: Active Directory takes passwords over TLS alone, and {} has none",
                     server.to_text()
@@ -80,7 +80,7 @@ pub fn check(config: &TargetConfig, directory: &Directory) -> Result<(), Setting
                     "an ldaps:// URL, start_tls: true, or ldapi://",
                 ));
             }
-            Some(Mode::UnicodePwd) if vendor != Vendor::ActiveDirectory => {
+            Some(PasswordMode::UnicodePwd) if vendor != Vendor::ActiveDirectory => {
                 return Err(SettingsError::value(
                     at("password.mode"),
                     format!(
@@ -90,7 +90,9 @@ pub fn check(config: &TargetConfig, directory: &Directory) -> Result<(), Setting
                     "exop, hash:ssha512, hash:argon2id or as_is",
                 ));
             }
-            Some(Mode::Ssha512 | Mode::Argon2id | Mode::AsIs) if vendor == Vendor::ActiveDirectory => {
+            Some(PasswordMode::Ssha512 | PasswordMode::Argon2id | PasswordMode::AsIs)
+                if vendor == Vendor::ActiveDirectory =>
+            {
                 return Err(SettingsError::value(
                     at("password.mode"),
                     "Active Directory takes no hashed passwords: they would be stored and never be asked for",
@@ -108,7 +110,7 @@ pub fn check(config: &TargetConfig, directory: &Directory) -> Result<(), Setting
             _ => {}
         }
         let Some(accounts) = &rule.accounts else { continue };
-        if accounts.enabled.is_some() && Lock::of(vendor, directory.schema()).is_none() {
+        if accounts.enabled.is_some() && AccountLock::of(vendor, directory.schema()).is_none() {
             return Err(SettingsError::value(
                 at("accounts.enabled"),
                 format!("{server} has no attribute for it"),

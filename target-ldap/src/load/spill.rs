@@ -422,7 +422,7 @@ mod tests {
         let room = locked(&spill_buffer.room);
         assert!(room.end == 0 && room.free.is_empty(), "{room:?}");
         drop(room);
-        // What is small stays where it is; and the file is begun anew.
+        // Small values stay in memory, and the file is begun again.
         let (mut small, mut large) = (work(1), whole.clone());
         spill_buffer.store(&mut small).unwrap();
         assert!(matches!(small.spilled.as_deref(), Some(SpillSlot::Memory(..))));

@@ -17,6 +17,7 @@ use super::rejects::RejectSchema;
 use crate::map::validate::{RecordValidator, guarded};
 use crate::map::{Mapping, Task};
 use crate::rules::error::MappingError;
+use crate::rules::names::ENTRY_IDS;
 use crate::write::claims::KeyKind;
 
 /// A record with its task.

@@ -16,7 +16,7 @@ use crate::write::destination::Destination;
 const NAMES: usize = 6;
 
 fn dn(name: usize) -> String {
-    // Two units, and names in one of them.
+    // Two units, with names in one of them.
     format!("uid=n{},ou=u{},dc=x", name / 2, name % 2)
 }
 
@@ -84,8 +84,7 @@ fn run(
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Whoever has which name, and whoever is to have which, in whatever order the records come: everybody ends with
-    /// their own.
+    /// For every exchange of DNs, in every order of the records, each entry ends with its own DN.
     #[test]
     fn names_change_hands(
         before in Just((0..NAMES).collect::<Vec<_>>()).prop_shuffle(),
@@ -97,7 +96,7 @@ proptest! {
         let mut there = BTreeMap::new();
         let mut wanted = BTreeMap::new();
         for id in 0..NAMES {
-            // 0: new; 1: goes; else: stays, under another name.
+            // 0: added; 1: deleted; else: kept under another DN.
             if fates[id] != 0 {
                 there.insert(id, before[id]);
             }

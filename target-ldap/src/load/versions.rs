@@ -129,19 +129,19 @@ mod tests {
     fn a_stream_without_records_and_an_unknown_one_delete_nothing() {
         let mut versions = Versions::default();
         assert_eq!(versions.activate("s", 1), Err(SkipReason::NoRecord));
-        versions.came("other", Some(1));
-        versions.came("s", Some(1));
+        versions.count_record("other", Some(1));
+        versions.count_record("s", Some(1));
         assert_eq!(versions.activate("s", 2), Err(SkipReason::NoRecord), "they are an earlier version's");
         assert_eq!(versions.skip_reason("s", 2, SkipReason::NoRecord), SkipReason::NoRecord);
-        versions.came("s", Some(3));
+        versions.count_record("s", Some(3));
         assert_eq!(versions.skip_reason("s", 3, SkipReason::NoRecord), SkipReason::TooEarly);
         assert_eq!(versions.activate("s", 3), Ok(()));
-        versions.unknown_came("s", Some(4));
+        versions.note_unknown_entry("s", Some(4));
         assert!(versions.activate("s", 4).is_ok() && versions.has_unknown());
-        versions.came("s", Some(5));
+        versions.count_record("s", Some(5));
         assert_eq!(versions.activate("s", 5), Ok(()));
         assert!(!versions.has_unknown());
-        versions.came("t", None);
+        versions.count_record("t", None);
         assert_eq!(versions.activate("t", 9), Ok(()), "without a version they belong to every one");
     }
 }

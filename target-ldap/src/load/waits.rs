@@ -66,7 +66,7 @@ impl<W: Write> Load<'_, W> {
     pub(super) fn value_taken(&mut self, mut work: Box<Work>, error: &DirectoryError) {
         work.answer = LdapResult::of(error);
         work.waits_for_value = true;
-        Self::parks(&mut work);
+        Self::note_wait(&mut work);
         self.park(work);
     }
 

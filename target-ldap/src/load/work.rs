@@ -114,7 +114,7 @@ impl Work {
             context: AttemptContext::default(),
             moves: 0,
             left: None,
-            is_rest: false,
+            is_deferred_part: false,
             recorded: None,
             key_kind: KeyKind::Key,
             by_version: false,

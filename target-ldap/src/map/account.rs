@@ -7,7 +7,7 @@ use singer_common::singer::record::Record;
 
 use super::shape::Shapes;
 use crate::map::wanted::WantedAccount;
-use crate::rules::accounts::Source;
+use crate::rules::accounts::BooleanSource;
 use crate::rules::encoding::Encoding;
 use crate::rules::error::MappingError;
 use crate::rules::rule::Rule;
@@ -55,7 +55,7 @@ impl AccountMapping {
 
     pub(super) fn of(&self, rule: &Rule, record: &Record) -> Result<WantedAccount, MappingError> {
         let accounts = rule.accounts.as_ref();
-        let yes_or_no = |source: Option<&Source>, part: &str| {
+        let yes_or_no = |source: Option<&BooleanSource>, part: &str| {
             source.map(|s| s.of(record, part)).transpose().map(Option::flatten)
         };
         Ok(WantedAccount {
@@ -73,7 +73,7 @@ impl Rule {
     /// Returns the properties that `password` and `accounts` use: they do not pass through.
     pub(super) fn taken_properties(&self) -> BTreeSet<&str> {
         let accounts = self.accounts.iter().flat_map(|a| [&a.enabled, &a.must_change_password]);
-        let named = accounts.flatten().filter_map(Source::property);
+        let named = accounts.flatten().filter_map(BooleanSource::property);
         named.chain(self.password.as_ref().map(|p| p.from.as_str())).collect()
     }
 }

@@ -243,7 +243,7 @@ pub(super) fn pass_through(
 ) -> Vec<Column> {
     let mut columns = Vec::new();
     let mut unknown = Vec::new();
-    let taken = rule.taken_properties();
+    let taken = rule.own_properties();
     for property in properties.keys() {
         if property.eq_ignore_ascii_case("dn") || is_metadata(property) || taken.contains(property.as_str()) {
             continue;

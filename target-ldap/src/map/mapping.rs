@@ -140,7 +140,7 @@ impl Mapping {
         let mut names = self.naming_properties();
         names.extend(self.columns.iter().map(|column| column.property.clone()));
         names.extend(self.rule.values.iter().flat_map(|(_, template)| template.names()).map(str::to_owned));
-        names.extend(self.rule.taken_properties().into_iter().map(str::to_owned));
+        names.extend(self.rule.own_properties().into_iter().map(str::to_owned));
         names
     }
 

@@ -10,7 +10,7 @@ use singer_common::plugin::settings::SettingsError;
 
 use super::column::Column;
 use super::shape::Shapes;
-use crate::rules::accounts::Source;
+use crate::rules::accounts::BooleanSource;
 use crate::rules::rule::Rule;
 use crate::rules::template::{DnTemplate, FilterTemplate, Template};
 
@@ -23,7 +23,7 @@ struct Stream<'s> {
     properties: BTreeSet<&'s str>,
 }
 
-impl Stream<'_> {
+impl StreamProperties<'_> {
     fn has(&self, property: &str) -> bool {
         self.properties.contains(property)
     }
@@ -98,7 +98,7 @@ pub(super) fn check(
             [("accounts.enabled", &a.enabled), ("accounts.must_change_password", &a.must_change_password)];
         parts
             .into_iter()
-            .filter_map(|(part, source)| Some((part, source.as_ref().and_then(Source::property)?)))
+            .filter_map(|(part, source)| Some((part, source.as_ref().and_then(BooleanSource::property)?)))
     });
     for (part, name) in password.chain(accounts) {
         if !known.has(name) {

@@ -4,7 +4,7 @@ use ldap_directory::DirectoryError;
 use ldap_directory::entry::{Attribute, CompactEntry, Entry};
 use ldap_directory::schema::{Equality, Schema};
 
-use crate::rules::password::{Mode, NewPassword, When};
+use crate::rules::password::{NewPassword, PasswordMode, PasswordPolicy};
 use crate::rules::policy::{Compare, Policy};
 
 /// A wanted attribute. Without values the attribute is to be absent.
@@ -77,7 +77,7 @@ pub struct WantedAccount {
 impl WantedAccount {
     /// Whether an existing entry is not affected, so that it need not be read for this.
     pub fn is_for_new_entries_only(&self) -> bool {
-        let password = |p: &NewPassword| p.when == When::CreateOnly && p.mode != Mode::Exop;
+        let password = |p: &NewPassword| p.when == PasswordPolicy::CreateOnly && p.mode != PasswordMode::Exop;
         self.enabled.is_none() && self.password.as_ref().is_none_or(password)
     }
 

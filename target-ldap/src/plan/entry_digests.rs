@@ -373,8 +373,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
-        /// What an inventory says has to change is what a plan made of the entry itself says; and it can tell where nothing
-        /// differs, but for values that would be added to others.
+        /// The modifications of the cache are those of a plan made from the entry itself. It knows when nothing differs, except
+        /// for values that would be added to others.
         #[test]
         fn nothing_differs_where_the_plan_is_empty(
             there in values(), want in values(), exact in any::<bool>(), by_octets in any::<bool>(),

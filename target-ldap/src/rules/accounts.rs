@@ -75,16 +75,16 @@ impl Source {
     /// Returns the property.
     pub fn property(&self) -> Option<&str> {
         match self {
-            Source::Always(_) => None,
-            Source::Property(name) => Some(name),
+            BooleanSource::Always(_) => None,
+            BooleanSource::Property(name) => Some(name),
         }
     }
 
     /// Returns the record's value; `None` if it has none, and nothing is changed.
     pub(crate) fn of(&self, record: &Record, part: &str) -> Result<Option<bool>, MappingError> {
         let name = match self {
-            Source::Always(answer) => return Ok(Some(*answer)),
-            Source::Property(name) => name,
+            BooleanSource::Always(answer) => return Ok(Some(*answer)),
+            BooleanSource::Property(name) => name,
         };
         let answer = match record.get(name) {
             None | Some(Value::Null) => return Ok(None),
@@ -108,7 +108,7 @@ impl Source {
 
 /// How a directory marks an account as disabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lock {
+pub enum AccountLock {
     /// A bit of `userAccountControl` (Active Directory).
     UserAccountControl,
     /// `nsAccountLock: TRUE` (389 Directory Server).
@@ -128,7 +128,7 @@ impl Lock {
             Vendor::Ds389 => Some(Lock::NsAccountLock),
             // The attribute's definition comes with the overlay.
             Vendor::OpenLdap if schema.attribute_type("pwdAccountLockedTime").is_some() => {
-                Some(Lock::PwdAccountLockedTime)
+                Some(AccountLock::PwdAccountLockedTime)
             }
             Vendor::OpenLdap | Vendor::Ldif | Vendor::Other => None,
         }
@@ -137,22 +137,22 @@ impl Lock {
     /// Returns the attribute.
     pub fn attribute(self) -> &'static str {
         match self {
-            Lock::UserAccountControl => "userAccountControl",
-            Lock::NsAccountLock => "nsAccountLock",
-            Lock::PwdAccountLockedTime => "pwdAccountLockedTime",
+            AccountLock::UserAccountControl => "userAccountControl",
+            AccountLock::NsAccountLock => "nsAccountLock",
+            AccountLock::PwdAccountLockedTime => "pwdAccountLockedTime",
         }
     }
 
     /// Whether the server removes the mark when a password is set, so that it must be set again. OpenLDAP's overlay does so for
     /// every client (draft-behera-ldap-password-policy-10 section 7.2).
     pub fn goes_with_a_password(self) -> bool {
-        self == Lock::PwdAccountLockedTime
+        self == AccountLock::PwdAccountLockedTime
     }
 
     /// Returns the attribute for a new entry.
     pub fn for_new(self, enabled: bool) -> Option<Attribute> {
         let value = match self {
-            Lock::UserAccountControl => with_disabled(NORMAL_ACCOUNT, !enabled).to_string(),
+            AccountLock::UserAccountControl => with_disabled(NORMAL_ACCOUNT, !enabled).to_string(),
             _ if enabled => return None,
             _ => self.locked().to_owned(),
         };
@@ -161,8 +161,8 @@ impl Lock {
 
     fn locked(self) -> &'static str {
         match self {
-            Lock::PwdAccountLockedTime => LOCKED_FOR_EVER,
-            Lock::NsAccountLock | Lock::UserAccountControl => "TRUE",
+            AccountLock::PwdAccountLockedTime => LOCKED_FOR_EVER,
+            AccountLock::NsAccountLock | AccountLock::UserAccountControl => "TRUE",
         }
     }
 
@@ -171,7 +171,7 @@ impl Lock {
         let name = self.attribute();
         let step = |kind, values| Modification::new(kind, name, values);
         let there = current.first_text(name);
-        if self == Lock::UserAccountControl {
+        if self == AccountLock::UserAccountControl {
             let old = there?;
             let number: i64 = old.trim().parse().ok()?;
             let new = with_disabled(number, !enabled);
@@ -226,7 +226,8 @@ mod tests {
     #[test]
     fn what_a_record_says() {
         let of = |value: Value| {
-            Source::Property("active".into()).of(&json!({"active": value}).try_into().unwrap(), "enabled")
+            BooleanSource::Property("active".into())
+                .of(&json!({"active": value}).try_into().unwrap(), "enabled")
         };
         for yes in
             [json!(true), json!("TRUE"), json!("true "), json!(1), json!("1"), json!("Yes"), json!("on")]
@@ -243,7 +244,7 @@ mod tests {
             let error = of(wrong).unwrap_err().to_string();
             assert!(error.contains("`active`") && error.contains("accounts.enabled"), "{error}");
         }
-        assert_eq!(Source::Always(false).of(&Record::default(), "enabled").unwrap(), Some(false));
+        assert_eq!(BooleanSource::Always(false).of(&Record::default(), "enabled").unwrap(), Some(false));
     }
 
     #[test]
@@ -256,15 +257,17 @@ mod tests {
         }
         let rule =
             AccountsRule::parse("r", json!({"enabled": "active", "must_change_password": true})).unwrap();
-        assert_eq!(rule.enabled, Some(Source::Property("active".into())));
-        assert_eq!(rule.must_change_password, Some(Source::Always(true)));
+        assert_eq!(rule.enabled, Some(BooleanSource::Property("active".into())));
+        assert_eq!(rule.must_change_password, Some(BooleanSource::Always(true)));
     }
 
     #[test]
     fn locks_of_389_and_openldap_come_and_go() {
         use ModificationKind::{Delete, Replace};
         let none = Entry::default();
-        for (lock, value) in [(Lock::NsAccountLock, "TRUE"), (Lock::PwdAccountLockedTime, LOCKED_FOR_EVER)] {
+        for (lock, value) in
+            [(AccountLock::NsAccountLock, "TRUE"), (AccountLock::PwdAccountLockedTime, LOCKED_FOR_EVER)]
+        {
             let locked = entry(lock.attribute(), &value.to_ascii_lowercase());
             let changes = |enabled, entry: &Entry| texts(&lock.changes(enabled, entry).unwrap());
             assert_eq!(changes(false, &none), [(Replace, value.to_owned())]);
@@ -275,14 +278,18 @@ mod tests {
             assert_eq!(lock.for_new(false).unwrap().values, [value.as_bytes()]);
         }
         let lockout = entry("pwdAccountLockedTime", "20260101000000Z");
-        assert_eq!(Lock::PwdAccountLockedTime.changes(true, &lockout), Some(vec![]), "it ends by itself");
+        assert_eq!(
+            AccountLock::PwdAccountLockedTime.changes(true, &lockout),
+            Some(vec![]),
+            "it ends by itself"
+        );
     }
 
     #[test]
     fn what_cannot_be_read_is_not_guessed() {
-        assert_eq!(Lock::UserAccountControl.changes(true, &Entry::default()), None);
-        assert_eq!(Lock::UserAccountControl.changes(true, &entry("userAccountControl", "x")), None);
-        let new = |enabled| Lock::UserAccountControl.for_new(enabled).unwrap().values;
+        assert_eq!(AccountLock::UserAccountControl.changes(true, &Entry::default()), None);
+        assert_eq!(AccountLock::UserAccountControl.changes(true, &entry("userAccountControl", "x")), None);
+        let new = |enabled| AccountLock::UserAccountControl.for_new(enabled).unwrap().values;
         assert_eq!((new(true), new(false)), (vec![b"512".to_vec()], vec![b"514".to_vec()]));
     }
 
@@ -294,7 +301,7 @@ mod tests {
             prop_assert_eq!(new & !ACCOUNT_DISABLE, control & !ACCOUNT_DISABLE);
             prop_assert_eq!(new & ACCOUNT_DISABLE != 0, disabled);
             let there = entry("userAccountControl", &control.to_string());
-            let changes = Lock::UserAccountControl.changes(!disabled, &there).unwrap();
+            let changes = AccountLock::UserAccountControl.changes(!disabled, &there).unwrap();
             if new == control {
                 prop_assert!(changes.is_empty());
             } else {

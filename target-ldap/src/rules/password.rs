@@ -14,7 +14,7 @@ pub mod hash;
 
 /// How a password is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub enum Mode {
+pub enum PasswordMode {
     /// The server hashes it: the Password Modify operation (RFC 3062).
     #[serde(rename = "exop")]
     Exop,
@@ -32,7 +32,7 @@ pub enum Mode {
     AsIs,
 }
 
-/// When a password is set.
+/// PasswordPolicy a password is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum When {
@@ -55,7 +55,7 @@ pub struct PasswordRule {
     pub mode: Mode,
     /// When it is set.
     #[serde(default, rename = "policy")]
-    pub when: When,
+    pub when: PasswordPolicy,
 }
 
 impl PasswordRule {
@@ -73,7 +73,7 @@ impl PasswordRule {
         }
         check_parts(&format!("{path}.password"), &value, &["from", "mode", "policy"])?;
         let rule: PasswordRule = typed(&format!("{path}.password"), value)?;
-        if rule.mode == Mode::UnicodePwd && rule.when == When::Keep {
+        if rule.mode == PasswordMode::UnicodePwd && rule.when == PasswordPolicy::Keep {
             let problem = "keep: Active Directory never tells whether an account has a password";
             return Err(SettingsError::value(
                 format!("{path}.password.policy"),
@@ -117,7 +117,7 @@ impl PasswordRule {
             if text.is_empty() {
                 continue;
             }
-            if self.mode == Mode::AsIs && !hash::is_hashed(&text) {
+            if self.mode == PasswordMode::AsIs && !hash::is_hashed(&text) {
                 return Err(fail(
                     "as_is takes values that are hashed already, `{SCHEME}…`; for clear text there are exop, hash:ssha512 and hash:argon2id",
                 ));
@@ -126,7 +126,7 @@ impl PasswordRule {
         }
         match values.as_slice() {
             [] => Ok(None),
-            [_, _, ..] if self.mode != Mode::AsIs => Err(fail("expected one password, not several")),
+            [_, _, ..] if self.mode != PasswordMode::AsIs => Err(fail("expected one password, not several")),
             _ => Ok(Some(NewPassword { mode: self.mode, when: self.when, values })),
         }
     }
@@ -136,14 +136,16 @@ impl Mode {
     /// Returns the attribute that stores it.
     pub fn attribute(self) -> &'static str {
         match self {
-            Mode::UnicodePwd => "unicodePwd",
-            Mode::Exop | Mode::Ssha512 | Mode::Argon2id | Mode::AsIs => "userPassword",
+            PasswordMode::UnicodePwd => "unicodePwd",
+            PasswordMode::Exop | PasswordMode::Ssha512 | PasswordMode::Argon2id | PasswordMode::AsIs => {
+                "userPassword"
+            }
         }
     }
 
     /// Whether it is sent in clear text, for the server to hash.
     pub fn sends_clear_text(self) -> bool {
-        matches!(self, Mode::Exop | Mode::UnicodePwd)
+        matches!(self, PasswordMode::Exop | PasswordMode::UnicodePwd)
     }
 }
 
@@ -161,18 +163,18 @@ pub struct NewPassword {
 impl NewPassword {
     /// Returns the clear text.
     pub fn clear_text(&self) -> Option<&Secret> {
-        self.values.first().filter(|_| self.mode != Mode::AsIs)
+        self.values.first().filter(|_| self.mode != PasswordMode::AsIs)
     }
 
     /// Returns the values to write; `None` if it is not written as an attribute (`exop`). Slow with Argon2.
     pub fn to_values(&self) -> Result<Option<Vec<Vec<u8>>>, hash::HashError> {
         let first = self.values.first().map(Secret::reveal).unwrap_or_default();
         Ok(Some(match self.mode {
-            Mode::Exop => return Ok(None),
-            Mode::UnicodePwd => vec![quoted_utf16(first)],
-            Mode::Ssha512 => vec![hash::ssha512(first)?.into_bytes()],
-            Mode::Argon2id => vec![hash::argon2id(first)?.into_bytes()],
-            Mode::AsIs => self.values.iter().map(|v| v.reveal().as_bytes().to_vec()).collect(),
+            PasswordMode::Exop => return Ok(None),
+            PasswordMode::UnicodePwd => vec![quoted_utf16(first)],
+            PasswordMode::Ssha512 => vec![hash::ssha512(first)?.into_bytes()],
+            PasswordMode::Argon2id => vec![hash::argon2id(first)?.into_bytes()],
+            PasswordMode::AsIs => self.values.iter().map(|v| v.reveal().as_bytes().to_vec()).collect(),
         }))
     }
 
@@ -277,6 +279,6 @@ mod tests {
             let error = PasswordRule::parse("mapping_rules.users", value).unwrap_err().to_string();
             assert!(error.contains("mapping_rules.users.password") && error.contains(word), "{error}");
         }
-        assert_eq!(rule("exop").when, When::CreateOnly);
+        assert_eq!(rule("exop").when, PasswordPolicy::CreateOnly);
     }
 }

@@ -252,9 +252,11 @@ impl Template {
             match piece {
                 Piece::Literal(text) => out.push_str(text),
                 Piece::Placeholder(placeholder) => match self.value(placeholder, lookup, is_blank)? {
-                    Part::Text(value) => put(&mut out, &value, placeholder)?,
-                    Part::Omitted { .. } => {}
-                    Part::Null | Part::Absent => return Err(self.missing(placeholder)),
+                    PlaceholderValue::Text(value) => put(&mut out, &value, placeholder)?,
+                    PlaceholderValue::Omitted { .. } => {}
+                    PlaceholderValue::Null | PlaceholderValue::Absent => {
+                        return Err(self.missing(placeholder));
+                    }
                 },
             }
         }
@@ -264,7 +266,7 @@ impl Template {
     /// Returns the first placeholder that is omitted for this record.
     fn first_omitted(&self, lookup: Lookup<'_>) -> Result<Option<&Placeholder>, RenderError> {
         for placeholder in self.placeholders().filter(|p| p.is_optional()) {
-            if matches!(self.value(placeholder, lookup, is_blank)?, Part::Omitted { .. }) {
+            if matches!(self.value(placeholder, lookup, is_blank)?, PlaceholderValue::Omitted { .. }) {
                 return Ok(Some(placeholder));
             }
         }
@@ -286,7 +288,7 @@ impl Template {
         placeholder: &Placeholder,
         lookup: Lookup<'_>,
         is_empty: fn(&str) -> bool,
-    ) -> Result<Part, RenderError> {
+    ) -> Result<PlaceholderValue, RenderError> {
         let found = lookup(&placeholder.name);
         let is_absent = found.is_none();
         let mut values = found.unwrap_or_default();
@@ -304,14 +306,14 @@ impl Template {
         }
         if values.iter().all(|value| is_empty(value)) {
             return Ok(match (has_default, is_absent) {
-                (true, is_absent) => Part::Omitted { is_absent },
-                (false, true) => Part::Absent,
-                (false, false) if is_optional => Part::Omitted { is_absent },
-                (false, false) => Part::Null,
+                (true, is_absent) => PlaceholderValue::Omitted { is_absent },
+                (false, true) => PlaceholderValue::Absent,
+                (false, false) if is_optional => PlaceholderValue::Omitted { is_absent },
+                (false, false) => PlaceholderValue::Null,
             });
         }
         match values.len() {
-            1 => Ok(values.pop().map_or(Part::Null, Part::Text)),
+            1 => Ok(values.pop().map_or(PlaceholderValue::Null, PlaceholderValue::Text)),
             count => Err(RenderError::Several {
                 placeholder: placeholder.name.clone(),
                 template: self.text.clone(),

@@ -118,7 +118,7 @@ impl<'a> Session<'a> {
             vendor: [root.vendor.name(), &root.version].join(" ").trim().to_owned(),
             date: chrono::Utc::now().format("%Y-%m-%d %H:%M UTC").to_string(),
         };
-        let plan = Arc::new(PlanOutput::new(format, colour, Box::new(std::io::stdout())).of(header));
+        let plan = Arc::new(PlanOutput::new(format, colour, Box::new(std::io::stdout())).with_header(header));
         let rehearsal = Self::rehearsal(args, config, &directory);
         let result = rehearsal.run(input, Some(plan.clone()), progress, stop).await;
         let shown = plan.finish(result.as_ref().is_ok_and(|ending| ending.stopped.is_none()));

@@ -11,8 +11,8 @@ use super::Applier;
 use crate::map::wanted::WantedEntry;
 use crate::plan::assertion::unchanged;
 use crate::plan::is_equivalent_on_ad;
-use crate::rules::accounts::{Lock, PWD_LAST_SET, pwd_last_set};
-use crate::rules::password::{Mode, NewPassword, When};
+use crate::rules::accounts::{AccountLock, PWD_LAST_SET, pwd_last_set};
+use crate::rules::password::{NewPassword, PasswordMode, PasswordPolicy};
 
 /// The changes to an existing entry.
 #[derive(Debug, Default)]
@@ -42,23 +42,23 @@ fn refused(dn: &str, text: &str) -> DirectoryError {
 }
 
 impl Applier {
-    fn lock(&self) -> Option<Lock> {
-        Lock::of(self.directory.root_dse().vendor, self.directory.schema())
+    fn lock(&self) -> Option<AccountLock> {
+        AccountLock::of(self.directory.root_dse().vendor, self.directory.schema())
     }
 
     /// Returns the attributes to read beside the wanted ones.
     pub(super) fn account_attributes(&self, wanted: &WantedEntry) -> Vec<&'static str> {
         let mut names = Vec::new();
         if wanted.account.enabled.is_some() {
-            names.extend(self.lock().map(Lock::attribute));
+            names.extend(self.lock().map(AccountLock::attribute));
         }
         match wanted.account.password.as_ref().map(|p| (p.mode, p.when)) {
-            Some((Mode::Exop, When::CreateOnly)) => {
+            Some((PasswordMode::Exop, PasswordPolicy::CreateOnly)) => {
                 names.extend(["userPassword", "createTimestamp", "modifyTimestamp"]);
             }
             // unicodePwd can never be read.
-            None | Some((Mode::UnicodePwd, _) | (_, When::CreateOnly)) => {}
-            Some((_, When::Keep | When::Force)) => names.push("userPassword"),
+            None | Some((PasswordMode::UnicodePwd, _) | (_, PasswordPolicy::CreateOnly)) => {}
+            Some((_, PasswordPolicy::Keep | PasswordPolicy::Force)) => names.push("userPassword"),
         }
         names
     }
@@ -81,7 +81,7 @@ impl Applier {
 
     /// Does what remains to be done after the add.
     pub(super) async fn after_add(&self, wanted: &WantedEntry) -> Result<(), DirectoryError> {
-        let Some(password) = wanted.account.password.as_ref().filter(|p| p.mode == Mode::Exop) else {
+        let Some(password) = wanted.account.password.as_ref().filter(|p| p.mode == PasswordMode::Exop) else {
             return Ok(());
         };
         let Some(secret) = password.clear_text() else { return Ok(()) };
@@ -176,13 +176,13 @@ impl Applier {
         let there = self.directory.schema().values_of(current, "userPassword");
         let dn = &current.dn;
         match (password.when, password.mode) {
-            (When::Force, Mode::UnicodePwd) => Ok(true),
-            (When::Force, _) => {
+            (PasswordPolicy::Force, PasswordMode::UnicodePwd) => Ok(true),
+            (PasswordPolicy::Force, _) => {
                 let (password, there) = (password.clone(), there.to_vec());
                 Ok(!background(dn, move || password.is_among(&there)).await?)
             }
             _ if !there.is_empty() => Ok(false),
-            (When::Keep, _) => match self.has_password(dn).await? {
+            (PasswordPolicy::Keep, _) => match self.has_password(dn).await? {
                 Some(has) => Ok(!has),
                 None => Err(refused(
                     dn,
@@ -197,7 +197,7 @@ impl Applier {
                 let untouched = added.is_some() && added == current.first_text("modifyTimestamp");
                 Ok(untouched && self.has_password(dn).await? == Some(false))
             }
-            (When::CreateOnly, _) => Ok(false),
+            (PasswordPolicy::CreateOnly, _) => Ok(false),
         }
     }
 

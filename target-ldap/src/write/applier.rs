@@ -63,7 +63,7 @@ impl Applier {
             assert_unchanged: false,
             deletes_by_version: false,
             unread: Arc::default(),
-            looking: Arc::default(),
+            match_lock: Arc::default(),
             unmatched_entries: Arc::default(),
         }
     }

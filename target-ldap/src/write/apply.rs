@@ -63,10 +63,10 @@ impl Applier {
         write_policy: &WritePolicy,
         context: &AttemptContext,
     ) -> Result<Attempt, DirectoryError> {
-        let looking = self.looking.read().await;
+        let match_lock = self.match_lock.read().await;
         let place = self.locate(dn, filter, write_policy, context, &["1.1".into()]).await?.0;
-        self.remember_several(claimant, dn, filter, write_policy, &place).await?;
-        drop(looking);
+        self.protect_matches(claimant, dn, filter, write_policy, &place).await?;
+        drop(match_lock);
         Ok(WriteOutcome::Found(match place {
             Located::Nowhere | Located::Taken(_) => MatchedNames::whole(Vec::new()),
             Located::Several(names) => names,
@@ -85,10 +85,10 @@ impl Applier {
         write_policy: &WritePolicy,
         context: &AttemptContext,
     ) -> Result<Result<String, WriteOutcome>, DirectoryError> {
-        let looking = self.looking.read().await;
-        let place = self.fitting(dn, filter, write_policy, context, &["1.1".into()]).await?;
-        self.remember_several(claimant, dn, filter, write_policy, &place).await?;
-        drop(looking);
+        let match_lock = self.match_lock.read().await;
+        let place = self.locate_match(dn, filter, write_policy, context, &["1.1".into()]).await?;
+        self.protect_matches(claimant, dn, filter, write_policy, &place).await?;
+        drop(match_lock);
         Ok(match place {
             Located::Nowhere | Located::Taken(_) => Err(WriteOutcome::Unchanged),
             Located::Several(names) => Err(WriteOutcome::Several(names)),

@@ -20,7 +20,7 @@ use rustc_hash::FxHasher;
 mod index;
 mod spool;
 
-use index::{ClaimIndex, named};
+use index::{ClaimIndex, record_label};
 
 /// The kind of a stream's keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +151,7 @@ impl EntryClaims {
     pub fn owner(&self, key: &DnKey) -> Option<String> {
         let mut inner = self.lock();
         let place = inner.candidates(key).iter().find_map(|hash| inner.entries.get(hash)).map(|o| o.text)?;
-        inner.texts.get(place).map(|(stream, key)| named(&stream, &key))
+        inner.texts.get(place).map(|(stream, key)| record_label(&stream, &key))
     }
 
     /// Returns the permission to delete an entry. `claimant`: the record that deletes it, `None` for ACTIVATE_VERSION.

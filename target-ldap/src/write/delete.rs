@@ -108,7 +108,7 @@ impl Applier {
         // Before the rename, not after a refusal: slapd refuses with `other`, and does not say that the parent is missing. The
         // rule names the parent: no record is expected to add it.
         let context = AttemptContext { is_last_try: true, ..AttemptContext::default() };
-        if !self.may_lie_at(&destination, &context).await? {
+        if !self.can_be_placed_at(&destination, &context).await? {
             let text = format!(
                 "on_delete: `{parent}` is not there, and cannot be made from its name alone (create_parents)"
             );

@@ -14,13 +14,13 @@ use singer_common::operations::signals;
 use tokio::sync::Semaphore;
 
 use crate::map::ENTRY_UUID;
-use crate::rules::names::to_ask;
+use crate::rules::names::{ENTRY_IDS, to_ask};
 use crate::write::claims::DeletePermit;
 use crate::write::counts::Counts;
 use crate::write::guard::Tally;
 use crate::write::inverse::{inverse, needs};
 use crate::write::plan_output::{PlanOutput, PlannedChange, RefusedRecord};
-use crate::write::undo::change_note::{self, ChangeNote, IDS};
+use crate::write::undo::change_note::{self, ChangeNote};
 use crate::write::undo::{Announced, Undo, UndoError};
 
 tokio::task_local! {
@@ -170,7 +170,7 @@ impl Destination {
     /// Returns the server's identifier of an entry that was just added, so that another entry with its DN is not taken for it
     /// later. Without one, the entry is recognized by its values.
     pub(crate) async fn id(&self, dn: &str) -> Option<(String, String)> {
-        let entry = self.directory.read(dn, &IDS).await.ok().flatten()?;
+        let entry = self.directory.read(dn, &ENTRY_IDS).await.ok().flatten()?;
         change_note::id(&entry, self.directory.schema())
     }
 

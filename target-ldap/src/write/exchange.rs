@@ -34,7 +34,7 @@ impl Applier {
     ) -> Result<Attempt, DirectoryError> {
         let schema = self.directory.schema();
         let contested = contested(wanted, current, dn, &exchange.refused_with, schema);
-        if !self.is_had_by(&contested, current, &exchange.waiting).await? {
+        if !self.is_held_by_waiting(&contested, current, &exchange.waiting).await? {
             return Ok(WriteOutcome::NotGivenUp.into());
         }
         let classes = self.directory.read(dn, &["objectClass"]).await?.unwrap_or_default();

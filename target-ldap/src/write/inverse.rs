@@ -7,8 +7,7 @@ use ldap_directory::dn::{Ava, Dn, split};
 use ldap_directory::entry::Entry;
 use ldap_directory::schema::Schema;
 
-use crate::rules::names::to_ask;
-use crate::write::undo::change_note::IDS;
+use crate::rules::names::{ENTRY_IDS, to_ask};
 
 use singer_common::operations::secret::is_write_only;
 
@@ -52,7 +51,7 @@ pub fn needs(change: &Change) -> Option<Vec<String>> {
             // All of them, and its ID: the entry is recognized by them under its new DN.
             let name = Dn::parse(new_rdn).unwrap_or_default();
             let naming = name.rdn().into_iter().flat_map(|r| &r.avas).map(|a| a.attribute.as_str());
-            names(&mut naming.chain(["*"]).chain(IDS))
+            names(&mut naming.chain(["*"]).chain(ENTRY_IDS))
         }
     }
 }
@@ -245,7 +244,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(1000))]
-        /// However many changes are made, their inverses, last first, lead back.
+        /// The inverses of any changes, last first, restore the entries.
         #[test]
         fn the_inverses_lead_back(changes in proptest::collection::vec(change(), 1..12)) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -72,8 +72,8 @@ impl Applier {
         context: &AttemptContext,
         names: &[String],
     ) -> Result<(Located, bool), DirectoryError> {
-        match (self.fitting(dn, filter, write_policy, context, names).await?, dn) {
-            (Located::Nowhere, Some(dn)) => Ok((self.at_its_name(dn, write_policy, names).await?, false)),
+        match (self.locate_match(dn, filter, write_policy, context, names).await?, dn) {
+            (Located::Nowhere, Some(dn)) => Ok((self.locate_by_dn(dn, write_policy, names).await?, false)),
             (place, _) => {
                 let is_found = !matches!(place, Located::Nowhere);
                 Ok((place, is_found))

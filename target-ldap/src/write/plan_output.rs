@@ -102,7 +102,7 @@ impl PlanOutput {
 
     /// Sets the header of a page.
     #[must_use]
-    pub fn of(self, place: PlanHeader) -> Self {
+    pub fn with_header(self, place: PlanHeader) -> Self {
         Self { page: Mutex::new(html::Page::new(place)), ..self }
     }
 

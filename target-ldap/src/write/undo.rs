@@ -31,7 +31,7 @@ mod tests;
 use crate::config::undo_file::UndoFile;
 
 use change_note::ChangeNote;
-use journal::{Header, Id, JournalReader, Status};
+use journal::{ChangeStatus, EntryId, Header, JournalReader};
 
 /// The undo file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -126,7 +126,7 @@ impl Undo {
         let start = journal.end;
         journal.append(&octets).map_err(|e| failure(&self.path, &e))?;
         let length = octets.len() as u64;
-        journal.places.push(journal::FrameEntry { start, length, status: Status::Unknown, id: None });
+        journal.places.push(journal::FrameEntry { start, length, status: ChangeStatus::Unknown, id: None });
         Ok(Announced { number, end: journal.end })
     }
 
@@ -165,16 +165,16 @@ impl Undo {
 
     /// Marks the change as made. `id`: the attribute and the value's digest of an added entry's ID.
     pub fn made(&self, announced: Announced, id: Option<&(String, String)>) {
-        let id = id.and_then(|(name, digest)| Id::of(name, digest));
-        self.mark(announced, Status::Made, id, &journal::made(announced.number, id));
+        let id = id.and_then(|(name, digest)| EntryId::of(name, digest));
+        self.mark(announced, ChangeStatus::Made, id, &journal::made(announced.number, id));
     }
 
     /// Marks the change as not made.
     pub fn void(&self, announced: Announced) {
-        self.mark(announced, Status::Void, None, &journal::void(announced.number));
+        self.mark(announced, ChangeStatus::Void, None, &journal::void(announced.number));
     }
 
-    fn mark(&self, announced: Announced, status: Status, id: Option<Id>, line: &str) {
+    fn mark(&self, announced: Announced, status: ChangeStatus, id: Option<EntryId>, line: &str) {
         let mut journal = self.journal();
         let place = usize::try_from(announced.number).ok().and_then(|n| journal.places.get_mut(n));
         if let Some(place) = place {

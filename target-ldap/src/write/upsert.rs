@@ -44,7 +44,7 @@ pub(super) struct Upsert<'a> {
 }
 
 /// How a try ended.
-enum Step {
+enum TryEnd {
     Done(Attempt),
     /// The directory changed in between, or was not as the digest cache says.
     Retry,
@@ -59,9 +59,9 @@ struct Target<'a> {
     current: Option<Entry>,
 }
 
-impl From<WriteOutcome> for Step {
+impl From<WriteOutcome> for TryEnd {
     fn from(outcome: WriteOutcome) -> Self {
-        Step::Done(outcome.into())
+        TryEnd::Done(outcome.into())
     }
 }
 
@@ -95,13 +95,13 @@ impl<'a> Upsert<'a> {
     /// Writes the entry.
     pub(super) async fn run(mut self) -> Result<Attempt, DirectoryError> {
         loop {
-            if let Step::Done(attempt) = self.try_once().await? {
+            if let TryEnd::Done(attempt) = self.try_once().await? {
                 return Ok(attempt);
             }
         }
     }
 
-    async fn try_once(&mut self) -> Result<Step, DirectoryError> {
+    async fn try_once(&mut self) -> Result<TryEnd, DirectoryError> {
         let located = self.locate().await?;
         if let Err(reason) = self.may_write(&located) {
             return Ok(WriteOutcome::Refused(reason).into());
@@ -123,7 +123,7 @@ impl<'a> Upsert<'a> {
         } else {
             self.applier.defer_missing(&mut wanted, current.as_ref()).await?
         };
-        if let Some(missing) = self.applier.leaves_out_what_is_needed(&wanted, current.as_ref(), &deferred) {
+        if let Some(missing) = self.applier.missing_required(&wanted, current.as_ref(), &deferred) {
             return Ok(WriteOutcome::NeedsEntries(missing).into());
         }
         match current {
@@ -140,10 +140,10 @@ impl<'a> Upsert<'a> {
             (Located::Nowhere, false)
         } else if let Some(filter) = filter {
             let names = names_to_read(wanted, &applier.account_attributes(wanted), schema);
-            let looking = applier.looking.read().await;
+            let match_lock = applier.match_lock.read().await;
             let found = applier.locate(Some(&wanted.dn), filter, write_policy, context, &names).await?;
-            applier.remember_several(claimant, Some(&wanted.dn), filter, write_policy, &found.0).await?;
-            drop(looking);
+            applier.protect_matches(claimant, Some(&wanted.dn), filter, write_policy, &found.0).await?;
+            drop(match_lock);
             found
         } else {
             let names = names_to_read(wanted, &applier.account_attributes(wanted), schema);
@@ -178,7 +178,7 @@ impl<'a> Upsert<'a> {
     }
 
     /// Turns the located state into what the try writes to; an entry under another DN is renamed, or steps aside.
-    async fn resolve(&mut self, located: Located) -> Result<ControlFlow<Step, Target<'a>>, DirectoryError> {
+    async fn resolve(&mut self, located: Located) -> Result<ControlFlow<TryEnd, Target<'a>>, DirectoryError> {
         let wanted = Cow::Borrowed(self.wanted);
         let dn = Cow::Borrowed(self.wanted.dn.as_str());
         let operations = self.write_policy.operations;
@@ -193,7 +193,7 @@ impl<'a> Upsert<'a> {
             Located::Elsewhere(_) if self.context.steps_aside => {
                 let found = self.context.found.as_deref().unwrap_or_default();
                 let attempt = self.applier.step_aside(found).await?;
-                return Ok(ControlFlow::Break(Step::Done(attempt)));
+                return Ok(ControlFlow::Break(TryEnd::Done(attempt)));
             }
             Located::Elsewhere(there) if operations.rename => match self.rename(&there).await? {
                 ControlFlow::Continue(entry) => Some(entry),
@@ -205,7 +205,7 @@ impl<'a> Upsert<'a> {
     }
 
     /// Gives the entry the DN that the record asks for.
-    async fn rename(&mut self, there: &Entry) -> Result<ControlFlow<Step, Entry>, DirectoryError> {
+    async fn rename(&mut self, there: &Entry) -> Result<ControlFlow<TryEnd, Entry>, DirectoryError> {
         let delete_old_rdn = self.write_policy.delete_old_rdn;
         match self.applier.rename(there, &self.wanted.dn, delete_old_rdn, self.context).await {
             Ok(Rename::Done(entry)) => {
@@ -214,7 +214,7 @@ impl<'a> Upsert<'a> {
                 Ok(ControlFlow::Continue(entry))
             }
             Ok(Rename::NotDone(outcome)) => Ok(ControlFlow::Break(outcome.into())),
-            Err(e) if e.is_no_such_object() && self.may_retry() => Ok(ControlFlow::Break(Step::Retry)),
+            Err(e) if e.is_no_such_object() && self.may_retry() => Ok(ControlFlow::Break(TryEnd::Retry)),
             Err(e) => Err(e),
         }
     }
@@ -227,7 +227,10 @@ impl<'a> Upsert<'a> {
     }
 
     /// Applies `empty_group` to a group that would have no member.
-    async fn check_empty_groups(&self, target: &mut Target<'_>) -> Result<ControlFlow<Step>, DirectoryError> {
+    async fn check_empty_groups(
+        &self,
+        target: &mut Target<'_>,
+    ) -> Result<ControlFlow<TryEnd>, DirectoryError> {
         let applier = self.applier;
         let stop = |outcome: WriteOutcome| Ok(ControlFlow::Break(outcome.into()));
         let schema = applier.directory.schema();
@@ -260,16 +263,16 @@ impl<'a> Upsert<'a> {
         &mut self,
         wanted: &WantedEntry,
         deferred: Vec<DeferredReference>,
-    ) -> Result<Step, DirectoryError> {
+    ) -> Result<TryEnd, DirectoryError> {
         match self.applier.add(wanted, self.key, self.context).await {
-            Ok(outcome) => Ok(Step::Done(Attempt { outcome, deferred })),
+            Ok(outcome) => Ok(TryEnd::Done(Attempt { outcome, deferred })),
             Err(e) if self.is_absent && !e.is_connection() => {
                 self.is_absent = false;
-                Ok(Step::Retry)
+                Ok(TryEnd::Retry)
             }
             // Another client was faster: it is an update then.
             Err(e) if e.code() == Some(result_code::ENTRY_ALREADY_EXISTS) && self.may_retry() => {
-                Ok(Step::Retry)
+                Ok(TryEnd::Retry)
             }
             Err(e) => Err(e),
         }
@@ -282,10 +285,10 @@ impl<'a> Upsert<'a> {
         wanted: &WantedEntry,
         current: &Entry,
         deferred: Vec<DeferredReference>,
-    ) -> Result<Step, DirectoryError> {
+    ) -> Result<TryEnd, DirectoryError> {
         let applier = self.applier;
         if let Some(exchange) = &self.context.gives_up {
-            return Ok(Step::Done(applier.give_up(dn, wanted, current, exchange).await?));
+            return Ok(TryEnd::Done(applier.give_up(dn, wanted, current, exchange).await?));
         }
         let mut planned = applier.planned(wanted, current).await?;
         planned.exop = planned.exop.filter(|_| !self.is_password_set);
@@ -295,7 +298,7 @@ impl<'a> Upsert<'a> {
             (false, false) => WriteOutcome::Unchanged,
         };
         if planned.is_empty() {
-            return Ok(Step::Done(Attempt { outcome: so_far, deferred }));
+            return Ok(TryEnd::Done(Attempt { outcome: so_far, deferred }));
         }
         if !self.write_policy.operations.update {
             return Ok(if self.is_renamed { so_far } else { WriteOutcome::LeftAlone }.into());
@@ -308,13 +311,13 @@ impl<'a> Upsert<'a> {
         match applier.modify(dn, planned, current).await {
             Ok(()) => {
                 let outcome = if self.is_renamed { WriteOutcome::Renamed } else { WriteOutcome::Modified };
-                Ok(Step::Done(Attempt { outcome, deferred }))
+                Ok(TryEnd::Done(Attempt { outcome, deferred }))
             }
             // A value, or the entry, was added or removed in between: the modifications no longer apply.
             Err(e) => {
                 let vendor = applier.directory.root_dse().vendor;
                 if e.code().is_some_and(|code| is_overtaken(code, vendor)) && self.may_retry() {
-                    Ok(Step::Retry)
+                    Ok(TryEnd::Retry)
                 } else {
                     Err(e)
                 }
@@ -355,7 +358,7 @@ impl Applier {
         match add().await {
             Ok(()) => {}
             Err(e) if e.is_no_such_object() => {
-                if !self.may_lie_at(&wanted.dn, context).await? {
+                if !self.can_be_placed_at(&wanted.dn, context).await? {
                     let mut answer = LdapResult::of(&e).unwrap_or_default();
                     if context.is_last_try {
                         answer.nearest = self.nearest.above(&self.directory, &wanted.dn).await;

@@ -1,4 +1,4 @@
-//! What a run must do, written to be read: one record after another, everything looked up in plain tables.
+//! What a run must do, written to be read: one record after another, with all lookups in plain tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,9 +10,9 @@ pub(crate) type Claimant = (u8, u8);
 /// An entry.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Entry {
-    /// Whose it says it is: what `match` looks at.
+    /// The value that `match` compares.
     pub number: u8,
-    /// Nothing writes it: it tells one entry from another of the same name.
+    /// Not written by any record: it distinguishes entries with the same DN.
     pub mark: Option<u8>,
 }
 
@@ -24,28 +24,28 @@ pub(crate) type Directory = BTreeMap<Name, Entry>;
 pub(crate) enum Line {
     /// A record of a stream. A bad one has a value that its SCHEMA forbids.
     Record { stream: u8, key: u8, name: Name, bad: bool },
-    /// A deletion; `None`: the record has nothing but its key.
+    /// A deletion; `None`: the record has only its key.
     Deletion { stream: u8, key: u8, name: Option<Name> },
-    /// The stream is announced as whole.
+    /// The stream is announced as complete.
     Activate { stream: u8 },
-    /// A position.
+    /// A STATE.
     State,
 }
 
-/// The numbers of the entries that are each stream's.
+/// The numbers of the entries of each stream.
 pub(crate) const SCOPES: [&[u8]; 2] = [&[0, 1, 2], &[3, 4]];
 
-/// How the streams' rules are.
+/// The rules of the streams.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
     /// Whether the stream's rule has `match`.
     pub matches: [bool; 2],
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// How many records were rejected.
+    /// The number of rejected records.
     pub rejected: usize,
     /// The line of the last STATE that was printed.
     pub state: Option<usize>,
@@ -53,23 +53,22 @@ pub(crate) struct Outcome {
 
 #[derive(Default)]
 struct Run {
-    /// The record that has an entry.
+    /// The record that an entry belongs to.
     owner: BTreeMap<Name, Claimant>,
-    /// Further records about it: of another stream, and rejected ones.
+    /// Further records with the entry: of another stream, and rejected ones.
     others: BTreeMap<Name, Vec<Claimant>>,
-    /// Deletions of what `match` finds: they are made last, unless a later record is about the same.
+    /// Deletions by `match`: they are made last, unless a later record has the same identity.
     late: Vec<(Claimant, Option<Name>)>,
-    /// Streams of which a record came.
+    /// Streams with a record.
     came: BTreeSet<u8>,
-    /// A record was rejected, and nobody knows which entry it was about.
+    /// A record was rejected, and its entry is unknown.
     unknown: bool,
-    /// Streams that were announced: whether a record came behind that, and no STATE behind the record.
+    /// Announced streams: whether a record followed, without a STATE after it.
     announced: BTreeMap<u8, bool>,
     outcome: Outcome,
 }
 
-/// Carries an input out. `None`: what it comes to depends on which record leaves a name to which other one; that is another
-/// test's business.
+/// Runs an input. `None`: the result depends on which record gives up a DN to which other one; another test covers that.
 pub(crate) fn run(rules: Rules, directory: &mut Directory, lines: &[Line]) -> Option<Outcome> {
     let mut run = Run::default();
     let mut states: Vec<(usize, bool)> = Vec::new();
@@ -111,7 +110,7 @@ pub(crate) fn run(rules: Rules, directory: &mut Directory, lines: &[Line]) -> Op
         if run.unknown || *is_open {
             continue;
         }
-        // Everything in the stream's scope that no record of the run was about.
+        // Everything in the scope of the stream that no record of the run has.
         directory.retain(|name, entry| {
             !SCOPES[usize::from(*stream)].contains(&entry.number) || !run.about(*name).is_empty()
         });
@@ -124,7 +123,7 @@ fn found(directory: &Directory, number: u8) -> Vec<Name> {
 }
 
 impl Run {
-    /// The records about an entry: first the one that has it.
+    /// The records with an entry, the owner first.
     fn about(&self, name: Name) -> Vec<Claimant> {
         self.owner
             .get(&name)
@@ -134,7 +133,7 @@ impl Run {
             .collect()
     }
 
-    /// Says that a further record is about an entry.
+    /// Adds a further record with an entry.
     fn note(&mut self, name: Name, who: Claimant) {
         if !self.about(name).contains(&who) {
             self.others.entry(name).or_default().push(who);
@@ -148,7 +147,7 @@ impl Run {
         }
     }
 
-    /// Whether another key has the entry, of whichever stream. (A stream writes what another one of the same key writes.)
+    /// Whether another key, of any stream, has the entry. (A stream writes what another one with the same key writes.)
     fn is_anothers(&self, name: Name, who: Claimant) -> bool {
         self.owner.get(&name).is_some_and(|owner| owner.1 != who.1)
     }
@@ -190,7 +189,7 @@ impl Run {
         entry.number = key;
         directory.insert(name, entry);
         if let Some(there) = there.filter(|there| *there != name) {
-            // Claimant was about it is about it under its new name.
+            // Records with the entry have it under its new DN.
             if let Some(owner) = self.owner.remove(&there) {
                 self.owner.insert(name, owner);
             }
@@ -217,7 +216,7 @@ impl Run {
             all.first().copied()
         } else {
             if name.is_none() {
-                // Nobody knows what it is about.
+                // Its entry is unknown.
                 self.outcome.rejected += 1;
                 self.unknown = true;
                 return;
@@ -228,7 +227,7 @@ impl Run {
         let others: Vec<Claimant> = self.about(target).into_iter().filter(|other| *other != who).collect();
         match others.first() {
             Some(other) if other.0 == who.0 => self.reject(who, [target].into_iter().chain(name)),
-            // Another stream's: it stays, and nothing is wrong.
+            // It belongs to another stream: it stays, without an error.
             Some(_) => {}
             None => {
                 directory.remove(&target);

@@ -10,8 +10,8 @@ fn key(name: &str) -> DnKey {
 }
 
 proptest! {
-    /// However many run at once and in whatever order they end: nothing begins before every earlier operation on
-    /// the same entry, above it and below it has ended, and everything runs.
+    /// However many tasks run at once, and in whatever order they end: none starts before every earlier one on the same entry,
+    /// above it and below it has ended, and all run.
     #[test]
     fn related_operations_never_overlap(
         names in proptest::collection::vec("[ab](,[ab]){0,3}", 1..40),
@@ -45,8 +45,8 @@ proptest! {
         prop_assert!(order.is_empty());
     }
 
-    /// A directory played by a set: whatever the order of the records, additions end where their parents are,
-    /// deletions where nothing lies below, operations on one entry run in their order, and nothing is forgotten.
+    /// A set plays the directory. For every order of the records, additions end with their parents, deletions end without
+    /// children, tasks on one entry run in order, and none is lost.
     #[test]
     fn what_came_too_early_is_done_in_time(
         steps in proptest::collection::vec(("[ab](,[ab]){0,3}", any::<bool>()), 1..40),
@@ -80,13 +80,13 @@ proptest! {
                     order.wake_above(&key);
                 }
             }
-            // By what happened alone: nothing waits for the input to end.
+            // Woken only by outcomes: nothing waits for the end of the input.
             if !order.unpark_woken() {
                 break;
             }
             prop_assert!(order.len() <= before);
         }
-        // What is left was never possible: the oldest one still is not.
+        // The rest was never possible: the oldest one still is not.
         if let Some(Parked { kind, payload: (key, _), .. }) = order.parked_items().next() {
             let impossible = match kind {
                 TaskKind::Upsert => !there.contains(&key.parent().unwrap()),
@@ -100,8 +100,7 @@ proptest! {
 }
 
 proptest! {
-    /// Entries turn out to be elsewhere, too: still no two run at the same time that have to do with one another, and
-    /// everything runs.
+    /// Entries may have other DNs: still no two related tasks run at the same time, and all run.
     #[test]
     fn what_is_found_elsewhere_is_left_to_one(
         steps in proptest::collection::vec(("[ab](,[ab]){0,2}", proptest::option::of("[ab](,[ab]){0,2}")), 1..30),
@@ -149,7 +148,7 @@ fn a_deletion_is_woken_by_what_goes_below_it_and_holds_nothing_up_above_it() {
     order.submit(1, DnLock::of(key("c,p")), TaskKind::Delete, "delete c");
     let (id, payload) = order.next_ready().unwrap();
     order.park(id, payload);
-    // On its own entry, and below that one: behind it.
+    // On its own entry, and below it: behind it.
     order.submit(2, DnLock::of(key("c,p")), TaskKind::Upsert, "add c again");
     assert!(order.next_ready().is_none());
     // Above it, and beside it.
@@ -159,7 +158,7 @@ fn a_deletion_is_woken_by_what_goes_below_it_and_holds_nothing_up_above_it() {
     order.submit(4, DnLock::of(key("d,p")), TaskKind::Upsert, "d");
     assert_eq!(order.next_ready(), Some((4, "d")));
     order.ended(4);
-    // Found by a filter: it may rename the entry, and what waits for its name goes first.
+    // Located by a filter: it may rename the entry, and the task that waits for its DN runs first.
     let found = DnLock { keys: vec![key("p")], identity: Some("id=1".to_owned()) };
     order.submit(5, found, TaskKind::Upsert, "p, found");
     assert!(order.next_ready().is_none());

@@ -20,7 +20,7 @@ const MOST_DEEP: usize = 2_000;
 
 /// The part of a value that a subschema applies to, relative to its parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Step<'s> {
+enum ValuePart<'s> {
     /// The same value.
     Same,
     /// A member of an object.
@@ -101,7 +101,7 @@ fn times(
         }
         for edge in graph.edges_directed(next, Outgoing) {
             let (step, to) = (*edge.weight(), edge.target());
-            if step == Step::Same {
+            if step == ValuePart::Same {
                 if to == node {
                     return Err("a subschema of the SCHEMA refers to itself without an end".to_owned());
                 }
@@ -119,8 +119,8 @@ fn times(
     let mut most = here;
     for (step, (known, of_ring)) in &below {
         let any = match step {
-            Step::Member(_) => below.get(&Step::Members),
-            Step::Item(_) => below.get(&Step::Items),
+            ValuePart::Member(_) => below.get(&ValuePart::Members),
+            ValuePart::Item(_) => below.get(&ValuePart::Items),
             _ => None,
         };
         let (more, more_of_ring) = any.copied().unwrap_or_default();
@@ -180,31 +180,31 @@ fn applied<'s>(
     schema: &'s Value,
     root: &'s Value,
     names: &HashMap<String, &'s Value>,
-) -> Vec<(Step<'s>, &'s Value)> {
+) -> Vec<(ValuePart<'s>, &'s Value)> {
     let mut all = Vec::new();
     for (key, value) in schema.as_object().into_iter().flatten() {
         let step = match key.as_str() {
             "$ref" | "$dynamicRef" | "$recursiveRef" => {
                 let to = value.as_str().and_then(|name| referred(name, root, names));
-                all.extend(to.map(|to| (Step::Same, to)));
+                all.extend(to.map(|to| (ValuePart::Same, to)));
                 continue;
             }
             "properties" => {
                 all.extend(
-                    value.as_object().into_iter().flatten().map(|(name, to)| (Step::Member(name), to)),
+                    value.as_object().into_iter().flatten().map(|(name, to)| (ValuePart::Member(name), to)),
                 );
                 continue;
             }
             "items" | "prefixItems" if value.is_array() => {
                 let items = value.as_array().into_iter().flatten().enumerate();
-                all.extend(items.map(|(n, to)| (Step::Item(n), to)));
+                all.extend(items.map(|(n, to)| (ValuePart::Item(n), to)));
                 continue;
             }
             "allOf" | "anyOf" | "oneOf" | "not" | "if" | "then" | "else" | "dependencies"
-            | "dependentSchemas" | "extends" => Step::Same,
-            "patternProperties" | "additionalProperties" | "unevaluatedProperties" => Step::Members,
-            "items" | "additionalItems" | "unevaluatedItems" | "contains" => Step::Items,
-            "propertyNames" => Step::Names,
+            | "dependentSchemas" | "extends" => ValuePart::Same,
+            "patternProperties" | "additionalProperties" | "unevaluatedProperties" => ValuePart::Members,
+            "items" | "additionalItems" | "unevaluatedItems" | "contains" => ValuePart::Items,
+            "propertyNames" => ValuePart::Names,
             _ => continue,
         };
         match value {
@@ -238,7 +238,7 @@ mod tests {
 
     use super::*;
 
-    /// Definitions each of which applies the next one twice.
+    /// Definitions that each apply the next one twice.
     fn doubling(count: usize, twice: impl Fn(Value) -> Value) -> Value {
         let mut definitions = serde_json::Map::new();
         for n in 0..count {
@@ -290,7 +290,7 @@ mod tests {
             .collect();
         check(&json!({"definitions": {"text": {"type": "string"}}, "properties": wide})).unwrap();
         check(&doubling(900, |next| json!({"allOf": [next]}))).unwrap();
-        // Each member another one: the record's size bounds it.
+        // Each member is another one: the size of the record bounds it.
         check(&doubling(30, |next| json!({"properties": {"a": next, "b": next}}))).unwrap();
     }
 }

@@ -98,7 +98,7 @@ pub(super) fn keep_formats_of(schema: &mut Value, is_used: &dyn Fn(&str) -> bool
         }
     }
     each_schema(schema, &mut |object| {
-        if object.get("format").and_then(Value::as_str).is_some_and(|f| !HELD_TO.contains(&f)) {
+        if object.get("format").and_then(Value::as_str).is_some_and(|f| !ASSERTED_FORMATS.contains(&f)) {
             object.shift_remove("format");
         }
     });

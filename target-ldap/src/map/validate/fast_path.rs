@@ -251,7 +251,7 @@ mod tests {
             for record in [whole, json!({"a": x})] {
                 let is_right = quick.is_valid(&Record::try_from(record.clone()).unwrap());
                 prop_assert!(!is_right || full.is_valid(&record), "{} {}", schema, record);
-                // Only numbers that are not plain whole ones are left to the other.
+                // Only numbers that are not plain integers are left to the full validator.
                 let text = record.to_string();
                 let is_odd = text.contains("1.0") || text.contains("1e") || text.contains("1234567890");
                 prop_assert!(is_right || is_odd || !full.is_valid(&record), "{} {}", schema, record);

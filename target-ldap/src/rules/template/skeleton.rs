@@ -19,7 +19,7 @@ pub(super) fn check_dn(template: &Template) -> Result<(), TemplateError> {
         );
     }
     check_defaults(template)?;
-    walk(template, DnPlace::Type)?;
+    walk(template, DnPosition::Type)?;
     let innocent = Dn::parse(&template.fill("x")).map_err(|error| {
         let note = "this is not a distinguished name (RFC 4514); with `x` for each placeholder";
         template.error(1, format!("{note}: {error}"))
@@ -37,7 +37,7 @@ pub(super) fn check_dn(template: &Template) -> Result<(), TemplateError> {
 /// Checks that a filter has placeholders only in assertion values.
 pub(super) fn check_filter(template: &Template) -> Result<(), TemplateError> {
     check_defaults(template)?;
-    walk(template, FilterPlace::Attribute)?;
+    walk(template, FilterPosition::Attribute)?;
     filter::Filter::parse(&template.fill("x")).map_err(|error| {
         let note = "this is not a search filter (RFC 4515); with `x` for each placeholder";
         template.error(1, format!("{note}: {error}"))
@@ -115,7 +115,7 @@ fn walk<P: Place>(template: &Template, mut place: P) -> Result<(), TemplateError
 
 /// A position in a DN (RFC 4514 section 3).
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum DnPlace {
+enum DnPosition {
     /// In an attribute type, or before it.
     Type,
     /// After `=`, before the value.
@@ -128,7 +128,7 @@ enum DnPlace {
     Hex,
 }
 
-impl Place for DnPlace {
+impl Position for DnPosition {
     fn after(self, c: char) -> Self {
         match (self, c) {
             (Self::Type, '=') | (Self::Start, ' ') => Self::Start,
@@ -164,14 +164,14 @@ impl Place for DnPlace {
 
 /// A position in a search filter (RFC 4515 section 3).
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum FilterPlace {
+enum FilterPosition {
     /// Anywhere but in an assertion value.
     Attribute,
     /// In an assertion value.
     Value,
 }
 
-impl Place for FilterPlace {
+impl Position for FilterPosition {
     fn after(self, c: char) -> Self {
         match c {
             '=' => Self::Value,

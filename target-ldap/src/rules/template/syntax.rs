@@ -267,7 +267,7 @@ fn split(template: &Template, syntax: Syntax) -> Result<(Template, Template, Str
 
 /// The position of a placeholder in a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Place {
+pub(super) enum PlaceholderContext {
     /// In a value of any text.
     #[default]
     Text,
@@ -286,13 +286,15 @@ impl Place {
         template: &Template,
     ) -> Result<String, RenderError> {
         match self {
-            Place::WithinDn if !placeholder.is_escaped() => Ok(Syntax::NameAndUid.escape(value)),
-            Place::Dn if Syntax::NameAndUid.parts(value).is_none() => Err(RenderError::NotDn {
+            PlaceholderContext::WithinDn if !placeholder.is_escaped() => Ok(Syntax::NameAndUid.escape(value)),
+            PlaceholderContext::Dn if Syntax::NameAndUid.parts(value).is_none() => Err(RenderError::NotDn {
                 placeholder: placeholder.name.clone(),
                 template: template.text.clone(),
                 expected: Syntax::Dn.expected(),
             }),
-            Place::Text | Place::WithinDn | Place::Dn => Ok(value.to_owned()),
+            PlaceholderContext::Text | PlaceholderContext::WithinDn | PlaceholderContext::Dn => {
+                Ok(value.to_owned())
+            }
         }
     }
 }
@@ -325,7 +327,7 @@ pub(super) fn places(template: &Template, schema: &Schema) -> Result<Vec<Place>,
         let is_whole = within.first().is_some_and(|n| value == marked(*n));
         for n in &within {
             if let Some(place) = places.get_mut(*n) {
-                *place = if is_whole { Place::Dn } else { Place::WithinDn };
+                *place = if is_whole { PlaceholderContext::Dn } else { PlaceholderContext::WithinDn };
             }
         }
         if !is_whole && !within.is_empty() && Syntax::NameAndUid.parts(value).is_none() {

@@ -190,7 +190,7 @@ fn literal_text_of_a_name_is_left_as_written() {
 
 type Change = fn(&str) -> String;
 
-/// Values that try to be more than a value.
+/// Values that try to escape from their place.
 fn hostile() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),

@@ -144,7 +144,7 @@ impl ClaimIndex {
         let Some((stream, key)) = self.texts.get(owned.text) else {
             return Relation::OtherKey { text: "another record of the run".to_owned(), of_stream: true };
         };
-        let text = named(&stream, &key);
+        let text = record_label(&stream, &key);
         if stream == claimant.stream {
             // The same key in another spelling.
             let is_same = key == claimant.key || claimant.kind == KeyKind::Name;
@@ -165,7 +165,7 @@ impl ClaimIndex {
             return None;
         }
         let (stream, key) = self.texts.get(owned.text)?;
-        (stream == claimant.stream && key != claimant.key).then(|| named(&stream, &key))
+        (stream == claimant.stream && key != claimant.key).then(|| record_label(&stream, &key))
     }
 
     /// The same record writes its entry again: its spelling and its period are updated.
@@ -207,7 +207,7 @@ impl ClaimIndex {
                 }
                 Err(format!(
                     "two keys for one entry: `{dn}` is {other}, written in this run, and {} asks for it, too; give each its own DN, or correct the key",
-                    named(claimant.stream, claimant.key)
+                    record_label(claimant.stream, claimant.key)
                 ))
             }
         }
@@ -329,7 +329,7 @@ impl ClaimIndex {
             let Some(claimant) = claimant else {
                 return Some(DeleteDenied::Kept(format!("`{dn}` stays: a record of the run is about it")));
             };
-            let me = named(claimant.stream, claimant.key);
+            let me = record_label(claimant.stream, claimant.key);
             if let Some(other) = self.other_spelling(claimant, owned) {
                 return Some(DeleteDenied::Kept(format!(
                     "`{dn}` is not deleted for {me}: {other}, the same name in another spelling, brought it or was rejected for it in this run"

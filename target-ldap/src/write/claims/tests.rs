@@ -40,7 +40,7 @@ fn a_key_that_is_the_name_and_one_that_is_for_life_are_no_other_key() {
     let name = |key| Claimant { stream: "s", key, kind: KeyKind::Name };
     claims.claim(&name("dn=ou=a"), &key("a"));
     assert!(claims.may_write(&name("dn=OU=A"), "a", &key("a")).is_ok());
-    // A deletion of the one spelling says nothing of the other, whichever came last.
+    // A deletion of one spelling says nothing of the other, whichever was last.
     assert!(matches!(
         claims.permit(Some(&name("dn=OU=A")), "a", &key("a"), false),
         Err(DeleteDenied::Kept(_))
@@ -88,8 +88,8 @@ fn name() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
-    /// What a set of names would say, renamed as a directory renames them: what is brought stays protected wherever it goes,
-    /// and what lies above it is known to.
+    /// Compared with a set of DNs that is renamed as a directory renames: every claimed entry stays protected under its DN, and
+    /// its ancestors are known.
     #[test]
     fn what_is_brought_is_known_wherever_it_goes(
         steps in proptest::collection::vec(prop_oneof![
@@ -107,7 +107,7 @@ proptest! {
                     known.insert(key(name));
                 }
                 Step::Gone(name) => {
-                    // A directory deletes what nothing lies below.
+                    // A directory deletes only leaves.
                     if known.iter().any(|k| key(name).is_ancestor_of(k)) {
                         continue;
                     }
@@ -116,7 +116,7 @@ proptest! {
                 }
                 Step::Rename(from, to) => {
                     let (from, to) = (key(from), key(to));
-                    // Nor does it rename to a name that is taken, or below itself.
+                    // Nor does it rename to a DN that is taken, or below itself.
                     if to.is_within(&from) || known.iter().any(|k| k.is_within(&to)) {
                         continue;
                     }
@@ -127,13 +127,13 @@ proptest! {
         }
         for name in ["a", "b", "a,a", "b,a", "a,b", "b,b", "a,a,a", "b,b,a", "a,b,b"] {
             let has = known.iter().any(|k| k.is_within(&key(name)));
-            // What was moved away may be taken for known at its former name, too: never the other way round.
-            prop_assert!(claims.keeps(&key(name)) || !has, "{}: {:?}", name, known);
+            // A moved entry may still count at its former DN, but a claimed one is never missed.
+            prop_assert!(claims.protects(&key(name)) || !has, "{}: {:?}", name, known);
         }
         if !steps.iter().any(|s| matches!(s, Step::Rename(..))) {
             for name in ["a", "b", "a,a", "b,a", "a,b", "b,b", "a,a,a", "b,b,a", "a,b,b"] {
                 let has = known.iter().any(|k| k.is_within(&key(name)));
-                prop_assert_eq!(claims.keeps(&key(name)), has, "{}", name);
+                prop_assert_eq!(claims.protects(&key(name)), has, "{}", name);
             }
         }
     }
@@ -148,17 +148,17 @@ fn what_an_earlier_period_brought_and_this_one_did_not_may_go() {
     claims.claim(&two, &key("b"));
     claims.claim(&other, &key("b"));
     claims.begin_period();
-    // Until what was decided is carried out, all of it stays.
+    // Until the decided versions are applied, everything is kept.
     assert!(is_denied(&claims, None, "a"));
     claims.claim(&two, &key("b"));
     claims.claim(&three, &key("c"));
     claims.forget_earlier_periods();
     assert!(!is_denied(&claims, None, "a") && is_denied(&claims, None, "b") && is_denied(&claims, None, "c"));
-    // The other stream brought it before.
+    // The other stream wrote it before.
     assert!(!is_denied(&claims, Some(&two), "b"));
     claims.begin_period();
     claims.forget_earlier_periods();
-    assert!(!is_denied(&claims, None, "b") && !claims.keeps(&key("b")));
+    assert!(!is_denied(&claims, None, "b") && !claims.protects(&key("b")));
     claims.claim(&one, &key("a"));
     assert!(is_denied(&claims, None, "a"));
 }

@@ -65,7 +65,7 @@ pub(super) struct Page {
     number: u64,
 }
 
-struct Stream {
+struct StreamSection {
     changes: SpooledTempFile,
     changes_by_operation: [u64; OPERATIONS.len()],
 }
@@ -75,7 +75,7 @@ impl Page {
         Self {
             place,
             streams: BTreeMap::new(),
-            told: BTreeMap::new(),
+            reported: BTreeMap::new(),
             listed: Vec::new(),
             leavers: 0,
             number: 0,
@@ -96,7 +96,7 @@ impl Page {
             }
         };
         if is_leaving || operation == DELETE {
-            self.leaves(operation, change.dn());
+            self.add_removal(operation, change.dn());
         }
         self.keep(operation, change.dn(), about, &table(change.dn(), &rows))
     }
@@ -120,7 +120,7 @@ impl Page {
     /// Adds the outcomes of a stream's records.
     pub(super) fn count(&mut self, stream: &str, counts: &Counts) {
         let Counts { deleted, moved, added, modified, renamed, rejected, .. } = *counts;
-        self.told.insert(stream.to_owned(), [deleted, moved, added, modified, renamed, rejected]);
+        self.reported.insert(stream.to_owned(), [deleted, moved, added, modified, renamed, rejected]);
     }
 
     /// Returns the outcomes by operation: those of the log, or the number of changes if none were reported.
@@ -129,7 +129,7 @@ impl Page {
     }
 
     pub(super) fn password(&mut self, dn: &str, about: &str, how: &str) -> io::Result<()> {
-        let text = |text: String| Side::one(text, Kind::Stays);
+        let text = |text: String| Side::one(text, RowKind::Stays);
         let row =
             Row { name: "password".into(), was: text(HIDDEN.into()), will: text(format!("{HIDDEN}, {how}")) };
         self.keep(MODIFY, dn, about, &table(dn, &[row]))
@@ -142,7 +142,7 @@ impl Page {
         // If the key is the DN, it is shown once.
         let record =
             record.split_once(": ").filter(|(_, key)| key.contains(dn)).map_or(record, |(line, _)| line);
-        let stream = self.streams.entry(stream.to_owned()).or_insert_with(|| Stream {
+        let stream = self.streams.entry(stream.to_owned()).or_insert_with(|| StreamSection {
             changes: SpooledTempFile::new(IN_MEMORY),
             changes_by_operation: [0; OPERATIONS.len()],
         });
@@ -205,10 +205,10 @@ impl Page {
         let (head, tail) = frame.halves();
         out.write_all(head.as_bytes())?;
         out.write_all(self.beginning(complete).into_string().as_bytes())?;
-        let told = std::mem::take(&mut self.told);
+        let reported = std::mem::take(&mut self.reported);
         for (name, stream) in &mut self.streams {
             let total: u64 = stream.changes_by_operation.iter().sum();
-            let counts = told.get(name).copied().unwrap_or(stream.changes_by_operation);
+            let counts = reported.get(name).copied().unwrap_or(stream.changes_by_operation);
             let open = if total <= FEW { " open" } else { "" };
             write!(out, "<details class=\"stream box\"{open}>")?;
             let summary = html! {
@@ -271,7 +271,7 @@ impl Page {
 
 /// What happens to a value.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum RowKind {
     Stays,
     Goes,
     Comes,
@@ -279,7 +279,7 @@ enum Kind {
 
 struct Line {
     text: String,
-    kind: Kind,
+    kind: RowKind,
 }
 
 /// An attribute before and after the change.
@@ -302,7 +302,7 @@ impl Side {
         Side { lines: vec![Line { text, kind }], total: 1 }
     }
 
-    fn push<'v>(&mut self, name: &str, values: impl IntoIterator<Item = &'v [u8]>, kind: Kind) {
+    fn push<'v>(&mut self, name: &str, values: impl IntoIterator<Item = &'v [u8]>, kind: RowKind) {
         for value in values {
             self.total += 1;
             if self.lines.len() < MOST_VALUES {
@@ -311,7 +311,7 @@ impl Side {
         }
     }
 
-    fn of<'v>(name: &str, values: impl IntoIterator<Item = &'v [u8]>, kind: Kind) -> Side {
+    fn of<'v>(name: &str, values: impl IntoIterator<Item = &'v [u8]>, kind: RowKind) -> Side {
         let mut side = Side::default();
         side.push(name, values, kind);
         side
@@ -320,13 +320,13 @@ impl Side {
 
 fn added(attribute: &Attribute) -> Row {
     let Attribute { description, values } = attribute;
-    let will = Side::of(description, octets(values), Kind::Comes);
+    let will = Side::of(description, octets(values), RowKind::Comes);
     Row { name: description.clone(), was: Side::default(), will }
 }
 
 fn removed(attribute: &Attribute) -> Row {
     let Attribute { description, values } = attribute;
-    let was = Side::of(description, octets(values), Kind::Goes);
+    let was = Side::of(description, octets(values), RowKind::Goes);
     Row { name: description.clone(), was, will: Side::default() }
 }
 
@@ -334,15 +334,15 @@ fn renamed(dn: &str, new_rdn: &str, new_superior: Option<&str>) -> Row {
     let place = new_superior.map(|s| format!(", below {s}")).unwrap_or_default();
     Row {
         name: "name".into(),
-        was: Side::one(dn.to_owned(), Kind::Goes),
-        will: Side::one(format!("{new_rdn}{place}"), Kind::Comes),
+        was: Side::one(dn.to_owned(), RowKind::Goes),
+        will: Side::one(format!("{new_rdn}{place}"), RowKind::Comes),
     }
 }
 
 /// Returns the values that the other side lacks, then those of both.
 fn beside<'v>(name: &str, values: &Values<'v>, other: &Values<'v>, kind: Kind) -> Side {
     let mut side = Side::of(name, values.there().filter(|v| !other.has(v)), kind);
-    side.push(name, values.there().filter(|v| other.has(v)), Kind::Stays);
+    side.push(name, values.there().filter(|v| other.has(v)), RowKind::Stays);
     side
 }
 
@@ -353,13 +353,13 @@ fn modified(changes: &[Modification], before: Option<&Entry>) -> Vec<Row> {
             let side = |values: &Values<'_>, kind| {
                 if values.is_empty() { Side::default() } else { Side::one(HIDDEN.to_owned(), kind) }
             };
-            let (was, will) = (side(&old, Kind::Goes), side(&new, Kind::Comes));
+            let (was, will) = (side(&old, RowKind::Goes), side(&new, RowKind::Comes));
             return Row { name: name.to_owned(), was, will };
         }
         Row {
             name: name.to_owned(),
-            was: beside(name, &old, &new, Kind::Goes),
-            will: beside(name, &new, &old, Kind::Comes),
+            was: beside(name, &old, &new, RowKind::Goes),
+            will: beside(name, &new, &old, RowKind::Comes),
         }
     };
     before_and_after(changes, before).into_iter().map(row).collect()
@@ -402,9 +402,9 @@ fn values(side: &Side) -> Markup {
                 @for line in &side.lines {
                     li {
                         @match line.kind {
-                            Kind::Stays => bdi { (breakable(&line.text)) },
-                            Kind::Goes => del { bdi { (breakable(&line.text)) } },
-                            Kind::Comes => ins { bdi { (breakable(&line.text)) } },
+                            RowKind::Stays => bdi { (breakable(&line.text)) },
+                            RowKind::Goes => del { bdi { (breakable(&line.text)) } },
+                            RowKind::Comes => ins { bdi { (breakable(&line.text)) } },
                         }
                     }
                 }
@@ -428,9 +428,9 @@ mod tests {
             .iter()
             .map(|line| {
                 let sign = match line.kind {
-                    Kind::Stays => "=",
-                    Kind::Goes => "-",
-                    Kind::Comes => "+",
+                    RowKind::Stays => "=",
+                    RowKind::Goes => "-",
+                    RowKind::Comes => "+",
                 };
                 format!("{sign}{}", line.text)
             })

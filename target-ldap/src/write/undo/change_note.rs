@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use singer_common::operations::secret::is_secret_attribute;
 
+use crate::rules::names::ENTRY_IDS;
 use crate::write::inverse::are_apart;
 
 /// The attributes with which servers identify an entry for life.
@@ -22,7 +23,7 @@ pub const IDS: [&str; 3] = ["entryUUID", "objectGUID", "nsUniqueId"];
 /// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ChangeKind {
     /// An entry was added.
     Add,
     /// An entry was deleted.
@@ -134,7 +135,7 @@ impl ChangeNote {
     /// Returns the note of a deletion, or of a change of which nothing else is known.
     pub fn plain(dn: &str) -> ChangeNote {
         ChangeNote {
-            of: Kind::Delete,
+            of: ChangeKind::Delete,
             dn: dn.to_owned(),
             to: None,
             id: None,
@@ -152,11 +153,13 @@ impl ChangeNote {
         let id = before.and_then(|b| id(b, schema));
         let plain = ChangeNote { missing, id: id.clone(), ..ChangeNote::plain(change.dn()) };
         match change {
-            Change::Add(entry) => ChangeNote { of: Kind::Add, attributes: added(entry, schema), ..plain },
+            Change::Add(entry) => {
+                ChangeNote { of: ChangeKind::Add, attributes: added(entry, schema), ..plain }
+            }
             Change::Delete { .. } => plain,
             Change::Modify { changes, .. } => {
                 let (attributes, lost) = modified(changes, before, back, schema);
-                ChangeNote { of: Kind::Modify, attributes, lost, ..plain }
+                ChangeNote { of: ChangeKind::Modify, attributes, lost, ..plain }
             }
             Change::Rename { dn, new_rdn, new_superior, .. } => {
                 let attributes = match (id, before) {
@@ -164,7 +167,7 @@ impl ChangeNote {
                     _ => BTreeMap::new(),
                 };
                 let to = renamed(dn, new_rdn, new_superior.as_deref());
-                ChangeNote { of: Kind::Rename, to: Some(to), attributes, ..plain }
+                ChangeNote { of: ChangeKind::Rename, to: Some(to), attributes, ..plain }
             }
         }
     }
@@ -172,7 +175,7 @@ impl ChangeNote {
     /// Whether the change left the entry as it was, as far as known.
     pub fn is_idle(&self) -> bool {
         let idle = |t: &Trace| !t.is_by_value() && t.was.is_some() && t.was == t.is;
-        let is_modified = self.of == Kind::Modify && !self.attributes.is_empty();
+        let is_modified = self.of == ChangeKind::Modify && !self.attributes.is_empty();
         self.missing || is_modified && self.attributes.values().all(idle)
     }
 
@@ -190,7 +193,7 @@ impl ChangeNote {
 
 /// Returns the ID of an entry, if its server shows one.
 pub fn id(entry: &Entry, schema: &Schema) -> Option<(String, String)> {
-    IDS.iter().find_map(|name| {
+    ENTRY_IDS.iter().find_map(|name| {
         let value = entry.values(name).first()?;
         Some(((*name).to_owned(), value_digest(name, value, schema)))
     })

@@ -136,8 +136,8 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
     for dn in &report.unseen {
         tracing::warn!("`{dn}`: whether its password was changed since cannot be seen; the old one is back");
     }
-    let taken = report.fates.values().filter(|f| **f == RevertOutcome::TakenBack).count();
-    let nothing = report.fates.values().filter(|f| **f == RevertOutcome::NotInEffect).count();
+    let taken = report.outcomes.values().filter(|f| **f == RevertOutcome::TakenBack).count();
+    let nothing = report.outcomes.values().filter(|f| **f == RevertOutcome::NotInEffect).count();
     let what = if args.dry_run { "would be taken back" } else { "taken back" };
     let changed_since = report.refused.len();
     let text = format!(

@@ -8,8 +8,9 @@ use ldap_directory::entry::Entry;
 use ldap_directory::schema::Schema;
 use singer_common::operations::secret::is_secret_attribute;
 
-use super::change_note::{ChangeNote, IDS, Kind, Trace, digest, of_entry, value_digest};
-use super::journal::{JournalReader, ReadError, Status};
+use super::change_note::{ChangeKind, ChangeNote, Trace, digest, of_entry, value_digest};
+use super::journal::{ChangeStatus, JournalReader, ReadError};
+use crate::rules::names::ENTRY_IDS;
 
 /// One change.
 #[derive(Debug, Clone)]
@@ -64,7 +65,7 @@ impl Entities {
         let numbers: Vec<u64> = reading.places.keys().copied().collect();
         for number in numbers {
             let status = reading.status(number);
-            if status == Status::Void {
+            if status == ChangeStatus::Void {
                 continue;
             }
             let (note, _) = reading.load(number)?;
@@ -78,18 +79,20 @@ impl Entities {
                 all.steps_of.push(Vec::new());
                 there.push(None);
                 let new = all.steps_of.len() - 1;
-                if note.of != Kind::Add {
+                if note.of != ChangeKind::Add {
                     all.owners.insert(at.clone(), new);
                 }
                 new
             });
             // An existing entry cannot be added, and a missing one cannot be changed: the change was probably refused.
             let is_there = there.get(entity).copied().flatten();
-            if status == Status::Unknown && is_there.is_some_and(|there| there == (note.of == Kind::Add)) {
+            if status == ChangeStatus::Unknown
+                && is_there.is_some_and(|there| there == (note.of == ChangeKind::Add))
+            {
                 continue;
             }
             if let Some(slot) = there.get_mut(entity) {
-                *slot = (status == Status::Made).then_some(note.of != Kind::Delete);
+                *slot = (status == ChangeStatus::Made).then_some(note.of != ChangeKind::Delete);
             }
             names.insert(at.clone(), (entity, note.dn.clone()));
             if let Some(to) = &note.to {
@@ -105,7 +108,7 @@ impl Entities {
             if let Some(steps) = all.steps_of.get_mut(entity) {
                 steps.push(all.steps.len());
             }
-            let is_made = status == Status::Made;
+            let is_made = status == ChangeStatus::Made;
             all.steps.push(Step { number, entity, is_made, dn: note.dn, to: note.to });
         }
         Ok(all)
@@ -160,7 +163,7 @@ enum Said {
 #[derive(Default)]
 struct Gathered {
     expected: Expected,
-    said: HashMap<String, Said>,
+    said: HashMap<String, Noted>,
 }
 
 impl Gathered {
@@ -180,13 +183,13 @@ impl Gathered {
                 }
             };
             match said {
-                Some(Said::All) => {}
-                Some(Said::Of(known)) => say(known),
+                Some(Noted::All) => {}
+                Some(Noted::Of(known)) => say(known),
                 None => {
                     let mut known = HashSet::new();
                     say(&mut known);
                     if is_first {
-                        self.said.insert(name.to_owned(), Said::Of(known));
+                        self.said.insert(name.to_owned(), Noted::Of(known));
                     }
                 }
             }
@@ -195,7 +198,7 @@ impl Gathered {
         if said.is_some() {
             return;
         }
-        self.said.insert(name.to_owned(), Said::All);
+        self.said.insert(name.to_owned(), Noted::All);
         let digest = if is_after { &trace.is } else { &trace.was };
         if let Some(digest) = digest {
             self.expected.whole.push((name.to_owned(), digest.clone()));
@@ -204,20 +207,22 @@ impl Gathered {
 
     fn not_known(&mut self, names: impl IntoIterator<Item = String>) {
         for name in names {
-            self.said.entry(name).or_insert(Said::All);
+            self.said.entry(name).or_insert(Noted::All);
         }
     }
 }
 
 /// Returns the ID of an entry between its changes: an entry that is added again has another one.
 fn id_at(before: &[ChangeNote], after: &[ChangeNote]) -> Option<(String, String)> {
-    for note in before.iter().rev().take_while(|n| n.of != Kind::Delete) {
-        if note.id.is_some() || note.of == Kind::Add {
+    for note in before.iter().rev().take_while(|n| n.of != ChangeKind::Delete) {
+        if note.id.is_some() || note.of == ChangeKind::Add {
             return note.id.clone();
         }
     }
-    let known =
-        after.iter().take_while(|n| n.of != Kind::Add).find(|n| n.id.is_some() || n.of == Kind::Delete);
+    let known = after
+        .iter()
+        .take_while(|n| n.of != ChangeKind::Add)
+        .find(|n| n.id.is_some() || n.of == ChangeKind::Delete);
     known.and_then(|n| n.id.clone())
 }
 
@@ -228,8 +233,8 @@ impl Expected {
         let (before, after) = notes.split_at(made.min(notes.len()));
         let mut all = Gathered::default();
         all.expected.exists = match (before.last(), after.first()) {
-            (Some(last), _) => last.of != Kind::Delete,
-            (None, Some(first)) => first.of != Kind::Add,
+            (Some(last), _) => last.of != ChangeKind::Delete,
+            (None, Some(first)) => first.of != ChangeKind::Add,
             (None, None) => true,
         };
         if !all.expected.exists {
@@ -238,17 +243,17 @@ impl Expected {
         let mut is_whole = false;
         for note in before.iter().rev() {
             match note.of {
-                Kind::Modify => note.attributes.iter().for_each(|(n, t)| all.trace(n, t, true)),
-                Kind::Rename => {
+                ChangeKind::Modify => note.attributes.iter().for_each(|(n, t)| all.trace(n, t, true)),
+                ChangeKind::Rename => {
                     all.not_known(note.naming(schema));
                     note.attributes.iter().for_each(|(n, t)| all.trace(n, t, true));
                 }
-                Kind::Add => {
+                ChangeKind::Add => {
                     note.attributes.iter().for_each(|(n, t)| all.trace(n, t, true));
                     is_whole = true;
                     break;
                 }
-                Kind::Delete => break,
+                ChangeKind::Delete => break,
             }
         }
         if is_whole {
@@ -256,19 +261,19 @@ impl Expected {
         } else {
             for note in after {
                 match note.of {
-                    Kind::Modify => note.attributes.iter().for_each(|(n, t)| all.trace(n, t, false)),
-                    Kind::Rename => {
+                    ChangeKind::Modify => note.attributes.iter().for_each(|(n, t)| all.trace(n, t, false)),
+                    ChangeKind::Rename => {
                         all.not_known(note.naming(schema));
                         note.attributes.iter().for_each(|(n, t)| all.trace(n, t, false));
                     }
-                    Kind::Delete => {
+                    ChangeKind::Delete => {
                         let there = deleted.map(|e| of_entry(e, schema)).unwrap_or_default();
                         for (name, trace) in &there {
                             all.trace(name, trace, true);
                         }
                         break;
                     }
-                    Kind::Add => break,
+                    ChangeKind::Add => break,
                 }
             }
             if deleted.is_some() {
@@ -292,7 +297,7 @@ impl Expected {
 
     /// Does not check the ID: the entry is already identified.
     #[must_use]
-    pub fn whichever(mut self) -> Self {
+    pub fn without_id(mut self) -> Self {
         self.id = None;
         self
     }
@@ -313,7 +318,7 @@ impl Expected {
             names.push("createTimestamp".into());
         }
         if self.id.is_some() {
-            names.extend(IDS.map(str::to_owned));
+            names.extend(ENTRY_IDS.map(str::to_owned));
         }
         let touched =
             self.whole.iter().map(|(n, _)| n.as_str()).chain(self.single.iter().map(|(n, ..)| n.as_str()));
@@ -362,7 +367,7 @@ impl Expected {
                     && !is_secret_attribute(name)
                     && !["memberOf", "createTimestamp"]
                         .iter()
-                        .chain(&IDS)
+                        .chain(&ENTRY_IDS)
                         .any(|n| n.eq_ignore_ascii_case(name))
             };
             if let Some(new) =

@@ -22,7 +22,8 @@ use ldap_directory::oid::RELAX_RULES;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::change_note::{ChangeNote, IDS};
+use super::change_note::ChangeNote;
+use crate::rules::names::ENTRY_IDS;
 
 /// The version of both formats. Files of a later one are refused.
 const VERSION: u32 = 1;
@@ -151,7 +152,7 @@ impl Id {
     }
 
     fn pair(self) -> Option<(String, String)> {
-        let name = IDS.get(usize::from(self.name))?;
+        let name = ENTRY_IDS.get(usize::from(self.name))?;
         Some(((*name).to_owned(), std::str::from_utf8(&self.digest).ok()?.to_owned()))
     }
 }
@@ -329,7 +330,7 @@ impl JournalReader {
             let number = |mark: &str| text.strip_prefix(mark).and_then(|n| n.parse::<u64>().ok());
             let made = text.strip_prefix(MADE).map(|t| t.split(' ')).and_then(|mut words| {
                 let number = words.next()?.parse::<u64>().ok()?;
-                let id = words.next().zip(words.next()).and_then(|(name, digest)| Id::of(name, digest));
+                let id = words.next().zip(words.next()).and_then(|(name, digest)| EntryId::of(name, digest));
                 Some((number, id))
             });
             if let Some(rest) = text.strip_prefix(CHANGE) {
@@ -344,8 +345,8 @@ impl JournalReader {
                             let note: ChangeNote =
                                 serde_json::from_str(parsed.note).map_err(|_| ReadError::Changed(begun))?;
                             let status = match (self.is_journal, note.back.is_some()) {
-                                (true, _) | (false, true) => Status::Unknown,
-                                (false, false) => Status::Made,
+                                (true, _) | (false, true) => ChangeStatus::Unknown,
+                                (false, false) => ChangeStatus::Made,
                             };
                             self.places.insert(
                                 parsed.number,
@@ -363,9 +364,9 @@ impl JournalReader {
                     return Err(ReadError::Changed(begun));
                 }
             } else if let Some((number, id)) = made {
-                self.mark(number, Status::Made, id);
+                self.mark(number, ChangeStatus::Made, id);
             } else if let Some(number) = number(VOID) {
-                self.mark(number, Status::Void, None);
+                self.mark(number, ChangeStatus::Void, None);
             } else if let Some(number) = number(END) {
                 counted = Some(number);
             } else if text == COMMITTED {
@@ -383,7 +384,7 @@ impl JournalReader {
         Ok(())
     }
 
-    fn mark(&mut self, number: u64, status: Status, id: Option<Id>) {
+    fn mark(&mut self, number: u64, status: ChangeStatus, id: Option<EntryId>) {
         if let Some(place) = self.places.get_mut(&number).filter(|_| self.is_journal) {
             place.status = status;
             place.id = id;
@@ -395,7 +396,9 @@ impl JournalReader {
         let status = self.places.get(&number).map_or(Status::Void, |p| p.status);
         // In a file that is replaced as a whole, changes in memory count only once the file is replaced.
         match status {
-            Status::Made if self.is_journal && self.header.atomic && !self.committed => Status::Unknown,
+            ChangeStatus::Made if self.is_journal && self.header.atomic && !self.committed => {
+                ChangeStatus::Unknown
+            }
             status => status,
         }
     }
@@ -420,7 +423,7 @@ impl JournalReader {
             .and_then(|rest| parse_frame(rest.trim_end_matches('\n')))
             .ok_or(ReadError::Changed(0))?;
         let mut note: ChangeNote = serde_json::from_str(parsed.note).map_err(|_| ReadError::Changed(0))?;
-        if let Some(id) = place.id.and_then(Id::pair) {
+        if let Some(id) = place.id.and_then(EntryId::pair) {
             note.id = Some(id);
         }
         Ok((note, ldif))
@@ -430,7 +433,7 @@ impl JournalReader {
     pub fn write(&mut self, killed: bool, out: &mut dyn Write) -> Result<(), LdifWriteError> {
         let header = Header { killed, atomic: false, ..self.header.clone() };
         let written: Vec<u64> =
-            self.places.keys().rev().copied().filter(|n| self.status(*n) != Status::Void).collect();
+            self.places.keys().rev().copied().filter(|n| self.status(*n) != ChangeStatus::Void).collect();
         writeln!(out, "{UNDO}{}", ascii(&header))?;
         writeln!(
             out,
@@ -440,7 +443,7 @@ impl JournalReader {
         for number in written {
             let status = self.status(number);
             let (note, ldif) = self.raw(number).map_err(io::Error::other)?;
-            let octets = if status == Status::Unknown && note.back.is_none() {
+            let octets = if status == ChangeStatus::Unknown && note.back.is_none() {
                 let back = String::from_utf8_lossy(&ldif).into_owned();
                 frame(number, &ChangeNote { back: Some(back), ..note }, b"")
             } else {
@@ -454,7 +457,7 @@ impl JournalReader {
 
     /// Whether no change was, or may have been, made.
     pub fn is_empty(&self) -> bool {
-        self.places.keys().all(|n| self.status(*n) == Status::Void)
+        self.places.keys().all(|n| self.status(*n) == ChangeStatus::Void)
     }
 }
 

@@ -9,7 +9,7 @@ use ldap_directory::ldif::writer::LdifWriteError;
 use singer_common::operations::file::{JOURNAL, Lock, create_private, killed, with_suffix};
 
 use super::entities::Entities;
-use super::journal::{JournalReader, ReadError, Status};
+use super::journal::{ChangeStatus, JournalReader, ReadError};
 use super::revert::{RevertOutcome, rehearse};
 use super::{UndoError, failure};
 use crate::config::undo_file::UndoFile;
@@ -104,7 +104,7 @@ fn write<E: From<io::Error> + std::fmt::Display>(
 /// Determines whether announced changes were made, as far as the directory shows it.
 pub async fn look_up(reading: &mut JournalReader, directory: &Directory) {
     let unknown: Vec<u64> =
-        reading.places.keys().copied().filter(|n| reading.status(*n) == Status::Unknown).collect();
+        reading.places.keys().copied().filter(|n| reading.status(*n) == ChangeStatus::Unknown).collect();
     if unknown.is_empty() || reading.header.server != directory.location() {
         return;
     }
@@ -129,10 +129,10 @@ async fn look(reading: &mut JournalReader, unknown: &[u64], directory: &Director
     let steps: BTreeSet<u64> = entities.steps.iter().map(|s| s.number).collect();
     for number in unknown.iter().filter(|n| !steps.contains(n)) {
         if let Some(place) = reading.places.get_mut(number) {
-            place.status = Status::Void;
+            place.status = ChangeStatus::Void;
         }
     }
-    for (number, fate) in report.fates.iter().filter(|(n, _)| meant(n)) {
+    for (number, fate) in report.outcomes.iter().filter(|(n, _)| meant(n)) {
         if let Some(place) = reading.places.get_mut(number) {
             place.status = match fate {
                 RevertOutcome::TakenBack => Status::Made,

@@ -17,7 +17,7 @@ use ldap_directory::schema::Schema;
 use ldap_directory::time::generalized::GeneralizedTime;
 use ldap_directory::{Directory, DirectoryError, Vendor, WriteControl};
 
-use super::change_note::{ChangeNote, Kind};
+use super::change_note::{ChangeKind, ChangeNote};
 use super::entities::{Entities, Expected, key, moved};
 use super::journal::JournalReader;
 use crate::plan::assertion;
@@ -108,7 +108,7 @@ impl Reverter<'_> {
                 let expected = if now == At::Looking {
                     self.expected(steps, made)?
                 } else {
-                    Expected::new(std::slice::from_ref(&note), 1, None, self.schema()).whichever()
+                    Expected::new(std::slice::from_ref(&note), 1, None, self.schema()).without_id()
                 };
                 let objection = self.objection(note.dn_after(), &expected, &note, step.is_made).await?;
                 in_effect = objection.is_none();
@@ -122,14 +122,14 @@ impl Reverter<'_> {
                     in_effect = key(&note.dn, self.schema()) == key(note.dn_after(), self.schema())
                         || self.directory.read(&note.dn, &["1.1"]).await?.is_none();
                 }
-                if let Some(objection) = objection.filter(|_| now == At::Looking) {
-                    objections.entry(step.entity).or_insert(objection);
+                if let Some(difference) = difference.filter(|_| now == At::Looking) {
+                    objections.entry(step.entity).or_insert(difference);
                 }
             }
             if in_effect {
                 match self.take_back(&note, &back, &mut report).await {
                     Ok(()) => {
-                        report.fates.insert(step.number, RevertOutcome::TakenBack);
+                        report.outcomes.insert(step.number, RevertOutcome::TakenBack);
                         set(&mut at, step.entity, At::InEffect);
                     }
                     Err((is_begun, e)) if is_refusal(&e) => {
@@ -144,7 +144,7 @@ impl Reverter<'_> {
                 }
                 continue;
             }
-            report.fates.insert(step.number, RevertOutcome::NotInEffect);
+            report.outcomes.insert(step.number, RevertOutcome::NotInEffect);
             if now == At::InEffect || made > 1 {
                 continue;
             }
@@ -156,14 +156,14 @@ impl Reverter<'_> {
             let objection = objections.remove(&step.entity).unwrap_or_default();
             // Another entry may have its DN until that one's changes are undone.
             if !expected.exists && entities.is_borne_by_another(&note.dn, step.entity, self.schema()) {
-                waiting.push((step.entity, note.dn, objection));
+                waiting.push((step.entity, note.dn, difference));
             } else {
-                self.leave(&mut report, step.entity, objection);
+                self.leave(&mut report, step.entity, difference);
             }
         }
-        for (entity, dn, objection) in waiting {
+        for (entity, dn, difference) in waiting {
             if !self.is_another_again(&dn, entity, &report).await? {
-                self.leave(&mut report, entity, objection);
+                self.leave(&mut report, entity, difference);
             }
         }
         Ok(report)
@@ -183,7 +183,7 @@ impl Reverter<'_> {
         let Some(first) = steps.first().and_then(|s| entities.steps.get(*s)) else { return Ok(false) };
         let expected = self.expected(steps, 0)?;
         let (note, _) = self.reading.load(first.number)?;
-        Ok(self.objection(&first.dn, &expected, &note, true).await?.is_none())
+        Ok(self.difference(&first.dn, &expected, &note, true).await?.is_none())
     }
 
     fn schema(&self) -> &Schema {
@@ -194,14 +194,14 @@ impl Reverter<'_> {
         self.directory.root_dse().vendor
     }
 
-    fn leave(&self, report: &mut Report, entity: usize, objection: String) {
+    fn leave(&self, report: &mut Report, entity: usize, difference: String) {
         let steps = self.entities.steps_of.get(entity).into_iter().flatten();
         let steps: Vec<_> = steps.filter_map(|s| self.entities.steps.get(*s)).collect();
         let dn = steps.last().map(|s| s.to.as_ref().unwrap_or(&s.dn).clone()).unwrap_or_default();
         for step in steps {
             report.fates.insert(step.number, RevertOutcome::Refused);
         }
-        report.refused.insert(entity, (dn, objection));
+        report.refused.insert(entity, (dn, difference));
     }
 
     /// Returns the expected state after the first `made` of an entry's changes.
@@ -211,7 +211,7 @@ impl Reverter<'_> {
         for (n, place) in steps.iter().enumerate() {
             let Some(step) = self.entities.steps.get(*place) else { continue };
             let (note, back) = self.reading.load(step.number)?;
-            if n >= made && note.of == Kind::Delete && deleted.is_none() {
+            if n >= made && note.of == ChangeKind::Delete && deleted.is_none() {
                 deleted = back.into_iter().find_map(|c| match c {
                     Change::Add(entry) => Some(entry),
                     _ => None,
@@ -243,12 +243,12 @@ impl Reverter<'_> {
         is_made: bool,
     ) -> Result<Option<String>, DirectoryError> {
         let entry = self.read(dn, expected).await?;
-        if let Some(objection) = expected.objection(entry.as_ref(), self.vendor(), self.schema()) {
-            return Ok(Some(objection));
+        if let Some(difference) = expected.difference(entry.as_ref(), self.vendor(), self.schema()) {
+            return Ok(Some(difference));
         }
         // A similar entry may have existed before, so that the change was refused.
         if !is_made
-            && note.of == Kind::Add
+            && note.of == ChangeKind::Add
             && entry.is_some_and(|e| is_older(&e, &self.reading.header.started))
         {
             return Ok(Some("it is older than the run".to_owned()));
@@ -266,7 +266,7 @@ impl Reverter<'_> {
         let fits = async |dn: &str| {
             let entry = self.read(dn, expected).await?;
             Ok::<_, DirectoryError>(
-                expected.objection(entry.as_ref(), self.vendor(), self.schema()).is_none(),
+                expected.difference(entry.as_ref(), self.vendor(), self.schema()).is_none(),
             )
         };
         if fits(&note.dn).await? {
@@ -327,7 +327,7 @@ impl Reverter<'_> {
                     continue;
                 }
                 let entry = self.read(&dn, &expected).await?;
-                if expected.objection(entry.as_ref(), self.vendor(), self.schema()).is_none() {
+                if expected.difference(entry.as_ref(), self.vendor(), self.schema()).is_none() {
                     return Ok(true);
                 }
             }
@@ -344,7 +344,7 @@ impl Reverter<'_> {
         for (n, change) in back.iter().enumerate() {
             self.make(change, note.relaxed).await.map_err(|e| (n > 0, e))?;
         }
-        if note.of == Kind::Delete {
+        if note.of == ChangeKind::Delete {
             self.note_again(note).await;
         }
         if !note.lost.is_empty() {
@@ -353,7 +353,7 @@ impl Reverter<'_> {
         let unseen = |(name, trace): (&String, &super::change_note::Trace)| {
             trace.is.is_none() && !trace.is_by_value() && !note.lost.contains(name)
         };
-        if note.of == Kind::Modify && note.attributes.iter().any(unseen) {
+        if note.of == ChangeKind::Modify && note.attributes.iter().any(unseen) {
             report.unseen.insert(note.dn_after().to_owned());
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Runs of random changes, taken back: whole, from the middle, twice, and after a kill.
+//! Runs of random changes that are undone: from the end, from the middle, twice, and after a kill.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -137,7 +137,7 @@ proptest! {
         std::env::var("UNDO_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(500)
     ))]
 
-    /// A run is taken back; what is taken back already is fine; and an undo that was killed anywhere is taken up.
+    /// A run is undone, a repeated undo changes nothing, and an undo that was killed anywhere is continued.
     #[test]
     fn a_run_is_taken_back_from_wherever_an_undo_was_killed(
         changes in proptest::collection::vec(change(), 1..12), cut in any::<proptest::sample::Index>(),
@@ -164,14 +164,14 @@ proptest! {
             for round in 0..2 {
                 let report = trial.take_back(&path).await;
                 prop_assert_eq!(&tree(&trial.directory).await, &trial.first);
-                // Where a run used a name twice, a second undo may name an entry that is well: it does nothing to it.
+                // If a run used a DN twice, a second undo may report an unchanged entry: it does nothing to it.
                 prop_assert!(is_begun || round > 0 || report.refused.is_empty(), "{:?}", report);
             }
             Ok(())
         })?;
     }
 
-    /// Of the last change nothing is known but that it was announced: whether it was made shows the directory.
+    /// The last change was only announced: the directory shows whether it was made.
     #[test]
     fn a_killed_run_is_taken_back_whether_its_last_change_was_made_or_not(
         changes in proptest::collection::vec(change(), 1..8), last in change(),
@@ -237,7 +237,7 @@ fn nothing_is_done_to_an_entry_that_was_changed_since_and_all_is_to_the_others()
             .await;
         undo.committed().unwrap();
         undo.finish(&trial.names(), &trial.directory).await.unwrap();
-        // The attribute of the first of two changes, and an attribute that the run did not give.
+        // The attribute of the first of two changes, and an attribute that the run did not write.
         trial.directory.apply(&replace(one, "description", "by hand")).await.unwrap();
         trial.directory.apply(&replace("cn=yours,ou=b,dc=x", "l", "there")).await.unwrap();
         let before = tree(&trial.directory).await;
@@ -251,7 +251,7 @@ fn nothing_is_done_to_an_entry_that_was_changed_since_and_all_is_to_the_others()
         );
         assert_eq!(after[three], trial.first[three]);
         assert!(!after.contains_key("cn=mine,ou=b,dc=x"));
-        assert_eq!(report.fates.values().filter(|f| **f == RevertOutcome::TakenBack).count(), 2);
+        assert_eq!(report.outcomes.values().filter(|f| **f == RevertOutcome::TakenBack).count(), 2);
     });
 }
 

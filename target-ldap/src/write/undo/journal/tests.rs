@@ -10,7 +10,7 @@ fn back(dn: &str) -> Vec<Change> {
     vec![Change::Delete { dn: dn.into() }]
 }
 
-/// Three changes: made, void, and nothing is known.
+/// Three changes: made, void, and unknown.
 fn journal() -> Vec<u8> {
     let mut all = Header::new("r", "ldap://x", false).journal_line().into_bytes();
     for n in 0..3 {
@@ -34,10 +34,10 @@ fn a_journal_cut_anywhere_says_no_more_than_was_known() {
     for end in 0..=whole.len() {
         let Ok(reading) = open(&whole[..end]) else { continue };
         assert!(reading.places.len() <= 3);
-        if reading.status(1) == Status::Void && reading.places.contains_key(&1) {
+        if reading.status(1) == ChangeStatus::Void && reading.places.contains_key(&1) {
             assert_eq!(end, whole.len());
         }
-        // What a file system may leave of what was not yet on the disk.
+        // What a file system may leave of data that was not on disk.
         let mut holes = whole.clone();
         holes[end..].fill(0);
         if let Ok(reading) = open(&holes) {
@@ -45,8 +45,8 @@ fn a_journal_cut_anywhere_says_no_more_than_was_known() {
         }
     }
     let reading = open(&whole).unwrap();
-    let all: Vec<Status> = (0..3).map(|n| reading.status(n)).collect();
-    assert_eq!(all, [Status::Made, Status::Void, Status::Unknown]);
+    let all: Vec<ChangeStatus> = (0..3).map(|n| reading.status(n)).collect();
+    assert_eq!(all, [ChangeStatus::Made, ChangeStatus::Void, ChangeStatus::Unknown]);
 }
 
 #[test]
@@ -84,13 +84,13 @@ fn an_undo_file_has_what_was_made_and_names_what_may_have_been() {
     let mut reading = open(&journal()).unwrap();
     let mut out = Vec::new();
     reading.write(true, &mut out).unwrap();
-    // To `ldapmodify` only the first change is there.
+    // `ldapmodify` sees only the first change.
     let records: Vec<_> = LdifReader::new(&*out).map(Result::unwrap).collect();
     assert_eq!(records, [Record::Change(back("cn=ä0").remove(0))]);
     let mut again = open(&out).unwrap();
     assert!(again.header.killed && !again.is_journal);
-    let all: Vec<Status> = (0..3).map(|n| again.status(n)).collect();
-    assert_eq!(all, [Status::Made, Status::Void, Status::Unknown]);
+    let all: Vec<ChangeStatus> = (0..3).map(|n| again.status(n)).collect();
+    assert_eq!(all, [ChangeStatus::Made, ChangeStatus::Void, ChangeStatus::Unknown]);
     assert_eq!(again.load(2).unwrap().1, back("cn=ä2"));
     let text = String::from_utf8(out).unwrap().replace("dn:: ", "dn:: AAAA");
     assert!(matches!(open(text.as_bytes()), Err(ReadError::Changed(3 | 4))));
@@ -99,8 +99,8 @@ fn an_undo_file_has_what_was_made_and_names_what_may_have_been() {
 #[test]
 fn the_id_of_an_added_entry_and_of_one_that_is_added_again_is_kept() {
     let digest = "0123456789abcdef";
-    let id = Id::of("objectGUID", digest).unwrap();
-    assert!(Id::of("uid", digest).is_none() && Id::of("objectGUID", "short").is_none());
+    let id = EntryId::of("objectGUID", digest).unwrap();
+    assert!(EntryId::of("uid", digest).is_none() && EntryId::of("objectGUID", "short").is_none());
     let mut octets = Header::new("r", "ldap://x", false).journal_line().into_bytes();
     for n in 0..2 {
         octets.extend(announcement(n, &note("cn=a"), &back("cn=a")).unwrap());
@@ -134,7 +134,7 @@ fn files_of_others_are_known_for_it() {
 fn in_a_file_that_was_never_replaced_nothing_is_known_to_be_made() {
     let text = String::from_utf8(journal()).unwrap();
     let atomic = text.replacen(",\"started\"", ",\"atomic\":true,\"started\"", 1);
-    assert_eq!(open(atomic.as_bytes()).unwrap().status(0), Status::Unknown);
+    assert_eq!(open(atomic.as_bytes()).unwrap().status(0), ChangeStatus::Unknown);
     let done = atomic + committed();
-    assert_eq!(open(done.as_bytes()).unwrap().status(0), Status::Made);
+    assert_eq!(open(done.as_bytes()).unwrap().status(0), ChangeStatus::Made);
 }

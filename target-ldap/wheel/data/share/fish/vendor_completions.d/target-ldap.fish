@@ -39,20 +39,20 @@ complete -c target-ldap -n "__fish_target_ldap_needs_command" -l progress -d 'Ho
 always\t'Bars, where stderr is a terminal; else lines now and then'
 never\t'Nothing'"
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -l input -d 'Read messages from a file instead of stdin' -r
-complete -c target-ldap -n "__fish_target_ldap_needs_command" -l plan-format -d 'How --dry-run prints: on a terminal diff, else ldif, when not given' -r -f -a "ldif\t'LDIF change records (RFC 2849), which `ldapmodify` takes'
-diff\t'Coloured lines for people'
-json\t'One JSON object a line'
-html\t'A page for people, in one file: each change with what was and what will be'"
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l plan-format -d 'The format of --dry-run: diff on a terminal, else ldif, by default' -r -f -a "ldif\t'LDIF change records (RFC 2849), for `ldapmodify`'
+diff\t'Colored lines for people'
+json\t'One JSON object per line'
+html\t'One HTML page for people: each change with the values before and after it'"
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -l about -d 'Print what this executable is, can do and takes, then stop'
-complete -c target-ldap -n "__fish_target_ldap_needs_command" -l retry-rejects -d 'The input is a reject file (setting reject_file): its records are tried again'
-complete -c target-ldap -n "__fish_target_ldap_needs_command" -l dry-run -d 'Write nothing: read the directory and print what would be changed'
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l retry-rejects -d 'The input is a reject file (setting reject_file): try its records again'
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l dry-run -d 'Write nothing: read the directory and print the changes'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -s V -l version -d 'Print version'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "init" -d 'Ask for server and user, try them, and write a first configuration'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "doctor" -d 'Look at what the directory lets this configuration do, and what to ask its administrator for; nothing is written'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "man" -d 'Print the manual page, in roff: `man | man -l -` shows it'
-complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "undo" -d 'Take a run back, entry by entry: what was changed since the run is left alone and named (exit code 4)'
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "undo" -d 'Undo a run, entry by entry: entries that changed since are left as they are and reported (exit code 4)'
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l output -d 'Where the configuration goes; other files go beside it [default: tap.json or target.json]' -r -F
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l log-level -d 'What is logged: off, error, warn, info (if not given), debug or trace, and MODULE=LEVEL for single modules, with commas: info,singer_common::directory=debug' -r
@@ -81,16 +81,16 @@ complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -l log-form
 json\t'One JSON object a line: timestamp, level, logger, module, run_id, message, stream, and fields'
 singer\t'One JSON object a line, in the Singer SDK\'s form: what Meltano asks for with SINGER_SDK_LOG_CONFIG'"
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l plan-format -d 'How --dry-run prints: on a terminal diff, else ldif, when not given' -r -f -a "ldif\t'LDIF change records (RFC 2849), which `ldapmodify` takes'
-diff\t'Coloured lines for people'
-json\t'One JSON object a line'
-html\t'A page for people, in one file: each change with what was and what will be'"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l plan-format -d 'The format of --dry-run: diff on a terminal, else ldif, by default' -r -f -a "ldif\t'LDIF change records (RFC 2849), for `ldapmodify`'
+diff\t'Colored lines for people'
+json\t'One JSON object per line'
+html\t'One HTML page for people: each change with the values before and after it'"
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l log-level -d 'What is logged: off, error, warn, info (if not given), debug or trace, and MODULE=LEVEL for single modules, with commas: info,singer_common::directory=debug' -r
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l log-format -d 'The form of the log; text, if not given and Meltano does not ask for another' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
 json\t'One JSON object a line: timestamp, level, logger, module, run_id, message, stream, and fields'
 singer\t'One JSON object a line, in the Singer SDK\'s form: what Meltano asks for with SINGER_SDK_LOG_CONFIG'"
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l dry-run -d 'Write nothing: print what would be taken back'
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l unchecked -d 'Carry out a file that has no record of what the run left (of an earlier version), without looking at the entries first'
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l another-server -d 'Take the run back on another server than it was made on: a replica, or the same server under another name or URL'
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l dry-run -d 'Write nothing: print the changes that would undo the run'
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l unchecked -d 'Apply a file without a record of what the run left (of an earlier version), without checking the entries first'
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l another-server -d 'Undo the run on another server than it was made on: a replica, or the same server under another name or URL'
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -s h -l help -d 'Print help (see more with \'--help\')'
