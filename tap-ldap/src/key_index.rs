@@ -6,9 +6,10 @@
 //! Emitted deletions stay in the file until a later run starts from a STATE that covers them. A run that was killed, or whose
 //! output was lost, emits them again.
 //!
-//! Before a STATE is printed, the file durably has every key emitted before it; before a change from a log leaves the process, the
-//! file has its key. [`Indexes`] is the only way to open a file, and [`crate::output::Output`] commits first. During a whole read,
-//! one commit per buffer would cost more than the read: the file notes instead that a whole read did not end.
+//! Before a STATE is printed, the file durably has every key emitted before it; before a change from a log leaves the
+//! process, the file has its key. [`shared::Indexes`] is the only way to open a file, and [`crate::output::Output`] commits
+//! first. During a whole read, one commit per buffer would cost more than the read: the file notes instead that a whole read
+//! did not end.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,14 +19,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable as _, ReadableTableMetadata as _};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use singer_common::operations::signals;
+use singer_common::signals;
 use uuid::Uuid;
 
-pub(crate) use self::shared::{Indexes, SharedIndex};
-use self::tables::{COMMITS, GONE, KEYS, RETURNED, RUN, STAGE, Stage, prepare};
+use self::tables::{COMMITS, GONE, KEYS, LogPhase, PHASE, RETURNED, RUN, prepare};
 
 mod file;
-mod shared;
+pub(crate) mod shared;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -99,7 +99,7 @@ pub(crate) struct KeyIndex {
     /// Whether any of them is more than an entry seen again.
     learned: bool,
     commits: u64,
-    stage: Stage,
+    phase: LogPhase,
     /// The key properties that the file had before, if they were others. The file was then emptied.
     other_key: Option<String>,
 }
@@ -126,7 +126,7 @@ impl KeyIndex {
             dirty: false,
             learned: false,
             commits: found.commits,
-            stage: found.stage,
+            phase: found.phase,
             other_key: found.other_key,
         })
     }
@@ -147,8 +147,8 @@ impl KeyIndex {
         IndexPosition { id: self.id, run: self.run, commits: self.commits }
     }
 
-    /// Compares the file with a bookmark's position: deletions emitted before it need not be repeated. Returns `false` if the bookmark
-    /// is not about this file, so that deletions since the bookmark are unknown.
+    /// Compares the file with a bookmark's position: deletions emitted before it need not be repeated. Returns `false` if the
+    /// bookmark is not about this file, so that deletions since the bookmark are unknown.
     pub(crate) fn confirm(&mut self, position: &IndexPosition) -> Result<bool, IndexError> {
         // A bookmark of a later run or commit than the file's: the file is an old copy.
         if position.id != self.id || position.run > self.run || position.commits > self.commits {
@@ -211,54 +211,54 @@ impl KeyIndex {
         file::guarded(read).map_err(|e| fail(&self.path, &e))
     }
 
-    /// Notes that changes of a log are emitted. From now on [`Self::commit_ahead`] makes each of them durable before it leaves the
-    /// process, so that a later run knows what a killed run emitted.
+    /// Notes that changes of a log are emitted. From now on [`Self::commit_ahead`] makes each of them durable before it
+    /// leaves the process, so that a later run knows what a killed run emitted.
     pub(crate) fn follow(&mut self) -> Result<(), IndexError> {
-        if self.stage >= Stage::Following {
+        if self.phase >= LogPhase::Following {
             return Ok(());
         }
-        self.begin_stage(Stage::Following, Durability::None)
+        self.begin_phase(LogPhase::Following, Durability::None)
     }
 
     /// Notes, durably, that the stream of a log is read whole: the file has the emitted keys only at the end.
     pub(crate) fn read_whole(&mut self) -> Result<(), IndexError> {
-        if self.stage == Stage::ReadingWhole {
+        if self.phase == LogPhase::ReadingWhole {
             return Ok(());
         }
-        self.begin_stage(Stage::ReadingWhole, Durability::Immediate)
+        self.begin_phase(LogPhase::ReadingWhole, Durability::Immediate)
     }
 
     /// Returns whether the last run emitted changes of a log and did not end.
     pub(crate) fn is_unsettled(&self) -> bool {
-        self.stage != Stage::Ended
+        self.phase != LogPhase::Ended
     }
 
     /// Returns whether the last run may have emitted entries that the file does not have.
     pub(crate) fn lacks_printed(&self) -> bool {
-        self.stage == Stage::ReadingWhole
+        self.phase == LogPhase::ReadingWhole
     }
 
     /// Notes that the log was read to its end: after the next commit nothing is open.
     pub(crate) fn finish(&mut self) -> Result<(), IndexError> {
-        if self.stage == Stage::Ended {
+        if self.phase == LogPhase::Ended {
             return Ok(());
         }
         self.write_pending()?;
-        self.begin_stage(Stage::Ended, Durability::None)
+        self.begin_phase(LogPhase::Ended, Durability::None)
     }
 
-    fn begin_stage(&mut self, stage: Stage, durability: Durability) -> Result<(), IndexError> {
+    fn begin_phase(&mut self, phase: LogPhase, durability: Durability) -> Result<(), IndexError> {
         self.change(durability, |change| {
-            change.open_table(STAGE)?.insert((), stage.number())?;
+            change.open_table(PHASE)?.insert((), phase.number())?;
             Ok(())
         })?;
-        self.stage = stage;
+        self.phase = phase;
         Ok(())
     }
 
     /// Makes keys durable before their records leave the process, except during a whole read.
     pub(crate) fn commit_ahead(&mut self) -> Result<(), IndexError> {
-        if self.stage == Stage::Following {
+        if self.phase == LogPhase::Following {
             self.commit()?;
         }
         Ok(())
@@ -392,8 +392,8 @@ impl KeyIndex {
         self.save()
     }
 
-    /// Returns deletions that are not confirmed by a bookmark: keys in JSON and DNs, up to `count` of them after one. `renamed`: also
-    /// former DNs of entries that exist with another one.
+    /// Returns deletions that are not confirmed by a bookmark: keys in JSON and DNs, up to `count` of them after one.
+    /// `renamed`: also former DNs of entries that exist with another one.
     pub(crate) fn deletions_after(
         &self,
         after: Option<&(String, String)>,

@@ -7,17 +7,17 @@ use std::future::Future;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use ldap_directory::DirectoryError;
-use ldap_directory::entry::Entry;
 use serde_json::Value;
-use singer_common::operations::observe::{self, RecordCounter};
-use singer_common::operations::progress::{Bar, Show};
-use singer_common::operations::signals::{Signal, Stop};
-use singer_common::singer::metrics::Metrics;
-use singer_common::singer::state::State;
-use singer_common::singer::writer::SingerWriter;
+use singer_common::directory::DirectoryError;
+use singer_common::entry::Entry;
+use singer_common::metrics::Metrics;
+use singer_common::observe::{self, RecordCounter};
+use singer_common::progress::{Bar, Show};
+use singer_common::signals::{Signal, Stop};
+use singer_common::state::State;
+use singer_common::writer::SingerWriter;
 
-use crate::key_index::Indexes;
+use crate::key_index::shared::Indexes;
 use crate::stream::entries::Entries;
 
 pub mod batches;
@@ -127,8 +127,8 @@ impl<'a, W: Write> Output<'a, W> {
         self.stop.requested().map_or(Ok(()), |signal| Err(Interrupted(signal)))
     }
 
-    /// Waits while stdout is blocked. Meanwhile buffers the current page, because servers close a connection that is not read: 389 DS
-    /// after ten seconds (nsslapd-ioblocktimeout), others later.
+    /// Waits while stdout is blocked. Meanwhile buffers the current page, because servers close a connection that is not
+    /// read: 389 DS after ten seconds (nsslapd-ioblocktimeout), others later.
     pub async fn wait_for_stdout(&mut self, entries: &mut Entries<'_>) -> Result<(), Interrupted> {
         if !self.writer.is_congested() {
             return Ok(());
@@ -227,7 +227,7 @@ impl<'a, W: Write> Output<'a, W> {
     }
 
     /// Puts a stream's bookmark into the STATE without printing it.
-    pub fn note(&mut self, stream: &str, bookmark: Value) {
+    pub fn set_bookmark(&mut self, stream: &str, bookmark: Value) {
         self.state.bookmarks.insert(stream.to_owned(), bookmark);
     }
 
@@ -242,7 +242,7 @@ impl<'a, W: Write> Output<'a, W> {
     }
 
     /// Removes a stream's bookmark: the next run reads everything.
-    pub fn forget(&mut self, stream: &str) {
+    pub fn remove_bookmark(&mut self, stream: &str) {
         self.state.bookmarks.remove(stream);
     }
 

@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 
 use crate::discovery::containers::CLASS;
 use crate::discovery::dn::is_root_dse;
-use ldap_directory::MATCH_ALL;
-use ldap_directory::filter::escape_value;
-use ldap_directory::schema::{ClassKind, ObjectClass, Schema};
-use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
+use singer_common::directory::MATCH_ALL;
+use singer_common::directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
+use singer_common::filter::escape_value;
+use singer_common::schema::{ClassKind, ObjectClass, Schema};
 
 /// The stream of entries without a structural class in the schema.
 pub const UNCLASSIFIED_STREAM: &str = "unclassified";
 
-/// The class of deleted entries on 389 DS, which keep their other classes. Directory Manager finds them by filters that contain this
-/// class, even negated. They are not entries of the directory any more.
+/// The class of deleted entries on 389 DS, which keep their other classes. Directory Manager finds them by filters that
+/// contain this class, even negated. They are not entries of the directory any more.
 const OF_DELETED: &str = "nsTombstone";
 
 /// Returns whether a class is that of deleted entries: it has no stream, and is in no filter.
@@ -30,8 +30,8 @@ pub struct ClassStream {
     pub filter: String,
 }
 
-/// Finds the classes that occur below a base. Subclasses of a class without entries are skipped: an entry of a subclass is also an
-/// entry of the class (RFC 4512 section 2.4).
+/// Finds the classes that occur below a base. Subclasses of a class without entries are skipped: an entry of a subclass is
+/// also an entry of the class (RFC 4512 section 2.4).
 pub async fn find(directory: &Directory, base: &str) -> Result<Vec<ClassStream>, DirectoryError> {
     let schema = directory.schema();
     let structural: Vec<&ObjectClass> = schema
@@ -93,8 +93,8 @@ pub struct HiddenEntries {
 /// The most entries that are checked one by one.
 const MOST_SINGLE: usize = 1_000;
 
-/// Finds entries that are in no class stream because the bound user may not see their classes: filters with classes, even negated,
-/// are Undefined for them. One pass over the DNs.
+/// Finds entries that are in no class stream because the bound user may not see their classes: filters with classes, even
+/// negated, are Undefined for them. One pass over the DNs.
 pub async fn hidden_entries(
     directory: &Directory,
     base: &str,
@@ -102,7 +102,7 @@ pub async fn hidden_entries(
 ) -> Result<HiddenEntries, DirectoryError> {
     let any: String = streams.iter().map(|stream| stream.filter.as_str()).collect();
     let any = format!("(|{any})");
-    let request = SearchRequest::new(base, Scope::Subtree, MATCH_ALL, &[CLASS]).repeating();
+    let request = SearchRequest::new(base, Scope::Sub, MATCH_ALL, &[CLASS]).repeating();
     let mut search = directory.search(request).await?;
     let (mut held, mut suspects, mut all, mut beginnings) = (0_u64, Vec::new(), 0_usize, 0);
     while let Some(entry) = search.next_entry().await? {
@@ -125,7 +125,7 @@ pub async fn hidden_entries(
     // A user who may not read the classes may still be allowed to search by them.
     let mut missed = HiddenEntries::default();
     if all > suspects.len() {
-        let mut search = directory.search(SearchRequest::new(base, Scope::Subtree, any, &["1.1"])).await?;
+        let mut search = directory.search(SearchRequest::new(base, Scope::Sub, any, &["1.1"])).await?;
         let mut found = 0_u64;
         while let Some(entry) = search.next_entry().await? {
             found += u64::from(!is_root_dse(directory, &entry.dn));
@@ -191,7 +191,7 @@ fn without(filter: &str, below: &[&ObjectClass]) -> String {
 }
 
 async fn occurs(directory: &Directory, base: &str, filter: &str) -> Result<bool, DirectoryError> {
-    let mut request = SearchRequest::new(base, Scope::Subtree, filter, &["1.1"]);
+    let mut request = SearchRequest::new(base, Scope::Sub, filter, &["1.1"]);
     request.paging = Paging::AtMost(1);
     let mut search = directory.search(request).await?;
     let found = search.next_entry().await?.is_some();

@@ -2,22 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ldap_directory::dn::{Dn, DnKey};
-use ldap_directory::entry::Entry;
-use ldap_directory::protocol::result_code;
-use ldap_directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
+use singer_common::directory::ldap::result_code;
+use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
+use singer_common::dn::{Dn, DnKey};
+use singer_common::entry::Entry;
 
 use crate::discovery::dn;
 use crate::discovery::gaps::Gaps;
-use ldap_directory::MATCH_ALL;
+use singer_common::directory::MATCH_ALL;
 
 /// The stream of the container entries themselves.
 pub const CONTAINERS_STREAM: &str = "organizational_units";
 
 pub(crate) const CLASS: &str = "objectClass";
 
-/// The classes of container entries (RFC 4519 section 3, RFC 4524 section 3), with nsContainer of 389 DS, which FreeIPA uses for its
-/// tree.
+/// The classes of container entries (RFC 4519 section 3, RFC 4524 section 3), with nsContainer of 389 DS, which FreeIPA uses
+/// for its tree.
 const CLASSES: &[&str] =
     &["organizationalUnit", "organization", "domain", "locality", "country", "nsContainer"];
 
@@ -75,8 +75,8 @@ pub fn is_container(vendor: Vendor, entry: &Entry) -> bool {
 /// Returns the filter for containers.
 pub fn filter(vendor: Vendor) -> String {
     let classes = classes(vendor);
-    // An unknown class makes its part of the `|` Undefined, which is like false (RFC 4511 section 4.5.1.7). In a `!` it would make
-    // the whole filter Undefined: excluded classes are therefore dropped later.
+    // An unknown class makes its part of the `|` Undefined, which is like false (RFC 4511 section 4.5.1.7). In a `!` it would
+    // make the whole filter Undefined: excluded classes are therefore dropped later.
     let any: Vec<String> = classes.iter().map(|c| format!("(objectClass={c})")).collect();
     format!("(|{})", any.concat())
 }
@@ -89,7 +89,7 @@ fn is_never(entry: &Entry) -> bool {
 
 /// The container entries of a directory.
 #[derive(Debug)]
-pub struct Found {
+pub struct ContainerEntries {
     /// The base first, parents before children.
     pub entries: Vec<(DnKey, Entry)>,
     /// What was skipped: containers may be among it.
@@ -102,7 +102,7 @@ pub async fn read_entries(
     base: &str,
     attributes: &[&str],
     only: &str,
-) -> Result<Found, DirectoryError> {
+) -> Result<ContainerEntries, DirectoryError> {
     let schema = directory.schema();
     let mut found = BTreeMap::new();
     let base_entry = read_base(directory, base, attributes, only).await?;
@@ -115,7 +115,7 @@ pub async fn read_entries(
         filter = format!("(&{filter}{only})");
     }
     let mut search =
-        directory.search(SearchRequest::new(base, Scope::Subtree, filter, &wanted).repeating()).await?;
+        directory.search(SearchRequest::new(base, Scope::Sub, filter, &wanted).repeating()).await?;
     let mut gaps = Gaps::default();
     while let Some(item) = search.next().await? {
         match item {
@@ -130,7 +130,7 @@ pub async fn read_entries(
     if let Some(entry) = base_entry {
         found.insert(dn::key(&entry.dn, schema)?, entry);
     }
-    Ok(Found { entries: found.into_iter().collect(), gaps })
+    Ok(ContainerEntries { entries: found.into_iter().collect(), gaps })
 }
 
 /// Returns the error of a search at the base; if there is no such entry, it says so.
@@ -179,13 +179,13 @@ async fn begins_in_file(directory: &Directory, dn: &str) -> Result<bool, Directo
 impl Containers {
     /// Finds the containers at and below a base.
     pub async fn find(directory: &Directory, base: &str) -> Result<Containers, DirectoryError> {
-        let Found { entries, gaps } = read_entries(directory, base, &[CLASS], MATCH_ALL).await?;
+        let ContainerEntries { entries, gaps } = read_entries(directory, base, &[CLASS], MATCH_ALL).await?;
         let mut by_key: BTreeMap<DnKey, Container> = entries
             .into_iter()
             .map(|(key, entry)| (key, Container { dn: entry.dn, stream: String::new() }))
             .collect();
-        // The base is always a container, even if it is not visible or a file lacks it. A missing base in a file is one only if an entry
-        // belongs to it.
+        // The base is always a container, even if it is not visible or a file lacks it. A missing base in a file is one only
+        // if an entry belongs to it.
         let base_key = dn::key(base, directory.schema())?;
         if !by_key.contains_key(&base_key)
             && (directory.root_dse().vendor != Vendor::Ldif
@@ -258,7 +258,7 @@ async fn has_entries_of_its_own(
     by_key: &BTreeMap<DnKey, Container>,
 ) -> Result<bool, DirectoryError> {
     let schema = directory.schema();
-    let mut search = directory.search(SearchRequest::new(base, Scope::Subtree, MATCH_ALL, &["1.1"])).await?;
+    let mut search = directory.search(SearchRequest::new(base, Scope::Sub, MATCH_ALL, &["1.1"])).await?;
     while let Some(entry) = search.next_entry().await? {
         let own = dn::key(&entry.dn, schema)?;
         if by_key.contains_key(&own) {

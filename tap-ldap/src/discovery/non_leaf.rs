@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use ldap_directory::dn::DnKey;
-use ldap_directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
+use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
+use singer_common::dn::DnKey;
 
 use crate::discovery::containers::Containers;
 use crate::discovery::dn;
-use ldap_directory::MATCH_ALL;
+use singer_common::directory::MATCH_ALL;
 
 /// The most that are kept. With more, one read of the whole subtree costs less than a search for each.
 pub const MOST: usize = 5_000;
 
-/// The entries with subordinates, that are not containers, below containers with nested containers. Other containers are read as one
-/// subtree, and need no such list.
+/// The entries with subordinates, that are not containers, below containers with nested containers. Other containers are read
+/// as one subtree, and need no such list.
 #[derive(Debug, Default)]
 pub struct NonLeafEntries {
     /// Their DNs, parents first.
@@ -22,8 +22,9 @@ pub struct NonLeafEntries {
     pub references: u64,
 }
 
-/// Returns the filter for entries with subordinates, if the server has a cheap one: slapd computes `hasSubordinates` by a lookup; 389 DS
-/// indexes the presence of `numSubordinates`. On 389 DS, a user who may not see the attribute silently finds nothing by it.
+/// Returns the filter for entries with subordinates, if the server has a cheap one: slapd computes `hasSubordinates` by a
+/// lookup; 389 DS indexes the presence of `numSubordinates`. On 389 DS, a user who may not see the attribute silently finds
+/// nothing by it.
 fn filter(vendor: Vendor) -> Option<&'static str> {
     match vendor {
         Vendor::OpenLdap => Some("(hasSubordinates=TRUE)"),
@@ -33,8 +34,8 @@ fn filter(vendor: Vendor) -> Option<&'static str> {
 }
 
 impl NonLeafEntries {
-    /// Finds them in one pass over DNs: of the entries with subordinates, if the server can search for them; or else of all entries, by
-    /// their parents. Returns `None` if there are more than `most`.
+    /// Finds them in one pass over DNs: of the entries with subordinates, if the server can search for them; or else of all
+    /// entries, by their parents. Returns `None` if there are more than `most`.
     pub async fn find(
         directory: &Directory,
         base: &str,
@@ -47,8 +48,7 @@ impl NonLeafEntries {
             Some(filter) if passes(directory, base, filter).await? => Some(filter),
             _ => None,
         };
-        let request =
-            SearchRequest::new(base, Scope::Subtree, filter.unwrap_or(MATCH_ALL), &["1.1"]).repeating();
+        let request = SearchRequest::new(base, Scope::Sub, filter.unwrap_or(MATCH_ALL), &["1.1"]).repeating();
         let mut search = directory.search(request).await?;
         let mut inner = NonLeafEntries::default();
         while let Some(item) = search.next().await? {
@@ -115,8 +115,8 @@ async fn passes(directory: &Directory, dn: &str, filter: &str) -> Result<bool, D
 mod tests {
     use std::io::Write as _;
 
-    use ldap_directory::Access;
-    use ldap_directory::ldif::LdifDirectory;
+    use singer_common::directory::Access;
+    use singer_common::directory::ldif::LdifDirectory;
 
     use super::*;
 

@@ -1,7 +1,7 @@
-//! The replication keys that servers maintain: how their values grow, which entries have them, and which attribute must be read in
-//! addition, because a server reuses values or omits them.
+//! The replication keys that servers maintain: how their values grow, which entries have them, and which attribute must be
+//! read in addition, because a server reuses values or omits them.
 
-use ldap_directory::Vendor;
+use singer_common::directory::Vendor;
 
 /// What the values of a key mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(crate) enum Growth {
 }
 
 /// A key that servers maintain.
-struct Key {
+struct MaintainedKey {
     name: &'static str,
     growth: Growth,
     /// The kinds of server that give it to every entry.
@@ -26,29 +26,49 @@ struct Key {
 
 const ALL_STAMP: &[Vendor] = &[Vendor::OpenLdap, Vendor::Ds389, Vendor::ActiveDirectory];
 
-const KEYS: &[Key] = &[
-    Key { name: "entryCSN", growth: Growth::Changed, everywhere: &[Vendor::OpenLdap], local: false },
+const KEYS: &[MaintainedKey] = &[
+    MaintainedKey {
+        name: "entryCSN",
+        growth: Growth::Changed,
+        everywhere: &[Vendor::OpenLdap],
+        local: false,
+    },
     // Entries that are older than the plug-in have none; see `second_key`.
-    Key { name: "entryusn", growth: Growth::Changed, everywhere: &[Vendor::Ds389], local: true },
-    Key { name: "uSNChanged", growth: Growth::Changed, everywhere: &[Vendor::ActiveDirectory], local: true },
+    MaintainedKey { name: "entryusn", growth: Growth::Changed, everywhere: &[Vendor::Ds389], local: true },
+    MaintainedKey {
+        name: "uSNChanged",
+        growth: Growth::Changed,
+        everywhere: &[Vendor::ActiveDirectory],
+        local: true,
+    },
     // [MS-ADA3] 2.370: not replicated, each domain controller has its own.
-    Key { name: "whenChanged", growth: Growth::Changed, everywhere: &[Vendor::ActiveDirectory], local: true },
+    MaintainedKey {
+        name: "whenChanged",
+        growth: Growth::Changed,
+        everywhere: &[Vendor::ActiveDirectory],
+        local: true,
+    },
     // RFC 4512 section 3.4.4: set when an entry is modified. Some servers also set it when it is added.
-    Key { name: MODIFIED, growth: Growth::Changed, everywhere: ALL_STAMP, local: false },
-    Key { name: "uSNCreated", growth: Growth::Created, everywhere: &[Vendor::ActiveDirectory], local: true },
-    Key {
+    MaintainedKey { name: MODIFIED, growth: Growth::Changed, everywhere: ALL_STAMP, local: false },
+    MaintainedKey {
+        name: "uSNCreated",
+        growth: Growth::Created,
+        everywhere: &[Vendor::ActiveDirectory],
+        local: true,
+    },
+    MaintainedKey {
         name: "whenCreated",
         growth: Growth::Created,
         everywhere: &[Vendor::ActiveDirectory],
         local: false,
     },
-    Key { name: CREATED, growth: Growth::Created, everywhere: ALL_STAMP, local: false },
+    MaintainedKey { name: CREATED, growth: Growth::Created, everywhere: ALL_STAMP, local: false },
 ];
 
 const MODIFIED: &str = "modifyTimestamp";
 const CREATED: &str = "createTimestamp";
 
-fn known(key: &str) -> Option<&'static Key> {
+fn known(key: &str) -> Option<&'static MaintainedKey> {
     KEYS.iter().find(|k| k.name.eq_ignore_ascii_case(key))
 }
 
@@ -73,14 +93,14 @@ pub(crate) fn fallback(vendor: Vendor, key: &str) -> Option<&'static str> {
     lacks.then_some(CREATED)
 }
 
-/// Returns a second key to read, because the server may reuse values of the first one: 389 DS decrements `entryusn` for each addition
-/// that it refuses, and starts anew after an import.
+/// Returns a second key to read, because the server may reuse values of the first one: 389 DS decrements `entryusn` for each
+/// addition that it refuses, and starts anew after an import.
 pub(crate) fn second_key(vendor: Vendor, key: &str) -> Option<&'static str> {
     (vendor == Vendor::Ds389 && key.eq_ignore_ascii_case("entryusn")).then_some(MODIFIED)
 }
 
-/// Returns the attributes that mark the last change of an entry on a server of this kind, if they are not the replication key. The
-/// first one decides which of two entries changed later.
+/// Returns the attributes that mark the last change of an entry on a server of this kind, if they are not the replication
+/// key. The first one decides which of two entries changed later.
 pub(crate) fn marks(vendor: Vendor) -> &'static [&'static str] {
     match vendor {
         Vendor::OpenLdap => &["entryCSN"],
@@ -96,8 +116,8 @@ pub(crate) fn best(keys: &[String]) -> Option<&String> {
     keys.iter().find(|k| growth(k) == Growth::Changed)
 }
 
-/// Returns the change keys that entries have. A server that does not set `modifyTimestamp` when it adds an entry will set it later:
-/// `createTimestamp` implies it.
+/// Returns the change keys that entries have. A server that does not set `modifyTimestamp` when it adds an entry will set it
+/// later: `createTimestamp` implies it.
 pub(crate) fn available(
     vendor: Vendor,
     keys: &[&'static str],

@@ -3,20 +3,20 @@
 use std::io::Write;
 use std::time::Duration;
 
-use ldap_directory::client::content_sync::{EndCode, SyncItem, SyncState};
-use ldap_directory::entry::Entry;
-use ldap_directory::filter::Filter;
-use ldap_directory::protocol::result_code;
-use ldap_directory::{DirectoryError, Scope, SearchRequest, Vendor};
 use serde_json::Value;
-use singer_common::operations::summary::{self, Count};
+use singer_common::directory::ldap::content_sync::{EndCode, SyncItem, SyncState};
+use singer_common::directory::ldap::result_code;
+use singer_common::directory::{DirectoryError, Scope, SearchRequest, Vendor};
+use singer_common::entry::Entry;
+use singer_common::filter::Filter;
+use singer_common::summary::{self, Count};
 use uuid::Uuid;
 
 use crate::discovery::dn;
 use crate::discovery::source::Source;
 use crate::output::Output;
 use crate::replication::bookmark::announce_resync;
-use crate::replication::completeness::conclude;
+use crate::replication::conclude::conclude;
 use crate::replication::container_renames::{self, ContainerNames};
 use crate::replication::fingerprint::Fingerprint;
 use crate::replication::log_bookmark::LogBookmark;
@@ -80,7 +80,7 @@ impl<'a> ContentSyncStream<'a> {
             names: old.map(|o| o.containers).unwrap_or_default(),
             own_filter: None,
             base: String::new(),
-            scope: Scope::Subtree,
+            scope: Scope::Sub,
             attributes: Vec::new(),
             left: Vec::new(),
         };
@@ -144,7 +144,7 @@ impl<'a> ContentSyncStream<'a> {
         self.emit_renamed(output).await?;
         self.run.caught_up()?;
         self.cookie = Some(position);
-        self.note(output)
+        self.set_bookmark(output)
     }
 
     /// Handles an item of the search.
@@ -181,7 +181,7 @@ impl<'a> ContentSyncStream<'a> {
                 self.emit_below_deleted(output).await?;
                 self.cookie = Some(cookie);
                 if output.is_due() {
-                    self.note(output)?;
+                    self.set_bookmark(output)?;
                     output.save()?;
                 }
             }
@@ -217,9 +217,9 @@ impl<'a> ContentSyncStream<'a> {
         }
     }
 
-    /// Returns a changed entry as a search of the stream would; `None` if it was deleted, or if another entry has its DN now, which
-    /// the log also reports. 389 DS sends only user attributes, whatever was requested. In the persist phase an item may
-    /// arrive after a rename above it, with the old DN, and after its records were emitted with the new one.
+    /// Returns a changed entry as a search of the stream would; `None` if it was deleted, or if another entry has its DN now,
+    /// which the log also reports. 389 DS sends only user attributes, whatever was requested. In the persist phase an item
+    /// may arrive after a rename above it, with the old DN, and after its records were emitted with the new one.
     async fn read_whole(&self, uuid: Uuid, entry: Entry) -> anyhow::Result<Option<Entry>> {
         if !self.is_389() {
             let is_late = self.run.has_caught_up() && !container_renames::is_below_known(&entry, &self.names);
@@ -249,7 +249,7 @@ impl<'a> ContentSyncStream<'a> {
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<()> {
         let Some(entry) = self.read_whole(uuid, entry).await? else { return Ok(()) };
-        let of_stream = self.run.keeps(&entry)?
+        let of_stream = self.run.contains(&entry)?
             && self.own_filter.as_ref().is_none_or(|f| f.matches(&entry, self.run.schema()) == Some(true));
         if !of_stream {
             // It may have been in the stream before.
@@ -357,7 +357,7 @@ impl<'a> ContentSyncStream<'a> {
         let unexplained = self.run.witness.unexplained_change();
         if unexplained.is_none() {
             self.run.caught_up()?;
-            self.note(output)?;
+            self.set_bookmark(output)?;
         }
         Ok(unexplained)
     }
@@ -370,7 +370,7 @@ impl<'a> ContentSyncStream<'a> {
     ) -> anyhow::Result<()> {
         let mut attempts = None;
         while self.cookie.is_some() {
-            match output.or_stop(witness::check(&mut self.run)).await? {
+            match output.or_stop(witness::restored::check(&mut self.run)).await? {
                 Ok(Some(why)) => self.start_over(&why),
                 Ok(None) => break,
                 Err(error) => {
@@ -393,10 +393,10 @@ impl<'a> ContentSyncStream<'a> {
     }
 
     /// Puts the position into the STATE, if there is one.
-    pub(crate) fn note<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+    pub(crate) fn set_bookmark<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
         match &self.cookie {
             Some(cookie) => {
-                LogBookmark::note(&mut self.run, output, cookie, None, &self.fingerprint, &self.names)
+                LogBookmark::put(&mut self.run, output, cookie, None, &self.fingerprint, &self.names)
             }
             None => Ok(()),
         }

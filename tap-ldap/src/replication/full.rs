@@ -4,9 +4,9 @@ use std::io::Write;
 use std::pin::Pin;
 use std::task::Poll;
 
-use ldap_directory::schema::syntax::now;
-use ldap_directory::{DirectoryError, EntryRef, Paging};
 use serde::{Deserialize, Serialize};
+use singer_common::directory::{DirectoryError, EntryRef, Paging};
+use singer_common::schema::syntax::now;
 
 use crate::config::method::FULL_TABLE;
 use crate::discovery::gaps::Gaps;
@@ -14,7 +14,8 @@ use crate::discovery::source::Source;
 use crate::key_index::IndexPosition;
 use crate::output::Output;
 use crate::replication::bookmark::{FORMAT, announce_resync, bookmark};
-use crate::replication::completeness::{Completeness, conclude};
+use crate::replication::completeness::Completeness;
+use crate::replication::conclude::conclude;
 use crate::replication::stream_run::{StreamRun, new_version};
 use crate::replication::verify::{expect, verify};
 use crate::stream::entries::{Entries, ReadOutcome};
@@ -44,7 +45,7 @@ pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'
     });
     let mut index = old.as_ref().and_then(|old| old.index.clone());
     if let Some(old) = old.filter(|old| old.index.is_some() || old.count.is_some()) {
-        output.note(&id, serde_json::to_value(old).unwrap_or_default());
+        output.set_bookmark(&id, serde_json::to_value(old).unwrap_or_default());
     }
     let completeness = if let Source::Members(of) = run.source {
         members(run, of, output).await?
@@ -61,9 +62,9 @@ pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'
         count: run.rules.count_alone(output.state.bookmarks.len()),
     };
     if bookmark.index.is_some() || bookmark.count.is_some() {
-        output.note(&id, serde_json::to_value(bookmark).unwrap_or_default());
+        output.set_bookmark(&id, serde_json::to_value(bookmark).unwrap_or_default());
     } else {
-        output.forget(&id);
+        output.remove_bookmark(&id);
     }
     Ok(())
 }

@@ -4,19 +4,19 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::ops::Range;
 
-use ldap_directory::dn::DnKey;
-use ldap_directory::entry::{Entry, EntryView};
-use ldap_directory::schema::Schema;
-use ldap_directory::schema::syntax::{Clock, now};
-use ldap_directory::{DirectoryError, Scope};
 use serde_json::{Value, json};
-use singer_common::singer::catalog::CatalogEntry;
+use singer_common::catalog::CatalogEntry;
+use singer_common::directory::{DirectoryError, Scope};
+use singer_common::dn::DnKey;
+use singer_common::entry::{Entry, EntryView};
+use singer_common::schema::Schema;
+use singer_common::schema::syntax::{Clock, now};
 
 use crate::replication::completeness::CompletenessRules;
-use crate::replication::duplicate_keys::{self, DuplicateKeys};
+use crate::replication::duplicate_keys::DuplicateKeys;
 use crate::replication::known_ids::KnownIds;
 use crate::replication::witness::{self, Witness};
-use singer_common::singer::deletion::DELETED_AT;
+use singer_common::deletion::DELETED_AT;
 
 use crate::config::{StreamConfig, TapConfig};
 use crate::discovery::containers;
@@ -24,7 +24,7 @@ use crate::discovery::context::DirectoryContext;
 use crate::discovery::dn;
 use crate::discovery::replication_keys;
 use crate::discovery::source::Source;
-use crate::key_index::SharedIndex;
+use crate::key_index::shared::SharedIndex;
 use crate::output::Output;
 use crate::replication::method::Method;
 use crate::stream::convert::{Converter, MissingKey};
@@ -69,12 +69,13 @@ pub(crate) struct StreamRun<'a> {
     is_unsettled_noted: bool,
     /// Whether all changes up to the log's position were emitted.
     caught_up: bool,
-    /// Whether the whole read before the position was complete. After an incomplete one no position is kept: the missing entries would
-    /// never be read.
+    /// Whether the whole read before the position was complete. After an incomplete one no position is kept: the missing
+    /// entries would never be read.
     pub has_read_all: bool,
     /// The index of keys (`track_deletions`).
     pub index: Option<SharedIndex>,
-    /// Whether the method is `LOG_BASED`: the index then serves for DNs, because a log does not always have the DN of a deleted entry.
+    /// Whether the method is `LOG_BASED`: the index then serves for DNs, because a log does not always have the DN of a
+    /// deleted entry.
     is_log_based: bool,
     clock: Clock,
     /// The keys of a whole read, if they may not be unique.
@@ -84,8 +85,8 @@ pub(crate) struct StreamRun<'a> {
     marks: Vec<KeyOrder<'static>>,
     /// The number of connections for a whole read.
     pub partitions: usize,
-    /// Whether a container with nested containers has deeper entries than a read by levels finds: below invisible parents, or below
-    /// too many. Its changes are then searched in the whole subtree.
+    /// Whether a container with nested containers has deeper entries than a read by levels finds: below invisible parents, or
+    /// below too many. Its changes are then searched in the whole subtree.
     pub reads_subtree: bool,
     /// Whether later runs continue from a position after a whole read.
     pub keeps_position: bool,
@@ -237,7 +238,8 @@ impl<'a> StreamRun<'a> {
 
     /// Warns once of entries that have the same key.
     pub(crate) async fn warn_of_duplicate_keys(&mut self) -> Result<(), DirectoryError> {
-        duplicate_keys::warn(self).await
+        let Some(keys) = self.duplicate_keys.take() else { return Ok(()) };
+        keys.warn(self.context, self.source, &self.stream.stream, &|entry| self.key_of(entry)).await
     }
 
     /// Emits the RECORD of an entry.
@@ -331,7 +333,7 @@ impl<'a> StreamRun<'a> {
     }
 
     /// Returns whether an entry in the scope of the stream's search belongs to the stream.
-    pub(crate) fn keeps(&self, entry: &Entry) -> anyhow::Result<bool> {
+    pub(crate) fn contains(&self, entry: &Entry) -> anyhow::Result<bool> {
         let context = self.context;
         match self.source {
             Source::Container { dn } => {
@@ -352,15 +354,15 @@ impl<'a> StreamRun<'a> {
             let base = dn::key(base, schema)?;
             Ok(match scope {
                 Scope::Base => key == base,
-                Scope::OneLevel => key.parent().as_ref() == Some(&base),
-                Scope::Subtree => key.is_within(&base),
+                Scope::One => key.parent().as_ref() == Some(&base),
+                Scope::Sub => key.is_within(&base),
             })
         };
         match self.source {
             Source::Search(s) => below(s.base_dn.as_deref().unwrap_or(&context.base), s.scope),
-            Source::Container { .. } => self.keeps(&Entry { dn: dn.to_owned(), attributes: Vec::new() }),
+            Source::Container { .. } => self.contains(&Entry { dn: dn.to_owned(), attributes: Vec::new() }),
             Source::Class { .. } | Source::Containers | Source::Members(_) => {
-                below(&context.base, Scope::Subtree)
+                below(&context.base, Scope::Sub)
             }
         }
     }

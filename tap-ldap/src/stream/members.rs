@@ -4,13 +4,15 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use ldap_directory::entry::Entry;
-use ldap_directory::filter::escape_value;
-use ldap_directory::protocol::result_code;
-use ldap_directory::schema::syntax::ValueKind;
-use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, SearchStream, Vendor};
 use serde_json::{Map, Value, json};
-use singer_common::singer::catalog::CatalogEntry;
+use singer_common::catalog::CatalogEntry;
+use singer_common::directory::ldap::result_code;
+use singer_common::directory::{
+    Directory, DirectoryError, Paging, Scope, SearchRequest, SearchStream, Vendor,
+};
+use singer_common::entry::Entry;
+use singer_common::filter::escape_value;
+use singer_common::schema::syntax::ValueKind;
 use tokio::task::JoinSet;
 
 use crate::discovery::context::DirectoryContext;
@@ -133,11 +135,11 @@ impl<'a> Memberships<'a> {
                 return Ok(true);
             }
             if !self.pending.is_empty() {
-                self.look_up().await?;
+                self.look_up_members().await?;
                 continue;
             }
             if let Some(entry) = self.entries.next().await? {
-                self.take(entry);
+                self.add_group(entry);
                 continue;
             }
             match self.next_primary().await? {
@@ -147,7 +149,7 @@ impl<'a> Memberships<'a> {
         }
     }
 
-    fn take(&mut self, entry: Entry) {
+    fn add_group(&mut self, entry: Entry) {
         let group = Arc::new(Group { key: self.key_of(&entry), dn: entry.dn.clone() });
         let row = |attribute, member| Membership { group: group.clone(), attribute, member, found: None };
         let sid = entry.values("objectSid").first().and_then(|sid| {
@@ -185,7 +187,7 @@ impl<'a> Memberships<'a> {
     }
 
     /// Looks up the members of the next records, many at once.
-    async fn look_up(&mut self) -> Result<(), DirectoryError> {
+    async fn look_up_members(&mut self) -> Result<(), DirectoryError> {
         let count = self.pending.len().min(LOOKUPS);
         let mut rows: Vec<Membership> = self.pending.drain(..count).collect();
         let wanted = self.selected.contains(&"member_key") || self.selected.contains(&"member_dn");
@@ -200,7 +202,7 @@ impl<'a> Memberships<'a> {
                     let (attribute, member, key) = (row.attribute, row.member.clone(), self.key.clone());
                     self.known.insert(member.clone(), None);
                     lookups.spawn(async move {
-                        let entry = find(&directory, &base, attribute, &member, key.as_deref()).await;
+                        let entry = find_member(&directory, &base, attribute, &member, key.as_deref()).await;
                         (member, entry)
                     });
                 }
@@ -233,7 +235,7 @@ impl<'a> Memberships<'a> {
             let Some((group, rid)) = self.primaries.pop_front() else { return Ok(None) };
             let filter = format!("({PRIMARY_GROUP}={})", escape_value(rid.as_bytes()));
             let key = self.key.as_deref().unwrap_or("1.1");
-            let request = SearchRequest::new(&self.context.base, Scope::Subtree, filter, &[key]).repeating();
+            let request = SearchRequest::new(&self.context.base, Scope::Sub, filter, &[key]).repeating();
             self.primary_search = Some((group, self.context.directory.search(request).await?));
         }
     }
@@ -267,7 +269,7 @@ impl<'a> Memberships<'a> {
 }
 
 /// Returns the entry for a member value; `None` if there is none, or more than one.
-async fn find(
+async fn find_member(
     directory: &Directory,
     base: &str,
     attribute: &str,
@@ -277,7 +279,7 @@ async fn find(
     let wanted = [key.unwrap_or("1.1")];
     if attribute == "memberUid" {
         let filter = format!("(uid={})", escape_value(member.as_bytes()));
-        let mut request = SearchRequest::new(base, Scope::Subtree, filter, &wanted);
+        let mut request = SearchRequest::new(base, Scope::Sub, filter, &wanted);
         // Of further entries, only their existence matters.
         request.paging = Paging::Limited(2);
         let mut search = directory.search(request).await?;

@@ -7,17 +7,17 @@
 
 use std::collections::HashMap;
 
-use ldap_directory::dn::Dn;
-use ldap_directory::entry::EntryView as _;
-use ldap_directory::filter::escape_value;
-use ldap_directory::{Directory, DirectoryError, Paging, Scope, Vendor};
+use singer_common::directory::{Directory, DirectoryError, Paging, Scope, Vendor};
+use singer_common::dn::Dn;
+use singer_common::entry::EntryView as _;
+use singer_common::filter::escape_value;
 
 use crate::discovery::context::DirectoryContext;
 use crate::discovery::dn;
 use crate::discovery::source::Source;
 use crate::stream::entries::Entries;
 use crate::stream::key_order::{KeyOrder, OrderKey};
-use ldap_directory::MATCH_ALL;
+use singer_common::directory::MATCH_ALL;
 
 /// Streams with fewer entries are not divided.
 const FEW: usize = 1_000;
@@ -66,7 +66,7 @@ pub(crate) async fn filters(
     if !is_divisible(context, source)? {
         return in_one("it is a base entry, a list of containers or members, or has containers nested in it");
     }
-    let Some(mut sample) = Sample::first(context, source, attribute).await? else {
+    let Some(mut sample) = KeySample::first(context, source, attribute).await? else {
         tracing::debug!("{stream}: too few entries to divide");
         return Ok(whole);
     };
@@ -110,7 +110,7 @@ fn ranges(attribute: &str, cuts: &[Vec<u8>]) -> Vec<String> {
 }
 
 /// The values of the attribute in some entries.
-struct Sample<'t> {
+struct KeySample<'t> {
     order: KeyOrder<'static>,
     context: &'t DirectoryContext,
     keys: Vec<(OrderKey, Vec<u8>)>,
@@ -120,7 +120,7 @@ struct Sample<'t> {
     lacks_key: bool,
 }
 
-impl<'t> Sample<'t> {
+impl<'t> KeySample<'t> {
     /// Reads the first entries; returns `None` if there are no others.
     async fn first(
         context: &'t DirectoryContext,
@@ -136,7 +136,7 @@ impl<'t> Sample<'t> {
         while count < FEW && entries.advance().await? {
             count += 1;
             let entry = entries.entry();
-            sample.take(&entry.to_entry());
+            sample.add(&entry.to_entry());
             if let Some(end) = end_of_name(entry.dn()) {
                 *sample.ends.entry(end).or_default() += 1;
             }
@@ -145,7 +145,7 @@ impl<'t> Sample<'t> {
         Ok((count == FEW).then_some(sample))
     }
 
-    fn take(&mut self, entry: &ldap_directory::entry::Entry) {
+    fn add(&mut self, entry: &singer_common::entry::Entry) {
         match self.order.of(entry, self.context.directory.schema()) {
             Some(key) => self.keys.push(key),
             None => self.lacks_key = true,
@@ -183,7 +183,7 @@ impl<'t> Sample<'t> {
         while entries.advance().await? {
             if count.is_multiple_of(step) {
                 let entry = entries.entry().to_entry();
-                self.take(&entry);
+                self.add(&entry);
             }
             count += 1;
             if self.keys.len() == MOST {

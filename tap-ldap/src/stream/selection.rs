@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ldap_directory::nearest::nearest;
+use singer_common::catalog::{Catalog, CatalogEntry};
+use singer_common::facts::Warning;
 use singer_common::maps::Maps;
-use singer_common::operations::facts::Warning;
-use singer_common::plugin::settings::SettingsError;
-use singer_common::singer::catalog::{Catalog, CatalogEntry};
+use singer_common::settings::{SettingsError, nearest};
 
 use crate::discovery::context::DirectoryContext;
 use crate::discovery::source::Source;
@@ -29,8 +28,8 @@ const OTHERS: [&str; 7] = [
 /// Checks a catalog. `setting`: its origin, for messages.
 ///
 /// # Errors
-/// Fails if two selected streams have the same id or name: a message about one as a whole, such as ACTIVATE_VERSION, would apply to
-/// both.
+/// Fails if two selected streams have the same id or name: a message about one as a whole, such as ACTIVATE_VERSION, would
+/// apply to both.
 pub(crate) fn check(catalog: &Catalog, setting: &str, maps: Option<&mut Maps>) -> Result<(), SettingsError> {
     let mut ids = BTreeMap::new();
     let mut names = BTreeMap::new();

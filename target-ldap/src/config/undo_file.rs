@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use singer_common::operations::facts::Warning;
-use singer_common::operations::file::{JOURNAL, folder, with_suffix};
-use singer_common::operations::logging;
-use singer_common::plugin::settings::SettingsError;
+use singer_common::facts::Warning;
+use singer_common::file::{JOURNAL, folder, with_suffix};
+use singer_common::logging;
+use singer_common::settings::SettingsError;
 
 /// The name of the setting.
 pub const SETTING: &str = "undo_file";
@@ -121,7 +121,7 @@ impl UndoFile {
 }
 
 /// Splits a name into its parts. The error is the text of an unknown placeholder.
-fn parts(text: &str) -> Result<Vec<Part>, String> {
+fn parts(text: &str) -> Result<Vec<NamePart>, String> {
     let mut parts = Vec::new();
     let mut rest = text;
     while let Some((before, behind)) = rest.split_once('{') {
@@ -144,7 +144,7 @@ fn parts(text: &str) -> Result<Vec<Part>, String> {
 }
 
 /// Whether these parts can produce a name.
-fn fits(parts: &[Part], name: &str) -> bool {
+fn fits(parts: &[NamePart], name: &str) -> bool {
     let Some((first, others)) = parts.split_first() else { return name.is_empty() };
     let of_shape = |shape: &str| {
         let shaped = |(c, s): (char, char)| match s {

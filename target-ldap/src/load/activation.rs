@@ -9,10 +9,10 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ldap_directory::dn::DnKey;
-use ldap_directory::nearest::nearest;
 use serde_json::Value;
-use singer_common::operations::signals::Signal;
+use singer_common::dn::DnKey;
+use singer_common::settings::nearest;
+use singer_common::signals::Signal;
 
 use super::versions::Versions;
 use super::work::{RejectContext, Work};
@@ -33,9 +33,9 @@ pub(super) struct Activation {
     version: i64,
     extent: Extent,
     reject_schema: Arc<RejectSchema>,
-    /// Whether a record of it arrived after its last announcement, and no STATE since.
+    /// Whether a record of it wake_referencing after its last announcement, and no STATE since.
     is_open: bool,
-    /// Whether a STATE arrived after its announcement.
+    /// Whether a STATE wake_referencing after its announcement.
     has_state: bool,
 }
 
@@ -77,7 +77,7 @@ pub(super) struct Activations {
 
 impl Activations {
     /// Notes a record.
-    pub(super) fn record_came(&mut self, stream: &str, version: Option<i64>) {
+    pub(super) fn note_record(&mut self, stream: &str, version: Option<i64>) {
         for activation in &mut self.announced {
             if activation.stream == stream && version.is_none_or(|v| v == activation.version) {
                 activation.is_open = true;
@@ -86,7 +86,7 @@ impl Activations {
     }
 
     /// Notes a STATE.
-    pub(super) fn state_came(&mut self) {
+    pub(super) fn note_state(&mut self) {
         for activation in &mut self.announced {
             activation.is_open = false;
             activation.has_state = true;
@@ -123,7 +123,7 @@ impl<W: Write> Load<'_, W> {
             }
             return self.activations.skipped.push((stream, line, version, skip_reason));
         }
-        // Records arrived, and so did the SCHEMA.
+        // Records wake_referencing, and so did the SCHEMA.
         let Some(known) = self.input.streams.get(&*stream).map(|s| &s.definition) else { return };
         match known.mapping.extent().cloned() {
             None => warn_of_no_deletion(&stream, line, &"its rule has no scope_base"),
@@ -185,7 +185,7 @@ impl<W: Write> Load<'_, W> {
     }
 
     /// Warns of a version of a stream without SCHEMA: most likely a misspelt name.
-    fn nothing_of_unknown(&self, stream: &str, line: u64) {
+    fn warn_of_unknown_stream(&self, stream: &str, line: u64) {
         let mut known: Vec<&str> = self.input.streams.keys().map(|name| &**name).collect();
         known.sort_unstable();
         let near = nearest(stream, known.iter().copied());

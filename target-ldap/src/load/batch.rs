@@ -1,4 +1,4 @@
-//! BATCH messages: the records of their files are handled as if each had arrived as a RECORD.
+//! BATCH messages: the records of their files are handled as if each had wake_referencing as a RECORD.
 //!
 //! The files are read line by line on the input's thread. Neither a file nor a batch is ever in memory as a whole, and a slow
 //! disk does not delay writes.
@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
 use percent_encoding::percent_decode_str;
-use singer_common::singer::message::{BatchMessage, Flaw, repaired};
-use singer_common::singer::reader::LineReader;
-use singer_common::singer::record::Record;
+use singer_common::message::{BatchMessage, Flaw, repaired};
+use singer_common::reader::LineReader;
+use singer_common::record::Record;
 
 use super::in_file::InFile;
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ldap_directory::dn::DnKey;
+use singer_common::dn::DnKey;
 
 use super::Load;
 use super::loader::MAX_WAITING;
@@ -42,7 +42,7 @@ struct DeferredRecord {
 /// Records that wait for entries, by record number.
 #[derive(Debug, Default)]
 pub(super) struct DeferredReferences {
-    rests: BTreeMap<u64, DeferredRecord>,
+    records: BTreeMap<u64, DeferredRecord>,
     /// The records that wait for an entry, including those that are not written at all.
     by_missing: BTreeMap<DnKey, BTreeSet<u64>>,
     /// The deferred records of an entry.
@@ -91,7 +91,7 @@ impl DeferredReferences {
     }
 
     /// Notes that an entry exists. Returns the records that wait for no other entry now.
-    fn arrived(&mut self, key: &DnKey) -> Vec<u64> {
+    fn wake_referencing(&mut self, key: &DnKey) -> Vec<u64> {
         let numbers = self.by_missing.remove(key).unwrap_or_default();
         let is_complete = |number: &u64| match self.records.get_mut(number) {
             None => true,
@@ -102,7 +102,7 @@ impl DeferredReferences {
 
     /// Drops deferred values of attributes that a later record sets; `None`: of all attributes. Returns the records that are
     /// done.
-    fn superseded(&mut self, key: &DnKey, attributes: Option<&[Wanted]>) -> Vec<u64> {
+    fn drop_superseded(&mut self, key: &DnKey, attributes: Option<&[Wanted]>) -> Vec<u64> {
         let numbers: Vec<u64> = self.by_entry.get(key).into_iter().flatten().copied().collect();
         let is_said = |deferred: &DeferredReference| {
             attributes.is_none_or(|all| {
@@ -164,7 +164,7 @@ impl<W: Write> Load<'_, W> {
     }
 
     /// Wakes records that reference an entry, or its subtree.
-    pub(super) fn arrived(&mut self, key: &DnKey, with_subtree: bool) {
+    pub(super) fn wake_referencing(&mut self, key: &DnKey, with_subtree: bool) {
         if self.waiting.references.by_missing.is_empty() {
             return;
         }
@@ -190,7 +190,7 @@ impl<W: Write> Load<'_, W> {
     }
 
     /// Returns the task for the deferred values of a record; `None`: none are left.
-    pub(super) fn rest_of(&mut self, work: &mut Work) -> Option<Task> {
+    pub(super) fn deferred_task(&mut self, work: &mut Work) -> Option<Task> {
         let DeferredRecord { deferred, .. } = self.waiting.references.take(work.number)?;
         work.values.clone_from(&deferred);
         let Task::Upsert { wanted, filter, write_policy } = &work.task else { return None };
@@ -226,9 +226,9 @@ impl<W: Write> Load<'_, W> {
     }
 
     /// Submits all deferred values.
-    pub(super) fn submit_rests(&mut self) {
-        for number in self.waiting.references.rests.keys().copied().collect::<Vec<_>>() {
-            self.submit_rest(number);
+    pub(super) fn submit_all_deferred(&mut self) {
+        for number in self.waiting.references.records.keys().copied().collect::<Vec<_>>() {
+            self.submit_deferred(number);
         }
     }
 
@@ -311,7 +311,7 @@ impl<W: Write> Load<'_, W> {
         if is_quiet {
             let whole = self.waiting.references.by_missing.values().flatten().copied();
             let whole: BTreeSet<u64> =
-                whole.filter(|n| !self.waiting.references.rests.contains_key(n)).collect();
+                whole.filter(|n| !self.waiting.references.records.contains_key(n)).collect();
             // No record will give up a value either, or add a missing parent.
             let waits = |parked: &Parked<'_, Box<Work>>| {
                 parked.kind == TaskKind::Upsert && parked.name.is_none() && !parked.payload.is_last_try

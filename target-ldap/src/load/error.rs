@@ -1,11 +1,11 @@
 //! The failures that end a run.
 
-use ldap_directory::DirectoryError;
-use singer_common::operations::error::Classified as _;
-use singer_common::operations::facts::{Facts, did_you_mean};
-use singer_common::plugin::settings::SettingsError;
-use singer_common::singer::message::MessageError;
-use singer_common::singer::writer::WriteError;
+use singer_common::directory::DirectoryError;
+use singer_common::error::Classified as _;
+use singer_common::facts::{Facts, did_you_mean};
+use singer_common::message::MessageError;
+use singer_common::settings::SettingsError;
+use singer_common::writer::WriteError;
 
 use super::batch::BatchError;
 use super::in_file::InFile;
@@ -247,7 +247,7 @@ impl LoadError {
         }
     }
 
-    /// Whether the record is as it arrived, before stream maps.
+    /// Whether the record is as it wake_referencing, before stream maps.
     pub(super) fn is_of_unmapped(&self) -> bool {
         matches!(self, LoadError::StreamMap { .. } | LoadError::Unmapped { .. })
     }

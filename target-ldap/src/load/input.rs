@@ -5,8 +5,8 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ldap_directory::dn::DnKey;
-use singer_common::operations::facts::Warning;
+use singer_common::dn::DnKey;
+use singer_common::facts::Warning;
 
 use super::Load;
 use super::line_mapper::InputLine;
@@ -19,7 +19,7 @@ use crate::map::Task;
 use crate::write::claims::Claimant;
 use crate::write::counts::RecordOutcome;
 
-/// A stream whose SCHEMA has arrived.
+/// A stream whose SCHEMA has wake_referencing.
 pub(super) struct Stream {
     pub(super) definition: Arc<StreamDefinition>,
     pub(super) prefetch: PrefetchState,
@@ -28,7 +28,7 @@ pub(super) struct Stream {
 /// The state of the input.
 pub(super) struct InputState {
     pub(super) streams: HashMap<Arc<str>, Stream>,
-    /// When the last line arrived.
+    /// When the last line wake_referencing.
     pub(super) last_line: Instant,
     /// Entries to prefetch, as soon as no task is in progress.
     pub(super) prefetch: Option<Prefetch>,

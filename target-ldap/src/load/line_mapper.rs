@@ -5,18 +5,18 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, BufRead};
 use std::sync::{Arc, Mutex};
 
-use ldap_directory::entry::base_type;
-use ldap_directory::nearest::nearest_of_many;
-use ldap_directory::schema::{Coverage, Schema};
-use ldap_directory::{Directory, KnownNames};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use singer_common::directory::{Directory, KnownNames};
+use singer_common::entry::base_type;
+use singer_common::facts::Warning;
 use singer_common::maps::Maps;
-use singer_common::operations::facts::Warning;
-use singer_common::singer::message::{
+use singer_common::message::{
     BatchMessage, Flaw, Message, MessageError, RecordMessage, SchemaMessage, repaired,
 };
-use singer_common::singer::reader::LineReader;
+use singer_common::reader::LineReader;
+use singer_common::schema::{Coverage, Schema};
+use singer_common::settings::nearest_of_many;
 use tokio::sync::mpsc;
 
 use super::batch::{InBatch, read_batch};
@@ -51,9 +51,9 @@ pub(super) enum InputLine {
 }
 
 /// A line that is JSON only after a repair.
-enum Flawed {
+enum Repaired {
     /// It is handled as this.
-    InputLine(InputLine),
+    Mapped(InputLine),
     /// It is parsed again as this.
     Json(Vec<u8>),
 }
@@ -180,13 +180,13 @@ impl LineMapper {
 
     /// Handles a line that is JSON except for a flaw. NaN and infinities become null, with one warning; another flaw is an
     /// error of the record. `None`: it is not a record.
-    fn flawed(&mut self, line: u64, octets: Vec<u8>, flaw: Flaw) -> Option<Flawed> {
+    fn flawed(&mut self, line: u64, octets: Vec<u8>, flaw: Flaw) -> Option<Repaired> {
         let message = Message::parse(&octets).ok()?;
         if self.is_passable(&format!("line {line}"), flaw) {
             return Some(Repaired::Json(octets));
         }
         match message {
-            Message::Record(record) => self.faulty(line, record, None, flaw).map(Flawed::InputLine),
+            Message::Record(record) => self.faulty(line, record, None, flaw).map(Repaired::Mapped),
             // In a description, half of a character does not matter.
             Message::Schema(schema) => {
                 tracing::warn!(stream = schema.stream, line, "line {line}: in the SCHEMA, {}", flaw.text());
@@ -241,7 +241,7 @@ impl LineMapper {
         }
     }
 
-    /// Maps the records of a batch, as if each had arrived as a RECORD.
+    /// Maps the records of a batch, as if each had wake_referencing as a RECORD.
     fn batch(&mut self, line: u64, message: &BatchMessage, out: &mut LineSender) -> bool {
         // Opening a file may take long: the lines before it are sent first.
         if !out.flush() {

@@ -1,10 +1,10 @@
-//! Reads the entries of a stream in one search, if that is cheaper than looking each up.
+//! Reads the entries of a stream in one search, if that is cheaper than match_lock each up.
 
 use std::io::Write;
 use std::sync::Arc;
 
-use ldap_directory::dn::{DnKey, split};
-use singer_common::operations::signals::Signal;
+use singer_common::dn::{DnKey, split};
+use singer_common::signals::Signal;
 
 use super::Load;
 use crate::map::{StreamQuery, Task};

@@ -6,8 +6,8 @@ use std::io::Seek as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use singer_common::operations::progress::{Show, Streams};
-use singer_common::operations::summary::{self, Count};
+use singer_common::progress::{Show, Streams};
+use singer_common::summary::{self, Count};
 
 use crate::write::counts::Counts;
 
@@ -53,7 +53,7 @@ impl LoadProgress {
     }
 
     /// Notes that a stream begins.
-    pub(super) fn began(&mut self, stream: &str) {
+    pub(super) fn begin_stream(&mut self, stream: &str) {
         let now = Instant::now();
         self.busy.entry(stream.to_owned()).or_insert((now, now, 0));
     }
@@ -104,7 +104,7 @@ impl LoadProgress {
     }
 
     /// Ends the progress. Returns the duration of each stream.
-    pub(super) fn end(
+    pub(super) fn finish(
         &mut self,
         counts: &BTreeMap<Arc<str>, Counts>,
         rejected: u64,

@@ -1,9 +1,8 @@
 //! Checks what the settings require of the directory, before the first record: exit code 2 instead of a refusal for each
 //! record.
 
-use ldap_directory::nearest::nearest;
-use ldap_directory::{Directory, ServerUrl, Vendor};
-use singer_common::plugin::settings::SettingsError;
+use singer_common::directory::{Directory, ServerUrl, Vendor};
+use singer_common::settings::{SettingsError, nearest};
 
 use crate::config::TargetConfig;
 use crate::rules::accounts::AccountLock;
@@ -28,7 +27,7 @@ pub(crate) fn check_transport(config: &TargetConfig) -> Result<(), SettingsError
             ));
         }
         // Active Directory refuses it on any other connection, even on loopback ([MS-ADTS] 3.1.1.3.1.5.1).
-        let exposed = |s: &&ServerUrl| password.mode == Mode::UnicodePwd || s.leaves_this_machine();
+        let exposed = |s: &&ServerUrl| password.mode == PasswordMode::UnicodePwd || s.leaves_this_machine();
         if let Some(server) = config.directory.unencrypted_servers().find(exposed) {
             let problem = if password.mode == PasswordMode::UnicodePwd {
                 format!(
@@ -53,7 +52,7 @@ pub fn check(config: &TargetConfig, directory: &Directory) -> Result<(), Setting
         check_classes(&at("object_classes"), rule, directory)?;
         match rule.password.as_ref().map(|p| p.mode) {
             // Samba does not list its extensions.
-            Some(Mode::Exop)
+            Some(PasswordMode::Exop)
                 if vendor == Vendor::ActiveDirectory
                     || directory.root_dse().lacks_extension(PASSWORD_MODIFY) =>
             {
@@ -71,7 +70,7 @@ pub fn check(config: &TargetConfig, directory: &Directory) -> Result<(), Setting
                 ));
             }
             // With or without nsslapd-require-secure-binds: it returns confidentialityRequired once the entry is added.
-            Some(Mode::Exop)
+            Some(PasswordMode::Exop)
                 if vendor == Vendor::Ds389 && config.directory.unencrypted_servers().next().is_some() =>
             {
                 return Err(SettingsError::value(
@@ -100,7 +99,7 @@ pub fn check(config: &TargetConfig, directory: &Directory) -> Result<(), Setting
                 ));
             }
             // It would use the whole value as the password itself.
-            Some(Mode::Argon2id) if vendor == Vendor::Ds389 => {
+            Some(PasswordMode::Argon2id) if vendor == Vendor::Ds389 => {
                 return Err(SettingsError::value(
                     at("password.mode"),
                     format!("hash:argon2id: {server} does not know {{ARGON2}}"),

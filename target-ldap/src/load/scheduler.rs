@@ -10,7 +10,7 @@ mod parking;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use ldap_directory::dn::DnKey;
+use singer_common::dn::DnKey;
 
 /// The ID of a task. Later tasks have larger ones.
 pub type TaskId = u64;
@@ -258,7 +258,7 @@ impl<T> Scheduler<T> {
     }
 
     /// Whether a task waits, through others like it, for a DN that its own entry has: none of them can ever run first.
-    pub fn is_in_a_ring(&self, id: TaskId) -> bool {
+    pub fn is_in_cycle(&self, id: TaskId) -> bool {
         let awaited = |id: TaskId| self.items.get(&id)?.waits_for_name.as_ref();
         // The task whose entry has the wanted DN, and which waits for another DN.
         let next = |id: TaskId| {

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ldap_directory::dn::{Above, DnKey};
-use ldap_directory::schema::Schema;
-use ldap_directory::schema::syntax::number_text;
 use serde_json::Value;
-use singer_common::operations::facts::Warning;
-use singer_common::singer::deletion::is_marked;
-use singer_common::singer::record::Record;
+use singer_common::deletion::is_marked;
+use singer_common::dn::{Above, DnKey};
+use singer_common::facts::Warning;
+use singer_common::record::Record;
+use singer_common::schema::Schema;
+use singer_common::schema::syntax::number_text;
 
 use super::LoadError;
 use super::in_file::InFile;
@@ -173,15 +173,12 @@ fn about(key_properties: &[String], is_mirror_without_key: bool, record: &Record
     about
 }
 
-/// Identifiers that servers assign for life (RFC 4530, 389 DS, Active Directory).
-const IDS: [&str; 3] = ["entryUUID", "nsUniqueId", "objectGUID"];
-
 pub(super) fn key_kind(key_properties: &[String], is_mirror: bool, rewrites: usize) -> KeyKind {
     match key_properties {
         [] => KeyKind::Name,
         [only] if is_mirror && only.eq_ignore_ascii_case("dn") => KeyKind::Name,
         // Several rewrites can map two entries of the source to one DN.
-        [only] if is_mirror && rewrites < 2 && IDS.iter().any(|id| only.eq_ignore_ascii_case(id)) => {
+        [only] if is_mirror && rewrites < 2 && ENTRY_IDS.iter().any(|id| only.eq_ignore_ascii_case(id)) => {
             KeyKind::Id
         }
         _ => KeyKind::Key,

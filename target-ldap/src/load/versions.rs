@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use ldap_directory::dn::DnKey;
+use singer_common::dn::DnKey;
 
 /// The records of one version.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ pub enum SkipReason {
     /// An empty source is considered a fault, not an empty directory.
     #[error("no record of the stream came with it")]
     NoRecord,
-    /// All of its records arrived after it.
+    /// All of its records wake_referencing after it.
     #[error(
         "it came before the first record of its version, and no ACTIVATE_VERSION after them; a version is announced behind its records"
     )]
@@ -55,7 +55,7 @@ impl Versions {
     }
 
     /// Counts a record.
-    pub fn came(&mut self, stream: &str, version: Option<i64>) {
+    pub fn count_record(&mut self, stream: &str, version: Option<i64>) {
         if let Some(came) = self.streams.get_mut(stream).and_then(|s| s.get_mut(&version)) {
             came.records += 1;
         } else {
@@ -64,7 +64,7 @@ impl Versions {
     }
 
     /// Notes a record whose entry is not known.
-    pub fn unknown_came(&mut self, stream: &str, version: Option<i64>) {
+    pub fn note_unknown_entry(&mut self, stream: &str, version: Option<i64>) {
         self.of(stream, version).unknown = true;
     }
 

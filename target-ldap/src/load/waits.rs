@@ -4,9 +4,9 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use ldap_directory::DirectoryError;
-use ldap_directory::protocol::result_code;
-use singer_common::operations::observe;
+use singer_common::directory::DirectoryError;
+use singer_common::directory::ldap::result_code;
+use singer_common::observe;
 
 use super::Load;
 use super::deferred_deletions::DeferredDeletions;
@@ -48,7 +48,7 @@ impl Default for Waiting {
 
 impl<W: Write> Load<'_, W> {
     /// Notes that a record waits.
-    pub(super) fn parks(work: &mut Work) {
+    pub(super) fn note_wait(work: &mut Work) {
         let now = Instant::now();
         work.waits_since.get_or_insert(now);
         work.tried = Some(now);
@@ -56,14 +56,14 @@ impl<W: Write> Load<'_, W> {
 
     /// Whether a record was refused for a unique value that another entry has, and may still give up: by a change or a
     /// deletion.
-    pub(super) fn may_be_freed(&self, work: &Work, error: &DirectoryError) -> bool {
-        let is_upsert = matches!(work.task, Task::Upsert { .. }) && !work.is_rest;
+    pub(super) fn may_become_free(&self, work: &Work, error: &DirectoryError) -> bool {
+        let is_upsert = matches!(work.task, Task::Upsert { .. }) && !work.is_deferred_part;
         let is_open = !work.context.is_last_try || self.activations.has_announced();
         is_upsert && is_open && is_taken_value(error)
     }
 
     /// Parks it until an entry is deleted, or nothing else is to be done.
-    pub(super) fn value_taken(&mut self, mut work: Box<Work>, error: &DirectoryError) {
+    pub(super) fn park_for_value(&mut self, mut work: Box<Work>, error: &DirectoryError) {
         work.answer = LdapResult::of(error);
         work.waits_for_value = true;
         Self::note_wait(&mut work);

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use ldap_directory::DirectoryError;
-use ldap_directory::change::Modification;
-use ldap_directory::dn::DnKey;
 use serde_json::Value;
+use singer_common::change::Modification;
+use singer_common::directory::DirectoryError;
+use singer_common::dn::DnKey;
 
 use super::LoadError;
 use super::in_file::InFile;
@@ -50,7 +50,7 @@ pub(super) struct Work {
     /// The DN that it gave up for another entry.
     pub(super) left: Option<String>,
     /// Whether it writes the deferred values of a record.
-    pub(super) is_rest: bool,
+    pub(super) is_deferred_part: bool,
     /// The outcome that was counted, while a part of it is deferred.
     pub(super) recorded: Option<RecordOutcome>,
     pub(super) key_kind: KeyKind,

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use singer_common::plugin::settings::SettingsError;
-use singer_common::singer::record::Record;
+use singer_common::record::Record;
+use singer_common::settings::SettingsError;
 
 use super::shape::Shapes;
 use crate::map::wanted::WantedAccount;
@@ -71,7 +71,7 @@ impl AccountMapping {
 
 impl Rule {
     /// Returns the properties that `password` and `accounts` use: they do not pass through.
-    pub(super) fn taken_properties(&self) -> BTreeSet<&str> {
+    pub(super) fn own_properties(&self) -> BTreeSet<&str> {
         let accounts = self.accounts.iter().flat_map(|a| [&a.enabled, &a.must_change_password]);
         let named = accounts.flatten().filter_map(BooleanSource::property);
         named.chain(self.password.as_ref().map(|p| p.from.as_str())).collect()

@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use ldap_directory::nearest::nearest;
-use ldap_directory::schema::Schema;
-use singer_common::operations::facts::Warning;
-use singer_common::plugin::settings::SettingsError;
+use singer_common::facts::Warning;
+use singer_common::schema::Schema;
+use singer_common::settings::{SettingsError, nearest};
 
 use super::column::Column;
 use super::shape::Shapes;
@@ -18,7 +17,7 @@ use crate::rules::template::{DnTemplate, FilterTemplate, Template};
 const NAMED: usize = 12;
 
 /// The properties of a stream.
-struct Stream<'s> {
+struct StreamProperties<'s> {
     name: &'s str,
     properties: BTreeSet<&'s str>,
 }
@@ -65,7 +64,7 @@ pub(super) fn check(
     is_own: bool,
     warnings: &mut Vec<Warning>,
 ) -> Result<(), SettingsError> {
-    let known = Stream { name: stream, properties: shapes.properties().collect() };
+    let known = StreamProperties { name: stream, properties: shapes.properties().collect() };
     // A SCHEMA that names no properties says nothing about records.
     if known.properties.is_empty() {
         return Ok(());

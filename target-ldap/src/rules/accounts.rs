@@ -1,14 +1,14 @@
 //! The rule key `accounts`: whether an account is enabled, and whether its password must be changed.
 
-use ldap_directory::Vendor;
-use ldap_directory::change::{Modification, ModificationKind};
-use ldap_directory::entry::{Attribute, Entry};
-use ldap_directory::schema::Schema;
-use ldap_directory::schema::syntax::truth;
 use serde::Deserialize;
 use serde_json::Value;
-use singer_common::plugin::settings::{SettingsError, typed};
-use singer_common::singer::record::Record;
+use singer_common::change::{Modification, ModificationKind};
+use singer_common::directory::Vendor;
+use singer_common::entry::{Attribute, Entry};
+use singer_common::record::Record;
+use singer_common::schema::Schema;
+use singer_common::schema::syntax::truth;
+use singer_common::settings::{SettingsError, typed};
 
 use crate::rules::error::MappingError;
 use crate::rules::keys::check_parts;
@@ -24,15 +24,15 @@ const LOCKED_FOR_EVER: &str = "000001010000Z";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AccountsRule {
     /// Whether the account is enabled.
-    pub enabled: Option<Source>,
+    pub enabled: Option<BooleanSource>,
     /// Whether the password that this run sets must be changed at the next logon.
-    pub must_change_password: Option<Source>,
+    pub must_change_password: Option<BooleanSource>,
 }
 
 /// The source of a boolean.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
-pub enum Source {
+pub enum BooleanSource {
     /// A constant.
     Always(bool),
     /// A property of the record.
@@ -71,7 +71,7 @@ impl AccountsRule {
     }
 }
 
-impl Source {
+impl BooleanSource {
     /// Returns the property.
     pub fn property(&self) -> Option<&str> {
         match self {
@@ -120,12 +120,12 @@ pub enum AccountLock {
 /// The attribute of Active Directory with the time of the last password change; 0: the password must be changed.
 pub const PWD_LAST_SET: &str = "pwdLastSet";
 
-impl Lock {
+impl AccountLock {
     /// Returns the mechanism of a directory; `None` if none is known.
-    pub fn of(vendor: Vendor, schema: &Schema) -> Option<Lock> {
+    pub fn of(vendor: Vendor, schema: &Schema) -> Option<AccountLock> {
         match vendor {
-            Vendor::ActiveDirectory => Some(Lock::UserAccountControl),
-            Vendor::Ds389 => Some(Lock::NsAccountLock),
+            Vendor::ActiveDirectory => Some(AccountLock::UserAccountControl),
+            Vendor::Ds389 => Some(AccountLock::NsAccountLock),
             // The attribute's definition comes with the overlay.
             Vendor::OpenLdap if schema.attribute_type("pwdAccountLockedTime").is_some() => {
                 Some(AccountLock::PwdAccountLockedTime)

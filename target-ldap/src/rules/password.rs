@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use singer_common::operations::secret::Secret;
-use singer_common::plugin::settings::{SettingsError, typed};
-use singer_common::singer::record::Record;
+use singer_common::record::Record;
+use singer_common::secret::Secret;
+use singer_common::settings::{SettingsError, typed};
 
 use crate::rules::encoding::Encoding;
 use crate::rules::error::MappingError;
@@ -35,8 +35,8 @@ pub enum PasswordMode {
 /// PasswordPolicy a password is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum When {
-    /// When the entry is added. Users change their passwords: an hourly run must not reset them.
+pub enum PasswordPolicy {
+    /// PasswordPolicy the entry is added. Users change their passwords: an hourly run must not reset them.
     #[default]
     CreateOnly,
     /// Also if the entry has none.
@@ -52,8 +52,8 @@ pub struct PasswordRule {
     /// The property of the record.
     pub from: String,
     /// How it is written.
-    pub mode: Mode,
-    /// When it is set.
+    pub mode: PasswordMode,
+    /// PasswordPolicy it is set.
     #[serde(default, rename = "policy")]
     pub when: PasswordPolicy,
 }
@@ -132,7 +132,7 @@ impl PasswordRule {
     }
 }
 
-impl Mode {
+impl PasswordMode {
     /// Returns the attribute that stores it.
     pub fn attribute(self) -> &'static str {
         match self {
@@ -153,10 +153,10 @@ impl Mode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewPassword {
     /// How it is written.
-    pub mode: Mode,
-    /// When it is set.
-    pub when: When,
-    /// One clear text; with [`Mode::AsIs`] one or more hashed values.
+    pub mode: PasswordMode,
+    /// PasswordPolicy it is set.
+    pub when: PasswordPolicy,
+    /// One clear text; with [`PasswordMode::AsIs`] one or more hashed values.
     pub values: Vec<Secret>,
 }
 

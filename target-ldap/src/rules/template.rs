@@ -93,7 +93,7 @@ pub enum Rendered {
 }
 
 /// The result of a placeholder.
-enum Part {
+enum PlaceholderValue {
     Text(String),
     /// No value, and the template allows that. Whether the record has the property.
     Omitted {
@@ -219,11 +219,11 @@ impl Template {
             match piece {
                 Piece::Literal(text) => out.push_str(text),
                 Piece::Placeholder(placeholder) => match self.value(placeholder, lookup, is_empty)? {
-                    Part::Text(value) => put(&mut out, value, placeholder),
-                    Part::Omitted { is_absent } => lacks_some |= is_absent,
-                    Part::Null => is_null = true,
+                    PlaceholderValue::Text(value) => put(&mut out, value, placeholder),
+                    PlaceholderValue::Omitted { is_absent } => lacks_some |= is_absent,
+                    PlaceholderValue::Null => is_null = true,
                     // If one part is unknown, so is the whole text.
-                    Part::Absent => return Ok(Rendered::Unknown),
+                    PlaceholderValue::Absent => return Ok(Rendered::Unknown),
                 },
             }
         }

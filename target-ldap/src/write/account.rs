@@ -1,11 +1,12 @@
 //! Writes passwords and account states.
 
-use ldap_directory::change::{Change, Modification, ModificationKind};
-use ldap_directory::client::PASSWORD_MODIFY;
-use ldap_directory::entry::{Attribute, Entry};
-use ldap_directory::protocol::result_code;
-use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor, WriteControl};
-use singer_common::operations::secret::Secret;
+use singer_common::change::{Change, Modification, ModificationKind};
+use singer_common::directory::ldap::{PASSWORD_MODIFY, result_code};
+use singer_common::directory::{
+    Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor, WriteControl,
+};
+use singer_common::entry::{Attribute, Entry};
+use singer_common::secret::Secret;
 
 use super::Applier;
 use crate::map::wanted::WantedEntry;
@@ -192,7 +193,7 @@ impl Applier {
             // The add and the Password Modify are two operations. If the second failed, or the run was killed in between, the
             // entry is as it was added, without a password: it gets one now. An entry whose password was removed deliberately
             // has been modified since.
-            (When::CreateOnly, Mode::Exop) => {
+            (PasswordPolicy::CreateOnly, PasswordMode::Exop) => {
                 let added = current.first_text("createTimestamp");
                 let untouched = added.is_some() && added == current.first_text("modifyTimestamp");
                 Ok(untouched && self.has_password(dn).await? == Some(false))
@@ -224,7 +225,7 @@ impl Applier {
     /// Returns the values to write; `None` with `exop`.
     async fn values(&self, dn: &str, password: &NewPassword) -> Result<Option<Vec<Vec<u8>>>, DirectoryError> {
         // A rehearsal does not show the hash, and need not spend 20 ms on each.
-        if matches!(*self.directory, Directory::Preview(_)) && password.mode == Mode::Argon2id {
+        if matches!(*self.directory, Directory::Preview(_)) && password.mode == PasswordMode::Argon2id {
             return Ok(password.clear_text().map(|text| vec![text.reveal().as_bytes().to_vec()]));
         }
         let password = password.clone();

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use ldap_directory::dn::DnKey;
-use ldap_directory::{DirectoryError, Scope, SearchRequest};
+use singer_common::directory::{DirectoryError, Scope, SearchRequest};
+use singer_common::dn::DnKey;
 
 use super::claims::EntryClaims;
 use super::destination::Destination;
@@ -40,7 +40,7 @@ pub struct Applier {
     pub(super) unread: Arc<tokio::sync::Mutex<Vec<UnreadMatch>>>,
     /// Held for reading while an entry is located, for writing before a deletion. So every record before the deletion has its
     /// entry, or is known to match several. The lock is fair.
-    pub(super) looking: Arc<tokio::sync::RwLock<()>>,
+    pub(super) match_lock: Arc<tokio::sync::RwLock<()>>,
     pub(super) unmatched_entries: Arc<UnmatchedEntries>,
 }
 
@@ -110,10 +110,8 @@ impl Applier {
         let _one_at_a_time = self.trees.lock().await;
         let names = digest_cache.attributes();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let mut search = self
-            .directory
-            .search(SearchRequest::new(base, Scope::Subtree, filter, &names).repeating())
-            .await?;
+        let mut search =
+            self.directory.search(SearchRequest::new(base, Scope::Sub, filter, &names).repeating()).await?;
         let mut read = 0;
         while let Some(entry) = search.next_entry().await? {
             read += 1;
@@ -139,7 +137,7 @@ impl Applier {
     }
 
     /// Returns the key of a DN, by which tasks are ordered.
-    pub fn key(&self, dn: &str) -> Result<DnKey, ldap_directory::dn::DnError> {
+    pub fn key(&self, dn: &str) -> Result<DnKey, singer_common::dn::DnError> {
         DnKey::parse(dn, self.directory.schema())
     }
 }

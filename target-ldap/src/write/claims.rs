@@ -14,8 +14,8 @@
 use std::hash::Hasher as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ldap_directory::dn::DnKey;
 use rustc_hash::FxHasher;
+use singer_common::dn::DnKey;
 
 mod index;
 mod spool;
@@ -142,7 +142,7 @@ impl EntryClaims {
     }
 
     /// Whether ACTIVATE_VERSION must not delete this entry: it, or an entry below it, belongs to a record.
-    pub fn keeps(&self, key: &DnKey) -> bool {
+    pub fn protects(&self, key: &DnKey) -> bool {
         let inner = self.lock();
         inner.has_below(key) || inner.candidates(key).iter().any(|hash| inner.is_known(*hash))
     }

@@ -4,13 +4,13 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use ldap_directory::change::{Change, Modification, ModificationKind};
-use ldap_directory::dn::DnKey;
-use ldap_directory::entry::{CompactEntry, Entry};
-use ldap_directory::ldif::writer::LdifWriteError;
-use ldap_directory::{Directory, DirectoryError, WriteControl};
-use singer_common::operations::secret::Secret;
-use singer_common::operations::signals;
+use singer_common::change::{Change, Modification, ModificationKind};
+use singer_common::directory::ldif::writer::LdifWriteError;
+use singer_common::directory::{Directory, DirectoryError, WriteControl};
+use singer_common::dn::DnKey;
+use singer_common::entry::{Entry, Packed};
+use singer_common::secret::Secret;
+use singer_common::signals;
 use tokio::sync::Semaphore;
 
 use crate::map::ENTRY_UUID;
@@ -177,11 +177,11 @@ impl Destination {
     /// Commits the changes (see [`Directory::commit`]). The journal is on disk before.
     pub fn commit(&self) -> Result<(), DirectoryError> {
         let Some(undo) = self.undo.as_ref().filter(|_| !self.directory.applies_at_once()) else {
-            return singer_common::operations::file::commit(&self.directory);
+            return self.directory.commit();
         };
         let _uninterrupted = signals::uninterrupted();
         undo.sync()?;
-        singer_common::operations::file::commit(&self.directory)?;
+        self.directory.commit()?;
         Ok(undo.committed()?)
     }
 
@@ -194,7 +194,7 @@ impl Destination {
     pub fn add_in_memory(
         &self,
         key: &DnKey,
-        entry: impl FnOnce() -> CompactEntry,
+        entry: impl FnOnce() -> Packed,
     ) -> Option<Result<(), DirectoryError>> {
         let is_noted = self.undo.is_some() || self.plan.is_some() || self.tally.is_some();
         (!is_noted).then(|| self.directory.add_in_memory(key, entry)).flatten()
@@ -288,7 +288,7 @@ impl Destination {
     /// Notes how to undo a change. When this returns, the note is on disk.
     async fn note(&self, undo: &Undo, change: &Change) -> Result<Announced, DirectoryError> {
         // With its ID: another entry may have its DN later.
-        let names = needs(change).map(|names| to_ask(names, IDS));
+        let names = needs(change).map(|names| to_ask(names, ENTRY_IDS));
         let with_id = undo.keeps_ids() && matches!(change, Change::Delete { .. });
         let names = names.map(|names| if with_id { to_ask(names, [ENTRY_UUID]) } else { names });
         let before = self.before(change, names).await?;

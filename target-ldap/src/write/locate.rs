@@ -1,9 +1,9 @@
 //! Locates an entry by a filter (`match`).
 
-use ldap_directory::dn::{Dn, DnKey};
-use ldap_directory::entry::Entry;
-use ldap_directory::protocol::result_code;
-use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest};
+use singer_common::directory::ldap::result_code;
+use singer_common::directory::{DirectoryError, Paging, Scope, SearchRequest};
+use singer_common::dn::{Dn, DnKey};
+use singer_common::entry::Entry;
 
 use super::{Applier, AttemptContext};
 use crate::map::WritePolicy;
@@ -63,7 +63,7 @@ pub(super) enum Located {
 
 impl Applier {
     /// Locates the entry that a filter matches. Else an entry at the wanted DN (`dn`) that no other record matches is taken
-    /// over. Not for deletions: see [`Self::fitting`]. Also returns whether the filter matched it.
+    /// over. Not for deletions: see [`Self::locate_match`]. Also returns whether the filter matched it.
     pub(super) async fn locate(
         &self,
         dn: Option<&str>,
@@ -83,7 +83,7 @@ impl Applier {
 
     /// Locates the entry that a filter matches, and no other: what it does not match is never deleted, whatever its DN. `dn` is
     /// the wanted DN.
-    pub(super) async fn fitting(
+    pub(super) async fn locate_match(
         &self,
         dn: Option<&str>,
         filter: &str,
@@ -102,7 +102,7 @@ impl Applier {
         }
         let base = self.search_base(dn, write_policy);
         let (mut found, is_whole) =
-            self.matching(&base, Scope::Subtree, filter, names, self.most_named()).await?;
+            self.matching(&base, Scope::Sub, filter, names, self.most_named()).await?;
         let Some(entry) = found.pop() else { return Ok(Located::Nowhere) };
         if !found.is_empty() {
             found.push(entry);
@@ -120,7 +120,7 @@ impl Applier {
 
     /// Reads the entry at the wanted DN, which the filter does not match. It is free for the record unless it has values that
     /// `match` compares.
-    async fn at_its_name(
+    async fn locate_by_dn(
         &self,
         dn: &str,
         write_policy: &WritePolicy,
@@ -179,7 +179,7 @@ impl Applier {
 
     /// Protects several entries that a record's filter matches from every deletion of the run. If not all of them were read,
     /// they are read before the first deletion, and only if there is one.
-    pub(super) async fn remember_several(
+    pub(super) async fn protect_matches(
         &self,
         claimant: Option<&Claimant<'_>>,
         dn: Option<&str>,
@@ -218,7 +218,7 @@ impl Applier {
         key: &DnKey,
         with_subtree: bool,
     ) -> Result<Result<DeletePermit, DeleteDenied>, DirectoryError> {
-        drop(self.looking.write().await);
+        drop(self.match_lock.write().await);
         // Locked while they are read: no other deletion overtakes them.
         let mut all = self.unread.lock().await;
         while let Some(unread) = all.last() {
@@ -231,8 +231,7 @@ impl Applier {
 
     async fn read_protected(&self, unread: &UnreadMatch) -> Result<(), DirectoryError> {
         let names = ["1.1".to_owned()];
-        let (found, _) =
-            self.matching(&unread.base, Scope::Subtree, &unread.filter, &names, PROTECTED).await?;
+        let (found, _) = self.matching(&unread.base, Scope::Sub, &unread.filter, &names, PROTECTED).await?;
         let claimant = Claimant { stream: &unread.stream, key: &unread.key, kind: unread.kind };
         for key in found.iter().filter_map(|entry| self.key(&entry.dn).ok()) {
             self.claims.protect(&claimant, &key);

@@ -1,11 +1,11 @@
 //! Creates missing parents (`create_parents`).
 
-use ldap_directory::change::Change;
-use ldap_directory::dn::{Dn, split};
-use ldap_directory::entry::{Attribute, Entry};
-use ldap_directory::ldif::LdifRules;
-use ldap_directory::protocol::result_code;
-use ldap_directory::{DirectoryError, Vendor};
+use singer_common::change::Change;
+use singer_common::directory::ldap::result_code;
+use singer_common::directory::ldif::LdifRules;
+use singer_common::directory::{DirectoryError, Vendor};
+use singer_common::dn::{Dn, split};
+use singer_common::entry::{Attribute, Entry};
 
 use super::applier::Applier;
 use super::outcome::AttemptContext;
@@ -42,7 +42,7 @@ impl Applier {
     }
 
     /// Whether an entry may have this DN: its parents exist, could be created, or are not needed.
-    pub(super) async fn may_lie_at(
+    pub(super) async fn can_be_placed_at(
         &self,
         dn: &str,
         context: &AttemptContext,

@@ -7,10 +7,10 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ldap_directory::DirectoryError;
-use ldap_directory::dn::DnKey;
-use ldap_directory::entry::Entry;
-use ldap_directory::schema::syntax::ValueKind;
+use singer_common::directory::DirectoryError;
+use singer_common::dn::DnKey;
+use singer_common::entry::Entry;
+use singer_common::schema::syntax::ValueKind;
 use tokio::task::JoinSet;
 
 use super::Applier;
@@ -204,7 +204,7 @@ impl Applier {
     }
 
     /// Returns the missing entries, if without them the entry would lack an attribute that its classes require.
-    pub(super) fn leaves_out_what_is_needed(
+    pub(super) fn missing_required(
         &self,
         wanted: &WantedEntry,
         current: Option<&Entry>,
@@ -233,7 +233,7 @@ impl Applier {
 
 #[cfg(test)]
 mod tests {
-    use ldap_directory::schema::Schema;
+    use singer_common::schema::Schema;
 
     use super::*;
 

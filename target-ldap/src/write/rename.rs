@@ -1,11 +1,11 @@
 //! Renames and moves entries.
 
-use ldap_directory::DirectoryError;
-use ldap_directory::change::Change;
-use ldap_directory::dn::{Ava, Dn, DnKey, escape_value, split};
-use ldap_directory::entry::{Attribute, Entry};
-use ldap_directory::protocol::result_code;
-use ldap_directory::schema::Schema;
+use singer_common::change::Change;
+use singer_common::directory::DirectoryError;
+use singer_common::directory::ldap::result_code;
+use singer_common::dn::{Ava, Dn, DnKey, escape_value, split};
+use singer_common::entry::{Attribute, Entry};
+use singer_common::schema::Schema;
 
 use super::{Applier, Attempt, AttemptContext, WriteOutcome};
 use crate::map::wanted::WantedEntry;
@@ -34,7 +34,7 @@ impl Applier {
         let key = |dn: &str| DnKey::parse(dn, schema).unwrap_or_default();
         let moves = key(&entry.dn).parent() != key(dn).parent();
         // Before the rename, not after a refusal: slapd refuses with `other`, and does not say that the parent is missing.
-        if moves && !self.may_lie_at(dn, context).await? {
+        if moves && !self.can_be_placed_at(dn, context).await? {
             return Ok(Rename::NotDone(WriteOutcome::TooEarly(LdapResult::default())));
         }
         let change = Change::Rename {

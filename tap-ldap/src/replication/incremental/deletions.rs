@@ -2,11 +2,11 @@
 
 use std::io::Write;
 
-use ldap_directory::entry::EntryView as _;
+use singer_common::entry::EntryView as _;
 
 use super::read::{IncrementalRead, Window};
 use crate::output::Output;
-use crate::replication::completeness::conclude;
+use crate::replication::conclude::conclude;
 use crate::replication::stream_run::StreamRun;
 use crate::replication::verify::{expect, verify};
 

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::io::Write;
 
-use ldap_directory::entry::Entry;
-use ldap_directory::oid::SERVER_SORT;
-use ldap_directory::{DirectoryError, SearchControl};
+use singer_common::directory::ldap::controls::SERVER_SORT;
+use singer_common::directory::{DirectoryError, SearchControl};
+use singer_common::entry::Entry;
 
 use super::key_cursor::KeyCursor;
 use super::key_histogram::KeyHistogram;
@@ -210,7 +210,7 @@ impl IncrementalRead<'_> {
             return Ok(None);
         }
         match output.next_of(&mut entries).await? {
-            Err(e) if e.code().is_some() && !e.is_transient() => {
+            Err(e) if e.code().is_some() && !e.may_pass() => {
                 tracing::debug!("the server does not sort this answer ({e}); reading in windows");
                 Ok(None)
             }
@@ -257,7 +257,7 @@ impl IncrementalRead<'_> {
         server.last = key.or(server.last.take());
         // Entries below a changed entry are emitted at the end: until then the position must stay before it.
         if output.is_due() && server.is_sorted && self.below.is_empty() {
-            self.note(run, output)?;
+            self.set_bookmark(run, output)?;
             output.save()?;
         }
         Ok(())
@@ -284,7 +284,7 @@ impl IncrementalRead<'_> {
             self.close(&mut entries);
             if to.is_some() {
                 self.emit_below(run, output).await?;
-                self.note(run, output)?;
+                self.set_bookmark(run, output)?;
                 output.save()?;
             }
             from = to;

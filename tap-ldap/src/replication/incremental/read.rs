@@ -2,21 +2,22 @@
 
 use std::io::Write;
 
-use ldap_directory::entry::Entry;
-use ldap_directory::protocol::result_code;
-use ldap_directory::{DirectoryError, MATCH_ALL, Paging, SearchControl, Vendor};
 use serde_json::Value;
+use singer_common::directory::ldap::result_code;
+use singer_common::directory::{DirectoryError, MATCH_ALL, Paging, SearchControl, Vendor};
+use singer_common::entry::Entry;
 
 use super::boundary::Boundary;
 use super::key_cursor::{KeyCursor, SecondPosition};
 use super::keyless::KeylessEntries;
+use super::position::{Bookmark, Start};
 use super::restored::ServerPosition;
 use super::unusable_values::UnusableValues;
-use super::{Bookmark, Start};
 use crate::config::method::INCREMENTAL;
 use crate::discovery::replication_keys;
 use crate::discovery::tally::{Tally, hash};
-use crate::key_index::{IndexPosition, SharedIndex};
+use crate::key_index::IndexPosition;
+use crate::key_index::shared::SharedIndex;
 use crate::output::Output;
 use crate::replication::bookmark::FORMAT;
 use crate::replication::container_renames::{self, ContainerNames};
@@ -154,8 +155,8 @@ impl<'a> IncrementalRead<'a> {
         }
     }
 
-    /// Compares records of which the last run only kept a sum, because a bookmark cannot list them. If the sum is the same now, none
-    /// of them changed.
+    /// Compares records of which the last run only kept a sum, because a bookmark cannot list them. If the sum is the same
+    /// now, none of them changed.
     pub(super) async fn check_digests<W: Write>(
         &mut self,
         run: &mut StreamRun<'_>,
@@ -336,7 +337,7 @@ impl<'a> IncrementalRead<'a> {
     }
 
     /// Puts the position into the STATE, unless a file is incomplete. The index of keys is durable up to it.
-    pub(super) fn note<W: Write>(
+    pub(super) fn set_bookmark<W: Write>(
         &self,
         run: &StreamRun<'_>,
         output: &mut Output<'_, W>,
@@ -374,7 +375,7 @@ impl<'a> IncrementalRead<'a> {
             server,
             newest: self.cursor.newest(),
         };
-        output.note(&run.stream.tap_stream_id, serde_json::to_value(bookmark)?);
+        output.set_bookmark(&run.stream.tap_stream_id, serde_json::to_value(bookmark)?);
         Ok(())
     }
 }

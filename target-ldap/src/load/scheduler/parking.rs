@@ -1,6 +1,6 @@
 //! Parked tasks: those that were too early, and what makes them ready again.
 
-use ldap_directory::dn::DnKey;
+use singer_common::dn::DnKey;
 
 use super::{Parked, ScheduledTask, Scheduler, TaskId, TaskKind};
 
@@ -115,7 +115,7 @@ impl<T> Scheduler<T> {
     }
 
     /// Wakes tasks that wait for a DN that is now free, or for one below it.
-    pub fn name_is_free(&mut self, key: &DnKey) {
+    pub fn release_name(&mut self, key: &DnKey) {
         let free = self.by_awaited_name.range(key.subtree()).flat_map(|(_, ids)| ids).copied();
         for id in free.collect::<Vec<_>>() {
             self.unpark(id);

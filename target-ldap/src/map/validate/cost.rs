@@ -36,7 +36,7 @@ enum ValuePart<'s> {
 }
 
 /// The subschemas, with an edge for each application.
-type Graph<'s> = DiGraph<(), Step<'s>>;
+type Graph<'s> = DiGraph<(), ValuePart<'s>>;
 
 /// The cost of a subschema.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +92,7 @@ fn times(
 ) -> Result<u64, String> {
     let mut here = 0_u64;
     // For each part of the value: applications by known subschemas, and by the ring.
-    let mut below: HashMap<Step<'_>, (u64, u64)> = HashMap::new();
+    let mut below: HashMap<ValuePart<'_>, (u64, u64)> = HashMap::new();
     let mut todo = vec![node];
     while let Some(next) = todo.pop() {
         here += 1;

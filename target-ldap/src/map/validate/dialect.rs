@@ -2,7 +2,7 @@
 
 use jsonschema::Draft;
 use serde_json::{Map, Value};
-use singer_common::singer::deletion::{DELETED_AT, is_marker};
+use singer_common::deletion::{DELETED_AT, is_marker};
 
 /// Returns the draft of `$schema`, or the nearest known one with a warning. Without `$schema` it is draft 7, as in all of
 /// Singer.
@@ -59,7 +59,7 @@ const NAMED: [&str; 6] =
     ["properties", "patternProperties", "definitions", "$defs", "dependencies", "dependentSchemas"];
 
 /// Returns the schema without `$schema`, as the draft is decided. The deletion marker may have any value:
-/// [`singer_common::singer::deletion`] checks it.
+/// [`singer_common::deletion`] checks it.
 pub(super) fn prepared(schema: &Value) -> Value {
     let mut schema = schema.clone();
     each_schema(&mut schema, &mut |object| {
@@ -87,7 +87,7 @@ pub(super) fn prepared(schema: &Value) -> Value {
 
 /// The formats that are asserted. Others are not: the mapping reads times and UUIDs in all forms that taps write, and the
 /// server checks URIs and addresses.
-pub(super) const HELD_TO: [&str; 2] = ["email", "idn-email"];
+pub(super) const ASSERTED_FORMATS: [&str; 2] = ["email", "idn-email"];
 
 /// Removes formats that do not matter to what is written: of properties that no rule uses, and those that the mapping reads in
 /// other forms.

@@ -1,6 +1,6 @@
 //! The template of a DN (`dn_template`).
 
-use ldap_directory::dn;
+use singer_common::dn;
 
 use super::{Lookup, RenderError, Syntax, Template, TemplateError, skeleton, syntax};
 

@@ -1,7 +1,7 @@
 //! The template of a search filter (`match`).
 
-use ldap_directory::filter;
-use ldap_directory::schema::Schema;
+use singer_common::filter;
+use singer_common::schema::Schema;
 
 use super::{Lookup, Placeholder, RenderError, Template, TemplateError, skeleton, syntax};
 
@@ -10,7 +10,7 @@ use super::{Lookup, Placeholder, RenderError, Template, TemplateError, skeleton,
 pub struct FilterTemplate {
     template: Template,
     /// How each placeholder's value is inserted; empty until the schema is known.
-    places: Vec<syntax::Place>,
+    places: Vec<syntax::PlaceholderContext>,
 }
 
 impl FilterTemplate {
@@ -45,7 +45,7 @@ impl FilterTemplate {
     /// than one value comes from the record.
     pub fn of_all(&self) -> Option<(String, String)> {
         // A server cannot search for a part of a DN.
-        if self.places.contains(&syntax::Place::WithinDn) {
+        if self.places.contains(&syntax::PlaceholderContext::WithinDn) {
             return None;
         }
         let (x, y) = (

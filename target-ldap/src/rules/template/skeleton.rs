@@ -3,8 +3,8 @@
 //! There are two checks. A walk over the literal text finds the position of each placeholder, and reports those in the wrong
 //! place. Then the parsers read the template, filled with innocent and with hostile text.
 
-use ldap_directory::dn::{self, Dn};
-use ldap_directory::filter;
+use singer_common::dn::{self, Dn};
+use singer_common::filter;
 
 use super::{Piece, Placeholder, Template, TemplateError, filters::Filter};
 
@@ -60,7 +60,7 @@ fn check_defaults(template: &Template) -> Result<(), TemplateError> {
 }
 
 /// A position in the syntax.
-trait Place: Sized + Copy {
+trait Position: Sized + Copy {
     /// Returns the position after one more character that is not part of an escape.
     fn after(self, c: char) -> Self;
     /// Returns the position after an escape, or a placeholder.
@@ -72,7 +72,7 @@ trait Place: Sized + Copy {
 }
 
 /// Walks the literal text, and checks at each placeholder whether it is allowed.
-fn walk<P: Place>(template: &Template, mut place: P) -> Result<(), TemplateError> {
+fn walk<P: Position>(template: &Template, mut place: P) -> Result<(), TemplateError> {
     for (index, piece) in template.pieces.iter().enumerate() {
         let text = match piece {
             Piece::Placeholder(placeholder) => {

@@ -3,11 +3,11 @@
 //! The attribute's syntax comes from the destination's schema; unknown attributes are plain text. A template of a single
 //! placeholder is the whole value: it is used as it is, and must be valid in the syntax.
 
-use ldap_directory::dn::{Dn, escape_value};
-use ldap_directory::entry::base_type;
-use ldap_directory::filter::Filter;
-use ldap_directory::schema::Schema;
-use ldap_directory::schema::syntax::ValueKind;
+use singer_common::dn::{Dn, escape_value};
+use singer_common::entry::base_type;
+use singer_common::filter::Filter;
+use singer_common::schema::Schema;
+use singer_common::schema::syntax::ValueKind;
 
 use super::{Lookup, Piece, Placeholder, RenderError, Rendered, Template, TemplateError, is_blank, skeleton};
 
@@ -277,7 +277,7 @@ pub(super) enum PlaceholderContext {
     Dn,
 }
 
-impl Place {
+impl PlaceholderContext {
     /// Returns a record's text as it is asserted.
     pub(super) fn text(
         self,
@@ -300,7 +300,7 @@ impl Place {
 }
 
 /// Returns the position of each placeholder of a filter.
-pub(super) fn places(template: &Template, schema: &Schema) -> Result<Vec<Place>, TemplateError> {
+pub(super) fn places(template: &Template, schema: &Schema) -> Result<Vec<PlaceholderContext>, TemplateError> {
     // Private-use characters, which no filter contains.
     let marked = |n: usize| format!("\u{e000}{n}\u{e001}");
     let count = template.placeholders().count();
@@ -315,7 +315,7 @@ pub(super) fn places(template: &Template, schema: &Schema) -> Result<Vec<Place>,
             }
         }
     }
-    let mut places = vec![Place::Text; count];
+    let mut places = vec![PlaceholderContext::Text; count];
     // It was parsed with other texts in their place.
     let Ok(filter) = Filter::parse(&text) else { return Ok(places) };
     let mut wrong = None;

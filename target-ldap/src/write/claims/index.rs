@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
 
-use ldap_directory::dn::DnKey;
 use rustc_hash::FxHasher;
+use singer_common::dn::DnKey;
 
 use super::spool::{TextPosition, TextSpool};
 use super::{Claimant, DeleteDenied, KeyKind, hash_text};
@@ -55,7 +55,7 @@ pub(super) struct ClaimIndex {
 }
 
 /// Returns a record for messages.
-pub(super) fn named(stream: &str, key: &str) -> String {
+pub(super) fn record_label(stream: &str, key: &str) -> String {
     if key.is_empty() {
         format!("a record of stream `{stream}`")
     } else {

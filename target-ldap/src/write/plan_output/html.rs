@@ -5,16 +5,16 @@
 use std::collections::BTreeMap;
 use std::io::{self, Seek as _, Write};
 
-use ldap_directory::change::{Change, Modification};
-use ldap_directory::entry::{Attribute, Entry};
 use maud::{Markup, html};
-use singer_common::operations::page::{Frame, breakable, thousands, visible};
+use singer_common::change::{Change, Modification};
+use singer_common::entry::{Attribute, Entry};
+use singer_common::page::{Frame, breakable, thousands, visible};
 use tempfile::SpooledTempFile;
 
 use super::{HIDDEN, PlannedChange, RefusedRecord, ValueChange, before_and_after, octets, shown};
 use crate::write::counts::Counts;
 use crate::write::plan_output::value_changes::Values;
-use singer_common::operations::secret::is_secret_attribute;
+use singer_common::secret::is_secret_attribute;
 
 const STYLE: &str = include_str!("../../../assets/plan.css");
 /// Octets of a stream that are kept in memory.
@@ -55,9 +55,9 @@ pub struct PlanHeader {
 /// A page that is being built.
 pub(super) struct Page {
     place: PlanHeader,
-    streams: BTreeMap<String, Stream>,
+    streams: BTreeMap<String, StreamSection>,
     /// The outcomes of the streams' records, if they were reported.
-    told: BTreeMap<String, [u64; OPERATIONS.len()]>,
+    reported: BTreeMap<String, [u64; OPERATIONS.len()]>,
     /// The number, operation and DN of removed entries, as far as they are listed.
     listed: Vec<(u64, usize, String)>,
     /// The number of removed entries.
@@ -102,7 +102,7 @@ impl Page {
     }
 
     /// Adds a removed entry, if there is room in the list.
-    fn leaves(&mut self, operation: usize, dn: &str) {
+    fn add_removal(&mut self, operation: usize, dn: &str) {
         self.leavers += 1;
         if self.listed.len() < MOST_LEAVERS {
             self.listed.push((self.number + 1, operation, dn.to_owned()));
@@ -124,8 +124,8 @@ impl Page {
     }
 
     /// Returns the outcomes by operation: those of the log, or the number of changes if none were reported.
-    fn counts(&self, name: &str, stream: &Stream) -> [u64; OPERATIONS.len()] {
-        self.told.get(name).copied().unwrap_or(stream.changes_by_operation)
+    fn counts(&self, name: &str, stream: &StreamSection) -> [u64; OPERATIONS.len()] {
+        self.reported.get(name).copied().unwrap_or(stream.changes_by_operation)
     }
 
     pub(super) fn password(&mut self, dn: &str, about: &str, how: &str) -> io::Result<()> {
@@ -298,7 +298,7 @@ struct Side {
 
 impl Side {
     /// Returns a side with one line.
-    fn one(text: String, kind: Kind) -> Side {
+    fn one(text: String, kind: RowKind) -> Side {
         Side { lines: vec![Line { text, kind }], total: 1 }
     }
 
@@ -340,7 +340,7 @@ fn renamed(dn: &str, new_rdn: &str, new_superior: Option<&str>) -> Row {
 }
 
 /// Returns the values that the other side lacks, then those of both.
-fn beside<'v>(name: &str, values: &Values<'v>, other: &Values<'v>, kind: Kind) -> Side {
+fn beside<'v>(name: &str, values: &Values<'v>, other: &Values<'v>, kind: RowKind) -> Side {
     let mut side = Side::of(name, values.there().filter(|v| !other.has(v)), kind);
     side.push(name, values.there().filter(|v| other.has(v)), RowKind::Stays);
     side
@@ -409,7 +409,7 @@ fn values(side: &Side) -> Markup {
                     }
                 }
                 @if let Some(more) = side.total.checked_sub(MOST_VALUES).filter(|more| *more > 0) {
-                    li.quiet { "and " (singer_common::operations::page::count(more)) " more" }
+                    li.quiet { "and " (singer_common::page::count(more)) " more" }
                 }
             }
         }
@@ -418,7 +418,7 @@ fn values(side: &Side) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use ldap_directory::change::ModificationKind;
+    use singer_common::change::ModificationKind;
 
     use super::super::value_changes::COMPARED;
     use super::*;

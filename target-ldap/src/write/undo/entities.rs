@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use ldap_directory::Vendor;
-use ldap_directory::dn::{DnKey, split};
-use ldap_directory::entry::Entry;
-use ldap_directory::schema::Schema;
-use singer_common::operations::secret::is_secret_attribute;
+use singer_common::directory::Vendor;
+use singer_common::dn::{DnKey, split};
+use singer_common::entry::Entry;
+use singer_common::schema::Schema;
+use singer_common::secret::is_secret_attribute;
 
 use super::change_note::{ChangeKind, ChangeNote, Trace, digest, of_entry, value_digest};
 use super::journal::{ChangeStatus, JournalReader, ReadError};
@@ -70,7 +70,7 @@ impl Entities {
             }
             let (note, _) = reading.load(number)?;
             // Refused, or without effect, such as the deletion of a missing entry.
-            if status == Status::Unknown && note.is_idle() {
+            if status == ChangeStatus::Unknown && note.is_idle() {
                 continue;
             }
             let at = key(&note.dn, schema);
@@ -155,7 +155,7 @@ enum Identity {
 }
 
 /// What is already known of an attribute.
-enum Said {
+enum Noted {
     All,
     Of(HashSet<String>),
 }
@@ -330,7 +330,7 @@ impl Expected {
     }
 
     /// Returns how an entry differs from the expected state; `None`: it does not.
-    pub fn objection(&self, entry: Option<&Entry>, vendor: Vendor, schema: &Schema) -> Option<String> {
+    pub fn difference(&self, entry: Option<&Entry>, vendor: Vendor, schema: &Schema) -> Option<String> {
         let entry = match (entry, self.exists) {
             (None, false) => return None,
             (None, true) => return Some("it is not there".to_owned()),

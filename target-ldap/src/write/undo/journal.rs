@@ -15,12 +15,12 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write};
 use std::path::Path;
 
-use ldap_directory::change::Change;
-use ldap_directory::ldif::reader::{LdifReader, Record};
-use ldap_directory::ldif::writer::{LdifWriteError, LdifWriter};
-use ldap_directory::oid::RELAX_RULES;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use singer_common::change::Change;
+use singer_common::directory::RELAX_RULES;
+use singer_common::directory::ldif::reader::{LdifReader, Record};
+use singer_common::directory::ldif::writer::{LdifWriteError, LdifWriter};
 
 use super::change_note::ChangeNote;
 use crate::rules::names::ENTRY_IDS;
@@ -137,18 +137,18 @@ pub fn announcement(number: u64, note: &ChangeNote, back: &[Change]) -> Result<V
 
 /// The ID of an entry in compact form, for a million entries in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Id {
-    /// Its index in [`IDS`].
+pub struct EntryId {
+    /// Its index in [`ENTRY_IDS`].
     name: u8,
     /// The text of the digest.
     digest: [u8; 16],
 }
 
-impl Id {
-    /// Builds it from an attribute of [`IDS`] and a value's digest.
-    pub fn of(name: &str, digest: &str) -> Option<Id> {
-        let name = IDS.iter().position(|n| *n == name).and_then(|n| u8::try_from(n).ok())?;
-        Some(Id { name, digest: digest.as_bytes().try_into().ok()? })
+impl EntryId {
+    /// Builds it from an attribute of [`ENTRY_IDS`] and a value's digest.
+    pub fn of(name: &str, digest: &str) -> Option<EntryId> {
+        let name = ENTRY_IDS.iter().position(|n| *n == name).and_then(|n| u8::try_from(n).ok())?;
+        Some(EntryId { name, digest: digest.as_bytes().try_into().ok()? })
     }
 
     fn pair(self) -> Option<(String, String)> {
@@ -158,8 +158,8 @@ impl Id {
 }
 
 /// Returns the line for a change that was made, with the ID of an added entry.
-pub fn made(number: u64, id: Option<Id>) -> String {
-    match id.and_then(Id::pair) {
+pub fn made(number: u64, id: Option<EntryId>) -> String {
+    match id.and_then(EntryId::pair) {
         Some((name, digest)) => format!("{MADE}{number} {name} {digest}\n"),
         None => format!("{MADE}{number}\n"),
     }
@@ -198,7 +198,7 @@ pub fn committed() -> &'static str {
 
 /// What is known of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
+pub enum ChangeStatus {
     /// It was announced only.
     Unknown,
     /// It was made.
@@ -215,9 +215,9 @@ pub struct FrameEntry {
     /// The length of its frame, in octets.
     pub length: u64,
     /// What is known of it.
-    pub status: Status,
+    pub status: ChangeStatus,
     /// The ID of the entry that it added, if it is not in its note.
-    pub id: Option<Id>,
+    pub id: Option<EntryId>,
 }
 
 /// Why a file cannot be read.
@@ -392,8 +392,8 @@ impl JournalReader {
     }
 
     /// Returns the status of a change, given how the run ended.
-    pub fn status(&self, number: u64) -> Status {
-        let status = self.places.get(&number).map_or(Status::Void, |p| p.status);
+    pub fn status(&self, number: u64) -> ChangeStatus {
+        let status = self.places.get(&number).map_or(ChangeStatus::Void, |p| p.status);
         // In a file that is replaced as a whole, changes in memory count only once the file is replaced.
         match status {
             ChangeStatus::Made if self.is_journal && self.header.atomic && !self.committed => {

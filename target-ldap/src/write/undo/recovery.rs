@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ldap_directory::Directory;
-use ldap_directory::ldif::writer::LdifWriteError;
-use singer_common::operations::file::{JOURNAL, Lock, create_private, killed, with_suffix};
+use singer_common::directory::Directory;
+use singer_common::directory::ldif::writer::LdifWriteError;
+use singer_common::file::{JOURNAL, Lock, create_private, killed, with_suffix};
 
 use super::entities::Entities;
 use super::journal::{ChangeStatus, JournalReader, ReadError};
@@ -135,9 +135,9 @@ async fn look(reading: &mut JournalReader, unknown: &[u64], directory: &Director
     for (number, fate) in report.outcomes.iter().filter(|(n, _)| meant(n)) {
         if let Some(place) = reading.places.get_mut(number) {
             place.status = match fate {
-                RevertOutcome::TakenBack => Status::Made,
-                RevertOutcome::NotInEffect => Status::Void,
-                RevertOutcome::Refused => Status::Unknown,
+                RevertOutcome::TakenBack => ChangeStatus::Made,
+                RevertOutcome::NotInEffect => ChangeStatus::Void,
+                RevertOutcome::Refused => ChangeStatus::Unknown,
             };
         }
     }

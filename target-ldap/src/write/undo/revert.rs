@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
 
-use ldap_directory::change::Change;
-use ldap_directory::dn::split;
-use ldap_directory::entry::Entry;
-use ldap_directory::schema::Schema;
-use ldap_directory::time::generalized::GeneralizedTime;
-use ldap_directory::{Directory, DirectoryError, Vendor, WriteControl};
+use singer_common::change::Change;
+use singer_common::directory::{Directory, DirectoryError, Vendor, WriteControl};
+use singer_common::dn::split;
+use singer_common::entry::Entry;
+use singer_common::schema::Schema;
+use singer_common::time::generalized::GeneralizedTime;
 
 use super::change_note::{ChangeKind, ChangeNote};
 use super::entities::{Entities, Expected, key, moved};
@@ -38,7 +38,7 @@ pub enum RevertOutcome {
 #[derive(Debug, Default)]
 pub struct Report {
     /// By the number of the change.
-    pub fates: BTreeMap<u64, RevertOutcome>,
+    pub outcomes: BTreeMap<u64, RevertOutcome>,
     /// Entries that were left as they are, with their DNs and the reasons.
     pub refused: BTreeMap<usize, (String, String)>,
     /// Those among them with changes that are undone already.
@@ -99,7 +99,7 @@ impl Reverter<'_> {
             let steps = entities.steps_of.get(step.entity).map_or(&[][..], Vec::as_slice);
             let made = steps.iter().position(|s| *s == place).map_or(0, |p| p + 1);
             if now == At::Left {
-                report.fates.insert(step.number, RevertOutcome::Refused);
+                report.outcomes.insert(step.number, RevertOutcome::Refused);
                 continue;
             }
             let (note, back) = self.reading.load(step.number)?;
@@ -110,15 +110,15 @@ impl Reverter<'_> {
                 } else {
                     Expected::new(std::slice::from_ref(&note), 1, None, self.schema()).without_id()
                 };
-                let objection = self.objection(note.dn_after(), &expected, &note, step.is_made).await?;
-                in_effect = objection.is_none();
+                let difference = self.difference(note.dn_after(), &expected, &note, step.is_made).await?;
+                in_effect = difference.is_none();
                 // A missing entry may be at a DN from before earlier changes, which are undone already.
                 if in_effect && now == At::Looking && !expected.exists {
                     in_effect = !self.is_elsewhere(place, &note.dn, steps, made).await?
                         && !self.was_never_there(steps).await?;
                 }
                 // Its old DN is free, or another entry has the new one.
-                if in_effect && note.of == Kind::Rename {
+                if in_effect && note.of == ChangeKind::Rename {
                     in_effect = key(&note.dn, self.schema()) == key(note.dn_after(), self.schema())
                         || self.directory.read(&note.dn, &["1.1"]).await?.is_none();
                 }
@@ -137,7 +137,7 @@ impl Reverter<'_> {
                             report.in_part.insert(step.entity);
                         }
                         report.refused.insert(step.entity, (note.dn_after().to_owned(), e.to_string()));
-                        report.fates.insert(step.number, RevertOutcome::Refused);
+                        report.outcomes.insert(step.number, RevertOutcome::Refused);
                         set(&mut at, step.entity, At::Left);
                     }
                     Err((_, e)) => return Err(e.into()),
@@ -153,7 +153,7 @@ impl Reverter<'_> {
             if self.is_as_before(place, &note, &expected).await? {
                 continue;
             }
-            let objection = objections.remove(&step.entity).unwrap_or_default();
+            let difference = objections.remove(&step.entity).unwrap_or_default();
             // Another entry may have its DN until that one's changes are undone.
             if !expected.exists && entities.is_borne_by_another(&note.dn, step.entity, self.schema()) {
                 waiting.push((step.entity, note.dn, difference));
@@ -199,7 +199,7 @@ impl Reverter<'_> {
         let steps: Vec<_> = steps.filter_map(|s| self.entities.steps.get(*s)).collect();
         let dn = steps.last().map(|s| s.to.as_ref().unwrap_or(&s.dn).clone()).unwrap_or_default();
         for step in steps {
-            report.fates.insert(step.number, RevertOutcome::Refused);
+            report.outcomes.insert(step.number, RevertOutcome::Refused);
         }
         report.refused.insert(entity, (dn, difference));
     }
@@ -235,7 +235,7 @@ impl Reverter<'_> {
     }
 
     /// Returns how an entry differs from the expected state.
-    async fn objection(
+    async fn difference(
         &self,
         dn: &str,
         expected: &Expected,
@@ -432,7 +432,7 @@ pub async fn rehearse(
             for entity in refused.keys() {
                 for step in entities.steps_of.get(*entity).into_iter().flatten() {
                     if let Some(step) = entities.steps.get(*step) {
-                        report.fates.insert(step.number, RevertOutcome::Refused);
+                        report.outcomes.insert(step.number, RevertOutcome::Refused);
                     }
                 }
             }
