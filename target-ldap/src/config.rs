@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use singer_common::directory::ldif::{LdifFormat, LdifRules};
-use singer_common::directory::{DirectoryConfig, ServerUrl};
-use singer_common::dn::SuffixRewrite;
-use singer_common::facts::Warning;
+use ldap_directory::dn::SuffixRewrite;
+use ldap_directory::ldif::{LdifFormat, LdifRules};
+use ldap_directory::nearest::nearest;
+use ldap_directory::{DirectoryConfig, ServerUrl};
 use singer_common::maps::Maps;
-use singer_common::settings::nearest;
+use singer_common::operations::facts::Warning;
 
 use crate::rules::rule::Rule;
 use crate::rules::template::FilterTemplate;

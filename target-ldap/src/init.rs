@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
+use ldap_directory::Access;
+use ldap_directory::ldif::LdifFormat;
 use serde_json::json;
-use singer_common::directory::Access;
-use singer_common::directory::ldif::LdifFormat;
-use singer_common::init::{Init, InitArgs};
+use singer_common::plugin::init::{Init, InitArgs};
 
 use crate::settings::TABLE;
 

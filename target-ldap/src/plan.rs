@@ -4,10 +4,10 @@
 
 use std::collections::HashSet;
 
-use singer_common::change::{Modification, ModificationKind};
-use singer_common::entry::Entry;
-use singer_common::schema::syntax::ValueKind;
-use singer_common::schema::{ObjectClass, Schema};
+use ldap_directory::change::{Modification, ModificationKind};
+use ldap_directory::entry::Entry;
+use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::schema::{ObjectClass, Schema};
 
 use crate::map::wanted::{Wanted, WantedEntry};
 use crate::rules::policy::Policy;
@@ -136,7 +136,7 @@ fn class_name<'s>(value: &[u8], schema: &'s Schema) -> Option<&'s str> {
 
 #[cfg(test)]
 mod tests {
-    use singer_common::entry::Attribute;
+    use ldap_directory::entry::Attribute;
 
     use super::*;
     use crate::map::wanted::WantedAccount;

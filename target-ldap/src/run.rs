@@ -5,20 +5,20 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use ldap_directory::{Access, DirectoryError, ServerUrl};
 use serde_json::json;
-use singer_common::cli::{
+use singer_common::operations::error::Class;
+use singer_common::operations::facts::Facts;
+use singer_common::operations::file;
+use singer_common::operations::observe;
+use singer_common::operations::signals::Stop;
+use singer_common::plugin::cli::{
     self, Command, Commands, CommonArgs, Manual, class_in, classified, example, heading, variables,
 };
-use singer_common::directory::{Access, DirectoryError, ServerUrl};
-use singer_common::doctor::{self, Subject};
-use singer_common::error::Class;
-use singer_common::facts::Facts;
-use singer_common::file;
-use singer_common::init::InitError;
-use singer_common::observe;
-use singer_common::settings::SettingsError;
-use singer_common::signals::Stop;
-use singer_common::writer::{SingerWriter, WriteError};
+use singer_common::plugin::doctor::{self, Subject};
+use singer_common::plugin::init::InitError;
+use singer_common::plugin::settings::SettingsError;
+use singer_common::singer::writer::{SingerWriter, WriteError};
 
 use crate::config::TargetConfig;
 use crate::load::{LoadError, requirements};

@@ -1,8 +1,8 @@
 //! The target's own settings, and the text of `--about`.
 
-use singer_common::about::About;
-use singer_common::definition::Plugin;
-use singer_common::settings::{Kind, Setting, Table};
+use singer_common::plugin::about::About;
+use singer_common::plugin::definition::Plugin;
+use singer_common::plugin::settings::{Kind, Setting, Table};
 
 /// The settings of `target-ldap`.
 pub const TABLE: Table = Table { prefix: "TARGET_LDAP", own: OWN };

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use singer_common::directory::{Directory, Scope, SearchRequest};
+use ldap_directory::{Directory, Scope, SearchRequest};
 
 /// Entries by DN, and their values by attribute, sorted.
 pub(crate) type Tree = BTreeMap<String, BTreeMap<String, Vec<Vec<u8>>>>;
 
 /// Returns all entries below `dc=x`.
 pub(crate) async fn tree(directory: &Directory) -> Tree {
-    let request = SearchRequest::new("dc=x", Scope::Sub, "(objectClass=*)", &["*"]);
+    let request = SearchRequest::new("dc=x", Scope::Subtree, "(objectClass=*)", &["*"]);
     let mut search = directory.search(request).await.unwrap();
     let mut all = Tree::new();
     while let Some(entry) = search.next_entry().await.unwrap() {

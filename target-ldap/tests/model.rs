@@ -13,13 +13,13 @@ use std::io::Cursor;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ldap_directory::ldif::{LdifDirectory, LdifFormat};
+use ldap_directory::{Access, Directory as Place, Scope, SearchRequest};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
-use singer_common::directory::ldif::{LdifDirectory, LdifFormat};
-use singer_common::directory::{Access, Directory as Place, Scope, SearchRequest};
-use singer_common::signals::Stop;
-use singer_common::writer::SingerWriter;
+use singer_common::operations::signals::Stop;
+use singer_common::singer::writer::SingerWriter;
 use target_ldap::config::{OnError, TargetConfig};
 use target_ldap::load::Load;
 use target_ldap::load::rejects::RejectFile;
@@ -48,7 +48,7 @@ fn write(directory: &Directory, path: &Path) {
 }
 
 async fn read(place: &Place) -> Directory {
-    let request = SearchRequest::new("dc=x", Scope::Sub, "(uid=*)", &["employeeNumber", "title", "uid"]);
+    let request = SearchRequest::new("dc=x", Scope::Subtree, "(uid=*)", &["employeeNumber", "title", "uid"]);
     let mut search = place.search(request).await.unwrap();
     let mut found = BTreeMap::new();
     while let Some(entry) = search.next_entry().await.unwrap() {

@@ -1,7 +1,7 @@
 //! `max_deletes` and `max_changes`: the most that a run may do.
 
 use serde_json::Value;
-use singer_common::settings::SettingsError;
+use singer_common::plugin::settings::SettingsError;
 
 /// The most deletions or changes that a run may make.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ldap_directory::dn::{Dn, DnKey, SuffixRewrite};
+use ldap_directory::ldif::LdifFormat;
+use ldap_directory::schema::Schema;
+use ldap_directory::{DirectoryConfig, ServerUrl};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use singer_common::directory::ldif::LdifFormat;
-use singer_common::directory::{DirectoryConfig, ServerUrl};
-use singer_common::dn::{Dn, DnKey, SuffixRewrite};
-use singer_common::facts::Warning;
 use singer_common::maps::Maps;
-use singer_common::schema::Schema;
-use singer_common::settings::{SettingsError, typed};
+use singer_common::operations::facts::Warning;
+use singer_common::plugin::settings::{SettingsError, typed};
 
 use super::limits::{Guards, Limit};
 use super::undo_file::UndoFile;
@@ -67,7 +67,8 @@ impl TargetConfig {
     ) -> Result<TargetConfig, SettingsError> {
         let export =
             values.get("ldif_export_path").and_then(Value::as_str).map(PathBuf::from).map(ServerUrl::Ldif);
-        let directory = DirectoryConfig::from_settings(values, export, warnings)?;
+        let directory =
+            singer_common::plugin::directory_settings::directory_config(values, export, warnings)?;
         for (n, rewrite) in
             values.get("dn_rewrite").and_then(Value::as_array).into_iter().flatten().enumerate()
         {

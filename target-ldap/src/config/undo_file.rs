@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use singer_common::facts::Warning;
-use singer_common::file::{JOURNAL, folder, with_suffix};
-use singer_common::logging;
-use singer_common::settings::SettingsError;
+use singer_common::operations::facts::Warning;
+use singer_common::operations::file::{JOURNAL, folder, with_suffix};
+use singer_common::operations::logging;
+use singer_common::plugin::settings::SettingsError;
 
 /// The name of the setting.
 pub const SETTING: &str = "undo_file";

@@ -9,10 +9,10 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ldap_directory::dn::DnKey;
+use ldap_directory::nearest::nearest;
 use serde_json::Value;
-use singer_common::dn::DnKey;
-use singer_common::settings::nearest;
-use singer_common::signals::Signal;
+use singer_common::operations::signals::Signal;
 
 use super::versions::Versions;
 use super::work::{RejectContext, Work};

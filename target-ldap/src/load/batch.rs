@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
 use percent_encoding::percent_decode_str;
-use singer_common::message::{BatchMessage, Flaw, repaired};
-use singer_common::reader::LineReader;
-use singer_common::record::Record;
+use singer_common::singer::message::{BatchMessage, Flaw, repaired};
+use singer_common::singer::reader::LineReader;
+use singer_common::singer::record::Record;
 
 use super::in_file::InFile;
 

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use singer_common::directory::DirectoryError;
-use singer_common::writer::SingerWriter;
+use ldap_directory::DirectoryError;
+use singer_common::singer::writer::SingerWriter;
 
 use super::ack::Ack;
 use super::{Load, LoadError};
@@ -31,7 +31,7 @@ impl<'a, W: Write> Committer<'a, W> {
 impl<W: Write> Load<'_, W> {
     /// Prints the newest safe STATE, if there is one and it is time. `last`: at the end of the run.
     pub(super) fn print_state(&mut self, last: bool) -> Result<(), LoadError> {
-        if singer_common::panics::happened() {
+        if singer_common::operations::panics::happened() {
             return Ok(());
         }
         let due =
@@ -42,7 +42,7 @@ impl<W: Write> Load<'_, W> {
                 file.sync()?;
             }
             self.applier.directory().sync_undo().map_err(DirectoryError::from)?;
-            singer_common::progress::suspended(|| self.committer.writer.line(state.get()))?;
+            singer_common::operations::progress::suspended(|| self.committer.writer.line(state.get()))?;
             self.committer.printed = Instant::now();
         }
         Ok(())

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use singer_common::metrics::Metrics;
-use singer_common::observe;
+use singer_common::operations::observe;
+use singer_common::singer::metrics::Metrics;
 
 use super::Load;
 use crate::config::OnError;

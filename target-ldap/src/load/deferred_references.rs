@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use singer_common::dn::DnKey;
+use ldap_directory::dn::DnKey;
 
 use super::Load;
 use super::loader::MAX_WAITING;

@@ -1,11 +1,11 @@
 //! The failures that end a run.
 
-use singer_common::directory::DirectoryError;
-use singer_common::error::Classified as _;
-use singer_common::facts::{Facts, did_you_mean};
-use singer_common::message::MessageError;
-use singer_common::settings::SettingsError;
-use singer_common::writer::WriteError;
+use ldap_directory::DirectoryError;
+use singer_common::operations::error::Classified as _;
+use singer_common::operations::facts::{Facts, did_you_mean};
+use singer_common::plugin::settings::SettingsError;
+use singer_common::singer::message::MessageError;
+use singer_common::singer::writer::WriteError;
 
 use super::batch::BatchError;
 use super::in_file::InFile;

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
-use singer_common::dn::DnKey;
-use singer_common::facts::Warning;
+use ldap_directory::dn::DnKey;
+use singer_common::operations::facts::Warning;
 
 use super::Load;
 use super::line_mapper::InputLine;

@@ -5,18 +5,18 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, BufRead};
 use std::sync::{Arc, Mutex};
 
+use ldap_directory::entry::base_type;
+use ldap_directory::nearest::nearest_of_many;
+use ldap_directory::schema::{Coverage, Schema};
+use ldap_directory::{Directory, KnownNames};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use singer_common::directory::{Directory, KnownNames};
-use singer_common::entry::base_type;
-use singer_common::facts::Warning;
 use singer_common::maps::Maps;
-use singer_common::message::{
+use singer_common::operations::facts::Warning;
+use singer_common::singer::message::{
     BatchMessage, Flaw, Message, MessageError, RecordMessage, SchemaMessage, repaired,
 };
-use singer_common::reader::LineReader;
-use singer_common::schema::{Coverage, Schema};
-use singer_common::settings::nearest_of_many;
+use singer_common::singer::reader::LineReader;
 use tokio::sync::mpsc;
 
 use super::batch::{InBatch, read_batch};

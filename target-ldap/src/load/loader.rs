@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
-use singer_common::directory::Directory;
-use singer_common::metrics::Metrics;
-use singer_common::observe;
-use singer_common::signals::{Signal, Stop};
-use singer_common::writer::SingerWriter;
+use ldap_directory::Directory;
+use singer_common::operations::observe;
+use singer_common::operations::signals::{Signal, Stop};
+use singer_common::singer::metrics::Metrics;
+use singer_common::singer::writer::SingerWriter;
 
 use super::LoadError;
 use super::activation::Activations;
@@ -227,7 +227,7 @@ impl<'a, W: Write> Load<'a, W> {
             && self.waiting.references.is_empty()
             && self.executor.labels.is_empty()
             && self.activations.is_empty();
-        if singer_common::panics::happened() {
+        if singer_common::operations::panics::happened() {
             self.fail(0, LoadError::Internal("a part of this program has panicked"));
         } else if !is_all_done || !self.counters.by_stream.values().all(Counts::is_balanced) {
             let total = self.counters.total();

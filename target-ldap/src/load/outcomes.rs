@@ -4,7 +4,7 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
-use singer_common::dn::DnKey;
+use ldap_directory::dn::DnKey;
 
 use super::work::{Finished, Work};
 use super::{Load, LoadError};

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use singer_common::dn::{DnKey, split};
-use singer_common::signals::Signal;
+use ldap_directory::dn::{DnKey, split};
+use singer_common::operations::signals::Signal;
 
 use super::Load;
 use crate::map::{StreamQuery, Task};

@@ -6,8 +6,8 @@ use std::io::Seek as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use singer_common::progress::{Show, Streams};
-use singer_common::summary::{self, Count};
+use singer_common::operations::progress::{Show, Streams};
+use singer_common::operations::summary::{self, Count};
 
 use crate::write::counts::Counts;
 

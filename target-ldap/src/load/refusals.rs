@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::Arc;
 
-use singer_common::directory::DirectoryError;
-use singer_common::facts::Facts;
-use singer_common::schema::Coverage;
-use singer_common::schema::conformance::{Violation, violations};
+use ldap_directory::DirectoryError;
+use ldap_directory::schema::Coverage;
+use ldap_directory::schema::conformance::{Violation, violations};
+use singer_common::operations::facts::Facts;
 
 use super::reject_log::RejectLog;
 use super::rejects::RejectFile;

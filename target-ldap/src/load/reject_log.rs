@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use singer_common::facts::Facts;
+use singer_common::operations::facts::Facts;
 
 /// The records of a kind of reason that are logged singly. All are in the reject file.
 const NAMED: u64 = 5;

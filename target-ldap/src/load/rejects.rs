@@ -9,14 +9,14 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ldap_directory::schema::Schema;
+use ldap_directory::text::printable_lines;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use singer_common::file;
-use singer_common::message::{MessageError, RecordMessage, SchemaMessage};
-use singer_common::schema::Schema;
-use singer_common::secret::is_secret_attribute;
-use singer_common::signals;
-use singer_common::text::printable_lines;
+use singer_common::operations::file;
+use singer_common::operations::secret::is_secret_attribute;
+use singer_common::operations::signals;
+use singer_common::singer::message::{MessageError, RecordMessage, SchemaMessage};
 
 use super::in_file::InFile;
 use crate::write::ldap_result::{LdapResult, attribute_named};

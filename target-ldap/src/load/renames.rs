@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use singer_common::change::{Change, Modification};
-use singer_common::dn::DnKey;
+use ldap_directory::change::{Change, Modification};
+use ldap_directory::dn::DnKey;
 
 use super::Load;
 use super::work::Work;
@@ -59,7 +59,7 @@ impl<W: Write> Load<'_, W> {
             self.scheduler.change(id, |work| {
                 let Some(key) = work.key.rebased(from, to) else { return };
                 if let Task::Delete { dn: Some(dn), filter: None, .. } = &mut work.task
-                    && let Ok(parts) = singer_common::dn::split(dn)
+                    && let Ok(parts) = ldap_directory::dn::split(dn)
                     && let Some(head) = parts.get(..key.depth().saturating_sub(to.depth()))
                 {
                     *dn = format!("{},{to_dn}", head.join(","));
@@ -162,7 +162,7 @@ impl<W: Write> Load<'_, W> {
     async fn restore_name(&mut self, work: &Work) {
         let (Some(aside), Some(left)) = (&work.context.found, &work.left) else { return };
         let new_rdn =
-            singer_common::dn::split(left).ok().and_then(|parts| parts.first().map(ToString::to_string));
+            ldap_directory::dn::split(left).ok().and_then(|parts| parts.first().map(ToString::to_string));
         let change = Change::Rename {
             dn: aside.clone(),
             new_rdn: new_rdn.unwrap_or_default(),

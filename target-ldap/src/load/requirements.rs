@@ -1,8 +1,9 @@
 //! Checks what the settings require of the directory, before the first record: exit code 2 instead of a refusal for each
 //! record.
 
-use singer_common::directory::{Directory, ServerUrl, Vendor};
-use singer_common::settings::{SettingsError, nearest};
+use ldap_directory::nearest::nearest;
+use ldap_directory::{Directory, ServerUrl, Vendor};
+use singer_common::plugin::settings::SettingsError;
 
 use crate::config::TargetConfig;
 use crate::rules::accounts::AccountLock;

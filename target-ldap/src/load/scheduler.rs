@@ -10,7 +10,7 @@ mod parking;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use singer_common::dn::DnKey;
+use ldap_directory::dn::DnKey;
 
 /// The ID of a task. Later tasks have larger ones.
 pub type TaskId = u64;

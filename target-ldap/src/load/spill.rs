@@ -10,9 +10,9 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ldap_directory::dn::DnKey;
 use serde_json::Value;
-use singer_common::dn::DnKey;
-use singer_common::secret::is_secret_attribute;
+use singer_common::operations::secret::is_secret_attribute;
 
 use super::work::{RejectContext, Work};
 use super::{Load, LoadError};
@@ -355,7 +355,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use serde_json::json;
-    use singer_common::message::SchemaMessage;
+    use singer_common::singer::message::SchemaMessage;
 
     use super::*;
     use crate::load::rejects::RejectSchema;

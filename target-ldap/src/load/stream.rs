@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ldap_directory::dn::{Above, DnKey};
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::number_text;
 use serde_json::Value;
-use singer_common::deletion::is_marked;
-use singer_common::dn::{Above, DnKey};
-use singer_common::facts::Warning;
-use singer_common::record::Record;
-use singer_common::schema::Schema;
-use singer_common::schema::syntax::number_text;
+use singer_common::operations::facts::Warning;
+use singer_common::singer::deletion::is_marked;
+use singer_common::singer::record::Record;
 
 use super::LoadError;
 use super::in_file::InFile;

@@ -1,6 +1,6 @@
 //! Applies stream maps and flattening to the input, including the records of batches.
 
-use singer_common::message::{RecordMessage, SchemaMessage};
+use singer_common::singer::message::{RecordMessage, SchemaMessage};
 
 use super::LoadError;
 use super::in_file::InFile;

@@ -2,12 +2,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Cursor;
 
+use ldap_directory::ldif::{LdifDirectory, LdifFormat};
+use ldap_directory::{Access, Directory, Scope, SearchRequest};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use singer_common::directory::ldif::{LdifDirectory, LdifFormat};
-use singer_common::directory::{Access, Directory, Scope, SearchRequest};
-use singer_common::signals::Stop;
-use singer_common::writer::SingerWriter;
+use singer_common::operations::signals::Stop;
+use singer_common::singer::writer::SingerWriter;
 
 use super::*;
 use crate::config::TargetConfig;
@@ -69,7 +69,7 @@ fn run(
         let load = Load::new(&config, &destination, &mut writer, Stop::never(), None, false);
         load.run(Box::new(Cursor::new(input.into_bytes()))).await?;
         let mut search = directory
-            .search(SearchRequest::new("dc=x", Scope::Sub, "(employeeNumber=*)", &["employeeNumber"]))
+            .search(SearchRequest::new("dc=x", Scope::Subtree, "(employeeNumber=*)", &["employeeNumber"]))
             .await
             .unwrap();
         let mut found = BTreeMap::new();

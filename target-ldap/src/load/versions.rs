@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use singer_common::dn::DnKey;
+use ldap_directory::dn::DnKey;
 
 /// The records of one version.
 #[derive(Debug, Default)]

@@ -4,9 +4,9 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use singer_common::directory::DirectoryError;
-use singer_common::directory::ldap::result_code;
-use singer_common::observe;
+use ldap_directory::DirectoryError;
+use ldap_directory::protocol::result_code;
+use singer_common::operations::observe;
 
 use super::Load;
 use super::deferred_deletions::DeferredDeletions;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use ldap_directory::DirectoryError;
+use ldap_directory::change::Modification;
+use ldap_directory::dn::DnKey;
 use serde_json::Value;
-use singer_common::change::Modification;
-use singer_common::directory::DirectoryError;
-use singer_common::dn::DnKey;
 
 use super::LoadError;
 use super::in_file::InFile;

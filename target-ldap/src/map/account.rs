@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use singer_common::record::Record;
-use singer_common::settings::SettingsError;
+use singer_common::plugin::settings::SettingsError;
+use singer_common::singer::record::Record;
 
 use super::shape::Shapes;
 use crate::map::wanted::WantedAccount;

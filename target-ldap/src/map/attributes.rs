@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use singer_common::dn::Dn;
-use singer_common::schema::Schema;
+use ldap_directory::dn::Dn;
+use ldap_directory::schema::Schema;
 
 use crate::map::wanted::Wanted;
 use crate::rules::policy::Policy;

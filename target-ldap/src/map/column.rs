@@ -3,14 +3,15 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
+use ldap_directory::dn::SuffixRewrite;
+use ldap_directory::entry::base_type;
+use ldap_directory::filter::Filter;
+use ldap_directory::nearest::nearest;
+use ldap_directory::schema::syntax::{ValueKind, number_text};
+use ldap_directory::schema::{AttributeType, Schema, Usage};
 use serde_json::{Map, Value};
-use singer_common::dn::SuffixRewrite;
-use singer_common::entry::base_type;
-use singer_common::facts::Warning;
-use singer_common::filter::Filter;
-use singer_common::schema::syntax::{ValueKind, number_text};
-use singer_common::schema::{AttributeType, Schema, Usage};
-use singer_common::settings::{SettingsError, nearest};
+use singer_common::operations::facts::Warning;
+use singer_common::plugin::settings::SettingsError;
 
 use super::ENTRY_UUID;
 use super::shape::{Shape, Shapes};
@@ -21,7 +22,7 @@ use crate::rules::encoding::Encoding;
 use crate::rules::error::MappingError;
 use crate::rules::policy::{Compare, Policy};
 use crate::rules::rule::{OnDelete, Rule, is_attribute_description};
-use singer_common::secret::is_secret_attribute;
+use singer_common::operations::secret::is_secret_attribute;
 
 /// A property and the attributes that it is written to.
 #[derive(Debug)]

@@ -1,10 +1,10 @@
 //! Checks the names in a rule's filters against the directory's schema.
 
-use singer_common::directory::{Directory, KnownNames, Undefined, UnknownName};
-use singer_common::facts::Warning;
-use singer_common::filter::Filter;
-use singer_common::schema::Coverage;
-use singer_common::settings::SettingsError;
+use ldap_directory::filter::Filter;
+use ldap_directory::schema::Coverage;
+use ldap_directory::{Directory, KnownNames, Undefined, UnknownName};
+use singer_common::operations::facts::Warning;
+use singer_common::plugin::settings::SettingsError;
 
 use super::Mapping;
 
@@ -87,7 +87,7 @@ pub(super) fn check(
 impl Mapping {
     /// Whether the rule writes this attribute or object class.
     fn writes(&self, unknown: &UnknownName) -> bool {
-        let is = |name: &str| singer_common::entry::base_type(name).eq_ignore_ascii_case(&unknown.name);
+        let is = |name: &str| ldap_directory::entry::base_type(name).eq_ignore_ascii_case(&unknown.name);
         if unknown.what == "objectClass" {
             let mut classes = self.rule.object_classes.iter();
             // Without `object_classes` the classes are the records'.

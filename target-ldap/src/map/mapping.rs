@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use singer_common::directory::Directory;
-use singer_common::dn::SuffixRewrite;
-use singer_common::facts::Warning;
-use singer_common::schema::Schema;
-use singer_common::secret::is_secret_attribute;
-use singer_common::settings::SettingsError;
+use ldap_directory::Directory;
+use ldap_directory::dn::SuffixRewrite;
+use ldap_directory::schema::Schema;
+use singer_common::operations::facts::Warning;
+use singer_common::operations::secret::is_secret_attribute;
+use singer_common::plugin::settings::SettingsError;
 
 use super::account::AccountMapping;
 use super::column::{Column, Target};

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ldap_directory::dn::DnKey;
+use ldap_directory::nearest::nearest;
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::ValueKind;
 use serde_json::{Map, Value};
-use singer_common::dn::DnKey;
-use singer_common::facts::Warning;
-use singer_common::message::SchemaMessage;
-use singer_common::schema::Schema;
-use singer_common::schema::syntax::ValueKind;
-use singer_common::settings::{SettingsError, nearest};
+use singer_common::operations::facts::Warning;
+use singer_common::plugin::settings::SettingsError;
+use singer_common::singer::message::SchemaMessage;
 
 use super::ENTRY_UUID;
 use super::account::AccountMapping;

@@ -1,6 +1,6 @@
 //! How entries get their DN.
 
-use singer_common::settings::SettingsError;
+use singer_common::plugin::settings::SettingsError;
 
 use super::column::Column;
 use crate::config::TargetConfig;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use ldap_directory::dn::{Dn, escape_value, first_rdn};
+use ldap_directory::schema::Schema;
 use serde_json::Value;
-use singer_common::dn::{Dn, escape_value, first_rdn};
-use singer_common::record::Record;
-use singer_common::schema::Schema;
+use singer_common::singer::record::Record;
 
 use super::attributes::Attributes;
 use super::column::{Column, asserted, display_texts, is_password, rewritten};
@@ -19,7 +19,7 @@ use crate::rules::policy::{Compare, Policy};
 use crate::rules::template::Rendered;
 
 impl Mapping {
-    /// Maps one record to its task. `deleted`: it is marked as a deletion ([`singer_common::deletion`]).
+    /// Maps one record to its task. `deleted`: it is marked as a deletion ([`singer_common::singer::deletion`]).
     ///
     /// # Errors
     /// A value is not valid for its attribute, or the record lacks a part of the DN or of the match filter.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use singer_common::dn::DnKey;
+use ldap_directory::dn::DnKey;
 
 use crate::map::wanted::{Wanted, WantedEntry};
 use crate::rules::rule::{EmptyGroup, Operations};

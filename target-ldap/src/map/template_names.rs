@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use singer_common::facts::Warning;
-use singer_common::schema::Schema;
-use singer_common::settings::{SettingsError, nearest};
+use ldap_directory::nearest::nearest;
+use ldap_directory::schema::Schema;
+use singer_common::operations::facts::Warning;
+use singer_common::plugin::settings::SettingsError;
 
 use super::column::Column;
 use super::shape::Shapes;

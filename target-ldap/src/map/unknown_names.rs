@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use singer_common::schema::Schema;
+use ldap_directory::schema::Schema;
 
 use crate::map::wanted::WantedEntry;
 

@@ -9,10 +9,10 @@ mod fast_path;
 use std::sync::{LazyLock, OnceLock};
 
 use jsonschema::{Draft, Retrieve, Uri, Validator};
+use ldap_directory::json::type_name;
 use serde_json::Value;
-use singer_common::facts::Warning;
-use singer_common::json::type_name;
-use singer_common::record::Record;
+use singer_common::operations::facts::Warning;
+use singer_common::singer::record::Record;
 
 use crate::rules::encoding::Encoding;
 use fast_path::Quick;
@@ -88,7 +88,7 @@ fn decoded(encoding: Encoding, text: &str) -> Option<String> {
 
 /// Runs code that handles foreign input, and returns an error for a panic: one SCHEMA or record fails, not the run.
 pub(crate) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    singer_common::panics::caught(run).ok_or_else(|| PANICKED.to_owned())
+    singer_common::operations::panics::caught(run).ok_or_else(|| PANICKED.to_owned())
 }
 
 impl RecordValidator {

@@ -1,8 +1,8 @@
 //! A wanted entry: its attributes, its password and the state of its account.
 
-use singer_common::directory::DirectoryError;
-use singer_common::entry::{Attribute, Entry, Packed};
-use singer_common::schema::{Equality, Schema};
+use ldap_directory::DirectoryError;
+use ldap_directory::entry::{Attribute, CompactEntry, Entry};
+use ldap_directory::schema::{Equality, Schema};
 
 use crate::rules::password::{NewPassword, PasswordMode, PasswordPolicy};
 use crate::rules::policy::{Compare, Policy};
@@ -47,8 +47,8 @@ pub struct WantedEntry {
 
 impl WantedEntry {
     /// Returns the entry to add, in compact form.
-    pub fn to_packed(&self) -> Packed {
-        Packed::new(&self.dn, self.attributes.iter().map(|a| (a.description.as_str(), &*a.values)))
+    pub fn to_packed(&self) -> CompactEntry {
+        CompactEntry::new(&self.dn, self.attributes.iter().map(|a| (a.description.as_str(), &*a.values)))
     }
 
     /// Returns the entry to add.

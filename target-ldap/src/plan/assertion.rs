@@ -1,12 +1,12 @@
 //! `assert_unchanged`: the condition of a modify (RFC 4528), made of the entry as it was read. Pure.
 
-use singer_common::change::{Modification, ModificationKind};
-use singer_common::directory::WriteControl;
-use singer_common::entry::Entry;
-use singer_common::filter::Filter;
-use singer_common::schema::{Equality, Schema};
+use ldap_directory::WriteControl;
+use ldap_directory::change::{Modification, ModificationKind};
+use ldap_directory::entry::Entry;
+use ldap_directory::filter::Filter;
+use ldap_directory::schema::{Equality, Schema};
 
-use singer_common::secret::is_secret_attribute;
+use singer_common::operations::secret::is_secret_attribute;
 
 /// Longer lists are asserted value by value only if they are replaced: for 50,000 values of `member` the server would compare
 /// each with each.
@@ -57,7 +57,7 @@ fn is_comparable(name: &str, schema: &Schema) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use singer_common::entry::Attribute;
+    use ldap_directory::entry::Attribute;
 
     use super::*;
 

@@ -7,12 +7,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use singer_common::change::{Modification, ModificationKind};
-use singer_common::dn::DnKey;
-use singer_common::entry::{Attribute, Entry};
-use singer_common::filter::Filter;
-use singer_common::schema::syntax::ValueKind;
-use singer_common::schema::{Equality, Schema};
+use ldap_directory::change::{Modification, ModificationKind};
+use ldap_directory::dn::DnKey;
+use ldap_directory::entry::{Attribute, Entry};
+use ldap_directory::filter::Filter;
+use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::schema::{Equality, Schema};
 
 use crate::map::wanted::WantedAccount;
 use crate::map::wanted::{Wanted, WantedEntry};

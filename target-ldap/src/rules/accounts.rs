@@ -1,14 +1,14 @@
 //! The rule key `accounts`: whether an account is enabled, and whether its password must be changed.
 
+use ldap_directory::Vendor;
+use ldap_directory::change::{Modification, ModificationKind};
+use ldap_directory::entry::{Attribute, Entry};
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::truth;
 use serde::Deserialize;
 use serde_json::Value;
-use singer_common::change::{Modification, ModificationKind};
-use singer_common::directory::Vendor;
-use singer_common::entry::{Attribute, Entry};
-use singer_common::record::Record;
-use singer_common::schema::Schema;
-use singer_common::schema::syntax::truth;
-use singer_common::settings::{SettingsError, typed};
+use singer_common::plugin::settings::{SettingsError, typed};
+use singer_common::singer::record::Record;
 
 use crate::rules::error::MappingError;
 use crate::rules::keys::check_parts;

@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
-use singer_common::entry::base_type;
+use ldap_directory::entry::base_type;
 
 /// The attributes with which servers identify an entry for life (RFC 4530, Active Directory, 389 DS).
 pub const ENTRY_IDS: [&str; 3] = ["entryUUID", "objectGUID", "nsUniqueId"];

@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use singer_common::record::Record;
-use singer_common::secret::Secret;
-use singer_common::settings::{SettingsError, typed};
+use singer_common::operations::secret::Secret;
+use singer_common::plugin::settings::{SettingsError, typed};
+use singer_common::singer::record::Record;
 
 use crate::rules::encoding::Encoding;
 use crate::rules::error::MappingError;

@@ -1,7 +1,7 @@
 //! How wanted values are combined and compared with the existing values of an entry.
 
-use singer_common::entry::base_type;
-use singer_common::schema::{Equality, Schema};
+use ldap_directory::entry::base_type;
+use ldap_directory::schema::{Equality, Schema};
 
 /// How wanted values are combined with existing ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]

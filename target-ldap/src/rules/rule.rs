@@ -1,8 +1,8 @@
 //! A mapping rule: how the records of a stream are written.
 
+use ldap_directory::filter;
 use serde::Deserialize;
 use serde_json::Value;
-use singer_common::filter;
 
 use crate::rules::accounts::AccountsRule;
 use crate::rules::password::PasswordRule;

@@ -1,10 +1,11 @@
 //! From the setting `mapping_rules.STREAM` to a [`Rule`], with a function for each key that has more than a type.
 
+use ldap_directory::dn::Dn;
+use ldap_directory::filter::Filter;
+use ldap_directory::nearest::nearest;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use singer_common::dn::Dn;
-use singer_common::filter::Filter;
-use singer_common::settings::{SettingsError, check_keys, nearest, typed};
+use singer_common::plugin::settings::{SettingsError, check_keys, typed};
 
 use super::accounts::AccountsRule;
 use super::keys::check_parts;

@@ -7,15 +7,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use singer_common::directory::{Access, Directory};
-use singer_common::error::Class;
-use singer_common::facts::Facts;
-use singer_common::file::{self, Lock};
-use singer_common::progress;
-use singer_common::settings::SettingsError;
-use singer_common::signals::Stop;
-use singer_common::summary;
-use singer_common::writer::{SingerWriter, WriteError};
+use ldap_directory::{Access, Directory};
+use singer_common::operations::error::Class;
+use singer_common::operations::facts::Facts;
+use singer_common::operations::file::{self, Lock};
+use singer_common::operations::progress;
+use singer_common::operations::signals::Stop;
+use singer_common::operations::summary;
+use singer_common::plugin::settings::SettingsError;
+use singer_common::singer::writer::{SingerWriter, WriteError};
 
 use super::{Args, REJECTED, read_files};
 use crate::config::undo_file::{self, UndoFile};
@@ -89,7 +89,9 @@ impl<'a> Session<'a> {
         for (setting, lock) in &mut locks {
             lock.hold(setting)?;
         }
-        let directory = Directory::open(&config.directory, Access::Write(config.ldif_format)).await?;
+        let directory =
+            singer_common::operations::secret::open(&config.directory, Access::Write(config.ldif_format))
+                .await?;
         directory.set_ldif_rules(config.ldif_rules());
         requirements::check(config, &directory)?;
         // From here on a signal is handled between records.

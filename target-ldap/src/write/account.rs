@@ -1,12 +1,11 @@
 //! Writes passwords and account states.
 
-use singer_common::change::{Change, Modification, ModificationKind};
-use singer_common::directory::ldap::{PASSWORD_MODIFY, result_code};
-use singer_common::directory::{
-    Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor, WriteControl,
-};
-use singer_common::entry::{Attribute, Entry};
-use singer_common::secret::Secret;
+use ldap_directory::change::{Change, Modification, ModificationKind};
+use ldap_directory::client::PASSWORD_MODIFY;
+use ldap_directory::entry::{Attribute, Entry};
+use ldap_directory::protocol::result_code;
+use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor, WriteControl};
+use singer_common::operations::secret::Secret;
 
 use super::Applier;
 use crate::map::wanted::WantedEntry;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use singer_common::directory::{DirectoryError, Scope, SearchRequest};
-use singer_common::dn::DnKey;
+use ldap_directory::dn::DnKey;
+use ldap_directory::{DirectoryError, Scope, SearchRequest};
 
 use super::claims::EntryClaims;
 use super::destination::Destination;
@@ -110,8 +110,10 @@ impl Applier {
         let _one_at_a_time = self.trees.lock().await;
         let names = digest_cache.attributes();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let mut search =
-            self.directory.search(SearchRequest::new(base, Scope::Sub, filter, &names).repeating()).await?;
+        let mut search = self
+            .directory
+            .search(SearchRequest::new(base, Scope::Subtree, filter, &names).repeating())
+            .await?;
         let mut read = 0;
         while let Some(entry) = search.next_entry().await? {
             read += 1;
@@ -137,7 +139,7 @@ impl Applier {
     }
 
     /// Returns the key of a DN, by which tasks are ordered.
-    pub fn key(&self, dn: &str) -> Result<DnKey, singer_common::dn::DnError> {
+    pub fn key(&self, dn: &str) -> Result<DnKey, ldap_directory::dn::DnError> {
         DnKey::parse(dn, self.directory.schema())
     }
 }

@@ -1,8 +1,8 @@
 //! Applies one task: a record's entry is written, deleted, or only looked for.
 
-use singer_common::change::Change;
-use singer_common::directory::DirectoryError;
-use singer_common::dn::DnKey;
+use ldap_directory::DirectoryError;
+use ldap_directory::change::Change;
+use ldap_directory::dn::DnKey;
 
 use super::applier::Applier;
 use super::claims::{Claimant, DeleteDenied};

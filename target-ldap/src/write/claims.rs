@@ -14,8 +14,8 @@
 use std::hash::Hasher as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ldap_directory::dn::DnKey;
 use rustc_hash::FxHasher;
-use singer_common::dn::DnKey;
 
 mod index;
 mod spool;

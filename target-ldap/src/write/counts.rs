@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use singer_common::observe::{self, Change};
-use singer_common::signals::Signal;
+use singer_common::operations::observe::{self, Change};
+use singer_common::operations::signals::Signal;
 
 /// The result of a run that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

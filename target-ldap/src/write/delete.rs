@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use singer_common::change::Change;
-use singer_common::directory::ldap::result_code;
-use singer_common::directory::{DirectoryError, Scope, SearchRequest};
-use singer_common::dn::{Dn, DnError, DnKey, split};
+use ldap_directory::change::Change;
+use ldap_directory::dn::{Dn, DnError, DnKey, split};
+use ldap_directory::protocol::result_code;
+use ldap_directory::{DirectoryError, Scope, SearchRequest};
 
 use super::applier::{ATTEMPTS, Applier};
 use super::outcome::{AttemptContext, WriteOutcome};
@@ -192,7 +192,7 @@ impl Applier {
     ) -> Result<BTreeMap<DnKey, String>, DirectoryError> {
         let _one_at_a_time = self.trees.lock().await;
         let schema = self.directory.schema();
-        let request = SearchRequest::new(dn, Scope::Sub, filter, &["1.1"]).repeating();
+        let request = SearchRequest::new(dn, Scope::Subtree, filter, &["1.1"]).repeating();
         let mut names = BTreeMap::new();
         let mut search = match self.directory.search(request).await {
             Err(e) if e.is_no_such_object() => return Ok(names),

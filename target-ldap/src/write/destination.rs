@@ -4,13 +4,13 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use singer_common::change::{Change, Modification, ModificationKind};
-use singer_common::directory::ldif::writer::LdifWriteError;
-use singer_common::directory::{Directory, DirectoryError, WriteControl};
-use singer_common::dn::DnKey;
-use singer_common::entry::{Entry, Packed};
-use singer_common::secret::Secret;
-use singer_common::signals;
+use ldap_directory::change::{Change, Modification, ModificationKind};
+use ldap_directory::dn::DnKey;
+use ldap_directory::entry::{CompactEntry, Entry};
+use ldap_directory::ldif::writer::LdifWriteError;
+use ldap_directory::{Directory, DirectoryError, WriteControl};
+use singer_common::operations::secret::Secret;
+use singer_common::operations::signals;
 use tokio::sync::Semaphore;
 
 use crate::map::ENTRY_UUID;
@@ -177,11 +177,11 @@ impl Destination {
     /// Commits the changes (see [`Directory::commit`]). The journal is on disk before.
     pub fn commit(&self) -> Result<(), DirectoryError> {
         let Some(undo) = self.undo.as_ref().filter(|_| !self.directory.applies_at_once()) else {
-            return self.directory.commit();
+            return singer_common::operations::file::commit(&self.directory);
         };
         let _uninterrupted = signals::uninterrupted();
         undo.sync()?;
-        self.directory.commit()?;
+        singer_common::operations::file::commit(&self.directory)?;
         Ok(undo.committed()?)
     }
 
@@ -194,7 +194,7 @@ impl Destination {
     pub fn add_in_memory(
         &self,
         key: &DnKey,
-        entry: impl FnOnce() -> Packed,
+        entry: impl FnOnce() -> CompactEntry,
     ) -> Option<Result<(), DirectoryError>> {
         let is_noted = self.undo.is_some() || self.plan.is_some() || self.tally.is_some();
         (!is_noted).then(|| self.directory.add_in_memory(key, entry)).flatten()

@@ -1,12 +1,12 @@
 //! Unique values that records of a run exchange: one entry gives up its value for the time being.
 
-use singer_common::change::{Change, Modification, ModificationKind};
-use singer_common::directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
-use singer_common::dn::{Dn, DnKey};
-use singer_common::entry::Entry;
-use singer_common::filter::Filter;
-use singer_common::schema::Schema;
-use singer_common::schema::syntax::ValueKind;
+use ldap_directory::change::{Change, Modification, ModificationKind};
+use ldap_directory::dn::{Dn, DnKey};
+use ldap_directory::entry::Entry;
+use ldap_directory::filter::Filter;
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
 
 use super::{Applier, Attempt, WriteOutcome};
 use crate::map::wanted::{Wanted, WantedEntry};
@@ -98,7 +98,7 @@ impl Applier {
         let Some(base) = self.directory.root_dse().default_base().filter(|_| !any.is_empty()) else {
             return Ok(false);
         };
-        let mut request = SearchRequest::new(base, Scope::Sub, Filter::Or(any).to_string(), &["1.1"]);
+        let mut request = SearchRequest::new(base, Scope::Subtree, Filter::Or(any).to_string(), &["1.1"]);
         request.paging = Paging::AtMost(100);
         let mut search = self.directory.search(request).await?;
         let mut is_had = false;

@@ -1,8 +1,8 @@
 //! Groups that would have no member, though their class requires one (`empty_group`; RFC 4519 section 3.5). Pure.
 
-use singer_common::entry::Entry;
-use singer_common::schema::Schema;
-use singer_common::schema::syntax::ValueKind;
+use ldap_directory::entry::Entry;
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::ValueKind;
 
 use crate::map::wanted::{Wanted, WantedEntry};
 use crate::rules::policy::Policy;
@@ -87,7 +87,7 @@ pub(super) fn empty_groups(
 
 #[cfg(test)]
 mod tests {
-    use singer_common::entry::Attribute;
+    use ldap_directory::entry::Attribute;
 
     use super::*;
     use crate::map::wanted::WantedAccount;

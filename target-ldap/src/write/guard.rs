@@ -7,11 +7,11 @@
 use std::io::{BufRead, BufReader, Seek as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use singer_common::change::Change;
-use singer_common::directory::{Directory, DirectoryError, Scope, SearchRequest};
-use singer_common::error::{Class, Classified};
-use singer_common::facts::Facts;
-use singer_common::settings::SettingsError;
+use ldap_directory::change::Change;
+use ldap_directory::{Directory, DirectoryError, Scope, SearchRequest};
+use singer_common::operations::error::{Class, Classified};
+use singer_common::operations::facts::Facts;
+use singer_common::plugin::settings::SettingsError;
 
 use crate::config::limits::{Guards, Limit};
 
@@ -91,7 +91,7 @@ async fn count(directory: &Directory, base: Option<&str>) -> anyhow::Result<u64>
         )
         .into());
     };
-    let request = SearchRequest::new(base, Scope::Sub, "(objectClass=*)", &["1.1"]);
+    let request = SearchRequest::new(base, Scope::Subtree, "(objectClass=*)", &["1.1"]);
     let mut attempts = None;
     loop {
         let result = async {

@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 
-use singer_common::change::{Change, Modification, ModificationKind};
-use singer_common::dn::{Ava, Dn, split};
-use singer_common::entry::Entry;
-use singer_common::schema::Schema;
+use ldap_directory::change::{Change, Modification, ModificationKind};
+use ldap_directory::dn::{Ava, Dn, split};
+use ldap_directory::entry::Entry;
+use ldap_directory::schema::Schema;
 
 use crate::rules::names::{ENTRY_IDS, to_ask};
 
-use singer_common::secret::is_write_only;
+use singer_common::operations::secret::is_write_only;
 
 /// Operational attributes of 389 Directory Server that users set, and that `+` does not return everywhere.
 const OPERATIONAL: [&str; 3] = ["nsAccountLock", "aci", "nsRoleDN"];
@@ -189,8 +189,8 @@ fn modification(change: &Modification, old: Vec<Vec<u8>>) -> Option<Modification
 mod tests {
     use std::io::Write as _;
 
+    use ldap_directory::{Access, Directory};
     use proptest::prelude::*;
-    use singer_common::directory::{Access, Directory};
 
     use super::*;
     use crate::testing::tree;
@@ -222,7 +222,7 @@ mod tests {
             dn().prop_map(|dn| Change::Delete { dn: dn.into() }),
             dn().prop_map(|dn| Change::Add(Entry {
                 dn: dn.into(),
-                attributes: vec![singer_common::entry::Attribute::new(
+                attributes: vec![ldap_directory::entry::Attribute::new(
                     "objectClass",
                     vec![b"device".to_vec()]
                 )],
@@ -251,7 +251,7 @@ mod tests {
             runtime.block_on(async {
                 let mut file = tempfile::NamedTempFile::new().unwrap();
                 file.write_all(TREE.as_bytes()).unwrap();
-                let opened = singer_common::directory::ldif::LdifDirectory::open(file.path(), Access::Read).unwrap();
+                let opened = ldap_directory::ldif::LdifDirectory::open(file.path(), Access::Read).unwrap();
                 let directory = Directory::Ldif(opened);
                 let first = tree(&directory).await;
                 let schema = directory.schema().clone();

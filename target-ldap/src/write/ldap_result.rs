@@ -1,8 +1,8 @@
 //! The result of a refused operation (RFC 4511 section 4.1.9), and whether the record is at fault.
 
-use singer_common::directory::DirectoryError;
-use singer_common::directory::ldap::result_code;
-use singer_common::schema::Schema;
+use ldap_directory::DirectoryError;
+use ldap_directory::protocol::result_code;
+use ldap_directory::schema::Schema;
 
 use crate::rules::rule::is_attribute_description;
 

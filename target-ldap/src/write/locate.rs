@@ -1,9 +1,9 @@
 //! Locates an entry by a filter (`match`).
 
-use singer_common::directory::ldap::result_code;
-use singer_common::directory::{DirectoryError, Paging, Scope, SearchRequest};
-use singer_common::dn::{Dn, DnKey};
-use singer_common::entry::Entry;
+use ldap_directory::dn::{Dn, DnKey};
+use ldap_directory::entry::Entry;
+use ldap_directory::protocol::result_code;
+use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest};
 
 use super::{Applier, AttemptContext};
 use crate::map::WritePolicy;
@@ -102,7 +102,7 @@ impl Applier {
         }
         let base = self.search_base(dn, write_policy);
         let (mut found, is_whole) =
-            self.matching(&base, Scope::Sub, filter, names, self.most_named()).await?;
+            self.matching(&base, Scope::Subtree, filter, names, self.most_named()).await?;
         let Some(entry) = found.pop() else { return Ok(Located::Nowhere) };
         if !found.is_empty() {
             found.push(entry);
@@ -231,7 +231,8 @@ impl Applier {
 
     async fn read_protected(&self, unread: &UnreadMatch) -> Result<(), DirectoryError> {
         let names = ["1.1".to_owned()];
-        let (found, _) = self.matching(&unread.base, Scope::Sub, &unread.filter, &names, PROTECTED).await?;
+        let (found, _) =
+            self.matching(&unread.base, Scope::Subtree, &unread.filter, &names, PROTECTED).await?;
         let claimant = Claimant { stream: &unread.stream, key: &unread.key, kind: unread.kind };
         for key in found.iter().filter_map(|entry| self.key(&entry.dn).ok()) {
             self.claims.protect(&claimant, &key);

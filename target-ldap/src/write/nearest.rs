@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use singer_common::directory::Directory;
-use singer_common::dn::split;
+use ldap_directory::Directory;
+use ldap_directory::dn::split;
 use tokio::sync::Mutex;
 
 /// The most DNs that are searched for in a run: each is a search.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use singer_common::change::Modification;
-use singer_common::dn::DnKey;
+use ldap_directory::change::Modification;
+use ldap_directory::dn::DnKey;
 
 use super::exchange::Exchange;
 use super::ldap_result::LdapResult;

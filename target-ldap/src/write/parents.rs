@@ -1,11 +1,11 @@
 //! Creates missing parents (`create_parents`).
 
-use singer_common::change::Change;
-use singer_common::directory::ldap::result_code;
-use singer_common::directory::ldif::LdifRules;
-use singer_common::directory::{DirectoryError, Vendor};
-use singer_common::dn::{Dn, split};
-use singer_common::entry::{Attribute, Entry};
+use ldap_directory::change::Change;
+use ldap_directory::dn::{Dn, split};
+use ldap_directory::entry::{Attribute, Entry};
+use ldap_directory::ldif::LdifRules;
+use ldap_directory::protocol::result_code;
+use ldap_directory::{DirectoryError, Vendor};
 
 use super::applier::Applier;
 use super::outcome::AttemptContext;

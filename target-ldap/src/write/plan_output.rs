@@ -6,14 +6,14 @@ use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use ldap_directory::change::{Change, Modification};
+use ldap_directory::entry::{Attribute, Entry};
+use ldap_directory::ldif::writer::{LdifWriteError, LdifWriter};
+use ldap_directory::oid::RELAX_RULES;
 use serde_json::{Value, json};
-use singer_common::change::{Change, Modification};
-use singer_common::directory::RELAX_RULES;
-use singer_common::directory::ldif::writer::{LdifWriteError, LdifWriter};
-use singer_common::entry::{Attribute, Entry};
 
-use singer_common::secret::is_secret_attribute;
-use singer_common::text::printable;
+use ldap_directory::text::printable;
+use singer_common::operations::secret::is_secret_attribute;
 
 use crate::write::counts::Counts;
 

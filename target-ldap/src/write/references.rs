@@ -7,10 +7,10 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use singer_common::directory::DirectoryError;
-use singer_common::dn::DnKey;
-use singer_common::entry::Entry;
-use singer_common::schema::syntax::ValueKind;
+use ldap_directory::DirectoryError;
+use ldap_directory::dn::DnKey;
+use ldap_directory::entry::Entry;
+use ldap_directory::schema::syntax::ValueKind;
 use tokio::task::JoinSet;
 
 use super::Applier;
@@ -233,7 +233,7 @@ impl Applier {
 
 #[cfg(test)]
 mod tests {
-    use singer_common::schema::Schema;
+    use ldap_directory::schema::Schema;
 
     use super::*;
 

@@ -1,11 +1,11 @@
 //! Renames and moves entries.
 
-use singer_common::change::Change;
-use singer_common::directory::DirectoryError;
-use singer_common::directory::ldap::result_code;
-use singer_common::dn::{Ava, Dn, DnKey, escape_value, split};
-use singer_common::entry::{Attribute, Entry};
-use singer_common::schema::Schema;
+use ldap_directory::DirectoryError;
+use ldap_directory::change::Change;
+use ldap_directory::dn::{Ava, Dn, DnKey, escape_value, split};
+use ldap_directory::entry::{Attribute, Entry};
+use ldap_directory::protocol::result_code;
+use ldap_directory::schema::Schema;
 
 use super::{Applier, Attempt, AttemptContext, WriteOutcome};
 use crate::map::wanted::WantedEntry;

@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use singer_common::change::Change;
-use singer_common::directory::ldif::writer::LdifWriteError;
-use singer_common::directory::{Directory, DirectoryError};
-use singer_common::file::{self, JOURNAL, with_suffix};
-use singer_common::logging;
-use singer_common::signals;
+use ldap_directory::change::Change;
+use ldap_directory::ldif::writer::LdifWriteError;
+use ldap_directory::{Directory, DirectoryError};
+use singer_common::operations::file::{self, JOURNAL, with_suffix};
+use singer_common::operations::logging;
+use singer_common::operations::signals;
 
 pub mod change_note;
 pub mod command;

@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
-use singer_common::dn::DnKey;
-use singer_common::entry::{Attribute, Entry};
-use singer_common::filter::Filter;
-use singer_common::schema::Schema;
+use ldap_directory::dn::DnKey;
+use ldap_directory::entry::{Attribute, Entry};
+use ldap_directory::filter::Filter;
+use ldap_directory::schema::Schema;
 
 use crate::map::wanted::WantedEntry;
 use crate::rules::names::hash;

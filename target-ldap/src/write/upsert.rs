@@ -6,13 +6,13 @@ use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
-use singer_common::change::Change;
-use singer_common::directory::ldap::result_code;
-use singer_common::directory::{DirectoryError, Vendor, WriteControl};
-use singer_common::dn::DnKey;
-use singer_common::entry::Entry;
-use singer_common::schema::Schema;
-use singer_common::schema::syntax::ValueKind;
+use ldap_directory::change::Change;
+use ldap_directory::dn::DnKey;
+use ldap_directory::entry::Entry;
+use ldap_directory::protocol::result_code;
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::{DirectoryError, Vendor, WriteControl};
 
 use super::applier::{ATTEMPTS, Applier};
 use super::claims::{Claimant, DeleteDenied};

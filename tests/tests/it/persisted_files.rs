@@ -38,7 +38,8 @@ fn records(output: &Output) -> Vec<Value> {
 
 #[test]
 fn state_and_index_of_the_version_before_are_read() {
-    let folder = folder(&[("directory.ldif", "people.ldif"), ("tap.json", "tap.json"), ("state.json", "state.json")]);
+    let folder =
+        folder(&[("directory.ldif", "people.ldif"), ("tap.json", "tap.json"), ("state.json", "state.json")]);
     let tap = Program::Tap.path();
     let args = ["--config", "tap.json", "--state", "state.json"];
     assert!(records(&run(&tap, folder.path(), &args)).is_empty(), "nothing changed since");
@@ -55,10 +56,12 @@ fn state_and_index_of_the_version_before_are_read() {
 
 #[test]
 fn an_undo_file_of_the_version_before_is_carried_out() {
-    let folder = folder(&[("after.ldif", "target.ldif"), ("target.json", "target.json"), ("undo.ldif", "undo.ldif")]);
+    let folder =
+        folder(&[("after.ldif", "target.ldif"), ("target.json", "target.json"), ("undo.ldif", "undo.ldif")]);
     run(&Program::Target.path(), folder.path(), &["undo", "undo.ldif", "--config", "target.json"]);
     let text = std::fs::read_to_string(folder.path().join("target.ldif")).unwrap();
-    for (part, is_there) in [("sn: Lovelace", true), ("cn: Grace", true), ("Edsger", false), ("mail:", false)] {
+    for (part, is_there) in [("sn: Lovelace", true), ("cn: Grace", true), ("Edsger", false), ("mail:", false)]
+    {
         assert_eq!(text.contains(part), is_there, "{part} in\n{text}");
     }
 }
@@ -71,7 +74,10 @@ fn a_journal_of_the_version_before_is_read() {
         ("undo.ldif.journal", "undo.ldif.journal"),
     ]);
     run(&Program::Target.path(), folder.path(), &["--config", "target.json"]);
-    assert!(!folder.path().join("undo.ldif.journal").exists(), "the killed run wrote nothing: there is nothing to take back");
+    assert!(
+        !folder.path().join("undo.ldif.journal").exists(),
+        "the killed run wrote nothing: there is nothing to take back"
+    );
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join(KEPT).join("directory.ldif");
     let text = std::fs::read_to_string(folder.path().join("target.ldif")).unwrap();
     assert_eq!(text, std::fs::read_to_string(kept).unwrap());

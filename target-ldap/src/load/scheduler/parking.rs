@@ -1,6 +1,6 @@
 //! Parked tasks: those that were too early, and what makes them ready again.
 
-use singer_common::dn::DnKey;
+use ldap_directory::dn::DnKey;
 
 use super::{Parked, ScheduledTask, Scheduler, TaskId, TaskKind};
 

@@ -1,8 +1,8 @@
 //! Unit tests.
 
 use super::*;
+use ldap_directory::schema::Schema;
 use proptest::prelude::*;
-use singer_common::schema::Schema;
 
 fn key(name: &str) -> DnKey {
     let dn: Vec<String> = name.split(',').map(|p| format!("ou={p}")).collect();

@@ -2,7 +2,7 @@
 
 use jsonschema::Draft;
 use serde_json::{Map, Value};
-use singer_common::deletion::{DELETED_AT, is_marker};
+use singer_common::singer::deletion::{DELETED_AT, is_marker};
 
 /// Returns the draft of `$schema`, or the nearest known one with a warning. Without `$schema` it is draft 7, as in all of
 /// Singer.
@@ -59,7 +59,7 @@ const NAMED: [&str; 6] =
     ["properties", "patternProperties", "definitions", "$defs", "dependencies", "dependentSchemas"];
 
 /// Returns the schema without `$schema`, as the draft is decided. The deletion marker may have any value:
-/// [`singer_common::deletion`] checks it.
+/// [`singer_common::singer::deletion`] checks it.
 pub(super) fn prepared(schema: &Value) -> Value {
     let mut schema = schema.clone();
     each_schema(&mut schema, &mut |object| {

@@ -3,7 +3,7 @@
 
 use jsonschema::Validator;
 use serde_json::{Map, Value};
-use singer_common::record::Record;
+use singer_common::singer::record::Record;
 
 /// Keywords that do not affect validity (draft 7 section 10, 2019-09 section 9).
 const ANNOTATIONS: [&str; 7] =

@@ -1,6 +1,6 @@
 //! The template of a DN (`dn_template`).
 
-use singer_common::dn;
+use ldap_directory::dn;
 
 use super::{Lookup, RenderError, Syntax, Template, TemplateError, skeleton, syntax};
 

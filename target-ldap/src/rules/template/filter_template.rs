@@ -1,7 +1,7 @@
 //! The template of a search filter (`match`).
 
-use singer_common::filter;
-use singer_common::schema::Schema;
+use ldap_directory::filter;
+use ldap_directory::schema::Schema;
 
 use super::{Lookup, Placeholder, RenderError, Template, TemplateError, skeleton, syntax};
 

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use chrono::format::{Item, StrftimeItems};
-use singer_common::dn::escape_value;
-use singer_common::settings::nearest;
-use singer_common::time::read_time;
+use ldap_directory::dn::escape_value;
+use ldap_directory::nearest::nearest;
+use ldap_directory::time::read_time;
 
 /// The known filters, for messages.
 const KNOWN: &str = "`lower`, `upper`, `trim`, `ascii`, `slug`, `first`, `default:text`, `prefix:text`, `suffix:text`, \

@@ -3,8 +3,8 @@
 //! There are two checks. A walk over the literal text finds the position of each placeholder, and reports those in the wrong
 //! place. Then the parsers read the template, filled with innocent and with hostile text.
 
-use singer_common::dn::{self, Dn};
-use singer_common::filter;
+use ldap_directory::dn::{self, Dn};
+use ldap_directory::filter;
 
 use super::{Piece, Placeholder, Template, TemplateError, filters::Filter};
 

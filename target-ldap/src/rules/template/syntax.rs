@@ -3,11 +3,11 @@
 //! The attribute's syntax comes from the destination's schema; unknown attributes are plain text. A template of a single
 //! placeholder is the whole value: it is used as it is, and must be valid in the syntax.
 
-use singer_common::dn::{Dn, escape_value};
-use singer_common::entry::base_type;
-use singer_common::filter::Filter;
-use singer_common::schema::Schema;
-use singer_common::schema::syntax::ValueKind;
+use ldap_directory::dn::{Dn, escape_value};
+use ldap_directory::entry::base_type;
+use ldap_directory::filter::Filter;
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::ValueKind;
 
 use super::{Lookup, Piece, Placeholder, RenderError, Rendered, Template, TemplateError, is_blank, skeleton};
 

@@ -1,10 +1,10 @@
 //! Tests of the templates.
 
+use ldap_directory::dn::{Dn, Rdn};
+use ldap_directory::filter::Filter;
 use proptest::prelude::*;
-use singer_common::dn::{Dn, Rdn};
-use singer_common::filter::Filter;
 
-use singer_common::schema::Schema;
+use ldap_directory::schema::Schema;
 
 use super::*;
 

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
 
+use ldap_directory::dn::DnKey;
 use rustc_hash::FxHasher;
-use singer_common::dn::DnKey;
 
 use super::spool::{TextPosition, TextSpool};
 use super::{Claimant, DeleteDenied, KeyKind, hash_text};

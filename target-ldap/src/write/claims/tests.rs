@@ -1,5 +1,5 @@
+use ldap_directory::schema::Schema;
 use proptest::prelude::*;
-use singer_common::schema::Schema;
 
 use super::*;
 

@@ -5,16 +5,16 @@
 use std::collections::BTreeMap;
 use std::io::{self, Seek as _, Write};
 
+use ldap_directory::change::{Change, Modification};
+use ldap_directory::entry::{Attribute, Entry};
 use maud::{Markup, html};
-use singer_common::change::{Change, Modification};
-use singer_common::entry::{Attribute, Entry};
-use singer_common::page::{Frame, breakable, thousands, visible};
+use singer_common::operations::page::{Frame, breakable, thousands, visible};
 use tempfile::SpooledTempFile;
 
 use super::{HIDDEN, PlannedChange, RefusedRecord, ValueChange, before_and_after, octets, shown};
 use crate::write::counts::Counts;
 use crate::write::plan_output::value_changes::Values;
-use singer_common::secret::is_secret_attribute;
+use singer_common::operations::secret::is_secret_attribute;
 
 const STYLE: &str = include_str!("../../../assets/plan.css");
 /// Octets of a stream that are kept in memory.
@@ -409,7 +409,7 @@ fn values(side: &Side) -> Markup {
                     }
                 }
                 @if let Some(more) = side.total.checked_sub(MOST_VALUES).filter(|more| *more > 0) {
-                    li.quiet { "and " (singer_common::page::count(more)) " more" }
+                    li.quiet { "and " (singer_common::operations::page::count(more)) " more" }
                 }
             }
         }
@@ -418,7 +418,7 @@ fn values(side: &Side) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use singer_common::change::ModificationKind;
+    use ldap_directory::change::ModificationKind;
 
     use super::super::value_changes::COMPARED;
     use super::*;

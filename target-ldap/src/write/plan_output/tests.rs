@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use singer_common::change::ModificationKind;
+use ldap_directory::change::ModificationKind;
 
 use super::*;
 
@@ -77,7 +77,7 @@ fn no_format_shows_a_password() {
 #[test]
 fn a_plan_is_ldif_that_ldapmodify_takes() {
     let text = plan(PlanFormat::Ldif);
-    let reader = singer_common::directory::ldif::reader::LdifReader::new(text.as_bytes());
+    let reader = ldap_directory::ldif::reader::LdifReader::new(text.as_bytes());
     let records: Vec<_> = reader.map(|r| r.unwrap_or_else(|e| panic!("{e}\n{text}"))).collect();
     assert_eq!(records.len(), 4, "a change of nothing but a password is only a comment:\n{text}");
     assert_eq!(text.matches("# users id=7\n").count(), 6);

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
-use singer_common::change::{Modification, ModificationKind};
-use singer_common::entry::{Attribute, Entry};
+use ldap_directory::change::{Modification, ModificationKind};
+use ldap_directory::entry::{Attribute, Entry};
 
 /// An attribute with its values before and after the change.
 pub(super) struct ValueChange<'c> {

@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use ldap_directory::change::{Change, Modification, ModificationKind};
+use ldap_directory::dn::{Dn, split};
+use ldap_directory::entry::Entry;
+use ldap_directory::schema::{Equality, Schema};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use singer_common::change::{Change, Modification, ModificationKind};
-use singer_common::dn::{Dn, split};
-use singer_common::entry::Entry;
-use singer_common::schema::{Equality, Schema};
-use singer_common::secret::is_secret_attribute;
+use singer_common::operations::secret::is_secret_attribute;
 
 use crate::rules::names::ENTRY_IDS;
 use crate::write::inverse::are_apart;
@@ -257,7 +257,7 @@ pub fn of_entry(entry: &Entry, schema: &Schema) -> BTreeMap<String, Trace> {
 fn kept(before: &Entry, names: &[&String], schema: &Schema) -> BTreeMap<String, Trace> {
     let names: Vec<&str> = names.iter().map(|n| n.as_str()).collect();
     let naming = naming(&names, schema);
-    let of = |a: &singer_common::entry::Attribute| {
+    let of = |a: &ldap_directory::entry::Attribute| {
         let name = schema.normal_description(&a.description);
         let is_kept = !naming.contains(&name)
             && !is_list_of_entries(&name, schema)
@@ -350,7 +350,7 @@ fn after(name: &str, old: &[Vec<u8>], changes: &[&Modification], schema: &Schema
 #[cfg(test)]
 mod tests {
     use super::*;
-    use singer_common::entry::Attribute;
+    use ldap_directory::entry::Attribute;
 
     fn octets(values: &[&str]) -> Vec<Vec<u8>> {
         values.iter().map(|v| v.as_bytes().to_vec()).collect()

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use singer_common::cli::heading;
-use singer_common::directory::{Access, Directory, DirectoryError};
-use singer_common::dn::{DnKey, split};
-use singer_common::file::{self, JOURNAL, Lock};
-use singer_common::settings::SettingsError;
+use ldap_directory::dn::{DnKey, split};
+use ldap_directory::{Access, Directory, DirectoryError};
+use singer_common::operations::file::{self, JOURNAL, Lock};
+use singer_common::plugin::cli::heading;
+use singer_common::plugin::settings::SettingsError;
 
 use super::entities::Entities;
 use super::journal::{self, JournalReader, ReadError};
@@ -75,7 +75,8 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
         Err(e) => return Err(bad(file, &e.to_string(), EXPECTED).into()),
     };
     locks.extend(locks_of(config, args.dry_run)?);
-    let directory = Directory::open(&config.directory, Access::Write(config.ldif_format)).await?;
+    let directory =
+        singer_common::operations::secret::open(&config.directory, Access::Write(config.ldif_format)).await?;
     let Some(mut reading) = reading else { return Ok(ExitCode::SUCCESS) };
     if !is_place_of(&reading.header.server, &directory, config) && !args.another_server {
         let (there, here) = (&reading.header.server, directory.location());
@@ -218,9 +219,10 @@ fn plan(format: Option<PlanFormat>) -> Arc<PlanOutput> {
 async fn unchecked(
     args: &UndoArgs,
     config: &TargetConfig,
-    changes: &[singer_common::change::Change],
+    changes: &[ldap_directory::change::Change],
 ) -> anyhow::Result<ExitCode> {
-    let directory = Directory::open(&config.directory, Access::Write(config.ldif_format)).await?;
+    let directory =
+        singer_common::operations::secret::open(&config.directory, Access::Write(config.ldif_format)).await?;
     let plan = args.dry_run.then(|| plan(args.plan_format));
     let destination = match &plan {
         Some(plan) => Destination::new(directory.clone().preview()).with_plan(Some(plan.clone())),

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use singer_common::directory::Vendor;
-use singer_common::dn::{DnKey, split};
-use singer_common::entry::Entry;
-use singer_common::schema::Schema;
-use singer_common::secret::is_secret_attribute;
+use ldap_directory::Vendor;
+use ldap_directory::dn::{DnKey, split};
+use ldap_directory::entry::Entry;
+use ldap_directory::schema::Schema;
+use singer_common::operations::secret::is_secret_attribute;
 
 use super::change_note::{ChangeKind, ChangeNote, Trace, digest, of_entry, value_digest};
 use super::journal::{ChangeStatus, JournalReader, ReadError};

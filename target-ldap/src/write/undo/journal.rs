@@ -15,12 +15,12 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write};
 use std::path::Path;
 
+use ldap_directory::change::Change;
+use ldap_directory::ldif::reader::{LdifReader, Record};
+use ldap_directory::ldif::writer::{LdifWriteError, LdifWriter};
+use ldap_directory::oid::RELAX_RULES;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use singer_common::change::Change;
-use singer_common::directory::RELAX_RULES;
-use singer_common::directory::ldif::reader::{LdifReader, Record};
-use singer_common::directory::ldif::writer::{LdifWriteError, LdifWriter};
 
 use super::change_note::ChangeNote;
 use crate::rules::names::ENTRY_IDS;

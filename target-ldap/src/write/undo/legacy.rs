@@ -3,10 +3,10 @@
 use std::io::BufReader;
 use std::path::Path;
 
-use singer_common::change::Change;
-use singer_common::directory::DirectoryError;
-use singer_common::directory::ldif::reader::{LdifReader, Record};
-use singer_common::file::JOURNAL;
+use ldap_directory::DirectoryError;
+use ldap_directory::change::Change;
+use ldap_directory::ldif::reader::{LdifReader, Record};
+use singer_common::operations::file::JOURNAL;
 
 use crate::write::destination::Destination;
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use singer_common::directory::Directory;
-use singer_common::directory::ldif::writer::LdifWriteError;
-use singer_common::file::{JOURNAL, Lock, create_private, killed, with_suffix};
+use ldap_directory::Directory;
+use ldap_directory::ldif::writer::LdifWriteError;
+use singer_common::operations::file::{JOURNAL, Lock, create_private, killed, with_suffix};
 
 use super::entities::Entities;
 use super::journal::{ChangeStatus, JournalReader, ReadError};

@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
 
-use singer_common::change::Change;
-use singer_common::directory::{Directory, DirectoryError, Vendor, WriteControl};
-use singer_common::dn::split;
-use singer_common::entry::Entry;
-use singer_common::schema::Schema;
-use singer_common::time::generalized::GeneralizedTime;
+use ldap_directory::change::Change;
+use ldap_directory::dn::split;
+use ldap_directory::entry::Entry;
+use ldap_directory::schema::Schema;
+use ldap_directory::time::generalized::GeneralizedTime;
+use ldap_directory::{Directory, DirectoryError, Vendor, WriteControl};
 
 use super::change_note::{ChangeKind, ChangeNote};
 use super::entities::{Entities, Expected, key, moved};

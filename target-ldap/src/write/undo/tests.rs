@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use ldap_directory::change::{Change, Modification, ModificationKind};
+use ldap_directory::entry::{Attribute, Entry};
+use ldap_directory::ldif::LdifDirectory;
+use ldap_directory::{Access, Directory};
 use proptest::prelude::*;
-use singer_common::change::{Change, Modification, ModificationKind};
-use singer_common::directory::ldif::LdifDirectory;
-use singer_common::directory::{Access, Directory};
-use singer_common::entry::{Attribute, Entry};
-use singer_common::file::{JOURNAL, with_suffix};
+use singer_common::operations::file::{JOURNAL, with_suffix};
 
 use super::entities::Entities;
 use super::journal::JournalReader;
