@@ -168,104 +168,109 @@ pub struct TapConfig {
     pub metrics: bool,
 }
 
+/// The settings as they are written.
+#[derive(Deserialize)]
+#[allow(clippy::struct_excessive_bools, reason = "they are the settings, as they are")]
+struct Settings {
+    base_dn: Option<String>,
+    #[serde(default)]
+    schemas: Vec<Value>,
+    discover_by: DiscoverBy,
+    discovery_sample_size: u64,
+    select_by_default: SelectByDefault,
+    single_valued: Vec<String>,
+    operational_attributes: Option<Vec<String>>,
+    membership_streams: bool,
+    state_interval_records: u64,
+    partitions: u32,
+    follow: bool,
+    ignore_modifiers: Vec<String>,
+    track_deletions: bool,
+    state_dir: Option<PathBuf>,
+    allow_empty_streams: bool,
+    emit_activate_version_messages: bool,
+    max_shrink: Option<Value>,
+    catalog_path: Option<String>,
+    verify: Verify,
+    enable_metrics: bool,
+}
+
 impl TapConfig {
     /// Resolves the settings. Warnings are for the log.
+    ///
+    /// # Errors
+    /// Fails if a value is not valid, which names the setting.
     pub fn from_settings(
         values: &Map<String, Value>,
         warnings: &mut Vec<Warning>,
     ) -> Result<TapConfig, SettingsError> {
-        #[derive(Deserialize)]
-        #[allow(clippy::struct_excessive_bools, reason = "they are the settings, as they are")]
-        struct Raw {
-            base_dn: Option<String>,
-            #[serde(default)]
-            schemas: Vec<Value>,
-            discover_by: DiscoverBy,
-            discovery_sample_size: u64,
-            select_by_default: SelectByDefault,
-            single_valued: Vec<String>,
-            operational_attributes: Option<Vec<String>>,
-            membership_streams: bool,
-            state_interval_records: u64,
-            partitions: u32,
-            follow: bool,
-            ignore_modifiers: Vec<String>,
-            track_deletions: bool,
-            state_dir: Option<PathBuf>,
-            allow_empty_streams: bool,
-            emit_activate_version_messages: bool,
-            max_shrink: Option<Value>,
-            catalog_path: Option<String>,
-            verify: Verify,
-            enable_metrics: bool,
-        }
         let directory = DirectoryConfig::from_settings(values, None, warnings)?;
-        let raw: Raw = typed("(tap)", Value::Object(values.clone()))?;
-        if let Some(base) = &raw.base_dn {
+        let settings: Settings = typed("(tap)", Value::Object(values.clone()))?;
+        if let Some(base) = &settings.base_dn {
             check_dn("base_dn", base)?;
         }
-        for dn in &raw.ignore_modifiers {
+        for dn in &settings.ignore_modifiers {
             check_dn("ignore_modifiers", dn)?;
         }
-        if raw.track_deletions && raw.state_dir.is_none() {
+        if settings.track_deletions && settings.state_dir.is_none() {
             return Err(SettingsError::value(
                 "state_dir",
                 "not set, and track_deletions has to keep its indexes somewhere",
                 "a folder that stays from run to run, for this tap alone",
             ));
         }
-        let track_deletions = raw.state_dir.filter(|_| raw.track_deletions);
-        let mut schemas = Vec::new();
-        for (n, value) in raw.schemas.into_iter().enumerate() {
-            schemas.push(stream(n, value)?);
-        }
-        let mut names: Vec<&str> = schemas.iter().map(|s| s.name.as_str()).collect();
-        names.sort_unstable();
-        let twice = names.iter().zip(names.iter().skip(1)).find(|(a, b)| a == b);
-        if let Some((name, _)) = twice {
-            return Err(SettingsError::value(
-                "schemas",
-                format!("two streams are called `{name}`"),
-                "names that differ",
-            ));
-        }
-        let of_members =
-            |name: &&&str| names.binary_search(&&*format!("{name}{}", MEMBERSHIP_SUFFIX)).is_ok();
-        if let Some(name) = names.iter().filter(|_| raw.membership_streams).find(of_members) {
-            let twin = format!("{name}{}", MEMBERSHIP_SUFFIX);
-            return Err(SettingsError::value(
-                "schemas",
-                format!(
-                    "the members of `{name}` (membership_streams) and another stream are both called `{twin}`"
-                ),
-                format!("names that differ: another one for `{name}` or for `{twin}`"),
-            ));
-        }
+        let schemas = settings.schemas.into_iter().enumerate();
+        let schemas = schemas.map(|(n, value)| stream(n, value)).collect::<Result<Vec<_>, _>>()?;
+        check_names(&schemas, settings.membership_streams)?;
         Ok(TapConfig {
             directory,
-            base_dn: raw.base_dn,
+            base_dn: settings.base_dn,
             schemas,
-            discover_by: raw.discover_by,
-            sample_size: Some(raw.discovery_sample_size).filter(|n| *n > 0),
-            select_by_default: raw.select_by_default,
-            single_valued: raw.single_valued,
-            operational_attributes: raw.operational_attributes,
-            membership_streams: raw.membership_streams,
-            state_interval: raw.state_interval_records,
-            partitions: raw.partitions,
-            follow: raw.follow,
-            ignore_modifiers: raw.ignore_modifiers,
-            track_deletions,
-            allow_empty_streams: raw.allow_empty_streams,
-            activate_versions: raw.emit_activate_version_messages,
-            max_shrink: raw.max_shrink.map(|value| Shrink::parse("max_shrink", &value)).transpose()?,
-            catalog_path: raw.catalog_path,
-            verify: raw.verify,
-            metrics: raw.enable_metrics,
+            discover_by: settings.discover_by,
+            sample_size: Some(settings.discovery_sample_size).filter(|n| *n > 0),
+            select_by_default: settings.select_by_default,
+            single_valued: settings.single_valued,
+            operational_attributes: settings.operational_attributes,
+            membership_streams: settings.membership_streams,
+            state_interval: settings.state_interval_records,
+            partitions: settings.partitions,
+            follow: settings.follow,
+            ignore_modifiers: settings.ignore_modifiers,
+            track_deletions: settings.state_dir.filter(|_| settings.track_deletions),
+            allow_empty_streams: settings.allow_empty_streams,
+            activate_versions: settings.emit_activate_version_messages,
+            max_shrink: settings.max_shrink.map(|value| Shrink::parse("max_shrink", &value)).transpose()?,
+            catalog_path: settings.catalog_path,
+            verify: settings.verify,
+            metrics: settings.enable_metrics,
         })
     }
 }
 
+/// Checks that the names of the streams, and of their membership streams, differ.
+fn check_names(streams: &[StreamConfig], has_memberships: bool) -> Result<(), SettingsError> {
+    let mut names: Vec<&str> = streams.iter().map(|s| s.name.as_str()).collect();
+    names.sort_unstable();
+    let twice = names.iter().zip(names.iter().skip(1)).find(|(a, b)| a == b);
+    if let Some((name, _)) = twice {
+        let problem = format!("two streams are called `{name}`");
+        return Err(SettingsError::value("schemas", problem, "names that differ"));
+    }
+    let of_members = |name: &&&str| names.binary_search(&&*format!("{name}{MEMBERSHIP_SUFFIX}")).is_ok();
+    if let Some(name) = names.iter().filter(|_| has_memberships).find(of_members) {
+        let twin = format!("{name}{MEMBERSHIP_SUFFIX}");
+        return Err(SettingsError::value(
+            "schemas",
+            format!(
+                "the members of `{name}` (membership_streams) and another stream are both called `{twin}`"
+            ),
+            format!("names that differ: another one for `{name}` or for `{twin}`"),
+        ));
+    }
+    Ok(())
+}
+
+/// Reads a stream of the setting `schemas`. `n`: its index.
 fn stream(n: usize, value: Value) -> Result<StreamConfig, SettingsError> {
     let path = format!("schemas[{n}]");
     if let Some(object) = value.as_object() {

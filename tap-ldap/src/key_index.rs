@@ -15,71 +15,20 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use redb::{
-    Database, Durability, ReadableDatabase, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
-};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable as _, ReadableTableMetadata as _};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use singer_common::signals;
 use uuid::Uuid;
 
 pub(crate) use self::shared::{Indexes, SharedIndex};
+use self::tables::{COMMITS, GONE, KEYS, RETURNED, RUN, STAGE, Stage, prepare};
 
 mod file;
 mod shared;
+mod tables;
 #[cfg(test)]
 mod tests;
-
-/// By key in JSON: the pass over the directory that saw it last, and the entry's DN then.
-const KEYS: TableDefinition<'_, &str, (u128, &str)> = TableDefinition::new("keys");
-/// By key in JSON and a DN that its entry had: the run that found it deleted.
-const GONE: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("gone");
-/// By key in JSON: the run in which a pass over the keys found an entry that had to be read. Kept until a run starts from a STATE
-/// printed after it: until then its record may not have arrived.
-const RETURNED: TableDefinition<'_, &str, u64> = TableDefinition::new("returned");
-/// The number of the last run that found deletions.
-const RUN: TableDefinition<'_, (), u64> = TableDefinition::new("run");
-/// The identity of this file; a new file has another one.
-const ID: TableDefinition<'_, (), u128> = TableDefinition::new("id");
-/// The number of durable commits that changed the content. If it is less than in a bookmark, the file is an older copy.
-const COMMITS: TableDefinition<'_, (), u64> = TableDefinition::new("commits");
-
-/// The stream's key properties as a JSON list: the properties of the keys in this file. Files of earlier versions have none.
-const OF: TableDefinition<'_, (), &str> = TableDefinition::new("of");
-/// The mark of earlier versions for records of a log that are printed, while the file does not have all keys.
-const UNSETTLED: TableDefinition<'_, (), bool> = TableDefinition::new("unsettled");
-/// What the last run with a log started and did not end: a number of [`Stage`].
-const STAGE: TableDefinition<'_, (), u64> = TableDefinition::new("stage");
-
-/// What a run with a log has started and not ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    /// Nothing.
-    Ended,
-    /// It emitted changes. The file has each of them before it leaves the process.
-    Following,
-    /// It read the whole stream. The file may not have what it emitted.
-    ReadingWhole,
-}
-
-impl Stage {
-    fn number(self) -> u64 {
-        match self {
-            Stage::Ended => 0,
-            Stage::Following => 1,
-            Stage::ReadingWhole => 2,
-        }
-    }
-
-    fn of(number: u64) -> Stage {
-        match number {
-            0 => Stage::Ended,
-            1 => Stage::Following,
-            _ => Stage::ReadingWhole,
-        }
-    }
-}
 
 /// The pass of entries that no pass has shown yet.
 const NO_PASS: u128 = 0;
@@ -491,74 +440,6 @@ impl KeyIndex {
         self.dirty |= matches!(durability, Durability::None);
         Ok(())
     }
-}
-
-/// The content of a file when it is opened.
-struct OpenedIndex {
-    id: Uuid,
-    run: u64,
-    commits: u64,
-    stage: Stage,
-    other_key: Option<String>,
-}
-
-/// Creates missing tables, and empties those of another key.
-fn prepare(database: &Database, key: &[String]) -> Result<OpenedIndex, redb::Error> {
-    let key = Value::from(key).to_string();
-    let _uninterrupted = signals::uninterrupted();
-    let change = database.begin_write()?;
-    let before = change.open_table(OF)?.get(())?.map(|of| of.value().to_owned());
-    let other_key = match before {
-        Some(before) => (before != key).then_some(before),
-        None => is_of_another_key(&change, &key)?.then(|| "another key".to_owned()),
-    };
-    if other_key.is_some() {
-        change.delete_table(KEYS)?;
-        change.delete_table(GONE)?;
-        change.delete_table(RETURNED)?;
-        change.delete_table(ID)?;
-        change.delete_table(RUN)?;
-        change.delete_table(COMMITS)?;
-        change.delete_table(UNSETTLED)?;
-        change.delete_table(STAGE)?;
-    }
-    let found = {
-        change.open_table(OF)?.insert((), key.as_str())?;
-        change.open_table(KEYS)?;
-        change.open_table(GONE)?;
-        change.open_table(RETURNED)?;
-        let mut ids = change.open_table(ID)?;
-        let known = ids.get(())?.map(|id| id.value());
-        let id = known.unwrap_or_else(|| Uuid::new_v4().as_u128());
-        ids.insert((), id)?;
-        let run = change.open_table(RUN)?.get(())?.map_or(0, |run| run.value());
-        let commits = change.open_table(COMMITS)?.get(())?.map_or(0, |commits| commits.value());
-        let unsettled = change.open_table(UNSETTLED)?.remove(())?.is_some_and(|row| row.value());
-        let mut stages = change.open_table(STAGE)?;
-        let stage = stages.get(())?.map(|stage| Stage::of(stage.value()));
-        // Earlier versions also printed changes before the file had them.
-        let stage = stage.unwrap_or(if unsettled { Stage::ReadingWhole } else { Stage::Ended });
-        stages.insert((), stage.number())?;
-        OpenedIndex { id: Uuid::from_u128(id), run, commits, stage, other_key }
-    };
-    change.commit()?;
-    Ok(found)
-}
-
-/// Returns whether the keys of a file without key properties cannot be of these, judged by one of them.
-fn is_of_another_key(change: &redb::WriteTransaction, key: &str) -> Result<bool, redb::Error> {
-    let keys = change.open_table(KEYS)?;
-    let Some((row, seen)) = keys.first()? else { return Ok(false) };
-    let names: Vec<String> = serde_json::from_str(key).unwrap_or_default();
-    let values: Vec<Value> = serde_json::from_str(row.value()).unwrap_or_default();
-    let dn = seen.value().1;
-    let differs = |(name, value): (&String, &Value)| {
-        let is_name = value.as_str() == Some(dn);
-        // `entryDN` and `distinguishedName` have the same value.
-        let may_be_name = name.to_ascii_lowercase().ends_with("dn") || name == "distinguishedName";
-        if name == "dn" { !is_name } else { is_name && !may_be_name }
-    };
-    Ok(names.len() != values.len() || names.iter().zip(&values).any(differs))
 }
 
 fn fail(path: &Path, error: &redb::Error) -> IndexError {

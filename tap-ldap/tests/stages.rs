@@ -60,7 +60,7 @@ fn is_identifier(c: char) -> bool {
 fn paths(text: &str) -> Vec<ModulePath> {
     let name: String = text.chars().take_while(|c| is_identifier(*c)).collect();
     if !name.is_empty() {
-        let rest = &text[name.len()..];
+        let rest = text.get(name.len()..).unwrap();
         let mut below = rest.strip_prefix("::").map(paths).unwrap_or_default();
         if below.is_empty() {
             below.push(Vec::new());
@@ -73,7 +73,7 @@ fn paths(text: &str) -> Vec<ModulePath> {
         match c {
             '{' => depth += 1,
             ',' | '}' if depth == 0 => {
-                found.extend(paths(list[start..at].trim()));
+                found.extend(paths(list.get(start..at).unwrap().trim()));
                 start = at + 1;
                 if c == '}' {
                     break;
@@ -89,17 +89,17 @@ fn paths(text: &str) -> Vec<ModulePath> {
 /// Returns all paths below the crate that a module's source names, except those in comments and in unit tests.
 fn imports(module: &ModulePath, source: &str) -> Vec<Import> {
     let source = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
-    let code: String =
-        source.lines().filter(|l| !l.trim_start().starts_with("//")).map(|l| format!("{l}\n")).collect();
+    let lines: Vec<&str> = source.lines().filter(|l| !l.trim_start().starts_with("//")).collect();
+    let code = lines.join("\n");
     let mut imports = Vec::new();
     for keyword in ["crate::", "super::"] {
         for (at, _) in code.match_indices(keyword) {
-            let before = code[..at].chars().next_back();
+            let (before, found) = code.split_at(at);
             // A hop of `super::super::` is part of the path before it.
-            if before.is_some_and(|c| is_identifier(c) || c == ':') {
+            if before.ends_with(|c| is_identifier(c) || c == ':') {
                 continue;
             }
-            let mut rest = &code[at..];
+            let mut rest = found;
             let mut base = Vec::new();
             if keyword == "super::" {
                 base.clone_from(module);
@@ -108,10 +108,10 @@ fn imports(module: &ModulePath, source: &str) -> Vec<Import> {
                     rest = below;
                 }
             } else {
-                rest = &rest[keyword.len()..];
+                rest = rest.strip_prefix(keyword).unwrap();
             }
-            let line = code[..at].rfind('\n').map_or(0, |at| at + 1);
-            let line = code[line..].lines().next().unwrap().trim().to_owned();
+            let start = before.rsplit('\n').next().unwrap();
+            let line = format!("{}{}", start.trim_start(), found.lines().next().unwrap());
             for path in paths(rest) {
                 let to = [base.clone(), path].concat();
                 imports.push(Import { from: module.clone(), line: line.clone(), to });

@@ -67,13 +67,10 @@ pub(crate) fn describe(
         None => vec![ids.key.clone().filter(|_| sample.without_id == 0).unwrap_or_else(|| "dn".to_owned())],
     };
     let incremental = user.and_then(|s| s.replication_method.as_deref()).is_some_and(|m| m == INCREMENTAL);
-    let replication_key = match user.and_then(|s| s.replication_key.as_deref()) {
-        Some(name) => Some(schema.spell(name)),
-        None => {
-            let vendor = context.directory.root_dse().vendor;
-            sample.change_key(vendor, ids).filter(|_| incremental).cloned()
-        }
-    };
+    let vendor = context.directory.root_dse().vendor;
+    let usual_key = || sample.change_key(vendor, ids).filter(|_| incremental).cloned();
+    let replication_key =
+        user.and_then(|s| s.replication_key.as_deref()).map(|name| schema.spell(name)).or_else(usual_key);
     // Sorted by name, not by entry: the catalog does not depend on the order in which a server returns entries.
     let mut classes: Vec<&str> = sample.classes.iter().map(|(name, _)| name.as_str()).collect();
     classes.sort_unstable_by_key(|c| c.to_ascii_lowercase());

@@ -1,3 +1,4 @@
+use super::tables::{OF, UNSETTLED};
 use super::*;
 
 fn of(key: &str) -> Vec<String> {

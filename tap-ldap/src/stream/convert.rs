@@ -6,40 +6,23 @@ use std::ops::Range;
 
 use serde_json::Value;
 use singer_common::catalog::CatalogEntry;
-use singer_common::dn::Dn;
 use singer_common::entry::{EntryView, base_type};
 use singer_common::json::write_octets;
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::{ValueKind, write_text};
 
 use self::classes::Classes;
+use self::column::{Column, is_array, naming_value, together};
 use self::descriptions::{Descriptions, Destination};
 use crate::discovery::containers::CLASS;
 use singer_common::deletion::DELETED_AT;
 
 mod classes;
+mod column;
 mod descriptions;
 
-/// Invalid values of an attribute that are logged; the others are only counted.
-const NAMED_BAD_VALUES: u64 = 10;
 /// Returned attributes without a property that are listed in the warning: a server cannot flood the log.
 const NAMED_UNFORESEEN: usize = 1_000;
-
-/// A property of the records.
-#[derive(Debug)]
-struct Column {
-    name: String,
-    /// `"name":` in JSON, with a leading comma unless it is the first property.
-    prefix: Vec<u8>,
-    kind: ValueKind,
-    array: bool,
-    /// Whether it is a part of the key.
-    is_key: bool,
-    /// Whether the current entry has an invalid value of the key.
-    has_bad_key: bool,
-    bad_values: u64,
-    surplus_entries: u64,
-}
 
 /// An entry without a value of its stream's key. Its record could not be identified, so it is never written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -406,237 +389,5 @@ fn tail(version: Option<i64>) -> Vec<u8> {
     format!("}}{version},\"time_extracted\":\"").into_bytes()
 }
 
-impl Column {
-    /// Writes all values, or null if there are none.
-    fn write<'v>(
-        &mut self,
-        entry: &impl EntryView,
-        all: impl Iterator<Item = &'v [u8]> + Clone,
-        schema: &Schema,
-        out: &mut Vec<u8>,
-    ) {
-        let mut values = all.clone();
-        if self.array {
-            let mut separator = b'[';
-            for value in values {
-                out.push(separator);
-                separator = b',';
-                self.value(value, entry, out);
-            }
-            if separator == b'[' {
-                return out.extend_from_slice(b"null");
-            }
-            out.push(b']');
-            return;
-        }
-        let Some(first) = values.next() else { return out.extend_from_slice(b"null") };
-        if values.next().is_none() {
-            return self.value(first, entry, out);
-        }
-        self.surplus_entries += 1;
-        let value = naming_value(all, &self.name, entry.dn(), schema);
-        self.value(value.unwrap_or(first), entry, out);
-    }
-
-    fn value(&mut self, value: &[u8], entry: &impl EntryView, out: &mut Vec<u8>) {
-        if self.kind.write_json(value, out).is_err() {
-            self.bad_value(entry.dn(), out);
-        }
-    }
-
-    #[cold]
-    fn bad_value(&mut self, dn: &str, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"null");
-        self.has_bad_key |= self.is_key;
-        self.bad_values += 1;
-        if self.bad_values <= NAMED_BAD_VALUES {
-            tracing::warn!("`{dn}`: a value of `{}` does not follow its syntax and is null", self.name);
-        }
-    }
-}
-
-/// Returns the values of an attribute in several places, each once: they are one set (RFC 4512 section 2.2).
-fn together<'e>(
-    entry: &'e impl EntryView,
-    places: impl Iterator<Item = usize>,
-    name: &str,
-    schema: &Schema,
-) -> Vec<&'e [u8]> {
-    let rule = schema.equality(name);
-    let mut seen = HashSet::new();
-    let values = places.flat_map(|at| entry.values_at(at));
-    values.filter(|value| seen.insert(rule.normalize(value, schema))).collect()
-}
-
-/// Returns the value that is part of the entry's RDN.
-fn naming_value<'v>(
-    mut values: impl Iterator<Item = &'v [u8]>,
-    name: &str,
-    dn: &str,
-    schema: &Schema,
-) -> Option<&'v [u8]> {
-    let dn = Dn::parse(dn).ok()?;
-    let ava =
-        dn.rdn()?.avas.iter().find(|a| schema.canonical_name(&a.attribute).eq_ignore_ascii_case(name))?;
-    values.find(|v| schema.values_match(name, v, &ava.value))
-}
-
-fn is_array(property: &Value) -> bool {
-    match property.get("type") {
-        Some(Value::String(kind)) => kind == "array",
-        Some(Value::Array(kinds)) => kinds.iter().any(|k| k == "array"),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-    use singer_common::entry::{Attribute, Entry};
-
-    fn stream() -> CatalogEntry {
-        serde_json::from_value(json!({
-            "tap_stream_id": "s", "stream": "s \"1\"", "key_properties": ["dn"],
-            "schema": {"type": "object", "properties": {
-                "dn": {"type": ["null", "string"]},
-                "cn": {"type": ["null", "string"]},
-                "sn": {"type": ["null", "array"], "items": {"type": ["null", "string"]}},
-                "cn;lang-de": {"type": ["null", "array"]},
-                "seeAlso": {"type": ["null", "array"]},
-            }},
-            "metadata": [
-                {"breadcrumb": [], "metadata": {"selected": true}},
-                {"breadcrumb": ["properties", "seeAlso"], "metadata": {"inclusion": "available", "selected": false}},
-            ],
-        }))
-        .unwrap()
-    }
-
-    fn convert(entry: &Entry) -> (Value, Vec<String>) {
-        let stream = stream();
-        let mut converter = Converter::new(&stream, Schema::standard());
-        let mut out = Vec::new();
-        converter.write(entry, Some(7), "2026-01-01T00:00:00Z", &mut out).unwrap();
-        assert_eq!(out.pop(), Some(b'\n'));
-        (serde_json::from_slice(&out).unwrap(), converter.warnings())
-    }
-
-    fn attribute(name: &str, values: &[&[u8]]) -> Attribute {
-        Attribute::new(name, values.iter().map(|v| v.to_vec()).collect())
-    }
-
-    #[test]
-    fn a_record_has_every_selected_property_in_its_type() {
-        let (message, warnings) = convert(&Entry {
-            dn: "cn=B\\, b,dc=x".into(),
-            attributes: vec![
-                attribute("CN", &[b"a", b"b, B"]),
-                attribute("surname", &[b"x", b"\xff"]),
-                attribute("seeAlso", &[b"cn=x"]),
-                attribute("cn;lang-fr", &[b"x"]),
-            ],
-        });
-        assert_eq!(
-            message,
-            json!({"type": "RECORD", "stream": "s \"1\"", "version": 7, "time_extracted": "2026-01-01T00:00:00Z",
-                "record": {"dn": "cn=B\\, b,dc=x", "cn": "b, B", "sn": ["x", null], "cn;lang-de": null}})
-        );
-        assert_eq!(warnings.len(), 3, "{warnings:?}");
-    }
-
-    #[test]
-    fn an_attribute_in_several_places_of_an_entry_has_all_its_values() {
-        let several = Entry {
-            dn: "cn=B,dc=x".into(),
-            attributes: vec![
-                attribute("surname", &[b"x"]),
-                attribute("cn", &[b"A"]),
-                attribute("2.5.4.4", &[b"X", b"y"]),
-                attribute("commonName", &[b"B"]),
-                attribute("SN", &[b"z"]),
-                attribute("sn", &[]),
-                attribute("cn;LANG-de", &[b"d"]),
-                attribute("commonName;lang-de", &[b"e"]),
-            ],
-        };
-        let (message, warnings) = convert(&several);
-        assert_eq!(message["record"]["sn"], json!(["x", "y", "z"]), "each once, by the attribute's own rule");
-        assert_eq!(message["record"]["cn"], "B", "the value of the name");
-        assert_eq!(message["record"]["cn;lang-de"], json!(["d", "e"]));
-        assert_eq!(warnings.len(), 1, "more than one value where one is emitted: {warnings:?}");
-        let stream = stream();
-        let converter = Converter::new(&stream, Schema::standard());
-        assert_eq!(converter.value_of(&several, "cn"), "B", "a key is what the record has");
-        assert_eq!(converter.value_of(&several, "sn"), "x");
-    }
-
-    #[test]
-    fn a_deletion_has_the_properties_of_a_record_in_their_order() {
-        let stream = stream();
-        let mut converter = Converter::new(&stream, Schema::standard());
-        converter.mark_deletions();
-        let parse = |out: &[u8]| serde_json::from_slice::<Value>(out).unwrap();
-        let names =
-            |message: &Value| message["record"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        let mut out = Vec::new();
-        converter.write(&Entry { dn: "cn=a".into(), attributes: vec![] }, None, "t", &mut out).unwrap();
-        let record = parse(&out);
-        out.clear();
-        converter.write_deletion(Some("cn=a"), &[("cn", &json!("k"))], None, "t", &mut out);
-        let deletion = parse(&out);
-        assert_eq!(names(&deletion), names(&record));
-        assert_eq!(
-            deletion["record"],
-            json!({"dn": "cn=a", "cn": "k", "sn": null, "cn;lang-de": null, "_sdc_deleted_at": "t"})
-        );
-        out.clear();
-        converter.write_deletion(None, &[("dn", &json!("cn=b"))], Some(7), "t", &mut out);
-        assert_eq!((&parse(&out)["record"]["dn"], &parse(&out)["version"]), (&json!("cn=b"), &json!(7)));
-    }
-
-    #[test]
-    fn the_value_of_the_name_comes_first_where_only_one_is_wanted() {
-        let (message, _) =
-            convert(&Entry { dn: "cn=B,dc=x".into(), attributes: vec![attribute("cn", &[b"a", b"b"])] });
-        assert_eq!(message["record"]["cn"], "b");
-    }
-
-    #[test]
-    fn no_record_has_a_null_key() {
-        let stream: CatalogEntry = serde_json::from_value(json!({
-            "tap_stream_id": "s", "stream": "s", "key_properties": ["uidNumber", "mail"],
-            "schema": {"type": "object", "properties": {
-                "dn": {"type": ["null", "string"]},
-                "uidNumber": {"type": ["null", "integer"]},
-                "mail": {"type": ["null", "array"], "items": {"type": ["null", "string"]}},
-            }},
-            "metadata": [{"breadcrumb": [], "metadata": {"selected": true}}],
-        }))
-        .unwrap();
-        let mut converter = Converter::new(&stream, Schema::standard());
-        let mut write = |attributes: Vec<Attribute>| {
-            let mut out = b"before".to_vec();
-            let written = converter.write(&Entry { dn: "cn=x".into(), attributes }, None, "", &mut out);
-            assert_eq!(out == b"before", written.is_err(), "all of it, or nothing");
-            written.err().map(|e| e.property)
-        };
-        let (number, mail) = (attribute("uidNumber", &[b"1"]), attribute("mail", &[b"a@x"]));
-        assert_eq!(write(vec![number.clone(), mail.clone()]), None);
-        assert_eq!(write(vec![mail.clone()]).as_deref(), Some("uidNumber"));
-        assert_eq!(write(vec![number.clone()]).as_deref(), Some("mail"));
-        assert_eq!(write(vec![number.clone(), attribute("mail", &[])]).as_deref(), Some("mail"));
-        assert_eq!(write(vec![number.clone(), attribute("mail", &[b"\xff"])]).as_deref(), Some("mail"));
-        assert_eq!(write(vec![attribute("uidNumber", &[b"x"]), mail.clone()]).as_deref(), Some("uidNumber"));
-        assert_eq!(write(vec![number, mail]), None, "and on it goes");
-        let mut other = stream.clone();
-        other.key_properties = vec!["entryUUID".into()];
-        assert_eq!(Converter::new(&other, Schema::standard()).lacks_key(&other), Some("entryUUID"));
-    }
-
-    #[test]
-    fn only_what_is_selected_is_asked_for() {
-        let stream = stream();
-        assert_eq!(Converter::new(&stream, Schema::standard()).attributes(), ["cn", "sn", "cn;lang-de"]);
-    }
-}
+mod tests;

@@ -40,8 +40,8 @@ impl ContentSyncStream<'_> {
         let mut filter = server(&self.run.context.directory)?
             .filter(&filter)
             .map_err(|e| SettingsError::value("filter", e.to_string(), "an RFC 4515 filter"))?;
-        let more = [container_renames::OF_CHANGES.as_slice(), self.run.marks()].concat();
-        let mut attributes = self.run.attributes(&more);
+        let extra = [container_renames::OF_CHANGES.as_slice(), self.run.marks()].concat();
+        let mut attributes = self.run.attributes(&extra);
         if self.is_389() {
             // 389 DS does not report an entry that no longer matches the filter: all entries are requested, and the filter is
             // evaluated here.

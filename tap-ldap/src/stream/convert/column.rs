@@ -1,0 +1,112 @@
+//! The columns of a record: how the values of an attribute are written.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+use singer_common::dn::Dn;
+use singer_common::entry::EntryView;
+use singer_common::schema::Schema;
+use singer_common::schema::syntax::ValueKind;
+
+/// Invalid values of an attribute that are logged; the others are only counted.
+const NAMED_BAD_VALUES: u64 = 10;
+
+/// A property of the records.
+#[derive(Debug)]
+pub(super) struct Column {
+    pub(super) name: String,
+    /// `"name":` in JSON, with a leading comma unless it is the first property.
+    pub(super) prefix: Vec<u8>,
+    pub(super) kind: ValueKind,
+    pub(super) array: bool,
+    /// Whether it is a part of the key.
+    pub(super) is_key: bool,
+    /// Whether the current entry has an invalid value of the key.
+    pub(super) has_bad_key: bool,
+    pub(super) bad_values: u64,
+    pub(super) surplus_entries: u64,
+}
+
+impl Column {
+    /// Writes all values, or null if there are none.
+    pub(super) fn write<'v>(
+        &mut self,
+        entry: &impl EntryView,
+        all: impl Iterator<Item = &'v [u8]> + Clone,
+        schema: &Schema,
+        out: &mut Vec<u8>,
+    ) {
+        let mut values = all.clone();
+        if self.array {
+            let mut separator = b'[';
+            for value in values {
+                out.push(separator);
+                separator = b',';
+                self.value(value, entry, out);
+            }
+            if separator == b'[' {
+                return out.extend_from_slice(b"null");
+            }
+            out.push(b']');
+            return;
+        }
+        let Some(first) = values.next() else { return out.extend_from_slice(b"null") };
+        if values.next().is_none() {
+            return self.value(first, entry, out);
+        }
+        self.surplus_entries += 1;
+        let value = naming_value(all, &self.name, entry.dn(), schema);
+        self.value(value.unwrap_or(first), entry, out);
+    }
+
+    fn value(&mut self, value: &[u8], entry: &impl EntryView, out: &mut Vec<u8>) {
+        if self.kind.write_json(value, out).is_err() {
+            self.bad_value(entry.dn(), out);
+        }
+    }
+
+    #[cold]
+    fn bad_value(&mut self, dn: &str, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"null");
+        self.has_bad_key |= self.is_key;
+        self.bad_values += 1;
+        if self.bad_values <= NAMED_BAD_VALUES {
+            tracing::warn!("`{dn}`: a value of `{}` does not follow its syntax and is null", self.name);
+        }
+    }
+}
+
+/// Returns the values of an attribute in several places, each once: they are one set (RFC 4512 section 2.2).
+pub(super) fn together<'e>(
+    entry: &'e impl EntryView,
+    places: impl Iterator<Item = usize>,
+    name: &str,
+    schema: &Schema,
+) -> Vec<&'e [u8]> {
+    let rule = schema.equality(name);
+    let mut seen = HashSet::new();
+    let values = places.flat_map(|at| entry.values_at(at));
+    values.filter(|value| seen.insert(rule.normalize(value, schema))).collect()
+}
+
+/// Returns the value that is part of the entry's RDN.
+pub(super) fn naming_value<'v>(
+    mut values: impl Iterator<Item = &'v [u8]>,
+    name: &str,
+    dn: &str,
+    schema: &Schema,
+) -> Option<&'v [u8]> {
+    let dn = Dn::parse(dn).ok()?;
+    let ava =
+        dn.rdn()?.avas.iter().find(|a| schema.canonical_name(&a.attribute).eq_ignore_ascii_case(name))?;
+    values.find(|v| schema.values_match(name, v, &ava.value))
+}
+
+/// Returns whether the JSON schema of a property allows an array.
+pub(super) fn is_array(property: &Value) -> bool {
+    match property.get("type") {
+        Some(Value::String(kind)) => kind == "array",
+        Some(Value::Array(kinds)) => kinds.iter().any(|k| k == "array"),
+        _ => false,
+    }
+}
