@@ -7,7 +7,7 @@
 //! output was lost, emits them again.
 //!
 //! Before a STATE is printed, the file durably has every key emitted before it; before a change from a log leaves the process, the
-//! file has its key. [`Indexes`] is the only way to open a file, and [`crate::output::Output`] commits first. During a whole read,
+//! file has its key. [`shared::Indexes`] is the only way to open a file, and [`crate::output::Output`] commits first. During a whole read,
 //! one commit per buffer would cost more than the read: the file notes instead that a whole read did not end.
 
 use std::collections::HashMap;
@@ -21,11 +21,10 @@ use sha2::{Digest as _, Sha256};
 use singer_common::signals;
 use uuid::Uuid;
 
-pub(crate) use self::shared::{Indexes, SharedIndex};
 use self::tables::{COMMITS, GONE, KEYS, RETURNED, RUN, STAGE, Stage, prepare};
 
 mod file;
-mod shared;
+pub(crate) mod shared;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use singer_common::signals::{Signal, Stop};
 use singer_common::state::State;
 use singer_common::writer::SingerWriter;
 
-use crate::key_index::Indexes;
+use crate::key_index::shared::Indexes;
 use crate::stream::entries::Entries;
 
 pub mod batches;

@@ -5,7 +5,7 @@
 //! - [`full`]: `FULL_TABLE`: every entry.
 //! - [`incremental`]: `INCREMENTAL`: entries at or above the bookmark's replication key value.
 //! - [`content_sync`], [`dirsync`]: `LOG_BASED`: changes and deletions from the server's log; [`follow`] waits for them.
-//! - [`verify`], [`completeness`]: whether a whole read returned every entry, so that deletions may be concluded from it.
+//! - [`verify`], [`completeness`], [`conclude`]: whether a whole read returned every entry, and what follows from it.
 //! - [`bookmark`], [`log_bookmark`], [`fingerprint`]: positions in the STATE, and what they depend on.
 //! - [`witness`]: whether the directory was restored from a backup since the position.
 //! - [`container_renames`], [`moved_out`]: entries that change, or leave the stream, with an entry above them.
@@ -13,6 +13,7 @@
 
 pub(crate) mod bookmark;
 pub(crate) mod completeness;
+mod conclude;
 mod container_renames;
 pub mod content_sync;
 pub mod dirsync;

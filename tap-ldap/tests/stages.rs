@@ -1,4 +1,4 @@
-//! A stage of the tap imports only the stages before it.
+//! A stage of the tap imports only the stages before it, and modules do not import each other in circles.
 
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
@@ -92,7 +92,7 @@ fn imports(module: &ModulePath, source: &str) -> Vec<Import> {
     let lines: Vec<&str> = source.lines().filter(|l| !l.trim_start().starts_with("//")).collect();
     let code = lines.join("\n");
     let mut imports = Vec::new();
-    for keyword in ["crate::", "super::"] {
+    for keyword in ["crate::", "super::", "self::"] {
         for (at, _) in code.match_indices(keyword) {
             let (before, found) = code.split_at(at);
             // A hop of `super::super::` is part of the path before it.
@@ -109,6 +109,9 @@ fn imports(module: &ModulePath, source: &str) -> Vec<Import> {
                 }
             } else {
                 rest = rest.strip_prefix(keyword).unwrap();
+                if keyword == "self::" {
+                    base.clone_from(module);
+                }
             }
             let start = before.rsplit('\n').next().unwrap();
             let line = format!("{}{}", start.trim_start(), found.lines().next().unwrap());
@@ -137,6 +140,43 @@ fn stages_import_only_earlier_stages() {
         .map(|import| format!("{} imports {}: {}", import.from.join("::"), import.to.join("::"), import.line))
         .collect();
     assert!(wrong.is_empty(), "imports of a later stage:\n{}", wrong.join("\n"));
+}
+
+/// Returns the modules that can be reached from one by imports, that one included if there is a circle.
+fn reachable<'g>(
+    graph: &'g BTreeMap<ModulePath, BTreeSet<ModulePath>>,
+    from: &ModulePath,
+) -> BTreeSet<&'g ModulePath> {
+    let mut reached = BTreeSet::new();
+    let mut queue: Vec<&ModulePath> = graph[from].iter().collect();
+    while let Some(module) = queue.pop() {
+        if reached.insert(module) {
+            queue.extend(&graph[module]);
+        }
+    }
+    reached
+}
+
+#[test]
+fn modules_do_not_import_each_other_in_circles() {
+    let sources = sources();
+    let mut graph: BTreeMap<ModulePath, BTreeSet<ModulePath>> =
+        sources.keys().map(|module| (module.clone(), BTreeSet::new())).collect();
+    for Import { from, mut to, .. } in all_imports() {
+        // The path of an item is in its module.
+        while !to.is_empty() && !sources.contains_key(&to) {
+            to.pop();
+        }
+        if !to.is_empty() && to != from {
+            graph.get_mut(&from).unwrap().insert(to);
+        }
+    }
+    let in_circles: Vec<String> = graph
+        .keys()
+        .filter(|module| reachable(&graph, module).contains(module))
+        .map(|module| module.join("::"))
+        .collect();
+    assert!(in_circles.is_empty(), "in circles of imports: {in_circles:?}");
 }
 
 #[test]

@@ -1,18 +1,10 @@
-//! Whether a whole read of a stream was complete. Only this module decides about ACTIVATE_VERSION, and about deletions found by
-//! `track_deletions`.
-
-use std::io::Write;
+//! Whether a whole read of a stream was complete.
 
 use serde_json::Value;
-use singer_common::dn::DnKey;
-use singer_common::summary::{self, Count};
 
 use crate::config::TapConfig;
 use crate::config::shrink::Shrink;
 use crate::discovery::gaps::Gaps;
-use crate::discovery::source::Source;
-use crate::output::Output;
-use crate::replication::stream_run::StreamRun;
 
 /// A reason why entries may be missing from a whole read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +39,7 @@ pub(crate) enum IncompleteReason {
 
 impl IncompleteReason {
     /// Returns the warning, without its consequence.
-    fn message(&self) -> String {
+    pub(super) fn message(&self) -> String {
         match self {
             IncompleteReason::References(count) => {
                 format!("{count} referral(s) to other servers were ignored (follow_referrals)")
@@ -76,19 +68,19 @@ impl IncompleteReason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub(crate) struct Completeness {
-    reasons: Vec<IncompleteReason>,
+    pub(super) reasons: Vec<IncompleteReason>,
     /// The number of records, if it was noted.
-    records: Option<u64>,
+    pub(super) records: Option<u64>,
 }
 
 /// The settings about a read that is complete as far as can be known.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CompletenessRules {
     allow_empty: bool,
-    activates: bool,
+    pub(super) activates: bool,
     max_shrink: Option<Shrink>,
     /// The records of the last complete read, if the bookmark has them.
-    last: Option<u64>,
+    pub(super) last: Option<u64>,
     /// The number of keys in the index.
     indexed: Option<u64>,
 }
@@ -131,7 +123,7 @@ impl CompletenessRules {
     }
 
     /// Returns the last count, if a read returned less than half of it.
-    fn halved_from(&self, now: u64) -> Option<u64> {
+    pub(super) fn halved_from(&self, now: u64) -> Option<u64> {
         let half = Shrink::Percent(50.0);
         let before = self.last.or(self.indexed)?;
         (before >= MIN_COUNTED && half.is_exceeded(before, now) && self.max_shrink.is_none())
@@ -159,7 +151,7 @@ impl Completeness {
     }
 
     /// Applies the rules about the number of records.
-    fn apply(&mut self, rules: &CompletenessRules) {
+    pub(super) fn apply(&mut self, rules: &CompletenessRules) {
         let Some(now) = self.records else { return };
         if now == 0 && !rules.allow_empty {
             self.add(IncompleteReason::Empty);
@@ -202,84 +194,4 @@ impl Completeness {
     pub(crate) fn is_complete(&self) -> bool {
         self.reasons.is_empty()
     }
-}
-
-/// Finishes a whole read: activates the version of a complete one, if there is one, and warns of an incomplete one. Returns
-/// whether deletions may be concluded from it.
-pub(crate) fn conclude<W: Write>(
-    run: &mut StreamRun<'_>,
-    version: Option<i64>,
-    completeness: &Completeness,
-    output: &mut Output<'_, W>,
-) -> anyhow::Result<bool> {
-    let stream = run.stream.stream.as_str();
-    let mut completeness = completeness.clone();
-    if !run.context.directory.shortfalls().is_empty() {
-        completeness.add(IncompleteReason::File);
-    }
-    completeness.apply(&run.rules);
-    for reason in &completeness.reasons {
-        // One warning for the whole run was already logged for these.
-        if matches!(
-            reason,
-            IncompleteReason::File | IncompleteReason::Unverified | IncompleteReason::HiddenClasses
-        ) {
-            continue;
-        }
-        // Many containers have no entries of their own, and are listed together at the end. A container with nested containers is
-        // expected to be empty.
-        if *reason == IncompleteReason::Empty && is_container(run) {
-            if has_nested(run) {
-                tracing::info!(
-                    stream,
-                    "{stream}: no entry lies right below the container; no ACTIVATE_VERSION is sent"
-                );
-            } else {
-                output.empty.push(stream.to_owned());
-            }
-            continue;
-        }
-        let differ = if let IncompleteReason::Missing { count, .. } = reason { Some(*count) } else { None };
-        tracing::warn!(
-            stream,
-            books_differ = differ,
-            "{stream}: {}: the stream is not complete, so no ACTIVATE_VERSION is sent and nothing is deleted downstream",
-            reason.message()
-        );
-    }
-    if !completeness.is_complete() {
-        if completeness.reasons != [IncompleteReason::Empty] || !has_nested(run) {
-            summary::add(Count::Incomplete, 1);
-        }
-        return Ok(false);
-    }
-    if let Some((now, before)) = completeness.records.and_then(|now| Some((now, run.rules.halved_from(now)?)))
-        && run.rules.activates
-    {
-        tracing::warn!(
-            stream,
-            before,
-            now,
-            "{stream}: {now} records after {before} the last time: all that is missing is deleted downstream, as if it were gone (max_shrink would hold that back)"
-        );
-    }
-    run.rules.last = completeness.records;
-    if let Some(version) = version.filter(|_| run.rules.activates) {
-        output.writer.activate_version(stream, version)?;
-    }
-    Ok(true)
-}
-
-/// Returns whether the stream is that of a container with nested containers.
-fn has_nested(run: &StreamRun<'_>) -> bool {
-    let Source::Container { dn } = run.source else { return false };
-    let schema = run.context.directory.schema();
-    DnKey::parse(dn, schema).is_ok_and(|key| run.context.containers.has_nested(&key))
-}
-
-/// Returns whether the stream is one of a container, found by discovery.
-fn is_container(run: &StreamRun<'_>) -> bool {
-    let source = if let Source::Members(of) = run.source { of } else { run.source };
-    matches!(source, Source::Container { .. } | Source::Containers)
-        || matches!(run.source, Source::Members(_))
 }

@@ -16,7 +16,7 @@ use crate::discovery::dn;
 use crate::discovery::source::Source;
 use crate::output::Output;
 use crate::replication::bookmark::announce_resync;
-use crate::replication::completeness::conclude;
+use crate::replication::conclude::conclude;
 use crate::replication::container_renames::{self, ContainerNames};
 use crate::replication::fingerprint::Fingerprint;
 use crate::replication::log_bookmark::LogBookmark;
@@ -370,7 +370,7 @@ impl<'a> ContentSyncStream<'a> {
     ) -> anyhow::Result<()> {
         let mut attempts = None;
         while self.cookie.is_some() {
-            match output.or_stop(witness::check(&mut self.run)).await? {
+            match output.or_stop(witness::restored::check(&mut self.run)).await? {
                 Ok(Some(why)) => self.start_over(&why),
                 Ok(None) => break,
                 Err(error) => {

@@ -21,7 +21,7 @@ use crate::discovery::dn;
 use crate::discovery::source::Source;
 use crate::output::Output;
 use crate::replication::bookmark::announce_resync;
-use crate::replication::completeness::conclude;
+use crate::replication::conclude::conclude;
 use crate::replication::container_renames::{self, ContainerNames};
 use crate::replication::fingerprint::Fingerprint;
 use crate::replication::log_bookmark::LogBookmark;
@@ -133,7 +133,7 @@ impl<'a> DirSyncStream<'a> {
             // The server cannot be restored while a connection is open.
             let mut why = None;
             if !std::mem::replace(&mut self.is_restore_checked, true) {
-                why = output.or_stop(witness::check(&mut self.run)).await??;
+                why = output.or_stop(witness::restored::check(&mut self.run)).await??;
             }
             if why.is_none() {
                 let result = match position {

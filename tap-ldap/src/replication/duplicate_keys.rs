@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 use singer_common::catalog::CatalogEntry;
-use singer_common::directory::{DirectoryError, Paging, Vendor};
+use singer_common::directory::{DirectoryError, EntryRef, Paging, Vendor};
 use singer_common::entry::EntryView;
 use singer_common::secret::is_secret_attribute;
 use singer_common::summary::{self, Count};
@@ -17,7 +17,6 @@ use singer_common::summary::{self, Count};
 use crate::discovery::context::DirectoryContext;
 use crate::discovery::source::Source;
 use crate::discovery::tally::hash;
-use crate::replication::stream_run::StreamRun;
 use crate::stream::entries::Entries;
 
 /// The most keys whose entries the second pass counts.
@@ -92,70 +91,81 @@ struct Duplicates {
     first: Option<(String, String, String)>,
 }
 
-/// Warns once of entries of a whole read that have the same key.
-pub(crate) async fn warn(run: &mut StreamRun<'_>) -> Result<(), DirectoryError> {
-    let Some(mut keys) = run.duplicate_keys.take() else { return Ok(()) };
-    let (repeated, count) = keys.repeated();
-    if repeated.is_empty() {
-        return Ok(());
-    }
-    keys.hashes = Vec::new();
-    let found = match count_duplicates(run, &mut keys, &repeated).await {
-        Ok(found) => found,
-        // The records are printed already: a limit is not a reason to fail now.
-        Err(e) if e.code().is_some() => Duplicates { count, first: None },
-        Err(e) => return Err(e),
-    };
-    if found.count == 0 {
-        return Ok(());
-    }
-    let Duplicates { count, first } = found;
-    summary::add(Count::BooksSameKey, count);
-    let stream = run.stream.stream.as_str();
-    let first = first.map(|(key, one, other)| format!(" (the first: {key} of `{one}` and `{other}`)"));
-    tracing::warn!(
-        stream,
-        same_key = count,
-        "{stream}: {count} entries have the key of another entry of the stream{}: downstream only one of them is left. Choose key_properties that tell all entries apart, such as dn",
-        first.unwrap_or_default()
-    );
-    Ok(())
-}
-
-/// Reads the keys of the stream again, and counts the entries of those that occurred more than once.
-async fn count_duplicates(
-    run: &StreamRun<'_>,
-    keys: &mut DuplicateKeys,
-    repeated: &HashSet<u64>,
-) -> Result<Duplicates, DirectoryError> {
-    let mut found = Duplicates::default();
-    let mut seen: HashMap<u64, String> = HashMap::new();
-    let mut entries = Entries::open(run.context, run.source, &keys.names, Paging::Configured).await?;
-    while entries.advance().await? {
-        let entry = entries.entry();
-        let hash = keys.hash(&entry);
-        if !repeated.contains(&hash) {
-            continue;
+impl DuplicateKeys {
+    /// Warns once of entries of a whole read that have the same key. `key_of` returns the key of an entry as in its record.
+    ///
+    /// # Errors
+    /// Fails if the server does not answer.
+    pub(crate) async fn warn(
+        mut self,
+        context: &DirectoryContext,
+        source: &Source,
+        stream: &str,
+        key_of: &dyn Fn(&EntryRef<'_>) -> Vec<Value>,
+    ) -> Result<(), DirectoryError> {
+        let (repeated, count) = self.repeated();
+        if repeated.is_empty() {
+            return Ok(());
         }
-        match seen.get(&hash) {
-            None => {
-                seen.insert(hash, entry.dn().to_owned());
+        self.hashes = Vec::new();
+        let found = match self.count_duplicates(context, source, key_of, &repeated).await {
+            Ok(found) => found,
+            // The records are printed already: a limit is not a reason to fail now.
+            Err(e) if e.code().is_some() => Duplicates { count, first: None },
+            Err(e) => return Err(e),
+        };
+        if found.count == 0 {
+            return Ok(());
+        }
+        let Duplicates { count, first } = found;
+        summary::add(Count::BooksSameKey, count);
+        let first = first.map(|(key, one, other)| format!(" (the first: {key} of `{one}` and `{other}`)"));
+        tracing::warn!(
+            stream,
+            same_key = count,
+            "{stream}: {count} entries have the key of another entry of the stream{}: downstream only one of them is left. Choose key_properties that tell all entries apart, such as dn",
+            first.unwrap_or_default()
+        );
+        Ok(())
+    }
+
+    /// Reads the keys of the stream again, and counts the entries of those that occurred more than once.
+    async fn count_duplicates(
+        &mut self,
+        context: &DirectoryContext,
+        source: &Source,
+        key_of: &dyn Fn(&EntryRef<'_>) -> Vec<Value>,
+        repeated: &HashSet<u64>,
+    ) -> Result<Duplicates, DirectoryError> {
+        let mut found = Duplicates::default();
+        let mut seen: HashMap<u64, String> = HashMap::new();
+        let mut entries = Entries::open(context, source, &self.names, Paging::Configured).await?;
+        while entries.advance().await? {
+            let entry = entries.entry();
+            let hash = self.hash(&entry);
+            if !repeated.contains(&hash) {
+                continue;
             }
-            // The same entry again, for example because a search was restarted.
-            Some(other) if other == entry.dn() => {}
-            Some(other) => {
-                found.count += 1;
-                if found.first.is_none() {
-                    let values = run.key_of(&entry);
-                    let parts = keys.names.iter().zip(&values).map(|(name, value)| part(name, value));
-                    let key = parts.collect::<Vec<_>>().join(" and ");
-                    found.first = Some((key, other.clone(), entry.dn().to_owned()));
+            match seen.get(&hash) {
+                None => {
+                    seen.insert(hash, entry.dn().to_owned());
+                }
+                // The same entry again, for example because a search was restarted.
+                Some(other) if other == entry.dn() => {}
+                Some(other) => {
+                    found.count += 1;
+                    if found.first.is_none() {
+                        let values = key_of(&entry);
+                        let parts = self.names.iter().zip(&values).map(|(name, value)| part(name, value));
+                        let key = parts.collect::<Vec<_>>().join(" and ");
+                        found.first = Some((key, other.clone(), entry.dn().to_owned()));
+                    }
                 }
             }
         }
+        entries.discard_count();
+        Ok(found)
     }
-    entries.discard_count();
-    Ok(found)
 }
 
 fn part(name: &str, value: &Value) -> String {

@@ -6,27 +6,23 @@
 //! server does not sort, they are read in windows of the key, so that a killed run repeats at most one window.
 //!
 //! - [`read`]: one run of a stream; [`passes`]: the ways to read it; [`deletions`]: what no longer exists.
-//! - [`key_cursor`]: the position by one key; [`boundary`]: the records at its end; [`key_histogram`]: where to cut windows.
+//! - [`position`]: the bookmark; [`key_cursor`]: the position by one key; [`boundary`]: the records at its end; [`key_histogram`]: where to cut windows.
 //! - [`restored`]: whether the directory was restored from a backup since the bookmark.
 //! - [`keyless`], [`unusable_values`]: entries that no position covers.
 
 use std::io::Write;
 
 use chrono::Utc;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use singer_common::directory::Vendor;
 use singer_common::state::StateError;
 
-use self::boundary::Boundary;
-use self::key_cursor::{Newest, SecondPosition};
+use self::position::{Bookmark, Start};
 use self::read::IncrementalRead;
 use self::restored::ServerPosition;
 use crate::discovery::replication_keys;
-use crate::key_index::IndexPosition;
 use crate::output::Output;
 use crate::replication::bookmark::{OTHER_SOURCE, announce_resync, bookmark};
-use crate::replication::container_renames::{self, ContainerNames};
+use crate::replication::container_renames;
 use crate::replication::fingerprint::Fingerprint;
 use crate::replication::stream_run::{StreamRun, new_version};
 use crate::replication::verify::{Expected, expect, verify};
@@ -38,61 +34,10 @@ mod key_cursor;
 mod key_histogram;
 mod keyless;
 mod passes;
+mod position;
 mod read;
 mod restored;
 mod unusable_values;
-
-/// A position in the order of the replication key.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Bookmark {
-    #[serde(default)]
-    format: u64,
-    #[serde(default)]
-    replication_method: String,
-    #[serde(default)]
-    replication_key: Option<String>,
-    replication_key_value: Value,
-    #[serde(default)]
-    fingerprint: Option<String>,
-    /// The key properties of the stream's records; absent in bookmarks of versions that did not keep them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    key_properties: Option<Vec<String>>,
-    /// With `track_deletions`: the version of the last full read's records.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    version: Option<i64>,
-    /// Whether that read is not complete yet.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    incomplete: bool,
-    /// With `track_deletions`: the position of the index of keys.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    index: Option<IndexPosition>,
-    #[serde(default, skip_serializing_if = "Boundary::is_empty")]
-    boundary: Boundary,
-    #[serde(default, skip_serializing_if = "ContainerNames::is_empty")]
-    containers: ContainerNames,
-    /// The position by a second key.
-    #[serde(default, rename = "besides", skip_serializing_if = "Option::is_none")]
-    second: Option<SecondPosition>,
-    /// The position that the server reported. With [`Self::newest`], it says whether the directory was restored.
-    #[serde(default, rename = "reached", skip_serializing_if = "ServerPosition::is_empty")]
-    server: ServerPosition,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    newest: Vec<Newest>,
-    /// The number of entries in the last complete pass over all keys.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    count: Option<u64>,
-}
-
-/// Where a run starts.
-struct Start {
-    fingerprint: Fingerprint,
-    /// The usable bookmark, and its key value as the server has it; `None` if everything must be read.
-    position: Option<(Vec<u8>, Bookmark)>,
-    /// The version of the last bookmark, usable or not.
-    last_version: Option<i64>,
-    /// What the server reports now.
-    server: ServerPosition,
-}
 
 /// Reads what changed since the bookmark, or everything if there is no usable bookmark.
 pub(crate) async fn run<W: Write>(

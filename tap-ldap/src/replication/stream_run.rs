@@ -13,7 +13,7 @@ use singer_common::schema::Schema;
 use singer_common::schema::syntax::{Clock, now};
 
 use crate::replication::completeness::CompletenessRules;
-use crate::replication::duplicate_keys::{self, DuplicateKeys};
+use crate::replication::duplicate_keys::DuplicateKeys;
 use crate::replication::known_ids::KnownIds;
 use crate::replication::witness::{self, Witness};
 use singer_common::deletion::DELETED_AT;
@@ -24,7 +24,7 @@ use crate::discovery::context::DirectoryContext;
 use crate::discovery::dn;
 use crate::discovery::replication_keys;
 use crate::discovery::source::Source;
-use crate::key_index::SharedIndex;
+use crate::key_index::shared::SharedIndex;
 use crate::output::Output;
 use crate::replication::method::Method;
 use crate::stream::convert::{Converter, MissingKey};
@@ -237,7 +237,8 @@ impl<'a> StreamRun<'a> {
 
     /// Warns once of entries that have the same key.
     pub(crate) async fn warn_of_duplicate_keys(&mut self) -> Result<(), DirectoryError> {
-        duplicate_keys::warn(self).await
+        let Some(keys) = self.duplicate_keys.take() else { return Ok(()) };
+        keys.warn(self.context, self.source, &self.stream.stream, &|entry| self.key_of(entry)).await
     }
 
     /// Emits the RECORD of an entry.

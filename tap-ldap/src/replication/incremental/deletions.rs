@@ -6,7 +6,7 @@ use singer_common::entry::EntryView as _;
 
 use super::read::{IncrementalRead, Window};
 use crate::output::Output;
-use crate::replication::completeness::conclude;
+use crate::replication::conclude::conclude;
 use crate::replication::stream_run::StreamRun;
 use crate::replication::verify::{expect, verify};
 

@@ -38,11 +38,11 @@ singer\t'One JSON object a line, in the Singer SDK\'s form: what Meltano asks fo
 complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -l progress -d 'How far a run is' -r -f -a "auto\t'Bars, where stderr is a terminal that no other program of a pipeline writes to; lines, where one may; else nothing'
 always\t'Bars, where stderr is a terminal; else lines now and then'
 never\t'Nothing'"
-complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -l report -d 'With --discover: write a page about the directory too, for people; HTML in one file' -r -F
-complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -l catalog -d 'The catalog with the selection; without it: discover, then sync what is selected by default' -r
-complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -l state -d 'STATE of an earlier run' -r
+complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -l report -d 'Also write an HTML page about the directory (with --discover)' -r -F
+complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -l catalog -d 'Catalog with the selected streams. Default: discover, then sync the streams selected by default' -r
+complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -l state -d 'STATE of an earlier run, to continue from' -r
 complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -l about -d 'Print what this executable is, can do and takes, then stop'
-complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -l discover -d 'Print the catalog: which streams there are and what their records look like'
+complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -l discover -d 'Print the catalog: the streams, and the schemas of their records'
 complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -s V -l version -d 'Print version'
 complete -c tap-ldap -n "__fish_tap_ldap_needs_command" -f -a "init" -d 'Ask for server and user, try them, and write a first configuration'

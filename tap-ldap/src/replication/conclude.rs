@@ -1,0 +1,91 @@
+//! Concludes a whole read. Only this module decides about ACTIVATE_VERSION, and about deletions found by `track_deletions`.
+
+use std::io::Write;
+
+use singer_common::dn::DnKey;
+use singer_common::summary::{self, Count};
+
+use crate::discovery::source::Source;
+use crate::output::Output;
+use crate::replication::completeness::{Completeness, IncompleteReason};
+use crate::replication::stream_run::StreamRun;
+
+/// Finishes a whole read: activates the version of a complete one, if there is one, and warns of an incomplete one. Returns
+/// whether deletions may be concluded from it.
+pub(crate) fn conclude<W: Write>(
+    run: &mut StreamRun<'_>,
+    version: Option<i64>,
+    completeness: &Completeness,
+    output: &mut Output<'_, W>,
+) -> anyhow::Result<bool> {
+    let stream = run.stream.stream.as_str();
+    let mut completeness = completeness.clone();
+    if !run.context.directory.shortfalls().is_empty() {
+        completeness.add(IncompleteReason::File);
+    }
+    completeness.apply(&run.rules);
+    for reason in &completeness.reasons {
+        // One warning for the whole run was already logged for these.
+        if matches!(
+            reason,
+            IncompleteReason::File | IncompleteReason::Unverified | IncompleteReason::HiddenClasses
+        ) {
+            continue;
+        }
+        // Many containers have no entries of their own, and are listed together at the end. A container with nested containers is
+        // expected to be empty.
+        if *reason == IncompleteReason::Empty && is_container(run) {
+            if has_nested(run) {
+                tracing::info!(
+                    stream,
+                    "{stream}: no entry lies right below the container; no ACTIVATE_VERSION is sent"
+                );
+            } else {
+                output.empty.push(stream.to_owned());
+            }
+            continue;
+        }
+        let differ = if let IncompleteReason::Missing { count, .. } = reason { Some(*count) } else { None };
+        tracing::warn!(
+            stream,
+            books_differ = differ,
+            "{stream}: {}: the stream is not complete, so no ACTIVATE_VERSION is sent and nothing is deleted downstream",
+            reason.message()
+        );
+    }
+    if !completeness.is_complete() {
+        if completeness.reasons != [IncompleteReason::Empty] || !has_nested(run) {
+            summary::add(Count::Incomplete, 1);
+        }
+        return Ok(false);
+    }
+    if let Some((now, before)) = completeness.records.and_then(|now| Some((now, run.rules.halved_from(now)?)))
+        && run.rules.activates
+    {
+        tracing::warn!(
+            stream,
+            before,
+            now,
+            "{stream}: {now} records after {before} the last time: all that is missing is deleted downstream, as if it were gone (max_shrink would hold that back)"
+        );
+    }
+    run.rules.last = completeness.records;
+    if let Some(version) = version.filter(|_| run.rules.activates) {
+        output.writer.activate_version(stream, version)?;
+    }
+    Ok(true)
+}
+
+/// Returns whether the stream is that of a container with nested containers.
+fn has_nested(run: &StreamRun<'_>) -> bool {
+    let Source::Container { dn } = run.source else { return false };
+    let schema = run.context.directory.schema();
+    DnKey::parse(dn, schema).is_ok_and(|key| run.context.containers.has_nested(&key))
+}
+
+/// Returns whether the stream is one of a container, found by discovery.
+fn is_container(run: &StreamRun<'_>) -> bool {
+    let source = if let Source::Members(of) = run.source { of } else { run.source };
+    matches!(source, Source::Container { .. } | Source::Containers)
+        || matches!(run.source, Source::Members(_))
+}
