@@ -1,4 +1,4 @@
-//! `tap-ldap init`: a configuration and a first selection, by questions.
+//! `tap-ldap init`: creates a configuration and a first catalog interactively.
 
 use std::process::ExitCode;
 

@@ -6,9 +6,10 @@
 //! Emitted deletions stay in the file until a later run starts from a STATE that covers them. A run that was killed, or whose
 //! output was lost, emits them again.
 //!
-//! Before a STATE is printed, the file durably has every key emitted before it; before a change from a log leaves the process, the
-//! file has its key. [`shared::Indexes`] is the only way to open a file, and [`crate::output::Output`] commits first. During a whole read,
-//! one commit per buffer would cost more than the read: the file notes instead that a whole read did not end.
+//! Before a STATE is printed, the file durably has every key emitted before it; before a change from a log leaves the
+//! process, the file has its key. [`shared::Indexes`] is the only way to open a file, and [`crate::output::Output`] commits
+//! first. During a whole read, one commit per buffer would cost more than the read: the file notes instead that a whole read
+//! did not end.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -146,8 +147,8 @@ impl KeyIndex {
         IndexPosition { id: self.id, run: self.run, commits: self.commits }
     }
 
-    /// Compares the file with a bookmark's position: deletions emitted before it need not be repeated. Returns `false` if the bookmark
-    /// is not about this file, so that deletions since the bookmark are unknown.
+    /// Compares the file with a bookmark's position: deletions emitted before it need not be repeated. Returns `false` if the
+    /// bookmark is not about this file, so that deletions since the bookmark are unknown.
     pub(crate) fn confirm(&mut self, position: &IndexPosition) -> Result<bool, IndexError> {
         // A bookmark of a later run or commit than the file's: the file is an old copy.
         if position.id != self.id || position.run > self.run || position.commits > self.commits {
@@ -210,8 +211,8 @@ impl KeyIndex {
         file::guarded(read).map_err(|e| fail(&self.path, &e))
     }
 
-    /// Notes that changes of a log are emitted. From now on [`Self::commit_ahead`] makes each of them durable before it leaves the
-    /// process, so that a later run knows what a killed run emitted.
+    /// Notes that changes of a log are emitted. From now on [`Self::commit_ahead`] makes each of them durable before it
+    /// leaves the process, so that a later run knows what a killed run emitted.
     pub(crate) fn follow(&mut self) -> Result<(), IndexError> {
         if self.stage >= Stage::Following {
             return Ok(());
@@ -391,8 +392,8 @@ impl KeyIndex {
         self.save()
     }
 
-    /// Returns deletions that are not confirmed by a bookmark: keys in JSON and DNs, up to `count` of them after one. `renamed`: also
-    /// former DNs of entries that exist with another one.
+    /// Returns deletions that are not confirmed by a bookmark: keys in JSON and DNs, up to `count` of them after one.
+    /// `renamed`: also former DNs of entries that exist with another one.
     pub(crate) fn deletions_after(
         &self,
         after: Option<&(String, String)>,

@@ -127,8 +127,8 @@ impl<'a, W: Write> Output<'a, W> {
         self.stop.requested().map_or(Ok(()), |signal| Err(Interrupted(signal)))
     }
 
-    /// Waits while stdout is blocked. Meanwhile buffers the current page, because servers close a connection that is not read: 389 DS
-    /// after ten seconds (nsslapd-ioblocktimeout), others later.
+    /// Waits while stdout is blocked. Meanwhile buffers the current page, because servers close a connection that is not
+    /// read: 389 DS after ten seconds (nsslapd-ioblocktimeout), others later.
     pub async fn wait_for_stdout(&mut self, entries: &mut Entries<'_>) -> Result<(), Interrupted> {
         if !self.writer.is_congested() {
             return Ok(());
@@ -227,7 +227,7 @@ impl<'a, W: Write> Output<'a, W> {
     }
 
     /// Puts a stream's bookmark into the STATE without printing it.
-    pub fn note(&mut self, stream: &str, bookmark: Value) {
+    pub fn set_bookmark(&mut self, stream: &str, bookmark: Value) {
         self.state.bookmarks.insert(stream.to_owned(), bookmark);
     }
 
@@ -242,7 +242,7 @@ impl<'a, W: Write> Output<'a, W> {
     }
 
     /// Removes a stream's bookmark: the next run reads everything.
-    pub fn forget(&mut self, stream: &str) {
+    pub fn remove_bookmark(&mut self, stream: &str) {
         self.state.bookmarks.remove(stream);
     }
 

@@ -1,7 +1,7 @@
 //! `--report`: one HTML page about the containers, classes and attributes of a directory.
 //!
-//! It has names and counts only, never a value. What the directory and its schema contain is untrusted input; [`page`] escapes all of
-//! it.
+//! It has names and counts only, never a value. What the directory and its schema contain is untrusted input; [`page`]
+//! escapes all of it.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,4 +1,5 @@
-//! One pass over the DNs below the base: how many entries each container's stream has, and how to read them so that none is missed.
+//! One pass over the DNs below the base: how many entries each container's stream has, and how to read them so that none is
+//! missed.
 //!
 //! A container without nested containers is read as one subtree, which returns all of its entries. One with nested containers is
 //! read level by level, which only finds entries with visible parents. If a parent is not visible, or missing in a file, the

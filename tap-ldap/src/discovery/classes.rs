@@ -12,8 +12,8 @@ use singer_common::schema::{ClassKind, ObjectClass, Schema};
 /// The stream of entries without a structural class in the schema.
 pub const UNCLASSIFIED_STREAM: &str = "unclassified";
 
-/// The class of deleted entries on 389 DS, which keep their other classes. Directory Manager finds them by filters that contain this
-/// class, even negated. They are not entries of the directory any more.
+/// The class of deleted entries on 389 DS, which keep their other classes. Directory Manager finds them by filters that
+/// contain this class, even negated. They are not entries of the directory any more.
 const OF_DELETED: &str = "nsTombstone";
 
 /// Returns whether a class is that of deleted entries: it has no stream, and is in no filter.
@@ -30,8 +30,8 @@ pub struct ClassStream {
     pub filter: String,
 }
 
-/// Finds the classes that occur below a base. Subclasses of a class without entries are skipped: an entry of a subclass is also an
-/// entry of the class (RFC 4512 section 2.4).
+/// Finds the classes that occur below a base. Subclasses of a class without entries are skipped: an entry of a subclass is
+/// also an entry of the class (RFC 4512 section 2.4).
 pub async fn find(directory: &Directory, base: &str) -> Result<Vec<ClassStream>, DirectoryError> {
     let schema = directory.schema();
     let structural: Vec<&ObjectClass> = schema
@@ -93,8 +93,8 @@ pub struct HiddenEntries {
 /// The most entries that are checked one by one.
 const MOST_SINGLE: usize = 1_000;
 
-/// Finds entries that are in no class stream because the bound user may not see their classes: filters with classes, even negated,
-/// are Undefined for them. One pass over the DNs.
+/// Finds entries that are in no class stream because the bound user may not see their classes: filters with classes, even
+/// negated, are Undefined for them. One pass over the DNs.
 pub async fn hidden_entries(
     directory: &Directory,
     base: &str,

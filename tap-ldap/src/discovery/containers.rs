@@ -16,8 +16,8 @@ pub const CONTAINERS_STREAM: &str = "organizational_units";
 
 pub(crate) const CLASS: &str = "objectClass";
 
-/// The classes of container entries (RFC 4519 section 3, RFC 4524 section 3), with nsContainer of 389 DS, which FreeIPA uses for its
-/// tree.
+/// The classes of container entries (RFC 4519 section 3, RFC 4524 section 3), with nsContainer of 389 DS, which FreeIPA uses
+/// for its tree.
 const CLASSES: &[&str] =
     &["organizationalUnit", "organization", "domain", "locality", "country", "nsContainer"];
 
@@ -75,8 +75,8 @@ pub fn is_container(vendor: Vendor, entry: &Entry) -> bool {
 /// Returns the filter for containers.
 pub fn filter(vendor: Vendor) -> String {
     let classes = classes(vendor);
-    // An unknown class makes its part of the `|` Undefined, which is like false (RFC 4511 section 4.5.1.7). In a `!` it would make
-    // the whole filter Undefined: excluded classes are therefore dropped later.
+    // An unknown class makes its part of the `|` Undefined, which is like false (RFC 4511 section 4.5.1.7). In a `!` it would
+    // make the whole filter Undefined: excluded classes are therefore dropped later.
     let any: Vec<String> = classes.iter().map(|c| format!("(objectClass={c})")).collect();
     format!("(|{})", any.concat())
 }
@@ -184,8 +184,8 @@ impl Containers {
             .into_iter()
             .map(|(key, entry)| (key, Container { dn: entry.dn, stream: String::new() }))
             .collect();
-        // The base is always a container, even if it is not visible or a file lacks it. A missing base in a file is one only if an entry
-        // belongs to it.
+        // The base is always a container, even if it is not visible or a file lacks it. A missing base in a file is one only
+        // if an entry belongs to it.
         let base_key = dn::key(base, directory.schema())?;
         if !by_key.contains_key(&base_key)
             && (directory.root_dse().vendor != Vendor::Ldif

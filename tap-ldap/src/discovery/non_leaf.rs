@@ -12,8 +12,8 @@ use singer_common::directory::MATCH_ALL;
 /// The most that are kept. With more, one read of the whole subtree costs less than a search for each.
 pub const MOST: usize = 5_000;
 
-/// The entries with subordinates, that are not containers, below containers with nested containers. Other containers are read as one
-/// subtree, and need no such list.
+/// The entries with subordinates, that are not containers, below containers with nested containers. Other containers are read
+/// as one subtree, and need no such list.
 #[derive(Debug, Default)]
 pub struct NonLeafEntries {
     /// Their DNs, parents first.
@@ -22,8 +22,9 @@ pub struct NonLeafEntries {
     pub references: u64,
 }
 
-/// Returns the filter for entries with subordinates, if the server has a cheap one: slapd computes `hasSubordinates` by a lookup; 389 DS
-/// indexes the presence of `numSubordinates`. On 389 DS, a user who may not see the attribute silently finds nothing by it.
+/// Returns the filter for entries with subordinates, if the server has a cheap one: slapd computes `hasSubordinates` by a
+/// lookup; 389 DS indexes the presence of `numSubordinates`. On 389 DS, a user who may not see the attribute silently finds
+/// nothing by it.
 fn filter(vendor: Vendor) -> Option<&'static str> {
     match vendor {
         Vendor::OpenLdap => Some("(hasSubordinates=TRUE)"),
@@ -33,8 +34,8 @@ fn filter(vendor: Vendor) -> Option<&'static str> {
 }
 
 impl NonLeafEntries {
-    /// Finds them in one pass over DNs: of the entries with subordinates, if the server can search for them; or else of all entries, by
-    /// their parents. Returns `None` if there are more than `most`.
+    /// Finds them in one pass over DNs: of the entries with subordinates, if the server can search for them; or else of all
+    /// entries, by their parents. Returns `None` if there are more than `most`.
     pub async fn find(
         directory: &Directory,
         base: &str,

@@ -1,5 +1,5 @@
-//! The replication keys that servers maintain: how their values grow, which entries have them, and which attribute must be read in
-//! addition, because a server reuses values or omits them.
+//! The replication keys that servers maintain: how their values grow, which entries have them, and which attribute must be
+//! read in addition, because a server reuses values or omits them.
 
 use singer_common::directory::Vendor;
 
@@ -73,14 +73,14 @@ pub(crate) fn fallback(vendor: Vendor, key: &str) -> Option<&'static str> {
     lacks.then_some(CREATED)
 }
 
-/// Returns a second key to read, because the server may reuse values of the first one: 389 DS decrements `entryusn` for each addition
-/// that it refuses, and starts anew after an import.
+/// Returns a second key to read, because the server may reuse values of the first one: 389 DS decrements `entryusn` for each
+/// addition that it refuses, and starts anew after an import.
 pub(crate) fn second_key(vendor: Vendor, key: &str) -> Option<&'static str> {
     (vendor == Vendor::Ds389 && key.eq_ignore_ascii_case("entryusn")).then_some(MODIFIED)
 }
 
-/// Returns the attributes that mark the last change of an entry on a server of this kind, if they are not the replication key. The
-/// first one decides which of two entries changed later.
+/// Returns the attributes that mark the last change of an entry on a server of this kind, if they are not the replication
+/// key. The first one decides which of two entries changed later.
 pub(crate) fn marks(vendor: Vendor) -> &'static [&'static str] {
     match vendor {
         Vendor::OpenLdap => &["entryCSN"],
@@ -96,8 +96,8 @@ pub(crate) fn best(keys: &[String]) -> Option<&String> {
     keys.iter().find(|k| growth(k) == Growth::Changed)
 }
 
-/// Returns the change keys that entries have. A server that does not set `modifyTimestamp` when it adds an entry will set it later:
-/// `createTimestamp` implies it.
+/// Returns the change keys that entries have. A server that does not set `modifyTimestamp` when it adds an entry will set it
+/// later: `createTimestamp` implies it.
 pub(crate) fn available(
     vendor: Vendor,
     keys: &[&'static str],

@@ -1,8 +1,8 @@
 //! The reconciliation of a whole read: which entries the directory holds, which were emitted, and how the two differ.
 //!
-//! Entries are identified by 64-bit hashes of their DNs as the directory spells them. A [`Tally`] has a fixed size, whatever the number
-//! of entries, and does not depend on their order. The difference of two tallies lists the hashes by which they differ, if
-//! there are not too many (an invertible Bloom lookup table; Eppstein et al., "What's the Difference?", 2011).
+//! Entries are identified by 64-bit hashes of their DNs as the directory spells them. A [`Tally`] has a fixed size, whatever
+//! the number of entries, and does not depend on their order. The difference of two tallies lists the hashes by which they
+//! differ, if there are not too many (an invertible Bloom lookup table; Eppstein et al., "What's the Difference?", 2011).
 
 /// The parts of a tally; each hash is in one cell of every part.
 const PARTS: usize = 3;

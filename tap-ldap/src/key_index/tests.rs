@@ -32,7 +32,7 @@ fn what_was_not_seen_is_gone_until_a_later_bookmark_says_that_it_was_told() {
     assert_eq!(index.deletions_after(None, 1, false).unwrap(), [("b".to_owned(), "cn=b".to_owned())]);
     drop(index);
 
-    // The STATE of the second run was lost: it is told again.
+    // The STATE of the second run was lost: the deletion is emitted again.
     let mut index = open();
     assert!(index.confirm(&first).unwrap());
     read(&mut index, &["a"]);
@@ -42,7 +42,7 @@ fn what_was_not_seen_is_gone_until_a_later_bookmark_says_that_it_was_told() {
     let mut index = open();
     assert!(index.confirm(&second).unwrap());
     assert_eq!(gone(&index), ["c"]);
-    // It is back.
+    // It exists again.
     read(&mut index, &["a", "c"]);
     assert!(gone(&index).is_empty());
 }
@@ -61,7 +61,7 @@ fn what_a_run_had_begun_is_known_to_the_next() {
     let mut index = open();
     assert!(index.is_unsettled() && !index.lacks_printed());
     assert_eq!(index.dn_of("a").unwrap().as_deref(), Some("cn=a"));
-    // A STATE in the middle does not settle it.
+    // A STATE within the run does not end it.
     index.save().unwrap();
     drop(index);
     let mut index = open();

@@ -132,8 +132,8 @@ impl CompletenessRules {
 }
 
 impl Completeness {
-    /// Returns the completeness of a read with these gaps. Reads of entries use [`super::verify::verify`], which also compares the
-    /// DNs.
+    /// Returns the completeness of a read with these gaps. Reads of entries use [`super::verify::verify`], which also
+    /// compares the DNs.
     pub(crate) fn of(gaps: Gaps) -> Completeness {
         let mut completeness = Completeness { reasons: Vec::new(), records: None };
         if gaps.references > 0 {

@@ -100,8 +100,8 @@ pub(crate) fn is_renamed(
     })
 }
 
-/// Returns whether an entry is a known container with its current DN, or an immediate subordinate of one. Otherwise an entry above
-/// it was renamed, or its parent is not a container.
+/// Returns whether an entry is a known container with its current DN, or an immediate subordinate of one. Otherwise an entry
+/// above it was renamed, or its parent is not a container.
 pub(crate) fn is_below_known(entry: &Entry, names: &ContainerNames) -> bool {
     let is_known = |dn: &str| {
         let name = short(dn);

@@ -144,7 +144,7 @@ impl<'a> ContentSyncStream<'a> {
         self.emit_renamed(output).await?;
         self.run.caught_up()?;
         self.cookie = Some(position);
-        self.note(output)
+        self.set_bookmark(output)
     }
 
     /// Handles an item of the search.
@@ -181,7 +181,7 @@ impl<'a> ContentSyncStream<'a> {
                 self.emit_below_deleted(output).await?;
                 self.cookie = Some(cookie);
                 if output.is_due() {
-                    self.note(output)?;
+                    self.set_bookmark(output)?;
                     output.save()?;
                 }
             }
@@ -217,9 +217,9 @@ impl<'a> ContentSyncStream<'a> {
         }
     }
 
-    /// Returns a changed entry as a search of the stream would; `None` if it was deleted, or if another entry has its DN now, which
-    /// the log also reports. 389 DS sends only user attributes, whatever was requested. In the persist phase an item may
-    /// arrive after a rename above it, with the old DN, and after its records were emitted with the new one.
+    /// Returns a changed entry as a search of the stream would; `None` if it was deleted, or if another entry has its DN now,
+    /// which the log also reports. 389 DS sends only user attributes, whatever was requested. In the persist phase an item
+    /// may arrive after a rename above it, with the old DN, and after its records were emitted with the new one.
     async fn read_whole(&self, uuid: Uuid, entry: Entry) -> anyhow::Result<Option<Entry>> {
         if !self.is_389() {
             let is_late = self.run.has_caught_up() && !container_renames::is_below_known(&entry, &self.names);
@@ -249,7 +249,7 @@ impl<'a> ContentSyncStream<'a> {
         output: &mut Output<'_, W>,
     ) -> anyhow::Result<()> {
         let Some(entry) = self.read_whole(uuid, entry).await? else { return Ok(()) };
-        let of_stream = self.run.keeps(&entry)?
+        let of_stream = self.run.contains(&entry)?
             && self.own_filter.as_ref().is_none_or(|f| f.matches(&entry, self.run.schema()) == Some(true));
         if !of_stream {
             // It may have been in the stream before.
@@ -357,7 +357,7 @@ impl<'a> ContentSyncStream<'a> {
         let unexplained = self.run.witness.unexplained_change();
         if unexplained.is_none() {
             self.run.caught_up()?;
-            self.note(output)?;
+            self.set_bookmark(output)?;
         }
         Ok(unexplained)
     }
@@ -393,10 +393,10 @@ impl<'a> ContentSyncStream<'a> {
     }
 
     /// Puts the position into the STATE, if there is one.
-    pub(crate) fn note<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+    pub(crate) fn set_bookmark<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
         match &self.cookie {
             Some(cookie) => {
-                LogBookmark::note(&mut self.run, output, cookie, None, &self.fingerprint, &self.names)
+                LogBookmark::put(&mut self.run, output, cookie, None, &self.fingerprint, &self.names)
             }
             None => Ok(()),
         }

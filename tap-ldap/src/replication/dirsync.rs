@@ -1,5 +1,5 @@
-//! `LOG_BASED` on Active Directory: by DirSync ([MS-ADTS] 3.1.1.3.4.1.3), or by `uSNChanged` and tombstones if the account may not
-//! use DirSync.
+//! `LOG_BASED` on Active Directory: by DirSync ([MS-ADTS] 3.1.1.3.4.1.3), or by `uSNChanged` and tombstones if the account
+//! may not use DirSync.
 //!
 //! Both say which objects changed. DirSync returns only the changed attributes, and must search the whole naming context. So each
 //! changed object is read whole, as a search of the stream would return it.
@@ -33,11 +33,11 @@ use singer_common::directory::MATCH_ALL;
 mod changed_object;
 mod position;
 
-/// Attributes requested of every changed object, beside the stream's own: whether it was deleted, and two that are returned if its
-/// name or its parent changed.
+/// Attributes requested of every changed object, beside the stream's own: whether it was deleted, and two that are returned
+/// if its name or its parent changed.
 const ALWAYS: [&str; 5] = [GUID, "isDeleted", "lastKnownParent", "name", "parentGUID"];
-/// Attributes that a domain controller computes on request ([MS-ADTS] 3.1.1.4.5). They never change by themselves, and DirSync does
-/// not have them.
+/// Attributes that a domain controller computes on request ([MS-ADTS] 3.1.1.4.5). They never change by themselves, and
+/// DirSync does not have them.
 const COMPUTED: [&str; 8] = [
     "canonicalName",
     "createTimeStamp",
@@ -63,7 +63,8 @@ pub(crate) struct DirSyncStream<'a> {
     naming_context: String,
     /// The domain controller's highest update sequence number when the position was taken.
     highest_usn: Option<u64>,
-    /// Whether it was checked, since the connection was opened, that the directory was not restored to a time before the position.
+    /// Whether it was checked, since the connection was opened, that the directory was not restored to a time before the
+    /// position.
     is_restore_checked: bool,
 }
 
@@ -195,7 +196,8 @@ impl<'a> DirSyncStream<'a> {
         }
     }
 
-    /// Returns the position of an account that may not use DirSync. It must see tombstones, or deletions would be missed silently.
+    /// Returns the position of an account that may not use DirSync. It must see tombstones, or deletions would be missed
+    /// silently.
     async fn usn_now(&self) -> anyhow::Result<Position> {
         let directory = &self.run.context.directory;
         let tombstones = format!("{DELETED_OBJECTS},{}", self.naming_context);
@@ -271,7 +273,7 @@ impl<'a> DirSyncStream<'a> {
             self.highest_usn = Some(highest);
             self.position = Some(Position::DirSync(next.clone()));
             if output.is_due() {
-                self.note(output)?;
+                self.set_bookmark(output)?;
                 output.save()?;
             }
             if !more {
@@ -339,8 +341,8 @@ impl<'a> DirSyncStream<'a> {
             }
             // A container never belongs to the stream of another container.
             None if self.is_other_container(&found.dn)? => Ok(()),
-            // Not in the stream, or not any more; then the entries below it left with it. Changes are reported for the whole naming context:
-            // nothing is searched below objects that were never in the stream.
+            // Not in the stream, or not any more; then the entries below it left with it. Changes are reported for the whole
+            // naming context: nothing is searched below objects that were never in the stream.
             None => {
                 let is_watched = key.as_str().is_some_and(|id| self.names.contains_key(id));
                 let has_left = self.run.emit_deletion(output, &[key], Some(&found.dn))? || is_watched;
@@ -378,7 +380,7 @@ impl<'a> DirSyncStream<'a> {
             found => found?,
         };
         let Some(mut entry) = found else { return Ok(None) };
-        if !self.run.is_in_scope(&entry.dn)? || !self.run.keeps(&entry)? {
+        if !self.run.is_in_scope(&entry.dn)? || !self.run.contains(&entry)? {
             return Ok(None);
         }
         context.directory.complete_ranges(&mut entry).await?;
@@ -392,14 +394,14 @@ impl<'a> DirSyncStream<'a> {
         }
         self.names = names;
         self.run.caught_up()?;
-        self.note(output)
+        self.set_bookmark(output)
     }
 
-    fn note<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
+    fn set_bookmark<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
         match &self.position {
             Some(position) => {
                 let cookie = position.to_octets();
-                LogBookmark::note(
+                LogBookmark::put(
                     &mut self.run,
                     output,
                     &cookie,

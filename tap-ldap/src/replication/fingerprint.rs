@@ -12,8 +12,8 @@ use crate::discovery::source::Source;
 /// The prefix of a fingerprint: how it was made. The first ones had none, and were made as version 1.
 const VERSION: &str = "1:";
 
-/// A hash of all that a position depends on: with another server, base, scope, filter or selection the position is not valid. It is
-/// persisted: no part of it may change with the code, such as a type name.
+/// A hash of all that a position depends on: with another server, base, scope, filter or selection the position is not valid.
+/// It is persisted: no part of it may change with the code, such as a type name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fingerprint(String);
 
@@ -35,7 +35,8 @@ impl Fingerprint {
             Source::Containers => json!([context.base, "containers"]),
             Source::Members(_) => json!(["members"]),
         };
-        // A description with options is returned with its type. It is also requested by name for some servers, and not in the hash.
+        // A description with options is returned with its type. It is also requested by name for some servers, and not in the
+        // hash.
         let is_included = |a: &String| !a.contains(';') || a.contains(";binary");
         let mut attributes: Vec<String> =
             attributes.iter().map(|a| a.to_ascii_lowercase()).filter(is_included).collect();

@@ -47,7 +47,7 @@ pub(crate) async fn content_sync<W: Write>(
                 };
                 if result.is_err() {
                     // The records are correct, so the position is kept.
-                    note_all(&mut streams, output)?;
+                    set_bookmarks(&mut streams, output)?;
                 }
                 result
             }
@@ -101,11 +101,11 @@ async fn wait_for<W: Write>(
     }
 }
 
-fn note_all<W: Write>(
+fn set_bookmarks<W: Write>(
     streams: &mut [ContentSyncStream<'_>],
     output: &mut Output<'_, W>,
 ) -> anyhow::Result<()> {
-    streams.iter_mut().try_for_each(|stream| stream.note(output))
+    streams.iter_mut().try_for_each(|stream| stream.set_bookmark(output))
 }
 
 /// Follows streams over one connection, by searches that persist.
@@ -131,7 +131,7 @@ async fn persist<W: Write>(
             checked_at = Instant::now();
         }
         if unsaved && output.is_older_than(STATE_WITHIN) {
-            note_all(streams, output)?;
+            set_bookmarks(streams, output)?;
             output.save()?;
             unsaved = false;
         }

@@ -45,7 +45,7 @@ pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'
     });
     let mut index = old.as_ref().and_then(|old| old.index.clone());
     if let Some(old) = old.filter(|old| old.index.is_some() || old.count.is_some()) {
-        output.note(&id, serde_json::to_value(old).unwrap_or_default());
+        output.set_bookmark(&id, serde_json::to_value(old).unwrap_or_default());
     }
     let completeness = if let Source::Members(of) = run.source {
         members(run, of, output).await?
@@ -62,9 +62,9 @@ pub(crate) async fn run<W: Write>(run: &mut StreamRun<'_>, output: &mut Output<'
         count: run.rules.count_alone(output.state.bookmarks.len()),
     };
     if bookmark.index.is_some() || bookmark.count.is_some() {
-        output.note(&id, serde_json::to_value(bookmark).unwrap_or_default());
+        output.set_bookmark(&id, serde_json::to_value(bookmark).unwrap_or_default());
     } else {
-        output.forget(&id);
+        output.remove_bookmark(&id);
     }
     Ok(())
 }

@@ -61,8 +61,8 @@ pub(crate) struct LogBookmark {
 }
 
 impl LogBookmark {
-    /// Reads the bookmark of a stream, if it has a usable one, and prints the stream's SCHEMA. The version is the bookmark's, or a new
-    /// one if everything must be read.
+    /// Reads the bookmark of a stream, if it has a usable one, and prints the stream's SCHEMA. The version is the bookmark's,
+    /// or a new one if everything must be read.
     pub(crate) fn begin<W: Write>(
         run: &mut StreamRun<'_>,
         output: &mut Output<'_, W>,
@@ -94,7 +94,7 @@ impl LogBookmark {
     }
 
     /// Puts a stream's position into the STATE, with that of the index of keys; removes it if the whole read was not complete.
-    pub(crate) fn note<W: Write>(
+    pub(crate) fn put<W: Write>(
         run: &mut StreamRun<'_>,
         output: &mut Output<'_, W>,
         cookie: &[u8],
@@ -103,7 +103,7 @@ impl LogBookmark {
         containers: &ContainerNames,
     ) -> anyhow::Result<()> {
         if !run.has_read_all {
-            output.forget(&run.stream.tap_stream_id);
+            output.remove_bookmark(&run.stream.tap_stream_id);
             return Ok(());
         }
         let bookmark = LogBookmark {
@@ -122,7 +122,7 @@ impl LogBookmark {
             count: run.rules.count(),
             witness: run.witness.clone(),
         };
-        output.note(&run.stream.tap_stream_id, serde_json::to_value(bookmark)?);
+        output.set_bookmark(&run.stream.tap_stream_id, serde_json::to_value(bookmark)?);
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::discovery::context::DirectoryContext;
 use crate::discovery::source::Source;
 use crate::stream::sampling;
 
-/// How a stream is read.
+/// The replication method of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Method {
     /// Every entry.

@@ -69,12 +69,13 @@ pub(crate) struct StreamRun<'a> {
     is_unsettled_noted: bool,
     /// Whether all changes up to the log's position were emitted.
     caught_up: bool,
-    /// Whether the whole read before the position was complete. After an incomplete one no position is kept: the missing entries would
-    /// never be read.
+    /// Whether the whole read before the position was complete. After an incomplete one no position is kept: the missing
+    /// entries would never be read.
     pub has_read_all: bool,
     /// The index of keys (`track_deletions`).
     pub index: Option<SharedIndex>,
-    /// Whether the method is `LOG_BASED`: the index then serves for DNs, because a log does not always have the DN of a deleted entry.
+    /// Whether the method is `LOG_BASED`: the index then serves for DNs, because a log does not always have the DN of a
+    /// deleted entry.
     is_log_based: bool,
     clock: Clock,
     /// The keys of a whole read, if they may not be unique.
@@ -84,8 +85,8 @@ pub(crate) struct StreamRun<'a> {
     marks: Vec<KeyOrder<'static>>,
     /// The number of connections for a whole read.
     pub partitions: usize,
-    /// Whether a container with nested containers has deeper entries than a read by levels finds: below invisible parents, or below
-    /// too many. Its changes are then searched in the whole subtree.
+    /// Whether a container with nested containers has deeper entries than a read by levels finds: below invisible parents, or
+    /// below too many. Its changes are then searched in the whole subtree.
     pub reads_subtree: bool,
     /// Whether later runs continue from a position after a whole read.
     pub keeps_position: bool,
@@ -332,7 +333,7 @@ impl<'a> StreamRun<'a> {
     }
 
     /// Returns whether an entry in the scope of the stream's search belongs to the stream.
-    pub(crate) fn keeps(&self, entry: &Entry) -> anyhow::Result<bool> {
+    pub(crate) fn contains(&self, entry: &Entry) -> anyhow::Result<bool> {
         let context = self.context;
         match self.source {
             Source::Container { dn } => {
@@ -359,7 +360,7 @@ impl<'a> StreamRun<'a> {
         };
         match self.source {
             Source::Search(s) => below(s.base_dn.as_deref().unwrap_or(&context.base), s.scope),
-            Source::Container { .. } => self.keeps(&Entry { dn: dn.to_owned(), attributes: Vec::new() }),
+            Source::Container { .. } => self.contains(&Entry { dn: dn.to_owned(), attributes: Vec::new() }),
             Source::Class { .. } | Source::Containers | Source::Members(_) => {
                 below(&context.base, Scope::Sub)
             }

@@ -1,8 +1,8 @@
 //! Verifies whole reads: compares the emitted entries with those that the directory holds.
 //!
-//! The DNs are read before the stream, so that an entry that is added meanwhile is not reported as missing. An entry that was held
-//! and not emitted may have been deleted or renamed meanwhile: a second pass over the DNs decides. Entries that still exist are
-//! read one by one.
+//! The DNs are read before the stream, so that an entry that is added meanwhile is not reported as missing. An entry that was
+//! held and not emitted may have been deleted or renamed meanwhile: a second pass over the DNs decides. Entries that still
+//! exist are read one by one.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::Write;

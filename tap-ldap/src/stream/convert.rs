@@ -55,8 +55,8 @@ pub struct Converter<'a> {
     descriptions: Descriptions,
     /// For each column, the place of its attribute in the current entry.
     found: Vec<Option<usize>>,
-    /// The further places of attributes that the current entry has more than once: under several descriptions (`cn`, `commonName`,
-    /// `2.5.4.3`), or one description twice.
+    /// The further places of attributes that the current entry has more than once: under several descriptions (`cn`,
+    /// `commonName`, `2.5.4.3`), or one description twice.
     further: Vec<(usize, usize)>,
     /// The line from the record's end to the time, for this version.
     tail: (Option<i64>, Vec<u8>),
@@ -178,8 +178,8 @@ impl<'a> Converter<'a> {
     pub fn attributes(&self) -> Vec<String> {
         let (mut names, mut seen) = (Vec::new(), HashSet::new());
         for column in &self.columns {
-            // `userCertificate;binary` must be requested by this name (RFC 4522). Other options are returned with their type (RFC 4511
-            // section 4.5.1.8), but some servers return a description only if it is requested by its exact name.
+            // `userCertificate;binary` must be requested by this name (RFC 4522). Other options are returned with their type
+            // (RFC 4511 section 4.5.1.8), but some servers return a description only if it is requested by its exact name.
             let is_binary = column.name.to_ascii_lowercase().contains(";binary");
             let base = (!is_binary).then(|| base_type(&column.name));
             for name in base.into_iter().chain([column.name.as_str()]) {
@@ -193,7 +193,7 @@ impl<'a> Converter<'a> {
     }
 
     /// Finds the destination of a description that was not seen before.
-    fn meet(&mut self, description: &[u8]) -> Destination {
+    fn resolve(&mut self, description: &[u8]) -> Destination {
         let Ok(description) = std::str::from_utf8(description) else { return Destination::Nowhere };
         // An alias or an OID of a known name (`surname`, `2.5.4.4`).
         let name = self.schema.spell(description);
@@ -212,14 +212,14 @@ impl<'a> Converter<'a> {
     }
 
     /// Finds the attribute of the current entry for each column.
-    fn find(&mut self, entry: &impl EntryView) {
+    fn locate(&mut self, entry: &impl EntryView) {
         self.found.fill(None);
         self.further.clear();
         self.descriptions.begin();
         for at in 0..entry.len() {
             let description = entry.description(at);
             let destination = self.descriptions.next(description).unwrap_or_else(|| {
-                let destination = self.meet(description);
+                let destination = self.resolve(description);
                 self.descriptions.learn(description, destination);
                 destination
             });
@@ -246,7 +246,7 @@ impl<'a> Converter<'a> {
         time_extracted: &str,
         out: &mut Vec<u8>,
     ) -> Result<Range<usize>, MissingKey> {
-        self.find(entry);
+        self.locate(entry);
         let line = out.len();
         out.extend_from_slice(&self.head);
         let start = out.len();
@@ -286,7 +286,7 @@ impl<'a> Converter<'a> {
         if let Some((column, classes)) = &mut self.classes
             && let Some(at) = self.found.get(*column).copied().flatten()
         {
-            classes.look(entry, at, self.schema);
+            classes.check(entry, at, self.schema);
         }
         if self.tail.0 != version {
             self.tail = (version, tail(version));
@@ -315,8 +315,8 @@ impl<'a> Converter<'a> {
         MissingKey { dn: dn.to_owned(), property: column.name.clone(), stream: self.stream.clone() }
     }
 
-    /// Appends the RECORD line of a deleted entry: with all properties of other records, in the same order, null if not known. A CSV
-    /// target takes its columns from the first record.
+    /// Appends the RECORD line of a deleted entry: with all properties of other records, in the same order, null if not
+    /// known. A CSV target takes its columns from the first record.
     pub fn write_deletion(
         &self,
         dn: Option<&str>,

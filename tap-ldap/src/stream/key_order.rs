@@ -146,8 +146,8 @@ impl<'a> KeyOrder<'a> {
         Some(OrderKey(octets))
     }
 
-    /// Returns the text of a number. 389 DS writes negative numbers as very large ones; its counter falls below zero if additions are
-    /// refused in an empty database.
+    /// Returns the text of a number. 389 DS writes negative numbers as very large ones; its counter falls below zero if
+    /// additions are refused in an empty database.
     fn number_text<'v>(&self, text: &'v str) -> &'v str {
         let is_negative = self.vendor == Vendor::Ds389
             && self.name.eq_ignore_ascii_case("entryusn")
@@ -161,7 +161,7 @@ impl<'a> KeyOrder<'a> {
         serde_json::from_slice(&json).ok()
     }
 
-    /// The value as a bookmark has it.
+    /// Returns a value for a bookmark.
     pub(crate) fn to_json(&self, value: &[u8]) -> Value {
         let mut json = Vec::new();
         self.kind
@@ -171,12 +171,12 @@ impl<'a> KeyOrder<'a> {
             .unwrap_or_default()
     }
 
-    /// A bookmark's value as the server has it; `None` if it is no value of the key.
+    /// Returns a bookmark's value as the server has it; `None` if it is not a value of the key.
     pub(crate) fn parse(&self, value: &Value) -> Option<Vec<u8>> {
         self.kind.parse_json(value).ok().flatten()
     }
 
-    /// From which value on to read again, after this one was the largest.
+    /// Returns the value to resume at, after this one was the largest.
     pub(crate) fn again_from(&self, largest: &[u8]) -> Vec<u8> {
         let earlier = |text: &str| {
             let time = DateTime::parse_from_rfc3339(text).ok()?.with_timezone(&Utc);
@@ -195,14 +195,14 @@ impl<'a> KeyOrder<'a> {
     fn time(&self, time: DateTime<Utc>) -> Vec<u8> {
         let format = match (self.kind, self.vendor) {
             (ValueKind::UtcTime, _) => "%y%m%d%H%M%SZ",
-            // [MS-ADTS] 3.1.1.3.1.3: it does not take a time without a fraction in a filter.
+            // [MS-ADTS] 3.1.1.3.1.3: a time in a filter must have a fraction.
             (_, Vendor::ActiveDirectory) => "%Y%m%d%H%M%S.0Z",
             _ => "%Y%m%d%H%M%SZ",
         };
         time.format(format).to_string().into_bytes()
     }
 
-    /// The moment a value belongs to: its second where it is a time, else itself.
+    /// Returns the moment of a value: its second if it is a time, or else the value itself.
     pub(crate) fn moment(&self, key: &OrderKey) -> String {
         let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
         match self.style {
@@ -215,7 +215,7 @@ impl<'a> KeyOrder<'a> {
     }
 }
 
-/// The time of a change sequence number, as RFC 3339.
+/// Returns the time of a change sequence number, as RFC 3339.
 fn csn_time(value: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(value).ok()?;
     singer_common::schema::syntax::generalized_to_rfc3339(text.split('#').next()?).ok()
@@ -224,7 +224,7 @@ fn csn_time(value: &[u8]) -> Option<String> {
 /// Octets before the digits in [`number`]'s form.
 const NUMBER_HEAD: usize = 5;
 
-/// A whole number so that the octets of larger ones sort behind: sign, count of digits, digits.
+/// Returns a whole number in a form whose octets sort by its value: sign, number of digits, digits.
 fn number(text: &str) -> Option<Vec<u8>> {
     let (negative, digits) = text.strip_prefix('-').map_or((false, text), |d| (true, d));
     let digits = digits.trim_start_matches('0');

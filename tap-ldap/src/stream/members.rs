@@ -135,11 +135,11 @@ impl<'a> Memberships<'a> {
                 return Ok(true);
             }
             if !self.pending.is_empty() {
-                self.look_up().await?;
+                self.look_up_members().await?;
                 continue;
             }
             if let Some(entry) = self.entries.next().await? {
-                self.take(entry);
+                self.add_group(entry);
                 continue;
             }
             match self.next_primary().await? {
@@ -149,7 +149,7 @@ impl<'a> Memberships<'a> {
         }
     }
 
-    fn take(&mut self, entry: Entry) {
+    fn add_group(&mut self, entry: Entry) {
         let group = Arc::new(Group { key: self.key_of(&entry), dn: entry.dn.clone() });
         let row = |attribute, member| Membership { group: group.clone(), attribute, member, found: None };
         let sid = entry.values("objectSid").first().and_then(|sid| {
@@ -187,7 +187,7 @@ impl<'a> Memberships<'a> {
     }
 
     /// Looks up the members of the next records, many at once.
-    async fn look_up(&mut self) -> Result<(), DirectoryError> {
+    async fn look_up_members(&mut self) -> Result<(), DirectoryError> {
         let count = self.pending.len().min(LOOKUPS);
         let mut rows: Vec<Membership> = self.pending.drain(..count).collect();
         let wanted = self.selected.contains(&"member_key") || self.selected.contains(&"member_dn");
@@ -202,7 +202,7 @@ impl<'a> Memberships<'a> {
                     let (attribute, member, key) = (row.attribute, row.member.clone(), self.key.clone());
                     self.known.insert(member.clone(), None);
                     lookups.spawn(async move {
-                        let entry = find(&directory, &base, attribute, &member, key.as_deref()).await;
+                        let entry = find_member(&directory, &base, attribute, &member, key.as_deref()).await;
                         (member, entry)
                     });
                 }
@@ -269,7 +269,7 @@ impl<'a> Memberships<'a> {
 }
 
 /// Returns the entry for a member value; `None` if there is none, or more than one.
-async fn find(
+async fn find_member(
     directory: &Directory,
     base: &str,
     attribute: &str,

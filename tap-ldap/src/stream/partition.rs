@@ -136,7 +136,7 @@ impl<'t> Sample<'t> {
         while count < FEW && entries.advance().await? {
             count += 1;
             let entry = entries.entry();
-            sample.take(&entry.to_entry());
+            sample.add(&entry.to_entry());
             if let Some(end) = end_of_name(entry.dn()) {
                 *sample.ends.entry(end).or_default() += 1;
             }
@@ -145,7 +145,7 @@ impl<'t> Sample<'t> {
         Ok((count == FEW).then_some(sample))
     }
 
-    fn take(&mut self, entry: &singer_common::entry::Entry) {
+    fn add(&mut self, entry: &singer_common::entry::Entry) {
         match self.order.of(entry, self.context.directory.schema()) {
             Some(key) => self.keys.push(key),
             None => self.lacks_key = true,
@@ -183,7 +183,7 @@ impl<'t> Sample<'t> {
         while entries.advance().await? {
             if count.is_multiple_of(step) {
                 let entry = entries.entry().to_entry();
-                self.take(&entry);
+                self.add(&entry);
             }
             count += 1;
             if self.keys.len() == MOST {

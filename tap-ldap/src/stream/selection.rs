@@ -28,8 +28,8 @@ const OTHERS: [&str; 7] = [
 /// Checks a catalog. `setting`: its origin, for messages.
 ///
 /// # Errors
-/// Fails if two selected streams have the same id or name: a message about one as a whole, such as ACTIVATE_VERSION, would apply to
-/// both.
+/// Fails if two selected streams have the same id or name: a message about one as a whole, such as ACTIVATE_VERSION, would
+/// apply to both.
 pub(crate) fn check(catalog: &Catalog, setting: &str, maps: Option<&mut Maps>) -> Result<(), SettingsError> {
     let mut ids = BTreeMap::new();
     let mut names = BTreeMap::new();

@@ -1,7 +1,7 @@
 //! The records at the end of the range that was read, so that unchanged ones are not emitted again.
 //!
-//! For each of the last moments: the hashes of up to [`LISTED`] records in all. If there are more (a bulk load in one second), only
-//! their number and the sum of their hashes.
+//! For each of the last moments: the hashes of up to [`LISTED`] records in all. If there are more (a bulk load in one
+//! second), only their number and the sum of their hashes.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -257,7 +257,7 @@ impl IncrementalRead<'_> {
         server.last = key.or(server.last.take());
         // Entries below a changed entry are emitted at the end: until then the position must stay before it.
         if output.is_due() && server.is_sorted && self.below.is_empty() {
-            self.note(run, output)?;
+            self.set_bookmark(run, output)?;
             output.save()?;
         }
         Ok(())
@@ -284,7 +284,7 @@ impl IncrementalRead<'_> {
             self.close(&mut entries);
             if to.is_some() {
                 self.emit_below(run, output).await?;
-                self.note(run, output)?;
+                self.set_bookmark(run, output)?;
                 output.save()?;
             }
             from = to;

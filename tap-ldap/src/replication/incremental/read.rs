@@ -155,8 +155,8 @@ impl<'a> IncrementalRead<'a> {
         }
     }
 
-    /// Compares records of which the last run only kept a sum, because a bookmark cannot list them. If the sum is the same now, none
-    /// of them changed.
+    /// Compares records of which the last run only kept a sum, because a bookmark cannot list them. If the sum is the same
+    /// now, none of them changed.
     pub(super) async fn check_digests<W: Write>(
         &mut self,
         run: &mut StreamRun<'_>,
@@ -337,7 +337,7 @@ impl<'a> IncrementalRead<'a> {
     }
 
     /// Puts the position into the STATE, unless a file is incomplete. The index of keys is durable up to it.
-    pub(super) fn note<W: Write>(
+    pub(super) fn set_bookmark<W: Write>(
         &self,
         run: &StreamRun<'_>,
         output: &mut Output<'_, W>,
@@ -375,7 +375,7 @@ impl<'a> IncrementalRead<'a> {
             server,
             newest: self.cursor.newest(),
         };
-        output.note(&run.stream.tap_stream_id, serde_json::to_value(bookmark)?);
+        output.set_bookmark(&run.stream.tap_stream_id, serde_json::to_value(bookmark)?);
         Ok(())
     }
 }

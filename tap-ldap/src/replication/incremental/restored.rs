@@ -1,5 +1,5 @@
-//! Whether the directory was restored from a backup, imported, or its counter was reset, since a bookmark. Later changes then have
-//! values before the bookmark, and would never be read.
+//! Whether the directory was restored from a backup, imported, or its counter was reset, since a bookmark. Later changes then
+//! have values before the bookmark, and would never be read.
 
 use std::collections::BTreeMap;
 

@@ -104,8 +104,8 @@ impl StreamRun<'_> {
         self.unsettled = self.index.as_ref().map_or(unsettled, |index| index.get().is_unsettled());
     }
 
-    /// Notes, before a record is emitted, that a run from an earlier STATE may find records of unknown entries. The index has them
-    /// before they are printed.
+    /// Notes, before a record is emitted, that a run from an earlier STATE may find records of unknown entries. The index has
+    /// them before they are printed.
     pub(super) fn note_unsettled<W: Write>(&mut self, output: &mut Output<'_, W>) -> anyhow::Result<()> {
         if let Some(index) = &self.index {
             return Ok(index.get().follow()?);
@@ -141,8 +141,8 @@ impl StreamRun<'_> {
         self.caught_up = false;
     }
 
-    /// Returns what the next bookmark says about records of unknown entries. A bookmark that denies them is the last one before the
-    /// next record.
+    /// Returns what the next bookmark says about records of unknown entries. A bookmark that denies them is the last one
+    /// before the next record.
     pub(crate) fn is_bookmark_unsettled(&mut self) -> bool {
         if self.caught_up {
             self.is_unsettled_noted = false;
@@ -296,7 +296,8 @@ impl StreamRun<'_> {
         Ok(())
     }
 
-    /// Makes the index durable and returns its position for a bookmark within the stream; deletions after `emitted` may be repeated.
+    /// Makes the index durable and returns its position for a bookmark within the stream; deletions after `emitted` may be
+    /// repeated.
     pub(crate) fn commit_index(
         &self,
         emitted: Option<&IndexPosition>,

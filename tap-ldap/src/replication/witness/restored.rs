@@ -53,7 +53,7 @@ pub(crate) async fn check(run: &mut StreamRun<'_>) -> Result<Option<String>, Dir
     names.push(crate::discovery::containers::CLASS);
     let (base, ids) = (run.base().to_owned(), gone.iter().collect::<Vec<_>>());
     for (id, entry) in search(run, &base, scope, &filter, &id, &ids, &names).await?.unwrap_or_default() {
-        if run.keeps(&entry).unwrap_or_default() {
+        if run.contains(&entry).unwrap_or_default() {
             run.witness.unexplained.insert(id);
         }
     }

@@ -1,7 +1,7 @@
 //! Classes that discovery did not see: some of their attributes have no property in the stream.
 //!
-//! The entries of a stream have the same few classes, mostly in the same order. So classes are kept in the order of their occurrence,
-//! and the next one is usually the one after the last.
+//! The entries of a stream have the same few classes, mostly in the same order. So classes are kept in the order of their
+//! occurrence, and the next one is usually the one after the last.
 
 use std::collections::HashSet;
 
@@ -20,7 +20,7 @@ pub(super) struct Classes {
     /// The attributes that have a property, or are excluded; in lower case.
     foreseen: HashSet<String>,
     /// The classes seen, as the server spelled them.
-    met: Vec<Box<[u8]>>,
+    seen: Vec<Box<[u8]>>,
     unforeseen: Vec<String>,
     /// The encoded classes of the last entry.
     last: Vec<u8>,
@@ -32,32 +32,32 @@ impl Classes {
         let properties = stream.properties().map(|(name, _)| name).chain(excluded);
         let foreseen =
             properties.map(|name| schema.canonical_name(base_type(name)).to_ascii_lowercase()).collect();
-        Self { foreseen, met: Vec::new(), unforeseen: Vec::new(), last: Vec::new() }
+        Self { foreseen, seen: Vec::new(), unforeseen: Vec::new(), last: Vec::new() }
     }
 
     /// Checks the classes of an entry, which are at this place. Most entries have those of the entry before.
     #[inline]
-    pub(super) fn look(&mut self, entry: &impl EntryView, place: usize, schema: &Schema) {
+    pub(super) fn check(&mut self, entry: &impl EntryView, place: usize, schema: &Schema) {
         if entry.encoded_values(place).is_none_or(|encoded| encoded != self.last) {
-            self.look_at_each(entry, place, schema);
+            self.check_each(entry, place, schema);
         }
     }
 
     #[inline(never)]
-    fn look_at_each(&mut self, entry: &impl EntryView, place: usize, schema: &Schema) {
+    fn check_each(&mut self, entry: &impl EntryView, place: usize, schema: &Schema) {
         self.last.clear();
         self.last.extend_from_slice(entry.encoded_values(place).unwrap_or_default());
         let mut at = 0;
         for class in entry.values_at(place) {
-            if self.met.get(at).is_some_and(|expected| **expected == *class) {
+            if self.seen.get(at).is_some_and(|expected| **expected == *class) {
                 at += 1;
-            } else if let Some(place) = self.met.iter().position(|met| **met == *class) {
+            } else if let Some(place) = self.seen.iter().position(|seen| **seen == *class) {
                 at = place + 1;
             } else {
-                self.meet(class, schema);
-                if self.met.len() < REMEMBERED {
-                    at = at.min(self.met.len());
-                    self.met.insert(at, class.into());
+                self.add(class, schema);
+                if self.seen.len() < REMEMBERED {
+                    at = at.min(self.seen.len());
+                    self.seen.insert(at, class.into());
                     at += 1;
                 }
             }
@@ -65,7 +65,7 @@ impl Classes {
     }
 
     #[cold]
-    fn meet(&mut self, class: &[u8], schema: &Schema) {
+    fn add(&mut self, class: &[u8], schema: &Schema) {
         let Ok(class) = std::str::from_utf8(class) else { return };
         // The attributes of an unknown class are not known.
         let Some(known) = schema.object_class(class) else { return };

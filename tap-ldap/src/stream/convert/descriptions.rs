@@ -1,7 +1,7 @@
 //! The column of each attribute description, as the server spells it.
 //!
-//! A server returns the attributes of similar entries in the same order and spelling. So descriptions are kept in the order of their
-//! occurrence, and the next one is usually the one after the last.
+//! A server returns the attributes of similar entries in the same order and spelling. So descriptions are kept in the order
+//! of their occurrence, and the next one is usually the one after the last.
 
 use std::collections::HashMap;
 
