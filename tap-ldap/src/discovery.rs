@@ -4,10 +4,10 @@
 //! - [`identity`]: the immutable id and the change keys of the server.
 //! - [`containers`], [`classes`]: the entries that make streams.
 //! - [`source`], [`streams`]: the source of a stream's entries, and the streams of a directory.
-//! - [`census`], [`non_leaf`], [`tally`], [`gaps`]: which DNs exist, so that no entry is missed.
+//! - [`census`], [`non_leaf`], `tally`, [`gaps`]: which DNs exist, so that no entry is missed.
 //! - [`sample`], [`catalog`], [`membership`]: what occurs in a stream, and its catalog entry.
-//! - [`setting_names`], [`missing_base`]: names in the settings that the directory does not have.
-//! - [`replication_keys`]: the keys that servers maintain, and how they grow.
+//! - `setting_names`, `missing_base`: names in the settings that the directory does not have.
+//! - `replication_keys`: the keys that servers maintain, and how they grow.
 //! - [`dn`]: DNs that a server sent.
 
 pub mod catalog;

@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 use singer_common::signals;
 use uuid::Uuid;
 
-use self::tables::{COMMITS, GONE, KEYS, RETURNED, RUN, STAGE, Stage, prepare};
+use self::tables::{COMMITS, GONE, KEYS, LogPhase, PHASE, RETURNED, RUN, prepare};
 
 mod file;
 pub(crate) mod shared;
@@ -99,7 +99,7 @@ pub(crate) struct KeyIndex {
     /// Whether any of them is more than an entry seen again.
     learned: bool,
     commits: u64,
-    stage: Stage,
+    phase: LogPhase,
     /// The key properties that the file had before, if they were others. The file was then emptied.
     other_key: Option<String>,
 }
@@ -126,7 +126,7 @@ impl KeyIndex {
             dirty: false,
             learned: false,
             commits: found.commits,
-            stage: found.stage,
+            phase: found.phase,
             other_key: found.other_key,
         })
     }
@@ -214,51 +214,51 @@ impl KeyIndex {
     /// Notes that changes of a log are emitted. From now on [`Self::commit_ahead`] makes each of them durable before it
     /// leaves the process, so that a later run knows what a killed run emitted.
     pub(crate) fn follow(&mut self) -> Result<(), IndexError> {
-        if self.stage >= Stage::Following {
+        if self.phase >= LogPhase::Following {
             return Ok(());
         }
-        self.begin_stage(Stage::Following, Durability::None)
+        self.begin_phase(LogPhase::Following, Durability::None)
     }
 
     /// Notes, durably, that the stream of a log is read whole: the file has the emitted keys only at the end.
     pub(crate) fn read_whole(&mut self) -> Result<(), IndexError> {
-        if self.stage == Stage::ReadingWhole {
+        if self.phase == LogPhase::ReadingWhole {
             return Ok(());
         }
-        self.begin_stage(Stage::ReadingWhole, Durability::Immediate)
+        self.begin_phase(LogPhase::ReadingWhole, Durability::Immediate)
     }
 
     /// Returns whether the last run emitted changes of a log and did not end.
     pub(crate) fn is_unsettled(&self) -> bool {
-        self.stage != Stage::Ended
+        self.phase != LogPhase::Ended
     }
 
     /// Returns whether the last run may have emitted entries that the file does not have.
     pub(crate) fn lacks_printed(&self) -> bool {
-        self.stage == Stage::ReadingWhole
+        self.phase == LogPhase::ReadingWhole
     }
 
     /// Notes that the log was read to its end: after the next commit nothing is open.
     pub(crate) fn finish(&mut self) -> Result<(), IndexError> {
-        if self.stage == Stage::Ended {
+        if self.phase == LogPhase::Ended {
             return Ok(());
         }
         self.write_pending()?;
-        self.begin_stage(Stage::Ended, Durability::None)
+        self.begin_phase(LogPhase::Ended, Durability::None)
     }
 
-    fn begin_stage(&mut self, stage: Stage, durability: Durability) -> Result<(), IndexError> {
+    fn begin_phase(&mut self, phase: LogPhase, durability: Durability) -> Result<(), IndexError> {
         self.change(durability, |change| {
-            change.open_table(STAGE)?.insert((), stage.number())?;
+            change.open_table(PHASE)?.insert((), phase.number())?;
             Ok(())
         })?;
-        self.stage = stage;
+        self.phase = phase;
         Ok(())
     }
 
     /// Makes keys durable before their records leave the process, except during a whole read.
     pub(crate) fn commit_ahead(&mut self) -> Result<(), IndexError> {
-        if self.stage == Stage::Following {
+        if self.phase == LogPhase::Following {
             self.commit()?;
         }
         Ok(())

@@ -10,7 +10,7 @@
 //! - [`settings`], [`config`]: the settings, as documented, and as resolved.
 //! - [`discovery`]: what the directory holds, and which streams that makes.
 //! - [`stream`]: the entries of a stream, and the records made of them.
-//! - [`key_index`]: the file of the keys that were emitted (`track_deletions`).
+//! - `key_index`: the file of the keys that were emitted (`track_deletions`).
 //! - [`output`]: messages, the STATE, batch files, stream maps.
 //! - [`replication`]: `FULL_TABLE`, `INCREMENTAL`, `LOG_BASED`: what is read, and from which position.
 //! - [`report`]: the HTML page about a directory (`--report`).

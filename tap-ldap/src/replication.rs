@@ -1,15 +1,15 @@
 //! Replication: what of a stream is read in a run, and from which position.
 //!
 //! - [`method`]: the replication method of a stream, and whether the server supports it.
-//! - [`stream_run`]: one stream in a run: what is known of its entries, its records and deletions.
+//! - `stream_run`: one stream in a run: what is known of its entries, its records and deletions.
 //! - [`full`]: `FULL_TABLE`: every entry.
 //! - [`incremental`]: `INCREMENTAL`: entries at or above the bookmark's replication key value.
 //! - [`content_sync`], [`dirsync`]: `LOG_BASED`: changes and deletions from the server's log; [`follow`] waits for them.
-//! - [`verify`], [`completeness`], [`conclude`]: whether a whole read returned every entry, and what follows from it.
-//! - [`bookmark`], [`log_bookmark`], [`fingerprint`]: positions in the STATE, and what they depend on.
-//! - [`witness`]: whether the directory was restored from a backup since the position.
-//! - [`container_renames`], [`moved_out`]: entries that change, or leave the stream, with an entry above them.
-//! - [`known_ids`], [`duplicate_keys`]: the keys of a stream's entries.
+//! - [`verify`], `completeness`, `conclude`: whether a whole read returned every entry, and what follows from it.
+//! - `bookmark`, `log_bookmark`, `fingerprint`: positions in the STATE, and what they depend on.
+//! - `witness`: whether the directory was restored from a backup since the position.
+//! - `container_renames`, `moved_out`: entries that change, or leave the stream, with an entry above them.
+//! - `known_ids`, `duplicate_keys`: the keys of a stream's entries.
 
 pub(crate) mod bookmark;
 pub(crate) mod completeness;

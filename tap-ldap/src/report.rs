@@ -1,6 +1,6 @@
 //! `--report`: one HTML page about the containers, classes and attributes of a directory.
 //!
-//! It has names and counts only, never a value. What the directory and its schema contain is untrusted input; [`page`]
+//! It has names and counts only, never a value. What the directory and its schema contain is untrusted input; `page`
 //! escapes all of it.
 
 use std::collections::{BTreeMap, HashMap};

@@ -4,9 +4,9 @@
 //! - [`sampling`]: reads a few of them, for discovery.
 //! - [`convert`]: an entry becomes a RECORD message.
 //! - [`members`]: a group becomes one RECORD message per member.
-//! - [`partition`]: divides a stream into parts that are read in parallel.
+//! - `partition`: divides a stream into parts that are read in parallel.
 //! - [`key_order`]: compares the values of a replication key.
-//! - [`selection`]: checks the catalog that selects streams and properties.
+//! - `selection`: checks the catalog that selects streams and properties.
 
 pub mod convert;
 pub mod entries;

@@ -89,7 +89,7 @@ fn is_never(entry: &Entry) -> bool {
 
 /// The container entries of a directory.
 #[derive(Debug)]
-pub struct Found {
+pub struct ContainerEntries {
     /// The base first, parents before children.
     pub entries: Vec<(DnKey, Entry)>,
     /// What was skipped: containers may be among it.
@@ -102,7 +102,7 @@ pub async fn read_entries(
     base: &str,
     attributes: &[&str],
     only: &str,
-) -> Result<Found, DirectoryError> {
+) -> Result<ContainerEntries, DirectoryError> {
     let schema = directory.schema();
     let mut found = BTreeMap::new();
     let base_entry = read_base(directory, base, attributes, only).await?;
@@ -130,7 +130,7 @@ pub async fn read_entries(
     if let Some(entry) = base_entry {
         found.insert(dn::key(&entry.dn, schema)?, entry);
     }
-    Ok(Found { entries: found.into_iter().collect(), gaps })
+    Ok(ContainerEntries { entries: found.into_iter().collect(), gaps })
 }
 
 /// Returns the error of a search at the base; if there is no such entry, it says so.
@@ -179,7 +179,7 @@ async fn begins_in_file(directory: &Directory, dn: &str) -> Result<bool, Directo
 impl Containers {
     /// Finds the containers at and below a base.
     pub async fn find(directory: &Directory, base: &str) -> Result<Containers, DirectoryError> {
-        let Found { entries, gaps } = read_entries(directory, base, &[CLASS], MATCH_ALL).await?;
+        let ContainerEntries { entries, gaps } = read_entries(directory, base, &[CLASS], MATCH_ALL).await?;
         let mut by_key: BTreeMap<DnKey, Container> = entries
             .into_iter()
             .map(|(key, entry)| (key, Container { dn: entry.dn, stream: String::new() }))

@@ -15,7 +15,7 @@ pub(crate) enum Growth {
 }
 
 /// A key that servers maintain.
-struct Key {
+struct MaintainedKey {
     name: &'static str,
     growth: Growth,
     /// The kinds of server that give it to every entry.
@@ -26,29 +26,49 @@ struct Key {
 
 const ALL_STAMP: &[Vendor] = &[Vendor::OpenLdap, Vendor::Ds389, Vendor::ActiveDirectory];
 
-const KEYS: &[Key] = &[
-    Key { name: "entryCSN", growth: Growth::Changed, everywhere: &[Vendor::OpenLdap], local: false },
+const KEYS: &[MaintainedKey] = &[
+    MaintainedKey {
+        name: "entryCSN",
+        growth: Growth::Changed,
+        everywhere: &[Vendor::OpenLdap],
+        local: false,
+    },
     // Entries that are older than the plug-in have none; see `second_key`.
-    Key { name: "entryusn", growth: Growth::Changed, everywhere: &[Vendor::Ds389], local: true },
-    Key { name: "uSNChanged", growth: Growth::Changed, everywhere: &[Vendor::ActiveDirectory], local: true },
+    MaintainedKey { name: "entryusn", growth: Growth::Changed, everywhere: &[Vendor::Ds389], local: true },
+    MaintainedKey {
+        name: "uSNChanged",
+        growth: Growth::Changed,
+        everywhere: &[Vendor::ActiveDirectory],
+        local: true,
+    },
     // [MS-ADA3] 2.370: not replicated, each domain controller has its own.
-    Key { name: "whenChanged", growth: Growth::Changed, everywhere: &[Vendor::ActiveDirectory], local: true },
+    MaintainedKey {
+        name: "whenChanged",
+        growth: Growth::Changed,
+        everywhere: &[Vendor::ActiveDirectory],
+        local: true,
+    },
     // RFC 4512 section 3.4.4: set when an entry is modified. Some servers also set it when it is added.
-    Key { name: MODIFIED, growth: Growth::Changed, everywhere: ALL_STAMP, local: false },
-    Key { name: "uSNCreated", growth: Growth::Created, everywhere: &[Vendor::ActiveDirectory], local: true },
-    Key {
+    MaintainedKey { name: MODIFIED, growth: Growth::Changed, everywhere: ALL_STAMP, local: false },
+    MaintainedKey {
+        name: "uSNCreated",
+        growth: Growth::Created,
+        everywhere: &[Vendor::ActiveDirectory],
+        local: true,
+    },
+    MaintainedKey {
         name: "whenCreated",
         growth: Growth::Created,
         everywhere: &[Vendor::ActiveDirectory],
         local: false,
     },
-    Key { name: CREATED, growth: Growth::Created, everywhere: ALL_STAMP, local: false },
+    MaintainedKey { name: CREATED, growth: Growth::Created, everywhere: ALL_STAMP, local: false },
 ];
 
 const MODIFIED: &str = "modifyTimestamp";
 const CREATED: &str = "createTimestamp";
 
-fn known(key: &str) -> Option<&'static Key> {
+fn known(key: &str) -> Option<&'static MaintainedKey> {
     KEYS.iter().find(|k| k.name.eq_ignore_ascii_case(key))
 }
 

@@ -23,12 +23,12 @@ pub(super) const COMMITS: TableDefinition<'_, (), u64> = TableDefinition::new("c
 pub(super) const OF: TableDefinition<'_, (), &str> = TableDefinition::new("of");
 /// The mark of earlier versions for records of a log that are printed, while the file does not have all keys.
 pub(super) const UNSETTLED: TableDefinition<'_, (), bool> = TableDefinition::new("unsettled");
-/// What the last run with a log started and did not end: a number of [`Stage`].
-pub(super) const STAGE: TableDefinition<'_, (), u64> = TableDefinition::new("stage");
+/// What the last run with a log started and did not end: a number of [`LogPhase`].
+pub(super) const PHASE: TableDefinition<'_, (), u64> = TableDefinition::new("stage");
 
 /// What a run with a log has started and not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
+pub(super) enum LogPhase {
     /// Nothing.
     Ended,
     /// It emitted changes. The file has each of them before it leaves the process.
@@ -37,20 +37,20 @@ pub(super) enum Stage {
     ReadingWhole,
 }
 
-impl Stage {
+impl LogPhase {
     pub(super) fn number(self) -> u64 {
         match self {
-            Stage::Ended => 0,
-            Stage::Following => 1,
-            Stage::ReadingWhole => 2,
+            LogPhase::Ended => 0,
+            LogPhase::Following => 1,
+            LogPhase::ReadingWhole => 2,
         }
     }
 
-    pub(super) fn of(number: u64) -> Stage {
+    pub(super) fn of(number: u64) -> LogPhase {
         match number {
-            0 => Stage::Ended,
-            1 => Stage::Following,
-            _ => Stage::ReadingWhole,
+            0 => LogPhase::Ended,
+            1 => LogPhase::Following,
+            _ => LogPhase::ReadingWhole,
         }
     }
 }
@@ -60,7 +60,7 @@ pub(super) struct OpenedIndex {
     pub(super) id: Uuid,
     pub(super) run: u64,
     pub(super) commits: u64,
-    pub(super) stage: Stage,
+    pub(super) phase: LogPhase,
     pub(super) other_key: Option<String>,
 }
 
@@ -82,7 +82,7 @@ pub(super) fn prepare(database: &Database, key: &[String]) -> Result<OpenedIndex
         change.delete_table(RUN)?;
         change.delete_table(COMMITS)?;
         change.delete_table(UNSETTLED)?;
-        change.delete_table(STAGE)?;
+        change.delete_table(PHASE)?;
     }
     let found = {
         change.open_table(OF)?.insert((), key.as_str())?;
@@ -96,12 +96,12 @@ pub(super) fn prepare(database: &Database, key: &[String]) -> Result<OpenedIndex
         let run = change.open_table(RUN)?.get(())?.map_or(0, |run| run.value());
         let commits = change.open_table(COMMITS)?.get(())?.map_or(0, |commits| commits.value());
         let unsettled = change.open_table(UNSETTLED)?.remove(())?.is_some_and(|row| row.value());
-        let mut stages = change.open_table(STAGE)?;
-        let stage = stages.get(())?.map(|stage| Stage::of(stage.value()));
+        let mut phases = change.open_table(PHASE)?;
+        let phase = phases.get(())?.map(|phase| LogPhase::of(phase.value()));
         // Earlier versions also printed changes before the file had them.
-        let stage = stage.unwrap_or(if unsettled { Stage::ReadingWhole } else { Stage::Ended });
-        stages.insert((), stage.number())?;
-        OpenedIndex { id: Uuid::from_u128(id), run, commits, stage, other_key }
+        let phase = phase.unwrap_or(if unsettled { LogPhase::ReadingWhole } else { LogPhase::Ended });
+        phases.insert((), phase.number())?;
+        OpenedIndex { id: Uuid::from_u128(id), run, commits, phase, other_key }
     };
     change.commit()?;
     Ok(found)

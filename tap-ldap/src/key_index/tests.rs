@@ -108,7 +108,7 @@ fn a_file_of_yesterday_does_not_say_of_which_key_it_is() {
         index
             .change(Durability::Immediate, |change| {
                 change.open_table(OF)?.remove(())?;
-                change.open_table(STAGE)?.remove(())?;
+                change.open_table(PHASE)?.remove(())?;
                 change.open_table(UNSETTLED)?.insert((), true)?;
                 Ok(())
             })

@@ -41,7 +41,7 @@ pub(crate) const OTHER_INDEX: &str =
     "the index of keys (state_dir) does not go back to the bookmark: what was deleted meanwhile nobody knows";
 
 /// A reason why a bookmark cannot be used: a full read did not end.
-pub(crate) const LACKS_PRINTED: &str = "the last run began to read everything and did not end: the index of keys (state_dir) does not hold what it printed";
+pub(crate) const INDEX_INCOMPLETE: &str = "the last run began to read everything and did not end: the index of keys (state_dir) does not hold what it printed";
 
 /// Warns that everything is read again, so that there is no silent gap.
 pub(crate) fn announce_resync(stream: &str, why: &str) {

@@ -2,14 +2,14 @@
 //!
 //! The bookmark is the largest value that the *server* returned. Reading resumes a little before it (see
 //! [`crate::stream::key_order`]); records that were emitted there and have not changed are not emitted again, by what
-//! [`boundary`] keeps. The bookmark moves during the read: a few entries are sorted in memory, many by the server (RFC 2891).
+//! `boundary` keeps. The bookmark moves during the read: a few entries are sorted in memory, many by the server (RFC 2891).
 //! If the server does not sort, they are read in windows of the key, so that a killed run repeats at most one window.
 //!
-//! - [`read`]: one run of a stream; [`passes`]: the ways to read it; [`deletions`]: what no longer exists.
-//! - [`position`]: the bookmark; [`key_cursor`]: the position by one key; [`boundary`]: the records at its end.
-//! - [`key_histogram`]: where to cut windows.
-//! - [`restored`]: whether the directory was restored from a backup since the bookmark.
-//! - [`keyless`], [`unusable_values`]: entries that no position covers.
+//! - `read`: one run of a stream; `passes`: the ways to read it; `deletions`: what no longer exists.
+//! - `position`: the bookmark; `key_cursor`: the position by one key; `boundary`: the records at its end.
+//! - `key_histogram`: where to cut windows.
+//! - `restored`: whether the directory was restored from a backup since the bookmark.
+//! - `keyless`, `unusable_values`: entries that no position covers.
 
 use std::io::Write;
 

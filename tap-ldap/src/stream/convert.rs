@@ -11,7 +11,7 @@ use singer_common::json::write_octets;
 use singer_common::schema::Schema;
 use singer_common::schema::syntax::{ValueKind, write_text};
 
-use self::classes::Classes;
+use self::classes::SeenClasses;
 use self::column::{Column, is_array, naming_value, together};
 use self::descriptions::{Descriptions, Destination};
 use crate::discovery::containers::CLASS;
@@ -63,7 +63,7 @@ pub struct Converter<'a> {
     /// Attributes that were not requested by name: subtypes and options that discovery did not see.
     unforeseen: Vec<String>,
     /// The column of objectClass and the classes seen, if they are watched.
-    classes: Option<(usize, Classes)>,
+    classes: Option<(usize, SeenClasses)>,
 }
 
 impl<'a> Converter<'a> {
@@ -114,7 +114,7 @@ impl<'a> Converter<'a> {
     /// attributes are ignored.
     pub fn watch_classes(&mut self, stream: &CatalogEntry, excluded: &[String]) {
         let column = self.columns.iter().position(|c| c.name.eq_ignore_ascii_case(CLASS));
-        self.classes = column.map(|column| (column, Classes::of(stream, excluded, self.schema)));
+        self.classes = column.map(|column| (column, SeenClasses::of(stream, excluded, self.schema)));
     }
 
     /// Returns the names of the first such classes.

@@ -1,6 +1,6 @@
 //! The entries of a stream, one by one: one iterator for every kind of [`Source`].
 //!
-//! A stream is read by a queue of [`ReadStep`]s. Most streams are one search; a container with nested containers is read level
+//! A stream is read by a queue of `ReadStep`s. Most streams are one search; a container with nested containers is read level
 //! by level, where each level adds the searches of the next one.
 
 use std::collections::VecDeque;

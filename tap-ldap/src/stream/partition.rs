@@ -66,7 +66,7 @@ pub(crate) async fn filters(
     if !is_divisible(context, source)? {
         return in_one("it is a base entry, a list of containers or members, or has containers nested in it");
     }
-    let Some(mut sample) = Sample::first(context, source, attribute).await? else {
+    let Some(mut sample) = KeySample::first(context, source, attribute).await? else {
         tracing::debug!("{stream}: too few entries to divide");
         return Ok(whole);
     };
@@ -110,7 +110,7 @@ fn ranges(attribute: &str, cuts: &[Vec<u8>]) -> Vec<String> {
 }
 
 /// The values of the attribute in some entries.
-struct Sample<'t> {
+struct KeySample<'t> {
     order: KeyOrder<'static>,
     context: &'t DirectoryContext,
     keys: Vec<(OrderKey, Vec<u8>)>,
@@ -120,7 +120,7 @@ struct Sample<'t> {
     lacks_key: bool,
 }
 
-impl<'t> Sample<'t> {
+impl<'t> KeySample<'t> {
     /// Reads the first entries; returns `None` if there are no others.
     async fn first(
         context: &'t DirectoryContext,

@@ -8,7 +8,7 @@ use singer_common::entry::{Entry, EntryView};
 use super::{DELETIONS_AT_ONCE, StreamRun};
 use crate::key_index::{IndexError, IndexPosition, KeyIndex};
 use crate::output::Output;
-use crate::replication::bookmark::{LACKS_PRINTED, OTHER_INDEX};
+use crate::replication::bookmark::{INDEX_INCOMPLETE, OTHER_INDEX};
 use crate::replication::known_ids::{KnownIds, MOST};
 use crate::replication::log_bookmark::UNSETTLED;
 use crate::replication::witness::Witness;
@@ -265,7 +265,7 @@ impl StreamRun<'_> {
         } else if !is_the_bookmarks {
             Some(OTHER_INDEX.to_owned())
         } else if self.is_log_based && index.lacks_printed() {
-            Some(LACKS_PRINTED.to_owned())
+            Some(INDEX_INCOMPLETE.to_owned())
         } else {
             None
         })

@@ -1,4 +1,4 @@
-//! Classes that discovery did not see: some of their attributes have no property in the stream.
+//! SeenClasses that discovery did not see: some of their attributes have no property in the stream.
 //!
 //! The entries of a stream have the same few classes, mostly in the same order. So classes are kept in the order of their
 //! occurrence, and the next one is usually the one after the last.
@@ -16,7 +16,7 @@ const NAMED: usize = 10;
 
 /// The classes seen in a stream.
 #[derive(Debug)]
-pub(super) struct Classes {
+pub(super) struct SeenClasses {
     /// The attributes that have a property, or are excluded; in lower case.
     foreseen: HashSet<String>,
     /// The classes seen, as the server spelled them.
@@ -26,7 +26,7 @@ pub(super) struct Classes {
     last: Vec<u8>,
 }
 
-impl Classes {
+impl SeenClasses {
     /// Starts watching a stream of the catalog.
     pub(super) fn of(stream: &CatalogEntry, excluded: &[String], schema: &Schema) -> Self {
         let properties = stream.properties().map(|(name, _)| name).chain(excluded);
