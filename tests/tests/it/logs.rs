@@ -155,7 +155,7 @@ fn levels_go_by_module_and_those_that_nobody_knows_are_refused() {
     };
     let output = run("warn,tap_ldap::stream=debug").succeeds();
     assert!(
-        has_debug(&output, "tap_ldap::stream::entries") && !output.stderr.contains("METRIC"),
+        has_debug(&output, "tap_ldap::stream::entries::advance") && !output.stderr.contains("METRIC"),
         "{}",
         output.stderr
     );
