@@ -2,18 +2,19 @@
 
 use std::path::PathBuf;
 
+use ldap_directory::dn::Dn;
+use ldap_directory::filter::Filter;
+use ldap_directory::nearest::nearest;
+use ldap_directory::{DirectoryConfig, Scope};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use singer_common::directory::{DirectoryConfig, Scope};
-use singer_common::dn::Dn;
-use singer_common::facts::Warning;
-use singer_common::filter::Filter;
-use singer_common::settings::{SettingsError, check_keys, nearest, typed};
+use singer_common::operations::facts::Warning;
+use singer_common::plugin::settings::{SettingsError, check_keys, typed};
 
 use self::method::METHODS;
 use self::shrink::Shrink;
 use crate::settings::MOST_PARTITIONS;
-use singer_common::directory::MATCH_ALL;
+use ldap_directory::MATCH_ALL;
 
 pub mod method;
 pub mod shrink;
@@ -204,7 +205,7 @@ impl TapConfig {
         values: &Map<String, Value>,
         warnings: &mut Vec<Warning>,
     ) -> Result<TapConfig, SettingsError> {
-        let directory = DirectoryConfig::from_settings(values, None, warnings)?;
+        let directory = singer_common::plugin::directory_settings::directory_config(values, None, warnings)?;
         let settings: Settings = typed("(tap)", Value::Object(values.clone()))?;
         if let Some(base) = &settings.base_dn {
             check_dn("base_dn", base)?;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use singer_common::catalog::{Catalog, CatalogEntry};
-use singer_common::directory::DirectoryError;
-use singer_common::entry::base_type;
-use singer_common::secret::is_secret_attribute;
+use ldap_directory::DirectoryError;
+use ldap_directory::entry::base_type;
+use singer_common::operations::secret::is_secret_attribute;
+use singer_common::singer::catalog::{Catalog, CatalogEntry};
 
 use crate::config::TapConfig;
 use crate::discovery::catalog::describe;

@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
+use ldap_directory::Access;
 use serde_json::Value;
-use singer_common::catalog::CatalogEntry;
-use singer_common::directory::Access;
-use singer_common::init::{Init, InitArgs};
+use singer_common::plugin::init::{Init, InitArgs};
+use singer_common::singer::catalog::CatalogEntry;
 
 use crate::config::TapConfig;
 use crate::discover::{Discovery, discover};

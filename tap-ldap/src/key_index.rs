@@ -19,7 +19,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable as _, ReadableTableMetadata as _};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use singer_common::signals;
+use singer_common::operations::signals;
 use uuid::Uuid;
 
 use self::tables::{COMMITS, GONE, KEYS, LogPhase, PHASE, RETURNED, RUN, prepare};

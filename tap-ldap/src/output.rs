@@ -7,15 +7,15 @@ use std::future::Future;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use ldap_directory::DirectoryError;
+use ldap_directory::entry::Entry;
 use serde_json::Value;
-use singer_common::directory::DirectoryError;
-use singer_common::entry::Entry;
-use singer_common::metrics::Metrics;
-use singer_common::observe::{self, RecordCounter};
-use singer_common::progress::{Bar, Show};
-use singer_common::signals::{Signal, Stop};
-use singer_common::state::State;
-use singer_common::writer::SingerWriter;
+use singer_common::operations::observe::{self, RecordCounter};
+use singer_common::operations::progress::{Bar, Show};
+use singer_common::operations::signals::{Signal, Stop};
+use singer_common::singer::metrics::Metrics;
+use singer_common::singer::state::State;
+use singer_common::singer::writer::SingerWriter;
 
 use crate::key_index::shared::Indexes;
 use crate::stream::entries::Entries;

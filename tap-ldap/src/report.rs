@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use ldap_directory::dn::{Dn, DnKey, Rdn};
+use ldap_directory::schema::{ClassKind, Schema};
 use serde_json::Value;
-use singer_common::catalog::CatalogEntry;
-use singer_common::dn::{Dn, DnKey, Rdn};
-use singer_common::schema::{ClassKind, Schema};
+use singer_common::singer::catalog::CatalogEntry;
 
 use crate::discovery::sample::Sample;
 
@@ -21,7 +21,7 @@ const MAX_DEPTH: usize = 24;
 /// The head of the page.
 #[derive(Debug, Clone)]
 pub struct PageHead<'a> {
-    /// The server's URL, or the file. Without credentials: [`singer_common::directory::Directory::location`] has none.
+    /// The server's URL, or the file. Without credentials: [`ldap_directory::Directory::location`] has none.
     pub server: &'a str,
     /// The kind of server, and its version if known.
     pub vendor: &'a str,
@@ -147,7 +147,7 @@ impl Label {
             None => Label::Whole(text.to_owned()),
             Some((rdn, between)) => {
                 let join = |parts: Vec<String>, by: &str| parts.join(by);
-                let value = |ava: &singer_common::dn::Ava| String::from_utf8_lossy(&ava.value).into_owned();
+                let value = |ava: &ldap_directory::dn::Ava| String::from_utf8_lossy(&ava.value).into_owned();
                 Label::Relative {
                     kind: join(rdn.avas.iter().map(|a| a.attribute.clone()).collect(), "+"),
                     value: join(rdn.avas.iter().map(value).collect(), " + "),

@@ -7,26 +7,26 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Parser;
+use ldap_directory::{Access, Directory, DirectoryError};
 use serde_json::{Map, Value, json};
-use singer_common::catalog::{Catalog, CatalogError};
-use singer_common::cli::{
+use singer_common::maps::Maps;
+use singer_common::operations::error::Class;
+use singer_common::operations::facts::Facts;
+use singer_common::operations::file::{self, LOCK, Lock};
+use singer_common::operations::observe;
+use singer_common::operations::progress::{self, Show};
+use singer_common::operations::signals::Stop;
+use singer_common::operations::summary;
+use singer_common::plugin::cli::{
     self, Command, CommonArgs, Manual, TestKind, class_in, classified, example, heading, variables,
 };
-use singer_common::directory::{Access, Directory, DirectoryError};
-use singer_common::doctor::{self, Report, Subject};
-use singer_common::error::Class;
-use singer_common::facts::Facts;
-use singer_common::file::{self, LOCK, Lock};
-use singer_common::init::InitError;
-use singer_common::maps::Maps;
-use singer_common::metrics::Metrics;
-use singer_common::observe;
-use singer_common::progress::{self, Show};
-use singer_common::settings::{Resolved, SettingsError};
-use singer_common::signals::Stop;
-use singer_common::state::{State, StateError};
-use singer_common::summary;
-use singer_common::writer::{SingerWriter, WriteError};
+use singer_common::plugin::doctor::{self, Report, Subject};
+use singer_common::plugin::init::InitError;
+use singer_common::plugin::settings::{Resolved, SettingsError};
+use singer_common::singer::catalog::{Catalog, CatalogError};
+use singer_common::singer::metrics::Metrics;
+use singer_common::singer::state::{State, StateError};
+use singer_common::singer::writer::{SingerWriter, WriteError};
 
 use crate::config::TapConfig;
 use crate::discover::{Discovery, discover};
@@ -325,7 +325,7 @@ fn write_report(
 }
 
 async fn open(config: &TapConfig) -> anyhow::Result<(Directory, DirectoryContext)> {
-    let directory = Directory::open(&config.directory, Access::Read).await?;
+    let directory = singer_common::operations::secret::open(&config.directory, Access::Read).await?;
     warn_of_shortfalls(&directory);
     setting_names::check(config, &directory)?;
     let base = base(config, &directory)?;
@@ -429,7 +429,7 @@ async fn health(
         Ok(_) => 0,
         Err(e) => class(e).0.exit_code(),
     };
-    let server = config.directory.servers.first().map(singer_common::directory::ServerUrl::to_text);
+    let server = config.directory.servers.first().map(ldap_directory::ServerUrl::to_text);
     let outcome = result.map_err(|e| format!("{e:#}"));
     writer.show(&cli::health_report(&outcome, server.as_deref(), started.elapsed(), &checks))?;
     Ok(ExitCode::from(code))

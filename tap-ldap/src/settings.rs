@@ -1,8 +1,8 @@
 //! The tap's own settings, as `--about` and the documentation list them.
 
-use singer_common::about::About;
-use singer_common::definition::Plugin;
-use singer_common::settings::{Kind, Setting, Table};
+use singer_common::plugin::about::About;
+use singer_common::plugin::definition::Plugin;
+use singer_common::plugin::settings::{Kind, Setting, Table};
 
 /// The settings of `tap-ldap`.
 pub const TABLE: Table = Table { prefix: "TAP_LDAP", own: OWN };

@@ -5,17 +5,17 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use ldap_directory::{DirectoryError, Paging};
 use serde_json::json;
-use singer_common::catalog::{Catalog, CatalogEntry};
-use singer_common::cli::class_in;
-use singer_common::directory::{DirectoryError, Paging};
-use singer_common::error::Class;
-use singer_common::observe::StreamSpan;
-use singer_common::settings::SettingsError;
-use singer_common::signals::Signal;
-use singer_common::state::StateError;
-use singer_common::summary::{self, Count};
-use singer_common::writer::WriteError;
+use singer_common::operations::error::Class;
+use singer_common::operations::observe::StreamSpan;
+use singer_common::operations::signals::Signal;
+use singer_common::operations::summary::{self, Count};
+use singer_common::plugin::cli::class_in;
+use singer_common::plugin::settings::SettingsError;
+use singer_common::singer::catalog::{Catalog, CatalogEntry};
+use singer_common::singer::state::StateError;
+use singer_common::singer::writer::WriteError;
 
 use crate::config::method::FULL_TABLE;
 use crate::config::{TapConfig, Verify};

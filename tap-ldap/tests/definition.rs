@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use singer_common::definition::{lock, yaml};
+use singer_common::plugin::definition::{lock, yaml};
 use tap_ldap::settings::{ABOUT, PLUGIN};
 
 /// Set to write the files instead of comparing with them; `make docs` does.

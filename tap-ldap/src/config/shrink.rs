@@ -1,7 +1,7 @@
 //! `max_shrink`: how much smaller than the last one a whole read may be.
 
 use serde_json::Value;
-use singer_common::settings::SettingsError;
+use singer_common::plugin::settings::SettingsError;
 
 /// The most entries that a whole read may have less than the last one.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use ldap_directory::entry::base_type;
+use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::schema::{AttributeType, Coverage, Schema, Usage};
 use serde_json::{Map, Value, json};
-use singer_common::catalog::{CatalogEntry, MetadataEntry, Places};
-use singer_common::entry::base_type;
-use singer_common::schema::syntax::ValueKind;
-use singer_common::schema::{AttributeType, Coverage, Schema, Usage};
-use singer_common::secret::is_secret_attribute;
+use singer_common::operations::secret::is_secret_attribute;
+use singer_common::singer::catalog::{CatalogEntry, MetadataEntry, Places};
 
 use crate::config::method::{FULL_TABLE, INCREMENTAL};
 use crate::config::{DiscoverBy, SelectByDefault, StreamConfig, TapConfig};

@@ -7,16 +7,16 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
-use singer_common::dn::{Above, DnKey};
-use singer_common::schema::Schema;
+use ldap_directory::dn::{Above, DnKey};
+use ldap_directory::schema::Schema;
+use ldap_directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
 
 use crate::discovery::containers::Containers;
 use crate::discovery::dn;
 use crate::discovery::gaps::Gaps;
 use crate::discovery::non_leaf::{self, NonLeafEntries};
 use crate::discovery::tally::{Tally, hash};
-use singer_common::directory::MATCH_ALL;
+use ldap_directory::MATCH_ALL;
 
 /// The most hashes of entries that are kept to check whether a parent was seen.
 const MOST_SEEN: usize = 500_000;
@@ -98,7 +98,7 @@ impl Census {
         let mut seen = HashSet::new();
         let mut above = Above::default();
         let mut last: Option<(DnKey, Option<usize>)> = None;
-        let request = SearchRequest::new(base, Scope::Sub, MATCH_ALL, &["1.1"]).repeating();
+        let request = SearchRequest::new(base, Scope::Subtree, MATCH_ALL, &["1.1"]).repeating();
         let mut search = directory.search(request).await?;
         let mut beginnings = 0;
         while let Some(item) = search.next().await? {

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::discovery::containers::CLASS;
 use crate::discovery::dn::is_root_dse;
-use singer_common::directory::MATCH_ALL;
-use singer_common::directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
-use singer_common::filter::escape_value;
-use singer_common::schema::{ClassKind, ObjectClass, Schema};
+use ldap_directory::MATCH_ALL;
+use ldap_directory::filter::escape_value;
+use ldap_directory::schema::{ClassKind, ObjectClass, Schema};
+use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, Vendor};
 
 /// The stream of entries without a structural class in the schema.
 pub const UNCLASSIFIED_STREAM: &str = "unclassified";
@@ -102,7 +102,7 @@ pub async fn hidden_entries(
 ) -> Result<HiddenEntries, DirectoryError> {
     let any: String = streams.iter().map(|stream| stream.filter.as_str()).collect();
     let any = format!("(|{any})");
-    let request = SearchRequest::new(base, Scope::Sub, MATCH_ALL, &[CLASS]).repeating();
+    let request = SearchRequest::new(base, Scope::Subtree, MATCH_ALL, &[CLASS]).repeating();
     let mut search = directory.search(request).await?;
     let (mut held, mut suspects, mut all, mut beginnings) = (0_u64, Vec::new(), 0_usize, 0);
     while let Some(entry) = search.next_entry().await? {
@@ -125,7 +125,7 @@ pub async fn hidden_entries(
     // A user who may not read the classes may still be allowed to search by them.
     let mut missed = HiddenEntries::default();
     if all > suspects.len() {
-        let mut search = directory.search(SearchRequest::new(base, Scope::Sub, any, &["1.1"])).await?;
+        let mut search = directory.search(SearchRequest::new(base, Scope::Subtree, any, &["1.1"])).await?;
         let mut found = 0_u64;
         while let Some(entry) = search.next_entry().await? {
             found += u64::from(!is_root_dse(directory, &entry.dn));
@@ -191,7 +191,7 @@ fn without(filter: &str, below: &[&ObjectClass]) -> String {
 }
 
 async fn occurs(directory: &Directory, base: &str, filter: &str) -> Result<bool, DirectoryError> {
-    let mut request = SearchRequest::new(base, Scope::Sub, filter, &["1.1"]);
+    let mut request = SearchRequest::new(base, Scope::Subtree, filter, &["1.1"]);
     request.paging = Paging::AtMost(1);
     let mut search = directory.search(request).await?;
     let found = search.next_entry().await?.is_some();

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use singer_common::directory::ldap::result_code;
-use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
-use singer_common::dn::{Dn, DnKey};
-use singer_common::entry::Entry;
+use ldap_directory::dn::{Dn, DnKey};
+use ldap_directory::entry::Entry;
+use ldap_directory::protocol::result_code;
+use ldap_directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
 
 use crate::discovery::dn;
 use crate::discovery::gaps::Gaps;
-use singer_common::directory::MATCH_ALL;
+use ldap_directory::MATCH_ALL;
 
 /// The stream of the container entries themselves.
 pub const CONTAINERS_STREAM: &str = "organizational_units";
@@ -115,7 +115,7 @@ pub async fn read_entries(
         filter = format!("(&{filter}{only})");
     }
     let mut search =
-        directory.search(SearchRequest::new(base, Scope::Sub, filter, &wanted).repeating()).await?;
+        directory.search(SearchRequest::new(base, Scope::Subtree, filter, &wanted).repeating()).await?;
     let mut gaps = Gaps::default();
     while let Some(item) = search.next().await? {
         match item {
@@ -258,7 +258,7 @@ async fn has_entries_of_its_own(
     by_key: &BTreeMap<DnKey, Container>,
 ) -> Result<bool, DirectoryError> {
     let schema = directory.schema();
-    let mut search = directory.search(SearchRequest::new(base, Scope::Sub, MATCH_ALL, &["1.1"])).await?;
+    let mut search = directory.search(SearchRequest::new(base, Scope::Subtree, MATCH_ALL, &["1.1"])).await?;
     while let Some(entry) = search.next_entry().await? {
         let own = dn::key(&entry.dn, schema)?;
         if by_key.contains_key(&own) {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use singer_common::directory::{Directory, DirectoryError, MATCH_ALL, Scope, Vendor};
-use singer_common::dn::DnKey;
-use singer_common::schema::syntax::ValueKind;
+use ldap_directory::dn::DnKey;
+use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::{Directory, DirectoryError, MATCH_ALL, Scope, Vendor};
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::config::{TapConfig, Verify};
@@ -149,7 +149,7 @@ impl DirectoryContext {
     pub async fn expected(&self, source: &Source) -> Option<u64> {
         let dn = match source {
             Source::Container { dn } => dn,
-            Source::Search(s) if s.scope == Scope::One && s.filter == MATCH_ALL => {
+            Source::Search(s) if s.scope == Scope::OneLevel && s.filter == MATCH_ALL => {
                 s.base_dn.as_ref().unwrap_or(&self.base)
             }
             _ => return None,

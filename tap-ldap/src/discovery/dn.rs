@@ -1,8 +1,8 @@
 //! DNs that a server sent: their keys, their parents, the root DSE.
 
-use singer_common::directory::{Directory, DirectoryError, Vendor};
-use singer_common::dn::{DnError, DnKey, split};
-use singer_common::schema::Schema;
+use ldap_directory::dn::{DnError, DnKey, split};
+use ldap_directory::schema::Schema;
+use ldap_directory::{Directory, DirectoryError, Vendor};
 
 /// Returns whether a DN is that of the server's root DSE, which is not an entry of the directory (RFC 4512 section 5.1).
 /// In a file, the entry with the empty DN is an ordinary entry.

@@ -2,11 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use singer_common::directory::ldap::result_code;
-use singer_common::directory::{Directory, DirectoryError, MATCH_ALL, Paging, Scope, SearchRequest, Vendor};
-use singer_common::entry::Entry;
-use singer_common::schema::Schema;
-use singer_common::secret::is_secret_attribute;
+use ldap_directory::entry::Entry;
+use ldap_directory::protocol::result_code;
+use ldap_directory::schema::Schema;
+use ldap_directory::{Directory, DirectoryError, MATCH_ALL, Paging, Scope, SearchRequest, Vendor};
+use singer_common::operations::secret::is_secret_attribute;
 
 use crate::config::TapConfig;
 use crate::discovery::replication_keys;
@@ -103,7 +103,7 @@ async fn sample_below<'w>(
     seen: &mut Vec<&'w str>,
 ) -> Result<(), DirectoryError> {
     let vendor = directory.root_dse().vendor;
-    let mut request = SearchRequest::new(base, Scope::Sub, MATCH_ALL, wanted);
+    let mut request = SearchRequest::new(base, Scope::Subtree, MATCH_ALL, wanted);
     request.paging = Paging::AtMost(SAMPLED);
     let mut search = directory.search(request).await?;
     let mut read = 0;

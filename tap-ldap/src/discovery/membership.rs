@@ -1,8 +1,8 @@
 //! Membership streams (`membership_streams`): which attributes hold members, and the catalog entry.
 
+use ldap_directory::Vendor;
 use serde_json::{Map, json};
-use singer_common::catalog::{CatalogEntry, MetadataEntry, Places};
-use singer_common::directory::Vendor;
+use singer_common::singer::catalog::{CatalogEntry, MetadataEntry, Places};
 
 use crate::config::method::FULL_TABLE;
 use crate::discovery::catalog::stream_metadata;

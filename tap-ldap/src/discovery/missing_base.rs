@@ -1,7 +1,7 @@
 //! A base that does not exist: which setting has it, and what exists instead.
 
-use singer_common::directory::{AuthMethod, Directory, DirectoryError};
-use singer_common::settings::SettingsError;
+use ldap_directory::{AuthMethod, Directory, DirectoryError};
+use singer_common::plugin::settings::SettingsError;
 
 use crate::config::TapConfig;
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use singer_common::directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
-use singer_common::dn::DnKey;
+use ldap_directory::dn::DnKey;
+use ldap_directory::{Directory, DirectoryError, Scope, SearchItem, SearchRequest, Vendor};
 
 use crate::discovery::containers::Containers;
 use crate::discovery::dn;
-use singer_common::directory::MATCH_ALL;
+use ldap_directory::MATCH_ALL;
 
 /// The most that are kept. With more, one read of the whole subtree costs less than a search for each.
 pub const MOST: usize = 5_000;
@@ -48,7 +48,8 @@ impl NonLeafEntries {
             Some(filter) if passes(directory, base, filter).await? => Some(filter),
             _ => None,
         };
-        let request = SearchRequest::new(base, Scope::Sub, filter.unwrap_or(MATCH_ALL), &["1.1"]).repeating();
+        let request =
+            SearchRequest::new(base, Scope::Subtree, filter.unwrap_or(MATCH_ALL), &["1.1"]).repeating();
         let mut search = directory.search(request).await?;
         let mut inner = NonLeafEntries::default();
         while let Some(item) = search.next().await? {
@@ -115,8 +116,8 @@ async fn passes(directory: &Directory, dn: &str, filter: &str) -> Result<bool, D
 mod tests {
     use std::io::Write as _;
 
-    use singer_common::directory::Access;
-    use singer_common::directory::ldif::LdifDirectory;
+    use ldap_directory::Access;
+    use ldap_directory::ldif::LdifDirectory;
 
     use super::*;
 

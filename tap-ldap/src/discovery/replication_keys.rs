@@ -1,7 +1,7 @@
 //! The replication keys that servers maintain: how their values grow, which entries have them, and which attribute must be
 //! read in addition, because a server reuses values or omits them.
 
-use singer_common::directory::Vendor;
+use ldap_directory::Vendor;
 
 /// What the values of a key mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use singer_common::directory::Vendor;
-use singer_common::entry::Entry;
-use singer_common::schema::Schema;
-use singer_common::schema::syntax::ValueKind;
+use ldap_directory::Vendor;
+use ldap_directory::entry::Entry;
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::ValueKind;
 
 use crate::discovery::identity::IdentityAttributes;
 use crate::discovery::replication_keys::{self, Growth};

@@ -6,11 +6,11 @@
 
 use std::collections::BTreeSet;
 
-use singer_common::directory::{Directory, KnownNames, Undefined, UnknownName};
-use singer_common::entry::base_type;
-use singer_common::filter::Filter;
-use singer_common::schema::{Coverage, Schema};
-use singer_common::settings::SettingsError;
+use ldap_directory::entry::base_type;
+use ldap_directory::filter::Filter;
+use ldap_directory::schema::{Coverage, Schema};
+use ldap_directory::{Directory, KnownNames, Undefined, UnknownName};
+use singer_common::plugin::settings::SettingsError;
 
 use crate::config::TapConfig;
 

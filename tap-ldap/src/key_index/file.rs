@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
 use redb::{Database, Error};
-use singer_common::{file, signals};
+use singer_common::operations::file;
+use singer_common::operations::signals;
 
 /// The page cache of a file, in octets.
 const CACHE: usize = 8 * 1024 * 1024;
@@ -155,6 +156,6 @@ pub(super) fn set_aside(path: &Path) -> Result<PathBuf, io::Error> {
 
 /// Runs an operation and treats a panic as damage: redb panics on damage that it does not check for.
 pub(super) fn guarded<T>(what: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    singer_common::panics::caught(what)
+    singer_common::operations::panics::caught(what)
         .unwrap_or_else(|| Err(Error::Corrupted("it cannot be read".to_owned())))
 }

@@ -2,7 +2,7 @@
 
 use redb::{Database, ReadableTable as _, TableDefinition};
 use serde_json::Value;
-use singer_common::signals;
+use singer_common::operations::signals;
 use uuid::Uuid;
 
 /// By key in JSON: the pass over the directory that saw it last, and the entry's DN then.

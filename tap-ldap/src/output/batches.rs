@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Map, Value, json};
-use singer_common::settings::{SettingsError, check_keys};
-use singer_common::signals;
-use singer_common::writer::RewriteError;
+use singer_common::operations::signals;
+use singer_common::plugin::settings::{SettingsError, check_keys};
+use singer_common::singer::writer::RewriteError;
 use uuid::Uuid;
 
 /// Records per file by default, as in the Singer SDK.

@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
+use ldap_directory::json::write_text;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use singer_common::json::write_text;
 use singer_common::maps::{Maps, Outgoing};
-use singer_common::writer::{Rewrite, RewriteError};
+use singer_common::singer::writer::{Rewrite, RewriteError};
 
 use crate::output::batches::Batches;
 

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use singer_common::state::StateError;
+use singer_common::singer::state::StateError;
 
 use crate::output::Output;
 

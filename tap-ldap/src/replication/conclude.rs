@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use singer_common::dn::DnKey;
-use singer_common::summary::{self, Count};
+use ldap_directory::dn::DnKey;
+use singer_common::operations::summary::{self, Count};
 
 use crate::discovery::source::Source;
 use crate::output::Output;

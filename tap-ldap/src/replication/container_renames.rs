@@ -9,11 +9,11 @@ use std::io::Write;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use ldap_directory::dn::DnKey;
+use ldap_directory::entry::Entry;
+use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
 use sha2::{Digest as _, Sha256};
-use singer_common::directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
-use singer_common::dn::DnKey;
-use singer_common::entry::Entry;
-use singer_common::schema::syntax::ValueKind;
 
 use crate::discovery::containers;
 use crate::discovery::dn;
@@ -21,7 +21,7 @@ use crate::discovery::source::Source;
 use crate::output::Output;
 use crate::replication::stream_run::StreamRun;
 use crate::stream::entries::Entries;
-use singer_common::directory::MATCH_ALL;
+use ldap_directory::MATCH_ALL;
 
 /// Attributes that say whether an entry has subordinates (X.501; 389 DS also counts them).
 pub(crate) const SUBORDINATES: [&str; 2] = ["hasSubordinates", "numSubordinates"];
@@ -41,7 +41,7 @@ pub(crate) async fn find_renamed(
 ) -> Result<(ContainerNames, Vec<String>), DirectoryError> {
     let context = run.context;
     let base = match run.source {
-        Source::Search(s) if s.scope == Scope::Sub => s.base_dn.as_deref().unwrap_or(&context.base),
+        Source::Search(s) if s.scope == Scope::Subtree => s.base_dn.as_deref().unwrap_or(&context.base),
         Source::Class { .. } | Source::Containers => &context.base,
         // Entries below a renamed container are in another stream, or still below the same one.
         _ => return Ok((ContainerNames::new(), Vec::new())),
@@ -138,7 +138,7 @@ pub(crate) async fn has_below(
     if run.context.directory.root_dse().vendor != Vendor::ActiveDirectory {
         return Ok(false);
     }
-    let mut request = SearchRequest::new(entry.dn.as_str(), Scope::One, MATCH_ALL, &["1.1"]);
+    let mut request = SearchRequest::new(entry.dn.as_str(), Scope::OneLevel, MATCH_ALL, &["1.1"]);
     request.paging = Paging::AtMost(1);
     let mut search = run.context.directory.search(request).await?;
     let found = match search.next_entry().await {

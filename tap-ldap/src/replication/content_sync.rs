@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::time::Duration;
 
+use ldap_directory::client::content_sync::{EndCode, SyncItem, SyncState};
+use ldap_directory::entry::Entry;
+use ldap_directory::filter::Filter;
+use ldap_directory::protocol::result_code;
+use ldap_directory::{DirectoryError, Scope, SearchRequest, Vendor};
 use serde_json::Value;
-use singer_common::directory::ldap::content_sync::{EndCode, SyncItem, SyncState};
-use singer_common::directory::ldap::result_code;
-use singer_common::directory::{DirectoryError, Scope, SearchRequest, Vendor};
-use singer_common::entry::Entry;
-use singer_common::filter::Filter;
-use singer_common::summary::{self, Count};
+use singer_common::operations::summary::{self, Count};
 use uuid::Uuid;
 
 use crate::discovery::dn;
@@ -80,7 +80,7 @@ impl<'a> ContentSyncStream<'a> {
             names: old.map(|o| o.containers).unwrap_or_default(),
             own_filter: None,
             base: String::new(),
-            scope: Scope::Sub,
+            scope: Scope::Subtree,
             attributes: Vec::new(),
             left: Vec::new(),
         };

@@ -6,14 +6,14 @@
 
 use std::io::Write;
 
-use singer_common::directory::ldap::result_code;
-use singer_common::directory::{
+use ldap_directory::entry::Entry;
+use ldap_directory::filter::Filter;
+use ldap_directory::protocol::result_code;
+use ldap_directory::{
     Directory, DirectoryError, Paging, RootDse, Scope, SearchControl, SearchRequest, SearchStream,
 };
-use singer_common::entry::Entry;
-use singer_common::filter::Filter;
-use singer_common::settings::SettingsError;
-use singer_common::summary::{self, Count};
+use singer_common::operations::summary::{self, Count};
+use singer_common::plugin::settings::SettingsError;
 
 use self::changed_object::{ChangedObject, DirSyncAction, GUID, changed_object, key};
 use self::position::Position;
@@ -28,7 +28,7 @@ use crate::replication::log_bookmark::LogBookmark;
 use crate::replication::stream_run::StreamRun;
 use crate::replication::stream_run::new_version;
 use crate::replication::{full, moved_out, witness};
-use singer_common::directory::MATCH_ALL;
+use ldap_directory::MATCH_ALL;
 
 mod changed_object;
 mod position;
@@ -237,8 +237,8 @@ impl<'a> DirSyncStream<'a> {
         attributes.retain(|a| !COMPUTED.iter().any(|c| c.eq_ignore_ascii_case(a)));
         SearchRequest {
             base: self.naming_context.clone(),
-            scope: Scope::Sub,
-            filter: filter.to_owned(),
+            scope: Scope::Subtree,
+            filter: filter.into(),
             attributes,
             paging: Paging::Off,
             controls: vec![SearchControl::DirSync { cookie }],
@@ -291,7 +291,7 @@ impl<'a> DirSyncStream<'a> {
             return Ok(());
         }
         let filter = format!("(uSNChanged>={})", usn.saturating_add(1));
-        let mut request = SearchRequest::new(self.naming_context.as_str(), Scope::Sub, filter, &ALWAYS);
+        let mut request = SearchRequest::new(self.naming_context.as_str(), Scope::Subtree, filter, &ALWAYS);
         request.controls = vec![SearchControl::ShowDeleted];
         let mut search = directory.search(request).await?;
         while let Some(entry) = output.or_stop(search.next_entry()).await?? {

@@ -7,12 +7,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use ldap_directory::entry::EntryView;
+use ldap_directory::{DirectoryError, EntryRef, Paging, Vendor};
 use serde_json::Value;
-use singer_common::catalog::CatalogEntry;
-use singer_common::directory::{DirectoryError, EntryRef, Paging, Vendor};
-use singer_common::entry::EntryView;
-use singer_common::secret::is_secret_attribute;
-use singer_common::summary::{self, Count};
+use singer_common::operations::secret::is_secret_attribute;
+use singer_common::operations::summary::{self, Count};
+use singer_common::singer::catalog::CatalogEntry;
 
 use crate::discovery::context::DirectoryContext;
 use crate::discovery::source::Source;

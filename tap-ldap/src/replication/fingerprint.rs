@@ -2,9 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use ldap_directory::Scope;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use singer_common::directory::Scope;
 
 use crate::discovery::context::DirectoryContext;
 use crate::discovery::source::Source;
@@ -60,8 +60,8 @@ impl Fingerprint {
 fn scope_name(scope: Scope) -> &'static str {
     match scope {
         Scope::Base => "Base",
-        Scope::One => "One",
-        Scope::Sub => "Sub",
+        Scope::OneLevel => "One",
+        Scope::Subtree => "Sub",
     }
 }
 

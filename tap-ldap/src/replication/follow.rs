@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use singer_common::directory::ldap::LdapDirectory;
-use singer_common::directory::ldap::content_sync::{SyncConnection, SyncItem, SyncMode, SyncRequest};
-use singer_common::directory::{Directory, DirectoryError};
+use ldap_directory::client::LdapDirectory;
+use ldap_directory::client::content_sync::{SyncConnection, SyncItem, SyncMode, SyncRequest};
+use ldap_directory::{Directory, DirectoryError};
 
 use crate::output::{Interrupted, Output};
 use crate::replication::content_sync::{ContentSyncStream, LOG_DELAY, SyncAction, server};

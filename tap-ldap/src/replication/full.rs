@@ -4,9 +4,9 @@ use std::io::Write;
 use std::pin::Pin;
 use std::task::Poll;
 
+use ldap_directory::schema::syntax::now;
+use ldap_directory::{DirectoryError, EntryRef, Paging};
 use serde::{Deserialize, Serialize};
-use singer_common::directory::{DirectoryError, EntryRef, Paging};
-use singer_common::schema::syntax::now;
 
 use crate::config::method::FULL_TABLE;
 use crate::discovery::gaps::Gaps;

@@ -14,8 +14,8 @@
 use std::io::Write;
 
 use chrono::Utc;
-use singer_common::directory::Vendor;
-use singer_common::state::StateError;
+use ldap_directory::Vendor;
+use singer_common::singer::state::StateError;
 
 use self::position::{Bookmark, Start};
 use self::read::IncrementalRead;

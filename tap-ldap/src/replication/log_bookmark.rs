@@ -5,7 +5,7 @@ use std::io::Write;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
-use singer_common::state::StateError;
+use singer_common::singer::state::StateError;
 
 use crate::config::method::LOG_BASED;
 use crate::key_index::IndexPosition;

@@ -1,8 +1,9 @@
 //! The replication method of a stream, and whether the server supports it.
 
-use singer_common::catalog::CatalogEntry;
-use singer_common::directory::{ChangeLog, KnownNames};
-use singer_common::settings::{SettingsError, nearest};
+use ldap_directory::nearest::nearest;
+use ldap_directory::{ChangeLog, KnownNames};
+use singer_common::plugin::settings::SettingsError;
+use singer_common::singer::catalog::CatalogEntry;
 
 use crate::config::TapConfig;
 use crate::config::method::{FULL_TABLE, INCREMENTAL, LOG_BASED, METHODS};

@@ -5,12 +5,12 @@
 
 use std::io::Write;
 
-use singer_common::directory::{DirectoryError, Scope, SearchRequest};
-use singer_common::filter::escape_value;
+use ldap_directory::filter::escape_value;
+use ldap_directory::{DirectoryError, Scope, SearchRequest};
 
 use crate::output::Output;
 use crate::replication::stream_run::StreamRun;
-use singer_common::directory::MATCH_ALL;
+use ldap_directory::MATCH_ALL;
 
 /// Ids per search.
 const IDS_PER_SEARCH: usize = 200;
@@ -27,7 +27,7 @@ pub(crate) async fn emit_below_ids<W: Write>(
     for ids in ids.chunks(IDS_PER_SEARCH) {
         let parts = ids.iter().map(|id| format!("({key}={})", escape_value(id.as_bytes())));
         let filter = format!("(|{})", parts.collect::<String>());
-        let request = SearchRequest::new(naming_context.as_str(), Scope::Sub, filter, &["1.1"]);
+        let request = SearchRequest::new(naming_context.as_str(), Scope::Subtree, filter, &["1.1"]);
         for dn in dns(run, request, output).await? {
             emit_below(run, output, &dn).await?;
         }
@@ -46,7 +46,7 @@ pub(crate) async fn emit_below<W: Write>(
     }
     let keys: Vec<String> = run.stream.key_properties.clone();
     let attributes: Vec<&str> = keys.iter().map(String::as_str).collect();
-    let request = SearchRequest::new(dn, Scope::Sub, MATCH_ALL, &attributes);
+    let request = SearchRequest::new(dn, Scope::Subtree, MATCH_ALL, &attributes);
     let directory = run.context.directory.clone();
     let mut search = directory.search(request).await?;
     loop {

@@ -4,19 +4,19 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::ops::Range;
 
+use ldap_directory::dn::DnKey;
+use ldap_directory::entry::{Entry, EntryView};
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::{Clock, now};
+use ldap_directory::{DirectoryError, Scope};
 use serde_json::{Value, json};
-use singer_common::catalog::CatalogEntry;
-use singer_common::directory::{DirectoryError, Scope};
-use singer_common::dn::DnKey;
-use singer_common::entry::{Entry, EntryView};
-use singer_common::schema::Schema;
-use singer_common::schema::syntax::{Clock, now};
+use singer_common::singer::catalog::CatalogEntry;
 
 use crate::replication::completeness::CompletenessRules;
 use crate::replication::duplicate_keys::DuplicateKeys;
 use crate::replication::known_ids::KnownIds;
 use crate::replication::witness::{self, Witness};
-use singer_common::deletion::DELETED_AT;
+use singer_common::singer::deletion::DELETED_AT;
 
 use crate::config::{StreamConfig, TapConfig};
 use crate::discovery::containers;
@@ -354,15 +354,15 @@ impl<'a> StreamRun<'a> {
             let base = dn::key(base, schema)?;
             Ok(match scope {
                 Scope::Base => key == base,
-                Scope::One => key.parent().as_ref() == Some(&base),
-                Scope::Sub => key.is_within(&base),
+                Scope::OneLevel => key.parent().as_ref() == Some(&base),
+                Scope::Subtree => key.is_within(&base),
             })
         };
         match self.source {
             Source::Search(s) => below(s.base_dn.as_deref().unwrap_or(&context.base), s.scope),
             Source::Container { .. } => self.contains(&Entry { dn: dn.to_owned(), attributes: Vec::new() }),
             Source::Class { .. } | Source::Containers | Source::Members(_) => {
-                below(&context.base, Scope::Sub)
+                below(&context.base, Scope::Subtree)
             }
         }
     }

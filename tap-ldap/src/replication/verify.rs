@@ -7,10 +7,10 @@
 use std::collections::{BTreeSet, HashSet};
 use std::io::Write;
 
-use singer_common::directory::{DirectoryError, Paging, Scope, SearchItem, SearchRequest, Vendor};
-use singer_common::entry::EntryView as _;
-use singer_common::observe::{self, Books};
-use singer_common::summary::{self, Count};
+use ldap_directory::entry::EntryView as _;
+use ldap_directory::{DirectoryError, Paging, Scope, SearchItem, SearchRequest, Vendor};
+use singer_common::operations::observe::{self, Books};
+use singer_common::operations::summary::{self, Count};
 
 use crate::config::Verify;
 use crate::discovery::classes::HiddenEntries;
@@ -22,7 +22,7 @@ use crate::output::Output;
 use crate::replication::completeness::{Completeness, IncompleteReason};
 use crate::replication::stream_run::StreamRun;
 use crate::stream::entries::{Entries, ReadOutcome};
-use singer_common::directory::MATCH_ALL;
+use ldap_directory::MATCH_ALL;
 
 /// The most entries that are read one by one.
 const MAX_ONE_BY_ONE: usize = 1_000;
@@ -108,7 +108,7 @@ impl Expected {
 async fn count_in_scope(context: &DirectoryContext, source: &Source) -> Result<u64, DirectoryError> {
     let (base, scope) = match source {
         Source::Search(search) => (search.base_dn.as_deref().unwrap_or(&context.base), search.scope),
-        _ => (context.base.as_str(), Scope::Sub),
+        _ => (context.base.as_str(), Scope::Subtree),
     };
     let mut search = context.directory.search(SearchRequest::new(base, scope, MATCH_ALL, &["1.1"])).await?;
     let mut count = 0;
@@ -243,7 +243,7 @@ async fn find_existing(
         }
     };
     let base = if let Source::Container { dn } = source { dn } else { &context.base };
-    let request = SearchRequest::new(base.as_str(), Scope::Sub, MATCH_ALL, &["1.1"]).repeating();
+    let request = SearchRequest::new(base.as_str(), Scope::Subtree, MATCH_ALL, &["1.1"]).repeating();
     let mut search = context.directory.search(request).await?;
     while let Some(entry) = search.next_entry().await? {
         if !hashes.contains(&hash(entry.dn.as_bytes())) {
@@ -415,7 +415,7 @@ async fn without_class(context: &DirectoryContext) -> Result<(u64, Option<String
     }
     let any: String = context.classes.iter().map(|class| class.filter.as_str()).collect();
     let filter = format!("(!(|{any}))");
-    let request = SearchRequest::new(context.base.as_str(), Scope::Sub, filter, &["1.1"]);
+    let request = SearchRequest::new(context.base.as_str(), Scope::Subtree, filter, &["1.1"]);
     let mut search = context.directory.search(request).await?;
     let (mut count, mut first) = (0, None);
     while let Some(entry) = search.next_entry().await? {

@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ldap_directory::Vendor;
+use ldap_directory::entry::{Entry, EntryView};
+use ldap_directory::schema::Schema;
 use serde::{Deserialize, Serialize};
-use singer_common::directory::Vendor;
-use singer_common::entry::{Entry, EntryView};
-use singer_common::schema::Schema;
 
 use crate::discovery::replication_keys;
 use crate::stream::key_order::{KeyOrder, OrderKey};
@@ -147,7 +147,7 @@ pub(crate) fn orders(schema: &Schema, vendor: Vendor) -> Vec<KeyOrder<'static>> 
 
 #[cfg(test)]
 mod tests {
-    use singer_common::entry::Attribute;
+    use ldap_directory::entry::Attribute;
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! The HTML of the page. `maud` escapes every `( )` in text and attributes; [`visible`] also makes control characters harmless.
 
 use maud::{Markup, html};
-use singer_common::page::{Frame, breakable, count, plural, thousands, visible};
+use singer_common::operations::page::{Frame, breakable, count, plural, thousands, visible};
 
 use super::{Attribute, Label, Overall, PageHead, Stream, syntaxes};
 

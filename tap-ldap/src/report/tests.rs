@@ -1,7 +1,7 @@
 use serde_json::json;
-use singer_common::catalog::{MetadataEntry, Places};
+use singer_common::singer::catalog::{MetadataEntry, Places};
 
-use singer_common::page::{thousands, visible};
+use singer_common::operations::page::{thousands, visible};
 
 use super::page::percent;
 use super::*;

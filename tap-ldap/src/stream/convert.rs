@@ -4,18 +4,18 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use ldap_directory::entry::{EntryView, base_type};
+use ldap_directory::json::write_octets;
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::{ValueKind, write_text};
 use serde_json::Value;
-use singer_common::catalog::CatalogEntry;
-use singer_common::entry::{EntryView, base_type};
-use singer_common::json::write_octets;
-use singer_common::schema::Schema;
-use singer_common::schema::syntax::{ValueKind, write_text};
+use singer_common::singer::catalog::CatalogEntry;
 
 use self::classes::SeenClasses;
 use self::column::{Column, is_array, naming_value, together};
 use self::descriptions::{Descriptions, Destination};
 use crate::discovery::containers::CLASS;
-use singer_common::deletion::DELETED_AT;
+use singer_common::singer::deletion::DELETED_AT;
 
 mod classes;
 mod column;

@@ -6,12 +6,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use singer_common::directory::{
-    DirectoryError, MATCH_ALL, Paging, Scope, SearchControl, SearchRequest, SearchStream,
-};
-use singer_common::dn::DnKey;
-use singer_common::entry::Entry;
-use singer_common::summary::{self, Count};
+use ldap_directory::dn::DnKey;
+use ldap_directory::entry::Entry;
+use ldap_directory::{DirectoryError, MATCH_ALL, Paging, Scope, SearchControl, SearchRequest, SearchStream};
+use singer_common::operations::summary::{self, Count};
 
 use crate::discovery::census::{Census, ReadStrategy};
 use crate::discovery::context::{DirectoryContext, HAS_SUBORDINATES};
@@ -155,7 +153,7 @@ impl<'a> Entries<'a> {
         let step = match source {
             Source::Containers | Source::Members(_) => entries.container_entries().await?,
             Source::Container { dn } => entries.container_search(dn).await?,
-            Source::Class { filter } => entries.filtered_search(&context.base, Scope::Sub, filter),
+            Source::Class { filter } => entries.filtered_search(&context.base, Scope::Subtree, filter),
             Source::Search(stream) => {
                 let base = stream.base_dn.as_deref().unwrap_or(&context.base);
                 entries.filtered_search(base, stream.scope, &stream.filter)
@@ -181,7 +179,7 @@ impl<'a> Entries<'a> {
         let mut scope = ScopeFilter::Below(dn.to_owned());
         match source {
             // Deeper entries are not in the stream.
-            Source::Search(stream) if stream.scope != Scope::Sub => return Ok(entries),
+            Source::Search(stream) if stream.scope != Scope::Subtree => return Ok(entries),
             Source::Search(stream) => entries.filter.clone_from(&stream.filter),
             Source::Class { filter } => entries.filter.clone_from(filter),
             Source::Containers => entries.filter = containers::filter(context.directory.root_dse().vendor),
@@ -192,7 +190,7 @@ impl<'a> Entries<'a> {
             }
             Source::Members(_) => return Ok(entries),
         }
-        let step = entries.search_step(dn, Scope::Sub, scope);
+        let step = entries.search_step(dn, Scope::Subtree, scope);
         entries.steps.push_back(step);
         Ok(entries)
     }
@@ -238,7 +236,7 @@ impl<'a> Entries<'a> {
         self.gaps.references = context.containers.gaps.references;
         let key = dn::key(dn, context.directory.schema())?;
         if !context.containers.has_nested(&key) {
-            return Ok(self.search_step(dn, Scope::Sub, ScopeFilter::Below(dn.to_owned())));
+            return Ok(self.search_step(dn, Scope::Subtree, ScopeFilter::Below(dn.to_owned())));
         }
         if self.filter != MATCH_ALL {
             // Entries that do not match may have subordinates that do: the whole subtree must be searched.
@@ -266,7 +264,7 @@ impl<'a> Entries<'a> {
                     self.ask_subordinates();
                 }
                 self.census = census;
-                Ok(self.search_step(dn, Scope::One, ScopeFilter::Children { container: key }))
+                Ok(self.search_step(dn, Scope::OneLevel, ScopeFilter::Children { container: key }))
             }
             ReadStrategy::Subtree => Ok(self.nearest_search(dn, key)),
         }
@@ -274,13 +272,13 @@ impl<'a> Entries<'a> {
 
     /// Returns a search of a container's subtree that drops the entries of nested containers.
     fn nearest_search(&self, dn: &str, key: DnKey) -> ReadStep {
-        self.search_step(dn, Scope::Sub, ScopeFilter::Nearest { depth: key.depth() + 1, container: key })
+        self.search_step(dn, Scope::Subtree, ScopeFilter::Nearest { depth: key.depth() + 1, container: key })
     }
 
     /// Returns a search with the filter of a stream and that of this read.
     fn filtered_search(&self, base: &str, scope: Scope, filter: &str) -> ReadStep {
         let mut request = self.request(base, scope);
-        request.filter = both(filter, &request.filter);
+        request.filter = both(filter, &request.filter.to_string()).into();
         let scope = ScopeFilter::of(&self.context.directory, &request);
         ReadStep::Search(PlannedSearch { request, scope, base_may_be_gone: false })
     }
@@ -289,7 +287,7 @@ impl<'a> Entries<'a> {
         SearchRequest {
             base: base.to_owned(),
             scope,
-            filter: self.filter.clone(),
+            filter: self.filter.as_str().into(),
             attributes: self.attributes.clone(),
             paging: self.paging,
             controls: self.controls.clone(),

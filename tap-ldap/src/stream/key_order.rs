@@ -1,12 +1,12 @@
 //! The values of a replication key: their order, where reading resumes, and which of them are of one moment.
 
 use chrono::{DateTime, Duration, Utc};
+use ldap_directory::Vendor;
+use ldap_directory::entry::Entry;
+use ldap_directory::filter::escape_value;
+use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::schema::{Equality, Schema};
 use serde_json::Value;
-use singer_common::directory::Vendor;
-use singer_common::entry::Entry;
-use singer_common::filter::escape_value;
-use singer_common::schema::syntax::ValueKind;
-use singer_common::schema::{Equality, Schema};
 
 use crate::discovery::replication_keys;
 
@@ -218,7 +218,7 @@ impl<'a> KeyOrder<'a> {
 /// Returns the time of a change sequence number, as RFC 3339.
 fn csn_time(value: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(value).ok()?;
-    singer_common::schema::syntax::generalized_to_rfc3339(text.split('#').next()?).ok()
+    ldap_directory::schema::syntax::generalized_to_rfc3339(text.split('#').next()?).ok()
 }
 
 /// Octets before the digits in [`number`]'s form.
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn what_no_position_may_be_taken_by() {
-        use singer_common::entry::Attribute;
+        use ldap_directory::entry::Attribute;
         let now = DateTime::parse_from_rfc3339("2026-11-24T12:00:00Z").unwrap().with_timezone(&Utc);
         let odd = |name: &'static str, value: &'static str| {
             let order = order(name);
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn an_entry_that_was_never_modified_has_the_time_it_was_made_at() {
-        use singer_common::entry::Attribute;
+        use ldap_directory::entry::Attribute;
         let other = KeyOrder::new("modifyTimestamp", Schema::standard(), Vendor::Other);
         assert_eq!(
             other.at_least(b"20260101000000Z"),

@@ -4,15 +4,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use ldap_directory::entry::Entry;
+use ldap_directory::filter::escape_value;
+use ldap_directory::protocol::result_code;
+use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::{Directory, DirectoryError, Paging, Scope, SearchRequest, SearchStream, Vendor};
 use serde_json::{Map, Value, json};
-use singer_common::catalog::CatalogEntry;
-use singer_common::directory::ldap::result_code;
-use singer_common::directory::{
-    Directory, DirectoryError, Paging, Scope, SearchRequest, SearchStream, Vendor,
-};
-use singer_common::entry::Entry;
-use singer_common::filter::escape_value;
-use singer_common::schema::syntax::ValueKind;
+use singer_common::singer::catalog::CatalogEntry;
 use tokio::task::JoinSet;
 
 use crate::discovery::context::DirectoryContext;
@@ -235,7 +233,7 @@ impl<'a> Memberships<'a> {
             let Some((group, rid)) = self.primaries.pop_front() else { return Ok(None) };
             let filter = format!("({PRIMARY_GROUP}={})", escape_value(rid.as_bytes()));
             let key = self.key.as_deref().unwrap_or("1.1");
-            let request = SearchRequest::new(&self.context.base, Scope::Sub, filter, &[key]).repeating();
+            let request = SearchRequest::new(&self.context.base, Scope::Subtree, filter, &[key]).repeating();
             self.primary_search = Some((group, self.context.directory.search(request).await?));
         }
     }
@@ -279,7 +277,7 @@ async fn find_member(
     let wanted = [key.unwrap_or("1.1")];
     if attribute == "memberUid" {
         let filter = format!("(uid={})", escape_value(member.as_bytes()));
-        let mut request = SearchRequest::new(base, Scope::Sub, filter, &wanted);
+        let mut request = SearchRequest::new(base, Scope::Subtree, filter, &wanted);
         // Of further entries, only their existence matters.
         request.paging = Paging::Limited(2);
         let mut search = directory.search(request).await?;

@@ -7,17 +7,17 @@
 
 use std::collections::HashMap;
 
-use singer_common::directory::{Directory, DirectoryError, Paging, Scope, Vendor};
-use singer_common::dn::Dn;
-use singer_common::entry::EntryView as _;
-use singer_common::filter::escape_value;
+use ldap_directory::dn::Dn;
+use ldap_directory::entry::EntryView as _;
+use ldap_directory::filter::escape_value;
+use ldap_directory::{Directory, DirectoryError, Paging, Scope, Vendor};
 
 use crate::discovery::context::DirectoryContext;
 use crate::discovery::dn;
 use crate::discovery::source::Source;
 use crate::stream::entries::Entries;
 use crate::stream::key_order::{KeyOrder, OrderKey};
-use singer_common::directory::MATCH_ALL;
+use ldap_directory::MATCH_ALL;
 
 /// Streams with fewer entries are not divided.
 const FEW: usize = 1_000;
@@ -145,7 +145,7 @@ impl<'t> KeySample<'t> {
         Ok((count == FEW).then_some(sample))
     }
 
-    fn add(&mut self, entry: &singer_common::entry::Entry) {
+    fn add(&mut self, entry: &ldap_directory::entry::Entry) {
         match self.order.of(entry, self.context.directory.schema()) {
             Some(key) => self.keys.push(key),
             None => self.lacks_key = true,

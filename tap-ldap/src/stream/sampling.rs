@@ -1,6 +1,6 @@
 //! Reads samples of a stream: for discovery, and to choose a replication key.
 
-use singer_common::directory::{DirectoryError, Paging, Vendor};
+use ldap_directory::{DirectoryError, Paging, Vendor};
 
 use crate::config::TapConfig;
 use crate::discovery::context::DirectoryContext;

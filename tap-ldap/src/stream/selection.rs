@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use singer_common::catalog::{Catalog, CatalogEntry};
-use singer_common::facts::Warning;
+use ldap_directory::nearest::nearest;
 use singer_common::maps::Maps;
-use singer_common::settings::{SettingsError, nearest};
+use singer_common::operations::facts::Warning;
+use singer_common::plugin::settings::SettingsError;
+use singer_common::singer::catalog::{Catalog, CatalogEntry};
 
 use crate::discovery::context::DirectoryContext;
 use crate::discovery::source::Source;

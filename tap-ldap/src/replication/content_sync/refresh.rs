@@ -4,11 +4,11 @@ use std::io::Write;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use singer_common::directory::ldap::LdapDirectory;
-use singer_common::directory::ldap::content_sync::{SyncConnection, SyncItem, SyncMode, SyncRequest};
-use singer_common::directory::{Directory, DirectoryError, MATCH_ALL, Scope, Vendor};
-use singer_common::filter::{Filter, escape_value};
-use singer_common::settings::SettingsError;
+use ldap_directory::client::LdapDirectory;
+use ldap_directory::client::content_sync::{SyncConnection, SyncItem, SyncMode, SyncRequest};
+use ldap_directory::filter::{Filter, escape_value};
+use ldap_directory::{Directory, DirectoryError, MATCH_ALL, Scope, Vendor};
+use singer_common::plugin::settings::SettingsError;
 use uuid::Uuid;
 
 use super::{ContentSyncStream, LOG_DELAY, SyncAction};
@@ -63,12 +63,12 @@ impl ContentSyncStream<'_> {
         let context = self.run.context;
         let (base, scope, filter) = match self.run.source {
             Source::Search(s) => (s.base_dn.as_deref().unwrap_or(&context.base), s.scope, s.filter.clone()),
-            Source::Class { filter } => (context.base.as_str(), Scope::Sub, filter.clone()),
+            Source::Class { filter } => (context.base.as_str(), Scope::Subtree, filter.clone()),
             // The base is always a container.
             Source::Containers => {
                 let vendor = context.directory.root_dse().vendor;
                 let base = self.base_filter();
-                (context.base.as_str(), Scope::Sub, format!("(|{}{base})", containers::filter(vendor)))
+                (context.base.as_str(), Scope::Subtree, format!("(|{}{base})", containers::filter(vendor)))
             }
             Source::Container { dn } => {
                 let key = dn::key(dn, self.run.schema())?;
@@ -76,7 +76,7 @@ impl ContentSyncStream<'_> {
                 let flat = !self.run.reads_subtree
                     && context.containers.has_nested(&key)
                     && context.is_flat(&key).await?;
-                let scope = if flat { Scope::One } else { Scope::Sub };
+                let scope = if flat { Scope::OneLevel } else { Scope::Subtree };
                 (dn.as_str(), scope, MATCH_ALL.to_owned())
             }
             Source::Members(_) => {

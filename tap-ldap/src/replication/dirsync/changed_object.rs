@@ -1,9 +1,9 @@
 //! Objects that Active Directory reports as changed.
 
+use ldap_directory::dn::split;
+use ldap_directory::entry::Entry;
+use ldap_directory::schema::syntax::ValueKind;
 use serde_json::Value;
-use singer_common::dn::split;
-use singer_common::entry::Entry;
-use singer_common::schema::syntax::ValueKind;
 
 /// The immutable id.
 pub(super) const GUID: &str = "objectGUID";
@@ -60,7 +60,7 @@ fn plain_dn(dn: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use singer_common::entry::Attribute;
+    use ldap_directory::entry::Attribute;
 
     #[test]
     fn a_tombstone_tells_what_the_object_was_called() {

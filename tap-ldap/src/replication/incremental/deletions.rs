@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use singer_common::entry::EntryView as _;
+use ldap_directory::entry::EntryView as _;
 
 use super::read::{IncrementalRead, Window};
 use crate::output::Output;

@@ -3,10 +3,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::Utc;
+use ldap_directory::entry::Entry;
+use ldap_directory::schema::Schema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use singer_common::entry::Entry;
-use singer_common::schema::Schema;
 
 use super::boundary::Boundary;
 use crate::stream::key_order::{KeyOrder, OrderKey, UnusableValue};

@@ -51,8 +51,8 @@ impl KeyHistogram {
 
 #[cfg(test)]
 mod tests {
-    use singer_common::directory::Vendor;
-    use singer_common::schema::Schema;
+    use ldap_directory::Vendor;
+    use ldap_directory::schema::Schema;
 
     use super::*;
     use crate::stream::key_order::KeyOrder;

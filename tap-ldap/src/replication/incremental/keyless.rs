@@ -1,6 +1,6 @@
 //! Entries without a value of the replication key: later runs would never find their changes.
 
-use singer_common::settings::SettingsError;
+use singer_common::plugin::settings::SettingsError;
 
 use crate::replication::stream_run::StreamRun;
 

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::io::Write;
 
-use singer_common::directory::ldap::controls::SERVER_SORT;
-use singer_common::directory::{DirectoryError, SearchControl};
-use singer_common::entry::Entry;
+use ldap_directory::entry::Entry;
+use ldap_directory::oid::SERVER_SORT;
+use ldap_directory::{DirectoryError, SearchControl};
 
 use super::key_cursor::KeyCursor;
 use super::key_histogram::KeyHistogram;
@@ -210,7 +210,7 @@ impl IncrementalRead<'_> {
             return Ok(None);
         }
         match output.next_of(&mut entries).await? {
-            Err(e) if e.code().is_some() && !e.may_pass() => {
+            Err(e) if e.code().is_some() && !e.is_transient() => {
                 tracing::debug!("the server does not sort this answer ({e}); reading in windows");
                 Ok(None)
             }

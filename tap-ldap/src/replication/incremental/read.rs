@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
+use ldap_directory::entry::Entry;
+use ldap_directory::protocol::result_code;
+use ldap_directory::{DirectoryError, MATCH_ALL, Paging, SearchControl, Vendor};
 use serde_json::Value;
-use singer_common::directory::ldap::result_code;
-use singer_common::directory::{DirectoryError, MATCH_ALL, Paging, SearchControl, Vendor};
-use singer_common::entry::Entry;
 
 use super::boundary::Boundary;
 use super::key_cursor::{KeyCursor, SecondPosition};

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use ldap_directory::dn::DnKey;
+use ldap_directory::entry::{Entry, base_type};
+use ldap_directory::filter::escape_value;
+use ldap_directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use singer_common::directory::{DirectoryError, Paging, Scope, SearchRequest, Vendor};
-use singer_common::dn::DnKey;
-use singer_common::entry::{Entry, base_type};
-use singer_common::filter::escape_value;
 
 use super::key_cursor::Newest;
 use crate::discovery::replication_keys::{self, Growth};
@@ -181,7 +181,7 @@ async fn any_decreased(
         let Some(dn) = newest.dn() else { continue };
         let entry = match run.context.directory.read(dn, &wanted).await {
             // It was deleted, or is not visible.
-            Err(e) if e.code().is_some() && !e.may_pass() => None,
+            Err(e) if e.code().is_some() && !e.is_transient() => None,
             entry => entry?,
         };
         decreased |= entry.is_some_and(|entry| has_decreased(run, order, newest, &entry));
@@ -194,7 +194,7 @@ async fn any_decreased(
     let terms: Vec<String> = ids.iter().map(|value| format!("({id}={})", escape_value(value))).collect();
     let terms = terms.concat();
     wanted.push(id.as_str());
-    let mut request = SearchRequest::new(run.base(), Scope::Sub, format!("(|{terms})"), &wanted);
+    let mut request = SearchRequest::new(run.base(), Scope::Subtree, format!("(|{terms})"), &wanted);
     request.paging = Paging::Configured;
     let mut search = run.context.directory.search(request).await?;
     loop {
@@ -222,7 +222,7 @@ fn has_decreased(run: &StreamRun<'_>, order: &KeyOrder<'_>, newest: &Newest, ent
 #[cfg(test)]
 mod tests {
     use super::*;
-    use singer_common::entry::Attribute;
+    use ldap_directory::entry::Attribute;
 
     fn reached(server: &str, marks: &[(&str, &str)]) -> ServerPosition {
         let marks = marks.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
+use ldap_directory::entry::{Entry, EntryView};
 use serde_json::Value;
-use singer_common::entry::{Entry, EntryView};
 
 use super::{DELETIONS_AT_ONCE, StreamRun};
 use crate::key_index::{IndexError, IndexPosition, KeyIndex};

@@ -1,10 +1,10 @@
 //! Compares the entries that a bookmark keeps with the directory.
 
+use ldap_directory::entry::Entry;
+use ldap_directory::filter::escape_value;
+use ldap_directory::schema::syntax::ValueKind;
+use ldap_directory::{DirectoryError, MATCH_ALL, Paging, Scope, SearchRequest};
 use serde_json::Value;
-use singer_common::directory::{DirectoryError, MATCH_ALL, Paging, Scope, SearchRequest};
-use singer_common::entry::Entry;
-use singer_common::filter::escape_value;
-use singer_common::schema::syntax::ValueKind;
 
 use super::restored_since;
 use crate::discovery::source::Source;
@@ -27,7 +27,8 @@ pub(crate) async fn check(run: &mut StreamRun<'_>) -> Result<Option<String>, Dir
     let naming_context = run.naming_context().ok().flatten().unwrap_or_else(|| run.base().to_owned());
     let names: Vec<&str> = std::iter::once(id.as_str()).chain(orders.iter().map(|o| o.name)).collect();
     let ids: Vec<&String> = newest.iter().map(|newest| &newest.id).collect();
-    let Some(found) = search(run, &naming_context, Scope::Sub, MATCH_ALL, &id, &ids, &names).await? else {
+    let Some(found) = search(run, &naming_context, Scope::Subtree, MATCH_ALL, &id, &ids, &names).await?
+    else {
         return Ok(None);
     };
     for newest in &newest {
@@ -44,9 +45,9 @@ pub(crate) async fn check(run: &mut StreamRun<'_>) -> Result<Option<String>, Dir
     let gone = run.witness.gone.clone();
     let (scope, filter) = match run.source {
         Source::Search(search) => (search.scope, search.filter.clone()),
-        Source::Class { filter } => (Scope::Sub, filter.clone()),
+        Source::Class { filter } => (Scope::Subtree, filter.clone()),
         Source::Containers | Source::Container { .. } | Source::Members(_) => {
-            (Scope::Sub, MATCH_ALL.to_owned())
+            (Scope::Subtree, MATCH_ALL.to_owned())
         }
     };
     let mut names = vec![id.as_str()];
@@ -89,7 +90,7 @@ async fn search(
         let entry = match search.next_entry().await {
             // The base was deleted.
             Err(e) if e.is_no_such_object() => return Ok(Some(found)),
-            Err(e) if e.code().is_some() && !e.may_pass() => {
+            Err(e) if e.code().is_some() && !e.is_transient() => {
                 tracing::debug!("entries cannot be looked up by `{id}`: {e}");
                 return Ok(None);
             }

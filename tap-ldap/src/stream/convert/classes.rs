@@ -5,9 +5,9 @@
 
 use std::collections::HashSet;
 
-use singer_common::catalog::CatalogEntry;
-use singer_common::entry::{EntryView, base_type};
-use singer_common::schema::Schema;
+use ldap_directory::entry::{EntryView, base_type};
+use ldap_directory::schema::Schema;
+use singer_common::singer::catalog::CatalogEntry;
 
 /// The most classes that are kept. A file with more costs time, not memory.
 const REMEMBERED: usize = 1_024;

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
+use ldap_directory::dn::Dn;
+use ldap_directory::entry::EntryView;
+use ldap_directory::schema::Schema;
+use ldap_directory::schema::syntax::ValueKind;
 use serde_json::Value;
-use singer_common::dn::Dn;
-use singer_common::entry::EntryView;
-use singer_common::schema::Schema;
-use singer_common::schema::syntax::ValueKind;
 
 /// Invalid values of an attribute that are logged; the others are only counted.
 const NAMED_BAD_VALUES: u64 = 10;

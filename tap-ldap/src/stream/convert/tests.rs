@@ -1,6 +1,6 @@
 use super::*;
+use ldap_directory::entry::{Attribute, Entry};
 use serde_json::json;
-use singer_common::entry::{Attribute, Entry};
 
 fn stream() -> CatalogEntry {
     serde_json::from_value(json!({

@@ -1,7 +1,7 @@
 //! Reading: from one entry to the next, and from one search to the next.
 
-use singer_common::directory::{DirectoryError, EntryRef, Found};
-use singer_common::entry::{Entry, EntryView as _};
+use ldap_directory::entry::{Entry, EntryView as _};
+use ldap_directory::{DirectoryError, EntryRef, Found};
 
 use super::entry_scope::ScopeMatch;
 use super::{Entries, PlannedSearch, ReadStep, RunningSearch, base_only};

@@ -1,7 +1,7 @@
 //! Attributes that a server returns only for base searches: they are read entry by entry.
 
-use singer_common::directory::{Directory, DirectoryError, Vendor};
-use singer_common::entry::{Entry, base_type};
+use ldap_directory::entry::{Entry, base_type};
+use ldap_directory::{Directory, DirectoryError, Vendor};
 
 /// Attributes that Active Directory computes for one object at a time ([MS-ADTS] 3.1.1.4.5). A subtree search for one of them
 /// fails with operationsError.

@@ -1,8 +1,8 @@
 //! Which entries of a search belong to a stream.
 
-use singer_common::directory::{Directory, DirectoryError, Scope, SearchRequest};
-use singer_common::dn::DnKey;
-use singer_common::entry::EntryView as _;
+use ldap_directory::dn::DnKey;
+use ldap_directory::entry::EntryView as _;
+use ldap_directory::{Directory, DirectoryError, Scope, SearchRequest};
 
 use super::{Entries, ReadStep};
 use crate::discovery::census::ReadStrategy;
@@ -29,7 +29,7 @@ pub(super) enum ScopeFilter {
 impl ScopeFilter {
     /// Returns the filter for a search of which all entries belong to the stream. The root DSE is not an entry.
     pub(super) fn of(directory: &Directory, request: &SearchRequest) -> ScopeFilter {
-        let may_have_root_dse = request.scope == Scope::Sub && dn::is_root_dse(directory, &request.base);
+        let may_have_root_dse = request.scope == Scope::Subtree && dn::is_root_dse(directory, &request.base);
         if may_have_root_dse { ScopeFilter::Below(String::new()) } else { ScopeFilter::All }
     }
 }
@@ -93,7 +93,7 @@ impl Entries<'_> {
     pub(super) fn read_below(&mut self, dn: &str, key: &DnKey, container: DnKey) {
         let Some(running) = &self.running else { return };
         let (added, base) = (self.steps.len().saturating_sub(running.steps_before), running.base.clone());
-        let is_whole_subtree = |step: &ReadStep| matches!(step, ReadStep::Search(s) if s.request.base == base && s.request.scope == Scope::Sub);
+        let is_whole_subtree = |step: &ReadStep| matches!(step, ReadStep::Search(s) if s.request.base == base && s.request.scope == Scope::Subtree);
         // Once the whole subtree is queued, there is nothing to add.
         if added == 1 && self.steps.back().is_some_and(is_whole_subtree) {
             return;
@@ -102,11 +102,11 @@ impl Entries<'_> {
             let was_seen = running.base_may_be_gone;
             self.steps.truncate(running.steps_before);
             let scope = ScopeFilter::Nearest { container, depth: key.depth() + 1 };
-            (self.search_step(&base, Scope::Sub, scope), was_seen)
+            (self.search_step(&base, Scope::Subtree, scope), was_seen)
         } else if self.context.containers.has_below(key) {
-            (self.search_step(dn, Scope::One, ScopeFilter::Children { container }), true)
+            (self.search_step(dn, Scope::OneLevel, ScopeFilter::Children { container }), true)
         } else {
-            (self.search_step(dn, Scope::Sub, ScopeFilter::Below(dn.to_owned())), true)
+            (self.search_step(dn, Scope::Subtree, ScopeFilter::Below(dn.to_owned())), true)
         };
         if let ReadStep::Search(search) = &mut step {
             search.base_may_be_gone = was_seen;
