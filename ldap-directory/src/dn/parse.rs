@@ -1,18 +1,18 @@
-//! The reader of RFC 4514 section 3 strings: one pass, no recursion.
+//! The parser of DNs (RFC 4514 section 3): one pass, no recursion.
 
 use super::{Ava, DnError, hex_digit};
 
-/// A relative name: what it says, and how it is spelt.
+/// An RDN: its content and its spelling.
 pub(super) struct Spelt<'a> {
     pub(super) avas: Vec<Ava>,
     pub(super) text: &'a str,
-    /// Where `text` ends in the whole, in bytes.
+    /// The offset of the end of `text`, in bytes.
     pub(super) end: usize,
-    /// Where `text` starts in the whole, in bytes.
+    /// The offset of `text`, in bytes.
     pub(super) start: usize,
 }
 
-/// The relative names of a text, most specific first.
+/// Returns the RDNs of a text, most specific first.
 pub(super) fn parse(text: &str) -> Result<Vec<Spelt<'_>>, DnError> {
     let mut reader = Reader { bytes: text.as_bytes(), at: 0 };
     let mut rdns = Vec::new();

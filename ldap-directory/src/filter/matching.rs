@@ -1,4 +1,4 @@
-//! Whether an entry matches (RFC 4511 section 4.5.1.7): true, false, or undefined.
+//! Evaluation of a filter against an entry (RFC 4511 section 4.5.1.7): true, false, or Undefined.
 
 use super::Filter;
 use crate::dn::Dn;
@@ -6,29 +6,45 @@ use crate::entry::{Attribute, Entry, base_type};
 use crate::oid;
 use crate::schema::{Equality, Schema};
 
-/// Active Directory's rules for bits of integers (MS-ADTS 3.1.1.3.4.4).
+/// Active Directory's bitwise rules for integers ([MS-ADTS] 3.1.1.3.4.4).
 const BIT_AND: (&str, &str) = (oid::BIT_AND_MATCH, "integerBitAndMatch");
 const BIT_OR: (&str, &str) = (oid::BIT_OR_MATCH, "integerBitOrMatch");
 
 impl Filter {
-    /// Whether the entry matches; `None` is Undefined. A search returns the entries of `Some(true)` alone.
+    /// Returns whether the entry matches; `None` is Undefined. A search returns only entries with `Some(true)`.
     ///
-    /// Undefined is a comparison with an attribute that neither the schema nor the entry knows, with a value that the
-    /// attribute's syntax forbids, or by a rule that is not known or has no such comparison.
+    /// A comparison is Undefined if neither the schema nor the entry has the attribute, if the value violates the
+    /// attribute's syntax, or if the rule is unknown or has no such comparison.
+    ///
+    /// ```
+    /// use ldap_directory::entry::{Attribute, Entry};
+    /// use ldap_directory::filter::Filter;
+    /// use ldap_directory::schema::Schema;
+    ///
+    /// let entry = Entry {
+    ///     dn: "uid=ada,dc=example".into(),
+    ///     attributes: vec![Attribute::new("sn", vec![b"Lovelace".to_vec()])],
+    /// };
+    /// let matches = |text: &str| Filter::parse(text).map(|filter| filter.matches(&entry, Schema::standard()));
+    /// assert_eq!(matches("(surname=LOVE*)")?, Some(true));
+    /// assert_eq!(matches("(mail=*)")?, Some(false));
+    /// assert_eq!(matches("(noSuchAttribute=x)")?, None);
+    /// # Ok::<(), ldap_directory::filter::FilterError>(())
+    /// ```
     pub fn matches(&self, entry: &Entry, schema: &Schema) -> Option<bool> {
         match self {
             Self::And(filters) => all(filters.iter().map(|f| f.matches(entry, schema))),
             Self::Or(filters) => any(filters.iter().map(|f| f.matches(entry, schema))),
             Self::Not(inner) => inner.matches(entry, schema).map(|m| !m),
-            // Approximately equal is equal here, as RFC 4511 allows.
+            // Approximate match is equality here, as RFC 4511 allows.
             Self::Equality { attribute, value } | Self::Approx { attribute, value } => {
                 if schema.is_subtype(attribute, "objectClass") {
                     return object_class(entry, value, schema);
                 }
                 each_value(entry, attribute, schema, |a, v| equal(rule_of(a, schema), v, value, schema))
             }
-            // Every entry has an object class (RFC 4512 section 2.4.1), also one that came without: a file holds what was
-            // asked for when it was made.
+            // Every entry has an object class (RFC 4512 section 2.4.1), even if a file lacks the attribute: a file holds
+            // the attributes that were requested when it was written.
             Self::Present(attribute) if schema.is_subtype(attribute, "objectClass") => Some(true),
             Self::Present(attribute) => Some(selected(entry, attribute, schema).next().is_some()),
             Self::GreaterOrEqual { attribute, value } => each_value(entry, attribute, schema, |a, v| {

@@ -34,6 +34,7 @@ mod inventory;
 mod kerberos;
 mod kill_target;
 mod large;
+mod ldap_library;
 mod ldif;
 mod least_writes;
 mod limits;
