@@ -116,7 +116,7 @@ pub struct Modification {
 }
 
 impl Modification {
-    /// A modification.
+    /// Returns a modification.
     pub fn new(kind: ModificationKind, description: impl Into<String>, values: Vec<Vec<u8>>) -> Self {
         Self { kind, description: description.into(), values }
     }

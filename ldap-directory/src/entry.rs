@@ -59,7 +59,7 @@ impl Entry {
         self.attribute(description).map_or(&[], |a| a.values.as_slice())
     }
 
-    /// The first value of an attribute as text, when it is text.
+    /// Returns the first value of an attribute, if it is UTF-8.
     pub fn first_text(&self, description: &str) -> Option<&str> {
         self.values(description).first().and_then(|v| std::str::from_utf8(v).ok())
     }
@@ -109,12 +109,12 @@ pub trait EntryView {
         (0..self.len()).find(|at| self.description(*at).eq_ignore_ascii_case(description.as_bytes()))
     }
 
-    /// The first value of an attribute as text, when it is text.
+    /// Returns the first value of an attribute, if it is UTF-8.
     fn first_text_of(&self, description: &str) -> Option<&str> {
         self.values_at(self.position(description)?).next().and_then(|v| std::str::from_utf8(v).ok())
     }
 
-    /// The entry taken apart.
+    /// Returns an owned copy.
     fn to_entry(&self) -> Entry {
         let attribute = |at| Attribute {
             description: String::from_utf8_lossy(self.description(at)).into_owned(),

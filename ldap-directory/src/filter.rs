@@ -152,7 +152,13 @@ impl Filter {
         }
     }
 
-    /// `(attribute=value)`
+    /// Returns `(attribute=value)`. The value needs no escaping.
+    ///
+    /// ```
+    /// use ldap_directory::filter::Filter;
+    ///
+    /// assert_eq!(Filter::equality("cn", "a)(uid=*").to_string(), r"(cn=a\29\28uid=\2A)");
+    /// ```
     pub fn equality(attribute: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         Self::Equality { attribute: attribute.into(), value: value.into() }
     }

@@ -93,8 +93,8 @@ fn any(results: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     all(results.map(|r| r.map(|m| !m))).map(|m| !m)
 }
 
-/// Whether an attribute of the entry is meant by a description in a filter (RFC 4512 section 2.5): the same type or a
-/// subtype of it, with at least the same options.
+/// Returns whether a description in a filter selects an attribute of the entry (RFC 4512 section 2.5): the same type or a
+/// subtype, with at least the same options.
 fn describes(asserted: &str, description: &str, schema: &Schema) -> bool {
     let options = || description.split(';').skip(1);
     schema.is_subtype(description, asserted)
@@ -108,8 +108,8 @@ fn selected<'e>(entry: &'e Entry, asserted: &str, schema: &Schema) -> impl Itera
         .filter(move |a| !a.values.is_empty() && describes(asserted, &a.description, schema))
 }
 
-/// Whether the comparison holds for any value of the attribute. An attribute that is not there is false if the schema
-/// knows it, and else Undefined.
+/// Returns whether the comparison is true for any value of the attribute. A missing attribute is false if the schema defines
+/// it, and Undefined otherwise.
 fn each_value(
     entry: &Entry,
     asserted: &str,
@@ -123,7 +123,8 @@ fn each_value(
     any(attributes.flat_map(|a| a.values.iter().map(|v| holds(&a.description, v))))
 }
 
-/// The rule values compare by; text without regard to case for attributes the schema does not know (an LDIF file's).
+/// Returns the rule by which values compare; case-insensitive text for attributes that the schema does not define (in an LDIF
+/// file).
 fn rule_of(attribute: &str, schema: &Schema) -> Equality {
     schema.naming(attribute).1
 }
@@ -133,13 +134,13 @@ fn schema_order(attribute: &str, schema: &Schema) -> Equality {
 }
 
 fn equal(rule: Equality, value: &[u8], asserted: &[u8], schema: &Schema) -> Option<bool> {
-    // Values as such are never wrong by being unlike the rule's syntax: an entry may hold them all the same.
+    // A stored value that violates the rule's syntax is not an error: an entry may hold it.
     let asserted = rule.normalize_valid(asserted, schema)?;
     Some(rule.normalize(value, schema) == asserted)
 }
 
-/// A class of the entry, or one those are derived from (RFC 4512 section 2.4). One the schema does not know is
-/// compared by its spelling, and Undefined when the entry has none of that name.
+/// Compares with a class of the entry or one of its superclasses (RFC 4512 section 2.4). A class that the schema does not
+/// define is compared by its spelling, and is Undefined if the entry does not have it.
 fn object_class(entry: &Entry, asserted: &[u8], schema: &Schema) -> Option<bool> {
     let asserted = std::str::from_utf8(asserted).ok()?.trim();
     let attributes = selected(entry, "objectClass", schema);
@@ -188,7 +189,7 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 
-/// What an extensible filter compares by.
+/// The comparison of an extensible filter.
 enum Comparison {
     Rule(Equality),
     AttributesOwn,

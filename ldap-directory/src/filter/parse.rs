@@ -1,4 +1,4 @@
-//! The reader of RFC 4515 section 3 strings.
+//! The parser of filters (RFC 4515 section 3).
 
 use super::{Filter, FilterError, MAX_DEPTH};
 use crate::dn::hex_digit;
@@ -114,7 +114,7 @@ impl Reader<'_> {
         })
     }
 
-    /// What stands behind `=`: a value, `*`, or parts of a value with `*` between them.
+    /// The text after `=`: a value, `*`, or parts of a value separated by `*`.
     fn equality(&mut self, attribute: String) -> Result<Filter, FilterError> {
         let first = self.part()?;
         if self.peek() != Some(b'*') {
@@ -158,7 +158,7 @@ impl Reader<'_> {
         Ok(Filter::Extensible { rule, attribute, dn, value: self.value()? })
     }
 
-    /// A value in which `*` means nothing.
+    /// A value in which `*` is not special.
     fn value(&mut self) -> Result<Vec<u8>, FilterError> {
         let value = self.part()?;
         if self.peek() == Some(b'*') {
@@ -167,7 +167,7 @@ impl Reader<'_> {
         Ok(value)
     }
 
-    /// Up to `*`, the closing parenthesis or the end, decoded.
+    /// The decoded text up to `*`, the closing parenthesis or the end.
     fn part(&mut self) -> Result<Vec<u8>, FilterError> {
         let mut value = Vec::new();
         while let Some(byte) = self.peek() {
@@ -192,7 +192,7 @@ impl Reader<'_> {
     }
 }
 
-/// An attribute description or a rule (RFC 4512 sections 1.4 and 2.5), spaces around it aside. `_`: as 389 DS has it.
+/// An attribute description or a rule (RFC 4512 sections 1.4 and 2.5), without surrounding spaces. `_` is allowed for 389 DS.
 fn word(text: &str) -> Option<String> {
     let text = text.trim();
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b';' | b'_');
