@@ -1,7 +1,7 @@
-//! A directory as it would be: changes are made in memory only, on top of one that is read and never written.
+//! A preview: changes are made in memory, on top of a directory that is read and never written.
 //!
-//! An entry is taken into memory, whole, when it is changed for the first time; what is not changed is read from below each
-//! time. So memory grows with the entries that are changed, not with the directory.
+//! A whole entry is copied into memory when it is first changed; unchanged entries are read from the directory below each time.
+//! So memory grows with the number of changed entries, not with the directory.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use crate::entry::Entry;
 use crate::schema::{Coverage, Schema, conformance};
 use crate::secret::Secret;
 
-/// What an entry is asked for when it is taken into memory.
+/// The attributes read when an entry is copied into memory.
 const WHOLE: &[&str] = &["*"];
 const EVERYTHING: &str = "(objectClass=*)";
 
@@ -24,19 +24,19 @@ const EVERYTHING: &str = "(objectClass=*)";
 #[derive(Debug, Clone)]
 pub struct PreviewDirectory {
     below: Box<Directory>,
-    /// What is other than below, and what stands next to it.
+    /// The changed entries, and their siblings.
     changed: LdifDirectory,
-    /// The names that are looked up in `changed` alone, whether they are there or not.
+    /// The DNs that are looked up in `changed` alone, whether they exist or not.
     known: Arc<Mutex<Known>>,
-    /// Whether what the schema forbids is refused, as the server below would.
+    /// Whether violations of the schema are refused, as by the server below.
     checks_schema: bool,
 }
 
-/// A search keeps the set as it was when it began; it is copied only when it changes meanwhile.
+/// A search keeps the set of its beginning; the set is copied only if it changes meanwhile.
 type Known = Arc<BTreeSet<DnKey>>;
 
 impl PreviewDirectory {
-    /// Nothing is changed yet.
+    /// Returns a preview without changes.
     pub fn new(below: Directory) -> Self {
         let changed =
             LdifDirectory::in_memory(below.schema().clone(), below.root_dse().clone(), below.location());
@@ -46,8 +46,8 @@ impl PreviewDirectory {
         Self { below: Box::new(below), changed, known: Arc::default(), checks_schema: false }
     }
 
-    /// The same; what the server below would refuse by its schema is refused here, too. Nothing changes where that is not
-    /// known as a whole, and in front of a file, which takes anything.
+    /// Returns a preview that refuses what the server below would refuse by its schema. It has no effect if the schema is not
+    /// known completely, or on a file, which accepts everything.
     #[must_use]
     pub fn with_schema_check(mut self) -> Self {
         let schema = self.below.schema();
@@ -57,19 +57,19 @@ impl PreviewDirectory {
         self
     }
 
-    /// What is asked of entries, where a file is below.
+    /// Returns the rules for entries, if a file is below.
     pub(super) fn ldif_rules(&self) -> Option<LdifRules> {
         self.below.ldif_rules().map(|_| self.changed.rules())
     }
 
-    /// Asks this of entries from now on, where a file is below.
+    /// Sets the rules for entries, if a file is below.
     pub(super) fn set_ldif_rules(&self, rules: LdifRules) {
         if self.below.ldif_rules().is_some() {
             self.changed.set_rules(rules);
         }
     }
 
-    /// The directory below.
+    /// Returns the directory below.
     pub fn below(&self) -> &Directory {
         &self.below
     }
@@ -91,7 +91,10 @@ impl PreviewDirectory {
         })
     }
 
-    /// Reads one entry; `None` when there would be none of that name.
+    /// Reads one entry, or returns `None` if it would not exist.
+    ///
+    /// # Errors
+    /// Fails if the DN is not valid, or if the directory below fails.
     pub async fn read(&self, dn: &str, attributes: &[&str]) -> Result<Option<Entry>, DirectoryError> {
         let is_known = self.known().contains(&self.key(dn)?);
         if is_known {
@@ -101,7 +104,10 @@ impl PreviewDirectory {
         }
     }
 
-    /// Begins a search: what is changed comes first.
+    /// Begins a search. Changed entries come first.
+    ///
+    /// # Errors
+    /// Fails if the base is not a DN or would not exist, or if the directory below fails.
     pub async fn search(&self, request: SearchRequest) -> Result<SearchStream, DirectoryError> {
         let base = self.key(&request.base)?;
         if request.scope != Scope::Base {
