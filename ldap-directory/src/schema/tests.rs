@@ -47,18 +47,10 @@ fn circles_end() {
 #[test]
 fn content_rules_add_what_entries_may_hold() {
     let (mut s, _) = Schema::parse(
-        [
-            "( 1.1 NAME 'a' )",
-            "( 1.2 NAME 'b' )",
-            "( 1.3 NAME 'c' )",
-            "( 1.4 NAME 'd' )",
-            "( 1.5 NAME 'e' )",
-        ],
+        ["( 1.1 NAME 'a' )", "( 1.2 NAME 'b' )", "( 1.3 NAME 'c' )", "( 1.4 NAME 'd' )", "( 1.5 NAME 'e' )"],
         ["( 2.1 NAME 'x' STRUCTURAL MUST a MAY d )", "( 2.2 NAME 'y' AUXILIARY MUST b )"],
     );
-    assert!(
-        s.add_content_rules(["( 2.1 NAME 'x' AUX ( y ) MUST ( c ) MAY ( e ) NOT ( d ) )"]).is_empty()
-    );
+    assert!(s.add_content_rules(["( 2.1 NAME 'x' AUX ( y ) MUST ( c ) MAY ( e ) NOT ( d ) )"]).is_empty());
     assert_eq!(s.must_may(["X"]), (vec!["a", "c"], vec!["e", "b"]));
     assert_eq!(s.must_may(["x", "y"]), (vec!["a", "b", "c"], vec!["e"]));
 }

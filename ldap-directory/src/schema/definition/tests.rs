@@ -25,10 +25,7 @@ fn a_quoted_text_ends_where_the_definition_goes_on() {
     for (definition, description) in [
         ("( 1.2 NAME 'a' DESC 'text'EQUALITY caseIgnoreMatch SYNTAX 1.3 )", "text"),
         ("( 1.2 NAME 'a'DESC 'text' EQUALITY caseIgnoreMatch SYNTAX 1.3 )", "text"),
-        (
-            "( 1.2 NAME 'a' DESC 'the users' count' EQUALITY caseIgnoreMatch SYNTAX 1.3 )",
-            "the users' count",
-        ),
+        ("( 1.2 NAME 'a' DESC 'the users' count' EQUALITY caseIgnoreMatch SYNTAX 1.3 )", "the users' count"),
         (
             "( 1.2 NAME ( 'a' 'b' ) DESC 'it's so' EQUALITY caseIgnoreMatch SYNTAX '1.3' X-ORIGIN 'a user's' )",
             "it's so",
@@ -46,14 +43,12 @@ fn a_quoted_text_ends_where_the_definition_goes_on() {
 #[test]
 fn what_servers_really_publish() {
     // Active Directory quotes the syntax; 389 DS has names for OIDs; both leave things out.
-    let ad =
-        AttributeType::parse("( 1.2 NAME 'sn' SYNTAX '1.3.6.1.4.1.1466.115.121.1.15' SINGLE-VALUE )")
-            .unwrap();
+    let ad = AttributeType::parse("( 1.2 NAME 'sn' SYNTAX '1.3.6.1.4.1.1466.115.121.1.15' SINGLE-VALUE )")
+        .unwrap();
     assert_eq!(ad.syntax.as_deref(), Some("1.3.6.1.4.1.1466.115.121.1.15"));
-    let ds = AttributeType::parse(
-        "( nsFoo-oid NAME 'nsFoo' DESC '' SUP 'x' X-NEW 'a' X-ORDERED ('b') FUTURE )",
-    )
-    .unwrap();
+    let ds =
+        AttributeType::parse("( nsFoo-oid NAME 'nsFoo' DESC '' SUP 'x' X-NEW 'a' X-ORDERED ('b') FUTURE )")
+            .unwrap();
     assert_eq!((ds.oid.as_str(), ds.superior.as_deref()), ("nsFoo-oid", Some("x")));
     assert_eq!(AttributeType::parse("(1.2)").unwrap().name(), "1.2");
     let tight = ObjectClass::parse("(1.2 NAME'x' SUP(a$b)AUXILIARY MUST(c$ d)MAY e)").unwrap();
@@ -66,9 +61,8 @@ fn what_servers_really_publish() {
 
 #[test]
 fn an_object_class() {
-    let c =
-        ObjectClass::parse("( 2.5.6.6 NAME 'person' SUP top STRUCTURAL MUST ( sn $ cn ) MAY seeAlso )")
-            .unwrap();
+    let c = ObjectClass::parse("( 2.5.6.6 NAME 'person' SUP top STRUCTURAL MUST ( sn $ cn ) MAY seeAlso )")
+        .unwrap();
     assert_eq!((c.name(), c.kind), ("person", ClassKind::Structural));
     assert_eq!((c.must.len(), c.may.len()), (2, 1));
 }

@@ -28,11 +28,7 @@ fn what_is_written_is_read_back_to_the_same_octets() {
         (ValueKind::Sid, sid, "\"S-1-5-21-1-2-3-500\""),
         (ValueKind::Binary, b"plain text", "\"cGxhaW4gdGV4dA==\""),
         (ValueKind::Binary, b"\xff\0", "\"/wA=\""),
-        (
-            ValueKind::Text,
-            "a \"quoted\"\nline \u{1F600}".as_bytes(),
-            "\"a \\\"quoted\\\"\\nline \u{1F600}\"",
-        ),
+        (ValueKind::Text, "a \"quoted\"\nline \u{1F600}".as_bytes(), "\"a \\\"quoted\\\"\\nline \u{1F600}\""),
         (ValueKind::PossiblyEmptyText, b"", "\"\""),
     ];
     for (kind, octets, json) in cases {
