@@ -80,9 +80,8 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 impl DirectoryError {
-    /// Whether who has all the time there is should wait and connect anew: a server that is gone, does not answer, or says that
-    /// it cannot now. What stays so until somebody mends it (an expired certificate, another directory in the server's place, a
-    /// password that is no longer right) is not waited out.
+    /// Returns whether a caller without a deadline should wait and connect again: the server is gone, does not answer, or cannot now. A
+    /// permanent failure (an expired certificate, another directory in the server's place, a wrong password) is not worth waiting.
     pub fn may_be_waited_out(&self) -> bool {
         match self {
             DirectoryError::Connect { lasting, .. } => !lasting,
