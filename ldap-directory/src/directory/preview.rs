@@ -126,12 +126,12 @@ impl PreviewDirectory {
         let below = if base_is_known && request.scope == Scope::Base {
             None
         } else {
-            // Of so many that are there, some may be gone by a change.
+            // Changes may have deleted some of a limited number of entries.
             let paging =
                 if matches!(request.paging, Paging::Limited(_)) { Paging::Off } else { request.paging };
             let request = SearchRequest { paging, ..request };
             match Box::pin(self.below.search(request)).await {
-                // It would be made by a change.
+                // A change adds it.
                 Err(e) if base_is_known && e.is_no_such_object() => None,
                 below => Some(Box::new(below?)),
             }
@@ -142,14 +142,20 @@ impl PreviewDirectory {
         Ok(SearchStream::Preview(Box::new(search)))
     }
 
-    /// An entry gets a password, in memory: the clear text, which nothing shows.
+    /// Sets an entry's password in memory, in clear text, which is never shown.
+    ///
+    /// # Errors
+    /// As [`Self::apply_with`].
     pub async fn set_password(&self, dn: &str, password: &Secret) -> Result<(), DirectoryError> {
         let values = vec![password.reveal().as_bytes().to_vec()];
         let changes = vec![Modification::new(ModificationKind::Replace, "userPassword", values)];
         self.apply_with(&Change::Modify { dn: dn.to_owned(), changes }, &[]).await
     }
 
-    /// Carries out one change under controls, in memory.
+    /// Applies one change with controls, in memory.
+    ///
+    /// # Errors
+    /// Fails with a server's result code if the change would not be possible, or if the directory below fails.
     pub async fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         let dn = change.dn();
         self.take_in(dn).await?;
@@ -173,7 +179,7 @@ impl PreviewDirectory {
         self.checked(change, controls)
     }
 
-    /// Makes a change, unless a server would refuse the entry for its schema.
+    /// Applies a change, unless the server would refuse the entry by its schema.
     fn checked(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         if !self.checks_schema || !matches!(change, Change::Add(_) | Change::Modify { .. }) {
             return self.changed.apply_with(change, controls);
@@ -197,7 +203,7 @@ impl PreviewDirectory {
         })
     }
 
-    /// Takes an entry into memory, or that it is not there.
+    /// Copies an entry into memory, or records that it does not exist.
     async fn take_in(&self, dn: &str) -> Result<(), DirectoryError> {
         let key = self.key(dn)?;
         if key.is_root() || self.known().contains(&key) {
@@ -216,7 +222,7 @@ impl PreviewDirectory {
         Ok(())
     }
 
-    /// Entries that moved with one that was renamed are known under their new names, too.
+    /// Records the new DNs of entries that moved with a renamed one.
     fn know_below(&self, dn: &str) -> Result<(), DirectoryError> {
         let mut search =
             self.changed.search(&SearchRequest::new(dn, Scope::Subtree, EVERYTHING, &["1.1"]))?;
@@ -229,7 +235,7 @@ impl PreviewDirectory {
         Ok(())
     }
 
-    /// What lies above has to be there for an entry to be added.
+    /// Copies the parent into memory, which must exist for an entry to be added.
     async fn take_in_parent(&self, dn: &str) -> Result<(), DirectoryError> {
         match parent(dn) {
             Some(parent) => self.take_in(&parent).await,
@@ -237,11 +243,11 @@ impl PreviewDirectory {
         }
     }
 
-    /// Takes in up to `most` entries below one that are still there below.
+    /// Copies up to `most` unchanged descendants of an entry into memory.
     async fn take_in_below(&self, dn: &str, scope: Scope, most: usize) -> Result<(), DirectoryError> {
         let request = SearchRequest::new(dn, scope, EVERYTHING, WHOLE);
         let mut search = match Box::pin(self.below.search(request)).await {
-            // It is there by a change only.
+            // Only a change added it.
             Err(e) if e.is_no_such_object() => return Ok(()),
             search => search?,
         };
@@ -263,7 +269,7 @@ impl PreviewDirectory {
     }
 }
 
-/// What takes back a change that was made a moment ago: of an entry that was there, its attributes are as they were.
+/// Returns the change that reverts another one: the attributes of an existing entry are restored.
 fn as_it_was(change: &Change, before: Option<&Entry>) -> Change {
     let dn = change.dn().to_owned();
     let (Some(before), Change::Modify { changes, .. }) = (before, change) else {
@@ -282,19 +288,22 @@ fn parent(dn: &str) -> Option<String> {
     parts.get(1..).filter(|p| !p.is_empty()).map(|p| p.join(","))
 }
 
-/// A search of what is changed, and then of what is not.
+/// A search of the changed entries, and then of the unchanged ones.
 #[derive(Debug)]
 pub struct PreviewSearch {
     changed: Option<Box<super::ldif::LdifSearch>>,
     below: Option<Box<SearchStream>>,
     known: Known,
     schema: Arc<Schema>,
-    /// Whether the base is there by a change, or may be: then it is no error that it is not there below.
+    /// Whether a change may have added the base: then it is not an error if the directory below lacks it.
     base_is_known: bool,
 }
 
 impl PreviewSearch {
-    /// The next item; `None` once the answer is complete.
+    /// Returns the next item, or `None` once the answer is complete.
+    ///
+    /// # Errors
+    /// Fails if the directory below fails.
     pub async fn next(&mut self) -> Result<Option<SearchItem>, DirectoryError> {
         if let Some(changed) = &mut self.changed {
             match changed.advance() {
@@ -319,7 +328,7 @@ impl PreviewSearch {
         Ok(None)
     }
 
-    /// Ends the search before its end.
+    /// Abandons the search.
     pub(super) async fn abandon(self) -> Result<(), DirectoryError> {
         match self.below {
             Some(below) => Box::pin(below.abandon()).await,
@@ -365,7 +374,7 @@ mod tests {
         let before = names(&below, "dc=x", Scope::Subtree).await;
         let preview = Directory::preview(below.clone());
         assert_eq!(names(&preview, "dc=x", Scope::Subtree).await, before);
-        // A change that is refused takes entries in, and they are found all the same.
+        // A refused change copies entries into memory, which are still found.
         assert!(preview.apply(&device("cn=two,ou=a,dc=x")).await.is_err());
         assert_eq!(names(&preview, "dc=x", Scope::Subtree).await, before);
 

@@ -3,7 +3,6 @@
 //! Over `ldap://`, the mechanism seals everything after the bind. Over TLS, the bind is bound to the server's certificate (RFC 5929), so
 //! that it cannot be relayed, and nothing is sealed twice: Active Directory refuses that.
 
-use crate::error::ConnectErrorKind;
 use libgssapi::context::{ClientCtx, CtxFlags, SecurityContext as _};
 use libgssapi::credential::{Cred, CredUsage};
 use libgssapi::error::Error;
@@ -11,8 +10,10 @@ use libgssapi::name::Name;
 use libgssapi::oid::{GSS_MECH_KRB5, GSS_NT_HOSTBASED_SERVICE, GSS_NT_USER_NAME, Oid, OidSet};
 
 use super::sealed::{MOST, Sealed};
-use super::{Answer, Connection, Failure, LdapResult, message, result_code};
+use super::{Answer, Connection, LdapResult, message, result_code};
+use crate::client::connect::Failure;
 use crate::config::{AuthMethod, ServerUrl};
+use crate::error::ConnectErrorKind;
 
 /// The mechanism of NTLM: 1.3.6.1.4.1.311.2.2.10 ([MS-NLMP] 1.9).
 static NTLM: Oid<'static> = Oid::from_slice(b"\x2b\x06\x01\x04\x01\x82\x37\x02\x02\x0a");
