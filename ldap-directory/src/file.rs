@@ -273,7 +273,7 @@ fn set_permissions(path: &Path, file: &File, readers: Readers) {
         };
         let there = std::fs::metadata(path).map(|m| m.permissions().mode());
         let mode = match (there, readers) {
-            // It is never public, whatever its mode was.
+            // It is never public, even if the old file was.
             (Ok(there), Readers::Owner) => there & 0o770,
             (Ok(there), Readers::Group) => there,
             (Err(_), _) => mode,

@@ -1,7 +1,7 @@
 //! JSON strings, written directly into a buffer. Most values of a directory are short ASCII without a character that JSON escapes:
 //! this is checked eight octets at a time, and then they are copied.
 
-/// The same octet eight times.
+/// Returns the same octet eight times.
 const fn eight(octet: u8) -> u64 {
     u64::from_ne_bytes([octet; 8])
 }

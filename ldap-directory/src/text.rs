@@ -30,7 +30,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, is_steering)
 }
 
-/// The same for one line of running text: line breaks and tabs become spaces.
+/// Returns the same for one line of running text: line breaks and tabs become spaces.
 pub fn printable_line(text: &str) -> Cow<'_, str> {
     if !text.contains(['\n', '\r', '\t']) {
         return printable(text);
@@ -38,7 +38,7 @@ pub fn printable_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(printable(&text.replace(['\n', '\r', '\t'], " ")).into_owned())
 }
 
-/// The same for text of several lines, whose line breaks are kept. JSON, compact or indented, remains the same JSON: a serializer
+/// Returns the same for text of several lines, whose line breaks are kept. JSON, compact or indented, remains the same JSON: a serializer
 /// escapes the characters below U+0020 itself, and the others occur only in strings.
 pub fn printable_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c != '\n' && is_steering(c))

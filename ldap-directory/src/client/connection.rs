@@ -1,8 +1,8 @@
 //! A bound connection: sends and receives messages.
 //!
-//! Nothing is read before a message is requested. So a slow consumer slows the server down (TCP's backpressure), and memory is bounded by one
-//! message, even if an answer is long or endless (streaming searches, content synchronization by RFC 4533, change notification). Several
-//! searches may run at once; their answers arrive as the server interleaves them.
+//! Nothing is read before a message is requested. So a slow consumer slows the server down (TCP's backpressure), and memory is bounded by
+//! one message, even if an answer is long or endless (streaming searches, content synchronization by RFC 4533, change notification).
+//! Several searches may run at once; their answers arrive as the server interleaves them.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -192,7 +192,7 @@ impl Connection {
         ended.is_ok()
     }
 
-    /// Returns the next message id. 0 is reserved for the server (RFC 4511 section 4.1.1.1). After an overflow, the first ids are free again.
+    /// Returns the next message id. 0 is reserved for the server (RFC 4511 section 4.1.1.1). After an overflow, low ids are free again.
     fn next_id(&mut self) -> i32 {
         self.last_id = self.last_id.checked_add(1).unwrap_or(1);
         self.last_id
@@ -296,8 +296,8 @@ impl Connection {
         }
     }
 
-    /// Lets octets accumulate for a moment, during a long answer. slapd writes entry by entry; reading each at once costs a packet and a wakeup
-    /// for each, on one machine and between containers. Over a network, they arrive together, and it makes no difference.
+    /// Lets octets accumulate for a moment, during a long answer. slapd writes entry by entry; reading each at once costs a packet and a
+    /// wakeup for each, on one machine and between containers. Over a network, they arrive together, and it makes no difference.
     pub(crate) async fn let_collect(&self) {
         // After a large read, they have accumulated.
         if self.last_read < READ / 2 {

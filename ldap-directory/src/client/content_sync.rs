@@ -266,8 +266,8 @@ impl SyncConnection {
         }
     }
 
-    /// The same for a refresh: the server must make progress within `operation_timeout`. Entries, entryUUIDs and the end are progress;
-    /// consecutive cookies and phases are not. Not for a persist phase, which is silent as long as nothing changes.
+    /// Returns the next item of a refresh, in which the server must make progress within `operation_timeout`. Entries, entryUUIDs and the
+    /// end are progress; consecutive cookies and phases are not. Not for a persist phase, which is silent as long as nothing changes.
     ///
     /// # Errors
     /// As [`Self::next`]; also if there is no progress in time, or sets have too many entryUUIDs.
@@ -331,7 +331,7 @@ impl SyncConnection {
         self.connection.abandon(id).await
     }
 
-    /// Unbinds.
+    /// Unbinds and closes the connection.
     pub async fn close(self) {
         self.connection.close().await;
     }
@@ -416,7 +416,7 @@ pub(crate) fn items(message: Message) -> Option<Vec<SyncItem>> {
     Some(items)
 }
 
-/// An empty cookie has no meaning.
+/// Returns the item of a cookie; an empty one has no meaning.
 fn cookie(octets: Option<&[u8]>) -> Option<SyncItem> {
     octets.filter(|c| !c.is_empty()).map(|c| SyncItem::Cookie(c.to_vec()))
 }

@@ -79,7 +79,7 @@ impl LdapDirectory {
         }
     }
 
-    /// The same, but always a new connection.
+    /// Returns the same, but always a new connection.
     ///
     /// Boxed: identifying the server takes a search, which could call this again, as far as the compiler knows.
     pub(crate) fn lease_new(&self) -> Pin<Box<dyn Future<Output = Option<PooledConnection>> + Send + '_>> {
@@ -123,7 +123,7 @@ impl LdapDirectory {
         count
     }
 
-    /// Logged once: it costs time, and nothing else.
+    /// Logs once that searches use the shared connection, which only costs time.
     fn tell(&self, why: &str) {
         if self.pool().told.swap(true, Ordering::Relaxed) {
             tracing::debug!("no further connection ({why})");
@@ -132,7 +132,7 @@ impl LdapDirectory {
         }
     }
 
-    /// Several servers may be behind one address. Change numbers (`uSNChanged`) of one must not be compared with those of another.
+    /// Checks the server's identity: several may be behind one address. Change numbers (`uSNChanged`) of one must not be compared with those of another.
     async fn check_identity(&self, connection: &mut Connection) -> Result<(), DirectoryError> {
         if !self.root_dse().vendor.has_per_server_usns()
             || self.who_is(connection).await?.server_id == self.link().server_id

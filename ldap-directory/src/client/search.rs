@@ -223,7 +223,7 @@ impl LdapSearch {
         })
     }
 
-    /// The same, but an entry remains in the receive buffer if possible.
+    /// Returns the same, but an entry remains in the receive buffer if possible.
     pub(crate) async fn advance(&mut self) -> Result<Option<Found>, DirectoryError> {
         while self.state == Progress::Running {
             if let Some(found) = self.advance_at_once()? {
@@ -278,8 +278,8 @@ impl LdapSearch {
         Ok(None)
     }
 
-    /// Reads more of the current page into the buffer. Returns whether there is more to read. Without pages, the amount would be unlimited, so
-    /// the server has to wait.
+    /// Reads more of the current page into the buffer. Returns whether there is more to read. Without pages, the amount would be unlimited,
+    /// so the server has to wait.
     pub(crate) async fn absorb(&mut self) -> Result<bool, DirectoryError> {
         if let Some(other) = &mut self.following {
             return Box::pin(other.absorb()).await;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use crate::change::Change;
 use crate::dn::DnKey;
 use crate::entry::{CompactEntry, Entry};
-use crate::ldif::LdifRules;
 use crate::schema::Schema;
 use crate::secret::{Secret, SecretAttributes};
 
+mod capabilities;
 mod entry_ref;
 mod known_names;
 mod nearest_entry;
@@ -29,8 +29,7 @@ use crate::client as ldap;
 use crate::config::{DirectoryConfig, Referrals, ServerUrl};
 use crate::error::DirectoryError;
 use crate::ldif;
-use crate::oid;
-use crate::root_dse::{RootDse, Vendor};
+use crate::root_dse::RootDse;
 use crate::write_control::WriteControl;
 
 /// An open directory. Cheap to clone: clones share the connection or the file.
@@ -201,15 +200,6 @@ impl Directory {
         }
     }
 
-    /// Returns whether attributes that the schema does not define can be stored: only in a file.
-    pub fn takes_unknown_attributes(&self) -> bool {
-        match self {
-            Directory::Ldap(_) => false,
-            Directory::Ldif(_) => true,
-            Directory::Preview(d) => d.below().takes_unknown_attributes(),
-        }
-    }
-
     /// Logs and counts an entry that is left out because its DN is not UTF-8, once for each DN.
     pub fn note_unreadable(&self, dn: &str) {
         match self {
@@ -341,7 +331,7 @@ impl Directory {
     /// need [`Self::apply`].
     ///
     /// # Errors
-    /// The inner result is an error if the entry exists, lacks a parent, or violates the [`LdifRules`].
+    /// The inner result is an error if the entry exists, lacks a parent, or violates the [rules](ldif::LdifRules).
     pub fn add_in_memory(
         &self,
         key: &DnKey,
@@ -358,28 +348,6 @@ impl Directory {
         match self {
             Directory::Ldif(d) => Some(d.holds(key)),
             Directory::Ldap(_) | Directory::Preview(_) => None,
-        }
-    }
-
-    /// Returns whether changes can be conditional (RFC 4528).
-    pub fn takes_assertions(&self) -> bool {
-        match self {
-            Directory::Ldap(d) => d.root_dse().supports_control(oid::ASSERTION),
-            Directory::Ldif(_) => true,
-            Directory::Preview(d) => d.below().takes_assertions(),
-        }
-    }
-
-    /// Returns whether an entry can be added with attributes that the server maintains. Only an attempt shows whether the bound
-    /// user has the right to.
-    pub fn takes_relaxed_rules(&self) -> bool {
-        match self {
-            // OpenLDAP has the control, but does not list it in its root DSE.
-            Directory::Ldap(d) => {
-                d.root_dse().vendor == Vendor::OpenLdap || d.root_dse().supports_control(oid::RELAX_RULES)
-            }
-            Directory::Ldif(_) => true,
-            Directory::Preview(d) => d.below().takes_relaxed_rules(),
         }
     }
 
@@ -421,38 +389,6 @@ impl Directory {
         match self {
             Directory::Ldap(_) | Directory::Preview(_) => Ok(()),
             Directory::Ldif(d) => d.commit(),
-        }
-    }
-
-    /// Returns whether a change is durable once [`Self::apply`] returns; otherwise, it is after [`Self::commit`].
-    pub fn applies_at_once(&self) -> bool {
-        !matches!(self, Directory::Ldif(_))
-    }
-
-    /// Returns the rules for the entries of a file, or `None` for a server, which has its own.
-    pub fn ldif_rules(&self) -> Option<LdifRules> {
-        match self {
-            Directory::Ldap(_) => None,
-            Directory::Ldif(d) => Some(d.rules()),
-            Directory::Preview(d) => d.ldif_rules(),
-        }
-    }
-
-    /// Sets the rules for the entries of a file. Does nothing on a server.
-    pub fn set_ldif_rules(&self, rules: LdifRules) {
-        match self {
-            Directory::Ldap(_) => {}
-            Directory::Ldif(d) => d.set_rules(rules),
-            Directory::Preview(d) => d.set_ldif_rules(rules),
-        }
-    }
-
-    /// Returns whether no intermediate state is visible: a file of entries is replaced as a whole.
-    pub fn is_written_at_once(&self) -> bool {
-        match self {
-            Directory::Ldap(_) => false,
-            Directory::Ldif(d) => d.holds_entries(),
-            Directory::Preview(d) => d.below().is_written_at_once(),
         }
     }
 

@@ -28,8 +28,8 @@ fn ranged(description: &str) -> Option<Ranged> {
     range.map(|(first, last)| Ranged { name: kept.join(";"), first, last })
 }
 
-/// Next to a range, Active Directory returns the requested description without values: `member` next to `member;range=0-1499`,
-/// `member;range=1500-*` next to `member;range=1500-2999`. That is not the end of the attribute.
+/// Removes attributes that only repeat a request. Next to a range, Active Directory returns the requested description without values:
+/// `member` next to `member;range=0-1499`, `member;range=1500-*` next to `member;range=1500-2999`. That is not the end of the attribute.
 fn without_echoes(attributes: &mut Vec<Attribute>) {
     let name = |a: &Attribute| ranged(&a.description).map_or_else(|| a.description.clone(), |r| r.name);
     let given: Vec<String> =

@@ -213,7 +213,7 @@ struct Problem {
     expected: String,
 }
 
-/// A time and three hexadecimal numbers: a count, a server and another count.
+/// Checks for a CSN: a time and three hexadecimal numbers: a count, a server and another count.
 fn is_csn(value: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(value) else { return false };
     let mut parts = text.split('#');

@@ -68,7 +68,7 @@ impl DnKey {
         Ok(Self::new(&Dn::parse(dn)?, schema))
     }
 
-    /// The same for a DN without escapes, in one pass and without intermediate values.
+    /// Returns the same for a DN without escapes, in one pass and without intermediate values.
     fn of_plain(dn: &str, schema: &Schema) -> Result<Self, DnError> {
         let mut key = String::with_capacity(dn.len() + 64);
         for rdn in dn.rsplit(',') {

@@ -75,7 +75,7 @@ impl Filter {
     }
 }
 
-/// Conjunction of three values: false wins over Undefined, Undefined over true.
+/// Returns the conjunction of three-valued truths: false wins over Undefined, Undefined over true.
 fn all(results: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     let mut out = Some(true);
     for result in results {
@@ -88,7 +88,7 @@ fn all(results: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     out
 }
 
-/// Disjunction of three values: true wins over Undefined, Undefined over false.
+/// Returns the disjunction of three-valued truths: true wins over Undefined, Undefined over false.
 fn any(results: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     all(results.map(|r| r.map(|m| !m))).map(|m| !m)
 }
@@ -218,8 +218,8 @@ impl Comparison {
     }
 }
 
-/// Both as 64 bits; negative numbers in two's complement (groupType is -2147483646 for a global security group), and
-/// masks as unsigned too, as Active Directory takes them (2147483648).
+/// Returns both as 64 bits: negative numbers in two's complement (groupType is -2147483646 for a global security group), and unsigned
+/// masks too, which Active Directory accepts (2147483648).
 fn bits(value: &[u8], mask: &[u8]) -> Option<(i64, i64)> {
     let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.trim().parse::<i64>().ok();
     Some((number(value)?, number(mask)?))

@@ -418,7 +418,7 @@ mod tests {
             assert!(matches!(directory.commit(), Err(DirectoryError::File { .. })));
             assert_eq!(std::fs::read_to_string(&path).unwrap(), theirs);
         }
-        // What it wrote itself is no other program's.
+        // Its own commit is not a change by another program.
         let directory = LdifDirectory::open(&path, Access::Write(LdifFormat::Content)).unwrap();
         for dn in ["dc=y", "dc=z"] {
             let value = dn.as_bytes().get(3..).unwrap().to_vec();

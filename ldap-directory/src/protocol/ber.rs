@@ -111,7 +111,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Two's complement, most significant octet first.
+/// Decodes two's complement, most significant octet first.
 pub(crate) fn integer(content: &[u8]) -> Option<i64> {
     let first = *content.first()?;
     if content.len() > 8 {

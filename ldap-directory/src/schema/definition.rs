@@ -244,7 +244,7 @@ fn usage(word: Option<&str>) -> Usage {
     }
 }
 
-/// The OID of a `noidlen` (RFC 4512 section 4.1.2): `1.2.3{64}`.
+/// Returns the OID of a `noidlen` (RFC 4512 section 4.1.2): `1.2.3{64}`.
 fn without_length(syntax: &str) -> Option<String> {
     let oid = syntax.split('{').next().unwrap_or(syntax).trim();
     (!oid.is_empty()).then(|| oid.to_owned())

@@ -213,7 +213,7 @@ impl Equality {
     }
 }
 
-/// A whole number without leading zeros (RFC 4517 section 3.3.16; servers also accept `+` and zeros).
+/// Returns a whole number without leading zeros (RFC 4517 section 3.3.16; servers also accept `+` and zeros).
 fn integer(text: &str) -> Option<String> {
     let text = text.trim_matches(' ');
     let (sign, digits) =
@@ -236,7 +236,7 @@ fn compare_integers(a: &[u8], b: &[u8]) -> Ordering {
     }
 }
 
-/// `name#'0101'B` (RFC 4517 section 3.3.21). A `#` that does not begin a bit string belongs to the DN.
+/// Splits `name#'0101'B` (RFC 4517 section 3.3.21). A `#` that does not begin a bit string belongs to the DN.
 fn unique_member(text: &str, schema: &Schema, nesting: u8) -> Option<String> {
     let uid = text.rsplit_once('#').filter(|(_, uid)| {
         let bits = uid.strip_prefix('\'').and_then(|u| u.strip_suffix("'B"));
@@ -263,7 +263,7 @@ fn object_identifier(text: &str, schema: &Schema) -> Option<String> {
     Some(class.or_else(attribute).map_or(text, String::as_str).to_ascii_lowercase())
 }
 
-/// A UTCTime in the normal form of a GeneralizedTime, which is accepted as it is.
+/// Returns a UTCTime in the normal form of a GeneralizedTime, which is accepted as it is.
 fn utc_time(text: &str) -> Option<String> {
     if let Some(normal) = GeneralizedTime::read(text).and_then(|time| time.to_normal_form()) {
         return (normal == text).then_some(normal);
@@ -271,7 +271,7 @@ fn utc_time(text: &str) -> Option<String> {
     GeneralizedTime::read_utc_time(text)?.to_normal_form()
 }
 
-/// A UUID in the text form of RFC 4122.
+/// Returns a UUID in the text form of RFC 4122.
 fn uuid(text: &str) -> Option<String> {
     let parsed = uuid::Uuid::try_parse(text).ok().filter(|_| text.len() == 36)?;
     Some(parsed.hyphenated().to_string())

@@ -332,7 +332,7 @@ fn write_octets(value: &[u8], out: &mut Vec<u8>) -> Result<(), InvalidValue> {
     json::write_octets(value, out).map_err(|_| InvalidValue)
 }
 
-/// Base64 has no character that JSON escapes.
+/// Appends base64 as a JSON string: it has no character that JSON escapes.
 fn write_base64(value: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     let start = out.len();
@@ -344,7 +344,7 @@ fn write_base64(value: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// RFC 4517 section 3.3.16: no leading zeros, no plus, no minus zero. Such digits are JSON numbers too.
+/// Returns whether a value is an Integer (RFC 4517 section 3.3.16): no leading zeros, no plus, no minus zero. It is a JSON number too.
 pub(crate) fn is_integer(value: &[u8]) -> bool {
     match value {
         b"0" => true,

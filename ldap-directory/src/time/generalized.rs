@@ -141,7 +141,7 @@ fn in_seconds(digits: &str, unit_seconds: u16) -> (i64, Cow<'_, str>) {
     (i64::from(carry), Cow::Owned(fraction.trim_end_matches('0').to_owned()))
 }
 
-/// `Z`, `+HH` or `-HHMM`.
+/// Parses `Z`, `+HH` or `-HHMM`.
 fn offset(zone: &str) -> Option<FixedOffset> {
     if zone == "Z" {
         return FixedOffset::east_opt(0);

@@ -46,7 +46,7 @@ fn at_once(server_takes: usize) -> usize {
 }
 
 impl Sealed {
-    /// `server_takes` is the maximum size of a sealed buffer that the server accepts, 0 if unknown.
+    /// Returns the sealed stream. `server_takes` is the maximum size of a sealed buffer that the server accepts, 0 if unknown.
     pub(crate) fn new(inner: Box<dyn Stream>, context: ClientCtx, server_takes: usize) -> Self {
         let context = Mutex::new(context);
         let at_once = at_once(server_takes);

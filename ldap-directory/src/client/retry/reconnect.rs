@@ -305,7 +305,7 @@ pub(crate) fn name_of(change: &Change) -> &'static str {
     }
 }
 
-/// A search that costs a server nothing.
+/// Returns a search that costs a server nothing.
 fn probe() -> Vec<u8> {
     let filter = Filter::Present("objectClass".to_owned());
     crate::protocol::message::search("", Scope::Base, &filter, &["1.1".to_owned()], 0)

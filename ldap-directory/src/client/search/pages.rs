@@ -63,7 +63,7 @@ impl Growth {
         size.min(self.configured)
     }
 
-    /// The server does not accept pages of this size.
+    /// Records that the server does not accept pages of this size.
     pub(crate) fn refused(&mut self, size: u32) {
         self.largest = self.largest.min(size / 2);
     }
@@ -194,7 +194,7 @@ impl LdapSearch {
         }
     }
 
-    /// Advice if a paged search reaches a limit for all its pages together: smaller pages do not help.
+    /// Returns advice if a paged search reaches a limit for all its pages together: smaller pages do not help.
     fn with_advice(&self, code: u32, text: String) -> String {
         let is_limit = matches!(code, result_code::SIZE_LIMIT_EXCEEDED | result_code::ADMIN_LIMIT_EXCEEDED);
         if !is_limit || self.page_size == 0 || self.cookie.is_empty() && self.entries_of_page == 0 {

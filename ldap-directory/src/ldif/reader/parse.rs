@@ -217,7 +217,7 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// `control: OID [true|false][: value]` (RFC 2849), or `control: OID false VALUE` as `ldapsearch` prints it.
+    /// Parses `control: OID [true|false][: value]` (RFC 2849), or `control: OID false VALUE` as `ldapsearch` prints it.
     fn control(&mut self, spec: Spec<'a>) -> KindResult<()> {
         let text = self.text("control", spec)?;
         let mut words = text.split(':').next().unwrap_or_default().split_ascii_whitespace();
