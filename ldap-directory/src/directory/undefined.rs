@@ -8,11 +8,12 @@
 //! Not checked: unknown attributes and classes (see [`super::KnownNames`]), attributes with `;binary`, and the assertion syntaxes of
 //! certificates.
 
-use super::{KnownNames, Vendor};
+use super::KnownNames;
 use crate::dn::Dn;
 use crate::entry::base_type;
 use crate::filter::Filter;
 use crate::oid;
+use crate::root_dse::Vendor;
 use crate::schema::syntax::{generalized_to_rfc3339, is_integer};
 use crate::schema::{Coverage, Equality};
 
