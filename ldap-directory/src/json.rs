@@ -100,7 +100,7 @@ pub fn type_name(value: &serde_json::Value) -> &'static str {
     }
 }
 
-/// Returns the path of a name that occurs twice in an object (`mapping_rules.users.match`): one of the two values is lost (RFC 8259
+/// Returns the path of a name that occurs twice in an object (`rules.users.match`): one of the two values is lost (RFC 8259
 /// section 4). `None` if there is none, or the text is not JSON.
 pub fn twice(text: &str) -> Option<String> {
     let mut path = Vec::new();

@@ -3,7 +3,8 @@
 #![allow(missing_docs)]
 
 use ldap_directory::protocol::result_code::{
-    self, SUCCESS, SYNC_REFRESH_REQUIRED, active_directory_advice_table, active_directory_table, may_be_retried,
+    self, SUCCESS, SYNC_REFRESH_REQUIRED, active_directory_advice_table, active_directory_table,
+    may_be_retried,
 };
 
 const MESSAGES: &str = include_str!("../../docs/messages.md");

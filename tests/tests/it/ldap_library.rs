@@ -69,8 +69,7 @@ fn library_example_search_adds_modifies_and_deletes() {
 #[test]
 fn library_example_sync_refreshes_and_follows() {
     let slapd = Slapd::start(SlapdOptions::with_users());
-    let mut child =
-        example_at(&slapd, "sync").env("LDAP_ITEMS", "3").stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = example_at(&slapd, "sync").env("LDAP_ITEMS", "3").stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     let refreshed = lines.next().unwrap();
     assert!(
@@ -84,6 +83,7 @@ fn library_example_sync_refreshes_and_follows() {
     slapd.ldapmodify(format!("dn: {dn}\nchangetype: delete\n"));
     let followed: Vec<String> = lines.collect();
     assert!(child.wait().unwrap().success());
-    let states: Vec<&str> = followed.iter().filter_map(|line| line.split(&format!(" {dn} ")).next()).collect();
+    let states: Vec<&str> =
+        followed.iter().filter_map(|line| line.split(&format!(" {dn} ")).next()).collect();
     assert_eq!(states, ["Changed", "Changed", "Deleted"], "{followed:?}");
 }
