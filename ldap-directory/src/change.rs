@@ -1,41 +1,52 @@
-//! Changes to a directory, one per update operation of RFC 4511 and per change record of RFC 2849.
-//!
-//! A change says what to do, not how: the LDAP writer, the planner and the LDIF reader and writer share it.
+//! Updates of a directory: one type for the update operations of RFC 4511 and the change records of RFC 2849.
 
 use crate::entry::Entry;
 
-/// One change to one entry. Names are RFC 4514 strings, as their source spelt them.
+/// One update of one entry. DNs are RFC 4514 strings, in the spelling of their source.
+///
+/// ```
+/// use ldap_directory::change::{Change, Modification, ModificationKind};
+///
+/// let change = Change::Modify {
+///     dn: "uid=ada,dc=example".into(),
+///     changes: vec![
+///         Modification::new(ModificationKind::Replace, "mail", vec![b"ada@example.com".to_vec()]),
+///         Modification::new(ModificationKind::Delete, "description", vec![]),
+///     ],
+/// };
+/// assert_eq!(change.dn(), "uid=ada,dc=example");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Add an entry (RFC 4511 section 4.7).
+    /// Adds an entry (RFC 4511 section 4.7).
     Add(Entry),
-    /// Delete a leaf entry (RFC 4511 section 4.8).
+    /// Deletes a leaf entry (RFC 4511 section 4.8).
     Delete {
-        /// The entry to delete.
+        /// The entry's DN.
         dn: String,
     },
-    /// Change the attributes of an entry (RFC 4511 section 4.6): all of `changes` in their order, or none.
+    /// Modifies the attributes of an entry (RFC 4511 section 4.6): all of `changes` in their order, or none.
     Modify {
-        /// The entry to change.
+        /// The entry's DN.
         dn: String,
-        /// What to change, in order.
+        /// The modifications, in order.
         changes: Vec<Modification>,
     },
-    /// Rename or move an entry, and what lies below it (RFC 4511 section 4.9).
+    /// Renames or moves an entry with its subtree (RFC 4511 section 4.9).
     Rename {
-        /// The entry to rename, under its old name.
+        /// The entry's old DN.
         dn: String,
-        /// Its new relative distinguished name.
+        /// Its new RDN.
         new_rdn: String,
-        /// Whether the values of the old RDN leave the entry.
+        /// Whether the values of the old RDN are deleted from the entry.
         delete_old_rdn: bool,
-        /// Its new parent; `None` leaves it where it is.
+        /// The DN of its new parent; `None` keeps the parent.
         new_superior: Option<String>,
     },
 }
 
 impl Change {
-    /// The name of the entry this is about; for a rename, its old name.
+    /// Returns the DN of the changed entry; for a rename, its old DN.
     pub fn dn(&self) -> &str {
         match self {
             Self::Add(entry) => &entry.dn,
@@ -44,16 +55,16 @@ impl Change {
     }
 }
 
-/// What a modification does with its values.
+/// The operation of a modification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ModificationKind {
-    /// Add the values (RFC 4511 section 4.6); at least one.
+    /// Adds the values (RFC 4511 section 4.6); at least one.
     Add,
-    /// Delete the values, or the whole attribute when there are none (RFC 4511 section 4.6).
+    /// Deletes the values, or the whole attribute if the list is empty (RFC 4511 section 4.6).
     Delete,
-    /// Make these the only values; none deletes the attribute, there or not (RFC 4511 section 4.6).
+    /// Replaces all values; an empty list deletes the attribute, if it exists (RFC 4511 section 4.6).
     Replace,
-    /// Add one integer to every value (RFC 4525 section 3).
+    /// Adds one integer to every value (RFC 4525 section 3).
     Increment,
 }
 
@@ -61,7 +72,7 @@ impl ModificationKind {
     /// Every kind, in the order of its LDAP number.
     pub const ALL: [Self; 4] = [Self::Add, Self::Delete, Self::Replace, Self::Increment];
 
-    /// Its keyword in LDIF (RFC 2849; `increment`: RFC 4525 section 4).
+    /// Returns its keyword in LDIF (RFC 2849; `increment`: RFC 4525 section 4).
     pub fn keyword(self) -> &'static str {
         match self {
             Self::Add => "add",
@@ -71,12 +82,19 @@ impl ModificationKind {
         }
     }
 
-    /// The kind with this LDIF keyword; keywords compare without regard to case.
+    /// Returns the kind with this LDIF keyword, in any case.
+    ///
+    /// ```
+    /// use ldap_directory::change::ModificationKind;
+    ///
+    /// assert_eq!(ModificationKind::from_keyword("Replace"), Some(ModificationKind::Replace));
+    /// assert_eq!(ModificationKind::from_keyword("move"), None);
+    /// ```
     pub fn from_keyword(keyword: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.keyword().eq_ignore_ascii_case(keyword))
     }
 
-    /// What is wrong with this many values for this kind, if anything.
+    /// Returns why this number of values is invalid for this kind, if it is.
     pub fn objection(self, values: usize) -> Option<&'static str> {
         match (self, values) {
             (Self::Add, 0) => Some("`add` needs at least one value"),
@@ -89,7 +107,7 @@ impl ModificationKind {
 /// One step of a [`Change::Modify`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Modification {
-    /// What to do.
+    /// The operation.
     pub kind: ModificationKind,
     /// The attribute description (RFC 4512 section 2.5).
     pub description: String,
@@ -98,7 +116,7 @@ pub struct Modification {
 }
 
 impl Modification {
-    /// A modification.
+    /// Returns a modification.
     pub fn new(kind: ModificationKind, description: impl Into<String>, values: Vec<Vec<u8>>) -> Self {
         Self { kind, description: description.into(), values }
     }

@@ -1,4 +1,4 @@
-//! What is needed to open a directory: where it is, how to bind, and the limits, with their defaults.
+//! The configuration of a directory: servers, bind, TLS and limits, with their defaults.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -10,19 +10,19 @@ use crate::client::tls::Built;
 use crate::observer::{Observer, Observing};
 use crate::secret::Secret;
 
-/// Where a directory is.
+/// The location of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerUrl {
     /// `ldap://host:port`.
     Ldap {
-        /// Name or address, IPv6 without brackets.
+        /// The host name or address; IPv6 without brackets.
         host: String,
         /// The port.
         port: u16,
-        /// TLS from the first byte: `ldaps://`.
+        /// Whether the connection begins with TLS: `ldaps://`.
         tls: bool,
     },
-    /// `ldapi://` and the path of a socket, decoded.
+    /// `ldapi://` and the decoded path of a Unix socket.
     Ldapi(String),
     /// `ldif:PATH`.
     Ldif(PathBuf),
@@ -32,16 +32,16 @@ pub enum ServerUrl {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]
 pub struct InvalidUrl {
-    /// What is wrong. A password in it is left out.
+    /// What is wrong. It never contains a password of the URL.
     pub problem: String,
 }
 
 impl ServerUrl {
-    /// Reads `ldap://host:port`, `ldaps://host:port`, `ldapi://%2Fpath%2Fto%2Fsocket` or `ldif:PATH`. Without a port it is 389, or
-    /// 636 with TLS.
+    /// Parses `ldap://host:port`, `ldaps://host:port`, `ldapi://%2Fpath%2Fto%2Fsocket` or `ldif:PATH`. The default port is 389,
+    /// or 636 with TLS.
     ///
     /// # Errors
-    /// The text is none of these; it has a base DN, which belongs into the request, or credentials.
+    /// Fails if the text is not one of these forms, or has a base DN (which belongs into the request) or credentials.
     ///
     /// ```
     /// use ldap_directory::ServerUrl;
@@ -75,11 +75,11 @@ impl ServerUrl {
             scheme @ ("ldap" | "ldaps") => {
                 if authority.contains('@') {
                     return Err(fail(
-                        "credentials do not belong into the URL (use bind_dn and bind_password)".into(),
+                        "credentials do not belong into the URL (bind with a DN and a password)".into(),
                     ));
                 }
                 if authority.contains(['/', '?', '#']) {
-                    return Err(fail(format!("`{text}` has a path (the base DN is the setting base_dn)")));
+                    return Err(fail(format!("`{text}` has a path (the base DN is not a part of it)")));
                 }
                 let tls = scheme == "ldaps";
                 let (host, port) = host_and_port(authority)
@@ -90,7 +90,7 @@ impl ServerUrl {
         }
     }
 
-    /// The URL as text.
+    /// Returns the URL as text.
     pub fn to_text(&self) -> String {
         match self {
             ServerUrl::Ldap { host, port, tls } => {
@@ -111,7 +111,7 @@ impl ServerUrl {
         }
     }
 
-    /// Whether what is sent there leaves this machine.
+    /// Returns whether traffic to the server leaves this machine.
     pub fn leaves_this_machine(&self) -> bool {
         match self {
             ServerUrl::Ldap { host, .. } => {
@@ -122,7 +122,7 @@ impl ServerUrl {
     }
 }
 
-/// Reads `host`, `host:port` or `[IPv6]:port`; `None` where it is none of them.
+/// Parses `host`, `host:port` or `[IPv6]:port`; returns `None` for other texts.
 pub fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let (host, after) = rest.split_once(']')?;
@@ -143,33 +143,40 @@ pub fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
 pub enum AuthMethod {
     /// A DN and a password.
     Simple {
-        /// Who.
+        /// The bind DN.
         dn: String,
-        /// The proof.
+        /// The password.
         password: Secret,
     },
-    /// Nobody in particular.
+    /// Anonymous.
     Anonymous,
-    /// SASL EXTERNAL: the client certificate, or the peer of an `ldapi` socket.
+    /// SASL EXTERNAL: the client certificate, or the credentials of the peer of an `ldapi` socket.
     External,
-    /// SASL GSSAPI (RFC 4752): the Kerberos ticket of whoever runs this.
+    /// SASL GSSAPI (RFC 4752): the Kerberos ticket in the user's credential cache.
     Gssapi,
     /// NTLM in SASL GSS-SPNEGO ([MS-NLMP], [MS-ADTS] 5.1.1.1.2).
     Ntlm {
         /// `DOMAIN\user` or `user@domain`.
         user: String,
-        /// The proof.
+        /// The password.
         password: Secret,
     },
 }
 
 impl AuthMethod {
     /// Returns the simple bind of a DN with its password.
+    ///
+    /// ```
+    /// use ldap_directory::AuthMethod;
+    ///
+    /// let auth = AuthMethod::simple("cn=reader,dc=example", "hunter2");
+    /// assert!(!format!("{auth:?}").contains("hunter2"));
+    /// ```
     pub fn simple(dn: impl Into<String>, password: impl Into<String>) -> Self {
         AuthMethod::Simple { dn: dn.into(), password: Secret::new(password) }
     }
 
-    /// Whether what goes over the connection is encrypted once bound, where TLS does not do it.
+    /// Returns whether the bind encrypts the connection itself, without TLS.
     pub fn seals(&self) -> bool {
         matches!(self, AuthMethod::Gssapi | AuthMethod::Ntlm { .. })
     }
@@ -179,20 +186,30 @@ impl AuthMethod {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Referrals {
-    /// Count it and warn once.
+    /// Referrals are not followed. Referral entries are read as entries if the server has ManageDsaIT (RFC 3296).
     Ignore,
-    /// Ask the server that it names, where that is one of `referral_hosts`; ignore the others.
+    /// Referrals to hosts in `referral_hosts` are followed; others are ignored.
     Follow,
-    /// End with an error.
+    /// A referral is an error.
     Fail,
 }
 
 /// How TLS is used.
+///
+/// ```
+/// use ldap_directory::config::TlsConfig;
+/// use ldap_directory::{DirectoryConfig, ServerUrl};
+///
+/// let tls = TlsConfig::default().start_tls(true).ca_file(Some("/etc/ssl/our-ca.pem".into()));
+/// let config = DirectoryConfig::new([ServerUrl::parse("ldap://ldap.example.com")?]).tls(tls);
+/// assert_eq!(config.unencrypted_servers().count(), 0);
+/// # Ok::<(), ldap_directory::config::InvalidUrl>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsConfig {
     /// Whether StartTLS (RFC 4511 section 4.14) is sent on `ldap://`. Default: `false`.
     pub start_tls: bool,
-    /// A PEM file of authorities to trust in place of the system's. Default: none.
+    /// A PEM file of certificate authorities to trust instead of the system's. Default: none.
     pub ca_file: Option<PathBuf>,
     /// PEM files of the client's certificate and its key. Default: none.
     pub identity: Option<(PathBuf, PathBuf)>,
@@ -208,7 +225,7 @@ impl TlsConfig {
         Self { start_tls, ..self }
     }
 
-    /// Sets the PEM file of authorities to trust in place of the system's.
+    /// Sets the PEM file of certificate authorities to trust instead of the system's.
     #[must_use]
     pub fn ca_file(self, ca_file: Option<PathBuf>) -> Self {
         Self { ca_file, ..self }
@@ -233,7 +250,7 @@ impl Default for TlsConfig {
     }
 }
 
-/// The default of [`DirectoryConfig::page_size`]. From it, pages grow where the server is slow to begin one.
+/// The default of [`DirectoryConfig::page_size`]. With it, pages grow if the server is slow to begin one (high latency).
 pub const DEFAULT_PAGE_SIZE: u32 = 1000;
 
 /// Everything needed to open a directory. [`DirectoryConfig::new`] has the defaults; a method for each key sets it.
@@ -258,30 +275,30 @@ pub struct DirectoryConfig {
     pub auth: AuthMethod,
     /// TLS. Default: the system's authorities, the certificate checked, no StartTLS.
     pub tls: TlsConfig,
-    /// How long each address of a server may take to connect, to agree on TLS and to bind. Default: 10 seconds.
+    /// The timeout of a connection attempt (TCP, TLS and bind), for each address of a server. Default: 10 seconds.
     pub connect_timeout: Duration,
-    /// How long the server may take for one answer: of a search, for the next entry. Default: 300 seconds.
+    /// The timeout of an answer; in a search, of the next entry. Default: 300 seconds.
     pub operation_timeout: Duration,
-    /// How often an operation or a connection that failed for a while is tried again. Default: 5.
+    /// How often a transient error is retried. Default: 5.
     pub retry_attempts: u32,
     /// The longest pause between two attempts; the first is short, and each doubles. Default: 30 seconds.
     pub retry_max_wait: Duration,
-    /// Entries per page (RFC 2696), 0 for searches without pages. Default: [`DEFAULT_PAGE_SIZE`].
+    /// Entries per page (RFC 2696); 0 disables paging. Default: [`DEFAULT_PAGE_SIZE`].
     pub page_size: u32,
     /// What to do with referrals. Default: [`Referrals::Ignore`].
     pub referrals: Referrals,
-    /// With [`Referrals::Follow`]: the hosts that may be shown the credentials, by name, or by name and port. Default: none.
+    /// With [`Referrals::Follow`]: the hosts that may receive the credentials, as `host` or `host:port`. Default: none.
     pub referral_hosts: Vec<String>,
-    /// The most connections open at once. Default: 4.
+    /// The maximum number of open connections. Default: 4.
     pub pool_size: usize,
-    /// Attributes whose values are secret besides [those known](crate::secret::SecretAttributes). Default: none.
+    /// Secret attributes in addition to [those known](crate::secret::SecretAttributes). Default: none.
     pub secret_attributes: Vec<String>,
-    /// What is shown connections, operations and searches as they happen. Default: nothing.
+    /// The observer of connections, operations and searches. Default: none.
     pub observer: Observing,
 }
 
 impl DirectoryConfig {
-    /// Returns the configuration for servers, or for a file, with all else at its default.
+    /// Returns a configuration for servers, or for a file, with defaults.
     pub fn new(servers: impl IntoIterator<Item = ServerUrl>) -> Self {
         Self {
             servers: servers.into_iter().collect(),
@@ -312,56 +329,56 @@ impl DirectoryConfig {
         Self { tls, ..self }
     }
 
-    /// Sets how long each address may take to connect.
+    /// Sets the timeout of a connection attempt, for each address.
     #[must_use]
     pub fn connect_timeout(self, connect_timeout: Duration) -> Self {
         Self { connect_timeout, ..self }
     }
 
-    /// Sets how long the server may take for one answer.
+    /// Sets the timeout of an answer.
     #[must_use]
     pub fn operation_timeout(self, operation_timeout: Duration) -> Self {
         Self { operation_timeout, ..self }
     }
 
-    /// Sets how often, and with which longest pause, something is tried again.
+    /// Sets how often a transient error is retried, and the longest pause between two attempts.
     #[must_use]
     pub fn retry(self, attempts: u32, max_wait: Duration) -> Self {
         Self { retry_attempts: attempts, retry_max_wait: max_wait, ..self }
     }
 
-    /// Sets the entries per page; 0 for searches without pages.
+    /// Sets the entries per page; 0 disables paging.
     #[must_use]
     pub fn page_size(self, page_size: u32) -> Self {
         Self { page_size, ..self }
     }
 
-    /// Sets what to do with referrals, and which hosts may be shown the credentials.
+    /// Sets what to do with referrals, and which hosts may receive the credentials.
     #[must_use]
     pub fn referrals(self, referrals: Referrals, hosts: impl IntoIterator<Item = String>) -> Self {
         Self { referrals, referral_hosts: hosts.into_iter().collect(), ..self }
     }
 
-    /// Sets the most connections open at once.
+    /// Sets the maximum number of open connections.
     #[must_use]
     pub fn pool_size(self, pool_size: usize) -> Self {
         Self { pool_size, ..self }
     }
 
-    /// Sets the attributes whose values are secret besides those known.
+    /// Sets the secret attributes in addition to those known.
     #[must_use]
     pub fn secret_attributes(self, names: impl IntoIterator<Item = String>) -> Self {
         Self { secret_attributes: names.into_iter().collect(), ..self }
     }
 
-    /// Sets what is shown connections, operations and searches as they happen.
+    /// Sets the observer of connections, operations and searches.
     #[must_use]
     pub fn observer(self, observer: impl Observer + 'static) -> Self {
         Self { observer: Observing::by(observer), ..self }
     }
 
-    /// Returns the servers to which what is sent is not encrypted: neither by TLS, nor by SASL, nor over a socket of this machine.
-    /// Loopback is among them.
+    /// Returns the servers whose traffic is not encrypted, neither by TLS nor by SASL. Unix sockets are not among them; loopback
+    /// addresses are.
     pub fn unencrypted_servers(&self) -> impl Iterator<Item = &ServerUrl> {
         let is_plain = |s: &&ServerUrl| matches!(s, ServerUrl::Ldap { tls: false, .. });
         let seals = self.tls.start_tls || self.auth.seals();

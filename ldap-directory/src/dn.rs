@@ -1,7 +1,7 @@
-//! Distinguished names as text (RFC 4514): parsing, escaping, comparing.
+//! Distinguished names (RFC 4514): parsing, escaping, comparing.
 //!
-//! Out of scope: whether a name exists, or whether its attribute types do. What is kept of the source text is
-//! [`split`]'s business; [`Dn`] holds decoded values.
+//! A [`Dn`] holds decoded values; [`split`] keeps the spelling of the text. Neither checks whether an entry or an attribute
+//! type exists.
 
 mod key;
 mod parse;
@@ -14,7 +14,7 @@ pub use key::{Above, DnKey, SuffixRewrite};
 
 use crate::schema::Schema;
 
-/// Why a text is not a distinguished name (RFC 4514 section 3). Offsets are bytes into the text.
+/// Why a text is not a DN (RFC 4514 section 3). Offsets are bytes into the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DnError {
     /// No attribute type where one must be.
@@ -23,23 +23,23 @@ pub enum DnError {
     /// No `=` after an attribute type.
     #[error("DN, byte {0}: `=` expected after the attribute type")]
     MissingEquals(usize),
-    /// A backslash that is followed by neither a special character nor two hex digits.
+    /// A backslash before neither a special character nor two hex digits.
     #[error("DN, byte {0}: `\\` must be followed by a special character or two hex digits")]
     BadEscape(usize),
-    /// `#` that is not followed by pairs of hex digits.
+    /// `#` before something other than pairs of hex digits.
     #[error(
         "DN, byte {0}: `#` must be followed by pairs of hex digits; a value that starts with # is written `\\#`"
     )]
     BadHex(usize),
-    /// A quoted value that does not end.
+    /// A quoted value without an end.
     #[error("DN, byte {0}: the quoted value does not end")]
     UnclosedQuote(usize),
-    /// A character that must be escaped, or one where a separator is expected.
+    /// A character that must be escaped, or one in the place of a separator.
     #[error("DN, byte {at}: unexpected {found:?}")]
     Unexpected {
-        /// Where.
+        /// Its offset.
         at: usize,
-        /// The byte found there.
+        /// The character at that offset.
         found: char,
     },
 }
@@ -47,62 +47,100 @@ pub enum DnError {
 /// An attribute type and value assertion (RFC 4514 section 2.3).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ava {
-    /// The attribute type as spelt, without an `OID.` prefix.
+    /// The attribute type in the spelling of the text, without an `OID.` prefix.
     pub attribute: String,
-    /// The decoded value. Of the `#hex` form: the contents of an octet, UTF-8, printable or IA5 string;
-    /// for every other BER type the encoding as it is.
+    /// The decoded value. For the `#hex` form, it is the content of an octet, UTF-8, printable or IA5 string, and the
+    /// encoding itself for every other BER type.
     pub value: Vec<u8>,
 }
 
-/// A relative distinguished name: one assertion, or several joined by `+` (RFC 4514 section 2.2).
+/// An RDN: one assertion, or several joined by `+` (RFC 4514 section 2.2).
+///
+/// ```
+/// use ldap_directory::dn::Rdn;
+///
+/// assert_eq!(Rdn::single("cn", "Lovelace, Ada").to_string(), r"cn=Lovelace\, Ada");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Rdn {
-    /// The assertions in the order they are written; at least one when it comes from [`Dn::parse`].
+    /// The assertions in the order of the text; at least one if [`Dn::parse`] returned it.
     pub avas: Vec<Ava>,
 }
 
 impl Rdn {
-    /// A relative name of one assertion.
+    /// Returns an RDN of one assertion.
     pub fn single(attribute: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         Self { avas: vec![Ava { attribute: attribute.into(), value: value.into() }] }
     }
 }
 
-/// A distinguished name (RFC 4514). Equality is of the spelling after decoding; to compare names use [`Dn::key`].
+/// A DN (RFC 4514). `==` compares the decoded spelling; use [`Dn::key`] to compare names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Dn {
-    /// The relative names, most specific first; none is the root.
+    /// The RDNs, most specific first. The root has none.
     pub rdns: Vec<Rdn>,
 }
 
 impl Dn {
-    /// Reads a name (RFC 4514 section 3). Beyond the RFC: spaces around separators, quoted values and `;`
-    /// (RFC 2253 section 4), the `OID.` prefix, and unescaped `<`, `>` and inner `=`.
+    /// Parses a DN (RFC 4514 section 3).
+    ///
+    /// Beyond the RFC, it accepts spaces around separators, quoted values and `;` (RFC 2253 section 4), the `OID.` prefix,
+    /// and unescaped `<`, `>` and inner `=`.
+    ///
+    /// # Errors
+    /// Fails if the text is not a DN; the error has the offset.
+    ///
+    /// ```
+    /// use ldap_directory::dn::Dn;
+    ///
+    /// let dn = Dn::parse(r"cn=Lovelace\, Ada,ou=people,dc=example,dc=com")?;
+    /// assert_eq!(dn.depth(), 4);
+    /// assert_eq!(dn.rdns[0].avas[0].value, b"Lovelace, Ada");
+    /// assert_eq!(Dn::parse("ou").unwrap_err().to_string(), "DN, byte 2: `=` expected after the attribute type");
+    /// # Ok::<(), ldap_directory::dn::DnError>(())
+    /// ```
     pub fn parse(text: &str) -> Result<Self, DnError> {
         Ok(Self { rdns: parse::parse(text)?.into_iter().map(|r| Rdn { avas: r.avas }).collect() })
     }
 
-    /// The name above; `None` for the root.
+    /// Returns the parent DN, or `None` for the root.
+    ///
+    /// ```
+    /// use ldap_directory::dn::Dn;
+    ///
+    /// let parent = Dn::parse("cn=Ada,dc=example,dc=com")?.parent();
+    /// assert_eq!(parent, Some(Dn::parse("dc=example,dc=com")?));
+    /// assert_eq!(Dn::default().parent(), None);
+    /// # Ok::<(), ldap_directory::dn::DnError>(())
+    /// ```
     pub fn parent(&self) -> Option<Self> {
         self.rdns.split_first().map(|(_, above)| Self { rdns: above.to_vec() })
     }
 
-    /// The most specific relative name; `None` for the root.
+    /// Returns the most specific RDN, or `None` for the root.
     pub fn rdn(&self) -> Option<&Rdn> {
         self.rdns.first()
     }
 
-    /// Whether this is the root.
+    /// Returns whether this is the root.
     pub fn is_empty(&self) -> bool {
         self.rdns.is_empty()
     }
 
-    /// The number of relative names.
+    /// Returns the number of RDNs.
     pub fn depth(&self) -> usize {
         self.rdns.len()
     }
 
-    /// The name of a child of this one.
+    /// Returns the DN of a child.
+    ///
+    /// ```
+    /// use ldap_directory::dn::{Dn, Rdn};
+    ///
+    /// let people = Dn::parse("ou=people,dc=example")?;
+    /// assert_eq!(people.child(Rdn::single("cn", "A+B")).to_string(), r"cn=A\+B,ou=people,dc=example");
+    /// # Ok::<(), ldap_directory::dn::DnError>(())
+    /// ```
     #[must_use]
     pub fn child(&self, rdn: Rdn) -> Self {
         let mut rdns = Vec::with_capacity(self.rdns.len() + 1);
@@ -111,7 +149,18 @@ impl Dn {
         Self { rdns }
     }
 
-    /// The form in which names compare (distinguishedNameMatch, RFC 4517 section 4.2.15).
+    /// Returns the key by which DNs compare (distinguishedNameMatch, RFC 4517 section 4.2.15).
+    ///
+    /// ```
+    /// use ldap_directory::dn::Dn;
+    /// use ldap_directory::schema::Schema;
+    ///
+    /// let schema = Schema::standard();
+    /// let (a, b) = (Dn::parse("CN=Ada  Lovelace")?, Dn::parse("2.5.4.3=ada lovelace")?);
+    /// assert_ne!(a, b);
+    /// assert_eq!(a.key(schema), b.key(schema));
+    /// # Ok::<(), ldap_directory::dn::DnError>(())
+    /// ```
     pub fn key(&self, schema: &Schema) -> DnKey {
         DnKey::new(self, schema)
     }
@@ -145,15 +194,19 @@ fn join<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[T], separator: &st
     Ok(())
 }
 
-/// A value as it is written in a name (RFC 4514 section 2.4). Beyond what the RFC demands, `=` is escaped too,
-/// and control characters and bytes that are not UTF-8 become `\XX`.
+/// Escapes a value for a DN (RFC 4514 section 2.4). Beyond the RFC, `=` is escaped too, and control characters and bytes that
+/// are not UTF-8 become `\XX`.
+///
+/// ```
+/// assert_eq!(ldap_directory::dn::escape_value(b"Lovelace, Ada "), r"Lovelace\, Ada\ ");
+/// ```
 pub fn escape_value(value: &[u8]) -> String {
     let mut out = String::with_capacity(value.len());
     push_escaped(&mut out, value);
     out
 }
 
-/// Appends what [`escape_value`] gives.
+/// Appends a value as [`escape_value`] returns it.
 pub(crate) fn push_escaped(out: &mut String, value: &[u8]) {
     let means_itself =
         |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'@' | b':' | b'/' | b' ');
@@ -185,7 +238,7 @@ pub(crate) fn push_escaped(out: &mut String, value: &[u8]) {
     }
 }
 
-/// `\XX`, the escape that RFC 4514 (names) and RFC 4515 (filters) share.
+/// Appends `\XX`, the escape that RFC 4514 (DNs) and RFC 4515 (filters) share.
 pub(crate) fn push_hex(out: &mut String, byte: u8) {
     out.push('\\');
     for digit in [byte >> 4, byte & 15] {
@@ -193,7 +246,18 @@ pub(crate) fn push_hex(out: &mut String, byte: u8) {
     }
 }
 
-/// The first, most specific, relative name of a name; `None` of the root. What is wrong further up may go unnoticed here.
+/// Returns the most specific RDN of a DN, or `None` for the root. An error further up may remain undetected.
+///
+/// # Errors
+/// Fails if the text is not a DN.
+///
+/// ```
+/// use ldap_directory::dn::{Rdn, first_rdn};
+///
+/// assert_eq!(first_rdn("cn=Ada,dc=example")?, Some(Rdn::single("cn", "Ada")));
+/// assert_eq!(first_rdn("")?, None);
+/// # Ok::<(), ldap_directory::dn::DnError>(())
+/// ```
 pub fn first_rdn(dn: &str) -> Result<Option<Rdn>, DnError> {
     if key::is_plain(dn)
         && let Some((attribute, value)) = dn.split(',').next().and_then(key::plain_rdn)
@@ -203,13 +267,22 @@ pub fn first_rdn(dn: &str) -> Result<Option<Rdn>, DnError> {
     Ok(Dn::parse(dn)?.rdn().cloned())
 }
 
-/// The value of a hex digit.
+/// Returns the value of a hex digit.
 pub(crate) fn hex_digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok())
 }
 
-/// The relative names of a name as the text spells them, most specific first, so that a name can be put together
-/// anew without escaping anything again. Accepts exactly what [`Dn::parse`] accepts; spaces around are left out.
+/// Returns the RDNs of a DN in the spelling of the text, most specific first, so that they can be joined again without
+/// escaping. Accepts exactly what [`Dn::parse`] accepts; surrounding spaces are removed.
+///
+/// # Errors
+/// Fails if the text is not a DN.
+///
+/// ```
+/// let rdns = ldap_directory::dn::split(r"CN=a\2Cb , dc=example")?;
+/// assert_eq!(rdns, [r"CN=a\2Cb", "dc=example"]);
+/// # Ok::<(), ldap_directory::dn::DnError>(())
+/// ```
 pub fn split(dn: &str) -> Result<Vec<&str>, DnError> {
     Ok(parse::parse(dn)?.into_iter().map(|r| r.text).collect())
 }

@@ -1,103 +1,120 @@
-//! Entries as a directory holds them: values are octets, in the order the server gave.
+//! Entries: attributes whose values are octets, in the server's order.
 
 mod compact;
 
 pub use compact::{CompactEntry, PackedAttributes, PackedValues};
 
 /// An attribute description (RFC 4512 section 2.5: a type with options, `cn;lang-de`) and its values.
+///
+/// ```
+/// use ldap_directory::entry::Attribute;
+///
+/// let mail = Attribute::new("mail", vec![b"ada@example.com".to_vec()]);
+/// assert_eq!(mail.values.len(), 1);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute {
-    /// The description as the server spelt it.
+    /// The description in the server's spelling.
     pub description: String,
-    /// The values, in the server's order. Never interpreted here.
+    /// The values, in the server's order, not decoded.
     pub values: Vec<Vec<u8>>,
 }
 
 impl Attribute {
-    /// An attribute with the given values.
+    /// Returns an attribute with these values.
     pub fn new(description: impl Into<String>, values: Vec<Vec<u8>>) -> Self {
         Self { description: description.into(), values }
     }
 }
 
-/// An entry: its distinguished name as the server spelt it, and its attributes.
+/// An entry: its DN in the server's spelling, and its attributes.
+///
+/// ```
+/// use ldap_directory::entry::{Attribute, Entry};
+///
+/// let entry = Entry {
+///     dn: "uid=ada,dc=example".into(),
+///     attributes: vec![Attribute::new("mail", vec![b"ada@example.com".to_vec(), b"al@example.com".to_vec()])],
+/// };
+/// assert_eq!(entry.first_text("MAIL"), Some("ada@example.com"));
+/// assert_eq!(entry.values("mail").len(), 2);
+/// assert!(entry.attribute("cn").is_none() && entry.values("cn").is_empty());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Entry {
-    /// The distinguished name, RFC 4514 string form.
+    /// The DN, in the string form of RFC 4514.
     pub dn: String,
     /// The attributes, in the server's order.
     pub attributes: Vec<Attribute>,
 }
 
 impl Entry {
-    /// The attribute with this description; descriptions compare without regard to case (RFC 4512 section 2.5).
+    /// Returns the attribute with this description, in any case (RFC 4512 section 2.5).
     pub fn attribute(&self, description: &str) -> Option<&Attribute> {
         self.attributes.iter().find(|a| a.description.eq_ignore_ascii_case(description))
     }
 
-    /// The values of an attribute, none when it is not there.
+    /// Returns the values of an attribute; an empty slice if the entry does not have it.
     pub fn values(&self, description: &str) -> &[Vec<u8>] {
         self.attribute(description).map_or(&[], |a| a.values.as_slice())
     }
 
-    /// The first value of an attribute as text, when it is text.
+    /// Returns the first value of an attribute, if it is UTF-8.
     pub fn first_text(&self, description: &str) -> Option<&str> {
         self.values(description).first().and_then(|v| std::str::from_utf8(v).ok())
     }
 }
 
-/// An entry to look at, wherever its octets are: taken apart in an [`Entry`], or still in the buffer they came in. What
-/// reads entries by the million takes this, so that there is one way from an entry to a record.
+/// Read access to an entry, whether it is an owned [`Entry`] or still in the receive buffer. Attributes are accessed by their
+/// position in the server's order.
 pub trait EntryView {
-    /// The distinguished name.
+    /// Returns the DN.
     fn dn(&self) -> &str;
 
-    /// The same as octets, which are UTF-8.
+    /// Returns the DN as octets, which are UTF-8.
     fn dn_octets(&self) -> &[u8] {
         self.dn().as_bytes()
     }
 
-    /// How many attributes there are.
+    /// Returns the number of attributes.
     fn len(&self) -> usize;
 
-    /// The description of an attribute, by its place in the server's order: octets that are UTF-8. Empty where there is
-    /// no such attribute.
+    /// Returns the description of the attribute at a position, as octets that are UTF-8; empty if there is no such attribute.
     fn description(&self, at: usize) -> &[u8];
 
-    /// How many values an attribute has.
+    /// Returns the number of values of an attribute.
     fn value_count(&self, at: usize) -> usize;
 
-    /// The values of an attribute, in the server's order.
+    /// Returns the values of an attribute, in the server's order.
     fn values_at(&self, at: usize) -> impl Iterator<Item = &[u8]> + Clone;
 
-    /// The values of an attribute as they came over the wire, to compare with those of another entry: the same octets are the
-    /// same values. `None` where they are not kept so.
+    /// Returns the values of an attribute in their BER encoding, for comparison with another entry: equal octets are equal
+    /// values. `None` if the entry does not keep the encoding.
     fn encoded_values(&self, _at: usize) -> Option<&[u8]> {
         None
     }
 
-    /// Whether there is no attribute.
+    /// Returns whether the entry has no attributes.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether a description has an option with a value: `member;range=0-1499`.
+    /// Returns whether a description has an option with a value: `member;range=0-1499`.
     fn has_values_in_options(&self) -> bool {
         (0..self.len()).any(|at| self.description(at).contains(&b'='))
     }
 
-    /// The place of the attribute with this description; descriptions compare without regard to case (RFC 4512
-    /// section 2.5).
+    /// Returns the position of the attribute with this description, in any case (RFC 4512 section 2.5).
     fn position(&self, description: &str) -> Option<usize> {
         (0..self.len()).find(|at| self.description(*at).eq_ignore_ascii_case(description.as_bytes()))
     }
 
-    /// The first value of an attribute as text, when it is text.
+    /// Returns the first value of an attribute, if it is UTF-8.
     fn first_text_of(&self, description: &str) -> Option<&str> {
         self.values_at(self.position(description)?).next().and_then(|v| std::str::from_utf8(v).ok())
     }
 
-    /// The entry taken apart.
+    /// Returns an owned copy.
     fn to_entry(&self) -> Entry {
         let attribute = |at| Attribute {
             description: String::from_utf8_lossy(self.description(at)).into_owned(),
@@ -129,12 +146,12 @@ impl EntryView for Entry {
     }
 }
 
-/// The type of an attribute description: `cn` of `cn;lang-de`.
+/// Returns the type of an attribute description: `cn` for `cn;lang-de`.
 pub fn base_type(description: &str) -> &str {
     description.split(';').next().unwrap_or(description)
 }
 
-/// The OID of a name that is one, and of one that is written as RFC 1779 (section 2.3) has it: `OID.2.5.4.3`.
+/// Returns the OID if a name is one, also in the form of RFC 1779 section 2.3: `OID.2.5.4.3`.
 pub fn as_oid(name: &str) -> Option<&str> {
     let oid = match name.split_at_checked(4) {
         Some((prefix, oid)) if prefix.eq_ignore_ascii_case("oid.") => oid,

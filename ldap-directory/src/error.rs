@@ -1,36 +1,39 @@
-//! What can go wrong with a directory.
+//! Errors of directories.
+//!
+//! [`DirectoryError::kind`] classifies an error, [`DirectoryError::is_transient`] says whether the same operation may succeed
+//! later. The texts are for people, and are not part of the interface.
 
 use crate::protocol::result_code;
 
-/// What failed on the way to a server.
+/// What failed while connecting to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectErrorKind {
-    /// The host name has no address, or none that could be found out.
+    /// The host name could not be resolved, or has no address.
     Resolve,
     /// Nothing listens at the address.
     Refused,
-    /// There was no answer within [`connect_timeout`](crate::DirectoryConfig::connect_timeout).
+    /// No answer within [`connect_timeout`](crate::DirectoryConfig::connect_timeout).
     Timeout,
     /// The network failed, or the server closed the connection.
     Network,
-    /// TLS: the server's certificate, the client's, or the handshake.
+    /// TLS failed: the server's certificate, the client's, or the handshake.
     Tls,
-    /// The server refused StartTLS, or did not answer it as RFC 4511 section 4.14 has it.
+    /// The server refused StartTLS, or its answer violates RFC 4511 section 4.14.
     StartTls,
-    /// The server answered the bind with something that is no answer to it, or a SASL mechanism failed on this side.
+    /// The server's answer to the bind is not a bind response, or a SASL mechanism failed on the client.
     Bind,
-    /// Another server answered than before, and what one of them counts means nothing to another.
+    /// Another server answered than before, and change numbers of one server are not valid on another.
     OtherServer,
-    /// This library, or this build of it, cannot do that.
+    /// This build of the library does not support it.
     Unsupported,
 }
 
-/// What kind of failure a [`DirectoryError`] is.
+/// The kind of a [`DirectoryError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// There is no connection.
+    /// No connection could be opened.
     Connect(ConnectErrorKind),
     /// The server refused the bind with a result code (RFC 4511 section 4.1.9).
     Bind(u32),
@@ -38,9 +41,9 @@ pub enum ErrorKind {
     Operation(u32),
     /// The connection was lost.
     Lost,
-    /// There was no answer in time.
+    /// No answer in time.
     Timeout,
-    /// An answer is not valid.
+    /// An answer or a request is not valid.
     Protocol,
     /// A request is larger than the server accepts.
     TooLarge,
@@ -50,31 +53,46 @@ pub enum ErrorKind {
     File,
 }
 
-/// A failure of a directory. Messages carry LDAP's number and name, the server's text, and what to do next.
+/// An error of a directory. Its text has the name and number of the result code, the server's diagnostic message, and advice.
+///
+/// ```
+/// use ldap_directory::protocol::result_code;
+/// use ldap_directory::{DirectoryError, ErrorKind};
+///
+/// let busy = DirectoryError::Operation {
+///     operation: "modify",
+///     dn: "dc=example".into(),
+///     code: result_code::BUSY,
+///     matched: String::new(),
+///     text: String::new(),
+/// };
+/// assert_eq!(busy.kind(), ErrorKind::Operation(51));
+/// assert!(busy.is_transient() && !busy.is_no_such_object());
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    /// No connection: name lookup, TCP or TLS.
+    /// No connection could be opened: name lookup, TCP or TLS failed.
     #[error("could not connect to {server}: {reason}")]
     Connect {
-        /// The URL.
+        /// The server's URL.
         server: String,
         /// What failed.
         kind: ConnectErrorKind,
-        /// The same for people, with what to do.
+        /// The reason as text, with advice.
         reason: String,
-        /// Whether it stays so until somebody mends it, such as an expired certificate.
+        /// Whether it persists until someone fixes it, such as an expired certificate.
         lasting: bool,
     },
-    /// The server did not accept the bind.
+    /// The server refused the bind.
     #[error("{server} refused the {method} bind{}: {}", who(.identity), result_code::describe(*.code, .text))]
     Bind {
-        /// The URL.
+        /// The server's URL.
         server: String,
-        /// The bind's method.
+        /// The bind method.
         method: &'static str,
-        /// The bind DN, empty when there is none.
+        /// The bind DN; empty if there is none.
         identity: String,
-        /// LDAP's result code.
+        /// The result code.
         code: u32,
         /// The server's diagnostic message.
         text: String,
@@ -86,44 +104,44 @@ pub enum DirectoryError {
         operation: &'static str,
         /// The entry or the base.
         dn: String,
-        /// LDAP's result code.
+        /// The result code.
         code: u32,
         /// The server's matchedDN.
         matched: String,
         /// The server's diagnostic message.
         text: String,
     },
-    /// The connection broke, or what came over it was not LDAP.
+    /// The connection was lost, or the octets received are not LDAP.
     #[error("{operation} `{dn}`: the connection to the server was lost ({reason})")]
     Lost {
-        /// The operation that was under way.
+        /// The operation in progress.
         operation: &'static str,
         /// The entry or the base.
         dn: String,
-        /// What the network or the decoder says.
+        /// The text of the network or decoder error.
         reason: String,
     },
     /// No answer in time.
-    #[error("{operation} `{dn}`: no answer within {seconds} s (operation_timeout_seconds)")]
+    #[error("{operation} `{dn}`: no answer within {seconds} s (operation timeout)")]
     Timeout {
-        /// The operation that was under way.
+        /// The operation in progress.
         operation: &'static str,
         /// The entry or the base.
         dn: String,
-        /// The limit.
+        /// The limit, in seconds.
         seconds: u64,
     },
-    /// An answer that makes no sense.
+    /// An answer or a request is not valid.
     #[error("{operation} `{dn}`: {reason}")]
     Protocol {
-        /// The operation that was under way.
+        /// The operation in progress.
         operation: &'static str,
         /// The entry or the base.
         dn: String,
-        /// What is wrong with the answer.
+        /// Why it is not valid.
         reason: String,
     },
-    /// A change that is larger than the server takes.
+    /// A change is larger than the server accepts.
     #[error(
         "{operation} `{dn}`: the request has {octets} octets{largest}, and the server closes the connection when one so large begins; its limit is {limit}: raise that, or leave the value out"
     )]
@@ -132,31 +150,31 @@ pub enum DirectoryError {
         operation: &'static str,
         /// The entry.
         dn: String,
-        /// How large the request is.
+        /// The size of the request.
         octets: usize,
-        /// Which attribute takes up most of it; empty, or with a comma ahead.
+        /// The largest attribute, with a leading comma; may be empty.
         largest: String,
         /// The server's setting, and its default.
         limit: String,
     },
-    /// A file that is there holds what is no directory.
+    /// The content of a file is not a valid directory.
     #[error("{path}: {reason}")]
     Ldif {
         /// The file.
         path: String,
-        /// Where, from 1; of what is not in one place nothing.
+        /// The line, from 1; `None` if the problem is not in one place.
         line: Option<u64>,
-        /// What is wrong; the line is in it.
+        /// What is wrong, with the line.
         reason: String,
     },
     /// A file could not be read or written.
-    #[error("{}{path}: {reason}", if *.unreachable { "setting `server_url`: ldif:" } else { "" })]
+    #[error("{}{path}: {reason}", if *.unreachable { "ldif:" } else { "" })]
     File {
         /// The file.
         path: String,
-        /// What is wrong; for a bad record with its line.
+        /// What is wrong.
         reason: String,
-        /// Whether the file could not even be opened.
+        /// Whether the file could not be opened.
         unreachable: bool,
     },
 }
@@ -170,7 +188,21 @@ fn matched_text(matched: &str) -> String {
 }
 
 impl DirectoryError {
-    /// Returns what kind of failure this is.
+    /// Returns the kind of the error, to match on.
+    ///
+    /// ```
+    /// use ldap_directory::{ConnectErrorKind, DirectoryError, ErrorKind};
+    ///
+    /// fn advice(error: &DirectoryError) -> &'static str {
+    ///     match error.kind() {
+    ///         ErrorKind::Connect(ConnectErrorKind::Resolve) => "check the host name",
+    ///         ErrorKind::Connect(ConnectErrorKind::Tls) => "check the certificate",
+    ///         ErrorKind::Bind(49) => "check the password",
+    ///         _ if error.is_transient() => "try again later",
+    ///         _ => "see the error's text",
+    ///     }
+    /// }
+    /// ```
     pub fn kind(&self) -> ErrorKind {
         match self {
             DirectoryError::Connect { kind, .. } => ErrorKind::Connect(*kind),
@@ -185,7 +217,7 @@ impl DirectoryError {
         }
     }
 
-    /// LDAP's result code, when the server gave one.
+    /// Returns the server's result code, if it answered with one.
     pub fn code(&self) -> Option<u32> {
         match self {
             DirectoryError::Operation { code, .. } | DirectoryError::Bind { code, .. } => Some(*code),
@@ -193,7 +225,7 @@ impl DirectoryError {
         }
     }
 
-    /// Whether there is no connection, or no longer.
+    /// Returns whether there is no connection, or no longer one.
     pub fn is_connection(&self) -> bool {
         matches!(
             self,
@@ -201,8 +233,8 @@ impl DirectoryError {
         )
     }
 
-    /// Whether the server refused an operation for what it would cost: a limit of entries, time or work (RFC 4511 appendix A),
-    /// or, on 389 DS and others, that no index serves it (`unwillingToPerform`). A smaller one may be served.
+    /// Returns whether the server refused an operation for its cost: a size, time or administrative limit (RFC 4511 appendix A),
+    /// or, on 389 DS and others, a missing index (`unwillingToPerform`). A smaller operation may succeed.
     pub fn is_limit(&self) -> bool {
         matches!(
             self.code(),
@@ -216,7 +248,7 @@ impl DirectoryError {
         )
     }
 
-    /// Whether the entry named in the operation, or one above it, is not there.
+    /// Returns whether the entry of the operation, or one of its ancestors, does not exist.
     pub fn is_no_such_object(&self) -> bool {
         self.code() == Some(result_code::NO_SUCH_OBJECT)
     }

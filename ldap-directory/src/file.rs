@@ -1,4 +1,4 @@
-//! Files that are there whole or not at all.
+//! Files that are replaced whole or not at all.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Write};
@@ -8,23 +8,44 @@ mod stamp;
 
 pub use stamp::Stamp;
 
-/// Octets that are given to the system at once.
+/// The size of one write.
 const BUFFER: usize = 64 * 1024;
 
-/// Who may read a file that is made.
+/// The permissions of a new file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readers {
-    /// The owner's group, too: what a directory holds is not for everybody.
+    /// Readable by the owner's group, because the content of a directory is not public.
     Group,
-    /// The owner alone: it may hold what others may not read.
+    /// Readable by the owner only.
     Owner,
 }
 
-/// Writes a file next to where it goes, then puts it in its place in one rename: whoever reads it sees the old one
-/// or the new one, and a failure leaves the old one as it was. Once this returns, the new one survives a power failure.
+/// Replaces a file: writes a temporary file next to it, and renames it. Readers see the old file or the new one, and a failure keeps
+/// the old one. Once this returns, the new file survives a power failure.
 ///
-/// The file it replaces keeps its mode. Without one to follow it is readable by the group at most. Where the path is a
-/// link, the file that it leads to is replaced.
+/// The new file has the mode of the old one; without an old one, at most the group can read it. Links are followed.
+///
+/// # Errors
+/// Fails if `write` fails, if the path is not a regular file or is a standard stream of this process, or if the file system fails.
+///
+/// ```
+/// use std::io;
+///
+/// use ldap_directory::file;
+///
+/// # fn main() -> io::Result<()> {
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("report.txt");
+/// file::replace::<io::Error>(&path, |out| out.write_all(b"first"))?;
+/// let failed = file::replace::<io::Error>(&path, |out| {
+///     out.write_all(b"half of the sec")?;
+///     Err(io::Error::other("out of data"))
+/// });
+/// assert!(failed.is_err());
+/// assert_eq!(file::read_text(&path)?, "first");
+/// # Ok(())
+/// # }
+/// ```
 pub fn replace<E: From<io::Error>>(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
@@ -35,7 +56,10 @@ pub fn replace<E: From<io::Error>>(
     Ok(sync_folder(folder(&path))?)
 }
 
-/// The same for a file that only its owner may read.
+/// Replaces a file by one that only its owner can read.
+///
+/// # Errors
+/// As [`replace`].
 pub fn replace_private<E: From<io::Error>>(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
@@ -46,8 +70,10 @@ pub fn replace_private<E: From<io::Error>>(
     Ok(sync_folder(folder(&path))?)
 }
 
-/// Writes a file that only its owner may read, under a name that no file has: as [`replace`], but one that is there is an
-/// error ([`io::ErrorKind::AlreadyExists`]).
+/// Creates a file that only its owner can read, as [`replace`] does.
+///
+/// # Errors
+/// As [`replace`]; also if the file exists ([`io::ErrorKind::AlreadyExists`]).
 pub fn create_private<E: From<io::Error>>(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
@@ -57,18 +83,18 @@ pub fn create_private<E: From<io::Error>>(
     Ok(sync_folder(folder(path))?)
 }
 
-/// Why no file can be made in a folder, without the name of a temporary one that nobody has heard of.
+/// Returns why no file can be created in a folder, without the name of a temporary file.
 fn of_folder(folder: &Path, error: &io::Error) -> io::Error {
     std::fs::metadata(folder).err().unwrap_or_else(|| error.kind().into())
 }
 
-/// The most that is read of a file that a setting or a flag names. Whatever has more is none of these files (`/dev/zero`).
+/// The maximum size of a file that [`read`] reads, because devices such as `/dev/zero` have no end.
 const MOST_READ: u64 = 256 << 20;
 
-/// Reads a whole file, as [`std::fs::read`] does, unless it has no end.
+/// Reads a whole file, as [`std::fs::read`] does, with a limit.
 ///
 /// # Errors
-/// It cannot be read, or is larger than 256 MiB ([`io::ErrorKind::FileTooLarge`]).
+/// Fails if it cannot be read, or is larger than 256 MiB ([`io::ErrorKind::FileTooLarge`]).
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut octets = Vec::new();
     File::open(path)?.take(MOST_READ + 1).read_to_end(&mut octets)?;
@@ -79,10 +105,10 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(octets)
 }
 
-/// The same of a text. The mark by which Windows begins one (U+FEFF) is no part of it.
+/// Reads a whole text file, without a byte order mark (U+FEFF).
 ///
 /// # Errors
-/// As [`read`], or it is not UTF-8.
+/// As [`read`]; also if it is not UTF-8.
 pub fn read_text(path: &Path) -> io::Result<String> {
     let octets = read(path)?;
     let text = String::from_utf8(octets).map_err(|e| {
@@ -92,7 +118,7 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     Ok(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_owned))
 }
 
-/// Whether what is written to a path is gone: the system's devices that throw it away.
+/// Returns whether a path is a device that discards what is written to it.
 pub fn swallows(path: &Path) -> bool {
     #[cfg(unix)]
     {
@@ -111,15 +137,15 @@ pub fn swallows(path: &Path) -> bool {
     }
 }
 
-/// Checks that a file can be made in the folder of another.
+/// Checks that a file can be created in the folder of another.
 ///
 /// # Errors
-/// It cannot; why, without the name of the file that was tried.
+/// Fails with the reason if it cannot. The error does not name a temporary file.
 pub fn can_be_made_beside(path: &Path) -> io::Result<()> {
     beside(path).map(|_| ())
 }
 
-/// A temporary file in the folder of another, which goes when it is dropped.
+/// Returns a temporary file in the folder of another, which is deleted when dropped.
 fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     let folder = folder(path);
     tempfile::Builder::new().prefix(".singer-ldap-").tempfile_in(folder).map_err(|e| of_folder(folder, &e))
@@ -140,11 +166,10 @@ fn written<E: From<io::Error>>(
     Ok(file)
 }
 
-/// Checks that a file may be put in a place: a device, a pipe or a folder is not replaced by one, nor is what this process reads
-/// from or writes to.
+/// Checks that a file can be replaced: it must not be a device, a pipe or a folder, nor a standard stream of this process.
 ///
 /// # Errors
-/// It may not.
+/// Fails with the reason if it cannot.
 pub fn may_be_replaced(path: &Path) -> io::Result<()> {
     let Ok(there) = std::fs::metadata(path) else { return Ok(()) };
     let why = if !there.is_file() {
@@ -171,11 +196,14 @@ fn is_standard_stream(_: &std::fs::Metadata) -> bool {
     false
 }
 
-/// Makes the names in a folder survive a power failure: of a file that was made, renamed or removed there.
+/// Makes created, renamed and removed names in a folder survive a power failure.
+///
+/// # Errors
+/// Fails if the folder cannot be synchronized. File systems that do not support it are not an error.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
     match File::open(folder).and_then(|f| f.sync_all()) {
-        // Some file systems know nothing of the kind, and some folders may be written but not read.
+        // Some file systems do not support it, and some folders are writable but not readable.
         Err(e)
             if !matches!(
                 e.kind(),
@@ -191,10 +219,10 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a folder, and those above it, where it is not there. One that is made is its owner's alone.
+/// Creates a folder and its parents if they do not exist. New ones are accessible by their owner only.
 ///
 /// # Errors
-/// Fails if it is not there and cannot be made.
+/// Fails if it does not exist and cannot be created.
 pub fn make_private_folder(folder: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
@@ -203,10 +231,10 @@ pub fn make_private_folder(folder: &Path) -> io::Result<()> {
     builder.create(folder)
 }
 
-/// The file that a path leads to, without links and relative parts, whether it is there or not.
+/// Returns the file that a path leads to, without links and relative parts, whether it exists or not.
 pub fn real(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
-    // A link to what is not there yet is followed by hand.
+    // A link to a missing file is followed by hand.
     for _ in 0..40 {
         if let Ok(real) = path.canonicalize() {
             return real;
@@ -222,19 +250,19 @@ pub fn real(path: &Path) -> PathBuf {
     }
 }
 
-/// A path with something behind its last name.
+/// Returns a path with a suffix at its last name.
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// The folder a file is in.
+/// Returns the folder of a file.
 pub fn folder(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A temporary file is private to its user.
+/// Sets the mode of a temporary file, which is private at first.
 fn set_permissions(path: &Path, file: &File, readers: Readers) {
     #[cfg(unix)]
     {
@@ -245,7 +273,7 @@ fn set_permissions(path: &Path, file: &File, readers: Readers) {
         };
         let there = std::fs::metadata(path).map(|m| m.permissions().mode());
         let mode = match (there, readers) {
-            // Whatever it was before, it is not for everybody.
+            // It is never public, even if the old file was.
             (Ok(there), Readers::Owner) => there & 0o770,
             (Ok(there), Readers::Group) => there,
             (Err(_), _) => mode,

@@ -1,4 +1,4 @@
-//! Search filters (RFC 4515) as text and as data, and what they say of an entry (RFC 4511 section 4.5.1.7).
+//! Search filters: parsing, building and printing (RFC 4515), and evaluation against an entry (RFC 4511 section 4.5.1.7).
 
 mod matching;
 mod parse;
@@ -7,18 +7,25 @@ use std::fmt;
 
 use crate::dn::push_hex;
 
-/// The filter that every entry passes (RFC 4511 section 4.5.1.7, RFC 4512 section 2.3), as text.
+/// The filter that matches every entry (RFC 4511 section 4.5.1.7, RFC 4512 section 2.3), as text.
 pub const MATCH_ALL: &str = "(objectClass=*)";
 
-/// Filters nested deeper than this are refused.
+/// The maximum nesting depth of a filter.
 pub const MAX_DEPTH: usize = 100;
 
-/// A search filter (RFC 4511 section 4.5.1.7). Attributes are descriptions, options included; values are decoded.
+/// A search filter (RFC 4511 section 4.5.1.7). Attributes are descriptions, with options; values are decoded.
+///
+/// ```
+/// use ldap_directory::filter::Filter;
+///
+/// let filter = Filter::And(vec![Filter::Present("mail".into()), Filter::equality("sn", "O*Hara")]);
+/// assert_eq!(filter.to_string(), r"(&(mail=*)(sn=O\2AHara))");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Filter {
-    /// `(&…)`; of nothing: true (RFC 4526).
+    /// `(&…)`; true if empty (RFC 4526).
     And(Vec<Filter>),
-    /// `(|…)`; of nothing: false (RFC 4526).
+    /// `(|…)`; false if empty (RFC 4526).
     Or(Vec<Filter>),
     /// `(!…)`
     Not(Box<Filter>),
@@ -29,15 +36,15 @@ pub enum Filter {
         /// The value asserted.
         value: Vec<u8>,
     },
-    /// `(cn=a*b*c)`; at least one part is there when it comes from [`Filter::parse`], and none is empty.
+    /// `(cn=a*b*c)`; from [`Filter::parse`], it has at least one part, and no part is empty.
     Substring {
         /// The attribute description.
         attribute: String,
-        /// What values begin with.
+        /// The part at the beginning of the value.
         initial: Option<Vec<u8>>,
-        /// What follows, in this order.
+        /// The parts in between, in this order.
         any: Vec<Vec<u8>>,
-        /// What values end with.
+        /// The part at the end of the value.
         last: Option<Vec<u8>>,
     },
     /// `(cn>=x)`
@@ -67,38 +74,38 @@ pub enum Filter {
     Extensible {
         /// The matching rule, by name or OID.
         rule: Option<String>,
-        /// The attribute description; none: all attributes.
+        /// The attribute description; `None` means all attributes.
         attribute: Option<String>,
-        /// Whether the parts of the entry's name are looked at too.
+        /// Whether the assertions of the entry's DN are matched too.
         dn: bool,
         /// The value asserted.
         value: Vec<u8>,
     },
 }
 
-/// Why a text is not a filter (RFC 4515 section 3). Offsets are bytes into the text.
+/// Why a text is not a filter (RFC 4515 section 3). Offsets are bytes into the text, from 0.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
-    /// Something else was expected.
+    /// The text has something other than what the grammar expects.
     #[error("filter, byte {at}: {expected} expected")]
     Expected {
-        /// Where.
+        /// The offset.
         at: usize,
-        /// What.
+        /// The expected element.
         expected: &'static str,
     },
-    /// An attribute description or matching rule with characters that it cannot have.
+    /// An attribute description or matching rule with invalid characters.
     #[error("filter, byte {0}: an attribute (letters, digits, `-`, `;`) expected before the operator")]
     BadAttribute(usize),
     /// A backslash without two hex digits.
     #[error("filter, byte {0}: `\\` must be followed by two hex digits; a backslash itself is `\\5c`")]
     BadEscape(usize),
-    /// A character that a value has to escape.
+    /// A character that must be escaped in a value.
     #[error("filter, byte {at}: {found:?} in a value must be written `\\{code:02x}`", code = u32::from(*found))]
     Unescaped {
-        /// Where.
+        /// The offset.
         at: usize,
-        /// Which.
+        /// The character.
         found: char,
     },
     /// Nested deeper than [`MAX_DEPTH`].
@@ -107,18 +114,30 @@ pub enum FilterError {
 }
 
 impl Filter {
-    /// Reads a filter (RFC 4515 section 3). Beyond the RFC: spaces and line breaks between parentheses, and a single
-    /// comparison without any.
+    /// Parses a filter (RFC 4515 section 3). Beyond the RFC, it accepts white space between parentheses, and a single
+    /// comparison without parentheses.
+    ///
+    /// # Errors
+    /// Fails if the text is not a filter, or is nested deeper than [`MAX_DEPTH`]; the error has the offset.
+    ///
+    /// ```
+    /// use ldap_directory::filter::{Filter, FilterError};
+    ///
+    /// let filter = Filter::parse("(&(objectClass=person)(!(mail=*)))")?;
+    /// assert_eq!(filter.attributes(), ["objectClass", "mail"]);
+    /// assert_eq!(Filter::parse("(cn=a)(sn=b)"), Err(FilterError::Expected { at: 6, expected: "the end" }));
+    /// # Ok::<(), FilterError>(())
+    /// ```
     pub fn parse(text: &str) -> Result<Self, FilterError> {
         parse::parse(text)
     }
 
-    /// Whether this is [`MATCH_ALL`], as it is spelled there.
+    /// Returns whether this is [`MATCH_ALL`], in its spelling.
     pub(crate) fn is_match_all(&self) -> bool {
         matches!(self, Self::Present(name) if name == "objectClass")
     }
 
-    /// The attributes it looks at, in order; one may come twice.
+    /// Returns the attributes in the filter, in order, with repetitions.
     pub fn attributes(&self) -> Vec<&str> {
         match self {
             Self::And(filters) | Self::Or(filters) => filters.iter().flat_map(Self::attributes).collect(),
@@ -133,14 +152,24 @@ impl Filter {
         }
     }
 
-    /// `(attribute=value)`
+    /// Returns `(attribute=value)`. The value needs no escaping.
+    ///
+    /// ```
+    /// use ldap_directory::filter::Filter;
+    ///
+    /// assert_eq!(Filter::equality("cn", "a)(uid=*").to_string(), r"(cn=a\29\28uid=\2A)");
+    /// ```
     pub fn equality(attribute: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         Self::Equality { attribute: attribute.into(), value: value.into() }
     }
 }
 
-/// A value as it is written in a filter (RFC 4515 section 3): `*`, parentheses, `\`, control characters and bytes
-/// that are not UTF-8 become `\XX`.
+/// Escapes a value for a filter (RFC 4515 section 3): `*`, parentheses, `\`, control characters and bytes that are not UTF-8
+/// become `\XX`.
+///
+/// ```
+/// assert_eq!(ldap_directory::filter::escape_value(b"a*(b)"), r"a\2A\28b\29");
+/// ```
 pub fn escape_value(value: &[u8]) -> String {
     let mut out = String::with_capacity(value.len());
     for chunk in value.utf8_chunks() {

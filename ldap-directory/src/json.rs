@@ -1,31 +1,31 @@
-//! JSON strings, written straight into a buffer. Most values of a directory are short ASCII without a character that JSON
-//! escapes: that is found out eight octets at a time, and then they are copied as they are.
+//! JSON strings, written directly into a buffer. Most values of a directory are short ASCII without a character that JSON escapes:
+//! this is checked eight octets at a time, and then they are copied.
 
-/// The same octet eight times.
+/// Returns the same octet eight times.
 const fn eight(octet: u8) -> u64 {
     u64::from_ne_bytes([octet; 8])
 }
 
-/// Not zero when one of the eight octets has its highest bit set: it is not ASCII.
+/// Returns nonzero if one of the eight octets is not ASCII.
 pub(crate) const fn high_bits(word: u64) -> u64 {
     word & eight(0x80)
 }
 
-/// Not zero when one of the eight octets is this one, which is ASCII.
+/// Returns nonzero if one of the eight octets is this one, which must be ASCII.
 pub(crate) const fn equal_to(word: u64, octet: u8) -> u64 {
-    // A zero is found where subtracting 1 borrows. What is not ASCII may be taken for a zero above one, but not alone.
+    // Subtracting 1 from a zero borrows. An octet above a zero that is not ASCII may be a false positive, but never alone.
     let word = word ^ eight(octet);
     high_bits(word.wrapping_sub(eight(1)) & !word)
 }
 
-/// Not zero when one of the eight octets is escaped in JSON (RFC 8259 section 7): controls, quotation mark, backslash.
+/// Returns nonzero if JSON escapes one of the eight octets (RFC 8259 section 7): controls, quotation mark, backslash.
 const fn escaped(word: u64) -> u64 {
     let controls = high_bits(word.wrapping_sub(eight(0x20)) & !word);
     controls | equal_to(word, b'"') | equal_to(word, b'\\')
 }
 
-/// Whether something is found in octets that are looked at eight at a time. What fills the last eight up is a blank, or
-/// octets that were looked at before.
+/// Returns whether a test of eight octets at a time finds something. The last word is filled with blanks, or with octets that were
+/// tested before.
 #[inline]
 pub(crate) fn any(octets: &[u8], find: impl Fn(u64) -> u64) -> bool {
     let (words, rest) = octets.as_chunks::<8>();
@@ -38,7 +38,7 @@ pub(crate) fn any(octets: &[u8], find: impl Fn(u64) -> u64) -> bool {
     found | find(last) != 0
 }
 
-/// Fewer than eight octets in a word.
+/// Returns fewer than eight octets as a word.
 fn short(octets: &[u8]) -> u64 {
     if let (Some(first), Some(last)) = (octets.first_chunk::<4>(), octets.last_chunk::<4>()) {
         return u64::from(u32::from_ne_bytes(*first)) << 32 | u64::from(u32::from_ne_bytes(*last));
@@ -46,11 +46,21 @@ fn short(octets: &[u8]) -> u64 {
     octets.iter().fold(eight(b' '), |word, octet| word << 8 | u64::from(*octet))
 }
 
-/// Octets that are not UTF-8, and so no text.
+/// Octets that are not UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotText;
 
-/// Appends a JSON string. Nothing is appended when the octets are not UTF-8.
+/// Appends a JSON string.
+///
+/// # Errors
+/// Fails if the octets are not UTF-8. Nothing is appended then.
+///
+/// ```
+/// let mut json = Vec::new();
+/// ldap_directory::json::write_octets(br#"say "hi""#, &mut json).unwrap();
+/// assert_eq!(json, br#""say \"hi\"""#);
+/// assert!(ldap_directory::json::write_octets(b"\xff", &mut json).is_err());
+/// ```
 pub fn write_octets(octets: &[u8], out: &mut Vec<u8>) -> Result<(), NotText> {
     if any(octets, |word| escaped(word) | high_bits(word)) {
         write_text(std::str::from_utf8(octets).map_err(|_| NotText)?, out);
@@ -63,7 +73,7 @@ pub fn write_octets(octets: &[u8], out: &mut Vec<u8>) -> Result<(), NotText> {
 /// Appends a JSON string.
 pub fn write_text(text: &str, out: &mut Vec<u8>) {
     if any(text.as_bytes(), escaped) {
-        // Writing into a Vec cannot fail, and a str is always serialisable.
+        // Writing into a Vec cannot fail, and a str is always serializable.
         let _ = serde_json::to_writer(out, text);
     } else {
         quoted(text.as_bytes(), out);
@@ -77,7 +87,7 @@ fn quoted(octets: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// A value's type, for messages: never the value, which may be a secret.
+/// Returns a value's type for messages, never the value, which may be a secret.
 pub fn type_name(value: &serde_json::Value) -> &'static str {
     use serde_json::Value;
     match value {
@@ -90,8 +100,8 @@ pub fn type_name(value: &serde_json::Value) -> &'static str {
     }
 }
 
-/// Where an object has one name twice, as a path (`mapping_rules.users.match`): of such names one value is lost
-/// (RFC 8259 section 4). `None`: nowhere, or the text is no JSON.
+/// Returns the path of a name that occurs twice in an object (`rules.users.match`): one of the two values is lost (RFC 8259
+/// section 4). `None` if there is none, or the text is not JSON.
 pub fn twice(text: &str) -> Option<String> {
     let mut path = Vec::new();
     let mut read = serde_json::Deserializer::from_str(text);
@@ -104,7 +114,7 @@ pub fn twice(text: &str) -> Option<String> {
     })
 }
 
-/// Any value in which each object has each name once. Where one has not, its path is told, from the inside out.
+/// A value in which every object has every name once. If not, the error has the path, from the inside out.
 struct Once<'p>(&'p mut Vec<String>);
 
 impl<'de> serde::de::DeserializeSeed<'de> for Once<'_> {
@@ -153,7 +163,7 @@ impl<'de> serde::de::Visitor<'de> for Once<'_> {
                 Ok(Some(())) => number += 1,
                 Ok(None) => return Ok(()),
                 Err(e) => {
-                    // Only of what is twice something is known.
+                    // Reports duplicates only.
                     if !self.0.is_empty() {
                         self.0.push(format!("[{number}]"));
                     }

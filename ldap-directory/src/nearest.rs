@@ -1,7 +1,14 @@
-//! The known name that a misspelled one most likely stands for.
+//! Suggestions for misspelled names.
 
-/// The known name that a wrong one most likely stands for: the same letters and digits in other cases and with other
-/// separators, or else the one that fewest typing errors lead to. `None` where none is near.
+/// Returns the known name that a wrong one most likely stands for: the same letters and digits in another case or with other
+/// separators, or else the one with the fewest typing errors. `None` if none is near.
+///
+/// ```
+/// use ldap_directory::nearest::nearest;
+///
+/// assert_eq!(nearest("given_name", ["sn", "givenName"].into_iter()), Some("givenName"));
+/// assert_eq!(nearest("colour", ["sn", "givenName"].into_iter()), None);
+/// ```
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| -> String {
         text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
@@ -14,8 +21,8 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
     known.map(|known| (distance(known), known)).min().filter(near).map(|(_, known)| known)
 }
 
-/// The known names, at most three, that are near to one that is not known: the nearest first. For long lists, such as a
-/// server's schema, where some name always differs in a few letters.
+/// Returns at most three known names that are near to an unknown one, the nearest first. For long lists, such as a server's schema,
+/// in which some name always differs by a few letters.
 pub fn nearest_of_many<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let name = name.to_ascii_lowercase();
     let distance = |known: &str| strsim::damerau_levenshtein(&known.to_ascii_lowercase(), &name);

@@ -1,8 +1,8 @@
-//! What a caller may see of a directory at work: connections, operations, searches, and what is tried again.
+//! Callbacks for metrics and traces: connections, operations, searches, retries.
 //!
-//! A library has no metrics of its own. Whoever wants to count, to measure or to trace gives the configuration an
-//! [`Observer`]; each of its methods may return an object that hears of the end. Nothing is called for each entry, but for pages,
-//! operations and connections.
+//! The library has no metrics of its own. [`DirectoryConfig::observer`](crate::DirectoryConfig::observer) sets an [`Observer`];
+//! each of its methods may return an object that is notified of the end. Methods are called for pages, operations and
+//! connections, never for an individual entry.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,35 @@ use std::time::Duration;
 use crate::config::ServerUrl;
 use crate::error::DirectoryError;
 
-/// Is shown what happens. All methods do nothing unless they are written.
+/// Receives the events of a directory. Every method has a default that does nothing.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// use ldap_directory::observer::{ConnectionObserver, Observer};
+/// use ldap_directory::{DirectoryConfig, ServerUrl};
+///
+/// /// Counts the octets received from all servers.
+/// #[derive(Debug, Clone, Default)]
+/// struct Octets(Arc<AtomicU64>);
+///
+/// impl Observer for Octets {
+///     fn connected(&self, _server: &str) -> Option<Box<dyn ConnectionObserver>> {
+///         Some(Box::new(self.clone()))
+///     }
+/// }
+///
+/// impl ConnectionObserver for Octets {
+///     fn received(&self, octets: usize) {
+///         self.0.fetch_add(octets as u64, Ordering::Relaxed);
+///     }
+/// }
+///
+/// let octets = Octets::default();
+/// let config = DirectoryConfig::new([ServerUrl::parse("ldap://localhost")?]).observer(octets.clone());
+/// # Ok::<(), ldap_directory::config::InvalidUrl>(())
+/// ```
 pub trait Observer: Send + Sync + fmt::Debug {
     /// A connection to a server begins.
     fn connecting(&self, server: &ServerUrl) -> Option<Box<dyn ConnectObserver>> {
@@ -25,24 +53,24 @@ pub trait Observer: Send + Sync + fmt::Debug {
         None
     }
 
-    /// An operation begins (`search`, `add`, `modify`, `modify dn`, `delete`, `password modify`, …) over a connection with others.
+    /// An operation begins (`search`, `add`, `modify`, `modify dn`, `delete`, `password modify`, …) over the shared connection.
     fn operation(&self, operation: &'static str) -> Option<Box<dyn OperationObserver>> {
         let _ = operation;
         None
     }
 
-    /// A search or a synchronization begins. `is_long` says that the answer may have many entries.
+    /// A search or a content synchronization begins. `is_long` means that the answer may have many entries.
     fn search(&self, server: &str, base: &str, is_long: bool) -> Option<Box<dyn SearchObserver>> {
         let _ = (server, base, is_long);
         None
     }
 
-    /// An answer of a server is waited for, until the returned object is dropped.
+    /// The library waits for a server, until the returned object is dropped.
     fn awaiting(&self) -> Option<Box<dyn Waiting>> {
         None
     }
 
-    /// Something failed for a while and is tried again.
+    /// A transient error occurred, and the operation is retried.
     fn retried(&self, error: &DirectoryError) {
         let _ = error;
     }
@@ -53,52 +81,52 @@ pub trait Observer: Send + Sync + fmt::Debug {
     }
 }
 
-/// Hears how opening a connection ended.
+/// Is notified of the end of a connection attempt.
 pub trait ConnectObserver: Send + Sync + fmt::Debug {
     /// The connection is open and bound, or the attempt failed.
     fn done(self: Box<Self>, result: Result<(), &DirectoryError>);
 }
 
-/// Hears what arrives over a connection.
+/// Is notified of octets that arrive over a connection.
 pub trait ConnectionObserver: Send + Sync + fmt::Debug {
     /// Octets arrived.
     fn received(&self, octets: usize);
 }
 
-/// Hears how an operation ended.
+/// Is notified of the end of an operation.
 pub trait OperationObserver: Send + Sync + fmt::Debug {
-    /// The server answered with a result code (RFC 4511 section 4.1.9), or there was no answer.
+    /// The server answered with a result code (RFC 4511 section 4.1.9), or the operation failed.
     fn done(self: Box<Self>, server: &str, outcome: Result<u32, &DirectoryError>);
 }
 
-/// Hears of the pages and the end of a search. Dropped without an end, as much was read as was wanted.
+/// Is notified of the pages and the end of a search. It is dropped without a call of `done` if the caller stopped reading.
 pub trait SearchObserver: Send + Sync + fmt::Debug {
-    /// Time was waited for the page under way.
+    /// The library waited for the current page.
     fn waited(&mut self, time: Duration);
 
-    /// A page has arrived. `code` is its result code where it came over a connection of its own; over a shared one it was reported
-    /// to the [`OperationObserver`].
+    /// A page arrived. `code` is its result code if it has a connection of its own; over the shared connection, the code was
+    /// reported to the [`OperationObserver`].
     fn page(&mut self, entries: u32, code: Option<u32>);
 
-    /// More entries of a synchronization (RFC 4533) arrived, which has no pages.
+    /// More entries of a content synchronization (RFC 4533) arrived, which has no pages.
     fn synchronized(&mut self, entries: usize);
 
-    /// A synchronization ended with a result code.
+    /// A content synchronization ended with a result code.
     fn synchronization_ended(self: Box<Self>, code: u32);
 
     /// The search ended.
     fn done(self: Box<Self>, result: Result<(), &DirectoryError>);
 }
 
-/// Time in which a server is waited for: it ends when this is dropped.
+/// A period of waiting for a server, which ends when this is dropped.
 pub trait Waiting: Send + Sync + fmt::Debug {}
 
-/// The observer of a configuration, if it has one.
+/// The observer of a configuration, if any.
 #[derive(Debug, Clone, Default)]
 pub struct Observing(Option<Arc<dyn Observer>>);
 
 impl Observing {
-    /// Returns the observation by an observer.
+    /// Returns a configuration's observer.
     pub fn by(observer: impl Observer + 'static) -> Self {
         Self(Some(Arc::new(observer)))
     }

@@ -2,9 +2,9 @@
 
 // Controls.
 
-/// Server Side Sorting (RFC 2891 section 1.1).
+/// Server-side sorting (RFC 2891 section 1.1).
 pub const SERVER_SORT: &str = "1.2.840.113556.1.4.473";
-/// LDAP_SERVER_SHOW_DELETED ([MS-ADTS] 3.1.1.3.4.1.14): tombstones are entries, too.
+/// LDAP_SERVER_SHOW_DELETED ([MS-ADTS] 3.1.1.3.4.1.14): searches return tombstones too.
 pub const SHOW_DELETED: &str = "1.2.840.113556.1.4.417";
 /// LDAP_SERVER_DIRSYNC ([MS-ADTS] 3.1.1.3.4.1.3).
 pub const DIRSYNC: &str = "1.2.840.113556.1.4.841";
@@ -12,76 +12,73 @@ pub const DIRSYNC: &str = "1.2.840.113556.1.4.841";
 pub const NOTIFICATION: &str = "1.2.840.113556.1.4.528";
 /// Sync Request Control (RFC 4533 section 2.2).
 pub const SYNC_REQUEST: &str = "1.3.6.1.4.1.4203.1.9.1.1";
-/// Sync State Control (2.3).
+/// Sync State Control (RFC 4533 section 2.3).
 pub const SYNC_STATE: &str = "1.3.6.1.4.1.4203.1.9.1.2";
-/// Sync Done Control (2.4).
+/// Sync Done Control (RFC 4533 section 2.4).
 pub const SYNC_DONE: &str = "1.3.6.1.4.1.4203.1.9.1.3";
-/// OID of the paged results control.
+/// Simple paged results (RFC 2696).
 pub const PAGED_RESULTS: &str = "1.2.840.113556.1.4.319";
-/// OID of the ManageDsaIT control (RFC 3296): referral entries are entries like others.
+/// ManageDsaIT (RFC 3296): referral entries are entries like others.
 pub const MANAGE_DSA_IT: &str = "2.16.840.1.113730.3.4.2";
-/// OID of LDAP_SERVER_DOMAIN_SCOPE ([MS-ADTS] 3.1.1.3.4.1.4): no references to the other naming contexts, of which
-/// Active Directory adds three to every search of a domain. They are directories of their own, and nothing is missing
-/// without them.
+/// LDAP_SERVER_DOMAIN_SCOPE ([MS-ADTS] 3.1.1.3.4.1.4): no references to other naming contexts, of which Active Directory adds three to
+/// every search of a domain. They are separate directories, and nothing is missing without them.
 pub const DOMAIN_SCOPE: &str = "1.2.840.113556.1.4.1339";
-/// OID of LDAP_SERVER_PERMISSIVE_MODIFY ([MS-ADTS] 3.1.1.3.4.1.8): a value that is to be added may be there, and one that is
-/// to be deleted may be gone.
+/// LDAP_SERVER_PERMISSIVE_MODIFY ([MS-ADTS] 3.1.1.3.4.1.8): adding an existing value and deleting a missing one are not errors.
 pub const PERMISSIVE_MODIFY: &str = "1.2.840.113556.1.4.1413";
-/// OID of LDAP_SERVER_TREE_DELETE ([MS-ADTS] 3.1.1.3.4.1.15; draft-armijo-ldap-treedelete): a deletion takes what lies below
-/// with it.
+/// LDAP_SERVER_TREE_DELETE ([MS-ADTS] 3.1.1.3.4.1.15; draft-armijo-ldap-treedelete): an entry is deleted with its subtree.
 pub const TREE_DELETE: &str = "1.2.840.113556.1.4.805";
-/// OID of the Get Effective Rights control (draft-ietf-ldapext-acl-model), which 389 DS has.
+/// Get Effective Rights (draft-ietf-ldapext-acl-model), supported by 389 DS.
 pub const EFFECTIVE_RIGHTS: &str = "1.3.6.1.4.1.42.2.27.9.5.2";
-/// OID of the assertion control (RFC 4528).
+/// Assertion (RFC 4528).
 pub const ASSERTION: &str = "1.3.6.1.1.12";
-/// OID of the relax rules control (draft-zeilenga-ldap-relax-03): OpenLDAP calls it both Relax and Manage DIT.
+/// Relax Rules (draft-zeilenga-ldap-relax-03); OpenLDAP calls it both Relax and Manage DIT.
 pub const RELAX_RULES: &str = "1.3.6.1.4.1.4203.666.5.12";
 
 // Extended operations and intermediate responses.
 
-/// OID of the StartTLS request (RFC 4511 section 4.14).
+/// StartTLS (RFC 4511 section 4.14).
 pub const START_TLS: &str = "1.3.6.1.4.1.1466.20037";
-/// OID of the Notice of Disconnection (RFC 4511 section 4.4.1).
+/// Notice of Disconnection (RFC 4511 section 4.4.1).
 pub const NOTICE_OF_DISCONNECTION: &str = "1.3.6.1.4.1.1466.20036";
-/// OID of the "Who am I?" operation (RFC 4532).
+/// "Who am I?" (RFC 4532).
 pub const WHO_AM_I: &str = "1.3.6.1.4.1.4203.1.11.3";
-/// OID of the Password Modify operation (RFC 3062 section 2).
+/// Password Modify (RFC 3062 section 2).
 pub const PASSWORD_MODIFY: &str = "1.3.6.1.4.1.4203.1.11.1";
-/// Sync Info Message (2.5).
+/// Sync Info Message (RFC 4533 section 2.5).
 pub const SYNC_INFO: &str = "1.3.6.1.4.1.4203.1.9.1.4";
 
 // Features and capabilities.
 
-/// The feature of all operational attributes (RFC 3673 section 2).
+/// All operational attributes (RFC 3673 section 2).
 pub const ALL_OPERATIONAL_ATTRIBUTES: &str = "1.3.6.1.4.1.4203.1.5.1";
-/// The feature of absolute true and false filters (RFC 4526 section 4).
+/// Absolute true and false filters (RFC 4526 section 4).
 pub const TRUE_AND_FALSE_FILTERS: &str = "1.3.6.1.4.1.4203.1.5.3";
 
 // Syntaxes.
 
-/// RFC 4517 sections 3.3.29, 3.3.31, 3.3.23, 3.3.6 and 3.3.15.
+/// Printable String (RFC 4517 section 3.3.29).
 pub const PRINTABLE_STRING: &str = "1.3.6.1.4.1.1466.115.121.1.44";
-/// (RFC 4517 section 3.3.6 and 3.3.15)
+/// Telephone Number (RFC 4517 section 3.3.31).
 pub const TELEPHONE_NUMBER: &str = "1.3.6.1.4.1.1466.115.121.1.50";
-/// (RFC 4517 section 3.3.6 and 3.3.15)
+/// Numeric String (RFC 4517 section 3.3.23).
 pub const NUMERIC_STRING: &str = "1.3.6.1.4.1.1466.115.121.1.36";
-/// (RFC 4517 section 3.3.6 and 3.3.15)
+/// Directory String (RFC 4517 section 3.3.6).
 pub const DIRECTORY_STRING: &str = "1.3.6.1.4.1.1466.115.121.1.15";
-/// (RFC 4517 section 3.3.6 and 3.3.15)
+/// IA5 String (RFC 4517 section 3.3.15).
 pub const IA5_STRING: &str = "1.3.6.1.4.1.1466.115.121.1.26";
-/// RFC 4517 sections 3.3.4, 3.3.2, 3.3.5 and 3.3.11.
+/// Country String (RFC 4517 section 3.3.4).
 pub const COUNTRY_STRING: &str = "1.3.6.1.4.1.1466.115.121.1.11";
-/// (RFC 4517 section 3.3.6 and 3.3.15)
+/// Bit String (RFC 4517 section 3.3.2).
 pub const BIT_STRING: &str = "1.3.6.1.4.1.1466.115.121.1.6";
-/// (RFC 4517 section 3.3.6 and 3.3.15)
+/// Delivery Method (RFC 4517 section 3.3.5).
 pub const DELIVERY_METHOD: &str = "1.3.6.1.4.1.1466.115.121.1.14";
-/// (RFC 4517 section 3.3.6 and 3.3.15)
+/// Fax (RFC 4517 section 3.3.11).
 pub const FAX: &str = "1.3.6.1.4.1.1466.115.121.1.23";
-/// RFC 2307 section 2.4.
+/// nisNetgroupTripleSyntax (RFC 2307 section 2.4).
 pub const NETGROUP_TRIPLE: &str = "1.3.6.1.1.1.0.0";
-/// (RFC 4517 section 3.3.6 and 3.3.15)
+/// bootParameterSyntax (RFC 2307 section 2.4).
 pub const BOOT_PARAMETER: &str = "1.3.6.1.1.1.0.1";
-/// OpenLDAP's syntax of change sequence numbers.
+/// Change sequence numbers of OpenLDAP.
 pub const CSN_SYNTAX: &str = "1.3.6.1.4.1.4203.666.11.2.1";
 
 // Matching rules of Active Directory ([MS-ADTS] 3.1.1.3.4.4).

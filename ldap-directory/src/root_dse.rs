@@ -1,18 +1,18 @@
-//! What a server says of itself in its root DSE (RFC 4512 section 5.1).
+//! The root DSE: what a server publishes about itself (RFC 4512 section 5.1).
 
 use crate::entry::Entry;
 use crate::oid;
 
 pub use crate::filter::MATCH_ALL;
 
-/// Servers with ways of their own.
+/// Servers with vendor-specific behavior.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Vendor {
     /// OpenLDAP's slapd.
     OpenLdap,
-    /// 389 Directory Server and its kin.
+    /// 389 Directory Server and its derivatives.
     Ds389,
-    /// Active Directory, Samba's included.
+    /// Active Directory, including Samba.
     ActiveDirectory,
     /// An LDIF file.
     Ldif,
@@ -22,7 +22,7 @@ pub enum Vendor {
 }
 
 impl Vendor {
-    /// A name for people.
+    /// Returns the name for display.
     pub fn name(self) -> &'static str {
         match self {
             Vendor::OpenLdap => "OpenLDAP",
@@ -33,12 +33,12 @@ impl Vendor {
         }
     }
 
-    /// Whether its servers give changes numbers of their own, which mean nothing to the others of the directory.
+    /// Returns whether each of its servers numbers changes individually, so that the numbers of one are not valid on another.
     pub fn has_per_server_usns(self) -> bool {
         matches!(self, Vendor::ActiveDirectory | Vendor::Ds389)
     }
 
-    /// The attributes that name an entry for ever, whatever happens to its DN; the best first.
+    /// Returns the attributes that identify an entry permanently, whatever its DN; the best first.
     pub fn immutable_ids(self) -> &'static [&'static str] {
         match self {
             Vendor::Ds389 => &["nsUniqueId", "entryUUID"],
@@ -47,7 +47,7 @@ impl Vendor {
         }
     }
 
-    /// The attributes that tell what changed, the server's own key first.
+    /// Returns the attributes that show when an entry changed, the server's own key first.
     pub fn change_keys(self) -> &'static [&'static str] {
         match self {
             Vendor::OpenLdap => &["entryCSN", "modifyTimestamp", "createTimestamp"],
@@ -60,7 +60,7 @@ impl Vendor {
     }
 }
 
-/// How a server tells what changed and what is gone.
+/// The mechanism by which a server reports changes and deletions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeLog {
     /// Content synchronization (RFC 4533).
@@ -69,16 +69,16 @@ pub enum ChangeLog {
     DirSync,
 }
 
-/// The parts of the root DSE the pair uses.
+/// The root DSE, as far as this library uses it.
 #[derive(Debug, Clone, Default)]
 pub struct RootDse {
     /// The kind of server.
     pub vendor: Vendor,
-    /// `vendorName` and `vendorVersion`, where the server tells.
+    /// `vendorName` and `vendorVersion`, if published.
     pub version: String,
     /// `namingContexts`.
     pub naming_contexts: Vec<String>,
-    /// `defaultNamingContext` (Active Directory, and others that copied it).
+    /// `defaultNamingContext` (Active Directory, and others that adopted it).
     pub default_naming_context: Option<String>,
     /// `supportedControl`.
     pub controls: Vec<String>,
@@ -88,13 +88,13 @@ pub struct RootDse {
     pub features: Vec<String>,
     /// `subschemaSubentry`.
     pub subschema: Option<String>,
-    /// What tells the server from others that hold the same directory, where numbers of its own are in its answers: Active
-    /// Directory's `dsServiceName` ([MS-ADTS] 3.1.1.3.2.7), 389 DS's `netscapemdsuffix`.
+    /// Identifies the server among others with the same directory, if its answers have numbers of its own: Active Directory's
+    /// `dsServiceName` ([MS-ADTS] 3.1.1.3.2.7), 389 DS's `netscapemdsuffix`.
     pub server_id: Vec<String>,
 }
 
 impl RootDse {
-    /// The attributes to ask for.
+    /// The attributes to request.
     pub const ATTRIBUTES: &'static [&'static str] = &[
         "objectClass",
         "structuralObjectClass",
@@ -111,10 +111,29 @@ impl RootDse {
         "netscapemdsuffix",
     ];
 
-    /// The highest update sequence number of a domain controller ([MS-ADTS] 3.1.1.3.2.10): read anew when it is needed.
+    /// The highest update sequence number of a domain controller ([MS-ADTS] 3.1.1.3.2.10), which is read when needed.
     pub const HIGHEST_USN: &'static str = "highestCommittedUSN";
 
-    /// Reads the entry with the empty DN.
+    /// Parses the entry with the empty DN.
+    ///
+    /// ```
+    /// use ldap_directory::entry::{Attribute, Entry};
+    /// use ldap_directory::{RootDse, Vendor, oid};
+    ///
+    /// let attribute = |name: &str, value: &str| Attribute::new(name, vec![value.as_bytes().to_vec()]);
+    /// let entry = Entry {
+    ///     dn: String::new(),
+    ///     attributes: vec![
+    ///         attribute("objectClass", "OpenLDAProotDSE"),
+    ///         attribute("namingContexts", "dc=example,dc=com"),
+    ///         attribute("supportedControl", oid::PAGED_RESULTS),
+    ///     ],
+    /// };
+    /// let root_dse = RootDse::from_entry(&entry);
+    /// assert_eq!(root_dse.vendor, Vendor::OpenLdap);
+    /// assert_eq!(root_dse.default_base(), Some("dc=example,dc=com"));
+    /// assert!(root_dse.supports_control(oid::PAGED_RESULTS));
+    /// ```
     pub fn from_entry(entry: &Entry) -> RootDse {
         let texts = |name: &str| -> Vec<String> {
             entry.values(name).iter().map(|v| String::from_utf8_lossy(v).into_owned()).collect()
@@ -149,13 +168,14 @@ impl RootDse {
         }
     }
 
-    /// Whether the server offers a control.
+    /// Returns whether the server supports a control.
     pub fn supports_control(&self, oid: &str) -> bool {
         self.controls.iter().any(|c| c == oid)
     }
 
-    /// The filter that every entry passes. `(objectClass=*)` does not find entries whose classes the bound user may not see;
-    /// `(&)` does, where the server has it (RFC 4526). 389 DS has not, but gives each entry an id that the bound user may see.
+    /// Returns the filter that matches every entry. `(objectClass=*)` does not match entries whose classes the bound user cannot
+    /// read; `(&)` does, if the server supports it (RFC 4526). 389 DS does not, but each entry has an identifier that the bound
+    /// user can read.
     pub fn match_all(&self) -> &'static str {
         if self.features.iter().any(|f| f == oid::TRUE_AND_FALSE_FILTERS) {
             "(&)"
@@ -166,20 +186,20 @@ impl RootDse {
         }
     }
 
-    /// Whether the server gives all operational attributes to who asks for `+` (RFC 3673).
+    /// Returns whether the server returns all operational attributes for `+` (RFC 3673).
     pub fn gives_all_operational(&self) -> bool {
         self.vendor == Vendor::Ldif || self.features.iter().any(|f| f == oid::ALL_OPERATIONAL_ATTRIBUTES)
     }
 
-    /// Whether that finds entries whose classes the bound user may not see.
+    /// Returns whether [`Self::match_all`] finds entries whose classes the bound user cannot read.
     pub fn finds_without_class(&self) -> bool {
         self.match_all() != MATCH_ALL
     }
 
-    /// The log that the server has, as far as it can be relied on.
+    /// Returns the change log of the server, if it is reliable.
     pub fn change_log(&self) -> Option<ChangeLog> {
-        // ApacheDS lists the control of DirSync without having it: that alone says nothing. Domain controllers and AD LDS name
-        // their own object besides.
+        // ApacheDS lists the DirSync control without supporting it, so the control alone is not sufficient. Domain controllers and AD LDS
+        // also publish their own object.
         let is_domain_controller = self.vendor == Vendor::ActiveDirectory
             || (self.supports_control(oid::DIRSYNC) && !self.server_id.is_empty());
         if is_domain_controller {
@@ -188,24 +208,24 @@ impl RootDse {
         (self.supports_control(oid::SYNC_REQUEST) && !self.loses_changes()).then_some(ChangeLog::ContentSync)
     }
 
-    /// Whether the server's content synchronization is known to leave out modifications and renames (ApacheDS 2.0.0.AM26).
+    /// Returns whether the server's content synchronization is known to omit modifications and renames (ApacheDS 2.0.0.AM26).
     pub fn loses_changes(&self) -> bool {
         self.version.starts_with("Apache Software Foundation")
     }
 
-    /// Whether the server is known not to offer an extended operation.
+    /// Returns whether the server is known not to support an extended operation.
     pub fn lacks_extension(&self, oid: &str) -> bool {
         !self.extensions.is_empty() && !self.extensions.iter().any(|e| e == oid)
     }
 
-    /// The base to use when the user names none: the default naming context, or the only one that holds data.
-    /// `None` when there are several to choose from. For a file: what all of its entries lie at or below, which may be the
-    /// root (the empty DN), and need not be an entry.
+    /// Returns the base to use by default: the default naming context, or the only one that holds data; `None` if there are several
+    /// to choose from. For a file, it is the common ancestor of all entries, which may be the root (the empty DN), and need not be
+    /// an entry.
     pub fn default_base(&self) -> Option<&str> {
         if self.vendor == Vendor::Ldif {
             return self.default_naming_context.as_deref();
         }
-        // 389 DS offers `cn=changelog` as its default naming context: nobody means that.
+        // 389 DS publishes `cn=changelog` as its default naming context, which is never the intended one.
         let is_data = |dn: &str| !dn.to_ascii_lowercase().starts_with("cn=");
         if let Some(dn) = self.default_naming_context.as_deref().filter(|dn| is_data(dn)) {
             return Some(dn);

@@ -1,15 +1,15 @@
-//! What is asked for by a search.
+//! Search requests: base, scope, filter, attributes, paging, controls.
 
 use std::fmt;
 
 use crate::filter::{Filter, FilterError};
 use crate::protocol::controls::SearchControl;
 
-/// The filter of a search, read once.
+/// The filter of a search: a [`Filter`], or a text that is parsed once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchFilter(Result<Filter, Invalid>);
 
-/// A text that is not a filter.
+/// A text that is not a valid filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Invalid {
     text: String,
@@ -20,7 +20,7 @@ impl SearchFilter {
     /// Returns the filter.
     ///
     /// # Errors
-    /// It was made of a text that is not a filter (RFC 4515).
+    /// Fails if it was made of a text that is not a filter (RFC 4515).
     pub fn get(&self) -> Result<&Filter, &FilterError> {
         self.0.as_ref().map_err(|invalid| &invalid.error)
     }
@@ -62,64 +62,68 @@ impl fmt::Display for SearchFilter {
 /// The scope of a search (RFC 4511 section 4.5.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 pub enum Scope {
-    /// The base entry only.
+    /// The base entry.
     #[serde(rename = "base")]
     Base,
-    /// The entries right below the base.
+    /// The children of the base.
     #[serde(rename = "one")]
     OneLevel,
-    /// The base and all below it.
+    /// The base and all its descendants.
     #[default]
     #[serde(rename = "sub")]
     Subtree,
 }
 
-/// How many entries of an answer come at a time (RFC 2696).
+/// How many entries the server returns at a time (RFC 2696).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Paging {
-    /// `page_size`, as configured.
+    /// Pages of [`page_size`](crate::DirectoryConfig::page_size) entries.
     #[default]
     Configured,
-    /// So many entries may be all that is wanted: for samples. Others follow, by pages, where they are asked for.
+    /// For samples: the caller probably reads at most this many entries. Further entries follow in pages.
     AtMost(u32),
-    /// All at once: for answers known to be small, while a paged search is under way.
+    /// No pages: for answers that are known to be small, while a paged search is in progress.
     Off,
-    /// All at once, and never more than so many: a look-up that only has to see whether there are several must not have the
-    /// server send everything for a filter that fits everything. The answer ends there without an error.
+    /// No pages, and at most this many entries, then the end without an error. For lookups that only distinguish no, one and
+    /// several entries.
     Limited(u32),
 }
 
 /// A search (RFC 4511 section 4.5.1). Aliases are never dereferenced: they are entries like others.
 ///
+/// [`Directory::search`](crate::Directory::search) sends it.
+///
 /// ```
 /// use ldap_directory::{Paging, Scope, SearchRequest};
 ///
-/// let mut request = SearchRequest::new("ou=people,dc=example,dc=com", Scope::Sub, "(uid=a*)", &["cn", "mail"]);
+/// let mut request =
+///     SearchRequest::new("ou=people,dc=example,dc=com", Scope::Subtree, "(uid=a*)", &["cn", "mail"]);
 /// request.paging = Paging::Limited(10);
 /// assert_eq!(request.filter.to_string(), "(uid=a*)");
 /// ```
 #[derive(Debug, Clone)]
 pub struct SearchRequest {
-    /// Where to begin.
+    /// The DN of the base entry.
     pub base: String,
-    /// How far to go.
+    /// The scope.
     pub scope: Scope,
-    /// Which entries.
+    /// The filter.
     pub filter: SearchFilter,
-    /// The attributes wanted: names, `*` for all user attributes, `1.1` for none.
+    /// The requested attributes: descriptions, `*` for all user attributes, `+` for all operational ones, `1.1` for none.
+    /// Empty means all user attributes.
     pub attributes: Vec<String>,
-    /// How many entries come at a time.
+    /// How many entries the server returns at a time.
     pub paging: Paging,
-    /// What a server is asked for besides; a file knows none of it.
+    /// Controls; a file ignores them.
     pub controls: Vec<SearchControl>,
-    /// Whether an entry may come twice: then a search whose connection is lost begins again over another one, whatever came
-    /// before. Others do so only as long as nothing came.
+    /// Whether an entry may be returned twice. If so, the search begins again after a lost connection, even if it had returned
+    /// entries. Otherwise, it does so only if it had returned nothing.
     pub may_repeat: bool,
 }
 
 impl SearchRequest {
-    /// Returns a search. The filter is a [`Filter`], or its text, which is read once, here: one that is not valid is an error of
-    /// the search. The base is sent as it is written, for a DN that a server returned need not be a valid one.
+    /// Returns a search. The filter is a [`Filter`] or its text, which is parsed here; if it is not valid, the search fails.
+    /// The base is sent unchanged: a DN that a server returned need not be a valid one.
     pub fn new(
         base: impl Into<String>,
         scope: Scope,
@@ -137,7 +141,7 @@ impl SearchRequest {
         }
     }
 
-    /// The same search by somebody to whom it does not matter whether an entry comes twice.
+    /// Sets [`may_repeat`](Self::may_repeat): the caller accepts repeated entries.
     #[must_use]
     pub fn repeating(self) -> Self {
         Self { may_repeat: true, ..self }

@@ -1,4 +1,4 @@
-//! Values that must never be seen: passwords.
+//! Secrets: passwords that never print, and the attributes that hold them.
 
 use std::path::Path;
 use std::{fmt, io};
@@ -9,17 +9,28 @@ pub mod attributes;
 
 pub use attributes::SecretAttributes;
 
-/// A text that prints as `***`, whatever formats it, and whose memory is wiped when it is dropped.
+/// A text that prints as `***` in every format, and whose memory is wiped when it is dropped.
+///
+/// ```
+/// use ldap_directory::secret::Secret;
+///
+/// let secret = Secret::new("hunter2");
+/// assert_eq!(format!("{secret} {secret:?}"), "*** ***");
+/// assert_eq!(secret.reveal(), "hunter2");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes a text into custody.
+    /// Wraps a secret.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text of a file, without one line end at its end.
+    /// Reads a secret from a file, without one line end at the end of the file.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read, is not UTF-8, or is larger than 256 MiB.
     pub fn from_file(path: &Path) -> io::Result<Self> {
         let mut text = Zeroizing::new(crate::file::read_text(path)?);
         if text.ends_with('\n') {
@@ -31,19 +42,19 @@ impl Secret {
         Ok(Self(text))
     }
 
-    /// The text itself. The only way to it, so that every use can be found by this name.
+    /// Returns the text. This is the only access to it, so that every use can be found by this name.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 }
 
-/// Who besides its owner and its group may use a file that holds a secret, as a warning; `None` where nobody may, and where a file
-/// has no such permissions. A group may read it: that is how a container is given one.
+/// Returns a warning if others than the owner can use a file that holds a secret; `None` if they cannot, or if the file has no
+/// such permissions. Its group may read it: containers receive secrets in this way.
 pub fn exposure(path: &Path) -> Option<String> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        // Of the file that a link leads to; one that cannot be looked at cannot be read either, which is said elsewhere.
+        // Links are followed. A file without readable metadata cannot be read either, which is reported elsewhere.
         let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
         let whose = match mode {
             _ if mode & 0o002 != 0 => "anybody on this machine may change it",

@@ -1,15 +1,15 @@
-//! Text of others on a terminal: what comes from a directory, a record, a file name or a server may hold escape
-//! sequences, and characters that turn the direction of what follows. Everything a person may look at goes through
-//! here: logs, plans, reports, questions and progress bars.
+//! Untrusted text on a terminal. Values of a directory, records, file names and messages of a server may contain escape sequences
+//! and characters that change the direction of text. Everything that people may read is escaped here: logs, plans, reports,
+//! questions and progress bars.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Whether a character steers a terminal or a reader instead of being seen: the controls (U+0000 to U+001F, U+007F to
-/// U+009F), line and paragraph separators, what sets the direction of writing (Unicode Standard Annex 9, section 2), and what
-/// has no width and hides in a name: soft hyphens, spaces of no width, tags (Unicode, general category Cf).
+/// Returns whether a character controls a terminal or a reader instead of being visible: controls (U+0000 to U+001F, U+007F to
+/// U+009F), line and paragraph separators, directional formatting (Unicode Standard Annex 9, section 2), and characters without
+/// width that hide in a name: soft hyphens, zero-width spaces, tags (Unicode, general category Cf).
 ///
-/// Of those the joiners U+200C and U+200D are none: words of several scripts and emoji have them.
+/// The joiners U+200C and U+200D are not among them: words of several scripts and emoji contain them.
 pub fn is_steering(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -19,14 +19,18 @@ pub fn is_steering(c: char) -> bool {
         )
 }
 
-/// The text with its steering characters as escapes, in JSON's spelling (RFC 8259 section 7): `\n`, `\u001b`, `\udb40\udc41`.
+/// Escapes steering characters, in the spelling of JSON (RFC 8259 section 7): `\n`, `\u001b`, `\udb40\udc41`.
 ///
-/// Other backslashes stay as they are: this is for people, and not to be read back.
+/// Other backslashes are unchanged: the result is for people, and not reversible.
+///
+/// ```
+/// assert_eq!(ldap_directory::text::printable("caf\u{e9}\u{1b}[31m"), "café\\u001b[31m");
+/// ```
 pub fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, is_steering)
 }
 
-/// The same for one line of running text, in which line breaks and tabs are spaces.
+/// Returns the same for one line of running text: line breaks and tabs become spaces.
 pub fn printable_line(text: &str) -> Cow<'_, str> {
     if !text.contains(['\n', '\r', '\t']) {
         return printable(text);
@@ -34,14 +38,14 @@ pub fn printable_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(printable(&text.replace(['\n', '\r', '\t'], " ")).into_owned())
 }
 
-/// The same for texts of several lines, whose line breaks are meant. JSON, on one line or indented, stays the same JSON:
-/// a serializer escapes what is below U+0020 itself, and the others occur in strings alone.
+/// Returns the same for text of several lines, whose line breaks are kept. JSON, compact or indented, remains the same JSON: a serializer
+/// escapes the characters below U+0020 itself, and the others occur only in strings.
 pub fn printable_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c != '\n' && is_steering(c))
 }
 
 fn escaped(text: &str, is_odd: impl Fn(char) -> bool) -> Cow<'_, str> {
-    // ASCII without controls is what nearly all text is.
+    // Nearly all text is ASCII without controls.
     if text.bytes().all(|b| matches!(b, b' '..=b'~')) || !text.contains(&is_odd) {
         return Cow::Borrowed(text);
     }
@@ -92,7 +96,7 @@ mod tests {
         fn nothing_steering_is_left(text in "(\\PC|[\\x00-\\x1f\\x7f-\\u{9f}]|[\\u{200b}-\\u{206f}\\u{61c}\\u{ad}\\u{e0000}-\\u{e007f}]){0,30}") {
             prop_assert!(!printable(&text).contains(is_steering));
             prop_assert!(!printable_line(&text).contains(is_steering));
-            // The same JSON, whatever it holds.
+            // The result is the same JSON.
             let value = serde_json::json!({ text.as_str(): [text.as_str()] });
             for json in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
                 let shown = printable_lines(&json);

@@ -1,4 +1,4 @@
-//! Times in the texts of records, in all the forms that taps write.
+//! Times in the texts of records, in all common forms.
 
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime};
 
@@ -6,8 +6,16 @@ use generalized::GeneralizedTime;
 
 pub mod generalized;
 
-/// Reads RFC 3339, a date, or GeneralizedTime, and the forms that databases print: a space in place of `T`, an offset without
-/// a colon or of hours alone, ` UTC`. What has no offset is taken as UTC. `None` for every other text.
+/// Parses RFC 3339, a date, or GeneralizedTime, and the forms that databases print: a space instead of `T`, an offset without a
+/// colon or of hours alone, ` UTC`. A time without an offset is in UTC. Returns `None` for every other text.
+///
+/// ```
+/// use ldap_directory::time::read_time;
+///
+/// let times = ["2026-01-31T08:00:00Z", "2026-01-31 09:00:00+01", "20260131080000Z"];
+/// assert!(times.iter().all(|text| read_time(text) == read_time("2026-01-31 08:00")));
+/// assert_eq!(read_time("soon"), None);
+/// ```
 pub fn read_time(value: &str) -> Option<DateTime<FixedOffset>> {
     let utc = |time: NaiveDateTime| time.and_utc().fixed_offset();
     if let Ok(time) = DateTime::parse_from_rfc3339(value) {

@@ -1,11 +1,11 @@
-//! What goes along with one change.
+//! Controls of updates.
 
 use crate::filter::Filter;
-/// A control of a change. All are sent critical: a server that would leave one out is to make no change at all.
+/// A control of an update. All are critical: a server that does not support one refuses the change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WriteControl {
-    /// Only if the entry matches this filter (RFC 4528); otherwise the change fails with assertionFailed (122).
+    /// The entry must match this filter (RFC 4528); otherwise the change fails with assertionFailed (122).
     Assertion(Filter),
-    /// Attributes that the server keeps itself may be given, such as the entryUUID of a new entry.
+    /// Attributes that the server maintains can be set, such as the entryUUID of a new entry (draft-zeilenga-ldap-relax).
     RelaxRules,
 }

@@ -1,7 +1,7 @@
-//! From a host name to a TCP connection: the addresses that a name stands for, and which of them answers.
+//! From a host name to a TCP connection: the addresses of a name, and the first that answers.
 //!
-//! Active Directory's names stand for every domain controller. So each address has a time limit of its own, and the next one
-//! is tried while one is silent (RFC 8305, "Happy Eyeballs"): one that is down does not use up the time of the others.
+//! A name in Active Directory resolves to every domain controller. So each address has its own timeout, and the next one is tried while
+//! one is silent (RFC 8305, "Happy Eyeballs"): an unreachable one does not use up the time of the others.
 
 use crate::error::ConnectErrorKind;
 use std::collections::VecDeque;
@@ -16,13 +16,13 @@ use super::connect::Failure;
 use crate::config::{DirectoryConfig, ServerUrl};
 use crate::error::DirectoryError;
 
-/// So long an address may be silent before the next one is tried beside it (RFC 8305 section 5: "Connection Attempt Delay").
+/// The delay before the next address is tried in parallel (RFC 8305 section 5: "Connection Attempt Delay").
 const STAGGER: Duration = Duration::from_millis(250);
 
 /// Returns the addresses of a host, in the order in which the system's resolver prefers them.
 ///
 /// # Errors
-/// Fails if the name has none, or if nobody says so within `connect_timeout`.
+/// Fails if the name has none, or if there is no answer within `connect_timeout`.
 pub(crate) async fn lookup(
     config: &DirectoryConfig,
     server: &ServerUrl,
@@ -34,7 +34,7 @@ pub(crate) async fn lookup(
     }
     let url = server.to_text();
     let name = host.to_owned();
-    // The resolver of the C library, which knows of more than DNS, waits for its answers.
+    // The resolver of the C library supports more than DNS, but blocks.
     let asked = tokio::task::spawn_blocking(move || resolve(&name, port));
     match tokio::time::timeout(config.connect_timeout, asked).await {
         Ok(Ok(Ok(found))) if found.is_empty() => {
@@ -49,7 +49,7 @@ pub(crate) async fn lookup(
                 ConnectErrorKind::Resolve,
                 &url,
                 format!(
-                    "the host name cannot be resolved (no answer within {seconds} s, connect_timeout_seconds)"
+                    "the host name cannot be resolved (no answer within {seconds} s, connect timeout)"
                 ),
             ))
         }
@@ -70,7 +70,7 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
     Ok(addresses)
 }
 
-/// Why a name has no address. Whether that may pass is what the resolver says by its code (RFC 3493 section 6.1).
+/// Returns why a name has no address. The resolver's code tells whether it is transient (RFC 3493 section 6.1).
 fn refused(url: &str, error: LookupError) -> Failure {
     let passes = may_pass(error.kind());
     let reason = format!("the host name cannot be resolved ({})", std::io::Error::from(error));
@@ -81,8 +81,7 @@ fn refused(url: &str, error: LookupError) -> Failure {
     }
 }
 
-/// Whether the same name may have an address a little later: nobody could be asked now, or this machine was short of
-/// something.
+/// Returns whether the same name may have an address later: the resolver was unavailable, or this machine lacked resources.
 fn may_pass(kind: LookupErrorKind) -> bool {
     matches!(
         kind,
@@ -90,7 +89,7 @@ fn may_pass(kind: LookupErrorKind) -> bool {
     )
 }
 
-/// The addresses of a server, tried one beside the other.
+/// The addresses of a server, tried in parallel.
 pub(crate) struct Race {
     waiting: VecDeque<SocketAddr>,
     tried: JoinSet<(SocketAddr, Option<std::io::Result<TcpStream>>)>,
@@ -98,13 +97,13 @@ pub(crate) struct Race {
 }
 
 impl Race {
-    /// Of these addresses, each of which has so much time.
+    /// Returns a race of these addresses, each with its own timeout.
     pub(crate) fn of(addresses: Vec<SocketAddr>, limit: Duration) -> Race {
         Race { waiting: addresses.into(), tried: JoinSet::new(), limit }
     }
 
-    /// The next address of which something is known: that it answers, why it does not, or, with `None`, that it was silent for
-    /// all of its time. `None` once nothing is left.
+    /// Returns the next address with a result: it answers, it fails, or, with `None`, it was silent until its timeout. `None` once all
+    /// are done.
     pub(crate) async fn next(&mut self) -> Option<(SocketAddr, Option<std::io::Result<TcpStream>>)> {
         loop {
             if self.tried.is_empty() {
@@ -113,7 +112,7 @@ impl Race {
             let is_last = self.waiting.is_empty();
             tokio::select! {
                 joined = self.tried.join_next() => {
-                    // Nothing of it panics, and nobody else stops it.
+                    // The task does not panic, and nothing else aborts it.
                     if let Some(Ok(known)) = joined {
                         return Some(known);
                     }
@@ -135,8 +134,8 @@ impl Race {
     }
 }
 
-/// One failure of all addresses of a server: what no other attempt cures says more than what might pass, and each address is
-/// named where they are several.
+/// Combines the failures of all addresses of a server: a permanent one is preferred over a transient one, and each address is named
+/// if there are several.
 pub(crate) fn one_of(url: &str, mut failures: Vec<(SocketAddr, Failure)>) -> Failure {
     if failures.len() > 1 && failures.iter().all(|(_, f)| matches!(f.error, DirectoryError::Connect { .. })) {
         let curable = failures.iter().any(|(_, f)| f.curable);
@@ -183,7 +182,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_silent_address_keeps_nobody_from_the_next() {
-        // A listener whose queue is full answers nobody: its address is as silent as one behind a firewall.
+        // A listener with a full queue does not answer: its address is as silent as one behind a firewall.
         let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         silent.listen(0).unwrap();
@@ -202,7 +201,7 @@ mod tests {
         let (address, reached) = race.next().await.unwrap();
         assert_eq!(address, at);
         assert!(reached.unwrap().is_ok() && began.elapsed() < Duration::from_secs(1));
-        // The silent one is known for what it is once its own time is over.
+        // The silent address is reported once its own timeout is over.
         let (address, reached) = race.next().await.unwrap();
         assert!(address == silent_at && reached.is_none());
         assert!(began.elapsed() >= Duration::from_secs(2) && race.next().await.is_none());

@@ -1,4 +1,4 @@
-//! Change notification ([MS-ADTS] 3.1.1.3.4.1.9): Active Directory tells that something changed, as it happens.
+//! Change notification ([MS-ADTS] 3.1.1.3.4.1.9): Active Directory reports changes as they happen.
 
 use super::LdapDirectory;
 use crate::client::connection::Connection;
@@ -8,7 +8,7 @@ use crate::filter::Filter;
 use crate::oid;
 use crate::protocol::message::{Answer, Control};
 
-/// A connection on which the server tells of changes.
+/// A connection on which the server reports changes.
 #[derive(Debug)]
 pub struct ChangeNotices {
     connection: Connection,
@@ -17,13 +17,16 @@ pub struct ChangeNotices {
 }
 
 impl LdapDirectory {
-    /// Asks to be told of every change at and below an entry, from now on.
+    /// Requests a notification of every change at and below an entry, from now on.
+    ///
+    /// # Errors
+    /// Fails if the connection cannot be opened or is lost.
     pub async fn change_notices(&self, base: &str) -> Result<ChangeNotices, DirectoryError> {
         let mut connection = self.open_connection().await?;
         let control = |oid: &str| Control { oid: oid.into(), critical: true, value: None };
-        // Without the second one a deletion would be no change of anything that is there.
+        // The second control includes deletions.
         let controls = [control(oid::NOTIFICATION), control(oid::SHOW_DELETED)];
-        // The one filter that the control goes with.
+        // The only filter that the control accepts.
         let filter = Filter::Present("objectClass".into());
         let attributes = ["1.1".to_owned()];
         let id = connection.search(base, Scope::Subtree, &filter, &attributes, 0, &controls).await?;
@@ -32,7 +35,10 @@ impl LdapDirectory {
 }
 
 impl ChangeNotices {
-    /// Waits until something changed. May be dropped while it waits.
+    /// Waits for the next change. Cancel safe.
+    ///
+    /// # Errors
+    /// Fails if the connection is lost, or if the server ends the search.
     pub async fn next(&mut self) -> Result<(), DirectoryError> {
         loop {
             let message = self.connection.receive().await?;
@@ -55,7 +61,10 @@ impl ChangeNotices {
         }
     }
 
-    /// Passes over what has arrived already.
+    /// Skips the notifications that have already arrived.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
     pub async fn skip_ready(&mut self) -> Result<(), DirectoryError> {
         while self.connection.has_message() {
             self.next().await?;

@@ -10,29 +10,28 @@ use crate::config::{DirectoryConfig, ServerUrl};
 use crate::error::{ConnectErrorKind, DirectoryError};
 use crate::protocol::message::LdapResult;
 
-/// A connection, bound.
+/// The server in use, with its bound connection.
 #[derive(Clone)]
 pub(crate) struct ActiveServer {
     pub(crate) session: SharedConnection,
-    /// The server in use.
+    /// The server's URL.
     pub(crate) server: ServerUrl,
-    /// Where it goes to, where that is an address: further connections go to the same one, and not to whatever server
-    /// the name stands for by then.
+    /// Its address, if it has one: further connections use the same one, not another server behind the name.
     pub(crate) address: Option<SocketAddr>,
-    /// Counts the connections of a run: who found one lost says which.
+    /// The number of the connection, by which its loss is reported once.
     pub(crate) number: u64,
-    /// What tells the server from others that hold the same directory.
+    /// Identifies the server among others with the same directory.
     pub(crate) server_id: Vec<String>,
 }
 
-/// A server to try, and where exactly, if that matters.
+/// A server to try, with its address if that matters.
 pub(crate) type Candidate = (ServerUrl, Option<SocketAddr>);
 
 /// Connects to the first server that answers and binds.
 ///
-/// All servers are tried in order; when none could be reached and one of them may be back soon, the list is gone
-/// through again after a pause. A refused bind ends it at once: the next server would only count it against the account.
-/// A server that takes over from one `before` is looked at first.
+/// Servers are tried in order. If none can be reached and one failure is transient, the list is tried again after a pause. A refused
+/// bind ends it at once: the next server would only count it against the account. A server that takes over from one `before` is
+/// checked first.
 pub(crate) async fn connect(
     config: &DirectoryConfig,
     servers: &[Candidate],
@@ -57,13 +56,13 @@ pub(crate) async fn connect(
             }
         }
         let curable = failures.iter().any(|f| f.curable);
-        // What no retry cures says more than what might pass by itself.
+        // A permanent failure is more informative than a transient one.
         failures.sort_by_key(|f| f.curable);
         let Some(Failure { mut error, .. }) = failures.into_iter().next() else {
             return Err(DirectoryError::Connect {
                 server: "(no server)".into(),
                 kind: ConnectErrorKind::Unsupported,
-                reason: "server_url is empty".into(),
+                reason: "there is no server to connect to".into(),
                 lasting: true,
             });
         };
@@ -77,16 +76,16 @@ pub(crate) async fn connect(
     }
 }
 
-/// Why a connection did not come about.
+/// Why a connection could not be opened.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) error: DirectoryError,
-    /// Whether trying again may help.
+    /// Whether a retry may help.
     pub(crate) curable: bool,
 }
 
 impl Failure {
-    /// Of the network, or of TLS.
+    /// Returns the failure of a network or TLS error.
     pub(crate) fn of_io(url: &str, error: &std::io::Error) -> Self {
         let curable = !matches!(error.kind(), std::io::ErrorKind::NotFound) && tls_error(error).is_none();
         let kind = match error.kind() {
@@ -97,17 +96,17 @@ impl Failure {
         Self { error: refused(kind, url, explain_io(error), !curable), curable }
     }
 
-    /// One that no other attempt cures.
+    /// Returns a permanent failure.
     pub(crate) fn lasting(kind: ConnectErrorKind, url: &str, reason: String) -> Self {
         Self { error: refused(kind, url, reason, true), curable: false }
     }
 
-    /// One that may pass.
+    /// Returns a transient failure.
     pub(crate) fn passing(kind: ConnectErrorKind, url: &str, reason: String) -> Self {
         Self { error: refused(kind, url, reason, false), curable: true }
     }
 
-    /// Of a bind that the server refused.
+    /// Returns the failure of a bind that the server refused.
     pub(crate) fn of_bind(url: &str, method: &'static str, identity: &str, result: LdapResult) -> Self {
         Self {
             curable: result_code::may_be_retried(result.code, &result.text),
@@ -147,7 +146,7 @@ fn tls_error(error: &std::io::Error) -> Option<&rustls::Error> {
     error.get_ref().and_then(|e| e.downcast_ref())
 }
 
-/// Why the network or TLS refused a connection, in words.
+/// Describes a network or TLS error.
 pub(crate) fn explain_io(error: &std::io::Error) -> String {
     if let Some(tls_error) = tls_error(error) {
         return tls::explain(tls_error);

@@ -1,4 +1,36 @@
-//! Content synchronisation (RFC 4533): what changed and what was deleted since a cookie, and from then on as it happens.
+//! Content synchronization (RFC 4533): what changed and what was deleted since a cookie, and then every change as it happens.
+//!
+//! ```no_run
+//! use ldap_directory::client::LdapDirectory;
+//! use ldap_directory::client::content_sync::{SyncItem, SyncMode, SyncRequest};
+//! use ldap_directory::filter::Filter;
+//! use ldap_directory::{Access, DirectoryConfig, Scope, ServerUrl};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = DirectoryConfig::new([ServerUrl::parse("ldap://localhost")?]);
+//! let server = LdapDirectory::open(&config, Access::Read).await?;
+//! let request = SyncRequest {
+//!     base: "dc=example,dc=com".into(),
+//!     scope: Scope::Subtree,
+//!     filter: Filter::parse("(objectClass=person)")?,
+//!     attributes: vec!["*".into()],
+//!     mode: SyncMode::RefreshAndPersist,
+//!     cookie: None,
+//! };
+//! let mut connection = server.sync_connection().await?;
+//! connection.start(&request).await?;
+//! loop {
+//!     match connection.next().await?.1 {
+//!         SyncItem::Entry { state, uuid, entry } => println!("{state:?} {uuid} {}", entry.dn),
+//!         SyncItem::Cookie(cookie) => println!("continue from {} octets", cookie.len()),
+//!         SyncItem::End(end) => break println!("the server ended it: {end:?}"),
+//!         _ => {}
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 use crate::oid;
 use std::collections::{HashMap, VecDeque};
@@ -19,84 +51,84 @@ use crate::protocol::ber::{BOOLEAN, ENUMERATED, OCTET_STRING, Reader, SEQUENCE, 
 use crate::protocol::message::{Answer, Control, LdapResult, Message};
 use crate::protocol::result_code;
 
-/// How long to synchronise (RFC 4533 section 2.2).
+/// The mode of a content synchronization (RFC 4533 section 2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncMode {
-    /// Until everything is as it is now.
+    /// Ends when the client is up to date.
     RefreshOnly,
-    /// From then on without end.
+    /// Continues with changes as they happen, without end.
     RefreshAndPersist,
 }
 
-/// What to synchronise.
+/// A content synchronization to start.
 #[derive(Debug, Clone)]
 pub struct SyncRequest {
-    /// Where to begin.
+    /// The DN of the base entry.
     pub base: String,
-    /// How far to go.
+    /// The scope.
     pub scope: Scope,
-    /// Which entries.
+    /// The filter.
     pub filter: Filter,
-    /// Which attributes.
+    /// The requested attributes.
     pub attributes: Vec<String>,
-    /// How long.
+    /// The mode.
     pub mode: SyncMode,
-    /// Where an earlier synchronisation ended; `None` begins with everything.
+    /// The cookie of an earlier synchronization; `None` begins with all entries.
     pub cookie: Option<Vec<u8>>,
 }
 
-/// What an entry's Sync State Control says of it (RFC 4533 section 2.3).
+/// The state in an entry's Sync State Control (RFC 4533 section 2.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncState {
-    /// Unchanged, and still there.
+    /// Present: unchanged.
     Present,
-    /// New or changed: servers often call every change an addition.
+    /// Added or modified: servers often report every change as an addition.
     Changed,
-    /// Gone.
+    /// Deleted.
     Deleted,
 }
 
-/// One item of a synchronisation.
+/// One item of a content synchronization.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SyncItem {
-    /// An entry, whole if it changed, only its name if not.
+    /// An entry: with its attributes if it changed, otherwise with its DN only.
     Entry {
-        /// What became of it.
+        /// Its state.
         state: SyncState,
-        /// What names it for ever.
+        /// Its entryUUID.
         uuid: Uuid,
         /// The entry.
         entry: Entry,
     },
-    /// Entries that are all gone, or all unchanged and there (`syncIdSet`).
+    /// Entries that were all deleted, or are all present and unchanged (`syncIdSet`).
     Set {
-        /// Gone, or there.
+        /// Whether they were deleted.
         deleted: bool,
-        /// What names them.
+        /// Their entryUUIDs.
         uuids: Vec<Uuid>,
     },
-    /// A place to go on from that is safe once everything before is.
+    /// A cookie to continue from, once everything before it is processed.
     Cookie(Vec<u8>),
-    /// A phase of the refresh is over (`refreshDelete`, `refreshPresent`, or the end of a `RefreshOnly`).
+    /// The end of a phase of the refresh (`refreshDelete`, `refreshPresent`, or the end of a `RefreshOnly`).
     PhaseEnd {
-        /// Whether what is gone was named, so that everything not named is still there. Else what is still there was
-        /// named, and everything else is gone.
+        /// Whether deleted entries were listed, so that all others are still present. Otherwise, present entries were listed, and all
+        /// others were deleted.
         names_deleted: bool,
-        /// Whether the refresh is over with it.
+        /// Whether this is the end of the refresh.
         complete: bool,
     },
-    /// Something kept by another server.
+    /// A reference to another server.
     Reference(Vec<String>),
-    /// An entry whose name is not UTF-8: the name, with the octets that are no text escaped.
+    /// An entry whose DN is not UTF-8: the DN, with the invalid octets escaped.
     Unreadable(String),
-    /// The search is over, after which it gives nothing more. An error is one of LDAP's own.
+    /// The end of the search, after which it has no more items. An error is a result code of the server.
     End(Result<(), EndCode>),
 }
 
-/// How a search ended that did not succeed.
+/// The unsuccessful result of a search.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndCode {
-    /// LDAP's result code.
+    /// The result code.
     pub code: u32,
     /// The server's matchedDN.
     pub matched: String,
@@ -110,7 +142,7 @@ impl From<LdapResult> for EndCode {
     }
 }
 
-/// Synchronisations that share a connection of their own. Nothing is read before somebody asks for it.
+/// Content synchronizations that share a connection of their own. Nothing is read before an item is requested.
 #[derive(Debug)]
 pub struct SyncConnection {
     connection: Connection,
@@ -119,24 +151,27 @@ pub struct SyncConnection {
     referrals: Referrals,
     operation_timeout: Duration,
     running: HashMap<i64, String>,
-    /// Of those that somebody wants to see.
+    /// The observers of the running ones.
     watches: HashMap<i64, Box<dyn SearchObserver>>,
-    /// Items of a message that had several.
+    /// Pending items of a message with several.
     ready: VecDeque<(i64, SyncItem)>,
-    /// How long, and with how many items, a refresh has not got on.
+    /// The time, and the number of items, without progress of a refresh.
     waited: Duration,
     idle: u32,
-    /// How many ids sets have named since an entry came.
+    /// The number of entryUUIDs in sets since the last entry.
     named: usize,
 }
 
-/// More cookies and phases than come in a row. There may always be one to read, so that no time passes waiting.
+/// The maximum number of consecutive cookies and phases. There may always be one to read, so that no time passes waiting.
 const MOST_IDLE: u32 = 100_000;
-/// The most ids that sets name one after another: more entries than any directory has.
+/// The maximum number of entryUUIDs in consecutive sets: more than the entries of any directory.
 const MOST_NAMED: usize = 1 << 28;
 
 impl LdapDirectory {
-    /// Opens a connection for synchronisations, to the server in use.
+    /// Opens a connection for content synchronizations, to the server in use.
+    ///
+    /// # Errors
+    /// Fails if the connection cannot be opened.
     pub async fn sync_connection(&self) -> Result<SyncConnection, DirectoryError> {
         let connection = self.open_connection().await?;
         Ok(SyncConnection {
@@ -156,13 +191,16 @@ impl LdapDirectory {
 }
 
 impl SyncConnection {
-    /// Begins a synchronisation. Gives the id that its items carry.
+    /// Starts a content synchronization. Returns the id of its items.
+    ///
+    /// # Errors
+    /// Fails if the connection is lost.
     pub async fn start(&mut self, request: &SyncRequest) -> Result<i64, DirectoryError> {
         let value = Writer::build(|w| {
             w.constructed(SEQUENCE, |w| {
                 w.integer(ENUMERATED, if request.mode == SyncMode::RefreshOnly { 1 } else { 3 });
                 request.cookie.iter().for_each(|c| w.octets(c));
-                // reloadHint: to be told that a refresh is due serves us better than a list of what is still there.
+                // reloadHint: notice of a due refresh is more useful than a list of all present entries.
                 w.boolean(true);
             });
         });
@@ -180,7 +218,10 @@ impl SyncConnection {
         Ok(id)
     }
 
-    /// The next item of any synchronisation, with its id. May be dropped while it waits: nothing is lost.
+    /// Returns the next item of any synchronization, with its id. Cancel safe. It waits as long as nothing changes.
+    ///
+    /// # Errors
+    /// Fails if the connection is lost, if a message violates RFC 4533, or at a reference if referrals are an error.
     pub async fn next(&mut self) -> Result<(i64, SyncItem), DirectoryError> {
         self.gets_on();
         self.receive().await
@@ -193,7 +234,7 @@ impl SyncConnection {
             }
             let message = self.connection.receive().await?;
             let id = message.id;
-            // What was abandoned may still go on for a while.
+            // A message of an abandoned search may still arrive.
             let Some(base) = self.running.get(&id).cloned() else { continue };
             let malformed = |what: &str| DirectoryError::Protocol {
                 operation: "search",
@@ -207,7 +248,7 @@ impl SyncConnection {
                 return Err(DirectoryError::Protocol {
                     operation: "search",
                     dn: base,
-                    reason: format!("the server refers to {} and follow_referrals is fail", urls.join(", ")),
+                    reason: format!("the server refers to {} and referrals are errors here", urls.join(", ")),
                 });
             }
             if let Some(watch) = self.watches.get_mut(&id) {
@@ -225,8 +266,11 @@ impl SyncConnection {
         }
     }
 
-    /// The same, for a refresh: the server has to get on within `operation_timeout_seconds`. Entries, ids and the end do so;
-    /// cookies and phases that follow one another do not. What persists may be silent for as long as nothing changes.
+    /// Returns the next item of a refresh, in which the server must make progress within `operation_timeout`. Entries, entryUUIDs and the
+    /// end are progress; consecutive cookies and phases are not. Not for a persist phase, which is silent as long as nothing changes.
+    ///
+    /// # Errors
+    /// As [`Self::next`]; also if there is no progress in time, or sets have too many entryUUIDs.
     pub async fn next_in_time(&mut self) -> Result<(i64, SyncItem), DirectoryError> {
         let limit = self.operation_timeout;
         let error = DirectoryError::Timeout {
@@ -242,7 +286,7 @@ impl SyncConnection {
         let began = Instant::now();
         let next = tokio::time::timeout(left, self.receive()).await;
         drop(waiting);
-        // What is done meanwhile is not the server's time.
+        // The caller's time between two items does not count.
         self.waited += began.elapsed();
         self.idle += 1;
         let Ok(next) = next else { return Err(error) };
@@ -276,7 +320,10 @@ impl SyncConnection {
         (self.waited, self.idle) = (Duration::ZERO, 0);
     }
 
-    /// Ends a synchronisation before its end.
+    /// Abandons a content synchronization.
+    ///
+    /// # Errors
+    /// Fails if the connection is lost.
     pub async fn abandon(&mut self, id: i64) -> Result<(), DirectoryError> {
         self.running.remove(&id);
         self.watches.remove(&id);
@@ -284,13 +331,13 @@ impl SyncConnection {
         self.connection.abandon(id).await
     }
 
-    /// Unbinds.
+    /// Unbinds and closes the connection.
     pub async fn close(self) {
         self.connection.close().await;
     }
 }
 
-/// What a message says, in order: what it is about first, the cookie that covers it after.
+/// Returns the items of a message, in order: its content first, then the cookie that covers it.
 pub(crate) fn items(message: Message) -> Option<Vec<SyncItem>> {
     let Message { answer, controls, .. } = message;
     let control =
@@ -327,7 +374,7 @@ pub(crate) fn items(message: Message) -> Option<Vec<SyncItem>> {
                 items.extend(cookie(done.take(OCTET_STRING)));
                 names_deleted = flag(done.take(BOOLEAN), false);
             }
-            // What the end says of the phase counts before its cookie does.
+            // The phase ends before the cookie of the end is valid.
             items.insert(0, SyncItem::PhaseEnd { names_deleted, complete: true });
             items.push(SyncItem::End(Ok(())));
         }
@@ -360,16 +407,16 @@ pub(crate) fn items(message: Message) -> Option<Vec<SyncItem>> {
                 _ => return None,
             }
         }
-        // Another extension's message is nothing to synchronisation.
+        // A message of another extension.
         Answer::Intermediate { .. } => {}
-        // In place of the search's end: a server that does not know the control may say so in an extended response.
+        // Instead of the search's end: a server that does not know the control may answer with an extended response.
         Answer::Extended { result, .. } => items.push(SyncItem::End(Err(result.into()))),
         Answer::Bind(_) | Answer::Changed(_) | Answer::Other(_) => return None,
     }
     Some(items)
 }
 
-/// An empty cookie says nothing.
+/// Returns the item of a cookie; an empty one has no meaning.
 fn cookie(octets: Option<&[u8]>) -> Option<SyncItem> {
     octets.filter(|c| !c.is_empty()).map(|c| SyncItem::Cookie(c.to_vec()))
 }

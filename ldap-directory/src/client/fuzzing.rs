@@ -1,4 +1,4 @@
-//! What a server's octets are read as: for the fuzz targets (`fuzz/checks`), and for nothing else.
+//! Decoders of server octets, for the fuzz targets (`fuzz/checks`) only.
 
 use std::ops::Range;
 
@@ -11,25 +11,25 @@ use crate::protocol::entry::EntryPlaces;
 use crate::protocol::message;
 use crate::protocol::message::Answer;
 
-/// What an LDAPMessage was read as.
+/// A decoded LDAPMessage.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Read {
     /// `messageID`.
     pub id: i64,
-    /// The entry, where it is one.
+    /// The entry, if it is one.
     pub entry: Option<Entry>,
-    /// The cookies of paging and DirSync, where there are some.
+    /// The cookies of paging and DirSync, if any.
     pub cookies: Vec<Vec<u8>>,
-    /// What it is to content synchronisation.
+    /// Its meaning in content synchronization.
     pub sync: Option<Vec<SyncItem>>,
 }
 
-/// Where the content of the first message is.
+/// Returns the position of the content of the first message.
 pub fn frame(octets: &[u8]) -> Option<Range<usize>> {
     message::frame(octets).ok()
 }
 
-/// Reads a message's content.
+/// Decodes the content of a message.
 pub fn message(content: &[u8]) -> Option<Read> {
     let message = message::parse(content)?;
     let values = message.controls.iter().filter_map(|c| c.value.as_deref());
@@ -42,7 +42,7 @@ pub fn message(content: &[u8]) -> Option<Read> {
     Some(Read { id: message.id, entry, cookies, sync: content_sync::items(message) })
 }
 
-/// Reads an entry as the reader does that leaves it where it lies: its message's id, and the entry.
+/// Decodes an entry in place: its message id, and the entry.
 pub fn entry_in_place(content: &[u8]) -> Option<(i64, Entry)> {
     let head = message::head(content).filter(|h| h.tag == message::SEARCH_ENTRY)?;
     let operation = content.get(head.operation)?;
@@ -51,7 +51,7 @@ pub fn entry_in_place(content: &[u8]) -> Option<(i64, Entry)> {
     Some((head.id, places.entry(operation).to_entry()))
 }
 
-/// An entry as a server sends it, in a whole message.
+/// Encodes an entry as a whole message of a server.
 pub fn write(id: i32, entry: &Entry) -> Vec<u8> {
     let operation = Writer::build(|w| {
         w.constructed(message::SEARCH_ENTRY, |w| {

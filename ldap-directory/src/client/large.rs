@@ -1,9 +1,9 @@
 //! Changes that are too large for the server.
 //!
-//! A server reads the length that a request begins with. If it allows none so large, it closes the connection: without an
-//! answer, and with all else that is under way over it. So a large change goes over a connection of its own. If that is
-//! lost, the length alone is sent again, and a small one for comparison: a connection that only the large one closes shows
-//! that the request is to blame, and not the network. Nothing is changed by that, for no request is sent whole.
+//! A server reads the length at the beginning of a request. If it is too large, the server closes the connection, without an answer, and
+//! with all other operations in progress. So a large change has a connection of its own. If that is lost, only the length is sent again,
+//! and a small one for comparison: if only the large one closes the connection, the request is the cause, not the network. This changes
+//! nothing, because no request is sent completely.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -15,26 +15,26 @@ use crate::error::DirectoryError;
 use crate::protocol::message::{Control, LdapResult, envelope, frame};
 use crate::root_dse::{RootDse, Vendor};
 
-/// Changes of so many octets have a connection of their own: below any server's own default (slapd takes 256 KiB from who
-/// has not bound), above nearly all entries.
+/// Changes of this size have a connection of their own: less than any server's default limit (slapd accepts 256 KiB from anonymous
+/// users), more than nearly all entries.
 const ALONE: usize = 128 * 1024;
-/// Smaller ones are not suspected: no server can do with so little.
+/// Smaller ones are never the cause: every server accepts them.
 const SUSPECT: usize = 16 * 1024;
-/// What every server takes.
+/// A size that every server accepts.
 const SMALL: usize = 1024;
-/// So long a server may take to close a connection over a length that it does not allow, beside what the network takes.
+/// The time in which a server closes a connection for an excessive length, in addition to the latency.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// What is sent of a request: its length, and enough for servers that look at the beginning only when they have some of it.
+/// The number of octets sent of a request: its length, and enough for servers that wait for some of it.
 const BEGINNING: usize = 24;
 
-/// What is known of the size of requests.
+/// The known limits of request sizes.
 #[derive(Debug)]
 pub(crate) struct Sizes {
-    /// The smallest known to be refused.
+    /// The smallest size known to be refused.
     refused: AtomicUsize,
-    /// The largest known to be taken.
+    /// The largest size known to be accepted.
     taken: AtomicUsize,
-    /// One look at a time.
+    /// Held during a test: one at a time.
     looking: tokio::sync::Mutex<()>,
 }
 
@@ -46,19 +46,19 @@ impl Default for Sizes {
 }
 
 impl Sizes {
-    /// Whether requests of this size are known to be refused.
+    /// Returns whether requests of this size are known to be refused.
     pub(crate) fn are_refused(&self, octets: usize) -> bool {
         octets >= self.refused.load(Ordering::Relaxed)
     }
 
-    /// Whether requests of this size are known to be taken.
+    /// Returns whether requests of this size are known to be accepted.
     fn are_taken(&self, octets: usize) -> bool {
         octets <= self.taken.load(Ordering::Relaxed)
     }
 }
 
 impl LdapDirectory {
-    /// Asks for a large change over a connection of its own. `None` where it is to go over the first one.
+    /// Sends a large change over a connection of its own. `None` if it must use the shared one.
     pub(crate) async fn change_alone(
         &self,
         operation: &'static str,
@@ -94,7 +94,7 @@ impl LdapDirectory {
         Some(asked)
     }
 
-    /// Whether the connection that carried this request was closed for its size. Any doubt says no.
+    /// Returns whether the connection of this request was closed for its size. `false` in doubt.
     pub(crate) async fn is_too_large(&self, request: &[u8], controls: &[Control]) -> bool {
         let (sizes, octets) = (self.sizes(), request.len());
         let _one_at_a_time = sizes.looking.lock().await;
@@ -102,7 +102,7 @@ impl LdapDirectory {
             return sizes.are_refused(octets);
         }
         let small = vec![request.first().copied().unwrap_or_default(); SMALL];
-        // Twice: a network may fail just then, too.
+        // Twice: a network may fail at the same moment.
         for (asked, is_cut) in [(request, true), (&small, false), (request, true)] {
             match self.is_cut(asked, controls).await {
                 Ok(cut) if cut == is_cut => {}
@@ -121,7 +121,7 @@ impl LdapDirectory {
         true
     }
 
-    /// Whether the server closes a connection over which this request begins.
+    /// Returns whether the server closes a connection on which this request begins.
     async fn is_cut(&self, request: &[u8], controls: &[Control]) -> Result<bool, DirectoryError> {
         let started = Instant::now();
         let mut connection = self.open_connection().await?;
@@ -132,7 +132,7 @@ impl LdapDirectory {
         Ok(connection.is_cut_by(beginning, patience).await)
     }
 
-    /// The error of a change that is too large.
+    /// Returns the error of a change that is too large.
     pub(crate) fn too_large(
         &self,
         operation: &'static str,
@@ -149,13 +149,13 @@ impl LdapDirectory {
         &self.shared.sizes
     }
 
-    /// Whether a change of this size need not be sent.
+    /// Returns whether a change of this size need not be sent.
     pub(crate) fn is_known_as_too_large(&self, octets: usize) -> bool {
         self.sizes().are_refused(octets)
     }
 }
 
-/// The attribute that takes up most of a change.
+/// Returns the largest attribute of a change.
 fn largest(change: &Change) -> Option<(&str, usize)> {
     let octets = |values: &[Vec<u8>]| values.iter().map(Vec::len).sum::<usize>();
     let sizes: Vec<(&str, usize)> = match change {
@@ -170,7 +170,7 @@ fn largest(change: &Change) -> Option<(&str, usize)> {
     sizes.into_iter().max_by_key(|(_, octets)| *octets)
 }
 
-/// The setting of the server that limits its requests, and its default.
+/// Returns the server's setting that limits requests, and its default.
 fn limit(server: &RootDse, is_anonymous: bool) -> String {
     match server.vendor {
         // slapd.conf(5), slapd-config(5).

@@ -1,5 +1,5 @@
-//! A directory server: changes, small reads and extended operations over one connection, many at a time; long answers over
-//! connections of their own.
+//! A directory server: updates, small reads and extended operations are multiplexed over one connection; long answers have connections
+//! of their own.
 
 use crate::oid;
 use std::collections::{BTreeSet, HashMap};
@@ -46,54 +46,70 @@ pub use crate::protocol::entry::WireEntry;
 pub use retry::Attempts;
 pub use search::LdapSearch;
 
-/// How often a tree deletion is sent again that stopped at the server's limit for one (16,384 entries on Active
-/// Directory): enough for a billion entries, and an end for a server that says so for ever.
+/// How often a tree deletion is repeated that stopped at the server's limit (16,384 entries on Active Directory): enough for a
+/// billion entries, and an end for a server that always reports the limit.
 const TREE_DELETE_PARTS: u32 = 65_536;
 
 /// The name of the operation in messages.
 pub const PASSWORD_MODIFY: &str = "password modify";
 
-/// Whether a change is a modify that may pass over values that are there or gone already. Of `userAccountControl` the old value
-/// is deleted to be sure that it is still there: its other bits are somebody else's.
+/// Returns whether a change is a modify in which existing or missing values may be ignored. Not for `userAccountControl`: its old
+/// value is deleted to detect concurrent changes of other bits.
 fn is_unconditional(change: &Change) -> bool {
     let Change::Modify { changes, .. } = change else { return false };
     !changes.iter().any(|m| m.description.eq_ignore_ascii_case("userAccountControl"))
 }
 
-/// So many entries whose names are not UTF-8 are told apart.
+/// The maximum number of distinct entries whose DNs are not UTF-8.
 const MOST_UNREADABLE: usize = 100_000;
-/// So many of them are named in the log; the others are only counted.
+/// The maximum number of them that are logged by name; the others are only counted.
 const NAMED_UNREADABLE: usize = 10;
 
 /// A connected, bound server. Clones share the connection; operations are multiplexed on it.
+///
+/// Most programs use it through [`Directory`](crate::Directory). It has operations that a file does not:
+/// [`sync_connection`](Self::sync_connection), [`change_notices`](Self::change_notices), [`who_am_i`](Self::who_am_i).
+///
+/// ```no_run
+/// use ldap_directory::client::LdapDirectory;
+/// use ldap_directory::{Access, DirectoryConfig, ServerUrl};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = DirectoryConfig::new([ServerUrl::parse("ldap://localhost")?]);
+/// let server = LdapDirectory::open(&config, Access::Read).await?;
+/// println!("bound as {:?}", server.who_am_i().await?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct LdapDirectory {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    /// Replaced when the connection was lost and opened anew.
+    /// Replaced when the connection is lost and reopened.
     link: RwLock<Arc<ActiveServer>>,
-    /// Connections for streamed searches.
+    /// Connections for streaming searches.
     pool: Pool,
     config: DirectoryConfig,
-    /// Whether what servers count is compared from run to run, so that not every one may take over.
+    /// Whether change numbers are compared between runs, so that not every server may take over.
     keeps_positions: bool,
-    /// One new connection at a time.
+    /// Held while a connection is opened: one at a time.
     replacing: tokio::sync::Mutex<()>,
-    /// What referrals lead to, by URL.
+    /// The directories that referrals lead to, by URL.
     others: tokio::sync::Mutex<HashMap<String, LdapDirectory>>,
-    /// The connection whose loss was told of.
+    /// The number of the connection whose loss was logged.
     told: AtomicU64,
     location: String,
-    /// Whether root DSE and schema are read.
+    /// Whether root DSE and schema were read.
     is_known: bool,
     root_dse: RootDse,
     schema: Arc<Schema>,
     secrets: SecretAttributes,
-    /// Entries that the server is known to give without pages.
+    /// The known maximum of entries that the server returns without pages.
     size_limit: AtomicU32,
-    /// The names met that are not UTF-8, escaped.
+    /// The DNs that are not UTF-8, escaped.
     unreadable: Mutex<BTreeSet<String>>,
     sizes: Sizes,
 }
@@ -106,14 +122,34 @@ impl std::fmt::Debug for LdapDirectory {
 
 impl LdapDirectory {
     /// Connects, binds, and reads root DSE and subschema.
+    ///
+    /// # Errors
+    /// Fails if no server can be reached or accepts the bind, after the configured retries, or if the connection is lost.
     pub async fn open(config: &DirectoryConfig, access: Access) -> Result<Self, DirectoryError> {
         let servers: Vec<connect::Candidate> = config.servers.iter().map(|s| (s.clone(), None)).collect();
-        // Who it is is found out below.
+        // The server's identity is read below.
         let link = Box::pin(connect::connect(config, &servers, 0, None)).await?;
         Self::over(config, access, link).await
     }
 
-    /// The same for one server, without trying again, step by step: each step that was made, and how it went.
+    /// Opens one server step by step, without retry. Returns each step with its result.
+    ///
+    /// ```no_run
+    /// use ldap_directory::client::LdapDirectory;
+    /// use ldap_directory::{Access, DirectoryConfig, ServerUrl};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = ServerUrl::parse("ldaps://ldap.example.com")?;
+    /// let config = DirectoryConfig::new([server.clone()]);
+    /// let (steps, opened) = LdapDirectory::open_by_steps(&config, Access::Read, &server).await;
+    /// for step in steps {
+    ///     println!("{}: {} {}", step.name, step.grade.word(), step.text);
+    /// }
+    /// opened?.close().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn open_by_steps(
         config: &DirectoryConfig,
         access: Access,
@@ -159,7 +195,7 @@ impl LdapDirectory {
                 sizes: Sizes::default(),
             }),
         };
-        // A directory that knows nothing yet, to read what it has to know.
+        // A directory without schema, to read root DSE and schema.
         let blank = bare(&link, false, RootDse::default(), Arc::new(Schema::default()));
         let root_dse = match blank.read("", RootDse::ATTRIBUTES).await {
             Ok(entry) => entry.as_ref().map(RootDse::from_entry).unwrap_or_default(),
@@ -170,7 +206,7 @@ impl LdapDirectory {
             Err(e) => return Err(e),
         };
         let schema = blank.load_schema(&root_dse).await?;
-        // It may have been another connection than the first by then.
+        // The connection may have been replaced meanwhile.
         let link =
             ActiveServer { server_id: root_dse.server_id.clone(), ..ActiveServer::clone(&blank.link()) };
         let directory = bare(&link, true, root_dse, schema);
@@ -178,12 +214,12 @@ impl LdapDirectory {
         Ok(directory)
     }
 
-    /// Opens a connection of our own to the server in use.
+    /// Opens another connection to the server in use.
     async fn open_connection(&self) -> Result<connection::Connection, DirectoryError> {
         let link = self.link();
         let opened = connection::Connection::open(self.config(), &link.server, link.address).await;
         opened.map_err(|failure| match failure.error {
-            // In the middle of a run: there was one before.
+            // There was a connection before: this one is lost, not refused.
             DirectoryError::Connect { server, reason, .. } => {
                 DirectoryError::Lost { operation: "connect", dn: server, reason }
             }
@@ -234,17 +270,17 @@ impl LdapDirectory {
         Ok(Arc::new(schema.with_coverage(coverage)))
     }
 
-    /// What the server says of itself.
+    /// Returns the server's root DSE.
     pub fn root_dse(&self) -> &RootDse {
         &self.shared.root_dse
     }
 
-    /// The server's schema.
+    /// Returns the server's schema.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.shared.schema
     }
 
-    /// Warns of an entry that is left out because its name is not UTF-8, once, and counts it.
+    /// Logs and counts an entry that is left out because its DN is not UTF-8, once for each DN.
     pub fn note_unreadable(&self, dn: &str) {
         let mut known = self.shared.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MOST_UNREADABLE || !known.insert(dn.to_owned()) {
@@ -259,12 +295,12 @@ impl LdapDirectory {
         }
     }
 
-    /// The URL in use.
+    /// Returns the URL in use.
     pub fn location(&self) -> &str {
         &self.shared.location
     }
 
-    /// The attributes whose values must not be shown, by name, by the configuration and by the schema.
+    /// Returns the attributes whose values must not be shown, by name, by the configuration and by the schema.
     pub fn secret_attributes(&self) -> &SecretAttributes {
         &self.shared.secrets
     }
@@ -273,7 +309,7 @@ impl LdapDirectory {
         &self.shared.config
     }
 
-    /// The most entries that an unpaged search may ask for, as far as is known.
+    /// Returns the maximum size limit of an unpaged search, as far as known.
     fn size_limit(&self) -> &AtomicU32 {
         &self.shared.size_limit
     }
@@ -282,45 +318,47 @@ impl LdapDirectory {
         self.config().referrals == Referrals::Ignore && self.root_dse().supports_control(oid::MANAGE_DSA_IT)
     }
 
-    /// Whether to ask for this naming context only: where references would be ignored, and the server can leave them
-    /// out.
+    /// Returns whether to search only this naming context: if references are ignored, and the server can omit them.
     fn stays_in_domain(&self) -> bool {
         self.config().referrals == Referrals::Ignore && self.root_dse().supports_control(oid::DOMAIN_SCOPE)
     }
 
-    /// Whether values that came or went since they were read are no error. Asked for on Active Directory alone, where to
-    /// read a list of thousands anew takes many requests. OpenLDAP offers it, too; there the refusal is worth more, for the
-    /// entry is read again with all that changed. (Samba heeds it, but not for linked attributes such as `member`.)
+    /// Returns whether adding existing values and deleting missing ones are not errors. Only used on Active Directory, where rereading a
+    /// list of thousands takes many requests. OpenLDAP supports it too, but there the error is more useful: the entry is read again with
+    /// all its changes. (Samba supports it, but not for linked attributes such as `member`.)
     fn is_permissive(&self) -> bool {
         self.root_dse().vendor == Vendor::ActiveDirectory
             && self.root_dse().supports_control(oid::PERMISSIVE_MODIFY)
     }
 
-    /// The connection for all but long answers.
+    /// Returns the shared connection, for everything but long answers.
     fn session(&self) -> SharedConnection {
         self.link().session.clone()
     }
 
-    /// The filter that the server is asked, for its text: the one place where everything is asked for by [`RootDse::match_all`].
+    /// Parses a filter for this server: [`MATCH_ALL`] is replaced by [`RootDse::match_all`].
     ///
     /// # Errors
-    /// Fails if the text is no filter (RFC 4515).
+    /// Fails if the text is not a filter (RFC 4515).
     pub fn filter(&self, text: &str) -> Result<Filter, FilterError> {
         Filter::parse(if text == MATCH_ALL { self.root_dse().match_all() } else { text })
     }
 
-    /// The same for the filter of a request.
+    /// Returns the filter of a request, with the same replacement.
     fn wire_filter(&self, filter: &SearchFilter) -> Result<Filter, FilterError> {
         let filter = filter.get().map_err(Clone::clone)?;
         if filter.is_match_all() { Filter::parse(self.root_dse().match_all()) } else { Ok(filter.clone()) }
     }
 
-    /// Begins a search. Nothing is sent before somebody asks for an answer.
+    /// Begins a search. Nothing is sent before an item is requested.
     pub fn search(&self, request: SearchRequest) -> LdapSearch {
         LdapSearch::new(self.clone(), request)
     }
 
-    /// Reads one entry; `None` when there is none of that name.
+    /// Reads one entry, or returns `None` if it does not exist.
+    ///
+    /// # Errors
+    /// Fails like a search of the entry. A missing entry is not an error.
     pub async fn read(&self, dn: &str, attributes: &[&str]) -> Result<Option<Entry>, DirectoryError> {
         let mut search = self.search(SearchRequest::new(dn, Scope::Base, MATCH_ALL, attributes));
         let mut found = None;
@@ -335,7 +373,11 @@ impl LdapDirectory {
         }
     }
 
-    /// Carries out one change.
+    /// Applies one change with controls.
+    ///
+    /// # Errors
+    /// Fails if the server refuses the change, if the connection is lost and cannot be restored, or if it remains unknown whether the
+    /// change was made.
     pub async fn apply_with(&self, change: &Change, asked: &[WriteControl]) -> Result<(), DirectoryError> {
         let mut controls: Vec<Control> = asked.iter().map(request::control).collect();
         if self.manages_dsa_it() {
@@ -347,18 +389,20 @@ impl LdapDirectory {
         self.make(change, &controls).await
     }
 
-    /// Deletes an entry with all that lies below it, in the server. `false`: the server cannot do that, and nothing was
-    /// done.
+    /// Deletes an entry with its subtree by the server's control. Returns `false`, without any change, if the server does not support it.
+    ///
+    /// # Errors
+    /// Fails if the server refuses the deletion.
     pub async fn delete_tree(&self, dn: &str) -> Result<bool, DirectoryError> {
         if !self.root_dse().supports_control(oid::TREE_DELETE) {
             return Ok(false);
         }
         for _ in 0..TREE_DELETE_PARTS {
             let controls = [Control { oid: oid::TREE_DELETE.to_owned(), critical: true, value: None }];
-            // What was deleted is gone, however often it is deleted.
+            // A deletion can be repeated.
             let result = self.change(&Change::Delete { dn: dn.to_owned() }, &controls).await?;
             match result.code {
-                // A part is done: go on ([MS-ADTS] 3.1.1.5.5.7.3).
+                // A part was deleted: continue ([MS-ADTS] 3.1.1.5.5.7.3).
                 result_code::ADMIN_LIMIT_EXCEEDED => {}
                 result_code::UNAVAILABLE_CRITICAL_EXTENSION => return Ok(false),
                 _ => return success("delete", dn, result).map(|()| true),
@@ -367,9 +411,12 @@ impl LdapDirectory {
         Ok(false)
     }
 
-    /// The Password Modify operation (RFC 3062), as the bound user, who needs the right to.
+    /// Sets a password by the Password Modify operation (RFC 3062). The bound user needs the right to.
+    ///
+    /// # Errors
+    /// Fails if the server refuses it.
     pub async fn set_password(&self, dn: &str, password: &Secret) -> Result<(), DirectoryError> {
-        // A password history would refuse it the second time.
+        // Not repeated: a password history would refuse it the second time.
         let request = || {
             let value = request::password_modify(dn, password.reveal().as_bytes());
             request::extended(oid::PASSWORD_MODIFY, Some(&value))
@@ -378,7 +425,10 @@ impl LdapDirectory {
         success(PASSWORD_MODIFY, dn, reply.result)
     }
 
-    /// Whom the server takes us for (RFC 4532): an authzId, empty for nobody. `None`: it does not say.
+    /// Sends "Who am I?" (RFC 4532). Returns the authzId, which is empty for anonymous, or `None` if the server refuses.
+    ///
+    /// # Errors
+    /// Fails if the connection is lost or the answer does not arrive in time.
     pub async fn who_am_i(&self) -> Result<Option<String>, DirectoryError> {
         let reply =
             self.session().ask("who am i", "", request::extended(oid::WHO_AM_I, None), Vec::new()).await?;
@@ -388,12 +438,15 @@ impl LdapDirectory {
         Ok(Some(String::from_utf8_lossy(&reply.value.unwrap_or_default()).into_owned()))
     }
 
-    /// The bound user's rights on an entry, as letters (`entryLevelRights`), where the server tells them.
+    /// Returns the bound user's rights on an entry, as letters (`entryLevelRights`), if the server publishes them.
+    ///
+    /// # Errors
+    /// Fails if the server refuses the search.
     pub async fn effective_rights(&self, dn: &str) -> Result<Option<String>, DirectoryError> {
         if !self.root_dse().supports_control(oid::EFFECTIVE_RIGHTS) {
             return Ok(None);
         }
-        // An authzId, in the octets of the control: the bound user asks about itself.
+        // The value of the control is an authzId: the bound user asks about itself.
         let who = self.who_am_i().await?.unwrap_or_default();
         let mut request = SearchRequest::new(dn, Scope::Base, "(objectClass=*)", &["entryLevelRights"]);
         request.controls = vec![SearchControl::EffectiveRights { who }];
@@ -407,13 +460,13 @@ impl LdapDirectory {
         Ok(rights)
     }
 
-    /// The most entries that the server gave to an unpaged search that asked for more; `None` where no limit was met.
+    /// Returns the number of entries at which the server limited an unpaged search; `None` if no limit was reached.
     pub fn known_size_limit(&self) -> Option<u32> {
         let limit = self.size_limit().load(std::sync::atomic::Ordering::Relaxed);
         (limit < u32::MAX).then_some(limit)
     }
 
-    /// Unbinds.
+    /// Unbinds and closes all connections.
     pub async fn close(self) {
         self.pool().close().await;
         self.session().close().await;

@@ -1,5 +1,4 @@
-//! Connections of our own for streamed searches: opened when they are needed, kept for the next search, and never more
-//! than the user allows.
+//! The pool of connections for streaming searches: opened on demand, kept for the next search, limited by the configuration.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,34 +8,34 @@ use super::LdapDirectory;
 use crate::client::connection::Connection;
 use crate::error::{ConnectErrorKind, DirectoryError};
 
-/// The connections that nobody uses, and a count of all.
+/// The idle connections, and a count of all.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     idle: Mutex<Vec<PooledConnection>>,
     /// Each connection holds a clone.
     slots: Arc<()>,
-    /// Whether somebody was told why searches go over the first connection.
+    /// Whether the reason for searches over the shared connection was logged.
     told: AtomicBool,
 }
 
-/// A connection that goes back to the pool when a search is complete, and is closed when it is dropped.
+/// A connection that returns to the pool when a search is complete, and is closed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct PooledConnection {
     pub(crate) connection: Connection,
-    /// Whether it served before: the server may have closed it meanwhile.
+    /// Whether it was used before: the server may have closed it meanwhile.
     pub(crate) is_used: bool,
-    /// The number of the link it was opened beside ([`ActiveServer::number`]): of another one it may go to another server.
+    /// The number of the link that it belongs to ([`ActiveServer::number`]): another link may lead to another server.
     of_link: u64,
     _slot: Arc<()>,
 }
 
 impl Pool {
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<PooledConnection>> {
-        // A panic elsewhere leaves the list whole.
+        // A panic elsewhere leaves the list consistent.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a connection back that has no search under way. One from before another server took over is closed.
+    /// Takes back a connection without a search in progress. One from before a failover is closed.
     fn take_back(&self, mut leased: PooledConnection, link: u64) {
         if leased.of_link == link {
             leased.is_used = true;
@@ -44,19 +43,19 @@ impl Pool {
         }
     }
 
-    /// A connection that nobody uses, opened beside the link with this number. Others are closed.
+    /// Returns an idle connection of this link. Others are closed.
     fn take(&self, link: u64) -> Option<PooledConnection> {
         let mut idle = self.idle();
         idle.retain(|leased| leased.of_link == link);
         idle.pop()
     }
 
-    /// Forgets the connections that nobody uses.
+    /// Closes the idle connections.
     pub(crate) fn clear(&self) {
         self.idle().clear();
     }
 
-    /// Unbinds those that nobody uses.
+    /// Unbinds and closes the idle connections.
     pub(crate) async fn close(&self) {
         let idle = std::mem::take(&mut *self.idle());
         for leased in idle {
@@ -66,13 +65,12 @@ impl Pool {
 }
 
 impl LdapDirectory {
-    /// Gives a connection back that has no search under way.
+    /// Returns a connection without a search in progress to the pool.
     pub(crate) fn give_back(&self, leased: PooledConnection) {
         self.pool().take_back(leased, self.link().number);
     }
 
-    /// A connection for a streamed search. `None` where the search has to go over the first connection, as all others do:
-    /// the reason is logged.
+    /// Returns a connection for a streaming search, or `None` if the search must use the shared connection: the reason is logged.
     pub(crate) async fn lease(&self) -> Option<PooledConnection> {
         let idle = self.pool().take(self.link().number);
         match idle {
@@ -81,9 +79,9 @@ impl LdapDirectory {
         }
     }
 
-    /// The same, and one that did not serve before.
+    /// Returns the same, but always a new connection.
     ///
-    /// Boxed: to find out who the other side is takes a search, which could call this again, for all the compiler knows.
+    /// Boxed: identifying the server takes a search, which could call this again, as far as the compiler knows.
     pub(crate) fn lease_new(&self) -> Pin<Box<dyn Future<Output = Option<PooledConnection>> + Send + '_>> {
         Box::pin(self.open_leased())
     }
@@ -91,9 +89,9 @@ impl LdapDirectory {
     async fn open_leased(&self) -> Option<PooledConnection> {
         let pool = self.pool();
         let slot = pool.slots.clone();
-        // The pool's own, this one, and the first connection.
+        // The pool's own, this one, and the shared connection.
         if Arc::strong_count(&pool.slots) > self.config().pool_size {
-            self.tell(&format!("connection_pool_size is {}", self.config().pool_size));
+            self.tell(&format!("there are {} at most", self.config().pool_size));
             return None;
         }
         let of_link = self.link().number;
@@ -111,8 +109,7 @@ impl LdapDirectory {
         }
     }
 
-    /// Opens so many connections for searches that are going to run side by side, if there are not as many. Gives how many
-    /// there are; of nothing else they are kept for.
+    /// Opens connections for a number of parallel searches, if there are fewer. Returns how many there are.
     pub async fn reserve(&self, wanted: usize) -> usize {
         let mut leased = Vec::new();
         while leased.len() < wanted {
@@ -126,7 +123,7 @@ impl LdapDirectory {
         count
     }
 
-    /// Once is enough: it costs time, and nothing else.
+    /// Logs once that searches use the shared connection, which only costs time.
     fn tell(&self, why: &str) {
         if self.pool().told.swap(true, Ordering::Relaxed) {
             tracing::debug!("no further connection ({why})");
@@ -135,8 +132,7 @@ impl LdapDirectory {
         }
     }
 
-    /// Behind one address there may be several servers. What one of them counts (`uSNChanged`) must not be compared with
-    /// what another one counts.
+    /// Checks the server's identity: several may be behind one address. Change numbers (`uSNChanged`) of one must not be compared with those of another.
     async fn check_identity(&self, connection: &mut Connection) -> Result<(), DirectoryError> {
         if !self.root_dse().vendor.has_per_server_usns()
             || self.who_is(connection).await?.server_id == self.link().server_id

@@ -1,4 +1,6 @@
-//! The way to a server step by step, for who wants to know where it ends: name lookup, TCP, TLS, bind.
+//! A connection attempt step by step, for diagnosis: name lookup, TCP, TLS, bind.
+//!
+//! [`LdapDirectory::open_by_steps`](super::LdapDirectory::open_by_steps) returns the steps.
 
 use std::net::SocketAddr;
 
@@ -11,10 +13,10 @@ use crate::client::connection::Connection;
 use crate::config::{AuthMethod, DirectoryConfig, ServerUrl, TlsConfig};
 use crate::error::{ConnectErrorKind, DirectoryError};
 
-/// Days before a certificate's end from which on it is worth a warning.
+/// A certificate with fewer days left gets a warning.
 const SOON: i64 = 30;
 
-/// What TLS agreed on, and with whom.
+/// The result of TLS negotiation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TlsFacts {
     /// `TLSv1_3`
@@ -23,16 +25,16 @@ pub(crate) struct TlsFacts {
     pub(crate) certificate: Vec<u8>,
 }
 
-/// How a step went.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grade {
-    /// As it should.
+    /// As expected.
     Ok,
-    /// It will do, but somebody should know.
+    /// Usable, but with a problem.
     Warning,
-    /// Not.
+    /// Failed.
     Failed,
-    /// It cannot be known from here.
+    /// Cannot be determined.
     Unknown,
 }
 
@@ -48,26 +50,26 @@ impl Grade {
     }
 }
 
-/// A step, how it went, and what to do.
+/// A step, its result, and advice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// `resolve`, `connect`, `tls`, `bind`, …
     pub name: &'static str,
-    /// How it went.
+    /// The result.
     pub grade: Grade,
-    /// A sentence.
+    /// A sentence on the result.
     pub text: String,
-    /// What to do or whom to ask; empty where nothing is to be done.
+    /// Advice; empty if nothing needs to be done.
     pub advice: String,
 }
 
 impl Step {
-    /// A step without advice.
+    /// Returns a step without advice.
     pub fn new(name: &'static str, grade: Grade, text: impl Into<String>) -> Step {
         Step { name, grade, text: text.into(), advice: String::new() }
     }
 
-    /// With advice.
+    /// Adds advice.
     #[must_use]
     pub fn advise(mut self, advice: impl Into<String>) -> Step {
         self.advice = advice.into();
@@ -75,7 +77,7 @@ impl Step {
     }
 }
 
-/// Goes the way to a server, up to the first step that fails. The error is that step's.
+/// Opens a connection step by step, up to the first step that fails. The error is that of the step.
 pub(crate) async fn probe(
     config: &DirectoryConfig,
     server: &ServerUrl,
@@ -109,7 +111,7 @@ async fn steps_to(
             Err(failure) => {
                 let (step, error) = failed("resolve", &reason_of(&failure.error));
                 steps.push(step.advise(format!(
-                    "check the name in server_url, and that this machine's resolver knows `{host}`"
+                    "check the name in the URL, and that this machine's resolver knows `{host}`"
                 )));
                 return Err(error);
             }
@@ -133,7 +135,7 @@ async fn steps_to(
             if is_tls && let Some(facts) = unverified(config, server, &addresses).await {
                 step.text.push_str("; ");
                 step.text.push_str(&describe(&facts).0);
-                step = step.advise("ask the administrator for a certificate that is valid and names this host, or for the authority that signed it (tls_ca_file)");
+                step = step.advise("ask the administrator for a certificate that is valid and names this host, or for the authority that signed it, and trust that one");
             }
             steps.push(step);
             return Err(failure.error);
@@ -153,7 +155,7 @@ async fn steps_to(
             let mut step = Step::new("bind", grade, text);
             if grade == Grade::Warning {
                 step = step.advise(
-                    "set bind_dn and bind_password: most directories show little to who has not bound",
+                    "bind with a DN and a password: most directories show little to who has not bound",
                 );
             }
             steps.push(step);
@@ -166,7 +168,7 @@ async fn steps_to(
     }
 }
 
-/// Tries every address: of several servers behind a name, one may be down.
+/// Tries every address: one of several servers behind a name may be down.
 async fn tcp(config: &DirectoryConfig, addresses: &[SocketAddr]) -> (Step, Result<Vec<SocketAddr>, String>) {
     let mut reached = Vec::new();
     let mut lost = Vec::new();
@@ -195,7 +197,7 @@ async fn tcp(config: &DirectoryConfig, addresses: &[SocketAddr]) -> (Step, Resul
     }
 }
 
-/// Opens the first of these addresses that goes all the way, as a run does; or what has none.
+/// Opens the first of these addresses that succeeds, as in normal operation, or a server without addresses.
 async fn open(
     config: &DirectoryConfig,
     server: &ServerUrl,
@@ -214,7 +216,7 @@ async fn open(
     Err(one_of(&server.to_text(), failures))
 }
 
-/// Looks at the certificate of a server that is not trusted. Nothing is sent to it but the handshake.
+/// Reads the certificate of a server that is not trusted. Only the handshake is sent.
 async fn unverified(
     config: &DirectoryConfig,
     server: &ServerUrl,
@@ -241,7 +243,7 @@ fn encryption(config: &DirectoryConfig, server: &ServerUrl, connection: &Connect
             } else {
                 "no TLS: all data go over the network in clear text"
             };
-            Step::new("tls", Grade::Warning, text).advise("use ldaps:// or start_tls: true")
+            Step::new("tls", Grade::Warning, text).advise("use ldaps:// or StartTLS")
         } else {
             Step::new("tls", Grade::Ok, "no TLS, and none is needed: the server is on this machine")
         };
@@ -251,9 +253,9 @@ fn encryption(config: &DirectoryConfig, server: &ServerUrl, connection: &Connect
         return Step::new(
             "tls",
             Grade::Warning,
-            format!("{text}; the certificate is not checked (tls_verify: false)"),
+            format!("{text}; the certificate is not checked (verification is off)"),
         )
-        .advise("set tls_ca_file and leave tls_verify out: anybody in between can read the password");
+        .advise("trust its authority, and do not switch verification off: anybody in between can read the password");
     }
     match days {
         Some(days) if days < SOON => Step::new("tls", Grade::Warning, text).advise(
@@ -263,7 +265,7 @@ fn encryption(config: &DirectoryConfig, server: &ServerUrl, connection: &Connect
     }
 }
 
-/// What TLS agreed on in words, and the days until the certificate expires.
+/// Describes the result of TLS negotiation, and returns the days until the certificate expires.
 fn describe(facts: &TlsFacts) -> (String, Option<i64>) {
     let version = facts.version.replace("TLSv1_", "TLS 1.");
     let Ok((_, certificate)) = X509Certificate::from_der(&facts.certificate) else {

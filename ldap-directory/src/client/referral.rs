@@ -1,5 +1,5 @@
-//! Following referrals (RFC 4511 section 4.1.10) and continuation references (section 4.5.3) to hosts that the user listed:
-//! with the same credentials, which nobody else gets to see.
+//! Following referrals (RFC 4511 section 4.1.10) and continuation references (section 4.5.3) to hosts on the configured list, with the
+//! same credentials, which no other host receives.
 
 use super::retry::reconnect::name_of;
 use super::{LdapDirectory, result_code, success};
@@ -9,7 +9,7 @@ use crate::directory::{Access, Scope, SearchFilter, SearchRequest};
 use crate::error::DirectoryError;
 use crate::protocol::message::{Control, LdapResult};
 
-/// A chain of so many servers is taken for one that leads nowhere.
+/// The maximum length of a chain of referrals.
 const MOST_HOPS: usize = 10;
 
 /// An LDAP URL (RFC 4516), as far as a referral needs it.
@@ -22,7 +22,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Reads a URL. `None` for one of another kind, or with an extension that must not be passed over.
+    /// Parses a URL. `None` for other schemes, or with a critical extension.
     fn parse(url: &str) -> Option<Target> {
         let (scheme, rest) = url.split_once("://")?;
         let (authority, rest) = rest.split_once('/').unwrap_or((rest, ""));
@@ -39,7 +39,7 @@ impl Target {
             Some(decoded) => decoded.map(|text| Some(text).filter(|t| !t.is_empty())),
         };
         let dn = part()?;
-        // The attributes are the search's own.
+        // The attributes are those of the search.
         part()?;
         let scope = match part()?.map(|s| s.to_ascii_lowercase()).as_deref() {
             None => None,
@@ -53,14 +53,14 @@ impl Target {
         (!is_critical).then_some(Target { server, dn, scope, filter })
     }
 
-    /// What tells a step of a chain from others.
+    /// Returns the identity of a step in a chain.
     fn step(&self, request: &SearchRequest) -> String {
         let dn = self.dn.as_deref().unwrap_or(&request.base).to_lowercase();
         format!("{} {dn} {:?}", self.server.to_text(), self.scope.unwrap_or(request.scope))
     }
 
-    /// The same search, where the reference points to. Without a scope in the URL what lies one level below is asked for by
-    /// itself (RFC 4511 section 4.5.3).
+    /// Returns the same search at the target of a reference. Without a scope in the URL, a one-level search continues as a base search
+    /// (RFC 4511 section 4.5.3).
     pub(crate) fn request(&self, of: &SearchRequest, is_continued: bool) -> SearchRequest {
         let continued = if of.scope == Scope::OneLevel && is_continued { Scope::Base } else { of.scope };
         SearchRequest {
@@ -73,7 +73,7 @@ impl Target {
 }
 
 impl LdapDirectory {
-    /// The first of these URLs that may be followed, and what the chain is then. `None` where none may.
+    /// Returns the first of these URLs that may be followed, with the extended chain; `None` if none may be.
     pub(crate) fn followed(
         &self,
         urls: &[String],
@@ -94,7 +94,7 @@ impl LdapDirectory {
         })
     }
 
-    /// Whether a host is one that the credentials may be shown to, in the way that this one was.
+    /// Returns whether a host may receive the credentials, with at least the same protection.
     fn may_ask(&self, server: &ServerUrl) -> bool {
         let ServerUrl::Ldap { host, port, .. } = server else { return false };
         let with_port = format!("{host}:{port}");
@@ -109,7 +109,7 @@ impl LdapDirectory {
         is_listed && (!goes_clear(&there) || goes_clear(&here))
     }
 
-    /// The directory that a reference points to. Opened once.
+    /// Returns the directory of a reference. Opened once.
     pub(crate) async fn other(&self, target: &Target) -> Result<LdapDirectory, DirectoryError> {
         let url = target.server.to_text();
         let mut others = self.shared.others.lock().await;
@@ -118,7 +118,7 @@ impl LdapDirectory {
         }
         let config = DirectoryConfig { servers: vec![target.server.clone()], ..self.config().clone() };
         let access = if self.shared.keeps_positions { Access::Read } else { WRITE };
-        // Boxed: opening reads, and reading may come back here.
+        // Boxed: opening reads, and reading may call this, as far as the compiler knows.
         let opened = Box::pin(LdapDirectory::open(&config, access)).await;
         let other = opened.map_err(|e| DirectoryError::Protocol {
             operation: "search",
@@ -130,7 +130,7 @@ impl LdapDirectory {
         Ok(other)
     }
 
-    /// Carries out one change, where it leads to.
+    /// Applies one change at the target of a referral.
     pub(crate) async fn make(&self, change: &Change, controls: &[Control]) -> Result<(), DirectoryError> {
         let result = self.change(change, controls).await?;
         if result.code != result_code::REFERRAL {
@@ -140,7 +140,7 @@ impl LdapDirectory {
         let mut directory = self.clone();
         let mut change = change.clone();
         let mut last: LdapResult = result;
-        // What names a change is what a base search for its entry would be.
+        // A change is identified like a base search for its entry.
         while last.code == result_code::REFERRAL {
             let as_search = SearchRequest::new(change.dn(), Scope::Base, "(objectClass=*)", &[]);
             let Some((target, next)) = self.followed(&last.referral, &as_search, &chain) else { break };
@@ -155,7 +155,7 @@ impl LdapDirectory {
     }
 }
 
-/// A run that writes keeps no positions; what format a file would have does not matter here.
+/// Returns the access of a referred directory. One that writes keeps no positions; the format of a file is irrelevant here.
 const WRITE: Access = Access::Write(crate::ldif::LdifFormat::Content);
 
 fn named(change: Change, to: String) -> Change {

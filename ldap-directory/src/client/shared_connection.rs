@@ -1,7 +1,7 @@
-//! Many operations at a time over one connection: changes, small searches and extended operations.
+//! The shared connection: many updates, small searches and extended operations at a time.
 //!
-//! A task of its own has the connection. It takes all requests that wait at once and writes them together, so that a run
-//! with many operations outstanding costs few system calls; answers find who asked by their id, in any order.
+//! A task owns the connection. It writes all waiting requests together, so that many outstanding operations need few system calls.
+//! Answers are dispatched by message id, in any order.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,74 +20,74 @@ use crate::protocol::message::{Answer, Control, LdapResult, Message, SEARCH_REQU
 use crate::protocol::request::EXTENDED_REQUEST;
 use crate::protocol::result_code;
 
-/// What the task is asked for.
+/// A command for the task.
 enum Request {
-    /// An operation, and who waits for its answer.
+    /// Sends an operation, whose answer is expected on a channel.
     Operation { ticket: u64, operation: Vec<u8>, controls: Vec<Control>, reply: oneshot::Sender<Answered> },
-    /// To forget the operation with this ticket: nobody waits for its answer any more.
+    /// Forgets the operation with this ticket: its caller is gone.
     GiveUp(u64),
-    /// To unbind, and to say when that is done.
+    /// Unbinds, and confirms.
     Close(oneshot::Sender<()>),
 }
 
-/// All of the answer to one operation.
+/// The complete answer to one operation.
 #[derive(Debug, Default)]
 pub(crate) struct Reply {
-    /// A search's entries, in the order they came.
+    /// The entries of a search, in their order.
     pub(crate) entries: Vec<Entry>,
-    /// Its continuation references.
+    /// Its search result references.
     pub(crate) references: Vec<Vec<String>>,
-    /// The names of those that are not UTF-8, escaped.
+    /// The DNs that are not UTF-8, escaped.
     pub(crate) unreadable: Vec<String>,
     pub(crate) result: LdapResult,
-    /// What an extended operation answers.
+    /// The value of an extended response.
     pub(crate) value: Option<Vec<u8>>,
     pub(crate) controls: Vec<Control>,
 }
 
-/// What came of an operation.
+/// The result of an operation.
 type Answered = Result<Reply, Fault>;
 
-/// What may be wrong with an answer.
+/// Why an answer is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
-    /// It is that of another operation.
+    /// It belongs to another operation.
     Foreign,
-    /// It has no end: more came than was asked for, or can be kept.
+    /// It does not end: more arrived than was requested, or than can be kept.
     Endless(Bound),
 }
 
-/// The most of an answer that is kept in memory. Every answer over this connection is, so that a server whose answer has no
-/// end would fill the machine; there is one such bound, taken from the request itself, so that no caller can forget it.
+/// The maximum size of an answer. Every answer over this connection is kept in memory, and an endless one would fill it. The bound is
+/// derived from the request, so that no caller can forget it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Bound {
-    /// Entries and references.
+    /// The number of entries and references.
     items: usize,
     octets: usize,
 }
 
-/// More than was asked for, but not much: some proxies give an entry once for each server behind them.
+/// Slightly more than requested: some proxies return an entry once for each server behind them.
 const SPARE_ITEMS: usize = 16;
-/// What one entry may have, and one message ([`crate::client::connection`]).
+/// The maximum size of one entry, and of one message ([`crate::client::connection`]).
 const FEW_OCTETS: usize = 256 * 1024 * 1024;
-/// What an answer of any number of entries may have.
+/// The maximum size of an answer with any number of entries.
 const MANY_OCTETS: usize = 1024 * 1024 * 1024;
 
 impl Bound {
-    /// The bound of a request: a search of one entry, of so many, or of any number.
+    /// Returns the bound of a request: a search of one entry, of a number of entries, or of any number.
     fn of(request: &[u8]) -> Bound {
         let items = match limits(request) {
             Some((Scope::Base, _)) => 1,
             Some((_, size_limit)) if size_limit > 0 => usize::try_from(size_limit).unwrap_or(usize::MAX),
             Some(_) => return Bound { items: usize::MAX, octets: MANY_OCTETS },
-            // No search: nothing but its result is kept.
+            // Not a search: only the result is kept.
             None => 0,
         };
         Bound { items: items.saturating_add(SPARE_ITEMS), octets: FEW_OCTETS }
     }
 }
 
-/// What is kept of an entry, in octets.
+/// Returns the size of an entry in memory, in octets.
 fn size_of(entry: &Entry) -> usize {
     let attribute = |a: &Attribute| a.description.len() + a.values.iter().map(Vec::len).sum::<usize>();
     entry.dn.len() + entry.attributes.iter().map(attribute).sum::<usize>()
@@ -102,11 +102,11 @@ pub(crate) struct SharedConnection {
     url: String,
     /// Why the connection ended, once it has.
     end: Arc<OnceLock<String>>,
-    /// The next operation's ticket.
+    /// The ticket of the next operation.
     tickets: Arc<AtomicU64>,
 }
 
-/// An operation that somebody waits for.
+/// An operation whose answer is expected.
 struct Asked<'s> {
     session: &'s SharedConnection,
     ticket: u64,
@@ -116,17 +116,17 @@ struct Asked<'s> {
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
         if !self.is_answered {
-            // Where the connection has ended, there is nobody to be told.
+            // If the connection has ended, the task is gone.
             let _ = self.session.requests.send(Request::GiveUp(self.ticket));
         }
     }
 }
 
 impl SharedConnection {
-    /// Begins to use a connection that is bound. The operation timeout is for each operation.
+    /// Starts the task for a bound connection. The operation timeout applies to each operation.
     pub(crate) fn start(connection: Connection, config: &DirectoryConfig) -> Self {
         let url = connection.url().to_owned();
-        // Unbounded, but for who asks: each waits for an answer before the next.
+        // Unbounded, but limited by the callers: each waits for an answer before its next request.
         let (requests, waiting) = mpsc::unbounded_channel();
         let end: Arc<OnceLock<String>> = Arc::default();
         let why = end.clone();
@@ -137,7 +137,7 @@ impl SharedConnection {
         Self { requests, timeout, observer, url, end, tickets: Arc::default() }
     }
 
-    /// Sends a request and waits for all of its answer. `operation` and `dn` are for messages.
+    /// Sends a request and waits for its complete answer. `operation` and `dn` are for messages.
     pub(crate) async fn ask(
         &self,
         operation: &'static str,
@@ -169,7 +169,7 @@ impl SharedConnection {
         };
         let request = Request::Operation { ticket, operation: request, controls, reply };
         self.requests.send(request).map_err(|_| lost())?;
-        // Who stops waiting, whatever for, gives it up.
+        // If this future is dropped, the operation is forgotten.
         let mut asked = Asked { session: self, ticket, is_answered: false };
         let answered = tokio::time::timeout(self.timeout, answer).await;
         asked.is_answered = answered.is_ok();
@@ -200,22 +200,22 @@ impl SharedConnection {
 }
 
 impl SharedConnection {
-    /// Unbinds.
+    /// Unbinds and closes the connection.
     pub(crate) async fn close(self) {
         let (done, closed) = oneshot::channel();
         if self.requests.send(Request::Close(done)).is_ok() {
-            // Whoever cannot be told is gone already.
+            // If the task is gone, so is the connection.
             let _ = closed.await;
         }
     }
 }
 
-/// Who waits for an answer, and what came of it so far.
+/// A pending operation, and its answer so far.
 struct Waiting {
     reply: oneshot::Sender<Answered>,
-    /// What who waits knows it by.
+    /// The ticket that its caller knows.
     ticket: u64,
-    /// The request's tag, which says what may be its answer.
+    /// The request's tag, which determines the expected answer.
     asked: u8,
     so_far: Reply,
     bound: Bound,
@@ -223,7 +223,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Keeps a part of the answer of so many octets, or finds that it is too much.
+    /// Adds the size of a part of the answer, and detects an excess.
     fn keep(&mut self, octets: usize, keep: impl FnOnce(&mut Reply)) -> Result<(), Bound> {
         self.octets = self.octets.saturating_add(octets);
         keep(&mut self.so_far);
@@ -235,8 +235,8 @@ impl Waiting {
     }
 }
 
-/// Until nobody has requests any more, or the connection is lost: then whoever waits is told by its channel, and `end` says
-/// why.
+/// Runs until no requests can follow, or the connection is lost: then all callers are notified by their channels, and `end` has the
+/// reason.
 async fn drive(
     mut connection: Connection,
     mut requests: mpsc::UnboundedReceiver<Request>,
@@ -256,7 +256,7 @@ async fn drive(
                 DirectoryError::Lost { reason, .. } => reason,
                 other => other.to_string(),
             };
-            // Before anybody is told: nobody else sets it.
+            // Before any caller is notified. Nothing else sets it.
             let _ = end.set(reason);
         }
     }
@@ -289,7 +289,7 @@ async fn until_the_end(
                         }
                         Request::Close(done) => return Ok(Some(done)),
                     }
-                    // All that waits goes out together.
+                    // All waiting requests are sent together.
                     next = requests.try_recv().ok();
                 }
             }
@@ -304,15 +304,15 @@ async fn until_the_end(
     Ok(None)
 }
 
-/// Forgets an operation: an answer that comes late is passed over. Gives the id to abandon where it is a search. A change is left
-/// to the server, which has begun it for all that is known.
+/// Forgets an operation: its late answer is skipped. Returns the id to abandon for a search. A change is left to the server, which may
+/// have begun it.
 fn forget(waiting: &mut HashMap<i64, Waiting>, ticket: u64) -> Option<i32> {
     let id = waiting.iter().find(|(_, one)| one.ticket == ticket).map(|(id, _)| *id)?;
     let one = waiting.remove(&id)?;
     (one.asked == SEARCH_REQUEST).then(|| i32::try_from(id).ok())?
 }
 
-/// Gives a message to who waits for it. The id of an operation that is to be abandoned: its answer has no end.
+/// Dispatches a message. Returns the id of an operation to abandon, because its answer does not end.
 fn dispatch(waiting: &mut HashMap<i64, Waiting>, message: Message) -> Option<i32> {
     let Message { id, answer, controls } = message;
     let one = waiting.get_mut(&id)?;
@@ -343,20 +343,20 @@ fn dispatch(waiting: &mut HashMap<i64, Waiting>, message: Message) -> Option<i32
         Answer::Entry(_) | Answer::Unreadable(_) | Answer::Reference(_) | Answer::Other(_) => (None, false),
     };
     let Waiting { reply, so_far, .. } = waiting.remove(&id)?;
-    // An answer of another kind is taken for what it says where it says no: Samba refuses unknown critical controls by an
-    // extended response, whatever was asked for. That something was done it cannot say.
+    // An answer of another kind is accepted if it is a failure: Samba refuses unknown critical controls by an extended response to any
+    // request. It is not accepted as a success.
     let result = result.filter(|r| is_its_own || r.code != result_code::SUCCESS);
-    // Who gave up waiting does not want it any more.
+    // The caller may be gone.
     let _ =
         reply.send(result.map(|result| Reply { result, value, controls, ..so_far }).ok_or(Fault::Foreign));
     None
 }
 
-/// Tells who waits that an answer has no end, if it has none; then gives the id to abandon.
+/// Reports an answer without end to its caller, and returns the id to abandon.
 fn give_up(waiting: &mut HashMap<i64, Waiting>, id: i64, kept: Result<(), Bound>) -> Option<i32> {
     let bound = kept.err()?;
     let one = waiting.remove(&id)?;
-    // Who gave up waiting does not want it any more.
+    // The caller may be gone.
     let _ = one.reply.send(Err(Fault::Endless(bound)));
     i32::try_from(id).ok()
 }
@@ -369,7 +369,7 @@ mod tests {
     use crate::filter::Filter;
     use crate::protocol::message::{envelope, frame, head, search};
 
-    /// The next message that the server gets: its id, its tag and its content.
+    /// Returns the next message that the server receives: its id, its tag and its content.
     async fn next(server: &mut DuplexStream, inbox: &mut Vec<u8>) -> (i64, u8, Vec<u8>) {
         loop {
             if let Ok(at) = frame(inbox)
@@ -401,14 +401,14 @@ mod tests {
         let id = u8::try_from(asked).unwrap();
         assert_eq!((tag, content), (0x50, vec![id]), "AbandonRequest (RFC 4511 section 4.11)");
 
-        // Whose future is dropped does not wait, either.
+        // Dropping the future forgets the operation too.
         let dropped = session.ask("search", "dc=x", ask(), Vec::new());
         assert!(tokio::time::timeout(Duration::from_millis(10), dropped).await.is_err());
         let (second, ..) = next(&mut server, &mut inbox).await;
         let (_, tag, content) = next(&mut server, &mut inbox).await;
         assert_eq!((tag, content), (0x50, vec![u8::try_from(second).unwrap()]));
 
-        // An answer that comes late is passed over, and the next one finds who asked.
+        // A late answer is skipped, and the next one reaches its caller.
         let done =
             |id: i64| envelope(i32::try_from(id).unwrap(), b"\x65\x07\x0a\x01\x00\x04\x00\x04\x00", &[]);
         server.write_all(&done(asked)).await.unwrap();

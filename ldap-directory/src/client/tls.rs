@@ -1,5 +1,4 @@
-//! TLS: rustls with the ring provider, TLS 1.2 and 1.3. It is memory-safe, needs no system library in a wheel, and
-//! tells one certificate error from another.
+//! TLS: rustls with the ring provider, TLS 1.2 and 1.3. It is memory-safe, needs no system library, and distinguishes certificate errors.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -19,13 +18,13 @@ use crate::config::TlsConfig;
 use crate::file;
 use crate::protocol::ber::{Reader, SEQUENCE};
 
-/// Returns the client's side of TLS, built when it is asked for first: files are read once, and not for each connection, by when
-/// they may be half replaced. An error is a sentence for the user.
+/// Returns the TLS client, built at the first use: files are read once, not for each connection, when they may be half replaced. An
+/// error is a sentence for the user.
 pub(crate) fn client_config(config: &TlsConfig) -> Result<Arc<ClientConfig>, String> {
     config.built.0.get_or_init(|| build(config)).clone()
 }
 
-/// The client's side of TLS, once it was built. Clones share it.
+/// The TLS client, once it is built. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct Built(Arc<OnceLock<Result<Arc<ClientConfig>, String>>>);
 
@@ -35,7 +34,7 @@ impl std::fmt::Debug for Built {
     }
 }
 
-/// It follows from the configuration.
+/// It follows from the configuration, so all are equal.
 impl PartialEq for Built {
     fn eq(&self, _: &Self) -> bool {
         true
@@ -44,7 +43,7 @@ impl PartialEq for Built {
 
 impl Eq for Built {}
 
-/// A file that TLS is configured with.
+/// A file in the TLS configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsFile {
     /// [`TlsConfig::ca_file`].
@@ -55,20 +54,20 @@ pub enum TlsFile {
     Key,
 }
 
-/// What is wrong with a file of TLS.
+/// An invalid TLS file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]
 pub struct TlsFileError {
-    /// Which file.
+    /// The file.
     pub file: TlsFile,
-    /// What is wrong, with the file's path.
+    /// Why it is invalid, with its path.
     pub problem: String,
 }
 
-/// Reads the files of a configuration, before there is a server to connect to.
+/// Reads the files of a configuration, before connecting to a server.
 ///
 /// # Errors
-/// A file is not there, is not PEM, or the key is not the certificate's.
+/// Fails if a file does not exist or is not PEM, or if the key does not belong to the certificate.
 pub fn check_files(config: &TlsConfig) -> Result<(), TlsFileError> {
     if let Some(path) = &config.ca_file {
         authorities(path)?;
@@ -76,7 +75,7 @@ pub fn check_files(config: &TlsConfig) -> Result<(), TlsFileError> {
     if config.identity.is_some() {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let unverified = Arc::new(Unverified(provider.clone()));
-        // These versions are ring's own: there is nothing to fail.
+        // ring supports these versions: this cannot fail.
         if let Ok(builder) =
             ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
         {
@@ -103,7 +102,7 @@ fn build(config: &TlsConfig) -> Result<Arc<ClientConfig>, String> {
     Ok(Arc::new(with_identity(builder, config).map_err(|e| e.to_string())?))
 }
 
-/// The client's side, with its own certificate where it has one.
+/// Returns the TLS client, with its own certificate if configured.
 fn with_identity(
     builder: ConfigBuilder<ClientConfig, WantsClientCert>,
     config: &TlsConfig,
@@ -128,14 +127,14 @@ fn with_identity(
     })
 }
 
-/// What is wrong with a file in PEM (RFC 7468).
+/// Returns why a PEM file (RFC 7468) is invalid.
 fn pem(error: &pem::Error, kind: &str) -> String {
     match error {
         pem::Error::NoItemsFound => format!("no {kind} in PEM form (-----BEGIN …-----)"),
         pem::Error::MissingSectionEnd { .. } => {
             "it is cut off: a -----BEGIN line has no -----END line".to_owned()
         }
-        // What it has in these lines is not shown.
+        // The content of these lines is not shown.
         pem::Error::IllegalSectionStart { .. } => "a -----BEGIN line that is none".to_owned(),
         pem::Error::Base64Decode(_) => "it holds what is no base64".to_owned(),
         other => other.to_string(),
@@ -154,7 +153,7 @@ fn certificates(path: &Path, kind: TlsFile) -> Result<Vec<CertificateDer<'static
     }
 }
 
-/// The authorities of `tls_ca_file`.
+/// Returns the certificate authorities of `ca_file`.
 fn authorities(path: &Path) -> Result<RootCertStore, TlsFileError> {
     let mut roots = RootCertStore::empty();
     for (certificate, number) in certificates(path, TlsFile::Authorities)?.into_iter().zip(1..) {
@@ -180,22 +179,21 @@ fn roots(config: &TlsConfig) -> Result<RootCertStore, String> {
     let first = errors.first().map(String::as_str).unwrap_or_default();
     if roots.is_empty() {
         let why = if first.is_empty() { String::new() } else { format!(" that can be read ({first})") };
-        return Err(format!("this system has no trusted certificates{why}; set tls_ca_file"));
+        return Err(format!("this system has no trusted certificates{why}; name a file of authorities to trust"));
     }
     if !errors.is_empty() || ignored > 0 {
         let what = if errors.is_empty() { String::new() } else { format!(": {}", errors.join("; ")) };
         tracing::warn!(
-            setting = "tls_ca_file",
             errors = errors.len(),
             ignored,
-            "some of this system's trusted certificates cannot be used{what}; a server that one of them vouches for is not trusted. tls_ca_file names the authority to trust in their place"
+            "some of this system's trusted certificates cannot be used{what}; a server that one of them vouches for is not trusted. A file of authorities to trust takes their place"
         );
     }
     Ok(roots)
 }
 
-/// The channel binding `tls-server-end-point` (RFC 5929 section 4.1): a hash of the server's certificate, by the hash function
-/// of the certificate's own signature; SHA-256 where that is an older one, or none of these.
+/// Returns the channel binding `tls-server-end-point` (RFC 5929 section 4.1): a hash of the server's certificate, by the hash function of
+/// its signature; SHA-256 for older or unknown ones.
 pub(crate) fn end_point(certificate: &CertificateDer<'_>) -> Vec<u8> {
     let algorithm = signature_algorithm(certificate);
     let mut binding = b"tls-server-end-point:".to_vec();
@@ -213,7 +211,7 @@ pub(crate) fn end_point(certificate: &CertificateDer<'_>) -> Vec<u8> {
     binding
 }
 
-/// The OID of the algorithm that signed a certificate (RFC 5280 section 4.1).
+/// Returns the OID of the signature algorithm of a certificate (RFC 5280 section 4.1).
 fn signature_algorithm<'c>(certificate: &'c CertificateDer<'_>) -> Option<&'c [u8]> {
     const OID: u8 = 6;
     let mut parts = Reader::new(certificate).constructed(SEQUENCE)?;
@@ -221,7 +219,7 @@ fn signature_algorithm<'c>(certificate: &'c CertificateDer<'_>) -> Option<&'c [u
     parts.constructed(SEQUENCE)?.take(OID)
 }
 
-/// What is wrong with a certificate, in words.
+/// Describes an invalid certificate.
 pub(crate) fn explain(error: &rustls::Error) -> String {
     let rustls::Error::InvalidCertificate(reason) = error else {
         return match error {
@@ -243,13 +241,13 @@ pub(crate) fn explain(error: &rustls::Error) -> String {
             format!("it is not valid before {}: is the clock of this machine right?", day(*not_before))
         }
         CertificateError::UnknownIssuer => {
-            "it is signed by an authority that is not trusted; set tls_ca_file to that authority's certificate".to_owned()
+            "it is signed by an authority that is not trusted; trust that authority's certificate".to_owned()
         }
         CertificateError::BadSignature => {
-            "it is signed by an authority that is not trusted, though one of the same name is; set tls_ca_file to that authority's certificate".to_owned()
+            "it is signed by an authority that is not trusted, though one of the same name is; trust that authority's certificate".to_owned()
         }
         CertificateError::NotValidForName => {
-            "it is for another host name; use the name in the certificate as server_url".to_owned()
+            "it is for another host name; use the name in the certificate in the URL".to_owned()
         }
         CertificateError::NotValidForNameContext { expected, presented } => other_name(expected, presented),
         CertificateError::Revoked => "it has been revoked".to_owned(),
@@ -258,7 +256,7 @@ pub(crate) fn explain(error: &rustls::Error) -> String {
     format!("the server's certificate is not accepted: {why}")
 }
 
-/// What is said of a certificate that is for other names than the one that was asked for.
+/// Describes a certificate for other names than the requested one.
 fn other_name(expected: &ServerName<'_>, presented: &[String]) -> String {
     // As rustls has them: `DnsName("a.example")`, `IpAddress(192.0.2.1)`.
     let name = |text: &String| -> String {
@@ -269,26 +267,26 @@ fn other_name(expected: &ServerName<'_>, presented: &[String]) -> String {
     let asked = expected.to_str();
     if names.is_empty() {
         return format!(
-            "it names no host (subjectAltName), and server_url says {asked}: have the server's administrator renew it with the server's name"
+            "it names no host (subjectAltName), and the URL says {asked}: have the server's administrator renew it with the server's name"
         );
     }
     format!(
-        "it is for {}, and server_url says {asked}: use a name in the certificate as server_url, or have the certificate renewed with this one",
+        "it is for {}, and the URL says {asked}: use a name in the certificate in the URL, or have the certificate renewed with this one",
         names.join(", ")
     )
 }
 
-/// A point in time as its day, UTC.
+/// Formats an instant as its day, in UTC.
 fn day(time: UnixTime) -> String {
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     chrono::DateTime::from_timestamp(seconds, 0)
         .map_or_else(|| format!("second {seconds}"), |at| at.format("%Y-%m-%d").to_string())
 }
 
-/// What is said of a certificate that nobody else vouches for.
-const SELF_SIGNED: &str = "the server's certificate is not accepted: it is signed by itself; let the server have one of an authority (a self-signed one is accepted in tls_ca_file only if it is an authority's)";
+/// Describes a certificate that no trusted authority signed.
+const SELF_SIGNED: &str = "the server's certificate is not accepted: it is signed by itself; let the server have one of an authority (a self-signed one is accepted as an authority only if it is one)";
 
-/// Whether a certificate names itself as its issuer (RFC 5280 section 4.1: version, serialNumber, signature, issuer, validity,
+/// Returns whether a certificate names itself as its issuer (RFC 5280 section 4.1: version, serialNumber, signature, issuer, validity,
 /// subject).
 fn is_self_issued(certificate: &CertificateDer<'_>) -> Option<bool> {
     const VERSION: u8 = 0xa0;
@@ -302,7 +300,7 @@ fn is_self_issued(certificate: &CertificateDer<'_>) -> Option<bool> {
     Some(issuer == subject)
 }
 
-/// As WebPKI has it, with a word of its own for certificates that are signed by themselves.
+/// Verifies as WebPKI does, and detects self-signed certificates.
 #[derive(Debug)]
 struct Verified(Arc<WebPkiServerVerifier>);
 
@@ -349,7 +347,7 @@ impl ServerCertVerifier for Verified {
     }
 }
 
-/// `tls_verify: false`: any certificate will do, but the handshake's signatures are checked all the same.
+/// `verify: false`: accepts any certificate, but still checks the signatures of the handshake.
 #[derive(Debug)]
 struct Unverified(Arc<rustls::crypto::CryptoProvider>);
 

@@ -1,14 +1,14 @@
-//! An entry to look at, from whatever kind of directory.
+//! A borrowed entry from any kind of directory.
 
 use crate::client::WireEntry;
 use crate::entry::{Entry, EntryView};
 
-/// An entry that is held by somebody else.
+/// A borrowed entry.
 #[derive(Debug, Clone, Copy)]
 pub enum EntryRef<'a> {
-    /// Taken apart.
+    /// An owned entry.
     Whole(&'a Entry),
-    /// Where it came in.
+    /// An entry in the receive buffer.
     Wire(WireEntry<'a>),
 }
 

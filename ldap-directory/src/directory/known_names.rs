@@ -1,5 +1,4 @@
-//! Which names of attributes and object classes a directory knows: by its schema, or, in a file, which has none of its own, by
-//! what occurs in its entries.
+//! The attributes and object classes that a directory knows: by its schema, or, in a file without one, by its entries.
 
 use std::cell::OnceCell;
 
@@ -10,7 +9,7 @@ use crate::filter::Filter;
 use crate::nearest::nearest_of_many;
 use crate::schema::Schema;
 
-/// What a directory knows.
+/// The names that a directory knows.
 #[derive(Debug)]
 pub struct KnownNames<'a> {
     pub(super) directory: &'a Directory,
@@ -21,16 +20,16 @@ pub struct KnownNames<'a> {
 /// A name that a directory does not know.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnknownName {
-    /// What the name would be: `attribute` or `objectClass`.
+    /// The kind of name: `attribute` or `objectClass`.
     pub what: &'static str,
     /// The name, without options.
     pub name: String,
-    /// The names that are known and near, the nearest first.
+    /// Similar known names, the nearest first.
     pub near: Vec<String>,
 }
 
 impl<'a> KnownNames<'a> {
-    /// What this directory knows. A file is looked through when a name is asked for that its schema does not have.
+    /// Returns the names of a directory. A file is searched when a name is requested that the schema does not define.
     pub fn new(directory: &'a Directory) -> Self {
         Self { directory, schema: directory.schema(), file: OnceCell::new() }
     }
@@ -39,13 +38,16 @@ impl<'a> KnownNames<'a> {
         self.file.get_or_init(|| self.directory.names_in_use()).as_ref()
     }
 
-    /// Whether an attribute, with options or not, is known. What stands for several (`*`, `+`) is, and so is an OID.
+    /// Checks that an attribute is known, with or without options. `*`, `+` and OIDs are always known.
+    ///
+    /// # Errors
+    /// Fails with similar names if it is not known.
     pub fn attribute(&self, description: &str) -> Result<(), UnknownName> {
         let name = base_type(description);
         let vendor = self.directory.root_dse().vendor;
-        // Not all servers publish what they stamp entries with (389 DS: `entryusn`).
+        // Not every server publishes its own attributes (389 DS: `entryusn`).
         let mut stamps = vendor.immutable_ids().iter().chain(vendor.change_keys());
-        // `1.1` is for no attributes (RFC 4511 section 4.5.1.8); an OID is nobody's misspelling.
+        // `1.1` means no attributes (RFC 4511 section 4.5.1.8); an OID is never a misspelling.
         let is_known = matches!(name, "*" | "+" | "dn")
             || is_oid(name)
             || self.schema.attribute_type(name).is_some()
@@ -59,16 +61,19 @@ impl<'a> KnownNames<'a> {
         Err(UnknownName::new("attribute", name, types.chain(file.into_iter().flatten())))
     }
 
-    /// Whether a name is an OID that is no attribute's here. A server may know more than it publishes.
+    /// Returns whether a name is an OID that is not defined here. A server may know more than it publishes.
     pub fn is_unknown_oid(&self, name: &str) -> bool {
-        // `1.1` is for no attributes (RFC 4511 section 4.5.1.8).
+        // `1.1` means no attributes (RFC 4511 section 4.5.1.8).
         is_oid(name)
             && name != "1.1"
             && self.schema.attribute_type(name).is_none()
             && !self.file().is_some_and(|f| f.attributes.iter().any(|a| a.eq_ignore_ascii_case(name)))
     }
 
-    /// Whether an object class is known, or is an OID.
+    /// Checks that an object class is known, or is an OID.
+    ///
+    /// # Errors
+    /// Fails with similar names if it is not known.
     pub fn class(&self, name: &str) -> Result<(), UnknownName> {
         let in_file = |f: &NamesInUse| f.classes.iter().any(|c| c.eq_ignore_ascii_case(name));
         if is_oid(name) || self.schema.object_class(name).is_some() || self.file().is_some_and(in_file) {
@@ -79,7 +84,7 @@ impl<'a> KnownNames<'a> {
         Err(UnknownName::new("objectClass", name, classes.chain(file.into_iter().flatten())))
     }
 
-    /// The names in a filter that are not known, in order: attributes, and the values of `objectClass`.
+    /// Returns the unknown names in a filter, in order: attributes, and the values of `objectClass`.
     pub fn unknown_in(&self, filter: &Filter) -> Vec<UnknownName> {
         let mut found = Vec::new();
         self.look(filter, &mut found);
@@ -113,14 +118,14 @@ impl UnknownName {
         Self { what, name: name.to_owned(), near }
     }
 
-    /// The near names, for a message: `` `a` or `b` ``; `None` where there is none.
+    /// Returns the similar names for a message: `` `a` or `b` ``; `None` if there are none.
     pub fn either(&self) -> Option<String> {
         let names: Vec<String> = self.near.iter().map(|name| format!("`{name}`")).collect();
         (!names.is_empty()).then(|| names.join(" or "))
     }
 }
 
-/// Whether a name is a numeric OID (RFC 4512 section 1.4).
+/// Returns whether a name is a numeric OID (RFC 4512 section 1.4).
 fn is_oid(name: &str) -> bool {
     as_oid(name).is_some()
 }

@@ -1,15 +1,14 @@
-//! The one interface to a directory, and its two kinds: a server (LDAP) and a file (LDIF).
+//! The interface to a directory: a server (LDAP), a file (LDIF), or a preview of changes to one of them.
 
-use crate::oid;
 use std::sync::Arc;
 
 use crate::change::Change;
 use crate::dn::DnKey;
 use crate::entry::{CompactEntry, Entry};
-use crate::ldif::LdifRules;
 use crate::schema::Schema;
 use crate::secret::{Secret, SecretAttributes};
 
+mod capabilities;
 mod entry_ref;
 mod known_names;
 mod nearest_entry;
@@ -30,31 +29,72 @@ use crate::client as ldap;
 use crate::config::{DirectoryConfig, Referrals, ServerUrl};
 use crate::error::DirectoryError;
 use crate::ldif;
-use crate::root_dse::{RootDse, Vendor};
+use crate::root_dse::RootDse;
 use crate::write_control::WriteControl;
 
-/// A directory, opened. Cheap to clone: clones share the connection or the file.
+/// An open directory. Cheap to clone: clones share the connection or the file.
+///
+/// ```
+/// use ldap_directory::change::Change;
+/// use ldap_directory::entry::{Attribute, Entry};
+/// use ldap_directory::ldif::LdifFormat;
+/// use ldap_directory::{Access, Directory, DirectoryConfig, Scope, SearchRequest, ServerUrl};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("people.ldif");
+/// let config = DirectoryConfig::new([ServerUrl::Ldif(path.clone())]);
+/// let directory = Directory::open(&config, Access::Write(LdifFormat::Content)).await?;
+/// let entry = Entry { dn: "dc=x".into(), attributes: vec![Attribute::new("dc", vec![b"x".to_vec()])] };
+/// directory.apply(&Change::Add(entry)).await?;
+///
+/// let request = SearchRequest::new("", Scope::Subtree, "(dc=X)", &["dc"]);
+/// assert_eq!(directory.search(request).await?.next_entry().await?.map(|e| e.dn), Some("dc=x".into()));
+///
+/// directory.commit()?;
+/// assert_eq!(std::fs::read_to_string(path)?, "dn: dc=x\ndc: x\n\n");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub enum Directory {
     /// A server.
     Ldap(ldap::LdapDirectory),
     /// A file.
     Ldif(ldif::LdifDirectory),
-    /// Another one as it would be after changes that are made in memory only.
+    /// A server or a file with changes that exist in memory only.
     Preview(PreviewDirectory),
 }
 
-/// What a directory is opened for.
+/// The access that a directory is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Reading. A file has to be there.
+    /// Reading. A file must exist.
     Read,
-    /// Writing too. A file that is not there begins empty, and is written in this format.
+    /// Reading and writing. A missing file is an empty directory, and is written in this format.
     Write(ldif::LdifFormat),
 }
 
 impl Directory {
-    /// Connects and binds (a server), or reads (a file), and loads the schema.
+    /// Connects and binds to the first server that accepts, or reads a file, and loads the schema.
+    ///
+    /// # Errors
+    /// Fails if no server can be reached or accepts the bind, after the configured retries; if the file cannot be read or is not
+    /// valid LDIF; or if a file refers to other servers and referrals are [`Referrals::Fail`].
+    ///
+    /// ```no_run
+    /// use ldap_directory::{Access, AuthMethod, Directory, DirectoryConfig, ServerUrl};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let servers = [ServerUrl::parse("ldaps://ldap1.example.com")?, ServerUrl::parse("ldaps://ldap2.example.com")?];
+    /// let config = DirectoryConfig::new(servers).auth(AuthMethod::simple("cn=reader,dc=example", "secret"));
+    /// let directory = Directory::open(&config, Access::Read).await?;
+    /// println!("{}: {}", directory.location(), directory.root_dse().vendor.name());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn open(config: &DirectoryConfig, access: Access) -> Result<Directory, DirectoryError> {
         match config.servers.first() {
             Some(ServerUrl::Ldif(path)) => {
@@ -63,7 +103,7 @@ impl Directory {
                     return Err(DirectoryError::File {
                         path: path.display().to_string(),
                         reason: format!(
-                            "it has {} reference(s) to other servers, and follow_referrals is `fail`",
+                            "it has {} reference(s) to other servers, and referrals are errors here",
                             file.references()
                         ),
                         unreachable: false,
@@ -75,7 +115,7 @@ impl Directory {
         }
     }
 
-    /// The attributes whose values must not be shown, by name, by the configuration and by the schema.
+    /// Returns the attributes whose values must not be shown, by name, by the configuration and by the schema.
     pub fn secret_attributes(&self) -> &SecretAttributes {
         match self {
             Directory::Ldap(d) => d.secret_attributes(),
@@ -84,20 +124,38 @@ impl Directory {
         }
     }
 
-    /// The directory as changes would make it: they are made in memory, and it stays as it is.
+    /// Returns a preview: changes are made in memory, and the directory is not modified.
+    ///
+    /// ```
+    /// use ldap_directory::change::Change;
+    /// use ldap_directory::{Access, Directory, DirectoryConfig, ServerUrl};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let file = tempfile::NamedTempFile::new()?;
+    /// # std::fs::write(&file, "dn: dc=x\nobjectClass: domain\ndc: x\n")?;
+    /// let config = DirectoryConfig::new([ServerUrl::Ldif(file.path().to_owned())]);
+    /// let directory = Directory::open(&config, Access::Read).await?;
+    /// let preview = directory.clone().preview();
+    /// preview.apply(&Change::Delete { dn: "dc=x".into() }).await?;
+    /// assert!(preview.read("dc=x", &["1.1"]).await?.is_none());
+    /// assert!(directory.read("dc=x", &["1.1"]).await?.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn preview(self) -> Directory {
         Directory::Preview(PreviewDirectory::new(self))
     }
 
-    /// The same, and what the server would refuse by its schema is refused
+    /// Returns a preview that refuses what the server would refuse by its schema
     /// (see [`conformance`](crate::schema::conformance)).
     #[must_use]
     pub fn checked_preview(self) -> Directory {
         Directory::Preview(PreviewDirectory::new(self).with_schema_check())
     }
 
-    /// What the server says of itself; for a file, what follows from its entries.
+    /// Returns the server's root DSE; for a file, one derived from its entries.
     pub fn root_dse(&self) -> &RootDse {
         match self {
             Directory::Ldap(d) => d.root_dse(),
@@ -106,7 +164,7 @@ impl Directory {
         }
     }
 
-    /// The schema in force.
+    /// Returns the server's schema; for a file, the built-in schema completed by its entries.
     pub fn schema(&self) -> &Arc<Schema> {
         match self {
             Directory::Ldap(d) => d.schema(),
@@ -115,7 +173,7 @@ impl Directory {
         }
     }
 
-    /// Returns why a file is not all of what it was made from, as far as it says so itself.
+    /// Returns why a file is incomplete, according to its own content (a result code, a missing page).
     pub fn shortfalls(&self) -> &[ldif::Shortfall] {
         match self {
             Directory::Ldap(_) => &[],
@@ -133,7 +191,7 @@ impl Directory {
         }
     }
 
-    /// Where this directory is, for messages: the URL in use.
+    /// Returns the URL in use, for messages.
     pub fn location(&self) -> &str {
         match self {
             Directory::Ldap(d) => d.location(),
@@ -142,16 +200,7 @@ impl Directory {
         }
     }
 
-    /// Whether attributes that the schema does not know can be stored all the same: in a file they can.
-    pub fn takes_unknown_attributes(&self) -> bool {
-        match self {
-            Directory::Ldap(_) => false,
-            Directory::Ldif(_) => true,
-            Directory::Preview(d) => d.below().takes_unknown_attributes(),
-        }
-    }
-
-    /// Warns of an entry that is left out because its name is not UTF-8, once for each, and counts it.
+    /// Logs and counts an entry that is left out because its DN is not UTF-8, once for each DN.
     pub fn note_unreadable(&self, dn: &str) {
         match self {
             Directory::Ldap(d) => d.note_unreadable(dn),
@@ -160,7 +209,26 @@ impl Directory {
         }
     }
 
-    /// Begins a search.
+    /// Begins a search. Nothing is sent to a server before the first item is requested.
+    ///
+    /// # Errors
+    /// On a file or a preview, fails if the base is not a DN or does not exist, or if the filter is not valid. On a server, these
+    /// errors come from the [`SearchStream`].
+    ///
+    /// ```no_run
+    /// # async fn example(directory: &ldap_directory::Directory) -> Result<(), Box<dyn std::error::Error>> {
+    /// use ldap_directory::filter::Filter;
+    /// use ldap_directory::{Scope, SearchRequest};
+    ///
+    /// let filter = Filter::equality("uid", "ada");
+    /// let request = SearchRequest::new("dc=example", Scope::Subtree, filter, &["mail"]);
+    /// let mut answer = directory.search(request).await?;
+    /// while let Some(entry) = answer.next_entry().await? {
+    ///     println!("{}", entry.dn);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn search(&self, request: SearchRequest) -> Result<SearchStream, DirectoryError> {
         match self {
             Directory::Ldap(d) => Ok(SearchStream::Ldap(Box::new(d.search(request)))),
@@ -169,7 +237,20 @@ impl Directory {
         }
     }
 
-    /// Reads one entry; `None` when there is none of that name.
+    /// Reads one entry, or returns `None` if it does not exist.
+    ///
+    /// # Errors
+    /// Fails like a search of the entry. A missing entry is not an error.
+    ///
+    /// ```no_run
+    /// # async fn example(directory: &ldap_directory::Directory) -> Result<(), ldap_directory::DirectoryError> {
+    /// match directory.read("uid=ada,dc=example", &["mail"]).await? {
+    ///     Some(entry) => println!("{:?}", entry.first_text("mail")),
+    ///     None => println!("no such entry"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn read(&self, dn: &str, attributes: &[&str]) -> Result<Option<Entry>, DirectoryError> {
         match self {
             Directory::Ldap(d) => d.read(dn, attributes).await,
@@ -178,8 +259,11 @@ impl Directory {
         }
     }
 
-    /// Whether a search may begin at a name. On a server it must be an entry that the bound user may see; a file need not
-    /// hold the parents of its entries.
+    /// Returns whether a DN can be the base of a search. On a server, it must be an entry that the bound user can read. A file
+    /// need not contain the parents of its entries.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
     pub async fn begins_at(&self, dn: &str) -> Result<bool, DirectoryError> {
         match self {
             Directory::Ldif(d) => Ok(d.begins_at(dn)),
@@ -190,12 +274,51 @@ impl Directory {
         }
     }
 
-    /// Carries out one change.
+    /// Applies one change. On a server, it is durable when this returns; in a file, after [`Self::commit`].
+    ///
+    /// If the answer is lost, the entry is read to find out whether the change was made, and only a change that was not made is
+    /// sent again.
+    ///
+    /// # Errors
+    /// Fails if the server refuses the change, if the connection is lost and cannot be restored, or if it remains unknown whether
+    /// the change was made. A file fails with the result codes of a server.
+    ///
+    /// ```no_run
+    /// # async fn example(directory: &ldap_directory::Directory) -> Result<(), ldap_directory::DirectoryError> {
+    /// use ldap_directory::change::Change;
+    ///
+    /// let rename = Change::Rename {
+    ///     dn: "uid=ada,ou=people,dc=example".into(),
+    ///     new_rdn: "uid=alovelace".into(),
+    ///     delete_old_rdn: true,
+    ///     new_superior: Some("ou=staff,dc=example".into()),
+    /// };
+    /// if let Err(error) = directory.apply(&rename).await {
+    ///     println!("result code {:?}: {error}", error.code());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn apply(&self, change: &Change) -> Result<(), DirectoryError> {
         self.apply_with(change, &[]).await
     }
 
-    /// Carries out one change under controls.
+    /// Applies one change with controls, which are sent as critical.
+    ///
+    /// # Errors
+    /// As [`Self::apply`]; also if the server does not support a control, or an assertion does not hold.
+    ///
+    /// ```no_run
+    /// # async fn example(directory: &ldap_directory::Directory) -> Result<(), Box<dyn std::error::Error>> {
+    /// use ldap_directory::WriteControl;
+    /// use ldap_directory::change::Change;
+    /// use ldap_directory::filter::Filter;
+    ///
+    /// let unchanged = WriteControl::Assertion(Filter::parse("(description=temporary)")?);
+    /// directory.apply_with(&Change::Delete { dn: "cn=x,dc=example".into() }, &[unchanged]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         match self {
             Directory::Ldap(d) => d.apply_with(change, controls).await,
@@ -204,7 +327,11 @@ impl Directory {
         }
     }
 
-    /// Adds an entry to a file of entries in memory. `None` elsewhere: it is for [`Self::apply`]. `key` is its name's.
+    /// Adds an entry to a file of entries, in memory. `key` is the key of its DN. Returns `None` for a server or a preview, which
+    /// need [`Self::apply`].
+    ///
+    /// # Errors
+    /// The inner result is an error if the entry exists, lacks a parent, or violates the [rules](ldif::LdifRules).
     pub fn add_in_memory(
         &self,
         key: &DnKey,
@@ -216,7 +343,7 @@ impl Directory {
         }
     }
 
-    /// Whether there is an entry of this name, where nobody has to be asked.
+    /// Returns whether an entry exists, if that is known without asking a server.
     pub fn holds_in_memory(&self, key: &DnKey) -> Option<bool> {
         match self {
             Directory::Ldif(d) => Some(d.holds(key)),
@@ -224,29 +351,10 @@ impl Directory {
         }
     }
 
-    /// Whether changes can be made on condition (RFC 4528).
-    pub fn takes_assertions(&self) -> bool {
-        match self {
-            Directory::Ldap(d) => d.root_dse().supports_control(oid::ASSERTION),
-            Directory::Ldif(_) => true,
-            Directory::Preview(d) => d.below().takes_assertions(),
-        }
-    }
-
-    /// Whether an entry can be added with attributes that the server keeps itself. Whether the bound user may do so is
-    /// known only when it is tried.
-    pub fn takes_relaxed_rules(&self) -> bool {
-        match self {
-            // OpenLDAP has the control, and does not say so in its root DSE.
-            Directory::Ldap(d) => {
-                d.root_dse().vendor == Vendor::OpenLdap || d.root_dse().supports_control(oid::RELAX_RULES)
-            }
-            Directory::Ldif(_) => true,
-            Directory::Preview(d) => d.below().takes_relaxed_rules(),
-        }
-    }
-
-    /// Has the server set an entry's password (RFC 3062): it hashes it, and applies its policy.
+    /// Sets an entry's password by the Password Modify operation (RFC 3062): the server hashes it and applies its policy.
+    ///
+    /// # Errors
+    /// Fails if the server refuses it, and always on a file.
     pub async fn set_password(&self, dn: &str, password: &Secret) -> Result<(), DirectoryError> {
         match self {
             Directory::Ldap(d) => d.set_password(dn, password).await,
@@ -261,8 +369,11 @@ impl Directory {
         }
     }
 
-    /// Deletes an entry with all that lies below it, where the server does that by itself. `false`: it does not, and
-    /// what lies below has to be deleted first.
+    /// Deletes an entry with its subtree, if the server supports that. Returns `false` if it does not: the subtree must be
+    /// deleted first.
+    ///
+    /// # Errors
+    /// Fails if the server refuses the deletion.
     pub async fn delete_tree(&self, dn: &str) -> Result<bool, DirectoryError> {
         match self {
             Directory::Ldap(d) => d.delete_tree(dn).await,
@@ -270,7 +381,10 @@ impl Directory {
         }
     }
 
-    /// Makes what was applied last: writes the file in one rename. A server's writes are there already.
+    /// Makes applied changes durable: replaces the file in one rename. Does nothing on a server, where they already are.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written, or if another program changed it since it was read. The file is then unchanged.
     pub fn commit(&self) -> Result<(), DirectoryError> {
         match self {
             Directory::Ldap(_) | Directory::Preview(_) => Ok(()),
@@ -278,39 +392,10 @@ impl Directory {
         }
     }
 
-    /// Whether a change stays once [`Self::apply`] has returned; otherwise it does after [`Self::commit`].
-    pub fn applies_at_once(&self) -> bool {
-        !matches!(self, Directory::Ldif(_))
-    }
-
-    /// What is asked of the entries of a file; `None` for a server, which asks what it likes.
-    pub fn ldif_rules(&self) -> Option<LdifRules> {
-        match self {
-            Directory::Ldap(_) => None,
-            Directory::Ldif(d) => Some(d.rules()),
-            Directory::Preview(d) => d.ldif_rules(),
-        }
-    }
-
-    /// Asks this of the entries of a file from now on. Nothing for a server.
-    pub fn set_ldif_rules(&self, rules: LdifRules) {
-        match self {
-            Directory::Ldap(_) => {}
-            Directory::Ldif(d) => d.set_rules(rules),
-            Directory::Preview(d) => d.set_ldif_rules(rules),
-        }
-    }
-
-    /// Whether nobody sees a state in between: a file of entries is there as a whole, or not at all.
-    pub fn is_written_at_once(&self) -> bool {
-        match self {
-            Directory::Ldap(_) => false,
-            Directory::Ldif(d) => d.holds_entries(),
-            Directory::Preview(d) => d.below().is_written_at_once(),
-        }
-    }
-
-    /// The bound user's rights on an entry, as letters, where the server tells them.
+    /// Returns the bound user's rights on an entry, as letters, if the server publishes them (389 DS).
+    ///
+    /// # Errors
+    /// Fails if the server refuses the search.
     pub async fn effective_rights(&self, dn: &str) -> Result<Option<String>, DirectoryError> {
         match self {
             Directory::Ldap(d) => d.effective_rights(dn).await,
@@ -318,8 +403,10 @@ impl Directory {
         }
     }
 
-    /// After an error that may pass: waits, and sees to a connection. Gives the error back where it cannot pass, and when the
-    /// attempts are used up. Begins with `attempts` `None`, which is filled in.
+    /// Waits after a transient error, and restores the connection. `attempts` is `None` at first, and is set by this method.
+    ///
+    /// # Errors
+    /// Returns the error itself if it is not transient or no attempt is left; or the error of the reconnection.
     pub async fn recover(
         &self,
         error: DirectoryError,
@@ -331,7 +418,7 @@ impl Directory {
         }
     }
 
-    /// The server in use and where exactly: it may be another one than at the beginning.
+    /// Returns the server in use with its address. After a failover, it is not the first one.
     pub fn serving(&self) -> String {
         match self {
             Directory::Ldap(d) => d.serving(),
@@ -339,11 +426,11 @@ impl Directory {
         }
     }
 
-    /// Says goodbye, at the end of the process. A server would notice anyway.
+    /// Unbinds and closes all connections. Without it, servers only notice that the connections are closed.
     pub async fn close(self) {
         match self {
             Directory::Ldap(d) => d.close().await,
-            // A million entries need not be given back one by one.
+            // Freeing a million entries one by one takes time, and the process ends anyway.
             Directory::Ldif(d) => std::mem::forget(d),
             Directory::Preview(d) => Box::pin(d.below().clone().close()).await,
         }

@@ -1,15 +1,15 @@
-//! The entry that a name which is not there most likely stands for.
+//! The entry that a DN without an entry most likely stands for.
 
 use super::{Directory, Paging, Scope, SearchItem, SearchRequest};
 use crate::dn::{Dn, split};
 use crate::nearest::{nearest, nearest_of_many};
 
-/// So many entries are looked at; of more, any may be the nearest.
+/// The maximum number of siblings that are compared; among more, any may be the nearest.
 const MOST: u32 = 1_000;
 
 impl Directory {
-    /// Returns the name of an entry that is there and near to one that is not: beside it, below what is there of it; or, where
-    /// nothing of it is there, the naming context that is near. `None` where none is near, or nothing can be read.
+    /// Returns the DN of an existing entry that is similar to a missing one: a sibling, below its nearest existing ancestor; or a
+    /// similar naming context, if no ancestor exists. `None` if none is similar, or nothing can be read.
     pub async fn nearest_name(&self, dn: &str) -> Option<String> {
         let parts = split(dn).ok()?;
         for at in 1..parts.len() {
@@ -26,8 +26,7 @@ impl Directory {
         self.nearest_context(dn).map(str::to_owned)
     }
 
-    /// Returns the naming context that a name which lies in none is near to, or the only one that there is; `None` for a name in
-    /// one.
+    /// Returns the naming context that is similar to a DN outside of all of them, or the only one; `None` for a DN inside of one.
     pub fn nearest_context(&self, dn: &str) -> Option<&str> {
         let contexts = &self.root_dse().naming_contexts;
         let key = Dn::parse(dn).ok()?.key(self.schema());
@@ -37,7 +36,7 @@ impl Directory {
         if contexts.is_empty() || contexts.iter().any(is_in) {
             return None;
         }
-        // The end of the name that is as long as the context.
+        // The end of the DN, as long as the context.
         let parts = split(dn).ok()?;
         let near = contexts.iter().find(|context| {
             let length = split(context).map_or(0, |parts| parts.len());
@@ -52,7 +51,7 @@ impl Directory {
         request.paging = Paging::Limited(MOST);
         let mut search = self.search(request).await.ok()?;
         let mut names = Vec::new();
-        // What came before a limit was reached may have it.
+        // The entries before a limit may include it.
         while let Ok(Some(item)) = search.next().await {
             if let SearchItem::Entry(entry) = item {
                 names.push(entry.dn);

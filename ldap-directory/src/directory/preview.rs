@@ -1,7 +1,7 @@
-//! A directory as it would be: changes are made in memory only, on top of one that is read and never written.
+//! A preview: changes are made in memory, on top of a directory that is read and never written.
 //!
-//! An entry is taken into memory, whole, when it is changed for the first time; what is not changed is read from below each
-//! time. So memory grows with the entries that are changed, not with the directory.
+//! A whole entry is copied into memory when it is first changed; unchanged entries are read from the directory below each time.
+//! So memory grows with the number of changed entries, not with the directory.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use crate::entry::Entry;
 use crate::schema::{Coverage, Schema, conformance};
 use crate::secret::Secret;
 
-/// What an entry is asked for when it is taken into memory.
+/// The attributes read when an entry is copied into memory.
 const WHOLE: &[&str] = &["*"];
 const EVERYTHING: &str = "(objectClass=*)";
 
@@ -24,19 +24,19 @@ const EVERYTHING: &str = "(objectClass=*)";
 #[derive(Debug, Clone)]
 pub struct PreviewDirectory {
     below: Box<Directory>,
-    /// What is other than below, and what stands next to it.
+    /// The changed entries, and their siblings.
     changed: LdifDirectory,
-    /// The names that are looked up in `changed` alone, whether they are there or not.
+    /// The DNs that are looked up in `changed` alone, whether they exist or not.
     known: Arc<Mutex<Known>>,
-    /// Whether what the schema forbids is refused, as the server below would.
+    /// Whether violations of the schema are refused, as by the server below.
     checks_schema: bool,
 }
 
-/// A search keeps the set as it was when it began; it is copied only when it changes meanwhile.
+/// A search keeps the set of its beginning; the set is copied only if it changes meanwhile.
 type Known = Arc<BTreeSet<DnKey>>;
 
 impl PreviewDirectory {
-    /// Nothing is changed yet.
+    /// Returns a preview without changes.
     pub fn new(below: Directory) -> Self {
         let changed =
             LdifDirectory::in_memory(below.schema().clone(), below.root_dse().clone(), below.location());
@@ -46,8 +46,8 @@ impl PreviewDirectory {
         Self { below: Box::new(below), changed, known: Arc::default(), checks_schema: false }
     }
 
-    /// The same; what the server below would refuse by its schema is refused here, too. Nothing changes where that is not
-    /// known as a whole, and in front of a file, which takes anything.
+    /// Returns a preview that refuses what the server below would refuse by its schema. It has no effect if the schema is not
+    /// known completely, or on a file, which accepts everything.
     #[must_use]
     pub fn with_schema_check(mut self) -> Self {
         let schema = self.below.schema();
@@ -57,19 +57,19 @@ impl PreviewDirectory {
         self
     }
 
-    /// What is asked of entries, where a file is below.
+    /// Returns the rules for entries, if a file is below.
     pub(super) fn ldif_rules(&self) -> Option<LdifRules> {
         self.below.ldif_rules().map(|_| self.changed.rules())
     }
 
-    /// Asks this of entries from now on, where a file is below.
+    /// Sets the rules for entries, if a file is below.
     pub(super) fn set_ldif_rules(&self, rules: LdifRules) {
         if self.below.ldif_rules().is_some() {
             self.changed.set_rules(rules);
         }
     }
 
-    /// The directory below.
+    /// Returns the directory below.
     pub fn below(&self) -> &Directory {
         &self.below
     }
@@ -91,7 +91,10 @@ impl PreviewDirectory {
         })
     }
 
-    /// Reads one entry; `None` when there would be none of that name.
+    /// Reads one entry, or returns `None` if it would not exist.
+    ///
+    /// # Errors
+    /// Fails if the DN is not valid, or if the directory below fails.
     pub async fn read(&self, dn: &str, attributes: &[&str]) -> Result<Option<Entry>, DirectoryError> {
         let is_known = self.known().contains(&self.key(dn)?);
         if is_known {
@@ -101,7 +104,10 @@ impl PreviewDirectory {
         }
     }
 
-    /// Begins a search: what is changed comes first.
+    /// Begins a search. Changed entries come first.
+    ///
+    /// # Errors
+    /// Fails if the base is not a DN or would not exist, or if the directory below fails.
     pub async fn search(&self, request: SearchRequest) -> Result<SearchStream, DirectoryError> {
         let base = self.key(&request.base)?;
         if request.scope != Scope::Base {
@@ -120,12 +126,12 @@ impl PreviewDirectory {
         let below = if base_is_known && request.scope == Scope::Base {
             None
         } else {
-            // Of so many that are there, some may be gone by a change.
+            // Changes may have deleted some of a limited number of entries.
             let paging =
                 if matches!(request.paging, Paging::Limited(_)) { Paging::Off } else { request.paging };
             let request = SearchRequest { paging, ..request };
             match Box::pin(self.below.search(request)).await {
-                // It would be made by a change.
+                // A change adds it.
                 Err(e) if base_is_known && e.is_no_such_object() => None,
                 below => Some(Box::new(below?)),
             }
@@ -136,14 +142,20 @@ impl PreviewDirectory {
         Ok(SearchStream::Preview(Box::new(search)))
     }
 
-    /// An entry gets a password, in memory: the clear text, which nothing shows.
+    /// Sets an entry's password in memory, in clear text, which is never shown.
+    ///
+    /// # Errors
+    /// As [`Self::apply_with`].
     pub async fn set_password(&self, dn: &str, password: &Secret) -> Result<(), DirectoryError> {
         let values = vec![password.reveal().as_bytes().to_vec()];
         let changes = vec![Modification::new(ModificationKind::Replace, "userPassword", values)];
         self.apply_with(&Change::Modify { dn: dn.to_owned(), changes }, &[]).await
     }
 
-    /// Carries out one change under controls, in memory.
+    /// Applies one change with controls, in memory.
+    ///
+    /// # Errors
+    /// Fails with a server's result code if the change would not be possible, or if the directory below fails.
     pub async fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         let dn = change.dn();
         self.take_in(dn).await?;
@@ -167,7 +179,7 @@ impl PreviewDirectory {
         self.checked(change, controls)
     }
 
-    /// Makes a change, unless a server would refuse the entry for its schema.
+    /// Applies a change, unless the server would refuse the entry by its schema.
     fn checked(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         if !self.checks_schema || !matches!(change, Change::Add(_) | Change::Modify { .. }) {
             return self.changed.apply_with(change, controls);
@@ -191,7 +203,7 @@ impl PreviewDirectory {
         })
     }
 
-    /// Takes an entry into memory, or that it is not there.
+    /// Copies an entry into memory, or records that it does not exist.
     async fn take_in(&self, dn: &str) -> Result<(), DirectoryError> {
         let key = self.key(dn)?;
         if key.is_root() || self.known().contains(&key) {
@@ -210,7 +222,7 @@ impl PreviewDirectory {
         Ok(())
     }
 
-    /// Entries that moved with one that was renamed are known under their new names, too.
+    /// Records the new DNs of entries that moved with a renamed one.
     fn know_below(&self, dn: &str) -> Result<(), DirectoryError> {
         let mut search =
             self.changed.search(&SearchRequest::new(dn, Scope::Subtree, EVERYTHING, &["1.1"]))?;
@@ -223,7 +235,7 @@ impl PreviewDirectory {
         Ok(())
     }
 
-    /// What lies above has to be there for an entry to be added.
+    /// Copies the parent into memory, which must exist for an entry to be added.
     async fn take_in_parent(&self, dn: &str) -> Result<(), DirectoryError> {
         match parent(dn) {
             Some(parent) => self.take_in(&parent).await,
@@ -231,11 +243,11 @@ impl PreviewDirectory {
         }
     }
 
-    /// Takes in up to `most` entries below one that are still there below.
+    /// Copies up to `most` unchanged descendants of an entry into memory.
     async fn take_in_below(&self, dn: &str, scope: Scope, most: usize) -> Result<(), DirectoryError> {
         let request = SearchRequest::new(dn, scope, EVERYTHING, WHOLE);
         let mut search = match Box::pin(self.below.search(request)).await {
-            // It is there by a change only.
+            // Only a change added it.
             Err(e) if e.is_no_such_object() => return Ok(()),
             search => search?,
         };
@@ -257,7 +269,7 @@ impl PreviewDirectory {
     }
 }
 
-/// What takes back a change that was made a moment ago: of an entry that was there, its attributes are as they were.
+/// Returns the change that reverts another one: the attributes of an existing entry are restored.
 fn as_it_was(change: &Change, before: Option<&Entry>) -> Change {
     let dn = change.dn().to_owned();
     let (Some(before), Change::Modify { changes, .. }) = (before, change) else {
@@ -276,19 +288,22 @@ fn parent(dn: &str) -> Option<String> {
     parts.get(1..).filter(|p| !p.is_empty()).map(|p| p.join(","))
 }
 
-/// A search of what is changed, and then of what is not.
+/// A search of the changed entries, and then of the unchanged ones.
 #[derive(Debug)]
 pub struct PreviewSearch {
     changed: Option<Box<super::ldif::LdifSearch>>,
     below: Option<Box<SearchStream>>,
     known: Known,
     schema: Arc<Schema>,
-    /// Whether the base is there by a change, or may be: then it is no error that it is not there below.
+    /// Whether a change may have added the base: then it is not an error if the directory below lacks it.
     base_is_known: bool,
 }
 
 impl PreviewSearch {
-    /// The next item; `None` once the answer is complete.
+    /// Returns the next item, or `None` once the answer is complete.
+    ///
+    /// # Errors
+    /// Fails if the directory below fails.
     pub async fn next(&mut self) -> Result<Option<SearchItem>, DirectoryError> {
         if let Some(changed) = &mut self.changed {
             match changed.advance() {
@@ -313,7 +328,7 @@ impl PreviewSearch {
         Ok(None)
     }
 
-    /// Ends the search before its end.
+    /// Abandons the search.
     pub(super) async fn abandon(self) -> Result<(), DirectoryError> {
         match self.below {
             Some(below) => Box::pin(below.abandon()).await,
@@ -359,7 +374,7 @@ mod tests {
         let before = names(&below, "dc=x", Scope::Subtree).await;
         let preview = Directory::preview(below.clone());
         assert_eq!(names(&preview, "dc=x", Scope::Subtree).await, before);
-        // A change that is refused takes entries in, and they are found all the same.
+        // A refused change copies entries into memory, which are still found.
         assert!(preview.apply(&device("cn=two,ou=a,dc=x")).await.is_err());
         assert_eq!(names(&preview, "dc=x", Scope::Subtree).await, before);
 

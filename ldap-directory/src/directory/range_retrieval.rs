@@ -1,16 +1,16 @@
-//! Active Directory's ranged attributes ([MS-ADTS] 3.1.1.3.1.3.3): of an attribute with many values only the first come
-//! (1,500 for `member`), as `member;range=0-1499`. The rest is asked for range by range, to the end.
+//! Active Directory's ranged attributes ([MS-ADTS] 3.1.1.3.1.3.3): an attribute with many values is returned in ranges (1,500 for
+//! `member`), as `member;range=0-1499`. The remaining ranges are requested one by one.
 
 use super::{Directory, DirectoryError};
 use crate::entry::{Attribute, Entry};
 
-/// A description taken apart: `member;range=0-1499` is the type with its other options, and where the range ends.
+/// A parsed description: `member;range=0-1499` is the type with its other options, and the range.
 #[derive(Debug, PartialEq, Eq)]
 struct Ranged {
     name: String,
-    /// The first value's index.
+    /// The index of the first value.
     first: u64,
-    /// The last value's index; `None` is the end.
+    /// The index of the last value; `None` is the end.
     last: Option<u64>,
 }
 
@@ -28,8 +28,8 @@ fn ranged(description: &str) -> Option<Ranged> {
     range.map(|(first, last)| Ranged { name: kept.join(";"), first, last })
 }
 
-/// Beside the range that it gives, Active Directory names the attribute as it was asked for, without a value: `member`
-/// next to `member;range=0-1499`, `member;range=1500-*` next to `member;range=1500-2999`. That is not the end of it.
+/// Removes attributes that only repeat a request. Next to a range, Active Directory returns the requested description without values:
+/// `member` next to `member;range=0-1499`, `member;range=1500-*` next to `member;range=1500-2999`. That is not the end of the attribute.
 fn without_echoes(attributes: &mut Vec<Attribute>) {
     let name = |a: &Attribute| ranged(&a.description).map_or_else(|| a.description.clone(), |r| r.name);
     let given: Vec<String> =
@@ -37,8 +37,8 @@ fn without_echoes(attributes: &mut Vec<Attribute>) {
     attributes.retain(|a| !a.values.is_empty() || !given.iter().any(|g| g.eq_ignore_ascii_case(&name(a))));
 }
 
-/// Joins the ranges that an entry of a file has, as a server's are joined, and takes them out of the names. Returns the
-/// attributes of which a part is missing.
+/// Joins the ranges of an entry of a file, as those of a server, and removes them from the descriptions. Returns the attributes
+/// that lack a range.
 pub(crate) fn join_ranges(entry: &mut Entry) -> Vec<String> {
     if !entry.attributes.iter().any(|a| a.description.contains('=')) {
         return Vec::new();
@@ -61,9 +61,9 @@ pub(crate) fn join_ranges(entry: &mut Entry) -> Vec<String> {
         while let Some((next, mut more)) =
             parts.next_if(|(next, _)| next.name.eq_ignore_ascii_case(&range.name))
         {
-            // What a range promises has to be there.
+            // The announced values must be present.
             whole &= end.is_none_or(|end| u64::try_from(attribute.values.len()).ok() == end.checked_add(1));
-            // A range may be in the file twice, or overlap.
+            // A range may occur twice in a file, or overlap.
             let begins = end.map_or(u64::MAX, |end| end.saturating_add(1));
             whole &= next.first <= begins;
             let known = usize::try_from(begins.saturating_sub(next.first)).unwrap_or(usize::MAX);
@@ -80,10 +80,10 @@ pub(crate) fn join_ranges(entry: &mut Entry) -> Vec<String> {
     missing
 }
 
-/// So many ranges of one attribute, and the server is going round in circles.
+/// The maximum number of ranges of an attribute, after which the server is in a loop.
 const MAX_RANGES: u32 = 1_000_000;
-/// What an entry may come to when its ranges are joined, in octets: as much as one answer. A value costs this much more, so that
-/// a flood of short ones is bounded, too.
+/// The maximum size of an entry with joined ranges, in octets: that of one message. A value has an additional cost, which bounds
+/// many short ones.
 const MOST: usize = crate::ldif::reader::DEFAULT_MAX_RECORD_BYTES;
 const VALUE_OVERHEAD: usize = 24;
 
@@ -92,7 +92,10 @@ fn size(values: &[Vec<u8>]) -> usize {
 }
 
 impl Directory {
-    /// Completes the ranged attributes of an entry that a search gave, and takes the range out of their names.
+    /// Completes the ranged attributes of an entry from a search, and removes the range from their descriptions.
+    ///
+    /// # Errors
+    /// Fails if a search of the remaining values fails, or if the entry becomes too large.
     pub async fn complete_ranges(&self, entry: &mut Entry) -> Result<(), DirectoryError> {
         if !entry.attributes.iter().any(|a| a.description.contains('=')) {
             return Ok(());
@@ -121,7 +124,7 @@ impl Directory {
                     let r = ranged(&a.description).filter(|r| r.name.eq_ignore_ascii_case(&range.name))?;
                     Some((r, a.values))
                 });
-                // Values that went away in between: the answer has no such range, and there is no more.
+                // Values were removed meanwhile: the answer has no such range, and this is the end.
                 let Some((answered, values)) = found else { break };
                 if values.is_empty() && answered.last.is_some() {
                     return Err(stuck("the server gave no value of a range that is not the last"));

@@ -1,4 +1,4 @@
-//! The answer to a search, item by item, from any kind of directory.
+//! The answer to a search, item by item, from every kind of directory.
 
 use super::PreviewSearch;
 use crate::client as ldap;
@@ -11,39 +11,63 @@ use crate::ldif;
 pub enum SearchItem {
     /// An entry.
     Entry(Entry),
-    /// Continuation references: URLs where the answer goes on (RFC 4511 section 4.5.3).
+    /// A search result reference: URLs where the answer continues (RFC 4511 section 4.5.3).
     Reference(Vec<String>),
-    /// An entry that is left out because its name is not UTF-8: the name, with the octets that are no text escaped. It was
-    /// warned of.
+    /// An entry that is left out because its DN is not UTF-8: the DN, with the invalid octets escaped. A warning was logged.
     Unreadable(String),
 }
 
-/// One item of a search's answer, for who only looks at entries.
+/// One item of a search's answer, for callers that only inspect entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// An entry that stays where it came in: [`SearchStream::in_place`] shows it, until the search goes on.
+    /// An entry in the receive buffer: [`SearchStream::in_place`] returns it until the search advances.
     InPlace,
-    /// An entry taken apart.
+    /// An owned entry.
     Entry(Entry),
-    /// Continuation references.
+    /// A search result reference, as [`SearchItem::Reference`].
     Reference(Vec<String>),
     /// An entry that is left out, as [`SearchItem::Unreadable`].
     Unreadable(String),
 }
 
-/// The answer to a search, item by item.
+/// The answer to a search, item by item. Nothing is read before an item is requested.
+///
+/// ```
+/// use ldap_directory::{Access, Directory, DirectoryConfig, Scope, SearchItem, SearchRequest, ServerUrl};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let file = tempfile::NamedTempFile::new()?;
+/// std::fs::write(&file, "dn: dc=x\nobjectClass: domain\ndc: x\n")?;
+/// let config = DirectoryConfig::new([ServerUrl::Ldif(file.path().to_owned())]);
+/// let directory = Directory::open(&config, Access::Read).await?;
+/// let mut answer = directory.search(SearchRequest::new("dc=x", Scope::Subtree, "(dc=*)", &["dc"])).await?;
+/// while let Some(item) = answer.next().await? {
+///     match item {
+///         SearchItem::Entry(entry) => assert_eq!(entry.dn, "dc=x"),
+///         SearchItem::Reference(urls) => println!("continued at {urls:?}"),
+///         SearchItem::Unreadable(dn) => println!("left out: {dn}"),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub enum SearchStream {
     /// From a server.
     Ldap(Box<ldap::LdapSearch>),
     /// From a file.
     Ldif(Box<ldif::LdifSearch>),
-    /// From a directory as it would be.
+    /// From a preview.
     Preview(Box<PreviewSearch>),
 }
 
 impl SearchStream {
-    /// The next item; `None` once the answer is complete. After an error the answer is *not* complete.
+    /// Returns the next item, or `None` once the answer is complete. After an error, the answer is *not* complete.
+    ///
+    /// # Errors
+    /// Fails if the server refuses the search, if the connection is lost and the search cannot begin again, or if there is no
+    /// message within `operation_timeout`.
     pub async fn next(&mut self) -> Result<Option<SearchItem>, DirectoryError> {
         match self {
             SearchStream::Ldap(search) => search.next().await,
@@ -52,7 +76,10 @@ impl SearchStream {
         }
     }
 
-    /// Goes on to the next item, as [`Self::next`] does, and takes no entry apart that can be shown where it is.
+    /// Advances to the next item, like [`Self::next`], but leaves an entry in the receive buffer if possible.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
     pub async fn advance(&mut self) -> Result<Option<Found>, DirectoryError> {
         if let SearchStream::Ldap(search) = self {
             return search.advance().await;
@@ -64,7 +91,10 @@ impl SearchStream {
         }))
     }
 
-    /// The same where nothing has to be waited for: `None` says that [`Self::advance`] is to be asked.
+    /// Advances if the next item has already arrived; `None` means that [`Self::advance`] must be called.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
     pub fn advance_at_once(&mut self) -> Result<Option<Found>, DirectoryError> {
         match self {
             SearchStream::Ldap(search) => search.advance_at_once(),
@@ -72,8 +102,11 @@ impl SearchStream {
         }
     }
 
-    /// Reads more of the page under way, and leaves it where it is, for who cannot take it now but does not want the server to
-    /// wait. The entry in place is lost. Whether there is more to read; may be dropped while it waits.
+    /// Reads more of the current page into the buffer, for a caller that is busy but does not want the server to wait. The entry
+    /// in place is lost. Returns whether there is more to read. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
     pub async fn absorb(&mut self) -> Result<bool, DirectoryError> {
         match self {
             SearchStream::Ldap(search) => search.absorb().await,
@@ -81,7 +114,7 @@ impl SearchStream {
         }
     }
 
-    /// How often the answer began again after entries had come (`may_repeat`): what came before comes once more.
+    /// Returns how often the answer began again after it had returned entries (`may_repeat`): those are returned once more.
     pub fn beginnings(&self) -> u32 {
         match self {
             SearchStream::Ldap(search) => search.beginnings(),
@@ -89,7 +122,7 @@ impl SearchStream {
         }
     }
 
-    /// The entry in place, after [`Found::InPlace`].
+    /// Returns the entry in the receive buffer, after [`Found::InPlace`].
     pub fn in_place(&self) -> Option<ldap::WireEntry<'_>> {
         match self {
             SearchStream::Ldap(search) => search.in_place(),
@@ -97,7 +130,10 @@ impl SearchStream {
         }
     }
 
-    /// Ends a search before its end, in a way that another search can follow at once.
+    /// Abandons a search, so that another search can follow at once.
+    ///
+    /// # Errors
+    /// Fails if the rest of the current page cannot be read.
     pub async fn abandon(self) -> Result<(), DirectoryError> {
         match self {
             SearchStream::Ldap(search) => search.abandon().await,
@@ -106,7 +142,10 @@ impl SearchStream {
         }
     }
 
-    /// The next entry, references and entries that cannot be read left out.
+    /// Returns the next entry. References and unreadable entries are skipped.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
     pub async fn next_entry(&mut self) -> Result<Option<Entry>, DirectoryError> {
         loop {
             match self.next().await? {

@@ -1,36 +1,37 @@
-//! Comparisons in a filter that are true of no entry, whatever it holds: RFC 4511 section 4.5.1.7 has servers evaluate them to
-//! Undefined, and the answer is empty without an error.
+//! Comparisons in a filter that no entry can match: servers evaluate them to Undefined (RFC 4511 section 4.5.1.7), and return an
+//! empty answer without an error.
 //!
-//! They are found by the schema: values that the attribute's syntax forbids, matching rules that are not known, and
-//! comparisons for which the attribute has no rule. Servers differ, so that this is no proof: 389 DS compares by the syntax
-//! where no rule is named, and Active Directory names no rules at all.
+//! They are found by the schema: values that violate the attribute's syntax, unknown matching rules, and comparisons for which the
+//! attribute has no rule. This is not a proof, because servers differ: 389 DS compares by the syntax if there is no rule, and Active
+//! Directory publishes no rules.
 //!
-//! Not checked: attributes and classes that are not known (see [`super::names`]), attributes with `;binary`, and the assertion
-//! syntaxes of certificates.
+//! Not checked: unknown attributes and classes (see [`super::KnownNames`]), attributes with `;binary`, and the assertion syntaxes of
+//! certificates.
 
-use super::{KnownNames, Vendor};
+use super::KnownNames;
 use crate::dn::Dn;
 use crate::entry::base_type;
 use crate::filter::Filter;
 use crate::oid;
+use crate::root_dse::Vendor;
 use crate::schema::syntax::{generalized_to_rfc3339, is_integer};
 use crate::schema::{Coverage, Equality};
 
-/// A comparison that no entry passes.
+/// A comparison that no entry matches.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Undefined {
-    /// The comparison, as text. Without its value where that is a secret.
+    /// The comparison as text, without its value if that is secret.
     pub comparison: String,
-    /// The attribute or the matching rule that it is about.
+    /// The attribute or the matching rule.
     pub name: String,
-    /// What is wrong.
+    /// Why no entry matches.
     pub problem: String,
-    /// What would be right.
+    /// What is expected instead.
     pub expected: String,
 }
 
 impl KnownNames<'_> {
-    /// Returns the comparisons in a filter that no entry passes, in order. None for a server that publishes no schema.
+    /// Returns the comparisons in a filter that no entry matches, in order. Empty for a server that publishes no schema.
     pub fn undefined_in(&self, filter: &Filter) -> Vec<Undefined> {
         let mut found = Vec::new();
         if self.schema.coverage() != Coverage::BuiltIn || self.vendor() == Vendor::Ldif {
@@ -76,12 +77,12 @@ impl KnownNames<'_> {
         found.push(Undefined { comparison, problem: format!("`{name}` {what}"), name, expected });
     }
 
-    /// Whether an attribute has no rule for a kind of comparison.
+    /// Returns whether an attribute has no rule for a kind of comparison.
     fn without_rule(&self, attribute: &str, kind: Kind) -> Option<Problem> {
         let schema = self.schema;
         schema.attribute_type(attribute)?;
         let has_rule = match (self.vendor(), kind) {
-            // 389 DS compares by the syntax where its schema names no rule.
+            // 389 DS compares by the syntax if its schema has no rule.
             (Vendor::Ds389, _) | (Vendor::Ldif, Kind::Equality) => true,
             (Vendor::Ldif, Kind::Ordering) => schema.ordering(attribute).has_order(),
             (Vendor::Ldif, Kind::Substring) => schema.equality(attribute).has_substrings(),
@@ -101,12 +102,12 @@ impl KnownNames<'_> {
         })
     }
 
-    /// Whether a value is none that a rule can compare with.
+    /// Returns whether a rule cannot compare with a value.
     fn value(&self, name: &str, rule: Equality, value: &[u8]) -> Option<Problem> {
         let (schema, attribute) = (self.schema, base_type(name));
         let is_rule = schema.attribute_type(attribute).is_none();
         let has_binary = name.split(';').skip(1).any(|option| option.eq_ignore_ascii_case("binary"));
-        // Without an attribute, a rule compares all that it fits. What is not known is another check's, and so are classes.
+        // Without an attribute, a rule applies to all attributes of its syntax. Unknown names and classes are checked elsewhere.
         if has_binary || (is_rule && Equality::from_rule(name).is_none()) || self.is_class(attribute) {
             return None;
         }
@@ -134,7 +135,7 @@ impl KnownNames<'_> {
         };
         let is_valid = match rule {
             _ if syntax == oid::CSN_SYNTAX => is_csn(value),
-            // RFC 4517 sections 3.3.16 and 3.3.3: there is one way to write them.
+            // RFC 4517 sections 3.3.16 and 3.3.3: only one spelling is valid.
             Equality::Integer => is_integer(value),
             Equality::Boolean => matches!(value, b"TRUE" | b"FALSE"),
             Equality::DistinguishedName | Equality::UniqueMember => self.is_name(rule, value),
@@ -168,7 +169,7 @@ impl KnownNames<'_> {
         parts.all(|part| self.schema.attribute_type(&part.attribute).is_some())
     }
 
-    /// An OID, or a name that the schema knows.
+    /// Returns whether a text is an OID, or a name in the schema.
     fn is_identifier(&self, value: &[u8]) -> bool {
         let Ok(text) = std::str::from_utf8(value) else { return false };
         let is_known = || {
@@ -179,9 +180,9 @@ impl KnownNames<'_> {
         text.starts_with(|c: char| c.is_ascii_digit()) || is_known()
     }
 
-    /// Whether the directory knows a matching rule.
+    /// Returns whether the directory knows a matching rule.
     fn knows_rule(&self, rule: &str) -> bool {
-        /// [MS-ADTS] 3.1.1.3.4.4: Active Directory does not publish its rules, and a file has the first two.
+        /// [MS-ADTS] 3.1.1.3.4.4: Active Directory does not publish its rules; a file supports the first two.
         const BITS: [&str; 2] = [oid::BIT_AND_MATCH, oid::BIT_OR_MATCH];
         /// See [`BITS`].
         const CHAINS: [&str; 2] = [oid::CHAIN_MATCH, oid::DN_WITH_DATA_MATCH];
@@ -193,13 +194,13 @@ impl KnownNames<'_> {
                     || names.iter().any(|name| name.eq_ignore_ascii_case(rule))
                     || Equality::from_rule(rule).is_some()
             }
-            // One that publishes none may know any.
+            // A server that publishes none may support any.
             _ => !self.schema.publishes_rules() || self.schema.has_rule(rule),
         }
     }
 }
 
-/// A kind of comparison, each by a rule of its own (RFC 4512 section 4.1.2).
+/// A kind of comparison, each with its own rule (RFC 4512 section 4.1.2).
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Equality,
@@ -213,7 +214,7 @@ struct Problem {
     expected: String,
 }
 
-/// A time and three hexadecimal numbers: a count, a server and another count.
+/// Checks for a CSN: a time and three hexadecimal numbers: a count, a server and another count.
 fn is_csn(value: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(value) else { return false };
     let mut parts = text.split('#');

@@ -1,4 +1,4 @@
-//! Names in the form in which they compare and sort, and the rewriting of their suffixes.
+//! DNs in the form in which they compare and sort, and the rewriting of their suffixes.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -9,21 +9,35 @@ use rustc_hash::FxHasher;
 use super::{Ava, Dn, DnError, parse, push_escaped};
 use crate::schema::Schema;
 
-/// Ends every relative name in a key. Sorts below every other byte, and [`super::escape_value`] lets no value contain it.
+/// Ends every RDN in a key. It sorts below every other byte, and [`super::escape_value`] escapes it in values.
 const END: char = '\0';
-/// How many names [`Above`] keeps.
+/// The capacity of [`Above`] and [`Parents`].
 const REMEMBERED: usize = 1024;
 
-/// A name normalised for comparison (distinguishedNameMatch, RFC 4517 section 4.2.15), root first: a parent's key is
-/// a strict prefix of its children's, so that keys sort parents before children and each subtree is one run.
+/// A DN normalized for comparison (distinguishedNameMatch, RFC 4517 section 4.2.15), root first. A parent's key is a strict
+/// prefix of its children's: keys sort parents before children, and each subtree is one range.
 ///
-/// Attribute types become the schema's OID, values what the type's EQUALITY rule makes of them (caseIgnoreMatch
-/// where the type is unknown), and the parts of a multi-valued relative name are sorted.
+/// Attribute types become the schema's OID. Values are normalized by the type's EQUALITY rule (caseIgnoreMatch if the type is
+/// unknown). The parts of a multi-valued RDN are sorted.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use ldap_directory::dn::DnKey;
+/// use ldap_directory::schema::Schema;
+///
+/// let key = |dn: &str| DnKey::parse(dn, Schema::standard());
+/// let entries: BTreeMap<DnKey, u32> =
+///     [(key("cn=Ada,ou=a,dc=x")?, 1), (key("ou=b,dc=x")?, 2), (key("OU=A,dc=x")?, 3)].into();
+/// let below_a: Vec<u32> = entries.range(key("ou=a,dc=x")?.subtree()).map(|(_, n)| *n).collect();
+/// assert_eq!(below_a, [3, 1]);
+/// # Ok::<(), ldap_directory::dn::DnError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct DnKey(String);
 
 impl DnKey {
-    /// The key of a name.
+    /// Returns the key of a DN.
     pub fn new(dn: &Dn, schema: &Schema) -> Self {
         let mut key = String::new();
         for rdn in dn.rdns.iter().rev() {
@@ -33,7 +47,20 @@ impl DnKey {
         Self(key)
     }
 
-    /// The key of a name given as text.
+    /// Returns the key of a DN in text form.
+    ///
+    /// # Errors
+    /// Fails if the text is not a DN.
+    ///
+    /// ```
+    /// use ldap_directory::dn::DnKey;
+    /// use ldap_directory::schema::Schema;
+    ///
+    /// let key = |dn: &str| DnKey::parse(dn, Schema::standard());
+    /// assert_eq!(key("uid=ada, DC=Example")?, key("userid=ADA,dc=example")?);
+    /// assert!(key("uid=ada,dc=example")?.is_within(&key("dc=example")?));
+    /// # Ok::<(), ldap_directory::dn::DnError>(())
+    /// ```
     pub fn parse(dn: &str, schema: &Schema) -> Result<Self, DnError> {
         if is_plain(dn) {
             return Self::of_plain(dn, schema);
@@ -41,11 +68,11 @@ impl DnKey {
         Ok(Self::new(&Dn::parse(dn)?, schema))
     }
 
-    /// The same for a name without anything special: nothing has to be read octet by octet, nor put down in between.
+    /// Returns the same for a DN without escapes, in one pass and without intermediate values.
     fn of_plain(dn: &str, schema: &Schema) -> Result<Self, DnError> {
         let mut key = String::with_capacity(dn.len() + 64);
         for rdn in dn.rsplit(',') {
-            // What is wrong, or unusual, is the other way's to say.
+            // The general parser reports errors, and handles unusual forms.
             let Some((attribute, value)) = plain_rdn(rdn) else {
                 return Ok(Self::new(&Dn::parse(dn)?, schema));
             };
@@ -55,33 +82,33 @@ impl DnKey {
         Ok(Self(key))
     }
 
-    /// The key of the root, which is above all.
+    /// Returns the key of the root, the ancestor of every DN.
     pub fn root() -> Self {
         Self::default()
     }
 
-    /// The key as octets, to be hashed: names that compare equal have the same.
+    /// Returns the key as octets, for hashing: DNs that compare equal have the same octets.
     pub fn as_octets(&self) -> &[u8] {
         self.0.as_bytes()
     }
 
-    /// Whether this is the root.
+    /// Returns whether this is the root.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The key of the name above; `None` for the root.
+    /// Returns the parent's key, or `None` for the root.
     pub fn parent(&self) -> Option<Self> {
         self.above().map(|above| Self(above.to_owned()))
     }
 
-    /// The parent's text.
+    /// Returns the parent's text.
     fn above(&self) -> Option<&str> {
         let inner = self.0.strip_suffix(END)?;
         self.0.get(..inner.rfind(END).map_or(0, |end| end + END.len_utf8()))
     }
 
-    /// The texts of the keys above, nearest first, the root's last: to be hashed, without a copy of each.
+    /// Returns the texts of the ancestors' keys, nearest first, the root's last: for hashing without copies.
     pub fn above_texts(&self) -> impl Iterator<Item = &str> {
         fn above(text: &str) -> Option<&str> {
             let inner = text.strip_suffix(END)?;
@@ -90,51 +117,50 @@ impl DnKey {
         std::iter::successors(above(&self.0), |text| above(text))
     }
 
-    /// The key as it hashes.
+    /// Returns the key as text.
     pub fn text(&self) -> &str {
         &self.0
     }
 
-    /// The same name below `to` in place of `from`; `None` where it is not at or below `from`.
+    /// Returns the key with the ancestor `from` replaced by `to`, or `None` if it is not at or below `from`.
     #[must_use]
     pub fn rebased(&self, from: &Self, to: &Self) -> Option<Self> {
         self.0.strip_prefix(&from.0).map(|rest| Self(format!("{}{rest}", to.0)))
     }
 
-    /// Whether `other` lies strictly below this.
+    /// Returns whether `other` is strictly below this.
     pub fn is_ancestor_of(&self, other: &Self) -> bool {
         other.0.len() > self.0.len() && other.is_within(self)
     }
 
-    /// Whether this is `base` or lies below it.
+    /// Returns whether this is `base` or below it.
     pub fn is_within(&self, base: &Self) -> bool {
         self.0.starts_with(&base.0)
     }
 
-    /// The number of relative names.
+    /// Returns the number of RDNs.
     pub fn depth(&self) -> usize {
         self.0.matches(END).count()
     }
 
-    /// The first key behind this one's subtree, for range scans; `None` for the root, whose subtree is everything.
+    /// Returns the first key after this one's subtree, for range scans; `None` for the root, whose subtree has no end.
     pub fn subtree_end(&self) -> Option<Self> {
         self.0.strip_suffix(END).map(|inner| Self(format!("{inner}\u{1}")))
     }
 
-    /// The range of this key and all below it, as [`std::collections::BTreeMap::range`] takes it.
+    /// Returns the range of this key and its descendants, for [`std::collections::BTreeMap::range`].
     pub fn subtree(&self) -> (std::ops::Bound<Self>, std::ops::Bound<Self>) {
         let end = self.subtree_end().map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
         (std::ops::Bound::Included(self.clone()), end)
     }
 }
 
-/// The key as a name of normalised parts, most specific first: to look at, not to send.
-/// Names below which others are found, to be known again without being looked for: so many at most.
+/// A cache of parents that exist, of bounded size.
 #[derive(Debug, Default)]
 pub(crate) struct Parents(HashSet<String, BuildHasherDefault<FxHasher>>);
 
 impl Parents {
-    /// Whether the name directly above is among them.
+    /// Returns whether the parent of a key is in the cache.
     pub(crate) fn have(&self, key: &DnKey) -> bool {
         key.above().is_some_and(|above| self.0.contains(above))
     }
@@ -151,6 +177,7 @@ impl Parents {
     }
 }
 
+/// The key as a DN of normalized parts, most specific first: for display, not to be sent to a server.
 impl fmt::Display for DnKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts: Vec<&str> = self.0.split_terminator(END).rev().collect();
@@ -158,10 +185,10 @@ impl fmt::Display for DnKey {
     }
 }
 
-/// Deeper than this, a name inside a value of a name (`member=member\=…`) is compared as it is written.
+/// Below this depth, a DN inside a value of a DN (`member=member\=…`) is compared as it is written.
 const MAX_NESTING: u8 = 4;
 
-/// A name in its normal form as text, most specific first; `None` when the text is no name.
+/// Returns a DN in its normal form as text, most specific first, or `None` if the text is not a DN.
 pub(crate) fn normal_name(text: &str, schema: &Schema, nesting: u8) -> Option<String> {
     if nesting > MAX_NESTING {
         return None;
@@ -171,15 +198,28 @@ pub(crate) fn normal_name(text: &str, schema: &Schema, nesting: u8) -> Option<St
     Some(parts.join(","))
 }
 
-/// Names whose entries have many others right below them, and their keys: names that come one after another mostly differ
-/// in their first part.
+/// A cache of the keys of parents. DNs in sequence mostly differ in their first RDN only.
+///
+/// ```
+/// use ldap_directory::dn::{Above, DnKey};
+/// use ldap_directory::schema::Schema;
+///
+/// let mut parents = Above::default();
+/// for dn in ["uid=a,dc=x", "uid=b,dc=x"] {
+///     assert_eq!(parents.key(dn, Schema::standard())?, DnKey::parse(dn, Schema::standard())?);
+/// }
+/// # Ok::<(), ldap_directory::dn::DnError>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Above(HashMap<String, DnKey, BuildHasherDefault<FxHasher>>);
 
 impl Above {
-    /// As [`DnKey::parse`].
+    /// Returns the same key as [`DnKey::parse`].
+    ///
+    /// # Errors
+    /// Fails if the text is not a DN.
     pub fn key(&mut self, dn: &str, schema: &Schema) -> Result<DnKey, DnError> {
-        // Nothing behind the comma is not the root: it is a name that does not end.
+        // A DN that ends in a comma is an error, not a child of the root.
         let plain = dn.split_once(',').filter(|(_, above)| !above.trim().is_empty() && is_plain(dn));
         let Some(((attribute, value), above)) = plain.and_then(|(rdn, above)| Some((plain_rdn(rdn)?, above)))
         else {
@@ -188,7 +228,7 @@ impl Above {
         let known = if let Some(known) = self.0.get(above) {
             known
         } else {
-            // What is wrong is said of the whole name.
+            // The error refers to the whole DN.
             let Ok(key) = DnKey::parse(above, schema) else { return DnKey::parse(dn, schema) };
             if self.0.len() >= REMEMBERED {
                 self.0.clear();
@@ -203,20 +243,19 @@ impl Above {
     }
 }
 
-/// Whether a text has only characters that mean themselves in a name, and what divides it: no escape, no second part of a
-/// relative name.
+/// Returns whether a DN has only literal characters and separators: no escape, no multi-valued RDN.
 pub(super) fn is_plain(dn: &str) -> bool {
     let plain =
         |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'@' | b',' | b'=' | b' ');
     !dn.is_empty() && dn.bytes().all(plain)
 }
 
-/// Type and value of a relative name that is plain in a plain name, and stands as it is.
+/// Returns type and value of an RDN of a plain DN, if both are literal.
 pub(super) fn plain_rdn(rdn: &str) -> Option<(&str, &str)> {
     rdn.split_once('=').filter(|(attribute, value)| is_type(attribute) && is_value(value))
 }
 
-/// Whether this is a type that stands for itself: not one that the `OID.` of RFC 2253 is to be taken from.
+/// Returns whether this is a type without the `OID.` prefix of RFC 2253.
 fn is_type(attribute: &str) -> bool {
     let begins = attribute.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
     begins
@@ -224,7 +263,7 @@ fn is_type(attribute: &str) -> bool {
         && !attribute.get(..4).is_some_and(|p| p.eq_ignore_ascii_case("OID."))
 }
 
-/// Whether this is a value as it stands: spaces at its ends would not count.
+/// Returns whether this is a literal value: spaces at its ends would be removed.
 fn is_value(value: &str) -> bool {
     !value.contains('=') && !value.starts_with(' ') && !value.ends_with(' ')
 }
@@ -235,7 +274,7 @@ fn normal_rdn(avas: &[Ava], schema: &Schema, nesting: u8) -> String {
     out
 }
 
-/// Appends a relative name in its normal form.
+/// Appends an RDN in its normal form.
 fn push_rdn(out: &mut String, avas: &[Ava], schema: &Schema, nesting: u8) {
     if let [ava] = avas {
         return push_ava(out, &ava.attribute, &ava.value, schema, nesting);
@@ -252,7 +291,7 @@ fn push_rdn(out: &mut String, avas: &[Ava], schema: &Schema, nesting: u8) {
 
 fn push_ava(out: &mut String, attribute: &str, value: &[u8], schema: &Schema, nesting: u8) {
     let (name, rule) = schema.naming(attribute);
-    // An OID, mostly.
+    // Mostly an OID.
     if name.bytes().any(|b| b.is_ascii_uppercase()) {
         out.push_str(&name.to_ascii_lowercase());
     } else {
@@ -262,7 +301,17 @@ fn push_ava(out: &mut String, attribute: &str, value: &[u8], schema: &Schema, ne
     push_escaped(out, &rule.normalize_nested(value, schema, nesting + 1));
 }
 
-/// Moves names from below one name to below another, leaving the rest of the text byte for byte as it is.
+/// Replaces one suffix of DNs by another, and leaves the rest of the text unchanged.
+///
+/// ```
+/// use ldap_directory::dn::SuffixRewrite;
+/// use ldap_directory::schema::Schema;
+///
+/// let rewrite = SuffixRewrite::new("dc=old,dc=com", "dc=new,dc=org")?;
+/// let moved = rewrite.apply("CN=Ada, ou=people, DC=Old,DC=com", Schema::standard());
+/// assert_eq!(moved.as_deref(), Some("CN=Ada, ou=people,dc=new,dc=org"));
+/// # Ok::<(), ldap_directory::dn::DnError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SuffixRewrite {
     from: Dn,
@@ -270,13 +319,16 @@ pub struct SuffixRewrite {
 }
 
 impl SuffixRewrite {
-    /// A rewrite of names at or below `from`. Both must be names; the root is one.
+    /// Returns a rewrite of DNs at or below `from`. Either may be the root (an empty text).
+    ///
+    /// # Errors
+    /// Fails if `from` or `to` is not a DN.
     pub fn new(from: &str, to: &str) -> Result<Self, DnError> {
         Dn::parse(to)?;
         Ok(Self { from: Dn::parse(from)?, to_text: to.trim_start_matches(' ').to_owned() })
     }
 
-    /// The name with its suffix replaced; `None` when it is no name, or not at or below `from`.
+    /// Returns the DN with its suffix replaced, or `None` if it is not a DN or not at or below `from`.
     pub fn apply(&self, dn: &str, schema: &Schema) -> Option<String> {
         let rdns = parse::parse(dn).ok()?;
         let kept = rdns.len().checked_sub(self.from.depth())?;

@@ -1,18 +1,18 @@
-//! The reader of RFC 4514 section 3 strings: one pass, no recursion.
+//! The parser of DNs (RFC 4514 section 3): one pass, no recursion.
 
 use super::{Ava, DnError, hex_digit};
 
-/// A relative name: what it says, and how it is spelt.
+/// An RDN: its content and its spelling.
 pub(super) struct Spelt<'a> {
     pub(super) avas: Vec<Ava>,
     pub(super) text: &'a str,
-    /// Where `text` ends in the whole, in bytes.
+    /// The offset of the end of `text`, in bytes.
     pub(super) end: usize,
-    /// Where `text` starts in the whole, in bytes.
+    /// The offset of `text`, in bytes.
     pub(super) start: usize,
 }
 
-/// The relative names of a text, most specific first.
+/// Returns the RDNs of a text, most specific first.
 pub(super) fn parse(text: &str) -> Result<Vec<Spelt<'_>>, DnError> {
     let mut reader = Reader { bytes: text.as_bytes(), at: 0 };
     let mut rdns = Vec::new();
@@ -69,7 +69,7 @@ impl Reader<'_> {
         DnError::Unexpected { at, found: found.unwrap_or(char::REPLACEMENT_CHARACTER) }
     }
 
-    /// An assertion, and where its text ends; afterwards the reader stands at a separator or the end.
+    /// Parses an assertion, and where its text ends; afterwards, the reader is at a separator or the end.
     fn ava(&mut self) -> Result<(Ava, usize), DnError> {
         self.skip_spaces();
         let attribute = self.attribute()?;
@@ -90,7 +90,7 @@ impl Reader<'_> {
         Ok((Ava { attribute, value }, end))
     }
 
-    /// A descriptor or dotted OID (RFC 4512 section 1.4). Underscores too: 389 DS and Oracle allow them.
+    /// Parses a descriptor or dotted OID (RFC 4512 section 1.4). Underscores too: 389 DS and Oracle allow them.
     fn attribute(&mut self) -> Result<String, DnError> {
         let start = self.at;
         while self.peek().is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')) {
@@ -106,7 +106,7 @@ impl Reader<'_> {
         Ok(oid.map_or(&*name, |(_, oid)| oid).to_owned())
     }
 
-    /// What follows a backslash (`self.at` is behind it).
+    /// Parses the rest of an escape, after the backslash.
     fn escaped(&mut self) -> Result<u8, DnError> {
         let at = self.at.saturating_sub(1);
         let first = self.next().ok_or(DnError::BadEscape(at))?;
@@ -117,7 +117,7 @@ impl Reader<'_> {
         if b" \"#+,;<=>\\".contains(&first) { Ok(first) } else { Err(DnError::BadEscape(at)) }
     }
 
-    /// An unquoted value: up to a separator, without the unescaped spaces at its end.
+    /// Parses an unquoted value: up to a separator, without the unescaped spaces at its end.
     fn plain(&mut self) -> Result<(Vec<u8>, usize), DnError> {
         let mut value = Vec::new();
         let (mut keep, mut end) = (0, self.at);
@@ -136,7 +136,7 @@ impl Reader<'_> {
         Ok((value, end))
     }
 
-    /// `"a,b"` (RFC 2253 section 4).
+    /// Parses `"a,b"` (RFC 2253 section 4).
     fn quoted(&mut self) -> Result<(Vec<u8>, usize), DnError> {
         let start = self.at;
         self.at += 1;
@@ -150,7 +150,7 @@ impl Reader<'_> {
         }
     }
 
-    /// `#04024869`: the BER encoding of a value, in hex (RFC 4514 section 2.4).
+    /// Parses `#04024869`: the BER encoding of a value, in hex (RFC 4514 section 2.4).
     fn hex_string(&mut self) -> Result<(Vec<u8>, usize), DnError> {
         let start = self.at;
         self.at += 1;
@@ -169,7 +169,7 @@ impl Reader<'_> {
     }
 }
 
-/// The contents of a BER octet string, UTF8String, PrintableString or IA5String that is all of `encoding`.
+/// Returns the contents of a BER octet string, UTF8String, PrintableString or IA5String that is all of `encoding`.
 fn string_contents(encoding: &[u8]) -> Option<&[u8]> {
     let (tag, rest) = encoding.split_first()?;
     if !matches!(tag, 0x04 | 0x0C | 0x13 | 0x16) {

@@ -1,15 +1,24 @@
-//! Entries in one piece: what is kept by the million.
+//! Entries in one allocation, to keep millions of them in memory.
 
 use super::{Attribute, Entry};
 
-/// An entry in one allocation, about as long as its values and names are. An attribute without values leaves no trace.
+/// An entry in one allocation, about as large as its names and values. Attributes without values are omitted.
 ///
-/// Each string is behind its length: the DN; then for each attribute its description, the number of its values, and these.
+/// Layout: every string is preceded by its length. The DN comes first, then for each attribute its description, the number of
+/// its values, and the values.
+///
+/// ```
+/// use ldap_directory::entry::{Attribute, CompactEntry, Entry};
+///
+/// let entry = Entry { dn: "dc=x".into(), attributes: vec![Attribute::new("dc", vec![b"x".to_vec()])] };
+/// let compact = CompactEntry::from(&entry);
+/// assert_eq!((compact.dn(), compact.to_entry()), ("dc=x", entry));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompactEntry(Box<[u8]>);
 
 impl CompactEntry {
-    /// Of a DN, and descriptions with their values.
+    /// Returns the entry of a DN and descriptions with their values.
     pub fn new<'a>(dn: &str, attributes: impl Iterator<Item = (&'a str, &'a [Vec<u8>])> + Clone) -> Self {
         let attributes = attributes.filter(|(_, values)| !values.is_empty());
         let size = |octets: &[u8]| size_of_number(octets.len()) + octets.len();
@@ -29,19 +38,19 @@ impl CompactEntry {
         Self(out.into_boxed_slice())
     }
 
-    /// The distinguished name.
+    /// Returns the DN.
     pub fn dn(&self) -> &str {
         text(take(&mut &*self.0))
     }
 
-    /// The attributes, in their order.
+    /// Returns the attributes, in their order.
     pub fn attributes(&self) -> PackedAttributes<'_> {
         let mut rest = &*self.0;
         take(&mut rest);
         PackedAttributes(rest)
     }
 
-    /// The entry taken apart.
+    /// Returns an owned [`Entry`].
     pub fn to_entry(&self) -> Entry {
         let attribute = |(name, values): (&str, PackedValues<'_>)| {
             Attribute::new(name, values.map(<[u8]>::to_vec).collect())
@@ -56,7 +65,7 @@ impl From<&Entry> for CompactEntry {
     }
 }
 
-/// Descriptions with their values.
+/// An iterator over descriptions with their values.
 #[derive(Debug, Clone)]
 pub struct PackedAttributes<'a>(&'a [u8]);
 
@@ -77,7 +86,7 @@ impl<'a> Iterator for PackedAttributes<'a> {
     }
 }
 
-/// The values of an attribute.
+/// An iterator over the values of an attribute.
 #[derive(Debug, Clone)]
 pub struct PackedValues<'a> {
     left: usize,
@@ -93,7 +102,7 @@ impl<'a> Iterator for PackedValues<'a> {
     }
 }
 
-/// Octets that were a `str` when they were packed.
+/// Returns the text of octets that were a `str` when they were packed.
 fn text(octets: &[u8]) -> &str {
     std::str::from_utf8(octets).unwrap_or_default()
 }
@@ -102,7 +111,7 @@ fn size_of_number(number: usize) -> usize {
     if number < usize::from(LONG) { 1 } else { 1 + size_of::<u64>() }
 }
 
-/// In place of a number that one octet does not hold: it comes behind, in eight.
+/// Marks a number that does not fit into one octet: it follows in eight octets.
 const LONG: u8 = u8::MAX;
 
 fn push_number(out: &mut Vec<u8>, number: usize) {

@@ -1,39 +1,39 @@
-//! What a file is known by while somebody works on what was read of it.
+//! Detection of changes of a file by other programs.
 
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// A file at a moment: another one in its place, or another content, has another stamp, as far as the file system's clock tells
-/// two moments apart.
+/// The identity and version of a file at one moment. Another file, or another content, has another stamp, within the resolution of
+/// the file system's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp(Option<Of>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Of {
-    /// The device and the file's number on it.
+    /// The device, and the number of the file on it.
     identity: (u64, u64),
     octets: u64,
     modified: Option<SystemTime>,
 }
 
 impl Stamp {
-    /// Of a file that is not there.
+    /// The stamp of a missing file.
     pub const ABSENT: Stamp = Stamp(None);
 
     /// Returns the stamp of an open file.
     ///
     /// # Errors
-    /// Fails if the system does not say.
+    /// Fails if the metadata cannot be read.
     pub fn of(file: &File) -> io::Result<Stamp> {
         Ok(Stamp(Some(Of::new(&file.metadata()?))))
     }
 
-    /// Returns the stamp of what a path leads to: [`Stamp::ABSENT`] where nothing is there.
+    /// Returns the stamp of the file at a path, or [`Stamp::ABSENT`] if there is none.
     ///
     /// # Errors
-    /// Fails if the system does not say.
+    /// Fails if the metadata cannot be read.
     pub fn at(path: &Path) -> io::Result<Stamp> {
         match std::fs::metadata(path) {
             Ok(metadata) => Ok(Stamp(Some(Of::new(&metadata)))),

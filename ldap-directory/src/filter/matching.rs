@@ -1,4 +1,4 @@
-//! Whether an entry matches (RFC 4511 section 4.5.1.7): true, false, or undefined.
+//! Evaluation of a filter against an entry (RFC 4511 section 4.5.1.7): true, false, or Undefined.
 
 use super::Filter;
 use crate::dn::Dn;
@@ -6,29 +6,45 @@ use crate::entry::{Attribute, Entry, base_type};
 use crate::oid;
 use crate::schema::{Equality, Schema};
 
-/// Active Directory's rules for bits of integers (MS-ADTS 3.1.1.3.4.4).
+/// Active Directory's bitwise rules for integers ([MS-ADTS] 3.1.1.3.4.4).
 const BIT_AND: (&str, &str) = (oid::BIT_AND_MATCH, "integerBitAndMatch");
 const BIT_OR: (&str, &str) = (oid::BIT_OR_MATCH, "integerBitOrMatch");
 
 impl Filter {
-    /// Whether the entry matches; `None` is Undefined. A search returns the entries of `Some(true)` alone.
+    /// Returns whether the entry matches; `None` is Undefined. A search returns only entries with `Some(true)`.
     ///
-    /// Undefined is a comparison with an attribute that neither the schema nor the entry knows, with a value that the
-    /// attribute's syntax forbids, or by a rule that is not known or has no such comparison.
+    /// A comparison is Undefined if neither the schema nor the entry has the attribute, if the value violates the
+    /// attribute's syntax, or if the rule is unknown or has no such comparison.
+    ///
+    /// ```
+    /// use ldap_directory::entry::{Attribute, Entry};
+    /// use ldap_directory::filter::Filter;
+    /// use ldap_directory::schema::Schema;
+    ///
+    /// let entry = Entry {
+    ///     dn: "uid=ada,dc=example".into(),
+    ///     attributes: vec![Attribute::new("sn", vec![b"Lovelace".to_vec()])],
+    /// };
+    /// let matches = |text: &str| Filter::parse(text).map(|filter| filter.matches(&entry, Schema::standard()));
+    /// assert_eq!(matches("(surname=LOVE*)")?, Some(true));
+    /// assert_eq!(matches("(mail=*)")?, Some(false));
+    /// assert_eq!(matches("(noSuchAttribute=x)")?, None);
+    /// # Ok::<(), ldap_directory::filter::FilterError>(())
+    /// ```
     pub fn matches(&self, entry: &Entry, schema: &Schema) -> Option<bool> {
         match self {
             Self::And(filters) => all(filters.iter().map(|f| f.matches(entry, schema))),
             Self::Or(filters) => any(filters.iter().map(|f| f.matches(entry, schema))),
             Self::Not(inner) => inner.matches(entry, schema).map(|m| !m),
-            // Approximately equal is equal here, as RFC 4511 allows.
+            // Approximate match is equality here, as RFC 4511 allows.
             Self::Equality { attribute, value } | Self::Approx { attribute, value } => {
                 if schema.is_subtype(attribute, "objectClass") {
                     return object_class(entry, value, schema);
                 }
                 each_value(entry, attribute, schema, |a, v| equal(rule_of(a, schema), v, value, schema))
             }
-            // Every entry has an object class (RFC 4512 section 2.4.1), also one that came without: a file holds what was
-            // asked for when it was made.
+            // Every entry has an object class (RFC 4512 section 2.4.1), even if a file lacks the attribute: a file holds
+            // the attributes that were requested when it was written.
             Self::Present(attribute) if schema.is_subtype(attribute, "objectClass") => Some(true),
             Self::Present(attribute) => Some(selected(entry, attribute, schema).next().is_some()),
             Self::GreaterOrEqual { attribute, value } => each_value(entry, attribute, schema, |a, v| {
@@ -59,7 +75,7 @@ impl Filter {
     }
 }
 
-/// Conjunction of three values: false wins over Undefined, Undefined over true.
+/// Returns the conjunction of three-valued truths: false wins over Undefined, Undefined over true.
 fn all(results: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     let mut out = Some(true);
     for result in results {
@@ -72,13 +88,13 @@ fn all(results: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     out
 }
 
-/// Disjunction of three values: true wins over Undefined, Undefined over false.
+/// Returns the disjunction of three-valued truths: true wins over Undefined, Undefined over false.
 fn any(results: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     all(results.map(|r| r.map(|m| !m))).map(|m| !m)
 }
 
-/// Whether an attribute of the entry is meant by a description in a filter (RFC 4512 section 2.5): the same type or a
-/// subtype of it, with at least the same options.
+/// Returns whether a description in a filter selects an attribute of the entry (RFC 4512 section 2.5): the same type or a
+/// subtype, with at least the same options.
 fn describes(asserted: &str, description: &str, schema: &Schema) -> bool {
     let options = || description.split(';').skip(1);
     schema.is_subtype(description, asserted)
@@ -92,8 +108,8 @@ fn selected<'e>(entry: &'e Entry, asserted: &str, schema: &Schema) -> impl Itera
         .filter(move |a| !a.values.is_empty() && describes(asserted, &a.description, schema))
 }
 
-/// Whether the comparison holds for any value of the attribute. An attribute that is not there is false if the schema
-/// knows it, and else Undefined.
+/// Returns whether the comparison is true for any value of the attribute. A missing attribute is false if the schema defines
+/// it, and Undefined otherwise.
 fn each_value(
     entry: &Entry,
     asserted: &str,
@@ -107,7 +123,8 @@ fn each_value(
     any(attributes.flat_map(|a| a.values.iter().map(|v| holds(&a.description, v))))
 }
 
-/// The rule values compare by; text without regard to case for attributes the schema does not know (an LDIF file's).
+/// Returns the rule by which values compare; case-insensitive text for attributes that the schema does not define (in an LDIF
+/// file).
 fn rule_of(attribute: &str, schema: &Schema) -> Equality {
     schema.naming(attribute).1
 }
@@ -117,13 +134,13 @@ fn schema_order(attribute: &str, schema: &Schema) -> Equality {
 }
 
 fn equal(rule: Equality, value: &[u8], asserted: &[u8], schema: &Schema) -> Option<bool> {
-    // Values as such are never wrong by being unlike the rule's syntax: an entry may hold them all the same.
+    // A stored value that violates the rule's syntax is not an error: an entry may hold it.
     let asserted = rule.normalize_valid(asserted, schema)?;
     Some(rule.normalize(value, schema) == asserted)
 }
 
-/// A class of the entry, or one those are derived from (RFC 4512 section 2.4). One the schema does not know is
-/// compared by its spelling, and Undefined when the entry has none of that name.
+/// Compares with a class of the entry or one of its superclasses (RFC 4512 section 2.4). A class that the schema does not
+/// define is compared by its spelling, and is Undefined if the entry does not have it.
 fn object_class(entry: &Entry, asserted: &[u8], schema: &Schema) -> Option<bool> {
     let asserted = std::str::from_utf8(asserted).ok()?.trim();
     let attributes = selected(entry, "objectClass", schema);
@@ -172,7 +189,7 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 
-/// What an extensible filter compares by.
+/// The comparison of an extensible filter.
 enum Comparison {
     Rule(Equality),
     AttributesOwn,
@@ -201,8 +218,8 @@ impl Comparison {
     }
 }
 
-/// Both as 64 bits; negative numbers in two's complement (groupType is -2147483646 for a global security group), and
-/// masks as unsigned too, as Active Directory takes them (2147483648).
+/// Returns both as 64 bits: negative numbers in two's complement (groupType is -2147483646 for a global security group), and unsigned
+/// masks too, which Active Directory accepts (2147483648).
 fn bits(value: &[u8], mask: &[u8]) -> Option<(i64, i64)> {
     let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.trim().parse::<i64>().ok();
     Some((number(value)?, number(mask)?))

@@ -1,4 +1,4 @@
-//! The reader of RFC 4515 section 3 strings.
+//! The parser of filters (RFC 4515 section 3).
 
 use super::{Filter, FilterError, MAX_DEPTH};
 use crate::dn::hex_digit;
@@ -43,7 +43,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A filter in parentheses. Recursion is bounded by `depth`.
+    /// Parses a filter in parentheses. Recursion is bounded by `depth`.
     fn filter(&mut self, depth: usize) -> Result<Filter, FilterError> {
         if depth > MAX_DEPTH {
             return Err(FilterError::TooDeep(self.at));
@@ -82,7 +82,7 @@ impl Reader<'_> {
         }
     }
 
-    /// An attribute, an operator and a value, up to the parenthesis that closes them.
+    /// Parses an attribute, an operator and a value, up to the parenthesis that closes them.
     fn comparison(&mut self) -> Result<Filter, FilterError> {
         let start = self.at;
         let is_operator = |b: &u8| matches!(b, b'=' | b'<' | b'>' | b'~' | b')' | b'(');
@@ -114,7 +114,7 @@ impl Reader<'_> {
         })
     }
 
-    /// What stands behind `=`: a value, `*`, or parts of a value with `*` between them.
+    /// Parses the text after `=`: a value, `*`, or parts of a value separated by `*`.
     fn equality(&mut self, attribute: String) -> Result<Filter, FilterError> {
         let first = self.part()?;
         if self.peek() != Some(b'*') {
@@ -135,7 +135,7 @@ impl Reader<'_> {
         Ok(Filter::Substring { attribute, initial, any, last })
     }
 
-    /// `attribute:dn:rule:=value`; `left` is without its last colon.
+    /// Parses `attribute:dn:rule:=value`; `left` is without its last colon.
     fn extensible(&mut self, left: &str, start: usize) -> Result<Filter, FilterError> {
         let bad = FilterError::BadAttribute(start);
         let mut parts = left.split(':');
@@ -158,7 +158,7 @@ impl Reader<'_> {
         Ok(Filter::Extensible { rule, attribute, dn, value: self.value()? })
     }
 
-    /// A value in which `*` means nothing.
+    /// Parses a value in which `*` is not special.
     fn value(&mut self) -> Result<Vec<u8>, FilterError> {
         let value = self.part()?;
         if self.peek() == Some(b'*') {
@@ -167,7 +167,7 @@ impl Reader<'_> {
         Ok(value)
     }
 
-    /// Up to `*`, the closing parenthesis or the end, decoded.
+    /// Parses the decoded text up to `*`, the closing parenthesis or the end.
     fn part(&mut self) -> Result<Vec<u8>, FilterError> {
         let mut value = Vec::new();
         while let Some(byte) = self.peek() {
@@ -192,7 +192,7 @@ impl Reader<'_> {
     }
 }
 
-/// An attribute description or a rule (RFC 4512 sections 1.4 and 2.5), spaces around it aside. `_`: as 389 DS has it.
+/// Parses an attribute description or a rule (RFC 4512 sections 1.4 and 2.5), without surrounding spaces. `_` is allowed for 389 DS.
 fn word(text: &str) -> Option<String> {
     let text = text.trim();
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b';' | b'_');

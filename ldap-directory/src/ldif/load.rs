@@ -1,4 +1,4 @@
-//! Reading a file into memory: what it holds, what it says of itself, and what it is where it is no LDIF.
+//! Loading a file into memory: its records, what it reveals about its origin, and what it is if it is not LDIF.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -17,7 +17,7 @@ use crate::error::DirectoryError;
 use crate::protocol::result_code;
 use crate::schema::Schema;
 
-/// What a file says of itself.
+/// What a file reveals about its origin.
 #[derive(Debug, Default)]
 pub(crate) struct Said {
     pub(crate) shortfalls: Vec<Shortfall>,
@@ -25,12 +25,12 @@ pub(crate) struct Said {
     pub(crate) references: Vec<Vec<String>>,
 }
 
-/// Why a file cannot be read as a directory.
+/// Why a file cannot be loaded as a directory.
 #[derive(Debug)]
 pub(crate) struct Unread {
-    /// Where, from 1; of what is not in one place nothing.
+    /// The line, from 1; `None` if the problem is not in one place.
     pub(crate) line: Option<u64>,
-    /// The reason; the line is in it.
+    /// The reason, with the line.
     pub(crate) reason: String,
 }
 
@@ -40,18 +40,17 @@ impl From<String> for Unread {
     }
 }
 
-/// So many attributes without all of their values are named.
+/// The maximum number of incomplete attributes that are named.
 const MOST_NAMED: usize = 100;
-/// So many spellings are remembered.
+/// The maximum number of spellings that are remembered.
 const MOST_SPELLINGS: usize = 10_000;
 
-/// Reads a file whole. Content records are entries, change records are carried out. A file that is only read has to hold
-/// something: an empty one is nobody's directory.
+/// Reads a whole file. Content records are entries; change records are applied.
 ///
 /// # Errors
-/// The reason.
+/// Fails with the reason. A file that is only read must contain a record: an empty one is an error.
 pub(crate) fn load(file: File, store: &mut Store, is_read: bool) -> Result<Said, Unread> {
-    // To look for the first of two entries, should there be two.
+    // To find the first of two entries with the same DN.
     let again = file.try_clone().map_err(|e| e.to_string())?;
     let mut input = BufReader::new(file);
     let start = input.fill_buf().map_err(|e| e.to_string())?;
@@ -87,7 +86,7 @@ fn read<R: BufRead>(
         records += 1;
         let line = reader.record_line();
         let record = match record {
-            // What exporters write of each entry (`ldifde -d`), be its parent in the file or not.
+            // Exporters write it for each entry (`ldifde -d`), whether or not its parent is in the file.
             Record::Change(Change::Add(entry)) if is_read => Record::Entry(entry),
             record => record,
         };
@@ -127,7 +126,7 @@ fn read<R: BufRead>(
     Ok(said)
 }
 
-/// Says why a record cannot be read as a part of a directory. What servers are asked to do about such an answer is no advice here.
+/// Returns why a record cannot be loaded, without the advice that is for a server's answer.
 fn explain(error: &DirectoryError, line: u64, file: &File) -> String {
     match error {
         DirectoryError::Operation {
@@ -148,7 +147,7 @@ fn explain(error: &DirectoryError, line: u64, file: &File) -> String {
     }
 }
 
-/// The line on which the first entry of a name begins; `None` of a file that cannot be read again, such as a pipe.
+/// Returns the first line of the first entry with a DN, or `None` if the file cannot be read again, such as a pipe.
 fn first_line(dn: &str, file: &File) -> Option<u64> {
     let mut file = file;
     file.seek(SeekFrom::Start(0)).ok()?;
@@ -168,7 +167,7 @@ fn first_line(dn: &str, file: &File) -> Option<u64> {
     None
 }
 
-/// Says what a file is that is certainly no LDIF, by its first octets.
+/// Returns what a file is that is certainly not LDIF, by its first octets.
 fn what_it_is(start: &[u8]) -> Option<&'static str> {
     const KINDS: [(&[u8], &str); 8] = [
         (b"\x1f\x8b", "is compressed by gzip: decompress it first (gunzip)"),
@@ -187,7 +186,7 @@ fn what_it_is(start: &[u8]) -> Option<&'static str> {
     match start.trim_ascii_start().first() {
         Some(b'{' | b'[') => Some("looks like JSON, and not like LDIF"),
         Some(b'<') => Some("looks like XML or HTML, and not like LDIF"),
-        // UTF-16 is told by its mark, in the reader.
+        // UTF-16 is detected by its byte order mark, in the reader.
         _ if line.contains(&0) && !line.starts_with(b"\xff\xfe") && !line.starts_with(b"\xfe\xff") => {
             Some("is binary, and not LDIF")
         }
@@ -195,14 +194,14 @@ fn what_it_is(start: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Whether lines end in CR alone, as on the Macintosh of old.
+/// Returns whether lines end in CR alone, as on the classic Macintosh.
 fn ends_lines_in_cr(start: &[u8]) -> bool {
     // The last octet may be the first half of CRLF.
     let inner = start.get(..start.len().saturating_sub(1)).unwrap_or_default();
     inner.contains(&b'\r') && !start.contains(&b'\n')
 }
 
-/// A file whose lines end in CR, with LF in the place of each.
+/// A file whose CR line ends are replaced by LF.
 struct CrLines<R>(R);
 
 impl<R: Read> Read for CrLines<R> {
@@ -214,18 +213,18 @@ impl<R: Read> Read for CrLines<R> {
     }
 }
 
-/// The attribute descriptions met, by what they name: `cn`, `commonName` and `2.5.4.3` are one attribute.
+/// The attribute descriptions so far, by attribute: `cn`, `commonName` and `2.5.4.3` are one attribute.
 #[derive(Default)]
 struct Spellings {
     known: HashMap<String, usize, BuildHasherDefault<FxHasher>>,
     normal: HashMap<String, usize>,
-    /// For each attribute, the last entry that had it, and where.
+    /// For each attribute, the last entry that has it, and its position there.
     last: Vec<(u64, usize)>,
     entry: u64,
 }
 
 impl Spellings {
-    /// Makes one attribute of those that an entry has under several descriptions: all values, each once.
+    /// Merges the attributes that an entry has under several descriptions: all values, each once.
     fn merge(&mut self, entry: &mut Entry) {
         self.entry += 1;
         let mut doubles: Vec<(usize, usize)> = Vec::new();

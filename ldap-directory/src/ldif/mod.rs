@@ -1,18 +1,16 @@
-//! A directory kept in an LDIF file (RFC 2849): read whole, searched and changed in memory, written back in one rename.
+//! A directory in an LDIF file (RFC 2849): read as a whole, searched and changed in memory, replaced in one rename.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::change::Change;
 use crate::directory::{Access, Scope, SearchItem, SearchRequest};
 use crate::dn::DnKey;
-use crate::entry::{Attribute, CompactEntry, Entry, base_type};
+use crate::entry::{CompactEntry, Entry, base_type};
 use crate::error::DirectoryError;
 use crate::file::Stamp;
-use crate::filter::Filter;
 use crate::protocol::result_code;
 use crate::root_dse::{RootDse, Vendor};
 use crate::schema::{AttributeType, Schema};
@@ -21,43 +19,61 @@ use crate::write_control::WriteControl;
 
 mod load;
 pub mod reader;
+mod search;
 mod store;
 pub mod writer;
 
 use load::{Said, Unread, load};
 pub use reader::Shortfall;
+pub use search::LdifSearch;
 use store::Store;
 use writer::{LdifWriteError, LdifWriter};
 
-/// What a file holds that is written.
+/// The kind of records in a file that is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LdifFormat {
     /// Every entry, parents first.
     #[default]
     Content,
-    /// The change records that lead there from an empty directory; a run's changes are appended.
+    /// Change records that produce the entries from an empty directory; new changes are appended.
     Changes,
 }
 
-/// What is asked of the entries of a file that is written. A file has neither a suffix nor a schema of its own: nothing, unless
-/// somebody wants it.
+/// Rules for the entries of a file that is written. A file has neither a suffix nor a schema of its own, so the default is
+/// lenient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LdifRules {
-    /// Whether an entry may be added though there is none right above it.
+    /// Whether an entry can be added without its parent.
     pub takes_orphans: bool,
-    /// Whether entries have to go with the schema: their classes and attributes are known, what the classes demand is there, and
-    /// nothing besides what they allow.
+    /// Whether entries must conform to the schema: classes and attributes are defined, mandatory attributes are present, and all
+    /// others are allowed.
     pub checks_schema: bool,
 }
 
-/// A file, read. Clones share it.
+/// A file that was read. Clones share it.
+///
+/// Most programs use it through [`Directory`](crate::Directory).
+///
+/// ```
+/// use ldap_directory::Access;
+/// use ldap_directory::ldif::LdifDirectory;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let file = tempfile::NamedTempFile::new()?;
+/// std::fs::write(&file, "dn: cn=Ada,dc=x\nobjectClass: person\ncn: Ada\nsn: Lovelace\n")?;
+/// let directory = LdifDirectory::open(file.path(), Access::Read)?;
+/// let ada = directory.read("CN=ada, DC=x", &["sn"])?.unwrap();
+/// assert_eq!(ada.first_text("sn"), Some("Lovelace"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct LdifDirectory {
     shared: Arc<Shared>,
 }
 
-/// What occurs in a file, whether or not a schema knows it.
+/// The names that occur in a file, whether or not a schema defines them.
 #[derive(Debug, Clone, Default)]
 pub struct NamesInUse {
     /// Attribute types, without options.
@@ -76,12 +92,16 @@ struct Shared {
     format: LdifFormat,
     store: Mutex<Store>,
     said: Said,
-    /// The file as it was when it was read, or written last.
+    /// The file's stamp when it was read, or written last.
     stamp: Mutex<Stamp>,
 }
 
 impl LdifDirectory {
-    /// Reads the file. Content records are entries, change records are carried out.
+    /// Reads a file. Content records are entries; change records are applied.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read, is not valid LDIF, has a change record that cannot be applied, or changes while it is
+    /// read. With [`Access::Write`], it also fails if the file is not a regular one.
     pub fn open(path: &Path, access: Access) -> Result<Self, DirectoryError> {
         let fail = |reason: String, unreachable| DirectoryError::File {
             path: path.display().to_string(),
@@ -97,7 +117,7 @@ impl LdifDirectory {
         let mut stamp = Stamp::ABSENT;
         let no_ordinary =
             || fail("is no ordinary file, and could not be replaced by a new one".to_owned(), true);
-        // One that nobody writes to (a pipe) is not waited for.
+        // Opening a pipe without a writer would block.
         let is_odd = std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir());
         if is_odd && access != Access::Read {
             return Err(no_ordinary());
@@ -111,7 +131,7 @@ impl LdifDirectory {
                 if kind.is_dir() {
                     return Err(fail("is a folder; expected a file of LDIF".to_owned(), true));
                 }
-                // It is replaced at the end, and read again before.
+                // Only a regular file can be replaced at the end.
                 if !is_file && access != Access::Read {
                     return Err(no_ordinary());
                 }
@@ -155,7 +175,7 @@ impl LdifDirectory {
         })
     }
 
-    /// Returns the file with attributes that are secret besides those known. Once it is shared, it stays as it is.
+    /// Adds secret attributes. Has no effect once the file is shared.
     pub(crate) fn with_secret_attributes(mut self, names: &[String]) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.shared) {
             shared.secrets = SecretAttributes::of(names, &shared.schema);
@@ -163,27 +183,27 @@ impl LdifDirectory {
         self
     }
 
-    /// The attributes whose values must not be shown.
+    /// Returns the attributes whose values must not be shown.
     pub fn secret_attributes(&self) -> &SecretAttributes {
         &self.shared.secrets
     }
 
-    /// What is asked of entries.
+    /// Returns the rules for entries.
     pub(crate) fn rules(&self) -> LdifRules {
         self.store().rules()
     }
 
-    /// Asks this of entries from now on.
+    /// Sets the rules for entries.
     pub(crate) fn set_rules(&self, rules: LdifRules) {
         self.store().set_rules(rules);
     }
 
-    /// Whether the file holds entries, not changes.
+    /// Returns whether the file holds entries, not changes.
     pub(crate) fn holds_entries(&self) -> bool {
         self.shared.format == LdifFormat::Content
     }
 
-    /// Entries in memory alone, none to begin with.
+    /// Returns an empty directory in memory, without a file.
     pub(crate) fn in_memory(schema: Arc<Schema>, root_dse: RootDse, location: &str) -> Self {
         let store = Mutex::new(Store::new(false));
         let (path, location, format) = (PathBuf::new(), location.to_owned(), LdifFormat::Content);
@@ -204,33 +224,32 @@ impl LdifDirectory {
         }
     }
 
-    /// Takes an entry as it is, wherever it stands.
+    /// Inserts an entry without any check of its place in the tree.
     pub(crate) fn insert(&self, entry: Entry) -> Result<(), DirectoryError> {
         self.store().load(entry)
     }
 
-    /// What follows from the entries.
+    /// Returns a root DSE derived from the entries.
     pub fn root_dse(&self) -> &RootDse {
         &self.shared.root_dse
     }
 
-    /// The built-in standard schema, completed by the data.
+    /// Returns the built-in standard schema, completed by the entries.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.shared.schema
     }
 
-    /// Returns why the file is not all of what it was made from, as far as it says so itself; empty for a whole one, and for
-    /// one that is written.
+    /// Returns why the file is incomplete, according to its own content. Empty for a complete file, and for one that is written.
     pub fn shortfalls(&self) -> &[Shortfall] {
         &self.shared.said.shortfalls
     }
 
-    /// Returns how many references to other servers the file has.
+    /// Returns the number of references to other servers in the file.
     pub fn references(&self) -> usize {
         self.shared.said.references.len()
     }
 
-    /// Returns the attribute types and object classes that occur in the entries, as they are spelt there.
+    /// Returns the attribute types and object classes that occur in the entries, in the spelling of the file.
     pub fn names_in_use(&self) -> NamesInUse {
         let mut names = NamesInUse::default();
         for (description, values) in self.store().entries().flat_map(CompactEntry::attributes) {
@@ -249,57 +268,20 @@ impl LdifDirectory {
         names
     }
 
-    /// `ldif:PATH`.
+    /// Returns `ldif:PATH`.
     pub fn location(&self) -> &str {
         &self.shared.location
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {
-        // A panic elsewhere cannot leave the map half changed: every change is checked before it is made.
+        // A panic elsewhere cannot leave the store half changed: every change is checked before it is made.
         self.shared.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a search. A file need not hold its parents: a search of a subtree or of one level may begin at a name that
-    /// is no entry itself, as long as entries lie below it.
-    pub fn search(&self, request: &SearchRequest) -> Result<LdifSearch, DirectoryError> {
-        let protocol = |reason: String| DirectoryError::Protocol {
-            operation: "search",
-            dn: request.base.clone(),
-            reason,
-        };
-        let filter = request
-            .filter
-            .get()
-            .cloned()
-            .map_err(|e| protocol(format!("`{}` is not a search filter: {e}", request.filter)))?;
-        let base =
-            DnKey::parse(&request.base, self.schema()).map_err(|e| protocol(format!("not a DN: {e}")))?;
-        let is_there = {
-            let store = self.store();
-            base.is_root()
-                || store.contains(&base)
-                || request.scope != Scope::Base && store.has_children(&base)
-        };
-        if !is_there {
-            return Err(no_such_object("search", &request.base));
-        }
-        let filter_passes_all =
-            matches!(&filter, Filter::Present(name) if name.eq_ignore_ascii_case("objectClass"));
-        Ok(LdifSearch {
-            directory: self.clone(),
-            next: Bound::Included(base.clone()),
-            base,
-            scope: request.scope,
-            filter,
-            selection: Selection::new(&request.attributes, self.schema()),
-            names_only: request.attributes.iter().any(|a| a == "1.1")
-                && request.attributes.len() == 1
-                && filter_passes_all,
-            reference: 0,
-        })
-    }
-
-    /// Reads one entry; `None` when there is none of that name.
+    /// Reads one entry, or returns `None` if it does not exist.
+    ///
+    /// # Errors
+    /// Fails if the DN is not valid.
     pub fn read(&self, dn: &str, attributes: &[&str]) -> Result<Option<Entry>, DirectoryError> {
         match self.search(&SearchRequest::new(dn, Scope::Base, "(objectClass=*)", attributes)) {
             Ok(mut search) => Ok(search.advance().and_then(|item| match item {
@@ -311,7 +293,10 @@ impl LdifDirectory {
         }
     }
 
-    /// Carries out one change, in memory.
+    /// Applies one change, in memory.
+    ///
+    /// # Errors
+    /// Fails with a server's result code if the change is not possible.
     pub fn apply(&self, change: &Change) -> Result<(), DirectoryError> {
         self.apply_with(change, &[])
     }
@@ -321,17 +306,20 @@ impl LdifDirectory {
         self.store().add_new(entry, key, self.schema())
     }
 
-    /// Whether a search may begin at a name: it is an entry, or entries lie below it.
+    /// Returns whether a DN can be the base of a search: it is an entry, or has entries below it.
     pub(crate) fn begins_at(&self, dn: &str) -> bool {
         self.search(&SearchRequest::new(dn, Scope::Subtree, "(objectClass=*)", &["1.1"])).is_ok()
     }
 
-    /// Whether there is an entry of this name.
+    /// Returns whether an entry exists.
     pub(crate) fn holds(&self, key: &DnKey) -> bool {
         self.store().contains(key)
     }
 
-    /// Carries out one change under controls, in memory.
+    /// Applies one change with controls, in memory.
+    ///
+    /// # Errors
+    /// As [`Self::apply`]; also if an assertion does not hold.
     pub fn apply_with(&self, change: &Change, controls: &[WriteControl]) -> Result<(), DirectoryError> {
         let mut store = self.store();
         for control in controls {
@@ -344,7 +332,10 @@ impl LdifDirectory {
         store.apply(change, self.schema())
     }
 
-    /// Writes the file, when anything changed: next to it first, then in its place in one rename.
+    /// Writes the file if anything changed: a temporary file next to it, then one rename.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written, or if another program changed it since it was read. The file is then unchanged.
     pub fn commit(&self) -> Result<(), DirectoryError> {
         let mut store = self.store();
         if !store.changed() {
@@ -356,7 +347,7 @@ impl LdifDirectory {
             reason: format!("could not be written ({reason}); what was there before is untouched"),
             unreachable: false,
         };
-        // No `version: 1` line: slapadd refuses it, and everybody reads LDIF without it.
+        // No `version: 1` line: slapadd refuses it, and every reader accepts LDIF without it.
         let mut stamp = self.shared.stamp.lock().unwrap_or_else(PoisonError::into_inner);
         let written: Result<(), LdifWriteError> = crate::file::replace(path, |out| {
             let mut writer = LdifWriter::new(out);
@@ -364,7 +355,7 @@ impl LdifDirectory {
                 LdifFormat::Content => store.entries().try_for_each(|entry| writer.packed(entry))?,
                 LdifFormat::Changes => store.log().iter().try_for_each(|change| writer.change(change))?,
             }
-            // What another program wrote in the meantime would be lost.
+            // The changes of another program would be lost.
             if Stamp::at(path)? == *stamp {
                 return Ok(());
             }
@@ -381,10 +372,10 @@ pub(crate) fn no_such_object(operation: &'static str, dn: &str) -> DirectoryErro
     store::failure(operation, dn, result_code::NO_SUCH_OBJECT, "there is no such entry in the file")
 }
 
-/// The standard schema, and for each attribute it does not know whose values are not all text: octets.
+/// Returns the standard schema, extended by an Octet String type for each undefined attribute with values that are not text.
 fn complete_schema(store: &Store) -> Schema {
     let mut schema = Schema::standard().clone();
-    // By their names in lower case: as they are spelled first, and whether all their values are texts.
+    // By their names in lower case: the first spelling, and whether all values are text.
     let mut unknown = std::collections::BTreeMap::<String, (String, bool)>::new();
     for (description, mut values) in store.entries().flat_map(CompactEntry::attributes) {
         let name = base_type(description);
@@ -403,114 +394,10 @@ fn complete_schema(store: &Store) -> Schema {
     schema
 }
 
-/// A search under way. It sees each entry as it is when its turn comes.
-#[derive(Debug)]
-pub struct LdifSearch {
-    directory: LdifDirectory,
-    base: DnKey,
-    next: Bound<DnKey>,
-    scope: Scope,
-    filter: Filter,
-    selection: Selection,
-    /// Whether nothing but the names of all entries is wanted: then no entry is taken apart.
-    names_only: bool,
-    /// The next of the file's references.
-    reference: usize,
-}
-
-impl LdifSearch {
-    /// The next item; `None` at the end. References come last: where below the base they belong, the file does not say.
-    pub fn advance(&mut self) -> Option<SearchItem> {
-        if let Some(entry) = self.next_entry() {
-            return Some(SearchItem::Entry(entry));
-        }
-        if self.scope == Scope::Base {
-            return None;
-        }
-        let urls = self.directory.shared.said.references.get(self.reference)?;
-        self.reference += 1;
-        Some(SearchItem::Reference(urls.clone()))
-    }
-
-    fn next_entry(&mut self) -> Option<Entry> {
-        let schema = self.directory.schema().clone();
-        loop {
-            let store = self.directory.store();
-            let (key, entry) = store.first_from(&self.next)?;
-            if !key.is_within(&self.base) {
-                return None;
-            }
-            self.next = Bound::Excluded(key.clone());
-            let in_scope = match self.scope {
-                Scope::Base if *key != self.base => return None,
-                Scope::OneLevel => key.depth() == self.base.depth() + 1,
-                Scope::Base | Scope::Subtree => true,
-            };
-            if !in_scope {
-                continue;
-            }
-            if self.names_only {
-                return Some(Entry { dn: entry.dn().to_owned(), attributes: Vec::new() });
-            }
-            let entry = entry.to_entry();
-            if self.filter.matches(&entry, &schema) == Some(true) {
-                let selected = self.selection.apply(&entry, &schema, || store.has_children(key));
-                return Some(selected);
-            }
-        }
-    }
-}
-
-/// The attributes asked for (RFC 4511 section 4.5.1.8): names with their subtypes and options, `*`, `+` (RFC 3673).
-///
-/// `*` is all that the file has: it keeps none for itself, and what is operational on one server (`memberOf`, `aci`,
-/// `nsAccountLock`) is not so on another one. Which of them it came from it does not say.
-#[derive(Debug)]
-struct Selection {
-    user: bool,
-    operational: bool,
-    /// The operational attribute that follows from the tree, only when it is asked for by name.
-    has_subordinates: bool,
-    /// Types, by their usual names in lower case.
-    types: HashSet<String>,
-    /// Descriptions with options, in lower case.
-    descriptions: HashSet<String>,
-}
-
-impl Selection {
-    fn new(wanted: &[String], schema: &Schema) -> Self {
-        let (descriptions, types): (Vec<&String>, Vec<&String>) =
-            wanted.iter().partition(|w| w.contains(';'));
-        Self {
-            user: wanted.is_empty() || wanted.iter().any(|w| w == "*"),
-            operational: wanted.iter().any(|w| w == "+"),
-            has_subordinates: wanted.iter().any(|w| w.eq_ignore_ascii_case("hasSubordinates")),
-            types: types.into_iter().map(|w| schema.canonical_name(w).to_ascii_lowercase()).collect(),
-            descriptions: descriptions.into_iter().map(|w| w.to_ascii_lowercase()).collect(),
-        }
-    }
-
-    fn takes(&self, description: &str, schema: &Schema) -> bool {
-        self.user
-            || self.operational && schema.is_operational(description)
-            || self.types.contains(&schema.canonical_name(description).to_ascii_lowercase())
-            || description.contains(';') && self.descriptions.contains(&description.to_ascii_lowercase())
-    }
-
-    fn apply(&self, entry: &Entry, schema: &Schema, has_children: impl FnOnce() -> bool) -> Entry {
-        let mut attributes: Vec<Attribute> =
-            entry.attributes.iter().filter(|a| self.takes(&a.description, schema)).cloned().collect();
-        if self.has_subordinates && entry.attribute("hasSubordinates").is_none() {
-            let value: &[u8] = if has_children() { b"TRUE" } else { b"FALSE" };
-            attributes.push(Attribute::new("hasSubordinates", vec![value.to_vec()]));
-        }
-        Entry { dn: entry.dn.clone(), attributes }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::Attribute;
 
     const ADA: &str = "dn: cn=ada,dc=x\nobjectClass: person\ncn: ada\nsn: L\n";
 
@@ -531,7 +418,7 @@ mod tests {
             assert!(matches!(directory.commit(), Err(DirectoryError::File { .. })));
             assert_eq!(std::fs::read_to_string(&path).unwrap(), theirs);
         }
-        // What it wrote itself is no other program's.
+        // Its own commit is not a change by another program.
         let directory = LdifDirectory::open(&path, Access::Write(LdifFormat::Content)).unwrap();
         for dn in ["dc=y", "dc=z"] {
             let value = dn.as_bytes().get(3..).unwrap().to_vec();

@@ -1,10 +1,10 @@
 //! The LDIF reader: content and change records (RFC 2849), one at a time, with their line numbers.
 //!
-//! Reads what servers and tools write in practice, too: raw UTF-8 values, `ldapsearch` without `-LLL`
-//! (its closing `search:`/`result:` record is passed over), `slapcat`, `ldifde`. Strict where guessing would
-//! change data: base64, names, the order of a change record.
+//! It also accepts what servers and tools write in practice: raw UTF-8 values, `ldapsearch` without `-LLL` (its closing
+//! `search:`/`result:` record is skipped), `slapcat`, `ldifde`. It is strict where guessing would change data: base64, names,
+//! the order of a change record.
 //!
-//! Not here: schema, DN syntax (a DN is only checked to be UTF-8), LDAP controls (a critical one is an error).
+//! Not checked: the schema, and the syntax of a DN beyond UTF-8. Critical controls are an error, others are ignored.
 
 use std::io::{self, BufRead, Read};
 
@@ -17,13 +17,13 @@ use self::parse::{Parsed, Parser};
 mod dump;
 mod parse;
 
-/// What a record may take before it is refused: 256 MiB.
+/// The default maximum size of a record: 256 MiB.
 pub const DEFAULT_MAX_RECORD_BYTES: usize = 256 * 1024 * 1024;
 
-/// What one line costs beyond its octets, so that a flood of tiny lines is bounded as well.
+/// The cost of a line in addition to its octets, which bounds records of many tiny lines.
 const LINE_OVERHEAD: usize = 64;
 
-/// A record buffer larger than this is given back after its record.
+/// A record buffer larger than this is freed after its record.
 const KEEP_BUFFER: usize = 1024 * 1024;
 
 /// One LDIF record.
@@ -36,7 +36,7 @@ pub enum Record {
 }
 
 impl Record {
-    /// The entry this record is about.
+    /// Returns the DN of the record.
     pub fn dn(&self) -> &str {
         match self {
             Self::Entry(entry) => &entry.dn,
@@ -45,20 +45,20 @@ impl Record {
     }
 }
 
-/// Why a record could not be read. Shows line and DN, never a value.
+/// Why a record could not be read. Its text has the line and the DN, never a value.
 #[derive(Debug, thiserror::Error)]
 #[error("LDIF line {line}{}: {kind}", .dn.as_ref().map(|dn| format!(" (entry {dn:?})")).unwrap_or_default())]
 pub struct LdifError {
     /// The line in the file, from 1.
     pub line: u64,
-    /// The entry, where the record got as far as its DN.
+    /// The DN, if it was read.
     pub dn: Option<String>,
     /// What is wrong.
     pub kind: LdifErrorKind,
 }
 
 impl LdifError {
-    /// Whether nothing more can be read. Otherwise the next record can.
+    /// Returns whether the input cannot be read any further. Otherwise, the next record can be.
     pub fn is_fatal(&self) -> bool {
         matches!(self.kind, LdifErrorKind::Io(_) | LdifErrorKind::Encoding)
     }
@@ -71,7 +71,7 @@ pub enum LdifErrorKind {
     /// The input failed.
     #[error("could not read: {0}")]
     Io(#[source] io::Error),
-    /// Not an encoding LDIF allows.
+    /// The file is not in UTF-8.
     #[error("this is UTF-16, and LDIF is UTF-8 (RFC 2849): convert the file, for instance with iconv")]
     Encoding,
     /// The record is larger than the reader allows.
@@ -86,7 +86,7 @@ pub enum LdifErrorKind {
     /// The record does not follow RFC 2849.
     #[error("{0}")]
     Syntax(String),
-    /// A value is to come from a URL, which is not allowed here.
+    /// A value refers to a URL, which the reader does not allow.
     #[error(
         "the value of `{attribute}` is to be read from a URL (`:<`), which is refused: a file would decide which files of \
          this machine are read. Put the value here in base64 (`{attribute}:: …`)"
@@ -103,7 +103,7 @@ pub enum LdifErrorKind {
         /// What is wrong with it.
         reason: String,
     },
-    /// A change with a critical control: ignoring it would not be what its author asked for.
+    /// A change has a critical control, which must not be ignored.
     #[error(
         "the control {oid} is marked critical and is not supported: take the control line out, or say `false`"
     )]
@@ -113,24 +113,34 @@ pub enum LdifErrorKind {
     },
 }
 
-/// Whether LDIF can hold this attribute description: RFC 2849's characters, and those that servers add
-/// (`_`, and `=` in Active Directory's `member;range=0-1499`).
+/// Returns whether LDIF can represent this attribute description: the characters of RFC 2849, and those that servers add (`_`,
+/// and `=` in Active Directory's `member;range=0-1499`).
 pub(crate) fn is_description(name: &str) -> bool {
     name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b';' | b'_' | b'='))
 }
 
-/// Reads LDIF records, one at a time; holds one record in memory, whatever the size of the file.
+/// An iterator over LDIF [`Record`]s. It holds one record in memory.
 ///
-/// An iterator of [`Record`]s. After an error that is not [fatal](LdifError::is_fatal) it goes on with the
-/// next record, so that one bad record need not cost the others.
+/// After an error that is not [fatal](LdifError::is_fatal), it continues with the next record.
+///
+/// ```
+/// use ldap_directory::change::Change;
+/// use ldap_directory::ldif::reader::{LdifReader, Record};
+///
+/// let text = "dn: dc=x\nobjectClass: domain\ndc: x\n\ndn: cn=old,dc=x\nchangetype: delete\n";
+/// let records = LdifReader::new(text.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+/// assert!(matches!(&records[0], Record::Entry(entry) if entry.first_text("dc") == Some("x")));
+/// assert!(matches!(&records[1], Record::Change(Change::Delete { dn }) if dn == "cn=old,dc=x"));
+/// # Ok::<(), ldap_directory::ldif::reader::LdifError>(())
+/// ```
 #[derive(Debug)]
 pub struct LdifReader<R> {
     input: R,
     allow_urls: bool,
     max_record_bytes: usize,
     line: u64,
-    /// Whether the line read last has no end.
+    /// Whether the last line has no line end.
     is_unended: bool,
     done: bool,
     physical: Vec<u8>,
@@ -139,7 +149,7 @@ pub struct LdifReader<R> {
 }
 
 impl<R: BufRead> LdifReader<R> {
-    /// A reader that refuses URLs, with the default limit.
+    /// Returns a reader that refuses URLs, with the default limit.
     pub fn new(input: R) -> Self {
         Self {
             input,
@@ -154,33 +164,33 @@ impl<R: BufRead> LdifReader<R> {
         }
     }
 
-    /// Returns what the file says of itself; complete once the last record was read.
+    /// Returns what the file reveals about its origin; complete once the last record was read.
     pub fn dump(&self) -> &Dump {
         &self.dump
     }
 
-    /// Whether `attribute:< file:///…` reads that file. Off by default: a file would otherwise decide which
-    /// files of this machine go into the directory.
+    /// Sets whether `attribute:< file:///…` reads that file. Default: `false`, because otherwise the LDIF file decides which local
+    /// files are read into the directory.
     #[must_use]
     pub fn allow_urls(mut self, allow: bool) -> Self {
         self.allow_urls = allow;
         self
     }
 
-    /// The largest record, in octets; a line counts 64 more, a file read by URL with its size.
+    /// Sets the maximum size of a record, in octets. A line counts 64 octets more, and a file read by URL counts its size.
     #[must_use]
     pub fn max_record_bytes(mut self, limit: usize) -> Self {
         self.max_record_bytes = limit;
         self
     }
 
-    /// The line on which the record or error returned last begins; 0 before the first.
+    /// Returns the first line of the last record or error; 0 before the first.
     pub fn record_line(&self) -> u64 {
         self.raw.lines.first().map_or(self.line, |l| l.number)
     }
 
-    /// Reads one physical line without its line end into `self.physical`, no more than a little over `room`
-    /// octets of it. False at the end of the input.
+    /// Reads one physical line without its line end into `self.physical`, limited to slightly more than `room` octets. Returns
+    /// `false` at the end of the input.
     fn read_physical(&mut self, room: usize) -> io::Result<bool> {
         self.physical.clear();
         let most = u64::try_from(room).unwrap_or(u64::MAX).saturating_add(2);
@@ -191,10 +201,10 @@ impl<R: BufRead> LdifReader<R> {
         if !self.is_unended {
             self.physical.pop();
         } else if self.input.skip_until(b'\n')? > 0 {
-            // A line that is too long: the rest of it is of no use, and it is an error.
+            // The line is too long, which is an error: the rest of it is discarded.
             self.is_unended = false;
         }
-        // Two, where a program turned the line ends of Windows into these once more.
+        // There are two if a program converted the line ends of Windows twice.
         while self.physical.last() == Some(&b'\r') {
             self.physical.pop();
         }
@@ -202,7 +212,7 @@ impl<R: BufRead> LdifReader<R> {
         Ok(true)
     }
 
-    /// Gathers the lines of the next record, unfolded, without comments. False at the end of the input.
+    /// Reads the lines of the next record, unfolded, without comments. Returns `false` at the end of the input.
     fn gather(&mut self) -> Result<bool, LdifError> {
         self.raw.clear();
         let mut in_comment = false;
@@ -239,7 +249,7 @@ impl<R: BufRead> LdifReader<R> {
                     continue;
                 }
                 Some((b' ', _)) if in_comment => continue,
-                // OpenLDAP's ldapsearch writes each entry's name into a comment above it as it is, line feeds included.
+                // OpenLDAP's ldapsearch writes each entry's DN unescaped into a comment above it, with line feeds.
                 Some(_) if in_comment && self.raw.lines.is_empty() && !text.contains(&b':') => continue,
                 Some((b' ', rest)) => (false, rest),
                 Some((b'\t', rest))
@@ -255,7 +265,7 @@ impl<R: BufRead> LdifReader<R> {
                 continue;
             }
             if starts {
-                // A value that ends in blanks is written in base64 by every program.
+                // Every program writes a value that ends in blanks in base64.
                 let is_name = text.get(..3).is_some_and(|name| name.eq_ignore_ascii_case(b"dn:"));
                 refused = self.raw.blanks.take().filter(|(_, kept)| *kept > 0 || is_name).map(blank_line);
                 if refused.is_some() {
@@ -297,7 +307,7 @@ impl<R: BufRead> LdifReader<R> {
     }
 }
 
-/// The error of a line of blanks where an empty one is meant.
+/// Returns the error of a line of blanks in the place of an empty one.
 fn blank_line((line, _): (u64, usize)) -> LdifError {
     let what = "this line holds nothing but blanks, and so it continues the line before (RFC 2849): between two records \
                 has to be an empty line; take the blanks away";
@@ -337,12 +347,12 @@ impl<R: BufRead> Iterator for LdifReader<R> {
     }
 }
 
-/// The lines of one record, unfolded, one after the other in one buffer.
+/// The unfolded lines of one record, consecutive in one buffer.
 #[derive(Debug, Default)]
 struct RawRecord {
     text: Vec<u8>,
     lines: Vec<RawLine>,
-    /// The last line, where it continues the one before by nothing but blanks, and how many of them it and such lines before it
+    /// The last line, if it continues the one before only by blanks, and the number of blanks that it and such lines before it
     /// add.
     blanks: Option<(u64, usize)>,
 }
@@ -367,7 +377,7 @@ impl RawRecord {
         self.text.len().saturating_add(self.lines.len().saturating_mul(LINE_OVERHEAD))
     }
 
-    /// Whether these are the lines of an entry, or the first of them.
+    /// Returns whether the lines begin with a DN.
     fn begins_entry(&self) -> bool {
         self.text.get(..3).is_some_and(|name| name.eq_ignore_ascii_case(b"dn:"))
     }

@@ -17,15 +17,15 @@ use crate::schema::Schema;
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     entries: BTreeMap<DnKey, CompactEntry>,
-    /// Entries that are there for sure: others were added below them, and none has gone since.
+    /// Entries that exist for sure: children were added below them, and nothing was deleted since.
     parents: Parents,
-    /// Every change since the directory was empty, entries of content included; kept only where it is written.
+    /// Every change since the directory was empty, including entries of content; kept only if changes are written.
     log: Option<Vec<Change>>,
     changed: bool,
     rules: LdifRules,
 }
 
-/// The error a server would answer with.
+/// Returns the error that a server would answer with.
 pub(crate) fn failure(operation: &'static str, dn: &str, code: u32, text: &str) -> DirectoryError {
     DirectoryError::Operation {
         operation,
@@ -37,7 +37,7 @@ pub(crate) fn failure(operation: &'static str, dn: &str, code: u32, text: &str) 
 }
 
 impl Store {
-    /// An empty store, which remembers its changes when `keeps_log`.
+    /// Returns an empty store, which records its changes if `keeps_log`.
     pub(crate) fn new(keeps_log: bool) -> Self {
         Self { log: keeps_log.then(Vec::new), ..Self::default() }
     }
@@ -70,7 +70,7 @@ impl Store {
         self.changed = false;
     }
 
-    /// Ends loading: what was read is no change. (A file that is not there yet is one.)
+    /// Ends loading: loaded entries are not changes. (A file that does not exist yet is one.)
     pub(crate) fn loaded(&mut self) {
         self.changed &= self.entries.is_empty();
     }
@@ -87,7 +87,7 @@ impl Store {
         self.first_from(&Bound::Excluded(key.clone())).is_some_and(|(next, _)| key.is_ancestor_of(next))
     }
 
-    /// The entries without one above them.
+    /// Returns the DNs of the entries without an ancestor.
     pub(crate) fn naming_contexts(&self) -> Vec<String> {
         let mut contexts: Vec<(&DnKey, &CompactEntry)> = Vec::new();
         for (key, entry) in &self.entries {
@@ -98,12 +98,12 @@ impl Store {
         contexts.into_iter().map(|(_, entry)| entry.dn().to_owned()).collect()
     }
 
-    /// The longest name that all entries lie at or below, as the file spells it, whether there is such an entry or not:
-    /// the root (empty) where they have nothing in common. `None` for a file without entries.
+    /// Returns the longest DN that is an ancestor of all entries or one of them, in the spelling of the file, whether it is an entry
+    /// or not. It is the root (empty) if they have nothing in common; `None` for a file without entries.
     pub(crate) fn common_base(&self) -> Option<String> {
         let (first_key, first) = self.entries.first_key_value()?;
         let (last_key, _) = self.entries.last_key_value()?;
-        // Keys sort by their parts from the root on: what the first and the last have in common, all have.
+        // Keys sort by their RDNs from the root on: what the first and the last have in common, all have.
         let mut base = first_key.clone();
         while !last_key.is_within(&base) {
             base = base.parent()?;
@@ -112,7 +112,7 @@ impl Store {
         Some(parts.get(parts.len().saturating_sub(base.depth())..).unwrap_or_default().join(","))
     }
 
-    /// Takes an entry from a file as it is: files may begin anywhere in a tree, and hold their entries in any order.
+    /// Inserts an entry of a file without checks of the tree: files may begin anywhere, with entries in any order.
     pub(crate) fn load(&mut self, entry: Entry) -> Result<(), DirectoryError> {
         let key = key("add", &entry.dn, Schema::standard())?;
         if self.contains(&key) {
@@ -130,7 +130,7 @@ impl Store {
         Ok(())
     }
 
-    /// Carries out a change, or says why not and changes nothing.
+    /// Applies a change, or fails and changes nothing.
     pub(crate) fn apply(&mut self, change: &Change, schema: &Schema) -> Result<(), DirectoryError> {
         match change {
             Change::Add(entry) => {
@@ -149,7 +149,7 @@ impl Store {
         Ok(())
     }
 
-    /// Whether the entry of a change matches a filter (RFC 4528 section 3).
+    /// Checks that the entry of a change matches a filter (RFC 4528 section 3).
     pub(crate) fn assert(
         &self,
         change: &Change,
@@ -174,7 +174,7 @@ impl Store {
         Ok((key, entry.to_entry()))
     }
 
-    /// Carries out an add.
+    /// Applies an add.
     pub(crate) fn add_new(
         &mut self,
         entry: CompactEntry,
@@ -210,8 +210,8 @@ impl Store {
         parent.map(|p| self.parents.insert(p)).is_some()
     }
 
-    /// A file has no configured suffix. A tree may begin at the root's children, at a DNS-style name (`dc=…,dc=…`),
-    /// and, in an empty file, at an organization or a place.
+    /// Returns whether an entry can be added without a parent. A file has no configured suffix: a tree may begin at the root's
+    /// children, at a DNS-style DN (`dc=…,dc=…`), and, in an empty file, at an organization or a place.
     fn may_begin_a_tree(&self, dn: &str, key: &DnKey) -> bool {
         if key.depth() == 1 {
             return true;
@@ -246,7 +246,7 @@ impl Store {
         Ok(())
     }
 
-    /// Whether an entry goes with the schema (RFC 4512 section 2.4), where that is asked for.
+    /// Checks that an entry conforms to the schema (RFC 4512 section 2.4), if the rules require it.
     fn check(
         &self,
         operation: &'static str,
@@ -372,7 +372,7 @@ fn parts<'a>(operation: &'static str, dn: &'a str) -> Result<Vec<&'a str>, Direc
     split(dn).map_err(|e| invalid_dn(operation, dn, &e.to_string()))
 }
 
-/// The naming values after a rename (RFC 4511 section 4.9).
+/// Updates the naming values after a rename (RFC 4511 section 4.9).
 fn rename_values(entry: &mut Entry, old: Option<&Rdn>, new: &Rdn, delete_old: bool, schema: &Schema) {
     let is_new = |attribute: &str, value: &[u8]| {
         new.avas.iter().any(|n| {
@@ -384,19 +384,19 @@ fn rename_values(entry: &mut Entry, old: Option<&Rdn>, new: &Rdn, delete_old: bo
         for ava in old.into_iter().flat_map(|r| &r.avas).filter(|a| !is_new(&a.attribute, &a.value)) {
             let modification =
                 Modification::new(ModificationKind::Delete, ava.attribute.clone(), vec![ava.value.clone()]);
-            // The value may be missing in a file made by hand: then there is nothing to delete.
+            // A file made by hand may lack the value: then there is nothing to delete.
             let _ = modify(entry, &modification, schema);
         }
     }
     for ava in &new.avas {
         let modification =
             Modification::new(ModificationKind::Add, ava.attribute.clone(), vec![ava.value.clone()]);
-        // The value may be there already.
+        // The value may exist already.
         let _ = modify(entry, &modification, schema);
     }
 }
 
-/// One modification (RFC 4511 section 4.6). Values compare by the attribute's EQUALITY rule.
+/// Applies one modification (RFC 4511 section 4.6). Values compare by the attribute's EQUALITY rule.
 fn modify(entry: &mut Entry, change: &Modification, schema: &Schema) -> Result<(), (u32, String)> {
     let name = &change.description;
     let rule = schema.equality(name);
@@ -441,7 +441,7 @@ fn modify(entry: &mut Entry, change: &Modification, schema: &Schema) -> Result<(
             let attribute = position.and_then(|p| entry.attributes.get_mut(p)).ok_or_else(missing)?;
             for value in &mut attribute.values {
                 let sum = step.zip(number(value)).and_then(|(s, n)| n.checked_add(s));
-                // RFC 4525 section 3: a value that is no number is a constraint violation.
+                // RFC 4525 section 3: a value that is not a number is a constraint violation.
                 *value =
                     sum.ok_or_else(|| (19, format!("`{name}` is not a number")))?.to_string().into_bytes();
             }
@@ -452,86 +452,4 @@ fn modify(entry: &mut Entry, change: &Modification, schema: &Schema) -> Result<(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(dn: &str, attributes: &[(&str, &[&str])]) -> Entry {
-        let attributes = attributes
-            .iter()
-            .map(|(n, vs)| Attribute::new(*n, vs.iter().map(|v| v.as_bytes().to_vec()).collect()))
-            .collect();
-        Entry { dn: dn.into(), attributes }
-    }
-
-    fn store() -> Store {
-        let mut store = Store::default();
-        for e in [
-            entry("dc=x,dc=test", &[("dc", &["x"])]),
-            entry("ou=a,dc=x,dc=test", &[("ou", &["a"])]),
-            entry("cn=One\\, Two,ou=a,dc=x,dc=test", &[("cn", &["One, Two"]), ("sn", &["S"])]),
-            entry("ou=b,dc=x,dc=test", &[("ou", &["b"])]),
-        ] {
-            store.apply(&Change::Add(e), Schema::standard()).unwrap();
-        }
-        store
-    }
-
-    fn code(result: Result<(), DirectoryError>) -> Option<u32> {
-        result.err().and_then(|e| e.code())
-    }
-
-    #[test]
-    fn a_tree_is_kept_whole() {
-        let schema = Schema::standard();
-        let mut s = store();
-        assert_eq!(code(s.apply(&Change::Add(entry("OU=A,dc=x,dc=test", &[])), schema)), Some(68));
-        assert_eq!(code(s.apply(&Change::Add(entry("cn=y,ou=none,dc=x,dc=test", &[])), schema)), Some(32));
-        assert_eq!(code(s.apply(&Change::Delete { dn: "ou=a,dc=x,dc=test".into() }, schema)), Some(66));
-        assert_eq!(s.naming_contexts(), ["dc=x,dc=test"]);
-    }
-
-    #[test]
-    fn a_rename_takes_the_subtree_and_its_spelling_along() {
-        let schema = Schema::standard();
-        let mut s = store();
-        let rename = Change::Rename {
-            dn: "ou=a,dc=x,dc=test".into(),
-            new_rdn: "ou=c".into(),
-            delete_old_rdn: true,
-            new_superior: Some("ou=b,dc=x,dc=test".into()),
-        };
-        s.apply(&rename, schema).unwrap();
-        let dns: Vec<&str> = s.entries().map(CompactEntry::dn).collect();
-        assert_eq!(
-            dns,
-            [
-                "dc=x,dc=test",
-                "ou=b,dc=x,dc=test",
-                "ou=c,ou=b,dc=x,dc=test",
-                "cn=One\\, Two,ou=c,ou=b,dc=x,dc=test"
-            ]
-        );
-        let moved = s.entries().find(|e| e.dn().starts_with("ou=c")).unwrap().to_entry();
-        assert_eq!(moved.values("ou"), [b"c".to_vec()]);
-    }
-
-    #[test]
-    fn modifications_compare_by_equality_and_change_all_or_nothing() {
-        let schema = Schema::standard();
-        let mut s = store();
-        let dn = "cn=one\\2c two,ou=A,dc=x,dc=test".to_owned();
-        let modify = |changes| Change::Modify { dn: dn.clone(), changes };
-        let m = |kind, name: &str, values: &[&str]| {
-            Modification::new(kind, name, values.iter().map(|v| v.as_bytes().to_vec()).collect())
-        };
-        let twice = modify(vec![
-            m(ModificationKind::Add, "description", &["d"]),
-            m(ModificationKind::Add, "surname", &["  s "]),
-        ]);
-        assert_eq!(code(s.apply(&twice, schema)), Some(20));
-        assert!(s.entries().all(|e| e.to_entry().attribute("description").is_none()));
-        s.apply(&modify(vec![m(ModificationKind::Delete, "SN", &["s"])]), schema).unwrap();
-        assert!(s.entries().all(|e| e.to_entry().attribute("sn").is_none()));
-        assert_eq!(code(s.apply(&modify(vec![m(ModificationKind::Delete, "sn", &[])]), schema)), Some(16));
-    }
-}
+mod tests;

@@ -1,8 +1,8 @@
-//! The LDIF writer: content and change records (RFC 2849) that `ldapadd` and `ldapmodify` accept, and `slapadd`
-//! where there is no header.
+//! The LDIF writer: content and change records (RFC 2849) that `ldapadd` and `ldapmodify` accept, and `slapadd` too if there is
+//! no header.
 //!
-//! The same records always give the same octets: ASCII, LF line ends, lines of at most 76 octets, anything
-//! that is not a plain SAFE-STRING in base64.
+//! The same records always produce the same octets: ASCII, LF line ends, lines of at most 76 octets, and base64 for every value
+//! that is not a plain SAFE-STRING.
 
 use std::io::{self, Write};
 
@@ -14,7 +14,7 @@ use crate::change::{Change, Modification};
 use crate::entry::{Attribute, CompactEntry, Entry};
 use crate::text::printable;
 
-/// RFC 2849 lets a line be folded anywhere; 76 octets is what its tools do.
+/// RFC 2849 allows folding at any position; common tools fold at 76 octets.
 const WIDTH: usize = 76;
 
 /// Why a record was not written.
@@ -24,7 +24,7 @@ pub enum LdifWriteError {
     /// The output failed.
     #[error("could not write LDIF: {0}")]
     Io(#[from] io::Error),
-    /// LDIF cannot hold this record; nothing of it was written.
+    /// LDIF cannot represent this record; no part of it was written.
     #[error("{dn:?} cannot be written as LDIF: {reason}")]
     Unwritable {
         /// The entry.
@@ -34,38 +34,62 @@ pub enum LdifWriteError {
     },
 }
 
-/// Writes LDIF records. Not buffered: give it a `BufWriter` where that matters.
+/// Writes LDIF records. The output is not buffered: use a `BufWriter` for speed.
+///
+/// ```
+/// use ldap_directory::change::Change;
+/// use ldap_directory::entry::{Attribute, Entry};
+/// use ldap_directory::ldif::writer::LdifWriter;
+///
+/// let entry = Entry { dn: "cn=Zoë".into(), attributes: vec![Attribute::new("cn", vec!["Zoë".into()])] };
+/// let mut writer = LdifWriter::new(Vec::new());
+/// writer.entry(&entry)?;
+/// writer.change(&Change::Delete { dn: "dc=x".into() })?;
+/// let text = String::from_utf8(writer.into_inner())?;
+/// assert_eq!(text, "dn:: Y249Wm/Dqw==\ncn:: Wm/Dqw==\n\ndn: dc=x\nchangetype: delete\n\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct LdifWriter<W> {
     out: W,
     /// The control of the next change record.
     control: Option<String>,
-    /// Where lines are put together.
+    /// A buffer for one line.
     line: Vec<u8>,
 }
 
 impl<W: Write> LdifWriter<W> {
-    /// A writer to `out`.
+    /// Returns a writer to `out`.
     pub fn new(out: W) -> Self {
         Self { out, control: None, line: Vec::new() }
     }
 
-    /// The first line of a file, `version: 1`. Optional; once, and before all else.
+    /// Writes the first line of a file, `version: 1`. Optional; call it at most once, before all records.
     ///
-    /// OpenLDAP's `slapadd` (2.5) refuses a file that has it; `ldapadd` and `ldapmodify` accept it.
+    /// OpenLDAP's `slapadd` (2.5) refuses a file with it; `ldapadd` and `ldapmodify` accept it.
+    ///
+    /// # Errors
+    /// Fails if the output fails.
     pub fn header(&mut self) -> Result<(), LdifWriteError> {
         Ok(self.out.write_all(b"version: 1\n")?)
     }
 
-    /// A content record. Attributes without values leave no trace.
+    /// Writes a content record. Attributes without values are omitted.
     ///
-    /// An attribute named `control` or `changetype` goes after the others, since directly after the DN it would
-    /// make this a change record; an entry with nothing else cannot be written.
+    /// An attribute named `control` or `changetype` is written after the others, since directly after the DN it would begin a
+    /// change record.
+    ///
+    /// # Errors
+    /// Fails if the output fails, or if LDIF cannot represent the entry: an invalid attribute description, or only attributes
+    /// named `control` or `changetype`.
     pub fn entry(&mut self, entry: &Entry) -> Result<(), LdifWriteError> {
         self.content(&entry.dn, described(&entry.attributes))
     }
 
-    /// The same, of an entry in one piece.
+    /// Writes the content record of a [`CompactEntry`].
+    ///
+    /// # Errors
+    /// As [`Self::entry`].
     pub fn packed(&mut self, entry: &CompactEntry) -> Result<(), LdifWriteError> {
         self.content(entry.dn(), entry.attributes())
     }
@@ -95,7 +119,10 @@ impl<W: Write> LdifWriter<W> {
         self.end()
     }
 
-    /// A change record.
+    /// Writes a change record.
+    ///
+    /// # Errors
+    /// Fails if the output fails, or if LDIF cannot represent the change: an invalid attribute description or number of values.
     pub fn change(&mut self, change: &Change) -> Result<(), LdifWriteError> {
         match change {
             Change::Add(entry) => {
@@ -130,14 +157,17 @@ impl<W: Write> LdifWriter<W> {
         self.end()
     }
 
-    /// The next change record is to be carried out under this control, or not at all (RFC 2849).
+    /// Adds a critical control to the next change record (RFC 2849).
     pub fn critical_control(&mut self, oid: &str) {
         self.control = Some(oid.to_owned());
     }
 
-    /// A comment, before the next record. Several lines stay several lines; control characters become escapes.
+    /// Writes a comment before the next record. Line breaks are kept; other control characters are escaped.
+    ///
+    /// # Errors
+    /// Fails if the output fails.
     pub fn comment(&mut self, text: &str) -> Result<(), LdifWriteError> {
-        // `str::lines` does not end a line at a lone CR, and some readers do.
+        // `str::lines` does not end a line at a lone CR, but some readers do.
         for line in text.replace("\r\n", "\n").replace('\r', "\n").lines() {
             let line = printable(line);
             let mut width = 1;
@@ -157,12 +187,15 @@ impl<W: Write> LdifWriter<W> {
         Ok(())
     }
 
-    /// Writes out what the output holds back.
+    /// Flushes the output.
+    ///
+    /// # Errors
+    /// Fails if the output fails.
     pub fn flush(&mut self) -> Result<(), LdifWriteError> {
         Ok(self.out.flush()?)
     }
 
-    /// The output.
+    /// Returns the output.
     pub fn into_inner(self) -> W {
         self.out
     }
@@ -191,7 +224,7 @@ impl<W: Write> LdifWriter<W> {
         Ok(())
     }
 
-    /// One line, folded. `name` is a keyword or has been checked.
+    /// Writes one folded line. `name` is a keyword or has been checked.
     fn pair(&mut self, name: &str, value: &[u8]) -> io::Result<()> {
         let line = &mut self.line;
         line.clear();
@@ -219,8 +252,8 @@ impl<W: Write> LdifWriter<W> {
     }
 }
 
-/// Whether a value can stand as it is: a SAFE-STRING of RFC 2849 that does not end in a space. Control
-/// characters, which RFC 2849 lets through, are for base64 as well: LDIF is shown on terminals.
+/// Returns whether a value needs no base64: a SAFE-STRING of RFC 2849 that does not end in a space. Control characters, which
+/// RFC 2849 allows, are encoded too, because LDIF is shown on terminals.
 fn is_safe(value: &[u8]) -> bool {
     value.iter().all(|b| matches!(b, b' '..=b'~'))
         && !matches!(value.first(), Some(b' ' | b':' | b'<'))
@@ -231,14 +264,14 @@ fn is_reserved(description: &str) -> bool {
     ["control", "changetype"].iter().any(|name| description.eq_ignore_ascii_case(name))
 }
 
-/// Descriptions with their values.
+/// Returns descriptions with their values.
 fn described(
     attributes: &[Attribute],
 ) -> impl Iterator<Item = (&str, impl Iterator<Item = &[u8]> + Clone)> + Clone {
     attributes.iter().map(|a| (a.description.as_str(), a.values.iter().map(Vec::as_slice)))
 }
 
-/// A description with, say, a line break in it would be more than one line; `dn` would begin another record.
+/// Checks descriptions: one with a line break would be more than one line, and `dn` would begin another record.
 fn check_descriptions<'a>(
     dn: &str,
     mut descriptions: impl Iterator<Item = &'a str>,

@@ -1,5 +1,5 @@
-//! The part of BER that LDAP uses (RFC 4511 section 5.1): definite lengths, tags of one octet. Reading never recurses:
-//! each caller asks for the shape it knows, so no answer can nest deeper than the code that reads it.
+//! The part of BER that LDAP uses (RFC 4511 section 5.1): definite lengths, tags of one octet. The reader does not recurse: each
+//! caller requests the structure that it expects, so an answer cannot nest deeper than the code.
 
 /// Universal tags (X.690 section 8).
 pub(crate) const BOOLEAN: u8 = 0x01;
@@ -9,27 +9,27 @@ pub(crate) const ENUMERATED: u8 = 0x0a;
 pub(crate) const SEQUENCE: u8 = 0x30;
 pub(crate) const SET: u8 = 0x31;
 
-/// What comes first in some octets: its tag, where its content begins and ends.
+/// The header of an element: its tag and lengths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     /// The identifier octet.
     pub(crate) tag: u8,
-    /// Octets before the content.
+    /// The length of the header.
     pub(crate) start: usize,
-    /// Octets of header and content together.
+    /// The length of header and content.
     pub(crate) end: usize,
 }
 
-/// Why no header could be read.
+/// Why a header could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Incomplete {
     /// More octets are needed.
     More,
-    /// No octet that follows could make it right.
+    /// No further octet can make it valid.
     Malformed,
 }
 
-/// Reads the identifier and length octets at the beginning.
+/// Reads the identifier and length octets.
 pub(crate) fn header(octets: &[u8]) -> Result<Header, Incomplete> {
     let (tag, first) = match octets {
         [] | [_] => return Err(Incomplete::More),
@@ -52,34 +52,34 @@ pub(crate) fn header(octets: &[u8]) -> Result<Header, Incomplete> {
     Ok(Header { tag, start, end: start.checked_add(length).ok_or(Incomplete::Malformed)? })
 }
 
-/// Reads one element after another. `None` is always "not of this shape".
+/// Reads element after element. `None` always means "not of this structure".
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    /// A reader of a content.
+    /// Returns a reader of a content.
     pub(crate) fn new(octets: &'a [u8]) -> Self {
         Self { rest: octets }
     }
 
-    /// Whether nothing is left.
+    /// Returns whether nothing is left.
     pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    /// How many octets are left.
+    /// Returns the number of remaining octets.
     pub(crate) fn left(&self) -> usize {
         self.rest.len()
     }
 
-    /// The tag of the next element.
+    /// Returns the tag of the next element.
     pub(crate) fn peek(&self) -> Option<u8> {
         self.rest.first().copied()
     }
 
-    /// The next element, whatever it is: tag and content.
+    /// Returns the next element: tag and content.
     pub(crate) fn element(&mut self) -> Option<(u8, &'a [u8])> {
         let header = header(self.rest).ok()?;
         let content = self.rest.get(header.start..header.end)?;
@@ -87,7 +87,7 @@ impl<'a> Reader<'a> {
         Some((header.tag, content))
     }
 
-    /// The content of the next element if it has this tag; else the reader stays where it is.
+    /// Returns the content of the next element if it has this tag; otherwise, the reader does not advance.
     pub(crate) fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
         if self.peek()? != tag {
             return None;
@@ -95,23 +95,23 @@ impl<'a> Reader<'a> {
         self.element().map(|(_, content)| content)
     }
 
-    /// A constructed element, to be read in turn.
+    /// Returns a reader of a constructed element.
     pub(crate) fn constructed(&mut self, tag: u8) -> Option<Reader<'a>> {
         self.take(tag).map(Reader::new)
     }
 
-    /// An INTEGER or ENUMERATED of up to 64 bits.
+    /// Reads an INTEGER or ENUMERATED of up to 64 bits.
     pub(crate) fn integer(&mut self, tag: u8) -> Option<i64> {
         integer(self.take(tag)?)
     }
 
-    /// Text.
+    /// Reads text.
     pub(crate) fn text(&mut self, tag: u8) -> Option<&'a str> {
         std::str::from_utf8(self.take(tag)?).ok()
     }
 }
 
-/// Two's complement, most significant octet first.
+/// Decodes two's complement, most significant octet first.
 pub(crate) fn integer(content: &[u8]) -> Option<i64> {
     let first = *content.first()?;
     if content.len() > 8 {
@@ -121,21 +121,21 @@ pub(crate) fn integer(content: &[u8]) -> Option<i64> {
     Some(content.iter().fold(sign, |value, b| (value << 8) | i64::from(*b)))
 }
 
-/// Writes elements.
+/// Encodes elements.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
     out: Vec<u8>,
 }
 
 impl Writer {
-    /// The elements written by `write`, as octets.
+    /// Returns the elements that `write` encodes, as octets.
     pub(crate) fn build(write: impl FnOnce(&mut Writer)) -> Vec<u8> {
         let mut writer = Writer::default();
         write(&mut writer);
         writer.out
     }
 
-    /// An element with this content.
+    /// Encodes an element with this content.
     pub(crate) fn primitive(&mut self, tag: u8, content: &[u8]) {
         self.out.push(tag);
         let length = content.len();
@@ -144,25 +144,25 @@ impl Writer {
         } else {
             let bytes = length.to_be_bytes();
             let skipped = bytes.iter().take_while(|b| **b == 0).count();
-            // No more than 8 octets of a length.
+            // A length has at most 8 octets.
             self.out.push(0x80 | u8::try_from(bytes.len() - skipped).unwrap_or(8));
             self.out.extend(bytes.iter().skip(skipped));
         }
         self.out.extend_from_slice(content);
     }
 
-    /// An element made of others.
+    /// Encodes a constructed element.
     pub(crate) fn constructed(&mut self, tag: u8, write: impl FnOnce(&mut Writer)) {
         let content = Writer::build(write);
         self.primitive(tag, &content);
     }
 
-    /// Text or octets.
+    /// Encodes text or octets.
     pub(crate) fn octets(&mut self, value: impl AsRef<[u8]>) {
         self.primitive(OCTET_STRING, value.as_ref());
     }
 
-    /// An INTEGER or ENUMERATED, in as few octets as it needs.
+    /// Encodes an INTEGER or ENUMERATED, in the minimal number of octets.
     pub(crate) fn integer(&mut self, tag: u8, value: i64) {
         let bytes = value.to_be_bytes();
         let fill = if value < 0 { 0xff } else { 0 };
@@ -174,12 +174,12 @@ impl Writer {
         self.primitive(tag, bytes.get(skipped..).unwrap_or_default());
     }
 
-    /// A BOOLEAN.
+    /// Encodes a BOOLEAN.
     pub(crate) fn boolean(&mut self, value: bool) {
         self.primitive(BOOLEAN, &[if value { 0xff } else { 0 }]);
     }
 
-    /// Elements that are written already.
+    /// Appends encoded elements.
     pub(crate) fn raw(&mut self, elements: &[u8]) {
         self.out.extend_from_slice(elements);
     }

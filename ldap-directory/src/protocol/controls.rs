@@ -1,41 +1,48 @@
-//! The request controls of searches, beyond paging and ManageDsaIT, and what their answers say.
+//! The controls of searches other than paging and ManageDsaIT, and their responses.
 
 use super::ber::{INTEGER, OCTET_STRING, Reader, SEQUENCE, Writer};
 use crate::oid;
 
-/// Octets of entries after which a DirSync answer is to end. The server sends at least one entry.
+/// The size after which a DirSync answer should end, in octets. The server sends at least one entry.
 const DIRSYNC_MAX_BYTES: i64 = 1024 * 1024;
 
-/// A control of a search. All are sent critical: each changes what the answer means.
+/// A control of a search. All are critical: each changes the meaning of the answer.
+///
+/// ```
+/// use ldap_directory::{Scope, SearchControl, SearchRequest};
+///
+/// let mut request = SearchRequest::new("dc=example", Scope::Subtree, "(uid=*)", &["uid"]);
+/// request.controls = vec![SearchControl::Sort("uid".into())];
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SearchControl {
-    /// Entries come in ascending order of this attribute, by its own ordering rule.
+    /// Returns entries in ascending order of this attribute, by its ordering rule (RFC 2891).
     Sort(String),
-    /// Tombstones come, too.
+    /// Returns tombstones too (Active Directory).
     ShowDeleted,
-    /// What changed since the cookie; an empty one begins with everything.
+    /// Returns changes since the cookie; all entries if it is empty (Active Directory).
     DirSync {
-        /// Where an earlier answer ended.
+        /// The cookie of an earlier answer.
         cookie: Vec<u8>,
     },
-    /// What somebody may do with the entry (389 DS).
+    /// Returns the rights of a user on the entry (389 DS).
     EffectiveRights {
         /// An authzId (RFC 4513 section 5.2.1.8).
         who: String,
     },
 }
 
-/// What the answer to [`SearchControl::DirSync`] says at its end.
+/// The end of the answer to [`SearchControl::DirSync`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirSyncEnd {
-    /// Whether more is to be asked for with this cookie at once.
+    /// Whether more is available at once, with this cookie.
     pub more: bool,
-    /// Where to go on.
+    /// The cookie of the next request.
     pub cookie: Vec<u8>,
 }
 
 impl SearchControl {
-    /// The control's OID.
+    /// Returns the control's OID.
     pub fn oid(&self) -> &'static str {
         match self {
             SearchControl::Sort(_) => oid::SERVER_SORT,
@@ -45,7 +52,7 @@ impl SearchControl {
         }
     }
 
-    /// The control's value.
+    /// Returns the control's value.
     pub(crate) fn value(&self) -> Option<Vec<u8>> {
         match self {
             SearchControl::Sort(attribute) => Some(Writer::build(|w| {
@@ -65,7 +72,7 @@ impl SearchControl {
     }
 }
 
-/// Reads the value of DirSync's response control.
+/// Parses the value of DirSync's response control.
 pub(crate) fn dirsync_end(value: &[u8]) -> Option<DirSyncEnd> {
     let mut parts = Reader::new(value).constructed(SEQUENCE)?;
     let more = parts.integer(INTEGER)? != 0;

@@ -1,5 +1,5 @@
-//! A SearchResultEntry (RFC 4511 section 4.5.2) read where it lies: nothing of it is copied, and the places of its parts
-//! are kept in memory that the next entry uses again.
+//! A SearchResultEntry (RFC 4511 section 4.5.2) decoded in place: nothing is copied, and the positions of its parts are kept in
+//! memory that is reused for the next entry.
 
 use std::fmt::Write as _;
 
@@ -7,10 +7,10 @@ use super::ber::{OCTET_STRING, SEQUENCE, SET};
 use crate::entry::EntryView;
 use crate::json;
 
-/// More attributes are in no entry: beyond, their places would take more memory than the message itself.
+/// The maximum number of attributes: beyond, their positions would need more memory than the message itself.
 pub(crate) const MOST_ATTRIBUTES: usize = 65_536;
 
-/// Some octets of a message, by their place in it.
+/// A range of octets of a message.
 #[derive(Debug, Clone, Copy, Default)]
 struct Span {
     start: usize,
@@ -31,7 +31,7 @@ struct AttributePlace {
     count: usize,
 }
 
-/// Where the parts of an entry are.
+/// The positions of the parts of an entry.
 #[derive(Debug, Default)]
 pub(crate) struct EntryPlaces {
     dn: Span,
@@ -39,7 +39,7 @@ pub(crate) struct EntryPlaces {
     has_values_in_options: bool,
 }
 
-/// An entry in the buffer it came in.
+/// An entry in the receive buffer.
 #[derive(Debug, Clone, Copy)]
 pub struct WireEntry<'a> {
     /// The content of the operation.
@@ -48,11 +48,11 @@ pub struct WireEntry<'a> {
 }
 
 impl EntryPlaces {
-    /// Looks at the content of the operation; every tag, every length and the text of names and descriptions is looked at
-    /// here, so that nothing can go wrong later.
+    /// Checks the content of the operation: every tag, every length, and the text of the DN and the descriptions, so that no later access
+    /// can fail.
     ///
     /// # Errors
-    /// Fails if it is not well-formed, or if the name is no text.
+    /// Fails if it is not well-formed, or if the DN is not UTF-8.
     pub(crate) fn find(&mut self, octets: &[u8]) -> Result<(), Flaw> {
         self.attributes.clear();
         self.has_values_in_options = false;
@@ -91,25 +91,25 @@ impl EntryPlaces {
         Some(())
     }
 
-    /// The entry that was looked at last, given its octets again.
+    /// Returns the entry that was checked last, given its octets again.
     pub(crate) fn entry<'a>(&'a self, octets: &'a [u8]) -> WireEntry<'a> {
         WireEntry { octets, places: self }
     }
 }
 
-/// Why an entry cannot be read.
+/// Why an entry cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Flaw {
-    /// It is not what RFC 4511 says of entries.
+    /// It violates RFC 4511.
     Form,
-    /// It has more attributes than are taken. Its name.
+    /// It has too many attributes. Its DN.
     Attributes(String),
-    /// Its name is not UTF-8, as RFC 4514 wants it. The name, with the octets that are no text escaped.
+    /// Its DN is not UTF-8, as RFC 4514 requires. The DN, with the invalid octets escaped.
     Name(String),
 }
 
 impl Flaw {
-    /// The flaw of this name. Its octets are written as RFC 4514 section 2.4 escapes any octet: `cn=caf\E9`.
+    /// Returns the error for a DN, with invalid octets escaped by RFC 4514 section 2.4: `cn=caf\E9`.
     #[cold]
     pub(crate) fn name(dn: &[u8]) -> Flaw {
         let mut escaped = String::new();
@@ -123,8 +123,8 @@ impl Flaw {
     }
 }
 
-/// Whether there is an equals sign in a text; `None` for octets that are not UTF-8. Nearly always they are ASCII, which is
-/// found out eight at a time.
+/// Returns whether a text contains an equals sign; `None` for octets that are not UTF-8. Most are ASCII, which is checked eight octets
+/// at a time.
 fn check_text(octets: &[u8]) -> Option<bool> {
     let found = json::any(octets, |word| json::high_bits(word) | json::equal_to(word, b'='));
     if !found {
@@ -168,7 +168,7 @@ impl EntryView for WireEntry<'_> {
     }
 }
 
-/// The values of a set, one after another.
+/// An iterator over the values of a set.
 #[derive(Debug, Clone)]
 struct Values<'a>(Cursor<'a>);
 
@@ -181,19 +181,19 @@ impl<'a> Iterator for Values<'a> {
     }
 }
 
-/// Goes from element to element.
+/// Reads element after element.
 #[derive(Debug, Clone)]
 struct Cursor<'a> {
     rest: &'a [u8],
-    /// Where in the message that is.
+    /// The position in the message.
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    /// The content of the next element, which has to have this tag, and where it is.
+    /// Returns the content of the next element, which must have this tag, and its position.
     #[inline]
     fn take(&mut self, tag: u8) -> Option<(usize, &'a [u8])> {
-        // A length of one octet, which most elements have.
+        // Most elements have a length of one octet.
         let (header, length, rest) = match self.rest {
             [first, length @ 0..=0x7f, rest @ ..] if *first == tag => (2, usize::from(*length), rest),
             _ => long(self.rest, tag)?,
@@ -211,7 +211,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// How long an element's header and content are, and what follows the header, if it has this tag.
+/// Returns the lengths of an element's header and content, and the octets after the header, if it has this tag.
 #[cold]
 fn long(octets: &[u8], tag: u8) -> Option<(usize, usize, &[u8])> {
     let header = super::ber::header(octets).ok().filter(|h| h.tag == tag)?;

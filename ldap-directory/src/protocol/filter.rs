@@ -1,4 +1,4 @@
-//! A filter as LDAP sends it (RFC 4511 section 4.5.1.7).
+//! Encoding of filters (RFC 4511 section 4.5.1.7).
 
 use super::ber::{SEQUENCE, Writer};
 use crate::filter::Filter;
@@ -15,7 +15,7 @@ const PRESENT: u8 = 0x87;
 const APPROX: u8 = 0xa8;
 const EXTENSIBLE: u8 = 0xa9;
 
-/// Writes a filter. It nests no deeper than [`crate::filter::MAX_DEPTH`].
+/// Encodes a filter. Its nesting is bounded by [`crate::filter::MAX_DEPTH`].
 pub(crate) fn write(filter: &Filter, out: &mut Writer) {
     match filter {
         Filter::And(filters) => out.constructed(AND, |w| filters.iter().for_each(|f| write(f, w))),

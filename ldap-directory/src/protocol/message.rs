@@ -1,4 +1,4 @@
-//! LDAP messages (RFC 4511 section 4.1.1): the requests this connection sends, the answers it understands.
+//! LDAP messages (RFC 4511 section 4.1.1): requests that this library sends, answers that it understands.
 
 use std::ops::Range;
 
@@ -43,24 +43,24 @@ pub(crate) struct LdapResult {
     pub(crate) code: u32,
     pub(crate) matched: String,
     pub(crate) text: String,
-    /// `referral`: where else to ask (section 4.1.10).
+    /// `referral`: URLs of other servers (section 4.1.10).
     pub(crate) referral: Vec<String>,
-    /// `serverSaslCreds`, of a bind (section 4.2.2).
+    /// `serverSaslCreds` of a bind (section 4.2.2).
     pub(crate) sasl: Option<Vec<u8>>,
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
     Bind(LdapResult),
     Entry(Entry),
-    /// An entry whose name is not UTF-8; the octets that are no text are escaped.
+    /// An entry whose DN is not UTF-8; the invalid octets are escaped.
     Unreadable(String),
     Reference(Vec<String>),
     Done(LdapResult),
-    /// What became of a change.
+    /// The result of a change.
     Changed(LdapResult),
-    /// An extended response, a Notice of Disconnection (section 4.4.1) among them.
+    /// An extended response, including a Notice of Disconnection (section 4.4.1).
     Extended {
         result: LdapResult,
         name: Option<String>,
@@ -71,7 +71,7 @@ pub(crate) enum Answer {
         name: Option<String>,
         value: Option<Vec<u8>>,
     },
-    /// An operation that answers nothing this connection asks.
+    /// An operation that is not an answer to any request of this library.
     Other(u8),
 }
 
@@ -84,17 +84,17 @@ pub(crate) struct Message {
     pub(crate) controls: Vec<Control>,
 }
 
-/// What an LDAPMessage is about, before it is read.
+/// The header of an LDAPMessage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) id: i64,
     /// The operation's tag.
     pub(crate) tag: u8,
-    /// Where the operation's content is.
+    /// The position of the operation's content.
     pub(crate) operation: Range<usize>,
 }
 
-/// Reads the beginning of an LDAPMessage's content. `None` when it is not well-formed.
+/// Decodes the beginning of an LDAPMessage's content. `None` if it is not well-formed.
 pub(crate) fn head(content: &[u8]) -> Option<Head> {
     let mut message = Reader::new(content);
     let id = message.integer(INTEGER)?;
@@ -103,7 +103,7 @@ pub(crate) fn head(content: &[u8]) -> Option<Head> {
     Some(Head { id, tag, operation: end - operation.len()..end })
 }
 
-/// Reads the content of an LDAPMessage. `None` when it is not well-formed.
+/// Decodes the content of an LDAPMessage. `None` if it is not well-formed.
 pub(crate) fn parse(content: &[u8]) -> Option<Message> {
     let mut message = Reader::new(content);
     let id = message.integer(INTEGER)?;
@@ -173,7 +173,7 @@ fn result(operation: &mut Reader<'_>) -> Option<LdapResult> {
     Some(LdapResult { code, matched, text: diagnostic, referral, sasl: None })
 }
 
-/// SearchResultEntry (section 4.5.2). A `vals` without values is an attribute asked for by name only.
+/// Decodes a SearchResultEntry (section 4.5.2). A `vals` without values is an attribute with its description only.
 pub(crate) fn entry(mut operation: Reader<'_>) -> Result<Entry, Flaw> {
     let dn = operation.take(OCTET_STRING).ok_or(Flaw::Form)?;
     let dn = std::str::from_utf8(dn).map_err(|_| Flaw::name(dn))?.to_owned();
@@ -197,7 +197,7 @@ fn attributes(mut operation: Reader<'_>) -> Option<Vec<Attribute>> {
     Some(attributes)
 }
 
-/// A whole message: id, operation, controls.
+/// Encodes a whole message: id, operation, controls.
 pub(crate) fn envelope(id: i32, operation: &[u8], controls: &[Control]) -> Vec<u8> {
     Writer::build(|w| {
         w.constructed(SEQUENCE, |w| {
@@ -220,12 +220,12 @@ fn control(control: &Control, out: &mut Writer) {
     });
 }
 
-/// A simple bind (section 4.2).
+/// Encodes a simple bind (section 4.2).
 pub(crate) fn simple_bind(dn: &str, password: &[u8]) -> Vec<u8> {
     bind(dn, |w| w.primitive(0x80, password))
 }
 
-/// A SASL EXTERNAL bind (RFC 4422 appendix A) with an empty authorisation identity. Without any, slapd would ask for one
+/// Encodes a SASL EXTERNAL bind (RFC 4422 appendix A) with an empty authorization identity. Without any, slapd would request one
 /// (saslBindInProgress).
 pub(crate) fn external_bind() -> Vec<u8> {
     bind("", |w| {
@@ -236,7 +236,7 @@ pub(crate) fn external_bind() -> Vec<u8> {
     })
 }
 
-/// A step of a SASL bind (section 4.2.1). Empty credentials are there all the same.
+/// Encodes a step of a SASL bind (section 4.2.1). Empty credentials are encoded too.
 #[cfg(feature = "gssapi")]
 pub(crate) fn sasl_bind(mechanism: &str, credentials: &[u8]) -> Vec<u8> {
     bind("", |w| {
@@ -257,17 +257,17 @@ fn bind(dn: &str, credentials: impl FnOnce(&mut Writer)) -> Vec<u8> {
     })
 }
 
-/// UnbindRequest (section 4.3).
+/// Encodes an UnbindRequest (section 4.3).
 pub(crate) fn unbind() -> Vec<u8> {
     Writer::build(|w| w.primitive(UNBIND_REQUEST, &[]))
 }
 
-/// AbandonRequest (section 4.11).
+/// Encodes an AbandonRequest (section 4.11).
 pub(crate) fn abandon(id: i32) -> Vec<u8> {
     Writer::build(|w| w.integer(ABANDON_REQUEST, i64::from(id)))
 }
 
-/// SearchRequest (section 4.5.1): aliases are entries like others. A size limit of 0 is none.
+/// Encodes a SearchRequest (section 4.5.1): aliases are not dereferenced. A size limit of 0 means none.
 pub(crate) fn search(
     base: &str,
     scope: Scope,
@@ -294,7 +294,7 @@ pub(crate) fn search(
     })
 }
 
-/// The scope and the size limit of a SearchRequest, 0 for none. `None` for other requests.
+/// Returns the scope and the size limit of a SearchRequest, 0 for none. `None` for other requests.
 pub(crate) fn limits(request: &[u8]) -> Option<(Scope, i64)> {
     let mut search = Reader::new(request).constructed(SEARCH_REQUEST)?;
     search.take(OCTET_STRING)?;
@@ -307,7 +307,7 @@ pub(crate) fn limits(request: &[u8]) -> Option<(Scope, i64)> {
     Some((scope, search.integer(INTEGER)?))
 }
 
-/// How far a message at the beginning of `octets` goes: its content, and where the next one begins.
+/// Returns the position of the content of the first message in `octets`; its end is the beginning of the next message.
 pub(crate) fn frame(octets: &[u8]) -> Result<Range<usize>, ber::Incomplete> {
     let header = ber::header(octets)?;
     if header.tag != SEQUENCE {

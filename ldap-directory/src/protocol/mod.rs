@@ -1,4 +1,4 @@
-//! LDAP's messages as octets (RFC 4511): read and written without any input or output.
+//! LDAP messages as octets (RFC 4511), encoded and decoded without any I/O.
 
 pub(crate) mod ber;
 pub mod controls;

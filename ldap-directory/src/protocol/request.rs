@@ -1,4 +1,4 @@
-//! Requests that change something (RFC 4511 sections 4.6 to 4.9 and 4.12), as octets.
+//! Encoding of update and extended requests (RFC 4511 sections 4.6 to 4.9 and 4.12).
 
 use super::ber::{ENUMERATED, SEQUENCE, SET, Writer};
 use super::filter;
@@ -13,7 +13,7 @@ const DELETE_REQUEST: u8 = 0x4a;
 const MODIFY_DN_REQUEST: u8 = 0x6c;
 pub(crate) const EXTENDED_REQUEST: u8 = 0x77;
 
-/// One change to one entry. Values keep their order.
+/// Encodes a change. Values keep their order.
 pub(crate) fn change(change: &Change) -> Vec<u8> {
     Writer::build(|w| match change {
         Change::Add(entry) => w.constructed(ADD_REQUEST, |w| {
@@ -63,7 +63,7 @@ fn partial_attribute(description: &str, values: &[Vec<u8>], w: &mut Writer) {
     w.constructed(SET, |w| values.iter().for_each(|v| w.octets(v)));
 }
 
-/// What a change is sent under, always critical: a server that does not know it must not make the change.
+/// Encodes a control of a change, always critical: a server that does not support it must not make the change.
 pub(crate) fn control(control: &WriteControl) -> Control {
     let (oid, value) = match control {
         WriteControl::RelaxRules => (oid::RELAX_RULES, None),
@@ -74,7 +74,7 @@ pub(crate) fn control(control: &WriteControl) -> Control {
     Control { oid: oid.to_owned(), critical: true, value }
 }
 
-/// The value of a Password Modify request (RFC 3062 section 2): whose password, and the new one.
+/// Encodes the value of a Password Modify request (RFC 3062 section 2): the user, and the new password.
 pub(crate) fn password_modify(dn: &str, password: &[u8]) -> Vec<u8> {
     Writer::build(|w| {
         w.constructed(SEQUENCE, |w| {
@@ -84,7 +84,7 @@ pub(crate) fn password_modify(dn: &str, password: &[u8]) -> Vec<u8> {
     })
 }
 
-/// ExtendedRequest (section 4.12).
+/// Encodes an ExtendedRequest (section 4.12).
 pub(crate) fn extended(oid: &str, value: Option<&[u8]>) -> Vec<u8> {
     Writer::build(|w| {
         w.constructed(EXTENDED_REQUEST, |w| {

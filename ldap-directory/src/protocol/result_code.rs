@@ -1,8 +1,17 @@
-//! LDAP result codes: their names, what may be tried again, and what to do about them (RFC 4511 appendix A).
+//! LDAP result codes: their names, which of them can be retried, and advice (RFC 4511 appendix A).
+//!
+//! ```
+//! use ldap_directory::protocol::result_code;
+//!
+//! assert_eq!(result_code::name(result_code::INVALID_CREDENTIALS), "invalidCredentials (49)");
+//! assert!(result_code::may_be_retried(result_code::BUSY, ""));
+//! assert!(!result_code::may_be_retried(result_code::SIZE_LIMIT_EXCEEDED, ""));
+//! assert!(result_code::concerns_entry(result_code::ENTRY_ALREADY_EXISTS));
+//! ```
 
 mod active_directory;
 
-/// The codes the code asks about by name.
+/// The operation succeeded. This and the following codes are those that have a use by name.
 pub const SUCCESS: u32 = 0;
 #[allow(missing_docs, reason = "the names are RFC 4511's")]
 mod named {
@@ -40,7 +49,7 @@ pub use named::*;
 struct Row {
     code: u32,
     name: &'static str,
-    /// What to do next; empty where the server's own text has to do.
+    /// Advice; empty if the server's own text must suffice.
     advice: &'static str,
 }
 
@@ -53,7 +62,7 @@ const ROWS: &[Row] = &[
     row(
         1,
         "operationsError",
-        "Active Directory says this to who has not bound (set bind_dn and bind_password); of who has, ask for no attribute that it works out for one entry alone",
+        "Active Directory says this to who has not bound (bind with a DN and a password); of who has, ask for no attribute that it works out for one entry alone",
     ),
     row(
         2,
@@ -64,21 +73,21 @@ const ROWS: &[Row] = &[
     row(
         4,
         "sizeLimitExceeded",
-        "ask the administrator for a higher limit; where a read is paged, page_size is to be a number the server allows",
+        "ask the administrator for a higher limit; where a read is paged, the pages must be of a size that the server allows",
     ),
     row(5, "compareFalse", ""),
     row(6, "compareTrue", ""),
-    row(7, "authMethodNotSupported", "choose another auth_method"),
-    row(8, "strongerAuthRequired", "use ldaps://, start_tls, or another auth_method"),
-    row(10, "referral", "the entry is kept by another server: use that one as server_url"),
-    row(11, "adminLimitExceeded", "set a smaller page_size, or ask the administrator for a higher limit"),
+    row(7, "authMethodNotSupported", "choose another bind method"),
+    row(8, "strongerAuthRequired", "use ldaps://, StartTLS, or another bind method"),
+    row(10, "referral", "the entry is kept by another server: connect to that one"),
+    row(11, "adminLimitExceeded", "use smaller pages, or ask the administrator for a higher limit"),
     row(
         12,
         "unavailableCriticalExtension",
         "the server lacks a control that is needed, or the bound user may not use it: ask the administrator",
     ),
-    row(13, "confidentialityRequired", "use ldaps:// or start_tls"),
-    row(14, "saslBindInProgress", "the bind was not finished: choose another auth_method"),
+    row(13, "confidentialityRequired", "use ldaps:// or StartTLS"),
+    row(14, "saslBindInProgress", "the bind was not finished: choose another bind method"),
     row(
         16,
         "noSuchAttribute",
@@ -108,9 +117,9 @@ const ROWS: &[Row] = &[
     row(
         48,
         "inappropriateAuthentication",
-        "the entry of bind_dn has no password, or anonymous access is off",
+        "the entry of the bind DN has no password, or anonymous access is off",
     ),
-    row(49, "invalidCredentials", "check bind_dn and bind_password"),
+    row(49, "invalidCredentials", "check the bind DN and the password"),
     row(50, "insufficientAccessRights", "the bound user needs more rights: ask the administrator"),
     row(51, "busy", "try again later"),
     row(52, "unavailable", "try again later"),
@@ -148,18 +157,18 @@ const ROWS: &[Row] = &[
     row(4096, "e-syncRefreshRequired", ""),
 ];
 
-/// The code's name in RFC 4511, and its number: `invalidCredentials (49)`.
+/// Returns the code's name in RFC 4511, and its number: `invalidCredentials (49)`.
 pub fn name(code: u32) -> String {
     let name = ROWS.iter().find(|r| r.code == code).map_or("unknown result code", |r| r.name);
     format!("{name} ({code})")
 }
 
-/// Whether the code is in a standard, and not an invention of the server's.
+/// Returns whether the code is defined by a standard.
 pub fn is_known(code: u32) -> bool {
     ROWS.iter().any(|r| r.code == code)
 }
 
-/// The code's name and number, the server's text, and what to do next.
+/// Returns the code's name and number, the server's text, and advice.
 pub fn describe(code: u32, text: &str) -> String {
     let mut out = name(code);
     let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0');
@@ -178,13 +187,12 @@ pub fn describe(code: u32, text: &str) -> String {
     out
 }
 
-/// The answers after which the same request may succeed a little later: the server says it cannot *now* (RFC 4511 appendix
-/// A.2). Neither time nor size limits are among them, which the same request meets again, nor `other`, which may be
-/// anything.
+/// The codes after which the same request may succeed a little later: the server cannot *now* (RFC 4511 appendix A.2). Time and
+/// size limits are not among them, which the same request exceeds again, nor is `other`, which may be anything.
 pub const RETRIED: &[u32] = &[BUSY, UNAVAILABLE];
 
-/// An error of Active Directory's own ([MS-ERREF] 2.2), by which its diagnostic message begins: more exact than the result
-/// code beside it.
+/// A Windows error code at the beginning of Active Directory's diagnostic message ([MS-ERREF] 2.2), which is more specific than the
+/// result code.
 struct AdRow {
     code: u32,
     name: &'static str,
@@ -204,23 +212,22 @@ const AD_ROWS: &[AdRow] = &[
     ad(0x2024, "ERROR_DS_ADMIN_LIMIT_EXCEEDED", false),
 ];
 
-/// The number by which a message of Active Directory begins: `0000200E: SvcErr: DSID-…, problem 5001 (BUSY), data 0`.
+/// Returns the number at the beginning of a message of Active Directory: `0000200E: SvcErr: DSID-…, problem 5001 (BUSY), data 0`.
 fn ad_code(text: &str) -> Option<u32> {
     let (number, rest) = text.split_once(": ")?;
     let is_ad = number.len() == 8 && rest.contains("DSID-");
     u32::from_str_radix(number, 16).ok().filter(|_| is_ad)
 }
 
-/// Whether the same request may succeed a little later, by the code and what the server says with it. Nothing was done then.
+/// Returns whether the same request may succeed a little later, by the code and the server's text. The server did nothing then.
 pub fn may_be_retried(code: u32, text: &str) -> bool {
     RETRIED.contains(&code)
         || code != SUCCESS
             && ad_code(text).is_some_and(|n| AD_ROWS.iter().any(|row| row.code == n && row.retried))
 }
 
-/// Whether the answer is about the entry or the values of one update, and says nothing of the next one (RFC 4511
-/// appendix A.2: the attribute, name and update problems, and insufficientAccessRights, which access control
-/// decides entry by entry).
+/// Returns whether the code concerns the entry or the values of one update, and not the next update (RFC 4511 appendix A.2: the
+/// attribute, name and update problems, and insufficientAccessRights, which access control decides for each entry).
 pub fn concerns_entry(code: u32) -> bool {
     concerns_attribute(code)
         || matches!(
@@ -238,7 +245,7 @@ pub fn concerns_entry(code: u32) -> bool {
         )
 }
 
-/// Whether the answer is about an attribute of an entry: its type, its values, or how it goes with the object classes.
+/// Returns whether the code concerns an attribute of an entry: its type, its values, or its object classes.
 pub fn concerns_attribute(code: u32) -> bool {
     // 17 to 19: undefinedAttributeType, inappropriateMatching, constraintViolation; 21: invalidAttributeSyntax;
     // 67: notAllowedOnRDN; 69: objectClassModsProhibited.
@@ -249,13 +256,28 @@ pub fn concerns_attribute(code: u32) -> bool {
     )
 }
 
+/// Returns all codes with their names and advice, to compare them with a program's documentation.
+#[doc(hidden)]
+pub fn table() -> impl Iterator<Item = (u32, &'static str, &'static str)> {
+    ROWS.iter().map(|row| (row.code, row.name, row.advice))
+}
+
+/// Returns Active Directory's error codes with their names, and whether they can be retried.
+#[doc(hidden)]
+pub fn active_directory_table() -> impl Iterator<Item = (u32, &'static str, bool)> {
+    AD_ROWS.iter().map(|row| (row.code, row.name.split(':').next().unwrap_or_default(), row.retried))
+}
+
+#[doc(hidden)]
+pub use active_directory::advice_table as active_directory_advice_table;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn codes_have_name_text_and_advice() {
-        assert_eq!(describe(49, ""), "invalidCredentials (49); check bind_dn and bind_password");
+        assert_eq!(describe(49, ""), "invalidCredentials (49); check the bind DN and the password");
         let other = describe(80, "internal\nerror");
         assert!(other.starts_with("other (80): internal error; "), "{other}");
         assert_eq!(name(4711), "unknown result code (4711)");
@@ -263,33 +285,12 @@ mod tests {
     }
 
     #[test]
-    fn every_code_that_is_shown_says_what_to_do() {
-        // Answers that are no failures, and the ends of operations that nobody waits for.
-        const SILENT: [u32; 6] = [SUCCESS, 5, 6, 118, 121, SYNC_REFRESH_REQUIRED];
-        let page = include_str!("../../../docs/messages.md");
-        for Row { code, advice, .. } in ROWS {
-            assert_eq!(advice.is_empty(), SILENT.contains(code), "{}", name(*code));
-            assert!(!advice.ends_with('.'), "{}", name(*code));
-            let row = format!("| `{}` | {advice} |", name(*code));
-            assert!(advice.is_empty() || page.contains(&row), "docs/messages.md lacks the row {row}");
-        }
-    }
-
-    #[test]
-    fn what_is_tried_again_is_what_the_documentation_says() {
-        let text = include_str!("../../../docs/reliability.md");
-        for row in ROWS.iter().filter(|r| r.code != SUCCESS) {
-            let listed = text.contains(&format!("| {} | `{}` |", row.code, row.name));
-            assert_eq!(may_be_retried(row.code, ""), listed, "{} in docs/reliability.md", row.name);
-        }
+    fn messages_of_active_directory_are_retried_by_their_own_code() {
         for row in AD_ROWS {
-            let name = row.name.split(':').next().unwrap_or_default();
             let message = format!("{:08X}: SvcErr: DSID-0315201E, problem 5001 (BUSY), data 0", row.code);
-            let listed = text.contains(&format!("| {:08X} | `{name}` |", row.code));
-            assert_eq!(may_be_retried(80, &message), row.retried, "{name}");
-            assert_eq!(row.retried, listed, "{name} in docs/reliability.md");
+            assert_eq!(may_be_retried(80, &message), row.retried, "{}", row.name);
         }
-        assert!(!may_be_retried(80, "0000200E: something else"), "it has to be Active Directory's form");
+        assert!(!may_be_retried(80, "0000200E: something else"), "it must have Active Directory's form");
         assert!(!may_be_retried(80, "") && !may_be_retried(3, "") && !may_be_retried(4, ""));
     }
 }

@@ -1,9 +1,8 @@
-//! What a server that keeps its schema refuses of an entry (RFC 4512 sections 2.4 and 2.5, RFC 4517 section 3.3), so that a plan can say
-//! it before anything is written.
+//! Violations of the schema for which a server refuses an entry (RFC 4512 sections 2.4 and 2.5, RFC 4517 section 3.3), so that they
+//! are known before anything is written.
 //!
-//! Not checked: DIT structure rules and name forms, which servers hardly have; syntaxes that are not in the table below; the
-//! upper bounds of texts; and on Active Directory which attributes a class allows, for its auxiliary classes are not among an
-//! entry's.
+//! Not checked: DIT structure rules and name forms, which few servers have; syntaxes that are not in the table below; upper bounds
+//! of texts; and, on Active Directory, the attributes that a class allows, because its auxiliary classes are not listed in entries.
 
 use crate::oid;
 use std::fmt;
@@ -16,58 +15,58 @@ use crate::nearest::nearest_of_many;
 use crate::protocol::result_code;
 use crate::root_dse::Vendor;
 
-/// What an entry must not be.
+/// A violation of the schema by an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Violation {
-    /// It has a class that the schema does not have.
+    /// A class is not defined.
     UnknownClass {
         /// The class.
         class: String,
     },
-    /// It lacks an attribute that a class needs.
+    /// A mandatory attribute of a class is missing.
     Missing {
         /// The class.
         class: String,
         /// The attribute.
         attribute: String,
     },
-    /// It has an attribute that the schema does not have.
+    /// An attribute is not defined.
     UnknownAttribute {
         /// The attribute.
         attribute: String,
     },
-    /// It has an attribute that none of its classes allows.
+    /// An attribute is not allowed by any class.
     NotAllowed {
         /// The attribute.
         attribute: String,
-        /// Its classes.
+        /// The classes.
         classes: Vec<String>,
     },
-    /// A value does not follow the attribute's syntax. The value is not part of it: it may be a secret.
+    /// A value violates the attribute's syntax. The value is not included: it may be a secret.
     Invalid {
         /// The attribute.
         attribute: String,
-        /// What it wants.
+        /// The expected form.
         expected: &'static str,
     },
-    /// Its name has an attribute that the schema does not have, or one with a value that does not follow its syntax.
+    /// The DN has an attribute that is not defined, or a value that violates the syntax.
     Name {
         /// The attribute.
         attribute: String,
-        /// What it wants; `None`: the schema does not have it.
+        /// The expected form; `None` if the attribute is not defined.
         expected: Option<&'static str>,
     },
-    /// It has several values of an attribute that may have one.
+    /// A single-valued attribute has several values.
     Several {
         /// The attribute.
         attribute: String,
-        /// How many.
+        /// The number of values.
         values: usize,
     },
 }
 
 impl Violation {
-    /// The result code with which servers refuse it (OpenLDAP's, where they differ).
+    /// Returns the result code with which servers refuse it (OpenLDAP's, if they differ).
     pub fn code(&self) -> u32 {
         match self {
             Violation::UnknownClass { .. } | Violation::Invalid { .. } => {
@@ -80,12 +79,12 @@ impl Violation {
         }
     }
 
-    /// Whether it is about what the whole entry has, and no value of its own.
+    /// Returns whether it concerns the entry as a whole, not a value.
     pub fn is_of_whole(&self) -> bool {
         matches!(self, Violation::Missing { .. } | Violation::NotAllowed { .. })
     }
 
-    /// The attribute that it is about, where the entry has it.
+    /// Returns the attribute that it concerns, if the entry has it.
     pub fn attribute(&self) -> Option<&str> {
         match self {
             Violation::UnknownAttribute { attribute, .. }
@@ -96,7 +95,7 @@ impl Violation {
         }
     }
 
-    /// The name that the schema does not have, if that is what is wrong.
+    /// Returns the undefined name, if that is the violation.
     pub fn unknown(&self) -> Option<&str> {
         match self {
             Violation::UnknownClass { class } => Some(class),
@@ -107,7 +106,7 @@ impl Violation {
         }
     }
 
-    /// The known name that the unknown one is near to. Goes through the whole schema.
+    /// Returns the defined name nearest to the undefined one. Searches the whole schema.
     pub fn nearest<'s>(&self, schema: &'s Schema) -> Option<&'s str> {
         let unknown = self.unknown()?;
         let near = if matches!(self, Violation::UnknownClass { .. }) {
@@ -124,7 +123,7 @@ impl Violation {
         near.first().copied()
     }
 
-    /// Whether both are the same fault.
+    /// Returns whether both are the same violation.
     fn is_like(&self, other: &Violation) -> bool {
         match (self, other) {
             (Violation::Invalid { attribute: a, .. }, Violation::Invalid { attribute: b, .. })
@@ -169,8 +168,8 @@ impl fmt::Display for Violation {
     }
 }
 
-/// The violations that a change brings: those of the entry as it would be that it does not have already. An entry that the
-/// reader sees in part lacks the same before and after.
+/// Returns the violations that a change introduces: those of the entry after it that the entry before did not have. An entry that
+/// is only partly readable lacks the same attributes before and after.
 pub fn brought(schema: &Schema, vendor: Vendor, before: Option<&Entry>, after: &Entry) -> Vec<Violation> {
     let found = violations(schema, vendor, after);
     if found.is_empty() {
@@ -180,11 +179,11 @@ pub fn brought(schema: &Schema, vendor: Vendor, before: Option<&Entry>, after: &
     found.into_iter().filter(|one| !earlier.iter().any(|other| one.is_like(other))).collect()
 }
 
-/// What Active Directory gives an entry that lacks it, though its classes need it ([MS-ADTS] 3.1.1.5.2).
+/// Attributes that Active Directory adds to an entry that lacks them, though its classes require them ([MS-ADTS] 3.1.1.5.2).
 const GIVEN_BY_AD: [&str; 6] =
     ["groupType", "instanceType", "nTSecurityDescriptor", "objectCategory", "objectSid", "sAMAccountName"];
 
-/// What a server refuses of an entry, in the order in which OpenLDAP looks: classes, attributes, values, what is missing.
+/// Returns all violations of an entry, in the order in which OpenLDAP checks: classes, attributes, values, missing attributes.
 pub fn violations(schema: &Schema, vendor: Vendor, entry: &Entry) -> Vec<Violation> {
     let mut found = Vec::new();
     let classes: Vec<&str> =
@@ -195,13 +194,13 @@ pub fn violations(schema: &Schema, vendor: Vendor, entry: &Entry) -> Vec<Violati
         }
     }
     let knows_classes = found.is_empty() && !classes.is_empty();
-    // Others look at it when they add the attributes of the name to the entry.
+    // Others check it when they add the attributes of the DN to the entry.
     if vendor == Vendor::OpenLdap {
         found.extend(wrong_in_name(schema, vendor, &entry.dn));
     }
     let (must, may) = schema.must_may(classes.iter().copied());
     let takes_any = classes.iter().any(|class| class.eq_ignore_ascii_case("extensibleObject"));
-    // Active Directory's auxiliary classes are not among an entry's.
+    // Active Directory's auxiliary classes are not listed in entries.
     let checks_allowed = knows_classes && !takes_any && vendor != Vendor::ActiveDirectory;
     for attribute in &entry.attributes {
         let name = base_type(&attribute.description);
@@ -234,7 +233,7 @@ pub fn violations(schema: &Schema, vendor: Vendor, entry: &Entry) -> Vec<Violati
     found
 }
 
-/// What is wrong with a name.
+/// Returns the violation in a DN.
 fn wrong_in_name(schema: &Schema, vendor: Vendor, dn: &str) -> Option<Violation> {
     let name = crate::dn::Dn::parse(dn).ok()?;
     name.rdns.iter().flat_map(|rdn| &rdn.avas).find_map(|ava| {
@@ -247,7 +246,7 @@ fn wrong_in_name(schema: &Schema, vendor: Vendor, dn: &str) -> Option<Violation>
     })
 }
 
-/// What the classes need and the entry does not have: neither as an attribute nor in its name, which servers add.
+/// Returns the mandatory attributes that an entry lacks: neither as an attribute nor in its DN, whose values servers add.
 fn missing(schema: &Schema, vendor: Vendor, entry: &Entry, classes: &[&str]) -> Vec<Violation> {
     let rdn = first_rdn(&entry.dn).ok().flatten();
     let named = rdn.iter().flat_map(|rdn| &rdn.avas).map(|ava| ava.attribute.as_str());
@@ -262,7 +261,7 @@ fn missing(schema: &Schema, vendor: Vendor, entry: &Entry, classes: &[&str]) -> 
     for class in schema.class_closure(classes.iter().copied()) {
         for name in class.must.iter().map(|name| schema.canonical_name(name)) {
             let is_there = has.iter().any(|h| h.eq_ignore_ascii_case(name));
-            // A class and one below it may both say so.
+            // A class and a superclass may both require it.
             let is_said = || {
                 found
                     .iter()
@@ -276,7 +275,7 @@ fn missing(schema: &Schema, vendor: Vendor, entry: &Entry, classes: &[&str]) -> 
     found
 }
 
-/// What the values of an attribute have to be.
+/// The form that the values of an attribute must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expected {
     Boolean,
@@ -298,7 +297,7 @@ enum Expected {
     DeliveryMethod,
     Netgroup,
     Boot,
-    /// The server has nothing to check values by, and so takes none.
+    /// The server cannot check values, and refuses all.
     None,
     /// `pwdLastSet`.
     Reset,
@@ -311,10 +310,10 @@ fn expected(schema: &Schema, vendor: Vendor, description: &str) -> Option<Expect
         ValueKind::Boolean => Some(Expected::Boolean),
         _ if is_ad && base_type(description).eq_ignore_ascii_case("pwdLastSet") => Some(Expected::Reset),
         ValueKind::Integer | ValueKind::FileTime => Some(Expected::Integer),
-        // Active Directory takes a UTCTime, too.
+        // Active Directory also accepts a UTCTime.
         ValueKind::GeneralizedTime if !is_ad => Some(Expected::GeneralizedTime),
         ValueKind::Uuid if syntax != oid::DIRECTORY_STRING => Some(Expected::Uuid),
-        // DN-Binary and `<GUID=…>` are Active Directory's.
+        // DN-Binary and `<GUID=…>` are specific to Active Directory.
         ValueKind::DistinguishedName if !is_ad => Some(Expected::Name { known: vendor == Vendor::OpenLdap }),
         _ if is_ad => None,
         ValueKind::NameAndOptionalUid => Some(Expected::NameAndUid { known: vendor == Vendor::OpenLdap }),
@@ -322,7 +321,7 @@ fn expected(schema: &Schema, vendor: Vendor, description: &str) -> Option<Expect
             oid::COUNTRY_STRING => Some(Expected::Country),
             oid::BIT_STRING => Some(Expected::Bits),
             oid::DELIVERY_METHOD => Some(Expected::DeliveryMethod),
-            // Others take what is ASCII.
+            // Others accept any ASCII.
             oid::NETGROUP_TRIPLE if vendor == Vendor::OpenLdap => Some(Expected::Netgroup),
             oid::BOOT_PARAMETER if vendor == Vendor::OpenLdap => Some(Expected::Boot),
             oid::FAX if vendor == Vendor::OpenLdap => Some(Expected::None),
@@ -336,7 +335,7 @@ fn expected(schema: &Schema, vendor: Vendor, description: &str) -> Option<Expect
 }
 
 impl Expected {
-    /// What is expected, where a value is something else.
+    /// Returns the expected form, if a value violates it.
     fn of(self, schema: &Schema, values: &[Vec<u8>]) -> Option<&'static str> {
         let wrong = values.iter().find(|value| !self.is_right(schema, value))?;
         Some(match self {
@@ -426,7 +425,7 @@ impl Expected {
     }
 }
 
-/// Whether a value is a Bit String (RFC 4517 section 3.3.2).
+/// Returns whether a value is a Bit String (RFC 4517 section 3.3.2).
 fn is_bits(value: &[u8]) -> bool {
     let bits = value.strip_prefix(b"'").and_then(|rest| rest.strip_suffix(b"'B"));
     bits.is_some_and(|bits| bits.iter().all(|bit| matches!(bit, b'0' | b'1')))

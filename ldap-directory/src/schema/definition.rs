@@ -1,9 +1,9 @@
-//! Definitions of attribute types and object classes (RFC 4512 section 4.1), read as leniently as servers write them.
+//! Definitions of attribute types and object classes (RFC 4512 section 4.1), parsed as leniently as servers write them.
 //!
-//! Allowed beyond the RFC, as real servers publish it: names for OIDs (`foo-oid`, 389 DS), quoted SYNTAX and SUP
-//! (Active Directory), no NAME, lists of X- values, keywords nobody knows, and an apostrophe inside DESC.
+//! Accepted beyond the RFC, because servers publish it: names in the place of OIDs (`foo-oid`, 389 DS), quoted SYNTAX and SUP
+//! (Active Directory), no NAME, lists of X- values, unknown keywords, and an apostrophe inside DESC.
 
-/// Why a definition was not understood. `definition` is its beginning.
+/// Why a definition is not valid. `definition` is its beginning.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DefinitionError {
     /// It does not start with `(`.
@@ -34,7 +34,7 @@ pub enum DefinitionError {
     },
 }
 
-/// Who an attribute is for (USAGE, RFC 4512 section 4.1.2).
+/// The usage of an attribute (USAGE, RFC 4512 section 4.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Usage {
     /// User data.
@@ -49,7 +49,7 @@ pub enum Usage {
 }
 
 impl Usage {
-    /// The keyword of the definition (RFC 4512 section 4.1.2).
+    /// Returns the keyword of the definition (RFC 4512 section 4.1.2).
     pub fn keyword(self) -> &'static str {
         match self {
             Self::UserApplications => "userApplications",
@@ -64,15 +64,15 @@ impl Usage {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[allow(clippy::struct_excessive_bools)] // The RFC's own flags.
 pub struct AttributeType {
-    /// The numeric OID, or what the server gives in its place.
+    /// The numeric OID, or what the server publishes in its place.
     pub oid: String,
-    /// Its short names, the first being the usual one.
+    /// Its short names, the canonical one first.
     pub names: Vec<String>,
     /// DESC.
     pub description: Option<String>,
     /// OBSOLETE.
     pub obsolete: bool,
-    /// SUP: the type this is a subtype of.
+    /// SUP: the supertype.
     pub superior: Option<String>,
     /// EQUALITY, a rule's name or OID.
     pub equality: Option<String>,
@@ -86,7 +86,7 @@ pub struct AttributeType {
     pub single_value: bool,
     /// COLLECTIVE (RFC 3671).
     pub collective: bool,
-    /// NO-USER-MODIFICATION: the server keeps it itself.
+    /// NO-USER-MODIFICATION: maintained by the server.
     pub no_user_modification: bool,
     /// USAGE.
     pub usage: Usage,
@@ -95,53 +95,64 @@ pub struct AttributeType {
 /// The kind of an object class (RFC 4512 section 2.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ClassKind {
-    /// Only to derive others from.
+    /// Only a superclass of others.
     Abstract,
-    /// What an entry is.
+    /// What an entry is; an entry has one chain of them.
     #[default]
     Structural,
-    /// What an entry is besides.
+    /// Additional attributes of an entry.
     Auxiliary,
 }
 
 /// An object class (RFC 4512 section 4.1.1).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ObjectClass {
-    /// The numeric OID, or what the server gives in its place.
+    /// The numeric OID, or what the server publishes in its place.
     pub oid: String,
-    /// Its short names, the first being the usual one.
+    /// Its short names, the canonical one first.
     pub names: Vec<String>,
     /// DESC.
     pub description: Option<String>,
     /// OBSOLETE.
     pub obsolete: bool,
-    /// SUP: the classes this one is derived from.
+    /// SUP: the superclasses.
     pub superiors: Vec<String>,
     /// ABSTRACT, STRUCTURAL or AUXILIARY.
     pub kind: ClassKind,
-    /// MUST: the attributes an entry has to have, as spelt.
+    /// MUST: the mandatory attributes, in the published spelling.
     pub must: Vec<String>,
-    /// MAY: the attributes an entry may have, as spelt.
+    /// MAY: the optional attributes, in the published spelling.
     pub may: Vec<String>,
 }
 
-/// What entries of a structural class may hold beyond what their classes say (RFC 4512 section 4.1.6).
+/// A DIT content rule: what entries of a structural class may contain beyond their classes (RFC 4512 section 4.1.6).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ContentRule {
     /// The OID of the structural class.
     pub class: String,
-    /// Auxiliary classes that entries may have.
+    /// AUX: auxiliary classes that entries may have.
     pub auxiliary: Vec<String>,
-    /// Attributes they must have.
+    /// MUST: attributes that entries must have.
     pub must: Vec<String>,
-    /// Attributes they may have.
+    /// MAY: attributes that entries may have.
     pub may: Vec<String>,
-    /// Attributes of their classes that they must not have.
+    /// NOT: attributes of their classes that entries must not have.
     pub not: Vec<String>,
 }
 
 impl AttributeType {
-    /// Reads an attribute type description (RFC 4512 section 4.1.2).
+    /// Parses an attribute type description (RFC 4512 section 4.1.2).
+    ///
+    /// # Errors
+    /// Fails if it has no OID, is not closed, or lacks a value after a keyword.
+    ///
+    /// ```
+    /// use ldap_directory::schema::AttributeType;
+    ///
+    /// let cn = AttributeType::parse("( 2.5.4.3 NAME ( 'cn' 'commonName' ) SUP name )")?;
+    /// assert_eq!((cn.name(), cn.superior.as_deref()), ("cn", Some("name")));
+    /// # Ok::<(), ldap_directory::schema::DefinitionError>(())
+    /// ```
     pub fn parse(definition: &str) -> Result<Self, DefinitionError> {
         let mut reader = Reader::new(definition)?;
         let mut out = Self { oid: reader.oid()?, ..Self::default() };
@@ -165,14 +176,17 @@ impl AttributeType {
         Ok(out)
     }
 
-    /// The usual name, or the OID where there is none.
+    /// Returns the canonical name, or the OID if there is none.
     pub fn name(&self) -> &str {
         self.names.first().unwrap_or(&self.oid)
     }
 }
 
 impl ObjectClass {
-    /// Reads an object class description (RFC 4512 section 4.1.1).
+    /// Parses an object class description (RFC 4512 section 4.1.1).
+    ///
+    /// # Errors
+    /// Fails if it has no OID, is not closed, or lacks a value after a keyword.
     pub fn parse(definition: &str) -> Result<Self, DefinitionError> {
         let mut reader = Reader::new(definition)?;
         let mut out = Self { oid: reader.oid()?, ..Self::default() };
@@ -193,14 +207,17 @@ impl ObjectClass {
         Ok(out)
     }
 
-    /// The usual name, or the OID where there is none.
+    /// Returns the canonical name, or the OID if there is none.
     pub fn name(&self) -> &str {
         self.names.first().unwrap_or(&self.oid)
     }
 }
 
 impl ContentRule {
-    /// Reads a DIT content rule description (RFC 4512 section 4.1.6).
+    /// Parses a DIT content rule description (RFC 4512 section 4.1.6).
+    ///
+    /// # Errors
+    /// Fails if it has no OID, is not closed, or lacks a value after a keyword.
     pub fn parse(definition: &str) -> Result<Self, DefinitionError> {
         let mut reader = Reader::new(definition)?;
         let mut out = Self { class: reader.oid()?, ..Self::default() };
@@ -227,7 +244,7 @@ fn usage(word: Option<&str>) -> Usage {
     }
 }
 
-/// The OID of a `noidlen` (RFC 4512 section 4.1.2): `1.2.3{64}`.
+/// Returns the OID of a `noidlen` (RFC 4512 section 4.1.2): `1.2.3{64}`.
 fn without_length(syntax: &str) -> Option<String> {
     let oid = syntax.split('{').next().unwrap_or(syntax).trim();
     (!oid.is_empty()).then(|| oid.to_owned())
@@ -302,7 +319,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next word, past what belongs to no keyword; `None` behind the closing parenthesis.
+    /// Returns the next keyword, skipping stray values; `None` after the closing parenthesis.
     fn keyword(&mut self) -> Result<Option<String>, DefinitionError> {
         loop {
             match self.next()? {
@@ -315,7 +332,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A value, or the values of a list in parentheses.
+    /// Returns a value, or the values of a list in parentheses.
     fn values(&mut self, keyword: &str) -> Result<Vec<String>, DefinitionError> {
         match self.next()? {
             Some(Token::Word(value) | Token::Quoted(value)) => {
@@ -362,7 +379,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes over the value of a keyword this reader does not know, if it has one.
+    /// Skips the value of an unknown keyword, if it has one.
     fn skip_unknown(&mut self) -> Result<(), DefinitionError> {
         match self.next()? {
             Some(Token::Open) => self.skip_list(),
@@ -374,7 +391,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// To behind the parenthesis that closes the one just read.
+    /// Skips to the end of the parenthesis that was opened last.
     fn skip_list(&mut self) -> Result<(), DefinitionError> {
         let mut depth = 1usize;
         while depth > 0 {
@@ -389,7 +406,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Keywords that stand behind a quoted string, perhaps without a space (RFC 4512 sections 4.1.1 to 4.1.8).
+/// Keywords that may follow a quoted string, perhaps without a space (RFC 4512 sections 4.1.1 to 4.1.8).
 const KEYWORDS: [&str; 24] = [
     "NAME",
     "DESC",
@@ -417,9 +434,9 @@ const KEYWORDS: [&str; 24] = [
     "X-",
 ];
 
-/// Where a quoted string ends. An apostrophe inside should be `\27` (RFC 4512 section 4.1), and on some servers is not: the
-/// first closes behind which the definition goes on or ends; where none does, the first before a space, a parenthesis, `$` or
-/// the end.
+/// Returns the end of a quoted string. An apostrophe inside should be `\27` (RFC 4512 section 4.1), but on some servers is not.
+/// The string ends at the first apostrophe after which the definition continues or ends; if there is none, at the first one
+/// before a space, a parenthesis, `$` or the end.
 fn closing_quote(inner: &str) -> Option<usize> {
     let goes_on = |after: &str| {
         let next = after.trim_start();
@@ -428,7 +445,7 @@ fn closing_quote(inner: &str) -> Option<usize> {
             .next()
             .unwrap_or_default();
         let is_keyword = KEYWORDS.contains(&word) || word.starts_with("X-");
-        // One that nobody knows.
+        // An unknown keyword.
         let is_like_one = word.len() > 2 && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
         let has_space = next.len() < after.len();
         is_keyword
@@ -443,109 +460,10 @@ fn closing_quote(inner: &str) -> Option<usize> {
         .or_else(|| quotes().find(|at| inner.get(at + 1..).is_none_or(ends)))
 }
 
-/// `\27` is an apostrophe and `\5C` a backslash (RFC 4512 section 4.1); every other backslash is itself.
+/// Decodes `\27` (apostrophe) and `\5C` (backslash, RFC 4512 section 4.1); every other backslash is literal.
 fn unescape(quoted: &str) -> String {
     quoted.replace("\\27", "'").replace("\\5C", "\\").replace("\\5c", "\\")
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn an_attribute_type_in_full() {
-        let a = AttributeType::parse(
-            r"( 1.2.3 NAME ( 'a' 'b' ) DESC 'it\27s a \5C' OBSOLETE SUP name EQUALITY caseIgnoreMatch
-               ORDERING o SUBSTR s SYNTAX 1.3.6.1{64} SINGLE-VALUE COLLECTIVE NO-USER-MODIFICATION
-               USAGE directoryOperation X-ORIGIN ( 'RFC 1' 'user (x' ) )",
-        )
-        .unwrap();
-        assert_eq!(a.oid, "1.2.3");
-        assert_eq!(a.names, ["a", "b"]);
-        assert_eq!(a.description.as_deref(), Some(r"it's a \"));
-        assert_eq!(a.superior.as_deref(), Some("name"));
-        assert_eq!(a.syntax.as_deref(), Some("1.3.6.1"));
-        assert_eq!(a.substring.as_deref(), Some("s"));
-        assert!(a.obsolete && a.single_value && a.collective && a.no_user_modification);
-        assert_eq!(a.usage, Usage::DirectoryOperation);
-    }
-
-    #[test]
-    fn a_quoted_text_ends_where_the_definition_goes_on() {
-        for (definition, description) in [
-            ("( 1.2 NAME 'a' DESC 'text'EQUALITY caseIgnoreMatch SYNTAX 1.3 )", "text"),
-            ("( 1.2 NAME 'a'DESC 'text' EQUALITY caseIgnoreMatch SYNTAX 1.3 )", "text"),
-            (
-                "( 1.2 NAME 'a' DESC 'the users' count' EQUALITY caseIgnoreMatch SYNTAX 1.3 )",
-                "the users' count",
-            ),
-            (
-                "( 1.2 NAME ( 'a' 'b' ) DESC 'it's so' EQUALITY caseIgnoreMatch SYNTAX '1.3' X-ORIGIN 'a user's' )",
-                "it's so",
-            ),
-        ] {
-            let a = AttributeType::parse(definition).unwrap();
-            assert_eq!(a.description.as_deref(), Some(description), "{definition}");
-            assert_eq!(
-                (a.names[0].as_str(), a.equality.as_deref(), a.syntax.as_deref()),
-                ("a", Some("caseIgnoreMatch"), Some("1.3"))
-            );
-        }
-    }
-
-    #[test]
-    fn what_servers_really_publish() {
-        // Active Directory quotes the syntax; 389 DS has names for OIDs; both leave things out.
-        let ad =
-            AttributeType::parse("( 1.2 NAME 'sn' SYNTAX '1.3.6.1.4.1.1466.115.121.1.15' SINGLE-VALUE )")
-                .unwrap();
-        assert_eq!(ad.syntax.as_deref(), Some("1.3.6.1.4.1.1466.115.121.1.15"));
-        let ds = AttributeType::parse(
-            "( nsFoo-oid NAME 'nsFoo' DESC '' SUP 'x' X-NEW 'a' X-ORDERED ('b') FUTURE )",
-        )
-        .unwrap();
-        assert_eq!((ds.oid.as_str(), ds.superior.as_deref()), ("nsFoo-oid", Some("x")));
-        assert_eq!(AttributeType::parse("(1.2)").unwrap().name(), "1.2");
-        let tight = ObjectClass::parse("(1.2 NAME'x' SUP(a$b)AUXILIARY MUST(c$ d)MAY e)").unwrap();
-        assert_eq!(tight.superiors, ["a", "b"]);
-        assert_eq!((tight.must, tight.may), (vec!["c".into(), "d".into()], vec!["e".into()]));
-        let apostrophe = AttributeType::parse("( 1.2 DESC 'the user's name' NAME 'x' )").unwrap();
-        assert_eq!(apostrophe.description.as_deref(), Some("the user's name"));
-        assert_eq!(apostrophe.name(), "x");
-    }
-
-    #[test]
-    fn an_object_class() {
-        let c =
-            ObjectClass::parse("( 2.5.6.6 NAME 'person' SUP top STRUCTURAL MUST ( sn $ cn ) MAY seeAlso )")
-                .unwrap();
-        assert_eq!((c.name(), c.kind), ("person", ClassKind::Structural));
-        assert_eq!((c.must.len(), c.may.len()), (2, 1));
-    }
-
-    #[test]
-    fn errors_are_typed() {
-        let error = |d: &str| AttributeType::parse(d).unwrap_err();
-        assert!(matches!(error("1.2"), DefinitionError::NotParenthesised { .. }));
-        assert!(matches!(error(""), DefinitionError::NotParenthesised { .. }));
-        assert!(matches!(error("( )"), DefinitionError::MissingOid { .. }));
-        assert!(matches!(error("( 1.2 NAME 'x'"), DefinitionError::Unclosed { .. }));
-        assert!(matches!(error("( 1.2 NAME 'x )"), DefinitionError::Unclosed { .. }));
-        assert!(matches!(error("( 1.2 NAME )"), DefinitionError::MissingValue { .. }));
-        assert!(matches!(error(&"(".repeat(100_000)), DefinitionError::MissingOid { .. }));
-        assert!(matches!(
-            error(&("( 1 X-A ".to_owned() + &"(".repeat(100_000))),
-            DefinitionError::Unclosed { .. }
-        ));
-    }
-
-    proptest! {
-        #[test]
-        fn never_panics(text in prop_oneof![any::<String>(), "\\( ?1?(NAME|SUP|X-A|SYNTAX|[a-zé'$(){}\\\\ ]){0,20}\\)?"]) {
-            let _ = AttributeType::parse(&text);
-            let _ = ObjectClass::parse(&text);
-        }
-    }
-}
+mod tests;

@@ -1,8 +1,8 @@
-//! When two values are the same: the equality matching rules (RFC 4517 section 4.2) as normal forms.
+//! Equality of values: the equality matching rules (RFC 4517 section 4.2) as normal forms.
 //!
-//! Scope: enough to tell whether a value has to be written, and to answer filters over LDIF. Where this departs from
-//! the string preparation of RFC 4518 it is to the narrow side, so that a change is never taken for none: control
-//! characters stay what they are, and case is folded letter by letter (`ß` is not `ss`), as OpenLDAP does it.
+//! Scope: enough to decide whether a value must be written, and to evaluate filters on LDIF. Departures from the string preparation
+//! of RFC 4518 are to the narrow side, so that no change is missed: control characters are kept, and case is folded letter by
+//! letter (`ß` is not `ss`), as in OpenLDAP.
 
 mod text;
 
@@ -13,40 +13,40 @@ use super::Schema;
 use crate::dn;
 use crate::time::generalized::GeneralizedTime;
 
-/// How values of an attribute compare for equality (RFC 4517 section 4.2).
+/// A rule by which values compare for equality (RFC 4517 section 4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Equality {
-    /// Text, case and runs of spaces aside.
+    /// Text, ignoring case and runs of spaces.
     CaseIgnore,
-    /// Text, runs of spaces aside.
+    /// Text, ignoring runs of spaces.
     CaseExact,
-    /// Lines joined by `$`, each compared as `CaseIgnore` (postal addresses).
+    /// Lines separated by `$`, each compared as `CaseIgnore` (postal addresses).
     CaseIgnoreList,
-    /// Digits, spaces aside.
+    /// Digits, ignoring spaces.
     Numeric,
-    /// Telephone numbers, case, spaces and hyphens aside.
+    /// Telephone numbers, ignoring case, spaces and hyphens.
     Telephone,
     /// Whole numbers of any size.
     Integer,
     /// TRUE or FALSE.
     Boolean,
-    /// Points in time, whatever the offset and the precision they are written with.
+    /// Instants, in any offset and precision.
     GeneralizedTime,
-    /// Points in time with years of two digits.
+    /// Instants with years of two digits.
     UtcTime,
-    /// Names, by [`crate::dn::DnKey`].
+    /// DNs, by [`crate::dn::DnKey`].
     DistinguishedName,
-    /// Names with an optional `#'0101'B` (nameAndOptionalUID).
+    /// DNs with an optional `#'0101'B` (nameAndOptionalUID).
     UniqueMember,
-    /// Attribute types, object classes and other OIDs, by any name the schema knows.
+    /// Attribute types, object classes and other OIDs, by any name that the schema defines.
     ObjectIdentifier,
     /// UUIDs as text (RFC 4530).
     Uuid,
-    /// Octets, to the byte; also for rules that need ASN.1 (certificates) or are not known.
+    /// Octets; also for rules that need ASN.1 (certificates) or are unknown.
     OctetString,
 }
 
-/// Rules by name and OID (RFC 4517 section 4.2; ordering rules stand for the order of what they compare).
+/// Rules by name and OID (RFC 4517 section 4.2; an ordering rule has the equality of what it orders).
 const RULES: &[(&str, &str, Equality)] = &[
     ("objectIdentifierMatch", "2.5.13.0", Equality::ObjectIdentifier),
     ("distinguishedNameMatch", "2.5.13.1", Equality::DistinguishedName),
@@ -79,13 +79,13 @@ const RULES: &[(&str, &str, Equality)] = &[
     ("caseIgnoreIA5Match", "1.3.6.1.4.1.1466.109.114.2", Equality::CaseIgnore),
     ("UUIDMatch", "1.3.6.1.1.16.2", Equality::Uuid),
     ("UUIDOrderingMatch", "1.3.6.1.1.16.3", Equality::Uuid),
-    // OpenLDAP's change sequence numbers sort as the text they are.
+    // OpenLDAP's change sequence numbers sort as text.
     ("CSNMatch", "1.3.6.1.4.1.4203.666.11.2.2", Equality::OctetString),
     ("CSNOrderingMatch", "1.3.6.1.4.1.4203.666.11.2.3", Equality::OctetString),
 ];
 
 impl Equality {
-    /// The rule of this name or OID, if it is one known here.
+    /// Returns the rule with this name or OID, if it is supported.
     pub fn from_rule(name_or_oid: &str) -> Option<Self> {
         let same = |(name, oid, _): &&(&str, &str, Self)| {
             name.eq_ignore_ascii_case(name_or_oid) || *oid == name_or_oid
@@ -93,8 +93,8 @@ impl Equality {
         RULES.iter().find(same).map(|(_, _, rule)| *rule)
     }
 
-    /// The rule that fits a syntax (RFC 4517 section 3.3) where the schema names none. Of Active Directory's own
-    /// (MS-ADTS 3.1.1.2.2.2): its strings are compared without regard to case.
+    /// Returns the rule of a syntax (RFC 4517 section 3.3), for a type without EQUALITY. Active Directory's own strings
+    /// ([MS-ADTS] 3.1.1.2.2.2) compare without regard to case.
     pub fn of_syntax(oid: &str) -> Self {
         let Some(number) = oid.strip_prefix("1.3.6.1.4.1.1466.115.121.1.") else {
             return match oid {
@@ -121,18 +121,18 @@ impl Equality {
         }
     }
 
-    /// The normal form of a value: two values match by this rule when their normal forms are the same bytes. A value
-    /// that the rule's syntax forbids is its own normal form.
+    /// Returns the normal form of a value: two values match if their normal forms are the same octets. A value that violates the
+    /// rule's syntax is its own normal form.
     pub fn normalize<'v>(&self, value: &'v [u8], schema: &Schema) -> Cow<'v, [u8]> {
         self.normalize_nested(value, schema, 0)
     }
 
-    /// As [`Self::normalize`], for a value `nesting` names deep inside of names.
+    /// As [`Self::normalize`], for a value at a nesting depth inside of DNs.
     pub(crate) fn normalize_nested<'v>(self, value: &'v [u8], schema: &Schema, nesting: u8) -> Cow<'v, [u8]> {
         self.prepare(value, schema, nesting).unwrap_or(Cow::Borrowed(value))
     }
 
-    /// The normal form, or `None` when the value is none of this rule's syntax.
+    /// Returns the normal form, or `None` if the value violates the rule's syntax.
     pub(crate) fn normalize_valid<'v>(self, value: &'v [u8], schema: &Schema) -> Option<Cow<'v, [u8]>> {
         self.prepare(value, schema, 0)
     }
@@ -164,13 +164,13 @@ impl Equality {
         }
     }
 
-    /// Which of two values comes first by this rule (RFC 4517: the ordering rules); `None` for what has no order, and
-    /// for values the rule's syntax forbids.
+    /// Returns the order of two values (the ordering rules of RFC 4517); `None` if the rule has no order, or a value violates its
+    /// syntax.
     pub fn compare(&self, a: &[u8], b: &[u8], schema: &Schema) -> Option<Ordering> {
         let (a, b) = (self.normalize_valid(a, schema)?, self.normalize_valid(b, schema)?);
         match self {
             Self::Integer => Some(compare_integers(&a, &b)),
-            // Without the Z, so that a time with a fraction comes behind the one without.
+            // Without the Z, so that a time with a fraction follows the one without.
             Self::GeneralizedTime | Self::UtcTime => Some(a.strip_suffix(b"Z")?.cmp(b.strip_suffix(b"Z")?)),
             Self::CaseIgnore | Self::CaseExact | Self::Numeric | Self::Uuid | Self::OctetString => {
                 Some(a.cmp(&b))
@@ -179,7 +179,7 @@ impl Equality {
         }
     }
 
-    /// Whether values have an order here, by [`Self::compare`].
+    /// Returns whether values have an order, by [`Self::compare`].
     pub fn has_order(self) -> bool {
         matches!(
             self,
@@ -194,13 +194,12 @@ impl Equality {
         )
     }
 
-    /// Whether parts of values can be looked for here.
+    /// Returns whether substrings of values can be matched.
     pub fn has_substrings(self) -> bool {
         self.normalize_part(b"", false, false).is_some()
     }
 
-    /// A part of a substring assertion (RFC 4517 section 4.2.6) as it is looked for in normal forms; `None` where
-    /// the rule has no substrings.
+    /// Returns a part of a substring assertion (RFC 4517 section 4.2.6) in the normal form; `None` if the rule has no substrings.
     pub(crate) fn normalize_part(self, part: &[u8], at_start: bool, at_end: bool) -> Option<Vec<u8>> {
         let text = std::str::from_utf8(part).ok();
         match self {
@@ -214,7 +213,7 @@ impl Equality {
     }
 }
 
-/// A whole number without leading zeros (RFC 4517 section 3.3.16, and a `+` or zeros that servers let pass).
+/// Returns a whole number without leading zeros (RFC 4517 section 3.3.16; servers also accept `+` and zeros).
 fn integer(text: &str) -> Option<String> {
     let text = text.trim_matches(' ');
     let (sign, digits) =
@@ -226,7 +225,7 @@ fn integer(text: &str) -> Option<String> {
     Some(if digits.is_empty() { "0".to_owned() } else { format!("{sign}{digits}") })
 }
 
-/// The order of two normal forms of [`integer`].
+/// Returns the order of two normal forms of [`integer`].
 fn compare_integers(a: &[u8], b: &[u8]) -> Ordering {
     let magnitude = |a: &[u8], b: &[u8]| a.len().cmp(&b.len()).then_with(|| a.cmp(b));
     match (a.strip_prefix(b"-"), b.strip_prefix(b"-")) {
@@ -237,7 +236,7 @@ fn compare_integers(a: &[u8], b: &[u8]) -> Ordering {
     }
 }
 
-/// `name#'0101'B` (RFC 4517 section 3.3.21). A `#` that starts no bit string belongs to the name.
+/// Splits `name#'0101'B` (RFC 4517 section 3.3.21). A `#` that does not begin a bit string belongs to the DN.
 fn unique_member(text: &str, schema: &Schema, nesting: u8) -> Option<String> {
     let uid = text.rsplit_once('#').filter(|(_, uid)| {
         let bits = uid.strip_prefix('\'').and_then(|u| u.strip_suffix("'B"));
@@ -249,8 +248,8 @@ fn unique_member(text: &str, schema: &Schema, nesting: u8) -> Option<String> {
     }
 }
 
-/// An OID or descriptor (RFC 4512 section 1.4); one the schema knows is its OID. Object classes come first: a name
-/// both have is met as a value of objectClass.
+/// Returns an OID or descriptor (RFC 4512 section 1.4) in its normal form: its OID, if the schema defines it. Object classes come
+/// first: a name that both have is probably a value of objectClass.
 fn object_identifier(text: &str, schema: &Schema) -> Option<String> {
     let text = text.trim_matches(' ');
     if text.is_empty()
@@ -259,12 +258,12 @@ fn object_identifier(text: &str, schema: &Schema) -> Option<String> {
         return None;
     }
     let class = schema.object_class(text).map(|c| &c.oid);
-    // An option makes another description of it: `cn;lang-de` is not cn.
+    // With an option, it is another description: `cn;lang-de` is not cn.
     let attribute = || schema.attribute_type(text).filter(|_| !text.contains(';')).map(|a| &a.oid);
     Some(class.or_else(attribute).map_or(text, String::as_str).to_ascii_lowercase())
 }
 
-/// UTCTime in the normal form of a GeneralizedTime, which is taken as it is.
+/// Returns a UTCTime in the normal form of a GeneralizedTime, which is accepted as it is.
 fn utc_time(text: &str) -> Option<String> {
     if let Some(normal) = GeneralizedTime::read(text).and_then(|time| time.to_normal_form()) {
         return (normal == text).then_some(normal);
@@ -272,7 +271,7 @@ fn utc_time(text: &str) -> Option<String> {
     GeneralizedTime::read_utc_time(text)?.to_normal_form()
 }
 
-/// A UUID in the text form of RFC 4122.
+/// Returns a UUID in the text form of RFC 4122.
 fn uuid(text: &str) -> Option<String> {
     let parsed = uuid::Uuid::try_parse(text).ok().filter(|_| text.len() == 36)?;
     Some(parsed.hyphenated().to_string())

@@ -1,4 +1,7 @@
 //! The schema of a directory: attribute types and object classes (RFC 4512 section 4), and how values compare.
+//!
+//! This module and [`dn`](crate::dn) depend on each other: distinguishedNameMatch compares DNs, and DNs compare by the matching
+//! rules of their types.
 
 pub mod conformance;
 mod definition;
@@ -17,52 +20,62 @@ pub use matching::Equality;
 use self::syntax::ValueKind;
 use crate::entry::{Entry, as_oid, base_type};
 
-/// Attribute types and object classes, found by name, alias or OID without regard to case.
+/// Attribute types and object classes, found by name, alias or OID in any case.
+///
+/// ```
+/// use ldap_directory::schema::{Equality, Schema};
+///
+/// let schema = Schema::standard();
+/// assert_eq!(schema.canonical_name("commonName"), "cn");
+/// assert_eq!(schema.equality("uidNumber"), Equality::Integer);
+/// let (must, _may) = schema.must_may(["inetOrgPerson"]);
+/// assert_eq!(must, ["objectClass", "sn", "cn"]);
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Schema {
     types: Vec<AttributeType>,
     classes: Vec<ObjectClass>,
     type_index: Index,
     class_index: Index,
-    /// What is asked of a type for every value, worked out at the first time. By position.
+    /// Properties of each type, derived at the first use. By position.
     derived: Vec<OnceLock<Derived>>,
-    /// Matching rules by OID and names, in small letters; none where they are not published.
+    /// Matching rules by OID and names, in lower case; empty if none are published.
     rules: HashSet<String>,
-    /// By the position of their structural class.
+    /// By the position of the structural class.
     content_rules: HashMap<usize, ContentRule>,
-    /// The syntaxes whose values go over the wire with `;binary` (RFC 4522), by OID.
+    /// The OIDs of the syntaxes whose values are transferred with `;binary` (RFC 4522).
     binary_transfer: HashSet<String>,
-    /// Active Directory publishes no EQUALITY at all, which says nothing about what its attributes can do.
+    /// Whether any type has an EQUALITY. Active Directory publishes none, which does not mean that values cannot be compared.
     publishes_equality: bool,
-    /// Whether it stands in for one that cannot be read.
+    /// Whether it replaces a schema that cannot be read.
     is_assumed: bool,
     coverage: Coverage,
 }
 
-/// What it means that a schema does not have a name.
+/// What it means if a schema lacks a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Coverage {
-    /// Nothing: the schema is the built-in one, and the directory publishes none.
+    /// Nothing: the schema is the built-in one, because the directory publishes none.
     #[default]
     BuiltIn,
-    /// Little: the directory published it, but some definitions could not be read.
+    /// Little: some definitions of the published schema could not be parsed.
     Part,
-    /// The directory does not know the name, unless it hides it.
+    /// The directory does not define the name, or hides it.
     Whole,
 }
 
-/// Positions by OID and names, as they are spelt and in small letters. What is looked up comes from the server's own
-/// answers and the configuration, a dozen times for each entry.
+/// Positions by OID and names, in the published spelling and in lower case. Lookups happen a dozen times for each entry, mostly
+/// with names from the server itself.
 type Index = HashMap<String, usize, BuildHasherDefault<FxHasher>>;
 
-/// What follows from a type and those it is derived from.
+/// Properties derived from a type and its supertypes.
 #[derive(Debug, Clone, Copy)]
 struct Derived {
     equality: Equality,
     kind: ValueKind,
 }
 
-/// The built-in definitions, one a line: `attribute ( … )` or `class ( … )`.
+/// The built-in definitions, one per line: `attribute ( … )` or `class ( … )`.
 const STANDARD: [&str; 3] = [
     include_str!("standard-types.schema"),
     include_str!("standard-classes.schema"),
@@ -70,8 +83,20 @@ const STANDARD: [&str; 3] = [
 ];
 
 impl Schema {
-    /// A schema of the definitions that can be read (RFC 4512 section 4.1), and what was wrong with the rest.
-    /// Where a name is defined twice, the first definition has it.
+    /// Returns a schema of the definitions that can be parsed (RFC 4512 section 4.1), and the errors of the others. If a name is
+    /// defined twice, the first definition wins.
+    ///
+    /// ```
+    /// use ldap_directory::schema::Schema;
+    ///
+    /// let (schema, errors) = Schema::parse(
+    ///     ["( 1.1.1 NAME ( 'badge' 'badgeNumber' ) EQUALITY integerMatch SINGLE-VALUE )", "not a definition"],
+    ///     ["( 1.1.2 NAME 'employee' SUP top AUXILIARY MUST badge )"],
+    /// );
+    /// assert_eq!(errors.len(), 1);
+    /// assert_eq!(schema.canonical_name("BADGENUMBER"), "badge");
+    /// assert!(schema.is_single_valued("badge") && schema.object_class("employee").is_some());
+    /// ```
     pub fn parse<'a>(
         attribute_types: impl IntoIterator<Item = &'a str>,
         object_classes: impl IntoIterator<Item = &'a str>,
@@ -86,7 +111,7 @@ impl Schema {
         (schema, errors)
     }
 
-    /// Adds DIT content rules (Active Directory lists its attributes in them). Gives what was wrong with the rest.
+    /// Adds DIT content rules (Active Directory lists its attributes in them). Returns the errors of those that cannot be parsed.
     pub fn add_content_rules<'a>(
         &mut self,
         rules: impl IntoIterator<Item = &'a str>,
@@ -105,14 +130,14 @@ impl Schema {
         errors
     }
 
-    /// Adds matching rules (RFC 4512 section 4.1.3). Gives what was wrong with the rest.
+    /// Adds matching rules (RFC 4512 section 4.1.3). Returns the errors of those that cannot be parsed.
     pub fn add_matching_rules<'a>(
         &mut self,
         rules: impl IntoIterator<Item = &'a str>,
     ) -> Vec<DefinitionError> {
         let mut errors = Vec::new();
         for definition in rules {
-            // They are written as attribute types are, with fewer parts.
+            // They have the form of attribute types, with fewer parts.
             match AttributeType::parse(definition) {
                 Ok(rule) => {
                     let names = rule.names.iter().chain([&rule.oid]);
@@ -124,15 +149,15 @@ impl Schema {
         errors
     }
 
-    /// Adds what is published of syntaxes (RFC 4512 section 4.1.5): whether their values need `;binary`, as OpenLDAP says it.
+    /// Adds syntaxes (RFC 4512 section 4.1.5): whether their values need `;binary`, as OpenLDAP publishes it.
     pub fn add_syntaxes<'a>(&mut self, syntaxes: impl IntoIterator<Item = &'a str>) {
         let needs_it = |definition: &&str| definition.contains("X-BINARY-TRANSFER-REQUIRED 'TRUE'");
         let oids = syntaxes.into_iter().filter(needs_it).filter_map(|one| AttributeType::parse(one).ok());
         self.binary_transfer.extend(oids.map(|syntax| syntax.oid));
     }
 
-    /// A description as it goes over the wire: as [`Self::spell`], with `;binary` where the server demands it (RFC 4522
-    /// section 3, RFC 4523 section 2).
+    /// Returns a description for transfer: as [`Self::spell`], with `;binary` if the server requires it (RFC 4522 section 3,
+    /// RFC 4523 section 2).
     pub fn spell_for_transfer(&self, description: &str) -> String {
         let name = self.spell(description);
         let has_it = name.split(';').skip(1).any(|option| option.eq_ignore_ascii_case("binary"));
@@ -140,24 +165,24 @@ impl Schema {
         if has_it || self.binary_transfer.is_empty() || !needs_it() { name } else { format!("{name};binary") }
     }
 
-    /// Whether matching rules are published.
+    /// Returns whether matching rules are published.
     pub fn publishes_rules(&self) -> bool {
         !self.rules.is_empty()
     }
 
-    /// Whether a matching rule of this name or OID is published.
+    /// Returns whether a matching rule with this name or OID is published.
     pub fn has_rule(&self, name_or_oid: &str) -> bool {
         self.rules.contains(&name_or_oid.to_ascii_lowercase())
     }
 
-    /// Adds attribute types that the schema lacks. One that it has stays as it is.
+    /// Adds attribute types. Those that the schema already has are kept.
     pub fn add_attribute_types(&mut self, attributes: impl IntoIterator<Item = AttributeType>) {
         for attribute in attributes {
             self.publishes_equality |= attribute.equality.is_some();
             index(&mut self.type_index, &attribute.oid, &attribute.names, self.types.len());
             self.types.push(attribute);
         }
-        // Each may be what another one is derived from. Once for all of them: a server may have 40,000.
+        // Each may be the supertype of another one. Once for all of them: a server may have 40,000.
         self.derived = vec![OnceLock::new(); self.types.len()];
         #[cfg(test)]
         tests::FORGOTTEN.with(|count| count.set(count.get() + self.types.len()));
@@ -168,62 +193,69 @@ impl Schema {
         self.classes.push(class);
     }
 
-    /// The built-in schema: what the RFCs define for everyone, and the attributes of OpenLDAP, 389 DS and Active
-    /// Directory that are met most.
+    /// Returns the built-in schema: the definitions of the RFCs, and the common attributes of OpenLDAP, 389 DS and Active Directory.
+    ///
+    /// ```
+    /// use ldap_directory::schema::Schema;
+    ///
+    /// let schema = Schema::standard();
+    /// assert!(schema.is_subtype("givenName", "name"));
+    /// assert!(schema.is_operational("modifyTimestamp"));
+    /// ```
     pub fn standard() -> &'static Self {
         static STANDARD_SCHEMA: OnceLock<Schema> = OnceLock::new();
         STANDARD_SCHEMA.get_or_init(|| standard_with_errors().0)
     }
 
-    /// The same where a server's own schema cannot be read: what is not in it may well exist.
+    /// Marks the schema as a replacement for one that cannot be read: a name that it lacks may exist.
     #[must_use]
     pub fn assumed(self) -> Self {
         Self { is_assumed: true, ..self }
     }
 
-    /// Whether the directory may have definitions that are not here.
+    /// Returns whether the directory may have definitions that are missing here.
     pub fn is_assumed(&self) -> bool {
         self.is_assumed
     }
 
-    /// Sets what it means that the schema lacks a name.
+    /// Sets what it means if the schema lacks a name.
     #[must_use]
     pub fn with_coverage(self, coverage: Coverage) -> Self {
         Self { coverage, ..self }
     }
 
-    /// Returns what it means that the schema lacks a name.
+    /// Returns what it means if the schema lacks a name.
     pub fn coverage(&self) -> Coverage {
         self.coverage
     }
 
-    /// Whether nothing is defined.
+    /// Returns whether nothing is defined.
     pub fn is_empty(&self) -> bool {
         self.types.is_empty() && self.classes.is_empty()
     }
 
-    /// All attribute types, in the order they were given.
+    /// Returns all attribute types, in their order.
     pub fn attribute_types(&self) -> &[AttributeType] {
         &self.types
     }
 
-    /// All object classes, in the order they were given.
+    /// Returns all object classes, in their order.
     pub fn object_classes(&self) -> &[ObjectClass] {
         &self.classes
     }
 
-    /// An attribute type by name, alias or OID; options (`;lang-de`) are left out of account.
+    /// Returns an attribute type by name, alias or OID; options (`;lang-de`) are ignored.
     pub fn attribute_type(&self, name_or_oid: &str) -> Option<&AttributeType> {
         let at = lookup(&self.type_index, base_type(name_or_oid))?;
         self.types.get(at)
     }
 
-    /// An object class by name, alias or OID.
+    /// Returns an object class by name, alias or OID.
     pub fn object_class(&self, name_or_oid: &str) -> Option<&ObjectClass> {
         self.classes.get(lookup(&self.class_index, name_or_oid)?)
     }
 
-    /// The usual name of an attribute type; of one that is not defined, what was given. Options are left out.
+    /// Returns the canonical (first) name of an attribute type, without options; an undefined name is returned unchanged.
     pub fn canonical_name<'a>(&'a self, name: &'a str) -> &'a str {
         let unknown = || {
             let name = base_type(name);
@@ -232,20 +264,20 @@ impl Schema {
         self.attribute_type(name).map_or_else(unknown, AttributeType::name)
     }
 
-    /// An attribute description as the schema spells its type, with the options as they are.
+    /// Returns an attribute description with the canonical name of its type, and unchanged options.
     pub fn spell(&self, description: &str) -> String {
         let name = base_type(description);
         let options = description.strip_prefix(name).unwrap_or_default();
         [self.canonical_name(name), options].concat()
     }
 
-    /// Whether two descriptions name the same attribute: type by alias or OID, options in any order (RFC 4512
+    /// Returns whether two descriptions name the same attribute: types by alias or OID, options in any order (RFC 4512
     /// section 2.5).
     pub fn same_description(&self, a: &str, b: &str) -> bool {
         a.eq_ignore_ascii_case(b) || self.normal_description(a) == self.normal_description(b)
     }
 
-    /// A description in the one form that all its spellings have.
+    /// Returns a description in the normal form that all its spellings share.
     pub fn normal_description(&self, description: &str) -> String {
         if !description.contains(';') {
             return self.canonical_name(description).to_ascii_lowercase();
@@ -256,7 +288,7 @@ impl Schema {
         options.join(";")
     }
 
-    /// The values an entry has of an attribute, however its description is spelt.
+    /// Returns the values that an entry has of an attribute, in any spelling of its description.
     pub fn values_of<'e>(&self, entry: &'e Entry, description: &str) -> &'e [Vec<u8>] {
         let found = entry
             .attribute(description)
@@ -264,13 +296,13 @@ impl Schema {
         found.map_or(&[], |a| a.values.as_slice())
     }
 
-    /// A type and those it is derived from by SUP (RFC 4512 section 2.5.1). Ends where SUP goes round in a circle.
+    /// Returns a type and its supertypes (SUP, RFC 4512 section 2.5.1). Ends if SUP is circular.
     pub fn type_chain(&self, name_or_oid: &str) -> impl Iterator<Item = &AttributeType> {
         let up = |a: &&AttributeType| a.superior.as_deref().and_then(|s| self.attribute_type(s));
         std::iter::successors(self.attribute_type(name_or_oid), up).take(self.types.len().min(32))
     }
 
-    /// Whether `name` is the type `of` or derived from it. Types not defined are compared by their spelling.
+    /// Returns whether `name` is the type `of` or a subtype. Undefined types compare by their spelling.
     pub fn is_subtype(&self, name: &str, of: &str) -> bool {
         match self.attribute_type(of) {
             Some(wanted) => self.type_chain(name).any(|a| std::ptr::eq(a, wanted)),
@@ -278,18 +310,18 @@ impl Schema {
         }
     }
 
-    /// The OID of an attribute's syntax (RFC 4512 section 4.1.2), its own or inherited.
+    /// Returns the OID of an attribute's syntax (RFC 4512 section 4.1.2), its own or inherited.
     pub fn syntax(&self, attribute: &str) -> Option<&str> {
         self.type_chain(attribute).find_map(|a| a.syntax.as_deref())
     }
 
-    /// How values of an attribute compare: by its own or inherited EQUALITY, or else as its syntax suggests (Active
-    /// Directory names no rules). Octets for an attribute that is not defined.
+    /// Returns the equality rule of an attribute: its own or inherited EQUALITY, or else the rule of its syntax (Active Directory
+    /// publishes no rules). Undefined attributes compare by octets.
     pub fn equality(&self, attribute: &str) -> Equality {
         self.derived(attribute).map_or(Equality::OctetString, |d| d.equality)
     }
 
-    /// The kind of an attribute's values, options left out of account.
+    /// Returns the kind of an attribute's values, without regard to options.
     pub(super) fn kind(&self, attribute: &str) -> ValueKind {
         self.derived(attribute).map_or_else(|| ValueKind::derive(self, attribute), |d| d.kind)
     }
@@ -313,29 +345,38 @@ impl Schema {
             .unwrap_or(Equality::OctetString)
     }
 
-    /// The EQUALITY rule an attribute names, its own or inherited.
+    /// Returns the name of the EQUALITY rule of an attribute, its own or inherited.
     pub fn equality_name(&self, attribute: &str) -> Option<&str> {
         self.type_chain(attribute).find_map(|a| a.equality.as_deref())
     }
 
-    /// Whether two values of an attribute are the same by its equality rule.
+    /// Returns whether two values of an attribute are equal by its equality rule.
+    ///
+    /// ```
+    /// use ldap_directory::schema::Schema;
+    ///
+    /// let schema = Schema::standard();
+    /// assert!(schema.values_match("cn", b"Ada  Lovelace", b"ada lovelace"));
+    /// assert!(schema.values_match("member", b"cn=Ada,dc=x", b"CN=ada, DC=X"));
+    /// assert!(!schema.values_match("jpegPhoto", b"a", b"A"));
+    /// ```
     pub fn values_match(&self, attribute: &str, a: &[u8], b: &[u8]) -> bool {
         let rule = self.equality(attribute);
         a == b || rule.normalize(a, self) == rule.normalize(b, self)
     }
 
-    /// Whether an attribute has one value at most (SINGLE-VALUE). One with options has a value for each of them.
+    /// Returns whether an attribute is SINGLE-VALUE. With options, it can have one value for each description.
     pub fn is_single_valued(&self, attribute: &str) -> bool {
         self.attribute_type(attribute).is_some_and(|a| a.single_value)
     }
 
-    /// Whether an attribute is operational: kept for the server's own purposes (RFC 4512 section 3.4).
+    /// Returns whether an attribute is operational: maintained for the server's own purposes (RFC 4512 section 3.4).
     pub fn is_operational(&self, attribute: &str) -> bool {
         self.attribute_type(attribute).is_some_and(|a| a.usage != Usage::UserApplications)
     }
 
-    /// What an attribute is called in a normal name (its OID; as it is given when it is not defined), and how its values
-    /// compare there: as anywhere, but without regard to case when it is not defined.
+    /// Returns the name of an attribute in a normalized DN (its OID, or its own spelling if undefined), and the rule of its values
+    /// there (caseIgnoreMatch if undefined).
     pub(crate) fn naming<'a>(&'a self, attribute: &'a str) -> (&'a str, Equality) {
         let at = lookup(&self.type_index, base_type(attribute));
         match at.and_then(|at| Some((self.types.get(at)?, self.derived_at(at, attribute)?))) {
@@ -344,39 +385,40 @@ impl Schema {
         }
     }
 
-    /// How values of an attribute order, if they do: by its ORDERING, or else as its equality suggests.
+    /// Returns the rule by which values of an attribute are ordered: its ORDERING, or else its equality rule.
     pub fn ordering(&self, attribute: &str) -> Equality {
         self.type_chain(attribute)
             .find_map(|a| Equality::from_rule(a.ordering.as_deref()?))
             .unwrap_or_else(|| self.equality(attribute))
     }
 
-    /// Whether the server can tell which of two values is larger. True for all of a schema that publishes no rules
+    /// Returns whether the server can order values of an attribute. True for every attribute if the schema publishes no rules
     /// (Active Directory).
     pub fn has_ordering(&self, attribute: &str) -> bool {
         !self.publishes_equality || self.type_chain(attribute).any(|a| a.ordering.is_some())
     }
 
-    /// Whether the server can look for parts of values. True for all of a schema that publishes no rules (Active Directory).
+    /// Returns whether the server supports substring filters. True for every attribute if the schema publishes no rules (Active
+    /// Directory).
     pub fn has_substring(&self, attribute: &str) -> bool {
         !self.publishes_equality || self.type_chain(attribute).any(|a| a.substring.is_some())
     }
 
-    /// Whether the server can compare single values of an attribute. Where not (jpegPhoto on OpenLDAP), values can
-    /// only be replaced all at once (RFC 4511 section 4.6). True for attributes that are not defined, and for all of
-    /// a schema that publishes no EQUALITY anywhere (Active Directory).
+    /// Returns whether the server can compare single values of an attribute. If not (jpegPhoto on OpenLDAP), its values can only be
+    /// replaced together (RFC 4511 section 4.6). True for undefined attributes, and for all attributes if the schema publishes no
+    /// EQUALITY (Active Directory).
     pub fn has_equality(&self, attribute: &str) -> bool {
         !self.publishes_equality
             || self.attribute_type(attribute).is_none()
             || self.type_chain(attribute).any(|a| a.equality.is_some())
     }
 
-    /// The classes and all those they are derived from by SUP, superiors first, each once. Unknown ones are left out.
+    /// Returns the classes and their superclasses, superclasses first, each once. Undefined ones are omitted.
     pub fn class_closure<'n>(&self, classes: impl IntoIterator<Item = &'n str>) -> Vec<&ObjectClass> {
         let mut seen = HashSet::new();
         let mut out = Vec::new();
         for class in classes {
-            // Depth first with a stack of its own: a class is taken once those above it are.
+            // Depth first with an explicit stack: a class follows its superclasses.
             let mut stack: Vec<(usize, bool)> =
                 self.class_at(class).map(|at| (at, false)).into_iter().collect();
             while let Some((at, superiors_taken)) = stack.pop() {
@@ -397,9 +439,9 @@ impl Schema {
         lookup(&self.class_index, name)
     }
 
-    /// The attributes that entries of these classes must and may have (RFC 4512 section 2.4), inherited ones first,
-    /// under their usual names, each once however spelt; what is a MUST anywhere is no MAY. What DIT content rules add
-    /// comes last; what an auxiliary class demands that entries only may have is a MAY.
+    /// Returns the attributes that entries of these classes must and may have (RFC 4512 section 2.4): canonical names, inherited ones
+    /// first, each once. An attribute that is a MUST anywhere is not a MAY. Additions of DIT content rules come last; a MUST of an
+    /// auxiliary class that entries only may have is a MAY.
     pub fn must_may<'n>(&self, classes: impl IntoIterator<Item = &'n str>) -> (Vec<&str>, Vec<&str>) {
         let classes: Vec<&str> = classes.into_iter().collect();
         let closure = self.class_closure(classes.iter().copied());
@@ -428,7 +470,7 @@ impl Schema {
 fn index(map: &mut Index, oid: &str, names: &[String], at: usize) {
     for name in std::iter::once(oid).chain(names.iter().map(String::as_str)) {
         let at = *map.entry(name.to_ascii_lowercase()).or_insert(at);
-        // As it is mostly met.
+        // The most common spelling.
         map.entry(name.to_owned()).or_insert(at);
     }
 }
@@ -446,133 +488,4 @@ fn standard_with_errors() -> (Schema, Vec<DefinitionError>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use super::*;
-
-    thread_local! {
-        /// How often what follows from a type was forgotten.
-        pub(super) static FORGOTTEN: Cell<usize> = const { Cell::new(0) };
-    }
-
-    #[test]
-    fn many_types_are_read_in_time_that_grows_with_them() {
-        const TYPES: usize = 40_000;
-        // Each is derived from the one behind it.
-        let definitions: Vec<String> = (0..TYPES)
-            .map(|n| match n % 5 {
-                4 => format!("( 1.1.{n} NAME 'a{n}' SYNTAX 1.3.6.1.4.1.1466.115.121.1.27 )"),
-                _ => format!("( 1.1.{n} NAME 'a{n}' SUP a{} )", n + 1),
-            })
-            .collect();
-        FORGOTTEN.with(|count| count.set(0));
-        let (schema, errors) = Schema::parse(definitions.iter().map(String::as_str), []);
-        assert!(errors.is_empty());
-        assert_eq!(FORGOTTEN.with(Cell::get), TYPES);
-        assert_eq!(schema.syntax("a0"), Some("1.3.6.1.4.1.1466.115.121.1.27"));
-    }
-
-    #[test]
-    fn a_bad_definition_does_not_spoil_the_rest() {
-        let (schema, errors) = Schema::parse(["( 1.1 NAME 'a' )", "oops"], ["( 1.2 NAME 'b' )", "("]);
-        assert_eq!(errors.len(), 2);
-        assert!(schema.attribute_type("A").is_some() && schema.object_class("1.2").is_some());
-        assert!(!schema.is_empty() && Schema::default().is_empty());
-    }
-
-    #[test]
-    fn circles_end() {
-        let (schema, _) = Schema::parse(
-            ["( 1.1 NAME 'a' SUP b )", "( 1.2 NAME 'b' SUP a )"],
-            ["( 2.1 NAME 'x' SUP y MUST a )", "( 2.2 NAME 'y' SUP x MAY b )"],
-        );
-        assert_eq!(schema.syntax("a"), None);
-        assert_eq!(schema.equality("a"), Equality::OctetString);
-        assert_eq!(schema.class_closure(["x"]).len(), 2);
-        assert!(schema.is_subtype("a", "b") && schema.is_subtype("b", "a"));
-    }
-
-    #[test]
-    fn content_rules_add_what_entries_may_hold() {
-        let (mut s, _) = Schema::parse(
-            [
-                "( 1.1 NAME 'a' )",
-                "( 1.2 NAME 'b' )",
-                "( 1.3 NAME 'c' )",
-                "( 1.4 NAME 'd' )",
-                "( 1.5 NAME 'e' )",
-            ],
-            ["( 2.1 NAME 'x' STRUCTURAL MUST a MAY d )", "( 2.2 NAME 'y' AUXILIARY MUST b )"],
-        );
-        assert!(
-            s.add_content_rules(["( 2.1 NAME 'x' AUX ( y ) MUST ( c ) MAY ( e ) NOT ( d ) )"]).is_empty()
-        );
-        assert_eq!(s.must_may(["X"]), (vec!["a", "c"], vec!["e", "b"]));
-        assert_eq!(s.must_may(["x", "y"]), (vec!["a", "b", "c"], vec!["e"]));
-    }
-
-    #[test]
-    fn attributes_by_any_name() {
-        let s = Schema::standard();
-        for name in ["cn", "CN", "commonName", "2.5.4.3", "cn;lang-de"] {
-            assert_eq!(s.canonical_name(name), "cn", "{name}");
-        }
-        assert_eq!(s.canonical_name("noSuch;x"), "noSuch");
-        assert_eq!(s.syntax("cn"), Some("1.3.6.1.4.1.1466.115.121.1.15"), "inherited from name");
-        assert_eq!(s.equality("givenName"), Equality::CaseIgnore);
-        assert_eq!(s.equality("member"), Equality::DistinguishedName);
-        assert_eq!(s.equality("noSuch"), Equality::OctetString);
-        assert!(s.has_equality("cn") && !s.has_equality("jpegPhoto") && s.has_equality("noSuch"));
-        assert!(s.is_subtype("cn;lang-de", "name") && !s.is_subtype("name", "cn"));
-    }
-
-    #[test]
-    fn active_directory_names_no_rules() {
-        let (ad, errors) =
-            Schema::parse(["( 2.5.4.31 NAME 'member' SYNTAX '1.3.6.1.4.1.1466.115.121.1.12' )"], []);
-        assert!(errors.is_empty() && ad.has_equality("member"));
-        assert_eq!(ad.equality("member"), Equality::DistinguishedName);
-    }
-
-    #[test]
-    fn classes_inherit() {
-        let s = Schema::standard();
-        let names: Vec<_> = s.class_closure(["inetOrgPerson", "person"]).iter().map(|c| c.name()).collect();
-        assert_eq!(names, ["top", "person", "organizationalPerson", "inetOrgPerson"]);
-        let (must, may) = s.must_may(["posixAccount", "INETORGPERSON", "noSuch"]);
-        assert_eq!(must, ["objectClass", "cn", "uid", "uidNumber", "gidNumber", "homeDirectory", "sn"]);
-        assert!(may.contains(&"mail") && may.contains(&"userPassword") && !may.contains(&"uid"));
-        let unique: HashSet<_> = may.iter().collect();
-        assert_eq!(unique.len(), may.len());
-    }
-
-    #[test]
-    fn the_built_in_schema_is_whole() {
-        let (s, errors) = standard_with_errors();
-        assert_eq!(errors, []);
-        assert!(s.types.len() > 200 && s.classes.len() > 50, "{} {}", s.types.len(), s.classes.len());
-        let mut oids = HashSet::new();
-        for a in &s.types {
-            assert!(oids.insert(&a.oid), "{} is there twice", a.oid);
-            assert!(a.superior.iter().all(|sup| s.attribute_type(sup).is_some()), "SUP of {}", a.name());
-            assert!(s.syntax(a.name()).is_some(), "no syntax: {}", a.name());
-            let rules = [&a.equality, &a.ordering];
-            for rule in rules.into_iter().flatten() {
-                assert!(Equality::from_rule(rule).is_some(), "{rule} of {}", a.name());
-            }
-        }
-        for c in &s.classes {
-            assert!(oids.insert(&c.oid), "{} is there twice", c.oid);
-            assert!(c.superiors.iter().all(|sup| s.object_class(sup).is_some()), "SUP of {}", c.name());
-            for name in c.must.iter().chain(&c.may) {
-                assert!(s.attribute_type(name).is_some(), "{name} of {}", c.name());
-            }
-        }
-        assert_eq!(
-            s.type_index.keys().map(|name| name.to_ascii_lowercase()).collect::<HashSet<_>>().len(),
-            s.types.iter().map(|a| a.names.len() + 1).sum::<usize>(),
-            "names clash"
-        );
-    }
-}
+mod tests;

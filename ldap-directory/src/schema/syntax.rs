@@ -1,7 +1,7 @@
-//! The one table from LDAP syntaxes to JSON and back.
+//! The mapping between LDAP syntaxes and JSON.
 //!
-//! The tap writes values with [`ValueKind::write_json`], the target reads them with [`ValueKind::parse_json`]; what
-//! one writes the other takes back to the same octets (times: to the same instant and fraction).
+//! [`ValueKind::parse_json`] is the inverse of [`ValueKind::write_json`]: it returns the same octets (for times, the same instant
+//! and fraction).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -16,18 +16,29 @@ mod time;
 pub use crate::json::write_text;
 pub use time::{Clock, generalized_to_rfc3339, now, rfc3339_to_generalized};
 
-/// How values of an attribute look in JSON.
+/// The JSON form of an attribute's values.
+///
+/// ```
+/// use ldap_directory::schema::Schema;
+/// use ldap_directory::schema::syntax::ValueKind;
+///
+/// let kind = ValueKind::of(Schema::standard(), "modifyTimestamp");
+/// let mut json = Vec::new();
+/// kind.write_json(b"20260131080000.5Z", &mut json)?;
+/// assert_eq!(json, br#""2026-01-31T08:00:00.5Z""#);
+/// # Ok::<(), ldap_directory::schema::syntax::InvalidValue>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ValueKind {
     /// `TRUE` and `FALSE` (RFC 4517 section 3.3.3).
     Boolean,
-    /// Integer (3.3.16) and Active Directory's LargeInteger: any length, written exactly.
+    /// Integer (3.3.16) and Active Directory's LargeInteger: of any length, written exactly.
     Integer,
     /// GeneralizedTime (3.3.13) as RFC 3339 in UTC.
     GeneralizedTime,
     /// UTCTime (3.3.34) as RFC 3339 in UTC.
     UtcTime,
-    /// Active Directory's count of 100 ns since 1601; 0 and 2^63-1 mean "never", in JSON null.
+    /// Active Directory's count of 100 ns since 1601; 0 and 2^63-1 mean "never", and are null in JSON.
     FileTime,
     /// A UUID in text (RFC 4530).
     Uuid,
@@ -37,9 +48,9 @@ pub enum ValueKind {
     Sid,
     /// Octets, in base64.
     Binary,
-    /// A distinguished name (3.3.9), as the server spells it.
+    /// A DN (3.3.9), in the server's spelling.
     DistinguishedName,
-    /// A distinguished name with an optional unique id (3.3.21).
+    /// A DN with an optional unique identifier (3.3.21).
     NameAndOptionalUid,
     /// Text that may be empty (IA5String, 3.3.15).
     PossiblyEmptyText,
@@ -47,7 +58,7 @@ pub enum ValueKind {
     Text,
 }
 
-/// A syntax and what its values look like. Syntaxes that are not here are text.
+/// A syntax and its kind. Syntaxes that are not in the table are text.
 struct Row {
     oid: &'static str,
     kind: ValueKind,
@@ -92,7 +103,7 @@ const SYNTAXES: &[Row] = &[
     row("2.5.5.17", ValueKind::Sid),
 ];
 
-/// Attributes of Active Directory whose meaning their syntax does not tell, in lower case ([MS-ADA1] to [MS-ADA3]).
+/// Attributes of Active Directory that are times, which their syntax does not show, in lower case ([MS-ADA1] to [MS-ADA3]).
 const FILETIMES: &[&str] = &[
     "accountexpires",
     "badpasswordtime",
@@ -116,20 +127,20 @@ const FILETIMES: &[&str] = &[
     "priorsettime",
     "pwdlastset",
 ];
-/// 389 DS declares it a Directory String, and knows no UUID syntax.
+/// UUIDs by name: 389 DS declares it a Directory String, and has no UUID syntax.
 const UUIDS: &[&str] = &["entryuuid"];
 const GUIDS: &[&str] =
     &["objectguid", "attributesecurityguid", "schemaidguid", "invocationid", "netbootguid"];
 const SIDS: &[&str] = &["objectsid", "sidhistory", "securityidentifier", "tokengroups", "ms-ds-creatorsid"];
 
-/// A value its own syntax forbids. Does not hold the value: it may be a secret.
+/// A value that violates its syntax. It does not contain the value, which may be a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the value does not follow its syntax")]
 pub struct InvalidValue;
 
 impl ValueKind {
-    /// The kind of an attribute's values: by option (`;binary`), by name where the syntax does not tell, by syntax.
-    /// Text when the schema does not know the attribute.
+    /// Returns the kind of an attribute's values: by option (`;binary`), by name if the syntax is not specific, by syntax. Undefined
+    /// attributes are text.
     pub fn of(schema: &Schema, description: &str) -> ValueKind {
         let mut options = description.split(';').skip(1);
         if options.any(|o| o.eq_ignore_ascii_case("binary")) {
@@ -138,7 +149,7 @@ impl ValueKind {
         schema.kind(description)
     }
 
-    /// The same without options, worked out.
+    /// Derives the kind, without regard to options.
     pub(super) fn derive(schema: &Schema, description: &str) -> ValueKind {
         let kind = schema.syntax(description).map_or(ValueKind::Text, ValueKind::of_syntax);
         let name = schema.canonical_name(base_type(description)).to_ascii_lowercase();
@@ -151,30 +162,30 @@ impl ValueKind {
         }
     }
 
-    /// The kind of a syntax, by its OID.
+    /// Returns the kind of a syntax, by its OID.
     pub fn of_syntax(oid: &str) -> ValueKind {
         SYNTAXES.iter().find(|r| r.oid == oid).map_or(ValueKind::Text, |r| r.kind)
     }
 
-    /// Returns the value by which an attribute of Active Directory says that there is no time: such an attribute keeps one, and
-    /// null is written as it. `None` for other kinds.
+    /// Returns the value by which an attribute of Active Directory represents "no time". Such an attribute always has a value, and
+    /// null is written as this one. `None` for other kinds.
     pub fn no_time(self, description: &str) -> Option<&'static str> {
         let [zero, never] = time::NO_FILETIME;
         let is_account = base_type(description).eq_ignore_ascii_case("accountExpires");
         (self == ValueKind::FileTime).then_some(if is_account { never } else { zero })
     }
 
-    /// Whether a value says that there is no time, or never one.
+    /// Returns whether a value means "no time" or "never".
     pub fn is_no_time(self, value: &[u8]) -> bool {
         self == ValueKind::FileTime && time::NO_FILETIME.iter().any(|no| no.as_bytes() == value)
     }
 
-    /// Whether the value names another entry, so that it moves with it.
+    /// Returns whether values are DNs of other entries.
     pub fn is_name(self) -> bool {
         matches!(self, ValueKind::DistinguishedName | ValueKind::NameAndOptionalUid)
     }
 
-    /// The JSON schema of one value; values and properties are nullable.
+    /// Returns the JSON schema of one value; values and properties are nullable.
     pub fn json_schema(self) -> Value {
         match self {
             ValueKind::Boolean => json!({"type": ["null", "boolean"]}),
@@ -192,7 +203,10 @@ impl ValueKind {
         }
     }
 
-    /// Appends a value as JSON. Nothing is appended when the value does not follow its syntax.
+    /// Appends a value as JSON.
+    ///
+    /// # Errors
+    /// Fails if the value violates its syntax. Nothing is appended then.
     pub fn write_json(self, value: &[u8], out: &mut Vec<u8>) -> Result<(), InvalidValue> {
         match self {
             ValueKind::Boolean => match value {
@@ -239,12 +253,15 @@ impl ValueKind {
         Ok(())
     }
 
-    /// The octets of a JSON value, the way back of [`Self::write_json`]. `None` where the value says "no value": null,
-    /// and an empty text where the syntax has no empty value.
+    /// Returns the octets of a JSON value, the inverse of [`Self::write_json`]. `None` if there is no value: null, or an empty text
+    /// in a syntax without empty values.
+    ///
+    /// # Errors
+    /// Fails if the value violates the syntax.
     pub fn parse_json(self, value: &Value) -> Result<Option<Vec<u8>>, InvalidValue> {
         let text = match value {
             Value::Null => return Ok(None),
-            // What most values are.
+            // The most common case.
             Value::String(text) if matches!(self, ValueKind::Text) && !text.is_empty() => {
                 return Ok(Some(text.as_bytes().to_vec()));
             }
@@ -285,7 +302,7 @@ impl ValueKind {
             ValueKind::Guid => uuid::Uuid::try_parse(&text).map_err(|_| InvalidValue)?.to_bytes_le().to_vec(),
             ValueKind::Sid => sid_from_text(&text)?,
             ValueKind::Binary => {
-                // In lines (RFC 2045 section 6.8).
+                // With line breaks (RFC 2045 section 6.8).
                 let joined: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
                 BASE64.decode(joined).map_err(|_| InvalidValue)?
             }
@@ -298,7 +315,7 @@ impl ValueKind {
     }
 }
 
-/// Whether a text says yes or no, in the words that people, spreadsheets and databases have for it; `None` for any other.
+/// Returns the truth of a text in the words of people, spreadsheets and databases; `None` for any other text.
 pub fn truth(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Some(true),
@@ -315,19 +332,19 @@ fn write_octets(value: &[u8], out: &mut Vec<u8>) -> Result<(), InvalidValue> {
     json::write_octets(value, out).map_err(|_| InvalidValue)
 }
 
-/// Base64 has no character that JSON escapes.
+/// Appends base64 as a JSON string: it has no character that JSON escapes.
 fn write_base64(value: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     let start = out.len();
     // Four characters for three octets, the last ones padded.
     out.resize(start + value.len().div_ceil(3) * 4, 0);
     let written = out.get_mut(start..).map(|free| BASE64.encode_slice(value, free));
-    // There is room for exactly so many.
+    // The capacity is exact.
     out.truncate(start + written.and_then(Result::ok).unwrap_or_default());
     out.push(b'"');
 }
 
-/// RFC 4517 section 3.3.16: no leading zeros, no plus, no minus zero. Such digits are JSON numbers too.
+/// Returns whether a value is an Integer (RFC 4517 section 3.3.16): no leading zeros, no plus, no minus zero. It is a JSON number too.
 pub(crate) fn is_integer(value: &[u8]) -> bool {
     match value {
         b"0" => true,
@@ -335,7 +352,7 @@ pub(crate) fn is_integer(value: &[u8]) -> bool {
     }
 }
 
-/// A number as text: its digits, and a whole number without the `.0` that warehouses write.
+/// Returns a number as text: its digits, and a whole number without the `.0` that some warehouses write.
 pub fn number_text(number: &serde_json::Number) -> String {
     let text = number.to_string();
     let text = written_out(&text).unwrap_or(text);
@@ -345,7 +362,7 @@ pub fn number_text(number: &serde_json::Number) -> String {
     }
 }
 
-/// The digits of a number with an exponent (`3e+17`); `None` for one without, or with more digits than anybody wants to see.
+/// Returns the digits of a number with an exponent (`3e+17`); `None` for one without, or with very many digits.
 fn written_out(text: &str) -> Option<String> {
     const MOST: i32 = 400;
     let (mantissa, exponent) = text.split_once(['e', 'E'])?;
@@ -370,7 +387,7 @@ fn written_out(text: &str) -> Option<String> {
     Some(format!("{sign}{whole}{point}{fraction}"))
 }
 
-/// `3.0`, as warehouses write whole numbers, is 3; `-0`, as Python does, is 0.
+/// Returns `3` for `3.0`, as some warehouses write whole numbers, and `0` for `-0`, as Python writes it.
 fn integral(text: &str) -> &str {
     let whole = match text.split_once('.') {
         Some((whole, fraction)) if !fraction.is_empty() && fraction.bytes().all(|b| b == b'0') => whole,
@@ -414,7 +431,7 @@ fn sid_from_text(text: &str) -> Result<Vec<u8>, InvalidValue> {
     Ok(out)
 }
 
-/// A UUID in the one form that RFC 4122 section 3 gives it and `format: uuid` takes.
+/// Checks for a UUID in the form of RFC 4122 section 3, which `format: uuid` requires.
 fn hyphenated_uuid(value: &[u8]) -> Result<(), InvalidValue> {
     let value: &[u8; 36] = value.try_into().map_err(|_| InvalidValue)?;
     let digits = value.iter().fold(0_u8, |count, octet| count + u8::from(octet.is_ascii_hexdigit()));
@@ -423,99 +440,4 @@ fn hyphenated_uuid(value: &[u8]) -> Result<(), InvalidValue> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn to_json(kind: ValueKind, value: &[u8]) -> Result<String, InvalidValue> {
-        let mut out = Vec::new();
-        kind.write_json(value, &mut out).map(|()| String::from_utf8(out).unwrap())
-    }
-
-    #[test]
-    fn what_is_written_is_read_back_to_the_same_octets() {
-        let guid: Vec<u8> = (0..16).collect();
-        let sid = b"\x01\x05\0\0\0\0\0\x05\x15\0\0\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\xf4\x01\0\0";
-        let cases: &[(ValueKind, &[u8], &str)] = &[
-            (ValueKind::Boolean, b"TRUE", "true"),
-            (ValueKind::Integer, b"-12", "-12"),
-            (ValueKind::Integer, b"123456789012345678901234567890", "123456789012345678901234567890"),
-            (ValueKind::GeneralizedTime, b"20200229235959Z", "\"2020-02-29T23:59:59Z\""),
-            (ValueKind::GeneralizedTime, b"20200229235959.0Z", "\"2020-02-29T23:59:59.0Z\""),
-            (ValueKind::GeneralizedTime, b"20200229235959.123456Z", "\"2020-02-29T23:59:59.123456Z\""),
-            (ValueKind::UtcTime, b"490102030405Z", "\"2049-01-02T03:04:05Z\""),
-            (ValueKind::FileTime, b"132514560000000000", "\"2020-12-03T08:00:00Z\""),
-            (ValueKind::FileTime, b"132514560000000001", "\"2020-12-03T08:00:00.0000001Z\""),
-            (
-                ValueKind::Uuid,
-                b"A0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
-                "\"A0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11\"",
-            ),
-            (ValueKind::Guid, &guid, "\"03020100-0504-0706-0809-0a0b0c0d0e0f\""),
-            (ValueKind::Sid, sid, "\"S-1-5-21-1-2-3-500\""),
-            (ValueKind::Binary, b"plain text", "\"cGxhaW4gdGV4dA==\""),
-            (ValueKind::Binary, b"\xff\0", "\"/wA=\""),
-            (
-                ValueKind::Text,
-                "a \"quoted\"\nline \u{1F600}".as_bytes(),
-                "\"a \\\"quoted\\\"\\nline \u{1F600}\"",
-            ),
-            (ValueKind::PossiblyEmptyText, b"", "\"\""),
-        ];
-        for (kind, octets, json) in cases {
-            assert_eq!(to_json(*kind, octets).as_deref(), Ok(*json), "{kind:?}");
-            let value: Value = serde_json::from_str(json).unwrap();
-            assert_eq!(kind.parse_json(&value), Ok(Some(octets.to_vec())), "{kind:?} {json}");
-        }
-    }
-
-    #[test]
-    fn what_a_syntax_forbids_is_invalid() {
-        let cases: &[(ValueKind, &[u8])] = &[
-            (ValueKind::Boolean, b"yes"),
-            (ValueKind::GeneralizedTime, b"000001010000Z"),
-            (ValueKind::GeneralizedTime, b"99991231235959-0500"),
-            (ValueKind::FileTime, b"2650467744000000000"),
-            (ValueKind::Integer, b"007"),
-            (ValueKind::Integer, b"-0"),
-            (ValueKind::Integer, b""),
-            (ValueKind::Integer, b"1e3"),
-            (ValueKind::GeneralizedTime, b"2020"),
-            (ValueKind::GeneralizedTime, b"20201301000000Z"),
-            (ValueKind::GeneralizedTime, b"20200101000000"),
-            (ValueKind::GeneralizedTime, b"20200101000000.Z"),
-            (ValueKind::UtcTime, b"20200101000000Z"),
-            (ValueKind::FileTime, b"soon"),
-            (ValueKind::Uuid, b"not-a-uuid"),
-            (ValueKind::Uuid, b"a0eebc999c0b4ef8bb6d6bb9bd380a11"),
-            (ValueKind::Uuid, b"{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}"),
-            (ValueKind::Guid, b"short"),
-            (ValueKind::Sid, b"\x01\x05\0\0\0\0\0\x05\x15\0\0\0"),
-            (ValueKind::Text, b"\xff"),
-        ];
-        for (kind, octets) in cases {
-            assert_eq!(to_json(*kind, octets), Err(InvalidValue), "{kind:?} {octets:?}");
-        }
-    }
-
-    #[test]
-    fn a_boolean_ignores_case() {
-        assert_eq!(to_json(ValueKind::Boolean, b"true").as_deref(), Ok("true"));
-        assert_eq!(to_json(ValueKind::Boolean, b"False").as_deref(), Ok("false"));
-    }
-
-    #[test]
-    fn never_is_null() {
-        assert_eq!(to_json(ValueKind::FileTime, b"0").as_deref(), Ok("null"));
-        assert_eq!(to_json(ValueKind::FileTime, b"9223372036854775807").as_deref(), Ok("null"));
-    }
-
-    #[test]
-    fn no_value_is_told_from_an_empty_one() {
-        assert_eq!(ValueKind::Text.parse_json(&json!("")), Ok(None));
-        assert_eq!(ValueKind::Text.parse_json(&json!(null)), Ok(None));
-        assert_eq!(ValueKind::PossiblyEmptyText.parse_json(&json!("")), Ok(Some(vec![])));
-        assert_eq!(ValueKind::Binary.parse_json(&json!("")), Ok(Some(vec![])));
-        assert_eq!(ValueKind::Integer.parse_json(&json!(3.0)), Ok(Some(b"3".to_vec())));
-        assert_eq!(ValueKind::Binary.parse_json(&json!("not base64!")), Err(InvalidValue));
-    }
-}
+mod tests;

@@ -1,5 +1,4 @@
-//! Which attributes, and which properties of records, hold secrets. One rule for plans, rejects, reports, undo files and
-//! catalogs: by name, by the server's schema, and by the setting `secret_attributes`.
+//! The rule for which attributes, and which properties of records, hold secrets: by name, by the schema, and by configuration.
 
 use crate::entry::{as_oid, base_type};
 use crate::schema::{AttributeType, Schema};
@@ -52,11 +51,11 @@ const NAMES: &[(&str, &str)] = &[
     ("olcDbACLBind", ""),
     ("olcDbIDAssertBind", ""),
 ];
-/// Windows LAPS, of which only this is not secret.
+/// The attributes of Windows LAPS, all secret but one.
 const LAPS: &str = "msLAPS-";
 const LAPS_EXPIRY: &str = "msLAPS-PasswordExpirationTime";
 
-/// How the names of secrets end, in whatever directory or record, without separators: `radiusTunnelPassword`,
+/// Endings of the names of secrets, in any directory or record, without separators: `radiusTunnelPassword`,
 /// `oauth_client_secret`.
 const ENDINGS: &[&str] = &[
     "password",
@@ -79,18 +78,18 @@ const ENDINGS: &[&str] = &[
     "masterkey",
     "apikey",
 ];
-/// ... unless it is said what is done about one: `msDS-UserDontExpirePassword`, `must_change_password`.
+/// ... except for names of settings about secrets: `msDS-UserDontExpirePassword`, `must_change_password`.
 const ABOUT: &[&str] = &["expirepassword", "changepassword", "expirepwd", "changepwd"];
 
-/// An attribute that the configuration or a schema adds.
+/// An attribute added by the configuration or a schema.
 #[derive(Debug, Clone)]
 struct Added {
     name: String,
-    /// Whether it is secret by the user's word alone.
+    /// Whether it is secret only by configuration.
     by_user: bool,
 }
 
-/// Which attributes, and which properties of records, hold secrets: by name, by a user's word, and by a schema.
+/// The rule for which attributes, and which properties of records, hold secrets: by name, by configuration, and by schema.
 ///
 /// ```
 /// use ldap_directory::secret::SecretAttributes;
@@ -106,12 +105,12 @@ pub struct SecretAttributes {
 }
 
 impl SecretAttributes {
-    /// Returns the rule without anything added.
+    /// Returns the built-in rule.
     pub const fn new() -> Self {
         Self { added: Vec::new() }
     }
 
-    /// Returns the rule with names that a user calls secret, and what a schema says of all of them.
+    /// Returns the rule with configured names, and what a schema adds to all of them.
     pub fn of(names: &[String], schema: &Schema) -> Self {
         let mut secrets = Self::new();
         secrets.add(names);
@@ -119,13 +118,13 @@ impl SecretAttributes {
         secrets
     }
 
-    /// Whether the values of an attribute, or of a record's property, must never be shown.
+    /// Returns whether the values of an attribute, or of a record's property, must never be shown.
     pub fn contains(&self, description: &str) -> bool {
         self.is(description, true)
     }
 
-    /// Whether a server may keep the values of an attribute from everybody, so that an empty answer does not mean that there are
-    /// none. What is secret by the user's word alone is read like others.
+    /// Returns whether a server may hide the values of an attribute from every user, so that an empty answer does not mean that there
+    /// are none. An attribute that is secret only by configuration is readable.
     pub fn is_write_only(&self, description: &str) -> bool {
         self.is(description, false)
     }
@@ -137,7 +136,7 @@ impl SecretAttributes {
         is_secret_name(name) || self.added.iter().any(added)
     }
 
-    /// Adds attributes and properties that a user calls secret.
+    /// Adds configured attributes and properties.
     pub fn add(&mut self, names: &[String]) {
         for name in names {
             self.push(base_type(name), true);
@@ -150,14 +149,14 @@ impl SecretAttributes {
         }
     }
 
-    /// Adds what another rule has besides.
+    /// Adds all names of another rule.
     pub fn extend(&mut self, other: &SecretAttributes) {
         for added in &other.added {
             self.push(&added.name, added.by_user);
         }
     }
 
-    /// Adds what a schema says of secret attributes: their other names, their OIDs, and their subtypes.
+    /// Adds other names, OIDs and subtypes of secret attributes from a schema.
     pub fn learn(&mut self, schema: &Schema) {
         for by_user in [false, true] {
             let own = |a: &AttributeType| a.names.iter().chain([&a.oid]).any(|name| self.is(name, by_user));
@@ -173,7 +172,7 @@ impl SecretAttributes {
     }
 }
 
-/// The rule without what is added.
+/// Returns whether the built-in rule applies to a name.
 fn is_secret_name(name: &str) -> bool {
     if NAMES.iter().any(|(n, oid)| n.eq_ignore_ascii_case(name) || !name.is_empty() && *oid == name) {
         return true;
@@ -184,7 +183,7 @@ fn is_secret_name(name: &str) -> bool {
     ENDINGS.iter().any(|end| ends_in(name, end)) && !ABOUT.iter().any(|end| ends_in(name, end))
 }
 
-/// Whether a name ends so, whatever separators and capitals it is written with.
+/// Returns whether a name has an ending, ignoring separators and case.
 fn ends_in(name: &str, ending: &str) -> bool {
     let mut letters = name.bytes().rev().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_lowercase());
     ending.bytes().rev().all(|b| letters.next() == Some(b))

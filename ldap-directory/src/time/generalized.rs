@@ -1,31 +1,40 @@
-//! The times of LDAP: GeneralizedTime (RFC 4517 section 3.3.13) and UTCTime (section 3.3.34). The one reader of both.
+//! The times of LDAP: GeneralizedTime (RFC 4517 section 3.3.13) and UTCTime (section 3.3.34).
 
 use std::borrow::Cow;
 
 use chrono::{DateTime, Datelike as _, FixedOffset, NaiveDate, NaiveDateTime, TimeDelta, Timelike as _};
 
-/// A moment as an LDAP server writes it, exact to the last digit of its fraction.
+/// An instant as an LDAP server writes it, exact to the last digit of its fraction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GeneralizedTime<'a> {
-    /// The second in UTC; of a leap second the one before it.
+    /// The second in UTC; for a leap second, the one before it.
     utc: NaiveDateTime,
     /// RFC 4517 allows second 60.
     is_leap: bool,
     /// The digits of the fraction of a second, as written.
     fraction: Cow<'a, str>,
-    /// The offset that the time is written in.
+    /// The offset of the text.
     offset: FixedOffset,
 }
 
 impl<'a> GeneralizedTime<'a> {
-    /// Reads `YYYYMMDDHH[MM[SS]][.fraction](Z|+HH[MM]|-HH[MM])`. The fraction is of the smallest unit that is there.
+    /// Parses `YYYYMMDDHH[MM[SS]][.fraction](Z|+HH[MM]|-HH[MM])`. The fraction belongs to the smallest unit in the text. Returns
     /// `None` for every other text.
+    ///
+    /// ```
+    /// use ldap_directory::time::generalized::GeneralizedTime;
+    ///
+    /// let normal = |text| GeneralizedTime::read(text).and_then(|time| time.to_normal_form());
+    /// assert_eq!(normal("20260131080000.50Z").as_deref(), Some("20260131080000.5Z"));
+    /// assert_eq!(normal("2026013109.5+0130"), normal("20260131080000Z"));
+    /// assert_eq!(normal("20261331000000Z"), None);
+    /// ```
     pub fn read(text: &'a str) -> Option<Self> {
         let (year, rest) = number(text, 4)?;
         Self::read_from(year, rest, Shape::Generalized)
     }
 
-    /// Reads UTCTime: `YYMMDDHHMM[SS](Z|+HH[MM]|-HH[MM])`. Years before 50 are of this century (RFC 5280 section 4.1.2.5.1).
+    /// Parses a UTCTime: `YYMMDDHHMM[SS](Z|+HH[MM]|-HH[MM])`. Years before 50 are 20YY (RFC 5280 section 4.1.2.5.1).
     pub fn read_utc_time(text: &'a str) -> Option<Self> {
         let (year, rest) = number(text, 2)?;
         Self::read_from(if year < 50 { 2000 + year } else { 1900 + year }, rest, Shape::UtcTime)
@@ -64,13 +73,13 @@ impl<'a> GeneralizedTime<'a> {
         Some(Self { utc, is_leap, fraction, offset })
     }
 
-    /// RFC 3339 in UTC, the fraction as written; `None` outside the years 1 to 9999, which it does not have.
+    /// Returns RFC 3339 in UTC, with the fraction as written; `None` outside the years 1 to 9999, which RFC 3339 does not have.
     pub fn to_rfc3339(&self) -> Option<String> {
         self.written("%Y-%m-%dT%H:%M:", &self.fraction).filter(|_| self.utc.year() > 0)
     }
 
-    /// One text for all ways to write the moment: UTC, seconds, the fraction without its last zeros.
-    /// `None` if its year has no four digits.
+    /// Returns the normal form of all texts for the instant: UTC, with seconds, the fraction without trailing zeros. `None` if its
+    /// year does not have four digits.
     pub fn to_normal_form(&self) -> Option<String> {
         self.written("%Y%m%d%H%M", self.fraction.trim_end_matches('0'))
     }
@@ -84,7 +93,7 @@ impl<'a> GeneralizedTime<'a> {
         Some(format!("{}{second:02}{point}{fraction}Z", self.utc.format(up_to_minute)))
     }
 
-    /// The moment in the offset that it is written in; what is smaller than a billionth of a second is dropped.
+    /// Returns the instant in the offset of the text, truncated to nanoseconds.
     pub fn to_date_time(&self) -> Option<DateTime<FixedOffset>> {
         let billionths = self
             .fraction
@@ -92,12 +101,12 @@ impl<'a> GeneralizedTime<'a> {
             .chain(std::iter::repeat(b'0'))
             .take(9)
             .fold(0, |n: u32, digit| n * 10 + u32::from(digit.saturating_sub(b'0')));
-        // chrono keeps a leap second as a second of two billion nanoseconds.
+        // chrono represents a leap second by two billion nanoseconds.
         let leap = if self.is_leap { 1_000_000_000 } else { 0 };
         Some(self.utc.with_nanosecond(billionths + leap)?.and_utc().with_timezone(&self.offset))
     }
 
-    /// Whole seconds since 1970; those of a leap second are those of the second before it.
+    /// Returns whole seconds since 1970; a leap second counts as the second before it.
     pub fn unix_seconds(&self) -> i64 {
         self.utc.and_utc().timestamp()
     }
@@ -110,8 +119,8 @@ enum Shape {
     UtcTime,
 }
 
-/// A fraction of an hour, a minute or a second as whole seconds and the digits of the fraction of a second that is left.
-/// Exact: the digits are multiplied one by one, however many there are.
+/// Converts a fraction of an hour, a minute or a second to whole seconds, and the digits of the remaining fraction of a second.
+/// Exact: the digits are multiplied one by one, for any number of digits.
 fn in_seconds(digits: &str, unit_seconds: u16) -> (i64, Cow<'_, str>) {
     if unit_seconds == 1 || digits.is_empty() {
         return (0, Cow::Borrowed(digits));
@@ -132,7 +141,7 @@ fn in_seconds(digits: &str, unit_seconds: u16) -> (i64, Cow<'_, str>) {
     (i64::from(carry), Cow::Owned(fraction.trim_end_matches('0').to_owned()))
 }
 
-/// `Z`, `+HH` or `-HHMM`.
+/// Parses `Z`, `+HH` or `-HHMM`.
 fn offset(zone: &str) -> Option<FixedOffset> {
     if zone == "Z" {
         return FixedOffset::east_opt(0);
@@ -147,7 +156,7 @@ fn offset(zone: &str) -> Option<FixedOffset> {
     FixedOffset::east_opt(sign * i32::try_from(hours * 3600 + minutes * 60).ok()?)
 }
 
-/// A number of exactly `digits` digits, and what follows.
+/// Parses a number of exactly `digits` digits. Returns it with the rest of the text.
 fn number(text: &str, digits: usize) -> Option<(u32, &str)> {
     let (number, rest) = text.split_at_checked(digits)?;
     if !number.bytes().all(|b| b.is_ascii_digit()) {
@@ -156,8 +165,8 @@ fn number(text: &str, digits: usize) -> Option<(u32, &str)> {
     Some((number.parse().ok()?, rest))
 }
 
-/// The form that servers write, `20200101123015Z`, as RFC 3339 in one go; `None` for any other, which may be as right.
-/// An INCREMENTAL run reads one for each entry: this takes a tenth of the instructions of [`GeneralizedTime::read`].
+/// Converts the form that servers write, `20200101123015Z`, to RFC 3339 in one step; `None` for any other form, even if valid.
+/// It needs a tenth of the instructions of [`GeneralizedTime::read`], and is called for each entry.
 #[inline]
 pub(crate) fn plain_to_rfc3339(value: &[u8]) -> Option<[u8; 20]> {
     let [y1, y2, y3, y4, o1, o2, d1, d2, h1, h2, m1, m2, s1, s2, b'Z'] = *value else { return None };
@@ -244,7 +253,7 @@ mod tests {
         for text in ["000001010000Z", "99991231235959-0500", "00010101000000+0100"] {
             assert_eq!(rfc3339(text), None, "{text}");
         }
-        // Its moment is still one to compare.
+        // The instant can still be compared.
         let zero = GeneralizedTime::read("000001010000Z").and_then(|time| time.to_normal_form());
         assert_eq!(zero.as_deref(), Some("00000101000000Z"));
     }
@@ -265,7 +274,7 @@ mod tests {
         }
     }
 
-    /// A moment, how many of its parts are written, the digits of a fraction and an offset in minutes.
+    /// An instant, the number of its parts in the text, the digits of a fraction and an offset in minutes.
     fn moments() -> impl Strategy<Value = (NaiveDateTime, usize, String, i32)> {
         let seconds =
             NaiveDate::from_ymd_opt(2, 1, 1).unwrap().and_hms_opt(0, 0, 0).unwrap().and_utc().timestamp()
@@ -286,7 +295,7 @@ mod tests {
         fn chrono_reads_the_same_moment((time, parts, fraction, offset) in moments()) {
             let (format, unit) = [("%Y%m%d%H", 3600), ("%Y%m%d%H%M", 60), ("%Y%m%d%H%M%S", 1)][parts];
             let digits = time.format(format).to_string();
-            // What is not written is zero.
+            // Omitted parts are zero.
             let whole = format!("{digits:0<14}");
             let whole = NaiveDateTime::parse_from_str(&whole, "%Y%m%d%H%M%S").unwrap();
             let billionths: i64 = format!("{fraction:0<9}").parse().unwrap();
@@ -304,7 +313,7 @@ mod tests {
             prop_assert_eq!(read.unix_seconds(), expected.timestamp());
             let rfc3339 = DateTime::parse_from_rfc3339(&read.to_rfc3339().unwrap()).unwrap();
             prop_assert_eq!(rfc3339, expected, "{}", &text);
-            // The normal form is the same moment, and its own normal form.
+            // The normal form is the same instant, and its own normal form.
             let normal = read.to_normal_form().unwrap();
             let again = GeneralizedTime::read(&normal).unwrap();
             prop_assert_eq!(again.to_date_time().unwrap(), expected, "{}", &text);
@@ -324,7 +333,7 @@ mod tests {
             text in "(19|20|00)[0-9]{2}(0[0-9]|1[0-3])[0-3][0-9][0-2][0-9][0-6][0-9][0-6][0-9]Z"
         ) {
             let plain = plain_to_rfc3339(text.as_bytes());
-            // A leap second is for the other to read.
+            // A leap second is left to the general parser.
             if !text.ends_with("60Z") {
                 prop_assert_eq!(plain.map(|t| String::from_utf8(t.to_vec()).unwrap()), rfc3339(&text));
             }

@@ -13,6 +13,7 @@ mod faults;
 mod harness;
 mod input;
 mod ldif;
+mod ldap_library;
 mod mapping;
 mod observability;
 mod pair;

@@ -1,4 +1,4 @@
-//! Sending and receiving at the same time, for many operations at once.
+//! Sending and receiving at the same time, for many operations.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,25 +9,25 @@ use super::Connection;
 use crate::error::DirectoryError;
 use crate::protocol::message::{self, Control, Message};
 
-/// What one read takes at most: answers to changes are small.
+/// The maximum size of one read: answers to changes are small.
 const READ: usize = 16 * 1024;
 
 impl Connection {
-    /// Where the connection goes to.
+    /// Returns the URL of the connection.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// Puts a request with those that [`Self::exchange`] is to send. Gives the id that its answers carry.
+    /// Queues a request for [`Self::exchange`]. Returns the id of its answers.
     pub(crate) fn queue(&mut self, operation: &[u8], controls: &[Control]) -> i64 {
         let id = self.next_id();
         self.outbox.extend_from_slice(&message::envelope(id, operation, controls));
         i64::from(id)
     }
 
-    /// Sends what is queued and takes what comes, until either got on. May be dropped while it waits: nothing is lost.
+    /// Sends queued requests and receives answers, until either made progress. Cancel safe.
     ///
-    /// Both at once: a server that waits for us to read its answers does not read our requests.
+    /// Both at once: a server that waits until its answers are read does not read requests.
     pub(crate) async fn exchange(&mut self) -> Result<(), DirectoryError> {
         self.forget_taken();
         std::future::poll_fn(|cx| self.poll_exchange(cx)).await.map_err(|e| self.lost(&e.to_string()))
@@ -65,7 +65,7 @@ impl Connection {
         if got_on { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    /// The next message, if all of it is here.
+    /// Returns the next message, if it has arrived completely.
     pub(crate) fn take_message(&mut self) -> Result<Option<Message>, DirectoryError> {
         while let Some(content) = self.next_content()? {
             if let Some(message) = self.message(content)? {

@@ -1,9 +1,8 @@
 //! SASL binds by GSS-API: Kerberos (RFC 4752), and NTLM in GSS-SPNEGO ([MS-ADTS] 5.1.1.1.2).
 //!
-//! Over `ldap://` what follows the bind is sealed by the mechanism; over TLS the bind is bound to the server's certificate
-//! (RFC 5929), so that nobody in between can pass it on, and nothing is sealed twice: Active Directory refuses that.
+//! Over `ldap://`, the mechanism seals everything after the bind. Over TLS, the bind is bound to the server's certificate (RFC 5929), so
+//! that it cannot be relayed, and nothing is sealed twice: Active Directory refuses that.
 
-use crate::error::ConnectErrorKind;
 use libgssapi::context::{ClientCtx, CtxFlags, SecurityContext as _};
 use libgssapi::credential::{Cred, CredUsage};
 use libgssapi::error::Error;
@@ -11,27 +10,29 @@ use libgssapi::name::Name;
 use libgssapi::oid::{GSS_MECH_KRB5, GSS_NT_HOSTBASED_SERVICE, GSS_NT_USER_NAME, Oid, OidSet};
 
 use super::sealed::{MOST, Sealed};
-use super::{Answer, Connection, Failure, LdapResult, message, result_code};
+use super::{Answer, Connection, LdapResult, message, result_code};
+use crate::client::connect::Failure;
 use crate::config::{AuthMethod, ServerUrl};
+use crate::error::ConnectErrorKind;
 
-/// NTLM's mechanism: 1.3.6.1.4.1.311.2.2.10 ([MS-NLMP] 1.9).
+/// The mechanism of NTLM: 1.3.6.1.4.1.311.2.2.10 ([MS-NLMP] 1.9).
 static NTLM: Oid<'static> = Oid::from_slice(b"\x2b\x06\x01\x04\x01\x82\x37\x02\x02\x0a");
-/// More steps than any mechanism takes.
+/// More steps than any mechanism needs.
 const MOST_STEPS: u32 = 20;
 
 /// The security layers of RFC 4752 section 3.3.
 const NO_LAYER: u8 = 1;
 const CONFIDENTIALITY: u8 = 4;
 
-/// What differs between the two.
+/// The differences between the two mechanisms.
 struct Mechanism {
-    /// SASL's name.
+    /// The name in SASL.
     name: &'static str,
-    /// Who binds, as far as is known.
+    /// The user, as far as known.
     identity: String,
-    /// What to do where the library refuses.
+    /// Advice if the library fails.
     advice: &'static str,
-    /// Whether the layers are agreed on after the context is there.
+    /// Whether security layers are negotiated after the context is established.
     negotiates_layers: bool,
 }
 
@@ -47,7 +48,7 @@ impl Connection {
             _ => Mechanism {
                 name: "GSSAPI",
                 identity: String::new(),
-                advice: "is there a ticket (klist, kinit, KRB5_CLIENT_KTNAME), and is server_url the name that the server has in Kerberos?",
+                advice: "is there a ticket (klist, kinit, KRB5_CLIENT_KTNAME), and does the URL have the name that the server has in Kerberos?",
                 negotiates_layers: true,
             },
         };
@@ -70,7 +71,7 @@ impl Connection {
         Ok(())
     }
 
-    /// The context before its first step.
+    /// Returns the context before its first step.
     fn begin(
         &self,
         auth: &AuthMethod,
@@ -107,7 +108,7 @@ impl Connection {
         Ok(ClientCtx::new(cred, target, flags, Some(mechanism)))
     }
 
-    /// Exchanges tokens until the context is there. Gives the server's last answer.
+    /// Exchanges tokens until the context is established. Returns the server's last answer.
     async fn establish(
         &mut self,
         mut context: ClientCtx,
@@ -117,7 +118,7 @@ impl Connection {
         for _ in 0..MOST_STEPS {
             let token = last.as_ref().map(|answer| answer.sasl.clone().unwrap_or_default());
             let binding = self.end_point.clone();
-            // It may ask the KDC, and wait for it.
+            // The library may contact the KDC, and block.
             let stepped = tokio::task::spawn_blocking(move || {
                 let stepped = context.step(token.as_deref(), binding.as_deref());
                 (context, stepped.map(|token| token.map(|t| t.to_vec())))
@@ -131,7 +132,7 @@ impl Connection {
             })?;
             let token = match (stepped, &last) {
                 (Some(token), _) => token,
-                // The context is there, and the server knows.
+                // The context is established on both sides.
                 (None, Some(answer)) if answer.code == result_code::SUCCESS => {
                     return Ok((context, answer.clone()));
                 }
@@ -164,8 +165,8 @@ impl Connection {
         Err(Failure::lasting(ConnectErrorKind::Bind, &self.url, reason.into()))
     }
 
-    /// Agrees on a security layer (RFC 4752 section 3.1). `server_takes` becomes the octets of the longest sealed buffer that the
-    /// server takes.
+    /// Negotiates a security layer (RFC 4752 section 3.1). Sets `server_takes` to the maximum size of a sealed buffer that the server
+    /// accepts.
     async fn agree(
         &mut self,
         context: &mut ClientCtx,
@@ -197,9 +198,9 @@ impl Connection {
         let wanted = if is_sealed { CONFIDENTIALITY } else { NO_LAYER };
         if layers & wanted == 0 {
             let reason = if is_sealed {
-                "the server does not encrypt by GSSAPI: use ldaps:// or start_tls"
+                "the server does not encrypt by GSSAPI: use ldaps:// or StartTLS"
             } else {
-                "the server wants GSSAPI's own encryption, also over TLS: use ldap:// without start_tls"
+                "the server wants GSSAPI's own encryption, also over TLS: use ldap:// without StartTLS"
             };
             return Err(Failure::lasting(ConnectErrorKind::Bind, &self.url, reason.into()));
         }
@@ -212,7 +213,7 @@ impl Connection {
     }
 }
 
-/// What the library says, and what to do.
+/// Returns the library's error, with advice.
 fn explain(error: Error, advice: &str) -> String {
     let text = error.to_string();
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -1,4 +1,4 @@
-//! A stream whose octets are sealed by a GSS-API context: each buffer with its length before it (RFC 4422 section 3.7).
+//! A stream whose octets are sealed by a GSS-API context: each buffer is preceded by its length (RFC 4422 section 3.7).
 
 use std::io;
 use std::pin::Pin;
@@ -10,43 +10,43 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Stream;
 
-/// The longest buffer taken, sealed.
+/// The maximum size of a sealed buffer.
 pub(crate) const MOST: usize = 0xff_ffff;
-/// So much is sealed at once, where the server takes as much.
+/// The amount that is sealed at once, if the server accepts it.
 const AT_ONCE: usize = 32 * 1024;
-/// The most that a mechanism adds to what it seals. Kerberos adds less than 80 octets (RFC 4121 section 4.2.4).
+/// The maximum overhead of a mechanism. Kerberos adds less than 80 octets (RFC 4121 section 4.2.4).
 const OVERHEAD: usize = 256;
-/// What one read from the socket takes.
+/// The size of one read from the socket.
 const READ: usize = 64 * 1024;
 
-/// Such a stream.
+/// A sealed stream.
 pub(crate) struct Sealed {
     inner: Box<dyn Stream>,
-    /// One thread at a time, by the library's own rules.
+    /// One thread at a time, as the library requires.
     context: Mutex<ClientCtx>,
-    /// Read, and not opened yet.
+    /// Received, not yet unsealed.
     inbox: Vec<u8>,
-    /// Opened, and not taken yet, from `taken` on.
+    /// Unsealed, not yet consumed, from `taken` on.
     open: Vec<u8>,
     taken: usize,
-    /// Sealed, and not written yet.
+    /// Sealed, not yet written.
     outbox: Vec<u8>,
-    /// How much may be sealed at once.
+    /// The amount that may be sealed at once.
     at_once: usize,
 }
 
-/// How much may be sealed at once for a server that takes sealed buffers of so many octets at most (RFC 4752 section 3.1). 0
-/// says nothing: it is for servers that take none.
+/// Returns the amount that may be sealed at once for a server with this maximum size of sealed buffers (RFC 4752 section 3.1). 0 means
+/// that the server accepts none, and is ignored.
 fn at_once(server_takes: usize) -> usize {
     if server_takes == 0 {
         return AT_ONCE;
     }
-    // However little it takes, something has to go: the server says what it makes of that.
+    // Even for a very small limit, something must be sent: the server reports the error.
     server_takes.saturating_sub(OVERHEAD).clamp(1, AT_ONCE)
 }
 
 impl Sealed {
-    /// `server_takes`: the octets of the longest sealed buffer that the server takes, 0 where it did not say.
+    /// Returns the sealed stream. `server_takes` is the maximum size of a sealed buffer that the server accepts, 0 if unknown.
     pub(crate) fn new(inner: Box<dyn Stream>, context: ClientCtx, server_takes: usize) -> Self {
         let context = Mutex::new(context);
         let at_once = at_once(server_takes);
@@ -57,7 +57,7 @@ impl Sealed {
         self.context.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens the next buffer, if all of it is here. Whether it was.
+    /// Unseals the next buffer, if it has arrived completely. Returns whether it had.
     fn open_next(&mut self) -> io::Result<bool> {
         let Some((length, rest)) = self.inbox.split_first_chunk::<4>() else { return Ok(false) };
         let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
@@ -75,7 +75,7 @@ impl Sealed {
         Ok(true)
     }
 
-    /// Writes what is sealed.
+    /// Writes sealed octets.
     fn poll_empty(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.outbox.is_empty() {
             let count = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.outbox))?;
@@ -109,7 +109,7 @@ impl AsyncRead for Sealed {
             let mut read = ReadBuf::new(&mut scratch);
             ready!(Pin::new(&mut self.inner).poll_read(cx, &mut read))?;
             if read.filled().is_empty() {
-                // The end.
+                // The end of the stream.
                 return Poll::Ready(Ok(()));
             }
             self.inbox.extend_from_slice(read.filled());
@@ -126,7 +126,7 @@ impl AsyncWrite for Sealed {
         let length = u32::try_from(sealed.len()).map_err(io::Error::other)?;
         self.outbox.extend_from_slice(&length.to_be_bytes());
         self.outbox.extend_from_slice(&sealed);
-        // What cannot go out now does so with the next write, or when it is flushed.
+        // What cannot be written now is written by the next write or flush.
         if let Poll::Ready(Err(e)) = self.poll_empty(cx) {
             return Poll::Ready(Err(e));
         }

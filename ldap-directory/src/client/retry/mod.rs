@@ -1,8 +1,8 @@
-//! What is tried again, how often, and after which pause.
+//! The retry policy: what is retried, how often, and after which pause.
 //!
-//! Three things can pass by themselves: a connection that was lost, a server that answers that it cannot *now*
-//! ([`result_code::may_be_retried`] is the table), and a server that cannot be reached. No answer within
-//! `operation_timeout_seconds` is none of them: the operation may well be under way.
+//! Three conditions are transient: a lost connection, a server that answers that it cannot *now*
+//! ([`result_code::may_be_retried`] is the table), and a server that cannot be reached. A missing answer within
+//! `operation_timeout` is not: the operation may still be in progress.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ mod verify;
 /// The first pause between two attempts; it doubles from there.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 
-/// The attempts that are left for one thing, and the pauses between them.
+/// The remaining attempts of one operation, and the pauses between them.
 #[derive(Debug, Clone)]
 pub struct Attempts {
     observer: Observing,
@@ -28,7 +28,7 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// As configured: `retry_attempts` more after the first, `retry_max_wait_seconds` apart at most.
+    /// Returns the attempts as configured: `retry_attempts` after the first, at most `retry_max_wait` apart.
     pub(crate) fn new(config: &DirectoryConfig) -> Self {
         Self {
             observer: config.observer.clone(),
@@ -39,7 +39,7 @@ impl Attempts {
         }
     }
 
-    /// Takes the next attempt: how long to wait before it, `None` when there is none left.
+    /// Consumes an attempt and returns the pause before it, or `None` if no attempt is left.
     pub(crate) fn next(&mut self) -> Option<Duration> {
         if self.made >= self.most {
             return None;
@@ -50,12 +50,12 @@ impl Attempts {
         Some(pause)
     }
 
-    /// Whether there is none left.
+    /// Returns whether no attempt is left.
     pub(crate) fn are_used_up(&self) -> bool {
         self.made >= self.most
     }
 
-    /// Waits before the next attempt, and says why. `false`, without a word, when there is none left.
+    /// Logs the reason and waits before the next attempt. Returns `false` at once, without a log event, if no attempt is left.
     pub(crate) async fn wait(&mut self, why: &DirectoryError) -> bool {
         let Some(pause) = self.next() else { return false };
         self.observer.retried(why);
@@ -64,14 +64,14 @@ impl Attempts {
         true
     }
 
-    /// Something went on: what fails next is another fault.
+    /// Restores all attempts, after progress: the next error is another fault.
     pub fn begin_anew(&mut self) {
         self.made = 0;
         self.wait = FIRST_WAIT;
     }
 }
 
-/// Between half and the whole of a pause, so that many clients do not come back at once.
+/// Returns between half and the whole of a pause, so that many clients do not return at once.
 fn jittered(pause: Duration) -> Duration {
     let noise = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
@@ -80,9 +80,8 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 impl DirectoryError {
-    /// Whether who has all the time there is should wait and connect anew: a server that is gone, does not answer, or says that
-    /// it cannot now. What stays so until somebody mends it (an expired certificate, another directory in the server's place, a
-    /// password that is no longer right) is not waited out.
+    /// Returns whether a caller without a deadline should wait and connect again: the server is gone, does not answer, or cannot now. A
+    /// permanent failure (an expired certificate, another directory in the server's place, a wrong password) is not worth waiting.
     pub fn may_be_waited_out(&self) -> bool {
         match self {
             DirectoryError::Connect { lasting, .. } => !lasting,
@@ -92,8 +91,8 @@ impl DirectoryError {
         }
     }
 
-    /// Whether the same may succeed a little later, over another connection: a connection that was lost, or an answer by
-    /// which the server cannot now.
+    /// Returns whether the same operation may succeed a little later, over another connection: the connection was lost, or the
+    /// server answered that it cannot now.
     pub fn is_transient(&self) -> bool {
         match self {
             DirectoryError::Lost { .. } => true,

@@ -1,7 +1,7 @@
-//! Going on after a lost connection, and after an answer by which the server cannot now.
+//! Recovery after a lost connection, and after an answer that the server cannot now.
 //!
-//! Reads are asked again. A change is sent again when the server refused it for the time being, and when its answer was
-//! lost and reading shows that it was not made ([`super::verify`]).
+//! Reads are repeated. A change is repeated if the server refused it temporarily, or if its answer was lost and reading shows that it was
+//! not made ([`super::verify`]).
 
 use crate::error::ConnectErrorKind;
 use std::net::SocketAddr;
@@ -26,18 +26,20 @@ use crate::protocol::request;
 use crate::protocol::result_code;
 use crate::root_dse::RootDse;
 
-/// So long a server may take to notice that a connection is gone, and to finish what it had begun for it: until then
-/// reading does not tell what became of a change.
+/// The time in which a server notices a lost connection, and finishes what it had begun: before, reading does not show whether a change
+/// was made.
 const SETTLE: Duration = Duration::from_millis(250);
 
 impl LdapDirectory {
-    /// The attempts of one thing, as configured.
+    /// Returns the attempts for one operation, as configured.
     pub fn attempts(&self) -> Attempts {
         Attempts::new(self.config())
     }
 
-    /// After an error that may pass: waits, and sees to a connection. Gives the error back where it cannot pass, and when
-    /// the attempts are used up.
+    /// Waits after a transient error, and restores the connection.
+    ///
+    /// # Errors
+    /// Returns the error itself if it is not transient or no attempt is left; or the error of the reconnection.
     pub async fn recover(
         &self,
         error: DirectoryError,
@@ -47,23 +49,26 @@ impl LdapDirectory {
             return Err(error);
         }
         self.pool().clear();
-        // Whatever it says: it is asked for the connection's sake.
+        // The result does not matter: the request restores the connection.
         self.ask("search", "", probe, &[]).await.map(|_| ())
     }
 
-    /// The server in use, and where exactly.
+    /// Returns the server in use, with its address.
     pub fn serving(&self) -> String {
         let link = self.link();
         link.address.map_or_else(|| link.server.to_text(), |a| format!("{} ({a})", link.server.to_text()))
     }
 
-    /// Connects and binds anew, at once and once.
+    /// Connects and binds again, at once and without retry.
+    ///
+    /// # Errors
+    /// Fails if no server can be reached or accepts the bind.
     pub async fn reconnect(&self) -> Result<(), DirectoryError> {
         let config = DirectoryConfig { retry_attempts: 0, ..self.config().clone() };
         self.replace(self.link().number, false, &config).await
     }
 
-    /// Replaces the connection with this number, unless somebody else has done so.
+    /// Replaces the connection with this number, unless it was already replaced.
     async fn replace(
         &self,
         lost: u64,
@@ -88,7 +93,7 @@ impl LdapDirectory {
         Ok(())
     }
 
-    /// Looks at a server before it takes over in the middle of a run. Gives what tells it from others.
+    /// Checks a server before it takes over in the middle of a run. Returns its identity.
     pub(crate) async fn accept(&self, connection: &mut Connection) -> Result<Vec<String>, Failure> {
         if !self.shared.is_known {
             return Ok(Vec::new());
@@ -104,7 +109,7 @@ impl LdapDirectory {
             let reason = "it holds another directory than the server before, and does not take over";
             return Err(Failure::lasting(ConnectErrorKind::OtherServer, &url, reason.into()));
         }
-        // What one server counts must not be compared with what another one counts.
+        // Change numbers of one server must not be compared with those of another.
         if self.shared.keeps_positions
             && first.vendor.has_per_server_usns()
             && found.server_id != first.server_id
@@ -118,7 +123,7 @@ impl LdapDirectory {
         Ok(found.server_id)
     }
 
-    /// Reads the root DSE over a connection with nothing under way.
+    /// Reads the root DSE over a connection without other operations.
     pub(crate) async fn who_is(&self, connection: &mut Connection) -> Result<RootDse, DirectoryError> {
         let attributes: Vec<String> = RootDse::ATTRIBUTES.iter().map(|a| (*a).to_owned()).collect();
         let filter = Filter::Present("objectClass".to_owned());
@@ -141,8 +146,7 @@ impl LdapDirectory {
         found.map(|entry| RootDse::from_entry(&entry))
     }
 
-    /// Waits before another attempt, and sees to a connection where there is none. Gives the error back when the attempts
-    /// are used up.
+    /// Waits before another attempt, and restores the connection if necessary. Returns the error if no attempt is left.
     async fn cure(
         &self,
         link: &ActiveServer,
@@ -151,7 +155,7 @@ impl LdapDirectory {
     ) -> Result<(), DirectoryError> {
         let Some(pause) = attempts.next() else { return Err(error) };
         self.config().observer.retried(&error);
-        // Once for all that were under way.
+        // Logged once for all operations in progress.
         if self.shared.told.swap(link.number, Ordering::Relaxed) == link.number {
             tracing::debug!("{error}; trying again in {} ms", pause.as_millis());
         } else {
@@ -164,7 +168,7 @@ impl LdapDirectory {
         }
         match self.replace(link.number, !is_lost, self.config()).await {
             Ok(()) => Ok(()),
-            // The others are no better: the one in use said that it may be later.
+            // No failover: the server in use answered that it may succeed later.
             Err(_) if !is_lost => Ok(()),
             Err(again) => Err(match error {
                 DirectoryError::Lost { operation, dn, reason } => {
@@ -176,7 +180,7 @@ impl LdapDirectory {
         }
     }
 
-    /// Asks what may be asked any number of times, and again where that may help.
+    /// Sends a request that can be repeated, and repeats it if that may help.
     pub(crate) async fn ask(
         &self,
         operation: &'static str,
@@ -200,7 +204,7 @@ impl LdapDirectory {
         }
     }
 
-    /// Carries out one change under controls, once.
+    /// Applies one change with controls, once.
     pub(crate) async fn change(
         &self,
         change: &Change,
@@ -228,7 +232,7 @@ impl LdapDirectory {
                 Ok(result) if result_code::may_be_retried(result.code, &result.text) => {
                     refusal(operation, dn, result)
                 }
-                // It may have been refused because it is done already.
+                // It may have been refused because it was already made.
                 Ok(result) if in_doubt && result.code != result_code::SUCCESS => {
                     let is_done = self.verify(change).await? == ChangeState::Done;
                     return Ok(if is_done { LdapResult::default() } else { result });
@@ -237,7 +241,7 @@ impl LdapDirectory {
                 Err(e) if e.is_transient() => e,
                 Err(e) => return Err(e),
             };
-            // Then it was not even read.
+            // Then the server has not even read it.
             if error.is_connection() && self.is_too_large(&request::change(change), controls).await {
                 return Err(self.too_large(operation, change, octets));
             }
@@ -251,7 +255,7 @@ impl LdapDirectory {
                 reason: "and whether the change was made cannot be told by reading".to_owned(),
             };
             if is_alone {
-                // The others' connection is not lost by that.
+                // The shared connection is not affected.
                 self.pool().clear();
                 if !attempts.wait(&error).await {
                     return Err(error);
@@ -272,7 +276,7 @@ impl LdapDirectory {
         }
     }
 
-    /// Asks for what must not be done twice: again only where the server refused it for the time being.
+    /// Sends a request that must not be repeated, except if the server refused it temporarily.
     pub(crate) async fn ask_once(
         &self,
         operation: &'static str,
@@ -291,7 +295,7 @@ impl LdapDirectory {
     }
 }
 
-/// The name of a change in messages.
+/// Returns the name of a change in messages.
 pub(crate) fn name_of(change: &Change) -> &'static str {
     match change {
         Change::Add(_) => "add",
@@ -301,7 +305,7 @@ pub(crate) fn name_of(change: &Change) -> &'static str {
     }
 }
 
-/// A search that costs a server nothing.
+/// Returns a search that costs a server nothing.
 fn probe() -> Vec<u8> {
     let filter = Filter::Present("objectClass".to_owned());
     crate::protocol::message::search("", Scope::Base, &filter, &["1.1".to_owned()], 0)
@@ -312,8 +316,8 @@ fn refusal(operation: &'static str, dn: &str, result: LdapResult) -> DirectoryEr
     DirectoryError::Operation { operation, dn: dn.to_owned(), code, matched, text }
 }
 
-/// The servers in the order in which they may go on: the one in use first, at its very address, for positions and what is
-/// read back are best there; last where it was the one that could not.
+/// Returns the servers in the order of failover: the one in use first, at its own address, which is best for positions and for reading
+/// back; last if it refused temporarily.
 fn candidates(old: &ActiveServer, servers: &[ServerUrl], elsewhere: bool) -> Vec<Candidate> {
     let same: (ServerUrl, Option<SocketAddr>) = (old.server.clone(), old.address);
     let others = servers.iter().filter(|s| **s != old.server).map(|s| (s.clone(), None));
@@ -322,7 +326,7 @@ fn candidates(old: &ActiveServer, servers: &[ServerUrl], elsewhere: bool) -> Vec
     } else {
         std::iter::once(same).chain(others).collect()
     };
-    // The name may stand for another address by now.
+    // The name may resolve to another address by now.
     if let ServerUrl::Ldap { host, .. } = &old.server
         && host.parse::<std::net::IpAddr>().is_err()
     {

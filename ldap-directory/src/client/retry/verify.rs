@@ -1,4 +1,4 @@
-//! A change whose answer was lost: whether it was made is found out by reading.
+//! Verification of a change whose answer was lost: reading shows whether it was made.
 
 use crate::change::{Change, Modification, ModificationKind};
 use crate::client::LdapDirectory;
@@ -8,19 +8,19 @@ use crate::error::DirectoryError;
 use crate::schema::Schema;
 use crate::secret::SecretAttributes;
 
-/// What reading tells of a change.
+/// The state of a change, according to reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChangeState {
-    /// Everything is as the change would have it.
+    /// Everything is as after the change.
     Done,
-    /// It is not: the change may be sent (again).
+    /// It was not made: it can be sent (again).
     NotDone,
-    /// It cannot be told, and sending it twice would do something else than sending it once.
+    /// Unknown, and sending it twice has another effect than once.
     Unknown,
 }
 
 impl LdapDirectory {
-    /// Looks whether a change was made.
+    /// Reads whether a change was made.
     pub(crate) async fn verify(&self, change: &Change) -> Result<ChangeState, DirectoryError> {
         let schema = self.schema();
         Ok(match change {
@@ -37,7 +37,7 @@ impl LdapDirectory {
                     Some(there) if is_as_added(wanted, &there, schema, self.secret_attributes()) => {
                         ChangeState::Done
                     }
-                    // Somebody else's, maybe: the server says so when it is asked again.
+                    // It may be another client's: the server reports that when the change is sent again.
                     _ => ChangeState::NotDone,
                 }
             }
@@ -57,7 +57,7 @@ impl LdapDirectory {
                 };
                 let new = if above.is_empty() { new_rdn.clone() } else { format!("{new_rdn},{above}") };
                 let key = |dn: &str| DnKey::parse(dn, schema).unwrap_or_default();
-                // The same name, spelled otherwise: to write it twice is to write it.
+                // The same name in another spelling: repeating the rename has no other effect.
                 if key(dn) == key(&new) {
                     return Ok(ChangeState::NotDone);
                 }
@@ -71,7 +71,7 @@ impl LdapDirectory {
         })
     }
 
-    /// Reads attributes to their end. Boxed: reading may come back here, for all the compiler knows.
+    /// Reads attributes completely. Boxed: reading may call this, as far as the compiler knows.
     async fn read_whole(&self, dn: &str, names: &[&str]) -> Result<Option<Entry>, DirectoryError> {
         let Some(mut entry) = self.read(dn, names).await? else { return Ok(None) };
         let directory = crate::directory::Directory::Ldap(self.clone());
@@ -84,7 +84,7 @@ fn has(schema: &Schema, values: &[Vec<u8>], description: &str, value: &[u8]) -> 
     values.iter().any(|v| schema.values_match(description, v, value))
 }
 
-/// Whether an entry has all that it was to be added with. Attributes that are not shown say nothing.
+/// Returns whether an entry has everything that it was added with. Hidden attributes are ignored.
 fn is_as_added(wanted: &Entry, there: &Entry, schema: &Schema, secrets: &SecretAttributes) -> bool {
     wanted.attributes.iter().filter(|a| !secrets.is_write_only(&a.description)).all(|a| {
         let values = schema.values_of(there, &a.description);
@@ -92,7 +92,7 @@ fn is_as_added(wanted: &Entry, there: &Entry, schema: &Schema, secrets: &SecretA
     })
 }
 
-/// Whether an entry is as modifications leave it.
+/// Returns the state of modifications, according to the entry.
 fn is_as_modified(
     changes: &[Modification],
     there: &Entry,
@@ -103,7 +103,7 @@ fn is_as_modified(
         return ChangeState::Unknown;
     }
     let mut seen = false;
-    // Secrets are kept in another form than they were given, or shown to nobody.
+    // Secrets are stored in another form, or hidden.
     for (n, change) in changes.iter().enumerate() {
         let name = change.description.as_str();
         if secrets.is_write_only(name) {
@@ -111,7 +111,7 @@ fn is_as_modified(
         }
         seen = true;
         let values = schema.values_of(there, name);
-        // What a later step does to the same attribute decides.
+        // A later modification of the same attribute decides.
         let later: Vec<&Modification> = changes
             .get(n + 1..)
             .unwrap_or_default()
@@ -141,7 +141,7 @@ fn is_as_modified(
             return ChangeState::NotDone;
         }
     }
-    // Of passwords alone nothing can be seen: to replace one twice is to replace it.
+    // Passwords are not visible: replacing one twice has no other effect.
     match (seen, changes.iter().all(|m| m.kind == ModificationKind::Replace)) {
         (true, _) => ChangeState::Done,
         (false, true) => ChangeState::NotDone,
@@ -167,7 +167,7 @@ mod tests {
     fn an_added_entry_is_known_by_its_values() {
         let wanted = entry(&[("cn", &["X"]), ("mail", &["a@x", "b@x"]), ("userPassword", &["secret"])]);
         let added = |there: &Entry| is_as_added(&wanted, there, Schema::standard(), &SecretAttributes::new());
-        // The server's own spelling, hash and additions do not matter.
+        // The server's spelling, hash and additions do not matter.
         assert!(added(&entry(&[
             ("cn", &["x"]),
             ("mail", &["b@x", "A@x", "c@x"]),

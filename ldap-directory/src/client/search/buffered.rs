@@ -1,5 +1,5 @@
-//! A search over the connection for everything else: small answers, and long ones where no connection of their own is to be
-//! had. A page is here as a whole before its first entry is looked at.
+//! A search over the shared connection: for small answers, and for long ones if no other connection is available. A page is received
+//! completely before its first entry is returned.
 
 use std::collections::VecDeque;
 
@@ -25,18 +25,18 @@ impl Page {
             dn: search.base.clone(),
             reason: format!("`{}` is not a search filter (RFC 4515): {e}", search.filter),
         })?;
-        // A base search has one entry: no server has to send more.
+        // A base search has one entry: no server needs to send more.
         let is_base = search.scope == Scope::Base;
         let size_limit = if is_base { 1 } else { request.size_limit };
         let octets = || message::search(&search.base, search.scope, &filter, &search.attributes, size_limit);
         let reply = if request.is_first {
             directory.ask(OPERATION, &search.base, octets, &request.controls).await?
         } else {
-            // A cookie is good for the connection that it came over.
+            // A cookie is valid for the connection that it arrived on.
             directory.session().ask(OPERATION, &search.base, octets(), request.controls.clone()).await?
         };
         let Reply { entries, references, unreadable, mut result, controls, .. } = reply;
-        // Some servers say that the limit was reached as soon as it is.
+        // Some servers report the limit as soon as it is reached.
         if is_base && result.code == result_code::SIZE_LIMIT_EXCEEDED && !entries.is_empty() {
             result = LdapResult::default();
         }
@@ -48,7 +48,7 @@ impl Page {
         Ok(Page(events))
     }
 
-    /// The next event; after [`Event::End`] there is none.
+    /// Returns the next event; none follows [`Event::End`].
     pub(crate) fn next(&mut self) -> Event {
         self.0.pop_front().unwrap_or(Event::Malformed)
     }

@@ -1,4 +1,4 @@
-//! Pages (RFC 2696): what a page is asked for with, and what its end means.
+//! Pages (RFC 2696): the request for a page, and the meaning of its end.
 
 use crate::oid;
 use std::sync::atomic::Ordering;
@@ -13,20 +13,19 @@ use crate::protocol::controls;
 use crate::protocol::message::{Control, LdapResult};
 use crate::protocol::result_code;
 
-/// So many pages in a row without an entry, and the server is going round in circles.
+/// The maximum number of consecutive empty pages, after which the server is in a loop.
 const MAX_EMPTY_PAGES: u32 = 1000;
 
-/// How many times the configured size a page may grow to.
+/// The maximum growth of a page, relative to the configured size.
 const LARGEST_GROWTH: u32 = 256;
-/// How many times as large the next page is that is to be larger.
+/// The growth from one page to the next.
 const STEP: u32 = 16;
-/// A page is to be larger when waiting for its first entry took more than one part in so many of its time.
+/// A page grows if waiting for its first entry takes more than this fraction of its time.
 const SHARE: u32 = 48;
-/// ... and not less than this: what a larger page saves would not be noticed.
+/// ... and not less than this: the gain would not be noticeable.
 const NOTICEABLE: Duration = Duration::from_millis(1);
 
-/// How large pages are to be: a cookie comes with the end of a page alone, so that each page costs a round trip in which the
-/// server has nothing to do.
+/// The growth of pages. A cookie arrives only with the end of a page, so each page costs a round trip in which the server is idle.
 #[derive(Debug, Clone)]
 pub(crate) struct Growth {
     configured: u32,
@@ -36,20 +35,20 @@ pub(crate) struct Growth {
 }
 
 impl Growth {
-    /// Of pages that begin with this size. Any but the default is somebody's wish, and stays. `may_grow`: all is wanted.
+    /// Returns the growth from this size. A size other than the default was configured, and is kept. `may_grow` means that all entries are
+    /// wanted.
     pub(crate) fn new(configured: u32, may_grow: bool) -> Self {
         let grows = may_grow && configured == DEFAULT_PAGE_SIZE;
         let largest = if grows { configured * LARGEST_GROWTH } else { configured };
         Self { configured, largest, began: Instant::now(), waited: Duration::ZERO }
     }
 
-    /// Time in which nothing of a page was here.
+    /// Adds time in which no part of a page had arrived.
     pub(crate) fn waited(&mut self, time: Duration) {
         self.waited += time;
     }
 
-    /// The size of the page after one of this size that is all here now. A reader of ours that is slow makes the time of
-    /// a page long, and the pages no larger.
+    /// Returns the size of the page after a complete one. A slow consumer makes the time of a page long, but the pages no larger.
     pub(crate) fn next(&mut self, size: u32, now: Instant) -> u32 {
         let took = now.saturating_duration_since(self.began);
         let is_far = self.waited >= NOTICEABLE && self.waited * SHARE > took;
@@ -57,26 +56,26 @@ impl Growth {
         if is_far { size.saturating_mul(STEP).min(self.largest).max(size) } else { size }
     }
 
-    /// The size after one of this size that was cut short: while stdout cannot be written the rest of a page as configured is
-    /// read, that of a larger one is not, which not every server puts up with.
+    /// Returns the size of the page after one that was cut short. While the consumer is busy, the rest of a page of the configured size is
+    /// read ahead, but not that of a larger one, which not every server tolerates.
     pub(crate) fn cut(&mut self, size: u32) -> u32 {
         self.largest = self.largest.min(self.configured);
         size.min(self.configured)
     }
 
-    /// The server does not take pages of this size.
+    /// Records that the server does not accept pages of this size.
     pub(crate) fn refused(&mut self, size: u32) {
         self.largest = self.largest.min(size / 2);
     }
 
-    /// Whether a page is larger than configured.
+    /// Returns whether a page is larger than configured.
     pub(crate) fn has_grown(&self, size: u32) -> bool {
         size > self.configured
     }
 }
 
 impl LdapSearch {
-    /// The controls that a page is asked for with, after one that ended with this cookie.
+    /// Returns the controls of the page after this cookie.
     pub(crate) fn controls(&self, cookie: &[u8]) -> Vec<Control> {
         let plain = |oid: &str| Control { oid: oid.to_owned(), critical: false, value: None };
         let mut controls = Vec::new();
@@ -88,7 +87,7 @@ impl LdapSearch {
                     w.octets(cookie);
                 });
             });
-            // Critical: a server that leaves the control out would send everything at once, without a word.
+            // Critical: a server that ignores the control would send everything at once.
             controls.push(Control { oid: oid::PAGED_RESULTS.to_owned(), critical: true, value: Some(value) });
         }
         if self.directory.manages_dsa_it() {
@@ -105,7 +104,7 @@ impl LdapSearch {
         controls
     }
 
-    /// Looks at the end of a page. Whether there is another one.
+    /// Evaluates the end of a page. Returns whether another one follows.
     pub(crate) fn page_ended(
         &mut self,
         result: LdapResult,
@@ -139,15 +138,14 @@ impl LdapSearch {
                 self.cookie = cookie;
                 Ok(true)
             }
-            // As many as were asked for: who asked so wants no others.
+            // The requested number: the caller wants no others.
             result_code::SIZE_LIMIT_EXCEEDED if matches!(self.request.paging, Paging::Limited(limit) if self.entries_of_page >= limit) => {
                 Ok(false)
             }
             result_code::SIZE_LIMIT_EXCEEDED | result_code::ADMIN_LIMIT_EXCEEDED
                 if self.limit > 0 && !matches!(self.request.paging, Paging::Limited(_)) =>
             {
-                // More is wanted than was asked for, or the server's own limit is lower: the next sample asks for pages
-                // at once.
+                // More entries are wanted than were requested, or the server's own limit is lower: the next sample begins with pages.
                 if self.entries_of_page < self.limit {
                     self.directory.size_limit().fetch_min(self.entries_of_page, Ordering::Relaxed);
                 }
@@ -171,7 +169,7 @@ impl LdapSearch {
                 self.page_size = 0;
                 Ok(true)
             }
-            // A larger page was our wish alone: whatever the server says of it, the size that was asked for is right.
+            // The larger page was this library's choice: after any error, the configured size is right.
             code if is_of_pages(code)
                 && self.entries_of_page == 0
                 && self.growth.has_grown(self.page_size) =>
@@ -196,7 +194,7 @@ impl LdapSearch {
         }
     }
 
-    /// What helps where a paged read ends at a limit for all of its pages together: smaller pages do not.
+    /// Returns advice if a paged search reaches a limit for all its pages together: smaller pages do not help.
     fn with_advice(&self, code: u32, text: String) -> String {
         let is_limit = matches!(code, result_code::SIZE_LIMIT_EXCEEDED | result_code::ADMIN_LIMIT_EXCEEDED);
         if !is_limit || self.page_size == 0 || self.cookie.is_empty() && self.entries_of_page == 0 {
@@ -207,7 +205,7 @@ impl LdapSearch {
     }
 }
 
-/// Whether a code may be a server's answer to the control for pages, or to their size.
+/// Returns whether a code may be a server's answer to the paging control, or to the page size.
 fn is_of_pages(code: u32) -> bool {
     const OPERATIONS_ERROR: u32 = 1;
     const OTHER: u32 = 80;
@@ -222,8 +220,8 @@ fn is_of_pages(code: u32) -> bool {
     )
 }
 
-/// The cookie of a page's answer (RFC 2696 section 2): a sequence of size and cookie. `None` where it is malformed. An answer
-/// without the control is all there is, as one with an empty cookie.
+/// Returns the cookie of a page's answer (RFC 2696 section 2): a sequence of size and cookie. `None` if it is malformed. An answer without
+/// the control is complete, like one with an empty cookie.
 pub(crate) fn paged_cookie(controls: &[Control]) -> Option<Vec<u8>> {
     let Some(control) = controls.iter().find(|c| c.oid == oid::PAGED_RESULTS) else {
         return Some(Vec::new());
@@ -237,7 +235,7 @@ pub(crate) fn paged_cookie(controls: &[Control]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// The sizes of pages that take so long, after so long a wait.
+    /// Returns the sizes of pages with this duration, after this wait.
     fn sizes(configured: u32, waited: u64, took: u64, refused: Option<u32>) -> Vec<u32> {
         let mut growth = Growth::new(configured, true);
         let mut size = configured;

@@ -1,6 +1,5 @@
-//! The bulk reader: a search over a connection of our own. Octets are read into one buffer when somebody asks for the
-//! next entry and none is there, so that a slow reader of stdout slows the server down; entries are looked at where they
-//! lie. See docs/decisions/0006-bulk-reader.md.
+//! A search over a connection of its own. Octets are read into one buffer only when the next entry is requested and has not arrived, so
+//! that a slow consumer slows the server down; entries are decoded in place.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -15,29 +14,29 @@ use crate::filter::Filter;
 use crate::protocol::entry::{EntryPlaces, Flaw, WireEntry};
 use crate::protocol::message::{Answer, Control, LdapResult};
 
-/// A page is so far from both its ends before octets are left to collect: a small answer is never held up.
+/// The distance from both ends of a page within which octets are not left to accumulate: a small answer is never delayed.
 const COLLECT_AFTER: u32 = 64;
 
-/// More messages than an abandoned search or an extension leaves, in a row.
+/// More consecutive messages than an abandoned search or an extension leaves.
 const MOST_STRAYS: u32 = 1_000_000;
 
-/// A search under way on a connection that is its own.
+/// A search in progress on its own connection.
 #[derive(Debug)]
 pub(crate) struct StreamingSearch {
     leased: PooledConnection,
     filter: Filter,
-    /// The id of the page under way.
+    /// The id of the current page.
     page: Option<i64>,
-    /// The id of the page after it, asked for as soon as the end of the one before was seen to be here.
+    /// The id of the next page, which is requested as soon as the end of the current one has arrived.
     next_page: Option<i64>,
-    /// Whether anything came over the connection since the search has it.
+    /// Whether anything arrived since the search has the connection.
     is_heard: bool,
-    /// Where the entry in hand is.
+    /// The position of the current entry.
     entry: Range<usize>,
     places: EntryPlaces,
-    /// When the next message has to be here. What is of another search, or of an extension, is not waited for, and puts nothing off.
+    /// The deadline of the next message. Messages of another search or of an extension do not extend it.
     deadline: Option<Instant>,
-    /// Messages that were not waited for, since the last one that was: there may always be one to read.
+    /// The number of such messages since the last expected one: there may always be one to read.
     strays: u32,
     operation_timeout: Duration,
 }
@@ -62,7 +61,7 @@ impl StreamingSearch {
         }
     }
 
-    /// Asks for a page, unless that was done ahead of time.
+    /// Requests a page, unless it was requested ahead of time.
     pub(crate) async fn begin(&mut self, request: &PageRequest<'_>) -> Result<(), DirectoryError> {
         self.page = match self.next_page.take() {
             Some(page) => Some(page),
@@ -71,7 +70,7 @@ impl StreamingSearch {
         Ok(())
     }
 
-    /// Asks for the page after the one under way.
+    /// Requests the page after the current one.
     pub(crate) async fn begin_next(&mut self, request: &PageRequest<'_>) -> Result<(), DirectoryError> {
         if self.next_page.is_none() {
             self.next_page = Some(self.ask(request).await?);
@@ -95,18 +94,18 @@ impl StreamingSearch {
         }
     }
 
-    /// Goes on to the page that was asked for ahead of time. Whether there is one.
+    /// Advances to the page that was requested ahead of time. Returns whether there is one.
     pub(crate) fn take_next_page(&mut self) -> bool {
         self.page = self.next_page.take();
         self.page.is_some()
     }
 
-    /// Whether a page is under way.
+    /// Returns whether a page is in progress.
     pub(crate) fn is_under_way(&self) -> bool {
         self.page.is_some()
     }
 
-    /// The next event, if all of it is here.
+    /// Returns the next event, if it has arrived completely.
     pub(crate) fn next_at_once(&mut self) -> Result<Option<Event>, DirectoryError> {
         let Some(page) = self.page else { return Ok(None) };
         loop {
@@ -126,7 +125,7 @@ impl StreamingSearch {
                     }));
                 }
                 connection::Incoming::Other(message) => {
-                    // What was abandoned may still go on for a while.
+                    // A message of an abandoned search may still arrive.
                     if message.id != page || matches!(message.answer, Answer::Intermediate { .. }) {
                         self.strays = self.strays.saturating_add(1);
                         if self.strays > MOST_STRAYS {
@@ -154,8 +153,7 @@ impl StreamingSearch {
         }
     }
 
-    /// Waits for more octets. `more` is how many entries of the page are still to come, as far as is known, `had` how many
-    /// there were.
+    /// Waits for more octets. `more` is the number of entries of the page still to come, as far as known, `had` the number so far.
     pub(crate) async fn wait(&mut self, had: u32, more: Option<u32>) -> Result<(), DirectoryError> {
         let is_amid = had >= COLLECT_AFTER && more.is_none_or(|more| more >= COLLECT_AFTER);
         if is_amid {
@@ -171,7 +169,7 @@ impl StreamingSearch {
         }
     }
 
-    /// Reads more of what was asked for, unless all of it is here. Whether something was read.
+    /// Reads more of the current answer, unless it has arrived completely. Returns whether something was read.
     pub(crate) async fn absorb(&mut self) -> Result<bool, DirectoryError> {
         let Some(last) = self.next_page.or(self.page) else { return Ok(false) };
         if self.leased.connection.peek_end(last).is_some() {
@@ -182,7 +180,7 @@ impl StreamingSearch {
         Ok(true)
     }
 
-    /// The end of the page under way, if it is here already, behind what is not looked at yet.
+    /// Returns the end of the current page, if it has arrived behind unread entries.
     pub(crate) fn peek_end(&self) -> Option<(LdapResult, Vec<Control>)> {
         if self.next_page.is_some() {
             return None;
@@ -194,18 +192,17 @@ impl StreamingSearch {
         }
     }
 
-    /// The entry in hand.
+    /// Returns the current entry.
     pub(crate) fn in_place(&self) -> WireEntry<'_> {
         self.places.entry(self.leased.connection.octets(&self.entry))
     }
 
-    /// Whether the connection may have been closed by the server before this search began: one that served before, over
-    /// which nothing came since.
+    /// Returns whether the server may have closed the connection before this search began: it was used before, and nothing arrived since.
     pub(crate) fn may_be_stale(&self) -> bool {
         self.leased.is_used && !self.is_heard
     }
 
-    /// The connection, with nothing under way on it.
+    /// Returns the connection, without a search in progress.
     pub(crate) fn into_leased(self) -> PooledConnection {
         self.leased
     }

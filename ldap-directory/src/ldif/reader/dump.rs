@@ -1,35 +1,35 @@
-//! What a file says of itself where `ldapsearch` wrote it: how the search ended, how many entries there were, references to
-//! other servers. `ldapsearch` exits with an error after a size limit, but what it printed until then looks like any file.
+//! What a file written by `ldapsearch` reveals about its search: the result, the number of entries, references to other servers.
+//! `ldapsearch` exits with an error after a size limit, but its output until then looks like any file.
 //!
-//! Known: OpenLDAP's `ldapsearch` (its `search:`/`result:` lines and its comments, which `-L` leaves, `-LL` does not), that of
-//! UnboundID, PingDirectory and ForgeRock (`# Result Code:  4 (size limit exceeded)`), Samba's `ldbsearch` (`# 3 entries`),
-//! phpLDAPadmin (`# Total Entries: 3`), and `db2ldif` of 389 DS (`# entry-id: 3` above each entry). Whatever wrote it, a comment is
-//! understood that is the name of a result code with its number, in either order: `# Size limit exceeded (4)`.
+//! Known programs: OpenLDAP's `ldapsearch` (its `search:`/`result:` lines and its comments, which `-L` keeps and `-LL` omits),
+//! that of UnboundID, PingDirectory and ForgeRock (`# Result Code:  4 (size limit exceeded)`), Samba's `ldbsearch`
+//! (`# 3 entries`), phpLDAPadmin (`# Total Entries: 3`), and `db2ldif` of 389 DS (`# entry-id: 3` above each entry). From any
+//! program, a comment with the name and number of a result code is recognized, in either order: `# Size limit exceeded (4)`.
 
 use std::fmt;
 
 use crate::entry::Entry;
 
-/// So many reasons are kept; more of them say nothing new.
+/// The maximum number of reasons that are kept.
 const MOST: usize = 100;
 
-/// Why a file is not all of what it was made from.
+/// Why a file is incomplete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shortfall {
     /// The search ended with an error (RFC 4511 section 4.1.9).
     Result {
-        /// The line that says so.
+        /// The line with the result.
         line: u64,
-        /// LDAP's result code.
+        /// The result code.
         code: u32,
     },
-    /// The file names another number of entries than it holds.
+    /// The file states another number of entries than it contains.
     Count {
-        /// The line that says so.
+        /// The line with the number.
         line: u64,
-        /// How many there were.
+        /// The stated number.
         said: u64,
-        /// How many there are.
+        /// The actual number.
         held: u64,
     },
     /// The last page of the answer (RFC 2696) announces another one.
@@ -37,31 +37,31 @@ pub enum Shortfall {
         /// The line of its cookie.
         line: u64,
     },
-    /// An answer begins, and its end is not there.
+    /// An answer begins, but does not end.
     NoEnd {
-        /// The line where it begins.
+        /// The first line of the answer.
         line: u64,
     },
-    /// The last line has no end: it may be cut in the middle, and others may have followed.
+    /// The last line has no line end: it may be truncated, and others may be missing.
     Unended {
         /// The last line.
         line: u64,
     },
-    /// The last entry has nothing but its name, and no other entry is so.
+    /// The last entry has no attributes, and no other entry is like that.
     Bare {
-        /// Where the entry begins.
+        /// The first line of the entry.
         line: u64,
     },
-    /// The last line is one that such a program writes above an entry.
+    /// The last line is a comment that precedes an entry.
     Announced {
         /// The line.
         line: u64,
     },
-    /// A list of values without its beginning, its end, or a part in between (`member;range=0-1499`).
+    /// An attribute lacks a range of its values (`member;range=0-1499`).
     Range {
-        /// Where the entry begins.
+        /// The first line of the entry.
         line: u64,
-        /// The entry.
+        /// The DN of the entry.
         dn: String,
         /// The attribute.
         attribute: String,
@@ -69,7 +69,7 @@ pub enum Shortfall {
 }
 
 impl Shortfall {
-    /// Returns the line that says so.
+    /// Returns the line of the evidence.
     pub fn line(&self) -> u64 {
         match self {
             Self::Result { line, .. }
@@ -107,41 +107,41 @@ impl fmt::Display for Shortfall {
     }
 }
 
-/// A record of `ldapsearch` that is no entry.
+/// A record of `ldapsearch` that is not an entry.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Trailer {
     pub(crate) code: Option<u32>,
     pub(crate) references: Vec<String>,
-    /// The cookie for the next page; empty after the last one.
+    /// The cookie of the next page; empty after the last one.
     pub(crate) cookie: Option<String>,
 }
 
-/// What was said so far.
+/// What the file revealed so far.
 #[derive(Debug, Default)]
 pub struct Dump {
     shortfalls: Vec<Shortfall>,
     references: Vec<Vec<String>>,
-    /// Since the last numbers.
+    /// Entries since the last stated number.
     entries: u64,
     references_counted: usize,
-    /// Where an answer begins whose end did not come yet.
+    /// The first line of an answer whose end was not read yet.
     open: Option<u64>,
-    /// Where another page was announced.
+    /// The line that announced another page.
     page: Option<u64>,
-    /// The last entry, where it has no attribute.
+    /// The last entry, if it has no attribute.
     bare: Option<u64>,
     has_attributes: bool,
     is_answer: bool,
-    /// Where the next entry was announced.
+    /// The line that announced the next entry.
     announced: Option<u64>,
-    /// How many entries the whole file is said to have, and where.
+    /// The stated number of entries in the whole file, with its line.
     total: Option<(u64, u64)>,
-    /// All entries.
+    /// The number of all entries.
     held: u64,
 }
 
 impl Dump {
-    /// Returns why the file is not whole, as far as it is known; complete once the reader has come to its end.
+    /// Returns why the file is incomplete, as far as known; final once the reader reached the end.
     pub fn shortfalls(&self) -> &[Shortfall] {
         &self.shortfalls
     }
@@ -151,7 +151,7 @@ impl Dump {
         &self.references
     }
 
-    /// Whether this is an answer that came to its end.
+    /// Returns whether this is a complete answer.
     pub fn is_answer(&self) -> bool {
         self.is_answer
     }
@@ -162,7 +162,7 @@ impl Dump {
         }
     }
 
-    /// Takes note of a comment. `in_entry`: an entry's lines are not at their end.
+    /// Evaluates a comment. `in_entry` means that it is between the lines of an entry.
     pub(crate) fn comment(&mut self, line: u64, text: &[u8], in_entry: bool) {
         let Ok(text) = std::str::from_utf8(text) else { return };
         let text = text.trim_start_matches('#').trim();
@@ -197,7 +197,7 @@ impl Dump {
         } else if let Some(said) =
             number(text, "numReferences:", "").or_else(|| number(text, "Number of References Returned:", ""))
         {
-            // Somebody may have taken out their lines.
+            // Someone may have removed their lines.
             let held = self.references.len() - self.references_counted;
             let said = usize::try_from(said).unwrap_or(usize::MAX).min(held.saturating_add(MOST));
             self.references.extend((held..said).map(|_| Vec::new()));
@@ -230,7 +230,7 @@ impl Dump {
         self.has_attributes |= !entry.attributes.is_empty();
     }
 
-    /// The file is at its end. `unended`: its last line, where that has no end of its own.
+    /// Evaluates the end of the file. `unended` is its last line, if that has no line end.
     pub(crate) fn end(&mut self, unended: Option<u64>) {
         let page = self.page.take().map(|line| Shortfall::Page { line });
         let open = self.open.take().map(|line| Shortfall::NoEnd { line });
@@ -247,13 +247,13 @@ impl Dump {
     }
 }
 
-/// The number between two texts that are all there is beside it, but for spaces.
+/// Returns the number between two texts, if there is nothing else but spaces.
 fn number(text: &str, before: &str, after: &str) -> Option<u64> {
     let digits = text.strip_prefix(before)?.strip_suffix(after)?.trim();
     (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())?
 }
 
-/// Whether a comment stands above an entry: `entry-id: 3` (389 DS), `record 3` (Samba), `Entry 3: cn=x` (phpLDAPadmin).
+/// Returns whether a comment precedes an entry: `entry-id: 3` (389 DS), `record 3` (Samba), `Entry 3: cn=x` (phpLDAPadmin).
 fn announces_entry(text: &str) -> bool {
     let of_page = |text: &str| {
         text.strip_prefix("Entry ")
@@ -263,9 +263,9 @@ fn announces_entry(text: &str) -> bool {
     number(text, "entry-id:", "").is_some() || number(text, "record ", "").is_some() || of_page(text)
 }
 
-/// The result code that a comment names: by `Result Code:` or `failed:`, or by the code's name with the number beside it.
+/// Returns the result code in a comment: after `Result Code:` or `failed:`, or by its name with the number beside it.
 fn result_code_in(text: &str) -> Option<u32> {
-    // It stands alone, or its name is behind it: not `import failed: 3 retries`.
+    // It stands alone, or is followed by its name: not `import failed: 3 retries`.
     let first_number = |text: &str| {
         let text = text.trim();
         let (number, _) = text.split_once('(').unwrap_or((text, ""));
@@ -279,7 +279,7 @@ fn result_code_in(text: &str) -> Option<u32> {
             return Some(code);
         }
     }
-    // `Size limit exceeded (4)`, with the program's name before it or not.
+    // `Size limit exceeded (4)`, with or without the program's name before it.
     if let Some((name, number)) = text.strip_suffix(')').and_then(|text| text.rsplit_once('('))
         && let Ok(code) = number.parse::<u32>()
         && is_name_of(name, code)
@@ -292,7 +292,7 @@ fn result_code_in(text: &str) -> Option<u32> {
     is_name_of(name.trim_end_matches([')', '.']), code).then_some(code)
 }
 
-/// Whether a text ends in the name of a result code, as RFC 4511 has it or as programs write it.
+/// Returns whether a text ends in the name of a result code, in the spelling of RFC 4511 or of programs.
 fn is_name_of(text: &str, code: u32) -> bool {
     let plain = |text: &str| -> String {
         text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()

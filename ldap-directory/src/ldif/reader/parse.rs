@@ -1,4 +1,4 @@
-//! From the lines of one record to the record: what RFC 2849 wants where.
+//! The parser of one record, from its lines (RFC 2849).
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -12,7 +12,7 @@ use super::{LdifError, LdifErrorKind, RawRecord, Record, is_description};
 use crate::change::{Change, Modification, ModificationKind};
 use crate::entry::{Attribute, Entry};
 
-/// The lines `ldapsearch` prints after the entries, in records that have no `dn`.
+/// The lines that `ldapsearch` prints after the entries, in records without a `dn`.
 const SEARCH_RESULT_LINES: [&str; 12] = [
     "search",
     "result",
@@ -34,7 +34,7 @@ fn syntax<T>(message: impl Into<String>) -> KindResult<T> {
     Err(LdifErrorKind::Syntax(message.into()))
 }
 
-/// A value as its line gives it.
+/// A value specification of a line.
 #[derive(Clone, Copy)]
 enum Spec<'a> {
     Plain(&'a [u8]),
@@ -42,11 +42,11 @@ enum Spec<'a> {
     Url(&'a [u8]),
 }
 
-/// What the lines of a record turn out to be.
+/// The result of parsing a record.
 pub(crate) enum Parsed {
     /// An entry or a change.
     Record(Record),
-    /// What `ldapsearch` prints beside entries.
+    /// The closing lines of `ldapsearch`.
     Trailer(Trailer),
     /// `version: 1` alone.
     Nothing,
@@ -61,7 +61,7 @@ enum Line<'a> {
     Pair(&'a str, Spec<'a>),
 }
 
-/// Makes a record of its lines. `at` is the line being read, for messages.
+/// Parses the lines of a record. `at` is the current line, for messages.
 pub(crate) struct Parser<'a> {
     raw: &'a RawRecord,
     allow_urls: bool,
@@ -78,13 +78,13 @@ impl<'a> Parser<'a> {
         Self { raw, allow_urls, room, limit, next: 0, at: 0, dn: None }
     }
 
-    /// What these lines are.
+    /// Parses the record.
     pub(crate) fn record(mut self) -> Result<Parsed, LdifError> {
         self.parse().map_err(|kind| LdifError { line: self.at, dn: self.dn, kind })
     }
 
     fn parse(&mut self) -> KindResult<Parsed> {
-        // `version: 1` begins a file, and so stands in the middle where files were put together.
+        // `version: 1` begins a file; it stands in the middle if files were concatenated.
         if let Some(Line::Pair(name, spec)) = self.peek()?
             && name.eq_ignore_ascii_case("version")
         {
@@ -128,7 +128,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The next line, which stays the next.
+    /// Returns the next line without consuming it.
     fn peek(&mut self) -> KindResult<Option<Line<'a>>> {
         let Some((number, text)) = self.raw.line(self.next) else { return Ok(None) };
         self.at = number;
@@ -141,7 +141,7 @@ impl<'a> Parser<'a> {
         Ok(line)
     }
 
-    /// Whether all the lines are of the kind `ldapsearch` prints after the entries.
+    /// Returns whether all lines are of the kind that `ldapsearch` prints after the entries.
     fn is_search_result(&self) -> bool {
         (self.next..self.raw.lines.len()).all(|index| {
             self.raw.line(index).is_some_and(|(_, text)| match split(text) {
@@ -151,7 +151,7 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// What such lines say. What cannot be read is passed over.
+    /// Parses such lines. Invalid ones are skipped.
     fn trailer(&mut self) -> Trailer {
         let mut trailer = Trailer::default();
         for index in self.next..self.raw.lines.len() {
@@ -194,7 +194,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// A value that RFC 2849 wants as UTF-8, in place or in base64.
+    /// Returns a value that must be UTF-8 by RFC 2849, in place or in base64.
     fn text(&mut self, name: &str, spec: Spec<'a>) -> KindResult<String> {
         if let Spec::Url(_) = spec {
             return syntax(format!("`{name}` cannot come from a URL: write `{name}: …` or `{name}:: …`"));
@@ -217,7 +217,7 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// `control: OID [true|false][: value]` (RFC 2849), or `control: OID false VALUE` as `ldapsearch` prints it.
+    /// Parses `control: OID [true|false][: value]` (RFC 2849), or `control: OID false VALUE` as `ldapsearch` prints it.
     fn control(&mut self, spec: Spec<'a>) -> KindResult<()> {
         let text = self.text("control", spec)?;
         let mut words = text.split(':').next().unwrap_or_default().split_ascii_whitespace();
@@ -273,7 +273,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// One `mod-spec`. The `-` at the end of the last one may be missing, as `ldapmodify` allows.
+    /// Parses one `mod-spec`. The `-` after the last one may be missing, as with `ldapmodify`.
     fn modification(&mut self) -> KindResult<Option<Modification>> {
         const KINDS: &str = "a modification begins with `add: attribute`, `delete: attribute`, \
                              `replace: attribute` or `increment: attribute`";
@@ -329,7 +329,7 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// Takes a line apart. Nothing of it goes into a message: it may be a piece of a password.
+/// Splits a line. Error messages contain no part of it: it may be a piece of a password.
 fn split(text: &[u8]) -> KindResult<Line<'_>> {
     if text.trim_ascii_end() == b"-" {
         return Ok(Line::Dash);
@@ -355,7 +355,7 @@ fn split(text: &[u8]) -> KindResult<Line<'_>> {
     Ok(Line::Pair(name, spec))
 }
 
-/// Whether this is Active Directory's name for the last values of a long list: `member;range=1500-*`, its options in any order.
+/// Returns whether this is Active Directory's description of a last range: `member;range=1500-*`, with options in any order.
 fn is_last_range(name: &str) -> bool {
     let is_range = |option: &&str| {
         option.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("range=")) && option.ends_with("-*")
@@ -371,7 +371,7 @@ fn skip_spaces(text: &[u8]) -> &[u8] {
     text.get(start..).unwrap_or_default()
 }
 
-/// The attributes of an entry, gathered line by line in linear time, however they are interleaved.
+/// The attributes of an entry, collected in linear time even if their lines are interleaved.
 #[derive(Default)]
 struct Attributes {
     list: Vec<Attribute>,
@@ -398,7 +398,7 @@ enum UrlError {
     Other(String),
 }
 
-/// Reads a `file:` URL (RFC 8089) of this machine, no more than `room` octets.
+/// Reads a local `file:` URL (RFC 8089), at most `room` octets.
 fn read_file(url: &[u8], room: usize) -> Result<Vec<u8>, UrlError> {
     let other = |reason: &str| UrlError::Other(reason.into());
     let url = std::str::from_utf8(url).map_err(|_| other("is not UTF-8"))?.trim_end();

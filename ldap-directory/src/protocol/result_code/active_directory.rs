@@ -1,11 +1,10 @@
-//! What Active Directory puts into the text of an answer: Windows' own error codes, which say more than LDAP's
-//! ([MS-ERREF] section 2.2; the `data` of a refused bind, and the eight digits that a text begins with). Samba writes the
-//! same.
+//! Windows error codes in the diagnostic messages of Active Directory, which are more specific than LDAP's ([MS-ERREF] section 2.2;
+//! the `data` of a refused bind, and the eight digits at the beginning of a text). Samba writes the same.
 
-/// A refused bind: the number after `data` in the text, and what it means. LDAP says invalidCredentials (49) to all of them.
+/// Refused binds: the number after `data` in the text, and its meaning. The result code of all is invalidCredentials (49).
 const BINDS: &[(u32, &str)] = &[
-    (0x525, "there is no such user: check bind_dn (a DN, user@domain, or DOMAIN\\user)"),
-    (0x52e, "the password is wrong, or the name: check bind_dn and bind_password"),
+    (0x525, "there is no such user: check the bind DN (a DN, user@domain, or DOMAIN\\user)"),
+    (0x52e, "the password is wrong, or the name: check the bind DN and the password"),
     (
         0x52f,
         "the account may not log on in this way (for example with an empty password, or as a protected user): ask the administrator",
@@ -38,21 +37,27 @@ const BINDS: &[(u32, &str)] = &[
     ),
 ];
 
-/// Any other answer: the eight digits its text begins with, and what they mean.
+/// Other answers: the eight digits at the beginning of the text, and their meaning.
 const ANSWERS: &[(u32, &str)] = &[
-    (0x1f, "a password can only be set over a connection that is encrypted: use ldaps:// or start_tls"),
-    (0x4dc, "nobody is bound on this connection: set bind_dn and bind_password"),
+    (0x1f, "a password can only be set over a connection that is encrypted: use ldaps:// or StartTLS"),
+    (0x4dc, "nobody is bound on this connection: bind with a DN and a password"),
     (0x524, "another account has this sAMAccountName: it must be unique in the domain"),
     (
         0x52d,
         "the password does not meet the domain's rules: longer, more kinds of characters, or not one used before",
     ),
-    (0x2028, "the domain controller wants a signed or encrypted connection: use ldaps:// or start_tls"),
+    (0x2028, "the domain controller wants a signed or encrypted connection: use ldaps:// or StartTLS"),
     (0x21c7, "another account has this servicePrincipalName: it must be unique in the forest"),
     (0x21c8, "another account has this userPrincipalName: it must be unique in the forest"),
 ];
 
-/// What to do next, where the text says more than LDAP's code.
+/// Returns all numbers with their advice, binds first.
+#[doc(hidden)]
+pub fn advice_table() -> impl Iterator<Item = (u32, &'static str)> {
+    BINDS.iter().chain(ANSWERS).copied()
+}
+
+/// Returns advice, if the text is more specific than the result code.
 pub(crate) fn advice(code: u32, text: &str) -> Option<&'static str> {
     let (table, number) = if code == super::INVALID_CREDENTIALS {
         (BINDS, text.split("data ").nth(1)?.split(|c: char| !c.is_ascii_hexdigit()).next()?)
@@ -89,10 +94,10 @@ mod tests {
             let said = super::super::describe(49, &bind(data));
             assert!(said.starts_with("invalidCredentials (49): 80090308: ") && said.contains(says), "{said}");
         }
-        // What nobody knows has LDAP's own advice.
+        // Unknown numbers have the advice of the result code.
         for text in [bind("999"), bind("zzz"), "data".into(), "data ".into(), String::new()] {
             assert_eq!(advice(49, &text), None);
-            assert!(super::super::describe(49, &text).ends_with("; check bind_dn and bind_password"));
+            assert!(super::super::describe(49, &text).ends_with("; check the bind DN and the password"));
         }
         for (code, text, says) in [
             (53, "0000001F: SvcErr: DSID-031A12D2, problem 5003 (WILL_NOT_PERFORM), data 0", "encrypted"),
@@ -120,11 +125,6 @@ mod tests {
         for table in [BINDS, ANSWERS] {
             assert!(table.is_sorted_by(|a, b| a.0 < b.0));
             assert!(table.iter().all(|(_, advice)| !advice.ends_with('.')));
-        }
-        let page = include_str!("../../../../docs/messages.md");
-        for (number, advice) in BINDS.iter().chain(ANSWERS) {
-            let row = format!("| `{number:x}` | {advice} |");
-            assert!(page.contains(&row), "docs/messages.md lacks the row {row}");
         }
     }
 }

@@ -1,11 +1,10 @@
-//! String preparation (RFC 4518), with the departures that the module above names.
+//! String preparation (RFC 4518), with the departures that the parent module describes.
 
 use std::borrow::Cow;
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Text with its ends trimmed, runs of spaces made one, compatibility forms resolved (NFKC) and, if asked for, in
-/// small letters.
+/// Returns text with trimmed ends, single spaces and compatibility forms resolved (NFKC), and in lower case if requested.
 pub(super) fn prepared(text: &str, fold_case: bool) -> Cow<'_, [u8]> {
     let normal = |b: &u8| b.is_ascii() && !(fold_case && b.is_ascii_uppercase());
     let plain = text.bytes().all(|b| normal(&b)) && !text.starts_with(' ') && !text.ends_with(' ');
@@ -15,14 +14,14 @@ pub(super) fn prepared(text: &str, fold_case: bool) -> Cow<'_, [u8]> {
     Cow::Owned(collapsed(&folded(text, fold_case), true, true).into_bytes())
 }
 
-/// Postal addresses: each line by itself (RFC 4517 section 4.2.12). The lines stay apart by `$`; a dollar sign that
-/// only folding brings forth (`＄`) is written as one inside a line is (RFC 4517 section 3.3.28).
+/// Prepares postal addresses, each line by itself (RFC 4517 section 4.2.12). Lines remain separated by `$`; a dollar sign that only
+/// folding produces (`＄`) is escaped as one inside a line is (RFC 4517 section 3.3.28).
 pub(super) fn list(text: &str) -> String {
     let line = |l| collapsed(&folded(l, true), true, true).replace('$', "\\24");
     text.split('$').map(line).collect::<Vec<_>>().join("$")
 }
 
-/// Text in small letters, without characters that do not count.
+/// Returns text in lower case, without ignored characters.
 pub(super) fn without(text: &str, ignored: fn(char) -> bool) -> String {
     let kept: String = folded(text, true).chars().filter(|c| !ignored(*c)).collect();
     folded(&kept, true).chars().filter(|c| !ignored(*c)).collect()
@@ -33,7 +32,7 @@ pub(super) fn is_space_or_hyphen(c: char) -> bool {
     matches!(c, ' ' | '-' | '\u{58a}' | '\u{2010}' | '\u{2011}' | '\u{2212}' | '\u{fe63}' | '\u{ff0d}')
 }
 
-/// A part of a substring assertion: spaces at its ends count, but where it is bound to the end of the value.
+/// Prepares a part of a substring assertion: spaces at its ends are significant, unless they are at an end of the value.
 pub(super) fn part(text: &str, fold_case: bool, at_start: bool, at_end: bool) -> Vec<u8> {
     collapsed(&folded(text, fold_case), at_start, at_end).into_bytes()
 }
@@ -46,7 +45,7 @@ fn folded(text: &str, fold_case: bool) -> String {
     if fold_case { text.nfkc().flat_map(char::to_lowercase).nfkc().collect() } else { text.nfkc().collect() }
 }
 
-/// One space for each run of them (NFKC has made the other kinds of space plain).
+/// Collapses each run of spaces into one (NFKC has converted other kinds of space).
 fn collapsed(text: &str, trim_start: bool, trim_end: bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! LDAP's times and RFC 3339. Fractions are kept as they are written: they are text, never a float.
+//! LDAP's times and RFC 3339. Fractions are kept as text, never converted to a float.
 
 use std::time::SystemTime;
 
@@ -13,22 +13,33 @@ use crate::time::generalized::GeneralizedTime;
 const FILETIME_UNIX_EPOCH: i64 = 116_444_736_000_000_000;
 const STEPS_PER_SECOND: i64 = 10_000_000;
 
-/// Whether RFC 3339 and those who read it have the year: 1 to 9999.
+/// Returns whether RFC 3339 can represent the year: 1 to 9999.
 fn has_year(time: NaiveDateTime) -> bool {
     (1..=9999).contains(&time.year())
 }
 
-/// GeneralizedTime (RFC 4517 section 3.3.13) as RFC 3339 in UTC.
+/// Converts a GeneralizedTime (RFC 4517 section 3.3.13) to RFC 3339 in UTC.
+///
+/// # Errors
+/// Fails if the text is not a GeneralizedTime, or its year is not in 1 to 9999.
+///
+/// ```
+/// use ldap_directory::schema::syntax::{InvalidValue, generalized_to_rfc3339};
+///
+/// assert_eq!(generalized_to_rfc3339("202601310800+0100")?, "2026-01-31T07:00:00Z");
+/// assert_eq!(generalized_to_rfc3339("yesterday"), Err(InvalidValue));
+/// # Ok::<(), InvalidValue>(())
+/// ```
 pub fn generalized_to_rfc3339(text: &str) -> Result<String, InvalidValue> {
     GeneralizedTime::read(text).and_then(|time| time.to_rfc3339()).ok_or(InvalidValue)
 }
 
-/// UTCTime (RFC 4517 section 3.3.34) as RFC 3339 in UTC.
+/// Converts a UTCTime (RFC 4517 section 3.3.34) to RFC 3339 in UTC.
 pub(super) fn utc_time_to_rfc3339(text: &str) -> Result<String, InvalidValue> {
     GeneralizedTime::read_utc_time(text).and_then(|time| time.to_rfc3339()).ok_or(InvalidValue)
 }
 
-/// 100 ns since 1601 as RFC 3339; `None` for "never" (0 and 2^63-1).
+/// Converts 100 ns since 1601 to RFC 3339; `None` for "never" (0 and 2^63-1).
 pub(super) fn filetime_to_rfc3339(text: &str) -> Result<Option<String>, InvalidValue> {
     let steps: i64 = text.parse().map_err(|_| InvalidValue)?;
     if steps == 0 || steps == i64::MAX {
@@ -48,7 +59,7 @@ pub(super) fn filetime_to_rfc3339(text: &str) -> Result<Option<String>, InvalidV
     Ok(Some(out))
 }
 
-/// A time as an RFC 3339 text (or a date, or already a GeneralizedTime), in UTC, and its fraction as written.
+/// Parses an RFC 3339 text (or a date, or a GeneralizedTime), in UTC, with its fraction as text.
 fn parse(text: &str) -> Result<(DateTime<Utc>, String), InvalidValue> {
     let text = text.trim();
     if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
@@ -71,10 +82,13 @@ fn parse(text: &str) -> Result<(DateTime<Utc>, String), InvalidValue> {
     Ok((time.with_timezone(&Utc), fraction))
 }
 
-/// RFC 3339 (or a plain date) as GeneralizedTime in UTC.
+/// Converts RFC 3339 (or a plain date) to a GeneralizedTime in UTC.
+///
+/// # Errors
+/// Fails if the text is not a time, or its year in UTC is not in 1 to 9999.
 pub fn rfc3339_to_generalized(text: &str) -> Result<String, InvalidValue> {
     let (time, fraction) = parse(text)?;
-    // A zone may take it out of the years that there are.
+    // The offset may move it out of the valid years.
     if !has_year(time.naive_utc()) {
         return Err(InvalidValue);
     }
@@ -99,7 +113,7 @@ pub(super) fn rfc3339_to_utc_time(text: &str) -> Result<String, InvalidValue> {
     Ok(time.format("%y%m%d%H%M%SZ").to_string())
 }
 
-/// The numbers by which Active Directory says "never", or that there is no time.
+/// The numbers by which Active Directory represents "never" or "no time".
 pub(super) const NO_FILETIME: [&str; 2] = ["0", "9223372036854775807"];
 
 pub(super) fn rfc3339_to_filetime(text: &str) -> Result<String, InvalidValue> {
@@ -113,18 +127,18 @@ pub(super) fn rfc3339_to_filetime(text: &str) -> Result<String, InvalidValue> {
         .checked_mul(STEPS_PER_SECOND)
         .and_then(|s| s.checked_add(i64::from(time.timestamp_subsec_nanos() / 100)))
         .and_then(|s| s.checked_add(FILETIME_UNIX_EPOCH))
-        // They begin in 1601, and 0 is none ("never").
+        // They begin in 1601, and 0 means "never".
         .filter(|steps| *steps > 0 && has_year(time.naive_utc()))
         .ok_or(InvalidValue)?;
     Ok(steps.to_string())
 }
 
-/// The current time as RFC 3339, for `time_extracted`.
+/// Returns the current time as RFC 3339, with microseconds.
 pub fn now() -> String {
     Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
-/// Tells the time as [`now`] does. Of the text only the fraction is written anew while the second stays the same.
+/// A clock that returns the same as [`now`]. While the second is the same, only the fraction is formatted.
 #[derive(Debug, Default)]
 pub struct Clock {
     second: u64,
@@ -132,9 +146,9 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The current time as RFC 3339.
+    /// Returns the current time as RFC 3339.
     pub fn now(&mut self) -> &str {
-        // Before 1970 all times are the same here: such a clock is no clock.
+        // Before 1970, all times are the same: such a clock is not set.
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.at(since)
     }

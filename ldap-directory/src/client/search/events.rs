@@ -1,0 +1,169 @@
+//! What arrives in a search: entries, references and the end of a page, and the checks that each must pass.
+
+use super::{Event, Follow, Incoming, LdapSearch, OPERATION, Step, Transport};
+use crate::client::result_code;
+use crate::config::Referrals;
+use crate::directory::{Found, Scope};
+use crate::dn::DnKey;
+use crate::entry::EntryView as _;
+use crate::error::DirectoryError;
+use crate::protocol::entry::MOST_ATTRIBUTES;
+use crate::schema::Schema;
+
+impl LdapSearch {
+    /// Handles an event, and returns what it leads to.
+    pub(super) fn handle(&mut self, event: Event) -> Result<Step, DirectoryError> {
+        match event {
+            Event::TooMany(dn) => Err(DirectoryError::Protocol {
+                operation: OPERATION,
+                dn,
+                reason: format!(
+                    "the entry has more than {MOST_ATTRIBUTES} attributes, which are not taken; name those to read (`attributes`)"
+                ),
+            }),
+            Event::Malformed => Err(self.protocol("the server sent an entry that is not well-formed".into())),
+            Event::Reference(urls) => {
+                if self.directory.config().referrals == Referrals::Fail {
+                    return Err(self.protocol(format!(
+                        "the server refers to {} and referrals are errors here",
+                        urls.join(", ")
+                    )));
+                }
+                self.entries_of_page = self.entries_of_page.saturating_add(1);
+                if self.follow(&urls, true) {
+                    return Ok(Step::Next);
+                }
+                Ok(Step::Found(Found::Reference(urls)))
+            }
+            Event::Unreadable(dn) => {
+                self.entries_of_page = self.entries_of_page.saturating_add(1);
+                self.directory.note_unreadable(&dn);
+                Ok(Step::Found(Found::Unreadable(dn)))
+            }
+            Event::Entry(incoming) => {
+                if self.entries_of_page == 0 && self.goes_round(&incoming) {
+                    let reason = "the server gives the same page again and again: its cookies lead nowhere";
+                    return Err(self.protocol(reason.into()));
+                }
+                if let Some(other) = self.is_of_another_name(&incoming) {
+                    let reason = format!("asked for this entry, the server gave another one, `{other}`");
+                    return Err(self.protocol(reason));
+                }
+                self.entries_of_page = self.entries_of_page.saturating_add(1);
+                if (self.limit > 0 || !self.given.is_empty()) && self.was_given(&incoming) {
+                    return Ok(Step::Next);
+                }
+                Ok(Step::Found(match incoming {
+                    Incoming::InPlace => Found::InPlace,
+                    Incoming::Whole(entry) => Found::Entry(entry),
+                }))
+            }
+            Event::End { result, controls } => {
+                let is_own = matches!(self.transport, Transport::Streaming(_));
+                if let Transport::Buffered(page) = &mut self.transport {
+                    *page = None;
+                }
+                if let Some(watch) = &mut self.watch {
+                    watch.page(self.entries_of_page, is_own.then_some(result.code));
+                }
+                if result.code == result_code::REFERRAL && self.follow(&result.referral, false) {
+                    return Ok(Step::Complete);
+                }
+                Ok(if self.page_ended(result, &controls)? { Step::Next } else { Step::Complete })
+            }
+        }
+    }
+
+    /// Queues a reference to follow. Returns whether it is followed.
+    fn follow(&mut self, urls: &[String], is_continued: bool) -> bool {
+        let followed = self.directory.followed(urls, &self.request, &self.chain);
+        let Some((target, chain)) = followed else { return false };
+        self.to_follow.push_back(Follow { target, chain, is_continued });
+        true
+    }
+
+    /// Returns the DN of an entry that is not the one that a base search requested: acting on it would affect the wrong entry. Aliases are
+    /// not dereferenced, and a reference has a search of its own.
+    fn is_of_another_name(&self, entry: &Incoming) -> Option<String> {
+        if self.request.scope != Scope::Base {
+            return None;
+        }
+        let name = match (entry, &self.transport) {
+            (Incoming::Whole(entry), _) => entry.dn.clone(),
+            (Incoming::InPlace, Transport::Streaming(bulk)) => bulk.in_place().dn().to_owned(),
+            (Incoming::InPlace, _) => return None,
+        };
+        (!is_same_name(&self.request.base, &name, self.directory.schema())).then_some(name)
+    }
+
+    /// Returns whether a page begins with the same entry as the one before.
+    fn goes_round(&mut self, first: &Incoming) -> bool {
+        let dn = match (first, &self.transport) {
+            (Incoming::Whole(entry), _) => entry.dn.clone(),
+            (Incoming::InPlace, Transport::Streaming(bulk)) => bulk.in_place().dn().to_owned(),
+            (Incoming::InPlace, _) => return false,
+        };
+        let is_same = !self.cookie.is_empty() && dn == self.first_of_page;
+        self.first_of_page = dn;
+        is_same
+    }
+
+    /// Returns whether an entry was already returned under the size limit. Records it while the limit is in force.
+    fn was_given(&mut self, entry: &Incoming) -> bool {
+        let in_place;
+        let dn = match (entry, &self.transport) {
+            (Incoming::Whole(entry), _) => entry.dn.as_str(),
+            (Incoming::InPlace, Transport::Streaming(bulk)) => {
+                in_place = bulk.in_place();
+                in_place.dn()
+            }
+            (Incoming::InPlace, _) => return false,
+        };
+        if self.limit > 0 {
+            self.given.insert(dn.to_owned());
+            return false;
+        }
+        self.given.remove(dn)
+    }
+}
+
+/// Returns whether two DNs may name the same entry. Active Directory also accepts other identifiers (`<GUID=…>`, `<SID=…>`,
+/// `<WKGUID=…>`; [MS-ADTS] 3.1.1.3.1.2.4). A DN that cannot be parsed may name any entry.
+fn is_same_name(asked: &str, given: &str, schema: &Schema) -> bool {
+    if asked.starts_with('<') || asked.eq_ignore_ascii_case(given) {
+        return true;
+    }
+    // If the server's schema is not available, its DNs may differ in case.
+    let lower = (asked.to_lowercase(), given.to_lowercase());
+    [schema, Schema::standard()].into_iter().any(|schema| {
+        match (DnKey::parse(&lower.0, schema), DnKey::parse(&lower.1, schema)) {
+            (Ok(asked), Ok(given)) => asked == given,
+            _ => true,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_entry_has_many_spellings() {
+        let is_same = |asked, given| is_same_name(asked, given, Schema::standard());
+        for (asked, given) in [
+            ("", ""),
+            ("cn=subschema", "cn=Subschema"),
+            ("CN=a\\2cb, OU=X", "cn=A\\,b,ou=x"),
+            ("2.5.4.3=a,dc=x", "commonName=a,dc=x"),
+            ("a=1+b=2,dc=x", "b=2+a=1,dc=x"),
+            ("<GUID=5c8b9d2e00001000800000000000000a>", "cn=a,dc=x"),
+            ("unknownAttribute=A,dc=x", "unknownattribute=a,dc=x"),
+        ] {
+            assert!(is_same(asked, given), "{asked} {given}");
+        }
+        for (asked, given) in [("cn=a,dc=x", "cn=b,dc=x"), ("cn=a,dc=x", "dc=x"), ("", "dc=x"), ("dc=x", "")]
+        {
+            assert!(!is_same(asked, given), "{asked} {given}");
+        }
+    }
+}
