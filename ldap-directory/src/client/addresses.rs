@@ -48,9 +48,7 @@ pub(crate) async fn lookup(
             Err(Failure::passing(
                 ConnectErrorKind::Resolve,
                 &url,
-                format!(
-                    "the host name cannot be resolved (no answer within {seconds} s, connect timeout)"
-                ),
+                format!("the host name cannot be resolved (no answer within {seconds} s, connect timeout)"),
             ))
         }
     }

@@ -179,7 +179,9 @@ fn roots(config: &TlsConfig) -> Result<RootCertStore, String> {
     let first = errors.first().map(String::as_str).unwrap_or_default();
     if roots.is_empty() {
         let why = if first.is_empty() { String::new() } else { format!(" that can be read ({first})") };
-        return Err(format!("this system has no trusted certificates{why}; name a file of authorities to trust"));
+        return Err(format!(
+            "this system has no trusted certificates{why}; name a file of authorities to trust"
+        ));
     }
     if !errors.is_empty() || ignored > 0 {
         let what = if errors.is_empty() { String::new() } else { format!(": {}", errors.join("; ")) };
