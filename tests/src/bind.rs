@@ -1,4 +1,4 @@
-//! Whether somebody can log in.
+//! Binds as a user: whether a password is accepted.
 
 use std::process::{Command, Stdio};
 

@@ -1,4 +1,4 @@
-//! A browser without a window: Debian's Chromium.
+//! A headless browser: Debian's Chromium.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

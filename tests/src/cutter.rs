@@ -1,5 +1,4 @@
-//! A network that fails: it passes octets on, and does something to them, or to every connection, when so many have gone by
-//! in one direction.
+//! A faulty network: a proxy that cuts, delays or alters a connection after a number of octets in one direction.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! A Kerberos realm of its own: MIT's KDC on a free loopback port, in a directory that goes with it.
+//! A Kerberos realm: MIT's KDC on a free loopback port, in a temporary directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! How much memory a program needs while its reader takes its time.
+//! The peak memory of a program with a slow reader.
 
 use std::io::Read as _;
 use std::thread::sleep;

@@ -1,4 +1,4 @@
-//! An OTLP receiver that was not written here: oteltap, from PyPI, pinned in `tests/otlp/requirements.txt`.
+//! An independent OTLP receiver: oteltap, from PyPI, pinned in `tests/otlp/requirements.txt`.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! A terminal of its own for a program, by Python's pty: what a person would see and type.
+//! A pseudo-terminal for a program, by Python's pty: what a person would see and type.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

@@ -1,5 +1,4 @@
-//! What all servers of the tests have in common: a directory of their own, free loopback ports, a process, and an
-//! administrator who reads and writes with OpenLDAP's tools.
+//! What all servers of the tests share: a temporary directory, free loopback ports, a process, and an administrator.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Starts and stops OpenLDAP's slapd: a fresh one per call, in a directory of its own, on free loopback ports.
+//! Starts and stops OpenLDAP's slapd: a fresh one per call, in a temporary directory, on free loopback ports.
 
 use std::fmt::Write as _;
 use std::fs;

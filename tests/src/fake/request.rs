@@ -1,4 +1,4 @@
-//! What a client asks for.
+//! The request of a client, decoded.
 
 use super::ber::{Tag, number, parts, take};
 

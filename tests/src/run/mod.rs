@@ -1,4 +1,4 @@
-//! Builds the executables, runs them, and keeps what they printed and logged.
+//! Builds the executables, runs them, and keeps their output and log.
 
 use std::collections::BTreeSet;
 use std::fs::File;

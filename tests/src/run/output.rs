@@ -1,4 +1,4 @@
-//! What a run left behind, and assertions about it.
+//! The output of a run, and assertions about it.
 
 use std::time::Duration;
 

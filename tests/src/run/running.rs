@@ -1,4 +1,4 @@
-//! A program that runs.
+//! A running program.
 
 use std::io::Write as _;
 use std::process::{Child, ChildStdout, ExitStatus};

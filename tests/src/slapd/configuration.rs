@@ -1,4 +1,4 @@
-//! slapd.conf.
+//! The text of slapd.conf.
 
 use std::fmt::Write as _;
 

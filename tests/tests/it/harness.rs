@@ -1,4 +1,4 @@
-//! The harness itself: a test that uses it can only be trusted when it is right.
+//! The harness itself: tests can rely on it only if it is right.
 
 use ldap_tests::apacheds::ApacheDs;
 use ldap_tests::client::Client;

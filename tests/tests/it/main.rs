@@ -1,4 +1,4 @@
-//! The pair against real servers: one binary, so that the executables are built once.
+//! The pair against real servers: one test binary, so that the executables are built once.
 
 // A panic here is a failed test; and what a test is for is in its name.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]

@@ -1,4 +1,4 @@
-//! Faults that were found once, each with what must be instead.
+//! Regressions: one test for each fault that was found.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! `doctor` and `--test`: what they say of servers that are well, and of those that are not.
+//! `doctor` and `--test`: their reports about healthy servers and about faulty ones.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};

@@ -1,4 +1,4 @@
-//! Exit codes of SPEC 1, and what is said with them.
+//! The exit codes of SPEC 1, and the errors that come with them.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What is generated from the code is what is in the repository.
+//! The generated documents in the repository are up to date.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

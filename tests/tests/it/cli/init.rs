@@ -147,5 +147,5 @@ fn scripts_take_the_suggestions() {
         spawned.run().exits(2).says("is there already, and was left as it is");
     }
     run(Program::Tap).run().exits(2).says("stdin is no terminal");
-    Run::bare(Program::Tap).arg("init").arg("--yes").run().exits(2).reports_setting("server_url");
+    Run::bare(Program::Tap).arg("init").arg("--yes").run().exits(2).says("server_url");
 }

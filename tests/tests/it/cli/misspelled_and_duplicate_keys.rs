@@ -1,4 +1,4 @@
-//! What is misspelt, or there twice, in catalogs and settings: it is named before anything goes out, and never passed over.
+//! Misspelled or duplicate names in catalogs and settings are reported before the first message is emitted.
 
 use ldap_tests::run::{Output, Run, read_text};
 use ldap_tests::slapd::scratch;
@@ -28,7 +28,7 @@ impl Case {
     }
 
     fn tap(&self, more: &Value) -> Output {
-        Run::tap(&with(&self.config, more)).arg("--log-format").arg("json").run()
+        Run::tap(&with(&self.config, more)).run()
     }
 
     fn with_catalog(&self, change: impl FnOnce(&mut Value)) -> Output {
@@ -36,17 +36,12 @@ impl Case {
         change(&mut catalog);
         let file = self.dir.path().join("catalog.json");
         std::fs::write(&file, catalog.to_string()).unwrap();
-        Run::tap(&self.config)
-            .arg("--log-format")
-            .arg("json")
-            .arg("--catalog")
-            .arg(file.to_str().unwrap())
-            .run()
+        Run::tap(&self.config).arg("--catalog").arg(file.to_str().unwrap()).run()
     }
 }
 
 fn warnings(output: &Output) -> Vec<Value> {
-    let lines = output.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let lines = output.stderr.entries().iter().cloned();
     lines.filter(|line| line["level"] == "warning").collect()
 }
 
@@ -263,11 +258,11 @@ fn the_target_warns_of_maps_and_secrets_that_nothing_came_of() {
         ),
         (json!({"secret_attributes": ["bagde"]}), "secret_attributes", "bagde", Some("badge")),
     ] {
-        let run = Run::target(&with(&case.config, &more)).arg("--log-format").arg("json");
+        let run = Run::target(&with(&case.config, &more));
         warns(&run.stdin(lines(std::slice::from_ref(&schema))).run().succeeds(), setting, name, nearest);
     }
     let fine = json!({"secret_attributes": ["badge", "uid"], "stream_maps": {"people": {"badge": null}}});
-    let run = Run::target(&with(&case.config, &fine)).arg("--log-format").arg("json");
+    let run = Run::target(&with(&case.config, &fine));
     let output = run.stdin(lines(&[schema])).run().succeeds();
     assert!(!warnings(&output).iter().any(|w| w["setting"].is_string()), "{}", output.stderr);
     assert_eq!(read_text(&case.dir.path().join("d.ldif")).matches("dn: ").count(), 4);

@@ -1,4 +1,4 @@
-//! What a terminal shows: nothing that comes from a directory, a record or a file name steers it.
+//! Terminal escapes: no value from a directory, a record or a file name reaches the terminal as a control sequence.
 
 use ldap_tests::run::{Output, Run};
 use ldap_tests::server::scratch;

@@ -1,4 +1,4 @@
-//! The books of the tap: every entry below the base is in exactly one stream, whatever its parent, and a run says so.
+//! Every entry below the base is in exactly one stream, whatever its parent, and the run reports whether that holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -35,8 +35,7 @@ fn assert_each_once<'d>(output: &Output, dns: impl IntoIterator<Item = &'d str>)
 
 /// A number of the last line of the log.
 fn field(output: &Output, name: &str) -> Value {
-    let line = output.stderr.lines().rfind(|line| line.contains("records_per_second")).expect("a summary");
-    serde_json::from_str::<Value>(line).unwrap()[name].clone()
+    output.stderr.summary()[name].clone()
 }
 
 fn json_log(config: &Value) -> Run {
@@ -62,6 +61,6 @@ fn thing(dn: &str) -> String {
 }
 
 fn warnings(output: &Output) -> Vec<Value> {
-    let lines = output.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let lines = output.stderr.entries().iter().cloned();
     lines.filter(|line| line["level"] == "warning").collect()
 }

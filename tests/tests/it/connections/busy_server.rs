@@ -1,4 +1,4 @@
-//! A server that says that it cannot now, so many times.
+//! A server that answers `busy` a number of times.
 
 use std::sync::Mutex;
 

@@ -1,4 +1,4 @@
-//! Answers that have no end: what is read whole is read up to a bound.
+//! Endless answers: an answer that is buffered whole is read up to a limit.
 
 use std::time::Duration;
 

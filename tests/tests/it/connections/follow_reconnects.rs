@@ -1,4 +1,4 @@
-//! `follow: true`: what is waited out, and what ends it.
+//! `follow: true`: which failures are retried, and which end the run.
 
 use std::io::{BufRead as _, BufReader};
 use std::sync::atomic::{AtomicUsize, Ordering};

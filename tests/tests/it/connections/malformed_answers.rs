@@ -1,4 +1,4 @@
-//! Answers that break clients: no panic, no hang, a message that says what it was, and the right exit code.
+//! Malformed answers: no panic, no hang, a message that names the problem, and the right exit code.
 
 use ldap_tests::fake::active_directory::{ActiveDirectory, SUFFIX, object};
 use ldap_tests::fake::ber::{Tag, integer, octets, sequence, tagged};

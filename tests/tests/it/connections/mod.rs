@@ -1,4 +1,4 @@
-//! Connections that are lost, servers that are busy or go away, and others that take over.
+//! Lost connections, busy servers, failover, referrals, TLS and Kerberos.
 
 use std::collections::BTreeMap;
 

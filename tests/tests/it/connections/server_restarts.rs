@@ -1,4 +1,4 @@
-//! A server that is killed in the middle, and comes back.
+//! A server that is killed during a run and restarted.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::thread::sleep;

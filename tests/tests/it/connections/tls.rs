@@ -1,4 +1,4 @@
-//! Certificates that are not accepted, and why; binds by certificate and by socket.
+//! Certificates that are not accepted, and why; SASL EXTERNAL by certificate and by socket.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -1,4 +1,4 @@
-//! Servers that answer something else than they were asked, or with what leads nowhere.
+//! Servers that answer another question than the one asked, or never finish an answer.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `--discover --report`: the page about the directory.
+//! `--discover --report`: the HTML report about the directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Streams other than containers: structural classes, memberships; and what a server without a readable schema gives.
+//! Streams by structural class and by membership; and servers whose schema cannot be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

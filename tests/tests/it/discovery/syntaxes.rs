@@ -1,4 +1,4 @@
-//! Every attribute that a server's schema defines, and the type the tap gives it: none is left to chance.
+//! The JSON type of every attribute that a server's schema defines.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! An answer that is empty, or much smaller than the last one, deletes nothing.
+//! `max_shrink`: a result that is empty, or much smaller than the last one, deletes nothing.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use crate::support::{assert_records_fit, tap_config, unit, with};
 const PEOPLE: &str = "ou=people,dc=example,dc=test";
 
 fn run(config: &Value, state: Option<&Value>) -> Output {
-    let run = Run::tap(config).arg("--log-format").arg("json");
+    let run = Run::tap(config);
     match state {
         Some(state) => run.file("--state", state).run(),
         None => run.run(),
@@ -33,7 +33,7 @@ fn deletions(output: &Output) -> Vec<&Value> {
 }
 
 fn lines(output: &Output) -> Vec<Value> {
-    output.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    output.stderr.entries().to_vec()
 }
 
 /// Warnings about a stream.
@@ -204,7 +204,7 @@ fn a_state_that_is_none_is_said() {
     let file = dir.path().join("x.ldif");
     accounts(&file, 3);
     let config = from_file(&file, &json!({}));
-    let tap = |text: &[u8]| Run::tap(&config).arg("--log-format").arg("json").raw_file("--state", text).run();
+    let tap = |text: &[u8]| Run::tap(&config).raw_file("--state", text).run();
     for empty in ["", " \n"] {
         let output = tap(empty.as_bytes()).succeeds();
         assert_eq!(lines(&output).iter().filter(|l| l["state"].is_string()).count(), 1, "{}", output.stderr);

@@ -1,4 +1,4 @@
-//! Memory stays bounded whatever the directory's size, and whatever stdout's reader does.
+//! Memory stays bounded for any size of directory and any speed of stdout's reader.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;

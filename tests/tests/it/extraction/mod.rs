@@ -1,4 +1,4 @@
-//! A full read: messages, values, pages, limits, and the servers that differ.
+//! Full reads: messages, values, pages, partitions and memory.
 
 mod entries_outside_the_scan;
 mod full_table;

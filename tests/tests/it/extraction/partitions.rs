@@ -1,4 +1,4 @@
-//! `partitions`: a stream read over several connections has the entries that it has over one, each once.
+//! `partitions`: a stream read over several connections has the same entries as over one, each once.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

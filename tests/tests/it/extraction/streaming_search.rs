@@ -1,5 +1,4 @@
-//! The bulk reader beside the session (the first connection, which takes answers apart), and OpenLDAP's own client. And
-//! what it makes of answers that no server should give.
+//! The streaming search beside the buffered one (over the first connection) and OpenLDAP's client; and malformed answers to it.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! Disks that are full, and folders that cannot be written to.
+//! Full disks, and folders that cannot be written to.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

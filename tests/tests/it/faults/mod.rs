@@ -1,5 +1,5 @@
-//! What goes wrong around a process, not in the network: disks that are full, folders that cannot be written to, streams that
-//! stall or close, signals in every phase.
+//! Faults around a process, not in the network: full disks, read-only folders, streams that stall or close, signals in every
+//! phase.
 
 mod disk;
 mod signals;

@@ -1,4 +1,4 @@
-//! A stderr that cannot be written to: the log is lost, and nothing else.
+//! A stderr that cannot be written to: only the log is lost.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;

@@ -1,4 +1,4 @@
-//! stdin and stdout that close, or that nobody serves.
+//! stdin and stdout that close or stall.
 
 use std::io::{BufRead as _, BufReader};
 use std::time::{Duration, Instant};

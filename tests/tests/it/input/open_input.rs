@@ -1,4 +1,4 @@
-//! The target behind an input that stays open: nothing waits for an end that never comes.
+//! An input that stays open: records and STATE are not held back until its end.
 
 use std::io::{BufRead as _, BufReader};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};

@@ -1,4 +1,4 @@
-//! Lines of the input as other programs write them: what is wrong with one of them is an error of its record, and of no other.
+//! Lines as other programs write them: an invalid record is an error of that record alone.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! The rule of SPEC 5: records that are no directory entries become some, and nothing escapes.
+//! Mapping rules of SPEC 5: records of any shape become directory entries, and every value is escaped.
 
 use std::collections::BTreeSet;
 

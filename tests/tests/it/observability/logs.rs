@@ -1,4 +1,4 @@
-//! What the pair says on stderr: lines, levels, and what a run adds up to.
+//! The log on stderr: lines, levels, and the summary of a run.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;

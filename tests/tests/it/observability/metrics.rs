@@ -1,4 +1,4 @@
-//! Metrics, as Prometheus's own tools read them: `promtool`, and a scrape while a run goes on.
+//! Metrics, read by Prometheus's own tools: `promtool`, and a scrape during a run.
 
 #![allow(clippy::float_cmp, reason = "what is compared are counts, which a float holds exactly")]
 
@@ -240,7 +240,8 @@ fn metrics_that_cannot_be_written_or_served_are_one_warning() {
         (json!({"metrics_listen": address}), "metrics_listen"),
     ] {
         let output = Run::tap(&with(&ldif, &changes)).run().succeeds();
-        let warnings = output.stderr.lines().filter(|l| l.contains("WARNING") && l.contains(sign)).count();
+        let is_it = |line: &&&Value| line["message"].as_str().unwrap().contains(sign);
+        let warnings = output.stderr.warnings().iter().filter(is_it).count();
         assert!((1..=2).contains(&warnings), "{}", output.stderr);
     }
     // Switched off: neither looked at nor written.

@@ -1,4 +1,4 @@
-//! Progress: bars on a terminal, lines elsewhere when they are asked for, and never on stdout.
+//! Progress: bars on a terminal, lines elsewhere if requested, and never on stdout.
 
 use ldap_tests::pty::run_on_terminal;
 use ldap_tests::run::Run;

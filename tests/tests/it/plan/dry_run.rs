@@ -1,4 +1,4 @@
-//! What a run would do, what takes it back, and what it may not do.
+//! `--dry-run`, `undo_file`, `max_deletes` and `max_changes`.
 
 use std::process::Command;
 

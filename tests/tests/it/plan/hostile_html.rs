@@ -1,4 +1,4 @@
-//! The plan as a page, made of names and values that would be active content, that steer a reader, or that would break the page.
+//! The HTML plan of hostile names and values: active content, text direction controls, markup.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

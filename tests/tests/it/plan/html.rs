@@ -1,4 +1,4 @@
-//! `--dry-run --plan-format html`: the plan as a page.
+//! `--dry-run --plan-format html`: the HTML plan.
 
 use ldap_tests::browser;
 use ldap_tests::run::Run;

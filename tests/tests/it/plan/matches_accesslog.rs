@@ -1,4 +1,4 @@
-//! The plan is what the server then says was done: record for record, as slapo-accesslog(5) has them.
+//! The plan equals the changes that the server logs, record for record (slapo-accesslog(5)).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! `--dry-run`: the plan as LDIF and as a page, and whether it is what the run then does.
+//! `--dry-run`: the plan as LDIF and as HTML, and whether the run then does the same.
 
 mod dry_run;
 mod hostile_html;

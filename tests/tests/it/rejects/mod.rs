@@ -1,4 +1,4 @@
-//! `on_error: skip`: what is left out, what is kept of it, and that it can be tried again.
+//! `on_error: skip`: rejected records, the reject file, and retries.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What changes while it is read.
+//! Changes during a read.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

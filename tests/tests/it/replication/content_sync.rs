@@ -1,5 +1,5 @@
-//! Content synchronisation with a server that says what the RFC allows and no server here ever says, or what no server may
-//! say at all.
+//! Content synchronization (RFC 4533) with a scripted provider: answers that the RFC allows and no server here gives, and
+//! answers that it forbids.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! `follow`: a tap that stays, and emits changes as they happen.
+//! `follow`: the tap keeps running and emits changes as they happen.
 
 use std::io::{BufRead as _, BufReader};
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! `tap-ldap | target-ldap` with `follow`: a second directory that is at all times what the first one is.
+//! `tap-ldap | target-ldap` with `follow`: a second directory that follows the first.
 
 use std::io::Write as _;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! `ignore_modifiers`: what our own loader wrote does not come back to us.
+//! `ignore_modifiers`: changes by our own loader are not emitted.
 
 use ldap_tests::ds389::{Ds389, Ds389Options, READER_PASSWORD};
 use ldap_tests::run::Output;

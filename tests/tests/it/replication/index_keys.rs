@@ -1,4 +1,4 @@
-//! The index of keys and the bookmark are of one key: of another one they say nothing. And what the index knows of names.
+//! The index of keys belongs to one key and one bookmark; and the DNs in it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -18,7 +18,7 @@ const BASE: &str = "ou=people,dc=example,dc=test";
 
 #[track_caller]
 fn run(config: &Value, state: Option<&Value>) -> (Output, Value) {
-    go_on(Run::tap(config).arg("--log-format").arg("json"), state)
+    go_on(Run::tap(config), state)
 }
 
 /// People, and whether each has an id.
@@ -47,7 +47,7 @@ fn of_file(path: &Path, method: &str, more: &Value) -> Value {
 }
 
 fn lines(output: &Output) -> Vec<Value> {
-    output.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    output.stderr.entries().to_vec()
 }
 
 fn deleted(output: &Output) -> BTreeSet<String> {

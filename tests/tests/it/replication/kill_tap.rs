@@ -1,4 +1,4 @@
-//! A tap that is killed at any moment goes on from the last STATE it printed, and nothing is lost.
+//! A tap killed at any moment continues from the last STATE it printed, and loses nothing.
 
 use serde_json::json;
 

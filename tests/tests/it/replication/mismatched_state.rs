@@ -1,4 +1,4 @@
-//! STATE that does not fit: from another server, for another question, older, or damaged.
+//! STATE that does not match: of another server, of another configuration, older, or damaged.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -204,7 +204,7 @@ fn a_damaged_state_is_2_and_says_what_to_do() {
         let mut mirror = Mirror::new(&log.directory, "dc=example,dc=test", Method::By("modifyTimestamp"));
         mirror.state = Some(json!({"bookmarks": {STREAM:
             {"replication_key": "modifyTimestamp", "replication_key_value": value}}}));
-        let output = mirror.next_run().run().exits(2).reports_setting("--state");
+        let output = mirror.next_run().run().exits(2).says("replication_key_value");
         no_panic(&output);
         assert!(output.of_type("RECORD").is_empty(), "{value}");
     }

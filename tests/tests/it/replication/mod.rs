@@ -1,4 +1,4 @@
-//! Replication: what changed and what is gone, from every kind of server, by every method it offers.
+//! Replication: changes and deletions, from every kind of server, by every method it offers.
 
 use ldap_tests::run::{Output, Run};
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Nothing changed: nothing is emitted, and the STATE stays as it is.
+//! No changes: nothing is emitted, and the STATE stays as it is.
 
 use std::time::Duration;
 

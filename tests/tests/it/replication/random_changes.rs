@@ -1,5 +1,4 @@
-//! Whatever happens to a directory, in whatever order and at whatever moment: the records so far, applied in order by
-//! key, are the directory.
+//! Property test: after any changes in any order, the records so far, applied in order by key, equal the directory.
 
 use std::thread::sleep;
 use std::time::Duration;

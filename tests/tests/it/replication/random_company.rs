@@ -1,5 +1,5 @@
-//! A small company that changes at random, on a server of any kind: what is in it, and the LDIF of what happens to it
-//! next. Every operation is one that the server must accept.
+//! A small company that changes at random, on a server of any kind, and the LDIF of its next change. The server must accept
+//! every operation.
 
 use std::collections::{BTreeMap, BTreeSet};
 

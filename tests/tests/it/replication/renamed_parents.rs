@@ -1,4 +1,4 @@
-//! Entries that get another name, or do not, when something above them changes.
+//! Entries whose DN changes, or does not, with a parent.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

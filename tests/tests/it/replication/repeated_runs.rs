@@ -1,4 +1,4 @@
-//! A tap that is run again and again with its last STATE, and the table that its messages make.
+//! A tap run repeatedly from its last STATE, and the table that its messages produce.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};

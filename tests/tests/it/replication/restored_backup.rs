@@ -1,4 +1,4 @@
-//! `LOG_BASED`: a directory that was restored from a backup goes on counting, and its log says nothing of what was lost.
+//! `LOG_BASED` after a restored backup: the server goes on counting, and its log does not have what was lost.
 
 use std::fmt::Write as _;
 use std::thread::sleep;

@@ -1,5 +1,4 @@
-//! What differs between the kinds of server: how their entries are named, what they consist of, and what identifies
-//! them; and a running server of any kind.
+//! The differences between kinds of server: naming attribute, classes, identifier; and a running server of any kind.
 
 use std::fmt::Write as _;
 use std::ops::Deref;

@@ -1,5 +1,4 @@
-//! What goes wrong with a server between two runs: each time the table ends up right, and where that took a full read,
-//! it was announced, once.
+//! Servers that are reset between two runs: the table is right afterwards, and a full resync is reported once.
 
 use ldap_tests::run::Output;
 use ldap_tests::slapd::{Slapd, SlapdOptions};

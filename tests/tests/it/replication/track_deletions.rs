@@ -1,5 +1,5 @@
-//! `track_deletions`: what STATE says is printed, the index of keys holds. A run that is killed at any moment, and a file
-//! that is damaged, lose no deletion.
+//! `track_deletions`: the index of keys covers what STATE says was printed. A run killed at any moment, or a damaged file, loses
+//! no deletion.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! Methods a server does not have.
+//! Replication methods and keys that a server does not have.
 
 use ldap_tests::slapd::{Slapd, SlapdOptions};
 use serde_json::json;
@@ -13,9 +13,11 @@ fn is_refused(directory: &Directory, method: Method, instead: &[&str]) {
     let output = mirror.next_run().run().exits(2);
     no_panic(&output);
     assert!(output.of_type("RECORD").is_empty());
-    for word in instead {
-        assert!(output.stderr.contains(word), "{method:?}: no {word} in: {}", output.stderr);
-    }
+    let error =
+        output.stderr.about(&json!({"level": "error"})).pop().unwrap_or_else(|| panic!("{}", output.stderr));
+    assert!(error["setting"].as_str().unwrap().contains("replication_"), "{error}");
+    let message = error["message"].as_str().unwrap();
+    assert!(instead.iter().all(|word| message.contains(word)), "{method:?}: no {instead:?} in: {message}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What a warehouse holds after all the messages so far: a table per stream, a row per key.
+//! A warehouse after all messages so far: a table per stream, a row per key.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,4 @@
-//! What a rule makes of a record, where the record, the SCHEMA or the rule is not what one expects: nothing is deleted, left out or
-//! overwritten without a word.
+//! Rules applied to unusual records and SCHEMAs: nothing is deleted, left out or overwritten silently.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

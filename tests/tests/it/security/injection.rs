@@ -1,5 +1,5 @@
-//! Values that mean something in a name, a filter, LDIF, a URL, a template or on a terminal: what is written is exactly the value,
-//! and no other entry is touched.
+//! Injection: values with a meaning in a DN, a filter, LDIF, a URL, a template or on a terminal are written exactly, and no
+//! other entry is touched.
 
 use std::collections::{BTreeMap, BTreeSet};
 

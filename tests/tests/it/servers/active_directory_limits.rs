@@ -1,4 +1,4 @@
-//! The limits of Active Directory, which a domain controller of Windows keeps and Samba does not: played by a fake server.
+//! The limits of Active Directory that Windows enforces and Samba does not, played by a fake server.
 
 use ldap_tests::fake::active_directory::{ActiveDirectory, FakeEntry, SUFFIX, Which, object};
 use ldap_tests::fake::{Fake, Filter, Scope, Search};

@@ -1,4 +1,4 @@
-//! The same on every kind of directory: OpenLDAP, 389 Directory Server, Active Directory (Samba), and an LDIF file.
+//! The same tests on every kind of directory: OpenLDAP, 389 Directory Server, Active Directory (Samba), ApacheDS and LDIF files.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

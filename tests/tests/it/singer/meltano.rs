@@ -1,4 +1,4 @@
-//! What Meltano makes of the catalog.
+//! Meltano with the tap's catalog, state and configuration.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

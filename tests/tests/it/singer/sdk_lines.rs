@@ -1,5 +1,6 @@
-//! Hostile Singer lines through a target made with the Meltano SDK and through ours: `tests/sdk/lines.py` has the lines, and why ours
-//! does otherwise where it does. What both do is in `tests/golden/sdk-lines.txt`; the differences are in docs/conformance.md.
+//! Hostile Singer lines through a target made with the Meltano SDK and through ours: `tests/sdk/lines.py` has the lines and the
+//! reason for each difference. The results of both are in `tests/golden/sdk-lines.txt`; the differences are in
+//! docs/conformance.md.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

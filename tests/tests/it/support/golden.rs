@@ -1,4 +1,4 @@
-//! Catalogs as text that a person can review: one line a property. `tests/golden/` holds what is expected.
+//! Catalogs as reviewable text: one line a property. `tests/golden/` holds the expected ones.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Configurations and data that several tests want.
+//! Configurations and data that several tests share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

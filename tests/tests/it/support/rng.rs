@@ -1,4 +1,4 @@
-//! Chance that can be had again: SplitMix64 (Steele, Lea and Flood, 2014), seeded by the test or by whoever repeats it.
+//! Reproducible random numbers: SplitMix64 (Steele, Lea and Flood, 2014), seeded by the test or by `MODEL_SEED`.
 
 /// Another seed for every test: a number, or `random`.
 const SEED: &str = "MODEL_SEED";

@@ -1,4 +1,4 @@
-//! Running many cases, and what is said when some of them fail.
+//! Running many cases, and the report about failed ones.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Servers that hide some of what they hold: what another client sees as the same user is what the tap reads, each entry
-//! once; or the run says that it is not all.
+//! Servers that hide some entries: the tap reads what another client sees as the same user, each entry once; or the run reports
+//! that it is not complete.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! Files: every entry of theirs is in exactly one stream, with every value.
+//! LDIF files: every entry is in exactly one stream, with every value.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A forest as a file: the many ways in which LDIF (RFC 2849), and what tools make of it, says the same.
+//! Random entries as LDIF: the many ways in which RFC 2849, and tools, write the same.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

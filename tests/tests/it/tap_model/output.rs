@@ -1,4 +1,4 @@
-//! What a run printed, in the reference's terms.
+//! The output of a run, in the reference's terms.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Random entries: trees with holes in them, under any kind of name, of any class or none.
+//! Random entries: trees with missing parents, any DN, any class or none.
 
 use super::dn_spelling::{Name, Rdn};
 use crate::support::rng::Rng;

@@ -1,5 +1,4 @@
-//! Units renamed with more entries below them than the reader may get in one answer: INCREMENTAL emits every entry
-//! again that has another DN now.
+//! Renamed units with more entries than the size limit: INCREMENTAL emits every entry whose DN changed.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

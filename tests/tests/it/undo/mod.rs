@@ -1,4 +1,4 @@
-//! What takes a run back: the undo file, what a killed run leaves, and `target-ldap undo`.
+//! `undo_file`, the journal of a killed run, and `target-ldap undo`.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};

@@ -1,4 +1,4 @@
-//! The rule key `accounts`: who is switched off cannot log in, and nothing else of the account changes.
+//! The rule key `accounts`: a disabled account cannot log in, and nothing else of it changes.
 
 use ldap_tests::bind::{bind_code, binds};
 use ldap_tests::ds389::{Ds389, Ds389Options};

@@ -1,4 +1,4 @@
-//! `assert_unchanged`: what somebody else wrote between our read and our write is not lost.
+//! `assert_unchanged`: a change by another client between our read and our write is not lost.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What records cost that wait for others.
+//! The cost of records that wait for others.
 
 use std::time::Duration;
 

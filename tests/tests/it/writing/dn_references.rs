@@ -1,4 +1,4 @@
-//! Values that name entries which are still to come, and groups that would be left empty.
+//! Values that name entries that do not exist yet, and groups that would be empty.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,4 @@
-//! One entry, or one value, goes from one record to another within a run: whichever comes first, nothing is lost and nothing stays
-//! stuck.
+//! An entry or a unique value passes from one record to another within a run, in either order.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,4 @@
-//! A target that is killed, or told to stop, at any moment is run again from the last STATE it printed, and the directory is what an
-//! undisturbed run makes of it.
+//! A target killed or stopped at any moment, run again from its last STATE, produces the same directory as an undisturbed run.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! `match`: entries that are found whatever they are called, and are renamed and moved.
+//! `match`: entries are found under any DN, renamed and moved.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! `max_in_flight`: so many writes are outstanding at once, and what comes after them is looked up meanwhile.
+//! `max_in_flight`: the number of outstanding writes; later records are looked up meanwhile.
 
 use std::time::Duration;
 

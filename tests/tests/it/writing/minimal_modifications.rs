@@ -1,4 +1,4 @@
-//! Only what differs by the schema's rules is written, value by value, also when somebody else writes at the same time.
+//! Only values that differ by the schema's rules are written, also if another client writes at the same time.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

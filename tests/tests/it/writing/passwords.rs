@@ -1,4 +1,4 @@
-//! The rule key `password`: each mode is proved by logging in.
+//! The rule key `password`: each mode is verified by a bind.
 
 use ldap_tests::bind::{binds, change_own_password};
 use ldap_tests::ds389::{Ds389, Ds389Options};

@@ -1,4 +1,4 @@
-//! `policies` per attribute, and `operations` that are switched off.
+//! `policies` per attribute, and disabled `operations`.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! A stream's entries are read at once where that is less than looking each up.
+//! A stream's entries are read with one search if that is cheaper than one search each.
 
 use ldap_tests::run::{Output, Run};
 use ldap_tests::slapd::{Slapd, SlapdOptions, scratch};

@@ -1,4 +1,4 @@
-//! `preserve_uuid`: an entry's name for ever goes along with it.
+//! `preserve_uuid`: new entries get the `entryUUID` of their records.
 
 use ldap_tests::ds389::{Ds389, Ds389Options};
 use ldap_tests::ldif::{Tree, assert_same};

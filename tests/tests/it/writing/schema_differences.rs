@@ -1,4 +1,4 @@
-//! What a destination's schema does not know is said by name and number, before it is run into.
+//! Attributes and classes that the destination's schema lacks are reported by name and number.
 
 use ldap_tests::run::Run;
 use ldap_tests::server::scratch;

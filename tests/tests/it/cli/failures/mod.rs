@@ -1,5 +1,5 @@
-//! Everything that users get wrong, one row each: the exit code, and what the last word is about, as fields of the log, so that the
-//! wording may change. docs/failures.md is written from what the rows print.
+//! Every mistake that users make, one row each: the exit code, and the fields of the log line that reports it. The wording may
+//! change. docs/failures.md is generated from these rows.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -136,7 +136,7 @@ impl Failure {
         if output.code != self.code {
             return Err(format!("exit code {}, not {}", output.code, self.code));
         }
-        let lines = output.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let lines = output.stderr.entries().iter().cloned();
         let mut grave: Vec<Value> = lines
             // The last line sums up, and says nothing of what was wrong.
             .filter(|line| line["status"].is_null())

@@ -1,4 +1,4 @@
-//! What a server says, and what is wrong with the way to it.
+//! Errors of a server, and of the connection to it.
 
 use serde_json::{Value, json};
 

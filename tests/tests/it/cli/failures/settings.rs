@@ -1,4 +1,4 @@
-//! Settings and flags that both programs have.
+//! Settings and flags that both executables have.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! `process_activate_version`: what a stream's whole version no longer contains goes.
+//! `process_activate_version`: entries that a version of a stream no longer contains are deleted.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,5 @@
-//! What a record of the run brought, matched or was rejected for is never deleted by the run, whatever key, stream or version
-//! says so.
+//! An entry that a record of the run wrote, matched or was rejected for is never deleted by the run, whatever the key, stream or
+//! version.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -124,6 +124,6 @@ fn deleted(record: &Value) -> Value {
 
 /// The warnings of a run, as fields.
 fn warned(output: &Output) -> Vec<Value> {
-    let lines = output.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let lines = output.stderr.entries().iter().cloned();
     lines.filter(|line| line["level"] == "WARN" || line["level"] == "warning").collect()
 }

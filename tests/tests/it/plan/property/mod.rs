@@ -1,5 +1,5 @@
-//! For random entries as they are and as they are wanted: a run gives what is wanted, a second one has nothing to do, its
-//! plan given to `ldapmodify` does the same, and `undo_file` gives the first state back, to the byte.
+//! Property test for random present and wanted entries: a run produces the wanted entries, a second run changes nothing, its
+//! plan applied by `ldapmodify` does the same, and `undo_file` restores the first state, to the byte.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! A position is only as good as what it was taken from: keys that go back, entries without the key, states of yesterday.
+//! Bookmarks: keys that go back, entries without the key, and states of earlier versions.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What happens to groups.
+//! Changes to groups.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What happens to people.
+//! Changes to people.
 
 use std::collections::{BTreeMap, BTreeSet};
 

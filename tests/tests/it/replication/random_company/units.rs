@@ -1,4 +1,4 @@
-//! What happens to units: with them everything in them gets another DN, and nothing else.
+//! Changes to units: every entry below gets another DN, and nothing else changes.
 
 use super::{Unit, World, change, modrdn};
 use crate::replication::server_kind::{escaped, line};

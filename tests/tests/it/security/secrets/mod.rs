@@ -1,5 +1,4 @@
-//! No secret is anywhere but where it belongs: everything that a run produced is searched for each, whatever the log level and
-//! form, and however the run ends.
+//! Secrets: everything that a run produces is searched for each secret, at each log level and form, and for each way a run ends.
 
 mod search;
 mod secret_attributes;

@@ -1,4 +1,4 @@
-//! Where a run may leave something, and how a secret may look there.
+//! Where a run leaves output, and the encodings of a secret to search for.
 
 use std::fmt::Write as _;
 use std::path::Path;

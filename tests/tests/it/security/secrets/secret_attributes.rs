@@ -1,4 +1,4 @@
-//! Which attributes are secret: the same ones in plans, rejects, logs and catalogs, and those that the user adds.
+//! Secret attributes: the same in plans, rejects, logs and catalogs, including those of `secret_attributes`.
 
 use ldap_tests::run::Run;
 use ldap_tests::server::scratch;
