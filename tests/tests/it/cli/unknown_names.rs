@@ -52,21 +52,25 @@ fn an_unknown_class_in_a_filter_is_named_with_the_nearest_before_the_search() {
 fn a_misspelt_attribute_is_2_and_names_the_setting_and_the_nearest() {
     let slapd = Slapd::start(SlapdOptions::with_users());
     for (stream, setting, right) in [
-        (json!({"attributes": ["uid", "emial"]}), "schemas[0].attributes", "email"),
-        (json!({"exclude_attributes": ["userPasword"]}), "schemas[0].exclude_attributes", "userPassword"),
-        (json!({"single_valued": ["givenNam"]}), "schemas[0].single_valued", "givenName"),
-        (json!({"key_properties": ["uidd"]}), "schemas[0].key_properties", "uid"),
+        (json!({"attributes": ["uid", "emial"]}), "schemas[0].attributes", Some("email")),
+        (
+            json!({"exclude_attributes": ["userPasword"]}),
+            "schemas[0].exclude_attributes",
+            Some("userPassword"),
+        ),
+        (json!({"single_valued": ["givenNam"]}), "schemas[0].single_valued", Some("givenName")),
+        (json!({"key_properties": ["uidd"]}), "schemas[0].key_properties", Some("uid")),
         (
             json!({"replication_method": "INCREMENTAL", "replication_key": "modifyTimestmp"}),
             "schemas[0].replication_key",
-            "modifyTimestamp",
+            Some("modifyTimestamp"),
         ),
         (
             json!({"replication_method": "INCREMENTAL", "replication_key": "lastModified"}),
             "schemas[0].replication_key",
-            "modifyTimestamp",
+            None,
         ),
-        (json!({"replication_method": "LOGBASED"}), "schemas[0].replication_method", "LOG_BASED"),
+        (json!({"replication_method": "LOGBASED"}), "schemas[0].replication_method", Some("LOG_BASED")),
     ] {
         for program in
             [Run::tap(&users(&slapd, &stream)), Run::tap(&users(&slapd, &stream)).arg("--discover")]
@@ -86,9 +90,12 @@ fn an_unknown_key_inside_a_stream_is_2_and_names_the_nearest() {
     let dir = scratch();
     let file = dir.path().join("x.ldif");
     std::fs::write(&file, "dn: dc=x\nobjectClass: domain\ndc: x\n").unwrap();
-    for (key, nearest) in
-        [("filtre", "filter"), ("base", "base_dn"), ("Filter", "filter"), ("qqqqqqqqqqq", "single_valued")]
-    {
+    for (key, nearest) in [
+        ("filtre", Some("filter")),
+        ("base", Some("base_dn")),
+        ("Filter", Some("filter")),
+        ("qqqqqqqqqqq", None),
+    ] {
         let stream = json!({"name": "users", key: "(objectClass=person)"});
         let config = json!({"server_url": format!("ldif:{}", file.display()), "schemas": [stream]});
         let output = Run::tap(&config)
