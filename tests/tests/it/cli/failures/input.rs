@@ -26,12 +26,13 @@ fn rules(changes: &Value) -> Value {
 }
 
 pub(super) fn failures() -> Vec<Failure> {
-    let mut all = rules_and_settings();
+    let mut all = rule_parts();
+    all.extend(settings());
     all.extend(messages());
     all
 }
 
-fn rules_and_settings() -> Vec<Failure> {
+fn rule_parts() -> Vec<Failure> {
     let ann = || record(&json!({"id": 7, "name": "Ann", "mail": "a@x.test"}));
     let plain = |what, settings| target(what, settings).messages(&[schema(), ann()]);
     vec![
@@ -116,6 +117,13 @@ fn rules_and_settings() -> Vec<Failure> {
         plain("a rule that nothing used", json!({"mapping_rules": {"users": rule(), "grups": rule()}}))
             .exits(0)
             .setting("mapping_rules.grups"),
+    ]
+}
+
+fn settings() -> Vec<Failure> {
+    let ann = || record(&json!({"id": 7, "name": "Ann", "mail": "a@x.test"}));
+    let plain = |what, settings| target(what, settings).messages(&[schema(), ann()]);
+    vec![
         plain(
             "an undo file in no folder",
             with(&rules(&json!({})), &json!({"undo_file": "{dir}/none/u.ldif"})),
