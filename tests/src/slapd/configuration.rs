@@ -70,23 +70,15 @@ rootdn "{root}"
         )
         .unwrap();
         if self.options.accesslog {
-            write!(
-                conf,
-                r#"
-database mdb
-suffix cn=accesslog
-rootdn "{root}"
-directory {dir}/log
-maxsize 1073741824
-index objectClass,reqStart,reqEnd,reqResult,reqDN,entryCSN eq
-overlay syncprov
-syncprov-nopresent TRUE
-syncprov-reloadhint TRUE
-limits dn.exact="{root}" time=unlimited size=unlimited
-"#
-            )
-            .unwrap();
+            conf.push_str(&accesslog_database(dir, &root));
         }
+        self.database(dir, &mut conf);
+        conf
+    }
+
+    /// The database of the suffix, with its overlays.
+    fn database(&self, dir: &str, conf: &mut String) {
+        let (suffix, root) = (self.suffix(), self.admin_dn());
         write!(
             conf,
             r#"
@@ -124,6 +116,23 @@ limits dn.exact="uid=replica,ou=people,{suffix}" size=unlimited time=unlimited
             .unwrap();
         }
         conf.push_str("overlay sssvlv\nsssvlv-max 8\nsssvlv-maxkeys 5\noverlay deref\n");
-        conf
     }
+}
+
+/// The database of the log that slapo-accesslog(5) keeps.
+fn accesslog_database(dir: &str, root: &str) -> String {
+    format!(
+        r#"
+database mdb
+suffix cn=accesslog
+rootdn "{root}"
+directory {dir}/log
+maxsize 1073741824
+index objectClass,reqStart,reqEnd,reqResult,reqDN,entryCSN eq
+overlay syncprov
+syncprov-nopresent TRUE
+syncprov-reloadhint TRUE
+limits dn.exact="{root}" time=unlimited size=unlimited
+"#
+    )
 }

@@ -59,14 +59,14 @@ fn a_misspelt_attribute_is_2_and_names_the_setting_and_the_nearest() {
         (
             json!({"replication_method": "INCREMENTAL", "replication_key": "modifyTimestmp"}),
             "schemas[0].replication_key",
-            "modifyTimestamp",
+            Some("modifyTimestamp"),
         ),
         (
             json!({"replication_method": "INCREMENTAL", "replication_key": "lastModified"}),
             "schemas[0].replication_key",
-            "modifyTimestamp",
+            None,
         ),
-        (json!({"replication_method": "LOGBASED"}), "schemas[0].replication_method", "LOG_BASED"),
+        (json!({"replication_method": "LOGBASED"}), "schemas[0].replication_method", Some("LOG_BASED")),
     ] {
         for program in
             [Run::tap(&users(&slapd, &stream)), Run::tap(&users(&slapd, &stream)).arg("--discover")]
@@ -86,9 +86,12 @@ fn an_unknown_key_inside_a_stream_is_2_and_names_the_nearest() {
     let dir = scratch();
     let file = dir.path().join("x.ldif");
     std::fs::write(&file, "dn: dc=x\nobjectClass: domain\ndc: x\n").unwrap();
-    for (key, nearest) in
-        [("filtre", "filter"), ("base", "base_dn"), ("Filter", "filter"), ("qqqqqqqqqqq", "single_valued")]
-    {
+    for (key, nearest) in [
+        ("filtre", Some("filter")),
+        ("base", Some("base_dn")),
+        ("Filter", Some("filter")),
+        ("qqqqqqqqqqq", None),
+    ] {
         let stream = json!({"name": "users", key: "(objectClass=person)"});
         let config = json!({"server_url": format!("ldif:{}", file.display()), "schemas": [stream]});
         let output = Run::tap(&config)

@@ -85,7 +85,7 @@ fn under_the_undo_file_nothing_is_done_that_cannot_be_undone() {
             .file_limit(8 * 1024)
             .run()
             .exits(1)
-            .reports_setting("undo_file");
+            .says("undo_file");
         no_panic(&output);
         let after = slapd.dump();
         assert!(after != before, "some of it was done");

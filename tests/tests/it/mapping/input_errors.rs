@@ -77,7 +77,7 @@ fn an_empty_naming_value_stops_with_its_number() {
         stops_at_line_4(&format!(
             r#"{{"type":"RECORD","stream":"users","record":{{"user_id":{value},"full_name":"x","last_name":"x"}}}}"#
         ))
-        .reports(&json!({"line": 4, "stream": "users", "record": "user_id="}));
+        .reports(&json!({"line": 4, "stream": "users", "record": format!("user_id={}", value.trim_matches('"'))}));
     }
     stops_at_line_4(r#"{"type":"RECORD","stream":"users","record":{"full_name":"x","last_name":"x"}}"#);
 }

@@ -257,7 +257,7 @@ fn metrics_that_cannot_be_written_or_served_are_one_warning() {
         ("metrics_labels", json!({"a": 1})),
         ("otlp_endpoint", json!("localhost:4317")),
     ] {
-        Run::tap(&with(&ldif, &json!({key: value}))).run().exits(2).reports_setting(key);
+        Run::tap(&with(&ldif, &json!({key: value}))).run().exits(2).says(key);
     }
 }
 

@@ -71,7 +71,7 @@ fn bars_are_drawn_on_a_terminal_and_break_no_line() {
     // Nothing where nobody looks.
     let quiet =
         Run::target(&target_config(&other)).arg("--input").arg(out.to_str().unwrap()).run().succeeds();
-    assert!(!quiet.stderr.contains("\u{1b}") && !quiet.stderr.contains("so far"), "{}", quiet.stderr);
+    assert!(!quiet.stderr.contains('\u{1b}') && !quiet.stderr.contains("so far"), "{}", quiet.stderr);
     let never = run_on_terminal(&Run::tap(&config).arg("--progress=never"), out.to_str(), &[]).exits(0);
     assert!(!never.stderr.contains("all streams"), "{}", never.stderr);
     // Printing to the terminal itself leaves no room for bars.
@@ -87,6 +87,6 @@ fn without_a_terminal_lines_come_only_when_they_are_asked_for() {
     std::fs::write(&path, top + &unit(PEOPLE) + &people(10_050, PEOPLE)).unwrap();
     let config = json!({"server_url": format!("ldif:{}", path.display())});
     let always = Run::tap(&config).arg("--progress=always").text_log().run().succeeds();
-    assert!(always.stderr.contains("people: 10000 records so far") && !always.stderr.contains("\u{1b}"));
+    assert!(always.stderr.contains("people: 10000 records so far") && !always.stderr.contains('\u{1b}'));
     assert!(!Run::tap(&config).run().succeeds().stderr.contains("so far"));
 }

@@ -212,21 +212,13 @@ fn where_accounts_have_no_lock_it_is_2() {
         json!({"dn_template": "uid={id},dc=x", "object_classes": ["account"], "accounts": {"enabled": true}});
     let config = |rule: &Value| json!({"server_url": url, "mapping_rules": {"users": rule}});
     let setting = "mapping_rules.users.accounts";
-    Run::target(&config(&rule)).run().exits(2).reports_setting(setting).says("userAccountControl");
+    Run::target(&config(&rule)).run().exits(2).reports_setting("mapping_rules.users.accounts.enabled");
     for accounts in [json!({}), json!(true), json!({"enabled": []}), json!({"disabled": true})] {
-        Run::target(&config(&with(&rule, &json!({"accounts": accounts}))))
-            .run()
-            .exits(2)
-            .reports_setting(setting);
+        Run::target(&config(&with(&rule, &json!({"accounts": accounts})))).run().exits(2).says(setting);
     }
     // Two parts of a rule must not write the same attribute.
     let samba = Samba::start("");
     let mut both = samba_config(&samba, &json!({"enabled": true}), "create_only");
     both["mapping_rules"]["users"]["defaults"] = json!({"userAccountControl": 512});
-    Run::target(&both)
-        .messages(&[schema()])
-        .run()
-        .exits(2)
-        .reports_setting(setting)
-        .says("userAccountControl");
+    Run::target(&both).messages(&[schema()]).run().exits(2).says(setting).says("userAccountControl");
 }

@@ -12,7 +12,7 @@ fn without_the_setting_or_without_a_scope_nothing_goes() {
     done(run(&config(&slapd, &json!({"scope_base": null})), &whole(&["a"]))).says("scope_base");
     done(run(&config(&slapd, &json!({"on_delete": "ignore"})), &whole(&["a"])));
     let off = with(&config(&slapd, &json!({})), &json!({"process_activate_version": null}));
-    done(run(&off, &whole(&["a"]))).reports(&json!({"stream": "users"})).says("process_activate_version");
+    done(run(&off, &whole(&["a"]))).reports_setting("mapping_rules.users").says("process_activate_version");
     let nowhere = config(&slapd, &json!({"scope_base": format!("ou=nowhere,{BASE}")}));
     done(run(&nowhere, &whole(&["a"])));
     let kept = config(&slapd, &json!({"operations": {"delete": false}}));

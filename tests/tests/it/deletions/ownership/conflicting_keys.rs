@@ -16,7 +16,11 @@ fn two_keys_for_one_name_are_an_error_that_names_both() {
         vec![schema("p"), record("p", "k2", "jsmith"), gone("p", "k1", "jsmith")],
     ] {
         let before = file.tree();
-        run(&file.config(&rules), &messages).exits(1).reports(&json!({"record": "id=k2"})).says("id=k1");
+        run(&file.config(&rules), &messages)
+            .exits(1)
+            .reports(&json!({"line": 3, "stream": "p"}))
+            .says("id=k1")
+            .says("id=k2");
         assert!(file.uids().contains("jsmith"));
         std::fs::remove_file(file.path("rejects.jsonl")).ok();
         run(&file.skip(&rules), &messages).exits(4);

@@ -5,88 +5,14 @@ use std::fmt::Write as _;
 
 use ldap_tests::ds389::{Ds389, Ds389Options};
 use ldap_tests::ldif::{Tree, assert_same};
-use ldap_tests::run::{Output, Run};
+use ldap_tests::run::Run;
 use ldap_tests::samba::Samba;
 use ldap_tests::server::Server;
 use ldap_tests::slapd::{Slapd, SlapdOptions, scratch};
 use serde_json::{Value, json};
 
-use crate::support::{assert_untouched, done, no_panic, target_config, unit, with};
-
-const BASE: &str = "dc=example,dc=test";
-
-fn schema(stream: &str) -> Value {
-    let text = json!({"type": ["string", "null", "array"]});
-    json!({"type": "SCHEMA", "stream": stream, "key_properties": ["id"], "schema": {"type": "object", "properties": {
-        "id": text, "uid": text, "ou": text, "mail": text, "name": text, "_sdc_deleted_at": text}}})
-}
-
-/// People by number, in the unit `ou` below `base`.
-fn rule(base: &str) -> Value {
-    json!({
-        "dn_template": format!("uid={{uid}},ou={{ou}},{base}"),
-        "object_classes": ["inetOrgPerson"],
-        "attribute_mapping": {"id": "employeeNumber", "uid": "uid", "name": ["cn", "sn"], "mail": "mail"},
-        "match": "(&(objectClass=inetOrgPerson)(employeeNumber={id}))",
-    })
-}
-
-fn config(server: &Server, more: &Value) -> Value {
-    let rule = with(&rule(server.suffix()), more);
-    with(&target_config(server), &json!({"mapping_rules": {"p": rule}}))
-}
-
-fn person(id: &str, uid: &str, ou: &str) -> Value {
-    json!({"type": "RECORD", "stream": "p", "record":
-        {"id": id, "uid": uid, "ou": ou, "name": format!("Name {id}"), "mail": format!("{uid}@x.test")}})
-}
-
-fn gone(id: &str) -> Value {
-    json!({"type": "RECORD", "stream": "p", "record": {"id": id, "_sdc_deleted_at": "2026-01-01T00:00:00Z"}})
-}
-
-fn state() -> Value {
-    json!({"type": "STATE", "value": {"n": 1}})
-}
-
-fn messages(records: &[Value]) -> Vec<Value> {
-    let mut messages = vec![schema("p")];
-    messages.extend_from_slice(records);
-    messages.push(state());
-    messages
-}
-
-fn run(config: &Value, records: &[Value]) -> Output {
-    let output = Run::target(config).messages(&messages(records)).run();
-    no_panic(&output);
-    output
-}
-
-/// Two units, and people of `(number, uid)` in the first.
-fn slapd(people: &[(&str, &str)]) -> Slapd {
-    let slapd = Slapd::start(SlapdOptions::default().seed([unit(&at("ou=a")), unit(&at("ou=b"))].concat()));
-    let records: Vec<Value> = people.iter().map(|(id, uid)| person(id, uid, "a")).collect();
-    if !records.is_empty() {
-        done(run(&config(&slapd, &json!({})), &records));
-    }
-    slapd
-}
-
-fn at(rdn: &str) -> String {
-    format!("{rdn},{BASE}")
-}
-
-/// What each entry that has a number is called, and the entry's own id, which no renaming changes.
-fn people(server: &Server, id: &str) -> BTreeMap<String, (String, Vec<u8>)> {
-    let tree = server.dump_attributes(&["employeeNumber", id]);
-    let first = |values: &std::collections::BTreeSet<Vec<u8>>| values.iter().next().unwrap().clone();
-    tree.iter()
-        .filter_map(|(dn, attributes)| {
-            let number = String::from_utf8(first(attributes.get("employeenumber")?)).unwrap();
-            Some((number, (dn.clone(), first(&attributes[&id.to_lowercase()]))))
-        })
-        .collect()
-}
+use super::{BASE, at, config, gone, messages, people, person, rule, run, schema, slapd, state};
+use crate::support::{assert_untouched, done, target_config, unit, with};
 
 /// The same people, under these names.
 fn assert_renamed(
@@ -196,84 +122,6 @@ fn a_name_is_taken_over_from_one_who_leaves_it_later_in_the_run() {
     assert_renamed(&ids, &after, &[("1", &at("uid=bert,ou=a")), ("2", &at("uid=carl,ou=a"))]);
     assert_eq!(after["4"].0, at("uid=anna,ou=a"));
     assert!(!after.contains_key("3"));
-}
-
-#[test]
-fn a_name_that_stays_anothers_is_an_error_of_the_record() {
-    let slapd = slapd(&[("1", "anna"), ("2", "bert")]);
-    let marks = slapd.change_marks();
-    let records = [person("1", "bert", "a"), person("7", "anna", "a")];
-    run(&config(&slapd, &json!({})), &records)
-        .exits(1)
-        .reports(&json!({"record": "id=1", "line": 2}))
-        .says("uid=bert,ou=a");
-    assert_untouched(&slapd, &marks);
-}
-
-#[test]
-fn who_stepped_aside_in_vain_gets_the_old_name_back() {
-    // Who is above is to be below, and the other way round. slapd refuses that at once; a file says first that the name is
-    // taken, so that one steps aside, and then that no entry moves below itself.
-    let dir = scratch();
-    let file = dir.path().join("d.ldif");
-    let below = at("uid=bert,uid=anna,ou=a");
-    let one = |dn: &str, uid: &str, number: u8| {
-        format!(
-            "dn: {dn}\nobjectClass: inetOrgPerson\nuid: {uid}\ncn: x\nsn: x\nemployeeNumber: {number}\n\n"
-        )
-    };
-    let root = format!("dn: {BASE}\nobjectClass: domain\ndc: example\n\n");
-    let entries =
-        [root, unit(&at("ou=a")), one(&at("uid=anna,ou=a"), "anna", 1), one(&below, "bert", 2)].concat();
-    std::fs::write(&file, entries).unwrap();
-    let before = ldap_tests::ldif::parse_file(&file);
-    let text = json!({"type": ["string", "null"]});
-    let schema = json!({"type": "SCHEMA", "stream": "p", "key_properties": ["id"], "schema": {"properties": {"dn": text, "id": text}}});
-    let record =
-        |id: &str, dn: &str| json!({"type": "RECORD", "stream": "p", "record": {"id": id, "dn": dn}});
-    let rule = json!({"object_classes": ["inetOrgPerson"], "attribute_mapping": {"id": "employeeNumber"}, "match": "(employeeNumber={id})"});
-    let config = json!({"server_url": format!("ldif:{}", file.display()), "mapping_rules": {"p": rule}, "on_error": "skip",
-        "reject_file": dir.path().join("rejects.jsonl")});
-    let messages = [schema, record("1", &below), record("2", &at("uid=anna,ou=a")), state()];
-    let output = Run::target(&config).messages(&messages).run();
-    no_panic(&output);
-    output.exits(4).says("-moving1,").counts(&[("rejected", 2)]);
-    assert_same("before", &before, "after", &ldap_tests::ldif::parse_file(&file));
-}
-
-#[test]
-fn an_entry_that_is_nobodys_is_taken_over_and_one_that_is_somebodys_is_not() {
-    let slapd = slapd(&[("2", "bert")]);
-    slapd.ldapadd(format!("dn: uid=anna,ou=a,{BASE}\nobjectClass: inetOrgPerson\nuid: anna\ncn: x\nsn: x\n"));
-    done(run(&config(&slapd, &json!({})), &[person("1", "anna", "a")])).counts(&[("modified", 1)]);
-    assert_eq!(people(&slapd, "entryUUID")["1"].0, at("uid=anna,ou=a"));
-    run(&config(&slapd, &json!({})), &[person("9", "bert", "a")])
-        .exits(1)
-        .reports(&json!({"record": "id=9", "line": 2}));
-    assert_eq!(people(&slapd, "entryUUID")["2"].0, at("uid=bert,ou=a"));
-}
-
-#[test]
-fn several_entries_that_fit_are_an_error_that_names_them() {
-    let slapd = slapd(&[("1", "anna")]);
-    for uid in ["x", "y"] {
-        slapd.ldapadd(format!(
-            "dn: uid={uid},ou=b,{BASE}\nobjectClass: inetOrgPerson\nuid: {uid}\ncn: x\nsn: x\nemployeeNumber: 7\n"
-        ));
-    }
-    let marks = slapd.change_marks();
-    run(&config(&slapd, &json!({})), &[person("7", "z", "a")])
-        .exits(1)
-        .reports(&json!({"record": "id=7", "line": 2}))
-        .says("uid=x,ou=b")
-        .says("uid=y,ou=b");
-    run(&config(&slapd, &json!({})), &[gone("7")]).exits(1).reports(&json!({"record": "id=7", "line": 2}));
-    let output = run(&config(&slapd, &json!({})), &[person("", "z", "a")]).exits(1);
-    output.reports(&json!({"record": "id=", "line": 2}));
-    assert_untouched(&slapd, &marks);
-    // In a scope where only one is, it is found.
-    let scoped = config(&slapd, &json!({"scope_base": at("uid=x,ou=b")}));
-    done(run(&scoped, &[person("7", "z", "a")])).counts(&[("renamed", 1)]);
 }
 
 #[test]
@@ -412,16 +260,6 @@ fn the_same_name_in_another_case_is_the_same_name() {
     record["record"]["mail"] = json!("anna@x.test");
     done(run(&config(&slapd, &json!({})), &[record])).counts(&[("unchanged", 1)]);
     assert_untouched(&slapd, &marks);
-}
-
-#[test]
-fn a_value_in_a_filter_is_a_value_whatever_it_holds() {
-    let slapd = slapd(&[("1", "anna"), ("2", "bert")]);
-    let records = [person("*", "stern", "a"), person("1)(uid=*", "klammer", "a")];
-    done(run(&config(&slapd, &json!({})), &records)).counts(&[("added", 2)]);
-    done(run(&config(&slapd, &json!({})), &records)).counts(&[("unchanged", 2)]);
-    done(run(&config(&slapd, &json!({})), &[gone("*")])).counts(&[("deleted", 1)]);
-    assert_eq!(people(&slapd, "entryUUID").len(), 3);
 }
 
 #[test]
