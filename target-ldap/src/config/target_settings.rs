@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ldap_directory::ServerUrl;
 use ldap_directory::dn::{Dn, DnKey, SuffixRewrite};
 use ldap_directory::ldif::LdifFormat;
 use ldap_directory::schema::Schema;
-use ldap_directory::ServerUrl;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use singer_common::maps::Maps;

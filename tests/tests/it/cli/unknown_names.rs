@@ -52,10 +52,14 @@ fn an_unknown_class_in_a_filter_is_named_with_the_nearest_before_the_search() {
 fn a_misspelt_attribute_is_2_and_names_the_setting_and_the_nearest() {
     let slapd = Slapd::start(SlapdOptions::with_users());
     for (stream, setting, right) in [
-        (json!({"attributes": ["uid", "emial"]}), "schemas[0].attributes", "email"),
-        (json!({"exclude_attributes": ["userPasword"]}), "schemas[0].exclude_attributes", "userPassword"),
-        (json!({"single_valued": ["givenNam"]}), "schemas[0].single_valued", "givenName"),
-        (json!({"key_properties": ["uidd"]}), "schemas[0].key_properties", "uid"),
+        (json!({"attributes": ["uid", "emial"]}), "schemas[0].attributes", Some("email")),
+        (
+            json!({"exclude_attributes": ["userPasword"]}),
+            "schemas[0].exclude_attributes",
+            Some("userPassword"),
+        ),
+        (json!({"single_valued": ["givenNam"]}), "schemas[0].single_valued", Some("givenName")),
+        (json!({"key_properties": ["uidd"]}), "schemas[0].key_properties", Some("uid")),
         (
             json!({"replication_method": "INCREMENTAL", "replication_key": "modifyTimestmp"}),
             "schemas[0].replication_key",

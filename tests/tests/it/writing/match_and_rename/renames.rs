@@ -1,4 +1,4 @@
-//! `match`: entries are found under any DN, renamed and moved.
+//! Entries that `match` finds are renamed and moved.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
