@@ -287,6 +287,30 @@ pub fn split(dn: &str) -> Result<Vec<&str>, DnError> {
     Ok(parse::parse(dn)?.into_iter().map(|r| r.text).collect())
 }
 
+/// Returns a DN's first RDN and its parent, both spelled as they are in `dn`. The parent is empty for a DN of one RDN, and both are
+/// for the root.
+///
+/// # Errors
+/// Fails if the text is not a DN.
+///
+/// ```
+/// use ldap_directory::dn::split_first;
+///
+/// let (rdn, parent) = split_first(r"CN=a\2Cb , dc=example,DC=com")?;
+/// assert_eq!((rdn, parent.as_str()), (r"CN=a\2Cb", "dc=example,DC=com"));
+/// # Ok::<(), ldap_directory::dn::DnError>(())
+/// ```
+pub fn split_first(dn: &str) -> Result<(&str, String), DnError> {
+    let rdns = split(dn)?;
+    let Some((first, above)) = rdns.split_first() else { return Ok(("", String::new())) };
+    Ok((first, above.join(",")))
+}
+
+/// Returns the parent of a DN, as [`split_first`] does; empty for a DN of one RDN, for the root, and for a text that is not a DN.
+pub fn parent(dn: &str) -> String {
+    split_first(dn).map(|(_, above)| above).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -6,7 +6,7 @@ use std::ops::Bound;
 
 use super::LdifRules;
 use crate::change::{Change, Modification, ModificationKind};
-use crate::dn::{Dn, DnKey, Parents, Rdn, split};
+use crate::dn::{self, Dn, DnKey, Parents, Rdn, split};
 use crate::entry::{Attribute, CompactEntry, Entry, base_type};
 use crate::error::DirectoryError;
 use crate::filter::Filter;
@@ -311,7 +311,7 @@ impl Store {
                 }
                 superior.to_owned()
             }
-            None => parts("rename", dn)?.get(1..).unwrap_or_default().join(","),
+            None => dn::parent(dn),
         };
         let destination = join(new_rdn, &parent);
         let new_key = key("rename", &destination, schema)?;

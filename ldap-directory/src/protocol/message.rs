@@ -5,9 +5,9 @@ use std::ops::Range;
 use super::ber::{self, BOOLEAN, ENUMERATED, INTEGER, OCTET_STRING, Reader, SEQUENCE, SET, Writer};
 use super::entry::Flaw;
 use super::filter;
-use crate::directory::Scope;
 use crate::entry::{Attribute, Entry};
 use crate::filter::Filter;
+use crate::search_request::Scope;
 
 /// Application tags of the protocol operations (RFC 4511 section 4.2 and on).
 const BIND_REQUEST: u8 = 0x60;

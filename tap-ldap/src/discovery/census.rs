@@ -227,7 +227,7 @@ impl Part {
         if let Some(parents) = &mut self.parents
             && !parents.contains_key(parent)
         {
-            parents.insert(parent.clone(), dn::parent(dn));
+            parents.insert(parent.clone(), ldap_directory::dn::parent(dn));
             if parents.len() > non_leaf::MOST {
                 self.parents = None;
             }

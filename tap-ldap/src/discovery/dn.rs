@@ -1,6 +1,6 @@
-//! DNs that a server sent: their keys, their parents, the root DSE.
+//! DNs that a server sent: their keys, the root DSE.
 
-use ldap_directory::dn::{DnError, DnKey, split};
+use ldap_directory::dn::{DnError, DnKey};
 use ldap_directory::schema::Schema;
 use ldap_directory::{Directory, DirectoryError, Vendor};
 
@@ -25,9 +25,4 @@ pub(crate) fn not_a_dn(dn: &str, error: &DnError) -> DirectoryError {
         dn: dn.to_owned(),
         reason: format!("the server sent a name that is no DN: {error}"),
     }
-}
-
-/// Returns the parent DN, spelled as in `dn`; empty for a DN of one RDN, and for a text that is not a DN.
-pub(crate) fn parent(dn: &str) -> String {
-    split(dn).ok().and_then(|parts| parts.get(1..).map(|above| above.join(","))).unwrap_or_default()
 }

@@ -65,7 +65,7 @@ impl NonLeafEntries {
             let key = dn::key(&entry.dn, schema)?;
             let (key, dn) = match (filter, key.parent()) {
                 (Some(_), _) => (key, entry.dn),
-                (None, Some(parent)) => (parent, dn::parent(&entry.dn)),
+                (None, Some(parent)) => (parent, ldap_directory::dn::parent(&entry.dn)),
                 (None, None) => continue,
             };
             let is_of_interest = !inner.by_key.contains_key(&key)

@@ -107,7 +107,7 @@ pub(crate) fn is_below_known(entry: &Entry, names: &ContainerNames) -> bool {
         let name = short(dn);
         names.values().any(|known| *known == name)
     };
-    names.is_empty() || is_known(&dn::parent(&entry.dn)) || is_known(&entry.dn)
+    names.is_empty() || is_known(&ldap_directory::dn::parent(&entry.dn)) || is_known(&entry.dn)
 }
 
 fn short(dn: &str) -> String {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ldap_directory::Directory;
-use ldap_directory::dn::split;
+use ldap_directory::dn::split_first;
 use tokio::sync::Mutex;
 
 /// The most DNs that are searched for in a run: each is a search.
@@ -17,7 +17,7 @@ pub(super) struct Nearest(Arc<Mutex<HashMap<String, Option<String>>>>);
 impl Nearest {
     /// Returns the existing entry that a missing parent is most likely a misspelling of. Searched once for all its children.
     pub(super) async fn above(&self, directory: &Directory, dn: &str) -> Option<String> {
-        let above = split(dn).ok()?.get(1..)?.join(",");
+        let above = split_first(dn).ok()?.1;
         let mut looked = self.0.lock().await;
         if let Some(known) = looked.get(&above) {
             return known.clone();

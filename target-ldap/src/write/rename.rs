@@ -2,7 +2,7 @@
 
 use ldap_directory::DirectoryError;
 use ldap_directory::change::Change;
-use ldap_directory::dn::{Ava, Dn, DnKey, escape_value, split};
+use ldap_directory::dn::{Ava, Dn, DnKey, escape_value, split_first};
 use ldap_directory::entry::{Attribute, Entry};
 use ldap_directory::protocol::result_code;
 use ldap_directory::schema::Schema;
@@ -30,7 +30,7 @@ impl Applier {
         context: &AttemptContext,
     ) -> Result<Rename, DirectoryError> {
         let schema = self.directory.schema();
-        let (new_rdn, above) = first_and_rest(dn);
+        let (new_rdn, above) = split_first(dn).unwrap_or_default();
         let key = |dn: &str| DnKey::parse(dn, schema).unwrap_or_default();
         let moves = key(&entry.dn).parent() != key(dn).parent();
         // Before the rename, not after a refusal: slapd refuses with `other`, and does not say that the parent is missing.
@@ -39,7 +39,7 @@ impl Applier {
         }
         let change = Change::Rename {
             dn: entry.dn.clone(),
-            new_rdn: new_rdn.clone(),
+            new_rdn: new_rdn.to_owned(),
             delete_old_rdn,
             new_superior: moves.then_some(above),
         };
@@ -58,7 +58,7 @@ impl Applier {
 
     /// Gives an entry an unused DN for the time being, so that another entry can have its DN.
     pub(super) async fn step_aside(&self, dn: &str) -> Result<Attempt, DirectoryError> {
-        let (old_rdn, above) = first_and_rest(dn);
+        let (old_rdn, above) = split_first(dn).unwrap_or_default();
         let Some(ava) = Dn::parse(dn).ok().and_then(|name| name.rdn()?.avas.first().cloned()) else {
             return Ok(WriteOutcome::NameTaken(String::new()).into());
         };
@@ -81,12 +81,6 @@ impl Applier {
             }
         }
     }
-}
-
-fn first_and_rest(dn: &str) -> (String, String) {
-    let parts = split(dn).unwrap_or_default();
-    let first = parts.first().copied().unwrap_or_default().to_owned();
-    (first, parts.get(1..).unwrap_or_default().join(","))
 }
 
 /// Returns the values of a DN's RDN.

@@ -196,7 +196,7 @@ impl Connection {
         // RFC 4511 section 4.14.1: nothing may follow the answer in clear text. If something does, an attacker injected it.
         if self.taken < self.inbox.len() {
             let reason = "the server went on in clear text after StartTLS";
-            return Err(Failure::lasting(ConnectErrorKind::Bind, &url, reason.into()));
+            return Err(Failure::lasting(ConnectErrorKind::StartTls, &url, reason.into()));
         }
         let secured = handshake(config, host, self.stream, &url).await?;
         Ok(Self::secured(secured, &url, self.peer))
@@ -262,7 +262,7 @@ async fn in_time<T>(
 fn silent(config: &DirectoryConfig, server: &ServerUrl) -> Failure {
     let seconds = config.connect_timeout.as_secs();
     let reason = format!("no answer within {seconds} s (connect timeout)");
-    Failure::passing(ConnectErrorKind::Tls, &server.to_text(), reason)
+    Failure::passing(ConnectErrorKind::Timeout, &server.to_text(), reason)
 }
 
 async fn handshake<S: Stream>(

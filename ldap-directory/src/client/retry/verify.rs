@@ -2,7 +2,7 @@
 
 use crate::change::{Change, Modification, ModificationKind};
 use crate::client::LdapDirectory;
-use crate::dn::{DnKey, split};
+use crate::dn::{self, DnKey};
 use crate::entry::Entry;
 use crate::error::DirectoryError;
 use crate::schema::Schema;
@@ -51,9 +51,7 @@ impl LdapDirectory {
             Change::Rename { dn, new_rdn, new_superior, .. } => {
                 let above = match new_superior {
                     Some(superior) => superior.clone(),
-                    None => split(dn)
-                        .map(|parts| parts.get(1..).unwrap_or_default().join(","))
-                        .unwrap_or_default(),
+                    None => dn::parent(dn),
                 };
                 let new = if above.is_empty() { new_rdn.clone() } else { format!("{new_rdn},{above}") };
                 let key = |dn: &str| DnKey::parse(dn, schema).unwrap_or_default();

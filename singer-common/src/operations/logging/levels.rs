@@ -14,8 +14,77 @@ const LEVELS: &[(&str, &[&str])] = &[
 
 /// Names in `singer_common`: its groups, and `metrics` for Singer's METRIC lines, which have that log target.
 const OWN_MODULES: &[&str] = &["maps", "metrics", "operations", "plugin", "singer"];
-/// A name that `--log-level` accepted before `ldap-directory` was a crate of its own.
-const RENAMED: (&str, &str) = ("singer_common::directory", "ldap_directory");
+/// Paths that `--log-level` accepted before the modules moved, and where they are now.
+const RENAMED: &[(&str, &str)] = &[
+    ("singer_common::directory", "ldap_directory"),
+    ("singer_common::dn", "ldap_directory::dn"),
+    ("singer_common::entry", "ldap_directory::entry"),
+    ("singer_common::filter", "ldap_directory::filter"),
+    ("singer_common::schema", "ldap_directory::schema"),
+    ("singer_common::file", "ldap_directory::file"),
+    ("singer_common::secret", "ldap_directory::secret"),
+    ("singer_common::logging", "singer_common::operations::logging"),
+    ("singer_common::observe", "singer_common::operations::observe"),
+    ("singer_common::progress", "singer_common::operations::progress"),
+    ("singer_common::signals", "singer_common::operations::signals"),
+    ("singer_common::summary", "singer_common::operations::summary"),
+    ("singer_common::cli", "singer_common::plugin::cli"),
+    ("singer_common::definition", "singer_common::plugin::definition"),
+    ("singer_common::doctor", "singer_common::plugin::doctor"),
+    ("singer_common::init", "singer_common::plugin::init"),
+    ("singer_common::settings", "singer_common::plugin::settings"),
+    ("singer_common::catalog", "singer_common::singer::catalog"),
+    ("singer_common::message", "singer_common::singer::message"),
+    ("singer_common::reader", "singer_common::singer::reader"),
+    ("singer_common::record", "singer_common::singer::record"),
+    ("singer_common::state", "singer_common::singer::state"),
+    ("singer_common::writer", "singer_common::singer::writer"),
+    ("tap_ldap::shrink", "tap_ldap::config::shrink"),
+    ("tap_ldap::census", "tap_ldap::discovery::census"),
+    ("tap_ldap::classes", "tap_ldap::discovery::classes"),
+    ("tap_ldap::container", "tap_ldap::discovery::containers"),
+    ("tap_ldap::bases", "tap_ldap::discovery::missing_base"),
+    ("tap_ldap::inner", "tap_ldap::discovery::non_leaf"),
+    ("tap_ldap::names", "tap_ldap::discovery::setting_names"),
+    ("tap_ldap::books", "tap_ldap::discovery::tally"),
+    ("tap_ldap::sample", "tap_ldap::stream"),
+    ("tap_ldap::source", "tap_ldap::stream"),
+    ("tap_ldap::batches", "tap_ldap::output::batches"),
+    ("tap_ldap::rewrite", "tap_ldap::output::rewrite"),
+    ("tap_ldap::convert", "tap_ldap::stream::convert"),
+    ("tap_ldap::members", "tap_ldap::stream::members"),
+    ("tap_ldap::partition", "tap_ldap::stream::partition"),
+    ("tap_ldap::selection", "tap_ldap::stream::selection"),
+    ("target_ldap::ack", "target_ldap::load::ack"),
+    ("target_ldap::rejects", "target_ldap::load::rejects"),
+    ("target_ldap::requirements", "target_ldap::load::requirements"),
+    ("target_ldap::versions", "target_ldap::load::versions"),
+    ("target_ldap::order", "target_ldap::load"),
+    ("target_ldap::differences", "target_ldap::map::unknown_names"),
+    ("target_ldap::validate", "target_ldap::map::validate"),
+    ("target_ldap::assertion", "target_ldap::plan::assertion"),
+    ("target_ldap::inventory", "target_ldap::plan::entry_digests"),
+    ("target_ldap::login", "target_ldap::plan"),
+    ("target_ldap::accounts", "target_ldap::rules::accounts"),
+    ("target_ldap::encoding", "target_ldap::rules::encoding"),
+    ("target_ldap::names", "target_ldap::rules::names"),
+    ("target_ldap::password", "target_ldap::rules::password"),
+    ("target_ldap::rule", "target_ldap::rules"),
+    ("target_ldap::template", "target_ldap::rules::template"),
+    ("target_ldap::books", "target_ldap::write::claims"),
+    ("target_ldap::destination", "target_ldap::write::destination"),
+    ("target_ldap::guard", "target_ldap::write::guard"),
+    ("target_ldap::inverse", "target_ldap::write::inverse"),
+    ("target_ldap::show", "target_ldap::write::plan_output"),
+    ("target_ldap::undo", "target_ldap::write::undo"),
+];
+
+/// Returns the path of a module as it is called now.
+fn current(path: &str) -> &str {
+    let is_below =
+        |old: &str| path.strip_prefix(old).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+    RENAMED.iter().find(|(old, _)| is_below(old)).map_or(path, |(_, new)| new)
+}
 
 /// The levels of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +111,7 @@ impl Levels {
                 None => levels.everything = level(part)?,
                 Some((module, text)) => {
                     let module = module.trim();
-                    let module = if module.starts_with(RENAMED.0) { RENAMED.1 } else { module };
+                    let module = current(module);
                     check_module(module, name, source)?;
                     levels.modules.push((module.to_owned(), level(text.trim())?));
                 }
@@ -121,6 +190,15 @@ mod tests {
             all.directives("tap-ldap"),
             "off,ldap_directory=warn,singer_common=warn,tap_ldap=warn,tap_ldap::sync=debug,ldap_directory=trace,tap_ldap::partition=off"
         );
+        for (old, _) in RENAMED {
+            let name = if old.starts_with("target") { "target-ldap" } else { "tap-ldap" };
+            let source = if name == "target-ldap" {
+                include_str!("../../../../target-ldap/src/lib.rs")
+            } else {
+                include_str!("../../../../tap-ldap/src/lib.rs")
+            };
+            assert!(Levels::parse(&format!("{old}=debug"), name, source).is_ok(), "{old}");
+        }
         assert_eq!(parse("info").unwrap(), Levels::default());
         for (text, says) in [
             ("loud", "`loud` is no level; expected one of off, error,"),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use ldap_directory::change::{Change, Modification, ModificationKind};
-use ldap_directory::dn::{Dn, split};
+use ldap_directory::dn::{self, Dn};
 use ldap_directory::entry::Entry;
 use ldap_directory::schema::{Equality, Schema};
 use serde::{Deserialize, Serialize};
@@ -200,7 +200,7 @@ pub fn id(entry: &Entry, schema: &Schema) -> Option<(String, String)> {
 fn renamed(dn: &str, new_rdn: &str, new_superior: Option<&str>) -> String {
     let above = match new_superior {
         Some(superior) => superior.to_owned(),
-        None => split(dn).map(|p| p.get(1..).unwrap_or_default().join(",")).unwrap_or_default(),
+        None => dn::parent(dn),
     };
     if above.is_empty() { new_rdn.to_owned() } else { format!("{new_rdn},{above}") }
 }

@@ -11,7 +11,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use ldap_directory::change::Change;
-use ldap_directory::dn::split;
+use ldap_directory::dn;
 use ldap_directory::entry::Entry;
 use ldap_directory::schema::Schema;
 use ldap_directory::time::generalized::GeneralizedTime;
@@ -302,8 +302,7 @@ impl Reverter<'_> {
         }
         for step in steps.iter().filter_map(|s| self.entities.steps.get(*s)) {
             for dn in [Some(&step.dn), step.to.as_ref()].into_iter().flatten() {
-                let parts = split(dn).unwrap_or_default();
-                let above = parts.get(1..).unwrap_or_default().join(",");
+                let above = dn::parent(dn);
                 if !above.is_empty() && self.directory.read(&above, &["1.1"]).await?.is_none() {
                     return Ok(true);
                 }

@@ -24,72 +24,72 @@ function __fish_target_ldap_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c target-ldap -n "__fish_target_ldap_needs_command" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
-complete -c target-ldap -n "__fish_target_ldap_needs_command" -l format -d 'The form of --about' -r -f -a "text\t'For people'
-json\t'For Meltano: the shape the Singer SDK prints'
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l config -d 'A JSON file of settings, or ENV for environment variables. Repeatable: later sources override earlier ones, key by key' -r
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l format -d 'The format of --about' -r -f -a "text\t'For people'
+json\t'For Meltano, in the shape of the Singer SDK'
 markdown\t'For a README'"
-complete -c target-ldap -n "__fish_target_ldap_needs_command" -l test -d 'Connect, bind and read a little, then print a health report as JSON' -r -f -a "all\t'Everything'
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l test -d 'Connect, bind and read a sample, then print a health report as JSON' -r -f -a "all\t'Everything'
 records\t'One record of each selected stream'
 schema\t'The schema only'"
-complete -c target-ldap -n "__fish_target_ldap_needs_command" -l log-level -d 'What is logged: off, error, warn, info (if not given), debug or trace, and MODULE=LEVEL for single modules, with commas: info,singer_common::directory=debug' -r
-complete -c target-ldap -n "__fish_target_ldap_needs_command" -l log-format -d 'The form of the log; text, if not given and Meltano does not ask for another' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
-json\t'One JSON object a line: timestamp, level, logger, module, run_id, message, stream, and fields'
-singer\t'One JSON object a line, in the Singer SDK\'s form: what Meltano asks for with SINGER_SDK_LOG_CONFIG'"
-complete -c target-ldap -n "__fish_target_ldap_needs_command" -l progress -d 'How far a run is' -r -f -a "auto\t'Bars, where stderr is a terminal that no other program of a pipeline writes to; lines, where one may; else nothing'
-always\t'Bars, where stderr is a terminal; else lines now and then'
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l log-level -d 'Log levels: off, error, warn, info (default), debug or trace; MODULE=LEVEL sets a module\'s level, after a comma: info,ldap_directory=debug' -r
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l log-format -d 'The log format; the default is text, unless Meltano requests another one' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as in Singer\'s Python plugins'
+json\t'One JSON object per line: timestamp, level, logger, module, run_id, message, stream, and fields'
+singer\t'One JSON object per line in the Singer SDK\'s form, which Meltano requests by SINGER_SDK_LOG_CONFIG'"
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l progress -d 'When to show progress' -r -f -a "auto\t'Bars if stderr is a terminal that no other program of a pipeline writes to; lines if one may; else nothing'
+always\t'Bars if stderr is a terminal; else lines at intervals'
 never\t'Nothing'"
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -l input -d 'Read messages from a file instead of stdin' -r
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -l plan-format -d 'The format of --dry-run: diff on a terminal, else ldif, by default' -r -f -a "ldif\t'LDIF change records (RFC 2849), for `ldapmodify`'
 diff\t'Colored lines for people'
 json\t'One JSON object per line'
 html\t'One HTML page for people: each change with the values before and after it'"
-complete -c target-ldap -n "__fish_target_ldap_needs_command" -l about -d 'Print what this executable is, can do and takes, then stop'
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -l about -d 'Print name, capabilities and settings of this executable, then stop'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -l retry-rejects -d 'The input is a reject file (setting reject_file): try its records again'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -l dry-run -d 'Write nothing: read the directory and print the changes'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -s V -l version -d 'Print version'
-complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "init" -d 'Ask for server and user, try them, and write a first configuration'
-complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "doctor" -d 'Look at what the directory lets this configuration do, and what to ask its administrator for; nothing is written'
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "init" -d 'Ask for server and user, test them, and write a first configuration'
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "doctor" -d 'Check what this configuration may do in the directory, and list requests to its administrator; writes nothing'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "completions" -d 'Print completions for a shell'
-complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "man" -d 'Print the manual page, in roff: `man | man -l -` shows it'
+complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "man" -d 'Print the manual page in roff; `man | man -l -` shows it'
 complete -c target-ldap -n "__fish_target_ldap_needs_command" -f -a "undo" -d 'Undo a run, entry by entry: entries that changed since are left as they are and reported (exit code 4)'
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l output -d 'Where the configuration goes; other files go beside it [default: tap.json or target.json]' -r -F
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l log-level -d 'What is logged: off, error, warn, info (if not given), debug or trace, and MODULE=LEVEL for single modules, with commas: info,singer_common::directory=debug' -r
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l log-format -d 'The form of the log; text, if not given and Meltano does not ask for another' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
-json\t'One JSON object a line: timestamp, level, logger, module, run_id, message, stream, and fields'
-singer\t'One JSON object a line, in the Singer SDK\'s form: what Meltano asks for with SINGER_SDK_LOG_CONFIG'"
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l yes -d 'Ask nothing: take what --config says, and what is suggested otherwise'
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l output -d 'The configuration file to write; other files are written beside it [default: tap.json or target.json]' -r -F
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l config -d 'A JSON file of settings, or ENV for environment variables. Repeatable: later sources override earlier ones, key by key' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l log-level -d 'Log levels: off, error, warn, info (default), debug or trace; MODULE=LEVEL sets a module\'s level, after a comma: info,ldap_directory=debug' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l log-format -d 'The log format; the default is text, unless Meltano requests another one' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as in Singer\'s Python plugins'
+json\t'One JSON object per line: timestamp, level, logger, module, run_id, message, stream, and fields'
+singer\t'One JSON object per line in the Singer SDK\'s form, which Meltano requests by SINGER_SDK_LOG_CONFIG'"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -l yes -d 'Ask nothing: use --config, and suggested values for the rest'
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand init" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand doctor" -l format -d 'The form of the report' -r -f -a "text\t'For people'
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand doctor" -l format -d 'The format of the report' -r -f -a "text\t'For people'
 json\t'One JSON object'"
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand doctor" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand doctor" -l log-level -d 'What is logged: off, error, warn, info (if not given), debug or trace, and MODULE=LEVEL for single modules, with commas: info,singer_common::directory=debug' -r
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand doctor" -l log-format -d 'The form of the log; text, if not given and Meltano does not ask for another' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
-json\t'One JSON object a line: timestamp, level, logger, module, run_id, message, stream, and fields'
-singer\t'One JSON object a line, in the Singer SDK\'s form: what Meltano asks for with SINGER_SDK_LOG_CONFIG'"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand doctor" -l config -d 'A JSON file of settings, or ENV for environment variables. Repeatable: later sources override earlier ones, key by key' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand doctor" -l log-level -d 'Log levels: off, error, warn, info (default), debug or trace; MODULE=LEVEL sets a module\'s level, after a comma: info,ldap_directory=debug' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand doctor" -l log-format -d 'The log format; the default is text, unless Meltano requests another one' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as in Singer\'s Python plugins'
+json\t'One JSON object per line: timestamp, level, logger, module, run_id, message, stream, and fields'
+singer\t'One JSON object per line in the Singer SDK\'s form, which Meltano requests by SINGER_SDK_LOG_CONFIG'"
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -l log-level -d 'What is logged: off, error, warn, info (if not given), debug or trace, and MODULE=LEVEL for single modules, with commas: info,singer_common::directory=debug' -r
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -l log-format -d 'The form of the log; text, if not given and Meltano does not ask for another' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
-json\t'One JSON object a line: timestamp, level, logger, module, run_id, message, stream, and fields'
-singer\t'One JSON object a line, in the Singer SDK\'s form: what Meltano asks for with SINGER_SDK_LOG_CONFIG'"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -l config -d 'A JSON file of settings, or ENV for environment variables. Repeatable: later sources override earlier ones, key by key' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -l log-level -d 'Log levels: off, error, warn, info (default), debug or trace; MODULE=LEVEL sets a module\'s level, after a comma: info,ldap_directory=debug' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -l log-format -d 'The log format; the default is text, unless Meltano requests another one' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as in Singer\'s Python plugins'
+json\t'One JSON object per line: timestamp, level, logger, module, run_id, message, stream, and fields'
+singer\t'One JSON object per line in the Singer SDK\'s form, which Meltano requests by SINGER_SDK_LOG_CONFIG'"
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -l log-level -d 'What is logged: off, error, warn, info (if not given), debug or trace, and MODULE=LEVEL for single modules, with commas: info,singer_common::directory=debug' -r
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -l log-format -d 'The form of the log; text, if not given and Meltano does not ask for another' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
-json\t'One JSON object a line: timestamp, level, logger, module, run_id, message, stream, and fields'
-singer\t'One JSON object a line, in the Singer SDK\'s form: what Meltano asks for with SINGER_SDK_LOG_CONFIG'"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -l config -d 'A JSON file of settings, or ENV for environment variables. Repeatable: later sources override earlier ones, key by key' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -l log-level -d 'Log levels: off, error, warn, info (default), debug or trace; MODULE=LEVEL sets a module\'s level, after a comma: info,ldap_directory=debug' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -l log-format -d 'The log format; the default is text, unless Meltano requests another one' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as in Singer\'s Python plugins'
+json\t'One JSON object per line: timestamp, level, logger, module, run_id, message, stream, and fields'
+singer\t'One JSON object per line in the Singer SDK\'s form, which Meltano requests by SINGER_SDK_LOG_CONFIG'"
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l plan-format -d 'The format of --dry-run: diff on a terminal, else ldif, by default' -r -f -a "ldif\t'LDIF change records (RFC 2849), for `ldapmodify`'
 diff\t'Colored lines for people'
 json\t'One JSON object per line'
 html\t'One HTML page for people: each change with the values before and after it'"
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l config -d 'A JSON file of settings, or ENV for environment variables. May be repeated: later ones win, key by key' -r
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l log-level -d 'What is logged: off, error, warn, info (if not given), debug or trace, and MODULE=LEVEL for single modules, with commas: info,singer_common::directory=debug' -r
-complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l log-format -d 'The form of the log; text, if not given and Meltano does not ask for another' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as Singer\'s Python plugins write it'
-json\t'One JSON object a line: timestamp, level, logger, module, run_id, message, stream, and fields'
-singer\t'One JSON object a line, in the Singer SDK\'s form: what Meltano asks for with SINGER_SDK_LOG_CONFIG'"
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l config -d 'A JSON file of settings, or ENV for environment variables. Repeatable: later sources override earlier ones, key by key' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l log-level -d 'Log levels: off, error, warn, info (default), debug or trace; MODULE=LEVEL sets a module\'s level, after a comma: info,ldap_directory=debug' -r
+complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l log-format -d 'The log format; the default is text, unless Meltano requests another one' -r -f -a "text\t'`2026-11-22 20:27:39,148 | INFO     | tap-ldap | message`, as in Singer\'s Python plugins'
+json\t'One JSON object per line: timestamp, level, logger, module, run_id, message, stream, and fields'
+singer\t'One JSON object per line in the Singer SDK\'s form, which Meltano requests by SINGER_SDK_LOG_CONFIG'"
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l dry-run -d 'Write nothing: print the changes that would undo the run'
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l unchecked -d 'Apply a file without a record of what the run left (of an earlier version), without checking the entries first'
 complete -c target-ldap -n "__fish_target_ldap_using_subcommand undo" -l another-server -d 'Undo the run on another server than it was made on: a replica, or the same server under another name or URL'
