@@ -16,7 +16,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGES = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
+    "ARCHITECTURE.md": "architecture.md",
     "CONTRIBUTING.md": "contributing.md",
+    "ldap-directory/README.md": "ldap-directory.md",
     "dbt/README.md": "dbt.md",
     "docs/decisions": "decisions/index.md",
 }

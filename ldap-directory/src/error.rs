@@ -39,6 +39,8 @@ pub enum ErrorKind {
     Bind(u32),
     /// The server answered an operation with a result code.
     Operation(u32),
+    /// The server refers to another one, and [`Referrals::Fail`](crate::Referrals::Fail) makes that an error.
+    Referral,
     /// The connection was lost.
     Lost,
     /// No answer in time.
@@ -110,6 +112,16 @@ pub enum DirectoryError {
         matched: String,
         /// The server's diagnostic message.
         text: String,
+    },
+    /// The server refers to another one ([`Referrals::Fail`](crate::Referrals::Fail)).
+    #[error("{operation} `{dn}`: the server refers to {to}, and referrals are errors here")]
+    Referral {
+        /// The operation.
+        operation: &'static str,
+        /// The entry or the base.
+        dn: String,
+        /// The URLs of the referral (RFC 4511 section 4.1.10), with commas.
+        to: String,
     },
     /// The connection was lost, or the octets received are not LDAP.
     #[error("{operation} `{dn}`: the connection to the server was lost ({reason})")]
@@ -208,6 +220,7 @@ impl DirectoryError {
             DirectoryError::Connect { kind, .. } => ErrorKind::Connect(*kind),
             DirectoryError::Bind { code, .. } => ErrorKind::Bind(*code),
             DirectoryError::Operation { code, .. } => ErrorKind::Operation(*code),
+            DirectoryError::Referral { .. } => ErrorKind::Referral,
             DirectoryError::Lost { .. } => ErrorKind::Lost,
             DirectoryError::Timeout { .. } => ErrorKind::Timeout,
             DirectoryError::Protocol { .. } => ErrorKind::Protocol,

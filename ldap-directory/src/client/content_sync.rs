@@ -245,11 +245,7 @@ impl SyncConnection {
             if let Some(SyncItem::Reference(urls)) = items.first()
                 && self.referrals == Referrals::Fail
             {
-                return Err(DirectoryError::Protocol {
-                    operation: "search",
-                    dn: base,
-                    reason: format!("the server refers to {} and referrals are errors here", urls.join(", ")),
-                });
+                return Err(DirectoryError::Referral { operation: "search", dn: base, to: urls.join(", ") });
             }
             if let Some(watch) = self.watches.get_mut(&id) {
                 watch.synchronized(items.iter().filter(|i| matches!(i, SyncItem::Entry { .. })).count());

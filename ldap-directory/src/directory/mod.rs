@@ -100,13 +100,10 @@ impl Directory {
             Some(ServerUrl::Ldif(path)) => {
                 let file = ldif::LdifDirectory::open(path, access)?;
                 if config.referrals == Referrals::Fail && file.references() > 0 {
-                    return Err(DirectoryError::File {
-                        path: path.display().to_string(),
-                        reason: format!(
-                            "it has {} reference(s) to other servers, and referrals are errors here",
-                            file.references()
-                        ),
-                        unreachable: false,
+                    return Err(DirectoryError::Referral {
+                        operation: "read",
+                        dn: path.display().to_string(),
+                        to: format!("other servers ({} time(s))", file.references()),
                     });
                 }
                 Ok(Directory::Ldif(file.with_secret_attributes(&config.secret_attributes)))

@@ -1,6 +1,7 @@
 //! Classes of errors. Every error of both executables belongs to one class, and a class determines the exit code.
 
-use ldap_directory::DirectoryError;
+use ldap_directory::protocol::result_code;
+use ldap_directory::{ConnectErrorKind, DirectoryError, ErrorKind};
 
 use crate::operations::facts::Facts;
 
@@ -39,6 +40,33 @@ pub trait Classified: std::error::Error {
     }
 }
 
+/// Returns the setting to look at first after a failure of a directory: the library does not know what its settings are called.
+fn setting_of(error: &DirectoryError) -> Option<&'static str> {
+    match error.kind() {
+        ErrorKind::File => {
+            matches!(error, DirectoryError::File { unreachable: true, .. }).then_some("server_url")
+        }
+        // sizeLimitExceeded, adminLimitExceeded.
+        ErrorKind::Operation(4 | 11) => {
+            matches!(error, DirectoryError::Operation { operation: "search", .. }).then_some("page_size")
+        }
+        ErrorKind::Timeout => Some("operation_timeout_seconds"),
+        ErrorKind::Referral => Some("follow_referrals"),
+        ErrorKind::Connect(kind) => match kind {
+            ConnectErrorKind::Resolve | ConnectErrorKind::Refused => Some("server_url"),
+            ConnectErrorKind::Timeout => Some("connect_timeout_seconds"),
+            ConnectErrorKind::Tls => Some("tls_ca_file"),
+            ConnectErrorKind::StartTls => Some("start_tls"),
+            ConnectErrorKind::Bind => Some("auth_method"),
+            _ => None,
+        },
+        // authMethodNotSupported, strongerAuthRequired, confidentialityRequired, inappropriateAuthentication.
+        ErrorKind::Bind(7 | 8 | 13 | 48) => Some("auth_method"),
+        ErrorKind::Bind(result_code::INVALID_CREDENTIALS) => Some("bind_dn"),
+        _ => None,
+    }
+}
+
 impl Classified for DirectoryError {
     fn class(&self) -> Class {
         match self {
@@ -59,10 +87,10 @@ impl Classified for DirectoryError {
             | DirectoryError::Lost { dn, .. }
             | DirectoryError::Timeout { dn, .. }
             | DirectoryError::Protocol { dn, .. }
+            | DirectoryError::Referral { dn, .. }
             | DirectoryError::TooLarge { dn, .. } => (None, Some(dn)),
         };
-        let is_setting = matches!(self, DirectoryError::File { unreachable: true, .. });
-        let setting = is_setting.then(|| "server_url".to_owned());
+        let setting = setting_of(self).map(str::to_owned);
         let line = match self {
             DirectoryError::Ldif { line, .. } => *line,
             _ => None,

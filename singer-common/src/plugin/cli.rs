@@ -1,6 +1,7 @@
 //! The command line of both executables, and the frame of a run, from its configuration to its exit code.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -262,6 +263,10 @@ pub fn report(error: &(dyn std::error::Error + 'static), class: Class, facts: &F
             text.push_str(&cause_text);
         }
         source = cause.source();
+    }
+    // A library's message does not name the settings of this program.
+    if let Some(setting) = facts.setting.as_ref().filter(|setting| !text.contains(setting.as_str())) {
+        let _ = write!(text, "; setting `{setting}`");
     }
     facts.error(&text);
     ExitCode::from(class.exit_code())

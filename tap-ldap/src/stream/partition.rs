@@ -56,7 +56,11 @@ pub(crate) async fn filters(
         return Ok(whole);
     }
     let in_one = |why: &str| {
-        tracing::warn!(stream, "{stream}: partitions: {wanted}, but it is read over one connection: {why}");
+        tracing::warn!(
+            stream,
+            setting = "partitions",
+            "{stream}: partitions: {wanted}, but it is read over one connection: {why}"
+        );
         Ok(whole.clone())
     };
     let Directory::Ldap(server) = &context.directory else { return in_one("a file has none") };
@@ -81,6 +85,7 @@ pub(crate) async fn filters(
     if count < wanted {
         tracing::warn!(
             stream,
+            setting = "partitions",
             "{stream}: partitions: {wanted}, but only {count} connection(s) are to be had beside the first (connection_pool_size)"
         );
     }

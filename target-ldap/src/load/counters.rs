@@ -55,7 +55,7 @@ impl<W: Write> Load<'_, W> {
         for (stream, counts) in &self.counters.by_stream {
             metrics.record_count(stream, counts.records);
             self.applier.directory().show_counts(stream, counts);
-            tracing::info!(stream = &**stream, "{stream}{planned}: {counts}");
+            counts.log(stream, planned);
         }
         for (stream, took) in took {
             metrics.batch_processing_time(&stream, took, is_ok);

@@ -265,6 +265,9 @@ impl<W: Write> Load<'_, W> {
                 let name = self.applier.spelled(&parked.payload.task, name);
                 tracing::warn!(
                     stream = &**stream,
+                    line,
+                    dn = %dn,
+                    name = %name,
                     "line {line}, stream `{stream}`: `{dn}` names `{name}`, which is not there; it is written all the same"
                 );
             }
@@ -281,6 +284,9 @@ impl<W: Write> Load<'_, W> {
                 let value = String::from_utf8_lossy(value);
                 tracing::warn!(
                     stream = &**stream,
+                    line,
+                    dn = %dn,
+                    name = %value,
                     "line {line}, stream `{stream}`: `{description}` of `{dn}` names `{value}`, which is not there; it is written all the same"
                 );
             }

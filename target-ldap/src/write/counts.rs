@@ -104,6 +104,26 @@ impl Counts {
         (self.records + self.by_version).max(self.done())
     }
 
+    /// Logs the counts of a stream.
+    pub(crate) fn log(&self, stream: &str, planned: &str) {
+        let Counts {
+            added, modified, renamed, moved, deleted, unchanged, left_alone, rejected, kept, ..
+        } = *self;
+        tracing::info!(
+            stream,
+            added,
+            modified,
+            renamed,
+            moved,
+            deleted,
+            unchanged,
+            ignored = left_alone,
+            rejected,
+            kept,
+            "{stream}{planned}: {self}"
+        );
+    }
+
     pub(crate) fn plus(self, other: &Counts) -> Counts {
         Counts {
             records: self.records + other.records,

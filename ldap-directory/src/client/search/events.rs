@@ -24,10 +24,11 @@ impl LdapSearch {
             Event::Malformed => Err(self.protocol("the server sent an entry that is not well-formed".into())),
             Event::Reference(urls) => {
                 if self.directory.config().referrals == Referrals::Fail {
-                    return Err(self.protocol(format!(
-                        "the server refers to {} and referrals are errors here",
-                        urls.join(", ")
-                    )));
+                    return Err(DirectoryError::Referral {
+                        operation: OPERATION,
+                        dn: self.request.base.clone(),
+                        to: urls.join(", "),
+                    });
                 }
                 self.entries_of_page = self.entries_of_page.saturating_add(1);
                 if self.follow(&urls, true) {

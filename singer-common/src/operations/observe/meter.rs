@@ -407,7 +407,8 @@ pub fn retried(error: &DirectoryError) {
         | DirectoryError::Lost { operation, .. }
         | DirectoryError::Timeout { operation, .. }
         | DirectoryError::TooLarge { operation, .. }
-        | DirectoryError::Protocol { operation, .. } => operation,
+        | DirectoryError::Protocol { operation, .. }
+        | DirectoryError::Referral { operation, .. } => operation,
         DirectoryError::Connect { .. }
         | DirectoryError::Bind { .. }
         | DirectoryError::File { .. }

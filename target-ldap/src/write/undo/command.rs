@@ -124,7 +124,7 @@ pub async fn run(args: &UndoArgs, config: &TargetConfig) -> anyhow::Result<ExitC
     let in_part = report.in_part.len();
     report.refused.extend(rehearsed.refused);
     for (dn, reason) in report.refused.values() {
-        tracing::warn!("`{dn}` is left alone: {reason}");
+        tracing::warn!(dn = dn.as_str(), "`{dn}` is left alone: {reason}");
     }
     for (dn, names) in &report.lost {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -236,7 +236,7 @@ async fn unchecked(
     }
     directory.close().await;
     for (dn, reason) in &refused {
-        tracing::warn!("`{dn}` is left alone: {reason}");
+        tracing::warn!(dn = dn.as_str(), "`{dn}` is left alone: {reason}");
     }
     let (all, left) = (changes.len(), refused.len());
     tracing::info!(

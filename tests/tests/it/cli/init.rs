@@ -32,7 +32,7 @@ fn a_first_configuration_is_asked_for_tried_and_written() {
         ("Yes: it answers.", ""),
         ("Bind as (", &dn),
         ("Password (it is not shown): ", "wrong-password\r"),
-        ("invalidCredentials (49); check bind_dn and bind_password.", ""),
+        ("invalidCredentials (49); check the bind DN and the password", ""),
         ("Bind as (- for nobody) [", "\r"),
         ("Password (it is not shown): ", &password),
         ("is OpenLDAP", ""),

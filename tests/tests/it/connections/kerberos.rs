@@ -105,7 +105,7 @@ fn without_a_ticket_the_message_says_what_to_do() {
     as_client(Run::tap(&config), &kdc, false).run().exits(3).says("GSS-API").says("kinit");
     // Of a host that the realm does not know.
     let config = with(&config, &json!({"server_url": slapd.ldap_uri()}));
-    as_client(Run::tap(&config), &kdc, true).run().exits(3).says("GSS-API").says("server_url");
+    as_client(Run::tap(&config), &kdc, true).run().exits(3).says("GSS-API").says("in Kerberos");
     // A server that takes no Kerberos.
     let other = Slapd::start(SlapdOptions::with_users());
     let config = self::config(&other, &other.ldap_uri());

@@ -52,7 +52,7 @@ fn a_certificate_that_is_not_accepted_is_3_and_the_message_says_why() {
     for (fault, says) in [
         (Fault::Expired, "it expired on 20"),
         (Fault::NotYet, "it is not valid before 2"),
-        (Fault::OtherName, ", and server_url says "),
+        (Fault::OtherName, ", and the URL says "),
         (Fault::SelfSigned, "it is signed by itself"),
         (Fault::None, "it is signed by an authority that is not trusted"),
     ] {

@@ -141,7 +141,7 @@ fn references_in_a_file_end_the_run_where_they_are_not_allowed() {
     std::fs::write(&file, format!("{TREE}\nref: ldap://other/ou=q,dc=x\n")).unwrap();
     let mut config = config(&file);
     config["follow_referrals"] = json!("fail");
-    let output = Run::tap(&config).run().exits(1).says("follow_referrals");
+    let output = Run::tap(&config).run().exits(1).reports_setting("follow_referrals");
     assert!(output.of_type("RECORD").is_empty());
 }
 
