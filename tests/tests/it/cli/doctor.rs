@@ -214,7 +214,7 @@ fn what_is_down_expired_or_wrong_is_named_and_how_far_it_went() {
     });
     let wrong = json!({"bind_password": "hunter2"});
     for (change, steps, words) in [
-        (nowhere, vec!["resolve"], vec!["no-such-host.invalid", "server_url"]),
+        (nowhere, vec!["resolve"], vec!["no-such-host.invalid", "in the URL"]),
         (down, vec!["resolve", "connect"], vec!["refused", "firewall"]),
         (
             old,

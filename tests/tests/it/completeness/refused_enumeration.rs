@@ -49,7 +49,7 @@ fn a_server_that_refuses_the_list_of_names_is_read_level_by_level() {
             let warnings = warnings(&output);
             assert_eq!(warnings.len(), 1, "{}", output.stderr);
             let text = warnings[0]["message"].as_str().unwrap();
-            assert!(text.contains("sizeLimitExceeded (4)") && text.contains("smaller pages"), "{text}");
+            assert!(text.contains("sizeLimitExceeded (4)") && text.contains("page_size"), "{text}");
         }
     }
     // With pages the same reader may have all, and everything is verified.
