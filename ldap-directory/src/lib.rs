@@ -112,7 +112,8 @@ pub use write_control::WriteControl;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// The modules that log. The target of an event of `tracing` begins with the name of the crate and one of these.
+/// The modules by which a program may choose what is logged: the target of an event of `tracing` begins with the name of the crate
+/// and one of these.
 pub const MODULES: &[&str] = &[
     "change",
     "client",

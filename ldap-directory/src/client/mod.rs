@@ -389,7 +389,8 @@ impl LdapDirectory {
         self.make(change, &controls).await
     }
 
-    /// Deletes an entry with its subtree by the server's control. Returns `false`, without any change, if the server does not support it.
+    /// Deletes an entry with its subtree by the server's control. Returns `false` if the server does not support it, or does not
+    /// come to an end: what is left has to be deleted entry by entry.
     ///
     /// # Errors
     /// Fails if the server refuses the deletion.

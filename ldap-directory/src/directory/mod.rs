@@ -424,6 +424,8 @@ impl Directory {
     }
 
     /// Unbinds and closes all connections. Without it, servers only notice that the connections are closed.
+    ///
+    /// This is for the end of a process: the memory of a file's entries is not freed. Drop the directory instead to free it.
     pub async fn close(self) {
         match self {
             Directory::Ldap(d) => d.close().await,

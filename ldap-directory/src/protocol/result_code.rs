@@ -62,7 +62,7 @@ const ROWS: &[Row] = &[
     row(
         1,
         "operationsError",
-        "Active Directory says this to who has not bound (bind with a DN and a password); of who has, ask for no attribute that it works out for one entry alone",
+        "Active Directory returns this for operations on an unauthenticated connection (bind with a DN and a password), and otherwise for attributes that it computes for one entry only: do not request those",
     ),
     row(
         2,

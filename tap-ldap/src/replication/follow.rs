@@ -269,7 +269,7 @@ async fn restart_search<W: Write>(
     Ok(connection.start(&stream.request(SyncMode::RefreshAndPersist).await?).await?)
 }
 
-/// Follows streams of Active Directory: after each change notice, the changes are checked_at up.
+/// Follows streams of Active Directory: after each change notice, the changes are looked up.
 pub(crate) async fn dirsync<W: Write>(
     mut streams: Vec<DirSyncStream<'_>>,
     output: &mut Output<'_, W>,

@@ -33,9 +33,9 @@ pub(super) struct Activation {
     version: i64,
     extent: Extent,
     reject_schema: Arc<RejectSchema>,
-    /// Whether a record of it wake_referencing after its last announcement, and no STATE since.
+    /// Whether a record of it arrived after its last announcement, and no STATE since.
     is_open: bool,
-    /// Whether a STATE wake_referencing after its announcement.
+    /// Whether a STATE arrived after its announcement.
     has_state: bool,
 }
 
@@ -123,7 +123,7 @@ impl<W: Write> Load<'_, W> {
             }
             return self.activations.skipped.push((stream, line, version, skip_reason));
         }
-        // Records wake_referencing, and so did the SCHEMA.
+        // Records arrived, and so did the SCHEMA.
         let Some(known) = self.input.streams.get(&*stream).map(|s| &s.definition) else { return };
         match known.mapping.extent().cloned() {
             None => warn_of_no_deletion(&stream, line, &"its rule has no scope_base"),

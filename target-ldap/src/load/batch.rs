@@ -1,4 +1,4 @@
-//! BATCH messages: the records of their files are handled as if each had wake_referencing as a RECORD.
+//! BATCH messages: the records of their files are handled as if each had arrived as a RECORD.
 //!
 //! The files are read line by line on the input's thread. Neither a file nor a batch is ever in memory as a whole, and a slow
 //! disk does not delay writes.

@@ -247,7 +247,7 @@ impl LoadError {
         }
     }
 
-    /// Whether the record is as it wake_referencing, before stream maps.
+    /// Whether the record is as it arrived, before stream maps.
     pub(super) fn is_of_unmapped(&self) -> bool {
         matches!(self, LoadError::StreamMap { .. } | LoadError::Unmapped { .. })
     }

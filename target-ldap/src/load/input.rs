@@ -19,7 +19,7 @@ use crate::map::Task;
 use crate::write::claims::Claimant;
 use crate::write::counts::RecordOutcome;
 
-/// A stream whose SCHEMA has wake_referencing.
+/// A stream whose SCHEMA has arrived.
 pub(super) struct Stream {
     pub(super) definition: Arc<StreamDefinition>,
     pub(super) prefetch: PrefetchState,
@@ -28,7 +28,7 @@ pub(super) struct Stream {
 /// The state of the input.
 pub(super) struct InputState {
     pub(super) streams: HashMap<Arc<str>, Stream>,
-    /// When the last line wake_referencing.
+    /// When the last line arrived.
     pub(super) last_line: Instant,
     /// Entries to prefetch, as soon as no task is in progress.
     pub(super) prefetch: Option<Prefetch>,

@@ -241,7 +241,7 @@ impl LineMapper {
         }
     }
 
-    /// Maps the records of a batch, as if each had wake_referencing as a RECORD.
+    /// Maps the records of a batch, as if each had arrived as a RECORD.
     fn batch(&mut self, line: u64, message: &BatchMessage, out: &mut LineSender) -> bool {
         // Opening a file may take long: the lines before it are sent first.
         if !out.flush() {

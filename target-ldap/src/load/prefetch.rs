@@ -1,4 +1,4 @@
-//! Reads the entries of a stream in one search, if that is cheaper than match_lock each up.
+//! Reads the entries of a stream in one search, if that is cheaper than looking each up.
 
 use std::io::Write;
 use std::sync::Arc;

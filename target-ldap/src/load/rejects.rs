@@ -65,7 +65,7 @@ pub struct Reject<'a> {
     pub reason: &'a str,
     /// The record.
     pub record: &'a Value,
-    /// Whether it is as it wake_referencing, because a stream map failed: `--retry-rejects` applies none.
+    /// Whether it is as it arrived, because a stream map failed: `--retry-rejects` applies none.
     pub is_unmapped: bool,
 }
 

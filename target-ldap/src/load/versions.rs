@@ -21,7 +21,7 @@ pub enum SkipReason {
     /// An empty source is considered a fault, not an empty directory.
     #[error("no record of the stream came with it")]
     NoRecord,
-    /// All of its records wake_referencing after it.
+    /// All of its records arrived after it.
     #[error(
         "it came before the first record of its version, and no ACTIVATE_VERSION after them; a version is announced behind its records"
     )]

@@ -32,11 +32,11 @@ pub enum PasswordMode {
     AsIs,
 }
 
-/// PasswordPolicy a password is set.
+/// When a password is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PasswordPolicy {
-    /// PasswordPolicy the entry is added. Users change their passwords: an hourly run must not reset them.
+    /// When the entry is added. Users change their passwords: an hourly run must not reset them.
     #[default]
     CreateOnly,
     /// Also if the entry has none.
@@ -53,7 +53,7 @@ pub struct PasswordRule {
     pub from: String,
     /// How it is written.
     pub mode: PasswordMode,
-    /// PasswordPolicy it is set.
+    /// When it is set.
     #[serde(default, rename = "policy")]
     pub when: PasswordPolicy,
 }
@@ -154,7 +154,7 @@ impl PasswordMode {
 pub struct NewPassword {
     /// How it is written.
     pub mode: PasswordMode,
-    /// PasswordPolicy it is set.
+    /// When it is set.
     pub when: PasswordPolicy,
     /// One clear text; with [`PasswordMode::AsIs`] one or more hashed values.
     pub values: Vec<Secret>,

@@ -1,4 +1,4 @@
-//! SeenClasses that discovery did not see: some of their attributes have no property in the stream.
+//! Classes that discovery did not see: some of their attributes have no property in the stream.
 //!
 //! The entries of a stream have the same few classes, mostly in the same order. So classes are kept in the order of their
 //! occurrence, and the next one is usually the one after the last.
