@@ -17,7 +17,9 @@ pub enum ConnectErrorKind {
     Timeout,
     /// The network failed, or the server closed the connection.
     Network,
-    /// TLS failed: the server's certificate, the client's, or the handshake.
+    /// The server\'s certificate is not accepted, or a file of certificates cannot be used.
+    Certificate,
+    /// The TLS handshake failed for another reason.
     Tls,
     /// The server refused StartTLS, or its answer violates RFC 4511 section 4.14.
     StartTls,

@@ -89,6 +89,7 @@ impl Failure {
     pub(crate) fn of_io(url: &str, error: &std::io::Error) -> Self {
         let curable = !matches!(error.kind(), std::io::ErrorKind::NotFound) && tls_error(error).is_none();
         let kind = match error.kind() {
+            _ if tls_error(error).is_some_and(tls::is_certificate) => ConnectErrorKind::Certificate,
             _ if tls_error(error).is_some() => ConnectErrorKind::Tls,
             std::io::ErrorKind::ConnectionRefused => ConnectErrorKind::Refused,
             _ => ConnectErrorKind::Network,

@@ -1,6 +1,6 @@
 //! TLS: rustls with the ring provider, TLS 1.2 and 1.3. It is memory-safe, needs no system library, and distinguishes certificate errors.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use sha2::Digest as _;
@@ -21,12 +21,24 @@ use crate::protocol::ber::{Reader, SEQUENCE};
 /// Returns the TLS client, built at the first use: files are read once, not for each connection, when they may be half replaced. An
 /// error is a sentence for the user.
 pub(crate) fn client_config(config: &TlsConfig) -> Result<Arc<ClientConfig>, String> {
-    config.built.0.get_or_init(|| build(config)).clone()
+    let parts = (config.ca_file.clone(), config.identity.clone(), config.verify);
+    let (of, client) = config.built.0.get_or_init(|| (parts.clone(), build(config)));
+    // A clone may have been changed since.
+    if *of == parts { client.clone() } else { build(config) }
+}
+
+/// What the client depends on.
+type Parts = (Option<PathBuf>, Option<(PathBuf, PathBuf)>, bool);
+
+/// Whether TLS failed because of the server's certificate.
+pub(crate) fn is_certificate(error: &rustls::Error) -> bool {
+    matches!(error, rustls::Error::InvalidCertificate(_))
+        || matches!(error, rustls::Error::General(text) if text == SELF_SIGNED)
 }
 
 /// The TLS client, once it is built. Clones share it.
 #[derive(Clone, Default)]
-pub(crate) struct Built(Arc<OnceLock<Result<Arc<ClientConfig>, String>>>);
+pub(crate) struct Built(Arc<OnceLock<(Parts, Result<Arc<ClientConfig>, String>)>>);
 
 impl std::fmt::Debug for Built {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -402,6 +414,11 @@ mod tests {
         let first = client_config(&config).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert!(Arc::ptr_eq(&first, &client_config(&config.clone()).unwrap()), "clones share it");
+        let unverified = config.clone().verify(false);
+        assert!(
+            !Arc::ptr_eq(&first, &client_config(&unverified.ca_file(None)).unwrap()),
+            "a changed clone has its own"
+        );
         assert!(
             client_config(&TlsConfig::default().ca_file(Some(path))).is_err(),
             "another configuration is built by itself"

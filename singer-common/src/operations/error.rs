@@ -55,7 +55,7 @@ fn setting_of(error: &DirectoryError) -> Option<&'static str> {
         ErrorKind::Connect(kind) => match kind {
             ConnectErrorKind::Resolve | ConnectErrorKind::Refused => Some("server_url"),
             ConnectErrorKind::Timeout => Some("connect_timeout_seconds"),
-            ConnectErrorKind::Tls => Some("tls_ca_file"),
+            ConnectErrorKind::Certificate => Some("tls_ca_file"),
             ConnectErrorKind::StartTls => Some("start_tls"),
             ConnectErrorKind::Bind => Some("auth_method"),
             _ => None,

@@ -272,7 +272,7 @@ async fn handshake<S: Stream>(
     url: &str,
 ) -> Result<tokio_rustls::client::TlsStream<S>, Failure> {
     let client = tls::client_config(&config.tls)
-        .map_err(|reason| Failure::lasting(ConnectErrorKind::Tls, url, reason))?;
+        .map_err(|reason| Failure::lasting(ConnectErrorKind::Certificate, url, reason))?;
     let name = rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(|_| {
         Failure::lasting(ConnectErrorKind::Tls, url, format!("`{host}` cannot be the name in a certificate"))
     })?;

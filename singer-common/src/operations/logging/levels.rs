@@ -16,6 +16,8 @@ const LEVELS: &[(&str, &[&str])] = &[
 const OWN_MODULES: &[&str] = &["maps", "metrics", "operations", "plugin", "singer"];
 /// Paths that `--log-level` accepted before the modules moved, and where they are now.
 const RENAMED: &[(&str, &str)] = &[
+    // Lines of METRIC keep the name that they have always had.
+    ("singer_common::singer::metrics", "singer_common::metrics"),
     ("singer_common::directory", "ldap_directory"),
     ("singer_common::dn", "ldap_directory::dn"),
     ("singer_common::entry", "ldap_directory::entry"),

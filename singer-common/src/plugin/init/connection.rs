@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Init, InitError};
-use ldap_directory::{Directory, DirectoryError, ServerUrl};
+use ldap_directory::{ConnectErrorKind, Directory, DirectoryError, ErrorKind, ServerUrl};
 
 /// Settings of a connection that an attempt may change.
 const OF_CONNECTION: [&str; 6] = ["server_url", "host", "port", "use_ssl", "start_tls", "tls_verify"];
@@ -23,6 +23,8 @@ enum Reachability {
     Server,
     /// The server's certificate was rejected.
     Certificate(String),
+    /// The host name cannot be resolved.
+    NoSuchHost(String),
     /// The server was not reached.
     Not(String),
 }
@@ -97,9 +99,12 @@ impl Init {
                 }
                 Reachability::Not(why) => {
                     self.no(&why);
+                    return Ok(Attempt::Failed);
+                }
+                Reachability::NoSuchHost(why) => {
+                    self.no(&why);
                     // Another port does not help.
-                    let unknown = why.contains("cannot be resolved");
-                    return Ok(if unknown { Attempt::NoSuchHost } else { Attempt::Failed });
+                    return Ok(Attempt::NoSuchHost);
                 }
                 Reachability::Certificate(why) => {
                     self.no(&why);
@@ -146,13 +151,11 @@ impl Init {
             Err(InitError::Directory(DirectoryError::Bind { .. } | DirectoryError::Operation { .. })) => {
                 Reachability::Server
             }
-            // These texts come from the verification and the loading of certificates.
-            Err(e)
-                if e.to_string().contains("certificate is not accepted")
-                    || e.to_string().contains("tls_ca_file") =>
-            {
-                Reachability::Certificate(e.to_string())
-            }
+            Err(InitError::Directory(e)) => match e.kind() {
+                ErrorKind::Connect(ConnectErrorKind::Certificate) => Reachability::Certificate(e.to_string()),
+                ErrorKind::Connect(ConnectErrorKind::Resolve) => Reachability::NoSuchHost(e.to_string()),
+                _ => Reachability::Not(e.to_string()),
+            },
             Err(e) => Reachability::Not(e.to_string()),
         })
     }

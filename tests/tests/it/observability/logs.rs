@@ -153,10 +153,16 @@ fn levels_go_by_module_and_those_that_nobody_knows_are_refused() {
     let has_debug = |output: &Output, module: &str| {
         output.stderr.contains(&format!("| DEBUG    | tap-ldap | {module}: "))
     };
-    let output = run("warn,tap_ldap::source=debug").succeeds();
-    assert!(has_debug(&output, "tap_ldap::source") && !output.stderr.contains("METRIC"), "{}", output.stderr);
-    assert!(output.stderr.lines().all(|l| l.contains("tap_ldap::source: ")), "{}", output.stderr);
-    assert!(run("info,singer_common::singer::metrics=off").succeeds().stderr.lines().count() < 4);
+    // The second name is of before the modules moved.
+    for levels in ["warn,tap_ldap::stream=debug", "warn,tap_ldap::source=debug"] {
+        let output = run(levels).succeeds();
+        let is_there = has_debug(&output, "tap_ldap::stream::entries::advance");
+        assert!(is_there && !output.stderr.contains("METRIC"), "{}", output.stderr);
+        assert!(output.stderr.lines().all(|l| l.contains("tap_ldap::stream::")), "{}", output.stderr);
+    }
+    for levels in ["info,singer_common::metrics=off", "info,singer_common::singer::metrics=off"] {
+        assert!(run(levels).succeeds().stderr.lines().count() < 4);
+    }
     run("loud").exits(2).says("--log-level loud").says("`loud` is no level");
     run("tap_ldap::snyc=debug").exits(2).says("`tap_ldap` has no module `snyc`").says("`tap_ldap::sync`");
     run("rustls=trace").exits(2).says("`rustls` is no module of tap-ldap");
