@@ -179,18 +179,18 @@ fn modules_of(source: &str) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
 
-    const SOURCE: &str = "pub mod sync;\npub(crate) mod partition;\n";
+    const SOURCE: &str = "pub mod sync;\npub(crate) mod report;\n";
 
     #[test]
     fn log_levels_by_module() {
         let parse = |text| Levels::parse(text, "tap-ldap", SOURCE);
         let all = parse(
-            "Warning, tap_ldap::sync=debug,singer_common::directory::ldap=TRACE,tap_ldap::partition=off",
+            "Warning, tap_ldap::sync=debug,singer_common::directory::ldap=TRACE,tap_ldap::report=off",
         )
         .unwrap();
         assert_eq!(
             all.directives("tap-ldap"),
-            "off,ldap_directory=warn,singer_common=warn,tap_ldap=warn,tap_ldap::sync=debug,ldap_directory=trace,tap_ldap::partition=off"
+            "off,ldap_directory=warn,singer_common=warn,tap_ldap=warn,tap_ldap::sync=debug,ldap_directory=trace,tap_ldap::report=off"
         );
         for (old, _) in RENAMED {
             let name = if old.starts_with("target") { "target-ldap" } else { "tap-ldap" };
