@@ -30,6 +30,9 @@ pub(crate) fn client_config(config: &TlsConfig) -> Result<Arc<ClientConfig>, Str
 /// What the client depends on.
 type Parts = (Option<PathBuf>, Option<(PathBuf, PathBuf)>, bool);
 
+/// The client, or why there is none.
+type BuiltClient = Result<Arc<ClientConfig>, String>;
+
 /// Whether TLS failed because of the server's certificate.
 pub(crate) fn is_certificate(error: &rustls::Error) -> bool {
     matches!(error, rustls::Error::InvalidCertificate(_))
@@ -38,7 +41,7 @@ pub(crate) fn is_certificate(error: &rustls::Error) -> bool {
 
 /// The TLS client, once it is built. Clones share it.
 #[derive(Clone, Default)]
-pub(crate) struct Built(Arc<OnceLock<(Parts, Result<Arc<ClientConfig>, String>)>>);
+pub(crate) struct Built(Arc<OnceLock<(Parts, BuiltClient)>>);
 
 impl std::fmt::Debug for Built {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

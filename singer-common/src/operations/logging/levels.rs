@@ -184,10 +184,9 @@ mod tests {
     #[test]
     fn log_levels_by_module() {
         let parse = |text| Levels::parse(text, "tap-ldap", SOURCE);
-        let all = parse(
-            "Warning, tap_ldap::sync=debug,singer_common::directory::ldap=TRACE,tap_ldap::report=off",
-        )
-        .unwrap();
+        let all =
+            parse("Warning, tap_ldap::sync=debug,singer_common::directory::ldap=TRACE,tap_ldap::report=off")
+                .unwrap();
         assert_eq!(
             all.directives("tap-ldap"),
             "off,ldap_directory=warn,singer_common=warn,tap_ldap=warn,tap_ldap::sync=debug,ldap_directory=trace,tap_ldap::report=off"
